@@ -1,0 +1,43 @@
+# `make run` and `make test` do all their own set-up; the rest is for those who stay.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: run test lint bench specs test-datadesigner clean
+
+run: $(READY)
+	$(BIN)/python -m sim run simulations/text_to_sql.yaml
+
+test: $(READY) lint
+	$(BIN)/python -m pytest -q -n 2
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Rewrites the chapters and the matrix of specs/ from the clause registry and a fresh measurement.
+specs: $(READY)
+	$(BIN)/python -m tests.matrix --write
+
+bench: $(READY)
+	$(BIN)/python -m tests.benchmarks
+
+test-datadesigner: .venv-datadesigner/.ready
+	.venv-datadesigner/bin/python -m pytest -q -m datadesigner
+
+clean:
+	rm -rf $(VENV) .venv-datadesigner
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install -q -c constraints.txt -e . --group dev
+	touch $@
+
+.venv-datadesigner/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-datadesigner
+	.venv-datadesigner/bin/python -m pip install -q --upgrade 'pip>=25.1'
+	.venv-datadesigner/bin/python -m pip install -q -c constraints.txt -e '.[datadesigner]' --group dev
+	touch $@

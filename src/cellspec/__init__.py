@@ -1,0 +1,1 @@
+"""cellspec: the executable specification of engines that generate datasets cell by cell."""

@@ -1,0 +1,57 @@
+"""Every error that cellspec raises on purpose, and what each one means.
+
+Two families are kept apart because they blame different people. A `SpecError` says that what was
+*given* cannot be used: a graph, a checkpoint, a scenario, a node. Its message is one line that
+names the thing, the field and what was expected. A `Violation` says that what *happened* breaks a
+numbered clause of the specification: it names the clause, and a program that drives an engine
+reports it rather than repairs it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CheckpointError",
+    "GraphError",
+    "MissingExtraError",
+    "NodeError",
+    "SpecError",
+    "Violation",
+]
+
+
+class SpecError(ValueError):
+    """Input that cannot be used. The message is one line for the person who gave it."""
+
+
+class GraphError(SpecError):
+    """Columns that do not form a graph: an unknown dependency, a cycle, a name used twice."""
+
+
+class NodeError(SpecError):
+    """A node that a graph or tracker does not have: an unknown column, a row out of range."""
+
+
+class CheckpointError(SpecError):
+    """A checkpoint payload that is malformed, too new, of another graph, or claims too much."""
+
+
+class MissingExtraError(ImportError):
+    """An optional dependency is absent. The message names the extra that brings it."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional dependency: pip install 'cellspec[{extra}]'")
+        self.extra = extra
+
+
+class Violation(Exception):  # noqa: N818 - the field's word for a broken rule is not "error"
+    """A clause of the specification was broken.
+
+    Attributes:
+        clause: the clause's number, such as ``SCHED-01``.
+        detail: what happened, in one line, naming the node.
+    """
+
+    def __init__(self, clause: str, detail: str) -> None:
+        super().__init__(f"{clause}: {detail}")
+        self.clause = clause
+        self.detail = detail

@@ -1,0 +1,1 @@
+"""The simulator of cellspec and its command line."""
