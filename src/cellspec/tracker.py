@@ -1,0 +1,408 @@
+"""Completion trackers: what has run, at one byte a cell, and how it is saved and restored.
+
+`CompletionTracker(num_records)` is a bare tracker: it counts whatever columns it is told of.
+``graph.tracker()`` makes one that knows a graph's columns and refuses others. The first question
+that a graph asks of a bare tracker binds the two: its marks become the graph's counters
+(`cellspec.counters`), and from then on ready nodes and finished rows come from counters.
+
+A tracker remembers which rows a checkpoint claimed. After a restore, exactly the claimed cells are
+complete, and a barrier only if its whole scope was claimed: if it was not, the barrier must run
+again for the other rows, while the claimed rows stay complete (clauses CKPT-06 and CKPT-07).
+
+`CompletionTracker` is for one thread (an asyncio engine); `ThreadSafeCompletionTracker` is the same
+behind one lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any, Self
+
+from cellspec.checkpoint import CHECKPOINT_VERSION, Checkpoint, make_payload, read_payload
+from cellspec.counters import DONE, READY, Counters
+from cellspec.errors import NodeError
+from cellspec.graph import ExecutionGraph
+from cellspec.nodes import BarrierNodeId, CellNodeId, NodeId
+
+__all__ = ["CompletionTracker", "ThreadSafeCompletionTracker"]
+
+
+class _Marks:
+    """Marks of columns that no graph has explained: a byte a cell, until the column is full."""
+
+    __slots__ = ("barriers", "count", "flags", "num_records")
+
+    def __init__(self, num_records: int) -> None:
+        self.num_records = num_records
+        self.flags: bytearray | None = bytearray(num_records)
+        self.count = 0
+        self.barriers: set[int | None] = set()
+
+    def has(self, row: int) -> bool:
+        return self.flags is None or bool(self.flags[row])
+
+    def add(self, row: int) -> None:
+        if self.flags is not None and not self.flags[row]:
+            self.flags[row] = 1
+            self.count += 1
+            if self.count == self.num_records:
+                self.flags = None
+
+    def rows(self) -> Iterator[int]:
+        if self.flags is None:
+            yield from range(self.num_records)
+            return
+        row = self.flags.find(1)
+        while row >= 0:
+            yield row
+            row = self.flags.find(1, row + 1)
+
+
+class CompletionTracker:
+    """Which nodes are complete; for one thread.
+
+    Memory is at most one byte for each cell of a column that is not complete, and nothing for one
+    that is (clause TRACK-07). A mark costs the same whatever has been marked before.
+
+    Args:
+        num_records: rows of the dataset, at least 1.
+
+    Raises:
+        NodeError: if `num_records` is not a positive integer.
+    """
+
+    def __init__(self, num_records: int) -> None:
+        if type(num_records) is not int or num_records < 1:
+            raise NodeError(f"num_records: expected a positive integer, got {num_records!r}")
+        self._num_records = num_records
+        self._loose: dict[str, _Marks] = {}
+        self._graph: ExecutionGraph | None = None
+        self._counters: Counters | None = None
+        self._claimed: dict[str, int] = {}
+        self._closed = False
+
+    @classmethod
+    def for_graph(cls, graph: ExecutionGraph) -> Self:
+        """A tracker of `graph` that refuses nodes which the graph does not have (TRACK-03)."""
+        tracker = cls(graph.num_records)
+        tracker._counters_for(graph)
+        tracker._closed = True
+        return tracker
+
+    @property
+    def num_records(self) -> int:
+        """Rows of the dataset."""
+        return self._num_records
+
+    # Marks
+
+    def mark_complete(self, node: NodeId) -> None:
+        """Record that `node` is complete; marking it again changes nothing (TRACK-01).
+
+        Raises:
+            NodeError: a row out of range (TRACK-02), or, for a tracker of a graph, a node that the
+                graph does not have.
+        """
+        known = self._known(node)
+        if known is None:
+            self._mark_loose(node)
+            return
+        counters, column, position = known
+        if isinstance(node, CellNodeId):
+            state = counters.cells[column][position]
+            if state >= DONE:
+                return
+            if state == READY:
+                counters.ready[column] -= 1
+            counters.resolve(column, position)
+        elif not counters.is_barrier_resolved(column, position):
+            counters.resolve_barrier(column, position)
+
+    def is_complete(self, node: NodeId) -> bool:
+        """True if `node` was marked complete, or a restored checkpoint claimed it.
+
+        Raises:
+            NodeError: as `mark_complete`.
+        """
+        known = self._known(node)
+        if known is not None:
+            counters, column, position = known
+            if isinstance(node, CellNodeId):
+                return counters.is_resolved(column, position)
+            return counters.is_barrier_resolved(column, position)
+        marks = self._loose.get(node.column)
+        if marks is None:
+            return False
+        return marks.has(node.row) if isinstance(node, CellNodeId) else node.batch in marks.barriers
+
+    def __contains__(self, node: object) -> bool:
+        if not isinstance(node, CellNodeId | BarrierNodeId):
+            return False
+        try:
+            return self.is_complete(node)
+        except NodeError:
+            return False
+
+    def __len__(self) -> int:
+        """Complete nodes: cells and barriers."""
+        total = sum(marks.count + len(marks.barriers) for marks in self._loose.values())
+        if self._counters is not None:
+            counters = self._counters
+            total += self._num_records * len(counters.cells) - sum(counters.open_cells)
+            total += sum(map(len, counters.barriers)) - sum(counters.open_barriers)
+        return total
+
+    def is_column_complete(self, column: str) -> bool:
+        """True if every cell of the column is complete.
+
+        Raises:
+            NodeError: for a tracker of a graph, an unknown column.
+        """
+        return self.column_completion_count(column) == self._num_records
+
+    def is_barrier_complete(self, column: str, batch: int | None = None) -> bool:
+        """True if the barrier node of `column` (of `batch`, for a batch scope) is complete.
+
+        Raises:
+            NodeError: for a tracker of a graph, a barrier that the graph does not have.
+        """
+        return self.is_complete(BarrierNodeId(column, batch))
+
+    def column_completion_count(self, column: str) -> int:
+        """How many cells of the column are complete.
+
+        Raises:
+            NodeError: for a tracker of a graph, an unknown column.
+        """
+        if self._graph is not None and self._counters is not None:
+            index = self._graph.rules.index.get(column)
+            if index is not None:
+                return self._num_records - self._counters.open_cells[index]
+            if self._closed:
+                self._graph.get_column_descriptor(column)
+        marks = self._loose.get(column)
+        return marks.count if marks else 0
+
+    def reset(self) -> None:
+        """Forget every mark and every claim."""
+        self._loose.clear()
+        self._claimed.clear()
+        if self._counters is not None:
+            self._counters.restore((0,) * len(self._counters.cells))
+
+    # Checkpoints
+
+    def to_checkpoint(self, graph: ExecutionGraph, version: int = CHECKPOINT_VERSION) -> Checkpoint:
+        """What is resolved, as a JSON object; O(columns) at any number of rows (CKPT-02).
+
+        Args:
+            graph: the graph of the run.
+            version: 1 claims rows; 2 claims rows of each column, and names the graph.
+
+        Raises:
+            CheckpointError: for any other version.
+        """
+        return make_payload(graph, self._counters_for(graph).column_prefixes(), version)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph) -> Self:
+        """A tracker in which exactly what `checkpoint` claims is complete (CKPT-06, CKPT-07).
+
+        Raises:
+            CheckpointError: if the payload cannot be trusted; see `cellspec.checkpoint`.
+        """
+        claim = read_payload(checkpoint, graph)
+        tracker = cls.for_graph(graph)
+        tracker._counters_for(graph).restore(claim)
+        return tracker
+
+    # What a graph asks (see `cellspec.graph.IndexedTracker`)
+
+    def ready_nodes(self, graph: ExecutionGraph, column: int | None) -> Iterator[NodeId]:
+        """Ready nodes of one column by position, or of all; live, and skips idle columns."""
+        columns = graph.rules.columns if column is None else (graph.rules.columns[column],)
+        for rule in columns:
+            index = rule.index
+            scope = -1
+            while rule.scope_rows:
+                scope = self._counters_for(graph).barriers[index].find(READY, scope + 1)
+                if scope < 0:
+                    break
+                yield graph.barrier_node(index, scope)
+            row = -1
+            while True:
+                counters = self._counters_for(graph)
+                body = counters.cells[index]
+                if not counters.ready[index] or not isinstance(body, bytearray):
+                    break
+                # Nothing before the finished prefix can be ready, so no search looks there.
+                row = body.find(READY, max(row + 1, counters.prefix(index)))
+                if row < 0:
+                    break
+                yield CellNodeId(row, rule.name)
+
+    def completed_row_count(self, graph: ExecutionGraph) -> int:
+        """Rows complete without a gap from row 0; O(columns)."""
+        return self._counters_for(graph).completed_rows()
+
+    def row_complete(self, graph: ExecutionGraph, row: int) -> bool:
+        """True if the row's cells are complete, and its barriers are or the row was claimed."""
+        return self._counters_for(graph).is_row_complete(row)
+
+    def all_complete(self, graph: ExecutionGraph) -> bool:
+        """True if every node of the graph is complete."""
+        counters = self._counters_for(graph)
+        return not any(counters.open_cells) and not any(counters.open_barriers)
+
+    # Binding
+
+    def _counters_for(self, graph: ExecutionGraph) -> Counters:
+        if self._graph is not None and self._counters is not None:
+            same_shape = self._graph.fingerprint == graph.fingerprint
+            if self._graph is graph or (same_shape and graph.num_records == self._num_records):
+                return self._counters
+            if self._closed and not same_shape:
+                raise NodeError(
+                    f"this tracker belongs to {self._graph!r}; it was asked about {graph!r}"
+                )
+        if graph.num_records != self._num_records:
+            raise NodeError(
+                f"a tracker of {self._num_records} rows was asked about a graph of "
+                f"{graph.num_records}"
+            )
+        self._unbind()
+        counters = Counters(graph.rules)
+        counters.restore(tuple(self._claimed.get(name, 0) for name in graph.column_names))
+        self._graph, self._counters = graph, counters
+        for name in graph.column_names:
+            marks = self._loose.pop(name, None)
+            if marks is not None:
+                self._adopt(graph, name, marks)
+        return counters
+
+    def _adopt(self, graph: ExecutionGraph, name: str, marks: _Marks) -> None:
+        """Turn the loose marks of a column into counters; what the graph lacks stays loose."""
+        for row in marks.rows():
+            self.mark_complete(CellNodeId(row, name))
+        rest = _Marks(self._num_records)
+        for batch in marks.barriers:
+            try:
+                graph.check_node(BarrierNodeId(name, batch))
+            except NodeError:
+                rest.barriers.add(batch)
+            else:
+                self.mark_complete(BarrierNodeId(name, batch))
+        if rest.barriers:
+            self._loose[name] = rest
+
+    def _unbind(self) -> None:
+        """Turn counters back into loose marks: another graph asks."""
+        if self._graph is None or self._counters is None:
+            return
+        graph, counters = self._graph, self._counters
+        self._graph = self._counters = None
+        for rule in graph.rules.columns:
+            marks = self._loose.setdefault(rule.name, _Marks(self._num_records))
+            for row in range(self._num_records):
+                if counters.is_resolved(rule.index, row):
+                    marks.add(row)
+            for scope in range(len(counters.barriers[rule.index])):
+                if counters.is_barrier_resolved(rule.index, scope):
+                    marks.barriers.add(graph.barrier_node(rule.index, scope).batch)
+            self._claimed[rule.name] = counters.claimed[rule.index]
+
+    def _known(self, node: NodeId) -> tuple[Counters, int, int] | None:
+        """Counters, column and row (or scope) of a node of the bound graph; None if it has none."""
+        if isinstance(node, CellNodeId):
+            row = node.row
+            if type(row) is not int or not 0 <= row < self._num_records:
+                raise NodeError(
+                    f"row {row!r} is out of range; expected 0 to {self._num_records - 1}"
+                )
+            position = row
+        elif isinstance(node, BarrierNodeId):
+            position = node.batch or 0
+        else:
+            raise NodeError(f"expected a CellNodeId or a BarrierNodeId, got {node!r}")
+        graph, counters = self._graph, self._counters
+        if graph is None or counters is None:
+            return None
+        column = graph.rules.index.get(node.column)
+        if column is not None and isinstance(node, CellNodeId):
+            return counters, column, position
+        try:
+            graph.check_node(node)
+        except NodeError:
+            if self._closed:
+                raise
+            return None
+        assert column is not None
+        return counters, column, position
+
+    def _mark_loose(self, node: NodeId) -> None:
+        marks = self._loose.setdefault(node.column, _Marks(self._num_records))
+        if isinstance(node, CellNodeId):
+            marks.add(node.row)
+        else:
+            marks.barriers.add(node.batch)
+
+
+class ThreadSafeCompletionTracker(CompletionTracker):
+    """`CompletionTracker` behind one lock: any method from any thread (clause TRACK-08).
+
+    An iteration over ready nodes takes the lock for each node, not for the whole pass, so other
+    threads may mark nodes while it runs; each node it yields was ready at that moment. Two threads
+    that iterate see the same ready nodes: who runs which is for the engine to settle.
+    """
+
+    def __init__(self, num_records: int) -> None:
+        self._lock = threading.RLock()
+        super().__init__(num_records)
+
+    def mark_complete(self, node: NodeId) -> None:
+        with self._lock:
+            super().mark_complete(node)
+
+    def is_complete(self, node: NodeId) -> bool:
+        with self._lock:
+            return super().is_complete(node)
+
+    def __len__(self) -> int:
+        with self._lock:
+            return super().__len__()
+
+    def column_completion_count(self, column: str) -> int:
+        with self._lock:
+            return super().column_completion_count(column)
+
+    def reset(self) -> None:
+        with self._lock:
+            super().reset()
+
+    def to_checkpoint(
+        self, graph: ExecutionGraph, version: int = CHECKPOINT_VERSION
+    ) -> dict[str, Any]:
+        with self._lock:
+            return super().to_checkpoint(graph, version)
+
+    def ready_nodes(self, graph: ExecutionGraph, column: int | None) -> Iterator[NodeId]:
+        nodes = super().ready_nodes(graph, column)
+        while True:
+            with self._lock:
+                node = next(nodes, None)
+            if node is None:
+                return
+            yield node
+
+    def completed_row_count(self, graph: ExecutionGraph) -> int:
+        with self._lock:
+            return super().completed_row_count(graph)
+
+    def row_complete(self, graph: ExecutionGraph, row: int) -> bool:
+        with self._lock:
+            return super().row_complete(graph, row)
+
+    def all_complete(self, graph: ExecutionGraph) -> bool:
+        with self._lock:
+            return super().all_complete(graph)
