@@ -1,1 +1,57 @@
-"""cellspec: the executable specification of engines that generate datasets cell by cell."""
+"""cellspec: the executable specification of engines that generate datasets cell by cell.
+
+The reference is small: an `ExecutionGraph` says which node waits for which, a `CompletionTracker`
+says what has run and is saved to, and restored from, a checkpoint, and a `Machine` is the
+transition system that says which steps a run may take and refuses all others with the clause that
+they would break. The clauses themselves are in ``specs/``.
+
+>>> from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits
+>>> graph = ExecutionGraph(2, [
+...     ColumnDescriptor("topic", traits=ExecutionTraits.START),
+...     ColumnDescriptor("text", dependencies=["topic"]),
+... ])
+>>> tracker = graph.tracker()
+>>> for node in graph.iter_ready_nodes(tracker):
+...     tracker.mark_complete(node)
+>>> graph.get_completed_row_count(tracker)
+2
+"""
+
+from cellspec.builder import GraphBuilder
+from cellspec.checkpoint import CHECKPOINT_VERSION
+from cellspec.columns import ColumnDescriptor, ExecutionTraits
+from cellspec.errors import (
+    CheckpointError,
+    GraphError,
+    MissingExtraError,
+    NodeError,
+    SpecError,
+    Violation,
+)
+from cellspec.graph import CompletionTrackerProtocol, ExecutionGraph
+from cellspec.machine import Action, Limits, Machine
+from cellspec.nodes import BarrierNodeId, CellNodeId, NodeId
+from cellspec.tracker import CompletionTracker, ThreadSafeCompletionTracker
+
+__all__ = [
+    "CHECKPOINT_VERSION",
+    "Action",
+    "BarrierNodeId",
+    "CellNodeId",
+    "CheckpointError",
+    "ColumnDescriptor",
+    "CompletionTracker",
+    "CompletionTrackerProtocol",
+    "ExecutionGraph",
+    "ExecutionTraits",
+    "GraphBuilder",
+    "GraphError",
+    "Limits",
+    "Machine",
+    "MissingExtraError",
+    "NodeError",
+    "NodeId",
+    "SpecError",
+    "ThreadSafeCompletionTracker",
+    "Violation",
+]

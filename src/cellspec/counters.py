@@ -20,10 +20,11 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from cellspec.rules import Rules
 
-__all__ = ["CLAIMED", "DONE", "READY", "RUNNING", "Claim", "Counters"]
+__all__ = ["CLAIMED", "DONE", "READY", "RUNNING", "UNLIMITED", "Claim", "Counters", "Judge"]
 
 READY = 0
 RUNNING = 250
@@ -35,8 +36,41 @@ DROPPED = 254
 Claim = tuple[int, ...]
 """For each column, by position: how many rows from row 0 a checkpoint claims as resolved."""
 
+UNLIMITED = 1 << 62
+
 _UNRESOLVED = re.compile(rb"[\x00-\xfa]")
 _COUNT_DOWN = bytes(v - 1 if 0 < v < RUNNING else v for v in range(256))
+
+
+class Judge(Protocol):
+    """Who is told of a step that is out of order. To refuse it, raise."""
+
+    def not_ready(self, column: int, row: int) -> None:
+        """A cell starts that is not ready."""
+
+    def not_running(self, column: int, row: int) -> None:
+        """A cell resolves that is not running."""
+
+    def no_slot(self, column: int, row: int) -> None:
+        """A cell starts though all workers, or its group's slots, are busy."""
+
+
+class _Lenient:
+    """Lets anything happen, and keeps the count of ready cells right: for trackers."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+
+    def not_ready(self, column: int, row: int) -> None:
+        pass
+
+    def no_slot(self, column: int, row: int) -> None:
+        pass
+
+    def not_running(self, column: int, row: int) -> None:
+        counters = self._counters
+        if counters.cells[column][row] == READY:
+            counters.ready[column] -= 1
 
 
 class _Uniform:
@@ -58,39 +92,57 @@ def _ignore(*_: int) -> None:
 class Counters:
     """Completion and readiness of every node of a graph.
 
+    Cells move through two lists of functions, compiled for each column at each restore because
+    this is the innermost loop of everything: ``start[column](row)`` and ``resolve[column](row)``.
+    A function holds its column's bytes and those of the columns that wait for it; when the column
+    is complete it is replaced, and the bytes are gone.
+
     Args:
         rules: the compiled rules of the graph.
-        groups: for each column the group whose count of ready cells it adds to; by default each
-            column is its own group.
-        on_cell: for each column, what to call with the row of a cell that became ready.
-        on_cells: called with (column, start, stop) when all cells of a range became ready.
-        on_barrier: called with (column, scope) when a barrier node became ready.
+        groups: for each column the group whose slots its cells, or its barrier nodes, take; ready
+            cells are counted by group too. By default each column is its own group.
+        output_group: the group that counts ready output cells of barriers, which take no slot; by
+            default their column's.
+        capacity: for each group, how many cells and barriers may run at once.
+        workers: how many may run at once in all.
+        judge: who is told of a step that is out of order; by default nobody.
 
     Attributes:
         ready: ready cells by group.
+        busy: running cells and barriers by group, except output cells of barriers.
+        load: one number, the sum of `busy`.
         cells: by column, a byte a row.
         barriers: by column, a byte a barrier node (empty for a row column).
-        open_cells: by column, the number of cells not resolved.
+        open_cells, open_barriers: by column, how many are not resolved.
         claimed: by column, the rows that the last restored checkpoint claimed.
+        rows: one number, the rows finished without a gap from row 0, as the columns that nothing
+            waits for tell it. Exact as long as nothing resolves before what it waits for.
     """
 
     __slots__ = (
-        "_barrier_plan",
+        "_capacity",
+        "_cell_groups",
         "_groups",
+        "_judge",
         "_missing",
         "_on_barrier",
         "_on_cell",
         "_on_cells",
-        "_plan",
         "_prefix",
         "_scope_prefix",
+        "_workers",
         "barriers",
+        "busy",
         "cells",
         "claimed",
+        "load",
         "open_barriers",
         "open_cells",
         "ready",
+        "resolve",
+        "rows",
         "rules",
+        "start",
     )
 
     def __init__(
@@ -98,18 +150,44 @@ class Counters:
         rules: Rules,
         *,
         groups: Sequence[int] | None = None,
-        on_cell: Sequence[Callable[[int], object]] | None = None,
-        on_cells: Callable[[int, int, int], object] = _ignore,
-        on_barrier: Callable[[int, int], object] = _ignore,
+        output_group: int | None = None,
+        capacity: Sequence[int] | None = None,
+        workers: int = UNLIMITED,
+        judge: Judge | None = None,
     ) -> None:
         count = len(rules.columns)
         self.rules = rules
         self._groups = list(groups) if groups is not None else list(range(count))
-        self._on_cell = list(on_cell) if on_cell is not None else [_ignore] * count
+        self._cell_groups = [
+            output_group if rule.scope_rows and output_group is not None else group
+            for rule, group in zip(rules.columns, self._groups, strict=True)
+        ]
+        self._capacity = list(capacity) if capacity is not None else [UNLIMITED] * count
+        self._workers = workers
+        self._judge = judge if judge is not None else _Lenient(self)
+        self.load = [0]
+        self.rows = [0]
+        self.start: list[Callable[[int], None]] = []
+        self.resolve: list[Callable[[int], None]] = []
+        self.listen()
+        self.restore((0,) * count)
+
+    def listen(
+        self,
+        on_cell: Sequence[Callable[[int], object]] | None = None,
+        on_cells: Callable[[int, int, int], object] = _ignore,
+        on_barrier: Callable[[int, int], object] = _ignore,
+    ) -> None:
+        """Say who hears of ready work, from the next `restore` on.
+
+        Args:
+            on_cell: for each column, what to call with the row of a cell that became ready.
+            on_cells: called with (column, start, stop) when all cells of a range became ready.
+            on_barrier: called with (column, scope) when a barrier node became ready.
+        """
+        self._on_cell = list(on_cell) if on_cell else [_ignore] * len(self.rules.columns)
         self._on_cells = on_cells
         self._on_barrier = on_barrier
-        self.ready = [0] * (max(self._groups) + 1)
-        self.restore((0,) * count)
 
     # Restoring
 
@@ -128,10 +206,14 @@ class Counters:
         self.open_barriers = [0] * len(claim)
         self._prefix = list(claim)
         self._scope_prefix = [0] * len(claim)
-        self.ready = [0] * len(self.ready)
+        self.ready = [0] * len(self._capacity)
+        self.busy = [0] * len(self._capacity)
+        self.load[0] = 0
         for index in range(len(claim)):
             self._restore_column(index, claim)
-        self._build_plans()
+        self.start[:] = [self._compile_start(index) for index in range(len(claim))]
+        self.resolve[:] = [self._compile_resolve(index) for index in range(len(claim))]
+        self._advance_rows()
         for index in range(len(claim)):
             self._announce(index, claim)
 
@@ -178,23 +260,6 @@ class Counters:
             states.append(1 if missing[scope] else READY)
             self.open_barriers[index] += 1
 
-    def _build_plans(self) -> None:
-        self._plan: list[list[tuple[bytearray, int, Callable[[int], object]]]] = []
-        self._barrier_plan: list[list[tuple[int, int, array[int]]]] = []
-        for rule in self.rules.columns:
-            entries = []
-            for other in rule.cell_dependents:
-                body = self.cells[other]
-                if isinstance(body, bytearray):
-                    entries.append((body, self._groups[other], self._on_cell[other]))
-            self._plan.append(entries)
-            self._barrier_plan.append(
-                [
-                    (other, self.rules.columns[other].scope_rows, self._missing[other])
-                    for other in rule.barrier_dependents
-                ]
-            )
-
     def _announce(self, index: int, claim: Claim) -> None:
         rule = self.rules.columns[index]
         if rule.is_barrier:
@@ -207,41 +272,95 @@ class Counters:
         if rule.ordered:
             stop = min(stop, claim[index] + 1)
         if claim[index] < stop:
-            self.ready[self._groups[index]] += stop - claim[index]
+            self.ready[self._cell_groups[index]] += stop - claim[index]
             self._on_cells(index, claim[index], stop)
 
     # Moving
 
-    def resolve(self, column: int, row: int, code: int = DONE) -> None:
-        """A cell reached its end state `code`; cells and barriers that wait for it count down.
+    def _compile_start(self, column: int) -> Callable[[int], None]:
+        """What starts a cell of the column: its byte, a slot, and one ready cell less.
 
-        The cell must not be resolved already, and no longer be counted as ready.
+        Output cells of a barrier take no slot: the barrier's own run made them.
         """
-        self.cells[column][row] = code  # type: ignore[index]  # not finished: it holds this cell
-        for body, group, announce in self._plan[column]:
-            missing = body[row]
-            if missing < RUNNING:
-                body[row] = missing - 1
-                if missing == 1:
-                    self.ready[group] += 1
-                    announce(row)
-        for other, scope_rows, counts in self._barrier_plan[column]:
-            scope = row // scope_rows
-            counts[scope] -= 1
-            if not counts[scope]:
-                self._barrier_ready(other, scope)
-        rule = self.rules.columns[column]
-        if rule.ordered and not rule.scope_rows:
-            self._advance_order(column, row + 1)
-        self.open_cells[column] -= 1
-        if not self.open_cells[column]:
-            self._finish(column)
+        body = self.cells[column]
+        group = self._cell_groups[column]
+        ready, busy, load = self.ready, self.busy, self.load
+        capacity, workers = self._capacity[group], self._workers
+        judge = self._judge
+        slot = 0 if self.rules.columns[column].scope_rows else 1
 
-    def resolve_range(self, column: int, start: int, stop: int, code: int = DONE) -> None:
-        """`resolve` for rows ``[start, stop)`` of a barrier column, none of them resolved."""
+        def start(row: int) -> None:
+            if body[row]:
+                judge.not_ready(column, row)
+            if slot and (load[0] >= workers or busy[group] >= capacity):
+                judge.no_slot(column, row)
+            body[row] = RUNNING  # type: ignore[index]  # a ready cell: the column is not finished
+            ready[group] -= 1
+            busy[group] += slot
+            load[0] += slot
+
+        return start
+
+    def _compile_resolve(self, column: int) -> Callable[[int], None]:
+        """What ends a cell of the column well: cells and barriers that wait for it count down."""
+        rule = self.rules.columns[column]
+        body = self.cells[column]
+        group = self._cell_groups[column]
+        ready, busy, load, open_cells = self.ready, self.busy, self.load, self.open_cells
+        judge, rows = self._judge, self.rows
+        slot = 0 if rule.scope_rows else 1
+        waiting = [
+            (cells, self._cell_groups[other], self._on_cell[other])
+            for other in rule.cell_dependents
+            if isinstance(cells := self.cells[other], bytearray)
+        ]
+        barriers = rule.barrier_dependents
+        is_sink = rule.is_sink
+        orders_next = rule.ordered and not rule.scope_rows
+
+        def resolve(row: int) -> None:
+            if body[row] == RUNNING:
+                busy[group] -= slot
+                load[0] -= slot
+            else:
+                judge.not_running(column, row)
+            body[row] = DONE  # type: ignore[index]  # not finished: it holds this cell
+            for cells, of_group, announce in waiting:
+                missing = cells[row]
+                if missing < RUNNING:
+                    cells[row] = missing - 1
+                    if missing == 1:
+                        ready[of_group] += 1
+                        announce(row)
+            for other in barriers:
+                self._count_down_barrier(other, row)
+            if orders_next:
+                self._advance_order(column, row + 1)
+            open_cells[column] -= 1
+            if not open_cells[column]:
+                self._finish(column)
+            if is_sink and row == rows[0]:
+                self._advance_rows()
+
+        return resolve
+
+    def _count_down_barrier(self, column: int, row: int) -> None:
+        scope = row // self.rules.columns[column].scope_rows
+        counts = self._missing[column]
+        counts[scope] -= 1
+        if not counts[scope]:
+            self._barrier_ready(column, scope)
+
+    def _advance_rows(self) -> None:
+        # A row's sinks are the last of it to finish: what feeds them is resolved already.
+        self.rows[0] = min(self.prefix(rule.index) for rule in self.rules.columns if rule.is_sink)
+
+    def resolve_range(self, column: int, start: int, stop: int) -> None:
+        """`resolve` for ready rows ``[start, stop)`` of a barrier column, without a start each."""
+        self.ready[self._cell_groups[column]] -= stop - start
         body = self.cells[column]
         assert isinstance(body, bytearray)
-        body[start:stop] = _fill(code, stop - start)
+        body[start:stop] = _fill(DONE, stop - start)
         for other in self.rules.columns[column].cell_dependents:
             waiting = self.cells[other]
             if isinstance(waiting, bytearray):
@@ -250,7 +369,8 @@ class Counters:
                 made = waiting.count(READY, start, stop) - before
                 if made:
                     self._announce_rows(other, start, stop, made)
-        for other, scope_rows, counts in self._barrier_plan[column]:
+        for other in self.rules.columns[column].barrier_dependents:
+            scope_rows, counts = self.rules.columns[other].scope_rows, self._missing[other]
             for scope in range(start // scope_rows, -(-stop // scope_rows)):
                 first, last = scope * scope_rows, (scope + 1) * scope_rows
                 counts[scope] -= min(stop, last) - max(start, first)
@@ -259,10 +379,12 @@ class Counters:
         self.open_cells[column] -= stop - start
         if not self.open_cells[column]:
             self._finish(column)
+        if self.rules.columns[column].is_sink and start <= self.rows[0] < stop:
+            self._advance_rows()
 
     def _announce_rows(self, column: int, start: int, stop: int, made: int) -> None:
         """Announce the `made` rows of a range that have just become ready."""
-        self.ready[self._groups[column]] += made
+        self.ready[self._cell_groups[column]] += made
         body = self.cells[column]
         assert isinstance(body, bytearray)
         first, last = body.find(READY, start, stop), body.rfind(READY, start, stop)
@@ -274,9 +396,18 @@ class Counters:
                 break
             self._on_cell[column](row)
 
+    def start_barrier(self, column: int, scope: int) -> None:
+        """A barrier node starts: it takes a slot."""
+        self.barriers[column][scope] = RUNNING
+        self.busy[self._groups[column]] += 1
+        self.load[0] += 1
+
     def resolve_barrier(self, column: int, scope: int) -> None:
         """A barrier node completed: its output cells become ready, and an ordered successor may."""
         rule = self.rules.columns[column]
+        if self.barriers[column][scope] == RUNNING:
+            self.busy[self._groups[column]] -= 1
+            self.load[0] -= 1
         self.barriers[column][scope] = DONE
         self.open_barriers[column] -= 1
         start, stop = self.rules.scope_bounds(column, scope)
@@ -305,14 +436,26 @@ class Counters:
         if missing < RUNNING and isinstance(body, bytearray):
             body[row] = missing - 1
             if missing == 1:
-                self.ready[self._groups[column]] += 1
+                self.ready[self._cell_groups[column]] += 1
                 self._on_cell[column](row)
 
     def _finish(self, column: int) -> None:
-        """Every cell of the column is resolved: its bytes, and its plan, are needed no more."""
+        """Every cell of the column is resolved: its bytes are needed no more."""
         self._prefix[column] = self.rules.num_records
         self.cells[column] = _Uniform(DONE)
-        self._plan[column] = []
+        self._block(column)
+
+    def _block(self, column: int) -> None:
+        judge = self._judge
+        self.start[column] = lambda row: judge.not_ready(column, row)
+        self.resolve[column] = lambda row: judge.not_running(column, row)
+
+    def halt(self) -> None:
+        """The process is gone: nothing runs, and every step is out of order until a restore."""
+        self.busy[:] = [0] * len(self.busy)
+        self.load[0] = 0
+        for column in range(len(self.cells)):
+            self._block(column)
 
     # Asking
 

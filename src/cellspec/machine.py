@@ -30,11 +30,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, NoReturn, Protocol, TypeVar
 
-from cellspec.counters import CLAIMED, DONE, READY, RUNNING, Claim, Counters
+from cellspec.counters import CLAIMED, DONE, READY, RUNNING, UNLIMITED, Claim, Counters
 from cellspec.errors import SpecError, Violation
 from cellspec.graph import ExecutionGraph
+from cellspec.nodes import CellNodeId, NodeId
 
 __all__ = ["Action", "Choose", "Limits", "Machine"]
 
@@ -109,20 +110,15 @@ class Limits:
                 )
 
 
-_NO_LIMIT = 1 << 62
-
-
 class Machine:
     """The transition system of one run, interpreted by counters.
 
     Args:
         graph: what is to be generated.
         limits: what may run at once.
-        on_cell, on_cells, on_barrier: who hears of ready work; see `Counters`.
 
     Attributes:
         counters: what is ready and what is done.
-        in_flight: nodes running.
         incarnation: 0, and one more at each resume.
         now: the time of the last event, in seconds.
         durable: for each column, how many first rows are safe on storage.
@@ -134,10 +130,6 @@ class Machine:
         self,
         graph: ExecutionGraph,
         limits: Limits | None = None,
-        *,
-        on_cell: Sequence[Callable[[int], object]] | None = None,
-        on_cells: Callable[[int, int, int], object] = lambda *_: None,
-        on_barrier: Callable[[int, int], object] = lambda *_: None,
     ) -> None:
         limits = limits or Limits()
         self.graph = graph
@@ -148,20 +140,16 @@ class Machine:
         names = list(limits.resources)
         self._free_group = len(names)
         self._output_group = len(names) + 1
-        self._capacity = [*limits.resources.values(), _NO_LIMIT, _NO_LIMIT]
-        self._workers = _NO_LIMIT if limits.workers is None else limits.workers
+        self._capacity = [*limits.resources.values(), UNLIMITED, UNLIMITED]
+        self._workers = UNLIMITED if limits.workers is None else limits.workers
         resource_of = limits.column_resource
         self.group_of = [
             names.index(resource_of[rule.name]) if rule.name in resource_of else self._free_group
             for rule in rules.columns
         ]
         self._is_barrier = [rule.is_barrier for rule in rules.columns]
-        self._sinks = [rule.index for rule in rules.columns if rule.is_sink]
-        self._is_sink = [rule.is_sink for rule in rules.columns]
         self._ready_barriers = [0] * len(self._capacity)
-        self._tell_barrier = on_barrier
-        self.busy = [0] * len(self._capacity)
-        self.in_flight = 0
+        self._tell_barrier: Callable[[int, int], object] = lambda *_: None
         self.incarnation = 0
         self.now = 0.0
         self.crashed = False
@@ -170,14 +158,35 @@ class Machine:
         self.durable = list(zero)
         self.durable_claim: Claim = zero
         self.pending_claim: Claim | None = None
-        self._rows = 0
-        groups = [
-            self._output_group if rule.is_barrier else self.group_of[rule.index]
-            for rule in rules.columns
-        ]
         self.counters = Counters(
-            rules, groups=groups, on_cell=on_cell, on_cells=on_cells, on_barrier=self._hear_barrier
+            rules,
+            groups=self.group_of,
+            output_group=self._output_group,
+            capacity=self._capacity,
+            workers=self._workers,
+            judge=self,
         )
+        self.listen(None, lambda *_: None, lambda *_: None)
+
+    def listen(
+        self,
+        on_cell: Sequence[Callable[[int], object]] | None,
+        on_cells: Callable[[int, int, int], object],
+        on_barrier: Callable[[int, int], object],
+    ) -> None:
+        """Say who hears of ready work (see `Counters.listen`), from now or the next resume on.
+
+        Before the first action everything that is ready is announced at once; later, a driver
+        calls this between a crash and its resume.
+        """
+        self._tell_barrier = on_barrier
+        self.counters.listen(on_cell, on_cells, self._hear_barrier)
+        if not self.crashed:
+            self._restore(self.durable_claim)
+
+    def _restore(self, claim: Claim) -> None:
+        self._ready_barriers = [0] * len(self._ready_barriers)
+        self.counters.restore(claim)
 
     def _hear_barrier(self, column: int, scope: int) -> None:
         self._ready_barriers[self.group_of[column]] += 1
@@ -186,7 +195,12 @@ class Machine:
     @property
     def completed_rows(self) -> int:
         """Rows resolved without a gap from row 0. O(1): kept as rows finish."""
-        return self._rows
+        return self.counters.rows[0]
+
+    @property
+    def in_flight(self) -> int:
+        """Nodes running, output cells of barriers not counted."""
+        return self.counters.load[0]
 
     # Time
 
@@ -197,7 +211,11 @@ class Machine:
             Violation: SCHED-08 (time fell), SCHED-09 (dispatchable work was left when time moved).
         """
         if t > self.now:
-            if not self.crashed and not self.ended:
+            # With every worker busy only output cells could wait; the common case ends here.
+            counters = self.counters
+            if (
+                counters.load[0] < self._workers or counters.ready[self._output_group]
+            ) and not (self.crashed or self.ended):
                 idle = self.dispatchable()
                 if idle:
                     raise Violation(
@@ -214,12 +232,10 @@ class Machine:
         ready = self.counters.ready
         if ready[self._output_group]:
             return self._find_ready(self._output_group)
-        if self.in_flight >= self._workers:
+        if self.counters.load[0] >= self._workers:
             return ""
         for group in range(self._output_group):
-            if (ready[group] or self._ready_barriers[group]) and self.busy[group] < self._capacity[
-                group
-            ]:
+            if (ready[group] or self._ready_barriers[group]) and self._has_slot(group):
                 return self._find_ready(group)
         return ""
 
@@ -231,49 +247,23 @@ class Machine:
                 return str(action)[len("start ") :]
         raise AssertionError("a ready count has no ready node")
 
-    # Cells and barriers: the hot path
+    # Cells and barriers
 
     def start_cell(self, column: int, row: int) -> None:
-        """A cell starts.
+        """A cell starts. A hot loop calls ``counters.start[column](row)``, which is the same.
 
         Raises:
-            Violation: SCHED-01 to SCHED-07, BARR-02.
+            Violation: SCHED-01 to SCHED-07, SCHED-12, BARR-02.
         """
-        counters = self.counters
-        body = counters.cells[column]
-        if body[row] != READY or self.crashed or self.ended:
-            self._refuse_start(column, row)
-        if self._is_barrier[column]:
-            counters.ready[self._output_group] -= 1
-        else:
-            group = self.group_of[column]
-            if self.in_flight >= self._workers or self.busy[group] >= self._capacity[group]:
-                self._refuse_limit(group, f"{self._name(column)}[{row}]")
-            self.in_flight += 1
-            self.busy[group] += 1
-            counters.ready[group] -= 1
-        body[row] = RUNNING  # type: ignore[index]  # READY, so the column is not finished
+        self.counters.start[column](row)
 
     def complete_cell(self, column: int, row: int) -> None:
-        """A running cell ends well.
+        """A running cell ends well. The same as ``counters.resolve[column](row)``.
 
         Raises:
             Violation: SCHED-04 (it was not running), SCHED-07 (the run is over).
         """
-        counters = self.counters
-        if counters.cells[column][row] != RUNNING or self.crashed or self.ended:
-            self._refuse_complete(f"{self._name(column)}[{row}]", counters.cells[column][row])
-        counters.resolve(column, row)
-        if not self._is_barrier[column]:
-            self.in_flight -= 1
-            self.busy[self.group_of[column]] -= 1
-        if self._is_sink[column] and row == self._rows:
-            self._advance()
-
-    def _advance(self) -> None:
-        # A row's sinks are the last of it to finish: what feeds them is resolved already.
-        prefix = self.counters.prefix
-        self._rows = min(prefix(column) for column in self._sinks)
+        self.counters.resolve[column](row)
 
     def start_barrier(self, column: int, scope: int) -> None:
         """A barrier node starts, and reads every row of its scope.
@@ -285,12 +275,14 @@ class Machine:
         if states[scope] != READY or self.crashed or self.ended:
             self._refuse_barrier(column, scope)
         group = self.group_of[column]
-        if self.in_flight >= self._workers or self.busy[group] >= self._capacity[group]:
+        if not self._has_slot(group):
             self._refuse_limit(group, f"{self._name(column)} barrier {scope}")
-        self.in_flight += 1
-        self.busy[group] += 1
         self._ready_barriers[group] -= 1
-        states[scope] = RUNNING
+        self.counters.start_barrier(column, scope)
+
+    def _has_slot(self, group: int) -> bool:
+        counters = self.counters
+        return counters.load[0] < self._workers and counters.busy[group] < self._capacity[group]
 
     def complete_barrier(self, column: int, scope: int) -> None:
         """A running barrier node ends well: its output cells are ready.
@@ -301,9 +293,6 @@ class Machine:
         states = self.counters.barriers[column]
         if states[scope] != RUNNING or self.crashed or self.ended:
             self._refuse_complete(f"{self._name(column)} barrier {scope}", states[scope])
-        group = self.group_of[column]
-        self.in_flight -= 1
-        self.busy[group] -= 1
         self.counters.resolve_barrier(column, scope)
 
     def emit(self, column: int, start: int, stop: int) -> None:
@@ -317,11 +306,8 @@ class Machine:
         ready = isinstance(body, bytearray) and body.count(READY, start, stop) == stop - start
         if not ready or self.crashed or self.ended or not self._is_barrier[column]:
             odd = next((row for row in range(start, stop) if body[row] != READY), start)
-            self._refuse_start(column, odd)
-        counters.ready[self._output_group] -= stop - start
+            self.not_ready(column, odd)
         counters.resolve_range(column, start, stop)
-        if self._is_sink[column] and start <= self._rows < stop:
-            self._advance()
 
     # Storage, crash and resume
 
@@ -344,7 +330,7 @@ class Machine:
         """What a checkpoint of this version may claim now: the longest resolved prefix."""
         if version == 2:
             return self.counters.column_prefixes()
-        return (self._rows,) * len(self._is_barrier)
+        return (self.completed_rows,) * len(self._is_barrier)
 
     def checkpoint_begin(self, claim: Claim) -> None:
         """A claim is handed to storage.
@@ -396,8 +382,7 @@ class Machine:
         """
         self._expect_running("crash")
         self.crashed = True
-        self.in_flight = 0
-        self.busy = [0] * len(self.busy)
+        self.counters.halt()
 
     def resume(self, claim: Claim) -> None:
         """A new process begins from `claim`; exactly what it claims is complete.
@@ -420,9 +405,7 @@ class Machine:
         self.durable = list(claim)
         self.crashed = False
         self.incarnation += 1
-        self._ready_barriers = [0] * len(self._ready_barriers)
-        self.counters.restore(claim)
-        self._advance()
+        self._restore(claim)
 
     def end(self) -> None:
         """The run reports success.
@@ -432,8 +415,10 @@ class Machine:
         """
         self._expect_running("end")
         total = self.graph.num_records
-        if self._rows != total:
-            raise Violation("SCHED-10", f"success with {self._rows} of {total} rows complete")
+        if self.completed_rows != total:
+            raise Violation(
+                "SCHED-10", f"success with {self.completed_rows} of {total} rows complete"
+            )
         for column, rows in enumerate(self.durable):
             if rows != total:
                 raise Violation(
@@ -441,6 +426,7 @@ class Machine:
                     f"success with {rows} of {total} rows of {self._name(column)} durable",
                 )
         self.ended = True
+        self.counters.halt()
 
     # Actions by name
 
@@ -460,9 +446,7 @@ class Machine:
             column = self.graph.rules.index[action.column]
             group = self.group_of[column]
             output = action.scope is None and self._is_barrier[column]
-            if output or (
-                self.in_flight < self._workers and self.busy[group] < self._capacity[group]
-            ):
+            if output or self._has_slot(group):
                 yield action
         yield from self._of_state("complete", RUNNING)
         yield from self._storage_actions()
@@ -482,7 +466,7 @@ class Machine:
                 if covered and grows and claim != self.durable_claim:
                     yield Action("checkpoint_begin", claim=claim)
         total = self.graph.num_records
-        if self._rows == total and min(self.durable) == total:
+        if self.completed_rows == total and min(self.durable) == total:
             yield Action("end")
 
     def _starts(self) -> Iterator[Action]:
@@ -554,7 +538,8 @@ class Machine:
             state = "the end" if self.ended else "a crash, before the resume"
             raise Violation("SCHED-07", f"{what} after {state}")
 
-    def _refuse_start(self, column: int, row: int) -> None:
+    def not_ready(self, column: int, row: int) -> NoReturn:
+        """Refuse to start a cell that is not ready, with the clause that says why."""
         where = f"{self._name(column)}[{row}]"
         self._expect_running(f"start of {where}")
         self._refuse_state(where, self.counters.cells[column][row])
@@ -562,7 +547,7 @@ class Machine:
             raise Violation("BARR-02", f"{where} is given although its barrier is not complete")
         raise Violation("SCHED-01", f"{where} starts although {self._open_needs(column, row)}")
 
-    def _refuse_barrier(self, column: int, scope: int) -> None:
+    def _refuse_barrier(self, column: int, scope: int) -> NoReturn:
         where = f"{self._name(column)} barrier {scope}"
         self._expect_running(f"start of {where}")
         self._refuse_state(where, self.counters.barriers[column][scope])
@@ -583,32 +568,40 @@ class Machine:
         if state >= DONE:
             raise Violation("SCHED-03", f"{where} starts although it is complete")
 
-    def _refuse_complete(self, where: str, state: int) -> None:
+    def not_running(self, column: int, row: int) -> NoReturn:
+        """Refuse to complete a cell that is not running."""
+        state = self.counters.cells[column][row]
+        self._refuse_complete(f"{self._name(column)}[{row}]", state)
+
+    def no_slot(self, column: int, row: int) -> NoReturn:
+        """Refuse to start a cell beyond a limit."""
+        self._refuse_limit(self.group_of[column], f"{self._name(column)}[{row}]")
+
+    def _refuse_complete(self, where: str, state: int) -> NoReturn:
         self._expect_running(f"completion of {where}")
         raise Violation("SCHED-04", f"{where} completes, but is {_word(state)}")
 
-    def _refuse_limit(self, group: int, where: str) -> None:
+    def _refuse_limit(self, group: int, where: str) -> NoReturn:
         if self.in_flight >= self._workers:
             raise Violation(
                 "SCHED-06", f"{where} starts with {self.in_flight} workers busy of as many"
             )
         name = list(self.limits.resources)[group]
         raise Violation(
-            "SCHED-12", f"{where} starts with {self.busy[group]} of {name!r} busy of as many"
+            "SCHED-12",
+            f"{where} starts with {self.counters.busy[group]} of {name!r} busy of as many",
         )
 
     def _open_needs(self, column: int, row: int) -> str:
-        from cellspec.nodes import CellNodeId
-
         node = CellNodeId(row, self._name(column))
         for need in self.graph.iter_dependencies(node):
             if not self._resolved_node(need):
                 return f"{need} is not complete"
         raise AssertionError("a countdown is open and nothing is missing")
 
-    def _resolved_node(self, node: Any) -> bool:
+    def _resolved_node(self, node: NodeId) -> bool:
         index = self.graph.rules.index[node.column]
-        if hasattr(node, "row"):
+        if isinstance(node, CellNodeId):
             return self.counters.is_resolved(index, node.row)
         return self.counters.is_barrier_resolved(index, node.batch or 0)
 

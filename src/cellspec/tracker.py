@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 from cellspec.checkpoint import CHECKPOINT_VERSION, Checkpoint, make_payload, read_payload
-from cellspec.counters import DONE, READY, Counters
+from cellspec.counters import READY, Counters
 from cellspec.errors import NodeError
 from cellspec.graph import ExecutionGraph
 from cellspec.nodes import BarrierNodeId, CellNodeId, NodeId
@@ -110,12 +110,8 @@ class CompletionTracker:
             return
         counters, column, position = known
         if isinstance(node, CellNodeId):
-            state = counters.cells[column][position]
-            if state >= DONE:
-                return
-            if state == READY:
-                counters.ready[column] -= 1
-            counters.resolve(column, position)
+            if not counters.is_resolved(column, position):
+                counters.resolve[column](position)
         elif not counters.is_barrier_resolved(column, position):
             counters.resolve_barrier(column, position)
 
@@ -230,17 +226,22 @@ class CompletionTracker:
                 if scope < 0:
                     break
                 yield graph.barrier_node(index, scope)
-            row = -1
-            while True:
-                counters = self._counters_for(graph)
-                body = counters.cells[index]
-                if not counters.ready[index] or not isinstance(body, bytearray):
-                    break
-                # Nothing before the finished prefix can be ready, so no search looks there.
-                row = body.find(READY, max(row + 1, counters.prefix(index)))
-                if row < 0:
-                    break
-                yield CellNodeId(row, rule.name)
+            yield from self._ready_cells(graph, index, rule.name)
+
+    def _ready_cells(self, graph: ExecutionGraph, index: int, name: str) -> Iterator[NodeId]:
+        row, left_ready = -1, 0
+        while True:
+            counters = self._counters_for(graph)
+            body = counters.cells[index]
+            # Nodes that were yielded and not marked are ready still, and lie behind.
+            if counters.ready[index] <= left_ready or not isinstance(body, bytearray):
+                return
+            # Nothing before the finished prefix can be ready, so no search looks there.
+            row = body.find(READY, max(row + 1, counters.prefix(index)))
+            if row < 0:
+                return
+            yield CellNodeId(row, name)
+            left_ready += self._counters_for(graph).cells[index][row] == READY
 
     def completed_row_count(self, graph: ExecutionGraph) -> int:
         """Rows complete without a gap from row 0; O(columns)."""
