@@ -28,9 +28,9 @@ its column, so a recorded list replays on any driver.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, NoReturn, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from cellspec.counters import CLAIMED, DONE, READY, RUNNING, UNLIMITED, Claim, Counters
 from cellspec.errors import SpecError, Violation
@@ -116,6 +116,8 @@ class Machine:
     Args:
         graph: what is to be generated.
         limits: what may run at once.
+        waive: clauses not to judge; a step that breaks one is taken as it is. For measuring which
+            clause would catch an engine next.
 
     Attributes:
         counters: what is ready and what is done.
@@ -130,8 +132,11 @@ class Machine:
         self,
         graph: ExecutionGraph,
         limits: Limits | None = None,
+        *,
+        waive: Collection[str] = (),
     ) -> None:
         limits = limits or Limits()
+        self._waived = frozenset(waive)
         self.graph = graph
         self.limits = limits
         rules = graph.rules
@@ -213,19 +218,19 @@ class Machine:
         if t > self.now:
             # With every worker busy only output cells could wait; the common case ends here.
             counters = self.counters
-            if (
-                counters.load[0] < self._workers or counters.ready[self._output_group]
-            ) and not (self.crashed or self.ended):
+            if (counters.load[0] < self._workers or counters.ready[self._output_group]) and not (
+                self.crashed or self.ended
+            ):
                 idle = self.dispatchable()
                 if idle:
-                    raise Violation(
+                    self._breaks(
                         "SCHED-09",
                         f"{idle} at t={self.now:g} s was ready, with a worker and its resource "
                         f"free, and was not started before t={t:g} s",
                     )
             self.now = t
         elif t < self.now:
-            raise Violation("SCHED-08", f"t fell from {self.now:g} s to {t:g} s")
+            self._breaks("SCHED-08", f"t fell from {self.now:g} s to {t:g} s")
 
     def dispatchable(self) -> str:
         """One node that could start now, in words; "" if there is none. O(resources)."""
@@ -253,7 +258,7 @@ class Machine:
         """A cell starts. A hot loop calls ``counters.start[column](row)``, which is the same.
 
         Raises:
-            Violation: SCHED-01 to SCHED-07, SCHED-12, BARR-02.
+            Violation: SCHED-01 to SCHED-07, SCHED-11, BARR-02.
         """
         self.counters.start[column](row)
 
@@ -319,7 +324,7 @@ class Machine:
         """
         self._expect_running("durable")
         if rows > self.counters.prefix(column):
-            raise Violation(
+            self._breaks(
                 "CKPT-08",
                 f"{self._name(column)}: {rows} rows durable, but only "
                 f"{self.counters.prefix(column)} are resolved",
@@ -341,22 +346,22 @@ class Machine:
         """
         self._expect_running("checkpoint_begin")
         if self.pending_claim is not None:
-            raise Violation("CKPT-11", "a claim is begun while another is being written")
+            self._breaks("CKPT-11", "a claim is begun while another is being written")
         for column, rows in enumerate(claim):
             name = self._name(column)
             if rows > self.counters.prefix(column):
-                raise Violation(
+                self._breaks(
                     "CKPT-08",
                     f"{name}: {rows} rows claimed, but only {self.counters.prefix(column)} are "
                     "resolved without a gap",
                 )
             if rows < self.durable_claim[column]:
-                raise Violation(
+                self._breaks(
                     "CKPT-09",
                     f"{name}: {rows} rows claimed after {self.durable_claim[column]} were",
                 )
             if rows > self.durable[column]:
-                raise Violation(
+                self._breaks(
                     "CKPT-10",
                     f"{name}: {rows} rows claimed, but only {self.durable[column]} are durable",
                 )
@@ -370,7 +375,8 @@ class Machine:
         """
         self._expect_running("checkpoint_durable")
         if self.pending_claim is None:
-            raise Violation("CKPT-11", "a claim became durable that nobody had begun")
+            self._breaks("CKPT-11", "a claim became durable that nobody had begun")
+            return
         self.durable_claim = self.pending_claim
         self.pending_claim = None
 
@@ -392,9 +398,9 @@ class Machine:
                 came before).
         """
         if not self.crashed:
-            raise Violation("SCHED-07", "resume without a crash")
+            self._breaks("SCHED-07", "resume without a crash")
         if claim != self.durable_claim and claim != self.pending_claim:
-            raise Violation(
+            self._breaks(
                 "CKPT-12",
                 f"resumed from {list(claim)}; the last durable claim is "
                 f"{list(self.durable_claim)}, in flight was "
@@ -416,12 +422,10 @@ class Machine:
         self._expect_running("end")
         total = self.graph.num_records
         if self.completed_rows != total:
-            raise Violation(
-                "SCHED-10", f"success with {self.completed_rows} of {total} rows complete"
-            )
+            self._breaks("SCHED-10", f"success with {self.completed_rows} of {total} rows complete")
         for column, rows in enumerate(self.durable):
             if rows != total:
-                raise Violation(
+                self._breaks(
                     "SCHED-10",
                     f"success with {rows} of {total} rows of {self._name(column)} durable",
                 )
@@ -495,9 +499,7 @@ class Machine:
             if column is None:
                 raise SpecError(f"action {action}: unknown column {action.column!r}")
             if action.attempt != 1:
-                raise Violation(
-                    "SCHED-11", f"{action}: attempt {action.attempt}, though none failed"
-                )
+                raise SpecError(f"action {action}: attempt {action.attempt} has no rule yet")
             self._apply_node(kind, column, action)
         elif kind == "checkpoint_begin" and action.claim is not None:
             self.checkpoint_begin(action.claim)
@@ -530,74 +532,81 @@ class Machine:
 
     # Why not
 
+    def _breaks(self, clause: str, detail: str) -> None:
+        """Refuse a step, unless its clause is waived: the step is then taken as it is."""
+        if clause not in self._waived:
+            raise Violation(clause, detail)
+
     def _name(self, column: int) -> str:
         return self.graph.rules.columns[column].name
 
     def _expect_running(self, what: str) -> None:
         if self.crashed or self.ended:
             state = "the end" if self.ended else "a crash, before the resume"
-            raise Violation("SCHED-07", f"{what} after {state}")
+            self._breaks("SCHED-07", f"{what} after {state}")
 
-    def not_ready(self, column: int, row: int) -> NoReturn:
+    def not_ready(self, column: int, row: int) -> None:
         """Refuse to start a cell that is not ready, with the clause that says why."""
         where = f"{self._name(column)}[{row}]"
         self._expect_running(f"start of {where}")
-        self._refuse_state(where, self.counters.cells[column][row])
-        if self._is_barrier[column]:
-            raise Violation("BARR-02", f"{where} is given although its barrier is not complete")
-        raise Violation("SCHED-01", f"{where} starts although {self._open_needs(column, row)}")
+        state = self.counters.cells[column][row]
+        if state >= RUNNING:
+            self._refuse_again(where, state)
+        elif self._is_barrier[column]:
+            self._breaks("BARR-02", f"{where} is given although its barrier is not complete")
+        else:
+            node = CellNodeId(row, self._name(column))
+            missing = next(self._open_needs(node), None)
+            self._breaks("SCHED-01", f"{where} starts although {missing} is not complete")
 
-    def _refuse_barrier(self, column: int, scope: int) -> NoReturn:
+    def _refuse_barrier(self, column: int, scope: int) -> None:
         where = f"{self._name(column)} barrier {scope}"
         self._expect_running(f"start of {where}")
-        self._refuse_state(where, self.counters.barriers[column][scope])
-        node = self.graph.barrier_node(column, scope)
-        resolved = self._resolved_node
-        missing = [need for need in self.graph.iter_dependencies(node) if not resolved(need)]
-        raise Violation(
-            "BARR-01",
-            f"{where} starts although {len(missing)} nodes of its scope are open, "
-            f"first {missing[0]}",
-        )
+        state = self.counters.barriers[column][scope]
+        if state >= RUNNING:
+            self._refuse_again(where, state)
+        else:
+            missing = list(self._open_needs(self.graph.barrier_node(column, scope)))
+            self._breaks(
+                "BARR-01",
+                f"{where} starts although {len(missing)} nodes that it waits for are open, first "
+                f"{missing[:1]}",
+            )
 
-    def _refuse_state(self, where: str, state: int) -> None:
+    def _refuse_again(self, where: str, state: int) -> None:
         if state == CLAIMED:
-            raise Violation("SCHED-05", f"{where} starts although a checkpoint claimed it")
-        if state == RUNNING:
-            raise Violation("SCHED-02", f"{where} starts while it is in flight")
-        if state >= DONE:
-            raise Violation("SCHED-03", f"{where} starts although it is complete")
+            self._breaks("SCHED-05", f"{where} starts although a checkpoint claimed it")
+        elif state == RUNNING:
+            self._breaks("SCHED-02", f"{where} starts while it is in flight")
+        else:
+            self._breaks("SCHED-03", f"{where} starts although it is complete")
 
-    def not_running(self, column: int, row: int) -> NoReturn:
+    def not_running(self, column: int, row: int) -> None:
         """Refuse to complete a cell that is not running."""
         state = self.counters.cells[column][row]
         self._refuse_complete(f"{self._name(column)}[{row}]", state)
 
-    def no_slot(self, column: int, row: int) -> NoReturn:
+    def no_slot(self, column: int, row: int) -> None:
         """Refuse to start a cell beyond a limit."""
         self._refuse_limit(self.group_of[column], f"{self._name(column)}[{row}]")
 
-    def _refuse_complete(self, where: str, state: int) -> NoReturn:
+    def _refuse_complete(self, where: str, state: int) -> None:
         self._expect_running(f"completion of {where}")
-        raise Violation("SCHED-04", f"{where} completes, but is {_word(state)}")
+        self._breaks("SCHED-04", f"{where} completes, but is {_word(state)}")
 
-    def _refuse_limit(self, group: int, where: str) -> NoReturn:
+    def _refuse_limit(self, group: int, where: str) -> None:
         if self.in_flight >= self._workers:
-            raise Violation(
+            self._breaks(
                 "SCHED-06", f"{where} starts with {self.in_flight} workers busy of as many"
             )
         name = list(self.limits.resources)[group]
-        raise Violation(
-            "SCHED-12",
+        self._breaks(
+            "SCHED-11",
             f"{where} starts with {self.counters.busy[group]} of {name!r} busy of as many",
         )
 
-    def _open_needs(self, column: int, row: int) -> str:
-        node = CellNodeId(row, self._name(column))
-        for need in self.graph.iter_dependencies(node):
-            if not self._resolved_node(need):
-                return f"{need} is not complete"
-        raise AssertionError("a countdown is open and nothing is missing")
+    def _open_needs(self, node: NodeId) -> Iterator[NodeId]:
+        return (n for n in self.graph.iter_dependencies(node) if not self._resolved_node(n))
 
     def _resolved_node(self, node: NodeId) -> bool:
         index = self.graph.rules.index[node.column]
