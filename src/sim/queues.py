@@ -239,7 +239,8 @@ class RandomQueue:
         self._entries.append(-1 - column * self._rows - scope)
 
     def head_key(self) -> float:
-        return self._draw.random() if self._entries else math.inf
+        # A race of exponential clocks: each queue wins in proportion to what it holds.
+        return self._draw.expovariate(len(self._entries)) if self._entries else math.inf
 
     def pop(self) -> Node | None:
         entries = self._entries

@@ -146,7 +146,7 @@ class Outcome:
     done: list[int] = field(default_factory=list)
     busy_s: list[float] = field(default_factory=list)
     wait_s: list[float] = field(default_factory=list)
-    first_row_s: float = 0.0
+    first_row_s: float = math.inf
     window_rows: int = 0
     checkpoints: int = 0
     checkpoint_bytes: int = 0
@@ -322,9 +322,12 @@ class Simulator:
                         self.outcome.window_rows = row + 1 - rows[0]
                 if not done & 0xFFFF:
                     self._flush_log()
+                    if self.progress is not None:
+                        self.progress(t, rows[0])
             else:
                 machine.complete_barrier(-1 - column, row)
-                self._other_events += 1
+                # Its start stops counting as in flight.
+                self._other_events += 2
             log(column * num_records + row)
             spare(task)
             if self._crash_event:
@@ -341,6 +344,7 @@ class Simulator:
             self._done += stop - start
             self._other_events -= 2 * (stop - start)
             self._furthest = max(self._furthest, stop - 1)
+            self.outcome.window_rows = max(self.outcome.window_rows, stop - self._rows[0])
             self._count_event()
 
     def _dispatcher(self) -> Callable[[float], None]:
@@ -416,8 +420,8 @@ class Simulator:
     def _rows_finished(self, t: float) -> None:
         machine = self.machine
         self._rows_seen = machine.completed_rows
-        if self._rows_seen and not self.outcome.first_row_s:
-            self.outcome.first_row_s = t
+        if self._rows_seen:
+            self.outcome.first_row_s = min(self.outcome.first_row_s, t)
         if self.progress is not None:
             self.progress(t, self._rows_seen)
         if self._rows_seen == self.graph.num_records:
@@ -520,7 +524,9 @@ class Simulator:
     def _on_timer(self) -> None:
         if not self._writing:
             self._begin_checkpoint()
-        self._schedule_timer()
+        # A run that is stuck must run out of events, and not tick on for ever.
+        if self._writing or self.machine.in_flight:
+            self._schedule_timer()
 
     # Crash and resume
 
@@ -530,6 +536,7 @@ class Simulator:
             self._after(at_s - start_s, self._on_crash)
 
     def _on_crash(self) -> None:
+        self._crashes.reach()
         raise _Crash
 
     def _stop_tasks(self, life: Incarnation) -> None:
@@ -539,9 +546,9 @@ class Simulator:
             if task.ends_s > now:
                 column = task.column if task.column >= 0 else -1 - task.column
                 self.outcome.busy_s[column] -= task.ends_s - now
-        ready = self.machine.counters.ready
-        for group in range(len(self._capacity)):
-            self.outcome.wait_s[group] += now * ready[group]
+        # What became ready, or started, at this very moment has not been added up.
+        for group, ready in enumerate(self._ready_seen):
+            self.outcome.wait_s[group] += now * ready
         self._emissions.clear()
 
     def _resume(self, life: Incarnation, t: float) -> None:
@@ -636,6 +643,8 @@ class _CrashSchedule:
         ]
         self._draw = random.Random(f"{plan.seed}/crashes")
         self._random_s = math.inf
+        self._next_s = math.inf
+        self._reached_s = 0.0
         self.event = next(self._events, None)
 
     def next_time(self, start_s: float) -> float | None:
@@ -645,11 +654,16 @@ class _CrashSchedule:
         self._random_s = math.inf
         if self._means:
             self._random_s = start_s + self._draw.expovariate(1 / self._means[0])
-        first = min(self._random_s, self._times[0] if self._times else math.inf)
-        return None if first == math.inf else first
+        self._next_s = min(self._random_s, self._times[0] if self._times else math.inf)
+        return None if self._next_s == math.inf else self._next_s
+
+    def reach(self) -> None:
+        """The crash of `next_time` is due, though rounding may let the clock say a bit less."""
+        self._reached_s = self._next_s
 
     def strike(self, events: int, now_s: float) -> None:
         """A crash came: forget those that are spent."""
+        now_s = max(now_s, self._reached_s)
         while self.event is not None and self.event <= events:
             self.event = next(self._events, None)
         self._times = [t for t in self._times if t > now_s]

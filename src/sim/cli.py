@@ -1,0 +1,437 @@
+"""The command line: ``python -m sim run scenario.yaml``.
+
+A run has one reader who watches and perhaps one program that parses, so what is printed is split by
+who it is for. *stdout* holds the result and nothing else, and is the same, byte for byte, for the
+same scenario and seed, whatever the hash seed, the terminal, or the machine's speed. *stderr* holds
+what differs from run to run: progress (on a terminal only), wall time, memory, and complaints.
+
+A complaint is one line and an exit code, never a traceback:
+
+====  ========================================================================================
+code  meaning
+====  ========================================================================================
+0     the run ended well
+1     a clause of the specification was violated; the line names it and what happened
+2     bad usage or input; the line names the file, the field and what was expected
+130   interrupted (Ctrl-C)
+141   whoever read stdout stopped reading, as in ``| head``
+====  ========================================================================================
+
+Nothing is written before the run has ended well, and then each file is whole or not there.
+
+Only `argparse` is imported at the top: ``--help`` must not wait for numpy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sim.results import Result
+    from sim.scenario import Crash, Scenario
+    from sim.simulator import Outcome, RunPlan
+
+__all__ = ["main", "run_plan"]
+
+OK, VIOLATED, BAD_INPUT, INTERRUPTED, NO_READER = 0, 1, 2, 130, 141
+
+CRASH_SYNTAX = "EVENT, TIMEs or random:MEANs"
+DEPENDENCIES = ("numpy", "pydantic", "PyYAML", "simpy")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command, and return the exit code of the process.
+
+    Args:
+        argv: the arguments after ``python -m sim``; by default those of the process.
+    """
+    try:
+        _plain_stdout()
+        try:
+            args = _parser().parse_args(argv)
+            code: int = args.command(args)
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else OK
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_stdout()
+        return NO_READER
+    except KeyboardInterrupt:
+        return _complain("interrupted", INTERRUPTED)
+    except OSError as error:
+        _forget_stdout()
+        return _complain(f"error: stdout: {error.strerror or error}", BAD_INPUT)
+    return code
+
+
+# Arguments
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line; the usage is what ``--help`` is for."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_complain(f"error: {message} (see {self.prog} --help)", BAD_INPUT))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m sim",
+        description="Simulate engines that generate synthetic datasets cell by cell.",
+        epilog="exit codes: 0 fine, 1 a clause was violated, 2 bad usage or input, 130 interrupted",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_run(commands)
+    schema = commands.add_parser(
+        "schema",
+        help="print the JSON Schema of scenario files",
+        description="Print the JSON Schema of scenario files, for editors and validators.",
+        allow_abbrev=False,
+    )
+    schema.set_defaults(command=_schema)
+    return parser
+
+
+def _add_run(commands: Any) -> None:
+    run = commands.add_parser(
+        "run",
+        help="simulate one run of a scenario, and print what it came to",
+        description="Simulate one run of a scenario in virtual time, through its crashes, with "
+        "every event judged against the specification, and print the figures.",
+        allow_abbrev=False,
+    )
+    run.add_argument("scenario", metavar="SCENARIO.yaml", help="the scenario file")
+    run.add_argument(
+        "--set",
+        metavar="A.B=V",
+        dest="overrides",
+        action="append",
+        default=[],
+        type=_override,
+        help="replace a field of the scenario, as in columns.sql.latency.median_s=2; the value is "
+        "YAML, an item of a list is named by its name or position; repeatable",
+    )
+    run.add_argument(
+        "--seed", metavar="N", type=_seed, help="another seed than the scenario's, from 0"
+    )
+    run.add_argument(
+        "--crash-at",
+        metavar="WHEN",
+        dest="crashes",
+        action="append",
+        default=[],
+        type=_crash,
+        help="one more crash than the scenario has: 5000 = just after event number 5000, 300s = "
+        "at 300 s of virtual time, random:600s = at a random time, 600 s after the start or the "
+        "last resume on average; repeatable",
+    )
+    run.add_argument(
+        "--format",
+        choices=("table", "json", "csv"),
+        default="table",
+        help="of stdout; csv is a header and one line (default: table)",
+    )
+    run.add_argument(
+        "--out",
+        metavar="DIR",
+        help="also write scenario.yaml (as it was run), manifest.json, result.json and "
+        "fingerprint.txt into this folder, each whole or not at all; a second run replaces them",
+    )
+    run.add_argument(
+        "--no-check",
+        dest="checked",
+        action="store_false",
+        help="do not judge time while running (for timing); the verdict then says so",
+    )
+    run.set_defaults(command=_run)
+
+
+def _override(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"expected FIELD=VALUE, got {text!r}")
+    return name, value
+
+
+def _seed(text: str) -> int:
+    if not _is_digits(text):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
+    return int(text)
+
+
+def _is_digits(text: str) -> bool:
+    # `int` also takes signs, blanks, underscores and other scripts' digits.
+    return text.isascii() and text.isdigit() and len(text) <= 4000
+
+
+def _crash(text: str) -> dict[str, Any]:
+    """The fields of a scenario's crash, from what ``--crash-at`` was given."""
+    kind, _, seconds = text.rpartition(":")
+    if _is_digits(text):
+        if int(text) < 1:
+            raise argparse.ArgumentTypeError(f"expected an event number from 1, got {text!r}")
+        return {"at_event": int(text)}
+    try:
+        if not seconds.endswith("s") or kind not in ("", "random"):
+            raise ValueError
+        value = float(seconds[:-1])
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected {CRASH_SYNTAX}, got {text!r}") from None
+    low = "more than 0" if kind else "0"
+    if not (0 < value <= 1e9 or (value == 0 and not kind)):
+        raise argparse.ArgumentTypeError(f"expected {low} to 1e9 seconds, got {text!r}")
+    return {"random": {"mean_s": value}} if kind else {"at_time_s": value}
+
+
+# Commands
+
+
+def _schema(_args: argparse.Namespace) -> int:
+    from sim.scenario import schema_text
+
+    _print(schema_text())
+    return OK
+
+
+def _run(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from cellspec.errors import MissingExtraError, SpecError, Violation
+    from sim.files import check_folder, write_files
+
+    folder = None if args.out is None else Path(args.out)
+    try:
+        if folder is not None:
+            check_folder(folder)
+        scenario = _load(args)
+        outcome = _simulate(scenario, checked=args.checked)
+        result = _summarise(scenario, outcome, checked=args.checked)
+        text = _render(result, args.format)
+        contents = _contents(scenario, result, folder) if folder is not None else {}
+    except (SpecError, MissingExtraError) as error:
+        return _complain(f"error: {error}", BAD_INPUT)
+    except Violation as violation:
+        return _complain(f"violated: {violation}", VIOLATED)
+    except (MemoryError, OverflowError):
+        # Nobody asks for so many rows on purpose: a byte a cell does not fit this machine.
+        return _complain(f"error: {args.scenario}: rows: too many for this machine", BAD_INPUT)
+    code = OK
+    if folder is not None:
+        try:
+            write_files(folder, contents)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            code = _complain(f"error: {folder}: cannot be written: {reason}", BAD_INPUT)
+    # Even if the folder could not be written: the run may have taken an hour.
+    _print(text)
+    return code
+
+
+def _load(args: argparse.Namespace) -> Scenario:
+    """The scenario with everything that the command line changes: what ``--out`` writes down.
+
+    Raises:
+        SpecError: it cannot be used.
+    """
+    from sim.scenario import Crash, load_scenario
+
+    overrides = dict(args.overrides)
+    if args.seed is not None:
+        overrides["seed"] = str(args.seed)
+    scenario = load_scenario(args.scenario, overrides)
+    if args.crashes:
+        more = [Crash.model_validate(fields) for fields in args.crashes]
+        scenario = scenario.model_copy(update={"crashes": (*scenario.crashes, *more)})
+    return scenario
+
+
+def run_plan(scenario: Scenario) -> RunPlan:
+    """What decides a run of a scenario beside its graph and its latencies."""
+    from cellspec.machine import Limits
+    from sim.simulator import CheckpointPlan, RunPlan
+
+    checkpoint = scenario.checkpoint
+    return RunPlan(
+        seed=scenario.seed,
+        limits=Limits(
+            workers=scenario.limits.workers,
+            resources=scenario.resource_limits,
+            column_resource=scenario.column_resource,
+        ),
+        policy=scenario.policy,
+        checkpoint=None
+        if checkpoint is None
+        else CheckpointPlan(
+            every_rows=checkpoint.every_rows,
+            every_s=checkpoint.every_s,
+            version=checkpoint.version,
+            write_s=checkpoint.write_s,
+        ),
+        crashes=[_crash_plan(crash) for crash in scenario.crashes],
+        restart_delay_s=scenario.restart_delay_s,
+    )
+
+
+def _crash_plan(crash: Crash) -> Any:
+    from sim.simulator import CrashPlan
+
+    if crash.random is not None:
+        return CrashPlan(mean_s=crash.random.mean_s, count=crash.random.count)
+    return CrashPlan(at_event=crash.at_event, at_time_s=crash.at_time_s)
+
+
+def _simulate(scenario: Scenario, *, checked: bool) -> Outcome:
+    """Run a scenario, and say on stderr how long it took.
+
+    Raises:
+        Violation: an event breaks a clause.
+    """
+    from sim.simulator import Simulator
+
+    progress = None
+    if sys.stderr is not None and sys.stderr.isatty():
+        progress = _Progress(sys.stderr, scenario.rows)
+    # The random policy visits rows in any order, and would draw each block again and again.
+    blocks = None if scenario.policy == "random" else 8
+    simulator = Simulator(
+        scenario.graph(),
+        scenario.latency_source(blocks_per_column=blocks),
+        run_plan(scenario),
+        checked=checked,
+        progress=progress,
+    )
+    start = time.perf_counter()
+    try:
+        outcome = simulator.run()
+    finally:
+        if progress is not None:
+            progress.clear()
+    seconds = time.perf_counter() - start
+    memory = _peak_memory_mib()
+    _say(
+        f"wall time {seconds:.2f} s, {outcome.events / max(seconds, 1e-9):,.0f} events/s"
+        + (f", peak memory {memory:,.0f} MiB" if memory else "")
+    )
+    return outcome
+
+
+def _summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
+    from sim.results import summarise
+
+    return summarise(scenario, outcome, checked=checked)
+
+
+def _render(result: Result, form: str) -> str:
+    from sim import results
+
+    render: Callable[[Result], str] = getattr(results, f"render_{form}")
+    return render(result)
+
+
+def _contents(scenario: Scenario, result: Result, folder: Path) -> dict[str, str]:
+    """The files of ``--out``: name to text."""
+    import json
+
+    return {
+        "scenario.yaml": scenario.to_yaml(folder),
+        "manifest.json": json.dumps(_manifest(result), indent=2) + "\n",
+        "result.json": _render(result, "json"),
+        "fingerprint.txt": result.fingerprint + "\n",
+    }
+
+
+def _manifest(result: Result) -> dict[str, Any]:
+    """What a run must be repeated with to give the same bytes."""
+    import platform
+    from importlib.metadata import version
+
+    return {
+        "cellspec": version("cellspec"),
+        "scenario_digest": result.scenario_digest,
+        "seed": result.seed,
+        "checked": result.checked,
+        "fingerprint": result.fingerprint,
+        "python": platform.python_version(),
+        "architecture": platform.machine(),
+        "dependencies": {name: version(name) for name in DEPENDENCIES},
+    }
+
+
+# Streams
+
+
+def _plain_stdout() -> None:
+    """Make stdout's bytes independent of the locale and the platform."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def _print(text: str) -> None:
+    if sys.stdout is not None:
+        sys.stdout.write(text)
+
+
+def _say(line: str) -> None:
+    if sys.stderr is not None:
+        print(line, file=sys.stderr)
+
+
+def _complain(line: str, code: int) -> int:
+    """One line for a person, whatever the text holds; returns the code."""
+    _say(" ".join(line.split()))
+    return code
+
+
+def _forget_stdout() -> None:
+    """Nobody reads stdout: keep the interpreter from flushing it once more at its end."""
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, sys.stdout.fileno())
+    os.close(sink)
+
+
+def _peak_memory_mib() -> float | None:
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+class _Progress:
+    """One line on a terminal that is written over, ten times a second at most."""
+
+    def __init__(self, stream: TextIO, rows: int) -> None:
+        self._stream = stream
+        self._rows = rows
+        self._next = 0.0
+        self._width = 0
+
+    def __call__(self, t: float, rows: int) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + 0.1
+        line = f"{100 * rows // self._rows:3} %  {rows:,} of {self._rows:,} rows  t = {t:,.0f} s"
+        self._put(line.ljust(self._width))
+        self._width = len(line)
+
+    def clear(self) -> None:
+        """Leave the line as if nothing had been there."""
+        if self._width:
+            self._put(" " * self._width)
+            self._put("")
+
+    def _put(self, text: str) -> None:
+        self._stream.write(f"\r{text}")
+        self._stream.flush()

@@ -1,0 +1,451 @@
+"""From a run's counters to figures, and from figures to a table, JSON or CSV.
+
+`summarise` turns what a run did into a `Result`: plain numbers, each with its unit in its name.
+Three renderings show the same object: `render_table` for people, `render_json` for programs, and
+`render_csv`, one flat line a run, for a spreadsheet of many runs. None of them holds anything that
+depends on the machine's speed, so that equal runs give equal bytes.
+
+What the figures mean:
+
+===================  ==============================================================================
+makespan             from the start to the end of the last write, crashes and restarts included
+rows/s, cells/s      rows and cells of the finished table over the makespan; work done again is none
+busy                 seconds that workers spent on nodes, those included that a crash cut short
+utilisation          busy seconds over limit × makespan: down time counts as idle
+in flight            busy seconds over makespan: how many ran at once, on average
+wait                 seconds between ready and start, and up to the crash for cells that never
+                     started; the mean is over the cells that were completed. Barriers, and their
+                     output cells, are not in it
+window               the largest distance from the first unfinished row to a finished cell
+done again           cells that were complete at a crash and that the claim did not hold
+===================  ==============================================================================
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sim.scenario import Scenario
+    from sim.simulator import Outcome
+
+__all__ = [
+    "ColumnFigures",
+    "LifeFigures",
+    "ResourceFigures",
+    "Result",
+    "render_csv",
+    "render_json",
+    "render_table",
+    "summarise",
+]
+
+SATISFIED = "every event satisfied the specification"
+NOT_CHECKED = "not checked"
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceFigures:
+    """What one resource did; times in seconds.
+
+    Attributes:
+        resource: its name; None for the columns that take none.
+        limit: how many nodes may use it at once; None for no limit.
+        cells_done: of the columns that take it, those done again included, barriers left out.
+    """
+
+    resource: str | None
+    limit: int | None
+    cells_done: int
+    busy_s: float
+    utilisation: float | None
+    mean_in_flight: float | None
+    wait_s: float
+    mean_wait_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnFigures:
+    """What one column did; times in seconds. `cells_done` holds those done again."""
+
+    column: str
+    resource: str | None
+    barrier: bool
+    cells_done: int
+    busy_s: float
+    busy_s_per_cell: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LifeFigures:
+    """One life of the process, from its start or resume to its crash or the end.
+
+    Attributes:
+        ended_by: ``"crash"`` or ``"end"``.
+        claimed_rows: rows complete when it began.
+        cells_lost: complete at its crash and not held by the claim: they are done again.
+        in_flight_lost: nodes that ran when it crashed.
+    """
+
+    incarnation: int
+    start_s: float
+    end_s: float
+    ended_by: str
+    claimed_rows: int
+    cells_done: int
+    cells_lost: int
+    in_flight_lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The figures of one run; the module's docstring says what each one means.
+
+    Rates are None for a run that took no time.
+    """
+
+    name: str
+    scenario_digest: str
+    seed: int
+    policy: str
+    rows: int
+    columns: int
+    cells: int
+    workers: int
+    makespan_s: float
+    rows_per_s: float | None
+    cells_per_s: float | None
+    first_row_s: float
+    window_rows: int
+    events: int
+    worker_busy_s: float
+    worker_utilisation: float | None
+    mean_in_flight: float | None
+    checkpoints: int
+    checkpoint_bytes: int
+    crashes_planned: int
+    crashes: int
+    cells_done: int
+    cells_done_again: int
+    cells_done_again_share: float
+    in_flight_lost: int
+    checked: bool
+    verdict: str
+    fingerprint: str
+    by_resource: tuple[ResourceFigures, ...]
+    by_column: tuple[ColumnFigures, ...]
+    incarnations: tuple[LifeFigures, ...]
+
+
+def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
+    """The figures of a run that ended well.
+
+    Args:
+        scenario: what was run.
+        outcome: what the simulator counted.
+        checked: whether every event was judged; else the verdict does not claim it.
+
+    Raises:
+        SpecError: a file of the scenario can no longer be read.
+    """
+    graph = scenario.graph()
+    cells = graph.num_records * graph.num_columns
+    makespan, busy = outcome.makespan_s, sum(outcome.busy_s)
+    again = sum(life.cells_lost for life in outcome.incarnations)
+    return Result(
+        name=scenario.name,
+        scenario_digest=scenario.digest(),
+        seed=scenario.seed,
+        policy=scenario.policy,
+        rows=graph.num_records,
+        columns=graph.num_columns,
+        cells=cells,
+        workers=scenario.limits.workers,
+        makespan_s=_tidy(makespan),
+        rows_per_s=_ratio(graph.num_records, makespan),
+        cells_per_s=_ratio(cells, makespan),
+        first_row_s=_tidy(outcome.first_row_s),
+        window_rows=outcome.window_rows,
+        events=outcome.events,
+        worker_busy_s=_tidy(busy),
+        worker_utilisation=_ratio(busy, scenario.limits.workers * makespan),
+        mean_in_flight=_ratio(busy, makespan),
+        checkpoints=outcome.checkpoints,
+        checkpoint_bytes=outcome.checkpoint_bytes,
+        crashes_planned=sum(
+            crash.random.count if crash.random else 1 for crash in scenario.crashes
+        ),
+        crashes=sum(life.crashed for life in outcome.incarnations),
+        cells_done=outcome.cells_done,
+        cells_done_again=again,
+        cells_done_again_share=_tidy(again / cells),
+        in_flight_lost=sum(life.in_flight_lost for life in outcome.incarnations),
+        checked=checked,
+        verdict=SATISFIED if checked else NOT_CHECKED,
+        fingerprint=outcome.fingerprint,
+        by_resource=_resources(scenario, outcome),
+        by_column=_columns(scenario, outcome),
+        incarnations=_lives(outcome),
+    )
+
+
+def _resources(scenario: Scenario, outcome: Outcome) -> tuple[ResourceFigures, ...]:
+    """One entry a resource, in the scenario's order, then one for columns that take none."""
+    rules, resource_of = scenario.graph().rules.columns, scenario.column_resource
+    found = []
+    limits: list[tuple[str | None, int | None]] = [*scenario.resource_limits.items(), (None, None)]
+    for (name, limit), waited in zip(limits, outcome.wait_s, strict=True):
+        mine = [rule for rule in rules if resource_of.get(rule.name) == name]
+        if name is None and not mine:
+            continue
+        done = sum(outcome.done[rule.index] for rule in mine if not rule.is_barrier)
+        busy = sum(outcome.busy_s[rule.index] for rule in mine)
+        # Waits are differences of large sums; what is left of a zero is not a wait.
+        waited = max(0.0, round(waited, 6))
+        found.append(
+            ResourceFigures(
+                resource=name,
+                limit=limit,
+                cells_done=done,
+                busy_s=_tidy(busy),
+                utilisation=_ratio(busy, limit * outcome.makespan_s) if limit else None,
+                mean_in_flight=_ratio(busy, outcome.makespan_s),
+                wait_s=_tidy(waited),
+                mean_wait_s=_ratio(waited, done),
+            )
+        )
+    return tuple(found)
+
+
+def _columns(scenario: Scenario, outcome: Outcome) -> tuple[ColumnFigures, ...]:
+    return tuple(
+        ColumnFigures(
+            column=rule.name,
+            resource=scenario.column_resource.get(rule.name),
+            barrier=rule.is_barrier,
+            cells_done=outcome.done[rule.index],
+            busy_s=_tidy(outcome.busy_s[rule.index]),
+            busy_s_per_cell=_ratio(outcome.busy_s[rule.index], outcome.done[rule.index]),
+        )
+        for rule in scenario.graph().rules.columns
+    )
+
+
+def _lives(outcome: Outcome) -> tuple[LifeFigures, ...]:
+    return tuple(
+        LifeFigures(
+            incarnation=life.number,
+            start_s=_tidy(life.start_s),
+            end_s=_tidy(life.end_s),
+            ended_by="crash" if life.crashed else "end",
+            claimed_rows=life.claimed_rows,
+            cells_done=life.cells_done,
+            cells_lost=life.cells_lost,
+            in_flight_lost=life.in_flight_lost,
+        )
+        for life in outcome.incarnations
+    )
+
+
+def _tidy(value: float) -> float:
+    """Without the last digits of a float sum, which mean nothing and look as if they did."""
+    return float(f"{value:.12g}") + 0.0
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return _tidy(part / whole) if whole > 0 else None
+
+
+# For programs
+
+
+def render_json(result: Result) -> str:
+    """The result as one JSON object, indented, keys always in the same order."""
+    return json.dumps(asdict(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def render_csv(result: Result) -> str:
+    """A header and one line: every single figure, and those of each resource.
+
+    Columns and incarnations are left out, because their number differs between runs. The header
+    is the same for all runs with the same resources.
+    """
+    flat: dict[str, Any] = {
+        key: value for key, value in asdict(result).items() if not isinstance(value, tuple | list)
+    }
+    flat["checked"] = str(result.checked).lower()
+    for item in result.by_resource:
+        for key, value in asdict(item).items():
+            if key != "resource" and item.resource is not None:
+                flat[f"resource.{item.resource}.{key}"] = value
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(flat)
+    writer.writerow("" if value is None else value for value in flat.values())
+    return text.getvalue()
+
+
+# For people
+
+
+def render_table(result: Result) -> str:
+    """The result as text for a terminal, units in the labels, columns of figures aligned."""
+    title = f"{_printable(result.name)}: {result.rows:,} rows × {_count(result.columns, 'column')}"
+    parts = [
+        f"{title} = {_count(result.cells, 'cell')}",
+        f"policy {result.policy}, {_count(result.workers, 'worker')}, seed {result.seed}",
+        "",
+        *_summary(result),
+        "",
+        *_resource_table(result),
+        "",
+        *_column_table(result),
+    ]
+    if len(result.incarnations) > 1:
+        parts += ["", *_life_table(result)]
+    verdict = result.verdict if result.checked else f"{result.verdict}: clauses of time were off"
+    parts += ["", verdict, f"fingerprint {result.fingerprint}  scenario {result.scenario_digest}"]
+    return "".join(f"{line.rstrip()}\n" for line in parts)
+
+
+def _summary(result: Result) -> list[str]:
+    # "of 2" says that a planned crash did not come: the run was over first.
+    crashes = f"{result.crashes:,} of {result.crashes_planned:,} planned"
+    again = (
+        f"{result.cells_done_again:,} ({100 * result.cells_done_again_share:.3g} % of all cells)"
+    )
+    lines = [
+        ("makespan", f"{_clock(result.makespan_s)} ({_seconds(result.makespan_s)} s)"),
+        ("throughput", f"{_rate(result.rows_per_s)} rows/s, {_rate(result.cells_per_s)} cells/s"),
+        ("first complete row", f"{_seconds(result.first_row_s)} s"),
+        ("largest out-of-order window", f"{_count(result.window_rows, 'row')}"),
+        ("checkpoints", f"{result.checkpoints:,} ({_count(result.checkpoint_bytes, 'byte')})"),
+        ("events", f"{result.events:,}"),
+    ]
+    if result.crashes_planned:
+        lines += [("crashes", crashes), ("cells done again", again)]
+    width = max(len(label) for label, _ in lines)
+    return [f"{label:<{width}}  {text}" for label, text in lines]
+
+
+def _resource_table(result: Result) -> list[str]:
+    items = result.by_resource
+    limits = [*(item.limit for item in items), result.workers]
+    shares = [*(item.utilisation for item in items), result.worker_utilisation]
+    return _table(
+        [
+            ("resource", [*(_printable(item.resource or "(none)") for item in items), "workers"]),
+            ("limit", _integers(limits)),
+            ("busy s", _decimals([*(item.busy_s for item in items), result.worker_busy_s])),
+            ("utilisation %", _decimals([None if x is None else 100 * x for x in shares])),
+            (
+                "mean in flight",
+                _decimals([*(item.mean_in_flight for item in items), result.mean_in_flight]),
+            ),
+            ("cells", _integers([*(item.cells_done for item in items), None])),
+            ("mean wait s", _decimals([*(item.mean_wait_s for item in items), None])),
+        ],
+        words=1,
+    )
+
+
+def _column_table(result: Result) -> list[str]:
+    items = result.by_column
+    kinds = ["barrier" if item.barrier else "" for item in items]
+    columns = [
+        ("column", [_printable(item.column) for item in items]),
+        ("resource", [_printable(item.resource or "") for item in items]),
+        ("kind", kinds),
+        ("cells done", _integers([item.cells_done for item in items])),
+        ("busy s", _decimals([item.busy_s for item in items])),
+        ("busy s per cell", _decimals([item.busy_s_per_cell for item in items])),
+    ]
+    words = 3
+    if not any(kinds):
+        del columns[2]
+        words = 2
+    return _table(columns, words=words)
+
+
+def _life_table(result: Result) -> list[str]:
+    items = result.incarnations
+    return _table(
+        [
+            ("life", _integers([item.incarnation for item in items])),
+            ("start s", _decimals([item.start_s for item in items])),
+            ("end s", _decimals([item.end_s for item in items])),
+            ("ended by", [item.ended_by for item in items]),
+            ("rows at start", _integers([item.claimed_rows for item in items])),
+            ("cells done", _integers([item.cells_done for item in items])),
+            ("of them lost", _integers([item.cells_lost for item in items])),
+            ("in flight lost", _integers([item.in_flight_lost for item in items])),
+        ],
+        words=0,
+    )
+
+
+def _table(columns: Sequence[tuple[str, Sequence[str]]], *, words: int) -> list[str]:
+    """Lines of a table; its first `words` columns are left-aligned, the rest right-aligned."""
+    widths = [max(map(_width, (label, *cells))) for label, cells in columns]
+    lines = [[label for label, _ in columns]]
+    lines += [list(row) for row in zip(*(cells for _, cells in columns), strict=True)]
+    return ["  ".join(_aligned(line, widths, words)) for line in lines]
+
+
+def _aligned(line: Iterable[str], widths: Sequence[int], words: int) -> Iterable[str]:
+    for place, (text, width) in enumerate(zip(line, widths, strict=True)):
+        space = " " * (width - _width(text))
+        yield text + space if place < words else space + text
+
+
+def _width(text: str) -> int:
+    """How many places a terminal gives a text: two for a wide letter, none for a mark above one."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
+
+
+def _printable(text: str) -> str:
+    """A name on one line, without anything that a terminal would act upon."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def _integers(values: Sequence[int | None]) -> list[str]:
+    return ["–" if value is None else f"{value:,}" for value in values]
+
+
+def _decimals(values: Sequence[float | None]) -> list[str]:
+    """Figures of one table column: as many decimals as its largest needs for four digits."""
+    largest = max((abs(value) for value in values if value is not None), default=0.0)
+    digits = 1 if largest >= 100 else 2 if largest >= 10 else 3 if largest >= 1 else 4
+    if 0 < largest < 0.1:
+        return ["–" if value is None else f"{value:.3g}" for value in values]
+    return ["–" if value is None else f"{value:,.{digits}f}" for value in values]
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.1f}" if value >= 100 else f"{value:.4g}"
+
+
+def _rate(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as h:mm:ss, rounded to the nearest second."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,}:{minutes:02}:{rest:02}"
