@@ -341,8 +341,9 @@ class Machine:
         """A claim is handed to storage.
 
         Raises:
-            Violation: CKPT-08 (more than is resolved), CKPT-09 (less than before), CKPT-10 (its
-                data is not durable), CKPT-11 (another claim is being written).
+            Violation: CKPT-05 (a column claims rows that one of its inputs does not), CKPT-08 (more
+                than is resolved), CKPT-09 (less than before), CKPT-10 (its data is not durable),
+                CKPT-11 (another claim is being written).
         """
         self._expect_running("checkpoint_begin")
         if self.pending_claim is not None:
@@ -365,6 +366,13 @@ class Machine:
                     "CKPT-10",
                     f"{name}: {rows} rows claimed, but only {self.durable[column]} are durable",
                 )
+            for need in self.graph.rules.columns[column].needs:
+                if rows > claim[need]:
+                    self._breaks(
+                        "CKPT-05",
+                        f"{name}: {rows} rows claimed, but its input {self._name(need)} claims "
+                        f"{claim[need]}",
+                    )
         self.pending_claim = claim
 
     def checkpoint_durable(self) -> None:
@@ -431,6 +439,19 @@ class Machine:
                 )
         self.ended = True
         self.counters.halt()
+
+    def stuck(self) -> None:
+        """The driver finds that nothing can ever happen again.
+
+        Raises:
+            Violation: SCHED-12, if the run has not ended.
+        """
+        if not self.ended:
+            self._breaks(
+                "SCHED-12",
+                f"nothing can ever run again at t={self.now:g} s, with {self.completed_rows} of "
+                f"{self.graph.num_records} rows complete",
+            )
 
     # Actions by name
 
@@ -501,10 +522,13 @@ class Machine:
             if action.attempt != 1:
                 raise SpecError(f"action {action}: attempt {action.attempt} has no rule yet")
             self._apply_node(kind, column, action)
-        elif kind == "checkpoint_begin" and action.claim is not None:
-            self.checkpoint_begin(action.claim)
-        elif kind == "resume" and action.claim is not None:
-            self.resume(action.claim)
+        elif kind in ("checkpoint_begin", "resume") and action.claim is not None:
+            if len(action.claim) != self.graph.num_columns:
+                raise SpecError(
+                    f"action {action}: claims {len(action.claim)} columns of "
+                    f"{self.graph.num_columns}"
+                )
+            getattr(self, kind)(action.claim)
         elif kind in ("checkpoint_durable", "crash", "end"):
             getattr(self, kind)()
         else:
@@ -522,6 +546,8 @@ class Machine:
             raise SpecError(f"action {action}: expected rows within 0 to {total}")
         start, stop = action.rows
         if kind == "emit":
+            if not self._is_barrier[column]:
+                raise SpecError(f"action {action}: only a barrier emits")
             self.emit(column, start, stop)
         elif kind == "durable":
             self.durable_rows(column, stop)

@@ -33,7 +33,6 @@ import simpy
 
 from cellspec.checkpoint import make_payload
 from cellspec.counters import Claim
-from cellspec.errors import Violation
 from cellspec.graph import ExecutionGraph
 from cellspec.machine import Limits, Machine
 from sim.queues import FifoQueue, Policy, PriorityQueue, RandomQueue, ReadyQueue
@@ -267,11 +266,7 @@ class Simulator:
         try:
             self._settle(life.start_s)
             self.env.run()
-            raise Violation(
-                "SCHED-12",
-                f"nothing can ever run again at t={self.env.now:g} s, with "
-                f"{machine.completed_rows} of {self.graph.num_records} rows complete",
-            )
+            machine.stuck()
         except _End:
             pass
         except _Crash:

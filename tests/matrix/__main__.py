@@ -1,0 +1,46 @@
+"""``python -m tests.matrix``: measure every mutant; ``--write`` the pages of ``specs/``.
+
+Without ``--write`` the fresh measurement is compared with the published page: exit code 1 and the
+lines that differ if it is not the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.matrix.measure import judge, measure
+from tests.matrix.mutants import MUTANTS
+from tests.matrix.pages import SPECS, chapter_pages, matrix_page
+from tests.matrix.subject import Subject
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=__doc__)
+    parser.add_argument("--write", action="store_true", help="write specs/ instead of comparing")
+    write = parser.parse_args().write
+    wrong = judge(Subject())
+    if wrong is not None:
+        print(f"the reference breaks {wrong}", file=sys.stderr)
+        return 1
+    rows = []
+    for number, mutant in enumerate(MUTANTS, start=1):
+        print(f"\r{number}/{len(MUTANTS)} {mutant.name:50s}", end="", file=sys.stderr, flush=True)
+        rows.append(measure(mutant))
+    print(file=sys.stderr)
+    page = matrix_page(rows)
+    published = SPECS / "matrix.md"
+    if write:
+        SPECS.mkdir(exist_ok=True)
+        published.write_text(page, encoding="utf-8")
+        for path, text in chapter_pages(page).items():
+            path.write_text(text, encoding="utf-8")
+        return 0
+    before = published.read_text(encoding="utf-8").splitlines()
+    different = [line for line in page.splitlines() if line not in before]
+    print("\n".join(different) or "specs/matrix.md is as measured")
+    return 1 if different else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

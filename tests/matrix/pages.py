@@ -1,0 +1,85 @@
+"""The pages of ``specs/``: a chapter for each group of clauses, and the matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cellspec.clauses import Chapter, Clause, chapters, clauses
+from tests.matrix.examples import examples
+from tests.matrix.measure import Row
+
+SPECS = Path(__file__).parents[2] / "specs"
+
+
+def chapter_page(chapter: Chapter, kills: dict[str, list[str]]) -> str:
+    """One chapter: its clauses, each with its reason, its source and the mutants it catches."""
+    lines = [f"# {chapter.title}", "", chapter.about, ""]
+    lines += ["This page is made from `src/cellspec/clauses.toml` by `make specs`.", ""]
+    for clause in clauses().values():
+        if clause.chapter == chapter.name:
+            lines += _clause_lines(clause, kills.get(clause.number, []))
+    return "\n".join(lines)
+
+
+def _clause_lines(clause: Clause, mutants: Sequence[str]) -> list[str]:
+    caught = ", ".join(mutants) if mutants else "none"
+    return [
+        f"## {clause.number} ({clause.level})",
+        "",
+        clause.text,
+        "",
+        f"*Why:* {clause.intent}  ",
+        f"*Source:* {clause.source}. *Status:* {clause.status}.  ",
+        f"*Catches first:* {caught}.",
+        "",
+    ]
+
+
+def matrix_page(rows: Iterable[Row]) -> str:
+    """Mutants × clauses as measured: one line a mutant."""
+    rows = list(rows)
+    lines = [
+        "# Matrix of mutants and clauses",
+        "",
+        "Each line is an engine broken on purpose, the clause whose check caught it first, on",
+        f"which of the {len(examples())} examples, and what happens when that check is off. The",
+        "reference passes every check on every example. `make specs` measures this page; the",
+        "tests measure clause and example again each time.",
+        "",
+        f"{len(rows)} mutants, {len(clauses())} clauses. A mutant that is caught on example 1 is",
+        "trivial: any workload shows it.",
+        "",
+        "| mutant | what is wrong | clause | example | with its check off |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    lines += [matrix_line(row) for row in rows]
+    return "\n".join([*lines, ""])
+
+
+def matrix_line(row: Row) -> str:
+    """One mutant of the matrix."""
+    return f"{matrix_start(row)} {row.without} |"
+
+
+def matrix_start(row: Row) -> str:
+    """The part of a line that the tests measure again."""
+    kill = row.killed
+    clause, example = (kill.clause, str(kill.example)) if kill else ("**none**", "")
+    return f"| {row.mutant.name} | {row.mutant.wrong} | {clause} | {example} |"
+
+
+def first_kills(matrix: str) -> dict[str, list[str]]:
+    """Mutants by the clause that catches them first, read off the matrix page."""
+    found: dict[str, list[str]] = {}
+    for line in matrix.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 5 and "-" in cells[2] and cells[0] != "mutant" and cells[0] != "---":
+            found.setdefault(cells[2], []).append(cells[0])
+    return found
+
+
+def chapter_pages(matrix: str) -> dict[Path, str]:
+    """Every chapter's file and text, given the matrix page."""
+    kills = first_kills(matrix)
+    return {SPECS / f"{item.name}.md": chapter_page(item, kills) for item in chapters()}

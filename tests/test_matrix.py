@@ -1,0 +1,70 @@
+"""Traceability: every clause has a check, every check catches a broken engine, measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from cellspec.clauses import clauses
+from tests.matrix.checks import CHECKS, RUN_CLAUSES
+from tests.matrix.measure import Row, judge, smoke
+from tests.matrix.mutants import MUTANTS, Mutant
+from tests.matrix.pages import SPECS, chapter_pages, first_kills, matrix_start
+from tests.matrix.subject import Subject
+
+PAGE = SPECS / "matrix.md"
+
+
+def test_every_clause_has_exactly_one_check_and_every_check_a_clause() -> None:
+    assert sorted([*CHECKS, *RUN_CLAUSES]) == sorted(clauses())
+
+
+def test_the_reference_keeps_every_clause_on_every_example() -> None:
+    assert judge(Subject()) is None
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.name.replace(" ", "-"))
+def test_mutant_is_caught_as_published(mutant: Mutant) -> None:
+    assert smoke(mutant.subject) == "", "a mutant must pass the smoke example"
+    killed = judge(mutant.subject)
+    assert killed is not None, "no clause catches it"
+    assert killed.clause in clauses(), f"it breaks down instead of breaking a clause: {killed}"
+    start = matrix_start(Row(mutant, "", killed, ""))
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    assert any(line.startswith(start) for line in lines), f"`make specs` is due: {start}"
+
+
+def test_every_clause_catches_a_mutant_first() -> None:
+    killed = first_kills(PAGE.read_text(encoding="utf-8"))
+    tested = {c.number for c in clauses().values() if not c.status.startswith("untestable")}
+    assert tested - set(killed) == set(), "clauses that catch no mutant"
+    assert set(killed) - set(clauses()) == set(), "mutants caught by no clause"
+
+
+def test_the_matrix_lists_each_mutant_once() -> None:
+    listed = sorted(
+        name for names in first_kills(PAGE.read_text(encoding="utf-8")).values() for name in names
+    )
+    assert listed == sorted(mutant.name for mutant in MUTANTS)
+
+
+def test_every_clause_says_what_it_must() -> None:
+    for clause in clauses().values():
+        assert clause.level in ("MUST", "SHOULD")
+        assert clause.text.endswith(".")
+        assert clause.intent.endswith(".")
+        assert (
+            clause.source == "seed" or clause.source == "design" or "seed defect" in clause.source
+        )
+        assert clause.status in ("tested", "stochastic") or clause.status.startswith("untestable: ")
+
+
+def test_every_defect_of_the_seed_has_a_clause_and_a_mutant() -> None:
+    for number in range(1, 13):
+        source = f"seed defect {number}"
+        assert any(clause.source == source for clause in clauses().values()), source
+        assert any(f"({source})" in mutant.wrong for mutant in MUTANTS), source
+
+
+def test_the_chapters_are_made_from_the_registry() -> None:
+    for path, text in chapter_pages(PAGE.read_text(encoding="utf-8")).items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: `make specs` is due"
