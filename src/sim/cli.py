@@ -221,9 +221,8 @@ def _run(args: argparse.Namespace) -> int:
         return _complain(f"error: {error}", BAD_INPUT)
     except Violation as violation:
         return _complain(f"violated: {violation}", VIOLATED)
-    except (MemoryError, OverflowError):
-        # Nobody asks for so many rows on purpose: a byte a cell does not fit this machine.
-        return _complain(f"error: {args.scenario}: rows: too many for this machine", BAD_INPUT)
+    except MemoryError:
+        return _complain(f"error: {args.scenario}: rows: no memory is left", BAD_INPUT)
     code = OK
     if folder is not None:
         try:
@@ -248,10 +247,31 @@ def _load(args: argparse.Namespace) -> Scenario:
     if args.seed is not None:
         overrides["seed"] = str(args.seed)
     scenario = load_scenario(args.scenario, overrides)
+    _check_memory(args.scenario, scenario)
     if args.crashes:
         more = [Crash.model_validate(fields) for fields in args.crashes]
         scenario = scenario.model_copy(update={"crashes": (*scenario.crashes, *more)})
     return scenario
+
+
+def _check_memory(path: str, scenario: Scenario) -> None:
+    """Refuse a typo in ``rows`` before the machine swaps: a run holds a byte a cell at its start.
+
+    Raises:
+        SpecError: that alone is more than all memory.
+    """
+    from cellspec.errors import SpecError
+
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return
+    columns = scenario.graph().num_columns
+    if scenario.rows * columns > memory > 0:
+        raise SpecError(
+            f"{path}: rows: {scenario.rows:,} rows × {columns:,} columns need at least "
+            f"{scenario.rows * columns // 2**30:,} GiB; this machine has {memory // 2**30:,} GiB"
+        )
 
 
 def run_plan(scenario: Scenario) -> RunPlan:

@@ -16,6 +16,7 @@ in flight            busy seconds over makespan: how many ran at once, on averag
 wait                 seconds between ready and start, and up to the crash for cells that never
                      started; the mean is over the cells that were completed. Barriers, and their
                      output cells, are not in it
+first row            when row 0 was complete, the first that a checkpoint of rows can hold
 window               the largest distance from the first unfinished row to a finished cell
 done again           cells that were complete at a crash and that the claim did not hold
 ===================  ==============================================================================
@@ -323,7 +324,7 @@ def _summary(result: Result) -> list[str]:
     lines = [
         ("makespan", f"{_clock(result.makespan_s)} ({_seconds(result.makespan_s)} s)"),
         ("throughput", f"{_rate(result.rows_per_s)} rows/s, {_rate(result.cells_per_s)} cells/s"),
-        ("first complete row", f"{_seconds(result.first_row_s)} s"),
+        ("first row complete", f"{_seconds(result.first_row_s)} s"),
         ("largest out-of-order window", f"{_count(result.window_rows, 'row')}"),
         ("checkpoints", f"{result.checkpoints:,} ({_count(result.checkpoint_bytes, 'byte')})"),
         ("events", f"{result.events:,}"),

@@ -27,14 +27,14 @@ import sys
 from array import array
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import simpy
 
 from cellspec.checkpoint import make_payload
 from cellspec.counters import Claim
 from cellspec.graph import ExecutionGraph
-from cellspec.machine import Limits, Machine
+from cellspec.machine import Choose, Limits, Machine
 from sim.queues import FifoQueue, Policy, PriorityQueue, RandomQueue, ReadyQueue
 
 __all__ = [
@@ -46,6 +46,9 @@ __all__ = [
     "RunPlan",
     "Simulator",
 ]
+
+
+T = TypeVar("T")
 
 
 class Latency(Protocol):
@@ -136,7 +139,8 @@ class Outcome:
         first_row_s: when the first row was complete.
         window_rows: the largest distance from the first unfinished row to a finished cell.
         checkpoints, checkpoint_bytes: written, and durable.
-        fingerprint: a digest of every completion, its time and its order, and of every resume.
+        fingerprint: a digest of the order of all completions, of the clock at intervals, at each
+            resume and at the end, and of each resume's claim.
     """
 
     makespan_s: float = 0.0
@@ -183,6 +187,7 @@ class Simulator:
         plan: limits, policy, checkpoints, crashes and the seed.
         checked: judge time too (SCHED-08, SCHED-09); all other clauses are part of how the state
             moves, and cannot be switched off.
+        choose: answers what time leaves open: "claim after crash". By default a draw from the seed.
         progress: called now and then with (seconds, finished rows).
     """
 
@@ -196,6 +201,7 @@ class Simulator:
         plan: RunPlan,
         *,
         checked: bool = True,
+        choose: Choose | None = None,
         progress: Callable[[float, int], object] | None = None,
     ) -> None:
         self.graph = graph
@@ -218,7 +224,7 @@ class Simulator:
         self._digest = hashlib.blake2b(digest_size=16)
         self._log = array("q")
         self._crashes = _CrashSchedule(plan)
-        self._storage_draw = random.Random(f"{plan.seed}/claim after crash")
+        self.choose = choose or _Seeded(plan.seed)
         self._rows = self.machine.counters.rows
         self._done = 0
 
@@ -565,7 +571,7 @@ class Simulator:
         machine = self.machine
         if machine.pending_claim is None:
             return machine.durable_claim
-        return self._storage_draw.choice((machine.durable_claim, machine.pending_claim))
+        return self.choose("claim after crash", (machine.durable_claim, machine.pending_claim))
 
     # Queues
 
@@ -625,6 +631,18 @@ class Simulator:
         """Add the completions since the last call, with their times, to the fingerprint."""
         self._digest.update(self._log.tobytes() + array("d", [self.env.now]).tobytes())
         del self._log[:]
+
+
+class _Seeded:
+    """Answers what a run leaves open with draws from a seed, a stream for each kind of question."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._draws: dict[str, random.Random] = {}
+
+    def __call__(self, label: str, options: Sequence[T], /) -> T:
+        draw = self._draws.setdefault(label, random.Random(f"{self._seed}/{label}"))
+        return draw.choice(options)
 
 
 class _CrashSchedule:
