@@ -84,9 +84,8 @@ class _Listener:
         self.started.append(Started(now, self._names[column], row, seconds, life, barrier))
         return seconds
 
-    def get(self, column: int, row: int, attempt: int = 1) -> float:
-        assert attempt == 1
-        return self._start(column, row, barrier=False)
+    def reader(self, column: int) -> Callable[[int], float]:
+        return lambda row: self._start(column, row, barrier=False)
 
     def get_barrier(self, column: int, scope: int, attempt: int = 1) -> float:
         assert attempt == 1

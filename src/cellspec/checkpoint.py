@@ -66,7 +66,7 @@ def read_payload(payload: object, graph: ExecutionGraph) -> Claim:
     _check_version(version)
     for name in sorted(_FIELDS[version] - payload.keys()):
         raise CheckpointError(f"checkpoint: {name}: missing; version {version} needs it")
-    for name in sorted(map(str, payload.keys() - _FIELDS[version])):
+    for name in sorted(map(_field, payload.keys() - _FIELDS[version])):
         raise CheckpointError(f"checkpoint: {name}: unknown in version {version}")
     rows = _count("completed_rows", payload["completed_rows"], graph.num_records)
     if version == 1:
@@ -93,9 +93,9 @@ def _column_claim(payload: Mapping[str, Any], graph: ExecutionGraph) -> Claim:
         )
     names = graph.column_names
     if set(column_rows) != set(names):
-        odd = sorted(map(str, set(column_rows) ^ set(names)))
+        odd = sorted(map(_show, set(column_rows) ^ set(names)))
         raise CheckpointError(
-            f"checkpoint: column_rows: expected the columns of the graph; differs in {odd[0]!r}"
+            f"checkpoint: column_rows: expected the columns of the graph; differs in {odd[0]}"
         )
     claim = tuple(
         _count(f"column_rows.{name}", column_rows[name], graph.num_records) for name in names
@@ -124,6 +124,17 @@ def _count(field: str, value: object, limit: int) -> int:
     return value
 
 
+def _field(name: object) -> str:
+    """A field's name as it is, unless it would spoil the line."""
+    if isinstance(name, str) and name.isprintable() and len(name) <= 60:
+        return name
+    return _show(name)
+
+
 def _show(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        # An integer of thousands of digits, or thousands of lists in each other.
+        return f"a value of type {type(value).__name__} that is too large to show"
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -109,8 +109,8 @@ class Counters:
 
     Attributes:
         ready: ready cells by group.
-        busy: running cells and barriers by group, except output cells of barriers.
-        load: one number, the sum of `busy`.
+        busy: running cells and barriers by group, for groups that have a limit.
+        load: one number, all that run; output cells of barriers are not counted.
         cells: by column, a byte a row.
         barriers: by column, a byte a barrier node (empty for a row column).
         open_cells, open_barriers: by column, how many are not resolved.
@@ -287,17 +287,22 @@ class Counters:
         ready, busy, load = self.ready, self.busy, self.load
         capacity, workers = self._capacity[group], self._workers
         judge = self._judge
-        slot = 0 if self.rules.columns[column].scope_rows else 1
+        takes_slot = not self.rules.columns[column].scope_rows
+        # A group without a limit is not counted: nobody could ask.
+        limited = takes_slot and capacity < UNLIMITED
 
         def start(row: int) -> None:
             if body[row]:
                 judge.not_ready(column, row)
-            if slot and (load[0] >= workers or busy[group] >= capacity):
-                judge.no_slot(column, row)
+            if takes_slot:
+                running = load[0]
+                if running >= workers or (limited and busy[group] >= capacity):
+                    judge.no_slot(column, row)
+                load[0] = running + 1
+                if limited:
+                    busy[group] += 1
             body[row] = RUNNING  # type: ignore[index]  # a ready cell: the column is not finished
             ready[group] -= 1
-            busy[group] += slot
-            load[0] += slot
 
         return start
 
@@ -308,7 +313,8 @@ class Counters:
         group = self._cell_groups[column]
         ready, busy, load, open_cells = self.ready, self.busy, self.load, self.open_cells
         judge, rows = self._judge, self.rows
-        slot = 0 if rule.scope_rows else 1
+        takes_slot = not rule.scope_rows
+        limited = takes_slot and self._capacity[group] < UNLIMITED
         waiting = [
             (cells, self._cell_groups[other], self._on_cell[other])
             for other in rule.cell_dependents
@@ -319,25 +325,27 @@ class Counters:
         orders_next = rule.ordered and not rule.scope_rows
 
         def resolve(row: int) -> None:
-            if body[row] == RUNNING:
-                busy[group] -= slot
-                load[0] -= slot
-            else:
+            if body[row] != RUNNING:
                 judge.not_running(column, row)
+            elif takes_slot:
+                load[0] -= 1
+                if limited:
+                    busy[group] -= 1
             body[row] = DONE  # type: ignore[index]  # not finished: it holds this cell
             for cells, of_group, announce in waiting:
                 missing = cells[row]
-                if missing < RUNNING:
+                if missing == 1:
+                    cells[row] = READY
+                    ready[of_group] += 1
+                    announce(row)
+                elif missing < RUNNING:
                     cells[row] = missing - 1
-                    if missing == 1:
-                        ready[of_group] += 1
-                        announce(row)
             for other in barriers:
                 self._count_down_barrier(other, row)
             if orders_next:
                 self._advance_order(column, row + 1)
-            open_cells[column] -= 1
-            if not open_cells[column]:
+            open_cells[column] = left = open_cells[column] - 1
+            if not left:
                 self._finish(column)
             if is_sink and row == rows[0]:
                 self._advance_rows()
@@ -444,6 +452,10 @@ class Counters:
         self._prefix[column] = self.rules.num_records
         self.cells[column] = _Uniform(DONE)
         self._block(column)
+        for need in self.rules.columns[column].needs:
+            # Marks may come in any order: an input that is still open would keep the bytes.
+            if isinstance(self.cells[need], bytearray):
+                self.resolve[need] = self._compile_resolve(need)
 
     def _block(self, column: int) -> None:
         judge = self._judge

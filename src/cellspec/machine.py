@@ -575,7 +575,7 @@ class Machine:
         """Refuse to start a cell that is not ready, with the clause that says why."""
         where = f"{self._name(column)}[{row}]"
         self._expect_running(f"start of {where}")
-        state = self.counters.cells[column][row]
+        state = self._state(column, row)
         if state >= RUNNING:
             self._refuse_again(where, state)
         elif self._is_barrier[column]:
@@ -609,8 +609,12 @@ class Machine:
 
     def not_running(self, column: int, row: int) -> None:
         """Refuse to complete a cell that is not running."""
+        self._refuse_complete(f"{self._name(column)}[{row}]", self._state(column, row))
+
+    def _state(self, column: int, row: int) -> int:
         state = self.counters.cells[column][row]
-        self._refuse_complete(f"{self._name(column)}[{row}]", state)
+        # A column that is finished keeps one state for all its rows; what was claimed stays so.
+        return CLAIMED if state == DONE and row < self.counters.claimed[column] else state
 
     def no_slot(self, column: int, row: int) -> None:
         """Refuse to start a cell beyond a limit."""

@@ -233,9 +233,14 @@ class CompletionTracker:
         while True:
             counters = self._counters_for(graph)
             body = counters.cells[index]
-            # Nodes that were yielded and not marked are ready still, and lie behind.
-            if counters.ready[index] <= left_ready or not isinstance(body, bytearray):
+            if not isinstance(body, bytearray) or not counters.ready[index]:
                 return
+            if counters.ready[index] <= left_ready:
+                # Nodes that were yielded and not marked are ready still, and lie behind; but some
+                # may have been marked since, so they are counted before the search is given up.
+                left_ready = body.count(READY, counters.prefix(index), row + 1)
+                if counters.ready[index] <= left_ready:
+                    return
             # Nothing before the finished prefix can be ready, so no search looks there.
             row = body.find(READY, max(row + 1, counters.prefix(index)))
             if row < 0:

@@ -194,21 +194,22 @@ class PriorityQueue:
         if self._barriers:
             _, column, scope = heapq.heappop(self._barriers)
             return -1 - column, scope
-        heap, heads = self._heap, self._heads
+        heap, heads, modulus = self._heap, self._heads, self._modulus
         while heap:
             key = heap[0]
-            if self._row_first:
-                row, place = divmod(key, self._modulus)
-            else:
-                place, row = divmod(key, self._modulus)
+            row = key // modulus
+            place = key - row * modulus
+            if not self._row_first:
+                row, place = place, row
             column = self._by_rank[place]
             if heads[column] != key:
                 heapq.heappop(heap)
                 continue
             # No ready row lies beyond the last that was announced: the search is that short.
-            following = self._counters.cells[column].find(  # type: ignore[union-attr]
-                READY, row + 1, self._stop[column]
-            )
+            stop, following = self._stop[column], -1
+            if row + 1 < stop:
+                body = self._counters.cells[column]
+                following = body.find(READY, row + 1, stop)  # type: ignore[union-attr]
             if following < 0:
                 heapq.heappop(heap)
                 heads[column] = _NOBODY

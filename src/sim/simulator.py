@@ -54,8 +54,8 @@ T = TypeVar("T")
 class Latency(Protocol):
     """Durations in seconds, each a function of (seed, column, row, attempt) alone."""
 
-    def get(self, column: int, row: int, attempt: int = 1) -> float:
-        """Of one cell."""
+    def reader(self, column: int) -> Callable[[int], float]:
+        """Of the first attempt at a column's cells, by row."""
 
     def get_barrier(self, column: int, scope: int, attempt: int = 1) -> float:
         """Of one barrier node."""
@@ -261,7 +261,7 @@ class Simulator:
         # One list for all tasks: the kernel reads it and never changes it.
         self._on_completed: list[Any] = [self._completion()]
         self._dispatch = self._dispatcher()
-        self._ready_seen = [0] * len(self._capacity)
+        self._ready_seen = [0] * len(machine.counters.ready)
         self._crash_event = self._crashes.event
         self._writing = False
         self._furthest = machine.completed_rows - 1
@@ -291,16 +291,19 @@ class Simulator:
         if self._emissions:
             self._emit()
         self._dispatch(t)
-        ready, seen = self.machine.counters.ready, self._ready_seen
-        for group, before in enumerate(seen):
-            # Each node adds the time of its start and takes off the time it became ready.
-            if ready[group] != before:
-                self.outcome.wait_s[group] += t * (before - ready[group])
-                seen[group] = ready[group]
+        if self.machine.counters.ready != self._ready_seen:
+            self._count_waiting(t)
         if self._rows[0] != self._rows_seen:
             self._rows_finished(t)
         if self._done >= self._next_claim_at and self._is_due():
             self._begin_checkpoint()
+
+    def _count_waiting(self, t: float) -> None:
+        """Each node adds the time of its start and takes off the time it became ready."""
+        ready, seen, wait_s = self.machine.counters.ready, self._ready_seen, self.outcome.wait_s
+        for group in range(len(wait_s)):
+            wait_s[group] += t * (seen[group] - ready[group])
+        self._ready_seen = list(ready)
 
     def _completion(self) -> Callable[[_Task], None]:
         """The handler of a life's completions, with all that it needs at hand."""
@@ -353,7 +356,8 @@ class Simulator:
         machine, spare, busy_s = self.machine, self._spare, self.outcome.busy_s
         load, start, workers = machine.counters.load, machine.counters.start, self._workers
         pick, schedule, on_completed = self._picker(), self.env.schedule, self._on_completed
-        latency, normal = self.latency.get, simpy.events.NORMAL
+        readers = [self.latency.reader(column) for column in range(self.graph.num_columns)]
+        normal = simpy.events.NORMAL
 
         def dispatch(t: float) -> None:
             while load[0] < workers:
@@ -363,7 +367,7 @@ class Simulator:
                 column, row = node
                 if column >= 0:
                     start[column](row)
-                    seconds = latency(column, row)
+                    seconds = readers[column](row)
                     busy_s[column] += seconds
                 else:
                     machine.start_barrier(-1 - column, row)
@@ -548,8 +552,8 @@ class Simulator:
                 column = task.column if task.column >= 0 else -1 - task.column
                 self.outcome.busy_s[column] -= task.ends_s - now
         # What became ready, or started, at this very moment has not been added up.
-        for group, ready in enumerate(self._ready_seen):
-            self.outcome.wait_s[group] += now * ready
+        for group in range(len(self.outcome.wait_s)):
+            self.outcome.wait_s[group] += now * self._ready_seen[group]
         self._emissions.clear()
 
     def _resume(self, life: Incarnation, t: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -53,6 +53,9 @@ class TableLatency:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
+
+    def reader(self, column: int) -> Callable[[int], float]:
+        return lambda row: self.get(column, row)
 
     def get(self, column: int, row: int, attempt: int = 1) -> float:
         return 1 + ((self.seed * 7 + column * 5 + row * 3 + attempt) * 2_654_435_761 % 64) / 16

@@ -1,0 +1,84 @@
+"""What all tests share: Hypothesis profiles, and the clauses that each test checks.
+
+A test names the clauses it checks with ``@pytest.mark.clause("GRAPH-05")``. A number that the
+registry does not have stops the collection, and a test that fails prints the text of its clauses.
+
+``HYPOTHESIS_PROFILE`` chooses how hard properties look: ``ci`` (the default: few examples, the same
+ones each time), ``dev`` (new ones each time) or ``soak`` (very many).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from cellspec.clauses import clauses
+
+_SLOW_IS_FINE = (HealthCheck.too_slow, HealthCheck.data_too_large)
+
+settings.register_profile(
+    "ci",
+    derandomize=True,
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=_SLOW_IS_FINE,
+)
+settings.register_profile(
+    "dev",
+    max_examples=150,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=_SLOW_IS_FINE,
+)
+settings.register_profile(
+    "soak",
+    max_examples=5_000,
+    stateful_step_count=80,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=_SLOW_IS_FINE,
+)
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci")
+settings.load_profile(PROFILE)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "clause(number, ...): the clauses of the specification that the test checks"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    known = clauses()
+    unknown = [
+        f"{item.nodeid}: clause {number!r} is not in clauses.toml"
+        for item in items
+        for number in clauses_of(item)
+        if number not in known
+    ]
+    if unknown:
+        raise pytest.UsageError("\n".join(unknown))
+
+
+def clauses_of(item: pytest.Item) -> list[str]:
+    """The clause numbers that a test names, each once."""
+    numbers = [number for mark in item.iter_markers("clause") for number in mark.args]
+    return list(dict.fromkeys(numbers))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        known = clauses()
+        lines = [f"{number}: {known[number].text}" for number in clauses_of(item)]
+        lines.append(f"again: HYPOTHESIS_PROFILE={PROFILE} python -m pytest '{item.nodeid}'")
+        report.sections.append(("clauses", "\n".join(lines)))
+    return report

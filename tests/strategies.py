@@ -1,0 +1,140 @@
+"""Hypothesis strategies for pipelines, limits and damaged checkpoints.
+
+They shrink to few columns, few rows, no barriers, no limits, and columns in the order of their
+names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hypothesis import strategies as st
+
+from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, Limits
+
+T = ExecutionTraits
+
+ROW_KINDS = (T.CELL_BY_CELL, T.ROW_STREAMABLE, T.NONE)
+ALL_KINDS = (*ROW_KINDS, T.BARRIER, T.BATCH_BARRIER)
+
+
+@dataclass(frozen=True, repr=False)
+class Case:
+    """All that makes a graph. Its repr is what a failing property prints."""
+
+    rows: int
+    columns: tuple[ColumnDescriptor, ...]
+    batch_size: int | None = None
+    barrier_scope: Literal["declared", "batch"] = "declared"
+
+    def graph(self) -> ExecutionGraph:
+        return ExecutionGraph(
+            self.rows,
+            self.columns,
+            batch_size=self.batch_size,
+            barrier_scope=self.barrier_scope,
+        )
+
+    def __repr__(self) -> str:
+        columns = []
+        for item in self.columns:
+            traits = "|".join(flag.name or "" for flag in T if flag in item.traits) or "NONE"
+            made = f" (makes {', '.join(item.side_effects)})" if item.side_effects else ""
+            needs = f" <- {', '.join(item.dependencies)}" if item.dependencies else ""
+            columns.append(f"{item.name}: {traits}{made}{needs}")
+        head = f"{self.rows} rows, batch_size={self.batch_size}, scope={self.barrier_scope}"
+        return f"<{head}; {'; '.join(columns)}>"
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        printer.text(repr(self))
+
+
+@st.composite
+def cases(draw: st.DrawFn, *, max_columns: int = 6, max_rows: int = 8) -> Case:
+    """Any legal pipeline, its columns given in any order."""
+    batch_size = draw(st.none() | st.integers(1, max_rows + 2))
+    kinds = (*ROW_KINDS, T.BARRIER) if batch_size is None else ALL_KINDS
+    scopes = ("declared",) if batch_size is None else ("declared", "batch")
+    columns: list[ColumnDescriptor] = []
+    available: list[str] = []
+    for position in range(draw(st.integers(1, max_columns))):
+        name = "abcdefgh"[position]
+        needs: list[str] = []
+        if available:
+            needs = draw(st.lists(st.sampled_from(available), unique=True, max_size=3))
+        traits = draw(st.sampled_from(kinds))
+        if draw(st.booleans()):
+            traits |= T.START
+        if draw(st.sampled_from((False, False, True))):
+            traits |= T.ORDERED
+        made = [f"{name}_{i}" for i in range(draw(st.sampled_from((0, 0, 1, 2))))]
+        columns.append(ColumnDescriptor(name, traits=traits, dependencies=needs, side_effects=made))
+        available += [name, *made]
+    return Case(
+        rows=draw(st.integers(1, max_rows)),
+        columns=tuple(draw(st.permutations(columns))),
+        batch_size=batch_size,
+        barrier_scope=draw(st.sampled_from(scopes)),
+    )
+
+
+@st.composite
+def limits(draw: st.DrawFn, case: Case) -> Limits:
+    """No limit, a few workers, one endpoint that some columns share, or both."""
+    workers = draw(st.none() | st.integers(1, 3))
+    names = [item.name for item in case.columns]
+    users = draw(st.lists(st.sampled_from(names), unique=True))
+    if not users:
+        return Limits(workers=workers)
+    return Limits(
+        workers=workers,
+        resources={"endpoint": draw(st.integers(1, 2))},
+        column_resource=dict.fromkeys(users, "endpoint"),
+    )
+
+
+@st.composite
+def limited_cases(draw: st.DrawFn, *, max_columns: int, max_rows: int) -> tuple[Case, Limits]:
+    """A pipeline and limits for it."""
+    case = draw(cases(max_columns=max_columns, max_rows=max_rows))
+    return case, draw(limits(case))
+
+
+picks = st.lists(st.integers(0, 63), max_size=40)
+"""Answers to "which of these": each is taken modulo the number of options."""
+
+junk: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**20), 10**20)
+    | st.floats()
+    | st.text(max_size=8)
+    | st.just(10**5000),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+"""Anything that JSON or a careless program may hand over in place of a checkpoint's field."""
+
+
+@st.composite
+def damaged(draw: st.DrawFn, payload: Mapping[str, Any]) -> object:
+    """A payload with one field replaced, taken away or added; or no object at all."""
+    how = draw(st.sampled_from(("replace", "remove", "add", "nest", "whole")))
+    if how == "whole":
+        return draw(junk)
+    bad = dict(payload)
+    if how == "add":
+        bad[draw(st.text(max_size=12).filter(lambda key: key not in payload))] = draw(junk)
+        return bad
+    key = draw(st.sampled_from(sorted(payload)))
+    if how == "remove":
+        del bad[key]
+    elif how == "nest" and isinstance(bad[key], dict):
+        bad[key] = draw(damaged(bad[key]))
+    else:
+        bad[key] = draw(junk)
+    return bad

@@ -1,0 +1,138 @@
+"""What may know of what: traits in one place, no heavy imports, oracles on their own."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import cellspec
+
+TESTS = Path(__file__).parent
+SRC = TESTS.parent / "src"
+MODULES = sorted([*(SRC / "cellspec").rglob("*.py"), *(SRC / "sim").rglob("*.py")])
+
+# They state the traits of a column, or hand them on to a descriptor; none asks what they mean.
+STATE_TRAITS = {
+    "cellspec/__init__.py",
+    "cellspec/columns.py",
+    "cellspec/rules.py",
+    "cellspec/builder.py",
+    "cellspec/inference.py",
+    "cellspec/datadesigner.py",
+    "sim/scenario.py",
+}
+# What a descriptor says of its traits, under names that a compiled rule does not have.
+READERS = {
+    "traits",
+    "is_start_column",
+    "is_cell_by_cell",
+    "is_row_streamable",
+    "is_batch_barrier",
+    "is_ordered",
+}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(SRC).as_posix()
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """(module, name) of every import, at any depth; name is "" for ``import module``."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from ((node.module or "", alias.name) for alias in node.names)
+
+
+def ids(path: Path) -> str:
+    return name_of(path)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids)
+def test_only_those_who_state_traits_import_them(path: Path) -> None:
+    if name_of(path) not in STATE_TRAITS:
+        assert "ExecutionTraits" not in {name for _, name in imports(path)}
+        named = {node.id for node in ast.walk(tree_of(path)) if isinstance(node, ast.Name)}
+        assert "ExecutionTraits" not in named
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids)
+def test_only_the_rules_read_the_traits_of_a_descriptor(path: Path) -> None:
+    if name_of(path) in STATE_TRAITS:
+        return
+    read = {
+        node.attr
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Attribute) and node.attr in READERS
+    }
+    assert not read, f"{name_of(path)} reads {sorted(read)}; cellspec.rules is the place for it"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids)
+def test_is_barrier_is_asked_of_a_rule_and_not_of_a_descriptor(path: Path) -> None:
+    """Rules and descriptors both have it, so a module may ask it only if it never holds both."""
+    if name_of(path) in STATE_TRAITS:
+        return
+    tree = tree_of(path)
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Attribute) and node.attr == "is_barrier"):
+            continue
+        owner = ast.unparse(node.value)
+        assert owner in {"rule", "later"} or "rules.columns[" in owner or owner.endswith("rule"), (
+            f"{name_of(path)}:{node.lineno}: {owner}.is_barrier"
+        )
+
+
+def test_importing_cellspec_brings_no_dependency_and_no_test_tool() -> None:
+    heavy = ("numpy", "simpy", "pydantic", "yaml", "pytest", "hypothesis", "sim", "data_designer")
+    code = f"import sys, cellspec; print([m for m in {heavy!r} if m in sys.modules])"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", sorted((SRC / "cellspec").rglob("*.py")), ids=ids)
+def test_the_specification_knows_nothing_of_the_simulator(path: Path) -> None:
+    assert "sim" not in {module.partition(".")[0] for module, _ in imports(path)}
+
+
+def test_the_oracles_share_nothing_with_the_package_but_the_values_both_talk_in() -> None:
+    allowed = {
+        ("cellspec.columns", "ColumnDescriptor"),
+        ("cellspec.columns", "ExecutionTraits"),
+        ("cellspec.nodes", "BarrierNodeId"),
+        ("cellspec.nodes", "CellNodeId"),
+        ("cellspec.nodes", "NodeId"),
+    }
+    for module, name in imports(TESTS / "oracles.py"):
+        if module.partition(".")[0] not in sys.stdlib_module_names:
+            assert (module, name) in allowed
+    called = {
+        node.func.id
+        for node in ast.walk(tree_of(TESTS / "oracles.py"))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert not called & {"__import__", "eval", "exec", "getattr"}
+
+
+def test_every_public_name_is_there_and_none_is_public_by_accident() -> None:
+    assert len(set(cellspec.__all__)) == len(cellspec.__all__)
+    for name in cellspec.__all__:
+        assert getattr(cellspec, name) is not None
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids)
+def test_every_module_says_what_it_is_for(path: Path) -> None:
+    assert ast.get_docstring(tree_of(path)), name_of(path)
