@@ -112,7 +112,7 @@ class Counters:
         busy: running cells and barriers by group, for groups that have a limit.
         load: one number, all that run; output cells of barriers are not counted.
         cells: by column, a byte a row.
-        barriers: by column, a byte a barrier node (empty for a row column).
+        barriers: by column, a byte a barrier node, as long as one of them is not resolved.
         open_cells, open_barriers: by column, how many are not resolved.
         claimed: by column, the rows that the last restored checkpoint claimed.
         rows: one number, the rows finished without a gap from row 0, as the columns that nothing
@@ -259,6 +259,7 @@ class Counters:
             )
             states.append(1 if missing[scope] else READY)
             self.open_barriers[index] += 1
+        self._forget_barriers(index)
 
     def _announce(self, index: int, claim: Claim) -> None:
         rule = self.rules.columns[index]
@@ -353,6 +354,8 @@ class Counters:
         return resolve
 
     def _count_down_barrier(self, column: int, row: int) -> None:
+        if not self.open_barriers[column]:
+            return
         scope = row // self.rules.columns[column].scope_rows
         counts = self._missing[column]
         counts[scope] -= 1
@@ -378,6 +381,8 @@ class Counters:
                 if made:
                     self._announce_rows(other, start, stop, made)
         for other in self.rules.columns[column].barrier_dependents:
+            if not self.open_barriers[other]:
+                continue
             scope_rows, counts = self.rules.columns[other].scope_rows, self._missing[other]
             for scope in range(start // scope_rows, -(-stop // scope_rows)):
                 first, last = scope * scope_rows, (scope + 1) * scope_rows
@@ -430,6 +435,13 @@ class Counters:
             counts[scope + 1] -= 1
             if not counts[scope + 1]:
                 self._barrier_ready(column, scope + 1)
+        self._forget_barriers(column)
+
+    def _forget_barriers(self, column: int) -> None:
+        """Once every barrier node of a column is resolved, nothing is kept of them."""
+        if not self.open_barriers[column]:
+            self.barriers[column] = bytearray()
+            self._missing[column] = array("q")
 
     def _barrier_ready(self, column: int, scope: int) -> None:
         if self.barriers[column][scope] == 1:
@@ -477,7 +489,14 @@ class Counters:
 
     def is_barrier_resolved(self, column: int, scope: int) -> bool:
         """True if the barrier node is complete, or its whole scope was claimed."""
-        return self.barriers[column][scope] >= DONE
+        return self.barrier_state(column, scope) >= DONE
+
+    def barrier_state(self, column: int, scope: int) -> int:
+        """The state of a barrier node: `READY`, 1 (it waits), `RUNNING`, `DONE` or `CLAIMED`."""
+        if self.open_barriers[column]:
+            return self.barriers[column][scope]
+        claimed = self.claimed[column] >= self.rules.scope_bounds(column, scope)[1]
+        return CLAIMED if claimed else DONE
 
     def iter_rows(self, column: int, code: int, start: int = 0) -> Iterator[int]:
         """Rows from `start` on whose byte is `code`, in order; live."""
@@ -498,7 +517,7 @@ class Counters:
                 return False
             if (
                 rule.scope_rows
-                and self.barriers[rule.index][row // rule.scope_rows] < DONE
+                and self.barrier_state(rule.index, row // rule.scope_rows) < DONE
                 and row >= self.claimed[rule.index]
             ):
                 return False

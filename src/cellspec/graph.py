@@ -125,7 +125,7 @@ class ExecutionGraph:
 
     @property
     def batch_size(self) -> int | None:
-        """Rows of one batch, or None if nothing in this graph depends on batches."""
+        """Rows of one batch as it was given, or None."""
         return self._batch_size
 
     @property

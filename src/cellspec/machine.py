@@ -276,8 +276,7 @@ class Machine:
         Raises:
             Violation: BARR-01, SCHED-02 to SCHED-07.
         """
-        states = self.counters.barriers[column]
-        if states[scope] != READY or self.crashed or self.ended:
+        if self.counters.barrier_state(column, scope) != READY or self.crashed or self.ended:
             self._refuse_barrier(column, scope)
         group = self.group_of[column]
         if not self._has_slot(group):
@@ -295,9 +294,9 @@ class Machine:
         Raises:
             Violation: SCHED-04, SCHED-07.
         """
-        states = self.counters.barriers[column]
-        if states[scope] != RUNNING or self.crashed or self.ended:
-            self._refuse_complete(f"{self._name(column)} barrier {scope}", states[scope])
+        state = self.counters.barrier_state(column, scope)
+        if state != RUNNING or self.crashed or self.ended:
+            self._refuse_complete(f"{self._name(column)} barrier {scope}", state)
         self.counters.resolve_barrier(column, scope)
 
     def emit(self, column: int, start: int, stop: int) -> None:
@@ -588,7 +587,7 @@ class Machine:
     def _refuse_barrier(self, column: int, scope: int) -> None:
         where = f"{self._name(column)} barrier {scope}"
         self._expect_running(f"start of {where}")
-        state = self.counters.barriers[column][scope]
+        state = self.counters.barrier_state(column, scope)
         if state >= RUNNING:
             self._refuse_again(where, state)
         else:

@@ -16,11 +16,11 @@ behind one lock.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from cellspec.checkpoint import CHECKPOINT_VERSION, Checkpoint, make_payload, read_payload
-from cellspec.counters import READY, Counters
+from cellspec.counters import DONE, READY, Counters
 from cellspec.errors import NodeError
 from cellspec.graph import ExecutionGraph
 from cellspec.nodes import BarrierNodeId, CellNodeId, NodeId
@@ -79,6 +79,7 @@ class CompletionTracker:
         self._loose: dict[str, _Marks] = {}
         self._graph: ExecutionGraph | None = None
         self._counters: Counters | None = None
+        self._index: Mapping[str, int] = {}
         self._claimed: dict[str, int] = {}
         self._closed = False
 
@@ -104,6 +105,13 @@ class CompletionTracker:
             NodeError: a row out of range (TRACK-02), or, for a tracker of a graph, a node that the
                 graph does not have.
         """
+        if type(node) is CellNodeId and self._counters is not None:
+            # The common case, without a tuple and a second look at the node's kind.
+            column, row = self._index.get(node.column), node.row
+            if column is not None and type(row) is int and 0 <= row < self._num_records:
+                if self._counters.cells[column][row] < DONE:
+                    self._counters.resolve[column](row)
+                return
         known = self._known(node)
         if known is None:
             self._mark_loose(node)
@@ -146,7 +154,8 @@ class CompletionTracker:
         if self._counters is not None:
             counters = self._counters
             total += self._num_records * len(counters.cells) - sum(counters.open_cells)
-            total += sum(map(len, counters.barriers)) - sum(counters.open_barriers)
+            barriers = sum(map(counters.rules.scope_count, range(len(counters.cells))))
+            total += barriers - sum(counters.open_barriers)
         return total
 
     def is_column_complete(self, column: str) -> bool:
@@ -229,24 +238,27 @@ class CompletionTracker:
             yield from self._ready_cells(graph, index, rule.name)
 
     def _ready_cells(self, graph: ExecutionGraph, index: int, name: str) -> Iterator[NodeId]:
-        row, left_ready = -1, 0
+        counters = self._counters_for(graph)
+        # Nothing before the finished prefix can be ready, so no search looks there.
+        start = row = counters.prefix(index)
+        left_ready = 0
         while True:
-            counters = self._counters_for(graph)
             body = counters.cells[index]
             if not isinstance(body, bytearray) or not counters.ready[index]:
                 return
             if counters.ready[index] <= left_ready:
                 # Nodes that were yielded and not marked are ready still, and lie behind; but some
                 # may have been marked since, so they are counted before the search is given up.
-                left_ready = body.count(READY, counters.prefix(index), row + 1)
+                left_ready = body.count(READY, start, row)
                 if counters.ready[index] <= left_ready:
                     return
-            # Nothing before the finished prefix can be ready, so no search looks there.
-            row = body.find(READY, max(row + 1, counters.prefix(index)))
-            if row < 0:
+            row = body.find(READY, row) + 1
+            if not row:
                 return
-            yield CellNodeId(row, name)
-            left_ready += self._counters_for(graph).cells[index][row] == READY
+            yield CellNodeId(row - 1, name)
+            if self._counters is not counters:
+                counters = self._counters_for(graph)
+            left_ready += counters.cells[index][row - 1] == READY
 
     def completed_row_count(self, graph: ExecutionGraph) -> int:
         """Rows complete without a gap from row 0; O(columns)."""
@@ -280,7 +292,7 @@ class CompletionTracker:
         self._unbind()
         counters = Counters(graph.rules)
         counters.restore(tuple(self._claimed.get(name, 0) for name in graph.column_names))
-        self._graph, self._counters = graph, counters
+        self._graph, self._counters, self._index = graph, counters, graph.rules.index
         for name in graph.column_names:
             marks = self._loose.pop(name, None)
             if marks is not None:
@@ -313,7 +325,7 @@ class CompletionTracker:
             for row in range(self._num_records):
                 if counters.is_resolved(rule.index, row):
                     marks.add(row)
-            for scope in range(len(counters.barriers[rule.index])):
+            for scope in range(graph.rules.scope_count(rule.index)):
                 if counters.is_barrier_resolved(rule.index, scope):
                     marks.barriers.add(graph.barrier_node(rule.index, scope).batch)
             self._claimed[rule.name] = counters.claimed[rule.index]

@@ -30,7 +30,7 @@ from cellspec import (
 from cellspec.builder import GraphBuilder
 from cellspec.inference import Known, Unknown
 from tests.matrix.definition import Definition
-from tests.matrix.examples import BARRIER, ORDERED, START, Example, TableLatency
+from tests.matrix.examples import BARRIER, BATCH, ORDERED, START, Example, TableLatency
 from tests.matrix.subject import Subject
 
 Check = Callable[[Subject, Example], None]
@@ -499,6 +499,14 @@ def memory_is_a_byte_a_cell(subject: Subject, _: Example) -> None:
             full = tracemalloc.get_traced_memory()[0] - before
             assert full <= slack // 2, f"{full} bytes for two complete columns"
             del tracker
+        batches = [make("a", traits=START), make("v", traits=BATCH, dependencies=["a"])]
+        graph = subject.graph(rows, batches, batch_size=1)
+        payload = {"version": 1, "completed_rows": rows}
+        before = tracemalloc.get_traced_memory()[0]
+        restored = subject.tracker.from_checkpoint(payload, graph)
+        kept = tracemalloc.get_traced_memory()[0] - before
+        assert kept <= slack // 2, f"{kept} bytes for a restored column of {rows} batches"
+        assert restored.is_barrier_complete("v", rows - 1)
     finally:
         tracemalloc.stop()
 

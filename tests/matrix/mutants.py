@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -716,17 +717,19 @@ class RestoresTouchedBarriers(_OtherRestore):
         return scope[0] < claimed
 
 
-@mutant("no barrier is ever restored complete", "tracker")
+@mutant("barriers are restored as if they had to run again, all of them", "tracker")
 class RestoresNoBarrier(CompletionTracker):
     @classmethod
     def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph) -> Self:
         tracker = super().from_checkpoint(checkpoint, graph)
         counters = tracker._counters_for(graph)
-        for column, states in enumerate(counters.barriers):
-            for scope, state in enumerate(states):
-                if state != READY and state != 1:
-                    states[scope] = READY
-                    counters.open_barriers[column] += 1
+        for column in range(graph.num_columns):
+            count = graph.rules.scope_count(column)
+            # What is complete keeps nothing; this brings it back, as if it had to run.
+            if count and not counters.open_barriers[column]:
+                counters.barriers[column] = bytearray([READY]) * count
+                counters._missing[column] = array("q", [0] * count)
+                counters.open_barriers[column] = count
         return tracker
 
 
