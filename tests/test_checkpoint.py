@@ -1,47 +1,328 @@
-"""A payload that cannot be trusted is refused whole, with one line that says what was expected."""
+"""Checkpoints: what is written, and what is refused when it is read back."""
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cellspec import CheckpointError, ColumnDescriptor, CompletionTracker, ExecutionGraph
+from cellspec import (
+    CHECKPOINT_VERSION,
+    CellNodeId,
+    CheckpointError,
+    ColumnDescriptor,
+    CompletionTracker,
+    ExecutionGraph,
+    ExecutionTraits,
+    NodeError,
+    SpecError,
+    ThreadSafeCompletionTracker,
+)
+from tests.strategies import damaged
 
-GRAPH = ExecutionGraph(3, [ColumnDescriptor("a"), ColumnDescriptor("b", dependencies=["a"])])
+T = ExecutionTraits
+C = ColumnDescriptor
+
+COLUMNS = [
+    C("a", traits=T.START),
+    C("b", traits=T.BARRIER, dependencies=["a"]),
+    C("c", dependencies=["b"]),
+]
+GRAPH = ExecutionGraph(5, COLUMNS)
+V1: dict[str, Any] = {"version": 1, "completed_rows": 3}
+V2: dict[str, Any] = {
+    "version": 2,
+    "completed_rows": 2,
+    "column_rows": {"a": 5, "b": 4, "c": 2},
+    "graph": GRAPH.fingerprint,
+}
+DEEP: list[Any] = []
+for _ in range(100_000):
+    DEEP = [DEEP]
+HUGE = 10**5000
+TOO_LARGE = "a value of type {} that is too large to show"
+
+
+def refusal(payload: object) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        CompletionTracker.from_checkpoint(payload, GRAPH)
+    assert isinstance(caught.value, SpecError)
+    return str(caught.value)
+
+
+# What is written
+
+
+@pytest.mark.clause("CKPT-01")
+def test_the_default_is_version_1_and_exactly_two_fields() -> None:
+    assert CHECKPOINT_VERSION == 1
+    tracker = GRAPH.tracker()
+    assert tracker.to_checkpoint(GRAPH) == {"version": 1, "completed_rows": 0}
+    assert tracker.to_checkpoint(GRAPH, version=1) == {"version": 1, "completed_rows": 0}
+
+
+@pytest.mark.clause("CKPT-02", "CKPT-13")
+def test_version_2_adds_the_rows_of_each_column_and_the_graph() -> None:
+    tracker = GRAPH.tracker()
+    for row in (0, 1, 3):
+        tracker.mark_complete(CellNodeId(row, "a"))
+    assert tracker.to_checkpoint(GRAPH, version=2) == {
+        "version": 2,
+        "completed_rows": 0,
+        "column_rows": {"a": 2, "b": 0, "c": 0},
+        "graph": GRAPH.fingerprint,
+    }
+
+
+@pytest.mark.clause("CKPT-14")
+@pytest.mark.parametrize("payload", [V1, V2], ids=["version 1", "version 2"])
+@pytest.mark.parametrize("cls", [CompletionTracker, ThreadSafeCompletionTracker])
+def test_a_payload_survives_json_and_comes_back_the_same(
+    payload: dict[str, Any], cls: type[CompletionTracker]
+) -> None:
+    restored = cls.from_checkpoint(json.loads(json.dumps(payload)), GRAPH)
+    assert type(restored) is cls
+    assert restored.to_checkpoint(GRAPH, payload["version"]) == payload
+    assert GRAPH.get_completed_row_count(restored) == payload["completed_rows"]
+
+
+@pytest.mark.clause("CKPT-07", "CKPT-14")
+@pytest.mark.parametrize("version", [1, 2])
+def test_every_good_payload_restores_what_it_claims(version: int) -> None:
+    for rows in range(6):
+        claimed = {"version": 1, "completed_rows": rows}
+        tracker = CompletionTracker.from_checkpoint(claimed, GRAPH)
+        again = CompletionTracker.from_checkpoint(tracker.to_checkpoint(GRAPH, version), GRAPH)
+        assert GRAPH.get_completed_row_count(again) == rows
+        assert again.is_barrier_complete("b") == (rows == 5)
+        assert again.to_checkpoint(GRAPH) == claimed
+
+
+def test_any_mapping_is_an_object() -> None:
+    restored = CompletionTracker.from_checkpoint(MappingProxyType(V1), GRAPH)
+    assert GRAPH.get_completed_row_count(restored) == 3
+
+
+# What is refused
+
+BAD_COUNTS: list[tuple[Any, str]] = [
+    (-1, "-1"),
+    (6, "6"),
+    (2.0, "2.0"),
+    (math.nan, "nan"),
+    (math.inf, "inf"),
+    (True, "True"),
+    (False, "False"),
+    ("3", "'3'"),
+    (None, "None"),
+    ([], "[]"),
+    ({}, "{}"),
+    ([[{"x": [1]}]], "[[{'x': [1]}]]"),
+    (10**30, str(10**30)),
+    (HUGE, TOO_LARGE.format("int")),
+    (DEEP, TOO_LARGE.format("list")),
+    ("x" * 100, "'" + "x" * 56 + "..."),
+    ("two\nlines", "'two\\nlines'"),
+]
 
 
 @pytest.mark.clause("CKPT-03")
 @pytest.mark.parametrize(
-    ("payload", "message"),
-    [
-        ({"version": 1}, "checkpoint: completed_rows: missing; version 1 needs it"),
-        ({"completed_rows": 1}, "checkpoint: version: missing; expected 1 or 2"),
-        ({"version": 3, "completed_rows": 1}, "checkpoint: version: expected 1 or 2, got 3"),
-        ({"version": True, "completed_rows": 1}, "checkpoint: version: expected 1 or 2, got True"),
-        *(
-            (
-                {"version": 1, "completed_rows": given},
-                f"checkpoint: completed_rows: expected an integer from 0 to 3, got {given!r}",
-            )
-            for given in (-1, 4, 2.0, True, "2", None)
-        ),
-        ([], "checkpoint: expected an object, got []"),
-        ("x", "checkpoint: expected an object, got 'x'"),
-        ({"version": 1, "completed_rows": 1, "x": 0}, "checkpoint: x: unknown in version 1"),
-    ],
-    ids=str,
+    ("value", "shown"), BAD_COUNTS, ids=[shown[:32] for _, shown in BAD_COUNTS]
 )
-def test_a_bad_payload_is_refused_with_one_line(payload: object, message: str) -> None:
+def test_a_count_that_is_no_number_of_rows_is_refused(value: Any, shown: str) -> None:
+    expected = f"expected an integer from 0 to 5, got {shown}"
+    assert refusal({**V1, "completed_rows": value}) == f"checkpoint: completed_rows: {expected}"
+    bad = {**V2, "column_rows": {**V2["column_rows"], "b": value}}
+    assert refusal(bad) == f"checkpoint: column_rows.b: {expected}"
+
+
+BAD_VERSIONS: list[tuple[Any, str]] = [
+    (0, "0"),
+    (3, "3"),
+    (-1, "-1"),
+    (1.0, "1.0"),
+    (True, "True"),
+    ("1", "'1'"),
+    (None, "None"),
+    ([1], "[1]"),
+    (HUGE, TOO_LARGE.format("int")),
+]
+
+
+@pytest.mark.clause("CKPT-03")
+@pytest.mark.parametrize(
+    ("value", "shown"), BAD_VERSIONS, ids=[shown[:32] for _, shown in BAD_VERSIONS]
+)
+def test_a_version_other_than_1_and_2_is_refused_when_read_and_when_asked_for(
+    value: Any, shown: str
+) -> None:
+    expected = f"checkpoint: version: expected 1 or 2, got {shown}"
+    assert refusal({**V1, "version": value}) == expected
     with pytest.raises(CheckpointError) as caught:
-        CompletionTracker.from_checkpoint(payload, GRAPH)
-    assert str(caught.value) == message
+        GRAPH.tracker().to_checkpoint(GRAPH, version=value)
+    assert str(caught.value) == expected
 
 
-@pytest.mark.clause("CKPT-07")
+MALFORMED: list[tuple[Any, str]] = [
+    (None, "expected an object, got None"),
+    ([], "expected an object, got []"),
+    (3, "expected an object, got 3"),
+    ("{}", "expected an object, got '{}'"),
+    ([("version", 1)], "expected an object, got [('version', 1)]"),
+    (DEEP, f"expected an object, got {TOO_LARGE.format('list')}"),
+    ({}, "version: missing; expected 1 or 2"),
+    ({"completed_rows": 1}, "version: missing; expected 1 or 2"),
+    ({"version": 1}, "completed_rows: missing; version 1 needs it"),
+    ({"version": 2, "completed_rows": 1}, "column_rows: missing; version 2 needs it"),
+    ({k: v for k, v in V2.items() if k != "graph"}, "graph: missing; version 2 needs it"),
+    ({**V1, "rows": 1}, "rows: unknown in version 1"),
+    ({**V1, "graph": GRAPH.fingerprint}, "graph: unknown in version 1"),
+    ({**V2, "dropped": []}, "dropped: unknown in version 2"),
+    ({**V1, 7: 1}, "7: unknown in version 1"),
+    ({**V1, None: 1}, "None: unknown in version 1"),
+    ({**V1, "two\nlines": 1}, "'two\\nlines': unknown in version 1"),
+    ({**V1, HUGE: 1}, f"{TOO_LARGE.format('int')}: unknown in version 1"),
+]
+
+
+@pytest.mark.clause("CKPT-03")
+@pytest.mark.parametrize(("payload", "message"), MALFORMED, ids=[m for _, m in MALFORMED])
+def test_a_payload_with_the_wrong_shape_is_refused(payload: Any, message: str) -> None:
+    assert refusal(payload) == f"checkpoint: {message}"
+
+
+THIS_GRAPH = f"graph: this run's graph is {GRAPH.fingerprint}, the checkpoint is of"
+OTHER_COLUMNS = "column_rows: expected the columns of the graph; differs in"
+OTHER_GRAPH: list[tuple[str, Any, str]] = [
+    ("graph", "0" * 32, f"{THIS_GRAPH} '{'0' * 32}'"),
+    ("graph", None, f"{THIS_GRAPH} None"),
+    ("column_rows", None, "column_rows: expected an object, got None"),
+    ("column_rows", [5, 4, 2], "column_rows: expected an object, got [5, 4, 2]"),
+    ("column_rows", {}, f"{OTHER_COLUMNS} 'a'"),
+    ("column_rows", {"a": 5, "b": 4}, f"{OTHER_COLUMNS} 'c'"),
+    ("column_rows", {"a": 5, "b": 4, "c": 2, "d": 1}, f"{OTHER_COLUMNS} 'd'"),
+    (
+        "column_rows",
+        {"a": 5, "b": 4, "c": 2, HUGE: 1},
+        f"{OTHER_COLUMNS} {TOO_LARGE.format('int')}",
+    ),
+]
+
+
+@pytest.mark.clause("CKPT-04")
+@pytest.mark.parametrize(("field", "value", "message"), OTHER_GRAPH, ids=range(len(OTHER_GRAPH)))
+def test_a_payload_of_another_graph_is_refused(field: str, value: Any, message: str) -> None:
+    assert refusal({**V2, field: value}) == f"checkpoint: {message}"
+
+
+@pytest.mark.clause("CKPT-04")
+def test_version_2_is_refused_by_another_pipeline_and_accepted_with_more_rows() -> None:
+    more = ExecutionGraph(9, COLUMNS)
+    restored = CompletionTracker.from_checkpoint(V2, more)
+    assert restored.to_checkpoint(more, version=2) == V2
+    ordered = ExecutionGraph(5, [C("a", traits=T.START | T.ORDERED), *COLUMNS[1:]])
+    with pytest.raises(CheckpointError, match=r"^checkpoint: graph: this run's graph is "):
+        CompletionTracker.from_checkpoint(V2, ordered)
+
+
+@pytest.mark.clause("CKPT-05")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"column_rows": {"a": 3, "b": 4, "c": 2}},
+            "column_rows.b: claims 4 rows, but its input 'a' claims 3",
+        ),
+        (
+            {"column_rows": {"a": 5, "b": 2, "c": 3}},
+            "column_rows.c: claims 3 rows, but its input 'b' claims 2",
+        ),
+        ({"completed_rows": 3}, "completed_rows: expected 2, the least of column_rows, got 3"),
+        ({"completed_rows": 0}, "completed_rows: expected 2, the least of column_rows, got 0"),
+    ],
+)
+def test_a_claim_that_no_run_can_have_made_is_refused(change: dict[str, Any], message: str) -> None:
+    assert refusal({**V2, **change}) == f"checkpoint: {message}"
+
+
+def is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= GRAPH.num_records
+
+
+def is_valid(payload: object) -> bool:
+    """By the words of CKPT-03 to CKPT-05."""
+    if not isinstance(payload, Mapping) or type(payload.get("version")) is not int:
+        return False
+    if not is_count(payload.get("completed_rows")):
+        return False
+    if payload["version"] == 1:
+        return set(payload) == {"version", "completed_rows"}
+    rows = payload.get("column_rows")
+    return (
+        payload["version"] == 2
+        and set(payload) == {"version", "completed_rows", "column_rows", "graph"}
+        and payload["graph"] == GRAPH.fingerprint
+        and isinstance(rows, Mapping)
+        and set(rows) == {"a", "b", "c"}
+        and all(is_count(value) for value in rows.values())
+        and rows["a"] >= rows["b"] >= rows["c"]
+        and bool(payload["completed_rows"] == rows["c"])
+    )
+
+
+@pytest.mark.clause("CKPT-03", "CKPT-04", "CKPT-05")
+@given(payload=st.sampled_from((V1, V2)).flatmap(damaged))
+def test_a_damaged_payload_is_refused_in_one_line_or_means_what_it_says(payload: object) -> None:
+    if is_valid(payload):
+        assert isinstance(payload, Mapping)
+        restored = CompletionTracker.from_checkpoint(payload, GRAPH)
+        assert restored.to_checkpoint(GRAPH, payload["version"]) == payload
+        return
+    message = refusal(payload)
+    assert message.startswith("checkpoint: ")
+    assert message.isprintable()
+    assert len(message) < 250
+
+
+# Trackers and graphs that do not belong together
+
+
+@pytest.mark.clause("CKPT-04")
 @pytest.mark.parametrize("version", [1, 2])
-def test_every_good_payload_restores_what_it_claims(version: int) -> None:
-    for rows in range(4):
-        tracker = CompletionTracker.from_checkpoint({"version": 1, "completed_rows": rows}, GRAPH)
-        payload = tracker.to_checkpoint(GRAPH, version)
-        again = CompletionTracker.from_checkpoint(payload, GRAPH)
-        assert GRAPH.get_completed_row_count(again) == rows
-        assert again.to_checkpoint(GRAPH, version) == payload
+def test_a_graphs_own_tracker_makes_no_checkpoint_of_another_graph(version: int) -> None:
+    other = ExecutionGraph(5, [C("x")])
+    with pytest.raises(NodeError) as caught:
+        GRAPH.tracker().to_checkpoint(other, version)
+    assert str(caught.value) == (
+        "this tracker belongs to ExecutionGraph(num_records=5, columns=[a, b, c]); "
+        "it was asked about ExecutionGraph(num_records=5, columns=[x])"
+    )
+
+
+@pytest.mark.parametrize("cls", [CompletionTracker, ThreadSafeCompletionTracker])
+def test_a_tracker_makes_no_checkpoint_of_a_graph_with_other_rows(
+    cls: type[CompletionTracker],
+) -> None:
+    more = ExecutionGraph(6, COLUMNS)
+    for tracker in (cls(5), cls.for_graph(GRAPH)):
+        with pytest.raises(NodeError) as caught:
+            tracker.to_checkpoint(more)
+        assert str(caught.value) == "a tracker of 5 rows was asked about a graph of 6"
+
+
+@pytest.mark.clause("CKPT-02", "TRACK-03")
+def test_a_bare_tracker_makes_a_checkpoint_of_what_a_graph_has() -> None:
+    tracker = CompletionTracker(5)
+    for row in range(5):
+        tracker.mark_complete(CellNodeId(row, "x"))
+    tracker.mark_complete(CellNodeId(0, "a"))
+    assert tracker.to_checkpoint(ExecutionGraph(5, [C("x")]))["completed_rows"] == 5
+    payload = tracker.to_checkpoint(GRAPH, version=2)
+    assert payload["column_rows"] == {"a": 1, "b": 0, "c": 0}

@@ -535,6 +535,71 @@ def test_a_half_done_column_after_a_barrier_keeps_its_claimed_rows_and_runs_the_
     assert pair.machine.ended
 
 
+@pytest.mark.parametrize(
+    ("claim", "message"),
+    [
+        pytest.param(
+            (1, 1, 1),
+            "CKPT-09: a: 1 rows claimed after 2 were",
+            marks=pytest.mark.clause("CKPT-09"),
+        ),
+        pytest.param(
+            (3, 3, 1),
+            "CKPT-09: c: 1 rows claimed after 2 were",
+            marks=pytest.mark.clause("CKPT-09"),
+        ),
+        pytest.param(
+            (2, 3, 3),
+            "CKPT-05: b: 3 rows claimed, but its input a claims 2",
+            marks=pytest.mark.clause("CKPT-05"),
+        ),
+        pytest.param(
+            (4, 3, 3),
+            "CKPT-10: a: 4 rows claimed, but only 3 are durable",
+            marks=pytest.mark.clause("CKPT-10"),
+        ),
+        pytest.param(
+            (3, 3, 4),
+            "CKPT-08: c: 4 rows claimed, but only 3 are resolved without a gap",
+            marks=pytest.mark.clause("CKPT-08"),
+        ),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("resumed", [False, True], ids=["same process", "resumed"])
+def test_a_claim_that_falls_or_has_nothing_under_it_is_refused(
+    resumed: bool, claim: tuple[int, ...], message: str
+) -> None:
+    machine = Machine(HALF_DONE.graph())
+
+    def finish(rows: range) -> None:
+        for column in "abc":
+            for row in rows if column == "c" else range(4):
+                for kind in ("start", "complete"):
+                    action = Action(kind, column, (row, row + 1))
+                    if action in set(machine.enabled()):
+                        machine.apply(action)
+            if column == "a":
+                for kind in ("start", "complete"):
+                    machine.apply(Action(kind, "b", scope=0))
+
+    finish(range(3))
+    for rows in (2, 3):
+        for column in "abc":
+            machine.apply(Action("durable", column, (0, rows)))
+        if rows == 2:
+            machine.apply(Action("checkpoint_begin", claim=(2, 2, 2)))
+            machine.apply(Action("checkpoint_durable"))
+            if resumed:
+                machine.apply(Action("crash"))
+                machine.apply(Action("resume", claim=(2, 2, 2)))
+                finish(range(3))
+    with pytest.raises(Violation) as caught:
+        machine.apply(Action("checkpoint_begin", claim=claim))
+    assert str(caught.value).startswith(message)
+    machine.apply(Action("checkpoint_begin", claim=(3, 3, 3)))
+
+
 def test_an_action_reads_as_what_it_does() -> None:
     assert str(Action("start", "a", (3, 4))) == "start a[3]"
     assert str(Action("emit", "b", (0, 4))) == "emit b[0:4]"

@@ -542,8 +542,8 @@ class Counters:
         states = self.barriers[column]
         size = self.rules.columns[column].scope_rows
         scope = max(self._scope_prefix[column], self.claimed[column] // size)
-        while scope < len(states) and states[scope] >= DONE:
-            scope += 1
+        found = _UNRESOLVED.search(states, scope)
+        scope = found.start() if found else len(states)
         self._scope_prefix[column] = scope
         return max(self.claimed[column], scope * size)
 

@@ -1,0 +1,518 @@
+"""Trackers: what is known to have run, what is refused, and what it costs."""
+
+from __future__ import annotations
+
+import gc
+import random
+import sys
+import tracemalloc
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from cellspec import (
+    BarrierNodeId,
+    CellNodeId,
+    ColumnDescriptor,
+    CompletionTracker,
+    CompletionTrackerProtocol,
+    ExecutionGraph,
+    ExecutionTraits,
+    NodeError,
+    NodeId,
+    ThreadSafeCompletionTracker,
+)
+from tests.oracles import Definition, NaiveModel
+from tests.strategies import Case, cases, picks
+
+T = ExecutionTraits
+C = ColumnDescriptor
+
+BOTH = pytest.mark.parametrize("cls", [CompletionTracker, ThreadSafeCompletionTracker])
+
+COLUMNS = [
+    C("a", traits=T.START),
+    C("b", traits=T.BARRIER, dependencies=["a"]),
+    C("p", traits=T.BATCH_BARRIER, dependencies=["a"]),
+    C("c", dependencies=["b", "p"]),
+]
+GRAPH = ExecutionGraph(3, COLUMNS, batch_size=2)
+
+
+def cells(column: str, rows: int) -> list[NodeId]:
+    return [CellNodeId(row, column) for row in range(rows)]
+
+
+# Marks
+
+
+@pytest.mark.clause("TRACK-01")
+@BOTH
+@pytest.mark.parametrize("own", [True, False], ids=["of the graph", "bare"])
+def test_a_node_is_complete_from_its_first_mark_on(cls: type[CompletionTracker], own: bool) -> None:
+    tracker = cls.for_graph(GRAPH) if own else cls(3)
+    assert tracker.num_records == 3
+    nodes: list[NodeId] = [
+        CellNodeId(1, "a"),
+        BarrierNodeId("b"),
+        BarrierNodeId("p", 1),
+        CellNodeId(2, "p"),
+    ]
+    for count, node in enumerate(nodes, 1):
+        assert node not in tracker
+        for _ in range(3):
+            tracker.mark_complete(node)
+            assert node in tracker
+            assert tracker.is_complete(node)
+            assert len(tracker) == count
+    assert tracker.is_barrier_complete("b")
+    assert tracker.is_barrier_complete("p", 1)
+    assert not tracker.is_barrier_complete("p", 0)
+
+
+@pytest.mark.clause("TRACK-01", "TRACK-04")
+@given(case=cases(max_columns=4, max_rows=5), answers=picks)
+def test_marking_again_changes_no_answer(case: Case, answers: list[int]) -> None:
+    graph = case.graph()
+    nodes = list(graph.iter_nodes())
+    once, twice = graph.tracker(), graph.tracker()
+    for pick in answers:
+        node = nodes[pick % len(nodes)]
+        once.mark_complete(node)
+        twice.mark_complete(node)
+        twice.mark_complete(nodes[answers[0] % len(nodes)])
+    assert list(graph.iter_ready_nodes(once)) == list(graph.iter_ready_nodes(twice))
+    assert len(once) == len(twice)
+    assert once.to_checkpoint(graph, 2) == twice.to_checkpoint(graph, 2)
+
+
+@pytest.mark.clause("TRACK-04")
+@BOTH
+def test_a_column_is_complete_when_each_of_its_cells_is(cls: type[CompletionTracker]) -> None:
+    for tracker in (cls(3), cls.for_graph(GRAPH)):
+        assert tracker.column_completion_count("a") == 0
+        for done, row in enumerate((2, 0, 0, 1)):
+            assert tracker.is_column_complete("a") is False
+            tracker.mark_complete(CellNodeId(row, "a"))
+            assert tracker.column_completion_count("a") == (1, 2, 2, 3)[done]
+        assert tracker.is_column_complete("a") is True
+        assert not tracker.is_column_complete("b")
+
+
+@pytest.mark.clause("TRACK-04")
+def test_a_barrier_node_is_no_cell_of_its_column() -> None:
+    tracker = GRAPH.tracker()
+    tracker.mark_complete(BarrierNodeId("b"))
+    assert tracker.column_completion_count("b") == 0
+    assert tracker.is_barrier_complete("b")
+    assert len(tracker) == 1
+
+
+# What is refused
+
+OUT_OF_RANGE: list[Any] = [-1, 3, 10**30, True, False, 1.0, "1", None, [0], (0,)]
+
+
+@pytest.mark.clause("TRACK-02")
+@BOTH
+@pytest.mark.parametrize("row", OUT_OF_RANGE, ids=repr)
+def test_a_row_out_of_range_is_refused_and_counts_for_nothing(
+    cls: type[CompletionTracker], row: Any
+) -> None:
+    for tracker in (cls(3), cls.for_graph(GRAPH)):
+        with pytest.raises(NodeError) as caught:
+            tracker.mark_complete(CellNodeId(row, "a"))
+        assert str(caught.value) == f"row {row!r} is out of range; expected 0 to 2"
+        with pytest.raises(NodeError):
+            tracker.is_complete(CellNodeId(row, "a"))
+        assert CellNodeId(row, "a") not in tracker
+        assert len(tracker) == 0
+        assert tracker.column_completion_count("a") == 0
+
+
+FOREIGN: list[tuple[Any, str]] = [
+    (CellNodeId(0, "z"), "unknown column 'z'; this graph has 'a', 'b', 'p', 'c'"),
+    (BarrierNodeId("z"), "unknown column 'z'; this graph has 'a', 'b', 'p', 'c'"),
+    (BarrierNodeId("a"), "column 'a' is not a barrier and has no barrier node"),
+    (BarrierNodeId("b", 0), "barrier 'b' waits for the dataset; batch 0 given"),
+    (BarrierNodeId("p"), "barrier 'p': batch None is out of range; expected 0 to 1"),
+    (BarrierNodeId("p", 2), "barrier 'p': batch 2 is out of range; expected 0 to 1"),
+]
+
+
+@pytest.mark.clause("TRACK-03")
+@BOTH
+@pytest.mark.parametrize(("node", "message"), FOREIGN, ids=[str(node) for node, _ in FOREIGN])
+def test_a_graphs_own_tracker_refuses_nodes_that_the_graph_does_not_have(
+    cls: type[CompletionTracker], node: NodeId, message: str
+) -> None:
+    tracker = cls.for_graph(GRAPH)
+    for ask in (tracker.mark_complete, tracker.is_complete):
+        with pytest.raises(NodeError) as caught:
+            ask(node)
+        assert str(caught.value) == message
+    assert node not in tracker
+    assert len(tracker) == 0
+
+
+@pytest.mark.clause("TRACK-03")
+def test_a_graphs_own_tracker_refuses_questions_about_unknown_columns() -> None:
+    tracker = GRAPH.tracker()
+    message = "unknown column 'z'; this graph has 'a', 'b', 'p', 'c'"
+    for ask in (
+        tracker.column_completion_count,
+        tracker.is_column_complete,
+        tracker.is_barrier_complete,
+    ):
+        with pytest.raises(NodeError) as caught:
+            ask("z")
+        assert str(caught.value) == message
+
+
+JUNK: list[Any] = [None, 0, "a", (0, "a"), ["a"], {"row": 0}, object(), float("nan"), CellNodeId]
+
+
+@BOTH
+@pytest.mark.parametrize("thing", JUNK, ids=[str(type(thing)) for thing in JUNK])
+def test_what_is_no_node_is_in_no_tracker_and_cannot_be_marked(
+    cls: type[CompletionTracker], thing: Any
+) -> None:
+    for tracker in (cls(3), cls.for_graph(GRAPH)):
+        assert thing not in tracker
+        for ask in (tracker.mark_complete, tracker.is_complete):
+            with pytest.raises(NodeError, match=r"^expected a CellNodeId or a BarrierNodeId, got "):
+                ask(thing)
+        assert len(tracker) == 0
+
+
+@BOTH
+@pytest.mark.parametrize("bad", [0, -1, True, 2.0, "3", None], ids=repr)
+def test_a_tracker_of_no_rows_is_refused(cls: type[CompletionTracker], bad: Any) -> None:
+    with pytest.raises(NodeError) as caught:
+        cls(bad)
+    assert str(caught.value) == f"num_records: expected a positive integer, got {bad!r}"
+
+
+# Bare trackers
+
+
+@pytest.mark.clause("TRACK-03")
+@BOTH
+@given(case=cases(max_columns=4, max_rows=4), answers=picks, asked=picks)
+def test_marks_of_another_table_mislead_no_question_of_a_graph(
+    cls: type[CompletionTracker], case: Case, answers: list[int], asked: list[int]
+) -> None:
+    graph = case.graph()
+    model = NaiveModel(Definition(case.rows, case.columns, case.batch_size, case.barrier_scope))
+    tracker = cls(case.rows)
+    nodes = list(graph.iter_nodes())
+    foreign: set[NodeId] = set()
+    for step, pick in enumerate(answers):
+        row = pick % case.rows
+        others: tuple[NodeId, ...] = (
+            CellNodeId(row, "other"),
+            BarrierNodeId("other"),
+            BarrierNodeId("a", 99),
+        )
+        foreign.add(others[pick % 3])
+        tracker.mark_complete(others[pick % 3])
+        model.mark(nodes[pick % len(nodes)])
+        tracker.mark_complete(nodes[pick % len(nodes)])
+        # Asked early or late: the first question binds the tracker to the graph.
+        if step in asked:
+            assert set(graph.iter_ready_nodes(tracker)) == model.ready()
+    assert set(graph.iter_ready_nodes(tracker)) == model.ready()
+    assert graph.get_completed_row_count(tracker) == model.completed_rows()
+    assert graph.is_complete(tracker) == (model.done == set(nodes))
+    assert {node for node in nodes if node in tracker} == model.done
+    assert all(node in tracker for node in foreign)
+    assert len(tracker) == len(model.done) + len(foreign)
+
+
+@pytest.mark.clause("TRACK-03", "TRACK-05")
+@BOTH
+@given(first=cases(max_columns=3, max_rows=4), second=cases(max_columns=3), answers=picks)
+def test_two_graphs_that_ask_one_bare_tracker_in_turn_each_get_their_own_answer(
+    cls: type[CompletionTracker], first: Case, second: Case, answers: list[int]
+) -> None:
+    second = Case(first.rows, second.columns, second.batch_size, second.barrier_scope)
+    graphs = (first.graph(), second.graph())
+    tracker = cls(first.rows)
+    marked: set[NodeId] = set()
+    for step, pick in enumerate(answers):
+        graph = graphs[step % 2]
+        nodes = list(graph.iter_nodes())
+        node = nodes[pick % len(nodes)]
+        tracker.mark_complete(node)
+        marked.add(node)
+        # A set that holds only the nodes that this graph has, which is all it may see.
+        mine = marked & set(nodes)
+        assert list(graph.iter_ready_nodes(tracker)) == list(graph.iter_ready_nodes(mine))
+        assert graph.get_completed_row_count(tracker) == graph.get_completed_row_count(mine)
+        assert graph.is_complete(tracker) == graph.is_complete(mine)
+        assert all(node in tracker for node in marked)
+        assert len(tracker) == len(marked)
+
+
+@BOTH
+def test_a_graph_with_other_rows_may_not_ask(cls: type[CompletionTracker]) -> None:
+    more = ExecutionGraph(4, COLUMNS, batch_size=2)
+    questions: list[Callable[[Any], object]] = [
+        more.is_complete,
+        more.get_completed_row_count,
+        lambda tracker: more.is_row_complete(0, tracker),
+        lambda tracker: list(more.iter_ready_nodes(tracker)),
+    ]
+    for tracker in (cls(3), cls.for_graph(GRAPH)):
+        for ask in questions:
+            with pytest.raises(NodeError) as caught:
+                ask(tracker)
+            assert str(caught.value) == "a tracker of 3 rows was asked about a graph of 4"
+
+
+@pytest.mark.clause("TRACK-03")
+@BOTH
+def test_another_pipeline_may_not_ask_a_graphs_own_tracker(cls: type[CompletionTracker]) -> None:
+    other = ExecutionGraph(3, [C("a")])
+    with pytest.raises(NodeError, match=r"^this tracker belongs to ExecutionGraph\(num_records=3"):
+        other.get_completed_row_count(cls.for_graph(GRAPH))
+
+
+@BOTH
+def test_an_equal_graph_may_ask(cls: type[CompletionTracker]) -> None:
+    tracker = cls.for_graph(GRAPH)
+    tracker.mark_complete(CellNodeId(0, "a"))
+    equal = ExecutionGraph(3, COLUMNS, batch_size=2)
+    assert list(equal.iter_ready_nodes(tracker)) == list(GRAPH.iter_ready_nodes(tracker))
+
+
+def test_a_graph_makes_its_own_tracker() -> None:
+    tracker = GRAPH.tracker()
+    assert type(tracker) is CompletionTracker
+    assert isinstance(tracker, CompletionTrackerProtocol)
+    assert tracker.num_records == 3
+    with pytest.raises(NodeError):
+        tracker.mark_complete(CellNodeId(0, "z"))
+
+
+# Reset
+
+
+@pytest.mark.clause("TRACK-09")
+@BOTH
+@given(case=cases(max_columns=4, max_rows=5), answers=picks)
+def test_after_reset_a_tracker_is_as_new(
+    cls: type[CompletionTracker], case: Case, answers: list[int]
+) -> None:
+    graph = case.graph()
+    nodes = list(graph.iter_nodes())
+    claim = {"version": 1, "completed_rows": case.rows // 2}
+    for tracker in (cls(case.rows), cls.for_graph(graph), cls.from_checkpoint(claim, graph)):
+        for pick in answers:
+            tracker.mark_complete(nodes[pick % len(nodes)])
+        list(graph.iter_ready_nodes(tracker))
+        tracker.reset()
+        assert len(tracker) == 0
+        assert not any(node in tracker for node in nodes)
+        assert list(graph.iter_ready_nodes(tracker)) == list(graph.iter_ready_nodes(set()))
+        assert graph.get_completed_row_count(tracker) == 0
+        assert tracker.to_checkpoint(graph) == {"version": 1, "completed_rows": 0}
+        for node in graph.iter_ready_nodes(tracker):
+            tracker.mark_complete(node)
+        assert graph.is_complete(tracker)
+
+
+# Cost: steps
+
+
+def lines_of(work: Callable[[], object]) -> int:
+    """How many lines of Python run, in this thread, while `work` does."""
+    count = 0
+
+    def trace(_frame: FrameType, event: str, _arg: object) -> Any:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def costs(rows: int) -> dict[str, int]:
+    """The most lines that one question took, over a run that finishes rows in random order."""
+    graph = ExecutionGraph(
+        rows,
+        [
+            C("a", traits=T.START),
+            C("o", traits=T.ORDERED | T.START),
+            C("b", traits=T.BARRIER, dependencies=["a"]),
+            C("p", traits=T.BATCH_BARRIER | T.ORDERED, dependencies=["a"]),
+            C("c", dependencies=["b", "p", "o"]),
+        ],
+        batch_size=10,
+    )
+    tracker = graph.tracker()
+    order = list(range(rows))
+    random.Random(rows).shuffle(order)
+    worst: dict[str, int] = {}
+    asked = 0
+
+    def measure(what: str, work: Callable[[], object]) -> None:
+        worst[what] = max(worst.get(what, 0), lines_of(work))
+
+    def mark(node: NodeId) -> None:
+        nonlocal asked
+        kind = "barrier" if isinstance(node, BarrierNodeId) else "cell"
+        measure(f"mark a {kind}", lambda: tracker.mark_complete(node))
+        asked += 1
+        if asked % 97 == 0:
+            measure("completed rows", lambda: graph.get_completed_row_count(tracker))
+            measure("version 1", lambda: tracker.to_checkpoint(graph))
+            measure("version 2", lambda: tracker.to_checkpoint(graph, version=2))
+            measure("row", lambda: graph.is_row_complete(rows // 2, tracker))
+            measure("count", lambda: (len(tracker), graph.is_complete(tracker)))
+            measure("first ready", lambda: next(graph.iter_ready_nodes(tracker), None))
+
+    for column in ("a", "o"):
+        for row in order:
+            mark(CellNodeId(row, column))
+    mark(BarrierNodeId("b"))
+    for batch in range(rows // 10):
+        mark(BarrierNodeId("p", batch))
+    for column in "bpc":
+        for row in order:
+            mark(CellNodeId(row, column))
+    assert graph.is_complete(tracker)
+    return worst
+
+
+@pytest.mark.clause("TRACK-11")
+def test_no_question_takes_more_steps_with_a_hundred_times_the_rows() -> None:
+    few, many = costs(100), costs(10_000)
+    assert few.keys() == many.keys()
+    for what in few:
+        # The worst of more tries may hit one more branch, but nothing that grows with rows.
+        assert many[what] <= few[what] + 10, what
+    assert many["mark a cell"] < 100
+
+
+# Cost: memory
+
+ROWS = 50_000
+ALLOWANCE = 16_384
+
+
+class Held:
+    """Bytes allocated since this was made and not freed."""
+
+    def __enter__(self) -> Held:
+        tracemalloc.start()
+        self._before = self._now()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        tracemalloc.stop()
+
+    @staticmethod
+    def _now() -> int:
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    def bytes(self) -> int:
+        return self._now() - self._before
+
+
+CHAIN = ExecutionGraph(
+    ROWS,
+    [
+        C("a", traits=T.START),
+        C("b", dependencies=["a"]),
+        C("c", traits=T.BARRIER, dependencies=["b"]),
+        C("d", dependencies=["c"]),
+    ],
+)
+
+
+@pytest.mark.clause("TRACK-07")
+@pytest.mark.parametrize("order", ["abcd", "dcba"], ids=["in order", "last column first"])
+def test_a_tracker_holds_a_byte_a_cell_of_columns_that_are_not_complete(order: str) -> None:
+    rows = list(range(ROWS))
+    random.Random(0).shuffle(rows)
+    with Held() as held:
+        tracker = CHAIN.tracker()
+        for left, column in zip((4, 3, 2, 1), order, strict=True):
+            if column == "c":
+                tracker.mark_complete(BarrierNodeId("c"))
+            for row in rows[: ROWS // 2]:
+                tracker.mark_complete(CellNodeId(row, column))
+            assert held.bytes() <= left * ROWS + ALLOWANCE
+            for row in rows[ROWS // 2 :]:
+                tracker.mark_complete(CellNodeId(row, column))
+            assert held.bytes() <= (left - 1) * ROWS + ALLOWANCE
+        assert CHAIN.is_complete(tracker)
+        assert held.bytes() <= ALLOWANCE
+
+
+@pytest.mark.clause("TRACK-07")
+def test_a_bare_tracker_holds_a_byte_a_cell_too() -> None:
+    with Held() as held:
+        tracker = CompletionTracker(ROWS)
+        tracker.mark_complete(CellNodeId(7, "a"))
+        tracker.mark_complete(CellNodeId(7, "z"))
+        assert held.bytes() <= 2 * ROWS + ALLOWANCE
+        for row in range(ROWS):
+            tracker.mark_complete(CellNodeId(row, "a"))
+        assert held.bytes() <= ROWS + ALLOWANCE
+        assert CHAIN.get_completed_row_count(tracker) == 0
+        # Bound now: a is complete, b to d are not, and z is another table's.
+        assert held.bytes() <= 4 * ROWS + ALLOWANCE
+
+
+@pytest.mark.clause("TRACK-07")
+def test_a_restored_tracker_holds_nothing_for_columns_that_are_claimed_whole() -> None:
+    half = {"a": ROWS, "b": ROWS, "c": ROWS // 2, "d": 0}
+    payload = {
+        "version": 2,
+        "completed_rows": 0,
+        "column_rows": half,
+        "graph": CHAIN.fingerprint,
+    }
+    with Held() as held:
+        tracker = CompletionTracker.from_checkpoint(payload, CHAIN)
+        assert held.bytes() <= 2 * ROWS + ALLOWANCE
+        del tracker
+        whole = CompletionTracker.from_checkpoint({"version": 1, "completed_rows": ROWS}, CHAIN)
+        assert held.bytes() <= ALLOWANCE
+        assert CHAIN.is_complete(whole)
+
+
+@pytest.mark.clause("TRACK-07")
+def test_batch_barriers_hold_nothing_once_they_are_complete() -> None:
+    graph = ExecutionGraph(
+        ROWS, [C("a"), C("p", traits=T.BATCH_BARRIER, dependencies=["a"])], batch_size=10
+    )
+    with Held() as held:
+        tracker = graph.tracker()
+        # Beside the cells: a state of one byte and a count of eight for each barrier node.
+        assert held.bytes() <= 2 * ROWS + 9 * (ROWS // 10) + ALLOWANCE
+        for node in graph.iter_nodes():
+            tracker.mark_complete(node)
+        assert held.bytes() <= ALLOWANCE
+
+
+def test_cells_are_counted_up_to_the_last_one_of_a_large_table() -> None:
+    tracker = CHAIN.tracker()
+    for node in cells("a", ROWS - 1):
+        tracker.mark_complete(node)
+    assert not tracker.is_column_complete("a")
+    tracker.mark_complete(CellNodeId(ROWS - 1, "a"))
+    assert tracker.is_column_complete("a")
+    assert len(tracker) == ROWS
