@@ -199,6 +199,9 @@ class Counters:
         """
         rules = self.rules
         self.claimed = claim
+        # They hold the bytes of the state that ends here.
+        self.start.clear()
+        self.resolve.clear()
         self.cells: list[bytearray | _Uniform] = []
         self.barriers: list[bytearray] = []
         self._missing: list[array[int]] = []

@@ -69,17 +69,18 @@ class ReadyQueue(Protocol):
 class FifoQueue:
     """First in, first out: nodes as integers in one array, ranges as one entry."""
 
-    def __init__(self, num_records: int, clock: Iterator[int] | None) -> None:
-        self._rows = num_records
+    def __init__(self, num_records: int, num_columns: int, clock: Iterator[int] | None) -> None:
+        # A node is one integer, its column above the bits of its row.
+        self._shift = num_records.bit_length()
         # Stamps order the heads of several queues; a queue that is alone needs none.
         self._clock = clock
-        self._entries = array("q")
+        self._entries = array("i" if num_columns << self._shift < 1 << 30 else "q")
         self._stamps = array("q")
         self._head = 0
         self._ranges: deque[list[int]] = deque()
 
     def cell_pusher(self, column: int) -> Callable[[int], object]:
-        base = column * self._rows
+        base = column << self._shift
         entries, stamps, clock = self._entries.append, self._stamps.append, self._clock
         if clock is None:
             return lambda row: entries(base + row)
@@ -91,11 +92,12 @@ class FifoQueue:
         return push
 
     def push_cells(self, column: int, start: int, stop: int) -> None:
-        self._ranges.append([column * self._rows + start, column * self._rows + stop])
+        base = column << self._shift
+        self._ranges.append([base + start, base + stop])
         self._append(-1)
 
     def push_barrier(self, column: int, scope: int) -> None:
-        self._append(-2 - column * self._rows - scope)
+        self._append(-2 - (column << self._shift) - scope)
 
     def _append(self, entry: int) -> None:
         self._entries.append(entry)
@@ -109,34 +111,37 @@ class FifoQueue:
 
     def pop(self) -> Node | None:
         head = self._head
-        if head == len(self._entries):
+        try:
+            entry = self._entries[head]
+        except IndexError:
             return None
-        entry = self._entries[head]
+        shift = self._shift
         if entry == -1:
             span = self._ranges[0]
-            node = span[0]
+            entry = span[0]
             span[0] += 1
             if span[0] < span[1]:
-                return divmod(node, self._rows)
+                column = entry >> shift
+                return column, entry - (column << shift)
             self._ranges.popleft()
-            entry = node
         self._head = head + 1
-        if head > 65_536 and head * 2 > len(self._entries):
+        if head > 65_536 and head * 8 > len(self._entries):
             del self._entries[: self._head]
             del self._stamps[: self._head]
             self._head = 0
         if entry >= 0:
-            return divmod(entry, self._rows)
-        column, scope = divmod(-2 - entry, self._rows)
+            column = entry >> shift
+            return column, entry - (column << shift)
+        column, scope = divmod(-2 - entry, 1 << shift)
         return -1 - column, scope
 
 
 class PriorityQueue:
     """A static order of columns and rows; the next row of a column is found in its state bytes.
 
-    A cell's place in the order is one integer, of its row and its column's rank: row first
-    (row · columns + rank), or rank first (rank · rows + row). The heap holds one live entry a
-    column, its lowest ready row; an entry is stale once a lower row became ready.
+    A cell's place in the order is one integer, of its row and its column's rank: the one that comes
+    first above the bits of the other. The heap holds one live entry a column, its lowest ready row;
+    an entry is stale once a lower row became ready.
 
     Args:
         counters: where the state bytes are.
@@ -148,23 +153,23 @@ class PriorityQueue:
         rows, columns = counters.rules.num_records, len(rank)
         self._counters = counters
         self._row_first = row_first
-        self._modulus = columns if row_first else rows
-        self._step = columns if row_first else 1
-        self._base = [place * (1 if row_first else rows) for place in rank]
+        self._shift = (columns if row_first else rows).bit_length()
+        self._mask = (1 << self._shift) - 1
+        self._row_shift = self._shift if row_first else 0
+        self._base = [place if row_first else place << self._shift for place in rank]
         self._by_rank = sorted(range(columns), key=rank.__getitem__)
         self._heads = [_NOBODY] * columns
-        self._stop = [0] * columns
+        self._waiting = [0] * columns
         self._heap: list[int] = []
         self._barriers: list[tuple[int, int, int]] = []
 
     def cell_pusher(self, column: int) -> Callable[[int], object]:
-        heads, heap, base, step = self._heads, self._heap, self._base[column], self._step
-        stop, heappush = self._stop, heapq.heappush
+        heads, heap, base, shift = self._heads, self._heap, self._base[column], self._row_shift
+        waiting, heappush = self._waiting, heapq.heappush
 
         def push(row: int) -> None:
-            if row >= stop[column]:
-                stop[column] = row + 1
-            key = base + row * step
+            waiting[column] += 1
+            key = base + (row << shift)
             if key < heads[column]:
                 heads[column] = key
                 heappush(heap, key)
@@ -172,7 +177,7 @@ class PriorityQueue:
         return push
 
     def push_cells(self, column: int, start: int, stop: int) -> None:
-        self._stop[column] = max(self._stop[column], stop)
+        self._waiting[column] += stop - start - 1
         self.cell_pusher(column)(start)
 
     def push_barrier(self, column: int, scope: int) -> None:
@@ -187,34 +192,35 @@ class PriorityQueue:
         return heap[0] if heap else math.inf
 
     def _column_of(self, key: int) -> int:
-        quotient, remainder = divmod(key, self._modulus)
-        return self._by_rank[remainder if self._row_first else quotient]
+        return self._by_rank[key & self._mask if self._row_first else key >> self._shift]
 
     def pop(self) -> Node | None:
         if self._barriers:
             _, column, scope = heapq.heappop(self._barriers)
             return -1 - column, scope
-        heap, heads, modulus = self._heap, self._heads, self._modulus
+        heap, heads, waiting = self._heap, self._heads, self._waiting
         while heap:
             key = heap[0]
-            row = key // modulus
-            place = key - row * modulus
-            if not self._row_first:
-                row, place = place, row
-            column = self._by_rank[place]
+            if self._row_first:
+                row = key >> self._shift
+                column = self._by_rank[key & self._mask]
+            else:
+                row = key & self._mask
+                column = self._by_rank[key >> self._shift]
             if heads[column] != key:
                 heapq.heappop(heap)
                 continue
-            # No ready row lies beyond the last that was announced: the search is that short.
-            stop, following = self._stop[column], -1
-            if row + 1 < stop:
+            waiting[column] = left = waiting[column] - 1
+            # Where nothing waits there is nothing to find, and the search would be long.
+            following = -1
+            if left:
                 body = self._counters.cells[column]
-                following = body.find(READY, row + 1, stop)  # type: ignore[union-attr]
+                following = body.find(READY, row + 1)  # type: ignore[union-attr]
             if following < 0:
                 heapq.heappop(heap)
                 heads[column] = _NOBODY
             else:
-                heads[column] = key = key + (following - row) * self._step
+                heads[column] = key = key + ((following - row) << self._row_shift)
                 heapq.heapreplace(heap, key)
             return column, row
         return None

@@ -258,11 +258,12 @@ class Simulator:
         self.env = simpy.Environment(initial_time=life.start_s)
         self._tasks: list[_Task] = []
         self._spare: list[_Task] = []
-        # One list for all tasks: the kernel reads it and never changes it.
-        self._on_completed: list[Any] = [self._completion()]
-        self._dispatch = self._dispatcher()
-        self._ready_seen = [0] * len(machine.counters.ready)
         self._crash_event = self._crashes.event
+        self._ready_seen = [0] * len(self._capacity)
+        # One list for all tasks: the kernel reads it and never changes it.
+        self._on_completed: list[Any] = []
+        self._settle = self._settler()
+        self._on_completed.append(self._completion())
         self._writing = False
         self._furthest = machine.completed_rows - 1
         self._rows_seen = -1
@@ -286,24 +287,28 @@ class Simulator:
 
     # Nodes
 
-    def _settle(self, t: float) -> None:
-        """After any event: give barrier output, start what can start, checkpoint, finish."""
-        if self._emissions:
-            self._emit()
-        self._dispatch(t)
-        if self.machine.counters.ready != self._ready_seen:
-            self._count_waiting(t)
-        if self._rows[0] != self._rows_seen:
-            self._rows_finished(t)
-        if self._done >= self._next_claim_at and self._is_due():
-            self._begin_checkpoint()
+    def _settler(self) -> Callable[[float], None]:
+        """What follows any event: give barrier output, start what can start, checkpoint, finish."""
+        ready, rows, seen = self.machine.counters.ready, self._rows, self._ready_seen
+        wait_s, groups = self.outcome.wait_s, range(len(self._capacity))
+        emissions, dispatch = self._emissions, self._dispatcher()
 
-    def _count_waiting(self, t: float) -> None:
-        """Each node adds the time of its start and takes off the time it became ready."""
-        ready, seen, wait_s = self.machine.counters.ready, self._ready_seen, self.outcome.wait_s
-        for group in range(len(wait_s)):
-            wait_s[group] += t * (seen[group] - ready[group])
-        self._ready_seen = list(ready)
+        def settle(t: float) -> None:
+            if emissions:
+                self._emit()
+            dispatch(t)
+            for group in groups:
+                # Each node adds the time of its start and takes off the time it became ready.
+                waiting = ready[group]
+                if waiting != seen[group]:
+                    wait_s[group] += t * (seen[group] - waiting)
+                    seen[group] = waiting
+            if rows[0] != self._rows_seen:
+                self._rows_finished(t)
+            if self._done >= self._next_claim_at and self._is_due():
+                self._begin_checkpoint()
+
+        return settle
 
     def _completion(self) -> Callable[[_Task], None]:
         """The handler of a life's completions, with all that it needs at hand."""
@@ -552,8 +557,8 @@ class Simulator:
                 column = task.column if task.column >= 0 else -1 - task.column
                 self.outcome.busy_s[column] -= task.ends_s - now
         # What became ready, or started, at this very moment has not been added up.
-        for group in range(len(self.outcome.wait_s)):
-            self.outcome.wait_s[group] += now * self._ready_seen[group]
+        for group, ready in enumerate(self._ready_seen):
+            self.outcome.wait_s[group] += now * ready
         self._emissions.clear()
 
     def _resume(self, life: Incarnation, t: float) -> None:
@@ -599,7 +604,7 @@ class Simulator:
         rows, columns = self.graph.num_records, self.graph.num_columns
         policy = self.plan.policy
         if policy == "fifo":
-            return FifoQueue(rows, clock)
+            return FifoQueue(rows, columns, clock)
         if policy == "random":
             return RandomQueue(rows, f"{self.plan.seed}/{self.machine.incarnation}/{group}")
         counters = self.machine.counters
