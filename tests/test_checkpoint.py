@@ -14,15 +14,18 @@ from hypothesis import strategies as st
 
 from cellspec import (
     CHECKPOINT_VERSION,
+    Action,
     CellNodeId,
     CheckpointError,
     ColumnDescriptor,
     CompletionTracker,
     ExecutionGraph,
     ExecutionTraits,
+    Machine,
     NodeError,
     SpecError,
     ThreadSafeCompletionTracker,
+    Violation,
 )
 from tests.strategies import damaged
 
@@ -326,3 +329,16 @@ def test_a_bare_tracker_makes_a_checkpoint_of_what_a_graph_has() -> None:
     assert tracker.to_checkpoint(ExecutionGraph(5, [C("x")]))["completed_rows"] == 5
     payload = tracker.to_checkpoint(GRAPH, version=2)
     assert payload["column_rows"] == {"a": 1, "b": 0, "c": 0}
+
+
+@pytest.mark.clause("CKPT-08")
+def test_rows_become_durable_without_a_gap() -> None:
+    machine = Machine(GRAPH)
+    for row in range(2):
+        for kind in ("start", "complete"):
+            machine.apply(Action(kind, "a", (row, row + 1)))
+    with pytest.raises(Violation, match="CKPT-08: a: rows from 1 durable, but only 0 before them"):
+        machine.apply(Action("durable", "a", (1, 2)))
+    machine.apply(Action("durable", "a", (0, 1)))
+    machine.apply(Action("durable", "a", (1, 2)))
+    assert max(machine.durable) == 2

@@ -549,6 +549,12 @@ class Machine:
                 raise SpecError(f"action {action}: only a barrier emits")
             self.emit(column, start, stop)
         elif kind == "durable":
+            if start > self.durable[column]:
+                self._breaks(
+                    "CKPT-08",
+                    f"{action.column}: rows from {start} durable, but only "
+                    f"{self.durable[column]} before them",
+                )
             self.durable_rows(column, stop)
         elif stop != start + 1:
             raise SpecError(f"action {action}: a range of rows has no rule yet")
@@ -589,7 +595,8 @@ class Machine:
         self._expect_running(f"start of {where}")
         state = self.counters.barrier_state(column, scope)
         if state >= RUNNING:
-            self._refuse_again(where, state)
+            # Claims are of cells; a barrier that they made complete is complete.
+            self._refuse_again(where, DONE if state == CLAIMED else state)
         else:
             missing = list(self._open_needs(self.graph.barrier_node(column, scope)))
             self._breaks(
