@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import gc
 import random
-import sys
 import tracemalloc
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -25,6 +23,7 @@ from cellspec import (
     NodeId,
     ThreadSafeCompletionTracker,
 )
+from tests.matrix.checks import steps
 from tests.oracles import Definition, NaiveModel
 from tests.strategies import Case, cases, picks
 
@@ -328,24 +327,6 @@ def test_after_reset_a_tracker_is_as_new(
 # Cost: steps
 
 
-def lines_of(work: Callable[[], object]) -> int:
-    """How many lines of Python run, in this thread, while `work` does."""
-    count = 0
-
-    def trace(_frame: FrameType, event: str, _arg: object) -> Any:
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return count
-
-
 def costs(rows: int) -> dict[str, int]:
     """The most lines that one question took, over a run that finishes rows in random order."""
     graph = ExecutionGraph(
@@ -366,7 +347,7 @@ def costs(rows: int) -> dict[str, int]:
     asked = 0
 
     def measure(what: str, work: Callable[[], object]) -> None:
-        worst[what] = max(worst.get(what, 0), lines_of(work))
+        worst[what] = max(worst.get(what, 0), steps(work))
 
     def mark(node: NodeId) -> None:
         nonlocal asked

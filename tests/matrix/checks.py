@@ -574,8 +574,8 @@ def completed_rows_have_no_gap(subject: Subject, example: Example) -> None:
         tracker.mark_complete(node)
 
 
-def _steps(act: Callable[[], object]) -> int:
-    """Lines of Python executed by `act`."""
+def steps(act: Callable[[], object]) -> int:
+    """Lines of Python that run, in this thread, while `act` does."""
     count = 0
 
     def trace(_frame: Any, event: str, _arg: Any) -> Any:
@@ -605,10 +605,10 @@ def steps_do_not_grow_with_rows(subject: Subject, _: Example) -> None:
             tracker.mark_complete(CellNodeId(row, "b"))
         graph.get_completed_row_count(tracker)
         return [
-            _steps(lambda: tracker.mark_complete(CellNodeId(rows - 5, "a"))),
-            _steps(lambda: graph.get_completed_row_count(tracker)),
-            _steps(lambda: tracker.to_checkpoint(graph)),
-            _steps(lambda: tracker.to_checkpoint(graph, 2)),
+            steps(lambda: tracker.mark_complete(CellNodeId(rows - 5, "a"))),
+            steps(lambda: graph.get_completed_row_count(tracker)),
+            steps(lambda: tracker.to_checkpoint(graph)),
+            steps(lambda: tracker.to_checkpoint(graph, 2)),
         ]
 
     small, large = costs(40), costs(1200)
