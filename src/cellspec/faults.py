@@ -1,0 +1,58 @@
+"""How a generator says what kind of failure it met, so that an engine knows what to do about it.
+
+An engine cannot guess whether a call is worth repeating; the generator can. It raises one of three
+exceptions, and every engine of this package, and the conformance suite's own generators, mean the
+same by them:
+
+==================  ==============================================================  ===============
+raised              when                                                            costs
+==================  ==============================================================  ===============
+`Retryable`         a time-out, a 5xx: the same call may well succeed               one attempt
+`BackPressure`      a 429, a full queue: nothing is wrong, only not now             time only
+`Permanent`         the same call will fail again                                   the row
+==================  ==============================================================  ===============
+
+Any other exception of a generator is treated as permanent, with that exception as the cause.
+"""
+
+from __future__ import annotations
+
+__all__ = ["BackPressure", "GeneratorError", "Permanent", "Retryable"]
+
+
+class GeneratorError(Exception):
+    """A failure whose kind the generator knows. Raise one of its subclasses.
+
+    Attributes:
+        failure: the kind, as a trace spells it.
+    """
+
+    failure = "permanent"
+
+
+class Retryable(GeneratorError):  # noqa: N818 - the word that the specification uses
+    """The call failed and may be repeated: it spends one attempt of the node's budget (FAIL-01)."""
+
+    failure = "retryable"
+
+
+class BackPressure(GeneratorError):  # noqa: N818 - the word that the specification uses
+    """The call was turned away and must wait: it spends no attempt (FAIL-01, FAIL-03).
+
+    Args:
+        message: what the other side said.
+        retry_after_s: seconds from now before which the call must not be repeated; None leaves
+            the wait to the engine.
+    """
+
+    failure = "backpressure"
+
+    def __init__(self, message: str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Permanent(GeneratorError):  # noqa: N818 - the word that the specification uses
+    """The call can never succeed: its row is dropped (FAIL-02, DROP-01)."""
+
+    failure = "permanent"
