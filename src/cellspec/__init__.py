@@ -29,7 +29,7 @@ from cellspec.errors import (
     Violation,
 )
 from cellspec.graph import CompletionTrackerProtocol, ExecutionGraph
-from cellspec.machine import Action, Limits, Machine
+from cellspec.machine import Action, FailurePolicy, Limits, Machine
 from cellspec.nodes import BarrierNodeId, CellNodeId, NodeId
 from cellspec.tracker import CompletionTracker, ThreadSafeCompletionTracker
 
@@ -44,6 +44,7 @@ __all__ = [
     "CompletionTrackerProtocol",
     "ExecutionGraph",
     "ExecutionTraits",
+    "FailurePolicy",
     "GraphBuilder",
     "GraphError",
     "Limits",

@@ -50,6 +50,8 @@ class ColumnDescriptor:
         traits: how the generator may be run.
         dependencies: names that a cell needs in its own row: columns, or side effects of columns.
         side_effects: further names that this column produces beside its own.
+        may_skip: the column has a condition of its own by which its cells may be skipped.
+        propagate_skip: a cell is skipped if one of its inputs was; False makes it run all the same.
 
     Raises:
         GraphError: if the name is empty, or the traits hold both kinds of barrier.
@@ -61,6 +63,8 @@ class ColumnDescriptor:
     traits: ExecutionTraits = ExecutionTraits.NONE
     dependencies: tuple[str, ...] = ()
     side_effects: tuple[str, ...] = ()
+    may_skip: bool = False
+    propagate_skip: bool = True
 
     def __init__(
         self,
@@ -70,6 +74,8 @@ class ColumnDescriptor:
         traits: ExecutionTraits = ExecutionTraits.NONE,
         dependencies: Iterable[str] = (),
         side_effects: Iterable[str] = (),
+        may_skip: bool = False,
+        propagate_skip: bool = True,
     ) -> None:
         if not isinstance(name, str) or not name:
             raise GraphError(f"column name: expected a non-empty string, got {name!r}")
@@ -90,6 +96,8 @@ class ColumnDescriptor:
         # A name given twice is one dependency; first mention keeps its place.
         put(self, "dependencies", tuple(dict.fromkeys(dependencies)))
         put(self, "side_effects", tuple(side_effects))
+        put(self, "may_skip", bool(may_skip))
+        put(self, "propagate_skip", bool(propagate_skip))
 
     @property
     def is_start_column(self) -> bool:

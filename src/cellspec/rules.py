@@ -8,6 +8,9 @@ works from `ColumnRule`, where a column is a handful of integers:
 - ``scope_rows``: 0 for a row column; for a barrier, how many rows one barrier node waits for;
 - ``ordered``: a cell also waits for the cell of the row before, a barrier for the barrier of the
   batch before;
+- ``streamable``: one call may run a range of rows;
+- ``may_skip``, ``propagates``, ``skippable``: whether a cell can be skipped by its own condition,
+  whether a skipped input skips it, and whether either can happen at all in this graph;
 - ``cell_dependents`` and ``barrier_dependents``: who waits for its cells.
 
 Order is thus an ordinary dependency, and nothing else in the package knows of it.
@@ -42,6 +45,10 @@ class ColumnRule:
     batched: bool
     ordered: bool
     is_start: bool
+    streamable: bool
+    may_skip: bool
+    propagates: bool
+    skippable: bool
     cell_dependents: tuple[int, ...]
     barrier_dependents: tuple[int, ...]
 
@@ -126,7 +133,14 @@ def _without(item: ColumnDescriptor, producer: Mapping[str, int]) -> ColumnDescr
     if len(known) == len(item.dependencies):
         return item
     return ColumnDescriptor(
-        item.name, item.config, item.generator_cls, item.traits, known, item.side_effects
+        item.name,
+        item.config,
+        item.generator_cls,
+        item.traits,
+        known,
+        item.side_effects,
+        item.may_skip,
+        item.propagate_skip,
     )
 
 
@@ -179,6 +193,10 @@ def compile_rules(
         needs.append(mine)
         for need in mine:
             (barrier_dependents if item.is_barrier else cell_dependents)[need].append(index)
+    skippable: list[bool] = []
+    for index, item in enumerate(columns):
+        from_inputs = item.propagate_skip and any(skippable[need] for need in needs[index])
+        skippable.append(item.may_skip or from_inputs)
     rules = tuple(
         ColumnRule(
             index=index,
@@ -188,6 +206,10 @@ def compile_rules(
             batched=item.is_batch_barrier or (item.is_barrier and barrier_scope == "batch"),
             ordered=item.is_ordered,
             is_start=ExecutionTraits.START in item.traits,
+            streamable=item.is_row_streamable and not item.is_barrier,
+            may_skip=item.may_skip,
+            propagates=item.propagate_skip,
+            skippable=skippable[index],
             cell_dependents=tuple(cell_dependents[index]),
             barrier_dependents=tuple(barrier_dependents[index]),
         )
@@ -208,6 +230,10 @@ def _scope_rows(
     return batch_size
 
 
+def _skips(item: ColumnDescriptor) -> bool:
+    return item.may_skip or not item.propagate_skip
+
+
 def fingerprint(columns: Sequence[ColumnDescriptor], rules: Rules, batch_size: int | None) -> str:
     """A digest of columns, traits, dependencies, side effects, order, scope and batch size.
 
@@ -221,6 +247,8 @@ def fingerprint(columns: Sequence[ColumnDescriptor], rules: Rules, batch_size: i
             sorted(item.dependencies),
             sorted(item.side_effects),
             rule.batched,
+            # What has no skips keeps the digest that it had before there were any.
+            *([[item.may_skip, item.propagate_skip]] if _skips(item) else []),
         ]
         for item, rule in zip(columns, rules.columns, strict=True)
     ]
