@@ -17,6 +17,8 @@ Any other exception of a generator is treated as permanent, with that exception 
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 __all__ = ["BackPressure", "GeneratorError", "Permanent", "Retryable"]
 
 
@@ -27,7 +29,7 @@ class GeneratorError(Exception):
         failure: the kind, as a trace spells it.
     """
 
-    failure = "permanent"
+    failure: ClassVar[Literal["retryable", "backpressure", "permanent"]] = "permanent"
 
 
 class Retryable(GeneratorError):  # noqa: N818 - the word that the specification uses
@@ -54,5 +56,3 @@ class BackPressure(GeneratorError):  # noqa: N818 - the word that the specificat
 
 class Permanent(GeneratorError):  # noqa: N818 - the word that the specification uses
     """The call can never succeed: its row is dropped (FAIL-02, DROP-01)."""
-
-    failure = "permanent"
