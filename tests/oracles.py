@@ -233,8 +233,12 @@ class NaiveModel:
         if not self.definition.dependencies(node) <= self.done:
             if isinstance(node, BarrierNodeId):
                 broken.add("BARR-01")
+            elif self._is_output(node):
+                broken.add("BARR-02")
             else:
-                broken.add("BARR-02" if self._is_output(node) else "SCHED-01")
+                before = CellNodeId(node.row - 1, node.column)
+                only_order = self.definition.dependencies(node) - self.done == {before}
+                broken.add("SCHED-13" if only_order else "SCHED-01")
         return broken
 
     def _again_breaks(self, node: NodeId) -> set[str]:
@@ -290,7 +294,7 @@ class NaiveModel:
         return self._over()
 
     def resume_breaks(self, claim: Mapping[str, int]) -> set[str]:
-        if not self.crashed:
+        if not self.crashed and not self.ended:
             return {"SCHED-07"}
         return set() if claim in (self.durable_claim, self.pending_claim) else {"CKPT-12"}
 
@@ -337,7 +341,7 @@ class NaiveModel:
         self.durable_claim = dict(claim)
         self.durable = dict(claim)
         self.pending_claim = None
-        self.crashed = False
+        self.crashed = self.ended = False
         self.restore(claim)
 
     def end(self) -> None:

@@ -413,7 +413,6 @@ def _nonsense(graph: ExecutionGraph) -> list[Action]:
         Action("start", name, (-1, 0)),
         Action("complete", name, (total, total + 1)),
         Action("start", name, (0, 0)),
-        Action("start", name, (0, 1), attempt=2),
         Action("start", name, scope=scopes),
         Action("complete", name, scope=-1),
         Action("emit", name, (0, total + 1)),
@@ -426,13 +425,10 @@ def _nonsense(graph: ExecutionGraph) -> list[Action]:
         Action("resume"),
         Action("resume", claim=()),
         Action("fail", name, (0, 1)),
-        Action("skip", name, (0, 1)),
         Action("drop", rows=(0, 1)),
         Action("dance"),
         Action(""),
     ]
-    if total > 1:
-        found.append(Action("start", name, (0, 2)))
     if not scopes:
         found.append(Action("emit", name, (0, 1)))
     return found

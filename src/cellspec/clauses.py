@@ -15,14 +15,6 @@ from typing import Any
 
 __all__ = ["Chapter", "Clause", "chapters", "clauses"]
 
-_PREFIX = {
-    "GRAPH": "graph",
-    "TRACK": "tracker",
-    "SCHED": "schedule",
-    "BARR": "barrier",
-    "CKPT": "checkpoint",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Clause:
@@ -49,11 +41,15 @@ class Clause:
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """A chapter of the specification: its name, title and one sentence about it."""
+    """A chapter of the specification: its name, title and one sentence about it.
+
+    A clause belongs to the chapter that lists the first part of its number in `prefixes`.
+    """
 
     name: str
     title: str
     about: str
+    prefixes: tuple[str, ...]
 
 
 @lru_cache(maxsize=1)
@@ -65,10 +61,11 @@ def _registry() -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def clauses() -> Mapping[str, Clause]:
     """Every clause by number, in the order of the registry."""
+    chapter_of = {prefix: chapter.name for chapter in chapters() for prefix in chapter.prefixes}
     return {
         number: Clause(
             number=number,
-            chapter=_PREFIX[number.partition("-")[0]],
+            chapter=chapter_of[number.partition("-")[0]],
             level=entry["level"],
             text=entry["text"],
             intent=entry["intent"],
@@ -81,4 +78,7 @@ def clauses() -> Mapping[str, Clause]:
 
 def chapters() -> list[Chapter]:
     """The chapters, in order."""
-    return [Chapter(name, **entry) for name, entry in _registry()["chapter"].items()]
+    return [
+        Chapter(name, entry["title"], entry["about"], tuple(entry["prefixes"]))
+        for name, entry in _registry()["chapter"].items()
+    ]

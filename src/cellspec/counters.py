@@ -1,15 +1,20 @@
 """The counters interpreter: what is ready and what is done, in O(1) for each completion.
 
-The rules of a graph are interpreted over one byte a cell. A byte below `RUNNING` is a countdown:
-how many of the nodes that this cell waits for are still open, so 0 is *ready*. A byte from
-`RUNNING` up is a state. Completing a cell decrements the bytes of the cells that wait for it; a
-byte that reaches zero is handed to whoever schedules. A barrier node has the same kind of byte, and
-beside it one integer: the number of cells of its scope that are still open. A column that is
-complete keeps no bytes at all.
+The rules of a graph are interpreted over one byte a cell. A byte below `RANGED` is a countdown:
+how many of the nodes that this cell waits for are still open, so 0 is *ready*. Its high bit says
+that an input was skipped, so that the cell will be skipped and not run: `SKIP_READY` is that bit
+and a count of 0. A byte from `RANGED` up is a state. Completing a cell decrements the bytes of the
+cells that wait for it; a byte that reaches zero is handed to whoever schedules. A barrier node has
+the same kind of byte, and beside it one integer: the number of cells of its scope that are still
+open. A column that is complete keeps no bytes at all; which of its cells were skipped, and which
+rows were dropped, is kept at one bit each.
 
-No operation looks at other rows or at all columns, with two exceptions, both by design: releasing
-or restoring a range works on whole slices at the speed of `memset`; and the length of a column's
-finished prefix is found by a search that never goes back.
+A row group that has to be admitted is one more thing that each of its cells waits for.
+
+No operation looks at other rows or at all columns, with these exceptions, by design: dropping a row
+visits each of its cells once; releasing or restoring a range works on whole slices at the speed of
+`memset`; the length of a column's finished prefix is found by a search that never goes back; and
+what a barrier reads, and whether any of its output is wanted, is found by a look at its scope.
 
 `Counters` moves state and refuses nothing: a tracker may mark nodes in any order. Legality is the
 business of `cellspec.machine`, which drives the same counters.
@@ -19,14 +24,32 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from cellspec.rowset import Ranges, RowSet, ranges_of
 from cellspec.rules import Rules
 
-__all__ = ["CLAIMED", "DONE", "READY", "RUNNING", "UNLIMITED", "Claim", "Counters", "Judge"]
+__all__ = [
+    "CLAIMED",
+    "COOLING",
+    "DONE",
+    "DROPPED",
+    "RANGED",
+    "READY",
+    "RUNNING",
+    "SKIPPED",
+    "SKIP_READY",
+    "UNLIMITED",
+    "Claim",
+    "Counters",
+    "Judge",
+]
 
 READY = 0
+SKIP_READY = 128
+RANGED = 248
+COOLING = 249
 RUNNING = 250
 DONE = 251
 CLAIMED = 252
@@ -39,7 +62,9 @@ Claim = tuple[int, ...]
 UNLIMITED = 1 << 62
 
 _UNRESOLVED = re.compile(rb"[\x00-\xfa]")
-_COUNT_DOWN = bytes(v - 1 if 0 < v < RUNNING else v for v in range(256))
+_READY_RUN = re.compile(rb"\x00+")
+_COUNT_DOWN = bytes(v - 1 if 0 < v < RANGED and v != SKIP_READY else v for v in range(256))
+_COUNT_UP = bytes(v + 1 if v < RANGED - 1 else v for v in range(256))
 
 
 class Judge(Protocol):
@@ -48,8 +73,8 @@ class Judge(Protocol):
     def not_ready(self, column: int, row: int) -> None:
         """A cell starts that is not ready."""
 
-    def not_running(self, column: int, row: int) -> None:
-        """A cell resolves that is not running."""
+    def not_running(self, column: int, row: int) -> bool | None:
+        """A cell resolves that is no running task of its own; True if it is to be ignored."""
 
     def no_slot(self, column: int, row: int) -> None:
         """A cell starts though all workers, or its group's slots, are busy."""
@@ -106,10 +131,12 @@ class Counters:
         capacity: for each group, how many cells and barriers may run at once.
         workers: how many may run at once in all.
         judge: who is told of a step that is out of order; by default nobody.
+        group_rows: rows of a row group, if rows wait until their group is admitted.
 
     Attributes:
         ready: ready cells by group.
         busy: running cells and barriers by group, for groups that have a limit.
+        ready_barriers: ready barrier nodes by group.
         load: one number, all that run; output cells of barriers are not counted.
         cells: by column, a byte a row.
         barriers: by column, a byte a barrier node, as long as one of them is not resolved.
@@ -117,32 +144,46 @@ class Counters:
         claimed: by column, the rows that the last restored checkpoint claimed.
         rows: one number, the rows finished without a gap from row 0, as the columns that nothing
             waits for tell it. Exact as long as nothing resolves before what it waits for.
+        dropped: the rows that were dropped.
+        skipped: by column, the rows whose cell was skipped.
+        abandoned: cells (column, row) that run although their row was dropped; they hold a slot if
+            their value says so.
+        unrun: barrier nodes (column, scope) that resolved without a run, their output not wanted.
     """
 
     __slots__ = (
         "_capacity",
         "_cell_groups",
+        "_drop_prefix",
+        "_group_rows",
         "_groups",
         "_judge",
         "_missing",
         "_on_barrier",
         "_on_cell",
         "_on_cells",
+        "_on_skip",
         "_prefix",
         "_scope_prefix",
+        "_wanted",
         "_workers",
+        "abandoned",
         "barriers",
         "busy",
         "cells",
         "claimed",
+        "dropped",
         "load",
         "open_barriers",
         "open_cells",
         "ready",
+        "ready_barriers",
         "resolve",
         "rows",
         "rules",
+        "skipped",
         "start",
+        "unrun",
     )
 
     def __init__(
@@ -154,6 +195,7 @@ class Counters:
         capacity: Sequence[int] | None = None,
         workers: int = UNLIMITED,
         judge: Judge | None = None,
+        group_rows: int | None = None,
     ) -> None:
         count = len(rules.columns)
         self.rules = rules
@@ -165,6 +207,7 @@ class Counters:
         self._capacity = list(capacity) if capacity is not None else [UNLIMITED] * count
         self._workers = workers
         self._judge = judge if judge is not None else _Lenient(self)
+        self._group_rows = group_rows
         self.load = [0]
         self.rows = [0]
         self.start: list[Callable[[int], None]] = []
@@ -177,27 +220,50 @@ class Counters:
         on_cell: Sequence[Callable[[int], object]] | None = None,
         on_cells: Callable[[int, int, int], object] = _ignore,
         on_barrier: Callable[[int, int], object] = _ignore,
+        on_skip: Callable[[int, int], object] = _ignore,
     ) -> None:
         """Say who hears of ready work, from the next `restore` on.
+
+        A barrier node that was announced may resolve by itself before it starts, when the last row
+        that wanted its output is dropped; and a ready cell may be dropped. Whoever keeps a queue
+        looks at the node's state when it takes it out.
 
         Args:
             on_cell: for each column, what to call with the row of a cell that became ready.
             on_cells: called with (column, start, stop) when all cells of a range became ready.
             on_barrier: called with (column, scope) when a barrier node became ready.
+            on_skip: called with (column, row) when a cell waits for nothing any more and is to be
+                skipped, because an input of it was.
         """
         self._on_cell = list(on_cell) if on_cell else [_ignore] * len(self.rules.columns)
         self._on_cells = on_cells
         self._on_barrier = on_barrier
+        self._on_skip = on_skip
+
+    def hear_as(self, other: Counters) -> None:
+        """Tell of ready work whoever hears of it from `other`."""
+        self.listen(other._on_cell, other._on_cells, other._on_barrier, other._on_skip)
 
     # Restoring
 
-    def restore(self, claim: Claim) -> None:
+    def restore(
+        self,
+        claim: Claim,
+        dropped: RowSet | None = None,
+        skipped: Mapping[int, RowSet] | None = None,
+    ) -> None:
         """Forget everything but `claim`: its cells are resolved, all else is as at the start.
 
         A barrier node is complete exactly if every output cell of its scope is claimed (clause
         CKPT-07). Everything that is ready is announced, in row ranges.
+
+        Args:
+            claim: for each column the rows that are resolved.
+            dropped: rows that are dropped, whatever their columns claim.
+            skipped: by column, those of the claimed cells that were skipped.
         """
         rules = self.rules
+        count = len(claim)
         self.claimed = claim
         # They hold the bytes of the state that ends here.
         self.start.clear()
@@ -206,19 +272,32 @@ class Counters:
         self.barriers: list[bytearray] = []
         self._missing: list[array[int]] = []
         self.open_cells = [rules.num_records - claimed for claimed in claim]
-        self.open_barriers = [0] * len(claim)
+        self.open_barriers = [0] * count
         self._prefix = list(claim)
-        self._scope_prefix = [0] * len(claim)
+        self._drop_prefix = [0] * count
+        self._scope_prefix = [0] * count
         self.ready = [0] * len(self._capacity)
+        self.ready_barriers = [0] * len(self._capacity)
         self.busy = [0] * len(self._capacity)
         self.load[0] = 0
-        for index in range(len(claim)):
+        self.dropped = dropped if dropped is not None else RowSet(rules.num_records)
+        self.skipped = dict(skipped or {})
+        self.abandoned: dict[tuple[int, int], bool] = {}
+        self.unrun: set[tuple[int, int]] = set()
+        self._wanted: dict[tuple[int, int], int] = {}
+        for index in range(count):
             self._restore_column(index, claim)
-        self.start[:] = [self._compile_start(index) for index in range(len(claim))]
-        self.resolve[:] = [self._compile_resolve(index) for index in range(len(claim))]
+        self._restore_skips(claim)
+        for row in self.dropped:
+            self._restore_dropped(row)
+        self.start[:] = [self._compile_start(index) for index in range(count)]
+        self.resolve[:] = [self._compile_resolve(index) for index in range(count)]
+        for index in range(count):
+            if not self.open_cells[index] and isinstance(self.cells[index], bytearray):
+                self._finish(index)
         self._advance_rows()
-        for index in range(len(claim)):
-            self._announce(index, claim)
+        for index in range(count):
+            self._announce(index)
 
     def _restore_column(self, index: int, claim: Claim) -> None:
         rules = self.rules
@@ -233,11 +312,12 @@ class Counters:
         else:
             body = _fill(CLAIMED, mine)
             row = mine
+            held = self._group_rows is not None
             # The number of open needs changes only where some need's claim ends.
             for edge in sorted({claim[need] for need in rule.needs} | {total}):
                 if edge > row:
                     still_open = sum(claim[need] <= row for need in rule.needs)
-                    body += _fill(still_open + rule.ordered, edge - row)
+                    body += _fill(still_open + rule.ordered + held, edge - row)
                     row = edge
             if rule.ordered and mine < total:
                 body[mine] -= 1
@@ -259,25 +339,63 @@ class Counters:
             missing.append(
                 sum(stop - min(max(claim[need], start), stop) for need in rule.needs)
                 + (rule.ordered and scope > finished)
+                + (0 if rule.needs else self._open_groups(start, stop, min(claim)))
             )
             states.append(1 if missing[scope] else READY)
             self.open_barriers[index] += 1
         self._forget_barriers(index)
 
-    def _announce(self, index: int, claim: Claim) -> None:
+    def _open_groups(self, start: int, stop: int, finished: int) -> int:
+        """How many row groups of rows ``[start, stop)`` have to be admitted."""
+        size = self._group_rows
+        if size is None:
+            return 0
+        return max(0, -(-stop // size) - max(start // size, finished // size))
+
+    def _restore_skips(self, claim: Claim) -> None:
+        """Cells that wait, and have a skipped claimed input, are to be skipped."""
+        for index, rows in sorted(self.skipped.items()):
+            rule = self.rules.columns[index]
+            for row in rows:
+                for other in (*rule.cell_dependents, *rule.barrier_dependents):
+                    if self.rules.columns[other].propagates and row >= claim[other]:
+                        self._mark_skip(other, row)
+
+    def _restore_dropped(self, row: int) -> None:
+        """Resolve the cells of a dropped row that the claim does not hold."""
+        for rule in self.rules.columns:
+            body = self.cells[rule.index]
+            if not isinstance(body, bytearray) or body[row] >= DONE:
+                continue
+            body[row] = DROPPED
+            self.open_cells[rule.index] -= 1
+            for other in rule.barrier_dependents:
+                if self.open_barriers[other]:
+                    scope = row // self.rules.columns[other].scope_rows
+                    self._missing[other][scope] -= 1
+                    if not self._missing[other][scope] and self.barriers[other][scope] == 1:
+                        self.barriers[other][scope] = READY
+            if rule.ordered and not rule.is_barrier:
+                following = body[row + 1 : row + 2]
+                body[row + 1 : row + 2] = following.translate(_COUNT_DOWN)
+
+    def _announce(self, index: int) -> None:
+        """Tell of everything of a column that is ready, after a restore."""
         rule = self.rules.columns[index]
         if rule.is_barrier:
-            for scope, state in enumerate(self.barriers[index]):
-                if state == READY:
-                    self._on_barrier(index, scope)
+            for scope in range(len(self.barriers[index])):
+                if self.open_barriers[index] and self.barriers[index][scope] == READY:
+                    self.barriers[index][scope] = 1
+                    self._barrier_ready(index, scope)
+        body = self.cells[index]
+        if not isinstance(body, bytearray):
             return
-        total = self.rules.num_records
-        stop = min((claim[need] for need in rule.needs), default=total)
-        if rule.ordered:
-            stop = min(stop, claim[index] + 1)
-        if claim[index] < stop:
-            self.ready[self._cell_groups[index]] += stop - claim[index]
-            self._on_cells(index, claim[index], stop)
+        for run in _READY_RUN.finditer(bytes(body), self.claimed[index]):
+            self.ready[self._cell_groups[index]] += run.end() - run.start()
+            self._on_cells(index, run.start(), run.end())
+        if rule.skippable:
+            for row in self.iter_rows(index, SKIP_READY, self.claimed[index]):
+                self._on_skip(index, row)
 
     # Moving
 
@@ -320,30 +438,34 @@ class Counters:
         takes_slot = not rule.scope_rows
         limited = takes_slot and self._capacity[group] < UNLIMITED
         waiting = [
-            (cells, self._cell_groups[other], self._on_cell[other])
+            (cells, self._cell_groups[other], self._on_cell[other], other)
             for other in rule.cell_dependents
             if isinstance(cells := self.cells[other], bytearray)
         ]
         barriers = rule.barrier_dependents
+        on_skip = self._on_skip
         is_sink = rule.is_sink
         orders_next = rule.ordered and not rule.scope_rows
 
         def resolve(row: int) -> None:
             if body[row] != RUNNING:
-                judge.not_running(column, row)
+                if judge.not_running(column, row):
+                    return
             elif takes_slot:
                 load[0] -= 1
                 if limited:
                     busy[group] -= 1
             body[row] = DONE  # type: ignore[index]  # not finished: it holds this cell
-            for cells, of_group, announce in waiting:
+            for cells, of_group, announce, other in waiting:
                 missing = cells[row]
                 if missing == 1:
                     cells[row] = READY
                     ready[of_group] += 1
                     announce(row)
-                elif missing < RUNNING:
+                elif missing < RANGED:
                     cells[row] = missing - 1
+                    if missing == SKIP_READY + 1:
+                        on_skip(other, row)
             for other in barriers:
                 self._count_down_barrier(other, row)
             if orders_next:
@@ -376,13 +498,7 @@ class Counters:
         assert isinstance(body, bytearray)
         body[start:stop] = _fill(DONE, stop - start)
         for other in self.rules.columns[column].cell_dependents:
-            waiting = self.cells[other]
-            if isinstance(waiting, bytearray):
-                before = waiting.count(READY, start, stop)
-                waiting[start:stop] = waiting[start:stop].translate(_COUNT_DOWN)
-                made = waiting.count(READY, start, stop) - before
-                if made:
-                    self._announce_rows(other, start, stop, made)
+            self._count_down_rows(other, start, stop)
         for other in self.rules.columns[column].barrier_dependents:
             if not self.open_barriers[other]:
                 continue
@@ -397,6 +513,23 @@ class Counters:
             self._finish(column)
         if self.rules.columns[column].is_sink and start <= self.rows[0] < stop:
             self._advance_rows()
+
+    def _count_down_rows(self, column: int, start: int, stop: int) -> None:
+        """Cells of rows ``[start, stop)`` wait for one node less, each."""
+        body = self.cells[column]
+        if not isinstance(body, bytearray):
+            return
+        before = body.count(READY, start, stop)
+        skips = body.count(SKIP_READY, start, stop)
+        body[start:stop] = body[start:stop].translate(_COUNT_DOWN)
+        made = body.count(READY, start, stop) - before
+        if made:
+            self._announce_rows(column, start, stop, made)
+        if body.count(SKIP_READY, start, stop) > skips:
+            for row in self.iter_rows(column, SKIP_READY, start):
+                if row >= stop:
+                    break
+                self._on_skip(column, row)
 
     def _announce_rows(self, column: int, start: int, stop: int, made: int) -> None:
         """Announce the `made` rows of a range that have just become ready."""
@@ -413,7 +546,9 @@ class Counters:
             self._on_cell[column](row)
 
     def start_barrier(self, column: int, scope: int) -> None:
-        """A barrier node starts: it takes a slot."""
+        """A ready barrier node starts: it takes a slot."""
+        if self.barriers[column][scope] == READY:
+            self.ready_barriers[self._groups[column]] -= 1
         self.barriers[column][scope] = RUNNING
         self.busy[self._groups[column]] += 1
         self.load[0] += 1
@@ -424,15 +559,13 @@ class Counters:
         if self.barriers[column][scope] == RUNNING:
             self.busy[self._groups[column]] -= 1
             self.load[0] -= 1
+        elif self.barriers[column][scope] == READY:
+            self.ready_barriers[self._groups[column]] -= 1
         self.barriers[column][scope] = DONE
         self.open_barriers[column] -= 1
+        self._wanted.pop((column, scope), None)
         start, stop = self.rules.scope_bounds(column, scope)
-        body = self.cells[column]
-        if isinstance(body, bytearray):
-            body[start:stop] = body[start:stop].translate(_COUNT_DOWN)
-            made = body.count(READY, start, stop)
-            if made:
-                self._announce_rows(column, start, stop, made)
+        self._count_down_rows(column, start, stop)
         if rule.ordered and scope + 1 < len(self.barriers[column]):
             counts = self._missing[column]
             counts[scope + 1] -= 1
@@ -447,20 +580,226 @@ class Counters:
             self._missing[column] = array("q")
 
     def _barrier_ready(self, column: int, scope: int) -> None:
-        if self.barriers[column][scope] == 1:
-            self.barriers[column][scope] = READY
+        """What a barrier node waited for is resolved; it is announced if any output is wanted."""
+        if self.barriers[column][scope] != 1:
+            return
+        self.barriers[column][scope] = READY
+        self.ready_barriers[self._groups[column]] += 1
+        if (self.dropped or self.skipped) and not self.wanted(column, scope):
+            self._resolve_unrun(column, scope)
+        else:
             self._on_barrier(column, scope)
+
+    def wanted(self, column: int, scope: int) -> int:
+        """How many output cells of an open barrier node still want its run.
+
+        One that is claimed, dropped, or is to be skipped does not. Counted once, in O(scope).
+        """
+        known = self._wanted.get((column, scope))
+        if known is None:
+            body = self.cells[column]
+            start, stop = self.rules.scope_bounds(column, scope)
+            known = 0
+            if isinstance(body, bytearray):
+                # Until the barrier has run, an output cell waits for one thing, or is resolved.
+                known = body.count(1, start, stop)
+            self._wanted[column, scope] = known
+        return known
+
+    def _unwant(self, column: int, row: int) -> None:
+        """The output cell of a row is not wanted any more: was it the last of a waiting node?"""
+        if not self.open_barriers[column]:
+            return
+        scope = row // self.rules.columns[column].scope_rows
+        if (column, scope) in self._wanted:
+            self._wanted[column, scope] -= 1
+        state = self.barriers[column][scope]
+        if state in (READY, COOLING) and not self.wanted(column, scope):
+            self._resolve_unrun(column, scope)
+
+    def give_up(self, column: int, scope: int) -> None:
+        """A held barrier node that will not be tried again resolves without a run."""
+        if self.open_barriers[column] and self.barriers[column][scope] == COOLING:
+            self._resolve_unrun(column, scope)
+
+    def _resolve_unrun(self, column: int, scope: int) -> None:
+        """Nobody wants the output of a barrier node: it resolves without a run (BARR-08)."""
+        self.unrun.add((column, scope))
+        self.resolve_barrier(column, scope)
 
     def _advance_order(self, column: int, row: int) -> None:
         if row >= self.rules.num_records:
             return
         body = self.cells[column]
         missing = body[row]
-        if missing < RUNNING and isinstance(body, bytearray):
+        if 0 < missing < RANGED and missing != SKIP_READY and isinstance(body, bytearray):
             body[row] = missing - 1
             if missing == 1:
                 self.ready[self._cell_groups[column]] += 1
                 self._on_cell[column](row)
+            elif missing == SKIP_READY + 1:
+                self._on_skip(column, row)
+
+    # Failures, skips, drops, ranges, row groups
+
+    def hold(self, column: int, row: int) -> None:
+        """A running cell failed and may be tried again: its slot is free, and it is not ready."""
+        body = self.cells[column]
+        assert isinstance(body, bytearray)
+        if body[row] == RUNNING:
+            self.free_slot(column)
+        body[row] = COOLING
+
+    def release(self, column: int, row: int) -> None:
+        """A held cell is ready again."""
+        body = self.cells[column]
+        if isinstance(body, bytearray) and body[row] == COOLING:
+            body[row] = READY
+            self.ready[self._cell_groups[column]] += 1
+            self._on_cell[column](row)
+
+    def hold_barrier(self, column: int, scope: int) -> None:
+        """A running barrier node failed and may be tried again."""
+        self.busy[self._groups[column]] -= 1
+        self.load[0] -= 1
+        self.barriers[column][scope] = COOLING
+
+    def release_barrier(self, column: int, scope: int) -> None:
+        """A held barrier node is ready again."""
+        if self.open_barriers[column] and self.barriers[column][scope] == COOLING:
+            self.barriers[column][scope] = 1
+            self._barrier_ready(column, scope)
+
+    def free_slot(self, column: int) -> None:
+        """What ran of a column, and is no cell of its own, ran: its slot is free."""
+        self.load[0] -= 1
+        group = self._groups[column]
+        # Groups without a limit count barriers only.
+        if self._capacity[group] < UNLIMITED:
+            self.busy[group] -= 1
+
+    def take_slot(self, column: int) -> None:
+        """Something of a column runs that is no cell of its own."""
+        self.load[0] += 1
+        group = self._groups[column]
+        if self._capacity[group] < UNLIMITED:
+            self.busy[group] += 1
+
+    def start_range(self, column: int, start: int, stop: int) -> None:
+        """Rows ``[start, stop)`` run as one task, in one slot."""
+        body = self.cells[column]
+        assert isinstance(body, bytearray)
+        self.ready[self._cell_groups[column]] -= body.count(READY, start, stop)
+        body[start:stop] = _fill(RANGED, stop - start)
+        self.take_slot(column)
+
+    def stop_range(self, column: int, start: int, stop: int, code: int) -> list[int]:
+        """Rows of a range that ended which were not given: held, or ready; they are listed."""
+        body = self.cells[column]
+        ordered = self.rules.columns[column].ordered
+        left = [row for row in self.iter_rows(column, RANGED, start) if row < stop]
+        for place, row in enumerate(left):
+            assert isinstance(body, bytearray)
+            waits = ordered and place and left[place - 1] == row - 1
+            body[row] = 1 if waits else code
+            if code == READY and not waits:
+                self.ready[self._cell_groups[column]] += 1
+                self._on_cell[column](row)
+        return left
+
+    def skip(self, column: int, row: int) -> None:
+        """A cell that waits for nothing is skipped: who waits for it counts down."""
+        body = self.cells[column]
+        assert isinstance(body, bytearray)
+        if body[row] == READY:
+            self.ready[self._cell_groups[column]] -= 1
+        body[row] = SKIPPED
+        self.skipped.setdefault(column, RowSet(self.rules.num_records)).add(row)
+        rule = self.rules.columns[column]
+        for other in (*rule.cell_dependents, *rule.barrier_dependents):
+            if self.rules.columns[other].propagates:
+                self._mark_skip(other, row)
+        for other in rule.cell_dependents:
+            self._count_down_rows(other, row, row + 1)
+        for other in rule.barrier_dependents:
+            self._count_down_barrier(other, row)
+        if rule.ordered and not rule.is_barrier:
+            self._advance_order(column, row + 1)
+        self._resolved_one(column)
+        if rule.is_sink and row == self.rows[0]:
+            self._advance_rows()
+
+    def _mark_skip(self, column: int, row: int) -> None:
+        body = self.cells[column]
+        if isinstance(body, bytearray) and 0 <= body[row] < SKIP_READY:
+            body[row] += SKIP_READY
+            scope = row // self.rules.columns[column].scope_rows if self._is_barrier(column) else -1
+            if (column, scope) in self._wanted:
+                self._wanted[column, scope] -= 1
+
+    def _is_barrier(self, column: int) -> bool:
+        return self.rules.columns[column].scope_rows > 0
+
+    def _resolved_one(self, column: int) -> None:
+        self.open_cells[column] -= 1
+        if not self.open_cells[column]:
+            self._finish(column)
+
+    def drop(self, row: int) -> None:
+        """A row is given up: each of its open cells is resolved as dropped, and holds up nobody.
+
+        A cell that runs goes on, in `abandoned`, until it ends.
+        """
+        self.dropped.add(row)
+        released: list[int] = []
+        unwanted: list[int] = []
+        ordered: list[int] = []
+        for rule in self.rules.columns:
+            column = rule.index
+            body = self.cells[column]
+            if not isinstance(body, bytearray) or body[row] >= DONE:
+                continue
+            state = body[row]
+            if state == RUNNING:
+                self.abandoned[column, row] = not rule.is_barrier
+            elif state == READY:
+                self.ready[self._cell_groups[column]] -= 1
+            body[row] = DROPPED
+            released += rule.barrier_dependents
+            if rule.is_barrier:
+                if state == 1:
+                    unwanted.append(column)
+            elif rule.ordered:
+                ordered.append(column)
+            self._resolved_one(column)
+        for column in ordered:
+            self._advance_order(column, row + 1)
+        for column in unwanted:
+            self._unwant(column, row)
+        for column in released:
+            self._count_down_barrier(column, row)
+        if row == self.rows[0]:
+            self._advance_rows()
+
+    def admit(self, start: int, stop: int) -> None:
+        """The row group ``[start, stop)`` is admitted: its cells wait for one thing less."""
+        for rule in self.rules.columns:
+            if not rule.is_barrier:
+                first = max(start, self.claimed[rule.index])
+                if first < stop:
+                    self._count_down_rows(rule.index, first, stop)
+            elif not rule.needs and self.open_barriers[rule.index]:
+                counts = self._missing[rule.index]
+                for scope in range(start // rule.scope_rows, -(-stop // rule.scope_rows)):
+                    if counts[scope]:
+                        counts[scope] -= 1
+                        if not counts[scope]:
+                            self._barrier_ready(rule.index, scope)
+
+    def block_starts(self) -> None:
+        """No cell starts any more; what runs may end."""
+        for column in range(len(self.cells)):
+            self._block_start(column)
 
     def _finish(self, column: int) -> None:
         """Every cell of the column is resolved: its bytes are needed no more."""
@@ -474,11 +813,20 @@ class Counters:
 
     def _block(self, column: int) -> None:
         judge = self._judge
+        self._block_start(column)
+
+        def resolve(row: int) -> None:
+            judge.not_running(column, row)
+
+        self.resolve[column] = resolve
+
+    def _block_start(self, column: int) -> None:
+        judge = self._judge
         self.start[column] = lambda row: judge.not_ready(column, row)
-        self.resolve[column] = lambda row: judge.not_running(column, row)
 
     def halt(self) -> None:
         """The process is gone: nothing runs, and every step is out of order until a restore."""
+        self.abandoned.clear()
         self.busy[:] = [0] * len(self.busy)
         self.load[0] = 0
         for column in range(len(self.cells)):
@@ -495,7 +843,7 @@ class Counters:
         return self.barrier_state(column, scope) >= DONE
 
     def barrier_state(self, column: int, scope: int) -> int:
-        """The state of a barrier node: `READY`, 1 (it waits), `RUNNING`, `DONE` or `CLAIMED`."""
+        """The state of a barrier node: `READY`, 1 (it waits), or one from `COOLING` up."""
         if self.open_barriers[column]:
             return self.barriers[column][scope]
         claimed = self.claimed[column] >= self.rules.scope_bounds(column, scope)[1]
@@ -513,8 +861,43 @@ class Counters:
             yield row
             start = row + 1
 
+    def find_unresolved(self, column: int, start: int, stop: int) -> int:
+        """The first row of ``[start, stop)`` whose cell is not resolved; −1 if there is none."""
+        body = self.cells[column]
+        found = None
+        if isinstance(body, bytearray):
+            found = _UNRESOLVED.search(body, start, stop)
+        return found.start() if found else -1
+
+    def is_skipped(self, column: int, row: int) -> bool:
+        """True if the cell was skipped."""
+        rows = self.skipped.get(column)
+        return rows is not None and row in rows
+
+    def must_skip(self, column: int, row: int) -> bool:
+        """True if the cell is not resolved, and will be skipped because an input of it was."""
+        return SKIP_READY <= self.cells[column][row] < RANGED
+
+    def reads(self, column: int, scope: int) -> Ranges:
+        """The rows that a run of the barrier node reads if it starts now (clause BARR-06)."""
+        start, stop = self.rules.scope_bounds(column, scope)
+        if not self.dropped and not self.skipped:
+            return ((start, stop),)
+        return ranges_of(
+            row
+            for row in range(start, stop)
+            if row not in self.dropped
+            and not self.must_skip(column, row)
+            and not self.is_skipped(column, row)
+        )
+
     def is_row_complete(self, row: int) -> bool:
-        """True if every cell of the row is resolved, and each barrier too or the row claimed."""
+        """True if the row was dropped, or each of its cells, and each barrier of it, is resolved.
+
+        A barrier counts as resolved for a row whose output cell was claimed.
+        """
+        if row in self.dropped:
+            return True
         for rule in self.rules.columns:
             if self.cells[rule.index][row] < DONE:
                 return False
@@ -538,7 +921,14 @@ class Counters:
             self._prefix[column] = found.start() if found else self.rules.num_records
         rows = self._prefix[column]
         if self.open_barriers[column]:
-            rows = min(rows, self._barrier_limit(column))
+            limit = self._barrier_limit(column)
+            if self.dropped and limit < rows:
+                # A dropped row waits for no barrier.
+                limit = max(limit, self._drop_prefix[column])
+                while limit < rows and limit in self.dropped:
+                    limit += 1
+                self._drop_prefix[column] = limit
+            rows = min(rows, limit)
         return rows
 
     def _barrier_limit(self, column: int) -> int:

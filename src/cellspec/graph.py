@@ -75,6 +75,7 @@ class ExecutionGraph:
     """
 
     __slots__ = (
+        "_barrier_scope",
         "_batch_size",
         "_columns",
         "_dropped",
@@ -100,10 +101,27 @@ class ExecutionGraph:
             )
         self._columns, self._dropped = resolve_columns(column_descriptors, strict=strict)
         self._batch_size = batch_size
+        self._barrier_scope = barrier_scope
         self._rules = compile_rules(
             num_records, self._columns, batch_size=batch_size, barrier_scope=barrier_scope
         )
         self._fingerprint = fingerprint(self._columns, self._rules, batch_size)
+
+    def resized(self, num_records: int) -> ExecutionGraph:
+        """The same columns for another number of rows; the fingerprint is the same.
+
+        Raises:
+            GraphError: if `num_records` is not a positive integer.
+        """
+        other = ExecutionGraph.__new__(type(self))
+        ExecutionGraph.__init__(
+            other,
+            num_records,
+            self._columns,
+            batch_size=self._batch_size,
+            barrier_scope=self._barrier_scope,
+        )
+        return other
 
     # What the graph is made of
 
@@ -261,6 +279,10 @@ class ExecutionGraph:
             else:
                 for row in range(1 if rule.ordered else self.num_records):
                     yield CellNodeId(row, rule.name)
+
+    def cell_node(self, column: int, row: int) -> CellNodeId:
+        """The cell of a column, by position, in a row."""
+        return CellNodeId(row, self._rules.columns[column].name)
 
     def barrier_node(self, column: int, scope: int) -> BarrierNodeId:
         """The barrier node of a column by position; dataset scope has no batch number."""

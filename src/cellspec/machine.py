@@ -1,25 +1,38 @@
 """The transition system: a run's state, the actions it allows, and what each one does.
 
 Everything that runs, explores or judges goes through `Machine`. Its state is, for each node,
-pending (a countdown), running, complete, skipped or dropped; what is durable; the claim being
-written; and the incarnation, 0 and then one more at each resume. An action that the specification
-does not allow raises `Violation` with the clause that it would break, and changes nothing.
+pending (a countdown), running, complete, skipped or dropped; which rows are dropped, and which of
+these drops the engine has recorded; what is durable; the claim being written; and the incarnation,
+0 and then one more at each resume. An action that the specification does not allow raises
+`Violation` with the clause that it would break, and changes nothing; of an action on several single
+cells, those before the one that breaks it have been taken.
 
 ====================  =======================================================================
 action                meaning
 ====================  =======================================================================
-start                 a cell, or a barrier node, begins; it takes a worker and a resource
-complete              what was started ends well; who waited for it may become ready
+start                 a cell, a range of a streamable column, or a barrier node begins; it takes
+                      a worker and a resource
+complete              what was started ends well, or gives some rows of its range
 emit                  output cells of a finished barrier, as a range: start and complete at once
-durable               the data of a column's first rows is safe on storage
+fail                  what was started ends badly; it may be tried again, or has failed for good
+cancel                what was started ends without a result, because nobody wants it any more
+skip                  a cell is resolved without a value
+drop                  the engine records that rows are given up, and because of which column
+admit, retire         a row group begins, and ends
+durable               data is safe on storage
 checkpoint_begin      a claim is being written
 checkpoint_durable    that claim is safe on storage
+checkpoint_failed     that claim could not be written
 crash                 everything that is not durable is gone
 resume                a new incarnation begins, from a claim that storage gave back
-end                   the run reports success
+stop                  an early stop: nothing starts any more
+end                   the run reports how it ended
 ====================  =======================================================================
 
-``fail``, ``skip`` and ``drop`` are names of the action set without rules yet: `apply` refuses them.
+A node *fails for good* with a permanent failure, or when a retryable one spends its last attempt.
+At that moment its row is dropped: every open cell of the row is resolved, and barriers wait for it
+no longer. A barrier that fails for good drops the rows that still wanted its output. The `drop`
+that follows is a record, and comes before a claim covers the row.
 
 A driver decides which action comes next. The simulator, where time decides, calls the methods
 directly. A driver that enumerates asks `enabled` and hands an `Action` to `apply`; an action names
@@ -28,164 +41,64 @@ its column, so a recorded list replays on any driver.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import heapq
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from cellspec.counters import CLAIMED, DONE, READY, RUNNING, UNLIMITED, Claim, Counters
-from cellspec.errors import SpecError, Violation
+from cellspec.actions import Action, Choose, Failure, FailurePolicy, Limits, Outcome
+from cellspec.counters import (
+    COOLING,
+    RANGED,
+    READY,
+    RUNNING,
+    SKIP_READY,
+    UNLIMITED,
+    Claim,
+    Counters,
+)
+from cellspec.errors import SpecError
 from cellspec.graph import ExecutionGraph
-from cellspec.nodes import CellNodeId, NodeId
+from cellspec.refusals import FAILED, Key, Refusals
+from cellspec.rowset import Ranges, RowSet, ranges_of
 
-__all__ = ["Action", "Choose", "Failure", "FailurePolicy", "Limits", "Machine", "Outcome", "Ranges"]
+__all__ = [
+    "Action",
+    "Choose",
+    "Failure",
+    "FailurePolicy",
+    "Limits",
+    "Machine",
+    "Outcome",
+    "Ranges",
+]
 
-T = TypeVar("T")
-
-Failure: TypeAlias = Literal["retryable", "backpressure", "permanent"]
-Outcome: TypeAlias = Literal["success", "stopped", "failed"]
-Ranges: TypeAlias = tuple[tuple[int, int], ...]
-"""Rows as ranges ``[start, stop)`` in order, none empty, none touching the next."""
-
-
-class Choose(Protocol):
-    """How a driver answers what a run leaves open: picks one of `options`, which is not empty.
-
-    The label says what is asked ("action", "claim after crash"), so that a recorded answer can be
-    read, and an enumerator can treat kinds of question differently.
-    """
-
-    def __call__(self, label: str, options: Sequence[T], /) -> T: ...
+_FORGET_ABOVE = 1024
 
 
-class Action(NamedTuple):
-    """One step of a run, by name; what a trace publishes and a case file stores.
+@dataclass(slots=True)
+class _Range:
+    """A range in flight: rows ``[start, stop)``, and those that it has not given yet."""
 
-    Attributes:
-        kind: see the table in `cellspec.machine`.
-        column: the column, or "" for actions of the whole run.
-        rows: rows ``[start, stop)`` of cells.
-        scope: a barrier node's scope number; None for cells.
-        attempt: 1 for the first try in an incarnation.
-        claim: rows claimed, by column position.
-        failure: of a fail: "retryable", "backpressure" or "permanent".
-        until: of a fail: the time in seconds at which the node may start again; None if the engine
-            leaves it open.
-        reads: of a barrier's start: the rows it read, as ranges in row order.
-        dropped: of a resume: the dropped rows that storage read back, as ranges.
-        skipped: of a resume: for each column the skipped rows that storage read back, as ranges.
-        records: of a resume: the number of rows from now on, if it is another one.
-        keep: of a resume with another number of rows: keep claimed rows of barriers that change.
-        outcome: of an end: "success", "stopped" or "failed".
-        reason: of a stop or an end, for people.
-    """
-
-    kind: str
-    column: str = ""
-    rows: tuple[int, int] | None = None
-    scope: int | None = None
-    attempt: int = 1
-    claim: Claim | None = None
-    failure: Failure | None = None
-    until: float | None = None
-    reads: Ranges | None = None
-    dropped: Ranges | None = None
-    skipped: Mapping[str, Ranges] | None = None
-    records: int | None = None
-    keep: bool = False
-    outcome: Outcome | None = None
-    reason: str | None = None
-
-    def __str__(self) -> str:
-        where = self.column
-        if self.scope is not None:
-            where += f" barrier {self.scope}"
-        elif self.rows is not None:
-            start, stop = self.rows
-            where += f"[{start}]" if stop == start + 1 else f"[{start}:{stop}]"
-        claim = "" if self.claim is None else f" {list(self.claim)}"
-        return f"{self.kind} {where}".rstrip() + claim
+    start: int
+    stop: int
+    left: int
+    given: set[int] = field(default_factory=set)
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What may run at once.
-
-    Attributes:
-        workers: nodes in flight in all; None for no limit.
-        resources: nodes in flight by resource (a model endpoint, say).
-        column_resource: the resource that each node of a column takes; columns not named take none.
-        group_rows: rows of a row group; None if rows are not admitted in groups.
-        groups: row groups that may be admitted at once; None for no limit.
-
-    Raises:
-        SpecError: a limit below 1, a column whose resource has no limit, or a limit of groups
-            without their size.
-    """
-
-    workers: int | None = None
-    resources: Mapping[str, int] = field(default_factory=dict)
-    column_resource: Mapping[str, str] = field(default_factory=dict)
-    group_rows: int | None = None
-    groups: int | None = None
-
-    def __post_init__(self) -> None:
-        own = (
-            ("workers", self.workers),
-            ("group_rows", self.group_rows),
-            ("groups", self.groups),
-        )
-        if self.groups is not None and self.group_rows is None:
-            raise SpecError("limits: groups: needs group_rows, the rows of a row group")
-        for name, limit in (*own, *self.resources.items()):
-            if limit is not None and (type(limit) is not int or limit < 1):
-                raise SpecError(f"limits: {name}: expected a positive integer, got {limit!r}")
-        for column, resource in self.column_resource.items():
-            if resource not in self.resources:
-                raise SpecError(
-                    f"limits: column {column!r} uses resource {resource!r}, which has no limit"
-                )
-
-
-@dataclass(frozen=True, slots=True)
-class FailurePolicy:
-    """What a run does about failures.
-
-    Attributes:
-        max_attempts: attempts that a node has in an incarnation; the last one that fails is final.
-        stop_window: an early stop looks at this many ended calls, the latest ones: completions and
-            permanent failures, not what is tried again; None for no early stop.
-        stop_rate: the share of permanent failures among them at which nothing starts any more.
-
-    Raises:
-        SpecError: a count below 1, or a rate that is not above 0 and at most 1.
-    """
-
-    max_attempts: int = 1
-    stop_window: int | None = None
-    stop_rate: float = 1.0
-
-    def __post_init__(self) -> None:
-        counts = (("max_attempts", self.max_attempts), ("stop_window", self.stop_window))
-        for name, count in counts:
-            if name == "stop_window" and count is None:
-                continue
-            if type(count) is not int or count < 1:
-                raise SpecError(f"failures: {name}: expected a positive integer, got {count!r}")
-        rate = self.stop_rate
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 1:
-            raise SpecError(
-                f"failures: stop_rate: expected a number above 0 and at most 1, got {rate!r}"
-            )
-
-
-class Machine:
+class Machine(Refusals):
     """The transition system of one run, interpreted by counters.
 
     Args:
         graph: what is to be generated.
         limits: what may run at once.
+        failures: what failures do; by default nothing is tried again. `enabled` offers failures
+            only if this is given.
         waive: clauses not to judge; a step that breaks one is taken as it is. For measuring which
             clause would catch an engine next.
+
+    Raises:
+        SpecError: limits under which a barrier could never run (clause GROUP-04).
 
     Attributes:
         counters: what is ready and what is done.
@@ -194,6 +107,12 @@ class Machine:
         durable: for each column, how many first rows are safe on storage.
         durable_claim: the last claim that became durable.
         pending_claim: the claim being written, or None.
+        attempts: by node, the attempts that it has spent in this incarnation, or `FAILED`.
+        cooling: by node that failed and may be tried again, from when; None if that is left open.
+        unrecorded: rows that are dropped and not yet recorded, each with the column that failed.
+        admitted: the row groups that are admitted.
+        must_stop: so many of the last calls failed that nothing may start any more.
+        stopped: the engine has stopped early.
     """
 
     def __init__(
@@ -201,36 +120,41 @@ class Machine:
         graph: ExecutionGraph,
         limits: Limits | None = None,
         *,
+        failures: FailurePolicy | None = None,
         waive: Collection[str] = (),
     ) -> None:
         limits = limits or Limits()
         self._waived = frozenset(waive)
-        self.graph = graph
         self.limits = limits
-        rules = graph.rules
+        self.failures = failures or FailurePolicy()
+        self._offers_failures = failures is not None
         # Groups of ready work: one a resource, one for columns that take none, and one for the
         # output cells of barriers, which take no worker either.
-        names = list(limits.resources)
-        self._free_group = len(names)
-        self._output_group = len(names) + 1
+        self._output_group = len(limits.resources) + 1
         self._capacity = [*limits.resources.values(), UNLIMITED, UNLIMITED]
         self._workers = UNLIMITED if limits.workers is None else limits.workers
-        resource_of = limits.column_resource
-        self.group_of = [
-            names.index(resource_of[rule.name]) if rule.name in resource_of else self._free_group
-            for rule in rules.columns
-        ]
-        self._is_barrier = [rule.is_barrier for rule in rules.columns]
-        self._ready_barriers = [0] * len(self._capacity)
-        self._tell_barrier: Callable[[int, int], object] = lambda *_: None
         self.incarnation = 0
         self.now = 0.0
         self.crashed = False
         self.ended = False
-        zero = (0,) * len(rules.columns)
-        self.durable = list(zero)
+        zero = (0,) * graph.num_columns
         self.durable_claim: Claim = zero
         self.pending_claim: Claim | None = None
+        self.durable = list(zero)
+        self._set_graph(graph)
+        self.listen(None, lambda *_: None, lambda *_: None)
+
+    def _set_graph(self, graph: ExecutionGraph) -> None:
+        self.graph = graph
+        rules = graph.rules
+        self._is_barrier = [rule.is_barrier for rule in rules.columns]
+        self._check_groups()
+        names = list(self.limits.resources)
+        resource_of = self.limits.column_resource
+        self.group_of = [
+            names.index(resource_of[rule.name]) if rule.name in resource_of else len(names)
+            for rule in rules.columns
+        ]
         self.counters = Counters(
             rules,
             groups=self.group_of,
@@ -238,32 +162,72 @@ class Machine:
             capacity=self._capacity,
             workers=self._workers,
             judge=self,
+            group_rows=self.limits.group_rows,
         )
-        self.listen(None, lambda *_: None, lambda *_: None)
+
+    def _check_groups(self) -> None:
+        size, most = self.limits.group_rows, self.limits.groups
+        if size is None or most is None:
+            return
+        for rule in self.graph.rules.columns:
+            for scope in range(self.graph.rules.scope_count(rule.index)):
+                start, stop = self.graph.rules.scope_bounds(rule.index, scope)
+                wanted = -(-stop // size) - start // size
+                if wanted > most:
+                    raise SpecError(
+                        f"limits: groups: barrier {rule.name!r} waits for {wanted} row groups at "
+                        f"once, and {most} may be admitted: it could never run (GROUP-04)"
+                    )
 
     def listen(
         self,
         on_cell: Sequence[Callable[[int], object]] | None,
         on_cells: Callable[[int, int, int], object],
         on_barrier: Callable[[int, int], object],
+        on_skip: Callable[[int, int], object] = lambda *_: None,
     ) -> None:
         """Say who hears of ready work (see `Counters.listen`), from now or the next resume on.
 
         Before the first action everything that is ready is announced at once; later, a driver
         calls this between a crash and its resume.
         """
-        self._tell_barrier = on_barrier
-        self.counters.listen(on_cell, on_cells, self._hear_barrier)
-        if not self.crashed:
-            self._restore(self.durable_claim)
+        self.counters.listen(on_cell, on_cells, on_barrier, on_skip)
+        if not self.crashed and not self.ended:
+            self._restore(self.durable_claim, None, None)
 
-    def _restore(self, claim: Claim) -> None:
-        self._ready_barriers = [0] * len(self._ready_barriers)
-        self.counters.restore(claim)
+    def _restore(
+        self, claim: Claim, dropped: RowSet | None, skipped: Mapping[int, RowSet] | None
+    ) -> None:
+        self.attempts = {}
+        self.cooling = {}
+        self._due: list[tuple[float, Key]] = []
+        self._ranges: list[list[_Range]] = [[] for _ in claim]
+        self._stored: list[list[tuple[int, int]]] = [[] for _ in claim]
+        self.unrecorded: dict[int, int] = {}
+        self.must_stop = self.stopped = False
+        self._ends: deque[bool] = deque(maxlen=self.failures.stop_window or 1)
+        self.admitted = set()
+        self._was_admitted: set[int] = set()
+        self.counters.restore(claim, dropped, skipped)
+        self._waiting_groups = self._open_groups()
 
-    def _hear_barrier(self, column: int, scope: int) -> None:
-        self._ready_barriers[self.group_of[column]] += 1
-        self._tell_barrier(column, scope)
+    def _open_groups(self) -> int:
+        """How many row groups have something left to do, and so have to be admitted."""
+        size = self.limits.group_rows
+        if size is None:
+            return 0
+        return sum(
+            self._unresolved(start, min(start + size, self.graph.num_records)) is not None
+            for start in range(0, self.graph.num_records, size)
+        )
+
+    def _unresolved(self, start: int, stop: int) -> str | None:
+        """One cell of rows ``[start, stop)`` that is not resolved, in words."""
+        for rule in self.graph.rules.columns:
+            row = self.counters.find_unresolved(rule.index, start, stop)
+            if row >= 0:
+                return f"{rule.name}[{row}]"
+        return None
 
     @property
     def completed_rows(self) -> int:
@@ -281,76 +245,459 @@ class Machine:
         """The clock reads `t` seconds; what could have been started before must have been.
 
         Raises:
-            Violation: SCHED-08 (time fell), SCHED-09 (dispatchable work was left when time moved).
+            Violation: SCHED-08 (time fell), SCHED-09 (dispatchable work was left when time moved),
+                GROUP-06 (a row group was left waiting).
         """
         if t > self.now:
-            # With every worker busy only output cells could wait; the common case ends here.
-            counters = self.counters
-            if (counters.load[0] < self._workers or counters.ready[self._output_group]) and not (
-                self.crashed or self.ended
-            ):
-                idle = self.dispatchable()
-                if idle:
-                    self._breaks(
-                        "SCHED-09",
-                        f"{idle} at t={self.now:g} s was ready, with a worker and its resource "
-                        f"free, and was not started before t={t:g} s",
-                    )
-            self.now = t
+            while self._due and self._due[0][0] < t:
+                # What cools down until a moment at which nothing else happens is ready from then.
+                self._leave(self._due[0][0])
+                self._cool_down(self._due[0][0])
+            self._leave(t)
+            self._cool_down(t)
         elif t < self.now:
             self._breaks("SCHED-08", f"t fell from {self.now:g} s to {t:g} s")
 
+    def _leave(self, t: float) -> None:
+        """Time moves on to `t`: nothing that could have been started may be left."""
+        # With every worker busy only output cells could wait; the common case ends here.
+        counters = self.counters
+        if (
+            t > self.now
+            and (counters.load[0] < self._workers or counters.ready[self._output_group])
+            and not (self.crashed or self.ended or self.must_stop or self.stopped)
+        ):
+            idle = self.dispatchable()
+            if idle:
+                self._breaks(
+                    "SCHED-09",
+                    f"{idle} at t={self.now:g} s was ready, with a worker and its resource "
+                    f"free, and was not started before t={t:g} s",
+                )
+            self._leave_groups(t)
+
+    def _leave_groups(self, t: float) -> None:
+        most = self.limits.groups
+        if self._waiting_groups and (most is None or len(self.admitted) < most):
+            self._breaks(
+                "GROUP-06",
+                f"{self._waiting_groups} row groups wait at t={self.now:g} s with "
+                f"{len(self.admitted)} of {'any number' if most is None else most} admitted, and "
+                f"none was admitted before t={t:g} s",
+            )
+
+    def _cool_down(self, t: float) -> None:
+        self.now = t
+        while self._due and self._due[0][0] <= t:
+            until, key = heapq.heappop(self._due)
+            if self.cooling.get(key) == until:
+                del self.cooling[key]
+                if key[0] >= 0:
+                    self.counters.release(*key)
+                else:
+                    self.counters.release_barrier(-1 - key[0], key[1])
+
     def dispatchable(self) -> str:
         """One node that could start now, in words; "" if there is none. O(resources)."""
-        ready = self.counters.ready
+        ready, barriers = self.counters.ready, self.counters.ready_barriers
         if ready[self._output_group]:
             return self._find_ready(self._output_group)
         if self.counters.load[0] >= self._workers:
             return ""
         for group in range(self._output_group):
-            if (ready[group] or self._ready_barriers[group]) and self._has_slot(group):
+            if (ready[group] or barriers[group]) and self._has_slot(group):
                 return self._find_ready(group)
         return ""
 
     def _find_ready(self, group: int) -> str:
-        for action in self._starts():
+        for action in self._of_state("start", READY):
             column = self.graph.rules.index[action.column]
             output = action.scope is None and self._is_barrier[column]
             if (self._output_group if output else self.group_of[column]) == group:
                 return str(action)[len("start ") :]
         raise AssertionError("a ready count has no ready node")
 
-    # Cells and barriers
+    # Cells
 
-    def start_cell(self, column: int, row: int) -> None:
+    def start_cell(self, column: int, row: int, attempt: int | None = None) -> None:
         """A cell starts. A hot loop calls ``counters.start[column](row)``, which is the same.
 
+        Args:
+            column: by position.
+            row: of the cell.
+            attempt: the number that the engine gives it, from 1; None if it says none.
+
         Raises:
-            Violation: SCHED-01 to SCHED-07, SCHED-11, BARR-02.
+            Violation: SCHED-01 to SCHED-07, SCHED-11, SCHED-13, BARR-02, FAIL-01 to FAIL-03,
+                DROP-03, SKIP-02, GROUP-01, STOP-01.
         """
+        if attempt is not None and attempt != 1 + self.attempts.get((column, row), 0):
+            if self.counters.cells[column][row] not in (READY, COOLING):
+                self.not_ready(column, row)
+            self._refuse_attempt((column, row), attempt)
         self.counters.start[column](row)
 
+    def _refuse_attempt(self, key: Key, attempt: int) -> None:
+        spent = self.attempts.get(key, 0)
+        self._breaks(
+            "FAIL-01",
+            f"{self._where(key)} starts as attempt {attempt}, but {spent} were spent in this "
+            f"incarnation: expected {spent + 1}",
+        )
+
     def complete_cell(self, column: int, row: int) -> None:
-        """A running cell ends well. The same as ``counters.resolve[column](row)``.
+        """A running cell ends well; the end of one whose row was dropped is ignored.
+
+        Without an early stop it is the same as ``counters.resolve[column](row)``.
 
         Raises:
-            Violation: SCHED-04 (it was not running), SCHED-07 (the run is over).
+            Violation: SCHED-04 (it was not running), RANGE-02 (its range had given it), SCHED-07.
         """
+        single = self.counters.cells[column][row] == RUNNING
         self.counters.resolve[column](row)
+        if single and not self._is_barrier[column]:
+            self._called(failed=False)
 
-    def start_barrier(self, column: int, scope: int) -> None:
-        """A barrier node starts, and reads every row of its scope.
+    def not_running(self, column: int, row: int) -> bool | None:
+        """A cell ends that is no running task of its own: of a dropped row, of a range, or wrong.
 
         Raises:
-            Violation: BARR-01, SCHED-02 to SCHED-07.
+            Violation: SCHED-04, RANGE-02, SCHED-07.
         """
-        if self.counters.barrier_state(column, scope) != READY or self.crashed or self.ended:
-            self._refuse_barrier(column, scope)
+        slot = self.counters.abandoned.pop((column, row), None)
+        if slot is not None:
+            if slot:
+                self.counters.free_slot(column)
+            return True
+        ranged = self._range_of(column, row)
+        if ranged is None:
+            self._refuse_complete(f"{self._name(column)}[{row}]", self._state(column, row))
+            return None
+        if row in ranged.given:
+            self._breaks("RANGE-02", f"{self._name(column)}[{row}] is given again by its range")
+            return True
+        if self.graph.rules.columns[column].ordered and row - ranged.start != len(ranged.given):
+            self._breaks(
+                "RANGE-02",
+                f"{self._name(column)}[{row}] is given before the row before it, in an ordered "
+                "column",
+            )
+        ignored = self.counters.cells[column][row] != RANGED
+        ranged.given.add(row)
+        ranged.left -= 1
+        if not ranged.left:
+            self._ranges[column].remove(ranged)
+            self.counters.free_slot(column)
+            self._called(failed=False)
+        return ignored
+
+    def _range_of(self, column: int, row: int) -> _Range | None:
+        for ranged in self._ranges[column]:
+            if ranged.start <= row < ranged.stop:
+                return ranged
+        return None
+
+    def start_range(self, column: int, start: int, stop: int, attempt: int | None = None) -> None:
+        """Rows ``[start, stop)`` of a streamable column start as one task.
+
+        Raises:
+            Violation: RANGE-01 (a row is not ready), FAIL-01, and as `start_cell`.
+        """
+        self._expect_starts(f"{self._name(column)}[{start}:{stop}]")
+        body = self.counters.cells[column]
+        ordered = self.graph.rules.columns[column].ordered
+        for row in range(start, stop):
+            behind = ordered and row > start and body[row] == 1 and self._group_of_row(row) is None
+            if body[row] != READY and not behind and not self._may_retry((column, row), body[row]):
+                self._refuse_range(column, row, (start, stop))
+            if attempt is not None and attempt != 1 + self.attempts.get((column, row), 0):
+                self._refuse_attempt((column, row), attempt)
+        group = self.group_of[column]
+        if not self._has_slot(group):
+            self._refuse_limit(group, f"{self._name(column)}[{start}:{stop}]")
+        for row in range(start, stop) if self.cooling else ():
+            self.cooling.pop((column, row), None)
+        self.counters.start_range(column, start, stop)
+        self._ranges[column].append(_Range(start, stop, stop - start))
+
+    def _refuse_range(self, column: int, row: int, span: tuple[int, int]) -> None:
+        """A row of a range is not ready; what is wrong with the row alone is said first."""
+        state = self._state(column, row)
+        if 0 < state < SKIP_READY and self._group_of_row(row) is None:
+            self._expect_starts(f"{self._name(column)}[{row}]")
+            node = next(self._open_needs(self.graph.cell_node(column, row)), None)
+            self._breaks(
+                "RANGE-01",
+                f"{self._name(column)}[{span[0]}:{span[1]}] starts although row {row} waits for "
+                f"{node}",
+            )
+        else:
+            self.not_ready(column, row)
+
+    # Failures
+
+    def fail_cell(
+        self, column: int, row: int, failure: Failure, until: float | None = None
+    ) -> None:
+        """A running cell, or what is left of the running range that it is in, ends badly.
+
+        Args:
+            column: by position.
+            row: of the cell, or of any row of the range.
+            failure: what kind.
+            until: when it may start again, in seconds; None if the engine leaves it open.
+
+        Raises:
+            Violation: FAIL-04 (it was not running), SCHED-07.
+        """
+        slot = self.counters.abandoned.pop((column, row), None)
+        if slot is not None:
+            if slot:
+                self.counters.free_slot(column)
+            return
+        ranged = self._range_of(column, row)
+        if ranged is not None:
+            self._ranges[column].remove(ranged)
+            self.counters.free_slot(column)
+            rows = self.counters.stop_range(column, ranged.start, ranged.stop, COOLING)
+        else:
+            where = f"{self._name(column)}[{row}]"
+            if self.counters.cells[column][row] != RUNNING or self._is_barrier[column]:
+                self._refuse_complete(where, self._state(column, row), "FAIL-04")
+            self._expect_running(f"failure of {where}")
+            self.counters.hold(column, row)
+            rows = [row]
+        if failure == "permanent":
+            self._called(failed=True)
+        for each in rows:
+            if self._fails_for_good((column, each), failure):
+                self.unrecorded[each] = column
+                self.counters.drop(each)
+            else:
+                self._cool((column, each), until)
+
+    def _fails_for_good(self, key: Key, failure: Failure) -> bool:
+        """Count the failure of a node; True if it was its last."""
+        if failure == "backpressure":
+            return False
+        if len(self.attempts) > _FORGET_ABOVE:
+            self._forget_attempts()
+        spent = self.attempts.get(key, 0) + 1
+        final = failure == "permanent" or spent >= self.failures.max_attempts
+        self.attempts[key] = FAILED if final else spent
+        return final
+
+    def _forget_attempts(self) -> None:
+        """Drop what is kept of nodes that are resolved, once they are the larger part."""
+        if len(self.attempts) < self._forget_at:
+            return
+        kept = {
+            key: spent
+            for key, spent in self.attempts.items()
+            if spent == FAILED
+            or not (
+                self.counters.is_resolved(*key)
+                if key[0] >= 0
+                else self.counters.is_barrier_resolved(-1 - key[0], key[1])
+            )
+        }
+        self.attempts = kept
+        self._forget_at = 2 * len(kept)
+
+    _forget_at = 0
+
+    def _cool(self, key: Key, until: float | None) -> None:
+        self.cooling[key] = until
+        if until is not None:
+            heapq.heappush(self._due, (until, key))
+            if until <= self.now:
+                self._cool_down(self.now)
+
+    def _called(self, *, failed: bool) -> None:
+        """A call ended, for the early stop: completed, or failed permanently."""
+        window = self.failures.stop_window
+        if window is None:
+            return
+        self._ends.append(failed)
+        enough = len(self._ends) == window
+        if enough and sum(self._ends) >= self.failures.stop_rate * window and not self.must_stop:
+            self.must_stop = True
+            if "STOP-01" not in self._waived:
+                self.counters.block_starts()
+
+    def cancel_cell(self, column: int, row: int) -> None:
+        """A running cell, or range, ends without a result: its row was dropped, or the run stopped.
+
+        Raises:
+            Violation: FAIL-04 (it was not running, or its result is wanted), SCHED-07.
+        """
+        where = f"{self._name(column)}[{row}]"
+        self._expect_running(f"cancellation of {where}")
+        slot = self.counters.abandoned.pop((column, row), None)
+        ranged = self._range_of(column, row) if slot is None else None
+        if slot is not None:
+            if slot:
+                self.counters.free_slot(column)
+        elif ranged is not None:
+            left = self.counters.stop_range(column, ranged.start, ranged.stop, READY)
+            if left and not (self.stopped or self.must_stop):
+                self._breaks("FAIL-04", f"{where} is cancelled although its rows are wanted")
+            self._ranges[column].remove(ranged)
+            self.counters.free_slot(column)
+        else:
+            state = self.counters.cells[column][row]
+            if state != RUNNING or self._is_barrier[column]:
+                self._refuse_complete(where, self._state(column, row), "FAIL-04")
+            if not (self.stopped or self.must_stop):
+                self._breaks("FAIL-04", f"{where} is cancelled although its value is wanted")
+            self.counters.hold(column, row)
+            self._cool((column, row), None)
+
+    def record_drop(self, column: int, start: int, stop: int) -> None:
+        """The engine records that rows ``[start, stop)`` are dropped because `column` failed.
+
+        Raises:
+            Violation: DROP-01 (nothing of the row failed for good, or not this column), DROP-02
+                (it is recorded already), SCHED-07.
+        """
+        self._expect_running("drop")
+        for row in range(start, stop):
+            if row not in self.counters.dropped:
+                self._breaks(
+                    "DROP-01", f"row {row} is dropped although nothing of it failed for good"
+                )
+            elif row not in self.unrecorded:
+                self._breaks("DROP-02", f"the drop of row {row} is recorded again")
+            elif self.unrecorded[row] != column:
+                cause = self._name(self.unrecorded[row])
+                self._breaks(
+                    "DROP-01",
+                    f"row {row} is recorded dropped because of {self._name(column)}, but it was "
+                    f"{cause} that failed for good",
+                )
+            self.unrecorded.pop(row, None)
+
+    def skip_cell(self, column: int, row: int) -> None:
+        """A cell is resolved without a value.
+
+        Raises:
+            Violation: SKIP-01 (it is not ready, or there is no reason to skip it), SCHED-07.
+        """
+        where = f"{self._name(column)}[{row}]"
+        self._expect_running(f"skip of {where}")
+        state = self.counters.cells[column][row]
+        if state == READY and not self.graph.rules.columns[column].may_skip:
+            self._breaks(
+                "SKIP-01",
+                f"{where} is skipped although no input of it was, and its column has no condition",
+            )
+        elif state not in (READY, SKIP_READY):
+            waits = state < RANGED
+            self._breaks(
+                "SKIP-01",
+                f"{where} is skipped although it "
+                + ("waits for others" if waits else "has started, or is resolved"),
+            )
+            if not waits:
+                return
+        self.counters.skip(column, row)
+
+    # Row groups
+
+    def admit(self, start: int, stop: int) -> None:
+        """A row group begins: from now on its rows may run.
+
+        Raises:
+            Violation: GROUP-02 (too many at once), GROUP-03 (it was admitted before), GROUP-05
+                (these rows are no group), SCHED-07, STOP-01.
+        """
+        self._expect_starts(f"row group [{start}:{stop}]")
+        group = self._group(start, stop)
+        if group in self._was_admitted:
+            self._breaks("GROUP-03", f"row group {group} is admitted again")
+            return
+        most = self.limits.groups
+        if most is not None and len(self.admitted) >= most:
+            self._breaks(
+                "GROUP-02",
+                f"row group {group} is admitted with {len(self.admitted)} admitted of as many",
+            )
+        if self._unresolved(start, stop) is not None:
+            self._waiting_groups -= 1
+        self.admitted.add(group)
+        self._was_admitted.add(group)
+        self.counters.admit(start, stop)
+
+    def retire(self, start: int, stop: int) -> None:
+        """A row group ends: each of its rows is resolved.
+
+        Raises:
+            Violation: GROUP-03 (a row of it is not resolved, or it was not admitted), GROUP-05.
+        """
+        self._expect_running(f"end of row group [{start}:{stop}]")
+        group = self._group(start, stop)
+        if group not in self.admitted:
+            self._breaks("GROUP-03", f"row group {group} retires, but is not admitted")
+        left = self._unresolved(start, stop)
+        if left is not None:
+            self._breaks("GROUP-03", f"row group {group} retires although {left} is not resolved")
+        self.admitted.discard(group)
+
+    def _group(self, start: int, stop: int) -> int:
+        size = self.limits.group_rows
+        if size is None:
+            raise SpecError(f"row group [{start}:{stop}]: this run has no row groups")
+        if start % size or stop != min(start + size, self.graph.num_records):
+            first = start - start % size
+            last = min(first + size, self.graph.num_records)
+            self._breaks(
+                "GROUP-05",
+                f"rows [{start}:{stop}] are no row group; row {start} is in [{first}:{last}]",
+            )
+        return start // size
+
+    # Barriers
+
+    def start_barrier(
+        self,
+        column: int,
+        scope: int,
+        reads: Ranges | None = None,
+        attempt: int | None = None,
+    ) -> None:
+        """A barrier node starts, and reads every live row of its scope.
+
+        Args:
+            column: by position.
+            scope: which of its nodes.
+            reads: the rows that it reads, if the engine says so.
+            attempt: the number that the engine gives it, if it does.
+
+        Raises:
+            Violation: BARR-01, BARR-06, BARR-08, SCHED-02 to SCHED-07, SCHED-11, FAIL-01 to
+                FAIL-03, GROUP-01, STOP-01.
+        """
+        counters, key = self.counters, (-1 - column, scope)
+        state = counters.barrier_state(column, scope)
+        self._expect_starts(f"{self._name(column)} barrier {scope}")
+        if state != READY:
+            if self._may_retry(key, state):
+                self.cooling.pop(key, None)
+                counters.release_barrier(column, scope)
+            else:
+                self._refuse_barrier(column, scope)
+        if attempt is not None and attempt != 1 + self.attempts.get(key, 0):
+            self._refuse_attempt(key, attempt)
+        if reads is not None and reads != counters.reads(column, scope):
+            self._breaks(
+                "BARR-06",
+                f"{self._name(column)} barrier {scope} reads rows {_spans(reads)}, but the live "
+                f"rows of its scope are {_spans(counters.reads(column, scope))}",
+            )
         group = self.group_of[column]
         if not self._has_slot(group):
             self._refuse_limit(group, f"{self._name(column)} barrier {scope}")
-        self._ready_barriers[group] -= 1
-        self.counters.start_barrier(column, scope)
+        counters.start_barrier(column, scope)
 
     def _has_slot(self, group: int) -> bool:
         counters = self.counters
@@ -366,37 +713,108 @@ class Machine:
         if state != RUNNING or self.crashed or self.ended:
             self._refuse_complete(f"{self._name(column)} barrier {scope}", state)
         self.counters.resolve_barrier(column, scope)
+        self._called(failed=False)
 
     def emit(self, column: int, start: int, stop: int) -> None:
         """A finished barrier gives its output cells of rows ``[start, stop)``.
 
         Raises:
-            Violation: BARR-02 (a cell whose barrier is not complete), SCHED-02 to SCHED-05.
+            Violation: BARR-02 (a cell whose barrier is not complete), BARR-07 (a row that was
+                dropped, or left out), SCHED-02 to SCHED-05.
         """
         counters = self.counters
         body = counters.cells[column]
         ready = isinstance(body, bytearray) and body.count(READY, start, stop) == stop - start
-        if not ready or self.crashed or self.ended or not self._is_barrier[column]:
-            odd = next((row for row in range(start, stop) if body[row] != READY), start)
-            self.not_ready(column, odd)
+        if not ready:
+            odd = next(row for row in range(start, stop) if body[row] != READY)
+            self._refuse_output(column, odd)
         counters.resolve_range(column, start, stop)
+
+    def fail_barrier(
+        self, column: int, scope: int, failure: Failure, until: float | None = None
+    ) -> None:
+        """A running barrier node ends badly; if for good, rows that want its output are dropped.
+
+        Raises:
+            Violation: FAIL-04 (it was not running), SCHED-07.
+        """
+        where = f"{self._name(column)} barrier {scope}"
+        state = self.counters.barrier_state(column, scope)
+        if state != RUNNING:
+            self._refuse_complete(where, state, "FAIL-04")
+        self._expect_running(f"failure of {where}")
+        self.counters.hold_barrier(column, scope)
+        if failure == "permanent":
+            self._called(failed=True)
+        key = (-1 - column, scope)
+        if not self._fails_for_good(key, failure):
+            if not self.counters.wanted(column, scope):
+                self.counters.give_up(column, scope)
+                return
+            self._cool(key, until)
+            return
+        start, stop = self.graph.rules.scope_bounds(column, scope)
+        # An output cell that is wanted waits for its barrier, and for nothing else.
+        for row in list(self.counters.iter_rows(column, 1, start)):
+            if row >= stop:
+                break
+            self.unrecorded[row] = column
+            self.counters.drop(row)
+        self.counters.give_up(column, scope)
+
+    def cancel_barrier(self, column: int, scope: int) -> None:
+        """A running barrier node ends without a result: nobody wants it, or the run stopped.
+
+        Raises:
+            Violation: FAIL-04 (it was not running, or is wanted), SCHED-07.
+        """
+        where = f"{self._name(column)} barrier {scope}"
+        state = self.counters.barrier_state(column, scope)
+        if state != RUNNING:
+            self._refuse_complete(where, state, "FAIL-04")
+        self._expect_running(f"cancellation of {where}")
+        wanted = self.counters.wanted(column, scope)
+        if wanted and not (self.stopped or self.must_stop):
+            self._breaks("FAIL-04", f"{where} is cancelled although {wanted} rows want its output")
+        self.counters.hold_barrier(column, scope)
+        if wanted:
+            self._cool((-1 - column, scope), None)
+        else:
+            self.counters.give_up(column, scope)
 
     # Storage, crash and resume
 
-    def durable_rows(self, column: int, rows: int) -> None:
-        """The first `rows` rows of a column are safe on storage.
+    def durable_rows(self, column: int, stop: int, start: int = 0) -> None:
+        """Rows ``[start, stop)`` of a column, drops and skip marks among them, are on storage.
 
         Raises:
-            Violation: CKPT-08 (rows that are not there), SCHED-07.
+            Violation: CKPT-08 (rows that are not there), DROP-04 (a drop that is not recorded),
+                SCHED-07.
         """
         self._expect_running("durable")
-        if rows > self.counters.prefix(column):
+        known = self.durable[column]
+        odd = -1
+        if stop > self.counters.prefix(column):
+            odd = self.counters.find_unresolved(column, max(start, known), stop)
+        if odd >= 0:
             self._breaks(
                 "CKPT-08",
-                f"{self._name(column)}: {rows} rows durable, but only "
-                f"{self.counters.prefix(column)} are resolved",
+                f"{self._name(column)}: rows [{start}:{stop}] durable, but only "
+                f"{self.counters.prefix(column)} are resolved without a gap, row {odd} is not",
             )
-        self.durable[column] = max(self.durable[column], rows)
+        for row in self.unrecorded:
+            if start <= row < stop:
+                self._breaks(
+                    "DROP-04", f"row {row} is on storage, but its drop is not recorded yet"
+                )
+        if start > known:
+            self._stored[column].append((start, stop))
+            self._stored[column].sort()
+            return
+        self.durable[column] = max(known, stop)
+        later = self._stored[column]
+        while later and later[0][0] <= self.durable[column]:
+            self.durable[column] = max(self.durable[column], later.pop(0)[1])
 
     def claim(self, version: int) -> Claim:
         """What a checkpoint of this version may claim now: the longest resolved prefix."""
@@ -410,37 +828,44 @@ class Machine:
         Raises:
             Violation: CKPT-05 (a column claims rows that one of its inputs does not), CKPT-08 (more
                 than is resolved), CKPT-09 (less than before), CKPT-10 (its data is not durable),
-                CKPT-11 (another claim is being written).
+                CKPT-11 (another claim is being written), DROP-04 (it covers a drop that is not
+                recorded).
         """
         self._expect_running("checkpoint_begin")
         if self.pending_claim is not None:
             self._breaks("CKPT-11", "a claim is begun while another is being written")
         for column, rows in enumerate(claim):
-            name = self._name(column)
-            if rows > self.counters.prefix(column):
-                self._breaks(
-                    "CKPT-08",
-                    f"{name}: {rows} rows claimed, but only {self.counters.prefix(column)} are "
-                    "resolved without a gap",
-                )
-            if rows < self.durable_claim[column]:
-                self._breaks(
-                    "CKPT-09",
-                    f"{name}: {rows} rows claimed after {self.durable_claim[column]} were",
-                )
-            if rows > self.durable[column]:
-                self._breaks(
-                    "CKPT-10",
-                    f"{name}: {rows} rows claimed, but only {self.durable[column]} are durable",
-                )
-            for need in self.graph.rules.columns[column].needs:
-                if rows > claim[need]:
-                    self._breaks(
-                        "CKPT-05",
-                        f"{name}: {rows} rows claimed, but its input {self._name(need)} claims "
-                        f"{claim[need]}",
-                    )
+            self._check_claim(column, rows, claim)
+        row = min(self.unrecorded, default=self.graph.num_records)
+        if row < max(claim):
+            self._breaks("DROP-04", f"a claim covers row {row}, whose drop is not recorded")
         self.pending_claim = claim
+
+    def _check_claim(self, column: int, rows: int, claim: Claim) -> None:
+        name = self._name(column)
+        if rows > self.counters.prefix(column):
+            self._breaks(
+                "CKPT-08",
+                f"{name}: {rows} rows claimed, but only {self.counters.prefix(column)} are "
+                "resolved without a gap",
+            )
+        if rows < self.durable_claim[column]:
+            self._breaks(
+                "CKPT-09",
+                f"{name}: {rows} rows claimed after {self.durable_claim[column]} were",
+            )
+        if rows > self.durable[column]:
+            self._breaks(
+                "CKPT-10",
+                f"{name}: {rows} rows claimed, but only {self.durable[column]} are durable",
+            )
+        for need in self.graph.rules.columns[column].needs:
+            if rows > claim[need]:
+                self._breaks(
+                    "CKPT-05",
+                    f"{name}: {rows} rows claimed, but its input {self._name(need)} claims "
+                    f"{claim[need]}",
+                )
 
     def checkpoint_durable(self) -> None:
         """The claim being written is safe on storage.
@@ -455,6 +880,17 @@ class Machine:
         self.durable_claim = self.pending_claim
         self.pending_claim = None
 
+    def checkpoint_failed(self) -> None:
+        """The claim being written could not be written; the one before it stands.
+
+        Raises:
+            Violation: CKPT-11 (none was being written), SCHED-07.
+        """
+        self._expect_running("checkpoint_failed")
+        if self.pending_claim is None:
+            self._breaks("CKPT-11", "a claim could not be written that nobody had begun")
+        self.pending_claim = None
+
     def crash(self) -> None:
         """The process is gone, with all that runs.
 
@@ -465,15 +901,31 @@ class Machine:
         self.crashed = True
         self.counters.halt()
 
-    def resume(self, claim: Claim) -> None:
+    def resume(
+        self,
+        claim: Claim,
+        *,
+        dropped: Ranges | None = None,
+        skipped: Mapping[str, Ranges] | None = None,
+        records: int | None = None,
+        keep: bool = False,
+    ) -> None:
         """A new process begins from `claim`; exactly what it claims is complete.
 
+        Args:
+            claim: for each column the rows that storage gave back.
+            dropped: the dropped rows that it gave back, if the engine says so.
+            skipped: by column, the skipped rows that it gave back, if the engine says so.
+            records: the number of rows from now on; None for the same as before.
+            keep: keep claimed rows of barriers whose scope changes with the number of rows.
+
         Raises:
-            Violation: CKPT-12 (a claim that storage cannot have given back), SCHED-07 (no crash
-                came before).
+            Violation: CKPT-12 (a claim that storage cannot have given back), CKPT-16 (another
+                target that the claimed rows do not allow), CKPT-17 (other drops than the claim
+                covers), SKIP-03 (other skips), SCHED-07 (no crash or end came before).
         """
-        if not self.crashed:
-            self._breaks("SCHED-07", "resume without a crash")
+        if not self.crashed and not self.ended:
+            self._breaks("SCHED-07", "resume without a crash or an end")
         if claim != self.durable_claim and claim != self.pending_claim:
             self._breaks(
                 "CKPT-12",
@@ -481,31 +933,131 @@ class Machine:
                 f"{list(self.durable_claim)}, in flight was "
                 f"{None if self.pending_claim is None else list(self.pending_claim)}",
             )
+        covered = max(claim)
+        drops = [row for row in self.counters.dropped if row < covered]
+        if dropped is not None and dropped != ranges_of(drops):
+            self._breaks(
+                "CKPT-17",
+                f"resumed with dropped rows {_spans(dropped)}; the claim covers the drops of "
+                f"{_spans(ranges_of(drops))}",
+            )
+        skips = self._covered_skips(claim, skipped)
+        self._change_target(claim, records, keep=keep)
+        total = self.graph.num_records
         self.durable_claim = claim
         self.pending_claim = None
         self.durable = list(claim)
-        self.crashed = False
+        self.crashed = self.ended = False
         self.incarnation += 1
-        self._restore(claim)
+        self._restore(
+            claim,
+            RowSet(total, drops),
+            {column: RowSet(total, rows) for column, rows in skips.items()},
+        )
 
-    def end(self) -> None:
-        """The run reports success.
+    def _covered_skips(
+        self, claim: Claim, told: Mapping[str, Ranges] | None
+    ) -> dict[int, list[int]]:
+        """By column, the skipped cells that a claim covers; compared with what storage said."""
+        skips = {
+            column: [row for row in rows if row < claim[column]]
+            for column, rows in sorted(self.counters.skipped.items())
+        }
+        if told is not None:
+            mine = {self._name(c): ranges_of(rows) for c, rows in skips.items() if rows}
+            for name in dict.fromkeys((*mine, *told)):
+                if mine.get(name, ()) != told.get(name, ()):
+                    self._breaks(
+                        "SKIP-03",
+                        f"resumed with rows {_spans(told.get(name, ()))} of {name} skipped; the "
+                        f"claim covers the skips of {_spans(mine.get(name, ()))}",
+                    )
+        return {column: rows for column, rows in skips.items() if rows}
+
+    def _change_target(self, claim: Claim, records: int | None, *, keep: bool) -> None:
+        if records is None or records == self.graph.num_records:
+            return
+        if records < max(claim):
+            self._breaks("CKPT-16", f"resumed with {records} rows, but {max(claim)} are claimed")
+        before, after = self.graph.rules, self.graph.resized(records)
+        for column, rows in enumerate(claim):
+            if not self._is_barrier[column] or not rows or keep:
+                continue
+            scope = (rows - 1) // before.columns[column].scope_rows
+            if after.rules.columns[column].batched:
+                same = before.scope_bounds(column, scope) == after.rules.scope_bounds(column, scope)
+            else:
+                same = False
+            if not same:
+                self._breaks(
+                    "CKPT-16",
+                    f"resumed with {records} rows instead of {before.num_records}: the barrier of "
+                    f"{self._name(column)} had {rows} rows claimed, and its scope changes",
+                )
+        heard = self.counters
+        self._set_graph(after)
+        self.counters.hear_as(heard)
+
+    # The end
+
+    def stop(self) -> None:
+        """The engine stops early: what runs may end, and nothing starts any more.
 
         Raises:
-            Violation: SCHED-10 (a row is not complete, or not durable), SCHED-07.
+            Violation: STOP-02 (too few of the last calls failed), SCHED-07.
+        """
+        self._expect_running("stop")
+        if not self.must_stop:
+            window = self.failures.stop_window
+            detail = (
+                "this run has no early stop"
+                if window is None
+                else f"{sum(self._ends)} of the last {len(self._ends)} calls failed; it takes "
+                f"{self.failures.stop_rate:g} of {window}"
+            )
+            self._breaks("STOP-02", f"the run is stopped early, but {detail}")
+        self.stopped = True
+        if "STOP-01" not in self._waived:
+            self.counters.block_starts()
+
+    def end(self, outcome: Outcome = "success") -> None:
+        """The run reports how it ended.
+
+        Raises:
+            Violation: SCHED-10 (success with a row that is not complete, or not durable), DROP-04
+                (with a drop that is not recorded), STOP-03 (another outcome than the true one),
+                SCHED-07.
         """
         self._expect_running("end")
+        if outcome == "success":
+            self._expect_success()
+        else:
+            self._expect_failure(outcome)
+        self.ended = True
+        self.counters.halt()
+
+    def _expect_success(self) -> None:
         total = self.graph.num_records
+        if self.stopped or self.must_stop:
+            self._breaks("STOP-03", "success is reported by a run that stopped early")
         if self.completed_rows != total:
             self._breaks("SCHED-10", f"success with {self.completed_rows} of {total} rows complete")
+        if self.unrecorded:
+            row = min(self.unrecorded)
+            self._breaks("DROP-04", f"the run ends, but the drop of row {row} is not recorded")
         for column, rows in enumerate(self.durable):
             if rows != total:
                 self._breaks(
                     "SCHED-10",
                     f"success with {rows} of {total} rows of {self._name(column)} durable",
                 )
-        self.ended = True
-        self.counters.halt()
+
+    def _expect_failure(self, outcome: Outcome) -> None:
+        total = self.graph.num_records
+        if outcome == "stopped" and not self.stopped:
+            self._breaks("STOP-03", "the run ends as stopped, and had not stopped early")
+        if outcome == "failed" and self.completed_rows == total and min(self.durable) == total:
+            self._breaks("STOP-03", "the run ends as failed with every row resolved and durable")
 
     def stuck(self) -> None:
         """The driver finds that nothing can ever happen again.
@@ -526,7 +1078,8 @@ class Machine:
         """Every action that the specification allows now, lazily, in a fixed order.
 
         Checkpoints are offered for version 1 and 2, each with its longest claim; data is offered
-        to storage as a whole column prefix.
+        to storage as a whole column prefix; ranges, and resumes with another target, are not
+        offered. A failure is offered as each kind, without a cool-down.
         """
         if self.ended:
             return
@@ -534,35 +1087,96 @@ class Machine:
             claims = dict.fromkeys((self.durable_claim, self.pending_claim or self.durable_claim))
             yield from (Action("resume", claim=claim) for claim in claims)
             return
-        for action in self._starts():
-            column = self.graph.rules.index[action.column]
-            group = self.group_of[column]
-            output = action.scope is None and self._is_barrier[column]
-            if output or self._has_slot(group):
-                yield action
+        if not (self.must_stop or self.stopped):
+            yield from self._starts()
         yield from self._of_state("complete", RUNNING)
+        if self._offers_failures:
+            yield from self._failures()
+        yield from self._skips()
+        yield from self._groups()
+        for row, column in sorted(self.unrecorded.items()):
+            yield Action("drop", self._name(column), (row, row + 1))
         yield from self._storage_actions()
         yield Action("crash")
+        if self.must_stop and not self.stopped:
+            yield Action("stop")
+        if self.stopped:
+            yield Action("end", outcome="stopped")
+
+    def _starts(self) -> Iterator[Action]:
+        for state in (READY, COOLING):
+            for action in self._of_state("start", state):
+                column = self.graph.rules.index[action.column]
+                output = action.scope is None and self._is_barrier[column]
+                key = self._key(column, action)
+                until = self.cooling.get(key) if state == COOLING else None
+                if until is not None and until > self.now:
+                    continue
+                if output or self._has_slot(self.group_of[column]):
+                    yield action._replace(attempt=1 + self.attempts.get(key, 0))
+
+    def _key(self, column: int, action: Action) -> Key:
+        if action.scope is not None:
+            return -1 - column, action.scope
+        assert action.rows is not None
+        return column, action.rows[0]
+
+    def _failures(self) -> Iterator[Action]:
+        kinds: tuple[Failure, ...] = ("retryable", "backpressure", "permanent")
+        for action in self._of_state("fail", RUNNING):
+            if (
+                action.scope is not None
+                or not self._is_barrier[self.graph.rules.index[action.column]]
+            ):
+                for kind in kinds:
+                    yield action._replace(failure=kind)
+        for column, row in sorted(self.counters.abandoned):
+            for ending in ("complete", "cancel"):
+                yield Action(ending, self._name(column), (row, row + 1))
+
+    def _skips(self) -> Iterator[Action]:
+        for rule in self.graph.rules.columns:
+            if rule.skippable:
+                states = (READY, SKIP_READY) if rule.may_skip else (SKIP_READY,)
+                for state in states:
+                    for row in self.counters.iter_rows(rule.index, state):
+                        yield Action("skip", rule.name, (row, row + 1))
+
+    def _groups(self) -> Iterator[Action]:
+        size, total, most = self.limits.group_rows, self.graph.num_records, self.limits.groups
+        if size is None:
+            return
+        room = (most is None or len(self.admitted) < most) and not (self.must_stop or self.stopped)
+        for start in range(0, total, size):
+            span = (start, min(start + size, total))
+            if start // size in self.admitted:
+                if self._unresolved(*span) is None:
+                    yield Action("retire", rows=span)
+            elif room and start // size not in self._was_admitted:
+                yield Action("admit", rows=span)
 
     def _storage_actions(self) -> Iterator[Action]:
         prefixes = self.counters.column_prefixes()
+        unrecorded = min(self.unrecorded, default=self.graph.num_records)
         for column, rows in enumerate(prefixes):
+            rows = min(rows, unrecorded)
             if rows > self.durable[column]:
                 yield Action("durable", self._name(column), (0, rows))
         if self.pending_claim is not None:
             yield Action("checkpoint_durable")
+            if self._offers_failures:
+                yield Action("checkpoint_failed")
         else:
             for claim in dict.fromkeys((self.claim(1), self.claim(2))):
                 covered = all(c <= d for c, d in zip(claim, self.durable, strict=True))
                 grows = all(c >= d for c, d in zip(claim, self.durable_claim, strict=True))
-                if covered and grows and claim != self.durable_claim:
+                recorded = max(claim) <= unrecorded
+                if covered and grows and recorded and claim != self.durable_claim:
                     yield Action("checkpoint_begin", claim=claim)
         total = self.graph.num_records
-        if self.completed_rows == total and min(self.durable) == total:
+        done = self.completed_rows == total and min(self.durable) == total and not self.unrecorded
+        if done and not (self.stopped or self.must_stop):
             yield Action("end")
-
-    def _starts(self) -> Iterator[Action]:
-        yield from self._of_state("start", READY)
 
     def _of_state(self, kind: str, state: int) -> Iterator[Action]:
         counters = self.counters
@@ -578,148 +1192,114 @@ class Machine:
         """Take one step.
 
         Raises:
-            Violation: the clause that the step would break; the state is then as it was.
+            Violation: the clause that the step would break; the state is then as it was, but for
+                the cells before, in an action on several single cells.
             SpecError: an action that names no such column, rows or kind.
         """
         kind = action.kind
-        if kind in ("start", "complete", "emit", "durable"):
+        if kind in _ON_NODES or (kind == "durable" and action.column):
             column = self.graph.rules.index.get(action.column)
             if column is None:
                 raise SpecError(f"action {action}: unknown column {action.column!r}")
-            if action.attempt != 1:
-                raise SpecError(f"action {action}: attempt {action.attempt} has no rule yet")
-            self._apply_node(kind, column, action)
+            if action.scope is not None and kind in _ON_BARRIERS:
+                self._apply_barrier(column, action)
+            else:
+                self._apply_rows(column, action, *self._rows_of(action))
+        elif kind == "durable":
+            start, stop = self._rows_of(action)
+            for column in range(self.graph.num_columns):
+                self.durable_rows(column, stop, start)
+        elif kind in ("admit", "retire"):
+            getattr(self, kind)(*self._rows_of(action))
         elif kind in ("checkpoint_begin", "resume") and action.claim is not None:
-            if len(action.claim) != self.graph.num_columns:
-                raise SpecError(
-                    f"action {action}: claims {len(action.claim)} columns of "
-                    f"{self.graph.num_columns}"
-                )
-            getattr(self, kind)(action.claim)
-        elif kind in ("checkpoint_durable", "crash", "end"):
+            self._apply_claim(action, action.claim)
+        elif kind == "end":
+            self.end(action.outcome or "success")
+        elif kind in ("checkpoint_durable", "checkpoint_failed", "crash", "stop"):
             getattr(self, kind)()
         else:
             raise SpecError(f"action {action}: unknown, or incomplete")
 
-    def _apply_node(self, kind: str, column: int, action: Action) -> None:
-        if action.scope is not None and kind in ("start", "complete"):
-            if not 0 <= action.scope < self.graph.rules.scope_count(column):
-                raise SpecError(f"action {action}: no such barrier node")
-            move = self.start_barrier if kind == "start" else self.complete_barrier
-            move(column, action.scope)
-            return
+    def _rows_of(self, action: Action) -> tuple[int, int]:
         total = self.graph.num_records
         if action.rows is None or not 0 <= action.rows[0] < action.rows[1] <= total:
             raise SpecError(f"action {action}: expected rows within 0 to {total}")
-        start, stop = action.rows
-        if kind == "emit":
+        return action.rows
+
+    def _apply_barrier(self, column: int, action: Action) -> None:
+        scope = action.scope
+        assert scope is not None
+        if not 0 <= scope < self.graph.rules.scope_count(column):
+            raise SpecError(f"action {action}: no such barrier node")
+        if action.kind == "start":
+            self.start_barrier(column, scope, action.reads, action.attempt)
+        elif action.kind == "complete":
+            self.complete_barrier(column, scope)
+        elif action.kind == "cancel":
+            self.cancel_barrier(column, scope)
+        else:
+            self.fail_barrier(column, scope, self._failure_of(action), action.until)
+
+    def _failure_of(self, action: Action) -> Failure:
+        if action.failure is None:
+            raise SpecError(f"action {action}: failure: missing")
+        return action.failure
+
+    def _apply_rows(self, column: int, action: Action, start: int, stop: int) -> None:
+        kind = action.kind
+        streamed = stop > start + 1 and self.graph.rules.columns[column].streamable
+        if kind == "start" and streamed:
+            self.start_range(column, start, stop, action.attempt)
+        elif kind == "emit":
             if not self._is_barrier[column]:
                 raise SpecError(f"action {action}: only a barrier emits")
             self.emit(column, start, stop)
         elif kind == "durable":
-            if start > self.durable[column]:
-                self._breaks(
-                    "CKPT-08",
-                    f"{action.column}: rows from {start} durable, but only "
-                    f"{self.durable[column]} before them",
-                )
-            self.durable_rows(column, stop)
-        elif stop != start + 1:
-            raise SpecError(f"action {action}: a range of rows has no rule yet")
+            self.durable_rows(column, stop, start)
+        elif kind == "drop":
+            self.record_drop(column, start, stop)
+        elif streamed and kind in ("fail", "cancel"):
+            # Any row of a range stands for all that is left of it.
+            ranged = self._range_of(column, start) or self._range_of(column, stop - 1)
+            self._apply_cell(column, ranged.start if ranged else start, action)
         else:
-            (self.start_cell if kind == "start" else self.complete_cell)(column, start)
+            for row in range(start, stop):
+                self._apply_cell(column, row, action)
 
-    # Why not
-
-    def _breaks(self, clause: str, detail: str) -> None:
-        """Refuse a step, unless its clause is waived: the step is then taken as it is."""
-        if clause not in self._waived:
-            raise Violation(clause, detail)
-
-    def _name(self, column: int) -> str:
-        return self.graph.rules.columns[column].name
-
-    def _expect_running(self, what: str) -> None:
-        if self.crashed or self.ended:
-            state = "the end" if self.ended else "a crash, before the resume"
-            self._breaks("SCHED-07", f"{what} after {state}")
-
-    def not_ready(self, column: int, row: int) -> None:
-        """Refuse to start a cell that is not ready, with the clause that says why."""
-        where = f"{self._name(column)}[{row}]"
-        self._expect_running(f"start of {where}")
-        state = self._state(column, row)
-        if state >= RUNNING:
-            self._refuse_again(where, state)
-        elif self._is_barrier[column]:
-            self._breaks("BARR-02", f"{where} is given although its barrier is not complete")
+    def _apply_cell(self, column: int, row: int, action: Action) -> None:
+        if action.kind == "start":
+            self.start_cell(column, row, action.attempt)
+        elif action.kind == "complete":
+            self.complete_cell(column, row)
+        elif action.kind == "skip":
+            self.skip_cell(column, row)
+        elif action.kind == "cancel":
+            self.cancel_cell(column, row)
         else:
-            node = CellNodeId(row, self._name(column))
-            missing = next(self._open_needs(node), None)
-            self._breaks("SCHED-01", f"{where} starts although {missing} is not complete")
+            self.fail_cell(column, row, self._failure_of(action), action.until)
 
-    def _refuse_barrier(self, column: int, scope: int) -> None:
-        where = f"{self._name(column)} barrier {scope}"
-        self._expect_running(f"start of {where}")
-        state = self.counters.barrier_state(column, scope)
-        if state >= RUNNING:
-            # Claims are of cells; a barrier that they made complete is complete.
-            self._refuse_again(where, DONE if state == CLAIMED else state)
-        else:
-            missing = list(self._open_needs(self.graph.barrier_node(column, scope)))
-            self._breaks(
-                "BARR-01",
-                f"{where} starts although {len(missing)} nodes that it waits for are open, first "
-                f"{missing[:1]}",
+    def _apply_claim(self, action: Action, claim: Claim) -> None:
+        if len(claim) != self.graph.num_columns:
+            raise SpecError(
+                f"action {action}: claims {len(claim)} columns of {self.graph.num_columns}"
             )
-
-    def _refuse_again(self, where: str, state: int) -> None:
-        if state == CLAIMED:
-            self._breaks("SCHED-05", f"{where} starts although a checkpoint claimed it")
-        elif state == RUNNING:
-            self._breaks("SCHED-02", f"{where} starts while it is in flight")
-        else:
-            self._breaks("SCHED-03", f"{where} starts although it is complete")
-
-    def not_running(self, column: int, row: int) -> None:
-        """Refuse to complete a cell that is not running."""
-        self._refuse_complete(f"{self._name(column)}[{row}]", self._state(column, row))
-
-    def _state(self, column: int, row: int) -> int:
-        state = self.counters.cells[column][row]
-        # A column that is finished keeps one state for all its rows; what was claimed stays so.
-        return CLAIMED if state == DONE and row < self.counters.claimed[column] else state
-
-    def no_slot(self, column: int, row: int) -> None:
-        """Refuse to start a cell beyond a limit."""
-        self._refuse_limit(self.group_of[column], f"{self._name(column)}[{row}]")
-
-    def _refuse_complete(self, where: str, state: int) -> None:
-        self._expect_running(f"completion of {where}")
-        self._breaks("SCHED-04", f"{where} completes, but is {_word(state)}")
-
-    def _refuse_limit(self, group: int, where: str) -> None:
-        if self.in_flight >= self._workers:
-            self._breaks(
-                "SCHED-06", f"{where} starts with {self.in_flight} workers busy of as many"
-            )
-        name = list(self.limits.resources)[group]
-        self._breaks(
-            "SCHED-11",
-            f"{where} starts with {self.counters.busy[group]} of {name!r} busy of as many",
+        if action.kind == "checkpoint_begin":
+            self.checkpoint_begin(claim)
+            return
+        self.resume(
+            claim,
+            dropped=action.dropped,
+            skipped=action.skipped,
+            records=action.records,
+            keep=action.keep,
         )
 
-    def _open_needs(self, node: NodeId) -> Iterator[NodeId]:
-        return (n for n in self.graph.iter_dependencies(node) if not self._resolved_node(n))
 
-    def _resolved_node(self, node: NodeId) -> bool:
-        index = self.graph.rules.index[node.column]
-        if isinstance(node, CellNodeId):
-            return self.counters.is_resolved(index, node.row)
-        return self.counters.is_barrier_resolved(index, node.batch or 0)
+_ON_BARRIERS = frozenset(("start", "complete", "fail", "cancel"))
+_ON_NODES = _ON_BARRIERS | {"emit", "skip", "drop"}
 
 
-def _word(state: int) -> str:
-    if state == CLAIMED:
-        return "claimed by a checkpoint"
-    return "complete already" if state >= DONE else "not running"
+def _spans(ranges: Iterable[tuple[int, int]]) -> str:
+    """Rows as a person writes them: 0–3, 5."""
+    words = [f"{start}" if stop == start + 1 else f"{start}–{stop - 1}" for start, stop in ranges]
+    return ", ".join(words[:8]) + (", …" if len(words) > 8 else "") or "none"

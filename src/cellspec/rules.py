@@ -30,8 +30,8 @@ from cellspec.errors import GraphError
 
 __all__ = ["MAX_NEEDS", "ColumnRule", "Rules", "compile_rules", "fingerprint", "resolve_columns"]
 
-MAX_NEEDS = 240
-"""How many columns one column may need directly: a cell's count of open inputs fits a byte."""
+MAX_NEEDS = 116
+"""How many columns one column may need directly: what a cell waits for is counted in 7 bits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,261 @@
+"""Why not: which clause a step would break that the state does not allow.
+
+The counters notice that a step is out of order; the machine asks here what to say of it. Finding
+the reason may take long, because it happens once: the step is refused, and a run that is judged
+ends there. The order of the questions is part of the answer. What is true of the whole run comes
+first (it is over, it has stopped early), then what is true of the row (it was dropped, its group
+was not admitted), then what is true of the node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
+
+from cellspec.counters import (
+    CLAIMED,
+    COOLING,
+    DONE,
+    DROPPED,
+    RANGED,
+    READY,
+    RUNNING,
+    SKIP_READY,
+    SKIPPED,
+    Counters,
+)
+from cellspec.errors import Violation
+from cellspec.nodes import CellNodeId, NodeId
+
+if TYPE_CHECKING:
+    from cellspec.actions import Limits
+    from cellspec.graph import ExecutionGraph
+
+__all__ = ["FAILED", "Key", "Refusals"]
+
+Key = tuple[int, int]
+"""A node by position: (column, row) of a cell, (−1 − column, scope) of a barrier node."""
+
+FAILED = -1
+"""In place of a count of spent attempts: the node failed for good."""
+
+
+class Refusals:
+    """The half of `cellspec.machine.Machine` that says no."""
+
+    graph: ExecutionGraph
+    limits: Limits
+    counters: Counters
+    group_of: list[int]
+    crashed: bool
+    ended: bool
+    must_stop: bool
+    stopped: bool
+    now: float
+    attempts: dict[Key, int]
+    cooling: dict[Key, float | None]
+    admitted: set[int]
+    _waived: Collection[str]
+    _is_barrier: list[bool]
+
+    def _breaks(self, clause: str, detail: str) -> None:
+        """Refuse a step, unless its clause is waived: the step is then taken as it is."""
+        if clause not in self._waived:
+            raise Violation(clause, detail)
+
+    def _name(self, column: int) -> str:
+        return self.graph.rules.columns[column].name
+
+    def _where(self, key: Key) -> str:
+        column, place = key
+        return (
+            f"{self._name(column)}[{place}]"
+            if column >= 0
+            else (f"{self._name(-1 - column)} barrier {place}")
+        )
+
+    def _expect_running(self, what: str) -> None:
+        if self.crashed or self.ended:
+            state = "the end" if self.ended else "a crash, before the resume"
+            self._breaks("SCHED-07", f"{what} after {state}")
+
+    def _expect_starts(self, where: str) -> None:
+        self._expect_running(f"start of {where}")
+        if self.must_stop or self.stopped:
+            self._breaks(
+                "STOP-01",
+                f"{where} starts although "
+                + ("the run was stopped" if self.stopped else "too many of the last calls failed"),
+            )
+
+    # Cells
+
+    def not_ready(self, column: int, row: int) -> None:
+        """Refuse to start a cell that is not ready, with the clause that says why."""
+        where = f"{self._name(column)}[{row}]"
+        self._expect_starts(where)
+        state = self._state(column, row)
+        if self._may_retry((column, row), state):
+            self.cooling.pop((column, row), None)
+            self.counters.cells[column][row] = READY  # type: ignore[index]  # a held cell has bytes
+            self.counters.ready[self.group_of[column]] += 1
+        elif row in self.counters.dropped:
+            self._refuse_dropped((column, row))
+        elif self._group_of_row(row) is not None and state < RANGED:
+            self._breaks(
+                "GROUP-01",
+                f"{where} starts although row group {self._group_of_row(row)} is not admitted",
+            )
+        elif state >= RANGED:
+            self._refuse_again((column, row), state)
+        elif state >= SKIP_READY:
+            self._breaks("SKIP-02", f"{where} starts although {self._skipped_input(column, row)}")
+        elif self._is_barrier[column]:
+            self._breaks("BARR-02", f"{where} is given although its barrier is not complete")
+        else:
+            self._refuse_early(CellNodeId(row, self._name(column)))
+
+    def _refuse_early(self, cell: CellNodeId) -> None:
+        missing = list(self._open_needs(cell))
+        where = f"{cell.column}[{cell.row}]"
+        if missing and all(node.column == cell.column for node in missing):
+            self._breaks(
+                "SCHED-13", f"{where} starts although the row before it in order is not resolved"
+            )
+        first = missing[0] if missing else "something that it waits for"
+        self._breaks("SCHED-01", f"{where} starts although {first} is not complete")
+
+    def _skipped_input(self, column: int, row: int) -> str:
+        for need in self.graph.rules.columns[column].needs:
+            if self.counters.is_skipped(need, row):
+                return f"its input {self._name(need)}[{row}] was skipped"
+        return "an input of it was skipped"
+
+    def _refuse_dropped(self, key: Key) -> None:
+        if self.attempts.get(key) == FAILED:
+            self._breaks("FAIL-02", f"{self._where(key)} starts although it failed for good")
+        self._breaks("DROP-03", f"{self._where(key)} starts although row {key[1]} was dropped")
+
+    def _may_retry(self, key: Key, state: int) -> bool:
+        """True for a node that failed, and whose cool-down is over or was left to the engine.
+
+        Raises:
+            Violation: FAIL-03, if the cool-down is not over.
+        """
+        if state != COOLING:
+            return False
+        until = self.cooling.get(key)
+        if until is not None and until > self.now:
+            self._breaks(
+                "FAIL-03",
+                f"{self._where(key)} starts at t={self.now:g} s, but cools down until "
+                f"t={until:g} s",
+            )
+        return True
+
+    def _refuse_again(self, key: Key, state: int) -> None:
+        where = self._where(key)
+        if state == CLAIMED:
+            self._breaks("SCHED-05", f"{where} starts although a checkpoint claimed it")
+        elif state in (RUNNING, RANGED):
+            self._breaks("SCHED-02", f"{where} starts while it is in flight")
+        elif state == SKIPPED or (key[0] >= 0 and self.counters.is_skipped(*key)):
+            self._breaks("SCHED-03", f"{where} starts although it was skipped")
+        else:
+            self._breaks("SCHED-03", f"{where} starts although it is complete")
+
+    def _state(self, column: int, row: int) -> int:
+        state = self.counters.cells[column][row]
+        # A column that is finished keeps one state for all its rows; what was claimed stays so.
+        return CLAIMED if state == DONE and row < self.counters.claimed[column] else state
+
+    def _group_of_row(self, row: int) -> int | None:
+        """The row's group, if there are groups and it is not admitted."""
+        size = self.limits.group_rows
+        if size is None or row // size in self.admitted:
+            return None
+        return row // size
+
+    def no_slot(self, column: int, row: int) -> None:
+        """Refuse to start a cell beyond a limit."""
+        self._refuse_limit(self.group_of[column], f"{self._name(column)}[{row}]")
+
+    def _refuse_limit(self, group: int, where: str) -> None:
+        workers = self.limits.workers
+        if workers is not None and self.counters.load[0] >= workers:
+            self._breaks(
+                "SCHED-06",
+                f"{where} starts with {self.counters.load[0]} workers busy of as many",
+            )
+            return
+        name = list(self.limits.resources)[group]
+        self._breaks(
+            "SCHED-11",
+            f"{where} starts with {self.counters.busy[group]} of {name!r} busy of as many",
+        )
+
+    def _refuse_complete(self, where: str, state: int, clause: str = "SCHED-04") -> None:
+        verb = "completes" if clause == "SCHED-04" else "fails"
+        self._expect_running(f"end of {where}")
+        self._breaks(clause, f"{where} {verb}, but is {_word(state)}")
+
+    # Barriers
+
+    def _refuse_barrier(self, column: int, scope: int) -> None:
+        where = f"{self._name(column)} barrier {scope}"
+        state = self.counters.barrier_state(column, scope)
+        if (column, scope) in self.counters.unrun:
+            if self.attempts.get((-1 - column, scope)) == FAILED:
+                self._breaks("FAIL-02", f"{where} starts although it failed for good")
+            self._breaks("BARR-08", f"{where} starts although no row of its scope wants its output")
+        elif state >= COOLING:
+            # Claims are of cells; a barrier that they made complete is complete.
+            self._refuse_again((-1 - column, scope), DONE if state == CLAIMED else state)
+        else:
+            self._refuse_early_barrier(column, scope, where)
+
+    def _refuse_early_barrier(self, column: int, scope: int, where: str) -> None:
+        missing = list(self._open_needs(self.graph.barrier_node(column, scope)))
+        start, stop = self.graph.rules.scope_bounds(column, scope)
+        size = self.limits.group_rows
+        if not missing and size is not None:
+            groups = [g for g in range(start // size, -(-stop // size)) if g not in self.admitted]
+            self._breaks(
+                "GROUP-01", f"{where} starts although row groups {groups} are not admitted"
+            )
+        self._breaks(
+            "BARR-01",
+            f"{where} starts although {len(missing)} nodes that it waits for are open, first "
+            f"{missing[:1]}",
+        )
+
+    def _refuse_output(self, column: int, row: int) -> None:
+        """An output cell is given that is not ready."""
+        where = f"{self._name(column)}[{row}]"
+        state = self.counters.cells[column][row]
+        if row in self.counters.dropped:
+            self._expect_running(f"output of {where}")
+            self._breaks("BARR-07", f"{where} is given although row {row} was dropped")
+        elif SKIP_READY <= state < RANGED or state == SKIPPED:
+            self._breaks("BARR-07", f"{where} is given although its barrier left the row out")
+        else:
+            self.not_ready(column, row)
+
+    def _open_needs(self, node: NodeId) -> Iterator[NodeId]:
+        return (n for n in self.graph.iter_dependencies(node) if not self._resolved_node(n))
+
+    def _resolved_node(self, node: NodeId) -> bool:
+        index = self.graph.rules.index[node.column]
+        if isinstance(node, CellNodeId):
+            return self.counters.is_resolved(index, node.row)
+        return self.counters.is_barrier_resolved(index, node.batch or 0)
+
+
+def _word(state: int) -> str:
+    words = {
+        CLAIMED: "claimed by a checkpoint",
+        COOLING: "waiting to be tried again",
+        SKIPPED: "skipped",
+        DROPPED: "dropped",
+    }
+    return words.get(state, "complete already" if state >= DONE else "not running")

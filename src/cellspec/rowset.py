@@ -1,0 +1,75 @@
+"""Sets of rows, at one bit a row, and the ranges in which they are written down.
+
+Dropped rows and skipped cells are rare, but may be many; a Python set would take dozens of bytes
+for each. A `RowSet` takes a bit a row of the dataset, and nothing as long as it is empty. In
+actions and traces rows stand as ranges ``[start, stop)`` in order, none empty, none touching the
+next: one set of rows is written in one way only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+__all__ = ["Ranges", "RowSet", "ranges_of", "rows_of"]
+
+Ranges: TypeAlias = tuple[tuple[int, int], ...]
+"""Rows as ranges ``[start, stop)`` in order, none empty, none touching the next."""
+
+
+class RowSet:
+    """A set of rows at one bit a row; membership and insertion cost O(1)."""
+
+    __slots__ = ("_bits", "_count", "_rows")
+
+    def __init__(self, num_records: int, rows: Iterable[int] = ()) -> None:
+        self._rows = num_records
+        self._bits = bytearray()
+        self._count = 0
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: int) -> None:
+        """Put a row in; one that is in already stays."""
+        if not self._bits:
+            self._bits = bytearray(-(-self._rows // 8))
+        mask = 1 << (row & 7)
+        if not self._bits[row >> 3] & mask:
+            self._bits[row >> 3] |= mask
+            self._count += 1
+
+    def __contains__(self, row: int) -> bool:
+        return bool(self._count) and bool(self._bits[row >> 3] >> (row & 7) & 1)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[int]:
+        """Rows in order; whole bytes without a row are passed over."""
+        left = self._count
+        place = 0
+        while left:
+            byte = self._bits[place]
+            if byte:
+                for bit in range(8):
+                    if byte >> bit & 1:
+                        left -= 1
+                        yield place * 8 + bit
+            place += 1
+
+
+def ranges_of(rows: Iterable[int]) -> Ranges:
+    """Rows in order, as ranges."""
+    found: list[tuple[int, int]] = []
+    for row in rows:
+        if found and found[-1][1] == row:
+            found[-1] = (found[-1][0], row + 1)
+        else:
+            found.append((row, row + 1))
+    return tuple(found)
+
+
+def rows_of(ranges: Ranges) -> Iterator[int]:
+    """The rows of ranges, in order."""
+    for start, stop in ranges:
+        yield from range(start, stop)
