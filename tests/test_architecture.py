@@ -24,8 +24,13 @@ STATE_TRAITS = {
     "cellspec/builder.py",
     "cellspec/inference.py",
     "cellspec/datadesigner.py",
+    "cellspec/conformance/workload.py",
+    "cellspec/trace/convert.py",
     "sim/scenario.py",
 }
+# It works out what tables must hold without the rules that engines are built on, so it reads the
+# traits itself.
+STATE_TRAITS |= {"cellspec/conformance/provenance.py"}
 # What a descriptor says of its traits, under names that a compiled rule does not have.
 READERS = {
     "traits",

@@ -15,6 +15,7 @@ __all__ = [
     "MissingExtraError",
     "NodeError",
     "SpecError",
+    "TraceError",
     "Violation",
 ]
 
@@ -33,6 +34,35 @@ class NodeError(SpecError):
 
 class CheckpointError(SpecError):
     """A checkpoint payload that is malformed, too new, of another graph, or claims too much."""
+
+
+class TraceError(SpecError):
+    """A trace that cannot be read, or not to its end.
+
+    Attributes:
+        line: the line of the file, from 1; None if the trouble is with the file as a whole.
+        field: the field of that line, or "" if it is the line as a whole.
+        expected: what was expected, and what was found.
+        clause: the clause that the file breaks, if it is well formed but no trace of one run:
+            ``TRACE-01`` or ``TRACE-02``. None if it says nothing about who wrote it: a file that
+            is cut off, damaged, or in a newer format.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        line: int | None,
+        field: str,
+        expected: str,
+        *,
+        clause: str | None = None,
+    ) -> None:
+        where = [source, f"line {line}" if line is not None else "", field]
+        super().__init__(": ".join([*filter(None, where), expected]))
+        self.line = line
+        self.field = field
+        self.expected = expected
+        self.clause = clause
 
 
 class MissingExtraError(ImportError):

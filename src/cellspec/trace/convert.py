@@ -1,0 +1,312 @@
+"""Between a trace's lines and what they mean: graph and header, action and event.
+
+A line is text that anyone may have written; an `Action` is a step that the transition system can
+judge. Going from one to the other asks what only the header can answer: is there such a column,
+such a row, such a barrier node? What is not there is refused (clause TRACE-02).
+
+Both directions are exact: `action_of` after `event_of` gives the action again, and `graph_of` after
+`header_for` a graph with the same fingerprint and rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import NoReturn
+
+from cellspec.clauses import clauses
+from cellspec.columns import ColumnDescriptor, ExecutionTraits
+from cellspec.errors import GraphError, SpecError, TraceError
+from cellspec.graph import ExecutionGraph
+from cellspec.machine import Action, FailurePolicy, Limits, Ranges
+from cellspec.trace.format import (
+    TRACE_VERSION,
+    Clock,
+    Column,
+    Engine,
+    Event,
+    FailureRules,
+    Graph,
+    Header,
+    RunLimits,
+)
+
+__all__ = [
+    "action_of",
+    "clause_set",
+    "event_of",
+    "failures_of",
+    "graph_of",
+    "header_for",
+    "limits_of",
+]
+
+
+@lru_cache(maxsize=1)
+def clause_set() -> str:
+    """A digest of every clause's number and text: which specification a trace was made under."""
+    text = json.dumps([[clause.number, clause.text] for clause in clauses().values()])
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+# The header
+
+
+def header_for(
+    graph: ExecutionGraph,
+    *,
+    engine: str,
+    version: str,
+    limits: Limits | None = None,
+    failures: FailurePolicy | None = None,
+    seed: int | None = None,
+    clock: Clock = "virtual",
+    claims: Iterable[str] = ("core",),
+) -> Header:
+    """Line 1 of the trace of a run.
+
+    Args:
+        graph: what is generated.
+        engine, version: what made the run.
+        limits, failures: what it keeps to; by default no limit, and one attempt for each node.
+        seed: what the run was drawn from, if it was.
+        clock: "virtual" if time passes only when the engine waits, "real" if it just passes.
+        claims: the capabilities that the engine claims.
+    """
+    limits = limits or Limits()
+    failures = failures or FailurePolicy()
+    rules = graph.rules
+    columns = [graph.get_column_descriptor(name) for name in graph.column_names]
+    # A graph does not keep the word it was given; batches everywhere mean the same either way.
+    declared = all(
+        item.is_batch_barrier or not rule.batched
+        for item, rule in zip(columns, rules.columns, strict=True)
+    )
+    return Header(
+        trace=TRACE_VERSION,
+        engine=Engine(engine, version),
+        graph=Graph(
+            rows=graph.num_records,
+            columns=tuple(map(_column_for, columns)),
+            batch_size=graph.batch_size,
+            barrier_scope="declared" if declared else "batch",
+        ),
+        limits=RunLimits(
+            workers=limits.workers,
+            resources=dict(limits.resources),
+            column_resource=dict(limits.column_resource),
+            group_rows=limits.group_rows,
+            groups=limits.groups,
+        ),
+        failures=FailureRules(failures.max_attempts, failures.stop_window, failures.stop_rate),
+        seed=seed,
+        clock=clock,
+        claims=tuple(claims),
+        clauses=clause_set(),
+    )
+
+
+def _column_for(item: ColumnDescriptor) -> Column:
+    return Column(
+        name=item.name,
+        traits=tuple(flag.name for flag in ExecutionTraits if flag in item.traits),  # type: ignore[misc]  # flags have names
+        needs=item.dependencies,
+        side_effects=item.side_effects,
+        may_skip=item.may_skip,
+        propagate_skip=item.propagate_skip,
+    )
+
+
+def graph_of(header: Header, source: str = "trace") -> ExecutionGraph:
+    """The graph that a header describes.
+
+    Args:
+        header: line 1.
+        source: what errors call the trace.
+
+    Raises:
+        TraceError: clause TRACE-02: its columns form no graph.
+    """
+    try:
+        return ExecutionGraph(
+            header.graph.rows,
+            map(_descriptor_of, header.graph.columns),
+            batch_size=header.graph.batch_size,
+            barrier_scope=header.graph.barrier_scope,
+        )
+    except GraphError as error:
+        raise TraceError(source, 1, "graph", str(error), clause="TRACE-02") from None
+
+
+def _descriptor_of(column: Column) -> ColumnDescriptor:
+    traits = ExecutionTraits.NONE
+    for name in column.traits:
+        traits |= ExecutionTraits[name]
+    return ColumnDescriptor(
+        column.name,
+        traits=traits,
+        dependencies=column.needs,
+        side_effects=column.side_effects,
+        may_skip=column.may_skip,
+        propagate_skip=column.propagate_skip,
+    )
+
+
+def limits_of(header: Header, source: str = "trace") -> Limits:
+    """The limits that a header states.
+
+    Raises:
+        TraceError: clause TRACE-02: they contradict each other, or name no column of the graph.
+    """
+    names = {column.name for column in header.graph.columns}
+    given = header.limits
+    for name in given.column_resource:
+        if name not in names:
+            field = f"limits.column_resource.{name}"
+            raise TraceError(source, 1, field, "no such column", clause="TRACE-02")
+    try:
+        return Limits(
+            workers=given.workers,
+            resources=given.resources,
+            column_resource=given.column_resource,
+            group_rows=given.group_rows,
+            groups=given.groups,
+        )
+    except SpecError as error:
+        raise TraceError(source, 1, "", str(error), clause="TRACE-02") from None
+
+
+def failures_of(header: Header) -> FailurePolicy:
+    """What a header says about failures; its types leave nothing to refuse."""
+    given = header.failures
+    return FailurePolicy(given.max_attempts, given.stop_window, given.stop_rate)
+
+
+# Events
+
+
+def action_of(event: Event, graph: ExecutionGraph, source: str = "trace") -> Action:
+    """The step that an event reports.
+
+    Raises:
+        TraceError: clause TRACE-02: it names a column, row or barrier node that the graph does not
+            have, or does not claim for each of its columns.
+    """
+    column = event.column or ""
+    if column and column not in graph.rules.index:
+        _foreign(source, event, "column", f"no such column: {column!r}")
+    rows = (event.rows, event.rows + 1) if isinstance(event.rows, int) else event.rows
+    total = graph.num_records
+    if rows is not None and rows[1] > total:
+        _foreign(source, event, "rows", f"expected rows below {total}, got {rows[1] - 1}")
+    if event.scope is not None:
+        count = graph.rules.scope_count(graph.rules.index[column])
+        if event.scope >= count:
+            expected = f"{column!r} has {count} barrier nodes, got number {event.scope}"
+            _foreign(source, event, "scope", expected)
+    if event.reads and max(stop for _, stop in event.reads) > total:
+        _foreign(source, event, "reads", f"expected rows below {total}")
+    return Action(
+        event.event,
+        column,
+        rows,
+        event.scope,
+        event.attempt,
+        _claim_of(event, graph, source),
+        failure=event.failure,
+        until=event.until,
+        reads=None if event.reads is None else _joined(event.reads),
+        dropped=None if event.dropped is None else _joined(event.dropped),
+        skipped=_skipped_of(event, graph, source),
+        records=event.records,
+        keep=event.keep,
+        outcome=event.outcome,
+        reason=event.reason,
+    )
+
+
+def _claim_of(event: Event, graph: ExecutionGraph, source: str) -> tuple[int, ...] | None:
+    claim = event.claim
+    if claim is None:
+        return None
+    names = graph.column_names
+    for name in names:
+        if name not in claim:
+            _foreign(source, event, f"claim.{name}", "missing: a claim names every column")
+    for name in claim:
+        if name not in graph.rules.index:
+            _foreign(source, event, f"claim.{name}", "no such column")
+    return tuple(claim[name] for name in names)
+
+
+def _skipped_of(event: Event, graph: ExecutionGraph, source: str) -> Mapping[str, Ranges] | None:
+    if event.skipped is None:
+        return None
+    for name in event.skipped:
+        if name not in graph.rules.index:
+            _foreign(source, event, f"skipped.{name}", "no such column")
+    return {name: _joined(ranges) for name, ranges in event.skipped.items()}
+
+
+def _joined(ranges: Ranges) -> Ranges:
+    """Ranges that touch are one; a set of rows is written in one way."""
+    found: list[tuple[int, int]] = []
+    for start, stop in ranges:
+        if found and found[-1][1] == start:
+            found[-1] = (found[-1][0], stop)
+        else:
+            found.append((start, stop))
+    return tuple(found)
+
+
+def _foreign(source: str, event: Event, field: str, expected: str) -> NoReturn:
+    raise TraceError(source, event.seq + 1, field, expected, clause="TRACE-02")
+
+
+def event_of(
+    action: Action,
+    graph: ExecutionGraph,
+    *,
+    seq: int,
+    t: float,
+    resource: str | None = None,
+    incarnation: int | None = None,
+    inferred: bool = False,
+) -> Event:
+    """The event that reports a step.
+
+    Args:
+        action: the step.
+        graph: what its columns are called.
+        seq: the event's number, from 1.
+        t: when, in seconds of the engine's clock.
+        resource: what the call takes, if the event is of a call and its column takes one.
+        incarnation: of a resume, the number of the life that begins.
+        inferred: the step was not observed, but concluded.
+    """
+    rows = action.rows
+    claim = action.claim
+    return Event(
+        seq,
+        t,
+        action.kind,  # type: ignore[arg-type]  # an action's kind is a string; a reader checks it
+        action.column or None,
+        rows[0] if rows is not None and rows[1] == rows[0] + 1 else rows,
+        action.scope,
+        action.attempt,
+        resource,
+        action.failure,
+        action.until,
+        action.reads,
+        None if claim is None else dict(zip(graph.column_names, claim, strict=True)),
+        action.dropped,
+        None if action.skipped is None else dict(action.skipped),
+        action.records,
+        action.keep,
+        action.outcome,
+        action.reason,
+        incarnation,
+        inferred,
+    )

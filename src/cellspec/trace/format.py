@@ -1,0 +1,429 @@
+"""The lines of a trace as values: header, event, footer, and which fields each event has.
+
+One table, `KINDS`, says what an event of each kind must and may hold; the reader, the writer and
+the JSON Schema all follow it. Types and bounds of the fields are annotations here, and the codec
+checks them while it decodes. What a field says about the graph (is there such a column? such a
+row?) needs the header, and is checked where an event becomes an action
+(`cellspec.trace.convert`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args
+
+import msgspec
+from msgspec import Meta
+
+__all__ = [
+    "CHOICES",
+    "KINDS",
+    "LINE_BYTES_MAX",
+    "TRACE_VERSION",
+    "Column",
+    "Engine",
+    "Event",
+    "FailureRules",
+    "Footer",
+    "Graph",
+    "Header",
+    "Kind",
+    "RunLimits",
+    "misfit",
+    "to_json",
+]
+
+TRACE_VERSION = 1
+"""The version of the format that is written. Readers will take the version before it as well."""
+
+LINE_BYTES_MAX = 64 << 20
+"""The longest line that is read: what bounds a reader's memory when a file is no trace at all."""
+
+_INTEGER_MAX = 2**53 - 1
+"""The largest integer that every JSON reader keeps exact."""
+
+_SECONDS_MAX = 1e15
+
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=_INTEGER_MAX)]
+Positive: TypeAlias = Annotated[int, Meta(ge=1, le=_INTEGER_MAX)]
+Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=_SECONDS_MAX)]
+Name: TypeAlias = Annotated[str, Meta(min_length=1)]
+Range: TypeAlias = tuple[Count, Count]
+RangeList: TypeAlias = tuple[Range, ...]
+
+Trait: TypeAlias = Literal[
+    "START", "CELL_BY_CELL", "ROW_STREAMABLE", "BARRIER", "BATCH_BARRIER", "ORDERED"
+]
+Kind: TypeAlias = Literal[
+    "start",
+    "complete",
+    "emit",
+    "fail",
+    "cancel",
+    "drop",
+    "skip",
+    "admit",
+    "retire",
+    "durable",
+    "checkpoint_begin",
+    "checkpoint_durable",
+    "checkpoint_failed",
+    "crash",
+    "resume",
+    "stop",
+    "end",
+]
+
+
+Scope: TypeAlias = Literal["declared", "batch"]
+Clock: TypeAlias = Literal["virtual", "real"]
+FailureKind: TypeAlias = Literal["retryable", "backpressure", "permanent"]
+OutcomeWord: TypeAlias = Literal["success", "stopped", "failed"]
+VerdictWord: TypeAlias = Literal["pass", "violated", "inconclusive"]
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "traits": get_args(Trait),
+    "barrier_scope": get_args(Scope),
+    "clock": get_args(Clock),
+    "event": get_args(Kind),
+    "failure": get_args(FailureKind),
+    "outcome": get_args(OutcomeWord),
+    "verdict": get_args(VerdictWord),
+    "counts": get_args(Kind),
+}
+"""The words that a field takes, by its name."""
+
+
+class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A value that is written as a JSON object; a field that it does not have is refused."""
+
+
+# The header
+
+
+class Engine(_Line, frozen=True):
+    """What made the trace."""
+
+    name: Annotated[str, Meta(min_length=1, description="The engine's name.")]
+    version: Annotated[str, Meta(description="Its version, in its own words.")]
+
+
+class Column(_Line, frozen=True):
+    """One column of the graph; see `cellspec.columns.ColumnDescriptor`."""
+
+    name: Annotated[str, Meta(min_length=1, description="The column's name, unique in the graph.")]
+    traits: Annotated[
+        tuple[Trait, ...], Meta(description="Facts about the column's generator.")
+    ] = ()
+    needs: Annotated[
+        tuple[Name, ...],
+        Meta(description="Columns, or side effects of columns, that a cell needs in its row."),
+    ] = ()
+    side_effects: Annotated[
+        tuple[Name, ...], Meta(description="Further names that the column produces.")
+    ] = ()
+    may_skip: Annotated[
+        bool, Meta(description="The column has a condition of its own by which cells are skipped.")
+    ] = False
+    propagate_skip: Annotated[
+        bool, Meta(description="A cell is skipped if one of its inputs was.")
+    ] = True
+
+
+class Graph(_Line, frozen=True):
+    """What is generated: rows × columns."""
+
+    rows: Annotated[int, Meta(ge=1, le=_INTEGER_MAX, description="Rows of the dataset.")]
+    columns: Annotated[tuple[Column, ...], Meta(min_length=1, description="In any order.")]
+    batch_size: Annotated[
+        Positive | None, Meta(description="Rows of a batch; needed by barriers of batch scope.")
+    ] = None
+    barrier_scope: Annotated[
+        Scope,
+        Meta(description="`batch`: every barrier waits for its batch of rows only."),
+    ] = "declared"
+
+
+class RunLimits(_Line, frozen=True):
+    """What may run at once; see `cellspec.machine.Limits`."""
+
+    workers: Annotated[Positive | None, Meta(description="Calls in flight; null: no limit.")] = None
+    resources: Annotated[dict[str, Positive], Meta(description="Calls in flight, by resource.")] = (
+        msgspec.field(default_factory=dict)
+    )
+    column_resource: Annotated[
+        dict[str, str], Meta(description="The resource that each call of a column takes.")
+    ] = msgspec.field(default_factory=dict)
+    group_rows: Annotated[
+        Positive | None, Meta(description="Rows of a row group; null: rows are not admitted.")
+    ] = None
+    groups: Annotated[
+        Positive | None, Meta(description="Row groups admitted at once; null: no limit.")
+    ] = None
+
+
+class FailureRules(_Line, frozen=True):
+    """What the run does about failures; see `cellspec.machine.FailurePolicy`."""
+
+    max_attempts: Annotated[
+        int, Meta(ge=1, le=_INTEGER_MAX, description="Attempts that a node has in an incarnation.")
+    ] = 1
+    stop_window: Annotated[
+        Positive | None,
+        Meta(description="Ended calls that an early stop looks at; null: no early stop."),
+    ] = None
+    stop_rate: Annotated[
+        float,
+        Meta(gt=0, le=1, description="Share of permanent failures at which the run stops."),
+    ] = 1.0
+
+
+class Header(_Line, frozen=True):
+    """Line 1: everything that is needed to judge the events that follow."""
+
+    trace: Annotated[int, Meta(ge=1, le=TRACE_VERSION, description="Version of this format.")]
+    engine: Engine
+    graph: Graph
+    limits: RunLimits
+    failures: FailureRules
+    seed: Annotated[int | None, Meta(description="The seed of the run, if it has one.")]
+    clock: Annotated[
+        Clock,
+        Meta(description="`virtual`: time passes only when the engine waits."),
+    ]
+    claims: Annotated[
+        tuple[Name, ...], Meta(description="Capabilities that the engine claims, as `core`.")
+    ]
+    clauses: Annotated[str, Meta(description="The clause set that the trace was written for.")]
+
+
+# Events
+
+
+class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """One step of a run. Fields that say nothing are left out of the line.
+
+    `rows` is one row, or a range ``[start, stop)``; `reads`, `dropped` and `skipped` hold ranges.
+    What an event of each kind holds is in `KINDS`.
+    """
+
+    seq: Annotated[
+        int, Meta(ge=1, le=_INTEGER_MAX, description="1, 2, 3 … without a gap: the line less one.")
+    ]
+    t: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=_SECONDS_MAX,
+            description="Seconds of the engine's clock; never falls within an incarnation.",
+        ),
+    ]
+    event: Annotated[Kind, Meta(description="What happened.")]
+    column: Annotated[str | None, Meta(description="The column that it happened to.")] = None
+    # No bound on the single row here: msgspec 0.22 reads past its own memory if a union holds
+    # both an integer with bounds and an array of fixed length. `misfit` checks it.
+    rows: Annotated[
+        int | Range | None, Meta(description="One row, or a range of rows [start, stop).")
+    ] = None
+    scope: Annotated[Count | None, Meta(description="A barrier node, by number from 0.")] = None
+    attempt: Annotated[
+        int, Meta(ge=1, le=_INTEGER_MAX, description="1 for a node's first try in an incarnation.")
+    ] = 1
+    resource: Annotated[str | None, Meta(description="The resource that the call takes.")] = None
+    failure: Annotated[
+        FailureKind | None,
+        Meta(description="Spends an attempt; spends none; drops the row at once."),
+    ] = None
+    until: Annotated[
+        Seconds | None,
+        Meta(description="When the node may start again, in seconds of the clock."),
+    ] = None
+    reads: Annotated[
+        RangeList | None, Meta(description="The rows that a barrier reads, in row order.")
+    ] = None
+    claim: Annotated[
+        dict[str, Count] | None,
+        Meta(description="For each column the rows from 0 on that are claimed as resolved."),
+    ] = None
+    dropped: Annotated[
+        RangeList | None, Meta(description="The dropped rows that storage read back.")
+    ] = None
+    skipped: Annotated[
+        dict[str, RangeList] | None,
+        Meta(description="By column, the skipped cells that storage read back."),
+    ] = None
+    records: Annotated[
+        Positive | None, Meta(description="Rows of the dataset from now on, if it is another.")
+    ] = None
+    keep: Annotated[
+        bool, Meta(description="Keep claimed rows of barriers whose scope changes.")
+    ] = False
+    outcome: Annotated[OutcomeWord | None, Meta(description="How the run ended.")] = None
+    reason: Annotated[str | None, Meta(description="Why, for people; nothing judges it.")] = None
+    incarnation: Annotated[
+        Positive | None, Meta(description="The life of the process that begins; the first is 0.")
+    ] = None
+    inferred: Annotated[
+        bool, Meta(description="Not observed, but concluded: no clause passes on it.")
+    ] = False
+
+
+class Footer(_Line, frozen=True):
+    """The last line. Without it a trace is a beginning of one, and proves nothing."""
+
+    footer: Annotated[bool, Meta(description="Always true.")]
+    events: Annotated[Count, Meta(description="How many events the trace has.")]
+    counts: Annotated[dict[Kind, Positive], Meta(description="The same by kind, none that is 0.")]
+    verdict: Annotated[
+        VerdictWord | None,
+        Meta(description="What the writer found, if it judged the run; a reader judges anew."),
+    ] = None
+
+
+class Shape(NamedTuple):
+    """What an event of one kind holds, beside `seq`, `t`, `event` and `inferred`.
+
+    `node` kinds are about cells, which `rows` names, or about a barrier node, which `scope` does.
+    """
+
+    about: str
+    needs: tuple[str, ...] = ()
+    may: tuple[str, ...] = ()
+    node: bool = False
+
+
+KINDS: Mapping[str, Shape] = {
+    "start": Shape(
+        "A cell, a range of a streaming column, or a barrier node begins.",
+        ("column",),
+        ("attempt", "resource", "reads"),
+        node=True,
+    ),
+    "complete": Shape(
+        "What was started ends well; of a running range, any part of it.",
+        ("column",),
+        ("attempt", "resource"),
+        node=True,
+    ),
+    "emit": Shape("A finished barrier gives its output cells.", ("column", "rows")),
+    "fail": Shape(
+        "What was started fails.",
+        ("column", "failure"),
+        ("attempt", "resource", "until", "reason"),
+        node=True,
+    ),
+    "cancel": Shape(
+        "What was started ends without a result and without spending an attempt.",
+        ("column",),
+        ("attempt", "resource", "reason"),
+        node=True,
+    ),
+    "drop": Shape(
+        "Rows are recorded as dropped, because of a column.", ("column", "rows"), ("reason",)
+    ),
+    "skip": Shape("Cells are resolved without a value.", ("column", "rows"), ("reason",)),
+    "admit": Shape("A row group enters.", ("rows",)),
+    "retire": Shape("A row group leaves.", ("rows",)),
+    "durable": Shape(
+        "Rows of a column, or of every column, are safe on storage.", ("rows",), ("column",)
+    ),
+    "checkpoint_begin": Shape("A claim is handed to storage.", ("claim",)),
+    "checkpoint_durable": Shape("That claim is safe on storage."),
+    "checkpoint_failed": Shape("That claim could not be written.", (), ("reason",)),
+    "crash": Shape("The process is gone, with all that is not durable.", (), ("reason",)),
+    "resume": Shape(
+        "A new incarnation begins from a claim that storage gave back.",
+        ("claim",),
+        ("dropped", "skipped", "records", "keep", "reason", "incarnation"),
+    ),
+    "stop": Shape("An early stop: nothing starts any more.", (), ("reason",)),
+    "end": Shape("The run reports how it ended.", ("outcome",), ("reason",)),
+}
+"""Every kind of event, in the order in which counts and the schema list them."""
+
+_COMMON = ("seq", "t", "event", "inferred")
+_DEFAULTS = dict(zip(Event.__struct_fields__[3:], Event.__struct_defaults__, strict=True))
+
+
+def fields_of(kind: str) -> tuple[str, ...]:
+    """The fields that an event of this kind may hold, in the order of a line."""
+    shape = KINDS[kind]
+    mine = {*_COMMON, *shape.needs, *shape.may, *(("rows", "scope") if shape.node else ())}
+    return tuple(name for name in Event.__struct_fields__ if name in mine)
+
+
+def misfit(event: Event) -> tuple[str, str] | None:
+    """A field of an event that its kind does not allow, and what was expected; None if it fits."""
+    # Nearly all events are starts and ends of one cell: one expression tells that nothing is odd.
+    rows = event.rows
+    if (
+        (event.event == "start" or event.event == "complete")
+        and type(rows) is int
+        and 0 <= rows <= _INTEGER_MAX
+        and event.column
+        and event.scope is None
+        and event.failure is None
+        and event.until is None
+        and event.reads is None
+        and event.claim is None
+        and event.dropped is None
+        and event.skipped is None
+        and event.records is None
+        and not event.keep
+        and event.outcome is None
+        and event.reason is None
+        and event.incarnation is None
+    ):
+        return None
+    return _find_misfit(event)
+
+
+def _find_misfit(event: Event) -> tuple[str, str] | None:
+    kind, shape = event.event, KINDS[event.event]
+    for name in Event.__struct_fields__[3:]:
+        if name not in fields_of(kind) and getattr(event, name) != _DEFAULTS[name]:
+            return name, f"no such field in {_article(kind)} event"
+    for name in shape.needs:
+        if getattr(event, name) in (None, ""):
+            return name, f"expected a value, which {_article(kind)} event needs"
+    if shape.node and (event.rows is None) == (event.scope is None):
+        return "rows", "expected either rows, of cells, or scope, of a barrier node"
+    if event.column == "":
+        return "column", "expected a name that is not empty, or no such field"
+    if event.rows is not None and event.reads is not None:
+        return "reads", "no such field of a cell"
+    if isinstance(event.rows, int):
+        if not 0 <= event.rows <= _INTEGER_MAX:
+            return "rows", "expected an integer from 0, or a range of rows"
+    elif event.rows is not None and event.rows[0] >= event.rows[1]:
+        return "rows", "expected a range [start, stop) that is not empty"
+    return _odd_ranges(event)
+
+
+def _odd_ranges(event: Event) -> tuple[str, str] | None:
+    # The order of what a barrier read is the engine's doing: a clause judges it, not the format.
+    for start, stop in event.reads or ():
+        if start >= stop:
+            return "reads", "expected ranges [start, stop) that are not empty"
+    sets = {"dropped": event.dropped or ()}
+    sets |= {f"skipped.{name}": ranges for name, ranges in (event.skipped or {}).items()}
+    for name, ranges in sets.items():
+        last = 0
+        for start, stop in ranges:
+            if start < last or start >= stop:
+                return (
+                    name,
+                    "expected ranges [start, stop) in row order, none empty, none over another",
+                )
+            last = stop
+    return None
+
+
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "ae" else f"a {kind}"
+
+
+def to_json(line: Header | Event | Footer) -> dict[str, Any]:
+    """A line as plain values: what `json` reads from the file."""
+    made: dict[str, Any] = msgspec.to_builtins(line)
+    return made

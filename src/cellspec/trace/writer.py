@@ -1,0 +1,222 @@
+"""Writing a trace: numbered, checked, and under its name only when it is whole.
+
+A trace is written while its run goes on, perhaps for hours, so it cannot be held back to be written
+at once. It grows under its name with ``.partial`` at the end, and takes its name in one atomic step
+when its footer is written and all of it is on the disk. So what is found under the name is whole;
+and what a writer leaves that was killed, or gave up, says in its name that it is not. Its lines can
+still be read, up to where it ends.
+
+A writer numbers the events and checks that each is one that a reader takes: a trace that nobody can
+read is found out by whoever wrote it, at the first line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import msgspec
+
+from cellspec.errors import TraceError
+from cellspec.trace.format import (
+    KINDS,
+    Event,
+    Footer,
+    Header,
+    Kind,
+    VerdictWord,
+    misfit,
+    to_json,
+)
+from cellspec.trace.reader import MALFORMED, decode_event, decode_header, explain
+
+__all__ = ["PARTIAL", "TraceWriter"]
+
+PARTIAL = ".partial"
+"""What the name of a trace ends in that has no footer yet."""
+
+_BUFFER_BYTES = 1 << 18
+
+_encode = msgspec.json.Encoder().encode
+
+
+class TraceWriter:
+    """A trace file that grows event by event. A context manager: leaving it well writes the footer.
+
+    Leaving it because of an exception calls `abandon` instead.
+
+    Args:
+        path: where the trace goes; compressed if it ends in ``.gz``. A file of that name is
+            replaced when the trace is whole.
+        header: line 1; see `cellspec.trace.header_for`.
+
+    Attributes:
+        events: how many were written.
+        footer: the last line, once it is written.
+
+    Raises:
+        TraceError: a header that no reader takes, or a file that cannot be written.
+    """
+
+    def __init__(self, path: Path | str, header: Header) -> None:
+        self.path = Path(path)
+        self.events = 0
+        self.footer: Footer | None = None
+        self._partial = self.path.with_name(self.path.name + PARTIAL)
+        self._counts: Counter[str] = Counter()
+        self._buffer = bytearray()
+        line = self._encode(header)
+        try:
+            decode_header(line)
+        except MALFORMED as error:
+            raise TraceError(str(self.path), 1, *explain(error, to_json(header))) from None
+        self._file: BinaryIO | None = None
+        self._out: BinaryIO | None = None
+        try:
+            if self.path.is_dir():
+                raise IsADirectoryError("it is a folder")
+            self._file = self._partial.open("wb")
+        except (OSError, ValueError) as error:
+            raise self._unwritable(error) from None
+        self._out = self._file
+        if self.path.name.endswith(".gz"):
+            # No name and no time inside: one run gives one sequence of bytes.
+            compressed = gzip.GzipFile("", "wb", compresslevel=6, fileobj=self._file, mtime=0)
+            self._out = compressed  # type: ignore[assignment]  # a BinaryIO in all that is used
+        self._append(line)
+
+    def __enter__(self) -> TraceWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abandon()
+
+    def add(self, event: Kind, t: float, **fields: Any) -> Event:
+        """Write one event: its kind, its time in seconds, and the fields that say something.
+
+        Raises:
+            TraceError: an event that no reader takes (the field, and what was expected), or
+                storage refused.
+        """
+        made = Event(self.events + 1, t, event, **fields)
+        self.write(made)
+        return made
+
+    def write(self, event: Event) -> None:
+        """Write one event that is numbered already.
+
+        Raises:
+            TraceError: as `add` does, and if the event has another number than the next.
+        """
+        if event.seq != self.events + 1:
+            raise TraceError(
+                str(self.path),
+                self.events + 2,
+                "seq",
+                f"expected {self.events + 1}, got {event.seq}",
+                clause="TRACE-01",
+            )
+        # Read back, as every reader will: NaN, say, is written as null and refused there.
+        line = self._encode(event)
+        try:
+            odd = misfit(decode_event(line))
+        except MALFORMED as error:
+            odd = explain(error, to_json(event))
+        if odd is not None:
+            raise TraceError(str(self.path), self.events + 2, *odd)
+        self._append(line)
+        self.events += 1
+        self._counts[event.event] += 1
+
+    def close(self, verdict: VerdictWord | None = None) -> Footer:
+        """Write the footer, put all of it on the disk, and give the file its name.
+
+        Args:
+            verdict: what the writer found, if it judged the run.
+
+        Raises:
+            TraceError: storage refused; the partial file stays.
+        """
+        if self.footer is not None:
+            return self.footer
+        counts = {kind: self._counts[kind] for kind in KINDS if self._counts[kind]}
+        footer = Footer(True, self.events, counts, verdict)  # type: ignore[arg-type]  # kinds
+        self._append(self._encode(footer))
+        self._flush()
+        try:
+            assert self._file is not None
+            assert self._out is not None
+            if self._out is not self._file:
+                self._out.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._partial.replace(self.path)
+        except (OSError, ValueError) as error:
+            raise self._unwritable(error) from None
+        self._sync_folder()
+        self._file = self._out = None
+        self.footer = footer
+        return footer
+
+    def abandon(self) -> None:
+        """Give up: what was written stays, under a name that ends in ``.partial``."""
+        file, out = self._file, self._out
+        self._file = self._out = None
+        if file is None or out is None:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            out.write(self._buffer)
+            if out is not file:
+                out.close()
+        with contextlib.suppress(OSError):
+            file.close()
+
+    def _encode(self, line: Header | Event | Footer) -> bytes:
+        try:
+            return _encode(line)
+        except (UnicodeEncodeError, TypeError, OverflowError, RecursionError) as error:
+            reason = f"expected values that JSON has, and text that UTF-8 has: {error}"
+            raise TraceError(str(self.path), self.events + 2, "", reason) from None
+
+    def _append(self, line: bytes) -> None:
+        if self._out is None:
+            raise TraceError(str(self.path), None, "", "cannot be written: it is closed")
+        self._buffer += line
+        self._buffer += b"\n"
+        if len(self._buffer) >= _BUFFER_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        assert self._out is not None
+        try:
+            self._out.write(self._buffer)
+        except (OSError, ValueError) as error:
+            raise self._unwritable(error) from None
+        self._buffer.clear()
+
+    def _sync_folder(self) -> None:
+        """Make the new name durable; file systems that cannot are not asked twice."""
+        with contextlib.suppress(OSError):
+            handle = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+    def _unwritable(self, error: Exception) -> TraceError:
+        reason = getattr(error, "strerror", None) or str(error)
+        return TraceError(str(self.path), None, "", f"cannot be written: {reason}")
