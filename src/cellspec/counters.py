@@ -244,6 +244,23 @@ class Counters:
         """Tell of ready work whoever hears of it from `other`."""
         self.listen(other._on_cell, other._on_cells, other._on_barrier, other._on_skip)
 
+    def announce_all(self) -> None:
+        """Tell whoever listens now of everything that is ready, and from now on of the rest."""
+        for index, rule in enumerate(self.rules.columns):
+            if isinstance(self.cells[index], bytearray):
+                self.resolve[index] = self._compile_resolve(index)
+            if self.open_barriers[index]:
+                for scope, state in enumerate(self.barriers[index]):
+                    if state == READY:
+                        self._on_barrier(index, scope)
+            body = self.cells[index]
+            if isinstance(body, bytearray):
+                for run in _READY_RUN.finditer(bytes(body)):
+                    self._on_cells(index, run.start(), run.end())
+            if rule.skippable:
+                for row in self.iter_rows(index, SKIP_READY):
+                    self._on_skip(index, row)
+
     # Restoring
 
     def restore(

@@ -5,6 +5,11 @@
 that a graph asks of a bare tracker binds the two: its marks become the graph's counters
 (`cellspec.counters`), and from then on ready nodes and finished rows come from counters.
 
+A row that is given up, and a cell that is left out on purpose, are marked too: `mark_dropped`
+resolves what is open of a row, so that no barrier waits for it, and `mark_skipped` resolves a cell
+without a value and tells which cells must be skipped because of it. `listen` hands every node on
+when it becomes ready, so that an engine never looks for work.
+
 A tracker remembers which rows a checkpoint claimed. After a restore, exactly the claimed cells are
 complete, and a barrier only if its whole scope was claimed: if it was not, the barrier must run
 again for the other rows, while the claimed rows stay complete (clauses CKPT-06 and CKPT-07).
@@ -16,14 +21,15 @@ behind one lock.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from cellspec.checkpoint import CHECKPOINT_VERSION, Checkpoint, make_payload, read_payload
 from cellspec.counters import DONE, READY, Counters
-from cellspec.errors import NodeError
+from cellspec.errors import CheckpointError, NodeError
 from cellspec.graph import ExecutionGraph
 from cellspec.nodes import BarrierNodeId, CellNodeId, NodeId
+from cellspec.rowset import Ranges, RowSet
 
 __all__ = ["CompletionTracker", "ThreadSafeCompletionTracker"]
 
@@ -123,8 +129,112 @@ class CompletionTracker:
         elif not counters.is_barrier_resolved(column, position):
             counters.resolve_barrier(column, position)
 
+    def mark_skipped(self, cell: CellNodeId) -> None:
+        """Record that `cell` is resolved without a value; what reads it is skipped in its turn.
+
+        Barriers leave its row out. Marking a cell that is resolved changes nothing.
+
+        Raises:
+            NodeError: a tracker without a graph, or a cell that the graph does not have.
+        """
+        counters, column, row = self._known_cell(cell)
+        if not counters.is_resolved(column, row):
+            counters.skip(column, row)
+
+    def mark_dropped(self, row: int) -> None:
+        """Record that `row` is given up: its open cells are resolved, and no barrier waits for it.
+
+        A barrier node that only this row still wanted resolves by itself (clause BARR-08). Marking
+        a dropped row again changes nothing.
+
+        Raises:
+            NodeError: a tracker without a graph, or a row out of range.
+        """
+        counters = self._bound("mark_dropped")
+        if type(row) is not int or not 0 <= row < self._num_records:
+            raise NodeError(f"row {row!r} is out of range; expected 0 to {self._num_records - 1}")
+        if row not in counters.dropped:
+            counters.drop(row)
+
+    def is_dropped(self, row: int) -> bool:
+        """True if the row was given up."""
+        return self._counters is not None and row in self._counters.dropped
+
+    def is_skipped(self, cell: CellNodeId) -> bool:
+        """True if the cell was skipped.
+
+        Raises:
+            NodeError: as `mark_skipped`.
+        """
+        counters, column, row = self._known_cell(cell)
+        return counters.is_skipped(column, row)
+
+    def must_skip(self, cell: CellNodeId) -> bool:
+        """True if the cell is open and has a skipped input, in a column that passes skips on.
+
+        Raises:
+            NodeError: as `mark_skipped`.
+        """
+        counters, column, row = self._known_cell(cell)
+        return counters.must_skip(column, row)
+
+    def barrier_reads(self, barrier: BarrierNodeId) -> Ranges:
+        """The rows that a barrier node reads if it starts now, as ranges in order (BARR-06).
+
+        Raises:
+            NodeError: a tracker without a graph, or a barrier that the graph does not have.
+        """
+        self._bound("barrier_reads")
+        known = self._known(barrier)
+        if known is None:
+            raise NodeError(f"{barrier} is no barrier of this graph")
+        counters, column, scope = known
+        return counters.reads(column, scope)
+
+    def listen(self, on_ready: Callable[[NodeId], object]) -> None:
+        """Call `on_ready` for each node when it becomes ready, and now for all that are.
+
+        A cell that must be skipped is announced too. A node may be resolved between its call and
+        the time at which the engine takes it up: its row was dropped, or nobody wants the barrier's
+        output any more. Calls come from within the mark that made the node ready.
+
+        Raises:
+            NodeError: a tracker without a graph.
+        """
+        counters = self._bound("listen")
+        graph = self._graph
+        assert graph is not None
+
+        def on_cell(name: str) -> Callable[[int], object]:
+            return lambda row: on_ready(CellNodeId(row, name))
+
+        def on_cells(column: int, start: int, stop: int) -> None:
+            name = graph.rules.columns[column].name
+            for row in range(start, stop):
+                on_ready(CellNodeId(row, name))
+
+        counters.listen(
+            [on_cell(name) for name in graph.column_names],
+            on_cells,
+            lambda column, scope: on_ready(graph.barrier_node(column, scope)),
+            lambda column, row: on_ready(graph.cell_node(column, row)),
+        )
+        counters.announce_all()
+
+    def _bound(self, what: str) -> Counters:
+        if self._counters is None:
+            raise NodeError(f"{what}: needs a tracker of a graph; graph.tracker() makes one")
+        return self._counters
+
+    def _known_cell(self, cell: CellNodeId) -> tuple[Counters, int, int]:
+        self._bound("a skip")
+        known = self._known(cell) if isinstance(cell, CellNodeId) else None
+        if known is None:
+            raise NodeError(f"{cell} is no cell of this graph")
+        return known
+
     def is_complete(self, node: NodeId) -> bool:
-        """True if `node` was marked complete, or a restored checkpoint claimed it.
+        """True if `node` is resolved: complete, skipped, dropped, or claimed by a checkpoint.
 
         Raises:
             NodeError: as `mark_complete`.
@@ -211,15 +321,41 @@ class CompletionTracker:
         return make_payload(graph, self._counters_for(graph).column_prefixes(), version)
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph) -> Self:
+    def from_checkpoint(
+        cls,
+        checkpoint: object,
+        graph: ExecutionGraph,
+        *,
+        dropped: Iterable[int] = (),
+        skipped: Mapping[str, Iterable[int]] | None = None,
+    ) -> Self:
         """A tracker in which exactly what `checkpoint` claims is complete (CKPT-06, CKPT-07).
 
+        Args:
+            checkpoint: the payload.
+            graph: the graph of the run.
+            dropped: the dropped rows that storage read back, all within the claim.
+            skipped: by column, the skipped rows that it read back, all within the column's claim.
+
         Raises:
-            CheckpointError: if the payload cannot be trusted; see `cellspec.checkpoint`.
+            CheckpointError: if the payload cannot be trusted; see `cellspec.checkpoint`. Also for a
+                dropped or skipped row that the claim does not cover (CKPT-17, SKIP-03).
         """
         claim = read_payload(checkpoint, graph)
         tracker = cls.for_graph(graph)
-        tracker._counters_for(graph).restore(claim)
+        drops = _covered("dropped", dropped, max(claim))
+        skips = {}
+        for name, rows in (skipped or {}).items():
+            index = graph.rules.index.get(name)
+            if index is None:
+                raise CheckpointError(f"skipped: unknown column {name!r}")
+            skips[index] = _covered(f"skipped.{name}", rows, claim[index])
+        total = graph.num_records
+        tracker._counters_for(graph).restore(
+            claim,
+            RowSet(total, drops),
+            {index: RowSet(total, rows) for index, rows in skips.items() if rows},
+        )
         return tracker
 
     # What a graph asks (see `cellspec.graph.IndexedTracker`)
@@ -366,6 +502,18 @@ class CompletionTracker:
             marks.barriers.add(node.batch)
 
 
+def _covered(field: str, rows: Iterable[int], claimed: int) -> list[int]:
+    """Rows that storage read back, if the claim covers each of them."""
+    found = list(rows)
+    for row in found:
+        if type(row) is not int or not 0 <= row < claimed:
+            raise CheckpointError(
+                f"{field}: expected rows from 0 to {claimed - 1}, which the checkpoint claims; "
+                f"got {row!r}"
+            )
+    return found
+
+
 class ThreadSafeCompletionTracker(CompletionTracker):
     """`CompletionTracker` behind one lock: any method from any thread (clause TRACK-08).
 
@@ -382,9 +530,38 @@ class ThreadSafeCompletionTracker(CompletionTracker):
         with self._lock:
             super().mark_complete(node)
 
+    def mark_skipped(self, cell: CellNodeId) -> None:
+        with self._lock:
+            super().mark_skipped(cell)
+
+    def mark_dropped(self, row: int) -> None:
+        with self._lock:
+            super().mark_dropped(row)
+
     def is_complete(self, node: NodeId) -> bool:
         with self._lock:
             return super().is_complete(node)
+
+    def is_dropped(self, row: int) -> bool:
+        with self._lock:
+            return super().is_dropped(row)
+
+    def is_skipped(self, cell: CellNodeId) -> bool:
+        with self._lock:
+            return super().is_skipped(cell)
+
+    def must_skip(self, cell: CellNodeId) -> bool:
+        with self._lock:
+            return super().must_skip(cell)
+
+    def barrier_reads(self, barrier: BarrierNodeId) -> Ranges:
+        with self._lock:
+            return super().barrier_reads(barrier)
+
+    def listen(self, on_ready: Callable[[NodeId], object]) -> None:
+        """As of the base; `on_ready` is called while the lock is held."""
+        with self._lock:
+            super().listen(on_ready)
 
     def __len__(self) -> int:
         with self._lock:
