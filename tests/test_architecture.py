@@ -24,6 +24,8 @@ STATE_TRAITS = {
     "cellspec/builder.py",
     "cellspec/inference.py",
     "cellspec/datadesigner.py",
+    "cellspec/conformance/smoke.py",
+    "cellspec/conformance/strategies.py",
     "cellspec/conformance/workload.py",
     "cellspec/trace/convert.py",
     "sim/scenario.py",

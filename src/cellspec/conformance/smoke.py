@@ -1,0 +1,73 @@
+"""Smoke: is anything wired up at all? Run before everything else.
+
+A suite that meets an adapter with two wires crossed reports forty broken clauses, all of them true
+and none of them helpful. So a few workloads come first on which an engine can hardly be wrong: one
+cell; a cell that needs another; a barrier over two rows. What breaks there is told apart:
+
+- *your adapter is wrong*: the probe was called in a way that no engine could mean, no call reached
+  it, an exception came out, or a single cell without any rule to break did not reach the table;
+- *your engine is wrong*: everything is wired, and a clause broke all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from cellspec.columns import ColumnDescriptor, ExecutionTraits
+from cellspec.conformance.harness import RunResult
+from cellspec.conformance.workload import Workload
+
+__all__ = ["SmokeFailure", "smoke"]
+
+
+@dataclass(frozen=True, slots=True)
+class SmokeFailure:
+    """What smoke found.
+
+    Attributes:
+        blames: ``"adapter"`` or ``"engine"``.
+        reason: what is wrong, in one line.
+        story: what led to it, a line for each step.
+        workload: on which workload.
+    """
+
+    blames: str
+    reason: str
+    story: tuple[str, ...]
+    workload: Workload
+
+    def __str__(self) -> str:
+        return f"your {self.blames} is wrong: {self.reason}"
+
+
+def smoke(run: Callable[[Workload], RunResult]) -> SmokeFailure | None:
+    """Run the workloads of the smoke test; None if nothing is wrong.
+
+    Args:
+        run: runs one workload.
+    """
+    for trivial, work in _workloads():
+        result = run(work)
+        calls = [event for event in result.events if event["event"] == "start"]
+        if result.adapter:
+            return SmokeFailure("adapter", result.adapter, result.story, work)
+        if not calls:
+            reason = "no call of a generator reached the probe"
+            if result.violations:
+                reason += f" ({result.violations[0].detail})"
+            return SmokeFailure("adapter", reason, result.story, work)
+        if result.violations:
+            broken = result.violations[0]
+            reason = f"{broken.clause}: {broken.detail}"
+            return SmokeFailure("adapter" if trivial else "engine", reason, broken.story, work)
+    return None
+
+
+def _workloads() -> Iterator[tuple[bool, Workload]]:
+    """Workloads, and whether an engine has no rule to break in them."""
+    first = ColumnDescriptor("a", traits=ExecutionTraits.START)
+    yield True, Workload((first,), rows=1)
+    yield False, Workload((first, ColumnDescriptor("b", dependencies=["a"])), rows=2)
+    barrier = ColumnDescriptor("v", traits=ExecutionTraits.BARRIER, dependencies=["a"])
+    yield False, Workload((first, barrier, ColumnDescriptor("c", dependencies=["v"])), rows=2)
