@@ -37,6 +37,7 @@ format in prose.
 from cellspec.errors import TraceError
 from cellspec.trace.convert import (
     action_of,
+    check_size,
     clause_set,
     event_of,
     failures_of,
@@ -79,6 +80,7 @@ __all__ = [
     "TraceReader",
     "TraceWriter",
     "action_of",
+    "check_size",
     "clause_set",
     "event_from_json",
     "event_of",

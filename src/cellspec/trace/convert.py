@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import NoReturn
@@ -35,6 +36,7 @@ from cellspec.trace.format import (
 
 __all__ = [
     "action_of",
+    "check_size",
     "clause_set",
     "event_of",
     "failures_of",
@@ -138,6 +140,33 @@ def graph_of(header: Header, source: str = "trace") -> ExecutionGraph:
         )
     except GraphError as error:
         raise TraceError(source, 1, "graph", str(error), clause="TRACE-02") from None
+
+
+def check_size(
+    rows: int, columns: int, source: str, line: int, *, memory_bytes: int | None = None
+) -> None:
+    """Say that a run is too large to follow, before the machine swaps: a byte a cell is needed.
+
+    Args:
+        rows, columns: of the graph.
+        source, line: what states them.
+        memory_bytes: how much may be used; by default half of the machine's memory.
+
+    Raises:
+        TraceError: it is.
+    """
+    if memory_bytes is None:
+        try:
+            memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        except (AttributeError, OSError, ValueError):
+            return
+    if rows * columns > memory_bytes:
+        expected = (
+            f"{rows:,} rows × {columns:,} columns need {rows * columns >> 20:,} MiB of memory; "
+            f"{memory_bytes >> 20:,} MiB may be used"
+        )
+        field = "graph.rows" if line == 1 else "records"
+        raise TraceError(source, line, field, expected)
 
 
 def _descriptor_of(column: Column) -> ColumnDescriptor:
