@@ -307,6 +307,7 @@ class Counters:
         self._restore_skips(claim)
         for row in self.dropped:
             self._restore_dropped(row)
+        self._restore_groups()
         self.start[:] = [self._compile_start(index) for index in range(count)]
         self.resolve[:] = [self._compile_resolve(index) for index in range(count)]
         for index in range(count):
@@ -356,18 +357,32 @@ class Counters:
             missing.append(
                 sum(stop - min(max(claim[need], start), stop) for need in rule.needs)
                 + (rule.ordered and scope > finished)
-                + (0 if rule.needs else self._open_groups(start, stop, min(claim)))
             )
             states.append(1 if missing[scope] else READY)
             self.open_barriers[index] += 1
         self._forget_barriers(index)
 
-    def _open_groups(self, start: int, stop: int, finished: int) -> int:
-        """How many row groups of rows ``[start, stop)`` have to be admitted."""
-        size = self._group_rows
-        if size is None:
-            return 0
-        return max(0, -(-stop // size) - max(start // size, finished // size))
+    def _restore_groups(self) -> None:
+        """Barriers that need no column wait for the row groups of their scope themselves."""
+        size, total = self._group_rows, self.rules.num_records
+        for rule in self.rules.columns:
+            if size is None or rule.needs or not self.open_barriers[rule.index]:
+                continue
+            for start in range(0, total, size):
+                if self.is_range_resolved(start, min(start + size, total)):
+                    # Nothing is left of this group: it will not be admitted.
+                    continue
+                stop = min(start + size, total)
+                for scope in range(start // rule.scope_rows, -(-stop // rule.scope_rows)):
+                    if self.barriers[rule.index][scope] < DONE:
+                        self._missing[rule.index][scope] += 1
+                        self.barriers[rule.index][scope] = 1
+
+    def is_range_resolved(self, start: int, stop: int) -> bool:
+        """True if every cell of rows ``[start, stop)`` is resolved."""
+        return all(
+            self.find_unresolved(column, start, stop) < 0 for column in range(len(self.cells))
+        )
 
     def _restore_skips(self, claim: Claim) -> None:
         """Cells that wait, and have a skipped claimed input, are to be skipped."""
@@ -941,8 +956,11 @@ class Counters:
             limit = self._barrier_limit(column)
             if self.dropped and limit < rows:
                 # A dropped row waits for no barrier.
+                size = self.rules.columns[column].scope_rows
                 limit = max(limit, self._drop_prefix[column])
-                while limit < rows and limit in self.dropped:
+                while limit < rows and (
+                    limit in self.dropped or self.barriers[column][limit // size] >= DONE
+                ):
                     limit += 1
                 self._drop_prefix[column] = limit
             rows = min(rows, limit)

@@ -125,6 +125,7 @@ class Machine(Refusals):
     ) -> None:
         limits = limits or Limits()
         self._waived = frozenset(waive)
+        self._judges_idleness = not {"SCHED-09", "GROUP-06"} <= self._waived
         self.limits = limits
         self.failures = failures or FailurePolicy()
         self._offers_failures = failures is not None
@@ -212,13 +213,14 @@ class Machine(Refusals):
         self._waiting_groups = self._open_groups()
 
     def _open_groups(self) -> int:
-        """How many row groups have something left to do, and so have to be admitted."""
-        size = self.limits.group_rows
+        """How many row groups have something left to do, and are not admitted."""
+        size, total = self.limits.group_rows, self.graph.num_records
         if size is None:
             return 0
         return sum(
-            self._unresolved(start, min(start + size, self.graph.num_records)) is not None
-            for start in range(0, self.graph.num_records, size)
+            start // size not in self._was_admitted
+            and not self.counters.is_range_resolved(start, min(start + size, total))
+            for start in range(0, total, size)
         )
 
     def _unresolved(self, start: int, stop: int) -> str | None:
@@ -264,6 +266,7 @@ class Machine(Refusals):
         counters = self.counters
         if (
             t > self.now
+            and self._judges_idleness
             and (counters.load[0] < self._workers or counters.ready[self._output_group])
             and not (self.crashed or self.ended or self.must_stop or self.stopped)
         ):
@@ -278,7 +281,11 @@ class Machine(Refusals):
 
     def _leave_groups(self, t: float) -> None:
         most = self.limits.groups
-        if self._waiting_groups and (most is None or len(self.admitted) < most):
+        if not self._waiting_groups or (most is not None and len(self.admitted) >= most):
+            return
+        # A group whose last cells were skipped needs no admission any more.
+        self._waiting_groups = self._open_groups()
+        if self._waiting_groups:
             self._breaks(
                 "GROUP-06",
                 f"{self._waiting_groups} row groups wait at t={self.now:g} s with "
@@ -1038,7 +1045,7 @@ class Machine(Refusals):
 
     def _expect_success(self) -> None:
         total = self.graph.num_records
-        if self.stopped or self.must_stop:
+        if self.stopped:
             self._breaks("STOP-03", "success is reported by a run that stopped early")
         if self.completed_rows != total:
             self._breaks("SCHED-10", f"success with {self.completed_rows} of {total} rows complete")
@@ -1175,7 +1182,7 @@ class Machine(Refusals):
                     yield Action("checkpoint_begin", claim=claim)
         total = self.graph.num_records
         done = self.completed_rows == total and min(self.durable) == total and not self.unrecorded
-        if done and not (self.stopped or self.must_stop):
+        if done and not self.stopped:
             yield Action("end")
 
     def _of_state(self, kind: str, state: int) -> Iterator[Action]:

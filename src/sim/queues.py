@@ -215,7 +215,9 @@ class PriorityQueue:
             following = -1
             if left:
                 body = self._counters.cells[column]
-                following = body.find(READY, row + 1)  # type: ignore[union-attr]
+                # What waited may be resolved by now: dropped, skipped, or run in a range.
+                if isinstance(body, bytearray):
+                    following = body.find(READY, row + 1)
             if following < 0:
                 heapq.heappop(heap)
                 heads[column] = _NOBODY

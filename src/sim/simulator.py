@@ -25,7 +25,7 @@ import math
 import random
 import sys
 from array import array
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -34,7 +34,7 @@ import simpy
 from cellspec.checkpoint import make_payload
 from cellspec.counters import Claim
 from cellspec.graph import ExecutionGraph
-from cellspec.machine import Choose, Limits, Machine
+from cellspec.machine import Choose, FailurePolicy, Limits, Machine
 from sim.queues import FifoQueue, Policy, PriorityQueue, RandomQueue, ReadyQueue
 
 __all__ = [
@@ -94,7 +94,11 @@ class CrashPlan:
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """Everything that decides a run, beside its graph and its latencies."""
+    """Everything that decides a run, beside its graph and its latencies.
+
+    Failures, row groups and ranges (`range_rows`: how many rows one call of a column makes) are
+    for `sim.stepwise.StepwiseSimulator`; `Simulator` runs without them.
+    """
 
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
@@ -102,6 +106,8 @@ class RunPlan:
     checkpoint: CheckpointPlan | None = None
     crashes: Sequence[CrashPlan] = ()
     restart_delay_s: float = 0.0
+    failures: FailurePolicy | None = None
+    range_rows: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -139,6 +145,10 @@ class Outcome:
         first_row_s: when the first row was complete.
         window_rows: the largest distance from the first unfinished row to a finished cell.
         checkpoints, checkpoint_bytes: written, and durable.
+        outcome: how the run ended: "success" or "stopped".
+        failures: by column, calls that failed, by kind; empty if no failure was asked for.
+        rows_dropped: by column, rows given up because of it.
+        skipped: by column, cells that were skipped.
         fingerprint: a digest of the order of all completions, of the clock at intervals, at each
             resume and at the end, and of each resume's claim.
     """
@@ -154,6 +164,10 @@ class Outcome:
     checkpoints: int = 0
     checkpoint_bytes: int = 0
     incarnations: list[Incarnation] = field(default_factory=list)
+    outcome: str = "success"
+    failures: list[dict[str, int]] = field(default_factory=list)
+    rows_dropped: list[int] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
     fingerprint: str = ""
 
 
@@ -210,7 +224,7 @@ class Simulator:
         self.plan = plan
         self.checked = checked
         self.progress = progress
-        self.machine = Machine(graph, plan.limits, waive=self.waive)
+        self.machine = self._make_machine()
         self._other_events = 0
         self._capacity = [*plan.limits.resources.values(), sys.maxsize]
         self._workers = plan.limits.workers or sys.maxsize
@@ -227,6 +241,9 @@ class Simulator:
         self.choose = choose or _Seeded(plan.seed)
         self._rows = self.machine.counters.rows
         self._done = 0
+
+    def _make_machine(self) -> Machine:
+        return Machine(self.graph, self.plan.limits, waive=self.waive)
 
     def run(self) -> Outcome:
         """Run to the end, through every crash, and return what happened.
@@ -280,8 +297,12 @@ class Simulator:
             life.crashed = True
             self._stop_tasks(life)
         life.end_s = self.env.now
+        self._count_cells(life, open_before)
+
+    def _count_cells(self, life: Incarnation, open_before: Sequence[int]) -> None:
+        """Add up the cells that a life completed, given how many were open when it began."""
         for column, before in enumerate(open_before):
-            done = before - machine.counters.open_cells[column]
+            done = before - self.machine.counters.open_cells[column]
             life.cells_done += done
             self.outcome.done[column] += done
 
@@ -535,7 +556,7 @@ class Simulator:
         if not self._writing:
             self._begin_checkpoint()
         # A run that is stuck must run out of events, and not tick on for ever.
-        if self._writing or self.machine.in_flight:
+        if self._writing or self.machine.in_flight or self.machine.cooling:
             self._schedule_timer()
 
     # Crash and resume
@@ -598,6 +619,7 @@ class Simulator:
             ],
             self._hear_cells,
             lambda column, scope: self.queues[group_of[column]].push_barrier(column, scope),
+            self._hear_skip,
         )
 
     def _make_queue(self, group: int, clock: Iterator[int] | None) -> ReadyQueue:
@@ -635,6 +657,9 @@ class Simulator:
             self._emissions.append((column, start, stop))
         else:
             self.queues[self.machine.group_of[column]].push_cells(column, start, stop)
+
+    def _hear_skip(self, column: int, row: int) -> None:
+        """A cell is to be skipped; nothing is, without a condition to skip by."""
 
     def _flush_log(self) -> None:
         """Add the completions since the last call, with their times, to the fingerprint."""
