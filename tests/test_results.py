@@ -172,10 +172,12 @@ KEYS = [
     "in_flight_lost",
     "checked",
     "verdict",
+    "outcome",
     "fingerprint",
     "by_resource",
     "by_column",
     "incarnations",
+    "failures",
 ]
 
 

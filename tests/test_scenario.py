@@ -316,7 +316,11 @@ BAD_FIELDS: list[tuple[str, Any, str]] = [
     ("limits", ..., "limits: is missing"),
     ("limits.workers", 0, "limits.workers: expected at least 1, got 0"),
     ("limits.resources.gpu", 0, "limits.resources.gpu: expected at least 1, got 0"),
-    ("limits.speed", 1, "limits.speed: unknown field; expected one of: workers, resources"),
+    (
+        "limits.speed",
+        1,
+        "limits.speed: unknown field; expected one of: workers, resources, row_groups",
+    ),
     ("restart_delay_s", -1, "restart_delay_s: expected at least 0, got -1"),
     ("columns", ..., "expected exactly one of columns, pipeline, got none"),
     (
@@ -331,7 +335,8 @@ BAD_FIELDS: list[tuple[str, Any, str]] = [
         "columns[1].dependecies",
         ["a"],
         "columns[1].dependecies: unknown field; expected one of: name, traits, dependencies, "
-        "side_effects, resource, latency, latency_per_row_s",
+        "side_effects, resource, latency, latency_per_row_s, skip_rate, propagate_skip, "
+        "range_rows",
     ),
     (
         "columns[1].traits",

@@ -14,8 +14,17 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 from cellspec.counters import Claim
 from cellspec.errors import SpecError
 from cellspec.rowset import Ranges
+from cellspec.rules import Rules
 
-__all__ = ["Action", "Choose", "Failure", "FailurePolicy", "Limits", "Outcome"]
+__all__ = [
+    "Action",
+    "Choose",
+    "Failure",
+    "FailurePolicy",
+    "Limits",
+    "Outcome",
+    "check_limits",
+]
 
 T = TypeVar("T")
 
@@ -152,3 +161,23 @@ class FailurePolicy:
             raise SpecError(
                 f"failures: stop_rate: expected a number above 0 and at most 1, got {rate!r}"
             )
+
+
+def check_limits(limits: Limits, rules: Rules) -> None:
+    """Refuse limits under which a barrier of a graph could wait for ever (clause GROUP-04).
+
+    Raises:
+        SpecError: a barrier whose scope has rows in more groups than may be admitted at once.
+    """
+    size, most = limits.group_rows, limits.groups
+    if size is None or most is None:
+        return
+    for rule in rules.columns:
+        for scope in range(rules.scope_count(rule.index)):
+            start, stop = rules.scope_bounds(rule.index, scope)
+            wanted = -(-stop // size) - start // size
+            if wanted > most:
+                raise SpecError(
+                    f"limits: groups: barrier {rule.name!r} waits for rows {start} to {stop - 1}, "
+                    f"which are {wanted} row groups of {size}; only {most} may be admitted at once"
+                )

@@ -46,7 +46,15 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cellspec.actions import Action, Choose, Failure, FailurePolicy, Limits, Outcome
+from cellspec.actions import (
+    Action,
+    Choose,
+    Failure,
+    FailurePolicy,
+    Limits,
+    Outcome,
+    check_limits,
+)
 from cellspec.counters import (
     COOLING,
     RANGED,
@@ -149,7 +157,7 @@ class Machine(Refusals):
         self.graph = graph
         rules = graph.rules
         self._is_barrier = [rule.is_barrier for rule in rules.columns]
-        self._check_groups()
+        check_limits(self.limits, rules)
         names = list(self.limits.resources)
         resource_of = self.limits.column_resource
         self.group_of = [
@@ -165,20 +173,6 @@ class Machine(Refusals):
             judge=self,
             group_rows=self.limits.group_rows,
         )
-
-    def _check_groups(self) -> None:
-        size, most = self.limits.group_rows, self.limits.groups
-        if size is None or most is None:
-            return
-        for rule in self.graph.rules.columns:
-            for scope in range(self.graph.rules.scope_count(rule.index)):
-                start, stop = self.graph.rules.scope_bounds(rule.index, scope)
-                wanted = -(-stop // size) - start // size
-                if wanted > most:
-                    raise SpecError(
-                        f"limits: groups: barrier {rule.name!r} waits for {wanted} row groups at "
-                        f"once, and {most} may be admitted: it could never run (GROUP-04)"
-                    )
 
     def listen(
         self,

@@ -12,7 +12,8 @@ code  meaning
 ====  ========================================================================================
 0     the run ended well
 1     a clause of the specification was violated; the line names it and what happened
-2     bad usage or input; the line names the file, the field and what was expected
+2     bad usage or input; the line names the file, the field and what was expected. For ``check``
+      also: the trace allows no verdict, because it is cut off, say, or its run did not end
 130   interrupted (Ctrl-C)
 141   whoever read stdout stopped reading, as in ``| head``
 ====  ========================================================================================
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands)
+    _add_check(commands)
     schema = commands.add_parser(
         "schema",
         help="print the JSON Schema of scenario files",
@@ -152,7 +154,43 @@ def _add_run(commands: Any) -> None:
         action="store_false",
         help="do not judge time while running (for timing); the verdict then says so",
     )
+    run.add_argument(
+        "--trace",
+        metavar="FILE",
+        help="write every event as a trace, for `python -m sim check`; .gz is compressed",
+    )
     run.set_defaults(command=_run)
+
+
+def _add_check(commands: Any) -> None:
+    check = commands.add_parser(
+        "check",
+        help="judge a trace file, and say what broke and why",
+        description="Judge each event of a trace against the specification. The first one that is "
+        "not allowed is told with its clause, its line, the state that mattered and the events "
+        "before it.",
+        epilog="exit codes: 0 every event was allowed and the run ended, 1 a clause was violated, "
+        "2 the trace cannot be read, or allows no verdict",
+        allow_abbrev=False,
+    )
+    check.add_argument("trace", metavar="TRACE", help="the trace file, perhaps compressed (gzip)")
+    check.add_argument(
+        "--format", choices=("text", "json"), default="text", help="of stdout (default: text)"
+    )
+    check.add_argument(
+        "--waive",
+        metavar="CLAUSE",
+        action="append",
+        default=[],
+        help="a clause not to judge, to see what else breaks; the verdict is then inconclusive at "
+        "best; repeatable",
+    )
+    check.add_argument(
+        "--chrome",
+        metavar="OUT.json",
+        help="also write the run as a Chrome trace, which Perfetto opens (ui.perfetto.dev)",
+    )
+    check.set_defaults(command=_check)
 
 
 def _override(text: str) -> tuple[str, str]:
@@ -202,6 +240,53 @@ def _schema(_args: argparse.Namespace) -> int:
     return OK
 
 
+def _check(args: argparse.Namespace) -> int:
+    from cellspec.check import check_file
+    from cellspec.errors import SpecError
+    from cellspec.verdict import judge_trace
+    from sim import check_command
+
+    progress = None
+    if sys.stderr is not None and sys.stderr.isatty():
+        progress = _Progress(sys.stderr, 0)
+    start = time.perf_counter()
+    try:
+        result = check_file(
+            args.trace,
+            waive=args.waive,
+            progress=None if progress is None else progress.count_events,
+        )
+    except SpecError as error:
+        return _complain(f"error: {error}", BAD_INPUT)
+    finally:
+        if progress is not None:
+            progress.clear()
+    if result.header is None and not result.violations:
+        return _complain(f"error: {result.unreadable}", BAD_INPUT)
+    _say_cost("events", result.events, time.perf_counter() - start)
+    render = check_command.render_json if args.format == "json" else check_command.render_text
+    _print(render(result))
+    judgement = judge_trace(result)
+    code = OK if judgement.passed else VIOLATED if judgement.broken else BAD_INPUT
+    if args.chrome is not None and result.header is not None:
+        return _export_chrome(args.trace, args.chrome) or code
+    return code
+
+
+def _export_chrome(trace: str, output: str) -> int:
+    """Write the picture; a picture that ends early is said, and is no error of its own."""
+    from cellspec.chrome import export_chrome
+    from cellspec.errors import SpecError
+
+    try:
+        unread = export_chrome(trace, output)
+    except SpecError as error:
+        return _complain(f"error: {error}", BAD_INPUT)
+    if unread:
+        _say(f"{output} ends where the trace does: {unread}")
+    return OK
+
+
 def _run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
@@ -213,7 +298,7 @@ def _run(args: argparse.Namespace) -> int:
         if folder is not None:
             check_folder(folder)
         scenario = _load(args)
-        outcome = _simulate(scenario, checked=args.checked)
+        outcome = _simulate(scenario, checked=args.checked, trace=args.trace)
         result = _summarise(scenario, outcome, checked=args.checked)
         text = _render(result, args.format)
         contents = _contents(scenario, result, folder) if folder is not None else {}
@@ -276,17 +361,12 @@ def _check_memory(path: str, scenario: Scenario) -> None:
 
 def run_plan(scenario: Scenario) -> RunPlan:
     """What decides a run of a scenario beside its graph and its latencies."""
-    from cellspec.machine import Limits
     from sim.simulator import CheckpointPlan, RunPlan
 
     checkpoint = scenario.checkpoint
     return RunPlan(
         seed=scenario.seed,
-        limits=Limits(
-            workers=scenario.limits.workers,
-            resources=scenario.resource_limits,
-            column_resource=scenario.column_resource,
-        ),
+        limits=scenario.run_limits(),
         policy=scenario.policy,
         checkpoint=None
         if checkpoint is None
@@ -298,6 +378,8 @@ def run_plan(scenario: Scenario) -> RunPlan:
         ),
         crashes=[_crash_plan(crash) for crash in scenario.crashes],
         restart_delay_s=scenario.restart_delay_s,
+        failures=scenario.failure_policy(),
+        range_rows=scenario.range_rows(),
     )
 
 
@@ -309,39 +391,82 @@ def _crash_plan(crash: Crash) -> Any:
     return CrashPlan(at_event=crash.at_event, at_time_s=crash.at_time_s)
 
 
-def _simulate(scenario: Scenario, *, checked: bool) -> Outcome:
+def _simulate(scenario: Scenario, *, checked: bool, trace: str | None = None) -> Outcome:
     """Run a scenario, and say on stderr how long it took.
+
+    Args:
+        scenario: what to run.
+        checked: judge time too.
+        trace: the file to write the trace to.
 
     Raises:
         Violation: an event breaks a clause.
+        TraceError: the trace cannot be written.
     """
-    from sim.simulator import Simulator
+    from contextlib import ExitStack
 
     progress = None
     if sys.stderr is not None and sys.stderr.isatty():
         progress = _Progress(sys.stderr, scenario.rows)
     # The random policy visits rows in any order, and would draw each block again and again.
     blocks = None if scenario.policy == "random" else 8
-    simulator = Simulator(
-        scenario.graph(),
-        scenario.latency_source(blocks_per_column=blocks),
-        run_plan(scenario),
-        checked=checked,
-        progress=progress,
-    )
     start = time.perf_counter()
-    try:
-        outcome = simulator.run()
-    finally:
+    with ExitStack() as stack:
         if progress is not None:
-            progress.clear()
-    seconds = time.perf_counter() - start
-    memory = _peak_memory_mib()
-    _say(
-        f"wall time {seconds:.2f} s, {outcome.events / max(seconds, 1e-9):,.0f} events/s"
-        + (f", peak memory {memory:,.0f} MiB" if memory else "")
-    )
+            stack.callback(progress.clear)
+        tell = None if trace is None else stack.enter_context(_trace_writer(scenario, trace)).add
+        simulator = _make_simulator(
+            scenario, tell, blocks=blocks, checked=checked, progress=progress
+        )
+        outcome: Outcome = simulator.run()
+    _say_cost("events", outcome.events, time.perf_counter() - start)
     return outcome
+
+
+def _make_simulator(scenario: Scenario, tell: Any, *, blocks: int | None, **options: Any) -> Any:
+    """The plain simulator where it will do; it is faster, and does the same."""
+    from sim.simulator import Simulator
+    from sim.stepwise import ColumnFates, DrawnFates, StepwiseSimulator
+
+    graph, plan = scenario.graph(), run_plan(scenario)
+    latency = scenario.latency_source(blocks_per_column=blocks)
+    if scenario.is_plain and tell is None:
+        return Simulator(graph, latency, plan, **options)
+    fates = None
+    if not scenario.is_plain:
+        skip = scenario.skip_rates()
+        columns = []
+        for name in graph.column_names:
+            rates = scenario.failure_rates(name)
+            columns.append(
+                ColumnFates(
+                    rates.retryable, rates.back_pressure, rates.permanent, skip.get(name, 0.0)
+                )
+            )
+        rest = scenario.failures.cool_down.model_dump() if scenario.failures else {}
+        fates = DrawnFates(scenario.seed, columns, **rest)
+    return StepwiseSimulator(graph, latency, plan, fates=fates, tell=tell, **options)
+
+
+def _trace_writer(scenario: Scenario, path: str) -> Any:
+    from importlib.metadata import version
+    from pathlib import Path
+
+    from cellspec.trace import TraceWriter, header_for
+
+    claims = ["core", "resume", "work_conserving"]
+    if not scenario.is_plain:
+        claims += ["groups", "streaming", "retries", "drops", "skips", "early_stop"]
+    header = header_for(
+        scenario.graph(),
+        engine="cellspec simulator",
+        version=version("cellspec"),
+        limits=scenario.run_limits(),
+        failures=scenario.failure_policy(),
+        seed=scenario.seed,
+        claims=claims,
+    )
+    return TraceWriter(Path(path), header)
 
 
 def _summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
@@ -406,6 +531,15 @@ def _say(line: str) -> None:
         print(line, file=sys.stderr)
 
 
+def _say_cost(what: str, count: int, seconds: float) -> None:
+    """Wall time and memory, which differ from run to run."""
+    memory = _peak_memory_mib()
+    _say(
+        f"wall time {seconds:.2f} s, {count / max(seconds, 1e-9):,.0f} {what}/s"
+        + (f", peak memory {memory:,.0f} MiB" if memory else "")
+    )
+
+
 def _complain(line: str, code: int) -> int:
     """One line for a person, whatever the text holds; returns the code."""
     _say(" ".join(line.split()))
@@ -438,11 +572,23 @@ class _Progress:
         self._width = 0
 
     def __call__(self, t: float, rows: int) -> None:
+        if self._is_due():
+            done = 100 * rows // self._rows
+            self._show(f"{done:3} %  {rows:,} of {self._rows:,} rows  t = {t:,.0f} s")
+
+    def count_events(self, events: int) -> None:
+        """Of a trace nobody knows the length."""
+        if self._is_due():
+            self._show(f"{events:,} events")
+
+    def _is_due(self) -> bool:
         now = time.monotonic()
         if now < self._next:
-            return
+            return False
         self._next = now + 0.1
-        line = f"{100 * rows // self._rows:3} %  {rows:,} of {self._rows:,} rows  t = {t:,.0f} s"
+        return True
+
+    def _show(self, line: str) -> None:
         self._put(line.ljust(self._width))
         self._width = len(line)
 

@@ -7,8 +7,8 @@ told has happened; a step that is refused is never told.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 from cellspec.counters import Claim
 from cellspec.machine import Failure, Machine, Outcome, Ranges
@@ -16,10 +16,8 @@ from cellspec.machine import Failure, Machine, Outcome, Ranges
 __all__ = ["RecordingMachine", "Tell"]
 
 
-class Tell(Protocol):
-    """Hears of every step: its name, its time in seconds, and the fields of its event."""
-
-    def __call__(self, event: Any, t: float, /, **fields: Any) -> object: ...
+Tell: TypeAlias = Callable[..., object]
+"""Hears of every step: ``tell(event, t, **fields)``, with the time in seconds."""
 
 
 class RecordingMachine(Machine):

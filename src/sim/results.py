@@ -30,6 +30,7 @@ import json
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -105,10 +106,28 @@ class LifeFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class FailureFigures:
+    """What went wrong in one column.
+
+    Attributes:
+        retryable, backpressure, permanent: calls that failed, by kind.
+        rows_dropped: rows given up because of the column.
+        skipped: cells that were skipped, by their own condition or because an input was.
+    """
+
+    column: str
+    retryable: int
+    backpressure: int
+    permanent: int
+    rows_dropped: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """The figures of one run; the module's docstring says what each one means.
 
-    Rates are None for a run that took no time.
+    Rates are None for a run that took no time, and `first_row_s` for one that finished no row.
     """
 
     name: str
@@ -122,7 +141,7 @@ class Result:
     makespan_s: float
     rows_per_s: float | None
     cells_per_s: float | None
-    first_row_s: float
+    first_row_s: float | None
     window_rows: int
     events: int
     worker_busy_s: float
@@ -138,10 +157,12 @@ class Result:
     in_flight_lost: int
     checked: bool
     verdict: str
+    outcome: str
     fingerprint: str
     by_resource: tuple[ResourceFigures, ...]
     by_column: tuple[ColumnFigures, ...]
     incarnations: tuple[LifeFigures, ...]
+    failures: tuple[FailureFigures, ...]
 
 
 def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
@@ -171,7 +192,7 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
         makespan_s=_tidy(makespan),
         rows_per_s=_ratio(graph.num_records, makespan),
         cells_per_s=_ratio(cells, makespan),
-        first_row_s=_tidy(outcome.first_row_s),
+        first_row_s=_tidy(outcome.first_row_s) if isfinite(outcome.first_row_s) else None,
         window_rows=outcome.window_rows,
         events=outcome.events,
         worker_busy_s=_tidy(busy),
@@ -189,10 +210,12 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
         in_flight_lost=sum(life.in_flight_lost for life in outcome.incarnations),
         checked=checked,
         verdict=SATISFIED if checked else NOT_CHECKED,
+        outcome=outcome.outcome,
         fingerprint=outcome.fingerprint,
         by_resource=_resources(scenario, outcome),
         by_column=_columns(scenario, outcome),
         incarnations=_lives(outcome),
+        failures=() if scenario.is_plain else _failures(scenario, outcome),
     )
 
 
@@ -254,6 +277,20 @@ def _lives(outcome: Outcome) -> tuple[LifeFigures, ...]:
     )
 
 
+def _failures(scenario: Scenario, outcome: Outcome) -> tuple[FailureFigures, ...]:
+    return tuple(
+        FailureFigures(
+            column=rule.name,
+            retryable=outcome.failures[rule.index]["retryable"],
+            backpressure=outcome.failures[rule.index]["backpressure"],
+            permanent=outcome.failures[rule.index]["permanent"],
+            rows_dropped=outcome.rows_dropped[rule.index],
+            skipped=outcome.skipped[rule.index],
+        )
+        for rule in scenario.graph().rules.columns
+    )
+
+
 def _tidy(value: float) -> float:
     """Without the last digits of a float sum, which mean nothing and look as if they did."""
     return float(f"{value:.12g}") + 0.0
@@ -308,6 +345,8 @@ def render_table(result: Result) -> str:
         "",
         *_column_table(result),
     ]
+    if result.failures:
+        parts += ["", *_failure_table(result)]
     if len(result.incarnations) > 1:
         parts += ["", *_life_table(result)]
     verdict = result.verdict if result.checked else f"{result.verdict}: clauses of time were off"
@@ -324,11 +363,20 @@ def _summary(result: Result) -> list[str]:
     lines = [
         ("makespan", f"{_clock(result.makespan_s)} ({_seconds(result.makespan_s)} s)"),
         ("throughput", f"{_rate(result.rows_per_s)} rows/s, {_rate(result.cells_per_s)} cells/s"),
-        ("first row complete", f"{_seconds(result.first_row_s)} s"),
+        (
+            "first row complete",
+            "never" if result.first_row_s is None else f"{_seconds(result.first_row_s)} s",
+        ),
         ("largest out-of-order window", f"{_count(result.window_rows, 'row')}"),
         ("checkpoints", f"{result.checkpoints:,} ({_count(result.checkpoint_bytes, 'byte')})"),
         ("events", f"{result.events:,}"),
     ]
+    if result.failures:
+        dropped = sum(item.rows_dropped for item in result.failures)
+        lines += [
+            ("outcome", result.outcome),
+            ("rows dropped", f"{dropped:,} ({100 * dropped / result.rows:.3g} % of all rows)"),
+        ]
     if result.crashes_planned:
         lines += [("crashes", crashes), ("cells done again", again)]
     width = max(len(label) for label, _ in lines)
@@ -372,6 +420,21 @@ def _column_table(result: Result) -> list[str]:
         del columns[2]
         words = 2
     return _table(columns, words=words)
+
+
+def _failure_table(result: Result) -> list[str]:
+    items = result.failures
+    return _table(
+        [
+            ("column", [_printable(item.column) for item in items]),
+            ("retryable", _integers([item.retryable for item in items])),
+            ("back-pressure", _integers([item.backpressure for item in items])),
+            ("permanent", _integers([item.permanent for item in items])),
+            ("rows dropped", _integers([item.rows_dropped for item in items])),
+            ("cells skipped", _integers([item.skipped for item in items])),
+        ],
+        words=1,
+    )
 
 
 def _life_table(result: Result) -> list[str]:

@@ -48,6 +48,7 @@ from pydantic import (
     model_validator,
 )
 
+from cellspec.actions import FailurePolicy, Limits, check_limits
 from cellspec.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.errors import GraphError, SpecError
 from cellspec.graph import BarrierScope, ExecutionGraph
@@ -80,6 +81,7 @@ __all__ = [
 
 Name = Annotated[str, Field(min_length=1)]
 Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Names = Annotated[tuple[Name, ...], Field(strict=False)]
 Trait: TypeAlias = Literal[
     "START", "CELL_BY_CELL", "ROW_STREAMABLE", "BARRIER", "BATCH_BARRIER", "ORDERED"
@@ -121,6 +123,13 @@ class ColumnSpec(StrictModel):
     latency_per_row_s: Seconds = Field(
         0.0, description="seconds that a barrier takes beside, for each row that it reads"
     )
+    skip_rate: Share = Field(
+        0.0, description="share of the cells that the column's own condition skips"
+    )
+    propagate_skip: bool = Field(True, description="a skipped input skips the cell")
+    range_rows: Positive = Field(
+        1, description="rows that one call makes, for a ROW_STREAMABLE column"
+    )
 
     def descriptor(self) -> ColumnDescriptor:
         """The column as a graph takes it.
@@ -136,6 +145,8 @@ class ColumnSpec(StrictModel):
             traits=traits,
             dependencies=self.dependencies,
             side_effects=self.side_effects,
+            may_skip=self.skip_rate > 0,
+            propagate_skip=self.propagate_skip,
         )
 
 
@@ -163,6 +174,13 @@ class Pipeline(StrictModel):
     latency: PipelineLatency = Field(default_factory=PipelineLatency)
 
 
+class RowGroups(StrictModel):
+    """Rows that are admitted in groups."""
+
+    rows: Positive = Field(description="of one group; the last may be shorter")
+    admitted: Positive | None = Field(None, description="groups at once; none: no limit")
+
+
 class LimitsSpec(StrictModel):
     """What may be in flight at once."""
 
@@ -171,6 +189,53 @@ class LimitsSpec(StrictModel):
         default_factory=dict,
         description="cells and barriers by resource; for a pipeline, beside its own limits",
     )
+    row_groups: RowGroups | None = Field(None, description="none: rows are not admitted in groups")
+
+
+class FailureRates(StrictModel):
+    """The share of calls that fail, by kind; for a barrier column, of its runs."""
+
+    retryable: Share = Field(0.0, description="a time-out, a server error: costs an attempt")
+    back_pressure: Share = Field(0.0, description="429, a full queue: costs time only")
+    permanent: Share = Field(0.0, description="fails for good: the row is dropped")
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        total = self.retryable + self.back_pressure + self.permanent
+        if total > 1:
+            raise field_error("", f"expected shares that add up to at most 1, got {total:g}")
+        return self
+
+
+class CoolDown(StrictModel):
+    """How long a node rests after its n-th failure: first_s × factor ^ (n − 1), at most most_s."""
+
+    first_s: Seconds = Field(1.0, description="after the first failure")
+    factor: float = Field(2.0, ge=1, le=100, allow_inf_nan=False)
+    most_s: Seconds = Field(60.0, description="at most")
+    jitter: Share = Field(0.0, description="share by which a rest may be longer or shorter, drawn")
+
+
+class EarlyStop(StrictModel):
+    """When a run gives up."""
+
+    window: Positive = Field(description="the last so many ended calls are looked at")
+    rate: float = Field(
+        gt=0, le=1, allow_inf_nan=False, description="share of permanent failures among them"
+    )
+
+
+class FailuresSpec(StrictModel):
+    """What goes wrong, how often, and what is done about it; the closest rate applies."""
+
+    max_attempts: Positive = Field(3, description="attempts of a node in one life")
+    default: FailureRates = Field(FailureRates(), description="of all other columns")
+    by_resource: dict[Name, FailureRates] = Field(
+        default_factory=dict, description="of the columns that use a resource"
+    )
+    by_column: dict[Name, FailureRates] = Field(default_factory=dict, description="of one column")
+    cool_down: CoolDown = Field(CoolDown(), description="between a failure and the next try")
+    early_stop: EarlyStop | None = Field(None, description="none: the run never gives up")
 
 
 class CheckpointSpec(StrictModel):
@@ -263,6 +328,7 @@ class Scenario(StrictModel):
     checkpoint: CheckpointSpec | None = Field(None, description="none: a crash loses all")
     crashes: Annotated[tuple[Crash, ...], Field(strict=False)] = ()
     restart_delay_s: Seconds = Field(0.0, description="seconds from a crash to the resume")
+    failures: FailuresSpec | None = Field(None, description="none: every call ends well")
 
     _plan: _Plan = PrivateAttr()
     _folder: Path = PrivateAttr(default_factory=Path)
@@ -291,7 +357,33 @@ class Scenario(StrictModel):
                 path = self._per_row_path(item.name)
                 raise field_error(path, f"column {item.name!r} is no barrier, and reads no rows")
         self._plan = _Plan(graph, columns, source.column_resource, source.limits)
+        self._check_groups(graph)
+        self._check_failures(graph)
         return self
+
+    def _check_groups(self, graph: ExecutionGraph) -> None:
+        try:
+            check_limits(self.run_limits(), graph.rules)
+        except SpecError as error:
+            raise field_error("limits.row_groups.admitted", str(error)) from None
+
+    def _check_failures(self, graph: ExecutionGraph) -> None:
+        for position, item in enumerate(self.columns or ()):
+            rule = graph.rules.columns[graph.rules.index[item.name]]
+            if item.range_rows > 1 and not rule.streamable:
+                text = f"column {item.name!r} is not ROW_STREAMABLE: one call makes one cell"
+                raise field_error(f"columns[{position}].range_rows", text)
+        if self.failures is None:
+            return
+        resources = sorted(set(self.column_resource.values()))
+        for path, given, known in (
+            ("by_resource", self.failures.by_resource, resources),
+            ("by_column", self.failures.by_column, graph.column_names),
+        ):
+            for name in given:
+                if name not in known:
+                    text = f"the scenario has no such name; it has: {_listed(known)}"
+                    raise field_error(f"failures.{path}.{name}", text)
 
     def _per_row_path(self, column: str) -> str:
         for position, item in enumerate(self.columns or ()):
@@ -389,6 +481,53 @@ class Scenario(StrictModel):
         """How many nodes may use each resource at once, the pipeline's own limits included."""
         return self._plan.resource_limits
 
+    def run_limits(self) -> Limits:
+        """What may run at once."""
+        groups = self.limits.row_groups
+        return Limits(
+            workers=self.limits.workers,
+            resources=self.resource_limits,
+            column_resource=self.column_resource,
+            group_rows=None if groups is None else groups.rows,
+            groups=None if groups is None else groups.admitted,
+        )
+
+    def failure_policy(self) -> FailurePolicy | None:
+        """What the run does about failures; None if there are none."""
+        failures = self.failures
+        if failures is None:
+            return None
+        stop = failures.early_stop
+        return FailurePolicy(
+            max_attempts=failures.max_attempts,
+            stop_window=None if stop is None else stop.window,
+            stop_rate=1.0 if stop is None else stop.rate,
+        )
+
+    def failure_rates(self, column: str) -> FailureRates:
+        """How often calls of a column fail."""
+        failures = self.failures or FailuresSpec()
+        general = failures.by_resource.get(self.column_resource.get(column, ""), failures.default)
+        return failures.by_column.get(column, general)
+
+    def skip_rates(self) -> dict[str, float]:
+        """The share of cells that each column's own condition skips."""
+        return {item.name: item.skip_rate for item in self.columns or ()}
+
+    def range_rows(self) -> dict[str, int]:
+        """How many rows one call makes, for columns where that is more than one."""
+        return {item.name: item.range_rows for item in self.columns or () if item.range_rows > 1}
+
+    @property
+    def is_plain(self) -> bool:
+        """True if every call makes one cell and ends well, no cell is skipped, no row waits."""
+        return (
+            self.failures is None
+            and self.limits.row_groups is None
+            and not self.range_rows()
+            and not any(self.skip_rates().values())
+        )
+
     # What a run writes down
 
     def files(self) -> dict[str, Path]:
@@ -403,6 +542,7 @@ class Scenario(StrictModel):
             SpecError: a file can no longer be read.
         """
         data = self.model_dump(by_alias=True, exclude={"name", "description", "source"})
+        _leave_out_unused(data)
         for mapping, key in _file_fields(data):
             try:
                 content = (self._folder / mapping[key]).read_bytes()
@@ -426,6 +566,18 @@ class Scenario(StrictModel):
                 mapping[key] = Path(os.path.relpath(path, folder.resolve())).as_posix()
         text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
         return text
+
+
+def _leave_out_unused(data: dict[str, Any]) -> None:
+    """A field that a scenario does not use decides nothing: the digest is as if it were unknown."""
+    if data["failures"] is None:
+        del data["failures"]
+    if data["limits"]["row_groups"] is None:
+        del data["limits"]["row_groups"]
+    for item in data["columns"] or ():
+        for name, default in (("skip_rate", 0.0), ("propagate_skip", True), ("range_rows", 1)):
+            if item[name] == default:
+                del item[name]
 
 
 def _file_fields(data: Any) -> list[tuple[dict[str, Any], str]]:
