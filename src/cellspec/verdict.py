@@ -53,6 +53,7 @@ __all__ = [
     "judge_clause",
     "judge_trace",
     "profile_of",
+    "says_pass",
 ]
 
 
@@ -64,6 +65,11 @@ class Verdict(Enum):
     INCONCLUSIVE = "inconclusive"
     NOT_CLAIMED = "not claimed"
     XFAIL = "xfail"
+
+
+def says_pass(word: str) -> bool:
+    """True if the word, read in a report, says that something passed."""
+    return word == Verdict.PASS.value
 
 
 class Sometimes(StrEnum):
@@ -487,9 +493,12 @@ class CheckedTrace(Protocol):
         violations: what broke, in order; each has `clause` and `detail`.
         events: events judged.
         inferred: how many of them were inferred.
+        evidence: how often something could have gone wrong, by what was judged.
         unreadable: why reading ended before the footer, with the line; "" if it did not.
         ended: whether the run came to an end event.
-        waived: clauses that were not judged.
+        waived: clauses that were not judged because somebody said so.
+        unjudged: clauses that such a trace cannot be judged by, with the reason.
+        footer: the last line, with what its writer thought of the run; None if it was not read.
     """
 
     @property
@@ -499,11 +508,17 @@ class CheckedTrace(Protocol):
     @property
     def inferred(self) -> int: ...
     @property
+    def evidence(self) -> Mapping[str, int]: ...
+    @property
     def unreadable(self) -> str: ...
     @property
     def ended(self) -> bool: ...
     @property
     def waived(self) -> Collection[str]: ...
+    @property
+    def unjudged(self) -> Mapping[str, str]: ...
+    @property
+    def footer(self) -> Any: ...
 
 
 def judge_trace(checked: CheckedTrace) -> Judgement:
@@ -511,25 +526,36 @@ def judge_trace(checked: CheckedTrace) -> Judgement:
     if checked.violations:
         first = checked.violations[0]
         return Judgement(Verdict.VIOLATED, f"{first.clause}: {first.detail}")
-    if checked.unreadable:
-        return Judgement(Verdict.INCONCLUSIVE, checked.unreadable)
-    if not checked.events:
-        return Judgement(Verdict.INCONCLUSIVE, "the trace has no event")
-    if not checked.ended:
-        return Judgement(Verdict.INCONCLUSIVE, "the run did not come to its end")
-    if checked.waived:
-        names = ", ".join(sorted(checked.waived))
-        return Judgement(Verdict.INCONCLUSIVE, f"{names} waived")
-    if checked.inferred:
-        return Judgement(
-            Verdict.INCONCLUSIVE,
-            f"{checked.inferred} of {checked.events} events were inferred, not observed",
-        )
+    lacking = _lacking(checked)
+    if lacking:
+        return Judgement(Verdict.INCONCLUSIVE, lacking)
+    but = f", but for {', '.join(sorted(checked.unjudged))}" if checked.unjudged else ""
     return Judgement(
         Verdict.PASS,
-        f"{_count(checked.events, 'event')}, each of them allowed",
-        {"events": checked.events},
+        f"{_count(checked.events, 'event')}, each of them allowed{but}",
+        {"events": checked.events, **checked.evidence},
     )
+
+
+def _lacking(checked: CheckedTrace) -> str:
+    """What a pass of this trace lacks, the most important thing first; "" if nothing."""
+    if checked.unreadable:
+        return checked.unreadable
+    if checked.footer is None:
+        return "the trace has no footer: it is a beginning of one"
+    if not checked.events:
+        return "the trace has no event"
+    if not checked.ended:
+        return "the run did not come to its end"
+    if checked.waived:
+        return f"{', '.join(sorted(checked.waived))} waived"
+    if checked.inferred:
+        return f"{checked.inferred} of {checked.events} events were inferred, not observed"
+    said = checked.footer.verdict
+    if said is not None and not says_pass(said):
+        # Whoever wrote it may have seen more than events: the table, say.
+        return f"its writer says {said!r}, and its events do not show why"
+    return ""
 
 
 def _count(number: int, what: str) -> str:

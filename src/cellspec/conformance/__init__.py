@@ -6,12 +6,31 @@ the engine left on storage. `run_workload` runs one workload through crashes and
 which clause of the specification was broken first, if any.
 
 >>> from cellspec.conformance import Backend, Fault, Probe, Table, Workload
+
+The names below are loaded when they are first asked for: pytest loads this package in every run of
+everybody who has it installed, for the plugin's sake.
 """
 
-from cellspec.conformance.backend import CAPABILITIES, SKIPPED, Backend, Table, Value
-from cellspec.conformance.probe import AdapterError, Crash, Probe, Refused
-from cellspec.conformance.workload import Fault, Workload
-from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cellspec.conformance.backend import CAPABILITIES, SKIPPED, Backend, Table, Value
+    from cellspec.conformance.harness import Finding, RunResult, run_workload
+    from cellspec.conformance.probe import AdapterError, Crash, Probe, Refused
+    from cellspec.conformance.workload import Fault, Workload
+    from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
+
+_HOMES = {
+    "cellspec.conformance.backend": ("CAPABILITIES", "SKIPPED", "Backend", "Table", "Value"),
+    "cellspec.conformance.harness": ("Finding", "RunResult", "run_workload"),
+    "cellspec.conformance.probe": ("AdapterError", "Crash", "Probe", "Refused"),
+    "cellspec.conformance.workload": ("Fault", "Workload"),
+    "cellspec.faults": ("BackPressure", "GeneratorError", "Permanent", "Retryable"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "CAPABILITIES",
@@ -21,12 +40,23 @@ __all__ = [
     "Backend",
     "Crash",
     "Fault",
+    "Finding",
     "GeneratorError",
     "Permanent",
     "Probe",
     "Refused",
     "Retryable",
+    "RunResult",
     "Table",
     "Value",
     "Workload",
+    "run_workload",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value

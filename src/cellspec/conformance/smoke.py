@@ -30,12 +30,14 @@ class SmokeFailure:
         reason: what is wrong, in one line.
         story: what led to it, a line for each step.
         workload: on which workload.
+        result: the run of it.
     """
 
     blames: str
     reason: str
     story: tuple[str, ...]
     workload: Workload
+    result: RunResult
 
     def __str__(self) -> str:
         return f"your {self.blames} is wrong: {self.reason}"
@@ -51,16 +53,17 @@ def smoke(run: Callable[[Workload], RunResult]) -> SmokeFailure | None:
         result = run(work)
         calls = [event for event in result.events if event["event"] == "start"]
         if result.adapter:
-            return SmokeFailure("adapter", result.adapter, result.story, work)
+            return SmokeFailure("adapter", result.adapter, result.story, work, result)
         if not calls:
             reason = "no call of a generator reached the probe"
             if result.violations:
                 reason += f" ({result.violations[0].detail})"
-            return SmokeFailure("adapter", reason, result.story, work)
+            return SmokeFailure("adapter", reason, result.story, work, result)
         if result.violations:
             broken = result.violations[0]
             reason = f"{broken.clause}: {broken.detail}"
-            return SmokeFailure("adapter" if trivial else "engine", reason, broken.story, work)
+            blamed = "adapter" if trivial else "engine"
+            return SmokeFailure(blamed, reason, broken.story, work, result)
     return None
 
 

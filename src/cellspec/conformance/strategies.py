@@ -3,9 +3,9 @@
 `workloads("drops")` gives pipelines, limits, faults and crashes that put the clauses of one profile
 to the test. Three things are asked of it.
 
-*Every draw is valid.* Nothing is filtered out: limits that would not let a barrier run (clause
-GROUP-04) cannot be drawn, a fault names a node that is there, a retry budget that must not be spent
-is not. So each example counts.
+*Every draw is valid.* Nothing is filtered out: a fault names a node that is there, limits let every
+barrier run (unless the point is that an engine refuses them, clause GROUP-04), a retry budget that
+must not be spent is not. So each example counts.
 
 *It shrinks.* What is drawn are small integers and lists of them; a workload is read off them
 afterwards (`_Shape`, and the functions below it). A number that is out of range is taken modulo
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from hypothesis import strategies as st
@@ -139,9 +140,10 @@ def workloads(
         name for name in _FEATURES if name in known and name != profile and draw(_seldom())
     }
     rows = draw(st.integers(1, max_rows))
+    column = _column(frozenset(has), known, max_columns)
     shape = _read_columns(
         rows,
-        draw(st.lists(_column(has, known, max_columns), min_size=1, max_size=max_columns)),
+        [draw(column) for _ in range(draw(st.integers(1, max_columns)))],
         draw(st.integers(1, max_rows + 1)),
         batch_scope="batch_barriers" in known and draw(_seldom()),
     )
@@ -174,8 +176,9 @@ def workloads(
 # Columns
 
 
+@lru_cache
 def _column(
-    has: Collection[str], known: Collection[str], max_columns: int
+    has: frozenset[str], known: frozenset[str], max_columns: int
 ) -> st.SearchStrategy[_Column]:
     kinds = ["cell", "cell", "cell", "barrier"]
     if "batch_barriers" in known:
@@ -256,14 +259,17 @@ def _limits(draw: st.DrawFn, shape: _Shape, has: Collection[str]) -> Limits:
     if "groups" not in has:
         return Limits(workers, resources, column_resource)
     group_rows = draw(st.integers(1, 4))
-    # A barrier waits for every row of its scope, so as many groups as it touches must fit.
+    # A barrier waits for every row of its scope, so as many groups as it touches must fit. Seldom
+    # one fewer is asked for, and an engine must refuse to run that (clause GROUP-04).
     touched = 1
     for column in shape.barriers:
         size = shape.scope_rows(column)
         for start in range(0, shape.most_rows, size):
             stop = min(start + size, shape.most_rows)
             touched = max(touched, -(-stop // group_rows) - start // group_rows)
-    spare = draw(st.sampled_from((None, 0, 0, 0, 1)))
+    spare = draw(st.sampled_from((None, 0, 0, 0, 1, -1)))
+    if spare == -1 and (touched == 1 or "resume" in has):
+        spare = 0
     groups = None if spare is None else touched + spare
     return Limits(workers, resources, column_resource, group_rows, groups)
 
