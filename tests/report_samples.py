@@ -185,7 +185,7 @@ def failure(**changes: Any) -> dict[str, Any]:
 
 def results(**changes: Any) -> dict[str, Any]:
     """Two backends: one right, one wrong, with every verdict between them."""
-    good = {
+    good: dict[str, Any] = {
         "name": "reference",
         "version": "0.2.0",
         "capabilities": ["core", "resume", "drops"],
@@ -203,7 +203,7 @@ def results(**changes: Any) -> dict[str, Any]:
         "evidence": {"workloads": 1200, "crash_points": 310, "deterministic": True},
         "sometimes": {"a row was dropped while a barrier was in flight": 12, "a join": 0},
     }
-    bad = {
+    bad: dict[str, Any] = {
         "name": "naïve/engine",
         "version": "3",
         "capabilities": [],

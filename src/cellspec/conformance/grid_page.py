@@ -182,7 +182,7 @@ def _layout(
     """
     try:
         rules = graph_of(header_from_json(header)).rules
-    except SpecError:
+    except (SpecError, UnicodeEncodeError):  # a name may hold half of a surrogate pair
         known = {}
     else:
         known = {rule.name: rule for rule in rules.columns}

@@ -518,7 +518,8 @@ def _grid(failure: Mapping[str, Any]) -> Markup | None:
             why=f"{failure.get('clause', '')}: {failure.get('detail', '')}",
         )
     except SpecError as error:
-        return tag("section", tag("h2", "Events"), tag("p", f"No grid can be drawn: {error}"))
+        why = tag("p", f"No grid can be drawn: {error}")
+        return tag("section", tag("h2", "Events"), why, aria_label="Events")
 
 
 def _workload(failure: Mapping[str, Any]) -> Markup | None:

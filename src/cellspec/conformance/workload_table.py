@@ -95,7 +95,8 @@ def _facts(work: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "limits", "; ".join(_limit_words(limits)) or "none"
     yield "failures", "; ".join(_failure_words(failures)) or "one attempt, no early stop"
     every = work.get("checkpoint_every_rows")
-    when = "at the end only" if every is None else f"every {every} rows"
+    rows = "row" if every == 1 else f"{every} rows"
+    when = "at the end only" if every is None else f"every {rows}"
     yield "checkpoints", f"{when}, version {work.get('checkpoint_version', 1)}"
     yield "crashes", "; ".join(_crash_words(work)) or "none"
     targets = _items(work.get("targets"))

@@ -190,24 +190,32 @@ class View {
   makeTable() {
     const { replay, data } = this;
     this.grouped = data.limits.groupRows !== null;
-    const widths = [];
-    if (this.grouped) widths.push(34);
-    widths.push(this.roomy ? 104 : 66);
-    for (const column of data.columns) {
-      if (column.scope) widths.push(18);
-      widths.push(this.roomy ? 118 : 26);
-    }
-    this.table.style.width = `${widths.reduce((a, b) => a + b, 0)}px`;
+    this.setWidths();
     this.heads = data.columns.map((column, at) => this.makeHead(column, at));
-    const corner = this.grouped ? [make("th", { scope: "col" }, "grp")] : [];
-    corner.push(make("th", { class: "corner", scope: "col" }, "row"));
-    this.body = make("tbody");
+    const head = (text, name) => make("th", { class: name, role: "columnheader" }, text);
+    const corner = this.grouped ? [head("grp", "group"), head("row", "corner")]
+      : [head("row", "corner")];
+    this.body = make("tbody", { role: "rowgroup" });
     this.table.replaceChildren(
-      make("colgroup", {}, ...widths.map((w) => make("col", { style: `width:${w}px` }))),
-      make("thead", {}, make("tr", {}, ...corner, ...this.heads.map((head) => head.element))),
+      make("thead", { role: "rowgroup" },
+        make("tr", { role: "row" }, ...corner, ...this.heads.map(({ element }) => element))),
       this.body);
     this.table.setAttribute("aria-rowcount", replay.height + 1);
     this.makeRows();
+  }
+
+  // Rows are laid out one by one, each as a CSS grid of fixed height: what changes in one leaves the
+  // others alone, which a table of the browser's own would measure again. So roles are written out.
+  setWidths() {
+    const widths = this.grouped ? [34] : [];
+    widths.push(this.roomy ? 104 : 66);
+    for (const column of this.data.columns) {
+      if (column.scope) widths.push(18);
+      widths.push(this.roomy ? 118 : 26);
+    }
+    const total = widths.reduce((a, b) => a + b, 0);
+    this.table.style.setProperty("--columns", widths.map((width) => `${width}px`).join(" "));
+    this.table.style.setProperty("--total", `${total}px`);
   }
 
   makeHead(column, at) {
@@ -219,7 +227,7 @@ class View {
       column.resource && `on ${column.resource}`,
     ].filter(Boolean).join("; ");
     const element = make("th", {
-      class: "head", scope: "col", "data-c": at, colspan: column.scope ? 2 : null,
+      class: column.scope ? "head wide" : "head", role: "columnheader", "data-c": at,
       title: about ? `${column.name}: ${about}` : column.name,
     }, make("span", { class: "name" }, column.name));
     if (this.roomy) {
@@ -252,15 +260,15 @@ class View {
   }
 
   makeRow(row) {
-    const element = make("tr", { "aria-rowindex": row + 2 });
+    const element = make("tr", { role: "row", "aria-rowindex": row + 2 });
     if (this.grouped) {
       const size = this.data.limits.groupRows;
-      const cell = make("td", { class: "group", "data-r": row });
+      const cell = make("td", { class: "group", role: "gridcell", "data-r": row });
       if (row % size === 0 || row === this.first) cell.append(`G${Math.floor(row / size)}`);
       this.groupCells.push(cell);
       element.append(cell);
     }
-    const head = make("th", { class: "row", scope: "row", "data-r": row });
+    const head = make("th", { class: "row", role: "rowheader", "data-r": row });
     const word = make("span", { class: "row-state" });
     head.append(make("span", { class: "row-number" }, String(row)), word);
     this.rowHeads.push({ element: head, word });
@@ -269,13 +277,13 @@ class View {
       const { scope } = this.data.columns[column];
       if (scope) {
         const rail = make("td", {
-          class: "rail", "data-c": column, "data-r": row, "data-scope": Math.floor(row / scope),
+          class: "rail", role: "gridcell", "data-c": column, "data-r": row, "data-scope": Math.floor(row / scope),
         });
         this.rails.push({ element: rail, column, row, scope: Math.floor(row / scope), shown: "" });
         element.append(rail);
       }
       const cell = document.createElement("td");
-      cell.className = "cell";
+      cell.setAttribute("role", "gridcell");
       cell.dataset.c = column;
       cell.dataset.r = row;
       cell.tabIndex = -1;
@@ -468,7 +476,7 @@ class View {
     const again = tries > 1 && (word === "running" || word === "cooling") ? ` ${tries}` : "";
     const abandoned = cell & ABANDONED ? SYMBOL.running : "";
     setText(td, SYMBOL[word] + abandoned + again);
-    let names = "cell";
+    let names = abandoned ? "cell abandoned" : "cell";
     if (cell & DURABLE) names += " durable";
     if (marks & NOW) names += " now";
     if (marks & BAD) names += " bad";
@@ -478,7 +486,6 @@ class View {
     td.className = names;
     td.dataset.state = word;
     const label = cellInWords(word, cell, tries);
-    td.dataset.word = abandoned ? "in flight" : word;
     td.setAttribute("aria-label",
       `${this.data.columns[column].name} row ${td.dataset.r}: ${label}`);
   }
@@ -494,7 +501,7 @@ class View {
       const node = replay.barriers[column][scope];
       const absent = row >= replay.rows;
       const state = absent ? "absent" : states[column][scope];
-      const read = !node.reads || node.reads.some(([a, b]) => a <= row && row < b);
+      const read = absent || !node.reads || node.reads.some(([a, b]) => a <= row && row < b);
       const here = (set) => set && !absent && set.column === column && set.scope === scope;
       const chosen = this.selected && this.selected.node && this.selected.column === column &&
         Math.floor(this.selected.row / this.data.columns[column].scope) === scope;
@@ -607,8 +614,8 @@ class View {
     chips.replaceChildren(...real.map((state, scope) => {
       const mark = (set) => set && set.column === column && set.scope === scope;
       const extra = (mark(now) ? " now" : "") + (mark(bad) ? " bad" : "");
-      const name = real.length > 1 ? `${scope}:` : "barrier";
-      const text = this.roomy ? `${SYMBOL[state] ?? "∅"} ${name} ${state}`
+      const name = real.length > 1 ? `${scope}: ` : "";
+      const text = this.roomy ? `${SYMBOL[state] ?? "∅"} ${name}${state}`
         : SYMBOL[state] ?? "∅";
       const chip = one(state, text, `barrier ${scope}: ${state}`, extra);
       chip.dataset.scope = scope;

@@ -356,11 +356,10 @@ const ACTIONS = {
     const [start, stop] = this.span(event);
     const every = event.column < 0;
     if (!every && !this.known(event)) return;
+    const [first, last] = every ? [0, this.width] : [event.column, event.column + 1];
     for (let row = start; row < stop; row++) {
       if (every && this.rowState[row] !== LIVE) this.rowState[row] = TOMBSTONE;
-      for (let column = 0; column < this.width; column++) {
-        if (every || column === event.column) this.flag(column, row, DURABLE, true);
-      }
+      for (let column = first; column < last; column++) this.flag(column, row, DURABLE, true);
     }
   },
 
