@@ -1,0 +1,231 @@
+"""Campaigns: what is drawn, when they stop, what they shrink, and what they call evidence."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import pytest
+from hypothesis.internal.conjecture import providers
+
+from cellspec.conformance.backend import CAPABILITIES, Table
+from cellspec.conformance.campaign import SHRINK_RUNS_MAX, Campaign, Run, run_campaign
+from cellspec.conformance.harness import Finding, RunResult
+from cellspec.conformance.workload import Workload
+from cellspec.verdict import Sometimes
+
+START = {"seq": 1, "t": 0.0, "event": "start", "column": "a", "rows": 0}
+END = {"seq": 2, "t": 1.0, "event": "end", "outcome": "success"}
+
+
+class Engine:
+    """Stands for an engine: breaks what `breaks` says, and keeps what it was asked."""
+
+    def __init__(self, breaks: Callable[[Workload], str]) -> None:
+        self.breaks = breaks
+        self.asked: list[Workload] = []
+
+    def __call__(self, work: Workload, waive: Collection[str]) -> RunResult:
+        self.asked.append(work)
+        clause = self.breaks(work)
+        found = [Finding(clause, f"{clause} broke")] if clause and clause not in waive else []
+        return RunResult(
+            work,
+            {"trace": 1},
+            events=[START, END],
+            violations=found,
+            outcomes=["success"],
+            tables=[Table({})],
+        )
+
+
+def campaign(run: Run, *, profile: str = "resume", examples: int = 30, seed: int = 0) -> Campaign:
+    return run_campaign(run, profile, beside=CAPABILITIES, max_examples=examples, seed=seed)
+
+
+def asked(*, examples: int = 30, seed: int = 0) -> list[Workload]:
+    engine = Engine(lambda _: "")
+    campaign(engine, examples=examples, seed=seed)
+    return engine.asked
+
+
+# Draws
+
+
+def test_a_seed_draws_the_same_workloads_and_another_seed_others() -> None:
+    assert asked(seed=3) == asked(seed=3)
+    assert asked(seed=3)[2:] != asked(seed=4)[2:]
+
+
+def test_a_shorter_campaign_is_the_beginning_of_a_longer_one() -> None:
+    longer = asked(examples=20)
+    shorter = asked(examples=7)
+    assert longer[: len(shorter)] == shorter
+
+
+def test_what_is_drawn_does_not_depend_on_what_was_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hypothesis likes numbers that it finds in the source of imported modules."""
+    before = asked()
+    numbers = ", ".join(str(number) for number in range(200))
+    (tmp_path / "module_with_numbers.py").write_text(f"NUMBERS = [{numbers}]\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module("module_with_numbers")
+    try:
+        monkeypatch.setattr(providers, "CONSTANTS_CACHE", type(providers.CONSTANTS_CACHE)(1024))
+        assert asked() == before
+    finally:
+        del sys.modules["module_with_numbers"]
+
+
+def test_hypothesis_is_left_as_it_was() -> None:
+    drawn = providers.HypothesisProvider._maybe_draw_constant
+    asked(examples=1)
+    assert providers.HypothesisProvider._maybe_draw_constant is drawn
+
+
+def test_most_pipelines_of_a_campaign_differ() -> None:
+    done = campaign(Engine(lambda _: ""), examples=60)
+    assert len(done.evidence.graphs) > 45
+
+
+# Stopping and shrinking
+
+
+def breaks_with_rows(work: Workload) -> str:
+    return "BARR-01" if work.rows > 2 else ""
+
+
+def test_a_campaign_stops_at_its_first_violation() -> None:
+    engine = Engine(breaks_with_rows)
+    done = campaign(engine)
+    assert list(done.failures) == ["BARR-01"]
+    found = done.failures["BARR-01"]
+    assert done.evidence.stopped_at == "BARR-01"
+    assert done.evidence.workloads == found.example < 30
+    assert found.profile == "resume"
+    assert found.detail == "BARR-01 broke"
+
+
+def test_the_failure_that_is_kept_is_the_smallest_that_was_seen() -> None:
+    found = campaign(Engine(breaks_with_rows)).failures["BARR-01"]
+    assert (len(found.workload.columns), found.workload.rows) == (1, 3)
+    assert not found.workload.crashes
+
+
+def test_shrinking_keeps_to_the_clause_that_broke() -> None:
+    """Every smaller workload breaks another clause, and none of them is taken for this one."""
+
+    def breaks(work: Workload) -> str:
+        if work.rows > 4:
+            return "BARR-01"
+        return "SCHED-01" if work.rows == 1 and len(work.columns) == 1 and work.seed else ""
+
+    engine = Engine(breaks)
+    done = campaign(engine, seed=2)
+    assert list(done.failures) == ["BARR-01"]
+    assert done.failures["BARR-01"].workload.rows == 5
+
+
+def test_shrinking_ends_after_so_many_runs() -> None:
+    calls = 0
+
+    def run(work: Workload, _waive: Collection[str]) -> RunResult:
+        nonlocal calls
+        calls += 1
+        # Never twice the same answer for the same workload: there is always something to try.
+        broken = [Finding("BARR-01", "")] if work.rows > 1 or calls % 3 else []
+        return RunResult(work, {}, violations=broken)
+
+    done = campaign(run)
+    assert "BARR-01" in done.failures
+    assert calls <= SHRINK_RUNS_MAX + 40
+
+
+def test_a_clause_that_may_be_waived_is_waived_and_the_campaign_goes_on() -> None:
+    def breaks(work: Workload) -> str:
+        return "BARR-01" if work.rows > 2 else "SCHED-01" if len(work.columns) > 2 else ""
+
+    engine = Engine(breaks)
+    done = run_campaign(engine, "core", max_examples=30, may_waive=lambda _: True)
+    assert sorted(done.failures) == ["BARR-01", "SCHED-01"]
+    assert done.evidence.waived == ("BARR-01", "SCHED-01")
+    assert done.evidence.stopped_at == ""
+    assert done.evidence.workloads == 30
+
+
+def test_a_violation_that_does_not_come_again_is_still_a_violation() -> None:
+    seen: list[Workload] = []
+
+    def breaks(work: Workload) -> str:
+        seen.append(work)
+        return "BARR-01" if len(seen) == 9 else ""
+
+    done = campaign(Engine(breaks))
+    assert list(done.failures) == ["BARR-01"]
+    assert done.evidence.stopped_at == "BARR-01"
+
+
+def test_an_error_of_the_suite_itself_is_no_verdict_on_the_engine() -> None:
+    def run(_work: Workload, _waive: Collection[str]) -> RunResult:
+        raise RuntimeError("the suite is broken")
+
+    with pytest.raises(RuntimeError, match="the suite is broken"):
+        campaign(run)
+
+
+# Evidence
+
+
+def test_evidence_counts_what_was_run_and_not_what_was_shrunk() -> None:
+    done = campaign(Engine(lambda _: ""))
+    evidence = done.evidence
+    assert (evidence.planned, evidence.workloads, evidence.repeated) == (30, 30, 6)
+    assert evidence.events == 60
+    assert evidence.occasions["SCHED-02"] == 30
+    assert evidence.occasions["SCHED-10"] == 30
+    assert evidence.occasions["BARR-01"] == 0
+    assert evidence.sometimes[Sometimes.BARRIER_RAN] == 0
+    assert len(evidence.traces) == 1
+
+
+def test_an_engine_that_differs_from_itself_is_found_out() -> None:
+    runs = iter(range(10_000))
+
+    def run(work: Workload, _waive: Collection[str]) -> RunResult:
+        event = {**START, "t": float(next(runs))}
+        return RunResult(work, {}, events=[event], outcomes=["success"], tables=[Table({})])
+
+    assert campaign(run).evidence.unequal.startswith("event 1 is ")
+    real = run_campaign(run, "core", max_examples=6, deterministic=False)
+    assert real.evidence.unequal == ""
+
+
+def test_two_runs_in_real_time_must_break_the_same_and_end_in_the_same_table() -> None:
+    runs = iter(range(10_000))
+
+    def other_table(work: Workload, _waive: Collection[str]) -> RunResult:
+        table = Table({0: {"a": str(next(runs))}})
+        return RunResult(work, {}, outcomes=["success"], tables=[table])
+
+    done = run_campaign(other_table, "core", max_examples=6, deterministic=False)
+    assert done.evidence.unequal == "the final table"
+
+    runs = iter(range(2))
+
+    def other_verdict(work: Workload, _waive: Collection[str]) -> RunResult:
+        broken = [Finding("BARR-01", "")] if next(runs) % 2 else []
+        return RunResult(work, {}, violations=broken, outcomes=["success"], tables=[Table({})])
+
+    done = run_campaign(other_verdict, "core", max_examples=1, deterministic=False)
+    assert done.evidence.unequal == "the first breaks no clause, the second BARR-01"
+
+
+def test_the_dullest_workload_comes_first_and_once() -> None:
+    first, *others = asked(examples=8)
+    assert (len(first.columns), first.rows, first.crashes) == (1, 1, ())
+    again = [work for work in others[1:] if work == first]
+    assert again == []
