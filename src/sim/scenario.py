@@ -196,7 +196,10 @@ class FailureRates(StrictModel):
     """The share of calls that fail, by kind; for a barrier column, of its runs."""
 
     retryable: Share = Field(0.0, description="a time-out, a server error: costs an attempt")
-    back_pressure: Share = Field(0.0, description="429, a full queue: costs time only")
+    back_pressure: Share = Field(
+        0.0,
+        description="429, a full queue: costs time only; a node meets it in its first 8 calls at most",
+    )
     permanent: Share = Field(0.0, description="fails for good: the row is dropped")
 
     @model_validator(mode="after")
