@@ -198,7 +198,7 @@ class FailureRates(StrictModel):
     retryable: Share = Field(0.0, description="a time-out, a server error: costs an attempt")
     back_pressure: Share = Field(
         0.0,
-        description="429, a full queue: costs time only; a node meets it in its first 8 calls at most",
+        description="429, a full queue: costs time only; in the first 8 calls of a node at most",
     )
     permanent: Share = Field(0.0, description="fails for good: the row is dropped")
 
