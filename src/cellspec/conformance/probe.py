@@ -24,7 +24,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 from cellspec.conformance.backend import SKIPPED, Value
 from cellspec.conformance.provenance import Registry, barrier_values, value_of
@@ -69,13 +69,16 @@ class Clock(Protocol):
     """Seconds of this clock for one second of the workload."""
 
     def now(self) -> float:
-        """Seconds since the life began."""
+        """Seconds since the run began, over all its lives."""
 
     async def sleep(self, seconds: float) -> None:
         """Let `seconds` of this clock pass, for a coroutine."""
 
     def wait(self, seconds: float, gone: threading.Event) -> None:
         """Let `seconds` of this clock pass, for a thread, or less if `gone` is set."""
+
+    def halt(self, reason: BaseException) -> NoReturn:
+        """Raise `reason`, and let nothing else run if that can be had."""
 
 
 class CountingGraph(ExecutionGraph):
@@ -138,7 +141,7 @@ class _Call:
     stop: int
     latency_s: float
     fault: Fault | None
-    is_barrier: bool
+    scoped: bool
 
 
 class Probe:
@@ -164,6 +167,13 @@ class Probe:
         rows: how many rows this life is asked for.
         claims: the capabilities that the engine is asked for.
         log: the events of this life, in order.
+        steps: the points so far at which the process could die.
+        calls: the calls so far.
+        ended_by: ``"crash"``, ``"limit"`` or ``"misuse"``, if the probe ended the life.
+        ended_at_s: when.
+        misuse: what the adapter did wrong, in one line.
+        resume_reported: the backend said what this life goes on from.
+        storage_reported: the backend said what storage did.
     """
 
     def __init__(
@@ -188,6 +198,8 @@ class Probe:
         self.steps = 0
         self.calls = 0
         self.ended_by = ""
+        self.ended_at_s = 0.0
+        self.misuse = ""
         self.resume_reported = False
         self.storage_reported = False
         self._rules = self.graph.rules
@@ -321,7 +333,8 @@ class Probe:
     # Reports
 
     def now(self) -> float:
-        """Seconds since this life began, on the clock that every event is stamped with."""
+        """The time that every event is stamped with: seconds since the run began, over all its
+        lives. In virtual time it is the loop's own."""
         return self._clock.now()
 
     def wants_skip(self, column: str, row: int) -> bool:
@@ -344,7 +357,7 @@ class Probe:
             self._check_alive()
             entry, least = self._last_fail.get((column, position), (None, None))
             if entry is None:
-                raise AdapterError(f"cooling({column!r}, {position}): it did not fail before")
+                self._refuse(f"cooling({column!r}, {position}): it did not fail before")
             entry["until"] = until_s if least is None else max(until_s, least)
 
     def skip(self, column: str, row: int) -> None:
@@ -401,7 +414,7 @@ class Probe:
             keep: claimed rows of barriers that change with the target are kept.
         """
         if self.life == 0:
-            raise AdapterError("resumed: the first life has nothing to resume from")
+            self._refuse("resumed: the first life has nothing to resume from")
         claimed = self._claim(claim)
         fields: Entry = {"claim": claimed}
         if dropped is not None:
@@ -427,7 +440,7 @@ class Probe:
     def end(self, outcome: Outcome, reason: str | None = None) -> None:
         """The run is over, and says how it went: ``success``, ``stopped`` or ``failed``."""
         if outcome not in ("success", "stopped", "failed"):
-            raise AdapterError(f"end: expected success, stopped or failed, got {outcome!r}")
+            self._refuse(f"end: expected success, stopped or failed, got {outcome!r}")
         fields = {"outcome": outcome} | ({"reason": reason} if reason is not None else {})
         self._report("end", **fields)
 
@@ -446,7 +459,7 @@ class Probe:
         self._check_row(column, row)
         rule = self._rules.columns[self._rules.index[column]]
         if rule.is_barrier:
-            raise AdapterError(f"cell: column {column!r} is a barrier; call barrier")
+            self._refuse(f"cell: column {column!r} is a barrier; call barrier")
         with self._lock:
             self._check_alive()
             call = self._count(column, row, row + 1, False)
@@ -464,9 +477,9 @@ class Probe:
         self._check_column(column)
         count = self._rules.scope_count(self._rules.index[column])
         if type(scope) is not int or not 0 <= scope < count:
-            raise AdapterError(f"barrier: column {column!r} has no scope {scope!r} of {count}")
+            self._refuse(f"barrier: column {column!r} has no scope {scope!r} of {count}")
         if len(rows) != len(inputs):
-            raise AdapterError(f"barrier: {column!r}: {len(rows)} rows, {len(inputs)} inputs")
+            self._refuse(f"barrier: {column!r}: {len(rows)} rows, {len(inputs)} inputs")
         for row in rows:
             self._check_row(column, row)
         with self._lock:
@@ -487,9 +500,9 @@ class Probe:
         self._check_column(column)
         rows = self._rows(start, stop)
         if not self._rules.columns[self._rules.index[column]].streamable:
-            raise AdapterError(f"range: column {column!r} is not row-streamable; call cell")
+            self._refuse(f"range: column {column!r} is not row-streamable; call cell")
         if stop - start != len(inputs):
-            raise AdapterError(f"range: {column!r}: {stop - start} rows, {len(inputs)} inputs")
+            self._refuse(f"range: {column!r}: {stop - start} rows, {len(inputs)} inputs")
         with self._lock:
             self._check_alive()
             if stop > start + 1:
@@ -498,7 +511,7 @@ class Probe:
             self._record_start(call, attempt, rows=rows)
         return call
 
-    def _count(self, column: str, start: int, stop: int, is_barrier: bool) -> _Call:
+    def _count(self, column: str, start: int, stop: int, scoped: bool) -> _Call:
         """A call comes to a cell or a barrier: the n-th one decides how it goes."""
         nth = self._calls_of.get((column, start), 0) + 1
         self._calls_of[column, start] = nth
@@ -508,15 +521,13 @@ class Probe:
             stop,
             self.work.latency(column, start, nth) * self._clock.scale,
             self.work.fault(column, start, nth),
-            is_barrier,
+            scoped,
         )
 
     def _record_start(self, call: _Call, attempt: int | None, **fields: Any) -> None:
         self.calls += 1
         if self.calls > self._call_limit:
-            self.ended_by = "limit"
-            self._gone.set()
-            raise Crash(f"stopped after {self._call_limit} calls")
+            self._halt("limit", Crash(f"stopped after {self._call_limit} calls"))
         if attempt is None:
             attempt = self._spent.get((call.column, call.start), 0) + 1
         for position in range(call.start, call.stop):
@@ -612,7 +623,7 @@ class Probe:
             if self._was_last(call.column, position, fault):
                 # A barrier that fails for good drops who still wants its output.
                 lost = (row for row in reads if row >= self._claimed.get(call.column, 0))
-                self._dropped.update(lost if call.is_barrier else (position,))
+                self._dropped.update(lost if call.scoped else (position,))
         self._step()
         raise _failure(call, fault, wait_s)
 
@@ -627,7 +638,7 @@ class Probe:
     # Recording
 
     def _place(self, call: _Call) -> Entry:
-        if call.is_barrier:
+        if call.scoped:
             return {"scope": call.start}
         return {"rows": self._rows(call.start, call.stop)}
 
@@ -651,10 +662,20 @@ class Probe:
         """One more point at which the process may die."""
         self.steps += 1
         if self.steps == self.work.crash_step(self.life):
-            self.ended_by = "crash"
             self._gone.set()
             self._freeze()
-            raise Crash(f"the process dies at step {self.steps}")
+            self._halt("crash", Crash(f"the process dies at step {self.steps}"))
+
+    def _halt(self, why: str, reason: BaseException) -> NoReturn:
+        if not self.ended_by:
+            self.ended_by, self.ended_at_s = why, self._clock.now()
+        self._gone.set()
+        self._clock.halt(reason)
+
+    def _refuse(self, what: str) -> NoReturn:
+        """The adapter made a mistake: the run is over, whatever the engine makes of the error."""
+        self.misuse = self.misuse or what
+        self._halt("misuse", AdapterError(what))
 
     def _check_alive(self) -> None:
         if self._gone.is_set():
@@ -670,23 +691,23 @@ class Probe:
     def _check_column(self, column: str) -> None:
         if column not in self._rules.index:
             known = ", ".join(map(repr, self.graph.column_names))
-            raise AdapterError(f"unknown column {column!r}; the workload has {known}")
+            self._refuse(f"unknown column {column!r}; the workload has {known}")
 
     def _check_row(self, column: str, row: int) -> None:
         self._check_column(column)
         if type(row) is not int or not 0 <= row < self.rows:
-            raise AdapterError(f"{column!r}: row {row!r} is out of range; there are {self.rows}")
+            self._refuse(f"{column!r}: row {row!r} is out of range; there are {self.rows}")
 
     def _rows(self, start: int, stop: int) -> int | tuple[int, int]:
         ints = type(start) is int and type(stop) is int
         if not ints or not 0 <= start < stop <= self.rows:
-            raise AdapterError(f"rows [{start!r}, {stop!r}) are not within 0 to {self.rows}")
+            self._refuse(f"rows [{start!r}, {stop!r}) are not within 0 to {self.rows}")
         return start if stop == start + 1 else (start, stop)
 
     def _group(self, group: int) -> int | tuple[int, int]:
         size = self.work.limits.group_rows
         if size is None:
-            raise AdapterError("the workload has no row groups")
+            self._refuse("the workload has no row groups")
         return self._rows(group * size, min((group + 1) * size, self.rows))
 
     def _claim(self, claim: Mapping[str, int] | int) -> dict[str, int]:
@@ -715,7 +736,7 @@ def _producers(work: Workload) -> dict[str, dict[str, str]]:
 
 
 def _failure(call: _Call, fault: Fault, wait_s: float) -> GeneratorError:
-    what = f"{call.column} {'barrier ' if call.is_barrier else ''}{call.start}"
+    what = f"{call.column} {'barrier ' if call.scoped else ''}{call.start}"
     text = f"{what}: call {fault.call} fails, as the workload says"
     if fault.failure == "retryable":
         return Retryable(text)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -376,12 +376,21 @@ class TableJudge:
         work: the workload.
         registry: the calls of the run, so far.
         by_column: rows may be durable column by column, so that a row may be half there.
+        waive: clauses not to judge.
     """
 
-    def __init__(self, work: Workload, registry: Registry, *, by_column: bool = False) -> None:
+    def __init__(
+        self,
+        work: Workload,
+        registry: Registry,
+        *,
+        by_column: bool = False,
+        waive: Collection[str] = (),
+    ) -> None:
         self._work = work
         self._registry = registry
         self._by_column = by_column
+        self._waive = frozenset(waive)
         self._names = [item.name for item in work.columns]
         self._side_effects = {name for item in work.columns for name in item.side_effects}
         columns = _columns(work, work.rows)
@@ -416,7 +425,7 @@ class TableJudge:
             self._unchanged(life, table),
             self._final(life, table) if outcome == "success" else None,
         ):
-            if broken is not None:
+            if broken is not None and broken.clause not in self._waive:
                 return broken
         self._claims.append((life, table, claim))
         self._note_open_scopes(life, table)
