@@ -65,6 +65,7 @@ class Failure:
         profile: the profile whose campaign found it; "" if no campaign did.
         example: which workload of the campaign broke it first, from 1.
         waived: the clauses that were not judged.
+        seq: the number of the event that broke it; None if it was not an event.
     """
 
     clause: str
@@ -76,6 +77,7 @@ class Failure:
     profile: str = ""
     example: int = 0
     waived: tuple[str, ...] = ()
+    seq: int | None = None
 
 
 @dataclass(slots=True)
@@ -107,6 +109,7 @@ def failure_of(
         profile=profile,
         example=example,
         waived=tuple(waived),
+        seq=broken.seq,
     )
 
 
@@ -308,7 +311,8 @@ def _difference(first: RunResult, second: RunResult, deterministic: bool) -> str
 def _comparable(result: RunResult) -> bool:
     """Whether a run of this workload can end in one table only, whatever was faster than what."""
     return (
-        result.outcomes[-1:] == ["success"]
+        bool(result.tables)
+        and result.outcomes[-1:] == ["success"]
         and not result.tables[-1].dropped
         and not result.work.targets
     )

@@ -144,6 +144,7 @@ def _failure(suite: Suite, failure: Failure) -> Json:
     return {
         "clause": failure.clause,
         "detail": failure.detail,
+        "seq": failure.seq,
         "story": list(failure.story),
         "workload": failure.workload.to_dict(),
         "trace": {"header": dict(failure.header), "events": [dict(e) for e in failure.events]},
