@@ -132,7 +132,19 @@ def test_evidence_situations_seed_and_command_stand_beside_the_matrix() -> None:
     everything = page.texts[0]
     for part in ("1,200", "crash points", "310", "--seed=7", "--engine-backend=naive:Engine"):
         assert part in everything
-    assert page.find("span", class_="never") == ["✗ never", "✗ never"]
+
+
+def test_what_each_campaign_tried_and_never_met_is_told() -> None:
+    page = Page(render(samples.results())[INDEX])
+    rows = [page.texts[at] for at, (name, _) in enumerate(page.elements) if name == "tr"]
+    for row in (
+        "core1,200 workloads · 0 crashes · 0 of 1 situationsno result",
+        "drops40 workloads · 2 crashes · 1 of 1 situations ✗ stopped at CKPT-12no result",
+        "groupsthe backend does not claim 'groups'no result",
+        "every worker was busy✗ nevernot owed",
+        "a row was dropped while a barrier was in flight12✗ never",
+    ):
+        assert row in rows
 
 
 def test_each_failure_has_a_page_that_its_cell_links_to() -> None:
@@ -161,6 +173,15 @@ def test_a_failure_page_tells_clause_story_workload_and_how_to_see_it_again() ->
     assert page.find("code", id="again-pytest") == [failure["pytest"]]
     assert json.loads(page.find("code", id="case")[0]) == failure["workload"]
     assert page.find("a", href="#event=21") == ["event 21"]
+
+
+def test_a_story_links_to_the_events_that_it_tells_of() -> None:
+    lines = ["event 3 (line 4): start", "5: t=1 s durable", " #6 t=2 end", "row 7: x", "a[8]"]
+    given = with_failure(story=lines)
+    page = failure_pages(render(given))["failure-engine-BARR-01.html"]
+    links = [link for link in page.values("href") if link.startswith("#event=")]
+    assert links == ["#event=3", "#event=5", "#event=6"]
+    assert page.find("li")[: len(lines)] == lines
 
 
 def test_the_workload_is_a_table_of_columns_limits_faults_crashes_and_targets() -> None:

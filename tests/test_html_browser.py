@@ -360,6 +360,12 @@ def test_a_page_opens_at_the_violation_or_else_at_the_end(
     browser: Browser, seen: list[dict[str, Any]]
 ) -> None:
     assert seen[-1]["opened_at"] == "21"
+    failure = samples.failure(clause="SCHED-12", detail="it never ends", seq=None)
+    backend = {"name": "e", "clauses": {"SCHED-12": {"verdict": "violated", "failure": failure}}}
+    page = render(samples.results(backends=[backend]))["failure-e-SCHED-12.html"]
+    looks = browser.drive(page, "const last = look(); move(3); return [last, look()];")
+    assert [look["number"] for look in looks] == ["62", "3"]
+    assert [look["broken"] for look in looks] == [" ✗ after this SCHED-12: it never ends", None]
     calm = render_trace(samples.header(), samples.every_kind(), "calm")
     assert browser.drive(calm, "return look().number") == "62"
 

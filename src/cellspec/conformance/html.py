@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +74,7 @@ class _Backend:
     results: Mapping[str, _Result]
     evidence: Mapping[str, Any]
     sometimes: Mapping[str, Any]
+    profiles: Mapping[str, Mapping[str, Any]]
 
 
 def render(results: Mapping[str, Any]) -> dict[str, str]:
@@ -116,6 +117,10 @@ def _read_backend(item: object, where: str, taken: set[str]) -> _Backend:
         if not isinstance(entry, Mapping):
             raise SpecError(f"{where}: {number}: expected an object, got {entry!r:.80}")
         found[str(number)] = _read_result(name, str(number), entry, f"{where}: {number}", taken)
+    profiles = _optional(item, "profiles", where)
+    profiles = {str(key): _field(profiles, key, "an object", where) for key in profiles}
+    # What a profile owes and the campaign was never in is as much a finding as what it was in.
+    owed = {what: 0 for each in profiles.values() for what in _optional(each, "sometimes", where)}
     return _Backend(
         name=name,
         version=str(item.get("version", "")),
@@ -124,7 +129,8 @@ def _read_backend(item: object, where: str, taken: set[str]) -> _Backend:
         command=str(item.get("command") or ""),
         results=found,
         evidence=_optional(item, "evidence", where),
-        sometimes=_optional(item, "sometimes", where),
+        sometimes={**owed, **_optional(item, "sometimes", where)},
+        profiles=profiles,
     )
 
 
@@ -185,6 +191,7 @@ def _index(suite: Mapping[str, Any], backends: Sequence[_Backend]) -> str:
             "main",
             tag("div", *map(_card, backends), class_="cards"),
             _matrix(backends),
+            _profiles(backends),
             _obligations(backends),
             _legend(),
         ),
@@ -379,13 +386,47 @@ def _result_cell(result: _Result | None) -> Markup:
         if result.page
         else tag("span", words, class_="verdict")
     )
-    notes: list[Child] = []
-    if result.examples is not None:
-        notes.append(f"{result.examples:,} example{'' if result.examples == 1 else 's'}")
-    if result.reason and result.verdict != "pass":
-        notes.append(result.reason)
-    small = tag("small", " · ".join(map(str, notes))) if notes else None
-    return tag("td", verdict, small, class_="result", data_verdict=result.verdict)
+    many = result.examples
+    count = None if many is None else f"{many:,} example{'' if many == 1 else 's'}"
+    reason = None if result.verdict == "pass" else result.reason or None
+    return tag(
+        "td",
+        verdict,
+        tag("small", count) if count else None,
+        tag("small", reason, class_="reason") if reason else None,
+        class_="result",
+        data_verdict=result.verdict,
+    )
+
+
+def _profiles(backends: Sequence[_Backend]) -> Markup | None:
+    """What was tried in each profile's campaign, or why there was none."""
+    names = list(dict.fromkeys(name for backend in backends for name in backend.profiles))
+    rows = (
+        (tag("th", name, scope="row"), *(_profile(each.profiles.get(name)) for each in backends))
+        for name in names
+    )
+    about = "A profile's campaign runs workloads that are about one capability."
+    return _comparison("Campaigns by profile", about, "profile", backends, rows) if names else None
+
+
+def _profile(profile: Mapping[str, Any] | None) -> Markup:
+    if profile is None or "not_run" in profile:
+        why = "no result" if profile is None else str(profile["not_run"])
+        return tag("td", tag("span", why, class_="quiet"))
+    met = list(profile["sometimes"].values()) if isinstance(profile.get("sometimes"), dict) else []
+    parts = [
+        f"{_value(profile[key])} {word}"
+        for key, word in (("workloads", "workloads"), ("crash_points", "crashes"))
+        if key in profile
+    ]
+    parts.append(f"{sum(bool(count) for count in met)} of {len(met)} situations")
+    stopped = profile.get("stopped_at")
+    return tag(
+        "td",
+        " · ".join(parts),
+        tag("span", f" ✗ stopped at {stopped}", class_="never") if stopped else None,
+    )
 
 
 def _obligations(backends: Sequence[_Backend]) -> Markup | None:
@@ -394,32 +435,44 @@ def _obligations(backends: Sequence[_Backend]) -> Markup | None:
     if not names:
         return None
     rows = (
-        tag("tr", tag("th", name, scope="row"), *(_times(b.sometimes.get(name)) for b in backends))
+        (tag("th", name, scope="row"), *(_times(each.sometimes.get(name)) for each in backends))
         for name in names
     )
-    heads = (tag("th", backend.name, scope="col", class_="number") for backend in backends)
+    about = "A campaign must have been in each situation; what never happened proves nothing."
+    title = "Situations the campaigns were in"
+    return _comparison(title, about, "situation", backends, rows)
+
+
+def _comparison(
+    title: str,
+    about: str,
+    head: str,
+    backends: Sequence[_Backend],
+    rows: Iterable[Iterable[Markup]],
+) -> Markup:
+    """A section with a table of one column a backend."""
+    heads = (tag("th", name, scope="col") for name in (head, *(each.name for each in backends)))
     table = tag(
         "table",
-        tag("thead", tag("tr", tag("th", "situation", scope="col"), *heads)),
-        tag("tbody", *rows),
+        tag("thead", tag("tr", *heads)),
+        tag("tbody", *(tag("tr", *cells) for cells in rows)),
         class_="plain",
     )
-    about = "A campaign must have been in each situation; what never happened proves nothing."
     return tag(
         "section",
-        tag("h2", "Situations the campaigns were in"),
+        tag("h2", title),
         tag("p", about, class_="quiet"),
         tag("div", table, class_="wide"),
-        aria_label="Situations",
+        aria_label=title,
     )
 
 
 def _times(count: object) -> Markup:
     if count is None:
-        return tag("td", tag("span", "not owed", class_="quiet"), class_="number")
+        return tag("td", tag("span", "not owed", class_="quiet"))
     if not count:
-        return tag("td", tag("span", "✗ never", class_="never"), class_="number")
-    return tag("td", _value(count), class_="number")
+        return tag("td", tag("span", "✗ never", class_="never"))
+    return tag("td", _value(count))
 
 
 def _legend() -> Markup:
@@ -492,7 +545,7 @@ def _story(failure: Mapping[str, Any]) -> Markup | None:
 
 def _with_links(line: str) -> Markup:
     """A line of the story; what it calls an event moves the slider there."""
-    pieces = re.split(r"(\bevents? #?\d+\b)", line)
+    pieces = re.split(r"(\bevents? #?\d+\b|^ *#?\d+(?=:? t=))", line)
     return join(
         tag("a", piece, href=f"#event={re.sub(r'[^0-9]', '', piece)}") if at % 2 else text(piece)
         for at, piece in enumerate(pieces)

@@ -626,7 +626,9 @@ class View {
   drawLine() {
     const { replay, event } = this;
     const position = replay.position;
-    const broken = position > 0 && position === this.violation;
+    // What was broken by no event, such as an end that never came, is told after the last one.
+    const after = !this.violation && this.data.why !== "" && position === replay.length;
+    const broken = after || (position > 0 && position === this.violation);
     this.line.classList.toggle("bad", broken);
     const total = replay.length.toLocaleString("en-US");
     if (!event) {
@@ -642,7 +644,7 @@ class View {
       make("span", { id: "event-text" }, describe(replay, event)));
     if (broken) {
       this.line.append(make("strong", { id: "violation" },
-        ` ✗ this breaks ${this.data.why || "a clause"}`));
+        ` ✗ ${after ? "after this" : "this breaks"} ${this.data.why || "a clause"}`));
     }
   }
 
