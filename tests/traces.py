@@ -120,7 +120,7 @@ class _Toy:
 
     def start_all(self) -> None:
         while True:
-            options = list(self.instant())
+            options = [action for action in self.instant() if self.wants(action)]
             if not options:
                 return
             self.do(self.random.choice(options))
@@ -134,10 +134,6 @@ class _Toy:
         machine = self.machine
         column = machine.graph.rules.index.get(action.column, 0)
         rule = machine.graph.rules.columns[column]
-        # If it is up to the column's own condition, to start is among the options.
-        chosen = action.kind == "skip" and self.may_run(column, action)
-        if chosen and not self.chance(self.dice.skip):
-            return
         if action.kind == "start" and action.scope is not None:
             action = action._replace(reads=machine.counters.reads(column, action.scope))
         elif action.kind == "start" and rule.is_barrier:
@@ -149,9 +145,14 @@ class _Toy:
         if action.kind == "start":
             self.running.append(action)
 
-    def may_run(self, column: int, action: Action) -> bool:
+    def wants(self, action: Action) -> bool:
+        """False for a skip that is up to the column's own condition, most of the time."""
+        if action.kind != "skip":
+            return True
         assert action.rows is not None
-        return self.machine.counters.cells[column][action.rows[0]] == READY
+        column = self.machine.graph.rules.index[action.column]
+        may_run = self.machine.counters.cells[column][action.rows[0]] == READY
+        return not may_run or self.chance(self.dice.skip)
 
     def output(self, column: int, action: Action) -> Action:
         assert action.rows is not None

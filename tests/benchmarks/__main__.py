@@ -1,8 +1,8 @@
 """``python -m tests.benchmarks``: measures everything, and writes the page and its raw figures.
 
-Each part is in a module of its own: `simulating`, `tracking`; `graphs` has what they run on,
-`timing` how, and `page` what becomes of it. Parts that need a fresh process (for memory) or another
-interpreter (one that has DataDesigner) are run again from here with ``--part``.
+Each part is in a module of its own: `simulating`, `tracking`, `tracing`; `graphs` has what they run
+on, `timing` how, and `page` what becomes of it. Parts that need a fresh process (for memory) or
+another interpreter (one that has DataDesigner) are run again from here with ``--part``.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ def run_part(arguments: Sequence[str]) -> Any:
         return tracking.measure_trackers(TRACKER_ROWS, NAIVE_ROWS, int(numbers[0]))
     if name == "checkpoints":
         return tracking.measure_checkpoints(CHECKPOINT_ROWS, int(numbers[0]))
+    if name in ("traces", "check", "trace-file"):
+        return run_trace_part(name, numbers)
     from tests.benchmarks import simulating
 
     if name == "cells":
@@ -49,6 +51,18 @@ def run_part(arguments: Sequence[str]) -> Any:
         return simulating.measure_million()
     policy = next(known for known in simulating.POLICIES if known == numbers[1])
     return simulating.measure_scale(int(numbers[0]), policy)
+
+
+def run_trace_part(name: str, arguments: Sequence[str]) -> Any:
+    """One part of what traces cost, in this process."""
+    from tests.benchmarks import tracing
+
+    rows = int(arguments[0])
+    if name == "traces":
+        return tracing.measure_traces(rows, int(arguments[1]))
+    if name == "check":
+        return tracing.measure_check(rows)
+    return tracing.write_chain(Path(arguments[1]), rows)
 
 
 def datadesigner_python(given: str | None) -> str:
@@ -80,6 +94,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         data["versions"]["data-designer"] = data["trackers"]["datadesigner"]
     progress("checkpoints")
     data["checkpoints"] = child("checkpoints", rounds)
+    progress("traces")
+    data["traces"] = child("traces", "2000", rounds)
+    data["check"] = child("check", "5000" if arguments.quick else "50000")
     data["scale"] = []
     for policy in ("row-first", "fifo"):
         for rows, times in SCALE_ROWS.items():

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks import simulating, tracking
+from tests.benchmarks import simulating, tracing, tracking
 from tests.benchmarks.page import budgets, render
 from tests.benchmarks.timing import Figure, interleave, machine_size, versions
 
@@ -27,6 +27,8 @@ def data() -> dict[str, Any]:
             for rows in (50, 100)
         ],
         "million": simulating.measure_crash(60),
+        "traces": tracing.measure_traces(10, 1),
+        "check": tracing.measure_check(20),
         "start": {"import cellspec": [0.1, 0.2]},
     }
 
@@ -45,6 +47,8 @@ def test_the_page_has_every_budget(data: dict[str, Any]) -> None:
     assert table.count("bytes a cell") >= 2
     assert "DataDesigner" in page
     assert "## A million rows" in page
+    assert "| read and check |" in page
+    assert "≥ 300,000 events/s" in table
 
 
 def test_the_page_without_the_million(data: dict[str, Any]) -> None:

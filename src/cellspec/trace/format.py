@@ -352,6 +352,14 @@ def fields_of(kind: str) -> tuple[str, ...]:
     return tuple(name for name in Event.__struct_fields__ if name in mine)
 
 
+_FOREIGN = {
+    kind: tuple(
+        (name, default) for name, default in _DEFAULTS.items() if name not in fields_of(kind)
+    )
+    for kind in KINDS
+}
+
+
 def misfit(event: Event) -> tuple[str, str] | None:
     """A field of an event that its kind does not allow, and what was expected; None if it fits."""
     # Nearly all events are starts and ends of one cell: one expression tells that nothing is odd.
@@ -380,8 +388,8 @@ def misfit(event: Event) -> tuple[str, str] | None:
 
 def _find_misfit(event: Event) -> tuple[str, str] | None:
     kind, shape = event.event, KINDS[event.event]
-    for name in Event.__struct_fields__[3:]:
-        if name not in fields_of(kind) and getattr(event, name) != _DEFAULTS[name]:
+    for name, default in _FOREIGN[kind]:
+        if getattr(event, name) != default:
             return name, f"no such field in {_article(kind)} event"
     for name in shape.needs:
         if getattr(event, name) in (None, ""):
