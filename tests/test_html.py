@@ -181,6 +181,7 @@ def test_a_story_links_to_the_events_that_it_tells_of() -> None:
     page = failure_pages(render(given))["failure-engine-BARR-01.html"]
     links = [link for link in page.values("href") if link.startswith("#event=")]
     assert links == ["#event=3", "#event=5", "#event=6"]
+    assert page.find("a", href="#event=6") == ["#6"]
     assert page.find("li")[: len(lines)] == lines
 
 

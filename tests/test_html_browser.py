@@ -8,7 +8,6 @@ would not let a foreign script run; that it would not is a test of its own.
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import shutil
@@ -132,27 +131,72 @@ def browser(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Browser:
     return Browser(chromium, tmp_path_factory.mktemp("browser"))
 
 
-@pytest.fixture(scope="module")
-def seen(browser: Browser) -> list[dict[str, Any]]:
-    """What the grid shows before the first event and after each one of the hand-made trace."""
-    driver = """
+# What is done, in this order, with the page of `every_kind`.
+TOUR = {
+    "looks": """
     const looks = [], opened_at = look().number;
     for (let at = 0; at <= +document.getElementById("slider").max; at++) {
       move(at);
       looks.push({ ...look(), opened_at });
     }
     return looks;
-    """
-    looks: list[dict[str, Any]] = browser.drive(every_kind(), driver)
-    assert len(looks) == 1 + len(samples.every_kind())
-    return looks
+    """,
+    "keys": """
+    const numbers = [];
+    const go = (key, more) => { press(key, more); numbers.push(+look().number); };
+    move(30);
+    go("ArrowRight"); go("ArrowLeft"); go("ArrowRight", { shiftKey: true }); go("[");
+    go("]"); go("Home"); go("ArrowLeft"); go("End"); go("ArrowRight"); go("v"); go(".");
+    go("ArrowRight", { ctrlKey: true });
+    move(21);
+    const cell = document.querySelector('td.cell[data-c="1"][data-r="3"]');
+    cell.focus();
+    press("ArrowRight", {}, cell);
+    const beside = cellName(document.activeElement);
+    press("ArrowUp", {}, document.activeElement);
+    const above = cellName(document.activeElement);
+    press("Enter", {}, document.activeElement);
+    return { numbers, beside, above, node: textOf("#node"), still: +look().number };
+    """,
+    "history": """
+    move(46);
+    const shown = () => [textOf("#node"), textOf("#inspector .facts"),
+      all("#history .number").map((each) => +each.textContent)];
+    document.querySelector('td.cell[data-c="1"][data-r="1"]').click();
+    const cell = shown();
+    document.querySelector('td.rail[data-c="2"][data-r="3"]').click();
+    const node = shown();
+    all("#history button")[0].click();
+    return { cell, node, number: +look().number };
+    """,
+    "play": """
+    move(50);
+    press(" ");
+    const playing = () => textOf(".buttons").includes("pause");
+    const before = playing();
+    await new Promise((done) => setTimeout(done, 5000));
+    return [before, look().number, playing()];
+    """,
+}
 
 
-@functools.cache
-def every_kind() -> str:
-    return render_trace(
+@pytest.fixture(scope="module")
+def tour(browser: Browser) -> dict[str, Any]:
+    """What each driver of `TOUR` saw."""
+    steps = ", ".join(f"{name}: await (async () => {{ {js} }})()" for name, js in TOUR.items())
+    page = render_trace(
         samples.header(), samples.every_kind(), "every kind", violation=samples.BREAKS_AT
     )
+    found: dict[str, Any] = browser.drive(page, f"return {{ {steps} }};")
+    return found
+
+
+@pytest.fixture(scope="module")
+def seen(tour: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the grid shows before the first event and after each one of the hand-made trace."""
+    looks: list[dict[str, Any]] = tour["looks"]
+    assert len(looks) == 1 + len(samples.every_kind())
+    return looks
 
 
 AFTER = "V complete, R running, ~ cooling, F failed, K claimed, S skipped, D dropped, L lost"
@@ -366,47 +410,17 @@ def test_a_page_opens_at_the_violation_or_else_at_the_end(
     looks = browser.drive(page, "const last = look(); move(3); return [last, look()];")
     assert [look["number"] for look in looks] == ["62", "3"]
     assert [look["broken"] for look in looks] == [" ✗ after this SCHED-12: it never ends", None]
-    calm = render_trace(samples.header(), samples.every_kind(), "calm")
-    assert browser.drive(calm, "return look().number") == "62"
 
 
-def test_keys_move_through_events_marks_and_cells(browser: Browser) -> None:
-    driver = """
-    const numbers = [];
-    const go = (key, more) => { press(key, more); numbers.push(+look().number); };
-    move(30);
-    go("ArrowRight"); go("ArrowLeft"); go("ArrowRight", { shiftKey: true }); go("[");
-    go("]"); go("Home"); go("ArrowLeft"); go("End"); go("ArrowRight"); go("v"); go(".");
-    go("ArrowRight", { ctrlKey: true });
-    move(21);
-    const cell = document.querySelector('td.cell[data-c="1"][data-r="3"]');
-    cell.focus();
-    press("ArrowRight", {}, cell);
-    const beside = cellName(document.activeElement);
-    press("ArrowUp", {}, document.activeElement);
-    const above = cellName(document.activeElement);
-    press("Enter", {}, document.activeElement);
-    return { numbers, beside, above, node: textOf("#node"), still: +look().number };
-    """
-    seen = browser.drive(every_kind(), driver)
+def test_keys_move_through_events_marks_and_cells(tour: dict[str, Any]) -> None:
+    seen = tour["keys"]
     assert seen["numbers"] == [31, 30, 40, 39, 41, 0, 0, 62, 62, 21, 22, 22]
     assert (seen["beside"], seen["above"], seen["node"]) == ("2.3", "2.2", "w[2]")
     assert seen["still"] == 21
 
 
-def test_a_cell_and_a_barrier_show_their_history_and_what_they_need(browser: Browser) -> None:
-    driver = """
-    move(46);
-    const shown = () => [textOf("#node"), textOf("#inspector .facts"),
-      all("#history .number").map((each) => +each.textContent)];
-    document.querySelector('td.cell[data-c="1"][data-r="1"]').click();
-    const cell = shown();
-    document.querySelector('td.rail[data-c="2"][data-r="3"]').click();
-    const node = shown();
-    all("#history button")[0].click();
-    return { cell, node, number: +look().number };
-    """
-    seen = browser.drive(every_kind(), driver)
+def test_a_cell_and_a_barrier_show_their_history_and_what_they_need(tour: dict[str, Any]) -> None:
+    seen = tour["history"]
     name, facts, history = seen["cell"]
     assert (name, facts) == ("a[1]", "statecomplete, durableneeds s[1]lost")
     assert history == [1, 8, 9, 12, 13, 37, 46, 47, 48, 59, 62]
@@ -416,16 +430,8 @@ def test_a_cell_and_a_barrier_show_their_history_and_what_they_need(browser: Bro
     assert seen["number"] == 42
 
 
-def test_play_goes_to_the_end_and_stops(browser: Browser) -> None:
-    driver = """
-    move(50);
-    press(" ");
-    const playing = () => textOf(".buttons").includes("pause");
-    const before = playing();
-    await new Promise((done) => setTimeout(done, 5000));
-    return [before, look().number, playing()];
-    """
-    assert browser.drive(every_kind(), driver) == [True, "62", False]
+def test_play_goes_to_the_end_and_stops(tour: dict[str, Any]) -> None:
+    assert tour["play"] == [True, "62", False]
 
 
 def many_events(rows: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -551,16 +557,9 @@ NONSENSE: list[dict[str, Any]] = [
 
 def test_events_that_make_no_sense_are_drawn_without_a_fuss(browser: Browser) -> None:
     events = [{"seq": 2 * n, "t": "late", **step} for n, step in enumerate(NONSENSE)]
-    driver = """
-    const seen = [];
-    for (let at = 0; at <= +document.getElementById("slider").max; at++) {
-      move(at);
-      seen.push(look());
-    }
-    return seen;
-    """
-    looks = browser.drive(render_trace(samples.header(), events, "nonsense"), driver)
+    looks = browser.drive(render_trace(samples.header(), events, "nonsense"), TOUR["looks"])
     assert len(looks) == 1 + len(NONSENSE)
+    assert looks[0]["opened_at"] == str(2 * len(NONSENSE) - 2)
     assert looks[2]["rows"][4:6] == [".R....", ".R...."]
     assert looks[3]["rows"][4:6] == [".R....", ".V...."]
     assert looks[7]["rows"][1] == "......"

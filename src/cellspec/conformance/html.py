@@ -545,7 +545,7 @@ def _story(failure: Mapping[str, Any]) -> Markup | None:
 
 def _with_links(line: str) -> Markup:
     """A line of the story; what it calls an event moves the slider there."""
-    pieces = re.split(r"(\bevents? #?\d+\b|^ *#?\d+(?=:? t=))", line)
+    pieces = re.split(r"(\bevents? #?\d+\b|(?<![^ ])#?\d+(?=:? t=))", line)
     return join(
         tag("a", piece, href=f"#event={re.sub(r'[^0-9]', '', piece)}") if at % 2 else text(piece)
         for at, piece in enumerate(pieces)

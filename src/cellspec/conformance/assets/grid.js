@@ -628,8 +628,8 @@ class View {
     const position = replay.position;
     // What was broken by no event, such as an end that never came, is told after the last one.
     const after = !this.violation && this.data.why !== "" && position === replay.length;
-    const broken = after || (position > 0 && position === this.violation);
-    this.line.classList.toggle("bad", broken);
+    const here = position > 0 && position === this.violation;
+    this.line.classList.toggle("bad", here);
     const total = replay.length.toLocaleString("en-US");
     if (!event) {
       this.line.replaceChildren(
@@ -642,7 +642,7 @@ class View {
       make("span", { id: "clock" }, seconds(event.t)), " · ",
       make("span", { id: "life" }, `life ${replay.life}`), " · ",
       make("span", { id: "event-text" }, describe(replay, event)));
-    if (broken) {
+    if (here || after) {
       this.line.append(make("strong", { id: "violation" },
         ` ✗ ${after ? "after this" : "this breaks"} ${this.data.why || "a clause"}`));
     }
