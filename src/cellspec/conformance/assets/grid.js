@@ -17,6 +17,18 @@ const MEANING = {
   failed: "failed for good", complete: "has its value", claimed: "held by the claim resumed from",
   skipped: "resolved without a value", dropped: "its row is dropped", lost: "gone with the crash",
 };
+// What else the picture uses, by the class of its sample.
+const KEY = [
+  ["strip-load", "above the slider: calls in flight"],
+  ["strip-done", "cells resolved"],
+  ["strip-crash", "crash"],
+  ["strip-resume", "resume"],
+  ["strip-claim", "claim durable"],
+  ["strip-drop", "drop"],
+  ["durable", "bar at the left: durable"],
+  ["claim", "line below: claimed up to here"],
+  ["being-written", "dashed line: claim being written"],
+];
 const NOTABLE = new Set([
   "crash", "resume", "stop", "end", "drop", "checkpoint_durable", "checkpoint_failed",
 ]);
@@ -98,8 +110,9 @@ class View {
   makeControls() {
     const length = this.replay.length;
     const button = (text, label, action, extra = {}) =>
-      make("button", { type: "button", "aria-label": label, title: label, onclick: action, ...extra },
-        text);
+      make("button", {
+        type: "button", "aria-label": label, title: label, onclick: action, ...extra,
+      }, text);
     this.playButton = button("play", "play (space)", () => this.play());
     this.speed = make("select", { "aria-label": "events per second" },
       ...[[2, "2/s"], [8, "8/s"], [30, "30/s"], [300, "300/s"]].map(([rate, text]) =>
@@ -169,7 +182,9 @@ class View {
     this.storage = make("div", { id: "storage" });
     this.inspector = make("div", { id: "inspector" });
     this.events = make("ol", { id: "events", class: "events" });
-    this.legend = make("ul", { id: "legend", class: "legend", "aria-label": "states, with counts" });
+    this.legend = make("ul", {
+      id: "legend", class: "legend", "aria-label": "states, with counts",
+    });
     this.table = make("table", { id: "grid", role: "grid", "aria-label": "rows × columns" });
     this.table.className = this.roomy ? "roomy" : "compact";
     this.scroll = make("div", { class: "grid-scroll", tabindex: -1 }, this.table);
@@ -204,8 +219,8 @@ class View {
     this.makeRows();
   }
 
-  // Rows are laid out one by one, each as a CSS grid of fixed height: what changes in one leaves the
-  // others alone, which a table of the browser's own would measure again. So roles are written out.
+  // Rows are laid out one by one, each as a CSS grid of fixed height: what changes in one leaves
+  // the others alone, which a table of the browser's own would measure again. So roles are written out.
   setWidths() {
     const widths = this.grouped ? [34] : [];
     widths.push(this.roomy ? 104 : 66);
@@ -277,7 +292,8 @@ class View {
       const { scope } = this.data.columns[column];
       if (scope) {
         const rail = make("td", {
-          class: "rail", role: "gridcell", "data-c": column, "data-r": row, "data-scope": Math.floor(row / scope),
+          class: "rail", role: "gridcell", "data-c": column, "data-r": row,
+          "data-scope": Math.floor(row / scope),
         });
         this.rails.push({ element: rail, column, row, scope: Math.floor(row / scope), shown: "" });
         element.append(rail);
@@ -506,7 +522,8 @@ class View {
       const chosen = this.selected && this.selected.node && this.selected.column === column &&
         Math.floor(this.selected.row / this.data.columns[column].scope) === scope;
       const ends = (row + 1) % this.data.columns[column].scope === 0 || row + 1 === replay.rows;
-      const names = "rail" + (read ? "" : " unread") + (ends ? " ends" : "") + (here(now) ? " now" : "") +
+      const names = "rail" + (read ? "" : " unread") + (ends ? " ends" : "") +
+        (here(now) ? " now" : "") +
         (here(bad) ? " bad" : "") + (chosen ? " selected" : "");
       const seen = `${state} ${names}`;
       if (rail.shown === seen) continue;
@@ -606,7 +623,8 @@ class View {
       const kinds = [...new Set(real)];
       chips.replaceChildren(...kinds.map((state) => {
         const count = real.filter((each) => each === state).length;
-        const text = this.roomy ? `${SYMBOL[state] ?? "∅"} ${count} ${state}` : SYMBOL[state] ?? "∅";
+        const symbol = SYMBOL[state] ?? "∅";
+        const text = this.roomy ? `${symbol} ${count} ${state}` : symbol;
         return one(state, text, `${count} barriers ${state}`);
       }));
       return;
@@ -705,7 +723,8 @@ class View {
 
   drawStorage() {
     const { replay, data } = this;
-    const line = (name, id, text) => make("li", {}, make("span", {}, name), make("b", { id }, text));
+    const line = (name, id, text) =>
+      make("li", {}, make("span", {}, name), make("b", { id }, text));
     const items = [line("claim", "claim", claimInWords(data.columns, replay.claim))];
     if (replay.pendingClaim) {
       items.push(line("being written", "pending-claim",
@@ -744,10 +763,7 @@ class View {
       make("li", { "data-count": counts[state], title: MEANING[word] },
         make("span", { class: "swatch", "data-state": word }, SYMBOL[word]),
         `${word} `, make("b", {}, String(counts[state]))));
-    const marks = [["strip-load", "above the slider: calls in flight"],
-      ["strip-done", "cells resolved"], ["strip-crash", "crash"], ["strip-resume", "resume"],
-      ["strip-claim", "claim durable"], ["strip-drop", "drop"], ["durable", "bar at the left: durable"], ["claim", "line below: claimed up to here"],
-      ["being-written", "dashed line: claim being written"]].map(([name, text]) =>
+    const marks = KEY.map(([name, text]) =>
       make("li", { class: "key" }, make("span", { class: `swatch mark ${name}` }), text));
     this.legend.replaceChildren(...items, ...marks);
   }
@@ -757,7 +773,8 @@ class View {
   drawInspector() {
     const at = this.selected;
     if (!at) {
-      this.inspector.replaceChildren(make("p", {}, "choose a cell, or a barrier's bar, for its history"));
+      this.inspector.replaceChildren(
+        make("p", {}, "choose a cell, or a barrier's bar, for its history"));
       return;
     }
     const { replay, data } = this;
@@ -768,7 +785,9 @@ class View {
     const words = at.node
       ? this.barrierStates()[at.column][scope]
       : cellInWords(STATES[cell & STATE], cell, replay.tries[at.row * this.width + at.column]);
-    const facts = [make("li", {}, make("span", {}, "state"), make("b", { id: "node-state" }, words))];
+    const facts = [
+      make("li", {}, make("span", {}, "state"), make("b", { id: "node-state" }, words)),
+    ];
     for (const [name, state] of this.inputsOf(at, column)) {
       facts.push(make("li", {}, make("span", {}, name), make("b", {}, state)));
     }
@@ -777,7 +796,9 @@ class View {
       this.makeEventItem(position, position === replay.position));
     this.inspector.replaceChildren(
       make("p", {}, make("b", { id: "node" }, title),
-        make("button", { type: "button", class: "plain", onclick: () => this.select(null) }, "close")),
+        make("button", {
+          type: "button", class: "plain", onclick: () => this.select(null),
+        }, "close")),
       make("ul", { class: "facts" }, ...facts),
       make("ol", { class: "events", id: "history" }, ...shown));
   }
