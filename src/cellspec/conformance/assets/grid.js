@@ -220,7 +220,7 @@ class View {
   }
 
   // Rows are laid out one by one, each as a CSS grid of fixed height: what changes in one leaves
-  // the others alone, which a table of the browser's own would measure again. So roles are written out.
+  // the others alone, which a table of the browser would measure again. Roles are written out.
   setWidths() {
     const widths = this.grouped ? [34] : [];
     widths.push(this.roomy ? 104 : 66);
