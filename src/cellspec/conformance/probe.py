@@ -359,6 +359,7 @@ class Probe:
             if entry is None:
                 self._refuse(f"cooling({column!r}, {position}): it did not fail before")
             entry["until"] = until_s if least is None else max(until_s, least)
+            self._step()
 
     def skip(self, column: str, row: int) -> None:
         """The cell is skipped: by its own condition, or because an input was."""
@@ -428,10 +429,10 @@ class Probe:
         if keep:
             fields["keep"] = True
         with self._lock:
-            self._report("resume", **fields)
             self.resume_reported = True
             self._claimed = claimed
             self._dropped.update(dropped or ())
+            self._report("resume", **fields)
 
     def stop(self, reason: str) -> None:
         """The run stops early: nothing starts any more."""
@@ -651,12 +652,14 @@ class Probe:
         with self._lock:
             self._check_alive()
             self._record(event, **fields)
+            if event != "end":
+                # What has ended cannot crash any more.
+                self._step()
 
     def _report_storage(self, event: str, **fields: Any) -> None:
         with self._lock:
-            self._report(event, **fields)
             self.storage_reported = True
-            self._step()
+            self._report(event, **fields)
 
     def _step(self) -> None:
         """One more point at which the process may die."""

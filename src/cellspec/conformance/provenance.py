@@ -421,7 +421,7 @@ class TableJudge:
             self._complete(table, whole),
             self._partition(life, table, outcome),
             self._own_values(columns, table),
-            self._barrier_values(columns, table),
+            self._barrier_values(life, columns, table),
             self._unchanged(life, table),
             self._final(life, table) if outcome == "success" else None,
         ):
@@ -490,17 +490,17 @@ class TableJudge:
                 )
         return ""
 
-    def _barrier_values(self, columns: Sequence[_Column], table: Table) -> Broken | None:
+    def _barrier_values(self, life: int, columns: Sequence[_Column], table: Table) -> Broken | None:
         for column in columns:
             if not column.scope_rows:
                 continue
             for row, cells in sorted(table.rows.items()):
                 value = cells.get(column.name)
-                if isinstance(value, str) and (why := self._stray(column, row, value, table)):
+                if isinstance(value, str) and (why := self._stray(life, column, row, value, table)):
                     return Broken("TABLE-03", f"{column.name}[{row}] holds {value!r}: {why}")
         return None
 
-    def _stray(self, column: _Column, row: int, value: str, table: Table) -> str:
+    def _stray(self, life: int, column: _Column, row: int, value: str, table: Table) -> str:
         runs = self._registry.runs.get(column.name, [])
         mine = [run for run in runs if run.values.get(row) == value]
         if not mine:
@@ -510,22 +510,36 @@ class TableJudge:
             return f"no run of {column.name!r} gave it to this row"
         odd = ""
         for run in mine:
-            odd = self._other_input(run, table)
+            odd = self._other_input(life, run, table)
             if not odd:
                 return ""
         return odd
 
-    def _other_input(self, run: BarrierRun, table: Table) -> str:
-        """How what a run read differs from what the table holds; "" if it does not."""
-        for row, inputs in run.reads:
-            cells = table.rows.get(row, {})
-            for need in self._needs[run.column]:
-                if need in cells and _text(cells[need]) != _text(inputs.get(need)):
+    def _other_input(self, life: int, run: BarrierRun, table: Table) -> str:
+        """How what a run read differs from what the table holds; "" if it does not.
+
+        What a run of an earlier life read and nobody claimed was made again since, perhaps by a
+        barrier that then ran without a row that was dropped meanwhile.
+        """
+        for need in self._needs[run.column]:
+            safe = self._safe_rows(run.life, need) if run.life < life else None
+            for row, inputs in run.reads:
+                cells = table.rows.get(row, {})
+                if need not in cells or (safe is not None and row >= safe):
+                    continue
+                if _text(cells[need]) != _text(inputs.get(need)):
                     return (
                         f"the run read {_text(inputs.get(need)) or 'nothing'!r} in {need}[{row}], "
                         f"but {_text(cells[need]) or 'nothing'!r} stands there"
                     )
         return ""
+
+    def _safe_rows(self, life: int, column: str) -> int:
+        """Rows of a column that were claimed when a life ended."""
+        for earlier, _, claim in self._claims:
+            if earlier == life:
+                return claim.get(column, 0) if claim else 0
+        return 0
 
     def _unchanged(self, life: int, table: Table) -> Broken | None:
         for earlier, old, claim in self._claims:

@@ -84,8 +84,8 @@ class Workload:
         checkpoint_every_rows: a checkpoint is due after so many rows; None for none before the end.
         checkpoint_version: the version of the checkpoint's payload, 1 or 2.
         crashes: for each life, the step at which the process dies, from 1; 0 for a life that is
-            left to end. A step is a call's start, a call's end, a report about storage, or a
-            `Probe.storage_step`. A life beyond the list is left to end.
+            left to end. A step is a call's start, a call's end, a report to the probe (but the end
+            of the run), or a `Probe.storage_step`. A life beyond the list is left to end.
         targets: for each life, how many rows it is asked for; lives beyond the list are asked for
             what the last one was.
         order_seed: permutes, on the virtual clock, what is ready to run at the same time.
@@ -117,6 +117,7 @@ class Workload:
         for name in ("columns", "faults", "skips", "crashes", "targets"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_counts(self)
+        object.__setattr__(self, "_graph_of", {})
         graph = self.graph(max(range(self.lives), key=self.rows_of))
         _check_columns(self, graph)
         _check_faults(self, graph)
@@ -152,12 +153,16 @@ class Workload:
         Raises:
             GraphError: columns that form no graph.
         """
-        return ExecutionGraph(
-            self.rows_of(life),
-            self.columns,
-            batch_size=self.batch_size,
-            barrier_scope=self.barrier_scope,
-        )
+        made: dict[int, ExecutionGraph] = self._graph_of  # type: ignore[attr-defined]
+        rows = self.rows_of(life)
+        if rows not in made:
+            made[rows] = ExecutionGraph(
+                rows,
+                self.columns,
+                batch_size=self.batch_size,
+                barrier_scope=self.barrier_scope,
+            )
+        return made[rows]
 
     # What a call does
 
