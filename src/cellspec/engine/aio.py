@@ -1,0 +1,242 @@
+"""`AsyncioEngine`: the scheduler on one event loop, each call in a task.
+
+A task picks its own work at the moment it runs, and goes from there into the generator without a
+pause, so that nothing can change between the choice and the start. Whoever picks a call starts one
+more task, a *spark*, that looks for the next; a spark that finds nothing ends. Whatever frees a
+slot or makes a node ready sends a spark too. So all that may start does so before time moves on.
+
+The coroutine that called `run` saves: it writes what is due while calls are in flight, and sleeps
+until something has changed. Writing, and generators that are plain functions, go through the loop's
+default executor.
+
+The loop's clock is the only clock, so the engine runs unchanged in virtual time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+from cellspec.engine.base import Broken, Engine, Result
+from cellspec.engine.calls import BARRIER, RANGE, Call, Save
+from cellspec.faults import GeneratorError
+
+__all__ = ["AsyncioEngine"]
+
+_END = object()
+
+
+class AsyncioEngine(Engine):
+    """Runs a graph on the running event loop; for the arguments see `Engine`.
+
+    Attributes:
+        cancel_dropped: cancel running calls of rows that were dropped meanwhile, if their
+            generators are coroutine functions; otherwise they end, and their end is ignored.
+    """
+
+    cancel_dropped: bool = True
+
+    async def run(self, *, resume: bool = True, keep: bool = False) -> Result:
+        """Run to the end.
+
+        Args:
+            resume: go on from what the folder holds; False refuses a folder that holds a run.
+            keep: with another number of rows, keep what barriers gave whose scope has changed.
+
+        Raises:
+            SpecError: what the folder holds cannot be resumed, or not with this graph.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._task_of: dict[int, asyncio.Task[Any]] = {}
+        self._cancelled: set[int] = set()
+        self._sparked = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._error: BaseException | None = None
+        self._begin(self._loop.time(), resume=resume, keep=keep)
+        try:
+            await self._drive()
+        finally:
+            await self._abandon()
+        return self._result(self.scheduler.finish())
+
+    async def _drive(self) -> None:
+        self._look_around()
+        while not self.scheduler.is_over():
+            self._news.clear()
+            save = self.scheduler.due_save()
+            if save is not None:
+                await self._save(save)
+            elif not self.scheduler.is_over():
+                await self._news.wait()
+            if self._error is not None:
+                raise self._error
+
+    async def _abandon(self) -> None:
+        """Leave nothing behind that still runs."""
+        if self._timer is not None:
+            self._timer.cancel()
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(list(self._tasks))
+
+    # Tasks
+
+    def _spark(self) -> None:
+        if not self._sparked:
+            self._sparked = True
+            task = self._loop.create_task(self._work())
+            self._tasks[task] = None
+            task.add_done_callback(self._tasks.pop)
+
+    async def _work(self) -> None:
+        """Pick a call and make it, and again, until there is none."""
+        self._sparked = False
+        try:
+            self.scheduler.advance(self._loop.time())
+            while (call := self.scheduler.next_call()) is not None:
+                self._spark()
+                await self._make(call)
+        except Broken:
+            return
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._break(error)
+
+    def _break(self, error: BaseException) -> None:
+        """Something is wrong that is no failure of a call: the run ends with it."""
+        if self._error is None:
+            self._error = error
+        self._news.set()
+
+    def _report(self, step: Callable[..., None], *arguments: Any) -> None:
+        """Tell the scheduler how a call goes, and see to what follows."""
+        if self._error is not None:
+            raise Broken
+        try:
+            self.scheduler.advance(self._loop.time())
+            step(*arguments)
+            self._look_around()
+        except GeneratorError:
+            raise
+        except BaseException as error:
+            self._break(error)
+            raise Broken from error
+
+    def _look_around(self) -> None:
+        """Something changed: there may be work, a save, a rest that ends, a call to cancel."""
+        self._spark()
+        self._news.set()
+        if self.cancel_dropped:
+            self._cancel_doomed()
+        wake_s = self.scheduler.wake_s()
+        if self._timer is not None and self._timer.when() != wake_s:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None and wake_s is not None:
+            self._timer = self._loop.call_at(wake_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        try:
+            self.scheduler.advance(self._loop.time())
+            self._look_around()
+        except BaseException as error:
+            self._break(error)
+
+    def _cancel_doomed(self) -> None:
+        for call in self.scheduler.doomed():
+            task = self._task_of.get(call.number)
+            # A thread cannot be stopped; its call keeps its slot until it ends.
+            stoppable = self.generators[call.column].is_async
+            if task is not None and stoppable and call.number not in self._cancelled:
+                self._cancelled.add(call.number)
+                task.cancel()
+
+    # Calls
+
+    async def _make(self, call: Call) -> None:
+        """Make a call and report how it went."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._task_of[call.number] = task
+        try:
+            if call.kind == RANGE:
+                await self._give_rows(call)
+                done: tuple[Any, ...] = (self.scheduler.on_range_end, call)
+            else:
+                done = (self.scheduler.on_complete, call, await self._value(call))
+        except asyncio.CancelledError:
+            if call.number not in self._cancelled:
+                raise
+            task.uncancel()
+            done = (self.scheduler.on_cancel, call)
+        except Exception as error:
+            done = (self.scheduler.on_fail, call, error)
+        finally:
+            del self._task_of[call.number]
+            self._cancelled.discard(call.number)
+        self._report(*done)
+
+    async def _value(self, call: Call) -> Any:
+        generator = self.generators[call.column]
+        if call.kind == BARRIER:
+            given: tuple[Any, ...] = (call.rows, call.inputs)
+        else:
+            given = (call.start, call.inputs[0])
+        if generator.is_async:
+            value = await generator.call(*given)
+        else:
+            value = await self._in_thread(generator.call, *given)
+            if inspect.isawaitable(value):
+                value = await value
+        return list(value) if call.kind == BARRIER else value
+
+    async def _give_rows(self, call: Call) -> None:
+        generator = self.generators[call.column]
+        rows = generator.call(call.rows, call.inputs)
+        if not generator.is_async:
+            rows = self._iterate_in_thread(rows)
+        async with aclosing(rows):
+            async for row, value in rows:
+                self._report(self.scheduler.on_row, call, row, value)
+
+    async def _iterate_in_thread(self, rows: Any) -> AsyncIterator[tuple[int, Any]]:
+        iterator = iter(rows)
+        # StopIteration cannot come out of a future, so the end is a value.
+        while (item := await self._in_thread(next, iterator, _END)) is not _END:
+            yield item
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await self._loop.run_in_executor(None, function, *arguments)
+
+    # Saving
+
+    async def _save(self, save: Save) -> None:
+        scheduler = self.scheduler
+        try:
+            await self._in_thread(self.store.write_rows, save)
+        except OSError as error:
+            self._told(scheduler.on_rows_failed, save, error)
+            return
+        self._told(scheduler.on_rows_durable, save)
+        if save.checkpoint is None:
+            return
+        self._told(scheduler.on_checkpoint_begin, save)
+        try:
+            await self._in_thread(self.store.write_checkpoint, save.checkpoint)
+        except OSError as error:
+            self._told(scheduler.on_checkpoint_failed, save, error)
+        else:
+            self._told(scheduler.on_checkpoint_durable, save)
+
+    def _told(self, step: Callable[..., None], *arguments: Any) -> None:
+        self.scheduler.advance(self._loop.time())
+        step(*arguments)
+        self._look_around()

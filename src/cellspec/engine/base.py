@@ -1,0 +1,155 @@
+"""What the engines share: their arguments, how a life begins, and what a run gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cellspec.actions import FailurePolicy, Limits, Outcome
+from cellspec.engine.calls import Backoff, CheckpointPlan, Drop, Ending, Order, Restored
+from cellspec.engine.filesystem import RealFileSystem
+from cellspec.engine.generators import Generator, bind
+from cellspec.engine.observer import Observer, Observers, ProgressBar
+from cellspec.engine.scheduler import Scheduler, WantsSkip
+from cellspec.engine.storage import Storage
+from cellspec.engine.stores import MemoryStore, Store
+from cellspec.errors import SpecError
+from cellspec.graph import ExecutionGraph
+from cellspec.tracker import CompletionTracker
+
+__all__ = ["Engine", "Result"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run came to.
+
+    Attributes:
+        outcome: "success" (every row is safe, or was dropped), "stopped" (too many calls failed)
+            or "failed" (rows are open, or could not be saved).
+        reason: the same in words.
+        dropped: the rows given up, with the column that failed and what it said.
+        store: where the rows are.
+    """
+
+    outcome: Outcome
+    reason: str
+    dropped: Mapping[int, Drop]
+    store: Store
+
+    def rows(self) -> dict[int, dict[str, Any]]:
+        """The finished rows by number, each with its values by column; read from the store.
+
+        A skipped cell holds `SKIPPED`. Of a run that did not succeed these are the rows without a
+        gap from row 0, dropped ones left out.
+        """
+        rows, _ = self.store.table()
+        return {row: dict(rows[row]) for row in rows}
+
+
+class Broken(BaseException):
+    """Ends a task or thread whose run broke off while it made a call."""
+
+
+class Engine:
+    """Arguments and first steps of every engine; see `cellspec.engine` for an example.
+
+    Args:
+        graph: what is to be generated.
+        generators: by column, a function or a `Generator`; see `cellspec.engine.generators`.
+        folder: where finished rows and checkpoints are kept, and found again by the next run; None
+            keeps them in memory.
+        run_name: what tells this run from others of the same graph, such as its seed; a folder that
+            holds another run is refused.
+        store: another place for them, in place of `folder`.
+        limits: what may run at once.
+        failures: attempts of a node, and when to stop early.
+        skip_when: conditions of columns with ``may_skip``: called with (row, inputs), True skips
+            the cell. An exception in a condition ends the run: it is no failure of a call.
+        order: which ready node goes first: "row-first" or "fifo".
+        range_rows: most rows in one call of a range generator.
+        checkpoint_every_rows: rows between two checkpoints; None for one at the end.
+        checkpoint_version: 1 (finished rows) or 2 (each column as far as it got).
+        backoff: how long a node rests after a failure.
+        observer: hears of every step.
+        progress: draw a progress bar, if standard error is a terminal.
+        scheduler_class: what decides; for engines that decide otherwise.
+
+    Raises:
+        SpecError: an argument that cannot be used.
+    """
+
+    tracker_class: type[CompletionTracker] = CompletionTracker
+
+    def __init__(
+        self,
+        graph: ExecutionGraph,
+        generators: Mapping[str, Callable[..., Any] | Generator],
+        *,
+        folder: str | Path | None = None,
+        run_name: str = "",
+        store: Store | None = None,
+        limits: Limits | None = None,
+        failures: FailurePolicy | None = None,
+        skip_when: Mapping[str, WantsSkip] | None = None,
+        order: Order = "row-first",
+        range_rows: int = 32,
+        checkpoint_every_rows: int | None = 100,
+        checkpoint_version: int = 1,
+        backoff: Backoff | None = None,
+        observer: Observer | None = None,
+        progress: bool = False,
+        scheduler_class: type[Scheduler] = Scheduler,
+    ) -> None:
+        if folder is not None and store is not None:
+            raise SpecError("engine: folder and store: give one of them")
+        self.graph = graph
+        self.generators = bind(graph, generators)
+        self._check_conditions(skip_when or {})
+        watching = [observer] if observer is not None else []
+        if progress:
+            watching.append(ProgressBar(graph.num_records))
+        self.observer = watching[0] if len(watching) == 1 else Observers(*watching)
+        self.store = store if store is not None else self._open_store(folder, run_name)
+        self.scheduler = scheduler_class(
+            graph,
+            limits=limits,
+            failures=failures,
+            order=order,
+            range_rows=range_rows,
+            ranged=[name for name, made in self.generators.items() if made.kind == "range"],
+            plan=CheckpointPlan(checkpoint_every_rows, checkpoint_version),
+            backoff=backoff,
+            wants_skip=skip_when,
+            observer=self.observer,
+            tracker_class=self.tracker_class,
+        )
+
+    @property
+    def tracker(self) -> CompletionTracker:
+        """What is resolved in this life; of a thread engine, to be read from any thread."""
+        return self.scheduler.tracker
+
+    def _check_conditions(self, given: Mapping[str, WantsSkip]) -> None:
+        for name in sorted(given):
+            rule = self.graph.rules.columns[self.graph.rules.index.get(name, 0)]
+            if rule.name != name or not rule.may_skip:
+                raise SpecError(f"skip_when: no column {name!r} with may_skip=True")
+
+    def _open_store(self, folder: str | Path | None, run: str) -> Store:
+        if folder is None:
+            return MemoryStore(self.graph.num_records)
+        files = RealFileSystem(Path(folder), before_step=self.observer.storage_step)
+        return Storage(files, self.graph, run=run)
+
+    def _begin(self, now: float, *, resume: bool, keep: bool) -> None:
+        restored: Restored | None = self.store.load()
+        if restored is not None and not resume:
+            raise SpecError("run: there is a run to resume here; give it another folder")
+        self.scheduler.now = now
+        self.scheduler.begin(restored, keep=keep)
+
+    def _result(self, ending: Ending) -> Result:
+        return Result(ending.outcome, ending.reason, dict(self.scheduler.dropped), self.store)

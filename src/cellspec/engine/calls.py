@@ -1,0 +1,174 @@
+"""What passes between a scheduler and whoever drives it: calls to make, rows to save, a past life.
+
+A `Call` is one call of a generator: a cell, a range of rows, or a barrier over its scope. A `Save`
+is one write of rows followed by one checkpoint on them. A `Restored` is what storage gave back of
+an earlier life. None of them knows how a call is made or where rows are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+from cellspec.checkpoint import Checkpoint
+from cellspec.machine import Failure, Outcome
+
+__all__ = [
+    "Backoff",
+    "Call",
+    "CheckpointPlan",
+    "Drop",
+    "Failed",
+    "Kind",
+    "Order",
+    "Restored",
+    "Save",
+]
+
+Kind: TypeAlias = Literal["cell", "range", "barrier"]
+Order: TypeAlias = Literal["row-first", "fifo"]
+
+CELL: Final = "cell"
+RANGE: Final = "range"
+BARRIER: Final = "barrier"
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One call of a generator, from the moment it takes its slot until it ends.
+
+    Attributes:
+        number: calls of one life count from 0, in the order in which they start.
+        column: the column's name; `index` is its position in the graph.
+        kind: a single cell, a range of rows, or a barrier node.
+        start, stop: the rows ``[start, stop)``; of a barrier, those of its scope.
+        scope: a barrier's scope number; None for cells.
+        attempt: 1, and one more after each retryable failure (clause FAIL-01).
+        rows: the rows that the generator is given: of a barrier the live ones (clause BARR-06).
+        inputs: for each of `rows`, the values that it needs, by name.
+        left: of a cell or range, the rows that have not been given yet, in order.
+    """
+
+    number: int
+    column: str
+    index: int
+    kind: Kind
+    start: int
+    stop: int
+    scope: int | None
+    attempt: int
+    rows: Sequence[int]
+    inputs: Sequence[Mapping[str, Any]]
+    left: dict[int, None] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        if self.kind == BARRIER:
+            return f"{self.column} barrier {self.scope}"
+        if self.kind == CELL:
+            return f"{self.column}[{self.start}]"
+        return f"{self.column}[{self.start}:{self.stop}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """How a call failed, and what comes of it.
+
+    Attributes:
+        failure: "retryable", "backpressure" or "permanent".
+        final: the call is not made again in this life (clause FAIL-02).
+        until_s: the moment, on the engine's clock, before which it is not made again; None if it
+            never is.
+        cause: what the generator raised.
+    """
+
+    failure: Failure
+    final: bool
+    until_s: float | None
+    cause: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Why a row was given up: the column that failed for good, and what it said."""
+
+    column: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointPlan:
+    """When progress is saved.
+
+    Attributes:
+        every_rows: rows finished between two checkpoints (version 1), or as many rows' worth of
+            cells (version 2); None to save at the end only.
+        version: 1 claims finished rows; 2 claims each column as far as it got.
+    """
+
+    every_rows: int | None = 100
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long a node rests after a failure that is worth another try.
+
+    The n-th rest in a row lasts ``first_s * factor ** (n - 1)`` seconds, at most `most_s`. A
+    generator that says how long to wait (``BackPressure(retry_after_s=…)``) is believed instead.
+    There is no jitter: an engine that is to be tested does the same thing twice.
+    """
+
+    first_s: float = 0.5
+    factor: float = 2.0
+    most_s: float = 60.0
+
+    def rest_s(self, count: int) -> float:
+        """Seconds to wait after `count` failures in a row, counted from 1."""
+        # A large count must not overflow a float before `most_s` can cut it.
+        return min(self.most_s, self.first_s * self.factor ** min(count - 1, 60))
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Rows to be made safe, and the claim to be made on them afterwards (clause CKPT-10).
+
+    Attributes:
+        ranges: the (column, start, stop) that are safe once `rows` and `dropped` are; column ""
+            means every column.
+        rows: by row, the values to write, by column; skipped cells hold `SKIPPED`.
+        dropped: the rows given up that the claim covers, with the reason.
+        checkpoint: the payload to write after that; None if it would claim nothing new.
+        final: nothing comes after it in this life.
+    """
+
+    ranges: tuple[tuple[str, int, int], ...]
+    rows: Mapping[int, Mapping[str, Any]]
+    dropped: Mapping[int, Drop]
+    checkpoint: Checkpoint | None
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What storage gave back of an earlier life.
+
+    Attributes:
+        checkpoint: the newest payload that is whole.
+        records: the number of rows that the earlier life wanted.
+        rows: by row, the values of claimed cells, by column; skipped cells hold `SKIPPED`.
+        dropped: the rows given up that the claim covers.
+    """
+
+    checkpoint: Checkpoint
+    records: int
+    rows: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    dropped: Mapping[int, Drop] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a life ended, and why, in words for people."""
+
+    outcome: Outcome
+    reason: str
