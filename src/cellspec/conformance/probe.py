@@ -630,11 +630,11 @@ class Probe:
 
     def _was_last(self, column: str, position: int, fault: Fault) -> bool:
         """Count a failure of a node; True if it has failed for good."""
-        if fault.failure == "backpressure":
-            return False
+        if fault.failure != "retryable":
+            return fault.failure == "permanent"
         spent = self._spent.get((column, position), 0) + 1
         self._spent[column, position] = spent
-        return fault.failure == "permanent" or spent >= self.work.failures.max_attempts
+        return spent >= self.work.failures.max_attempts
 
     # Recording
 

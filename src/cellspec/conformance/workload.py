@@ -267,9 +267,9 @@ class Workload:
 
 def _check_counts(work: Workload) -> None:
     _expect("rows", work.rows, 1)
-    for name in ("seed", "order_seed"):
-        if type(getattr(work, name)) is not int:
-            raise SpecError(f"workload: {name}: expected an integer, got {getattr(work, name)!r}")
+    _expect("order_seed", work.order_seed, 0)
+    if type(work.seed) is not int:
+        raise SpecError(f"workload: seed: expected an integer, got {work.seed!r}")
     if work.checkpoint_every_rows is not None:
         _expect("checkpoint_every_rows", work.checkpoint_every_rows, 1)
     if work.checkpoint_version not in (1, 2):
