@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import io
 import json
+import re
 import tracemalloc
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -19,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellspec import Action, ColumnDescriptor, ExecutionGraph, ExecutionTraits, Limits, SpecError
+from cellspec.check import check_file
 from cellspec.machine import FailurePolicy
 from cellspec.trace import (
     KINDS,
@@ -45,6 +47,7 @@ from cellspec.trace.schema import schema_text
 from tests.strategies import Case, limited_cases
 
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "plans" / "trace.md"
 T = ExecutionTraits
 ROWS = 6
 GRAPH = ExecutionGraph(
@@ -580,6 +583,7 @@ BAD_FILES: list[tuple[str, list[bytes], str, str | None]] = [
 ]
 
 
+@pytest.mark.clause("TRACE-01")
 @pytest.mark.parametrize(
     ("data", "words", "clause"),
     [
@@ -867,6 +871,7 @@ BAD_MEANINGS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
 ]
 
 
+@pytest.mark.clause("TRACE-02")
 @pytest.mark.parametrize(
     ("change", "words"), BAD_MEANINGS, ids=[words for _, words in BAD_MEANINGS]
 )
@@ -956,6 +961,7 @@ FOREIGN: list[tuple[Event, str]] = [
 ]
 
 
+@pytest.mark.clause("TRACE-02")
 @pytest.mark.parametrize(("event", "words"), FOREIGN, ids=[words for _, words in FOREIGN])
 def test_an_event_of_something_that_the_graph_does_not_have_is_refused(
     event: Event, words: str
@@ -964,3 +970,67 @@ def test_an_event_of_something_that_the_graph_does_not_have_is_refused(
         action_of(event, GRAPH, "run.jsonl")
     assert str(caught.value) == f"run.jsonl: line 5: {words}"
     assert caught.value.clause == "TRACE-02"
+
+
+# The page
+
+
+def example() -> tuple[Header, list[dict[str, Any]]]:
+    """The run that the page tells, made with the package."""
+    graph = ExecutionGraph(
+        2,
+        [
+            ColumnDescriptor("topic", traits=T.START),
+            ColumnDescriptor("answer", traits=T.CELL_BY_CELL, dependencies=["topic"]),
+            ColumnDescriptor("duplicate_of", traits=T.BARRIER, dependencies=["answer"]),
+        ],
+    )
+    header = header_for(
+        graph,
+        engine="example",
+        version="1",
+        limits=Limits(2, {"model": 1}, {"answer": "model"}),
+        failures=FailurePolicy(2),
+        claims=("core", "retries", "drops"),
+    )
+    blocks = re.findall(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    lines = blocks[0].splitlines()
+    columns = [json.loads(line) for line in blocks[1].splitlines()]
+    shown = json.loads(lines[0].replace("[…]", json.dumps(columns)))
+    shown["clauses"] = header.clauses
+    assert shown == json.loads(json.dumps(to_json(header)))
+    return header, [json.loads(line) for line in lines[1:]]
+
+
+def test_the_example_of_the_page_is_a_trace_as_it_is_written(tmp_path: Path) -> None:
+    header, lines = example()
+    path = tmp_path / "run.jsonl"
+    with TraceWriter(path, header) as writer:
+        for line in lines[:-1]:
+            writer.write(event_from_json(line))
+    block = PAGE.read_text(encoding="utf-8").partition("```json\n")[2].partition("```")[0]
+    assert path.read_text(encoding="utf-8").splitlines()[1:] == block.splitlines()[1:]
+    assert all(fits_schema(line) for line in lines)
+
+
+def test_the_run_of_the_page_is_right(tmp_path: Path) -> None:
+    header, lines = example()
+    with TraceWriter(tmp_path / "run.jsonl", header) as writer:
+        for line in lines[:-1]:
+            writer.write(event_from_json(line))
+    result = check_file(tmp_path / "run.jsonl")
+    assert not result.violations, result.violations
+    assert result.ended
+
+
+def test_the_page_names_every_kind_with_the_fields_that_it_holds() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` +\|(.*)\|(.*)\|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert [kind for kind, *_ in rows] == list(KINDS)
+    for kind, needs, may in rows:
+        shape = KINDS[kind]
+        node = ["rows", "scope"] if shape.node else []
+        needed = [*shape.needs[:1], *node, *shape.needs[1:]] if node else list(shape.needs)
+        assert re.findall(r"`(\w+)`", needs) == needed, kind
+        assert re.findall(r"`(\w+)`", may) == list(shape.may), kind
