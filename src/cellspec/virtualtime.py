@@ -34,7 +34,7 @@ that never ends is a `Livelock`. Functions for ``asyncio.to_thread`` and the def
 the loop's own thread, in zero virtual time.
 
 **Crashes.** ``loop.abort(reason)`` ends the run there and then, and ``await loop.freeze(reason)``
-even without unwinding the caller. Nothing of the run is executed after that. Its tasks are closed
+even without unwinding the caller. Nothing of the run is executed after that. Its tasks unwind
 once it is over, when ``loop.aborted`` says so.
 
 Code that asks the operating system (``time.sleep``, ``time.monotonic``, ``datetime.now``) takes, or
@@ -57,17 +57,19 @@ from cellspec.errors import SpecError
 from cellspec.sealedloop import SealedLoop
 from cellspec.waiting import (
     A_THREAD,
+    Abandoned,
     Deadlock,
     Livelock,
     RealTimeError,
     VirtualTimeError,
     WaitingTask,
     WeakInOrder,
-    close_coroutines,
+    unwind,
     waiting_task,
 )
 
 __all__ = [
+    "Abandoned",
     "Deadlock",
     "Livelock",
     "LoopOptions",
@@ -299,9 +301,10 @@ class VirtualTimeLoop(SealedLoop):
     def abandon(self, reason: BaseException | None = None) -> None:
         """Close the loop without going on with the run, and without a word about what is left.
 
-        Coroutines of tasks that are not done are closed in the order of their creation. Their
-        ``finally`` blocks run then, with `aborted` set and to no effect on the run; what they
-        raise, await or schedule is dropped. Suspended asynchronous generators are just dropped.
+        Tasks that are not done unwind in the order of their creation: `Abandoned` comes out of
+        their ``await``. Their ``finally`` blocks run then, with `aborted` set and to no effect on
+        the run. What they raise or schedule is dropped, and if they await, `Abandoned` comes again.
+        Asynchronous generators that no task is in are just dropped.
 
         Args:
             reason: what `aborted` says from now on, unless it says something already.
@@ -321,7 +324,7 @@ class VirtualTimeLoop(SealedLoop):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                close_coroutines(self._live_tasks)
+                unwind(self._live_tasks)
                 self.close()
         finally:
             asyncio._set_running_loop(outer)
@@ -341,11 +344,6 @@ class VirtualTimeLoop(SealedLoop):
             self._aborted = error
         else:
             super().call_exception_handler(context)
-
-    def _asyncgen_finalizer_hook(self, agen: Any) -> None:
-        self._asyncgens.discard(agen)
-        if self._aborted is None and not self._closed:
-            self.call_soon_threadsafe(self.create_task, agen.aclose())
 
     def _stuck(self) -> NoReturn:
         tasks = [waiting_task(task) for task in self._live_tasks()]

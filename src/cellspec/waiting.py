@@ -11,29 +11,32 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from pathlib import PurePath
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any, NamedTuple
 
 __all__ = [
     "A_THREAD",
+    "Abandoned",
     "Deadlock",
     "Livelock",
     "RealTimeError",
     "VirtualTimeError",
     "WaitingTask",
     "WeakInOrder",
-    "close_coroutines",
+    "unwind",
     "waiting_task",
 ]
 
 A_THREAD = "a thread"
 
 _LISTED_TASKS_MAX = 20
-# Each round throws GeneratorExit once more, at coroutines that caught it or awaited in `finally`.
-_CLOSE_ROUNDS = 8
-# What swallowed every one of them stays here: only its destruction could still make noise.
+# How often a coroutine may catch what it is thrown, or await in a `finally`, before it is given up.
+_THROWS_MAX = 100
+# How often tasks may be made by tasks that unwind.
+_GENERATIONS_MAX = 8
+# What cannot be unwound stays here: its destruction would make noise at some time or other.
 _undead: list[object] = []
 
 
@@ -78,6 +81,13 @@ class RealTimeError(VirtualTimeError):
 
     It is raised where the call is made, and again out of the loop: an engine that catches
     everything cannot go on as if a generator had failed.
+    """
+
+
+class Abandoned(BaseException):
+    """Comes out of each ``await`` of a run that is over, so that its coroutines unwind.
+
+    It is no `Exception` and no cancellation: what handles those would go on.
     """
 
 
@@ -159,19 +169,25 @@ def _what_for(future: Any, called: str) -> str:
     return "asyncio.gather" if hasattr(future, "_children") else "a future"
 
 
-def close_coroutines(live_tasks: Callable[[], list[asyncio.Task[Any]]]) -> None:
-    """Close the coroutines of all live tasks, and of the tasks that they make while they close."""
+def unwind(live_tasks: Callable[[], list[asyncio.Task[Any]]]) -> None:
+    """Throw `Abandoned` into all live tasks, and into those made meanwhile, until they are done."""
     left: list[Any] = []
-    for _ in range(_CLOSE_ROUNDS):
+    for _ in range(_GENERATIONS_MAX):
         coroutines = [task.get_coro() for task in live_tasks()]
         left = [coroutine for coroutine in coroutines if _frames_of(coroutine)]
         if not left:
             return
         for coroutine in left:
-            try:
-                coroutine.close()
-            except KeyboardInterrupt:
-                raise
-            except BaseException:
-                continue
+            _unwind_one(coroutine)
     _undead.extend(left)
+
+
+def _unwind_one(coroutine: Coroutine[Any, Any, Any]) -> None:
+    # Not `close`: if something awaited within awaits in a `finally`, it would be torn off there.
+    for _ in range(_THROWS_MAX):
+        try:
+            coroutine.throw(Abandoned())
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            return
