@@ -210,6 +210,7 @@ class Probe:
         self._call_limit = call_limit
         self._lock = threading.RLock()
         self._gone = threading.Event()
+        self._let_go: Callable[[Callable[[], None]], None] = lambda wait: wait()
         self._calls_of: dict[tuple[str, int], int] = {}
         self._spent: dict[tuple[str, int], int] = {}
         self._last_fail: dict[tuple[str, int], tuple[Entry, float | None]] = {}
@@ -238,7 +239,7 @@ class Probe:
     def cell_sync(self, column: str, row: int, inputs: Inputs, attempt: int | None = None) -> str:
         """`cell`, for threads."""
         call = self._start_cell(column, row, attempt)
-        self._clock.wait(call.latency_s, self._gone)
+        self._wait(call)
         return self._end_cell(call, inputs)
 
     async def barrier(
@@ -275,7 +276,7 @@ class Probe:
     ) -> list[str]:
         """`barrier`, for threads."""
         call = self._start_barrier(column, scope, rows, inputs, attempt)
-        self._clock.wait(call.latency_s, self._gone)
+        self._wait(call)
         return self._end_barrier(call, rows, inputs)
 
     async def range(
@@ -324,7 +325,7 @@ class Probe:
         try:
             for row in range(start, stop):
                 self._reach(call, row)
-                self._clock.wait(call.latency_s, self._gone)
+                self._wait(call)
                 yield row, self._end_row(call, inputs[row - start])
         except GeneratorExit:
             self._cancel(call)
@@ -336,6 +337,15 @@ class Probe:
         """The time that every event is stamped with: seconds since the run began, over all its
         lives. In virtual time it is the loop's own."""
         return self._clock.now()
+
+    def pass_time_in(self, let_go: Callable[[Callable[[], None]], None]) -> None:
+        """Let the time of threaded calls pass within `let_go`.
+
+        For an engine that holds a lock while it makes a call: `let_go` gives it back, calls what it
+        is given, and takes it again. What the probe sees of a call and what the engine makes of it
+        are then one step, and no other thread comes in between.
+        """
+        self._let_go = let_go
 
     def wants_skip(self, column: str, row: int) -> bool:
         """True if the column's own condition says to skip this cell."""
@@ -563,6 +573,9 @@ class Probe:
             if not self._gone.is_set() and call.start < call.stop:
                 self._record("cancel", column=call.column, **self._place(call))
                 self._step()
+
+    def _wait(self, call: _Call) -> None:
+        self._let_go(lambda: self._clock.wait(call.latency_s, self._gone))
 
     # Ends
 

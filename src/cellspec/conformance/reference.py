@@ -7,7 +7,7 @@ shows (`_Reports`), and a reader of the table (`read_table`).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -24,7 +24,7 @@ from cellspec.engine.threads import ThreadEngine
 from cellspec.engine.values import SKIPPED as NO_VALUE
 from cellspec.machine import Outcome
 
-__all__ = ["ReferenceBackend", "ThreadBackend", "read_table"]
+__all__ = ["LockedCalls", "ReferenceBackend", "ThreadBackend", "read_table"]
 
 Row = Mapping[str, Any]
 
@@ -59,14 +59,31 @@ class ReferenceBackend:
         return read_table(probe)
 
 
+class LockedCalls(ThreadEngine):
+    """Calls generators under its lock; they give it back while they wait (`let_go`)."""
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(*arguments)
+
+    def let_go(self, function: Callable[[], None]) -> None:
+        """Do without the lock what takes time."""
+        self._unlocked(function)
+
+
 class ThreadBackend:
-    """`cellspec.engine.threads.ThreadEngine`, in real time with real threads."""
+    """`cellspec.engine.threads.ThreadEngine`, in real time with real threads.
+
+    The probe sees a call start, or fail, a little before or after the engine decides what follows,
+    and in between another thread may do something that would be wrong in the other order. So here
+    the first and the last instant of a call are made under the engine's lock, and only its time
+    passes without: what is observed and what is decided happen in one order.
+    """
 
     name = "cellspec-threads"
     version = version("cellspec")
     capabilities = frozenset(CAPABILITIES)
     scheduler_class: type[Scheduler] = Scheduler
-    engine_class: type[ThreadEngine] = ThreadEngine
+    engine_class: type[LockedCalls] = LockedCalls
 
     def run(self, probe: Probe) -> None:
         """Run one life of the workload."""
@@ -79,6 +96,7 @@ class ThreadBackend:
             **_arguments(probe, reports, self.scheduler_class),
         )
         engine.clock = probe.now
+        probe.pass_time_in(engine.let_go)
         engine.run(keep=probe.work.keep)
 
     def table(self, probe: Probe) -> Table:
@@ -107,7 +125,10 @@ def _arguments(probe: Probe, reports: _Reports, scheduler: type[Scheduler]) -> d
 
 def read_table(probe: Probe) -> Table:
     """What `cellspec.engine.storage` holds in the folder of a probe."""
-    rows, dropped = Storage(RealFileSystem(probe.folder), probe.graph).table()
+    work = probe.work
+    # A life that is asked for fewer rows than are there may die before it can refuse.
+    graph = work.graph(max(range(work.lives), key=work.rows_of))
+    rows, dropped = Storage(RealFileSystem(probe.folder), graph).table()
     return Table(
         {
             row: {

@@ -805,7 +805,9 @@ class Scheduler:
             rows = [
                 row
                 for row in range(call.start, call.stop)
-                if self._is_live(row) and self._wants_output(call.index, row)
+                if self._is_live(row)
+                and self._wants_output(call.index, row)
+                and not self.tracker.must_skip(CellNodeId(row, call.column))
             ]
         else:
             rows = [code // self._count for code in codes]

@@ -113,6 +113,10 @@ class ThreadEngine(Engine):
         finally:
             self._changed.acquire()
 
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run a piece of a generator: it takes its time, so without the lock."""
+        return self._unlocked(function, *arguments)
+
     def _report(self, step: Callable[..., None], *arguments: Any) -> None:
         """Tell the scheduler how a call goes; a run that broke off hears nothing any more."""
         if self._closed:
@@ -144,7 +148,7 @@ class ThreadEngine(Engine):
                 self._give_rows(call)
                 done: tuple[Any, ...] = (scheduler.on_range_end, call)
             else:
-                done = (scheduler.on_complete, call, self._unlocked(self._value, call))
+                done = (scheduler.on_complete, call, self._call(self._value, call))
         except Exception as error:
             done = (scheduler.on_fail, call, error)
         self._report(*done)
@@ -162,10 +166,10 @@ class ThreadEngine(Engine):
     def _give_rows(self, call: Call) -> None:
         rows = self._iterate(call)
         try:
-            while (item := self._unlocked(next, rows, None)) is not None:
+            while (item := self._call(next, rows, None)) is not None:
                 self._report(self.scheduler.on_row, call, *item)
         finally:
-            self._unlocked(rows.close)
+            self._call(rows.close)
 
     def _iterate(self, call: Call) -> Generator[tuple[int, Any], None, None]:
         generator = self.generators[call.column]
