@@ -415,66 +415,64 @@ class TableJudge:
             claim: the last durable claim, by column; None if the backend reports none. Then only
                 values that stand in two tables are compared, if nothing can be dropped.
         """
-        columns = _columns(self._work, self._work.rows_of(life))
-        whole = outcome == "success" or not self._by_column
-        for broken in (
-            self._complete(table, whole),
-            self._partition(life, table, outcome),
-            self._own_values(columns, table),
-            self._barrier_values(life, columns, table),
-            self._unchanged(life, table),
-            self._final(life, table) if outcome == "success" else None,
-        ):
-            if broken is not None and broken.clause not in self._waive:
+        for broken in self._all_broken(life, table, outcome):
+            if broken.clause not in self._waive:
                 return broken
         self._claims.append((life, table, claim))
         self._note_open_scopes(life, table)
         return None
 
-    def _complete(self, table: Table, whole: bool) -> Broken | None:
+    def _all_broken(self, life: int, table: Table, outcome: str) -> Iterator[Broken]:
+        yield from self._complete(table, outcome == "success" or not self._by_column)
+        yield from self._partition(life, table, outcome)
+        # By column, each after those that it needs: what a wrong value made wrong comes after it.
+        for column in _columns(self._work, self._work.rows_of(life)):
+            if column.scope_rows:
+                yield from self._barrier_values(life, column, table)
+            else:
+                yield from self._own_values(column, table)
+        yield from self._unchanged(life, table)
+        if outcome == "success":
+            yield from self._final(life, table)
+
+    def _complete(self, table: Table, whole: bool) -> Iterator[Broken]:
         for row in sorted(table.doubled):
-            return Broken("TABLE-01", f"storage holds row {row} more than once")
+            yield Broken("TABLE-01", f"storage holds row {row} more than once")
         for row, cells in sorted(table.rows.items()):
             for name in self._names:
                 if name not in cells and whole:
-                    return Broken("TABLE-01", f"row {row} is durable without a cell in {name!r}")
+                    yield Broken("TABLE-01", f"row {row} is durable without a cell in {name!r}")
                 value = cells.get(name, "")
                 if not isinstance(value, str) and value is not SKIPPED:
-                    return Broken(
+                    yield Broken(
                         "TABLE-01", f"{name}[{row}] holds {value!r}: no value and no skip mark"
                     )
             for name in cells:
                 if name not in self._names and name not in self._side_effects:
-                    return Broken("TABLE-01", f"row {row} holds a column {name!r} that is none")
-        return None
+                    yield Broken("TABLE-01", f"row {row} holds a column {name!r} that is none")
 
-    def _partition(self, life: int, table: Table, outcome: str) -> Broken | None:
+    def _partition(self, life: int, table: Table, outcome: str) -> Iterator[Broken]:
         total = self._work.rows_of(life)
         both = sorted(table.dropped & set(table.rows))
         if both:
-            return Broken("TABLE-04", f"row {both[0]} is durable and dropped")
+            yield Broken("TABLE-04", f"row {both[0]} is durable and dropped")
         # Rows beyond a smaller target may stay from a life that had them.
         earlier = {row for _, old, _ in self._claims for row in (*old.rows, *old.dropped)}
         for row in sorted({*table.rows, *table.dropped}):
             if not 0 <= row < total and row not in earlier:
-                return Broken("TABLE-04", f"storage holds row {row}, but the run has {total} rows")
+                yield Broken("TABLE-04", f"storage holds row {row}, but the run has {total} rows")
         if outcome == "success":
             for row in range(total):
                 if row not in table.rows and row not in table.dropped:
-                    return Broken(
+                    yield Broken(
                         "TABLE-04", f"success, but row {row} is neither durable nor dropped"
                     )
-        return None
 
-    def _own_values(self, columns: Sequence[_Column], table: Table) -> Broken | None:
-        for column in columns:
-            if column.scope_rows:
-                continue
-            for row, cells in sorted(table.rows.items()):
-                value = cells.get(column.name)
-                if isinstance(value, str) and (why := self._misfit(column, row, value, cells)):
-                    return Broken("TABLE-02", f"{column.name}[{row}] holds {value!r}: {why}")
-        return None
+    def _own_values(self, column: _Column, table: Table) -> Iterator[Broken]:
+        for row, cells in sorted(table.rows.items()):
+            value = cells.get(column.name)
+            if isinstance(value, str) and (why := self._misfit(column, row, value, cells)):
+                yield Broken("TABLE-02", f"{column.name}[{row}] holds {value!r}: {why}")
 
     def _misfit(self, column: _Column, row: int, value: str, cells: Mapping[str, Value]) -> str:
         made = self._registry.cells.get(value)
@@ -490,15 +488,11 @@ class TableJudge:
                 )
         return ""
 
-    def _barrier_values(self, life: int, columns: Sequence[_Column], table: Table) -> Broken | None:
-        for column in columns:
-            if not column.scope_rows:
-                continue
-            for row, cells in sorted(table.rows.items()):
-                value = cells.get(column.name)
-                if isinstance(value, str) and (why := self._stray(life, column, row, value, table)):
-                    return Broken("TABLE-03", f"{column.name}[{row}] holds {value!r}: {why}")
-        return None
+    def _barrier_values(self, life: int, column: _Column, table: Table) -> Iterator[Broken]:
+        for row, cells in sorted(table.rows.items()):
+            value = cells.get(column.name)
+            if isinstance(value, str) and (why := self._stray(life, column, row, value, table)):
+                yield Broken("TABLE-03", f"{column.name}[{row}] holds {value!r}: {why}")
 
     def _stray(self, life: int, column: _Column, row: int, value: str, table: Table) -> str:
         runs = self._registry.runs.get(column.name, [])
@@ -541,26 +535,25 @@ class TableJudge:
                 return claim.get(column, 0) if claim else 0
         return 0
 
-    def _unchanged(self, life: int, table: Table) -> Broken | None:
+    def _unchanged(self, life: int, table: Table) -> Iterator[Broken]:
         for earlier, old, claim in self._claims:
             for row, cells in sorted(old.rows.items()):
                 for name, value in cells.items():
                     now = table.rows.get(row, {}).get(name)
                     if now != value and self._was_claimed(claim, name, row, now):
                         held = "nothing" if now is None else repr(now)
-                        return Broken(
+                        yield Broken(
                             "TABLE-05",
                             f"{name}[{row}] was safe at the end of life {earlier} as {value!r}, "
                             f"and at the end of life {life} {held} stands there",
                         )
             for row in sorted(old.dropped):
                 if claim and row < min(claim.values()) and row not in table.dropped:
-                    return Broken(
+                    yield Broken(
                         "TABLE-05",
                         f"the drop of row {row} was safe at the end of life {earlier}, and at the "
                         f"end of life {life} there is no record of it",
                     )
-        return None
 
     def _was_claimed(
         self, claim: Mapping[str, int] | None, name: str, row: int, now: Value | None
@@ -586,33 +579,33 @@ class TableJudge:
                 if held and was != scope:
                     self._open_scopes.append((column.name, number))
 
-    def _final(self, life: int, table: Table) -> Broken | None:
-        work = self._work
+    def _final(self, life: int, table: Table) -> Iterator[Broken]:
+        work, total = self._work, self._work.rows_of(life)
         if work.failures.stop_window is not None:
-            return None
+            return
         expected = expected_table(
             work,
-            work.rows_of(life),
+            total,
             resumed=life > 0,
             ranged=self._registry.ranged,
             open_scopes=self._open_scopes,
         )
         if expected.dropped is None:
-            return None
-        total = work.rows_of(life)
+            return
         dropped = frozenset(row for row in table.dropped if row < total)
         for row in sorted(dropped ^ expected.dropped):
             must = "must" if row in expected.dropped else "must not"
-            return Broken("TABLE-06", f"row {row} {must} be dropped in this workload")
+            yield Broken("TABLE-06", f"row {row} {must} be dropped in this workload")
         for row, cells in sorted(expected.rows.items()):
             for name, value in cells.items():
-                if value is not None and table.rows[row].get(name) != value:
-                    return Broken(
+                held = table.rows.get(row, {}).get(name)
+                if value is None and held is SKIPPED:
+                    yield Broken("TABLE-06", f"{name}[{row}] is skipped, and has no reason to be")
+                if value is not None and held != value:
+                    yield Broken(
                         "TABLE-06",
-                        f"{name}[{row}] ends as {table.rows[row].get(name)!r}; an uninterrupted "
-                        f"run ends with {value!r}",
+                        f"{name}[{row}] ends as {held!r}; an uninterrupted run ends with {value!r}",
                     )
-        return None
 
 
 def _text(value: Value | None) -> str:
