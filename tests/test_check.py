@@ -688,6 +688,9 @@ def first_broken(run: Run) -> tuple[str, int] | None:
                 machine.now = event.t
             machine.at(event.t)
             action = action_of(event, machine.graph)
+            takes = header_.limits.column_resource.get(action.column)
+            if event.resource not in (None, takes):
+                return "TRACE-02", event.seq
             machine.apply(action)
         except Violation as broken:
             return broken.clause, event.seq

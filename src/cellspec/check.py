@@ -25,11 +25,12 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from cellspec.clauses import clauses
 from cellspec.errors import SpecError, TraceError, Violation
-from cellspec.machine import Machine
+from cellspec.graph import ExecutionGraph
+from cellspec.machine import Limits, Machine
 from cellspec.stories import tell
 from cellspec.trace import (
     KINDS,
@@ -175,7 +176,7 @@ class Checker:
         self._plain_ends = header.failures.stop_window is None
         self._note_graph()
 
-    def _make_machine(self, graph: Any, limits: Any) -> Machine:
+    def _make_machine(self, graph: ExecutionGraph, limits: Limits) -> Machine:
         failures = failures_of(self.header)
         waive = (*self.waived, *self.unjudged)
         try:
@@ -195,9 +196,10 @@ class Checker:
         self._resolves = counters.resolve
 
     def feed(self, event: Event) -> Finding | None:
-        """Judge the next event; the finding, if it breaks a clause.
+        """Judge the next event, as a reader gives it; the finding, if it breaks a clause.
 
-        After the first finding nothing more is judged.
+        After the first finding nothing more is judged. An event that was put together by hand
+        must fit its kind (`cellspec.trace.misfit`).
 
         Raises:
             TraceError: the event makes the run too large for the memory, or cannot be judged
@@ -310,10 +312,9 @@ class Checker:
         if "TRACE-02" not in self.waived:
             raise TraceError(self.source, event.seq + 1, field, detail, clause="TRACE-02")
 
-    def _find(self, clause: str, detail: str, event: Event | None, line: int | None) -> Finding:
-        story = tell(clause, detail, event, getattr(self, "machine", None), self._recent)
-        seq = None if event is None else event.seq
-        self.finding = Finding(clause, detail, seq, line, tuple(story))
+    def _find(self, clause: str, detail: str, event: Event, line: int | None) -> Finding:
+        story = tell(clause, detail, event, self.machine, self._recent)
+        self.finding = Finding(clause, detail, event.seq, line, tuple(story))
         return self.finding
 
     def result(self) -> CheckResult:
