@@ -911,16 +911,20 @@ class Counters:
         return SKIP_READY <= self.cells[column][row] < RANGED
 
     def reads(self, column: int, scope: int) -> Ranges:
-        """The rows that a run of the barrier node reads if it starts now (clause BARR-06)."""
+        """The rows that a run of the barrier node reads if it starts now (clause BARR-06).
+
+        A row whose output was skipped by the column's own condition is read: the condition is
+        asked after the run, and a run that is repeated reads what the first one did.
+        """
         start, stop = self.rules.scope_bounds(column, scope)
-        if not self.dropped and not self.skipped:
+        rule = self.rules.columns[column]
+        left_out = [self.dropped] if self.dropped else []
+        if rule.propagates:
+            left_out += [self.skipped[need] for need in rule.needs if need in self.skipped]
+        if not left_out:
             return ((start, stop),)
         return ranges_of(
-            row
-            for row in range(start, stop)
-            if row not in self.dropped
-            and not self.must_skip(column, row)
-            and not self.is_skipped(column, row)
+            row for row in range(start, stop) if not any(row in rows for rows in left_out)
         )
 
     def is_row_complete(self, row: int) -> bool:

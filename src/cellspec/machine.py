@@ -42,6 +42,7 @@ its column, so a recorded list replays on any driver.
 from __future__ import annotations
 
 import heapq
+from array import array
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -199,6 +200,9 @@ class Machine(Refusals):
         self._ranges: list[list[_Range]] = [[] for _ in claim]
         self._stored: list[list[tuple[int, int]]] = [[] for _ in claim]
         self.unrecorded: dict[int, int] = {}
+        # In the order in which they came: a claim covers those that came before it.
+        self._drops = array("q", dropped or ())
+        self._durable_drops = self._pending_drops = len(self._drops)
         self.must_stop = self.stopped = False
         self._ends: deque[bool] = deque(maxlen=self.failures.stop_window or 1)
         self.admitted = set()
@@ -335,6 +339,7 @@ class Machine(Refusals):
         if attempt is not None and attempt != 1 + self.attempts.get((column, row), 0):
             if self.counters.cells[column][row] not in (READY, COOLING):
                 self.not_ready(column, row)
+            self._expect_starts(f"{self._name(column)}[{row}]")
             self._refuse_attempt((column, row), attempt)
         self.counters.start[column](row)
 
@@ -472,10 +477,15 @@ class Machine(Refusals):
             self._called(failed=True)
         for each in rows:
             if self._fails_for_good((column, each), failure):
-                self.unrecorded[each] = column
-                self.counters.drop(each)
+                self._drop(each, column)
             else:
                 self._cool((column, each), until)
+
+    def _drop(self, row: int, column: int) -> None:
+        """A row is given up because a node of a column failed for good."""
+        self.unrecorded[row] = column
+        self._drops.append(row)
+        self.counters.drop(row)
 
     def _fails_for_good(self, key: Key, failure: Failure) -> bool:
         """Count the failure of a node; True if it was its last."""
@@ -612,6 +622,7 @@ class Machine(Refusals):
             Violation: GROUP-02 (too many at once), GROUP-03 (it was admitted before), GROUP-05
                 (these rows are no group), SCHED-07, STOP-01.
         """
+        self._expect_groups(start, stop)
         self._expect_starts(f"row group [{start}:{stop}]")
         group = self._group(start, stop)
         if group in self._was_admitted:
@@ -635,6 +646,7 @@ class Machine(Refusals):
         Raises:
             Violation: GROUP-03 (a row of it is not resolved, or it was not admitted), GROUP-05.
         """
+        self._expect_groups(start, stop)
         self._expect_running(f"end of row group [{start}:{stop}]")
         group = self._group(start, stop)
         if group not in self.admitted:
@@ -644,10 +656,13 @@ class Machine(Refusals):
             self._breaks("GROUP-03", f"row group {group} retires although {left} is not resolved")
         self.admitted.discard(group)
 
+    def _expect_groups(self, start: int, stop: int) -> None:
+        if self.limits.group_rows is None:
+            raise SpecError(f"row group [{start}:{stop}]: this run has no row groups")
+
     def _group(self, start: int, stop: int) -> int:
         size = self.limits.group_rows
-        if size is None:
-            raise SpecError(f"row group [{start}:{stop}]: this run has no row groups")
+        assert size is not None
         if start % size or stop != min(start + size, self.graph.num_records):
             first = start - start % size
             last = min(first + size, self.graph.num_records)
@@ -759,8 +774,7 @@ class Machine(Refusals):
         for row in list(self.counters.iter_rows(column, 1, start)):
             if row >= stop:
                 break
-            self.unrecorded[row] = column
-            self.counters.drop(row)
+            self._drop(row, column)
         self.counters.give_up(column, scope)
 
     def cancel_barrier(self, column: int, scope: int) -> None:
@@ -841,6 +855,7 @@ class Machine(Refusals):
         if row < max(claim):
             self._breaks("DROP-04", f"a claim covers row {row}, whose drop is not recorded")
         self.pending_claim = claim
+        self._pending_drops = len(self._drops)
 
     def _check_claim(self, column: int, rows: int, claim: Claim) -> None:
         name = self._name(column)
@@ -879,6 +894,7 @@ class Machine(Refusals):
             self._breaks("CKPT-11", "a claim became durable that nobody had begun")
             return
         self.durable_claim = self.pending_claim
+        self._durable_drops = self._pending_drops
         self.pending_claim = None
 
     def checkpoint_failed(self) -> None:
@@ -934,15 +950,14 @@ class Machine(Refusals):
                 f"{list(self.durable_claim)}, in flight was "
                 f"{None if self.pending_claim is None else list(self.pending_claim)}",
             )
-        covered = max(claim)
-        drops = [row for row in self.counters.dropped if row < covered]
+        drops = self._covered_drops(claim)
         if dropped is not None and dropped != ranges_of(drops):
             self._breaks(
                 "CKPT-17",
                 f"resumed with dropped rows {_spans(dropped)}; the claim covers the drops of "
                 f"{_spans(ranges_of(drops))}",
             )
-        skips = self._covered_skips(claim, skipped)
+        skips = self._covered_skips(claim, frozenset(drops), skipped)
         self._change_target(claim, records, keep=keep)
         total = self.graph.num_records
         self.durable_claim = claim
@@ -956,12 +971,22 @@ class Machine(Refusals):
             {column: RowSet(total, rows) for column, rows in skips.items()},
         )
 
+    def _covered_drops(self, claim: Claim) -> list[int]:
+        """The dropped rows that a claim covers: dropped before it was begun, and not beyond it."""
+        durable = claim == self.durable_claim
+        before = self._drops[: self._durable_drops if durable else self._pending_drops]
+        covered = max(claim)
+        return sorted(row for row in before if row < covered)
+
     def _covered_skips(
-        self, claim: Claim, told: Mapping[str, Ranges] | None
+        self, claim: Claim, dropped: Collection[int], told: Mapping[str, Ranges] | None
     ) -> dict[int, list[int]]:
-        """By column, the skipped cells that a claim covers; compared with what storage said."""
+        """By column, the skipped cells that a claim covers; compared with what storage said.
+
+        Of a dropped row nothing is kept but that it was dropped.
+        """
         skips = {
-            column: [row for row in rows if row < claim[column]]
+            column: [row for row in rows if row < claim[column] and row not in dropped]
             for column, rows in sorted(self.counters.skipped.items())
         }
         if told is not None:
