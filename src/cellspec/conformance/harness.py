@@ -233,11 +233,16 @@ class _Run:
 
     def through_all_lives(self) -> None:
         """Run life after life; leaves what was found in `result`."""
-        folder = self.root / "life-0"
-        folder.mkdir()
+        left = self.root / "life-0"
+        left.mkdir()
         for life in range(self.work.lives):
-            if life and not self._goes_on(life):
-                return
+            folder = left
+            if life:
+                if not self._goes_on(life):
+                    return
+                if self.keeps:
+                    folder = self.root / f"life-{life}"
+                    shutil.copytree(left, folder)
             left = self.root / f"life-{life}-left"
             probe, error = self._live(life, folder, left)
             if not left.exists():
@@ -249,10 +254,6 @@ class _Run:
             self._judge_table(probe, left)
             if self.result.violations or self.result.adapter:
                 return
-            folder = left
-            if self.keeps and life + 1 < self.work.lives:
-                folder = self.root / f"life-{life + 1}"
-                shutil.copytree(left, folder)
 
     def _goes_on(self, life: int) -> bool:
         """A life after one that ended by itself makes sense only if it is asked for other rows."""
@@ -355,8 +356,7 @@ class _Run:
 
     def _judge_events(self, probe: Probe) -> None:
         life = probe.life
-        blind = life and not (self.storage_reported and probe.resume_reported)
-        if blind or self.result.by_table_alone:
+        if self.result.by_table_alone or (life and not self._resume_is_known(probe)):
             self.result.by_table_alone += 1
             return
         if self.checker is None:
@@ -376,6 +376,11 @@ class _Run:
             if found is not None:
                 self.result.violations.append(found)
                 return
+
+    def _resume_is_known(self, probe: Probe) -> bool:
+        """What a life goes on from can be judged: it is nothing, or the claims before are known."""
+        claims = [entry["claim"] for entry in probe.log if entry["event"] == "resume"]
+        return bool(claims) and (self.storage_reported or not any(claims[0].values()))
 
     def _event(self, entry: Entry, life: int) -> Event:
         fields = dict(entry)

@@ -172,7 +172,6 @@ class Probe:
         ended_by: ``"crash"``, ``"limit"`` or ``"misuse"``, if the probe ended the life.
         ended_at_s: when.
         misuse: what the adapter did wrong, in one line.
-        resume_reported: the backend said what this life goes on from.
         storage_reported: the backend said what storage did.
     """
 
@@ -200,7 +199,6 @@ class Probe:
         self.ended_by = ""
         self.ended_at_s = 0.0
         self.misuse = ""
-        self.resume_reported = False
         self.storage_reported = False
         self._rules = self.graph.rules
         self._producer = _producers(work)
@@ -439,7 +437,6 @@ class Probe:
         if keep:
             fields["keep"] = True
         with self._lock:
-            self.resume_reported = True
             self._claimed = claimed
             self._dropped.update(dropped or ())
             self._report("resume", **fields)
@@ -547,10 +544,25 @@ class Probe:
         self._step()
 
     def _judge_cool_down(self, column: str, position: int) -> None:
-        """A call that was told when to come back, and comes before, is seen to do so."""
+        """A call that was told when to come back is seen to come back: too early, or not.
+
+        It cooled down until now if nobody said when it would be made again.
+        """
         entry, least = self._last_fail.pop((column, position), (None, None))
-        if entry is not None and least is not None and self._clock.now() < least:
+        if entry is None or least is None:
+            return
+        now = self._clock.now()
+        if now < least:
             entry["until"] = least
+        elif _is_of_one_node(entry):
+            entry.setdefault("until", now)
+
+    def _note_cool_downs(self) -> None:
+        """The process dies: what was told when to come back was cooling down, said or not."""
+        now = self._clock.now()
+        for entry, least in self._last_fail.values():
+            if least is not None and now < least:
+                entry.setdefault("until", least)
 
     # Time
 
@@ -679,6 +691,7 @@ class Probe:
         self.steps += 1
         if self.steps == self.work.crash_step(self.life):
             self._gone.set()
+            self._note_cool_downs()
             self._freeze()
             self._halt("crash", Crash(f"the process dies at step {self.steps}"))
 
@@ -743,6 +756,11 @@ class Probe:
             if value is not None and value is not SKIPPED:
                 own[producer] = value
         return own
+
+
+def _is_of_one_node(entry: Entry) -> bool:
+    """Whether an event is about one cell or barrier, and no range of rows."""
+    return isinstance(entry.get("rows", 0), int)
 
 
 def _producers(work: Workload) -> dict[str, dict[str, str]]:
