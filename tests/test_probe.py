@@ -187,18 +187,34 @@ def test_what_is_cancelled_because_the_run_is_over_is_no_event() -> None:
 # Cool-downs
 
 
-def pushed_back(script: Script) -> list[tuple[Any, ...]]:
+def pushed_back(script: Script, **changes: Any) -> list[tuple[Any, ...]]:
     faults = (Fault("a", 0, 1, "backpressure", 2.0),)
-    return steps(watch(script, WORK.but(faults=faults)), "until")
+    return steps(watch(script, WORK.but(faults=faults, **changes)), "until")
 
 
 def test_a_failure_that_nobody_gives_a_time_for_has_none() -> None:
     async def script(probe: Probe) -> None:
         await expect(BackPressure, probe.cell("a", 0, {}))
-        await asyncio.sleep(2)
-        await probe.cell("a", 0, {})
+        await asyncio.sleep(3)
 
     assert pushed_back(script)[1] == ("fail", None)
+
+
+def test_a_call_that_was_told_when_to_come_back_cooled_down_until_it_came() -> None:
+    async def script(probe: Probe) -> None:
+        await expect(BackPressure, probe.cell("a", 0, {}))
+        await asyncio.sleep(3)
+        await probe.cell("a", 0, {})
+
+    assert pushed_back(script)[1] == ("fail", 3.0625)
+
+
+def test_a_crash_before_a_call_may_come_back_came_while_it_cooled_down() -> None:
+    async def script(probe: Probe) -> None:
+        await expect(BackPressure, probe.cell("a", 0, {}))
+        probe.durable("", 0, 1)
+
+    assert pushed_back(script, crashes=(3,))[1] == ("fail", 2.0625)
 
 
 def test_a_failure_has_the_time_that_the_engine_gives() -> None:
