@@ -299,6 +299,10 @@ def test_a_trace_that_is_cut_off_gives_a_picture_of_what_there_is(tmp_path: Path
         (numbered((0.0, "start", "b", 0)), "line 2: column: no such column: 'b'"),
         (numbered((0.0, "start", "a", 3)), "line 2: rows: expected rows below 3, got 3"),
         ([Event(1, 0.0, "checkpoint_begin", claim={"b": 1})], "line 2: claim.b: no such column"),
+        (
+            [Event(1, 0.0, "resume", claim={"a": 0, "v": 0, "c": 0}, dropped=((0, 2**50),))],
+            f"line 2: dropped: expected rows below 3, got {2**50 - 1}",
+        ),
     ],
 )
 def test_an_event_of_another_graph_ends_the_picture(

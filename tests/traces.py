@@ -245,9 +245,9 @@ class _Toy:
         claims = [action.claim for action in machine.enabled()]
         claim = self.random.choice(claims)
         assert claim is not None
-        covered = max(claim)
-        dropped = ranges_of(row for row in machine.counters.dropped if row < covered)
-        skips = machine._covered_skips(claim, None)
+        drops = machine._covered_drops(claim)
+        dropped = ranges_of(drops)
+        skips = machine._covered_skips(claim, drops, None)
         skipped = {
             machine.graph.rules.columns[column].name: ranges_of(rows)
             for column, rows in skips.items()

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from cellspec.errors import TraceError
-from cellspec.rowset import RowSet
+from cellspec.rowset import RowSet, rows_of
 from cellspec.trace import PARTIAL, Event, Header, TraceReader, check_size, graph_of
 
 __all__ = ["ChromeWriter", "export_chrome"]
@@ -108,6 +108,7 @@ class ChromeWriter:
         self._claimed = [0] * len(self._rules.columns)
         self._complete = 0
         self._dropped = RowSet(self._rows)
+        self._covered_drops: list[int] = []
         self._changed: dict[int, None] = {}
         self._rows_changed = False
         self._name_tracks(header)
@@ -186,6 +187,10 @@ class ChromeWriter:
         for _, stop in _rows(event):
             if stop > total:
                 self._refuse(event, "rows", f"expected rows below {total}, got {stop - 1}")
+        for _, stop in event.dropped or ():
+            if stop > max(total, self._rows):
+                expected = f"expected rows below {max(total, self._rows)}, got {stop - 1}"
+                self._refuse(event, "dropped", expected)
         for name in event.claim or ():
             if name not in self._pid_of:
                 self._refuse(event, f"claim.{name}", "no such column")
@@ -328,6 +333,7 @@ class ChromeWriter:
             if self._claim is not None:
                 self._slice(self._claim, "begun again", {})
             args = {"seq": event.seq, "claim": dict(event.claim or {})}
+            self._covered_drops = list(self._dropped)
             self._claim = _Call(_RUN_PID, _STORAGE_TID, self._now_us, "checkpoint", args)
         elif self._claim is None:
             self._instant(event, _STORAGE_TID)
@@ -349,12 +355,13 @@ class ChromeWriter:
         self._rows = event.records if event.records is not None else self._rows
         self._claimed = [claim.get(rule.name, 0) for rule in self._rules.columns]
         self._open = array("I")
-        # Drops that the claim covers stay, whether the engine lists them or not.
-        dropped = list(self._dropped)
+        # Drops before the claim was begun stay, whether the engine lists them or not.
+        dropped = self._covered_drops if event.dropped is None else rows_of(event.dropped)
         self._dropped = RowSet(self._rows)
         for row in dropped:
             if row < min(max(self._claimed), self._rows):
                 self._forget(row)
+        self._covered_drops = list(self._dropped)
         whole = min(self._claimed)
         self._complete = whole - sum(row < whole for row in self._dropped)
         self._rows_changed = True
