@@ -763,11 +763,6 @@ def _is_of_one_node(entry: Entry) -> bool:
     return isinstance(entry.get("rows", 0), int)
 
 
-def _is_of_one_node(entry: Entry) -> bool:
-    """Whether an event is about one cell or barrier, and no range of rows."""
-    return isinstance(entry.get("rows", 0), int)
-
-
 def _producers(work: Workload) -> dict[str, dict[str, str]]:
     """For each column, the names that it needs, and which column makes each."""
     maker = {name: item.name for item in work.columns for name in item.all_produced_columns}
