@@ -130,7 +130,10 @@ class Backend(Protocol):
         """
 
     def table(self, probe: Probe) -> Table:
-        """Read what is durable in ``probe.folder``: after a crash, or after the end."""
+        """Read what is durable in ``probe.folder``: after a crash, or after the end.
+
+        It reads and changes nothing: the next life goes on from that folder.
+        """
 
 
 def check_capabilities(backend: Backend) -> None:

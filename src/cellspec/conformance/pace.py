@@ -104,6 +104,7 @@ class VirtualPace:
     def run(
         self, backend: Backend, make: MakeProbe, start_s: float
     ) -> tuple[Probe, BaseException | None]:
+        """Run one life on a loop of its own."""
         made: list[Probe] = []
 
         async def live() -> None:
@@ -147,6 +148,7 @@ class RealPace:
     def run(
         self, backend: Backend, make: MakeProbe, start_s: float
     ) -> tuple[Probe, BaseException | None]:
+        """Run one life in a thread of its own; a coroutine on an ordinary loop there."""
         probe = make(_RealClock(self._scale, self._origin_s))
         assert probe.now() >= start_s
         box: list[BaseException] = []
