@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis.internal.conjecture import providers
 
+from cellspec import ColumnDescriptor
 from cellspec.conformance.backend import CAPABILITIES, Table
-from cellspec.conformance.campaign import SHRINK_RUNS_MAX, Campaign, Run, run_campaign
+from cellspec.conformance.campaign import REPEAT_EVERY, Campaign, Run, run_campaign
 from cellspec.conformance.harness import Finding, RunResult
+from cellspec.conformance.shrink import shrunk
 from cellspec.conformance.workload import Workload
 from cellspec.verdict import Sometimes
 
@@ -131,18 +133,30 @@ def test_shrinking_keeps_to_the_clause_that_broke() -> None:
 
 
 def test_shrinking_ends_after_so_many_runs() -> None:
-    calls = 0
+    engine = Engine(lambda work: "BARR-01" if len(work.columns) > 2 else "")
+    drawn = run_campaign(Engine(lambda _: ""), "resume", beside=CAPABILITIES, max_examples=30)
+    assert drawn.evidence.stopped_at == ""
+    done = run_campaign(engine, "resume", beside=CAPABILITIES, max_examples=30, shrink_runs=5)
+    found = done.failures["BARR-01"]
+    repeats = -(-found.example // REPEAT_EVERY)
+    assert len(engine.asked) <= found.example + repeats + 5
+    engine.asked.clear()
+    run_campaign(engine, "resume", beside=CAPABILITIES, max_examples=30, shrink_runs=0)
+    assert len(engine.asked) == found.example + repeats
 
-    def run(work: Workload, _waive: Collection[str]) -> RunResult:
-        nonlocal calls
-        calls += 1
-        # Never twice the same answer for the same workload: there is always something to try.
-        broken = [Finding("BARR-01", "")] if work.rows > 1 or calls % 3 else []
-        return RunResult(work, {}, violations=broken)
 
-    done = campaign(run)
-    assert "BARR-01" in done.failures
-    assert calls <= SHRINK_RUNS_MAX + 40
+def test_a_crash_is_found_again_when_what_came_before_it_is_taken_away() -> None:
+    """Steps move when cells go: here the crash must come at the last step of the run."""
+
+    def breaks(work: Workload) -> str:
+        steps = 2 * len(work.columns) * work.rows
+        return "CKPT-12" if work.crashes[-1:] == (steps,) else ""
+
+    columns = [ColumnDescriptor(name) for name in "abcd"]
+    large = Workload(tuple(columns), rows=5, crashes=(7, 40))
+    assert breaks(large)
+    small = shrunk(large, lambda work: bool(breaks(work)), runs_max=500)
+    assert (len(small.columns), small.rows, small.crashes) == (1, 1, (2,))
 
 
 def test_a_clause_that_may_be_waived_is_waived_and_the_campaign_goes_on() -> None:

@@ -252,6 +252,23 @@ def test_a_folder_of_reports_holds_results_and_pages(found: dict[str, Any], tmp_
     assert (tmp_path / "index.html").exists()
 
 
+def test_an_error_of_the_suite_itself_is_kept_apart(tmp_path: Path) -> None:
+    class Failing(Told):
+        def run(self, work: Workload, waive: Collection[str] = ()) -> RunResult:
+            if len(work.columns) > 3:
+                raise RuntimeError("a bug of the suite")
+            return super().run(work, ("SCHED-01", *waive))
+
+    suite = Failing(Options("e:B", tmp_path, max_examples=20), Backend(), True, PROFILES, {})
+    suite.run_all()
+    assert sorted(suite.errors) == ["core", "retries"]
+    (note,) = suite.errors["core"].__notes__
+    assert re.match(r"workload \d+ of profile core: Workload\(columns=", note)
+    entry = results(suite)["backends"][0]["clauses"]["SCHED-02"]
+    assert entry["verdict"] == "inconclusive"
+    assert entry["reason"] == "the suite itself failed: RuntimeError: a bug of the suite"
+
+
 # Files
 
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from cellspec import ExecutionTraits, Machine
 from cellspec.conformance.backend import CAPABILITIES
-from cellspec.conformance.campaign import run_campaign, size_of
+from cellspec.conformance.campaign import run_campaign
 from cellspec.conformance.case import Case, describe, python_test
 from cellspec.conformance.harness import Finding, RunResult
+from cellspec.conformance.shrink import size_of
 from cellspec.conformance.strategies import workloads
 from cellspec.conformance.workload import Workload
 from cellspec.errors import SpecError
@@ -173,11 +174,11 @@ def barrier_between(work: Workload) -> bool:
         ("core", lambda w: len(w.columns) > 2, (3, 1, 0, 0)),
         ("core", lambda w: w.rows > 2, (1, 3, 0, 0)),
         ("core", barrier_between, (3, 1, 0, 0)),
-        ("retries", lambda w: any(f.call > 1 for f in w.faults), (1, 1, 0, 2)),
+        ("retries", lambda w: any(f.call > 1 for f in w.faults), (1, 1, 0, 1)),
         ("drops", lambda w: {f.position for f in w.faults} == {0, 1}, (1, 2, 0, 2)),
         ("resume", lambda w: len(w.crashes) > 1, (1, 1, 2, 0)),
         ("resume", lambda w: w.crashes and w.faults, (1, 1, 1, 1)),
-        ("resume", lambda w: max(w.targets, default=0) > w.rows, (1, 2, 2, 0)),
+        ("resume", lambda w: max(w.targets, default=0) > w.rows, (1, 2, 1, 0)),
         ("skips", lambda w: len(w.skips) > 1, (1, 2, 0, 2)),
     ],
 )

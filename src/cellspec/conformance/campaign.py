@@ -5,10 +5,10 @@ what it broke, and the campaign keeps account: `Evidence` of what was tried, and
 that broke a `Failure`.
 
 *One cause, one failure.* A broken engine breaks more than one clause, and one bug of it shows in
-nearly every workload. So a campaign stops at its first violation. From there on it only looks for
-a smaller workload that breaks the *same* clause: fewer columns, then fewer rows, crashes and
-faults. It goes on only with a clause that may be waived, because it is expected to fail or because
-the user asked for all that can be found: then with that clause not judged.
+nearly every workload. So a campaign stops at its first violation, and looks for a smaller workload
+that breaks the *same* clause (`cellspec.conformance.shrink`). It goes on only with a clause that
+may be waived, because it is expected to fail or because the user asked for all that can be found:
+then with that clause not judged.
 
 *Same seed, same campaign.* The draws are a function of the seed and of nothing else; neither an
 example database, nor a deadline, nor what else has been imported has a part in it.
@@ -23,26 +23,27 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import seed as seeded
-from hypothesis.errors import HypothesisException
 from hypothesis.internal.conjecture.providers import HypothesisProvider
 from hypothesis.strategies import SearchStrategy
 
 from cellspec.conformance.harness import RunResult
+from cellspec.conformance.shrink import shrunk
 from cellspec.conformance.strategies import workloads
 from cellspec.conformance.witness import Seen, watch
 from cellspec.conformance.workload import Workload
 from cellspec.verdict import Evidence
 
-__all__ = ["REPEAT_EVERY", "Campaign", "Failure", "Run", "failure_of", "run_campaign", "size_of"]
+__all__ = ["REPEAT_EVERY", "Campaign", "Failure", "Run", "draw", "failure_of", "run_campaign"]
 
 REPEAT_EVERY = 5
 """Of so many workloads one is run twice."""
 
-SHRINK_RUNS_MAX = 1_500
+SHRINK_RUNS_MAX = 600
 """Runs after a violation, in search of a smaller workload. A count, so that it is the same count
 on a slow machine."""
 
@@ -90,7 +91,6 @@ class Campaign:
 
 
 def failure_of(
-    work: Workload,
     result: RunResult,
     *,
     profile: str = "",
@@ -103,25 +103,13 @@ def failure_of(
         clause=broken.clause,
         detail=broken.detail,
         story=tuple(broken.story),
-        workload=work,
+        workload=result.work,
         header=result.header,
         events=tuple(result.events),
         profile=profile,
         example=example,
         waived=tuple(waived),
         seq=broken.seq,
-    )
-
-
-def size_of(work: Workload) -> tuple[int, ...]:
-    """What makes a workload small: columns, then rows, then crashes, then faults, then the rest."""
-    rows = max(work.rows_of(life) for life in range(work.lives))
-    return (
-        len(work.columns),
-        rows,
-        len(work.crashes) + len(work.targets),
-        len(work.faults) + len(work.skips),
-        len(work.to_json()),
     )
 
 
@@ -135,6 +123,7 @@ def run_campaign(
     deterministic: bool = True,
     may_waive: Callable[[str], bool] = lambda _: False,
     waive: Collection[str] = (),
+    shrink_runs: int = SHRINK_RUNS_MAX,
 ) -> Campaign:
     """Run random workloads of a profile until one breaks a clause, or all have been run.
 
@@ -148,18 +137,25 @@ def run_campaign(
             broke and in the table.
         may_waive: whether to go on, without judging it, after a clause broke.
         waive: clauses not to judge at all.
+        shrink_runs: runs after a violation, in search of a smaller workload; 0 takes the first.
     """
     campaign = Campaign(profile, Evidence(planned=max_examples))
     evidence = campaign.evidence
     strategy = workloads(profile, beside=sorted(beside))
     waived = tuple(sorted(waive))
     for example in range(1, max_examples + 1):
-        search = _Search(run, evidence, waived, deterministic)
-        search.draw(strategy, _number(f"{seed} {profile} {example}"), dullest=example == 1)
-        if search.best is None:
+        seed_here = workload_seed(seed, profile, example)
+        work = draw(strategy, seed_here, dullest=example == 1)
+        try:
+            result = run(work, waived)
+        except Exception as error:
+            error.add_note(f"workload {example} of profile {profile}: {work!r}")
+            raise
+        _account(evidence, work, result, partial(run, work, waived), deterministic)
+        if not result.violations:
             continue
-        work, result = search.best
-        found = failure_of(work, result, profile=profile, example=example, waived=waived)
+        result = _smallest(run, result, waived, shrink_runs)
+        found = failure_of(result, profile=profile, example=example, waived=waived)
         campaign.failures[found.clause] = found
         if not may_waive(found.clause):
             evidence.stopped_at = found.clause
@@ -169,110 +165,80 @@ def run_campaign(
     return campaign
 
 
-def _number(text: str) -> int:
+def _smallest(run: Run, result: RunResult, waived: tuple[str, ...], runs_max: int) -> RunResult:
+    """The run of the smallest workload found that breaks the same clause first."""
+    clause = result.violations[0].clause
+    best = result
+
+    def breaks(work: Workload) -> bool:
+        nonlocal best
+        tried = run(work, waived)
+        if not tried.violations or tried.violations[0].clause != clause:
+            return False
+        best = tried
+        return True
+
+    shrunk(result.work, breaks, runs_max=runs_max)
+    return best
+
+
+def workload_seed(seed: int, profile: str, example: int) -> int:
+    """What the n-th workload of a profile's campaign is drawn from."""
+    text = f"{seed} {profile} {example}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-class _Enough(BaseException):
-    """Shrinking has gone on for long enough. No `Exception`, so that Hypothesis lets it pass."""
+def draw(strategy: SearchStrategy[Workload], seed: int, *, dullest: bool = False) -> Workload:
+    """One workload, a function of the seed alone.
+
+    Each workload of a campaign is drawn on its own, from a seed of its own. Asked for a hundred at
+    once, Hypothesis makes most of them by small changes to the ones before, which gives less than
+    half as many different pipelines. And so the first workloads of a longer campaign are those of a
+    shorter one.
+
+    Args:
+        strategy: what to draw from.
+        seed: what it is drawn with.
+        dullest: take the first choice of everything instead.
+    """
+    drawn: list[Workload] = []
+
+    # Hypothesis begins with the dullest example, always, and draws the second.
+    @seeded(seed)
+    @settings(
+        max_examples=1 if dullest else 2,
+        database=None,
+        deadline=None,
+        derandomize=False,
+        print_blob=False,
+        verbosity=Verbosity.quiet,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def keep(work: Workload) -> None:
+        drawn.append(work)
+
+    with _draws_of_the_seed_alone():
+        keep()
+    return drawn[-1]
 
 
-class _Broke(Exception):  # noqa: N818 - the workload did, and no error happened
-    """The workload breaks the clause that is looked for."""
-
-
-class _Search:
-    """Draws one workload, and if that breaks a clause, smaller ones that break the same."""
-
-    def __init__(
-        self, run: Run, evidence: Evidence, waived: tuple[str, ...], deterministic: bool
-    ) -> None:
-        self.run = run
-        self.evidence = evidence
-        self.waived = waived
-        self.deterministic = deterministic
-        self.clause = ""
-        self.shrinking = 0
-        self.best: tuple[Workload, RunResult] | None = None
-        self._best_size: tuple[int, ...] = ()
-
-    def draw(self, strategy: SearchStrategy[Workload], seed: int, *, dullest: bool) -> None:
-        """Draw a workload and run it.
-
-        Each workload of a campaign is drawn on its own, from a seed of its own. Asked for a hundred
-        at once, Hypothesis makes most of them by small changes to the ones before, which gives
-        less than half as many different pipelines. And so the first workloads of a longer campaign
-        are those of a shorter one.
-
-        Args:
-            strategy: what to draw from.
-            seed: what it is drawn with.
-            dullest: take the first choice of everything instead.
-        """
-        # The dullest workload is what Hypothesis always begins with.
-        first = not dullest
-
-        @seeded(seed)
-        @settings(
-            max_examples=1 if dullest else 2,
-            database=None,
-            deadline=None,
-            derandomize=False,
-            report_multiple_bugs=False,
-            print_blob=False,
-            verbosity=Verbosity.quiet,
-            phases=(Phase.generate, Phase.shrink),
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(strategy)
-        def judge(work: Workload) -> None:
-            nonlocal first
-            if first:
-                first = False
-            else:
-                self._judge(work)
-
-        with _draws_of_the_seed_alone():
-            try:
-                judge()
-            except (_Broke, _Enough):
-                pass
-            except HypothesisException:
-                # An engine that is not deterministic: what broke once does not break again. The
-                # violation was seen, and counts.
-                if self.best is None:
-                    raise
-
-    def _judge(self, work: Workload) -> None:
-        if self.clause:
-            self.shrinking += 1
-            if self.shrinking > SHRINK_RUNS_MAX:
-                raise _Enough
-        result = self.run(work, self.waived)
-        if not self.clause:
-            self._account(work, result)
-        if not result.violations:
-            return
-        clause = result.violations[0].clause
-        if not self.clause:
-            self.clause = clause
-        if clause == self.clause:
-            size = size_of(work)
-            if self.best is None or size < self._best_size:
-                self.best, self._best_size = (work, result), size
-            raise _Broke
-
-    def _account(self, work: Workload, result: RunResult) -> None:
-        evidence = self.evidence
-        seen = watch(work, result.events, refused=bool(result.refused))
-        _count(evidence, seen)
-        evidence.refused += bool(result.refused)
-        evidence.by_table_alone += result.by_table_alone
-        evidence.graphs.add(_digest(work.graph().rules.columns))
-        if evidence.workloads % REPEAT_EVERY == 1:
-            evidence.repeated += 1
-            again = self.run(work, self.waived)
-            evidence.unequal = evidence.unequal or _difference(result, again, self.deterministic)
+def _account(
+    evidence: Evidence,
+    work: Workload,
+    result: RunResult,
+    run_again: Callable[[], RunResult],
+    deterministic: bool,
+) -> None:
+    _count(evidence, watch(work, result.events, refused=bool(result.refused)))
+    evidence.refused += bool(result.refused)
+    evidence.by_table_alone += result.by_table_alone
+    evidence.graphs.add(_digest(work.graph().rules.columns))
+    if evidence.workloads % REPEAT_EVERY == 1:
+        evidence.repeated += 1
+        difference = _difference(result, run_again(), deterministic)
+        evidence.unequal = evidence.unequal or difference
 
 
 def _count(evidence: Evidence, seen: Seen) -> None:

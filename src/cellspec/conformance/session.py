@@ -65,6 +65,8 @@ class Session:
     def campaign(self, profile: Profile) -> dict[str, Any]:
         """Run the campaign of a profile; what was tried. Skip if there is none."""
         campaign = self.suite.campaign(profile)
+        if profile.name in self.suite.errors:
+            raise self.suite.errors[profile.name]
         if campaign is None:
             pytest.skip(_not_run(self.suite.not_run(profile)))
         found = campaign.evidence

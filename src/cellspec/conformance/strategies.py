@@ -58,7 +58,7 @@ _LATE_FOR_GOOD: tuple[tuple[Failure, ...], ...] = (
     ("retryable", "retryable", "retryable", "retryable"),
     ("backpressure", "permanent"),
 )
-_COOL_DOWNS_S = (0.0, 0.25, 1.0, 3.0)
+_COOL_DOWNS_S = (0.0, 0.25, 1.0, 3.0, 3.0)
 _LATENCIES_S = (0.5, 0.0625, 0.25, 2.0, 0.0)
 
 
@@ -67,8 +67,19 @@ def _often(value: bool = True) -> st.SearchStrategy[bool]:
     return st.sampled_from((not value, value, value))
 
 
+def _sometimes() -> st.SearchStrategy[bool]:
+    """True one time in three."""
+    return st.sampled_from((False, False, True))
+
+
 def _seldom() -> st.SearchStrategy[bool]:
-    return st.sampled_from((False, False, False, True))
+    """True one time in six."""
+    return st.sampled_from((False,) * 5 + (True,))
+
+
+def _mostly_several(most: int) -> st.SearchStrategy[int]:
+    """1 to `most`, and 1 half as often as the others: with one of a thing little can go wrong."""
+    return st.integers(1, most) | st.integers(min(2, most), most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +123,11 @@ class _Shape:
             return self.most_rows
         return -(-self.most_rows // self.scope_rows(column))
 
-    def node_count(self) -> int:
-        """Calls of a run in which nothing fails, about."""
-        return sum(map(self.positions, range(len(self.columns))))
+    def step_count(self, every: int | None, steps_of_a_save: int) -> int:
+        """Steps of a run, about: two of each call, and those of each time that rows are saved."""
+        saves = 1 if every is None else -(-self.most_rows // every)
+        calls = sum(map(self.positions, range(len(self.columns))))
+        return 2 * calls + saves * steps_of_a_save
 
 
 @st.composite
@@ -136,14 +149,16 @@ def workloads(
         max_rows: of the dataset.
     """
     known = frozenset(beside) | {profile}
+    # A crash is interesting for what it interrupts.
+    mixed_in = st.booleans() if profile == "resume" else _sometimes()
     has = {profile} | {
-        name for name in _FEATURES if name in known and name != profile and draw(_seldom())
+        name for name in _FEATURES if name in known and name != profile and draw(mixed_in)
     }
-    rows = draw(st.integers(1, max_rows))
+    rows = draw(_mostly_several(max_rows))
     column = _column(frozenset(has), known, max_columns)
     shape = _read_columns(
         rows,
-        [draw(column) for _ in range(draw(st.integers(1, max_columns)))],
+        [draw(column) for _ in range(draw(_mostly_several(max_columns)))],
         draw(st.integers(1, max_rows + 1)),
         batch_scope="batch_barriers" in known and draw(_seldom()),
     )
@@ -151,6 +166,8 @@ def workloads(
     shape.most_rows = max((rows, *targets))
     policy = draw(_policy(has, known))
     resuming = "resume" in has
+    every = draw(st.sampled_from((None, 1, 1, 1, 2, 3))) if resuming else None
+    steps = shape.step_count(every, 12 if "storage_steps" in known else 4)
     return Workload(
         columns=tuple(shape.columns),
         rows=rows,
@@ -161,11 +178,11 @@ def workloads(
         latency_s=shape.latency_s,
         faults=draw(_faults(shape, has, policy)),
         skips=draw(_skips(shape)),
-        checkpoint_every_rows=draw(st.sampled_from((None, 1, 1, 2, 3))) if resuming else None,
+        checkpoint_every_rows=every,
         checkpoint_version=2
         if resuming and "column_checkpoints" in known and draw(_often())
         else 1,
-        crashes=tuple(1 + crash * (2 * shape.node_count() + rows + 2) // 64 for crash in crashes),
+        crashes=tuple(1 + crash * steps // 64 for crash in crashes),
         targets=targets,
         keep=keep,
         seed=draw(st.integers(0, 255)),
@@ -184,7 +201,7 @@ def _column(
     if "batch_barriers" in known:
         kinds.append("batch")
     if "drops" in has or "skips" in has or "resume" in has:
-        kinds.append(kinds[-1])
+        kinds += kinds[3:]
     if "streaming" in has:
         kinds += ["stream"] * 3
     never = st.just(False)
@@ -193,11 +210,11 @@ def _column(
         kind=st.sampled_from(kinds),
         needs=st.integers(0, 2 ** (max_columns - 1) - 1),
         start=st.booleans(),
-        makes_more=_seldom(),
+        makes_more=_sometimes(),
         by_side_effect=st.booleans(),
-        ordered=_often() if "ordered" in has else never,
+        ordered=st.booleans() if "ordered" in has else never,
         may_skip=st.booleans() if "skips" in has else never,
-        keeps_skip=_seldom() if "skips" in has else never,
+        keeps_skip=_sometimes() if "skips" in has else never,
         latency_s=st.sampled_from(_LATENCIES_S),
     )
 
@@ -277,7 +294,7 @@ def _limits(draw: st.DrawFn, shape: _Shape, has: Collection[str]) -> Limits:
 @st.composite
 def _policy(draw: st.DrawFn, has: Collection[str], known: Collection[str]) -> FailurePolicy:
     attempts = draw(st.integers(2, 3)) if "retries" in has else 1
-    if "drops" in has and "early_stop" in known and draw(_seldom()):
+    if "drops" in has and "early_stop" in known and draw(_sometimes()):
         return FailurePolicy(
             attempts, draw(st.sampled_from((4, 3, 2, 1))), draw(st.sampled_from((1.0, 0.5, 0.25)))
         )
@@ -300,16 +317,16 @@ def _faults(
         st.lists(
             st.tuples(
                 st.integers(0, len(shape.columns) - 1),
-                st.integers(0, 2 * shape.most_rows - 1),
+                st.integers(0, 1) | st.integers(0, 2 * shape.most_rows - 1),
                 st.sampled_from(chains),
                 st.sampled_from(_COOL_DOWNS_S),
             ),
-            min_size=0,
+            min_size=1,
             max_size=4,
         )
     )
     # Now and then a whole column fails, and with it every row of a barrier's scope.
-    whole = bool(drawn) and "drops" in has and draw(_seldom())
+    whole = "drops" in has and draw(_seldom())
     made: dict[tuple[str, int], tuple[Fault, ...]] = {}
     for column, place, chain, cool_down_s in drawn:
         count = shape.positions(column)
@@ -344,7 +361,8 @@ def _skips(draw: st.DrawFn, shape: _Shape) -> tuple[tuple[str, int], ...]:
     every = 2**shape.most_rows - 1
     mask = st.integers(0, every)
     # Whole columns too: a barrier of which no row is left is a case of its own.
-    masks = draw(st.lists(mask | st.just(every), min_size=len(able), max_size=len(able)))
+    whole = st.just(every)
+    masks = [draw(mask if draw(_often()) else whole) for _ in able]
     return tuple(
         (name, row)
         for name, bits in zip(able, masks, strict=True)
@@ -363,8 +381,13 @@ def _lives(
     """Crash points in 64ths of a life, rows of each life, and whether claimed rows are kept."""
     if "resume" not in has:
         return [], (), False
-    crashes = draw(st.lists(st.integers(0, 63), max_size=3))
-    if "targets" not in known or not draw(_seldom()):
+    # More of them late than early: what a claim covers comes late.
+    crash = st.integers(0, 63) | st.integers(24, 71)
+    crashes = draw(st.lists(crash, max_size=3))
+    if "targets" not in known or not draw(_sometimes()):
         return crashes, (), False
     later = draw(st.lists(st.integers(1, max_rows + 2), min_size=1, max_size=2))
+    if later[0] < shape.rows and draw(_often()):
+        # Fewer rows than are durable are refused, so the crash must come before they are.
+        crashes = [draw(st.integers(0, 31)), *crashes[1:]]
     return crashes, (shape.rows, *later), draw(st.booleans())

@@ -49,7 +49,7 @@ __all__ = [
     "read_expected_failures",
 ]
 
-MAX_EXAMPLES = 200
+MAX_EXAMPLES = 250
 """Workloads of a campaign, unless the user says otherwise."""
 
 
@@ -191,6 +191,7 @@ class Suite:
         case: the case to replay, if that was asked for.
         saved: the case file of each clause that broke.
         campaigns: the campaigns that were run, by profile.
+        errors: what went wrong in the suite itself, by profile: no fault of the engine's.
     """
 
     options: Options
@@ -201,6 +202,7 @@ class Suite:
     case: Case | None = None
     saved: dict[str, Path] = field(default_factory=dict)
     campaigns: dict[str, Campaign] = field(default_factory=dict)
+    errors: dict[str, Exception] = field(default_factory=dict)
 
     @classmethod
     def of(cls, options: Options) -> Suite:
@@ -258,7 +260,7 @@ class Suite:
         """What the smoke test found; None if everything is wired up."""
         found = smoke(self.run)
         if found is not None and found.blames == "engine":
-            self._save(failure_of(found.workload, found.result, profile="smoke"))
+            self._save(failure_of(found.result, profile="smoke"))
         return found
 
     def not_run(self, profile: Profile) -> str:
@@ -269,6 +271,9 @@ class Suite:
             return f"the backend does not claim {profile.name!r}"
         if self.smoke is not None:
             return "the smoke test failed"
+        if profile.name in self.errors:
+            error = self.errors[profile.name]
+            return f"the suite itself failed: {type(error).__name__}: {error}"
         core = self.campaigns.get("core")
         if profile.name != "core" and core is not None and core.evidence.stopped_at:
             return f"profile core broke {core.evidence.stopped_at}, and all others rest on it"
@@ -281,7 +286,10 @@ class Suite:
         """
         for each in self.profiles:
             if each.name not in self.campaigns and not self.not_run(each):
-                self.campaigns[each.name] = self._run_campaign(each)
+                try:
+                    self.campaigns[each.name] = self._run_campaign(each)
+                except Exception as error:
+                    self.errors[each.name] = error
             if each is profile:
                 break
         return self.campaigns.get(profile.name)
@@ -328,7 +336,7 @@ class Suite:
         """What broke, in all campaigns so far: for each clause the first failure."""
         found: dict[str, Failure] = {}
         if self.smoke is not None and self.smoke.blames == "engine":
-            failure = failure_of(self.smoke.workload, self.smoke.result, profile="smoke")
+            failure = failure_of(self.smoke.result, profile="smoke")
             return {failure.clause: failure}
         for campaign in self.campaigns.values():
             for clause, failure in campaign.failures.items():
@@ -380,7 +388,7 @@ class Suite:
         result = self.run(self.case.workload, self.case.waived)
         if not result.violations:
             return None
-        failure = failure_of(self.case.workload, result, waived=self.case.waived)
+        failure = failure_of(result, waived=self.case.waived)
         self.saved[failure.clause] = self.options.replay
         return failure
 
