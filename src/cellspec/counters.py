@@ -25,6 +25,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Protocol
 
 from cellspec.rowset import Ranges, RowSet, ranges_of
@@ -146,6 +147,7 @@ class Counters:
             waits for tell it. Exact as long as nothing resolves before what it waits for.
         dropped: the rows that were dropped.
         skipped: by column, the rows whose cell was skipped.
+        lost: by column, the rows whose cell was resolved by a drop: it has no value.
         abandoned: cells (column, row) that run although their row was dropped; they hold a slot if
             their value says so.
         unrun: barrier nodes (column, scope) that resolved without a run, their output not wanted.
@@ -157,6 +159,7 @@ class Counters:
         "_drop_prefix",
         "_group_rows",
         "_groups",
+        "_held_groups",
         "_judge",
         "_missing",
         "_on_barrier",
@@ -174,6 +177,7 @@ class Counters:
         "claimed",
         "dropped",
         "load",
+        "lost",
         "open_barriers",
         "open_cells",
         "ready",
@@ -268,6 +272,7 @@ class Counters:
         claim: Claim,
         dropped: RowSet | None = None,
         skipped: Mapping[int, RowSet] | None = None,
+        lost: Mapping[int, RowSet] | None = None,
     ) -> None:
         """Forget everything but `claim`: its cells are resolved, all else is as at the start.
 
@@ -278,6 +283,7 @@ class Counters:
             claim: for each column the rows that are resolved.
             dropped: rows that are dropped, whatever their columns claim.
             skipped: by column, those of the claimed cells that were skipped.
+            lost: by column, those of the claimed cells that were never made, their row dropped.
         """
         rules = self.rules
         count = len(claim)
@@ -299,6 +305,7 @@ class Counters:
         self.load[0] = 0
         self.dropped = dropped if dropped is not None else RowSet(rules.num_records)
         self.skipped = dict(skipped or {})
+        self.lost = dict(lost or {})
         self.abandoned: dict[tuple[int, int], bool] = {}
         self.unrun: set[tuple[int, int]] = set()
         self._wanted: dict[tuple[int, int], int] = {}
@@ -363,16 +370,22 @@ class Counters:
         self._forget_barriers(index)
 
     def _restore_groups(self) -> None:
-        """Barriers that need no column wait for the row groups of their scope themselves."""
+        """Barriers wait for the row groups of their scope, also if their inputs are all claimed.
+
+        A group of which nothing is left need not be admitted, and nobody waits for it.
+        """
         size, total = self._group_rows, self.rules.num_records
-        for rule in self.rules.columns:
-            if size is None or rule.needs or not self.open_barriers[rule.index]:
+        self._held_groups = bytearray()
+        if size is None:
+            return
+        for start in range(0, total, size):
+            stop = min(start + size, total)
+            self._held_groups.append(not self.is_range_resolved(start, stop))
+            if not self._held_groups[-1]:
                 continue
-            for start in range(0, total, size):
-                if self.is_range_resolved(start, min(start + size, total)):
-                    # Nothing is left of this group: it will not be admitted.
+            for rule in self.rules.columns:
+                if not self.open_barriers[rule.index]:
                     continue
-                stop = min(start + size, total)
                 for scope in range(start // rule.scope_rows, -(-stop // rule.scope_rows)):
                     if self.barriers[rule.index][scope] < DONE:
                         self._missing[rule.index][scope] += 1
@@ -400,6 +413,7 @@ class Counters:
             if not isinstance(body, bytearray) or body[row] >= DONE:
                 continue
             body[row] = DROPPED
+            self._lose(rule.index, row)
             self.open_cells[rule.index] -= 1
             for other in rule.barrier_dependents:
                 if self.open_barriers[other]:
@@ -415,10 +429,15 @@ class Counters:
         """Tell of everything of a column that is ready, after a restore."""
         rule = self.rules.columns[index]
         if rule.is_barrier:
-            for scope in range(len(self.barriers[index])):
-                if self.open_barriers[index] and self.barriers[index][scope] == READY:
-                    self.barriers[index][scope] = 1
-                    self._barrier_ready(index, scope)
+            # One that nobody wants resolves at once, and may make the next one ready: those that
+            # are ready now are found first, so that none is announced twice.
+            states = self.barriers[index]
+            ready = [scope for scope, state in enumerate(states) if state == READY]
+            for scope in ready:
+                states[scope] = 1
+            for scope in ready:
+                self._barrier_ready(index, scope)
+            return
         body = self.cells[index]
         if not isinstance(body, bytearray):
             return
@@ -683,12 +702,20 @@ class Counters:
         body[row] = COOLING
 
     def release(self, column: int, row: int) -> None:
-        """A held cell is ready again."""
+        """A held cell is ready again, or waits for the row before it in order."""
         body = self.cells[column]
         if isinstance(body, bytearray) and body[row] == COOLING:
+            if self.is_behind(column, row):
+                body[row] = 1
+                return
             body[row] = READY
             self.ready[self._cell_groups[column]] += 1
             self._on_cell[column](row)
+
+    def is_behind(self, column: int, row: int) -> bool:
+        """True if a cell of an ordered column waits for the row before."""
+        ordered = self.rules.columns[column].ordered
+        return ordered and row > 0 and not self.is_resolved(column, row - 1)
 
     def hold_barrier(self, column: int, scope: int) -> None:
         """A running barrier node failed and may be tried again."""
@@ -726,17 +753,14 @@ class Counters:
         self.take_slot(column)
 
     def stop_range(self, column: int, start: int, stop: int, code: int) -> list[int]:
-        """Rows of a range that ended which were not given: held, or ready; they are listed."""
+        """Rows of a range that ended which were not given are held, or ready; they are listed."""
         body = self.cells[column]
-        ordered = self.rules.columns[column].ordered
-        left = [row for row in self.iter_rows(column, RANGED, start) if row < stop]
-        for place, row in enumerate(left):
+        left = list(takewhile(lambda row: row < stop, self.iter_rows(column, RANGED, start)))
+        for row in left:
             assert isinstance(body, bytearray)
-            waits = ordered and place and left[place - 1] == row - 1
-            body[row] = 1 if waits else code
-            if code == READY and not waits:
-                self.ready[self._cell_groups[column]] += 1
-                self._on_cell[column](row)
+            body[row] = COOLING
+            if code == READY:
+                self.release(column, row)
         return left
 
     def skip(self, column: int, row: int) -> None:
@@ -777,6 +801,11 @@ class Counters:
         if not self.open_cells[column]:
             self._finish(column)
 
+    def _lose(self, column: int, row: int) -> None:
+        if column not in self.lost:
+            self.lost[column] = RowSet(self.rules.num_records)
+        self.lost[column].add(row)
+
     def drop(self, row: int) -> None:
         """A row is given up: each of its open cells is resolved as dropped, and holds up nobody.
 
@@ -797,6 +826,7 @@ class Counters:
             elif state == READY:
                 self.ready[self._cell_groups[column]] -= 1
             body[row] = DROPPED
+            self._lose(column, row)
             released += rule.barrier_dependents
             if rule.is_barrier:
                 if state == 1:
@@ -814,13 +844,16 @@ class Counters:
             self._advance_rows()
 
     def admit(self, start: int, stop: int) -> None:
-        """The row group ``[start, stop)`` is admitted: its cells wait for one thing less."""
+        """The row group ``[start, stop)`` is admitted: its nodes wait for one thing less."""
+        assert self._group_rows is not None
+        if not self._held_groups[start // self._group_rows]:
+            return
         for rule in self.rules.columns:
             if not rule.is_barrier:
                 first = max(start, self.claimed[rule.index])
                 if first < stop:
                     self._count_down_rows(rule.index, first, stop)
-            elif not rule.needs and self.open_barriers[rule.index]:
+            elif self.open_barriers[rule.index]:
                 counts = self._missing[rule.index]
                 for scope in range(start // rule.scope_rows, -(-stop // rule.scope_rows)):
                     if counts[scope]:

@@ -69,7 +69,7 @@ from cellspec.counters import (
 from cellspec.errors import SpecError
 from cellspec.graph import ExecutionGraph
 from cellspec.refusals import FAILED, Key, Refusals
-from cellspec.rowset import Ranges, RowSet, ranges_of
+from cellspec.rowset import Ranges, RowSet, ranges_of, rows_of
 
 __all__ = [
     "Action",
@@ -189,10 +189,14 @@ class Machine(Refusals):
         """
         self.counters.listen(on_cell, on_cells, on_barrier, on_skip)
         if not self.crashed and not self.ended:
-            self._restore(self.durable_claim, None, None)
+            self._restore(self.durable_claim)
 
     def _restore(
-        self, claim: Claim, dropped: RowSet | None, skipped: Mapping[int, RowSet] | None
+        self,
+        claim: Claim,
+        dropped: RowSet | None = None,
+        skipped: Mapping[int, RowSet] | None = None,
+        lost: Mapping[int, RowSet] | None = None,
     ) -> None:
         self.attempts = {}
         self.cooling = {}
@@ -207,7 +211,7 @@ class Machine(Refusals):
         self._ends: deque[bool] = deque(maxlen=self.failures.stop_window or 1)
         self.admitted = set()
         self._was_admitted: set[int] = set()
-        self.counters.restore(claim, dropped, skipped)
+        self.counters.restore(claim, dropped, skipped, lost)
         self._waiting_groups = self._open_groups()
 
     def _open_groups(self) -> int:
@@ -951,13 +955,14 @@ class Machine(Refusals):
                 f"{None if self.pending_claim is None else list(self.pending_claim)}",
             )
         drops = self._covered_drops(claim)
-        if dropped is not None and dropped != ranges_of(drops):
-            self._breaks(
-                "CKPT-17",
-                f"resumed with dropped rows {_spans(dropped)}; the claim covers the drops of "
-                f"{_spans(ranges_of(drops))}",
-            )
+        if dropped is not None:
+            drops = list(rows_of(dropped))
+            self._check_drops(claim, frozenset(drops))
         skips = self._covered_skips(claim, frozenset(drops), skipped)
+        lost = {
+            column: [row for row in rows if row < claim[column]]
+            for column, rows in sorted(self.counters.lost.items())
+        }
         self._change_target(claim, records, keep=keep)
         total = self.graph.num_records
         self.durable_claim = claim
@@ -969,6 +974,7 @@ class Machine(Refusals):
             claim,
             RowSet(total, drops),
             {column: RowSet(total, rows) for column, rows in skips.items()},
+            {column: RowSet(total, rows) for column, rows in lost.items()},
         )
 
     def _covered_drops(self, claim: Claim) -> list[int]:
@@ -977,6 +983,32 @@ class Machine(Refusals):
         before = self._drops[: self._durable_drops if durable else self._pending_drops]
         covered = max(claim)
         return sorted(row for row in before if row < covered)
+
+    def _check_drops(self, claim: Claim, told: Collection[int]) -> None:
+        """Storage gave back these dropped rows: all that the claim rests on, and none made up."""
+        lost = {
+            row
+            for column, rows in self.counters.lost.items()
+            for row in rows
+            if row < claim[column] and row not in told
+        }
+        if lost:
+            self._breaks(
+                "CKPT-17",
+                f"resumed without the drop of rows {_spans(ranges_of(sorted(lost)))}, of which the "
+                "claim covers cells that were never made",
+            )
+        made_up = [
+            row
+            for row in told
+            if row >= max(claim) or row not in self.counters.dropped or row in self.unrecorded
+        ]
+        if made_up:
+            self._breaks(
+                "CKPT-17",
+                f"resumed with dropped rows {_spans(ranges_of(sorted(made_up)))}, which the claim "
+                "does not reach, or which were not recorded as dropped",
+            )
 
     def _covered_skips(
         self, claim: Claim, dropped: Collection[int], told: Mapping[str, Ranges] | None
