@@ -70,10 +70,8 @@ class Tiny:
         if row in self.dropped:
             return False
         scope = self.scope(rule, row)
-        if rule.ordered and scope.start:
-            before = self.scope(rule, scope.start - 1)
-            if not all(self.resolved(other, rule.name) for other in before):
-                return False
+        if rule.ordered and not all(self.resolved(r, rule.name) for r in range(scope.start)):
+            return False
         return all(self.has_inputs(rule, other) for other in scope)
 
     def scope(self, rule: ColumnRule, row: int) -> range:
