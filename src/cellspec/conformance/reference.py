@@ -124,20 +124,18 @@ def _arguments(probe: Probe, reports: _Reports, scheduler: type[Scheduler]) -> d
 
 
 def read_table(probe: Probe) -> Table:
-    """What `cellspec.engine.storage` holds in the folder of a probe."""
+    """What `cellspec.engine.storage` holds in the folder of a probe: every cell that is claimed."""
     work = probe.work
     # A life that is asked for fewer rows than are there may die before it can refuse.
     graph = work.graph(max(range(work.lives), key=work.rows_of))
-    rows, dropped = Storage(RealFileSystem(probe.folder), graph).table()
-    return Table(
-        {
-            row: {
-                name: SKIPPED if value is NO_VALUE else value for name, value in rows[row].items()
-            }
-            for row in rows
-        },
-        frozenset(dropped),
-    )
+    found = Storage(RealFileSystem(probe.folder), graph).load()
+    if found is None:
+        return Table({})
+    rows = {
+        row: {name: SKIPPED if value is NO_VALUE else value for name, value in cells.items()}
+        for row, cells in found.rows.items()
+    }
+    return Table(rows, frozenset(found.dropped))
 
 
 class _Reports(Observer):

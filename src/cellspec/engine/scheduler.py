@@ -190,6 +190,8 @@ class Scheduler:
         self._stamp = 0
         self._running: dict[int, Call] = {}
         self._calls = 0
+        self._barriers_running: set[int] = set()
+        self._held_back: set[int] = set()
         self._attempts: dict[int, int] = {}
         self._rests: dict[int, int] = {}
         self._cooling: list[tuple[float, int, tuple[int, ...]]] = []
@@ -353,12 +355,27 @@ class Scheduler:
             self._hold(code)
             return
         column, place, is_barrier = self._split(code)
-        if not is_barrier and self._must_skip(column, place):
+        if is_barrier:
+            if not self._waits_its_turn(column, place):
+                self._enqueue(code)
+        elif self._must_skip(column, place):
             self._skip(column, place)
-        elif not is_barrier and self._columns[column].is_barrier:
+        elif self._columns[column].is_barrier:
             self._emit(column, place)
         else:
             self._enqueue(code)
+
+    def _waits_its_turn(self, column: int, scope: int) -> bool:
+        """True if the call of the batch before is still in flight, in an ordered column.
+
+        Its rows may have been dropped meanwhile: then nothing waits for its output any more, but
+        barriers of one column still run one at a time.
+        """
+        before = self._barrier_code(column, scope - 1)
+        if not self._columns[column].ordered or not scope or before not in self._barriers_running:
+            return False
+        self._held_back.add(self._barrier_code(column, scope))
+        return True
 
     def _must_skip(self, column: int, row: int) -> bool:
         """True if an input of the cell was skipped, or its column's own condition says so."""
@@ -553,10 +570,18 @@ class Scheduler:
     def _take_slot(self, call: Call) -> None:
         self._running[call.number] = call
         self._busy[self._resource_of[call.index]] += 1
+        if call.scope is not None:
+            self._barriers_running.add(self._barrier_code(call.index, call.scope))
 
     def _release_slot(self, call: Call) -> None:
         del self._running[call.number]
         self._busy[self._resource_of[call.index]] -= 1
+        if call.scope is not None:
+            self._barriers_running.discard(self._barrier_code(call.index, call.scope))
+            after = self._barrier_code(call.index, call.scope + 1)
+            if after in self._held_back:
+                self._held_back.discard(after)
+                self._heard.append(self._node(after))
 
     def _codes(self, call: Call) -> list[int]:
         """The nodes of a call that are still to be resolved by it."""
@@ -582,7 +607,7 @@ class Scheduler:
     def _complete_cell(self, call: Call, value: Any) -> None:
         self._release_slot(call)
         if not self._is_wanted(call):
-            self.observer.ignored(call)
+            self._ignore(call)
             return
         self.observer.completed(call, call.start)
         self._note_end(well=True)
@@ -603,7 +628,7 @@ class Scheduler:
             return
         self._release_slot(call)
         if not self._is_wanted(call):
-            self.observer.ignored(call)
+            self._ignore(call)
             return
         self.observer.completed(call, None)
         self._note_end(well=True)
@@ -673,6 +698,12 @@ class Scheduler:
         self._unresolved -= 1
         self._count_row_of_group(row)
 
+    def _ignore(self, call: Call) -> None:
+        """A call ended whose rows were dropped while it ran."""
+        self.observer.ignored(call)
+        for code in self._codes(call):
+            self._forget(code)
+
     def _is_live(self, row: int) -> bool:
         return row not in self.dropped
 
@@ -686,7 +717,7 @@ class Scheduler:
     def _unfinished(self, call: Call) -> list[int]:
         """The nodes of a call that no drop has resolved meanwhile."""
         codes = [code for code in self._codes(call) if self._state[code] == RUNNING]
-        if call.kind == BARRIER and self.tracker.is_complete(self._node(codes[0])):
+        if call.kind == BARRIER and codes and self.tracker.is_complete(self._node(codes[0])):
             return []
         return codes
 
@@ -705,7 +736,7 @@ class Scheduler:
         self._release_slot(call)
         codes = self._unfinished(call)
         if not codes:
-            self.observer.ignored(call)
+            self._ignore(call)
             self._settle()
             return
         failure = self._failure_of(error)
@@ -728,9 +759,13 @@ class Scheduler:
             return
         self._release_slot(call)
         self.observer.cancelled(call)
-        for code in self._unfinished(call):
-            self._state[code] = COOLING
-            self._wake(code)
+        codes = self._unfinished(call)
+        for code in self._codes(call):
+            if code in codes:
+                self._state[code] = COOLING
+                self._wake(code)
+            else:
+                self._forget(code)
         self._settle()
 
     def _failure_of(self, error: BaseException) -> Failure:
