@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -377,6 +378,14 @@ def die(_probe: Probe) -> None:
     raise ZeroDivisionError("by zero")
 
 
+async def die_in_a_group(_probe: Probe) -> None:
+    async def task() -> None:
+        raise ZeroDivisionError("by zero")
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(task())
+
+
 def leak(_probe: Probe) -> None:
     raise BackPressure("too many requests")
 
@@ -388,6 +397,7 @@ def leak(_probe: Probe) -> None:
         (poll, "the run does not end: "),
         (spin, "the run does not end: "),
         (die, "the engine died of ZeroDivisionError: by zero"),
+        (die_in_a_group, "the engine died of ZeroDivisionError: by zero"),
         (leak, "a generator's failure came out of the run: too many requests"),
         (lambda _: None, "run returned without a report of how it ended"),
         (
@@ -395,7 +405,7 @@ def leak(_probe: Probe) -> None:
             "the run gave up although nothing stood in its way: tired",
         ),
     ],
-    ids=["hang", "poll", "spin", "die", "leak", "return", "give up"],
+    ids=["hang", "poll", "spin", "die", "die in a group", "leak", "return", "give up"],
 )
 def test_a_run_that_does_not_come_to_its_end_has_stood_still(
     last: Callable[[Probe], Any], detail: str
@@ -413,6 +423,12 @@ def test_the_story_of_a_run_that_died_tells_where() -> None:
     (found,) = run_workload(Ends(die), PLAIN).violations
     assert any("in die" in line for line in found.story)
     assert "ZeroDivisionError: by zero" in found.story
+
+
+def test_the_story_of_a_run_that_hangs_tells_who_waits_and_where() -> None:
+    (found,) = run_workload(Ends(hang_now), PLAIN).violations
+    assert "\n" not in found.detail
+    assert found.story[2].startswith("  Task-1 in ")
 
 
 def test_threads_that_hang_have_stood_still() -> None:
@@ -435,6 +451,7 @@ def test_an_adapter_that_asks_for_what_is_not_there_is_told_so() -> None:
     result = run_workload(Ends(ask), PLAIN)
     assert result.adapter == "'a': row 3 is out of range; there are 3"
     assert result.violations[0].clause == "TRACE-02"
+    assert re.fullmatch(r"called in .*\.ask \(tests/test_harness\.py:\d+\)", result.story[2])
 
 
 def test_an_adapter_that_never_says_how_it_ended_is_told_so() -> None:

@@ -435,10 +435,10 @@ MISUSES: list[tuple[str, Callable[[Probe], Any], str]] = [
     (
         "a row that is none",
         lambda p: p.cell("a", cast(int, 0.0), {}),
-        "'a': row 0.0 is out of range",
+        "'a': expected the number of a row, got 0.0",
     ),
     ("cell of a barrier", lambda p: p.cell("v", 0, {}), "cell: column 'v' is a barrier; call"),
-    ("barrier of a cell", lambda p: p.barrier("a", 0, [], []), "barrier: column 'a' has no scope"),
+    ("barrier of a cell", lambda p: p.barrier("a", 0, [], []), "barrier: column 'a' is no barrier"),
     ("no such scope", lambda p: p.barrier("w", 2, [], []), "barrier: column 'w' has no scope 2 of"),
     ("too few inputs", lambda p: p.barrier("v", 0, [1], []), "barrier: 'v': 1 rows, 0 inputs"),
     (

@@ -37,6 +37,7 @@ _CALLS = frozenset({"start", "complete", "fail", "cancel"})
 _STORAGE = frozenset(
     {"durable", "checkpoint_begin", "checkpoint_durable", "checkpoint_failed", "crash", "resume"}
 )
+_LIVES = frozenset({"crash", "resume"})
 _OF_TIME = frozenset({"SCHED-08", "SCHED-09", "GROUP-06"})
 _WORDS = {
     READY: "ready",
@@ -92,9 +93,16 @@ def describe(event: Event) -> str:
         where += f"[{event.rows[0]}:{event.rows[1]}]"
     shown = ("seq", "t", "event", "column", "rows", "scope")
     rest = [
-        f"{name}={_short(value)}" for name, value in to_json(event).items() if name not in shown
+        f"{name}={_spans(value) if name in ('reads', 'dropped') else _short(value)}"
+        for name, value in to_json(event).items()
+        if name not in shown
     ]
     return " ".join(filter(None, [f"t={event.t:g} s", event.event, where, *rest]))
+
+
+def _spans(spans: Sequence[tuple[int, int]]) -> str:
+    """Ranges of rows, as the rows of an event are written."""
+    return _short(", ".join(f"[{start}:{stop}]" for start, stop in spans) or "none")
 
 
 def _short(value: object) -> str:
@@ -246,6 +254,11 @@ def _related(
     else:
         span = _span(event, machine)
         found = [one for one in recent if span is not None and _meets(span, one, machine)]
+        if found:
+            # A life that ended since then has to do with everything.
+            first = found[0].seq
+            found += [one for one in recent if one.event in _LIVES and one.seq > first]
+            found.sort(key=lambda one: one.seq)
     return (found or recent)[-EVENTS_SHOWN:]
 
 

@@ -143,15 +143,24 @@ def check_capabilities(backend: Backend) -> None:
         SpecError: an attribute that is missing or of another type, or an unknown capability.
     """
     where = f"backend {type(backend).__name__}"
-    for name in ("name", "version"):
-        if not isinstance(getattr(backend, name, None), str):
-            raise SpecError(f"{where}: {name}: expected a string")
-    for name in ("run", "table"):
-        if not callable(getattr(backend, name, None)):
-            raise SpecError(f"{where}: {name}: expected a method")
     claimed = getattr(backend, "capabilities", None)
+    wrong = [
+        *(
+            f"{name}: expected a string"
+            for name in ("name", "version")
+            if not isinstance(getattr(backend, name, None), str)
+        ),
+        *(
+            f"{name}: expected a method"
+            for name in ("run", "table")
+            if not callable(getattr(backend, name, None))
+        ),
+    ]
     if not isinstance(claimed, frozenset | set | tuple | list):
-        raise SpecError(f"{where}: capabilities: expected a set of names, got {claimed!r}")
+        wrong.append(f"capabilities: expected a set of names, got {claimed!r}")
+        claimed = ()
+    if wrong:
+        raise SpecError(f"{where}: {'; '.join(wrong)}")
     unknown = sorted(str(name) for name in claimed if name not in CAPABILITIES)
     if unknown:
         raise SpecError(

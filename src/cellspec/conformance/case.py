@@ -117,7 +117,9 @@ def _describe(work: Workload) -> Iterator[str]:
     columns = plain["columns"]
     yield f"{_count(len(columns), 'column')} × {_count(work.rows, 'row')}"
     for item in columns:
-        parts = [" ".join(item["traits"]).lower().replace("_", " ") or "cell"]
+        # That one call makes one cell is usual, whether it is said or not.
+        traits = [trait for trait in item["traits"] if trait != "CELL_BY_CELL"]
+        parts = [" ".join(traits).lower().replace("_", " ") or "cell"]
         if item["needs"]:
             parts.append(f"needs {', '.join(item['needs'])}")
         if item["side_effects"]:

@@ -278,6 +278,7 @@ class _Run:
 
         began_s = time.process_time()
         probe, error = self.pace.run(self.backend, make, self.now_s)
+        error = _innermost(error)
         self.result.cost.cpu_s += time.process_time() - began_s
         self.result.cost.events += len(probe.log)
         self.result.cost.graph_questions += probe.graph.questions
@@ -316,7 +317,8 @@ class _Run:
         outcome = self.result.outcomes[-1]
         if probe.misuse:
             self.result.adapter = probe.misuse
-            self._find("TRACE-02", f"the adapter asks for what is not there: {probe.misuse}")
+            detail = f"the adapter asks for what is not there: {probe.misuse}"
+            self._find("TRACE-02", detail, *probe.misuse_place)
         elif isinstance(error, virtualtime.RealTimeError):
             self.result.adapter = (
                 f"{_first_line(error)}; make run a plain function to have it run in real time"
@@ -543,7 +545,7 @@ def _storage_failed(probe: Probe) -> bool:
 
 def _why_stuck(error: BaseException) -> str:
     if isinstance(error, virtualtime.Deadlock | virtualtime.Livelock | TimeoutError):
-        return str(error).replace("\n", ";")
+        return _first_line(error)
     if isinstance(error, Crash):
         return f"the run does not end: {error}"
     if isinstance(error, GeneratorError):
@@ -551,11 +553,20 @@ def _why_stuck(error: BaseException) -> str:
     return f"the engine died of {type(error).__name__}: {_first_line(error)}"
 
 
+def _innermost(error: BaseException | None) -> BaseException | None:
+    """What went wrong in a group of tasks, and not the group's word for it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _tail(error: BaseException) -> list[str]:
-    """Where an exception came from: its last frames, and itself."""
+    """Where an exception came from: its last frames and itself, or the tasks that wait."""
+    if isinstance(error, virtualtime.Deadlock | virtualtime.Livelock):
+        return str(error).splitlines()[1:]
     lines = "".join(traceback.format_exception(error)).splitlines()
     return lines[-_TRACEBACK_LINES:]

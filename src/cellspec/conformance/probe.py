@@ -20,10 +20,12 @@ gone. A backend lets it pass.
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+from types import FrameType
 from typing import Any, NoReturn, Protocol, TypeAlias
 
 from cellspec.conformance.backend import SKIPPED, Value
@@ -172,6 +174,7 @@ class Probe:
         ended_by: ``"crash"``, ``"limit"`` or ``"misuse"``, if the probe ended the life.
         ended_at_s: when.
         misuse: what the adapter did wrong, in one line.
+        misuse_place: where in the adapter, in one line, if that is known.
         storage_reported: the backend said what storage did.
     """
 
@@ -199,6 +202,7 @@ class Probe:
         self.ended_by = ""
         self.ended_at_s = 0.0
         self.misuse = ""
+        self.misuse_place: tuple[str, ...] = ()
         self.storage_reported = False
         self._rules = self.graph.rules
         self._producer = _producers(work)
@@ -484,6 +488,8 @@ class Probe:
     ) -> _Call:
         self._check_column(column)
         count = self._rules.scope_count(self._rules.index[column])
+        if not count:
+            self._refuse(f"barrier: column {column!r} is no barrier; call cell")
         if type(scope) is not int or not 0 <= scope < count:
             self._refuse(f"barrier: column {column!r} has no scope {scope!r} of {count}")
         if len(rows) != len(inputs):
@@ -703,7 +709,8 @@ class Probe:
 
     def _refuse(self, what: str) -> NoReturn:
         """The adapter made a mistake: the run is over, whatever the engine makes of the error."""
-        self.misuse = self.misuse or what
+        if not self.misuse:
+            self.misuse, self.misuse_place = what, _caller()
         self._halt("misuse", AdapterError(what))
 
     def _check_alive(self) -> None:
@@ -724,7 +731,9 @@ class Probe:
 
     def _check_row(self, column: str, row: int) -> None:
         self._check_column(column)
-        if type(row) is not int or not 0 <= row < self.rows:
+        if type(row) is not int:
+            self._refuse(f"{column!r}: expected the number of a row, got {row!r}")
+        if not 0 <= row < self.rows:
             self._refuse(f"{column!r}: row {row!r} is out of range; there are {self.rows}")
 
     def _rows(self, start: int, stop: int) -> int | tuple[int, int]:
@@ -756,6 +765,18 @@ class Probe:
             if value is not None and value is not SKIPPED:
                 own[producer] = value
         return own
+
+
+def _caller() -> tuple[str, ...]:
+    """The line of code outside of this package that called it, if there is one."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] != "cellspec":
+            code = frame.f_code
+            file = "/".join(PurePath(code.co_filename).parts[-2:])
+            return (f"called in {code.co_qualname} ({file}:{frame.f_lineno})",)
+        frame = frame.f_back
+    return ()
 
 
 def _is_of_one_node(entry: Entry) -> bool:

@@ -3,8 +3,8 @@
 ==============  ================================================================================
 form            for
 ==============  ================================================================================
-failure text    whoever broke a clause: the rule, what happened, the smallest workload, the last
-                events, a line that runs it again, and a test to paste
+failure text    whoever broke a clause: the rule, what happened, the smallest workload, the
+                story, a line that runs it again, and a test to paste
 summary         the terminal: what was tried, and what may be said, by profile
 results         programs: one JSON object, the input of the HTML matrix
 JUnit           properties of each test case, put there by the tests themselves
@@ -72,11 +72,18 @@ def failure_text(suite: Suite, failure: Failure) -> str:
         _block("what happened", [failure.detail]),
         _block("the smallest workload that breaks it", describe(failure.workload)),
         _block("not judged in it", [", ".join(failure.waived)] if failure.waived else []),
-        _block("the last events", failure.story),
+        _block("how it came about", _story(failure)),
         _block("run it again", [suite.replay_command(failure.clause)]),
         _block("as a test of your own", _pasted(suite, failure).splitlines()),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _story(failure: Failure) -> list[str]:
+    """The story without what is said in other words already."""
+    clause = clauses().get(failure.clause)
+    rule = f"{failure.clause}: {clause.text}" if clause is not None else ""
+    return [line for line in failure.story if line not in (rule, f"found: {failure.detail}")]
 
 
 def _block(title: str, lines: Sequence[str]) -> str:
@@ -208,8 +215,9 @@ def _summary(backend: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield from _table(_profile_rows(backend))
     spoken = Counter(entry["verdict"] for entry in backend["clauses"].values())
+    order = sorted(spoken, key=_urgency)
     yield ""
-    yield "clauses: " + ", ".join(f"{count} {verdict}" for verdict, count in spoken.items())
+    yield "clauses: " + ", ".join(f"{spoken[verdict]} {verdict}" for verdict in order)
     for reason, names in _by_reason(backend):
         yield f"  {reason}: {', '.join(names)}"
     for name, profile in backend["profiles"].items():
@@ -233,8 +241,14 @@ def _by_reason(backend: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     for number, entry in backend["clauses"].items():
         if not says_pass(entry["verdict"]):
             grouped.setdefault((entry["verdict"], entry["reason"]), []).append(number)
-    for (verdict, reason), names in grouped.items():
-        yield f"{verdict} ({reason})", names
+    for verdict, reason in sorted(grouped, key=lambda key: _urgency(key[0])):
+        yield f"{verdict} ({reason})", grouped[verdict, reason]
+
+
+def _urgency(verdict: str) -> int:
+    """Where a verdict stands in a list: what somebody must act on first."""
+    order = ("violated", "xfail", "inconclusive")
+    return order.index(verdict) if verdict in order else len(order) + (not says_pass(verdict))
 
 
 def _profile_rows(backend: Mapping[str, Any]) -> Iterator[Sequence[str]]:

@@ -50,21 +50,31 @@ def smoke(run: Callable[[Workload], RunResult]) -> SmokeFailure | None:
         run: runs one workload.
     """
     for trivial, work in _workloads():
-        result = run(work)
-        calls = [event for event in result.events if event["event"] == "start"]
-        if result.adapter:
-            return SmokeFailure("adapter", result.adapter, result.story, work, result)
-        if not calls:
-            reason = "no call of a generator reached the probe"
-            if result.violations:
-                reason += f" ({result.violations[0].detail})"
-            return SmokeFailure("adapter", reason, result.story, work, result)
-        if result.violations:
-            broken = result.violations[0]
-            reason = f"{broken.clause}: {broken.detail}"
-            blamed = "adapter" if trivial else "engine"
-            return SmokeFailure(blamed, reason, broken.story, work, result)
+        found = _judge(work, run(work), trivial)
+        if found is not None:
+            return found
     return None
+
+
+def _judge(work: Workload, result: RunResult, trivial: bool) -> SmokeFailure | None:
+    broken = result.violations[0] if result.violations else None
+    called = any(event["event"] == "start" for event in result.events)
+    if result.adapter:
+        # What was found, and the rule that it breaks, are beside the point.
+        return SmokeFailure("adapter", result.adapter, result.story[2:], work, result)
+    if not called and broken is not None and broken.clause == "SCHED-12":
+        reason = f"{broken.detail}, and no call of a generator had reached the probe by then"
+        return SmokeFailure("adapter", reason, broken.story[2:], work, result)
+    if not called:
+        reason = (
+            "no call of a generator reached the probe; every value must come from probe.cell, "
+            "probe.barrier or probe.range"
+        )
+        return SmokeFailure("adapter", reason, (), work, result)
+    if broken is None:
+        return None
+    reason = f"{broken.clause}: {broken.detail}"
+    return SmokeFailure("adapter" if trivial else "engine", reason, broken.story, work, result)
 
 
 def _workloads() -> Iterator[tuple[bool, Workload]]:
