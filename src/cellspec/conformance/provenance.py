@@ -537,7 +537,11 @@ class TableJudge:
 
     def _unchanged(self, life: int, table: Table) -> Iterator[Broken]:
         for earlier, old, claim in self._claims:
+            whole = min(claim.values(), default=0) if claim else 0
             for row, cells in sorted(old.rows.items()):
+                if row in table.dropped and row >= whole:
+                    # It was not finished yet: the rest of it failed later.
+                    continue
                 for name, value in cells.items():
                     now = table.rows.get(row, {}).get(name)
                     if now != value and self._was_claimed(claim, name, row, now):
