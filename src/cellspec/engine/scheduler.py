@@ -63,7 +63,7 @@ from cellspec.errors import CheckpointError, SpecError
 from cellspec.faults import BackPressure, GeneratorError, Permanent
 from cellspec.graph import ExecutionGraph
 from cellspec.nodes import CellNodeId, NodeId
-from cellspec.rowset import ranges_of
+from cellspec.rowset import ranges_of, rows_of
 from cellspec.tracker import CompletionTracker
 
 __all__ = ["Scheduler", "WantsSkip"]
@@ -551,13 +551,8 @@ class Scheduler:
 
     def _read_rows(self, column: int, scope: int) -> list[int]:
         """What a barrier reads: rows that are live and not to be skipped, in order (BARR-06)."""
-        start, stop = self.graph.rules.scope_bounds(column, scope)
-        name = self._columns[column].name
-        return [
-            row
-            for row in range(start, stop)
-            if self._is_live(row) and not self.tracker.must_skip(CellNodeId(row, name))
-        ]
+        node = self.graph.barrier_node(column, scope)
+        return list(rows_of(self.tracker.barrier_reads(node)))
 
     def _read_inputs(self, column: int, rows: Iterable[int]) -> list[dict[str, Any]]:
         """The values that a barrier reads, as they are now: what happens later is not its own."""
