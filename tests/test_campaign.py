@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis.internal.conjecture import providers
 
-from cellspec import ColumnDescriptor
+from cellspec import ColumnDescriptor, Limits
 from cellspec.conformance.backend import CAPABILITIES, Table
 from cellspec.conformance.campaign import REPEAT_EVERY, Campaign, Run, run_campaign
 from cellspec.conformance.harness import Finding, RunResult
 from cellspec.conformance.shrink import shrunk
-from cellspec.conformance.workload import Workload
+from cellspec.conformance.workload import Fault, Workload
 from cellspec.verdict import Sometimes
 
 START = {"seq": 1, "t": 0.0, "event": "start", "column": "a", "rows": 0}
@@ -157,6 +157,27 @@ def test_a_crash_is_found_again_when_what_came_before_it_is_taken_away() -> None
     assert breaks(large)
     small = shrunk(large, lambda work: bool(breaks(work)), runs_max=500)
     assert (len(small.columns), small.rows, small.crashes) == (1, 1, (2,))
+
+
+def test_what_is_left_is_called_by_the_first_letters() -> None:
+    columns = (
+        ColumnDescriptor("x"),
+        ColumnDescriptor("y", side_effects=["y_more"]),
+        ColumnDescriptor("z", dependencies=["y_more"]),
+    )
+    limits = Limits(resources={"r": 1}, column_resource={"z": "r"})
+    large = Workload(columns, 1, limits=limits, latency_s={"z": 1.0}, faults=(Fault("z", 0),))
+
+    def breaks(work: Workload) -> bool:
+        limited, slow = work.limits.column_resource, work.latency_s
+        return any(item.dependencies for item in work.columns) and bool(
+            limited and slow and work.faults
+        )
+
+    small = shrunk(large, breaks, runs_max=200)
+    assert [item.name for item in small.columns] == ["a", "b"]
+    assert (small.limits.column_resource, small.latency_s) == ({"b": "r"}, {"b": 1.0})
+    assert small.faults == (Fault("b", 0),)
 
 
 def test_a_clause_that_may_be_waived_is_waived_and_the_campaign_goes_on() -> None:

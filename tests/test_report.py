@@ -211,7 +211,7 @@ def test_a_failure_text_has_everything_in_the_order_in_which_it_is_wanted(tmp_pa
         "the rule",
         "what happened",
         "the smallest workload that breaks it",
-        "the last events",
+        "how it came about",
         "run it again",
         "as a test of your own",
     ]

@@ -27,6 +27,8 @@ __all__ = ["shrunk", "size_of"]
 
 Json = dict[str, Any]
 
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
 _STEPS_BACK = 24
 """How many earlier steps are tried for a crash when something before it was taken away."""
 
@@ -145,6 +147,7 @@ def _candidates(plain: Json) -> Iterator[tuple[Json, bool]]:
     yield from ((candidate, False) for candidate in _plainer_rules(plain))
     yield from ((candidate, True) for candidate in _plainer_columns(plain))
     yield from ((candidate, False) for candidate in _lower_numbers(plain))
+    yield _renamed(plain), False
 
 
 def _without_column(plain: Json, place: int) -> Json:
@@ -243,6 +246,38 @@ def _plainer_columns(plain: Json) -> Iterator[Json]:
         if item["name"] in plain["latency_s"]:
             others = {n: s for n, s in plain["latency_s"].items() if n != item["name"]}
             yield {**plain, "latency_s": others}
+
+
+def _renamed(plain: Json) -> Json:
+    """Columns called a, b, c … as they stand."""
+    names: dict[str, str] = {}
+    for letter, item in zip(_LETTERS, plain["columns"], strict=False):
+        names[item["name"]] = letter
+        for number, made in enumerate(item["side_effects"], 1):
+            names[made] = f"{letter}_more" if number == 1 else f"{letter}_more{number}"
+
+    def new(name: str) -> str:
+        return names.get(name, name)
+
+    limits = plain["limits"]
+    users = {new(name): resource for name, resource in limits["column_resource"].items()}
+    columns = [
+        {
+            **item,
+            "name": new(item["name"]),
+            "needs": [new(name) for name in item["needs"]],
+            "side_effects": [new(name) for name in item["side_effects"]],
+        }
+        for item in plain["columns"]
+    ]
+    return {
+        **plain,
+        "columns": columns,
+        "limits": {**limits, "column_resource": users},
+        "latency_s": {new(name): seconds for name, seconds in plain["latency_s"].items()},
+        "faults": [{**fault, "column": new(fault["column"])} for fault in plain["faults"]],
+        "skips": [[new(name), row] for name, row in plain["skips"]],
+    }
 
 
 def _lower_numbers(plain: Json) -> Iterator[Json]:

@@ -55,7 +55,7 @@ MAX_EXAMPLES = 250
 
 _PYTEST = "pytest --pyargs cellspec.conformance"
 
-COST_ROWS = (50, 400)
+COST_ROWS = (30, 240)
 """Rows of the two runs that are compared to see whether the cost of an event grows."""
 
 
