@@ -930,6 +930,15 @@ def test_a_deadlock_names_each_task_where_it_waits_and_for_what() -> None:
     ]
 
 
+def test_a_deadlock_names_what_is_entered_by_its_own_class() -> None:
+    async def main() -> None:
+        async with asyncio.Semaphore(0):
+            pass
+
+    with pytest.raises(Deadlock, match=r"waits for asyncio's Semaphore\.__aenter__"):
+        virtualtime.run(main())
+
+
 def test_a_deadlock_of_a_crowd_lists_the_first_twenty() -> None:
     async def main() -> None:
         await asyncio.gather(*(asyncio.Event().wait() for _ in range(50)))

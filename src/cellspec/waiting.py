@@ -148,10 +148,17 @@ def waiting_task(task: asyncio.Task[Any]) -> WaitingTask:
         code = frames[last].f_code
         file = "/".join(PurePath(code.co_filename).parts[-2:])
         where = f"{code.co_qualname} ({file}:{frames[last].f_lineno})"
-    called = frames[last + 1].f_code.co_qualname if last + 1 < len(frames) else ""
+    called = _method(frames[last + 1]) if last + 1 < len(frames) else ""
     return WaitingTask(
         task.get_name(), where, _what_for(getattr(task, "_fut_waiter", None), called)
     )
+
+
+def _method(frame: FrameType) -> str:
+    """The function of a frame, by the class of the object that it was called on."""
+    code = frame.f_code
+    owner = frame.f_locals.get("self") if "." in code.co_qualname else None
+    return code.co_qualname if owner is None else f"{type(owner).__qualname__}.{code.co_name}"
 
 
 def _what_for(future: Any, called: str) -> str:
