@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from cellspec.conformance.case import describe
 from cellspec.conformance.report import failure_text, results, summary, write_reports
 from cellspec.conformance.suite import MAX_EXAMPLES, Options, Suite
 from cellspec.errors import SpecError
@@ -55,8 +56,10 @@ class Session:
         """Fail if the smoke test does."""
         found = self.suite.smoke
         if found is not None:
-            story = "\n".join(f"    {line}" for line in found.story)
-            text = f"smoke: {found}\n\n{story}\n\nall other tests are not run"
+            workload = [f"    {line}" for line in describe(found.workload)]
+            story = [f"    {line}" for line in found.story]
+            parts = [f"smoke: {found}", "\n".join(["the workload", *workload]), "\n".join(story)]
+            text = "\n\n".join([*filter(None, parts), "all other tests are not run"])
             if found.blames == "engine":
                 clause = next(iter(self.suite.failures))
                 text += f"\n\n{failure_text(self.suite, self.suite.failures[clause])}"
@@ -133,9 +136,10 @@ class Session:
         suite = self.suite
         if suite.case is not None:
             return f"cellspec: replay of {suite.options.replay} on {suite.backend.name}"
-        names = ", ".join(profile.name for profile in suite.profiles)
+        names = [profile.name for profile in suite.profiles if profile.name in suite.claims]
         return (
-            f"cellspec: {suite.backend.name} {suite.backend.version}; {names}; "
+            f"cellspec: {suite.backend.name} {suite.backend.version}; "
+            f"{', '.join(names) or 'no profile that it claims'}; "
             f"{suite.options.max_examples} workloads each, seed {suite.options.seed}"
         )
 
