@@ -81,9 +81,12 @@ def _read(column: str, given: Any, *, is_barrier: bool) -> Generator:
     if not callable(given):
         raise SpecError(f"generators: column {column!r}: expected a function, got {given!r}")
     code = _code(given)
+    if is_barrier:
+        # It may yield its values too, but needs all of its input before.
+        return Generator(given, BARRIER, inspect.iscoroutinefunction(code))
     if inspect.isasyncgenfunction(code) or inspect.isgeneratorfunction(code):
         return Generator(given, RANGE, inspect.isasyncgenfunction(code))
-    return Generator(given, BARRIER if is_barrier else CELL, inspect.iscoroutinefunction(code))
+    return Generator(given, CELL, inspect.iscoroutinefunction(code))
 
 
 def _code(given: Any) -> Any:

@@ -832,13 +832,8 @@ class Scheduler:
         """A node failed for good: its rows are dropped, with one cause (clause DROP-01)."""
         if call.kind == BARRIER:
             self._state[codes[0]] = ENDED
-            rows = [
-                row
-                for row in range(call.start, call.stop)
-                if self._is_live(row)
-                and self._wants_output(call.index, row)
-                and not self.tracker.must_skip(CellNodeId(row, call.column))
-            ]
+            # What it did not read, because an input was skipped, wanted nothing of it.
+            rows = [row for row in call.rows if self._wants_output(call.index, row)]
         else:
             rows = [code // self._count for code in codes]
         text = str(error)
