@@ -8,11 +8,25 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
+from tests.matrix.engine_measure import measure_engine, reference_breaks
+from tests.matrix.engine_mutants import ENGINE_MUTANTS, EngineMutant
 from tests.matrix.measure import judge, measure
-from tests.matrix.mutants import MUTANTS
+from tests.matrix.mutants import MUTANTS, Mutant
 from tests.matrix.pages import SPECS, chapter_pages, matrix_page
 from tests.matrix.subject import Subject
+from tests.matrix.trace_mutants import TRACE_MUTANTS, TraceMutant, measure_trace
+
+M = TypeVar("M", Mutant, EngineMutant, TraceMutant)
+R = TypeVar("R")
+
+
+def _measured(mutants: Sequence[M], measure: Callable[[M], R]) -> Iterator[R]:
+    for number, mutant in enumerate(mutants, start=1):
+        print(f"\r{number}/{len(mutants)} {mutant.name:50s}", end="", file=sys.stderr, flush=True)
+        yield measure(mutant)
 
 
 def main() -> int:
@@ -23,12 +37,14 @@ def main() -> int:
     if wrong is not None:
         print(f"the reference breaks {wrong}", file=sys.stderr)
         return 1
-    rows = []
-    for number, mutant in enumerate(MUTANTS, start=1):
-        print(f"\r{number}/{len(MUTANTS)} {mutant.name:50s}", end="", file=sys.stderr, flush=True)
-        rows.append(measure(mutant))
+    broken = next(reference_breaks(), None)
+    if broken is not None:
+        print(f"the reference engine breaks {broken[1]} on workload {broken[0]}", file=sys.stderr)
+        return 1
+    rows = list(_measured(MUTANTS, measure))
+    engines = list(_measured(ENGINE_MUTANTS, measure_engine))
+    page = matrix_page(rows, engines, _measured(TRACE_MUTANTS, measure_trace))
     print(file=sys.stderr)
-    page = matrix_page(rows)
     published = SPECS / "matrix.md"
     if write:
         SPECS.mkdir(exist_ok=True)

@@ -24,8 +24,10 @@ from cellspec import (
     ExecutionGraph,
     ExecutionTraits,
     GraphError,
+    Limits,
     NodeError,
     NodeId,
+    SpecError,
 )
 from cellspec.builder import GraphBuilder
 from cellspec.inference import Known, Unknown
@@ -816,6 +818,31 @@ def ready_after_a_restore(subject: Subject, example: Example) -> None:
     for graph, tracker, definition, claim, _ in _restored(subject, example):
         expected = definition.ready(definition.restored(claim))
         assert set(graph.iter_ready_nodes(tracker)) == expected
+
+
+# --------------------------------------------------------------------------------------- groups
+
+
+@check("GROUP-04", once=True)
+def groups_that_starve_a_barrier_are_refused(subject: Subject, _: Example) -> None:
+    make = subject.descriptor
+    whole = [make("a"), make("v", traits=BARRIER, dependencies=["a"])]
+    batches = [make("a"), make("v", traits=BATCH, dependencies=["a"])]
+
+    def ask(columns: list[Any], size: int | None, rows: int, groups: int | None) -> None:
+        graph = subject.graph(6, columns, batch_size=size)
+        subject.check_limits(Limits(group_rows=rows, groups=groups), graph.rules)
+
+    for fine in (
+        (whole, None, 2, 3),
+        (whole, None, 2, None),
+        (batches, 2, 2, 1),
+        (batches, 2, 4, 1),
+    ):
+        ask(*fine)
+    # Batches of 2 in groups of 3: the second batch has a row in each of two groups.
+    for never in ((whole, None, 2, 2), (batches, 4, 2, 1), (batches, 2, 3, 1)):
+        assert "'v'" in _refusal(SpecError, partial(ask, *never))
 
 
 # ------------------------------------------------------------------------------------- the run

@@ -21,8 +21,10 @@ from cellspec import (
     CompletionTracker,
     ExecutionGraph,
     GraphError,
+    Limits,
     NodeError,
     NodeId,
+    SpecError,
     ThreadSafeCompletionTracker,
 )
 from cellspec.checkpoint import read_payload
@@ -595,7 +597,7 @@ class _OtherReader(CompletionTracker):
     """Restores from a payload that is first changed, or read by someone more lenient."""
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Any, graph: ExecutionGraph) -> Self:
+    def from_checkpoint(cls, checkpoint: Any, graph: ExecutionGraph, **_: Any) -> Self:
         claim = cls._read(checkpoint, graph)
         tracker = cls.for_graph(graph)
         tracker._counters_for(graph).restore(claim)
@@ -687,7 +689,7 @@ class _OtherRestore(CompletionTracker):
     """Restores as it should, then marks more nodes."""
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph) -> Self:
+    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph, **_: Any) -> Self:
         tracker = super().from_checkpoint(checkpoint, graph)
         claim = read_payload(checkpoint, graph)
         for node in list(graph.iter_nodes()):
@@ -720,7 +722,7 @@ class RestoresTouchedBarriers(_OtherRestore):
 @mutant("barriers are restored as if they had to run again, all of them", "tracker")
 class RestoresNoBarrier(CompletionTracker):
     @classmethod
-    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph) -> Self:
+    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph, **_: Any) -> Self:
         tracker = super().from_checkpoint(checkpoint, graph)
         counters = tracker._counters_for(graph)
         for column in range(graph.num_columns):
@@ -759,7 +761,7 @@ class ClaimsOutputWithoutBarrier(CompletionTracker):
 @mutant("a restored tracker forgets what was claimed, so its rows wait for barriers", "tracker")
 class ForgetsTheClaim(CompletionTracker):
     @classmethod
-    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph) -> Self:
+    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph, **_: Any) -> Self:
         tracker = super().from_checkpoint(checkpoint, graph)
         counters = tracker._counters_for(graph)
         counters.claimed = (0,) * len(counters.claimed)
@@ -769,7 +771,7 @@ class ForgetsTheClaim(CompletionTracker):
 @mutant("after a restore cells are ready although they wait for a barrier", "tracker")
 class ReadyBeforeBarrier(CompletionTracker):
     @classmethod
-    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph) -> Self:
+    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph, **_: Any) -> Self:
         tracker = super().from_checkpoint(checkpoint, graph)
         counters = tracker._counters_for(graph)
         for rule in graph.rules.columns:
@@ -786,7 +788,7 @@ class ForgetsHalfDoneRows(CompletionTracker):
     _stale = False
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph) -> Self:
+    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph, **_: Any) -> Self:
         tracker = super().from_checkpoint(checkpoint, graph)
         tracker._stale = len(set(read_payload(checkpoint, graph))) > 1
         return tracker
@@ -796,6 +798,17 @@ class ForgetsHalfDoneRows(CompletionTracker):
             needs = graph.rules.columns[graph.rules.index[node.column]].needs
             if not (self._stale and needs and isinstance(node, CellNodeId)):
                 yield node
+
+
+# --------------------------------------------------------------------------------------- groups
+
+
+@mutant("a barrier is taken to need as many row groups as its scope has room for", "check_limits")
+def divides_scope_by_group(limits: Limits, rules: Rules) -> None:
+    size, most = limits.group_rows, limits.groups
+    for rule in rules.columns:
+        if size is not None and most is not None and -(-rule.scope_rows // size) > most:
+            raise SpecError(f"limits: groups: barrier {rule.name!r} needs more than {most}")
 
 
 # ------------------------------------------------------------------------------------- the run

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cellspec.clauses import Chapter, Clause, chapters, clauses
+from tests.matrix.engine_measure import PROFILES, WORKLOADS, EngineRow
 from tests.matrix.examples import examples
 from tests.matrix.measure import Row
+from tests.matrix.trace_mutants import RUNS
 
 SPECS = Path(__file__).parents[2] / "specs"
 
@@ -36,25 +38,83 @@ def _clause_lines(clause: Clause, mutants: Sequence[str]) -> list[str]:
     ]
 
 
-def matrix_page(rows: Iterable[Row]) -> str:
+def matrix_page(
+    rows: Iterable[Row], engines: Iterable[EngineRow], traces: Iterable[EngineRow]
+) -> str:
     """Mutants × clauses as measured: one line a mutant."""
-    rows = list(rows)
+    rows, engines, traces = list(rows), list(engines), list(traces)
+    count = len(rows) + len(engines) + len(traces)
     lines = [
         "# Matrix of mutants and clauses",
         "",
         "Each line is an engine broken on purpose, the clause whose check caught it first, on",
-        f"which of the {len(examples())} examples, and what happens when that check is off. The",
-        "reference passes every check on every example. `make specs` measures this page; the",
-        "tests measure clause and example again each time.",
+        "which example, and what happens when that check is off. The reference passes every check",
+        "on every example. `make specs` measures this page; the tests measure clause and example",
+        "again each time.",
         "",
-        f"{len(rows)} mutants, {len(clauses())} clauses. A mutant that is caught on example 1 is",
+        f"{count} mutants, {len(clauses())} clauses. A mutant that is caught on example 1 is",
         "trivial: any workload shows it.",
         "",
-        "| mutant | what is wrong | clause | example | with its check off |",
-        "| --- | --- | --- | --- | --- |",
+        "## Parts and simulated engines",
+        "",
+        "Graphs, trackers and checkpoints are judged by a check for each clause (method: unit and",
+        f"property), simulators by the run itself (method: simulation), on {len(examples())}",
+        "examples.",
+        "",
+        *_HEAD,
     ]
     lines += [matrix_line(row) for row in rows]
+    lines += [
+        "",
+        "## Engines under the conformance suite",
+        "",
+        "The reference engine on asyncio in virtual time with one part broken, judged by the suite",
+        "(method: conformance). The example is the number of the workload, of those that the suite",
+        f"draws from seed 0: one of each of the {len(PROFILES)} profiles in turn, then the next of",
+        f"each; up to {WORKLOADS} were tried.",
+        "",
+        *_HEAD,
+        *map(engine_line, engines),
+        "",
+        "## Traces",
+        "",
+        "Right runs, written down wrongly, judged by the checker (method: trace check). The",
+        f"example is the number of the run, of {RUNS}.",
+        "",
+        *_HEAD,
+        *map(engine_line, traces),
+    ]
     return "\n".join([*lines, ""])
+
+
+_HEAD = (
+    "| mutant | what is wrong | clause | example | with its check off |",
+    "| --- | --- | --- | --- | --- |",
+)
+
+
+def engine_line(row: EngineRow) -> str:
+    """One mutant of an engine or of a trace."""
+    return f"{engine_start(row)} {row.without} |"
+
+
+def engine_start(row: EngineRow) -> str:
+    """The part of a line that the tests measure again."""
+    clause, example = (row.clause, str(row.example)) if row.clause else ("**none**", "")
+    return f"| {row.name} | {row.wrong} | {clause} | {example} |"
+
+
+def published(matrix: str, name: str) -> EngineRow:
+    """The line of a mutant, read off the matrix page.
+
+    Raises:
+        LookupError: the page has no such line.
+    """
+    for line in matrix.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 5 and cells[0] == name and cells[3].isdigit():
+            return EngineRow(name, cells[1], cells[2], int(cells[3]), cells[4])
+    raise LookupError(name)
 
 
 def matrix_line(row: Row) -> str:

@@ -10,9 +10,12 @@ from cellspec import (
     ColumnDescriptor,
     CompletionTracker,
     ExecutionGraph,
+    Limits,
     ThreadSafeCompletionTracker,
 )
+from cellspec.actions import check_limits
 from cellspec.inference import infer
+from cellspec.rules import Rules
 from sim.simulator import Simulator
 from tests.matrix.examples import Example
 
@@ -27,6 +30,7 @@ class Subject:
     thread_safe: type[ThreadSafeCompletionTracker] = ThreadSafeCompletionTracker
     simulator: type[Simulator] = Simulator
     infer: Callable[[type, str, type], Any] = infer
+    check_limits: Callable[[Limits, Rules], None] = check_limits
 
     def graph_of(self, example: Example) -> ExecutionGraph:
         """The subject's graph of an example."""

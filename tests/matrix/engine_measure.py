@@ -1,0 +1,84 @@
+"""The measurement of engines and traces: which clause catches each mutant first, and where.
+
+An engine mutant runs workload after workload, as the conformance suite draws them from seed 0: one
+of each profile in turn, then the next of each. The first that breaks a clause has caught it; that
+workload's number is published, so that a test can run it alone. A trace mutant is judged by the
+checker, run after run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+
+from cellspec.conformance.campaign import draw, workload_seed
+from cellspec.conformance.harness import run_workload
+from cellspec.conformance.reference import ReferenceBackend
+from cellspec.conformance.smoke import smoke
+from cellspec.conformance.strategies import workloads
+from cellspec.conformance.workload import Workload
+from tests.matrix.engine_mutants import EngineMutant
+
+PROFILES = ("core", "ordered", "streaming", "groups", "retries", "drops", "skips", "resume")
+WORKLOADS = 480
+
+
+@dataclass(frozen=True)
+class EngineRow:
+    """One line of the engines' part of the matrix; `example` counts from 1."""
+
+    name: str
+    wrong: str
+    clause: str
+    example: int
+    without: str = ""
+
+
+@cache
+def workload(number: int) -> Workload:
+    """The workload with this number, from 1: a function of the number alone."""
+    profile = PROFILES[(number - 1) % len(PROFILES)]
+    example = (number - 1) // len(PROFILES) + 1
+    strategy = workloads(profile, beside=sorted(ReferenceBackend.capabilities))
+    return draw(strategy, workload_seed(0, profile, example), dullest=example == 1)
+
+
+def broken_clause(mutant: EngineMutant, number: int, waive: Collection[str] = ()) -> str:
+    """The clause that a mutant breaks on a workload; "" if none."""
+    result = run_workload(mutant.backend(), workload(number), waive=waive)
+    assert not result.adapter, f"{mutant.name}: the adapter is wrong: {result.adapter}"
+    return result.violations[0].clause if result.violations else ""
+
+
+def first_broken(mutant: EngineMutant, waive: Collection[str] = ()) -> tuple[str, int]:
+    """The first clause that a mutant breaks, and on which workload; ("", 0) if it survives."""
+    for number in range(1, WORKLOADS + 1):
+        clause = broken_clause(mutant, number, waive)
+        if clause:
+            return clause, number
+    return "", 0
+
+
+def smoke_of(mutant: EngineMutant) -> str:
+    """What the smoke test says of a mutant; "" if it passes."""
+    found = smoke(partial(run_workload, mutant.backend()))
+    return "" if found is None else str(found)
+
+
+def measure_engine(mutant: EngineMutant) -> EngineRow:
+    """One mutant, judged, and judged again without the clause that caught it."""
+    clause, number = first_broken(mutant)
+    after = first_broken(mutant, (clause,))[0] if clause else ""
+    return EngineRow(
+        mutant.name, mutant.wrong, clause, number, f"then {after}" if after else "survives"
+    )
+
+
+def reference_breaks() -> Iterator[tuple[int, str]]:
+    """Workloads on which the reference itself breaks a clause: there must be none."""
+    right = EngineMutant("reference", "nothing")
+    for number in range(1, WORKLOADS + 1):
+        clause = broken_clause(right, number)
+        if clause:
+            yield number, clause

@@ -1,0 +1,858 @@
+"""Reference engines broken on purpose: each has one method of one part replaced.
+
+They are judged as any engine would be, by the conformance suite: by calls, reports and tables. Most
+break the scheduler, one decision each; some break the driver that makes the calls, what is written,
+or how the table is read back. A mutant passes the smoke test: what is wrong with it shows only
+under failures, crashes, limits or an unlucky order.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cellspec.checkpoint import Checkpoint, make_payload, read_payload
+from cellspec.conformance.backend import SKIPPED, Table
+from cellspec.conformance.reference import ReferenceBackend
+from cellspec.counters import Claim
+from cellspec.engine.aio import AsyncioEngine
+from cellspec.engine.calls import BARRIER, RANGE, Call, Drop, Ending, Restored, Save
+from cellspec.engine.filesystem import RealFileSystem
+from cellspec.engine.scheduler import COOLING, QUEUED, RUNNING, WAITING, Scheduler
+from cellspec.engine.storage import Storage
+from cellspec.engine.stores import Store
+from cellspec.engine.values import SKIPPED as NO_VALUE
+from cellspec.engine.values import Values
+from cellspec.faults import BackPressure
+from cellspec.machine import Failure
+from cellspec.nodes import CellNodeId
+from cellspec.tracker import CompletionTracker
+
+
+@dataclass(frozen=True)
+class EngineMutant:
+    """A reference engine that is wrong, and how, in a sentence.
+
+    Attributes:
+        scheduler, engine: the classes it is made of.
+        export: what it makes of the table that storage holds, given the life's number.
+    """
+
+    name: str
+    wrong: str
+    scheduler: type[Scheduler] = Scheduler
+    engine: type[AsyncioEngine] = AsyncioEngine
+    export: Callable[[Table, int], Table] | None = None
+
+    def backend(self) -> ReferenceBackend:
+        """The engine as the suite takes it."""
+        broken = ReferenceBackend()
+        broken.scheduler_class = self.scheduler
+        broken.engine_class = self.engine
+        if self.export is not None:
+            export, table = self.export, broken.table
+            broken.table = lambda probe: export(table(probe), probe.life)  # type: ignore[method-assign]
+        return broken
+
+
+ENGINE_MUTANTS: list[EngineMutant] = []
+
+
+def mutant(wrong: str) -> Callable[[Any], Any]:
+    """Register a broken scheduler or engine class."""
+
+    def register(broken: Any) -> Any:
+        name = broken.__name__
+        words = "".join(f" {c.lower()}" if c.isupper() else c for c in name).strip()
+        if not isinstance(broken, type):
+            part, words = "export", broken.__name__.replace("_", " ")
+        else:
+            part = "scheduler" if issubclass(broken, Scheduler) else "engine"
+        ENGINE_MUTANTS.append(EngineMutant(words, wrong, **{part: broken}))
+        return broken
+
+    return register
+
+
+# ------------------------------------------------------------------------------ wake-ups, queues
+
+
+@mutant("lost wake-up: of several nodes that become ready at once only the first is queued")
+class QueuesTheFirstOnly(Scheduler):
+    def _settle(self) -> None:
+        if self._heard and self._running:
+            self._offer(self._code(self._heard.popleft()))
+            self._heard.clear()
+        else:
+            super()._settle()
+
+
+@mutant("stale ready snapshot: a node in line is started without a look at what became of it")
+class StartsFromSnapshot(Scheduler):
+    def _is_startable(self, code: int) -> bool:  # noqa: ARG002
+        return True
+
+
+@mutant("a task is offered again after its row was dropped")
+class OffersDroppedRows(Scheduler):
+    def _end_row(self, row: int) -> None:
+        queued = [
+            code
+            for column in range(self._count)
+            if self._state[code := self._cell_code(column, row)] == QUEUED
+        ]
+        super()._end_row(row)
+        for code in queued:
+            self._state[code] = QUEUED
+
+
+@mutant("a cell that rests is not forgotten when its row is dropped, and comes back")
+class RevivesRestingCells(Scheduler):
+    def _end_row(self, row: int) -> None:
+        resting = [
+            code
+            for column in range(self._count)
+            if self._state[code := self._cell_code(column, row)] == COOLING
+        ]
+        super()._end_row(row)
+        for code in resting:
+            self._state[code] = COOLING
+
+
+@mutant("a drop does not release the barriers that wait for the row")
+class DropHoldsBarriers(Scheduler):
+    def _drop_row(self, row: int, drop: Drop) -> None:
+        mark = self.tracker.mark_dropped
+        waiting = any(
+            rule.is_barrier and self._state[self._cell_code(rule.index, row)] == WAITING
+            for rule in self._columns
+        )
+        if waiting:
+            self.tracker.mark_dropped = lambda row: None  # type: ignore[method-assign]  # noqa: ARG005
+        super()._drop_row(row, drop)
+        self.tracker.mark_dropped = mark  # type: ignore[method-assign]
+
+
+# ----------------------------------------------------------------------------------------- slots
+
+
+@mutant("a slot is not released when a call fails and will be tried again")
+class KeepsSlotOnRetry(Scheduler):
+    def _rest(self, codes: list[int], until: float) -> None:
+        self._busy[self._resource_of[codes[0] % self._count]] += 1
+        super()._rest(codes, until)
+
+
+@mutant("the slot of a call whose row was dropped is never released")
+class KeepsSlotOfDropped(Scheduler):
+    def _release_slot(self, call: Call) -> None:
+        lost = not self._is_wanted(call)
+        super()._release_slot(call)
+        if lost:
+            self._busy[self._resource_of[call.index]] += 1
+
+
+@mutant("the slot of a retry is released twice")
+class ReleasesRetrySlotTwice(Scheduler):
+    def _release_slot(self, call: Call) -> None:
+        super()._release_slot(call)
+        if call.attempt > 1:
+            self._busy[self._resource_of[call.index]] -= 1
+
+
+@mutant("a barrier takes no slot of its resource")
+class BarriersTakeNoSlot(Scheduler):
+    def _has_slot(self, resource: int) -> bool:
+        barriers = sum(
+            call.kind == BARRIER and self._resource_of[call.index] == resource
+            for call in self._running.values()
+        )
+        capacity = self._capacity[resource]
+        return capacity is None or self._busy[resource] - barriers < capacity
+
+
+@mutant("a retry is started without a look at the limit of workers")
+class RetriesBeyondWorkers(Scheduler):
+    def _has_worker(self) -> bool:
+        return super()._has_worker() or (
+            len(self._running) == self.limits.workers and bool(self._attempts)
+        )
+
+
+# --------------------------------------------------------------------------- attempts and retries
+
+
+@mutant("a retry never comes back")
+class ForgetsSecondRetry(Scheduler):
+    def _wake(self, code: int) -> None:
+        if self._attempts.get(code, 0) < 2:
+            super()._wake(code)
+
+
+@mutant("a retry is counted against the first column of its row")
+class CountsAgainstTheRow(Scheduler):
+    def _spend_attempt(self, codes: Iterable[int]) -> None:
+        cells = self._rows * self._count
+        super()._spend_attempt(
+            code - code % self._count if code < cells else code for code in codes
+        )
+
+
+@mutant("back-pressure spends an attempt")
+class BackPressureSpends(Scheduler):
+    def _rest_until(self, code: int, error: BaseException) -> float:
+        if isinstance(error, BackPressure):
+            self._spend_attempt([code])
+        return super()._rest_until(code, error)
+
+
+@mutant("a node that spent its last attempt is tried once more")
+class TriesOnceMore(Scheduler):
+    def _is_final(self, call: Call, failure: Failure) -> bool:
+        if failure == "retryable":
+            return call.attempt > self.failures.max_attempts
+        return super()._is_final(call, failure)
+
+
+@mutant("a permanent failure is tried again as long as attempts are left")
+class RetriesPermanentFailures(Scheduler):
+    def _is_final(self, call: Call, failure: Failure) -> bool:
+        return call.attempt >= self.failures.max_attempts and failure != "backpressure"
+
+
+@mutant("a node is given up one attempt too early")
+class GivesUpEarly(Scheduler):
+    def _is_final(self, call: Call, failure: Failure) -> bool:
+        budget = max(self.failures.max_attempts - 1, 1)
+        return failure == "permanent" or (failure == "retryable" and call.attempt >= budget)
+
+
+@mutant("whatever rests is woken by the next event, cool-down or not")
+class WakesTooEarly(Scheduler):
+    def advance(self, now: float) -> None:
+        cooling, self._cooling = self._cooling, []
+        for _, stamp, codes in cooling:
+            heapq.heappush(self._cooling, (now, stamp, codes))
+        super().advance(now)
+
+
+@mutant("attempts are remembered when a node's neighbour of the same row ends well")
+class ForgetsAttempts(Scheduler):
+    def _count_cell(self, row: int) -> None:
+        for column in range(self._count):
+            self._attempts.pop(self._cell_code(column, row), None)
+        super()._count_cell(row)
+
+
+# ----------------------------------------------------------------------------------------- drops
+
+
+@mutant("a drop is recorded under the first column, whatever failed")
+class BlamesTheFirstColumn(Scheduler):
+    def _drop(self, rows: list[int], drop: Drop) -> None:
+        super()._drop(rows, Drop(self._columns[0].name, drop.cause))
+
+
+@mutant("a drop of several rows is recorded once for all, and once for each")
+class RecordsTwice(Scheduler):
+    def _drop(self, rows: list[int], drop: Drop) -> None:
+        if len(rows) > 1:
+            self.observer.dropped(rows[0], rows[0] + 1, drop)
+        super()._drop(rows, drop)
+
+
+@mutant("a barrier that fails for good drops every row of its scope, claimed ones too")
+class DropsClaimedRows(Scheduler):
+    def _give_up(self, call: Call, codes: list[int], error: BaseException) -> None:
+        if call.kind != BARRIER:
+            super()._give_up(call, codes, error)
+            return
+        self._state[codes[0]] = 5
+        rows = [row for row in range(call.start, call.stop) if self._is_live(row)]
+        self._drop(rows, Drop(call.column, str(error)))
+
+
+@mutant("a barrier that fails for good drops the rows that it read, and not those to be skipped")
+class DropsNoRowsOfBarrier(Scheduler):
+    def _give_up(self, call: Call, codes: list[int], error: BaseException) -> None:
+        if call.kind == BARRIER:
+            call = call if len(call.rows) == 1 else _with_rows(call, call.rows[:-1])
+            self._state[codes[0]] = 5
+            self._drop(list(call.rows), Drop(call.column, str(error)))
+            return
+        super()._give_up(call, codes, error)
+
+
+def _with_rows(call: Call, rows: Any) -> Call:
+    call.rows = rows
+    return call
+
+
+@mutant("a failure of one cell drops the row after it too, if that has started")
+class DropsTheNextRow(Scheduler):
+    def _give_up(self, call: Call, codes: list[int], error: BaseException) -> None:
+        super()._give_up(call, codes, error)
+        row = call.start + 1
+        if call.kind != BARRIER and row < self._rows and self._is_live(row) and self._open[row]:
+            started = any(
+                self._state[self._cell_code(column, row)] == RUNNING
+                for column in range(self._count)
+            )
+            if started:
+                self._drop([row], Drop(call.column, str(error)))
+
+
+@mutant("running calls of the row after a dropped one are cancelled too")
+class CancelsNeighbours(Scheduler):
+    def doomed(self) -> list[Call]:
+        found = super().doomed()
+        rows = {call.start + 1 for call in found if call.kind != BARRIER}
+        return found + [
+            call
+            for call in self._running.values()
+            if call.kind != BARRIER and call.start in rows and call not in found
+        ]
+
+
+@mutant("of several rows that are dropped at once only the first is recorded")
+class RecordsTheFirstDrop(Scheduler):
+    def _drop(self, rows: list[int], drop: Drop) -> None:
+        self.observer.dropped(rows[0], rows[0] + 1, drop)
+        for row in rows:
+            self._drop_row(row, drop)
+
+
+@mutant("drops are not written to storage")
+class WritesNoDrops(Scheduler):
+    def _drops_to_save(self, stop: int) -> dict[int, Drop]:
+        super()._drops_to_save(stop)
+        return {}
+
+
+# -------------------------------------------------------------------------------------- barriers
+
+
+@mutant("a barrier reads rows that were dropped")
+class BarrierReadsDroppedRows(Scheduler):
+    def _read_rows(self, column: int, scope: int) -> list[int]:
+        start, stop = self.graph.rules.scope_bounds(column, scope)
+        rows = super()._read_rows(column, scope)
+        if not self._columns[column].needs:
+            return rows
+        have = [
+            row for row in range(start, stop) if row in self.dropped and row >= min(rows, default=0)
+        ]
+        return sorted({*rows, *have})
+
+    def _read_inputs(self, column: int, rows: Iterable[int]) -> list[dict[str, Any]]:
+        names = [self._columns[need].name for need in self._columns[column].needs]
+        return [
+            dict.fromkeys(names, "gone") if row in self.dropped else self.values.inputs(column, row)
+            for row in rows
+        ]
+
+
+@mutant("a barrier reads rows in the order in which they were finished")
+class BarrierReadsAsFinished(Scheduler):
+    def _read_rows(self, column: int, scope: int) -> list[int]:
+        rows = super()._read_rows(column, scope)
+        return rows[::-1] if self._attempts or self.dropped else rows
+
+
+@mutant("a barrier that is tried again reads what it read the first time")
+class BarrierReadsStaleRows(Scheduler):
+    def _reset(self) -> None:
+        super()._reset()
+        self._seen: dict[tuple[int, int], list[int]] = {}
+
+    def _read_rows(self, column: int, scope: int) -> list[int]:
+        rows = self._seen.setdefault((column, scope), super()._read_rows(column, scope))
+        return list(rows)
+
+    def _read_inputs(self, column: int, rows: Iterable[int]) -> list[dict[str, Any]]:
+        names = [self._columns[need].name for need in self._columns[column].needs]
+        return [
+            dict.fromkeys(names, "gone") if row in self.dropped else self.values.inputs(column, row)
+            for row in rows
+        ]
+
+
+@mutant("a barrier reads rows that are to be skipped")
+class BarrierReadsSkippedRows(Scheduler):
+    def _read_rows(self, column: int, scope: int) -> list[int]:
+        start, stop = self.graph.rules.scope_bounds(column, scope)
+        return [row for row in range(start, stop) if self._is_live(row)]
+
+
+@mutant("output of a barrier is given in the order of the rows of its scope, read or not")
+class MisplacesOutput(Scheduler):
+    def _complete_barrier(self, call: Call, values: Any) -> None:
+        if self.dropped and len(call.rows) > 1:
+            values = [*list(values)[1:], *list(values)[:1]]
+        super()._complete_barrier(call, values)
+
+
+@mutant("a barrier whose last wanted row was dropped while it was in line starts all the same")
+class StartsUnwantedBarriers(Scheduler):
+    def _is_startable(self, code: int) -> bool:
+        return self._state[code] == QUEUED
+
+
+@mutant("after a resume every barrier that gave any output counts as complete (seed defect 1)")
+class ResumesBarriersComplete(Scheduler):
+    def _restore_tracker(self, restored: Restored, claim: Claim) -> CompletionTracker:
+        tracker = super()._restore_tracker(restored, claim)
+        for rule in self._columns:
+            if rule.is_barrier and 0 < claim[rule.index] < self._rows:
+                scope = claim[rule.index] // rule.scope_rows
+                tracker.mark_complete(self.graph.barrier_node(rule.index, scope))
+        return tracker
+
+
+# ----------------------------------------------------------------------------------------- skips
+
+
+@mutant("a column that takes skipped inputs is skipped all the same")
+class SkipsWithoutReason(Scheduler):
+    def _must_skip(self, column: int, row: int) -> bool:
+        if self._columns[column].is_barrier:
+            return super()._must_skip(column, row)
+        return super()._must_skip(column, row) or any(
+            self.tracker.is_skipped(CellNodeId(row, self._columns[need].name))
+            for need in self._columns[column].needs
+        )
+
+
+@mutant("a cell is skipped only if all its inputs were")
+class SkipsIfAllInputsWere(Scheduler):
+    def _must_skip(self, column: int, row: int) -> bool:
+        if not super()._must_skip(column, row) or self._columns[column].is_barrier:
+            return super()._must_skip(column, row)
+        condition = self._wants_skip.get(self._columns[column].name)
+        if condition is not None:
+            return True
+        return all(
+            self.tracker.is_skipped(CellNodeId(row, self._columns[need].name))
+            for need in self._columns[column].needs
+        )
+
+
+@mutant("a column's own condition is asked about the row before")
+class AsksTheRowBefore(Scheduler):
+    def _must_skip(self, column: int, row: int) -> bool:
+        name = self._columns[column].name
+        if self.tracker.must_skip(CellNodeId(row, name)):
+            return True
+        condition = self._wants_skip.get(name)
+        return condition is not None and condition(max(row - 1, 0), {})
+
+
+@mutant("a skip is passed on to the first column that needs it only")
+class PassesSkipsOnOnce(Scheduler):
+    def _must_skip(self, column: int, row: int) -> bool:
+        if not super()._must_skip(column, row):
+            return False
+        condition = self._wants_skip.get(self._columns[column].name)
+        skipped = [
+            need
+            for need in self._columns[column].needs
+            if self.tracker.is_skipped(CellNodeId(row, self._columns[need].name))
+        ]
+        if condition is not None or not skipped:
+            return True
+        return self._columns[skipped[0]].cell_dependents[:1] == (column,)
+
+
+@mutant("skip marks are not read back at a resume")
+class ForgetsSkips(Scheduler):
+    def _restore_tracker(self, restored: Restored, claim: Claim) -> CompletionTracker:  # noqa: ARG002
+        return self._tracker_class.from_checkpoint(
+            restored.checkpoint, self.graph, dropped=self.dropped
+        )
+
+
+# ------------------------------------------------------------------------------ order and ranges
+
+
+@mutant("ordered work is tried again out of order")
+class RetriesOutOfOrder(Scheduler):
+    def _is_ready(self, code: int) -> bool:  # noqa: ARG002
+        return True
+
+
+class _Lax(Values):
+    """Values that give what they have."""
+
+    def inputs(self, column: int, row: int) -> dict[str, Any]:
+        return {
+            name: self._columns[producer].get(row, "") for name, producer in self._sources[column]
+        }
+
+
+@mutant("a range takes in the row behind, whether its inputs are there or not")
+class RangesTakeWaitingRows(Scheduler):
+    def _reset(self) -> None:
+        super()._reset()
+        self.values = _Lax(self.graph)
+
+    def _may_join(self, column: int, first: int, row: int) -> bool:
+        code = self._cell_code(column, row)
+        waits = self._state[code] == WAITING and self._is_admitted(code) and self._is_live(row)
+        ordered = self._columns[column].ordered
+        skip = self.tracker.must_skip(CellNodeId(row, self._columns[column].name))
+        return super()._may_join(column, first, row) or (waits and not ordered and not skip)
+
+
+@mutant("a range that fails half-way starts again from its first row")
+class RestartsWholeRanges(Scheduler):
+    def _rest(self, codes: list[int], until: float) -> None:
+        first = min(codes)
+        column, row, is_barrier = self._split(first)
+        if not is_barrier and self._columns[column].name in self._ranged and row:
+            before = self._cell_code(column, row - 1)
+            given = CellNodeId(row - 1, self._columns[column].name)
+            if given in self.tracker and self._is_live(row - 1) and len(codes) > 1:
+                codes = [before, *codes]
+        super()._rest(codes, until)
+
+
+@mutant("a range counts as many slots as it has rows when it ends")
+class FreesASlotForEachRow(Scheduler):
+    def _end_range(self, call: Call) -> None:
+        super()._end_range(call)
+        if len(call.rows) > 1:
+            self._busy[self._resource_of[call.index]] -= 1
+
+
+# ------------------------------------------------------------------------------------ row groups
+
+
+@mutant("one row group too many is admitted while another is about to end")
+class AdmitsOneMore(Scheduler):
+    def _may_admit(self) -> bool:
+        most = self.limits.groups
+        ending = any(0 < left < 2 for left in self._group_open[: self._next_group])
+        return super()._may_admit() or (
+            most is not None and self._groups_in == most and ending and self._stop_reason is None
+        )
+
+
+@mutant("a row group that ends by a drop gives no place to the next")
+class LosesGroupSlotOnDrop(Scheduler):
+    def _drop_row(self, row: int, drop: Drop) -> None:
+        admit = self._admit_groups
+        self._admit_groups = lambda: None  # type: ignore[method-assign]
+        super()._drop_row(row, drop)
+        self._admit_groups = admit  # type: ignore[method-assign]
+
+
+@mutant("a row group retires when its last row is in flight")
+class RetiresEarly(Scheduler):
+    def _count_row_of_group(self, row: int) -> None:
+        if not self._group_count:
+            return
+        group = self._group_of(row)
+        self._group_open[group] -= 1
+        last = min(1, self._group_rows - 1)
+        if self._group_open[group] == last and group < self._next_group:
+            self._retire(group)
+
+
+@mutant("the row group after the last that was admitted runs too, once a row was finished")
+class RunsOneGroupAhead(Scheduler):
+    def _last_group_out(self, code: int) -> int | None:
+        last = super()._last_group_out(code)
+        if last == self._next_group and self._completed_rows():
+            return None
+        return last
+
+
+@mutant("after a drop the next row group waits until all that are admitted have ended")
+class AdmitsInWaves(Scheduler):
+    def _may_admit(self) -> bool:
+        return super()._may_admit() and not (self.dropped and self._groups_in)
+
+
+@mutant("row groups are numbered again from the first open row at a resume")
+class RenumbersGroups(Scheduler):
+    def _restore_states(self, claim: Claim) -> None:
+        super()._restore_states(claim)
+        self._shift = min(claim) % self._group_rows
+
+    _shift = 0
+
+    def _group_of(self, row: int) -> int:
+        return max(0, row - self._shift) // self._group_rows
+
+
+# ------------------------------------------------------------------------------------ early stop
+
+
+@mutant("work is dispatched after an early stop while calls are in flight")
+class DispatchesAfterStop(Scheduler):
+    def _may_start(self) -> bool:
+        return (
+            not self._ended
+            and self._has_worker()
+            and bool(self._stop_reason is None or self._running)
+        )
+
+
+@mutant("time-outs count towards the early stop")
+class TimeOutsStopTheRun(Scheduler):
+    def _spend_attempt(self, codes: Iterable[int]) -> None:
+        super()._spend_attempt(codes)
+        self._note_end(well=False)
+
+
+@mutant("the window of the early stop is never full: completions push failures out twice")
+class StopsTooLate(Scheduler):
+    def _note_end(self, *, well: bool) -> None:
+        super()._note_end(well=well)
+        if well and self.failures.stop_window is not None:
+            super()._note_end(well=True)
+
+
+@mutant("the early stop does not wait for its window to be full")
+class StopsTooEarly(Scheduler):
+    def _fails_too_often(self) -> bool:
+        bad = self._ends.count(False)
+        return len(self._ends) > 1 and bad >= self.failures.stop_rate * len(self._ends)
+
+
+@mutant("a run that stopped early, with every row resolved that had started, reports success")
+class ReportsSuccessAfterStop(Scheduler):
+    def _judge_end(self) -> Ending:
+        ending = super()._judge_end()
+        return Ending("success", ending.reason) if ending.outcome == "stopped" else ending
+
+
+@mutant("a run that dropped rows reports failure, though all the rest is safe")
+class ReportsFailureForDrops(Scheduler):
+    def _judge_end(self) -> Ending:
+        ending = super()._judge_end()
+        if ending.outcome == "success" and self.dropped:
+            return Ending("failed", ending.reason)
+        return ending
+
+
+# ----------------------------------------------------------------------------- saves and resumes
+
+
+@mutant("success is reported before the last rows are written, if a checkpoint was")
+class EndsBeforeTheLastSave(Scheduler):
+    def is_over(self) -> bool:
+        return super().is_over() or (
+            self._is_work_over() and self._saving is None and min(self._claimed) > 0
+        )
+
+    def _judge_end(self) -> Ending:
+        ending = super()._judge_end()
+        return Ending("success", "") if min(self._claimed) > 0 else ending
+
+
+@mutant("a claim counts finished rows, gaps or not")
+class ClaimsWithGaps(Scheduler):
+    def _claim(self) -> Checkpoint:
+        checkpoint = super()._claim()
+        if self._is_work_over() or self._running:
+            rows = sum(not left for left in self._open)
+            claim = read_payload(checkpoint, self.graph)
+            more = tuple(max(mine, rows) for mine in claim)
+            return make_payload(self.graph, more, self.plan.version)
+        return checkpoint
+
+
+@mutant("after a resume claims count from the rows of this life")
+class ClaimsFromTheResume(Scheduler):
+    _base = 0
+
+    def _restore_states(self, claim: Claim) -> None:
+        super()._restore_states(claim)
+        self._base = min(claim)
+
+    def _claim(self) -> Checkpoint:
+        claim = read_payload(super()._claim(), self.graph)
+        if min(claim) < self._rows:
+            claim = tuple(max(rows - self._base, 0) for rows in claim)
+        return make_payload(self.graph, claim, self.plan.version)
+
+
+@mutant("a resume forgets the drops that its claim covers")
+class ForgetsDrops(Scheduler):
+    def _covered_drops(self, restored: Restored, claim: Claim) -> dict[int, Drop]:
+        found = super()._covered_drops(restored, claim)
+        return {row: drop for row, drop in found.items() if row < min(claim)}
+
+
+@mutant("a resume with another target keeps what barriers gave, whatever it is told")
+class KeepsBarrierOutput(Scheduler):
+    def _check_target(self, records: int, claim: Claim, *, keep: bool) -> None:
+        pass
+
+
+@mutant("a resume queues a claimed cell again, if its barrier must run again")
+class RunsClaimedCells(Scheduler):
+    def _restore_states(self, claim: Claim) -> None:
+        super()._restore_states(claim)
+        for rule in self._columns:
+            if not rule.is_barrier and 1 < claim[rule.index] < self._rows and rule.needs:
+                code = self._cell_code(rule.index, claim[rule.index] - 1)
+                self._state[code] = WAITING
+                self._open[claim[rule.index] - 1] += 1
+                self._unresolved += self._open[claim[rule.index] - 1] == 1
+                self._heard.append(self._node(code))
+                return
+
+
+@mutant("a checkpoint is begun before its rows are written")
+class ChecksPointsAheadOfData(AsyncioEngine):
+    async def _save(self, save: Save) -> None:
+        if save.checkpoint is not None and self.scheduler.now > 0:
+            self._told(self.scheduler.on_checkpoint_begin, save)
+            await self._in_thread(self.store.write_checkpoint, save.checkpoint)
+            await self._in_thread(self.store.write_rows, save)
+            self._told(self.scheduler.on_rows_durable, save)
+            self._told(self.scheduler.on_checkpoint_durable, save)
+            return
+        await super()._save(save)
+
+
+@mutant("a completion is reported twice, when another call ended at the same moment")
+class ReportsTwice(AsyncioEngine):
+    _last_s = -1.0
+
+    def _report(self, step: Callable[..., None], *arguments: Any) -> None:
+        super()._report(step, *arguments)
+        call = arguments[0]
+        if step == self.scheduler.on_complete and call.kind != RANGE:
+            if self._last_s == self._loop.time() and call.kind != BARRIER:
+                self.scheduler.observer.dropped(call.start, call.stop, Drop(call.column, "again"))
+            self._last_s = self._loop.time()
+
+
+# ------------------------------------------------------------------------------ storage and table
+
+
+class _OtherStorage(AsyncioEngine):
+    """An engine whose storage is another one."""
+
+    storage: type[Storage] = Storage
+
+    def _open_store(self, folder: str | Path | None, run: str) -> Store:
+        assert folder is not None
+        files = RealFileSystem(Path(folder), before_step=self.observer.storage_step)
+        return self.storage(files, self.graph, run=run)
+
+
+class _SwapsRows(Storage):
+    def write_rows(self, save: Save) -> None:
+        rows = dict(save.rows)
+        full = [
+            row
+            for row in sorted(rows)
+            if row - 1 in rows and rows[row].keys() == rows[row - 1].keys()
+        ]
+        if full:
+            rows[full[0]], rows[full[0] - 1] = rows[full[0] - 1], rows[full[0]]
+        super().write_rows(replace(save, rows=rows))
+
+
+@mutant("rows of one save are written in each other's place")
+class SwapsRowsOnWrite(_OtherStorage):
+    storage = _SwapsRows
+
+
+class _ForgetsSkipMarks(Storage):
+    def load(self) -> Restored | None:
+        found = super().load()
+        if found is None:
+            return None
+        rows = {
+            row: {name: "" if value is NO_VALUE else value for name, value in values.items()}
+            for row, values in found.rows.items()
+        }
+        return replace(found, rows=rows)
+
+
+@mutant("skip marks are read back as empty values")
+class ReadsSkipsAsValues(_OtherStorage):
+    storage = _ForgetsSkipMarks
+
+
+class _BelievesTheNewest(Storage):
+    def load(self) -> Restored | None:
+        found = super().load()
+        if found is None or found.checkpoint["version"] != 1:
+            return found
+        rows = found.checkpoint["completed_rows"]
+        return replace(found, checkpoint={"version": 1, "completed_rows": max(rows - 1, 0)})
+
+
+@mutant("a resume goes back a row behind the last checkpoint, to be on the safe side")
+class ResumesARowBack(_OtherStorage):
+    storage = _BelievesTheNewest
+
+
+class _FailsOnce(Storage):
+    """A disk that cannot write the second checkpoint of a life."""
+
+    writes = 0
+
+    def write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        self.writes += 1
+        if self.writes != 2:
+            super().write_checkpoint(checkpoint)
+
+
+@mutant("a checkpoint write error is swallowed: the claim is taken for durable")
+class SwallowsWriteErrors(_OtherStorage):
+    storage = _FailsOnce
+
+
+@mutant("skip marks are left out of the table")
+def table_without_skip_marks(table: Table, _life: int) -> Table:
+    rows = {
+        row: {name: value for name, value in cells.items() if value is not SKIPPED}
+        for row, cells in table.rows.items()
+    }
+    return Table(rows, table.dropped)
+
+
+@mutant("the table closes the gaps that dropped rows leave")
+def table_without_gaps(table: Table, _life: int) -> Table:
+    rows = {number: table.rows[row] for number, row in enumerate(sorted(table.rows))}
+    return Table(rows, frozenset())
+
+
+@mutant("dropped rows stand in the table, empty")
+def table_with_dropped_rows(table: Table, _life: int) -> Table:
+    names = [name for cells in table.rows.values() for name in cells]
+    if not names:
+        return table
+    empty = {row: dict(next(iter(table.rows.values()))) for row in table.dropped}
+    return Table({**table.rows, **empty}, table.dropped)
+
+
+@mutant("after a resume the table leaves out the first row, which an earlier life wrote")
+def table_of_this_life(table: Table, life: int) -> Table:
+    return Table(
+        {row: cells for row, cells in table.rows.items() if row or not life}, table.dropped
+    )
+
+
+@mutant("after a resume claimed cells are read back as skipped if the column may skip")
+def table_that_forgets_values(table: Table, life: int) -> Table:
+    if life < 1:
+        return table
+    rows = {
+        row: {
+            name: SKIPPED if row == 0 and place == 0 else value
+            for place, (name, value) in enumerate(cells.items())
+        }
+        for row, cells in table.rows.items()
+    }
+    return Table(rows, table.dropped)

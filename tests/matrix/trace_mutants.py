@@ -1,0 +1,201 @@
+"""Traces that are wrong: a run that was right, written down by an engine that is not.
+
+An engine in another language is known by its trace alone. Each mutant changes the events of a right
+run (`tests.traces.toy_run`) in the way in which such an engine would get them wrong, and the
+checker must say which clause that breaks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from cellspec import FailurePolicy, Limits
+from cellspec.check import check_file
+from tests.matrix.engine_measure import EngineRow
+from tests.traces import EVERYTHING_LIMITS, everything, toy_run, write_trace
+
+Lines = list[dict[str, Any]]
+RUNS = 60
+
+
+@dataclass(frozen=True)
+class TraceMutant:
+    """A change to the lines of a trace: header first, footer last."""
+
+    name: str
+    wrong: str
+    change: Callable[[Lines], Lines]
+
+
+TRACE_MUTANTS: list[TraceMutant] = []
+
+
+def mutant(wrong: str) -> Callable[[Callable[[Lines], Lines]], Callable[[Lines], Lines]]:
+    """Register a change."""
+
+    def register(change: Callable[[Lines], Lines]) -> Callable[[Lines], Lines]:
+        TRACE_MUTANTS.append(TraceMutant(change.__name__.replace("_", " "), wrong, change))
+        return change
+
+    return register
+
+
+def _numbered(lines: Lines) -> Lines:
+    """The lines with their numbers, and the footer's counts, put right."""
+    header, *events, footer = lines
+    counts: dict[str, int] = {}
+    for number, event in enumerate(events, 1):
+        event["seq"] = number
+        counts[event["event"]] = counts.get(event["event"], 0) + 1
+    return [header, *events, footer | {"events": len(events), "counts": counts}]
+
+
+def _rows(event: dict[str, Any]) -> tuple[int, int]:
+    rows = event["rows"]
+    return (rows, rows + 1) if isinstance(rows, int) else (rows[0], rows[1])
+
+
+@mutant("an event is written twice when the buffer is flushed")
+def writes_an_event_twice(lines: Lines) -> Lines:
+    return [*lines[:9], dict(lines[8]), *lines[9:]]
+
+
+@mutant("the footer counts the events of the last life only")
+def counts_the_last_life(lines: Lines) -> Lines:
+    resumes = [place for place, line in enumerate(lines) if line.get("event") == "resume"]
+    if resumes:
+        lines[-1] = lines[-1] | {"events": len(lines) - 1 - resumes[-1]}
+    return lines
+
+
+@mutant("a side effect is named where its column is meant")
+def names_no_column(lines: Lines) -> Lines:
+    return [
+        line | {"column": "half_more"} if line.get("column") == "half" else line for line in lines
+    ]
+
+
+@mutant("output of a barrier is given to rows that were dropped since")
+def gives_output_to_dropped_rows(lines: Lines) -> Lines:
+    dropped: set[int] = set()
+    for line in lines:
+        if line.get("event") == "drop":
+            dropped.update(range(*_rows(line)))
+        elif line.get("event") == "resume":
+            dropped.clear()
+        elif line.get("event") == "emit":
+            start, stop = _rows(line)
+            if start - 1 in dropped:
+                line["rows"] = [start - 1, stop]
+    return lines
+
+
+@mutant("row groups count from the first open row after a resume")
+def counts_groups_from_the_resume(lines: Lines) -> Lines:
+    first = 0
+    for line in lines:
+        if line.get("event") == "resume":
+            first = min(line["claim"].values()) % 2
+        elif line.get("event") == "admit" and first:
+            start, stop = _rows(line)
+            line["rows"] = [start + first, stop + first if stop < 7 else stop]
+    return lines
+
+
+@mutant("a range reports a row again with the next one")
+def range_reports_a_row_again(lines: Lines) -> Lines:
+    made: Lines = []
+    open_range: tuple[int, int] | None = None
+    for line in lines:
+        if line.get("column") == "many" and line["event"] == "start":
+            start, stop = _rows(line)
+            open_range = (start, stop) if stop - start > 1 else None
+        made.append(line)
+        if open_range and line.get("column") == "many" and line["event"] == "complete":
+            made.append(dict(line))
+            open_range = None
+    return _numbered(made)
+
+
+@mutant("a call is reported started when it is queued, before its row group is admitted")
+def starts_before_admission(lines: Lines) -> Lines:
+    for place in range(1, len(lines) - 1):
+        one, two = lines[place], lines[place + 1]
+        if one["event"] == "admit" and two.get("event") == "start" and one["t"] == two["t"]:
+            lines[place], lines[place + 1] = two, one
+            break
+    return _numbered(lines)
+
+
+@mutant("a resume reports the drops of the whole file, covered by its claim or not")
+def reports_all_drops(lines: Lines) -> Lines:
+    dropped: set[int] = set()
+    for line in lines:
+        if line.get("event") == "drop":
+            dropped.update(range(*_rows(line)))
+        elif line.get("event") == "resume":
+            line["dropped"] = [[row, row + 1] for row in sorted(dropped)]
+    return lines
+
+
+@mutant("a group is admitted only when the next event comes, a moment late")
+def admits_late(lines: Lines) -> Lines:
+    for place in range(2, len(lines) - 2):
+        line, later = lines[place], lines[place + 1]
+        if line["event"] == "admit" and later["t"] == line["t"]:
+            moved = next((n for n in range(place, len(lines) - 1) if lines[n]["t"] > line["t"]), 0)
+            if moved:
+                line["t"] = lines[moved]["t"]
+                lines.insert(moved + 1, line)
+                del lines[place]
+                break
+    return _numbered(lines)
+
+
+@cache
+def _run(number: int) -> tuple[str, ...]:
+    """The lines of a right run: a function of the number alone."""
+    graph = everything()
+    limits = Limits(
+        workers=3,
+        resources=EVERYTHING_LIMITS.resources,
+        column_resource=EVERYTHING_LIMITS.column_resource,
+        group_rows=2 if number % 2 else None,
+    )
+    header, events = toy_run(graph, limits, FailurePolicy(max_attempts=2), seed=number)
+    with TemporaryDirectory() as folder:
+        path = write_trace(Path(folder, "run.jsonl"), header, events)
+        return tuple(path.read_text(encoding="utf-8").splitlines())
+
+
+def trace_breaks(change: Callable[[Lines], Lines], number: int, waive: Collection[str] = ()) -> str:
+    """The clause that a changed trace breaks; "" if none."""
+    lines = change([json.loads(line) for line in _run(number)])
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "run.jsonl")
+        path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+        result = check_file(path, waive=waive)
+    return result.violations[0].clause if result.violations else ""
+
+
+def measure_trace(mutant: TraceMutant) -> EngineRow:
+    """One mutant, judged, and judged again without the clause that caught it."""
+
+    def first(waive: Collection[str]) -> tuple[str, int]:
+        for number in range(1, RUNS + 1):
+            clause = trace_breaks(mutant.change, number, waive)
+            if clause:
+                return clause, number
+        return "", 0
+
+    clause, number = first(())
+    after = first((clause,))[0] if clause else ""
+    return EngineRow(
+        mutant.name, mutant.wrong, clause, number, f"then {after}" if after else "survives"
+    )
