@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test lint bench specs test-datadesigner clean
+.PHONY: run test lint bench specs conformance test-browser test-datadesigner clean
 
 run: $(READY)
 	$(BIN)/python -m sim run simulations/text_to_sql.yaml
@@ -23,6 +23,15 @@ specs: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks
+
+# The reference engine under its own conformance suite, every profile, in virtual time.
+conformance: $(READY)
+	$(BIN)/python -m pytest -q --pyargs cellspec.conformance \
+		--engine-backend=cellspec.conformance.reference:ReferenceBackend
+
+# The report's pages in a real browser; needs Chromium (Debian package chromium).
+test-browser: $(READY)
+	$(BIN)/python -m pytest -q -m chromium
 
 test-datadesigner: .venv-datadesigner/.ready
 	.venv-datadesigner/bin/python -m pytest -q -m datadesigner
