@@ -428,7 +428,7 @@ def test_the_story_of_a_run_that_died_tells_where() -> None:
 def test_the_story_of_a_run_that_hangs_tells_who_waits_and_where() -> None:
     (found,) = run_workload(Ends(hang_now), PLAIN).violations
     assert "\n" not in found.detail
-    assert found.story[2].startswith("  Task-1 in ")
+    assert found.story[2].startswith("Task-1 in ")
 
 
 def test_threads_that_hang_have_stood_still() -> None:

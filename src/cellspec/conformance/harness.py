@@ -567,6 +567,6 @@ def _first_line(error: BaseException) -> str:
 def _tail(error: BaseException) -> list[str]:
     """Where an exception came from: its last frames and itself, or the tasks that wait."""
     if isinstance(error, virtualtime.Deadlock | virtualtime.Livelock):
-        return str(error).splitlines()[1:]
+        return [line.strip() for line in str(error).splitlines()[1:]]
     lines = "".join(traceback.format_exception(error)).splitlines()
     return lines[-_TRACEBACK_LINES:]

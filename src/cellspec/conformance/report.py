@@ -254,6 +254,9 @@ def _urgency(verdict: str) -> int:
 def _profile_rows(backend: Mapping[str, Any]) -> Iterator[Sequence[str]]:
     yield ("profile", "workloads", "pipelines", "schedules", "crashes", "events", "obligations", "")
     for name, profile in backend["profiles"].items():
+        if name not in backend["capabilities"]:
+            # Its clauses are listed as not claimed, and there is no more to say.
+            continue
         if "not_run" in profile:
             yield (name, "–", "–", "–", "–", "–", "–", profile["not_run"])
             continue
