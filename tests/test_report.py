@@ -193,7 +193,7 @@ def test_results_say_of_every_other_clause_why_there_is_no_verdict(found: dict[s
     assert entries["DROP-01"]["verdict"] == "not claimed"
 
 
-def test_the_summary_names_what_broke_and_each_profile_that_is_claimed(found: dict[str, Any]) -> None:
+def test_the_summary_names_what_broke_and_the_profiles_claimed(found: dict[str, Any]) -> None:
     text = "\n".join(summary(found))
     assert "engine 2, seed 0" in text
     assert re.search(r"core +\d+ of 20 .* stopped at SCHED-01", text)
