@@ -1,7 +1,7 @@
-"""Hypothesis strategies for pipelines, limits and damaged checkpoints.
+"""Hypothesis strategies for pipelines, limits, failure policies and damaged checkpoints.
 
-They shrink to few columns, few rows, no barriers, no limits, and columns in the order of their
-names.
+They shrink to few columns, few rows, no barriers, no skips, no limits, and columns in the order of
+their names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,15 @@ from typing import Any, Literal
 
 from hypothesis import strategies as st
 
-from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, Limits
+from cellspec import (
+    ColumnDescriptor,
+    ExecutionGraph,
+    ExecutionTraits,
+    FailurePolicy,
+    Limits,
+    SpecError,
+)
+from cellspec.actions import check_limits
 
 T = ExecutionTraits
 
@@ -43,7 +51,8 @@ class Case:
             traits = "|".join(flag.name or "" for flag in T if flag in item.traits) or "NONE"
             made = f" (makes {', '.join(item.side_effects)})" if item.side_effects else ""
             needs = f" <- {', '.join(item.dependencies)}" if item.dependencies else ""
-            columns.append(f"{item.name}: {traits}{made}{needs}")
+            skips = " may skip" * item.may_skip + " keeps skips" * (not item.propagate_skip)
+            columns.append(f"{item.name}: {traits}{made}{needs}{skips}")
         head = f"{self.rows} rows, batch_size={self.batch_size}, scope={self.barrier_scope}"
         return f"<{head}; {'; '.join(columns)}>"
 
@@ -52,8 +61,8 @@ class Case:
 
 
 @st.composite
-def cases(draw: st.DrawFn, *, max_columns: int = 6, max_rows: int = 8) -> Case:
-    """Any legal pipeline, its columns given in any order."""
+def cases(draw: st.DrawFn, *, max_columns: int = 6, max_rows: int = 8, skips: bool = False) -> Case:
+    """Any legal pipeline, its columns given in any order; with `skips`, some may skip cells."""
     batch_size = draw(st.none() | st.integers(1, max_rows + 2))
     kinds = (*ROW_KINDS, T.BARRIER) if batch_size is None else ALL_KINDS
     scopes = ("declared",) if batch_size is None else ("declared", "batch")
@@ -70,7 +79,16 @@ def cases(draw: st.DrawFn, *, max_columns: int = 6, max_rows: int = 8) -> Case:
         if draw(st.sampled_from((False, False, True))):
             traits |= T.ORDERED
         made = [f"{name}_{i}" for i in range(draw(st.sampled_from((0, 0, 1, 2))))]
-        columns.append(ColumnDescriptor(name, traits=traits, dependencies=needs, side_effects=made))
+        columns.append(
+            ColumnDescriptor(
+                name,
+                traits=traits,
+                dependencies=needs,
+                side_effects=made,
+                may_skip=skips and draw(st.sampled_from((False, False, True))),
+                propagate_skip=not skips or draw(st.sampled_from((True, True, True, False))),
+            )
+        )
         available += [name, *made]
     return Case(
         rows=draw(st.integers(1, max_rows)),
@@ -101,6 +119,55 @@ def limited_cases(draw: st.DrawFn, *, max_columns: int, max_rows: int) -> tuple[
     case = draw(cases(max_columns=max_columns, max_rows=max_rows))
     return case, draw(limits(case))
 
+
+@st.composite
+def grouped(draw: st.DrawFn, case: Case, free: Limits) -> Limits:
+    """Those limits, and most often row groups, as many at once as the barriers need or more."""
+    size = draw(st.none() | st.integers(1, case.rows + 1))
+    if size is None:
+        return free
+    most = draw(st.none() | st.integers(1, 3))
+    while True:
+        found = Limits(free.workers, free.resources, free.column_resource, size, most)
+        try:
+            check_limits(found, case.graph().rules)
+        except SpecError:
+            assert most is not None
+            most += 1
+        else:
+            return found
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a machine is made from."""
+
+    case: Case
+    limits: Limits
+    failures: FailurePolicy | None
+
+
+@st.composite
+def plans(draw: st.DrawFn, *, max_columns: int, max_rows: int) -> Plan:
+    """A pipeline with skips, limits with row groups, and a policy on failures.
+
+    Each is left out by its own coin, so that the others get far.
+    """
+    case = draw(cases(max_columns=max_columns, max_rows=max_rows, skips=draw(st.booleans())))
+    free = draw(limits(case))
+    if draw(st.booleans()):
+        free = draw(grouped(case, free))
+    if draw(st.sampled_from((True, True, False))):
+        return Plan(case, free, draw(policies))
+    return Plan(case, free, None)
+
+
+policies = st.builds(
+    FailurePolicy,
+    max_attempts=st.integers(1, 3),
+    stop_window=st.sampled_from((None, None, None, 1, 2, 3, 4)),
+    stop_rate=st.sampled_from((1.0, 0.5, 0.3)),
+)
 
 picks = st.lists(st.integers(0, 63), max_size=40)
 """Answers to "which of these": each is taken modulo the number of options."""

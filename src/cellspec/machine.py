@@ -43,9 +43,11 @@ from __future__ import annotations
 
 import heapq
 from array import array
+from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from cellspec.actions import (
     Action,
@@ -69,7 +71,7 @@ from cellspec.counters import (
 from cellspec.errors import SpecError
 from cellspec.graph import ExecutionGraph
 from cellspec.refusals import FAILED, Key, Refusals
-from cellspec.rowset import Ranges, RowSet, ranges_of, rows_of
+from cellspec.rowset import Ranges, RowSet, add_range, ranges_of, rows_of
 
 __all__ = [
     "Action",
@@ -93,6 +95,10 @@ class _Range:
     stop: int
     left: int
     given: set[int] = field(default_factory=set)
+
+
+def _start_of(ranged: _Range) -> int:
+    return ranged.start
 
 
 class Machine(Refusals):
@@ -155,10 +161,10 @@ class Machine(Refusals):
         self.listen(None, lambda *_: None, lambda *_: None)
 
     def _set_graph(self, graph: ExecutionGraph) -> None:
-        self.graph = graph
         rules = graph.rules
-        self._is_barrier = [rule.is_barrier for rule in rules.columns]
         check_limits(self.limits, rules)
+        self.graph = graph
+        self._is_barrier = [rule.is_barrier for rule in rules.columns]
         names = list(self.limits.resources)
         resource_of = self.limits.column_resource
         self.group_of = [
@@ -204,11 +210,14 @@ class Machine(Refusals):
         self._ranges: list[list[_Range]] = [[] for _ in claim]
         self._stored: list[list[tuple[int, int]]] = [[] for _ in claim]
         self.unrecorded: dict[int, int] = {}
+        self._unrecorded_rows: list[int] = []
+        self._forget_at = 0
         # In the order in which they came: a claim covers those that came before it.
         self._drops = array("q", dropped or ())
         self._durable_drops = self._pending_drops = len(self._drops)
         self.must_stop = self.stopped = False
         self._ends: deque[bool] = deque(maxlen=self.failures.stop_window or 1)
+        self._failed_ends = 0
         self.admitted = set()
         self._was_admitted: set[int] = set()
         self.counters.restore(claim, dropped, skipped, lost)
@@ -264,12 +273,16 @@ class Machine(Refusals):
 
     def _leave(self, t: float) -> None:
         """Time moves on to `t`: nothing that could have been started may be left."""
-        # With every worker busy only output cells could wait; the common case ends here.
+        # With every worker busy only output cells and groups could wait; the common case ends here.
         counters = self.counters
         if (
             t > self.now
             and self._judges_idleness
-            and (counters.load[0] < self._workers or counters.ready[self._output_group])
+            and (
+                counters.load[0] < self._workers
+                or counters.ready[self._output_group]
+                or self._waiting_groups
+            )
             and not (self.crashed or self.ended or self.must_stop or self.stopped)
         ):
             idle = self.dispatchable()
@@ -283,7 +296,11 @@ class Machine(Refusals):
 
     def _leave_groups(self, t: float) -> None:
         most = self.limits.groups
-        if not self._waiting_groups or (most is not None and len(self.admitted) >= most):
+        if (
+            not self._waiting_groups
+            or (most is not None and len(self.admitted) >= most)
+            or "GROUP-06" in self._waived
+        ):
             return
         # A group whose last cells were skipped needs no admission any more.
         self._waiting_groups = self._open_groups()
@@ -396,16 +413,20 @@ class Machine(Refusals):
         ranged.given.add(row)
         ranged.left -= 1
         if not ranged.left:
-            self._ranges[column].remove(ranged)
-            self.counters.free_slot(column)
+            self._end_range(column, ranged)
             self._called(failed=False)
         return ignored
 
     def _range_of(self, column: int, row: int) -> _Range | None:
-        for ranged in self._ranges[column]:
-            if ranged.start <= row < ranged.stop:
-                return ranged
-        return None
+        ranges = self._ranges[column]
+        place = bisect_right(ranges, row, key=_start_of) - 1
+        return ranges[place] if place >= 0 and row < ranges[place].stop else None
+
+    def _end_range(self, column: int, ranged: _Range) -> None:
+        """A range runs no more: its slot is free."""
+        ranges = self._ranges[column]
+        del ranges[bisect_right(ranges, ranged.start, key=_start_of) - 1]
+        self.counters.free_slot(column)
 
     def start_range(self, column: int, start: int, stop: int, attempt: int | None = None) -> None:
         """Rows ``[start, stop)`` of a streamable column start as one task.
@@ -417,8 +438,13 @@ class Machine(Refusals):
         body = self.counters.cells[column]
         ordered = self.graph.rules.columns[column].ordered
         for row in range(start, stop):
-            behind = ordered and row > start and body[row] == 1 and self._group_of_row(row) is None
-            if body[row] != READY and not behind and not self._may_retry((column, row), body[row]):
+            behind = ordered and row > start
+            waits = behind and body[row] == 1 and self._group_of_row(row) is None
+            if (
+                body[row] != READY
+                and not waits
+                and not self._may_retry((column, row), body[row], in_turn=behind)
+            ):
                 self._refuse_range(column, row, (start, stop))
             if attempt is not None and attempt != 1 + self.attempts.get((column, row), 0):
                 self._refuse_attempt((column, row), attempt)
@@ -428,7 +454,7 @@ class Machine(Refusals):
         for row in range(start, stop) if self.cooling else ():
             self.cooling.pop((column, row), None)
         self.counters.start_range(column, start, stop)
-        self._ranges[column].append(_Range(start, stop, stop - start))
+        insort(self._ranges[column], _Range(start, stop, stop - start), key=_start_of)
 
     def _refuse_range(self, column: int, row: int, span: tuple[int, int]) -> None:
         """A row of a range is not ready; what is wrong with the row alone is said first."""
@@ -467,8 +493,7 @@ class Machine(Refusals):
             return
         ranged = self._range_of(column, row)
         if ranged is not None:
-            self._ranges[column].remove(ranged)
-            self.counters.free_slot(column)
+            self._end_range(column, ranged)
             rows = self.counters.stop_range(column, ranged.start, ranged.stop, COOLING)
         else:
             where = f"{self._name(column)}[{row}]"
@@ -489,7 +514,24 @@ class Machine(Refusals):
         """A row is given up because a node of a column failed for good."""
         self.unrecorded[row] = column
         self._drops.append(row)
+        heapq.heappush(self._unrecorded_rows, row)
         self.counters.drop(row)
+
+    def _first_unrecorded(self) -> int:
+        """The first row whose drop is not recorded; the number of rows if there is none."""
+        rows = self._unrecorded_rows
+        while rows and rows[0] not in self.unrecorded:
+            heapq.heappop(rows)
+        return rows[0] if rows else self.graph.num_records
+
+    def _find_unrecorded(self, start: int, stop: int) -> int | None:
+        """One row of ``[start, stop)`` whose drop is not recorded."""
+        first = self._first_unrecorded()
+        if first >= start:
+            return first if first < stop else None
+        if stop - start <= len(self.unrecorded):
+            return next((row for row in range(start, stop) if row in self.unrecorded), None)
+        return min((row for row in self.unrecorded if start <= row < stop), default=None)
 
     def _fails_for_good(self, key: Key, failure: Failure) -> bool:
         """Count the failure of a node; True if it was its last."""
@@ -519,8 +561,6 @@ class Machine(Refusals):
         self.attempts = kept
         self._forget_at = 2 * len(kept)
 
-    _forget_at = 0
-
     def _cool(self, key: Key, until: float | None) -> None:
         self.cooling[key] = until
         if until is not None:
@@ -533,9 +573,14 @@ class Machine(Refusals):
         window = self.failures.stop_window
         if window is None:
             return
-        self._ends.append(failed)
-        enough = len(self._ends) == window
-        if enough and sum(self._ends) >= self.failures.stop_rate * window and not self.must_stop:
+        ends = self._ends
+        if len(ends) == window:
+            self._failed_ends -= ends[0]
+        ends.append(failed)
+        self._failed_ends += failed
+        # A quotient of whole numbers is what a rate like 0.7 reads as; a product is not.
+        reached = self._failed_ends / window >= self.failures.stop_rate
+        if reached and len(ends) == window and not self.must_stop:
             self.must_stop = True
             if "STOP-01" not in self._waived:
                 self.counters.block_starts()
@@ -554,11 +599,11 @@ class Machine(Refusals):
             if slot:
                 self.counters.free_slot(column)
         elif ranged is not None:
-            left = self.counters.stop_range(column, ranged.start, ranged.stop, READY)
-            if left and not (self.stopped or self.must_stop):
+            left = next(self.counters.iter_rows(column, RANGED, ranged.start), ranged.stop)
+            if left < ranged.stop and not (self.stopped or self.must_stop):
                 self._breaks("FAIL-04", f"{where} is cancelled although its rows are wanted")
-            self._ranges[column].remove(ranged)
-            self.counters.free_slot(column)
+            self._end_range(column, ranged)
+            self.counters.stop_range(column, ranged.start, ranged.stop, READY)
         else:
             state = self.counters.cells[column][row]
             if state != RUNNING or self._is_barrier[column]:
@@ -590,6 +635,7 @@ class Machine(Refusals):
                     f"row {row} is recorded dropped because of {self._name(column)}, but it was "
                     f"{cause} that failed for good",
                 )
+        for row in range(start, stop):
             self.unrecorded.pop(row, None)
 
     def skip_cell(self, column: int, row: int) -> None:
@@ -700,12 +746,8 @@ class Machine(Refusals):
         counters, key = self.counters, (-1 - column, scope)
         state = counters.barrier_state(column, scope)
         self._expect_starts(f"{self._name(column)} barrier {scope}")
-        if state != READY:
-            if self._may_retry(key, state):
-                self.cooling.pop(key, None)
-                counters.release_barrier(column, scope)
-            else:
-                self._refuse_barrier(column, scope)
+        if state != READY and not self._may_retry(key, state):
+            self._refuse_barrier(column, scope)
         if attempt is not None and attempt != 1 + self.attempts.get(key, 0):
             self._refuse_attempt(key, attempt)
         if reads is not None and reads != counters.reads(column, scope):
@@ -717,6 +759,7 @@ class Machine(Refusals):
         group = self.group_of[column]
         if not self._has_slot(group):
             self._refuse_limit(group, f"{self._name(column)} barrier {scope}")
+        self.cooling.pop(key, None)
         counters.start_barrier(column, scope)
 
     def _has_slot(self, group: int) -> bool:
@@ -740,8 +783,9 @@ class Machine(Refusals):
 
         Raises:
             Violation: BARR-02 (a cell whose barrier is not complete), BARR-07 (a row that was
-                dropped, or left out), SCHED-02 to SCHED-05.
+                dropped, or left out), SCHED-02 to SCHED-05, SCHED-07, GROUP-01.
         """
+        self._expect_running(f"output of {self._name(column)}")
         counters = self.counters
         body = counters.cells[column]
         ready = isinstance(body, bytearray) and body.count(READY, start, stop) == stop - start
@@ -775,9 +819,8 @@ class Machine(Refusals):
             return
         start, stop = self.graph.rules.scope_bounds(column, scope)
         # An output cell that is wanted waits for its barrier, and for nothing else.
-        for row in list(self.counters.iter_rows(column, 1, start)):
-            if row >= stop:
-                break
+        wanting = self.counters.iter_rows(column, 1, start)
+        for row in list(takewhile(lambda row: row < stop, wanting)):
             self._drop(row, column)
         self.counters.give_up(column, scope)
 
@@ -810,30 +853,39 @@ class Machine(Refusals):
             Violation: CKPT-08 (rows that are not there), DROP-04 (a drop that is not recorded),
                 SCHED-07.
         """
+        self._store((column,), start, stop)
+
+    def _store(self, columns: Iterable[int], start: int, stop: int) -> None:
         self._expect_running("durable")
-        known = self.durable[column]
+        for column in columns:
+            self._check_stored(column, start, stop)
+        row = self._find_unrecorded(start, stop)
+        if row is not None:
+            self._breaks("DROP-04", f"row {row} is on storage, but its drop is not recorded yet")
+        for column in columns:
+            known = self.durable[column]
+            later = self._stored[column]
+            if start > known:
+                add_range(later, start, stop)
+                continue
+            rows, joined = max(known, stop), 0
+            while joined < len(later) and later[joined][0] <= rows:
+                rows = max(rows, later[joined][1])
+                joined += 1
+            del later[:joined]
+            self.durable[column] = rows
+
+    def _check_stored(self, column: int, start: int, stop: int) -> None:
         odd = -1
         if stop > self.counters.prefix(column):
-            odd = self.counters.find_unresolved(column, max(start, known), stop)
+            start_new = max(start, self.durable[column])
+            odd = self.counters.find_unresolved(column, start_new, stop)
         if odd >= 0:
             self._breaks(
                 "CKPT-08",
                 f"{self._name(column)}: rows [{start}:{stop}] durable, but only "
                 f"{self.counters.prefix(column)} are resolved without a gap, row {odd} is not",
             )
-        for row in self.unrecorded:
-            if start <= row < stop:
-                self._breaks(
-                    "DROP-04", f"row {row} is on storage, but its drop is not recorded yet"
-                )
-        if start > known:
-            self._stored[column].append((start, stop))
-            self._stored[column].sort()
-            return
-        self.durable[column] = max(known, stop)
-        later = self._stored[column]
-        while later and later[0][0] <= self.durable[column]:
-            self.durable[column] = max(self.durable[column], later.pop(0)[1])
 
     def claim(self, version: int) -> Claim:
         """What a checkpoint of this version may claim now: the longest resolved prefix."""
@@ -855,7 +907,7 @@ class Machine(Refusals):
             self._breaks("CKPT-11", "a claim is begun while another is being written")
         for column, rows in enumerate(claim):
             self._check_claim(column, rows, claim)
-        row = min(self.unrecorded, default=self.graph.num_records)
+        row = self._first_unrecorded()
         if row < max(claim):
             self._breaks("DROP-04", f"a claim covers row {row}, whose drop is not recorded")
         self.pending_claim = claim
@@ -920,7 +972,14 @@ class Machine(Refusals):
         """
         self._expect_running("crash")
         self.crashed = True
+        self._halt()
+
+    def _halt(self) -> None:
+        """The process is gone, and nothing of it comes back by itself."""
         self.counters.halt()
+        self._ranges = [[] for _ in self._ranges]
+        self.cooling.clear()
+        self._due.clear()
 
     def resume(
         self,
@@ -1022,13 +1081,15 @@ class Machine(Refusals):
             for column, rows in sorted(self.counters.skipped.items())
         }
         if told is not None:
-            mine = {self._name(c): ranges_of(rows) for c, rows in skips.items() if rows}
+            mine = {self._name(column): ranges_of(rows) for column, rows in skips.items()}
             for name in dict.fromkeys((*mine, *told)):
-                if mine.get(name, ()) != told.get(name, ()):
+                given = (row for row in rows_of(told.get(name, ())) if row not in dropped)
+                found, expected = ranges_of(given), mine.get(name, ())
+                if found != expected:
                     self._breaks(
                         "SKIP-03",
-                        f"resumed with rows {_spans(told.get(name, ()))} of {name} skipped; the "
-                        f"claim covers the skips of {_spans(mine.get(name, ()))}",
+                        f"resumed with rows {_spans(found)} of {name} skipped; the claim covers "
+                        f"the skips of {_spans(expected)}",
                     )
         return {column: rows for column, rows in skips.items() if rows}
 
@@ -1070,7 +1131,7 @@ class Machine(Refusals):
             detail = (
                 "this run has no early stop"
                 if window is None
-                else f"{sum(self._ends)} of the last {len(self._ends)} calls failed; it takes "
+                else f"{self._failed_ends} of the last {len(self._ends)} calls failed; it takes "
                 f"{self.failures.stop_rate:g} of {window}"
             )
             self._breaks("STOP-02", f"the run is stopped early, but {detail}")
@@ -1087,12 +1148,15 @@ class Machine(Refusals):
                 SCHED-07.
         """
         self._expect_running("end")
+        if self.unrecorded:
+            row = self._first_unrecorded()
+            self._breaks("DROP-04", f"the run ends, but the drop of row {row} is not recorded")
         if outcome == "success":
             self._expect_success()
         else:
             self._expect_failure(outcome)
         self.ended = True
-        self.counters.halt()
+        self._halt()
 
     def _expect_success(self) -> None:
         total = self.graph.num_records
@@ -1100,9 +1164,6 @@ class Machine(Refusals):
             self._breaks("STOP-03", "success is reported by a run that stopped early")
         if self.completed_rows != total:
             self._breaks("SCHED-10", f"success with {self.completed_rows} of {total} rows complete")
-        if self.unrecorded:
-            row = min(self.unrecorded)
-            self._breaks("DROP-04", f"the run ends, but the drop of row {row} is not recorded")
         for column, rows in enumerate(self.durable):
             if rows != total:
                 self._breaks(
@@ -1150,6 +1211,7 @@ class Machine(Refusals):
         yield from self._of_state("complete", RUNNING)
         if self._offers_failures:
             yield from self._failures()
+        yield from self._ends_of_dropped()
         yield from self._skips()
         yield from self._groups()
         for row, column in sorted(self.unrecorded.items()):
@@ -1158,7 +1220,7 @@ class Machine(Refusals):
         yield Action("crash")
         if self.must_stop and not self.stopped:
             yield Action("stop")
-        if self.stopped:
+        if self.stopped and not self.unrecorded:
             yield Action("end", outcome="stopped")
 
     def _starts(self) -> Iterator[Action]:
@@ -1169,6 +1231,8 @@ class Machine(Refusals):
                 key = self._key(column, action)
                 until = self.cooling.get(key) if state == COOLING else None
                 if until is not None and until > self.now:
+                    continue
+                if state == COOLING and key[0] >= 0 and self.counters.is_behind(*key):
                     continue
                 if output or self._has_slot(self.group_of[column]):
                     yield action._replace(attempt=1 + self.attempts.get(key, 0))
@@ -1188,6 +1252,9 @@ class Machine(Refusals):
             ):
                 for kind in kinds:
                     yield action._replace(failure=kind)
+
+    def _ends_of_dropped(self) -> Iterator[Action]:
+        """What runs on for a dropped row ends somehow."""
         for column, row in sorted(self.counters.abandoned):
             for ending in ("complete", "cancel"):
                 yield Action(ending, self._name(column), (row, row + 1))
@@ -1215,7 +1282,7 @@ class Machine(Refusals):
 
     def _storage_actions(self) -> Iterator[Action]:
         prefixes = self.counters.column_prefixes()
-        unrecorded = min(self.unrecorded, default=self.graph.num_records)
+        unrecorded = self._first_unrecorded()
         for column, rows in enumerate(prefixes):
             rows = min(rows, unrecorded)
             if rows > self.durable[column]:
@@ -1265,8 +1332,7 @@ class Machine(Refusals):
                 self._apply_rows(column, action, *self._rows_of(action))
         elif kind == "durable":
             start, stop = self._rows_of(action)
-            for column in range(self.graph.num_columns):
-                self.durable_rows(column, stop, start)
+            self._store(range(self.graph.num_columns), start, stop)
         elif kind in ("admit", "retire"):
             getattr(self, kind)(*self._rows_of(action))
         elif kind in ("checkpoint_begin", "resume") and action.claim is not None:
@@ -1319,7 +1385,8 @@ class Machine(Refusals):
         elif streamed and kind in ("fail", "cancel"):
             # Any row of a range stands for all that is left of it.
             ranged = self._range_of(column, start) or self._range_of(column, stop - 1)
-            self._apply_cell(column, ranged.start if ranged else start, action)
+            for row in range(start, stop) if ranged is None else (ranged.start,):
+                self._apply_cell(column, row, action)
         else:
             for row in range(start, stop):
                 self._apply_cell(column, row, action)

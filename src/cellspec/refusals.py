@@ -96,6 +96,8 @@ class Refusals:
         self._expect_starts(where)
         state = self._state(column, row)
         if self._may_retry((column, row), state):
+            if not self._has_slot(self.group_of[column]):
+                self.no_slot(column, row)
             self.cooling.pop((column, row), None)
             self.counters.cells[column][row] = READY  # type: ignore[index]  # a held cell has bytes
             self.counters.ready[self.group_of[column]] += 1
@@ -106,6 +108,8 @@ class Refusals:
                 "GROUP-01",
                 f"{where} starts although row group {self._group_of_row(row)} is not admitted",
             )
+        elif state == COOLING:
+            self._refuse_early(CellNodeId(row, self._name(column)))
         elif state >= RANGED:
             self._refuse_again((column, row), state)
         elif state >= SKIP_READY:
@@ -136,8 +140,16 @@ class Refusals:
             self._breaks("FAIL-02", f"{self._where(key)} starts although it failed for good")
         self._breaks("DROP-03", f"{self._where(key)} starts although row {key[1]} was dropped")
 
-    def _may_retry(self, key: Key, state: int) -> bool:
+    def _has_slot(self, group: int) -> bool:
+        raise NotImplementedError
+
+    def _may_retry(self, key: Key, state: int, *, in_turn: bool = False) -> bool:
         """True for a node that failed, and whose cool-down is over or was left to the engine.
+
+        Args:
+            key: the node.
+            state: of the node.
+            in_turn: it is known that no row before it holds it up.
 
         Raises:
             Violation: FAIL-03, if the cool-down is not over.
@@ -151,7 +163,7 @@ class Refusals:
                 f"{self._where(key)} starts at t={self.now:g} s, but cools down until "
                 f"t={until:g} s",
             )
-        return True
+        return in_turn or key[0] < 0 or not self.counters.is_behind(*key)
 
     def _refuse_again(self, key: Key, state: int) -> None:
         where = self._where(key)
@@ -234,12 +246,16 @@ class Refusals:
         where = f"{self._name(column)}[{row}]"
         state = self.counters.cells[column][row]
         if row in self.counters.dropped:
-            self._expect_running(f"output of {where}")
             self._breaks("BARR-07", f"{where} is given although row {row} was dropped")
-        elif SKIP_READY <= state < RANGED or state == SKIPPED:
+        elif SKIP_READY <= state < RANGED or (state == SKIPPED and self._left_out(column, row)):
             self._breaks("BARR-07", f"{where} is given although its barrier left the row out")
         else:
             self.not_ready(column, row)
+
+    def _left_out(self, column: int, row: int) -> bool:
+        """True if an input of the cell was skipped, and so was the cell."""
+        rule = self.graph.rules.columns[column]
+        return rule.propagates and any(self.counters.is_skipped(n, row) for n in rule.needs)
 
     def _open_needs(self, node: NodeId) -> Iterator[NodeId]:
         return (n for n in self.graph.iter_dependencies(node) if not self._resolved_node(n))

@@ -8,10 +8,11 @@ next: one set of rows is written in one way only.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
-__all__ = ["Ranges", "RowSet", "ranges_of", "rows_of"]
+__all__ = ["Ranges", "RowSet", "add_range", "ranges_of", "rows_of"]
 
 Ranges: TypeAlias = tuple[tuple[int, int], ...]
 """Rows as ranges ``[start, stop)`` in order, none empty, none touching the next."""
@@ -67,6 +68,18 @@ def ranges_of(rows: Iterable[int]) -> Ranges:
         else:
             found.append((row, row + 1))
     return tuple(found)
+
+
+def add_range(ranges: list[tuple[int, int]], start: int, stop: int) -> None:
+    """Put rows ``[start, stop)`` into a list of ranges in order, and join those that touch.
+
+    O(log n) comparisons, and one move of the list's end.
+    """
+    first = bisect_left(ranges, start, key=lambda span: span[1])
+    last = bisect_right(ranges, stop, lo=first, key=lambda span: span[0])
+    if first < last:
+        start, stop = min(start, ranges[first][0]), max(stop, ranges[last - 1][1])
+    ranges[first:last] = [(start, stop)]
 
 
 def rows_of(ranges: Ranges) -> Iterator[int]:

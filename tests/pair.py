@@ -1,0 +1,493 @@
+"""A machine and its model side by side: one driver that moves both, and compares them.
+
+`Pair.take` takes a step that the model allows, on both sides. `Pair.attempt` takes one that may be
+wrong: the machine must refuse it with a clause that the model finds broken as well, and stay as it
+was. `Pair.check` compares all that can be asked of the two. Somebody listens all the while:
+whatever becomes ready is announced, and announced once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import currently_in_test_context, note
+
+from cellspec import (
+    Action,
+    BarrierNodeId,
+    CellNodeId,
+    ExecutionGraph,
+    FailurePolicy,
+    Machine,
+    NodeId,
+    Violation,
+)
+from cellspec.actions import Failure
+from cellspec.counters import READY, SKIP_READY
+from tests.oracles import Definition
+from tests.run_oracle import RunModel, RunRules
+from tests.strategies import Plan
+
+__all__ = ["FAILURES", "Pair", "snapshot", "told"]
+
+FAILURES: tuple[Failure, ...] = ("retryable", "backpressure", "permanent")
+QUIET = ("skip", "drop")
+
+
+def told(action: Action) -> str:
+    """An action in words, with all that is special about it."""
+    plain = Action(action.kind)._asdict()
+    more = {
+        key: value
+        for key, value in action._asdict().items()
+        if value != plain[key] and key not in ("column", "rows", "scope", "claim")
+    }
+    return f"{action} {more or ''}".rstrip()
+
+
+def _say(line: str) -> None:
+    if currently_in_test_context():
+        note(f"    {line}")
+
+
+def snapshot(machine: Machine) -> Mapping[str, Any]:
+    """Everything that a step could change."""
+    counters = machine.counters
+    columns = range(machine.graph.num_columns)
+    rows = range(machine.graph.num_records)
+    return {
+        "cells": [[counters.cells[column][row] for row in rows] for column in columns],
+        "barriers": [bytes(states) for states in counters.barriers],
+        "counts": (
+            list(counters.ready),
+            list(counters.ready_barriers),
+            list(counters.busy),
+            list(counters.load),
+            list(counters.rows),
+            list(counters.open_cells),
+            list(counters.open_barriers),
+            counters.claimed,
+        ),
+        "rows": (
+            list(counters.dropped),
+            {column: list(rows) for column, rows in sorted(counters.skipped.items())},
+            dict(counters.abandoned),
+            sorted(counters.unrun),
+            dict(machine.unrecorded),
+        ),
+        "failures": (dict(machine.attempts), dict(machine.cooling), machine.must_stop),
+        "groups": sorted(machine.admitted),
+        "run": (
+            machine.incarnation,
+            machine.now,
+            machine.crashed,
+            machine.ended,
+            machine.stopped,
+            machine.graph.num_records,
+        ),
+        "storage": (tuple(machine.durable), machine.durable_claim, machine.pending_claim),
+        "ready work": machine.dispatchable(),
+    }
+
+
+class Pair:
+    """A machine and its model, moved by the same actions; and somebody who listens."""
+
+    def __init__(self, plan: Plan) -> None:
+        case, limits, policy = plan.case, plan.limits, plan.failures
+        self.machine = Machine(case.graph(), limits, failures=policy)
+        default = policy or FailurePolicy()
+        self.model = RunModel(
+            Definition(case.rows, case.columns, case.batch_size, case.barrier_scope),
+            RunRules(
+                limits.workers,
+                limits.resources,
+                limits.column_resource,
+                limits.group_rows,
+                limits.groups,
+                default.max_attempts,
+                default.stop_window,
+                default.stop_rate,
+            ),
+        )
+        self.fails = policy is not None
+        self.in_order = True
+        self.heard: list[NodeId] = []
+        self._offers: list[Action] | None = None
+        self._listen()
+        self.best_rows = 0
+        self.best_claim = dict.fromkeys(self.graph.column_names, 0)
+
+    @property
+    def graph(self) -> ExecutionGraph:
+        return self.machine.graph
+
+    def _listen(self) -> None:
+        def hear_cell(column: int) -> Callable[[int], object]:
+            return lambda row: self._hear(CellNodeId(row, self.graph.column_names[column]))
+
+        def hear_cells(column: int, start: int, stop: int) -> None:
+            for row in range(start, stop):
+                hear_cell(column)(row)
+
+        self.machine.listen(
+            [hear_cell(column) for column in range(self.graph.num_columns)],
+            hear_cells,
+            lambda column, scope: self._hear(self.graph.barrier_node(column, scope)),
+            lambda column, row: hear_cell(column)(row),
+        )
+
+    def _hear(self, node: NodeId) -> None:
+        assert node not in self.heard, f"{node} is announced twice"
+        self.heard.append(node)
+
+    # Actions and what they are to the model
+
+    def node(self, action: Action) -> NodeId:
+        if action.scope is None:
+            assert action.rows is not None
+            return CellNodeId(action.rows[0], action.column)
+        batched = self.model.definition.is_batched(action.column)
+        return BarrierNodeId(action.column, action.scope if batched else None)
+
+    def action(self, kind: str, node: NodeId, **more: Any) -> Action:
+        if isinstance(node, BarrierNodeId):
+            return Action(kind, node.column, scope=node.batch or 0, **more)
+        return Action(kind, node.column, (node.row, node.row + 1), **more)
+
+    def claim(self, claim: Mapping[str, int]) -> tuple[int, ...]:
+        return tuple(claim[name] for name in self.graph.column_names)
+
+    def _claim_of(self, action: Action) -> dict[str, int]:
+        assert action.claim is not None
+        return dict(zip(self.graph.column_names, action.claim, strict=True))
+
+    def _is_range(self, action: Action) -> bool:
+        return (
+            action.kind == "start"
+            and action.rows is not None
+            and action.rows[1] > action.rows[0] + 1
+            and self.model.is_streamable(action.column)
+        )
+
+    def _columns(self, action: Action) -> list[str]:
+        return [action.column] if action.column else self.model.names
+
+    def _told(self, action: Action) -> dict[str, Any]:
+        return {
+            "dropped": action.dropped,
+            "skipped": action.skipped,
+            "records": action.records,
+            "keep": action.keep,
+        }
+
+    def broken(self, action: Action) -> set[str]:
+        """The clauses that an action breaks, says the model."""
+        model, kind = self.model, action.kind
+        rows = range(*action.rows) if action.rows is not None else range(0)
+        if kind == "start":
+            if self._is_range(action):
+                return model.range_breaks(action.column, rows, action.attempt)
+            node = self.node(action)
+            if isinstance(node, BarrierNodeId):
+                return model.read_breaks(node, action.reads, action.attempt)
+            return model.start_breaks(node, action.attempt)
+        if kind in ("complete", "fail", "cancel"):
+            judge: Callable[[NodeId], set[str]] = getattr(model, f"{kind}_breaks")
+            return judge(self.node(action))
+        if kind == "emit":
+            return model.emit_breaks([CellNodeId(row, action.column) for row in rows])
+        if kind == "skip":
+            return model.skip_breaks(CellNodeId(rows[0], action.column))
+        if kind == "drop":
+            return {c for row in rows for c in model.drop_breaks(action.column, row)}
+        if kind == "admit":
+            return model.admit_breaks(rows)
+        if kind == "retire":
+            return model.retire_breaks(rows)
+        if kind == "durable":
+            return model.durable_breaks(self._columns(action), rows)
+        if kind == "checkpoint_begin":
+            return model.begin_breaks(self._claim_of(action))
+        if kind in ("checkpoint_durable", "checkpoint_failed"):
+            return model.written_breaks()
+        if kind == "resume":
+            return model.resume_breaks(self._claim_of(action), **self._told(action))
+        if kind == "end":
+            return model.end_breaks(action.outcome or "success")
+        return model.stop_breaks() if kind == "stop" else model.over()
+
+    def _move(self, action: Action) -> None:
+        model, kind = self.model, action.kind
+        rows = range(*action.rows) if action.rows is not None else range(0)
+        if kind == "resume":
+            self.in_order = True
+        if kind == "start" and self._is_range(action):
+            model.start_range(action.column, rows)
+        elif kind in ("start", "complete", "cancel"):
+            getattr(model, kind)(self.node(action))
+        elif kind == "fail":
+            assert action.failure is not None
+            model.fail(self.node(action), action.failure, action.until)
+        elif kind == "emit":
+            model.emit([CellNodeId(row, action.column) for row in rows])
+        elif kind == "skip":
+            model.skip(CellNodeId(rows[0], action.column))
+        elif kind == "drop":
+            for row in rows:
+                model.drop(row)
+        elif kind in ("admit", "retire"):
+            getattr(model, kind)(rows)
+        elif kind == "durable":
+            model.store(self._columns(action), rows)
+        elif kind == "checkpoint_begin":
+            model.begin(self._claim_of(action))
+        elif kind == "resume":
+            model.resume(self._claim_of(action), **self._told(action))
+            self.heard.clear()
+        else:
+            written = {"checkpoint_durable": "written", "checkpoint_failed": "not_written"}
+            getattr(model, written.get(kind, kind))()
+
+    def take(self, action: Action) -> None:
+        """Both sides take a step that the model allows."""
+        _say(f"{told(action)}")
+        if action.kind == "admit" and action != self.enabled("admit")[0]:
+            self.in_order = False
+        self._offers = None
+        self._move(action)
+        self.machine.apply(action)
+
+    def attempt(self, action: Action) -> None:
+        """A step that may be wrong: the machine agrees with the model whether it is."""
+        broken = self.broken(action)
+        if not broken:
+            self.take(action)
+            return
+        before = snapshot(self.machine)
+        self._refused(action, broken)
+        assert snapshot(self.machine) == before
+
+    def _refused(self, action: Action, broken: set[str]) -> None:
+        heard = list(self.heard)
+        _say(f"{told(action)} is to be refused: {', '.join(sorted(broken))}")
+        with pytest.raises(Violation) as caught:
+            self.machine.apply(action)
+        assert caught.value.clause in broken, (told(action), str(caught.value), broken)
+        assert "\n" not in str(caught.value)
+        assert self.heard == heard
+
+    def sweep(self, kind: str, attempt: int) -> None:
+        """Every step of a kind on a node that the model refuses is refused."""
+        before = snapshot(self.machine)
+        for node in self.model.definition.nodes():
+            is_cell, output = isinstance(node, CellNodeId), self.model.is_output(node)
+            if (kind in QUIET and not is_cell) or (kind == "emit" and not output):
+                continue
+            action = self.action(kind, node)
+            if kind == "start":
+                action = action._replace(attempt=attempt)
+            elif kind == "fail":
+                action = action._replace(failure=FAILURES[attempt % 3])
+            broken = self.broken(action)
+            if broken:
+                self._refused(action, broken)
+        assert snapshot(self.machine) == before
+
+    def wait(self, t: float) -> None:
+        """The clock moves to `t`, moment by moment: each end of a cool-down is one."""
+        _say(f"wait until {t:g} s")
+        self._offers = None
+        if t < self.model.now:
+            with pytest.raises(Violation, match=r"^SCHED-08"):
+                self.machine.at(t)
+            return
+        while self.model.now < t:
+            broken = self.model.idle_breaks()
+            if broken:
+                with pytest.raises(Violation) as caught:
+                    self.machine.at(t)
+                assert caught.value.clause in broken
+                assert self.machine.now == self.model.now
+                return
+            self.model.pass_to(self.model.next_moment(t))
+        self.machine.at(t)
+
+    # What is offered
+
+    def enabled(self, *kinds: str) -> list[Action]:
+        if self._offers is None:
+            self._offers = list(self.machine.enabled())
+        return [action for action in self._offers if not kinds or action.kind in kinds]
+
+    def gives(self) -> list[Action]:
+        """Rows that running ranges may give now; a machine does not offer them."""
+        return [
+            self.action("complete", CellNodeId(row, ranged.column))
+            for ranged in self.model.ranges
+            for row in ranged.left()
+            if not self.model.complete_breaks(CellNodeId(row, ranged.column))
+        ]
+
+    def work(self) -> list[Action]:
+        """What brings a run forward; row groups in order, for others may lead nowhere."""
+        admissions = self.enabled("admit")[:1]
+        return admissions + self.enabled("start", "complete", *QUIET, "retire") + self.gives()
+
+    def expected(self) -> set[Action]:
+        """Every action that a machine should offer, says the model."""
+        model = self.model
+        if model.ended:
+            return set()
+        if model.crashed:
+            claims = (model.durable_claim, model.pending_claim or model.durable_claim)
+            return {Action("resume", claim=self.claim(claim)) for claim in claims}
+        found = {
+            self.action("start", node, attempt=model.spent(node) + 1) for node in model.startable()
+        }
+        abandoned = model.abandoned()
+        for node in model.running:
+            found.add(self.action("complete", node))
+            if node in abandoned:
+                found.add(self.action("cancel", node))
+            elif self.fails and not model.is_output(node):
+                found |= {self.action("fail", node, failure=kind) for kind in FAILURES}
+        for name in model.names:
+            cells = (CellNodeId(row, name) for row in model.rows)
+            found |= {self.action("skip", c) for c in cells if not model.skip_breaks(c)}
+        for rows in model.groups().values():
+            span = (rows.start, rows.stop)
+            found |= {Action("admit", rows=span)} if not model.admit_breaks(rows) else set()
+            found |= {Action("retire", rows=span)} if not model.retire_breaks(rows) else set()
+        found |= {Action("drop", model.dropped[r], (r, r + 1)) for r in model.unrecorded()}
+        return found | self._expected_of_the_run() | {Action("crash")}
+
+    def _expected_of_the_run(self) -> set[Action]:
+        model = self.model
+        found: set[Action] = set()
+        recorded = min(model.unrecorded(), default=len(model.rows))
+        for name in model.names:
+            rows = min(model.prefix(name), recorded)
+            if rows > model.durable(name):
+                found.add(Action("durable", name, (0, rows)))
+        if model.pending_claim is not None:
+            found.add(Action("checkpoint_durable"))
+            found |= {Action("checkpoint_failed")} if self.fails else set()
+        for claim in (dict.fromkeys(model.names, model.completed_rows()), model.prefixes()):
+            if not model.begin_breaks(claim) and claim != model.durable_claim:
+                found.add(Action("checkpoint_begin", claim=self.claim(claim)))
+        if not model.end_breaks("success"):
+            found.add(Action("end"))
+        if model.must_stop() and not model.stopped:
+            found.add(Action("stop"))
+        if not model.end_breaks("stopped"):
+            found.add(Action("end", outcome="stopped"))
+        return found
+
+    # What must hold after every step
+
+    def check_readiness(self) -> None:
+        model, machine = self.model, self.machine
+        assert set(self.enabled()) == self.expected()
+        assert len(self.enabled()) == len(set(self.enabled()))
+        for action in self.enabled():
+            assert not self.broken(action), told(action)
+        if not (model.over() or model.halted()):
+            assert bool(machine.dispatchable()) == bool(model.dispatchable())
+        assert machine.in_flight == len(model.working())
+
+    def check_announcements(self) -> None:
+        """What is ready was announced, and nothing else is in line but what was resolved since."""
+        counters, index = self.machine.counters, self.graph.rules.index
+        if self.model.over():
+            return
+
+        def state(node: NodeId) -> int:
+            column = index[node.column]
+            if isinstance(node, BarrierNodeId):
+                return counters.barrier_state(column, node.batch or 0)
+            return counters.cells[column][node.row]
+
+        self.heard = [node for node in self.heard if state(node) in (READY, SKIP_READY)]
+        to_skip = {
+            CellNodeId(action.rows[0], action.column)
+            for action in self.enabled("skip")
+            if action.rows is not None
+        }
+        marked = {cell for cell in to_skip if self.model.marked(cell)}
+        assert set(self.heard) == self.model.ready() | marked
+
+    def check_progress(self) -> None:
+        model, machine = self.model, self.machine
+        prefixes = model.prefixes()
+        names = self.graph.column_names
+        assert machine.completed_rows == model.completed_rows()
+        assert machine.claim(1) == (model.completed_rows(),) * len(names)
+        assert machine.claim(2) == tuple(prefixes[name] for name in names)
+        assert machine.durable == [model.durable(name) for name in names]
+        assert set(machine.unrecorded) == model.unrecorded()
+        assert set(machine.counters.dropped) == set(model.dropped)
+        assert machine.must_stop == model.must_stop()
+        assert machine.stopped == model.stopped
+        if not model.over():
+            assert machine.admitted == model.admitted
+
+    def check_nodes(self) -> None:
+        """Each node is resolved, or not, on both sides; and barriers would read the same rows."""
+        model, counters, index = self.model, self.machine.counters, self.graph.rules.index
+        for node in model.definition.nodes():
+            column = index[node.column]
+            if isinstance(node, CellNodeId):
+                assert counters.is_resolved(column, node.row) == model.cell_resolved(node)
+                skipped = counters.is_skipped(column, node.row)
+                assert skipped == (model.results.get(node) == "skip")
+                continue
+            scope = node.batch or 0
+            assert counters.is_barrier_resolved(column, scope) == model.barrier_resolved(node)
+            assert counters.reads(column, scope) == model.reads(node)
+
+    def check_claims(self) -> None:
+        """Claims never fall, and neither do the rows that a resume starts from."""
+        durable = self.model.durable_claim
+        assert self.machine.durable_claim == self.claim(durable)
+        assert all(durable[name] >= rows for name, rows in self.best_claim.items())
+        assert self.machine.completed_rows >= self.best_rows
+        self.best_claim = dict(durable)
+        self.best_rows = min(durable.values())
+
+    def check_going_on(self) -> None:
+        """Unless the run is over there is something to do, or something to wait for.
+
+        Row groups that are admitted out of order may be those that wait for the others: that is
+        the engine's choice, and its fault (SCHED-12).
+        """
+        model = self.model
+        if self.in_order and not model.over():
+            useful = [a for a in self.enabled() if a.kind != "crash"]
+            assert useful or model.ranges or model.cooling, "the run stands still"
+
+    def check(self) -> None:
+        self.check_readiness()
+        self.check_announcements()
+        self.check_progress()
+        if not self.model.over():
+            self.check_nodes()
+        self.check_claims()
+        self.check_going_on()
+
+    def run_to_the_end(self, answers: Sequence[int] = ()) -> None:
+        """Go on without a crash or a failure, by `answers`, then by the first offer."""
+        steps = 0
+        while not self.model.ended:
+            idle = ("crash", "fail", "checkpoint_failed")
+            offers = [a for a in self.enabled() if a.kind not in idle] + self.gives()
+            # What is cooling down may be tried again at once only if the engine may decide so.
+            if not offers:
+                assert self.model.cooling, "the run stands still"
+                self.wait(self.model.next_moment(float("inf")))
+                continue
+            pick = answers[steps] if steps < len(answers) else 0
+            self.take(offers[pick % len(offers)])
+            steps += 1

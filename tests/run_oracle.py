@@ -1,0 +1,827 @@
+"""A whole run by definition: the oracle of the transition system, written from the clauses.
+
+`RunModel` keeps what happened, and answers every question from that anew: which cells have a value
+or were skipped, which barrier nodes ran, what is in flight, which failures there were and how calls
+ended, which rows are dropped and which of these drops are recorded, what is on storage. Whether a
+barrier node is resolved, a cell is to be skipped, an attempt is the second, or the run must stop,
+is worked out when somebody asks.
+
+The methods named ``…_breaks`` give the numbers of *all* clauses that a step would break now; a step
+that breaks none is allowed, and the method without the ending takes it. What is true of the whole
+run goes before what is true of a node: a run that is over breaks SCHED-07 with every step, and one
+that must stop breaks STOP-01 with every start.
+
+Nothing here is fast. What is imported from `cellspec` are the values that both sides talk in; a
+test checks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from cellspec.columns import ExecutionTraits
+from cellspec.nodes import BarrierNodeId, CellNodeId, NodeId
+from tests.oracles import Definition
+
+__all__ = ["Range", "RunModel", "RunRules"]
+
+Spans = tuple[tuple[int, int], ...]
+VALUE, SKIP = "value", "skip"
+
+
+@dataclass(frozen=True)
+class RunRules:
+    """Limits of a run, and what it does about failures; None is no limit."""
+
+    workers: int | None = None
+    resources: Mapping[str, int] = field(default_factory=dict)
+    column_resource: Mapping[str, str] = field(default_factory=dict)
+    group_rows: int | None = None
+    groups: int | None = None
+    max_attempts: int = 1
+    stop_window: int | None = None
+    stop_rate: float = 1.0
+
+
+@dataclass
+class Range:
+    """A running range: its rows in order, and those that it has given."""
+
+    column: str
+    rows: range
+    given: list[int] = field(default_factory=list)
+
+    def left(self) -> list[int]:
+        return [row for row in self.rows if row not in self.given]
+
+
+def spans(rows: Iterable[int]) -> Spans:
+    """Rows as ranges in order, none touching the next."""
+    wanted = set(rows)
+    starts = sorted(row for row in wanted if row - 1 not in wanted)
+    stops = sorted(row + 1 for row in wanted if row + 1 not in wanted)
+    return tuple(zip(starts, stops, strict=True))
+
+
+class RunModel:
+    """A run of `definition` under `rules`: what happened, and all that follows from it."""
+
+    def __init__(self, definition: Definition, rules: RunRules) -> None:
+        self.rules = rules
+        self._define(definition)
+        nothing = dict.fromkeys(self.names, 0)
+        self.durable_claim: dict[str, int] = dict(nothing)
+        self.pending_claim: dict[str, int] | None = None
+        self.durable_drops: set[int] = set()
+        self.pending_drops: set[int] = set()
+        self.crashed = self.ended = False
+        self.now = 0.0
+        self._begin_life(nothing, {}, {})
+
+    def _define(self, definition: Definition) -> None:
+        self.definition = definition
+        self.names = [item.name for item in definition.columns]
+        self.rows = range(definition.num_records)
+        # What a node waits for does not change in a run; it is only looked up often.
+        self._needs = {node: definition.dependencies(node) for node in definition.nodes()}
+        self._scopes = {
+            node: [CellNodeId(row, node.column) for row in definition.scope(node)]
+            for node in self._needs
+            if isinstance(node, BarrierNodeId)
+        }
+        self._inputs = {name: sorted(definition.inputs(name)) for name in self.names}
+
+    def _begin_life(
+        self,
+        claim: Mapping[str, int],
+        results: Mapping[CellNodeId, str],
+        dropped: Mapping[int, str],
+    ) -> None:
+        self.claimed = dict(claim)
+        self.results = dict(results)
+        self.dropped = dict(dropped)
+        self.recorded = set(dropped)
+        self.ran: set[BarrierNodeId] = set()
+        self.running: set[NodeId] = set()
+        self.ranges: list[Range] = []
+        self.failed: list[tuple[NodeId, str]] = []
+        self.cooling: dict[NodeId, float | None] = {}
+        self.ends: list[bool] = []
+        self.stopped = False
+        self.stored = {name: set(range(claim[name])) for name in self.names}
+        self.admitted: set[int] = set()
+        self.was_admitted: set[int] = set()
+        self.over_from_the_start = {g for g in self.groups() if self.group_resolved(g)}
+
+    # Facts about columns
+
+    def _is_barrier(self, node: NodeId) -> bool:
+        """A barrier node; its output cells are none."""
+        return isinstance(node, BarrierNodeId)
+
+    def is_output(self, node: NodeId) -> bool:
+        return isinstance(node, CellNodeId) and self.definition.is_barrier(node.column)
+
+    def is_streamable(self, column: str) -> bool:
+        traits = self.definition.column(column).traits
+        return ExecutionTraits.ROW_STREAMABLE in traits and not self.definition.is_barrier(column)
+
+    def may_skip(self, column: str) -> bool:
+        return self.definition.column(column).may_skip
+
+    # What is resolved
+
+    def is_claimed(self, cell: CellNodeId) -> bool:
+        return cell.row < self.claimed[cell.column]
+
+    def marked(self, cell: CellNodeId) -> bool:
+        """It is skipped because an input of it was."""
+        return self.definition.column(cell.column).propagate_skip and any(
+            self.results.get(CellNodeId(cell.row, name)) == SKIP
+            for name in self._inputs[cell.column]
+        )
+
+    def cell_resolved(self, cell: CellNodeId) -> bool:
+        return cell in self.results or cell.row in self.dropped
+
+    def wanted(self, barrier: BarrierNodeId) -> list[CellNodeId]:
+        """The output cells for which a barrier has to run."""
+        return [
+            cell
+            for cell in self._scopes[barrier]
+            if not self.cell_resolved(cell) and not self.marked(cell)
+        ]
+
+    def barrier_resolved(self, barrier: BarrierNodeId) -> bool:
+        """It ran, its whole output was claimed, or nobody wants any of it (BARR-08)."""
+        if barrier in self.ran or all(self.is_claimed(cell) for cell in self._scopes[barrier]):
+            return True
+        return (
+            not self.wanted(barrier)
+            and barrier not in self.running
+            and self.waits_for_nothing(barrier)
+        )
+
+    def resolved(self, node: NodeId) -> bool:
+        if isinstance(node, BarrierNodeId):
+            return self.barrier_resolved(node)
+        return self.cell_resolved(node)
+
+    def open_needs(self, node: NodeId) -> set[NodeId]:
+        return {need for need in self._needs[node] if not self.resolved(need)}
+
+    def waits_for_nothing(self, node: NodeId) -> bool:
+        return self.is_admitted(node) and all(self.resolved(need) for need in self._needs[node])
+
+    def row_resolved(self, row: int) -> bool:
+        """Clause TRACK-06, for a row that may be dropped."""
+        if row in self.dropped:
+            return True
+        for name in self.names:
+            cell = CellNodeId(row, name)
+            if cell not in self.results:
+                return False
+            if self.is_output(cell) and not self.is_claimed(cell):
+                barrier = self.definition.barrier_of(name, row)
+                if not self.barrier_resolved(barrier):
+                    return False
+        return True
+
+    def completed_rows(self) -> int:
+        """Clause TRACK-10."""
+        return next((row for row in self.rows if not self.row_resolved(row)), len(self.rows))
+
+    def prefix(self, column: str) -> int:
+        """Clause CKPT-13."""
+        for row in self.rows:
+            cell = CellNodeId(row, column)
+            counts = self.cell_resolved(cell)
+            if self.is_output(cell) and not self.is_claimed(cell) and row not in self.dropped:
+                counts = counts and self.barrier_resolved(self.definition.barrier_of(column, row))
+            if not counts:
+                return row
+        return len(self.rows)
+
+    def prefixes(self) -> dict[str, int]:
+        return {name: self.prefix(name) for name in self.names}
+
+    def durable(self, column: str) -> int:
+        """First rows of a column that are on storage without a gap."""
+        return next((row for row in self.rows if row not in self.stored[column]), len(self.rows))
+
+    def unrecorded(self) -> set[int]:
+        return set(self.dropped) - self.recorded
+
+    # Row groups
+
+    def groups(self) -> dict[int, range]:
+        """Clause GROUP-05."""
+        size = self.rules.group_rows
+        if size is None:
+            return {}
+        return {start // size: self.rows[start : start + size] for start in self.rows[::size]}
+
+    def group_resolved(self, group: int) -> bool:
+        return all(self.row_resolved(row) for row in self.groups()[group])
+
+    def is_admitted(self, node: NodeId) -> bool:
+        """Every row of the node is in an admitted group, or in one that had nothing left to do."""
+        size = self.rules.group_rows
+        if size is None:
+            return True
+        scope = [node] if isinstance(node, CellNodeId) else self._scopes[node]
+        groups = {cell.row // size for cell in scope}
+        return groups <= self.was_admitted | self.over_from_the_start
+
+    def waiting_groups(self) -> set[int]:
+        """Groups with work left that the limit would admit."""
+        most = self.rules.groups
+        if most is not None and len(self.admitted) >= most:
+            return set()
+        return {
+            g for g in self.groups() if g not in self.was_admitted and not self.group_resolved(g)
+        }
+
+    # What is in flight
+
+    def range_of(self, cell: NodeId) -> Range | None:
+        if isinstance(cell, BarrierNodeId):
+            return None
+        found = (r for r in self.ranges if r.column == cell.column and cell.row in r.rows)
+        return next(found, None)
+
+    def in_flight(self, node: NodeId) -> bool:
+        ranged = self.range_of(node)
+        if ranged is not None:
+            assert isinstance(node, CellNodeId)
+            return node.row not in ranged.given
+        return node in self.running
+
+    def working(self) -> list[str]:
+        """The column of each thing that takes a worker: a node, or a range; no output cells."""
+        return [node.column for node in self.running if not self.is_output(node)] + [
+            ranged.column for ranged in self.ranges
+        ]
+
+    def abandoned(self) -> set[CellNodeId]:
+        """Cells that run on for a dropped row."""
+        cells = {node for node in self.running if isinstance(node, CellNodeId)}
+        return {cell for cell in cells if cell.row in self.dropped}
+
+    # Failures
+
+    def spent(self, node: NodeId) -> int:
+        return self.failed.count((node, "retryable"))
+
+    def failed_for_good(self, node: NodeId) -> bool:
+        return (node, "permanent") in self.failed or self.spent(node) >= self.rules.max_attempts
+
+    def must_stop(self) -> bool:
+        """Clause STOP-01: at some moment too many of the last calls had failed."""
+        window = self.rules.stop_window
+        if window is None:
+            return False
+        runs = (self.ends[i : i + window] for i in range(len(self.ends) - window + 1))
+        return any(sum(run) / window >= self.rules.stop_rate for run in runs)
+
+    def halted(self) -> bool:
+        return self.stopped or self.must_stop()
+
+    def over(self) -> set[str]:
+        return {"SCHED-07"} if self.crashed or self.ended else set()
+
+    # Starting
+
+    def is_open(self, node: NodeId) -> bool:
+        """Neither resolved, nor in flight, nor waiting to be tried again."""
+        return not (self.resolved(node) or self.in_flight(node) or node in self.cooling)
+
+    def ready(self) -> set[NodeId]:
+        """What could start now, if there is a worker."""
+        return {
+            node
+            for node in self._needs
+            if self.is_open(node) and self.waits_for_nothing(node) and not self._to_skip(node)
+        }
+
+    def _to_skip(self, node: NodeId) -> bool:
+        return isinstance(node, CellNodeId) and self.marked(node)
+
+    def limit_breaks(self, column: str) -> set[str]:
+        broken: set[str] = set()
+        working = self.working()
+        if self.rules.workers is not None and len(working) >= self.rules.workers:
+            broken.add("SCHED-06")
+        resource = self.rules.column_resource.get(column)
+        if resource is not None:
+            busy = [name for name in working if self.rules.column_resource.get(name) == resource]
+            if len(busy) >= self.rules.resources[resource]:
+                broken.add("SCHED-11")
+        return broken
+
+    def dispatchable(self) -> set[NodeId]:
+        """What could start at once (SCHED-09)."""
+        if self.over() or self.halted():
+            return set()
+        ready = self.ready()
+        return {n for n in ready if self.is_output(n) or not self.limit_breaks(n.column)}
+
+    def startable(self) -> set[NodeId]:
+        """That, and what the engine may try again whenever it likes."""
+        later = {node for node in self.cooling if not self.start_breaks(node)}
+        return self.dispatchable() | later
+
+    def start_breaks(self, node: NodeId, attempt: int | None = None) -> set[str]:
+        if self.over():
+            return self.over()
+        if self.halted():
+            return {"STOP-01"}
+        broken = self._past_breaks(node)
+        if broken:
+            return broken
+        broken |= self._present_breaks(node)
+        if not self.is_output(node):
+            broken |= self.limit_breaks(node.column)
+        if attempt is not None and attempt != self.spent(node) + 1:
+            broken.add("FAIL-01")
+        return broken
+
+    def _past_breaks(self, node: NodeId) -> set[str]:
+        """The node has had its turn, or will never have one."""
+        broken: set[str] = set()
+        if self.in_flight(node):
+            broken.add("SCHED-02")
+        if self.failed_for_good(node):
+            broken.add("FAIL-02")
+        if isinstance(node, BarrierNodeId):
+            claimed = all(self.is_claimed(cell) for cell in self._scopes[node])
+            if node in self.ran or claimed:
+                broken.add("SCHED-03")
+            if claimed:
+                broken.add("SCHED-05")
+            elif not self.wanted(node) and node not in self.running and node not in self.ran:
+                broken.add("BARR-08")
+                if not self.waits_for_nothing(node):
+                    broken |= self._present_breaks(node)
+        else:
+            if node.row in self.dropped:
+                broken.add("DROP-03")
+            if self.is_claimed(node):
+                broken.add("SCHED-05")
+            elif node in self.results:
+                broken.add("SCHED-03")
+        return broken
+
+    def _present_breaks(self, node: NodeId) -> set[str]:
+        """The node's turn has not come yet."""
+        broken: set[str] = set()
+        until = self.cooling.get(node)
+        if until is not None and until > self.now:
+            broken.add("FAIL-03")
+        if not self.is_admitted(node):
+            broken.add("GROUP-01")
+        if self._to_skip(node):
+            broken.add("SKIP-02")
+        missing = self.open_needs(node)
+        if missing and isinstance(node, BarrierNodeId):
+            broken.add("BARR-01")
+        elif missing and self.is_output(node):
+            broken.add("BARR-02")
+        elif missing:
+            assert isinstance(node, CellNodeId)
+            only_order = missing == {CellNodeId(node.row - 1, node.column)}
+            broken.add("SCHED-13" if only_order else "SCHED-01")
+        return broken
+
+    def start(self, node: NodeId) -> None:
+        self.running.add(node)
+        self.cooling.pop(node, None)
+
+    def reads(self, barrier: BarrierNodeId) -> Spans:
+        """Clause BARR-06."""
+        return spans(
+            cell.row
+            for cell in self._scopes[barrier]
+            if cell.row not in self.dropped and not self.marked(cell)
+        )
+
+    def read_breaks(
+        self, barrier: BarrierNodeId, reads: Spans | None, attempt: int | None = None
+    ) -> set[str]:
+        """A barrier node starts, and says which rows it read."""
+        broken = self.start_breaks(barrier, attempt)
+        if broken & {"SCHED-07", "STOP-01"} or self._past_breaks(barrier):
+            return broken
+        return broken | ({"BARR-06"} if reads not in (None, self.reads(barrier)) else set())
+
+    def range_breaks(self, column: str, rows: range, attempt: int | None = None) -> set[str]:
+        """Rows of a column start as one task (RANGE-01)."""
+        if self.over() or self.halted():
+            return self.over() or {"STOP-01"}
+        broken: set[str] = set()
+        for row in rows:
+            cell = CellNodeId(row, column)
+            wrong = self._past_breaks(cell) or self._present_breaks(cell)
+            behind = self.definition.is_ordered(column) and row > rows.start
+            if behind and self.open_needs(cell) == {CellNodeId(row - 1, column)}:
+                wrong.discard("SCHED-13")
+            if wrong:
+                broken |= wrong | {"RANGE-01"}
+            elif attempt is not None and attempt != self.spent(cell) + 1:
+                broken.add("FAIL-01")
+        return broken | self.limit_breaks(column)
+
+    def start_range(self, column: str, rows: range) -> None:
+        self.ranges.append(Range(column, rows))
+        for row in rows:
+            self.cooling.pop(CellNodeId(row, column), None)
+
+    # Ending
+
+    def complete_breaks(self, node: NodeId) -> set[str]:
+        if self.over():
+            return self.over()
+        ranged = self.range_of(node)
+        if ranged is None or node in self.running:
+            return set() if node in self.running else {"SCHED-04"}
+        assert isinstance(node, CellNodeId)
+        if node.row in ranged.given:
+            return {"RANGE-02", "SCHED-04"}
+        in_turn = not self.definition.is_ordered(node.column) or node.row == ranged.left()[0]
+        return set() if in_turn else {"RANGE-02"}
+
+    def complete(self, node: NodeId) -> None:
+        """What ends for a dropped row is ignored, but a range counts as the one call that it is."""
+        ranged = self.range_of(node)
+        if isinstance(node, BarrierNodeId):
+            self.running.remove(node)
+            self.ran.add(node)
+            self.ends.append(False)
+            return
+        live = node.row not in self.dropped
+        if node in self.running:
+            self.running.remove(node)
+            if live and not self.is_output(node):
+                self.ends.append(False)
+        else:
+            assert ranged is not None
+            ranged.given.append(node.row)
+            if not ranged.left():
+                self.ranges.remove(ranged)
+                self.ends.append(False)
+        if live:
+            self.results[node] = VALUE
+
+    def fail_breaks(self, node: NodeId) -> set[str]:
+        if self.over():
+            return self.over()
+        if node in self.running and (not self.is_output(node) or node in self.abandoned()):
+            return set()
+        return {"FAIL-04"} if self.range_of(node) is None else set()
+
+    def fail(self, node: NodeId, failure: str, until: float | None) -> None:
+        ranged = None if node in self.running else self.range_of(node)
+        if node in self.running:
+            self.running.remove(node)
+            if isinstance(node, CellNodeId) and node.row in self.dropped:
+                return
+        if failure == "permanent":
+            self.ends.append(True)
+        nodes: list[NodeId] = [node]
+        if ranged is not None:
+            self.ranges.remove(ranged)
+            rows = (row for row in ranged.left() if row not in self.dropped)
+            nodes = [CellNodeId(row, ranged.column) for row in rows]
+        for each in nodes:
+            self.failed.append((each, failure))
+            if self.failed_for_good(each):
+                self._drop_for(each)
+            elif until is None or until > self.now:
+                self.cooling[each] = until
+
+    def _drop_for(self, node: NodeId) -> None:
+        lost = [node] if isinstance(node, CellNodeId) else self.wanted(node)
+        for cell in lost:
+            self.dropped[cell.row] = node.column
+
+    def cancel_breaks(self, node: NodeId) -> set[str]:
+        if self.over():
+            return self.over()
+        ranged = None if node in self.running else self.range_of(node)
+        if ranged is not None:
+            wanted = any(row not in self.dropped for row in ranged.left())
+        elif node not in self.running:
+            return {"FAIL-04"}
+        elif isinstance(node, BarrierNodeId):
+            wanted = bool(self.wanted(node))
+        elif self.is_output(node):
+            return set() if node in self.abandoned() else {"FAIL-04"}
+        else:
+            wanted = node.row not in self.dropped
+        return {"FAIL-04"} if wanted and not self.halted() else set()
+
+    def cancel(self, node: NodeId) -> None:
+        ranged = None if node in self.running else self.range_of(node)
+        if ranged is not None:
+            self.ranges.remove(ranged)
+        else:
+            self.running.remove(node)
+
+    def emit_breaks(self, cells: Iterable[CellNodeId]) -> set[str]:
+        """A finished barrier gives output; it may after a stop, for its call has ended."""
+        if self.over():
+            return self.over()
+        broken: set[str] = set()
+        for cell in cells:
+            if cell in self.running:
+                broken.add("SCHED-02")
+            if cell.row in self.dropped or self.marked(cell):
+                broken.add("BARR-07")
+            if not self.is_admitted(cell):
+                broken.add("GROUP-01")
+            if cell in self.results:
+                broken.add("SCHED-05" if self.is_claimed(cell) else "SCHED-03")
+            if not self.barrier_resolved(self.definition.barrier_of(cell.column, cell.row)):
+                broken.add("BARR-02")
+        return broken
+
+    def emit(self, cells: Iterable[CellNodeId]) -> None:
+        self.results.update(dict.fromkeys(cells, VALUE))
+
+    def skip_breaks(self, cell: CellNodeId) -> set[str]:
+        if self.over():
+            return self.over()
+        could_start = self.is_open(cell) and self.waits_for_nothing(cell)
+        reason = self.marked(cell) or self.may_skip(cell.column)
+        return set() if could_start and reason else {"SKIP-01"}
+
+    def skip(self, cell: CellNodeId) -> None:
+        self.results[cell] = SKIP
+
+    def drop_breaks(self, column: str, row: int) -> set[str]:
+        if self.over():
+            return self.over()
+        broken: set[str] = set()
+        if self.dropped.get(row) != column:
+            broken.add("DROP-01")
+        if row in self.recorded:
+            broken.add("DROP-02")
+        return broken
+
+    def drop(self, row: int) -> None:
+        self.recorded.add(row)
+
+    # Groups and early stop
+
+    def admit_breaks(self, rows: range) -> set[str]:
+        if self.over() or self.halted():
+            return self.over() or {"STOP-01"}
+        found = [g for g, members in self.groups().items() if members == rows]
+        if not found:
+            return {"GROUP-05"}
+        broken = {"GROUP-03"} if found[0] in self.was_admitted else set()
+        if self.rules.groups is not None and len(self.admitted) >= self.rules.groups:
+            broken.add("GROUP-02")
+        return broken
+
+    def admit(self, rows: range) -> None:
+        assert self.rules.group_rows is not None
+        self.admitted.add(rows.start // self.rules.group_rows)
+        self.was_admitted.add(rows.start // self.rules.group_rows)
+
+    def retire_breaks(self, rows: range) -> set[str]:
+        if self.over():
+            return self.over()
+        found = [g for g, members in self.groups().items() if members == rows]
+        if not found:
+            return {"GROUP-05"}
+        done = found[0] in self.admitted and self.group_resolved(found[0])
+        return set() if done else {"GROUP-03"}
+
+    def retire(self, rows: range) -> None:
+        assert self.rules.group_rows is not None
+        self.admitted.remove(rows.start // self.rules.group_rows)
+
+    def stop_breaks(self) -> set[str]:
+        return self.over() or (set() if self.must_stop() or self.stopped else {"STOP-02"})
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    # Time
+
+    def next_moment(self, t: float) -> float:
+        """The end of the first cool-down before `t`, or `t`."""
+        return min([u for u in self.cooling.values() if u is not None and u < t], default=t)
+
+    def idle_breaks(self) -> set[str]:
+        """Time moves on from now."""
+        if self.over() or self.halted():
+            return set()
+        broken = {"SCHED-09"} if self.dispatchable() else set()
+        return broken | ({"GROUP-06"} if self.waiting_groups() else set())
+
+    def pass_to(self, t: float) -> None:
+        self.now = t
+        for node in [n for n, until in self.cooling.items() if until is not None and until <= t]:
+            del self.cooling[node]
+
+    # Storage
+
+    def durable_breaks(self, columns: Iterable[str], rows: range) -> set[str]:
+        if self.over():
+            return self.over()
+        broken = set()
+        if not all(self.cell_resolved(CellNodeId(row, c)) for c in columns for row in rows):
+            broken.add("CKPT-08")
+        if self.unrecorded() & set(rows):
+            broken.add("DROP-04")
+        return broken
+
+    def store(self, columns: Iterable[str], rows: range) -> None:
+        for column in columns:
+            self.stored[column] |= set(rows)
+
+    def begin_breaks(self, claim: Mapping[str, int]) -> set[str]:
+        if self.over():
+            return self.over()
+        broken = set() if self.pending_claim is None else {"CKPT-11"}
+        for column in self.names:
+            if claim[column] > self.prefix(column):
+                broken.add("CKPT-08")
+            if claim[column] < self.durable_claim[column]:
+                broken.add("CKPT-09")
+            if claim[column] > self.durable(column):
+                broken.add("CKPT-10")
+            if any(claim[column] > claim[name] for name in self._inputs[column]):
+                broken.add("CKPT-05")
+        if any(row < max(claim.values()) for row in self.unrecorded()):
+            broken.add("DROP-04")
+        return broken
+
+    def begin(self, claim: Mapping[str, int]) -> None:
+        self.pending_claim = dict(claim)
+        self.pending_drops = set(self.dropped)
+
+    def written_breaks(self) -> set[str]:
+        return self.over() or (set() if self.pending_claim is not None else {"CKPT-11"})
+
+    def written(self) -> None:
+        assert self.pending_claim is not None
+        self.durable_claim, self.pending_claim = self.pending_claim, None
+        self.durable_drops = self.pending_drops
+
+    def not_written(self) -> None:
+        self.pending_claim = None
+
+    # Crash, resume, end
+
+    def crash(self) -> None:
+        self.crashed = True
+        self._halt()
+
+    def _halt(self) -> None:
+        self.running.clear()
+        self.ranges.clear()
+        self.cooling.clear()
+
+    def covered_drops(self, claim: Mapping[str, int]) -> tuple[set[int], set[int]]:
+        """Drops that a resume must know, and those that it may know (CKPT-17).
+
+        It must if the claim covers a cell that nobody ever made; it may if storage can have given
+        the drop back: it was recorded, and the claim reaches the row.
+        """
+        lost = {
+            row
+            for row in self.dropped
+            for name in self.names
+            if row < claim[name] and CellNodeId(row, name) not in self.results
+        }
+        return lost, {row for row in self.recorded if row < max(claim.values())}
+
+    def drops_after(self, claim: Mapping[str, int], told: Spans | None) -> set[int]:
+        """What storage says is dropped; if the engine keeps it to itself, what was at the claim."""
+        if told is not None:
+            return {row for span in told for row in range(*span)}
+        known = self.durable_drops if claim == self.durable_claim else self.pending_drops
+        return {row for row in known if row < max(claim.values())}
+
+    def covered_skips(self, claim: Mapping[str, int], drops: set[int]) -> dict[str, Spans]:
+        """The skips of live rows that a claim covers, by column (SKIP-03)."""
+        found = {
+            name: spans(
+                row
+                for row in range(claim[name])
+                if self.results.get(CellNodeId(row, name)) == SKIP and row not in drops
+            )
+            for name in self.names
+        }
+        return {name: rows for name, rows in found.items() if rows}
+
+    def resume_breaks(
+        self,
+        claim: Mapping[str, int],
+        *,
+        dropped: Spans | None = None,
+        skipped: Mapping[str, Spans] | None = None,
+        records: int | None = None,
+        keep: bool = False,
+    ) -> set[str]:
+        if not self.crashed and not self.ended:
+            return {"SCHED-07"}
+        if claim not in (self.durable_claim, self.pending_claim):
+            return {"CKPT-12"}
+        broken: set[str] = set()
+        must, may = self.covered_drops(claim)
+        told = self.drops_after(claim, dropped)
+        if not must <= told <= may:
+            broken.add("CKPT-17")
+        if skipped is not None:
+            mine = self.covered_skips(claim, told)
+            theirs = {
+                name: spans(r for span in skipped[name] for r in range(*span) if r not in told)
+                for name in skipped
+            }
+            if mine != {name: rows for name, rows in theirs.items() if rows}:
+                broken.add("SKIP-03")
+        if records is not None and self._target_breaks(claim, records, keep=keep):
+            broken.add("CKPT-16")
+        return broken
+
+    def resized(self, records: int) -> Definition:
+        old = self.definition
+        return Definition(records, old.columns, old.batch_size, old.barrier_scope)
+
+    def _target_breaks(self, claim: Mapping[str, int], records: int, *, keep: bool) -> bool:
+        if any(rows > records for rows in claim.values()):
+            return True
+        after = self.resized(records)
+        for barrier, cells in self._scopes.items():
+            claimed = [cell.row for cell in cells if cell.row < claim[cell.column]]
+            if claimed and not keep:
+                then = after.scope(after.barrier_of(barrier.column, claimed[0]))
+                if then != self.definition.scope(barrier):
+                    return True
+        return False
+
+    def groups_needed(self, records: int) -> int:
+        """The most row groups that the scope of a barrier has rows in (GROUP-04)."""
+        definition, size = self.resized(records), self.rules.group_rows
+        if size is None:
+            return 0
+        return max(
+            (
+                len({row // size for row in definition.scope(barrier)})
+                for name in self.names
+                for barrier in definition.barriers(name)
+            ),
+            default=0,
+        )
+
+    def resume(
+        self,
+        claim: Mapping[str, int],
+        *,
+        dropped: Spans | None = None,
+        skipped: Mapping[str, Spans] | None = None,  # noqa: ARG002
+        records: int | None = None,
+        keep: bool = False,  # noqa: ARG002
+    ) -> None:
+        told = self.drops_after(claim, dropped)
+        drops = {row: cause for row, cause in self.dropped.items() if row in told}
+        # Of a dropped row it is known which cells were made, and not how.
+        results = {
+            cell: VALUE if cell.row in drops else result
+            for cell, result in self.results.items()
+            if cell.row < claim[cell.column]
+        }
+        if records is not None:
+            self._define(self.resized(records))
+        self.durable_claim = dict(claim)
+        self.pending_claim = None
+        self.crashed = self.ended = False
+        self.durable_drops = self.pending_drops = set(drops)
+        self._begin_life(claim, results, drops)
+
+    def end_breaks(self, outcome: str) -> set[str]:
+        if self.over():
+            return self.over()
+        total = len(self.rows)
+        done = self.completed_rows() == total
+        saved = all(self.durable(name) == total for name in self.names)
+        broken = {"DROP-04"} if self.unrecorded() else set()
+        if outcome == "success":
+            if self.stopped:
+                broken.add("STOP-03")
+            if not (done and saved):
+                broken.add("SCHED-10")
+        elif (outcome == "stopped" and not self.stopped) or (
+            outcome == "failed" and done and saved
+        ):
+            broken.add("STOP-03")
+        return broken
+
+    def end(self) -> None:
+        self.ended = True
+        self._halt()
