@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cellspec import virtualtime
@@ -164,7 +164,8 @@ def test_a_timer_that_is_cancelled_keeps_nobody_waiting() -> None:
     assert raised.value.time_s == 0.0
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=400))
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=100))
+@example([(number % 6, number % 10 > 0) for number in range(405)])
 def test_the_count_of_cancelled_timers_is_right(program: list[tuple[int, bool]]) -> None:
     """It decides when they are thrown away: too high, and each cancellation would cost a search."""
 
@@ -1317,15 +1318,27 @@ def test_code_that_swallows_a_crash_gets_no_further_than_its_next_await() -> Non
 
 
 def test_an_aborted_run_wins_over_a_result_of_the_same_iteration() -> None:
+    cancelled: list[int] = []
+
     async def crash() -> None:
         this_loop().abort(Crash("now"))
 
+    async def left_over() -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            cancelled.append(tasks[0].cancelling())
+
     async def main() -> str:
-        this_loop().task = asyncio.create_task(crash())  # type: ignore[attr-defined]
+        tasks.append(asyncio.create_task(left_over()))
+        await asyncio.sleep(1)
+        tasks.append(asyncio.create_task(crash()))
         return "done"
 
+    tasks: list[asyncio.Task[None]] = []
     with pytest.raises(Crash, match="now"):
         virtualtime.run(main())
+    assert cancelled == [0], "nothing is cleaned up as after a result"
 
 
 def test_a_generator_that_was_to_be_closed_next_is_dropped() -> None:

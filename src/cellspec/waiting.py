@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePath
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any, NamedTuple
@@ -34,8 +34,6 @@ A_THREAD = "a thread"
 _LISTED_TASKS_MAX = 20
 # How often a coroutine may catch what it is thrown, or await in a `finally`, before it is given up.
 _THROWS_MAX = 100
-# How often tasks may be made by tasks that unwind.
-_GENERATIONS_MAX = 8
 # What cannot be unwound stays here: its destruction would make noise at some time or other.
 _undead: list[object] = []
 
@@ -179,22 +177,17 @@ def _what_for(future: Any, called: str) -> str:
 def unwind(live_tasks: Callable[[], list[asyncio.Task[Any]]]) -> None:
     """Throw `Abandoned` into all live tasks, and into those made meanwhile, until they are done."""
     left: list[Any] = []
-    for _ in range(_GENERATIONS_MAX):
+    for _ in range(_THROWS_MAX):
         coroutines = [task.get_coro() for task in live_tasks()]
         left = [coroutine for coroutine in coroutines if _frames_of(coroutine)]
         if not left:
             return
         for coroutine in left:
-            _unwind_one(coroutine)
+            try:
+                # Not `close`: it tears off what is awaited within, if that awaits in a `finally`.
+                coroutine.throw(Abandoned())
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
+                continue
     _undead.extend(left)
-
-
-def _unwind_one(coroutine: Coroutine[Any, Any, Any]) -> None:
-    # Not `close`: if something awaited within awaits in a `finally`, it would be torn off there.
-    for _ in range(_THROWS_MAX):
-        try:
-            coroutine.throw(Abandoned())
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
-            return
