@@ -159,7 +159,9 @@ def _node(node: NodeId, column: int, machine: Machine) -> Iterator[str]:
     is_cell = isinstance(node, CellNodeId)
     place = node.row if isinstance(node, CellNodeId) else node.batch or 0
     key = (column, place) if is_cell else (-1 - column, place)
-    words = [f"{_name(node)} is {_how(node, machine)}"]
+    # How far a cell of a dropped row had come is of no account.
+    lost = is_cell and place in machine.counters.dropped
+    words = [f"{_name(node)} is " + (f"of row {place}, dropped" if lost else _how(node, machine))]
     spent = machine.attempts.get(key, 0)
     if spent:
         most = machine.failures.max_attempts
@@ -169,8 +171,6 @@ def _node(node: NodeId, column: int, machine: Machine) -> Iterator[str]:
         words.append(
             "its retry is left open" if until is None else f"cools down until t={until:g} s"
         )
-    if is_cell and place in machine.counters.dropped:
-        words.append(f"row {place} is dropped")
     size = machine.limits.group_rows
     if is_cell and size is not None and place // size not in machine.admitted:
         words.append(f"row group {place // size} is not admitted")
