@@ -62,10 +62,10 @@ def failure_text(suite: Suite, failure: Failure) -> str:
     """All that a person needs to see what broke, and to see it again."""
     clause = clauses().get(failure.clause)
     where = f"workload {failure.example} of profile {failure.profile}, seed {suite.options.seed}"
-    if suite.case is not None:
+    if suite.case is not None and suite.options.replay is not None:
         about = suite.case.clause
         other = f", which was about {about}" if about not in ("", failure.clause) else ""
-        where = f"replay of {suite.options.replay}{other}"
+        where = f"replay of {suite.shown(suite.options.replay)}{other}"
     parts = [
         f"{failure.clause} is broken by {suite.backend.name} {suite.backend.version} ({where})",
         _block("the rule", [clause.text] if clause is not None else []),

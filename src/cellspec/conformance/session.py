@@ -91,9 +91,10 @@ class Session:
         if self.suite.smoke is not None and judgement.verdict is not Verdict.NOT_CLAIMED:
             pytest.skip("not run: the smoke test failed")
         stale = judgement.passed or judgement.verdict is Verdict.NOT_CLAIMED
-        if stale and clause.number in self.suite.expected:
+        xfails = self.suite.options.xfails
+        if stale and xfails is not None and clause.number in self.suite.expected:
             pytest.fail(
-                f"{clause.number} is listed in {self.suite.options.xfails} as expected to fail, "
+                f"{clause.number} is listed in {self.suite.shown(xfails)} as expected to fail, "
                 f"and did not: {judgement.verdict.value} ({judgement.reason}). Take it off the "
                 "list",
                 pytrace=False,
@@ -135,7 +136,9 @@ class Session:
     def pytest_report_header(self) -> str:
         suite = self.suite
         if suite.case is not None:
-            return f"cellspec: replay of {suite.options.replay} on {suite.backend.name}"
+            assert suite.options.replay is not None
+            case = suite.shown(suite.options.replay)
+            return f"cellspec: replay of {case} on {suite.backend.name}"
         names = [profile.name for profile in suite.profiles if profile.name in suite.claims]
         return (
             f"cellspec: {suite.backend.name} {suite.backend.version}; "
@@ -202,7 +205,7 @@ class Session:
             for line in summary(found):
                 terminalreporter.write_line(line)
         for path in self.written:
-            terminalreporter.write_line(f"written: {path}")
+            terminalreporter.write_line(f"written: {self.suite.shown(path)}")
         if self.refused:
             terminalreporter.write_line(f"report: {self.refused}", red=True)
 

@@ -431,6 +431,11 @@ class Suite:
         write_whole(folder, {name: self.case_of(failure).to_json()})
         self.saved[failure.clause] = folder / name
 
+    def shown(self, path: Path) -> Path:
+        """A file's name as the user would write it, who is in `Options.folder`."""
+        folder = self.options.folder
+        return path.relative_to(folder) if path.is_relative_to(folder) else path
+
     @property
     def command(self) -> str:
         """One line that does all of this run again."""
@@ -444,10 +449,7 @@ class Suite:
 
     def replay_command(self, clause: str) -> str:
         """One line that runs the case of a clause again."""
-        path = self.saved.get(clause, Path(f"{clause}.json"))
-        if path.is_relative_to(self.options.folder):
-            path = path.relative_to(self.options.folder)
-        text = str(path)
+        text = str(self.shown(self.saved.get(clause, Path(f"{clause}.json"))))
         quoted = text if re.fullmatch(r"[\w@%+=:,./-]+", text) else "'" + text + "'"
         return (
             f"pytest --pyargs cellspec.conformance --engine-backend={self.spec} --replay {quoted}"
