@@ -355,12 +355,13 @@ class Scheduler:
             self._hold(code)
             return
         column, place, is_barrier = self._split(code)
+        rule = self._columns[column]
         if is_barrier:
             if not self._waits_its_turn(column, place):
                 self._enqueue(code)
         elif self._must_skip(column, place):
             self._skip(column, place)
-        elif self._columns[column].is_barrier:
+        elif rule.is_barrier:
             self._emit(column, place)
         else:
             self._enqueue(code)
