@@ -24,9 +24,9 @@ import pytest
 import yaml
 
 from cellspec import Violation
+from cellspec.files import check_folder, write_files
 from sim import cli
 from sim.cli import main
-from sim.files import check_folder, write_files
 from sim.scenario import load_scenario, schema_text
 from sim.simulator import Outcome, Simulator
 
@@ -550,7 +550,7 @@ def test_files_are_whole_or_as_they_were(tmp_path: Path, monkeypatch: pytest.Mon
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail_second)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(SpecError, match="No space left"):
         write_files(tmp_path / "out", {"a": "new", "b": "new"})
     assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {
         "a": "old",

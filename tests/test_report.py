@@ -12,12 +12,12 @@ import pytest
 
 from cellspec import ColumnDescriptor
 from cellspec.conformance.case import Case, describe, python_test, read_case
-from cellspec.conformance.files import write_whole
 from cellspec.conformance.harness import Finding, RunResult
 from cellspec.conformance.report import failure_text, merged, results, summary, write_reports
 from cellspec.conformance.suite import Options, Suite, load_backend
 from cellspec.conformance.workload import Workload
 from cellspec.errors import SpecError
+from cellspec.files import write_files
 from cellspec.verdict import PROFILES
 
 WORK = Workload((ColumnDescriptor("a"),), rows=2)
@@ -276,7 +276,7 @@ def test_an_error_of_the_suite_itself_is_kept_apart(tmp_path: Path) -> None:
 def test_files_are_written_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_whole(tmp_path, {"a": "old"})
+    write_files(tmp_path, {"a": "old"})
     synced = 0
 
     def refuse(_handle: int) -> None:
@@ -287,7 +287,7 @@ def test_files_are_written_whole_or_not_at_all(
 
     monkeypatch.setattr("os.fsync", refuse)
     with pytest.raises(SpecError, match="cannot be written: No space left on device"):
-        write_whole(tmp_path, {"a": "new", "b/c": "new"})
+        write_files(tmp_path, {"a": "new", "b/c": "new"})
     assert {path.name: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == {
         "a": "old"
     }

@@ -291,7 +291,7 @@ def _run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from cellspec.errors import MissingExtraError, SpecError, Violation
-    from sim.files import check_folder, write_files
+    from cellspec.files import check_folder, write_files
 
     folder = None if args.out is None else Path(args.out)
     try:
@@ -312,9 +312,8 @@ def _run(args: argparse.Namespace) -> int:
     if folder is not None:
         try:
             write_files(folder, contents)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            code = _complain(f"error: {folder}: cannot be written: {reason}", BAD_INPUT)
+        except SpecError as error:
+            code = _complain(f"error: {error}", BAD_INPUT)
     # Even if the folder could not be written: the run may have taken an hour.
     _print(text)
     return code

@@ -31,9 +31,9 @@ from typing import Any
 from cellspec.clauses import clauses
 from cellspec.conformance.campaign import Failure
 from cellspec.conformance.case import describe, python_test
-from cellspec.conformance.files import write_whole
 from cellspec.conformance.html import INDEX, render
 from cellspec.conformance.suite import Suite
+from cellspec.files import write_files
 from cellspec.verdict import Profile, says_pass
 
 __all__ = [
@@ -331,10 +331,10 @@ def write_reports(
     if folder is not None:
         everything = merged(found, folder / RESULTS_NAME)
         pages = render(everything)
-        write_whole(folder, {RESULTS_NAME: _text(everything), **pages})
+        write_files(folder, {RESULTS_NAME: _text(everything), **pages})
         written += [folder / name for name in (RESULTS_NAME, INDEX)]
     if json_file is not None:
-        write_whole(json_file.parent, {json_file.name: _text(found)})
+        write_files(json_file.parent, {json_file.name: _text(found)})
         written.append(json_file)
     if html_file is not None:
         pages = render(found)
@@ -344,7 +344,7 @@ def write_reports(
             page: text.replace(f'href="{INDEX}', f'href="{name}') for page, text in pages.items()
         }
         named = {html_file.name: links.pop(INDEX), **links}
-        write_whole(html_file.parent, named)
+        write_files(html_file.parent, named)
         written.append(html_file)
     return written
 

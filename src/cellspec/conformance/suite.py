@@ -32,11 +32,11 @@ from cellspec.columns import ColumnDescriptor
 from cellspec.conformance.backend import CAPABILITIES, Backend, check_capabilities
 from cellspec.conformance.campaign import Campaign, Failure, failure_of, run_campaign
 from cellspec.conformance.case import Case, read_case
-from cellspec.conformance.files import write_whole
 from cellspec.conformance.harness import RunResult, run_workload
 from cellspec.conformance.smoke import SmokeFailure, smoke
 from cellspec.conformance.workload import Workload
 from cellspec.errors import SpecError
+from cellspec.files import write_files
 from cellspec.verdict import PROFILES, Judged, Judgement, Profile, judge_clause
 
 __all__ = [
@@ -428,7 +428,7 @@ class Suite:
     def _save(self, failure: Failure) -> None:
         folder = self.options.folder / self.options.cases
         name = f"{re.sub(r'[^A-Za-z0-9_.]+', '-', self.spec)}-{failure.clause}.json"
-        write_whole(folder, {name: self.case_of(failure).to_json()})
+        write_files(folder, {name: self.case_of(failure).to_json()})
         self.saved[failure.clause] = folder / name
 
     def shown(self, path: Path) -> Path:

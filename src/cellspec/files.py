@@ -1,4 +1,4 @@
-"""Files that are whole or not there: how results reach a folder.
+"""Files that are whole or not there: how results and reports reach a folder.
 
 A reader must never meet half a file, whatever kills the writer and whenever. So all contents are
 first written to temporary names beside their targets and pushed to the disk; only when every one of
@@ -45,28 +45,35 @@ def write_files(folder: Path, contents: Mapping[str, str]) -> None:
 
     Args:
         folder: where they go. Files of the same name are replaced, others are left alone.
-        contents: name to text, written as UTF-8 with the newlines that it has.
+        contents: name to text, written as UTF-8 with the newlines that it has; a name may lead into
+            a folder below.
 
     Raises:
-        OSError: storage refused. No temporary file is left.
+        SpecError: storage refused; one line that says what. No temporary file is left.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    written: dict[str, Path] = {}
+    written: dict[Path, Path] = {}
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         for name, text in contents.items():
-            temporary = folder / f".{name}.{secrets.token_hex(6)}.tmp"
-            written[name] = temporary
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+            written[target] = temporary
             with temporary.open("xb") as file:
                 file.write(text.encode("utf-8"))
                 file.flush()
                 os.fsync(file.fileno())
-        for name, temporary in written.items():
-            temporary.replace(folder / name)
+        for target, temporary in written.items():
+            temporary.replace(target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SpecError(f"{folder}: cannot be written: {reason}") from None
     finally:
         for temporary in written.values():
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-    _sync_folder(folder)
+    for place in dict.fromkeys((folder, *(target.parent for target in written))):
+        _sync_folder(place)
 
 
 def _sync_folder(folder: Path) -> None:
