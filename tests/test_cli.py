@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cellspec import Violation
+from cellspec import SpecError, Violation
 from cellspec.files import check_folder, write_files
 from sim import cli
 from sim.cli import main
