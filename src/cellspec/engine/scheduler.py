@@ -40,7 +40,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from cellspec.actions import Failure, FailurePolicy, Limits
+from cellspec.actions import Failure, FailurePolicy, Limits, check_limits
 from cellspec.checkpoint import Checkpoint, read_payload
 from cellspec.counters import Claim
 from cellspec.engine.calls import (
@@ -149,23 +149,7 @@ class Scheduler:
                 raise SpecError(f"{name}: expected a positive integer, got {number!r}")
         if self.plan.version not in (1, 2):
             raise SpecError(f"version: expected 1 or 2, got {self.plan.version!r}")
-        self._check_groups()
-
-    def _check_groups(self) -> None:
-        """Refuse limits under which a barrier could wait for ever (clause GROUP-04)."""
-        size, most = self.limits.group_rows, self.limits.groups
-        if size is None or most is None:
-            return
-        for rule in self._columns:
-            for scope in range(self.graph.rules.scope_count(rule.index)):
-                start, stop = self.graph.rules.scope_bounds(rule.index, scope)
-                needed = (stop - 1) // size - start // size + 1
-                if needed > most:
-                    raise SpecError(
-                        f"limits: groups: barrier {rule.name!r} waits for rows {start} to "
-                        f"{stop - 1}, which are {needed} row groups of {size}; only {most} may be "
-                        "admitted at once"
-                    )
+        check_limits(self.limits, self.graph.rules)
 
     def _reset(self) -> None:
         """Everything that a life keeps, empty."""
