@@ -230,6 +230,7 @@ class _Run:
         self.storage_reported = False
         self.claim: dict[str, int] | None = None
         self.now_s = 0.0
+        self.settled = 0
 
     def through_all_lives(self) -> None:
         """Run life after life; leaves what was found in `result`."""
@@ -301,6 +302,10 @@ class _Run:
         ends = [entry for entry in probe.log if entry["event"] == "end"]
         self.result.outcomes.append("crash" if crashed else ends[0]["outcome"] if ends else "")
         self.storage_reported = self.storage_reported or probe.storage_reported
+        # A life that died before it said what it resumes from may have died before it could refuse.
+        resumed = any(entry["event"] == "resume" for entry in probe.log)
+        if resumed or not self.storage_reported:
+            self.settled = probe.life
         self._judge_events(probe)
         if not self.result.violations and not crashed:
             self._judge_end(probe, error, ends)
@@ -339,12 +344,12 @@ class _Run:
         scope = _scope_too_wide(work, probe.graph)
         if scope:
             return "GROUP-04", scope
-        rows, before = work.rows_of(life), work.rows_of(life - 1) if life else 0
+        rows, before = work.rows_of(life), work.rows_of(self.settled)
         if not life or rows == before:
             return None
         table = self.result.tables[-1]
         claim = self.claim or {}
-        for name, first, was, now in () if work.keep else _changed_scopes(work, life):
+        for name, first, was, now in () if work.keep else _changed_scopes(work, self.settled, life):
             held = any(name in table.rows.get(row, {}) for row in range(first, was))
             if held or claim.get(name, 0) > first:
                 what = f"rows of {name} from {first} are kept, and their scope ends at {was}"
@@ -494,9 +499,9 @@ def _scope_too_wide(work: Workload, graph: ExecutionGraph) -> str:
     return ""
 
 
-def _changed_scopes(work: Workload, life: int) -> Iterator[tuple[str, int, int, int]]:
+def _changed_scopes(work: Workload, earlier: int, life: int) -> Iterator[tuple[str, int, int, int]]:
     """Scopes of barriers that another target changes: column, first row, end before and after."""
-    before, after = work.graph(life - 1).rules, work.graph(life).rules
+    before, after = work.graph(earlier).rules, work.graph(life).rules
     for old, new in zip(before.columns, after.columns, strict=True):
         for scope in range(before.scope_count(old.index)):
             start, stop = before.scope_bounds(old.index, scope)

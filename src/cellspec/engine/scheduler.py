@@ -609,6 +609,7 @@ class Scheduler:
         self._release_slot(call)
         if not self._is_wanted(call):
             self._ignore(call)
+            self._note_end(well=True)
             return
         self.observer.completed(call, None)
         self._note_end(well=True)
@@ -641,16 +642,17 @@ class Scheduler:
             self.observer.completed(call, row)
         if not call.left:
             self._end_range(call)
+            if wanted or not call.is_single:
+                self._note_end(well=True)
         if wanted:
             self.values.put(call.index, row, value)
             self._resolve(call.index, row)
         self._settle()
 
     def _end_range(self, call: Call) -> None:
-        """A range gave its last row: it counts as one call, and frees one slot (RANGE-02)."""
+        """A range gave its last row: its slot is free (clause RANGE-02)."""
         self._release_slot(call)
         self.observer.range_ended(call)
-        self._note_end(well=True)
 
     def on_range_end(self, call: Call) -> None:
         """The iterator of a range is exhausted."""
@@ -715,11 +717,16 @@ class Scheduler:
             return
         self._release_slot(call)
         codes = self._unfinished(call)
-        if not codes:
-            self._ignore(call)
-            self._settle()
-            return
         failure = self._failure_of(error)
+        if codes:
+            self._fail(call, codes, failure, error)
+        else:
+            self._ignore(call)
+            if failure == "permanent" and not call.is_single:
+                self._note_end(well=False)
+        self._settle()
+
+    def _fail(self, call: Call, codes: list[int], failure: Failure, error: BaseException) -> None:
         final = self._is_final(call, failure)
         if failure == "retryable":
             self._spend_attempt(codes)
@@ -731,7 +738,6 @@ class Scheduler:
             self._give_up(call, codes, error)
         else:
             self._rest(codes, until)
-        self._settle()
 
     def on_cancel(self, call: Call) -> None:
         """The call was cancelled, and gave nothing; no attempt is spent."""
@@ -862,8 +868,10 @@ class Scheduler:
     def _note_end(self, *, well: bool) -> None:
         """A call that completed, or failed permanently, enters the window of the early stop.
 
-        What may be tried again says nothing yet, and a spent budget of attempts is no permanent
-        failure: the endpoint may be down, the pipeline is not wrong.
+        The call of a single cell whose row was dropped meanwhile does not; that of a range or a
+        barrier does, which was made for more than one row. What may be tried again says nothing
+        yet, and a spent budget of attempts is no permanent failure: the endpoint may be down, the
+        pipeline is not wrong.
         """
         if self.failures.stop_window is None:
             return
