@@ -7,6 +7,7 @@ shows (`_Reports`), and a reader of the table (`read_table`).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -45,7 +46,8 @@ class ReferenceBackend:
 
     async def run(self, probe: Probe) -> None:
         """Run one life of the workload."""
-        reports = _Reports(probe)
+        # In virtual time both clocks are one; in real time the probe's begins with the run.
+        reports = _Reports(probe, behind_s=asyncio.get_running_loop().time() - probe.now())
         calls = _Calls(probe, reports)
         engine = self.engine_class(
             probe.graph,
@@ -139,10 +141,16 @@ def read_table(probe: Probe) -> Table:
 
 
 class _Reports(Observer):
-    """Tells the probe what no call shows, and remembers the attempt of each call that starts."""
+    """Tells the probe what no call shows, and remembers the attempt of each call that starts.
 
-    def __init__(self, probe: Probe) -> None:
+    Args:
+        probe: whom to tell.
+        behind_s: how far the probe's clock is behind the engine's, in seconds.
+    """
+
+    def __init__(self, probe: Probe, *, behind_s: float = 0.0) -> None:
         self._probe = probe
+        self._behind_s = behind_s
         self.attempts: dict[tuple[str, int], int] = {}
 
     def began(self) -> None:
@@ -165,7 +173,7 @@ class _Reports(Observer):
     def failed(self, call: Call, failed: Failed) -> None:
         if failed.until_s is not None:
             position = next(iter(call.left)) if call.scope is None else call.scope
-            self._probe.cooling(call.column, position, failed.until_s)
+            self._probe.cooling(call.column, position, failed.until_s - self._behind_s)
 
     def skipped(self, column: str, row: int) -> None:
         self._probe.skip(column, row)

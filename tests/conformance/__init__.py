@@ -1,0 +1,1 @@
+"""Engines to try the conformance suite on, beside the reference."""
