@@ -365,6 +365,40 @@ def test_what_is_wired_wrong_is_told_from_an_engine_that_is_wrong(suite: pytest.
         result.stdout.fnmatch_lines(["core *–  the smoke test failed"])
 
 
+def test_a_bug_of_the_suite_in_the_smoke_test_is_told_once(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug of the suite")
+
+    monkeypatch.setattr("cellspec.conformance.suite.smoke", fail)
+    result = judge(suite, "Backend", FEW)
+    outcomes = result.parseoutcomes()
+    assert (outcomes["failed"], outcomes.get("passed", 0)) == (1, 0)
+
+
+def test_a_clause_that_is_listed_keeps_its_reason_also_away_from_its_home(
+    suite: pytest.Pytester,
+) -> None:
+    suite.makepyfile(
+        other="""
+        from engine import Forgetful
+
+        class Ordered(Forgetful):
+            capabilities = frozenset({"core", "ordered"})
+        """
+    )
+    Path("known.txt").write_text("BARR-06 known since spring\n")
+    result = suite.runpytest(
+        *SUITE,
+        "--engine-backend=other:Ordered",
+        "--profile=ordered",
+        "--conformance-xfails=known.txt",
+        FEW,
+    )
+    result.stdout.fnmatch_lines(["*xfail (known since spring): BARR-06"])
+
+
 def test_a_profile_that_was_not_asked_for_is_not_run(suite: pytest.Pytester) -> None:
     result = judge(suite, "Backend", FEW, "--profile=core", "-v")
     result.assert_outcomes(passed=len(PROFILES[0].clauses) + 2, skipped=1)

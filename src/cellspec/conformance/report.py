@@ -125,9 +125,10 @@ def _backend(suite: Suite) -> Json:
             "failure": None if failure is None else _failure(suite, failure),
         }
     for failure in suite.other_failures():
+        judgement = suite.broken(failure)
         judged[failure.clause] = {
-            "verdict": suite.broken(failure).verdict.value,
-            "reason": failure.detail,
+            "verdict": judgement.verdict.value,
+            "reason": judgement.reason,
             "examples": failure.example,
             "failure": _failure(suite, failure),
         }

@@ -67,6 +67,7 @@ class Session:
 
     def campaign(self, profile: Profile) -> dict[str, Any]:
         """Run the campaign of a profile; what was tried. Skip if there is none."""
+        self._expect_sound()
         campaign = self.suite.campaign(profile)
         if profile.name in self.suite.errors:
             raise self.suite.errors[profile.name]
@@ -82,6 +83,7 @@ class Session:
 
     def judge(self, clause: Judged, profile: Profile) -> Judgement:
         """What may be said of a clause, when all campaigns are over."""
+        self._expect_sound()
         if self.suite.smoke is None:
             self.suite.run_all()
         return self.suite.judge(clause, profile)
@@ -107,12 +109,18 @@ class Session:
             pytest.xfail(judgement.reason)
         self.fail(clause.number)
 
+    def _expect_sound(self) -> None:
+        """Skip if the suite itself broke before it came to the engine; one test has told that."""
+        if "smoke" in self.suite.errors:
+            pytest.skip("not run: the suite itself failed in the smoke test")
+
     def fail(self, clause: str) -> NoReturn:
         """Fail with all there is to say about a clause that broke."""
         pytest.fail(failure_text(self.suite, self.suite.failures[clause]), pytrace=False)
 
     def others(self) -> None:
         """Fail if a clause broke that has no test of its own in this run."""
+        self._expect_sound()
         if self.suite.smoke is not None:
             pytest.skip("not run: the smoke test failed")
         self.suite.run_all()

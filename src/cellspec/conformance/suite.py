@@ -191,7 +191,8 @@ class Suite:
         case: the case to replay, if that was asked for.
         saved: the case file of each clause that broke.
         campaigns: the campaigns that were run, by profile.
-        errors: what went wrong in the suite itself, by profile: no fault of the engine's.
+        errors: what went wrong in the suite itself, by profile, or in "smoke": no fault of the
+            engine's.
     """
 
     options: Options
@@ -258,7 +259,11 @@ class Suite:
     @cached_property
     def smoke(self) -> SmokeFailure | None:
         """What the smoke test found; None if everything is wired up."""
-        found = smoke(self.run)
+        try:
+            found = smoke(self.run)
+        except Exception as error:
+            self.errors["smoke"] = error
+            raise
         if found is not None and found.blames == "engine":
             self._save(failure_of(found.result, profile="smoke"))
         return found
