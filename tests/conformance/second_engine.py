@@ -4,8 +4,8 @@ It shares nothing with `cellspec.engine`. There is no queue and no tracker: afte
 looks at every cell, column by column, and starts whatever it may, so earlier columns run far ahead
 of later ones. Rows become durable a group at a time, in whatever order the groups are finished,
 each as a file of its own; a checkpoint says how many groups from the first on are all there. It
-keeps its events coarse: it does not say when it will try a failed call again, what storage gave
-back beside the claim, or in which column data is durable, and it lets calls of dropped rows end.
+keeps its events coarse: it does not say when it will try a failed call again, nor in which column
+data is durable, and it lets calls of dropped rows end.
 
 It is a hundred times slower than it should be, and easy to believe.
 """
@@ -450,7 +450,11 @@ class _Life:
                 if rule.is_barrier and self.scope(rule, row)[1] == row + 1:
                     self.finished_barriers.add((rule.name, row))
         if self.probe.life:
-            self.probe.resumed(self.claimed, keep=self.work.keep)
+            skips: dict[str, list[int]] = {rule.name: [] for rule in self.rules.columns}
+            for (name, row), value in self.cells.items():
+                if value is SKIPPED:
+                    skips[name].append(row)
+            self.probe.resumed(self.claimed, self.dropped, skips, keep=self.work.keep)
 
     def restore_group(self, file: Path) -> None:
         number = int(file.stem.partition("-")[2])
