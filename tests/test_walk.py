@@ -29,6 +29,13 @@ def test_every_command_of_the_walk_shows_what_it_prints() -> None:
         assert len(runs) == len(shown) > 0, step.title
 
 
+def test_whoever_reads_a_block_has_been_told_which_file_it_is_for() -> None:
+    for step in STEPS:
+        for block in step.blocks:
+            before = TEXT[: block.at].split("\n\n")[-2]
+            assert not block.file or f"`{block.file}`" in before, block.body
+
+
 @pytest.mark.parametrize("number", range(1, len(STEPS) + 1))
 def test_a_step_prints_what_the_page_says(number: int, tmp_path: Path) -> None:
     for block, shown in replay(STEPS[:number], tmp_path).items():
