@@ -331,14 +331,17 @@ def test_a_bare_tracker_makes_a_checkpoint_of_what_a_graph_has() -> None:
     assert payload["column_rows"] == {"a": 1, "b": 0, "c": 0}
 
 
-@pytest.mark.clause("CKPT-08")
-def test_rows_become_durable_without_a_gap() -> None:
+@pytest.mark.clause("CKPT-08", "CKPT-10")
+def test_rows_may_become_durable_in_any_order_and_a_claim_waits_for_those_before() -> None:
     machine = Machine(GRAPH)
     for row in range(2):
         for kind in ("start", "complete"):
             machine.apply(Action(kind, "a", (row, row + 1)))
-    with pytest.raises(Violation, match="CKPT-08: a: rows from 1 durable, but only 0 before them"):
-        machine.apply(Action("durable", "a", (1, 2)))
-    machine.apply(Action("durable", "a", (0, 1)))
+    with pytest.raises(Violation, match=r"CKPT-08: a: rows \[1:3\] durable, but .* row 2 is not"):
+        machine.apply(Action("durable", "a", (1, 3)))
     machine.apply(Action("durable", "a", (1, 2)))
-    assert max(machine.durable) == 2
+    assert machine.durable[0] == 0
+    with pytest.raises(Violation, match="CKPT-10: a: 2 rows claimed, but only 0 are durable"):
+        machine.apply(Action("checkpoint_begin", claim=(2, 0, 0)))
+    machine.apply(Action("durable", "a", (0, 1)))
+    machine.apply(Action("checkpoint_begin", claim=(2, 0, 0)))
