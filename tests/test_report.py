@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cellspec import ColumnDescriptor
+from cellspec import ColumnDescriptor, Limits
 from cellspec.conformance.case import Case, describe, python_test, read_case
 from cellspec.conformance.harness import Finding, RunResult
 from cellspec.conformance.report import failure_text, merged, results, summary, write_reports
@@ -124,7 +124,12 @@ def test_a_description_leaves_out_what_is_usual() -> None:
     assert describe(WORK) == [
         "1 column × 2 rows",
         "  a: cell, takes about 0.5 s",
-        "seed 0, order seed 0",
+    ]
+    limits = Limits(resources={"gpu": 2}, column_resource={"a": "gpu"})
+    assert describe(WORK.but(limits=limits, seed=3, order_seed=5))[2:] == [
+        "at most 2 calls of a at once (resource gpu)",
+        "latencies of seed 3",
+        "what wakes up together runs in another order: order seed 5",
     ]
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import json
+import textwrap
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +143,10 @@ def _describe(work: Workload) -> Iterator[str]:
         ends = f"crashes at step {step}" if step else ""
         if asked or ends:
             yield f"life {life}: {', '.join(filter(None, (asked, ends)))}"
-    yield f"seed {work.seed}, order seed {work.order_seed}"
+    if work.seed:
+        yield f"latencies of seed {work.seed}"
+    if work.order_seed:
+        yield f"what wakes up together runs in another order: order seed {work.order_seed}"
 
 
 def _describe_rules(work: Workload) -> Iterator[str]:
@@ -155,7 +159,7 @@ def _describe_rules(work: Workload) -> Iterator[str]:
     for name, most in limits.resources.items():
         users = [column for column, used in limits.column_resource.items() if used == name]
         if users:
-            yield f"at most {_count(most, 'call')} of {', '.join(users)} at once"
+            yield f"at most {_count(most, 'call')} of {', '.join(users)} at once (resource {name})"
     if limits.group_rows is not None:
         at_once = "" if limits.groups is None else f", {limits.groups} at once"
         yield f"row groups of {_count(limits.group_rows, 'row')}{at_once}"
@@ -210,7 +214,7 @@ def python_test(case: Case, *, made_by_call: bool = True) -> str:
         attribute=attribute.partition(".")[0],
         name=(case.clause or "case").lower().replace("-", "_"),
         clause=case.clause,
-        detail=_one_line(case.detail),
+        detail=_one_line(case.detail, 82 - len(case.clause)),
         work="\n    ".join(_workload_lines(case.workload)),
         backend=f"{attribute}()" if made_by_call else attribute,
         waive=f", waive={case.waived!r}" if case.waived else "",
@@ -219,8 +223,9 @@ def python_test(case: Case, *, made_by_call: bool = True) -> str:
     return _without_unused(text, used)
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split()).replace("\\", "/").replace('"', "'")
+def _one_line(text: str, most: int) -> str:
+    line = textwrap.shorten(text, most, placeholder=" …")
+    return line.replace("\\", "/").replace('"', "'")
 
 
 def _workload_lines(work: Workload) -> list[str]:

@@ -314,7 +314,11 @@ def _matrix(backends: Sequence[_Backend]) -> Markup:
     return tag(
         "section",
         tag("h2", "Clauses and backends"),
-        tag("p", f"{len(judged)} clauses, {len(backends)} backends.{note}", class_="quiet"),
+        tag(
+            "p",
+            f"{len(judged)} clauses, {len(backends)} backend{'s' * (len(backends) != 1)}.{note}",
+            class_="quiet",
+        ),
         _filter(),
         tag("div", table, class_="wide"),
         aria_label="Clauses and backends",
