@@ -348,7 +348,12 @@ class _Run:
         if not life or rows == before:
             return None
         table = self.result.tables[-1]
-        claim = self.claim or {}
+        # Storage may give back the claim that was being written, too.
+        durable, pending = self.claim or {}, self._pending_claim or {}
+        claim = {
+            name: max(durable.get(name, 0), pending.get(name, 0))
+            for name in probe.graph.column_names
+        }
         for name, first, was, now in () if work.keep else _changed_scopes(work, self.settled, life):
             held = any(name in table.rows.get(row, {}) for row in range(first, was))
             if held or claim.get(name, 0) > first:
@@ -436,6 +441,7 @@ class _Run:
             self.claim = self._pending_claim
         elif event.event == "resume":
             self.claim = event.claim
+            self._pending_claim = None
 
     _pending_claim: dict[str, int] | None = None
 

@@ -174,8 +174,8 @@ class Scheduler:
         self._stamp = 0
         self._running: dict[int, Call] = {}
         self._calls = 0
-        self._barriers_running: set[int] = set()
-        self._held_back: set[int] = set()
+        self._barriers_running = [0] * self._count
+        self._held_back: dict[int, list[int]] = {}
         self._attempts: dict[int, int] = {}
         self._rests: dict[int, int] = {}
         self._cooling: list[tuple[float, int, tuple[int, ...]]] = []
@@ -351,15 +351,14 @@ class Scheduler:
             self._enqueue(code)
 
     def _waits_its_turn(self, column: int, scope: int) -> bool:
-        """True if the call of the batch before is still in flight, in an ordered column.
+        """True if a call of an earlier batch is still in flight, in an ordered column.
 
         Its rows may have been dropped meanwhile: then nothing waits for its output any more, but
         barriers of one column still run one at a time.
         """
-        before = self._barrier_code(column, scope - 1)
-        if not self._columns[column].ordered or not scope or before not in self._barriers_running:
+        if not self._columns[column].ordered or not self._barriers_running[column]:
             return False
-        self._held_back.add(self._barrier_code(column, scope))
+        self._held_back.setdefault(column, []).append(self._barrier_code(column, scope))
         return True
 
     def _must_skip(self, column: int, row: int) -> bool:
@@ -550,18 +549,14 @@ class Scheduler:
     def _take_slot(self, call: Call) -> None:
         self._running[call.number] = call
         self._busy[self._resource_of[call.index]] += 1
-        if call.scope is not None:
-            self._barriers_running.add(self._barrier_code(call.index, call.scope))
+        self._barriers_running[call.index] += call.scope is not None
 
     def _release_slot(self, call: Call) -> None:
         del self._running[call.number]
         self._busy[self._resource_of[call.index]] -= 1
         if call.scope is not None:
-            self._barriers_running.discard(self._barrier_code(call.index, call.scope))
-            after = self._barrier_code(call.index, call.scope + 1)
-            if after in self._held_back:
-                self._held_back.discard(after)
-                self._heard.append(self._node(after))
+            self._barriers_running[call.index] -= 1
+            self._heard.extend(map(self._node, self._held_back.pop(call.index, ())))
 
     def _codes(self, call: Call) -> list[int]:
         """The nodes of a call that are still to be resolved by it."""
