@@ -130,6 +130,20 @@ WORKLOADS: dict[str, Workload] = {
     "a row dropped beside a barrier": Workload(
         (*CHAIN, column("e")), rows=4, latency_s={"e": 2.0}, faults=(Fault("e", 2, 1, "permanent"),)
     ),
+    "batches dropped beside their own barriers, in order": Workload(
+        (column("a"), column("v", traits=T.BARRIER | T.ORDERED)),
+        rows=4,
+        batch_size=1,
+        barrier_scope="batch",
+        latency_s={"a": 0.5, "v": 2.0},
+        faults=tuple(Fault("a", row, 1, "permanent") for row in range(3)),
+    ),
+    "rows that a failed barrier does not want": Workload(
+        (ColumnDescriptor("a", may_skip=True), column("v", "a", T.BARRIER)),
+        rows=3,
+        skips=(("a", 0),),
+        faults=(Fault("v", 0, 1, "permanent"),),
+    ),
     "an early stop": Workload(
         CHAIN[:1],
         rows=9,
@@ -224,6 +238,19 @@ def test_a_crash_at_every_step_is_survived() -> None:
         if "crash" not in result.outcomes:
             break
     assert step > 60
+
+
+@pytest.mark.clause("CKPT-16")
+def test_a_target_that_a_life_died_too_early_to_refuse_is_refused_by_the_next() -> None:
+    work = Workload(CHAIN, rows=4, targets=(4, 2))
+    refused = [
+        bool(result.refused)
+        for step in range(1, 40)
+        if not told(result := run_workload(ReferenceBackend(), work.but(crashes=(step, 1))))
+    ]
+    assert len(refused) == 39
+    assert True in refused
+    assert False in refused
 
 
 def test_the_cost_of_an_event_does_not_grow_with_rows() -> None:
