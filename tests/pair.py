@@ -30,7 +30,7 @@ from tests.oracles import Definition
 from tests.run_oracle import RunModel, RunRules
 from tests.strategies import Plan
 
-__all__ = ["FAILURES", "Pair", "snapshot", "told"]
+__all__ = ["FAILURES", "QUIET", "Pair", "snapshot", "told"]
 
 FAILURES: tuple[Failure, ...] = ("retryable", "backpressure", "permanent")
 QUIET = ("skip", "drop")
@@ -142,6 +142,18 @@ class Pair:
     def _hear(self, node: NodeId) -> None:
         assert node not in self.heard, f"{node} is announced twice"
         self.heard.append(node)
+
+    def _take_out(self) -> None:
+        """What is not ready any more is taken out of the line."""
+        counters, index = self.machine.counters, self.graph.rules.index
+
+        def state(node: NodeId) -> int:
+            column = index[node.column]
+            if isinstance(node, BarrierNodeId):
+                return counters.barrier_state(column, node.batch or 0)
+            return counters.cells[column][node.row]
+
+        self.heard = [node for node in self.heard if state(node) in (READY, SKIP_READY)]
 
     # Actions and what they are to the model
 
@@ -257,6 +269,7 @@ class Pair:
         if action.kind == "admit" and action != self.enabled("admit")[0]:
             self.in_order = False
         self._offers = None
+        self._take_out()
         self._move(action)
         self.machine.apply(action)
 
@@ -299,6 +312,7 @@ class Pair:
     def wait(self, t: float) -> None:
         """The clock moves to `t`, moment by moment: each end of a cool-down is one."""
         _say(f"wait until {t:g} s")
+        self._take_out()
         self._offers = None
         if t < self.model.now:
             with pytest.raises(Violation, match=r"^SCHED-08"):
@@ -400,17 +414,9 @@ class Pair:
 
     def check_announcements(self) -> None:
         """What is ready was announced, and nothing else is in line but what was resolved since."""
-        counters, index = self.machine.counters, self.graph.rules.index
         if self.model.over():
             return
-
-        def state(node: NodeId) -> int:
-            column = index[node.column]
-            if isinstance(node, BarrierNodeId):
-                return counters.barrier_state(column, node.batch or 0)
-            return counters.cells[column][node.row]
-
-        self.heard = [node for node in self.heard if state(node) in (READY, SKIP_READY)]
+        self._take_out()
         to_skip = {
             CellNodeId(action.rows[0], action.column)
             for action in self.enabled("skip")

@@ -83,7 +83,9 @@ class RunModel:
         self.definition = definition
         self.names = [item.name for item in definition.columns]
         self.rows = range(definition.num_records)
-        # What a node waits for does not change in a run; it is only looked up often.
+        # What a column is, and what a node waits for, does not change in a run: looked up often.
+        self._column = {item.name: item for item in definition.columns}
+        self._barrier_columns = {name for name in self.names if definition.is_barrier(name)}
         self._needs = {node: definition.dependencies(node) for node in definition.nodes()}
         self._scopes = {
             node: [CellNodeId(row, node.column) for row in definition.scope(node)]
@@ -91,6 +93,12 @@ class RunModel:
             if isinstance(node, BarrierNodeId)
         }
         self._inputs = {name: sorted(definition.inputs(name)) for name in self.names}
+        self._barrier_of = {
+            cell: definition.barrier_of(name, cell.row)
+            for name in self.names
+            if name in self._barrier_columns
+            for cell in definition.cells(name)
+        }
 
     def _begin_life(
         self,
@@ -116,19 +124,16 @@ class RunModel:
 
     # Facts about columns
 
-    def _is_barrier(self, node: NodeId) -> bool:
-        """A barrier node; its output cells are none."""
-        return isinstance(node, BarrierNodeId)
-
     def is_output(self, node: NodeId) -> bool:
-        return isinstance(node, CellNodeId) and self.definition.is_barrier(node.column)
+        """An output cell of a barrier column."""
+        return isinstance(node, CellNodeId) and node.column in self._barrier_columns
 
     def is_streamable(self, column: str) -> bool:
-        traits = self.definition.column(column).traits
-        return ExecutionTraits.ROW_STREAMABLE in traits and not self.definition.is_barrier(column)
+        streams = ExecutionTraits.ROW_STREAMABLE in self._column[column].traits
+        return streams and column not in self._barrier_columns
 
     def may_skip(self, column: str) -> bool:
-        return self.definition.column(column).may_skip
+        return self._column[column].may_skip
 
     # What is resolved
 
@@ -137,7 +142,7 @@ class RunModel:
 
     def marked(self, cell: CellNodeId) -> bool:
         """It is skipped because an input of it was."""
-        return self.definition.column(cell.column).propagate_skip and any(
+        return self._column[cell.column].propagate_skip and any(
             self.results.get(CellNodeId(cell.row, name)) == SKIP
             for name in self._inputs[cell.column]
         )
@@ -182,10 +187,9 @@ class RunModel:
             cell = CellNodeId(row, name)
             if cell not in self.results:
                 return False
-            if self.is_output(cell) and not self.is_claimed(cell):
-                barrier = self.definition.barrier_of(name, row)
-                if not self.barrier_resolved(barrier):
-                    return False
+            waits = self.is_output(cell) and not self.is_claimed(cell)
+            if waits and not self.barrier_resolved(self._barrier_of[cell]):
+                return False
         return True
 
     def completed_rows(self) -> int:
@@ -198,7 +202,7 @@ class RunModel:
             cell = CellNodeId(row, column)
             counts = self.cell_resolved(cell)
             if self.is_output(cell) and not self.is_claimed(cell) and row not in self.dropped:
-                counts = counts and self.barrier_resolved(self.definition.barrier_of(column, row))
+                counts = counts and self.barrier_resolved(self._barrier_of[cell])
             if not counts:
                 return row
         return len(self.rows)
@@ -522,11 +526,15 @@ class RunModel:
         return {"FAIL-04"} if wanted and not self.halted() else set()
 
     def cancel(self, node: NodeId) -> None:
+        """What somebody wants still is open again, but never ready: it was cancelled by a stop."""
         ranged = None if node in self.running else self.range_of(node)
-        if ranged is not None:
-            self.ranges.remove(ranged)
-        else:
+        if ranged is None:
             self.running.remove(node)
+            nodes: list[NodeId] = [node]
+        else:
+            self.ranges.remove(ranged)
+            nodes = [CellNodeId(row, ranged.column) for row in ranged.left()]
+        self.cooling.update(dict.fromkeys(n for n in nodes if not self.resolved(n)))
 
     def emit_breaks(self, cells: Iterable[CellNodeId]) -> set[str]:
         """A finished barrier gives output; it may after a stop, for its call has ended."""
@@ -538,11 +546,9 @@ class RunModel:
                 broken.add("SCHED-02")
             if cell.row in self.dropped or self.marked(cell):
                 broken.add("BARR-07")
-            if not self.is_admitted(cell):
-                broken.add("GROUP-01")
             if cell in self.results:
                 broken.add("SCHED-05" if self.is_claimed(cell) else "SCHED-03")
-            if not self.barrier_resolved(self.definition.barrier_of(cell.column, cell.row)):
+            if not self.barrier_resolved(self._barrier_of[cell]):
                 broken.add("BARR-02")
         return broken
 

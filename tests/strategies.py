@@ -61,14 +61,22 @@ class Case:
 
 
 @st.composite
-def cases(draw: st.DrawFn, *, max_columns: int = 6, max_rows: int = 8, skips: bool = False) -> Case:
+def cases(
+    draw: st.DrawFn,
+    *,
+    min_columns: int = 1,
+    max_columns: int = 6,
+    min_rows: int = 1,
+    max_rows: int = 8,
+    skips: bool = False,
+) -> Case:
     """Any legal pipeline, its columns given in any order; with `skips`, some may skip cells."""
     batch_size = draw(st.none() | st.integers(1, max_rows + 2))
     kinds = (*ROW_KINDS, T.BARRIER) if batch_size is None else ALL_KINDS
     scopes = ("declared",) if batch_size is None else ("declared", "batch")
     columns: list[ColumnDescriptor] = []
     available: list[str] = []
-    for position in range(draw(st.integers(1, max_columns))):
+    for position in range(draw(st.integers(min_columns, max_columns))):
         name = "abcdefgh"[position]
         needs: list[str] = []
         if available:
@@ -91,7 +99,7 @@ def cases(draw: st.DrawFn, *, max_columns: int = 6, max_rows: int = 8, skips: bo
         )
         available += [name, *made]
     return Case(
-        rows=draw(st.integers(1, max_rows)),
+        rows=draw(st.integers(min_rows, max_rows)),
         columns=tuple(draw(st.permutations(columns))),
         batch_size=batch_size,
         barrier_scope=draw(st.sampled_from(scopes)),
@@ -153,11 +161,20 @@ def plans(draw: st.DrawFn, *, max_columns: int, max_rows: int) -> Plan:
 
     Each is left out by its own coin, so that the others get far.
     """
-    case = draw(cases(max_columns=max_columns, max_rows=max_rows, skips=draw(st.booleans())))
+    case = draw(
+        cases(
+            # Small pipelines are drawn too often when they are only allowed.
+            min_columns=draw(st.sampled_from((1, 2, 3))),
+            max_columns=max_columns,
+            min_rows=draw(st.sampled_from((1, 2, 3))),
+            max_rows=max_rows,
+            skips=draw(st.booleans()),
+        )
+    )
     free = draw(limits(case))
     if draw(st.booleans()):
         free = draw(grouped(case, free))
-    if draw(st.sampled_from((True, True, False))):
+    if draw(st.sampled_from((True, True, True, False))):
         return Plan(case, free, draw(policies))
     return Plan(case, free, None)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -34,8 +34,8 @@ from cellspec import (
     SpecError,
     Violation,
 )
-from cellspec.actions import Failure, Outcome
-from tests.pair import FAILURES, Pair, snapshot
+from cellspec.actions import Outcome
+from tests.pair import FAILURES, QUIET, Pair, snapshot
 from tests.run_oracle import Spans, spans
 from tests.strategies import Case, Plan, plans
 
@@ -60,6 +60,19 @@ KINDS = (
     "stop",
     "end",
 )
+STEPS = (
+    *("start",) * 8,
+    *("complete",) * 6,
+    *("fail",) * 5,
+    *("range", "give", "row", "pass") * 2,
+    *("admit", "retire", "skip", "drop", "emit", "durable", "save"),
+    *("checkpoint_begin", "checkpoint_durable", "checkpoint_failed"),
+    *("cancel", "stop", "end", "crash", "resume"),
+)
+AT_LEAST = (
+    *("start", "complete", "give", "drop", "skip", "admit", "retire", "stop"),
+    *("durable", "checkpoint_begin", "checkpoint_durable", "end", "pass", "resume"),
+)
 ON_NODES = ("start", "complete", "fail", "cancel")
 
 
@@ -67,152 +80,146 @@ small = st.integers(0, 63)
 
 
 class MachineFollowsTheModel(RuleBasedStateMachine):
-    """Any sequence of steps; each rule is one kind of step, and `pick` says which of those."""
+    """Any sequence of steps that the model allows, of steps that may be wrong, and of resumes."""
 
-    @initialize(plan=plans(max_columns=5, max_rows=6))
+    @initialize(plan=plans(max_columns=4, max_rows=5))
     def begin(self, plan: Plan) -> None:
+        self.plan = plan
         self.pair = Pair(plan)
 
-    def _any(self, *kinds: str) -> bool:
-        return bool(self.pair.enabled(*kinds))
+    @rule(answers=st.binary(min_size=1, max_size=12) | st.binary(min_size=20, max_size=60))
+    def steps(self, answers: bytes) -> None:
+        """Steps that the model allows; a byte says of which kind, if any, and which of those."""
+        for answer in answers:
+            wish, pick = STEPS[answer % len(STEPS)], answer // len(STEPS)
+            for kind in (wish, *AT_LEAST):
+                if self._step(kind, pick):
+                    break
 
-    def _take(self, pick: int, *kinds: str) -> None:
-        offers = self.pair.enabled(*kinds)
-        self.pair.take(offers[pick % len(offers)])
-
-    @precondition(lambda self: self.pair.work())
-    @rule(answers=st.lists(small, min_size=1, max_size=40))
-    def work(self, answers: list[int]) -> None:
-        """Several steps forward, so that a run gets far within a few rules."""
-        for pick in answers:
-            offers = self.pair.work()
-            if offers:
-                self.pair.take(offers[pick % len(offers)])
-
-    @precondition(lambda self: self.pair.work())
-    @rule(share=st.sampled_from((1.0, 0.5, 0.8, 0.9)))
-    def work_on(self, share: float) -> None:
-        """A share of what is left, row by row, so that rows finish while others have to wait."""
-        pair, model = self.pair, self.pair.model
-
-        def left() -> int:
-            return sum(not model.resolved(node) for node in model.definition.nodes())
-
-        target = (1 - share) * left()
-        while left() > target and (offers := pair.work()):
-            order = ("retire", "admit", "complete", "skip", "drop", "start")
-            pair.take(min(offers, key=lambda a: (order.index(a.kind), a.rows or (-1, 0))))
-
-    @precondition(lambda self: self._any("start"))
-    @rule(pick=small)
-    def start(self, pick: int) -> None:
-        self._take(pick, "start")
-
-    @precondition(lambda self: self._any("complete"))
-    @rule(pick=small)
-    def complete(self, pick: int) -> None:
-        self._take(pick, "complete")
-
-    @precondition(lambda self: self.pair.fails and (self.pair.model.running or self.pair.gives()))
-    @rule(
-        pick=small,
-        failure=st.sampled_from(FAILURES),
-        rest=st.sampled_from((None, None, 0.0, 1.0, 2.0)),
-    )
-    def fail(self, pick: int, failure: Failure, rest: float | None) -> None:
+    def _step(self, kind: str, pick: int) -> bool:
+        """True if there was a step of this kind, and it was taken."""
         pair = self.pair
-        running = pair.enabled("fail") + pair.enabled("cancel") + pair.gives()
-        if running:
-            until = None if rest is None else pair.machine.now + rest
-            action = running[pick % len(running)]._replace(kind="fail", until=until)
-            pair.attempt(action._replace(failure=failure))
+        if pair.model.over() and kind != "resume":
+            return False
+        if kind == "pass":
+            return self._let_time_pass(pick)
+        if kind == "save":
+            return self._save(pick)
+        if kind == "row":
+            return self._finish_a_row()
+        if kind == "resume" and pair.model.ended and pick % 2:
+            # There is little left to see of this run.
+            self.pair = Pair(self.plan)
+            return True
+        steps = self._steps(kind, pick)
+        if steps:
+            pair.take(steps[pick % len(steps)])
+        return bool(steps)
 
-    @precondition(lambda self: self._ranges())
-    @rule(pick=small)
-    def start_range(self, pick: int) -> None:
-        ranges = self._ranges()
-        self.pair.take(ranges[pick % len(ranges)])
+    def _steps(self, kind: str, pick: int) -> list[Action]:
+        pair = self.pair
+        if kind in ("fail", "cancel"):
+            ending = [a for a in pair.enabled("complete") if not self._is_output(a)]
+            ending = [a._replace(kind=kind) for a in ending + pair.gives()]
+            if kind == "cancel":
+                return [action for action in ending if not pair.broken(action)]
+            rest = (None, 0.0, 1.0, 2.0)[pick % 4]
+            until = None if rest is None else pair.machine.now + rest
+            ending = [a._replace(failure=FAILURES[pick % 3], until=until) for a in ending]
+            return ending * pair.fails
+        if kind == "range":
+            return self._ranges()
+        if kind == "give":
+            return pair.gives()
+        if kind == "emit":
+            return self._emissions()
+        if kind == "admit":
+            return pair.enabled("admit")[:1]
+        if kind == "resume" and pair.model.ended:
+            return self._next_targets()
+        return pair.enabled(kind)
+
+    def _next_targets(self) -> list[Action]:
+        """A run that has ended goes on with the same target, or with one or two rows more."""
+        pair, model = self.pair, self.pair.model
+        again = Action("resume", claim=pair.claim(model.durable_claim), keep=True)
+        total = len(model.rows)
+        most = model.rules.groups
+        targets = [n for n in (total + 1, total + 2, total + 3) if n <= 8]
+        fitting = [n for n in targets if most is None or model.groups_needed(n) <= most]
+        return [again._replace(records=n) for n in fitting] or [again]
+
+    def _is_output(self, action: Action) -> bool:
+        return self.pair.model.is_output(self.pair.node(action))
 
     def _ranges(self) -> list[Action]:
         """Every range that may start, longer ones first."""
         model = self.pair.model
-        rows = list(model.rows)
         found = [
-            Action("start", name, (start, stop), attempt=model.spent(CellNodeId(start, name)) + 1)
+            Action("start", name, span, attempt=model.spent(CellNodeId(span[0], name)) + 1)
             for name in model.names
             if model.is_streamable(name)
-            for start in rows
-            for stop in rows[start + 1 :]
+            for span in self._spans()
         ]
-        found = [a._replace(rows=(a.rows[0], a.rows[1] + 1)) for a in found if a.rows is not None]
-        found.sort(key=lambda a: a.rows[0] - a.rows[1] if a.rows is not None else 0)
         return [action for action in found if not self.pair.broken(action)]
 
-    @precondition(lambda self: self.pair.gives())
-    @rule(pick=small)
-    def give(self, pick: int) -> None:
-        gives = self.pair.gives()
-        self.pair.take(gives[pick % len(gives)])
-
-    @precondition(lambda self: self._outputs())
-    @rule(pick=small, length=st.integers(1, 8))
-    def emit(self, pick: int, length: int) -> None:
-        """A finished barrier gives a range of its output cells at once."""
-        outputs = self._outputs()
-        first = outputs[pick % len(outputs)]
-        stop = first.row + 1
-        while stop < first.row + length and CellNodeId(stop, first.column) in outputs:
-            stop += 1
-        self.pair.attempt(Action("emit", first.column, (first.row, stop)))
-
-    def _outputs(self) -> list[CellNodeId]:
+    def _emissions(self) -> list[Action]:
+        """Every range of output that may be given, longer ones first."""
         model = self.pair.model
-        cells = (CellNodeId(row, name) for name in model.names for row in model.rows)
-        return [c for c in cells if model.is_output(c) and not model.emit_breaks([c])]
+        names = [name for name in model.names if model.definition.is_barrier(name)]
+        found = [Action("emit", name, span) for name in names for span in self._spans()]
+        return [action for action in found if not self.pair.broken(action)]
 
-    @precondition(lambda self: self._any("skip"))
-    @rule(pick=small)
-    def skip(self, pick: int) -> None:
-        self._take(pick, "skip")
+    def _spans(self) -> list[tuple[int, int]]:
+        total = len(self.pair.model.rows)
+        return [
+            (start, start + length)
+            for length in range(total, 1, -1)
+            for start in range(total - length + 1)
+        ]
 
-    @precondition(lambda self: self._any("drop", "admit", "retire", "stop"))
-    @rule(pick=small)
-    def manage(self, pick: int) -> None:
-        self._take(pick, "drop", "admit", "retire", "stop")
+    def _finish_a_row(self) -> bool:
+        """The first row that can be finished is: rows end while others have to wait."""
+        model = self.pair.model
+        order = ("retire", "admit", "complete", "skip", "drop", "start")
+        left, taken = model.completed_rows(), False
+        while model.completed_rows() == left and (offers := self.pair.work()):
+            action = min(offers, key=lambda a: (order.index(a.kind), a.rows or (-1, 0)))
+            self.pair.take(action)
+            taken = True
+        return taken
 
-    @precondition(lambda self: self._any("durable"))
-    @rule(pick=small, everything=st.booleans())
-    def store(self, pick: int, everything: bool) -> None:
-        self._take(pick, "durable")
-        while everything and self._any("durable"):
-            self._take(0, "durable")
+    def _let_time_pass(self, pick: int) -> bool:
+        """Everything that can start does, and then the clock moves."""
+        pair = self.pair
+        while pair.model.idle_breaks():
+            pair.take((pair.enabled("admit")[:1] + pair.enabled("start"))[0])
+        pair.wait(pair.machine.now + (1.0, 5.0)[pick % 2])
+        return True
 
-    @precondition(lambda self: self._any("checkpoint_begin", "checkpoint_durable"))
-    @rule(pick=small)
-    def checkpoint(self, pick: int) -> None:
-        self._take(pick, "checkpoint_begin", "checkpoint_durable", "checkpoint_failed")
+    def _save(self, pick: int) -> bool:
+        """All data to storage, a claim on it, and perhaps the claim's own arrival there."""
+        pair = self.pair
+        while steps := pair.enabled("drop", "durable"):
+            pair.take(steps[0])
+        if steps := pair.enabled("checkpoint_durable"):
+            pair.take(steps[0])
+        if steps := pair.enabled("checkpoint_begin"):
+            pair.take(steps[pick % len(steps)])
+            if pick % 3:
+                pair.take(Action("checkpoint_durable"))
+        return True
 
-    @precondition(lambda self: self._any("durable", "checkpoint_begin"))
-    @rule(pick=small, steps=st.sampled_from((3, 2)))
-    def save(self, pick: int, steps: int) -> None:
-        """All data to storage, a claim on it, and most often the claim's own arrival there."""
-        while self._any("drop", "durable"):
-            self._take(0, "drop", "durable")
-        if self._any("checkpoint_durable"):
-            self._take(0, "checkpoint_durable")
-        if self._any("checkpoint_begin"):
-            self._take(pick, "checkpoint_begin")
-            if steps == 3:
-                self._take(0, "checkpoint_durable")
-
-    @precondition(lambda self: self._any("crash"))
-    @rule(luck=st.sampled_from((0, 1, 2)), pick=st.none() | st.integers(0, 1))
-    def crash(self, luck: int, pick: int | None) -> None:
-        """Two times in three nothing happens, or no run would ever get far."""
-        if luck == 0:
-            self._take(0, "crash")
-            if pick is not None:
-                self._take(pick, "resume")
+    @precondition(lambda self: self.pair.enabled("crash"))
+    @rule(luck=st.integers(0, 3), pick=st.integers(0, 3), resumed=st.booleans())
+    def crash(self, luck: int, pick: int, resumed: bool) -> None:
+        """Three times in four nothing happens, or no run would ever get far."""
+        if luck:
+            return
+        self._save(pick)
+        self.pair.take(Action("crash"))
+        if resumed:
+            self._step("resume", pick)
 
     @precondition(lambda self: self.pair.model.over())
     @rule(
@@ -268,10 +275,7 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
             assert caught.value.clause in broken
         assert snapshot(self.pair.machine) == before
 
-    @precondition(lambda self: self._any("end"))
-    @rule(pick=small)
-    def end(self, pick: int) -> None:
-        self._take(pick, "end")
+    # Steps that may be wrong
 
     @rule(seconds=st.sampled_from((1.0, 0.0, -1.0, 1.5, 5.0)))
     def wait(self, seconds: float) -> None:
@@ -305,42 +309,42 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
         reads: set[int] | None,
     ) -> None:
         """Any well-formed action, allowed or not."""
-        pair = self.pair
-        total = pair.graph.num_records
-        name = pair.graph.column_names[place[0] % pair.graph.num_columns]
+        if kind in ("checkpoint_begin", "resume"):
+            self.pair.attempt(Action(kind, claim=self._near(base, change)))
+            return
+        action = self._somewhere(kind, place, barrier=barrier, attempt=attempt)
+        if action is not None:
+            if kind == "start" and action.scope is not None and reads is not None:
+                action = action._replace(reads=spans(reads))
+            self.pair.attempt(action)
+
+    def _somewhere(
+        self, kind: str, place: tuple[int, int, int], *, barrier: bool, attempt: int
+    ) -> Action | None:
+        model = self.pair.model
+        total = len(model.rows)
+        name = model.names[place[0] % len(model.names)]
         row = place[1] % total
         longer = (row, min(row + place[2], total))
-        scopes = pair.model.definition.barriers(name)
-        action = Action(kind, name, (row, row + 1))
+        scopes = model.definition.barriers(name)
         if kind in ON_NODES:
+            action = Action(kind, name, (row, row + 1))
             if barrier and scopes:
-                scope = place[1] % len(scopes)
-                action = Action(kind, name, scope=scope)
-                if kind == "start" and reads is not None:
-                    action = action._replace(reads=spans(reads))
-            elif kind == "start" and pair.model.is_streamable(name):
+                action = Action(kind, name, scope=place[1] % len(scopes))
+            elif kind == "start" and model.is_streamable(name):
                 action = Action(kind, name, longer)
             if kind == "start":
-                action = action._replace(attempt=attempt)
-            elif kind == "fail":
-                action = action._replace(failure=FAILURES[attempt - 1])
-        elif kind == "emit":
-            if not scopes:
-                return
-            action = Action(kind, name, longer)
-        elif kind == "durable":
-            action = Action(kind, name if barrier else "", longer)
-        elif kind in ("checkpoint_begin", "resume"):
-            action = Action(kind, claim=self._near(base, change))
-        elif kind in ("admit", "retire"):
-            if pair.model.rules.group_rows is None:
-                return
-            action = Action(kind, rows=longer)
-        elif kind == "end":
-            action = Action(kind, outcome=OUTCOMES[place[2] - 1])
-        elif kind not in ("skip", "drop"):
-            action = Action(kind)
-        pair.attempt(action)
+                return action._replace(attempt=attempt)
+            return action._replace(failure=FAILURES[attempt - 1]) if kind == "fail" else action
+        if kind == "emit":
+            return Action(kind, name, longer) if scopes else None
+        if kind == "durable":
+            return Action(kind, name if barrier else "", longer)
+        if kind in ("admit", "retire"):
+            return Action(kind, rows=longer) if model.rules.group_rows is not None else None
+        if kind == "end":
+            return Action(kind, outcome=OUTCOMES[place[2] - 1])
+        return Action(kind, name, (row, row + 1)) if kind in QUIET else Action(kind)
 
     def _near(self, base: str, change: list[int]) -> tuple[int, ...]:
         model = self.pair.model
@@ -354,16 +358,6 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
         for position, by in enumerate(change[: len(claim)]):
             claim[position] = min(max(claim[position] + by, 0), len(model.rows))
         return tuple(claim)
-
-    @rule(pick=small)
-    def nonsense(self, pick: int) -> None:
-        """An action that names nothing in this graph is refused as input, not as a violation."""
-        actions = _nonsense(self.pair.graph, grouped=self.pair.model.rules.group_rows is not None)
-        before = snapshot(self.pair.machine)
-        with pytest.raises(SpecError) as caught:
-            self.pair.machine.apply(actions[pick % len(actions)])
-        assert "\n" not in str(caught.value)
-        assert snapshot(self.pair.machine) == before
 
     @invariant()
     def agrees(self) -> None:
@@ -465,6 +459,21 @@ def _nonsense(graph: ExecutionGraph, *, grouped: bool) -> list[Action]:
 def test_the_machine_allows_and_refuses_what_the_model_does() -> None:
     often = settings(max_examples=3 * settings().max_examples)
     run_state_machine_as_test(MachineFollowsTheModel, settings=often)
+
+
+@given(plan=plans(max_columns=3, max_rows=3), crashed=st.booleans())
+def test_an_action_that_names_nothing_of_the_graph_is_refused_as_input(
+    plan: Plan, crashed: bool
+) -> None:
+    pair = Pair(plan)
+    if crashed:
+        pair.take(Action("crash"))
+    before = snapshot(pair.machine)
+    for action in _nonsense(pair.graph, grouped=plan.limits.group_rows is not None):
+        with pytest.raises(SpecError) as caught:
+            pair.machine.apply(action)
+        assert "\n" not in str(caught.value)
+        assert snapshot(pair.machine) == before
 
 
 HALF_DONE = Case(

@@ -752,15 +752,13 @@ class Counters:
         body[start:stop] = _fill(RANGED, stop - start)
         self.take_slot(column)
 
-    def stop_range(self, column: int, start: int, stop: int, code: int) -> list[int]:
-        """Rows of a range that ended which were not given are held, or ready; they are listed."""
+    def stop_range(self, column: int, start: int, stop: int) -> list[int]:
+        """Rows of a range that ended which were not given are held; they are listed."""
         body = self.cells[column]
         left = list(takewhile(lambda row: row < stop, self.iter_rows(column, RANGED, start)))
         for row in left:
             assert isinstance(body, bytearray)
             body[row] = COOLING
-            if code == READY:
-                self.release(column, row)
         return left
 
     def skip(self, column: int, row: int) -> None:

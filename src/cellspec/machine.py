@@ -128,6 +128,7 @@ class Machine(Refusals):
         admitted: the row groups that are admitted.
         must_stop: so many of the last calls failed that nothing may start any more.
         stopped: the engine has stopped early.
+        unsaved: the last claim that was begun could not be written.
     """
 
     def __init__(
@@ -215,7 +216,7 @@ class Machine(Refusals):
         # In the order in which they came: a claim covers those that came before it.
         self._drops = array("q", dropped or ())
         self._durable_drops = self._pending_drops = len(self._drops)
-        self.must_stop = self.stopped = False
+        self.must_stop = self.stopped = self.unsaved = False
         self._ends: deque[bool] = deque(maxlen=self.failures.stop_window or 1)
         self._failed_ends = 0
         self.admitted = set()
@@ -494,7 +495,7 @@ class Machine(Refusals):
         ranged = self._range_of(column, row)
         if ranged is not None:
             self._end_range(column, ranged)
-            rows = self.counters.stop_range(column, ranged.start, ranged.stop, COOLING)
+            rows = self.counters.stop_range(column, ranged.start, ranged.stop)
         else:
             where = f"{self._name(column)}[{row}]"
             if self.counters.cells[column][row] != RUNNING or self._is_barrier[column]:
@@ -603,7 +604,8 @@ class Machine(Refusals):
             if left < ranged.stop and not (self.stopped or self.must_stop):
                 self._breaks("FAIL-04", f"{where} is cancelled although its rows are wanted")
             self._end_range(column, ranged)
-            self.counters.stop_range(column, ranged.start, ranged.stop, READY)
+            for each in self.counters.stop_range(column, ranged.start, ranged.stop):
+                self._cool((column, each), None)
         else:
             state = self.counters.cells[column][row]
             if state != RUNNING or self._is_barrier[column]:
@@ -783,7 +785,7 @@ class Machine(Refusals):
 
         Raises:
             Violation: BARR-02 (a cell whose barrier is not complete), BARR-07 (a row that was
-                dropped, or left out), SCHED-02 to SCHED-05, SCHED-07, GROUP-01.
+                dropped, or left out), SCHED-02 to SCHED-05, SCHED-07.
         """
         self._expect_running(f"output of {self._name(column)}")
         counters = self.counters
@@ -952,6 +954,7 @@ class Machine(Refusals):
         self.durable_claim = self.pending_claim
         self._durable_drops = self._pending_drops
         self.pending_claim = None
+        self.unsaved = False
 
     def checkpoint_failed(self) -> None:
         """The claim being written could not be written; the one before it stands.
@@ -962,6 +965,7 @@ class Machine(Refusals):
         self._expect_running("checkpoint_failed")
         if self.pending_claim is None:
             self._breaks("CKPT-11", "a claim could not be written that nobody had begun")
+        self.unsaved = True
         self.pending_claim = None
 
     def crash(self) -> None:
@@ -1175,7 +1179,9 @@ class Machine(Refusals):
         total = self.graph.num_records
         if outcome == "stopped" and not self.stopped:
             self._breaks("STOP-03", "the run ends as stopped, and had not stopped early")
-        if outcome == "failed" and self.completed_rows == total and min(self.durable) == total:
+        done = self.completed_rows == total and min(self.durable) == total
+        # An engine that could not claim its rows makes them again in the next life.
+        if outcome == "failed" and done and not self.unsaved:
             self._breaks("STOP-03", "the run ends as failed with every row resolved and durable")
 
     def stuck(self) -> None:

@@ -244,13 +244,15 @@ class Refusals:
     def _refuse_output(self, column: int, row: int) -> None:
         """An output cell is given that is not ready."""
         where = f"{self._name(column)}[{row}]"
-        state = self.counters.cells[column][row]
+        state = self._state(column, row)
         if row in self.counters.dropped:
             self._breaks("BARR-07", f"{where} is given although row {row} was dropped")
         elif SKIP_READY <= state < RANGED or (state == SKIPPED and self._left_out(column, row)):
             self._breaks("BARR-07", f"{where} is given although its barrier left the row out")
+        elif state >= RANGED:
+            self._refuse_again((column, row), state)
         else:
-            self.not_ready(column, row)
+            self._breaks("BARR-02", f"{where} is given although its barrier is not complete")
 
     def _left_out(self, column: int, row: int) -> bool:
         """True if an input of the cell was skipped, and so was the cell."""
