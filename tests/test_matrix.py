@@ -5,17 +5,24 @@ from __future__ import annotations
 import pytest
 
 from cellspec.clauses import clauses
+from cellspec.verdict import PROFILES
 from tests.matrix.checks import CHECKS, RUN_CLAUSES
+from tests.matrix.engine_measure import broken_clause, smoke_of
+from tests.matrix.engine_mutants import ENGINE_MUTANTS, EngineMutant
 from tests.matrix.measure import Row, judge, smoke
 from tests.matrix.mutants import MUTANTS, Mutant
-from tests.matrix.pages import SPECS, chapter_pages, first_kills, matrix_start
+from tests.matrix.pages import SPECS, chapter_pages, first_kills, matrix_start, published
 from tests.matrix.subject import Subject
+from tests.matrix.trace_mutants import RUNS, TRACE_MUTANTS, TraceMutant, trace_breaks
 
 PAGE = SPECS / "matrix.md"
 
 
 def test_every_clause_has_exactly_one_check_and_every_check_a_clause() -> None:
-    assert sorted([*CHECKS, *RUN_CLAUSES]) == sorted(clauses())
+    judged = {one.number for profile in PROFILES for one in profile.clauses}
+    by_trace = {"TRACE-01", "TRACE-02"}
+    assert len([*CHECKS, *RUN_CLAUSES]) == len({*CHECKS, *RUN_CLAUSES})
+    assert {*CHECKS, *RUN_CLAUSES} | judged | by_trace == set(clauses())
 
 
 def test_the_reference_keeps_every_clause_on_every_example() -> None:
@@ -33,6 +40,39 @@ def test_mutant_is_caught_as_published(mutant: Mutant) -> None:
     assert any(line.startswith(start) for line in lines), f"`make specs` is due: {start}"
 
 
+def test_the_reference_engine_keeps_every_clause_where_a_mutant_breaks_one() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    right = EngineMutant("reference", "nothing")
+    for number in sorted({published(page, mutant.name).example for mutant in ENGINE_MUTANTS}):
+        assert broken_clause(right, number) == "", f"workload {number}"
+
+
+@pytest.mark.parametrize("mutant", ENGINE_MUTANTS, ids=lambda m: m.name.replace(" ", "-"))
+def test_broken_engine_passes_smoke_and_is_caught_as_published(mutant: EngineMutant) -> None:
+    row = published(PAGE.read_text(encoding="utf-8"), mutant.name)
+    assert row.wrong == mutant.wrong, "`make specs` is due"
+    assert smoke_of(mutant) == "", "a mutant must pass the smoke test"
+    assert broken_clause(mutant, row.example) == row.clause, "`make specs` is due"
+
+
+@pytest.mark.parametrize("mutant", TRACE_MUTANTS, ids=lambda m: m.name.replace(" ", "-"))
+def test_wrong_trace_is_caught_as_published(mutant: TraceMutant) -> None:
+    row = published(PAGE.read_text(encoding="utf-8"), mutant.name)
+    assert row.wrong == mutant.wrong, "`make specs` is due"
+    assert trace_breaks(mutant.change, row.example) == row.clause, "`make specs` is due"
+
+
+def test_a_right_trace_breaks_nothing() -> None:
+    for number in range(1, RUNS + 1):
+        assert trace_breaks(lambda lines: lines, number) == ""
+
+
+def test_most_broken_engines_are_not_trivial() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    hard = [m for m in ENGINE_MUTANTS if published(page, m.name).example > len(PROFILES)]
+    assert len(hard) >= 40
+
+
 def test_every_clause_catches_a_mutant_first() -> None:
     killed = first_kills(PAGE.read_text(encoding="utf-8"))
     tested = {c.number for c in clauses().values() if not c.status.startswith("untestable")}
@@ -44,7 +84,9 @@ def test_the_matrix_lists_each_mutant_once() -> None:
     listed = sorted(
         name for names in first_kills(PAGE.read_text(encoding="utf-8")).values() for name in names
     )
-    assert listed == sorted(mutant.name for mutant in MUTANTS)
+    names = [one.name for one in MUTANTS] + [one.name for one in ENGINE_MUTANTS]
+    names += [one.name for one in TRACE_MUTANTS]
+    assert listed == sorted(names)
 
 
 def test_every_clause_says_what_it_must() -> None:

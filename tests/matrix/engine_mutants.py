@@ -16,12 +16,13 @@ from typing import Any
 
 from cellspec.checkpoint import Checkpoint, make_payload, read_payload
 from cellspec.conformance.backend import SKIPPED, Table
+from cellspec.conformance.probe import Probe
 from cellspec.conformance.reference import ReferenceBackend
 from cellspec.counters import Claim
 from cellspec.engine.aio import AsyncioEngine
 from cellspec.engine.calls import BARRIER, RANGE, Call, Drop, Ending, Restored, Save
 from cellspec.engine.filesystem import RealFileSystem
-from cellspec.engine.scheduler import COOLING, QUEUED, RUNNING, WAITING, Scheduler
+from cellspec.engine.scheduler import COOLING, ENDED, QUEUED, RUNNING, WAITING, Scheduler
 from cellspec.engine.storage import Storage
 from cellspec.engine.stores import Store
 from cellspec.engine.values import SKIPPED as NO_VALUE
@@ -38,14 +39,14 @@ class EngineMutant:
 
     Attributes:
         scheduler, engine: the classes it is made of.
-        export: what it makes of the table that storage holds, given the life's number.
+        export: what it makes of the table that storage holds, given the life's probe.
     """
 
     name: str
     wrong: str
     scheduler: type[Scheduler] = Scheduler
     engine: type[AsyncioEngine] = AsyncioEngine
-    export: Callable[[Table, int], Table] | None = None
+    export: Callable[[Table, Probe], Table] | None = None
 
     def backend(self) -> ReferenceBackend:
         """The engine as the suite takes it."""
@@ -54,7 +55,7 @@ class EngineMutant:
         broken.engine_class = self.engine
         if self.export is not None:
             export, table = self.export, broken.table
-            broken.table = lambda probe: export(table(probe), probe.life)  # type: ignore[method-assign]
+            broken.table = lambda probe: export(table(probe), probe)  # type: ignore[method-assign]
         return broken
 
 
@@ -264,23 +265,12 @@ class RecordsTwice(Scheduler):
         super()._drop(rows, drop)
 
 
-@mutant("a barrier that fails for good drops every row of its scope, claimed ones too")
-class DropsClaimedRows(Scheduler):
-    def _give_up(self, call: Call, codes: list[int], error: BaseException) -> None:
-        if call.kind != BARRIER:
-            super()._give_up(call, codes, error)
-            return
-        self._state[codes[0]] = 5
-        rows = [row for row in range(call.start, call.stop) if self._is_live(row)]
-        self._drop(rows, Drop(call.column, str(error)))
-
-
 @mutant("a barrier that fails for good drops the rows that it read, and not those to be skipped")
 class DropsNoRowsOfBarrier(Scheduler):
     def _give_up(self, call: Call, codes: list[int], error: BaseException) -> None:
         if call.kind == BARRIER:
             call = call if len(call.rows) == 1 else _with_rows(call, call.rows[:-1])
-            self._state[codes[0]] = 5
+            self._state[codes[0]] = ENDED
             self._drop(list(call.rows), Drop(call.column, str(error)))
             return
         super()._give_up(call, codes, error)
@@ -395,12 +385,6 @@ class MisplacesOutput(Scheduler):
         super()._complete_barrier(call, values)
 
 
-@mutant("a barrier whose last wanted row was dropped while it was in line starts all the same")
-class StartsUnwantedBarriers(Scheduler):
-    def _is_startable(self, code: int) -> bool:
-        return self._state[code] == QUEUED
-
-
 @mutant("after a resume every barrier that gave any output counts as complete (seed defect 1)")
 class ResumesBarriersComplete(Scheduler):
     def _restore_tracker(self, restored: Restored, claim: Claim) -> CompletionTracker:
@@ -464,14 +448,6 @@ class PassesSkipsOnOnce(Scheduler):
         if condition is not None or not skipped:
             return True
         return self._columns[skipped[0]].cell_dependents[:1] == (column,)
-
-
-@mutant("skip marks are not read back at a resume")
-class ForgetsSkips(Scheduler):
-    def _restore_tracker(self, restored: Restored, claim: Claim) -> CompletionTracker:  # noqa: ARG002
-        return self._tracker_class.from_checkpoint(
-            restored.checkpoint, self.graph, dropped=self.dropped
-        )
 
 
 # ------------------------------------------------------------------------------ order and ranges
@@ -655,7 +631,7 @@ class EndsBeforeTheLastSave(Scheduler):
 
 
 @mutant("a claim counts finished rows, gaps or not")
-class ClaimsWithGaps(Scheduler):
+class ClaimsFinishedRows(Scheduler):
     def _claim(self) -> Checkpoint:
         checkpoint = super()._claim()
         if self._is_work_over() or self._running:
@@ -683,9 +659,8 @@ class ClaimsFromTheResume(Scheduler):
 
 @mutant("a resume forgets the drops that its claim covers")
 class ForgetsDrops(Scheduler):
-    def _covered_drops(self, restored: Restored, claim: Claim) -> dict[int, Drop]:
-        found = super()._covered_drops(restored, claim)
-        return {row: drop for row, drop in found.items() if row < min(claim)}
+    def _covered_drops(self, restored: Restored, claim: Claim) -> dict[int, Drop]:  # noqa: ARG002
+        return {}
 
 
 @mutant("a resume with another target keeps what barriers gave, whatever it is told")
@@ -708,10 +683,10 @@ class RunsClaimedCells(Scheduler):
                 return
 
 
-@mutant("a checkpoint is begun before its rows are written")
+@mutant("after a drop a checkpoint is begun before its rows are written")
 class ChecksPointsAheadOfData(AsyncioEngine):
     async def _save(self, save: Save) -> None:
-        if save.checkpoint is not None and self.scheduler.now > 0:
+        if save.checkpoint is not None and self.scheduler.dropped:
             self._told(self.scheduler.on_checkpoint_begin, save)
             await self._in_thread(self.store.write_checkpoint, save.checkpoint)
             await self._in_thread(self.store.write_rows, save)
@@ -721,8 +696,8 @@ class ChecksPointsAheadOfData(AsyncioEngine):
         await super()._save(save)
 
 
-@mutant("a completion is reported twice, when another call ended at the same moment")
-class ReportsTwice(AsyncioEngine):
+@mutant("a row is dropped in which two calls end at the same moment")
+class DropsOnDoubleEnd(AsyncioEngine):
     _last_s = -1.0
 
     def _report(self, step: Callable[..., None], *arguments: Any) -> None:
@@ -754,7 +729,7 @@ class _SwapsRows(Storage):
         full = [
             row
             for row in sorted(rows)
-            if row - 1 in rows and rows[row].keys() == rows[row - 1].keys()
+            if row > 2 and row - 1 in rows and rows[row].keys() == rows[row - 1].keys()
         ]
         if full:
             rows[full[0]], rows[full[0] - 1] = rows[full[0] - 1], rows[full[0]]
@@ -814,7 +789,7 @@ class SwallowsWriteErrors(_OtherStorage):
 
 
 @mutant("skip marks are left out of the table")
-def table_without_skip_marks(table: Table, _life: int) -> Table:
+def table_without_skip_marks(table: Table, _: Probe) -> Table:
     rows = {
         row: {name: value for name, value in cells.items() if value is not SKIPPED}
         for row, cells in table.rows.items()
@@ -823,13 +798,13 @@ def table_without_skip_marks(table: Table, _life: int) -> Table:
 
 
 @mutant("the table closes the gaps that dropped rows leave")
-def table_without_gaps(table: Table, _life: int) -> Table:
+def table_without_gaps(table: Table, _: Probe) -> Table:
     rows = {number: table.rows[row] for number, row in enumerate(sorted(table.rows))}
     return Table(rows, frozenset())
 
 
 @mutant("dropped rows stand in the table, empty")
-def table_with_dropped_rows(table: Table, _life: int) -> Table:
+def table_with_dropped_rows(table: Table, _: Probe) -> Table:
     names = [name for cells in table.rows.values() for name in cells]
     if not names:
         return table
@@ -838,15 +813,15 @@ def table_with_dropped_rows(table: Table, _life: int) -> Table:
 
 
 @mutant("after a resume the table leaves out the first row, which an earlier life wrote")
-def table_of_this_life(table: Table, life: int) -> Table:
+def table_of_this_life(table: Table, probe: Probe) -> Table:
     return Table(
-        {row: cells for row, cells in table.rows.items() if row or not life}, table.dropped
+        {row: cells for row, cells in table.rows.items() if row or not probe.life}, table.dropped
     )
 
 
 @mutant("after a resume claimed cells are read back as skipped if the column may skip")
-def table_that_forgets_values(table: Table, life: int) -> Table:
-    if life < 1:
+def table_that_forgets_values(table: Table, probe: Probe) -> Table:
+    if probe.life < 1:
         return table
     rows = {
         row: {
@@ -855,4 +830,20 @@ def table_that_forgets_values(table: Table, life: int) -> Table:
         }
         for row, cells in table.rows.items()
     }
+    return Table(rows, table.dropped)
+
+
+@mutant("until the run is over the drops of earlier lives are not read back")
+def table_that_forgets_drops(table: Table, probe: Probe) -> Table:
+    over = len(table.rows) + len(table.dropped) == probe.graph.num_records
+    return table if over or not probe.life else Table(table.rows, frozenset())
+
+
+@mutant("of a plain column the values of rows 2 and 3 stand in each other's place")
+def table_with_values_swapped(table: Table, probe: Probe) -> Table:
+    rows = {row: dict(cells) for row, cells in table.rows.items()}
+    for rule in probe.graph.rules.columns:
+        if not rule.scope_rows and rule.name in rows.get(2, {}) and rule.name in rows.get(3, {}):
+            rows[2][rule.name], rows[3][rule.name] = rows[3][rule.name], rows[2][rule.name]
+            break
     return Table(rows, table.dropped)

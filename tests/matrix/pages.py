@@ -71,7 +71,7 @@ def matrix_page(
         "The reference engine on asyncio in virtual time with one part broken, judged by the suite",
         "(method: conformance). The example is the number of the workload, of those that the suite",
         f"draws from seed 0: one of each of the {len(PROFILES)} profiles in turn, then the next of",
-        f"each; up to {WORKLOADS} were tried.",
+        f"each; up to {WORKLOADS:,} were tried.",
         "",
         *_HEAD,
         *map(engine_line, engines),

@@ -96,6 +96,40 @@ def gives_output_to_dropped_rows(lines: Lines) -> Lines:
     return lines
 
 
+@mutant("a call that failed for good is made again at once")
+def retries_what_failed_for_good(lines: Lines) -> Lines:
+    for place, line in enumerate(lines):
+        if line.get("failure") == "permanent" and "scope" not in line:
+            again = {key: line[key] for key in ("t", "column", "rows")}
+            attempt = line.get("attempt", 1) + 1
+            lines.insert(place + 1, again | {"event": "start", "attempt": attempt})
+            return _numbered(lines)
+    return lines
+
+
+@mutant("a barrier is run over a batch of which every row was dropped")
+def runs_barriers_over_nothing(lines: Lines) -> Lines:
+    dropped: set[int] = set()
+    for place, line in enumerate(lines):
+        kind = line.get("event")
+        if kind == "resume":
+            dropped.clear()
+        elif kind == "drop":
+            dropped.update(range(*_rows(line)))
+            for scope in range(3):
+                batch = set(range(3 * scope, min(3 * scope + 3, 7)))
+                if batch <= dropped and not _started(lines[:place], scope):
+                    run = {"t": line["t"], "column": "batch", "scope": scope}
+                    start = {"event": "start", "reads": [[min(batch), max(batch) + 1]]}
+                    lines[place + 1 : place + 1] = [run | start, run | {"event": "complete"}]
+                    return _numbered(lines)
+    return lines
+
+
+def _started(lines: Lines, scope: int) -> bool:
+    return any(line.get("column") == "batch" and line.get("scope") == scope for line in lines)
+
+
 @mutant("row groups count from the first open row after a resume")
 def counts_groups_from_the_resume(lines: Lines) -> Lines:
     first = 0
