@@ -292,8 +292,8 @@ class Pair:
         assert "\n" not in str(caught.value)
         assert self.heard == heard
 
-    def sweep(self, kind: str, attempt: int) -> None:
-        """Every step of a kind on a node that the model refuses is refused."""
+    def sweep(self, kind: str, attempt: int = 0) -> None:
+        """Every step of a kind that the model refuses is refused; attempt 0 is the right one."""
         before = snapshot(self.machine)
         for node in self.model.definition.nodes():
             is_cell, output = isinstance(node, CellNodeId), self.model.is_output(node)
@@ -301,7 +301,7 @@ class Pair:
                 continue
             action = self.action(kind, node)
             if kind == "start":
-                action = action._replace(attempt=attempt)
+                action = action._replace(attempt=attempt or self.model.spent(node) + 1)
             elif kind == "fail":
                 action = action._replace(failure=FAILURES[attempt % 3])
             broken = self.broken(action)

@@ -64,11 +64,12 @@ STEPS = (
     *("start",) * 8,
     *("complete",) * 6,
     *("fail",) * 5,
-    *("range", "give", "row", "pass") * 2,
+    *("range", "give", "row", "pass", "sweep") * 2,
     *("admit", "retire", "skip", "drop", "emit", "durable", "save"),
     *("checkpoint_begin", "checkpoint_durable", "checkpoint_failed"),
     *("cancel", "stop", "end", "crash", "resume"),
 )
+SWEPT = ("start", "complete", "emit", "fail", "cancel", "skip", "drop", "start")
 AT_LEAST = (
     *("start", "complete", "give", "drop", "skip", "admit", "retire", "stop"),
     *("durable", "checkpoint_begin", "checkpoint_durable", "end", "pass", "resume"),
@@ -107,6 +108,9 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
             return self._save(pick)
         if kind == "row":
             return self._finish_a_row()
+        if kind == "sweep":
+            pair.sweep(SWEPT[pick % len(SWEPT)])
+            return True
         if kind == "resume" and pair.model.ended and pick % 2:
             # There is little left to see of this run.
             self.pair = Pair(self.plan)
@@ -282,10 +286,7 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
         """The clock moves; work that could have been started must have been."""
         self.pair.wait(self.pair.machine.now + seconds)
 
-    @rule(
-        kind=st.sampled_from(("start", "complete", "emit", "fail", "cancel", "skip", "drop")),
-        attempt=st.sampled_from((1, 2, 3)),
-    )
+    @rule(kind=st.sampled_from(SWEPT), attempt=st.sampled_from((0, 1, 2, 3)))
     def sweep(self, kind: str, attempt: int) -> None:
         self.pair.sweep(kind, attempt)
 
