@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test lint bench specs conformance test-browser test-datadesigner clean
+.PHONY: run test lint bench specs conformance test-browser test-clusters test-datadesigner clean
 
 run: $(READY)
 	$(BIN)/python -m sim run simulations/text_to_sql.yaml
@@ -36,8 +36,12 @@ test-browser: $(READY)
 test-datadesigner: .venv-datadesigner/.ready
 	.venv-datadesigner/bin/python -m pytest -q -m datadesigner
 
+# The backends of Dask and Ray on clusters that they start here.
+test-clusters: .venv-clusters/.ready
+	.venv-clusters/bin/python -m pytest -q -m "dask or ray"
+
 clean:
-	rm -rf $(VENV) .venv-datadesigner
+	rm -rf $(VENV) .venv-clusters .venv-datadesigner
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -49,4 +53,10 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-datadesigner
 	.venv-datadesigner/bin/python -m pip install -q --upgrade 'pip>=25.1'
 	.venv-datadesigner/bin/python -m pip install -q -c constraints.txt -e '.[datadesigner]' --group dev
+	touch $@
+
+.venv-clusters/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-clusters
+	.venv-clusters/bin/python -m pip install -q --upgrade 'pip>=25.1'
+	.venv-clusters/bin/python -m pip install -q -c constraints.txt -e '.[dask,ray]' --group dev
 	touch $@

@@ -16,6 +16,7 @@ from cellspec.conformance.campaign import REPEAT_EVERY, Campaign, Run, run_campa
 from cellspec.conformance.harness import Finding, RunResult
 from cellspec.conformance.shrink import shrunk
 from cellspec.conformance.workload import Fault, Workload
+from cellspec.errors import SpecError
 from cellspec.verdict import Sometimes
 
 START = {"seq": 1, "t": 0.0, "event": "start", "column": "a", "rows": 0}
@@ -54,6 +55,32 @@ def asked(*, examples: int = 30, seed: int = 0) -> list[Workload]:
 
 
 # Draws
+
+
+def no_row_groups(work: Workload) -> Workload | None:
+    """What an engine can be asked for that has no row groups, and runs a dozen rows at most."""
+    if work.rows > 12:
+        return None
+    return work.but(limits=Limits(workers=work.limits.workers))
+
+
+def test_an_engine_is_asked_only_for_what_it_has_a_word_for() -> None:
+    engine = Engine(lambda work: "SCHED-01" if len(work.columns) > 1 else "")
+    found = run_campaign(engine, "groups", beside=CAPABILITIES, fit=no_row_groups)
+    assert all(work == no_row_groups(work) for work in engine.asked)
+    assert found.failures["SCHED-01"].workload.limits.group_rows is None
+    assert len(found.failures["SCHED-01"].workload.columns) == 2
+
+
+def test_a_backend_that_can_be_asked_for_nothing_is_told_so() -> None:
+    with pytest.raises(SpecError, match="profile core: of 100 workloads the backend's fit takes"):
+        run_campaign(Engine(lambda _: ""), "core", fit=lambda _: None)
+
+
+def test_without_a_redraw_the_draws_are_as_ever() -> None:
+    engine = Engine(lambda _: "")
+    run_campaign(engine, "resume", beside=CAPABILITIES, max_examples=30, fit=lambda work: work)
+    assert engine.asked == asked()
 
 
 def test_a_seed_draws_the_same_workloads_and_another_seed_others() -> None:

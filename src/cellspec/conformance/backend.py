@@ -25,11 +25,20 @@ capability            the engine …
 ``storage_steps``     reports the steps of its storage, so that it may be killed between them
 ``work_conserving``   starts whatever could start before time moves on
 ====================  ==========================================================================
+
+An engine may have no notion of something that workloads are made of: its barriers always run on a
+row group, say, or it counts attempts for the whole run. A backend then has a third method::
+
+    def fit(self, work: Workload) -> Workload | None: ...
+
+It gives the nearest workload that the engine can be asked for, or None if there is none, and the
+suite asks for that one instead. It is a function of the workload alone, and what it gave it gives
+again unchanged. It is for what an engine has *no word for*, and never for what it does wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, runtime_checkable
@@ -38,8 +47,19 @@ from cellspec.errors import SpecError
 
 if TYPE_CHECKING:
     from cellspec.conformance.probe import Probe
+    from cellspec.conformance.workload import Workload
 
-__all__ = ["CAPABILITIES", "SKIPPED", "Backend", "Skipped", "Table", "Value", "check_capabilities"]
+__all__ = [
+    "CAPABILITIES",
+    "SKIPPED",
+    "Backend",
+    "Fit",
+    "Skipped",
+    "Table",
+    "Value",
+    "check_capabilities",
+    "fit_of",
+]
 
 CAPABILITIES: Final = (
     "core",
@@ -74,6 +94,9 @@ SKIPPED: Final = Skipped.SKIPPED
 
 Value: TypeAlias = str | Skipped
 """What a cell of the table holds."""
+
+Fit: TypeAlias = "Callable[[Workload], Workload | None]"
+"""Brings a workload to the nearest that an engine can be asked for; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +159,12 @@ class Backend(Protocol):
         """
 
 
+def fit_of(backend: Backend) -> Fit:
+    """What brings workloads to those that the engine can be asked for: its own method, or none."""
+    own: Fit | None = getattr(backend, "fit", None)
+    return own if own is not None else lambda work: work
+
+
 def check_capabilities(backend: Backend) -> None:
     """Refuse a backend whose attributes cannot be used.
 
@@ -156,6 +185,8 @@ def check_capabilities(backend: Backend) -> None:
             if not callable(getattr(backend, name, None))
         ),
     ]
+    if not callable(getattr(backend, "fit", fit_of)):
+        wrong.append("fit: expected a method")
     if not isinstance(claimed, frozenset | set | tuple | list):
         wrong.append(f"capabilities: expected a set of names, got {claimed!r}")
         claimed = ()

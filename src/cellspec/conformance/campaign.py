@@ -31,14 +31,25 @@ from hypothesis import seed as seeded
 from hypothesis.internal.conjecture.providers import HypothesisProvider
 from hypothesis.strategies import SearchStrategy
 
+from cellspec.conformance.backend import Fit
 from cellspec.conformance.harness import RunResult
 from cellspec.conformance.shrink import shrunk
 from cellspec.conformance.strategies import workloads
 from cellspec.conformance.witness import Seen, watch
 from cellspec.conformance.workload import Workload
+from cellspec.errors import SpecError
 from cellspec.verdict import Evidence
 
-__all__ = ["REPEAT_EVERY", "Campaign", "Failure", "Run", "draw", "failure_of", "run_campaign"]
+__all__ = [
+    "REDRAWS_MAX",
+    "REPEAT_EVERY",
+    "Campaign",
+    "Failure",
+    "Run",
+    "draw",
+    "failure_of",
+    "run_campaign",
+]
 
 REPEAT_EVERY = 5
 """Of so many workloads one is run twice."""
@@ -47,6 +58,8 @@ SHRINK_RUNS_MAX = 600
 """Runs after a violation, in search of a smaller workload. A count, so that it is the same count
 on a slow machine."""
 
+REDRAWS_MAX = 100
+"""How often a workload is drawn again for a backend that cannot be asked for it."""
 
 Run: TypeAlias = Callable[[Workload, Collection[str]], RunResult]
 """Runs one workload, with these clauses waived."""
@@ -124,6 +137,7 @@ def run_campaign(
     may_waive: Callable[[str], bool] = lambda _: False,
     waive: Collection[str] = (),
     shrink_runs: int = SHRINK_RUNS_MAX,
+    fit: Fit = lambda work: work,
 ) -> Campaign:
     """Run random workloads of a profile until one breaks a clause, or all have been run.
 
@@ -138,14 +152,15 @@ def run_campaign(
         may_waive: whether to go on, without judging it, after a clause broke.
         waive: clauses not to judge at all.
         shrink_runs: runs after a violation, in search of a smaller workload; 0 takes the first.
+        fit: brings a workload to one that the engine can be asked for; one for which there is none
+            is drawn again.
     """
     campaign = Campaign(profile, Evidence(planned=max_examples))
     evidence = campaign.evidence
     strategy = workloads(profile, beside=sorted(beside))
     waived = tuple(sorted(waive))
     for example in range(1, max_examples + 1):
-        seed_here = workload_seed(seed, profile, example)
-        work = draw(strategy, seed_here, dullest=example == 1)
+        work = _fitting(strategy, fit, seed, profile, example)
         try:
             result = run(work, waived)
         except Exception as error:
@@ -154,7 +169,7 @@ def run_campaign(
         _account(evidence, work, result, partial(run, work, waived), deterministic)
         if not result.violations:
             continue
-        result = _smallest(run, result, waived, shrink_runs)
+        result = _smallest(run, result, waived, shrink_runs, fit)
         found = failure_of(result, profile=profile, example=example, waived=waived)
         campaign.failures[found.clause] = found
         if not may_waive(found.clause):
@@ -165,7 +180,24 @@ def run_campaign(
     return campaign
 
 
-def _smallest(run: Run, result: RunResult, waived: tuple[str, ...], runs_max: int) -> RunResult:
+def _fitting(
+    strategy: SearchStrategy[Workload], fit: Fit, seed: int, profile: str, example: int
+) -> Workload:
+    """The n-th workload of a campaign: the first draw that the engine can be asked for."""
+    for again in range(REDRAWS_MAX):
+        seed_here = workload_seed(seed, profile, example, again)
+        work = fit(draw(strategy, seed_here, dullest=example == 1 and not again))
+        if work is not None:
+            return work
+    raise SpecError(
+        f"profile {profile}: of {REDRAWS_MAX} workloads the backend's fit takes none; it claims "
+        "what it cannot be asked for"
+    )
+
+
+def _smallest(
+    run: Run, result: RunResult, waived: tuple[str, ...], runs_max: int, fit: Fit
+) -> RunResult:
     """The run of the smallest workload found that breaks the same clause first."""
     clause = result.violations[0].clause
     best = result
@@ -178,13 +210,13 @@ def _smallest(run: Run, result: RunResult, waived: tuple[str, ...], runs_max: in
         best = tried
         return True
 
-    shrunk(result.work, breaks, runs_max=runs_max)
+    shrunk(result.work, breaks, runs_max=runs_max, fit=fit)
     return best
 
 
-def workload_seed(seed: int, profile: str, example: int) -> int:
-    """What the n-th workload of a profile's campaign is drawn from."""
-    text = f"{seed} {profile} {example}"
+def workload_seed(seed: int, profile: str, example: int, again: int = 0) -> int:
+    """What the n-th workload of a profile's campaign is drawn from, at the first or a later try."""
+    text = f"{seed} {profile} {example}" + (f" {again}" if again else "")
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 

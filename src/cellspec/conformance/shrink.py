@@ -20,6 +20,7 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from cellspec.conformance.backend import Fit
 from cellspec.conformance.workload import Workload
 from cellspec.errors import SpecError
 
@@ -47,15 +48,22 @@ def size_of(work: Workload) -> tuple[int, int, int, int, int, str]:
     )
 
 
-def shrunk(work: Workload, breaks: Callable[[Workload], bool], *, runs_max: int) -> Workload:
+def shrunk(
+    work: Workload,
+    breaks: Callable[[Workload], bool],
+    *,
+    runs_max: int,
+    fit: Fit | None = None,
+) -> Workload:
     """The smallest workload found that still breaks what it broke.
 
     Args:
         work: a workload of which `breaks` is true.
         breaks: runs a workload; true if it breaks the same clause.
         runs_max: how often `breaks` may be asked.
+        fit: brings a workload to the nearest that the engine can be asked for; None takes any.
     """
-    search = _Search(breaks, runs_max)
+    search = _Search(breaks, runs_max, fit)
     search.tried.add(work.to_json())
     while True:
         # Looking for moved crashes is dear: only when nothing else helps any more.
@@ -68,9 +76,10 @@ def shrunk(work: Workload, breaks: Callable[[Workload], bool], *, runs_max: int)
 class _Search:
     """Asks `breaks` about each workload once, and not too often."""
 
-    def __init__(self, breaks: Callable[[Workload], bool], runs_max: int) -> None:
+    def __init__(self, breaks: Callable[[Workload], bool], runs_max: int, fit: Fit | None) -> None:
         self.breaks = breaks
         self.left = runs_max
+        self.fit = fit
         self.tried: set[str] = set()
 
     def step(self, work: Workload, *, move_crashes: bool = False) -> Workload | None:
@@ -80,6 +89,8 @@ class _Search:
             if move_crashes and not takes_steps:
                 continue
             made = _made(candidate)
+            if made is not None and self.fit is not None:
+                made = self.fit(made)
             if made is None:
                 continue
             for tried in _earlier_crashes(made) if move_crashes else (made,):

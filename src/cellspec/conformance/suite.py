@@ -29,7 +29,7 @@ from typing import Any
 
 from cellspec.actions import Limits
 from cellspec.columns import ColumnDescriptor
-from cellspec.conformance.backend import CAPABILITIES, Backend, check_capabilities
+from cellspec.conformance.backend import CAPABILITIES, Backend, Fit, check_capabilities, fit_of
 from cellspec.conformance.campaign import Campaign, Failure, failure_of, run_campaign
 from cellspec.conformance.case import Case, read_case
 from cellspec.conformance.harness import RunResult, run_workload
@@ -252,6 +252,11 @@ class Suite:
     def _virtual(self) -> bool:
         return inspect.iscoroutinefunction(self.backend.run)
 
+    @property
+    def fit(self) -> Fit:
+        """Brings a workload to one that the engine can be asked for."""
+        return fit_of(self.backend)
+
     def run(self, work: Workload, waive: Collection[str] = ()) -> RunResult:
         """Run one workload."""
         return run_workload(self.backend, work, waive=tuple(waive))
@@ -262,7 +267,7 @@ class Suite:
     def smoke(self) -> SmokeFailure | None:
         """What the smoke test found; None if everything is wired up."""
         try:
-            found = smoke(self.run)
+            found = smoke(self.run, self.fit)
         except Exception as error:
             self.errors["smoke"] = error
             raise
@@ -319,6 +324,7 @@ class Suite:
             deterministic=self.deterministic,
             may_waive=lambda clause: self.options.keep_going or clause in self.expected,
             waive=self._known_broken(),
+            fit=self.fit,
         )
         if not self._virtual:
             campaign.evidence.unjudged = dict.fromkeys(
@@ -415,7 +421,8 @@ class Suite:
         )
         each = []
         for rows in COST_ROWS:
-            work = Workload(columns, rows=rows, limits=Limits(workers=8))
+            drawn = Workload(columns, rows=rows, limits=Limits(workers=8))
+            work = self.fit(drawn) or drawn
             costs = [self.run(work).cost for _ in range(_COST_RUNS)]
             cost = min(costs, key=lambda cost: cost.cpu_s)
             each.append(
