@@ -22,7 +22,7 @@ from pathlib import Path
 from cellspec.conformance.workload import DEFAULT_LATENCY_S, Workload
 from cellspec.errors import SpecError
 
-__all__ = ["FAILURE_FORMAT", "Case", "describe", "python_test", "read_case"]
+__all__ = ["FAILURE_FORMAT", "Case", "case_of", "describe", "python_test", "read_case"]
 
 FAILURE_FORMAT = 1
 """The version of the file that `Case.to_json` writes and `read_case` reads."""
@@ -75,6 +75,19 @@ def read_case(path: Path) -> Case:
         text = path.read_bytes()
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
+    return case_of(text, str(path))
+
+
+def case_of(text: bytes, path: str) -> Case:
+    """The case that the text of a file holds.
+
+    Args:
+        text: the file's content.
+        path: what the file is called; messages begin with it.
+
+    Raises:
+        SpecError: it cannot be used; one line that names the file.
+    """
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
@@ -82,7 +95,7 @@ def read_case(path: Path) -> Case:
     except (ValueError, RecursionError) as error:
         raise SpecError(f"{path}: not JSON: {error}") from None
     if not isinstance(data, dict) or "failure" not in data:
-        return Case(Workload.from_dict(data, str(path)))
+        return Case(Workload.from_dict(data, path))
     if data["failure"] != FAILURE_FORMAT:
         raise SpecError(f"{path}: failure: expected {FAILURE_FORMAT}, got {data['failure']!r}")
     odd = [name for name in data if name not in _FIELDS]
@@ -143,6 +156,9 @@ def _describe(work: Workload) -> Iterator[str]:
         ends = f"crashes at step {step}" if step else ""
         if asked or ends:
             yield f"life {life}: {', '.join(filter(None, (asked, ends)))}"
+    for end in work.ends:
+        where = f"call {end.call} of {end.column}[{end.position}]"
+        yield f"{where} ends at {end.t:g} s" + (f" in life {end.life}" if end.life else "")
     if work.seed:
         yield f"latencies of seed {work.seed}"
     if work.order_seed:
@@ -189,7 +205,7 @@ from {module} import {attribute}
 
 from cellspec import ColumnDescriptor, ExecutionTraits
 from cellspec.conformance.harness import run_workload
-from cellspec.conformance.workload import Fault, Workload
+from cellspec.conformance.workload import End, Fault, Workload
 from cellspec.machine import FailurePolicy, Limits
 
 

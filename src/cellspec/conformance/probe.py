@@ -529,14 +529,13 @@ class Probe:
         """A call comes to a cell or a barrier: the n-th one decides how it goes."""
         nth = self._calls_of.get((column, start), 0) + 1
         self._calls_of[column, start] = nth
-        return _Call(
-            column,
-            start,
-            stop,
-            self.work.latency(column, start, nth) * self._clock.scale,
-            self.work.fault(column, start, nth),
-            scoped,
-        )
+        end_s = self.work.end_s(self.life, column, start, nth)
+        if end_s is None:
+            latency_s = self.work.latency(column, start, nth) * self._clock.scale
+        else:
+            latency_s = max(0.0, end_s * self._clock.scale - self._clock.now())
+        fault = self.work.fault(column, start, nth)
+        return _Call(column, start, stop, latency_s, fault, scoped)
 
     def _record_start(self, call: _Call, attempt: int | None, **fields: Any) -> None:
         self.calls += 1

@@ -117,8 +117,8 @@ def _made(plain: Json) -> Workload | None:
 
 
 def _fitted(plain: Json) -> Json:
-    """Leave out faults and skips of cells and barriers that are not there any more."""
-    bare = Workload.from_dict({**plain, "faults": [], "skips": []})
+    """Leave out what is said of cells and barriers that are not there any more."""
+    bare = Workload.from_dict({**plain, "faults": [], "skips": [], "ends": []})
     rules = bare.graph(max(range(bare.lives), key=bare.rows_of)).rules
     able = {item["name"] for item in plain["columns"] if item["may_skip"]}
 
@@ -131,6 +131,7 @@ def _fitted(plain: Json) -> Json:
     return {
         **plain,
         "faults": [f for f in plain["faults"] if is_there(f["column"], f["position"])],
+        "ends": [e for e in plain["ends"] if is_there(e["column"], e["position"])],
         "skips": [s for s in plain["skips"] if s[0] in able and is_there(s[0], s[1])],
     }
 

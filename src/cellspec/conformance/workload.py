@@ -31,7 +31,7 @@ from cellspec.errors import SpecError
 from cellspec.graph import BarrierScope, ExecutionGraph
 from cellspec.machine import Failure, FailurePolicy, Limits
 
-__all__ = ["CASE_FORMAT", "DEFAULT_LATENCY_S", "TICK_S", "Fault", "Workload"]
+__all__ = ["CASE_FORMAT", "DEFAULT_LATENCY_S", "TICK_S", "End", "Fault", "Workload"]
 
 CASE_FORMAT = 1
 """The version of the case file that `Workload.to_json` writes and `Workload.from_json` reads."""
@@ -66,6 +66,25 @@ class Fault:
     cool_down_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """One call that ends at a set time, however long it takes until then.
+
+    Attributes:
+        life: the life in which it is made, from 0.
+        column: the column whose generator is called.
+        position: the row; for a barrier, the number of its scope.
+        call: which call of that cell or barrier in that life, from 1.
+        t: when it ends, in seconds since the run began; at once, if that is over already.
+    """
+
+    life: int
+    column: str
+    position: int
+    call: int
+    t: float
+
+
 @dataclass(frozen=True, repr=False)
 class Workload:
     """One run to judge an engine by. See `cellspec.conformance.workload`.
@@ -91,6 +110,7 @@ class Workload:
         order_seed: permutes, on the virtual clock, what is ready to run at the same time.
         keep: a resume with another target keeps claimed rows of barriers whose scope changes,
             instead of being refused (clause CKPT-16).
+        ends: calls whose end is set; the others take as long as `latency` says.
 
     Raises:
         SpecError: a field that cannot be used; the message names it.
@@ -112,15 +132,17 @@ class Workload:
     targets: tuple[int, ...] = ()
     order_seed: int = 0
     keep: bool = False
+    ends: tuple[End, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("columns", "faults", "skips", "crashes", "targets"):
+        for name in ("columns", "faults", "skips", "crashes", "targets", "ends"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_counts(self)
         object.__setattr__(self, "_graph_of", {})
         graph = self.graph(max(range(self.lives), key=self.rows_of))
         _check_columns(self, graph)
         _check_faults(self, graph)
+        _check_ends(self, graph)
         # Refused here rather than in the middle of a run: every life has a graph.
         for life in range(self.lives):
             self.graph(life)
@@ -129,6 +151,10 @@ class Workload:
             raise SpecError("workload: faults: two of them say how the same call fails")
         object.__setattr__(self, "_fault_of", made)
         object.__setattr__(self, "_skip_of", frozenset(self.skips))
+        ends = {(end.life, end.column, end.position, end.call): end.t for end in self.ends}
+        if len(ends) != len(self.ends):
+            raise SpecError("workload: ends: two of them say when the same call ends")
+        object.__setattr__(self, "_end_of", ends)
 
     # Lives
 
@@ -181,6 +207,11 @@ class Workload:
         key = f"{self.seed}\n{column}\n{position}\n{call}".encode()
         drawn = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
         return (1 + drawn % (2 * ticks - 1)) * TICK_S
+
+    def end_s(self, life: int, column: str, position: int, call: int) -> float | None:
+        """When the n-th call of a cell or barrier in a life ends, in seconds; None if not set."""
+        found: float | None = self._end_of.get((life, column, position, call))  # type: ignore[attr-defined]
+        return found
 
     def fault(self, column: str, position: int, call: int) -> Fault | None:
         """How the n-th call of a cell or barrier fails in each life, or None."""
@@ -319,6 +350,20 @@ def _check_faults(work: Workload, graph: ExecutionGraph) -> None:
             )
 
 
+def _check_ends(work: Workload, graph: ExecutionGraph) -> None:
+    for place, end in enumerate(work.ends):
+        where = f"ends[{place}]"
+        if not isinstance(end, End):
+            raise SpecError(f"workload: {where}: expected an End, got {end!r}")
+        _known(where, end.column, graph)
+        column = graph.rules.index[end.column]
+        _within(where, end.position, graph.rules.scope_count(column) or graph.num_records)
+        _expect(f"{where}.life", end.life, 0)
+        _expect(f"{where}.call", end.call, 1)
+        if not _is_seconds(end.t):
+            raise SpecError(f"workload: {where}.t: expected seconds from 0 up, got {end.t!r}")
+
+
 def _expect(where: str, value: object, least: int) -> None:
     if type(value) is not int or value < least:
         raise SpecError(f"workload: {where}: expected an integer from {least} up, got {value!r}")
@@ -377,7 +422,7 @@ def _column_text(item: ColumnDescriptor) -> str:
 
 def _short(value: object) -> str:
     """`repr`, without the fields of our own values that have their default."""
-    if isinstance(value, Limits | FailurePolicy | Fault):
+    if isinstance(value, Limits | FailurePolicy | Fault | End):
         parts = []
         for item in fields(value):
             mine = getattr(value, item.name)
@@ -406,7 +451,7 @@ def _plain(value: Any) -> Any:
             "may_skip": value.may_skip,
             "propagate_skip": value.propagate_skip,
         }
-    if isinstance(value, Limits | FailurePolicy | Fault):
+    if isinstance(value, Limits | FailurePolicy | Fault | End):
         return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):
         return dict(value)
@@ -467,6 +512,14 @@ class _FaultFile(_Strict):
     cool_down_s: float = 0.0
 
 
+class _EndFile(_Strict):
+    life: int
+    column: str
+    position: int
+    call: int
+    t: float
+
+
 class _CaseFile(_Strict):
     case: Literal[1]
     columns: list[_ColumnFile]
@@ -485,6 +538,7 @@ class _CaseFile(_Strict):
     targets: list[int] = []
     order_seed: int = 0
     keep: bool = False
+    ends: list[_EndFile] = []
 
     def arguments(self) -> dict[str, Any]:
         """What `Workload` takes."""
@@ -495,6 +549,7 @@ class _CaseFile(_Strict):
         own["limits"] = Limits(**self.limits.model_dump())
         own["failures"] = FailurePolicy(**self.failures.model_dump())
         own["faults"] = [Fault(**item.model_dump()) for item in self.faults]
+        own["ends"] = [End(**item.model_dump()) for item in self.ends]
         return own
 
 
