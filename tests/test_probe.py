@@ -27,7 +27,7 @@ from cellspec.conformance import (
     Workload,
 )
 from cellspec.conformance.pace import Pace, RealPace, VirtualPace
-from cellspec.conformance.probe import Clock
+from cellspec.conformance.probe import Clock, Lost
 from cellspec.conformance.provenance import Registry, barrier_value, value_of
 from tests.tiny import TinyAsync
 
@@ -649,6 +649,38 @@ def test_a_crash_comes_out_of_the_calls_of_every_thread_however_long_they_take()
     probe = in_threads(4, work, each)
     assert probe.ends == ["crash"] * 4  # type: ignore[attr-defined]
     assert probe.steps == 10
+
+
+@pytest.mark.parametrize("name", ["cell", "barrier", "range"])
+def test_a_call_whose_caller_died_is_turned_away_and_spends_no_attempt(name: str) -> None:
+    """What it was to give is still wanted: it may be made again, with the same attempt."""
+
+    def each(probe: Probe, _number: int) -> None:
+        died = threading.Event()
+
+        def call(**lost: Any) -> Any:
+            if name == "range":
+                return list(probe.range_sync("s", 0, 2, [{}, {}], **lost))
+            if name == "barrier":
+                return probe.barrier_sync("v", 0, [0], [{"a": "x"}], **lost)
+            return probe.cell_sync("a", 0, {}, **lost)
+
+        caller = threading.Timer(0.05, died.set)
+        caller.start()
+        with pytest.raises(Lost, match="the caller died"):
+            call(lost=died.is_set)
+        caller.join()
+        probe.work = WORK
+        call(lost=lambda: False)
+
+    probe = in_threads(1, WORK.but(latency_s=dict.fromkeys("asv", 10.0**6)), each)
+    assert probe.ends == ["end"]  # type: ignore[attr-defined]
+    assert steps(probe, "attempt", "failure")[:3] == [
+        ("start", 1, None),
+        ("fail", 1, "backpressure"),
+        ("start", 1, None),
+    ]
+    assert [entry["event"] for entry in probe.log].count("complete") == 1 + (name == "range")
 
 
 # The graph

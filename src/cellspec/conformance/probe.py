@@ -22,8 +22,17 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath
 from types import FrameType
 from typing import Any, NoReturn, Protocol, TypeAlias
@@ -34,11 +43,27 @@ from cellspec.conformance.workload import Fault, Workload
 from cellspec.errors import SpecError
 from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
 from cellspec.graph import CompletionTrackerProtocol, ExecutionGraph
-from cellspec.machine import Outcome
+from cellspec.machine import Failure, Outcome
 from cellspec.nodes import NodeId
 from cellspec.rowset import ranges_of
 
-__all__ = ["AdapterError", "Clock", "CountingGraph", "Crash", "Entry", "Inputs", "Probe", "Refused"]
+__all__ = [
+    "AdapterError",
+    "Clock",
+    "CountingGraph",
+    "Crash",
+    "Entry",
+    "Inputs",
+    "Lost",
+    "Probe",
+    "Refused",
+]
+
+_LOOK_S = 0.01
+"""Seconds of the clock between two looks at whether the caller of a threaded call still lives."""
+
+IsLost: TypeAlias = Callable[[], bool]
+"""Tells whether the caller of a threaded call has died."""
 
 Inputs: TypeAlias = Mapping[str, Value | None]
 """The values of the columns that a cell needs, by column, or by the names that it needs them by.
@@ -58,6 +83,10 @@ class Refused(Exception):  # noqa: N818 - the word that the specification uses
     Right for limits that can never admit a barrier's scope (clause GROUP-04), and for a resume with
     another target that would change a claimed barrier (clause CKPT-16).
     """
+
+
+class Lost(Exception):  # noqa: N818 - what became of the caller
+    """A threaded call ends here, because whoever made it died; nobody is there to be answered."""
 
 
 class AdapterError(SpecError):
@@ -238,10 +267,31 @@ class Probe:
         await self._pass_time(call)
         return self._end_cell(call, inputs)
 
-    def cell_sync(self, column: str, row: int, inputs: Inputs, attempt: int | None = None) -> str:
-        """`cell`, for threads."""
+    def cell_sync(
+        self,
+        column: str,
+        row: int,
+        inputs: Inputs,
+        attempt: int | None = None,
+        lost: IsLost | None = None,
+    ) -> str:
+        """`cell`, for threads.
+
+        Args:
+            column: as for `cell`, like all that follow it.
+            row: the row.
+            inputs: the values.
+            attempt: the attempt.
+            lost: whether the process that the call is made for has died, asked while time passes.
+                The call is then turned away: it ends without an answer, spends no attempt, and may
+                be made again at once.
+
+        Raises:
+            Lost: the caller died.
+            GeneratorError, AdapterError: as `cell`.
+        """
         call = self._start_cell(column, row, attempt)
-        self._wait(call)
+        self._wait(call, lost)
         return self._end_cell(call, inputs)
 
     async def barrier(
@@ -275,10 +325,11 @@ class Probe:
         rows: Sequence[int],
         inputs: Sequence[Inputs],
         attempt: int | None = None,
+        lost: IsLost | None = None,
     ) -> list[str]:
-        """`barrier`, for threads."""
+        """`barrier`, for threads; `lost` as for `cell_sync`."""
         call = self._start_barrier(column, scope, rows, inputs, attempt)
-        self._wait(call)
+        self._wait(call, lost)
         return self._end_barrier(call, rows, inputs)
 
     async def range(
@@ -321,13 +372,14 @@ class Probe:
         stop: int,
         inputs: Sequence[Inputs],
         attempt: int | None = None,
-    ) -> Iterator[tuple[int, str]]:
-        """`range`, for threads."""
+        lost: IsLost | None = None,
+    ) -> Generator[tuple[int, str], None, None]:
+        """`range`, for threads; `lost` as for `cell_sync`."""
         call = self._start_range(column, start, stop, inputs, attempt)
         try:
             for row in range(start, stop):
                 self._reach(call, row)
-                self._wait(call)
+                self._wait(call, lost)
                 yield row, self._end_row(call, inputs[row - start])
         except GeneratorExit:
             self._cancel(call)
@@ -591,8 +643,25 @@ class Probe:
                 self._record("cancel", column=call.column, **self._place(call))
                 self._step()
 
-    def _wait(self, call: _Call) -> None:
-        self._let_go(lambda: self._clock.wait(call.latency_s, self._gone))
+    def _wait(self, call: _Call, lost: IsLost | None) -> None:
+        if lost is None:
+            self._let_go(lambda: self._clock.wait(call.latency_s, self._gone))
+            return
+        left_s = call.latency_s
+        while left_s > 0 and not self._gone.is_set() and not lost():
+            step_s = min(left_s, _LOOK_S)
+            self._let_go(partial(self._clock.wait, step_s, self._gone))
+            left_s -= step_s
+        if lost():
+            self._lose(call)
+
+    def _lose(self, call: _Call) -> NoReturn:
+        """The caller died: what it asked for is still wanted, and no attempt of it is spent."""
+        with self._lock:
+            self._check_alive()
+            self._record_failure(call, "backpressure", None)
+            self._step()
+        raise Lost(f"{call.column} {call.start}: the caller died")
 
     # Ends
 
@@ -640,23 +709,28 @@ class Probe:
     def _fail(self, call: _Call, fault: Fault, reads: Iterable[int] = ()) -> None:
         """Record how the call fails, and raise it. Of a range, what it has not given yet fails."""
         wait_s = fault.cool_down_s * self._clock.scale
-        entry = self._record(
-            "fail",
-            column=call.column,
-            **self._place(call),
-            attempt=self._spent.get((call.column, call.start), 0) + 1,
-            failure=fault.failure,
-        )
         told = fault.failure == "backpressure" and wait_s > 0
-        least = entry["t"] + wait_s if told else None
+        self._record_failure(call, fault.failure, wait_s if told else None)
         for position in range(call.start, call.stop):
-            self._last_fail[call.column, position] = (entry, least)
             if self._was_last(call.column, position, fault):
                 # A barrier that fails for good drops who still wants its output.
                 lost = (row for row in reads if row >= self._claimed.get(call.column, 0))
                 self._dropped.update(lost if call.scoped else (position,))
         self._step()
         raise _failure(call, fault, wait_s)
+
+    def _record_failure(self, call: _Call, failure: Failure, wait_s: float | None) -> None:
+        """Record that a call fails, and how long it was told to wait."""
+        entry = self._record(
+            "fail",
+            column=call.column,
+            **self._place(call),
+            attempt=self._spent.get((call.column, call.start), 0) + 1,
+            failure=failure,
+        )
+        least = None if wait_s is None else entry["t"] + wait_s
+        for position in range(call.start, call.stop):
+            self._last_fail[call.column, position] = (entry, least)
 
     def _was_last(self, column: str, position: int, fault: Fault) -> bool:
         """Count a failure of a node; True if it has failed for good."""

@@ -1,0 +1,349 @@
+"""A probe for engines whose workers are processes of their own.
+
+A `Probe` lives in the process that runs the suite. An engine that sends its tasks to other
+processes cannot take it along, so `ProbeServer` serves it on a port of this machine that only the
+loopback interface reaches, and a `RemoteProbe` is what travels with the tasks: an address and a
+key. It connects when it is first asked for something, once for each thread of each process, and its
+calls look like those of a probe, but that they block:
+
+>>> with ProbeServer(probe) as server:                                           # doctest: +SKIP
+...     submit(make_cell, server.remote, "title", 3, inputs)
+
+A failure comes out of a remote call as it comes out of the probe's own: `Retryable`,
+`BackPressure`, `Permanent`. A crash does not. In a worker `Crash`, which is no `Exception`, would
+tear down a process that belongs to the engine, so there it is `Gone`, as is a probe that is no
+longer served. The part of a backend that runs beside the probe meets the crash itself, at the next
+thing that it asks of the probe; it may call `ProbeServer.check`.
+
+*A worker that is killed in a call.* Its connection breaks, which the server sees while the time of
+the call passes. The call then ends without an answer (`cellspec.conformance.probe.Lost`): recorded
+as turned away, for it spent no attempt, and somebody still wants what it was to give. A call that
+was complete when its worker died is complete: an engine that makes it again pays for it twice, and
+is told so (clause SCHED-03).
+
+An adapter whose tasks must ask for more than the probe's calls gives the server functions of its
+own; they are called in threads of the server, with ``lost`` as their last argument by name, and a
+task asks for them with `RemoteProbe.ask`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
+from multiprocessing import AuthenticationError, Pipe
+from multiprocessing.connection import Client, Connection, Listener, wait
+from types import TracebackType
+from typing import Any, Self
+
+from cellspec.conformance.probe import Crash, Inputs, Lost, Probe
+
+__all__ = ["Gone", "ProbeServer", "RemoteProbe"]
+
+_KEY_BYTES = 32
+
+
+class Gone(Exception):  # noqa: N818 - what has become of the probe
+    """The process that a task works for is gone: it crashed, or it serves its probe no longer."""
+
+
+class ProbeServer:
+    """Serves a probe to other processes of this machine, until it is closed.
+
+    Args:
+        probe: whose calls are served.
+        more: functions that are served beside them, or in their place, by name. Each is called as
+            ``function(*arguments, lost=…)``, in the thread of its connection; what it gives or
+            raises must be picklable. ``lost()`` is true when the caller has died; hand it on to the
+            probe's threaded calls.
+
+    Attributes:
+        remote: what a task takes along.
+    """
+
+    def __init__(self, probe: Probe, more: Mapping[str, Callable[..., Any]] | None = None) -> None:
+        self._probe = probe
+        self._functions: dict[str, Callable[..., Any]] = {
+            "cell": probe.cell_sync,
+            "barrier": probe.barrier_sync,
+            "wants_skip": lambda column, row, lost: probe.wants_skip(column, row),  # noqa: ARG005
+            **(more or {}),
+        }
+        self._crash: Crash | None = None
+        key = secrets.token_bytes(_KEY_BYTES)
+        self._listener = Listener(("127.0.0.1", 0), backlog=64, authkey=key)
+        self._closed = threading.Event()
+        # Readable for ever once the server is closed: whoever waits for a request waits for it too.
+        self._bell, self._ring = Pipe(duplex=False)
+        self._threads: list[threading.Thread] = []
+        host, port = self._listener.address
+        self.remote = RemoteProbe(str(host), int(port), key)
+        self._start(self._accept)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def check(self) -> None:
+        """Raise the crash that a served call met, if one did.
+
+        Raises:
+            Crash: the process is gone.
+        """
+        if self._crash is not None:
+            raise self._crash
+
+    def close(self) -> None:
+        """Serve nothing more: what tasks ask from now on, or are waiting for, raises `Gone`.
+
+        Calls in flight are waited for; close the probe before, or let it crash, if they must not
+        take their time.
+        """
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        self._ring.send_bytes(b"x")
+        # A thread that waits to accept notices nothing but a caller.
+        with contextlib.suppress(OSError, EOFError, AuthenticationError):
+            self.remote.connect().close()
+        for thread in self._threads:
+            thread.join()
+        self._listener.close()
+        self._bell.close()
+        self._ring.close()
+
+    # Connections
+
+    def _start(self, run: Callable[..., None], *arguments: Any) -> None:
+        thread = threading.Thread(target=run, args=arguments, name="probe-server", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self._closed.is_set():
+            try:
+                connection = self._listener.accept()
+            except (OSError, EOFError, AuthenticationError):
+                # Who does not know the key, or leaves while it is asked for, is nobody's worker.
+                continue
+            if self._closed.is_set():
+                connection.close()
+            else:
+                self._start(self._serve, connection)
+
+    def _serve(self, connection: Connection) -> None:
+        """Answer one thread of one worker, request by request."""
+        with connection, contextlib.suppress(OSError, EOFError, Lost):
+            while self._bell not in wait([connection, self._bell]):
+                name, arguments = connection.recv()
+                if name == "range":
+                    self._stream(connection, arguments)
+                else:
+                    connection.send(self._answer(partial(self._call, name, arguments, connection)))
+
+    def _call(self, name: str, arguments: Sequence[Any], connection: Connection) -> Any:
+        return self._functions[name](*arguments, lost=connection.poll)
+
+    def _stream(self, connection: Connection, arguments: tuple[Any, Any, Any, Any, Any]) -> None:
+        """Give the rows of a range one by one, until there is no more or no more are wanted."""
+        stopped = False
+
+        def lost() -> bool:
+            nonlocal stopped
+            try:
+                # The one word that a worker says before it has all rows is that it wants no more.
+                stopped = stopped or (connection.poll() and bool(connection.recv()))
+            except (EOFError, OSError):
+                return True
+            return False
+
+        rows = self._probe.range_sync(*arguments, lost=lost)
+        while True:
+            answer = self._answer(lambda: next(rows, None))
+            ended = answer[0] == "error" or answer[1] is None
+            if not lost() and stopped and not ended:
+                rows.close()
+                answer, ended = ("value", None), True
+            connection.send(answer)
+            if ended:
+                return
+
+    def _answer(self, call: Callable[[], Any]) -> tuple[str, Any]:
+        try:
+            return "value", call()
+        except Lost:
+            raise
+        except Crash as crash:
+            self._crash = self._crash or crash
+            return "error", Gone(str(crash))
+        except Exception as error:
+            return "error", error
+
+
+class RemoteProbe:
+    """The probe's calls, for a task in another process; see `cellspec.engines.remote`.
+
+    It is picklable, and equal copies share their connections.
+
+    Args:
+        host: where the probe is served.
+        port: on which port.
+        key: what the server wants to see first.
+    """
+
+    def __init__(self, host: str, port: int, key: bytes) -> None:
+        self._host = host
+        self._port = port
+        self._key = key
+
+    def cell(self, column: str, row: int, inputs: Inputs, attempt: int | None = None) -> str:
+        """`Probe.cell_sync`.
+
+        Raises:
+            Gone: the process of the probe crashed, or serves it no longer.
+            GeneratorError, AdapterError: as the probe.
+        """
+        value: str = self.ask("cell", column, row, inputs, attempt)
+        return value
+
+    def barrier(
+        self,
+        column: str,
+        scope: int,
+        rows: Sequence[int],
+        inputs: Sequence[Inputs],
+        attempt: int | None = None,
+    ) -> list[str]:
+        """`Probe.barrier_sync`.
+
+        Raises:
+            Gone, GeneratorError, AdapterError: as `cell`.
+        """
+        values: list[str] = self.ask("barrier", column, scope, rows, inputs, attempt)
+        return values
+
+    def range(
+        self,
+        column: str,
+        start: int,
+        stop: int,
+        inputs: Sequence[Inputs],
+        attempt: int | None = None,
+    ) -> Generator[tuple[int, str], None, None]:
+        """`Probe.range_sync`: (row, value), each as it is ready.
+
+        Raises:
+            Gone, GeneratorError, AdapterError: as `cell`.
+        """
+        connection = self._mine()
+        ended = False
+        try:
+            self._say(connection, ("range", (column, start, stop, inputs, attempt)))
+            while True:
+                try:
+                    item = self._hear(connection)
+                except Exception:
+                    ended = True
+                    raise
+                if item is None:
+                    ended = True
+                    return
+                yield item
+        finally:
+            if not ended:
+                with contextlib.suppress(Exception):
+                    self._say(connection, "enough")
+                    while self._hear(connection) is not None:
+                        pass
+
+    def wants_skip(self, column: str, row: int) -> bool:
+        """`Probe.wants_skip`.
+
+        Raises:
+            Gone, AdapterError: as `cell`.
+        """
+        wanted: bool = self.ask("wants_skip", column, row)
+        return wanted
+
+    def ask(self, name: str, *arguments: Any) -> Any:
+        """What the function that the server has under a name gives.
+
+        Raises:
+            Gone: the process of the probe crashed, or serves it no longer.
+            Exception: what the function raises.
+        """
+        connection = self._mine()
+        self._say(connection, (name, arguments))
+        return self._hear(connection)
+
+    # Connections
+
+    def connect(self) -> Connection:
+        """A connection of one's own; close it."""
+        return Client((self._host, self._port), authkey=self._key)
+
+    def _mine(self) -> Connection:
+        """The connection of this thread in this process, made now if there is none."""
+        mine = _connections.made
+        place = (os.getpid(), self._host, self._port, self._key)
+        if place not in mine:
+            _close_dead(mine)
+            try:
+                mine[place] = self.connect()
+            except (OSError, EOFError, AuthenticationError) as error:
+                raise Gone(f"the probe is not served any more: {error}") from None
+        return mine[place]
+
+    def _say(self, connection: Connection, request: Any) -> None:
+        try:
+            connection.send(request)
+        except OSError:
+            self._forget(connection)
+            raise Gone("the probe is not served any more") from None
+
+    def _hear(self, connection: Connection) -> Any:
+        try:
+            kind, value = connection.recv()
+        except (OSError, EOFError):
+            self._forget(connection)
+            raise Gone("the probe is not served any more") from None
+        if kind == "error":
+            raise value
+        return value
+
+    def _forget(self, connection: Connection) -> None:
+        mine = _connections.made
+        for place in [place for place, kept in mine.items() if kept is connection]:
+            del mine[place]
+        connection.close()
+
+
+class _Connections(threading.local):
+    """The connections of each thread, by process and by what they lead to."""
+
+    def __init__(self) -> None:
+        self.made: dict[tuple[int, str, int, bytes], Connection] = {}
+
+
+_connections = _Connections()
+
+
+def _close_dead(mine: dict[tuple[int, str, int, bytes], Connection]) -> None:
+    """Close what leads to servers that are closed, and leave alone what another process opened."""
+    for place, connection in list(mine.items()):
+        with contextlib.suppress(OSError):
+            if place[0] == os.getpid() and not connection.poll():
+                continue
+            if place[0] == os.getpid():
+                connection.close()
+        del mine[place]
