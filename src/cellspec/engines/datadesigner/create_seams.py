@@ -1,0 +1,263 @@
+"""Where `DataDesigner.create` is listened to while one life of a workload runs.
+
+Everything of DataDesigner runs as it is. Its scheduler's coroutine and the functions for whole
+columns are moved to a loop in virtual time (`cellspec.engines.datadesigner.lockstep`), and a few
+names are wrapped for the time of the run so that what they do is seen:
+
+- the buffer of row groups: a group is admitted, a row dropped, a group saved or let go;
+- what marks a cell as skipped;
+- each operation on storage, before it is done: folders are made, files written, moved and removed.
+  There the process may die, or storage may fail.
+
+A name that a release does not have is left out. `seams` puts everything back when the run is over,
+however it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+from cellspec.engines.datadesigner.lockstep import LockStep
+
+__all__ = ["Listener", "Modules", "seams"]
+
+_SILENT = logging.CRITICAL + 1
+
+
+class Modules(Protocol):
+    """The modules of DataDesigner that are listened to."""
+
+    @property
+    def builder(self) -> ModuleType:
+        """Where `create` gets its dataset built."""
+
+    @property
+    def scheduler(self) -> ModuleType:
+        """Where cells are run."""
+
+    @property
+    def custom(self) -> ModuleType:
+        """Where the functions of custom columns are called."""
+
+    @property
+    def storage(self) -> ModuleType:
+        """Where artifacts are stored."""
+
+    @property
+    def frame(self) -> type:
+        """What tables are in memory."""
+
+
+class Listener(Protocol):
+    """Who is told what happens."""
+
+    def admitted(self, group: int) -> None:
+        """A row group enters."""
+
+    def dropped(self, record: dict[str, Any]) -> None:
+        """A row is dropped; its record as far as it got."""
+
+    def skipped(self, column: str, record: dict[str, Any]) -> None:
+        """A cell is marked as skipped."""
+
+    def saving(self, group: int, live: list[dict[str, Any]], all_: list[dict[str, Any]]) -> None:
+        """A row group is about to be saved: its rows that live, and all of them."""
+
+    def retired(self, group: int) -> None:
+        """A row group leaves."""
+
+    def storage_step(self, name: str, what: str) -> None:
+        """An operation on storage is about to be done."""
+
+    def wrote_rows(self) -> None:
+        """The rows of the group that is being saved are on storage, where a resume looks not."""
+
+    def moving(self, done: Callable[[], Any]) -> Any:
+        """The rows of the group go to where a resume finds them; `done` does it."""
+
+    def writing_metadata(self, done: Callable[[], Any]) -> Any:
+        """Metadata is written; `done` does it."""
+
+
+class _Overlay:
+    """A module with some of its names replaced."""
+
+    def __init__(self, module: ModuleType, **names: Any) -> None:
+        self.__dict__.update(names)
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+@contextmanager
+def seams(modules: Modules, listener: Listener, steps: LockStep) -> Iterator[None]:
+    """Listen to DataDesigner; put everything back at the end."""
+    with ExitStack() as stack:
+
+        def swap(owner: Any, name: str, made: Callable[[Any], Any]) -> None:
+            found = vars(owner).get(name)
+            if found is None:
+                return
+            plain = found.__func__ if isinstance(found, staticmethod) else found
+            new = made(plain)
+            setattr(owner, name, staticmethod(new) if plain is not found else new)
+            stack.callback(setattr, owner, name, found)
+
+        _to_virtual_time(modules, steps, swap)
+        _listen_to_rows(modules, listener, swap)
+        _listen_to_storage(modules, listener, swap)
+        logger = logging.getLogger("data_designer")
+        stack.callback(logger.setLevel, logger.level)
+        logger.setLevel(_SILENT)
+        yield
+
+
+class _Swap(Protocol):
+    def __call__(self, owner: Any, name: str, made: Callable[[Any], Any], /) -> None: ...
+
+
+class _Handed:
+    """What stands for the future of a coroutine that is handed over when it is waited for."""
+
+    def __init__(self, steps: LockStep, coroutine: Any) -> None:
+        self._steps = steps
+        self._coroutine = coroutine
+
+    def result(self, timeout: float | None = None) -> Any:  # noqa: ARG002 - time is virtual
+        return self._steps.wait_for(self._coroutine)
+
+
+def _to_virtual_time(modules: Modules, steps: LockStep, swap: _Swap) -> None:
+    def hand_over(coroutine: Any, loop: Any) -> _Handed:  # noqa: ARG001 - there is one loop only
+        return _Handed(steps, coroutine)
+
+    async def to_thread(function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return await steps.run(function, *args, **kwargs)
+
+    swap(
+        modules.builder,
+        "asyncio",
+        lambda _: _Overlay(asyncio, run_coroutine_threadsafe=hand_over),
+    )
+    swap(modules.builder, "ensure_async_engine_loop", lambda _: lambda: None)
+    swap(modules.custom, "asyncio", lambda _: _Overlay(asyncio, to_thread=to_thread))
+
+
+def _listen_to_rows(modules: Modules, listener: Listener, swap: _Swap) -> None:
+    def skips(mark: Any) -> Any:
+        def marked(record: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+            listener.skipped(kwargs["column_name"], record)
+            return mark(record, *args, **kwargs)
+
+        return marked
+
+    swap(modules.builder, "RowGroupBufferManager", lambda base: _observed(base, listener))
+    swap(modules.scheduler, "apply_skip_to_record", skips)
+
+
+def _observed(base: Any, listener: Listener) -> Any:
+    """The buffer of row groups, and who hears of what goes on in it."""
+
+    class Observed(base):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self._sizes: dict[int, int] = {}
+
+        def init_row_group(self, row_group: int, size: int) -> None:
+            self._sizes[row_group] = size
+            super().init_row_group(row_group, size)
+            listener.admitted(row_group)
+
+        def drop_row(self, row_group: int, row_index: int) -> None:
+            if not self.is_dropped(row_group, row_index):
+                listener.dropped(self.get_row(row_group, row_index))
+            super().drop_row(row_group, row_index)
+
+        def checkpoint_row_group(self, row_group: int, *args: Any, **kwargs: Any) -> None:
+            listener.saving(row_group, self._records(row_group, True), self._records(row_group))
+            super().checkpoint_row_group(row_group, *args, **kwargs)
+
+        def free_row_group(self, row_group: int) -> None:
+            super().free_row_group(row_group)
+            listener.retired(row_group)
+
+        def _records(self, row_group: int, live: bool = False) -> list[dict[str, Any]]:
+            return [
+                self.get_row(row_group, index)
+                for index in range(self._sizes[row_group])
+                if not (live and self.is_dropped(row_group, index))
+            ]
+
+    return Observed
+
+
+def _listen_to_storage(modules: Modules, listener: Listener, swap: _Swap) -> None:
+    storage = modules.storage.ArtifactStorage
+
+    def stepped(name: str) -> Callable[[Any], Any]:
+        """`function`, and a step before it."""
+
+        def made(function: Any) -> Any:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                listener.storage_step(name, str(args[-1]) if args else "")
+                return function(*args, **kwargs)
+
+            return call
+
+        return made
+
+    def make_folder(function: Any) -> Any:
+        def call(path: Any) -> Any:
+            if not Path(path).exists():
+                listener.storage_step("mkdir", str(path))
+            return function(path)
+
+        return call
+
+    def write_rows(function: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            listener.storage_step("write_parquet", str(args[1]) if len(args) > 1 else "")
+            function(*args, **kwargs)
+            listener.wrote_rows()
+
+        return call
+
+    def move(source: Any, target: Any) -> Any:
+        def done() -> Any:
+            listener.storage_step("move", str(target))
+            return shutil.move(source, target)
+
+        return listener.moving(done)
+
+    def write_metadata(function: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return listener.writing_metadata(lambda: function(*args, **kwargs))
+
+        return call
+
+    swap(storage, "mkdir_if_needed", make_folder)
+    swap(storage, "create_dataset_directory", stepped("claim_folder"))
+    swap(storage, "write_metadata", write_metadata)
+    swap(modules.frame, "to_parquet", write_rows)
+    swap(modules.builder.DatasetBuilder, "_write_builder_config", stepped("write_config"))
+    overlays: dict[str, tuple[ModuleType, dict[str, Any]]] = {
+        "shutil": (shutil, {"move": move, "rmtree": stepped("rmtree")(shutil.rmtree)}),
+        "os": (os, {"replace": stepped("replace")(os.replace)}),
+        "json": (json, {"dump": stepped("write_json")(json.dump)}),
+    }
+    for name, (module, names) in overlays.items():
+        swap(
+            modules.storage,
+            name,
+            lambda _, module=module, names=names: _Overlay(module, **names),  # type: ignore[misc]
+        )

@@ -1,0 +1,109 @@
+"""Blocking code on a loop in virtual time: threads that run one at a time, and never beside the
+loop.
+
+`DataDesigner.create` blocks. It hands a coroutine to an event loop in another thread and waits for
+what comes of it, and functions that users write for whole columns run in threads too. In virtual
+time nothing may run beside the loop: what comes first would be decided by the machine. So a thread
+and the loop take turns here, like two people with one microphone:
+
+1. `LockStep.run` starts the function in a thread of its own, and the loop *really* waits.
+2. When the function wants to wait for something that takes virtual time, it calls
+   `LockStep.wait_for` with a coroutine. Now the thread waits, the loop goes on, and other tasks
+   run with it.
+3. When the coroutine has its result, the thread gets it and the loop waits again, until the
+   function returns.
+
+If the run is cut short (the process of a workload dies, or the task is cancelled), the thread gets
+what cut it short out of its `wait_for`, unwinds, and is gone before the loop goes on.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable, Coroutine
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+__all__ = ["LockStep"]
+
+T = TypeVar("T")
+
+
+class _Turn:
+    """One thread: what it asks the loop for, and what it is answered."""
+
+    def __init__(self) -> None:
+        # (a coroutine to wait for, or None at the end; result; error)
+        self.asked: SimpleQueue[tuple[Any, Any, BaseException | None]] = SimpleQueue()
+        self.answered: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+        self.cut_short: BaseException | None = None
+
+
+class LockStep:
+    """Runs blocking functions in threads that take turns with the loop; see the module."""
+
+    def __init__(self) -> None:
+        self._mine = threading.local()
+
+    async def run(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run a blocking function, with the context variables of the caller; gives its result.
+
+        Raises:
+            BaseException: what the function raises, or what cut the waiting short.
+        """
+        turn = _Turn()
+        context = contextvars.copy_context()
+
+        def body() -> None:
+            self._mine.turn = turn
+            try:
+                result = context.run(function, *args, **kwargs)
+            except BaseException as error:
+                turn.asked.put((None, None, error))
+            else:
+                turn.asked.put((None, result, None))
+
+        thread = threading.Thread(target=body, name="cellspec-lockstep", daemon=True)
+        thread.start()
+        while True:
+            wanted, result, error = turn.asked.get()
+            if wanted is None:
+                thread.join()
+                if error is not None:
+                    raise error
+                return result  # type: ignore[no-any-return]
+            try:
+                answer = await wanted
+            except Exception as failed:
+                turn.answered.put((None, failed))
+            except BaseException as cut:
+                self._cut_short(turn, cut)
+                thread.join()
+                raise
+            else:
+                turn.answered.put((answer, None))
+
+    def _cut_short(self, turn: _Turn, cut: BaseException) -> None:
+        """Nobody waits for the function any more: it unwinds, and can wait for nothing."""
+        turn.cut_short = cut
+        turn.answered.put((None, cut))
+
+    def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """In a function that `run` runs: let the loop go on until a coroutine has its result.
+
+        Raises:
+            BaseException: what the coroutine raises, or what cut the waiting short.
+            RuntimeError: in a thread that `run` did not start.
+        """
+        turn: _Turn | None = getattr(self._mine, "turn", None)
+        if turn is None or turn.cut_short is not None:
+            coroutine.close()
+            if turn is None:
+                raise RuntimeError("wait_for() is called in a thread that run() did not start")
+            raise turn.cut_short  # type: ignore[misc]
+        turn.asked.put((coroutine, None, None))
+        answer, error = turn.answered.get()
+        if error is not None:
+            raise error
+        return answer  # type: ignore[no-any-return]
