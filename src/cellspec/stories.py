@@ -28,7 +28,7 @@ from cellspec.machine import Machine
 from cellspec.nodes import CellNodeId, NodeId
 from cellspec.trace import Event, to_json
 
-__all__ = ["describe", "tell"]
+__all__ = ["describe", "how", "tell"]
 
 EVENTS_SHOWN = 8
 NODES_SHOWN = 6
@@ -161,7 +161,7 @@ def _node(node: NodeId, column: int, machine: Machine) -> Iterator[str]:
     key = (column, place) if is_cell else (-1 - column, place)
     # How far a cell of a dropped row had come is of no account.
     lost = is_cell and place in machine.counters.dropped
-    words = [f"{_name(node)} is " + (f"of row {place}, dropped" if lost else _how(node, machine))]
+    words = [f"{_name(node)} is " + (f"of row {place}, dropped" if lost else how(node, machine))]
     spent = machine.attempts.get(key, 0)
     if spent:
         most = machine.failures.max_attempts
@@ -177,7 +177,7 @@ def _node(node: NodeId, column: int, machine: Machine) -> Iterator[str]:
     yield ", ".join(words)
     waits = [need for need in machine.graph.iter_dependencies(node) if not _resolved(need, machine)]
     if waits:
-        shown = [f"{_name(need)} ({_how(need, machine)})" for need in waits[:NODES_SHOWN]]
+        shown = [f"{_name(need)} ({how(need, machine)})" for need in waits[:NODES_SHOWN]]
         more = f", and {len(waits) - NODES_SHOWN} more" if len(waits) > NODES_SHOWN else ""
         yield f"{_name(node)} waits for {', '.join(shown)}{more}"
 
@@ -195,7 +195,8 @@ def _code(node: NodeId, machine: Machine) -> int:
     return machine.counters.barrier_state(column, node.batch or 0)
 
 
-def _how(node: NodeId, machine: Machine) -> str:
+def how(node: NodeId, machine: Machine) -> str:
+    """The state of a node in words, as "running"; O(1)."""
     return _WORDS.get(_code(node, machine), "waiting")
 
 

@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands)
     _add_check(commands)
+    _add_replay(commands)
     schema = commands.add_parser(
         "schema",
         help="print the JSON Schema of scenario files",
@@ -193,6 +194,52 @@ def _add_check(commands: Any) -> None:
     check.set_defaults(command=_check)
 
 
+def _add_replay(commands: Any) -> None:
+    replay = commands.add_parser(
+        "replay",
+        help="run a failure again, step by step, on any engine",
+        description="Run a failure again: a trace on the transition system, a case file on the "
+        "engine that it names, or either on another engine. Prints each event in a line, what "
+        "broke and why, and ways to take the failure along.",
+        epilog="exit codes: 0 no clause broke, 1 a clause broke, 2 bad usage or input",
+        allow_abbrev=False,
+    )
+    shrink = commands.add_parser(
+        "shrink",
+        help="make a failure small, and say what its causes are",
+        description="Make a failure small: columns and rows that it does without are taken away, "
+        "then every step that is not a cause.",
+        epilog="exit codes: 0 a smaller failure was found or it is as small as can be, 2 bad usage "
+        "or input, or nothing broke",
+        allow_abbrev=False,
+    )
+    for parser in (replay, shrink):
+        parser.add_argument(
+            "case", metavar="CASE", help="a trace, a case file, or a line that begins cellspec1."
+        )
+        parser.add_argument(
+            "--backend", metavar="MODULE:NAME", help="the engine to run it on, another than its own"
+        )
+        parser.add_argument(
+            "--format", choices=("text", "json"), default="text", help="of stdout (default: text)"
+        )
+    replay.add_argument(
+        "--until", metavar="N", type=_event_number, help="stop after event N, and show the table"
+    )
+    replay.add_argument("--pytest", action="store_true", help="print a test to paste, too")
+    replay.add_argument("--trace", metavar="FILE", help="write the events as a trace")
+    replay.add_argument("--html", metavar="FILE", help="write a page with a slider over the events")
+    replay.set_defaults(command=_replay)
+    shrink.add_argument("--out", metavar="FILE", help="where to write the smaller failure")
+    shrink.set_defaults(command=_shrink)
+
+
+def _event_number(text: str) -> int:
+    if not _is_digits(text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected an event number from 1, got {text!r}")
+    return int(text)
+
+
 def _override(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
@@ -271,6 +318,49 @@ def _check(args: argparse.Namespace) -> int:
     if args.chrome is not None and result.header is not None:
         return _export_chrome(args.trace, args.chrome) or code
     return code
+
+
+def _replay(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from cellspec.errors import SpecError
+    from sim import replay_command
+
+    try:
+        told = replay_command.replay(
+            args.case, folder=Path.cwd(), backend=args.backend, until=args.until
+        )
+        replay_command.write_outputs(
+            told,
+            trace=None if args.trace is None else Path(args.trace),
+            html=None if args.html is None else Path(args.html),
+        )
+    except SpecError as error:
+        return _complain(f"error: {error}", BAD_INPUT)
+    if args.format == "json":
+        _print(replay_command.render_json(told))
+    else:
+        _print(replay_command.render_text(told, test=args.pytest))
+    return OK if told.finding is None else VIOLATED
+
+
+def _shrink(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from cellspec.errors import SpecError
+    from cellspec.files import write_files
+    from sim import replay_command
+
+    try:
+        text, told = replay_command.shrink(args.case, folder=Path.cwd(), backend=args.backend)
+        if args.out is not None:
+            path = Path(args.out)
+            write_files(path.parent, {path.name: text})
+    except SpecError as error:
+        return _complain(f"error: {error}", BAD_INPUT)
+    render = replay_command.render_json if args.format == "json" else replay_command.render_text
+    _print(render(told))
+    return OK
 
 
 def _export_chrome(trace: str, output: str) -> int:

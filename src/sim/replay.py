@@ -32,8 +32,9 @@ import msgspec
 
 from cellspec.check import Checker, Finding
 from cellspec.conformance.case import Case, case_of
-from cellspec.conformance.workload import End, Fault, Workload
+from cellspec.conformance.workload import DEFAULT_LATENCY_S, End, Fault, Workload
 from cellspec.errors import GraphError, SpecError, TraceError
+from cellspec.graph import ExecutionGraph
 from cellspec.trace import (
     Event,
     Header,
@@ -206,9 +207,10 @@ def events_until(events: Iterable[Event], until: int | None) -> Iterator[Event]:
 def workload_of(steps: Steps) -> Workload:
     """The workload that makes an engine meet what a trace tells.
 
-    Columns, rows, limits and failures are the trace's, and each call ends when it does there. When
-    a call begins is the engine's own affair, and so is when it writes what: a crash is left to the
-    caller (see `Workload.crashes`).
+    Columns, rows, limits and failures are the trace's, and each call ends when it does there; what
+    does not end there ends after the last event of that life. When a call begins is the engine's
+    own affair, and so is when it writes what: a crash is left to the caller (see
+    `Workload.crashes`).
 
     Raises:
         SpecError: a trace that no workload describes: its columns form no graph, say.
@@ -219,8 +221,10 @@ def workload_of(steps: Steps) -> Workload:
     faults: dict[tuple[str, int, int], Fault] = {}
     ends: list[End] = []
     skips: dict[tuple[str, int], None] = {}
+    last_s = [0.0]
     for event in steps.events:
         life = len(targets) - 1
+        last_s[life:] = [event.t]
         if event.event == "resume":
             targets.append(event.records or targets[-1])
         elif event.event == "skip" and isinstance(event.rows, int) and event.column:
@@ -237,6 +241,10 @@ def workload_of(steps: Steps) -> Workload:
                     faults[event.column, position, nth] = Fault(
                         event.column, position, nth, event.failure or "retryable", wait_s
                     )
+    for life, t in enumerate(last_s):
+        for column, position in _calls_of(graph):
+            if (life, column, position) not in calls:
+                ends.append(End(life, column, position, 1, t + DEFAULT_LATENCY_S))
     return Workload(
         columns=tuple(map(graph.get_column_descriptor, graph.column_names)),
         rows=graph.num_records,
@@ -251,6 +259,13 @@ def workload_of(steps: Steps) -> Workload:
         checkpoint_version=1 if _claims_rows(steps.events) else 2,
         targets=tuple(targets) if len(set(targets)) > 1 else (),
     )
+
+
+def _calls_of(graph: ExecutionGraph) -> Iterator[tuple[str, int]]:
+    """Every call that a graph takes: its column, and its row or scope."""
+    for rule in graph.rules.columns:
+        for position in range(graph.rules.scope_count(rule.index) or graph.num_records):
+            yield rule.name, position
 
 
 def _positions(event: Event) -> Sequence[int]:

@@ -1,0 +1,412 @@
+"""What ``python -m sim replay`` and ``python -m sim shrink`` print.
+
+A replay is for the person who has to find the mistake. It says what was asked for, each event in a
+line, what broke and why; and it ends with ways to take the failure along: one line of text, a test
+to paste, a page with a slider. All of it is the same bytes for the same case.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cellspec.check import Finding
+from cellspec.conformance.backend import Backend, fit_of
+from cellspec.conformance.case import Case, describe, python_test
+from cellspec.conformance.grid_page import render_trace
+from cellspec.conformance.harness import RunResult, run_workload
+from cellspec.conformance.shrink import shrunk
+from cellspec.conformance.suite import load_backend
+from cellspec.conformance.workload import Workload
+from cellspec.errors import SpecError
+from cellspec.files import write_files
+from cellspec.machine import Machine
+from cellspec.nodes import BarrierNodeId, CellNodeId
+from cellspec.stories import describe as describe_event
+from cellspec.stories import how
+from cellspec.trace import Event, event_from_json, header_from_json, to_json
+from sim.replay import Steps, judge, read_source, shrunk_trace, to_string, workload_of
+
+__all__ = ["Replayed", "render_json", "render_text", "replay", "shrink", "write_outputs"]
+
+REFERENCE = "cellspec.conformance.reference:ReferenceBackend"
+"""The engine that a case is replayed on if neither the case nor the user names one."""
+
+SHRINK_RUNS_MAX = 2_000
+CRASH_STEPS_MAX = 400
+_STRING_MAX = 4_000
+_GRID_ROWS_MAX = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay showed.
+
+    Attributes:
+        source: the file, or what else the case came from.
+        asked: what the run was asked for, a line each.
+        header: line 1 of the trace.
+        events: the events, in order, as a trace writes them.
+        finding: the clause that broke; None if nothing did.
+        more: what else is to be said, a line each.
+        state: the table at the end, a line a column; nothing if it was not asked for.
+        string: the case as one line of text; "" if it is too long for that.
+        test: a test to paste.
+    """
+
+    source: str
+    asked: tuple[str, ...]
+    header: Mapping[str, Any]
+    events: tuple[Mapping[str, Any], ...]
+    finding: Finding | None
+    more: tuple[str, ...]
+    state: tuple[str, ...]
+    string: str
+    test: str
+
+
+# Replaying
+
+
+def replay(
+    source: str, *, folder: Path, backend: str | None = None, until: int | None = None
+) -> Replayed:
+    """Replay a case.
+
+    Args:
+        source: a trace, a case file, or a replay string.
+        folder: where the user is; a backend's module is looked for there too.
+        backend: the engine to replay on, as ``module:attribute``. By default a trace is replayed
+            on the transition system, and a case on the engine that it names.
+        until: stop after this event.
+
+    Raises:
+        SpecError: something cannot be read or used; one line that names it.
+    """
+    found = read_source(source)
+    if isinstance(found, Steps):
+        if backend is None:
+            return _replay_steps(found, until)
+        return _replay_steps_on(found, backend, folder, until)
+    case = replace(found, backend=backend or found.backend or REFERENCE)
+    engine, made = load_backend(case.backend, folder)
+    result = run_workload(engine, case.workload, waive=case.waived)
+    return _of_result(source, case, engine, result, until, made_by_call=made)
+
+
+def _replay_steps(steps: Steps, until: int | None) -> Replayed:
+    judged = judge(steps, until)
+    header = judged.checker.header
+    more = [steps.unread] if steps.unread and judged.finding is None else []
+    text = "\n".join(steps.to_lines()) + "\n"
+    return Replayed(
+        source=steps.source,
+        asked=tuple(_describe_header(steps)),
+        header=_json(header),
+        events=tuple(map(_json, judged.events)),
+        finding=judged.finding,
+        more=tuple(more),
+        state=() if until is None else tuple(_grid(judged.checker.machine)),
+        string=_string_of(text),
+        test=_trace_test(text, judged.finding),
+    )
+
+
+def _describe_header(steps: Steps) -> Iterator[str]:
+    """What a trace's header says, in the words of a workload; or plainly, if it is none."""
+    try:
+        work = workload_of(steps)
+    except SpecError as error:
+        yield str(error)
+        return
+    yield from describe(work.but(ends=(), faults=(), skips=(), checkpoint_every_rows=None))
+
+
+def _replay_steps_on(steps: Steps, backend: str, folder: Path, until: int | None) -> Replayed:
+    """Let an engine meet what a trace tells, with a crash at the same moment."""
+    engine, made = load_backend(backend, folder)
+    work = fit_of(engine)(workload_of(steps))
+    if work is None:
+        raise SpecError(f"{backend}: cannot be asked for what {steps.source} is about")
+    best: RunResult | None = None
+    tried = 0
+    for crashes in _crash_steps(engine, work, steps.events):
+        tried += 1
+        result = run_workload(engine, work.but(crashes=crashes))
+        if best is None or result.violations:
+            best = result
+        if result.violations:
+            break
+    if best is None:
+        raise SpecError(f"{steps.source}: nothing in it can be asked of an engine")
+    broken = best.violations[0].clause if best.violations else ""
+    case = Case(best.work, broken, best.violations[0].detail if broken else "", backend)
+    more = f"{tried} {'run' if tried == 1 else 'runs'}, with a crash at another step in each"
+    told = _of_result(steps.source, case, engine, best, until, made_by_call=made)
+    return replace(told, more=(more,)) if any(best.work.crashes) else told
+
+
+def _crash_steps(
+    engine: Backend, work: Workload, events: Sequence[Event]
+) -> Iterator[tuple[int, ...]]:
+    """Steps to crash at, one list a run: all that come at the time at which the trace crashes.
+
+    How many steps an engine takes until a moment is its own affair, so each is tried. With several
+    crashes the first ones are fixed, one after the other, at the first step that fits.
+    """
+    # What an engine does between calls, it does when one ends.
+    moments: list[tuple[float, float]] = []
+    ended_s = 0.0
+    for event in events:
+        if event.event == "crash":
+            moments.append((ended_s, event.t))
+        elif event.event in ("complete", "fail"):
+            ended_s = event.t
+    fixed: tuple[int, ...] = ()
+    for number, (after, before) in enumerate(moments):
+        fitting = [
+            step
+            for step in range(1, CRASH_STEPS_MAX)
+            if after
+            <= _crash_time(run_workload(engine, work.but(crashes=(*fixed, step))), number)
+            <= max(after, before)
+        ]
+        if number == len(moments) - 1:
+            yield from ((*fixed, step) for step in fitting)
+            return
+        fixed = (*fixed, fitting[0] if fitting else 1)
+    yield fixed
+
+
+def _crash_time(result: RunResult, number: int) -> float:
+    times = [float(event["t"]) for event in result.events if event["event"] == "crash"]
+    return times[number] if number < len(times) else float("inf")
+
+
+def _of_result(
+    source: str,
+    case: Case,
+    engine: Backend,
+    result: RunResult,
+    until: int | None,
+    *,
+    made_by_call: bool,
+) -> Replayed:
+    finding = result.violations[0] if result.violations else None
+    events = tuple(event for event in result.events if until is None or event["seq"] <= until)
+    if until is not None and finding is not None and len(events) < len(result.events):
+        # What broke is told of the whole run, and the run was stopped before that.
+        finding = None
+    clause, detail = ("", "") if finding is None else (finding.clause, finding.detail)
+    own = replace(case, clause=clause, detail=detail)
+    return Replayed(
+        source=source,
+        asked=(f"engine: {engine.name} {engine.version}", *describe(case.workload)),
+        header=result.header,
+        events=events,
+        finding=finding,
+        more=(f"refused: {result.refused}",) if result.refused else (),
+        state=() if until is None else _state_after(result.header, events),
+        string=_string_of(own.to_json()),
+        test=python_test(own, made_by_call=made_by_call),
+    )
+
+
+def _string_of(text: str) -> str:
+    line = to_string(text)
+    return line if len(line) <= _STRING_MAX else ""
+
+
+# The state in between
+
+_SYMBOLS = {
+    "waiting": ".",
+    "ready": "o",
+    "to be skipped": "o",
+    "running": ">",
+    "running, in a range": ">",
+    "failed, to be tried again": "!",
+    "complete": "#",
+    "claimed by a checkpoint": "=",
+    "skipped": "-",
+    "dropped": "x",
+}
+_LEGEND = (
+    ". waiting   o ready   > running   # complete   = claimed   - skipped   x dropped   "
+    "! failed, to be tried again"
+)
+
+
+def _state_after(header: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    steps = Steps("", header_from_json(header), tuple(map(event_from_json, events)))
+    return tuple(_grid(judge(steps).checker.machine))
+
+
+def _grid(machine: Machine) -> Iterator[str]:
+    """The table, a line a column; barrier nodes stand before their output cells."""
+    graph = machine.graph
+    shown = min(graph.num_records, _GRID_ROWS_MAX)
+    width = max(map(len, graph.column_names))
+    for rule in graph.rules.columns:
+        nodes: list[CellNodeId | BarrierNodeId] = [
+            CellNodeId(row, rule.name) for row in range(shown)
+        ]
+        cells = "".join(_SYMBOLS[how(node, machine)] for node in nodes)
+        barriers = [
+            BarrierNodeId(rule.name, scope if rule.batched else None)
+            for scope in range(graph.rules.scope_count(rule.index))
+        ]
+        more = "" if shown == graph.num_records else " …"
+        own = "".join(_SYMBOLS[how(node, machine)] for node in barriers)
+        yield f"{rule.name:{width}}  {cells}{more}" + (f"  barrier {own}" if own else "")
+    yield _LEGEND
+    if machine.crashed:
+        yield "crashed: what storage gives back is open"
+
+
+# Shrinking
+
+
+def shrink(source: str, *, folder: Path, backend: str | None = None) -> tuple[str, Replayed]:
+    """Make a case small.
+
+    Args:
+        source: a trace, a case file, or a replay string.
+        folder: where the user is.
+        backend: as for `replay`.
+
+    Returns:
+        The content of the smaller file, and its replay.
+
+    Raises:
+        SpecError: something cannot be read or used, or nothing breaks.
+    """
+    found = read_source(source)
+    if isinstance(found, Steps):
+        if backend is not None:
+            raise SpecError("--backend: a trace is made small on the transition system alone")
+        small = shrunk_trace(found)
+        return "\n".join(small.to_lines()) + "\n", _replay_steps(small, None)
+    case = replace(found, backend=backend or found.backend or REFERENCE)
+    engine, made = load_backend(case.backend, folder)
+    first = run_workload(engine, case.workload, waive=case.waived)
+    if not first.violations:
+        raise SpecError(f"{source}: nothing breaks on {case.backend}; there is nothing to shrink")
+    best = first
+
+    def breaks(work: Workload) -> bool:
+        nonlocal best
+        tried = run_workload(engine, work, waive=case.waived)
+        same = bool(tried.violations) and tried.violations[0].clause == first.violations[0].clause
+        best = tried if same else best
+        return same
+
+    shrunk(case.workload, breaks, runs_max=SHRINK_RUNS_MAX, fit=fit_of(engine))
+    broken = best.violations[0]
+    case = replace(case, workload=best.work, clause=broken.clause, detail=broken.detail)
+    told = _of_result(source, case, engine, best, None, made_by_call=made)
+    return case.to_json(), told
+
+
+# Output
+
+
+def render_text(told: Replayed, *, test: bool = False) -> str:
+    """The replay for a person."""
+    lines = [*told.asked, ""]
+    lines += [_event_line(event) for event in told.events]
+    if told.state:
+        lines += ["", *told.state]
+    lines.append("")
+    if told.finding is None:
+        lines.append("no clause broke")
+    else:
+        where = "" if told.finding.seq is None else f" at event {told.finding.seq}"
+        lines.append(f"violated: {told.finding.clause}{where}")
+        lines += ["", *(f"  {line}" for line in told.finding.story)]
+    lines += told.more
+    if told.string:
+        lines += ["", f"again: python -m sim replay {told.string}"]
+    if test:
+        lines += ["", told.test.rstrip()]
+    return "\n".join(lines) + "\n"
+
+
+def _event_line(event: Mapping[str, Any]) -> str:
+    made: Event = event_from_json(event)
+    return f"{made.seq:>5}  {describe_event(made)}"
+
+
+def render_json(told: Replayed) -> str:
+    """The replay for a program."""
+    found = told.finding
+    plain = {
+        "case": told.source,
+        "violation": None
+        if found is None
+        else {
+            "clause": found.clause,
+            "detail": found.detail,
+            "seq": found.seq,
+            "story": list(found.story),
+        },
+        "more": list(told.more),
+        "header": told.header,
+        "events": list(told.events),
+        "string": told.string,
+    }
+    return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_outputs(told: Replayed, *, trace: Path | None, html: Path | None) -> None:
+    """Write the trace of a replay, and its page.
+
+    Raises:
+        SpecError: a file cannot be written, or a page holds no such table.
+    """
+    if trace is not None:
+        lines = [told.header, *told.events]
+        text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+        write_files(trace.parent, {trace.name: text})
+    if html is not None:
+        seq = None if told.finding is None else told.finding.seq
+        title = "No clause broke" if told.finding is None else f"{told.finding.clause} broke"
+        page = render_trace(told.header, told.events, title, violation=seq)
+        write_files(html.parent, {html.name: page})
+
+
+def _json(value: Any) -> Mapping[str, Any]:
+    plain: Mapping[str, Any] = to_json(value)
+    return plain
+
+
+_TEST = """\
+import io
+
+from cellspec.check import check_file
+
+TRACE = '''\\
+{trace}'''
+
+
+def test_{name}() -> None:
+    \"\"\"{title}\"\"\"
+    result = check_file(io.BytesIO(TRACE.encode()))
+    assert not result.violations, "\\n".join(result.violations[0].story)
+"""
+
+
+def _trace_test(text: str, finding: Finding | None) -> str:
+    """A test that fails as long as a step of the trace is not allowed."""
+    if finding is None:
+        return _TEST.format(trace=_quoted(text), name="case", title="Every step is allowed.")
+    name = finding.clause.lower().replace("-", "_")
+    detail = finding.detail.replace("\\", "/").replace('"', "'")
+    return _TEST.format(trace=_quoted(text), name=name, title=f"{finding.clause}: {detail}")
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("'''", "\\'\\'\\'")

@@ -1,0 +1,313 @@
+"""Replaying and shrinking failures: what a case file promises to whoever gets it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellspec import (
+    Action,
+    BarrierNodeId,
+    ColumnDescriptor,
+    CompletionTracker,
+    ExecutionGraph,
+    ExecutionTraits,
+    Machine,
+    Violation,
+)
+from cellspec.conformance.case import Case
+from cellspec.conformance.reference import ReferenceBackend
+from cellspec.conformance.workload import End, Workload
+from cellspec.counters import Claim
+from cellspec.engine.calls import Restored
+from cellspec.engine.scheduler import Scheduler
+from cellspec.errors import SpecError
+from cellspec.trace import TraceWriter, event_of, header_for
+from sim.cli import main
+from sim.replay import PREFIX, Steps, judge, read_source, shrunk_trace, to_string, workload_of
+
+T = ExecutionTraits
+GRAPH = ExecutionGraph(
+    4,
+    [
+        ColumnDescriptor("a"),
+        ColumnDescriptor("z", dependencies=["a"]),
+        ColumnDescriptor("b", traits=T.BARRIER, dependencies=["a"]),
+        ColumnDescriptor("c", dependencies=["b"]),
+    ],
+)
+REFERENCE = "cellspec.conformance.reference:ReferenceBackend"
+
+
+class _BarriersComplete(Scheduler):
+    """After a resume, every barrier counts as complete of which any input does."""
+
+    def _restore_tracker(self, restored: Restored, claim: Claim) -> CompletionTracker:
+        tracker = super()._restore_tracker(restored, claim)
+        tracker.mark_complete(BarrierNodeId("b"))
+        return tracker
+
+
+class BarriersStayComplete(ReferenceBackend):
+    """An engine that is wrong in that."""
+
+    scheduler_class = _BarriersComplete
+
+
+def barrier_twice(path: Path) -> Path:
+    """The trace of a run that crashes after its barrier, and takes it for done."""
+    actions = [
+        Action("start", "z", (1, 2)),
+        Action("complete", "z", (1, 2)),
+        Action("start", "b", scope=0),
+        Action("complete", "b", scope=0),
+        Action("durable", "a", (0, 4)),
+        Action("checkpoint_begin", claim=(4, 0, 0, 0)),
+        Action("checkpoint_durable"),
+        Action("emit", "b", (0, 4)),
+        Action("crash"),
+        Action("resume", claim=(4, 0, 0, 0)),
+        Action("start", "c", (2, 3)),
+    ]
+    for row in range(4):
+        cell = (row, row + 1)
+        actions[2 * row : 2 * row] = [Action("start", "a", cell), Action("complete", "a", cell)]
+    with TraceWriter(path, header_for(GRAPH, engine="mine", version="1")) as trace:
+        for seq, action in enumerate(actions, 1):
+            life = 1 if action.kind == "resume" else None
+            trace.write(event_of(action, GRAPH, seq=seq, t=seq / 2, incarnation=life))
+    return path
+
+
+def run(*args: object) -> int:
+    return main([str(arg) for arg in args])
+
+
+# On the transition system
+
+
+def test_a_trace_is_replayed_a_line_for_each_event_up_to_what_broke(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("replay", barrier_twice(tmp_path / "t.jsonl")) == 1
+    shown = capsys.readouterr().out
+    assert "   19  t=9.5 s start c[2]" in shown
+    assert "violated: SCHED-01 at event 19" in shown
+    assert "found: c[2] starts although" in shown
+
+
+def test_a_replay_may_stop_before_what_broke_and_shows_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("replay", barrier_twice(tmp_path / "t.jsonl"), "--until", 12) == 0
+    shown = capsys.readouterr().out
+    assert "a  ####\nz  o#oo\nb  oooo  barrier #\nc  ....\n" in shown
+    assert "no clause broke" in shown
+
+
+def test_a_line_of_text_is_the_same_case_and_gives_the_same_trace_byte_for_byte(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("replay", barrier_twice(tmp_path / "t.jsonl"), "--trace", tmp_path / "one.jsonl")
+    shown = capsys.readouterr().out
+    line = next(text for text in shown.split() if text.startswith(PREFIX))
+    again = subprocess.run(
+        [sys.executable, "-m", "sim", "replay", line, "--trace", "two.jsonl"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONHASHSEED": "7"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 1, again.stderr
+    assert again.stdout == shown
+    assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes()
+
+
+def test_the_test_that_is_printed_fails_as_the_case_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("replay", barrier_twice(tmp_path / "t.jsonl"), "--pytest")
+    shown = capsys.readouterr().out
+    code = shown[shown.index("import io") :]
+    space: dict[str, object] = {}
+    exec(compile(code, "pasted", "exec"), space)
+    with pytest.raises(AssertionError, match="SCHED-01"):
+        space["test_sched_01"]()  # type: ignore[operator]
+
+
+def test_a_page_with_a_slider_is_written_on_request(tmp_path: Path) -> None:
+    run("replay", barrier_twice(tmp_path / "t.jsonl"), "--html", tmp_path / "page.html")
+    assert "SCHED-01 broke" in (tmp_path / "page.html").read_text()
+
+
+# Made small
+
+
+def test_what_is_left_of_a_trace_are_causes() -> None:
+    graph = ExecutionGraph(3, [ColumnDescriptor("a"), ColumnDescriptor("n", dependencies=["a"])])
+    machine = Machine(graph)
+    events = []
+    for seq, action in enumerate(
+        [
+            Action("start", "a", (0, 1)),
+            Action("start", "a", (1, 2)),
+            Action("complete", "a", (1, 2)),
+            Action("start", "n", (1, 2)),
+            Action("complete", "a", (0, 1)),
+            Action("complete", "n", (1, 2)),
+            Action("complete", "n", (1, 2)),
+        ],
+        1,
+    ):
+        events.append(event_of(action, graph, seq=seq, t=0.0))
+        if seq < 7:
+            machine.apply(action)
+    header = header_for(graph, engine="mine", version="1")
+    small = shrunk_trace(Steps("t", header, tuple(events)))
+    assert [(event.event, event.column, event.rows) for event in small.events] == [
+        ("complete", "n", 1)
+    ]
+    assert [event.seq for event in small.events] == [1]
+
+
+@given(st.data())
+def test_a_shrunk_trace_breaks_the_same_clause_and_no_step_can_be_left_out(
+    data: st.DataObject,
+) -> None:
+    machine = Machine(GRAPH)
+    events = []
+    for seq in range(1, 30):
+        enabled = [action for action in machine.enabled() if action.kind != "end"]
+        wrong = Action("start", data.draw(st.sampled_from("azc")), (1, 2))
+        action = data.draw(st.sampled_from([*enabled, *enabled, wrong]))
+        life = machine.incarnation + 1 if action.kind == "resume" else None
+        events.append(event_of(action, GRAPH, seq=seq, t=0.0, incarnation=life))
+        try:
+            machine.apply(action)
+        except Violation as broken:
+            clause = broken.clause
+            break
+    else:
+        return
+    steps = Steps("t", header_for(GRAPH, engine="mine", version="1"), tuple(events))
+    small = shrunk_trace(steps)
+    found = judge(small).finding
+    assert found is not None
+    assert found.clause == clause
+    assert len(small.events) <= len(events)
+    assert shrunk_trace(small).events == small.events
+
+
+def test_a_trace_without_a_violation_is_not_made_small(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.jsonl"
+    with TraceWriter(path, header_for(GRAPH, engine="mine", version="1")) as trace:
+        trace.add("start", 0.0, column="a", rows=0)
+    assert run("shrink", path) == 2
+    assert "every step is allowed" in capsys.readouterr().err
+
+
+# On an engine
+
+
+def test_an_engine_meets_what_a_trace_tells_and_the_order_of_its_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = barrier_twice(tmp_path / "t.jsonl")
+    assert run("replay", path, "--backend", REFERENCE) == 0
+    shown = capsys.readouterr().out
+    ends = [line.split()[3:] for line in shown.splitlines() if " complete " in line]
+    assert [" ".join(end) for end in ends[:6]] == [
+        "complete a[0]",
+        "complete a[1]",
+        "complete a[2]",
+        "complete a[3]",
+        "complete z[1]",
+        "complete b barrier 0",
+    ]
+    assert "crash" in shown
+
+
+def test_a_broken_engine_shows_what_the_trace_of_another_one_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = barrier_twice(tmp_path / "t.jsonl")
+    code = run("replay", path, "--backend", "tests.test_replay:BarriersStayComplete")
+    assert code == 1, capsys.readouterr().out
+
+
+def test_a_case_is_replayed_and_made_small_on_the_engine_that_it_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = Workload(
+        tuple(GRAPH.get_column_descriptor(name) for name in GRAPH.column_names),
+        rows=4,
+        checkpoint_every_rows=1,
+        checkpoint_version=2,
+        crashes=(26,),
+    )
+    case = tmp_path / "case.json"
+    case.write_text(Case(work, backend="tests.test_replay:BarriersStayComplete").to_json())
+    assert run("replay", case, "--pytest") == 1
+    assert "def test_" in capsys.readouterr().out
+    assert run("replay", case, "--backend", REFERENCE) == 0
+    capsys.readouterr()
+    assert run("shrink", case, "--out", tmp_path / "small.json") == 0
+    small = read_source(str(tmp_path / "small.json"))
+    assert isinstance(small, Case)
+    assert len(small.workload.columns) < 4
+    assert run("replay", tmp_path / "small.json") == 1
+
+
+def test_the_workload_of_a_trace_ends_each_call_when_the_trace_does(tmp_path: Path) -> None:
+    steps = read_source(str(barrier_twice(tmp_path / "t.jsonl")))
+    assert isinstance(steps, Steps)
+    work = workload_of(steps)
+    assert End(0, "z", 1, 1, 5.0) in work.ends
+    assert End(0, "b", 0, 1, 6.0) in work.ends
+    assert Workload.from_json(work.to_json()) == work
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "empty file"),
+        ("{", "not JSON"),
+        ('{"case": 1}', "columns"),
+        ('{"trace": 1}\n', "line 1"),
+    ],
+    ids=["empty", "half", "no columns", "no header"],
+)
+def test_what_is_no_case_is_refused_in_one_line(
+    text: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "case"
+    path.write_text(text)
+    assert run("replay", path) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.count("\n") == 1
+    assert expected in complaint
+    assert str(path) in complaint
+
+
+def test_a_damaged_line_of_text_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    line = to_string("x" * 100)
+    for damaged in (line[:-6], PREFIX, PREFIX + "!!!", PREFIX + "AAAA"):
+        assert run("replay", damaged) == 2
+        assert "replay string" in capsys.readouterr().err
+
+
+def test_a_line_of_text_that_would_fill_the_memory_is_refused() -> None:
+    with pytest.raises(SpecError, match="too long"):
+        read_source(to_string("x" * (1 << 23)))
