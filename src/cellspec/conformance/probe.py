@@ -20,6 +20,7 @@ gone. A backend lets it pass.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import threading
 from collections.abc import (
@@ -173,6 +174,8 @@ class _Call:
     latency_s: float
     fault: Fault | None
     scoped: bool
+    reads: Sequence[int] = ()
+    """The rows that a barrier reads."""
 
 
 class Probe:
@@ -205,6 +208,8 @@ class Probe:
         misuse: what the adapter did wrong, in one line.
         misuse_place: where in the adapter, in one line, if that is known.
         storage_reported: the backend said what storage did.
+        lost_as: how a call fails whose caller died (see `cell_sync`). An engine that counts dead
+            workers and failed calls on one budget sets it to ``"retryable"``.
     """
 
     def __init__(
@@ -233,6 +238,7 @@ class Probe:
         self.misuse = ""
         self.misuse_place: tuple[str, ...] = ()
         self.storage_reported = False
+        self.lost_as: Failure = "backpressure"
         self._rules = self.graph.rules
         self._producer = _producers(work)
         self._clock = clock
@@ -283,8 +289,8 @@ class Probe:
             inputs: the values.
             attempt: the attempt.
             lost: whether the process that the call is made for has died, asked while time passes.
-                The call is then turned away: it ends without an answer, spends no attempt, and may
-                be made again at once.
+                The call then ends without an answer and fails as `lost_as` says: by default it is
+                turned away, spends no attempt, and may be made again at once.
 
         Raises:
             Lost: the caller died.
@@ -551,8 +557,8 @@ class Probe:
         with self._lock:
             self._check_alive()
             call = self._count(column, scope, scope + 1, True)
-            reads = ranges_of(rows)
-            self._record_start(call, attempt, scope=scope, reads=reads)
+            call.reads = rows
+            self._record_start(call, attempt, scope=scope, reads=ranges_of(rows))
         return call
 
     def _start_range(
@@ -656,11 +662,11 @@ class Probe:
             self._lose(call)
 
     def _lose(self, call: _Call) -> NoReturn:
-        """The caller died: what it asked for is still wanted, and no attempt of it is spent."""
+        """The caller died, and somebody still wants what it asked for."""
         with self._lock:
             self._check_alive()
-            self._record_failure(call, "backpressure", None)
-            self._step()
+            with contextlib.suppress(GeneratorError):
+                self._fail(call, Fault(call.column, call.start, failure=self.lost_as))
         raise Lost(f"{call.column} {call.start}: the caller died")
 
     # Ends
@@ -686,7 +692,7 @@ class Probe:
         with self._lock:
             self._check_alive()
             if call.fault is not None:
-                self._fail(call, call.fault, rows)
+                self._fail(call, call.fault)
             reads = [
                 (row, self._inputs(column, mine)) for row, mine in zip(rows, inputs, strict=True)
             ]
@@ -706,7 +712,7 @@ class Probe:
         self._registry.add_cell(self.life, column, row, own, value)
         return value
 
-    def _fail(self, call: _Call, fault: Fault, reads: Iterable[int] = ()) -> None:
+    def _fail(self, call: _Call, fault: Fault) -> NoReturn:
         """Record how the call fails, and raise it. Of a range, what it has not given yet fails."""
         wait_s = fault.cool_down_s * self._clock.scale
         told = fault.failure == "backpressure" and wait_s > 0
@@ -714,7 +720,7 @@ class Probe:
         for position in range(call.start, call.stop):
             if self._was_last(call.column, position, fault):
                 # A barrier that fails for good drops who still wants its output.
-                lost = (row for row in reads if row >= self._claimed.get(call.column, 0))
+                lost = (row for row in call.reads if row >= self._claimed.get(call.column, 0))
                 self._dropped.update(lost if call.scoped else (position,))
         self._step()
         raise _failure(call, fault, wait_s)
