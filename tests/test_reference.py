@@ -15,7 +15,7 @@ from cellspec.conformance.harness import RunResult
 from cellspec.conformance.reference import ReferenceBackend, ThreadBackend
 from cellspec.conformance.strategies import workloads
 from cellspec.engine import AsyncioEngine, Scheduler
-from cellspec.verdict import PROFILES
+from cellspec.verdict import DRAWN
 from tests.conformance.second_engine import ColumnFirst
 
 T = ExecutionTraits
@@ -212,7 +212,7 @@ def test_no_engine_that_is_right_is_blamed_on_a_workload_of_any_kind(name: str, 
         assert result.outcomes[-1] == ("stopped" if kind == "an early stop" else "success")
 
 
-@pytest.mark.parametrize("profile", [profile.name for profile in PROFILES])
+@pytest.mark.parametrize("profile", [profile.name for profile in DRAWN])
 @pytest.mark.parametrize("name", BACKENDS)
 def test_no_engine_that_is_right_is_blamed_on_random_workloads(name: str, profile: str) -> None:
     backend = BACKENDS[name]

@@ -19,9 +19,9 @@ from cellspec.conformance.shrink import size_of
 from cellspec.conformance.strategies import workloads
 from cellspec.conformance.workload import Workload
 from cellspec.errors import SpecError
-from cellspec.verdict import PROFILES
+from cellspec.verdict import DRAWN
 
-NAMES = [profile.name for profile in PROFILES]
+NAMES = [profile.name for profile in DRAWN]
 T = ExecutionTraits
 
 everything = st.sampled_from(NAMES).flatmap(lambda name: workloads(name, beside=CAPABILITIES))

@@ -12,7 +12,7 @@ from cellspec import ColumnDescriptor, ExecutionTraits, Limits
 from cellspec.conformance.witness import Seen, watch
 from cellspec.conformance.workload import Workload
 from cellspec.machine import FailurePolicy
-from cellspec.verdict import PROFILES, Sometimes
+from cellspec.verdict import DRAWN, Sometimes
 
 T = ExecutionTraits
 S = Sometimes
@@ -276,7 +276,7 @@ def test_every_clause_has_an_occasion_in_some_of_these_runs() -> None:
     found |= seen(work(A, V), barrier).occasions
     groups = work(A, limits=Limits(group_rows=1, groups=1))
     found |= seen(groups, "admit 0; start a0; 1 complete a0").occasions
-    homes = {clause.number for profile in PROFILES for clause in profile.clauses}
+    homes = {clause.number for profile in DRAWN for clause in profile.clauses}
     assert sorted(homes - found) == []
     assert sorted(found - homes) == []
 

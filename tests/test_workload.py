@@ -13,7 +13,7 @@ from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, GraphErro
 from cellspec.conformance import Fault, Workload
 from cellspec.conformance.strategies import workloads
 from cellspec.conformance.workload import DEFAULT_LATENCY_S, TICK_S
-from cellspec.verdict import PROFILES
+from cellspec.verdict import DRAWN
 
 T = ExecutionTraits
 AB = (ColumnDescriptor("a", traits=T.START), ColumnDescriptor("b", dependencies=["a"]))
@@ -24,7 +24,7 @@ NAMES = {
     for each in (ColumnDescriptor, ExecutionTraits, FailurePolicy, Fault, Limits, Workload)
 }
 
-any_workload = st.sampled_from([profile.name for profile in PROFILES]).flatmap(workloads)
+any_workload = st.sampled_from([profile.name for profile in DRAWN]).flatmap(workloads)
 
 
 def refusal(**fields: Any) -> str:

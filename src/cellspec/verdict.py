@@ -41,6 +41,7 @@ from enum import Enum, StrEnum
 from typing import Any, Protocol
 
 __all__ = [
+    "DRAWN",
     "PROFILES",
     "CheckedTrace",
     "Evidence",
@@ -152,12 +153,14 @@ class Profile:
         about: one line for the person who reads the report.
         clauses: in the order in which they are reported.
         obligations: in the order in which they are reported.
+        drawn: random workloads are drawn for it; else it brings workloads of its own.
     """
 
     name: str
     about: str
     clauses: tuple[Judged, ...]
     obligations: tuple[Obligation, ...]
+    drawn: bool = True
 
 
 def _clauses(plain: str, **needing: str) -> tuple[Judged, ...]:
@@ -171,7 +174,9 @@ def _clauses(plain: str, **needing: str) -> tuple[Judged, ...]:
     return tuple(Judged(number, needs.get(number, frozenset())) for number in numbers)
 
 
-_CHAPTERS = ("SCHED", "BARR", "FAIL", "DROP", "SKIP", "GROUP", "RANGE", "STOP", "CKPT", "TABLE")
+_CHAPTERS = (
+    *("SCHED", "BARR", "FAIL", "DROP", "SKIP", "GROUP", "RANGE", "STOP", "CKPT", "TABLE", "COST"),
+)
 
 
 def _chapter_order(number: str) -> tuple[int, str]:
@@ -306,8 +311,18 @@ PROFILES: tuple[Profile, ...] = (
             column_checkpoints=[_S.COLUMN_CLAIM],
         ),
     ),
+    Profile(
+        "counted_work",
+        "what an event costs, in lines of the engine's code, as runs grow",
+        _clauses("COST-01 COST-02 COST-03 COST-04"),
+        (),
+        drawn=False,
+    ),
 )
 """What runs are judged by, in the order in which it is judged: simple things first."""
+
+DRAWN: tuple[Profile, ...] = tuple(profile for profile in PROFILES if profile.drawn)
+"""The profiles for which random workloads are drawn."""
 
 
 def profile_of(name: str) -> Profile:

@@ -21,7 +21,7 @@ from cellspec.conformance.strategies import workloads
 from cellspec.conformance.workload import Workload
 from tests.matrix.engine_mutants import EngineMutant
 
-PROFILES = tuple(profile.name for profile in verdict.PROFILES)
+PROFILES = tuple(profile.name for profile in verdict.DRAWN)
 WORKLOADS = 2000
 
 

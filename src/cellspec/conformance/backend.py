@@ -24,6 +24,8 @@ capability            the engine …
 ``early_stop``        stops when too many calls fail
 ``storage_steps``     reports the steps of its storage, so that it may be killed between them
 ``work_conserving``   starts whatever could start before time moves on
+``counted_work``      does no more work for an event in a long run than in a short one; runs in this
+                      process and in virtual time, so that its work can be counted
 ====================  ==========================================================================
 
 An engine may have no notion of something that workloads are made of: its barriers always run on a
@@ -76,6 +78,7 @@ CAPABILITIES: Final = (
     "early_stop",
     "storage_steps",
     "work_conserving",
+    "counted_work",
 )
 """Every capability that a backend may name, in the order in which reports list them."""
 

@@ -204,6 +204,7 @@ _TEST = '''\
 from {module} import {attribute}
 
 from cellspec import ColumnDescriptor, ExecutionTraits
+from cellspec.conformance.cost import judge_cost
 from cellspec.conformance.harness import run_workload
 from cellspec.conformance.workload import End, Fault, Workload
 from cellspec.machine import FailurePolicy, Limits
@@ -212,7 +213,7 @@ from cellspec.machine import FailurePolicy, Limits
 def test_{name}() -> None:
     """{clause}: {detail}"""
     work = {work}
-    result = run_workload({backend}, work{waive})
+    result = {judge}
     assert not result.violations, result.violations[0]
 '''
 
@@ -225,6 +226,12 @@ def python_test(case: Case, *, made_by_call: bool = True) -> str:
         made_by_call: whether the backend's attribute must be called to get the backend.
     """
     module, _, attribute = (case.backend or "my_engine:Backend").partition(":")
+    engine = f"{attribute}()" if made_by_call else attribute
+    waive = f", waive={case.waived!r}" if case.waived else ""
+    judge = f"run_workload({engine}, work{waive})"
+    if case.clause.startswith("COST-"):
+        # What an event costs shows in no run alone: it is run again with more rows.
+        judge = f'judge_cost({engine}, "{case.clause}", work{waive})'
     text = _TEST.format(
         module=module,
         attribute=attribute.partition(".")[0],
@@ -232,8 +239,7 @@ def python_test(case: Case, *, made_by_call: bool = True) -> str:
         clause=case.clause,
         detail=_one_line(case.detail, 82 - len(case.clause)),
         work="\n    ".join(_workload_lines(case.workload)),
-        backend=f"{attribute}()" if made_by_call else attribute,
-        waive=f", waive={case.waived!r}" if case.waived else "",
+        judge=judge,
     )
     used = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
     return _without_unused(text, used)

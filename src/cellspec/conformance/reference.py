@@ -83,7 +83,7 @@ class ThreadBackend:
 
     name = "cellspec-threads"
     version = version("cellspec")
-    capabilities = frozenset(CAPABILITIES)
+    capabilities = frozenset(CAPABILITIES) - {"counted_work"}
     scheduler_class: type[Scheduler] = Scheduler
     engine_class: type[LockedCalls] = LockedCalls
 

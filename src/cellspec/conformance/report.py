@@ -31,6 +31,7 @@ from typing import Any
 from cellspec.clauses import clauses
 from cellspec.conformance.campaign import Failure
 from cellspec.conformance.case import describe, python_test
+from cellspec.conformance.cost import COST_CLAUSES
 from cellspec.conformance.html import INDEX, render
 from cellspec.conformance.suite import Suite
 from cellspec.files import write_files
@@ -70,13 +71,20 @@ def failure_text(suite: Suite, failure: Failure) -> str:
         f"{failure.clause} is broken by {suite.backend.name} {suite.backend.version} ({where})",
         _block("the rule", [clause.text] if clause is not None else []),
         _block("what happened", [failure.detail]),
-        _block("the smallest workload that breaks it", describe(failure.workload)),
+        _block(_which(failure), describe(failure.workload)),
         _block("not judged in it", [", ".join(failure.waived)] if failure.waived else []),
         _block("how it came about", _story(failure)),
         _block("run it again", [suite.replay_command(failure.clause)]),
         _block("as a test of your own", _pasted(suite, failure).splitlines()),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _which(failure: Failure) -> str:
+    """What the workload of a failure is."""
+    if failure.clause in COST_CLAUSES:
+        return "the workload, which is run with more and more rows"
+    return "the smallest workload that breaks it"
 
 
 def _story(failure: Failure) -> list[str]:
@@ -234,6 +242,17 @@ def _summary(backend: Mapping[str, Any]) -> Iterator[str]:
             f"CPU time × {cost['cpu_ratio']:.2f}"
             + (f", questions to the graph × {asked:.2f}" if asked else "")
         )
+        yield from _counted(cost.get("counted", {}))
+
+
+def _counted(shapes: Mapping[str, Any]) -> Iterator[str]:
+    """What was counted for each clause about cost: the shape that grew most."""
+    worst: dict[str, Any] = {}
+    for shape in sorted(shapes.values(), key=lambda shape: float(shape["ratio"])):
+        worst[shape["clause"]] = shape
+    if worst:
+        found = (f"{clause} × {worst[clause]['ratio']:.2f}" for clause in sorted(worst))
+        yield f"lines of the engine's code for an event, as runs grow: {', '.join(found)}"
 
 
 def _by_reason(backend: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:

@@ -32,13 +32,13 @@ from hypothesis import strategies as st
 from cellspec.actions import Failure, FailurePolicy, Limits
 from cellspec.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.conformance.workload import Fault, Workload
-from cellspec.verdict import PROFILES
+from cellspec.verdict import DRAWN
 
 __all__ = ["workloads"]
 
 _T = ExecutionTraits
 _NAMES = "abcdefghijkl"
-_FEATURES = tuple(profile.name for profile in PROFILES)
+_FEATURES = tuple(profile.name for profile in DRAWN)
 
 # Chains of answers that one node gives to its calls, by kind of failure.
 _RETRY: tuple[tuple[Failure, ...], ...] = (

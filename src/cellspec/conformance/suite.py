@@ -32,6 +32,13 @@ from cellspec.columns import ColumnDescriptor
 from cellspec.conformance.backend import CAPABILITIES, Backend, Fit, check_capabilities, fit_of
 from cellspec.conformance.campaign import Campaign, Failure, failure_of, run_campaign
 from cellspec.conformance.case import Case, read_case
+from cellspec.conformance.cost import (
+    COST_CLAUSES,
+    COST_PROFILE,
+    CostCampaign,
+    judge_cost,
+    run_cost_campaign,
+)
 from cellspec.conformance.harness import RunResult, run_workload
 from cellspec.conformance.smoke import SmokeFailure, smoke
 from cellspec.conformance.workload import Workload
@@ -315,18 +322,28 @@ class Suite:
             for name in self.claims
             if name not in broken and (name in earlier or name not in names)
         ]
-        campaign = run_campaign(
-            self.run,
-            profile.name,
-            beside=beside,
-            max_examples=self.options.max_examples,
-            seed=self.options.seed,
-            deterministic=self.deterministic,
-            may_waive=lambda clause: self.options.keep_going or clause in self.expected,
-            waive=self._known_broken(),
-            fit=self.fit,
-        )
-        if not self._virtual:
+        campaign: Campaign
+        if profile.name == COST_PROFILE:
+            campaign = run_cost_campaign(
+                self.backend,
+                [name for name in self.claims if name not in broken],
+                may_waive=self._may_waive,
+                waive=self._known_broken(),
+                with_cpu=True,
+            )
+        else:
+            campaign = run_campaign(
+                self.run,
+                profile.name,
+                beside=beside,
+                max_examples=self.options.max_examples,
+                seed=self.options.seed,
+                deterministic=self.deterministic,
+                may_waive=self._may_waive,
+                waive=self._known_broken(),
+                fit=self.fit,
+            )
+        if not self._virtual and profile.drawn:
             campaign.evidence.unjudged = dict.fromkeys(
                 ("SCHED-09", "GROUP-06"),
                 "the engine runs in real time, where nobody can say that it started work too late",
@@ -334,6 +351,10 @@ class Suite:
         for failure in campaign.failures.values():
             self._save(failure)
         return campaign
+
+    def _may_waive(self, clause: str) -> bool:
+        """Whether a campaign goes on, without judging it, after this clause broke."""
+        return self.options.keep_going or clause in self.expected
 
     def _known_broken(self) -> list[str]:
         """Clauses that broke in an earlier campaign, which then went on without them."""
@@ -398,10 +419,14 @@ class Suite:
         """Run the case that was asked for; what it broke, if anything."""
         assert self.case is not None
         assert self.options.replay is not None
-        result = self.run(self.case.workload, self.case.waived)
+        work, waived = self.case.workload, self.case.waived
+        if self.case.clause in COST_CLAUSES:
+            result = judge_cost(self.backend, self.case.clause, work, waive=waived)
+        else:
+            result = self.run(work, waived)
         if not result.violations:
             return None
-        failure = failure_of(result, waived=self.case.waived)
+        failure = failure_of(result, waived=waived)
         self.saved[failure.clause] = self.options.replay
         return failure
 
@@ -433,6 +458,22 @@ class Suite:
             "rows": list(COST_ROWS),
             "cpu_ratio": round(many_s / few_s, 3) if few_s else 0.0,
             "question_ratio": round(many_asked / few_asked, 3) if few_asked else 0.0,
+            "counted": self._counted(),
+        }
+
+    def _counted(self) -> dict[str, Any]:
+        """What an event costs in lines of the engine's code, by shape; nothing if not claimed."""
+        campaign = self.campaigns.get(COST_PROFILE)
+        if not isinstance(campaign, CostCampaign):
+            return {}
+        return {
+            shape: {
+                "clause": growth.clause,
+                "lines": [round(growth.before.each, 1), round(growth.after.each, 1)],
+                "ratio": round(growth.ratio, 3),
+                "cpu_ratio": round(growth.cpu_ratio, 3),
+            }
+            for shape, growth in campaign.growths.items()
         }
 
     # Case files
