@@ -1,0 +1,258 @@
+"""A campaign over releases: the conformance suite on one release of an engine after another.
+
+``python -m cellspec.engines.campaign`` answers *which release of that engine keeps which rule*. It
+reads a list of releases (`cellspec.engines.campaign_list`) and then, without anybody watching:
+
+1. makes an environment for each release, with this checkout of cellspec in it;
+2. runs the suite there, by each *door* of the engine, one at a time;
+3. replays every workload that broke a clause on every release, by every door;
+4. runs the stand-alone scripts, which show a defect without cellspec, on every release;
+5. writes the page, the HTML matrix, the case files, and everything as JSON.
+
+A release that cannot be installed, or whose run dies or takes too long, is a row of the page that
+says so, and the others go on. What was done is kept in the work folder, so that a campaign that was
+interrupted goes on where it was, and one that is complete only writes its pages again.
+
+====  ========================================================================================
+code  meaning
+====  ========================================================================================
+0     every release was judged. What its runs broke is the result, and no failure of ours
+1     something of the campaign itself went wrong; the page lists it first
+2     bad usage or input; one line says what
+130   interrupted (Ctrl-C)
+====  ========================================================================================
+
+stdout has the names of the files that were written; progress and timings are on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from cellspec.engines.campaign_findings import (
+    Found,
+    Place,
+    cases_of,
+    findings,
+    read_scripts,
+)
+from cellspec.engines.campaign_list import Door, Release, read_list
+from cellspec.engines.campaign_page import publish
+from cellspec.engines.campaign_run import Outcome, Plan, Workshop, checkout
+from cellspec.errors import SpecError
+from cellspec.files import check_folder
+
+__all__ = ["main", "run"]
+
+OK, TROUBLE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+DEFAULT_LIST = Path("simulations/engines/datadesigner.toml")
+_CASE_LIMIT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line asks for.
+
+    Attributes:
+        list: the file of the list.
+        releases: releases to work on.
+        doors: doors to work on.
+        out: the folder of the pages.
+        plan: how to run the suite.
+        stages: which of ``"suite"``, ``"replays"`` and ``"scripts"`` to do.
+    """
+
+    list: Path
+    releases: tuple[Release, ...]
+    doors: tuple[Door, ...]
+    out: Path
+    plan: Plan
+    stages: tuple[str, ...]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a campaign, and return the exit code of the process."""
+    args = _parser().parse_args(argv)
+    began = time.monotonic()
+
+    def tell(text: str) -> None:
+        print(f"[{time.monotonic() - began:7.1f} s] {text}", file=sys.stderr, flush=True)
+
+    try:
+        root = checkout()
+        path = args.list or root / DEFAULT_LIST
+        engine = read_list(path)
+        out = args.out or path.parent
+        check_folder(out)
+        stages: tuple[str, ...] = ("suite", "replays", "scripts")
+        if args.scripts or args.page:
+            stages = ("scripts",) if args.scripts else ()
+        asked = Asked(
+            path,
+            engine.chosen_releases(args.release),
+            engine.chosen_doors(args.door),
+            out,
+            Plan(args.max_examples, args.seed, args.limit_s, args.twice, args.again),
+            stages,
+        )
+        work = args.work or root / ".engines"
+        shop = Workshop(engine, path.stem, work, root, tell)
+        return run(shop, asked)
+    except SpecError as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted; what was done is kept", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m cellspec.engines.campaign",
+        description="Run the conformance suite on releases of an engine, and publish the matrix.",
+    )
+    plan = Plan()
+    several: dict[str, Any] = {"action": "append", "default": [], "metavar": "NAME"}
+    parser.add_argument("list", nargs="?", type=Path, help="the list (DataDesigner's)")
+    parser.add_argument("--release", **several, help="work on this release alone; repeatable")
+    parser.add_argument("--door", **several, help="work by this door alone; repeatable")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="what is kept (.engines)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the pages (beside the list)")
+    parser.add_argument(
+        "--max-examples",
+        type=_at_least(1),
+        default=plan.max_examples,
+        metavar="N",
+        help=f"workloads of each profile ({plan.max_examples})",
+    )
+    parser.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="of the draws")
+    parser.add_argument(
+        "--limit-s",
+        type=_at_least(1),
+        default=plan.limit_s,
+        metavar="S",
+        help=f"seconds for one door of one release ({plan.limit_s:g})",
+    )
+    parser.add_argument("--twice", action="store_true", help="run it twice and compare")
+    parser.add_argument("--again", action="store_true", help="do again what is kept")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--scripts", action="store_true", help="run the scripts, then write pages")
+    only.add_argument("--page", action="store_true", help="run nothing, and write pages")
+    return parser
+
+
+def _at_least(least: int) -> Any:
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"expected an integer from {least} up, got {text}")
+        return value
+
+    return number
+
+
+def run(shop: Workshop, asked: Asked) -> int:
+    """Run a campaign to its end, and publish it; the exit code.
+
+    Raises:
+        SpecError: a script whose header cannot be used, or pages that cannot be written.
+    """
+    engine = shop.engine
+    package = engine.package.replace("-", "_")
+    scripts = read_scripts(asked.list.parent / "scripts", package)
+    usable = _environments(shop, asked)
+    if "suite" in asked.stages:
+        for release in usable:
+            for door in asked.doors:
+                shop.suite(release, door, asked.plan)
+    outcomes = {
+        (release.version, door.name): shop.kept(release, door)
+        for release in engine.releases
+        for door in engine.doors
+    }
+    cases = cases_of(engine, shop.name, outcomes)
+    replays = _replays(shop, asked, usable, cases)
+    ran: dict[tuple[str, str], Any] = {}
+    for release in engine.releases:
+        for script, path in scripts:
+            again = asked.plan.again and "scripts" in asked.stages and release in usable
+            if "scripts" in asked.stages and release in usable:
+                ran[release.version, script.file] = shop.script(release, path, again=again)
+            elif kept := shop.kept_script(release, path):
+                ran[release.version, script.file] = kept
+    found = findings(
+        engine,
+        shop.name,
+        _suite_version(),
+        outcomes,
+        cases,
+        replays,
+        [script for script, _ in scripts],
+        ran,
+    )
+    for path in publish(found, asked.out):
+        print(path)
+    for trouble in found.troubles:
+        shop.tell(f"trouble: {trouble}")
+    _tell_times(shop, outcomes)
+    return TROUBLE if found.troubles else OK
+
+
+def _environments(shop: Workshop, asked: Asked) -> list[Release]:
+    """The releases whose environment is ready; what cannot be made is kept as the outcome."""
+    usable: list[Release] = []
+    if not asked.stages:
+        return usable
+    for release in asked.releases:
+        why = shop.environment(release)
+        if not why:
+            usable.append(release)
+            continue
+        shop.tell(f"{release.version}: no environment: {why}")
+        for door in shop.engine.doors:
+            shop.without_environment(release, door, why)
+    return usable
+
+
+def _replays(
+    shop: Workshop, asked: Asked, usable: Sequence[Release], cases: Sequence[Found]
+) -> Mapping[Place, Mapping[str, Any]]:
+    texts = {one.name: one.case.to_json() for one in cases}
+    said: dict[Place, Mapping[str, Any]] = {}
+    for release in shop.engine.releases:
+        for door in shop.engine.doors:
+            place = (release.version, door.name)
+            if "replays" in asked.stages and release in usable:
+                again = asked.plan.again
+                said[place] = shop.replays(release, door, texts, _CASE_LIMIT_S, again=again)
+            else:
+                said[place] = shop.kept_replays(release, door, texts)
+    return said
+
+
+def _suite_version() -> str:
+    try:
+        return version("cellspec")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _tell_times(shop: Workshop, outcomes: Mapping[Place, Outcome]) -> None:
+    for release in shop.engine.releases:
+        each = {
+            door.name: outcomes[release.version, door.name].seconds for door in shop.engine.doors
+        }
+        parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in each.items())
+        shop.tell(f"{release.version}: {parts}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,396 @@
+"""The pages of a campaign over releases: Markdown to read, HTML to look at, JSON for programs.
+
+The Markdown page is for a maintainer of the engine. It begins with the matrix releases × clauses,
+and under it says of each clause that broke: the rule, the smallest workload that breaks it, what
+happened and the last events before, in which releases, whether the public interface leads there,
+and the script that shows it without this package.
+
+The HTML matrix is the one of the conformance suite (`cellspec.conformance.html`), with a column for
+each release and door. It would have a page for every failure of every release, most of them alike:
+here only the workload that the Markdown page shows has one.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cellspec.clauses import chapters, clauses
+from cellspec.conformance.case import describe
+from cellspec.conformance.html import INDEX, render
+from cellspec.engines.campaign_findings import Defect, Findings, Script, is_broken
+from cellspec.files import write_files
+from cellspec.verdict import Verdict, says_pass
+
+__all__ = ["markdown", "pages", "publish"]
+
+_SUITE = "pytest --pyargs cellspec.conformance"
+_STORY_LINES = 14
+_SAYS = {
+    "same": "✗",
+    "another": "≠",
+    "nothing": "✓",
+    "refused": "✓",
+    "none": "∅",
+    "died": "!",
+    "": "·",
+}
+_SCRIPT = {"shows": "✗", "fine": "✓", "absent": "∅", "failed": "!", "": "·"}
+
+
+def publish(found: Findings, folder: Path) -> list[Path]:
+    """Write everything into a folder; what an earlier campaign left of the same engine goes.
+
+    Returns:
+        The files that a reader begins with.
+
+    Raises:
+        SpecError: a file cannot be written.
+    """
+    contents = pages(found)
+    write_files(folder, contents)
+    for old in (*folder.glob(f"{found.name}/*.html"), *folder.glob(f"cases/{found.name}_*.json")):
+        if old.relative_to(folder).as_posix() not in contents:
+            old.unlink()
+    return [folder / f"{found.name}.md", folder / found.name / INDEX]
+
+
+def pages(found: Findings) -> dict[str, str]:
+    """All files by name: a function of what was found alone."""
+    html = render(_results(found))
+    return {
+        f"{found.name}.md": markdown(found),
+        f"{found.name}.json": found.to_json(),
+        **{f"cases/{one.shown.name}": one.shown.case.to_json() for one in found.defects},
+        **{f"{found.name}/{name}": text for name, text in html.items()},
+    }
+
+
+# Markdown
+
+
+def markdown(found: Findings) -> str:
+    """The page, as Markdown."""
+    lines = [
+        *_intro(found),
+        *_releases(found),
+        *_matrix(found),
+        *_broken(found),
+        *_scripts(found),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _intro(found: Findings) -> Iterator[str]:
+    engine = found.engine
+    yield f"# {engine.engine} under the conformance suite"
+    yield ""
+    yield from _wrapped(
+        f"Written by `python -m cellspec.engines.campaign`, never by hand ([how](README.md)). The "
+        f"suite {found.version} ran on {len(engine.releases)} releases of {engine.engine}, in an "
+        f"environment of its own each, with {found.max_examples} workloads of every profile "
+        f"and seed {found.seed}. {engine.about}"
+    )
+    yield ""
+    yield from _wrapped(
+        f"The same as a picture: [{found.name}/{INDEX}]({found.name}/{INDEX}). For programs: "
+        f"[{found.name}.json]({found.name}.json)."
+    )
+    yield ""
+    for door in engine.doors:
+        public = " (the public interface alone)" if door.public else ""
+        yield f"- Door **{door.name}**: {door.about}{public}."
+    yield ""
+    if engine.words:
+        yield f"| this page says | in {engine.engine} that is |"
+        yield "| --- | --- |"
+        yield from (f"| {ours} | {theirs} |" for ours, theirs in engine.words.items())
+        yield ""
+    if found.troubles:
+        yield "## What went wrong with the campaign itself"
+        yield ""
+        yield from (f"- {_cell(line)}" for line in found.troubles)
+        yield ""
+
+
+def _releases(found: Findings) -> Iterator[str]:
+    yield "## Releases"
+    yield ""
+    words = [one.value for one in Verdict]
+    yield f"| release | door | run | workloads | crashes | {' | '.join(words)} | run twice |"
+    yield "| --- | --- | --- | ---: | ---: |" + " ---: |" * len(words) + " --- |"
+    for release in found.engine.releases:
+        for door in found.engine.doors:
+            outcome = found.outcomes[release.version, door.name]
+            run = outcome.status if outcome.ran else f"**{outcome.status}**: {outcome.detail}"
+            cells = [release.version, door.name, _cell(run)]
+            if outcome.found is None:
+                cells += ["–"] * (len(words) + 3)
+            else:
+                evidence = outcome.found["evidence"]
+                counts = Counter(each["verdict"] for each in outcome.found["clauses"].values())
+                cells += [f"{evidence['workloads']:,}", f"{evidence['crashes']:,}"]
+                cells += [str(counts[word]) for word in words]
+                cells += [outcome.twice or "–"]
+            yield f"| {' | '.join(cells)} |"
+    yield ""
+    for release in found.engine.releases:
+        if release.note:
+            yield f"{release.version} is {release.note}."
+            yield ""
+
+
+def _symbol(word: str) -> str:
+    if says_pass(word):
+        return "✓"
+    if is_broken(word):
+        return "✗"
+    return {Verdict.INCONCLUSIVE.value: "?", Verdict.NOT_CLAIMED.value: "–"}.get(word, "·")
+
+
+def _matrix(found: Findings) -> Iterator[str]:
+    engine = found.engine
+    doors = ", then ".join(door.name for door in engine.doors)
+    yield "## Clauses and releases"
+    yield ""
+    yield from _wrapped(
+        f"In each cell the verdict by door: {doors}. ✗ a run broke the clause; ✓ nothing broke it, "
+        "and the evidence is complete; ? nothing broke it, and something is missing that a pass "
+        "needs; – the backend does not claim what the clause is about; · the suite did not come "
+        "to say. A number leads to the clause, a ✗ is told below."
+    )
+    yield ""
+    yield f"| clause | {' | '.join(release.version for release in engine.releases)} |"
+    yield "| --- |" + " :---: |" * len(engine.releases)
+    chapter_of = {prefix: chapter.name for chapter in chapters() for prefix in chapter.prefixes}
+    for number in found.judged:
+        chapter = chapter_of.get(number.partition("-")[0])
+        head = f"[{number}](../../specs/{chapter}.md)" if chapter else number
+        cells = [
+            " ".join(
+                _symbol(found.verdict(release.version, door.name, number)) for door in engine.doors
+            )
+            for release in engine.releases
+        ]
+        yield f"| {head} | {' | '.join(cells)} |"
+    yield ""
+
+
+def _broken(found: Findings) -> Iterator[str]:
+    yield "## What broke"
+    yield ""
+    if not found.defects:
+        yield "No run broke a clause."
+        yield ""
+        return
+    yield from _wrapped(
+        "Each workload that broke a clause was replayed on every release by every door. In the "
+        "tables: ✗ the same clause breaks, ≠ another one breaks first, ✓ nothing breaks, ∅ the "
+        "door has no way to ask for it, ! the replay did not end. Workloads of one clause that "
+        "break it in the same places are told as one, the smallest."
+    )
+    yield ""
+    for number in found.judged:
+        defects = [defect for defect in found.defects if defect.clause == number]
+        if not defects:
+            continue
+        clause = clauses().get(number)
+        yield f"### {number}"
+        yield ""
+        if clause is not None:
+            yield from (f"> {line}" for line in _wrapped(clause.text, 98))
+            yield ""
+        for note in found.engine.notes:
+            if note.clause == number:
+                more = f" {note.reference}" if note.reference else ""
+                yield from _wrapped(f"*Note:* {note.text}{more}")
+                yield ""
+        for script in found.scripts:
+            if number in script.clauses:
+                yield from _wrapped(_script_line(found, script))
+                yield ""
+        for place, defect in enumerate(defects, 1):
+            yield from _defect(found, defect, place if len(defects) > 1 else 0)
+
+
+def _script_line(found: Findings, script: Script) -> str:
+    shows = found.shows(script)
+    where = f"shows in {', '.join(shows)}" if shows else "shows in no release"
+    fixed = f" Fixed by {script.fixed}." if script.fixed else ""
+    return f"*Script* [{script.file}](scripts/{script.file}) ({where}): {script.defect}{fixed}"
+
+
+def _defect(found: Findings, defect: Defect, place: int) -> Iterator[str]:
+    engine = found.engine
+    if place:
+        yield f"#### {defect.clause}, workload {place}"
+        yield ""
+    yield f"| door | {' | '.join(release.version for release in engine.releases)} |"
+    yield "| --- |" + " :---: |" * len(engine.releases)
+    for door in engine.doors:
+        cells = [
+            _SAYS.get(defect.replays.get((release.version, door.name), {}).get("says", ""), "·")
+            for release in engine.releases
+        ]
+        yield f"| {door.name} | {' | '.join(cells)} |"
+    yield ""
+    runs = f"Found by {_places(defect.found)}"
+    alike = f"; {defect.cases} workloads that do the same" if defect.cases > 1 else ""
+    yield from _wrapped(f"{runs}{alike}. {_reach(found, defect)}")
+    yield ""
+    yield "The smallest workload:"
+    yield ""
+    yield from _block(describe(defect.shown.case.workload))
+    yield f"What happened: {_cell(str(defect.shown.failure['detail']))}"
+    yield ""
+    story = _story(defect)
+    if story:
+        yield from _block(story)
+    waived = defect.shown.case.waived
+    if waived:
+        yield from _wrapped(f"Not judged in this run, for it broke before: {', '.join(waived)}.")
+        yield ""
+    backend = defect.shown.case.backend
+    case = f"simulations/engines/cases/{defect.shown.name}"
+    yield from _block([f"{_SUITE} --engine-backend={backend} --replay {case}"], "sh")
+
+
+def _places(places: Iterable[tuple[str, str]]) -> str:
+    by_door: dict[str, list[str]] = {}
+    for version, door in places:
+        by_door.setdefault(door, []).append(version)
+    return "; ".join(f"{door} on {', '.join(versions)}" for door, versions in by_door.items())
+
+
+def _reach(found: Findings, defect: Defect) -> str:
+    """Whether the public interface leads there: what was measured, in a sentence."""
+    public = [door.name for door in found.engine.doors if door.public]
+    if not public:
+        return ""
+    words = {
+        "same": "the same clause breaks",
+        "another": "another clause breaks first",
+        "nothing": "nothing breaks",
+        "refused": "nothing breaks",
+        "none": "it cannot be asked for",
+        "died": "the replay did not end",
+    }
+    at: dict[str, list[str]] = {}
+    for release in found.engine.releases:
+        doors = [each["says"] for place, each in _of(defect, release.version)]
+        if "same" not in doors:
+            continue
+        for (_, door), said in _of(defect, release.version):
+            if door in public:
+                at.setdefault(words[said["says"]], []).append(release.version)
+    if not at:
+        return "Whether the public interface leads there was not measured."
+    told = "; ".join(f"{what} on {', '.join(versions)}" for what, versions in at.items())
+    return f"**Through the public interface** {told}."
+
+
+def _of(defect: Defect, version: str) -> list[tuple[tuple[str, str], Mapping[str, Any]]]:
+    return [(place, said) for place, said in defect.replays.items() if place[0] == version]
+
+
+def _story(defect: Defect) -> list[str]:
+    clause = clauses().get(defect.clause)
+    rule = f"{defect.clause}: {clause.text}" if clause is not None else ""
+    failure = defect.shown.failure
+    lines = [str(line) for line in failure["story"]]
+    kept = [line for line in lines if line not in (rule, f"found: {failure['detail']}")]
+    return kept[-_STORY_LINES:]
+
+
+def _scripts(found: Findings) -> Iterator[str]:
+    yield "## Scripts"
+    yield ""
+    if not found.scripts:
+        yield "There is no stand-alone script yet."
+        return
+    engine = found.engine
+    yield from _wrapped(
+        f"Each needs `{engine.package}` of that release and nothing of ours: ✗ it shows the "
+        "defect, ✓ it does not, ∅ the release has nothing of the kind, ! it did not come to an end "
+        "that says so."
+    )
+    yield ""
+    yield f"| script | clause | {' | '.join(release.version for release in engine.releases)} |"
+    yield "| --- | --- |" + " :---: |" * len(engine.releases)
+    for script in found.scripts:
+        cells = [
+            _SCRIPT[found.ran.get((release.version, script.file), {}).get("says", "")]
+            for release in engine.releases
+        ]
+        name = f"[{script.file}](scripts/{script.file})"
+        yield f"| {name} | {', '.join(script.clauses)} | {' | '.join(cells)} |"
+    yield ""
+    for script in found.scripts:
+        public = " Public interface alone." if script.public else ""
+        fixed = f" Fixed by {script.fixed}." if script.fixed else ""
+        yield from _wrapped(f"- `{script.file}`: {script.defect}{fixed}{public}", indent="  ")
+
+
+def _wrapped(text: str, width: int = 100, indent: str = "") -> list[str]:
+    return textwrap.wrap(
+        text,
+        width,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _block(lines: Sequence[str], language: str = "text") -> list[str]:
+    return [f"```{language}", *(line.replace("```", "'''") for line in lines), "```", ""]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+# HTML
+
+
+def _results(found: Findings) -> dict[str, Any]:
+    """What the suite's own matrix is made from: a backend for each release and door."""
+    shown = {
+        (*defect.found[0], defect.clause): defect
+        for defect in reversed(found.defects)
+        if defect.found
+    }
+    backends = []
+    for (version, door), outcome in found.outcomes.items():
+        if outcome.found is None:
+            continue
+        command = f"python -m cellspec.engines.campaign --release {version} --door {door}"
+        entries = {
+            number: _entry(shown.get((version, door, number)), entry)
+            for number, entry in outcome.found["clauses"].items()
+        }
+        backends.append(
+            {
+                **outcome.found,
+                "name": f"{version} {door}",
+                "version": "",
+                "command": command,
+                "clauses": entries,
+            }
+        )
+    return {
+        "format": 1,
+        "suite": {"version": found.version, "clauses": found.version},
+        "backends": backends,
+    }
+
+
+def _entry(defect: Defect | None, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """One verdict; with a page of its own if the Markdown page shows its workload."""
+    if defect is None:
+        return {**entry, "failure": None}
+    case = f"simulations/engines/cases/{defect.shown.name}"
+    replay = f"{_SUITE} --engine-backend={defect.shown.case.backend} --replay {case}"
+    return {**entry, "failure": {**defect.shown.failure, "replay": replay}}

@@ -1,0 +1,94 @@
+"""Replays case files on a backend, in the environment of one release: a line of JSON each.
+
+A case was found by one door of one release. Replayed on every other it says since when, and until
+when, an engine does that; replayed by the public door it says whether a user can meet it. So each
+case is first brought to what the backend's engine can be asked for (`fit`), and then run:
+
+=============  ===================================================================================
+says           meaning
+=============  ===================================================================================
+``same``       it breaks the clause that the case is about
+``another``    it breaks another clause first
+``nothing``    it breaks nothing
+``refused``    the engine refuses the workload, as it must
+``none``       the engine cannot be asked for anything like it
+``died``       the replay itself failed, or did not end
+=============  ===================================================================================
+
+``python -m cellspec.engines.campaign_replay --backend=MODULE:NAME --out=FILE CASE…``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cellspec.conformance.backend import Backend, fit_of
+from cellspec.conformance.case import Case, read_case
+from cellspec.conformance.harness import run_workload
+from cellspec.conformance.suite import load_backend
+from cellspec.errors import SpecError
+
+__all__ = ["main", "replayed"]
+
+NO_END = 124
+"""Exit code of a process that was ended because a case took too long."""
+
+
+def replayed(backend: Backend, case: Case) -> dict[str, Any]:
+    """What a case does on a backend."""
+    said = {"says": "", "clause": "", "detail": "", "adapter": "", "changed": False}
+    work = fit_of(backend)(case.workload)
+    if work is None:
+        return {**said, "says": "none"}
+    said["changed"] = work != case.workload
+    try:
+        result = run_workload(backend, work, waive=case.waived)
+    except Exception as error:
+        return {**said, "says": "died", "detail": f"{type(error).__name__}: {error}"}
+    said["adapter"] = result.adapter
+    if result.violations:
+        broken = result.violations[0]
+        same = "same" if broken.clause == case.clause else "another"
+        return {**said, "says": same, "clause": broken.clause, "detail": broken.detail}
+    if result.refused:
+        return {**said, "says": "refused", "detail": result.refused}
+    return {**said, "says": "nothing"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Replay what the command line names; the exit code.
+
+    A case that takes longer than ``--limit-s`` ends the process, for nothing else would stop an
+    engine that never comes back. Its line is then missing.
+    """
+    parser = argparse.ArgumentParser(prog="python -m cellspec.engines.campaign_replay")
+    parser.add_argument("--backend", required=True, metavar="MODULE:NAME")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE")
+    parser.add_argument("--limit-s", type=float, default=60.0, metavar="S")
+    parser.add_argument("cases", nargs="+", type=Path, metavar="CASE")
+    args = parser.parse_args(argv)
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(NO_END))
+    try:
+        backend, _ = load_backend(args.backend, Path.cwd())
+        with args.out.open("a", encoding="utf-8") as out:
+            for path in args.cases:
+                signal.setitimer(signal.ITIMER_REAL, args.limit_s)
+                said = replayed(backend, read_case(path))
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                out.write(json.dumps({"case": path.name, **said}) + "\n")
+                out.flush()
+    except SpecError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,410 @@
+"""The campaign over releases: unattended, repeatable, and honest about what did not run.
+
+No release is installed here. The environments are made of wrappers around this interpreter that
+tell a small backend which release it is: 1.0 loses the last row of tables of four columns, 2.0 is
+right, 3.0 dies.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cellspec.columns import ColumnDescriptor
+from cellspec.conformance.case import Case, read_case
+from cellspec.conformance.reference import ReferenceBackend
+from cellspec.conformance.workload import Workload
+from cellspec.engines import campaign, campaign_run
+from cellspec.engines.campaign_findings import (
+    Found,
+    Script,
+    cases_of,
+    findings,
+    read_scripts,
+)
+from cellspec.engines.campaign_list import Engine, read_list
+from cellspec.engines.campaign_page import pages
+from cellspec.engines.campaign_replay import replayed
+from cellspec.engines.campaign_run import Outcome, Plan, Workshop, checkout
+from cellspec.errors import SpecError
+
+ROOT = Path(__file__).parents[2]
+PUBLISHED = ROOT / "simulations" / "engines"
+
+LIST = """
+engine = "Toy"
+package = "toy"
+
+[words]
+"a row" = "a record"
+
+[variables]
+PYTHONPATH = "{here}"
+
+[[doors]]
+name = "inner"
+backend = "toy_door:Backend"
+about = "its inside"
+
+[[doors]]
+name = "outer"
+backend = "toy_door:Outer"
+about = "what users call"
+public = true
+
+[[releases]]
+version = "1.0"
+
+[[releases]]
+version = "2.0"
+
+[[releases]]
+version = "3.0"
+"""
+
+DOOR = """
+import os
+from dataclasses import replace
+
+from cellspec.conformance.backend import Table
+from cellspec.conformance.reference import ReferenceBackend
+
+if os.environ["TOY"] == "3.0":
+    os._exit(9)
+
+
+class Backend(ReferenceBackend):
+    capabilities = frozenset({"core"})
+
+    def table(self, probe):
+        table = super().table(probe)
+        if os.environ["TOY"] != "1.0" or len(probe.work.columns) < 4:
+            return table
+        rows = dict(table.rows)
+        rows.pop(max(rows, default=None), None)
+        return replace(table, rows=rows)
+
+
+class Outer(Backend):
+    def fit(self, work):
+        return work if work.batch_size is None else None
+"""
+
+SCRIPT = """\
+# Clause: TABLE-01
+# Releases: 1.0
+# Defect: The last row is
+#   lost.
+# Public: yes
+# Fixed by: change 7
+import os, sys
+if os.environ["TOY"] == "1.0":
+    print("DEFECT: lost")
+    sys.exit(1)
+if os.environ["TOY"] == "3.0":
+    print("ABSENT: no rows")
+    sys.exit(2)
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    """A workshop with environments that are ready, and a suite that nobody edits meanwhile."""
+    monkeypatch.setattr(campaign_run, "suite_digest", lambda _: "0123")
+    listed = tmp_path / "lists" / "toy.toml"
+    (listed.parent / "scripts").mkdir(parents=True)
+    listed.write_text(LIST.format(here=tmp_path))
+    (tmp_path / "toy_door.py").write_text(DOOR)
+    shop = Workshop(read_list(listed), "toy", tmp_path / "work", ROOT)
+    for release in shop.engine.releases:
+        python = shop.python(release)
+        python.parent.mkdir(parents=True)
+        python.write_text(f'#!/bin/sh\nTOY={release.version} exec "{sys.executable}" "$@"\n')
+        python.chmod(0o755)
+        ready = {"key": shop._environment_key(release)}
+        (shop.place(release) / "ready.json").write_text(json.dumps(ready))
+    return shop
+
+
+def campaign_of(shop: Workshop, *arguments: str) -> int:
+    lists = shop.folder.parent / "lists"
+    return campaign.main(
+        [str(lists / "toy.toml"), f"--work={shop.folder}", "--max-examples=4", *arguments]
+    )
+
+
+def published(shop: Workshop) -> dict[str, str]:
+    lists = shop.folder.parent / "lists"
+    made = [path for path in sorted(lists.rglob("*")) if path.suffix in (".md", ".json", ".html")]
+    return {path.relative_to(lists).as_posix(): path.read_text() for path in made}
+
+
+def test_a_campaign_runs_unattended_and_publishes_what_it_found(
+    shop: Workshop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (shop.folder.parent / "lists" / "scripts" / "table_01_lost.py").write_text(SCRIPT)
+    assert campaign_of(shop, "--twice") == 1  # 3.0 died, and the others went on
+    files = published(shop)
+    page, data = files["toy.md"], json.loads(files["toy.json"])
+    by_version = {one["version"]: one["doors"] for one in data["releases"]}
+    assert [by_version[one]["inner"]["status"] for one in by_version] == ["ran", "ran", "died"]
+    assert by_version["1.0"]["inner"]["twice"] == "equal"
+    assert by_version["2.0"]["inner"]["clauses"]["SCHED-01"][0] != "violated"
+    assert "died: exit code" in page
+    assert any(line.startswith("3.0 inner: died") for line in data["troubles"])
+
+    defect = data["defects"][0]
+    assert f"### {defect['clause']}" in page
+    assert read_case(shop.folder.parent / "lists" / defect["case"]).clause == defect["clause"]
+    says = {(version, door): said["says"] for version, door, said in defect["replays"]}
+    assert says["1.0", "inner"] == says["1.0", "outer"] == "same"
+    assert says["2.0", "inner"] == "nothing"
+    assert says["3.0", "inner"] == "died"
+    assert "**Through the public interface** the same clause breaks on 1.0." in page
+    assert "4 columns × 1 row" in page
+
+    script = data["scripts"][0]
+    assert script["shows"] == ["1.0"]
+    assert script["says"] == {"1.0": "shows", "2.0": "fine", "3.0": "absent"}
+    assert script["defect"] == "The last row is lost."
+    assert "Fixed by change 7" in page
+    assert any(name.startswith("toy/failure-1.0") for name in files)
+    assert "toy/index.html" in files
+    for name, text in files.items():
+        assert str(shop.folder.parent) not in text, name
+        assert str(ROOT) not in text, name
+
+    # What is kept is not done again, and the pages are the same to the byte.
+    capsys.readouterr()
+    assert campaign_of(shop, "--twice", "--release=1.0", "--release=2.0") == 1
+    told = capsys.readouterr().err
+    assert told.count(": kept") == 4
+    assert "replayed" not in told
+    assert published(shop) == files
+    assert campaign_of(shop, "--page") == 1
+    assert published(shop) == files
+
+
+def test_a_run_that_takes_too_long_is_ended_and_said_so(shop: Workshop) -> None:
+    (shop.folder.parent / "toy_door.py").write_text("import time\ntime.sleep(600)\n")
+    release, door = shop.engine.releases[0], shop.engine.doors[0]
+    outcome = shop.suite(release, door, Plan(max_examples=1, limit_s=1))
+    assert (outcome.status, outcome.detail) == ("out of time", "it was ended after 1 s")
+    assert shop.kept(release, door).status == "out of time"
+
+
+def test_a_release_that_cannot_be_installed_is_a_row_of_the_page(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [["sh", "-c", "echo no such version; exit 3"]]
+    monkeypatch.setattr(Workshop, "_install_steps", lambda *_: steps)
+    release = shop.engine.releases[0]
+    shutil.rmtree(shop.place(release))
+    assert campaign_of(shop, "--release=1.0") == 1
+    assert "**no environment**: no such version" in published(shop)["toy.md"]
+
+
+def test_a_replay_that_never_ends_does_not_stop_the_others(shop: Workshop) -> None:
+    door = shop.folder.parent / "toy_door.py"
+    loops = "class Slow(Backend):\n    async def run(self, probe):\n"
+    loops += "        while probe.work.rows == 2: pass\n        await super().run(probe)\n"
+    door.write_text(DOOR.replace("class Outer", loops + "\n\nclass Outer") + "\nBackend = Slow\n")
+    cases = {f"{rows}.json": case(rows).to_json() for rows in (2, 3)}
+    said = shop.replays(shop.engine.releases[0], shop.engine.doors[0], cases, 2.0, again=False)
+    assert (said["2.json"]["says"], said["2.json"]["detail"]) == ("died", "no end")
+    assert said["3.json"]["says"] == "nothing"
+
+
+def case(rows: int, clause: str = "TABLE-01") -> Case:
+    return Case(Workload((ColumnDescriptor("a"),), rows=rows), clause, "lost", "toy_door:Backend")
+
+
+class Unable(ReferenceBackend):
+    """An engine that has no word for more than two rows."""
+
+    def fit(self, work: Workload) -> Workload | None:
+        return work if work.rows <= 2 else None
+
+
+def test_a_replay_says_what_a_case_does() -> None:
+    assert replayed(ReferenceBackend(), case(2))["says"] == "nothing"
+    assert replayed(Unable(), case(3))["says"] == "none"
+
+
+# What was found, put together
+
+
+def failure(rows: int) -> dict[str, Any]:
+    return {
+        "clause": "SCHED-12",
+        "detail": f"{rows} rows stand still",
+        "seq": None,
+        "story": ["#1 t=0 start a[0]"],
+        "workload": case(rows).workload.to_dict(),
+        "trace": None,
+        "waived": [],
+    }
+
+
+def outcome(rows: int | None) -> Outcome:
+    broken: dict[str, Any] = {"verdict": "violated", "reason": "", "examples": 1}
+    entry = {"verdict": "pass", "reason": "", "examples": 1, "failure": None}
+    clauses = {"SCHED-12": {**broken, "failure": failure(rows)} if rows else entry}
+    found = {
+        "name": "toy",
+        "version": "1",
+        "capabilities": ["core"],
+        "seed": 0,
+        "clauses": clauses,
+        "evidence": {"smoke": "fine", "workloads": 4, "crashes": 0},
+        "sometimes": {},
+        "profiles": {},
+    }
+    return Outcome("ran", found=found, suite="s", max_examples=4)
+
+
+def engine(tmp_path: Path) -> Engine:
+    listed = tmp_path / "toy.toml"
+    listed.write_text(LIST)
+    return read_list(listed)
+
+
+def test_cases_that_break_a_clause_in_the_same_places_are_told_once(tmp_path: Path) -> None:
+    listed = engine(tmp_path)
+    outcomes = {
+        ("1.0", "inner"): outcome(2),
+        ("1.0", "outer"): outcome(5),
+        ("2.0", "inner"): outcome(3),
+        ("2.0", "outer"): outcome(None),
+        ("3.0", "inner"): outcome(2),
+        ("3.0", "outer"): outcome(None),
+    }
+    cases = cases_of(listed, "toy", outcomes)
+    assert [one.case.workload.rows for one in cases] == [2, 3, 5]
+    assert cases[0].places == (("1.0", "inner"), ("3.0", "inner"))
+
+    def does(one: Found, place: tuple[str, str]) -> Mapping[str, Any]:
+        everywhere = one.case.workload.rows != 5
+        shows = everywhere or place == ("1.0", "outer")
+        return {"says": "same" if shows else "none", "clause": "", "detail": "", "adapter": ""}
+
+    replays = {place: {one.name: dict(does(one, place)) for one in cases} for place in outcomes}
+    found = findings(listed, "toy", "0", outcomes, cases, replays, [], {})
+    assert [(one.shown.case.workload.rows, one.cases) for one in found.defects] == [(2, 2), (5, 1)]
+    assert found.defects[0].found == (("1.0", "inner"), ("2.0", "inner"), ("3.0", "inner"))
+    assert not found.troubles
+    page = pages(found)["toy.md"]
+    assert "#### SCHED-12, workload 2" in page
+
+
+def test_what_the_campaign_itself_got_wrong_is_never_a_silent_success(tmp_path: Path) -> None:
+    listed = engine(tmp_path)
+    outcomes = {
+        ("1.0", "inner"): outcome(2),
+        ("1.0", "outer"): Outcome("out of time", "it was ended after 1 s"),
+        ("2.0", "inner"): outcome(None),
+        ("2.0", "outer"): outcome(None),
+    }
+    outcomes["2.0", "inner"].twice = "SCHED-12 pass, then violated"
+    outcomes["2.0", "outer"].seed = 7
+    cases = cases_of(listed, "toy", outcomes)
+    said = {"says": "nothing", "clause": "", "detail": "", "adapter": ""}
+    replays = {("1.0", "inner"): {cases[0].name: said}}
+    script = Script("sched_12_x.py", ("SCHED-12",), ("1.0",), "It stands still.")
+    ran = {
+        ("1.0", script.file): {"says": "fine", "detail": ""},
+        ("2.0", script.file): {"says": "failed", "detail": "exit code 1: ImportError"},
+    }
+    found = findings(listed, "toy", "0", outcomes, cases, replays, [script], ran)
+    assert [line.partition(" (")[0] for line in found.troubles] == [
+        "the releases were not all judged by the same suite with the same options",
+        "1.0 outer: out of time: it was ended after 1 s",
+        "2.0 inner: two runs differ: SCHED-12 pass, then violated",
+        "3.0 inner: not run",
+        "3.0 outer: not run",
+        f"1.0 inner: {cases[0].name}: replayed where it was found: nothing",
+        "2.0: scripts/sched_12_x.py: exit code 1: ImportError",
+        "scripts/sched_12_x.py: its header says that it shows in 1.0, and it shows in none",
+    ]
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('version = "2.0"', 'version = "1.0"', "release '1.0' is listed twice"),
+        ('version = "2.0"', 'version = "../2"', "releases.1.version: "),
+        ('name = "outer"', 'name = "inner"', "door 'inner' is listed twice"),
+        ("public = true", "publik = true", "doors.1.publik: "),
+        ('package = "toy"', "", "package: Field required"),
+        ("[[doors]]", "[doors", "not TOML"),
+    ],
+)
+def test_a_list_that_cannot_be_used_is_refused_in_one_line(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    listed = tmp_path / "toy.toml"
+    listed.write_text(LIST.replace(old, new, 1))
+    with pytest.raises(SpecError) as caught:
+        read_list(listed)
+    assert str(caught.value).startswith(f"{listed}: ")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("arguments", [["--release=9.9"], ["--door=back"], ["/nowhere/list.toml"]])
+def test_a_command_line_that_cannot_be_used_ends_with_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert campaign.main(arguments) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+# Scripts, and what is published
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("# Defect: ", "# Fault: ", "header: Defect: is missing"),
+        ("TABLE-01", "TABLE-99", "there is no clause 'TABLE-99'"),
+        ("import os, sys", "import os, sys, cellspec", "imports cellspec"),
+        ("import os, sys", "import os, sys\nfrom cellspec import graph", "imports cellspec"),
+    ],
+)
+def test_a_script_that_is_not_self_contained_is_refused(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    (tmp_path / "_helper.py").write_text("no script")
+    (tmp_path / "table_01.py").write_text(SCRIPT.replace(old, new, 1))
+    with pytest.raises(SpecError, match=r"^table_01\.py: ") as caught:
+        read_scripts(tmp_path, "toy")
+    assert said in str(caught.value)
+
+
+def test_every_published_script_needs_the_engine_and_nothing_of_ours() -> None:
+    listed = read_list(PUBLISHED / "datadesigner.toml")
+    known = {release.version for release in listed.releases}
+    for script, path in read_scripts(PUBLISHED / "scripts", "data_designer"):
+        number = script.clauses[0].lower().replace("-", "_")
+        assert path.name.startswith(f"{number}_"), f"{path.name} does not begin with {number}"
+        assert set(script.releases) <= known, path.name
+
+
+def test_the_list_of_datadesigner_has_its_newest_release_and_at_least_six_older() -> None:
+    listed = read_list(checkout() / campaign.DEFAULT_LIST)
+    assert listed.releases[-1].version == "0.9.7"
+    assert len(listed.releases) > 6
+    assert [door.public for door in listed.doors] == [False, True]
+
+
+@pytest.mark.parametrize("path", sorted(PUBLISHED.glob("cases/*.json")), ids=lambda path: path.name)
+def test_published_cases_can_be_read(path: Path) -> None:
+    assert read_case(path).clause == path.name.split("_")[1]
