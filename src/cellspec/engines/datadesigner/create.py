@@ -65,6 +65,7 @@ from cellspec.engines.datadesigner.create_seams import seams
 from cellspec.engines.datadesigner.lockstep import LockStep
 from cellspec.errors import SpecError
 from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
+from cellspec.rowset import ranges_of
 
 __all__ = ["MAX_ATTEMPTS", "CreateBackend"]
 
@@ -113,11 +114,15 @@ class CreateBackend:
                 await life.steps.run(life.create)
             except self.release.generation_error as error:
                 life.judge_error(error)
-            probe.end("success")
+            life.report_end()
 
     def table(self, probe: Probe) -> Table:
-        """What a user finds in the dataset's folder."""
-        return _Stored(probe.folder, self.release).table()
+        """What a user finds: in the dataset's folder, or where else the last run put it."""
+        stored = _Stored(probe.folder, self.release)
+        others = [path for path in probe.folder.glob(f"{_DATASET}_*") if path.is_dir()]
+        if others and not (stored.base.is_dir() and any(stored.base.iterdir())):
+            stored.base = max(others, key=lambda path: (path.stat().st_mtime_ns, path.name))
+        return stored.table()
 
     def config(self, work: Workload) -> _Config:
         """What `create` is asked for; a test may ask for something else."""
@@ -375,12 +380,12 @@ class _Life:
         self._last_failed = ""
         self._spent: dict[tuple[str, int], int] = {}
         self._skips: set[tuple[str, int]] = set()
+        self._held: dict[tuple[str, int], list[int]] = {}
         self._dropped: set[int] = set()
         self._saving: list[int] | None = None
-        self._live: list[int] = []
         self._safe = self.stored.safe_rows()
+        self._saved = set(self._safe)
         self._claim = 0
-        self._ran = False
 
     # The run
 
@@ -432,6 +437,12 @@ class _Life:
         dropped = [row for row in sorted(table.dropped) if row < claim]
         self.probe.resumed(claim, dropped, skipped)
 
+    def report_end(self) -> None:
+        """`create` has returned: groups that were dropped as a whole are over, too."""
+        self._settle_skips()
+        self._report_durable(sorted(self._dropped - self._saved))
+        self.probe.end("success")
+
     # Generators
 
     def generator(self, item: ColumnDescriptor) -> Any:
@@ -448,6 +459,7 @@ class _Life:
     def _cell(self, item: ColumnDescriptor) -> Any:
         async def make(row: dict[str, Any]) -> dict[str, Any]:
             number = int(row[_ROW])
+            self._settle_skips()
             try:
                 value = await self.probe.cell(item.name, number, _inputs(item, row))
             except GeneratorError as error:
@@ -464,10 +476,13 @@ class _Life:
             rows = [int(row) for row in df[_ROW].tolist()]
             inputs = [_inputs(item, record) for record in df.to_dict(orient="records")]
             scope = rows[0] // scope_rows
+            left_out = self._held.pop((item.name, scope), [])
+            self._settle_skips()
             try:
                 values = self.steps.wait_for(probe.barrier(item.name, scope, rows, inputs))
             except GeneratorError as error:
                 raise self._failure(item.name, scope, rows, error) from error
+            self._report_skips(item.name, left_out)
             for name in item.all_produced_columns:
                 df[name] = values
             return df
@@ -495,27 +510,49 @@ class _Life:
 
     def admitted(self, group: int) -> None:
         """A row group enters."""
+        self._settle_skips()
         if self.probe.work.limits.group_rows is not None:
             self.probe.admit(group)
 
     def retired(self, group: int) -> None:
         """A row group leaves."""
+        self._settle_skips()
         if self.probe.work.limits.group_rows is not None:
             self.probe.retire(group)
 
     def dropped(self, record: dict[str, Any]) -> None:
         """A row is dropped."""
+        self._settle_skips()
         row = int(record[_ROW])
         self._dropped.add(row)
         column = self._blamed.get(row, (self._last_failed, False))[0]
         self.probe.drop(row, row + 1, column)
 
     def skipped(self, column: str, record: dict[str, Any]) -> None:
-        """A cell is marked as skipped; again, if a barrier is tried again."""
+        """A cell is marked as skipped; again, if a barrier is tried again.
+
+        DataDesigner marks what a barrier is to leave out before it calls it. The barrier's output
+        cells are there when the call has ended, or now, if it finds that there is nothing to call.
+        """
         row = int(record[_ROW])
-        if (column, row) not in self._skips:
-            self._skips.add((column, row))
-            self.probe.skip(column, row)
+        rule = self.probe.graph.rules.columns[self.probe.graph.rules.index[column]]
+        key = (column, row // rule.scope_rows) if rule.is_barrier else None
+        self._settle_skips(but=key)
+        if key is None:
+            self._report_skips(column, [row])
+        else:
+            self._held.setdefault(key, []).append(row)
+
+    def _settle_skips(self, but: tuple[str, int] | None = None) -> None:
+        """Something else goes on: barriers that leave out cells, and were not called, are over."""
+        for key in [key for key in self._held if key != but]:
+            self._report_skips(key[0], self._held.pop(key))
+
+    def _report_skips(self, column: str, rows: Iterable[int]) -> None:
+        for row in rows:
+            if (column, row) not in self._skips:
+                self._skips.add((column, row))
+                self.probe.skip(column, row)
 
     # Storage
 
@@ -523,20 +560,25 @@ class _Life:
         """An operation on storage is about to be done."""
         self.probe.storage_step(name)
 
-    def saving(self, group: int, live: list[dict[str, Any]], all_: list[dict[str, Any]]) -> None:
+    def saving(self, group: int, records: list[dict[str, Any]]) -> None:
         """A row group is about to be saved."""
-        self._saving = [int(record[_ROW]) for record in all_]
-        self._live = [int(record[_ROW]) for record in live]
+        self._settle_skips()
+        self._saving = [int(record[_ROW]) for record in records]
+        self._saved.update(self._saving)
         self.stored.note(group, self._saving)
 
     def wrote_rows(self) -> None:
-        """The rows that live are on storage."""
+        """The rows that live are on storage, and that the others do not."""
         if self._saving is not None:
-            for row in self._live:
-                self.probe.durable("", row, row + 1)
+            self._report_durable(self._saving)
 
-    def moving(self, done: Callable[[], Any]) -> Any:
+    def _report_durable(self, rows: Iterable[int]) -> None:
+        for start, stop in ranges_of(rows):
+            self.probe.durable("", start, stop)
+
+    def moving(self, target: Path, done: Callable[[], Any]) -> Any:
         """The file of the group goes to where a resume finds it."""
+        self.stored.base = target.parent.parent
         saved, self._saving = self._saving or [], None
         if not self.stored.has_metadata:
             result = done()
@@ -544,8 +586,9 @@ class _Life:
             return result
         return self._claiming(self._safe | set(saved), done)
 
-    def writing_metadata(self, done: Callable[[], Any]) -> Any:
+    def writing_metadata(self, base: Path, done: Callable[[], Any]) -> Any:
         """From the first metadata on a resume finds what is saved."""
+        self.stored.base = base
         return done() if self.stored.has_metadata else self._claiming(self._safe, done)
 
     def _claiming(self, safe: set[int], done: Callable[[], Any]) -> Any:
@@ -577,22 +620,26 @@ def _inputs(item: ColumnDescriptor, record: Mapping[str, Any]) -> dict[str, Any]
 
 
 class _Stored:
-    """The folder of a dataset, as a user reads it, with the adapter's notes beside it."""
+    """The folder of a dataset, as a user reads it, with the adapter's notes beside it.
+
+    Attributes:
+        base: the folder. A run that may not use it makes another one, with a time in its name.
+    """
 
     def __init__(self, folder: Path, release: _Release) -> None:
-        self._base = folder / _DATASET
+        self.base = folder / _DATASET
         self._notes = folder / _NOTES
         self._release = release
 
     @property
     def has_metadata(self) -> bool:
         """Without metadata a resume starts anew."""
-        return (self._base / "metadata.json").exists()
+        return (self.base / "metadata.json").exists()
 
     def metadata(self) -> dict[str, Any]:
         """The metadata; nothing if there is none that can be read."""
         with contextlib.suppress(OSError, ValueError):
-            found = json.loads((self._base / "metadata.json").read_text("utf-8"))
+            found = json.loads((self.base / "metadata.json").read_text("utf-8"))
             return found if isinstance(found, dict) else {}
         return {}
 
@@ -609,7 +656,7 @@ class _Stored:
 
     def _files(self) -> dict[str, Path]:
         """The files of saved groups, by the group's number."""
-        files = sorted((self._base / "parquet-files").glob("batch_*.parquet"))
+        files = sorted((self.base / "parquet-files").glob("batch_*.parquet"))
         return {str(int(file.stem.partition("_")[2])): file for file in files}
 
     def safe_rows(self) -> set[int]:

@@ -69,8 +69,8 @@ class Listener(Protocol):
     def skipped(self, column: str, record: dict[str, Any]) -> None:
         """A cell is marked as skipped."""
 
-    def saving(self, group: int, live: list[dict[str, Any]], all_: list[dict[str, Any]]) -> None:
-        """A row group is about to be saved: its rows that live, and all of them."""
+    def saving(self, group: int, records: list[dict[str, Any]]) -> None:
+        """A row group is about to be saved: its rows, those that were dropped too."""
 
     def retired(self, group: int) -> None:
         """A row group leaves."""
@@ -81,11 +81,11 @@ class Listener(Protocol):
     def wrote_rows(self) -> None:
         """The rows of the group that is being saved are on storage, where a resume looks not."""
 
-    def moving(self, done: Callable[[], Any]) -> Any:
+    def moving(self, target: Path, done: Callable[[], Any]) -> Any:
         """The rows of the group go to where a resume finds them; `done` does it."""
 
-    def writing_metadata(self, done: Callable[[], Any]) -> Any:
-        """Metadata is written; `done` does it."""
+    def writing_metadata(self, base: Path, done: Callable[[], Any]) -> Any:
+        """Metadata is written to a dataset's folder; `done` does it."""
 
 
 class _Overlay:
@@ -184,19 +184,13 @@ def _observed(base: Any, listener: Listener) -> Any:
             super().drop_row(row_group, row_index)
 
         def checkpoint_row_group(self, row_group: int, *args: Any, **kwargs: Any) -> None:
-            listener.saving(row_group, self._records(row_group, True), self._records(row_group))
+            rows = range(self._sizes[row_group])
+            listener.saving(row_group, [self.get_row(row_group, row) for row in rows])
             super().checkpoint_row_group(row_group, *args, **kwargs)
 
         def free_row_group(self, row_group: int) -> None:
             super().free_row_group(row_group)
             listener.retired(row_group)
-
-        def _records(self, row_group: int, live: bool = False) -> list[dict[str, Any]]:
-            return [
-                self.get_row(row_group, index)
-                for index in range(self._sizes[row_group])
-                if not (live and self.is_dropped(row_group, index))
-            ]
 
     return Observed
 
@@ -237,11 +231,12 @@ def _listen_to_storage(modules: Modules, listener: Listener, swap: _Swap) -> Non
             listener.storage_step("move", str(target))
             return shutil.move(source, target)
 
-        return listener.moving(done)
+        return listener.moving(Path(target), done)
 
     def write_metadata(function: Any) -> Any:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            return listener.writing_metadata(lambda: function(*args, **kwargs))
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            base = self.base_dataset_path
+            return listener.writing_metadata(base, lambda: function(self, *args, **kwargs))
 
         return call
 
