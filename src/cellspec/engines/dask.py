@@ -1,0 +1,747 @@
+"""Dask under the conformance suite: the workload as a task graph of Dask's own.
+
+``pytest --pyargs cellspec.conformance --engine-backend=cellspec.engines.dask:DaskBackend``
+
+What is judged is Dask's distributed scheduler, used the way somebody would who has a pipeline to
+run and no scheduler of their own. Each cell is one key of a Dask graph, and so is each barrier and
+each output cell of a barrier; each column is one layer. What a cell needs is a Dask dependency. The
+whole of what is left to do is handed over in one piece, and from then on Dask alone decides what
+runs when. The rest of this page is what Dask is asked for, and what it has no word for.
+
+*Limits.* As many calls at once as workers have threads. A resource is one of Dask's worker
+resources, and a layer's annotation says that each of its tasks takes one unit.
+
+*Retries.* A layer's annotation tells Dask how often it may run a task again, one time fewer than
+there are attempts; a task that fails and may be repeated raises, and Dask runs it again, at once. A
+task cannot ask Dask which attempt it is, so failures are counted beside the probe, and the last one
+does not raise. A call that is turned away (back-pressure) is no failure to Dask. The task sleeps
+for as long as it was told and calls again, as clients of a rate-limited endpoint do; it keeps its
+thread and its unit while it sleeps, which costs throughput and breaks no limit.
+
+*Rows that are given up.* Dask knows tasks, not rows; a task that raises for good takes all with it
+that depends on it, every barrier first of all. So one that fails for good gives a marker in place
+of a value (`Dropped`), tasks that are given the marker hand it on, and a barrier leaves that row
+out. What runs in the same row and reads nothing of the failure runs on, for nobody could tell it;
+`fit` asks for workloads without such columns (`with_failures_in_line`). A skip is a marker too.
+
+*What outlives a crash.* The driver takes results as Dask gives them (``as_completed``), writes the
+rows that are complete without a gap to the folder, and claims them (`cellspec.engines.rows`). A
+life that resumes gives Dask only the rest of the graph: what is claimed stands in it as a value. A
+barrier that an unclaimed row needs is in it again, over all rows of its scope.
+
+*A worker that is killed.* Dask runs its tasks again, and not only those that were running: results
+are kept in the memory of workers and nowhere else. A cell that was paid for would be paid for
+twice. So the driver remembers what each call gave, and a task that Dask runs again is given that,
+as anybody would have a cache before an endpoint that costs money. A call that its worker did not
+live to see the end of was given to nobody, and is made again.
+
+*Where it runs.* By default in threads of this process, on one cluster for each pair of limits,
+which later workloads use again. `ProcessBackend` has workers that are processes, each with a nanny,
+and serves the probe to them (`cellspec.engines.remote`). With the environment variable
+``DASK_SCHEDULER_ADDRESS``, or the argument `address`, the tasks go to a cluster that is there
+already. Its workers must run on this machine, because the probe is served on loopback only, and
+must be able to import `cellspec`. Their threads and resources are what they were started with, so
+workloads are fitted to them: ``dask worker $ADDRESS --nworkers 2 --nthreads 1 --resources r=1``.
+
+*What is not claimed.* Row groups, ranges and early stops: Dask has no word for them. That nothing
+waits for no reason (``work_conserving``): in real time nobody can say so.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeAlias
+
+from cellspec.conformance.backend import SKIPPED, Table
+from cellspec.conformance.probe import Crash, IsLost, Probe
+from cellspec.conformance.workload import Workload
+from cellspec.engines import rows as storage
+from cellspec.engines.remote import Gone, ProbeServer, RemoteProbe
+from cellspec.engines.rows import Dropped, Ledger, Result, with_failures_in_line
+from cellspec.errors import SpecError
+from cellspec.faults import BackPressure, Permanent, Retryable
+from cellspec.machine import Limits
+from cellspec.rules import ColumnRule
+
+__all__ = ["DaskBackend", "Desk", "Driver", "ProcessBackend"]
+
+ADDRESS = "DASK_SCHEDULER_ADDRESS"
+"""The environment variable that names the scheduler of a cluster that is there already."""
+
+THREADS = 16
+"""Threads of the workers where the workload sets no limit."""
+
+_CONNECT_S = 10
+
+_QUIET = {
+    # Each cluster would look at its threads a hundred times a second, for a page that nobody opens.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.interval": "10s",
+    "distributed.scheduler.allowed-failures": 10,
+}
+
+Row: TypeAlias = Mapping[str, Result]
+"""What a cell is given: the results of the columns that it needs, by column."""
+
+
+# What tasks ask for
+
+
+class Calls(Protocol):
+    """What a task has in its hand: the generators, as far away as they may be."""
+
+    def cell(self, column: str, row: int, inputs: Row) -> Result:
+        """What a cell of a column gives."""
+
+    def barrier(
+        self, column: str, scope: int, wanted: Sequence[int], inputs: Mapping[int, Row]
+    ) -> dict[int, Result]:
+        """What a barrier gives to each of the rows that want its output."""
+
+
+class Desk:
+    """The generators beside the probe, and what is known of their calls. Any thread may call.
+
+    Args:
+        probe: the life.
+
+    Attributes:
+        crash: the crash, once it has come.
+        remembers: whether a task that is run again is given what it gave before.
+    """
+
+    remembers = True
+
+    def __init__(self, probe: Probe) -> None:
+        self.probe = probe
+        self.crash: Crash | None = None
+        self._given: dict[tuple[str, int], Any] = {}
+        self._spent: Counter[tuple[str, int]] = Counter()
+
+    def cell(self, column: str, row: int, inputs: Row, lost: IsLost | None = None) -> Result:
+        """Make a cell, skip it, or hand on why there is none.
+
+        Raises:
+            Gone: the process crashed.
+            GeneratorError: the call failed, and may be made again.
+        """
+
+        def make() -> Result:
+            for given in inputs.values():
+                if isinstance(given, Dropped):
+                    return given
+            if self._skips(column, inputs) or self.probe.wants_skip(column, row):
+                self.probe.skip(column, row)
+                return SKIPPED
+            try:
+                return self.probe.cell_sync(column, row, _made(inputs), lost=lost)
+            except (Permanent, Retryable) as failure:
+                self._expect_last(column, row, failure)
+            return self._drop([row], column)[row]
+
+        found: Result = self._once((column, row), make)
+        return found
+
+    def barrier(
+        self,
+        column: str,
+        scope: int,
+        wanted: Sequence[int],
+        inputs: Mapping[int, Row],
+        lost: IsLost | None = None,
+    ) -> dict[int, Result]:
+        """Run a barrier, if a row wants its output and is there to be read.
+
+        Raises:
+            Gone, GeneratorError: as `cell`.
+        """
+
+        def run() -> dict[int, Result]:
+            results = self._lost_rows(inputs)
+            reads = self._reads(column, inputs)
+            asked = [row for row in reads if row in wanted]
+            if asked:
+                results |= self._barrier_call(column, scope, reads, asked, inputs, lost)
+            for row in wanted:
+                if row not in results:
+                    self.probe.skip(column, row)
+                    results[row] = SKIPPED
+            return {row: results[row] for row in wanted}
+
+        found: dict[int, Result] = self._once((column, scope), run)
+        return found
+
+    def _lost_rows(self, inputs: Mapping[int, Row]) -> dict[int, Result]:
+        return {
+            row: next(given for given in mine.values() if isinstance(given, Dropped))
+            for row, mine in inputs.items()
+            if _is_lost(mine)
+        }
+
+    def _reads(self, column: str, inputs: Mapping[int, Row]) -> list[int]:
+        """The rows that a barrier reads: those that are there and will not be skipped."""
+        return [
+            row
+            for row, mine in inputs.items()
+            if not _is_lost(mine) and not self._skips(column, mine)
+        ]
+
+    def _barrier_call(
+        self,
+        column: str,
+        scope: int,
+        reads: Sequence[int],
+        asked: Sequence[int],
+        inputs: Mapping[int, Row],
+        lost: IsLost | None,
+    ) -> dict[int, Result]:
+        made = [_made(inputs[row]) for row in reads]
+        try:
+            values = self.probe.barrier_sync(column, scope, reads, made, lost=lost)
+        except (Permanent, Retryable) as failure:
+            self._expect_last(column, scope, failure)
+            return self._drop(asked, column)
+        return {row: value for row, value in zip(reads, values, strict=True) if row in asked}
+
+    def _skips(self, column: str, inputs: Row) -> bool:
+        rules = self.probe.graph.rules
+        rule = rules.columns[rules.index[column]]
+        return rule.propagates and any(given is SKIPPED for given in inputs.values())
+
+    def _expect_last(self, column: str, position: int, failure: Exception) -> None:
+        """Let a failure out that Dask is to repeat."""
+        if isinstance(failure, Retryable):
+            self._spent[column, position] += 1
+            if self._spent[column, position] < self.probe.work.failures.max_attempts:
+                raise failure
+
+    def _drop(self, rows: Iterable[int], column: str) -> dict[int, Result]:
+        for row in rows:
+            # Before the task ends: what waits for it must not start while the row seems to live.
+            self.probe.drop(row, row + 1, column)
+        return {row: Dropped(column) for row in rows}
+
+    def _once(self, node: tuple[str, int], make: Callable[[], Any]) -> Any:
+        if node in self._given and self.remembers:
+            return self._given[node]
+        try:
+            self._given[node] = given = make()
+        except Crash as crash:
+            # A worker is not to be torn down by what is no Exception; the driver raises it.
+            self.crash = self.crash or crash
+            raise Gone(str(crash)) from None
+        return given
+
+
+def _made(inputs: Row) -> dict[str, str]:
+    """The inputs that have a value."""
+    return {name: given for name, given in inputs.items() if isinstance(given, str)}
+
+
+def _is_lost(inputs: Row) -> bool:
+    return any(isinstance(given, Dropped) for given in inputs.values())
+
+
+_desks: dict[str, Desk] = {}
+"""The desks of this process, by name: Dask copies what it hands to a task, also to a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """The desk, for tasks in threads of this process."""
+
+    name: str
+
+    def cell(self, column: str, row: int, inputs: Row) -> Result:
+        return self._desk().cell(column, row, inputs)
+
+    def barrier(
+        self, column: str, scope: int, wanted: Sequence[int], inputs: Mapping[int, Row]
+    ) -> dict[int, Result]:
+        return self._desk().barrier(column, scope, wanted, inputs)
+
+    def _desk(self) -> Desk:
+        if self.name not in _desks:
+            raise Gone("the life that this task belongs to is over")
+        return _desks[self.name]
+
+
+@dataclass(frozen=True, slots=True)
+class _There:
+    """The desk, for tasks in other processes."""
+
+    remote: RemoteProbe
+
+    def cell(self, column: str, row: int, inputs: Row) -> Result:
+        found: Result = self.remote.ask("cell", column, row, inputs)
+        return found
+
+    def barrier(
+        self, column: str, scope: int, wanted: Sequence[int], inputs: Mapping[int, Row]
+    ) -> dict[int, Result]:
+        found: dict[int, Result] = self.remote.ask("barrier", column, scope, wanted, inputs)
+        return found
+
+
+# Tasks
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a task is told beside the results that Dask gives it."""
+
+    calls: Calls
+    column: str
+    position: int
+    needs: tuple[str, ...]
+    rows: tuple[int, ...] = ()
+    wanted: tuple[int, ...] = ()
+
+
+def make_cell(job: _Job, inputs: Sequence[Result], _after: Sequence[Any]) -> Result:
+    """The task of a cell: `inputs` in the order of what it needs, and what it comes after."""
+    given = dict(zip(job.needs, inputs, strict=True))
+    found: Result = _patiently(lambda: job.calls.cell(job.column, job.position, given))
+    return found
+
+
+def run_barrier(
+    job: _Job, inputs: Sequence[Sequence[Result]], _after: Sequence[Any]
+) -> dict[int, Result]:
+    """The task of a barrier: for each row of its scope what `make_cell` is given for one."""
+    given = {
+        row: dict(zip(job.needs, mine, strict=True))
+        for row, mine in zip(job.rows, inputs, strict=True)
+    }
+    found: dict[int, Result] = _patiently(
+        lambda: job.calls.barrier(job.column, job.position, job.wanted, given)
+    )
+    return found
+
+
+def output_of(results: Mapping[int, Result], row: int) -> Result:
+    """The task of an output cell of a barrier."""
+    return results[row]
+
+
+def _patiently(call: Callable[[], Any]) -> Any:
+    """Call until it is not turned away any more."""
+    while True:
+        try:
+            return call()
+        except BackPressure as busy:
+            time.sleep(busy.retry_after_s or 0)
+
+
+# The driver
+
+Key: TypeAlias = tuple[str, int]
+
+
+class _Ledger(Ledger):
+    """What the driver knows; that rows were dropped was reported where that happened."""
+
+    def drop(self, row: int, column: str) -> None:
+        self.dropped[row] = column
+        self.tracker.mark_dropped(row)
+
+
+class Driver:
+    """Gives one life to Dask as a graph, and keeps what comes back.
+
+    Each method is one decision, so that a test can override one to make an engine that is wrong.
+
+    Args:
+        probe: the life.
+    """
+
+    ledger_class: type[Ledger] = _Ledger
+    desk_class: type[Desk] = Desk
+
+    def __init__(self, probe: Probe) -> None:
+        self.probe = probe
+        self.ledger = self.ledger_class(probe)
+        self.desk = self.desk_class(probe)
+        self.rules = probe.work.graph(probe.life).rules
+        self._mark = secrets.token_hex(4)
+        self._arrived: dict[Key, Any] = {}
+
+    def drive(self, client: Any, calls: Calls) -> None:
+        """Have Dask run all that is left to do.
+
+        Raises:
+            Crash: the process is gone.
+            Exception: what a task raised, when Dask would not run it again.
+        """
+        from distributed import as_completed
+
+        graph, nodes = self.graph(calls)
+        futures = client.get(graph, list(nodes), sync=False)
+        try:
+            done = as_completed(futures, loop=client.loop, with_results=True, raise_errors=False)
+            for batch in done.batches():
+                self._check_crash()
+                for future, result in batch:
+                    if future.status != "finished":
+                        self._give_up(future, result)
+                    self._arrived[nodes[future.key]] = result
+                self._settle()
+                self.ledger.save_if_due()
+        finally:
+            client.cancel(futures)
+
+    def _check_crash(self) -> None:
+        if self.desk.crash is not None:
+            raise self.desk.crash
+
+    def _give_up(self, future: Any, result: Any) -> None:
+        error = result[1] if future.status == "error" else None
+        if isinstance(error, Exception):
+            raise error
+        raise RuntimeError(f"{future.key}: Dask ended it as {future.status}")
+
+    # The graph
+
+    def graph(self, calls: Calls) -> tuple[Any, dict[Key, Key]]:
+        """What is left to do: a Dask graph, and the node of each key that the driver waits for."""
+        from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+
+        layers: dict[str, Any] = {}
+        waits: dict[str, set[str]] = {}
+        nodes: dict[Key, Key] = {}
+        for rule in self.rules.columns:
+            tasks = self.barriers(rule, calls) if rule.is_barrier else self.cells(rule, calls)
+            kind = "barrier" if rule.is_barrier else "cell"
+            layers[self._layer(rule.name, kind)] = MaterializedLayer(
+                tasks, annotations=self.annotations(rule)
+            )
+            waits[self._layer(rule.name, kind)] = {
+                self._layer(self.rules.columns[need].name, "cell") for need in rule.needs
+            }
+            nodes |= {key: (rule.name, key[1]) for key in tasks}
+            if rule.is_barrier:
+                outputs = self.outputs(rule)
+                layers[self._layer(rule.name, "cell")] = MaterializedLayer(outputs)
+                waits[self._layer(rule.name, "cell")] = {self._layer(rule.name, "barrier")}
+        return HighLevelGraph(layers, waits), nodes
+
+    def cells(self, rule: ColumnRule, calls: Calls) -> dict[Key, Any]:
+        """The tasks of a column whose cells are made one by one."""
+        return {
+            self._key(rule.name, "cell", row): (
+                make_cell,
+                _Job(calls, rule.name, row, self.needs(rule)),
+                self.inputs(rule, row),
+                [self.result(rule.name, row - 1)] if rule.ordered and row else [],
+            )
+            for row in range(self.rules.num_records)
+            if self.ledger.result(rule.name, row) is None
+        }
+
+    def barriers(self, rule: ColumnRule, calls: Calls) -> dict[Key, Any]:
+        """The tasks of a barrier's scopes, as far as their output is wanted."""
+        tasks: dict[Key, Any] = {}
+        for scope, rows in self._scopes(rule):
+            wanted = self.wanted(rule, rows)
+            if not wanted:
+                continue
+            live = tuple(row for row in rows if row not in self.ledger.dropped)
+            before = self._key(rule.name, "barrier", scope - 1)
+            tasks[self._key(rule.name, "barrier", scope)] = (
+                run_barrier,
+                _Job(calls, rule.name, scope, self.needs(rule), live, wanted),
+                [self.inputs(rule, row) for row in live],
+                [before] if rule.ordered and before in tasks else [],
+            )
+        return tasks
+
+    def outputs(self, rule: ColumnRule) -> dict[Key, Any]:
+        """The tasks of a barrier's output cells."""
+        return {
+            self._key(rule.name, "cell", row): (
+                output_of,
+                self._key(rule.name, "barrier", scope),
+                row,
+            )
+            for scope, rows in self._scopes(rule)
+            for row in self.wanted(rule, rows)
+        }
+
+    def needs(self, rule: ColumnRule) -> tuple[str, ...]:
+        """The columns whose results a task of this column is given."""
+        return tuple(self.rules.columns[need].name for need in rule.needs)
+
+    def inputs(self, rule: ColumnRule, row: int) -> list[Any]:
+        """Those results in one row, or the keys of the tasks that make them."""
+        return [self.result(name, row) for name in self.needs(rule)]
+
+    def result(self, column: str, row: int) -> Any:
+        """The result of a cell, or the key of the task that makes it."""
+        known = self.ledger.result(column, row)
+        return self._key(column, "cell", row) if known is None else known
+
+    def wanted(self, rule: ColumnRule, rows: Iterable[int]) -> tuple[int, ...]:
+        """Those of the rows that a barrier has still to give its output to."""
+        return self.ledger.wanted(rule.name, rows)
+
+    def annotations(self, rule: ColumnRule) -> dict[str, Any]:
+        """What Dask is to know of a column's tasks: what they take, how often they are repeated."""
+        found: dict[str, Any] = {"retries": self.retries()}
+        resource = self.probe.work.limits.column_resource.get(rule.name)
+        if resource is not None:
+            found["resources"] = {resource: 1}
+        return found
+
+    def retries(self) -> int:
+        """How often Dask may run a task again."""
+        return self.probe.work.failures.max_attempts - 1
+
+    def _scopes(self, rule: ColumnRule) -> Iterator[tuple[int, range]]:
+        for scope in range(self.rules.scope_count(rule.index)):
+            yield scope, range(*self.rules.scope_bounds(rule.index, scope))
+
+    def _layer(self, column: str, kind: str) -> str:
+        return f"{column}-{kind}-{self._mark}"
+
+    def _key(self, column: str, kind: str, position: int) -> Key:
+        return (self._layer(column, kind), position)
+
+    # What comes back
+
+    def _settle(self) -> None:
+        """Take over what has arrived, no node before what it needs.
+
+        Dask ends tasks in the order of their dependencies, and tells of those that end together in
+        any order.
+        """
+        for rule in self.rules.columns:
+            mine = sorted(at for name, at in self._arrived if name == rule.name)
+            for position in mine:
+                if self._has_needs(rule, position):
+                    self._take(rule, position, self._arrived.pop((rule.name, position)))
+
+    def _has_needs(self, rule: ColumnRule, position: int) -> bool:
+        rows: Iterable[int] = (position,)
+        before = position - 1
+        if rule.is_barrier:
+            rows = range(*self.rules.scope_bounds(rule.index, position))
+            before = rows[0] - 1
+        if rule.ordered and before >= 0 and self.ledger.result(rule.name, before) is None:
+            return False
+        return all(
+            self.ledger.result(name, row) is not None for name in self.needs(rule) for row in rows
+        )
+
+    def _take(self, rule: ColumnRule, position: int, result: Any) -> None:
+        if rule.is_barrier:
+            node = self.ledger.graph.barrier_node(rule.index, position)
+            self.ledger.settle_barrier(node, result)
+        else:
+            self.ledger.settle(rule.name, position, result)
+
+
+# The backend
+
+
+class DaskBackend:
+    """Dask in threads of this process, or on a cluster that is there already.
+
+    See `cellspec.engines.dask`.
+
+    Args:
+        address: the scheduler of a cluster to use; by default what ``DASK_SCHEDULER_ADDRESS``
+            names, or a cluster of its own.
+
+    Raises:
+        SpecError: Dask is not installed, or nothing answers at the address.
+    """
+
+    name = "dask"
+    capabilities = frozenset(
+        {"core", "batch_barriers", "ordered", "retries", "drops", "skips", "resume", "targets"}
+        | {"column_checkpoints", "storage_steps"}
+    )
+    driver_class: type[Driver] = Driver
+    processes = False
+
+    def __init__(self, address: str | None = None) -> None:
+        try:
+            import distributed
+        except ImportError:
+            raise SpecError(
+                f"{type(self).__name__} needs Dask: pip install 'cellspec[dask]'"
+            ) from None
+        self.version: str = distributed.__version__
+        self._there = _connect(address or os.environ.get(ADDRESS, ""))
+
+    def fit(self, work: Workload) -> Workload:
+        """The nearest workload that Dask has words for."""
+        work = with_failures_in_line(work)
+        if self._there is None:
+            return work
+        limits = _limits_of(self._there, work.limits)
+        return work if limits == work.limits else work.but(limits=limits)
+
+    def run(self, probe: Probe) -> None:
+        """Run one life of a workload."""
+        driver = self.driver_class(probe)
+        driver.ledger.restore()
+        if not driver.ledger.complete:
+            client = self._there or _client(_shares(probe.work.limits, self.processes))
+            with self._serving(driver.desk) as calls:
+                driver.drive(client, calls)
+        driver.ledger.save()
+        probe.end("success" if driver.ledger.complete else "failed")
+
+    def table(self, probe: Probe) -> Table:
+        """What is durable."""
+        return storage.table(probe.folder)
+
+    @contextlib.contextmanager
+    def _serving(self, desk: Desk) -> Iterator[Calls]:
+        """Have tasks find the desk."""
+        if self.processes or self._there is not None:
+            more: dict[str, Callable[..., Any]] = {"cell": desk.cell, "barrier": desk.barrier}
+            with ProbeServer(desk.probe, more) as server:
+                try:
+                    yield _There(server.remote)
+                finally:
+                    # Calls of tasks that nobody waits for any more must not take their time.
+                    if desk.crash is not None:
+                        desk.probe.close()
+            return
+        here = _Here(secrets.token_hex(8))
+        _desks[here.name] = desk
+        try:
+            yield here
+        finally:
+            del _desks[here.name]
+
+
+class ProcessBackend(DaskBackend):
+    """Dask with workers that are processes, each with a nanny that starts it again if it dies."""
+
+    name = "dask-processes"
+    processes = True
+
+
+# Clusters
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What one worker has of the limits."""
+
+    threads: int
+    resources: tuple[tuple[str, int], ...]
+
+
+def _shares(limits: Limits, processes: bool) -> tuple[_Share | str, ...]:
+    """The workers of a cluster that has exactly these limits, and whether they are processes."""
+    threads = limits.workers or THREADS
+    count = min(2, threads) if processes else 1
+    shares = [
+        _Share(
+            _part(threads, count, place),
+            tuple((name, _part(most, count, place)) for name, most in limits.resources.items()),
+        )
+        for place in range(count)
+    ]
+    return ("processes" if processes else "threads", *shares)
+
+
+def _part(whole: int, parts: int, place: int) -> int:
+    return whole // parts + (place < whole % parts)
+
+
+_clients: dict[tuple[_Share | str, ...], Any] = {}
+_starting = threading.Lock()
+
+
+def _client(shape: tuple[_Share | str, ...]) -> Any:
+    """A client of a cluster of this shape; it is started once, and stopped when Python ends."""
+    with _starting:
+        if not _clients:
+            atexit.register(_stop_all)
+        if shape not in _clients:
+            _clients[shape] = _start(shape)
+        return _clients[shape]
+
+
+def _start(shape: tuple[_Share | str, ...]) -> Any:
+    import dask
+    from distributed import Client, Nanny, Scheduler, SpecCluster, Worker
+
+    kind, *shares = shape
+    processes = kind == "processes"
+    where: dict[str, Any] = {"protocol": "inproc://"}
+    if processes:
+        where = {"protocol": "tcp://", "host": "127.0.0.1"}
+    # There is no dashboard; without an address its server would still ask for a port of its own.
+    where |= {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    with dask.config.set(_QUIET):
+        cluster = SpecCluster(
+            scheduler={"cls": Scheduler, "options": where | {"port": 0}},
+            workers={
+                place: {
+                    "cls": Nanny if processes else Worker,
+                    "options": where
+                    | {
+                        "nthreads": share.threads,
+                        "resources": dict(share.resources),
+                        "memory_limit": None,
+                    },
+                }
+                for place, share in enumerate(shares)
+                if isinstance(share, _Share)
+            },
+            silence_logs=logging.CRITICAL,
+        )
+        return Client(cluster, set_as_default=False)
+
+
+def _stop_all() -> None:
+    while _clients:
+        _, client = _clients.popitem()
+        with contextlib.suppress(Exception):
+            cluster = client.cluster
+            client.close()
+            cluster.close()
+
+
+def _connect(address: str) -> Any:
+    """A client of the cluster at an address; None if there is none."""
+    if not address:
+        return None
+    from distributed import Client
+
+    try:
+        return Client(address, timeout=_CONNECT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise SpecError(f"no Dask scheduler answers at {address}: {error}") from None
+
+
+def _limits_of(client: Any, asked: Limits) -> Limits:
+    """What a cluster has of the limits that are asked for."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    has: Counter[str] = Counter()
+    for worker in workers:
+        has.update({name: int(most) for name, most in worker["resources"].items()})
+    resources = {name: has[name] for name in asked.resources if has[name]}
+    return replace(
+        asked,
+        workers=sum(worker["nthreads"] for worker in workers),
+        resources=resources,
+        column_resource={
+            column: name for column, name in asked.column_resource.items() if name in resources
+        },
+    )
