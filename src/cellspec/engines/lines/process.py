@@ -1,0 +1,190 @@
+"""A process that speaks lines: started, told, heard, and killed with all its children.
+
+An engine may do anything: die, print rubbish, write half a line, never answer, leave children
+behind. So a read waits for a bounded time of the real clock, a process is started as the leader of
+a group of its own and killed as a group, and what it writes to stderr is kept, so that whoever is
+told of its end is told its last words too. It knows lines, and nothing of what they say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn, TypeAlias
+
+from cellspec.errors import SpecError
+from cellspec.trace.format import LINE_BYTES_MAX
+
+__all__ = ["EngineDied", "EngineProcess", "EngineSilent", "Watch"]
+
+_CHUNK_BYTES = 1 << 16
+_LAST_WORDS = 8
+_KEPT_LINES = 12
+_SHOWN_CHARACTERS = 160
+
+Watch: TypeAlias = Callable[[str, str], None]
+"""Called with each line as it passes: ``"to"`` or ``"from"`` the engine, and its text."""
+
+
+class EngineDied(RuntimeError):  # noqa: N818 - what happened
+    """The process is gone, and nobody had told it to go."""
+
+
+class EngineSilent(TimeoutError):  # noqa: N818 - what happened
+    """The process is there, and wrote no line for too long."""
+
+
+class EngineProcess:
+    """One process of an engine.
+
+    Args:
+        command: the program and its arguments.
+        folder: its working directory; None for that of this process.
+        watch: is told each line.
+
+    Attributes:
+        heard: lines that it has written so far.
+
+    Raises:
+        SpecError: it cannot be started.
+    """
+
+    def __init__(
+        self, command: Sequence[str], folder: Path | None = None, watch: Watch | None = None
+    ) -> None:
+        self.heard = 0
+        self._watch = watch
+        self._left = b""
+        self._recent: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
+        try:
+            self._process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                cwd=folder,
+                bufsize=0,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._stderr.close()
+            reason = error.strerror or str(error)
+            raise SpecError(f"engine command {command[0]}: cannot be started: {reason}") from None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._to, self._from = self._process.stdin.fileno(), self._process.stdout.fileno()
+        # A process that does not read must not stop whoever writes to it.
+        os.set_blocking(self._to, False)
+
+    # Lines
+
+    def tell(self, line: bytes, limit_s: float) -> None:
+        """Write a line.
+
+        Raises:
+            EngineDied: nobody is there to read it.
+            EngineSilent: it reads nothing.
+        """
+        self._note("to", line)
+        until_s = time.monotonic() + limit_s
+        while line:
+            self._await(self._to, select.POLLOUT, until_s, "read nothing")
+            try:
+                line = line[os.write(self._to, line) :]
+            except BlockingIOError:
+                continue
+            except OSError:
+                self._died()
+
+    def hear(self, limit_s: float) -> bytes:
+        """The next line that it writes, without its end.
+
+        Raises:
+            EngineDied: it is gone.
+            EngineSilent: it has written no line for `limit_s` real seconds.
+        """
+        until_s = time.monotonic() + limit_s
+        searched = 0
+        while (end := self._left.find(b"\n", searched)) < 0:
+            searched = len(self._left)
+            if searched > LINE_BYTES_MAX:
+                raise EngineDied(f"the engine wrote a line of more than {LINE_BYTES_MAX:,} bytes")
+            self._await(self._from, select.POLLIN, until_s, "wrote no line")
+            chunk = os.read(self._from, _CHUNK_BYTES)
+            if not chunk:
+                self._died()
+            self._left += chunk
+        line, self._left = self._left[:end], self._left[end + 1 :]
+        self.heard += 1
+        self._note("from", line)
+        return line
+
+    def _await(self, handle: int, event: int, until_s: float, what: str) -> None:
+        poll = select.poll()
+        poll.register(handle, event)
+        began_s = time.monotonic()
+        if not poll.poll(max(0.0, until_s - began_s) * 1000):
+            limit_s = max(0.0, until_s - began_s)
+            raise EngineSilent(self._with_last_words(f"the engine {what} for {limit_s:.3g} s"))
+
+    def _note(self, way: str, line: bytes) -> None:
+        text = line.decode("utf-8", "replace").rstrip("\r\n")
+        shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."
+        self._recent.append(f"{'→' if way == 'to' else '←'} {shown}")
+        if self._watch is not None:
+            self._watch(way, text)
+
+    def recent(self) -> list[str]:
+        """The last lines of both sides, for a person: ``→`` to the engine, ``←`` from it."""
+        return list(self._recent)
+
+    # Ends
+
+    def last_words(self) -> list[str]:
+        """The last lines that it wrote to stderr."""
+        with contextlib.suppress(OSError, ValueError):
+            size = self._stderr.seek(0, os.SEEK_END)
+            self._stderr.seek(max(0, size - _CHUNK_BYTES))
+            lines = self._stderr.read().decode("utf-8", "replace").splitlines()
+            return [line.rstrip() for line in lines if line.strip()][-_LAST_WORDS:]
+        return []
+
+    def _with_last_words(self, what: str) -> str:
+        words = self.last_words()
+        about = ["it wrote to stderr:", *(f"  {line}" for line in words)] if words else []
+        return "\n".join([what, *about])
+
+    def _died(self) -> NoReturn:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=1)
+        code = self._process.returncode
+        if code is None:
+            how = "closed its output"
+        elif code < 0:
+            how = f"was killed by {signal.Signals(-code).name}"
+        else:
+            how = f"ended with exit status {code}"
+        raise EngineDied(self._with_last_words(f"the engine's process {how}"))
+
+    def is_alive(self) -> bool:
+        """Whether it is still there."""
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        """Kill it and all that it started, now."""
+        with contextlib.suppress(OSError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for file in (self._process.stdin, self._process.stdout, self._stderr):
+            if file is not None:
+                with contextlib.suppress(OSError):
+                    file.close()

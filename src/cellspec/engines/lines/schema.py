@@ -1,0 +1,113 @@
+"""The JSON Schemas of the protocol's lines, made from the messages.
+
+``python -m cellspec.engines.lines.schema specs/protocol`` writes one file for each direction. A
+schema describes one line; which line may follow which is told in ``specs/protocol/README.md``. What
+a schema takes the suite takes too, and the suite also takes null for a field that may be left out.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cellspec.engines.lines import messages as m
+from cellspec.files import write_files
+
+__all__ = ["schema_files"]
+
+_REFERENCE = "#/$defs/{name}"
+_NODES = {"start", "cancel", "cooling", "complete", "fail"}
+
+
+def schema_files() -> dict[str, str]:
+    """The text of each file of ``specs/protocol`` that is a schema, by name."""
+    ways: dict[str, tuple[Mapping[str, type[m.Line]], str]] = {
+        "from-engine": (m.FROM_ENGINE, "what an engine writes"),
+        "to-engine": (m.TO_ENGINE, "what an engine reads"),
+    }
+    return {
+        f"{name}.schema.json": json.dumps(_schema(known, about), indent=2, ensure_ascii=False)
+        + "\n"
+        for name, (known, about) in ways.items()
+    }
+
+
+def _schema(known: Mapping[str, type[m.Line]], about: str) -> dict[str, Any]:
+    _, parts = msgspec.json.schema_components(list(known.values()), ref_template=_REFERENCE)
+    names = {line.__name__: kind for kind, line in known.items()}
+    defs: dict[str, Any] = {}
+    for name, part in parts.items():
+        made = {key: _plain(value) for key, value in part.items() if key != "title"}
+        made["properties"] = {field: _field(value) for field, value in part["properties"].items()}
+        kind = names.get(name)
+        if kind is not None:
+            made["properties"]["event"] = {"const": kind}
+            made.update(_fitting(kind))
+        defs[name if kind is None else f"event_{kind}"] = made
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"cellspec line protocol {m.PROTOCOL_VERSION}: {about}, one line",
+        "oneOf": [{"$ref": _REFERENCE.format(name=f"event_{kind}")} for kind in known],
+        "$defs": defs,
+    }
+
+
+def _field(field: dict[str, Any]) -> dict[str, Any]:
+    """A field: one that may be left out is left out, and never null."""
+    plain: dict[str, Any] = _plain(field)
+    if "default" in plain and plain.pop("default") is None:
+        plain["anyOf"] = [option for option in plain["anyOf"] if option != {"type": "null"}]
+        if len(plain["anyOf"]) == 1:
+            plain.update(plain.pop("anyOf")[0])
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    """Bounds that msgspec leaves out: a row is never negative."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    plain = {key: _plain(item) for key, item in value.items()}
+    if plain == {"type": "integer"}:
+        plain |= {"minimum": 0, "maximum": 2**53 - 1}
+    return plain
+
+
+def _fitting(kind: str) -> dict[str, Any]:
+    """What must go together in one line; `cellspec.engines.lines.messages.misfit` in a schema."""
+    if kind not in _NODES:
+        return {}
+    cell: dict[str, Any] = {"required": ["rows"]}
+    barrier: dict[str, Any] = {"required": ["scope"]}
+    if kind == "complete":
+        cell = {"required": ["rows", "value"], "not": {"required": ["values"]}}
+        barrier = {"required": ["scope", "values"], "not": {"required": ["value"]}}
+    elif kind == "start":
+        each = {"inputs": {"type": "array"}}
+        one = {"rows": {"type": "integer"}, "inputs": {"type": "object"}}
+        several = {"rows": {"type": "array"}, **each}
+        cell |= {
+            "not": {"required": ["reads"]},
+            "anyOf": [{"properties": one}, {"properties": several}],
+        }
+        barrier = {"required": ["scope", "reads"], "properties": each}
+    return {"oneOf": [cell, barrier]}
+
+
+def main(arguments: list[str]) -> int:
+    """Write the schemas into the folder that is named."""
+    if len(arguments) != 1:
+        print("expected one argument, the folder to write to", file=sys.stderr)
+        return 2
+    write_files(Path(arguments[0]), schema_files())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
