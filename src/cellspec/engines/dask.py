@@ -31,9 +31,9 @@ barrier that an unclaimed row needs is in it again, over all rows of its scope.
 
 *A worker that is killed.* Dask runs its tasks again, and not only those that were running: results
 are kept in the memory of workers and nowhere else. A cell that was paid for would be paid for
-twice. So the driver remembers what each call gave, and a task that Dask runs again is given that,
-as anybody would have a cache before an endpoint that costs money. A call that its worker did not
-live to see the end of was given to nobody, and is made again.
+twice (clause SCHED-03). So where workers may die the driver remembers what each call gave, and a
+task that Dask runs again is given that, as anybody would have a cache before an endpoint that costs
+money. A call that its worker did not live to see the end of was given to nobody, and is made again.
 
 *Where it runs.* By default in threads of this process, on one cluster for each pair of limits,
 which later workloads use again. `ProcessBackend` has workers that are processes, each with a nanny,
@@ -56,7 +56,7 @@ import os
 import secrets
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
@@ -113,18 +113,18 @@ class Desk:
 
     Args:
         probe: the life.
+        remembers: a task that is run again is given what it gave before, if it had come to an end.
 
     Attributes:
         crash: the crash, once it has come.
-        remembers: whether a task that is run again is given what it gave before.
     """
 
-    remembers = True
-
-    def __init__(self, probe: Probe) -> None:
+    def __init__(self, probe: Probe, *, remembers: bool) -> None:
         self.probe = probe
         self.crash: Crash | None = None
+        self._remembers = remembers
         self._given: dict[tuple[str, int], Any] = {}
+        self._turns: defaultdict[tuple[str, int], threading.Lock] = defaultdict(threading.Lock)
         self._spent: Counter[tuple[str, int]] = Counter()
 
     def cell(self, column: str, row: int, inputs: Row, lost: IsLost | None = None) -> Result:
@@ -231,15 +231,21 @@ class Desk:
         return {row: Dropped(column) for row in rows}
 
     def _once(self, node: tuple[str, int], make: Callable[[], Any]) -> Any:
-        if node in self._given and self.remembers:
+        if not self._remembers:
+            return self._guarded(make)
+        # Dask may learn sooner than the probe that a worker has died, and run its task elsewhere.
+        with self._turns[node]:
+            if node not in self._given:
+                self._given[node] = self._guarded(make)
             return self._given[node]
+
+    def _guarded(self, make: Callable[[], Any]) -> Any:
         try:
-            self._given[node] = given = make()
+            return make()
         except Crash as crash:
             # A worker is not to be torn down by what is no Exception; the driver raises it.
             self.crash = self.crash or crash
             raise Gone(str(crash)) from None
-        return given
 
 
 def _made(inputs: Row) -> dict[str, str]:
@@ -362,15 +368,16 @@ class Driver:
 
     Args:
         probe: the life.
+        elsewhere: tasks run in other processes, which may die.
     """
 
     ledger_class: type[Ledger] = _Ledger
     desk_class: type[Desk] = Desk
 
-    def __init__(self, probe: Probe) -> None:
+    def __init__(self, probe: Probe, *, elsewhere: bool) -> None:
         self.probe = probe
         self.ledger = self.ledger_class(probe)
-        self.desk = self.desk_class(probe)
+        self.desk = self.desk_class(probe, remembers=elsewhere)
         self.rules = probe.work.graph(probe.life).rules
         self._mark = secrets.token_hex(4)
         self._arrived: dict[Key, Any] = {}
@@ -397,7 +404,9 @@ class Driver:
                 self._settle()
                 self.ledger.save_if_due()
         finally:
-            client.cancel(futures)
+            for future in futures:
+                # What nobody holds a future of is not run any more.
+                future.release()
 
     def _check_crash(self) -> None:
         if self.desk.crash is not None:
@@ -593,7 +602,7 @@ class DaskBackend:
 
     def run(self, probe: Probe) -> None:
         """Run one life of a workload."""
-        driver = self.driver_class(probe)
+        driver = self.driver_class(probe, elsewhere=self._elsewhere)
         driver.ledger.restore()
         if not driver.ledger.complete:
             client = self._there or _client(_shares(probe.work.limits, self.processes))
@@ -606,18 +615,18 @@ class DaskBackend:
         """What is durable."""
         return storage.table(probe.folder)
 
+    @property
+    def _elsewhere(self) -> bool:
+        """Whether tasks run in other processes."""
+        return self.processes or self._there is not None
+
     @contextlib.contextmanager
     def _serving(self, desk: Desk) -> Iterator[Calls]:
         """Have tasks find the desk."""
-        if self.processes or self._there is not None:
+        if self._elsewhere:
             more: dict[str, Callable[..., Any]] = {"cell": desk.cell, "barrier": desk.barrier}
             with ProbeServer(desk.probe, more) as server:
-                try:
-                    yield _There(server.remote)
-                finally:
-                    # Calls of tasks that nobody waits for any more must not take their time.
-                    if desk.crash is not None:
-                        desk.probe.close()
+                yield _There(server.remote)
             return
         here = _Here(secrets.token_hex(8))
         _desks[here.name] = desk
@@ -699,6 +708,7 @@ def _start(shape: tuple[_Share | str, ...]) -> Any:
                         "nthreads": share.threads,
                         "resources": dict(share.resources),
                         "memory_limit": None,
+                        "silence_logs": logging.CRITICAL,
                     },
                 }
                 for place, share in enumerate(shares)
