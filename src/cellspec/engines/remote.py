@@ -59,12 +59,18 @@ class ProbeServer:
             ``function(*arguments, lost=…)``, in the thread of its connection; what it gives or
             raises must be picklable. ``lost()`` is true when the caller has died; hand it on to the
             probe's threaded calls.
+        host: the address of this machine at which it is served; tasks must be able to reach it.
 
     Attributes:
         remote: what a task takes along.
     """
 
-    def __init__(self, probe: Probe, more: Mapping[str, Callable[..., Any]] | None = None) -> None:
+    def __init__(
+        self,
+        probe: Probe,
+        more: Mapping[str, Callable[..., Any]] | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
         self._probe = probe
         self._functions: dict[str, Callable[..., Any]] = {
             "cell": probe.cell_sync,
@@ -74,13 +80,13 @@ class ProbeServer:
         }
         self._crash: Crash | None = None
         key = secrets.token_bytes(_KEY_BYTES)
-        self._listener = Listener(("127.0.0.1", 0), backlog=64, authkey=key)
+        self._listener = Listener((host, 0), backlog=64, authkey=key)
         self._closed = threading.Event()
         # Readable for ever once the server is closed: whoever waits for a request waits for it too.
         self._bell, self._ring = Pipe(duplex=False)
         self._threads: list[threading.Thread] = []
-        host, port = self._listener.address
-        self.remote = RemoteProbe(str(host), int(port), key)
+        port = int(self._listener.address[1])
+        self.remote = RemoteProbe(host, port, key)
         self._start(self._accept)
 
     def __enter__(self) -> Self:
