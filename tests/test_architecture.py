@@ -28,6 +28,7 @@ STATE_TRAITS = {
     "cellspec/conformance/strategies.py",
     "cellspec/conformance/workload.py",
     "cellspec/trace/convert.py",
+    "sim/fuzz/swarm.py",
     "sim/scenario.py",
 }
 # It works out what tables must hold without the rules that engines are built on, so it reads the

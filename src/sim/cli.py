@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_check(commands)
     _add_replay(commands)
+    _add_fuzz(commands)
     schema = commands.add_parser(
         "schema",
         help="print the JSON Schema of scenario files",
@@ -234,6 +235,69 @@ def _add_replay(commands: Any) -> None:
     shrink.set_defaults(command=_shrink)
 
 
+def _add_fuzz(commands: Any) -> None:
+    fuzz = commands.add_parser(
+        "fuzz",
+        help="run an engine on large random workloads, until nothing new comes up",
+        description="Run an engine on random workloads of hundreds of rows and tens of columns, "
+        "with failures, crashes and resumes, under several kinds of schedules. Stops when a clause "
+        "breaks, when the budget is spent, or when nothing new has come up for a while.",
+        epilog="exit codes: 0 no clause broke, 1 a clause broke, 2 bad usage or input",
+        allow_abbrev=False,
+    )
+    fuzz.add_argument(
+        "--backend",
+        metavar="MODULE:NAME",
+        default="cellspec.conformance.reference:ReferenceBackend",
+        help="the engine (default: the reference engine)",
+    )
+    fuzz.add_argument("--seed", metavar="N", type=_seed, default=0, help="default: 0")
+    fuzz.add_argument("--examples", metavar="N", type=_event_number, help="runs at most")
+    fuzz.add_argument(
+        "--time", metavar="SECONDS", dest="seconds", type=_seconds, help="wall seconds at most"
+    )
+    fuzz.add_argument(
+        "--plateau",
+        metavar="N",
+        type=_event_number,
+        default=400,
+        help="stop after so many runs without anything new (default: 400)",
+    )
+    fuzz.add_argument(
+        "--methods",
+        metavar="NAMES",
+        default="latency,random,pct,targeted",
+        help="how runs are scheduled, with commas between (default: latency,random,pct,targeted)",
+    )
+    fuzz.add_argument(
+        "--jobs", metavar="N", type=_event_number, default=1, help="batches at once (default: 1)"
+    )
+    fuzz.add_argument(
+        "--cluster",
+        choices=("loky", "dask", "ray"),
+        default="loky",
+        help="where the jobs run: processes here, a Dask or a Ray cluster (default: loky)",
+    )
+    fuzz.add_argument("--corpus", metavar="DIR", help="keep workloads that showed something new")
+    fuzz.add_argument(
+        "--case", metavar="FILE", default="fuzz-case.json", help="where a failure is written"
+    )
+    fuzz.add_argument(
+        "--format", choices=("text", "json"), default="text", help="of stdout (default: text)"
+    )
+    fuzz.set_defaults(command=_fuzz)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text.removesuffix("s"))
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1e9:
+        raise argparse.ArgumentTypeError(f"expected more than 0 to 1e9 seconds, got {text!r}")
+    return value
+
+
 def _event_number(text: str) -> int:
     if not _is_digits(text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected an event number from 1, got {text!r}")
@@ -361,6 +425,55 @@ def _shrink(args: argparse.Namespace) -> int:
     render = replay_command.render_json if args.format == "json" else replay_command.render_text
     _print(render(told))
     return OK
+
+
+def _fuzz(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from cellspec.errors import MissingExtraError, SpecError
+    from cellspec.files import write_files
+    from sim.fuzz import command
+    from sim.fuzz.search import METHODS, Options, Search, search
+
+    methods = tuple(name for name in METHODS if name in args.methods.split(","))
+    unknown = [name for name in args.methods.split(",") if name not in METHODS]
+    if unknown:
+        known = ", ".join(METHODS)
+        return _complain(f"error: --methods: unknown {unknown[0]!r}; there are {known}", BAD_INPUT)
+
+    def progress(done: Search) -> None:
+        if sys.stderr is not None and sys.stderr.isatty():
+            text = f"{done.total:,} runs, {len(done.pairs):,} pairs, last new {done.last_new:,}"
+            print(f"\r{text}", end="", file=sys.stderr)
+
+    case = Path(args.case)
+    start = time.perf_counter()
+    try:
+        done = search(
+            Options(
+                backend=args.backend,
+                folder=Path.cwd(),
+                seed=args.seed,
+                methods=methods,
+                examples=args.examples,
+                seconds=args.seconds,
+                plateau=args.plateau,
+                jobs=args.jobs,
+                cluster=args.cluster,
+                corpus=None if args.corpus is None else Path(args.corpus),
+            ),
+            progress,
+        )
+        if done.case is not None:
+            write_files(case.parent, {case.name: done.case.to_json()})
+    except (SpecError, MissingExtraError) as error:
+        return _complain(f"error: {error}", BAD_INPUT)
+    _say_cost("events", done.events, time.perf_counter() - start)
+    if args.format == "json":
+        _print(command.render_json(done))
+    else:
+        _print(command.render_text(done, again=f"python -m sim replay {case}"))
+    return OK if done.case is None else VIOLATED
 
 
 def _export_chrome(trace: str, output: str) -> int:

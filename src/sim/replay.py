@@ -48,6 +48,7 @@ from cellspec.trace import (
 __all__ = [
     "PREFIX",
     "Steps",
+    "ends_of",
     "events_until",
     "judge",
     "read_source",
@@ -216,34 +217,29 @@ def workload_of(steps: Steps) -> Workload:
         SpecError: a trace that no workload describes: its columns form no graph, say.
     """
     graph = graph_of(steps.header, steps.source)
-    calls: dict[tuple[int, str, int], int] = {}
     targets = [graph.num_records]
-    faults: dict[tuple[str, int, int], Fault] = {}
-    ends: list[End] = []
+    able = {name for name in graph.column_names if graph.get_column_descriptor(name).may_skip}
     skips: dict[tuple[str, int], None] = {}
     last_s = [0.0]
     for event in steps.events:
-        life = len(targets) - 1
-        last_s[life:] = [event.t]
+        last_s[len(targets) - 1 :] = [event.t]
         if event.event == "resume":
             targets.append(event.records or targets[-1])
-        elif event.event == "skip" and isinstance(event.rows, int) and event.column:
-            if graph.get_column_descriptor(event.column).may_skip:
-                skips[event.column, event.rows] = None
-        elif event.event in ("complete", "fail") and event.column:
-            for position in _positions(event):
-                nth = calls[life, event.column, position] = (
-                    calls.get((life, event.column, position), 0) + 1
-                )
-                ends.append(End(life, event.column, position, nth, event.t))
-                if event.event == "fail":
-                    wait_s = 0.0 if event.until is None else max(0.0, event.until - event.t)
-                    faults[event.column, position, nth] = Fault(
-                        event.column, position, nth, event.failure or "retryable", wait_s
-                    )
+        elif event.event == "skip" and isinstance(event.rows, int) and event.column in able:
+            skips[event.column, event.rows] = None
+    faults: dict[tuple[str, int, int], Fault] = {}
+    ends: list[End] = []
+    for end, event in ends_of(steps.events):
+        ends.append(end)
+        if event.event == "fail":
+            wait_s = 0.0 if event.until is None else max(0.0, event.until - event.t)
+            faults[end.column, end.position, end.call] = Fault(
+                end.column, end.position, end.call, event.failure or "retryable", wait_s
+            )
+    ended = {(end.life, end.column, end.position) for end in ends}
     for life, t in enumerate(last_s):
         for column, position in _calls_of(graph):
-            if (life, column, position) not in calls:
+            if (life, column, position) not in ended:
                 ends.append(End(life, column, position, 1, t + DEFAULT_LATENCY_S))
     return Workload(
         columns=tuple(map(graph.get_column_descriptor, graph.column_names)),
@@ -259,6 +255,20 @@ def workload_of(steps: Steps) -> Workload:
         checkpoint_version=1 if _claims_rows(steps.events) else 2,
         targets=tuple(targets) if len(set(targets)) > 1 else (),
     )
+
+
+def ends_of(events: Iterable[Event]) -> Iterator[tuple[End, Event]]:
+    """When each call of a run ended, and the event that says so."""
+    life = 0
+    calls: dict[tuple[str, int], int] = {}
+    for event in events:
+        if event.event == "resume":
+            life += 1
+            calls = {}
+        elif event.event in ("complete", "fail") and event.column:
+            for position in _positions(event):
+                nth = calls[event.column, position] = calls.get((event.column, position), 0) + 1
+                yield End(life, event.column, position, nth, event.t), event
 
 
 def _calls_of(graph: ExecutionGraph) -> Iterator[tuple[str, int]]:

@@ -47,6 +47,7 @@ __all__ = [
     "Failure",
     "Run",
     "draw",
+    "draws_of_the_seed_alone",
     "failure_of",
     "run_campaign",
 ]
@@ -251,7 +252,7 @@ def draw(strategy: SearchStrategy[Workload], seed: int, *, dullest: bool = False
     def keep(work: Workload) -> None:
         drawn.append(work)
 
-    with _draws_of_the_seed_alone():
+    with draws_of_the_seed_alone():
         keep()
     return drawn[-1]
 
@@ -317,7 +318,7 @@ def _comparable(result: RunResult) -> bool:
 
 
 @contextlib.contextmanager
-def _draws_of_the_seed_alone() -> Iterator[None]:
+def draws_of_the_seed_alone() -> Iterator[None]:
     """Keep Hypothesis from drawing constants that it found in the source of imported modules.
 
     It does so now and then, and for good reason. But then what a seed draws changes with a number

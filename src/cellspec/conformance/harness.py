@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from cellspec import virtualtime
+from cellspec.actions import Choose
 from cellspec.check import Checker, Finding, expect_clauses
 from cellspec.clauses import clauses
 from cellspec.conformance.backend import CAPABILITIES, Backend, Table, check_capabilities
@@ -136,6 +137,7 @@ def run_workload(
     real_time: bool = False,
     scale: float = REAL_SCALE,
     stall_s: float = STALL_S,
+    choose: Choose | None = None,
 ) -> RunResult:
     """Run a workload on a backend, and judge the run.
 
@@ -149,6 +151,8 @@ def run_workload(
         real_time: run a coroutine function on an ordinary loop as well.
         scale: in real time, seconds for one second of the workload.
         stall_s: in real time, seconds without any call after which the run stands still.
+        choose: in virtual time, which of the calls in flight ends next, by column and position; by
+            default each takes as long as the workload says.
 
     Raises:
         SpecError: a backend whose attributes cannot be used, or a clause to waive that is none.
@@ -158,7 +162,7 @@ def run_workload(
     waived = expect_clauses(waive)
     root = keep_folder or Path(tempfile.mkdtemp(prefix="cellspec-", dir=_scratch()))
     root.mkdir(parents=True, exist_ok=True)
-    pace: Pace = VirtualPace(work) if virtual else RealPace(scale, stall_s)
+    pace: Pace = VirtualPace(work, choose) if virtual else RealPace(scale, stall_s)
     try:
         run = _Run(backend, work, frozenset(waived), root, pace, keeps=keep_folder is not None)
         run.through_all_lives()

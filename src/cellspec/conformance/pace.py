@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Literal, NoReturn, Protocol, TypeAlias
 
 from cellspec import virtualtime
+from cellspec.actions import Choose
 from cellspec.conformance.backend import Backend
 from cellspec.conformance.probe import Clock, Probe
 from cellspec.conformance.workload import TICK_S, Workload
@@ -53,7 +54,7 @@ class _VirtualClock:
     def now(self) -> float:
         return self._loop.time()
 
-    async def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float, who: tuple[str, int]) -> None:  # noqa: ARG002
         await asyncio.sleep(seconds)
 
     def wait(self, seconds: float, gone: threading.Event) -> None:
@@ -62,6 +63,45 @@ class _VirtualClock:
     def halt(self, reason: BaseException) -> NoReturn:
         assert isinstance(self._loop, virtualtime.VirtualTimeLoop)
         self._loop.abort(reason)
+
+
+class _ChosenClock(_VirtualClock):
+    """Calls end one by one, in an order that somebody chooses, a tick apart.
+
+    One of the calls in flight is chosen whenever the engine has nothing left to do. That is when a
+    virtual loop goes on to its next timer, so a timer a tick ahead is all that it takes. Without a
+    call in flight there is none: an engine that waits for nothing is still found out.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, choose: Choose) -> None:
+        super().__init__(loop)
+        self._choose = choose
+        self._calls: dict[asyncio.Future[None], tuple[str, int]] = {}
+        self._armed = False
+
+    async def sleep(self, seconds: float, who: tuple[str, int]) -> None:  # noqa: ARG002
+        ends = self._loop.create_future()
+        self._calls[ends] = who
+        self._arm()
+        try:
+            await ends
+        finally:
+            self._calls.pop(ends, None)
+
+    def _arm(self) -> None:
+        if self._calls and not self._armed:
+            self._armed = True
+            self._loop.call_later(TICK_S, self._end_one)
+
+    def _end_one(self) -> None:
+        self._armed = False
+        if self._calls:
+            futures = list(self._calls)
+            named = {self._calls[future]: future for future in futures}
+            ends = named[self._choose("end of call", list(named))]
+            del self._calls[ends]
+            ends.set_result(None)
+        self._arm()
 
 
 class _RealClock:
@@ -74,7 +114,7 @@ class _RealClock:
     def now(self) -> float:
         return time.monotonic() - self._origin_s
 
-    async def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float, who: tuple[str, int]) -> None:  # noqa: ARG002
         await asyncio.sleep(seconds)
 
     def wait(self, seconds: float, gone: threading.Event) -> None:
@@ -85,11 +125,18 @@ class _RealClock:
 
 
 class VirtualPace:
-    """Lives on a virtual loop: each ends by itself, by an abort, or because nothing can run."""
+    """Lives on a virtual loop: each ends by itself, by an abort, or because nothing can run.
+
+    Args:
+        work: the workload.
+        choose: which of the calls in flight ends next; by default each takes as long as the
+            workload says.
+    """
 
     clock: Literal["virtual", "real"] = "virtual"
 
-    def __init__(self, work: Workload) -> None:
+    def __init__(self, work: Workload, choose: Choose | None = None) -> None:
+        self._choose = choose
         graphs = [work.graph(life) for life in range(work.lives)]
         nodes = max(graph.num_nodes for graph in graphs)
         calls = nodes + len(work.faults)
@@ -108,7 +155,9 @@ class VirtualPace:
         made: list[Probe] = []
 
         async def live() -> None:
-            probe = make(_VirtualClock(asyncio.get_running_loop()))
+            loop = asyncio.get_running_loop()
+            clock = _VirtualClock(loop)
+            probe = make(clock if self._choose is None else _ChosenClock(loop, self._choose))
             made.append(probe)
             try:
                 running = backend.run(probe)

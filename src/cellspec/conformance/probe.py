@@ -103,8 +103,8 @@ class Clock(Protocol):
     def now(self) -> float:
         """Seconds since the run began, over all its lives."""
 
-    async def sleep(self, seconds: float) -> None:
-        """Let `seconds` of this clock pass, for a coroutine."""
+    async def sleep(self, seconds: float, who: tuple[str, int]) -> None:
+        """Let `seconds` pass, for a coroutine: the call of a column's row or scope."""
 
     def wait(self, seconds: float, gone: threading.Event) -> None:
         """Let `seconds` of this clock pass, for a thread, or less if `gone` is set."""
@@ -365,7 +365,7 @@ class Probe:
         try:
             for row in range(start, stop):
                 self._reach(call, row)
-                await self._clock.sleep(call.latency_s)
+                await self._clock.sleep(call.latency_s, (column, row))
                 yield row, self._end_row(call, inputs[row - start])
         except (asyncio.CancelledError, GeneratorExit):
             self._cancel(call)
@@ -631,7 +631,7 @@ class Probe:
 
     async def _pass_time(self, call: _Call) -> None:
         try:
-            await self._clock.sleep(call.latency_s)
+            await self._clock.sleep(call.latency_s, (call.column, call.start))
         except asyncio.CancelledError:
             self._cancel(call)
             raise

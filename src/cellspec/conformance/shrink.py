@@ -148,7 +148,12 @@ def _earlier_crashes(work: Workload) -> Iterator[Workload]:
 # What can be taken away. Each candidate comes with whether steps of the run go with it.
 
 
+_MANY_COLUMNS, _MANY_ROWS = 8, 16
+"""From here on several are taken away at once, to begin with."""
+
+
 def _candidates(plain: Json) -> Iterator[tuple[Json, bool]]:
+    yield from ((candidate, True) for candidate in _much_smaller(plain))
     for place in range(len(plain["columns"])):
         yield _without_column(plain, place), True
     yield from _fewer_rows(plain)
@@ -160,6 +165,24 @@ def _candidates(plain: Json) -> Iterator[tuple[Json, bool]]:
     yield from ((candidate, True) for candidate in _plainer_columns(plain))
     yield from ((candidate, False) for candidate in _lower_numbers(plain))
     yield _renamed(plain), False
+
+
+def _much_smaller(plain: Json) -> Iterator[Json]:
+    """Half of the rows, or a run of columns: for workloads that nobody could read."""
+    rows = plain["rows"]
+    if rows > _MANY_ROWS:
+        targets = [max(1, target - (rows - rows // 2)) for target in plain["targets"]]
+        yield {**plain, "rows": rows // 2, "targets": targets}
+    count = len(plain["columns"])
+    size = count // 2 if count > _MANY_COLUMNS else 0
+    while size > 1:
+        for start in reversed(range(0, count, size)):
+            smaller = plain
+            for place in reversed(range(start, min(start + size, count))):
+                smaller = _without_column(smaller, place)
+            if smaller["columns"]:
+                yield smaller
+        size //= 2
 
 
 def _without_column(plain: Json, place: int) -> Json:
@@ -233,10 +256,15 @@ def _plainer_rules(plain: Json) -> Iterator[Json]:
         "latency_s": {},
         "seed": 0,
         "order_seed": 0,
+        "ends": [],
     }
     for name, value in usual.items():
         if plain[name] != value:
             yield {**plain, name: value}
+    half = len(plain["ends"]) // 2
+    for some in (plain["ends"][half:], plain["ends"][:half]):
+        if half:
+            yield {**plain, "ends": some}
 
 
 def _plainer_columns(plain: Json) -> Iterator[Json]:
@@ -289,6 +317,7 @@ def _renamed(plain: Json) -> Json:
         "latency_s": {new(name): seconds for name, seconds in plain["latency_s"].items()},
         "faults": [{**fault, "column": new(fault["column"])} for fault in plain["faults"]],
         "skips": [[new(name), row] for name, row in plain["skips"]],
+        "ends": [{**end, "column": new(end["column"])} for end in plain["ends"]],
     }
 
 

@@ -1,0 +1,73 @@
+"""Work in other processes, or on other machines: joblib does it.
+
+Nothing here decides anything. Work comes in numbered parts, each a function of its number, and the
+results come back in order; so what is found does not depend on how many processes there were.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any, TypeVar
+
+from cellspec.errors import MissingExtraError
+
+__all__ = ["CLUSTERS", "in_parallel"]
+
+T = TypeVar("T")
+A = TypeVar("A")
+
+CLUSTERS = ("loky", "dask", "ray")
+"""Where parts may run: processes on this machine, a Dask cluster, a Ray cluster."""
+
+
+def in_parallel(
+    part: Callable[[A, int], T], argument: A, *, jobs: int, cluster: str = "loky"
+) -> Iterator[T]:
+    """``part(argument, 0)``, ``part(argument, 1)``, … without end, in order, several at once.
+
+    Args:
+        part: a function of a module, so that it can be sent elsewhere.
+        argument: what each part gets.
+        jobs: parts at once.
+        cluster: one of `CLUSTERS`. A Dask client must be connected, or Ray started, before.
+
+    Raises:
+        MissingExtraError: joblib, or what the cluster needs, is not installed.
+    """
+    try:
+        import joblib
+    except ImportError:
+        raise MissingExtraError("running several jobs", "parallel") from None
+    _register(cluster)
+    with joblib.parallel_config(backend=cluster):
+        parts: Any = joblib.Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs")
+        running = parts(joblib.delayed(part)(argument, number) for number in count())
+        try:
+            # Not `yield from`, which would close it before the warning can be kept away.
+            for result in running:
+                yield result  # noqa: UP028
+        finally:
+            with warnings.catch_warnings():
+                # That parts under way are not wanted any more is how every search ends.
+                warnings.simplefilter("ignore")
+                running.close()
+
+
+def _register(cluster: str) -> None:
+    if cluster == "ray":
+        try:
+            from ray.util.joblib import register_ray
+        except ImportError:
+            raise MissingExtraError("a Ray cluster", "ray") from None
+        register_ray()
+    elif cluster == "dask":
+        try:
+            from distributed import Client, default_client
+        except ImportError:
+            raise MissingExtraError("a Dask cluster", "dask") from None
+        try:
+            default_client()
+        except ValueError:
+            Client(dashboard_address=None)
