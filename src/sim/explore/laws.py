@@ -1,0 +1,238 @@
+"""The clauses as the explorer judges them: stated a second time, apart from the steps.
+
+A relation that is compiled from the reference would agree with itself whatever it said. So what is
+*allowed* is written down here once more, as arithmetic on rows and scopes, with no call to
+`get_dependencies`, to a tracker or to a checkpoint. A `Law` answers with the number of the clause
+that a step or a state breaks, or "" if it breaks none.
+
+=========  =========================================================================================
+clause     what is held against it
+=========  =========================================================================================
+SCHED-01   a cell starts, and a cell of its row that it needs is not resolved
+SCHED-13   a cell of an ordered column starts before the row before it is resolved
+BARR-01    a barrier node starts, and a cell of its scope that it needs is not resolved
+BARR-02    an output cell starts before its barrier node is complete
+BARR-08    a barrier node starts, and none of its output cells is wanted
+SCHED-02   a node starts that is in flight
+SCHED-03   a node starts that is resolved (SCHED-05 if a resume claimed it)
+SCHED-04   a node ends that is not in flight
+DROP-03    a cell of a dropped row starts
+SCHED-06   more calls are in flight than there are workers
+SCHED-10   success is possible with a node that is not resolved
+SCHED-12   a state from which the run cannot end well, or in which it stands still
+CKPT-02    what a checkpoint would claim is not what is resolved without a gap (CKPT-13: of a
+           column; CKPT-09: it is less than what is claimed already)
+CKPT-06    after a restore other cells are done than those claimed; or a cell is done though what it
+           waits for is not, and no claim holds it
+CKPT-07    after a restore a barrier node is done whose scope is not all claimed, or is not done
+           whose scope is
+CKPT-12    a resume begins from a claim that is neither the last durable one nor the one in flight
+=========  =========================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cellspec.counters import Claim
+from cellspec.graph import ExecutionGraph
+
+__all__ = ["Law"]
+
+
+class Law:
+    """What a graph's steps must satisfy, on the same bits as `sim.explore.relation.Relation`.
+
+    Args:
+        graph: a small graph.
+        claims: the claims that the explorer knows, by index.
+        workers: calls in flight at once; None for no limit.
+        waive: clauses not to judge, to see what they lead to.
+    """
+
+    def __init__(
+        self,
+        graph: ExecutionGraph,
+        claims: Sequence[Claim],
+        workers: int | None = None,
+        waive: Sequence[str] = (),
+    ) -> None:
+        rules = graph.rules
+        self.rows, self.width, self.workers = graph.num_records, graph.num_columns, workers
+        self.waived = frozenset(waive)
+        self.claims = list(claims)
+        # Barrier nodes come after all cells, column by column; `_scopes` holds their rows.
+        self._scopes: list[tuple[int, int, int]] = []
+        self._first_barrier: dict[int, int] = {}
+        for rule in rules.columns:
+            if rule.scope_rows:
+                self._first_barrier[rule.index] = len(self._scopes)
+                for start in range(0, self.rows, rule.scope_rows):
+                    stop = min(start + rule.scope_rows, self.rows)
+                    self._scopes.append((rule.index, start, stop))
+        self._rules = rules.columns
+        self.count = self.rows * self.width + len(self._scopes)
+        self.required: list[int] = []
+        self.clause: list[str] = []
+        self.before: list[int] = []
+        self._state_cells()
+        self._state_barriers()
+        self.is_call = [not (self._is_output(place)) for place in range(self.count)]
+        self.calls = sum(1 << place for place in range(self.count) if self.is_call[place])
+        self.claimed_cells = [self._claimed(claim) for claim in self.claims]
+        self.after_restore = [
+            cells | self._whole_scopes(claim)
+            for cells, claim in zip(self.claimed_cells, self.claims, strict=True)
+        ]
+        self.cells = (1 << self.rows * self.width) - 1
+
+    def _cell(self, row: int, column: int) -> int:
+        return 1 << row * self.width + column
+
+    def _barrier_over(self, column: int, row: int) -> int:
+        scope = row // self._rules[column].scope_rows
+        return 1 << self.rows * self.width + self._first_barrier[column] + scope
+
+    def _is_output(self, place: int) -> bool:
+        return place < self.rows * self.width and place % self.width in self._first_barrier
+
+    def _state_cells(self) -> None:
+        for row in range(self.rows):
+            for column in range(self.width):
+                rule, before = self._rules[column], 0
+                if column in self._first_barrier:
+                    required, clause = self._barrier_over(column, row), "BARR-02"
+                else:
+                    required = sum(self._cell(row, need) for need in rule.needs)
+                    clause = "SCHED-01"
+                    if rule.ordered and row:
+                        before = self._cell(row - 1, column)
+                self.required.append(required)
+                self.clause.append(clause)
+                self.before.append(before)
+
+    def _state_barriers(self) -> None:
+        for column, start, stop in self._scopes:
+            rule, before = self._rules[column], 0
+            if rule.ordered and start:
+                before = self._barrier_over(column, start - 1)
+            self.required.append(
+                sum(self._cell(row, need) for row in range(start, stop) for need in rule.needs)
+            )
+            self.clause.append("BARR-01")
+            self.before.append(before)
+
+    def _claimed(self, claim: Claim) -> int:
+        return sum(
+            self._cell(row, column) for column, count in enumerate(claim) for row in range(count)
+        )
+
+    def _whole_scopes(self, claim: Claim) -> int:
+        first = self.rows * self.width
+        return sum(
+            1 << first + place
+            for place, (column, _, stop) in enumerate(self._scopes)
+            if claim[column] >= stop
+        )
+
+    def _wanted(self, place: int, done: int) -> int:
+        """The output cells that a barrier node still has to make."""
+        column, start, stop = self._scopes[place - self.rows * self.width]
+        return sum(self._cell(row, column) for row in range(start, stop)) & ~done
+
+    def _is_barrier(self, place: int) -> bool:
+        return place >= self.rows * self.width
+
+    def _or_waived(self, *clauses: str) -> str:
+        return next((clause for clause in clauses if clause and clause not in self.waived), "")
+
+    # Steps
+
+    def start(self, done: int, flight: int, dropped: int, place: int) -> str:
+        """The clause that a start breaks."""
+        node = 1 << place
+        found: list[str] = []
+        if flight & node:
+            found.append("SCHED-02")
+        if not self._is_barrier(place) and dropped >> place // self.width & 1:
+            found.append("DROP-03")
+        elif done & node:
+            found.append("SCHED-03")
+        if self.required[place] & ~done:
+            found.append(self.clause[place])
+        if self.before[place] & ~done:
+            found.append("BARR-01" if self._is_barrier(place) else "SCHED-13")
+        if self._is_barrier(place) and not self._wanted(place, done):
+            found.append("BARR-08")
+        if (
+            self.workers is not None
+            and self.calls & node
+            and (flight & self.calls).bit_count() >= self.workers
+        ):
+            found.append("SCHED-06")
+        return self._or_waived(*found)
+
+    def end(self, flight: int, place: int) -> str:
+        """The clause that the end of a call breaks."""
+        return self._or_waived("" if flight >> place & 1 else "SCHED-04")
+
+    def restore(self, claim: int, done: int) -> str:
+        """The clause that what is complete after a restore breaks."""
+        odd = self.after_restore[claim] ^ done
+        return self._or_waived(
+            "CKPT-06" if odd & self.cells else "", "CKPT-07" if odd & ~self.cells else ""
+        )
+
+    def resume(self, claim: int, durable: int, pending: int | None) -> str:
+        """The clause that a resume from a claim breaks."""
+        return self._or_waived("" if claim in (durable, pending) else "CKPT-12")
+
+    # States
+
+    def unsettled(self, done: int, dropped: int) -> int:
+        """Done nodes that wait for something that is not: right only where a claim holds them."""
+        found = 0
+        for place in range(self.count):
+            if done >> place & 1 and (self.required[place] | self.before[place]) & ~done:
+                found |= 1 << place
+        for row in range(self.rows):
+            if dropped >> row & 1:
+                found &= ~(((1 << self.width) - 1) << row * self.width)
+        return found
+
+    def state(self, done: int, unsettled: int, durable: int) -> str:
+        """The clause that a state breaks, given the last durable claim."""
+        held = self.claimed_cells[durable]
+        return self._or_waived("CKPT-06" if held & ~done or unsettled & ~held else "")
+
+    def reported(self, version: int, claim: Claim, done: int, dropped: int, durable: int) -> str:
+        """The clause that a report of finished rows breaks."""
+        held = self.claims[durable]
+        right = tuple(
+            self._prefix(column, done, dropped, held[column]) for column in range(self.width)
+        )
+        if version == 1:
+            right = (min(right),) * self.width
+            held = (min(held),) * self.width
+        if claim == right:
+            return ""
+        falls = any(mine < before for mine, before in zip(claim, held, strict=True))
+        return self._or_waived("CKPT-09" if falls else "", "CKPT-02" if version == 1 else "CKPT-13")
+
+    def _prefix(self, column: int, done: int, dropped: int, held: int) -> int:
+        """Clause CKPT-13: resolved cells, counted on from those that the claim holds."""
+        row = held
+        while row < self.rows and done & self._cell(row, column):
+            waits = column in self._first_barrier and not dropped >> row & 1
+            if waits and not done & self._barrier_over(column, row):
+                break
+            row += 1
+        return row
+
+    def success(self, done: int) -> str:
+        """The clause that a report of success breaks."""
+        return self._or_waived("" if done == (1 << self.count) - 1 else "SCHED-10")
+
+    def trap(self) -> str:
+        """The clause that a state breaks from which no good end can be reached."""
+        return self._or_waived("SCHED-12")
