@@ -250,9 +250,11 @@ function sayTable(folder) {
   say("table", { rows: records.filter((record) => !record.dropped), dropped });
 }
 
-export function serve(EngineClass) {
-  const capabilities = ["core", "batch_barriers", "ordered", "retries", "drops", "resume"];
-  capabilities.push("storage_steps", "work_conserving");
+// What this engine says it can do. It is judged by that, and by nothing else.
+export const CLAIMS = ["core", "batch_barriers", "ordered", "retries", "drops", "resume"];
+CLAIMS.push("storage_steps", "work_conserving");
+
+export function serve(EngineClass, capabilities = CLAIMS) {
   say("hello", { protocol: 1, name: "cells-on-node", version: "1", capabilities });
   for (let engine; ; ) {
     const line = listen();

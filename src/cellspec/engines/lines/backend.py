@@ -23,7 +23,7 @@ import os
 import shlex
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -108,7 +108,7 @@ class LineBackend:
         self._process = EngineProcess(self.command, self._folder, self._watch)
         # At the end of the program, or of the backend, nothing is left running.
         self._last_stop = weakref.finalize(self, self._process.stop)
-        hello = self.hear()
+        hello = self._decoded(self._process.hear(self._silence_s))
         if not isinstance(hello, m.Hello):
             raise m.BadLine(f"line 1: expected hello, got {m.kind_of(hello)}")
         if hello.protocol not in m.VERSIONS_READ:
@@ -146,10 +146,13 @@ class LineBackend:
             self._was_silent = True
             raise
         self._slowest_s = max(self._slowest_s, time.monotonic() - began_s)
+        return self._decoded(line)
+
+    def _decoded(self, line: bytes) -> Any:
         try:
             return m.decode(line)
         except m.BadLine as error:
-            raise m.BadLine(f"line {self._process.heard}: {error}") from None
+            raise m.BadLine(f"line {self.line_number}: {error}") from None
 
     def _limit_s(self) -> float:
         """How long to wait for a line. An engine that was silent once is not given as long again:
@@ -343,7 +346,7 @@ class _Life:
             try:
                 take(line)
             except AdapterError as error:
-                self._refuse_line(line, str(error))
+                self._refuse(f"line {self._backend.line_number}: {m.kind_of(line)}: {error}")
             return True
         if isinstance(line, m.Wait):
             self._wait(line)
@@ -353,7 +356,7 @@ class _Life:
         elif isinstance(line, m.Refuse):
             raise Refused(line.reason)
         else:
-            self._refuse_line(line, "not expected here")
+            self._refuse(f"line {self._backend.line_number}: {m.kind_of(line)}: not expected here")
         return False
 
     def _wait(self, line: m.Wait) -> None:
@@ -375,9 +378,6 @@ class _Life:
         self._timer = None
         self._turn(m.Wake(t=self._probe.now()))
 
-    def _refuse_line(self, line: m.Line, what: str) -> NoReturn:
-        self._refuse(f"line {self._backend.line_number}: {m.kind_of(line)}: {what}")
-
     def _refuse(self, what: str) -> NoReturn:
         """The engine's side of the talk is wrong: that is no matter of a clause."""
         self._probe.misuse = what
@@ -389,6 +389,7 @@ class _Life:
     def _start(self, line: m.Start) -> None:
         call = _InFlight(line)
         inputs = line.inputs
+        self._check_rows(((call.start, call.stop), *(line.reads or ())))
         if inputs is None or isinstance(inputs, dict):
             each = [inputs or {}] * (call.stop - call.start)
         else:
@@ -461,7 +462,7 @@ class _Life:
                 call.begun.cancel()
                 call.task.cancel()
                 return
-        self._refuse_line(line, "no such call is in flight")
+        raise AdapterError("no such call is in flight")
 
     def _cooling(self, line: m.Cooling) -> None:
         rows = line.rows if line.scope is None else line.scope
@@ -486,6 +487,9 @@ class _Life:
         self._backend.tell(m.Go(t=self._probe.now()))
 
     def _resume(self, line: m.Resume) -> None:
+        self._check_rows(line.dropped)
+        for ranges in line.skipped.values():
+            self._check_rows(ranges)
         self._probe.resumed(
             line.claim,
             rows_of(line.dropped),
@@ -493,14 +497,22 @@ class _Life:
             keep=self._probe.work.keep,
         )
 
+    def _check_rows(self, ranges: Iterable[m.Range]) -> None:
+        """Refuse rows that are not there before anybody makes a list of them."""
+        for start, stop in ranges:
+            if stop > self._probe.rows:
+                what = f"rows [{start}, {stop})" if stop > start + 1 else f"row {start}"
+                raise AdapterError(f"{what}: there are {self._probe.rows} rows")
+
     def _group(self, line: m.Admit | m.Retire) -> int:
         """The number of the row group whose rows a line names."""
         size = self._probe.work.limits.group_rows
         start, stop = _span(line.rows)
-        if size is not None and (start % size or stop != min(start + size, self._probe.rows)):
-            last = min(start - start % size + size, self._probe.rows)
-            expected = f"[{start - start % size}, {last}]"
-            self._refuse_line(line, f"rows: expected those of a row group, as {expected}")
+        if size is not None:
+            first = start - start % size
+            last = min(first + size, self._probe.rows)
+            if (start, stop) != (first, last):
+                raise AdapterError(f"rows: expected a row group, such as [{first}, {last}]")
         return start // (size or 1)
 
 

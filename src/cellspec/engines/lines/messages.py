@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Annotated, Any, Literal, NoReturn, TypeAlias, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
@@ -464,7 +464,7 @@ def _explain(line: bytes, known: Mapping[str, type[Line]], error: Exception) -> 
     if len(shown) > _SHOWN_CHARACTERS:
         shown = f"{shown[: _SHOWN_CHARACTERS - 3]}..."
     try:
-        value = json.loads(line)
+        value = json.loads(line, parse_constant=_no_number)
     except (ValueError, RecursionError):
         return f"expected a JSON object, got {shown}"
     if not isinstance(value, dict):
@@ -481,6 +481,11 @@ def _explain(line: bytes, known: Mapping[str, type[Line]], error: Exception) -> 
     if "invalid enum value" in expected.lower():
         expected = f"expected one of {', '.join(CHOICES.get(field, ()))}"
     return ": ".join(filter(None, (kind, field, expected)))
+
+
+def _no_number(word: str) -> NoReturn:
+    """NaN and the infinities, which Python reads and JSON does not have."""
+    raise ValueError(word)
 
 
 # What must fit together

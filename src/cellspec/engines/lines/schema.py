@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,21 +83,28 @@ def _fitting(kind: str) -> dict[str, Any]:
     """What must go together in one line; `cellspec.engines.lines.messages.misfit` in a schema."""
     if kind not in _NODES:
         return {}
-    cell: dict[str, Any] = {"required": ["rows"]}
-    barrier: dict[str, Any] = {"required": ["scope"]}
+    cell = _has("rows", without=["scope"])
+    barrier = _has("scope", without=["rows"])
     if kind == "complete":
-        cell = {"required": ["rows", "value"], "not": {"required": ["values"]}}
-        barrier = {"required": ["scope", "values"], "not": {"required": ["value"]}}
+        cell = _has("rows", "value", without=["scope", "values"])
+        barrier = _has("scope", "values", without=["rows", "value"])
     elif kind == "start":
         each = {"inputs": {"type": "array"}}
         one = {"rows": {"type": "integer"}, "inputs": {"type": "object"}}
         several = {"rows": {"type": "array"}, **each}
-        cell |= {
-            "not": {"required": ["reads"]},
-            "anyOf": [{"properties": one}, {"properties": several}],
-        }
-        barrier = {"required": ["scope", "reads"], "properties": each}
+        cell = _has("rows", without=["scope", "reads"])
+        cell["anyOf"] = [{"properties": one}, {"properties": several}]
+        barrier = _has("scope", "reads", without=["rows"])
+        barrier["properties"] = each
     return {"oneOf": [cell, barrier]}
+
+
+def _has(*names: str, without: Sequence[str]) -> dict[str, Any]:
+    """An object that has some fields, and none of others."""
+    return {
+        "required": list(names),
+        "not": {"anyOf": [{"required": [name]} for name in without]},
+    }
 
 
 def main(arguments: list[str]) -> int:

@@ -1,0 +1,528 @@
+"""The line protocol: what both sides may say, what is told of what they must not, and in time.
+
+The reference speaks it from another process, so the whole of it is used; a stub says whatever a
+test wants it to. The example engine on Node has tests of its own (`test_node`).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits, SpecError
+from cellspec.conformance import Fault, Workload, run_workload
+from cellspec.conformance.campaign import draw, workload_seed
+from cellspec.conformance.harness import RunResult
+from cellspec.conformance.smoke import smoke
+from cellspec.conformance.strategies import workloads
+from cellspec.conformance.suite import load_backend
+from cellspec.engines.lines import COMMAND_VARIABLE, LineBackend
+from cellspec.engines.lines import messages as m
+from cellspec.engines.lines.check import main
+from cellspec.engines.lines.process import EngineProcess
+from cellspec.engines.lines.schema import schema_files
+from cellspec.verdict import PROFILES
+
+T = ExecutionTraits
+ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "specs" / "protocol"
+REFERENCE = [sys.executable, "-m", "tests.engines.reference_engine"]
+HELLO = {"event": "hello", "protocol": 1, "name": "stub", "version": "1", "capabilities": ["core"]}
+WAIT = {"event": "wait"}
+START = {"event": "start", "column": "a", "rows": 0}
+
+CELL = Workload((ColumnDescriptor("a", traits=T.START),), rows=2)
+BARRIER = Workload(
+    (ColumnDescriptor("a"), ColumnDescriptor("v", traits=T.BARRIER, dependencies=["a"])), rows=2
+)
+ALL_OF_IT = Workload(
+    (
+        ColumnDescriptor("a", traits=T.START | T.ROW_STREAMABLE),
+        ColumnDescriptor("b", dependencies=["a"], may_skip=True),
+        ColumnDescriptor("v", traits=T.BATCH_BARRIER, dependencies=["b"]),
+        ColumnDescriptor("o", traits=T.ORDERED, dependencies=["v"], propagate_skip=False),
+        ColumnDescriptor("w", traits=T.BARRIER, dependencies=["o"]),
+    ),
+    rows=6,
+    batch_size=3,
+    limits=Limits(workers=2, resources={"r": 1}, column_resource={"b": "r"}, group_rows=2),
+    failures=FailurePolicy(max_attempts=3),
+    faults=(
+        Fault("a", 1, failure="retryable"),
+        Fault("b", 0, failure="backpressure", cool_down_s=1.0),
+        Fault("o", 4, failure="permanent"),
+        Fault("w", 0, failure="retryable"),
+    ),
+    skips=(("b", 2),),
+    checkpoint_every_rows=2,
+    crashes=(45, 30),
+)
+
+
+def stub(*turns: Sequence[Any]) -> list[str]:
+    """The command of an engine that says this, whatever it reads."""
+    path = str(Path(__file__).with_name("stub_engine.py"))
+    return [sys.executable, "-S", path, json.dumps(turns)]
+
+
+@pytest.fixture
+def made() -> Iterator[list[LineBackend]]:
+    """Backends to close."""
+    backends: list[LineBackend] = []
+    yield backends
+    for backend in backends:
+        backend.close()
+
+
+@pytest.fixture(scope="module")
+def reference() -> Iterator[LineBackend]:
+    backend = LineBackend(REFERENCE, folder=ROOT)
+    yield backend
+    backend.close()
+
+
+def run_stub(made: list[LineBackend], work: Workload, *turns: Sequence[Any]) -> RunResult:
+    made.append(LineBackend(stub([HELLO], *turns)))
+    return run_workload(made[-1], work)
+
+
+# The reference, in another process
+
+
+@pytest.mark.parametrize("profile", [each.name for each in PROFILES if each.name != "counted_work"])
+def test_the_reference_is_blamed_for_nothing_behind_the_protocol(
+    reference: LineBackend, profile: str
+) -> None:
+    beside = sorted(reference.capabilities - {profile})
+    strategy = workloads(profile, beside=beside)
+    for example in range(1, 5):
+        work = draw(strategy, workload_seed(7, profile, example))
+        result = run_workload(reference, work)
+        assert result.violations == [], (work, result.story)
+
+
+def test_the_smoke_test_finds_nothing_wrong(reference: LineBackend) -> None:
+    assert smoke(lambda work: run_workload(reference, work)) is None
+
+
+def test_two_runs_of_a_workload_write_the_same_trace(
+    reference: LineBackend, tmp_path: Path
+) -> None:
+    texts = []
+    for name in ("one.jsonl", "two.jsonl"):
+        result = run_workload(reference, ALL_OF_IT, trace=tmp_path / name)
+        assert result.outcomes == ["crash", "crash", "success"], result.story
+        texts.append((tmp_path / name).read_bytes())
+    assert texts[0] == texts[1]
+
+
+def test_a_crash_kills_the_process_and_the_next_life_is_another(
+    reference: LineBackend,
+) -> None:
+    hellos = []
+    watched = LineBackend(
+        REFERENCE, folder=ROOT, watch=lambda _, text: hellos.append('"hello"' in text)
+    )
+    try:
+        result = run_workload(watched, ALL_OF_IT)
+        assert result.outcomes == ["crash", "crash", "success"]
+        assert sum(hellos) == 3
+        before = sum(hellos)
+        run_workload(watched, CELL)
+        assert sum(hellos) == before, "a life that ends by itself leaves the process to the next"
+    finally:
+        watched.close()
+    assert reference.name == "cellspec-by-lines"
+
+
+# Every line has a schema
+
+
+@pytest.fixture(scope="module")
+def exchange() -> list[tuple[str, dict[str, Any]]]:
+    """The lines of real runs, in which every kind comes up but a checkpoint that fails."""
+    lines: list[tuple[str, dict[str, Any]]] = []
+    backend = LineBackend(
+        REFERENCE, folder=ROOT, watch=lambda way, text: lines.append((way, json.loads(text)))
+    )
+    try:
+        run_workload(backend, ALL_OF_IT)
+        run_workload(
+            backend,
+            BARRIER.but(
+                rows=4,
+                faults=(Fault("a", 0, failure="permanent"),),
+                failures=FailurePolicy(stop_window=1),
+            ),
+        )
+        run_workload(backend, BARRIER.but(rows=4, limits=Limits(group_rows=1, groups=2)))
+        two = (ColumnDescriptor("a"), ColumnDescriptor("b"))
+        dropped = (Fault("a", 0, failure="permanent"),)
+        run_workload(backend, Workload(two, rows=1, latency_s={"b": 9.0}, faults=dropped))
+    finally:
+        backend.close()
+    return lines
+
+
+def schema(way: str) -> Any:
+    text = (PAGES / f"{'from' if way == 'from' else 'to'}-engine.schema.json").read_text("utf-8")
+    return jsonschema.Draft202012Validator(json.loads(text))
+
+
+@pytest.mark.parametrize("name", sorted(schema_files()))
+def test_the_published_schemas_are_those_of_the_messages(name: str) -> None:
+    published = (PAGES / name).read_text(encoding="utf-8")
+    assert published == schema_files()[name], (
+        "run: python -m cellspec.engines.lines.schema specs/protocol"
+    )
+    jsonschema.Draft202012Validator.check_schema(json.loads(published))
+
+
+@pytest.mark.parametrize("way", ["from", "to"])
+def test_the_schemas_take_every_line_of_real_runs(
+    exchange: list[tuple[str, dict[str, Any]]], way: str
+) -> None:
+    validator = schema(way)
+    lines = [line for direction, line in exchange if direction == way]
+    for line in lines:
+        errors = [error.message for error in validator.iter_errors(line)]
+        assert not errors, (line, errors)
+    seen = {line["event"] for line in lines}
+    known = set(m.FROM_ENGINE if way == "from" else m.TO_ENGINE)
+    assert known - seen <= {"checkpoint_failed"}, "runs that show these are missing"
+
+
+_ODD: tuple[Any, ...] = (None, "", "x", 0, -1, 1.5, True, [], [3], [2, 1], [0, 2], {}, {"a": 1})
+
+
+def mutations(line: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A line with one thing changed."""
+    for name in line:
+        yield {key: value for key, value in line.items() if key != name}
+        for odd in _ODD:
+            yield {**line, name: odd}
+    for name in ("rows", "scope", "reads", "value", "values", "more"):
+        if name not in line:
+            for odd in _ODD:
+                yield {**line, name: odd}
+
+
+@pytest.mark.parametrize("way", ["from", "to"])
+def test_schema_and_reader_refuse_the_same_lines(
+    exchange: list[tuple[str, dict[str, Any]]], way: str
+) -> None:
+    validator = schema(way)
+    known = m.FROM_ENGINE if way == "from" else m.TO_ENGINE
+    tried: dict[str, None] = {}
+    told: list[str] = []
+    for direction, line in exchange:
+        shape = f"{line['event']} {sorted(line)} {type(line.get('rows')).__name__}"
+        if direction != way or shape in tried:
+            continue
+        tried[shape] = None
+        for other in mutations(line):
+            try:
+                m.decode(json.dumps(other).encode(), known)
+                taken = True
+            except m.BadLine as error:
+                taken = False
+                told.append(str(error))
+            if taken != validator.is_valid(other):
+                # The reader also takes null for what may be left out, and a schema cannot compare
+                # the two ends of a range.
+                null = taken and any(value is None for value in other.values())
+                ends = not taken and "[2, 1]" in json.dumps(other)
+                assert null or ends, (taken, json.dumps(other))
+    assert len(tried) >= 5
+    assert len(told) > 100
+    assert not any("\n" in text for text in told)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("hello", "expected a JSON object, got 'hello'"),
+        ("[1]", "expected a JSON object, got '[1]'"),
+        ('{"evnt":"wait"}', f"event: expected one of {', '.join(m.FROM_ENGINE)}; got none"),
+        ('{"event":"complete"}', 'got "complete"'),
+        ('{"event":"start","rows":0}', "start: column: expected a value, got none"),
+        ('{"event":"start","column":"a"}', "start: rows: expected either rows, of cells, or scope"),
+        ('{"event":"start","column":"a","rows":"0"}', "start: rows: expected int | array"),
+        ('{"event":"start","column":"a","row":0}', "start: row: no such field"),
+        ('{"event":"start","column":"a","rows":[0,2],"inputs":{}}', "start: inputs: expected a li"),
+        ('{"event":"start","column":"v","scope":0}', "start: reads: expected the rows that a barr"),
+        ('{"event":"drop","column":"a","rows":[2,2]}', "drop: rows: expected rows [start, stop)"),
+        ('{"event":"end","outcome":"ok"}', "end: outcome: expected one of success, stopped, faile"),
+        ('{"event":"wait","until":NaN}', "expected a JSON object, got"),
+        ('{"event":"wait"', "expected a JSON object, got"),
+        ('{"event":"wait","until":-1}', "wait: until: expected float >= 0.0; got -1"),
+    ],
+)
+def test_a_line_that_is_no_message_is_told_in_one_line(line: str, told: str) -> None:
+    with pytest.raises(m.BadLine) as found:
+        m.decode(line.encode())
+    assert told in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+def test_a_version_before_this_one_is_read() -> None:
+    assert m.VERSIONS_READ[-1] == m.PROTOCOL_VERSION
+    assert all(version >= m.PROTOCOL_VERSION - 1 for version in m.VERSIONS_READ)
+
+
+# The adapter's fault
+
+
+@pytest.mark.parametrize(
+    ("turn", "told"),
+    [
+        (["what am I to do?\n"], "line 2: expected a JSON object, got 'what am I to do?'"),
+        ([{"event": "start", "colum": "a"}], "line 2: start: colum: no such field"),
+        ([{**START, "column": "x"}], "line 2: start: unknown column 'x'; the workload has 'a'"),
+        ([{**START, "rows": 7}], "line 2: start: row 7: there are 2 rows"),
+        ([{"event": "skip", "column": "a", "rows": 9}], "'a': row 9 is out of range; there are 2"),
+        ([{"event": "start", "column": "a", "scope": 0, "reads": []}], "'a' is no barrier"),
+        ([START, {"event": "cancel", "column": "a", "rows": 1}], "no such call is in flig"),
+        ([{"event": "cooling", "column": "a", "rows": 0, "until": 1}], "it did not fail before"),
+        ([{"event": "admit", "rows": [0, 2]}], "line 2: admit: the workload has no row groups"),
+        ([HELLO], "line 2: hello: not expected here"),
+    ],
+)
+def test_what_no_engine_could_mean_is_the_adapters_fault(
+    made: list[LineBackend], turn: list[Any], told: str
+) -> None:
+    turns: list[Any] = [*turn, WAIT]
+    result = run_stub(made, CELL, turns)
+    assert told in result.adapter
+    assert "the last lines:" in result.story
+    found = smoke(lambda _: result)
+    assert found is not None
+    assert str(found).startswith(f"your adapter is wrong: {result.adapter}")
+
+
+def test_inputs_must_be_as_many_as_rows(made: list[LineBackend]) -> None:
+    barrier = {"event": "start", "column": "v", "scope": 0, "reads": [[0, 2]], "inputs": [{}]}
+    result = run_stub(made, BARRIER, [barrier, WAIT])
+    assert result.adapter == "line 2: start: barrier: 'v': 2 rows, 1 inputs"
+
+
+def test_a_row_group_is_named_by_its_rows(made: list[LineBackend]) -> None:
+    work = CELL.but(rows=3, limits=Limits(group_rows=2))
+    result = run_stub(made, work, [{"event": "admit", "rows": [0, 1]}, WAIT])
+    told = "line 2: admit: rows: expected a row group, such as [0, 2]"
+    assert result.adapter == told
+
+
+def test_an_answer_to_read_that_is_no_table_is_told(made: list[LineBackend]) -> None:
+    end = {"event": "end", "outcome": "success"}
+    done: list[list[Any]] = [[START, {**START, "rows": 1}, WAIT], [WAIT], [end], [WAIT]]
+    result = run_stub(made, CELL, *done)
+    assert result.adapter.startswith("table: BadLine: line ")
+    assert "expected table, the answer to read, got" in result.adapter
+
+
+# The engine's fault
+
+
+def test_an_engine_that_waits_for_nothing_stands_still(made: list[LineBackend]) -> None:
+    result = run_stub(made, CELL, [START, WAIT], [WAIT])
+    (found,) = result.violations
+    assert found.clause == "SCHED-12"
+    assert found.detail.startswith("the engine waits for nothing at virtual time 0.5625 s")
+    assert '← {"event": "wait"}' in found.story
+    assert result.adapter == ""
+
+
+def test_an_engine_that_dies_is_quoted(made: list[LineBackend]) -> None:
+    result = run_stub(made, CELL, [START, WAIT], [["stderr", "panic: no such key"], ["exit", 3]])
+    (found,) = result.violations
+    assert found.clause == "SCHED-12"
+    assert "the engine's process ended with exit status 3" in found.detail
+    assert "  panic: no such key" in found.story
+
+
+def test_an_engine_that_is_killed_is_told_by_its_signal(made: list[LineBackend]) -> None:
+    result = run_stub(made, CELL, [START, WAIT], [["kill"]])
+    assert "was killed by SIGKILL" in result.violations[0].detail
+
+
+def test_an_engine_that_is_silent_is_given_up_and_not_waited_for_as_long_again() -> None:
+    backend = LineBackend(stub([HELLO], [["stderr", "thinking"], ["sleep", 60]]), silence_s=2.0)
+    spent = []
+    for _ in range(2):
+        began = time.monotonic()
+        (found,) = run_workload(backend, CELL).violations
+        spent.append(time.monotonic() - began)
+        assert found.clause == "SCHED-12"
+        assert found.detail.startswith("the engine wrote no line for")
+        assert "  thinking" in found.story
+    assert spent[0] > 2.0
+    assert spent[1] < 2.0
+
+
+def test_a_call_ends_for_the_judge_when_the_engine_is_told(made: list[LineBackend]) -> None:
+    """Two calls end at one instant: what is started after the first end comes before the second."""
+    work = CELL.but(rows=3, latency_s={"a": 0.0625})
+    both = [{**START, "rows": row} for row in (0, 1)]
+    result = run_stub(made, work, [*both, WAIT], [{**START, "rows": 2}, WAIT], [WAIT], [WAIT])
+    order = [(event["event"], event["rows"]) for event in result.events]
+    ended = [what for what in order if what[0] == "complete"]
+    assert order[:3] == [("start", 0), ("start", 1), ended[0]]
+    assert order[3:5] == [("start", 2), ended[1]]
+
+
+def test_a_timer_wakes_the_engine_and_each_wait_sets_it_anew(made: list[LineBackend]) -> None:
+    told: list[str] = []
+    later = {"event": "wait", "until": 0.25}
+    turns: list[list[Any]] = [[HELLO], [START, later], [{"event": "wait", "until": 9}], [WAIT]]
+    backend = LineBackend(stub(*turns), watch=lambda way, text: told.append(f"{way} {text}"))
+    made.append(backend)
+    run_workload(backend, CELL)
+    heard = [json.loads(text[3:]) for text in told if text.startswith("to ")]
+    assert heard[1] == {"event": "wake", "t": 0.25}
+    assert (heard[2]["event"], heard[2]["t"]) == ("complete", 0.5625)
+    assert len(heard) == 3, "the time that the second wait named was taken back by the third"
+
+
+# The process
+
+
+def test_a_stop_kills_what_the_engine_started(tmp_path: Path) -> None:
+    note = tmp_path / "child"
+    process = EngineProcess(stub([["child", str(note)], HELLO]))
+    process.hear(10.0)
+    child = int(note.read_text())
+    os.kill(child, 0)
+    process.stop()
+    until = time.monotonic() + 5
+    while time.monotonic() < until and _lives(child):
+        time.sleep(0.01)
+    assert not _lives(child)
+
+
+def _lives(number: int) -> bool:
+    try:
+        state = Path(f"/proc/{number}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return state.rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ([], "engine command: expected a program and its arguments, got nothing"),
+        (["/no/such/engine"], "engine command /no/such/engine: cannot be started: No such file"),
+        (stub(["hello\n"]), "line 1: expected a JSON object, got 'hello'"),
+        (stub([WAIT]), "line 1: expected hello, got wait"),
+        (stub([{**HELLO, "protocol": 9}]), "line 1: hello: protocol: expected 1, got 9"),
+        (
+            stub([["stderr", "oh\nno"], ["exit", 4]]),
+            "the engine's process ended with exit status 4; it wrote to stderr:; oh; no",
+        ),
+        (stub([{**HELLO, "capabilities": ["core", "counted_work"]}]), "cannot be claimed"),
+    ],
+)
+def test_a_command_that_is_no_engine_is_refused_in_one_line(command: list[str], told: str) -> None:
+    with pytest.raises(SpecError) as found:
+        LineBackend(command, silence_s=10.0)
+    assert told in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+def test_the_command_comes_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spec = "cellspec.engines.lines:LineBackend"
+    monkeypatch.delenv(COMMAND_VARIABLE, raising=False)
+    with pytest.raises(SpecError, match="CELLSPEC_ENGINE: expected the command that starts"):
+        load_backend(spec, tmp_path)
+    monkeypatch.setenv(COMMAND_VARIABLE, "'unbalanced")
+    with pytest.raises(SpecError, match="CELLSPEC_ENGINE: cannot be read: No closing quotation"):
+        load_backend(spec, tmp_path)
+    command = stub([HELLO])
+    monkeypatch.setenv(COMMAND_VARIABLE, " ".join(f"'{part}'" for part in command))
+    backend, made_by_call = load_backend(spec, tmp_path)
+    assert made_by_call
+    assert isinstance(backend, LineBackend)
+    assert (backend.name, backend.version) == ("stub", "1")
+    assert backend.capabilities == {"core"}
+    backend.close()
+
+
+def test_a_module_of_ones_own_may_name_the_command(tmp_path: Path) -> None:
+    source = (
+        "from cellspec.engines.lines import LineBackend\n"
+        f"backend = LineBackend({stub([HELLO])!r})\n"
+    )
+    (tmp_path / "engine_of_mine.py").write_text(source, encoding="utf-8")
+    backend, made_by_call = load_backend("engine_of_mine:backend", tmp_path)
+    assert not made_by_call
+    assert isinstance(backend, LineBackend)
+    backend.close()
+
+
+# The first day
+
+
+def check(*arguments: str) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stderr(err):
+        code = main(arguments, out)
+    return code, out.getvalue(), err.getvalue()
+
+
+def test_the_check_says_what_is_wrong_and_whose_fault_it_is() -> None:
+    code, out, err = check(*stub([HELLO], [{"event": "start", "colum": "a"}]))
+    assert code == 1
+    assert err == ""
+    assert "your adapter is wrong: line 2: start: colum: no such field" in out
+    assert out.endswith("The protocol, line by line: specs/protocol/README.md\n")
+
+
+def test_the_check_shows_each_line_if_it_is_asked_to() -> None:
+    code, out, _ = check("--verbose", *stub([HELLO], [START, WAIT], [WAIT]))
+    assert code == 1
+    lines = out.splitlines()
+    assert lines[0] == f"← {json.dumps(HELLO)}"
+    assert any(line.startswith('→ {"event":"complete","t":0.5625,"column":"a"') for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "engine command: expected a program and its arguments, got nothing\n"),
+        (["/no/such/engine"], "cannot be started: No such file or directory\n"),
+        (stub([{**HELLO, "capabilities": ["core", "magic"]}]), "capabilities: unknown magic; ther"),
+        (stub([{**HELLO, "capabilities": []}]), "capabilities: 'core' is missing"),
+    ],
+)
+def test_the_check_refuses_what_it_cannot_check(arguments: list[str], told: str) -> None:
+    code, out, err = check(*arguments)
+    assert code == 2
+    assert out == ""
+    assert told in err
+    assert err.count("\n") == 1
+
+
+def test_the_check_is_a_command() -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "cellspec.engines.lines", "--silence", "never", "x"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert found.returncode == 2
+    assert "argument --silence: expected seconds, more than 0, got 'never'" in found.stderr
