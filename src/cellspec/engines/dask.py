@@ -8,6 +8,10 @@ each output cell of a barrier; each column is one layer. What a cell needs is a 
 whole of what is left to do is handed over in one piece, and from then on Dask alone decides what
 runs when. The rest of this page is what Dask is asked for, and what it has no word for.
 
+*Order.* Which of the tasks that could run runs first is Dask's choice, and left to itself it takes
+the last row first as often as not. What is claimed is rows without a gap from the first one on, so
+a layer's annotation gives earlier rows a higher priority.
+
 *Limits.* As many calls at once as workers have threads. A resource is one of Dask's worker
 resources, and a layer's annotation says that each of its tasks takes one unit.
 
@@ -72,7 +76,7 @@ from cellspec.faults import BackPressure, Permanent, Retryable
 from cellspec.machine import Limits
 from cellspec.rules import ColumnRule
 
-__all__ = ["DaskBackend", "Desk", "Driver", "ProcessBackend"]
+__all__ = ["DaskBackend", "Desk", "Driver", "ProcessBackend", "stop_clusters"]
 
 ADDRESS = "DASK_SCHEDULER_ADDRESS"
 """The environment variable that names the scheduler of a cluster that is there already."""
@@ -353,6 +357,16 @@ def _patiently(call: Callable[[], Any]) -> Any:
 Key: TypeAlias = tuple[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class _EarlierFirst:
+    """The priority of a key: the earlier its first row, the higher. Dask asks for it by key."""
+
+    rows_of_one: int
+
+    def __call__(self, key: Key) -> int:
+        return -key[1] * self.rows_of_one
+
+
 class _Ledger(Ledger):
     """What the driver knows; that rows were dropped was reported where that happened."""
 
@@ -439,7 +453,9 @@ class Driver:
             nodes |= {key: (rule.name, key[1]) for key in tasks}
             if rule.is_barrier:
                 outputs = self.outputs(rule)
-                layers[self._layer(rule.name, "cell")] = MaterializedLayer(outputs)
+                layers[self._layer(rule.name, "cell")] = MaterializedLayer(
+                    outputs, annotations={"priority": _EarlierFirst(1)}
+                )
                 waits[self._layer(rule.name, "cell")] = {self._layer(rule.name, "barrier")}
         return HighLevelGraph(layers, waits), nodes
 
@@ -504,7 +520,10 @@ class Driver:
 
     def annotations(self, rule: ColumnRule) -> dict[str, Any]:
         """What Dask is to know of a column's tasks: what they take, how often they are repeated."""
-        found: dict[str, Any] = {"retries": self.retries()}
+        found: dict[str, Any] = {
+            "retries": self.retries(),
+            "priority": _EarlierFirst(rule.scope_rows or 1),
+        }
         resource = self.probe.work.limits.column_resource.get(rule.name)
         if resource is not None:
             found["resources"] = {resource: 1}
@@ -605,15 +624,23 @@ class DaskBackend:
         driver = self.driver_class(probe, elsewhere=self._elsewhere)
         driver.ledger.restore()
         if not driver.ledger.complete:
-            client = self._there or _client(_shares(probe.work.limits, self.processes))
             with self._serving(driver.desk) as calls:
-                driver.drive(client, calls)
+                driver.drive(self.client(probe.work), calls)
         driver.ledger.save()
         probe.end("success" if driver.ledger.complete else "failed")
 
     def table(self, probe: Probe) -> Table:
         """What is durable."""
         return storage.table(probe.folder)
+
+    def client(self, work: Workload) -> Any:
+        """A client of the cluster that a workload runs on."""
+        return self._there or _client(_shares(work.limits, self.processes))
+
+    def close(self) -> None:
+        """Leave the cluster that was there already."""
+        if self._there is not None:
+            self._there.close()
 
     @property
     def _elsewhere(self) -> bool:
@@ -680,7 +707,8 @@ def _client(shape: tuple[_Share | str, ...]) -> Any:
     """A client of a cluster of this shape; it is started once, and stopped when Python ends."""
     with _starting:
         if not _clients:
-            atexit.register(_stop_all)
+            # Registered after Dask's own, and so called before them.
+            atexit.register(stop_clusters)
         if shape not in _clients:
             _clients[shape] = _start(shape)
         return _clients[shape]
@@ -719,7 +747,8 @@ def _start(shape: tuple[_Share | str, ...]) -> Any:
         return Client(cluster, set_as_default=False)
 
 
-def _stop_all() -> None:
+def stop_clusters() -> None:
+    """Stop every cluster that was started here; workloads that follow start them again."""
     while _clients:
         _, client = _clients.popitem()
         with contextlib.suppress(Exception):
