@@ -39,6 +39,7 @@ single row. That is how it says so, and the run is taken as having done all its 
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import importlib
@@ -107,7 +108,7 @@ class CreateBackend:
 
     async def run(self, probe: Probe) -> None:
         """Run one life."""
-        life = _Life(probe, self.release, self.config(probe.work), self.resume_mode(probe))
+        life = self.life_class(probe, self.release, self.config(probe), self.resume_mode(probe))
         with seams(self.release, life, life.steps):
             life.report_resume()
             try:
@@ -124,9 +125,14 @@ class CreateBackend:
             stored.base = max(others, key=lambda path: (path.stat().st_mtime_ns, path.name))
         return stored.table()
 
-    def config(self, work: Workload) -> _Config:
+    @property
+    def life_class(self) -> type[_Life]:
+        """What listens to one call of `create`; a test may put something else in here."""
+        return _Life
+
+    def config(self, probe: Probe) -> _Config:
         """What `create` is asked for; a test may ask for something else."""
-        return _Config(work, self.release)
+        return _Config(probe.work, self.release)
 
     def resume_mode(self, probe: Probe) -> str:
         """The name of the resume mode of a life; "" if the release has none."""
@@ -540,8 +546,12 @@ class _Life:
         self._settle_skips(but=key)
         if key is None:
             self._report_skips(column, [row])
+        elif key in self._held:
+            self._held[key].append(row)
         else:
-            self._held.setdefault(key, []).append(row)
+            self._held[key] = [row]
+            # If it is called, it is called at once.
+            asyncio.get_running_loop().call_soon(self._settle_skips)
 
     def _settle_skips(self, but: tuple[str, int] | None = None) -> None:
         """Something else goes on: barriers that leave out cells, and were not called, are over."""

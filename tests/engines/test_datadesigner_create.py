@@ -1,0 +1,370 @@
+"""DataDesigner through `create`: a whole workload, its crashes and its resumes, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cellspec import ColumnDescriptor, ExecutionTraits
+from cellspec.conformance import Fault, Probe, Workload, run_workload
+from cellspec.conformance.backend import SKIPPED
+from cellspec.conformance.harness import RunResult
+from cellspec.conformance.smoke import smoke
+from cellspec.engines.datadesigner.create import CreateBackend
+from cellspec.engines.datadesigner.lockstep import LockStep
+from cellspec.machine import Limits
+from cellspec.virtualtime import run as run_virtually
+
+pytestmark = pytest.mark.datadesigner
+
+T = ExecutionTraits
+A = ColumnDescriptor("a", side_effects=["a_more"])
+V = ColumnDescriptor("v", traits=T.BARRIER, dependencies=["a_more"])
+C = ColumnDescriptor("c", dependencies=["v", "a"])
+TWO_GROUPS = Workload((A, V, C), rows=2, limits=Limits(group_rows=1), latency_s={"v": 0.25})
+EXTENDED = Workload((A, ColumnDescriptor("c", dependencies=["a"])), rows=4, batch_size=3)
+
+
+@pytest.fixture(scope="module")
+def backend() -> CreateBackend:
+    pytest.importorskip(
+        "data_designer.engine", reason="needs the extra cellspec[datadesigner], which is absent"
+    )
+    return CreateBackend()
+
+
+@pytest.fixture
+def resuming(backend: CreateBackend) -> CreateBackend:
+    if "resume" not in backend.capabilities:
+        pytest.skip(f"DataDesigner {backend.version} does not resume")
+    return backend
+
+
+def run(backend: CreateBackend, work: Workload, **options: Any) -> RunResult:
+    fitted = backend.fit(work)
+    assert fitted is not None
+    assert backend.fit(fitted) == fitted
+    return run_workload(backend, fitted, **options)
+
+
+def broken(result: RunResult) -> list[str]:
+    return [finding.clause for finding in result.violations]
+
+
+def test_smoke(backend: CreateBackend) -> None:
+    assert smoke(lambda work: run_workload(backend, work), backend.fit) is None
+
+
+def test_a_row_group_is_what_a_barrier_reads(backend: CreateBackend) -> None:
+    result = run(backend, TWO_GROUPS.but(rows=3, limits=Limits(group_rows=2)))
+    assert not result.violations
+    reads = [event["reads"] for event in result.events if event.get("reads")]
+    assert sorted(map(list, reads)) == [[(0, 2)], [(2, 3)]]
+    assert sorted(result.tables[-1].rows) == [0, 1, 2]
+
+
+def test_a_barrier_takes_virtual_time(backend: CreateBackend) -> None:
+    """Its function blocks in a thread, and other cells go on meanwhile."""
+    work = TWO_GROUPS.but(latency_s={"v": 4.0, "a": 1.0}, limits=Limits(group_rows=1, groups=2))
+    events = run(backend, work).events
+    times = {
+        (event["event"], event.get("scope", event.get("rows"))): event["t"]
+        for event in events
+        if event.get("column") == "v"
+    }
+    assert times["complete", 0] > times["start", 0]
+    assert times["start", 1] < times["complete", 0]
+
+
+def test_skips_spread_as_the_workload_says(backend: CreateBackend) -> None:
+    if "skips" not in backend.capabilities:
+        pytest.skip(f"DataDesigner {backend.version} has no skip conditions")
+    columns = (
+        ColumnDescriptor("a", may_skip=True),
+        ColumnDescriptor("b", dependencies=["a"]),
+        ColumnDescriptor("v", traits=T.BARRIER, dependencies=["b"]),
+        ColumnDescriptor("c", dependencies=["v"], propagate_skip=False),
+    )
+    result = run(backend, Workload(columns, rows=2, skips=(("a", 1),)))
+    assert not result.violations
+    row = result.tables[-1].rows[1]
+    assert (row["a"], row["b"], row["v"]) == (SKIPPED, SKIPPED, SKIPPED)
+    assert row["c"] is not SKIPPED
+
+
+def test_a_failure_for_good_drops_its_row(backend: CreateBackend) -> None:
+    result = run(backend, TWO_GROUPS.but(rows=3, faults=(Fault("a", 1, failure="permanent"),)))
+    assert not result.violations
+    assert result.tables[-1].dropped == {1}
+    assert [event["column"] for event in result.events if event["event"] == "drop"] == ["a"]
+
+
+def test_a_failure_of_the_moment_is_tried_again(backend: CreateBackend) -> None:
+    if "retries" not in backend.capabilities:
+        pytest.skip(f"DataDesigner {backend.version} retries nothing in custom columns")
+    faults = (Fault("v", 0), Fault("a", 1, failure="backpressure"))
+    result = run(backend, TWO_GROUPS.but(faults=faults), waive=("SCHED-09",))
+    assert not result.violations
+    assert len(result.tables[-1].rows) == 2
+
+
+def test_a_run_in_which_every_row_fails_has_done_its_work(backend: CreateBackend) -> None:
+    faults = tuple(Fault("a", row, failure="permanent") for row in range(2))
+    result = run(backend, TWO_GROUPS.but(faults=faults))
+    assert not result.violations
+    assert result.outcomes == ["success"]
+    assert result.tables[-1].dropped == {0, 1}
+
+
+# Crashes and resumes
+
+
+@pytest.mark.parametrize("seed", [0, 1], ids=["if possible", "always"])
+def test_a_crash_at_any_step_is_resumed(resuming: CreateBackend, seed: int) -> None:
+    work = TWO_GROUPS.but(seed=seed)
+    whole = run(resuming, work).tables[-1]
+    step, outcomes = 0, ["crash"]
+    while "crash" in outcomes:
+        step += 1
+        result = run(resuming, work.but(crashes=(step,)))
+        outcomes = result.outcomes
+        assert not result.violations, f"step {step}: {result.violations[0]}"
+        assert result.tables[-1] == whole
+    assert step > 30
+
+
+def test_a_group_that_is_saved_is_not_made_again(resuming: CreateBackend) -> None:
+    work = TWO_GROUPS.but(rows=3, limits=Limits(group_rows=1, groups=1))
+    steps = len(run(resuming, work).events)
+    result = run(resuming, work.but(crashes=(steps - 2,)))
+    assert not result.violations
+    resume = next(event for event in result.events if event["event"] == "resume")
+    assert min(resume["claim"].values()) > 0
+    again = [event for event in result.events if event["seq"] > resume["seq"]]
+    made = [event["rows"] for event in again if event["event"] == "complete" and "rows" in event]
+    assert made
+    assert min(made) >= min(resume["claim"].values())
+
+
+def test_a_dataset_is_extended(resuming: CreateBackend) -> None:
+    result = run(resuming, EXTENDED.but(targets=(4, 9)))
+    assert not result.violations
+    assert [sorted(table.rows) for table in result.tables] == [list(range(4)), list(range(9))]
+
+
+def test_fewer_rows_than_are_there_are_refused(resuming: CreateBackend) -> None:
+    result = run(resuming, EXTENDED.but(targets=(4, 3)))
+    assert not result.violations
+    assert result.outcomes == ["success", "refused"]
+    assert "num_records=3" in result.refused
+
+
+class _Changed(CreateBackend):
+    """Asks for another config in the second life."""
+
+    def __init__(self, change: Callable[[Any, Any], Any]) -> None:
+        super().__init__()
+        self.change = change
+
+    def resume_mode(self, probe: Probe) -> str:
+        return "always" if probe.life else super().resume_mode(probe)
+
+    def config(self, probe: Probe) -> Any:
+        config = super().config(probe)
+        if probe.life:
+            plain, change, dd = config.builder, self.change, self.release.config
+            config.builder = lambda function_of: change(dd, plain(function_of))  # type: ignore[method-assign]
+        return config
+
+
+def test_a_config_with_another_column_is_refused(resuming: CreateBackend) -> None:  # noqa: ARG001
+    def change(dd: Any, builder: Any) -> Any:
+        expression = dd.ExpressionColumnConfig(name="more", expr="{{ a }}")
+        return builder.add_column(expression)
+
+    result = run(_Changed(change), EXTENDED.but(targets=(4, 9)))
+    assert result.outcomes == ["success", "refused"]
+    assert "does not match" in str(result.violations[0])
+
+
+def test_a_config_with_another_time_out_is_resumed(resuming: CreateBackend) -> None:  # noqa: ARG001
+    def change(dd: Any, builder: Any) -> Any:
+        parameters = dd.ChatCompletionInferenceParams(timeout=7)
+        builder.delete_model_config("none")
+        return builder.add_model_config(
+            dd.ModelConfig(
+                alias="none", model="none", provider="none", inference_parameters=parameters
+            )
+        )
+
+    result = run(_Changed(change), EXTENDED.but(targets=(4, 9)))
+    assert not result.violations
+    assert sorted(result.tables[-1].rows) == list(range(9))
+
+
+# Variants that are broken on purpose
+
+
+class _Forgets(CreateBackend):
+    """Starts anew instead of going on."""
+
+    def resume_mode(self, probe: Probe) -> str:  # noqa: ARG002 - whatever is there
+        return "never"
+
+
+class _AdmitsAll(CreateBackend):
+    """Does not keep to the limit of row groups."""
+
+    def config(self, probe: Probe) -> Any:
+        config = super().config(probe)
+        plain = config.run_config()
+        config.run_config = lambda: plain.model_copy(update={"max_concurrent_row_groups": 9})  # type: ignore[method-assign]
+        return config
+
+
+def test_a_resume_that_forgets_is_caught(resuming: CreateBackend) -> None:  # noqa: ARG001
+    result = run(_Forgets(), TWO_GROUPS.but(targets=(2, 3)))
+    assert broken(result) == ["SCHED-05"]
+
+
+def test_a_limit_that_is_not_kept_is_caught(backend: CreateBackend) -> None:
+    if "max_concurrent_row_groups" not in backend.release.options:
+        pytest.skip(f"DataDesigner {backend.version} has no such limit")
+    result = run(_AdmitsAll(), TWO_GROUPS.but(limits=Limits(group_rows=1, groups=1)))
+    assert broken(result) == ["GROUP-02"]
+
+
+class _FullDisk(CreateBackend):
+    """The file of the first row group cannot be written."""
+
+    @property
+    def life_class(self) -> Any:
+        class Life(super().life_class):  # type: ignore[misc]
+            def storage_step(self, name: str, what: str) -> None:
+                super().storage_step(name, what)
+                if name == "write_parquet" and "batch_00000" in what:
+                    raise OSError(28, "No space left on device", what)
+
+        return Life
+
+
+def test_a_row_group_that_cannot_be_saved_is_missed(backend: CreateBackend) -> None:  # noqa: ARG001
+    """Defect of 0.9.6: it logs the error, returns as if all were well, and the rows are gone."""
+    result = run(_FullDisk(), TWO_GROUPS)
+    assert broken(result) in (["SCHED-10"], ["SCHED-12"])
+
+
+# The adapter itself
+
+
+def test_two_runs_are_equal_whatever_the_hash_seed(backend: CreateBackend) -> None:  # noqa: ARG001
+    code = (
+        "import json; from tests.engines import test_datadesigner_create as t\n"
+        "b = t.CreateBackend(); w = t.TWO_GROUPS.but(rows=5, order_seed=3, crashes=(20,))\n"
+        "w = w.but(columns=(t.ColumnDescriptor('s', may_skip=True), *w.columns))\n"
+        "w = w.but(skips=(('s', 2),))\n"
+        "print('events', json.dumps(t.run(b, w, waive=('SCHED-09',)).events))\n"
+    )
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "77")
+    ]
+    assert printed[0] == printed[1]
+    assert len(json.loads(printed[0].removeprefix("events "))) > 40
+
+
+def test_nothing_is_left_behind(
+    backend: CreateBackend, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = backend.release
+    owners = [
+        release.builder,
+        release.scheduler,
+        release.custom,
+        release.storage,
+        release.storage.ArtifactStorage,
+        release.frame,
+    ]
+    before = [dict(vars(owner)) for owner in owners]
+    level = logging.getLogger("data_designer").level
+    called: list[Any] = []
+    monkeypatch.setattr(socket.socket, "connect", lambda *args: called.append(args))
+    for work in (TWO_GROUPS, TWO_GROUPS.but(crashes=(12,)), TWO_GROUPS.but(crashes=(3,))):
+        run(backend, work)
+    for owner, names in zip(owners, before, strict=True):
+        assert {name: vars(owner)[name] for name in names} == names
+    assert logging.getLogger("data_designer").level == level
+    assert capfd.readouterr() == ("", "")
+    assert not called
+
+
+def test_lockstep_lets_nothing_run_beside_the_loop() -> None:
+    seen: list[str] = []
+    steps = LockStep()
+
+    async def sleeps(name: str, seconds: float) -> str:
+        seen.append(f"{name} begins")
+        await asyncio.sleep(seconds)
+        seen.append(f"{name} ends")
+        return name
+
+    def blocking(name: str, seconds: float) -> str:
+        assert steps.wait_for(sleeps(name, seconds)) == name
+        return steps.wait_for(sleeps(name, seconds))
+
+    async def main() -> list[str]:
+        both = [steps.run(blocking, "x", 2.0), steps.run(blocking, "y", 3.0)]
+        return list(await asyncio.gather(*both))
+
+    assert run_virtually(main) == ["x", "y"]
+    assert seen == [
+        "x begins",
+        "y begins",
+        "x ends",
+        "x begins",
+        "y ends",
+        "y begins",
+        "x ends",
+        "y ends",
+    ]
+
+
+def test_lockstep_unwinds_what_is_cut_short() -> None:
+    steps = LockStep()
+    seen: list[str] = []
+
+    def blocking() -> None:
+        try:
+            steps.wait_for(asyncio.sleep(10))
+        finally:
+            seen.append("unwound")
+            with pytest.raises(asyncio.CancelledError):
+                steps.wait_for(asyncio.sleep(1))
+
+    async def main() -> None:
+        task = asyncio.create_task(steps.run(blocking))
+        await asyncio.sleep(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        seen.append("cancelled")
+
+    run_virtually(main)
+    assert seen == ["unwound", "cancelled"]
+    with pytest.raises(RuntimeError, match="did not start"):
+        steps.wait_for(asyncio.sleep(0))
