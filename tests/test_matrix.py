@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from cellspec.clauses import clauses
-from cellspec.verdict import PROFILES
+from cellspec.verdict import DRAWN, PROFILES
 from tests.matrix.checks import CHECKS, RUN_CLAUSES
+from tests.matrix.cost_measure import costly_clause, first_costly
+from tests.matrix.cost_mutants import COST_MUTANTS
 from tests.matrix.engine_measure import broken_clause, smoke_of
 from tests.matrix.engine_mutants import ENGINE_MUTANTS, EngineMutant
 from tests.matrix.measure import Row, judge, smoke
@@ -55,6 +57,20 @@ def test_broken_engine_passes_smoke_and_is_caught_as_published(mutant: EngineMut
     assert broken_clause(mutant, row.example) == row.clause, "`make specs` is due"
 
 
+@pytest.mark.parametrize("mutant", COST_MUTANTS, ids=lambda m: m.name.replace(" ", "-"))
+def test_engine_that_does_too_much_is_caught_by_its_cost_alone(mutant: EngineMutant) -> None:
+    row = published(PAGE.read_text(encoding="utf-8"), mutant.name)
+    assert row.wrong == mutant.wrong, "`make specs` is due"
+    assert smoke_of(mutant) == "", "a mutant must pass the smoke test"
+    assert costly_clause(mutant, row.example) == row.clause, "`make specs` is due"
+    for number in range(1, 2 * len(DRAWN) + 1):
+        assert broken_clause(mutant, number) == "", f"workload {number}"
+
+
+def test_the_reference_engine_costs_no_more_than_it_may() -> None:
+    assert first_costly(EngineMutant("reference", "nothing")) == ("", 0)
+
+
 @pytest.mark.parametrize("mutant", TRACE_MUTANTS, ids=lambda m: m.name.replace(" ", "-"))
 def test_wrong_trace_is_caught_as_published(mutant: TraceMutant) -> None:
     row = published(PAGE.read_text(encoding="utf-8"), mutant.name)
@@ -69,7 +85,7 @@ def test_a_right_trace_breaks_nothing() -> None:
 
 def test_most_broken_engines_are_not_trivial() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    hard = [m for m in ENGINE_MUTANTS if published(page, m.name).example > len(PROFILES)]
+    hard = [m for m in ENGINE_MUTANTS if published(page, m.name).example > len(DRAWN)]
     assert len(hard) >= 40
 
 
@@ -85,7 +101,7 @@ def test_the_matrix_lists_each_mutant_once() -> None:
         name for names in first_kills(PAGE.read_text(encoding="utf-8")).values() for name in names
     )
     names = [one.name for one in MUTANTS] + [one.name for one in ENGINE_MUTANTS]
-    names += [one.name for one in TRACE_MUTANTS]
+    names += [one.name for one in TRACE_MUTANTS] + [one.name for one in COST_MUTANTS]
     assert listed == sorted(names)
 
 

@@ -45,7 +45,7 @@ class ColumnFirst:
 
     name = "column-first"
     version = "1"
-    capabilities = frozenset(CAPABILITIES) - {"column_checkpoints"}
+    capabilities = frozenset(CAPABILITIES) - {"column_checkpoints", "counted_work"}
 
     async def run(self, probe: Probe) -> None:
         """Run one life of a workload."""

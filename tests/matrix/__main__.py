@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from tests.matrix.cost_measure import first_costly, measure_cost
+from tests.matrix.cost_mutants import COST_MUTANTS
 from tests.matrix.engine_measure import measure_engine, reference_breaks
 from tests.matrix.engine_mutants import ENGINE_MUTANTS, EngineMutant
 from tests.matrix.measure import judge, measure
@@ -41,9 +43,14 @@ def main() -> int:
     if broken is not None:
         print(f"the reference engine breaks {broken[1]} on workload {broken[0]}", file=sys.stderr)
         return 1
+    costly = first_costly(EngineMutant("reference", "nothing"))
+    if costly[0]:
+        print(f"the reference engine breaks {costly[0]} with shape {costly[1]}", file=sys.stderr)
+        return 1
     rows = list(_measured(MUTANTS, measure))
     engines = list(_measured(ENGINE_MUTANTS, measure_engine))
-    page = matrix_page(rows, engines, _measured(TRACE_MUTANTS, measure_trace))
+    costs = list(_measured(COST_MUTANTS, measure_cost))
+    page = matrix_page(rows, engines, _measured(TRACE_MUTANTS, measure_trace), costs)
     print(file=sys.stderr)
     published = SPECS / "matrix.md"
     if write:

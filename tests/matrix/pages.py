@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cellspec.clauses import Chapter, Clause, chapters, clauses
+from cellspec.conformance.cost import SHAPES
 from tests.matrix.engine_measure import PROFILES, WORKLOADS, EngineRow
 from tests.matrix.examples import examples
 from tests.matrix.measure import Row
@@ -39,11 +40,14 @@ def _clause_lines(clause: Clause, mutants: Sequence[str]) -> list[str]:
 
 
 def matrix_page(
-    rows: Iterable[Row], engines: Iterable[EngineRow], traces: Iterable[EngineRow]
+    rows: Iterable[Row],
+    engines: Iterable[EngineRow],
+    traces: Iterable[EngineRow],
+    costs: Iterable[EngineRow],
 ) -> str:
     """Mutants × clauses as measured: one line a mutant."""
-    rows, engines, traces = list(rows), list(engines), list(traces)
-    count = len(rows) + len(engines) + len(traces)
+    rows, engines, traces, costs = list(rows), list(engines), list(traces), list(costs)
+    count = len(rows) + len(engines) + len(traces) + len(costs)
     lines = [
         "# Matrix of mutants and clauses",
         "",
@@ -76,6 +80,8 @@ def matrix_page(
         *_HEAD,
         *map(engine_line, engines),
         "",
+        *_cost_section(costs),
+        "",
         "## Traces",
         "",
         "Right runs, written down wrongly, judged by the checker (method: trace check). The",
@@ -85,6 +91,20 @@ def matrix_page(
         *map(engine_line, traces),
     ]
     return "\n".join([*lines, ""])
+
+
+def _cost_section(costs: Iterable[EngineRow]) -> list[str]:
+    shapes = ", ".join(f"{number} {shape.name}" for number, shape in enumerate(SHAPES, 1))
+    return [
+        "## Engines that do too much",
+        "",
+        "The reference engine with something that gives what it should and costs too much, judged",
+        "by counted work (method: cost). They break no other clause. The example is the number of",
+        f"the workload that is run with more and more rows: {shapes}.",
+        "",
+        *_HEAD,
+        *map(engine_line, costs),
+    ]
 
 
 _HEAD = (

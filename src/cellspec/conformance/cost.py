@@ -24,8 +24,10 @@ the events that they add, and so is what the rows from 100 to 400 add; what a ru
 never again, is in neither. An engine whose cost per event is constant has a ratio of 1, one with a
 heap up to about 1.3 (the logarithm of four times as many), one that looks at all rows each time
 tends to 4. History is judged within the run of 400 rows: the work of an event when most of the last
-column is done, by that when little of it is. The limit lies between the logarithm and the square
-root, `LIMIT`.
+column is done, by that when little of it is. An event costs too much if its whole work grows more
+than a logarithm does (`LIMIT`), or if single functions do that an event calls (`FUNCTION_LIMIT`): a
+search through all rows is small at first beside what else a large engine does, and is what is left
+in the end.
 
 *Once more.* One shape is run twice; if the counts differ, nothing can be said.
 
@@ -36,7 +38,7 @@ how often it looks whether there is something to do is then a matter of the mach
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -71,15 +73,23 @@ COST_PROFILE = "counted_work"
 TIMES = (1, 4, 16)
 """How many times its rows a shape is run with."""
 
-FEWER_TIMES = (1, 2, 4)
+FEWER_TIMES = (1, 2, 8)
 """The same, for an engine that would take too long over more."""
 
-LINES_MAX = 30_000_000
-"""Lines of one run above which fewer rows are taken: half a minute."""
+LINES_MAX = 10_000_000
+"""Lines of one run above which fewer rows are taken: about ten seconds."""
 
 LIMIT = 1.5
-"""From this ratio on an event is said to cost more: four times as many rows may cost log(400) /
-log(100) = 1.3 times as much, and not 2 times, which is the square root."""
+"""From this ratio on an event costs too much: for four times as many rows the logarithm grows 1.3
+times, the square root 2 times."""
+
+FUNCTION_LIMIT = 2.5
+"""From this ratio on a function is said to grow: more than a square root, and more than what comes
+of another mix of events."""
+
+FUNCTION_LINES = 10
+"""What a function that grows must add to an event to be told of, in lines: with a thousand times
+the rows it is a thousand times that."""
 
 _SAME = 1.02
 """How far two counts of one workload may be apart: caches of the engine's may fill once."""
@@ -279,29 +289,39 @@ class Growth:
 
     @property
     def is_too_much(self) -> bool:
-        """True if that is more than a logarithm."""
-        return self.ratio >= LIMIT
+        """True if an event, or a function that it calls, costs more than it may."""
+        return self.ratio >= LIMIT or bool(self.growing)
+
+    @property
+    def growing(self) -> dict[str, float]:
+        """The functions that grow, each with the lines that it adds to an event, the worst first.
+
+        One that an event with few rows never called is none: it was switched on, and may not grow.
+        """
+        found = {}
+        for name in self.after.by_function:
+            few, many = self.before.of(name), self.after.of(name)
+            if many - few >= FUNCTION_LINES and 0 < FUNCTION_LIMIT * few <= many:
+                found[name] = many - few
+        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
     def finding(self) -> Finding:
         """What broke the clause, and the functions to look at."""
         before, after = self.before, self.after
         detail = (
             f"an event costs more {self.what}: {before.each:,.0f} lines {before.about}, "
-            f"{after.each:,.0f} {after.about}, {self.ratio:.1f} times as much"
+            f"{after.each:,.0f} {after.about}"
         )
+        if self.growing:
+            worst = next(iter(self.growing))
+            of_it = f"{before.of(worst):,.0f} and {after.of(worst):,.0f}"
+            detail += f"; of them {of_it} in {worst}"
         lines = [
             f"  {name}: {self.before.of(name):,.1f} and {self.after.of(name):,.1f}"
-            for name in self.culprits()
+            for name in list(self.growing)[:_CULPRITS]
         ]
-        head = f"lines for an event, {before.about} and {after.about}, where they grow most:"
-        return Finding(self.clause, detail, story=(head, *lines))
-
-    def culprits(self) -> list[str]:
-        """The functions whose work for an event grows most, the worst first."""
-        names = {**self.before.by_function, **self.after.by_function}
-        more = {name: self.after.of(name) - self.before.of(name) for name in names}
-        worst = sorted(more, key=lambda name: (-more[name], name))[:_CULPRITS]
-        return [name for name in worst if more[name] > 0]
+        head = f"lines for an event, {before.about} and {after.about}, of what grows most:"
+        return Finding(self.clause, detail, story=(head, *lines) if lines else ())
 
 
 class Unjudgeable(Exception):  # noqa: N818 - it is no error of anybody's
@@ -505,6 +525,7 @@ def run_cost_campaign(
     may_waive: Callable[[str], bool] = lambda _: False,
     waive: Collection[str] = (),
     with_cpu: bool = False,
+    shapes: Sequence[Shape] = SHAPES,
 ) -> CostCampaign:
     """Measure every shape that the engine may be asked for, and judge it.
 
@@ -519,6 +540,7 @@ def run_cost_campaign(
             cost.
         waive: clauses not to judge.
         with_cpu: measure CPU time as well.
+        shapes: what to measure.
     """
     evidence = Evidence()
     campaign = CostCampaign(COST_PROFILE, evidence)
@@ -526,7 +548,7 @@ def run_cost_campaign(
         evidence.unjudged = {shape.clause: NOT_COUNTED for shape in SHAPES}
         return campaign
     judge = _Judge(campaign, backend, frozenset(claims), may_waive, set(waive), with_cpu)
-    for number, shape in enumerate(SHAPES, 1):
+    for number, shape in enumerate(shapes, 1):
         if shape.needs <= judge.claims:
             while shape.clause not in judge.waived and not evidence.stopped_at:
                 if judge.is_done_with(shape, number):
@@ -578,11 +600,13 @@ class _Judge:
 
     def _blame(self, shape: Shape, number: int, growth: Growth, base: RunResult) -> None:
         """An event costs too much: that is a failure, unless the same was told before."""
-        culprit = next(iter(growth.culprits()), "")
-        before = self.blamed.setdefault(culprit, shape.clause)
+        worst = next(iter(growth.growing), "")
+        before = self.blamed.get(worst, shape.clause)
         if before != shape.clause:
-            self.unjudged[shape.clause] = f"what grows is {culprit}, which breaks {before} already"
+            self.unjudged[shape.clause] = f"what grows is {worst}, which breaks {before} already"
             return
+        for name in growth.growing:
+            self.blamed.setdefault(name, shape.clause)
         base.violations.append(growth.finding())
         self._fail(base, number)
 
