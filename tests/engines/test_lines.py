@@ -33,6 +33,7 @@ from cellspec.engines.lines.check import main
 from cellspec.engines.lines.process import EngineProcess
 from cellspec.engines.lines.schema import schema_files
 from cellspec.verdict import PROFILES
+from tests.engines.protocol_page import PAGE, shown_table, table
 
 T = ExecutionTraits
 ROOT = Path(__file__).parents[2]
@@ -526,3 +527,12 @@ def test_the_check_is_a_command() -> None:
     )
     assert found.returncode == 2
     assert "argument --silence: expected seconds, more than 0, got 'never'" in found.stderr
+
+
+# The page
+
+
+@pytest.mark.parametrize("way", ["to-engine", "from-engine"])
+def test_the_page_lists_every_line_with_its_fields(way: str) -> None:
+    shown = shown_table(PAGE.read_text(encoding="utf-8"), way)
+    assert shown == table(way), "run: python -m tests.engines.protocol_page --write"

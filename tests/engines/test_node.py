@@ -1,0 +1,149 @@
+"""The example engine on Node passes what it claims, and broken variants of it do not."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import pytest
+
+from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits
+from cellspec.conformance import Fault, Workload, run_workload
+from cellspec.conformance.campaign import run_campaign
+from cellspec.conformance.harness import RunResult
+from cellspec.conformance.smoke import smoke
+from cellspec.conformance.suite import MAX_EXAMPLES, Options, Suite
+from cellspec.engines.lines import COMMAND_VARIABLE, LineBackend
+from cellspec.verdict import Verdict, profile_of
+from tests.engines.protocol_page import PAGE, exchange, shown_exchange
+
+NODE = shutil.which("node")
+pytestmark = [
+    pytest.mark.node,
+    pytest.mark.skipif(NODE is None, reason="node is not installed"),
+]
+
+T = ExecutionTraits
+ROOT = Path(__file__).parents[2]
+ENGINE = ROOT / "examples" / "node" / "engine.mjs"
+MUTANTS = Path(__file__).with_name("node_mutants")
+
+BROKEN = {
+    "claims_before_rows": ("resume", "CKPT-10"),
+    "comes_back_too_early": ("retries", "FAIL-03"),
+    "first_in_line_blocks": ("core", "SCHED-09"),
+    "forgets_order": ("ordered", "SCHED-13"),
+    "ignores_workers": ("core", "SCHED-06"),
+    "keeps_worker_of_barrier": ("core", "SCHED-12"),
+    "shifts_output_of_barriers": ("core", "TABLE-03"),
+    "waits_for_first_input": ("core", "SCHED-01"),
+    "works_on_dropped_rows": ("drops", "DROP-03"),
+}
+"""For each broken variant the profile whose campaign finds it, and the clause that it breaks."""
+
+THREE_LIVES = Workload(
+    (
+        ColumnDescriptor("a", traits=T.START),
+        ColumnDescriptor("v", traits=T.BATCH_BARRIER, dependencies=["a"]),
+        ColumnDescriptor("c", traits=T.ORDERED, dependencies=["v"]),
+    ),
+    rows=6,
+    batch_size=3,
+    limits=Limits(workers=2),
+    failures=FailurePolicy(max_attempts=2),
+    faults=(Fault("a", 1), Fault("c", 4, failure="permanent")),
+    checkpoint_every_rows=1,
+    crashes=(30, 12),
+)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[LineBackend]:
+    backend = LineBackend(["node", str(ENGINE)])
+    yield backend
+    backend.close()
+
+
+def test_every_clause_of_the_core_profile_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(COMMAND_VARIABLE, "node examples/node/engine.mjs")
+    monkeypatch.chdir(ROOT)
+    options = Options("cellspec.engines.lines:LineBackend", ROOT, "core", max_examples=MAX_EXAMPLES)
+    suite = Suite.of(options)
+    assert suite.smoke is None
+    suite.run_all()
+    verdicts = {clause.number: judged for _, clause, judged in suite.judgements()}
+    assert {judged.verdict for judged in verdicts.values()} == {Verdict.PASS}, verdicts
+    assert {"SCHED-09", "SCHED-12", "BARR-06", "TABLE-02"} <= set(verdicts)
+
+
+@pytest.mark.parametrize("profile", ["ordered", "retries", "drops", "resume"])
+def test_nothing_is_found_in_what_else_it_claims(engine: LineBackend, profile: str) -> None:
+    assert profile in engine.capabilities
+    campaign = run_campaign(
+        lambda work, waived: run_workload(engine, work, waive=tuple(waived)),
+        profile,
+        beside=sorted(engine.capabilities - {profile}),
+        max_examples=30,
+    )
+    assert campaign.failures == {}
+    assert campaign.evidence.unequal == ""
+
+
+def test_two_runs_write_the_same_trace_through_crashes(engine: LineBackend, tmp_path: Path) -> None:
+    texts = []
+    for name in ("one.jsonl", "two.jsonl"):
+        result = run_workload(engine, THREE_LIVES, trace=tmp_path / name)
+        assert result.violations == [], result.story
+        assert result.outcomes == ["crash", "crash", "success"]
+        assert result.tables[-1].dropped == {4}
+        texts.append((tmp_path / name).read_bytes())
+    assert texts[0] == texts[1]
+
+
+def test_each_mutant_is_listed() -> None:
+    assert sorted(BROKEN) == sorted(path.stem for path in MUTANTS.glob("*.mjs"))
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN))
+def test_a_broken_variant_breaks_its_clause(name: str) -> None:
+    profile, clause = BROKEN[name]
+    backend = LineBackend(["node", str(MUTANTS / f"{name}.mjs")])
+
+    def run(work: Workload, waived: Collection[str] = ()) -> RunResult:
+        return run_workload(backend, work, waive=tuple(waived))
+
+    try:
+        assert smoke(run) is None
+        beside = {"batch_barriers", "work_conserving", "storage_steps"} & backend.capabilities
+        campaign = run_campaign(
+            run, profile, beside=sorted(beside), max_examples=60, shrink_runs=40
+        )
+    finally:
+        backend.close()
+    assert list(campaign.failures) == [clause]
+    assert clause in {each.number for each in profile_of(profile).clauses}
+
+
+def test_the_page_shows_what_the_check_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert shown_exchange(PAGE.read_text(encoding="utf-8")) == exchange(), (
+        "run: python -m tests.engines.protocol_page --write"
+    )
+
+
+def test_the_example_stays_small_and_needs_nothing() -> None:
+    text = ENGINE.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 270
+    assert set(re.findall(r'from "(.*?)"', text)) == {"node:fs", "node:path", "node:url"}
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_the_engine_ends_when_nobody_talks_to_it() -> None:
+    found = subprocess.run(
+        ["node", str(ENGINE)], input="", capture_output=True, text=True, timeout=30, check=False
+    )
+    assert found.returncode == 0
+    assert found.stdout.startswith('{"event":"hello","protocol":1,"name":"cells-on-node"')
