@@ -43,6 +43,7 @@ import asyncio
 import atexit
 import contextlib
 import importlib
+import importlib.util
 import inspect
 import json
 import os
@@ -204,7 +205,7 @@ def _load() -> _Release:
     builders = "data_designer.engine.dataset_builders"
     config = importlib.import_module("data_designer.config")
     interface = importlib.import_module("data_designer.interface.data_designer")
-    builder = importlib.import_module(f"{builders}.dataset_builder")
+    builder = _first_module(f"{builders}.dataset_builder", f"{builders}.column_wise_builder")
     scheduler = importlib.import_module(f"{builders}.async_scheduler")
     custom = importlib.import_module("data_designer.engine.column_generators.generators.custom")
     return _Release(
@@ -225,6 +226,12 @@ def _load() -> _Release:
         retries=hasattr(custom, "RETRYABLE_MODEL_ERRORS"),
         skips=hasattr(scheduler, "apply_skip_to_record"),
     )
+
+
+def _first_module(*names: str) -> ModuleType:
+    """The first of some modules that is there; what it is called differs between releases."""
+    found = next(name for name in names if importlib.util.find_spec(name) is not None)
+    return importlib.import_module(found)
 
 
 # What can be asked for

@@ -37,6 +37,10 @@ class Modules(Protocol):
     """The modules of DataDesigner that are listened to."""
 
     @property
+    def interface(self) -> ModuleType:
+        """Where `create` is."""
+
+    @property
     def builder(self) -> ModuleType:
         """Where `create` gets its dataset built."""
 
@@ -116,6 +120,8 @@ def seams(modules: Modules, listener: Listener, steps: LockStep) -> Iterator[Non
         _to_virtual_time(modules, steps, swap)
         _listen_to_rows(modules, listener, swap)
         _listen_to_storage(modules, listener, swap)
+        # It would take over the handlers of the root.
+        swap(modules.interface, "configure_logging", lambda _: lambda *_args, **_options: None)
         logger = logging.getLogger("data_designer")
         stack.callback(logger.setLevel, logger.level)
         logger.setLevel(_SILENT)
@@ -244,7 +250,9 @@ def _listen_to_storage(modules: Modules, listener: Listener, swap: _Swap) -> Non
     swap(storage, "create_dataset_directory", stepped("claim_folder"))
     swap(storage, "write_metadata", write_metadata)
     swap(modules.frame, "to_parquet", write_rows)
-    swap(modules.builder.DatasetBuilder, "_write_builder_config", stepped("write_config"))
+    for name in ("DatasetBuilder", "ColumnWiseDatasetBuilder"):
+        if (builder := getattr(modules.builder, name, None)) is not None:
+            swap(builder, "_write_builder_config", stepped("write_config"))
     overlays: dict[str, tuple[ModuleType, dict[str, Any]]] = {
         "shutil": (shutil, {"move": move, "rmtree": stepped("rmtree")(shutil.rmtree)}),
         "os": (os, {"replace": stepped("replace")(os.replace)}),
