@@ -294,6 +294,8 @@ class _Life:
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._calls: list[_InFlight] = []
         self._timer: asyncio.TimerHandle | None = None
+        # Far more than there is to say: beyond them a turn has no end.
+        self._turn_lines_max = 1_000 + 20 * probe.graph.num_nodes
         self._takes: dict[type[m.Line], Callable[[Any], None]] = {
             m.Start: self._start,
             m.Cancel: self._cancel,
@@ -325,8 +327,13 @@ class _Life:
             return
         try:
             self._guarded(lambda: self._backend.tell(message))
-            while self._take(self._guarded(self._backend.hear)):
-                pass
+            for _ in range(self._turn_lines_max):
+                if not self._take(self._guarded(self._backend.hear)):
+                    return
+            raise virtualtime.Livelock(
+                f"the engine wrote {self._turn_lines_max:,} lines in one turn, and no wait",
+                self._probe.now(),
+            )
         except Exception as error:
             # A turn may come from a timer or a task, and the error must come out of `run`.
             if not self._over.done():

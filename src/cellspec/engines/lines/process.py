@@ -26,6 +26,7 @@ from cellspec.trace.format import LINE_BYTES_MAX
 __all__ = ["EngineDied", "EngineProcess", "EngineSilent", "Watch"]
 
 _CHUNK_BYTES = 1 << 16
+_ENDING_S = 1.0
 _LAST_WORDS = 8
 _KEPT_LINES = 12
 _SHOWN_CHARACTERS = 160
@@ -164,26 +165,34 @@ class EngineProcess:
         return "\n".join([what, *about])
 
     def _died(self) -> NoReturn:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=1)
-        code = self._process.returncode
-        if code is None:
+        ended = self._ending()
+        if ended is None:
             how = "closed its output"
-        elif code < 0:
-            how = f"was killed by {signal.Signals(-code).name}"
+        elif ended.si_code == os.CLD_EXITED:
+            how = f"ended with exit status {ended.si_status}"
         else:
-            how = f"ended with exit status {code}"
+            how = f"was killed by {signal.Signals(ended.si_status).name}"
         raise EngineDied(self._with_last_words(f"the engine's process {how}"))
 
-    def is_alive(self) -> bool:
-        """Whether it is still there."""
-        return self._process.poll() is None
+    def _ending(self) -> os.waitid_result | None:
+        """How the process ended; None if it has not.
+
+        It is left to be waited for by `stop`: until then no other process can have its number, and
+        what is killed as its group is its group.
+        """
+        until_s = time.monotonic() + _ENDING_S
+        while True:
+            ended = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+            if ended is not None or time.monotonic() > until_s:
+                return ended
+            time.sleep(0.001)
 
     def stop(self) -> None:
         """Kill it and all that it started, now."""
-        with contextlib.suppress(OSError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        if self._process.returncode is None:
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
         for file in (self._process.stdin, self._process.stdout, self._stderr):
             if file is not None:
                 with contextlib.suppress(OSError):
