@@ -149,12 +149,11 @@ def test_a_campaign_runs_unattended_and_publishes_what_it_found(
     shop: Workshop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (shop.folder.parent / "lists" / "scripts" / "table_01_lost.py").write_text(SCRIPT)
-    assert campaign_of(shop, "--twice") == 1  # 3.0 died, and the others went on
+    assert campaign_of(shop) == 1  # 3.0 died, and the others went on
     files = published(shop)
     page, data = files["toy.md"], json.loads(files["toy.json"])
     by_version = {one["version"]: one["doors"] for one in data["releases"]}
     assert [by_version[one]["inner"]["status"] for one in by_version] == ["ran", "ran", "died"]
-    assert by_version["1.0"]["inner"]["twice"] == "equal"
     assert by_version["2.0"]["inner"]["clauses"]["SCHED-01"][0] != "violated"
     assert "died: exit code" in page
     assert any(line.startswith("3.0 inner: died") for line in data["troubles"])
@@ -182,13 +181,21 @@ def test_a_campaign_runs_unattended_and_publishes_what_it_found(
 
     # What is kept is not done again, and the pages are the same to the byte.
     capsys.readouterr()
-    assert campaign_of(shop, "--twice", "--release=1.0", "--release=2.0") == 1
+    assert campaign_of(shop, "--release=1.0", "--release=2.0") == 1
     told = capsys.readouterr().err
     assert told.count(": kept") == 4
     assert "replayed" not in told
     assert published(shop) == files
     assert campaign_of(shop, "--page") == 1
     assert published(shop) == files
+
+
+def test_a_run_may_be_done_twice_and_its_verdicts_compared(shop: Workshop) -> None:
+    release, door = shop.engine.releases[0], shop.engine.doors[0]
+    assert shop.suite(release, door, Plan(max_examples=1)).twice == ""
+    outcome = shop.suite(release, door, Plan(max_examples=1, twice=True))
+    assert outcome.twice == "equal"
+    assert shop.suite(release, door, Plan(max_examples=1)) == outcome  # kept
 
 
 def test_a_run_that_takes_too_long_is_ended_and_said_so(shop: Workshop) -> None:
@@ -396,6 +403,13 @@ def test_every_published_script_needs_the_engine_and_nothing_of_ours() -> None:
         number = script.clauses[0].lower().replace("-", "_")
         assert path.name.startswith(f"{number}_"), f"{path.name} does not begin with {number}"
         assert set(script.releases) <= known, path.name
+
+
+def test_scripts_that_drive_the_scheduler_differ_in_their_table_alone() -> None:
+    shared = "# The same in every script from here on"
+    scripts = sorted((PUBLISHED / "scripts").glob("*.py"))
+    texts = [path.read_text(encoding="utf-8") for path in scripts]
+    assert len({text.partition(shared)[2] for text in texts if shared in text}) == 1
 
 
 def test_the_list_of_datadesigner_has_its_newest_release_and_at_least_six_older() -> None:

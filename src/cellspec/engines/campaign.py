@@ -54,6 +54,7 @@ __all__ = ["main", "run"]
 OK, TROUBLE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 DEFAULT_LIST = Path("simulations/engines/datadesigner.toml")
+_STAGES = ("suite", "replays", "scripts", "page")
 _CASE_LIMIT_S = 60.0
 
 
@@ -67,7 +68,7 @@ class Asked:
         doors: doors to work on.
         out: the folder of the pages.
         plan: how to run the suite.
-        stages: which of ``"suite"``, ``"replays"`` and ``"scripts"`` to do.
+        stages: what to do: the end of ``"suite"``, ``"replays"``, ``"scripts"``, ``"page"``.
     """
 
     list: Path
@@ -92,9 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         engine = read_list(path)
         out = args.out or path.parent
         check_folder(out)
-        stages: tuple[str, ...] = ("suite", "replays", "scripts")
-        if args.scripts or args.page:
-            stages = ("scripts",) if args.scripts else ()
+        stages = _STAGES[_STAGES.index(args.start) :]
         asked = Asked(
             path,
             engine.chosen_releases(args.release),
@@ -143,9 +142,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--twice", action="store_true", help="run it twice and compare")
     parser.add_argument("--again", action="store_true", help="do again what is kept")
-    only = parser.add_mutually_exclusive_group()
-    only.add_argument("--scripts", action="store_true", help="run the scripts, then write pages")
-    only.add_argument("--page", action="store_true", help="run nothing, and write pages")
+    start = parser.add_mutually_exclusive_group()
+    start.set_defaults(start=_STAGES[0])
+    for stage, text in (
+        ("replays", "leave out the suite: replay what it found, run the scripts, write pages"),
+        ("scripts", "run the scripts, then write pages"),
+        ("page", "run nothing, and write pages"),
+    ):
+        start.add_argument(f"--{stage}", dest="start", action="store_const", const=stage, help=text)
     return parser
 
 
@@ -209,7 +213,7 @@ def run(shop: Workshop, asked: Asked) -> int:
 def _environments(shop: Workshop, asked: Asked) -> list[Release]:
     """The releases whose environment is ready; what cannot be made is kept as the outcome."""
     usable: list[Release] = []
-    if not asked.stages:
+    if asked.stages == ("page",):
         return usable
     for release in asked.releases:
         why = shop.environment(release)

@@ -205,6 +205,15 @@ class Defect:
         return self.shown.case.clause
 
     @property
+    def after(self) -> str:
+        """The clause that the same workload breaks before this one; "" if there is none."""
+        for place in self.shown.places:
+            first = self.replays.get(place, {}).get("first", "")
+            if first not in ("", self.clause):
+                return str(first)
+        return ""
+
+    @property
     def identity(self) -> str:
         return self.shown.name.removesuffix(".json")
 
@@ -301,6 +310,7 @@ class Findings:
             "detail": failure["detail"],
             "story": failure["story"],
             "waived": list(defect.shown.case.waived),
+            "after": defect.after,
             "cases": defect.cases,
             "found": [list(place) for place in defect.found],
             "replays": [[*place, said] for place, said in defect.replays.items()],
@@ -374,7 +384,14 @@ def _defects(
         groups.setdefault((one.case.clause, broken or one.places), []).append(one)
     made = []
     for group in groups.values():
-        shown = min(group, key=lambda one: (not _is_seen_by(public, one, replays), one.size))
+        shown = min(
+            group,
+            key=lambda one: (
+                _is_consequence(one, replays),
+                not _is_seen_by(public, one, replays),
+                one.size,
+            ),
+        )
         seen = {place for one in group for place in one.places}
         said = {
             place: replays[place][shown.name]
@@ -392,6 +409,12 @@ def _is_seen_by(public: set[str], one: Found, replays: Mapping[Place, Mapping[st
         for (_, door), each in replays.items()
         if door in public
     )
+
+
+def _is_consequence(one: Found, replays: Mapping[Place, Mapping[str, Json]]) -> bool:
+    """Whether the case breaks another clause first, where it was found."""
+    firsts = (replays.get(place, {}).get(one.name, {}).get("first", "") for place in one.places)
+    return any(first not in ("", one.case.clause) for first in firsts)
 
 
 def _run_troubles(found: Findings) -> Iterator[str]:

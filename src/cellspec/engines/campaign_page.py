@@ -190,7 +190,9 @@ def _broken(found: Findings) -> Iterator[str]:
         "Each workload that broke a clause was replayed on every release by every door. In the "
         "tables: ✗ the same clause breaks, ≠ another one breaks first, ✓ nothing breaks, ∅ the "
         "door has no way to ask for it, ! the replay did not end. Workloads of one clause that "
-        "break it in the same places are told as one, the smallest."
+        "break it in the same places are told as one, the smallest. Where a workload breaks "
+        "another clause before, it may show no more than a consequence of that, and is told in "
+        "short."
     )
     yield ""
     for number in found.judged:
@@ -212,8 +214,10 @@ def _broken(found: Findings) -> Iterator[str]:
             if number in script.clauses:
                 yield from _wrapped(_script_line(found, script))
                 yield ""
-        for place, defect in enumerate(defects, 1):
-            yield from _defect(found, defect, place if len(defects) > 1 else 0)
+        own = [defect for defect in defects if not defect.after]
+        for place, defect in enumerate(own, 1):
+            yield from _defect(found, defect, place if len(own) > 1 else 0)
+        yield from _consequences([defect for defect in defects if defect.after])
 
 
 def _script_line(found: Findings, script: Script) -> str:
@@ -224,19 +228,10 @@ def _script_line(found: Findings, script: Script) -> str:
 
 
 def _defect(found: Findings, defect: Defect, place: int) -> Iterator[str]:
-    engine = found.engine
     if place:
         yield f"#### {defect.clause}, workload {place}"
         yield ""
-    yield f"| door | {' | '.join(release.version for release in engine.releases)} |"
-    yield "| --- |" + " :---: |" * len(engine.releases)
-    for door in engine.doors:
-        cells = [
-            _SAYS.get(defect.replays.get((release.version, door.name), {}).get("says", ""), "·")
-            for release in engine.releases
-        ]
-        yield f"| {door.name} | {' | '.join(cells)} |"
-    yield ""
+    yield from _where(found, defect)
     runs = f"Found by {_places(defect.found)}"
     alike = f"; {defect.cases} workloads that do the same" if defect.cases > 1 else ""
     yield from _wrapped(f"{runs}{alike}. {_reach(found, defect)}")
@@ -253,9 +248,41 @@ def _defect(found: Findings, defect: Defect, place: int) -> Iterator[str]:
     if waived:
         yield from _wrapped(f"Not judged in this run, for it broke before: {', '.join(waived)}.")
         yield ""
+    yield from _block([_replay(defect)], "sh")
+
+
+def _replay(defect: Defect) -> str:
     backend = defect.shown.case.backend
     case = f"simulations/engines/cases/{defect.shown.name}"
-    yield from _block([f"{_SUITE} --engine-backend={backend} --replay {case}"], "sh")
+    return f"{_SUITE} --engine-backend={backend} --replay {case}"
+
+
+def _where(found: Findings, defect: Defect) -> Iterator[str]:
+    """What the shown workload does on every release, by every door."""
+    engine = found.engine
+    yield f"| door | {' | '.join(release.version for release in engine.releases)} |"
+    yield "| --- |" + " :---: |" * len(engine.releases)
+    for door in engine.doors:
+        cells = [
+            _SAYS.get(defect.replays.get((release.version, door.name), {}).get("says", ""), "·")
+            for release in engine.releases
+        ]
+        yield f"| {door.name} | {' | '.join(cells)} |"
+    yield ""
+
+
+def _consequences(defects: Sequence[Defect]) -> Iterator[str]:
+    """Workloads that break another clause before, in short: they may show nothing new."""
+    for defect in defects:
+        case = f"[{defect.identity}](cases/{defect.shown.name})"
+        yield from _wrapped(
+            f"- Where {defect.after} had broken and was not judged ({_places(defect.found)}): "
+            f"{_cell(str(defect.shown.failure['detail']))}. The same workload, {case}, breaks "
+            f"{defect.after} first.",
+            indent="  ",
+        )
+    if defects:
+        yield ""
 
 
 def _places(places: Iterable[tuple[str, str]]) -> str:
@@ -358,9 +385,9 @@ def _cell(text: str) -> str:
 def _results(found: Findings) -> dict[str, Any]:
     """What the suite's own matrix is made from: a backend for each release and door."""
     shown = {
-        (*defect.found[0], defect.clause): defect
+        (*defect.shown.places[0], defect.clause): defect
         for defect in reversed(found.defects)
-        if defect.found
+        if not defect.after
     }
     backends = []
     for (version, door), outcome in found.outcomes.items():
@@ -391,6 +418,4 @@ def _entry(defect: Defect | None, entry: Mapping[str, Any]) -> dict[str, Any]:
     """One verdict; with a page of its own if the Markdown page shows its workload."""
     if defect is None:
         return {**entry, "failure": None}
-    case = f"simulations/engines/cases/{defect.shown.name}"
-    replay = f"{_SUITE} --engine-backend={defect.shown.case.backend} --replay {case}"
-    return {**entry, "failure": {**defect.shown.failure, "replay": replay}}
+    return {**entry, "failure": {**defect.shown.failure, "replay": _replay(defect)}}

@@ -15,6 +15,10 @@ says           meaning
 ``died``       the replay itself failed, or did not end
 =============  ===================================================================================
 
+Most cases are found in campaigns that went on after other clauses had broken, without judging
+those. `first` is the clause that breaks first when all are judged: if it is another, the case may
+show nothing but a consequence.
+
 ``python -m cellspec.engines.campaign_replay --backend=MODULE:NAME --out=FILE CASE…``
 """
 
@@ -43,18 +47,20 @@ NO_END = 124
 
 def replayed(backend: Backend, case: Case) -> dict[str, Any]:
     """What a case does on a backend."""
-    said = {"says": "", "clause": "", "detail": "", "adapter": "", "changed": False}
+    said = {"says": "", "clause": "", "detail": "", "adapter": "", "changed": False, "first": ""}
     work = fit_of(backend)(case.workload)
     if work is None:
         return {**said, "says": "none"}
     said["changed"] = work != case.workload
     try:
         result = run_workload(backend, work, waive=case.waived)
+        plain = run_workload(backend, work) if case.waived and result.violations else result
     except Exception as error:
         return {**said, "says": "died", "detail": f"{type(error).__name__}: {error}"}
     said["adapter"] = result.adapter
     if result.violations:
         broken = result.violations[0]
+        said["first"] = next((one.clause for one in plain.violations), "")
         same = "same" if broken.clause == case.clause else "another"
         return {**said, "says": same, "clause": broken.clause, "detail": broken.detail}
     if result.refused:

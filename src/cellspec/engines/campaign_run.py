@@ -28,6 +28,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -210,9 +211,17 @@ class Workshop:
             self.engine.installs(release),
             release.over,
             self._pins(),
-            (self.root / "pyproject.toml").read_text(encoding="utf-8").partition("[tool.")[0],
+            self._needs(),
             sys.version_info[:2],
         )
+
+    def _needs(self) -> list[Any]:
+        """What of the checkout's own description an environment depends on."""
+        text = (self.root / "pyproject.toml").read_text(encoding="utf-8")
+        project = tomllib.loads(text)["project"]
+        parts = ("version", "dependencies", "entry-points")
+        extra = project["optional-dependencies"]["conformance"]
+        return [extra, *(project.get(part) for part in parts)]
 
     def _install_steps(self, release: Release) -> list[list[str]]:
         env = str(self.place(release) / "env")
@@ -377,15 +386,15 @@ class Workshop:
                 each["detail"] = _plain(each["detail"], self.root, self.folder)
                 done[each.pop("case")] = each
             left = [name for name in left if name not in done]
+            if code == 2:
+                # The backend cannot be made, or a case cannot be read: no use to try again.
+                why = _plain(_last_line(log), self.root, self.folder)
+                done |= {name: _died(why) for name in left}
+                return done
             if left:
                 # The one that it died of is the first that has no line.
                 why = "no end" if code in (None, 124) else f"exit code {code}: {_last_line(log)}"
-                done[left.pop(0)] = {
-                    "says": "died",
-                    "clause": "",
-                    "detail": _plain(why, self.root, self.folder),
-                    "adapter": "",
-                }
+                done[left.pop(0)] = _died(_plain(why, self.root, self.folder))
         return done
 
     # Scripts
@@ -472,6 +481,10 @@ def _uv() -> list[str]:
         return [sys.executable, "-m", "uv"]
     program = shutil.which("uv")
     return [program] if program else []
+
+
+def _died(why: str) -> Json:
+    return {"says": "died", "clause": "", "detail": why, "adapter": "", "first": ""}
 
 
 def _read(path: Path) -> Json:
