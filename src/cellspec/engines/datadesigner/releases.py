@@ -1,0 +1,179 @@
+"""What differs between releases of DataDesigner, as data.
+
+DataDesigner's scheduler has changed in every release: classes moved, keywords were renamed, skips
+and limits for each model came. An adapter that asks for a version number has to be told about the
+next one. So nothing here asks for it. Each difference is a line in one of three tables:
+
+- `PLACES`: where a class may live; the first place that has it counts;
+- `KEYWORDS`: what an argument of the scheduler may be called; one that no release knows is left
+  out;
+- `FEATURES`: what a release can do, and how to see that it can.
+
+`load` looks once, and gives a `Release`. Everything else in this package asks that.
+
+Two features are about *roots*, columns that need no other column. In the first releases the
+scheduler calls every root as one that makes rows from scratch, whatever it is: a full-column root
+is handed a table without rows, and so is a cell-by-cell root. Their rows are then dropped. Where
+that is so, workloads are brought to roots that make rows from scratch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from types import SimpleNamespace
+from typing import Any, Final
+
+from cellspec.errors import SpecError
+
+__all__ = ["CAPABILITIES", "FEATURES", "KEYWORDS", "PLACES", "Release", "load"]
+
+_BUILDERS = "data_designer.engine.dataset_builders"
+_GENERATORS = "data_designer.engine.column_generators.generators.base"
+
+PLACES: Final[Mapping[str, tuple[str, ...]]] = {
+    "scheduler": (f"{_BUILDERS}.async_scheduler:AsyncTaskScheduler",),
+    "tracker": (
+        f"{_BUILDERS}.scheduling.completion:CompletionTracker",
+        f"{_BUILDERS}.utils.completion_tracker:CompletionTracker",
+    ),
+    "graph": (f"{_BUILDERS}.utils.execution_graph:ExecutionGraph",),
+    "buffer": (f"{_BUILDERS}.utils.row_group_buffer:RowGroupBufferManager",),
+    "strategy": ("data_designer.config.column_configs:GenerationStrategy",),
+    "single_config": ("data_designer.config.base:SingleColumnConfig",),
+    "multi_config": (f"{_BUILDERS}.multi_column_configs:MultiColumnConfig",),
+    "skip_config": ("data_designer.config.base:SkipConfig",),
+    "scheduling": ("data_designer.config.scheduling:SchedulingMetadata",),
+    "cell_generator": (f"{_GENERATORS}:ColumnGeneratorCellByCell",),
+    "full_generator": (f"{_GENERATORS}:ColumnGeneratorFullColumn",),
+    "scratch_generator": (f"{_GENERATORS}:FromScratchColumnGenerator",),
+    "frame": ("pandas:DataFrame",),
+}
+"""Where a class may be: ``module:name``. Those of `_OPTIONAL` need not be there."""
+
+_OPTIONAL = ("skip_config", "scheduling")
+
+KEYWORDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "workers": ("max_in_flight_tasks", "max_submitted_tasks"),
+    "model_calls": ("max_model_task_admission", "max_llm_wait_tasks"),
+    "groups": ("max_concurrent_row_groups",),
+    "salvage_rounds": ("salvage_max_rounds",),
+    "save": ("on_finalize_row_group",),
+    "stop_rate": ("shutdown_error_rate",),
+    "stop_window": ("shutdown_error_window",),
+    "never_stop": ("disable_early_shutdown",),
+}
+"""What the scheduler may call an argument, by what it means here. Without ``save`` it saves row
+groups by itself."""
+
+FEATURES: Final[Mapping[str, Callable[[Any], bool]]] = {
+    # The table that a full-column root is given is made of the rows of its group.
+    "full_column_roots": lambda found: (
+        "get_row" in found.scheduler._run_from_scratch.__code__.co_names
+        or hasattr(found.scheduler, "_run_generator_call")
+    ),
+    # Roots are made ready by the tracker, each by its strategy.
+    "cell_roots": lambda found: hasattr(found.tracker, "add_root_tasks"),
+    "skips": lambda found: found.skip_config is not None,
+    # Each model has a limit of its own, and a call takes a place among all calls as well. Before,
+    # there is one limit for calls of models, and whoever has a place there gives the other back.
+    "model_limits": lambda found: found.scheduling is not None,
+}
+"""What a release may be able to do, and how that is seen in what `PLACES` found."""
+
+CAPABILITIES: Final[Mapping[str, str]] = {
+    "core": "",
+    "batch_barriers": "",
+    "groups": "",
+    "ordered": "",
+    "retries": "",
+    "drops": "",
+    "skips": "skips",
+    "early_stop": "",
+    "work_conserving": "",
+    "counted_work": "",
+}
+"""What the adapter claims, and the feature that it needs for that; "" for none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Release:
+    """An installed release of DataDesigner.
+
+    Attributes:
+        version: its version.
+        parts: what `PLACES` found, by name; None for what may be absent, and is.
+        errors: its module of errors that models raise.
+        features: those of `FEATURES` that it has.
+        known: the keywords of its scheduler.
+    """
+
+    version: str
+    parts: Any
+    errors: Any
+    features: frozenset[str]
+    known: frozenset[str]
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the adapter claims for this release."""
+        return frozenset(
+            name for name, needs in CAPABILITIES.items() if not needs or needs in self.features
+        )
+
+    def keywords(self, **arguments: Any) -> dict[str, Any]:
+        """Arguments for the scheduler, under the names that this release has for them.
+
+        Args:
+            arguments: by names of `KEYWORDS`.
+        """
+        named = {}
+        for meaning, value in arguments.items():
+            name = next((name for name in KEYWORDS[meaning] if name in self.known), None)
+            if name is not None:
+                named[name] = value
+        return named
+
+
+def _find(places: tuple[str, ...]) -> Any:
+    for place in places:
+        module, _, name = place.partition(":")
+        try:
+            return getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError):
+            continue
+    return None
+
+
+@cache
+def load() -> Release:
+    """Look at the installed DataDesigner.
+
+    Raises:
+        SpecError: it is not installed, or has no scheduler that this adapter knows.
+    """
+    try:
+        found = version("data-designer")
+    except PackageNotFoundError:
+        raise SpecError(
+            "DataDesigner is not installed: pip install 'cellspec[datadesigner]'"
+        ) from None
+    os.environ.setdefault("NEMO_TELEMETRY_ENABLED", "false")
+    # Its modules import each other in circles, which end well only from here.
+    importlib.import_module("data_designer.interface.data_designer")
+    parts = SimpleNamespace(**{name: _find(places) for name, places in PLACES.items()})
+    missing = [name for name, part in vars(parts).items() if part is None and name not in _OPTIONAL]
+    if missing:
+        raise SpecError(f"DataDesigner {found} has no {', '.join(missing)} that this adapter knows")
+    return Release(
+        version=found,
+        parts=parts,
+        errors=importlib.import_module("data_designer.engine.models.errors"),
+        features=frozenset(name for name, has in FEATURES.items() if has(parts)),
+        known=frozenset(inspect.signature(parts.scheduler).parameters),
+    )
