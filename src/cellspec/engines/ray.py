@@ -69,7 +69,7 @@ from cellspec.faults import BackPressure, Permanent, Retryable
 from cellspec.nodes import BarrierNodeId, CellNodeId, NodeId
 from cellspec.rules import ColumnRule
 
-__all__ = ["Driver", "RayBackend"]
+__all__ = ["Driver", "Key", "RayBackend", "Spec"]
 
 CPUS = 4
 """Logical processors of the local instance: worker processes, and so the most calls at once."""
@@ -84,8 +84,11 @@ OBJECT_STORE_BYTES = 100 * 2**20
 
 _WORKERS = "cellspec_workers"
 _RESOURCES = tuple(f"cellspec_{number}" for number in range(RESOURCES_MAX))
-_RETRY_DELAY_MS = 30
+_STARTS = 3
+"""How often the local instance is started before that is given up."""
+
 _BACK_OFF_S = 0.004
+_PROBE_LOOKS_S = 5.0
 _WINDOW = 1000
 """References that the driver waits for at once: of those that are open, the first."""
 
@@ -245,6 +248,18 @@ class Driver:
             "retry_exceptions": [Retryable],
         }
 
+    def spec_of(self, node: NodeId, rows: Iterable[int], *, gave_up: bool) -> Spec:
+        """What a node's task is to make, for these rows."""
+        rule = self.rule_of(node)
+        return Spec(
+            node.column,
+            tuple(rows),
+            tuple(self.rules.columns[need].name for need in rule.needs),
+            may_skip=rule.may_skip,
+            propagates=rule.propagates,
+            gave_up=gave_up,
+        )
+
     def _is_task(self, node: NodeId) -> bool:
         """Whether a node is left to be run by a task of its own."""
         if isinstance(node, BarrierNodeId):
@@ -276,15 +291,8 @@ class Driver:
 
     def _submit(self, node: NodeId, *, gave_up: bool = False) -> None:
         """Give Ray the task of a node."""
-        rows, rule = self.rows_of(node), self.rule_of(node)
-        spec = _Spec(
-            node.column,
-            tuple(rows),
-            tuple(self.rules.columns[need].name for need in rule.needs),
-            may_skip=rule.may_skip,
-            propagates=rule.propagates,
-            gave_up=gave_up,
-        )
+        rows = self.rows_of(node)
+        spec = self.spec_of(node, rows, gave_up=gave_up)
         keys = [*self.needs_of(node), *self.after(node)]
         inputs = [self._input(key) for key in keys]
         if isinstance(node, BarrierNodeId):
@@ -346,6 +354,7 @@ class Driver:
         in_task = isinstance(error, errors.RayTaskError)
         if not isinstance(error, Retryable) and (in_task or not isinstance(error, errors.RayError)):
             raise error
+        self._wait_for_probe(node)
         stale = set(self.given[node].keys(node))
         if isinstance(node, CellNodeId):
             self._forget(node)
@@ -356,6 +365,24 @@ class Driver:
             if stale.intersection(given.inputs):
                 stale.update(given.keys(other))
                 self._submit(other)
+
+    def _wait_for_probe(self, node: NodeId) -> None:
+        """Wait until the probe has seen the call of a node end.
+
+        Ray may learn that a worker is dead before the probe looks at its connection again.
+        """
+        place = "rows" if isinstance(node, CellNodeId) else "scope"
+        position = node.row if isinstance(node, CellNodeId) else node.batch or 0
+        until = time.monotonic() + _PROBE_LOOKS_S
+        while time.monotonic() < until:
+            mine = [
+                entry["event"]
+                for entry in list(self.probe.log)
+                if entry.get("column") == node.column and entry.get(place) == position
+            ]
+            if mine[-1:] != ["start"]:
+                return
+            time.sleep(_BACK_OFF_S)
 
 
 RayBackend.driver_class = Driver
@@ -425,7 +452,7 @@ class _Groups:
 
 
 @dataclass(frozen=True, slots=True)
-class _Spec:
+class Spec:
     """What a task is to make.
 
     Attributes:
@@ -452,7 +479,7 @@ class _Spec:
             yield row, dict(zip(self.needs, mine, strict=True))
 
 
-def _run_cell(call: RemoteProbe, spec: _Spec, *inputs: Result) -> Result:
+def _run_cell(call: RemoteProbe, spec: Spec, *inputs: Result) -> Result:
     """The task of a cell."""
     ((row, mine),) = spec.by_row(inputs)
     dropped = _dropped(mine)
@@ -474,7 +501,7 @@ def _run_cell(call: RemoteProbe, spec: _Spec, *inputs: Result) -> Result:
 
 
 def _run_barrier(
-    call: RemoteProbe, spec: _Spec, scope: int, wanted: Sequence[int], *inputs: Result
+    call: RemoteProbe, spec: Spec, scope: int, wanted: Sequence[int], *inputs: Result
 ) -> Any:
     """The task of a barrier: for each of its rows what it gives to it; None if it is not wanted."""
     given = dict(spec.by_row(inputs))
@@ -494,7 +521,7 @@ def _run_barrier(
 
 def _barrier_values(
     call: RemoteProbe,
-    spec: _Spec,
+    spec: Spec,
     scope: int,
     reads: Sequence[int],
     given: Mapping[int, Mapping[str, Result]],
@@ -555,7 +582,11 @@ def _started() -> Any:
     """
     # They are read when Ray is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A call after the end is a mistake, and no reason to start Ray once more.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
+    # A task that Ray repeats is what was asked for.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "Task _run_(cell|barrier) failed")
     if not os.environ.get("RAY_ADDRESS"):
         # Elsewhere than on Linux this is the default, and what it is good for is the loopback.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
@@ -570,8 +601,9 @@ def _started() -> Any:
                 ray.init(**quiet)
             else:
                 _start_local(ray, quiet)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise SpecError(f"Ray does not start: {str(error).splitlines()[0]}") from None
+        except Exception as error:
+            why = (str(error).splitlines() or [type(error).__name__])[0]
+            raise SpecError(f"Ray does not start: {why}") from None
     missing = [name for name in (_WORKERS, _RESOURCES[0]) if name not in ray.cluster_resources()]
     if missing:
         raise SpecError(
@@ -582,25 +614,39 @@ def _started() -> Any:
 
 
 def _start_local(ray: Any, quiet: Mapping[str, Any]) -> None:
-    # Not where TMPDIR says: the paths of sockets must be short.
-    folder = tempfile.mkdtemp(prefix="cellspec-ray-", dir="/tmp")
-    ray.init(
-        address="local",
-        num_cpus=CPUS,
-        num_gpus=0,
-        resources=dict.fromkeys((_WORKERS, *_RESOURCES), 1),
-        object_store_memory=OBJECT_STORE_BYTES,
-        include_dashboard=False,
-        _temp_dir=folder,
-        _system_config={
-            # A dead worker's connection must be seen to break before its task runs again.
-            "task_retry_delay_ms": _RETRY_DELAY_MS,
-            # Other programs on the machine are no reason to kill a task.
-            "memory_monitor_refresh_ms": 0,
-        },
-        **quiet,
-    )
-    atexit.register(_stop_local, ray, folder)
+    """Start a local instance, and see to it that it ends with this process."""
+    for left in reversed(range(_STARTS)):
+        # Not where TMPDIR says: the paths of sockets must be short.
+        folder = tempfile.mkdtemp(prefix="cellspec-ray-", dir="/tmp")
+        atexit.register(_stop_local, ray, folder)
+        try:
+            ray.init(
+                address="local",
+                num_cpus=CPUS,
+                num_gpus=0,
+                resources=dict.fromkeys((_WORKERS, *_RESOURCES), 1),
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                _temp_dir=folder,
+                # Other programs on the machine are no reason to kill a task.
+                _system_config={"memory_monitor_refresh_ms": 0},
+                **quiet,
+            )
+        except Exception:
+            # Ray waits 30 s for its own processes, which a busy machine may need longer to start.
+            _stop_local(ray, folder)
+            if not left:
+                raise
+        else:
+            # A worker that is still starting when it is wanted makes a run look as if it stood.
+            warm_up = ray.remote(num_cpus=1)(_warm_up)
+            ray.get([warm_up.remote() for _ in range(CPUS)])
+            return
+
+
+def _warm_up() -> None:
+    """Import this module in a worker, and leave the other workers what is left to warm up."""
+    time.sleep(0.1)
 
 
 def _stop_local(ray: Any, folder: str) -> None:

@@ -1,0 +1,575 @@
+"""Ray passes what it claims, and a use of it that is wrong is caught by the clause it breaks.
+
+One local instance of Ray serves all these tests. Ray repeats a failed task about a second after it
+failed, whatever else it has to do, so few of them have tasks that are repeated.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits, SpecError
+from cellspec.conformance import Fault, Probe, Workload, run_workload
+from cellspec.conformance.harness import RunResult
+from cellspec.conformance.smoke import smoke
+from cellspec.conformance.suite import Options, Suite
+from cellspec.conformance.workload import End
+from cellspec.engines import ray as engine
+from cellspec.engines.ray import Driver, Key, RayBackend
+from cellspec.engines.remote import RemoteProbe
+from cellspec.engines.rows import Dropped, Ledger
+from cellspec.nodes import BarrierNodeId, CellNodeId, NodeId
+from cellspec.verdict import Verdict
+
+pytestmark = pytest.mark.ray
+T = ExecutionTraits
+
+
+@pytest.fixture(autouse=True)
+def _ray() -> None:
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("needs the extra cellspec[ray], which is absent")
+
+
+def column(name: str, needs: str = "", traits: T = T.NONE, **more: Any) -> ColumnDescriptor:
+    return ColumnDescriptor(name, traits=traits, dependencies=needs.split(), **more)
+
+
+CHAIN = (column("a"), column("v", "a", T.BARRIER), column("c", "v"))
+WORK = Workload(CHAIN, 4, limits=Limits(2), latency_s=dict.fromkeys("avc", 0.25))
+SAVING = WORK.but(
+    checkpoint_every_rows=1, limits=Limits(1), latency_s={"a": 0.25, "v": 0.25, "c": 4.0}
+)
+
+
+def run(work: Workload, driver: type[Driver] = Driver, **options: Any) -> RunResult:
+    backend = RayBackend()
+    backend.driver_class = driver
+    fitted = backend.fit(work)
+    assert fitted is not None
+    return run_workload(backend, fitted, **options)
+
+
+def broken(result: RunResult) -> str:
+    """The clause that a run broke, or ""."""
+    return result.violations[0].clause if result.violations else ""
+
+
+def resumed_half_way(driver: type[Driver] = Driver) -> RunResult:
+    """A run that crashed when some rows were claimed and others were not."""
+    for step in range(26, 60, 2):
+        result = run(SAVING.but(crashes=(step,)), driver)
+        if 0 < len(result.tables[0].rows) < 4 and "resume" in kinds(result):
+            return result
+    raise AssertionError("no crash came after a claim")
+
+
+def kinds(result: RunResult) -> list[str]:
+    return [event["event"] for event in result.events]
+
+
+def told(result: RunResult, kind: str, *fields: str) -> list[tuple[Any, ...]]:
+    return [
+        tuple(event.get(name) for name in fields)
+        for event in result.events
+        if event["event"] == kind
+    ]
+
+
+# What Ray is given
+
+
+class Recorded(Driver):
+    """Keeps what each node's task was given in each life: references, and values."""
+
+    def run(self) -> None:
+        lives.append({})
+        super().run()
+
+    def _submit(self, node: NodeId, *, gave_up: bool = False) -> None:
+        keys = [*self.needs_of(node), *self.after(node)]
+        inputs = {key: self._input(key) for key in keys}
+        lives[-1][node] = {
+            key: "reference" if type(value).__name__ == "ObjectRef" else "value"
+            for key, value in inputs.items()
+        }
+        super()._submit(node, gave_up=gave_up)
+
+
+lives: list[dict[NodeId, dict[Key, str]]] = []
+
+
+def references(*keys: Key) -> dict[Key, str]:
+    return dict.fromkeys(keys, "reference")
+
+
+def test_each_cell_and_each_barrier_is_a_task_and_is_given_references() -> None:
+    lives.clear()
+    columns = (*CHAIN, column("o", "a", T.ORDERED), column("w", "c", T.BATCH_BARRIER))
+    assert not run(WORK.but(columns=columns, batch_size=3), Recorded).violations
+    tasks = lives[0]
+    every = range(4)
+    assert tasks[CellNodeId(1, "a")] == {}
+    assert tasks[BarrierNodeId("v")] == references(*(("a", row) for row in every))
+    assert tasks[CellNodeId(1, "c")] == references(("v", 1))
+    assert tasks[CellNodeId(2, "o")] == references(("a", 2), ("o", 1))
+    assert tasks[BarrierNodeId("w", 1)] == references(("c", 3))
+    assert len(tasks) == 3 * 4 + 1 + 2, "output cells of barriers are no tasks"
+
+
+def test_a_life_that_resumes_gives_ray_only_the_rest() -> None:
+    """The barrier is run again, over all rows; what claimed rows give to it is in the table."""
+    lives.clear()
+    result = resumed_half_way(Recorded)
+    assert not result.violations
+    claimed = len(result.tables[0].rows)
+    left = range(claimed, 4)
+    tasks = lives[-1]
+    assert set(tasks) == {
+        BarrierNodeId("v"),
+        *(CellNodeId(row, name) for name in "ac" for row in left),
+    }
+    assert list(tasks[BarrierNodeId("v")].values()) == (
+        ["value"] * claimed + ["reference"] * len(left)
+    )
+    again = [reads for name, reads in told(result, "start", "column", "reads") if name == "v"][-1]
+    assert again == ((0, 4),)
+
+
+def test_what_a_task_takes_and_how_often_it_is_repeated_is_said_to_ray() -> None:
+    work = WORK.but(limits=Limits(3, {"q": 1, "r": 2}, {"c": "r"}), failures=FailurePolicy(3))
+    seen: dict[str, dict[str, Any]] = {}
+
+    class Seen(Driver):
+        def options_of(self, node: NodeId) -> dict[str, Any]:
+            seen[node.column] = super().options_of(node)
+            return seen[node.column]
+
+    assert not run(work, Seen).violations
+    assert seen["a"]["resources"] == {"cellspec_workers": 0.3333}
+    assert seen["c"]["resources"] == {"cellspec_workers": 0.3333, "cellspec_1": 0.5}
+    assert {options["max_retries"] for options in seen.values()} == {2}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 64, engine.PARTS_MAX])
+def test_of_a_part_as_many_fit_as_the_limit_says_and_no_more(limit: int) -> None:
+    parts = round(engine._part(limit) * 10_000)
+    assert limit * parts <= 10_000 < (limit + 1) * parts
+
+
+# It passes what it claims
+
+
+def test_ray_is_wired_up() -> None:
+    backend = RayBackend()
+    assert smoke(lambda work: run_workload(backend, work), backend.fit) is None
+
+
+def verdicts(folder: Path, examples: int) -> dict[str, Verdict]:
+    options = Options("cellspec.engines.ray:RayBackend", folder, max_examples=examples)
+    suite = Suite.of(options)
+    suite.run_all()
+    assert not suite.errors
+    return {clause.number: found.verdict for _, clause, found in suite.judgements()}
+
+
+def test_two_runs_of_the_suite_blame_ray_for_nothing(tmp_path: Path) -> None:
+    """Whether a run in real time was in each situation that it owes is chance at this size."""
+    for number in range(2):
+        found = verdicts(tmp_path / str(number), examples=4)
+        allowed = {Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.NOT_CLAIMED}
+        assert {clause for clause, verdict in found.items() if verdict not in allowed} == set()
+        assert Verdict.PASS in found.values()
+
+
+def test_ray_repeats_a_call_and_says_which_attempt_it_is() -> None:
+    result = run(WORK.but(failures=FailurePolicy(2), faults=(Fault("a", 1),)))
+    assert not result.violations
+    starts = told(result, "start", "column", "rows", "attempt")
+    attempts = [(row, attempt or 1) for name, row, attempt in starts if name == "a"]
+    assert sorted(attempts) == [(0, 1), (1, 1), (1, 2), (2, 1), (3, 1)]
+
+
+def test_a_call_that_is_turned_away_waits_for_as_long_as_it_was_told() -> None:
+    result = run(WORK.but(faults=(Fault("a", 1, 1, "backpressure", 2.0),)))
+    assert not result.violations
+    (failed,) = told(result, "fail", "t", "until")
+    assert failed[1] - failed[0] >= 2.0 / 64
+
+
+def test_a_row_that_fails_for_good_hands_a_marker_on_and_the_barrier_goes_on() -> None:
+    lives.clear()
+    result = run(WORK.but(faults=(Fault("a", 1, 1, "permanent"),)), Recorded)
+    assert not result.violations
+    assert told(result, "drop", "rows", "column") == [(1, "a")]
+    assert [reads for name, reads in told(result, "start", "column", "reads") if name == "v"] == [
+        ((0, 1), (2, 4))
+    ]
+    assert set(result.tables[0].rows) == {0, 2, 3}
+    assert "value" not in lives[0][BarrierNodeId("v")].values(), "the reference was kept"
+
+
+def test_where_ray_gives_up_it_is_given_what_was_to_read_the_failure_again() -> None:
+    """Its own error would go on to all that reads it, the barrier and every row among them."""
+    lives.clear()
+    result = run(WORK.but(faults=(Fault("a", 1),)), Recorded)
+    assert not result.violations
+    assert told(result, "drop", "rows", "column") == [(1, "a")]
+    assert set(result.tables[0].rows) == {0, 2, 3}
+    assert ("a", 1) not in lives[0][BarrierNodeId("v")]
+
+
+def test_a_barrier_that_fails_for_good_drops_every_row_that_wants_its_output() -> None:
+    for failure in ("permanent", "retryable"):
+        result = run(WORK.but(faults=(Fault("v", 0, 1, failure),)))
+        assert not result.violations
+        assert told(result, "drop", "rows", "column") == [(row, "v") for row in range(4)]
+        assert "c" not in [name for (name,) in told(result, "start", "column")]
+
+
+def test_row_groups_enter_as_others_leave() -> None:
+    limits = Limits(2, group_rows=1, groups=2)
+    result = run(Workload((column("a"), column("b", "a")), 4, limits=limits))
+    assert not result.violations
+    assert told(result, "admit", "rows") == [(row,) for row in range(4)]
+    assert (
+        kinds(result).index("retire")
+        < [place for place, kind in enumerate(kinds(result)) if kind == "admit"][2]
+    )
+
+
+@pytest.mark.parametrize("step", range(1, 60, 7))
+def test_a_crash_at_any_step_is_survived(step: int) -> None:
+    result = run(SAVING.but(crashes=(step, step // 2)), scale=1 / 256)
+    assert not result.violations, result.story
+    assert result.outcomes[-1] == "success"
+    assert set(result.tables[-1].rows) == set(range(4))
+
+
+def test_a_resume_that_would_change_claimed_output_is_refused() -> None:
+    for step in range(26, 60, 2):
+        result = run(SAVING.but(crashes=(step,), targets=(4, 6)))
+        assert not result.violations
+        if result.tables[0].rows:
+            assert result.refused
+            return
+    raise AssertionError("no crash came after a claim")
+
+
+# A worker that is killed
+
+
+class Telling:
+    """A probe that tells who calls it, by a file for each cell."""
+
+    def __init__(self, call: RemoteProbe, folder: Path) -> None:
+        self.call = call
+        self.folder = folder
+
+    def cell(self, column: str, row: int, inputs: Any, attempt: int | None = None) -> str:
+        (self.folder / f"{column}-{row}").write_text(str(os.getpid()))
+        return self.call.cell(column, row, inputs, attempt)
+
+    def barrier(self, column: str, scope: int, *more: Any) -> list[str]:
+        (self.folder / f"{column}-{scope}").write_text(str(os.getpid()))
+        return self.call.barrier(column, scope, *more)
+
+
+def killing(name: str, position: int, folder: Path) -> type[Driver]:
+    """A driver whose first call of one cell or barrier is cut off by the death of its worker."""
+
+    class Killing(Driver):
+        def __init__(self, ray: Any, probe: Probe, call: RemoteProbe) -> None:
+            super().__init__(ray, probe, Telling(call, folder))  # type: ignore[arg-type]
+
+        def run(self) -> None:
+            killer = threading.Thread(target=self.kill)
+            killer.start()
+            super().run()
+            killer.join()
+
+        def kill(self) -> None:
+            while not any(
+                entry["event"] == "start"
+                and entry["column"] == name
+                and position in (entry.get("rows"), entry.get("scope"))
+                for entry in list(self.probe.log)
+            ):
+                time.sleep(0.005)
+            os.kill(int((folder / f"{name}-{position}").read_text()), signal.SIGKILL)
+
+    return Killing
+
+
+LONG = WORK.but(latency_s={"a": 32.0, "v": 32.0, "c": 0.25}, seed=1)
+
+
+@pytest.mark.parametrize(("name", "position"), [("a", 1), ("v", 0)])
+def test_the_call_of_a_worker_that_is_killed_is_made_again(
+    tmp_path: Path, name: str, position: int
+) -> None:
+    work = LONG.but(failures=FailurePolicy(2))
+    result = run(work, killing(name, position, tmp_path))
+    assert not result.violations, result.story
+    assert told(result, "fail", "column", "failure") == [(name, "retryable")]
+    assert (name, 2) in told(result, "start", "column", "attempt")
+    assert set(result.tables[0].rows) == set(range(4))
+
+
+def test_a_row_is_lost_if_its_last_attempt_died_with_the_worker(tmp_path: Path) -> None:
+    """No event of it is wrong, and the table says what it cost: no call had failed by itself."""
+    result = run(LONG, killing("a", 1, tmp_path))
+    assert broken(result) == "TABLE-06", result.story
+    assert told(result, "drop", "rows", "column") == [(1, "a")]
+    assert set(result.tables[0].rows) == {0, 2, 3}
+
+
+# Fit, and what cannot be used
+
+
+@pytest.mark.parametrize("faults", [(), (Fault("a", 1, 1, "permanent"),)])
+def test_what_is_fitted_stays_as_it_is(faults: Sequence[Fault]) -> None:
+    backend = RayBackend()
+    columns = (column("a"), column("b"), column("c", "b"))
+    once = backend.fit(Workload(columns, 4, faults=tuple(faults)))
+    assert once is not None
+    assert backend.fit(once) == once
+    assert (once.columns == columns) is (not faults)
+
+
+def test_a_workload_that_limits_too_many_resources_is_not_asked_for() -> None:
+    many = {f"r{number}": 1 for number in range(engine.RESOURCES_MAX + 1)}
+    assert RayBackend().fit(WORK.but(limits=Limits(1, many))) is None
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SpecError, match=r"pip install 'cellspec\[ray\]'"):
+        RayBackend()
+
+
+# Uses of Ray that are wrong
+
+
+class ForgetsDependency(Driver):
+    """Does not give a task the last column that it needs."""
+
+    def needs_of(self, node: NodeId) -> list[Key]:
+        left_out = [self.rules.columns[need].name for need in self.rule_of(node).needs[-1:]]
+        return [key for key in super().needs_of(node) if key[0] not in left_out]
+
+    def spec_of(self, node: NodeId, rows: Iterable[int], *, gave_up: bool) -> engine.Spec:
+        spec = super().spec_of(node, rows, gave_up=gave_up)
+        return engine.Spec(**{**fields_of(spec), "needs": spec.needs[:-1]})
+
+
+class ForgetsRow(Driver):
+    """A barrier is not given the last row of its scope, but something made up."""
+
+    def _submit(self, node: NodeId, *, gave_up: bool = False) -> None:
+        self.made_up = isinstance(node, BarrierNodeId)
+        super()._submit(node, gave_up=gave_up)
+
+    def _input(self, key: Key) -> Any:
+        return "made up" if self.made_up and key[1] == 3 else super()._input(key)
+
+
+class ForgetsOrder(Driver):
+    """A task of an ordered column is not given the one before it."""
+
+    def after(self, node: NodeId) -> list[Key]:  # noqa: ARG002
+        return []
+
+
+class ForgetsWorkers(Driver):
+    """Does not say that a task takes a worker."""
+
+    def options_of(self, node: NodeId) -> dict[str, Any]:
+        return {**super().options_of(node), "resources": {}}
+
+
+class ForgetsResource(Driver):
+    """Does not say what a task takes beside a worker."""
+
+    def options_of(self, node: NodeId) -> dict[str, Any]:
+        options = super().options_of(node)
+        taken = {name: part for name, part in options["resources"].items() if "workers" in name}
+        return {**options, "resources": taken}
+
+
+class RetriesOnceMore(Driver):
+    """Tells Ray the number of attempts for that of retries."""
+
+    def options_of(self, node: NodeId) -> dict[str, Any]:
+        return {**super().options_of(node), "max_retries": self.probe.work.failures.max_attempts}
+
+
+class NeverRetries(Driver):
+    """Has Ray repeat no call that failed."""
+
+    def options_of(self, node: NodeId) -> dict[str, Any]:
+        return {**super().options_of(node), "retry_exceptions": False}
+
+
+class RetriesWhatCannotSucceed(Driver):
+    """Takes a failure of a barrier for good, and makes the call again all the same."""
+
+    def _failed(self, node: NodeId, error: Exception) -> None:
+        if isinstance(node, BarrierNodeId):
+            self._submit(node)
+            for other, given in list(self.given.items()):
+                if any(key[0] == node.column for key in given.inputs):
+                    self._submit(other)
+        else:
+            super()._failed(node, error)
+
+
+class DropsSilently(Driver):
+    """Does not record that rows were dropped."""
+
+    class ledger_class(Ledger):  # noqa: N801 - the name that `Driver` has for it
+        def drop(self, row: int, column: str) -> None:
+            self.dropped[row] = column
+            self.tracker.mark_dropped(row)
+
+
+class ClaimsFirst(Driver):
+    """Claims rows that are not written yet."""
+
+    class ledger_class(Ledger):  # noqa: N801 - the name that `Driver` has for it
+        def save(self) -> None:
+            self.probe.checkpoint_begin(self._claim())
+            self.probe.checkpoint_durable()
+            super().save()
+
+
+class RestoresBarrier(Driver):
+    """A barrier that has run in an earlier life counts as complete; others take its output."""
+
+    class ledger_class(Ledger):  # noqa: N801 - the name that `Driver` has for it
+        def restore(self) -> None:
+            super().restore()
+            for rule in self.graph.rules.columns:
+                if rule.is_barrier and self.claimed[rule.name]:
+                    self.tracker.mark_complete(self.graph.barrier_node(rule.index, 0))
+                    for row in range(self.claimed[rule.name], self.graph.num_records):
+                        self.settle(rule.name, row, self.values[rule.name, 0])
+
+
+class ReadsOnlyTheRest(Driver):
+    """A barrier that runs again reads the rows that are left, and not those that are claimed."""
+
+    def rows_of(self, node: NodeId) -> list[int]:
+        rows = super().rows_of(node)
+        if isinstance(node, BarrierNodeId):
+            return [row for row in rows if row >= self.ledger.claimed[node.column]]
+        return rows
+
+
+class RunsClaimedAgain(Driver):
+    """A life that resumes makes every cell again."""
+
+    class ledger_class(Ledger):  # noqa: N801 - the name that `Driver` has for it
+        def restore(self) -> None:
+            super().restore()
+            self.values.clear()
+            self.claimed = dict.fromkeys(self.claimed, 0)
+            self.tracker = self.graph.tracker()
+
+
+def fields_of(spec: engine.Spec) -> dict[str, Any]:
+    return {name: getattr(spec, name) for name in engine.Spec.__slots__}
+
+
+TWO = Workload(CHAIN[:2], 3, ends=tuple(End(0, "a", row, 1, 32.0) for row in range(3)))
+WIDE = Workload(tuple(map(column, "ab")), 6, latency_s=dict.fromkeys("ab", 1.0))
+BROKEN: dict[str, tuple[type[Driver], Workload, str]] = {
+    "forgets a dependency of a barrier": (ForgetsDependency, TWO, "BARR-01"),
+    "forgets a dependency of a cell": (
+        ForgetsDependency,
+        TWO.but(columns=(column("a"), column("b", "a"))),
+        "SCHED-01",
+    ),
+    "forgets a row of a barrier": (
+        ForgetsRow,
+        WORK.but(limits=Limits(), ends=(End(0, "a", 3, 1, 32.0),)),
+        "BARR-01",
+    ),
+    "forgets the order": (
+        ForgetsOrder,
+        WIDE.but(columns=(column("a", traits=T.ORDERED), column("b"))),
+        "SCHED-13",
+    ),
+    "forgets workers": (ForgetsWorkers, WIDE.but(limits=Limits(1)), "SCHED-06"),
+    "forgets a resource": (
+        ForgetsResource,
+        WIDE.but(limits=Limits(4, {"r": 1}, {"a": "r", "b": "r"})),
+        "SCHED-11",
+    ),
+    "retries once more": (
+        RetriesOnceMore,
+        WORK.but(faults=(Fault("a", 1), Fault("a", 1, 2))),
+        "FAIL-02",
+    ),
+    "never retries": (
+        NeverRetries,
+        WORK.but(failures=FailurePolicy(3), faults=(Fault("a", 1),)),
+        "DROP-01",
+    ),
+    "retries what cannot succeed": (
+        RetriesWhatCannotSucceed,
+        WORK.but(faults=(Fault("v", 0),)),
+        "FAIL-02",
+    ),
+    "drops silently": (DropsSilently, WORK.but(faults=(Fault("c", 1, 1, "permanent"),)), "DROP-04"),
+    "claims first": (ClaimsFirst, SAVING, "CKPT-10"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_use_of_ray_that_is_wrong_is_caught_by_the_clause_that_it_breaks(name: str) -> None:
+    driver, work, clause = BROKEN[name]
+    assert broken(run(work)) == "", "what is right must not be blamed"
+    result = run(work, driver)
+    assert broken(result) == clause, result.story
+
+
+@pytest.mark.parametrize(
+    ("driver", "clause"),
+    [
+        (RestoresBarrier, "SCHED-01"),
+        (ReadsOnlyTheRest, "BARR-06"),
+        (RunsClaimedAgain, "SCHED-05"),
+    ],
+)
+def test_a_resume_that_is_wrong_is_caught_by_the_clause_that_it_breaks(
+    driver: type[Driver], clause: str
+) -> None:
+    result = resumed_half_way(driver)
+    assert broken(result) == clause, result.story
+
+
+def reads_dropped(call: Any, spec: engine.Spec, scope: int, wanted: Any, *inputs: Any) -> Any:
+    """The task of a barrier that takes a dropped row for one without a value."""
+    plain = ["" if isinstance(value, Dropped) else value for value in inputs]
+    return engine._run_barrier(call, spec, scope, wanted, *plain)
+
+
+def test_a_barrier_that_reads_a_dropped_row_is_caught() -> None:
+    class ReadsDropped(Driver):
+        def _task(self, function: Callable[..., Any], node: NodeId, rows: int) -> Any:
+            barrier = isinstance(node, BarrierNodeId)
+            return super()._task(reads_dropped if barrier else function, node, rows)
+
+    result = run(WORK.but(faults=(Fault("a", 1, 1, "permanent"),)), ReadsDropped)
+    assert broken(result) == "BARR-06", result.story
