@@ -18,7 +18,11 @@ PLAN = ROOT / "plans" / "execution-graph.md"
 PAGES = sorted(
     [
         *ROOT.glob("*.md"),
-        *(p for d in ("plans", "specs", "simulations") for p in ROOT.glob(f"{d}/**/*.md")),
+        *(
+            p
+            for d in ("examples", "plans", "specs", "simulations")
+            for p in ROOT.glob(f"{d}/**/*.md")
+        ),
     ]
 )
 WITH_CODE = [page for page in PAGES if "\n```python\n" in page.read_text(encoding="utf-8")]
