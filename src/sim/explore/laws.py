@@ -77,6 +77,14 @@ class Law:
         self.before: list[int] = []
         self._state_cells()
         self._state_barriers()
+        self._all_required = [
+            required | before for required, before in zip(self.required, self.before, strict=True)
+        ]
+        # What must be left to do for a node to be wanted: of a barrier node its output.
+        self._own_output = [
+            self._wanted(place, 0) if self._is_barrier(place) else 1 << place
+            for place in range(self.count)
+        ]
         self.is_call = [not (self._is_output(place)) for place in range(self.count)]
         self.calls = sum(1 << place for place in range(self.count) if self.is_call[place])
         self.claimed_cells = [self._claimed(claim) for claim in self.claims]
@@ -148,29 +156,63 @@ class Law:
 
     # Steps
 
-    def start(self, done: int, flight: int, dropped: int, place: int) -> str:
-        """The clause that a start breaks."""
-        node = 1 << place
+    def lawful(self, done: int, dropped: int) -> int:
+        """The nodes that may start when these are done, limits and what is in flight left aside."""
+        if dropped:
+            places = range(self.count)
+            return sum(1 << n for n in places if not self._start_breaks(done, dropped, n))
+        # The same without drops, where most time would go.
+        found, node, open_nodes = 0, 1, ~done
+        for required, own in zip(self._all_required, self._own_output, strict=True):
+            if open_nodes & node and not required & open_nodes and own & open_nodes:
+                found |= node
+            node <<= 1
+        return found if not self.waived else found | self._waived_starts(done)
+
+    def _waived_starts(self, done: int) -> int:
+        return sum(1 << n for n in range(self.count) if not self._start_breaks(done, 0, n))
+
+    def _start_breaks(self, done: int, dropped: int, place: int) -> str:
         found: list[str] = []
-        if flight & node:
-            found.append("SCHED-02")
-        if not self._is_barrier(place) and dropped >> place // self.width & 1:
+        barrier = self._is_barrier(place)
+        if not barrier and dropped >> place // self.width & 1:
             found.append("DROP-03")
-        elif done & node:
+        elif done >> place & 1:
             found.append("SCHED-03")
         if self.required[place] & ~done:
             found.append(self.clause[place])
         if self.before[place] & ~done:
-            found.append("BARR-01" if self._is_barrier(place) else "SCHED-13")
-        if self._is_barrier(place) and not self._wanted(place, done):
+            found.append("BARR-01" if barrier else "SCHED-13")
+        if barrier and not self._wanted(place, done):
             found.append("BARR-08")
-        if (
-            self.workers is not None
-            and self.calls & node
-            and (flight & self.calls).bit_count() >= self.workers
-        ):
-            found.append("SCHED-06")
-        return self._or_waived(*found)
+        return self._or_waived(*found) if found else ""
+
+    def starts(
+        self, done: int, flight: int, dropped: int, starts: int, lawful: int
+    ) -> tuple[int, str] | None:
+        """The first of some starts that breaks a clause, and that clause.
+
+        Args:
+            done: what is resolved.
+            flight: what is in flight.
+            dropped: the rows that were dropped.
+            starts: the nodes that a relation lets start, one of them next.
+            lawful: what `lawful` said of these done nodes.
+        """
+        full = self.workers is not None and (flight & self.calls).bit_count() >= self.workers
+        odd = starts & (~lawful | flight | (self.calls if full else 0))
+        while odd:
+            low = odd & -odd
+            odd ^= low
+            place = low.bit_length() - 1
+            clause = self._or_waived(
+                "SCHED-02" if flight & low else "",
+                self._start_breaks(done, dropped, place),
+                "SCHED-06" if full and self.calls & low else "",
+            )
+            if clause:
+                return place, clause
+        return None
 
     def end(self, flight: int, place: int) -> str:
         """The clause that the end of a call breaks."""

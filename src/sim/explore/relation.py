@@ -10,8 +10,9 @@ table            asked of
 ``needs``        `ExecutionGraph.get_dependencies`, for each node
 ``restored``     `CompletionTracker.from_checkpoint`, for each claim: which nodes are in it
 ``claims``       the same: claims that it refuses are none
-``row_full``     a tracker restored from r rows and told of every node but one: is row r complete?
-``cell_full``    the same, for the column prefixes of a version 2 checkpoint
+``row_full``     `ExecutionGraph.is_row_complete`, for each row, with every node but one done
+``cell_full``    a tracker restored from r rows and told of every node but one: do the column
+                 prefixes of its checkpoint reach past row r?
 ===============  ===================================================================================
 
 What follows from the tables by bit operations (what may start, what a step leads to, what may be
@@ -161,23 +162,30 @@ class Relation:
         self.claim_index = {claim: index for index, claim in enumerate(self.claims)}
 
     def _ask_completeness(self) -> None:
-        rows, columns = self.graph.num_records, self.graph.num_columns
-        self.row_full = [0] * rows
-        self.cell_full = [[0] * rows for _ in range(columns)]
+        graph, every = self.graph, set(self.nodes)
+        rows = range(graph.num_records)
+        self.row_full = [0 for _ in rows]
+        self.cell_full = [[0 for _ in rows] for _ in range(graph.num_columns)]
         if not self.faults.crashes:
             return
-        order = list(self.graph.iter_nodes())
-        for row in range(rows):
+        for node, bit in self.bit.items():
+            every.remove(node)
+            for row in rows:
+                if not graph.is_row_complete(row, every):
+                    self.row_full[row] |= bit
+            every.add(node)
+        if self.faults.versions == (1,):
+            return
+        order = list(graph.iter_nodes())
+        for row in rows:
             for missing in order:
-                tracker = self._restore((row,) * columns)
+                tracker = self._restore((row,) * graph.num_columns)
                 for node in order:
                     if node != missing:
                         tracker.mark_complete(node)
-                payload = tracker.to_checkpoint(self.graph, 2)
-                if payload["completed_rows"] <= row:
-                    self.row_full[row] |= self.bit[missing]
-                for column, name in enumerate(self.graph.column_names):
-                    if payload["column_rows"][name] <= row:
+                prefixes = tracker.to_checkpoint(graph, 2)["column_rows"]
+                for column, name in enumerate(graph.column_names):
+                    if prefixes[name] <= row:
                         self.cell_full[column][row] |= self.bit[missing]
 
     # What may happen

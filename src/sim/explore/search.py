@@ -32,8 +32,9 @@ run again as far as that level with its levels kept, and the way is found backwa
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sim.explore.laws import Law
@@ -153,9 +154,10 @@ class Histories:
 class _Done:
     """What is asked of the set of done nodes alone, once for each."""
 
-    __slots__ = ("bad", "begins", "broken", "is_end", "ready")
+    __slots__ = ("bad", "begins", "broken", "is_end", "lawful", "ready")
 
     ready: int
+    lawful: int
     begins: list[tuple[int, int]]
     bad: int
     broken: list[tuple[int, str]]
@@ -175,7 +177,6 @@ class _Violation:
 class _Tally:
     transitions: int = 0
     depth: int = 0
-    first_seen: dict[int, int] = field(default_factory=dict)
     violation: _Violation | None = None
 
 
@@ -197,9 +198,16 @@ class Search:
             raise ValueError("rows are not interchangeable here")
         self.relation, self.law = relation, law
         self.histories = Histories(relation)
-        self._of_done: dict[tuple[int, int], _Done] = {}
+        size = relation.size
+        self._done = (1 << size) - 1
+        # What is known of a base without what is in flight, by that base.
+        self._known: dict[int, _Done] = {}
+        self._settled = ((1 << 2 * size + len(relation.row_cells)) - 1) & ~(self._done << size)
         self._steps: dict[int, list[int]] = {}
         self._fault_steps: dict[int, list[tuple[int, bool]]] = {}
+        # By set of nodes: what each of their starts adds to a base, and each of their ends takes.
+        self._starts: dict[int, list[int]] = {}
+        self._ends: dict[int, list[int]] = {}
         self._canonical = self._sorted_rows if symmetric else None
 
     def start(self) -> State:
@@ -213,12 +221,7 @@ class Search:
         if tally.violation is None:
             self._find_trap(seen, tally)
         states = sum(map(int.bit_count, seen.values()))
-        done = self.relation.every
-        ends = sum(
-            found.bit_count()
-            for base, found in seen.items()
-            if self._about(base & done, base >> 2 * self.relation.size).is_end
-        )
+        ends = sum(found.bit_count() for base, found in seen.items() if self._about(base).is_end)
         found = Found(states, tally.transitions, len(seen), tally.depth, ends)
         return found if tally.violation is None else self._explain(found)
 
@@ -233,17 +236,12 @@ class Search:
         tally = _Tally()
         start = self.start()
         level: dict[int, int] = {start.base: 1 << start.history}
+        seen.update(level)
         number = 0
         while level:
             if levels is not None:
                 levels.append(level)
             tally.depth = number
-            for base, new in level.items():
-                if base in seen:
-                    seen[base] |= new
-                else:
-                    seen[base] = new
-                    tally.first_seen[base] = number
             if progress is not None:
                 progress(len(seen))
             following = self._advance(level, number, tally)
@@ -251,24 +249,26 @@ class Search:
                 break
             level = {}
             for base, found in following.items():
-                new = found & ~seen.get(base, 0)
+                known = seen.get(base, 0)
+                new = found & ~known
                 if new:
                     level[base] = new
+                    seen[base] = known | new
             number += 1
         return tally
 
-    def _advance(self, level: dict[int, int], number: int, tally: _Tally) -> dict[int, int]:
+    def _advance(self, level: dict[int, int], number: int, tally: _Tally) -> defaultdict[int, int]:
         """Every state one step from a level; the first step that breaks a clause ends it."""
-        following: dict[int, int] = {}
-        size, every, histories = self.relation.size, self.relation.every, self.histories
-        steps_of, get = self._steps, following.get
+        following: defaultdict[int, int] = defaultdict(int)
+        histories = self.histories
+        steps_of, about_of, settled = self._steps, self._known, self._settled
         may_crash = histories.may_crash
         has_faults = histories.may_retry | histories.may_fail
+        of_row = 2 * self.relation.size
         crashing: dict[int, int] = {}
         transitions = 0
         for base, found in level.items():
-            dropped = base >> 2 * size
-            about = self._about(base & every, dropped)
+            about = about_of.get(base & settled) or self._about(base)
             if about.bad & found:
                 tally.violation = self._wrong(base, about, found, number)
                 return following
@@ -277,23 +277,22 @@ class Search:
                 steps = steps_of[base] = []
                 broken = self._expand(base, about, steps)
                 if broken is not None:
-                    history = (found & -found).bit_length() - 1
-                    tally.violation = _Violation(
-                        number + 1, broken[1], State(base, history), broken[0]
-                    )
+                    state = State(base, (found & -found).bit_length() - 1)
+                    tally.violation = _Violation(number + 1, broken[1], state, broken[0])
                     break
             transitions += len(steps) * found.bit_count()
             for other in steps:
-                following[other] = get(other, 0) | found
+                following[other] |= found
             if has_faults:
                 transitions += self._fault(base, found, following)
             crash = found & may_crash
             if crash:
+                dropped = base >> of_row
                 crashing[dropped] = crashing.get(dropped, 0) | crash
                 moved, count = self._storage(crash, about)
                 transitions += count
                 if moved:
-                    following[base] = get(base, 0) | moved
+                    following[base] |= moved
         tally.transitions += transitions
         for dropped, crash in crashing.items():
             if tally.violation is None:
@@ -301,7 +300,7 @@ class Search:
         if tally.violation is not None:
             # A state of this level that is wrong is one step nearer.
             for base, found in level.items():
-                about = self._about(base & every, base >> 2 * size)
+                about = self._about(base)
                 if about.bad & found:
                     tally.violation = self._wrong(base, about, found, number)
                     break
@@ -334,15 +333,17 @@ class Search:
             moved |= self.histories.written(writes)
         return moved, count
 
-    def _about(self, done: int, dropped: int) -> _Done:
-        about = self._of_done.get((done, dropped))
+    def _about(self, base: int) -> _Done:
+        key = base & self._settled
+        about = self._known.get(key)
         if about is None:
-            about = self._of_done[done, dropped] = self._ask(done, dropped)
+            about = self._known[key] = self._ask(base & self._done, base >> 2 * self.relation.size)
         return about
 
     def _ask(self, done: int, dropped: int) -> _Done:
         relation, law, about = self.relation, self.law, _Done()
         about.ready = relation.ready(done)
+        about.lawful = law.lawful(done, dropped)
         about.is_end = relation.is_end(done)
         unsettled = law.unsettled(done, dropped)
         wrong: dict[str, int] = {}
@@ -377,34 +378,32 @@ class Search:
     def _expand(self, base: int, about: _Done, steps: list[int]) -> tuple[Step, str] | None:
         """Find the start and end steps of a base; gives one that breaks a clause, if there is."""
         relation, law, size = self.relation, self.law, self.relation.size
-        done, flight, dropped = (
-            base & relation.every,
-            base >> size & relation.every,
-            base >> 2 * size,
-        )
-        starts = relation.startable(about.ready, flight)
-        while starts:
-            low = starts & -starts
-            starts ^= low
-            place = low.bit_length() - 1
-            clause = law.start(done, flight, dropped, place)
-            if clause:
-                return Step("start", place), clause
-            steps.append(base | low << size)
-        ends = relation.endable(done, flight)
-        while ends:
-            low = ends & -ends
-            ends ^= low
-            place = low.bit_length() - 1
+        done, flight, dropped = base & self._done, base >> size & self._done, base >> 2 * size
+        starts, ends = relation.startable(about.ready, flight), relation.endable(done, flight)
+        wrong = law.starts(done, flight, dropped, starts, about.lawful)
+        if wrong is not None:
+            return Step("start", wrong[0]), wrong[1]
+        if ends & ~flight:
+            place = next(bits(ends & ~flight))
             clause = law.end(flight, place)
             if clause:
                 return Step("end", place), clause
-            steps.append(relation.complete(base, place))
+        added = self._starts.get(starts)
+        if added is None:
+            added = self._starts[starts] = [1 << place + size for place in bits(starts)]
+        steps += [base + more for more in added]
+        if dropped or ends & done:
+            steps += [relation.complete(base, place) for place in bits(ends)]
+        else:
+            taken = self._ends.get(ends)
+            if taken is None:
+                taken = self._ends[ends] = [(1 << n + size) - (1 << n) for n in bits(ends)]
+            steps += [base - less for less in taken]
         if self._canonical is not None:
             steps[:] = [self._canonical(other) for other in steps]
         return None
 
-    def _fault(self, base: int, found: int, following: dict[int, int]) -> int:
+    def _fault(self, base: int, found: int, following: defaultdict[int, int]) -> int:
         """Calls in flight that fail; gives how many steps there are."""
         histories = self.histories
         steps = self._fault_steps.get(base)
@@ -422,7 +421,7 @@ class Search:
             may = found & (histories.may_retry if again else histories.may_fail)
             if may:
                 moved = may << (histories.of_retry if again else histories.of_fail)
-                following[other] = following.get(other, 0) | moved
+                following[other] |= moved
                 count += may.bit_count()
         return count
 
@@ -433,7 +432,7 @@ class Search:
         number: int,
         tally: _Tally,
         level: dict[int, int],
-        following: dict[int, int],
+        following: defaultdict[int, int],
     ) -> None:
         """All histories that crash with these rows dropped: what each resumes from."""
         relation, histories = self.relation, self.histories
@@ -453,7 +452,7 @@ class Search:
                     step = Step("crash", claim, outcome)
                     tally.violation = _Violation(number + 1, clause, State(base, history), step)
                     return
-                following[other.base] = following.get(other.base, 0) | 1 << other.history
+                following[other.base] |= 1 << other.history
 
     def _resumed(self, history: int, claim: int, dropped: int) -> State:
         histories = self.histories
@@ -490,28 +489,19 @@ class Search:
         no run may count on one; and checkpoints are the same whatever runs. The first trap reached
         is reported.
         """
-        size, every = self.relation.size, self.relation.every
         good: set[int] = set()
-        before: dict[int, list[int]] = {}
-        for base, steps in self._steps.items():
-            for other in steps:
-                before.setdefault(other, []).append(base)
-        front = [base for base in seen if self._about(base & every, base >> 2 * size).is_end]
-        good.update(front)
-        while front:
-            base = front.pop()
-            for other in before.get(base, ()):
-                if other not in good:
-                    good.add(other)
-                    front.append(other)
-        if len(good) == len(seen):
-            return
+        # Most steps lead to what was reached later, so one pass from the back finds nearly all.
+        order = list(reversed(seen))
+        before = -1
+        while before < len(good) < len(seen):
+            before = len(good)
+            for base in order:
+                if not good.isdisjoint(self._steps[base]) or self._about(base).is_end:
+                    good.add(base)
         clause = self.law.trap()
-        if clause:
-            base = min(
-                (base for base in seen if base not in good), key=lambda base: tally.first_seen[base]
-            )
-            tally.violation = _Violation(tally.first_seen[base], clause, State(base, -1), None)
+        if len(good) < len(seen) and clause:
+            trap = next(base for base in seen if base not in good)
+            tally.violation = _Violation(-1, clause, State(trap, -1), None)
 
     # One state at a time
 
@@ -521,7 +511,7 @@ class Search:
         base, history = state
         size, every = relation.size, relation.every
         done, flight, dropped = base & every, base >> size & every, base >> 2 * size
-        about = self._about(done, dropped)
+        about = self._about(base)
         for place in bits(relation.startable(about.ready, flight)):
             yield Step("start", place), State(base | 1 << place + size, history)
         for place in bits(flight):
@@ -559,11 +549,13 @@ class Search:
         violation = tally.violation
         assert violation is not None
         path = [] if violation.step is None else [violation.step]
-        last = violation.level - len(path)
         state = violation.state
-        if state.history < 0:
+        if violation.level < 0:
+            last = next(number for number, new in enumerate(levels) if state.base in new)
             new = levels[last][state.base]
             state = State(state.base, (new & -new).bit_length() - 1)
+        else:
+            last = violation.level - len(path)
         for level in reversed(levels[:last]):
             step, state = plain._step_before(level, state)
             path.append(step)
