@@ -32,6 +32,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
+from sim.explore_command import add_explore
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -95,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_replay(commands)
     _add_fuzz(commands)
+    add_explore(commands)
     schema = commands.add_parser(
         "schema",
         help="print the JSON Schema of scenario files",

@@ -1,9 +1,9 @@
 """A way through the states, in the words of the specification: actions, a story, a case file.
 
 The explorer's steps are coarser than the machine's, so one step may be several actions: *begin* is
-the data that becomes durable, and then the claim; a *crash* is the crash and the resume; a *fail* is
-the failure and the record of each drop. `actions_of` spells a path out, and `machine_for` makes the
-`Machine` that it replays on.
+the data that becomes durable, and then the claim; a *crash* is the crash and the resume; a *fail*
+is the failure and the record of each drop. `actions_of` spells a path out, and `machine_for` makes
+the `Machine` that it replays on.
 
 A case file is a trace (`cellspec.trace`) that ends with the step that broke the clause. It has no
 footer, because the run has no end; ``python -m sim replay`` and ``python -m sim check`` read it.
@@ -165,9 +165,7 @@ def _line(relation: Relation, step: Step) -> str:
 def _claim(graph: ExecutionGraph, claim: Sequence[int]) -> str:
     if len(set(claim)) == 1:
         return f"{claim[0]} row" + ("" if claim[0] == 1 else "s")
-    return ", ".join(
-        f"{name} {rows}" for name, rows in zip(graph.column_names, claim, strict=True)
-    )
+    return ", ".join(f"{name} {rows}" for name, rows in zip(graph.column_names, claim, strict=True))
 
 
 def case_lines(relation: Relation, actions: Iterable[Action], version: str) -> str:

@@ -71,7 +71,9 @@ def _path(came: dict[State, tuple[State, Step] | None], state: State) -> list[tu
 
 
 def _told(path: list[tuple[Step, State]]) -> str:
-    return "after " + (", ".join(f"{s.kind} {s.place} {s.outcome}".rstrip() for s, _ in path) or "0")
+    return "after " + (
+        ", ".join(f"{s.kind} {s.place} {s.outcome}".rstrip() for s, _ in path) or "0"
+    )
 
 
 def _replayed(search: Search, path: list[tuple[Step, State]]) -> Machine:

@@ -38,7 +38,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sim.explore.laws import Law
-from sim.explore.relation import Faults, Relation, bits
+from sim.explore.relation import Relation, bits
 
 __all__ = ["Found", "Histories", "Search", "State", "Step", "may_reduce"]
 
@@ -509,8 +509,8 @@ class Search:
         """Every step from a state, in a fixed order, without the symmetry of rows."""
         relation, histories = self.relation, self.histories
         base, history = state
-        size, every = relation.size, relation.every
-        done, flight, dropped = base & every, base >> size & every, base >> 2 * size
+        size = relation.size
+        flight, dropped = base >> size & self._done, base >> 2 * size
         about = self._about(base)
         for place in bits(relation.startable(about.ready, flight)):
             yield Step("start", place), State(base | 1 << place + size, history)
@@ -539,7 +539,7 @@ class Search:
     # The way to a violation
 
     def _explain(self, found: Found) -> Found:
-        """Search again with the levels kept, rows told apart, and find the way back to the start."""
+        """Search again with the levels kept, rows told apart, and find the way back."""
         plain = Search(self.relation, self.law)
         seen: dict[int, int] = {}
         levels: list[dict[int, int]] = []
