@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,12 @@ from cellspec.conformance.case import read_case
 from cellspec.conformance.harness import run_workload
 from cellspec.conformance.reference import ReferenceBackend
 from cellspec.conformance.workload import Workload
+from cellspec.counters import READY, Claim
 from cellspec.errors import SpecError
+from cellspec.machine import Machine
 from sim.cli import main
 from sim.fuzz import command
+from sim.fuzz.machine import MachineBackend
 from sim.fuzz.schedules import DEPTH, SCHEDULES, pct_bound, schedule
 from sim.fuzz.search import Options, search
 from sim.fuzz.swarm import KNOBS, Knobs, Size, workload
@@ -25,7 +29,13 @@ SMALL = Size(columns=(3, 6), rows=(5, 20), cells=100)
 
 
 def options(**changes: object) -> Options:
-    plain = {"backend": REFERENCE, "folder": Path.cwd(), "size": SMALL, "plateau": 10_000}
+    plain = {
+        "backend": REFERENCE,
+        "folder": Path.cwd(),
+        "size": SMALL,
+        "plateau": 10_000,
+        "shrink_runs": 40,
+    }
     return Options(**(plain | changes))  # type: ignore[arg-type]
 
 
@@ -169,3 +179,29 @@ def test_stdout_of_a_search_is_json_on_request(capsys: pytest.CaptureFixture[str
     plain = json.loads(capsys.readouterr().out)
     assert plain["runs"] == {"random": 3}
     assert plain["violation"] is None
+
+
+# The transition system as an engine
+
+
+def test_the_transition_system_is_judged_by_the_tables_that_it_leaves() -> None:
+    machine = "sim.fuzz.machine:MachineBackend"
+    done = search(options(backend=machine, examples=40, methods=("latency", "random")))
+    assert done.found is None, done.found
+    assert done.crashes
+
+
+def test_a_rule_that_allows_too_much_shows_in_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    class RestoresBarriers(Machine):
+        """After a resume, the first barrier counts as complete."""
+
+        def resume(self, claim: Claim, **more: Any) -> None:
+            super().resume(claim, **more)
+            for rule in self.graph.rules.columns:
+                if rule.is_barrier and self.counters.barrier_state(rule.index, 0) == READY:
+                    self.counters.resolve_barrier(rule.index, 0)
+
+    monkeypatch.setattr(MachineBackend, "machine_class", RestoresBarriers)
+    machine = "sim.fuzz.machine:MachineBackend"
+    done = search(options(backend=machine, examples=400, methods=("latency",)))
+    assert done.found is not None

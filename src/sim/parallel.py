@@ -46,8 +46,8 @@ def in_parallel(
         running = parts(joblib.delayed(part)(argument, number) for number in count())
         try:
             # Not `yield from`, which would close it before the warning can be kept away.
-            for result in running:
-                yield result  # noqa: UP028
+            for result in running:  # noqa: UP028
+                yield result
         finally:
             with warnings.catch_warnings():
                 # That parts under way are not wanted any more is how every search ends.

@@ -63,6 +63,7 @@ class Options:
         jobs: batches at once.
         cluster: where batches run, one of `sim.parallel.CLUSTERS`.
         corpus: the folder of workloads that showed something new; None to keep none.
+        shrink_runs: runs after a violation, in search of a smaller workload.
     """
 
     backend: str
@@ -76,6 +77,7 @@ class Options:
     jobs: int = 1
     cluster: str = "loky"
     corpus: Path | None = None
+    shrink_runs: int = SHRINK_RUNS_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,7 @@ def search(options: Options, progress: Callable[[Search], object] = lambda _: No
         if done.stopped:
             break
     if done.found is not None:
-        done.case = _small(backend, options.backend, done.found)
+        done.case = _small(backend, options, done.found)
     return done
 
 
@@ -402,7 +404,7 @@ def _entry(path: Path) -> tuple[str, int, Knobs | None]:
         ) from None
 
 
-def _small(backend: Backend, name: str, found: Found) -> Case:
+def _small(backend: Backend, options: Options, found: Found) -> Case:
     """The case of what was found, with a workload as small as can be found.
 
     What a schedule chose is written down as ends of calls, so that the case needs no schedule.
@@ -418,8 +420,8 @@ def _small(backend: Backend, name: str, found: Found) -> Case:
         return True
 
     if breaks(found.work):
-        shrunk(found.work, breaks, runs_max=SHRINK_RUNS_MAX, fit=fit_of(backend))
-    return Case(best.work, best.clause, best.detail, name)
+        shrunk(found.work, breaks, runs_max=options.shrink_runs, fit=fit_of(backend))
+    return Case(best.work, best.clause, best.detail, options.backend)
 
 
 def methods_of(names: Iterable[str]) -> tuple[str, ...]:
