@@ -253,6 +253,17 @@ def test_a_cluster_that_is_there_is_used_as_it_is() -> None:
     assert result.outcomes == ["crash", "success"]
 
 
+def test_a_cluster_without_workers_is_refused() -> None:
+    from distributed import Scheduler, SpecCluster
+
+    here = {"host": "127.0.0.1", "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    with (
+        SpecCluster(scheduler={"cls": Scheduler, "options": here}, silence_logs=50) as cluster,
+        pytest.raises(SpecError, match="has no workers"),
+    ):
+        DaskBackend(cluster.scheduler_address)
+
+
 def test_an_address_where_nobody_answers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_CONNECT_S", 0.2)
     monkeypatch.setenv(engine.ADDRESS, "tcp://127.0.0.1:1")
@@ -466,6 +477,7 @@ SLOW = WORK.but(latency_s={"a": 0.25, "v": 96.0, "c": 0.25})
 def test_dask_makes_the_call_of_a_worker_that_was_killed_again_and_no_other(name: str) -> None:
     backend = Kills(name)
     work = SLOW if name == "v" else WORK.but(rows=1, latency_s={"a": 96.0, "v": 0.25, "c": 0.25})
+    work = backend.fit(work)
     result = run_workload(backend, work, stall_s=120)
     assert backend.killed
     assert not result.violations, result.story
@@ -484,6 +496,6 @@ class Forgetful(Driver):
 def test_dask_alone_pays_twice_for_what_the_worker_had_made_before() -> None:
     backend = Kills("v")
     backend.driver_class = Forgetful
-    result = run_workload(backend, SLOW, stall_s=120)
+    result = run_workload(backend, backend.fit(SLOW), stall_s=120)
     assert backend.killed
     assert broken(result) == "SCHED-03", result.story

@@ -599,7 +599,6 @@ class DaskBackend:
         | {"column_checkpoints", "storage_steps"}
     )
     driver_class: type[Driver] = Driver
-    processes = False
 
     def __init__(self, address: str | None = None) -> None:
         try:
@@ -609,19 +608,30 @@ class DaskBackend:
                 f"{type(self).__name__} needs Dask: pip install 'cellspec[dask]'"
             ) from None
         self.version: str = distributed.__version__
-        self._there = _connect(address or os.environ.get(ADDRESS, ""))
+        # The cluster that is there already, and what it has; what tasks run on is not in question.
+        self._there = self._connect(address or os.environ.get(ADDRESS, ""))
+        self._has = Limits() if self._there is None else _limits_of(self._there)
+
+    def _connect(self, address: str) -> Any:
+        """A client of the cluster that every workload runs on; None if each has one of its own."""
+        return _connect(address) if address else None
 
     def fit(self, work: Workload) -> Workload:
         """The nearest workload that Dask has words for."""
         work = with_failures_in_line(work)
         if self._there is None:
             return work
-        limits = _limits_of(self._there, work.limits)
-        return work if limits == work.limits else work.but(limits=limits)
+        has, asked = self._has.resources, work.limits
+        takes = {column: name for column, name in asked.column_resource.items() if name in has}
+        resources = {name: has[name] for name in asked.resources if name in has}
+        limits = replace(
+            asked, workers=self._has.workers, resources=resources, column_resource=takes
+        )
+        return work if limits == asked else work.but(limits=limits)
 
     def run(self, probe: Probe) -> None:
         """Run one life of a workload."""
-        driver = self.driver_class(probe, elsewhere=self._elsewhere)
+        driver = self.driver_class(probe, elsewhere=self._there is not None)
         driver.ledger.restore()
         if not driver.ledger.complete:
             with self._serving(driver.desk) as calls:
@@ -635,22 +645,20 @@ class DaskBackend:
 
     def client(self, work: Workload) -> Any:
         """A client of the cluster that a workload runs on."""
-        return self._there or _client(_shares(work.limits, self.processes))
+        if self._there is not None:
+            return self._there
+        resources = tuple(sorted(work.limits.resources.items()))
+        return _client(_Shape(work.limits.workers or THREADS, resources))
 
     def close(self) -> None:
         """Leave the cluster that was there already."""
         if self._there is not None:
             self._there.close()
 
-    @property
-    def _elsewhere(self) -> bool:
-        """Whether tasks run in other processes."""
-        return self.processes or self._there is not None
-
     @contextlib.contextmanager
     def _serving(self, desk: Desk) -> Iterator[Calls]:
         """Have tasks find the desk."""
-        if self._elsewhere:
+        if self._there is not None:
             more: dict[str, Callable[..., Any]] = {"cell": desk.cell, "barrier": desk.barrier}
             with ProbeServer(desk.probe, more) as server:
                 yield _There(server.remote)
@@ -664,46 +672,35 @@ class DaskBackend:
 
 
 class ProcessBackend(DaskBackend):
-    """Dask with workers that are processes, each with a nanny that starts it again if it dies."""
+    """Dask with two workers that are processes, each with a nanny that starts it again if it dies.
+
+    They are started with the backend, for that takes seconds. Each has one thread, and one unit of
+    the resource that the suite's workloads use; workloads are fitted to that.
+    """
 
     name = "dask-processes"
-    processes = True
+
+    def _connect(self, _address: str) -> Any:
+        return _client(_Shape(1, (("r", 1),), processes=2))
 
 
 # Clusters
 
 
 @dataclass(frozen=True, slots=True)
-class _Share:
-    """What one worker has of the limits."""
+class _Shape:
+    """What a cluster's workers have, each; one in this process, or so many that are processes."""
 
     threads: int
     resources: tuple[tuple[str, int], ...]
+    processes: int = 0
 
 
-def _shares(limits: Limits, processes: bool) -> tuple[_Share | str, ...]:
-    """The workers of a cluster that has exactly these limits, and whether they are processes."""
-    threads = limits.workers or THREADS
-    count = min(2, threads) if processes else 1
-    shares = [
-        _Share(
-            _part(threads, count, place),
-            tuple((name, _part(most, count, place)) for name, most in limits.resources.items()),
-        )
-        for place in range(count)
-    ]
-    return ("processes" if processes else "threads", *shares)
-
-
-def _part(whole: int, parts: int, place: int) -> int:
-    return whole // parts + (place < whole % parts)
-
-
-_clients: dict[tuple[_Share | str, ...], Any] = {}
+_clients: dict[_Shape, Any] = {}
 _starting = threading.Lock()
 
 
-def _client(shape: tuple[_Share | str, ...]) -> Any:
+def _client(shape: _Shape) -> Any:
     """A client of a cluster of this shape; it is started once, and stopped when Python ends."""
     with _starting:
         if not _clients:
@@ -714,34 +711,24 @@ def _client(shape: tuple[_Share | str, ...]) -> Any:
         return _clients[shape]
 
 
-def _start(shape: tuple[_Share | str, ...]) -> Any:
+def _start(shape: _Shape) -> Any:
     import dask
     from distributed import Client, Nanny, Scheduler, SpecCluster, Worker
 
-    kind, *shares = shape
-    processes = kind == "processes"
     where: dict[str, Any] = {"protocol": "inproc://"}
-    if processes:
+    if shape.processes:
         where = {"protocol": "tcp://", "host": "127.0.0.1"}
     # There is no dashboard; without an address its server would still ask for a port of its own.
     where |= {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    has = {"nthreads": shape.threads, "resources": dict(shape.resources), "memory_limit": None}
+    worker = {
+        "cls": Nanny if shape.processes else Worker,
+        "options": where | has | {"silence_logs": logging.CRITICAL},
+    }
     with dask.config.set(_QUIET):
         cluster = SpecCluster(
             scheduler={"cls": Scheduler, "options": where | {"port": 0}},
-            workers={
-                place: {
-                    "cls": Nanny if processes else Worker,
-                    "options": where
-                    | {
-                        "nthreads": share.threads,
-                        "resources": dict(share.resources),
-                        "memory_limit": None,
-                        "silence_logs": logging.CRITICAL,
-                    },
-                }
-                for place, share in enumerate(shares)
-                if isinstance(share, _Share)
-            },
+            workers=dict.fromkeys(range(shape.processes or 1), worker),
             silence_logs=logging.CRITICAL,
         )
         return Client(cluster, set_as_default=False)
@@ -758,9 +745,6 @@ def stop_clusters() -> None:
 
 
 def _connect(address: str) -> Any:
-    """A client of the cluster at an address; None if there is none."""
-    if not address:
-        return None
     from distributed import Client
 
     try:
@@ -769,18 +753,19 @@ def _connect(address: str) -> Any:
         raise SpecError(f"no Dask scheduler answers at {address}: {error}") from None
 
 
-def _limits_of(client: Any, asked: Limits) -> Limits:
-    """What a cluster has of the limits that are asked for."""
+def _limits_of(client: Any) -> Limits:
+    """What the workers of a cluster have between them.
+
+    Raises:
+        SpecError: there are none.
+    """
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    if not workers:
+        raise SpecError(f"the Dask scheduler at {client.scheduler.address} has no workers")
     has: Counter[str] = Counter()
     for worker in workers:
         has.update({name: int(most) for name, most in worker["resources"].items()})
-    resources = {name: has[name] for name in asked.resources if has[name]}
-    return replace(
-        asked,
-        workers=sum(worker["nthreads"] for worker in workers),
-        resources=resources,
-        column_resource={
-            column: name for column, name in asked.column_resource.items() if name in resources
-        },
+    return Limits(
+        sum(worker["nthreads"] for worker in workers),
+        {name: most for name, most in sorted(has.items()) if most},
     )
