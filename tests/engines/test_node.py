@@ -17,7 +17,7 @@ from cellspec.conformance.harness import RunResult
 from cellspec.conformance.smoke import smoke
 from cellspec.conformance.suite import MAX_EXAMPLES, Options, Suite
 from cellspec.engines.lines import COMMAND_VARIABLE, LineBackend
-from cellspec.verdict import Verdict, profile_of
+from cellspec.verdict import PROFILES, Verdict, profile_of
 from tests.engines.protocol_page import PAGE, exchange, shown_exchange
 
 NODE = shutil.which("node")
@@ -79,14 +79,18 @@ def test_every_clause_of_the_core_profile_passes(monkeypatch: pytest.MonkeyPatch
     assert {"SCHED-09", "SCHED-12", "BARR-06", "TABLE-02"} <= set(verdicts)
 
 
+NAMES = [each.name for each in PROFILES]
+
+
 @pytest.mark.parametrize("profile", ["ordered", "retries", "drops", "resume"])
 def test_nothing_is_found_in_what_else_it_claims(engine: LineBackend, profile: str) -> None:
     assert profile in engine.capabilities
+    later = NAMES[NAMES.index(profile) :]
     campaign = run_campaign(
         lambda work, waived: run_workload(engine, work, waive=tuple(waived)),
         profile,
-        beside=sorted(engine.capabilities - {profile}),
-        max_examples=30,
+        beside=sorted(engine.capabilities.difference(later)),
+        max_examples=20,
     )
     assert campaign.failures == {}
     assert campaign.evidence.unequal == ""
