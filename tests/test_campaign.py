@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import random
 import sys
+import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -12,9 +14,10 @@ from hypothesis.internal.conjecture import providers
 
 from cellspec import ColumnDescriptor, Limits
 from cellspec.conformance.backend import CAPABILITIES, Table
-from cellspec.conformance.campaign import REPEAT_EVERY, Campaign, Run, run_campaign
+from cellspec.conformance.campaign import REPEAT_EVERY, Campaign, Run, draw, run_campaign
 from cellspec.conformance.harness import Finding, RunResult
 from cellspec.conformance.shrink import shrunk
+from cellspec.conformance.strategies import workloads
 from cellspec.conformance.workload import Fault, Workload
 from cellspec.errors import SpecError
 from cellspec.verdict import Sometimes
@@ -108,6 +111,25 @@ def test_what_is_drawn_does_not_depend_on_what_was_imported(
         assert asked() == before
     finally:
         del sys.modules["module_with_numbers"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_threads_of_an_engine_may_use_random_while_a_workload_is_drawn() -> None:
+    """A real engine has threads that never rest."""
+    drawn = [draw(workloads("core"), seed) for seed in range(20)]
+    over = threading.Event()
+
+    def restless() -> None:
+        while not over.is_set():
+            random.random()
+
+    thread = threading.Thread(target=restless)
+    thread.start()
+    try:
+        assert [draw(workloads("core"), seed) for seed in range(20)] == drawn
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_hypothesis_is_left_as_it_was() -> None:
