@@ -628,6 +628,8 @@ class Machine(Refusals):
                 self._breaks(
                     "DROP-01", f"row {row} is dropped although nothing of it failed for good"
                 )
+                # Not judged: the row is gone all the same, and what follows is no finding.
+                self._drop(row, column)
             elif row not in self.unrecorded:
                 self._breaks("DROP-02", f"the drop of row {row} is recorded again")
             elif self.unrecorded[row] != column:

@@ -313,7 +313,7 @@ def _scratch_of(parts: Any, mock: type) -> Callable[[type], type]:
     """Makes the class of generators from scratch for a class of configs."""
 
     def made(config: type) -> type:
-        class Scratch(mock, parts.scratch_generator[config]):  # type: ignore[misc, valid-type]
+        class Scratch(mock, parts.scratch_generator[config]):  # type: ignore[misc]
             @property
             def is_order_dependent(self) -> bool:
                 rules = self.resource_provider.probe.graph.rules
@@ -329,6 +329,9 @@ def _scratch_of(parts: Any, mock: type) -> Callable[[type], type]:
 
             async def agenerate_from_scratch(self, num_records: int) -> Any:
                 return await self.resource_provider.from_scratch(self.item, num_records)
+
+            async def agenerate(self, data: Any) -> Any:
+                return await self.resource_provider.full(self.item, data)
 
         return Scratch
 

@@ -197,19 +197,19 @@ def _fitted_limits(work: Workload, columns: Sequence[ColumnDescriptor], release:
     column_resource = dict(limits.column_resource)
     if column_resource and "model_limits" not in release.features:
         # There is one limit for models, and whoever waits there is no worker any more.
-        model = next(name for name in column_resource.values() if name != LOCAL)
-        resources = {name: resources[name] for name in (model, LOCAL) if name in resources}
+        models = [name for name in column_resource.values() if name != LOCAL]
+        model = models[0] if models else LOCAL
         column_resource = {
             item.name: LOCAL if column_resource.get(item.name) in (None, LOCAL) else model
             for item in columns
         }
         if workers is not None:
             resources[LOCAL] = workers
-        if LOCAL not in resources:
-            column_resource = {
-                name: used for name, used in column_resource.items() if used != LOCAL
-            }
-        workers = None
+            workers = None
+        resources = {name: most for name, most in resources.items() if name in (model, LOCAL)}
+        column_resource = {
+            name: used for name, used in column_resource.items() if used in resources
+        }
     return Limits(workers, resources, column_resource, limits.group_rows, limits.groups)
 
 
