@@ -361,7 +361,10 @@ def test_an_engine_that_dies_is_quoted(made: list[LineBackend]) -> None:
     result = run_stub(made, CELL, [START, WAIT], [["stderr", "panic: no such key"], ["exit", 3]])
     (found,) = result.violations
     assert found.clause == "SCHED-12"
-    assert "the engine's process ended with exit status 3" in found.detail
+    assert found.detail == (
+        "the engine died of EngineDied: its process ended with exit status 3; "
+        "it wrote to stderr: panic: no such key"
+    )
     assert "  panic: no such key" in found.story
 
 
@@ -441,8 +444,8 @@ def _lives(number: int) -> bool:
         (stub([WAIT]), "line 1: expected hello, got wait"),
         (stub([{**HELLO, "protocol": 9}]), "line 1: hello: protocol: expected 1, got 9"),
         (
-            stub([["stderr", "oh\nno"], ["exit", 4]]),
-            "the engine's process ended with exit status 4; it wrote to stderr:; oh; no",
+            stub([["stderr", "at line 3\nError: no such key\n  in main"], ["exit", 4]]),
+            "ended with exit status 4; it wrote to stderr: Error: no such key",
         ),
         (stub([{**HELLO, "capabilities": ["core", "counted_work"]}]), "cannot be claimed"),
     ],

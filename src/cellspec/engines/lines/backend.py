@@ -89,7 +89,7 @@ class LineBackend:
             hello = self._begin()
         except (m.BadLine, RuntimeError, TimeoutError) as error:
             self.close()
-            what = "; ".join(line.strip() for line in str(error).splitlines())
+            what = str(error).partition("\n")[0]
             raise SpecError(f"engine command {shlex.join(self.command)}: {what}") from None
         if "counted_work" in hello.capabilities:
             self.close()

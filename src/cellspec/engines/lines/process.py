@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
 import subprocess
@@ -27,8 +28,10 @@ __all__ = ["EngineDied", "EngineProcess", "EngineSilent", "Watch"]
 
 _CHUNK_BYTES = 1 << 16
 _ENDING_S = 1.0
-_LAST_WORDS = 8
+_LAST_WORDS = 16
 _KEPT_LINES = 12
+# How the line begins in which common languages say what went wrong.
+_TELLING = re.compile(r"\s*(?:[\w.]*(?:error|exception)\b|panic:|thread '.*' panicked)", re.I)
 _SHOWN_CHARACTERS = 160
 
 Watch: TypeAlias = Callable[[str, str], None]
@@ -160,9 +163,13 @@ class EngineProcess:
         return []
 
     def _with_last_words(self, what: str) -> str:
+        """What happened, and of what it wrote to stderr the line that tells most; then all."""
         words = self.last_words()
-        about = ["it wrote to stderr:", *(f"  {line}" for line in words)] if words else []
-        return "\n".join([what, *about])
+        if not words:
+            return what
+        telling = [line for line in words if _TELLING.match(line)] or words[-1:]
+        first = f"{what}; it wrote to stderr: {telling[0].strip()}"
+        return "\n".join([first, *(f"  {line}" for line in words)])
 
     def _died(self) -> NoReturn:
         ended = self._ending()
@@ -172,7 +179,7 @@ class EngineProcess:
             how = f"ended with exit status {ended.si_status}"
         else:
             how = f"was killed by {signal.Signals(ended.si_status).name}"
-        raise EngineDied(self._with_last_words(f"the engine's process {how}"))
+        raise EngineDied(self._with_last_words(f"its process {how}"))
 
     def _ending(self) -> os.waitid_result | None:
         """How the process ended; None if it has not.
