@@ -38,7 +38,7 @@ how often it looks whether there is something to do is then a matter of the mach
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -522,7 +522,6 @@ def run_cost_campaign(
     backend: Backend,
     claims: Collection[str],
     *,
-    may_waive: Callable[[str], bool] = lambda _: False,
     waive: Collection[str] = (),
     with_cpu: bool = False,
     shapes: Sequence[Shape] = SHAPES,
@@ -531,13 +530,12 @@ def run_cost_campaign(
 
     Each clause has runs of its own, so one that breaks does not end the campaign. But one cause is
     told once: of a clause in which the same function grows most as in one that broke before,
-    nothing is said.
+    nothing is said. If a run breaks a clause that is not about cost, that is a failure too, and the
+    shape is measured with that clause not judged.
 
     Args:
         backend: the engine.
         claims: what it claims.
-        may_waive: whether to go on, without judging it, after a clause broke that is not about
-            cost.
         waive: clauses not to judge.
         with_cpu: measure CPU time as well.
         shapes: what to measure.
@@ -547,12 +545,11 @@ def run_cost_campaign(
     if not _can_count(backend):
         evidence.unjudged = {shape.clause: NOT_COUNTED for shape in SHAPES}
         return campaign
-    judge = _Judge(campaign, backend, frozenset(claims), may_waive, set(waive), with_cpu)
+    judge = _Judge(campaign, backend, frozenset(claims), set(waive), with_cpu)
     for number, shape in enumerate(shapes, 1):
         if shape.needs <= judge.claims:
-            while shape.clause not in judge.waived and not evidence.stopped_at:
-                if judge.is_done_with(shape, number):
-                    break
+            while shape.clause not in judge.waived and not judge.is_done_with(shape, number):
+                pass
     evidence.planned = evidence.workloads
     evidence.unjudged = judge.unjudged
     evidence.waived = tuple(sorted(judge.waived))
@@ -566,7 +563,6 @@ class _Judge:
     campaign: CostCampaign
     backend: Backend
     claims: frozenset[str]
-    may_waive: Callable[[str], bool]
     waived: set[str]
     with_cpu: bool
     unjudged: dict[str, str] = field(default_factory=dict)
@@ -585,12 +581,8 @@ class _Judge:
                 self.unjudged[shape.clause] = str(error)
             return True
         except _Broken as broken:
-            clause = self._fail(broken.result, number)
-            if self.may_waive(clause):
-                self.waived.add(clause)
-                return False
-            evidence.stopped_at = clause
-            return True
+            self.waived.add(self._fail(broken.result, number))
+            return False
         self.campaign.growths[shape.name] = growth
         evidence.occasions[shape.clause] += 1
         self.unjudged.pop(shape.clause, None)

@@ -327,7 +327,6 @@ class Suite:
             campaign = run_cost_campaign(
                 self.backend,
                 [name for name in self.claims if name not in broken],
-                may_waive=self._may_waive,
                 waive=self._known_broken(),
                 with_cpu=True,
             )
@@ -339,7 +338,7 @@ class Suite:
                 max_examples=self.options.max_examples,
                 seed=self.options.seed,
                 deterministic=self.deterministic,
-                may_waive=self._may_waive,
+                may_waive=lambda clause: self.options.keep_going or clause in self.expected,
                 waive=self._known_broken(),
                 fit=self.fit,
             )
@@ -351,10 +350,6 @@ class Suite:
         for failure in campaign.failures.values():
             self._save(failure)
         return campaign
-
-    def _may_waive(self, clause: str) -> bool:
-        """Whether a campaign goes on, without judging it, after this clause broke."""
-        return self.options.keep_going or clause in self.expected
 
     def _known_broken(self) -> list[str]:
         """Clauses that broke in an earlier campaign, which then went on without them."""
