@@ -51,6 +51,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -82,6 +83,7 @@ _SKIP = "cellspec_skip_"
 _DATASET = "dataset"
 _NOTES = "cellspec-groups.json"
 _MANY = 1_000_000
+_column_here: ContextVar[str] = ContextVar("cellspec_column_here", default="")
 
 
 class CreateBackend:
@@ -521,6 +523,15 @@ class _Life:
 
     # What goes on
 
+    def place(self, column: str) -> int:
+        """Where a column stands in the workload; the seed's come first."""
+        return self.probe.graph.rules.index.get(column, -1)
+
+    def at_task(self, column: str) -> None:
+        """The task that is running now is one of this column."""
+        if column in self.probe.graph.rules.index:
+            _column_here.set(column)
+
     def admitted(self, group: int) -> None:
         """A row group enters."""
         self._settle_skips()
@@ -538,8 +549,9 @@ class _Life:
         self._settle_skips()
         row = int(record[_ROW])
         self._dropped.add(row)
-        column = self._blamed.get(row, (self._last_failed, False))[0]
-        self.probe.drop(row, row + 1, column)
+        # No call failed, and DataDesigner drops the row all the same: it says so of some column.
+        here = self._last_failed or _column_here.get() or self.probe.graph.column_names[-1]
+        self.probe.drop(row, row + 1, self._blamed.get(row, (here, False))[0])
 
     def skipped(self, column: str, record: dict[str, Any]) -> None:
         """A cell is marked as skipped; again, if a barrier is tried again.

@@ -9,6 +9,9 @@ names are wrapped for the time of the run so that what they do is seen:
 - each operation on storage, before it is done: folders are made, files written, moved and removed.
   There the process may die, or storage may fail.
 
+Older releases keep tasks and columns in sets, and take what comes first from those. Their order is
+replaced by that of columns and rows, which is one that could have come out.
+
 A name that a release does not have is left out. `seams` puts everything back when the run is over,
 however it ends.
 """
@@ -20,7 +23,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -63,6 +66,12 @@ class Modules(Protocol):
 
 class Listener(Protocol):
     """Who is told what happens."""
+
+    def place(self, column: str) -> int:
+        """Where a column stands."""
+
+    def at_task(self, column: str) -> None:
+        """The task that is running now is one of this column."""
 
     def admitted(self, group: int) -> None:
         """A row group enters."""
@@ -168,6 +177,9 @@ def _listen_to_rows(modules: Modules, listener: Listener, swap: _Swap) -> None:
         return marked
 
     swap(modules.builder, "RowGroupBufferManager", lambda base: _observed(base, listener))
+    swap(modules.builder, "ExecutionGraph", lambda base: _ordered_graph(base, listener))
+    swap(modules.builder, "CompletionTracker", lambda base: _ordered_tracker(base, listener))
+    swap(modules.builder, "AsyncTaskScheduler", lambda base: _ordered_scheduler(base, listener))
     swap(modules.scheduler, "apply_skip_to_record", skips)
 
 
@@ -199,6 +211,64 @@ def _observed(base: Any, listener: Listener) -> Any:
             listener.retired(row_group)
 
     return Observed
+
+
+class _InOrder(set[str]):
+    """A set of columns that is gone through in their order."""
+
+    def __init__(self, columns: Iterable[str], place: Callable[[str], int]) -> None:
+        super().__init__(columns)
+        self._place = place
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(super().__iter__(), key=lambda name: (self._place(name), name)))
+
+
+def _ordered_graph(base: Any, listener: Listener) -> Any:
+    """The graph, which gives neighbours in the order of columns."""
+
+    class Ordered(base):  # type: ignore[misc]
+        def get_upstream_columns(self, column: str) -> Any:
+            return self._in_order(super().get_upstream_columns(column))
+
+        def get_downstream_columns(self, column: str) -> Any:
+            return self._in_order(super().get_downstream_columns(column))
+
+        def _in_order(self, found: Any) -> Any:
+            return _InOrder(found, listener.place) if isinstance(found, set) else found
+
+    return Ordered
+
+
+def _ordered_tracker(base: Any, listener: Listener) -> Any:
+    """The tracker of what is complete, which gives what is ready in the order of columns."""
+
+    class Ordered(base):  # type: ignore[misc]
+        def get_ready_tasks(self, *args: Any, **kwargs: Any) -> Any:
+            return sorted(super().get_ready_tasks(*args, **kwargs), key=self._order)
+
+        def _order(self, task: Any) -> tuple[int, int, int, str]:
+            row = -1 if task.row_index is None else task.row_index
+            return task.row_group, listener.place(task.column), row, task.task_type
+
+    return Ordered
+
+
+def _ordered_scheduler(base: Any, listener: Listener) -> Any:
+    """The scheduler, which starts roots in the order of columns, and says whose task it is at."""
+
+    class Ordered(base):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            roots = getattr(self, "_seed_cols", ())
+            if isinstance(roots, frozenset):
+                self._seed_cols = tuple(_InOrder(roots, listener.place))
+
+        async def _execute_task_inner(self, task: Any, *args: Any, **kwargs: Any) -> Any:
+            listener.at_task(task.column)
+            return await super()._execute_task_inner(task, *args, **kwargs)
+
+    return Ordered
 
 
 def _listen_to_storage(modules: Modules, listener: Listener, swap: _Swap) -> None:
