@@ -35,6 +35,7 @@ from typing import Any
 
 from cellspec.conformance.backend import Backend, fit_of
 from cellspec.conformance.case import Case, read_case
+from cellspec.conformance.cost import COST_CLAUSES, COST_PROFILE, judge_cost
 from cellspec.conformance.harness import run_workload
 from cellspec.conformance.suite import load_backend
 from cellspec.errors import SpecError
@@ -52,9 +53,15 @@ def replayed(backend: Backend, case: Case) -> dict[str, Any]:
     if work is None:
         return {**said, "says": "none"}
     said["changed"] = work != case.workload
+    counted = case.clause in COST_CLAUSES
+    if counted and COST_PROFILE not in backend.capabilities:
+        return {**said, "says": "none"}
     try:
-        result = run_workload(backend, work, waive=case.waived)
-        plain = run_workload(backend, work) if case.waived and result.violations else result
+        if counted:
+            result = plain = judge_cost(backend, case.clause, work, waive=case.waived)
+        else:
+            result = run_workload(backend, work, waive=case.waived)
+            plain = run_workload(backend, work) if case.waived and result.violations else result
     except Exception as error:
         return {**said, "says": "died", "detail": f"{type(error).__name__}: {error}"}
     said["adapter"] = result.adapter
