@@ -229,6 +229,25 @@ def test_where_ray_gives_up_it_is_given_what_was_to_read_the_failure_again() -> 
     assert ("a", 1) not in lives[0][BarrierNodeId("v")]
 
 
+def test_the_order_of_barriers_outlasts_a_row_that_ray_gives_up() -> None:
+    """The barrier of the batch before is given again, and the next one waits for it as before."""
+    columns = (column("a"), column("v", "a", T.BATCH_BARRIER | T.ORDERED))
+    late = End(0, "a", 0, 1, 64.0)
+    work = Workload(columns, 4, batch_size=2, faults=(Fault("a", 1), Fault("a", 3)), ends=(late,))
+    result = run(work)
+    assert not result.violations, result.story
+    assert told(result, "drop", "rows", "column") == [(1, "a"), (3, "a")]
+
+
+def test_a_barrier_that_has_no_row_left_is_not_given_again() -> None:
+    """It had been given already, when its last row was given up."""
+    lives.clear()
+    result = run(Workload(CHAIN, 2, faults=(Fault("a", 0), Fault("a", 1))), Recorded)
+    assert not result.violations
+    assert sorted(told(result, "drop", "rows", "column")) == [(0, "a"), (1, "a")]
+    assert kinds(result).count("start") == 2
+
+
 def test_a_barrier_that_fails_for_good_drops_every_row_that_wants_its_output() -> None:
     for failure in ("permanent", "retryable"):
         result = run(WORK.but(faults=(Fault("v", 0, 1, failure),)))

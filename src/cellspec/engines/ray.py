@@ -230,8 +230,10 @@ class Driver:
         if isinstance(node, CellNodeId):
             return [(node.column, node.row - 1)] if node.row else []
         before = range((node.batch or 0) * rule.scope_rows)
-        open_before = [(node.column, row) for row in before if (node.column, row) in self.refs]
-        return open_before[-1:]
+        keys = [(node.column, row) for row in before]
+        # Any row of the scope before has to wait for its barrier, if it is not given up.
+        waiting = [key for key in keys if key in self.refs and self.ledger.result(*key) is None]
+        return waiting[-1:]
 
     def options_of(self, node: NodeId) -> dict[str, Any]:
         """How Ray is to run a node's task: what it takes, and how often it is repeated."""
@@ -302,6 +304,8 @@ class Driver:
         else:
             refs = self._task(_run_cell, node, 1).remote(self.call, spec, *inputs)
         refs = refs if isinstance(refs, list) else [refs]
+        for key in self.given[node].keys(node) if node in self.given else ():
+            del self.refs[key]
         self.given[node] = _Given(rows, keys, refs)
         self.refs.update(zip(self.given[node].keys(node), refs, strict=True))
 
@@ -323,7 +327,7 @@ class Driver:
         for node, given in open_now:
             # Of two tasks the later may have been seen to end and the earlier not; and a task that
             # was given to Ray again has not ended.
-            if given.refs[0] not in ended or self.given[node] is not given:
+            if given.refs[0] not in ended or self.given.get(node) is not given:
                 continue
             if all(self.ledger.result(*key) is not None for key in given.inputs):
                 self._take(node, given)
@@ -362,9 +366,13 @@ class Driver:
         else:
             self._submit(node, gave_up=True)
         for other, given in list(self.given.items()):
-            if stale.intersection(given.inputs):
-                stale.update(given.keys(other))
+            if not stale.intersection(given.inputs):
+                continue
+            stale.update(given.keys(other))
+            if self._is_task(other):
                 self._submit(other)
+            else:
+                self._forget(other)
 
     def _wait_for_probe(self, node: NodeId) -> None:
         """Wait until the probe has seen the call of a node end.
