@@ -30,6 +30,7 @@ STATE_TRAITS = {
     "cellspec/trace/convert.py",
     "sim/fuzz/swarm.py",
     "sim/scenario.py",
+    "sim/explore/worlds.py",
 }
 # It works out what tables must hold without the rules that engines are built on, so it reads the
 # traits itself.

@@ -15,7 +15,8 @@ BARR-02    an output cell starts before its barrier node is complete
 BARR-08    a barrier node starts, and none of its output cells is wanted
 SCHED-02   a node starts that is in flight
 SCHED-03   a node starts that is resolved (SCHED-05 if a resume claimed it)
-SCHED-04   a node ends that is not in flight
+SCHED-04   a node ends that is not in flight, or is in flight still after a resume
+DROP-01    a failure for good drops other rows than those that want the call
 DROP-03    a cell of a dropped row starts
 SCHED-06   more calls are in flight than there are workers
 SCHED-10   success is possible with a node that is not resolved
@@ -27,6 +28,7 @@ CKPT-06    after a restore other cells are done than those claimed; or a cell is
 CKPT-07    after a restore a barrier node is done whose scope is not all claimed, or is not done
            whose scope is
 CKPT-12    a resume begins from a claim that is neither the last durable one nor the one in flight
+CKPT-17    after a resume other rows are dropped than those that were, below the claim
 =========  =========================================================================================
 """
 
@@ -218,12 +220,31 @@ class Law:
         """The clause that the end of a call breaks."""
         return self._or_waived("" if flight >> place & 1 else "SCHED-04")
 
-    def restore(self, claim: int, done: int) -> str:
-        """The clause that what is complete after a restore breaks."""
-        odd = self.after_restore[claim] ^ done
+    def restore(self, claim: int, before: int, after: int) -> str:
+        """The clause that a resume breaks, by what is left of the base before the crash."""
+        size = self.count
+        odd = (self.after_restore[claim] ^ after) & (1 << size) - 1
+        claimed = (1 << max(self.claims[claim])) - 1
         return self._or_waived(
-            "CKPT-06" if odd & self.cells else "", "CKPT-07" if odd & ~self.cells else ""
+            "CKPT-06" if odd & self.cells else "",
+            "CKPT-07" if odd & ~self.cells else "",
+            "SCHED-04" if after >> size & (1 << size) - 1 else "",
+            "CKPT-17" if after >> 2 * size != before >> 2 * size & claimed else "",
         )
+
+    def fail(self, before: int, after: int, place: int) -> str:
+        """The clause that a failure for good breaks, by the rows that it drops."""
+        size = self.count
+        done = before & (1 << size) - 1
+        rows = range(self.rows)
+        if self._is_barrier(place):
+            column = self._scopes[place - self.rows * self.width][0]
+            wanted = self._wanted(place, done)
+            wanting = [row for row in rows if wanted & self._cell(row, column)]
+        else:
+            wanting = [place // self.width]
+        dropped = before >> 2 * size | sum(1 << row for row in wanting)
+        return self._or_waived("" if after >> 2 * size == dropped else "DROP-01")
 
     def resume(self, claim: int, durable: int, pending: int | None) -> str:
         """The clause that a resume from a claim breaks."""

@@ -204,7 +204,7 @@ class Search:
         self._known: dict[int, _Done] = {}
         self._settled = ((1 << 2 * size + len(relation.row_cells)) - 1) & ~(self._done << size)
         self._steps: dict[int, list[int]] = {}
-        self._fault_steps: dict[int, list[tuple[int, bool]]] = {}
+        self._fault_steps: dict[int, list[tuple[Step, int, str]]] = {}
         # By set of nodes: what each of their starts adds to a base, and each of their ends takes.
         self._starts: dict[int, list[int]] = {}
         self._ends: dict[int, list[int]] = {}
@@ -284,7 +284,7 @@ class Search:
             for other in steps:
                 following[other] |= found
             if has_faults:
-                transitions += self._fault(base, found, following)
+                transitions += self._fault(base, found, number, tally, following)
             crash = found & may_crash
             if crash:
                 dropped = base >> of_row
@@ -403,25 +403,34 @@ class Search:
             steps[:] = [self._canonical(other) for other in steps]
         return None
 
-    def _fault(self, base: int, found: int, following: defaultdict[int, int]) -> int:
+    def _fault(
+        self,
+        base: int,
+        found: int,
+        number: int,
+        tally: _Tally,
+        following: defaultdict[int, int],
+    ) -> int:
         """Calls in flight that fail; gives how many steps there are."""
         histories = self.histories
         steps = self._fault_steps.get(base)
         if steps is None:
-            steps = []
+            steps = self._fault_steps[base] = []
             relation = self.relation
             for place in bits(relation.failable(base)):
-                steps.append((relation.retry(base, place), True))
-                steps.append((relation.fail(base, place), False))
-            if self._canonical is not None:
-                steps = [(self._canonical(other), again) for other, again in steps]
-            self._fault_steps[base] = steps
+                steps.append((Step("retry", place), relation.retry(base, place), ""))
+                other = relation.fail(base, place)
+                steps.append((Step("fail", place), other, self.law.fail(base, other, place)))
         count = 0
-        for other, again in steps:
+        for step, other, clause in steps:
+            again = step.kind == "retry"
             may = found & (histories.may_retry if again else histories.may_fail)
             if may:
+                if clause and tally.violation is None:
+                    state = State(base, (may & -may).bit_length() - 1)
+                    tally.violation = _Violation(number + 1, clause, state, step)
                 moved = may << (histories.of_retry if again else histories.of_fail)
-                following[other] |= moved
+                following[other if self._canonical is None else self._canonical(other)] |= moved
                 count += may.bit_count()
         return count
 
@@ -440,8 +449,9 @@ class Search:
             durable, pending = histories.claims_of(history)
             for outcome, claim in relation.interrupted(durable, pending):
                 other = self._resumed(history, claim, dropped)
+                before = dropped << 2 * relation.size
                 clause = self.law.resume(claim, durable, pending) or self.law.restore(
-                    claim, other.base & relation.every
+                    claim, before, other.base
                 )
                 if clause:
                     base = next(

@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cellspec.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.errors import SpecError
@@ -46,16 +46,19 @@ class Shape:
     Attributes:
         kinds: by column, a name of `KINDS`.
         needs: by column, the columns before it that it needs, by position.
+        names: what the columns are called; no part of what a shape is.
     """
 
     kinds: tuple[str, ...]
     needs: tuple[tuple[int, ...], ...]
+    names: tuple[str, ...] = field(default=tuple(_NAMES), compare=False, repr=False)
 
     def __str__(self) -> str:
         words = []
-        for index, (kind, needs) in enumerate(zip(self.kinds, self.needs, strict=True)):
-            word = _NAMES[index] + ("" if kind == "row" else f":{kind}")
-            words.append(word + (f"({','.join(_NAMES[need] for need in needs)})" if needs else ""))
+        for name, kind, needs in zip(self.names, self.kinds, self.needs, strict=False):
+            word = name + ("" if kind == "row" else f":{kind}")
+            inputs = ",".join(self.names[need] for need in needs)
+            words.append(word + (f"({inputs})" if needs else ""))
         return " ".join(words)
 
     def graph(self, rows: int, batch_size: int | None = None) -> ExecutionGraph:
@@ -68,11 +71,9 @@ class Shape:
             rows,
             [
                 ColumnDescriptor(
-                    _NAMES[index],
-                    traits=KINDS[kind],
-                    dependencies=[_NAMES[need] for need in needs],
+                    name, traits=KINDS[kind], dependencies=[self.names[need] for need in needs]
                 )
-                for index, (kind, needs) in enumerate(zip(self.kinds, self.needs, strict=True))
+                for name, kind, needs in zip(self.names, self.kinds, self.needs, strict=False)
             ],
             batch_size=batch_size,
         )
@@ -119,7 +120,7 @@ def distinct_shapes(columns: int, kinds: Sequence[str]) -> dict[Shape, int]:
 
 
 def parse_shape(text: str) -> Shape:
-    """Read a shape from its line. Names are any words; the columns are renamed a, b, c, ….
+    """Read a shape from its line. Names are any words.
 
     Raises:
         SpecError: a word that is no column, an unknown kind, or a need that is no earlier column.
@@ -151,6 +152,4 @@ def parse_shape(text: str) -> Shape:
         needs.append(tuple(sorted({names.index(need) for need in wanted})))
     if not names:
         raise SpecError("graph: expected at least one column")
-    if len(names) > len(_NAMES):
-        raise SpecError(f"graph: expected at most {len(_NAMES)} columns, got {len(names)}")
-    return Shape(tuple(kinds), tuple(needs))
+    return Shape(tuple(kinds), tuple(needs), tuple(names))
