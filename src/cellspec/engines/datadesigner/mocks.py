@@ -180,7 +180,7 @@ class Generators:
     """A workload's columns, as the scheduler takes them.
 
     Attributes:
-        configs: of the columns, in the workload's order.
+        configs: of the columns, each after those that it needs.
         by_column: the generator of each column that DataDesigner knows.
         strategies: how each is made.
     """
@@ -193,9 +193,9 @@ class Generators:
 def generators_of(calls: Calls) -> Generators:
     """The generators of a workload."""
     classes = _classes(calls.release)
-    work = calls.probe.work
+    graph = calls.probe.graph
     made = Generators([], {}, {})
-    for item in work.columns:
+    for item in map(graph.get_column_descriptor, graph.column_names):
         config, kind = _config(calls, item, classes)
         generator = kind(config=config, resource_provider=calls)
         generator.item = item

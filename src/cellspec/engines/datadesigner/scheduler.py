@@ -210,6 +210,12 @@ def _fitted_limits(work: Workload, columns: Sequence[ColumnDescriptor], release:
         column_resource = {
             name: used for name, used in column_resource.items() if used in resources
         }
+    if limits.group_rows is not None and "admits_ahead" not in release.features:
+        workers = None
+        resources.pop(LOCAL, None)
+        column_resource = {
+            name: used for name, used in column_resource.items() if used in resources
+        }
     return Limits(workers, resources, column_resource, limits.group_rows, limits.groups)
 
 
@@ -265,10 +271,10 @@ class _Life:
         self._make()
 
     def _make(self) -> None:
-        probe, parts, work = self.probe, self.release.parts, self.probe.work
+        probe, work = self.probe, self.probe.work
         classes = _observed(self.release)
         made = generators_of(Calls(probe, self.release, self, self.size))
-        self.graph = parts.graph.create(made.configs, made.strategies)
+        self.graph = classes.graph.create(made.configs, made.strategies)
         groups = [
             (number, min(self.size, probe.rows - first))
             for number, first in enumerate(range(0, probe.rows, self.size))
@@ -408,6 +414,7 @@ class _Life:
 class _Observed:
     """Classes of a release that tell a `_Life` what they do."""
 
+    graph: Any
     scheduler: Any
     tracker: Any
     buffer: Any
@@ -417,10 +424,32 @@ class _Observed:
 def _observed(release: Release) -> _Observed:
     parts = release.parts
     return _Observed(
+        _graph_class(parts.graph),
         _scheduler_class(parts.scheduler),
         _tracker_class(parts.tracker),
         _buffer_class(parts.buffer),
     )
+
+
+def _graph_class(base: Any) -> Any:
+    """The graph, which is asked for columns in the order in which they were given."""
+
+    class Graph(base):  # type: ignore[misc]
+        def get_upstream_columns(self, column: str) -> Any:
+            return self._in_order(super().get_upstream_columns(column))
+
+        def get_downstream_columns(self, column: str) -> Any:
+            return self._in_order(super().get_downstream_columns(column))
+
+        def get_topological_order(self) -> list[str]:
+            super().get_topological_order()
+            columns: list[str] = self.columns
+            return columns
+
+        def _in_order(self, names: set[str]) -> _OrderedSet:
+            return _OrderedSet(name for name in self.columns if name in names)
+
+    return Graph
 
 
 def _scheduler_class(base: Any) -> Any:
