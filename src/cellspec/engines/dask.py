@@ -90,7 +90,6 @@ _QUIET = {
     # Each cluster would look at its threads a hundred times a second, for a page that nobody opens.
     "distributed.worker.profile.enabled": False,
     "distributed.admin.system-monitor.interval": "10s",
-    "distributed.scheduler.allowed-failures": 10,
 }
 
 Row: TypeAlias = Mapping[str, Result]
@@ -608,7 +607,7 @@ class DaskBackend:
                 f"{type(self).__name__} needs Dask: pip install 'cellspec[dask]'"
             ) from None
         self.version: str = distributed.__version__
-        # The cluster that is there already, and what it has; what tasks run on is not in question.
+        # Asked once: a worker that is being started again is missed, and fit must not depend on it.
         self._there = self._connect(address or os.environ.get(ADDRESS, ""))
         self._has = Limits() if self._there is None else _limits_of(self._there)
 
