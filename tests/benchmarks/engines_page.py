@@ -26,9 +26,9 @@ FINDINGS: Mapping[str, str] = {
         "`FairTaskQueue.commit` takes a group's entry out of its table of active entries, and "
         "leaves it in the heap; the group's next task pushes another. `select_next` copies the "
         "heap for each task that it looks for, and pops from the copy whatever is not active any "
-        "more: an entry for each task that was ever dispatched. The keys of groups are frozen dataclasses, "
-        "so each look-up hashes and compares in Python. A run costs the square of its tasks. A "
-        "later release keeps active entries alone and sorts those."
+        "more: an entry for each task that was ever dispatched. The keys of groups are frozen "
+        "dataclasses, so each look-up hashes and compares in Python. A run costs the square of its "
+        "tasks. A later release keeps active entries alone and sorts those."
     ),
     "CompletionTracker._are_cell_ups_complete": (
         "When a cell is complete and a full column needs its column, the tracker asks whether that "
@@ -81,8 +81,8 @@ def render(data: Data) -> str:
         "is in its figures. Where its first column is made by one call for all rows (the first "
         "releases of DataDesigner), there are half as many tasks.",
         "",
-        f"*Cut off* means after {data['cut_off_s']} s of CPU time. *About N min* was not run: it is what "
-        "the sizes before lead to expect.",
+        f"*Cut off* means after {data['cut_off_s']} s of CPU time. *About N min* was not run: it "
+        "is what the sizes before lead to expect.",
         "",
         "| | |",
         "| --- | --- |",
