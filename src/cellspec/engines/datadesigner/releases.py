@@ -80,7 +80,7 @@ FEATURES: Final[Mapping[str, Callable[[Any], bool]]] = {
     # Roots are made ready by the tracker, each by its strategy.
     "cell_roots": lambda found: hasattr(found.tracker, "add_root_tasks"),
     # A row group is admitted although none of its calls may start yet. Before, admission itself
-    # waits for a worker.
+    # waits for a worker, and for the turn of an order-dependent generator.
     "admits_ahead": lambda found: hasattr(found.tracker, "add_root_tasks"),
     "skips": lambda found: found.skip_config is not None,
     # Each model has a limit of its own, and a call takes a place among all calls as well. Before,

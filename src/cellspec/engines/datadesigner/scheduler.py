@@ -170,7 +170,8 @@ def _fitted_column(item: ColumnDescriptor, work: Workload, release: Release) -> 
     root = not item.dependencies
     full = rule.is_barrier
     traits = item.traits & ~(_T.ROW_STREAMABLE | _T.ORDERED)
-    if rule.ordered and root:
+    waits = work.limits.group_rows is not None and "admits_ahead" not in release.features
+    if rule.ordered and root and not waits:
         # Only what makes rows from scratch may depend on the order of row groups.
         traits |= _T.ORDERED | _T.START
         full = True

@@ -1,0 +1,373 @@
+"""DataDesigner's scheduler, driven by hand: the adapter adds nothing and hides nothing.
+
+What the newest release breaks is listed in `KNOWN`, clause by clause, with where it comes from. A
+test that finds another clause broken has found a defect of the adapter, or a new one of
+DataDesigner's.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cellspec import ColumnDescriptor
+from cellspec import ExecutionTraits as T
+from cellspec.conformance.campaign import draw, run_campaign, workload_seed
+from cellspec.conformance.harness import RunResult, run_workload
+from cellspec.conformance.smoke import smoke
+from cellspec.conformance.strategies import workloads
+from cellspec.conformance.workload import Fault, Workload
+from cellspec.errors import SpecError
+from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
+from cellspec.machine import FailurePolicy, Limits
+
+pytest.importorskip(
+    "data_designer.engine", reason="needs the extra cellspec[datadesigner], which is absent"
+)
+pytestmark = pytest.mark.datadesigner
+
+from cellspec.engines.datadesigner import SchedulerBackend  # noqa: E402
+from cellspec.engines.datadesigner.mocks import FAILURES, ROW, failure_of  # noqa: E402
+from cellspec.engines.datadesigner.releases import FEATURES, load  # noqa: E402
+
+DRAWN = ("core", "ordered", "groups", "retries", "drops", "skips")
+
+KNOWN: Mapping[str, str] = {
+    "SCHED-02": "a drop makes unfinished roots ready again, as batch tasks",
+    "SCHED-04": "the second call of such a root ends",
+    "FAIL-04": "the second call of such a root fails",
+    "BARR-06": "a full-column root is given rows that were dropped",
+    "BARR-08": "a full-column root is called for a row group of which nothing is left",
+    "BARR-01": "an order-dependent root that is to be tried again is overtaken by the next group",
+    "SCHED-09": "a task that waits for its turn keeps a place among the tasks in flight",
+    "DROP-01": "rounds of salvage are counted for all tasks together",
+    "DROP-03": "a row whose last attempt failed goes on until the round ends",
+    "FAIL-02": "a task that fails while others are salvaged gets further rounds",
+    "TABLE-06": "a row is lost that another order would have kept",
+    "STOP-01": "salvage goes on after an early shutdown",
+    "STOP-02": "a task that is made ready again by a drop counts as a success",
+}
+
+
+@pytest.fixture(scope="module")
+def backend() -> SchedulerBackend:
+    return SchedulerBackend()
+
+
+def run(backend: SchedulerBackend, work: Workload) -> RunResult:
+    fitted = backend.fit(work)
+    assert fitted is not None
+    return run_workload(backend, fitted)
+
+
+def drawn(backend: SchedulerBackend, profile: str, count: int) -> Iterator[Workload]:
+    beside = sorted(backend.capabilities - {"counted_work"})
+    strategy = workloads(profile, beside=beside)
+    for example in range(count):
+        yield draw(strategy, workload_seed(7, profile, example))
+
+
+def chain(**fields: Any) -> Workload:
+    columns = (ColumnDescriptor("a", traits=T.START), ColumnDescriptor("b", dependencies=["a"]))
+    return Workload(columns, **{"rows": 2, **fields})
+
+
+# It is wired up
+
+
+def test_the_smoke_test_finds_nothing(backend: SchedulerBackend) -> None:
+    assert smoke(lambda work: run_workload(backend, work), backend.fit) is None
+
+
+@pytest.mark.parametrize("profile", DRAWN)
+def test_a_small_campaign_of_each_profile_breaks_nothing_but_what_is_known(
+    backend: SchedulerBackend, profile: str
+) -> None:
+    if profile not in backend.capabilities:
+        pytest.skip(f"DataDesigner {backend.version} is not asked for {profile}")
+    campaign = run_campaign(
+        lambda work, waive: run_workload(backend, work, waive=tuple(waive)),
+        profile,
+        beside=sorted(backend.capabilities - {"counted_work"}),
+        max_examples=12,
+        may_waive=lambda _: True,
+        fit=backend.fit,
+        shrink_runs=0,
+    )
+    found = {clause: failure.detail for clause, failure in campaign.failures.items()}
+    assert {clause: text for clause, text in found.items() if clause not in KNOWN} == {}
+    assert campaign.evidence.workloads == 12
+    assert campaign.evidence.unequal == ""
+
+
+def test_a_run_reports_groups_durable_rows_and_its_end(backend: SchedulerBackend) -> None:
+    result = run(backend, chain(rows=3, limits=Limits(group_rows=2, groups=1)))
+    assert result.violations == []
+    kinds = [event["event"] for event in result.events]
+    assert kinds.count("admit") == kinds.count("retire") == kinds.count("durable") == 2
+    assert kinds[-1] == "end"
+    assert sorted(result.tables[0].rows) == [0, 1, 2]
+
+
+def test_side_effects_are_columns_of_the_table(backend: SchedulerBackend) -> None:
+    columns = (
+        ColumnDescriptor("a", traits=T.START | T.BARRIER, side_effects=["a_more"]),
+        ColumnDescriptor("b", dependencies=["a_more"], side_effects=["b_more"]),
+        ColumnDescriptor("c", dependencies=["b_more"]),
+    )
+    result = run(backend, Workload(columns, rows=2))
+    assert result.violations == []
+    assert set(result.tables[0].rows[0]) == {"a", "a_more", "b", "b_more", "c"}
+
+
+# It is the same each time
+
+
+_TRACE = """
+import json, sys
+from cellspec.conformance.campaign import draw, workload_seed
+from cellspec.conformance.harness import run_workload
+from cellspec.conformance.strategies import workloads
+from cellspec.engines.datadesigner import SchedulerBackend
+backend = SchedulerBackend()
+for profile in ("core", "retries", "drops"):
+    strategy = workloads(profile, beside=sorted(backend.capabilities - {"counted_work"}))
+    for example in range(6):
+        work = backend.fit(draw(strategy, workload_seed(3, profile, example)))
+        result = run_workload(backend, work)
+        print(json.dumps([result.events, [one.clause for one in result.violations]]))
+"""
+
+
+def test_traces_are_equal_with_any_hash_seed() -> None:
+    printed = []
+    for seed in ("0", "4711"):
+        done = subprocess.run(
+            [sys.executable, "-c", _TRACE],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        printed.append(done.stdout)
+    assert printed[0].count("\n") == 18
+    assert printed[0] == printed[1]
+
+
+# What it is asked for
+
+
+@pytest.mark.parametrize("profile", DRAWN)
+def test_fit_is_idempotent_and_only_narrows(backend: SchedulerBackend, profile: str) -> None:
+    for work in drawn(backend, profile, 40):
+        once = backend.fit(work)
+        assert once is not None
+        assert backend.fit(once) == once
+        assert once.rows == work.rows
+        assert [item.name for item in once.columns] == [item.name for item in work.columns]
+        for new, old in zip(once.columns, work.columns, strict=True):
+            assert list(new.dependencies) == list(old.dependencies)
+            assert list(new.side_effects) == list(old.side_effects)
+        assert set(once.skips) <= set(work.skips)
+        assert len(once.faults) <= len(work.faults)
+        assert once.limits.group_rows == work.limits.group_rows
+        assert once.limits.groups == work.limits.groups
+
+
+def test_barriers_are_asked_for_by_row_group(backend: SchedulerBackend) -> None:
+    columns = (ColumnDescriptor("a"), ColumnDescriptor("v", traits=T.BARRIER, dependencies=["a"]))
+    fitted = backend.fit(Workload(columns, rows=4, limits=Limits(group_rows=3, groups=2)))
+    assert fitted is not None
+    assert (fitted.batch_size, fitted.barrier_scope) == (3, "batch")
+
+
+def test_only_what_makes_rows_from_scratch_is_ordered(backend: SchedulerBackend) -> None:
+    columns = (
+        ColumnDescriptor("a", traits=T.START | T.ORDERED),
+        ColumnDescriptor("b", traits=T.ORDERED, dependencies=["a"]),
+    )
+    fitted = backend.fit(Workload(columns, rows=2))
+    assert fitted is not None
+    rules = fitted.graph().rules.columns
+    assert [(rule.ordered, rule.is_barrier) for rule in rules] == [(True, True), (False, False)]
+
+
+def test_cool_downs_and_a_single_attempt_are_no_words_of_it(backend: SchedulerBackend) -> None:
+    fault = Fault("a", 0, failure="backpressure", cool_down_s=3.0)
+    fitted = backend.fit(chain(faults=(fault,), failures=FailurePolicy(1)))
+    assert fitted is not None
+    assert fitted.faults == (Fault("a", 0, failure="backpressure"),)
+    assert fitted.failures.max_attempts == 2
+
+
+# Failures
+
+
+@pytest.mark.parametrize("kind", list(FAILURES))
+def test_each_failure_becomes_what_a_generator_of_its_own_raises(
+    backend: SchedulerBackend, kind: type[GeneratorError]
+) -> None:
+    release = backend.release
+    retryable = release.parts.scheduler._is_retryable
+    for position, name in enumerate(FAILURES[kind]):
+        made = failure_of(kind("text"), position, release.errors)
+        assert type(made).__name__ == name
+        assert retryable(made) == (kind is not Permanent)
+
+
+def test_failures_end_as_the_workload_says(backend: SchedulerBackend) -> None:
+    for failure, kind in (("retryable", Retryable), ("backpressure", BackPressure)):
+        for row in range(len(FAILURES[kind])):
+            result = run(backend, chain(rows=3, faults=(Fault("b", row, failure=failure),)))  # type: ignore[arg-type]
+            assert result.violations == []
+            assert sorted(result.tables[0].rows) == [0, 1, 2]
+    for row in range(len(FAILURES[Permanent])):
+        result = run(backend, chain(rows=4, faults=(Fault("b", row, failure="permanent"),)))
+        assert result.violations == []
+        assert result.tables[0].dropped == {row}
+
+
+def test_a_full_column_that_fails_for_good_drops_its_row_group(backend: SchedulerBackend) -> None:
+    columns = (ColumnDescriptor("a"), ColumnDescriptor("v", traits=T.BARRIER, dependencies=["a"]))
+    work = Workload(
+        columns,
+        rows=4,
+        limits=Limits(group_rows=2),
+        faults=(Fault("v", 0, failure="permanent"),),
+    )
+    result = run(backend, work)
+    assert result.violations == []
+    assert result.tables[0].dropped == {0, 1}
+    assert sorted(result.tables[0].rows) == [2, 3]
+
+
+def test_an_early_shutdown_is_a_stop_and_leaves_out_what_is_open(
+    backend: SchedulerBackend,
+) -> None:
+    work = chain(
+        rows=4,
+        limits=Limits(workers=1, group_rows=4),
+        failures=FailurePolicy(2, stop_window=1, stop_rate=1.0),
+        faults=(Fault("b", 1, failure="permanent"),),
+    )
+    result = run(backend, work)
+    assert result.violations == []
+    assert result.outcomes == ["stopped"]
+    assert not result.tables[0].dropped - {1}
+
+
+# What is broken on purpose is found
+
+
+class Forgetful(SchedulerBackend):
+    """Its tracker forgets a cell of `b`."""
+
+    def alter(self, life: Any) -> None:
+        mark = life.tracker.mark_cell_complete
+
+        def forget(column: str, row_group: int, row_index: int) -> Any:
+            if (column, row_index) == ("b", 1):
+                column, row_index = "b", 0
+            return mark(column, row_group, row_index)
+
+        life.tracker.mark_cell_complete = forget
+
+
+class Hoarder(SchedulerBackend):
+    """Its buffer writes rows that were dropped."""
+
+    def alter(self, life: Any) -> None:
+        drop = life.buffer.drop_row
+
+        def keep(row_group: int, row_index: int) -> None:
+            drop(row_group, row_index)
+            life.buffer._dropped[row_group].discard(row_index)
+
+        life.buffer.drop_row = keep
+
+
+class Shuffler(SchedulerBackend):
+    """Its buffer gives rows the values of others."""
+
+    def alter(self, life: Any) -> None:
+        update = life.buffer.update_cell
+
+        def shift(row_group: int, row_index: int, column: str, value: Any) -> None:
+            update(row_group, 1 - row_index if column == "b" else row_index, column, value)
+
+        life.buffer.update_cell = shift
+
+
+class Eager(SchedulerBackend):
+    """Its scheduler takes one task more than it may."""
+
+    def alter(self, life: Any) -> None:
+        limits = life.probe.work.limits
+        life.probe.work = life.probe.work.but(limits=Limits(workers=(limits.workers or 0) + 1))
+        life._make()
+        life.probe.work = life.probe.work.but(limits=limits)
+
+
+@pytest.mark.parametrize(
+    ("broken", "work", "clauses"),
+    [
+        (Forgetful, chain(), {"SCHED-10", "TABLE-04", "SCHED-12"}),
+        (
+            Hoarder,
+            chain(faults=(Fault("b", 0, failure="permanent"),)),
+            {"TABLE-01", "TABLE-04"},
+        ),
+        (Shuffler, chain(), {"TABLE-02"}),
+        (Eager, chain(rows=4, limits=Limits(workers=1)), {"SCHED-06"}),
+    ],
+)
+def test_a_part_that_is_broken_is_found(
+    broken: type[SchedulerBackend], work: Workload, clauses: set[str]
+) -> None:
+    result = run(broken(), work)
+    assert {one.clause for one in result.violations} <= clauses
+    assert result.violations
+
+
+# Releases
+
+
+def test_a_release_is_known_by_what_it_has(backend: SchedulerBackend) -> None:
+    release = load()
+    assert release is backend.release
+    assert release.features <= set(FEATURES)
+    named = release.keywords(workers=3, groups=2, salvage_rounds=1)
+    assert sorted(named.values()) == [1, 2, 3]
+    assert set(named) <= release.known
+
+
+def test_without_datadesigner_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import PackageNotFoundError
+
+    from cellspec.engines.datadesigner import releases
+
+    def absent(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(releases, "version", absent)
+    with pytest.raises(SpecError, match=r"cellspec\[datadesigner\]"):
+        releases.load.__wrapped__()
+
+
+def test_stored_lines_name_each_row_once(backend: SchedulerBackend, tmp_path: Path) -> None:
+    fitted = backend.fit(chain(rows=3, limits=Limits(group_rows=2)))
+    assert fitted is not None
+    run_workload(backend, fitted, keep_folder=tmp_path)
+    lines = [
+        line
+        for file in sorted((tmp_path / "life-0").glob("group-*.jsonl"))
+        for line in file.read_text(encoding="utf-8").splitlines()
+    ]
+    assert len(lines) == 3
+    assert not any(ROW in line for line in lines)
