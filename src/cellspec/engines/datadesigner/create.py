@@ -401,6 +401,7 @@ class _Life:
         self._safe = self.stored.safe_rows()
         self._saved = set(self._safe)
         self._claim = 0
+        self._ran = False
 
     # The run
 
@@ -431,8 +432,7 @@ class _Life:
         """
         if "Cannot resume" in str(error):
             raise Refused(str(error)) from error
-        asked = range(self.probe.rows)
-        if not self._dropped.issuperset(asked):
+        if not (self._ran and self._dropped.issuperset(range(self.probe.rows))):
             raise error
 
     def report_resume(self) -> None:
@@ -522,6 +522,10 @@ class _Life:
         return ValueError(str(error))
 
     # What goes on
+
+    def ran(self) -> None:
+        """The scheduler has come to its end, and without an error."""
+        self._ran = True
 
     def place(self, column: str) -> int:
         """Where a column stands in the workload; the seed's come first."""

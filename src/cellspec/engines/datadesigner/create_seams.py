@@ -67,6 +67,9 @@ class Modules(Protocol):
 class Listener(Protocol):
     """Who is told what happens."""
 
+    def ran(self) -> None:
+        """The scheduler has come to its end, and without an error."""
+
     def place(self, column: str) -> int:
         """Where a column stands."""
 
@@ -126,7 +129,7 @@ def seams(modules: Modules, listener: Listener, steps: LockStep) -> Iterator[Non
             setattr(owner, name, staticmethod(new) if plain is not found else new)
             stack.callback(setattr, owner, name, found)
 
-        _to_virtual_time(modules, steps, swap)
+        _to_virtual_time(modules, listener, steps, swap)
         _listen_to_rows(modules, listener, swap)
         _listen_to_storage(modules, listener, swap)
         # It would take over the handlers of the root.
@@ -144,17 +147,20 @@ class _Swap(Protocol):
 class _Handed:
     """What stands for the future of a coroutine that is handed over when it is waited for."""
 
-    def __init__(self, steps: LockStep, coroutine: Any) -> None:
+    def __init__(self, steps: LockStep, listener: Listener, coroutine: Any) -> None:
         self._steps = steps
+        self._listener = listener
         self._coroutine = coroutine
 
     def result(self, timeout: float | None = None) -> Any:  # noqa: ARG002 - time is virtual
-        return self._steps.wait_for(self._coroutine)
+        result = self._steps.wait_for(self._coroutine)
+        self._listener.ran()
+        return result
 
 
-def _to_virtual_time(modules: Modules, steps: LockStep, swap: _Swap) -> None:
+def _to_virtual_time(modules: Modules, listener: Listener, steps: LockStep, swap: _Swap) -> None:
     def hand_over(coroutine: Any, loop: Any) -> _Handed:  # noqa: ARG001 - there is one loop only
-        return _Handed(steps, coroutine)
+        return _Handed(steps, listener, coroutine)
 
     async def to_thread(function: Any, /, *args: Any, **kwargs: Any) -> Any:
         return await steps.run(function, *args, **kwargs)
