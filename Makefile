@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test lint bench specs conformance test-browser test-clusters test-datadesigner clean
+.PHONY: run test lint bench specs conformance test-browser test-clusters test-datadesigner test-model clean
 
 run: $(READY)
 	$(BIN)/python -m sim run simulations/text_to_sql.yaml
@@ -32,6 +32,10 @@ conformance: $(READY)
 # The report's pages in a real browser; needs Chromium (Debian package chromium).
 test-browser: $(READY)
 	$(BIN)/python -m pytest -q -m chromium
+
+# The Murphi model against the explorer; needs rumur and gcc (Debian packages).
+test-model: $(READY)
+	$(BIN)/python -m pytest -q -m rumur
 
 test-datadesigner: .venv-datadesigner/.ready
 	.venv-datadesigner/bin/python -m pytest -q -m datadesigner

@@ -1,0 +1,723 @@
+-- The run of a pipeline, in Murphi, written by hand from the clauses and from the section "What is
+-- counted" of ../exploration.md, and from nothing else. It shares no line with the Python that it
+-- is compared with: the same states, the same transitions, the same shortest ways to go wrong.
+--
+-- A configuration comes before this text. It gives the constants
+--   COLUMNS, ROWS, BATCH (rows of a batch; ROWS if there are none),
+--   CRASHES, RETRIES, DROPS (how many of each), TORN (whether writes may be torn),
+--   WORKERS (0 for no limit), CLAIM_ROWS, CLAIM_COLUMNS (versions 1 and 2),
+--   BROKEN (0, or the number of a mistake)
+-- and the functions kind(column), ordered(column) and needs(column, other).
+
+const
+  ROW_COLUMN: 0;
+  DATASET_BARRIER: 1;
+  BATCH_BARRIER: 2;
+  BATCHES: (ROWS + BATCH - 1) / BATCH;
+
+  -- Mistakes that a checker must find. What each one is stands where it is read.
+  RestoresEveryBarrier: 1;
+  WaitsForTheNodeOnly: 2;
+  BarrierAfterBarrierNode: 3;
+  StartBarrierGivesCells: 4;
+  StartNodesFirst: 5;
+  ForgetsClaimsOfRows: 6;
+  RestoresNoBarrier: 7;
+  RestoresOneRowMore: 8;
+  LosesBarriersAfterResume: 9;
+  KeepsCallsOfTheDead: 10;
+  ReplacesTheClaimInPlace: 11;
+  ResumesFromTheOneBefore: 12;
+  ClaimsTheFurthestColumn: 13;
+  ClaimsWithGaps: 14;
+  StartsTwice: 15;
+  UsesOneWorkerMore: 16;
+  IgnoresOrder: 17;
+  BarrierByLastRow: 18;
+  ShortBatchNeverStarts: 19;
+  RunsBarriersOverNothing: 20;
+  DropHoldsBarriers: 21;
+  DropsTheNextRow: 22;
+  ForgetsDrops: 23;
+  ReportsSuccessEarly: 24;
+
+type
+  Column: 0 .. COLUMNS - 1;
+  Row: 0 .. ROWS - 1;
+  Scope: 0 .. BATCHES - 1;
+  Count: 0 .. ROWS;
+
+var
+  cell_done: array [Column] of array [Row] of boolean;
+  cell_flight: array [Column] of array [Row] of boolean;
+  node_done: array [Column] of array [Scope] of boolean;
+  node_flight: array [Column] of array [Scope] of boolean;
+  dropped: array [Row] of boolean;
+  durable: array [Column] of Count;
+  writing: boolean;
+  pending: array [Column] of Count;
+  crashes: 0 .. CRASHES;
+  retries: 0 .. RETRIES;
+  drops: 0 .. DROPS;
+
+-- Scopes
+
+function is_barrier(c: Column): boolean;
+begin
+  return kind(c) != ROW_COLUMN;
+end;
+
+function scope_of(c: Column; r: Row): Scope;
+begin
+  if kind(c) = BATCH_BARRIER then
+    return r / BATCH;
+  end;
+  return 0;
+end;
+
+function has_scope(c: Column; s: Scope): boolean;
+begin
+  return is_barrier(c) & (s = 0 | kind(c) = BATCH_BARRIER);
+end;
+
+function in_scope(c: Column; s: Scope; r: Row): boolean;
+begin
+  return has_scope(c, s) & scope_of(c, r) = s;
+end;
+
+-- What a node waits for
+
+function needs_anything(c: Column): boolean;
+begin
+  return exists d: Column do needs(c, d) end;
+end;
+
+function cell_may_start(c: Column; r: Row): boolean;
+var here: boolean;
+begin
+  if is_barrier(c) then
+    return node_done[c][scope_of(c, r)]
+      | (BROKEN = StartBarrierGivesCells & !needs_anything(c));
+  end;
+  if BROKEN = StartNodesFirst & c = 1 then
+    return true;
+  end;
+  for d: Column do
+    if needs(c, d) then
+      here := cell_done[d][r];
+      if BROKEN = WaitsForTheNodeOnly & is_barrier(d) then
+        here := node_done[d][scope_of(d, r)];
+      end;
+      if !here then
+        return false;
+      end;
+    end;
+  end;
+  return !ordered(c) | r = 0 | BROKEN = IgnoresOrder | cell_done[c][r - 1];
+end;
+
+function last_of_scope(c: Column; s: Scope; r: Row): boolean;
+begin
+  return r = ROWS - 1 | scope_of(c, r + 1) != s;
+end;
+
+function scope_is_short(c: Column; s: Scope): boolean;
+begin
+  return kind(c) = BATCH_BARRIER & (s + 1) * BATCH > ROWS;
+end;
+
+function node_may_start(c: Column; s: Scope): boolean;
+var here: boolean;
+begin
+  if BROKEN = ShortBatchNeverStarts & scope_is_short(c, s) then
+    return false;
+  end;
+  for r: Row do
+    if in_scope(c, s, r) then
+      if BROKEN = LosesBarriersAfterResume & cell_done[c][r] then
+        return false;
+      end;
+      for d: Column do
+        if needs(c, d) & (BROKEN != BarrierByLastRow | last_of_scope(c, s, r)) then
+          here := cell_done[d][r];
+          if BROKEN = BarrierAfterBarrierNode & is_barrier(d) then
+            here := node_done[d][scope_of(d, r)];
+          end;
+          if !here then
+            return false;
+          end;
+        end;
+      end;
+    end;
+  end;
+  return !ordered(c) | s = 0 | node_done[c][s - 1];
+end;
+
+function slots_taken(): 0 .. COLUMNS * (ROWS + BATCHES);
+var taken: 0 .. COLUMNS * (ROWS + BATCHES);
+begin
+  taken := 0;
+  for c: Column do
+    for r: Row do
+      if cell_flight[c][r] & !is_barrier(c) then
+        taken := taken + 1;
+      end;
+    end;
+    for s: Scope do
+      if node_flight[c][s] then
+        taken := taken + 1;
+      end;
+    end;
+  end;
+  return taken;
+end;
+
+function a_worker_is_free(): boolean;
+begin
+  return WORKERS = 0 | slots_taken() < WORKERS
+    | (BROKEN = UsesOneWorkerMore & slots_taken() = WORKERS);
+end;
+
+-- A barrier that nobody wants any more is done with.
+
+function is_unwanted(c: Column; s: Scope): boolean;
+begin
+  if !has_scope(c, s) | BROKEN = RunsBarriersOverNothing then
+    return false;
+  end;
+  if node_done[c][s] | node_flight[c][s] then
+    return false;
+  end;
+  for r: Row do
+    if in_scope(c, s, r) & !cell_done[c][r] then
+      return false;
+    end;
+  end;
+  return node_may_start(c, s);
+end;
+
+procedure settle();
+var again: boolean;
+begin
+  again := true;
+  while again do
+    again := false;
+    for c: Column do
+      for s: Scope do
+        if is_unwanted(c, s) then
+          node_done[c][s] := true;
+          again := true;
+        end;
+      end;
+    end;
+  end;
+end;
+
+-- Claims
+
+function cell_counts(c: Column; r: Row): boolean;
+begin
+  return cell_done[c][r] & (!is_barrier(c) | node_done[c][scope_of(c, r)]);
+end;
+
+function row_counts(r: Row): boolean;
+var below: boolean;
+begin
+  -- What the last claim holds is held by every column's number, in version 1.
+  below := true;
+  for c: Column do
+    if r >= durable[c] | BROKEN = ForgetsClaimsOfRows then
+      below := false;
+    end;
+  end;
+  if below | dropped[r] then
+    return true;
+  end;
+  for c: Column do
+    if !cell_counts(c, r) then
+      return false;
+    end;
+  end;
+  return true;
+end;
+
+function furthest_column(): Count;
+var n: Count; rows: Count;
+begin
+  n := 0;
+  for c: Column do
+    rows := 0;
+    for r: Row do
+      if rows = r & cell_done[c][r] then
+        rows := r + 1;
+      end;
+    end;
+    if rows > n then
+      n := rows;
+    end;
+  end;
+  return n;
+end;
+
+function rows_to_claim(): Count;
+var n: Count;
+begin
+  if BROKEN = ClaimsTheFurthestColumn then
+    return furthest_column();
+  end;
+  n := 0;
+  for r: Row do
+    if n = r & row_counts(r) then
+      n := r + 1;
+    end;
+  end;
+  return n;
+end;
+
+function column_to_claim(c: Column): Count;
+var n: Count;
+begin
+  n := 0;
+  if BROKEN = ClaimsWithGaps then
+    for r: Row do
+      if cell_done[c][r] then
+        n := n + 1;
+      end;
+    end;
+    return n;
+  end;
+  for r: Row do
+    if n = r & (r < durable[c] | cell_counts(c, r)) then
+      n := r + 1;
+    end;
+  end;
+  return n;
+end;
+
+-- With both versions, version 1 claims the least of the columns' numbers.
+function claim_of_rows(): Count;
+var n: Count;
+begin
+  if !CLAIM_COLUMNS then
+    return rows_to_claim();
+  end;
+  n := ROWS;
+  for c: Column do
+    if column_to_claim(c) < n then
+      n := column_to_claim(c);
+    end;
+  end;
+  return n;
+end;
+
+function rows_grow(): boolean;
+var more: boolean;
+begin
+  more := false;
+  for c: Column do
+    if claim_of_rows() < durable[c] then
+      return false;
+    end;
+    more := more | claim_of_rows() > durable[c];
+  end;
+  return more;
+end;
+
+function columns_grow(): boolean;
+var more: boolean;
+begin
+  more := false;
+  for c: Column do
+    if column_to_claim(c) < durable[c] then
+      return false;
+    end;
+    more := more | column_to_claim(c) > durable[c];
+  end;
+  return more;
+end;
+
+function columns_are_level(): boolean;
+begin
+  for c: Column do
+    if column_to_claim(c) != column_to_claim(0) then
+      return false;
+    end;
+  end;
+  return true;
+end;
+
+procedure forget_pending();
+begin
+  writing := false;
+  for c: Column do
+    pending[c] := 0;
+  end;
+end;
+
+-- A crash, and what the next process begins with. What storage gives back is in `durable`.
+
+procedure resume();
+var whole: boolean; was: array [Row] of boolean;
+begin
+  crashes := crashes + 1;
+  was := dropped;
+  for c: Column do
+    for r: Row do
+      cell_flight[c][r] := BROKEN = KeepsCallsOfTheDead & c = 0 & r = 0 & durable[0] = 0;
+      cell_done[c][r] := r < durable[c]
+        | (BROKEN = RestoresOneRowMore & r = durable[c] & durable[c] > 0);
+    end;
+    for s: Scope do
+      node_flight[c][s] := false;
+      whole := has_scope(c, s);
+      for r: Row do
+        if in_scope(c, s, r) then
+          whole := whole & cell_done[c][r];
+        end;
+      end;
+      node_done[c][s] := whole
+        | (BROKEN = RestoresEveryBarrier & has_scope(c, s) & durable[0] > 0);
+    end;
+  end;
+  for r: Row do
+    dropped[r] := dropped[r] & r < durable[0] & BROKEN != ForgetsDrops;
+  end;
+  settle();
+  for c: Column do
+    for s: Scope do
+      node_done[c][s] := node_done[c][s] & BROKEN != RestoresNoBarrier;
+    end;
+    for r: Row do
+      assert cell_done[c][r] = (r < durable[c]) "CKPT-06: exactly what is claimed is done";
+      assert !cell_flight[c][r] "SCHED-04: nothing runs that a crash has ended";
+    end;
+  end;
+  for r: Row do
+    assert dropped[r] = (was[r] & r < durable[0]) "CKPT-17: drops below the claim are kept";
+  end;
+  forget_pending();
+end;
+
+procedure resume_from(torn: boolean);
+var was: array [Column] of Count; right: boolean; new: boolean;
+begin
+  was := durable;
+  if BROKEN = ReplacesTheClaimInPlace & torn then
+    for c: Column do
+      durable[c] := 0;
+    end;
+  end;
+  if BROKEN = ResumesFromTheOneBefore & !torn then
+    for c: Column do
+      if durable[c] > 0 then
+        durable[c] := durable[c] - 1;
+      end;
+    end;
+  end;
+  right := true;
+  new := writing;
+  for c: Column do
+    right := right & durable[c] = was[c];
+    new := new & durable[c] = pending[c];
+  end;
+  assert right | new "CKPT-12: a resume begins from the last claim, or from the one in flight";
+  resume();
+end;
+
+procedure drop_row(r: Row);
+begin
+  dropped[r] := true;
+  for c: Column do
+    cell_done[c][r] := true;
+  end;
+end;
+
+procedure drop_row_of(c: Column; r: Row);
+var was: array [Row] of boolean;
+begin
+  was := dropped;
+  if BROKEN = DropsTheNextRow & r < ROWS - 1 then
+    drop_row(r + 1);
+  elsif BROKEN = DropHoldsBarriers then
+    dropped[r] := true;
+    cell_done[c][r] := true;
+  else
+    drop_row(r);
+  end;
+  for other: Row do
+    assert dropped[other] = (was[other] | other = r) "DROP-01: the row that failed is dropped";
+  end;
+end;
+
+-- Steps
+
+startstate "nothing is there yet"
+begin
+  for c: Column do
+    for r: Row do
+      cell_done[c][r] := false;
+      cell_flight[c][r] := false;
+    end;
+    for s: Scope do
+      node_done[c][s] := false;
+      node_flight[c][s] := false;
+    end;
+    durable[c] := 0;
+    pending[c] := 0;
+  end;
+  for r: Row do
+    dropped[r] := false;
+  end;
+  writing := false;
+  crashes := 0;
+  retries := 0;
+  drops := 0;
+end;
+
+ruleset c: Column; r: Row do
+  rule "a cell starts"
+    !cell_done[c][r] & (!cell_flight[c][r] | BROKEN = StartsTwice) & cell_may_start(c, r)
+    & (is_barrier(c) | a_worker_is_free())
+  ==>
+  begin
+    assert !cell_flight[c][r] "SCHED-02: a cell is not started while it runs";
+    assert !dropped[r] "DROP-03: nothing of a dropped row starts";
+    cell_flight[c][r] := true;
+    settle();
+  end;
+
+  rule "a cell ends"
+    cell_flight[c][r]
+  ==>
+  begin
+    cell_flight[c][r] := false;
+    cell_done[c][r] := true;
+    settle();
+  end;
+
+  rule "a cell fails, to be tried again"
+    retries < RETRIES & cell_flight[c][r] & !cell_done[c][r] & !is_barrier(c)
+  ==>
+  begin
+    cell_flight[c][r] := false;
+    retries := retries + 1;
+    settle();
+  end;
+
+  rule "a cell fails for good"
+    drops < DROPS & cell_flight[c][r] & !cell_done[c][r] & !is_barrier(c)
+  ==>
+  begin
+    cell_flight[c][r] := false;
+    drops := drops + 1;
+    drop_row_of(c, r);
+    settle();
+  end;
+end;
+
+ruleset c: Column; s: Scope do
+  rule "a barrier starts"
+    has_scope(c, s) & !node_done[c][s] & !node_flight[c][s] & node_may_start(c, s)
+    & a_worker_is_free()
+  ==>
+  begin
+    assert exists r: Row do in_scope(c, s, r) & !cell_done[c][r] end
+      "BARR-08: a barrier runs only for rows that want its output";
+    node_flight[c][s] := true;
+    settle();
+  end;
+
+  rule "a barrier ends"
+    node_flight[c][s]
+  ==>
+  begin
+    node_flight[c][s] := false;
+    node_done[c][s] := true;
+    settle();
+  end;
+
+  rule "a barrier fails, to be tried again"
+    retries < RETRIES & node_flight[c][s] & !node_done[c][s]
+  ==>
+  begin
+    node_flight[c][s] := false;
+    retries := retries + 1;
+    settle();
+  end;
+
+  rule "a barrier fails for good"
+    drops < DROPS & node_flight[c][s] & !node_done[c][s]
+  ==>
+  begin
+    node_flight[c][s] := false;
+    drops := drops + 1;
+    for r: Row do
+      if in_scope(c, s, r) & !cell_done[c][r] then
+        drop_row(r);
+      end;
+    end;
+    node_done[c][s] := true;
+    settle();
+  end;
+end;
+
+rule "a claim of rows is begun"
+  CLAIM_ROWS & crashes < CRASHES & !writing & rows_grow()
+==>
+begin
+  for c: Column do
+    pending[c] := claim_of_rows();
+  end;
+  writing := true;
+end;
+
+rule "a claim of columns is begun"
+  CLAIM_COLUMNS & crashes < CRASHES & !writing & columns_grow()
+  & !(CLAIM_ROWS & columns_are_level())
+==>
+begin
+  for c: Column do
+    pending[c] := column_to_claim(c);
+  end;
+  writing := true;
+end;
+
+rule "a claim is durable"
+  writing & crashes < CRASHES
+==>
+begin
+  for c: Column do
+    durable[c] := pending[c];
+  end;
+  forget_pending();
+end;
+
+rule "a crash leaves the claim before"
+  crashes < CRASHES
+==>
+begin
+  resume_from(false);
+end;
+
+rule "a crash leaves the claim that was being written"
+  crashes < CRASHES & writing
+==>
+begin
+  for c: Column do
+    durable[c] := pending[c];
+  end;
+  resume();
+end;
+
+rule "a crash tears the claim that was being written"
+  crashes < CRASHES & writing & TORN
+==>
+begin
+  resume_from(true);
+end;
+
+-- What must always hold
+
+invariant "SCHED-01: a cell that runs, and is wanted, has its inputs"
+  forall c: Column do forall r: Row do
+    cell_flight[c][r] & !cell_done[c][r] & !is_barrier(c)
+    -> forall d: Column do needs(c, d) -> cell_done[d][r] end
+  end end;
+
+invariant "BARR-01: a barrier that runs has its inputs from every row of its scope"
+  forall c: Column do forall s: Scope do
+    node_flight[c][s] -> forall d: Column do forall r: Row do
+      needs(c, d) & in_scope(c, s, r) -> cell_done[d][r]
+    end end
+  end end;
+
+invariant "BARR-05: of a complete barrier every row has the inputs, or the output"
+  forall c: Column do forall s: Scope do
+    node_done[c][s] -> forall r: Row do
+      in_scope(c, s, r) -> cell_done[c][r] | forall d: Column do
+        needs(c, d) -> cell_done[d][r]
+      end
+    end
+  end end;
+
+invariant "BARR-02: an output cell is of a finished barrier, or claimed, or of a dropped row"
+  forall c: Column do forall r: Row do
+    is_barrier(c) & (cell_done[c][r] | cell_flight[c][r])
+    -> node_done[c][scope_of(c, r)] | r < durable[c] | dropped[r]
+  end end;
+
+invariant "BARR-05: a barrier all of whose output is claimed is complete"
+  forall c: Column do forall s: Scope do
+    has_scope(c, s) & (forall r: Row do in_scope(c, s, r) -> r < durable[c] end)
+    -> node_done[c][s]
+  end end;
+
+invariant "CKPT-08: what is claimed is done"
+  forall c: Column do forall r: Row do
+    r < durable[c] -> cell_done[c][r]
+  end end;
+
+invariant "CKPT-02: what a claim of rows would hold is done, and no less than before"
+  !CLAIM_ROWS | CRASHES = 0 | forall c: Column do forall r: Row do
+    (r < claim_of_rows() -> cell_done[c][r]) & (!CLAIM_COLUMNS -> claim_of_rows() >= durable[c])
+  end end;
+
+invariant "CKPT-13: what a claim of columns would hold is done"
+  !CLAIM_COLUMNS | CRASHES = 0 | forall c: Column do forall r: Row do
+    r < column_to_claim(c) -> cell_done[c][r]
+  end end;
+
+invariant "CKPT-10: what is being claimed is done"
+  forall c: Column do forall r: Row do
+    writing & r < pending[c] -> cell_done[c][r]
+  end end;
+
+invariant "CKPT-05: a column claims no row that one of its inputs does not"
+  forall c: Column do forall d: Column do
+    needs(c, d) -> durable[c] <= durable[d]
+  end end;
+
+invariant "CKPT-09: a claim does not fall"
+  forall c: Column do writing -> durable[c] <= pending[c] end;
+
+invariant "SCHED-05: what is done is not run again"
+  forall c: Column do forall r: Row do
+    cell_flight[c][r] & cell_done[c][r] -> dropped[r]
+  end end;
+
+invariant "SCHED-13: rows of an ordered column run one after the other"
+  forall c: Column do forall r: Row do
+    ordered(c) & !is_barrier(c) & r > 0 & cell_flight[c][r] & !cell_done[c][r]
+    -> cell_done[c][r - 1]
+  end end;
+
+invariant "SCHED-06: no more calls than workers"
+  WORKERS = 0 | slots_taken() <= WORKERS;
+
+-- What is said of a run that ended well: here only whether every node is done.
+function says_success(): boolean;
+begin
+  for c: Column do
+    for r: Row do
+      if !cell_done[c][r] & (BROKEN != ReportsSuccessEarly | c = COLUMNS - 1) then
+        return false;
+      end;
+    end;
+  end;
+  return true;
+end;
+
+invariant "SCHED-10: success is reported of a whole table"
+  says_success() -> forall c: Column do forall r: Row do cell_done[c][r] end end;
+
+liveness "SCHED-12: the run can still end well"
+  forall c: Column do
+    forall r: Row do cell_done[c][r] & !cell_flight[c][r] end
+    & forall s: Scope do has_scope(c, s) -> node_done[c][s] & !node_flight[c][s] end
+  end;
+
+cover "SCHED-12: a run ends well"
+  forall c: Column do
+    forall r: Row do cell_done[c][r] end
+    & forall s: Scope do has_scope(c, s) -> node_done[c][s] end
+  end;
