@@ -53,7 +53,17 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+# What takes minutes, and is run by a command of its own.
+OWN_COMMANDS = {"rumur": "make test-model"}
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for marker, command in OWN_COMMANDS.items():
+        if marker not in (config.option.markexpr or ""):
+            skip = pytest.mark.skip(reason=f"run by `{command}`")
+            for item in items:
+                if item.get_closest_marker(marker):
+                    item.add_marker(skip)
     # A worker of pytest-xdist that fails here takes the run down without a word of why; there the
     # set-up of the test says it.
     unknown = [line for item in items for line in unknown_clauses(item)]
