@@ -22,7 +22,11 @@ next life             ``ResumeMode.IF_POSSIBLE`` if the workload's seed is even;
                       ``ResumeMode.ALWAYS``, as soon as there is a dataset to resume
 ===================  ===============================================================================
 
-What DataDesigner has no words for is taken out by `CreateBackend.fit`.
+What `create` has no words for is taken out by `CreateBackend.fit`: barriers over anything but a row
+group, limits of resources and cool-downs (both are kept by a model's client, and there is none
+here), another number of attempts, fewer rows than the last life was asked for, and in older
+releases limits of workers and of row groups. Ordered columns and ranges there are none. An early
+stop is not claimed: the tasks that make row numbers are counted as calls that ended well.
 
 **What is durable.** A row group is saved as one parquet file, which is written elsewhere and then
 moved to ``parquet-files``; a resume takes a group for done if its file is there, and looks for
@@ -597,12 +601,12 @@ class _Life:
         """A row group is about to be saved."""
         self._settle_skips()
         self._saving = [int(record[_ROW]) for record in records]
-        self._saved.update(self._saving)
         self.stored.note(group, self._saving)
 
     def wrote_rows(self) -> None:
         """The rows that live are on storage, and that the others do not."""
         if self._saving is not None:
+            self._saved.update(self._saving)
             self._report_durable(self._saving)
 
     def _report_durable(self, rows: Iterable[int]) -> None:

@@ -203,7 +203,8 @@ def _observed(base: Any, listener: Listener) -> Any:
             listener.admitted(row_group)
 
         def drop_row(self, row_group: int, row_index: int) -> None:
-            if not self.is_dropped(row_group, row_index):
+            # A call may fail after its group was let go.
+            if row_group in self._sizes and not self.is_dropped(row_group, row_index):
                 listener.dropped(self.get_row(row_group, row_index))
             super().drop_row(row_group, row_index)
 
@@ -211,10 +212,17 @@ def _observed(base: Any, listener: Listener) -> Any:
             rows = range(self._sizes[row_group])
             listener.saving(row_group, [self.get_row(row_group, row) for row in rows])
             super().checkpoint_row_group(row_group, *args, **kwargs)
+            if row_group in self._sizes:
+                # Older releases free it in there.
+                self._retire(row_group)
 
         def free_row_group(self, row_group: int) -> None:
             super().free_row_group(row_group)
-            listener.retired(row_group)
+            self._retire(row_group)
+
+        def _retire(self, row_group: int) -> None:
+            if self._sizes.pop(row_group, None) is not None:
+                listener.retired(row_group)
 
     return Observed
 
