@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -306,6 +307,15 @@ def test_a_workload_that_limits_too_many_resources_is_not_asked_for() -> None:
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SpecError, match=r"pip install 'cellspec\[ray\]'"):
+        RayBackend()
+
+
+def test_a_cluster_without_what_limits_are_parts_of_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = {"is_initialized": lambda: True, "cluster_resources": lambda: {"CPU": 8.0}}
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(**there))
+    with pytest.raises(SpecError, match="no resource 'cellspec_workers'; start one node with"):
         RayBackend()
 
 
