@@ -79,13 +79,23 @@ class Law:
         self.before: list[int] = []
         self._state_cells()
         self._state_barriers()
+        self._every = (1 << self.count) - 1
         self._all_required = [
-            required | before for required, before in zip(self.required, self.before, strict=True)
+            (self.required[place] | self.before[place], 1 << place) for place in range(self.count)
         ]
-        # What must be left to do for a node to be wanted: of a barrier node its output.
-        self._own_output = [
-            self._wanted(place, 0) if self._is_barrier(place) else 1 << place
+        self._outputs = [
+            (self._wanted(place, 0), 1 << place)
             for place in range(self.count)
+            if self._is_barrier(place)
+        ]
+        # What a row of a column needs to be counted, if it is not claimed (CKPT-13, TRACK-06).
+        self._counted = [
+            [
+                self._cell(row, column)
+                | (self._barrier_over(column, row) if column in self._first_barrier else 0)
+                for row in range(self.rows)
+            ]
+            for column in range(self.width)
         ]
         self.is_call = [not (self._is_output(place)) for place in range(self.count)]
         self.calls = sum(1 << place for place in range(self.count) if self.is_call[place])
@@ -154,25 +164,38 @@ class Law:
         return place >= self.rows * self.width
 
     def _or_waived(self, *clauses: str) -> str:
-        return next((clause for clause in clauses if clause and clause not in self.waived), "")
+        for clause in clauses:
+            if clause and clause not in self.waived:
+                return clause
+        return ""
 
     # Steps
 
-    def lawful(self, done: int, dropped: int) -> int:
-        """The nodes that may start when these are done, limits and what is in flight left aside."""
-        if dropped:
-            places = range(self.count)
-            return sum(1 << n for n in places if not self._start_breaks(done, dropped, n))
-        # The same without drops, where most time would go.
-        found, node, open_nodes = 0, 1, ~done
-        for required, own in zip(self._all_required, self._own_output, strict=True):
-            if open_nodes & node and not required & open_nodes and own & open_nodes:
-                found |= node
-            node <<= 1
-        return found if not self.waived else found | self._waived_starts(done)
+    def look(self, done: int, dropped: int) -> tuple[int, int]:
+        """What a set of done nodes says, whatever is in flight: two masks of nodes.
 
-    def _waived_starts(self, done: int) -> int:
-        return sum(1 << n for n in range(self.count) if not self._start_breaks(done, 0, n))
+        The first: those that may not start. The second: those that are done though what they wait
+        for is not, which is right only where a claim holds them.
+        """
+        content, undone = 0, ~done
+        for required, node in self._all_required:
+            if not required & undone:
+                content |= node
+        unsettled = done & ~content
+        if dropped:
+            for row in range(self.rows):
+                if dropped >> row & 1:
+                    unsettled &= ~(((1 << self.width) - 1) << row * self.width)
+        if dropped or self.waived:
+            places = range(self.count)
+            return sum(
+                1 << n for n in places if self._start_breaks(done, dropped, n)
+            ), unsettled
+        lawful = content & undone
+        for outputs, node in self._outputs:
+            if not outputs & undone:
+                lawful &= ~node
+        return self._every & ~lawful, unsettled
 
     def _start_breaks(self, done: int, dropped: int, place: int) -> str:
         found: list[str] = []
@@ -190,7 +213,7 @@ class Law:
         return self._or_waived(*found) if found else ""
 
     def starts(
-        self, done: int, flight: int, dropped: int, starts: int, lawful: int
+        self, done: int, flight: int, dropped: int, starts: int, unlawful: int
     ) -> tuple[int, str] | None:
         """The first of some starts that breaks a clause, and that clause.
 
@@ -199,10 +222,10 @@ class Law:
             flight: what is in flight.
             dropped: the rows that were dropped.
             starts: the nodes that a relation lets start, one of them next.
-            lawful: what `lawful` said of these done nodes.
+            unlawful: what `look` said of these done nodes.
         """
         full = self.workers is not None and (flight & self.calls).bit_count() >= self.workers
-        odd = starts & (~lawful | flight | (self.calls if full else 0))
+        odd = starts & (unlawful | flight | (self.calls if full else 0))
         while odd:
             low = odd & -odd
             odd ^= low
@@ -252,27 +275,21 @@ class Law:
 
     # States
 
-    def unsettled(self, done: int, dropped: int) -> int:
-        """Done nodes that wait for something that is not: right only where a claim holds them."""
-        found = 0
-        for place in range(self.count):
-            if done >> place & 1 and (self.required[place] | self.before[place]) & ~done:
-                found |= 1 << place
-        for row in range(self.rows):
-            if dropped >> row & 1:
-                found &= ~(((1 << self.width) - 1) << row * self.width)
-        return found
-
-    def state(self, done: int, unsettled: int, durable: int) -> str:
-        """The clause that a state breaks, given the last durable claim."""
-        held = self.claimed_cells[durable]
-        return self._or_waived("CKPT-06" if held & ~done or unsettled & ~held else "")
+    def states(self, done: int, unsettled: int) -> tuple[int, str]:
+        """The last durable claims, as a mask, with which these done nodes break a clause."""
+        wrong, bit, undone = 0, 1, ~done
+        for held in self.claimed_cells:
+            if held & undone or unsettled & ~held:
+                wrong |= bit
+            bit <<= 1
+        clause = self._or_waived("CKPT-06")
+        return (wrong, clause) if clause else (0, "")
 
     def reported(self, version: int, claim: Claim, done: int, dropped: int, durable: int) -> str:
         """The clause that a report of finished rows breaks."""
         held = self.claims[durable]
         right = tuple(
-            self._prefix(column, done, dropped, held[column]) for column in range(self.width)
+            [self._prefix(column, done, dropped, count) for column, count in enumerate(held)]
         )
         if version == 1:
             right = (min(right),) * self.width
@@ -284,10 +301,12 @@ class Law:
 
     def _prefix(self, column: int, done: int, dropped: int, held: int) -> int:
         """Clause CKPT-13: resolved cells, counted on from those that the claim holds."""
-        row = held
-        while row < self.rows and done & self._cell(row, column):
-            waits = column in self._first_barrier and not dropped >> row & 1
-            if waits and not done & self._barrier_over(column, row):
+        row, counted, open_nodes = held, self._counted[column], ~done
+        while row < self.rows:
+            if dropped >> row & 1:
+                if open_nodes & self._cell(row, column):
+                    break
+            elif open_nodes & counted[row]:
                 break
             row += 1
         return row

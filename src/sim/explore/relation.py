@@ -159,6 +159,7 @@ class Relation:
                 continue
             self.claims.append(claim)
             self.restored.append(sum(self.bit[node] for node in self.nodes if node in tracker))
+        self._may_claim: dict[tuple[Claim, int], int | None] = {}
         self.claim_index = {claim: index for index, claim in enumerate(self.claims)}
 
     def _ask_completeness(self) -> None:
@@ -192,12 +193,12 @@ class Relation:
 
     def ready(self, done: int) -> int:
         """The nodes that are not done and wait for nothing."""
-        found, place = 0, 1
+        found, node, undone = 0, 1, ~done
         for need in self.needs:
-            if not need & ~done:
-                found |= place
-            place <<= 1
-        return found & ~done
+            if not need & undone:
+                found |= node
+            node <<= 1
+        return found & undone
 
     def startable(self, ready: int, flight: int) -> int:
         """Those of the ready nodes that may start while others are in flight."""
@@ -296,9 +297,12 @@ class Relation:
 
     def may_claim(self, claim: Claim, durable: int) -> int | None:
         """The index of a claim that may be begun after another: one that is more."""
-        before = self.claims[durable]
-        grows = claim != before and all(c >= b for c, b in zip(claim, before, strict=True))
-        return self.claim_index.get(claim) if grows else None
+        key = (claim, durable)
+        if key not in self._may_claim:
+            before = self.claims[durable]
+            grows = claim != before and all(c >= b for c, b in zip(claim, before, strict=True))
+            self._may_claim[key] = self.claim_index.get(claim) if grows else None
+        return self._may_claim[key]
 
     def is_end(self, done: int) -> bool:
         """True if the run may report success, once its data is durable."""

@@ -154,10 +154,10 @@ class Histories:
 class _Done:
     """What is asked of the set of done nodes alone, once for each."""
 
-    __slots__ = ("bad", "begins", "broken", "is_end", "lawful", "ready")
+    __slots__ = ("bad", "begins", "broken", "is_end", "ready", "unlawful")
 
     ready: int
-    lawful: int
+    unlawful: int
     begins: list[tuple[int, int]]
     bad: int
     broken: list[tuple[int, str]]
@@ -176,6 +176,7 @@ class _Violation:
 @dataclass(slots=True)
 class _Tally:
     transitions: int = 0
+    ends: int = 0
     depth: int = 0
     violation: _Violation | None = None
 
@@ -203,12 +204,12 @@ class Search:
         # What is known of a base without what is in flight, by that base.
         self._known: dict[int, _Done] = {}
         self._settled = ((1 << 2 * size + len(relation.row_cells)) - 1) & ~(self._done << size)
+        self._all_claims = (1 << len(relation.claims)) - 1
         self._steps: dict[int, list[int]] = {}
+        self._resumes: dict[tuple[int, int], list[tuple[Step, State, str]]] = {}
         self._fault_steps: dict[int, list[tuple[Step, int, str]]] = {}
-        # By set of nodes: what each of their starts adds to a base, and each of their ends takes.
-        self._starts: dict[int, list[int]] = {}
-        self._ends: dict[int, list[int]] = {}
         self._canonical = self._sorted_rows if symmetric else None
+        self._expand = self._compile_expand()
 
     def start(self) -> State:
         """The state before the first step: nothing is done, nothing is claimed."""
@@ -221,8 +222,7 @@ class Search:
         if tally.violation is None:
             self._find_trap(seen, tally)
         states = sum(map(int.bit_count, seen.values()))
-        ends = sum(found.bit_count() for base, found in seen.items() if self._about(base).is_end)
-        found = Found(states, tally.transitions, len(seen), tally.depth, ends)
+        found = Found(states, tally.transitions, len(seen), tally.depth, tally.ends)
         return found if tally.violation is None else self._explain(found)
 
     # The levels
@@ -262,7 +262,7 @@ class Search:
         following: defaultdict[int, int] = defaultdict(int)
         histories = self.histories
         steps_of, about_of, settled = self._steps, self._known, self._settled
-        may_crash = histories.may_crash
+        may_crash, writing = histories.may_crash, histories.writing
         has_faults = histories.may_retry | histories.may_fail
         of_row = 2 * self.relation.size
         crashing: dict[int, int] = {}
@@ -283,15 +283,18 @@ class Search:
             transitions += len(steps) * found.bit_count()
             for other in steps:
                 following[other] |= found
+            if about.is_end:
+                tally.ends += found.bit_count()
             if has_faults:
                 transitions += self._fault(base, found, number, tally, following)
             crash = found & may_crash
             if crash:
                 dropped = base >> of_row
                 crashing[dropped] = crashing.get(dropped, 0) | crash
-                moved, count = self._storage(crash, about)
-                transitions += count
-                if moved:
+                transitions += crash.bit_count()
+                if about.begins or crash & writing:
+                    moved, count = self._storage(crash, about)
+                    transitions += count
                     following[base] |= moved
         tally.transitions += transitions
         for dropped, crash in crashing.items():
@@ -317,11 +320,10 @@ class Search:
     def _storage(self, crash: int, about: _Done) -> tuple[int, int]:
         """Histories that begin or finish a claim: where they go, and how many steps these are.
 
-        The crashes of the same histories are counted too; `_crash` takes them, all bases at once.
+        Crashes in the middle of a write are counted too; `_crash` takes them, all bases at once.
         """
         writes = crash & self.histories.writing
-        count = crash.bit_count()
-        moved = 0
+        count = moved = 0
         for mask, shift in about.begins:
             may = crash & mask
             if may:
@@ -343,14 +345,15 @@ class Search:
     def _ask(self, done: int, dropped: int) -> _Done:
         relation, law, about = self.relation, self.law, _Done()
         about.ready = relation.ready(done)
-        about.lawful = law.lawful(done, dropped)
+        about.unlawful, unsettled = law.look(done, dropped)
         about.is_end = relation.is_end(done)
-        unsettled = law.unsettled(done, dropped)
-        wrong: dict[str, int] = {}
+        bad, clause = law.states(done, unsettled)
+        wrong = {clause: bad} if bad else {}
         begins: dict[int, int] = {}
-        for durable in range(len(relation.claims)):
-            clause = law.state(done, unsettled, durable)
-            for version in relation.faults.versions if relation.faults.crashes else ():
+        versions = relation.faults.versions if relation.faults.crashes else ()
+        for durable in bits(self._all_claims & ~bad):
+            clause = ""
+            for version in versions:
                 if clause:
                     break
                 claim = relation.claim_after(version, done, dropped, durable)
@@ -363,7 +366,7 @@ class Search:
         if about.is_end:
             clause = law.success(done)
             if clause:
-                wrong[clause] = (1 << len(relation.claims)) - 1
+                wrong[clause] = self._all_claims
         histories = self.histories
         about.broken = [(histories.with_durable(mask), clause) for clause, mask in wrong.items()]
         about.bad = 0
@@ -375,33 +378,53 @@ class Search:
         ]
         return about
 
-    def _expand(self, base: int, about: _Done, steps: list[int]) -> tuple[Step, str] | None:
-        """Find the start and end steps of a base; gives one that breaks a clause, if there is."""
-        relation, law, size = self.relation, self.law, self.relation.size
-        done, flight, dropped = base & self._done, base >> size & self._done, base >> 2 * size
-        starts, ends = relation.startable(about.ready, flight), relation.endable(done, flight)
-        wrong = law.starts(done, flight, dropped, starts, about.lawful)
-        if wrong is not None:
-            return Step("start", wrong[0]), wrong[1]
-        if ends & ~flight:
-            place = next(bits(ends & ~flight))
-            clause = law.end(flight, place)
-            if clause:
-                return Step("end", place), clause
-        added = self._starts.get(starts)
-        if added is None:
-            added = self._starts[starts] = [1 << place + size for place in bits(starts)]
-        steps += [base + more for more in added]
-        if dropped or ends & done:
-            steps += [relation.complete(base, place) for place in bits(ends)]
-        else:
-            taken = self._ends.get(ends)
-            if taken is None:
-                taken = self._ends[ends] = [(1 << n + size) - (1 << n) for n in bits(ends)]
-            steps += [base - less for less in taken]
-        if self._canonical is not None:
-            steps[:] = [self._canonical(other) for other in steps]
-        return None
+    def _compile_expand(self) -> Callable[[int, _Done, list[int]], tuple[Step, str] | None]:
+        """What finds the start and end steps of a base; it gives one that breaks a clause, if any.
+
+        This is the innermost of the search, so all that it needs is bound once. Where nothing is
+        limited or broken on purpose, what may start and end is plain, and nobody is asked.
+        """
+        relation, law, size, every = self.relation, self.law, self.relation.size, self._done
+        plain = type(relation)
+        is_plain = relation.faults.workers is None and plain.startable is Relation.startable
+        startable = None if is_plain else relation.startable
+        endable = None if plain.endable is Relation.endable else relation.endable
+        canonical, judged_alone = self._canonical, law.workers is not None
+        # By set of nodes: what each of their starts adds to a base, and each of their ends takes.
+        added: dict[int, list[int]] = {}
+        taken: dict[int, list[int]] = {}
+
+        def expand(base: int, about: _Done, steps: list[int]) -> tuple[Step, str] | None:
+            flight = base >> size & every
+            ready = about.ready
+            starts = ready & ~flight if startable is None else startable(ready, flight)
+            if starts & (about.unlawful | flight) or judged_alone:
+                done, dropped = base & every, base >> 2 * size
+                wrong = law.starts(done, flight, dropped, starts, about.unlawful)
+                if wrong is not None:
+                    return Step("start", wrong[0]), wrong[1]
+            if starts not in added:
+                added[starts] = [1 << place + size for place in bits(starts)]
+            for more in added[starts]:
+                steps.append(base + more)
+            ends = flight if endable is None else endable(base & every, flight)
+            if ends & ~flight:
+                place = next(bits(ends & ~flight))
+                clause = law.end(flight, place)
+                if clause:
+                    return Step("end", place), clause
+            if base >> 2 * size or ends & base:
+                steps += [relation.complete(base, place) for place in bits(ends)]
+            else:
+                if ends not in taken:
+                    taken[ends] = [(1 << n + size) - (1 << n) for n in bits(ends)]
+                for less in taken[ends]:
+                    steps.append(base - less)
+            if canonical is not None:
+                steps[:] = [canonical(other) for other in steps]
+            return None
+
+        return expand
 
     def _fault(
         self,
@@ -444,25 +467,32 @@ class Search:
         following: defaultdict[int, int],
     ) -> None:
         """All histories that crash with these rows dropped: what each resumes from."""
-        relation, histories = self.relation, self.histories
+        resumes = self._resumes
         for history in bits(crash):
-            durable, pending = histories.claims_of(history)
-            for outcome, claim in relation.interrupted(durable, pending):
-                other = self._resumed(history, claim, dropped)
-                before = dropped << 2 * relation.size
-                clause = self.law.resume(claim, durable, pending) or self.law.restore(
-                    claim, before, other.base
-                )
+            found = resumes.get((dropped, history))
+            if found is None:
+                found = resumes[dropped, history] = self._judged_resumes(history, dropped)
+            for step, other, clause in found:
                 if clause:
                     base = next(
                         base
-                        for base, found in level.items()
-                        if found >> history & 1 and base >> 2 * relation.size == dropped
+                        for base, new in level.items()
+                        if new >> history & 1 and base >> 2 * self.relation.size == dropped
                     )
-                    step = Step("crash", claim, outcome)
                     tally.violation = _Violation(number + 1, clause, State(base, history), step)
                     return
                 following[other.base] |= 1 << other.history
+
+    def _judged_resumes(self, history: int, dropped: int) -> list[tuple[Step, State, str]]:
+        relation, law = self.relation, self.law
+        durable, pending = self.histories.claims_of(history)
+        before = dropped << 2 * relation.size
+        judged = []
+        for outcome, claim in relation.interrupted(durable, pending):
+            other = self._resumed(history, claim, dropped)
+            clause = law.resume(claim, durable, pending) or law.restore(claim, before, other.base)
+            judged.append((Step("crash", claim, outcome), other, clause))
+        return judged
 
     def _resumed(self, history: int, claim: int, dropped: int) -> State:
         histories = self.histories
