@@ -21,6 +21,12 @@ row groups            the driver gives Ray the tasks of a row group when it admi
 checkpoints           nothing: the driver waits with ``ray.wait``, and keeps a `Ledger`
 ====================  =========================================================================
 
+Ray repeats a task about a second after it failed: it looks once a second at what is to be repeated.
+A worker that dies after its call has ended, and before Ray has what it gave, has the call made and
+paid for twice (clause SCHED-03): Ray promises a task at least once. A worker that dies in the last
+attempt that ``max_retries`` allows costs the row, although no call failed (clause TABLE-06). The
+suite kills no workers, so its workloads meet neither.
+
 Ray knows no rows, so nothing stops a task of a dropped row that does not read the failure: see
 `cellspec.engines.rows`. It knows neither calls that give row after row to tasks that were there
 before, nor a share of failures at which to stop. None of that is claimed; nor is work conservation,
@@ -266,7 +272,8 @@ class Driver:
         """Whether a node is left to be run by a task of its own."""
         if isinstance(node, BarrierNodeId):
             return bool(self.ledger.wanted(node.column, self.rows_of(node)))
-        if self.rule_of(node).is_barrier:
+        rule = self.rule_of(node)
+        if rule.is_barrier:
             return False
         return self.ledger.result(node.column, node.row) is None
 

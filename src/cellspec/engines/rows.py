@@ -32,7 +32,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from cellspec.checkpoint import Checkpoint
-from cellspec.columns import ColumnDescriptor
 from cellspec.conformance.backend import SKIPPED, Skipped, Table, Value
 from cellspec.conformance.probe import Probe, Refused
 from cellspec.conformance.workload import Workload
@@ -425,7 +424,9 @@ def with_failures_in_line(work: Workload) -> Workload:
             if failing not in _ancestors(later, needs, maker):
                 needs[later].append(failing)
     columns = tuple(
-        item if needs[item.name] == list(item.dependencies) else _needing(item, needs[item.name])
+        item
+        if needs[item.name] == list(item.dependencies)
+        else replace(item, dependencies=tuple(needs[item.name]))
         for item in work.columns
     )
     return work if columns == work.columns else replace(work, columns=columns)
@@ -447,16 +448,3 @@ def _ancestors(
                 found.add(maker[need])
                 left.append(maker[need])
     return frozenset(found)
-
-
-def _needing(item: ColumnDescriptor, needs: list[str]) -> ColumnDescriptor:
-    return ColumnDescriptor(
-        item.name,
-        item.config,
-        item.generator_cls,
-        item.traits,
-        needs,
-        item.side_effects,
-        item.may_skip,
-        item.propagate_skip,
-    )
