@@ -176,7 +176,8 @@ def run(shop: Workshop, asked: Asked) -> int:
     if "suite" in asked.stages:
         for release in usable:
             for door in asked.doors:
-                shop.suite(release, door, asked.plan)
+                with shop.at(release):
+                    shop.suite(release, door, asked.plan)
     outcomes = {
         (release.version, door.name): shop.kept(release, door)
         for release in engine.releases
@@ -189,7 +190,8 @@ def run(shop: Workshop, asked: Asked) -> int:
         for script, path in scripts:
             again = asked.plan.again and "scripts" in asked.stages and release in usable
             if "scripts" in asked.stages and release in usable:
-                ran[release.version, script.file] = shop.script(release, path, again=again)
+                with shop.at(release):
+                    ran[release.version, script.file] = shop.script(release, path, again=again)
             elif kept := shop.kept_script(release, path):
                 ran[release.version, script.file] = kept
     found = findings(
@@ -216,7 +218,8 @@ def _environments(shop: Workshop, asked: Asked) -> list[Release]:
     if asked.stages == ("page",):
         return usable
     for release in asked.releases:
-        why = shop.environment(release)
+        with shop.at(release):
+            why = shop.environment(release)
         if not why:
             usable.append(release)
             continue
@@ -236,7 +239,8 @@ def _replays(
             place = (release.version, door.name)
             if "replays" in asked.stages and release in usable:
                 again = asked.plan.again
-                said[place] = shop.replays(release, door, texts, _CASE_LIMIT_S, again=again)
+                with shop.at(release):
+                    said[place] = shop.replays(release, door, texts, _CASE_LIMIT_S, again=again)
             else:
                 said[place] = shop.kept_replays(release, door, texts)
     return said

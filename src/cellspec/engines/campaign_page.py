@@ -125,7 +125,8 @@ def _releases(found: Findings) -> Iterator[str]:
     for release in found.engine.releases:
         for door in found.engine.doors:
             outcome = found.outcomes[release.version, door.name]
-            run = outcome.status if outcome.ran else f"**{outcome.status}**: {outcome.detail}"
+            why = f": {outcome.detail}" if outcome.detail else ""
+            run = outcome.status if outcome.ran else f"**{outcome.status}**{why}"
             cells = [release.version, door.name, _cell(run)]
             if outcome.found is None:
                 cells += ["–"] * (len(words) + 3)

@@ -18,6 +18,7 @@ environment. A process that runs out of time is killed together with what it sta
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import importlib.util
 import json
@@ -29,7 +30,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,9 @@ __all__ = ["Outcome", "Plan", "Workshop", "checkout", "suite_digest"]
 
 _PINNED = ("hypothesis", "pytest", "msgspec")
 """Pinned as the checkout pins them: what workloads a seed draws depends on them."""
+
+_NOT_RUN = tuple(f"campaign{part}.py" for part in ("", "_findings", "_list", "_page", "_run"))
+"""Modules of the campaign that no process of a release's environment runs."""
 
 _INSTALL_LIMIT_S = 1800.0
 _SCRIPT_LIMIT_S = 120.0
@@ -117,7 +121,7 @@ def suite_digest(root: Path) -> str:
     digest = hashlib.blake2b(digest_size=8)
     source = root / "src" / "cellspec"
     for path in sorted(source.rglob("*")):
-        mine = path.name.startswith("campaign") and path.parent.name == "engines"
+        mine = path.name in _NOT_RUN and path.parent.name == "engines"
         if path.suffix in (".py", ".toml") and not mine:
             digest.update(path.relative_to(source).as_posix().encode() + b"\0")
             digest.update(path.read_bytes() + b"\0")
@@ -176,6 +180,15 @@ class Workshop:
     def python(self, release: Release) -> Path:
         """The interpreter of a release's environment."""
         return self.place(release) / "env" / "bin" / "python"
+
+    @contextlib.contextmanager
+    def at(self, release: Release) -> Iterator[None]:
+        """Work on a release alone: another campaign that does waits for its turn."""
+        place = self.place(release)
+        place.mkdir(parents=True, exist_ok=True)
+        with (place / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     # Environments
 
