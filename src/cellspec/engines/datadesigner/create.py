@@ -519,11 +519,12 @@ class _Life:
         for row in rows:
             if final or not self._blamed.get(row, ("", False))[1]:
                 self._blamed[row] = (column, final)
+        word: type[Exception] = ValueError
         if isinstance(error, Retryable):
-            return self.release.errors.ModelTimeoutError(str(error))  # type: ignore[no-any-return]
-        if isinstance(error, BackPressure):
-            return self.release.errors.ModelRateLimitError(str(error))  # type: ignore[no-any-return]
-        return ValueError(str(error))
+            word = self.release.errors.ModelTimeoutError
+        elif isinstance(error, BackPressure):
+            word = self.release.errors.ModelRateLimitError
+        return word(str(error))
 
     # What goes on
 
