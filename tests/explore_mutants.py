@@ -19,9 +19,10 @@ from cellspec.nodes import BarrierNodeId, CellNodeId, NodeId
 from sim.explore.laws import Law
 from sim.explore.relation import Faults, Relation, bits
 from sim.explore.search import Search
+from sim.explore.tiers import Configuration
 from sim.explore.worlds import parse_shape
 
-__all__ = ["MUTANTS", "Mutant", "search_of"]
+__all__ = ["MUTANTS", "Mutant", "mutant_table", "search_of"]
 
 
 def needs_of(relation: Relation, place: int, needs: set[NodeId]) -> None:
@@ -335,3 +336,19 @@ def search_of(mutant: Mutant, *, symmetric: bool = False, waive: tuple[str, ...]
     relation = mutant.relation(graph, Faults(**mutant.faults))
     law = Law(graph, relation.claims, relation.faults.workers, waive)
     return Search(relation, law, symmetric=symmetric)
+
+
+def mutant_table() -> str:
+    """The table of broken rules on ``specs/exploration.md``."""
+    lines = [
+        "| broken rule | graph | rows | batch | rules | clause | steps |",
+        "| --- | --- | --: | --: | --- | --- | --: |",
+    ]
+    for mutant in MUTANTS:
+        doc = (mutant.relation.__doc__ or "").strip().rstrip(".")
+        rules = Configuration(mutant.rows, Faults(**mutant.faults)).rules()
+        lines.append(
+            f"| {doc} | `{mutant.graph}` | {mutant.rows} | {mutant.batch or '–'} | {rules} | "
+            f"{mutant.clause} | {mutant.steps} |"
+        )
+    return "".join(line + "\n" for line in lines)

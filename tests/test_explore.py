@@ -27,7 +27,7 @@ from sim.explore.relation import Faults, Relation
 from sim.explore.search import Found, may_reduce
 from sim.explore.tiers import TIERS, Configuration, Progress, Totals, explore, search_for
 from sim.explore.worlds import KINDS, Shape, all_shapes, distinct_shapes, parse_shape
-from tests.explore_mutants import MUTANTS, Mutant, RestoresEveryBarrier, search_of
+from tests.explore_mutants import MUTANTS, Mutant, RestoresEveryBarrier, mutant_table, search_of
 from tests.oracles import Definition
 
 PAGE = Path(__file__).parent.parent / "specs" / "exploration.md"
@@ -115,6 +115,10 @@ def test_rows_that_are_alike_are_counted_once(columns: int, rows: int) -> None:
 def test_the_page_has_the_counts_of_single_graphs() -> None:
     rows = [(one, explore(one, Progress(None))) for one in TIERS[0]]
     assert compare_page(PAGE, 0, rows) == ""
+
+
+def test_the_page_has_the_broken_rules() -> None:
+    assert mutant_table() in PAGE.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("tier", [1, 2, 3])

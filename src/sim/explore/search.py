@@ -385,10 +385,10 @@ class Search:
         limited or broken on purpose, what may start and end is plain, and nobody is asked.
         """
         relation, law, size, every = self.relation, self.law, self.relation.size, self._done
-        plain = type(relation)
-        is_plain = relation.faults.workers is None and plain.startable is Relation.startable
+        kind = type(relation)
+        is_plain = relation.faults.workers is None and kind.startable is Relation.startable
         startable = None if is_plain else relation.startable
-        endable = None if plain.endable is Relation.endable else relation.endable
+        endable = None if kind.endable is Relation.endable else relation.endable
         canonical, judged_alone = self._canonical, law.workers is not None
         # By set of nodes: what each of their starts adds to a base, and each of their ends takes.
         added: dict[int, list[int]] = {}
