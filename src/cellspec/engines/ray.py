@@ -47,6 +47,9 @@ runs the suite, whose address is ``CELLSPEC_PROBE_HOST`` (the loopback interface
 sees the call end before Ray does, and Ray starts nothing because of it before: order, limits and
 retries are judged as they are. But when the driver learns of it is up to the machine, so what is
 durable at a crash differs from run to run, and that something was started *too late* is not judged.
+And a claim of some columns of a row may come after the probe saw the row fail, and before the
+driver heard of it (clause DROP-04); so ``column_checkpoints`` is not claimed. A claim of whole rows
+cannot: a row that is complete does not fail any more.
 """
 
 from __future__ import annotations
@@ -125,7 +128,6 @@ class RayBackend:
             "drops",
             "skips",
             "resume",
-            "column_checkpoints",
             "targets",
             "storage_steps",
         }
