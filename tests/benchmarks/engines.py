@@ -61,43 +61,34 @@ _ROUNDS = 3
 _WARM_UP_TASKS = 40
 
 _A, _B = ColumnDescriptor("a"), ColumnDescriptor("b", dependencies=["a"])
-_V = ColumnDescriptor("v", traits=ExecutionTraits.BARRIER, dependencies=["a"])
+_V = ColumnDescriptor("v", traits=ExecutionTraits.BARRIER, dependencies=["b"])
 _C = ColumnDescriptor("c", dependencies=["v"])
-_BATCHES = ColumnDescriptor("v", traits=ExecutionTraits.BATCH_BARRIER, dependencies=["a"])
-_FEW = Limits(workers=WORKERS)
+_BATCHES = ColumnDescriptor("v", traits=ExecutionTraits.BATCH_BARRIER, dependencies=["b"])
 _GROUP_ROWS = 500
 
 SHAPES: Mapping[str, str] = {
     "cells": "two columns of cells, the second needs the first",
-    "barrier": "a column, a barrier over all rows that needs it, a column that needs the barrier",
+    "barrier": "as *cells*, a barrier over all rows that needs the second column, and a column of "
+    "cells that needs the barrier",
     "groups": f"as *cells*, in row groups of {_GROUP_ROWS}, three at once",
-    "batches": f"as *barrier*, a barrier for each row group of {_GROUP_ROWS}, three at once",
+    "batches": f"as *barrier*, with a barrier for each row group of {_GROUP_ROWS}, three at once",
 }
 _NEEDS = {"groups": "groups", "batches": "groups batch_barriers"}
 
 
 def workload(shape: str, tasks: int) -> Workload:
-    """A workload of a shape with so many tasks, about: half as many rows."""
-    rows = tasks // 2
-    grouped = Limits(workers=WORKERS, group_rows=_GROUP_ROWS, groups=3)
-    none = {"a": 0.0, "b": 0.0, "v": 0.0, "c": 0.0}
-    if shape == "cells":
-        return Workload((_A, _B), rows, limits=_FEW, latency_s=_of(none, "ab"))
-    if shape == "barrier":
-        return Workload((_A, _V, _C), rows, limits=_FEW, latency_s=_of(none, "avc"))
-    if shape == "groups":
-        return Workload((_A, _B), rows, limits=grouped, latency_s=_of(none, "ab"))
+    """A workload of a shape with so many tasks, about."""
+    barrier = {"barrier": (_V, _C), "batches": (_BATCHES, _C)}.get(shape, ())
+    grouped = shape in ("groups", "batches")
+    columns = (_A, _B, *barrier)
     return Workload(
-        (_A, _BATCHES, _C),
-        rows,
-        batch_size=_GROUP_ROWS,
-        limits=grouped,
-        latency_s=_of(none, "avc"),
+        columns,
+        # A barrier is one task, or a few.
+        tasks // (3 if barrier else 2),
+        batch_size=_GROUP_ROWS if shape == "batches" else None,
+        limits=Limits(WORKERS, group_rows=_GROUP_ROWS, groups=3) if grouped else Limits(WORKERS),
+        latency_s={item.name: 0.0 for item in columns},
     )
-
-
-def _of(latencies: Mapping[str, float], names: str) -> dict[str, float]:
-    return {name: latencies[name] for name in names}
 
 
 # Measuring
@@ -164,12 +155,16 @@ def load(spec: str) -> Backend:
     Raises:
         SpecError: it is not there, or needs what is not installed.
     """
+    made: Backend = _find(spec)()
+    return made
+
+
+def _find(spec: str) -> Any:
     module, _, name = spec.partition(":")
     try:
-        made: Backend = getattr(importlib.import_module(module), name)()
+        return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise SpecError(f"{spec}: {error}") from None
-    return made
 
 
 def measure(spec: str, shape: str, tasks: int) -> dict[str, Any]:
@@ -211,9 +206,9 @@ def judge(spec: str) -> dict[str, Any]:
 
     Clauses that are not about cost are the business of its other campaigns.
     """
+    if not inspect.iscoroutinefunction(_find(spec).run):
+        return {"real_time": True}
     backend = load(spec)
-    if not inspect.iscoroutinefunction(backend.run):
-        return {"real_time": True, "version": backend.version}
     done = run_cost_campaign(backend, backend.capabilities)
     shapes = {
         name: {

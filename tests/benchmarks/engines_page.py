@@ -79,7 +79,7 @@ def render(data: Data) -> str:
         "rounds. Engines on a loop run in virtual time; Dask and Ray in real time, where CPU time "
         "is that of the process and of all that descend from it. What an engine writes to storage "
         "is in its figures. Where its first column is made by one call for all rows (the first "
-        "releases of DataDesigner), there are half as many tasks.",
+        "releases of DataDesigner), there are fewer tasks.",
         "",
         f"*Cut off* means after {data['cut_off_s']} s of CPU time. *About N min* was not run: it "
         "is what the sizes before lead to expect.",

@@ -21,9 +21,9 @@ SECOND = "tests.conformance.second_engine:ColumnFirst"
 @pytest.mark.parametrize("shape", engines.SHAPES)
 @pytest.mark.parametrize("spec", [REFERENCE, SECOND])
 def test_every_shape_is_run_to_its_end(spec: str, shape: str) -> None:
-    found = measure(spec, shape, 40)
+    found = measure(spec, shape, 60)
     # A dataset of 20 rows has one barrier.
-    assert found["tasks"] == (41 if shape in ("barrier", "batches") else 40)
+    assert found["tasks"] == (61 if shape in ("barrier", "batches") else 60)
     assert all(us > 0 for us in [*found["us"], *found["unit_us"]])
 
 

@@ -148,9 +148,10 @@ def _cells(*needs: str) -> tuple[ColumnDescriptor, ...]:
     return tuple(made)
 
 
+# Some engines make a column that needs nothing in one call; so a barrier needs one that does not.
 _GATE = (
-    ColumnDescriptor("a"),
-    ColumnDescriptor("v", traits=ExecutionTraits.BARRIER, dependencies=["a"]),
+    *_cells("a", "b<a"),
+    ColumnDescriptor("v", traits=ExecutionTraits.BARRIER, dependencies=["b"]),
     ColumnDescriptor("c", dependencies=["v"]),
 )
 _FEW = Limits(workers=8, group_rows=5, groups=3)
