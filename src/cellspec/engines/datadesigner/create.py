@@ -349,13 +349,16 @@ class _Config:
         dd = self.release.config
         rules = self.work.graph().rules
         fields: dict[str, Any] = {"name": item.name, "generator_function": function}
-        if rules.columns[rules.index[item.name]].is_barrier:
-            fields["generation_strategy"] = dd.GenerationStrategy.FULL_COLUMN
         if self.release.skips:
             fields["propagate_skip"] = item.propagate_skip
             if item.may_skip:
                 fields["skip"] = dd.SkipConfig(when="{{ " + _SKIP + item.name + " }}")
-        return dd.CustomColumnConfig(**fields)
+        column = dd.CustomColumnConfig(**fields)
+        if rules.columns[rules.index[item.name]].is_barrier:
+            # As an argument it becomes text, on which 0.6.1 dies: its users could have no such
+            # column, and nothing else of it could be judged.
+            column.generation_strategy = dd.GenerationStrategy.FULL_COLUMN
+        return column
 
     def _seed(self) -> Any:
         work = self.work
