@@ -255,11 +255,11 @@ def _suite_version() -> str:
 
 def _tell_times(shop: Workshop, outcomes: Mapping[Place, Outcome]) -> None:
     for release in shop.engine.releases:
-        each = {
-            door.name: outcomes[release.version, door.name].seconds for door in shop.engine.doors
-        }
-        parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in each.items())
-        shop.tell(f"{release.version}: {parts}")
+        parts = []
+        for door in shop.engine.doors:
+            one = outcomes[release.version, door.name]
+            parts.append(f"{door.name} {one.seconds:.0f} s ({one.cpu_seconds:.0f} s of CPU)")
+        shop.tell(f"{release.version}: {', '.join(parts)}")
 
 
 if __name__ == "__main__":

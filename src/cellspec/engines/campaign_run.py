@@ -24,6 +24,7 @@ import importlib.util
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -86,6 +87,7 @@ class Outcome:
         max_examples: workloads of each profile.
         seed: what they were drawn from.
         seconds: how long it took.
+        cpu_seconds: CPU time of its processes.
         key: what the outcome depends on.
     """
 
@@ -97,6 +99,7 @@ class Outcome:
     max_examples: int = 0
     seed: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     key: str = ""
 
     @property
@@ -269,7 +272,7 @@ class Workshop:
         if not plan.again and kept.ran and kept.key == key and (kept.twice or not plan.twice):
             self.tell(f"{release.version} {door.name}: kept")
             return kept
-        began = time.monotonic()
+        began, spent = time.monotonic(), _cpu_seconds()
         outcome = self._suite_run(release, door, plan, place, hash_seed="0")
         if plan.twice and outcome.ran:
             second = self._suite_run(release, door, plan, place / "second", hash_seed="1")
@@ -277,10 +280,12 @@ class Workshop:
         outcome.key, outcome.suite = key, self.digest
         outcome.max_examples, outcome.seed = plan.max_examples, plan.seed
         outcome.seconds = round(time.monotonic() - began, 1)
+        outcome.cpu_seconds = round(_cpu_seconds() - spent, 1)
         text = json.dumps(asdict(outcome), ensure_ascii=False) + "\n"
         write_files(place, {"outcome.json": text})
         self.tell(
-            f"{release.version} {door.name}: {_told(outcome)} in {outcome.seconds:.0f} s"
+            f"{release.version} {door.name}: {_told(outcome)} "
+            f"in {outcome.seconds:.0f} s, {outcome.cpu_seconds:.0f} s of CPU"
             + (f", twice: {outcome.twice}" if outcome.twice else "")
         )
         return outcome
@@ -486,6 +491,12 @@ class Workshop:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
+
+
+def _cpu_seconds() -> float:
+    """CPU time of all processes that were started and have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _uv() -> list[str]:
