@@ -59,7 +59,9 @@ from cellspec.actions import (
     check_limits,
 )
 from cellspec.counters import (
+    CLAIMED,
     COOLING,
+    DONE,
     RANGED,
     READY,
     RUNNING,
@@ -752,6 +754,9 @@ class Machine(Refusals):
         self._expect_starts(f"{self._name(column)} barrier {scope}")
         if state != READY and not self._may_retry(key, state):
             self._refuse_barrier(column, scope)
+            if state in (RUNNING, DONE, CLAIMED):
+                # That is not judged, and of two runs of it nobody can tell which one ends.
+                raise RuntimeError(f"{self._name(column)} barrier {scope} runs a second time")
         if attempt is not None and attempt != 1 + self.attempts.get(key, 0):
             self._refuse_attempt(key, attempt)
         if reads is not None and reads != counters.reads(column, scope):

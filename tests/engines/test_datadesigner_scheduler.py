@@ -38,21 +38,108 @@ from cellspec.engines.datadesigner.releases import FEATURES, load  # noqa: E402
 
 DRAWN = ("core", "ordered", "groups", "retries", "drops", "skips")
 
-KNOWN: Mapping[str, str] = {
-    "SCHED-02": "a drop makes unfinished roots ready again, as batch tasks",
-    "SCHED-04": "the second call of such a root ends",
-    "FAIL-04": "the second call of such a root fails",
-    "BARR-06": "a full-column root is given rows that were dropped",
-    "BARR-08": "a full-column root is called for a row group of which nothing is left",
-    "BARR-01": "an order-dependent root that is to be tried again is overtaken by the next group",
-    "SCHED-09": "a task that waits for its turn keeps a place among the tasks in flight",
-    "DROP-01": "rounds of salvage are counted for all tasks together",
-    "DROP-03": "a row whose last attempt failed goes on until the round ends",
-    "FAIL-02": "a task that fails while others are salvaged gets further rounds",
-    "TABLE-06": "a row is lost that another order would have kept",
-    "STOP-01": "salvage goes on after an early shutdown",
-    "STOP-02": "a task that is made ready again by a drop counts as a success",
+A = ColumnDescriptor("a")
+B = ColumnDescriptor("b")
+ROOT = ColumnDescriptor("b", traits=T.BATCH_BARRIER)
+SEED = ColumnDescriptor("a", traits=T.START | T.BATCH_BARRIER | T.ORDERED)
+CHAIN = (A, ColumnDescriptor("b", dependencies=["a"]))
+LOST = (Fault("a", 0, failure="permanent"),)
+
+
+def twice(column: str, row: int, count: int) -> tuple[Fault, ...]:
+    """So many calls of a cell time out."""
+    return tuple(Fault(column, row, call) for call in range(1, count + 1))
+
+
+KNOWN: Mapping[str, tuple[str, Workload]] = {
+    "SCHED-02": (
+        "a drop makes unfinished roots ready again, as batch tasks",
+        Workload((A, ROOT), rows=2, batch_size=2, faults=LOST),
+    ),
+    "BARR-06": (
+        "a full-column root is given rows that were dropped",
+        Workload((A, ROOT), rows=2, batch_size=2, limits=Limits(workers=1), faults=LOST),
+    ),
+    "BARR-08": (
+        "a full-column root is called for a row group of which nothing is left",
+        Workload((A, ROOT), rows=1, batch_size=1, limits=Limits(workers=1), faults=LOST),
+    ),
+    "BARR-01": (
+        "an order-dependent root that is to be tried again is overtaken by the next row group",
+        Workload((SEED,), rows=2, batch_size=1, faults=twice("a", 0, 1)),
+    ),
+    "SCHED-09": (
+        "a task that waits for its turn keeps a place among the tasks in flight",
+        Workload((SEED, B), rows=2, batch_size=1, seed=126, limits=Limits(workers=2)),
+    ),
+    "SCHED-12": (
+        "a deferred task whose row group was saved during salvage is put back, and waited for",
+        Workload(
+            (B, ColumnDescriptor("c")),
+            rows=2,
+            batch_size=1,
+            latency_s={"c": 2.0},
+            faults=(
+                Fault("b", 1),
+                Fault("c", 0, failure="permanent"),
+                Fault("b", 0, failure="backpressure"),
+            ),
+        ),
+    ),
+    "DROP-01": (
+        "rounds of salvage are counted for all tasks together: b is never tried again",
+        Workload(
+            CHAIN,
+            rows=1,
+            failures=FailurePolicy(3),
+            faults=(*twice("a", 0, 2), *twice("b", 0, 1)),
+        ),
+    ),
+    "DROP-03": (
+        "a row whose last attempt failed goes on until the round ends",
+        Workload(
+            (A, B),
+            rows=1,
+            limits=Limits(workers=1),
+            faults=(*twice("a", 0, 2), *twice("b", 0, 1)),
+        ),
+    ),
+    "FAIL-02": (
+        "a task that fails while another row group is salvaged gets further rounds",
+        Workload(
+            (A,),
+            rows=2,
+            limits=Limits(group_rows=1, groups=2),
+            failures=FailurePolicy(3),
+            latency_s={"a": 2.0},
+            faults=(*twice("a", 0, 5), *twice("a", 1, 6)),
+        ),
+    ),
+    "STOP-01": (
+        "salvage goes on after an early shutdown",
+        Workload(
+            (A, ROOT),
+            rows=5,
+            batch_size=4,
+            limits=Limits(workers=1),
+            failures=FailurePolicy(2, stop_window=2, stop_rate=0.25),
+            faults=(Fault("b", 1), Fault("b", 1, 2, "permanent")),
+        ),
+    ),
+    "STOP-02": (
+        "a root that failed is made ready again by its drop, and that counts as a success",
+        Workload(
+            (ROOT,),
+            rows=1,
+            batch_size=1,
+            failures=FailurePolicy(2, stop_window=2, stop_rate=0.25),
+            faults=(Fault("b", 0, failure="permanent"),),
+        ),
+    ),
 }
+
+FOLLOWS: Mapping[str, str] = {"TABLE-06": "DROP-01"}
+"""What is broken only because something else was, and that was not judged."""
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +188,11 @@ def test_a_small_campaign_of_each_profile_breaks_nothing_but_what_is_known(
         shrink_runs=0,
     )
     found = {clause: failure.detail for clause, failure in campaign.failures.items()}
-    assert {clause: text for clause, text in found.items() if clause not in KNOWN} == {}
+    assert {
+        clause: text
+        for clause, text in found.items()
+        if clause not in KNOWN and clause not in FOLLOWS
+    } == {}
     assert campaign.evidence.workloads == 12
     assert campaign.evidence.unequal == ""
 
@@ -124,6 +215,15 @@ def test_side_effects_are_columns_of_the_table(backend: SchedulerBackend) -> Non
     result = run(backend, Workload(columns, rows=2))
     assert result.violations == []
     assert set(result.tables[0].rows[0]) == {"a", "a_more", "b", "b_more", "c"}
+
+
+@pytest.mark.parametrize("clause", sorted(KNOWN))
+def test_what_is_known_to_break_breaks(backend: SchedulerBackend, clause: str) -> None:
+    if backend.version != "0.9.6":
+        pytest.skip("the list is of DataDesigner 0.9.6")
+    _, work = KNOWN[clause]
+    result = run(backend, work)
+    assert [one.clause for one in result.violations] == [clause]
 
 
 # It is the same each time

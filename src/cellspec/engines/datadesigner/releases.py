@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from types import SimpleNamespace
+from types import CodeType, SimpleNamespace
 from typing import Any, Final
 
 from cellspec.errors import SpecError
@@ -49,6 +49,7 @@ PLACES: Final[Mapping[str, tuple[str, ...]]] = {
     "multi_config": (f"{_BUILDERS}.multi_column_configs:MultiColumnConfig",),
     "skip_config": ("data_designer.config.base:SkipConfig",),
     "scheduling": ("data_designer.config.scheduling:SchedulingMetadata",),
+    "resolver": (f"{_BUILDERS}.scheduling.resolver:TaskSchedulingResolver",),
     "cell_generator": (f"{_GENERATORS}:ColumnGeneratorCellByCell",),
     "full_generator": (f"{_GENERATORS}:ColumnGeneratorFullColumn",),
     "scratch_generator": (f"{_GENERATORS}:FromScratchColumnGenerator",),
@@ -56,7 +57,7 @@ PLACES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Where a class may be: ``module:name``. Those of `_OPTIONAL` need not be there."""
 
-_OPTIONAL = ("skip_config", "scheduling")
+_OPTIONAL = ("skip_config", "scheduling", "resolver")
 
 KEYWORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "workers": ("max_in_flight_tasks", "max_submitted_tasks"),
@@ -73,9 +74,8 @@ groups by itself."""
 
 FEATURES: Final[Mapping[str, Callable[[Any], bool]]] = {
     # The table that a full-column root is given is made of the rows of its group.
-    "full_column_roots": lambda found: (
-        "get_row" in found.scheduler._run_from_scratch.__code__.co_names
-        or hasattr(found.scheduler, "_run_generator_call")
+    "full_column_roots": lambda found: _mentions(
+        found.scheduler._run_from_scratch.__code__, "get_row"
     ),
     # Roots are made ready by the tracker, each by its strategy.
     "cell_roots": lambda found: hasattr(found.tracker, "add_root_tasks"),
@@ -83,9 +83,11 @@ FEATURES: Final[Mapping[str, Callable[[Any], bool]]] = {
     # waits for a worker, and for the turn of an order-dependent generator.
     "admits_ahead": lambda found: hasattr(found.tracker, "add_root_tasks"),
     "skips": lambda found: found.skip_config is not None,
-    # Each model has a limit of its own, and a call takes a place among all calls as well. Before,
-    # there is one limit for calls of models, and whoever has a place there gives the other back.
-    "model_limits": lambda found: found.scheduling is not None,
+    # A call of a model takes a place among all calls as well. Before, whoever has a place among the
+    # calls of models gives the other back.
+    "models_take_places": lambda found: found.scheduling is not None,
+    # Each model has a limit of its own. Before, there is one for all of them.
+    "model_limits": lambda found: hasattr(found.resolver, "request_resource_limits"),
 }
 """What a release may be able to do, and how that is seen in what `PLACES` found."""
 
@@ -141,6 +143,12 @@ class Release:
             if name is not None:
                 named[name] = value
         return named
+
+
+def _mentions(code: CodeType, name: str) -> bool:
+    """Whether a function uses a name: itself, or in what is defined inside of it."""
+    inside = (each for each in code.co_consts if isinstance(each, CodeType))
+    return name in code.co_names or any(_mentions(each, name) for each in inside)
 
 
 def _find(places: tuple[str, ...]) -> Any:

@@ -196,7 +196,7 @@ def _fitted_limits(work: Workload, columns: Sequence[ColumnDescriptor], release:
     limits = work.limits
     workers, resources = limits.workers, dict(limits.resources)
     column_resource = dict(limits.column_resource)
-    if column_resource and "model_limits" not in release.features:
+    if column_resource and "models_take_places" not in release.features:
         # There is one limit for models, and whoever waits there is no worker any more.
         models = [name for name in column_resource.values() if name != LOCAL]
         model = models[0] if models else LOCAL
@@ -285,10 +285,9 @@ class _Life:
         self.buffer = classes.buffer(_Storage(probe.folder))
         self.buffer.life = self
         limits, policy = work.limits, work.failures
-        workers = limits.workers or MANY
+        workers = limits.resources.get(LOCAL, limits.workers or MANY)
         models = MANY
         if "model_limits" not in self.release.features:
-            workers = limits.resources.get(LOCAL, workers)
             models = min(
                 (most for name, most in limits.resources.items() if name != LOCAL), default=MANY
             )
