@@ -65,6 +65,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from cellspec.actions import check_limits
@@ -98,6 +99,8 @@ _STARTS = 3
 
 _BACK_OFF_S = 0.004
 _PROBE_LOOKS_S = 5.0
+_LEAVES_S = 5.0
+_LAST_LINES_S = 0.5
 _WINDOW = 1000
 """References that the driver waits for at once: of those that are open, the first."""
 
@@ -651,7 +654,7 @@ def _start_local(ray: Any, quiet: Mapping[str, Any]) -> None:
             )
         except Exception:
             # Ray waits 30 s for its own processes, which a busy machine may need longer to start.
-            _stop_local(ray, folder)
+            # It stops them at exit, and so the folder stays until then.
             if not left:
                 raise
         else:
@@ -669,4 +672,8 @@ def _warm_up() -> None:
 def _stop_local(ray: Any, folder: str) -> None:
     with contextlib.suppress(Exception):
         ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
+    until = time.monotonic() + _LEAVES_S
+    while Path(folder).exists() and time.monotonic() < until:
+        shutil.rmtree(folder, ignore_errors=True)
+        # What is being stopped may still write its last lines, and make the folder again.
+        time.sleep(_LAST_LINES_S)
