@@ -202,6 +202,12 @@ def test_masks_and_machine_allow_the_same_steps(one: Configuration) -> None:
     assert compare(search) == (run.states, run.transitions)
 
 
+def test_masks_and_machine_agree_on_every_graph_of_two_columns() -> None:
+    faults = Faults(crashes=1, drops=1)
+    for shape in distinct_shapes(2, ("row", "barrier")):
+        compare(search_for(shape.graph(2), faults))
+
+
 @pytest.mark.parametrize(
     "mutant",
     [m for m in MUTANTS if m.clause.startswith(("SCHED-01", "BARR", "SCHED-13"))],

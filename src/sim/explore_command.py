@@ -324,7 +324,7 @@ def _many(args: argparse.Namespace) -> int:
                 break
     finally:
         progress.close()
-    clock.say(sum(totals.states for _, totals in rows), alone=args.jobs == 1)
+    clock.say(progress.fresh, alone=args.jobs == 1)
     _print_many(rows, args)
     if rows[-1][1].clause:
         return VIOLATED

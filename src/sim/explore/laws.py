@@ -19,7 +19,7 @@ SCHED-04   a node ends that is not in flight, or is in flight still after a resu
 DROP-01    a failure for good drops other rows than those that want the call
 DROP-03    a cell of a dropped row starts
 SCHED-06   more calls are in flight than there are workers
-SCHED-10   success is possible with a node that is not resolved
+SCHED-10   success is possible with a cell that is not resolved
 SCHED-12   a state from which the run cannot end well, or in which it stands still
 CKPT-02    what a checkpoint would claim is not what is resolved without a gap (CKPT-13: of a
            column; CKPT-09: it is less than what is claimed already)
@@ -188,9 +188,7 @@ class Law:
                     unsettled &= ~(((1 << self.width) - 1) << row * self.width)
         if dropped or self.waived:
             places = range(self.count)
-            return sum(
-                1 << n for n in places if self._start_breaks(done, dropped, n)
-            ), unsettled
+            return sum(1 << n for n in places if self._start_breaks(done, dropped, n)), unsettled
         lawful = content & undone
         for outputs, node in self._outputs:
             if not outputs & undone:
@@ -313,7 +311,7 @@ class Law:
 
     def success(self, done: int) -> str:
         """The clause that a report of success breaks."""
-        return self._or_waived("" if done == (1 << self.count) - 1 else "SCHED-10")
+        return self._or_waived("SCHED-10" if self.cells & ~done else "")
 
     def trap(self) -> str:
         """The clause that a state breaks from which no good end can be reached."""

@@ -52,10 +52,13 @@ def compare(search: Search) -> tuple[int, int]:
                 came[other] = (state, step)
                 queue.append(other)
         machine = _replayed(search, path)
-        offered = _offered(search, machine, state)
+        try:
+            offered = _offered(search, machine, state)
+        except Difference as odd:
+            raise Difference(f"{_told(path)}: {odd}") from None
         if offered != expected:
-            odd = sorted(map(str, offered ^ expected))
-            raise Difference(f"{_told(path)}: only one of them allows {odd}")
+            steps = sorted(map(str, offered ^ expected))
+            raise Difference(f"{_told(path)}: only one of them allows {steps}")
     return len(came), transitions
 
 

@@ -305,5 +305,8 @@ class Relation:
         return self._may_claim[key]
 
     def is_end(self, done: int) -> bool:
-        """True if the run may report success, once its data is durable."""
-        return done == self.every
+        """True if the run may report success, once its data is durable: every cell is resolved.
+
+        A barrier node may be open still: one in flight whose output is claimed or was dropped.
+        """
+        return not self.cells & ~done

@@ -147,6 +147,9 @@ TIERS: Mapping[int, Sequence[Configuration]] = {
         _every(3, 3, _ORDER, 2, crashes=1, workers=2),
         _every(3, 3, _ORDER, 2, crashes=1, workers=1),
         _every(2, 3, _ORDER, 2, crashes=1, drops=2),
+        _every(4, 2, _BOTH, crashes=1, retries=1, drops=1),
+        _every(3, 2, _BOTH, crashes=2, torn=True, versions=(1, 2)),
+        _every(3, 3, _ALL, 2, crashes=2, torn=True),
     ),
 }
 
@@ -199,6 +202,10 @@ class Progress:
         path: the file; None keeps nothing.
         resume: believe what it holds already; otherwise it is begun anew.
 
+    Attributes:
+        known: what is finished, by configuration and graph.
+        fresh: states that were found since, and not believed.
+
     Raises:
         SpecError: the file cannot be read or written.
     """
@@ -206,6 +213,7 @@ class Progress:
     path: Path | None
     resume: bool = False
     known: dict[tuple[str, str], Found] = field(default_factory=dict)
+    fresh: int = 0
     _file: TextIO | None = None
 
     def __post_init__(self) -> None:
@@ -234,6 +242,7 @@ class Progress:
 
     def keep(self, configuration: str, shape: str, found: Found) -> None:
         """One graph is finished. One that breaks a clause is not kept: it will be found again."""
+        self.fresh += found.states
         if self._file is not None and not found.clause:
             self._file.write(_line(configuration, shape, found))
             self._file.flush()
