@@ -187,6 +187,17 @@ class Trace:
     footer: Footer | None = field(default_factory=Footer)
 
 
+def test_what_an_engine_has_no_word_for_is_not_owed_and_is_told() -> None:
+    evidence = plenty()
+    del evidence.sometimes[Sometimes.COOLED_DOWN]
+    assert not judged(evidence).passed
+    evidence.unasked = (Sometimes.COOLED_DOWN,)
+    judgement = judged(evidence)
+    assert judgement.passed
+    assert judgement.evidence is not None
+    assert judgement.evidence["unasked"] == [str(Sometimes.COOLED_DOWN)]
+
+
 def test_a_whole_trace_in_which_all_is_allowed_passes() -> None:
     judgement = judge_trace(Trace())
     assert judgement.passed

@@ -354,6 +354,8 @@ class Evidence:
         stopped_at: the clause that broke and ended the campaign; "" if it came to its end.
         waived: clauses that broke and were not judged from there on.
         unjudged: clauses that such runs cannot be judged by, with the reason.
+        unasked: situations that the engine cannot be asked to be in, because it has no word for
+            what leads there; they are not owed, and are told with every verdict.
     """
 
     planned: int = 0
@@ -374,13 +376,16 @@ class Evidence:
     stopped_at: str = ""
     waived: tuple[str, ...] = ()
     unjudged: Mapping[str, str] = field(default_factory=dict)
+    unasked: tuple[Sometimes, ...] = ()
 
     def owed(self, profile: Profile, claims: Collection[str]) -> list[Sometimes]:
         """The obligations of the profile that were not met, in its order."""
         return [
             one.what
             for one in profile.obligations
-            if one.needs <= frozenset(claims) and not self.sometimes[one.what]
+            if one.needs <= frozenset(claims)
+            and not self.sometimes[one.what]
+            and one.what not in self.unasked
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -401,6 +406,7 @@ class Evidence:
             "by_table_alone": self.by_table_alone,
             "stopped_at": self.stopped_at,
             "waived": list(self.waived),
+            "unasked": [str(what) for what in self.unasked],
         }
 
 

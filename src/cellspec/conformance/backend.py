@@ -36,6 +36,10 @@ row group, say, or it counts attempts for the whole run. A backend then has a th
 It gives the nearest workload that the engine can be asked for, or None if there is none, and the
 suite asks for that one instead. It is a function of the workload alone, and what it gave it gives
 again unchanged. It is for what an engine has *no word for*, and never for what it does wrong.
+
+What `fit` takes away may be what a situation is made of that every campaign owes to have been in
+(`cellspec.verdict.Sometimes`). A backend lists such situations in an attribute ``unasked``; they
+are not owed then, and every report says so.
 """
 
 from __future__ import annotations
@@ -46,6 +50,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, runtime_checkable
 
 from cellspec.errors import SpecError
+from cellspec.verdict import Sometimes
 
 if TYPE_CHECKING:
     from cellspec.conformance.probe import Probe
@@ -188,6 +193,9 @@ def check_capabilities(backend: Backend) -> None:
             if not callable(getattr(backend, name, None))
         ),
     ]
+    odd = sorted(set(map(str, getattr(backend, "unasked", ()))) - set(map(str, Sometimes)))
+    if odd:
+        wrong.append(f"unasked: no such situation: {odd[0]!r}; see cellspec.verdict.Sometimes")
     if not callable(getattr(backend, "fit", fit_of)):
         wrong.append("fit: expected a method")
     if not isinstance(claimed, frozenset | set | tuple | list):

@@ -232,6 +232,8 @@ def _summary(backend: Mapping[str, Any]) -> Iterator[str]:
     for name, profile in backend["profiles"].items():
         for what in [] if profile.get("stopped_at") else profile.get("owed", ()):
             yield f"  never seen in {name}: {what}"
+        for what in profile.get("unasked", ()):
+            yield f"  not asked for in {name}, the engine has no word for it: {what}"
         if profile.get("unequal"):
             yield f"  not deterministic in {name}: {profile['unequal']}"
     if evidence["cost"]:

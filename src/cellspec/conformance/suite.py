@@ -342,6 +342,10 @@ class Suite:
                 waive=self._known_broken(),
                 fit=self.fit,
             )
+        unasked = frozenset(map(str, getattr(self.backend, "unasked", ())))
+        campaign.evidence.unasked = tuple(
+            one.what for one in profile.obligations if str(one.what) in unasked
+        )
         if not self._virtual and profile.drawn:
             campaign.evidence.unjudged = dict.fromkeys(
                 ("SCHED-09", "GROUP-06"),
