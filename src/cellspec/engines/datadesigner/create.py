@@ -73,6 +73,7 @@ from cellspec.engines.datadesigner.lockstep import LockStep
 from cellspec.errors import SpecError
 from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
 from cellspec.rowset import ranges_of
+from cellspec.verdict import Sometimes
 
 __all__ = ["MAX_ATTEMPTS", "CreateBackend"]
 
@@ -97,6 +98,7 @@ class CreateBackend:
         name: what reports call it.
         version: DataDesigner's version.
         capabilities: what this release can be asked for through `create`.
+        unasked: situations that it cannot be asked to be in.
 
     Raises:
         SpecError: DataDesigner is not installed.
@@ -108,6 +110,7 @@ class CreateBackend:
         self.release = _load()
         self.version = self.release.version
         self.capabilities = frozenset(self.release.capabilities)
+        self.unasked = frozenset(self.release.unasked)
 
     def fit(self, work: Workload) -> Workload | None:
         """The nearest workload that `create` can be asked for; None if there is none."""
@@ -187,6 +190,20 @@ class _Release:
             yield "skips"
         if self.resumes:
             yield from ("resume", "targets", "storage_steps")
+
+    @property
+    def unasked(self) -> Iterable[Sometimes]:
+        """Resources and cool-downs live in a model's client; what is saved are whole row groups."""
+        yield from (
+            Sometimes.RESOURCE_FULL,
+            Sometimes.COOLED_DOWN,
+            Sometimes.CRASH_IN_COOL_DOWN,
+            Sometimes.SCOPE_OVER_GROUPS,
+            Sometimes.BARRIER_AGAIN,
+            Sometimes.FEWER_ROWS,
+        )
+        if "max_in_flight_tasks" not in self.options:
+            yield Sometimes.WORKERS_FULL
 
 
 @cache
