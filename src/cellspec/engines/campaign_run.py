@@ -434,8 +434,9 @@ class Workshop:
         log = place / f"{path.stem}.log"
         log.unlink(missing_ok=True)
         began = time.monotonic()
-        command = [str(self.python(release)), "-I", str(path.absolute())]
-        code = self._process(command, place, log, _SCRIPT_LIMIT_S)
+        command = [str(self.python(release)), "-P", "-s", str(path.absolute())]
+        alone = {"PYTHONHASHSEED": "0", "PYTHONPATH": ""}
+        code = self._process(command, place, log, _SCRIPT_LIMIT_S, alone)
         output = log.read_text(encoding="utf-8", errors="replace")
         said = re.findall(r"^(?:DEFECT|ABSENT).*", output, re.MULTILINE) or [""]
         if code == 1 and said[-1].startswith("DEFECT"):
@@ -468,11 +469,15 @@ class Workshop:
         more: Mapping[str, str] | None = None,
     ) -> int | None:
         """Run a command to its end, its output in `log`; its exit code, or None if ended by us."""
-        variables = {**os.environ, **self.engine.variables, **(more or {})}
+        paths = [str(self.source), self.engine.variables.get("PYTHONPATH", "")]
+        variables = {
+            **os.environ,
+            **self.engine.variables,
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            **(more or {}),
+        }
         # What pytest is told for this checkout's own tests is not meant for the suite.
         variables.pop("PYTEST_ADDOPTS", None)
-        paths = [str(self.source), self.engine.variables.get("PYTHONPATH", "")]
-        variables["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         with log.open("ab") as output:
             child = subprocess.Popen(
                 list(command),
