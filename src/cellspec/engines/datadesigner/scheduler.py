@@ -204,8 +204,11 @@ def _fitted_limits(work: Workload, columns: Sequence[ColumnDescriptor], release:
             item.name: LOCAL if column_resource.get(item.name) in (None, LOCAL) else model
             for item in columns
         }
-        if workers is not None:
-            resources[LOCAL] = workers
+        if workers is not None or LOCAL in resources:
+            # Whatever calls a model passes through a worker's place first, and may always do so if
+            # all else together leaves one.
+            others = sum(used == LOCAL for used in column_resource.values())
+            resources[LOCAL] = 1 + others * work.rows_of(0)
             workers = None
         resources = {name: most for name, most in resources.items() if name in (model, LOCAL)}
         column_resource = {
