@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test lint bench specs conformance test-browser test-clusters test-datadesigner test-model clean
+.PHONY: run test lint bench specs conformance engines explore fuzz methods bench-engines test-browser test-clusters test-datadesigner test-model clean
 
 run: $(READY)
 	$(BIN)/python -m sim run simulations/text_to_sql.yaml
@@ -23,6 +23,33 @@ specs: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks
+
+# Every graph of tiers 0 to 2: the counts must be those on the page. Tier 3 is for the night.
+explore: $(READY)
+	for tier in 0 1 2; do \
+		$(BIN)/python -m sim explore --tier $$tier --expect specs/exploration.md || exit 1; \
+	done
+
+# Ten minutes of large random workloads on the reference engine, and on the rules alone.
+fuzz: $(READY)
+	$(BIN)/python -m sim fuzz --time 300 --plateau 1000000
+	$(BIN)/python -m sim fuzz --time 300 --plateau 1000000 --backend sim.fuzz.machine:MachineBackend
+
+# Which method finds how many bugs in a minute of CPU time; about an hour.
+methods: $(READY)
+	$(BIN)/python -m tests.matrix.methods --write
+
+# The suite on release after release of DataDesigner, each in an environment of its own.
+engines: $(READY)
+	$(BIN)/python -m cellspec.engines.campaign
+
+# What an event costs in each engine; wants `make engines` and `make test-clusters` to have run.
+bench-engines: $(READY)
+	$(BIN)/python -m tests.benchmarks.engines \
+		--python 0.9.6=.engines/datadesigner/0.9.6/env/bin/python \
+		--python 0.7.0=.engines/datadesigner/0.7.0/env/bin/python \
+		--python 0.5.4=.engines/datadesigner/0.5.4/env/bin/python \
+		--python dask=.venv-clusters/bin/python --python ray=.venv-clusters/bin/python
 
 # The reference engine under its own conformance suite, every profile, in virtual time.
 conformance: $(READY)

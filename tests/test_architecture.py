@@ -35,6 +35,12 @@ STATE_TRAITS = {
 # It works out what tables must hold without the rules that engines are built on, so it reads the
 # traits itself.
 STATE_TRAITS |= {"cellspec/conformance/provenance.py"}
+# They make workloads, or bring them to ones that an engine can be asked for.
+STATE_TRAITS |= {
+    "cellspec/conformance/cost.py",
+    "cellspec/engines/datadesigner/mocks.py",
+    "cellspec/engines/datadesigner/scheduler.py",
+}
 # What a descriptor says of its traits, under names that a compiled rule does not have.
 READERS = {
     "traits",

@@ -383,12 +383,12 @@ def _lives(
         return [], (), False
     # More of them late than early: what a claim covers comes late. And some in the first steps,
     # when there is hardly anything to go on from.
-    crash = st.integers(0, 63) | st.integers(24, 71) | st.integers(24, 71) | st.integers(0, 2)
+    crash = st.integers(0, 63) | st.integers(24, 71) | st.integers(0, 2)
     crashes = draw(st.lists(crash, max_size=3))
     if "targets" not in known or not draw(_sometimes()):
         return crashes, (), False
     later = draw(st.lists(st.integers(1, max_rows + 2), min_size=1, max_size=2))
-    if draw(st.booleans()):
+    if len(later) > 1 and sum(later) % 2:
         # Extended again and again.
         later.sort()
     if later[0] < shape.rows and draw(_often()):

@@ -63,6 +63,7 @@ from cellspec.engines.datadesigner.mocks import (
 from cellspec.engines.datadesigner.releases import Release, load
 from cellspec.faults import GeneratorError, Permanent, Retryable
 from cellspec.rowset import ranges_of
+from cellspec.verdict import Sometimes
 
 __all__ = ["SchedulerBackend"]
 
@@ -80,12 +81,23 @@ class SchedulerBackend:
         name: what reports call it.
         version: DataDesigner's version.
         capabilities: what this release can be asked for.
+        unasked: situations that it cannot be asked to be in: its barriers run on one row group, how
+            long a rate limit lasts is known to a model's client alone, and its ordered columns have
+            no inputs.
 
     Raises:
         SpecError: DataDesigner is not installed.
     """
 
     name = "datadesigner-scheduler"
+    unasked = frozenset(
+        {
+            Sometimes.SCOPE_OVER_GROUPS,
+            Sometimes.COOLED_DOWN,
+            Sometimes.ORDER_HELD,
+            Sometimes.ORDER_INVERTED,
+        }
+    )
 
     def __init__(self) -> None:
         self.release = load()
