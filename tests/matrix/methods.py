@@ -27,7 +27,7 @@ from tests.matrix.engine_mutants import ENGINE_MUTANTS, EngineMutant
 
 PAGE = Path(__file__).parent.parent.parent / "specs" / "methods.md"
 
-BUDGET_S = 6.0
+BUDGET_S = 4.0
 """CPU seconds that a method has for one broken engine."""
 
 
