@@ -222,6 +222,24 @@ def test_no_engine_that_is_right_is_blamed_on_random_workloads(name: str, profil
         assert not told(run_workload(backend, work))
 
 
+def test_what_a_barrier_skips_is_skipped_once_its_call_has_ended_wanted_or_not() -> None:
+    # While `e` runs, a failure of `d` drops every row that wants its output, but not the row whose
+    # output is to be skipped.
+    barriers = [
+        ColumnDescriptor(name, traits=ExecutionTraits.BARRIER, dependencies=["a"]) for name in "de"
+    ]
+    work = Workload(
+        (ColumnDescriptor("a", may_skip=True), *barriers),
+        rows=3,
+        latency_s={"e": 4.0},
+        faults=(Fault("d", 0, failure="permanent"),),
+        skips=(("a", 2),),
+    )
+    for seed in range(8):
+        result = run_workload(ReferenceBackend(), work.but(seed=seed))
+        assert not result.violations, result.violations[0]
+
+
 def test_the_reference_runs_in_real_time_too() -> None:
     for kind in ("batches, streams, order, skips", "drops of every kind", "two crashes"):
         assert not told(run_workload(ReferenceBackend(), WORKLOADS[kind], real_time=True))

@@ -176,6 +176,8 @@ class Scheduler:
         self._calls = 0
         self._barriers_running = [0] * self._count
         self._held_back: dict[int, list[int]] = {}
+        # Output cells to be skipped when the call of their barrier has ended.
+        self._skipped_later: dict[int, list[int]] = {}
         self._attempts: dict[int, int] = {}
         self._rests: dict[int, int] = {}
         self._cooling: list[tuple[float, int, tuple[int, ...]]] = []
@@ -344,7 +346,8 @@ class Scheduler:
             if not self._waits_its_turn(column, place):
                 self._enqueue(code)
         elif self._must_skip(column, place):
-            self._skip(column, place)
+            if not self._waits_for_its_barrier(column, place):
+                self._skip(column, place)
         elif rule.is_barrier:
             self._emit(column, place)
         else:
@@ -359,6 +362,20 @@ class Scheduler:
         if not self._columns[column].ordered or not self._barriers_running[column]:
             return False
         self._held_back.setdefault(column, []).append(self._barrier_code(column, scope))
+        return True
+
+    def _waits_for_its_barrier(self, column: int, row: int) -> bool:
+        """True if the barrier over an output cell still runs, although nobody wants it any more.
+
+        What is skipped is skipped once it could start (clause SKIP-01), and that is when the call
+        has ended.
+        """
+        if not self._columns[column].is_barrier:
+            return False
+        barrier = self._barrier_code(column, row // self._columns[column].scope_rows)
+        if self._state[barrier] != RUNNING:
+            return False
+        self._skipped_later.setdefault(barrier, []).append(self._cell_code(column, row))
         return True
 
     def _must_skip(self, column: int, row: int) -> bool:
@@ -556,7 +573,12 @@ class Scheduler:
         self._busy[self._resource_of[call.index]] -= 1
         if call.scope is not None:
             self._barriers_running[call.index] -= 1
-            self._heard.extend(map(self._node, self._held_back.pop(call.index, ())))
+            barrier = self._barrier_code(call.index, call.scope)
+            for waiting in (
+                self._held_back.pop(call.index, ()),
+                self._skipped_later.pop(barrier, ()),
+            ):
+                self._heard.extend(map(self._node, waiting))
 
     def _codes(self, call: Call) -> list[int]:
         """The nodes of a call that are still to be resolved by it."""
