@@ -61,6 +61,8 @@ def _lines(done: Search, again: str) -> Iterator[str]:
         yield "no clause broke"
     else:
         yield from _broken(done.case, again)
+        if not done.comes_again:
+            yield "it does not come again without the schedule that found it: run this search again"
 
 
 def _broken(case: Case, again: str) -> Iterator[str]:

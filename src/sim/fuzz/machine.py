@@ -43,6 +43,9 @@ _STORAGE = frozenset({"durable", "checkpoint_begin", "checkpoint_durable"})
 
 _FILE = "table.json"
 
+_TURNS: Final = 4
+"""Turns of the loop after which a call that ended at this moment is known to have."""
+
 
 class MachineBackend:
     """`cellspec.machine.Machine`, run as it stands."""
@@ -294,6 +297,9 @@ class _Life:
             await asyncio.sleep(timeout or 0.0)
             return
         await asyncio.wait(self.calls, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        # Calls that end at the same moment are all told before anything is made of one.
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         self.machine.at(self.probe.now())
         ended, self.ended[:] = self.ended[:], []
         for task in ended:

@@ -46,6 +46,9 @@ METHODS = (*SCHEDULES, "targeted")
 
 SHRINK_RUNS_MAX = 600
 
+IDLE_BATCHES = 10
+"""Batches in a row without a run after which there is no sense in going on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -132,6 +135,7 @@ class Search:
     Attributes:
         options: what was searched.
         capabilities: what the engine claims.
+        unasked: situations that it cannot be asked to be in (see `cellspec.conformance.backend`).
         runs: by method, how many were counted.
         events, crashes, refused: in all of them.
         traces: different orders of events.
@@ -142,10 +146,12 @@ class Search:
         stopped: why the search stopped.
         found: the first violation.
         case: it as a case, made small.
+        comes_again: the case breaks the clause without the schedule that found it.
     """
 
     options: Options
     capabilities: frozenset[str]
+    unasked: frozenset[str] = frozenset()
     runs: dict[str, int] = field(default_factory=dict)
     events: int = 0
     crashes: int = 0
@@ -158,6 +164,7 @@ class Search:
     stopped: str = ""
     found: Found | None = None
     case: Case | None = None
+    comes_again: bool = True
 
     @property
     def total(self) -> int:
@@ -171,7 +178,9 @@ class Search:
             for profile in DRAWN
             if profile.name in self.capabilities
             for one in profile.obligations
-            if one.needs <= self.capabilities and one.what not in self.sometimes
+            if one.needs <= self.capabilities
+            and str(one.what) not in self.unasked
+            and one.what not in self.sometimes
         ]
 
     def count(self, seen: Seen) -> bool:
@@ -196,6 +205,9 @@ class Search:
 def search(options: Options, progress: Callable[[Search], object] = lambda _: None) -> Search:
     """Search until something breaks, the budget is spent, or nothing new comes up any more.
 
+    It also stops if none of `IDLE_BATCHES` batches in a row holds a workload that the engine can
+    be asked for.
+
     Args:
         options: what to search.
         progress: called after each batch.
@@ -204,9 +216,11 @@ def search(options: Options, progress: Callable[[Search], object] = lambda _: No
         SpecError: a backend that cannot be used.
         MissingExtraError: several jobs, and joblib is not installed.
     """
-    backend, _ = load_backend(options.backend, options.folder)
-    done = Search(options, frozenset(backend.capabilities))
+    backend, _ = load_backend(options.backend, options.folder, "--backend")
+    unasked = frozenset(map(str, getattr(backend, "unasked", ())))
+    done = Search(options, frozenset(backend.capabilities), unasked)
     began_s = time.monotonic()
+    idle = 0
     for batch in _batches(options):
         for seen in batch:
             fresh = done.count(seen)
@@ -215,6 +229,9 @@ def search(options: Options, progress: Callable[[Search], object] = lambda _: No
             done.stopped = _why_stop(done)
             if done.stopped:
                 break
+        idle = 0 if batch else idle + 1
+        if idle == IDLE_BATCHES:
+            done.stopped = f"the engine cannot be asked for any of {idle * BATCH:,} workloads"
         progress(done)
         over = options.seconds is not None and time.monotonic() - began_s >= options.seconds
         if over and not done.stopped:
@@ -222,7 +239,7 @@ def search(options: Options, progress: Callable[[Search], object] = lambda _: No
         if done.stopped:
             break
     if done.found is not None:
-        done.case = _small(backend, options, done.found)
+        done.case, done.comes_again = _small(backend, options, done.found)
     return done
 
 
@@ -299,7 +316,7 @@ def _run(backend: Backend, method: str, seed: int, knobs: Knobs | None, size: Si
         _in_doubt(result),
         shown.digest,
         bool(result.refused),
-        _found(result, method),
+        _found(result, method, timed=choose is None),
     )
 
 
@@ -315,11 +332,14 @@ def _in_doubt(result: RunResult) -> int:
     return most
 
 
-def _found(result: RunResult, method: str) -> Found | None:
+def _found(result: RunResult, method: str, *, timed: bool) -> Found | None:
     if not result.violations:
         return None
     broken = result.violations[0]
-    ends = tuple(end for end, _ in ends_of(map(event_from_json, result.events)))
+    if timed:
+        return Found(broken.clause, broken.detail, result.work, method)
+    told = map(event_from_json, result.events)
+    ends = tuple(end for end, _ in ends_of(told, result.work.graph()))
     return Found(broken.clause, broken.detail, replace(result.work, ends=ends), method)
 
 
@@ -397,15 +417,17 @@ def _entry(path: Path) -> tuple[str, int, Knobs | None]:
         if plain["corpus"] != 1 or plain["method"] not in METHODS:
             raise ValueError
         seed = int(plain["seed"])
+        if knobs is not None and not all(0 <= float(knob) <= 1 for knob in knobs.values()):
+            raise ValueError
         return plain["method"], seed, None if knobs is None else Knobs(**knobs)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise SpecError(
             f"{path}: is no entry of a corpus; remove it, or name another folder"
         ) from None
 
 
-def _small(backend: Backend, options: Options, found: Found) -> Case:
-    """The case of what was found, with a workload as small as can be found.
+def _small(backend: Backend, options: Options, found: Found) -> tuple[Case, bool]:
+    """The case of what was found, as small as can be found, and whether it breaks again.
 
     What a schedule chose is written down as ends of calls, so that the case needs no schedule.
     """
@@ -419,9 +441,10 @@ def _small(backend: Backend, options: Options, found: Found) -> Case:
         best = Found(found.clause, tried.violations[0].detail, tried.work, found.method)
         return True
 
-    if breaks(found.work):
+    again = breaks(found.work)
+    if again:
         shrunk(found.work, breaks, runs_max=options.shrink_runs, fit=fit_of(backend))
-    return Case(best.work, best.clause, best.detail, options.backend)
+    return Case(best.work, best.clause, best.detail, options.backend), again
 
 
 def methods_of(names: Iterable[str]) -> tuple[str, ...]:
