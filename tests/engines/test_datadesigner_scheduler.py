@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ pytestmark = pytest.mark.datadesigner
 from cellspec.engines.datadesigner import SchedulerBackend  # noqa: E402
 from cellspec.engines.datadesigner.mocks import FAILURES, ROW, failure_of  # noqa: E402
 from cellspec.engines.datadesigner.releases import FEATURES, load  # noqa: E402
+from cellspec.engines.datadesigner.scheduler import fitted as fitted_to  # noqa: E402
 
 DRAWN = ("core", "ordered", "groups", "retries", "drops", "skips")
 
@@ -304,6 +306,45 @@ def test_cool_downs_and_a_single_attempt_are_no_words_of_it(backend: SchedulerBa
     assert fitted is not None
     assert fitted.faults == (Fault("a", 0, failure="backpressure"),)
     assert fitted.failures.max_attempts == 2
+
+
+def test_a_skipped_cell_is_no_outcome_of_a_call(backend: SchedulerBackend) -> None:
+    if "skips" not in backend.capabilities:
+        pytest.skip(f"DataDesigner {backend.version} is not asked for skips")
+    columns = (ColumnDescriptor("a"), ColumnDescriptor("b", dependencies=["a"], may_skip=True))
+    work = Workload(columns, rows=2, skips=(("b", 1),))
+    fitted = backend.fit(work)
+    assert fitted is not None
+    assert fitted.skips == work.skips
+    stops = backend.fit(work.but(failures=FailurePolicy(2, stop_window=2, stop_rate=0.5)))
+    assert stops is not None
+    assert stops.skips == ()
+
+
+@pytest.mark.parametrize(
+    ("users", "resources"),
+    [
+        ({"a": "r", "b": "r"}, {"r": 1, "local": 1}),
+        ({"a": "r"}, {"r": 1}),
+        ({}, {"r": 1}),
+    ],
+    ids=["all call a model", "one does", "none does"],
+)
+def test_where_waiting_for_a_model_takes_a_place_nobody_else_is_asked_to_share_it(
+    backend: SchedulerBackend, users: dict[str, str], resources: dict[str, int]
+) -> None:
+    old = replace(
+        backend.release, features=backend.release.features - {"models_take_places", "model_limits"}
+    )
+    limits = Limits(workers=2, resources={"r": 1}, column_resource=users)
+    once = fitted_to(chain(limits=limits), old)
+    assert fitted_to(once, old) == once
+    assert dict(once.limits.resources) == resources
+    assert dict(once.limits.column_resource) == users
+    assert once.limits.workers == (None if users else 2)
+    # A place that no column uses is no limit of the engine either.
+    idle = Limits(resources={"r": 1, "local": 1})
+    assert "local" not in fitted_to(chain(limits=idle), old).limits.resources
 
 
 # Failures

@@ -166,7 +166,8 @@ def fitted(work: Workload, release: Release) -> Workload:
         # and that is documented to be the order in which they were made.
         order_seed=0 if any(_T.ORDERED in item.traits for item in columns) else work.order_seed,
     )
-    able = {item.name for item in columns if item.may_skip}
+    # A cell that is skipped is a task that ended well in the window of early shutdown.
+    able = {item.name for item in columns if item.may_skip and work.failures.stop_window is None}
     positions = _positions(new)
     return new.but(
         faults=_fitted_faults(work.faults, positions),
@@ -208,24 +209,21 @@ def _fitted_limits(work: Workload, columns: Sequence[ColumnDescriptor], release:
     limits = work.limits
     workers, resources = limits.workers, dict(limits.resources)
     column_resource = dict(limits.column_resource)
-    if column_resource and "models_take_places" not in release.features:
-        # There is one limit for models, and whoever waits there is no worker any more.
+    if "models_take_places" not in release.features:
         models = [name for name in column_resource.values() if name != LOCAL]
-        model = models[0] if models else LOCAL
-        column_resource = {
-            item.name: LOCAL if column_resource.get(item.name) in (None, LOCAL) else model
-            for item in columns
-        }
-        if workers is not None or LOCAL in resources:
-            # Whatever calls a model passes through a worker's place first, and may always do so if
-            # all else together leaves one.
-            others = sum(used == LOCAL for used in column_resource.values())
-            resources[LOCAL] = 1 + others * work.rows_of(0)
+        calling = {name for name, used in column_resource.items() if used != LOCAL}
+        bounded = workers is not None or LOCAL in resources
+        resources.pop(LOCAL, None)
+        column_resource = {}
+        if models:
+            # There is one limit for models. Whoever calls one takes a worker's place first, keeps
+            # it while it waits for the model, and is no worker any more then. So one place is
+            # enough for those; what calls no model would find it taken by who only waits.
+            resources = {models[0]: resources[models[0]]}
+            column_resource = {item.name: models[0] for item in columns if item.name in calling}
             workers = None
-        resources = {name: most for name, most in resources.items() if name in (model, LOCAL)}
-        column_resource = {
-            name: used for name, used in column_resource.items() if used in resources
-        }
+            if bounded and len(calling) == len(columns):
+                resources[LOCAL] = 1
     if limits.group_rows is not None and "admits_ahead" not in release.features:
         workers = None
         resources.pop(LOCAL, None)
