@@ -419,6 +419,11 @@ def test_a_run_that_makes_calls_for_ever_is_judged_by_what_it_did_first() -> Non
     assert broken(Ends(call), PLAIN)[0] == "SCHED-01"
 
 
+def test_after_a_death_that_is_waived_there_is_no_life() -> None:
+    result = run_workload(Ends(die), PLAIN.but(targets=(3, 5)), waive=["SCHED-12"])
+    assert (result.violations, result.outcomes) == ([], [""])
+
+
 def test_the_story_of_a_run_that_died_tells_where() -> None:
     (found,) = run_workload(Ends(die), PLAIN).violations
     assert any("in die" in line for line in found.story)

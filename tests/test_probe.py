@@ -261,6 +261,16 @@ def test_a_barrier_says_what_it_reads_and_gives_a_value_of_all_of_it_to_each() -
     ]
 
 
+def test_a_barrier_gives_nothing_to_a_row_that_was_reported_as_dropped() -> None:
+    async def script(probe: Probe) -> None:
+        barrier = asyncio.create_task(probe.barrier("v", 0, [0, 1, 2], [{}] * 3))
+        await asyncio.sleep(0)
+        probe.drop(1, 2, "a")
+        await barrier
+
+    assert [step[1] for step in steps(watch(script), "rows") if step[0] == "emit"] == [0, 2]
+
+
 def test_rows_that_are_read_out_of_order_are_recorded_as_they_are_read() -> None:
     async def script(probe: Probe) -> None:
         await probe.barrier("v", 0, [2, 0, 1], [{}, {}, {}])

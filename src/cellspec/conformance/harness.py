@@ -261,9 +261,11 @@ class _Run:
                 return
 
     def _goes_on(self, life: int) -> bool:
-        """A life after one that ended by itself makes sense only if it is asked for other rows."""
-        crashed = self.result.outcomes[-1] == "crash"
-        return crashed or self.work.rows_of(life) != self.work.rows_of(life - 1)
+        """A life after one that ended by itself makes sense only if it is asked for other rows;
+        after one in which the engine died, and that is waived, nothing can be said of it."""
+        outcome = self.result.outcomes[-1]
+        others = self.work.rows_of(life) != self.work.rows_of(life - 1)
+        return outcome == "crash" or (outcome != "" and others)
 
     def _live(self, life: int, folder: Path, left: Path) -> tuple[Probe, BaseException | None]:
         work = self.work

@@ -440,6 +440,8 @@ class Probe:
         """Rows ``[start, stop)`` are dropped, because of what failed in `column`."""
         self._check_column(column)
         self._report("drop", column=column, rows=self._rows(start, stop))
+        with self._lock:
+            self._dropped.update(range(start, stop))
 
     def admit(self, group: int) -> None:
         """A row group enters."""
