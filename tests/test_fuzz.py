@@ -17,6 +17,7 @@ from cellspec.conformance.workload import Workload
 from cellspec.counters import READY, Claim
 from cellspec.errors import SpecError
 from cellspec.machine import Machine
+from cellspec.verdict import Sometimes
 from sim.cli import main
 from sim.fuzz import command
 from sim.fuzz.machine import MachineBackend
@@ -26,6 +27,19 @@ from sim.fuzz.swarm import KNOBS, Knobs, Size, workload
 
 REFERENCE = "cellspec.conformance.reference:ReferenceBackend"
 SMALL = Size(columns=(3, 6), rows=(5, 20), cells=100)
+
+
+class AskedForNothing(ReferenceBackend):
+    """An engine that has a word for nothing."""
+
+    def fit(self, _work: Workload) -> None:
+        return None
+
+
+class CannotSkip(ReferenceBackend):
+    """An engine that has no word for skips."""
+
+    unasked = frozenset(one for one in Sometimes if "skip" in one.value)
 
 
 def options(**changes: object) -> Options:
@@ -140,8 +154,30 @@ def test_a_corpus_is_kept_and_run_first(tmp_path: Path) -> None:
     assert again.pairs == first.pairs
 
 
-def test_what_is_no_corpus_is_refused_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text("{}")
+def test_a_search_stops_if_the_engine_can_be_asked_for_nothing() -> None:
+    done = search(options(backend="tests.test_fuzz:AskedForNothing", methods=("random",)))
+    assert done.stopped == "the engine cannot be asked for any of 200 workloads"
+    assert done.total == 0
+
+
+def test_what_an_engine_cannot_be_asked_for_is_not_missed() -> None:
+    backend = "tests.test_fuzz:CannotSkip"
+    owed = search(options(backend=backend, examples=1, methods=("random",))).owed()
+    assert owed
+    assert not set(owed) & set(CannotSkip.unasked)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "[]",
+        '{"corpus": 1, "method": "pct", "seed": 1, "knobs": {"faults": 1e9}}',
+        '{"corpus": 1, "method": "pct", "seed": 1, "knobs": {"faults": "many"}}',
+    ],
+)
+def test_what_is_no_corpus_is_refused_in_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(text)
     with pytest.raises(SpecError, match=r"x\.json: is no entry of a corpus"):
         search(options(examples=1, corpus=tmp_path))
 
@@ -161,8 +197,14 @@ def test_a_failure_is_made_small_and_replays_without_its_schedule(
     assert main(["replay", "found.json"]) == 1
 
 
-def test_bad_options_are_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_options_are_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
     for argv, expected in (
+        (["--case", str(tmp_path)], "expected a file, got a folder"),
+        (["--case", str(tmp_path / "file" / "x")], "is no folder"),
+        (["--corpus", str(tmp_path / "file")], "is no folder"),
         (["--methods", "magic"], "unknown 'magic'"),
         (["--examples", "0"], "expected"),
         (["--time", "-1"], "seconds"),

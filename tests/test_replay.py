@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,7 +23,9 @@ from cellspec import (
     Machine,
     Violation,
 )
+from cellspec.conformance.backend import Backend
 from cellspec.conformance.case import Case
+from cellspec.conformance.harness import RunResult, run_workload
 from cellspec.conformance.reference import ReferenceBackend
 from cellspec.conformance.workload import End, Workload
 from cellspec.counters import Claim
@@ -29,8 +33,21 @@ from cellspec.engine.calls import Restored
 from cellspec.engine.scheduler import Scheduler
 from cellspec.errors import SpecError
 from cellspec.trace import TraceWriter, event_of, header_for
+from sim import replay_command
 from sim.cli import main
-from sim.replay import PREFIX, Steps, judge, read_source, shrunk_trace, to_string, workload_of
+from sim.explore.cases import case_lines
+from sim.explore.relation import Faults, Relation
+from sim.replay import (
+    PREFIX,
+    Steps,
+    ends_of,
+    judge,
+    read_source,
+    shrunk_trace,
+    timed,
+    to_string,
+    workload_of,
+)
 
 T = ExecutionTraits
 GRAPH = ExecutionGraph(
@@ -42,6 +59,7 @@ GRAPH = ExecutionGraph(
         ColumnDescriptor("c", dependencies=["b"]),
     ],
 )
+KINDS = ("start", "complete")
 REFERENCE = "cellspec.conformance.reference:ReferenceBackend"
 
 
@@ -58,6 +76,27 @@ class BarriersStayComplete(ReferenceBackend):
     """An engine that is wrong in that."""
 
     scheduler_class = _BarriersComplete
+
+
+class Leaves(ReferenceBackend):
+    """A backend that ends the process when it is made."""
+
+    def __init__(self) -> None:
+        raise SystemExit(0)
+
+
+class CannotFit(ReferenceBackend):
+    """A backend whose `fit` fails."""
+
+    def fit(self, _work: Workload) -> Workload:
+        raise ValueError("no idea")
+
+
+class FitsAnything(ReferenceBackend):
+    """A backend whose `fit` gives what is no workload."""
+
+    def fit(self, _work: Workload) -> int:
+        return 3
 
 
 def barrier_twice(path: Path) -> Path:
@@ -82,6 +121,26 @@ def barrier_twice(path: Path) -> Path:
         for seq, action in enumerate(actions, 1):
             life = 1 if action.kind == "resume" else None
             trace.write(event_of(action, GRAPH, seq=seq, t=seq / 2, incarnation=life))
+    return path
+
+
+def explored(path: Path) -> Path:
+    """A counterexample of the explorer, which knows no times: the crash is after the barrier."""
+    graph = ExecutionGraph(
+        2, [ColumnDescriptor("a"), ColumnDescriptor("b", traits=T.BARRIER, dependencies=["a"])]
+    )
+    cells = [Action(kind, "a", (row, row + 1)) for row in (1, 0) for kind in KINDS]
+    scope = [Action(kind, "b", scope=0) for kind in KINDS]
+    outputs = [Action(kind, "b", (row, row + 1)) for row in (0, 1) for kind in KINDS]
+    relation = Relation(graph, Faults(crashes=1))
+    saved = [
+        Action("durable", "a", (0, 2)),
+        Action("checkpoint_begin", claim=(2, 0)),
+        Action("checkpoint_durable"),
+    ]
+    ends = [Action("crash"), Action("resume", claim=(2, 0))]
+    actions = [*cells, *scope, *outputs, *saved, *ends]
+    path.write_text(case_lines(relation, actions, "1"))
     return path
 
 
@@ -267,6 +326,25 @@ def test_a_case_is_replayed_and_made_small_on_the_engine_that_it_names(
     assert run("replay", tmp_path / "small.json") == 1
 
 
+def test_an_engine_meets_what_the_explorer_found_in_the_order_of_its_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = explored(tmp_path / "case.jsonl")
+    steps = read_source(str(path))
+    assert isinstance(steps, Steps)
+    ends = [end for end, _ in ends_of(timed(steps).events, GRAPH)]
+    assert [(end.column, end.position, end.call) for end in ends] == [
+        ("a", 1, 1),
+        ("a", 0, 1),
+        ("b", 0, 1),
+    ], "an output cell of a barrier is no call of it"
+    assert run("replay", path, "--backend", REFERENCE) == 0
+    shown = capsys.readouterr().out
+    assert "columns × 2 rows" in shown
+    assert shown.index("complete a[1]") < shown.index("complete a[0]") < shown.index("crash\n")
+    assert run("replay", path, "--backend", "tests.test_replay:BarriersStayComplete") == 1
+
+
 def test_the_workload_of_a_trace_ends_each_call_when_the_trace_does(tmp_path: Path) -> None:
     steps = read_source(str(barrier_twice(tmp_path / "t.jsonl")))
     assert isinstance(steps, Steps)
@@ -276,7 +354,91 @@ def test_the_workload_of_a_trace_ends_each_call_when_the_trace_does(tmp_path: Pa
     assert Workload.from_json(work.to_json()) == work
 
 
+def test_a_case_about_cost_is_run_with_more_and_more_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def judge_cost(engine: Backend, clause: str, work: Workload, **more: Any) -> RunResult:
+        asked.append(clause)
+        return run_workload(engine, work, **more)
+
+    monkeypatch.setattr(replay_command, "judge_cost", judge_cost)
+    work = Workload((ColumnDescriptor("a"),), rows=2)
+    path = tmp_path / "case.json"
+    path.write_text(Case(work, "COST-01", backend=REFERENCE).to_json())
+    assert run("replay", path) == 0
+    assert asked == ["COST-01"]
+    assert run("shrink", path) == 2
+    assert "COST-01 is about cost" in capsys.readouterr().err
+
+
 # Bad input
+
+
+def test_a_trace_with_a_great_many_rows_is_replayed_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph = ExecutionGraph(1_000_000, [ColumnDescriptor("a")])
+    with TraceWriter(tmp_path / "t", header_for(graph, engine="mine", version="1")) as trace:
+        trace.add("start", 0.0, column="a", rows=0)
+    began_s = time.process_time()
+    assert run("replay", tmp_path / "t") == 0
+    assert time.process_time() - began_s < 1
+    assert "1 column × 1,000,000 rows" in capsys.readouterr().out
+
+
+def test_a_replay_that_was_asked_to_stop_does_not_say_where_the_trace_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = barrier_twice(tmp_path / "t.jsonl")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:9]))
+    for until, cut in ((7, False), (8, False), (9, True)):
+        assert run("replay", path, "--until", until) == 0
+        assert ("cut off" in capsys.readouterr().out) is cut
+
+
+@pytest.mark.parametrize(
+    ("backend", "expected"),
+    [
+        ("leaves:Backend", "leaves: cannot be imported: SystemExit: enough"),
+        ("tests.test_replay:Leaves", "cannot be made: SystemExit"),
+        ("tests.test_replay:CannotFit", "backend CannotFit: fit: ValueError: no idea"),
+        ("tests.test_replay:FitsAnything", "fit: expected a Workload or None, got 3"),
+        ("nowhere:Backend", "--backend: nowhere: cannot be imported"),
+    ],
+)
+def test_a_backend_that_fails_is_refused_in_one_line(
+    backend: str,
+    expected: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "leaves.py").write_text("raise SystemExit('enough')\n")
+    assert run("replay", barrier_twice(tmp_path / "t.jsonl"), "--backend", backend) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.count("\n") == 1
+    assert expected in complaint
+
+
+@pytest.mark.parametrize("option", ["--trace", "--html", "--out"])
+@pytest.mark.parametrize("name", ["", "/", "..", "folder"])
+def test_what_cannot_be_a_file_is_refused_in_one_line(
+    option: str,
+    name: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    command = "shrink" if option == "--out" else "replay"
+    assert run(command, barrier_twice(tmp_path / "t.jsonl"), option, name) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.count("\n") == 1
+    assert "cannot be written: it is a folder" in complaint
 
 
 @pytest.mark.parametrize(

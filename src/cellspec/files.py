@@ -56,6 +56,8 @@ def write_files(folder: Path, contents: Mapping[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in contents.items():
             target = folder / name
+            if target.is_dir():
+                raise SpecError(f"{target}: cannot be written: it is a folder")
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
             written[target] = temporary

@@ -434,7 +434,7 @@ def _fuzz(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from cellspec.errors import MissingExtraError, SpecError
-    from cellspec.files import write_files
+    from cellspec.files import check_folder, write_files
     from sim.fuzz import command
     from sim.fuzz.search import METHODS, Options, Search, search
 
@@ -452,6 +452,10 @@ def _fuzz(args: argparse.Namespace) -> int:
     case = Path(args.case)
     start = time.perf_counter()
     try:
+        if case.is_dir():
+            raise SpecError(f"--case: {case}: expected a file, got a folder")
+        for folder in (case.parent, *([] if args.corpus is None else [Path(args.corpus)])):
+            check_folder(folder)
         done = search(
             Options(
                 backend=args.backend,

@@ -32,7 +32,7 @@ import msgspec
 
 from cellspec.check import Checker, Finding
 from cellspec.conformance.case import Case, case_of
-from cellspec.conformance.workload import DEFAULT_LATENCY_S, End, Fault, Workload
+from cellspec.conformance.workload import DEFAULT_LATENCY_S, TICK_S, End, Fault, Workload
 from cellspec.errors import GraphError, SpecError, TraceError
 from cellspec.graph import ExecutionGraph
 from cellspec.trace import (
@@ -51,8 +51,10 @@ __all__ = [
     "ends_of",
     "events_until",
     "judge",
+    "plain_workload_of",
     "read_source",
     "shrunk_trace",
+    "timed",
     "to_string",
     "workload_of",
 ]
@@ -205,6 +207,17 @@ def events_until(events: Iterable[Event], until: int | None) -> Iterator[Event]:
 # Replaying on an engine
 
 
+def timed(steps: Steps) -> Steps:
+    """The trace with its steps a tick apart, if it knows no times: the explorer has none."""
+    if any(event.t > 0 for event in steps.events):
+        return steps
+    events = tuple(
+        msgspec.structs.replace(event, t=number * TICK_S)
+        for number, event in enumerate(steps.events, 1)
+    )
+    return Steps(steps.source, steps.header, events, steps.unread)
+
+
 def workload_of(steps: Steps) -> Workload:
     """The workload that makes an engine meet what a trace tells.
 
@@ -213,23 +226,26 @@ def workload_of(steps: Steps) -> Workload:
     own affair, and so is when it writes what: a crash is left to the caller (see
     `Workload.crashes`).
 
+    Args:
+        steps: the trace; of one that knows no times, what `timed` makes of it.
+
     Raises:
         SpecError: a trace that no workload describes: its columns form no graph, say.
     """
-    graph = graph_of(steps.header, steps.source)
-    targets = [graph.num_records]
+    plain = plain_workload_of(steps)
+    graph = plain.graph()
     able = {name for name in graph.column_names if graph.get_column_descriptor(name).may_skip}
     skips: dict[tuple[str, int], None] = {}
     last_s = [0.0]
     for event in steps.events:
-        last_s[len(targets) - 1 :] = [event.t]
         if event.event == "resume":
-            targets.append(event.records or targets[-1])
-        elif event.event == "skip" and isinstance(event.rows, int) and event.column in able:
+            last_s.append(event.t)
+        last_s[-1] = event.t
+        if event.event == "skip" and isinstance(event.rows, int) and event.column in able:
             skips[event.column, event.rows] = None
     faults: dict[tuple[str, int, int], Fault] = {}
     ends: list[End] = []
-    for end, event in ends_of(steps.events):
+    for end, event in ends_of(steps.events, graph):
         ends.append(end)
         if event.event == "fail":
             wait_s = 0.0 if event.until is None else max(0.0, event.until - event.t)
@@ -241,6 +257,26 @@ def workload_of(steps: Steps) -> Workload:
         for column, position in _calls_of(graph):
             if (life, column, position) not in ended:
                 ends.append(End(life, column, position, 1, t + DEFAULT_LATENCY_S))
+    return plain.but(
+        faults=tuple(faults.values()),
+        skips=tuple(skips),
+        ends=tuple(ends),
+        checkpoint_every_rows=1,
+        checkpoint_version=1 if _claims_rows(steps.events) else 2,
+    )
+
+
+def plain_workload_of(steps: Steps) -> Workload:
+    """What a run was asked for: columns, limits, and the rows of each life; no call of it.
+
+    Raises:
+        SpecError: a trace that no workload describes.
+    """
+    graph = graph_of(steps.header, steps.source)
+    targets = [graph.num_records]
+    for event in steps.events:
+        if event.event == "resume":
+            targets.append(event.records or targets[-1])
     return Workload(
         columns=tuple(map(graph.get_column_descriptor, graph.column_names)),
         rows=graph.num_records,
@@ -248,17 +284,16 @@ def workload_of(steps: Steps) -> Workload:
         barrier_scope=steps.header.graph.barrier_scope,
         limits=limits_of(steps.header, steps.source),
         failures=failures_of(steps.header),
-        faults=tuple(faults.values()),
-        skips=tuple(skips),
-        ends=tuple(ends),
-        checkpoint_every_rows=1,
-        checkpoint_version=1 if _claims_rows(steps.events) else 2,
         targets=tuple(targets) if len(set(targets)) > 1 else (),
     )
 
 
-def ends_of(events: Iterable[Event]) -> Iterator[tuple[End, Event]]:
-    """When each call of a run ended, and the event that says so."""
+def ends_of(events: Iterable[Event], graph: ExecutionGraph) -> Iterator[tuple[End, Event]]:
+    """When each call of a run ended, and the event that says so.
+
+    A barrier's output cells take no call: where a trace tells of each of them, that is left out.
+    """
+    barriers = {rule.name for rule in graph.rules.columns if rule.is_barrier}
     life = 0
     calls: dict[tuple[str, int], int] = {}
     for event in events:
@@ -266,6 +301,8 @@ def ends_of(events: Iterable[Event]) -> Iterator[tuple[End, Event]]:
             life += 1
             calls = {}
         elif event.event in ("complete", "fail") and event.column:
+            if event.scope is None and event.column in barriers:
+                continue
             for position in _positions(event):
                 nth = calls[event.column, position] = calls.get((event.column, position), 0) + 1
                 yield End(life, event.column, position, nth, event.t), event
@@ -365,6 +402,8 @@ class _Search:
     def with_fewer_rows(self, steps: Steps) -> Steps:
         rows = steps.header.graph.rows
         for fewer in range(1, rows):
+            if self.tries <= 0:
+                break
             graph = msgspec.structs.replace(steps.header.graph, rows=fewer)
             header = msgspec.structs.replace(steps.header, graph=graph)
             tried = Steps(steps.source, header, steps.events)

@@ -16,6 +16,7 @@ from typing import Any
 from cellspec.check import Finding
 from cellspec.conformance.backend import Backend, fit_of
 from cellspec.conformance.case import Case, describe, python_test
+from cellspec.conformance.cost import COST_CLAUSES, judge_cost
 from cellspec.conformance.grid_page import render_trace
 from cellspec.conformance.harness import RunResult, run_workload
 from cellspec.conformance.shrink import shrunk
@@ -28,7 +29,18 @@ from cellspec.nodes import BarrierNodeId, CellNodeId
 from cellspec.stories import describe as describe_event
 from cellspec.stories import how
 from cellspec.trace import Event, event_from_json, header_from_json, to_json
-from sim.replay import Steps, judge, read_source, shrunk_trace, to_string, workload_of
+from sim.replay import (
+    PREFIX,
+    Steps,
+    ends_of,
+    judge,
+    plain_workload_of,
+    read_source,
+    shrunk_trace,
+    timed,
+    to_string,
+    workload_of,
+)
 
 __all__ = ["Replayed", "render_json", "render_text", "replay", "shrink", "write_outputs"]
 
@@ -91,16 +103,34 @@ def replay(
         if backend is None:
             return _replay_steps(found, until)
         return _replay_steps_on(found, backend, folder, until)
-    case = replace(found, backend=backend or found.backend or REFERENCE)
-    engine, made = load_backend(case.backend, folder)
-    result = run_workload(engine, case.workload, waive=case.waived)
+    case, engine, made = _engine_of(source, found, backend, folder)
+    result = _run(engine, case)
     return _of_result(source, case, engine, result, until, made_by_call=made)
+
+
+def _engine_of(
+    source: str, found: Case, backend: str | None, folder: Path
+) -> tuple[Case, Backend, bool]:
+    """The case with the name of its engine; the engine; and whether it was made by a call."""
+    case = replace(found, backend=backend or found.backend or REFERENCE)
+    where = (
+        "--backend" if backend else "backend" if source.startswith(PREFIX) else f"{source}: backend"
+    )
+    return case, *load_backend(case.backend, folder, where)
+
+
+def _run(engine: Backend, case: Case) -> RunResult:
+    """Run the case; one about cost with more and more rows, because it shows in no run alone."""
+    if case.clause in COST_CLAUSES:
+        return judge_cost(engine, case.clause, case.workload, waive=case.waived)
+    return run_workload(engine, case.workload, waive=case.waived)
 
 
 def _replay_steps(steps: Steps, until: int | None) -> Replayed:
     judged = judge(steps, until)
     header = judged.checker.header
-    more = [steps.unread] if steps.unread and judged.finding is None else []
+    stopped = until is not None and until <= len(steps.events)
+    more = [steps.unread] if steps.unread and judged.finding is None and not stopped else []
     text = "\n".join(steps.to_lines()) + "\n"
     return Replayed(
         source=steps.source,
@@ -118,22 +148,23 @@ def _replay_steps(steps: Steps, until: int | None) -> Replayed:
 def _describe_header(steps: Steps) -> Iterator[str]:
     """What a trace's header says, in the words of a workload; or plainly, if it is none."""
     try:
-        work = workload_of(steps)
+        work = plain_workload_of(steps)
     except SpecError as error:
         yield str(error)
         return
-    yield from describe(work.but(ends=(), faults=(), skips=(), checkpoint_every_rows=None))
+    yield from describe(work)
 
 
 def _replay_steps_on(steps: Steps, backend: str, folder: Path, until: int | None) -> Replayed:
     """Let an engine meet what a trace tells, with a crash at the same moment."""
-    engine, made = load_backend(backend, folder)
+    engine, made = load_backend(backend, folder, "--backend")
+    steps = timed(steps)
     work = fit_of(engine)(workload_of(steps))
     if work is None:
         raise SpecError(f"{backend}: cannot be asked for what {steps.source} is about")
     best: RunResult | None = None
     tried = 0
-    for crashes in _crash_steps(engine, work, steps.events):
+    for crashes in _crash_steps(engine, work, steps):
         tried += 1
         result = run_workload(engine, work.but(crashes=crashes))
         if best is None or result.violations:
@@ -141,29 +172,31 @@ def _replay_steps_on(steps: Steps, backend: str, folder: Path, until: int | None
         if result.violations:
             break
     if best is None:
-        raise SpecError(f"{steps.source}: nothing in it can be asked of an engine")
+        raise SpecError(
+            f"{steps.source}: {backend} takes no step at the time of a crash in it; it cannot be "
+            "crashed there"
+        )
     broken = best.violations[0].clause if best.violations else ""
     case = Case(best.work, broken, best.violations[0].detail if broken else "", backend)
     more = f"{tried} {'run' if tried == 1 else 'runs'}, with a crash at another step in each"
     told = _of_result(steps.source, case, engine, best, until, made_by_call=made)
-    return replace(told, more=(more,)) if any(best.work.crashes) else told
+    return replace(told, more=(*told.more, more)) if any(best.work.crashes) else told
 
 
-def _crash_steps(
-    engine: Backend, work: Workload, events: Sequence[Event]
-) -> Iterator[tuple[int, ...]]:
+def _crash_steps(engine: Backend, work: Workload, steps: Steps) -> Iterator[tuple[int, ...]]:
     """Steps to crash at, one list a run: all that come at the time at which the trace crashes.
 
     How many steps an engine takes until a moment is its own affair, so each is tried. With several
     crashes the first ones are fixed, one after the other, at the first step that fits.
     """
     # What an engine does between calls, it does when one ends.
+    ends = {event.seq for _, event in ends_of(steps.events, work.graph())}
     moments: list[tuple[float, float]] = []
     ended_s = 0.0
-    for event in events:
+    for event in steps.events:
         if event.event == "crash":
             moments.append((ended_s, event.t))
-        elif event.event in ("complete", "fail"):
+        elif event.seq in ends:
             ended_s = event.t
     fixed: tuple[int, ...] = ()
     for number, (after, before) in enumerate(moments):
@@ -290,8 +323,11 @@ def shrink(source: str, *, folder: Path, backend: str | None = None) -> tuple[st
             raise SpecError("--backend: a trace is made small on the transition system alone")
         small = shrunk_trace(found)
         return "\n".join(small.to_lines()) + "\n", _replay_steps(small, None)
-    case = replace(found, backend=backend or found.backend or REFERENCE)
-    engine, made = load_backend(case.backend, folder)
+    case, engine, made = _engine_of(source, found, backend, folder)
+    if case.clause in COST_CLAUSES:
+        raise SpecError(
+            f"{source}: {case.clause} is about cost; its workload is as small as it gets"
+        )
     first = run_workload(engine, case.workload, waive=case.waived)
     if not first.violations:
         raise SpecError(f"{source}: nothing breaks on {case.backend}; there is nothing to shrink")
@@ -354,8 +390,10 @@ def render_json(told: Replayed) -> str:
             "story": list(found.story),
         },
         "more": list(told.more),
+        "asked": list(told.asked),
         "header": told.header,
         "events": list(told.events),
+        "state": list(told.state),
         "string": told.string,
     }
     return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"

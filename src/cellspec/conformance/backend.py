@@ -168,9 +168,25 @@ class Backend(Protocol):
 
 
 def fit_of(backend: Backend) -> Fit:
-    """What brings workloads to those that the engine can be asked for: its own method, or none."""
+    """What brings workloads to those that the engine can be asked for: its own method, or none.
+
+    The function raises `SpecError` if the method fails, or gives no workload.
+    """
     own: Fit | None = getattr(backend, "fit", None)
-    return own if own is not None else lambda work: work
+    if own is None:
+        return lambda work: work
+
+    def fit(work: Workload) -> Workload | None:
+        where = f"backend {type(backend).__name__}: fit"
+        try:
+            made = own(work)
+        except Exception as error:
+            raise SpecError(f"{where}: {type(error).__name__}: {error}") from error
+        if made is not None and not isinstance(made, type(work)):
+            raise SpecError(f"{where}: expected a Workload or None, got {made!r}")
+        return made
+
+    return fit
 
 
 def check_capabilities(backend: Backend) -> None:
