@@ -370,9 +370,10 @@ class Scheduler:
         What is skipped is skipped once it could start (clause SKIP-01), and that is when the call
         has ended.
         """
-        if not self._columns[column].is_barrier:
+        rule = self._columns[column]
+        if not rule.is_barrier:
             return False
-        barrier = self._barrier_code(column, row // self._columns[column].scope_rows)
+        barrier = self._barrier_code(column, row // rule.scope_rows)
         if self._state[barrier] != RUNNING:
             return False
         self._skipped_later.setdefault(barrier, []).append(self._cell_code(column, row))
