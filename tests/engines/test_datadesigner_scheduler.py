@@ -342,6 +342,9 @@ def test_where_waiting_for_a_model_takes_a_place_nobody_else_is_asked_to_share_i
     assert dict(once.limits.resources) == resources
     assert dict(once.limits.column_resource) == users
     assert once.limits.workers == (None if users else 2)
+    # What was asked of an old release is no limit of all tasks in a new one.
+    new = replace(backend.release, features=old.features | {"models_take_places", "admits_ahead"})
+    assert fitted_to(once, new).limits == Limits(once.limits.workers, {"r": 1}, users)
     # A place that no column uses is no limit of the engine either.
     idle = Limits(resources={"r": 1, "local": 1})
     assert "local" not in fitted_to(chain(limits=idle), old).limits.resources

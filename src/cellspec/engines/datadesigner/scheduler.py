@@ -224,6 +224,9 @@ def _fitted_limits(work: Workload, columns: Sequence[ColumnDescriptor], release:
             workers = None
             if bounded and len(calling) == len(columns):
                 resources[LOCAL] = 1
+    elif resources.pop(LOCAL, None) is not None:
+        # A place for those alone that call no model is a limit that there is no more.
+        column_resource = {name: used for name, used in column_resource.items() if used != LOCAL}
     if limits.group_rows is not None and "admits_ahead" not in release.features:
         workers = None
         resources.pop(LOCAL, None)
