@@ -345,6 +345,14 @@ def test_an_engine_meets_what_the_explorer_found_in_the_order_of_its_steps(
     assert run("replay", path, "--backend", "tests.test_replay:BarriersStayComplete") == 1
 
 
+def test_the_clock_of_a_trace_may_count_from_any_moment(tmp_path: Path) -> None:
+    graph = ExecutionGraph(1, [ColumnDescriptor("a")])
+    with TraceWriter(tmp_path / "t", header_for(graph, engine="mine", version="1")) as trace:
+        trace.add("start", 1.7e9, column="a", rows=0)
+        trace.add("complete", 1.7e9 + 1, column="a", rows=0)
+    assert run("replay", tmp_path / "t", "--backend", REFERENCE) == 0
+
+
 def test_the_workload_of_a_trace_ends_each_call_when_the_trace_does(tmp_path: Path) -> None:
     steps = read_source(str(barrier_twice(tmp_path / "t.jsonl")))
     assert isinstance(steps, Steps)
@@ -448,8 +456,9 @@ def test_what_cannot_be_a_file_is_refused_in_one_line(
         ("{", "not JSON"),
         ('{"case": 1}', "columns"),
         ('{"trace": 1}\n', "line 1"),
+        ('{"case": 1, "columns": [{"name": "\\ud800"}], "rows": 1}', "half a character"),
     ],
-    ids=["empty", "half", "no columns", "no header"],
+    ids=["empty", "half", "no columns", "no header", "half a character"],
 )
 def test_what_is_no_case_is_refused_in_one_line(
     text: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -94,6 +94,11 @@ def case_of(text: bytes, path: str) -> Case:
         raise SpecError(f"{path}: line {error.lineno}: not JSON: {error.msg}") from None
     except (ValueError, RecursionError) as error:
         raise SpecError(f"{path}: not JSON: {error}") from None
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise SpecError(f"{path}: expected text, got half a character: {half!r}") from None
     if not isinstance(data, dict) or "failure" not in data:
         return Case(Workload.from_dict(data, path))
     if data["failure"] != FAILURE_FORMAT:

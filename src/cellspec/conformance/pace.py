@@ -145,7 +145,9 @@ class VirtualPace:
         self._idle_iterations = 10_000 + 200 * calls
         longest_s = 2 * max(work.latency_s.values(), default=1.0) + TICK_S
         waits_s = sum(fault.cool_down_s for fault in work.faults)
-        self._horizon_s = 100_000.0 + 10 * (calls * longest_s + waits_s)
+        # A set end may be any time: a trace's clock may count from 1970.
+        last_s = max((end.t for end in work.ends), default=0.0)
+        self._horizon_s = last_s + 100_000.0 + 10 * (calls * longest_s + waits_s)
         self._seed = work.order_seed or None
 
     def run(
