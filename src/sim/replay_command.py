@@ -8,8 +8,10 @@ to paste, a page with a slider. All of it is the same bytes for the same case.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,8 @@ REFERENCE = "cellspec.conformance.reference:ReferenceBackend"
 
 SHRINK_RUNS_MAX = 2_000
 CRASH_STEPS_MAX = 400
+"""How many steps at one moment an engine is crashed at, one after the other."""
+
 _STRING_MAX = 4_000
 _GRID_ROWS_MAX = 60
 
@@ -172,6 +176,9 @@ def _replay_steps_on(steps: Steps, backend: str, folder: Path, until: int | None
         if result.violations:
             break
     if best is None:
+        # It may break something before it gets there.
+        best = run_workload(engine, work)
+    if not tried and not best.violations:
         raise SpecError(
             f"{steps.source}: {backend} takes no step at the time of a crash in it; it cannot be "
             "crashed there"
@@ -200,18 +207,33 @@ def _crash_steps(engine: Backend, work: Workload, steps: Steps) -> Iterator[tupl
             ended_s = event.t
     fixed: tuple[int, ...] = ()
     for number, (after, before) in enumerate(moments):
-        fitting = [
-            step
-            for step in range(1, CRASH_STEPS_MAX)
-            if after
-            <= _crash_time(run_workload(engine, work.but(crashes=(*fixed, step))), number)
-            <= max(after, before)
-        ]
+        fitting = _steps_between(engine, work, fixed, after, max(after, before))
         if number == len(moments) - 1:
             yield from ((*fixed, step) for step in fitting)
             return
         fixed = (*fixed, fitting[0] if fitting else 1)
     yield fixed
+
+
+def _steps_between(
+    engine: Backend, work: Workload, fixed: tuple[int, ...], after_s: float, before_s: float
+) -> list[int]:
+    """The steps at which the next life can be crashed so that it dies between two moments."""
+    times: dict[int, float] = {}
+
+    def time_of(step: int) -> float:
+        if step not in times:
+            result = run_workload(engine, work.but(crashes=(*fixed, step)))
+            times[step] = _crash_time(result, len(fixed))
+        return times[step]
+
+    # The later the step the later the crash, and beyond the last step there is none.
+    high = 1
+    while time_of(high) < after_s:
+        high *= 2
+    first = bisect_left(range(high + 1), after_s, 1, key=time_of)
+    steps = range(first, first + CRASH_STEPS_MAX)
+    return list(takewhile(lambda step: time_of(step) <= before_s, steps))
 
 
 def _crash_time(result: RunResult, number: int) -> float:
