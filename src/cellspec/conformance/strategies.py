@@ -381,16 +381,12 @@ def _lives(
     """Crash points in 64ths of a life, rows of each life, and whether claimed rows are kept."""
     if "resume" not in has:
         return [], (), False
-    # More of them late than early: what a claim covers comes late. And some in the first steps,
-    # when there is hardly anything to go on from.
-    crash = st.integers(0, 63) | st.integers(24, 71) | st.integers(0, 2)
+    # More of them late than early: what a claim covers comes late.
+    crash = st.integers(0, 63) | st.integers(24, 71)
     crashes = draw(st.lists(crash, max_size=3))
     if "targets" not in known or not draw(_sometimes()):
         return crashes, (), False
     later = draw(st.lists(st.integers(1, max_rows + 2), min_size=1, max_size=2))
-    if len(later) > 1 and sum(later) % 2:
-        # Extended again and again.
-        later.sort()
     if later[0] < shape.rows and draw(_often()):
         # Fewer rows than are durable are refused, so the crash must come before they are.
         crashes = [draw(st.integers(0, 31)), *crashes[1:]]
