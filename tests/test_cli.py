@@ -536,7 +536,7 @@ def test_a_folder_that_cannot_be_written_costs_no_result(
     assert main(["run", str(scenario), "--out", str(out)]) == 2
     text, err = capsys.readouterr()
     assert "every event satisfied the specification" in text
-    assert f"error: {out}: cannot be written: " in err
+    assert f"error: {out / 'result.json'}: cannot be written: it is a folder" in err
     assert not [path for path in out.iterdir() if path.name.endswith(".tmp")]
 
 
