@@ -209,6 +209,7 @@ def test_bad_options_are_refused_in_one_line(
         (["--examples", "0"], "expected"),
         (["--time", "-1"], "seconds"),
         (["--backend", "nowhere:X"], "cannot be imported"),
+        (["--backend", "cellspec.conformance.reference:ThreadBackend"], "--methods latency"),
     ):
         assert main(["fuzz", *argv]) == 2
         complaint = capsys.readouterr().err

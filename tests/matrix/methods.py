@@ -96,10 +96,11 @@ def summary(found: list[Attempt]) -> list[str]:
         mine = [one for one in found if one.method == method]
         killed = [one for one in mine if one.killed]
         cpu_s = sum(one.cpu_s for one in mine)
+        runs = median([one.runs for one in killed] or [0])
         alone = sum(killers[one.mutant] == {method} for one in killed)
         lines.append(
             f"| {method} | {len(killed)} | {len(mine)} | {cpu_s:,.0f} | "
-            f"{60 * len(killed) / cpu_s:.1f} | {median(one.runs for one in killed):g} | {alone} |"
+            f"{60 * len(killed) / cpu_s:.1f} | {runs:g} | {alone} |"
         )
     return lines
 

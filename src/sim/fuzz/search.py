@@ -15,6 +15,7 @@ situations in one run.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ from cellspec.conformance.shrink import shrunk
 from cellspec.conformance.suite import load_backend
 from cellspec.conformance.witness import watch
 from cellspec.conformance.workload import Workload
+from cellspec.errors import SpecError
 from cellspec.trace import event_from_json
 from cellspec.verdict import DRAWN, Sometimes
 from sim.fuzz.schedules import SCHEDULES, schedule
@@ -217,6 +219,7 @@ def search(options: Options, progress: Callable[[Search], object] = lambda _: No
         MissingExtraError: several jobs, and joblib is not installed.
     """
     backend, _ = load_backend(options.backend, options.folder, "--backend")
+    _expect_methods(backend, options)
     unasked = frozenset(map(str, getattr(backend, "unasked", ())))
     done = Search(options, frozenset(backend.capabilities), unasked)
     began_s = time.monotonic()
@@ -241,6 +244,16 @@ def search(options: Options, progress: Callable[[Search], object] = lambda _: No
     if done.found is not None:
         done.case, done.comes_again = _small(backend, options, done.found)
     return done
+
+
+def _expect_methods(backend: Backend, options: Options) -> None:
+    """Refuse schedules for an engine in real time: there nobody can choose which call ends next."""
+    chosen = [name for name in options.methods if name != "latency"]
+    if chosen and not inspect.iscoroutinefunction(backend.run):
+        raise SpecError(
+            f"--methods: {options.backend} runs in real time, where {chosen[0]!r} cannot choose "
+            "which call ends next; use --methods latency"
+        )
 
 
 def _why_stop(done: Search) -> str:
@@ -409,8 +422,6 @@ def _corpus(options: Options) -> list[Seen]:
 
 
 def _entry(path: Path) -> tuple[str, int, Knobs | None]:
-    from cellspec.errors import SpecError
-
     try:
         plain: Mapping[str, Any] = json.loads(path.read_bytes())
         knobs = plain.get("knobs")
