@@ -41,7 +41,7 @@ methods: $(READY)
 
 # The suite on release after release of DataDesigner, each in an environment of its own.
 engines: $(READY)
-	$(BIN)/python -m cellspec.engines.campaign --max-examples 60
+	$(BIN)/python -m cellspec.engines.campaign --max-examples 40
 
 # What an event costs in each engine; wants `make engines` and `make test-clusters` to have run.
 bench-engines: $(READY)
