@@ -24,7 +24,6 @@ from typing import Any, Final
 from cellspec.actions import Action
 from cellspec.conformance.backend import SKIPPED, Table
 from cellspec.conformance.probe import Probe
-from cellspec.conformance.workload import Workload
 from cellspec.counters import SKIP_READY, Claim
 from cellspec.faults import BackPressure, GeneratorError, Permanent
 from cellspec.files import write_files
@@ -70,20 +69,20 @@ class MachineBackend:
     machine_class: type[Machine] = Machine
 
     def __init__(self) -> None:
-        self._left: tuple[Workload, Machine, Any] | None = None
+        self._left: tuple[Machine, Any] | None = None
 
     async def run(self, probe: Probe) -> None:
         """Run one life."""
         if probe.life:
             assert self._left is not None
-            _, machine, values = self._left
+            machine, values = self._left
             if not machine.ended:
                 machine.crash()
         else:
             work = probe.work
             machine = self.machine_class(probe.graph, work.limits, failures=work.failures)
             values = {}
-        self._left = (probe.work, machine, values)
+        self._left = (machine, values)
         life = _Life(probe, machine, values)
         if probe.life:
             life.resume()
