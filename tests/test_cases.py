@@ -1,0 +1,180 @@
+"""Small inputs from public reports, each with what is right: `tests/cases/README.md` says why.
+
+Traces go through ``python -m sim check``, scenarios through ``python -m sim run``, in this process.
+A case that is still wrong is a strict xfail whose reason names what brings it: the first run in
+which it is right fails here until its reason is taken away.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cellspec.clauses import clauses
+from sim.cli import main
+
+CASES = Path(__file__).parent / "cases"
+
+MENDED = "being mended"
+JUDGE = "The judge hears what real engines do"
+ENDPOINT = "An endpoint that saturates"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What `check` must say of a trace.
+
+    Attributes:
+        clause: the one that is violated; "" for any.
+        options: what else the command is given.
+        brings: what brings the right answer; "" where it is right today.
+    """
+
+    verdict: str
+    clause: str | None = None
+    options: tuple[str, ...] = ()
+    brings: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gives:
+    """What `run` must print of a scenario.
+
+    Attributes:
+        figures: by their path in the JSON form. A pair is a range that holds the figure.
+        says: words that stderr must hold.
+        needs: an import that the scenario needs.
+        brings: what brings the right answer; "" where it is right today.
+    """
+
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    says: tuple[str, ...] = ()
+    needs: str = ""
+    brings: str = ""
+
+
+TRACES = {
+    "zombie_completes_second_attempt": Judged("violated", "", brings=MENDED),
+    "attempt_on_complete_is_nonsense": Judged("violated", "", brings=MENDED),
+    "chord_body_never_failed": Judged("violated", "", brings=MENDED),
+    "order_overtakes": Judged("violated", "SCHED-13", brings=MENDED),
+    "hedged_request": Judged("violated", "SCHED-02"),
+    "per_task_cache": Judged("pass", brings=JUDGE),
+    "per_task_cache_as_set": Judged("pass", brings=JUDGE),
+    "ctrl_c_cancel_then_resume": Judged("pass", brings=JUDGE),
+    "slot_idle_real_clock": Judged("violated", "", ("--slack", "1s"), brings=JUDGE),
+}
+
+SCENARIOS = {
+    "d1_all_dropped": Gives({"rows_per_s": 0, "first_row_s": None}, brings=MENDED),
+    # Both workers are busy for the one second that the run takes.
+    "d2_util": Gives(
+        {"rows_per_s": 0, "worker_utilisation": 1.0, "worker_busy_s": 2.0}, brings=MENDED
+    ),
+    "d3_stop": Gives(
+        {"rows_per_s": 0, "by_column.a.cells_done": 6, "by_column.b.cells_done": 0}, brings=MENDED
+    ),
+    # Two calls of b start, after 24 s and 29 s.
+    "d5_wait": Gives({"by_resource.r.wait_s": 53.0, "rows_per_s": 0}, brings=MENDED),
+    "d6_again": Gives({"cells_done_again": 50, "failures.a.skipped": 100}, brings=MENDED),
+    "dagster_pool_retry": Gives(
+        {"rows_per_s": 0, "first_row_s": None, "outcome": "success"}, brings=MENDED
+    ),
+    # 8 cells of 600 s are kept of the 223,823 s that were paid for.
+    "livelock": Gives({"busy_lost_share": (0.97854, 0.97856)}, brings=MENDED),
+    # 86.67 % of about 37,500 calls; the error of the sample is 0.18 points.
+    "bp": Gives(
+        {"failures.a.backpressure": (31_500, 33_500), "by_column.a.cells_done": 5_000},
+        brings=MENDED,
+    ),
+    "tutorial_2_structured_outputs_jinja": Gives(
+        {"rows": 200, "columns": 5},
+        says=("skip", "complaint_analysis"),
+        needs="data_designer.engine",
+        brings=MENDED,
+    ),
+    "rpm": Gives({"makespan_s": (999, 1_003), "cells_done": 10_000}, brings=ENDPOINT),
+    # 0.74 % of the calls take longer than 60 s.
+    "timeout": Gives({"failures.answer.retryable": (1, 25)}, brings=ENDPOINT),
+    "arrivals": Gives({"makespan_s": (200, 400)}, brings=ENDPOINT),
+    # 20 rows before it, 80 after it.
+    "outage": Gives({"makespan_s": 640}, brings=ENDPOINT),
+    "resume_from": Gives({"makespan_s": 30}, brings=ENDPOINT),
+}
+
+
+def cases(table: Mapping[str, Judged] | Mapping[str, Gives]) -> list[Any]:
+    """The parameters of a test: name and expectation, marked if it is not right yet."""
+    return [
+        pytest.param(
+            name,
+            case,
+            id=name,
+            marks=marks(case),
+        )
+        for name, case in table.items()
+    ]
+
+
+def marks(case: Judged | Gives) -> list[pytest.MarkDecorator]:
+    found = [pytest.mark.xfail(reason=case.brings, strict=True)] if case.brings else []
+    return [*found, pytest.mark.datadesigner] if isinstance(case, Gives) and case.needs else found
+
+
+@pytest.mark.parametrize(("name", "case"), cases(TRACES))
+def test_a_trace_is_judged_rightly(
+    name: str, case: Judged, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = CASES / "traces" / f"{name}.jsonl"
+    code = main(["check", str(path), "--format", "json", *case.options])
+    found = json.loads(capsys.readouterr().out)
+    assert (found["verdict"], code) == (case.verdict, {"pass": 0, "violated": 1}[case.verdict])
+    named = [one["clause"] for one in found["violations"]]
+    assert named == ([] if case.clause is None else [case.clause or named[0]])
+    assert set(named) <= set(clauses())
+
+
+@pytest.mark.parametrize(("name", "case"), cases(SCENARIOS))
+def test_a_scenario_gives_the_right_figures(
+    name: str, case: Gives, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if case.needs:
+        pytest.importorskip(case.needs)
+    path = CASES / "scenarios" / f"{name}.yaml"
+    code = main(["run", str(path), "--format", "json"])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    found = json.loads(out)
+    got = {path: figure(found, path) for path in case.figures}
+    wrong = {path: got[path] for path, want in case.figures.items() if not fits(got[path], want)}
+    assert not wrong
+    assert not [word for word in case.says if word not in err]
+
+
+def figure(result: Any, path: str) -> Any:
+    """A figure of the JSON form: items of lists are named by their first field."""
+    for name in path.split("."):
+        if isinstance(result, list):
+            result = {next(iter(item.values())): item for item in result}
+        result = result[name]
+    return result
+
+
+def fits(got: Any, want: Any) -> bool:
+    """Whether a figure is what is wanted, to nine digits, or lies in the range that is."""
+    if isinstance(want, tuple):
+        low, high = want
+        return bool(low <= got <= high)
+    return bool(got == (pytest.approx(want, rel=1e-9) if isinstance(want, float) else want))
+
+
+def test_every_case_is_in_a_table_and_every_entry_has_its_file() -> None:
+    assert {path.stem for path in (CASES / "traces").iterdir()} == set(TRACES)
+    assert {path.stem for path in (CASES / "scenarios").iterdir()} == set(SCENARIOS)
+    page = (CASES / "README.md").read_text(encoding="utf-8")
+    assert not [name for name in {**TRACES, **SCENARIOS} if f"| {name} |" not in page]
