@@ -107,6 +107,15 @@ def test_the_model_and_the_real_one_cannot_be_told_apart_without_a_crash(
     real.close()
 
 
+@pytest.mark.parametrize("data", [b"", b"old"])
+def test_a_crash_that_loses_nothing_leaves_what_was_written_last(data: bytes) -> None:
+    model = ModelFileSystem()
+    model.write("x", b"old")
+    model.write("x", b"new")
+    model.write("x", data)
+    assert model.crash(everything) == {"x": data}
+
+
 def everything(_: str, options: Sequence[Any], /) -> Any:
     """Nothing is lost."""
     return options[-1]

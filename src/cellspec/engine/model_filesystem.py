@@ -116,8 +116,11 @@ class _File:
             found.setdefault(base.ljust(len(_overlaid(base, blocks)), b"\0"))
             for kept in _subsets(blocks):
                 found.setdefault(_overlaid(base, kept))
+            whole = _overlaid(base, blocks)
             base, blocks = b"", []
-        return list(found)
+        # A content that came up before may be that of a file that lost nothing.
+        found.pop(whole, None)
+        return [*found, whole]
 
 
 @dataclass(slots=True)
