@@ -33,6 +33,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from sim.explore_command import add_explore
+from sim.figures import help_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +86,15 @@ class _Parser(argparse.ArgumentParser):
         self.exit(_complain(f"error: {message} (see {self.prog} --help)", BAD_INPUT))
 
 
+class _FiguresBelow(argparse.HelpFormatter):
+    """Keeps the lines of the table of figures; all other text is filled as usual."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" in text:
+            return text
+        return super()._fill_text(text, width, indent)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m sim",
@@ -114,6 +124,8 @@ def _add_run(commands: Any) -> None:
         help="simulate one run of a scenario, and print what it came to",
         description="Simulate one run of a scenario in virtual time, through its crashes, with "
         "every event judged against the specification, and print the figures.",
+        epilog=help_text(),
+        formatter_class=_FiguresBelow,
         allow_abbrev=False,
     )
     run.add_argument("scenario", metavar="SCENARIO.yaml", help="the scenario file")

@@ -1,0 +1,377 @@
+"""What each figure of ``python -m sim run`` is: one table, for the page, ``--help`` and the tests.
+
+Each definition can be followed on a trace of the run (``--trace FILE``) alone, by a program that
+knows nothing else of this package. `TERMS` says the words that the definitions use, `FIGURES` one
+sentence or two for each figure. `page_text` is ``simulations/figures.md``, `help_text` the end of
+``python -m sim run --help``; ``python -m sim.figures`` prints the page.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import NamedTuple
+
+__all__ = [
+    "FIGURES",
+    "FROM_SCENARIO",
+    "KEPT_CALLS",
+    "SAMPLED_CELLS",
+    "TERMS",
+    "Figure",
+    "help_text",
+    "page_text",
+]
+
+SAMPLED_CELLS = 200_000
+"""Tables of at most so many cells are looked at in full; of larger ones a sample of rows."""
+
+KEPT_CALLS = 1 << 20
+"""The most calls of the sample whose waits are kept."""
+
+
+class Figure(NamedTuple):
+    """One figure: its key in JSON, its unit, its label in the text, and what it is."""
+
+    key: str
+    unit: str
+    label: str
+    meaning: str
+
+
+TERMS: tuple[tuple[str, str], ...] = (
+    (
+        "time",
+        "`t` of an event. Life 0 begins at 0 s, each other life at its `resume`; a life ends at "
+        "its `crash`, or at the `end` of the run.",
+    ),
+    (
+        "call",
+        "what one `start` begins: a cell, a range of rows, or a barrier node. Each attempt is a "
+        "call of its own. Output cells of a barrier (`emit`) and skipped cells are no calls. A "
+        "call of a cell or barrier node ends at its `complete` or `fail`, a range at the "
+        "`complete` of its last row or at its `fail`, which names the first row that it had not "
+        "given; a call that has not ended at the end of its life ends there.",
+    ),
+    (
+        "value",
+        "a cell has a value from its `complete` or `emit` on, unless its row was dropped before: "
+        "then the call ends all the same, and nothing comes of it.",
+    ),
+    (
+        "resume",
+        "of each column a `resume` keeps the rows below its number in `claim` as they were at the "
+        "crash, with a value, skipped, or neither. Rows that were dropped when this claim was "
+        "begun (its last `checkpoint_begin`), and are below the largest number of the claim, stay "
+        "dropped. Everything else is as at the start of the run.",
+    ),
+    (
+        "resolved",
+        "a cell is resolved if it has a value, is skipped, or its row is dropped.",
+    ),
+    (
+        "ready",
+        "a cell is ready from the latest of these times in its life: the start of the life; the "
+        "time at which the last cell that it needs (the `needs` of its column, in its row) was "
+        "resolved, where what is kept at a `resume` counts from then; the `admit` of its row "
+        "group, if the run has row groups; if its column is ORDERED, the time at which the last "
+        "cell of the column in an earlier row was resolved; the `until` of its last `fail`.",
+    ),
+    (
+        "cost",
+        "of a cell: from the start of the call that gave its value to its `complete`; in a range, "
+        "from the `complete` of the row before it in the range, or for its first row from the "
+        "start. Of a barrier node: from its start to its `complete`; its output cells have none.",
+    ),
+    (
+        "lost",
+        "at a crash: calls that run are lost, a range only from the last `complete` in it on; so "
+        "is each value that the `resume` does not keep, unless the `resume` keeps its row dropped; "
+        "and so is each barrier node that was complete by a run of this life, if the claim does "
+        "not reach the end of its scope.",
+    ),
+    (
+        "working columns",
+        "the columns that take a resource; if none does, all columns.",
+    ),
+    (
+        "sample",
+        f"rows whose number is a multiple of n. n is 1 for tables of at most {SAMPLED_CELLS:,} "
+        f"cells (rows × columns); else the smallest prime number that is at least cells / "
+        f"{SAMPLED_CELLS:,}. A call of a cell or range is in the sample if its first row is. If "
+        f"there are more than {KEPT_CALLS:,} calls in the sample, over all resources and lives, "
+        "every second of them is left out, in the order of their `start`, beginning with the "
+        "second; and so again until there are not more.",
+    ),
+    (
+        "percentile",
+        "p of n values in order: the one at place p × n / 100, rounded up, counted from 1.",
+    ),
+)
+
+FROM_SCENARIO = (
+    "name",
+    "scenario_digest",
+    "seed",
+    "policy",
+    "rows",
+    "columns",
+    "cells",
+    "workers",
+    "crashes_planned",
+    "checked",
+    "verdict",
+    "fingerprint",
+    "notes",
+)
+"""What a result holds that is no figure of the run."""
+
+_AT_END = "At the end of the run"
+
+FIGURES: tuple[Figure, ...] = (
+    Figure("makespan_s", "s", "makespan", "The time of `end`, crashes and restarts included."),
+    Figure("outcome", "", "outcome", "`success` or `stopped`, as `end` says."),
+    Figure(
+        "rows_tried",
+        "rows",
+        "rows tried",
+        "Rows of which a cell was started (alone or in a range), skipped or given by a barrier, in "
+        "any life.",
+    ),
+    Figure(
+        "rows_delivered",
+        "rows",
+        "delivered",
+        f"{_AT_END}: rows that are not dropped and are `durable` in every column. What is durable "
+        "at a `resume` is its claim.",
+    ),
+    Figure("rows_dropped", "rows", "dropped", f"{_AT_END}: rows that are dropped."),
+    Figure(
+        "cells_made",
+        "cells",
+        "cells made",
+        "Cells of delivered rows that have a value; skipped ones have none.",
+    ),
+    Figure(
+        "rows_per_s", "rows/s", "throughput", "Delivered rows over the makespan; none if it is 0."
+    ),
+    Figure(
+        "cells_per_s", "cells/s", "throughput", "Cells made over the makespan; none if it is 0."
+    ),
+    Figure(
+        "first_row_s",
+        "s",
+        "first row complete",
+        "The first time, in any life, at which some row is not dropped, has all its cells "
+        "resolved, and so have all rows before it; none if no row is delivered.",
+    ),
+    Figure(
+        "row_age_p50_s, row_age_p95_s, row_age_p99_s",
+        "s",
+        "row age",
+        "Percentiles over the delivered rows of the sample: from the first start, in any life, of "
+        "a cell of a working column in the row (alone or in a range) to the time at which the last "
+        "of its cells, as they are at the end of the run, got its value or was skipped. Rows of "
+        "which no such cell was started are left out.",
+    ),
+    Figure(
+        "window_rows",
+        "rows",
+        "largest out-of-order window",
+        "The largest value, over all cells of working columns at the event that gave them a value, "
+        "of row + 1 − (rows from row 0 on without a gap whose cells are all resolved, just after "
+        "that event).",
+    ),
+    Figure("checkpoints", "", "checkpoints", "How many `checkpoint_durable` there are."),
+    Figure(
+        "checkpoint_bytes",
+        "bytes",
+        "checkpoints",
+        "The sum of the lengths of their payloads as JSON text (`cellspec.checkpoint`); it follows "
+        "from claim, graph and `checkpoint.version`, which is in the scenario.",
+    ),
+    Figure("events", "", "events", "How many event lines the trace has."),
+    Figure("calls", "calls", "calls", "How many calls were started."),
+    Figure(
+        "worker_busy_s",
+        "s",
+        "busy s",
+        "The sum over all calls of the time from their start to their end.",
+    ),
+    Figure(
+        "worker_lost_s",
+        "s",
+        "busy time lost to crashes",
+        "The part of it that crashes lost: of each lost call the time from its start to the crash "
+        "(of a range from its last `complete`), and the cost of each lost value and barrier node.",
+    ),
+    Figure("worker_lost_share", "", "busy time lost to crashes", "worker_lost_s / worker_busy_s."),
+    Figure(
+        "worker_utilisation", "", "utilisation %", "worker_busy_s / (limit of workers × makespan)."
+    ),
+    Figure("mean_in_flight", "calls", "mean in flight", "worker_busy_s / makespan."),
+    Figure("crashes", "", "crashes", "How many `crash` there are."),
+    Figure(
+        "cells_done",
+        "cells",
+        "cells done",
+        "How often a cell got a value, in all lives: what was lost and made again counts twice.",
+    ),
+    Figure(
+        "cells_done_again",
+        "cells",
+        "cells done again",
+        "Values that were lost, summed over the crashes.",
+    ),
+    Figure(
+        "cells_done_again_share", "", "cells done again", "cells_done_again / cells_done, or 0."
+    ),
+    Figure("in_flight_lost", "calls", "in flight lost", "Calls that ran at a crash."),
+    Figure(
+        "sampled_every",
+        "rows",
+        "waits and ages of",
+        "n of the sample: waits and ages are those of every n-th row.",
+    ),
+    Figure("by_resource.calls", "calls", "calls", "Calls of the columns that take the resource."),
+    Figure(
+        "by_resource.cells_done",
+        "cells",
+        "cells",
+        "cells_done of its columns, output cells of barriers left out.",
+    ),
+    Figure("by_resource.busy_s", "s", "busy s", "As worker_busy_s, over its calls."),
+    Figure(
+        "by_resource.utilisation",
+        "",
+        "utilisation %",
+        "Its busy_s / (its limit × makespan); none without a limit.",
+    ),
+    Figure("by_resource.mean_in_flight", "calls", "mean in flight", "Its busy_s / makespan."),
+    Figure(
+        "by_resource.wait_calls",
+        "calls",
+        "",
+        "Its calls of cells and ranges that are in the sample; calls of barrier nodes are not.",
+    ),
+    Figure(
+        "by_resource.wait_s",
+        "s",
+        "",
+        "The sum of their waits. The wait of a call is from the time at which its cell, or the "
+        "first cell of its range, was ready to its start. What never started has no wait.",
+    ),
+    Figure("by_resource.mean_wait_s", "s", "mean wait s", "wait_s / wait_calls."),
+    Figure(
+        "by_resource.wait_p50_s, wait_p95_s, wait_p99_s",
+        "s",
+        "p50, p95, p99",
+        "Percentiles of these waits.",
+    ),
+    Figure(
+        "by_resource.mean_wait_q1_s … mean_wait_q4_s",
+        "s",
+        "mean wait s by quarter",
+        "Their mean by the quarter of the makespan in which the call started; a start on the "
+        "boundary of two is in the later one, one at the very end in the last.",
+    ),
+    Figure("by_column.calls", "calls", "calls", "Calls of the column."),
+    Figure("by_column.cells_done", "cells", "cells done", "cells_done of the column."),
+    Figure("by_column.busy_s", "s", "busy s", "As worker_busy_s, over calls of the column."),
+    Figure("by_column.busy_s_per_cell", "s", "busy s per cell", "Its busy_s / its cells_done."),
+    Figure(
+        "incarnations.start_s, end_s, ended_by",
+        "s",
+        "start s, end s, ended by",
+        "When the life began and ended, and whether with a `crash` or with the `end`.",
+    ),
+    Figure(
+        "incarnations.claimed_rows",
+        "rows",
+        "rows at start",
+        "Rows from row 0 on without a gap whose cells are all resolved when it begins.",
+    ),
+    Figure("incarnations.cells_done", "cells", "cells done", "Values that cells got in this life."),
+    Figure(
+        "incarnations.cells_lost",
+        "cells",
+        "of all lost",
+        "Values lost at its crash, those of earlier lives included.",
+    ),
+    Figure(
+        "incarnations.in_flight_lost", "calls", "in flight lost", "Calls that ran at its crash."
+    ),
+    Figure("incarnations.busy_lost_s", "s", "busy s lost", "worker_lost_s of its crash."),
+    Figure(
+        "failures.retryable, backpressure, permanent",
+        "calls",
+        "retryable, back-pressure, permanent",
+        "`fail` events of the column by `failure`, in all lives.",
+    ),
+    Figure(
+        "failures.rows_dropped",
+        "rows",
+        "rows dropped",
+        f"{_AT_END}: dropped rows whose last `drop` names the column.",
+    ),
+    Figure(
+        "failures.skipped",
+        "cells",
+        "cells skipped",
+        f"{_AT_END}: skipped cells of the column in rows that are not dropped.",
+    ),
+)
+
+_INTRODUCTION = """\
+`python -m sim run` prints these figures as text (`--format table`), JSON and CSV. Each follows from
+the run's trace (`--trace FILE`) alone, by the definitions below. JSON keys are given as they stand
+in an item of a list: `by_resource.calls` is `calls` of each item of `by_resource`. CSV has the
+figures of the run, and those by resource as `resource.NAME.KEY`. A mean, share or percentile of
+nothing is none (`null` in JSON, an empty field in CSV, – in the text). Numbers are rounded to
+twelve significant digits. `failures` is empty if the scenario has no failures, skips, row groups or
+ranges."""
+
+
+def page_text() -> str:
+    """The page ``simulations/figures.md``."""
+    lines = [
+        "# The figures of a run",
+        "",
+        _INTRODUCTION,
+        "",
+        "This page is made from `src/sim/figures.py` by `python -m sim.figures`.",
+        "",
+        "## Terms",
+        "",
+    ]
+    lines += [f"- **{name}**: {text}" for name, text in TERMS]
+    lines += [
+        "",
+        "## Figures",
+        "",
+        "| key | unit | in the text | what it is |",
+        "| --- | --- | --- | --- |",
+    ]
+    lines += [f"| `{f.key}` | {f.unit} | {f.label} | {f.meaning} |" for f in FIGURES]
+    rest = ", ".join(f"`{name}`" for name in FROM_SCENARIO)
+    lines += ["", f"Beside them a result says what was run, and how it was judged: {rest}."]
+    return "\n".join(lines) + "\n"
+
+
+def help_text() -> str:
+    """The same for a terminal, at most 98 characters wide."""
+
+    def filled(title: str, text: str) -> str:
+        plain = text.replace("`", "")
+        return textwrap.fill(
+            f"{title}: {plain}", 98, initial_indent="  ", subsequent_indent="      "
+        )
+
+    lines = ["terms of the figures:", *(filled(*term) for term in TERMS), "", "figures:"]
+    for figure in FIGURES:
+        unit = f" ({figure.unit})" if figure.unit else ""
+        lines.append(filled(f"{figure.key}{unit}", figure.meaning))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(page_text(), end="")
