@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from cellspec.columns import ExecutionTraits
 from cellspec.nodes import BarrierNodeId, CellNodeId, NodeId
@@ -287,7 +288,8 @@ class RunModel:
         if window is None:
             return False
         runs = (self.ends[i : i + window] for i in range(len(self.ends) - window + 1))
-        return any(sum(run) / window >= self.rules.stop_rate for run in runs)
+        share = Fraction(str(self.rules.stop_rate))
+        return any(Fraction(sum(run), window) >= share for run in runs)
 
     def halted(self) -> bool:
         return self.stopped or self.must_stop()
@@ -456,7 +458,7 @@ class RunModel:
         return set() if in_turn else {"RANGE-02"}
 
     def complete(self, node: NodeId) -> None:
-        """What ends for a dropped row is ignored, but a range counts as the one call that it is."""
+        """What ends for a dropped row gives no value; that its call ended counts (STOP-01)."""
         ranged = self.range_of(node)
         if isinstance(node, BarrierNodeId):
             self.running.remove(node)
@@ -466,7 +468,7 @@ class RunModel:
         live = node.row not in self.dropped
         if node in self.running:
             self.running.remove(node)
-            if live and not self.is_output(node):
+            if not self.is_output(node):
                 self.ends.append(False)
         else:
             assert ranged is not None
@@ -486,12 +488,12 @@ class RunModel:
 
     def fail(self, node: NodeId, failure: str, until: float | None) -> None:
         ranged = None if node in self.running else self.range_of(node)
+        if failure == "permanent" and not self.is_output(node):
+            self.ends.append(True)
         if node in self.running:
             self.running.remove(node)
             if isinstance(node, CellNodeId) and node.row in self.dropped:
                 return
-        if failure == "permanent":
-            self.ends.append(True)
         nodes: list[NodeId] = [node]
         if ranged is not None:
             self.ranges.remove(ranged)

@@ -165,6 +165,9 @@ STOPS = header(failures=FailurePolicy(1, stop_window=2, stop_rate=0.5))
 GROUPS = header(Limits(group_rows=2, groups=1))
 TIMED = header(Limits(workers=2), claims=("core", "work_conserving"))
 
+LOOSE = ExecutionGraph(4, [ColumnDescriptor("a"), ColumnDescriptor("k")])
+PERMANENT = "failure=permanent"
+
 CLAIMS_NOTHING = dict.fromkeys(GRAPH.column_names, 0)
 
 
@@ -435,6 +438,46 @@ def test_the_step_that_breaks_a_clause_is_told_with_its_number(
     assert not result.unreadable
     # Without the last step nothing is wrong.
     assert not judged((given_header, events[:-1])).violations
+
+
+LATE = ["start k 0", "start a 0", "fail k 0 failure=permanent"]
+"""A row is dropped while another call for it runs; the early stop looks at the last two calls."""
+
+
+@pytest.mark.clause("STOP-01", "STOP-02")
+@pytest.mark.parametrize("end", ["complete a 0", "fail a 0 failure=permanent"])
+def test_a_call_that_ends_after_its_row_was_dropped_counts_for_the_early_stop(end: str) -> None:
+    given_header = header(failures=FailurePolicy(stop_window=2, stop_rate=0.5), graph=LOOSE)
+    assert not judged((given_header, steps(*LATE, end, "stop"))).violations
+    (found,) = judged((given_header, steps(*LATE, end, "start a 1"))).violations
+    assert found.clause == "STOP-01"
+
+
+@pytest.mark.clause("STOP-02")
+@pytest.mark.parametrize(
+    "end",
+    ["cancel a 0", "fail a 0 failure=retryable", "fail a 0 failure=backpressure"],
+)
+def test_a_call_that_is_cancelled_or_may_be_made_again_does_not_count(end: str) -> None:
+    given_header = header(failures=FailurePolicy(stop_window=2, stop_rate=0.5), graph=LOOSE)
+    assert not judged((given_header, steps(*LATE, end, "start a 1"))).violations
+    (found,) = judged((given_header, steps(*LATE, end, "stop"))).violations
+    assert found.clause == "STOP-02"
+
+
+@pytest.mark.clause("STOP-01", "STOP-02")
+def test_a_rate_of_failures_means_its_decimal_number() -> None:
+    given_header = header(
+        failures=FailurePolicy(stop_window=25, stop_rate=0.28),
+        graph=ExecutionGraph(30, [ColumnDescriptor("a")]),
+    )
+    fails = [word for row in range(7) for word in (f"start a {row}", f"fail a {row} {PERMANENT}")]
+    ends = [word for row in range(7, 25) for word in (f"start a {row}", f"complete a {row}")]
+    assert not judged((given_header, steps(*fails, *ends, "stop"))).violations
+    (found,) = judged((given_header, steps(*fails, *ends, "start a 25"))).violations
+    assert found.clause == "STOP-01"
+    fewer = judged((given_header, steps(*fails[:-2], *ends, "start a 6", "complete a 6", "stop")))
+    assert fewer.violations[0].clause == "STOP-02"
 
 
 def test_every_clause_that_a_single_trace_can_break_has_a_case() -> None:

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from cellspec.counters import Claim
 from cellspec.errors import SpecError
+from cellspec.policy import stop_threshold
 from cellspec.rowset import Ranges
 from cellspec.rules import Rules
 
@@ -138,8 +139,10 @@ class FailurePolicy:
     Attributes:
         max_attempts: attempts that a node has in an incarnation; the last one that fails is final.
         stop_window: an early stop looks at this many ended calls, the latest ones: completions and
-            permanent failures, not what is tried again; None for no early stop.
-        stop_rate: the share of permanent failures among them at which nothing starts any more.
+            permanent failures, also those of rows that were dropped meanwhile; not what is tried
+            again. None for no early stop.
+        stop_rate: the share of permanent failures among them at which nothing starts any more, as
+            the decimal number that it is written as.
 
     Raises:
         SpecError: a count below 1, or a rate that is not above 0 and at most 1.
@@ -161,6 +164,12 @@ class FailurePolicy:
             raise SpecError(
                 f"failures: stop_rate: expected a number above 0 and at most 1, got {rate!r}"
             )
+
+    @property
+    def stop_failures(self) -> int | None:
+        """So many permanent failures among the last `stop_window` calls stop the run, or None."""
+        window = self.stop_window
+        return None if window is None else stop_threshold(window, self.stop_rate)
 
 
 def check_limits(limits: Limits, rules: Rules) -> None:

@@ -72,6 +72,7 @@ from cellspec.counters import (
 )
 from cellspec.errors import SpecError
 from cellspec.graph import ExecutionGraph
+from cellspec.policy import changed_scopes, is_final
 from cellspec.refusals import FAILED, Key, Refusals
 from cellspec.rowset import Ranges, RowSet, add_range, ranges_of, rows_of
 
@@ -146,6 +147,7 @@ class Machine(Refusals):
         self._judges_idleness = not {"SCHED-09", "GROUP-06"} <= self._waived
         self.limits = limits
         self.failures = failures or FailurePolicy()
+        self._stop_failures = self.failures.stop_failures
         self._offers_failures = failures is not None
         # Groups of ready work: one a resource, one for columns that take none, and one for the
         # output cells of barriers, which take no worker either.
@@ -376,7 +378,7 @@ class Machine(Refusals):
         )
 
     def complete_cell(self, column: int, row: int) -> None:
-        """A running cell ends well; the end of one whose row was dropped is ignored.
+        """A running cell ends well; of one whose row was dropped only the call counts (STOP-01).
 
         Without an early stop it is the same as ``counters.resolve[column](row)``.
 
@@ -398,6 +400,7 @@ class Machine(Refusals):
         if slot is not None:
             if slot:
                 self.counters.free_slot(column)
+                self._called(failed=False)
             return True
         ranged = self._range_of(column, row)
         if ranged is None:
@@ -493,6 +496,8 @@ class Machine(Refusals):
         if slot is not None:
             if slot:
                 self.counters.free_slot(column)
+                if failure == "permanent":
+                    self._called(failed=True)
             return
         ranged = self._range_of(column, row)
         if ranged is not None:
@@ -543,7 +548,7 @@ class Machine(Refusals):
         if len(self.attempts) > _FORGET_ABOVE:
             self._forget_attempts()
         spent = self.attempts.get(key, 0) + 1
-        final = failure == "permanent" or spent >= self.failures.max_attempts
+        final = is_final(failure, spent, self.failures.max_attempts)
         self.attempts[key] = FAILED if final else spent
         return final
 
@@ -572,18 +577,18 @@ class Machine(Refusals):
                 self._cool_down(self.now)
 
     def _called(self, *, failed: bool) -> None:
-        """A call ended, for the early stop: completed, or failed permanently."""
-        window = self.failures.stop_window
-        if window is None:
+        """A call ended, for the early stop: completed, or failed permanently (clause STOP-01)."""
+        most = self._stop_failures
+        if most is None:
             return
         ends = self._ends
-        if len(ends) == window:
+        full = len(ends) == ends.maxlen
+        if full:
             self._failed_ends -= ends[0]
         ends.append(failed)
         self._failed_ends += failed
-        # A quotient of whole numbers is what a rate like 0.7 reads as; a product is not.
-        reached = self._failed_ends / window >= self.failures.stop_rate
-        if reached and len(ends) == window and not self.must_stop:
+        full = full or len(ends) == ends.maxlen
+        if full and self._failed_ends >= most and not self.must_stop:
             self.must_stop = True
             if "STOP-01" not in self._waived:
                 self.counters.block_starts()
@@ -1109,23 +1114,17 @@ class Machine(Refusals):
             return
         if records < max(claim):
             self._breaks("CKPT-16", f"resumed with {records} rows, but {max(claim)} are claimed")
-        before, after = self.graph.rules, self.graph.resized(records)
-        for column, rows in enumerate(claim):
-            if not self._is_barrier[column] or not rows or keep:
-                continue
-            scope = (rows - 1) // before.columns[column].scope_rows
-            if after.rules.columns[column].batched:
-                same = before.scope_bounds(column, scope) == after.rules.scope_bounds(column, scope)
-            else:
-                same = False
-            if not same:
+        before = self.graph.num_records
+        for changed in changed_scopes(self.graph.rules, before, records):
+            rows = claim[changed.column]
+            if rows > changed.start and not keep:
                 self._breaks(
                     "CKPT-16",
-                    f"resumed with {records} rows instead of {before.num_records}: the barrier of "
-                    f"{self._name(column)} had {rows} rows claimed, and its scope changes",
+                    f"resumed with {records} rows instead of {before}: the barrier of "
+                    f"{self._name(changed.column)} had {rows} rows claimed, and its scope changes",
                 )
         heard = self.counters
-        self._set_graph(after)
+        self._set_graph(self.graph.resized(records))
         self.counters.hear_as(heard)
 
     # The end
@@ -1138,12 +1137,12 @@ class Machine(Refusals):
         """
         self._expect_running("stop")
         if not self.must_stop:
-            window = self.failures.stop_window
+            most = self._stop_failures
             detail = (
                 "this run has no early stop"
-                if window is None
-                else f"{self._failed_ends} of the last {len(self._ends)} calls failed; it takes "
-                f"{self.failures.stop_rate:g} of {window}"
+                if most is None
+                else f"{self._failed_ends} of the last {len(self._ends)} calls failed "
+                f"permanently; it takes {most} of {self.failures.stop_window}"
             )
             self._breaks("STOP-02", f"the run is stopped early, but {detail}")
         self.stopped = True

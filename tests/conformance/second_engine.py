@@ -16,6 +16,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -243,8 +244,8 @@ class _Life:
                 await self.call_range(rule, start, stop)
             else:
                 value = await self.probe.cell(name, start, self.inputs(rule, start))
+                self.count_end(well=True)
                 if start not in self.dropped:
-                    self.count_end(well=True)
                     self.cells[name, start] = value
         except (Retryable, BackPressure, Permanent) as failure:
             self.fail(rule, start, stop, failure)
@@ -267,7 +268,7 @@ class _Life:
     async def call_range(self, rule: ColumnRule, start: int, stop: int) -> None:
         given = [self.inputs(rule, row) for row in range(start, stop)]
         async for row, value in self.probe.range(rule.name, start, stop, given):
-            if row == stop - 1 and (stop > start + 1 or row not in self.dropped):
+            if row == stop - 1:
                 self.count_end(well=True)
             if row not in self.dropped:
                 self.cells[rule.name, row] = value
@@ -282,7 +283,7 @@ class _Life:
         else:
             rows = [row for row in range(start, stop) if not self.is_resolved(name, row)]
             keys = [(name, row) for row in rows]
-        if isinstance(failure, Permanent) and (rows or rule.is_barrier or stop > start + 1):
+        if isinstance(failure, Permanent):
             self.count_end(well=False)
         if not rows:
             self.finished_barriers.add((name, stop - 1))
@@ -314,7 +315,8 @@ class _Life:
         bad = self.ends.count(False)
         if policy.stop_window is None or len(self.ends) < policy.stop_window or self.stopped:
             return
-        if bad >= policy.stop_rate * policy.stop_window:
+        # What a person means by a rate is its decimal digits.
+        if bad >= Decimal(repr(policy.stop_rate)) * policy.stop_window:
             self.stopped = True
             self.probe.stop(f"{bad} of {policy.stop_window} failed")
 

@@ -30,6 +30,7 @@ from cellspec.engine.values import Values
 from cellspec.faults import BackPressure
 from cellspec.machine import Failure
 from cellspec.nodes import CellNodeId
+from cellspec.policy import stop_threshold
 from cellspec.tracker import CompletionTracker
 
 
@@ -596,7 +597,8 @@ class StopsTooLate(Scheduler):
 class StopsTooEarly(Scheduler):
     def _fails_too_often(self) -> bool:
         bad = self._ends.count(False)
-        return len(self._ends) > 1 and bad >= self.failures.stop_rate * len(self._ends)
+        ended = len(self._ends)
+        return ended > 1 and bad >= stop_threshold(ended, self.failures.stop_rate)
 
 
 @mutant("a run that stopped early, with every row resolved that had started, reports success")

@@ -49,6 +49,7 @@ from cellspec.conformance.workload import Workload
 from cellspec.errors import SpecError, TraceError
 from cellspec.faults import GeneratorError
 from cellspec.graph import ExecutionGraph
+from cellspec.policy import changed_scopes
 from cellspec.stories import describe
 from cellspec.trace import Event, TraceWriter, header_for, to_json
 
@@ -360,11 +361,13 @@ class _Run:
             name: max(durable.get(name, 0), pending.get(name, 0))
             for name in probe.graph.column_names
         }
-        for name, first, was, now in () if work.keep else _changed_scopes(work, self.settled, life):
+        for changed in () if work.keep else changed_scopes(probe.graph.rules, before, rows):
+            name = probe.graph.column_names[changed.column]
+            first, was = changed.start, changed.before
             held = any(name in table.rows.get(row, {}) for row in range(first, was))
             if held or claim.get(name, 0) > first:
                 what = f"rows of {name} from {first} are kept, and their scope ends at {was}"
-                return "CKPT-16", f"{what}, then at {now}"
+                return "CKPT-16", f"{what}, then at {changed.after}"
         kept = max((0, *claim.values(), *(row + 1 for row in (*table.rows, *table.dropped))))
         if rows < kept:
             return "CKPT-16", f"{rows} rows are asked for, and more are kept"
@@ -507,19 +510,6 @@ def _scope_too_wide(work: Workload, graph: ExecutionGraph) -> str:
             if groups > most:
                 return f"{rule.name} barrier {scope} needs {groups} groups at once of {most}"
     return ""
-
-
-def _changed_scopes(work: Workload, earlier: int, life: int) -> Iterator[tuple[str, int, int, int]]:
-    """Scopes of barriers that another target changes: column, first row, end before and after."""
-    before, after = work.graph(earlier).rules, work.graph(life).rules
-    for old, new in zip(before.columns, after.columns, strict=True):
-        for scope in range(before.scope_count(old.index)):
-            start, stop = before.scope_bounds(old.index, scope)
-            now = start
-            if scope < after.scope_count(new.index):
-                now = after.scope_bounds(new.index, scope)[1]
-            if now != stop:
-                yield old.name, start, stop, now
 
 
 # Folders

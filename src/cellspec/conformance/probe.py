@@ -46,6 +46,7 @@ from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
 from cellspec.graph import CompletionTrackerProtocol, ExecutionGraph
 from cellspec.machine import Failure, Outcome
 from cellspec.nodes import NodeId
+from cellspec.policy import is_final
 from cellspec.rowset import ranges_of
 
 __all__ = [
@@ -742,11 +743,10 @@ class Probe:
 
     def _was_last(self, column: str, position: int, fault: Fault) -> bool:
         """Count a failure of a node; True if it has failed for good."""
-        if fault.failure != "retryable":
-            return fault.failure == "permanent"
-        spent = self._spent.get((column, position), 0) + 1
-        self._spent[column, position] = spent
-        return spent >= self.work.failures.max_attempts
+        attempt = self._spent.get((column, position), 0) + 1
+        if fault.failure == "retryable":
+            self._spent[column, position] = attempt
+        return is_final(fault.failure, attempt, self.work.failures.max_attempts)
 
     # Recording
 

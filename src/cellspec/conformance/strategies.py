@@ -32,6 +32,7 @@ from hypothesis import strategies as st
 from cellspec.actions import Failure, FailurePolicy, Limits
 from cellspec.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.conformance.workload import Fault, Workload
+from cellspec.policy import within_budget
 from cellspec.verdict import DRAWN
 
 __all__ = ["workloads"]
@@ -295,9 +296,10 @@ def _limits(draw: st.DrawFn, shape: _Shape, has: Collection[str]) -> Limits:
 def _policy(draw: st.DrawFn, has: Collection[str], known: Collection[str]) -> FailurePolicy:
     attempts = draw(st.integers(2, 3)) if "retries" in has else 1
     if "drops" in has and "early_stop" in known and draw(_sometimes()):
-        return FailurePolicy(
-            attempts, draw(st.sampled_from((4, 3, 2, 1))), draw(st.sampled_from((1.0, 0.5, 0.25)))
-        )
+        window = draw(st.sampled_from((4, 3, 2, 1)))
+        # A rate need not be a simple fraction, nor a whole number of calls.
+        odd = st.integers(1, 100).map(lambda percent: percent / 100)
+        return FailurePolicy(attempts, window, draw(st.sampled_from((1.0, 0.5, 0.25)) | odd))
     return FailurePolicy(attempts)
 
 
@@ -332,7 +334,7 @@ def _faults(
         count = shape.positions(column)
         for position in range(count) if whole else (place % count,):
             name = shape.columns[column].name
-            answers = chain if "drops" in has else _within_budget(chain, policy.max_attempts)
+            answers = chain if "drops" in has else within_budget(chain, policy.max_attempts)
             made.setdefault(
                 (name, position),
                 tuple(
@@ -342,15 +344,6 @@ def _faults(
             )
         whole = False
     return tuple(fault for faults in made.values() for fault in faults)
-
-
-def _within_budget(chain: Sequence[Failure], max_attempts: int) -> list[Failure]:
-    """The chain without the failures that would spend the last attempt."""
-    kept: list[Failure] = []
-    for failure in chain:
-        if failure != "retryable" or kept.count("retryable") < max_attempts - 1:
-            kept.append(failure)
-    return kept
 
 
 @st.composite

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from cellspec.conformance.workload import Workload
+from cellspec.policy import is_final
 from cellspec.verdict import Sometimes
 
 __all__ = ["Seen", "watch"]
@@ -338,8 +339,9 @@ class _Witness:
         nodes = [node] if node[1] else [(column, False, row) for row in sorted(left)]
         lost = []
         for each in nodes:
+            final = is_final(failure, self.spent[each] + 1, self.work.failures.max_attempts)
             self.spent[each] += failure == "retryable"
-            if failure == "permanent" or self.spent[each] >= self.work.failures.max_attempts:
+            if final:
                 lost.append(each)
             else:
                 self.waiting[each] = (self.t, event.get("until"))

@@ -62,11 +62,6 @@ class Call:
     inputs: Sequence[Mapping[str, Any]]
     left: dict[int, None] = field(default_factory=dict)
 
-    @property
-    def is_single(self) -> bool:
-        """True if it was made for one cell and nothing else."""
-        return self.scope is None and self.stop == self.start + 1
-
     def __str__(self) -> str:
         if self.kind == BARRIER:
             return f"{self.column} barrier {self.scope}"

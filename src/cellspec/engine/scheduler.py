@@ -63,6 +63,7 @@ from cellspec.errors import CheckpointError, SpecError
 from cellspec.faults import BackPressure, GeneratorError, Permanent
 from cellspec.graph import ExecutionGraph
 from cellspec.nodes import CellNodeId, NodeId
+from cellspec.policy import changed_scopes, is_final
 from cellspec.rowset import ranges_of, rows_of
 from cellspec.tracker import CompletionTracker
 
@@ -183,6 +184,7 @@ class Scheduler:
         self._cooling: list[tuple[float, int, tuple[int, ...]]] = []
         self._dropped_since = False
         self._ends: deque[bool] = deque(maxlen=self.failures.stop_window)
+        self._stop_failures = self.failures.stop_failures
         self._stop_reason: str | None = None
         self._ended = False
         self._claimed: Claim = (0,) * self._count
@@ -229,20 +231,15 @@ class Scheduler:
 
     def _check_target(self, records: int, claim: Claim, *, keep: bool) -> None:
         """Refuse another number of rows if it changes a scope that has output (clause CKPT-16)."""
-        if keep or records == self._rows:
+        if keep:
             return
-        for rule in self._columns:
-            if not rule.is_barrier or not claim[rule.index]:
-                continue
-            # Scopes before the one that holds the end of the claim are whole in both.
-            size = rule.scope_rows if rule.batched else max(records, self._rows)
-            start = (claim[rule.index] - 1) // size * size
-            before, now = min(start + size, records), min(start + size, self._rows)
-            if before != now:
+        for changed in changed_scopes(self.graph.rules, records, self._rows):
+            if claim[changed.column] > changed.start:
                 raise CheckpointError(
-                    f"checkpoint: barrier {rule.name!r} gave output to claimed rows from rows "
-                    f"{start} to {before - 1}; with {self._rows} rows it would read rows {start} "
-                    f"to {now - 1}; resume with keep=True to keep that output"
+                    f"checkpoint: barrier {self._columns[changed.column].name!r} gave output to "
+                    f"claimed rows from rows {changed.start} to {changed.before - 1}; with "
+                    f"{self._rows} rows it would read rows {changed.start} to {changed.after - 1}; "
+                    "resume with keep=True to keep that output"
                 )
 
     def _covered_drops(self, restored: Restored, claim: Claim) -> dict[int, Drop]:
@@ -604,11 +601,13 @@ class Scheduler:
 
     def _complete_cell(self, call: Call, value: Any) -> None:
         self._release_slot(call)
-        if not self._is_wanted(call):
+        wanted = self._is_wanted(call)
+        if wanted:
+            self.observer.completed(call, call.start)
+        self._note_end(well=True)
+        if not wanted:
             self._ignore(call)
             return
-        self.observer.completed(call, call.start)
-        self._note_end(well=True)
         self.values.put(call.index, call.start, value)
         self._resolve(call.index, call.start)
 
@@ -660,8 +659,7 @@ class Scheduler:
             self.observer.completed(call, row)
         if not call.left:
             self._end_range(call)
-            if wanted or not call.is_single:
-                self._note_end(well=True)
+            self._note_end(well=True)
         if wanted:
             self.values.put(call.index, row, value)
             self._resolve(call.index, row)
@@ -740,7 +738,7 @@ class Scheduler:
             self._fail(call, codes, failure, error)
         else:
             self._ignore(call)
-            if failure == "permanent" and not call.is_single:
+            if failure == "permanent":
                 self._note_end(well=False)
         self._settle()
 
@@ -779,9 +777,7 @@ class Scheduler:
 
     def _is_final(self, call: Call, failure: Failure) -> bool:
         """True if the node is not tried again: no use, or no attempt left."""
-        if failure == "retryable":
-            return call.attempt >= self.failures.max_attempts
-        return failure == "permanent"
+        return is_final(failure, call.attempt, self.failures.max_attempts)
 
     def _spend_attempt(self, codes: Iterable[int]) -> None:
         for code in codes:
@@ -886,10 +882,9 @@ class Scheduler:
     def _note_end(self, *, well: bool) -> None:
         """A call that completed, or failed permanently, enters the window of the early stop.
 
-        The call of a single cell whose row was dropped meanwhile does not; that of a range or a
-        barrier does, which was made for more than one row. What may be tried again says nothing
-        yet, and a spent budget of attempts is no permanent failure: the endpoint may be down, the
-        pipeline is not wrong.
+        What became of its rows meanwhile does not matter: the endpoint answered (clause STOP-01).
+        What may be tried again says nothing yet, and a spent budget of attempts is no permanent
+        failure: the endpoint may be down, the pipeline is not wrong.
         """
         if self.failures.stop_window is None:
             return
@@ -899,9 +894,9 @@ class Scheduler:
             self._stop(f"{bad} of the last {len(self._ends)} calls failed for good")
 
     def _fails_too_often(self) -> bool:
-        window = self._ends.maxlen
-        bad = self._ends.count(False)
-        return len(self._ends) == window and bad >= self.failures.stop_rate * len(self._ends)
+        most = self._stop_failures
+        full = len(self._ends) == self._ends.maxlen
+        return most is not None and full and self._ends.count(False) >= most
 
     def _stop(self, reason: str) -> None:
         """Nothing starts any more; what runs may end (clause STOP-01)."""

@@ -28,9 +28,9 @@ __all__ = ["ThreadEngine"]
 class ThreadEngine(Engine):
     """Runs a graph on threads; for the arguments see `Engine`.
 
-    A call of a row that was dropped meanwhile keeps its slot until it ends; its end is ignored. If
-    the run breaks off, by an exception of an observer or of storage, threads that are within a call
-    are left to end on their own.
+    A call of a row that was dropped meanwhile keeps its slot until it ends; what it gives is thrown
+    away. If the run breaks off, by an exception of an observer or of storage, threads that are
+    within a call are left to end on their own.
 
     Attributes:
         threads_most: threads of the pool, if no limit on workers asks for fewer.

@@ -74,6 +74,7 @@ from cellspec.engines.rows import Dropped, Ledger, Result, with_failures_in_line
 from cellspec.errors import SpecError
 from cellspec.faults import BackPressure, Permanent, Retryable
 from cellspec.machine import Limits
+from cellspec.policy import is_final
 from cellspec.rules import ColumnRule
 
 __all__ = ["DaskBackend", "Desk", "Driver", "ProcessBackend", "stop_clusters"]
@@ -224,7 +225,8 @@ class Desk:
         """Let a failure out that Dask is to repeat."""
         if isinstance(failure, Retryable):
             self._spent[column, position] += 1
-            if self._spent[column, position] < self.probe.work.failures.max_attempts:
+            attempt = self._spent[column, position]
+            if not is_final("retryable", attempt, self.probe.work.failures.max_attempts):
                 raise failure
 
     def _drop(self, rows: Iterable[int], column: str) -> dict[int, Result]:

@@ -38,6 +38,7 @@ from cellspec.conformance.workload import Workload
 from cellspec.errors import CheckpointError, SpecError
 from cellspec.graph import ExecutionGraph
 from cellspec.nodes import BarrierNodeId, CellNodeId
+from cellspec.policy import within_budget
 from cellspec.tracker import CompletionTracker
 
 __all__ = [
@@ -434,7 +435,7 @@ def with_failures_in_line(work: Workload) -> Workload:
 
 def _may_fail_for_good(work: Workload, column: str) -> bool:
     mine = [fault.failure for fault in work.faults if fault.column == column]
-    return "permanent" in mine or mine.count("retryable") >= work.failures.max_attempts
+    return len(within_budget(mine, work.failures.max_attempts)) < len(mine)
 
 
 def _ancestors(

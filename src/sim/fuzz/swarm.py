@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from cellspec.actions import Failure, FailurePolicy, Limits
 from cellspec.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.conformance.workload import Fault, Workload
+from cellspec.policy import within_budget
 
 __all__ = ["KNOBS", "Knobs", "Size", "workload"]
 
@@ -218,7 +219,8 @@ class _Draw:
         dice = self.dice
         attempts = dice.choice((2, 3)) if self.has["retries"] else 1
         if self.has["drops"] and "early_stop" in self.known and dice.random() < 0.2:
-            return FailurePolicy(attempts, dice.choice((5, 10, 20)), dice.choice((1.0, 0.5, 0.3)))
+            rate = dice.choice((1.0, 0.5, 0.3, dice.randint(1, 100) / 100))
+            return FailurePolicy(attempts, dice.choice((5, 10, 20, 25, 50)), rate)
         return FailurePolicy(attempts)
 
     def _faults(self, draft: Workload, policy: FailurePolicy) -> tuple[Fault, ...]:
@@ -237,7 +239,7 @@ class _Draw:
             position = dice.randrange(rules.scope_count(column) or self.most_rows)
             answers = dice.choice(chains)
             if not self.has["drops"]:
-                answers = _within_budget(answers, policy.max_attempts)
+                answers = within_budget(answers, policy.max_attempts)
             name = rules.columns[column].name
             wait_s = dice.choice(_COOL_DOWNS_S)
             made[name, position] = tuple(
@@ -254,12 +256,3 @@ class _Draw:
             if one.may_skip:
                 found += [(one.name, row) for row in range(self.most_rows) if dice.random() < share]
         return tuple(found)
-
-
-def _within_budget(answers: Sequence[Failure], max_attempts: int) -> tuple[Failure, ...]:
-    """The answers without those that would spend the last attempt."""
-    kept: list[Failure] = []
-    for failure in answers:
-        if failure != "retryable" or kept.count("retryable") < max_attempts - 1:
-            kept.append(failure)
-    return tuple(kept)

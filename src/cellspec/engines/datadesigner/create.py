@@ -71,7 +71,8 @@ from cellspec.conformance.workload import End, Fault, Workload
 from cellspec.engines.datadesigner.create_seams import seams
 from cellspec.engines.datadesigner.lockstep import LockStep
 from cellspec.errors import SpecError
-from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
+from cellspec.faults import BackPressure, GeneratorError, Retryable
+from cellspec.policy import is_final
 from cellspec.rowset import ranges_of
 from cellspec.verdict import Sometimes
 
@@ -532,9 +533,9 @@ class _Life:
         self, column: str, position: int, rows: Iterable[int], error: GeneratorError
     ) -> Exception:
         """DataDesigner's word for a failure. Keeps whom to blame if a row is dropped for it."""
-        spent = self._spent.get((column, position), 0) + isinstance(error, Retryable)
-        self._spent[column, position] = spent
-        final = isinstance(error, Permanent) or spent >= self.probe.work.failures.max_attempts
+        spent = self._spent.get((column, position), 0)
+        self._spent[column, position] = spent + (error.failure == "retryable")
+        final = is_final(error.failure, spent + 1, self.probe.work.failures.max_attempts)
         self._last_failed = column
         for row in rows:
             if final or not self._blamed.get(row, ("", False))[1]:

@@ -61,7 +61,8 @@ from cellspec.engines.datadesigner.mocks import (
     mark_of,
 )
 from cellspec.engines.datadesigner.releases import Release, load
-from cellspec.faults import GeneratorError, Permanent, Retryable
+from cellspec.faults import GeneratorError
+from cellspec.policy import is_final
 from cellspec.rowset import ranges_of
 from cellspec.verdict import Sometimes
 
@@ -333,10 +334,10 @@ class _Life:
         self, column: str, position: int, rows: Iterable[int], error: GeneratorError
     ) -> None:
         """A call fails. Keeps whom to blame if a row is dropped for it."""
-        spent = self._spent.get((column, position), 0) + isinstance(error, Retryable)
-        self._spent[column, position] = spent
+        spent = self._spent.get((column, position), 0)
+        self._spent[column, position] = spent + (error.failure == "retryable")
         self._last_failed = column
-        if isinstance(error, Permanent) or spent >= self.probe.work.failures.max_attempts:
+        if is_final(error.failure, spent + 1, self.probe.work.failures.max_attempts):
             for row in rows:
                 self._blamed.setdefault(row, column)
 
