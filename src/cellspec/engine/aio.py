@@ -34,7 +34,8 @@ class AsyncioEngine(Engine):
 
     Attributes:
         cancel_dropped: cancel running calls of rows that were dropped meanwhile, if their
-            generators are coroutine functions; otherwise they end, and what they give is thrown away.
+            generators are coroutine functions; otherwise they end, and what they give is thrown
+            away.
     """
 
     cancel_dropped: bool = True
