@@ -968,7 +968,7 @@ def test_the_command_prints_json_for_programs(
         (["start b 0"], ["--waive", "SCHED-01"], "inconclusive: the run did not come to its end"),
     ],
 )
-def test_the_command_says_why_a_trace_allows_no_verdict_with_code_2(
+def test_the_command_says_why_a_trace_allows_no_verdict_with_code_3(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     events: list[Any],
@@ -977,7 +977,7 @@ def test_the_command_says_why_a_trace_allows_no_verdict_with_code_2(
 ) -> None:
     path = write_trace(tmp_path / "run.jsonl", PLAIN, steps(*events))
     code, out, err = run_check(capsys, path, *arguments)
-    assert (code, err) == (2, [])
+    assert (code, err) == (3, [])
     assert out.splitlines()[-1] == words
 
 
@@ -987,7 +987,7 @@ def test_the_command_names_the_line_where_a_file_is_cut_off(
     path = write_trace(tmp_path / "run.jsonl", PLAIN, steps("start a 0", "start a 1"))
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
     code, out, _ = run_check(capsys, path)
-    assert code == 2
+    assert code == 3
     assert out.splitlines()[-1] == (
         f"inconclusive: {path}: line 3: expected event 2 or the footer, but the file ends: the "
         "trace is cut off"

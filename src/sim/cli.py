@@ -5,22 +5,12 @@ who it is for. *stdout* holds the result and nothing else, and is the same, byte
 same scenario and seed, whatever the hash seed, the terminal, or the machine's speed. *stderr* holds
 what differs from run to run: progress (on a terminal only), wall time, memory, and complaints.
 
-A complaint is one line and an exit code, never a traceback:
-
-====  ========================================================================================
-code  meaning
-====  ========================================================================================
-0     the run ended well
-1     a clause of the specification was violated; the line names it and what happened
-2     bad usage or input; the line names the file, the field and what was expected. For ``check``
-      also: the trace allows no verdict, because it is cut off, say, or its run did not end
-130   interrupted (Ctrl-C)
-141   whoever read stdout stopped reading, as in ``| head``
-====  ========================================================================================
+A complaint is one line and an exit code (`cellspec.exit_codes`), never a traceback, unless it is
+cellspec itself that failed.
 
 Nothing is written before the run has ended well, and then each file is whole or not there.
 
-Only `argparse` is imported at the top: ``--help`` must not wait for numpy.
+Nothing heavy is imported at the top: ``--help`` must not wait for numpy.
 """
 
 from __future__ import annotations
@@ -30,8 +20,18 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
+from cellspec.exit_codes import (
+    BAD_INPUT,
+    FINE,
+    INCONCLUSIVE,
+    VIOLATED,
+    Parser,
+    complain,
+    put,
+    run_command,
+)
 from sim.explore_command import add_explore
 from sim.figures import help_text
 
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "run_plan"]
 
-OK, VIOLATED, BAD_INPUT, INTERRUPTED, NO_READER = 0, 1, 2, 130, 141
-
 CRASH_SYNTAX = "EVENT, TIMEs or random:MEANs"
 DEPENDENCIES = ("numpy", "pydantic", "PyYAML", "simpy")
 
@@ -56,34 +54,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the arguments after ``python -m sim``; by default those of the process.
     """
-    try:
+
+    def command() -> int:
         _plain_stdout()
-        try:
-            args = _parser().parse_args(argv)
-            code: int = args.command(args)
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else OK
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        _forget_stdout()
-        return NO_READER
-    except KeyboardInterrupt:
-        return _complain("interrupted", INTERRUPTED)
-    except OSError as error:
-        _forget_stdout()
-        return _complain(f"error: stdout: {error.strerror or error}", BAD_INPUT)
-    return code
+        args = _parser().parse_args(argv)
+        code: int = args.command(args)
+        return code
+
+    return run_command(command)
 
 
 # Arguments
-
-
-class _Parser(argparse.ArgumentParser):
-    """Complains in one line; the usage is what ``--help`` is for."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(_complain(f"error: {message} (see {self.prog} --help)", BAD_INPUT))
 
 
 class _FiguresBelow(argparse.HelpFormatter):
@@ -96,11 +77,9 @@ class _FiguresBelow(argparse.HelpFormatter):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m sim",
         description="Simulate engines that generate synthetic datasets cell by cell.",
-        epilog="exit codes: 0 fine, 1 a clause was violated, 2 bad usage or input, 130 interrupted",
-        allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands)
@@ -112,7 +91,6 @@ def _parser() -> argparse.ArgumentParser:
         "schema",
         help="print the JSON Schema of scenario files",
         description="Print the JSON Schema of scenario files, for editors and validators.",
-        allow_abbrev=False,
     )
     schema.set_defaults(command=_schema)
     return parser
@@ -126,7 +104,6 @@ def _add_run(commands: Any) -> None:
         "every event judged against the specification, and print the figures.",
         epilog=help_text(),
         formatter_class=_FiguresBelow,
-        allow_abbrev=False,
     )
     run.add_argument("scenario", metavar="SCENARIO.yaml", help="the scenario file")
     run.add_argument(
@@ -186,9 +163,6 @@ def _add_check(commands: Any) -> None:
         description="Judge each event of a trace against the specification. The first one that is "
         "not allowed is told with its clause, its line, the state that mattered and the events "
         "before it.",
-        epilog="exit codes: 0 every event was allowed and the run ended, 1 a clause was violated, "
-        "2 the trace cannot be read, or allows no verdict",
-        allow_abbrev=False,
     )
     check.add_argument("trace", metavar="TRACE", help="the trace file, perhaps compressed (gzip)")
     check.add_argument(
@@ -217,17 +191,12 @@ def _add_replay(commands: Any) -> None:
         description="Run a failure again: a trace on the transition system, a case file on the "
         "engine that it names, or either on another engine. Prints each event in a line, what "
         "broke and why, and ways to take the failure along.",
-        epilog="exit codes: 0 no clause broke, 1 a clause broke, 2 bad usage or input",
-        allow_abbrev=False,
     )
     shrink = commands.add_parser(
         "shrink",
         help="make a failure small, and say what its causes are",
         description="Make a failure small: columns and rows that it does without are taken away, "
         "then every step that is not a cause.",
-        epilog="exit codes: 0 a smaller failure was found or it is as small as can be, 2 bad usage "
-        "or input, or nothing broke",
-        allow_abbrev=False,
     )
     for parser in (replay, shrink):
         parser.add_argument(
@@ -257,8 +226,6 @@ def _add_fuzz(commands: Any) -> None:
         description="Run an engine on random workloads of hundreds of rows and tens of columns, "
         "with failures, crashes and resumes, under several kinds of schedules. Stops when a clause "
         "breaks, when the budget is spent, or when nothing new has come up for a while.",
-        epilog="exit codes: 0 no clause broke, 1 a clause broke, 2 bad usage or input",
-        allow_abbrev=False,
     )
     fuzz.add_argument(
         "--backend",
@@ -362,13 +329,12 @@ def _crash(text: str) -> dict[str, Any]:
 def _schema(_args: argparse.Namespace) -> int:
     from sim.scenario import schema_text
 
-    _print(schema_text())
-    return OK
+    put(schema_text())
+    return FINE
 
 
 def _check(args: argparse.Namespace) -> int:
     from cellspec.check import check_file
-    from cellspec.errors import SpecError
     from cellspec.verdict import judge_trace
     from sim import check_command
 
@@ -382,70 +348,62 @@ def _check(args: argparse.Namespace) -> int:
             waive=args.waive,
             progress=None if progress is None else progress.count_events,
         )
-    except SpecError as error:
-        return _complain(f"error: {error}", BAD_INPUT)
     finally:
         if progress is not None:
             progress.clear()
     if result.header is None and not result.violations:
-        return _complain(f"error: {result.unreadable}", BAD_INPUT)
+        return complain(f"error: {result.unreadable}", BAD_INPUT)
     _say_cost("events", result.events, time.perf_counter() - start)
     render = check_command.render_json if args.format == "json" else check_command.render_text
-    _print(render(result))
+    put(render(result))
     judgement = judge_trace(result)
-    code = OK if judgement.passed else VIOLATED if judgement.broken else BAD_INPUT
+    code = FINE if judgement.passed else VIOLATED if judgement.broken else INCONCLUSIVE
     if args.chrome is not None and result.header is not None:
-        return _export_chrome(args.trace, args.chrome) or code
+        _export_chrome(args.trace, args.chrome)
     return code
 
 
 def _replay(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from cellspec.errors import SpecError
     from sim import replay_command
 
-    try:
-        told = replay_command.replay(
-            args.case, folder=Path.cwd(), backend=args.backend, until=args.until
-        )
-        replay_command.write_outputs(
-            told,
-            trace=None if args.trace is None else Path(args.trace),
-            html=None if args.html is None else Path(args.html),
-        )
-    except SpecError as error:
-        return _complain(f"error: {error}", BAD_INPUT)
+    told = replay_command.replay(
+        args.case, folder=Path.cwd(), backend=args.backend, until=args.until
+    )
+    replay_command.write_outputs(
+        told,
+        trace=None if args.trace is None else Path(args.trace),
+        html=None if args.html is None else Path(args.html),
+    )
     if args.format == "json":
-        _print(replay_command.render_json(told))
+        put(replay_command.render_json(told))
     else:
-        _print(replay_command.render_text(told, test=args.pytest))
-    return OK if told.finding is None else VIOLATED
+        put(replay_command.render_text(told, test=args.pytest))
+    if told.finding is not None:
+        return VIOLATED
+    return INCONCLUSIVE if told.is_cut_off else FINE
 
 
 def _shrink(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from cellspec.errors import SpecError
     from cellspec.files import write_files
     from sim import replay_command
 
-    try:
-        text, told = replay_command.shrink(args.case, folder=Path.cwd(), backend=args.backend)
-        if args.out is not None:
-            path = Path(args.out)
-            write_files(path.parent, {path.name: text})
-    except SpecError as error:
-        return _complain(f"error: {error}", BAD_INPUT)
+    text, told = replay_command.shrink(args.case, folder=Path.cwd(), backend=args.backend)
+    if args.out is not None:
+        path = Path(args.out)
+        write_files(path.parent, {path.name: text})
     render = replay_command.render_json if args.format == "json" else replay_command.render_text
-    _print(render(told))
-    return OK
+    put(render(told))
+    return FINE
 
 
 def _fuzz(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from cellspec.errors import MissingExtraError, SpecError
+    from cellspec.errors import SpecError
     from cellspec.files import check_folder, write_files
     from sim.fuzz import command
     from sim.fuzz.search import METHODS, Options, Search, search
@@ -454,7 +412,7 @@ def _fuzz(args: argparse.Namespace) -> int:
     unknown = [name for name in args.methods.split(",") if name not in METHODS]
     if unknown:
         known = ", ".join(METHODS)
-        return _complain(f"error: --methods: unknown {unknown[0]!r}; there are {known}", BAD_INPUT)
+        return complain(f"error: --methods: unknown {unknown[0]!r}; there are {known}", BAD_INPUT)
 
     def progress(done: Search) -> None:
         if sys.stderr is not None and sys.stderr.isatty():
@@ -463,56 +421,50 @@ def _fuzz(args: argparse.Namespace) -> int:
 
     case = Path(args.case)
     start = time.perf_counter()
-    try:
-        if case.is_dir():
-            raise SpecError(f"--case: {case}: expected a file, got a folder")
-        for folder in (case.parent, *([] if args.corpus is None else [Path(args.corpus)])):
-            check_folder(folder)
-        done = search(
-            Options(
-                backend=args.backend,
-                folder=Path.cwd(),
-                seed=args.seed,
-                methods=methods,
-                examples=args.examples,
-                seconds=args.seconds,
-                plateau=args.plateau,
-                jobs=args.jobs,
-                cluster=args.cluster,
-                corpus=None if args.corpus is None else Path(args.corpus),
-            ),
-            progress,
-        )
-        if done.case is not None:
-            write_files(case.parent, {case.name: done.case.to_json()})
-    except (SpecError, MissingExtraError) as error:
-        return _complain(f"error: {error}", BAD_INPUT)
+    if case.is_dir():
+        raise SpecError(f"--case: {case}: expected a file, got a folder")
+    for folder in (case.parent, *([] if args.corpus is None else [Path(args.corpus)])):
+        check_folder(folder)
+    done = search(
+        Options(
+            backend=args.backend,
+            folder=Path.cwd(),
+            seed=args.seed,
+            methods=methods,
+            examples=args.examples,
+            seconds=args.seconds,
+            plateau=args.plateau,
+            jobs=args.jobs,
+            cluster=args.cluster,
+            corpus=None if args.corpus is None else Path(args.corpus),
+        ),
+        progress,
+    )
+    if done.case is not None:
+        write_files(case.parent, {case.name: done.case.to_json()})
     _say_cost("events", done.events, time.perf_counter() - start)
     if args.format == "json":
-        _print(command.render_json(done))
+        put(command.render_json(done))
     else:
-        _print(command.render_text(done, again=f"python -m sim replay {case}"))
-    return OK if done.case is None else VIOLATED
+        put(command.render_text(done, again=f"python -m sim replay {case}"))
+    if done.case is not None:
+        return VIOLATED
+    return FINE if done.total else INCONCLUSIVE
 
 
-def _export_chrome(trace: str, output: str) -> int:
+def _export_chrome(trace: str, output: str) -> None:
     """Write the picture; a picture that ends early is said, and is no error of its own."""
     from cellspec.chrome import export_chrome
-    from cellspec.errors import SpecError
 
-    try:
-        unread = export_chrome(trace, output)
-    except SpecError as error:
-        return _complain(f"error: {error}", BAD_INPUT)
+    unread = export_chrome(trace, output)
     if unread:
         _say(f"{output} ends where the trace does: {unread}")
-    return OK
 
 
 def _run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from cellspec.errors import MissingExtraError, SpecError, Violation
+    from cellspec.errors import SpecError
     from cellspec.files import check_folder, write_files
 
     folder = None if args.out is None else Path(args.out)
@@ -524,20 +476,16 @@ def _run(args: argparse.Namespace) -> int:
         result = _summarise(scenario, outcome, checked=args.checked)
         text = _render(result, args.format)
         contents = _contents(scenario, result, folder) if folder is not None else {}
-    except (SpecError, MissingExtraError) as error:
-        return _complain(f"error: {error}", BAD_INPUT)
-    except Violation as violation:
-        return _complain(f"violated: {violation}", VIOLATED)
     except MemoryError:
-        return _complain(f"error: {args.scenario}: rows: no memory is left", BAD_INPUT)
-    code = OK
+        return complain(f"error: {args.scenario}: rows: no memory is left", BAD_INPUT)
+    code = FINE
     if folder is not None:
         try:
             write_files(folder, contents)
         except SpecError as error:
-            code = _complain(f"error: {error}", BAD_INPUT)
+            code = complain(f"error: {error}", BAD_INPUT)
     # Even if the folder could not be written: the run may have taken an hour.
-    _print(text)
+    put(text)
     return code
 
 
@@ -742,11 +690,6 @@ def _plain_stdout() -> None:
         reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
-def _print(text: str) -> None:
-    if sys.stdout is not None:
-        sys.stdout.write(text)
-
-
 def _say(line: str) -> None:
     if sys.stderr is not None:
         print(line, file=sys.stderr)
@@ -759,19 +702,6 @@ def _say_cost(what: str, count: int, seconds: float) -> None:
         f"wall time {seconds:.2f} s, {count / max(seconds, 1e-9):,.0f} {what}/s"
         + (f", peak memory {memory:,.0f} MiB" if memory else "")
     )
-
-
-def _complain(line: str, code: int) -> int:
-    """One line for a person, whatever the text holds; returns the code."""
-    _say(" ".join(line.split()))
-    return code
-
-
-def _forget_stdout() -> None:
-    """Nobody reads stdout: keep the interpreter from flushing it once more at its end."""
-    sink = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, sys.stdout.fileno())
-    os.close(sink)
 
 
 def _peak_memory_mib() -> float | None:

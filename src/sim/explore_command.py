@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cellspec.exit_codes import FINE, INTERNAL, VIOLATED, complain, put_line
+
 if TYPE_CHECKING:
     from cellspec.graph import ExecutionGraph
     from sim.explore.relation import Faults
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     from sim.explore.tiers import Configuration, Totals
 
 __all__ = ["add_explore"]
-
-OK, VIOLATED, BAD_INPUT = 0, 1, 2
 
 
 def add_explore(commands: Any) -> None:
@@ -33,8 +33,6 @@ def add_explore(commands: Any) -> None:
         description="Go through every graph of a small size, every schedule and every crash point, "
         "breadth first, and judge each state and step. A broken clause is told as the shortest way "
         "to it.",
-        epilog="exit codes: 0 no clause broke, 1 a clause broke, 2 bad usage or input",
-        allow_abbrev=False,
     )
     what = explore.add_mutually_exclusive_group()
     what.add_argument(
@@ -122,16 +120,8 @@ def _budget(text: str) -> int:
 
 
 def _explore(args: argparse.Namespace) -> int:
-    from cellspec.errors import SpecError
-
-    try:
-        _check(args)
-        if args.graph is not None:
-            return _one(args)
-        return _many(args)
-    except SpecError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+    _check(args)
+    return _many(args) if args.graph is None else _one(args)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -230,17 +220,17 @@ def _one(args: argparse.Namespace) -> int:
     if args.lockstep and not found.clause:
         replayed = _replay([search])
         if replayed is None:
-            return VIOLATED
+            return INTERNAL
         result["replayed"] = replayed
     story = _story(graph, _faults(args), found.path, args.out) if found.clause else None
     if args.format == "json":
-        print(json.dumps({**result, **(story or {})}, indent=2, ensure_ascii=False))
+        put_line(json.dumps({**result, **(story or {})}, indent=2, ensure_ascii=False))
     else:
         for name, value in result.items():
             if name != "clause":
-                print(f"{name:12} {value:>14,}")
+                put_line(f"{name:12} {value:>14,}")
         _print_story(found.clause, story)
-    return VIOLATED if found.clause else OK
+    return VIOLATED if found.clause else FINE
 
 
 def _replay(searches: Iterable[Search]) -> int | None:
@@ -253,7 +243,7 @@ def _replay(searches: Iterable[Search]) -> int | None:
             replayed += compare(search)[1]
         except Difference as difference:
             graph = search.relation.graph
-            print(f"error: masks and machine disagree: {graph}: {difference}", file=sys.stderr)
+            complain(f"error: masks and machine disagree: {graph}: {difference}", INTERNAL)
             return None
     return replayed
 
@@ -278,11 +268,11 @@ def _story(
 
 def _print_story(clause: str, story: dict[str, Any] | None) -> None:
     if story is None:
-        print("no clause broke")
+        put_line("no clause broke")
         return
-    print(f"\n{clause} breaks after {len(story['story'])} steps:")
+    put_line(f"\n{clause} breaks after {len(story['story'])} steps:")
     for number, line in enumerate(story["story"], start=1):
-        print(f"{number:3}  {line}")
+        put_line(f"{number:3}  {line}")
 
 
 # Many graphs
@@ -335,17 +325,16 @@ def _many(args: argparse.Namespace) -> int:
             for shape in one.shapes()
         )
         if replayed is None:
-            return VIOLATED
-        print(f"{replayed:,} steps replayed on the transition system")
+            return INTERNAL
+        put_line(f"{replayed:,} steps replayed on the transition system")
     tier = 1 if args.tier is None else args.tier
     if args.page is not None:
         write_page(Path(args.page), tier, rows)
     if args.expect is not None:
         difference = compare_page(Path(args.expect), tier, rows)
         if difference:
-            print(f"{args.expect}: {difference}", file=sys.stderr)
-            return VIOLATED
-    return OK
+            return complain(f"{args.expect}: {difference}", VIOLATED)
+    return FINE
 
 
 def _print_many(rows: Sequence[tuple[Configuration, Totals]], args: argparse.Namespace) -> None:
@@ -357,20 +346,20 @@ def _print_many(rows: Sequence[tuple[Configuration, Totals]], args: argparse.Nam
         graph = parse_shape(last.shape).graph(configuration.rows, configuration.batch)
         story = _story(graph, configuration.faults, last.path, args.out)
     if args.format == "json":
-        print(json.dumps(list(_plain(rows, story)), indent=2, ensure_ascii=False))
+        put_line(json.dumps(list(_plain(rows, story)), indent=2, ensure_ascii=False))
         return
     width = max(len(str(configuration)) for configuration, _ in rows)
-    print(
+    put_line(
         f"{'configuration':{width}}  {'graphs':>7}  {'explored':>8}  {'states':>13}  "
         f"{'transitions':>13}  {'deepest':>7}"
     )
     for configuration, totals in rows:
-        print(
+        put_line(
             f"{configuration!s:{width}}  {totals.graphs:>7,}  {totals.classes:>8,}  "
             f"{totals.states:>13,}  {totals.transitions:>13,}  {totals.depth:>7}"
         )
     if last.clause:
-        print(f"\ngraph: {last.shape}")
+        put_line(f"\ngraph: {last.shape}")
     _print_story(last.clause, story)
 
 

@@ -71,6 +71,7 @@ class Replayed:
         state: the table at the end, a line a column; nothing if it was not asked for.
         string: the case as one line of text; "" if it is too long for that.
         test: a test to paste.
+        is_cut_off: the trace ends before its footer, so that nothing can be said of all of it.
     """
 
     source: str
@@ -82,6 +83,7 @@ class Replayed:
     state: tuple[str, ...]
     string: str
     test: str
+    is_cut_off: bool = False
 
 
 # Replaying
@@ -146,6 +148,7 @@ def _replay_steps(steps: Steps, until: int | None) -> Replayed:
         state=() if until is None else tuple(_grid(judged.checker.machine)),
         string=_string_of(text),
         test=_trace_test(text, judged.finding),
+        is_cut_off=bool(more),
     )
 
 

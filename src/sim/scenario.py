@@ -33,6 +33,7 @@ import json
 import math
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -909,5 +910,16 @@ def schema_text() -> str:
     return json.dumps(scenario_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
+def main() -> int:
+    """Print the schema; an exit code of `cellspec.exit_codes`."""
+    from cellspec.exit_codes import FINE, put, run_command
+
+    def command() -> int:
+        put(schema_text())
+        return FINE
+
+    return run_command(command)
+
+
 if __name__ == "__main__":
-    print(schema_text(), end="")
+    sys.exit(main())

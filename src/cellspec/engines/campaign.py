@@ -13,14 +13,9 @@ A release that cannot be installed, or whose run dies or takes too long, is a ro
 says so, and the others go on. What was done is kept in the work folder, so that a campaign that was
 interrupted goes on where it was, and one that is complete only writes its pages again.
 
-====  ========================================================================================
-code  meaning
-====  ========================================================================================
-0     every release was judged. What its runs broke is the result, and no failure of ours
-1     something of the campaign itself went wrong; the page lists it first
-2     bad usage or input; one line says what
-130   interrupted (Ctrl-C)
-====  ========================================================================================
+It ends with a code of `cellspec.exit_codes`. 0 says that every release was judged: what its runs
+broke is the result, and no failure of ours. 3 says that one was not, because something of the
+campaign itself went wrong; the page lists it first.
 
 stdout has the names of the files that were written; progress and timings are on stderr.
 """
@@ -46,12 +41,18 @@ from cellspec.engines.campaign_findings import (
 from cellspec.engines.campaign_list import Door, Release, read_list
 from cellspec.engines.campaign_page import publish
 from cellspec.engines.campaign_run import Outcome, Plan, Workshop, checkout
-from cellspec.errors import SpecError
+from cellspec.exit_codes import (
+    FINE,
+    INCONCLUSIVE,
+    INTERRUPTED,
+    Parser,
+    complain,
+    put_line,
+    run_command,
+)
 from cellspec.files import check_folder
 
 __all__ = ["main", "run"]
-
-OK, TROUBLE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 DEFAULT_LIST = Path("simulations/engines/datadesigner.toml")
 _STAGES = ("suite", "replays", "scripts", "page")
@@ -81,6 +82,10 @@ class Asked:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a campaign, and return the exit code of the process."""
+    return run_command(lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     began = time.monotonic()
 
@@ -105,16 +110,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         work = args.work or root / ".engines"
         shop = Workshop(engine, path.stem, work, root, tell)
         return run(shop, asked)
-    except SpecError as error:
-        print(error, file=sys.stderr)
-        return BAD_INPUT
     except KeyboardInterrupt:
-        print("interrupted; what was done is kept", file=sys.stderr)
-        return INTERRUPTED
+        return complain("interrupted; what was done is kept", INTERRUPTED)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m cellspec.engines.campaign",
         description="Run the conformance suite on releases of an engine, and publish the matrix.",
     )
@@ -205,11 +206,11 @@ def run(shop: Workshop, asked: Asked) -> int:
         ran,
     )
     for path in publish(found, asked.out):
-        print(path)
+        put_line(path)
     for trouble in found.troubles:
         shop.tell(f"trouble: {trouble}")
     _tell_times(shop, outcomes)
-    return TROUBLE if found.troubles else OK
+    return INCONCLUSIVE if found.troubles else FINE
 
 
 def _environments(shop: Workshop, asked: Asked) -> list[Release]:

@@ -24,7 +24,6 @@ show nothing but a consequence.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -38,7 +37,7 @@ from cellspec.conformance.case import Case, read_case
 from cellspec.conformance.cost import COST_CLAUSES, COST_PROFILE, judge_cost
 from cellspec.conformance.harness import run_workload
 from cellspec.conformance.suite import load_backend
-from cellspec.errors import SpecError
+from cellspec.exit_codes import FINE, Parser, run_command
 
 __all__ = ["main", "replayed"]
 
@@ -79,28 +78,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Replay what the command line names; the exit code.
 
     A case that takes longer than ``--limit-s`` ends the process, for nothing else would stop an
-    engine that never comes back. Its line is then missing.
+    engine that never comes back. Its line is then missing, and the code is `NO_END`, as of the
+    command timeout.
     """
-    parser = argparse.ArgumentParser(prog="python -m cellspec.engines.campaign_replay")
+    return run_command(lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    parser = Parser(prog="python -m cellspec.engines.campaign_replay")
     parser.add_argument("--backend", required=True, metavar="MODULE:NAME")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE")
     parser.add_argument("--limit-s", type=float, default=60.0, metavar="S")
     parser.add_argument("cases", nargs="+", type=Path, metavar="CASE")
     args = parser.parse_args(argv)
     signal.signal(signal.SIGALRM, lambda *_: os._exit(NO_END))
-    try:
-        backend, _ = load_backend(args.backend, Path.cwd())
-        with args.out.open("a", encoding="utf-8") as out:
-            for path in args.cases:
-                signal.setitimer(signal.ITIMER_REAL, args.limit_s)
-                said = replayed(backend, read_case(path))
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                out.write(json.dumps({"case": path.name, **said}) + "\n")
-                out.flush()
-    except SpecError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    backend, _ = load_backend(args.backend, Path.cwd())
+    with args.out.open("a", encoding="utf-8") as out:
+        for path in args.cases:
+            signal.setitimer(signal.ITIMER_REAL, args.limit_s)
+            said = replayed(backend, read_case(path))
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            out.write(json.dumps({"case": path.name, **said}) + "\n")
+            out.flush()
+    return FINE
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from cellspec.conformance.smoke import SmokeFailure, smoke
 from cellspec.conformance.workload import Workload
 from cellspec.engines.lines.backend import COMMAND_VARIABLE, SILENCE_S, LineBackend
 from cellspec.engines.lines.messages import PROTOCOL_VERSION
-from cellspec.errors import SpecError
+from cellspec.exit_codes import FINE, VIOLATED, Parser, put_line, run_command
 
 __all__ = ["main"]
 
@@ -36,42 +36,41 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
         out: where to print; None for stdout.
 
     Returns:
-        0 if nothing is wrong, 1 if something is, 2 if there is nothing that could be checked.
+        An exit code of `cellspec.exit_codes`: 1 if the engine breaks a clause or the protocol.
     """
+    return run_command(lambda: _check(arguments, out or sys.stdout))
+
+
+def _check(arguments: Sequence[str] | None, out: TextIO) -> int:
     options = _parser().parse_args(arguments)
-    out = out or sys.stdout
     lines = {"to": 0, "from": 0}
 
     def watch(way: str, text: str) -> None:
         lines[way] += 1
         if options.verbose:
-            print(f"{_ARROWS[way]} {text}", file=out)
+            put_line(f"{_ARROWS[way]} {text}", out)
 
+    backend = LineBackend(options.command, silence_s=options.silence, watch=watch)
     try:
-        backend = LineBackend(options.command, silence_s=options.silence, watch=watch)
         check_capabilities(backend)
-    except SpecError as error:
-        print(error, file=sys.stderr)
-        return 2
-    try:
         claims = ", ".join(name for name in CAPABILITIES if name in backend.capabilities)
-        print(f"{backend.name} {backend.version} claims {claims}", file=out)
+        put_line(f"{backend.name} {backend.version} claims {claims}", out)
         found = _smoke(backend, out)
     finally:
         backend.close()
     if found is not None:
         _tell(found, out)
-        return 1
+        return VIOLATED
     told, heard = lines["to"], lines["from"]
-    print(f"\nnothing is wrong so far: {told} lines told, {heard} heard. Next:\n", file=out)
-    print(f"    export {COMMAND_VARIABLE}={shlex.quote(shlex.join(options.command))}", file=out)
-    print("    pytest --pyargs cellspec.conformance \\", file=out)
-    print("        --engine-backend=cellspec.engines.lines:LineBackend --profile=core", file=out)
-    return 0
+    put_line(f"\nnothing is wrong so far: {told} lines told, {heard} heard. Next:\n", out)
+    put_line(f"    export {COMMAND_VARIABLE}={shlex.quote(shlex.join(options.command))}", out)
+    put_line("    pytest --pyargs cellspec.conformance \\", out)
+    put_line("        --engine-backend=cellspec.engines.lines:LineBackend --profile=core", out)
+    return FINE
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m cellspec.engines.lines",
         usage="%(prog)s [--help] [--verbose] [--silence SECONDS] COMMAND ...",
         description="Check that an engine speaks the line protocol "
@@ -107,15 +106,15 @@ def _seconds(text: str) -> float:
 def _smoke(backend: LineBackend, out: TextIO) -> SmokeFailure | None:
     def run(work: Workload) -> RunResult:
         first, *rest = describe(work)
-        print(f"\n{first}: {'; '.join(map(str.strip, rest))}", file=out)
+        put_line(f"\n{first}: {'; '.join(map(str.strip, rest))}", out)
         return run_workload(backend, work)
 
     return smoke(run)
 
 
 def _tell(found: SmokeFailure, out: TextIO) -> None:
-    print(f"\n{found}", file=out)
+    put_line(f"\n{found}", out)
     for line in found.story:
-        print(f"    {line}", file=out)
+        put_line(f"    {line}", out)
     if found.blames == "adapter":
-        print("\nThe protocol, line by line: specs/protocol/README.md", file=out)
+        put_line("\nThe protocol, line by line: specs/protocol/README.md", out)

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from cellspec.engines.lines import messages as m
+from cellspec.exit_codes import FINE, Parser, run_command
 from cellspec.files import write_files
 
 __all__ = ["schema_files"]
@@ -108,12 +109,18 @@ def _has(*names: str, without: Sequence[str]) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the schemas into the folder that is named."""
-    if len(arguments) != 1:
-        print("expected one argument, the folder to write to", file=sys.stderr)
-        return 2
-    write_files(Path(arguments[0]), schema_files())
-    return 0
+    """Write the schemas into the folder that is named; an exit code of `cellspec.exit_codes`."""
+    parser = Parser(
+        prog="python -m cellspec.engines.lines.schema",
+        description="Write the JSON Schemas of the line protocol.",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder to write to")
+
+    def command() -> int:
+        write_files(parser.parse_args(arguments).folder, schema_files())
+        return FINE
+
+    return run_command(command)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,224 @@
+"""What the exit code of a command says: one table, for every command of cellspec.
+
+====  ========================================================================================
+code  meaning
+====  ========================================================================================
+0     fine: what was asked for was done, and nothing is wrong
+1     violated: a rule was broken; the output names it, and says what happened
+2     bad usage or input; one line names the file, the field, and what was expected
+3     inconclusive: nothing is known to be wrong, and too little was seen to say that it is right
+70    a mistake of cellspec itself; please report it
+130   interrupted (SIGINT, Ctrl-C)
+141   whoever read stdout stopped reading, as in ``| head``
+143   ended from outside (SIGTERM)
+====  ========================================================================================
+
+`run_command` is what stands around every command, so that a mistake of ours never looks like a
+verdict about an engine. It prints the traceback, which is what we need, and then one line for the
+person who met it.
+
+Nothing heavy is imported here: ``--help`` prints the table, and must not wait for numpy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, Final, NoReturn, TextIO
+
+from cellspec.errors import MissingExtraError, SpecError, Violation
+
+__all__ = [
+    "BAD_INPUT",
+    "CODES",
+    "FINE",
+    "INCONCLUSIVE",
+    "INTERNAL",
+    "INTERRUPTED",
+    "NO_READER",
+    "TERMINATED",
+    "VIOLATED",
+    "Parser",
+    "complain",
+    "exit_codes_text",
+    "put",
+    "put_line",
+    "run_command",
+]
+
+FINE: Final = 0
+VIOLATED: Final = 1
+BAD_INPUT: Final = 2
+INCONCLUSIVE: Final = 3
+INTERNAL: Final = 70
+INTERRUPTED: Final = 130
+NO_READER: Final = 141
+TERMINATED: Final = 143
+
+CODES: Final = {
+    FINE: "fine",
+    VIOLATED: "violated: a rule was broken, and the output names it",
+    BAD_INPUT: "bad usage or input",
+    INCONCLUSIVE: "inconclusive: too little was seen to say that nothing is wrong",
+    INTERNAL: "a mistake of cellspec itself; please report it",
+    INTERRUPTED: "interrupted (Ctrl-C)",
+    NO_READER: "nobody reads stdout any more",
+    TERMINATED: "ended by SIGTERM",
+}
+"""Every exit code, with its meaning in a few words."""
+
+
+def exit_codes_text() -> str:
+    """The table, as ``--help`` ends with it."""
+    lines = (f"  {code:<3}  {meaning}\n" for code, meaning in CODES.items())
+    return "exit codes:\n" + "".join(lines)
+
+
+class Parser(argparse.ArgumentParser):
+    """Arguments of a command: complains in one line, and ends ``--help`` with the exit codes."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
+
+    def format_help(self) -> str:
+        return f"{super().format_help()}\n{exit_codes_text()}"
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(complain(f"error: {message} (see {self.prog} --help)", BAD_INPUT))
+
+
+def complain(line: str, code: int) -> int:
+    """Print one line for a person on stderr, whatever the text holds; returns the code."""
+    if sys.stderr is not None:
+        print(" ".join(line.split()), file=sys.stderr)
+    return code
+
+
+def put(text: str, out: TextIO | None = None) -> None:
+    """Write the result, or a part of it, to stdout, or to `out`; what a command prints goes here.
+
+    A stdout that nobody reads, or that is full, is told by `run_command`.
+    """
+    stream = sys.stdout if out is None else out
+    if stream is not None:
+        with _of_stdout():
+            stream.write(text)
+
+
+def put_line(line: object = "", out: TextIO | None = None) -> None:
+    """Write a line, as `put` does."""
+    put(f"{line}\n", out)
+
+
+def run_command(command: Callable[[], int]) -> int:
+    """Run a command to its exit code; whatever happens there is one, and it is of the table.
+
+    A command may raise `SpecError`, `MissingExtraError` and `Violation`: they are told in a line.
+
+    Args:
+        command: what does the work, and returns its exit code.
+    """
+    try:
+        with _sigterm_raises():
+            code = _code_of(command)
+            with _of_stdout():
+                if sys.stdout is not None:
+                    sys.stdout.flush()
+    except _TerminatedError:
+        return complain("ended by SIGTERM", TERMINATED)
+    except KeyboardInterrupt:
+        return complain("interrupted", INTERRUPTED)
+    except _StdoutError as error:
+        _forget_stdout()
+        if isinstance(error.reason, BrokenPipeError):
+            return NO_READER
+        return complain(f"error: stdout: {error.reason.strerror or error.reason}", BAD_INPUT)
+    return code
+
+
+def _code_of(command: Callable[[], int]) -> int:
+    try:
+        return command()
+    except SystemExit as stop:
+        # That is how argparse ends, and it has said why.
+        return stop.code if isinstance(stop.code, int) else FINE if stop.code is None else BAD_INPUT
+    except (SpecError, MissingExtraError) as error:
+        return complain(f"error: {error}", BAD_INPUT)
+    except Violation as violation:
+        return complain(f"violated: {violation}", VIOLATED)
+    except _StdoutError:
+        raise
+    except Exception as error:
+        return _internal(error)
+
+
+def _internal(error: Exception) -> int:
+    if sys.stderr is not None:
+        traceback.print_exception(error, file=sys.stderr)
+    return complain(
+        f"internal error: {type(error).__name__}: {error}: this is a mistake of cellspec, and says "
+        "nothing about what it was given; please report it, with the command, its input, and the "
+        "lines above",
+        INTERNAL,
+    )
+
+
+# Signals and streams
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM: raised so that what is half written is cleaned up."""
+
+
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Turn SIGTERM into an exception, where this process and thread may decide that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    owner = os.getpid()
+
+    def handler(number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != owner:
+            # A child that was forked from here, by a pool for instance, dies as it always would.
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise _TerminatedError
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+class _StdoutError(Exception):
+    """What was to be printed could not be written."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@contextlib.contextmanager
+def _of_stdout() -> Iterator[None]:
+    """Tell an error of stdout from those of files and other streams, which it looks like."""
+    try:
+        yield
+    except OSError as error:
+        raise _StdoutError(error) from error
+
+
+def _forget_stdout() -> None:
+    """Nobody reads stdout: keep the interpreter from flushing it once more at its end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, sys.stdout.fileno())
+        os.close(sink)
