@@ -2,38 +2,58 @@
 
 from __future__ import annotations
 
-import doctest
+import importlib.util
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cellspec.clauses import clauses
+from cellspec.clauses import chapters, clauses
+from cellspec.verdict import ENGINE_CLAUSES
 from sim.cli import main
-
-ROOT = Path(__file__).parents[1]
-PLAN = ROOT / "plans" / "execution-graph.md"
-PAGES = sorted(
-    [
-        *ROOT.glob("*.md"),
-        *(
-            p
-            for d in ("examples", "plans", "specs", "simulations")
-            for p in ROOT.glob(f"{d}/**/*.md")
-        ),
-    ]
+from tests.pages import (
+    COMPARED_IN_CI,
+    FIGURES,
+    IN_CI,
+    NEEDS,
+    NOT_PRINTED,
+    NOT_RUN,
+    PAGES,
+    ROOT,
+    WALK,
+    Block,
+    Figure,
+    blocks_of,
+    commands_of,
+    recipe,
+    rewritten,
+    run_python,
+    run_script,
+    script_of,
+    shown_by,
 )
-WITH_CODE = [page for page in PAGES if "\n```python\n" in page.read_text(encoding="utf-8")]
 
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+PLAN = ROOT / "plans" / "execution-graph.md"
+IN_CI_FILE = ROOT / ".ci" / "run"
+TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
+OTHERS = {page: text for page, text in TEXTS.items() if page != WALK}
 
 
-def code_blocks(text: str) -> Iterator[tuple[int, str]]:
-    """Blocks marked as Python, each with the number of its first line."""
-    for block in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        yield text.count("\n", 0, block.start(1)) + 1, block.group(1)
+def name(page: Path) -> str:
+    """A page by its path from the root."""
+    return str(page.relative_to(ROOT))
+
+
+def written_elsewhere(page: Path) -> bool:
+    """Whether a command writes the whole page."""
+    return name(page) in NOT_PRINTED
+
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=name)
 
 
 def prose(text: str) -> str:
@@ -41,21 +61,135 @@ def prose(text: str) -> str:
     return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_code_of_a_page_runs_in_order(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+# What is run, and what is shown
+
+
+def shell_blocks() -> Iterator[Any]:
+    """The shell blocks of all pages but the walk, as parameters, with what they need as markers."""
+    for page, text in OTHERS.items():
+        for block in blocks_of(text):
+            if block.kind == "sh" and not written_elsewhere(page):
+                where = f"{name(page)}:{text.count(chr(10), 0, block.at) + 1}"
+                script = script_of(commands_of(block))
+                yield pytest.param(script, id=where, marks=list(marks(script)))
+
+
+def marks(script: str) -> Iterator[pytest.MarkDecorator]:
+    for marker, word in NEEDS.items():
+        if word in script:
+            yield getattr(pytest.mark, marker)
+
+
+@pytest.mark.parametrize("script", list(shell_blocks()))
+def test_a_shell_block_ends_well(script: str, request: pytest.FixtureRequest) -> None:
+    needs = [marker for marker in NEEDS if request.node.get_closest_marker(marker)]
+    missing = [marker for marker in needs if not is_here(marker)]
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}")
+    run_script(script)
+
+
+def is_here(needed: str) -> bool:
+    if needed == "datadesigner":
+        shared = ROOT.parent / "shared" / "data"
+        return shared.is_dir() and importlib.util.find_spec("data_designer") is not None
+    return shutil.which(needed) is not None
+
+
+@pytest.mark.parametrize("page", OTHERS, ids=name)
+def test_a_page_shows_what_its_code_prints(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    names: dict[str, object] = {"__name__": "__main__"}
-    for line, code in code_blocks(page.read_text(encoding="utf-8")):
-        where = f"{page}:{line}"
-        if code.startswith(">>>"):
-            test = doctest.DocTestParser().get_doctest(code, names, where, str(page), line - 1)
-            report: list[str] = []
-            failed = doctest.DocTestRunner().run(test, out=report.append, clear_globs=False).failed
-            assert not failed, "".join(report)
-            names = test.globs
-        else:
-            # Blank lines put the block on its own line of the page, for a traceback's sake.
-            exec(compile("\n" * (line - 1) + code, str(page), "exec", dont_inherit=True), names)
+    for block, printed in run_python(page, TEXTS[page]).items():
+        assert block.body == printed, AGAIN
+
+
+@pytest.mark.parametrize("page", OTHERS, ids=name)
+def test_a_page_shows_what_its_commands_print(page: Path) -> None:
+    in_ci = {command for command, reason in NOT_RUN.items() if reason == COMPARED_IN_CI}
+    for block, printed in shown_by(TEXTS[page], but=in_ci).items():
+        assert block.body == printed, AGAIN
+
+
+AGAIN = "to write it: python -m tests.pages --write"
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.sentence)
+def test_a_number_in_a_sentence_is_the_computed_one(figure: Figure) -> None:
+    found = figure.found(TEXTS[ROOT / figure.page])
+    assert found.groupdict() == figure.numbers(), AGAIN
+
+
+@pytest.mark.parametrize("page", OTHERS, ids=name)
+def test_a_block_of_text_is_an_output_or_has_a_reason(page: Path) -> None:
+    for block in blocks_of(TEXTS[page]):
+        if block.kind in ("text", ""):
+            assert block.prints or reason(page, block), f"{name(page)}: {block.body[:60]!r}"
+
+
+def reason(page: Path, block: Block) -> str:
+    """Why no command prints a block of text; "" if nothing is said."""
+    keys = [key for key in NOT_PRINTED if key == name(page)]
+    keys += [key for key in NOT_PRINTED if f"{name(page)}: {block.body}".startswith(key + "")]
+    return NOT_PRINTED[keys[0]] if keys else ""
+
+
+def test_no_exception_is_left_over() -> None:
+    commands = {
+        command
+        for page, text in OTHERS.items()
+        if not written_elsewhere(page)
+        for block in blocks_of(text)
+        if block.kind == "sh"
+        for command in commands_of(block)
+    }
+    assert set(NOT_RUN) <= commands
+    bodies = [
+        f"{name(page)}: {block.body}" for page, text in OTHERS.items() for block in blocks_of(text)
+    ]
+    for key in NOT_PRINTED:
+        assert any(body.startswith(key) for body in bodies), key
+
+
+def test_no_shell_block_hides_from_the_reader_of_pages() -> None:
+    for page, text in TEXTS.items():
+        read = sum(1 for _ in blocks_of(text))
+        assert text.count("```") - 2 * read == text.count("````"), name(page)
+
+
+def test_what_a_page_says_of_make_and_of_ci_holds() -> None:
+    ci = IN_CI_FILE.read_text(encoding="utf-8").splitlines()
+    for command, why in NOT_RUN.items():
+        if why == IN_CI:
+            assert command in ci
+        if why == COMPARED_IN_CI and command.startswith("make "):
+            assert f".venv/bin/python -m tests.pages '{command}'" in ci
+    for text in TEXTS.values():
+        for target in re.findall(r"(?:^|`)make ([a-z][a-z-]*)(?= *(?:`|#|$))", text, re.MULTILINE):
+            recipe(target)
+
+
+def test_the_conformance_command_of_the_readme_is_what_make_runs() -> None:
+    commands = [
+        command
+        for block in blocks_of(TEXTS[ROOT / "README.md"])
+        if block.kind == "sh"
+        for command in commands_of(block)
+    ]
+    assert recipe("conformance").removeprefix("python -m ") in commands
+
+
+def test_writing_the_pages_changes_nothing_that_is_right(tmp_path: Path) -> None:
+    page = ROOT / "plans" / "virtual-time.md"
+    assert rewritten(page) == TEXTS[page]
+    del tmp_path
+
+
+def test_no_page_installs_the_package_from_where_it_is_not_published() -> None:
+    for page, text in TEXTS.items():
+        assert not re.findall(r"pip install '?cellspec", text), name(page)
+
+
+# Links and clauses
 
 
 @each_page
@@ -85,8 +219,15 @@ def test_no_page_names_a_path_of_some_machine(page: Path) -> None:
 
 @each_page
 def test_each_clause_that_a_page_names_exists(page: Path) -> None:
-    named = re.findall(r"\b(?:GRAPH|TRACK|SCHED|BARR|CKPT)-\d+\b", page.read_text(encoding="utf-8"))
+    prefixes = "|".join(prefix for chapter in chapters() for prefix in chapter.prefixes)
+    named = re.findall(rf"\b(?:{prefixes})-\d+\b", TEXTS[page])
     assert set(named) <= set(clauses())
+
+
+def test_the_clauses_that_judge_an_engine_are_those_of_the_profiles() -> None:
+    assert set(clauses()) > ENGINE_CLAUSES
+    own = {clauses()[number].chapter for number in set(clauses()) - ENGINE_CLAUSES}
+    assert own == {"graph", "tracker", "barrier", "checkpoint"}
 
 
 def rows_of(header: str) -> list[list[str]]:

@@ -47,7 +47,9 @@ def test_a_step_prints_what_the_page_says(number: int, tmp_path: Path) -> None:
                 "printed",
             )
         )
-        assert not difference, f"{difference}\nto write it: python -m tests.walk --write"
+        assert not difference, (
+            f"{difference}\nto write it: python -m tests.pages --write plans/your-engine.md"
+        )
 
 
 def test_the_adapter_is_under_60_lines() -> None:

@@ -266,4 +266,4 @@ export function serve(EngineClass, capabilities = CLAIMS) {
   }
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1]).href) serve(Engine);
+if (import.meta.url === pathToFileURL(fs.realpathSync(process.argv[1])).href) serve(Engine);

@@ -42,6 +42,7 @@ from typing import Any, Protocol
 
 __all__ = [
     "DRAWN",
+    "ENGINE_CLAUSES",
     "PROFILES",
     "CheckedTrace",
     "Evidence",
@@ -323,6 +324,10 @@ PROFILES: tuple[Profile, ...] = (
 
 DRAWN: tuple[Profile, ...] = tuple(profile for profile in PROFILES if profile.drawn)
 """The profiles for which random workloads are drawn."""
+
+
+ENGINE_CLAUSES = frozenset(one.number for profile in PROFILES for one in profile.clauses)
+"""The clauses that engines are judged by; the others say how this package's own classes behave."""
 
 
 def profile_of(name: str) -> Profile:
