@@ -159,7 +159,7 @@ NOT_PRINTED = {
     "simulations/engines/datadesigner.md": "`make engines` writes the page from recorded runs",
     "simulations/results/benchmarks.md": _BENCH,
     "specs/protocol/README.md: say hello": "pseudo-code",
-    "specs/protocol/README.md: # my_engine.py": "a module of the reader's, with an engine of theirs",
+    "specs/protocol/README.md: # my_engine.py": "the reader's own module",
     'specs/protocol/README.md: → {"event":"run"': "tests/engines/test_node.py compares it",
 }
 

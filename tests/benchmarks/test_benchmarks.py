@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.benchmarks import simulating, tracing, tracking
+from tests.benchmarks.engines_page import render as of_engines
 from tests.benchmarks.page import budgets, render
 from tests.benchmarks.timing import Figure, interleave, machine_size, versions
+
+RESULTS = Path(__file__).parents[2] / "simulations" / "results"
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +78,13 @@ def test_cases_take_turns_and_the_first_round_is_dropped() -> None:
     found = interleave({"a": lambda: case("a"), "b": lambda: case("b")}, 2)
     assert calls == ["a", "b"] * 3
     assert found["a"].values == (3.0, 5.0)
+
+
+@pytest.mark.parametrize(("name", "rendered"), [("benchmarks", render), ("engines", of_engines)])
+def test_a_page_of_results_shows_its_raw_figures(
+    name: str, rendered: Callable[[dict[str, Any]], str]
+) -> None:
+    data = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    page = (RESULTS / f"{name}.md").read_text(encoding="utf-8")
+    # The raw figures are sorted by name, so tables may come in another order.
+    assert sorted(rendered(data).splitlines()) == sorted(page.splitlines())
