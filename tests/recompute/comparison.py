@@ -1,0 +1,81 @@
+"""Runs of random scenarios, each compared with what its own trace says, and what they covered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tests.recompute.features import Coverage, features
+from tests.recompute.figures import count_figures, differences, recompute
+from tests.recompute.history import read
+from tests.recompute.runner import run
+from tests.recompute.scenarios import Data, draw
+
+__all__ = ["Comparison", "compare", "compare_one"]
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What came of some scenarios.
+
+    Attributes:
+        events, figures: of their traces, and compared.
+        wrong: each scenario whose figures differ, with the differences.
+    """
+
+    coverage: Coverage = field(default_factory=Coverage)
+    events: int = 0
+    figures: int = 0
+    wrong: list[tuple[Data, list[str]]] = field(default_factory=list)
+
+
+def compare(
+    scenarios: range,
+    *,
+    seed: int = 0,
+    most_wrong: int = 1,
+    progress: Callable[[int], object] | None = None,
+) -> Comparison:
+    """Run and compare scenarios, until `most_wrong` of them differ."""
+    found = Comparison()
+    with TemporaryDirectory() as folder:
+        for number in scenarios:
+            data = draw(seed, number)
+            wrong = compare_one(data, Path(folder), found)
+            if wrong:
+                found.wrong.append((data, wrong))
+                if len(found.wrong) == most_wrong:
+                    break
+            if progress is not None:
+                progress(number)
+    return found
+
+
+def compare_one(data: Data, folder: Path, found: Comparison) -> list[str]:
+    """Run one scenario; returns the differences, and counts in `found` what was compared."""
+    told = run(data, folder)
+    if told.code:
+        return [f"exit code {told.code}: {told.said.strip()}"]
+    history = read(told.trace)
+    worked_out = recompute(data, history)
+    found.coverage.add(features(data, history))
+    found.events += len(history.steps)
+    found.figures += count_figures(worked_out)
+    wrong = differences(told.printed, worked_out)
+    if is_plain(data):
+        # Without a trace a plainer simulator does the same run.
+        untraced = run(data, folder, trace=False)
+        wrong += [f"without --trace: {text}" for text in differences(untraced.printed, worked_out)]
+    return wrong
+
+
+def is_plain(data: dict[str, Any]) -> bool:
+    """True if nothing fails, is skipped, comes in groups or is made in ranges."""
+    return (
+        "failures" not in data
+        and "row_groups" not in data["limits"]
+        and not any(c.get("skip_rate") or c.get("range_rows", 1) > 1 for c in data["columns"])
+    )

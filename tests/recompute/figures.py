@@ -1,0 +1,403 @@
+"""The figures of a run, worked out from its trace by what simulations/figures.md says they are.
+
+Nothing here knows the simulator or the machine: it is plain arithmetic on what `history` read.
+Where the page says that a figure follows from the scenario too, that is given beside. It is written
+to be compared with the page sentence by sentence, and not to be fast.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+from tests.recompute.history import Call, Cell, History, Life
+
+__all__ = ["NOT_FIGURES", "Figures", "count_figures", "differences", "recompute"]
+
+Figures: TypeAlias = dict[str, Any]
+
+NOT_FIGURES = frozenset(("scenario_digest", "checked", "verdict", "fingerprint", "notes"))
+"""What a result holds that no trace tells."""
+
+SAMPLED_CELLS = 200_000
+TOLERANCE = 1e-9
+
+
+def recompute(scenario: dict[str, Any], history: History) -> Figures:
+    """Every figure of a run, under the keys of the JSON that it prints."""
+    return _Recompute(scenario, history).figures()
+
+
+def differences(printed: Figures, worked_out: Figures) -> list[str]:
+    """Where the two say something else, each as one line."""
+    shown = {key: value for key, value in printed.items() if key not in NOT_FIGURES}
+    return list(_compare("", shown, worked_out))
+
+
+def count_figures(worked_out: Any) -> int:
+    """How many single values there are to compare."""
+    if isinstance(worked_out, dict):
+        return sum(map(count_figures, worked_out.values()))
+    if isinstance(worked_out, list):
+        return sum(map(count_figures, worked_out))
+    return 1
+
+
+def _compare(path: str, printed: Any, worked_out: Any) -> Iterable[str]:
+    if isinstance(printed, dict) and isinstance(worked_out, dict):
+        for key in dict.fromkeys((*printed, *worked_out)):
+            where = f"{path}.{key}".removeprefix(".")
+            if key not in worked_out:
+                yield f"{where}: printed {printed[key]!r}, and has no definition here"
+            elif key not in printed:
+                yield f"{where}: not printed, worked out as {worked_out[key]!r}"
+            else:
+                yield from _compare(where, printed[key], worked_out[key])
+    elif isinstance(printed, list) and isinstance(worked_out, list):
+        if len(printed) != len(worked_out):
+            yield f"{path}: printed {len(printed)} items, worked out {len(worked_out)}"
+        for place, pair in enumerate(zip(printed, worked_out, strict=False)):
+            yield from _compare(f"{path}[{place}]", *pair)
+    elif not _equal(printed, worked_out):
+        yield f"{path}: printed {printed!r}, worked out as {worked_out!r}"
+
+
+def _equal(printed: Any, worked_out: Any) -> bool:
+    """Sums may have been added in another order; counts are exact."""
+    numbers = (int, float)
+    if isinstance(printed, bool) or not isinstance(printed, numbers):
+        return type(printed) is type(worked_out) and bool(printed == worked_out)
+    if isinstance(worked_out, bool) or not isinstance(worked_out, numbers):
+        return False
+    if isinstance(printed, int) and isinstance(worked_out, int):
+        return printed == worked_out
+    return math.isclose(printed, worked_out, rel_tol=TOLERANCE, abs_tol=1e-12)
+
+
+def _over(part: float, whole: float) -> float | None:
+    """A share or a rate; of nothing there is none."""
+    return part / whole if whole else None
+
+
+def _percentile(values: Iterable[float], p: int) -> float | None:
+    ordered = sorted(values)
+    return ordered[-(-p * len(ordered) // 100) - 1] if ordered else None
+
+
+class _Recompute:
+    def __init__(self, scenario: dict[str, Any], history: History) -> None:
+        self.scenario, self.history = scenario, history
+        self.lives, self.columns = history.lives, history.columns
+        self.last = history.lives[-1]
+        self.makespan = self.last.end_s
+        self.calls = [(life, call) for life in self.lives for call in life.calls]
+        self.workers: int = history.limits["workers"]
+        # At each crash, what the resume that follows did not keep.
+        pairs = pairwise(self.lives)
+        self.lost = {before.number: self.lost_values(before, after) for before, after in pairs}
+
+    def figures(self) -> Figures:
+        return {
+            **self.about(),
+            **self.rows(),
+            **self.work(),
+            **self.crashes(),
+            "by_resource": self.by_resource(),
+            "by_column": [self.by_column(name) for name in self.columns],
+            "incarnations": [self.incarnation(life) for life in self.lives],
+            "failures": self.failures(),
+        }
+
+    def about(self) -> Figures:
+        rows, columns = self.history.rows, len(self.columns)
+        crashes = self.scenario.get("crashes", ())
+        return {
+            "name": self.scenario["name"],
+            "seed": self.history.header["seed"],
+            "policy": self.scenario["policy"],
+            "rows": rows,
+            "columns": columns,
+            "cells": rows * columns,
+            "workers": self.workers,
+            "crashes_planned": sum(crash.get("random", {}).get("count", 1) for crash in crashes),
+        }
+
+    # Rows
+
+    def rows(self) -> Figures:
+        last, every = self.last, range(self.history.rows)
+        delivered = self.delivered()
+        made = sum(last.has_value((name, row)) for row in delivered for name in self.columns)
+        ages = [age for row in delivered if self.in_sample(row) for age in self.age(row)]
+        return {
+            "makespan_s": self.makespan,
+            "outcome": last.outcome,
+            "rows_tried": sum(self.is_tried(row) for row in every),
+            "rows_delivered": len(delivered),
+            "rows_dropped": sum(last.is_dropped(row) for row in every),
+            "cells_made": made,
+            "rows_per_s": _over(len(delivered), self.makespan),
+            "cells_per_s": _over(made, self.makespan),
+            "first_row_s": self.first_row() if delivered else None,
+            **{f"row_age_p{p}_s": _percentile(ages, p) for p in (50, 95, 99)},
+            "window_rows": self.window(),
+            "sampled_every": self.every_n(),
+        }
+
+    def delivered(self) -> list[int]:
+        """Rows that are not dropped and durable in every column at the end."""
+        return [
+            row
+            for row in range(self.history.rows)
+            if not self.last.is_dropped(row)
+            and all(row in self.last.durable[name] for name in self.columns)
+        ]
+
+    def is_tried(self, row: int) -> bool:
+        started = any(call.scope is None and row in call.rows for _, call in self.calls)
+        return started or any(
+            (name, row) in life.skipped or (name, row) in life.made
+            for life in self.lives
+            for name in self.columns
+        )
+
+    def first_row(self) -> float | None:
+        for step in self.history.steps:
+            life = self.lives[step.life]
+            if any(not self.was_dropped_by(life, row, step.t) for row in range(step.finished_rows)):
+                return step.t
+        return None
+
+    def was_dropped_by(self, life: Life, row: int, t: float) -> bool:
+        return row in life.restored_drops or (row in life.dropped and life.dropped[row][1] <= t)
+
+    def working(self) -> list[str]:
+        taking = [name for name, column in self.columns.items() if column.resource is not None]
+        return taking or list(self.columns)
+
+    def age(self, row: int) -> list[float]:
+        """The age of a row, if a cell of a working column was ever started in it."""
+        working = self.working()
+        starts = [
+            call.start_s
+            for _, call in self.calls
+            if call.scope is None and call.column in working and row in call.rows
+        ]
+        if not starts:
+            return []
+        return [max(self.last.since_s((name, row)) for name in self.columns) - min(starts)]
+
+    def window(self) -> int:
+        working = self.working()
+        distances = [
+            row + 1 - step.finished_rows
+            for step in self.history.steps
+            for name, row in step.given
+            if name in working
+        ]
+        return max(distances, default=0)
+
+    def every_n(self) -> int:
+        cells = self.history.rows * len(self.columns)
+        if cells <= SAMPLED_CELLS:
+            return 1
+        n = -(-cells // SAMPLED_CELLS)
+        while n < 2 or any(n % d == 0 for d in range(2, n)):
+            n += 1
+        return n
+
+    def in_sample(self, row: int) -> bool:
+        return row % self.every_n() == 0
+
+    # Work
+
+    def busy(self, calls: Iterable[tuple[Life, Call]]) -> float:
+        return math.fsum(
+            (life.end_s if call.end_s is None else call.end_s) - call.start_s
+            for life, call in calls
+        )
+
+    def cells_done(self, columns: Iterable[str], lives: Sequence[Life] | None = None) -> int:
+        wanted = set(columns)
+        return sum(name in wanted for life in (lives or self.lives) for name, _ in life.made)
+
+    def work(self) -> Figures:
+        busy = self.busy(self.calls)
+        checkpoints = [claim for life in self.lives for claim, _ in life.claims_durable]
+        return {
+            "checkpoints": len(checkpoints),
+            "checkpoint_bytes": sum(map(self.payload_length, checkpoints)),
+            "events": len(self.history.steps),
+            "calls": len(self.calls),
+            "worker_busy_s": busy,
+            "worker_utilisation": _over(busy, self.workers * self.makespan),
+            "mean_in_flight": _over(busy, self.makespan),
+            "cells_done": self.cells_done(self.columns),
+        }
+
+    def payload_length(self, claim: dict[str, int]) -> int:
+        version = self.scenario["checkpoint"]["version"]
+        payload: Figures = {"version": version, "completed_rows": min(claim.values())}
+        if version == 2:
+            # A fingerprint has 32 characters, whatever they are.
+            payload |= {"column_rows": claim, "graph": "f" * 32}
+        return len(json.dumps(payload))
+
+    # Crashes
+
+    def lost_values(self, life: Life, after: Life) -> list[Cell]:
+        kept = [cell for cell, (what, _) in life.restored.items() if what == "made"]
+        return [
+            cell
+            for cell in (*life.made, *kept)
+            if cell not in after.restored and cell[1] not in after.restored_drops
+        ]
+
+    def lost_s(self, life: Life) -> float:
+        """What the crash at the end of a life lost of the time that workers were busy."""
+        if life.number not in self.lost:
+            return 0.0
+        claim = self.lives[life.number + 1].claim
+        running = [life.end_s - call.last_s for call in life.calls if call.outcome == "lost"]
+        values = [life.cost_s.get(cell, 0.0) for cell in self.lost[life.number]]
+        barriers = [
+            call.end_s - call.start_s
+            for call in life.calls
+            if call.scope is not None
+            and call.outcome == "complete"
+            and call.end_s is not None
+            and claim[call.column] < call.rows.stop
+        ]
+        return math.fsum((*running, *values, *barriers))
+
+    def in_flight_lost(self, life: Life) -> int:
+        return sum(call.outcome == "lost" for call in life.calls)
+
+    def crashes(self) -> Figures:
+        lost_s = math.fsum(map(self.lost_s, self.lives))
+        again, done = sum(map(len, self.lost.values())), self.cells_done(self.columns)
+        return {
+            "worker_lost_s": lost_s,
+            "worker_lost_share": _over(lost_s, self.busy(self.calls)),
+            "crashes": sum(life.ended_by == "crash" for life in self.lives),
+            "cells_done_again": again,
+            "cells_done_again_share": again / done if done else 0.0,
+            "in_flight_lost": sum(map(self.in_flight_lost, self.lives)),
+        }
+
+    def incarnation(self, life: Life) -> Figures:
+        claimed = 0
+        if life.number:
+            # The step of its resume: the first one that belongs to it.
+            claimed = next(s.finished_rows for s in self.history.steps if s.life == life.number)
+        return {
+            "incarnation": life.number,
+            "start_s": life.start_s,
+            "end_s": life.end_s,
+            "ended_by": life.ended_by,
+            "claimed_rows": claimed,
+            "cells_done": self.cells_done(self.columns, [life]),
+            "cells_lost": len(self.lost.get(life.number, ())),
+            "in_flight_lost": self.in_flight_lost(life),
+            "busy_lost_s": self.lost_s(life),
+        }
+
+    # Waits
+
+    def by_resource(self) -> list[Figures]:
+        limits: dict[str, int] = self.history.limits["resources"]
+        return [self.of_resource(name, limits[name]) for name in limits] + [
+            self.of_resource(None, None)
+        ]
+
+    def of_resource(self, resource: str | None, limit: int | None) -> Figures:
+        mine = [name for name, column in self.columns.items() if column.resource == resource]
+        calls = [(life, call) for life, call in self.calls if call.column in mine]
+        cells = [name for name in mine if not self.columns[name].scope_rows]
+        busy = self.busy(calls)
+        waits = [
+            (call.start_s, call.start_s - self.ready_s(life, call))
+            for life, call in calls
+            if call.scope is None and self.in_sample(call.rows[0])
+        ]
+        seconds = [wait for _, wait in waits]
+        quarters = [[w for t, w in waits if self.quarter(t) == q] for q in range(4)]
+        return {
+            "resource": resource,
+            "limit": limit,
+            "calls": len(calls),
+            "cells_done": self.cells_done(cells),
+            "busy_s": busy,
+            "utilisation": None if limit is None else _over(busy, limit * self.makespan),
+            "mean_in_flight": _over(busy, self.makespan),
+            "wait_calls": len(waits),
+            "wait_s": math.fsum(seconds),
+            "mean_wait_s": _over(math.fsum(seconds), len(seconds)),
+            **{f"wait_p{p}_s": _percentile(seconds, p) for p in (50, 95, 99)},
+            **{
+                f"mean_wait_q{q + 1}_s": _over(math.fsum(quarters[q]), len(quarters[q]))
+                for q in range(4)
+            },
+        }
+
+    def quarter(self, t: float) -> int:
+        if t >= self.makespan:
+            return 3
+        return math.floor(4 * Fraction(t) / Fraction(self.makespan))
+
+    def ready_s(self, life: Life, call: Call) -> float:
+        """Since when the first cell of a call could have started."""
+        column, row = self.columns[call.column], call.rows[0]
+        times = [life.start_s]
+        times += [life.resolved_s((need, row)) for need in column.needs]
+        times += [t for rows, t in life.admitted if row in rows]
+        if column.ordered:
+            times += [life.resolved_s((column.name, earlier)) for earlier in range(row)]
+        times += [
+            until
+            for name, first, failed_s, until in life.cooling
+            if (name, first) == (column.name, row) and failed_s <= call.start_s
+        ]
+        return max(times)
+
+    # Columns
+
+    def by_column(self, name: str) -> Figures:
+        calls = [(life, call) for life, call in self.calls if call.column == name]
+        busy, done = self.busy(calls), self.cells_done([name])
+        return {
+            "column": name,
+            "resource": self.columns[name].resource,
+            "barrier": bool(self.columns[name].scope_rows),
+            "calls": len(calls),
+            "cells_done": done,
+            "busy_s": busy,
+            "busy_s_per_cell": _over(busy, done),
+        }
+
+    def failures(self) -> list[Figures]:
+        columns: list[Figures] = self.scenario["columns"]
+        plain = (
+            "failures" not in self.scenario
+            and "row_groups" not in self.scenario["limits"]
+            and not any(c.get("skip_rate") or c.get("range_rows", 1) > 1 for c in columns)
+        )
+        return [] if plain else [self.failures_of(name) for name in self.columns]
+
+    def failures_of(self, name: str) -> Figures:
+        kinds = [kind for life in self.lives for column, kind, _ in life.failures if column == name]
+        last, every = self.last, range(self.history.rows)
+        return {
+            "column": name,
+            **{kind: kinds.count(kind) for kind in ("retryable", "backpressure", "permanent")},
+            "rows_dropped": sum(
+                last.is_dropped(row) and last.drop_causes[row] == name for row in every
+            ),
+            "skipped": sum(
+                last.was_skipped((name, row)) and not last.is_dropped(row) for row in every
+            ),
+        }

@@ -1,0 +1,378 @@
+"""What a trace says happened, and nothing that it does not say: calls, cells, rows and lives.
+
+Plain JSON and the standard library. A trace is read as it is published (plans/trace.md): the first
+line holds the graph, the rest are events in order. No rule is judged here. What is worked out is
+what an event means: which cells are made, skipped or given up, and what a resume leaves of that.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+__all__ = ["Call", "Cell", "Column", "History", "Life", "read"]
+
+Cell: TypeAlias = tuple[str, int]
+"""Column and row."""
+Event: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column as the header gives it.
+
+    Attributes:
+        needs: the columns that it waits for; a side effect stands for its column.
+        scope_rows: how many rows one barrier node reads; 0 for a column that is no barrier.
+        resource: what each of its calls takes, or None.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    scope_rows: int
+    ordered: bool
+    may_skip: bool
+    propagates: bool
+    resource: str | None
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of a generator, from its start to its end: a cell, a range, or a barrier node.
+
+    Attributes:
+        rows: what it was asked for: its cell, its range, or the scope of its barrier node.
+        scope: the number of its barrier node; None for anything else.
+        gave: the rows that it gave so far, those that had been dropped included, and when.
+        end_s: when it ended; None while it runs.
+        outcome: "complete", "retryable", "backpressure" or "permanent"; "lost" in a crash, and
+            "running" where the run ended before it.
+    """
+
+    column: str
+    rows: range
+    scope: int | None
+    start_s: float
+    gave: list[tuple[int, float]] = field(default_factory=list)
+    end_s: float | None = None
+    outcome: str = "running"
+
+    @property
+    def last_s(self) -> float:
+        """When it last gave a row, or when it began."""
+        return self.gave[-1][1] if self.gave else self.start_s
+
+
+@dataclass(slots=True)
+class Life:
+    """One life of the process.
+
+    Attributes:
+        made, skipped: when each cell got its value, or was skipped, in this life.
+        cost_s: what each value that a call gave took.
+        restored: cells that the claim gave back, with "made" or "skipped", and when that was; of a
+            dropped row none.
+        dropped: rows recorded as dropped, with the column that caused it and when.
+        restored_drops: rows that were dropped again by the resume.
+        cooling: (column, row or scope, from, until) of each rest after a failure.
+        admitted: (rows, from) of each group of rows.
+        durable: by column, the rows whose data is safe.
+        drop_causes: of each row, the column that its last drop named, in this life or before.
+    """
+
+    number: int
+    start_s: float
+    claim: dict[str, int] = field(default_factory=dict)
+    end_s: float = 0.0
+    ended_by: str = "end"
+    outcome: str | None = None
+    stopped_s: float | None = None
+    calls: list[Call] = field(default_factory=list)
+    made: dict[Cell, float] = field(default_factory=dict)
+    skipped: dict[Cell, float] = field(default_factory=dict)
+    cost_s: dict[Cell, float] = field(default_factory=dict)
+    restored: dict[Cell, tuple[str, float]] = field(default_factory=dict)
+    dropped: dict[int, tuple[str, float]] = field(default_factory=dict)
+    restored_drops: set[int] = field(default_factory=set)
+    failures: list[tuple[str, str, float]] = field(default_factory=list)
+    cooling: list[tuple[str, int, float, float]] = field(default_factory=list)
+    admitted: list[tuple[range, float]] = field(default_factory=list)
+    retired: list[tuple[range, float]] = field(default_factory=list)
+    claims_durable: list[tuple[dict[str, int], float]] = field(default_factory=list)
+    pending: dict[str, int] | None = None
+    durable: dict[str, set[int]] = field(default_factory=dict)
+    drop_causes: dict[int, str] = field(default_factory=dict)
+
+    def has(self, cell: Cell) -> bool:
+        """True if the cell has its value, or was skipped."""
+        return cell in self.made or cell in self.skipped or cell in self.restored
+
+    def is_resolved(self, cell: Cell) -> bool:
+        """True if nobody waits for the cell any more."""
+        return self.has(cell) or self.is_dropped(cell[1])
+
+    def is_dropped(self, row: int) -> bool:
+        return row in self.dropped or row in self.restored_drops
+
+    def was_skipped(self, cell: Cell) -> bool:
+        return cell in self.skipped or (
+            cell in self.restored and self.restored[cell][0] == "skipped"
+        )
+
+    def has_value(self, cell: Cell) -> bool:
+        return self.has(cell) and not self.was_skipped(cell)
+
+    def since_s(self, cell: Cell) -> float:
+        """When a cell that has its value, or was skipped, came to it, in this life or before."""
+        if cell in self.restored:
+            return self.restored[cell][1]
+        return self.made[cell] if cell in self.made else self.skipped[cell]
+
+    def resolved_s(self, cell: Cell) -> float:
+        """Since when, in this life, nobody waits for the cell any more."""
+        times = [found[cell] for found in (self.made, self.skipped) if cell in found]
+        if cell[1] in self.dropped:
+            times.append(self.dropped[cell[1]][1])
+        if cell in self.restored or cell[1] in self.restored_drops:
+            times.append(self.start_s)
+        return min(times, default=math.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What an event did.
+
+    Attributes:
+        given: the cells that got a value.
+        finished_rows: rows from row 0 on without a gap whose cells are all resolved, after it.
+    """
+
+    t: float
+    life: int
+    given: list[Cell]
+    finished_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A whole run.
+
+    Attributes:
+        header: the first line.
+        lives: in order.
+        steps: one for each event, in order.
+    """
+
+    header: dict[str, Any]
+    rows: int
+    columns: dict[str, Column]
+    lives: list[Life]
+    steps: list[Step]
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.header["limits"]
+        return found
+
+
+def read(lines: Iterable[str]) -> History:
+    """The history that the lines of a trace file tell."""
+    header, *events, footer = map(json.loads, lines)
+    assert "trace" in header
+    assert footer["events"] == len(events)
+    rows = header["graph"]["rows"]
+    columns = _columns(header)
+    reader = _Reader(rows, columns)
+    for event in events:
+        reader.take(event)
+    return History(header, rows, columns, reader.lives, reader.steps)
+
+
+def _columns(header: dict[str, Any]) -> dict[str, Column]:
+    graph = header["graph"]
+    producer = {
+        name: item["name"]
+        for item in graph["columns"]
+        for name in (item["name"], *item["side_effects"])
+    }
+    found = {}
+    for item in graph["columns"]:
+        traits, scope = item["traits"], 0
+        if "BARRIER" in traits and graph["barrier_scope"] == "declared":
+            scope = graph["rows"]
+        elif "BARRIER" in traits or "BATCH_BARRIER" in traits:
+            scope = graph["batch_size"]
+        found[item["name"]] = Column(
+            item["name"],
+            tuple(dict.fromkeys(producer[name] for name in item["needs"])),
+            scope,
+            "ORDERED" in traits,
+            item["may_skip"],
+            item["propagate_skip"],
+            header["limits"]["column_resource"].get(item["name"]),
+        )
+    return found
+
+
+def _rows(event: Event) -> range:
+    rows = event["rows"]
+    return range(rows, rows + 1) if isinstance(rows, int) else range(*rows)
+
+
+class _Reader:
+    """Takes one event after the other."""
+
+    def __init__(self, rows: int, columns: dict[str, Column]) -> None:
+        self.rows, self.columns = rows, columns
+        self.lives = [Life(0, 0.0, dict.fromkeys(columns, 0))]
+        self.lives[0].durable = {name: set() for name in columns}
+        self.steps: list[Step] = []
+        self.given: list[Cell] = []
+        self.finished = 0
+        self.running: list[Call] = []
+        # A claim, and the rows that had been dropped when it was begun.
+        self.durable: tuple[dict[str, int], set[int]] = (dict.fromkeys(columns, 0), set())
+        self.pending: tuple[dict[str, int], set[int]] | None = None
+
+    @property
+    def life(self) -> Life:
+        return self.lives[-1]
+
+    def take(self, event: Event) -> None:
+        self.given = []
+        getattr(self, f"on_{event['event']}")(event, event["t"])
+        while self.finished < self.rows and all(
+            self.life.is_resolved((name, self.finished)) for name in self.columns
+        ):
+            self.finished += 1
+        self.steps.append(Step(event["t"], self.life.number, self.given, self.finished))
+
+    # Calls
+
+    def on_start(self, event: Event, t: float) -> None:
+        column, scope = event["column"], event.get("scope")
+        if scope is None:
+            rows = _rows(event)
+        else:
+            size = self.columns[column].scope_rows
+            rows = range(scope * size, min((scope + 1) * size, self.rows))
+        call = Call(column, rows, scope, t)
+        self.life.calls.append(call)
+        self.running.append(call)
+
+    def on_complete(self, event: Event, t: float) -> None:
+        call = self._call(event)
+        if call.scope is None:
+            for row in _rows(event):
+                if not self.life.is_dropped(row):
+                    self._give((call.column, row), t)
+                    self.life.cost_s[call.column, row] = t - call.last_s
+                call.gave.append((row, t))
+            if len(call.gave) < len(call.rows):
+                return
+        self._end(call, "complete", t)
+
+    def on_fail(self, event: Event, t: float) -> None:
+        call = self._call(event)
+        self.life.failures.append((call.column, event["failure"], t))
+        self._end(call, event["failure"], t)
+        if event.get("until") is not None:
+            first = call.scope if call.scope is not None else _rows(event)[0]
+            self.life.cooling.append((call.column, first, t, event["until"]))
+
+    def _call(self, event: Event) -> Call:
+        """The call that an event speaks of: of its node, or the range that still owes its row."""
+        scope = event.get("scope")
+        for call in self.running:
+            if call.column == event["column"] and call.scope == scope:
+                if scope is not None:
+                    return call
+                row = _rows(event)[0]
+                if row in call.rows and row not in [given for given, _ in call.gave]:
+                    return call
+        raise AssertionError(f"no call for {event}")
+
+    def _end(self, call: Call, outcome: str, t: float) -> None:
+        call.end_s, call.outcome = t, outcome
+        self.running.remove(call)
+
+    # Cells and rows
+
+    def on_emit(self, event: Event, t: float) -> None:
+        for row in _rows(event):
+            self._give((event["column"], row), t)
+
+    def _give(self, cell: Cell, t: float) -> None:
+        self.life.made[cell] = t
+        self.given.append(cell)
+
+    def on_skip(self, event: Event, t: float) -> None:
+        for row in _rows(event):
+            self.life.skipped[event["column"], row] = t
+
+    def on_drop(self, event: Event, t: float) -> None:
+        for row in _rows(event):
+            self.life.dropped[row] = (event["column"], t)
+            self.life.drop_causes[row] = event["column"]
+
+    def on_admit(self, event: Event, t: float) -> None:
+        self.life.admitted.append((_rows(event), t))
+
+    def on_retire(self, event: Event, t: float) -> None:
+        self.life.retired.append((_rows(event), t))
+
+    # Storage
+
+    def on_durable(self, event: Event, t: float) -> None:  # noqa: ARG002
+        for name in [event["column"]] if "column" in event else self.columns:
+            self.life.durable[name].update(_rows(event))
+
+    def on_checkpoint_begin(self, event: Event, t: float) -> None:  # noqa: ARG002
+        self.life.pending = event["claim"]
+        self.pending = event["claim"], set(self.life.dropped) | self.life.restored_drops
+
+    def on_checkpoint_durable(self, event: Event, t: float) -> None:  # noqa: ARG002
+        assert self.life.pending is not None
+        assert self.pending is not None
+        self.durable, self.pending = self.pending, None
+        self.life.claims_durable.append((self.life.pending, t))
+        self.life.pending = None
+
+    # The process
+
+    def on_stop(self, event: Event, t: float) -> None:  # noqa: ARG002
+        self.life.stopped_s = t
+
+    def on_end(self, event: Event, t: float) -> None:
+        self.life.end_s, self.life.outcome = t, event["outcome"]
+
+    def on_crash(self, event: Event, t: float) -> None:  # noqa: ARG002
+        self.life.end_s, self.life.ended_by = t, "crash"
+        for call in self.running:
+            call.outcome = "lost"
+        self.running.clear()
+
+    def on_resume(self, event: Event, t: float) -> None:
+        before, claim = self.life, event["claim"]
+        if claim != self.durable[0]:
+            assert self.pending is not None
+            self.durable = self.pending
+        assert claim == self.durable[0]
+        self.pending = None
+        life = Life(before.number + 1, t, claim)
+        # What a resume that tells nothing else found in storage (plans/trace.md).
+        life.restored_drops = {row for row in self.durable[1] if row < max(claim.values())}
+        for name, count in claim.items():
+            for row in range(count):
+                if not life.is_dropped(row):
+                    cell = (name, row)
+                    assert before.has(cell), cell
+                    what = "skipped" if before.was_skipped(cell) else "made"
+                    life.restored[cell] = what, before.since_s(cell)
+        life.durable = {name: set(range(count)) for name, count in claim.items()}
+        life.drop_causes = dict(before.drop_causes)
+        self.lives.append(life)
+        self.finished = 0

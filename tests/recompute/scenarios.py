@@ -1,0 +1,215 @@
+"""Random scenarios: what could make a printed figure wrong, in any combination, on few rows.
+
+A scenario is plain data, as its YAML file would hold it, and depends on (seed, number) alone. What
+is drawn together with what is left to chance; `tests.recompute.features` counts what came of it.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any, TypeAlias
+
+__all__ = ["Data", "draw"]
+
+Data: TypeAlias = dict[str, Any]
+
+POLICIES = ("fifo", "row-first", "column-first", "critical-path", "random")
+ODD_RATES = (0.07, 0.14, 0.28, 0.29, 0.33, 0.55, 0.57, 0.58, 0.7, 1.0)
+
+
+def draw(seed: int, number: int) -> Data:
+    """The scenario with this number."""
+    return _Draw(random.Random(f"{seed}/{number}")).scenario(number)
+
+
+class _Draw:
+    """One scenario.
+
+    Three inclinations, each in a share of all scenarios, make likely what needs several things at
+    once: work that goes on for rows that were given up (`abandons`), a crash after a checkpoint
+    that holds drops and skips (`restores`), and a run that gives up (`stops`).
+    """
+
+    def __init__(self, source: random.Random) -> None:
+        self.random = source
+        self.abandons, self.restores, self.stops = (self.yes(share) for share in (0.35, 0.4, 0.25))
+
+    def yes(self, share: float) -> bool:
+        return self.random.random() < share
+
+    def scenario(self, number: int) -> Data:
+        pick = self.random
+        rows = pick.choice((1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30))
+        batch = pick.randint(1, min(rows + 1, 12)) if self.yes(0.8) else None
+        resources = {name: pick.randint(1, 3) for name in ("x", "y", "z")[: pick.randint(0, 3)]}
+        # Half of all scenarios fail, and half of all skip: both must often be absent and together.
+        failing = self.yes(0.9 if self.abandons or self.restores or self.stops else 0.5)
+        skipping = self.yes(0.8 if self.restores else 0.6)
+        columns = self.columns(batch, list(resources), skipping=skipping)
+        data: Data = {
+            "name": f"random {number}",
+            "rows": rows,
+            "seed": pick.randrange(1 << 16),
+            "columns": columns,
+            "limits": {"workers": self.workers(), "resources": resources},
+            "policy": pick.choice(POLICIES),
+        }
+        if batch is not None:
+            data["batch_size"] = batch
+            if self.yes(0.4):
+                data["barrier_scope"] = "batch"
+        if self.yes(0.45):
+            data["limits"]["row_groups"] = self.row_groups(data)
+        if self.restores or self.yes(0.5):
+            data["checkpoint"] = self.checkpoint(rows)
+        if self.yes(0.95 if self.restores else 0.4):
+            data["crashes"] = [self.crash(rows * len(columns)) for _ in range(pick.randint(1, 3))]
+            if self.yes(0.5):
+                data["restart_delay_s"] = pick.choice((0.5, 1.0, 2.75))
+        if failing:
+            data["failures"] = self.failures(data)
+        return data
+
+    def workers(self) -> int:
+        return self.random.choice((2, 3, 4, 6, 16) if self.abandons else (1, 1, 1, 2, 2, 3, 16))
+
+    # Columns
+
+    def columns(self, batch: int | None, resources: list[str], *, skipping: bool) -> list[Data]:
+        pick, made, names = self.random, [], list[str]()
+        count = pick.randint(1, 6)
+        barriers = pick.choice((0, 0, 1, 2))
+        at = set(pick.sample(range(count), min(barriers, count)))
+        for place in range(count):
+            column: Data = {"name": "abcdef"[place]}
+            needs = pick.sample(names, pick.randint(0, min(2, len(names)))) if names else []
+            if names and not needs and self.yes(0.3 if self.abandons else 0.7):
+                needs = [pick.choice(names)]
+            if needs:
+                column["dependencies"] = needs
+            column["traits"] = self.traits(column, batch, barrier=place in at)
+            self.work(column, resources, barrier=place in at)
+            if skipping:
+                if self.yes(0.55 if self.restores else 0.4):
+                    column["skip_rate"] = pick.choice((0.1, 0.3, 0.5, 1.0))
+                if self.yes(0.45):
+                    column["propagate_skip"] = False
+            names.append(column["name"])
+            if self.yes(0.2):
+                column["side_effects"] = [f"{column['name']}_too"]
+                names.append(f"{column['name']}_too")
+            made.append(column)
+        return made
+
+    def traits(self, column: Data, batch: int | None, *, barrier: bool) -> list[str]:
+        traits = [] if "dependencies" in column else ["START"]
+        if barrier:
+            traits.append("BATCH_BARRIER" if batch is not None and self.yes(0.5) else "BARRIER")
+        elif self.yes(0.4):
+            traits.append("ROW_STREAMABLE")
+            if self.yes(0.8):
+                column["range_rows"] = self.random.randint(2, 6)
+        else:
+            traits.append("CELL_BY_CELL")
+        if self.yes(0.25):
+            traits.append("ORDERED")
+        return traits
+
+    def work(self, column: Data, resources: list[str], *, barrier: bool) -> None:
+        """Who does the work of a column, and how long it takes."""
+        pick = self.random
+        if resources and self.yes(0.6):
+            column["resource"] = pick.choice(resources)
+        kind = pick.choice(("none", "same", "same", "uniform", "exponential"))
+        if kind == "same":
+            # Few values, so that much happens at one moment.
+            column["latency"] = {"model": "constant", "value_s": pick.choice((0.5, 1, 1, 2, 7, 7))}
+        elif kind == "uniform":
+            column["latency"] = {"model": "uniform", "low_s": 0.1, "high_s": 3.0}
+        elif kind == "exponential":
+            column["latency"] = {"model": "exponential", "mean_s": 2.0}
+        if barrier and self.yes(0.4):
+            column["latency_per_row_s"] = 0.25
+
+    def row_groups(self, data: Data) -> Data:
+        """Groups under which each barrier's whole scope can be admitted (clause GROUP-04)."""
+        pick, rows = self.random, data["rows"]
+        size = pick.randint(1, min(rows, 8))
+        whole = rows if self.dataset_barrier(data) else min(rows, data.get("batch_size") or 1)
+        # A scope may begin and end inside a group.
+        least = min(-(-rows // size), whole // size + 2)
+        groups: Data = {"rows": size}
+        if self.yes(0.7):
+            groups["admitted"] = least + pick.choice((0, 0, 0, 1, 2))
+        return groups
+
+    def dataset_barrier(self, data: Data) -> bool:
+        if data.get("barrier_scope") == "batch":
+            return False
+        return any("BARRIER" in column["traits"] for column in data["columns"])
+
+    # What happens on the way
+
+    def checkpoint(self, rows: int) -> Data:
+        pick = self.random
+        found: Data = {"version": pick.choice((1, 2, 2, 2) if self.restores else (1, 1, 2))}
+        if self.yes(0.6):
+            found["every_rows"] = 1 if self.restores else pick.randint(1, min(rows, 5))
+        else:
+            found["every_s"] = pick.choice((0.5, 1.0) if self.restores else (0.5, 1.0, 2.5, 6.0))
+        if self.yes(0.6):
+            found["write_s"] = pick.choice((0.25, 0.5, 4.0))
+        return found
+
+    def crash(self, cells: int) -> Data:
+        pick = self.random
+        kind = pick.choice(("at_event", "at_time_s", "random"))
+        if kind == "at_event":
+            return {"at_event": pick.randint(cells if self.restores else 1, 3 * cells + 2)}
+        if kind == "at_time_s":
+            return {"at_time_s": pick.choice((0.0, 1.0, 2.0, 3.5, 7.0, 11.3))}
+        return {"random": {"mean_s": pick.choice((2.0, 8.0)), "count": pick.randint(1, 2)}}
+
+    def failures(self, data: Data) -> Data:
+        pick = self.random
+        found: Data = {"max_attempts": pick.choice((1, 2, 2, 3, 4))}
+        found["default"] = self.rates()
+        by_column = {
+            column["name"]: self.rates()
+            for column in data["columns"]
+            if self.yes(0.2) or (column["traits"][0].endswith("BARRIER") and self.yes(0.5))
+        }
+        if by_column:
+            found["by_column"] = by_column
+        used = sorted({column["resource"] for column in data["columns"] if "resource" in column})
+        if used and self.yes(0.3):
+            found["by_resource"] = {pick.choice(used): self.rates()}
+        if self.yes(0.8):
+            found["cool_down"] = self.cool_down()
+        if self.stops or self.yes(0.3):
+            found["early_stop"] = {
+                "window": pick.randint(1, 9) if self.yes(0.8) else pick.randint(10, 25),
+                "rate": pick.choice(ODD_RATES),
+            }
+        return found
+
+    def rates(self) -> Data:
+        pick, found = self.random, {}
+        if self.yes(0.6):
+            found["retryable"] = pick.choice((0.1, 0.2, 0.3))
+        if self.yes(0.4):
+            found["back_pressure"] = pick.choice((0.1, 0.2))
+        if self.yes(0.85 if self.abandons or self.stops else 0.5):
+            found["permanent"] = pick.choice((0.1, 0.3, 0.5) if self.abandons else (0.03, 0.1, 0.3))
+        if self.yes(0.04):
+            found = {"permanent": 1.0}
+        return found
+
+    def cool_down(self) -> Data:
+        pick = self.random
+        found: Data = {"first_s": pick.choice((0.0, 0.0, 0.5, 1.0, 3.0))}
+        if self.yes(0.5):
+            found["most_s"] = pick.choice((1.0, 5.0))
+        if self.yes(0.5):
+            found["jitter"] = pick.choice((0.2, 0.5))
+        return found

@@ -1,0 +1,168 @@
+"""The printed figures of a run are those that an independent program works out from its trace."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.recompute.figures import NOT_FIGURES, differences, recompute
+from tests.recompute.history import read
+
+HERE = Path(__file__).parent / "recompute"
+PAGE = Path(__file__).parents[1] / "simulations" / "figures.md"
+
+# The example of plans/trace.md, short: a topic, an answer that takes a model, a barrier over both
+# rows. The answer of row 0 fails, is tried again, and fails for good.
+SCENARIO: dict[str, Any] = {
+    "name": "example",
+    "policy": "fifo",
+    "columns": [],
+    "limits": {},
+    "failures": {},
+    "checkpoint": {"version": 1},
+}
+COLUMNS = [("topic", ["START"], []), ("answer", [], ["topic"]), ("twin", ["BARRIER"], ["answer"])]
+HEADER = {
+    "trace": 1,
+    "seed": 3,
+    "graph": {
+        "rows": 2,
+        "columns": [
+            {"name": name, "traits": traits, "needs": needs, "side_effects": []}
+            | {"may_skip": False, "propagate_skip": True}
+            for name, traits, needs in COLUMNS
+        ],
+        "batch_size": None,
+        "barrier_scope": "declared",
+    },
+    "limits": {"workers": 2, "resources": {"model": 1}, "column_resource": {"answer": "model"}},
+}
+EVENTS: list[dict[str, Any]] = [
+    {"t": 0.0, "event": "start", "column": "topic", "rows": 0},
+    {"t": 0.0, "event": "start", "column": "topic", "rows": 1},
+    {"t": 0.5, "event": "complete", "column": "topic", "rows": 0},
+    {"t": 0.5, "event": "start", "column": "answer", "rows": 0},
+    {"t": 0.5, "event": "complete", "column": "topic", "rows": 1},
+    {"t": 2.0, "event": "fail", "column": "answer", "rows": 0, "failure": "retryable"}
+    | {"until": 3.0},
+    {"t": 2.0, "event": "start", "column": "answer", "rows": 1},
+    {"t": 3.0, "event": "complete", "column": "answer", "rows": 1},
+    {"t": 3.0, "event": "start", "column": "answer", "rows": 0, "attempt": 2},
+    {"t": 4.0, "event": "fail", "column": "answer", "rows": 0, "failure": "permanent"},
+    {"t": 4.0, "event": "drop", "column": "answer", "rows": 0},
+    {"t": 4.0, "event": "start", "column": "twin", "scope": 0, "reads": [[1, 2]]},
+    {"t": 4.5, "event": "complete", "column": "twin", "scope": 0},
+    {"t": 4.5, "event": "emit", "column": "twin", "rows": 1},
+    {"t": 4.5, "event": "durable", "rows": [0, 2]},
+    {"t": 4.5, "event": "checkpoint_begin", "claim": {"topic": 2, "answer": 2, "twin": 2}},
+    {"t": 4.75, "event": "checkpoint_durable"},
+    {"t": 4.75, "event": "end", "outcome": "success"},
+]
+
+
+def example() -> dict[str, Any]:
+    footer = {"footer": True, "events": len(EVENTS)}
+    return recompute(SCENARIO, read(map(json.dumps, [HEADER, *EVENTS, footer])))
+
+
+def test_the_figures_of_a_small_run_are_those_worked_out_by_hand() -> None:
+    found = example()
+    assert {
+        "rows_tried": 2,
+        "rows_delivered": 1,
+        "rows_dropped": 1,
+        "cells_made": 3,
+        "cells_done": 4,
+        "first_row_s": 4.5,
+        # The first answer of row 1 starts at 2 s, and the row is whole at 4.5 s.
+        "row_age_p50_s": 2.5,
+        # answer[1] has its value while row 0 is not resolved.
+        "window_rows": 2,
+        "worker_busy_s": 0.5 + 0.5 + 1.5 + 1.0 + 1.0 + 0.5,
+        "worker_utilisation": 5.0 / (2 * 4.75),
+        "checkpoint_bytes": len('{"version": 1, "completed_rows": 2}'),
+    }.items() <= found.items()
+    model = found["by_resource"][0]
+    # answer[0] never waits, its rest left out; answer[1] waits for it from 0.5 s to 2 s.
+    assert (model["calls"], model["wait_calls"], model["wait_s"]) == (3, 3, 1.5)
+    assert (model["wait_p50_s"], model["wait_p95_s"]) == (0.0, 1.5)
+    assert model["busy_s"] == 3.5
+    assert found["failures"][1] == {
+        "column": "answer",
+        "retryable": 1,
+        "backpressure": 0,
+        "permanent": 1,
+        "rows_dropped": 1,
+        "skipped": 0,
+    }
+
+
+def test_every_figure_on_the_page_is_worked_out_and_no_other() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    on_page = {
+        f"{key.rpartition('.')[0]}.{name}".removeprefix(".")
+        for key in re.findall(r"^\| `([^`]+)`", text, re.MULTILINE)
+        for name in _names(key.rpartition(".")[2])
+    }
+    found = example()
+    worked_out = set()
+    for key, value in found.items():
+        if isinstance(value, list):
+            worked_out |= {f"{key}.{inner}" for inner in value[0]}
+        else:
+            worked_out.add(key)
+    beside = set(re.findall(r"`(\w+)`", text.rpartition("Beside them")[2]))
+    names = {
+        "by_resource.resource",
+        "by_resource.limit",
+        "by_column.column",
+        "by_column.resource",
+        "by_column.barrier",
+        "incarnations.incarnation",
+        "failures.column",
+    }
+    assert on_page - worked_out == set()
+    assert worked_out - on_page - names <= beside
+    assert beside >= NOT_FIGURES
+
+
+def _names(listed: str) -> list[str]:
+    """The names of ``a, b``, and of ``a_q1_s … a_q4_s``."""
+    first, dots, _ = listed.partition(" … ")
+    if dots:
+        return [first.replace("1", str(n)) for n in range(1, 5)]
+    return listed.split(", ")
+
+
+def test_sums_may_differ_in_their_last_digits_and_counts_may_not() -> None:
+    assert not differences({"a": 1.0}, {"a": 1.0 + 1e-12})
+    assert differences({"a": 1.0}, {"a": 1.0 + 1e-8})
+    assert differences({"a": 1_000_000_000_000}, {"a": 1_000_000_000_001})
+    assert differences({"a": None}, {"a": 0.0})
+    assert differences({"a": [1]}, {"a": [1, 2]})
+    assert differences({}, {"a": 1})
+    assert differences({"a": 1}, {})
+
+
+@pytest.mark.parametrize("name", ["history.py", "figures.py"])
+def test_the_figures_are_worked_out_with_the_standard_library_alone(name: str) -> None:
+    tree = ast.parse((HERE / name).read_text(encoding="utf-8"))
+    modules = {
+        *(x.module or "" for x in ast.walk(tree) if isinstance(x, ast.ImportFrom)),
+        *(a.name for x in ast.walk(tree) if isinstance(x, ast.Import) for a in x.names),
+    }
+    others = {x for x in modules if x.partition(".")[0] not in sys.stdlib_module_names}
+    assert others <= {"tests.recompute.history"}
+    assert "importlib" not in modules
+    called = {
+        node.func.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert not called & {"__import__", "eval", "exec"}
