@@ -71,8 +71,8 @@ _COUNT_UP = bytes(v + 1 if v < RANGED - 1 else v for v in range(256))
 class Judge(Protocol):
     """Who is told of a step that is out of order. To refuse it, raise."""
 
-    def not_ready(self, column: int, row: int) -> None:
-        """A cell starts that is not ready."""
+    def not_ready(self, column: int, row: int) -> bool | None:
+        """A cell starts that is not ready; True if it is to be ignored."""
 
     def not_running(self, column: int, row: int) -> bool | None:
         """A cell resolves that is no running task of its own; True if it is to be ignored."""
@@ -465,8 +465,8 @@ class Counters:
         limited = takes_slot and capacity < UNLIMITED
 
         def start(row: int) -> None:
-            if body[row]:
-                judge.not_ready(column, row)
+            if body[row] and judge.not_ready(column, row):
+                return
             if takes_slot:
                 running = load[0]
                 if running >= workers or (limited and busy[group] >= capacity):
@@ -727,7 +727,8 @@ class Counters:
         """A held barrier node is ready again."""
         if self.open_barriers[column] and self.barriers[column][scope] == COOLING:
             self.barriers[column][scope] = 1
-            self._barrier_ready(column, scope)
+            if not self._missing[column][scope]:
+                self._barrier_ready(column, scope)
 
     def free_slot(self, column: int) -> None:
         """What ran of a column, and is no cell of its own, ran: its slot is free."""
@@ -746,11 +747,22 @@ class Counters:
 
     def start_range(self, column: int, start: int, stop: int) -> None:
         """Rows ``[start, stop)`` run as one task, in one slot."""
+        self.join_range(column, start, stop)
+        self.take_slot(column)
+
+    def join_range(self, column: int, start: int, stop: int) -> None:
+        """Rows ``[start, stop)`` belong to a range that runs."""
         body = self.cells[column]
         assert isinstance(body, bytearray)
         self.ready[self._cell_groups[column]] -= body.count(READY, start, stop)
         body[start:stop] = _fill(RANGED, stop - start)
-        self.take_slot(column)
+
+    def offer(self, column: int, row: int) -> None:
+        """A cell that waits, or is held, counts as ready: it starts, or ends, at once."""
+        body = self.cells[column]
+        assert isinstance(body, bytearray)
+        self.ready[self._cell_groups[column]] += body[row] != READY
+        body[row] = READY
 
     def stop_range(self, column: int, start: int, stop: int) -> list[int]:
         """Rows of a range that ended which were not given are held; they are listed."""
@@ -885,7 +897,11 @@ class Counters:
 
     def _block_start(self, column: int) -> None:
         judge = self._judge
-        self.start[column] = lambda row: judge.not_ready(column, row)
+
+        def start(row: int) -> None:
+            judge.not_ready(column, row)
+
+        self.start[column] = start
 
     def halt(self) -> None:
         """The process is gone: nothing runs, and every step is out of order until a restore."""

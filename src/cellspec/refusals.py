@@ -5,6 +5,11 @@ the reason may take long, because it happens once: the step is refused, and a ru
 ends there. The order of the questions is part of the answer. What is true of the whole run comes
 first (it is over, it has stopped early), then what is true of the row (it was dropped, its group
 was not admitted), then what is true of the node.
+
+A clause may be waived: then a step that breaks it is taken, and must leave a state from which the
+next steps are judged rightly. A call that the state of its node has no room for (the node is
+complete, its row was dropped, it runs already) is a *stray*: it holds a slot until it ends, and
+changes nothing else. The steps of a process that crashed or ended count for nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +23,6 @@ from cellspec.counters import (
     DONE,
     DROPPED,
     RANGED,
-    READY,
     RUNNING,
     SKIP_READY,
     SKIPPED,
@@ -55,6 +59,9 @@ class Refusals:
     attempts: dict[Key, int]
     cooling: dict[Key, float | None]
     admitted: set[int]
+    _was_admitted: set[int]
+    _strays: dict[Key, int]
+    _presumed: set[tuple[int, int]]
     _waived: Collection[str]
     _is_barrier: list[bool]
 
@@ -74,50 +81,93 @@ class Refusals:
             else (f"{self._name(-1 - column)} barrier {place}")
         )
 
-    def _expect_running(self, what: str) -> None:
-        if self.crashed or self.ended:
-            state = "the end" if self.ended else "a crash, before the resume"
-            self._breaks("SCHED-07", f"{what} after {state}")
+    def _expect_running(self, what: str) -> bool:
+        """True if there is a process; what one does that is gone (SCHED-07) counts for nothing."""
+        if not (self.crashed or self.ended):
+            return True
+        state = "the end" if self.ended else "a crash, before the resume"
+        self._breaks("SCHED-07", f"{what} after {state}")
+        return False
 
-    def _expect_starts(self, where: str) -> None:
-        self._expect_running(f"start of {where}")
+    def _expect_starts(self, where: str) -> bool:
+        if not self._expect_running(f"start of {where}"):
+            return False
         if self.must_stop or self.stopped:
             self._breaks(
                 "STOP-01",
                 f"{where} starts although "
                 + ("the run was stopped" if self.stopped else "too many of the last calls failed"),
             )
+        return True
 
     # Cells
 
-    def not_ready(self, column: int, row: int) -> None:
-        """Refuse to start a cell that is not ready, with the clause that says why."""
-        where = f"{self._name(column)}[{row}]"
-        self._expect_starts(where)
+    def not_ready(self, column: int, row: int) -> bool:
+        """Refuse to start a cell that is not ready, with the clause that says why.
+
+        Returns:
+            True if the start, which is not judged, is booked as a stray: the cell itself does not
+            run. Else the cell is ready now.
+        """
+        if not self._expect_starts(f"{self._name(column)}[{row}]"):
+            return True
+        self._judge_start(column, row)
+        if not self._is_barrier[column] and not self._has_slot(self.group_of[column]):
+            self.no_slot(column, row)
+        state = self.counters.cells[column][row]
+        if state >= RANGED and state != COOLING:
+            self._start_stray((column, row))
+            return True
+        self.cooling.pop((column, row), None)
+        self.counters.offer(column, row)
+        return False
+
+    def _judge_start(self, column: int, row: int) -> None:
+        """Refuse a start that the state does not allow; return if it does, or is not judged."""
         state = self._state(column, row)
-        if self._may_retry((column, row), state):
-            if not self._has_slot(self.group_of[column]):
-                self.no_slot(column, row)
-            self.cooling.pop((column, row), None)
-            self.counters.cells[column][row] = READY  # type: ignore[index]  # a held cell has bytes
-            self.counters.ready[self.group_of[column]] += 1
-        elif row in self.counters.dropped:
-            self._refuse_dropped((column, row))
-        elif self._group_of_row(row) is not None and state < RANGED:
+        key = (column, row)
+        if self._may_retry(key, state):
+            return
+        if row in self.counters.dropped:
+            self._refuse_dropped(key)
+            return
+        held = self._group_of_row(row)
+        if held is not None and state < RANGED:
+            where = self._where(key)
+            self._breaks("GROUP-01", f"{where} starts although row group {held} is not admitted")
+        if state >= RANGED and state != COOLING:
+            self._refuse_again(key, state)
+        elif state < RANGED and self._is_barrier[column] and state < SKIP_READY:
             self._breaks(
-                "GROUP-01",
-                f"{where} starts although row group {self._group_of_row(row)} is not admitted",
+                "BARR-02", f"{self._where(key)} is given although its barrier is not complete"
             )
-        elif state == COOLING:
-            self._refuse_early(CellNodeId(row, self._name(column)))
-        elif state >= RANGED:
-            self._refuse_again((column, row), state)
-        elif state >= SKIP_READY:
-            self._breaks("SKIP-02", f"{where} starts although {self._skipped_input(column, row)}")
-        elif self._is_barrier[column]:
-            self._breaks("BARR-02", f"{where} is given although its barrier is not complete")
         else:
-            self._refuse_early(CellNodeId(row, self._name(column)))
+            if SKIP_READY <= state < RANGED:
+                self._breaks(
+                    "SKIP-02",
+                    f"{self._where(key)} starts although {self._skipped_input(column, row)}",
+                )
+            node = CellNodeId(row, self._name(column))
+            if (
+                state == COOLING
+                or (held is None and state < SKIP_READY)
+                or next(self._open_needs(node), None) is not None
+            ):
+                self._refuse_early(node)
+
+    def _start_stray(self, key: Key) -> None:
+        """A call begins that its node has no room for: it takes a slot, and changes nothing."""
+        self._strays[key] = self._strays.get(key, 0) + 1
+        self.counters.take_slot(key[0] if key[0] >= 0 else -1 - key[0])
+
+    def _end_stray(self, key: Key) -> bool:
+        """End a stray of a node, if there is one."""
+        count = self._strays.pop(key, 0)
+        if count > 1:
+            self._strays[key] = count - 1
+        if count:
+            self.counters.free_slot(key[0] if key[0] >= 0 else -1 - key[0])
+        return count > 0
 
     def _refuse_early(self, cell: CellNodeId) -> None:
         missing = list(self._open_needs(cell))
@@ -126,6 +176,7 @@ class Refusals:
             self._breaks(
                 "SCHED-13", f"{where} starts although the row before it in order is not resolved"
             )
+            return
         first = missing[0] if missing else "something that it waits for"
         self._breaks("SCHED-01", f"{where} starts although {first} is not complete")
 
@@ -138,7 +189,10 @@ class Refusals:
     def _refuse_dropped(self, key: Key) -> None:
         if self.attempts.get(key) == FAILED:
             self._breaks("FAIL-02", f"{self._where(key)} starts although it failed for good")
-        self._breaks("DROP-03", f"{self._where(key)} starts although row {key[1]} was dropped")
+        else:
+            self._breaks("DROP-03", f"{self._where(key)} starts although row {key[1]} was dropped")
+        if key in self.counters.abandoned or key in self._strays:
+            self._breaks("SCHED-02", f"{self._where(key)} starts while it is in flight")
 
     def _has_slot(self, group: int) -> bool:
         raise NotImplementedError
@@ -182,9 +236,9 @@ class Refusals:
         return CLAIMED if state == DONE and row < self.counters.claimed[column] else state
 
     def _group_of_row(self, row: int) -> int | None:
-        """The row's group, if there are groups and it is not admitted."""
+        """The row's group, if there are groups and it was not admitted."""
         size = self.limits.group_rows
-        if size is None or row // size in self.admitted:
+        if size is None or row // size in self._was_admitted:
             return None
         return row // size
 
@@ -199,17 +253,22 @@ class Refusals:
                 "SCHED-06",
                 f"{where} starts with {self.counters.load[0]} workers busy of as many",
             )
+        names = list(self.limits.resources)
+        if group >= len(names) or self.counters.busy[group] < self.limits.resources[names[group]]:
             return
-        name = list(self.limits.resources)[group]
+        name = names[group]
         self._breaks(
             "SCHED-11",
             f"{where} starts with {self.counters.busy[group]} of {name!r} busy of as many",
         )
 
-    def _refuse_complete(self, where: str, state: int, clause: str = "SCHED-04") -> None:
+    def _refuse_complete(self, where: str, state: int, clause: str = "SCHED-04") -> bool:
+        """Refuse the end of what does not run; True if it is not judged, and there is a process."""
         verb = "completes" if clause == "SCHED-04" else "fails"
-        self._expect_running(f"end of {where}")
+        if not self._expect_running(f"end of {where}"):
+            return False
         self._breaks(clause, f"{where} {verb}, but is {_word(state)}")
+        return True
 
     # Barriers
 
@@ -219,7 +278,10 @@ class Refusals:
         if (column, scope) in self.counters.unrun:
             if self.attempts.get((-1 - column, scope)) == FAILED:
                 self._breaks("FAIL-02", f"{where} starts although it failed for good")
+                return
             self._breaks("BARR-08", f"{where} starts although no row of its scope wants its output")
+        elif (column, scope) in self._presumed:
+            self._refuse_early_barrier(column, scope, where)
         elif state >= COOLING:
             # Claims are of cells; a barrier that they made complete is complete.
             self._refuse_again((-1 - column, scope), DONE if state == CLAIMED else state)
@@ -230,11 +292,16 @@ class Refusals:
         missing = list(self._open_needs(self.graph.barrier_node(column, scope)))
         start, stop = self.graph.rules.scope_bounds(column, scope)
         size = self.limits.group_rows
-        if not missing and size is not None:
-            groups = [g for g in range(start // size, -(-stop // size)) if g not in self.admitted]
-            self._breaks(
-                "GROUP-01", f"{where} starts although row groups {groups} are not admitted"
-            )
+        if not missing:
+            if size is None:
+                return
+            of_scope = range(start // size, -(-stop // size))
+            groups = [group for group in of_scope if group not in self._was_admitted]
+            if groups:
+                self._breaks(
+                    "GROUP-01", f"{where} starts although row groups {groups} are not admitted"
+                )
+            return
         self._breaks(
             "BARR-01",
             f"{where} starts although {len(missing)} nodes that it waits for are open, first "
