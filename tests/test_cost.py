@@ -217,7 +217,8 @@ def test_more_than_a_logarithm_is_too_much(
 def test_a_finding_names_the_functions_that_grow() -> None:
     found = growth(31, 124, 69).finding()
     assert found.detail == (
-        "an event costs more with more rows: 100 lines few, 193 many; of them 31 and 124 in f"
+        "an event costs more with more rows: 100 lines few, 193 many, "
+        "1.93 times as much (limit 1.5); of them 31 and 124, 4.0 times as much (limit 2.5), in f"
     )
     assert found.story == (
         "lines for an event, few and many, of what grows most:",
@@ -322,6 +323,23 @@ def test_a_workload_is_brought_to_what_the_engine_can_be_asked_for() -> None:
     assert not found.failures
     assert list(found.growths) == ["queue"]
     assert found.evidence.unjudged == {"COST-04": "the engine cannot be asked for such a workload"}
+
+
+class InBatches(ColumnFirst):
+    """Makes one batch of all rows, and only after each column of it looks at every cell of it."""
+
+    def fit(self, work: Workload) -> Workload | None:
+        return work.but(batch_size=work.rows)
+
+
+def test_a_failure_about_cost_is_of_the_workload_that_was_asked_for() -> None:
+    """What `fit` made of the smallest size would, grown, have batches of the smallest size."""
+    asked = shape("queue").work.but(rows=5)
+    found = run_cost_campaign(InBatches(), ALL, shapes=[replace(shape("queue"), work=asked)])
+    failure = found.failures["COST-03"]
+    assert failure.workload == asked
+    again = judge_cost(InBatches(), "COST-03", failure.workload, waive=failure.waived)
+    assert [(one.clause, one.detail) for one in again.violations] == [("COST-03", failure.detail)]
 
 
 class Lazy(ReferenceBackend):

@@ -16,12 +16,14 @@ from typing import Any
 
 import pytest
 
+from cellspec.clauses import clauses
 from cellspec.columns import ColumnDescriptor
-from cellspec.conformance.case import Case, read_case
+from cellspec.conformance.case import Case, differences, read_case
 from cellspec.conformance.reference import ReferenceBackend
-from cellspec.conformance.workload import Workload
+from cellspec.conformance.workload import Fault, Workload
 from cellspec.engines import campaign, campaign_run
 from cellspec.engines.campaign_findings import (
+    Findings,
     Found,
     Script,
     cases_of,
@@ -154,7 +156,7 @@ def test_a_campaign_runs_unattended_and_publishes_what_it_found(
     page, data = files["toy.md"], json.loads(files["toy.json"])
     by_version = {one["version"]: one["doors"] for one in data["releases"]}
     assert [by_version[one]["inner"]["status"] for one in by_version] == ["ran", "ran", "died"]
-    assert by_version["2.0"]["inner"]["clauses"]["SCHED-01"][0] != "violated"
+    assert by_version["2.0"]["inner"]["clauses"]["SCHED-01"]["stands"] != "violated"
     assert "died: exit code" in page
     assert any(line.startswith("3.0 inner: died") for line in data["troubles"])
 
@@ -242,6 +244,33 @@ class Unable(ReferenceBackend):
 def test_a_replay_says_what_a_case_does() -> None:
     assert replayed(ReferenceBackend(), case(2))["says"] == "nothing"
     assert replayed(Unable(), case(3))["says"] == "none"
+
+
+class Fewer(ReferenceBackend):
+    """An engine that has no word for more than two rows, and is asked for two instead."""
+
+    def fit(self, work: Workload) -> Workload | None:
+        return work.but(rows=min(work.rows, 2))
+
+
+def test_a_replay_says_what_was_changed() -> None:
+    said = replayed(Fewer(), case(3))
+    assert (said["says"], said["changes"]) == (
+        "nothing",
+        ["without 1 column × 3 rows", "with 1 column × 2 rows"],
+    )
+    assert replayed(Fewer(), case(2))["changes"] == []
+
+
+def test_differences_are_told_by_column_line_and_field() -> None:
+    work = Workload((ColumnDescriptor("a"),), rows=2, faults=(Fault("a", 1),), batch_size=2)
+    assert differences(work, work) == []
+    assert differences(work, work.but(latency_s={"a": 2.0}, faults=())) == [
+        "a: cell, takes about 0.5 s → cell, takes about 2 s",
+        "without call 1 of a[1] fails: retryable",
+    ]
+    assert differences(work, work.but(batch_size=None)) == ["without batches of 2 rows"]
+    assert differences(work, work.but(checkpoint_version=2)) == ["another checkpoint_version"]
 
 
 # What was found, put together
@@ -339,6 +368,137 @@ def test_what_the_campaign_itself_got_wrong_is_never_a_silent_success(tmp_path: 
         "2.0: scripts/sched_12_x.py: exit code 1: ImportError",
         "scripts/sched_12_x.py: its header says that it shows in 1.0, and it shows in none",
     ]
+
+
+# What may be said
+
+SAID: dict[str, Any] = {"clause": "", "detail": "", "adapter": "", "first": "", "changes": []}
+
+
+def found_in(
+    tmp_path: Path, does: Mapping[tuple[str, str], Mapping[str, Any]], **scripts: str
+) -> Findings:
+    """Findings of one case that 1.0 broke by the inner door, and of what replays and scripts say.
+
+    Args:
+        tmp_path: where the list is written.
+        does: what the replay does, by release and door; the rest of `SAID` is added.
+        scripts: what a script about the clause says, by release: ``v1_0="shows"``.
+    """
+    listed = engine(tmp_path)
+    places = [(one.version, door.name) for one in listed.releases for door in listed.doors]
+    outcomes = {place: outcome(2 if place == ("1.0", "inner") else None) for place in places}
+    cases = cases_of(listed, "toy", outcomes)
+    replays = {place: {cases[0].name: {**SAID, **said}} for place, said in does.items()}
+    script = Script("sched_12_x.py", ("SCHED-12",), (), "It stands still.", public=True)
+    ran = {
+        (version.removeprefix("v").replace("_", "."), script.file): {"says": says, "detail": ""}
+        for version, says in scripts.items()
+    }
+    return findings(listed, "toy", "0", outcomes, cases, replays, [script], ran)
+
+
+def row_of(page: str, clause: str) -> str:
+    """The line of the matrix for a clause."""
+    return next(line for line in page.splitlines() if line.startswith(f"| [{clause}]("))
+
+
+def test_a_replay_of_a_changed_workload_is_never_nothing_breaks(tmp_path: Path) -> None:
+    does: dict[tuple[str, str], dict[str, Any]] = {
+        ("1.0", "inner"): {"says": "same"},
+        ("1.0", "outer"): {"says": "nothing", "changes": ["without 2 attempts"]},
+        ("2.0", "inner"): {"says": "nothing"},
+        ("2.0", "outer"): {"says": "refused", "changes": ["with 1 row"]},
+        ("3.0", "inner"): {"says": "another", "changes": ["with 1 row"]},
+    }
+    found = found_in(tmp_path, does)
+    (defect,) = found.defects
+    says = {place: each["says"] for place, each in defect.replays.items()}
+    assert says["1.0", "outer"] == says["2.0", "outer"] == "changed"
+    assert says["2.0", "inner"] == "nothing"
+    assert says["3.0", "inner"] == "another"
+    data = json.loads(found.to_json())
+    assert data["replayed"] == {
+        "inner": {"another": 1, "nothing": 1, "same": 1},
+        "outer": {"changed": 2},
+    }
+    page = pages(found)["toy.md"]
+    assert "| outer | ≈ | ≈ | · |" in page
+    assert "| outer | 0 | 0 | 0 | 2 | 0 | 0 |" in page
+    page = " ".join(page.split())
+    assert "it could not be asked (what ran instead is below, and broke nothing) on 1.0." in page
+    assert "- What outer was asked for instead on 1.0 (≈): without 2 attempts." in page
+    assert "nothing breaks on" not in page
+
+
+def test_what_is_changed_where_a_case_was_found_too_is_no_other_workload(tmp_path: Path) -> None:
+    """A case about cost is kept as it was asked for, and brought to the engine at each size."""
+    does: dict[tuple[str, str], dict[str, Any]] = {
+        ("1.0", "inner"): {"says": "same", "changes": ["with 2 attempts"]},
+        ("2.0", "inner"): {"says": "nothing", "changes": ["with 2 attempts"]},
+        ("2.0", "outer"): {"says": "nothing", "changes": ["with 3 attempts"]},
+    }
+    (defect,) = found_in(tmp_path, does).defects
+    assert [each["says"] for each in defect.replays.values()] == ["same", "nothing", "changed"]
+
+
+def test_what_does_not_come_again_is_no_violation(tmp_path: Path) -> None:
+    found = found_in(tmp_path, {("1.0", "inner"): {"says": "nothing"}})
+    assert found.verdict("1.0", "inner", "SCHED-12") == "violated"
+    assert found.stands("1.0", "inner", "SCHED-12") == "not repeated"
+    said = json.loads(found.to_json())["releases"][0]["doors"]["inner"]["clauses"]["SCHED-12"]
+    assert (said["verdict"], said["stands"], said["replay"]) == (
+        "violated",
+        "not repeated",
+        "nothing",
+    )
+    files = pages(found)
+    assert "| ↺ ✓ | ✓ ✓ | ✓ ✓ |" in row_of(files["toy.md"], "SCHED-12")
+    assert "- Not repeated: found once (inner on 1.0): 2 rows stand still. " in files["toy.md"]
+    assert "was found broke nothing." in files["toy.md"].replace("\n  ", " ")
+    assert "↺ not repeated" in files["toy/index.html"]
+    assert not any("/failure-" in name for name in files)
+    once = found_in(tmp_path, {("1.0", "inner"): {"says": "same"}})
+    assert "| ✗ ✓ | ✓ ✓ | ✓ ✓ |" in row_of(pages(once)["toy.md"], "SCHED-12")
+
+
+def test_no_release_passes_by_a_clause_that_a_script_shows_broken(tmp_path: Path) -> None:
+    does = {("1.0", "inner"): {"says": "same"}}
+    found = found_in(tmp_path, does, v1_0="shows", v2_0="shows", v3_0="fine")
+    stands = {
+        (version, door): found.stands(version, door, "SCHED-12") for version, door in found.outcomes
+    }
+    assert stands["1.0", "inner"] == "violated"
+    assert stands["1.0", "outer"] == stands["2.0", "inner"] == stands["2.0", "outer"]
+    assert stands["2.0", "inner"] == "shown by a script"
+    assert stands["3.0", "inner"] == found.verdict("3.0", "inner", "SCHED-12")
+    files = pages(found)
+    assert "| ✗ S | S S | ✓ ✓ |" in row_of(files["toy.md"], "SCHED-12")
+    assert "S shown by a script" in files["toy/index.html"]
+    data = json.loads(found.to_json())
+    assert data["releases"][1]["doors"]["outer"]["clauses"]["SCHED-12"] == {
+        "verdict": found.verdict("2.0", "outer", "SCHED-12"),
+        "reason": "",
+        "stands": "shown by a script",
+        "scripts": ["sched_12_x.py"],
+    }
+
+
+def test_a_verdict_says_which_sentence_of_its_clause_it_follows_from(tmp_path: Path) -> None:
+    listed = engine(tmp_path)
+    old, new = outcome(None), outcome(None)
+    new.rules = {number: clause.text for number, clause in clauses().items()}
+    old.rules = {**new.rules, "SCHED-12": "A run ends."}
+    outcomes = {("1.0", "inner"): old, ("2.0", "inner"): new}
+    found = findings(listed, "toy", "0", outcomes, [], {}, [], {})
+    page = pages(found)["toy.md"]
+    assert "| ✓† · | ✓ · | · · |" in row_of(page, "SCHED-12")
+    assert "- SCHED-12 was, for 1.0: A run ends." in page
+    said = [one["doors"]["inner"] for one in json.loads(found.to_json())["releases"]]
+    assert said[0]["earlier_rules"] == {"SCHED-12": "A run ends."}
+    assert said[1]["earlier_rules"] == {}
+    assert said[0]["rules"] != said[1]["rules"]
+    assert f"| 1.0 | inner | ran | {said[0]['rules']} |" in page
 
 
 # Bad input

@@ -22,7 +22,15 @@ from pathlib import Path
 from cellspec.conformance.workload import DEFAULT_LATENCY_S, Workload
 from cellspec.errors import SpecError
 
-__all__ = ["FAILURE_FORMAT", "Case", "case_of", "describe", "python_test", "read_case"]
+__all__ = [
+    "FAILURE_FORMAT",
+    "Case",
+    "case_of",
+    "describe",
+    "differences",
+    "python_test",
+    "read_case",
+]
 
 FAILURE_FORMAT = 1
 """The version of the file that `Case.to_json` writes and `read_case` reads."""
@@ -201,6 +209,31 @@ def _describe_rules(work: Workload) -> Iterator[str]:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def differences(asked: Workload, other: Workload) -> list[str]:
+    """How another workload differs from the one that was asked for, a line each, for people.
+
+    Columns are told by name, all else by what `describe` says of it; what it says nothing of is
+    named as a field. Empty if the two are equal.
+    """
+    if asked == other:
+        return []
+    old, new = describe(asked), describe(other)
+    gone = [line.strip() for line in old if line not in new]
+    come = [line.strip() for line in new if line not in old]
+    made: list[str] = []
+    for line in gone:
+        subject, found, _ = line.partition(": ")
+        meets = [each for each in come if found and each.startswith(f"{subject}: ")]
+        if meets:
+            come.remove(meets[0])
+            made.append(f"{line} → {meets[0].removeprefix(f'{subject}: ')}")
+        else:
+            made.append(f"without {line}")
+    made += [f"with {line}" for line in come]
+    plain, others = asked.to_dict(), other.to_dict()
+    return made or [f"another {name}" for name in plain if plain[name] != others[name]]
 
 
 # For pasting

@@ -62,7 +62,9 @@ __all__ = [
     "Growth",
     "Part",
     "Shape",
+    "function_text",
     "grown",
+    "growth_text",
     "judge_cost",
     "run_cost_campaign",
 ]
@@ -294,6 +296,12 @@ class Growth:
         return self.ratio >= LIMIT or bool(self.growing)
 
     @property
+    def function_ratio(self) -> float:
+        """How many times as much an event costs in the function that grows worst; 0 without one."""
+        worst = next(iter(self.growing), "")
+        return self.after.of(worst) / self.before.of(worst) if worst else 0.0
+
+    @property
     def growing(self) -> dict[str, float]:
         """The functions that grow, each with the lines that it adds to an event, the worst first.
 
@@ -311,18 +319,28 @@ class Growth:
         before, after = self.before, self.after
         detail = (
             f"an event costs more {self.what}: {before.each:,.0f} lines {before.about}, "
-            f"{after.each:,.0f} {after.about}"
+            f"{after.each:,.0f} {after.about}, {growth_text(self.ratio)}"
         )
         if self.growing:
             worst = next(iter(self.growing))
             of_it = f"{before.of(worst):,.0f} and {after.of(worst):,.0f}"
-            detail += f"; of them {of_it} in {worst}"
+            detail += f"; of them {of_it}, {function_text(self.function_ratio)}, in {worst}"
         lines = [
             f"  {name}: {self.before.of(name):,.1f} and {self.after.of(name):,.1f}"
             for name in list(self.growing)[:_CULPRITS]
         ]
         head = f"lines for an event, {before.about} and {after.about}, of what grows most:"
         return Finding(self.clause, detail, story=(head, *lines) if lines else ())
+
+
+def growth_text(ratio: float) -> str:
+    """How many times as much an event costs, and how many times is too much."""
+    return f"{ratio:.2f} times as much (limit {LIMIT:g})"
+
+
+def function_text(ratio: float) -> str:
+    """The same of one function that an event calls."""
+    return f"{ratio:.1f} times as much (limit {FUNCTION_LIMIT:g})"
 
 
 class Unjudgeable(Exception):  # noqa: N818 - it is no error of anybody's
@@ -479,7 +497,9 @@ def judge_cost(
     Args:
         backend: the engine; its `run` is a coroutine function.
         clause: the clause about cost to judge.
-        work: the workload with the fewest rows.
+        work: the workload with the fewest rows, as a case has it. It is grown first, and each size
+            is then brought to what the engine can be asked for: one that was brought there before
+            it is grown may be another, with row groups of the fewest rows, say.
         waive: clauses not to judge.
 
     Returns:
@@ -588,10 +608,10 @@ class _Judge:
         evidence.occasions[shape.clause] += 1
         self.unjudged.pop(shape.clause, None)
         if growth.is_too_much and shape.clause not in self.campaign.failures:
-            self._blame(shape, number, growth, counts.base)
+            self._blame(shape, number, growth, counts)
         return True
 
-    def _blame(self, shape: Shape, number: int, growth: Growth, base: RunResult) -> None:
+    def _blame(self, shape: Shape, number: int, growth: Growth, counts: _Counts) -> None:
         """An event costs too much: that is a failure, unless the same was told before."""
         worst = next(iter(growth.growing), "")
         before = self.blamed.get(worst, shape.clause)
@@ -600,11 +620,15 @@ class _Judge:
             return
         for name in growth.growing:
             self.blamed.setdefault(name, shape.clause)
-        base.violations.append(growth.finding())
-        self._fail(base, number)
+        counts.base.violations.append(growth.finding())
+        self._fail(counts.base, number, asked=counts.work)
 
-    def _fail(self, result: RunResult, number: int) -> str:
+    def _fail(self, result: RunResult, number: int, asked: Workload | None = None) -> str:
         failure = failure_of(
             result, profile=COST_PROFILE, example=number, waived=sorted(self.waived)
         )
+        if asked is not None:
+            # What ran is the smallest size as the engine could be asked for it; grown again, that
+            # may be another workload (`judge_cost`).
+            failure = replace(failure, workload=asked)
         return self.campaign.failures.setdefault(failure.clause, failure).clause

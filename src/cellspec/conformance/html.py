@@ -34,21 +34,34 @@ RESULTS_FORMAT = 1
 
 INDEX = "index.html"
 
-_SYMBOL = {"pass": "✓", "violated": "✗", "inconclusive": "?", "not claimed": "–", "xfail": "△"}
+_SYMBOL = {
+    "pass": "✓",
+    "violated": "✗",
+    "inconclusive": "?",
+    "not claimed": "–",
+    "xfail": "△",
+    "not repeated": "↺",
+    "shown by a script": "S",
+}
 _MEANING = {
     "pass": "nothing broke it, and the evidence is complete",
     "violated": "a run broke it",
     "inconclusive": "nothing broke it, and something is missing that a pass needs",
     "not claimed": "the backend does not claim what the clause is about",
     "xfail": "a run broke it, as the list of expected failures says",
+    "not repeated": "a run broke it, and the replay of its workload did not",
+    "shown by a script": "no run broke it, or none again, and a stand-alone script shows it broken",
 }
+_BEYOND = ("not repeated", "shown by a script")
+"""What a campaign over releases says beside the verdicts (`cellspec.engines.campaign_findings`)."""
+
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "an object": (Mapping,),
     "a list": (list, tuple),
     "a text": (str,),
 }
 # What a reader who looks for trouble wants to see.
-_OPEN = frozenset({"violated", "inconclusive", "xfail"})
+_OPEN = frozenset({"violated", "inconclusive", "xfail", *_BEYOND})
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +206,7 @@ def _index(suite: Mapping[str, Any], backends: Sequence[_Backend]) -> str:
             _matrix(backends),
             _profiles(backends),
             _obligations(backends),
-            _legend(),
+            _legend(backends),
         ),
     )
     return document(title, body, scripts=("matrix.js", "copy.js"))
@@ -479,10 +492,12 @@ def _times(count: object) -> Markup:
     return tag("td", _value(count))
 
 
-def _legend() -> Markup:
+def _legend(backends: Sequence[_Backend]) -> Markup:
+    used = {result.verdict for backend in backends for result in backend.results.values()}
     rows = (
         tag("tr", tag("td", _badge(verdict), data_verdict=verdict), tag("td", _MEANING[verdict]))
         for verdict in _SYMBOL
+        if verdict not in _BEYOND or verdict in used
     )
     return tag(
         "section",

@@ -6,6 +6,16 @@ is replayed on every release by every door, and cases of one clause that break i
 same places are taken for one *defect*, of which the smallest case is shown. That is a guess, and a
 safe one: two causes that always come together are told as one, and no cause is left out.
 
+What may be said follows three rules:
+
+- *A replay of another workload clears nobody.* Where a door cannot be asked for a case, the nearest
+  workload runs that it can be asked for. If that breaks nothing, the case could not be asked there
+  (`CHANGED`).
+- *What does not come again is no violation.* A clause counts as broken if the case of that run
+  breaks it again where it was found; otherwise it is `NOT_REPEATED`.
+- *A script counts.* Where a stand-alone script shows the harm, no release passes by that clause,
+  whatever the runs of the suite met (`SHOWN`).
+
 What is here is data and nothing else, the same for the same results. `cellspec.engines.
 campaign_page` makes pages of it.
 """
@@ -16,6 +26,7 @@ import ast
 import hashlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,14 +40,36 @@ from cellspec.engines.campaign_run import Outcome
 from cellspec.errors import SpecError
 from cellspec.verdict import Verdict
 
-__all__ = ["Defect", "Findings", "Found", "Script", "cases_of", "findings", "read_scripts"]
+__all__ = [
+    "CHANGED",
+    "NOT_REPEATED",
+    "SHOWN",
+    "Defect",
+    "Findings",
+    "Found",
+    "Script",
+    "cases_of",
+    "findings",
+    "is_broken",
+    "read_scripts",
+    "rules_name",
+]
 
-FINDINGS_FORMAT = 1
+FINDINGS_FORMAT = 2
 """The version of the file that `Findings.to_json` writes."""
 
 Json = dict[str, Any]
 Place: TypeAlias = tuple[str, str]
 """A release and a door, by name."""
+
+NOT_REPEATED = "not repeated"
+"""Said of a clause that a run broke, and the replay of its case did not."""
+
+SHOWN = "shown by a script"
+"""Said of a clause that no run broke, or none again, and that a stand-alone script shows broken."""
+
+CHANGED = "changed"
+"""Said of a replay that ran another workload than the case, and broke nothing."""
 
 
 # Cases
@@ -205,6 +238,12 @@ class Defect:
         return self.shown.case.clause
 
     @property
+    def repeated(self) -> bool:
+        """Whether a replay broke the clause again, anywhere; True if there was no replay."""
+        said = [each["says"] for each in self.replays.values()]
+        return not said or "same" in said
+
+    @property
     def after(self) -> str:
         """The clause that the same workload breaks before this one; "" if there is none."""
         for place in self.shown.places:
@@ -220,7 +259,21 @@ class Defect:
 
 @dataclass(slots=True)
 class Findings:
-    """All that a campaign found. See `cellspec.engines.campaign_findings`."""
+    """All that a campaign found. See `cellspec.engines.campaign_findings`.
+
+    Attributes:
+        engine: the list.
+        name: the name of its files.
+        version: the suite's version.
+        outcomes: what became of each run, by release and door.
+        defects: what broke.
+        scripts: the stand-alone scripts.
+        ran: what each said, by release and file.
+        unrepeated: by release, door and clause: what the replay of a case did that breaks the
+            clause no more where it was found.
+        replayed: by door: how many replays ended how, all cases and releases together.
+        troubles: what went wrong with the campaign itself.
+    """
 
     engine: Engine
     name: str
@@ -229,6 +282,8 @@ class Findings:
     defects: list[Defect]
     scripts: list[Script]
     ran: Mapping[tuple[str, str], Json]
+    unrepeated: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
+    replayed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
 
     @property
@@ -246,13 +301,43 @@ class Findings:
         found = self.outcomes[version, door].found
         return "" if found is None else found["clauses"].get(clause, {}).get("verdict", "")
 
+    def stands(self, version: str, door: str, clause: str) -> str:
+        """What may be said of a clause when replays and scripts are heard too.
+
+        The verdict, but for `NOT_REPEATED` and `SHOWN`; "" if nothing may be said.
+        """
+        word = self.verdict(version, door, clause)
+        unrepeated = (version, door, clause) in self.unrepeated
+        if word == Verdict.NOT_CLAIMED.value or (is_broken(word) and not unrepeated):
+            return word
+        if self.scripts_against(version, clause):
+            return SHOWN
+        return NOT_REPEATED if unrepeated else word
+
+    def scripts_against(self, version: str, clause: str) -> list[Script]:
+        """The scripts that show on this release that it breaks the clause."""
+        return [
+            script
+            for script in self.scripts
+            if clause in script.clauses and version in self.shows(script)
+        ]
+
+    def wording(self, version: str, door: str) -> dict[str, str]:
+        """The sentences that a run judged by and that are others now, by clause."""
+        now = {number: clause.text for number, clause in clauses().items()}
+        was = self.outcomes[version, door].rules
+        return {number: text for number, text in was.items() if now.get(number) != text}
+
     @property
     def judged(self) -> list[str]:
-        """Every clause that a run had something to say of, in the order of the registry."""
+        """Every clause that a run, or a script, says something of, in the registry's order."""
         said = {
             number
             for outcome in self.outcomes.values()
             for number in (outcome.found or {}).get("clauses", {})
+        }
+        said |= {
+            number for script in self.scripts if self.shows(script) for number in script.clauses
         }
         known = [number for number in clauses() if number in said]
         return [*known, *sorted(said - set(known))]
@@ -277,6 +362,7 @@ class Findings:
             },
             "doors": [door.model_dump() for door in self.engine.doors],
             "releases": [self._release(one.version) for one in self.engine.releases],
+            "replayed": self.replayed,
             "defects": [self._defect(defect) for defect in self.defects],
             "scripts": [self._script(script) for script in self.scripts],
             "troubles": self.troubles,
@@ -290,16 +376,27 @@ class Findings:
             said: Json = {"status": outcome.status, "detail": outcome.detail}
             if outcome.found is not None:
                 said |= {"twice": outcome.twice} if outcome.twice else {}
+                said |= {"suite": outcome.suite, "rules": rules_name(outcome.rules)}
+                said |= {"earlier_rules": self.wording(version, door.name)}
                 said |= {
                     name: outcome.found[name]
                     for name in ("name", "version", "capabilities", "evidence", "sometimes")
                 }
                 said["clauses"] = {
-                    number: [entry["verdict"], entry["reason"]]
+                    number: self._clause(version, door.name, number, entry)
                     for number, entry in outcome.found["clauses"].items()
                 }
             doors[door.name] = said
         return {"version": version, "doors": doors}
+
+    def _clause(self, version: str, door: str, number: str, entry: Mapping[str, Any]) -> Json:
+        said = {"verdict": entry["verdict"], "reason": entry["reason"]}
+        said["stands"] = self.stands(version, door, number)
+        if (version, door, number) in self.unrepeated:
+            said["replay"] = self.unrepeated[version, door, number]
+        if said["stands"] == SHOWN:
+            said["scripts"] = [one.file for one in self.scripts_against(version, number)]
+        return said
 
     def _defect(self, defect: Defect) -> Json:
         failure = defect.shown.failure
@@ -311,6 +408,7 @@ class Findings:
             "story": failure["story"],
             "waived": list(defect.shown.case.waived),
             "after": defect.after,
+            "repeated": defect.repeated,
             "cases": defect.cases,
             "found": [list(place) for place in defect.found],
             "replays": [[*place, said] for place, said in defect.replays.items()],
@@ -356,14 +454,75 @@ def findings(
     """
     places = [(one.version, door.name) for one in engine.releases for door in engine.doors]
     every = {place: outcomes.get(place, Outcome()) for place in places}
-    defects = _defects(engine, cases, replays, places)
-    found = Findings(engine, name, version, every, defects, list(scripts), ran)
+    replays = _told(cases, replays)
+    found = Findings(
+        engine,
+        name,
+        version,
+        every,
+        _defects(engine, cases, replays, places),
+        list(scripts),
+        ran,
+        _unrepeated(cases, replays),
+        _counted(engine, replays),
+    )
     found.troubles = [
         *_run_troubles(found),
         *_case_troubles(cases, replays),
         *_script_troubles(found),
     ]
     return found
+
+
+def _told(
+    cases: Sequence[Found], replays: Mapping[Place, Mapping[str, Json]]
+) -> dict[Place, dict[str, Json]]:
+    """The replays, with `CHANGED` said of those that ran another workload and broke nothing.
+
+    What `fit` changes where a case was found, it changes in the case's own run too: a case about
+    cost is kept as it was asked for.
+    """
+    told: dict[Place, dict[str, Json]] = {place: dict(each) for place, each in replays.items()}
+    for one in cases:
+        own = [
+            replays[place][one.name].get("changes", [])
+            for place in one.places
+            if one.name in replays.get(place, {})
+        ]
+        for each in told.values():
+            said = each.get(one.name)
+            if said is None or said["says"] not in ("nothing", "refused"):
+                continue
+            changes = said.get("changes", [])
+            if changes and changes not in own:
+                each[one.name] = {**said, "says": CHANGED}
+    return told
+
+
+def _unrepeated(
+    cases: Sequence[Found], replays: Mapping[Place, Mapping[str, Json]]
+) -> dict[tuple[str, str, str], str]:
+    found = {}
+    for one in cases:
+        for place in one.places:
+            said = replays.get(place, {}).get(one.name, {}).get("says", "not replayed")
+            if said != "same":
+                found[(*place, one.case.clause)] = str(said)
+    return found
+
+
+def _counted(
+    engine: Engine, replays: Mapping[Place, Mapping[str, Json]]
+) -> dict[str, dict[str, int]]:
+    counts: dict[str, Counter[str]] = {door.name: Counter() for door in engine.doors}
+    for (_, door), each in replays.items():
+        counts[door].update(said["says"] for said in each.values())
+    return {door: dict(sorted(each.items())) for door, each in counts.items()}
+
+
+def rules_name(rules: Mapping[str, str]) -> str:
+    """A short name for the sentences of all clauses; "" if they are not known."""
+    return _digest(sorted(rules.items())) if rules else ""
 
 
 def _defects(
@@ -373,15 +532,16 @@ def _defects(
     places: Sequence[Place],
 ) -> list[Defect]:
     public = {door.name for door in engine.doors if door.public}
-    groups: dict[tuple[str, tuple[Place, ...]], list[Found]] = {}
+    groups: dict[tuple[str, bool, tuple[Place, ...]], list[Found]] = {}
     for one in cases:
         broken = tuple(
             place
             for place in places
             if replays.get(place, {}).get(one.name, {}).get("says") == "same"
         )
-        # A case that was replayed nowhere stands for the runs that found it.
-        groups.setdefault((one.case.clause, broken or one.places), []).append(one)
+        # A case that breaks nothing again stands for the runs that found it, and for no other case.
+        key = (one.case.clause, bool(broken), broken or one.places)
+        groups.setdefault(key, []).append(one)
     made = []
     for group in groups.values():
         shown = min(

@@ -21,7 +21,16 @@ from typing import Any
 from cellspec.clauses import chapters, clauses
 from cellspec.conformance.case import describe
 from cellspec.conformance.html import INDEX, render
-from cellspec.engines.campaign_findings import Defect, Findings, Script, is_broken
+from cellspec.engines.campaign_findings import (
+    CHANGED,
+    NOT_REPEATED,
+    SHOWN,
+    Defect,
+    Findings,
+    Script,
+    is_broken,
+    rules_name,
+)
 from cellspec.files import write_files
 from cellspec.verdict import Verdict, says_pass
 
@@ -34,10 +43,39 @@ _SAYS = {
     "another": "≠",
     "nothing": "✓",
     "refused": "✓",
+    CHANGED: "≈",
     "none": "∅",
     "died": "!",
     "": "·",
 }
+_REPLAYS: Mapping[str, tuple[str, ...]] = {
+    "✗ the same clause breaks": ("same",),
+    "≠ another breaks first": ("another",),
+    "✓ nothing breaks": ("nothing", "refused"),
+    "≈ could not be asked": (CHANGED,),
+    "∅ no way to ask": ("none",),
+    "! did not end": ("died",),
+}
+"""How replays end, as the page says it, and the words of `cellspec.engines.campaign_replay`."""
+
+_WORDS = {
+    "same": "the same clause breaks",
+    "another": "another clause breaks first",
+    "nothing": "nothing breaks",
+    "refused": "nothing breaks",
+    CHANGED: "it could not be asked (what ran instead is below, and broke nothing)",
+    "none": "it cannot be asked for",
+    "died": "the replay did not end",
+}
+_DID = {
+    "another": "broke another clause",
+    "nothing": "broke nothing",
+    "refused": "was refused",
+    CHANGED: "ran another workload",
+    "none": "could not be asked for",
+    "died": "did not end",
+}
+
 _SCRIPT = {"shows": "✗", "fine": "✓", "absent": "∅", "failed": "!", "": "·"}
 
 
@@ -119,9 +157,12 @@ def _intro(found: Findings) -> Iterator[str]:
 def _releases(found: Findings) -> Iterator[str]:
     yield "## Releases"
     yield ""
-    words = [one.value for one in Verdict]
-    yield f"| release | door | run | workloads | crashes | {' | '.join(words)} | run twice |"
-    yield "| --- | --- | --- | ---: | ---: |" + " ---: |" * len(words) + " --- |"
+    words = [*(one.value for one in Verdict), NOT_REPEATED, SHOWN]
+    yield (
+        f"| release | door | run | clauses as in | workloads | crashes | {' | '.join(words)} "
+        "| run twice |"
+    )
+    yield "| --- | --- | --- | --- | ---: | ---: |" + " ---: |" * len(words) + " --- |"
     for release in found.engine.releases:
         for door in found.engine.doors:
             outcome = found.outcomes[release.version, door.name]
@@ -129,19 +170,45 @@ def _releases(found: Findings) -> Iterator[str]:
             run = outcome.status if outcome.ran else f"**{outcome.status}**{why}"
             cells = [release.version, door.name, _cell(run)]
             if outcome.found is None:
-                cells += ["–"] * (len(words) + 3)
+                cells += ["–"] * (len(words) + 4)
             else:
                 evidence = outcome.found["evidence"]
-                counts = Counter(each["verdict"] for each in outcome.found["clauses"].values())
+                counts = Counter(
+                    found.stands(release.version, door.name, number)
+                    for number in outcome.found["clauses"]
+                )
+                cells += [rules_name(outcome.rules) or "not known"]
                 cells += [f"{evidence['workloads']:,}", f"{evidence['crashes']:,}"]
                 cells += [str(counts[word]) for word in words]
                 cells += [outcome.twice or "–"]
             yield f"| {' | '.join(cells)} |"
     yield ""
+    yield from _wordings(found)
     for release in found.engine.releases:
         if release.note:
             yield f"{release.version} is {release.note}."
             yield ""
+
+
+def _wordings(found: Findings) -> Iterator[str]:
+    """Which sentences of clauses a run was judged by, where they are others now."""
+    now = rules_name({number: clause.text for number, clause in clauses().items()})
+    yield from _wrapped(
+        f"*Clauses as in* names the sentences of all clauses when the run was judged; those of "
+        f"this checkout are {now}. A verdict that follows from an earlier sentence has a † in the "
+        "matrix."
+    )
+    yield ""
+    earlier: dict[tuple[str, str], list[str]] = {}
+    for (version, door), _ in found.outcomes.items():
+        for number, text in found.wording(version, door).items():
+            versions = earlier.setdefault((number, text), [])
+            if version not in versions:
+                versions.append(version)
+    for (number, text), versions in sorted(earlier.items()):
+        yield from _wrapped(f"- {number} was, for {', '.join(versions)}: {text}", indent="  ")
+    if earlier:
+        yield ""
 
 
 def _symbol(word: str) -> str:
@@ -149,7 +216,8 @@ def _symbol(word: str) -> str:
         return "✓"
     if is_broken(word):
         return "✗"
-    return {Verdict.INCONCLUSIVE.value: "?", Verdict.NOT_CLAIMED.value: "–"}.get(word, "·")
+    symbols = {Verdict.INCONCLUSIVE.value: "?", Verdict.NOT_CLAIMED.value: "–"}
+    return {**symbols, NOT_REPEATED: "↺", SHOWN: "S"}.get(word, "·")
 
 
 def _matrix(found: Findings) -> Iterator[str]:
@@ -158,10 +226,14 @@ def _matrix(found: Findings) -> Iterator[str]:
     yield "## Clauses and releases"
     yield ""
     yield from _wrapped(
-        f"In each cell the verdict by door: {doors}. ✗ a run broke the clause; ✓ nothing broke it, "
-        "and the evidence is complete; ? nothing broke it, and something is missing that a pass "
-        "needs; – the backend does not claim what the clause is about; · the suite did not come "
-        "to say. A number leads to the clause, a ✗ is told below."
+        f"In each cell what may be said by door: {doors}. ✗ a run broke the clause, and the replay "
+        "of its workload breaks it again; ↺ not repeated: a run broke it, and the replay did not; "
+        "S shown by a script: no run of the suite broke it, or none again, and a stand-alone "
+        "script shows that this release breaks it, by whatever door; ✓ nothing broke it, and the "
+        "evidence is complete; ? nothing broke it, and something is missing that a pass needs; "
+        "– the backend does not claim what the clause is about; · the suite did not come to say. "
+        "† judged by an earlier sentence of the clause. A number leads to the clause; what ✗, ↺ "
+        "and S stand for is told below."
     )
     yield ""
     yield f"| clause | {' | '.join(release.version for release in engine.releases)} |"
@@ -171,34 +243,43 @@ def _matrix(found: Findings) -> Iterator[str]:
         chapter = chapter_of.get(number.partition("-")[0])
         head = f"[{number}](../../specs/{chapter}.md)" if chapter else number
         cells = [
-            " ".join(
-                _symbol(found.verdict(release.version, door.name, number)) for door in engine.doors
-            )
+            " ".join(_sign(found, release.version, door.name, number) for door in engine.doors)
             for release in engine.releases
         ]
         yield f"| {head} | {' | '.join(cells)} |"
     yield ""
 
 
+def _sign(found: Findings, version: str, door: str, number: str) -> str:
+    word = found.stands(version, door, number)
+    judged = word not in ("", Verdict.NOT_CLAIMED.value, SHOWN)
+    earlier = judged and number in found.wording(version, door)
+    return _symbol(word) + ("†" if earlier else "")
+
+
 def _broken(found: Findings) -> Iterator[str]:
     yield "## What broke"
     yield ""
-    if not found.defects:
-        yield "No run broke a clause."
+    shown = {number for script in found.scripts if found.shows(script) for number in script.clauses}
+    if not found.defects and not shown:
+        yield "No run broke a clause, and no script shows one broken."
         yield ""
         return
     yield from _wrapped(
         "Each workload that broke a clause was replayed on every release by every door. In the "
-        "tables: ✗ the same clause breaks, ≠ another one breaks first, ✓ nothing breaks, ∅ the "
-        "door has no way to ask for it, ! the replay did not end. Workloads of one clause that "
-        "break it in the same places are told as one, the smallest. Where a workload breaks "
-        "another clause before, it may show no more than a consequence of that, and is told in "
-        "short."
+        "tables: ✗ the same clause breaks, ≠ another one breaks first, ✓ nothing breaks, ≈ the "
+        "workload could not be asked for: the nearest one ran that can be, and broke nothing, "
+        "which says nothing of this one; ∅ the door has no way to ask for anything like it, ! the "
+        "replay did not end. Workloads of one clause that break it in the same places are told as "
+        "one, the smallest. Where a workload breaks another clause before, it may show no more "
+        "than a consequence of that, and is told in short; so is one that did not break its clause "
+        "again."
     )
     yield ""
+    yield from _replays(found)
     for number in found.judged:
         defects = [defect for defect in found.defects if defect.clause == number]
-        if not defects:
+        if not defects and number not in shown:
             continue
         clause = clauses().get(number)
         yield f"### {number}"
@@ -215,10 +296,41 @@ def _broken(found: Findings) -> Iterator[str]:
             if number in script.clauses:
                 yield from _wrapped(_script_line(found, script))
                 yield ""
-        own = [defect for defect in defects if not defect.after]
+        own = [defect for defect in defects if defect.repeated and not defect.after]
         for place, defect in enumerate(own, 1):
             yield from _defect(found, defect, place if len(own) > 1 else 0)
-        yield from _consequences([defect for defect in defects if defect.after])
+        yield from _consequences([one for one in defects if one.repeated and one.after])
+        yield from _once([defect for defect in defects if not defect.repeated])
+
+
+def _replays(found: Findings) -> Iterator[str]:
+    """How many replays ended how, by door."""
+    if not any(found.replayed.values()):
+        return
+    yield f"| replays by door | {' | '.join(_REPLAYS)} |"
+    yield "| --- |" + " ---: |" * len(_REPLAYS)
+    for door, counts in found.replayed.items():
+        cells = [f"{sum(counts.get(word, 0) for word in each):,}" for each in _REPLAYS.values()]
+        yield f"| {door} | {' | '.join(cells)} |"
+    yield ""
+
+
+def _once(defects: Sequence[Defect]) -> Iterator[str]:
+    """Workloads that broke a clause in a run of the suite, and did not when they were replayed."""
+    for defect in defects:
+        case = f"[{defect.identity}](cases/{defect.shown.name})"
+        did = {
+            _DID.get(defect.replays.get(place, {}).get("says", ""), "was not made")
+            for place in defect.shown.places
+        }
+        yield from _wrapped(
+            f"- Not repeated: found once ({_places(defect.found)}): "
+            f"{_cell(str(defect.shown.failure['detail']))}. The replay of {case} where it was "
+            f"found {' and '.join(sorted(did))}.",
+            indent="  ",
+        )
+    if defects:
+        yield ""
 
 
 def _script_line(found: Findings, script: Script) -> str:
@@ -237,6 +349,7 @@ def _defect(found: Findings, defect: Defect, place: int) -> Iterator[str]:
     alike = f"; {defect.cases} workloads that do the same" if defect.cases > 1 else ""
     yield from _wrapped(f"{runs}{alike}. {_reach(found, defect)}")
     yield ""
+    yield from _changes(defect)
     yield "The smallest workload:"
     yield ""
     yield from _block(describe(defect.shown.case.workload))
@@ -298,14 +411,6 @@ def _reach(found: Findings, defect: Defect) -> str:
     public = [door.name for door in found.engine.doors if door.public]
     if not public:
         return ""
-    words = {
-        "same": "the same clause breaks",
-        "another": "another clause breaks first",
-        "nothing": "nothing breaks",
-        "refused": "nothing breaks",
-        "none": "it cannot be asked for",
-        "died": "the replay did not end",
-    }
     at: dict[str, list[str]] = {}
     for release in found.engine.releases:
         doors = [each["says"] for place, each in _of(defect, release.version)]
@@ -313,11 +418,28 @@ def _reach(found: Findings, defect: Defect) -> str:
             continue
         for (_, door), said in _of(defect, release.version):
             if door in public:
-                at.setdefault(words[said["says"]], []).append(release.version)
+                at.setdefault(_WORDS[said["says"]], []).append(release.version)
     if not at:
         return "Whether the public interface leads there was not measured."
     told = "; ".join(f"{what} on {', '.join(versions)}" for what, versions in at.items())
     return f"**Through the public interface** {told}."
+
+
+def _changes(defect: Defect) -> Iterator[str]:
+    """What ran instead, where the workload itself could not be asked for."""
+    at: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    for (version, door), said in defect.replays.items():
+        if said.get("changes") and said["says"] in _WORDS:
+            key = (door, said["says"], tuple(said["changes"]))
+            at.setdefault(key, []).append(version)
+    for (door, says, changes), versions in at.items():
+        yield from _wrapped(
+            f"- What {door} was asked for instead on {', '.join(versions)} "
+            f"({_SAYS[says]}): {_cell('; '.join(changes))}.",
+            indent="  ",
+        )
+    if at:
+        yield ""
 
 
 def _of(defect: Defect, version: str) -> list[tuple[tuple[str, str], Mapping[str, Any]]]:
@@ -388,7 +510,7 @@ def _results(found: Findings) -> dict[str, Any]:
     shown = {
         (*defect.shown.places[0], defect.clause): defect
         for defect in reversed(found.defects)
-        if not defect.after
+        if defect.repeated and not defect.after
     }
     backends = []
     for (version, door), outcome in found.outcomes.items():
@@ -396,7 +518,7 @@ def _results(found: Findings) -> dict[str, Any]:
             continue
         command = f"python -m cellspec.engines.campaign --release {version} --door {door}"
         entries = {
-            number: _entry(shown.get((version, door, number)), entry)
+            number: _entry(found, (version, door, number), entry, shown)
             for number, entry in outcome.found["clauses"].items()
         }
         backends.append(
@@ -415,8 +537,23 @@ def _results(found: Findings) -> dict[str, Any]:
     }
 
 
-def _entry(defect: Defect | None, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """One verdict; with a page of its own if the Markdown page shows its workload."""
+def _entry(
+    found: Findings,
+    where: tuple[str, str, str],
+    entry: Mapping[str, Any],
+    shown: Mapping[tuple[str, str, str], Defect],
+) -> dict[str, Any]:
+    """What may be said; with a page of its own if the Markdown page shows its workload."""
+    version, _, number = where
+    word, reason = found.stands(*where), entry["reason"]
+    if word == SHOWN:
+        files = ", ".join(script.file for script in found.scripts_against(version, number))
+        reason = f"{files} shows it; the suite said {entry['verdict']}: {reason}"
+    if word == NOT_REPEATED:
+        did = _DID.get(found.unrepeated[where], "was not made")
+        reason = f"a run broke it: {reason}; the replay of its workload {did}"
+    defect = shown.get(where)
+    said = {**entry, "verdict": word, "reason": reason, "failure": None}
     if defect is None:
-        return {**entry, "failure": None}
-    return {**entry, "failure": {**defect.shown.failure, "replay": _replay(defect)}}
+        return said
+    return {**said, "failure": {**defect.shown.failure, "replay": _replay(defect)}}

@@ -15,6 +15,11 @@ says           meaning
 ``died``       the replay itself failed, or did not end
 =============  ===================================================================================
 
+Where the engine cannot be asked for the workload itself, what runs is the nearest that it can be
+asked for, and `changes` says how that differs. A run of another workload that breaks nothing says
+nothing about this one: whoever reads `nothing` or `refused` must look at `changes`
+(`cellspec.engines.campaign_findings` does).
+
 Most cases are found in campaigns that went on after other clauses had broken, without judging
 those. `first` is the clause that breaks first when all are judged: if it is another, the case may
 show nothing but a consequence.
@@ -33,7 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from cellspec.conformance.backend import Backend, fit_of
-from cellspec.conformance.case import Case, read_case
+from cellspec.conformance.case import Case, differences, read_case
 from cellspec.conformance.cost import COST_CLAUSES, COST_PROFILE, judge_cost
 from cellspec.conformance.harness import run_workload
 from cellspec.conformance.suite import load_backend
@@ -47,17 +52,18 @@ NO_END = 124
 
 def replayed(backend: Backend, case: Case) -> dict[str, Any]:
     """What a case does on a backend."""
-    said = {"says": "", "clause": "", "detail": "", "adapter": "", "changed": False, "first": ""}
+    said: dict[str, Any] = {"says": "", "clause": "", "detail": "", "adapter": "", "first": ""}
+    said["changes"] = []
     work = fit_of(backend)(case.workload)
     if work is None:
         return {**said, "says": "none"}
-    said["changed"] = work != case.workload
+    said["changes"] = differences(case.workload, work)
     counted = case.clause in COST_CLAUSES
     if counted and COST_PROFILE not in backend.capabilities:
         return {**said, "says": "none"}
     try:
         if counted:
-            result = plain = judge_cost(backend, case.clause, work, waive=case.waived)
+            result = plain = judge_cost(backend, case.clause, case.workload, waive=case.waived)
         else:
             result = run_workload(backend, work, waive=case.waived)
             plain = run_workload(backend, work) if case.waived and result.violations else result

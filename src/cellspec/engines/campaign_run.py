@@ -84,6 +84,7 @@ class Outcome:
         found: the suite's results, one backend's; None unless it ran.
         twice: what a second run gave: ``""`` if there was none, ``"equal"``, or the differences.
         suite: digest of the suite that ran.
+        rules: the sentences of the clauses that it judged by, by number.
         max_examples: workloads of each profile.
         seed: what they were drawn from.
         seconds: how long it took.
@@ -96,6 +97,7 @@ class Outcome:
     found: Json | None = None
     twice: str = ""
     suite: str = ""
+    rules: dict[str, str] = field(default_factory=dict)
     max_examples: int = 0
     seed: int = 0
     seconds: float = 0.0
@@ -161,6 +163,7 @@ class Workshop:
         tell: told what happens, a line each.
         source: where the copy of the suite is.
         digest: what it is a copy of.
+        rules: the sentences of the clauses in it, by number.
     """
 
     engine: Engine
@@ -170,11 +173,16 @@ class Workshop:
     tell: Callable[[str], None] = lambda _: None
     source: Path = field(init=False)
     digest: str = field(init=False)
+    rules: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.folder = self.folder.absolute()
         self.source = _copy_suite(self.root, self.folder)
         self.digest = self.source.name
+        registry = (self.source / "cellspec" / "clauses.toml").read_text(encoding="utf-8")
+        self.rules = {
+            number: clause["text"] for number, clause in tomllib.loads(registry)["clause"].items()
+        }
 
     def place(self, release: Release) -> Path:
         """The folder of a release."""
@@ -277,7 +285,7 @@ class Workshop:
         if plan.twice and outcome.ran:
             second = self._suite_run(release, door, plan, place / "second", hash_seed="1")
             outcome.twice = _difference(outcome, second)
-        outcome.key, outcome.suite = key, self.digest
+        outcome.key, outcome.suite, outcome.rules = key, self.digest, self.rules
         outcome.max_examples, outcome.seed = plan.max_examples, plan.seed
         outcome.seconds = round(time.monotonic() - began, 1)
         outcome.cpu_seconds = round(_cpu_seconds() - spent, 1)
@@ -513,7 +521,8 @@ def _uv() -> list[str]:
 
 
 def _died(why: str) -> Json:
-    return {"says": "died", "clause": "", "detail": why, "adapter": "", "first": ""}
+    said = {"says": "died", "clause": "", "detail": why, "adapter": "", "first": ""}
+    return {**said, "changes": []}
 
 
 def _read(path: Path) -> Json:
