@@ -28,6 +28,7 @@ from cellspec.conformance.cost import (
     Shape,
     grown,
     judge_cost,
+    rounded,
     run_cost_campaign,
 )
 from cellspec.conformance.meter import Meter, Metered
@@ -212,6 +213,10 @@ def test_more_than_a_logarithm_is_too_much(
     before: float, after: float, rest: float, too_much: bool
 ) -> None:
     assert growth(before, after, rest).is_too_much == too_much
+
+
+def test_a_ratio_below_its_limit_is_not_shown_as_the_limit() -> None:
+    assert [rounded(ratio) for ratio in (1.4975, 1.5, 1.0749)] == [1.49, 1.5, 1.07]
 
 
 def test_a_finding_names_the_functions_that_grow() -> None:

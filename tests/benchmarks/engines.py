@@ -43,7 +43,7 @@ from cellspec import virtualtime
 from cellspec.actions import Limits
 from cellspec.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.conformance.backend import Backend, fit_of
-from cellspec.conformance.cost import COST_CLAUSES, run_cost_campaign
+from cellspec.conformance.cost import COST_CLAUSES, LIMIT, rounded, run_cost_campaign
 from cellspec.conformance.probe import Probe
 from cellspec.conformance.workload import Workload
 from cellspec.errors import SpecError
@@ -214,8 +214,10 @@ def judge(spec: str) -> dict[str, Any]:
         name: {
             "clause": growth.clause,
             "lines": [round(growth.before.each, 1), round(growth.after.each, 1)],
-            "ratio": round(growth.ratio, 2),
+            "ratio": rounded(growth.ratio),
+            "function_ratio": round(growth.function_ratio, 1),
             "too_much": growth.is_too_much,
+            "whole_too_much": growth.ratio >= LIMIT,
             "growing": list(growth.growing.items())[:3],
         }
         for name, growth in done.growths.items()

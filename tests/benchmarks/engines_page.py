@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cellspec.clauses import clauses
-from cellspec.conformance.cost import COST_CLAUSES
+from cellspec.conformance.cost import COST_CLAUSES, FUNCTION_LIMIT, LIMIT
 from tests.benchmarks.engines import SHAPES
 from tests.benchmarks.weightless import WORKERS
 
@@ -139,9 +139,12 @@ def _costs(data: Data) -> Iterator[str]:
     numbers = sorted(COST_CLAUSES)
     yield (
         "Lines of the engine's code that are executed for an event, as runs grow "
-        "(`specs/cost.md`): the ratio of the workload that grew most. 1 is constant, up to 1.3 a "
-        "logarithm, 4 linear. "
-        "**Bold** breaks the clause; a ratio in brackets grows by what another clause names."
+        "(`specs/cost.md`): how many times as much the whole costs, and after a comma how many "
+        "times as much the function costs that grows worst, if one grows too much. 1 is constant, "
+        "up to 1.3 a logarithm, 4 linear. "
+        f"**Bold** is beyond its limit and breaks the clause: {LIMIT:g} for the whole, "
+        f"{FUNCTION_LIMIT:g} for a function. What is in brackets grows by what another clause "
+        "names. Of several workloads about one clause the one that breaks it, or else grows most."
     )
     yield ""
     for number in numbers:
@@ -159,10 +162,14 @@ def _cost(found: Mapping[str, Any], number: str) -> str:
     mine = [shape for shape in found["shapes"].values() if shape["clause"] == number]
     if not mine:
         return "–"
-    ratio = f"{max(shape['ratio'] for shape in mine):.2f}"
+    shape = max(mine, key=lambda shape: (shape["too_much"], shape["ratio"]))
+    figures = [(f"{shape['ratio']:.2f}", shape["whole_too_much"])]
+    if shape["function_ratio"]:
+        figures.append((f"{shape['function_ratio']:.1f}", True))
     if number in found["broken"]:
-        return f"**{ratio}**"
-    return f"({ratio})" if any(shape["too_much"] for shape in mine) else ratio
+        return ", ".join(f"**{figure}**" if beyond else figure for figure, beyond in figures)
+    said = ", ".join(figure for figure, _ in figures)
+    return f"({said})" if shape["too_much"] else said
 
 
 def _findings(data: Data) -> Iterator[str]:

@@ -66,12 +66,21 @@ def test_a_size_that_would_take_too_long_is_not_tried(monkeypatch: pytest.Monkey
 
 def data() -> dict[str, Any]:
     detail = "an event costs more x: 1 lines a, 9 b; of them 1 and 8 in "
+
+    def grew(clause: str, ratio: float, function_ratio: float, *, too_much: bool) -> dict[str, Any]:
+        figures = {"ratio": ratio, "function_ratio": function_ratio}
+        whole = {"whole_too_much": ratio >= 1.5}
+        return {"clause": clause, **figures, "too_much": too_much, **whole}
+
     shapes = {
-        "history": {"clause": "COST-02", "ratio": 3.25, "too_much": True},
-        "queue": {"clause": "COST-03", "ratio": 2.5, "too_much": True},
-        "barrier": {"clause": "COST-04", "ratio": 1.0, "too_much": False},
+        "wide": grew("COST-01", 1.07, 4.0, too_much=True),
+        "crowd": grew("COST-01", 1.3, 0.0, too_much=False),
+        "history": grew("COST-02", 3.25, 0.0, too_much=True),
+        "queue": grew("COST-03", 2.5, 2.7, too_much=True),
+        "barrier": grew("COST-04", 1.0, 0.0, too_much=False),
     }
-    broken = {"COST-02": f"{detail}FairTaskQueue.select_next (scheduling/queue.py:93)"}
+    place = "FairTaskQueue.select_next (scheduling/queue.py:93)"
+    broken = {"COST-01": "an event costs more", "COST-02": f"{detail}{place}"}
     return {
         "machine": {"cores": "2"},
         "sizes": [1_000, 10_000],
@@ -101,7 +110,9 @@ def test_the_page_says_what_was_measured(tmp_path: Path) -> None:
     assert "| one | 20 µs (2.0) | 80 µs (8.0) | × 4.0 |" in page
     assert "| two | 50,000 µs (5,000.0) | about 8 min | – |" in page
     assert "| one | cut off | – | – |" in page
-    assert "| one | – | **3.25** | (2.50) | 1.00 |" in page
+    # A ratio below its limit is not bold, though another figure breaks the clause.
+    assert "| one | 1.07, **4.0** | **3.25** | (2.50, 2.7) | 1.00 |" in page
+    assert "1.5 for the whole, 2.5 for a function" in page
     assert "| two | real time | real time | real time | real time |" in page
     assert "41 µs" in page
     write(data(), tmp_path)

@@ -66,6 +66,7 @@ __all__ = [
     "grown",
     "growth_text",
     "judge_cost",
+    "rounded",
     "run_cost_campaign",
 ]
 
@@ -335,7 +336,13 @@ class Growth:
 
 def growth_text(ratio: float) -> str:
     """How many times as much an event costs, and how many times is too much."""
-    return f"{ratio:.2f} times as much (limit {LIMIT:g})"
+    return f"{rounded(ratio):.2f} times as much (limit {LIMIT:g})"
+
+
+def rounded(ratio: float) -> float:
+    """The ratio in hundredths; one below the limit is not rounded up to it."""
+    near = round(ratio, 2)
+    return near if (near >= LIMIT) == (ratio >= LIMIT) else near - 0.01
 
 
 def function_text(ratio: float) -> str:
