@@ -516,7 +516,7 @@ def test_a_story_tells_rule_event_state_and_what_went_before() -> None:
     assert list(found.story) == [
         f"SCHED-01: {clauses()['SCHED-01'].text}",
         "event 4 (line 5): t=2 s start b[0] resource=gpu",
-        "found: b[0] starts although CellNodeId(row=0, column='a') is not complete",
+        "found: b[0] starts although Cell(0, 'a') is not complete",
         "state: b[0] is waiting",
         "state: b[0] waits for a[0] (failed, to be tried again)",
         "state: 1 in flight, workers: 3; gpu: 0 of 2",

@@ -273,7 +273,10 @@ BAD: dict[str, tuple[Any, str]] = {
     "unknown field": ({**SCENARIO, "row": 3}, "row: unknown field"),
     "unknown field of a column": (with_column(need=["a"]), "columns[4].need: unknown field"),
     "missing field": ({"name": "x", "rows": 3, "columns": COLUMNS}, "limits: is missing"),
-    "unknown dependency": (with_column(dependencies=["nobody"]), "unknown dependencies: 'nobody'"),
+    "unknown dependency": (
+        with_column(dependencies=["nobody"]),
+        "depends on unknown column 'nobody'",
+    ),
     "cycle": (
         with_column(dependencies=["y"])
         | {"columns": [{"name": n, "dependencies": [m]} for n, m in ("yz", "zy")]},

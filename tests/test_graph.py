@@ -50,8 +50,8 @@ def test_nodes_are_values() -> None:
     nodes = {CellNodeId(0, "a"), CellNodeId(0, "a"), BarrierNodeId("a"), BarrierNodeId("a", None)}
     assert len(nodes) == 2
     assert sorted([CellNodeId(1, "a"), CellNodeId(0, "b")])[0].row == 0
-    assert repr(CellNodeId(3, "a")) == "CellNodeId(row=3, column='a')"
-    assert repr(BarrierNodeId("a", 2)) == "BarrierNodeId(column='a', batch=2)"
+    assert repr(CellNodeId(3, "a")) == "Cell(3, 'a')"
+    assert repr(BarrierNodeId("a", 2)) == "Barrier('a', 2)"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ REFUSED = [
         "GRAPH-02",
         "unknown names",
         [C("a", dependencies=["x"]), C("b", dependencies=["y", "a"], side_effects=["s"])],
-        "unknown dependencies: 'x' (needed by 'a'), 'y' (needed by 'b'); "
+        "column 'a' depends on unknown column 'x', column 'b' depends on unknown column 'y'; "
         "available names: 'a', 'b', 's'",
     ),
     refused(
@@ -201,7 +201,7 @@ REFUSED = [
         [C("a", dependencies=["s"], side_effects=["s"])],
         "the columns form a cycle: 'a' needs 'a'",
     ),
-    refused("", "none", [], "column_descriptors: expected at least one column, got none"),
+    refused("", "none", [], "column_descriptors cannot be empty: a graph has at least one column"),
     refused("", "no descriptor", ["a"], "column_descriptors: expected ColumnDescriptor, got 'a'"),
     refused(
         "BARR-05",
@@ -233,11 +233,15 @@ def test_batch_scope_without_a_batch_size_is_refused_only_if_there_is_a_barrier(
 def test_a_number_of_rows_or_a_batch_size_that_is_none_is_refused(bad: Any) -> None:
     with pytest.raises(GraphError) as caught:
         ExecutionGraph(bad, [C("a")])
-    assert str(caught.value) == f"num_records: expected a positive integer, got {bad!r}"
+    assert str(caught.value) == (
+        f"num_records must be positive: expected an integer from 1, got {bad!r}"
+    )
     if bad is not None:
         with pytest.raises(GraphError) as caught:
             ExecutionGraph(1, [C("a")], batch_size=bad)
-        assert str(caught.value) == f"batch_size: expected a positive integer, got {bad!r}"
+        assert str(caught.value) == (
+            f"batch_size must be positive: expected an integer from 1, got {bad!r}"
+        )
 
 
 def test_an_unknown_barrier_scope_is_refused() -> None:
@@ -434,10 +438,10 @@ def test_with_batch_scope_every_barrier_waits_for_its_batch_only() -> None:
 FOREIGN: list[tuple[Any, str]] = [
     (CellNodeId(0, "z"), "unknown column 'z'; this graph has 'a', 'b', 'p'"),
     (BarrierNodeId("z"), "unknown column 'z'; this graph has 'a', 'b', 'p'"),
-    (CellNodeId(3, "a"), "row 3 is out of range; expected 0 to 2"),
-    (CellNodeId(-1, "a"), "row -1 is out of range; expected 0 to 2"),
-    (CellNodeId(True, "a"), "row True is out of range; expected 0 to 2"),
-    (CellNodeId(1.0, "a"), "row 1.0 is out of range; expected 0 to 2"),  # type: ignore[arg-type]
+    (CellNodeId(3, "a"), "Row 3 is out of range; expected 0 to 2"),
+    (CellNodeId(-1, "a"), "Row -1 is out of range; expected 0 to 2"),
+    (CellNodeId(True, "a"), "Row True is out of range; expected 0 to 2"),
+    (CellNodeId(1.0, "a"), "Row 1.0 is out of range; expected 0 to 2"),  # type: ignore[arg-type]
     (BarrierNodeId("a"), "column 'a' is not a barrier and has no barrier node"),
     (BarrierNodeId("b", 0), "barrier 'b' waits for the dataset; batch 0 given"),
     (BarrierNodeId("p"), "barrier 'p': batch None is out of range; expected 0 to 1"),

@@ -370,7 +370,7 @@ BAD_FIELDS: list[tuple[str, Any, str]] = [
     (
         "columns[1].dependencies",
         ["zz"],
-        "columns: unknown dependencies: 'zz' (needed by 'b'); available names: 'a', 'b', 'c'",
+        "columns: column 'b' depends on unknown column 'zz'; available names: 'a', 'b', 'c'",
     ),
     (
         "columns[1].dependencies",

@@ -841,7 +841,7 @@ def test_a_header_holds_limits_and_policy_as_they_are() -> None:
 BAD_MEANINGS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (
         lambda h: h["graph"]["columns"][2].update(needs=["b"]),
-        "line 1: graph: unknown dependencies: 'b' (needed by 'c'); available names",
+        "line 1: graph: column 'c' depends on unknown column 'b'; available names",
     ),
     (
         lambda h: h["graph"]["columns"][0].update(needs=["c"]),

@@ -124,7 +124,7 @@ def test_a_row_out_of_range_is_refused_and_counts_for_nothing(
     for tracker in (cls(3), cls.for_graph(GRAPH)):
         with pytest.raises(NodeError) as caught:
             tracker.mark_complete(CellNodeId(row, "a"))
-        assert str(caught.value) == f"row {row!r} is out of range; expected 0 to 2"
+        assert str(caught.value) == f"Row {row!r} is out of range; expected 0 to 2"
         with pytest.raises(NodeError):
             tracker.is_complete(CellNodeId(row, "a"))
         assert CellNodeId(row, "a") not in tracker
@@ -192,7 +192,9 @@ def test_what_is_no_node_is_in_no_tracker_and_cannot_be_marked(
 def test_a_tracker_of_no_rows_is_refused(cls: type[CompletionTracker], bad: Any) -> None:
     with pytest.raises(NodeError) as caught:
         cls(bad)
-    assert str(caught.value) == f"num_records: expected a positive integer, got {bad!r}"
+    assert str(caught.value) == (
+        f"num_records must be positive: expected an integer from 1, got {bad!r}"
+    )
 
 
 # Bare trackers

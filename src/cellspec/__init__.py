@@ -26,6 +26,7 @@ from cellspec.errors import (
     MissingExtraError,
     NodeError,
     SpecError,
+    UnknownColumnError,
     Violation,
 )
 from cellspec.graph import CompletionTrackerProtocol, ExecutionGraph
@@ -54,5 +55,6 @@ __all__ = [
     "NodeId",
     "SpecError",
     "ThreadSafeCompletionTracker",
+    "UnknownColumnError",
     "Violation",
 ]

@@ -113,7 +113,7 @@ def _column_claim(payload: Mapping[str, Any], graph: ExecutionGraph) -> Claim:
 def _check_version(version: object) -> None:
     # `True == 1`, so the type is part of the question.
     if type(version) is not int or version not in _FIELDS:
-        raise CheckpointError(f"checkpoint: version: expected 1 or 2, got {_show(version)}")
+        raise CheckpointError(f"Incompatible checkpoint version: {_show(version)}, expected 1 or 2")
 
 
 def _count(field: str, value: object, limit: int) -> int:

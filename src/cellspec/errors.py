@@ -32,6 +32,14 @@ class NodeError(SpecError):
     """A node that a graph or tracker does not have: an unknown column, a row out of range."""
 
 
+class UnknownColumnError(NodeError, KeyError):
+    """A column that a graph does not have: as for a mapping, it is a `KeyError` too."""
+
+    def __str__(self) -> str:
+        # A KeyError shows its key, in quotes; this is a message.
+        return str(self.args[0])
+
+
 class CheckpointError(SpecError):
     """A checkpoint payload that is malformed, too new, of another graph, or claims too much."""
 

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeGuard, runtime_checkable
 
 from cellspec.columns import ColumnDescriptor
-from cellspec.errors import GraphError, NodeError
+from cellspec.errors import GraphError, NodeError, UnknownColumnError
 from cellspec.nodes import BarrierNodeId, CellNodeId, NodeId
 from cellspec.rules import Rules, compile_rules, fingerprint, resolve_columns
 
@@ -392,12 +392,12 @@ class ExecutionGraph:
         index = self._rules.index.get(column)
         if index is None:
             known = ", ".join(repr(name) for name in self.column_names)
-            raise NodeError(f"unknown column {column!r}; this graph has {known}")
+            raise UnknownColumnError(f"unknown column {column!r}; this graph has {known}")
         return index
 
     def _check_row(self, row: int) -> None:
         if type(row) is not int or not 0 <= row < self.num_records:
-            raise NodeError(f"row {row!r} is out of range; expected 0 to {self.num_records - 1}")
+            raise NodeError(f"Row {row!r} is out of range; expected 0 to {self.num_records - 1}")
 
     def _check(self, node: NodeId) -> None:
         if isinstance(node, CellNodeId):
@@ -429,4 +429,4 @@ def _is_indexed(completed: CompletionTrackerProtocol) -> TypeGuard[IndexedTracke
 
 def _expect_positive(field: str, value: object) -> None:
     if type(value) is not int or value < 1:
-        raise GraphError(f"{field}: expected a positive integer, got {value!r}")
+        raise GraphError(f"{field} must be positive: expected an integer from 1, got {value!r}")

@@ -20,6 +20,9 @@ class CellNodeId:
     row: int
     column: str
 
+    def __repr__(self) -> str:
+        return f"Cell({self.row!r}, {self.column!r})"
+
 
 @dataclass(frozen=True, slots=True)
 class BarrierNodeId:
@@ -27,6 +30,10 @@ class BarrierNodeId:
 
     column: str
     batch: int | None = None
+
+    def __repr__(self) -> str:
+        scope = "" if self.batch is None else f", {self.batch!r}"
+        return f"Barrier({self.column!r}{scope})"
 
 
 NodeId: TypeAlias = CellNodeId | BarrierNodeId

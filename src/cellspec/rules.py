@@ -100,15 +100,17 @@ def resolve_columns(
         if not isinstance(item, ColumnDescriptor):
             raise GraphError(f"column_descriptors: expected ColumnDescriptor, got {item!r}")
     if not given:
-        raise GraphError("column_descriptors: expected at least one column, got none")
+        raise GraphError("column_descriptors cannot be empty: a graph has at least one column")
     producer = _producers(given)
     dropped = tuple(
         (item.name, name) for item in given for name in item.dependencies if name not in producer
     )
     if dropped and strict:
-        unknown = ", ".join(f"{name!r} (needed by {column!r})" for column, name in dropped)
+        unknown = ", ".join(
+            f"column {column!r} depends on unknown column {name!r}" for column, name in dropped
+        )
         known = ", ".join(repr(name) for name in producer)
-        raise GraphError(f"unknown dependencies: {unknown}; available names: {known}")
+        raise GraphError(f"{unknown}; available names: {known}")
     if dropped:
         given = [_without(item, producer) for item in given]
     return tuple(given[i] for i in _topological_order(given, producer)), dropped

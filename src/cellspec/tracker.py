@@ -80,7 +80,9 @@ class CompletionTracker:
 
     def __init__(self, num_records: int) -> None:
         if type(num_records) is not int or num_records < 1:
-            raise NodeError(f"num_records: expected a positive integer, got {num_records!r}")
+            raise NodeError(
+                f"num_records must be positive: expected an integer from 1, got {num_records!r}"
+            )
         self._num_records = num_records
         self._loose: dict[str, _Marks] = {}
         self._graph: ExecutionGraph | None = None
@@ -152,7 +154,7 @@ class CompletionTracker:
         """
         counters = self._bound("mark_dropped")
         if type(row) is not int or not 0 <= row < self._num_records:
-            raise NodeError(f"row {row!r} is out of range; expected 0 to {self._num_records - 1}")
+            raise NodeError(f"Row {row!r} is out of range; expected 0 to {self._num_records - 1}")
         if row not in counters.dropped:
             counters.drop(row)
 
@@ -472,7 +474,7 @@ class CompletionTracker:
             row = node.row
             if type(row) is not int or not 0 <= row < self._num_records:
                 raise NodeError(
-                    f"row {row!r} is out of range; expected 0 to {self._num_records - 1}"
+                    f"Row {row!r} is out of range; expected 0 to {self._num_records - 1}"
                 )
             position = row
         elif isinstance(node, BarrierNodeId):
