@@ -171,7 +171,10 @@ def test_a_file_that_is_no_case_file_is_refused_in_one_line(text: str, expected:
             {"faults": [{"column": "z", "position": 0}]},
             "x.json: faults[0]: unknown column 'z'; the columns are 'a'",
         ),
-        ({"columns": []}, "x.json: column_descriptors cannot be empty: a graph has at least one column"),
+        (
+            {"columns": []},
+            "x.json: column_descriptors cannot be empty: a graph has at least one column",
+        ),
         (
             {"columns": [{"name": "a", "needs": ["z"]}]},
             "x.json: column 'a' depends on unknown column 'z'; available names: 'a'",
