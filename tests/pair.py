@@ -207,8 +207,8 @@ class Pair:
                 return model.read_breaks(node, action.reads, action.attempt)
             return model.start_breaks(node, action.attempt)
         if kind in ("complete", "fail", "cancel"):
-            judge: Callable[[NodeId], set[str]] = getattr(model, f"{kind}_breaks")
-            return judge(self.node(action))
+            judge: Callable[..., set[str]] = getattr(model, f"{kind}_breaks")
+            return judge(self.node(action), action.attempt)
         if kind == "emit":
             return model.emit_breaks([CellNodeId(row, action.column) for row in rows])
         if kind == "skip":
@@ -293,16 +293,19 @@ class Pair:
         assert self.heard == heard
 
     def sweep(self, kind: str, attempt: int = 0) -> None:
-        """Every step of a kind that the model refuses is refused; attempt 0 is the right one."""
+        """Every step of a kind that the model refuses is refused; attempt 0 is the right one.
+
+        An end tells its attempt, but for attempt 1, which it leaves out.
+        """
         before = snapshot(self.machine)
         for node in self.model.definition.nodes():
             is_cell, output = isinstance(node, CellNodeId), self.model.is_output(node)
             if (kind in QUIET and not is_cell) or (kind == "emit" and not output):
                 continue
             action = self.action(kind, node)
-            if kind == "start":
+            if kind == "start" or (kind in ("complete", "fail", "cancel") and attempt != 1):
                 action = action._replace(attempt=attempt or self.model.spent(node) + 1)
-            elif kind == "fail":
+            if kind == "fail":
                 action = action._replace(failure=FAILURES[attempt % 3])
             broken = self.broken(action)
             if broken:

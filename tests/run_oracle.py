@@ -445,17 +445,30 @@ class RunModel:
 
     # Ending
 
-    def complete_breaks(self, node: NodeId) -> set[str]:
+    def attempt_breaks(self, nodes: Iterable[NodeId], attempt: int | None) -> set[str]:
+        """What is in flight ends as some attempt, or as whichever is in flight (FAIL-05)."""
+        others = [n for n in nodes if attempt not in (None, self.spent(n) + 1)]
+        return {"FAIL-05"} if others else set()
+
+    def calls_of(self, node: NodeId) -> list[NodeId]:
+        """The nodes that end when a node, or what is left of its range, fails or is cancelled."""
+        ranged = None if node in self.running else self.range_of(node)
+        if ranged is None:
+            return [node]
+        return [CellNodeId(row, ranged.column) for row in ranged.left()]
+
+    def complete_breaks(self, node: NodeId, attempt: int | None = None) -> set[str]:
         if self.over():
             return self.over()
         ranged = self.range_of(node)
+        other = self.attempt_breaks([node], attempt)
         if ranged is None or node in self.running:
-            return set() if node in self.running else {"SCHED-04"}
+            return other if node in self.running else {"SCHED-04"}
         assert isinstance(node, CellNodeId)
         if node.row in ranged.given:
             return {"RANGE-02", "SCHED-04"}
         in_turn = not self.definition.is_ordered(node.column) or node.row == ranged.left()[0]
-        return set() if in_turn else {"RANGE-02"}
+        return other if in_turn else other | {"RANGE-02"}
 
     def complete(self, node: NodeId) -> None:
         """What ends for a dropped row gives no value; that its call ended counts (STOP-01)."""
@@ -479,12 +492,13 @@ class RunModel:
         if live:
             self.results[node] = VALUE
 
-    def fail_breaks(self, node: NodeId) -> set[str]:
+    def fail_breaks(self, node: NodeId, attempt: int | None = None) -> set[str]:
         if self.over():
             return self.over()
-        if node in self.running and (not self.is_output(node) or node in self.abandoned()):
-            return set()
-        return {"FAIL-04"} if self.range_of(node) is None else set()
+        runs = node in self.running and (not self.is_output(node) or node in self.abandoned())
+        if not runs and self.range_of(node) is None:
+            return {"FAIL-04"}
+        return self.attempt_breaks(self.calls_of(node), attempt)
 
     def fail(self, node: NodeId, failure: str, until: float | None) -> None:
         ranged = None if node in self.running else self.range_of(node)
@@ -511,9 +525,14 @@ class RunModel:
         for cell in lost:
             self.dropped[cell.row] = node.column
 
-    def cancel_breaks(self, node: NodeId) -> set[str]:
+    def cancel_breaks(self, node: NodeId, attempt: int | None = None) -> set[str]:
         if self.over():
             return self.over()
+        wanted = self._unwanted_breaks(node)
+        return wanted or self.attempt_breaks(self.calls_of(node), attempt)
+
+    def _unwanted_breaks(self, node: NodeId) -> set[str]:
+        """Only what nobody wants any more may be cancelled."""
         ranged = None if node in self.running else self.range_of(node)
         if ranged is not None:
             wanted = any(row not in self.dropped for row in ranged.left())

@@ -59,8 +59,8 @@ class Gives:
 
 
 TRACES = {
-    "zombie_completes_second_attempt": Judged("violated", "", brings=MENDED),
-    "attempt_on_complete_is_nonsense": Judged("violated", "", brings=MENDED),
+    "zombie_completes_second_attempt": Judged("violated", "FAIL-05"),
+    "attempt_on_complete_is_nonsense": Judged("violated", "FAIL-05"),
     "chord_body_never_failed": Judged("violated", "", brings=MENDED),
     "order_overtakes": Judged("violated", "SCHED-13", brings=MENDED),
     "hedged_request": Judged("violated", "SCHED-02"),

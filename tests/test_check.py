@@ -208,6 +208,9 @@ def a_to_b(rows: Sequence[int]) -> list[str]:
     ]
 
 
+TWICE = ["start a 0", "fail a 0 failure=retryable", "start a 0 attempt=2"]
+DROPPED_MEANWHILE = ["start a 0", "complete a 0", "start k 0", "start b 0", f"fail b 0 {PERMANENT}"]
+
 CASES: list[tuple[str, Header, list[Any]]] = [
     ("SCHED-01", PLAIN, ["start b 0"]),
     ("SCHED-02", PLAIN, ["start a 0", "start a 0"]),
@@ -287,6 +290,49 @@ CASES: list[tuple[str, Header, list[Any]]] = [
         ["start a 0", "fail a 0 failure=retryable until=5", "start a 0 attempt=2 t=4"],
     ),
     ("FAIL-04", PLAIN, ["fail a 0 failure=permanent"]),
+    ("FAIL-05", PLAIN, ["start a 0", "complete a 0 attempt=7"]),
+    ("FAIL-05", STOPS, ["start a 0", "complete a 0 attempt=2"]),
+    ("FAIL-05", RETRY, [*TWICE, "complete a 0 attempt=1"]),
+    ("FAIL-05", RETRY, [*TWICE, "fail a 0 failure=retryable attempt=1"]),
+    ("FAIL-05", RETRY, [*TWICE, "fail a 0 failure=backpressure attempt=3"]),
+    (
+        "FAIL-05",
+        RETRY,
+        ["start a 1", *TWICE, "fail a 0 failure=permanent attempt=2", "complete a 1 attempt=2"],
+    ),
+    (
+        "FAIL-05",
+        RETRY,
+        [*a_to_b([0, 1]), "start v scope=0", "complete v scope=0 attempt=2"],
+    ),
+    (
+        "FAIL-05",
+        RETRY,
+        [
+            *a_to_b([0, 1]),
+            "start v scope=0",
+            "fail v scope=0 failure=retryable attempt=1",
+            "start v scope=0 attempt=2",
+            "fail v scope=0 failure=permanent attempt=1",
+        ],
+    ),
+    ("FAIL-05", RETRY, ["start s 0:2", "complete s 0 attempt=1", "complete s 1 attempt=2"]),
+    (
+        "FAIL-05",
+        RETRY,
+        [
+            "start s 0:2",
+            "complete s 0",
+            "fail s 1 failure=retryable",
+            "start s 1 attempt=2",
+            "complete s 1 attempt=1",
+        ],
+    ),
+    ("FAIL-05", RETRY, ["start s 0:3", "fail s 0:3 failure=retryable attempt=2"]),
+    # Calls that run on for rows that were dropped meanwhile.
+    ("FAIL-05", PLAIN, [*DROPPED_MEANWHILE, "complete k 0 attempt=2"]),
+    ("FAIL-05", PLAIN, [*DROPPED_MEANWHILE, "fail k 0 failure=retryable attempt=2"]),
+    ("FAIL-05", PLAIN, [*DROPPED_MEANWHILE, "cancel k 0 attempt=2"]),
     ("DROP-01", PLAIN, ["drop a 0"]),
     ("DROP-02", PLAIN, ["start a 0", "fail a 0 failure=permanent", "drop a 0", "drop a 0"]),
     ("DROP-03", PLAIN, ["start a 0", "fail a 0 failure=permanent", "start k 0"]),
@@ -777,8 +823,8 @@ def _other_field(draw: st.DrawFn, event: Event, header_: Header) -> Event:
         name = draw(st.sampled_from(sorted(event.claim)))
         rows = draw(st.integers(0, header_.graph.rows))
         return replace(event, claim={**event.claim, name: rows})
-    if event.event == "start":
-        return replace(event, attempt=event.attempt + 1)
+    if event.event in ("start", "complete", "cancel"):
+        return replace(event, attempt=(event.attempt or 1) + 1)
     if event.failure is not None:
         return replace(event, failure="permanent", until=None)
     if event.outcome is not None:

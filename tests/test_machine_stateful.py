@@ -298,6 +298,7 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
         base=st.sampled_from(("prefix", "durable", "claim", "pending")),
         change=st.lists(st.integers(-2, 2), max_size=5),
         reads=st.none() | st.sets(st.integers(0, 5)),
+        says=st.booleans(),
     )
     def attempt(
         self,
@@ -308,6 +309,7 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
         base: str,
         change: list[int],
         reads: set[int] | None,
+        says: bool,
     ) -> None:
         """Any well-formed action, allowed or not."""
         if kind in ("checkpoint_begin", "resume"):
@@ -317,6 +319,8 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
         if action is not None:
             if kind == "start" and action.scope is not None and reads is not None:
                 action = action._replace(reads=spans(reads))
+            if kind in ("complete", "fail", "cancel") and says:
+                action = action._replace(attempt=attempt)
             self.pair.attempt(action)
 
     def _somewhere(
@@ -439,6 +443,7 @@ def _nonsense(graph: ExecutionGraph, *, grouped: bool) -> list[Action]:
     "FAIL-02",
     "FAIL-03",
     "FAIL-04",
+    "FAIL-05",
     "DROP-01",
     "DROP-02",
     "DROP-03",
@@ -561,7 +566,8 @@ def test_a_claim_that_falls_or_has_nothing_under_it_is_refused(
         for column in "abc":
             for row in rows if column == "c" else range(4):
                 for kind in ("start", "complete"):
-                    action = Action(kind, column, (row, row + 1))
+                    attempt = 1 if kind == "start" else None
+                    action = Action(kind, column, (row, row + 1), attempt=attempt)
                     if action in set(machine.enabled()):
                         machine.apply(action)
             if column == "a":

@@ -208,6 +208,27 @@ def test_engines_and_the_probe_agree_on_which_failure_is_the_last(backend: Backe
         assert not run_workload(backend, work).violations
 
 
+@pytest.mark.clause("FAIL-05")
+def test_the_attempt_of_a_call_is_known_until_it_ends_however_many_others_failed_since() -> None:
+    rows = 5_000
+    graph = ExecutionGraph(rows, [A, ColumnDescriptor("b")])
+    machine = Machine(graph, failures=FailurePolicy(3))
+    machine.start_cell(0, 0)
+    machine.fail_cell(0, 0, "retryable", attempt=1)
+    machine.start_cell(0, 0)
+    machine.start_cell(1, 0)
+    machine.fail_cell(1, 0, "permanent", attempt=1)
+    for row in range(1, rows):
+        machine.start_cell(1, row)
+        machine.fail_cell(1, row, "retryable")
+        machine.start_cell(1, row)
+        machine.complete_cell(1, row, 2)
+    assert len(machine.attempts) < rows
+    with pytest.raises(Violation, match=r"^FAIL-05: attempt 1 of a\[0\] ends, but attempt 2 is"):
+        machine.cancel_cell(0, 0, attempt=1)
+    machine.complete_cell(0, 0, attempt=2)
+
+
 def test_what_is_within_the_budget_never_fails_for_good() -> None:
     for budget in range(1, 4):
         for failures in itertools.product(KINDS, repeat=5):

@@ -170,7 +170,7 @@ class _Toy:
         while (
             stop < self.machine.graph.num_records
             and body[stop] == READY
-            and self.machine.attempts.get((column, stop), 0) == action.attempt - 1
+            and self.machine.attempts.get((column, stop), 0) + 1 == action.attempt
         ):
             stop += 1
         return action._replace(rows=(start, stop))
@@ -181,7 +181,7 @@ class _Toy:
         action = self.running.pop(self.random.randrange(len(self.running)))
         column = self.machine.graph.rules.index[action.column]
         if action.scope is not None:
-            self.end_call(action._replace(reads=None, attempt=1))
+            self.end_call(action)
             return
         assert action.rows is not None
         start, stop = action.rows
@@ -203,20 +203,19 @@ class _Toy:
         column = self.machine.graph.rules.index[action.column]
         gone = action.scope is None and (column, action.rows[0]) in self.machine.counters.abandoned  # type: ignore[index]
         if gone and self.chance(0.5):
-            self.take(Action("cancel", action.column, action.rows, action.scope))
+            self.take(Action("cancel", action.column, action.rows, action.scope, action.attempt))
         elif self.chance(self.dice.fail):
             self.fail(action)
         else:
-            self.take(Action("complete", action.column, action.rows, action.scope))
+            self.take(Action("complete", action.column, action.rows, action.scope, action.attempt))
 
     def fail(self, action: Action) -> None:
         kind = self.random.choice(("retryable", "retryable", "backpressure", "permanent"))
         until = None
         if kind != "permanent" and self.chance(0.5):
             until = self.t + self.random.randint(0, 8) / 16
-        self.take(
-            Action("fail", action.column, action.rows, action.scope, failure=kind, until=until)  # type: ignore[arg-type]
-        )
+        ended = Action("fail", action.column, action.rows, action.scope, action.attempt)
+        self.take(ended._replace(failure=kind, until=until))  # type: ignore[arg-type]
 
     # Storage, crashes, the end
 

@@ -51,7 +51,9 @@ class Action(NamedTuple):
         column: the column, or "" for actions of the whole run.
         rows: rows ``[start, stop)`` of cells.
         scope: a barrier node's scope number; None for cells.
-        attempt: 1 for the first try in an incarnation.
+        attempt: of a start, the number that the engine gives it, 1 for a node's first try in an
+            incarnation; of a complete, a fail or a cancel, the attempt that ended. None if the
+            engine does not say: of an end, the one in flight is meant.
         claim: rows claimed, by column position.
         failure: of a fail: "retryable", "backpressure" or "permanent".
         until: of a fail: the time in seconds at which the node may start again; None if the engine
@@ -69,7 +71,7 @@ class Action(NamedTuple):
     column: str = ""
     rows: tuple[int, int] | None = None
     scope: int | None = None
-    attempt: int = 1
+    attempt: int | None = None
     claim: Claim | None = None
     failure: Failure | None = None
     until: float | None = None

@@ -223,15 +223,18 @@ class Checker:
                     resource = event.resource
                     if resource is not None and resource != self._resource_of[column]:
                         self._refuse_resource(event, column)
-                    if kind == "complete" and self._plain_ends:
+                    # Without a failure, attempt 1 is in flight, and the next.
+                    attempt = event.attempt
+                    first = attempt is None or (attempt == 1 and not machine.attempts)
+                    if kind == "complete" and first and self._plain_ends:
                         self._resolves[column](rows)
                         self._recent.append(event)
                         return None
                     if kind == "start":
-                        if event.attempt == 1 and not machine.attempts:
+                        if first and not machine.attempts:
                             self._starts[column](rows)
                         else:
-                            machine.start_cell(column, rows, event.attempt)
+                            machine.start_cell(column, rows, attempt or 1)
                         self._recent.append(event)
                         return None
             self._apply(event)

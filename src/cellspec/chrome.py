@@ -204,7 +204,7 @@ class ChromeWriter:
         assert event.column is not None
         column = event.column
         rule = self._rules.columns[self._rules.index[column]]
-        args: dict[str, Any] = {"seq": event.seq, "attempt": event.attempt}
+        args: dict[str, Any] = {"seq": event.seq, "attempt": event.attempt or 1}
         if event.scope is not None:
             if event.reads is not None:
                 args["reads"] = [list(span) for span in event.reads]

@@ -387,14 +387,22 @@ class Machine(Refusals):
         # Not judged: then it is the engine's count that its next attempts go on from.
         self.attempts[key] = max(attempt - 1, 0)
 
-    def complete_cell(self, column: int, row: int) -> None:
+    def complete_cell(self, column: int, row: int, attempt: int | None = None) -> None:
         """A running cell ends well; of one whose row was dropped only the call counts (STOP-01).
 
-        Without an early stop it is the same as ``counters.resolve[column](row)``.
+        Without an early stop or an attempt it is the same as ``counters.resolve[column](row)``.
+
+        Args:
+            column: by position.
+            row: of the cell.
+            attempt: the attempt that ended; None for the one in flight.
 
         Raises:
-            Violation: SCHED-04 (it was not running), RANGE-02 (its range had given it), SCHED-07.
+            Violation: SCHED-04 (it was not running), RANGE-02 (its range had given it), FAIL-05
+                (another attempt is in flight), SCHED-07.
         """
+        if attempt is not None and self._is_in_flight(column, row):
+            self._expect_attempt((column, row), attempt)
         single = self.counters.cells[column][row] == RUNNING
         self.counters.resolve[column](row)
         if single and not self._is_barrier[column]:
@@ -449,6 +457,35 @@ class Machine(Refusals):
 
     def _cell_group(self, column: int) -> int:
         return self._output_group if self._is_barrier[column] else self.group_of[column]
+
+    def _is_in_flight(self, column: int, row: int) -> bool:
+        """True if a call runs that may still give the cell, whether anybody wants it or not."""
+        if self.crashed or self.ended:
+            return False
+        if self.counters.cells[column][row] == RUNNING or (column, row) in self.counters.abandoned:
+            return True
+        ranged = self._range_of(column, row)
+        return ranged is not None and row not in ranged.given
+
+    def _expect_attempt(self, key: Key, attempt: int) -> None:
+        """Refuse the end of another attempt than the one that is in flight (clause FAIL-05)."""
+        spent = self.attempts.get(key, 0)
+        expected = 1 + spent
+        # After a start that broke a clause and was let pass, nobody can tell which call ends.
+        if attempt != expected and spent != FAILED and key not in self._strays:
+            self._breaks(
+                "FAIL-05",
+                f"attempt {attempt} of {self._where(key)} ends, but attempt {expected} is in "
+                "flight",
+            )
+
+    def _expect_attempt_of_range(self, column: int, ranged: _Range, attempt: int | None) -> None:
+        """The same for all rows that a range has not given yet."""
+        if attempt is None:
+            return
+        for row in range(ranged.start, ranged.stop):
+            if row not in ranged.given:
+                self._expect_attempt((column, row), attempt)
 
     def _range_of(self, column: int, row: int) -> _Range | None:
         ranges = self._ranges[column]
@@ -516,7 +553,12 @@ class Machine(Refusals):
     # Failures
 
     def fail_cell(
-        self, column: int, row: int, failure: Failure, until: float | None = None
+        self,
+        column: int,
+        row: int,
+        failure: Failure,
+        until: float | None = None,
+        attempt: int | None = None,
     ) -> None:
         """A running cell, or what is left of the running range that it is in, ends badly.
 
@@ -525,11 +567,13 @@ class Machine(Refusals):
             row: of the cell, or of any row of the range.
             failure: what kind.
             until: when it may start again, in seconds; None if the engine leaves it open.
+            attempt: the attempt that ended; None for the one in flight.
 
         Raises:
-            Violation: FAIL-04 (it was not running), SCHED-07.
+            Violation: FAIL-04 (it was not running), FAIL-05 (another attempt is in flight),
+                SCHED-07.
         """
-        slot = self.counters.abandoned.pop((column, row), None)
+        slot = self._end_abandoned(column, row, attempt)
         if slot is not None:
             if slot:
                 self.counters.free_slot(column)
@@ -544,11 +588,14 @@ class Machine(Refusals):
             return
         ranged = self._range_of(column, row)
         if ranged is not None:
+            self._expect_attempt_of_range(column, ranged, attempt)
             self._end_range(column, ranged)
             rows = self.counters.stop_range(column, ranged.start, ranged.stop)
         else:
             if not self._expect_fails(column, row):
                 return
+            if attempt is not None:
+                self._expect_attempt((column, row), attempt)
             self.counters.hold(column, row)
             rows = [row]
         if failure == "permanent":
@@ -579,6 +626,12 @@ class Machine(Refusals):
             for row in rows:
                 if row not in self.counters.dropped:
                     self._drop(row, column)
+
+    def _end_abandoned(self, column: int, row: int, attempt: int | None) -> bool | None:
+        """End a call whose row was dropped meanwhile; True if it held a slot, None for no such."""
+        if attempt is not None and (column, row) in self.counters.abandoned:
+            self._expect_attempt((column, row), attempt)
+        return self.counters.abandoned.pop((column, row), None)
 
     def _drop(self, row: int, column: int) -> None:
         """A row is given up because a node of a column failed for good."""
@@ -621,15 +674,16 @@ class Machine(Refusals):
         kept = {
             key: spent
             for key, spent in self.attempts.items()
-            if spent == FAILED
-            or not (
-                self.counters.is_resolved(*key)
-                if key[0] >= 0
-                else self.counters.is_barrier_resolved(-1 - key[0], key[1])
-            )
+            if spent == FAILED or not self._is_over(key)
         }
         self.attempts = kept
         self._forget_at = 2 * len(kept)
+
+    def _is_over(self, key: Key) -> bool:
+        """True if a node is resolved, and no call of it runs on for a dropped row."""
+        if key[0] < 0:
+            return self.counters.is_barrier_resolved(-1 - key[0], key[1])
+        return self.counters.is_resolved(*key) and not self._is_in_flight(*key)
 
     def _cool(self, key: Key, until: float | None) -> None:
         self.cooling[key] = until
@@ -655,16 +709,17 @@ class Machine(Refusals):
             if "STOP-01" not in self._waived:
                 self.counters.block_starts()
 
-    def cancel_cell(self, column: int, row: int) -> None:
+    def cancel_cell(self, column: int, row: int, attempt: int | None = None) -> None:
         """A running cell, or range, ends without a result: its row was dropped, or the run stopped.
 
         Raises:
-            Violation: FAIL-04 (it was not running, or its result is wanted), SCHED-07.
+            Violation: FAIL-04 (it was not running, or its result is wanted), FAIL-05 (another
+                attempt is in flight), SCHED-07.
         """
         where = f"{self._name(column)}[{row}]"
         if not self._expect_running(f"cancellation of {where}"):
             return
-        slot = self.counters.abandoned.pop((column, row), None)
+        slot = self._end_abandoned(column, row, attempt)
         if slot is None and self._end_stray((column, row)):
             return
         ranged = self._range_of(column, row) if slot is None else None
@@ -675,6 +730,7 @@ class Machine(Refusals):
             left = next(self.counters.iter_rows(column, RANGED, ranged.start), ranged.stop)
             if left < ranged.stop and not (self.stopped or self.must_stop):
                 self._breaks("FAIL-04", f"{where} is cancelled although its rows are wanted")
+            self._expect_attempt_of_range(column, ranged, attempt)
             self._end_range(column, ranged)
             for each in self.counters.stop_range(column, ranged.start, ranged.stop):
                 self._cool((column, each), None)
@@ -685,6 +741,8 @@ class Machine(Refusals):
                 return
             if not (self.stopped or self.must_stop):
                 self._breaks("FAIL-04", f"{where} is cancelled although its value is wanted")
+            if attempt is not None:
+                self._expect_attempt((column, row), attempt)
             self.counters.hold(column, row)
             self._cool((column, row), None)
 
@@ -863,11 +921,11 @@ class Machine(Refusals):
         counters = self.counters
         return counters.load[0] < self._workers and counters.busy[group] < self._capacity[group]
 
-    def complete_barrier(self, column: int, scope: int) -> None:
+    def complete_barrier(self, column: int, scope: int, attempt: int | None = None) -> None:
         """A running barrier node ends well: its output cells are ready.
 
         Raises:
-            Violation: SCHED-04, SCHED-07.
+            Violation: SCHED-04, FAIL-05 (another attempt is in flight), SCHED-07.
         """
         state, key = self.counters.barrier_state(column, scope), (-1 - column, scope)
         if state != RUNNING or self.crashed or self.ended:
@@ -878,6 +936,8 @@ class Machine(Refusals):
             if not alive or state >= RUNNING:
                 return
             self.cooling.pop(key, None)
+        elif attempt is not None:
+            self._expect_attempt(key, attempt)
         self.counters.resolve_barrier(column, scope)
         self._called(failed=False)
 
@@ -920,12 +980,18 @@ class Machine(Refusals):
             self.counters.resolve_range(column, row, row + 1)
 
     def fail_barrier(
-        self, column: int, scope: int, failure: Failure, until: float | None = None
+        self,
+        column: int,
+        scope: int,
+        failure: Failure,
+        until: float | None = None,
+        attempt: int | None = None,
     ) -> None:
         """A running barrier node ends badly; if for good, rows that want its output are dropped.
 
         Raises:
-            Violation: FAIL-04 (it was not running), SCHED-07.
+            Violation: FAIL-04 (it was not running), FAIL-05 (another attempt is in flight),
+                SCHED-07.
         """
         where = f"{self._name(column)} barrier {scope}"
         state, key = self.counters.barrier_state(column, scope), (-1 - column, scope)
@@ -939,6 +1005,8 @@ class Machine(Refusals):
             return
         if not self._expect_running(f"failure of {where}"):
             return
+        if attempt is not None:
+            self._expect_attempt(key, attempt)
         self.counters.hold_barrier(column, scope)
         if failure == "permanent":
             self._called(failed=True)
@@ -955,11 +1023,12 @@ class Machine(Refusals):
             self._drop(row, column)
         self.counters.give_up(column, scope)
 
-    def cancel_barrier(self, column: int, scope: int) -> None:
+    def cancel_barrier(self, column: int, scope: int, attempt: int | None = None) -> None:
         """A running barrier node ends without a result: nobody wants it, or the run stopped.
 
         Raises:
-            Violation: FAIL-04 (it was not running, or is wanted), SCHED-07.
+            Violation: FAIL-04 (it was not running, or is wanted), FAIL-05 (another attempt is in
+                flight), SCHED-07.
         """
         where = f"{self._name(column)} barrier {scope}"
         state = self.counters.barrier_state(column, scope)
@@ -973,6 +1042,8 @@ class Machine(Refusals):
         wanted = self.counters.wanted(column, scope)
         if wanted and not (self.stopped or self.must_stop):
             self._breaks("FAIL-04", f"{where} is cancelled although {wanted} rows want its output")
+        if attempt is not None:
+            self._expect_attempt((-1 - column, scope), attempt)
         self.counters.hold_barrier(column, scope)
         if wanted:
             self._cool((-1 - column, scope), None)
@@ -1508,11 +1579,12 @@ class Machine(Refusals):
         if action.kind == "start":
             self.start_barrier(column, scope, action.reads, action.attempt)
         elif action.kind == "complete":
-            self.complete_barrier(column, scope)
+            self.complete_barrier(column, scope, action.attempt)
         elif action.kind == "cancel":
-            self.cancel_barrier(column, scope)
+            self.cancel_barrier(column, scope, action.attempt)
         else:
-            self.fail_barrier(column, scope, self._failure_of(action), action.until)
+            failure = self._failure_of(action)
+            self.fail_barrier(column, scope, failure, action.until, action.attempt)
 
     def _failure_of(self, action: Action) -> Failure:
         if action.failure is None:
@@ -1545,13 +1617,14 @@ class Machine(Refusals):
         if action.kind == "start":
             self.start_cell(column, row, action.attempt)
         elif action.kind == "complete":
-            self.complete_cell(column, row)
+            self.complete_cell(column, row, action.attempt)
         elif action.kind == "skip":
             self.skip_cell(column, row)
         elif action.kind == "cancel":
-            self.cancel_cell(column, row)
+            self.cancel_cell(column, row, action.attempt)
         else:
-            self.fail_cell(column, row, self._failure_of(action), action.until)
+            failure = self._failure_of(action)
+            self.fail_cell(column, row, failure, action.until, action.attempt)
 
     def _apply_claim(self, action: Action, claim: Claim) -> None:
         if len(claim) != self.graph.num_columns:

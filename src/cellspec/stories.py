@@ -95,7 +95,7 @@ def describe(event: Event) -> str:
     rest = [
         f"{name}={_spans(value) if name in ('reads', 'dropped') else _short(value)}"
         for name, value in to_json(event).items()
-        if name not in shown
+        if name not in shown and (name, value) != ("attempt", 1)
     ]
     return " ".join(filter(None, [f"t={event.t:g} s", event.event, where, *rest]))
 

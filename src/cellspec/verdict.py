@@ -245,7 +245,7 @@ PROFILES: tuple[Profile, ...] = (
     Profile(
         "retries",
         "calls that fail and may be repeated, and calls that are turned away",
-        _clauses("FAIL-01 FAIL-03 FAIL-04"),
+        _clauses("FAIL-01 FAIL-03 FAIL-04 FAIL-05"),
         _owes(
             _S.RETRIED,
             _S.PUSHED_BACK,

@@ -20,6 +20,11 @@ Tell: TypeAlias = Callable[..., object]
 """Hears of every step: ``tell(event, t, **fields)``, with the time in seconds."""
 
 
+def _told(attempt: int | None) -> int | None:
+    """The number of a start as a trace holds it: the first one is left out."""
+    return None if attempt == 1 else attempt
+
+
 class RecordingMachine(Machine):
     """A transition system whose steps are told; only steps taken by its own methods are."""
 
@@ -36,21 +41,26 @@ class RecordingMachine(Machine):
 
     def start_cell(self, column: int, row: int, attempt: int | None = None) -> None:
         super().start_cell(column, row, attempt)
-        self._tell("start", column, rows=row, attempt=attempt or 1)
+        self._tell("start", column, rows=row, attempt=_told(attempt))
 
-    def complete_cell(self, column: int, row: int) -> None:
-        super().complete_cell(column, row)
-        self._tell("complete", column, rows=row)
+    def complete_cell(self, column: int, row: int, attempt: int | None = None) -> None:
+        super().complete_cell(column, row, attempt)
+        self._tell("complete", column, rows=row, attempt=attempt)
 
     def start_range(self, column: int, start: int, stop: int, attempt: int | None = None) -> None:
         super().start_range(column, start, stop, attempt)
-        self._tell("start", column, rows=(start, stop), attempt=attempt or 1)
+        self._tell("start", column, rows=(start, stop), attempt=_told(attempt))
 
     def fail_cell(
-        self, column: int, row: int, failure: Failure, until: float | None = None
+        self,
+        column: int,
+        row: int,
+        failure: Failure,
+        until: float | None = None,
+        attempt: int | None = None,
     ) -> None:
-        super().fail_cell(column, row, failure, until)
-        self._tell("fail", column, rows=row, failure=failure, until=until)
+        super().fail_cell(column, row, failure, until, attempt)
+        self._tell("fail", column, rows=row, failure=failure, until=until, attempt=attempt)
 
     def record_drop(self, column: int, start: int, stop: int) -> None:
         super().record_drop(column, start, stop)
@@ -77,17 +87,22 @@ class RecordingMachine(Machine):
     ) -> None:
         reads = self.counters.reads(column, scope) if reads is None else reads
         super().start_barrier(column, scope, reads, attempt)
-        self._tell("start", column, scope=scope, attempt=attempt or 1, reads=reads)
+        self._tell("start", column, scope=scope, attempt=_told(attempt), reads=reads)
 
-    def complete_barrier(self, column: int, scope: int) -> None:
-        super().complete_barrier(column, scope)
-        self._tell("complete", column, scope=scope)
+    def complete_barrier(self, column: int, scope: int, attempt: int | None = None) -> None:
+        super().complete_barrier(column, scope, attempt)
+        self._tell("complete", column, scope=scope, attempt=attempt)
 
     def fail_barrier(
-        self, column: int, scope: int, failure: Failure, until: float | None = None
+        self,
+        column: int,
+        scope: int,
+        failure: Failure,
+        until: float | None = None,
+        attempt: int | None = None,
     ) -> None:
-        super().fail_barrier(column, scope, failure, until)
-        self._tell("fail", column, scope=scope, failure=failure, until=until)
+        super().fail_barrier(column, scope, failure, until, attempt)
+        self._tell("fail", column, scope=scope, failure=failure, until=until, attempt=attempt)
 
     def emit(self, column: int, start: int, stop: int) -> None:
         super().emit(column, start, stop)

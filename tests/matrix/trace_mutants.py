@@ -107,6 +107,15 @@ def retries_what_failed_for_good(lines: Lines) -> Lines:
     return lines
 
 
+@mutant("the late answer of a call that timed out is taken for that of the next attempt")
+def takes_the_answer_of_an_earlier_attempt(lines: Lines) -> Lines:
+    for line in lines:
+        if line.get("event") == "complete" and line.get("attempt", 1) > 1:
+            line["attempt"] = 1
+            break
+    return lines
+
+
 @mutant("a barrier is run over a batch of which every row was dropped")
 def runs_barriers_over_nothing(lines: Lines) -> Lines:
     dropped: set[int] = set()

@@ -411,6 +411,8 @@ class _Run:
             fields["resource"] = self.work.limits.column_resource[entry["column"]]
         if kind == "resume":
             fields["incarnation"] = life
+        if kind == "start" and fields.get("attempt") == 1:
+            del fields["attempt"]
         if column == "":
             fields.pop("column")
         event = Event(len(self.events) + 1, fields.pop("t"), kind, **fields)

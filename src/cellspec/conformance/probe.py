@@ -177,6 +177,8 @@ class _Call:
     scoped: bool
     reads: Sequence[int] = ()
     """The rows that a barrier reads."""
+    attempt: int = 1
+    """The number that it was started with."""
 
 
 class Probe:
@@ -604,6 +606,7 @@ class Probe:
             self._halt("limit", Crash(f"stopped after {self._call_limit} calls"))
         if attempt is None:
             attempt = self._spent.get((call.column, call.start), 0) + 1
+        call.attempt = attempt
         for position in range(call.start, call.stop):
             self._judge_cool_down(call.column, position)
         self._record("start", column=call.column, attempt=attempt, **fields)
@@ -734,7 +737,7 @@ class Probe:
             "fail",
             column=call.column,
             **self._place(call),
-            attempt=self._spent.get((call.column, call.start), 0) + 1,
+            attempt=call.attempt,
             failure=failure,
         )
         least = None if wait_s is None else entry["t"] + wait_s

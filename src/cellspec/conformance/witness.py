@@ -327,7 +327,7 @@ class _Witness:
     # Failures and drops
 
     def _see_fail(self, event: Mapping[str, Any], column: int) -> None:
-        self.note("FAIL-04")
+        self.note("FAIL-04", "FAIL-05")
         node = self._held(self._node(event, column))
         left = self.running.get(node, set())
         failure = event["failure"]

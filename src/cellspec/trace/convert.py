@@ -242,7 +242,8 @@ def action_of(event: Event, graph: ExecutionGraph, source: str = "trace") -> Act
         column,
         rows,
         event.scope,
-        event.attempt,
+        # A start that tells no number is a node's first; an end that tells none ends what runs.
+        1 if event.attempt is None and event.event == "start" else event.attempt,
         _claim_of(event, graph, source),
         failure=event.failure,
         until=event.until,
@@ -324,7 +325,7 @@ def event_of(
         action.column or None,
         rows[0] if rows is not None and rows[1] == rows[0] + 1 else rows,
         action.scope,
-        action.attempt,
+        None if action.kind == "start" and action.attempt == 1 else action.attempt,
         resource,
         action.failure,
         action.until,

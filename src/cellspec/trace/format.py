@@ -227,8 +227,12 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     ] = None
     scope: Annotated[Count | None, Meta(description="A barrier node, by number from 0.")] = None
     attempt: Annotated[
-        int, Meta(ge=1, le=_INTEGER_MAX, description="1 for a node's first try in an incarnation.")
-    ] = 1
+        Positive | None,
+        Meta(
+            description="Of a start: 1 for a node's first try in an incarnation, and if left out. "
+            "Of an end: the attempt that ended; left out, the one in flight."
+        ),
+    ] = None
     resource: Annotated[str | None, Meta(description="The resource that the call takes.")] = None
     failure: Annotated[
         FailureKind | None,
