@@ -71,22 +71,16 @@ TRACES = {
 }
 
 SCENARIOS = {
-    "d1_all_dropped": Gives({"rows_per_s": 0, "first_row_s": None}, brings=MENDED),
+    "d1_all_dropped": Gives({"rows_per_s": 0, "first_row_s": None}),
     # Both workers are busy for the one second that the run takes.
-    "d2_util": Gives(
-        {"rows_per_s": 0, "worker_utilisation": 1.0, "worker_busy_s": 2.0}, brings=MENDED
-    ),
-    "d3_stop": Gives(
-        {"rows_per_s": 0, "by_column.a.cells_done": 6, "by_column.b.cells_done": 0}, brings=MENDED
-    ),
+    "d2_util": Gives({"rows_per_s": 0, "worker_utilisation": 1.0, "worker_busy_s": 2.0}),
+    "d3_stop": Gives({"rows_per_s": 0, "by_column.a.cells_done": 6, "by_column.b.cells_done": 0}),
     # Two calls of b start, after 24 s and 29 s.
-    "d5_wait": Gives({"by_resource.r.wait_s": 53.0, "rows_per_s": 0}, brings=MENDED),
-    "d6_again": Gives({"cells_done_again": 50, "failures.a.skipped": 100}, brings=MENDED),
-    "dagster_pool_retry": Gives(
-        {"rows_per_s": 0, "first_row_s": None, "outcome": "success"}, brings=MENDED
-    ),
+    "d5_wait": Gives({"by_resource.r.wait_s": 53.0, "rows_per_s": 0}),
+    "d6_again": Gives({"cells_done_again": 50, "failures.a.skipped": 100}),
+    "dagster_pool_retry": Gives({"rows_per_s": 0, "first_row_s": None, "outcome": "success"}),
     # 8 cells of 600 s are kept of the 223,823 s that were paid for.
-    "livelock": Gives({"busy_lost_share": (0.97854, 0.97856)}, brings=MENDED),
+    "livelock": Gives({"busy_lost_share": (0.97854, 0.97856)}),
     # 86.67 % of about 37,500 calls; the error of the sample is 0.18 points.
     "bp": Gives(
         {"failures.a.backpressure": (31_500, 33_500), "by_column.a.cells_done": 5_000},

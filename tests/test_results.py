@@ -70,7 +70,11 @@ def test_every_figure_of_a_run_made_by_hand(result: Result) -> None:
     assert (result.rows, result.columns, result.cells, result.workers) == (4, 3, 12, 4)
     assert result.makespan_s == 16.0
     assert (result.rows_per_s, result.cells_per_s) == (4 / 16, 12 / 16)
-    assert (result.first_row_s, result.window_rows) == (6.0, 4)
+    assert (result.rows_tried, result.rows_delivered, result.rows_dropped) == (4, 4, 0)
+    # b is the only column that takes a resource: its rows end in order.
+    assert (result.first_row_s, result.window_rows) == (6.0, 0)
+    # Rows 0 and 1 from 3 to 6 s, rows 2 and 3 from 6 to 16 s.
+    assert (result.row_age_p50_s, result.row_age_p95_s, result.row_age_p99_s) == (3.0, 10.0, 10.0)
     # a: 4 + 2; v: 2 + 2; b: 2 × 3, 2 × 1 cut short, 2 × 3.
     assert result.worker_busy_s == 6 + 4 + 14
     assert result.worker_utilisation == 24 / (4 * 16)
@@ -81,8 +85,13 @@ def test_every_figure_of_a_run_made_by_hand(result: Result) -> None:
     assert (result.crashes_planned, result.crashes) == (3, 1)
     # a and v of rows 2 and 3.
     assert (result.cells_done, result.cells_done_again) == (16, 4)
-    assert result.cells_done_again_share == pytest.approx(4 / 12)
+    assert result.cells_done_again_share == pytest.approx(4 / 16)
     assert result.in_flight_lost == 2
+    # Starts of a: 4 + 2, of v: 1 + 1, of b: 4 + 2.
+    assert result.calls == 14
+    # a of rows 2 and 3, v, and one second of two b.
+    assert result.busy_lost_s == 2 + 2 + 2
+    assert result.busy_lost_share == 6 / 24
     assert result.checked
     assert result.verdict == "every event satisfied the specification"
 
@@ -92,8 +101,11 @@ def test_figures_by_resource(result: Result) -> None:
     assert (gpu.resource, gpu.limit, gpu.cells_done, gpu.busy_s) == ("gpu", 2, 4, 14.0)
     assert gpu.utilisation == 14 / (2 * 16)
     assert gpu.mean_in_flight == 14 / 16
-    # b[2] and b[3] waited from 3 to 6 s.
-    assert (gpu.wait_s, gpu.mean_wait_s) == (6.0, 1.5)
+    # b[2] and b[3] waited from 3 to 6 s, in the second quarter; b[0], b[1] and both again did not.
+    assert (gpu.calls, gpu.wait_calls, gpu.wait_s, gpu.mean_wait_s) == (6, 6, 6.0, 1.0)
+    assert (gpu.wait_p50_s, gpu.wait_p95_s, gpu.wait_p99_s) == (0.0, 3.0, 3.0)
+    quarters = (gpu.mean_wait_q1_s, gpu.mean_wait_q2_s, gpu.mean_wait_q3_s, gpu.mean_wait_q4_s)
+    assert quarters == (0.0, 3.0, None, 0.0)
     # The barrier's own cells are no work of a worker.
     assert (free.resource, free.limit, free.cells_done, free.busy_s) == (None, None, 6, 10.0)
     assert free.utilisation is None
@@ -109,7 +121,7 @@ def test_a_resource_entry_for_no_resource_only_if_a_column_takes_none(tmp_path: 
 def test_figures_by_column(result: Result) -> None:
     a, v, b = result.by_column
     assert (a.column, a.resource, a.barrier, a.cells_done, a.busy_s) == ("a", None, False, 6, 6.0)
-    assert (v.column, v.barrier, v.cells_done, v.busy_s) == ("v", True, 6, 4.0)
+    assert (v.column, v.barrier, v.calls, v.cells_done, v.busy_s) == ("v", True, 2, 6, 4.0)
     assert (b.column, b.resource, b.cells_done, b.busy_s_per_cell) == ("b", "gpu", 4, 14 / 4)
 
 
@@ -117,7 +129,7 @@ def test_figures_by_incarnation(result: Result) -> None:
     first, second = result.incarnations
     assert (first.incarnation, first.start_s, first.end_s, first.ended_by) == (0, 0.0, 7.0, "crash")
     assert (first.claimed_rows, first.cells_done) == (0, 10)
-    assert (first.cells_lost, first.in_flight_lost) == (4, 2)
+    assert (first.cells_lost, first.in_flight_lost, first.busy_lost_s) == (4, 2, 6.0)
     assert (second.incarnation, second.start_s, second.end_s) == (1, 10.0, 16.0)
     assert (second.ended_by, second.claimed_rows, second.cells_done) == ("end", 2, 6)
     assert (second.cells_lost, second.in_flight_lost) == (0, 0)
@@ -154,12 +166,22 @@ KEYS = [
     "cells",
     "workers",
     "makespan_s",
+    "rows_tried",
+    "rows_delivered",
+    "rows_dropped",
+    "cells_made",
     "rows_per_s",
     "cells_per_s",
     "first_row_s",
+    "row_age_p50_s",
+    "row_age_p95_s",
+    "row_age_p99_s",
     "window_rows",
     "events",
+    "calls",
     "worker_busy_s",
+    "busy_lost_s",
+    "busy_lost_share",
     "worker_utilisation",
     "mean_in_flight",
     "checkpoints",
@@ -170,6 +192,7 @@ KEYS = [
     "cells_done_again",
     "cells_done_again_share",
     "in_flight_lost",
+    "sampled_every",
     "checked",
     "verdict",
     "outcome",
@@ -178,6 +201,7 @@ KEYS = [
     "by_column",
     "incarnations",
     "failures",
+    "notes",
 ]
 
 
@@ -187,17 +211,27 @@ def test_json_keys_are_stable_and_in_order(result: Result) -> None:
     assert data["by_resource"][0] == {
         "resource": "gpu",
         "limit": 2,
+        "calls": 6,
         "cells_done": 4,
         "busy_s": 14.0,
         "utilisation": 0.4375,
         "mean_in_flight": 0.875,
+        "wait_calls": 6,
         "wait_s": 6.0,
-        "mean_wait_s": 1.5,
+        "mean_wait_s": 1.0,
+        "wait_p50_s": 0.0,
+        "wait_p95_s": 3.0,
+        "wait_p99_s": 3.0,
+        "mean_wait_q1_s": 0.0,
+        "mean_wait_q2_s": 3.0,
+        "mean_wait_q3_s": None,
+        "mean_wait_q4_s": 0.0,
     }
     assert list(data["by_column"][0]) == [
         "column",
         "resource",
         "barrier",
+        "calls",
         "cells_done",
         "busy_s",
         "busy_s_per_cell",
@@ -211,6 +245,7 @@ def test_json_keys_are_stable_and_in_order(result: Result) -> None:
         "cells_done",
         "cells_lost",
         "in_flight_lost",
+        "busy_lost_s",
     ]
 
 
@@ -258,27 +293,34 @@ small: 4 rows × 3 columns = 12 cells
 policy row-first, 4 workers, seed 9
 
 makespan                     0:00:16 (16 s)
+rows                         4 tried, 4 delivered, 0 dropped
 throughput                   0.25 rows/s, 0.75 cells/s
 first row complete           6 s
-largest out-of-order window  4 rows
+row age p50, p95, p99        3, 10, 10 s
+largest out-of-order window  0 rows
 checkpoints                  4 (140 bytes)
-events                       51
+calls, events                14, 51
 crashes                      1 of 3 planned
-cells done again             4 (33.3 % of all cells)
+cells done again             4 (25 % of all done)
+busy time lost to crashes    6 s (25 % of all)
 
-resource  limit  busy s  utilisation %  mean in flight  cells  mean wait s
-gpu           2   14.00          43.75           0.875      4        1.500
-(none)        –   10.00              –           0.625      6        0.000
-workers       4   24.00          37.50           1.500      –            –
+resource  limit  busy s  utilisation %  mean in flight  calls  cells
+gpu           2   14.00          43.75           0.875      6      4
+(none)        –   10.00              –           0.625      8      6
+workers       4   24.00          37.50           1.500     14      –
 
-column  resource  kind     cells done  busy s  busy s per cell
-a                                   6    6.00            1.000
-v                 barrier           6    4.00            0.667
-b       gpu                         4   14.00            3.500
+wait s   mean     p50    p95    p99  mean of quarter 1      2       3       4
+gpu     1.000  0.0000  3.000  3.000             0.0000  3.000       –  0.0000
+(none)  0.000  0.0000  0.000  0.000             0.0000      –  0.0000       –
 
-life  start s  end s  ended by  rows at start  cells done  of them lost  in flight lost
-   0     0.00   7.00     crash              0          10             4               2
-   1    10.00  16.00       end              2           6             0               0
+column  resource  kind     calls  cells done  busy s  busy s per cell
+a                              6           6    6.00            1.000
+v                 barrier      2           6    4.00            0.667
+b       gpu                    6           4   14.00            3.500
+
+life  start s  end s  ended by  rows at start  cells done  of them lost  in flight lost  busy s lost
+   0     0.00   7.00     crash              0          10             4               2        6.000
+   1    10.00  16.00       end              2           6             0               0        0.000
 
 every event satisfied the specification
 """

@@ -74,7 +74,8 @@ TERMS: tuple[tuple[str, str], ...] = (
         "time at which the last cell that it needs (the `needs` of its column, in its row) was "
         "resolved, where what is kept at a `resume` counts from then; the `admit` of its row "
         "group, if the run has row groups; if its column is ORDERED, the time at which the last "
-        "cell of the column in an earlier row was resolved; the `until` of its last `fail`.",
+        "cell of the column in an earlier row was resolved; the `until` of the last "
+        "`fail` before this start of a call that should have given it.",
     ),
     (
         "cost",
@@ -198,13 +199,13 @@ FIGURES: tuple[Figure, ...] = (
         "The sum over all calls of the time from their start to their end.",
     ),
     Figure(
-        "worker_lost_s",
+        "busy_lost_s",
         "s",
         "busy time lost to crashes",
         "The part of it that crashes lost: of each lost call the time from its start to the crash "
         "(of a range from its last `complete`), and the cost of each lost value and barrier node.",
     ),
-    Figure("worker_lost_share", "", "busy time lost to crashes", "worker_lost_s / worker_busy_s."),
+    Figure("busy_lost_share", "", "busy time lost to crashes", "busy_lost_s / worker_busy_s."),
     Figure(
         "worker_utilisation", "", "utilisation %", "worker_busy_s / (limit of workers × makespan)."
     ),
@@ -294,13 +295,13 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         "incarnations.cells_lost",
         "cells",
-        "of all lost",
-        "Values lost at its crash, those of earlier lives included.",
+        "of them lost",
+        "Values lost at its crash.",
     ),
     Figure(
         "incarnations.in_flight_lost", "calls", "in flight lost", "Calls that ran at its crash."
     ),
-    Figure("incarnations.busy_lost_s", "s", "busy s lost", "worker_lost_s of its crash."),
+    Figure("incarnations.busy_lost_s", "s", "busy s lost", "busy_lost_s of its crash."),
     Figure(
         "failures.retryable, backpressure, permanent",
         "calls",
@@ -327,8 +328,9 @@ the run's trace (`--trace FILE`) alone, by the definitions below. JSON keys are 
 in an item of a list: `by_resource.calls` is `calls` of each item of `by_resource`. CSV has the
 figures of the run, and those by resource as `resource.NAME.KEY`. A mean, share or percentile of
 nothing is none (`null` in JSON, an empty field in CSV, – in the text). Numbers are rounded to
-twelve significant digits. `failures` is empty if the scenario has no failures, skips, row groups or
-ranges."""
+twelve significant digits. `by_resource` has an item for each resource with a limit, and after
+them one for the columns that take none, if there are any. `failures` is empty if the scenario has
+no failures, skips, row groups or ranges."""
 
 
 def page_text() -> str:

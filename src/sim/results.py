@@ -5,21 +5,7 @@ Three renderings show the same object: `render_table` for people, `render_json` 
 `render_csv`, one flat line a run, for a spreadsheet of many runs. None of them holds anything that
 depends on the machine's speed, so that equal runs give equal bytes.
 
-What the figures mean:
-
-===================  ==============================================================================
-makespan             from the start to the end of the last write, crashes and restarts included
-rows/s, cells/s      rows and cells of the finished table over the makespan; work done again is none
-busy                 seconds that workers spent on nodes, those included that a crash cut short
-utilisation          busy seconds over limit × makespan: down time counts as idle
-in flight            busy seconds over makespan: how many ran at once, on average
-wait                 seconds between ready and start, and up to the crash for cells that never
-                     started; the mean is over the cells that were completed. Barriers, and their
-                     output cells, are not in it
-first row            when row 0 was complete, the first that a checkpoint of rows can hold
-window               the largest distance from the first unfinished row to a finished cell
-done again           cells that were complete at a crash and that the claim did not hold
-===================  ==============================================================================
+What each figure is stands in `sim.figures`.
 """
 
 from __future__ import annotations
@@ -60,16 +46,26 @@ class ResourceFigures:
         resource: its name; None for the columns that take none.
         limit: how many nodes may use it at once; None for no limit.
         cells_done: of the columns that take it, those done again included, barriers left out.
+        wait_calls: calls whose waits are looked at.
     """
 
     resource: str | None
     limit: int | None
+    calls: int
     cells_done: int
     busy_s: float
     utilisation: float | None
     mean_in_flight: float | None
+    wait_calls: int
     wait_s: float
     mean_wait_s: float | None
+    wait_p50_s: float | None
+    wait_p95_s: float | None
+    wait_p99_s: float | None
+    mean_wait_q1_s: float | None
+    mean_wait_q2_s: float | None
+    mean_wait_q3_s: float | None
+    mean_wait_q4_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +75,7 @@ class ColumnFigures:
     column: str
     resource: str | None
     barrier: bool
+    calls: int
     cells_done: int
     busy_s: float
     busy_s_per_cell: float | None
@@ -92,7 +89,8 @@ class LifeFigures:
         ended_by: ``"crash"`` or ``"end"``.
         claimed_rows: rows complete when it began.
         cells_lost: complete at its crash and not held by the claim: they are done again.
-        in_flight_lost: nodes that ran when it crashed.
+        in_flight_lost: calls that ran when it crashed.
+        busy_lost_s: worker time of both.
     """
 
     incarnation: int
@@ -103,6 +101,7 @@ class LifeFigures:
     cells_done: int
     cells_lost: int
     in_flight_lost: int
+    busy_lost_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,8 @@ class FailureFigures:
     Attributes:
         retryable, backpressure, permanent: calls that failed, by kind.
         rows_dropped: rows given up because of the column.
-        skipped: cells that were skipped, by their own condition or because an input was.
+        skipped: cells of other rows that were skipped, by their own condition or because an input
+            was.
     """
 
     column: str
@@ -125,9 +125,12 @@ class FailureFigures:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The figures of one run; the module's docstring says what each one means.
+    """The figures of one run, as `sim.figures` defines them.
 
-    Rates are None for a run that took no time, and `first_row_s` for one that finished no row.
+    Rates are None for a run that took no time, and `first_row_s` for one that delivered no row.
+
+    Attributes:
+        notes: what a reader must know of the figures, a line each.
     """
 
     name: str
@@ -139,12 +142,22 @@ class Result:
     cells: int
     workers: int
     makespan_s: float
+    rows_tried: int
+    rows_delivered: int
+    rows_dropped: int
+    cells_made: int
     rows_per_s: float | None
     cells_per_s: float | None
     first_row_s: float | None
+    row_age_p50_s: float | None
+    row_age_p95_s: float | None
+    row_age_p99_s: float | None
     window_rows: int
     events: int
+    calls: int
     worker_busy_s: float
+    busy_lost_s: float
+    busy_lost_share: float | None
     worker_utilisation: float | None
     mean_in_flight: float | None
     checkpoints: int
@@ -155,6 +168,7 @@ class Result:
     cells_done_again: int
     cells_done_again_share: float
     in_flight_lost: int
+    sampled_every: int
     checked: bool
     verdict: str
     outcome: str
@@ -163,6 +177,7 @@ class Result:
     by_column: tuple[ColumnFigures, ...]
     incarnations: tuple[LifeFigures, ...]
     failures: tuple[FailureFigures, ...]
+    notes: tuple[str, ...]
 
 
 def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
@@ -180,6 +195,8 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
     cells = graph.num_records * graph.num_columns
     makespan, busy = outcome.makespan_s, sum(outcome.busy_s)
     again = sum(life.cells_lost for life in outcome.incarnations)
+    lost = sum(life.busy_lost_s for life in outcome.incarnations)
+    ages = [None if age is None else _tidy(age) for age in outcome.ages_s]
     return Result(
         name=scenario.name,
         scenario_digest=scenario.digest(),
@@ -190,12 +207,22 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
         cells=cells,
         workers=scenario.limits.workers,
         makespan_s=_tidy(makespan),
-        rows_per_s=_ratio(graph.num_records, makespan),
-        cells_per_s=_ratio(cells, makespan),
+        rows_tried=outcome.tried,
+        rows_delivered=outcome.delivered,
+        rows_dropped=outcome.dropped,
+        cells_made=outcome.made,
+        rows_per_s=_ratio(outcome.delivered, makespan),
+        cells_per_s=_ratio(outcome.made, makespan),
         first_row_s=_tidy(outcome.first_row_s) if isfinite(outcome.first_row_s) else None,
+        row_age_p50_s=ages[0],
+        row_age_p95_s=ages[1],
+        row_age_p99_s=ages[2],
         window_rows=outcome.window_rows,
         events=outcome.events,
+        calls=sum(outcome.calls),
         worker_busy_s=_tidy(busy),
+        busy_lost_s=_tidy(lost),
+        busy_lost_share=_ratio(lost, busy),
         worker_utilisation=_ratio(busy, scenario.limits.workers * makespan),
         mean_in_flight=_ratio(busy, makespan),
         checkpoints=outcome.checkpoints,
@@ -206,8 +233,9 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
         crashes=sum(life.crashed for life in outcome.incarnations),
         cells_done=outcome.cells_done,
         cells_done_again=again,
-        cells_done_again_share=_tidy(again / cells),
+        cells_done_again_share=_ratio(again, outcome.cells_done) or 0.0,
         in_flight_lost=sum(life.in_flight_lost for life in outcome.incarnations),
+        sampled_every=outcome.sampled_every,
         checked=checked,
         verdict=SATISFIED if checked else NOT_CHECKED,
         outcome=outcome.outcome,
@@ -216,6 +244,7 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
         by_column=_columns(scenario, outcome),
         incarnations=_lives(outcome),
         failures=() if scenario.is_plain else _failures(scenario, outcome),
+        notes=(),
     )
 
 
@@ -224,24 +253,33 @@ def _resources(scenario: Scenario, outcome: Outcome) -> tuple[ResourceFigures, .
     rules, resource_of = scenario.graph().rules.columns, scenario.column_resource
     found = []
     limits: list[tuple[str | None, int | None]] = [*scenario.resource_limits.items(), (None, None)]
-    for (name, limit), waited in zip(limits, outcome.wait_s, strict=True):
+    for (name, limit), waits in zip(limits, outcome.waits, strict=True):
         mine = [rule for rule in rules if resource_of.get(rule.name) == name]
         if name is None and not mine:
             continue
         done = sum(outcome.done[rule.index] for rule in mine if not rule.is_barrier)
         busy = sum(outcome.busy_s[rule.index] for rule in mine)
-        # Waits are differences of large sums; what is left of a zero is not a wait.
-        waited = max(0.0, round(waited, 6))
+        by_rank = [None if wait is None else _tidy(wait) for wait in waits.percentiles]
+        by_quarter = [None if wait is None else _tidy(wait) for wait in waits.by_quarter]
         found.append(
             ResourceFigures(
                 resource=name,
                 limit=limit,
+                calls=sum(outcome.calls[rule.index] for rule in mine),
                 cells_done=done,
                 busy_s=_tidy(busy),
                 utilisation=_ratio(busy, limit * outcome.makespan_s) if limit else None,
                 mean_in_flight=_ratio(busy, outcome.makespan_s),
-                wait_s=_tidy(waited),
-                mean_wait_s=_ratio(waited, done),
+                wait_calls=waits.calls,
+                wait_s=_tidy(waits.total_s),
+                mean_wait_s=_ratio(waits.total_s, waits.calls),
+                wait_p50_s=by_rank[0],
+                wait_p95_s=by_rank[1],
+                wait_p99_s=by_rank[2],
+                mean_wait_q1_s=by_quarter[0],
+                mean_wait_q2_s=by_quarter[1],
+                mean_wait_q3_s=by_quarter[2],
+                mean_wait_q4_s=by_quarter[3],
             )
         )
     return tuple(found)
@@ -253,6 +291,7 @@ def _columns(scenario: Scenario, outcome: Outcome) -> tuple[ColumnFigures, ...]:
             column=rule.name,
             resource=scenario.column_resource.get(rule.name),
             barrier=rule.is_barrier,
+            calls=outcome.calls[rule.index],
             cells_done=outcome.done[rule.index],
             busy_s=_tidy(outcome.busy_s[rule.index]),
             busy_s_per_cell=_ratio(outcome.busy_s[rule.index], outcome.done[rule.index]),
@@ -272,6 +311,7 @@ def _lives(outcome: Outcome) -> tuple[LifeFigures, ...]:
             cells_done=life.cells_done,
             cells_lost=life.cells_lost,
             in_flight_lost=life.in_flight_lost,
+            busy_lost_s=_tidy(life.busy_lost_s),
         )
         for life in outcome.incarnations
     )
@@ -343,42 +383,53 @@ def render_table(result: Result) -> str:
         "",
         *_resource_table(result),
         "",
+        *_wait_table(result),
+        "",
         *_column_table(result),
     ]
     if result.failures:
         parts += ["", *_failure_table(result)]
     if len(result.incarnations) > 1:
         parts += ["", *_life_table(result)]
+    if result.notes:
+        parts += ["", *result.notes]
     verdict = result.verdict if result.checked else f"{result.verdict}: clauses of time were off"
     parts += ["", verdict, f"fingerprint {result.fingerprint}  scenario {result.scenario_digest}"]
     return "".join(f"{line.rstrip()}\n" for line in parts)
 
 
 def _summary(result: Result) -> list[str]:
-    # "of 2" says that a planned crash did not come: the run was over first.
-    crashes = f"{result.crashes:,} of {result.crashes_planned:,} planned"
-    again = (
-        f"{result.cells_done_again:,} ({100 * result.cells_done_again_share:.3g} % of all cells)"
-    )
+    ages = (result.row_age_p50_s, result.row_age_p95_s, result.row_age_p99_s)
     lines = [
         ("makespan", f"{_clock(result.makespan_s)} ({_seconds(result.makespan_s)} s)"),
+        (
+            "rows",
+            f"{result.rows_tried:,} tried, {result.rows_delivered:,} delivered, "
+            f"{result.rows_dropped:,} dropped",
+        ),
         ("throughput", f"{_rate(result.rows_per_s)} rows/s, {_rate(result.cells_per_s)} cells/s"),
         (
             "first row complete",
             "never" if result.first_row_s is None else f"{_seconds(result.first_row_s)} s",
         ),
+        ("row age p50, p95, p99", f"{', '.join(map(_seconds_or_none, ages))} s"),
         ("largest out-of-order window", f"{_count(result.window_rows, 'row')}"),
         ("checkpoints", f"{result.checkpoints:,} ({_count(result.checkpoint_bytes, 'byte')})"),
-        ("events", f"{result.events:,}"),
+        ("calls, events", f"{result.calls:,}, {result.events:,}"),
     ]
     if result.failures:
-        dropped = sum(item.rows_dropped for item in result.failures)
-        lines += [
-            ("outcome", result.outcome),
-            ("rows dropped", f"{dropped:,} ({100 * dropped / result.rows:.3g} % of all rows)"),
-        ]
+        lines.append(("outcome", result.outcome))
     if result.crashes_planned:
-        lines += [("crashes", crashes), ("cells done again", again)]
+        # "of 2" says that a planned crash did not come: the run was over first.
+        again, share = result.cells_done_again, 100 * result.cells_done_again_share
+        paid = f"{_seconds(result.busy_lost_s)} s"
+        if result.busy_lost_share is not None:
+            paid += f" ({100 * result.busy_lost_share:.3g} % of all)"
+        lines += [
+            ("crashes", f"{result.crashes:,} of {result.crashes_planned:,} planned"),
+            ("cells done again", f"{again:,} ({share:.3g} % of all done)"),
+            ("busy time lost to crashes", paid),
+        ]
     width = max(len(label) for label, _ in lines)
     return [f"{label:<{width}}  {text}" for label, text in lines]
 
@@ -397,8 +448,30 @@ def _resource_table(result: Result) -> list[str]:
                 "mean in flight",
                 _decimals([*(item.mean_in_flight for item in items), result.mean_in_flight]),
             ),
+            ("calls", _integers([*(item.calls for item in items), result.calls])),
             ("cells", _integers([*(item.cells_done for item in items), None])),
-            ("mean wait s", _decimals([*(item.mean_wait_s for item in items), None])),
+        ],
+        words=1,
+    )
+
+
+def _wait_table(result: Result) -> list[str]:
+    items = result.by_resource
+    every = "" if result.sampled_every == 1 else f", 1 row in {result.sampled_every:,}"
+    figures = [
+        ("mean", [item.mean_wait_s for item in items]),
+        ("p50", [item.wait_p50_s for item in items]),
+        ("p95", [item.wait_p95_s for item in items]),
+        ("p99", [item.wait_p99_s for item in items]),
+        ("mean of quarter 1", [item.mean_wait_q1_s for item in items]),
+        ("2", [item.mean_wait_q2_s for item in items]),
+        ("3", [item.mean_wait_q3_s for item in items]),
+        ("4", [item.mean_wait_q4_s for item in items]),
+    ]
+    return _table(
+        [
+            (f"wait s{every}", [_printable(item.resource or "(none)") for item in items]),
+            *((label, _decimals(values)) for label, values in figures),
         ],
         words=1,
     )
@@ -411,6 +484,7 @@ def _column_table(result: Result) -> list[str]:
         ("column", [_printable(item.column) for item in items]),
         ("resource", [_printable(item.resource or "") for item in items]),
         ("kind", kinds),
+        ("calls", _integers([item.calls for item in items])),
         ("cells done", _integers([item.cells_done for item in items])),
         ("busy s", _decimals([item.busy_s for item in items])),
         ("busy s per cell", _decimals([item.busy_s_per_cell for item in items])),
@@ -449,6 +523,7 @@ def _life_table(result: Result) -> list[str]:
             ("cells done", _integers([item.cells_done for item in items])),
             ("of them lost", _integers([item.cells_lost for item in items])),
             ("in flight lost", _integers([item.in_flight_lost for item in items])),
+            ("busy s lost", _decimals([item.busy_lost_s for item in items])),
         ],
         words=0,
     )
@@ -500,6 +575,10 @@ def _decimals(values: Sequence[float | None]) -> list[str]:
 
 def _seconds(value: float) -> str:
     return f"{value:,.1f}" if value >= 100 else f"{value:.4g}"
+
+
+def _seconds_or_none(value: float | None) -> str:
+    return "–" if value is None else _seconds(value)
 
 
 def _rate(value: float | None) -> str:

@@ -25,17 +25,19 @@ import math
 import random
 import sys
 from array import array
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import simpy
 
 from cellspec.checkpoint import make_payload
-from cellspec.counters import Claim
+from cellspec.counters import DONE, Claim
 from cellspec.graph import ExecutionGraph
 from cellspec.machine import Choose, FailurePolicy, Limits, Machine
+from cellspec.rowset import RowSet
 from sim.queues import FifoQueue, Policy, PriorityQueue, RandomQueue, ReadyQueue
+from sim.timings import Timings, Waits
 
 __all__ = [
     "CheckpointPlan",
@@ -56,6 +58,9 @@ class Latency(Protocol):
 
     def reader(self, column: int) -> Callable[[int], float]:
         """Of the first attempt at a column's cells, by row."""
+
+    def get(self, column: int, row: int, attempt: int = 1) -> float:
+        """Of one attempt at a cell."""
 
     def get_barrier(self, column: int, scope: int, attempt: int = 1) -> float:
         """Of one barrier node."""
@@ -116,10 +121,10 @@ class Incarnation:
 
     Attributes:
         claimed_rows: rows that were complete when it began.
-        cells_done: cells that it completed.
-        cells_lost: of all cells complete at its crash, those that the claim did not hold: they are
-            done again.
-        in_flight_lost: nodes that ran when it crashed.
+        cells_done: cells that got a value.
+        cells_lost: of all cells with a value at its crash, those that are to be made again.
+        in_flight_lost: calls that ran when it crashed.
+        busy_lost_s: worker time of both.
     """
 
     number: int
@@ -130,25 +135,31 @@ class Incarnation:
     cells_done: int = 0
     cells_lost: int = 0
     in_flight_lost: int = 0
+    busy_lost_s: float = 0.0
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run did, as counters; `sim.results` turns them into figures.
+    """What a run did, as counters; `sim.figures` defines them, `sim.results` shows them.
 
     Attributes:
         makespan_s: from the start to the end of the last write, restarts included.
         events: actions taken: starts, completions, emissions, storage, crashes and resumes.
-        done: by column, cells completed, those done again included.
+        done: by column, cells that got a value, those done again included.
+        calls: by column, calls that started.
         busy_s: by column, seconds of worker time.
-        wait_s: by resource (then the columns that take none), seconds between ready and start.
+        waits: by resource (then the columns that take none), how long calls were ready.
+        sampled_every: waits and ages are those of every so many rows.
+        ages_s: percentiles of the age of rows when they were complete.
         first_row_s: when the first row was complete.
         window_rows: the largest distance from the first unfinished row to a finished cell.
         checkpoints, checkpoint_bytes: written, and durable.
+        tried, delivered, dropped: rows.
+        made: cells with a value in delivered rows.
         outcome: how the run ended: "success" or "stopped".
         failures: by column, calls that failed, by kind; empty if no failure was asked for.
-        rows_dropped: by column, rows given up because of it.
-        skipped: by column, cells that were skipped.
+        rows_dropped: by column, rows given up because of it, as they are at the end.
+        skipped: by column, cells of other rows that were skipped, likewise.
         fingerprint: a digest of the order of all completions, of the clock at intervals, at each
             resume and at the end, and of each resume's claim.
     """
@@ -157,18 +168,30 @@ class Outcome:
     events: int = 0
     cells_done: int = 0
     done: list[int] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)
     busy_s: list[float] = field(default_factory=list)
-    wait_s: list[float] = field(default_factory=list)
+    waits: list[Waits] = field(default_factory=list)
+    sampled_every: int = 1
+    ages_s: tuple[float | None, ...] = ()
     first_row_s: float = math.inf
     window_rows: int = 0
     checkpoints: int = 0
     checkpoint_bytes: int = 0
+    tried: int = 0
+    delivered: int = 0
+    dropped: int = 0
+    made: int = 0
     incarnations: list[Incarnation] = field(default_factory=list)
     outcome: str = "success"
     failures: list[dict[str, int]] = field(default_factory=list)
     rows_dropped: list[int] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
     fingerprint: str = ""
+
+    @property
+    def wait_s(self) -> list[float]:
+        """By resource (then the columns that take none), the sum of the waits."""
+        return [item.total_s for item in self.waits]
 
 
 class _Crash(Exception):  # noqa: N818 - a control transfer out of the event loop
@@ -228,12 +251,14 @@ class Simulator:
         self._other_events = 0
         self._capacity = [*plan.limits.resources.values(), sys.maxsize]
         self._workers = plan.limits.workers or sys.maxsize
-        groups = len(self._capacity)
         self.outcome = Outcome(
             done=[0] * graph.num_columns,
+            calls=[0] * graph.num_columns,
             busy_s=[0.0] * graph.num_columns,
-            wait_s=[0.0] * groups,
         )
+        takes = [rule.name in plan.limits.column_resource for rule in graph.rules.columns]
+        self._works = takes if any(takes) else [True] * graph.num_columns
+        self.timings = Timings(graph.rules, self.machine.group_of, len(self._capacity), self._works)
         self._emissions: list[tuple[int, int, int]] = []
         self._digest = hashlib.blake2b(digest_size=16)
         self._log = array("q")
@@ -265,8 +290,32 @@ class Simulator:
         self.outcome.makespan_s = life.end_s
         self.outcome.events = self.events
         self.outcome.cells_done = sum(life.cells_done for life in self.outcome.incarnations)
+        self.outcome.waits = self.timings.waits(life.end_s)
+        self.outcome.sampled_every = self.timings.every
+        self._count_table()
         self.outcome.fingerprint = self._digest.hexdigest()
         return self.outcome
+
+    def _count_table(self) -> None:
+        """Add up what the finished table holds."""
+        outcome, counters = self.outcome, self.machine.counters
+        durable, dropped = min(self.machine.durable), counters.dropped
+        gone = sum(row < durable for row in dropped)
+        outcome.tried = self._rows_tried()
+        outcome.dropped = len(dropped)
+        outcome.delivered = durable - gone
+        outcome.made = outcome.delivered * self.graph.num_columns - sum(
+            row < durable and row not in dropped
+            for rows in counters.skipped.values()
+            for row in rows
+        )
+        outcome.ages_s = self.timings.ages(durable, dropped)
+        if not outcome.delivered:
+            outcome.first_row_s = math.inf
+
+    def _rows_tried(self) -> int:
+        """A run in which nothing goes wrong tries every row."""
+        return self.graph.num_records
 
     def _live(self, life: Incarnation) -> None:
         """One life of the process, to its crash or to the end of the run."""
@@ -276,7 +325,6 @@ class Simulator:
         self._tasks: list[_Task] = []
         self._spare: list[_Task] = []
         self._crash_event = self._crashes.event
-        self._ready_seen = [0] * len(self._capacity)
         # One list for all tasks: the kernel reads it and never changes it.
         self._on_completed: list[Any] = []
         self._settle = self._settler()
@@ -295,8 +343,10 @@ class Simulator:
             pass
         except _Crash:
             life.crashed = True
-            self._stop_tasks(life)
+            life.in_flight_lost = self.machine.in_flight
         life.end_s = self.env.now
+        self._emissions.clear()
+        self._stop_tasks()
         self._count_cells(life, open_before)
 
     def _count_cells(self, life: Incarnation, open_before: Sequence[int]) -> None:
@@ -305,25 +355,21 @@ class Simulator:
             done = before - self.machine.counters.open_cells[column]
             life.cells_done += done
             self.outcome.done[column] += done
+            if not self.rules.columns[column].is_barrier:
+                self.outcome.calls[column] += done
+        for task in self._running:
+            self.outcome.calls[task.column if task.column >= 0 else -1 - task.column] += 1
 
     # Nodes
 
     def _settler(self) -> Callable[[float], None]:
         """What follows any event: give barrier output, start what can start, checkpoint, finish."""
-        ready, rows, seen = self.machine.counters.ready, self._rows, self._ready_seen
-        wait_s, groups = self.outcome.wait_s, range(len(self._capacity))
-        emissions, dispatch = self._emissions, self._dispatcher()
+        rows, emissions, dispatch = self._rows, self._emissions, self._dispatcher()
 
         def settle(t: float) -> None:
             if emissions:
                 self._emit()
             dispatch(t)
-            for group in groups:
-                # Each node adds the time of its start and takes off the time it became ready.
-                waiting = ready[group]
-                if waiting != seen[group]:
-                    wait_s[group] += t * (seen[group] - waiting)
-                    seen[group] = waiting
             if rows[0] != self._rows_seen:
                 self._rows_finished(t)
             if self._done >= self._next_claim_at and self._is_due():
@@ -337,6 +383,7 @@ class Simulator:
         resolve, settle, at = machine.counters.resolve, self._settle, machine.at
         num_records = self.graph.num_records
         log, spare, checked = self._log.append, self._spare.append, self.checked
+        flags, ended, works = self.timings.flags, self.timings.ended, self._works
 
         def completed(task: _Task) -> None:
             t = env.now
@@ -346,7 +393,9 @@ class Simulator:
             if column >= 0:
                 resolve[column](row)
                 self._done = done = self._done + 1
-                if row > self._furthest:
+                if flags[row]:
+                    ended(column, row, t)
+                if row > self._furthest and works[column]:
                     self._furthest = row
                     if row - rows[0] >= self.outcome.window_rows:
                         self.outcome.window_rows = row + 1 - rows[0]
@@ -355,6 +404,7 @@ class Simulator:
                     if self.progress is not None:
                         self.progress(t, rows[0])
             else:
+                self.outcome.calls[-1 - column] += 1
                 machine.complete_barrier(-1 - column, row)
                 # Its start stops counting as in flight.
                 self._other_events += 2
@@ -373,9 +423,15 @@ class Simulator:
             self.machine.emit(column, start, stop)
             self._done += stop - start
             self._other_events -= 2 * (stop - start)
+            self._given(column, start, stop)
+            self._count_event()
+
+    def _given(self, column: int, start: int, stop: int) -> None:
+        """Output cells have their values."""
+        self.timings.ended_rows(column, start, stop, self.env.now)
+        if self._works[column]:
             self._furthest = max(self._furthest, stop - 1)
             self.outcome.window_rows = max(self.outcome.window_rows, stop - self._rows[0])
-            self._count_event()
 
     def _dispatcher(self) -> Callable[[float], None]:
         """What starts nodes, at time t, while a worker, a resource and ready work are there."""
@@ -383,6 +439,7 @@ class Simulator:
         load, start, workers = machine.counters.load, machine.counters.start, self._workers
         pick, schedule, on_completed = self._picker(), self.env.schedule, self._on_completed
         readers = [self.latency.reader(column) for column in range(self.graph.num_columns)]
+        flags, started = self.timings.flags, self.timings.starter(self.env.now)
         normal = simpy.events.NORMAL
 
         def dispatch(t: float) -> None:
@@ -395,6 +452,8 @@ class Simulator:
                     start[column](row)
                     seconds = readers[column](row)
                     busy_s[column] += seconds
+                    if flags[row]:
+                        started(column, row, t)
                 else:
                     machine.start_barrier(-1 - column, row)
                     seconds = self.latency.get_barrier(-1 - column, row)
@@ -451,12 +510,16 @@ class Simulator:
     def _rows_finished(self, t: float) -> None:
         machine = self.machine
         self._rows_seen = machine.completed_rows
-        if self._rows_seen:
-            self.outcome.first_row_s = min(self.outcome.first_row_s, t)
+        if self.outcome.first_row_s > t and self._has_live_row(self._rows_seen):
+            self.outcome.first_row_s = t
         if self.progress is not None:
             self.progress(t, self._rows_seen)
         if self._rows_seen == self.graph.num_records:
             self._finish_run()
+
+    def _has_live_row(self, rows: int) -> bool:
+        """True if one of the first `rows` rows was not dropped."""
+        return rows > 0
 
     def _plan_claim(self) -> None:
         """Set the count of rows, or of cells done, at which the next claim is due.
@@ -570,31 +633,89 @@ class Simulator:
         self._crashes.reach()
         raise _Crash
 
-    def _stop_tasks(self, life: Incarnation) -> None:
-        now = self.env.now
-        life.in_flight_lost = self.machine.in_flight
-        for task in self._tasks:
-            if task.ends_s > now:
-                column = task.column if task.column >= 0 else -1 - task.column
-                self.outcome.busy_s[column] -= task.ends_s - now
-        # What became ready, or started, at this very moment has not been added up.
-        for group, ready in enumerate(self._ready_seen):
-            self.outcome.wait_s[group] += now * ready
-        self._emissions.clear()
+    def _stop_tasks(self) -> None:
+        """The life is over: what runs was booked in full, and takes no worker any more."""
+        now, idle = self.env.now, set(map(id, self._spare))
+        self._running = [task for task in self._tasks if id(task) not in idle]
+        for task in self._running:
+            column = task.column if task.column >= 0 else -1 - task.column
+            self.outcome.busy_s[column] -= max(0.0, task.ends_s - now)
 
     def _resume(self, life: Incarnation, t: float) -> None:
-        machine = self.machine
+        machine, counters = self.machine, self.machine.counters
         self._flush_log()
         self._crashes.strike(self.events, life.end_s)
         machine.crash()
         machine.at(t)
-        resolved = sum(machine.counters.open_cells)
         claim = self._claim_after_crash()
+        life.busy_lost_s = self._lost_in_flight(life.end_s) + self._lost_barriers(claim)
+        nothing = RowSet(self.graph.num_records)
+        cells, valueless = counters.cells, (counters.skipped, counters.lost)
         self._listen()
         machine.resume(claim)
+        for column, rows in enumerate(claim):
+            made = self._made(
+                cells[column], [sets.get(column, nothing) for sets in valueless], rows
+            )
+            # A row that stays dropped is not made again.
+            self._lose(life, column, (row for row in made if row not in counters.dropped))
         self._other_events += life.in_flight_lost + 2
-        life.cells_lost = sum(machine.counters.open_cells) - resolved
         self._digest.update(repr((machine.incarnation, t, claim)).encode())
+
+    def _made(self, states: Any, valueless: Sequence[RowSet], start: int) -> Iterator[int]:
+        """Rows of a column from `start` on whose cell had a value, given what its states were."""
+        if isinstance(states, bytearray):
+            row = states.find(DONE, start)
+            while row >= 0:
+                yield row
+                row = states.find(DONE, row + 1)
+            return
+        for row in range(start, self.graph.num_records):
+            if not any(row in rows for rows in valueless):
+                yield row
+
+    def _lose(self, life: Incarnation, column: int, rows: Iterable[int]) -> None:
+        """Values of a column are gone, and what they took was in vain."""
+        cost = self._coster(column)
+        for row in rows:
+            life.cells_lost += 1
+            life.busy_lost_s += cost(row)
+
+    def _coster(self, column: int) -> Callable[[int], float]:
+        """What tells the worker time that a value took; latencies are asked again, not kept."""
+        if self.rules.columns[column].is_barrier:
+            return lambda _: 0.0
+        get = self.latency.get
+        return lambda row: get(column, row)
+
+    def _lost_in_flight(self, now: float) -> float:
+        lost_s = 0.0
+        for task in self._running:
+            lost_s += self._call_s(task) - max(0.0, task.ends_s - now)
+        return lost_s
+
+    def _call_s(self, task: _Task) -> float:
+        """How long a call in flight takes, less what it has been good for."""
+        if task.column >= 0:
+            return self.latency.get(task.column, task.row)
+        return self.latency.get_barrier(-1 - task.column, task.row)
+
+    def _lost_barriers(self, claim: Claim) -> float:
+        """The time of barrier nodes that are complete, and will not be when `claim` is restored."""
+        counters, lost_s = self.machine.counters, 0.0
+        for rule in self.rules.columns:
+            claimed = claim[rule.index]
+            # The last scope may be short: a claim of all rows reaches its end too.
+            if not rule.is_barrier or claimed == self.graph.num_records:
+                continue
+            for scope in range(claimed // rule.scope_rows, self.rules.scope_count(rule.index)):
+                ran = counters.barrier_state(rule.index, scope) == DONE
+                if ran and (rule.index, scope) not in counters.unrun:
+                    lost_s += self._barrier_s(rule.index, scope)
+        return lost_s
+
+    def _barrier_s(self, column: int, scope: int) -> float:
+        return self.latency.get_barrier(column, scope)
 
     def _claim_after_crash(self) -> Claim:
         """What storage gives back: the last durable claim, or the one that was being written."""
@@ -612,9 +733,7 @@ class Simulator:
         self.queues = [self._make_queue(group, clock) for group in range(len(self._capacity))]
         self.machine.listen(
             [
-                self._hear_output(rule.index)
-                if rule.is_barrier
-                else self.queues[group_of[rule.index]].cell_pusher(rule.index)
+                self._hear_output(rule.index) if rule.is_barrier else self._hear_cell(rule.index)
                 for rule in self.rules.columns
             ],
             self._hear_cells,
@@ -648,6 +767,9 @@ class Simulator:
         for place, column in enumerate(order):
             rank[column] = place
         return rank
+
+    def _hear_cell(self, column: int) -> Callable[[int], object]:
+        return self.queues[self.machine.group_of[column]].cell_pusher(column)
 
     def _hear_output(self, column: int) -> Callable[[int], object]:
         return lambda row: self._emissions.append((column, row, row + 1))

@@ -16,6 +16,7 @@ given half of its rows.
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,6 +26,7 @@ import simpy
 from cellspec.counters import DROPPED, READY, RUNNING, Claim
 from cellspec.graph import ExecutionGraph
 from cellspec.machine import Failure, Machine
+from cellspec.rowset import RowSet
 from sim.recording import RecordingMachine, Tell
 from sim.simulator import (
     Incarnation,
@@ -35,15 +37,9 @@ from sim.simulator import (
     _End,
     _Task,
 )
+from sim.timings import SAMPLED
 
-__all__ = ["ColumnFates", "DrawnFates", "Fates", "StepwiseLatency", "StepwiseSimulator"]
-
-
-class StepwiseLatency(Latency, Protocol):
-    """Latencies of any attempt."""
-
-    def get(self, column: int, row: int, attempt: int = 1) -> float:
-        """Of one attempt at a cell, in seconds."""
+__all__ = ["ColumnFates", "DrawnFates", "Fates", "StepwiseSimulator"]
 
 
 class Fates(Protocol):
@@ -177,7 +173,7 @@ class StepwiseSimulator(Simulator):
     def __init__(
         self,
         graph: ExecutionGraph,
-        latency: StepwiseLatency,
+        latency: Latency,
         plan: RunPlan,
         *,
         fates: Fates | None = None,
@@ -186,7 +182,6 @@ class StepwiseSimulator(Simulator):
     ) -> None:
         self._fates = fates
         self._tell = tell
-        self._any_latency = latency
         super().__init__(graph, latency, plan, **options)
         index = graph.rules.index
         self._range_rows = [1] * graph.num_columns
@@ -198,8 +193,12 @@ class StepwiseSimulator(Simulator):
         self.outcome.failures = [
             {"retryable": 0, "backpressure": 0, "permanent": 0} for _ in self.rules.columns
         ]
-        self.outcome.rows_dropped = [0] * graph.num_columns
-        self.outcome.skipped = [0] * graph.num_columns
+        self._tried = RowSet(graph.num_records)
+        self._blamed = [RowSet(graph.num_records) for _ in self.rules.columns]
+        self._sampled_ready = [
+            array("d", bytes(8 * -(-graph.num_records // self.timings.every)))
+            for _ in self.rules.columns
+        ]
 
     def _make_machine(self) -> Machine:
         # Cool-downs end when the machine is told the time, so it is always told; without the check
@@ -220,12 +219,55 @@ class StepwiseSimulator(Simulator):
         self._scans: dict[int, list[int]] = {}
         self._next_group = 0
         self._life_done = [0] * self.graph.num_columns
+        self._first_live = 0
+        # Of columns that stream: [start, stop) of what each call gave, and the seconds of each row.
+        self._streams = {
+            column: (array("q"), array("d"))
+            for column, rows in enumerate(self._range_rows)
+            if rows > 1
+        }
         super()._live(life)
 
     def _count_cells(self, life: Incarnation, open_before: Sequence[int]) -> None:  # noqa: ARG002
         life.cells_done = sum(self._life_done)
         for column, done in enumerate(self._life_done):
             self.outcome.done[column] += done
+
+    def _count_table(self) -> None:
+        super()._count_table()
+        counters = self.machine.counters
+        self.outcome.rows_dropped = [len(rows) for rows in self._blamed]
+        self.outcome.skipped = [
+            sum(row not in counters.dropped for row in counters.skipped.get(column, ()))
+            for column in range(self.graph.num_columns)
+        ]
+
+    def _rows_tried(self) -> int:
+        return len(self._tried)
+
+    def _has_live_row(self, rows: int) -> bool:
+        dropped = self.machine.counters.dropped
+        while self._first_live < rows and self._first_live in dropped:
+            self._first_live += 1
+        return self._first_live < rows
+
+    def _hear_cell(self, column: int) -> Callable[[int], object]:
+        push, flags, every = super()._hear_cell(column), self.timings.flags, self.timings.every
+        ready, machine = self._sampled_ready[column], self.machine
+
+        def hear(row: int) -> None:
+            if flags[row] & SAMPLED:
+                ready[row // every] = machine.now
+            push(row)
+
+        return hear
+
+    def _hear_cells(self, column: int, start: int, stop: int) -> None:
+        every = self.timings.every
+        first, last = -(-start // every), -(-stop // every)
+        times = array("d", [self.machine.now]) * (last - first)
+        self._sampled_ready[column][first:last] = times
+        super()._hear_cells(column, start, stop)
 
     @property
     def events(self) -> int:
@@ -283,16 +325,22 @@ class StepwiseSimulator(Simulator):
             self.machine.emit(column, start, stop)
             self._done += stop - start
             self._life_done[column] += stop - start
-            self._furthest = max(self._furthest, stop - 1)
-            self.outcome.window_rows = max(self.outcome.window_rows, stop - self._rows[0])
+            self._given(column, start, stop)
+            self._try_rows(start, stop)
             self._touch(start, stop)
             self._count_event()
 
     def _skip(self, column: int, row: int) -> None:
         self.machine.skip_cell(column, row)
-        self.outcome.skipped[column] += 1
+        self.timings.ended(column, row, self.env.now)
+        self._try_rows(row, row + 1)
         self._touch(row, row + 1)
         self._count_event()
+
+    def _try_rows(self, start: int, stop: int) -> None:
+        if len(self._tried) < self.graph.num_records:
+            for row in range(start, stop):
+                self._tried.add(row)
 
     def _touch(self, start: int, stop: int) -> None:
         """Cells of these rows were resolved: their groups may be at an end."""
@@ -382,8 +430,11 @@ class StepwiseSimulator(Simulator):
         call = self._call((column, row))
         task = self._take_task(column, row, t)
         task.stop, task.call = stop, call
-        task.seconds = self._any_latency.get(column, row, call)
+        task.seconds = self.latency.get(column, row, call)
         task.failure = self._fates.of_cell(column, row, call) if self._fates else None
+        ready_s = self._sampled_ready[column][row // self.timings.every]
+        self.timings.called(column, row, stop, t, ready_s)
+        self._try_rows(row, stop)
         self._launch(task, column)
 
     def _is_skipped(self, column: int, row: int) -> bool:
@@ -430,6 +481,7 @@ class StepwiseSimulator(Simulator):
         return task
 
     def _launch(self, task: _Work, column: int) -> None:
+        self.outcome.calls[column] += 1
         self.outcome.busy_s[column] += task.seconds
         task.ends_s = task.start_s + task.seconds
         self._await(task, task.seconds / (task.stop - task.row))
@@ -474,6 +526,8 @@ class StepwiseSimulator(Simulator):
         else:
             machine.complete_cell(column, row)
             if wanted:
+                task.given = 1
+                self._keep_stream(task)
                 self._gave(column, row, t)
         self._spare.append(task)
 
@@ -482,6 +536,8 @@ class StepwiseSimulator(Simulator):
         column, machine = task.column, self.machine
         row = task.row + task.given
         if task.failure is not None and task.given >= (task.stop - task.row) // 2:
+            self.outcome.busy_s[column] -= max(0.0, task.ends_s - t)
+            self._keep_stream(task)
             self._fail((column, task.row), column, row, task, t)
             self._spare.append(task)
             return
@@ -491,6 +547,7 @@ class StepwiseSimulator(Simulator):
             self._gave(column, row, t)
         task.given += 1
         if row + 1 == task.stop:
+            self._keep_stream(task)
             self._spare.append(task)
             return
         # From the start, so that rounding does not add up.
@@ -501,8 +558,9 @@ class StepwiseSimulator(Simulator):
         """A cell has its value."""
         self._done = done = self._done + 1
         self._life_done[column] += 1
+        self.timings.ended(column, row, t)
         self._touch(row, row + 1)
-        if row > self._furthest:
+        if row > self._furthest and self._works[column]:
             self._furthest = row
             if row - self._rows[0] >= self.outcome.window_rows:
                 self.outcome.window_rows = row + 1 - self._rows[0]
@@ -534,7 +592,7 @@ class StepwiseSimulator(Simulator):
             machine.fail_barrier(column, place, failure, t + rest)
         for row, cause in sorted(machine.unrecorded.items()):
             machine.record_drop(cause, row, row + 1)
-            self.outcome.rows_dropped[cause] += 1
+            self._blamed[cause].add(row)
             self._acts += 1
             self._touch(row, row + 1)
         if machine.cooling:
@@ -551,8 +609,55 @@ class StepwiseSimulator(Simulator):
 
     def _resume(self, life: Incarnation, t: float) -> None:
         self._to_skip.clear()
+        for task in self._running:
+            assert isinstance(task, _Work)
+            self._keep_stream(task)
         super()._resume(life, t)
+        total, dropped = self.graph.num_records, self.machine.counters.dropped
+        self._blamed = [
+            RowSet(total, (row for row in rows if row in dropped)) for rows in self._blamed
+        ]
         self._acts += 2
+
+    # What a crash costs
+
+    def _keep_stream(self, task: _Work) -> None:
+        """Remember what the rows that a call gave took, until a claim holds them."""
+        kept = self._streams.get(task.column)
+        if kept is not None and task.given:
+            kept[0].extend((task.row, task.row + task.given))
+            kept[1].append(task.seconds / (task.stop - task.row))
+
+    def _checkpoint_durable(self, size: int) -> None:
+        super()._checkpoint_durable(size)
+        for column, (bounds, seconds) in self._streams.items():
+            rows = self.machine.durable_claim[column]
+            left = [place for place in range(len(seconds)) if bounds[2 * place + 1] > rows]
+            self._streams[column] = (
+                array("q", (bounds[2 * p + k] for p in left for k in (0, 1))),
+                array("d", (seconds[p] for p in left)),
+            )
+
+    def _coster(self, column: int) -> Callable[[int], float]:
+        if self.rules.columns[column].is_barrier:
+            return super()._coster(column)
+        if column in self._streams:
+            bounds, seconds = self._streams[column]
+            of_row = array("d", bytes(8 * self.graph.num_records))
+            for place, each in enumerate(seconds):
+                start, stop = bounds[2 * place : 2 * place + 2]
+                of_row[start:stop] = array("d", [each]) * (stop - start)
+            return of_row.__getitem__
+        get, calls = self.latency.get, self._calls
+        return lambda row: get(column, row, calls.get((column, row), 0) + 1)
+
+    def _call_s(self, task: _Task) -> float:
+        assert isinstance(task, _Work)
+        return task.seconds * (1 - task.given / (task.stop - task.row))
+
+    def _barrier_s(self, column: int, scope: int) -> float:
+        call = self._calls.get((-1 - column, scope), 0) + 1
+        return self.latency.get_barrier(column, scope, call)
 
     def _written(self, size: int) -> None:
         super()._written(size)

@@ -281,8 +281,8 @@ class _Recompute:
         lost_s = math.fsum(map(self.lost_s, self.lives))
         again, done = sum(map(len, self.lost.values())), self.cells_done(self.columns)
         return {
-            "worker_lost_s": lost_s,
-            "worker_lost_share": _over(lost_s, self.busy(self.calls)),
+            "busy_lost_s": lost_s,
+            "busy_lost_share": _over(lost_s, self.busy(self.calls)),
             "crashes": sum(life.ended_by == "crash" for life in self.lives),
             "cells_done_again": again,
             "cells_done_again_share": again / done if done else 0.0,
@@ -310,9 +310,10 @@ class _Recompute:
 
     def by_resource(self) -> list[Figures]:
         limits: dict[str, int] = self.history.limits["resources"]
-        return [self.of_resource(name, limits[name]) for name in limits] + [
-            self.of_resource(None, None)
-        ]
+        found = [self.of_resource(name, limits[name]) for name in limits]
+        if any(column.resource is None for column in self.columns.values()):
+            found.append(self.of_resource(None, None))
+        return found
 
     def of_resource(self, resource: str | None, limit: int | None) -> Figures:
         mine = [name for name, column in self.columns.items() if column.resource == resource]
@@ -357,11 +358,8 @@ class _Recompute:
         times += [t for rows, t in life.admitted if row in rows]
         if column.ordered:
             times += [life.resolved_s((column.name, earlier)) for earlier in range(row)]
-        times += [
-            until
-            for name, first, failed_s, until in life.cooling
-            if (name, first) == (column.name, row) and failed_s <= call.start_s
-        ]
+        if call.rested_s is not None:
+            times.append(call.rested_s)
         return max(times)
 
     # Columns

@@ -50,6 +50,7 @@ class Call:
         end_s: when it ended; None while it runs.
         outcome: "complete", "retryable", "backpressure" or "permanent"; "lost" in a crash, and
             "running" where the run ended before it.
+        rested_s: the end of the rest that its first cell had before it, if it had one.
     """
 
     column: str
@@ -59,6 +60,7 @@ class Call:
     gave: list[tuple[int, float]] = field(default_factory=list)
     end_s: float | None = None
     outcome: str = "running"
+    rested_s: float | None = None
 
     @property
     def last_s(self) -> float:
@@ -78,6 +80,7 @@ class Life:
         dropped: rows recorded as dropped, with the column that caused it and when.
         restored_drops: rows that were dropped again by the resume.
         cooling: (column, row or scope, from, until) of each rest after a failure.
+        rests: of each cell that a failure left, the end of its last rest so far.
         admitted: (rows, from) of each group of rows.
         durable: by column, the rows whose data is safe.
         drop_causes: of each row, the column that its last drop named, in this life or before.
@@ -99,6 +102,7 @@ class Life:
     restored_drops: set[int] = field(default_factory=set)
     failures: list[tuple[str, str, float]] = field(default_factory=list)
     cooling: list[tuple[str, int, float, float]] = field(default_factory=list)
+    rests: dict[Cell, float] = field(default_factory=dict)
     admitted: list[tuple[range, float]] = field(default_factory=list)
     retired: list[tuple[range, float]] = field(default_factory=list)
     claims_durable: list[tuple[dict[str, int], float]] = field(default_factory=list)
@@ -260,6 +264,8 @@ class _Reader:
             size = self.columns[column].scope_rows
             rows = range(scope * size, min((scope + 1) * size, self.rows))
         call = Call(column, rows, scope, t)
+        if scope is None:
+            call.rested_s = self.life.rests.get((column, rows[0]))
         self.life.calls.append(call)
         self.running.append(call)
 
@@ -282,6 +288,11 @@ class _Reader:
         if event.get("until") is not None:
             first = call.scope if call.scope is not None else _rows(event)[0]
             self.life.cooling.append((call.column, first, t, event["until"]))
+            if call.scope is None:
+                given = {row for row, _ in call.gave}
+                for row in call.rows:
+                    if row not in given:
+                        self.life.rests[call.column, row] = event["until"]
 
     def _call(self, event: Event) -> Call:
         """The call that an event speaks of: of its node, or the range that still owes its row."""
