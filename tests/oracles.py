@@ -104,6 +104,17 @@ class Definition:
                 found.add(CellNodeId(node.row - 1, column))
         return found
 
+    def earlier(self, node: NodeId) -> set[NodeId]:
+        """Clause SCHED-13: what comes before a node in an ordered column, all of it."""
+        column = node.column
+        if not self.is_ordered(column):
+            return set()
+        if isinstance(node, BarrierNodeId):
+            return {BarrierNodeId(column, batch) for batch in range(node.batch or 0)}
+        if self.is_barrier(column):
+            return set()
+        return {CellNodeId(row, column) for row in range(node.row)}
+
     def start_nodes(self) -> set[NodeId]:
         """Clause GRAPH-12."""
         return {

@@ -384,11 +384,14 @@ class Pair:
     def _expected_of_the_run(self) -> set[Action]:
         model = self.model
         found: set[Action] = set()
-        recorded = min(model.unrecorded(), default=len(model.rows))
         for name in model.names:
-            rows = min(model.prefix(name), recorded)
-            if rows > model.durable(name):
-                found.add(Action("durable", name, (0, rows)))
+            offers = [
+                rows
+                for rows in range(model.durable(name) + 1, model.prefix(name) + 1)
+                if not model.durable_breaks([name], range(rows))
+            ]
+            if offers:
+                found.add(Action("durable", name, (0, offers[-1])))
         if model.pending_claim is not None:
             found.add(Action("checkpoint_durable"))
             found |= {Action("checkpoint_failed")} if self.fails else set()

@@ -87,7 +87,10 @@ class RunModel:
         # What a column is, and what a node waits for, does not change in a run: looked up often.
         self._column = {item.name: item for item in definition.columns}
         self._barrier_columns = {name for name in self.names if definition.is_barrier(name)}
-        self._needs = {node: definition.dependencies(node) for node in definition.nodes()}
+        self._needs = {
+            node: definition.dependencies(node) | definition.earlier(node)
+            for node in definition.nodes()
+        }
         self._scopes = {
             node: [CellNodeId(row, node.column) for row in definition.scope(node)]
             for node in self._needs
@@ -178,7 +181,7 @@ class RunModel:
         return {need for need in self._needs[node] if not self.resolved(need)}
 
     def waits_for_nothing(self, node: NodeId) -> bool:
-        return self.is_admitted(node) and all(self.resolved(need) for need in self._needs[node])
+        return self.is_admitted(node) and not self.open_needs(node)
 
     def row_resolved(self, row: int) -> bool:
         """Clause TRACK-06, for a row that may be dropped."""
@@ -396,7 +399,7 @@ class RunModel:
             broken.add("BARR-02")
         elif missing:
             assert isinstance(node, CellNodeId)
-            only_order = missing == {CellNodeId(node.row - 1, node.column)}
+            only_order = missing <= self.definition.earlier(node)
             broken.add("SCHED-13" if only_order else "SCHED-01")
         return broken
 
@@ -429,8 +432,9 @@ class RunModel:
         for row in rows:
             cell = CellNodeId(row, column)
             wrong = self._past_breaks(cell) or self._present_breaks(cell)
-            behind = self.definition.is_ordered(column) and row > rows.start
-            if behind and self.open_needs(cell) == {CellNodeId(row - 1, column)}:
+            before = {CellNodeId(other, column) for other in rows if other < row}
+            if self.open_needs(cell) <= before:
+                # The range itself gives those rows first.
                 wrong.discard("SCHED-13")
             if wrong:
                 broken |= wrong | {"RANGE-01"}
@@ -660,11 +664,16 @@ class RunModel:
         if self.over():
             return self.over()
         broken = set()
-        if not all(self.cell_resolved(CellNodeId(row, c)) for c in columns for row in rows):
+        cells = {CellNodeId(row, c) for c in columns for row in rows}
+        if not all(map(self.cell_resolved, cells)):
             broken.add("CKPT-08")
-        if self.unrecorded() & set(rows):
-            broken.add("DROP-04")
-        return broken
+        return broken | self._unexplained_breaks(cells)
+
+    def _unexplained_breaks(self, cells: Iterable[CellNodeId]) -> set[str]:
+        """Cells that nobody made, their rows dropped, before the drop is recorded (DROP-04)."""
+        hidden = self.unrecorded()
+        lost = (cell for cell in cells if cell.row in hidden and cell not in self.results)
+        return {"DROP-04"} if any(lost) else set()
 
     def store(self, columns: Iterable[str], rows: range) -> None:
         for column in columns:
@@ -683,13 +692,12 @@ class RunModel:
                 broken.add("CKPT-10")
             if any(claim[column] > claim[name] for name in self._inputs[column]):
                 broken.add("CKPT-05")
-        if any(row < max(claim.values()) for row in self.unrecorded()):
-            broken.add("DROP-04")
-        return broken
+        held = [CellNodeId(row, name) for name in self.names for row in range(claim[name])]
+        return broken | self._unexplained_breaks(held)
 
     def begin(self, claim: Mapping[str, int]) -> None:
         self.pending_claim = dict(claim)
-        self.pending_drops = set(self.dropped)
+        self.pending_drops = set(self.recorded)
 
     def written_breaks(self) -> set[str]:
         return self.over() or (set() if self.pending_claim is not None else {"CKPT-11"})

@@ -62,7 +62,7 @@ TRACES = {
     "zombie_completes_second_attempt": Judged("violated", "FAIL-05"),
     "attempt_on_complete_is_nonsense": Judged("violated", "FAIL-05"),
     "chord_body_never_failed": Judged("violated", "", brings=MENDED),
-    "order_overtakes": Judged("violated", "SCHED-13", brings=MENDED),
+    "order_overtakes": Judged("violated", "SCHED-13"),
     "hedged_request": Judged("violated", "SCHED-02"),
     "per_task_cache": Judged("pass", brings=JUDGE),
     "per_task_cache_as_set": Judged("pass", brings=JUDGE),

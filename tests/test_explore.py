@@ -229,7 +229,8 @@ def test_masks_and_law_say_what_the_naive_definition_says(batch: int) -> None:
         naive = Definition(3, columns, batch)
         assert set(relation.nodes) == set(naive.nodes())
         for place, node in enumerate(relation.nodes):
-            needs = sum(relation.bit[need] for need in naive.dependencies(node))
+            waits = naive.dependencies(node) | naive.earlier(node)
+            needs = sum(relation.bit[need] for need in waits)
             assert relation.needs[place] == needs == law.required[place] | law.before[place]
             scope = naive.scope(node) if isinstance(node, BarrierNodeId) else ()
             cells = [graph.cell_node(graph.rules.index[node.column], row) for row in scope]

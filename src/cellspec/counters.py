@@ -11,10 +11,14 @@ rows were dropped, is kept at one bit each.
 
 A row group that has to be admitted is one more thing that each of its cells waits for.
 
+In an ordered column a cell waits for the row before it. A row that is dropped before its turn still
+stands between its neighbours: the turn passes over it, once, when it comes.
+
 No operation looks at other rows or at all columns, with these exceptions, by design: dropping a row
-visits each of its cells once; releasing or restoring a range works on whole slices at the speed of
-`memset`; the length of a column's finished prefix is found by a search that never goes back; and
-what a barrier reads, and whether any of its output is wanted, is found by a look at its scope.
+visits each of its cells once; a turn passes over the dropped rows that follow; releasing or
+restoring a range works on whole slices at the speed of `memset`; the length of a column's finished
+prefix is found by a search that never goes back; and what a barrier reads, and whether any of its
+output is wanted, is found by a look at its scope.
 
 `Counters` moves state and refuses nothing: a tracker may mark nodes in any order. Legality is the
 business of `cellspec.machine`, which drives the same counters.
@@ -24,7 +28,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Protocol
 
@@ -36,6 +40,7 @@ __all__ = [
     "COOLING",
     "DONE",
     "DROPPED",
+    "DROPPED_BEHIND",
     "RANGED",
     "READY",
     "RUNNING",
@@ -56,6 +61,8 @@ DONE = 251
 CLAIMED = 252
 SKIPPED = 253
 DROPPED = 254
+DROPPED_BEHIND = 255
+"""Dropped in an ordered column before its turn: the turn, when it comes, is handed to the next."""
 
 Claim = tuple[int, ...]
 """For each column, by position: how many rows from row 0 a checkpoint claims as resolved."""
@@ -250,7 +257,7 @@ class Counters:
 
     def announce_all(self) -> None:
         """Tell whoever listens now of everything that is ready, and from now on of the rest."""
-        for index, rule in enumerate(self.rules.columns):
+        for index in range(len(self.cells)):
             if isinstance(self.cells[index], bytearray):
                 self.resolve[index] = self._compile_resolve(index)
             if self.open_barriers[index]:
@@ -261,7 +268,7 @@ class Counters:
             if isinstance(body, bytearray):
                 for run in _READY_RUN.finditer(bytes(body)):
                     self._on_cells(index, run.start(), run.end())
-            if rule.skippable:
+            if self.skipped:
                 for row in self.iter_rows(index, SKIP_READY):
                     self._on_skip(index, row)
 
@@ -276,7 +283,8 @@ class Counters:
     ) -> None:
         """Forget everything but `claim`: its cells are resolved, all else is as at the start.
 
-        A barrier node is complete exactly if every output cell of its scope is claimed (clause
+        So are the open cells of dropped rows. A barrier node is resolved exactly if every output
+        cell of its scope is claimed, or if it waits for nothing and none of them is wanted (clause
         CKPT-07). Everything that is ready is announced, in row ranges.
 
         Args:
@@ -422,8 +430,12 @@ class Counters:
                     if not self._missing[other][scope] and self.barriers[other][scope] == 1:
                         self.barriers[other][scope] = READY
             if rule.ordered and not rule.is_barrier:
-                following = body[row + 1 : row + 2]
-                body[row + 1 : row + 2] = following.translate(_COUNT_DOWN)
+                # Rows come in order: none that follows is dropped yet.
+                if self.is_behind(rule.index, row):
+                    body[row] = DROPPED_BEHIND
+                else:
+                    following = body[row + 1 : row + 2]
+                    body[row + 1 : row + 2] = following.translate(_COUNT_DOWN)
 
     def _announce(self, index: int) -> None:
         """Tell of everything of a column that is ready, after a restore."""
@@ -444,7 +456,7 @@ class Counters:
         for run in _READY_RUN.finditer(bytes(body), self.claimed[index]):
             self.ready[self._cell_groups[index]] += run.end() - run.start()
             self._on_cells(index, run.start(), run.end())
-        if rule.skippable:
+        if self.skipped:
             for row in self.iter_rows(index, SKIP_READY, self.claimed[index]):
                 self._on_skip(index, row)
 
@@ -650,12 +662,29 @@ class Counters:
         if known is None:
             body = self.cells[column]
             start, stop = self.rules.scope_bounds(column, scope)
+            early: Iterable[int] = range(max(start, self.claimed[column]), stop)
             known = 0
             if isinstance(body, bytearray):
-                # Until the barrier has run, an output cell waits for one thing, or is resolved.
+                # Until the barrier has run, an output cell waits for one thing, or is resolved:
+                # then it was marked before its turn, and its barrier has to run all the same.
                 known = body.count(1, start, stop)
+                if not body.count(DONE, start, stop) and not body.count(SKIPPED, start, stop):
+                    early = ()
+            known += sum(
+                self._wants(column, row) for row in early if self.cells[column][row] >= DONE
+            )
             self._wanted[column, scope] = known
         return known
+
+    def _wants(self, column: int, row: int) -> bool:
+        """True if the output cell of a row still wants a run of its barrier node."""
+        rule = self.rules.columns[column]
+        return (
+            row >= self.claimed[column]
+            and self.barrier_state(column, row // rule.scope_rows) < DONE
+            and row not in self.dropped
+            and not (rule.propagates and any(self.is_skipped(need, row) for need in rule.needs))
+        )
 
     def _unwant(self, column: int, row: int) -> None:
         """The output cell of a row is not wanted any more: was it the last of a waiting node?"""
@@ -679,9 +708,13 @@ class Counters:
         self.resolve_barrier(column, scope)
 
     def _advance_order(self, column: int, row: int) -> None:
-        if row >= self.rules.num_records:
+        """It is a row's turn in an ordered column; one that is dropped hands it on."""
+        body, total = self.cells[column], self.rules.num_records
+        while row < total and isinstance(body, bytearray) and body[row] == DROPPED_BEHIND:
+            body[row] = DROPPED
+            row += 1
+        if row >= total:
             return
-        body = self.cells[column]
         missing = body[row]
         if 0 < missing < RANGED and missing != SKIP_READY and isinstance(body, bytearray):
             body[row] = missing - 1
@@ -713,9 +746,22 @@ class Counters:
             self._on_cell[column](row)
 
     def is_behind(self, column: int, row: int) -> bool:
-        """True if a cell of an ordered column waits for the row before."""
-        ordered = self.rules.columns[column].ordered
-        return ordered and row > 0 and not self.is_resolved(column, row - 1)
+        """True if it is not a cell's turn: its column is ordered, and an earlier row is open."""
+        rule = self.rules.columns[column]
+        if not row or not rule.ordered or rule.is_barrier:
+            return False
+        before = self.cells[column][row - 1]
+        return before < DONE or before == DROPPED_BEHIND
+
+    def row_in_turn(self, column: int, row: int) -> int:
+        """The row before `row` in an ordered column, dropped ones passed over; −1 if none is left.
+
+        For telling why a cell waits: it looks at each row that it passes.
+        """
+        row -= 1
+        while row >= 0 and self.cells[column][row] in (DROPPED, DROPPED_BEHIND):
+            row -= 1
+        return row
 
     def hold_barrier(self, column: int, scope: int) -> None:
         """A running barrier node failed and may be tried again."""
@@ -780,8 +826,12 @@ class Counters:
         if body[row] == READY:
             self.ready[self._cell_groups[column]] -= 1
         body[row] = SKIPPED
-        self.skipped.setdefault(column, RowSet(self.rules.num_records)).add(row)
         rule = self.rules.columns[column]
+        for other in rule.barrier_dependents:
+            key = (other, row // self.rules.columns[other].scope_rows)
+            if self.rules.columns[other].propagates and key in self._wanted:
+                self._wanted[key] -= self._wants(other, row)
+        self.skipped.setdefault(column, RowSet(self.rules.num_records)).add(row)
         for other in (*rule.cell_dependents, *rule.barrier_dependents):
             if self.rules.columns[other].propagates:
                 self._mark_skip(other, row)
@@ -799,12 +849,6 @@ class Counters:
         body = self.cells[column]
         if isinstance(body, bytearray) and 0 <= body[row] < SKIP_READY:
             body[row] += SKIP_READY
-            scope = row // self.rules.columns[column].scope_rows if self._is_barrier(column) else -1
-            if (column, scope) in self._wanted:
-                self._wanted[column, scope] -= 1
-
-    def _is_barrier(self, column: int) -> bool:
-        return self.rules.columns[column].scope_rows > 0
 
     def _resolved_one(self, column: int) -> None:
         self.open_cells[column] -= 1
@@ -821,12 +865,13 @@ class Counters:
 
         A cell that runs goes on, in `abandoned`, until it ends.
         """
-        self.dropped.add(row)
         released: list[int] = []
         unwanted: list[int] = []
-        ordered: list[int] = []
+        in_turn: list[int] = []
         for rule in self.rules.columns:
             column = rule.index
+            if rule.is_barrier and self._wants(column, row):
+                unwanted.append(column)
             body = self.cells[column]
             if not isinstance(body, bytearray) or body[row] >= DONE:
                 continue
@@ -838,13 +883,14 @@ class Counters:
             body[row] = DROPPED
             self._lose(column, row)
             released += rule.barrier_dependents
-            if rule.is_barrier:
-                if state == 1:
-                    unwanted.append(column)
-            elif rule.ordered:
-                ordered.append(column)
+            if rule.ordered and not rule.is_barrier:
+                if self.is_behind(column, row):
+                    body[row] = DROPPED_BEHIND
+                else:
+                    in_turn.append(column)
             self._resolved_one(column)
-        for column in ordered:
+        self.dropped.add(row)
+        for column in in_turn:
             self._advance_order(column, row + 1)
         for column in unwanted:
             self._unwant(column, row)
@@ -1031,8 +1077,16 @@ class Counters:
         return min(self.prefix(column) for column in range(len(self.cells)))
 
     def column_prefixes(self) -> Claim:
-        """`prefix` of every column: what a checkpoint of columns claims."""
-        return tuple(self.prefix(column) for column in range(len(self.cells)))
+        """By column, its `prefix` as far as its inputs reach: what a checkpoint of columns claims.
+
+        Marks may come in any order: a cell that resolved before its input is not claimed without it
+        (clause CKPT-13).
+        """
+        found: list[int] = []
+        for rule in self.rules.columns:
+            inputs = (found[need] for need in rule.needs)
+            found.append(min(self.prefix(rule.index), *inputs, self.rules.num_records))
+        return tuple(found)
 
 
 def _fill(value: int, count: int) -> bytearray:

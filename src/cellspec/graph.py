@@ -8,7 +8,8 @@ compiled by `cellspec.rules`:
 - a barrier node waits for the cells of every row of its scope in the columns it needs;
 - a cell of a barrier column waits for the barrier node of its row, and for nothing else;
 - in an ordered column a cell also waits for the cell of the row before, and a barrier node for the
-  barrier node of the batch before.
+  barrier node of the batch before. Trackers pass this on over dropped rows, of which a graph knows
+  nothing (clause SCHED-13).
 
 So what comes after a barrier waits for the barrier's *output cell* in its row, whether it is a
 cell or another barrier. `get_dependents` is the exact inverse of `get_dependencies`.

@@ -32,7 +32,7 @@ end                   the run reports how it ended
 A node *fails for good* with a permanent failure, or when a retryable one spends its last attempt.
 At that moment its row is dropped: every open cell of the row is resolved, and barriers wait for it
 no longer. A barrier that fails for good drops the rows that still wanted its output. The `drop`
-that follows is a record, and comes before a claim covers the row.
+that follows is a record, and comes before a claim holds a cell that the drop left unmade.
 
 A driver decides which action comes next. The simulator, where time decides, calls the methods
 directly. A driver that enumerates asks `enabled` and hands an `Action` to `apply`; an action names
@@ -216,11 +216,10 @@ class Machine(Refusals):
         self._presumed = set()
         self._stored: list[list[tuple[int, int]]] = [[] for _ in claim]
         self.unrecorded: dict[int, int] = {}
-        self._unrecorded_rows: list[int] = []
         self._forget_at = 0
-        # In the order in which they came: a claim covers those that came before it.
-        self._drops = array("q", dropped or ())
-        self._durable_drops = self._pending_drops = len(self._drops)
+        # Recorded drops, in the order in which they came: storage holds those before a claim.
+        self._recorded = array("q", dropped or ())
+        self._durable_drops = self._pending_drops = len(self._recorded)
         self.must_stop = self.stopped = self.unsaved = False
         self._ends: deque[bool] = deque(maxlen=self.failures.stop_window or 1)
         self._failed_ends = 0
@@ -636,25 +635,17 @@ class Machine(Refusals):
     def _drop(self, row: int, column: int) -> None:
         """A row is given up because a node of a column failed for good."""
         self.unrecorded[row] = column
-        self._drops.append(row)
-        heapq.heappush(self._unrecorded_rows, row)
         self.counters.drop(row)
 
-    def _first_unrecorded(self) -> int:
-        """The first row whose drop is not recorded; the number of rows if there is none."""
-        rows = self._unrecorded_rows
-        while rows and rows[0] not in self.unrecorded:
-            heapq.heappop(rows)
-        return rows[0] if rows else self.graph.num_records
+    def _unexplained(self, column: int, start: int, stop: int) -> int:
+        """The first of rows ``[start, stop)`` whose cell a drop left unmade that is not recorded.
 
-    def _find_unrecorded(self, start: int, stop: int) -> int | None:
-        """One row of ``[start, stop)`` whose drop is not recorded."""
-        first = self._first_unrecorded()
-        if first >= start:
-            return first if first < stop else None
-        if stop - start <= len(self.unrecorded):
-            return next((row for row in range(start, stop) if row in self.unrecorded), None)
-        return min((row for row in self.unrecorded if start <= row < stop), default=None)
+        −1 if there is none. It costs a look at the rows' bits, and nothing if all is recorded.
+        """
+        lost = self.counters.lost.get(column)
+        if not self.unrecorded or lost is None or start >= stop:
+            return -1
+        return next((row for row in lost.within(start, stop) if row in self.unrecorded), -1)
 
     def _fails_for_good(self, key: Key, failure: Failure) -> bool:
         """Count the failure of a node; True if it was its last."""
@@ -772,7 +763,8 @@ class Machine(Refusals):
                     f"{cause} that failed for good",
                 )
         for row in range(start, stop):
-            self.unrecorded.pop(row, None)
+            if self.unrecorded.pop(row, None) is not None:
+                self._recorded.append(row)
 
     def skip_cell(self, column: int, row: int) -> None:
         """A cell is resolved without a value.
@@ -1066,9 +1058,15 @@ class Machine(Refusals):
             return
         for column in columns:
             self._check_stored(column, start, stop)
-        row = self._find_unrecorded(start, stop)
-        if row is not None:
-            self._breaks("DROP-04", f"row {row} is on storage, but its drop is not recorded yet")
+        for column in columns:
+            # What is durable already was looked at, and a cell that was made stays so.
+            row = self._unexplained(column, max(start, self.durable[column]), stop)
+            if row >= 0:
+                self._breaks(
+                    "DROP-04",
+                    f"{self._name(column)}[{row}] is on storage, but was never made: row {row} was "
+                    "dropped, which is not recorded yet",
+                )
         for column in columns:
             known = self.durable[column]
             later = self._stored[column]
@@ -1106,8 +1104,8 @@ class Machine(Refusals):
         Raises:
             Violation: CKPT-05 (a column claims rows that one of its inputs does not), CKPT-08 (more
                 than is resolved), CKPT-09 (less than before), CKPT-10 (its data is not durable),
-                CKPT-11 (another claim is being written), DROP-04 (it covers a drop that is not
-                recorded).
+                CKPT-11 (another claim is being written), DROP-04 (it holds a cell that was never
+                made, and the drop of its row is not recorded).
         """
         if not self._expect_running("checkpoint_begin"):
             return
@@ -1115,11 +1113,8 @@ class Machine(Refusals):
             self._breaks("CKPT-11", "a claim is begun while another is being written")
         for column, rows in enumerate(claim):
             self._check_claim(column, rows, claim)
-        row = self._first_unrecorded()
-        if row < max(claim):
-            self._breaks("DROP-04", f"a claim covers row {row}, whose drop is not recorded")
         self.pending_claim = claim
-        self._pending_drops = len(self._drops)
+        self._pending_drops = len(self._recorded)
 
     def _check_claim(self, column: int, rows: int, claim: Claim) -> None:
         name = self._name(column)
@@ -1146,6 +1141,13 @@ class Machine(Refusals):
                     f"{name}: {rows} rows claimed, but its input {self._name(need)} claims "
                     f"{claim[need]}",
                 )
+        row = self._unexplained(column, self.durable[column], rows)
+        if row >= 0:
+            self._breaks(
+                "DROP-04",
+                f"{name}[{row}] is claimed, but was never made: row {row} was dropped, which is "
+                "not recorded yet",
+            )
 
     def checkpoint_durable(self) -> None:
         """The claim being written is safe on storage.
@@ -1257,20 +1259,26 @@ class Machine(Refusals):
         )
 
     def _covered_drops(self, claim: Claim) -> list[int]:
-        """The dropped rows that a claim covers: dropped before it was begun, and not beyond it."""
+        """The drops that storage holds with a claim: recorded before it was begun, not beyond it.
+
+        And, if DROP-04 was not judged, those of cells that the claim holds and that nobody made.
+        """
         durable = claim == self.durable_claim
-        before = self._drops[: self._durable_drops if durable else self._pending_drops]
+        before = self._recorded[: self._durable_drops if durable else self._pending_drops]
         covered = max(claim)
-        return sorted(row for row in before if row < covered)
+        return sorted({*(row for row in before if row < covered), *self._unmade(claim)})
+
+    def _unmade(self, claim: Claim) -> set[int]:
+        """The dropped rows of which a claim holds a cell that was never made."""
+        return {
+            row
+            for column, rows in self.counters.lost.items()
+            for row in rows.within(0, claim[column])
+        }
 
     def _check_drops(self, claim: Claim, told: Collection[int]) -> None:
         """Storage gave back these dropped rows: all that the claim rests on, and none made up."""
-        lost = {
-            row
-            for column, rows in self.counters.lost.items()
-            for row in rows
-            if row < claim[column] and row not in told
-        }
+        lost = self._unmade(claim).difference(told)
         if lost:
             self._breaks(
                 "CKPT-17",
@@ -1368,7 +1376,7 @@ class Machine(Refusals):
         if not self._expect_running("end"):
             return
         if self.unrecorded:
-            row = self._first_unrecorded()
+            row = min(self.unrecorded)
             self._breaks("DROP-04", f"the run ends, but the drop of row {row} is not recorded")
         if outcome == "success":
             self._expect_success()
@@ -1503,9 +1511,9 @@ class Machine(Refusals):
 
     def _storage_actions(self) -> Iterator[Action]:
         prefixes = self.counters.column_prefixes()
-        unrecorded = self._first_unrecorded()
         for column, rows in enumerate(prefixes):
-            rows = min(rows, unrecorded)
+            unexplained = self._unexplained(column, self.durable[column], rows)
+            rows = unexplained if unexplained >= 0 else rows
             if rows > self.durable[column]:
                 yield Action("durable", self._name(column), (0, rows))
         if self.pending_claim is not None:
@@ -1516,8 +1524,7 @@ class Machine(Refusals):
             for claim in dict.fromkeys((self.claim(1), self.claim(2))):
                 covered = all(c <= d for c, d in zip(claim, self.durable, strict=True))
                 grows = all(c >= d for c, d in zip(claim, self.durable_claim, strict=True))
-                recorded = max(claim) <= unrecorded
-                if covered and grows and recorded and claim != self.durable_claim:
+                if covered and grows and claim != self.durable_claim:
                     yield Action("checkpoint_begin", claim=claim)
         total = self.graph.num_records
         done = self.completed_rows == total and min(self.durable) == total and not self.unrecorded

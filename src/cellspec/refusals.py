@@ -173,8 +173,10 @@ class Refusals:
         missing = list(self._open_needs(cell))
         where = f"{cell.column}[{cell.row}]"
         if missing and all(node.column == cell.column for node in missing):
+            row = self.counters.row_in_turn(self.graph.rules.index[cell.column], cell.row)
             self._breaks(
-                "SCHED-13", f"{where} starts although the row before it in order is not resolved"
+                "SCHED-13",
+                f"{where} starts although {cell.column}[{row}] before it in order is not resolved",
             )
             return
         first = missing[0] if missing else "something that it waits for"
@@ -327,7 +329,14 @@ class Refusals:
         return rule.propagates and any(self.counters.is_skipped(n, row) for n in rule.needs)
 
     def _open_needs(self, node: NodeId) -> Iterator[NodeId]:
-        return (n for n in self.graph.iter_dependencies(node) if not self._resolved_node(n))
+        """What a node waits for; in an ordered column, past the rows that were dropped."""
+        index = self.graph.rules.index[node.column]
+        for need in self.graph.iter_dependencies(node):
+            if isinstance(node, CellNodeId) and need == CellNodeId(node.row - 1, node.column):
+                row = self.counters.row_in_turn(index, node.row)
+                need = CellNodeId(max(row, 0), node.column)
+            if not self._resolved_node(need):
+                yield need
 
     def _resolved_node(self, node: NodeId) -> bool:
         index = self.graph.rules.index[node.column]

@@ -8,6 +8,7 @@ next: one set of rows is written in one way only.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
@@ -16,6 +17,9 @@ __all__ = ["Ranges", "RowSet", "add_range", "ranges_of", "rows_of"]
 
 Ranges: TypeAlias = tuple[tuple[int, int], ...]
 """Rows as ranges ``[start, stop)`` in order, none empty, none touching the next."""
+
+
+_NOT_EMPTY = re.compile(rb"[^\x00]")
 
 
 class RowSet:
@@ -47,16 +51,18 @@ class RowSet:
 
     def __iter__(self) -> Iterator[int]:
         """Rows in order; whole bytes without a row are passed over."""
-        left = self._count
-        place = 0
-        while left:
-            byte = self._bits[place]
-            if byte:
-                for bit in range(8):
-                    if byte >> bit & 1:
-                        left -= 1
-                        yield place * 8 + bit
-            place += 1
+        return self.within(0, self._rows)
+
+    def within(self, start: int, stop: int) -> Iterator[int]:
+        """Those of rows ``[start, stop)`` that are in the set, in order: O(their bytes)."""
+        if not self._count or start >= stop:
+            return
+        for found in _NOT_EMPTY.finditer(self._bits, start >> 3, (stop + 7) >> 3):
+            place = found.start()
+            for bit in range(8):
+                row = place * 8 + bit
+                if self._bits[place] >> bit & 1 and start <= row < stop:
+                    yield row
 
 
 def ranges_of(rows: Iterable[int]) -> Ranges:

@@ -7,7 +7,7 @@ works from `ColumnRule`, where a column is a handful of integers:
   of its scope (a barrier);
 - ``scope_rows``: 0 for a row column; for a barrier, how many rows one barrier node waits for;
 - ``ordered``: a cell also waits for the cell of the row before, a barrier for the barrier of the
-  batch before;
+  batch before; thereby each waits for all that come before it;
 - ``streamable``: one call may run a range of rows;
 - ``may_skip``, ``propagates``, ``skippable``: whether a cell can be skipped by its own condition,
   whether a skipped input skips it, and whether either can happen at all in this graph;

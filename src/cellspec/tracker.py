@@ -11,8 +11,9 @@ without a value and tells which cells must be skipped because of it. `listen` ha
 when it becomes ready, so that an engine never looks for work.
 
 A tracker remembers which rows a checkpoint claimed. After a restore, exactly the claimed cells are
-complete, and a barrier only if its whole scope was claimed: if it was not, the barrier must run
-again for the other rows, while the claimed rows stay complete (clauses CKPT-06 and CKPT-07).
+resolved, and those of rows that are told to be dropped. A barrier is only if its whole scope was
+claimed or nobody wants the rest: otherwise it must run again for the other rows, while the claimed
+rows stay complete (clauses CKPT-06 and CKPT-07).
 
 `CompletionTracker` is for one thread (an asyncio engine); `ThreadSafeCompletionTracker` is the same
 behind one lock.
@@ -180,6 +181,17 @@ class CompletionTracker:
         counters, column, row = self._known_cell(cell)
         return counters.must_skip(column, row)
 
+    def is_in_turn(self, cell: CellNodeId) -> bool:
+        """True unless the cell's column is ORDERED, and an earlier row of it is open (SCHED-13).
+
+        For a cell that was started and is to be tried again: everything else it waits for is there.
+
+        Raises:
+            NodeError: as `mark_skipped`.
+        """
+        counters, column, row = self._known_cell(cell)
+        return not counters.is_behind(column, row)
+
     def barrier_reads(self, barrier: BarrierNodeId) -> Ranges:
         """The rows that a barrier node reads if it starts now, as ranges in order (BARR-06).
 
@@ -331,12 +343,13 @@ class CompletionTracker:
         dropped: Iterable[int] = (),
         skipped: Mapping[str, Iterable[int]] | None = None,
     ) -> Self:
-        """A tracker in which exactly what `checkpoint` claims is complete (CKPT-06, CKPT-07).
+        """A tracker in which exactly what `checkpoint` claims is resolved (CKPT-06, CKPT-07).
 
         Args:
             checkpoint: the payload.
             graph: the graph of the run.
-            dropped: the dropped rows that storage read back, all within the claim.
+            dropped: the dropped rows that storage read back, all within the claim; what the claim
+                does not hold of them is resolved too.
             skipped: by column, the skipped rows that it read back, all within the column's claim.
 
         Raises:
@@ -555,6 +568,10 @@ class ThreadSafeCompletionTracker(CompletionTracker):
     def must_skip(self, cell: CellNodeId) -> bool:
         with self._lock:
             return super().must_skip(cell)
+
+    def is_in_turn(self, cell: CellNodeId) -> bool:
+        with self._lock:
+            return super().is_in_turn(cell)
 
     def barrier_reads(self, barrier: BarrierNodeId) -> Ranges:
         with self._lock:

@@ -166,7 +166,7 @@ class _Life:
 
     def may_run_cell(self, rule: ColumnRule, row: int, first: int) -> bool:
         name = rule.name
-        behind = rule.ordered and row > 0 and not self.is_resolved(name, row - 1)
+        behind = rule.ordered and not self.are_resolved(name, row)
         return (
             not self.is_resolved(name, row)
             and not self.in_flight(name, row)
@@ -222,6 +222,10 @@ class _Life:
 
     def is_resolved(self, name: str, row: int) -> bool:
         return row in self.dropped or (name, row) in self.cells
+
+    def are_resolved(self, name: str, stop: int) -> bool:
+        """True for a column whose rows before `stop` are all there, or dropped."""
+        return all(self.is_resolved(name, row) for row in range(stop))
 
     def is_resolved_row(self, row: int) -> bool:
         return all(self.is_resolved(rule.name, row) for rule in self.rules.columns)
@@ -349,7 +353,7 @@ class _Life:
     def has_turn(self, rule: ColumnRule, row: int) -> bool:
         if rule.is_barrier:
             return (rule.name, self.scope(rule, row)[1] - 1) in self.finished_barriers
-        if rule.ordered and row > 0 and not self.is_resolved(rule.name, row - 1):
+        if rule.ordered and not self.are_resolved(rule.name, row):
             return False
         return self.is_in(row) and not self.in_flight(rule.name, row)
 

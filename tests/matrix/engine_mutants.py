@@ -18,7 +18,7 @@ from cellspec.checkpoint import Checkpoint, make_payload, read_payload
 from cellspec.conformance.backend import SKIPPED, Table
 from cellspec.conformance.probe import Probe
 from cellspec.conformance.reference import ReferenceBackend
-from cellspec.counters import Claim
+from cellspec.counters import DROPPED_BEHIND, Claim
 from cellspec.engine.aio import AsyncioEngine
 from cellspec.engine.calls import BARRIER, RANGE, Call, Drop, Ending, Restored, Save
 from cellspec.engine.filesystem import RealFileSystem
@@ -458,6 +458,23 @@ class PassesSkipsOnOnce(Scheduler):
 class RetriesOutOfOrder(Scheduler):
     def _is_ready(self, code: int) -> bool:  # noqa: ARG002
         return True
+
+
+class _HandsOnTurns(CompletionTracker):
+    """A dropped row counts as one that has had its turn."""
+
+    def mark_dropped(self, row: int) -> None:
+        super().mark_dropped(row)
+        assert self._counters is not None
+        for column, body in enumerate(self._counters.cells):
+            if body[row] == DROPPED_BEHIND:
+                self._counters._advance_order(column, row)
+
+
+@mutant("in an ordered column the row after one that is dropped does not wait for those before it")
+class DropsLetRowsOvertake(Scheduler):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "tracker_class": _HandsOnTurns})
 
 
 class _Lax(Values):

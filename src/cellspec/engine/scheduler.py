@@ -820,10 +820,7 @@ class Scheduler:
     def _is_ready(self, code: int) -> bool:
         """True if a node that was started before waits for nothing."""
         column, row, is_barrier = self._split(code)
-        rule = self._columns[column]
-        if is_barrier or not rule.ordered or not row:
-            return True
-        return CellNodeId(row - 1, rule.name) in self.tracker
+        return is_barrier or self.tracker.is_in_turn(CellNodeId(row, self._columns[column].name))
 
     def wake_s(self) -> float | None:
         """When, on the driver's clock, to call `advance` next; None if nothing rests."""

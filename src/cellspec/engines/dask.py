@@ -467,27 +467,34 @@ class Driver:
                 make_cell,
                 _Job(calls, rule.name, row, self.needs(rule)),
                 self.inputs(rule, row),
-                [self.result(rule.name, row - 1)] if rule.ordered and row else [],
+                self.before(rule, row),
             )
             for row in range(self.rules.num_records)
             if self.ledger.result(rule.name, row) is None
         }
 
+    def before(self, rule: ColumnRule, row: int) -> list[Any]:
+        """What a cell waits for although it is not given it: in order, the live row before."""
+        row = self.ledger.row_before(row) if rule.ordered else -1
+        return [self.result(rule.name, row)] if row >= 0 else []
+
     def barriers(self, rule: ColumnRule, calls: Calls) -> dict[Key, Any]:
         """The tasks of a barrier's scopes, as far as their output is wanted."""
         tasks: dict[Key, Any] = {}
+        before: list[Key] = []
         for scope, rows in self._scopes(rule):
             wanted = self.wanted(rule, rows)
             if not wanted:
                 continue
             live = tuple(row for row in rows if row not in self.ledger.dropped)
-            before = self._key(rule.name, "barrier", scope - 1)
-            tasks[self._key(rule.name, "barrier", scope)] = (
+            key = self._key(rule.name, "barrier", scope)
+            tasks[key] = (
                 run_barrier,
                 _Job(calls, rule.name, scope, self.needs(rule), live, wanted),
                 [self.inputs(rule, row) for row in live],
-                [before] if rule.ordered and before in tasks else [],
+                before,
             )
+            before = [key] if rule.ordered else []
         return tasks
 
     def outputs(self, rule: ColumnRule) -> dict[Key, Any]:
@@ -559,12 +566,11 @@ class Driver:
                     self._take(rule, position, self._arrived.pop((rule.name, position)))
 
     def _has_needs(self, rule: ColumnRule, position: int) -> bool:
-        rows: Iterable[int] = (position,)
-        before = position - 1
+        rows: Sequence[int] = (position,)
         if rule.is_barrier:
             rows = range(*self.rules.scope_bounds(rule.index, position))
-            before = rows[0] - 1
-        if rule.ordered and before >= 0 and self.ledger.result(rule.name, before) is None:
+        before = self.ledger.row_before(rows[0]) if rule.ordered else -1
+        if before >= 0 and self.ledger.result(rule.name, before) is None:
             return False
         return all(
             self.ledger.result(name, row) is not None for name in self.needs(rule) for row in rows

@@ -4,7 +4,7 @@
 suite on Ray. Each cell and each barrier is one Ray task. What a task needs it is given as object
 references, so that Ray's scheduler, and nothing of ours, decides when it may start; a barrier gives
 one object for each row, and what reads it in that row waits for that object. An ordered column's
-task is given the one of the row before as well, and makes nothing of it.
+task is given the one of the live row before as well, and makes nothing of it.
 
 ====================  =========================================================================
 the specification's   is in Ray
@@ -239,7 +239,8 @@ class Driver:
         if not rule.ordered or not rows:
             return []
         if isinstance(node, CellNodeId):
-            return [(node.column, node.row - 1)] if node.row else []
+            row = self.ledger.row_before(node.row)
+            return [(node.column, row)] if row >= 0 else []
         before = range((node.batch or 0) * rule.scope_rows)
         keys = [(node.column, row) for row in before]
         # Any row of the scope before has to wait for its barrier, if it is not given up.

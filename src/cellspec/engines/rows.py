@@ -301,6 +301,13 @@ class Ledger:
             return Dropped(self.dropped[row])
         return self.values.get((column, row))
 
+    def row_before(self, row: int) -> int:
+        """The last live row before one, which an ordered column waits for; −1 if there is none."""
+        row -= 1
+        while row in self.dropped:
+            row -= 1
+        return row
+
     def wanted(self, column: str, rows: Iterable[int]) -> tuple[int, ...]:
         """Those of the rows whose output a barrier of the column has still to give."""
         known = self.claimed[column]

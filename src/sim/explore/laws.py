@@ -9,7 +9,7 @@ that a step or a state breaks, or "" if it breaks none.
 clause     what is held against it
 =========  =========================================================================================
 SCHED-01   a cell starts, and a cell of its row that it needs is not resolved
-SCHED-13   a cell of an ordered column starts before the row before it is resolved
+SCHED-13   a cell of an ordered column starts before every earlier row is resolved
 BARR-01    a barrier node starts, and a cell of its scope that it needs is not resolved
 BARR-02    an output cell starts before its barrier node is complete
 BARR-08    a barrier node starts, and none of its output cells is wanted
@@ -23,10 +23,10 @@ SCHED-10   success is possible with a cell that is not resolved
 SCHED-12   a state from which the run cannot end well, or in which it stands still
 CKPT-02    what a checkpoint would claim is not what is resolved without a gap (CKPT-13: of a
            column; CKPT-09: it is less than what is claimed already)
-CKPT-06    after a restore other cells are done than those claimed; or a cell is done though what it
-           waits for is not, and no claim holds it
-CKPT-07    after a restore a barrier node is done whose scope is not all claimed, or is not done
-           whose scope is
+CKPT-06    after a restore other cells are done than those claimed or dropped; or a cell is done
+           though what it waits for is not, and no claim holds it
+CKPT-07    after a restore a barrier node is done whose scope is not all claimed (nor unwanted), or
+           is not done whose scope is
 CKPT-12    a resume begins from a claim that is neither the last durable one nor the one in flight
 CKPT-17    after a resume other rows are dropped than those that were, below the claim
 =========  =========================================================================================
@@ -125,8 +125,8 @@ class Law:
                 else:
                     required = sum(self._cell(row, need) for need in rule.needs)
                     clause = "SCHED-01"
-                    if rule.ordered and row:
-                        before = self._cell(row - 1, column)
+                    if rule.ordered:
+                        before = sum(self._cell(earlier, column) for earlier in range(row))
                 self.required.append(required)
                 self.clause.append(clause)
                 self.before.append(before)
@@ -135,7 +135,8 @@ class Law:
         for column, start, stop in self._scopes:
             rule, before = self._rules[column], 0
             if rule.ordered and start:
-                before = self._barrier_over(column, start - 1)
+                scopes = range(0, start, rule.scope_rows)
+                before = sum(self._barrier_over(column, earlier) for earlier in scopes)
             self.required.append(
                 sum(self._cell(row, need) for row in range(start, stop) for need in rule.needs)
             )

@@ -7,12 +7,12 @@ asks the reference about every node and every claim of its graph, once:
 ===============  ===================================================================================
 table            asked of
 ===============  ===================================================================================
-``needs``        `ExecutionGraph.get_dependencies`, for each node
+``needs``        `ExecutionGraph.get_dependencies`, for each node, and along its own column
 ``restored``     `CompletionTracker.from_checkpoint`, for each claim: which nodes are in it
 ``claims``       the same: claims that it refuses are none
 ``row_full``     `ExecutionGraph.is_row_complete`, for each row, with every node but one done
-``cell_full``    a tracker restored from r rows and told of every node but one: do the column
-                 prefixes of its checkpoint reach past row r?
+``cell_full``    a tracker restored from r rows of a column and r + 1 of what it needs, and told of
+                 every node but one: does the column's prefix in its checkpoint reach past row r?
 ===============  ===================================================================================
 
 What follows from the tables by bit operations (what may start, what a step leads to, what may be
@@ -83,6 +83,11 @@ def bits(mask: int) -> Iterator[int]:
         mask ^= low
 
 
+def _is_alike(node: NodeId, other: NodeId) -> bool:
+    """True for two nodes of one kind and column."""
+    return node.column == other.column and type(node) is type(other)
+
+
 class Relation:
     """The steps of one graph, on masks.
 
@@ -125,7 +130,7 @@ class Relation:
 
     def _ask_edges(self) -> None:
         graph, bit = self.graph, self.bit
-        self.needs = [sum(bit[n] for n in graph.get_dependencies(node)) for node in self.nodes]
+        self.needs = [sum(bit[n] for n in self._needs_of(node)) for node in self.nodes]
         self.outputs = [
             sum(bit[n] for n in graph.get_dependents(node) if not isinstance(n, BarrierNodeId))
             if isinstance(node, BarrierNodeId)
@@ -135,6 +140,16 @@ class Relation:
         self.calls = self.every
         for outputs in self.outputs:
             self.calls &= ~outputs
+
+    def _needs_of(self, node: NodeId) -> set[NodeId]:
+        """What a node waits for, and what that waits for in the same column.
+
+        With order that is every earlier row, so that a drop in between lets nobody overtake.
+        """
+        found = set(self.graph.get_dependencies(node))
+        for before in [need for need in found if _is_alike(need, node)]:
+            found |= {need for need in self._needs_of(before) if _is_alike(need, node)}
+        return found
 
     def _restore(self, claim: Claim) -> CompletionTracker:
         version = 1 if self.faults.versions == (1,) else 2
@@ -178,16 +193,22 @@ class Relation:
         if self.faults.versions == (1,):
             return
         order = list(graph.iter_nodes())
-        for row in rows:
-            for missing in order:
-                tracker = self._restore((row,) * graph.num_columns)
+        for column, name in enumerate(graph.column_names):
+            inputs = self._inputs_of(column)
+            for row, missing in itertools.product(rows, order):
+                # What a column needs is claimed: no more is asked than what its own cell needs.
+                claim = tuple(row + (c in inputs) for c in range(graph.num_columns))
+                tracker = self._restore(claim)
                 for node in order:
                     if node != missing:
                         tracker.mark_complete(node)
-                prefixes = tracker.to_checkpoint(graph, 2)["column_rows"]
-                for column, name in enumerate(graph.column_names):
-                    if prefixes[name] <= row:
-                        self.cell_full[column][row] |= self.bit[missing]
+                if tracker.to_checkpoint(graph, 2)["column_rows"][name] <= row:
+                    self.cell_full[column][row] |= self.bit[missing]
+
+    def _inputs_of(self, column: int) -> set[int]:
+        """The columns that a column needs, and those that they need."""
+        found = set(self.graph.rules.columns[column].needs)
+        return found.union(*(self._inputs_of(need) for need in found))
 
     # What may happen
 

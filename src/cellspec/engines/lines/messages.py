@@ -270,7 +270,7 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         str | None, Meta(description="What each call takes one of; see `limits.resources`.")
     ]
     ordered: Annotated[
-        bool, Meta(description="A cell waits for the row before, a barrier for the scope before.")
+        bool, Meta(description="A cell waits for all rows before, a barrier for all scopes before.")
     ]
     skip_rows: Annotated[
         tuple[Count, ...], Meta(description="Rows in which its own condition says to skip it.")
