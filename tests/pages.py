@@ -103,6 +103,7 @@ EXPLORED = "`make explore`, which `.ci/run` runs, explores the same and compares
 NOT_RUN = {
     ". .venv/bin/activate": "the tests take the interpreter that runs them",
     "make test": "it is what runs the pages",
+    "pytest -m invariant": "`make test` runs these tests, and all others",
     "make conformance": COMPARED_IN_CI,
     "pytest -q --pyargs cellspec.conformance "
     "--engine-backend=cellspec.conformance.reference:ReferenceBackend": COMPARED_IN_CI,
@@ -146,7 +147,6 @@ _INSTEAD = {
     "HYPOTHESIS_PROFILE=dev python -m pytest tests/test_machine_stateful.py": (
         "HYPOTHESIS_PROFILE=dev python -m pytest -q --collect-only tests/test_machine_stateful.py"
     ),
-    "pytest -m invariant": "pytest -q -m invariant --collect-only",
 }
 
 # What a command needs beside the package: the marker of the tests that have it, and a word of it.

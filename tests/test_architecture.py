@@ -155,3 +155,16 @@ def test_every_public_name_is_there_and_none_is_public_by_accident() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=ids)
 def test_every_module_says_what_it_is_for(path: Path) -> None:
     assert ast.get_docstring(tree_of(path)), name_of(path)
+
+
+ORACLES = ("tests.oracles", "tests.pair", "tests.run_oracle", "tests.recompute", "sim.explore.laws")
+
+
+def test_what_is_held_against_an_oracle_is_marked_as_an_invariant() -> None:
+    unmarked = []
+    for path in sorted(TESTS.glob("test_*.py")):
+        text = path.read_text(encoding="utf-8")
+        modules = {module for module, _ in imports(path)}
+        if modules & {*ORACLES, "hypothesis.stateful"} and "pytest.mark.invariant" not in text:
+            unmarked.append(path.name)
+    assert not unmarked, "run by `pytest -m invariant`: pytestmark = pytest.mark.invariant"

@@ -30,6 +30,8 @@ from sim.explore.worlds import KINDS, Shape, all_shapes, distinct_shapes, parse_
 from tests.explore_mutants import MUTANTS, Mutant, RestoresEveryBarrier, mutant_table, search_of
 from tests.oracles import Definition
 
+pytestmark = pytest.mark.invariant
+
 PAGE = Path(__file__).parent.parent / "specs" / "exploration.md"
 CHAIN = "a v:barrier(a) c(v)"
 

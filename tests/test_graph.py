@@ -30,6 +30,8 @@ from cellspec.rules import MAX_NEEDS
 from tests.oracles import Definition, NaiveModel
 from tests.strategies import Case, cases, picks
 
+pytestmark = pytest.mark.invariant
+
 T = ExecutionTraits
 C = ColumnDescriptor
 

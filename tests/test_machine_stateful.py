@@ -39,6 +39,8 @@ from tests.pair import FAILURES, QUIET, Pair, snapshot
 from tests.run_oracle import Spans, spans
 from tests.strategies import Case, Plan, plans
 
+pytestmark = pytest.mark.invariant
+
 T = ExecutionTraits
 OUTCOMES: tuple[Outcome, ...] = ("success", "stopped", "failed")
 KINDS = (

@@ -13,7 +13,7 @@ from tests.matrix.engine_measure import broken_clause, smoke_of
 from tests.matrix.engine_mutants import ENGINE_MUTANTS, EngineMutant
 from tests.matrix.measure import Row, judge, smoke
 from tests.matrix.mutants import MUTANTS, Mutant
-from tests.matrix.pages import SPECS, chapter_pages, first_kills, matrix_start, published
+from tests.matrix.pages import SPECS, chapter_pages, counts, first_kills, matrix_start, published
 from tests.matrix.subject import Subject
 from tests.matrix.trace_mutants import RUNS, TRACE_MUTANTS, TraceMutant, trace_breaks
 
@@ -103,6 +103,11 @@ def test_the_matrix_lists_each_mutant_once() -> None:
     names = [one.name for one in MUTANTS] + [one.name for one in ENGINE_MUTANTS]
     names += [one.name for one in TRACE_MUTANTS] + [one.name for one in COST_MUTANTS]
     assert listed == sorted(names)
+
+
+def test_the_matrix_counts_its_mutants_and_the_clauses() -> None:
+    total = len(MUTANTS) + len(ENGINE_MUTANTS) + len(TRACE_MUTANTS) + len(COST_MUTANTS)
+    assert counts(total) in PAGE.read_text(encoding="utf-8"), "`make specs` is due"
 
 
 def test_every_clause_says_what_it_must() -> None:

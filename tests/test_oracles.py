@@ -12,6 +12,8 @@ from cellspec import BarrierNodeId, CellNodeId, ColumnDescriptor, ExecutionTrait
 from tests.oracles import Definition, NaiveModel, SorterOracle
 from tests.strategies import Case, cases, picks
 
+pytestmark = pytest.mark.invariant
+
 T = ExecutionTraits
 
 

@@ -33,6 +33,8 @@ from tests.oracles import Definition
 from tests.run_oracle import RunModel, RunRules
 from tests.test_reference import BACKENDS
 
+pytestmark = pytest.mark.invariant
+
 T = ExecutionTraits
 KINDS: tuple[Failure, ...] = ("retryable", "backpressure", "permanent")
 A = ColumnDescriptor("a")

@@ -14,6 +14,8 @@ import pytest
 from tests.recompute.figures import NOT_FIGURES, differences, recompute
 from tests.recompute.history import read
 
+pytestmark = pytest.mark.invariant
+
 HERE = Path(__file__).parent / "recompute"
 PAGE = Path(__file__).parents[1] / "simulations" / "figures.md"
 

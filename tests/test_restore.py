@@ -26,6 +26,8 @@ from cellspec import (
 from tests.oracles import Definition, NaiveModel, SorterOracle
 from tests.strategies import Case, cases, picks
 
+pytestmark = pytest.mark.invariant
+
 T = ExecutionTraits
 
 

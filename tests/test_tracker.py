@@ -27,6 +27,8 @@ from tests.matrix.checks import steps
 from tests.oracles import Definition, NaiveModel
 from tests.strategies import Case, cases, picks
 
+pytestmark = pytest.mark.invariant
+
 T = ExecutionTraits
 C = ColumnDescriptor
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cellspec.clauses import Chapter, Clause, chapters, clauses
 from cellspec.conformance.cost import SHAPES
+from cellspec.verdict import ENGINE_CLAUSES
 from tests.matrix.engine_measure import PROFILES, WORKLOADS, EngineRow
 from tests.matrix.examples import examples
 from tests.matrix.measure import Row
@@ -27,13 +28,14 @@ def chapter_page(chapter: Chapter, kills: dict[str, list[str]]) -> str:
 
 def _clause_lines(clause: Clause, mutants: Sequence[str]) -> list[str]:
     caught = ", ".join(mutants) if mutants else "none"
+    judged = "engines" if clause.number in ENGINE_CLAUSES else "the classes of this package"
     return [
         f"## {clause.number} ({clause.level})",
         "",
         clause.text,
         "",
         f"*Why:* {clause.intent}  ",
-        f"*Source:* {clause.source}. *Status:* {clause.status}.  ",
+        f"*Source:* {clause.source}. *Status:* {clause.status}. *Judges:* {judged}.  ",
         f"*Catches first:* {caught}.",
         "",
     ]
@@ -56,8 +58,8 @@ def matrix_page(
         "on every example. `make specs` measures this page; the tests measure clause and example",
         "again each time.",
         "",
-        f"{count} mutants, {len(clauses())} clauses. A mutant that is caught on example 1 is",
-        "trivial: any workload shows it.",
+        f"{counts(count)} A mutant that is",
+        "caught on example 1 is trivial: any workload shows it.",
         "",
         "## Parts and simulated engines",
         "",
@@ -91,6 +93,15 @@ def matrix_page(
         *map(engine_line, traces),
     ]
     return "\n".join([*lines, ""])
+
+
+def counts(mutants: int) -> str:
+    """How many mutants and clauses there are, those that judge an engine counted apart."""
+    judging = len(ENGINE_CLAUSES)
+    return (
+        f"{mutants} mutants, {len(clauses())} clauses: {judging} judge an engine, "
+        f"{len(clauses()) - judging} the classes of this package."
+    )
 
 
 def _cost_section(costs: Iterable[EngineRow]) -> list[str]:
