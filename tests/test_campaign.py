@@ -14,7 +14,8 @@ from hypothesis.internal.conjecture import providers
 
 from cellspec import ColumnDescriptor, Limits
 from cellspec.conformance.backend import CAPABILITIES, Table
-from cellspec.conformance.campaign import REPEAT_EVERY, Campaign, Run, draw, run_campaign
+from cellspec.conformance.campaign import REPEAT_EVERY, Run, draw, run_campaign
+from cellspec.conformance.failures import Campaign
 from cellspec.conformance.harness import Finding, RunResult
 from cellspec.conformance.shrink import shrunk
 from cellspec.conformance.strategies import workloads

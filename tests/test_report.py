@@ -13,8 +13,9 @@ import pytest
 from cellspec import ColumnDescriptor, Limits
 from cellspec.conformance.case import Case, describe, python_test, read_case
 from cellspec.conformance.harness import Finding, RunResult
+from cellspec.conformance.loading import load_backend
 from cellspec.conformance.report import failure_text, merged, results, summary, write_reports
-from cellspec.conformance.suite import Options, Suite, load_backend
+from cellspec.conformance.suite import Options, Suite
 from cellspec.conformance.workload import Workload
 from cellspec.errors import SpecError
 from cellspec.files import write_files

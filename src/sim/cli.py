@@ -248,8 +248,8 @@ def _add_fuzz(commands: Any) -> None:
     fuzz.add_argument(
         "--methods",
         metavar="NAMES",
-        default="latency,random,pct,targeted",
-        help="how runs are scheduled, with commas between (default: latency,random,pct,targeted)",
+        help="how runs are scheduled, with commas between (default: latency,random,pct,targeted; "
+        "the last needs the extra cellspec[conformance], and is left out without it)",
     )
     fuzz.add_argument(
         "--jobs", metavar="N", type=_event_number, default=1, help="batches at once (default: 1)"
@@ -406,13 +406,12 @@ def _fuzz(args: argparse.Namespace) -> int:
     from cellspec.errors import SpecError
     from cellspec.files import check_folder, write_files
     from sim.fuzz import command
-    from sim.fuzz.search import METHODS, Options, Search, search
+    from sim.fuzz.search import METHODS, Options, Search, lacking_extra, methods_of, search
 
-    methods = tuple(name for name in METHODS if name in args.methods.split(","))
-    unknown = [name for name in args.methods.split(",") if name not in METHODS]
-    if unknown:
-        known = ", ".join(METHODS)
-        return complain(f"error: --methods: unknown {unknown[0]!r}; there are {known}", BAD_INPUT)
+    methods = METHODS if args.methods is None else methods_of(args.methods.split(","))
+    if args.methods is None and (lacking := lacking_extra(methods)):
+        methods = tuple(name for name in methods if name not in lacking)
+        _say(f"without {', '.join(lacking)} runs: they need the extra cellspec[conformance]")
 
     def progress(done: Search) -> None:
         if sys.stderr is not None and sys.stderr.isatty():

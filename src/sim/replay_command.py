@@ -21,8 +21,8 @@ from cellspec.conformance.case import Case, describe, python_test
 from cellspec.conformance.cost import COST_CLAUSES, judge_cost
 from cellspec.conformance.grid_page import render_trace
 from cellspec.conformance.harness import RunResult, run_workload
+from cellspec.conformance.loading import load_backend
 from cellspec.conformance.shrink import shrunk
-from cellspec.conformance.suite import load_backend
 from cellspec.conformance.workload import Workload
 from cellspec.errors import SpecError
 from cellspec.files import write_files

@@ -24,9 +24,9 @@ from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits, S
 from cellspec.conformance import Fault, Workload, run_workload
 from cellspec.conformance.campaign import draw, workload_seed
 from cellspec.conformance.harness import RunResult
+from cellspec.conformance.loading import load_backend
 from cellspec.conformance.smoke import smoke
 from cellspec.conformance.strategies import workloads
-from cellspec.conformance.suite import load_backend
 from cellspec.engines.lines import COMMAND_VARIABLE, LineBackend
 from cellspec.engines.lines import messages as m
 from cellspec.engines.lines.check import main

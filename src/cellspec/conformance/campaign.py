@@ -22,10 +22,9 @@ import contextlib
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import seed as seeded
@@ -33,6 +32,7 @@ from hypothesis.internal.conjecture.providers import HypothesisProvider
 from hypothesis.strategies import SearchStrategy
 
 from cellspec.conformance.backend import Fit
+from cellspec.conformance.failures import Campaign, failure_of
 from cellspec.conformance.harness import RunResult
 from cellspec.conformance.shrink import shrunk
 from cellspec.conformance.strategies import workloads
@@ -44,12 +44,9 @@ from cellspec.verdict import Evidence
 __all__ = [
     "REDRAWS_MAX",
     "REPEAT_EVERY",
-    "Campaign",
-    "Failure",
     "Run",
     "draw",
     "draws_of_the_seed_alone",
-    "failure_of",
     "run_campaign",
 ]
 
@@ -65,67 +62,6 @@ REDRAWS_MAX = 100
 
 Run: TypeAlias = Callable[[Workload, Collection[str]], RunResult]
 """Runs one workload, with these clauses waived."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A clause that broke, and the smallest workload found that breaks it.
-
-    Attributes:
-        clause: its number.
-        detail: what happened, in one line.
-        story: what led to it, a line for each step.
-        workload: the workload.
-        header: the first line of the trace of that run.
-        events: its events.
-        profile: the profile whose campaign found it; "" if no campaign did.
-        example: which workload of the campaign broke it first, from 1.
-        waived: the clauses that were not judged.
-        seq: the number of the event that broke it; None if it was not an event.
-    """
-
-    clause: str
-    detail: str
-    story: tuple[str, ...]
-    workload: Workload
-    header: Mapping[str, Any]
-    events: tuple[Mapping[str, Any], ...]
-    profile: str = ""
-    example: int = 0
-    waived: tuple[str, ...] = ()
-    seq: int | None = None
-
-
-@dataclass(slots=True)
-class Campaign:
-    """What a campaign found: evidence, and failures by clause."""
-
-    profile: str
-    evidence: Evidence
-    failures: dict[str, Failure] = field(default_factory=dict)
-
-
-def failure_of(
-    result: RunResult,
-    *,
-    profile: str = "",
-    example: int = 0,
-    waived: Collection[str] = (),
-) -> Failure:
-    """The failure of a run that broke something."""
-    broken = result.violations[0]
-    return Failure(
-        clause=broken.clause,
-        detail=broken.detail,
-        story=tuple(broken.story),
-        workload=result.work,
-        header=result.header,
-        events=tuple(result.events),
-        profile=profile,
-        example=example,
-        waived=tuple(waived),
-        seq=broken.seq,
-    )
 
 
 def run_campaign(

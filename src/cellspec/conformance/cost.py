@@ -46,7 +46,7 @@ from cellspec.actions import FailurePolicy, Limits
 from cellspec.check import Finding
 from cellspec.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.conformance.backend import Backend, fit_of
-from cellspec.conformance.campaign import Campaign, failure_of
+from cellspec.conformance.failures import Campaign, failure_of
 from cellspec.conformance.harness import RunResult, run_workload
 from cellspec.conformance.meter import Meter, Metered
 from cellspec.conformance.workload import Fault, Workload

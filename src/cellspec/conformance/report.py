@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from cellspec.clauses import clauses
-from cellspec.conformance.campaign import Failure
 from cellspec.conformance.case import describe, python_test
 from cellspec.conformance.cost import COST_CLAUSES
+from cellspec.conformance.failures import Failure
 from cellspec.conformance.html import INDEX, render
 from cellspec.conformance.suite import Suite
 from cellspec.files import write_files

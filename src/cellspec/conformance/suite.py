@@ -17,10 +17,8 @@ one line if it cannot be used.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
-import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,8 +27,8 @@ from typing import Any
 
 from cellspec.actions import Limits
 from cellspec.columns import ColumnDescriptor
-from cellspec.conformance.backend import CAPABILITIES, Backend, Fit, check_capabilities, fit_of
-from cellspec.conformance.campaign import Campaign, Failure, failure_of, run_campaign
+from cellspec.conformance.backend import CAPABILITIES, Backend, Fit, fit_of
+from cellspec.conformance.campaign import run_campaign
 from cellspec.conformance.case import Case, read_case
 from cellspec.conformance.cost import (
     COST_CLAUSES,
@@ -39,7 +37,9 @@ from cellspec.conformance.cost import (
     judge_cost,
     run_cost_campaign,
 )
+from cellspec.conformance.failures import Campaign, Failure, failure_of
 from cellspec.conformance.harness import RunResult, run_workload
+from cellspec.conformance.loading import load_backend
 from cellspec.conformance.smoke import SmokeFailure, smoke
 from cellspec.conformance.workload import Workload
 from cellspec.errors import SpecError
@@ -51,7 +51,6 @@ __all__ = [
     "Options",
     "Suite",
     "judged_clauses",
-    "load_backend",
     "parse_profiles",
     "read_expected_failures",
 ]
@@ -93,47 +92,6 @@ class Options:
     keep_going: bool = False
     replay: Path | None = None
     cases: Path = Path(".cellspec/cases")
-
-
-def load_backend(spec: str, folder: Path, option: str = "--engine-backend") -> tuple[Backend, bool]:
-    """The backend that ``module:attribute`` names, and whether it was made by calling that.
-
-    Args:
-        spec: the name. The attribute may be a class, a function that takes nothing, or a backend.
-        folder: modules are looked for here too, after all other places.
-        option: where the name comes from; messages begin with it.
-
-    Raises:
-        SpecError: there is no such thing, or it is no backend.
-    """
-    module_name, colon, path = spec.partition(":")
-    if not module_name or not colon or not path:
-        raise SpecError(f"{option}: expected module:attribute, got {spec!r}")
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
-    try:
-        found: Any = importlib.import_module(module_name)
-    # A module that leaves the process, as a script does, is no reason to.
-    except (Exception, SystemExit) as error:
-        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise SpecError(f"{option}: {module_name}: cannot be imported: {what}") from None
-    for name in path.split("."):
-        if not hasattr(found, name):
-            raise SpecError(f"{option}: {module_name} has no attribute {path!r}")
-        found = getattr(found, name)
-    made = isinstance(found, type) or not hasattr(found, "run")
-    if made:
-        try:
-            found = found()
-        except (Exception, SystemExit) as error:
-            what = f"{type(error).__name__}: {error}"
-            raise SpecError(f"{option}: {spec}() cannot be made: {what}") from None
-    try:
-        check_capabilities(found)
-    except SpecError as error:
-        raise SpecError(f"{option}: {error}") from None
-    backend: Backend = found
-    return backend, made
 
 
 def parse_profiles(text: str) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ from cellspec.conformance.backend import Backend, fit_of
 from cellspec.conformance.case import Case, differences, read_case
 from cellspec.conformance.cost import COST_CLAUSES, COST_PROFILE, judge_cost
 from cellspec.conformance.harness import run_workload
-from cellspec.conformance.suite import load_backend
+from cellspec.conformance.loading import load_backend
 from cellspec.exit_codes import FINE, Parser, run_command
 
 __all__ = ["main", "replayed"]

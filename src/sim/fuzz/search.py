@@ -20,6 +20,7 @@ import json
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,28 @@ from typing import Any
 from cellspec.conformance.backend import Backend, fit_of
 from cellspec.conformance.case import Case
 from cellspec.conformance.harness import RunResult, run_workload
+from cellspec.conformance.loading import load_backend
 from cellspec.conformance.shrink import shrunk
-from cellspec.conformance.suite import load_backend
 from cellspec.conformance.witness import watch
 from cellspec.conformance.workload import Workload
-from cellspec.errors import SpecError
+from cellspec.errors import MissingExtraError, SpecError
 from cellspec.trace import event_from_json
 from cellspec.verdict import DRAWN, Sometimes
 from sim.fuzz.schedules import SCHEDULES, schedule
 from sim.fuzz.swarm import KNOBS, Knobs, Size, workload
 from sim.replay import ends_of
 
-__all__ = ["BATCH", "METHODS", "Found", "Options", "Search", "Seen", "search"]
+__all__ = [
+    "BATCH",
+    "METHODS",
+    "Found",
+    "Options",
+    "Search",
+    "Seen",
+    "lacking_extra",
+    "methods_of",
+    "search",
+]
 
 BATCH = 20
 """Runs of a batch."""
@@ -216,8 +227,11 @@ def search(options: Options, progress: Callable[[Search], object] = lambda _: No
 
     Raises:
         SpecError: a backend that cannot be used.
-        MissingExtraError: several jobs, and joblib is not installed.
+        MissingExtraError: several jobs, and joblib is not installed; or targeted runs, and
+            Hypothesis is not.
     """
+    if lacking_extra(options.methods):
+        raise MissingExtraError("--methods targeted", "conformance")
     backend, _ = load_backend(options.backend, options.folder, "--backend")
     _expect_methods(backend, options)
     unasked = frozenset(map(str, getattr(backend, "unasked", ())))
@@ -458,7 +472,20 @@ def _small(backend: Backend, options: Options, found: Found) -> tuple[Case, bool
     return Case(best.work, best.clause, best.detail, options.backend), again
 
 
+def lacking_extra(methods: Iterable[str]) -> tuple[str, ...]:
+    """The methods that need an optional dependency which is not installed."""
+    has_hypothesis = find_spec("hypothesis") is not None
+    return tuple(name for name in methods if name == "targeted" and not has_hypothesis)
+
+
 def methods_of(names: Iterable[str]) -> tuple[str, ...]:
-    """The methods that are named, each once, in the order of `METHODS`."""
-    asked: Collection[str] = set(names)
+    """The methods that are named, each once, in the order of `METHODS`.
+
+    Raises:
+        SpecError: there is none of that name.
+    """
+    asked: Collection[str] = tuple(names)
+    unknown = [name for name in asked if name not in METHODS]
+    if unknown:
+        raise SpecError(f"--methods: unknown {unknown[0]!r}; there are {', '.join(METHODS)}")
     return tuple(name for name in METHODS if name in asked)
