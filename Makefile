@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test lint bench specs conformance engines explore fuzz methods bench-engines test-browser test-clusters test-datadesigner test-model clean
+.PHONY: run test lint bench specs conformance engines explore fuzz methods bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel clean
 
 run: $(READY)
 	$(BIN)/python -m sim run simulations/text_to_sql.yaml
@@ -63,6 +63,21 @@ test-browser: $(READY)
 # The Murphi model against the explorer; needs rumur and gcc (Debian packages).
 test-model: $(READY)
 	$(BIN)/python -m pytest -q -m rumur
+
+# Every command from the built wheel, in an environment that has nothing else.
+test-wheel: $(READY)
+	$(BIN)/python -m pytest -q -m wheel
+
+# Lint, types and all tests, as whoever unpacks the sdist would run them.
+test-sdist: $(READY)
+	set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(BIN)/uv build -q --sdist --out-dir "$$folder" .; \
+	tar -xzf "$$folder"/*.tar.gz -C "$$folder" --one-top-level=cellspec --strip-components=1; \
+	$(BIN)/uv venv -q --python $(BIN)/python "$$folder/cellspec/$(VENV)"; \
+	$(BIN)/uv pip install -q --python "$$folder/cellspec/$(BIN)/python" -c constraints.txt \
+		-e "$$folder/cellspec" --group "$$folder/cellspec/pyproject.toml:dev"; \
+	touch "$$folder/cellspec/$(READY)"; \
+	$(MAKE) -C "$$folder/cellspec" test
 
 test-datadesigner: .venv-datadesigner/.ready
 	.venv-datadesigner/bin/python -m pytest -q -m datadesigner

@@ -73,7 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # What takes minutes, and is run by a command of its own.
-OWN_COMMANDS = {"rumur": "make test-model"}
+OWN_COMMANDS = {"rumur": "make test-model", "wheel": "make test-wheel"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

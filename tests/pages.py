@@ -112,6 +112,8 @@ NOT_RUN = {
     "make test-clusters": IN_CI,
     "make test-datadesigner": IN_CI,
     "make test-model": IN_CI,
+    "make test-sdist": IN_CI,
+    "make test-wheel": IN_CI,
     "make specs": MINUTES,
     "make bench": MINUTES,
     "make bench-engines": MINUTES,

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from sim.scenario import Crash, Scenario
     from sim.simulator import Outcome, RunPlan
 
-__all__ = ["main", "run_plan"]
+__all__ = ["main", "parser_of_commands", "run_plan"]
 
 CRASH_SYNTAX = "EVENT, TIMEs or random:MEANs"
 DEPENDENCIES = ("numpy", "pydantic", "PyYAML", "simpy")
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def command() -> int:
         _plain_stdout()
-        args = _parser().parse_args(argv)
+        args = parser_of_commands().parse_args(argv)
         code: int = args.command(args)
         return code
 
@@ -76,7 +76,8 @@ class _FiguresBelow(argparse.HelpFormatter):
         return super()._fill_text(text, width, indent)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser_of_commands() -> argparse.ArgumentParser:
+    """The parser of ``python -m sim``."""
     parser = Parser(
         prog="python -m sim",
         description="Simulate engines that generate synthetic datasets cell by cell.",

@@ -1,0 +1,180 @@
+"""What is published: the wheel, in an environment without any extra, and the sdist.
+
+The commands are found in the parser and in the sources, so that a new one that does not work from
+the plain wheel, or was forgotten here, fails. Run by ``make test-wheel``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cellspec import ColumnDescriptor, ExecutionTraits
+from cellspec.conformance.case import Case
+from cellspec.conformance.workload import Workload
+from cellspec.exit_codes import exit_codes_text
+from sim.cli import parser_of_commands
+
+pytestmark = pytest.mark.wheel
+
+ROOT = Path(__file__).parent.parent
+SCENARIO = ROOT / "simulations" / "text_to_sql.yaml"
+UV = Path(sys.executable).with_name("uv")
+ENGINE = ROOT / "tests" / "engines" / "reference_engine.py"
+
+# How each command of `python -m sim` is used, after its name, and the code that it ends with. The
+# files are those that the uses before leave.
+USES = {
+    "run": (["{scenario}", "--set", "rows=40", "--trace", "run.jsonl", "--out", "out"], 0),
+    "check": (["run.jsonl", "--chrome", "chrome.json"], 0),
+    "fuzz": (["--examples", "4", "--case", "none.json"], 0),
+    "explore": (["--graph", "a v:barrier(a)", "--out", "explored"], 0),
+    "replay": (["case.json", "--html", "page.html", "--trace", "case.jsonl", "--pytest"], 0),
+    "shrink": (["broken.jsonl", "--out", "small.jsonl"], 0),
+    "schema": ([], 0),
+}
+# What is left out of the values that an option may have: it takes more than a few seconds.
+TOO_LONG = {("explore", "--tier")}
+
+CASE = Case(Workload((ColumnDescriptor("a", traits=ExecutionTraits.START),), rows=2))
+
+
+def subcommands() -> dict[str, argparse.ArgumentParser]:
+    for action in parser_of_commands()._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    raise AssertionError("no subcommands")
+
+
+def programs() -> Iterator[str]:
+    """Every module that can be run: ``python -m NAME``."""
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        if re.search(r'^if __name__ == "__main__":', path.read_text(encoding="utf-8"), re.M):
+            parts = path.relative_to(ROOT / "src").with_suffix("").parts
+            yield ".".join(part for part in parts if part != "__main__")
+
+
+def uv(*arguments: str | Path) -> None:
+    done = subprocess.run([UV, *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment that holds the wheel and what it requires."""
+    folder = tmp_path_factory.mktemp("bare")
+    uv("build", "--wheel", "--out-dir", folder / "dist", ROOT)
+    uv("venv", "--python", sys.executable, folder / "env")
+    (wheel,) = (folder / "dist").glob("*.whl")
+    python = folder / "env" / "bin" / "python"
+    uv("pip", "install", "--python", python, "-c", ROOT / "constraints.txt", wheel)
+    return python
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("uses")
+    (made / "case.json").write_text(CASE.to_json(), encoding="utf-8")
+    return made
+
+
+def run(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [python, "-m", *arguments], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def test_the_environment_is_bare(bare: Path, folder: Path) -> None:
+    code = "import importlib.util as u; print([u.find_spec(x) for x in ('pytest', 'hypothesis')])"
+    done = subprocess.run([bare, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.stdout == "[None, None]\n"
+
+
+@pytest.mark.parametrize("name", list(programs()))
+def test_every_program_prints_its_help(bare: Path, folder: Path, name: str) -> None:
+    done = run(bare, folder, name, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+@pytest.mark.parametrize("name", list(subcommands()))
+def test_every_command_prints_the_exit_codes(bare: Path, folder: Path, name: str) -> None:
+    done = run(bare, folder, "sim", name, "--help")
+    assert done.returncode == 0
+    assert done.stdout.endswith(exit_codes_text())
+
+
+def test_every_command_works_from_the_plain_wheel(bare: Path, folder: Path) -> None:
+    assert set(USES) == set(subcommands())
+    for name, (arguments, code) in USES.items():
+        if name == "shrink":
+            lines = (folder / "run.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+            started = next(k for k, line in enumerate(lines) if '"event":"start"' in line)
+            # A start twice: the smallest failure that there is.
+            again = re.sub(r'"seq":\d+', f'"seq":{started + 1}', lines[started])
+            broken = "".join([*lines[: started + 1], again])
+            (folder / "broken.jsonl").write_text(broken, encoding="utf-8")
+        used = [one.format(scenario=SCENARIO) for one in arguments]
+        done = run(bare, folder, "sim", name, *used)
+        assert done.returncode == code, f"{name}: {done.stdout}{done.stderr}"
+        for option, value in choices(name):
+            more = run(bare, folder, "sim", name, *used, option, value)
+            assert more.returncode == code or names_an_extra(more), f"{name} {option} {value}"
+
+
+def choices(name: str) -> Iterator[tuple[str, str]]:
+    for action in subcommands()[name]._actions:
+        for value in action.choices or ():
+            option = action.option_strings[0]
+            if (name, option) not in TOO_LONG:
+                yield option, str(value)
+
+
+def names_an_extra(done: subprocess.CompletedProcess[str]) -> bool:
+    line = done.stderr.splitlines()[-1]
+    return done.returncode == 2 and re.search(r"pip install 'cellspec\[\w+\]'$", line) is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (["fuzz", "--methods", "targeted"], "conformance"),
+        (["fuzz", "--methods", "random", "--jobs", "2"], "parallel"),
+    ],
+)
+def test_what_needs_an_extra_names_it(
+    bare: Path, folder: Path, arguments: list[str], extra: str
+) -> None:
+    done = run(bare, folder, "sim", *arguments)
+    assert done.stderr.count("\n") == 1
+    assert names_an_extra(done)
+    assert f"cellspec[{extra}]" in done.stderr
+
+
+def test_an_engine_that_speaks_lines_is_checked_from_the_plain_wheel(
+    bare: Path, folder: Path
+) -> None:
+    done = run(bare, folder, "cellspec.engines.lines", str(bare), str(ENGINE))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_sdist_holds_every_file_of_the_repository(tmp_path: Path) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not in a repository: this is an sdist")
+    uv("build", "--sdist", "--out-dir", tmp_path, ROOT)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as packed:
+        held = {name.partition("/")[2] for name in packed.getnames()}
+    assert set(listed.stdout.splitlines()) - held == set()
