@@ -143,9 +143,9 @@ _INSTEAD = {
     "python -m sim replay CASE": f"python -m sim replay {_VIOLATED} || test $? = 1",
     "python -m sim shrink CASE": f"python -m sim shrink {_VIOLATED}",
     f"pytest -q --pyargs cellspec.conformance {_LINES}": f"pytest -q --pyargs cellspec.conformance "
-    f"{_LINES} --max-examples=2",
+    f"{_LINES} --profile=core --max-examples=2",
     f"pytest --pyargs cellspec.conformance {_LINES}": f"pytest -q --pyargs cellspec.conformance "
-    f"{_LINES} --max-examples=2",
+    f"{_LINES} --profile=core --max-examples=2",
     "HYPOTHESIS_PROFILE=dev python -m pytest tests/test_machine_stateful.py": (
         "HYPOTHESIS_PROFILE=dev python -m pytest -q --collect-only tests/test_machine_stateful.py"
     ),
