@@ -84,7 +84,6 @@ SCENARIOS = {
     # 86.67 % of about 37,500 calls; the error of the sample is 0.18 points.
     "bp": Gives(
         {"failures.a.backpressure": (31_500, 33_500), "by_column.a.cells_done": 5_000},
-        brings=MENDED,
     ),
     "tutorial_2_structured_outputs_jinja": Gives(
         {"rows": 200, "columns": 5},

@@ -189,6 +189,10 @@ BAD = [
     ({"failures": {"max_attempts": 0}}, "failures.max_attempts: expected"),
     ({"failures": {"default": {"retryable": 1.5}}}, "failures.default.retryable: expected"),
     (
+        {"failures": {"default": {"back_pressure": 1.0}}},
+        "failures.default.back_pressure: expected less than 1, got 1: where every call is told to",
+    ),
+    (
         {"failures": {"default": {"retryable": 0.6, "permanent": 0.6}}},
         "failures.default: expected shares that add up to at most 1, got 1.2",
     ),
@@ -226,6 +230,24 @@ def test_fates_do_not_depend_on_what_was_asked_before() -> None:
     backward = {key: second.of_cell(*key) for key in reversed(keys)}
     assert forward == backward
     assert {None, "retryable", "backpressure", "permanent"} == set(forward.values())
+
+
+def test_as_many_calls_meet_back_pressure_as_the_rate_says() -> None:
+    fates = DrawnFates(1, [ColumnFates(backpressure=0.9)])
+    calls = []
+    for row in range(2_000):
+        call = 1
+        while fates.of_cell(0, row, call) is not None:
+            call += 1
+        calls.append(call)
+    # Geometric: the mean is 10, and of 2,000 of them the standard error is 0.21.
+    assert abs(sum(calls) / len(calls) - 10) < 0.8
+    assert max(calls) > 40
+
+
+def test_back_pressure_for_ever_is_refused() -> None:
+    with pytest.raises(SpecError, match="never ends"):
+        DrawnFates(1, [ColumnFates(backpressure=1.0)])
 
 
 def test_drawn_numbers_are_spread_evenly() -> None:

@@ -180,7 +180,7 @@ FIGURES: tuple[Figure, ...] = (
         "largest out-of-order window",
         "The largest value, over all cells of working columns at the event that gave them a value, "
         "of row + 1 − (rows from row 0 on without a gap whose cells are all resolved, just after "
-        "that event).",
+        "that event); 0 if none is above.",
     ),
     Figure("checkpoints", "", "checkpoints", "How many `checkpoint_durable` there are."),
     Figure(

@@ -197,14 +197,14 @@ class FailureRates(StrictModel):
     """The share of calls that fail, by kind; for a barrier column, of its runs."""
 
     retryable: Share = Field(0.0, description="a time-out, a server error: costs an attempt")
-    back_pressure: Share = Field(
-        0.0,
-        description="429, a full queue: costs time only; in the first 8 calls of a node at most",
-    )
+    back_pressure: Share = Field(0.0, description="429, a full queue: costs time only; less than 1")
     permanent: Share = Field(0.0, description="fails for good: the row is dropped")
 
     @model_validator(mode="after")
     def _shares(self) -> Self:
+        if self.back_pressure == 1:
+            text = "expected less than 1, got 1: where every call is told to wait no run ever ends"
+            raise field_error("back_pressure", text)
         total = self.retryable + self.back_pressure + self.permanent
         if total > 1:
             raise field_error("", f"expected shares that add up to at most 1, got {total:g}")

@@ -344,6 +344,8 @@ class Simulator:
         except _Crash:
             life.crashed = True
             life.in_flight_lost = self.machine.in_flight
+            # A crash just after an event comes before what follows from it is looked at.
+            self._see_first_row(self.env.now)
         life.end_s = self.env.now
         self._emissions.clear()
         self._stop_tasks()
@@ -510,12 +512,15 @@ class Simulator:
     def _rows_finished(self, t: float) -> None:
         machine = self.machine
         self._rows_seen = machine.completed_rows
-        if self.outcome.first_row_s > t and self._has_live_row(self._rows_seen):
-            self.outcome.first_row_s = t
+        self._see_first_row(t)
         if self.progress is not None:
             self.progress(t, self._rows_seen)
         if self._rows_seen == self.graph.num_records:
             self._finish_run()
+
+    def _see_first_row(self, t: float) -> None:
+        if self.outcome.first_row_s > t and self._has_live_row(self._rows[0]):
+            self.outcome.first_row_s = t
 
     def _has_live_row(self, rows: int) -> bool:
         """True if one of the first `rows` rows was not dropped."""

@@ -23,7 +23,8 @@ from typing import Any, Protocol
 
 import simpy
 
-from cellspec.counters import DROPPED, READY, RUNNING, Claim
+from cellspec.counters import RANGED, READY, RUNNING, Claim
+from cellspec.errors import SpecError
 from cellspec.graph import ExecutionGraph
 from cellspec.machine import Failure, Machine
 from cellspec.rowset import RowSet
@@ -71,8 +72,9 @@ class ColumnFates:
 class DrawnFates:
     """Fates drawn from a seed at given rates.
 
-    After `back_pressure_most` answers of back-pressure in a row a node gets none: a run in which a
-    queue is full for ever would never end (clause SCHED-12 supposes finitely many).
+    Any number of calls of a node may be answered with back-pressure, so that the share of calls is
+    the rate; a rate of 1 would never let a call end well, and a run would never end (clause
+    SCHED-12 supposes finitely many).
 
     Args:
         seed: of the run.
@@ -80,9 +82,10 @@ class DrawnFates:
         first_s, factor, most_s: a node rests ``first_s * factor ** (n - 1)`` seconds after its n-th
             failure, at most `most_s`.
         jitter: the share of that by which it may be longer or shorter, drawn.
-    """
 
-    back_pressure_most = 8
+    Raises:
+        SpecError: a column whose every call is answered with back-pressure.
+    """
 
     def __init__(
         self,
@@ -94,6 +97,8 @@ class DrawnFates:
         most_s: float = 60.0,
         jitter: float = 0.0,
     ) -> None:
+        if any(rates.backpressure >= 1 for rates in columns):
+            raise SpecError("a column whose every call is answered with back-pressure never ends")
         self._seed = seed
         self._columns = columns
         self._first_s, self._factor, self._most_s = first_s, factor, most_s
@@ -114,9 +119,7 @@ class DrawnFates:
         if u < rates.retryable:
             return "retryable"
         u -= rates.retryable
-        return (
-            "backpressure" if u < rates.backpressure and call <= self.back_pressure_most else None
-        )
+        return "backpressure" if u < rates.backpressure else None
 
     def skips(self, column: int, row: int) -> bool:
         rate = self._columns[column].skip
@@ -471,7 +474,10 @@ class StepwiseSimulator(Simulator):
         self._launch(task, column)
 
     def _call(self, key: tuple[int, int]) -> int:
-        """Which call of its node in this incarnation begins; only those that failed are kept."""
+        """Which call of its node in this incarnation begins.
+
+        Kept of nodes that failed, until they end well.
+        """
         return self._calls.get(key, 0) + 1
 
     def _take_task(self, column: int, row: int, t: float) -> _Work:
@@ -525,6 +531,7 @@ class StepwiseSimulator(Simulator):
             self._fail((column, row), column, row, task, t)
         else:
             machine.complete_cell(column, row)
+            self._calls.pop((column, row), None)
             if wanted:
                 task.given = 1
                 self._keep_stream(task)
@@ -541,7 +548,7 @@ class StepwiseSimulator(Simulator):
             self._fail((column, task.row), column, row, task, t)
             self._spare.append(task)
             return
-        wanted = machine.counters.cells[column][row] != DROPPED
+        wanted = machine.counters.cells[column][row] == RANGED
         machine.complete_cell(column, row)
         if wanted:
             self._gave(column, row, t)
@@ -576,6 +583,7 @@ class StepwiseSimulator(Simulator):
             self._fail((task.column, scope), column, scope, task, t)
         else:
             self.machine.complete_barrier(column, scope)
+            self._calls.pop((task.column, scope), None)
             self._log.append(task.column * self.graph.num_records + scope)
         self._spare.append(task)
 
@@ -648,15 +656,25 @@ class StepwiseSimulator(Simulator):
                 start, stop = bounds[2 * place : 2 * place + 2]
                 of_row[start:stop] = array("d", [each]) * (stop - start)
             return of_row.__getitem__
-        get, calls = self.latency.get, self._calls
-        return lambda row: get(column, row, calls.get((column, row), 0) + 1)
+        get, fates = self.latency.get, self._fates
+
+        def cost_s(row: int) -> float:
+            # Calls are numbered through: the first that does not fail gave the value.
+            call = 1
+            while fates is not None and fates.of_cell(column, row, call) is not None:
+                call += 1
+            return get(column, row, call)
+
+        return cost_s
 
     def _call_s(self, task: _Task) -> float:
         assert isinstance(task, _Work)
         return task.seconds * (1 - task.given / (task.stop - task.row))
 
     def _barrier_s(self, column: int, scope: int) -> float:
-        call = self._calls.get((-1 - column, scope), 0) + 1
+        call, fates = 1, self._fates
+        while fates is not None and fates.of_barrier(column, scope, call) is not None:
+            call += 1
         return self.latency.get_barrier(column, scope, call)
 
     def _written(self, size: int) -> None:

@@ -199,7 +199,7 @@ class _Recompute:
             for name, row in step.given
             if name in working
         ]
-        return max(distances, default=0)
+        return max([0, *distances])
 
     def every_n(self) -> int:
         cells = self.history.rows * len(self.columns)
