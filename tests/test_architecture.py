@@ -123,6 +123,28 @@ def test_the_specification_knows_nothing_of_the_simulator(path: Path) -> None:
     assert "sim" not in {module.partition(".")[0] for module, _ in imports(path)}
 
 
+# What they import by a name that they work out is named by the user or by themselves, and never by
+# a file that is read: `load_backend` takes what stands on the command line.
+IMPORT_BY_NAME = {
+    "cellspec/__init__.py",
+    "cellspec/conformance/__init__.py",
+    "cellspec/conformance/loading.py",
+    "cellspec/engines/datadesigner/create.py",
+    "cellspec/engines/datadesigner/releases.py",
+}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids)
+def test_nothing_imports_by_a_name_that_may_come_from_a_file(path: Path) -> None:
+    for node in ast.walk(tree_of(path)):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func).rpartition(".")[2]
+        assert called not in {"__import__", "eval", "exec", "run_path", "run_module"}
+        if called == "import_module" and name_of(path) not in IMPORT_BY_NAME:
+            assert isinstance(node.args[0], ast.Constant), f"{name_of(path)}:{node.lineno}"
+
+
 @pytest.mark.parametrize("oracle", ["oracles.py", "run_oracle.py"])
 def test_the_oracles_share_nothing_with_the_package_but_the_values_both_talk_in(
     oracle: str,

@@ -298,10 +298,15 @@ def test_the_line_that_runs_it_again_does(suite: pytest.Pytester) -> None:
     assert "BARR-06 is broken by forgetful 1 (replay of " in text_of(again)
 
 
-def test_a_case_needs_no_backend_but_the_one_that_it_names(suite: pytest.Pytester) -> None:
+def test_the_engine_that_a_case_names_is_not_run_unless_the_user_names_it_too(
+    suite: pytest.Pytester,
+) -> None:
     judge(suite, "Forgetful", FEW)
     case = ".cellspec/cases/engine-Forgetful-BARR-06.json"
-    suite.runpytest(*SUITE, f"--replay={case}").assert_outcomes(failed=1)
+    refused = suite.runpytest(*SUITE, f"--replay={case}")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    assert "name it with --engine-backend engine:Forgetful" in refused.stderr.str()
+    judge(suite, "Forgetful", f"--replay={case}").assert_outcomes(failed=1)
     judge(suite, "Backend", f"--replay={case}").assert_outcomes(passed=1)
 
 

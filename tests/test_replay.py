@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -303,7 +304,7 @@ def test_a_broken_engine_shows_what_the_trace_of_another_one_told(
     assert code == 1, capsys.readouterr().out
 
 
-def test_a_case_is_replayed_and_made_small_on_the_engine_that_it_names(
+def test_a_case_is_replayed_and_made_small_on_the_engine_that_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     work = Workload(
@@ -314,16 +315,60 @@ def test_a_case_is_replayed_and_made_small_on_the_engine_that_it_names(
         crashes=(26,),
     )
     case = tmp_path / "case.json"
-    case.write_text(Case(work, backend="tests.test_replay:BarriersStayComplete").to_json())
-    assert run("replay", case, "--pytest") == 1
-    assert "def test_" in capsys.readouterr().out
+    broken = "tests.test_replay:BarriersStayComplete"
+    case.write_text(Case(work, backend=broken).to_json())
+    assert run("replay", case, "--backend", broken, "--pytest") == 1
+    told = capsys.readouterr().out
+    assert "def test_" in told
+    again = next(line for line in told.splitlines() if line.startswith("again: "))
+    assert again.startswith(f"again: python -m sim replay --backend {broken} cellspec1.")
+    assert run(*shlex.split(again)[4:]) == 1
     assert run("replay", case, "--backend", REFERENCE) == 0
     capsys.readouterr()
-    assert run("shrink", case, "--out", tmp_path / "small.json") == 0
+    assert run("shrink", case, "--backend", broken, "--out", tmp_path / "small.json") == 0
     small = read_source(str(tmp_path / "small.json"))
     assert isinstance(small, Case)
     assert len(small.workload.columns) < 4
-    assert run("replay", tmp_path / "small.json") == 1
+    assert run("replay", tmp_path / "small.json", "--backend", broken) == 1
+
+
+@pytest.mark.parametrize("command", ["replay", "shrink"])
+@pytest.mark.parametrize("as_text", [False, True])
+def test_no_file_and_no_line_of_text_has_code_run(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    as_text: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "beside_the_case", raising=False)
+    (tmp_path / "beside_the_case.py").write_text("open('harm', 'w').close()\n")
+    work = Workload((ColumnDescriptor("a", traits=ExecutionTraits.START),), rows=1)
+    case = Case(work, "SCHED-01", "", "beside_the_case:Backend").to_json()
+    (tmp_path / "case.json").write_text(case)
+    source = to_string(case) if as_text else "case.json"
+    assert run(command, source) == 2
+    out, err = capsys.readouterr()
+    name = "replay string" if as_text else "case.json"
+    assert (out, err) == (
+        "",
+        f"error: {name}: was found on beside_the_case:Backend, and no file's own word is run: name "
+        "it with --backend beside_the_case:Backend to run it there, if you trust that code\n",
+    )
+    assert not Path("harm").exists()
+    assert run(command, source, "--backend", "beside_the_case:Backend") == 2
+    assert Path("harm").exists()
+
+
+def test_a_name_that_is_none_is_not_offered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = Workload((ColumnDescriptor("a", traits=ExecutionTraits.START),), rows=1)
+    (tmp_path / "case.json").write_text(Case(work, backend="a:b; rm -rf /").to_json())
+    assert run("replay", tmp_path / "case.json") == 2
+    assert "backend: expected module:attribute, got 'a:b; rm -rf /'" in capsys.readouterr().err
 
 
 def test_an_engine_meets_what_the_explorer_found_in_the_order_of_its_steps(

@@ -190,7 +190,8 @@ def _add_replay(commands: Any) -> None:
         "replay",
         help="run a failure again, step by step, on any engine",
         description="Run a failure again: a trace on the transition system, a case file on the "
-        "engine that it names, or either on another engine. Prints each event in a line, what "
+        "reference engine, or either on the engine that --backend names. The engine that a case "
+        "file names is never imported without that. Prints each event in a line, what "
         "broke and why, and ways to take the failure along.",
     )
     shrink = commands.add_parser(
@@ -203,9 +204,7 @@ def _add_replay(commands: Any) -> None:
         parser.add_argument(
             "case", metavar="CASE", help="a trace, a case file, or a line that begins cellspec1."
         )
-        parser.add_argument(
-            "--backend", metavar="MODULE:NAME", help="the engine to run it on, another than its own"
-        )
+        parser.add_argument("--backend", metavar="MODULE:NAME", help="the engine to run it on")
         parser.add_argument(
             "--format", choices=("text", "json"), default="text", help="of stdout (default: text)"
         )
@@ -408,6 +407,7 @@ def _fuzz(args: argparse.Namespace) -> int:
     from cellspec.files import check_folder, write_files
     from sim.fuzz import command
     from sim.fuzz.search import METHODS, Options, Search, lacking_extra, methods_of, search
+    from sim.replay_command import replay_line
 
     methods = METHODS if args.methods is None else methods_of(args.methods.split(","))
     if args.methods is None and (lacking := lacking_extra(methods)):
@@ -446,7 +446,7 @@ def _fuzz(args: argparse.Namespace) -> int:
     if args.format == "json":
         put(command.render_json(done))
     else:
-        put(command.render_text(done, again=f"python -m sim replay {case}"))
+        put(command.render_text(done, again=replay_line(str(case), args.backend)))
     if done.case is not None:
         return VIOLATED
     return FINE if done.total else INCONCLUSIVE

@@ -8,6 +8,7 @@ to paste, a page with a slider. All of it is the same bytes for the same case.
 from __future__ import annotations
 
 import json
+import shlex
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from cellspec.conformance.case import Case, describe, python_test
 from cellspec.conformance.cost import COST_CLAUSES, judge_cost
 from cellspec.conformance.grid_page import render_trace
 from cellspec.conformance.harness import RunResult, run_workload
-from cellspec.conformance.loading import load_backend
+from cellspec.conformance.loading import expect_named, load_backend
 from cellspec.conformance.shrink import shrunk
 from cellspec.conformance.workload import Workload
 from cellspec.errors import SpecError
@@ -44,10 +45,18 @@ from sim.replay import (
     workload_of,
 )
 
-__all__ = ["Replayed", "render_json", "render_text", "replay", "shrink", "write_outputs"]
+__all__ = [
+    "Replayed",
+    "render_json",
+    "render_text",
+    "replay",
+    "replay_line",
+    "shrink",
+    "write_outputs",
+]
 
 REFERENCE = "cellspec.conformance.reference:ReferenceBackend"
-"""The engine that a case is replayed on if neither the case nor the user names one."""
+"""The engine that a case is replayed on if it names no other, and the user none."""
 
 SHRINK_RUNS_MAX = 2_000
 CRASH_STEPS_MAX = 400
@@ -71,6 +80,7 @@ class Replayed:
         state: the table at the end, a line a column; nothing if it was not asked for.
         string: the case as one line of text; "" if it is too long for that.
         test: a test to paste.
+        backend: the engine that a replay must name; "" if none.
         is_cut_off: the trace ends before its footer, so that nothing can be said of all of it.
     """
 
@@ -83,6 +93,7 @@ class Replayed:
     state: tuple[str, ...]
     string: str
     test: str
+    backend: str = ""
     is_cut_off: bool = False
 
 
@@ -98,7 +109,8 @@ def replay(
         source: a trace, a case file, or a replay string.
         folder: where the user is; a backend's module is looked for there too.
         backend: the engine to replay on, as ``module:attribute``. By default a trace is replayed
-            on the transition system, and a case on the engine that it names.
+            on the transition system, and a case on the reference engine, unless it names another
+            one: that must be named here, for nothing that a file names is imported.
         until: stop after this event.
 
     Raises:
@@ -118,11 +130,11 @@ def _engine_of(
     source: str, found: Case, backend: str | None, folder: Path
 ) -> tuple[Case, Backend, bool]:
     """The case with the name of its engine; the engine; and whether it was made by a call."""
-    case = replace(found, backend=backend or found.backend or REFERENCE)
-    where = (
-        "--backend" if backend else "backend" if source.startswith(PREFIX) else f"{source}: backend"
-    )
-    return case, *load_backend(case.backend, folder, where)
+    if not backend and found.backend in ("", REFERENCE):
+        backend = REFERENCE
+    name = "replay string" if source.startswith(PREFIX) else source
+    case = replace(found, backend=expect_named(backend, found, name, "--backend"))
+    return case, *load_backend(case.backend, folder, "--backend")
 
 
 def _run(engine: Backend, case: Case) -> RunResult:
@@ -270,6 +282,7 @@ def _of_result(
         state=() if until is None else _state_after(result.header, events),
         string=_string_of(own.to_json()),
         test=python_test(own, made_by_call=made_by_call),
+        backend="" if case.backend == REFERENCE else case.backend,
     )
 
 
@@ -390,10 +403,21 @@ def render_text(told: Replayed, *, test: bool = False) -> str:
         lines += ["", *(f"  {line}" for line in told.finding.story)]
     lines += told.more
     if told.string:
-        lines += ["", f"again: python -m sim replay {told.string}"]
+        lines += ["", f"again: {replay_line(told.string, told.backend)}"]
     if test:
         lines += ["", told.test.rstrip()]
     return "\n".join(lines) + "\n"
+
+
+def replay_line(case: str, backend: str = "") -> str:
+    """The command that replays a case; it names the engine, because the case's word is not run.
+
+    Args:
+        case: a file, or a line of text.
+        backend: the engine; "" for the transition system, or the reference engine.
+    """
+    named = ["--backend", backend] if backend not in ("", REFERENCE) else []
+    return shlex.join(["python", "-m", "sim", "replay", *named, case])
 
 
 def _event_line(event: Mapping[str, Any]) -> str:
@@ -420,6 +444,7 @@ def render_json(told: Replayed) -> str:
         "events": list(told.events),
         "state": list(told.state),
         "string": told.string,
+        "backend": told.backend,
     }
     return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
 

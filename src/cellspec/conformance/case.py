@@ -3,8 +3,10 @@
     {"failure": 1, "clause": "BARR-01", "detail": "…", "backend": "my_engine:Backend",
      "waived": [], "workload": {…}}
 
-The suite writes one for each clause that broke. ``pytest --pyargs cellspec.conformance --replay
-FILE`` runs it again, and reads a workload alone (`Workload.to_json`) just as well.
+The suite writes one for each clause that broke. ``pytest --pyargs cellspec.conformance
+--engine-backend=my_engine:Backend --replay FILE`` runs it again, and reads a workload alone
+(`Workload.to_json`) just as well. What the file says of a backend is never imported, see
+`cellspec.conformance.loading`.
 
 The same workload is printed in two more forms: for reading (`describe`), and as a test that can be
 pasted into the engine's own tests (`python_test`).

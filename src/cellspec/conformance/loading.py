@@ -1,23 +1,57 @@
-"""The backend that a name means. Whoever gave the name gets its code run."""
+"""The backend that a name means. Its module is imported, so the name comes from the command line.
+
+A case file, or a line of text that somebody sent, names the engine that it was found on. That is a
+hint for a person. No file makes cellspec import anything.
+"""
 
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from cellspec.conformance.backend import Backend, check_capabilities
+from cellspec.conformance.case import Case
 from cellspec.errors import SpecError
 
-__all__ = ["load_backend"]
+__all__ = ["expect_named", "load_backend"]
+
+
+_NAME = re.compile(r"[\w.]+:[\w.]+")
+
+
+def expect_named(named: str | None, case: Case, source: str, option: str) -> str:
+    """The name of the engine to run a case on, which the user has given.
+
+    Args:
+        named: what the command line names, if anything.
+        case: the case; of its own name nothing but the message is made.
+        source: where the case comes from.
+        option: the option that names an engine.
+
+    Raises:
+        SpecError: nothing is named. The message repeats what the case says, as a hint.
+    """
+    if named:
+        return named
+    if not case.backend:
+        raise SpecError(f"{source}: names no engine; name one with {option} MODULE:NAME")
+    if _NAME.fullmatch(case.backend) is None:
+        raise SpecError(f"{source}: backend: expected module:attribute, got {case.backend!r}")
+    raise SpecError(
+        f"{source}: was found on {case.backend}, and no file's own word is run: name it with "
+        f"{option} {case.backend} to run it there, if you trust that code"
+    )
 
 
 def load_backend(spec: str, folder: Path, option: str = "--engine-backend") -> tuple[Backend, bool]:
     """The backend that ``module:attribute`` names, and whether it was made by calling that.
 
     Args:
-        spec: the name. The attribute may be a class, a function that takes nothing, or a backend.
+        spec: the name, as the user gave it. The attribute may be a class, a function that takes
+            nothing, or a backend.
         folder: modules are looked for here too, after all other places.
         option: where the name comes from; messages begin with it.
 

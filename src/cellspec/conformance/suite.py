@@ -39,7 +39,7 @@ from cellspec.conformance.cost import (
 )
 from cellspec.conformance.failures import Campaign, Failure, failure_of
 from cellspec.conformance.harness import RunResult, run_workload
-from cellspec.conformance.loading import load_backend
+from cellspec.conformance.loading import expect_named, load_backend
 from cellspec.conformance.smoke import SmokeFailure, smoke
 from cellspec.conformance.workload import Workload
 from cellspec.errors import SpecError
@@ -182,8 +182,9 @@ class Suite:
             SpecError: something in it cannot be used.
         """
         case = None if options.replay is None else read_case(options.replay)
-        spec = options.backend or (case.backend if case is not None else "")
-        backend, made = load_backend(spec, options.folder)
+        if case is not None:
+            expect_named(options.backend, case, str(options.replay), "--engine-backend")
+        backend, made = load_backend(options.backend, options.folder)
         asked = parse_profiles(options.profiles)
         return cls(
             options=options,
@@ -199,7 +200,7 @@ class Suite:
     @property
     def spec(self) -> str:
         """The backend as the user names it."""
-        return self.options.backend or (self.case.backend if self.case is not None else "")
+        return self.options.backend
 
     @cached_property
     def claims(self) -> tuple[str, ...]:
