@@ -13,6 +13,7 @@ import pytest
 # Imported here, so that runs within this process find these modules and make no second ones.
 import cellspec.conformance.session
 from cellspec.conformance.case import read_case
+from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, INTERNAL, VIOLATED
 from cellspec.verdict import PROFILES
 
 pytest_plugins = ["pytester"]
@@ -196,8 +197,8 @@ def test_the_tests_of_the_suite_are_collected_with_a_backend_only(suite: pytest.
 
 
 def test_without_a_backend_one_line_says_what_to_pass(suite: pytest.Pytester) -> None:
-    result = suite.runpytest(*SUITE)
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result = suite.runpytest_subprocess(*SUITE)
+    assert result.ret == BAD_INPUT
     assert result.stderr.lines[0] == (
         "ERROR: cellspec.conformance tests an engine: pass --engine-backend=module:Backend"
     )
@@ -237,12 +238,21 @@ def test_a_value_that_cannot_be_used_is_refused_in_one_line(
     Path("2.txt").write_text("BARR-01\n")
     Path("3.txt").write_text("BARR-01 once\n\nBARR-01 twice\n")
     Path("4.txt").write_bytes(b"\xff")
-    result = suite.runpytest(*SUITE, *options)
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    errors = [text for text in result.stderr.lines if text]
-    assert len(errors) == 1
-    assert errors[0].startswith("ERROR: ")
-    assert line in errors[0]
+    with pytest.raises(pytest.UsageError) as refused:
+        suite.parseconfigure(*SUITE, *options)
+    assert line in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_value_that_cannot_be_used_ends_the_process_with_the_code_of_bad_input(
+    suite: pytest.Pytester,
+) -> None:
+    for options in (["--engine-backend=nowhere:Backend"], ["--engine-backend=engine:Backend", "x"]):
+        result = suite.runpytest_subprocess(*SUITE, *options)
+        assert result.ret == BAD_INPUT
+        errors = [text for text in result.stderr.lines if text]
+        assert len(errors) == 1
+        assert errors[0].startswith("ERROR: ")
 
 
 # What is said of an engine
@@ -410,6 +420,101 @@ def test_a_profile_that_was_not_asked_for_is_not_run(suite: pytest.Pytester) -> 
     assert "test_clause[DROP-01]" not in text_of(result)
 
 
+# Exit codes
+
+
+def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three workloads are the default number."""
+    for module in ("suite", "report"):
+        monkeypatch.setattr(f"cellspec.conformance.{module}.MAX_EXAMPLES", 3)
+
+
+def test_a_claimed_clause_that_is_inconclusive_fails_a_run_of_the_default_number(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_are_enough(monkeypatch)
+    result = judge(suite, "Backend", "--max-examples=3", "--conformance-json=r.json")
+    assert result.ret == INCONCLUSIVE
+    assert "failed" not in result.parseoutcomes()
+    result.stdout.fnmatch_lines(["* claimed clauses are inconclusive: exit code 3. Give more *"])
+    told = json.loads(Path("r.json").read_text())["backends"][0]["inconclusive"]
+    assert (told["fails"], told["allowed"]) == (True, False)
+    assert told["clauses"]["SCHED-01"].startswith("it never happened that ")
+    assert "DROP-01" not in told["clauses"]
+
+
+def test_an_inconclusive_clause_is_allowed_if_it_is_said(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_are_enough(monkeypatch)
+    allow = "--conformance-allow-inconclusive"
+    result = judge(suite, "Backend", "--max-examples=3", allow, "--junitxml=junit.xml")
+    assert result.ret == FINE
+    result.stdout.fnmatch_lines([f"* are inconclusive, which {allow} allows"])
+    cases = ElementTree.parse("junit.xml").getroot().iter("testcase")
+    properties = [{p.get("name"): p.get("value") for p in c.iter("property")} for c in cases]
+    reasons = [said["reason"] for said in properties if said.get("verdict") == "inconclusive"]
+    assert reasons
+    assert all(reasons)
+
+
+def test_a_shorter_run_says_that_its_inconclusive_clauses_would_fail_a_long_one(
+    suite: pytest.Pytester,
+) -> None:
+    result = judge(suite, "Backend", "--max-examples=3")
+    assert result.ret == FINE
+    result.stdout.fnmatch_lines(["* inconclusive; with 250 workloads of each profile or more *"])
+
+
+def test_a_run_in_which_nothing_is_inconclusive_says_nothing_of_it(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_are_enough(monkeypatch)
+    result = judge(suite, "Backend", "--max-examples=60")
+    assert result.ret == FINE
+    assert "inconclusive: " not in text_of(result)
+
+
+def test_a_violation_counts_for_more_than_what_is_inconclusive(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_are_enough(monkeypatch)
+    assert judge(suite, "Forgetful", FEW).ret == VIOLATED
+
+
+def test_an_adapter_that_is_wrong_and_a_list_that_is_stale_are_bad_input(
+    suite: pytest.Pytester,
+) -> None:
+    assert judge(suite, "Miswired", FEW).ret == BAD_INPUT
+    assert judge(suite, "Hasty", FEW).ret == VIOLATED
+    Path("known.txt").write_text("TABLE-01 was broken once\n")
+    assert judge(suite, "Backend", FEW, "--conformance-xfails=known.txt").ret == BAD_INPUT
+    Path("file").write_text("")
+    result = judge(suite, "Backend", "--max-examples=5", "--conformance-report=file")
+    assert result.ret == BAD_INPUT
+    assert judge(suite, "Backend", FEW, "-k", "nothing").ret == BAD_INPUT
+
+
+def test_a_mistake_of_the_suite_or_of_pytest_has_a_code_of_its_own(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug of the suite")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cellspec.conformance.suite.run_campaign", fail)
+        assert judge(suite, "Backend", FEW).ret == INTERNAL
+    suite.makeconftest("def pytest_runtest_protocol(item): raise RuntimeError('a bug of pytest')")
+    assert judge(suite, "Backend", FEW).ret == INTERNAL
+
+
+def test_a_test_of_the_users_own_that_fails_beside_the_suite_fails_the_run(
+    suite: pytest.Pytester,
+) -> None:
+    suite.makepyfile(test_mine="def test_mine(): assert False")
+    assert judge(suite, "Backend", FEW, "test_mine.py").ret == VIOLATED
+
+
 # Reports
 
 
@@ -475,6 +580,7 @@ def test_over_several_processes_the_outcome_is_the_same(suite: pytest.Pytester) 
     for found in (alone_found, spread_found):
         found["backends"][0]["evidence"].pop("cost")
     assert spread_found == alone_found
+    assert spread.ret == alone.ret == VIOLATED
     assert "cellspec conformance" in text_of(spread)
 
 

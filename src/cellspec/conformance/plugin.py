@@ -7,6 +7,22 @@ which other plugins might want too, exist only in runs that are about conformanc
 
 Given a backend, what the run needs is imported (`cellspec.conformance.session`), options are
 checked before anything is collected, and a value that cannot be used ends the run with one line.
+
+Such a run ends with the exit codes of `cellspec.exit_codes`, and not with those of pytest:
+
+====  ========================================================================================
+code  of a conformance run
+====  ========================================================================================
+0     nothing is wrong
+1     a clause is violated; or a test failed that is not of the suite
+2     an option, the adapter, the list of expected failures or a file cannot be used; nothing was
+      collected
+3     nothing is violated, and a claimed clause is inconclusive, in a run of the default number of
+      workloads or more
+70    a mistake of cellspec, or of pytest
+130   interrupted (Ctrl-C); SIGTERM ends the process, which shells show as 143
+4     pytest's own, for an option that it does not know
+====  ========================================================================================
 """
 
 from __future__ import annotations
@@ -14,6 +30,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +87,12 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         action="store_true",
         help="go on after a clause broke, with that clause not judged",
     )
+    group.addoption(
+        "--conformance-allow-inconclusive",
+        dest=_dest("allow-inconclusive"),
+        action="store_true",
+        help="end with exit code 0, and not 3, if a claimed clause is inconclusive",
+    )
 
 
 def _dest(name: str) -> str:
@@ -88,6 +112,23 @@ def _is_about_us(pluginmanager: pytest.PytestPluginManager) -> bool:
 def _names_us(word: str) -> bool:
     path = word.partition("::")[0]
     return path in (_PACKAGE, f"{_PACKAGE}.test_conformance") or Path(path) == _TESTS
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(
+    config: pytest.Config,
+) -> Generator[None, pytest.ExitCode | int | None, pytest.ExitCode | int | None]:
+    """Say of bad usage what pytest says, and end with the exit code that it has everywhere else."""
+    try:
+        return (yield)
+    except pytest.UsageError as error:
+        if not _is_about_us(config.pluginmanager):
+            raise
+        for line in error.args:
+            print(f"ERROR: {line}\n", file=sys.stderr)
+        from cellspec.exit_codes import BAD_INPUT
+
+        return BAD_INPUT
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -33,7 +33,8 @@ from cellspec.conformance.case import describe, python_test
 from cellspec.conformance.cost import COST_CLAUSES
 from cellspec.conformance.failures import Failure
 from cellspec.conformance.html import INDEX, render
-from cellspec.conformance.suite import Suite
+from cellspec.conformance.suite import MAX_EXAMPLES, Suite
+from cellspec.exit_codes import INCONCLUSIVE
 from cellspec.files import write_files
 from cellspec.verdict import Profile, says_pass
 
@@ -150,6 +151,11 @@ def _backend(suite: Suite) -> Json:
         "seed": suite.options.seed,
         "command": suite.command,
         "clauses": judged,
+        "inconclusive": {
+            "clauses": dict(suite.inconclusive),
+            "allowed": suite.options.allow_inconclusive,
+            "fails": suite.fails_inconclusive,
+        },
         "evidence": _evidence(suite),
         "sometimes": {what: sometimes[what] for what in sorted(sometimes)},
         "profiles": {profile.name: _profile(suite, profile) for profile in suite.profiles},
@@ -229,6 +235,7 @@ def _summary(backend: Mapping[str, Any]) -> Iterator[str]:
     yield "clauses: " + ", ".join(f"{spoken[verdict]} {verdict}" for verdict in order)
     for reason, names in _by_reason(backend):
         yield f"  {reason}: {', '.join(names)}"
+    yield from _inconclusive(backend.get("inconclusive", {"clauses": ()}))
     for name, profile in backend["profiles"].items():
         for what in [] if profile.get("stopped_at") else profile.get("owed", ()):
             yield f"  never seen in {name}: {what}"
@@ -245,6 +252,26 @@ def _summary(backend: Mapping[str, Any]) -> Iterator[str]:
             + (f", questions to the graph × {asked:.2f}" if asked else "")
         )
         yield from _counted(cost.get("counted", {}))
+
+
+def _inconclusive(found: Mapping[str, Any]) -> Iterator[str]:
+    """What claimed clauses that are inconclusive mean for the run."""
+    number = len(found["clauses"])
+    if not number:
+        return
+    told = "1 claimed clause is" if number == 1 else f"{number} claimed clauses are"
+    if found["fails"]:
+        yield (
+            f"{told} inconclusive: exit code {INCONCLUSIVE}. Give more workloads (--max-examples), "
+            "or allow it (--conformance-allow-inconclusive)"
+        )
+    elif found["allowed"]:
+        yield f"{told} inconclusive, which --conformance-allow-inconclusive allows"
+    else:
+        yield (
+            f"{told} inconclusive; with {MAX_EXAMPLES} workloads of each profile or more that ends "
+            f"with exit code {INCONCLUSIVE}"
+        )
 
 
 def _counted(shapes: Mapping[str, Any]) -> Iterator[str]:

@@ -6,6 +6,10 @@ sees to that).
 Run under pytest-xdist, all conformance tests go to one worker process: what one campaign finds
 decides what the next one does, and two processes would each do all of it. The worker hands its
 results to the process that reports.
+
+The exit code of the process is that of `cellspec.exit_codes`: pytest knows that a test failed, and
+this module why. What failed first in this order decides: a clause, or a test that is not ours;
+cellspec itself; what it was given; too little evidence.
 """
 
 from __future__ import annotations
@@ -21,11 +25,14 @@ from cellspec.conformance.case import describe
 from cellspec.conformance.report import failure_text, results, summary, write_reports
 from cellspec.conformance.suite import MAX_EXAMPLES, Options, Suite
 from cellspec.errors import SpecError
+from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, INTERNAL, INTERRUPTED, VIOLATED
 from cellspec.verdict import Judged, Judgement, Profile, Verdict
 
 __all__ = ["Session"]
 
 _HANDED_OVER = "cellspec_results"
+_TESTS = Path(__file__).with_name("test_conformance.py")
+_WORST_FIRST = (VIOLATED, INTERNAL, BAD_INPUT, INCONCLUSIVE, FINE)
 
 
 class Session:
@@ -44,6 +51,9 @@ class Session:
         self.done: list[dict[str, Any]] = []
         self.written: list[Path] = []
         self.refused = ""
+        self.code = FINE
+        self._interrupted = False
+        self._others_failed = False
 
     @pytest.fixture
     def conformance(self) -> Session:
@@ -56,6 +66,7 @@ class Session:
         """Fail if the smoke test does."""
         found = self.suite.smoke
         if found is not None:
+            self._note(VIOLATED if found.blames == "engine" else BAD_INPUT)
             workload = [f"    {line}" for line in describe(found.workload)]
             story = [f"    {line}" for line in found.story]
             parts = [f"smoke: {found}", "\n".join(["the workload", *workload]), "\n".join(story)]
@@ -95,6 +106,7 @@ class Session:
         stale = judgement.passed or judgement.verdict is Verdict.NOT_CLAIMED
         xfails = self.suite.options.xfails
         if stale and xfails is not None and clause.number in self.suite.expected:
+            self._note(BAD_INPUT)
             pytest.fail(
                 f"{clause.number} is listed in {self.suite.shown(xfails)} as expected to fail, "
                 f"and did not: {judgement.verdict.value} ({judgement.reason}). Take it off the "
@@ -103,6 +115,8 @@ class Session:
             )
         if judgement.passed:
             return
+        if judgement.verdict is Verdict.INCONCLUSIVE:
+            self.suite.inconclusive[clause.number] = judgement.reason
         if not judgement.broken:
             pytest.skip(f"{judgement.verdict.value}: {judgement.reason}")
         if clause.number in self.suite.expected:
@@ -116,6 +130,7 @@ class Session:
 
     def fail(self, clause: str) -> NoReturn:
         """Fail with all there is to say about a clause that broke."""
+        self._note(VIOLATED)
         pytest.fail(failure_text(self.suite, self.suite.failures[clause]), pytrace=False)
 
     def others(self) -> None:
@@ -130,6 +145,7 @@ class Session:
             if failure.clause not in self.suite.expected
         ]
         if broken:
+            self._note(VIOLATED)
             texts = (failure_text(self.suite, failure) for failure in broken)
             pytest.fail("\n\n\n".join(texts), pytrace=False)
 
@@ -137,7 +153,12 @@ class Session:
         """Run the case that was asked for, and fail if it breaks anything."""
         failure = self.suite.replay()
         if failure is not None:
+            self._note(VIOLATED)
             pytest.fail(failure_text(self.suite, failure), pytrace=False)
+
+    def _note(self, code: int) -> None:
+        """Something is wrong that ends the run with this exit code, unless worse is found."""
+        self.code = min((code, self.code), key=_WORST_FIRST.index)
 
     # Hooks
 
@@ -183,16 +204,50 @@ class Session:
     def pytest_testnodedown(self, node: Any) -> None:
         text = getattr(node, "workeroutput", {}).get(_HANDED_OVER)
         if text:
-            self.done.append(json.loads(text))
+            found = json.loads(text)
+            self._note(found["code"])
+            self.done += [found["results"]] if found["results"] else []
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        self._interrupted = excinfo.errisinstance(KeyboardInterrupt)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed and Path(report.nodeid.partition("::")[0]).name != _TESTS.name:
+            self._others_failed = True
 
     @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        for error in self.suite.errors.values():
+            self._note(BAD_INPUT if isinstance(error, SpecError) else INTERNAL)
+        if self.suite.fails_inconclusive:
+            self._note(INCONCLUSIVE)
+        self._report()
+        # A worker of pytest-xdist hands its code over; the process that reports ends with it.
+        if not hasattr(self.config, "workerinput"):
+            session.exitstatus = self._exit_code(session.exitstatus)
+
+    def _exit_code(self, status: int) -> int:
+        """The exit code of the process, which pytest would end with its own `status`."""
+        if status == pytest.ExitCode.INTERRUPTED:
+            return INTERRUPTED if self._interrupted else BAD_INPUT
+        if status == pytest.ExitCode.INTERNAL_ERROR:
+            return INTERNAL
+        if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
+            return BAD_INPUT
+        if status == pytest.ExitCode.TESTS_FAILED:
+            if self._others_failed:
+                return VIOLATED
+            # A test of ours failed that should have said why.
+            return self.code if self.code not in (FINE, INCONCLUSIVE) else INTERNAL
+        return self.code if status == pytest.ExitCode.OK else status
+
+    def _report(self) -> None:
         if self.suite.campaigns or "smoke" in vars(self.suite):
             self.done.append(results(self.suite))
         handed_over = getattr(self.config, "workeroutput", None)
         if handed_over is not None:
-            if self.done:
-                handed_over[_HANDED_OVER] = json.dumps(self.done[0])
+            found = self.done[0] if self.done else None
+            handed_over[_HANDED_OVER] = json.dumps({"code": self.code, "results": found})
             return
         try:
             for found in self.done:
@@ -204,6 +259,7 @@ class Session:
                 )
         except SpecError as error:
             self.refused = str(error)
+            self._note(BAD_INPUT)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if not self.done and not self.refused:
@@ -219,7 +275,7 @@ class Session:
 
 
 def _is_ours(item: pytest.Item) -> bool:
-    return item.path == Path(__file__).with_name("test_conformance.py")
+    return item.path == _TESTS
 
 
 def _not_run(why: str) -> str:
@@ -238,6 +294,7 @@ def _options(config: pytest.Config) -> Options:
         seed=_integer(config, "seed", 0, least=0),
         xfails=_path(config, "xfails"),
         keep_going=config.getoption("cellspec_keep_going"),
+        allow_inconclusive=config.getoption("cellspec_allow_inconclusive"),
         replay=_path(config, "replay"),
         cases=Path(".cellspec/cases") if report is None else report / "cases",
     )

@@ -79,6 +79,7 @@ class Options:
         seed: what they are drawn from.
         xfails: the list of expected failures.
         keep_going: go on after a violation, with that clause not judged.
+        allow_inconclusive: a claimed clause that is inconclusive does not fail the run.
         replay: a case file to run, and nothing else.
         cases: the folder for case files.
     """
@@ -90,6 +91,7 @@ class Options:
     seed: int = 0
     xfails: Path | None = None
     keep_going: bool = False
+    allow_inconclusive: bool = False
     replay: Path | None = None
     cases: Path = Path(".cellspec/cases")
 
@@ -162,6 +164,7 @@ class Suite:
         campaigns: the campaigns that were run, by profile.
         errors: what went wrong in the suite itself, by profile, or in "smoke": no fault of the
             engine's.
+        inconclusive: claimed clauses that were asked for and are inconclusive, with the reasons.
     """
 
     options: Options
@@ -173,6 +176,7 @@ class Suite:
     saved: dict[str, Path] = field(default_factory=dict)
     campaigns: dict[str, Campaign] = field(default_factory=dict)
     errors: dict[str, Exception] = field(default_factory=dict)
+    inconclusive: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, options: Options) -> Suite:
@@ -359,6 +363,13 @@ class Suite:
             for clause in profile.clauses
         ]
 
+    @property
+    def fails_inconclusive(self) -> bool:
+        """Whether a claimed clause that is inconclusive fails the run: it is of the default length
+        at least, and nobody allowed it."""
+        enough = self.options.max_examples >= MAX_EXAMPLES
+        return bool(self.inconclusive) and enough and not self.options.allow_inconclusive
+
     def broken(self, failure: Failure) -> Judgement:
         """What may be said of a clause that broke, whether or not a profile is its home."""
         return judge_clause(
@@ -462,6 +473,8 @@ class Suite:
             parts.append(f"--profile={','.join(profile.name for profile in self.profiles)}")
         if options.max_examples != MAX_EXAMPLES:
             parts.append(f"--max-examples={options.max_examples}")
+        if options.allow_inconclusive:
+            parts.append("--conformance-allow-inconclusive")
         return " ".join(parts)
 
     def replay_command(self, clause: str) -> str:

@@ -38,6 +38,8 @@ def test_clause(
     record_property("clause", clause.number)
     record_property("verdict", judgement.verdict.value)
     record_property("profile", profile.name)
+    if not judgement.passed:
+        record_property("reason", judgement.reason)
     conformance.tell(clause, judgement)
 
 

@@ -39,6 +39,7 @@ from typing import Any
 import cellspec
 from cellspec.engines.campaign_list import Door, Engine, Release
 from cellspec.errors import SpecError
+from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, VIOLATED
 from cellspec.files import write_files
 
 __all__ = ["Outcome", "Plan", "Workshop", "checkout", "suite_digest"]
@@ -335,7 +336,7 @@ class Workshop:
         if code is None:
             return Outcome("out of time", f"it was ended after {plan.limit_s:g} s")
         found = _read(place / "results.json")
-        if code not in (0, 1) or not found.get("backends"):
+        if code not in (FINE, VIOLATED, BAD_INPUT, INCONCLUSIVE) or not found.get("backends"):
             why = _last_line(log) or "it said nothing"
             return Outcome("died", _plain(f"exit code {code}: {why}", self.root, self.folder))
         backend = found["backends"][0]
