@@ -25,27 +25,31 @@ def draw(seed: int, number: int) -> Data:
 class _Draw:
     """One scenario.
 
-    Three inclinations, each in a share of all scenarios, make likely what needs several things at
-    once: work that goes on for rows that were given up (`abandons`), a crash after a checkpoint
-    that holds drops and skips (`restores`), and a run that gives up (`stops`).
+    Inclinations, each in a share of all scenarios, make likely what needs several things at once:
+    work that goes on for rows that were given up (`abandons`), for each row and to the end of the
+    run (`outlives`), a crash after a checkpoint that holds drops and skips (`restores`), and a run
+    that gives up (`stops`).
     """
 
     def __init__(self, source: random.Random) -> None:
         self.random = source
-        self.abandons, self.restores, self.stops = (self.yes(share) for share in (0.35, 0.4, 0.25))
+        self.outlives, self.restores, self.stops = map(self.yes, (0.12, 0.45, 0.25))
+        self.abandons = self.outlives or self.yes(0.3)
 
     def yes(self, share: float) -> bool:
         return self.random.random() < share
 
     def scenario(self, number: int) -> Data:
         pick = self.random
-        rows = pick.choice((1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30))
+        rows = pick.choice((1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30)[: 7 if self.outlives else None])
         batch = pick.randint(1, min(rows + 1, 12)) if self.yes(0.8) else None
         resources = {name: pick.randint(1, 3) for name in ("x", "y", "z")[: pick.randint(0, 3)]}
         # Half of all scenarios fail, and half of all skip: both must often be absent and together.
-        failing = self.yes(0.9 if self.abandons or self.restores or self.stops else 0.5)
+        failing = self.outlives or self.yes(0.9 if self.restores or self.stops else 0.6)
         skipping = self.yes(0.8 if self.restores else 0.6)
         columns = self.columns(batch, list(resources), skipping=skipping)
+        if self.outlives:
+            columns += self.race()
         data: Data = {
             "name": f"random {number}",
             "rows": rows,
@@ -71,13 +75,15 @@ class _Draw:
         return data
 
     def workers(self) -> int:
+        if self.outlives:
+            return self.random.choice((4, 6, 16, 16))
         return self.random.choice((2, 3, 4, 6, 16) if self.abandons else (1, 1, 1, 2, 2, 3, 16))
 
     # Columns
 
     def columns(self, batch: int | None, resources: list[str], *, skipping: bool) -> list[Data]:
         pick, made, names = self.random, [], list[str]()
-        count = pick.randint(1, 6)
+        count = pick.randint(1, 4 if self.outlives else 6)
         barriers = pick.choice((0, 0, 1, 2))
         at = set(pick.sample(range(count), min(barriers, count)))
         for place in range(count):
@@ -101,6 +107,18 @@ class _Draw:
             made.append(column)
         return made
 
+    def race(self) -> list[Data]:
+        """A column that takes long, and one of which each cell fails, perhaps before that."""
+        mean = self.random.choice((1.0, 4.0))
+        return [
+            {"name": "slow", "traits": ["START"], "latency": {"model": "constant", "value_s": 25}},
+            {
+                "name": "doomed",
+                "traits": ["START"],
+                "latency": {"model": "exponential", "mean_s": mean},
+            },
+        ]
+
     def traits(self, column: Data, batch: int | None, *, barrier: bool) -> list[str]:
         traits = [] if "dependencies" in column else ["START"]
         if barrier:
@@ -123,7 +141,7 @@ class _Draw:
         kind = pick.choice(("none", "same", "same", "uniform", "exponential"))
         if kind == "same":
             # Few values, so that much happens at one moment.
-            column["latency"] = {"model": "constant", "value_s": pick.choice((0.5, 1, 1, 2, 7, 7))}
+            column["latency"] = {"model": "constant", "value_s": pick.choice((0.5, 1, 1, 2, 7, 25))}
         elif kind == "uniform":
             column["latency"] = {"model": "uniform", "low_s": 0.1, "high_s": 3.0}
         elif kind == "exponential":
@@ -179,6 +197,11 @@ class _Draw:
             for column in data["columns"]
             if self.yes(0.2) or (column["traits"][0].endswith("BARRIER") and self.yes(0.5))
         }
+        if self.abandons and self.yes(0.5):
+            doomed = pick.choice(data["columns"])["name"]
+            by_column[doomed] = {"permanent": pick.choice((0.5, 0.8, 1.0))}
+        if self.outlives:
+            by_column["doomed"] = {"permanent": 1.0}
         if by_column:
             found["by_column"] = by_column
         used = sorted({column["resource"] for column in data["columns"] if "resource" in column})
