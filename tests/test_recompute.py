@@ -11,8 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.recompute.figures import NOT_FIGURES, differences, recompute
+from tests.recompute.__main__ import report
+from tests.recompute.comparison import Comparison, compare, compare_one
+from tests.recompute.faults import FAULTS, Fault
+from tests.recompute.figures import NOT_FIGURES, differences, figure_of, recompute
 from tests.recompute.history import read
+from tests.recompute.runner import run
 
 pytestmark = pytest.mark.invariant
 
@@ -168,3 +172,54 @@ def test_the_figures_are_worked_out_with_the_standard_library_alone(name: str) -
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
     assert not called & {"__import__", "eval", "exec"}
+
+
+def test_the_printed_figures_are_those_that_the_trace_tells() -> None:
+    text, right = report(compare(range(300)))
+    assert right, text
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.figure)
+def test_a_wrong_definition_is_noticed(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault.plant(monkeypatch)
+    found = compare(range(250), until=fault.figure)
+    assert found.wrong, f"{fault.says}: nothing differs"
+    _, wrong = found.wrong[-1]
+    assert fault.figure in map(figure_of, wrong), wrong
+
+
+def test_at_least_fifteen_wrong_definitions_are_planted() -> None:
+    assert len({fault.says for fault in FAULTS}) >= 15
+
+
+def test_a_row_that_the_event_of_a_crash_finishes_was_finished(tmp_path: Path) -> None:
+    data = scenario(
+        {"name": "a", "traits": ["START"], "latency": {"model": "constant", "value_s": 1}},
+        crashes=[{"at_event": 3}],
+    )
+    assert not compare_one(data, tmp_path, Comparison())
+    assert run(data, tmp_path).printed["first_row_s"] == 1.0
+
+
+def test_a_range_makes_nothing_of_rows_that_were_dropped_in_the_meantime(tmp_path: Path) -> None:
+    slow = {"model": "constant", "value_s": 4}
+    data = scenario(
+        {"name": "a", "traits": ["START", "ROW_STREAMABLE"], "range_rows": 2, "latency": slow},
+        {"name": "b", "traits": ["START"], "latency": {"model": "constant", "value_s": 1}},
+        failures={"by_column": {"b": {"permanent": 1.0}}},
+        checkpoint={"every_rows": 1, "write_s": 9, "version": 1},
+    )
+    assert not compare_one(data, tmp_path, Comparison())
+    assert run(data, tmp_path).printed["cells_done"] == 0
+
+
+def scenario(*columns: dict[str, Any], **rest: Any) -> dict[str, Any]:
+    """Two rows, three workers."""
+    return {
+        "name": "small",
+        "rows": 2,
+        "columns": list(columns),
+        "limits": {"workers": 3},
+        "policy": "fifo",
+        **rest,
+    }

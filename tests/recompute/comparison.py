@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.recompute.features import Coverage, features
-from tests.recompute.figures import count_figures, differences, recompute
+from tests.recompute.figures import count_figures, differences, figure_of, recompute
 from tests.recompute.history import read
 from tests.recompute.runner import run
 from tests.recompute.scenarios import Data, draw
@@ -36,10 +36,10 @@ def compare(
     scenarios: range,
     *,
     seed: int = 0,
-    most_wrong: int = 1,
+    until: str = "",
     progress: Callable[[int], object] | None = None,
 ) -> Comparison:
-    """Run and compare scenarios, until `most_wrong` of them differ."""
+    """Run and compare scenarios to the first one that differs; in the figure `until`, if given."""
     found = Comparison()
     with TemporaryDirectory() as folder:
         for number in scenarios:
@@ -47,7 +47,7 @@ def compare(
             wrong = compare_one(data, Path(folder), found)
             if wrong:
                 found.wrong.append((data, wrong))
-                if len(found.wrong) == most_wrong:
+                if not until or until in map(figure_of, wrong):
                     break
             if progress is not None:
                 progress(number)

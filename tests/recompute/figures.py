@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -16,7 +17,7 @@ from typing import Any, TypeAlias
 
 from tests.recompute.history import Call, Cell, History, Life
 
-__all__ = ["NOT_FIGURES", "Figures", "count_figures", "differences", "recompute"]
+__all__ = ["NOT_FIGURES", "Figures", "count_figures", "differences", "figure_of", "recompute"]
 
 Figures: TypeAlias = dict[str, Any]
 
@@ -45,6 +46,11 @@ def count_figures(worked_out: Any) -> int:
     if isinstance(worked_out, list):
         return sum(map(count_figures, worked_out))
     return 1
+
+
+def figure_of(difference: str) -> str:
+    """The figure that a difference is about, without the positions in lists."""
+    return re.sub(r"\[\d+\]", "", difference.partition(":")[0])
 
 
 def _compare(path: str, printed: Any, worked_out: Any) -> Iterable[str]:

@@ -41,7 +41,9 @@ class _Draw:
 
     def scenario(self, number: int) -> Data:
         pick = self.random
-        rows = pick.choice((1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30)[: 7 if self.outlives else None])
+        rows = pick.choice(
+            (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30)[: 7 if self.outlives else None]
+        )
         batch = pick.randint(1, min(rows + 1, 12)) if self.yes(0.8) else None
         resources = {name: pick.randint(1, 3) for name in ("x", "y", "z")[: pick.randint(0, 3)]}
         # Half of all scenarios fail, and half of all skip: both must often be absent and together.

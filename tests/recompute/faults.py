@@ -1,0 +1,309 @@
+"""Wrong definitions, planted in the code that counts: the recomputation must notice each of them.
+
+Each is a definition that somebody could have meant, and several are ones that were printed once.
+A fault changes one method for the length of a test.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import pytest
+
+import cellspec.checkpoint
+import sim.results
+import sim.simulator
+import sim.timings
+from cellspec.counters import READY, RUNNING
+from sim.simulator import Simulator
+from sim.stepwise import StepwiseSimulator
+from sim.timings import Timings
+
+__all__ = ["FAULTS", "Fault"]
+
+
+class Fault(NamedTuple):
+    """A wrong definition.
+
+    Attributes:
+        says: the definition.
+        figure: one that it falsifies, as a difference names it, without positions.
+        plant: puts it into the code.
+    """
+
+    says: str
+    figure: str
+    plant: Callable[[pytest.MonkeyPatch], None]
+
+
+FAULTS: list[Fault] = []
+
+
+def _fault(says: str, figure: str) -> Callable[[Callable[[pytest.MonkeyPatch], None]], None]:
+    return lambda plant: FAULTS.append(Fault(says, figure, plant))
+
+
+def _after(
+    monkeypatch: pytest.MonkeyPatch, owner: type, name: str, then: Callable[..., object]
+) -> None:
+    """Let ``then(self, *arguments)`` follow each call of a method."""
+    method = getattr(owner, name)
+
+    def both(self: Any, *arguments: Any, **named: Any) -> Any:
+        found = method(self, *arguments, **named)
+        then(self, *arguments)
+        return found
+
+    monkeypatch.setattr(owner, name, both)
+
+
+def _instead(
+    monkeypatch: pytest.MonkeyPatch, owner: type, name: str, other: Callable[..., Any]
+) -> None:
+    """Let ``other(method, self, *arguments)`` stand for a method."""
+    method = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda self, *arguments: other(method, self, *arguments))
+
+
+# Rows and cells
+
+
+@_fault("dropped rows are delivered", "rows_delivered")
+def _dropped_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
+    def then(simulator: Any) -> None:
+        simulator.outcome.delivered = min(simulator.machine.durable)
+
+    _after(monkeypatch, StepwiseSimulator, "_count_table", then)
+
+
+@_fault("throughput counts all rows of the dataset", "rows_per_s")
+def _all_rows_per_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    summarise = sim.results.summarise
+
+    def wrong(scenario: Any, outcome: Any, *, checked: bool) -> Any:
+        found = summarise(scenario, outcome, checked=checked)
+        rate = found.rows / found.makespan_s if found.makespan_s else None
+        return replace(found, rows_per_s=rate)
+
+    monkeypatch.setattr(sim.results, "summarise", wrong)
+
+
+@_fault("skipped cells are made", "cells_made")
+def _skipped_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    def then(simulator: Any) -> None:
+        outcome = simulator.outcome
+        outcome.made = outcome.delivered * simulator.graph.num_columns
+
+    _after(monkeypatch, StepwiseSimulator, "_count_table", then)
+
+
+@_fault("a row is tried when it is finished", "rows_tried")
+def _finished_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StepwiseSimulator, "_rows_tried", lambda self: self.machine.completed_rows)
+
+
+@_fault("the value of a row that was dropped meanwhile is done", "cells_done")
+def _late_value_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    def instead(method: Any, simulator: Any, task: Any, t: float) -> None:
+        unwanted = simulator.machine.counters.cells[task.column][task.row] != RUNNING
+        method(simulator, task, t)
+        if unwanted:
+            simulator._life_done[task.column] += 1
+
+    _instead(monkeypatch, StepwiseSimulator, "_end_cell", instead)
+
+
+@_fault("the first row that is finished is the first one, also if it was dropped", "first_row_s")
+def _dropped_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StepwiseSimulator, "_has_live_row", lambda _, rows: rows > 0)
+
+
+@_fault("the window is that of all columns", "window_rows")
+def _window_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def then(simulator: Any, *_: Any) -> None:
+        simulator._works = [True] * simulator.graph.num_columns
+
+    _after(monkeypatch, Simulator, "__init__", then)
+
+
+@_fault("a row is as old as its first start, of whatever column", "row_age_p50_s")
+def _age_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def then(timings: Any, *_: Any) -> None:
+        timings._works = [True] * len(timings._works)
+
+    _after(monkeypatch, Timings, "__init__", then)
+
+
+@_fault("dropped rows have an age", "row_age_p99_s")
+def _age_of_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    _instead(monkeypatch, Timings, "ages", lambda method, self, rows, _: method(self, rows, ()))
+
+
+@_fault("drops of earlier lives are drops", "failures.rows_dropped")
+def _old_drops(monkeypatch: pytest.MonkeyPatch) -> None:
+    def instead(method: Any, simulator: Any, life: Any, t: float) -> None:
+        before = [list(rows) for rows in simulator._blamed]
+        method(simulator, life, t)
+        for blamed, rows in zip(simulator._blamed, before, strict=True):
+            for row in rows:
+                blamed.add(row)
+
+    _instead(monkeypatch, StepwiseSimulator, "_resume", instead)
+
+
+@_fault("skips are summed over the lives", "failures.skipped")
+def _all_skips(monkeypatch: pytest.MonkeyPatch) -> None:
+    def count(simulator: Any, column: int, _: int) -> None:
+        simulator.__dict__.setdefault("_all", [0] * simulator.graph.num_columns)[column] += 1
+
+    def then(simulator: Any) -> None:
+        simulator.outcome.skipped = simulator.__dict__.get("_all", simulator.outcome.skipped)
+
+    _after(monkeypatch, StepwiseSimulator, "_skip", count)
+    _after(monkeypatch, StepwiseSimulator, "_count_table", then)
+
+
+# Time
+
+
+@_fault("makespan leaves restarts out", "makespan_s")
+def _no_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def instead(method: Any, simulator: Any) -> Any:
+        outcome = method(simulator)
+        outcome.makespan_s = sum(life.end_s - life.start_s for life in outcome.incarnations)
+        return outcome
+
+    _instead(monkeypatch, StepwiseSimulator, "run", instead)
+
+
+@_fault("utilisation is that of the time in which a process lived", "worker_utilisation")
+def _utilisation_of_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    summarise = sim.results.summarise
+
+    def wrong(scenario: Any, outcome: Any, *, checked: bool) -> Any:
+        found = summarise(scenario, outcome, checked=checked)
+        lived = sum(life.end_s - life.start_s for life in found.incarnations)
+        share = found.worker_busy_s / (found.workers * lived) if lived else None
+        return replace(found, worker_utilisation=share)
+
+    monkeypatch.setattr(sim.results, "summarise", wrong)
+
+
+@_fault("utilisation is that of the workers, also for a resource", "by_resource.utilisation")
+def _utilisation_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    summarise = sim.results.summarise
+
+    def wrong(scenario: Any, outcome: Any, *, checked: bool) -> Any:
+        found = summarise(scenario, outcome, checked=checked)
+        items = tuple(
+            replace(item, utilisation=item.utilisation and found.worker_utilisation)
+            for item in found.by_resource
+        )
+        return replace(found, by_resource=items)
+
+    monkeypatch.setattr(sim.results, "summarise", wrong)
+
+
+@_fault("a call is busy in full, though its life ends before it", "worker_busy_s")
+def _busy_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    def instead(method: Any, simulator: Any) -> None:
+        before = list(simulator.outcome.busy_s)
+        method(simulator)
+        simulator.outcome.busy_s = before
+
+    _instead(monkeypatch, Simulator, "_stop_tasks", instead)
+
+
+@_fault("a range that fails half-way is busy in full", "by_column.busy_s")
+def _range_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    def instead(method: Any, simulator: Any, key: Any, c: int, p: int, task: Any, t: float) -> None:
+        method(simulator, key, c, p, task, t)
+        simulator.outcome.busy_s[c] += max(0.0, task.ends_s - t)
+
+    _instead(monkeypatch, StepwiseSimulator, "_fail", instead)
+
+
+@_fault("only the first attempt of a node is a call", "by_column.calls")
+def _no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    def then(simulator: Any, task: Any, column: int) -> None:
+        simulator.outcome.calls[column] -= task.call > 1
+
+    _after(monkeypatch, StepwiseSimulator, "_launch", then)
+
+
+# Crashes
+
+
+@_fault("a crash loses nothing of what is in flight", "busy_lost_s")
+def _in_flight_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Simulator, "_lost_in_flight", lambda *_: 0.0)
+
+
+@_fault("a crash loses no run of a barrier", "incarnations.busy_lost_s")
+def _barriers_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Simulator, "_lost_barriers", lambda *_: 0.0)
+
+
+@_fault("whatever is not claimed is done again, skipped and dropped cells too", "cells_done_again")
+def _open_cells_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def instead(method: Any, simulator: Any, life: Any, t: float) -> None:
+        before = sum(simulator.machine.counters.open_cells)
+        method(simulator, life, t)
+        life.cells_lost = sum(simulator.machine.counters.open_cells) - before
+
+    _instead(monkeypatch, Simulator, "_resume", instead)
+
+
+@_fault("a payload is as long as one of version 1", "checkpoint_bytes")
+def _first_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = cellspec.checkpoint.make_payload
+    monkeypatch.setattr(
+        sim.simulator,
+        "make_payload",
+        lambda graph, claim, version: make(graph, claim, 1),  # noqa: ARG005
+    )
+
+
+# Waits
+
+
+@_fault("a wait goes on while a node rests", "by_resource.wait_s")
+def _rests_are_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def instead(
+        method: Any, timings: Any, column: int, start: int, stop: int, t: float, ready_s: float
+    ) -> None:
+        since = timings.__dict__.setdefault("_since", {})
+        method(timings, column, start, stop, t, since.setdefault((column, start), ready_s))
+
+    _instead(monkeypatch, Timings, "called", instead)
+
+
+@_fault("what never started waited to the end of its life", "by_resource.wait_calls")
+def _never_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def then(simulator: Any) -> None:
+        now = simulator.env.now
+        for column, ready in enumerate(getattr(simulator, "_sampled_ready", ())):
+            for row in range(simulator.graph.num_records):
+                if simulator.machine.counters.cells[column][row] == READY:
+                    group = simulator.machine.group_of[column]
+                    simulator.timings._keep(group, now, now - ready[row])
+
+    _after(monkeypatch, Simulator, "_stop_tasks", then)
+
+
+@_fault("a percentile is the value after the one at its place", "by_resource.wait_p50_s")
+def _percentile_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(values: Sequence[float], percent: int) -> float | None:
+        return values[min(percent * len(values) // 100, len(values) - 1)] if values else None
+
+    monkeypatch.setattr(sim.timings, "percentile", wrong)
+
+
+@_fault(
+    "a start on the boundary of two quarters is in the earlier one", "by_resource.mean_wait_q1_s"
+)
+def _earlier_quarter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sim.timings, "bisect_right", bisect_left)
