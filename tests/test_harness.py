@@ -289,7 +289,7 @@ WRONG: list[tuple[type[Tiny], Workload, str]] = [
     (DropsInSilence, DROPS, "DROP-04"),
     (SkipsForNothing, PLAIN, "SKIP-01"),
     (SkipsAlone, SKIPS, "SKIP-02"),
-    (NeverSkips, SKIPS, "TABLE-06"),
+    (NeverSkips, SKIPS, "TABLE-08"),
     (ClaimsTooMuch, BATCHED, "CKPT-08"),
     (ClaimsFirst, PLAIN, "CKPT-10"),
     (ForgetsTheClaim, BATCHED.but(crashes=(LATE,)), "CKPT-12"),

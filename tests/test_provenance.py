@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,8 +43,19 @@ def run(work: Workload) -> RunResult:
     return result
 
 
-def judge(work: Workload, table: Table, calls: Registry, outcome: str = "success") -> Broken | None:
-    return TableJudge(work, calls).judge(0, table, outcome)
+def judge(
+    work: Workload,
+    table: Table,
+    calls: Registry,
+    outcome: str = "success",
+    *,
+    dropped: Container[int] | None = None,
+    after_crash: bool = False,
+) -> Broken | None:
+    tables = TableJudge(work, calls)
+    if after_crash:
+        assert tables.judge(0, Table({}), "crash") is None
+    return tables.judge(int(after_crash), table, outcome, dropped=dropped)
 
 
 def cells_of(table: Table) -> Cells:
@@ -267,7 +278,10 @@ def put(row: int, name: str, value: object) -> Change:
             id="an output that no run gave",
         ),
         pytest.param(
-            put(0, "c", SKIPPED), "TABLE-06", "c[0] ends as SKIPPED", id="a skip without a reason"
+            put(0, "c", SKIPPED),
+            "TABLE-08",
+            "c[0] is skipped, and has no reason to be",
+            id="a skip without a reason",
         ),
         pytest.param(
             lambda cells: cells[2].update(d=value_of("d", 2, {})),
@@ -342,8 +356,14 @@ def test_a_row_that_is_dropped_for_nothing_is_found() -> None:
     cells = cells_of(result.tables[0])
     del cells[3]
     table = Table(cells, frozenset({1, 3}))
-    broken = judge(WORK, table, result.calls)
-    assert broken == Broken("TABLE-06", "row 3 must not be dropped in this workload")
+    broken = judge(WORK, table, result.calls, dropped={1})
+    assert broken == Broken(
+        "TABLE-07", "row 3 counts as dropped in the table, and the run did not drop it"
+    )
+    after_crash = judge(WORK, table, result.calls, after_crash=True)
+    assert after_crash == Broken(
+        "TABLE-06", "row 3 is dropped; a run without a crash does not drop it"
+    )
 
 
 @given(workloads("skips", beside=["core", "drops", "retries"]), st.data())

@@ -272,6 +272,7 @@ def test_every_clause_has_an_occasion_in_some_of_these_runs() -> None:
         found |= seen(work(A, targets=(2, 3)), text).occasions
     found |= seen(work(A, failures=FailurePolicy(1, 1)), 'end outcome="stopped"').occasions
     found |= seen(work(M, N), 'skip m0; start n1; crash; resume claim={"m":1}').occasions
+    found |= seen(work(M), 'skip m0; 1 end outcome="success"').occasions
     barrier = f"start a0; 1 fail a0 {PERMANENT}; start v/0; 2 complete v/0; emit v1"
     found |= seen(work(A, V), barrier).occasions
     groups = work(A, limits=Limits(group_rows=1, groups=1))

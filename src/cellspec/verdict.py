@@ -259,7 +259,7 @@ PROFILES: tuple[Profile, ...] = (
         "drops",
         "rows that fail for good, and the barriers that go on without them",
         _clauses(
-            "FAIL-02 DROP-01 DROP-02 DROP-03 DROP-04 BARR-07 BARR-08",
+            "FAIL-02 DROP-01 DROP-02 DROP-03 DROP-04 BARR-07 BARR-08 TABLE-07",
             early_stop="STOP-01 STOP-02 STOP-03",
         ),
         _owes(
@@ -276,7 +276,7 @@ PROFILES: tuple[Profile, ...] = (
     Profile(
         "skips",
         "cells that are left out by a condition, and what follows from that",
-        _clauses("SKIP-01 SKIP-02"),
+        _clauses("SKIP-01 SKIP-02 TABLE-08"),
         _owes(
             _S.SKIPPED,
             _S.SKIP_SPREAD,

@@ -22,6 +22,7 @@ from cellspec.counters import DROPPED_BEHIND, Claim
 from cellspec.engine.aio import AsyncioEngine
 from cellspec.engine.calls import BARRIER, RANGE, Call, Drop, Ending, Restored, Save
 from cellspec.engine.filesystem import RealFileSystem
+from cellspec.engine.observer import Observer
 from cellspec.engine.scheduler import COOLING, ENDED, QUEUED, RUNNING, WAITING, Scheduler
 from cellspec.engine.storage import Storage
 from cellspec.engine.stores import Store
@@ -858,6 +859,15 @@ def table_that_forgets_drops(table: Table, probe: Probe) -> Table:
     return table if over or not probe.life else Table(table.rows, frozenset())
 
 
+@mutant("the last row counts as dropped in the table, if any row was dropped")
+def table_that_drops_the_last_row(table: Table, probe: Probe) -> Table:
+    last = probe.graph.num_records - 1
+    if not table.dropped or last not in table.rows:
+        return table
+    rows = {row: cells for row, cells in table.rows.items() if row != last}
+    return Table(rows, table.dropped | {last})
+
+
 @mutant("of a plain column the values of rows 2 and 3 stand in each other's place")
 def table_with_values_swapped(table: Table, probe: Probe) -> Table:
     rows = {row: dict(cells) for row, cells in table.rows.items()}
@@ -866,3 +876,39 @@ def table_with_values_swapped(table: Table, probe: Probe) -> Table:
             rows[2][rule.name], rows[3][rule.name] = rows[3][rule.name], rows[2][rule.name]
             break
     return Table(rows, table.dropped)
+
+
+# ---------------------------------------------------------------- storage that is not reported
+
+
+class _Quiet(Observer):
+    """Tells nobody of storage, as an engine does that has no hook for it."""
+
+    def __init__(self, told: Observer) -> None:
+        silent = ("rows_", "checkpoint_", "storage_")
+        for name, step in vars(Observer).items():
+            if callable(step) and not name.startswith(("_", *silent)):
+                setattr(self, name, getattr(told, name))
+
+
+class ReportsNoStorage(AsyncioEngine):
+    def __init__(self, *arguments: Any, observer: Observer, **options: Any) -> None:
+        super().__init__(*arguments, observer=_Quiet(observer), **options)
+
+
+class GivesUpTheRowAtTheClaim(Scheduler):
+    def _restore_states(self, claim: Claim) -> None:
+        super()._restore_states(claim)
+        row = min(claim)
+        if 0 < row < self._rows and self._is_live(row) and self._open[row]:
+            self._drop([row], Drop(self._columns[-1].name, "it ran when the process died"))
+
+
+ENGINE_MUTANTS.append(
+    EngineMutant(
+        "gives up the row at the claim",
+        "a resume gives up the first row that is not claimed, and storage is not reported",
+        scheduler=GivesUpTheRowAtTheClaim,
+        engine=ReportsNoStorage,
+    )
+)

@@ -32,7 +32,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -481,9 +481,17 @@ class _Run:
         claim = self.claim
         if claim is None and self.storage_reported:
             claim = dict.fromkeys(probe.graph.column_names, 0)
-        broken = self.tables.judge(probe.life, table, self.result.outcomes[-1], claim)
+        broken = self.tables.judge(
+            probe.life, table, self.result.outcomes[-1], claim, self._dropped_by_run()
+        )
         if broken is not None:
             self._find(broken.clause, broken.detail)
+
+    def _dropped_by_run(self) -> Container[int] | None:
+        """The rows that the run dropped, by its events; None if they were not all judged."""
+        if self.checker is None or self.result.by_table_alone:
+            return None
+        return frozenset(self.checker.machine.counters.dropped)
 
     # Findings
 

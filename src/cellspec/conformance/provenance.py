@@ -5,10 +5,10 @@ values that it was made from; the output of a barrier is a digest of all rows th
 order. Every call is kept in a `Registry`. So a table can be judged on its own, without one word of
 the engine about what it did: a value that is lost, doubled, stale, or in the wrong row shows.
 
-`TableJudge` holds clauses TABLE-01 to TABLE-06. What a run must end with (TABLE-06) is worked out
-here by an interpreter of its own, slow and obvious: it goes through the columns in order, cell by
-cell, and reads traits straight off the descriptors. It shares no code with the graph, the rules,
-the counters or the machine, which are what engines are built on and judged by.
+`TableJudge` holds clauses TABLE-01 to TABLE-08. What a run must end with (TABLE-06, TABLE-08) is
+worked out here by an interpreter of its own, slow and obvious: it goes through the columns in
+order, cell by cell, and reads traits straight off the descriptors. It shares no code with the
+graph, the rules, the counters or the machine, which are what engines are built on and judged by.
 
 Some workloads leave room: a row that fails in one column may be dropped before or after a barrier
 that does not wait for that column has read it, and both are right. Values that depend on such a
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -363,10 +363,11 @@ class _Fates:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A clause that a table breaks, and how, in one line."""
+    """A clause that a table breaks, how, in one line, and in which cell, if it is one."""
 
     clause: str
     detail: str
+    cell: tuple[str, int] | None = None
 
 
 class TableJudge:
@@ -396,6 +397,9 @@ class TableJudge:
         columns = _columns(work, work.rows)
         self._needs = {column.name: column.needs for column in columns}
         self._may_drop = any(_may_drop(work, column) for column in columns)
+        self._crashed = False
+        self._odd: set[tuple[str, int]] = set()
+        """Cells of the table that break a clause that is waived: what else is odd follows."""
         self._claims: list[tuple[int, Table, Mapping[str, int] | None]] = []
         self._open_scopes: list[tuple[str, int]] = []
 
@@ -405,6 +409,7 @@ class TableJudge:
         table: Table,
         outcome: str,
         claim: Mapping[str, int] | None = None,
+        dropped: Container[int] | None = None,
     ) -> Broken | None:
         """The first clause that the table at the end of a life breaks, or None.
 
@@ -414,15 +419,22 @@ class TableJudge:
             outcome: ``"success"``, ``"stopped"``, ``"failed"``, or ``"crash"``.
             claim: the last durable claim, by column; None if the backend reports none. Then only
                 values that stand in two tables are compared, if nothing can be dropped.
+            dropped: the rows that the run dropped, by its events; None if nobody knows.
         """
-        for broken in self._all_broken(life, table, outcome):
+        self._odd.clear()
+        for broken in self._all_broken(life, table, outcome, dropped):
             if broken.clause not in self._waive:
                 return broken
+            if broken.cell is not None:
+                self._odd.add(broken.cell)
+        self._crashed = self._crashed or outcome == "crash"
         self._claims.append((life, table, claim))
         self._note_open_scopes(life, table)
         return None
 
-    def _all_broken(self, life: int, table: Table, outcome: str) -> Iterator[Broken]:
+    def _all_broken(
+        self, life: int, table: Table, outcome: str, dropped: Container[int] | None
+    ) -> Iterator[Broken]:
         yield from self._complete(table, outcome == "success" or not self._by_column)
         yield from self._partition(life, table, outcome)
         # By column, each after those that it needs: what a wrong value made wrong comes after it.
@@ -430,9 +442,11 @@ class TableJudge:
             if column.scope_rows:
                 yield from self._barrier_values(life, column, table)
             else:
-                yield from self._own_values(column, table)
+                yield from self._own_values(life, column, table)
         yield from self._unchanged(life, table)
         if outcome == "success":
+            if dropped is not None:
+                yield from self._dropped(life, table, dropped)
             yield from self._final(life, table)
 
     def _complete(self, table: Table, whole: bool) -> Iterator[Broken]:
@@ -468,23 +482,32 @@ class TableJudge:
                         "TABLE-04", f"success, but row {row} is neither durable nor dropped"
                     )
 
-    def _own_values(self, column: _Column, table: Table) -> Iterator[Broken]:
+    def _own_values(self, life: int, column: _Column, table: Table) -> Iterator[Broken]:
         for row, cells in sorted(table.rows.items()):
             value = cells.get(column.name)
-            if isinstance(value, str) and (why := self._misfit(column, row, value, cells)):
-                yield Broken("TABLE-02", f"{column.name}[{row}] holds {value!r}: {why}")
+            if isinstance(value, str) and (why := self._misfit(life, column, row, value, cells)):
+                yield Broken(
+                    "TABLE-02",
+                    f"{column.name}[{row}] holds {value!r}: {why}",
+                    (column.name, row),
+                )
 
-    def _misfit(self, column: _Column, row: int, value: str, cells: Mapping[str, Value]) -> str:
+    def _misfit(
+        self, life: int, column: _Column, row: int, value: str, cells: Mapping[str, Value]
+    ) -> str:
         made = self._registry.cells.get(value)
         if made is None:
             return "no call made it"
         if (made.column, made.row) != (column.name, row):
-            return f"it was made for {made.column}[{made.row}]"
+            return f"it was made for {made.column}[{made.row}]{_in_earlier(made.life, life)}"
         for need in column.needs:
-            if _text(made.inputs.get(need)) != _text(cells.get(need)):
+            if (need, row) not in self._odd and _text(made.inputs.get(need)) != _text(
+                cells.get(need)
+            ):
                 return (
-                    f"it was made from {_text(made.inputs.get(need)) or 'nothing'!r} of {need!r}, "
-                    f"but {_text(cells.get(need)) or 'nothing'!r} stands beside it"
+                    f"it was made{_in_earlier(made.life, life)} from "
+                    f"{_quoted(made.inputs.get(need))} of {need!r}, but "
+                    f"{_quoted(cells.get(need))} stands beside it"
                 )
         return ""
 
@@ -492,7 +515,11 @@ class TableJudge:
         for row, cells in sorted(table.rows.items()):
             value = cells.get(column.name)
             if isinstance(value, str) and (why := self._stray(life, column, row, value, table)):
-                yield Broken("TABLE-03", f"{column.name}[{row}] holds {value!r}: {why}")
+                yield Broken(
+                    "TABLE-03",
+                    f"{column.name}[{row}] holds {value!r}: {why}",
+                    (column.name, row),
+                )
 
     def _stray(self, life: int, column: _Column, row: int, value: str, table: Table) -> str:
         runs = self._registry.runs.get(column.name, [])
@@ -500,7 +527,10 @@ class TableJudge:
         if not mine:
             owner = [(run, r) for run in runs for r, v in run.values.items() if v == value]
             if owner:
-                return f"a run of {column.name!r} gave it to row {owner[0][1]}"
+                run, given = owner[0]
+                return (
+                    f"a run of {column.name!r} gave it{_in_earlier(run.life, life)} to row {given}"
+                )
             return f"no run of {column.name!r} gave it to this row"
         odd = ""
         for run in mine:
@@ -521,10 +551,12 @@ class TableJudge:
                 cells = table.rows.get(row, {})
                 if need not in cells or (safe is not None and row >= safe):
                     continue
+                if (need, row) in self._odd:
+                    continue
                 if _text(cells[need]) != _text(inputs.get(need)):
                     return (
-                        f"the run read {_text(inputs.get(need)) or 'nothing'!r} in {need}[{row}], "
-                        f"but {_text(cells[need]) or 'nothing'!r} stands there"
+                        f"the run{_in_earlier(run.life, life)} read {_quoted(inputs.get(need))} in "
+                        f"{need}[{row}], but {_quoted(cells[need])} stands there"
                     )
         return ""
 
@@ -544,6 +576,8 @@ class TableJudge:
                     continue
                 for name, value in cells.items():
                     now = table.rows.get(row, {}).get(name)
+                    if (name, row) in self._odd:
+                        continue
                     if now != value and self._was_claimed(claim, name, row, now):
                         held = "nothing" if now is None else repr(now)
                         yield Broken(
@@ -583,6 +617,18 @@ class TableJudge:
                 if held and was != scope:
                     self._open_scopes.append((column.name, number))
 
+    def _dropped(self, life: int, table: Table, dropped: Container[int]) -> Iterator[Broken]:
+        """The table gives up the rows that the run gave up."""
+        rows = range(self._work.rows_of(life))
+        for row in rows:
+            if row in table.dropped and row not in dropped:
+                yield Broken(
+                    "TABLE-07",
+                    f"row {row} counts as dropped in the table, and the run did not drop it",
+                )
+            elif row in dropped and row in table.rows:
+                yield Broken("TABLE-07", f"row {row} was dropped, and stands in the table")
+
     def _final(self, life: int, table: Table) -> Iterator[Broken]:
         work, total = self._work, self._work.rows_of(life)
         if work.failures.stop_window is not None:
@@ -596,20 +642,65 @@ class TableJudge:
         )
         if expected.dropped is None:
             return
+        yield from self._skips(table, expected)
+        if not self._crashed:
+            return
         dropped = frozenset(row for row in table.dropped if row < total)
         for row in sorted(dropped ^ expected.dropped):
-            must = "must" if row in expected.dropped else "must not"
-            yield Broken("TABLE-06", f"row {row} {must} be dropped in this workload")
+            must = "does not drop it" if row in dropped else "drops it"
+            there = "is dropped" if row in dropped else "stands in the table"
+            yield Broken("TABLE-06", f"row {row} {there}; a run without a crash {must}")
         for row, cells in sorted(expected.rows.items()):
             for name, value in cells.items():
                 held = table.rows.get(row, {}).get(name)
-                if value is None and held is SKIPPED:
-                    yield Broken("TABLE-06", f"{name}[{row}] is skipped, and has no reason to be")
-                if value is not None and held != value:
+                if (
+                    isinstance(value, str)
+                    and isinstance(held, str)
+                    and held != value
+                    and (name, row) not in self._odd
+                ):
+                    made = self._made_earlier(name, row, held, life)
                     yield Broken(
                         "TABLE-06",
-                        f"{name}[{row}] ends as {held!r}; an uninterrupted run ends with {value!r}",
+                        f"{name}[{row}] ends as {held!r}{made}; a run without a crash ends with "
+                        f"{value!r}",
                     )
+
+    def _skips(self, table: Table, expected: Expected) -> Iterator[Broken]:
+        """A cell is skipped where the workload asks for it, and nowhere else."""
+        for row, cells in sorted(expected.rows.items()):
+            for name, value in cells.items():
+                held = table.rows.get(row, {}).get(name)
+                if held is SKIPPED and value is not SKIPPED:
+                    yield Broken(
+                        "TABLE-08",
+                        f"{name}[{row}] is skipped, and has no reason to be: neither its column's "
+                        "condition nor a skipped input asks for it",
+                        (name, row),
+                    )
+                elif value is SKIPPED and isinstance(held, str) and (name, row) not in self._odd:
+                    yield Broken(
+                        "TABLE-08",
+                        f"{name}[{row}] holds {held!r}, and must be skipped in this workload",
+                        (name, row),
+                    )
+
+    def _made_earlier(self, column: str, row: int, value: str, life: int) -> str:
+        """Which earlier run of the process made a value, in words; "" if it was this one."""
+        made = self._registry.cells.get(value)
+        lives = [
+            run.life for run in self._registry.runs.get(column, ()) if value == run.values.get(row)
+        ]
+        return _in_earlier(max([made.life] if made is not None else lives, default=life), life)
+
+
+def _in_earlier(made: int, life: int) -> str:
+    """That an earlier run of the process made something, in words; "" if this one did."""
+    return f" in run {made + 1} of the process (this is run {life + 1})" if made < life else ""
+
+
+def _quoted(value: Value | None) -> str:
+    return repr(value) if isinstance(value, str) else "nothing"
 
 
 def _text(value: Value | None) -> str:

@@ -459,7 +459,9 @@ class _Witness:
 
     def _see_resume(self, event: Mapping[str, Any], _column: int) -> None:
         self.seen.lives += 1
-        self.note("CKPT-12", "SCHED-07", "TABLE-06")
+        self.note("CKPT-12", "SCHED-07")
+        if self.seen.crashes:
+            self.note("TABLE-06")
         claim: Mapping[str, int] = event.get("claim") or {}
         rows = event.get("records") or self.rows
         if rows != self.rows:
@@ -496,6 +498,11 @@ class _Witness:
 
     def _see_end(self, event: Mapping[str, Any], _column: int) -> None:
         self.note("SCHED-07", "SCHED-10", "SCHED-12", "TABLE-01", "TABLE-04")
+        if event.get("outcome") == "success":
+            if self.dropped:
+                self.note("TABLE-07")
+            if any(rule.may_skip for rule in self.columns):
+                self.note("TABLE-08")
         if event.get("outcome") != "success" or self.dropped:
             self.note("STOP-03")
         if self.work.failures.stop_window is not None:

@@ -24,8 +24,8 @@ checkpoints           nothing: the driver waits with ``ray.wait``, and keeps a `
 Ray repeats a task about a second after it failed: it looks once a second at what is to be repeated.
 A worker that dies after its call has ended, and before Ray has what it gave, has the call made and
 paid for twice (clause SCHED-03): Ray promises a task at least once. A worker that dies in the last
-attempt that ``max_retries`` allows costs the row, although no call failed (clause TABLE-06). The
-suite kills no workers, so its workloads meet neither.
+attempt that ``max_retries`` allows costs the row, although no call failed; Ray counts it as a
+failure, and so no clause is broken. The suite kills no workers, so its workloads meet neither.
 
 Ray knows no rows, so nothing stops a task of a dropped row that does not read the failure: see
 `cellspec.engines.rows`. It knows neither calls that give row after row to tasks that were there
