@@ -24,16 +24,17 @@ from cellspec import (
     NodeId,
     Violation,
 )
-from cellspec.actions import Failure
+from cellspec.actions import Failure, Outcome
 from cellspec.counters import READY, SKIP_READY
 from tests.oracles import Definition
 from tests.run_oracle import RunModel, RunRules
 from tests.strategies import Plan
 
-__all__ = ["FAILURES", "QUIET", "Pair", "snapshot", "told"]
+__all__ = ["FAILURES", "OUTCOMES", "QUIET", "Pair", "snapshot", "told"]
 
 FAILURES: tuple[Failure, ...] = ("retryable", "backpressure", "permanent")
 QUIET = ("skip", "drop")
+OUTCOMES: tuple[Outcome, ...] = ("success", "stopped", "failed")
 
 
 def told(action: Action) -> str:
@@ -97,7 +98,7 @@ class Pair:
 
     def __init__(self, plan: Plan) -> None:
         case, limits, policy = plan.case, plan.limits, plan.failures
-        self.machine = Machine(case.graph(), limits, failures=policy)
+        self.machine = Machine(case.graph(), limits, failures=policy, drops=plan.drops)
         default = policy or FailurePolicy()
         self.model = RunModel(
             Definition(case.rows, case.columns, case.batch_size, case.barrier_scope),
@@ -110,6 +111,7 @@ class Pair:
                 default.max_attempts,
                 default.stop_window,
                 default.stop_rate,
+                plan.drops,
             ),
         )
         self.fails = policy is not None
@@ -223,7 +225,7 @@ class Pair:
             return model.durable_breaks(self._columns(action), rows)
         if kind == "checkpoint_begin":
             return model.begin_breaks(self._claim_of(action))
-        if kind in ("checkpoint_durable", "checkpoint_failed"):
+        if kind == "checkpoint_durable":
             return model.written_breaks()
         if kind == "resume":
             return model.resume_breaks(self._claim_of(action), **self._told(action))
@@ -480,6 +482,18 @@ class Pair:
             useful = [a for a in self.enabled() if a.kind != "crash"]
             assert useful or model.ranges or model.cooling, "the run stands still"
 
+    def check_endings(self) -> None:
+        """What the run may say of itself if it ended now (SCHED-10, SCHED-14, STOP-03, STOP-04)."""
+        if self.model.over():
+            return
+        for outcome in OUTCOMES:
+            action = Action("end", outcome=outcome)
+            broken = self.broken(action)
+            if broken:
+                self._refused(action, broken)
+            elif outcome == "failed":
+                self.machine._expect_failure()
+
     def check(self) -> None:
         self.check_readiness()
         self.check_announcements()
@@ -488,6 +502,7 @@ class Pair:
             self.check_nodes()
         self.check_claims()
         self.check_going_on()
+        self.check_endings()
 
     def run_to_the_end(self, answers: Sequence[int] = ()) -> None:
         """Go on without a crash or a failure, by `answers`, then by the first offer."""

@@ -43,6 +43,7 @@ class RunRules:
     max_attempts: int = 1
     stop_window: int | None = None
     stop_rate: float = 1.0
+    drops: bool = True
 
 
 @dataclass
@@ -120,6 +121,7 @@ class RunModel:
         self.failed: list[tuple[NodeId, str]] = []
         self.cooling: dict[NodeId, float | None] = {}
         self.ends: list[bool] = []
+        self.unwritten = ""
         self.stopped = False
         self.stored = {name: set(range(claim[name])) for name in self.names}
         self.admitted: set[int] = set()
@@ -296,6 +298,10 @@ class RunModel:
 
     def halted(self) -> bool:
         return self.stopped or self.must_stop()
+
+    def gives_up(self) -> bool:
+        """A row is lost, and the engine neither records that nor claims to go on without rows."""
+        return not self.rules.drops and bool(self.unrecorded())
 
     def over(self) -> set[str]:
         return {"SCHED-07"} if self.crashed or self.ended else set()
@@ -548,7 +554,7 @@ class RunModel:
             return set() if node in self.abandoned() else {"FAIL-04"}
         else:
             wanted = node.row not in self.dropped
-        return {"FAIL-04"} if wanted and not self.halted() else set()
+        return {"FAIL-04"} if wanted and not (self.halted() or self.gives_up()) else set()
 
     def cancel(self, node: NodeId) -> None:
         """What somebody wants still is open again, but never ready: it was cancelled by a stop."""
@@ -648,7 +654,7 @@ class RunModel:
 
     def idle_breaks(self) -> set[str]:
         """Time moves on from now."""
-        if self.over() or self.halted():
+        if self.over() or self.halted() or self.gives_up():
             return set()
         broken = {"SCHED-09"} if self.dispatchable() else set()
         return broken | ({"GROUP-06"} if self.waiting_groups() else set())
@@ -676,6 +682,8 @@ class RunModel:
         return {"DROP-04"} if any(lost) else set()
 
     def store(self, columns: Iterable[str], rows: range) -> None:
+        if self.unwritten == "rows":
+            self.unwritten = ""
         for column in columns:
             self.stored[column] |= set(rows)
 
@@ -706,8 +714,13 @@ class RunModel:
         assert self.pending_claim is not None
         self.durable_claim, self.pending_claim = self.pending_claim, None
         self.durable_drops = self.pending_drops
+        self.unwritten = ""
 
     def not_written(self) -> None:
+        if self.pending_claim is not None:
+            self.unwritten = "claim"
+        elif not self.unwritten:
+            self.unwritten = "rows"
         self.pending_claim = None
 
     # Crash, resume, end
@@ -851,11 +864,39 @@ class RunModel:
                 broken.add("STOP-03")
             if not (done and saved):
                 broken.add("SCHED-10")
-        elif (outcome == "stopped" and not self.stopped) or (
-            outcome == "failed" and done and saved
-        ):
-            broken.add("STOP-03")
+        elif outcome == "stopped":
+            if not self.stopped:
+                broken.add("STOP-03")
+        else:
+            if self.gives_up():
+                broken.clear()
+            claim_failed = self.pending_claim is not None or self.unwritten == "claim"
+            if done and saved:
+                broken |= set() if claim_failed else {"STOP-04"}
+            elif not (claim_failed or self.stood_in_the_way()) and self.may_go_on():
+                broken.add("SCHED-14")
         return broken
+
+    def stood_in_the_way(self) -> bool:
+        """Something but a claim excuses that the run gives up."""
+        lost = any(self.failed_for_good(node) for node, _ in self.failed)
+        return bool(self.unwritten) or self.halted() or (lost and not self.rules.drops)
+
+    def may_go_on(self) -> bool:
+        """There is something to do, to wait for, or to save."""
+        if self.completed_rows() == len(self.rows) or self.running or self.ranges:
+            return True
+        later = any(self.start_breaks(node) == {"FAIL-03"} for node in self.cooling)
+        cells = [CellNodeId(row, name) for row in self.rows for name in self.names]
+        skips = any(not self.skip_breaks(cell) for cell in cells)
+        return bool(self.startable()) or later or skips or self._groups_may_move()
+
+    def _groups_may_move(self) -> bool:
+        """A row group that has work left may be admitted, now or once another one has retired."""
+        outside = [g for g in self.groups() if g not in self.was_admitted]
+        if all(self.group_resolved(group) for group in outside):
+            return False
+        return bool(self.waiting_groups()) or any(map(self.group_resolved, self.admitted))
 
     def end(self) -> None:
         self.ended = True

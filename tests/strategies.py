@@ -153,6 +153,7 @@ class Plan:
     case: Case
     limits: Limits
     failures: FailurePolicy | None
+    drops: bool = True
 
 
 @st.composite
@@ -175,7 +176,7 @@ def plans(draw: st.DrawFn, *, max_columns: int, max_rows: int) -> Plan:
     if draw(st.booleans()):
         free = draw(grouped(case, free))
     if draw(st.sampled_from((True, True, True, False))):
-        return Plan(case, free, draw(policies))
+        return Plan(case, free, draw(policies), draw(st.sampled_from((True, True, False))))
     return Plan(case, free, None)
 
 

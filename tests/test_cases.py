@@ -61,7 +61,7 @@ class Gives:
 TRACES = {
     "zombie_completes_second_attempt": Judged("violated", "FAIL-05"),
     "attempt_on_complete_is_nonsense": Judged("violated", "FAIL-05"),
-    "chord_body_never_failed": Judged("violated", "", brings=MENDED),
+    "chord_body_never_failed": Judged("violated", "SCHED-14"),
     "order_overtakes": Judged("violated", "SCHED-13"),
     "hedged_request": Judged("violated", "SCHED-02"),
     "per_task_cache": Judged("pass", brings=JUDGE),

@@ -211,6 +211,16 @@ def a_to_b(rows: Sequence[int]) -> list[str]:
 TWICE = ["start a 0", "fail a 0 failure=retryable", "start a 0 attempt=2"]
 DROPPED_MEANWHILE = ["start a 0", "complete a 0", "start k 0", "start b 0", f"fail b 0 {PERMANENT}"]
 
+SMALL = header(graph=ExecutionGraph(1, [ColumnDescriptor("a")]))
+DROPPING = header(claims=("core", "drops"))
+ALL_MADE = ["start a 0", "complete a 0"]
+ALL_SAVED = [*ALL_MADE, "durable a 0"]
+BEGUN = {"event": "checkpoint_begin", "claim": {"a": 1}}
+A_SAVED = ALL_SAVED
+GIVES_UP = ["end outcome=failed"]
+RESUMED = {"event": "resume", "claim": CLAIMS_NOTHING}
+BEGUN_OF_A = {"event": "checkpoint_begin", "claim": {**CLAIMS_NOTHING, "a": 1}}
+
 CASES: list[tuple[str, Header, list[Any]]] = [
     ("SCHED-01", PLAIN, ["start b 0"]),
     ("SCHED-02", PLAIN, ["start a 0", "start a 0"]),
@@ -243,6 +253,39 @@ CASES: list[tuple[str, Header, list[Any]]] = [
         ["start a 0 resource=x", "start a 1 resource=x"],
     ),
     ("SCHED-13", PLAIN, ["start s 1"]),
+    ("SCHED-14", PLAIN, ["end outcome=failed"]),
+    ("SCHED-14", PLAIN, [{"event": "end", "outcome": "failed", "reason": "tired"}]),
+    ("SCHED-14", SMALL, ["start a 0", "end outcome=failed"]),
+    ("SCHED-14", SMALL, [*ALL_MADE, "end outcome=failed"]),
+    (
+        "SCHED-14",
+        RETRY,
+        ["start a 0", "fail a 0 failure=retryable until=9", *GIVES_UP],
+    ),
+    # A claim that could not be written stands in nobody's way once another one is.
+    (
+        "SCHED-14",
+        PLAIN,
+        [*A_SAVED, BEGUN_OF_A, "checkpoint_failed", BEGUN_OF_A, "checkpoint_durable", *GIVES_UP],
+    ),
+    (
+        "SCHED-14",
+        PLAIN,
+        ["start a 0", "complete a 0", "checkpoint_failed", "durable a 0", "end outcome=failed"],
+    ),
+    # It drops rows and goes on: then what is left is not given up.
+    (
+        "SCHED-14",
+        DROPPING,
+        ["start a 0", f"fail a 0 {PERMANENT}", "drop a 0", "end outcome=failed"],
+    ),
+    ("DROP-04", DROPPING, ["start a 0", f"fail a 0 {PERMANENT}", "end outcome=failed"]),
+    # What failed for good in an earlier life is tried again in this one.
+    (
+        "SCHED-14",
+        PLAIN,
+        ["start a 0", f"fail a 0 {PERMANENT}", *GIVES_UP, RESUMED, *GIVES_UP],
+    ),
     ("BARR-01", PLAIN, ["start v scope=0"]),
     ("BARR-02", PLAIN, ["emit v 0:2"]),
     (
@@ -366,6 +409,8 @@ CASES: list[tuple[str, Header, list[Any]]] = [
     ),
     ("STOP-02", PLAIN, ["stop"]),
     ("STOP-03", PLAIN, ["end outcome=stopped"]),
+    ("STOP-04", SMALL, [*ALL_SAVED, "end outcome=failed"]),
+    ("STOP-04", SMALL, [*ALL_SAVED, BEGUN, "checkpoint_durable", "end outcome=failed"]),
     (
         "CKPT-05",
         PLAIN,
@@ -484,6 +529,53 @@ def test_the_step_that_breaks_a_clause_is_told_with_its_number(
     assert not result.unreadable
     # Without the last step nothing is wrong.
     assert not judged((given_header, events[:-1])).violations
+
+
+FAILS_FAST = ["start a 0", "start a 1", f"fail a 0 {PERMANENT}"]
+"""A node fails for good in an engine that does not claim to drop rows, and another one runs."""
+
+
+@pytest.mark.clause("SCHED-14", "STOP-04", "DROP-04", "FAIL-04")
+@pytest.mark.parametrize(
+    ("given_header", "given_steps"),
+    [
+        (PLAIN, [*A_SAVED, BEGUN_OF_A, "checkpoint_failed"]),
+        (PLAIN, [*A_SAVED, BEGUN_OF_A]),
+        (SMALL, [*ALL_SAVED, BEGUN, "checkpoint_failed"]),
+        (SMALL, [*ALL_SAVED, BEGUN]),
+        (SMALL, [*ALL_MADE, "checkpoint_failed"]),
+        (STOPS, ["start a 0", "complete a 0", "start a 1", f"fail a 1 {PERMANENT}", "drop a 1"]),
+        (PLAIN, FAILS_FAST),
+        (PLAIN, [*FAILS_FAST, "complete a 1"]),
+        (PLAIN, [*FAILS_FAST, "cancel a 1"]),
+        (PLAIN, [*FAILS_FAST, "drop a 0"]),
+        (RETRY, [*TWICE, "fail a 0 failure=retryable attempt=2"]),
+        (TIMED, ["start a 0", "start a 1", f"fail a 0 {PERMANENT} t=1", "complete a 1 t=3"]),
+    ],
+    ids=[
+        *("claim failed", "claim not written", "last claim failed", "last claim not written"),
+        *("rows not written", "early stop", "fails fast", "lets calls end", "cancels calls"),
+        *("records the drop", "budget spent", "waits for calls"),
+    ],
+)
+def test_a_run_may_give_up_where_something_stood_in_its_way(
+    given_header: Header, given_steps: list[Any]
+) -> None:
+    last = max(event.t for event in steps(*given_steps))
+    run = steps(*given_steps, f"end outcome=failed t={last:g}")
+    assert not judged((given_header, run)).violations
+
+
+@pytest.mark.clause("SCHED-14")
+def test_a_run_may_give_up_when_what_is_left_can_never_get_a_place() -> None:
+    """Row groups were admitted out of order: the cursor waits for a group that never gets in."""
+    columns = [ColumnDescriptor("s", traits=T.ORDERED)]
+    graph = ExecutionGraph(2, columns)
+    given_header = header(Limits(group_rows=1, groups=1), graph=graph)
+    assert not judged((given_header, steps("admit 1", "end outcome=failed"))).violations
+    (found,) = judged((given_header, steps("end outcome=failed"))).violations
+    assert found.clause == "SCHED-14"
+    assert found.detail == "the run gives up although row group [0:1] may be admitted"
 
 
 LATE = ["start k 0", "start a 0", "fail k 0 failure=permanent"]

@@ -277,7 +277,7 @@ WRONG: list[tuple[type[Tiny], Workload, str]] = [
     (Twice, PLAIN, "SCHED-03"),
     (RunsClaimedRows, BATCHED.but(crashes=(LATE,)), "SCHED-05"),
     (SavesNothing, PLAIN, "SCHED-10"),
-    (GivesUp, PLAIN, "STOP-03"),
+    (GivesUp, PLAIN, "STOP-04"),
     (HalfBarrier, BARRIER, "BARR-01"),
     (ReadsDropped, DROPS, "BARR-06"),
     (ReadsBackwards, BARRIER, "BARR-06"),
@@ -400,12 +400,8 @@ def leak(_probe: Probe) -> None:
         (die_in_a_group, "the engine died of ZeroDivisionError: by zero"),
         (leak, "a generator's failure came out of the run: too many requests"),
         (lambda _: None, "run returned without a report of how it ended"),
-        (
-            lambda probe: probe.end("failed", "tired"),
-            "the run gave up although nothing stood in its way: tired",
-        ),
     ],
-    ids=["hang", "poll", "spin", "die", "die in a group", "leak", "return", "give up"],
+    ids=["hang", "poll", "spin", "die", "die in a group", "leak", "return"],
 )
 def test_a_run_that_does_not_come_to_its_end_has_stood_still(
     last: Callable[[Probe], Any], detail: str
@@ -413,6 +409,13 @@ def test_a_run_that_does_not_come_to_its_end_has_stood_still(
     clause, text = broken(Ends(last), PLAIN)
     assert clause == "SCHED-12"
     assert text.startswith(detail), text
+
+
+@pytest.mark.clause("SCHED-14")
+def test_a_run_that_gives_up_needs_a_cause_and_a_reason_in_words_is_none() -> None:
+    clause, text = broken(Ends(lambda probe: probe.end("failed", "tired")), PLAIN)
+    assert clause == "SCHED-14"
+    assert text.startswith("the run gives up although a[1] is ready, and its places are free")
 
 
 def test_a_run_that_makes_calls_for_ever_is_judged_by_what_it_did_first() -> None:

@@ -34,15 +34,13 @@ from cellspec import (
     SpecError,
     Violation,
 )
-from cellspec.actions import Outcome
-from tests.pair import FAILURES, QUIET, Pair, snapshot
+from tests.pair import FAILURES, OUTCOMES, QUIET, Pair, snapshot
 from tests.run_oracle import Spans, spans
 from tests.strategies import Case, Plan, plans
 
 pytestmark = pytest.mark.invariant
 
 T = ExecutionTraits
-OUTCOMES: tuple[Outcome, ...] = ("success", "stopped", "failed")
 KINDS = (
     "start",
     "complete",
@@ -463,6 +461,8 @@ def _nonsense(graph: ExecutionGraph, *, grouped: bool) -> list[Action]:
     "STOP-01",
     "STOP-02",
     "STOP-03",
+    "STOP-04",
+    "SCHED-14",
 )
 def test_the_machine_allows_and_refuses_what_the_model_does() -> None:
     often = settings(max_examples=3 * settings().max_examples)

@@ -179,12 +179,13 @@ class Checker:
     def _make_machine(self, graph: ExecutionGraph, limits: Limits) -> Machine:
         failures = failures_of(self.header)
         waive = (*self.waived, *self.unjudged)
+        drops = "drops" in self.header.claims
         try:
-            return Machine(graph, limits, failures=failures, waive=waive)
+            return Machine(graph, limits, failures=failures, drops=drops, waive=waive)
         except SpecError as error:
             # Graph and limits are valid each; together they must be refused, and not run.
             self._impossible = str(error)
-            return Machine(graph, failures=failures, waive=waive)
+            return Machine(graph, failures=failures, drops=drops, waive=waive)
 
     def _note_graph(self) -> None:
         """What the hot path looks up; anew when a resume changes the number of rows."""

@@ -47,7 +47,7 @@ from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import chain, takewhile
 
 from cellspec.actions import (
     Action,
@@ -111,6 +111,8 @@ class Machine(Refusals):
         limits: what may run at once.
         failures: what failures do; by default nothing is tried again. `enabled` offers failures
             only if this is given.
+        drops: the engine claims to drop rows and to go on without them; where it does not, a run
+            may give up at a failure for good (clause SCHED-14).
         waive: clauses not to judge; a step that breaks one is taken, and what follows is judged as
             if it had been right (see `cellspec.refusals`).
 
@@ -130,7 +132,8 @@ class Machine(Refusals):
         admitted: the row groups that are admitted.
         must_stop: so many of the last calls failed that nothing may start any more.
         stopped: the engine has stopped early.
-        unsaved: the last claim that was begun could not be written.
+        unsaved: the last claim that was begun is not on storage: it is being written, or it could
+            not be.
     """
 
     def __init__(
@@ -139,9 +142,11 @@ class Machine(Refusals):
         limits: Limits | None = None,
         *,
         failures: FailurePolicy | None = None,
+        drops: bool = True,
         waive: Collection[str] = (),
     ) -> None:
         limits = limits or Limits()
+        self._drops_rows = drops
         self._waived = frozenset(waive)
         self._judges_idleness = not {"SCHED-09", "GROUP-06"} <= self._waived
         self.limits = limits
@@ -221,6 +226,7 @@ class Machine(Refusals):
         self._recorded = array("q", dropped or ())
         self._durable_drops = self._pending_drops = len(self._recorded)
         self.must_stop = self.stopped = self.unsaved = False
+        self._lost_rows = self._failed_for_good = False
         self._ends: deque[bool] = deque(maxlen=self.failures.stop_window or 1)
         self._failed_ends = 0
         self.admitted = set()
@@ -291,6 +297,8 @@ class Machine(Refusals):
             )
             and not (self.crashed or self.ended or self.must_stop or self.stopped)
         ):
+            if not self._drops_rows and self._gives_up():
+                return
             idle = self.dispatchable()
             if idle:
                 self._breaks(
@@ -299,6 +307,17 @@ class Machine(Refusals):
                     f"free, and was not started before t={t:g} s",
                 )
             self._leave_groups(t)
+
+    def _starts_no_more(self) -> bool:
+        """True if the run stops early, or may be giving up."""
+        return self.must_stop or self.stopped or self._gives_up()
+
+    def _gives_up(self) -> bool:
+        """True if a row is lost to an engine that does not claim to go on without rows.
+
+        One that records the drop shows that it does go on.
+        """
+        return not self._drops_rows and bool(self.unrecorded)
 
     def _leave_groups(self, t: float) -> None:
         most = self.limits.groups
@@ -656,6 +675,7 @@ class Machine(Refusals):
         spent = self.attempts.get(key, 0) + 1
         final = is_final(failure, spent, self.failures.max_attempts)
         self.attempts[key] = FAILED if final else spent
+        self._failed_for_good = self._failed_for_good or final
         return final
 
     def _forget_attempts(self) -> None:
@@ -719,7 +739,7 @@ class Machine(Refusals):
                 self.counters.free_slot(column)
         elif ranged is not None:
             left = next(self.counters.iter_rows(column, RANGED, ranged.start), ranged.stop)
-            if left < ranged.stop and not (self.stopped or self.must_stop):
+            if left < ranged.stop and not self._starts_no_more():
                 self._breaks("FAIL-04", f"{where} is cancelled although its rows are wanted")
             self._expect_attempt_of_range(column, ranged, attempt)
             self._end_range(column, ranged)
@@ -730,7 +750,7 @@ class Machine(Refusals):
             if state != RUNNING or self._is_barrier[column]:
                 self._refuse_complete(where, self._state(column, row), "FAIL-04")
                 return
-            if not (self.stopped or self.must_stop):
+            if not self._starts_no_more():
                 self._breaks("FAIL-04", f"{where} is cancelled although its value is wanted")
             if attempt is not None:
                 self._expect_attempt((column, row), attempt)
@@ -1032,7 +1052,7 @@ class Machine(Refusals):
         if not self._expect_running(f"cancellation of {where}"):
             return
         wanted = self.counters.wanted(column, scope)
-        if wanted and not (self.stopped or self.must_stop):
+        if wanted and not self._starts_no_more():
             self._breaks("FAIL-04", f"{where} is cancelled although {wanted} rows want its output")
         if attempt is not None:
             self._expect_attempt((-1 - column, scope), attempt)
@@ -1067,6 +1087,7 @@ class Machine(Refusals):
                     f"{self._name(column)}[{row}] is on storage, but was never made: row {row} was "
                     "dropped, which is not recorded yet",
                 )
+        self._lost_rows = False
         for column in columns:
             known = self.durable[column]
             later = self._stored[column]
@@ -1114,6 +1135,7 @@ class Machine(Refusals):
         for column, rows in enumerate(claim):
             self._check_claim(column, rows, claim)
         self.pending_claim = claim
+        self.unsaved = True
         self._pending_drops = len(self._recorded)
 
     def _check_claim(self, column: int, rows: int, claim: Claim) -> None:
@@ -1166,16 +1188,15 @@ class Machine(Refusals):
         self.unsaved = False
 
     def checkpoint_failed(self) -> None:
-        """The claim being written could not be written; the one before it stands.
+        """The claim being written, or else rows, could not be written; the claim before stands.
 
         Raises:
-            Violation: CKPT-11 (none was being written), SCHED-07.
+            Violation: SCHED-07.
         """
         if not self._expect_running("checkpoint_failed"):
             return
-        if self.pending_claim is None:
-            self._breaks("CKPT-11", "a claim could not be written that nobody had begun")
-        self.unsaved = True
+        # Without a claim it was the rows for the next one, until rows can be written again.
+        self._lost_rows = self.pending_claim is None
         self.pending_claim = None
 
     def crash(self) -> None:
@@ -1370,18 +1391,21 @@ class Machine(Refusals):
 
         Raises:
             Violation: SCHED-10 (success with a row that is not complete, or not durable), DROP-04
-                (with a drop that is not recorded), STOP-03 (another outcome than the true one),
-                SCHED-07.
+                (with a drop that is not recorded), STOP-03 (stopped or not, and the other said),
+                STOP-04 (failure with all work done and saved), SCHED-14 (failure, and nothing
+                stood in the way), SCHED-07.
         """
         if not self._expect_running("end"):
             return
-        if self.unrecorded:
+        if self.unrecorded and not (outcome == "failed" and self._gives_up()):
             row = min(self.unrecorded)
             self._breaks("DROP-04", f"the run ends, but the drop of row {row} is not recorded")
         if outcome == "success":
             self._expect_success()
-        else:
-            self._expect_failure(outcome)
+        elif outcome == "failed":
+            self._expect_failure()
+        elif not self.stopped:
+            self._breaks("STOP-03", "the run ends as stopped, and had not stopped early")
         self.ended = True
         self._halt()
 
@@ -1398,14 +1422,63 @@ class Machine(Refusals):
                     f"success with {rows} of {total} rows of {self._name(column)} durable",
                 )
 
-    def _expect_failure(self, outcome: Outcome) -> None:
+    def _expect_failure(self) -> None:
         total = self.graph.num_records
-        if outcome == "stopped" and not self.stopped:
-            self._breaks("STOP-03", "the run ends as stopped, and had not stopped early")
-        done = self.completed_rows == total and min(self.durable) == total
-        # An engine that could not claim its rows makes them again in the next life.
-        if outcome == "failed" and done and not self.unsaved:
-            self._breaks("STOP-03", "the run ends as failed with every row resolved and durable")
+        if self.completed_rows == total and min(self.durable) == total:
+            # An engine that could not claim its rows makes them again in the next life.
+            if not self.unsaved:
+                self._breaks(
+                    "STOP-04",
+                    "the run ends as failed with every row resolved and durable, and no claim "
+                    "that could not be written",
+                )
+            return
+        stood = self.unsaved or self._lost_rows or self.stopped or self.must_stop
+        if stood or (self._failed_for_good and not self._drops_rows):
+            return
+        left = self._way_forward()
+        if left:
+            self._breaks("SCHED-14", f"the run gives up although {left}")
+
+    def _way_forward(self) -> str:
+        """One thing by which the run could go on, in words; "" if there is none."""
+        if self.completed_rows == self.graph.num_records:
+            return "every row is resolved, and nothing kept the rest from storage"
+        running = self.counters.load[0]
+        if running:
+            return "a call is in flight" if running == 1 else f"{running} calls are in flight"
+        for action in chain(self._starts(), self._of_state("complete", RUNNING)):
+            key = self._key(self.graph.rules.index[action.column], action)
+            return f"{self._where(key)} is ready, and its places are free"
+        for key in self.cooling:
+            if self._is_cooling(key):
+                return f"{self._where(key)} may be tried again"
+        for action in self._skips():
+            key = self._key(self.graph.rules.index[action.column], action)
+            return f"{self._where(key)} is to be skipped"
+        return self._way_of_groups()
+
+    def _is_cooling(self, key: Key) -> bool:
+        """True for a node that failed and waits for nothing but its next attempt."""
+        if key[0] < 0:
+            return self.counters.barrier_state(-1 - key[0], key[1]) == COOLING
+        return self.counters.cells[key[0]][key[1]] == COOLING and not self.counters.is_behind(*key)
+
+    def _way_of_groups(self) -> str:
+        size, total, most = self.limits.group_rows, self.graph.num_records, self.limits.groups
+        if size is None:
+            return ""
+        spans = [(start, min(start + size, total)) for start in range(0, total, size)]
+        waiting = [s for s in spans if s[0] // size not in self._was_admitted and self._left(s)]
+        if not waiting:
+            return ""
+        if most is None or len(self.admitted) < most:
+            return f"row group [{waiting[0][0]}:{waiting[0][1]}] may be admitted"
+        over = [s for s in spans if s[0] // size in self.admitted and not self._left(s)]
+        return f"row group [{over[0][0]}:{over[0][1]}] may retire" if over else ""
+
+    def _left(self, span: tuple[int, int]) -> bool:
+        return self._unresolved(*span) is not None
 
     def stuck(self) -> None:
         """The driver finds that nothing can ever happen again.
@@ -1427,7 +1500,7 @@ class Machine(Refusals):
 
         Checkpoints are offered for version 1 and 2, each with its longest claim; data is offered
         to storage as a whole column prefix; ranges, and resumes with another target, are not
-        offered. A failure is offered as each kind, without a cool-down.
+        offered, nor is an end as failed. A failure is offered as each kind, without a cool-down.
         """
         if self.ended:
             return

@@ -202,8 +202,8 @@ PROFILES: tuple[Profile, ...] = (
         "cells, barriers, limits, and a table that holds each value once",
         _clauses(
             "SCHED-01 SCHED-02 SCHED-03 SCHED-04 SCHED-06 SCHED-07 SCHED-08 SCHED-10 SCHED-11 "
-            "SCHED-12 BARR-01 BARR-02 BARR-06 TABLE-01 TABLE-02 TABLE-03 TABLE-04 TRACE-01 "
-            "TRACE-02",
+            "SCHED-12 SCHED-14 STOP-04 BARR-01 BARR-02 BARR-06 TABLE-01 TABLE-02 TABLE-03 TABLE-04 "
+            "TRACE-01 TRACE-02",
             work_conserving="SCHED-09",
         ),
         _owes(

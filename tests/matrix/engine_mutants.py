@@ -635,6 +635,12 @@ class ReportsFailureForDrops(Scheduler):
         return ending
 
 
+@mutant("a run gives up when all that is left rests after a failure")
+class GivesUpInsteadOfWaiting(Scheduler):
+    def _is_stuck(self) -> bool:
+        return super()._is_stuck() or not (self._running or any(self._queues))
+
+
 # ----------------------------------------------------------------------------- saves and resumes
 
 

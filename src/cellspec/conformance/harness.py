@@ -341,9 +341,10 @@ class _Run:
         elif not ends:
             self.result.adapter = "run returned, and end was not reported"
             self._find("SCHED-12", "run returned without a report of how it ended")
-        elif outcome == "failed" and not _storage_failed(probe):
+        elif outcome == "failed" and self.result.by_table_alone and not _storage_failed(probe):
+            # Where its events cannot be judged, storage is all that is known to fail.
             reason = ends[0].get("reason", "no reason given")
-            self._find("SCHED-12", f"the run gave up although nothing stood in its way: {reason}")
+            self._find("SCHED-14", f"the run gave up although nothing stood in its way: {reason}")
 
     def _must_refuse(self, probe: Probe) -> tuple[str, str] | None:
         """The clause by which this life must be refused, and why; None if it must not."""

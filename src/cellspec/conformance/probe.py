@@ -469,7 +469,7 @@ class Probe:
         self._report_storage("checkpoint_durable")
 
     def checkpoint_failed(self) -> None:
-        """The claim that was being written could not be written."""
+        """The claim that was being written, or the rows for the next one, could not be written."""
         self._report_storage("checkpoint_failed")
 
     def resumed(

@@ -199,6 +199,9 @@ class _Reports(Observer):
     def checkpoint_failed(self, checkpoint: Checkpoint, error: Exception) -> None:  # noqa: ARG002
         self._probe.checkpoint_failed()
 
+    def rows_failed(self, error: Exception) -> None:  # noqa: ARG002
+        self._probe.checkpoint_failed()
+
     def storage_step(self, name: str) -> None:
         self._probe.storage_step(name)
 

@@ -497,7 +497,7 @@ class _Witness:
             self.was(Sometimes.STOPPED_IN_FLIGHT)
 
     def _see_end(self, event: Mapping[str, Any], _column: int) -> None:
-        self.note("SCHED-07", "SCHED-10", "SCHED-12", "TABLE-01", "TABLE-04")
+        self.note("SCHED-07", "SCHED-10", "SCHED-12", "SCHED-14", "STOP-04", "TABLE-01", "TABLE-04")
         if event.get("outcome") == "success":
             if self.dropped:
                 self.note("TABLE-07")

@@ -333,7 +333,9 @@ KINDS: Mapping[str, Shape] = {
     ),
     "checkpoint_begin": Shape("A claim is handed to storage.", ("claim",)),
     "checkpoint_durable": Shape("That claim is safe on storage."),
-    "checkpoint_failed": Shape("That claim could not be written.", (), ("reason",)),
+    "checkpoint_failed": Shape(
+        "That claim, or without one the rows for the next, could not be written.", (), ("reason",)
+    ),
     "crash": Shape("The process is gone, with all that is not durable.", (), ("reason",)),
     "resume": Shape(
         "A new incarnation begins from a claim that storage gave back.",

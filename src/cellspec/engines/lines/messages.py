@@ -181,7 +181,7 @@ class CheckpointDurable(Line, frozen=True, tag="checkpoint_durable"):
 
 
 class CheckpointFailed(Line, frozen=True, tag="checkpoint_failed"):
-    """That claim could not be written."""
+    """That claim, or without one the rows for the next, could not be written."""
 
     reason: str | None = None
 
