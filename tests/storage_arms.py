@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from cellspec.engine.filesystem import FileSystem, RealFileSystem
+from cellspec.engine.filesystem import LOCK, FileSystem, RealFileSystem
 from cellspec.engine.model_filesystem import Fault, Image, ModelFileSystem
 
 Faults: TypeAlias = Callable[[str, str], Fault | None]
@@ -38,6 +38,9 @@ class Arm(Protocol):
 
     def enter(self, state: Any, step: Callable[[str], object], fail: Faults) -> FileSystem:
         """A file system in that state; each state can be entered many times."""
+
+    def beside(self, files: Any) -> FileSystem:
+        """The folder of `files` as another process sees it, which begins now."""
 
     def image(self, files: Any) -> Image:
         """What a reader sees."""
@@ -69,6 +72,9 @@ class ModelArm:
         files = state.fork()
         files.before_step, files.fault = step, fail
         return files
+
+    def beside(self, files: ModelFileSystem) -> ModelFileSystem:
+        return files.beside("process2")
 
     def image(self, files: ModelFileSystem) -> Image:
         return files.image()
@@ -104,10 +110,17 @@ class RealArm:
         folder = Path(tempfile.mkdtemp(dir=self.root))
         for name, data in state.items():
             (folder / name).write_bytes(data)
-        return RealFileSystem(folder, before_step=before)
+        files = RealFileSystem(folder, before_step=before)
+        # States are compared by their bytes, so one process after another has the same name.
+        files.writer = "process1"
+        return files
+
+    def beside(self, files: RealFileSystem) -> RealFileSystem:
+        return RealFileSystem(files.root)
 
     def image(self, files: RealFileSystem) -> Image:
-        return {path.name: path.read_bytes() for path in sorted(files.root.iterdir())}
+        found = (path for path in sorted(files.root.iterdir()) if path.name != LOCK)
+        return {path.name: path.read_bytes() for path in found}
 
     def states(self, files: RealFileSystem) -> list[Image]:
         return [self.image(files)]

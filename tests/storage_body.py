@@ -13,6 +13,7 @@ whose work was lost can be told from the one that was made again.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from cellspec.engine.calls import Drop, Restored, Save
 from cellspec.engine.filesystem import FileSystem
 from cellspec.engine.model_filesystem import Fault
 from cellspec.engine.recovery import PREVIOUS
-from cellspec.engine.segments import InDoubtError, StorageError, StorageWriteError
+from cellspec.engine.segments import InDoubtError, InUseError, StorageError, StorageWriteError
 from cellspec.engine.storage import Storage
 from cellspec.engine.values import SKIPPED
 from tests.storage_arms import Arm, Faults, no_faults
@@ -361,6 +362,89 @@ def check_foreign(arm: Arm, make: Make) -> None:
         assert refused, f"{what}: {found}"
     # Rows of this very run that nothing counts any more are no part of it either.
     Explorer(arm, make, 2).explore(arm.begin(rows), (NOTHING,), 1, number=1)
+
+
+@dataclass
+class Beside:
+    """Two processes on one folder: both load; then one works, and the other inside a step of it.
+
+    Attributes:
+        step: the step of the first process in which the second does all that it does; 0 for none.
+        asked: how many steps the first process took.
+        let_in: the storage of each process that was not refused, with its ledger.
+        refused: what the others were told.
+        after: the storage of a process that comes when both are gone.
+    """
+
+    arm: Arm
+    make: Make
+    version: int
+    step: int
+    asked: int = 0
+    let_in: list[tuple[Storage, Ledger]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        files = self.arm.enter(self.arm.begin({}), self._before, no_faults)
+        for each in (files, self.arm.beside(files)):
+            storage, ledger = self.make(each), Ledger()
+            try:
+                ledger.loaded(storage.load(), "both look")
+                self.let_in.append((storage, ledger))
+            except InUseError as error:
+                self.refused.append(str(error))
+        self.asked = 0
+        go_on(*self.let_in[0], NOTHING[0], 0, self.version)
+        for storage, _ in self.let_in:
+            storage.close()
+        self.after = self.make(self.arm.beside(files))
+
+    def _before(self, _: str) -> None:
+        self.asked += 1
+        if self.asked == self.step and self.let_in[1:]:
+            go_on(*self.let_in[1], NOTHING[0], 1, self.version)
+
+
+def beside_each_step(arm: Arm, make: Make) -> Iterator[Beside]:
+    for version in PLANS:
+        step = 0
+        while True:
+            both = Beside(arm, make, version, step)
+            yield both
+            if both.asked < step:
+                break
+            step += arm.stride
+
+
+def check_two_processes(arm: Arm, make: Make) -> Counter[str]:
+    """Whoever was let in keeps all that was said to be safe, whatever another process does."""
+    evidence = Counter[str]()
+    for both in beside_each_step(arm, make):
+        for told in both.refused:
+            assert f"in use by process {os.getpid()} on " in told
+            evidence["refused"] += 1
+        try:
+            found = outcome_of(both.after.load())
+        except StorageError as error:
+            raise AssertionError(f"refused for good: {error}") from error
+        for _, ledger in both.let_in:
+            assert found in ledger.allowed
+    return evidence
+
+
+def check_unmixed(arm: Arm, make: Make) -> Counter[str]:
+    """Where locks are worth nothing: what two processes wrote is never taken for one's work."""
+    evidence = Counter[str]()
+    for both in beside_each_step(arm, make):
+        assert not both.refused
+        try:
+            found = outcome_of(both.after.load())
+        except StorageError:
+            evidence["refused for good"] += 1
+            continue
+        assert found in [one for _, ledger in both.let_in for one in ledger.allowed]
+        evidence["of one process"] += 1
+    return evidence
 
 
 def reseal(data: bytes) -> bytes:

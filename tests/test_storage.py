@@ -33,6 +33,8 @@ from tests.storage_body import (
     check_damage,
     check_faults,
     check_foreign,
+    check_two_processes,
+    check_unmixed,
     finished,
     make_storage,
     outcome_of,
@@ -80,6 +82,23 @@ def test_damage_is_never_taken_for_data(arm: Arm) -> None:
 
 def test_files_of_another_run_are_refused(arm: Arm) -> None:
     check_foreign(arm, make_storage)
+
+
+def test_of_two_processes_one_is_refused_and_the_other_loses_nothing(arm: Arm) -> None:
+    met(check_two_processes(arm, make_storage), "refused")
+
+
+def test_names_keep_two_processes_apart_where_locks_are_worth_nothing(arm: Arm) -> None:
+    evidence = check_unmixed(arm, lambda files: LockIgnored(files, GRAPH, run=RUN))
+    met(evidence, "of one process")
+
+
+def test_the_lock_of_a_process_that_is_gone_is_free(arm: Arm) -> None:
+    files = arm.enter(arm.begin({}), lambda _: None, lambda *_: None)
+    assert make_storage(files).load() is None
+    # What is left of it is what any crash leaves, and no lock.
+    (state, *_) = arm.states(files)
+    assert make_storage(arm.enter(state, lambda _: None, lambda *_: None)).load() is None
 
 
 # The body catches what is wrong
@@ -228,6 +247,30 @@ class SeesOnce(Storage):
         return self._look()
 
 
+class LockIgnored(Storage):
+    """Works on a folder at which another process is."""
+
+    def _lock(self, owner: str) -> str | None:
+        super()._lock(owner)
+        return None
+
+
+class NamesShared(LockIgnored):
+    """Gives files the names that every other process would give them, too."""
+
+    def load(self) -> Any:
+        self.files.writer = ""
+        return super().load()
+
+
+def two_processes(make: Make) -> None:
+    check_two_processes(ModelArm(WHOLE), make)
+
+
+def unmixed(make: Make) -> None:
+    check_unmixed(ModelArm(WHOLE), make)
+
+
 def crashes(make: Make) -> None:
     # What is never synced may be torn in so many ways that large blocks have to do.
     check_crashes(ModelArm(WHOLE), make)
@@ -290,6 +333,8 @@ CAUGHT: list[tuple[type[Storage], Callable[[Make], None]]] = [
     (DamagedKeptAsPrevious, damage),
     (OlderRunMixedIn, foreign),
     (SeesOnce, odd_reads),
+    (LockIgnored, two_processes),
+    (NamesShared, unmixed),
 ]
 
 

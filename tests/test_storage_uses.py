@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +18,9 @@ from hypothesis import strategies as st
 from cellspec import CheckpointError, ColumnDescriptor, ExecutionGraph, SpecError
 from cellspec.checkpoint import Checkpoint
 from cellspec.engine.calls import Drop, Save
-from cellspec.engine.filesystem import RealFileSystem
+from cellspec.engine.filesystem import LOCK, RealFileSystem
 from cellspec.engine.model_filesystem import Fault, ModelFileSystem
-from cellspec.engine.recovery import CURRENT, INCOMING, PREVIOUS
+from cellspec.engine.recovery import CURRENT, INCOMING, PREVIOUS, Folder
 from cellspec.engine.segments import Layers
 from cellspec.engine.storage import InDoubtError, Storage, StorageError, StorageWriteError
 from cellspec.engine.values import SKIPPED
@@ -128,7 +132,7 @@ def test_a_flush_of_many_megabytes_is_written_in_pieces_and_read_back(tmp_path: 
     storage.load()
     storage.write_rows(save({r: {"a": "x" * 1_500_000, "b": r} for r in range(3)}, ("", 0, 3)))
     storage.write_checkpoint(v1(3))
-    assert steps.count("append rows-000000-000001.jsonl") == 3
+    assert steps.count(f"append rows-000000-{files.writer}-000001.jsonl") == 3
     rows, _ = storage.table()
     assert [row["b"] for row in rows.values()] == [0, 1, 2]
 
@@ -174,6 +178,86 @@ def test_the_files_are_lines_that_a_person_can_read() -> None:
         "checkpoint": v1(1),
     }
     assert [list(lines[-1]) for lines in (rows, checkpoint)] == [["checksum"]] * 2
+
+
+# Another process
+
+WORKING = """
+import asyncio, sys, time
+from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, SpecError
+from cellspec.engine import AsyncioEngine
+
+def slow(row, cells):
+    if row == 2 and "hangs" in sys.argv:
+        print("in row 2", flush=True)
+        time.sleep(60)
+    return row
+
+graph = ExecutionGraph(4, [ColumnDescriptor("a", traits=ExecutionTraits.START)])
+engine = AsyncioEngine(graph, {"a": slow}, folder=sys.argv[1], checkpoint_every_rows=1)
+try:
+    print(asyncio.run(engine.run()).reason)
+except SpecError as error:
+    sys.exit(str(error))
+"""
+
+
+def working(folder: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WORKING, str(folder), *more]
+    return subprocess.Popen(command, stdout=-1, stderr=-1, text=True)
+
+
+def test_a_second_process_is_told_who_is_there_and_a_dead_one_is_no_obstacle(
+    tmp_path: Path,
+) -> None:
+    first = working(tmp_path, "hangs")
+    assert first.stdout is not None
+    assert first.stdout.readline() == "in row 2\n"
+    second = working(tmp_path)
+    assert second.communicate(timeout=60)[0] == ""
+    message = working(tmp_path).communicate(timeout=60)[1]
+    assert re.fullmatch(
+        rf"{re.escape(str(tmp_path))}: in use by process {first.pid} on {os.uname().nodename}, "
+        r"since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00; let it end, or give this run a "
+        r"folder of its own\n",
+        message,
+    )
+    first.kill()
+    first.communicate(timeout=60)
+    # The owner is named in the file of the lock, and dead.
+    assert str(first.pid) in (tmp_path / LOCK).read_text()
+    assert working(tmp_path).communicate(timeout=60) == ("4 of 4 rows saved, 0 dropped\n", "")
+    assert (tmp_path / LOCK).read_text() == ""
+
+
+def test_a_folder_may_be_read_while_another_process_is_at_it(tmp_path: Path) -> None:
+    storage = Storage(RealFileSystem(tmp_path), GRAPH, run=RUN)
+    storage.load()
+    storage.write_rows(save({0: {"a": 1, "b": 1}}, ("", 0, 1)))
+    storage.write_checkpoint(v1(1))
+    found = Folder(RealFileSystem(tmp_path), GRAPH, run=RUN).read()
+    assert found is not None
+    assert dict(found.rows) == {0: {"a": 1, "b": 1}}
+
+
+def test_after_its_life_a_storage_writes_no_more_and_can_be_read(tmp_path: Path) -> None:
+    storage = Storage(RealFileSystem(tmp_path), GRAPH, run=RUN)
+    storage.load()
+    storage.write_rows(save({0: {"a": 1, "b": 1}}, ("", 0, 1)))
+    storage.write_checkpoint(v1(1))
+    storage.close()
+    assert refusal(lambda: storage.write_rows(save({}))).startswith("storage: load it first")
+    assert dict(storage.table()[0]) == {0: {"a": 1, "b": 1}}
+    assert Storage(RealFileSystem(tmp_path), GRAPH, run=RUN).load() is not None
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / "folder" / LOCK).symlink_to(tmp_path / "precious")
+    storage = Storage(RealFileSystem(tmp_path / "folder"), GRAPH, run=RUN)
+    assert refusal(storage.load).startswith("lock: could not be locked: ")
+    assert (tmp_path / "precious").read_text() == "kept"
 
 
 # Another life

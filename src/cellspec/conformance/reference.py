@@ -19,8 +19,8 @@ from cellspec.engine.aio import AsyncioEngine
 from cellspec.engine.calls import Backoff, Call, Drop, Failed, Restored
 from cellspec.engine.filesystem import RealFileSystem
 from cellspec.engine.observer import Observer
+from cellspec.engine.recovery import Folder
 from cellspec.engine.scheduler import Scheduler
-from cellspec.engine.storage import Storage
 from cellspec.engine.threads import ThreadEngine
 from cellspec.engine.values import SKIPPED as NO_VALUE
 from cellspec.machine import Outcome
@@ -130,7 +130,7 @@ def read_table(probe: Probe) -> Table:
     work = probe.work
     # A life that is asked for fewer rows than are there may die before it can refuse.
     graph = work.graph(max(range(work.lives), key=work.rows_of))
-    found = Storage(RealFileSystem(probe.folder), graph).load()
+    found = Folder(RealFileSystem(probe.folder), graph).read()
     if found is None:
         return Table({})
     rows = {

@@ -58,11 +58,14 @@ class AsyncioEngine(Engine):
         self._sparked = False
         self._timer: asyncio.TimerHandle | None = None
         self._error: BaseException | None = None
-        self._begin(self._loop.time(), resume=resume, keep=keep)
         try:
+            self._begin(self._loop.time(), resume=resume, keep=keep)
             await self._drive()
         finally:
-            await self._abandon()
+            try:
+                await self._abandon()
+            finally:
+                self.store.close()
         return self._result(self.scheduler.finish())
 
     async def _drive(self) -> None:

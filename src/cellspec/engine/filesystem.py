@@ -10,19 +10,47 @@ a crash can leave behind.
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeAlias
+from typing import BinaryIO, Final, Protocol, TypeAlias
 
-__all__ = ["BeforeStep", "FileSystem", "RealFileSystem"]
+__all__ = ["LOCK", "BeforeStep", "FileSystem", "RealFileSystem"]
+
+LOCK: Final = "lock"
+"""The file that says who works on a folder. It is empty if nobody does, and is no data."""
 
 BeforeStep: TypeAlias = Callable[[str], object]
 """Called with the name of the operation that comes next."""
 
 
 class FileSystem(Protocol):
-    """One folder of files. Every operation may raise `OSError`."""
+    """One folder of files, as one process sees it. Every operation may raise `OSError`.
+
+    Attributes:
+        writer: what the names of new files hold, so that no other process gives one of them;
+            "" where there is no other.
+    """
+
+    writer: str
+
+    def lock(self, owner: str) -> str | None:
+        """Keep every other process out, until `unlock` or the death of this one.
+
+        It is no step: nothing of it has to survive a crash.
+
+        Args:
+            owner: what others are told of this process.
+
+        Returns:
+            What another process said of itself that is in there; None if the folder is ours now.
+        """
+        ...
+
+    def unlock(self) -> None:
+        """Let others in. Without a lock it does nothing."""
+        ...
 
     def write(self, name: str, data: bytes) -> None:
         """Make a file with this content, or give a file that is there this content."""
@@ -53,7 +81,7 @@ class FileSystem(Protocol):
         ...
 
     def names(self) -> list[str]:
-        """All names, sorted."""
+        """All names, sorted, without that of the lock."""
         ...
 
     def exists(self, name: str) -> bool:
@@ -61,11 +89,18 @@ class FileSystem(Protocol):
         ...
 
 
+_OWNER_MAX = 1_000
+
+
 class RealFileSystem:
     """A folder of the operating system (POSIX).
 
     A file that was written stays open until it is synced: an error that the system met while
     writing back is told for certain only to a handle that was open at the time.
+
+    The lock is `flock` on a file that stays: the system releases it with the process that holds it,
+    however that dies, so a dead owner's lock is simply free. A process that is forked while it is
+    held holds it too. Where the file system knows no locks, the folder is refused.
 
     Args:
         root: the folder. If it is missing it is made, with its parents, and made durable.
@@ -75,16 +110,45 @@ class RealFileSystem:
     def __init__(self, root: Path, *, before_step: BeforeStep | None = None) -> None:
         self.root = root
         self._before = before_step or (lambda _: None)
+        self.writer = secrets.token_hex(4)
         self._open: dict[str, BinaryIO] = {}
+        self._lock: BinaryIO | None = None
         missing = [folder for folder in (root, *root.parents) if not folder.exists()]
         root.mkdir(parents=True, exist_ok=True)
         for folder in missing:
             _sync_folder(folder.parent)
 
     def close(self) -> None:
-        """Close what was written and not synced."""
+        """Close what was written and not synced, and let other processes in."""
         while self._open:
             self._open.popitem()[1].close()
+        self.unlock()
+
+    def lock(self, owner: str) -> str | None:
+        import fcntl
+
+        if self._lock is not None:
+            return None
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        file = os.fdopen(os.open(self.root / LOCK, flags, 0o666), "r+b", buffering=0)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with file:
+                return file.read(_OWNER_MAX).decode(errors="replace") or "a process without a name"
+        except OSError:
+            file.close()
+            raise
+        file.truncate(0)
+        file.write(owner.encode())
+        self._lock = file
+        return None
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            file, self._lock = self._lock, None
+            with file:
+                file.truncate(0)
 
     def write(self, name: str, data: bytes) -> None:
         self._before(f"write {name}")
@@ -138,7 +202,8 @@ class RealFileSystem:
 
     def names(self) -> list[str]:
         self._before("list folder")
-        return sorted(path.name for path in self.root.iterdir() if path.is_file())
+        found = (path.name for path in self.root.iterdir() if path.is_file())
+        return sorted(name for name in found if name != LOCK)
 
     def exists(self, name: str) -> bool:
         self._before(f"look for {name}")

@@ -34,7 +34,8 @@ a disk that lies               a sync that returns has happened
 half a rename                  a rename happens whole or not at all
 blocks of two versions         see *lost truncation*
 folders within folders         one folder holds all; `RealFileSystem` makes it, durably
-other processes                nobody else writes here; permissions, links and quotas are no topic
+other processes                they see one cache, and one lock (`beside`); what they do at the same
+                               moment is not interleaved. Permissions, links and quotas are no topic
 time                           an operation takes none
 =============================  ==================================================================
 """
@@ -164,20 +165,47 @@ class ModelFileSystem:
         fault: Callable[[str, str], Fault | None] | None = None,
     ) -> None:
         self.block = block
+        self.writer = ""
         self.before_step = before_step or (lambda _: None)
         self.fault = fault or (lambda *_: None)
         self._disk = {name: _File(data, data) for name, data in (image or {}).items()}
         self._cache = dict(self._disk)
         self._entries: list[_Entry] = []
+        self._holder: list[tuple[ModelFileSystem, str]] = []
         self._older: dict[str, bytes | None] = {}
 
     def fork(self) -> ModelFileSystem:
-        """The same state, cache and all, without hooks: what a killed process leaves behind."""
+        """The same state, cache and all, without hooks: what a killed process leaves behind.
+
+        Nobody holds the lock there.
+        """
         twin = ModelFileSystem(block=self.block)
         state = (self._disk, self._cache, self._entries, self._older)
         # In one go, so that a file that several of them hold stays one file.
         twin._disk, twin._cache, twin._entries, twin._older = copy.deepcopy(state)
         return twin
+
+    def beside(self, writer: str) -> ModelFileSystem:
+        """The same folder as another process sees it: one cache, one disk, and one lock for both.
+
+        Args:
+            writer: what the names hold that the other process gives to files.
+        """
+        other = ModelFileSystem(block=self.block)
+        other.writer = writer
+        other._disk, other._cache = self._disk, self._cache
+        other._entries, other._older, other._holder = self._entries, self._older, self._holder
+        return other
+
+    def lock(self, owner: str) -> str | None:
+        if not self._holder:
+            self._holder.append((self, owner))
+        holder, told = self._holder[0]
+        return None if holder is self else told
+
+    def unlock(self) -> None:
+        if self._holder and self._holder[0][0] is self:
+            self._holder.clear()
 
     # What a loss of power leaves
 
@@ -285,7 +313,7 @@ class ModelFileSystem:
                 # What is on disk now ends the uncertainty about earlier changes of the name.
                 kept = [other for other in kept if other.name not in (entry.name, entry.source)]
                 entry.apply(self._disk)
-        self._entries = kept
+        self._entries[:] = kept
 
     def names(self) -> list[str]:
         _raise(self._step("list", "folder"), "folder")

@@ -20,7 +20,7 @@ from typing import Final
 
 from cellspec.checkpoint import read_payload
 from cellspec.counters import Claim
-from cellspec.engine.calls import Drop
+from cellspec.engine.calls import Drop, Restored
 from cellspec.engine.filesystem import FileSystem
 from cellspec.engine.segments import (
     ClaimedRows,
@@ -29,6 +29,8 @@ from cellspec.engine.segments import (
     Record,
     Segment,
     StorageError,
+    incoming_name,
+    is_incoming,
     segment_number,
     unsealed,
 )
@@ -38,7 +40,7 @@ __all__ = ["CURRENT", "INCOMING", "PREVIOUS", "Folder", "Found", "Index", "reaso
 
 CURRENT: Final[str] = "checkpoint.json"
 PREVIOUS: Final[str] = "checkpoint.previous.json"
-INCOMING: Final[str] = "checkpoint.new.json"
+INCOMING: Final[str] = incoming_name()
 
 
 @dataclass(slots=True)
@@ -109,6 +111,25 @@ class Folder:
             return self._look()
         return self._look() if found.notes else found
 
+    def read(self) -> Restored | None:
+        """What a new life would be given, without beginning one; None if there is no claim.
+
+        The folder need not be ours. If another process writes to it at the moment, what it removes
+        meanwhile may be missed, and is refused.
+
+        Raises:
+            StorageError, CheckpointError: as `look`.
+        """
+        return self.restored(self.look())
+
+    def restored(self, found: Found) -> Restored | None:
+        """What a look at the folder gives to a new life."""
+        if found.record is None:
+            return None
+        record = found.record
+        rows = self.rows(found, max(found.claim))
+        return Restored(record.checkpoint, record.records, rows, found.index.dropped)
+
     def rows(self, found: Found, stop: int) -> ClaimedRows:
         """The claimed cells of the rows before `stop`, read when they are asked for."""
         index = found.index
@@ -158,7 +179,7 @@ class Folder:
         found = [name for name in names if segment_number(name) and name not in counted]
         for name in found:
             self._check_leftover(name)
-        return (*found, INCOMING) if INCOMING in names else tuple(found)
+        return (*found, *filter(is_incoming, names))
 
     def _read_record(self, name: str, notes: list[str]) -> Record | None:
         try:

@@ -46,6 +46,7 @@ __all__ = [
     "ClaimedRows",
     "DamagedError",
     "InDoubtError",
+    "InUseError",
     "Layers",
     "Life",
     "Record",
@@ -54,6 +55,8 @@ __all__ = [
     "StorageWriteError",
     "cells_of",
     "encode_rows",
+    "incoming_name",
+    "is_incoming",
     "segment_name",
     "segment_number",
     "unsealed",
@@ -61,7 +64,8 @@ __all__ = [
 
 _FORMAT: Final = 1
 _CHUNK: Final = 1 << 20
-_NAME: Final = re.compile(r"rows-(\d{6,})-(\d{6,})\.jsonl")
+_NAME: Final = re.compile(r"rows-(\d{6,})-(?:[0-9a-z]{8}-)?(\d{6,})\.jsonl")
+_INCOMING: Final = re.compile(r"checkpoint\.(?:[0-9a-z]{8}\.)?new\.json")
 
 
 class StorageError(SpecError):
@@ -70,6 +74,10 @@ class StorageError(SpecError):
 
 class StorageWriteError(StorageError, OSError):
     """A write failed. What was safe before still is, and nothing else; it may be tried again."""
+
+
+class InUseError(StorageError):
+    """Another process works on the folder; the message names it. Nothing was read or written."""
 
 
 class InDoubtError(StorageError):
@@ -83,9 +91,27 @@ class DamagedError(Exception):
     """A file is missing or is not as it was written. Says which, what was expected, what is."""
 
 
-def segment_name(incarnation: int, number: int) -> str:
-    """The name of a file of rows: unique in its folder, and sorted by age."""
-    return f"rows-{incarnation:06d}-{number:06d}.jsonl"
+def segment_name(incarnation: int, number: int, writer: str = "") -> str:
+    """The name of a file of rows: unique in its folder, and sorted by age.
+
+    Args:
+        incarnation: the life that writes it.
+        number: its number in that life.
+        writer: the process that writes it, in eight letters; no two give one name to a file, even
+            if they come to be on one folder, and in one incarnation, at once.
+    """
+    own = f"{writer}-" if writer else ""
+    return f"rows-{incarnation:06d}-{own}{number:06d}.jsonl"
+
+
+def incoming_name(writer: str = "") -> str:
+    """The name under which a process writes a checkpoint, before that takes its place."""
+    return f"checkpoint.{writer}.new.json" if writer else "checkpoint.new.json"
+
+
+def is_incoming(name: str) -> bool:
+    """True of a checkpoint that some process was writing."""
+    return _INCOMING.fullmatch(name) is not None
 
 
 def segment_number(name: str) -> tuple[int, int] | None:
@@ -254,18 +280,20 @@ class Life:
         segments: its files are numbered from 1 to this.
         failed: except for these, which could not be written.
         claim: its last claim; what it wrote beyond that never counts.
+        writer: the process that wrote its files, as their names hold it.
     """
 
     incarnation: int
     segments: int
     failed: tuple[int, ...]
     claim: Claim
+    writer: str = ""
 
     def names(self) -> Iterator[str]:
         """Its files that count, in the order in which they were written."""
         for number in range(1, self.segments + 1):
             if number not in self.failed:
-                yield segment_name(self.incarnation, number)
+                yield segment_name(self.incarnation, number, self.writer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +309,11 @@ class Record:
 
     def encode(self) -> bytes:
         """The file."""
-        return _sealed(_line({"checkpoint_file": _FORMAT, **asdict(self)}))
+        plain = asdict(self)
+        for life in plain["lives"]:
+            if not life["writer"]:
+                del life["writer"]
+        return _sealed(_line({"checkpoint_file": _FORMAT, **plain}))
 
     @classmethod
     def decode(cls, name: str, data: bytes) -> Record:
@@ -299,6 +331,7 @@ class Record:
                     life["segments"],
                     tuple(life["failed"]),
                     tuple(life["claim"]),
+                    life.get("writer", ""),
                 )
                 for life in record["lives"]
             )

@@ -30,6 +30,12 @@ If the last two steps fail, nobody knows which claim would survive. So the claim
 once more, and only when that is safe is the failure told. If that fails too, the storage is *in
 doubt* and takes no more writes.
 
+One process at a time. A second one would remove, as leftovers, what the first has not claimed yet,
+and each would claim over the other. So `Storage.load` locks the folder, before it looks, and until
+`Storage.close`; who comes meanwhile is told who is there. The system ends the lock of a process
+that dies. Should a lock be worth nothing, on a file system that only pretends, then names still
+hold who wrote: what two processes write is never mixed in one file, and never counted as one's.
+
 How a new life reads all this is `cellspec.engine.recovery`; the files are in
 `cellspec.engine.segments`. One folder, one run: files of another run or graph are refused. The
 number of rows is no part of a run's identity, so a run may go on with another target, as long as
@@ -38,18 +44,23 @@ that loses no claimed row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
 from cellspec.checkpoint import Checkpoint, make_payload, read_payload
 from cellspec.counters import Claim
 from cellspec.engine.calls import Drop, Restored, Save
-from cellspec.engine.filesystem import FileSystem
-from cellspec.engine.recovery import CURRENT, INCOMING, PREVIOUS, Folder, reason, told
+from cellspec.engine.filesystem import LOCK, FileSystem
+from cellspec.engine.recovery import CURRENT, PREVIOUS, Folder, reason, told
 from cellspec.engine.segments import (
     InDoubtError,
+    InUseError,
     Layers,
     Life,
     Record,
@@ -57,17 +68,19 @@ from cellspec.engine.segments import (
     StorageWriteError,
     cells_of,
     encode_rows,
+    incoming_name,
     segment_name,
 )
 from cellspec.graph import ExecutionGraph
 
-__all__ = ["InDoubtError", "Storage", "StorageError", "StorageWriteError"]
+__all__ = ["InDoubtError", "InUseError", "Storage", "StorageError", "StorageWriteError"]
 
 
 class Storage(Folder):
     """Rows and checkpoints of one life of a run; a `cellspec.engine.stores.Store`.
 
-    One thread at a time. `load` comes first; then rows, then the checkpoint on them.
+    One thread at a time. `load` comes first; then rows, then the checkpoint on them; then `close`.
+    From `load` to `close` the folder is this process's alone, and a second one is refused.
 
     Args:
         files: the folder; nothing else may write there.
@@ -84,6 +97,8 @@ class Storage(Folder):
         self.incarnation = 0
         self.notes: tuple[str, ...] = ()
         self._is_open = False
+        self._leaves = False
+        self._busy = threading.Lock()
 
     def load(self) -> Restored | None:
         """What an earlier life left, and the beginning of a new one; None if there was no claim.
@@ -92,11 +107,13 @@ class Storage(Folder):
         its checksum; memory is O(files), and O(rows of a flush) while reading.
 
         Raises:
+            InUseError: another process is at it; the message names it.
             StorageError: the folder is of another run or graph, or cannot be read, or no
                 checkpoint is whole with its data.
             CheckpointError: the checkpoint does not fit this graph (clauses CKPT-03 to CKPT-05),
                 for instance claims more rows than there are now.
         """
+        self._enter()
         found = self.look()
         names = self.graph.column_names
         zero = (0,) * len(names)
@@ -116,10 +133,49 @@ class Storage(Folder):
             if rows:
                 self._held[name].lay(0, rows, 0)
         self._is_open = True
-        if found.record is None:
-            return None
-        rows_before = self.rows(found, max(found.claim))
-        return Restored(record.checkpoint, record.records, rows_before, found.index.dropped)
+        return self.restored(found)
+
+    def close(self) -> None:
+        """The life is over: nothing more is written, and another process may begin one.
+
+        A write that another thread is at is waited for, as it were: the folder is left after it.
+        """
+        self._is_open = False
+        self._leaves = True
+        self._leave_if_idle()
+
+    def _enter(self) -> None:
+        """Take the folder, or say who has it; before anything is read that is built upon."""
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        me = f"process {os.getpid()} on {os.uname().nodename}, since {since}"
+        with told(LOCK, "locked"):
+            owner = self._lock(me)
+        if owner is not None:
+            where = getattr(self.files, "root", "folder")
+            raise InUseError(
+                f"{where}: in use by {owner}; let it end, or give this run a folder of its own"
+            )
+        self._leaves = False
+
+    def _lock(self, owner: str) -> str | None:
+        return self.files.lock(owner)
+
+    def _leave_if_idle(self) -> None:
+        # Not to wait: whoever closes may be the one that the writer waits for.
+        if self._leaves and self._busy.acquire(blocking=False):
+            try:
+                self.files.unlock()
+            finally:
+                self._busy.release()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with self._busy:
+                self._begin()
+                yield
+        finally:
+            self._leave_if_idle()
 
     def table(self) -> tuple[Mapping[int, Mapping[str, Any]], Mapping[int, Drop]]:
         """The rows that the newest checkpoint claims in every column, and the dropped ones.
@@ -141,7 +197,10 @@ class Storage(Folder):
             StorageError: a cell that `save` promises is not in it, one that an earlier life
                 claimed is (clause TABLE-05), or a value is no JSON.
         """
-        self._begin()
+        with self._writing():
+            self._write_rows(save)
+
+    def _write_rows(self, save: Save) -> None:
         dropped = {row: drop for row, drop in save.dropped.items() if row not in self._dropped}
         rows = {
             row: values
@@ -154,7 +213,7 @@ class Storage(Folder):
             return
         cells = cells_of(rows)
         self._number += 1
-        name = segment_name(self.incarnation, self._number)
+        name = segment_name(self.incarnation, self._number, self.files.writer)
         identity = {
             "run": self.run,
             "graph": self.graph.fingerprint,
@@ -180,11 +239,15 @@ class Storage(Folder):
             StorageError: it claims cells that were not written.
             CheckpointError: the payload is malformed, or of another graph.
         """
-        self._begin()
+        with self._writing():
+            self._write_checkpoint(checkpoint)
+
+    def _write_checkpoint(self, checkpoint: Checkpoint) -> None:
         claim = read_payload(checkpoint, self.graph)
         self._check_covered(claim)
         earlier = tuple(x for x in self._last.lives if x.incarnation != self.incarnation)
-        mine = Life(self.incarnation, self._number, tuple(self._failed), claim)
+        failed = tuple(self._failed)
+        mine = Life(self.incarnation, self._number, failed, claim, self.files.writer)
         record = self._make_record(dict(checkpoint), self._next_serial(), (*earlier, mine))
         self._replace_checkpoint(record)
         self._last = record
@@ -204,7 +267,7 @@ class Storage(Folder):
 
     def _replace_checkpoint(self, record: Record) -> None:
         with told(CURRENT, "written", StorageWriteError):
-            self._write_file(INCOMING, [record.encode()])
+            self._write_file(self._incoming, [record.encode()])
             if self._keeps_current and self.files.exists(CURRENT):
                 self.files.replace(CURRENT, PREVIOUS)
         try:
@@ -220,14 +283,18 @@ class Storage(Folder):
         """Nobody knows whether the new claim is safe: make it certain that the last one is."""
         try:
             again = replace(self._last, serial=self._next_serial())
-            self._write_file(INCOMING, [again.encode()])
+            self._write_file(self._incoming, [again.encode()])
             self._publish()
         except OSError as second:
             self._is_open = False
             raise InDoubtError(f"{error}; nor could it be taken back: {reason(second)}") from second
 
+    @property
+    def _incoming(self) -> str:
+        return incoming_name(self.files.writer)
+
     def _publish(self) -> None:
-        self.files.replace(INCOMING, CURRENT)
+        self.files.replace(self._incoming, CURRENT)
         self._sync_folder()
 
     def _write_file(self, name: str, pieces: Iterable[bytes]) -> None:

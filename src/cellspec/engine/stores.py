@@ -42,6 +42,9 @@ class Store(Protocol):
             OSError: it could not be written.
         """
 
+    def close(self) -> None:
+        """The life is over, however it ended: others may begin one. What is safe can be read on."""
+
     def table(self) -> tuple[Mapping[int, Mapping[str, Any]], Mapping[int, Drop]]:
         """Every safe row that is claimed by the newest checkpoint, and every dropped one."""
 
@@ -74,6 +77,9 @@ class MemoryStore:
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint."""
         self._checkpoint = dict(checkpoint)
+
+    def close(self) -> None:
+        """Nothing: memory is nobody else's."""
 
     def table(self) -> tuple[Mapping[int, Mapping[str, Any]], Mapping[int, Drop]]:
         """Rows that were not dropped after they were kept, in order, and the dropped ones."""

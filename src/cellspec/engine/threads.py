@@ -60,8 +60,8 @@ class ThreadEngine(Engine):
             for number in range(count)
         ]
         with self._changed:
-            self._begin(self.clock(), resume=resume, keep=keep)
             try:
+                self._begin(self.clock(), resume=resume, keep=keep)
                 for thread in threads:
                     thread.start()
                 self._drive()
@@ -69,6 +69,7 @@ class ThreadEngine(Engine):
             finally:
                 self._closed = True
                 self._changed.notify_all()
+                self.store.close()
         for thread in threads:
             thread.join()
         return self._result(ending)
