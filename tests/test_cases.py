@@ -89,7 +89,6 @@ SCENARIOS = {
         {"rows": 200, "columns": 5},
         says=("skip", "complaint_analysis"),
         needs="data_designer.engine",
-        brings=MENDED,
     ),
     "rpm": Gives({"makespan_s": (999, 1_003), "cells_done": 10_000}, brings=ENDPOINT),
     # 0.74 % of the calls take longer than 60 s.

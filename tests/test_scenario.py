@@ -319,7 +319,7 @@ BAD_FIELDS: list[tuple[str, Any, str]] = [
     (
         "limits.speed",
         1,
-        "limits.speed: unknown field; expected one of: workers, resources, row_groups",
+        "limits.speed: unknown field; expected one of: workers, resources, measured_at, row_groups",
     ),
     ("restart_delay_s", -1, "restart_delay_s: expected at least 0, got -1"),
     ("columns", ..., "expected exactly one of columns, pipeline, got none"),

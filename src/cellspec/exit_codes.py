@@ -81,11 +81,30 @@ def exit_codes_text() -> str:
     return "exit codes:\n" + "".join(lines)
 
 
+class _StoreOnce(argparse._StoreAction):
+    """Stores a value; that it replaces one that was given before is told in a line."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        given = vars(namespace).setdefault("_given", set())
+        if option_string is not None and self.dest in given:
+            complain(f"note: {option_string} is given twice; {values} counts", FINE)
+        given.add(self.dest)
+        super().__call__(parser, namespace, values, option_string)
+
+
 class Parser(argparse.ArgumentParser):
     """Arguments of a command: complains in one line, and ends ``--help`` with the exit codes."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"allow_abbrev": False, **options})
+        for action in (None, "store"):
+            self.register("action", action, _StoreOnce)
 
     def format_help(self) -> str:
         return f"{super().format_help()}\n{exit_codes_text()}"

@@ -257,7 +257,6 @@ def _add_fuzz(commands: Any) -> None:
     fuzz.add_argument(
         "--cluster",
         choices=("loky", "dask", "ray"),
-        default="loky",
         help="where the jobs run: processes here, a Dask or a Ray cluster (default: loky)",
     )
     fuzz.add_argument("--corpus", metavar="DIR", help="keep workloads that showed something new")
@@ -337,6 +336,7 @@ def _check(args: argparse.Namespace) -> int:
     from cellspec.check import check_file
     from cellspec.verdict import judge_trace
     from sim import check_command
+    from sim.hints import hint_for_check
 
     progress = None
     if sys.stderr is not None and sys.stderr.isatty():
@@ -352,7 +352,10 @@ def _check(args: argparse.Namespace) -> int:
         if progress is not None:
             progress.clear()
     if result.header is None and not result.violations:
-        return complain(f"error: {result.unreadable}", BAD_INPUT)
+        hint = hint_for_check(args.trace)
+        return complain(
+            f"error: {args.trace}: {hint}" if hint else f"error: {result.unreadable}", BAD_INPUT
+        )
     _say_cost("events", result.events, time.perf_counter() - start)
     render = check_command.render_json if args.format == "json" else check_command.render_text
     put(render(result))
@@ -419,6 +422,8 @@ def _fuzz(args: argparse.Namespace) -> int:
             text = f"{done.total:,} runs, {len(done.pairs):,} pairs, last new {done.last_new:,}"
             print(f"\r{text}", end="", file=sys.stderr)
 
+    if args.jobs == 1 and args.cluster is not None:
+        _say(f"note: --cluster {args.cluster} does nothing without --jobs of 2 or more")
     case = Path(args.case)
     start = time.perf_counter()
     if case.is_dir():
@@ -435,7 +440,7 @@ def _fuzz(args: argparse.Namespace) -> int:
             seconds=args.seconds,
             plateau=args.plateau,
             jobs=args.jobs,
-            cluster=args.cluster,
+            cluster=args.cluster or "loky",
             corpus=None if args.corpus is None else Path(args.corpus),
         ),
         progress,
@@ -472,6 +477,8 @@ def _run(args: argparse.Namespace) -> int:
         if folder is not None:
             check_folder(folder)
         scenario = _load(args)
+        for remark in scenario.remarks():
+            _say(f"note: {args.scenario}: {remark}")
         outcome = _simulate(scenario, checked=args.checked, trace=args.trace)
         result = _summarise(scenario, outcome, checked=args.checked)
         text = _render(result, args.format)
@@ -495,12 +502,19 @@ def _load(args: argparse.Namespace) -> Scenario:
     Raises:
         SpecError: it cannot be used.
     """
+    from cellspec.errors import SpecError
+    from sim.hints import hint_for_run
     from sim.scenario import Crash, load_scenario
 
     overrides = dict(args.overrides)
     if args.seed is not None:
         overrides["seed"] = str(args.seed)
-    scenario = load_scenario(args.scenario, overrides)
+    try:
+        scenario = load_scenario(args.scenario, overrides)
+    except SpecError:
+        if hint := hint_for_run(args.scenario):
+            raise SpecError(f"{args.scenario}: {hint}") from None
+        raise
     _check_memory(args.scenario, scenario)
     if args.crashes:
         more = [Crash.model_validate(fields) for fields in args.crashes]
@@ -613,7 +627,7 @@ def _make_simulator(scenario: Scenario, tell: Any, *, blocks: int | None, **opti
                 )
             )
         rest = scenario.failures.cool_down.model_dump() if scenario.failures else {}
-        fates = DrawnFates(scenario.seed, columns, **rest)
+        fates = DrawnFates(scenario.seed, columns, recorded=latency.failure, **rest)
     return StepwiseSimulator(graph, latency, plan, fates=fates, tell=tell, **options)
 
 
@@ -692,7 +706,7 @@ def _plain_stdout() -> None:
 
 def _say(line: str) -> None:
     if sys.stderr is not None:
-        print(line, file=sys.stderr)
+        print(" ".join(line.split()), file=sys.stderr)
 
 
 def _say_cost(what: str, count: int, seconds: float) -> None:

@@ -62,6 +62,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from cellspec.actions import Failure
 from cellspec.errors import SpecError
 
 if TYPE_CHECKING:
@@ -188,6 +189,19 @@ class Draws:
 
 class LatencyModel(StrictModel):
     """What all latency models offer."""
+
+    @property
+    def fails(self) -> bool:
+        """True if calls fail where what is replayed did; see `Replay.sample_failures`."""
+        return False
+
+    def remark(self) -> str:
+        """What a reader of the scenario must be told, as one line; "" if nothing."""
+        return ""
+
+    def loads(self) -> Sequence[int]:
+        """How many requests were served together when its times were measured, where known."""
+        return ()
 
     @abstractmethod
     def sample(self, draws: Draws, start: int, count: int) -> Floats:
@@ -418,6 +432,10 @@ class Quantiles(LatencyModel):
 
 # Replay of what was recorded
 
+Kind: TypeAlias = Literal["seconds", "tokens", "failure"]
+FAILURES: tuple[Failure | None, ...] = (None, "retryable", "backpressure")
+"""How a recorded request may have failed, by the number that is kept of it."""
+
 
 class Replay(LatencyModel):
     """A latency model that reads a recorded trace, whose file is read when it is validated.
@@ -436,14 +454,27 @@ class Replay(LatencyModel):
         description="sequential: consecutive rows take consecutive entries, from a place that "
         "depends on seed, column and attempt, and round again; bootstrap: each row draws any entry",
     )
+    failed_column: str | None = Field(
+        None,
+        min_length=1,
+        description="the file's column that says that a request failed, such as its error code; "
+        "blank, null and 0 say that it did not",
+    )
+    failed: Literal["leave_out", "fail"] = Field(
+        "leave_out",
+        description="requests that failed are left out, or the calls that replay them fail: with "
+        "back-pressure where failed_column says 429, else so that they may be tried again",
+    )
 
     _seconds: array[float] = PrivateAttr(default_factory=lambda: array("d"))
+    _failures: array[int] = PrivateAttr(default_factory=lambda: array("b"))
+    _read_entries: int = PrivateAttr(0)
 
     @model_validator(mode="after")
     def _load(self, info: ValidationInfo) -> Self:
         folder = (info.context or {}).get("folder", Path())
         try:
-            self._seconds = self._read(folder / self.file)
+            self._keep(*self._read(folder / self.file))
         except OSError as error:
             reason = error.strerror or str(error)
             raise field_error("file", f"trace {self.file!r} cannot be read: {reason}") from None
@@ -455,12 +486,52 @@ class Replay(LatencyModel):
         return self
 
     @abstractmethod
-    def _read(self, path: Path) -> array[float]:
-        """The latencies of the trace, in its order, in seconds.
+    def _read(self, path: Path) -> tuple[array[float], array[int]]:
+        """The latencies of the trace, in its order, in seconds, and which of them failed.
+
+        Failures are places in `FAILURES`; empty if no column tells them.
 
         Raises:
             SpecError: if the file holds no rows, or a row without a usable number.
         """
+
+    def _columns(self, kinds: dict[str, Kind]) -> dict[str, Kind]:
+        """The columns to read, with the one that tells failures at the end."""
+        if self.failed_column is None:
+            return kinds
+        if self.failed_column in kinds:
+            raise field_error("failed_column", "expected another column than those of numbers")
+        return {**kinds, self.failed_column: "failure"}
+
+    def _keep(self, seconds: array[float], failures: array[int]) -> None:
+        self._read_entries = len(seconds)
+        if failures and all(failures):
+            raise SpecError("all its requests failed")
+        if self.failed == "leave_out" and any(failures):
+            seconds = array("d", (s for s, f in zip(seconds, failures, strict=True) if not f))
+        self._seconds, self._failures = seconds, failures
+
+    @property
+    def fails(self) -> bool:
+        return self.failed == "fail" and any(self._failures)
+
+    def remark(self) -> str:
+        total = f"of {self._read_entries:,} requests in {self.file!r}"
+        if self.failed_column is None:
+            zeros = self._seconds.count(0.0)
+            if not zeros:
+                return ""
+            return (
+                f"{zeros:,} {total} took 0 s, and are replayed so; if they failed, name the "
+                "column that says it as failed_column"
+            )
+        count = sum(map(bool, self._failures))
+        if not count:
+            return ""
+        if self.failed == "leave_out":
+            return f"{count:,} {total} failed, and are left out"
+        full = self._failures.count(FAILURES.index("backpressure"))
+        return f"{count:,} {total} failed, {full:,} with 429: the calls that replay them fail too"
 
     @property
     def seconds(self) -> Sequence[float]:
@@ -470,13 +541,25 @@ class Replay(LatencyModel):
     def sample(self, draws: Draws, start: int, count: int) -> Floats:
         import numpy as np
 
-        entries = np.frombuffer(self._seconds, dtype=np.float64)
+        found: Floats = np.frombuffer(self._seconds)[self._picks(draws, start, count)]
+        return found
+
+    def sample_failures(self, draws: Draws, start: int, count: int) -> list[int]:
+        """How the requests failed whose latencies `sample` gives: places in `FAILURES`."""
+        import numpy as np
+
+        failures = np.frombuffer(self._failures, dtype=np.int8)
+        found: list[int] = failures[self._picks(draws, start, count)].tolist()
+        return found
+
+    def _picks(self, draws: Draws, start: int, count: int) -> NDArray[np.int64]:
+        import numpy as np
+
+        entries = len(self._seconds)
         if self.order == "bootstrap":
-            picks = (draws.rng.random(count) * len(entries)).astype(np.int64)
-        else:
-            first = (draws.origin + start) % len(entries)
-            picks = (first + np.arange(count)) % len(entries)
-        found: Floats = entries[picks]
+            return (draws.rng.random(count) * entries).astype(np.int64)
+        first = (draws.origin + start) % entries
+        found: NDArray[np.int64] = (first + np.arange(count)) % entries
         return found
 
     def mean_s(self) -> float:
@@ -489,8 +572,9 @@ class Trace(Replay):
     model: Literal["trace"] = "trace"
     column_s: str = Field(min_length=1, description="the file's column of seconds")
 
-    def _read(self, path: Path) -> array[float]:
-        return read_columns(path, {self.column_s: "seconds"})[0]
+    def _read(self, path: Path) -> tuple[array[float], array[int]]:
+        seconds, *failures = read_columns(path, self._columns({self.column_s: "seconds"}))
+        return seconds, array("b", map(int, failures[0] if failures else ()))
 
 
 class Tokens(Replay):
@@ -516,13 +600,13 @@ class Tokens(Replay):
         None, ge=1, description="requests served together, within tpot_by_batch_s"
     )
 
-    def _read(self, path: Path) -> array[float]:
+    def _read(self, path: Path) -> tuple[array[float], array[int]]:
         tpot = self.tpot()
         kinds: dict[str, Kind] = {self.prompt_tokens: "tokens", self.output_tokens: "tokens"}
         if len(kinds) == 1:
             text = f"expected another column than prompt_tokens ({self.prompt_tokens!r})"
             raise field_error("output_tokens", text)
-        prompts, outputs = read_columns(path, kinds)
+        prompts, outputs, *failures = read_columns(path, self._columns(kinds))
         points = sorted(self.ttft_s.items())
         found = array("d")
         for prompt, output in zip(prompts, outputs, strict=True):
@@ -531,7 +615,10 @@ class Tokens(Replay):
                 text = f"its line falls below 0 s at {prompt:g} prompt tokens; give a point nearer"
                 raise field_error("ttft_s", text)
             found.append(ttft + max(output - 1, 0) * tpot)
-        return found
+        return found, array("b", map(int, failures[0] if failures else ()))
+
+    def loads(self) -> Sequence[int]:
+        return () if self.batch is None else (self.batch,)
 
     def tpot(self) -> float:
         """Seconds for each output token but the first, at ``batch`` requests served together."""
@@ -565,7 +652,6 @@ def _straight(points: Sequence[tuple[int, float]], x: float) -> float:
 
 # Reading a trace file
 
-Kind: TypeAlias = Literal["seconds", "tokens"]
 _EXPECTED = {
     "seconds": f"seconds from 0 to {MAX_SECONDS:g}",
     "tokens": f"a whole number from 0 to {MAX_SECONDS:g}",
@@ -598,13 +684,20 @@ def _read_columns(
     """`read_columns`; several columns of a pipeline often replay one file, so it is kept."""
     found = tuple(array("d") for _ in columns)
     slots = [(name, kind, found[i]) for i, (name, kind) in enumerate(columns)]
+    teller = next((name for name, kind in columns if kind == "failure"), None)
     for line, record in _records(path):
         for name, kind, values in slots:
             if name not in record:
                 names = ", ".join(str(x) for x in record)
                 raise SpecError(f"line {line} has no column {name!r}; its columns are: {names}")
             given = record[name]
+            if kind == "failure":
+                values.append(_failure(given))
+                continue
             value = _number(given)
+            if math.isnan(value) and teller is not None and _failure(record.get(teller)):
+                # Of a request that failed not everything is known.
+                value = 0.0
             if not 0 <= value <= MAX_SECONDS or (kind == "tokens" and value != int(value)):
                 text = f"line {line}, column {name!r}: expected {_EXPECTED[kind]}, got {given!r}"
                 raise SpecError(text)
@@ -622,6 +715,14 @@ def _number(given: object) -> float:
         return float(given)
     except (ValueError, OverflowError):
         return math.nan
+
+
+def _failure(given: object) -> int:
+    """What a trace says of how a request ended, as a place in `FAILURES`."""
+    if given is None or given is False or (isinstance(given, str) and not given.strip()):
+        return 0
+    value = _number(given)
+    return 0 if value == 0 else FAILURES.index("backpressure" if value == 429 else "retryable")
 
 
 def _records(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
@@ -682,6 +783,21 @@ class Mixture(LatencyModel):
 
     model: Literal["mixture"] = "mixture"
     components: Annotated[tuple[Component, ...], Field(strict=False, min_length=1, max_length=64)]
+
+    @model_validator(mode="after")
+    def _ends_well(self) -> Self:
+        for place, item in enumerate(self.components):
+            if item.latency.fails:
+                text = "expected leave_out: calls of a mixture do not fail as their parts did"
+                raise field_error(f"components[{place}].latency.failed", text)
+        return self
+
+    def remark(self) -> str:
+        found = dict.fromkeys(item.latency.remark() for item in self.components)
+        return "; ".join(text for text in found if text)
+
+    def loads(self) -> Sequence[int]:
+        return [load for item in self.components for load in item.latency.loads()]
 
     def sample(self, draws: Draws, start: int, count: int) -> Floats:
         import numpy as np
@@ -770,7 +886,17 @@ class LatencySource:
         blocks_per_column: blocks of first attempts kept for each column; None keeps all.
     """
 
-    __slots__ = ("_blocks", "_columns", "_fixed", "_keep", "_rows", "_seed", "_sparse", "_streams")
+    __slots__ = (
+        "_blocks",
+        "_columns",
+        "_failures",
+        "_fixed",
+        "_keep",
+        "_rows",
+        "_seed",
+        "_sparse",
+        "_streams",
+    )
 
     def __init__(
         self,
@@ -787,6 +913,7 @@ class LatencySource:
         self._fixed = [_fixed_s(item) for item in self._columns]
         self._blocks: list[dict[int, list[float]]] = [{} for _ in self._columns]
         self._sparse: dict[tuple[str, int, int, int], list[float]] = {}
+        self._failures: dict[tuple[str, int, int, int], list[int]] = {}
         self._streams: dict[tuple[str, int, int], Draws] = {}
 
     @property
@@ -910,14 +1037,43 @@ class LatencySource:
             self._sparse[key] = found
         return found
 
+    def failure(
+        self, column: int, place: int, attempt: int = 1, *, barrier: bool = False
+    ) -> Failure | None:
+        """How a call fails because the request that it replays did; None if it does not.
+
+        Args:
+            column: the column's index.
+            place: the row, or the scope of a barrier node.
+            attempt: counted from 1.
+            barrier: which of the two.
+        """
+        model = self._columns[column].latency
+        if not isinstance(model, Replay) or not model.fails:
+            return None
+        kind = "barrier" if barrier else "cell"
+        size = BLOCK_ROWS if attempt == 1 and not barrier else SPARSE_ROWS
+        block = place // size
+        key = (kind, column, attempt, block)
+        found = self._failures.get(key)
+        if found is None:
+            found = model.sample_failures(self._stream(*key), block * size, size)
+            if self._keep is not None and len(self._failures) >= 8 * len(self._columns):
+                del self._failures[next(iter(self._failures))]
+            self._failures[key] = found
+        return FAILURES[found[place % size]]
+
     def _draw(self, kind: str, column: int, attempt: int, block: int, size: int) -> list[float]:
-        item = self._columns[column]
+        stream, model = self._stream(kind, column, attempt, block), self._columns[column].latency
+        found: list[float] = model.sample(stream, block * size, size).tolist()
+        return found
+
+    def _stream(self, kind: str, column: int, attempt: int, block: int) -> Draws:
         stream = self._streams.get((kind, column, attempt))
         if stream is None:
-            stream = _stream(self._seed, kind, item.name, attempt)
+            stream = _stream(self._seed, kind, self._columns[column].name, attempt)
             self._streams[kind, column, attempt] = stream
-        found: list[float] = item.latency.sample(stream.at(block), block * size, size).tolist()
-        return found
+        return stream.at(block)
 
 
 def _fixed_s(item: ColumnLatency) -> float | None:

@@ -244,7 +244,7 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
         by_column=_columns(scenario, outcome),
         incarnations=_lives(outcome),
         failures=() if scenario.is_plain else _failures(scenario, outcome),
-        notes=(),
+        notes=tuple(scenario.load_notes()),
     )
 
 

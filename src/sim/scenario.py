@@ -37,7 +37,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 import yaml
 from pydantic import (
@@ -65,6 +65,9 @@ from sim.latency import (
     field_error,
 )
 from sim.queues import Policy
+
+if TYPE_CHECKING:
+    from cellspec.datadesigner import PipelineColumn
 
 __all__ = [
     "CheckpointSpec",
@@ -173,6 +176,11 @@ class Pipeline(StrictModel):
         "scenario's folder"
     )
     latency: PipelineLatency = Field(default_factory=PipelineLatency)
+    skip_rates: dict[Name, Share] = Field(
+        default_factory=dict,
+        description="share of the cells that a column's condition (skip.when) skips, by column; "
+        "what a condition says of a row is not known here, so without a rate it skips none",
+    )
 
 
 class RowGroups(StrictModel):
@@ -189,6 +197,11 @@ class LimitsSpec(StrictModel):
     resources: dict[Name, Positive] = Field(
         default_factory=dict,
         description="cells and barriers by resource; for a pipeline, beside its own limits",
+    )
+    measured_at: dict[Name, Positive] = Field(
+        default_factory=dict,
+        description="calls in flight at which the latencies of a resource were measured, so that "
+        "another limit can be pointed out; decides nothing",
     )
     row_groups: RowGroups | None = Field(None, description="none: rows are not admitted in groups")
 
@@ -299,16 +312,22 @@ class _Plan:
     columns: tuple[ColumnLatency, ...]
     column_resource: dict[str, str]
     resource_limits: dict[str, int]
+    conditions: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Columns as a scenario gives them, from either place."""
+    """Columns as a scenario gives them, from either place.
+
+    Attributes:
+        conditions: by column, what a pipeline skips its cells by.
+    """
 
     descriptors: list[ColumnDescriptor]
     latencies: dict[str, tuple[LatencyModel, float]]
     column_resource: dict[str, str]
     limits: dict[str, int]
+    conditions: dict[str, str]
 
 
 class Scenario(StrictModel):
@@ -360,7 +379,11 @@ class Scenario(StrictModel):
             if item.per_row_s and not item.scope_rows:
                 path = self._per_row_path(item.name)
                 raise field_error(path, f"column {item.name!r} is no barrier, and reads no rows")
-        self._plan = _Plan(graph, columns, source.column_resource, source.limits)
+        self._plan = _Plan(graph, columns, source.column_resource, source.limits, source.conditions)
+        for name in self.limits.measured_at:
+            if name not in source.limits:
+                text = f"no such resource has a limit; those with one: {_listed(source.limits)}"
+                raise field_error(f"limits.measured_at.{name}", text)
         self._check_groups(graph)
         self._check_failures(graph)
         return self
@@ -378,6 +401,13 @@ class Scenario(StrictModel):
                 text = f"column {item.name!r} is not ROW_STREAMABLE: one call makes one cell"
                 raise field_error(f"columns[{position}].range_rows", text)
         if self.failures is None:
+            for latency in self._plan.columns:
+                if latency.latency.fails:
+                    text = (
+                        f"is missing; column {latency.name!r} replays requests that failed, and "
+                        "failures says how often a call is tried and how long it rests"
+                    )
+                    raise field_error("failures", text)
             return
         resources = sorted(set(self.column_resource.values()))
         for path, given, known in (
@@ -415,6 +445,7 @@ class Scenario(StrictModel):
             {item.name: (item.latency, item.latency_per_row_s) for item in specs},
             {item.name: item.resource for item in specs if item.resource is not None},
             dict(self.limits.resources),
+            {},
         )
 
     def _from_pipeline(self) -> _Source:
@@ -447,7 +478,18 @@ class Scenario(StrictModel):
         if missing:
             text = f"the pipeline uses {_listed(missing)} without a limit; give one here"
             raise field_error("limits.resources", text)
-        return _Source(loaded.descriptors, latencies, resource, limits)
+        conditions = {item.name: item.skip_when for item in loaded.columns if item.skip_when}
+        rates = self.pipeline.skip_rates
+        for name in rates:
+            if name not in conditions:
+                text = f"no such column has a condition; those with one: {_listed(conditions)}"
+                raise field_error(f"pipeline.skip_rates.{name}", text)
+        descriptors = loaded.descriptors
+        if rates:
+            descriptors = [
+                _skipping(item, rates.get(item.name, 0.0) > 0) for item in loaded.columns
+            ]
+        return _Source(descriptors, latencies, resource, limits, conditions)
 
     # What a simulator asks
 
@@ -516,6 +558,8 @@ class Scenario(StrictModel):
 
     def skip_rates(self) -> dict[str, float]:
         """The share of cells that each column's own condition skips."""
+        if self.pipeline is not None:
+            return dict(self.pipeline.skip_rates)
         return {item.name: item.skip_rate for item in self.columns or ()}
 
     def range_rows(self) -> dict[str, int]:
@@ -531,6 +575,46 @@ class Scenario(StrictModel):
             and not self.range_rows()
             and not any(self.skip_rates().values())
         )
+
+    # What a person must know
+
+    def remarks(self) -> list[str]:
+        """What the scenario says, or leaves out, without an effect that one might expect."""
+        found = []
+        used = set(self.column_resource.values())
+        for name in self.limits.resources:
+            if name not in used:
+                found.append(f"limits.resources.{name}: no column takes it")
+        by_text: dict[str, list[str]] = {}
+        for item in self._plan.columns:
+            if text := item.latency.remark():
+                by_text.setdefault(text, []).append(item.name)
+        for text, names in by_text.items():
+            found.append(f"latency of {_listed(names)}: {text}")
+        for name, when in self._plan.conditions.items():
+            if name not in self.skip_rates():
+                found.append(
+                    f"column {name!r} skips cells when {when!r}; none is skipped here unless "
+                    f"pipeline.skip_rates.{name} says how many"
+                )
+        return found
+
+    def load_notes(self) -> list[str]:
+        """Of each resource whose limit is not the load at which its latencies were measured."""
+        found = []
+        for name, limit in self.resource_limits.items():
+            mine = [x for x in self._plan.columns if self.column_resource.get(x.name) == name]
+            loads = sorted({load for item in mine for load in item.latency.loads()})
+            if name in self.limits.measured_at:
+                loads = [self.limits.measured_at[name]]
+            if mine and any(load != limit for load in loads):
+                at = " and ".join(map(str, loads))
+                found.append(
+                    f"{name}: latencies were measured at {at} in flight and do not depend on the "
+                    f"load; at the limit of {limit} a real endpoint answers "
+                    f"{'more slowly' if limit > max(loads) else 'at another speed'}"
+                )
+        return found
 
     # What a run writes down
 
@@ -572,8 +656,29 @@ class Scenario(StrictModel):
         return text
 
 
+def _skipping(column: PipelineColumn, may_skip: bool) -> ColumnDescriptor:
+    """The column of a pipeline in which conditions skip cells."""
+    known = column.descriptor
+    return ColumnDescriptor(
+        known.name,
+        known.config,
+        known.generator_cls,
+        known.traits,
+        known.dependencies,
+        known.side_effects,
+        may_skip=may_skip,
+        propagate_skip=column.propagate_skip,
+    )
+
+
 def _leave_out_unused(data: dict[str, Any]) -> None:
     """A field that a scenario does not use decides nothing: the digest is as if it were unknown."""
+    del data["limits"]["measured_at"]
+    if data["pipeline"] is not None and not data["pipeline"]["skip_rates"]:
+        del data["pipeline"]["skip_rates"]
+    for mapping, _ in _file_fields(data):
+        if mapping.get("failed_column", "") is None:
+            del mapping["failed_column"], mapping["failed"]
     if data["failures"] is None:
         del data["failures"]
     if data["limits"]["row_groups"] is None:

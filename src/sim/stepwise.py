@@ -82,6 +82,7 @@ class DrawnFates:
         first_s, factor, most_s: a node rests ``first_s * factor ** (n - 1)`` seconds after its n-th
             failure, at most `most_s`.
         jitter: the share of that by which it may be longer or shorter, drawn.
+        recorded: what becomes of calls beside, as `sim.latency.LatencySource.failure` tells it.
 
     Raises:
         SpecError: a column whose every call is answered with back-pressure.
@@ -96,6 +97,7 @@ class DrawnFates:
         factor: float = 2.0,
         most_s: float = 60.0,
         jitter: float = 0.0,
+        recorded: Callable[..., Failure | None] | None = None,
     ) -> None:
         if any(rates.backpressure >= 1 for rates in columns):
             raise SpecError("a column whose every call is answered with back-pressure never ends")
@@ -103,6 +105,7 @@ class DrawnFates:
         self._columns = columns
         self._first_s, self._factor, self._most_s = first_s, factor, most_s
         self._jitter = jitter
+        self._recorded = recorded
 
     def of_cell(self, column: int, row: int, call: int) -> Failure | None:
         return self._fate(column, row, call, 0)
@@ -119,7 +122,11 @@ class DrawnFates:
         if u < rates.retryable:
             return "retryable"
         u -= rates.retryable
-        return "backpressure" if u < rates.backpressure else None
+        if u < rates.backpressure:
+            return "backpressure"
+        if self._recorded is None:
+            return None
+        return self._recorded(column, place, call, barrier=kind == 1)
 
     def skips(self, column: int, row: int) -> bool:
         rate = self._columns[column].skip
@@ -324,7 +331,9 @@ class StepwiseSimulator(Simulator):
 
     def _emit(self) -> None:
         while self._emissions:
-            column, start, stop = self._emissions.pop()
+            column, start, stop = self._skip_outputs(*self._emissions.pop())
+            if start == stop:
+                continue
             self.machine.emit(column, start, stop)
             self._done += stop - start
             self._life_done[column] += stop - start
@@ -332,6 +341,24 @@ class StepwiseSimulator(Simulator):
             self._try_rows(start, stop)
             self._touch(start, stop)
             self._count_event()
+
+    def _skip_outputs(self, column: int, start: int, stop: int) -> tuple[int, int, int]:
+        """Skip ready output cells by their column's own condition, up to the first rows that stay.
+
+        Returns:
+            Those rows, perhaps none; what comes after them waits its turn.
+        """
+        if not self.rules.columns[column].may_skip:
+            return column, start, stop
+        while start < stop and self._is_skipped(column, start):
+            self._skip(column, start)
+            start += 1
+        end = start
+        while end < stop and not self._is_skipped(column, end):
+            end += 1
+        if end < stop:
+            self._emissions.append((column, end, stop))
+        return column, start, end
 
     def _skip(self, column: int, row: int) -> None:
         self.machine.skip_cell(column, row)

@@ -1,0 +1,80 @@
+"""What a file is that somebody handed to the wrong command, and what to do with it.
+
+A parse error of a file that is fine, and only something else, helps nobody. The beginning of a file
+tells its kind; a file that no one here knows gives no hint, and its own error stands.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from pathlib import Path
+
+__all__ = ["hint_for_check", "hint_for_run"]
+
+HEAD_BYTES = 1 << 16
+
+
+def hint_for_run(path: str | Path) -> str:
+    """What to do with a file that is no scenario; "" if its kind is not known."""
+    kind = _kind(Path(path))
+    return {
+        "trace": f"this is a trace of a run: python -m sim check {path}",
+        "case": f"this is a failure that was found: python -m sim replay {path}",
+        "chrome": "this is a Chrome trace, made for looking at (ui.perfetto.dev); run takes a "
+        "scenario",
+        "datadesigner": "this is a DataDesigner configuration: put it under pipeline: in a "
+        f"scenario, as in pipeline: {{datadesigner: {path}}}, with name, rows and limits",
+        "python": "this is Python; of a DataDesigner recipe write the configuration that its "
+        "builder holds as YAML, and put that under pipeline: in a scenario",
+    }.get(kind, "")
+
+
+def hint_for_check(path: str | Path) -> str:
+    """What to do with a file that is no trace of ours; "" if its kind is not known."""
+    kind = _kind(Path(path))
+    return {
+        "scenario": f"this is a scenario: python -m sim run {path} --trace FILE writes a trace",
+        "case": f"this is a failure that was found: python -m sim replay {path}",
+        "chrome": "this is a Chrome trace, made for looking at (ui.perfetto.dev); check takes the "
+        "trace that it was made from",
+        "opentelemetry": "these are OpenTelemetry spans, and check takes a cellspec trace: one "
+        "JSON object a line, a header first (plans/trace.md says how to write one)",
+    }.get(kind, "")
+
+
+def _kind(path: Path) -> str:
+    text = _head(path)
+    start = text.lstrip()
+    first = start.partition("\n")[0]
+    if first.startswith("{") and '"trace":' in first and '"engine":' in first:
+        return "trace"
+    if first.startswith("{") and re.search(r'"(traceEvents|displayTimeUnit)"', text):
+        return "chrome"
+    if first.startswith("[") and '"ph"' in text:
+        return "chrome"
+    if start[:1] in ("{", "[") and re.search(r'"(resource|scope)_?[sS]pans"', text):
+        return "opentelemetry"
+    if start.startswith("cellspec1.") or (
+        start.startswith("{") and '"failure":' in text and '"workload":' in text
+    ):
+        return "case"
+    if re.search(r'^\s*"?data_designer"?\s*:|\bcolumn_type"?\s*:', text, re.MULTILINE):
+        return "datadesigner"
+    if path.suffix == ".py":
+        return "python"
+    if all(re.search(rf"^{name}:", text, re.MULTILINE) for name in ("rows", "limits")):
+        return "scenario"
+    return ""
+
+
+def _head(path: Path) -> str:
+    """The beginning of a file as text, unpacked if it is packed; "" if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(HEAD_BYTES)
+        if data.startswith(b"\x1f\x8b"):
+            data = zlib.decompressobj(wbits=31).decompress(data, HEAD_BYTES)
+    except (OSError, zlib.error):
+        return ""
+    return data.decode("utf-8-sig", "replace")
