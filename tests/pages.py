@@ -415,6 +415,8 @@ FIGURES = (
     Figure("specs/protocol/README.md", "an engine in {node_lines} lines of JavaScript"),
     Figure("specs/model/README.md", "{model_lines} lines, written by hand"),
     Figure("specs/model/README.md", "each of {mistakes} mistakes"),
+    Figure("plans/execution-graph.md", "may need at most {max_needs} columns directly"),
+    Figure("plans/execution-graph.md", "may need {max_needs} columns directly, and not"),
     Figure("plans/execution-graph.md", "takes {set_mb} MB for its table alone"),
 )
 
@@ -441,6 +443,12 @@ def _lines(path: str, to: int) -> str:
     return str(round(count / to) * to)
 
 
+def _max_needs() -> str:
+    from cellspec.rules import MAX_NEEDS
+
+    return str(MAX_NEEDS)
+
+
 def _mistakes() -> str:
     from tests.rumur import MISTAKES
 
@@ -458,6 +466,7 @@ _NUMBERS: Mapping[str, Callable[[], str]] = {
     "lost": lambda: f"{100 * _run()['busy_lost_share']:.2f}",
     "node_lines": lambda: _lines("examples/node/engine.mjs", 10),
     "model_lines": lambda: _lines("specs/model/cellspec.m", 100),
+    "max_needs": _max_needs,
     "mistakes": _mistakes,
     "set_mb": lambda: str(sys.getsizeof(set(range(10**6))) // 10**6),
 }

@@ -445,6 +445,11 @@ def test_a_config_without_a_generator_class_is_refused(registry: Any, message: s
         ([Config(None)], "columns[0].name: expected a non-empty string, got None"),
         ([object()], "columns[0].name: expected a non-empty string, got None"),
         ([Group([])], "columns[0].columns: expected at least one column, got none"),
+        ([Group(cast(Any, 3))], "columns[0].columns: expected a list of column configs, got int"),
+        (
+            [Group(cast(Any, "ab"))],
+            "columns[0].columns: expected a list of column configs, got str",
+        ),
         ([Group([Config(1)])], "columns[0].columns[0].name: expected a non-empty string, got 1"),
         ([Config("a", "b")], "column 'a': required_columns: expected names, got 'b'"),
         ([Config("a", [1])], "column 'a': required_columns: expected names, got [1]"),

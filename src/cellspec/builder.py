@@ -264,6 +264,11 @@ def _entry(item: Any, place: int) -> _Entry:
     parts = getattr(item, "columns", None)
     if parts is None:
         return _Entry(item, (_column(item, f"columns[{place}]"),))
+    if isinstance(parts, str) or not isinstance(parts, Iterable):
+        raise SpecError(
+            f"columns[{place}].columns: expected a list of column configs, "
+            f"got {type(parts).__name__}"
+        )
     columns = tuple(
         _column(part, f"columns[{place}].columns[{inner}]") for inner, part in enumerate(parts)
     )
