@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import pytest
 
