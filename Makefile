@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test lint bench specs conformance engines explore fuzz methods bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel clean
+.PHONY: run test lint bench specs conformance engines explore fuzz methods bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel recompute clean
 
 run: $(READY)
 	$(BIN)/python -m sim run simulations/text_to_sql.yaml
@@ -55,6 +55,10 @@ bench-engines: $(READY)
 conformance: $(READY)
 	$(BIN)/python -m pytest -q --pyargs cellspec.conformance \
 		--engine-backend=cellspec.conformance.reference:ReferenceBackend
+
+# Every figure of 10,000 random runs, worked out again from their traces by a program of its own.
+recompute: $(READY)
+	$(BIN)/python -m tests.recompute --scenarios 10000
 
 # The report's pages in a real browser; needs Chromium (Debian package chromium).
 test-browser: $(READY)

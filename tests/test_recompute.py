@@ -11,12 +11,16 @@ from typing import Any
 
 import pytest
 
+import sim.timings
+from sim.figures import KEPT_CALLS, SAMPLED_CELLS
+from tests.recompute import figures
 from tests.recompute.__main__ import report
 from tests.recompute.comparison import Comparison, compare, compare_one
 from tests.recompute.faults import FAULTS, Fault
 from tests.recompute.figures import NOT_FIGURES, differences, figure_of, recompute
 from tests.recompute.history import read
-from tests.recompute.runner import run
+from tests.recompute.runner import run, run_csv
+from tests.recompute.scenarios import draw
 
 pytestmark = pytest.mark.invariant
 
@@ -179,10 +183,40 @@ def test_the_printed_figures_are_those_that_the_trace_tells() -> None:
     assert right, text
 
 
+def test_a_line_of_csv_holds_the_same_figures(tmp_path: Path) -> None:
+    for number in range(30):
+        data = draw(0, number)
+        worked_out = recompute(data, read(run(data, tmp_path).trace))
+        expected = {key: value for key, value in worked_out.items() if not isinstance(value, list)}
+        for item in worked_out["by_resource"]:
+            if item["resource"] is not None:
+                expected |= {f"resource.{item['resource']}.{key}": item[key] for key in item}
+        line = {key: None if text == "" else text for key, text in run_csv(data, tmp_path).items()}
+        expected = {key: value for key, value in expected.items() if not key.endswith(".resource")}
+        for key, value in expected.items():
+            text = line[key]
+            if isinstance(value, int | float) and text is not None:
+                assert not differences({key: float(text)}, {key: float(value)})
+            else:
+                assert text == value, key
+        assert line.keys() - expected.keys() <= NOT_FIGURES
+
+
+def test_waits_and_ages_of_a_large_table_are_those_of_a_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert (figures.SAMPLED_CELLS, figures.KEPT_CALLS) == (SAMPLED_CELLS, KEPT_CALLS)
+    for module in (sim.timings, figures):
+        monkeypatch.setattr(module, "SAMPLED_CELLS", 12)
+        monkeypatch.setattr(module, "KEPT_CALLS", 5)
+    text, right = report(compare(range(100)))
+    assert right, text
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.figure)
 def test_a_wrong_definition_is_noticed(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     fault.plant(monkeypatch)
-    found = compare(range(250), until=fault.figure)
+    found = compare(range(400), until=fault.figure)
     assert found.wrong, f"{fault.says}: nothing differs"
     _, wrong = found.wrong[-1]
     assert fault.figure in map(figure_of, wrong), wrong
@@ -211,6 +245,21 @@ def test_a_range_makes_nothing_of_rows_that_were_dropped_in_the_meantime(tmp_pat
     )
     assert not compare_one(data, tmp_path, Comparison())
     assert run(data, tmp_path).printed["cells_done"] == 0
+
+
+def test_no_time_at_all_is_lost_or_busy_where_calls_end_when_they_begin(tmp_path: Path) -> None:
+    # The resume comes at 0.1 s, and 0.1 + 0.3 - 0.1 is not 0.3.
+    data = scenario(
+        {"name": "a", "traits": ["START"], "latency": {"model": "constant", "value_s": 0.3}},
+        {"name": "b", "traits": ["START"]},
+        crashes=[{"at_time_s": 0.0}],
+        restart_delay_s=0.1,
+        failures={"by_column": {"b": {"permanent": 1.0}}},
+    )
+    data["limits"] = {"workers": 16}
+    assert not compare_one(data, tmp_path, Comparison())
+    printed = run(data, tmp_path).printed
+    assert (printed["worker_busy_s"], printed["busy_lost_share"]) == (0.0, None)
 
 
 def scenario(*columns: dict[str, Any], **rest: Any) -> dict[str, Any]:

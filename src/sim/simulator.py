@@ -644,7 +644,10 @@ class Simulator:
         self._running = [task for task in self._tasks if id(task) not in idle]
         for task in self._running:
             column = task.column if task.column >= 0 else -1 - task.column
-            self.outcome.busy_s[column] -= max(0.0, task.ends_s - now)
+            booked = self.outcome.busy_s[column]
+            left = booked - max(0.0, task.ends_s - now)
+            # What rounding leaves of nothing is nothing; a share of it would be a number.
+            self.outcome.busy_s[column] = left if left > 1e-12 * booked else 0.0
 
     def _resume(self, life: Incarnation, t: float) -> None:
         machine, counters = self.machine, self.machine.counters

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from tests.recompute.features import Coverage, features
+from tests.recompute.features import Coverage, features, is_plain
 from tests.recompute.figures import count_figures, differences, figure_of, recompute
 from tests.recompute.history import read
 from tests.recompute.runner import run
@@ -70,12 +69,3 @@ def compare_one(data: Data, folder: Path, found: Comparison) -> list[str]:
         untraced = run(data, folder, trace=False)
         wrong += [f"without --trace: {text}" for text in differences(untraced.printed, worked_out)]
     return wrong
-
-
-def is_plain(data: dict[str, Any]) -> bool:
-    """True if nothing fails, is skipped, comes in groups or is made in ranges."""
-    return (
-        "failures" not in data
-        and "row_groups" not in data["limits"]
-        and not any(c.get("skip_rate") or c.get("range_rows", 1) > 1 for c in data["columns"])
-    )

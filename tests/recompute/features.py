@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.recompute.history import History, Life
 
-__all__ = ["APART", "FEATURES", "Coverage", "features"]
+__all__ = ["APART", "FEATURES", "Coverage", "features", "is_plain"]
 
 _POLICIES = ("fifo", "row-first", "column-first", "critical-path", "random")
 
@@ -74,6 +74,7 @@ FEATURES: dict[str, str] = {
     "restored drop": "a resume found a row dropped",
     "restored skip": "a resume found a cell skipped",
     "few rows": "three rows or fewer",
+    "plain": "no failures, skips, row groups or ranges: without a trace another simulator runs it",
 }
 """Each feature, and what has it."""
 
@@ -84,6 +85,15 @@ def features(data: dict[str, Any], history: History) -> set[str]:
     found |= {name for name, there in _happened(history) if there}
     assert found <= FEATURES.keys()
     return found
+
+
+def is_plain(data: dict[str, Any]) -> bool:
+    """True if nothing fails, is skipped, comes in groups or is made in ranges."""
+    return (
+        "failures" not in data
+        and "row_groups" not in data["limits"]
+        and not any(c.get("skip_rate") or c.get("range_rows", 1) > 1 for c in data["columns"])
+    )
 
 
 def _asked(data: dict[str, Any], history: History) -> Iterator[tuple[str, bool]]:
@@ -112,6 +122,7 @@ def _asked(data: dict[str, Any], history: History) -> Iterator[tuple[str, bool]]
     yield "every rows", "every_rows" in checkpoint
     yield "every seconds", "every_s" in checkpoint
     yield "write time", "write_s" in checkpoint
+    yield "plain", is_plain(data)
     yield "stop asked", "early_stop" in data.get("failures", {})
     for kind, name in (("at_event", "event"), ("at_time_s", "time"), ("random", "random")):
         yield f"crash at {name}", any(kind in crash for crash in data.get("crashes", ()))
@@ -225,6 +236,14 @@ _apart(
     "late end",
     "unfinished call",
     why="with one worker nothing else can end while a call runs",
+)
+_apart(
+    "plain",
+    *("range", "range failed", "groups limited", "groups unlimited"),
+    *("retryable", "back-pressure", "permanent", "barrier failed", "attempts spent", "cool-down"),
+    *("drop", "all dropped", "late end", "unfinished call", "stop asked", "stopped"),
+    *("condition", "passed on", "not passed on", "restored drop", "restored skip"),
+    why="a plain run has no such thing",
 )
 _apart("stopped", "unfinished call", why="a run that stops early waits for its calls")
 

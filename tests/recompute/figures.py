@@ -24,7 +24,7 @@ Figures: TypeAlias = dict[str, Any]
 NOT_FIGURES = frozenset(("scenario_digest", "checked", "verdict", "fingerprint", "notes"))
 """What a result holds that no trace tells."""
 
-SAMPLED_CELLS = 200_000
+SAMPLED_CELLS, KEPT_CALLS = 200_000, 1_048_576
 TOLERANCE = 1e-9
 
 
@@ -102,6 +102,7 @@ class _Recompute:
         self.makespan = self.last.end_s
         self.calls = [(life, call) for life in self.lives for call in life.calls]
         self.workers: int = history.limits["workers"]
+        self.looked_at = self.sampled_calls()
         # At each crash, what the resume that follows did not keep.
         pairs = pairwise(self.lives)
         self.lost = {before.number: self.lost_values(before, after) for before, after in pairs}
@@ -219,6 +220,17 @@ class _Recompute:
     def in_sample(self, row: int) -> bool:
         return row % self.every_n() == 0
 
+    def sampled_calls(self) -> list[tuple[Life, Call]]:
+        """The calls whose waits are looked at, in the order of their start."""
+        found = [
+            (life, call)
+            for life, call in self.calls
+            if call.scope is None and self.in_sample(call.rows[0])
+        ]
+        while len(found) > KEPT_CALLS:
+            found = found[::2]
+        return found
+
     # Work
 
     def busy(self, calls: Iterable[tuple[Life, Call]]) -> float:
@@ -328,8 +340,8 @@ class _Recompute:
         busy = self.busy(calls)
         waits = [
             (call.start_s, call.start_s - self.ready_s(life, call))
-            for life, call in calls
-            if call.scope is None and self.in_sample(call.rows[0])
+            for life, call in self.looked_at
+            if call.column in mine
         ]
         seconds = [wait for _, wait in waits]
         quarters = [[w for t, w in waits if self.quarter(t) == q] for q in range(4)]

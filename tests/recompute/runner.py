@@ -5,6 +5,7 @@ This is the one part of the recomputation that knows the simulator; it hands on 
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from contextlib import redirect_stderr, redirect_stdout
@@ -14,7 +15,7 @@ from typing import Any
 
 from sim.cli import main
 
-__all__ = ["Run", "run"]
+__all__ = ["Run", "run", "run_csv"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,24 @@ class Run:
 
 def run(data: dict[str, Any], folder: Path, *, trace: bool = True) -> Run:
     """``python -m sim run --format json``, in this process, with ``--trace`` or without."""
-    path, file = folder / "scenario.yaml", folder / "run.jsonl"
+    file = folder / "run.jsonl"
+    code, out, err = _command(data, folder, "json", *(["--trace", str(file)] if trace else []))
+    lines = file.read_text(encoding="utf-8").splitlines() if trace and file.exists() else []
+    return Run(code, json.loads(out) if out else {}, lines, err)
+
+
+def run_csv(data: dict[str, Any], folder: Path) -> dict[str, str]:
+    """The one line that ``--format csv`` prints, by the names of its header."""
+    _, out, _ = _command(data, folder, "csv")
+    (row,) = csv.DictReader(io.StringIO(out))
+    return row
+
+
+def _command(data: dict[str, Any], folder: Path, form: str, *options: str) -> tuple[int, str, str]:
+    path = folder / "scenario.yaml"
     # Every JSON text is YAML too, and json writes it much faster.
     path.write_text(json.dumps(data), encoding="utf-8")
     out, err = io.StringIO(), io.StringIO()
-    options = ["--trace", str(file)] if trace else []
     with redirect_stdout(out), redirect_stderr(err):
-        code = main(["run", str(path), "--format", "json", *options])
-    printed = json.loads(out.getvalue()) if out.getvalue() else {}
-    lines = file.read_text(encoding="utf-8").splitlines() if trace and file.exists() else []
-    return Run(code, printed, lines, err.getvalue())
+        code = main(["run", str(path), "--format", form, *options])
+    return code, out.getvalue(), err.getvalue()

@@ -33,7 +33,7 @@ class _Draw:
 
     def __init__(self, source: random.Random) -> None:
         self.random = source
-        self.outlives, self.restores, self.stops = map(self.yes, (0.12, 0.45, 0.25))
+        self.outlives, self.restores, self.stops = map(self.yes, (0.14, 0.45, 0.3))
         self.abandons = self.outlives or self.yes(0.3)
 
     def yes(self, share: float) -> bool:
