@@ -24,13 +24,14 @@ from cellspec import (
     Machine,
     Violation,
 )
+from cellspec.check import check_file
 from cellspec.conformance.backend import Backend
 from cellspec.conformance.case import Case
 from cellspec.conformance.harness import RunResult, run_workload
 from cellspec.conformance.reference import ReferenceBackend
-from cellspec.conformance.workload import End, Workload
+from cellspec.conformance.workload import End, Fault, Workload
 from cellspec.counters import Claim
-from cellspec.engine.calls import Restored
+from cellspec.engine.calls import Drop, Restored
 from cellspec.engine.scheduler import Scheduler
 from cellspec.errors import SpecError
 from cellspec.trace import TraceWriter, event_of, header_for
@@ -188,6 +189,51 @@ def test_a_line_of_text_is_the_same_case_and_gives_the_same_trace_byte_for_byte(
     assert again.returncode == 1, again.stderr
     assert again.stdout == shown
     assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes()
+
+
+class _ForgetsRecords(Scheduler):
+    """Rows are dropped, and their drop is never told."""
+
+    def _drop(self, rows: list[int], drop: Drop) -> None:
+        for row in rows:
+            self._drop_row(row, drop)
+
+
+class ForgetsRecords(ReferenceBackend):
+    """An engine that is wrong in that, and goes on to its end."""
+
+    scheduler_class = _ForgetsRecords
+
+
+def test_the_trace_of_a_replay_is_that_of_a_whole_run_with_its_end_and_footer(
+    tmp_path: Path,
+) -> None:
+    backend = "tests.test_replay:ForgetsRecords"
+    work = Workload(
+        columns=(ColumnDescriptor("a"), ColumnDescriptor("b", dependencies=["a"])),
+        rows=2,
+        faults=(Fault("a", 0, failure="permanent"),),
+    )
+    case, trace = tmp_path / "case.json", tmp_path / "t.jsonl"
+    case.write_text(Case(work, backend=backend).to_json())
+    assert run("replay", case, "--backend", backend, "--trace", trace) == 1
+    replayed = replay_command.replay(str(case), folder=tmp_path, backend=backend)
+    assert replayed.finding is not None
+    steps = read_source(str(trace))
+    assert isinstance(steps, Steps)
+    assert (steps.unread, steps.events[-1].event) == ("", "end")
+    assert replayed.finding.seq is not None
+    assert replayed.finding.seq < len(steps.events)
+    (found,) = check_file(trace).violations
+    assert (found.clause, found.seq) == (replayed.finding.clause, replayed.finding.seq)
+    # A replay of that trace gives it again, and so does one that is right.
+    assert run("replay", trace, "--trace", tmp_path / "again.jsonl") == 1
+    assert (tmp_path / "again.jsonl").read_bytes() == trace.read_bytes()
+    assert run("replay", case, "--backend", REFERENCE, "--trace", trace) == 0
+    assert not check_file(trace).unreadable
+    # What was stopped before its end is no whole run.
+    assert run("replay", case, "--backend", REFERENCE, "--until", 3, "--trace", trace) == 0
+    assert check_file(trace).unreadable
 
 
 def test_the_test_that_is_printed_fails_as_the_case_does(

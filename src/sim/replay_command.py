@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shlex
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -31,7 +32,7 @@ from cellspec.machine import Machine
 from cellspec.nodes import BarrierNodeId, CellNodeId
 from cellspec.stories import describe as describe_event
 from cellspec.stories import how
-from cellspec.trace import Event, event_from_json, header_from_json, to_json
+from cellspec.trace import KINDS, Event, Footer, event_from_json, header_from_json, to_json
 from sim.replay import (
     PREFIX,
     Steps,
@@ -82,6 +83,8 @@ class Replayed:
         test: a test to paste.
         backend: the engine that a replay must name; "" if none.
         is_cut_off: the trace ends before its footer, so that nothing can be said of all of it.
+        rest: the events after the one that broke a clause, which are not judged.
+        is_part: the replay was stopped before the last event.
     """
 
     source: str
@@ -95,6 +98,8 @@ class Replayed:
     test: str
     backend: str = ""
     is_cut_off: bool = False
+    rest: tuple[Mapping[str, Any], ...] = ()
+    is_part: bool = False
 
 
 # Replaying
@@ -161,6 +166,8 @@ def _replay_steps(steps: Steps, until: int | None) -> Replayed:
         string=_string_of(text),
         test=_trace_test(text, judged.finding),
         is_cut_off=bool(more),
+        rest=() if stopped else tuple(map(_json, steps.events[len(judged.events) :])),
+        is_part=stopped,
     )
 
 
@@ -283,6 +290,8 @@ def _of_result(
         string=_string_of(own.to_json()),
         test=python_test(own, made_by_call=made_by_call),
         backend="" if case.backend == REFERENCE else case.backend,
+        rest=() if until is not None else tuple(result.rest),
+        is_part=until is not None and until < len(result.events) + len(result.rest),
     )
 
 
@@ -452,11 +461,16 @@ def render_json(told: Replayed) -> str:
 def write_outputs(told: Replayed, *, trace: Path | None, html: Path | None) -> None:
     """Write the trace of a replay, and its page.
 
+    The trace goes on after what broke, up to the end of that life, and has its footer: it is the
+    trace of a whole run, unless the replay was stopped or the trace that it is of was cut off.
+
     Raises:
         SpecError: a file cannot be written, or a page holds no such table.
     """
     if trace is not None:
-        lines = [told.header, *told.events]
+        lines = [told.header, *told.events, *told.rest]
+        if not (told.is_part or told.is_cut_off):
+            lines.append(_footer(lines[1:], told.finding))
         text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
         write_files(trace.parent, {trace.name: text})
     if html is not None:
@@ -464,6 +478,12 @@ def write_outputs(told: Replayed, *, trace: Path | None, html: Path | None) -> N
         title = "No clause broke" if told.finding is None else f"{told.finding.clause} broke"
         page = render_trace(told.header, told.events, title, violation=seq)
         write_files(html.parent, {html.name: page})
+
+
+def _footer(events: Sequence[Mapping[str, Any]], finding: Finding | None) -> Mapping[str, Any]:
+    found = Counter(event["event"] for event in events)
+    counts: dict[Any, int] = {kind: found[kind] for kind in KINDS if found[kind]}
+    return _json(Footer(True, len(events), counts, None if finding is None else "violated"))
 
 
 def _json(value: Any) -> Mapping[str, Any]:

@@ -89,6 +89,7 @@ class RunResult:
         work: the workload.
         header: the first line of its trace.
         events: its events, as a trace writes them.
+        rest: what that life did after the event that broke a clause, up to its end; not judged.
         violations: the clause that it broke; none, or one.
         outcomes: how each life ended: ``"crash"``, or what the engine reported.
         tables: what storage held at the end of each life.
@@ -102,6 +103,7 @@ class RunResult:
     work: Workload
     header: Mapping[str, Any]
     events: list[Mapping[str, Any]] = field(default_factory=list)
+    rest: list[Mapping[str, Any]] = field(default_factory=list)
     violations: list[Finding] = field(default_factory=list)
     outcomes: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
@@ -188,7 +190,7 @@ def _scratch() -> Path | None:
 
 def _write_trace(path: Path, run: _Run) -> None:
     with TraceWriter(path, run.header) as writer:
-        for event in run.events:
+        for event in (*run.events, *run.rest):
             writer.write(event)
 
 
@@ -227,6 +229,7 @@ class _Run:
         )
         self.result = RunResult(work, to_json(self.header))
         self.events: list[Event] = []
+        self.rest: list[Event] = []
         self.registry = self.result.calls
         self.tables = TableJudge(
             work, self.registry, by_column="column_checkpoints" in self.claims, waive=waived
@@ -384,8 +387,11 @@ class _Run:
         if self.checker is None:
             # Not before the first life has not been refused: limits may be such that none may run.
             self.checker = Checker(self.header, waive=self.waived, source=self.backend.name)
-        for entry in self._with_inferred(probe):
-            event = self._event(entry, life)
+        entries = self._with_inferred(probe)
+        for entry in entries:
+            event = self._event(entry, life, len(self.events) + 1)
+            self.events.append(event)
+            self.result.events.append(to_json(event))
             self.now_s = max(self.now_s, event.t)
             self._note_claim(event)
             try:
@@ -397,6 +403,9 @@ class _Run:
                 return
             if found is not None:
                 self.result.violations.append(found)
+                for seq, later in enumerate(entries, event.seq + 1):
+                    self.rest.append(self._event(later, life, seq))
+                self.result.rest = list(map(to_json, self.rest))
                 return
 
     def _resume_is_known(self, probe: Probe) -> bool:
@@ -404,7 +413,7 @@ class _Run:
         claims = [entry["claim"] for entry in probe.log if entry["event"] == "resume"]
         return bool(claims) and (self.storage_reported or not any(claims[0].values()))
 
-    def _event(self, entry: Entry, life: int) -> Event:
+    def _event(self, entry: Entry, life: int, seq: int) -> Event:
         fields = dict(entry)
         kind = fields.pop("event")
         column = fields.get("column")
@@ -416,10 +425,7 @@ class _Run:
             del fields["attempt"]
         if column == "":
             fields.pop("column")
-        event = Event(len(self.events) + 1, fields.pop("t"), kind, **fields)
-        self.events.append(event)
-        self.result.events.append(to_json(event))
-        return event
+        return Event(seq, fields.pop("t"), kind, **fields)
 
     def _with_inferred(self, probe: Probe) -> Iterator[Entry]:
         """The events of a life; where storage is never reported, its state before the end is
