@@ -6,6 +6,8 @@ tested here is both sides at once: that the engines are right, and that the judg
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits
@@ -17,6 +19,7 @@ from cellspec.conformance.strategies import workloads
 from cellspec.engine import AsyncioEngine, Scheduler
 from cellspec.verdict import DRAWN
 from tests.conformance.second_engine import ColumnFirst
+from tests.test_engine import Failing
 
 T = ExecutionTraits
 
@@ -280,3 +283,27 @@ def test_the_cost_of_an_event_does_not_grow_with_rows() -> None:
         return cost.graph_questions / cost.events
 
     assert asked(120) <= 1.1 * asked(12)
+
+
+class FullDisk(AsyncioEngine):
+    """Its storage takes no rows, or no claims."""
+
+    writes: range
+
+    def __init__(self, *arguments: Any, folder: object, **more: Any) -> None:
+        del folder
+        super().__init__(*arguments, store=Failing(3, self.writes), **more)
+
+
+@pytest.mark.clause("SCHED-14", "STOP-04")
+@pytest.mark.parametrize("first", [1, 2], ids=["rows", "claims"])
+def test_an_engine_whose_storage_takes_nothing_may_say_that_it_failed(first: int) -> None:
+    class Full(FullDisk):
+        writes = range(first, 1000, first)
+
+    class FullBackend(ReferenceBackend):
+        engine_class = Full
+
+    work = Workload(columns=(column("a"), column("b", "a")), rows=3, checkpoint_every_rows=None)
+    result = run_workload(FullBackend(), work)
+    assert (result.outcomes, result.violations) == (["failed"], [])

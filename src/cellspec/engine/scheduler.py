@@ -1137,7 +1137,7 @@ class Scheduler:
         return self._final_saved or self._final_tries >= FINAL_TRIES
 
     def finish(self) -> Ending:
-        """End the life, and say truthfully how it went (clauses SCHED-10, STOP-03)."""
+        """End the life, and say truthfully how it went (clauses SCHED-10, SCHED-14, STOP-03)."""
         self._ended = True
         ending = self._judge_end()
         self.observer.ended(ending.outcome, ending.reason)

@@ -38,7 +38,7 @@ from cellspec.conformance.workload import Workload
 from cellspec.errors import CheckpointError, SpecError
 from cellspec.graph import ExecutionGraph
 from cellspec.nodes import BarrierNodeId, CellNodeId
-from cellspec.policy import within_budget
+from cellspec.policy import changed_scopes, within_budget
 from cellspec.tracker import CompletionTracker
 
 __all__ = [
@@ -276,21 +276,16 @@ class Ledger:
 
     def _check_scopes(self, before: int) -> None:
         """Refuse another number of rows if a barrier's claimed output came of other rows."""
-        rules = self.graph.rules
-        if before == rules.num_records or self.probe.work.keep:
+        if self.probe.work.keep:
             return
-        for rule in rules.columns:
-            held = self.claimed[rule.name]
-            if not rule.is_barrier or not held:
-                continue
-            size = rule.scope_rows if rule.batched else max(before, rules.num_records)
-            start = (held - 1) // size * size
-            was, now = min(start + size, before), min(start + size, rules.num_records)
-            if was != now:
+        rows, names = self.graph.num_records, self.graph.column_names
+        for changed in changed_scopes(self.graph.rules, before, rows):
+            name, start = names[changed.column], changed.start
+            if self.claimed[name] > start:
                 raise Refused(
-                    f"claimed output of barrier {rule.name!r} was made from rows {start} to "
-                    f"{was - 1}; with {rules.num_records} rows it would be made from {start} to "
-                    f"{now - 1}"
+                    f"claimed output of barrier {name!r} was made from rows {start} to "
+                    f"{changed.before - 1}; with {rows} rows it would be made from {start} to "
+                    f"{changed.after - 1}"
                 )
 
     # What a task needs to be given
