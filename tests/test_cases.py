@@ -20,7 +20,6 @@ from sim.cli import main
 
 CASES = Path(__file__).parent / "cases"
 
-MENDED = "being mended"
 JUDGE = "The judge hears what real engines do"
 ENDPOINT = "An endpoint that saturates"
 
@@ -146,6 +145,22 @@ def test_a_scenario_gives_the_right_figures(
     wrong = {path: got[path] for path, want in case.figures.items() if not fits(got[path], want)}
     assert not wrong
     assert not [word for word in case.says if word not in err]
+
+
+@pytest.mark.datadesigner
+def test_a_condition_that_is_given_a_rate_skips_cells(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("data_designer.engine")
+    path = CASES / "scenarios" / "tutorial_2_structured_outputs_jinja.yaml"
+    rate = "pipeline.skip_rates={complaint_analysis: 0.5}"
+    assert main(["run", str(path), "--set", rate, "--format", "json"]) == 0
+    out, err = capsys.readouterr()
+    assert "skip" not in err
+    found = json.loads(out)
+    skipped = figure(found, "failures.complaint_analysis.skipped")
+    assert 70 <= skipped <= 130
+    # What needs it is skipped with it, unless it says otherwise.
+    assert figure(found, "failures.action_items.skipped") == skipped
+    assert figure(found, "failures.review_summary.skipped") == 0
 
 
 def figure(result: Any, path: str) -> Any:
