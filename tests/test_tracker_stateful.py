@@ -35,6 +35,8 @@ from tests.oracles import Definition
 from tests.strategies import Case, cases
 from tests.tracker_oracle import TrackerModel
 
+pytestmark = pytest.mark.invariant
+
 small = st.integers(0, 63)
 
 
