@@ -578,6 +578,15 @@ def test_a_run_may_give_up_when_what_is_left_can_never_get_a_place() -> None:
     assert found.detail == "the run gives up although row group [0:1] may be admitted"
 
 
+@pytest.mark.clause("GROUP-04", "SCHED-14")
+def test_limits_that_must_be_refused_are_so_by_a_run_that_fails_at_once() -> None:
+    given_header = header(Limits(group_rows=1, groups=1))
+    assert not judged((given_header, steps("end outcome=failed"))).violations
+    for late in (["admit 0", "end outcome=failed"], ["end outcome=success"]):
+        (found,) = judged((given_header, steps(*late))).violations
+        assert (found.clause, found.seq) == ("GROUP-04", 1)
+
+
 LATE = ["start k 0", "start a 0", "fail k 0 failure=permanent"]
 """A row is dropped while another call for it runs; the early stop looks at the last two calls."""
 
