@@ -317,7 +317,7 @@ def test_a_picture_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) ->
     trace = write_trace(tmp_path / "run.jsonl", HEADER, [])
     for output, words in (
         (tmp_path / "none" / "run.json", "No such file or directory"),
-        (tmp_path, "Is a directory"),
+        (tmp_path, "it is a folder"),
         (trace, "it is the trace itself"),
     ):
         with pytest.raises(TraceError) as caught:

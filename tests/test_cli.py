@@ -533,10 +533,19 @@ def test_a_folder_that_is_none_is_refused_before_the_run(
 
 
 def test_a_folder_that_cannot_be_written_costs_no_result(
-    tmp_path: Path, scenario: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    scenario: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "out"
-    (out / "result.json").mkdir(parents=True)
+    render = results.render_table
+
+    def render_meanwhile(*arguments: Any) -> str:
+        (out / "result.json").mkdir(parents=True)
+        return render(*arguments)
+
+    monkeypatch.setattr(results, "render_table", render_meanwhile)
     assert main(["run", str(scenario), "--out", str(out)]) == 2
     text, err = capsys.readouterr()
     assert "every event satisfied the specification" in text

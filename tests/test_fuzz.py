@@ -202,7 +202,7 @@ def test_bad_options_are_refused_in_one_line(
 ) -> None:
     (tmp_path / "file").touch()
     for argv, expected in (
-        (["--case", str(tmp_path)], "expected a file, got a folder"),
+        (["--case", str(tmp_path)], "cannot be written: it is a folder"),
         (["--case", str(tmp_path / "file" / "x")], "is no folder"),
         (["--corpus", str(tmp_path / "file")], "is no folder"),
         (["--methods", "magic"], "unknown 'magic'"),

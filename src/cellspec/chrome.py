@@ -16,7 +16,6 @@ wants to look at. It is a stream; beside what is in flight it keeps four bytes f
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import json
 from array import array
@@ -26,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from cellspec.errors import TraceError
+from cellspec.files import GrowingFile
 from cellspec.rowset import RowSet, rows_of
-from cellspec.trace import PARTIAL, Event, Header, TraceReader, check_size, graph_of
+from cellspec.trace import Event, Header, TraceReader, check_size, graph_of
 
 __all__ = ["ChromeWriter", "export_chrome"]
 
@@ -482,22 +482,23 @@ def export_chrome(trace: Path | str, output: Path | str) -> str:
     output = Path(output)
     if output.exists() and Path(trace).exists() and output.samefile(trace):
         raise TraceError(str(output), None, "", "cannot be written: it is the trace itself")
-    partial = output.with_name(output.name + PARTIAL)
     with TraceReader(trace) as reader:
+        growing = None
         try:
-            with partial.open("w", encoding="utf-8") as file:
-                file.write('{"displayTimeUnit": "ms", "traceEvents": [\n')
-                unread = _copy(reader, lambda text: file.write(text))
-                file.write("\n]}\n")
-            partial.replace(output)
+            growing = GrowingFile(output)
+            put = growing.file.write
+            put(b'{"displayTimeUnit": "ms", "traceEvents": [\n')
+            unread = _copy(reader, lambda text: put(text.encode()))
+            put(b"\n]}\n")
+            growing.publish()
         except (OSError, ValueError) as error:
             if isinstance(error, TraceError):
                 raise
             reason = getattr(error, "strerror", None) or str(error)
             raise TraceError(str(output), None, "", f"cannot be written: {reason}") from None
         finally:
-            with contextlib.suppress(OSError, ValueError):
-                partial.unlink(missing_ok=True)
+            if growing is not None:
+                growing.abandon()
     return unread
 
 

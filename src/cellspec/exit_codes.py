@@ -46,6 +46,7 @@ __all__ = [
     "TERMINATED",
     "VIOLATED",
     "Parser",
+    "Stdout",
     "complain",
     "exit_codes_text",
     "put",
@@ -134,6 +135,22 @@ def put(text: str, out: TextIO | None = None) -> None:
 def put_line(line: object = "", out: TextIO | None = None) -> None:
     """Write a line, as `put` does."""
     put(f"{line}\n", out)
+
+
+class Stdout:
+    """Stdout as a stream of bytes: what `put` is for text."""
+
+    name = "stdout"
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Write all of it; `run_command` tells of a stdout that nobody reads, or that is full."""
+        if sys.stdout is not None:
+            with _of_stdout():
+                sys.stdout.flush()
+                sys.stdout.buffer.write(data)
+
+    def flush(self) -> None:
+        """Nothing: `run_command` does it in the end."""
 
 
 def run_command(command: Callable[[], int]) -> int:

@@ -28,6 +28,7 @@ from cellspec.exit_codes import (
     INCONCLUSIVE,
     VIOLATED,
     Parser,
+    Stdout,
     complain,
     put,
     run_command,
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 __all__ = ["main", "parser_of_commands", "run_plan"]
 
 CRASH_SYNTAX = "EVENT, TIMEs or random:MEANs"
+STDOUT = "-"
+"""What --trace names stdout by."""
+OUT_FILES = ("scenario.yaml", "manifest.json", "result.json", "fingerprint.txt")
 DEPENDENCIES = ("numpy", "pydantic", "PyYAML", "simpy")
 
 
@@ -152,7 +156,8 @@ def _add_run(commands: Any) -> None:
     run.add_argument(
         "--trace",
         metavar="FILE",
-        help="write every event as a trace, for `python -m sim check`; .gz is compressed",
+        help="write every event as a trace, for `python -m sim check`; .gz is compressed. - is "
+        "stdout, and the figures then go to stderr",
     )
     run.set_defaults(command=_run)
 
@@ -212,7 +217,11 @@ def _add_replay(commands: Any) -> None:
         "--until", metavar="N", type=_event_number, help="stop after event N, and show the table"
     )
     replay.add_argument("--pytest", action="store_true", help="print a test to paste, too")
-    replay.add_argument("--trace", metavar="FILE", help="write the events as a trace")
+    replay.add_argument(
+        "--trace",
+        metavar="FILE",
+        help="write the events as a trace; - is stdout, and all else then goes to stderr",
+    )
     replay.add_argument("--html", metavar="FILE", help="write a page with a slider over the events")
     replay.set_defaults(command=_replay)
     shrink.add_argument("--out", metavar="FILE", help="where to write the smaller failure")
@@ -369,20 +378,27 @@ def _check(args: argparse.Namespace) -> int:
 def _replay(args: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from cellspec.files import check_target
     from sim import replay_command
 
+    _check_trace_target(args.trace)
+    if args.html is not None:
+        check_target(Path(args.html))
     told = replay_command.replay(
         args.case, folder=Path.cwd(), backend=args.backend, until=args.until
     )
+    if args.trace == STDOUT:
+        put(replay_command.trace_text(told))
     replay_command.write_outputs(
         told,
-        trace=None if args.trace is None else Path(args.trace),
+        trace=None if args.trace in (None, STDOUT) else Path(args.trace),
         html=None if args.html is None else Path(args.html),
     )
     if args.format == "json":
-        put(replay_command.render_json(told))
+        text = replay_command.render_json(told)
     else:
-        put(replay_command.render_text(told, test=args.pytest))
+        text = replay_command.render_text(told, test=args.pytest)
+    put(text, _beside(args.trace))
     if told.finding is not None:
         return VIOLATED
     return INCONCLUSIVE if told.is_cut_off else FINE
@@ -391,9 +407,11 @@ def _replay(args: argparse.Namespace) -> int:
 def _shrink(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from cellspec.files import write_files
+    from cellspec.files import check_target, write_files
     from sim import replay_command
 
+    if args.out is not None:
+        check_target(Path(args.out))
     text, told = replay_command.shrink(args.case, folder=Path.cwd(), backend=args.backend)
     if args.out is not None:
         path = Path(args.out)
@@ -406,8 +424,7 @@ def _shrink(args: argparse.Namespace) -> int:
 def _fuzz(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from cellspec.errors import SpecError
-    from cellspec.files import check_folder, write_files
+    from cellspec.files import check_folder, check_target, write_files
     from sim.fuzz import command
     from sim.fuzz.search import METHODS, Options, Search, lacking_extra, methods_of, search
     from sim.replay_command import replay_line
@@ -426,10 +443,9 @@ def _fuzz(args: argparse.Namespace) -> int:
         _say(f"note: --cluster {args.cluster} does nothing without --jobs of 2 or more")
     case = Path(args.case)
     start = time.perf_counter()
-    if case.is_dir():
-        raise SpecError(f"--case: {case}: expected a file, got a folder")
-    for folder in (case.parent, *([] if args.corpus is None else [Path(args.corpus)])):
-        check_folder(folder)
+    check_target(case)
+    if args.corpus is not None:
+        check_folder(Path(args.corpus))
     done = search(
         Options(
             backend=args.backend,
@@ -470,12 +486,14 @@ def _run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from cellspec.errors import SpecError
-    from cellspec.files import check_folder, write_files
+    from cellspec.files import check_target, write_files
 
     folder = None if args.out is None else Path(args.out)
+    _check_trace_target(args.trace)
     try:
         if folder is not None:
-            check_folder(folder)
+            for name in OUT_FILES:
+                check_target(folder / name)
         scenario = _load(args)
         for remark in scenario.remarks():
             _say(f"note: {args.scenario}: {remark}")
@@ -492,7 +510,7 @@ def _run(args: argparse.Namespace) -> int:
         except SpecError as error:
             code = complain(f"error: {error}", BAD_INPUT)
     # Even if the folder could not be written: the run may have taken an hour.
-    put(text)
+    put(text, _beside(args.trace))
     return code
 
 
@@ -633,7 +651,6 @@ def _make_simulator(scenario: Scenario, tell: Any, *, blocks: int | None, **opti
 
 def _trace_writer(scenario: Scenario, path: str) -> Any:
     from importlib.metadata import version
-    from pathlib import Path
 
     from cellspec.trace import TraceWriter, header_for
 
@@ -649,7 +666,7 @@ def _trace_writer(scenario: Scenario, path: str) -> Any:
         seed=scenario.seed,
         claims=claims,
     )
-    return TraceWriter(Path(path), header)
+    return TraceWriter(Stdout() if path == STDOUT else path, header)
 
 
 def _summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
@@ -702,6 +719,30 @@ def _plain_stdout() -> None:
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def _beside(trace: str | None) -> TextIO | None:
+    """Where the result goes: to stderr if the trace has stdout."""
+    return sys.stderr if trace == STDOUT else None
+
+
+def _check_trace_target(path: str | None) -> None:
+    """Refuse a trace that cannot be written before anything is run.
+
+    Raises:
+        SpecError: it cannot; one line that says why.
+    """
+    from pathlib import Path
+
+    from cellspec.errors import SpecError
+    from cellspec.files import check_target
+
+    if path is None or path == STDOUT:
+        return
+    try:
+        check_target(Path(path))
+    except SpecError as error:
+        raise SpecError(f"--trace: {error}; - writes to stdout") from None
 
 
 def _say(line: str) -> None:

@@ -53,6 +53,7 @@ __all__ = [
     "replay",
     "replay_line",
     "shrink",
+    "trace_text",
     "write_outputs",
 ]
 
@@ -458,6 +459,14 @@ def render_json(told: Replayed) -> str:
     return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
 
 
+def trace_text(told: Replayed) -> str:
+    """The events of a replay as a trace."""
+    lines = [told.header, *told.events, *told.rest]
+    if not (told.is_part or told.is_cut_off):
+        lines.append(_footer(lines[1:], told.finding))
+    return "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+
+
 def write_outputs(told: Replayed, *, trace: Path | None, html: Path | None) -> None:
     """Write the trace of a replay, and its page.
 
@@ -468,11 +477,7 @@ def write_outputs(told: Replayed, *, trace: Path | None, html: Path | None) -> N
         SpecError: a file cannot be written, or a page holds no such table.
     """
     if trace is not None:
-        lines = [told.header, *told.events, *told.rest]
-        if not (told.is_part or told.is_cut_off):
-            lines.append(_footer(lines[1:], told.finding))
-        text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
-        write_files(trace.parent, {trace.name: text})
+        write_files(trace.parent, {trace.name: trace_text(told)})
     if html is not None:
         seq = None if told.finding is None else told.finding.seq
         title = "No clause broke" if told.finding is None else f"{told.finding.clause} broke"

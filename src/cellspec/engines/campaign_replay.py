@@ -43,6 +43,7 @@ from cellspec.conformance.cost import COST_CLAUSES, COST_PROFILE, judge_cost
 from cellspec.conformance.harness import run_workload
 from cellspec.conformance.loading import load_backend
 from cellspec.exit_codes import FINE, Parser, run_command
+from cellspec.files import open_log
 
 __all__ = ["main", "replayed"]
 
@@ -99,12 +100,12 @@ def _main(argv: Sequence[str] | None) -> int:
     args = parser.parse_args(argv)
     signal.signal(signal.SIGALRM, lambda *_: os._exit(NO_END))
     backend, _ = load_backend(args.backend, Path.cwd())
-    with args.out.open("a", encoding="utf-8") as out:
+    with open_log(args.out) as out:
         for path in args.cases:
             signal.setitimer(signal.ITIMER_REAL, args.limit_s)
             said = replayed(backend, read_case(path))
             signal.setitimer(signal.ITIMER_REAL, 0)
-            out.write(json.dumps({"case": path.name, **said}) + "\n")
+            out.write(json.dumps({"case": path.name, **said}).encode() + b"\n")
             out.flush()
     return FINE
 

@@ -40,7 +40,7 @@ import cellspec
 from cellspec.engines.campaign_list import Door, Engine, Release
 from cellspec.errors import SpecError
 from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, VIOLATED
-from cellspec.files import write_files
+from cellspec.files import open_log, write_files
 
 __all__ = ["Outcome", "Plan", "Workshop", "checkout", "suite_digest"]
 
@@ -198,7 +198,7 @@ class Workshop:
         """Work on a release alone: another campaign that does waits for its turn."""
         place = self.place(release)
         place.mkdir(parents=True, exist_ok=True)
-        with (place / "lock").open("w") as lock:
+        with open_log(place / "lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
@@ -487,7 +487,7 @@ class Workshop:
         }
         # What pytest is told for this checkout's own tests is not meant for the suite.
         variables.pop("PYTEST_ADDOPTS", None)
-        with log.open("ab") as output:
+        with open_log(log) as output:
             child = subprocess.Popen(
                 list(command),
                 cwd=folder,

@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import os
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import msgspec
 
 from cellspec.errors import TraceError
+from cellspec.files import GrowingFile
 from cellspec.trace.format import (
     KINDS,
     Event,
@@ -45,6 +45,14 @@ _BUFFER_BYTES = 1 << 18
 _encode = msgspec.json.Encoder().encode
 
 
+class Stream(Protocol):
+    """What takes bytes."""
+
+    def write(self, data: bytes | bytearray, /) -> object:
+        """Take all of them."""
+        ...
+
+
 class TraceWriter:
     """A trace file that grows event by event. A context manager: leaving it well writes the footer.
 
@@ -52,7 +60,8 @@ class TraceWriter:
 
     Args:
         path: where the trace goes; compressed if it ends in ``.gz``. A file of that name is
-            replaced when the trace is whole.
+            replaced when the trace is whole; a link, a pipe or a device is refused. Or a stream,
+            which stays open, and where a reader must see to it that the footer comes.
         header: line 1; see `cellspec.trace.header_for`.
 
     Attributes:
@@ -63,11 +72,10 @@ class TraceWriter:
         TraceError: a header that no reader takes, or a file that cannot be written.
     """
 
-    def __init__(self, path: Path | str, header: Header) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path | str | Stream, header: Header) -> None:
+        self.path = Path(path if isinstance(path, (str, Path)) else getattr(path, "name", "trace"))
         self.events = 0
         self.footer: Footer | None = None
-        self._partial = self.path.with_name(self.path.name + PARTIAL)
         self._counts: Counter[str] = Counter()
         self._buffer = bytearray()
         line = self._encode(header)
@@ -75,20 +83,26 @@ class TraceWriter:
             decode_header(line)
         except MALFORMED as error:
             raise TraceError(str(self.path), 1, *explain(error, to_json(header))) from None
-        self._file: BinaryIO | None = None
-        self._out: BinaryIO | None = None
+        self._growing: GrowingFile | None = None
+        self._packed: gzip.GzipFile | None = None
+        self._out: Stream | None = None
+        if isinstance(path, (str, Path)):
+            self._out = self._open(self.path)
+        else:
+            self._out = path
+        self._append(line)
+
+    def _open(self, path: Path) -> Stream:
         try:
-            if self.path.is_dir():
-                raise IsADirectoryError("it is a folder")
-            self._file = self._partial.open("wb")
+            self._growing = GrowingFile(path, partial=path.with_name(path.name + PARTIAL))
         except (OSError, ValueError) as error:
             raise self._unwritable(error) from None
-        self._out = self._file
-        if self.path.name.endswith(".gz"):
-            # No name and no time inside: one run gives one sequence of bytes.
-            compressed = gzip.GzipFile("", "wb", compresslevel=6, fileobj=self._file, mtime=0)
-            self._out = compressed  # type: ignore[assignment]  # a BinaryIO in all that is used
-        self._append(line)
+        file = self._growing.file
+        if not path.name.endswith(".gz"):
+            return file
+        # No name and no time inside: one run gives one sequence of bytes.
+        self._packed = gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0)
+        return self._packed
 
     def __enter__(self) -> TraceWriter:
         return self
@@ -157,33 +171,27 @@ class TraceWriter:
         self._append(self._encode(footer))
         self._flush()
         try:
-            assert self._file is not None
-            assert self._out is not None
-            if self._out is not self._file:
-                self._out.close()
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._partial.replace(self.path)
+            if self._packed is not None:
+                self._packed.close()
+            if self._growing is not None:
+                self._growing.publish()
         except (OSError, ValueError) as error:
             raise self._unwritable(error) from None
-        self._sync_folder()
-        self._file = self._out = None
+        self._out = None
         self.footer = footer
         return footer
 
     def abandon(self) -> None:
         """Give up: what was written stays, under a name that ends in ``.partial``."""
-        file, out = self._file, self._out
-        self._file = self._out = None
-        if file is None or out is None:
+        out, self._out = self._out, None
+        if out is None:
             return
         with contextlib.suppress(OSError, ValueError):
             out.write(self._buffer)
-            if out is not file:
-                out.close()
-        with contextlib.suppress(OSError):
-            file.close()
+            if self._packed is not None:
+                self._packed.close()
+        if self._growing is not None:
+            self._growing.abandon(keep=True)
 
     def _encode(self, line: Header | Event | Footer) -> bytes:
         try:
@@ -207,15 +215,6 @@ class TraceWriter:
         except (OSError, ValueError) as error:
             raise self._unwritable(error) from None
         self._buffer.clear()
-
-    def _sync_folder(self) -> None:
-        """Make the new name durable; file systems that cannot are not asked twice."""
-        with contextlib.suppress(OSError):
-            handle = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
 
     def _unwritable(self, error: Exception) -> TraceError:
         reason = getattr(error, "strerror", None) or str(error)

@@ -23,9 +23,10 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 from cellspec.errors import SpecError
+from cellspec.files import open_log, write_files
 from cellspec.graph import ExecutionGraph
 from sim.explore.laws import Law
 from sim.explore.relation import Faults, Relation
@@ -214,18 +215,17 @@ class Progress:
     resume: bool = False
     known: dict[tuple[str, str], Found] = field(default_factory=dict)
     fresh: int = 0
-    _file: TextIO | None = None
+    _file: BinaryIO | None = None
 
     def __post_init__(self) -> None:
         if self.path is None:
             return
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.resume and self.path.exists():
                 self._read(self.path)
             text = "".join(_line(*key, found) for key, found in self.known.items())
-            self.path.write_text(text, encoding="utf-8")
-            self._file = self.path.open("a", encoding="utf-8")
+            write_files(self.path.parent, {self.path.name: text})
+            self._file = open_log(self.path)
         except OSError as error:
             raise SpecError(f"{self.path}: {error.strerror}") from None
 
@@ -244,7 +244,7 @@ class Progress:
         """One graph is finished. One that breaks a clause is not kept: it will be found again."""
         self.fresh += found.states
         if self._file is not None and not found.clause:
-            self._file.write(_line(configuration, shape, found))
+            self._file.write(_line(configuration, shape, found).encode())
             self._file.flush()
 
     def close(self) -> None:

@@ -1,0 +1,237 @@
+"""Outputs: whole or not at all, and to no place but their own."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cellspec import SpecError
+from cellspec.files import GrowingFile, check_target, open_log, write_files
+from cellspec.trace import TraceReader
+from sim.cli import main
+from tests.test_cli import SCENARIO
+from tests.test_replay import barrier_twice
+
+SRC = Path(__file__).parent.parent / "src"
+PRECIOUS = "precious\n"
+
+
+def link(path: Path) -> None:
+    (path.parent / "precious").write_text(PRECIOUS)
+    path.symlink_to(path.parent / "precious")
+
+
+def link_to_nothing(path: Path) -> None:
+    path.symlink_to(path.parent / "nothing")
+
+
+def listening(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        # A name that is longer than a socket may have would be refused, and pytest's are long.
+        here = Path.cwd()
+        os.chdir(path.parent)
+        try:
+            one.bind(path.name)
+        finally:
+            os.chdir(here)
+
+
+def device(path: Path) -> None:
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("only root makes devices")
+
+
+ODD: dict[str, Callable[[Path], None]] = {
+    "a link": link,
+    "a link ": link_to_nothing,
+    "a pipe": os.mkfifo,
+    "a socket": listening,
+    "a device": device,
+}
+
+
+@pytest.fixture(params=list(ODD))
+def odd(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
+    """A name that something has which is no file, and what that is."""
+    path = tmp_path / "target"
+    ODD[request.param](path)
+    return path, request.param.strip()
+
+
+def unharmed(path: Path, before: os.stat_result) -> bool:
+    after = path.lstat()
+    beside = path.parent / "precious"
+    return (after.st_mode, after.st_ino) == (before.st_mode, before.st_ino) and (
+        not beside.exists() or beside.read_text() == PRECIOUS
+    )
+
+
+def test_only_files_are_replaced(odd: tuple[Path, str]) -> None:
+    path, what = odd
+    before = path.lstat()
+    message = f"{path}: cannot be written: it is {what}, and only files are replaced"
+    with pytest.raises(SpecError) as caught:
+        check_target(path)
+    assert str(caught.value) == message
+    with pytest.raises(SpecError) as caught:
+        write_files(path.parent, {"other": "x", path.name: "x"})
+    assert str(caught.value) == message
+    words = f"it is {what}, and only files are replaced"
+    with pytest.raises(OSError, match=words):
+        GrowingFile(path)
+    with pytest.raises(OSError, match=words):
+        GrowingFile(path.parent / "new", partial=path)
+    with pytest.raises(OSError, match=words):
+        open_log(path)
+    assert unharmed(path, before)
+    assert not (path.parent / "other").exists()
+    assert not (path.parent / "new").exists()
+    assert not (path.parent / "nothing").exists()
+
+
+def test_every_command_refuses_a_target_that_is_no_file(
+    odd: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, what = odd
+    before = path.lstat()
+    scenario = tmp_path / "in.yaml"
+    scenario.write_text(yaml.safe_dump(SCENARIO))
+    trace = barrier_twice(tmp_path / "broken.jsonl")
+    (tmp_path / "out").mkdir()
+    odd_inside = tmp_path / "out" / "manifest.json"
+    ODD["a pipe"](odd_inside)
+    for arguments, named in (
+        (["run", scenario, "--trace", path], path),
+        (["run", scenario, "--out", tmp_path / "out"], odd_inside),
+        (["check", trace, "--chrome", path], path),
+        (["replay", trace, "--trace", path], path),
+        (["replay", trace, "--html", path], path),
+        (["shrink", trace, "--out", path], path),
+        (["fuzz", "--examples", "1", "--case", path], path),
+    ):
+        assert main([str(one) for one in arguments]) == 2, arguments
+        complaint = capsys.readouterr().err.splitlines()[-1]
+        expected = "a pipe" if named == odd_inside else what
+        assert f"{named}: cannot be written: it is {expected}, and only" in complaint
+        assert complaint.endswith("; - writes to stdout") == ("--trace" in arguments)
+    assert unharmed(path, before)
+
+
+def test_a_partial_file_is_made_anew_and_no_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text(PRECIOUS)
+    partial = tmp_path / "run.partial"
+    partial.write_text("of one that died")
+    growing = GrowingFile(tmp_path / "run", partial=partial)
+    growing.file.write(b"whole")
+    # Somebody else takes the name while it grows.
+    partial.unlink()
+    partial.symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match="another process writes it too"):
+        growing.publish()
+    assert not (tmp_path / "run").exists()
+    assert (tmp_path / "precious").read_text() == PRECIOUS
+
+
+def test_the_name_of_a_growing_file_is_looked_at_again_at_its_end(tmp_path: Path) -> None:
+    growing = GrowingFile(tmp_path / "run")
+    growing.file.write(b"whole")
+    os.mkfifo(tmp_path / "run")
+    with pytest.raises(OSError, match="it is a pipe"):
+        growing.publish()
+    growing.abandon()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_two_writers_of_one_trace_do_not_mix(tmp_path: Path) -> None:
+    partial = tmp_path / "run.partial"
+    first = GrowingFile(tmp_path / "run", partial=partial)
+    second = GrowingFile(tmp_path / "run", partial=partial)
+    first.file.write(b"first")
+    second.file.write(b"second")
+    with pytest.raises(OSError, match="another process writes it too"):
+        first.publish()
+    second.publish()
+    assert (tmp_path / "run").read_bytes() == b"second"
+
+
+def test_a_trace_goes_to_stdout_and_the_figures_to_stderr(tmp_path: Path) -> None:
+    scenario = tmp_path / "in.yaml"
+    scenario.write_text(yaml.safe_dump(SCENARIO))
+    done = subprocess.run(
+        [sys.executable, "-m", "sim", "run", scenario, "--trace", "-", "--format", "json"],
+        capture_output=True,
+        cwd=tmp_path,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert main(["run", str(scenario), "--trace", str(tmp_path / "run.jsonl")]) == 0
+    assert done.stdout == (tmp_path / "run.jsonl").read_bytes()
+    with TraceReader(tmp_path / "run.jsonl") as reader:
+        assert sum(1 for _ in reader) > 100
+    figures = done.stderr.decode().partition("\n")[2]
+    assert json.loads(figures)["name"] == "small"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.yaml", "run.jsonl"]
+
+
+def test_a_trace_whose_reader_leaves_is_no_error(tmp_path: Path) -> None:
+    scenario = tmp_path / "in.yaml"
+    scenario.write_text(yaml.safe_dump({**SCENARIO, "rows": 5_000}))
+    command = f"'{sys.executable}' -m sim run '{scenario}' --trace - 2>err; echo $? >code"
+    with subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        process.wait(timeout=60)
+    assert (tmp_path / "code").read_text() == "141\n"
+    assert "Traceback" not in (tmp_path / "err").read_text()
+
+
+def test_a_replay_writes_its_trace_to_stdout(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = barrier_twice(tmp_path / "broken.jsonl")
+    assert main(["replay", str(trace), "--trace", str(tmp_path / "again.jsonl")]) == 1
+    capsys.readouterr()
+    assert main(["replay", str(trace), "--trace", "-"]) == 1
+    out, err = capsys.readouterr()
+    assert out == (tmp_path / "again.jsonl").read_text()
+    assert "violated: " in err
+
+
+# Engines, and models of engines, that keep their data in a folder of their own: what they write
+# must survive worse, and is nobody's output.
+STORAGE = {
+    "cellspec/engine/filesystem.py",
+    "cellspec/engines/rows.py",
+    "cellspec/engines/datadesigner/create.py",
+    "cellspec/engines/datadesigner/scheduler.py",
+}
+
+
+@pytest.mark.parametrize(
+    "path", sorted(SRC.rglob("*.py")), ids=lambda path: path.relative_to(SRC).as_posix()
+)
+def test_outputs_are_written_in_one_place(path: Path) -> None:
+    if path.relative_to(SRC).as_posix() in {"cellspec/files.py", *STORAGE}:
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func).rpartition(".")[2]
+        assert name not in {"write_text", "write_bytes", "NamedTemporaryFile", "mkstemp"}
+        if name == "open":
+            modes = [one.value for one in node.args if isinstance(one, ast.Constant)]
+            modes += [one.value.value for one in node.keywords if one.arg == "mode"]  # type: ignore[attr-defined]
+            assert not [mode for mode in modes if set(str(mode)) & set("wax+")], ast.unparse(node)
