@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test lint bench specs conformance engines explore fuzz methods bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel recompute clean
+.PHONY: run test lint bench specs conformance engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel recompute clean
 
 run: $(READY)
 	$(BIN)/python -m sim run simulations/text_to_sql.yaml
@@ -38,6 +38,10 @@ fuzz: $(READY)
 # Which method finds how many bugs in a minute of CPU time; about an hour.
 methods: $(READY)
 	$(BIN)/python -m tests.matrix.methods --write
+
+# One small fault at a time in what the specification rests on: what do the tests let through? Slow.
+mutation: $(READY)
+	$(BIN)/python -m tests.mutation checkpoint tracker rules
 
 # The suite on release after release of DataDesigner, each in an environment of its own.
 engines: $(READY)

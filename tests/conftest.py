@@ -4,8 +4,9 @@ A test names the clauses it checks with ``@pytest.mark.clause("GRAPH-05")``. A n
 registry does not have stops the collection, and a test that fails prints the text of its clauses.
 
 ``HYPOTHESIS_PROFILE`` chooses how hard properties look: ``ci`` (the default: few examples, the same
-ones each time), ``dev`` (new ones each time) or ``soak`` (very many). What ``ci`` draws depends on
-the source of the property, the pinned version of Hypothesis, and nothing else.
+ones each time), ``dev`` (new ones each time), ``soak`` (very many) or ``mutation`` (those of
+``ci``; what fails is not made smaller, for `tests.mutation` only asks whether). What ``ci`` draws
+depends on the source of the property, the pinned version of Hypothesis, and nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 from collections.abc import Generator
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
 
@@ -46,6 +47,12 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=_SLOW_IS_FINE,
 )
+settings.register_profile(
+    "mutation",
+    settings.get_profile("ci"),
+    phases=(Phase.explicit, Phase.generate),
+    database=None,
+)
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci")
 settings.load_profile(PROFILE)
 
@@ -62,7 +69,7 @@ def draw_no_constants_of_modules() -> None:
     providers._get_local_constants = lambda: empty
 
 
-if PROFILE == "ci":
+if PROFILE in ("ci", "mutation"):
     draw_no_constants_of_modules()
 
 

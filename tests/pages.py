@@ -121,6 +121,7 @@ NOT_RUN = {
     "make engines": MINUTES,
     "make fuzz": MINUTES,
     "make methods": MINUTES,
+    "make mutation": MINUTES,
     "python -m tests.matrix.methods --write": MINUTES,
     "python -m tests.rumur --write": MINUTES,
     "python -m tests.pages --write": "it writes these pages",

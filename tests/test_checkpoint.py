@@ -27,7 +27,8 @@ from cellspec import (
     ThreadSafeCompletionTracker,
     Violation,
 )
-from tests.strategies import damaged
+from tests.oracles import Definition
+from tests.strategies import Case, cases, damaged
 
 T = ExecutionTraits
 C = ColumnDescriptor
@@ -105,6 +106,66 @@ def test_every_good_payload_restores_what_it_claims(version: int) -> None:
         assert GRAPH.get_completed_row_count(again) == rows
         assert again.is_barrier_complete("b") == (rows == 5)
         assert again.to_checkpoint(GRAPH) == claimed
+
+
+@pytest.mark.clause("CKPT-05", "CKPT-06", "CKPT-14")
+@given(case=cases(max_columns=5, max_rows=4), ends=st.lists(st.integers(0, 4), min_size=5))
+def test_a_claim_is_accepted_exactly_if_each_column_lies_within_all_its_inputs(
+    case: Case, ends: list[int]
+) -> None:
+    graph = case.graph()
+    claim = {name: min(end, case.rows) for name, end in zip(graph.column_names, ends, strict=False)}
+    payload = {
+        "version": 2,
+        "completed_rows": min(claim.values()),
+        "column_rows": claim,
+        "graph": graph.fingerprint,
+    }
+    definition = Definition(case.rows, case.columns, case.batch_size, case.barrier_scope)
+    ahead = [
+        (name, need)
+        for name in claim
+        for need in definition.inputs(name)
+        if claim[name] > claim[need]
+    ]
+    if not ahead:
+        restored = CompletionTracker.from_checkpoint(payload, graph)
+        assert restored.to_checkpoint(graph, 2) == payload
+        return
+    with pytest.raises(CheckpointError) as caught:
+        CompletionTracker.from_checkpoint(payload, graph)
+    assert str(caught.value) in {
+        f"checkpoint: column_rows.{name}: claims {claim[name]} rows, but its input {need!r} claims "
+        f"{claim[need]}"
+        for name, need in ahead
+    }
+
+
+TWO_INPUTS = ExecutionGraph(2, [C("a"), C("b"), C("c", dependencies=["a", "b"])])
+
+
+@pytest.mark.clause("CKPT-05")
+@pytest.mark.parametrize("behind", ["a", "b"])
+def test_each_of_several_inputs_must_claim_what_a_column_claims(behind: str) -> None:
+    claim = {"a": 2, "b": 2, "c": 1, behind: 0}
+    payload = {
+        "version": 2,
+        "completed_rows": 0,
+        "column_rows": claim,
+        "graph": TWO_INPUTS.fingerprint,
+    }
+    message = f"column_rows.c: claims 1 rows, but its input '{behind}' claims 0"
+    with pytest.raises(CheckpointError, match=message):
+        CompletionTracker.from_checkpoint(payload, TWO_INPUTS)
+    machine = Machine(TWO_INPUTS)
+    for column in "abc":
+        for kind in ("start", "complete"):
+            machine.apply(Action(kind, column, (0, 1)))
+        machine.apply(Action("durable", column, (0, 1)))
+    with pytest.raises(Violation, match=r"^CKPT-05"):
+        machine.apply(
+            Action("checkpoint_begin", claim=tuple(0 if n == behind else 1 for n in "abc"))
+        )
 
 
 def test_any_mapping_is_an_object() -> None:

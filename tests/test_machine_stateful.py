@@ -593,6 +593,24 @@ def test_a_claim_that_falls_or_has_nothing_under_it_is_refused(
     machine.apply(Action("checkpoint_begin", claim=(3, 3, 3)))
 
 
+@pytest.mark.clause("GROUP-06")
+@pytest.mark.parametrize(("most", "admitted"), [(1, 0), (2, 0), (2, 1), (3, 2), (None, 2)])
+def test_a_group_that_the_limit_would_admit_is_not_left_waiting(
+    most: int | None, admitted: int
+) -> None:
+    graph = Case(3, (ColumnDescriptor("a", traits=T.START),)).graph()
+    machine = Machine(graph, Limits(group_rows=1, groups=most))
+    for row in range(admitted):
+        machine.apply(Action("admit", rows=(row, row + 1)))
+        machine.apply(Action("start", "a", (row, row + 1)))
+    with pytest.raises(Violation, match=r"^GROUP-06"):
+        machine.at(1.0)
+    for row in range(admitted, 3 if most is None else most):
+        machine.apply(Action("admit", rows=(row, row + 1)))
+        machine.apply(Action("start", "a", (row, row + 1)))
+    machine.at(1.0)
+
+
 def test_an_action_reads_as_what_it_does() -> None:
     assert str(Action("start", "a", (3, 4))) == "start a[3]"
     assert str(Action("emit", "b", (0, 4))) == "emit b[0:4]"
