@@ -145,6 +145,18 @@ def test_nothing_imports_by_a_name_that_may_come_from_a_file(path: Path) -> None
             assert isinstance(node.args[0], ast.Constant), f"{name_of(path)}:{node.lineno}"
 
 
+@pytest.mark.parametrize("path", MODULES, ids=ids)
+def test_every_program_ends_with_an_exit_code_of_the_table(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    if '__name__ == "__main__"' not in text:
+        return
+    assert text.rstrip().endswith("sys.exit(main())") or "sys.exit(main(sys.argv[1:]))" in text
+    homes = [module for module, name in imports(path) if name == "main"]
+    for home in homes or [name_of(path).removesuffix(".py").replace("/", ".")]:
+        source = SRC / f"{home.replace('.', '/')}.py"
+        assert "return run_command(" in source.read_text(encoding="utf-8"), home
+
+
 @pytest.mark.parametrize("oracle", ["oracles.py", "run_oracle.py"])
 def test_the_oracles_share_nothing_with_the_package_but_the_values_both_talk_in(
     oracle: str,

@@ -16,6 +16,7 @@ import pytest
 
 from cellspec.check import check_file
 from cellspec.errors import SpecError, Violation
+from cellspec.machine import Machine
 from cellspec.nodes import BarrierNodeId
 from sim.cli import main
 from sim.explore import tiers
@@ -379,6 +380,14 @@ def test_a_broken_clause_is_told_and_kept(
     text = capsys.readouterr().out
     assert "SCHED-01 breaks after" in text
     assert [item.clause for item in check_file(out / "case.jsonl").violations] == ["SCHED-01"]
+
+
+def test_masks_that_differ_from_the_machine_are_a_mistake_of_ours_and_no_verdict(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Machine, "apply", lambda *_: None)
+    assert main(["explore", "--graph", "a", "--lockstep"]) == 70
+    assert "error: masks and machine disagree: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,13 @@ def test_a_search_stops_if_the_engine_can_be_asked_for_nothing() -> None:
     assert done.total == 0
 
 
+def test_a_search_that_could_ask_for_nothing_is_inconclusive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["fuzz", "--backend", "tests.test_fuzz:AskedForNothing"]) == 3
+
+
 def test_what_an_engine_cannot_be_asked_for_is_not_missed() -> None:
     backend = "tests.test_fuzz:CannotSkip"
     owed = search(options(backend=backend, examples=1, methods=("random",))).owed()

@@ -8,8 +8,11 @@ sentence or two for each figure. `page_text` is ``simulations/figures.md``, `hel
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from typing import NamedTuple
+
+from cellspec.exit_codes import FINE, put, run_command
 
 __all__ = [
     "FIGURES",
@@ -378,5 +381,15 @@ def help_text() -> str:
     return "\n".join(lines)
 
 
+def main() -> int:
+    """Print the page; an exit code of `cellspec.exit_codes`."""
+
+    def command() -> int:
+        put(page_text())
+        return FINE
+
+    return run_command(command)
+
+
 if __name__ == "__main__":
-    print(page_text(), end="")
+    sys.exit(main())
