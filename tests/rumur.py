@@ -14,11 +14,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 from cellspec.files import write_files
 from sim.explore.relation import Faults
+from sim.explore.search import Found
 from sim.explore.tiers import TIERS, Configuration, search_for
 from sim.explore.worlds import parse_shape
 from tests.explore_mutants import MUTANTS, Mutant
@@ -148,11 +152,68 @@ def broken_configuration(mutant: Mutant) -> Configuration:
     )
 
 
+def found_of(one: Configuration) -> Found:
+    """What the explorer finds in a single graph."""
+    shape = parse_shape(one.graph)
+    return search_for(shape.graph(one.rows, one.batch), one.faults).run()
+
+
 def counts_of(one: Configuration) -> tuple[int, int]:
     """The explorer's states and transitions."""
-    shape = parse_shape(one.graph)
-    found = search_for(shape.graph(one.rows, one.batch), one.faults).run()
+    found = found_of(one)
     return found.states, found.transitions
+
+
+# Drawn at random
+
+
+def drawn(count: int, seed: int = 0, states_max: int = 30_000) -> dict[Configuration, Found]:
+    """Small configurations that are on no page, each once, with what the explorer finds.
+
+    Args:
+        count: how many.
+        seed: what they are drawn from.
+        states_max: one with more states is left out: each is compiled and searched by both.
+    """
+    random = Random(seed)
+    found: dict[Configuration, Found] = {}
+    while len(found) < count:
+        one = _draw(random)
+        if one in found or one in CONFIGURATIONS:
+            continue
+        says = found_of(one)
+        if says.states <= states_max:
+            found[one] = says
+    return found
+
+
+def _draw(random: Random) -> Configuration:
+    rows, names = random.randint(1, 3), "abc"[: random.randint(1, 3)]
+    kinds, words = [], []
+    for place, name in enumerate(names):
+        kind = random.choice(("row", "row", "row+ordered", "barrier", "batch", "batch+ordered"))
+        needs = [other for other in names[:place] if random.random() < 0.6]
+        kinds.append(kind)
+        needed = f"({','.join(needs)})" if needs else ""
+        words.append(f"{name}:{kind}{needed}")
+    crashes, drops = random.choice((0, 1, 1, 2)), random.choice((0, 1, 1, 2))
+    versions: tuple[tuple[int, ...], ...] = ((1,), (1,), (2,), (1, 2))
+    faults = Faults(
+        crashes=crashes,
+        torn=bool(crashes) and random.random() < 0.4,
+        retries=random.choice((0, 0, 1)),
+        drops=drops,
+        workers=random.choice((None, None, 1, 2)),
+        versions=random.choice(versions) if crashes and not drops else (1,),
+    )
+    batch = random.randint(1, rows) if any("batch" in kind for kind in kinds) else None
+    return Configuration(rows, faults, batch=batch, graph=" ".join(words))
+
+
+def ask_all(configurations: Collection[Configuration]) -> list[Answer]:
+    """What rumur says of each, two at a time: they are compiled and run in processes."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(ask, configurations))
 
 
 # The page

@@ -6,9 +6,19 @@ import re
 
 import pytest
 
+from sim.explore.relation import Faults
 from sim.explore.tiers import Configuration
 from tests.explore_mutants import MUTANTS, Mutant
-from tests.rumur import CONFIGURATIONS, INSTALLED, MODEL, ask, broken_configuration, counts_of
+from tests.rumur import (
+    CONFIGURATIONS,
+    INSTALLED,
+    MODEL,
+    ask,
+    ask_all,
+    broken_configuration,
+    counts_of,
+    drawn,
+)
 
 rumur = [
     pytest.mark.rumur,
@@ -35,6 +45,41 @@ class TestCounts:
         assert (answer.states, answer.transitions) == counts_of(one)
 
 
+class TestDrawn:
+    pytestmark = rumur
+
+    def test_both_agree_on_configurations_that_nobody_chose(self) -> None:
+        expected = drawn(44)
+        for one, answer in zip(expected, ask_all(expected), strict=True):
+            found = expected[one]
+            said = (answer.states, answer.transitions, answer.broken)
+            assert said == (found.states, found.transitions, found.clause), str(one)
+
+    @pytest.mark.clause("CKPT-07")
+    def test_a_barrier_in_flight_whose_rows_were_dropped_may_be_claimed(self) -> None:
+        one = Configuration(1, Faults(crashes=1, drops=1), graph="a v:barrier(a) b(a)")
+        answer = ask(one)
+        assert (answer.states, answer.transitions, answer.broken) == (71, 148, "")
+        assert counts_of(one) == (71, 148)
+
+
+def test_what_is_drawn_is_different_and_has_a_bit_of_everything() -> None:
+    found = drawn(44)
+    faults = [one.faults for one in found]
+    assert {one.rows for one in found} == {1, 2, 3}
+    assert {len(one.graph.split()) for one in found} == {1, 2, 3}
+    assert {each.crashes for each in faults} == {each.drops for each in faults} == {0, 1, 2}
+    assert {each.versions for each in faults} == {(1,), (2,), (1, 2)}
+    assert {each.workers for each in faults} == {None, 1, 2}
+    assert {each.retries for each in faults} == {0, 1}
+    assert {each.torn for each in faults} == {False, True}
+    for word in ("row", "row+ordered", "barrier", "batch", "batch+ordered"):
+        assert any(f":{word}" in one.graph for one in found), word
+    assert {one.batch for one in found} >= {None, 1, 2, 3}
+    assert not any(each.clause for each in found.values())
+    assert drawn(44) == found
+
+
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 class TestMistakes:
     pytestmark = rumur
@@ -48,3 +93,4 @@ class TestMistakes:
             assert answer.steps >= mutant.steps
         else:
             assert answer.steps == mutant.steps
+            assert answer.broken == mutant.clause
