@@ -19,7 +19,7 @@ from cellspec.nodes import BarrierNodeId, CellNodeId, NodeId
 from sim.explore.laws import Law
 from sim.explore.relation import Faults, Relation, bits
 from sim.explore.search import Search
-from sim.explore.tiers import Configuration
+from sim.explore.tiers import Configuration, drops_of
 from sim.explore.worlds import parse_shape
 
 __all__ = ["MUTANTS", "Mutant", "mutant_table", "search_of"]
@@ -334,7 +334,7 @@ def search_of(mutant: Mutant, *, symmetric: bool = False, waive: tuple[str, ...]
     """The search of a mutant's graph under its broken relation."""
     graph = parse_shape(mutant.graph).graph(mutant.rows, mutant.batch)
     relation = mutant.relation(graph, Faults(**mutant.faults))
-    law = Law(graph, relation.claims, relation.faults.workers, waive)
+    law = Law(graph, relation.claims, relation.faults.workers, waive, drops_of(relation))
     return Search(relation, law, symmetric=symmetric)
 
 

@@ -204,7 +204,7 @@ def _draw(random: Random) -> Configuration:
         retries=random.choice((0, 0, 1)),
         drops=drops,
         workers=random.choice((None, None, 1, 2)),
-        versions=random.choice(versions) if crashes and not drops else (1,),
+        versions=random.choice(versions) if crashes else (1,),
     )
     batch = random.randint(1, rows) if any("batch" in kind for kind in kinds) else None
     return Configuration(rows, faults, batch=batch, graph=" ".join(words))

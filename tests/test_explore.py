@@ -211,6 +211,45 @@ def test_masks_and_machine_agree_on_every_graph_of_two_columns() -> None:
         compare(search_for(shape.graph(2), faults))
 
 
+@pytest.mark.clause("CKPT-17")
+@pytest.mark.parametrize("versions", [(2,), (1, 2)])
+@pytest.mark.parametrize(
+    ("graph", "rows"),
+    [
+        ("a b(a)", 1),
+        ("a b", 2),
+        ("v:barrier b", 1),
+        ("a v:barrier(a)", 2),
+        ("a v:batch(a) b(a)", 1),
+    ],
+)
+def test_masks_and_machine_agree_on_drops_of_rows_that_a_claim_of_columns_reaches(
+    graph: str, rows: int, versions: tuple[int, ...]
+) -> None:
+    faults = Faults(crashes=1, drops=1, versions=versions)
+    search = search_for(parse_shape(graph).graph(rows, rows), faults)
+    run = search.run()
+    assert run.clause == ""
+    assert compare(search) == (run.states, run.transitions)
+
+
+@pytest.mark.clause("CKPT-17")
+def test_a_drop_after_a_claim_of_columns_was_begun_is_not_in_it() -> None:
+    """One row: what is resumed from a claim of `a` alone is dropped only if that came before it."""
+    graph = parse_shape("a b(a)").graph(1, None)
+    relation = Relation(graph, Faults(crashes=1, drops=1, versions=(2,)))
+    assert relation.drops_below((0, 0), 1) == 0
+    without, held = relation.claim_index[(1, 0), 0], relation.claim_index[(1, 0), 1]
+    row = 1 << 2 * relation.size
+    assert not relation.restore(without, 1) & row
+    assert relation.restore(held, 1) & row
+    law = Law(graph, relation.claims, drops=relation.claim_drops)
+    dropped = relation.restore(held, 1)
+    assert law.restore(held, row, dropped) == ""
+    assert law.restore(without, row, dropped) == "CKPT-06"
+    assert law.restore(held, row, relation.restore(without, 1)) == "CKPT-06"
+
+
 @pytest.mark.parametrize(
     "mutant",
     [m for m in MUTANTS if m.clause.startswith(("SCHED-01", "BARR", "SCHED-13"))],
@@ -404,7 +443,6 @@ def test_masks_that_differ_from_the_machine_are_a_mistake_of_ours_and_no_verdict
         (["--resume"], "needs --out"),
         (["--symmetry"], "needs --graph"),
         (["--graph", "a", "--symmetry"], "rows are not alike"),
-        (["--graph", "a", "--drops", "1", "--versions", "2"], "not explored together"),
         (["--tier", "0", "--page", "absent.md"], "cannot be read"),
     ],
 )

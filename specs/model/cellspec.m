@@ -56,6 +56,8 @@ var
   durable: array [Column] of Count;
   writing: boolean;
   pending: array [Column] of Count;
+  durable_drops: array [Row] of boolean;
+  pending_drops: array [Row] of boolean;
   crashes: 0 .. CRASHES;
   retries: 0 .. RETRIES;
   drops: 0 .. DROPS;
@@ -113,7 +115,8 @@ begin
       end;
     end;
   end;
-  return !ordered(c) | r = 0 | BROKEN = IgnoresOrder | cell_done[c][r - 1];
+  return !ordered(c) | BROKEN = IgnoresOrder
+    | forall earlier: Row do earlier < r -> cell_done[c][earlier] end;
 end;
 
 function last_of_scope(c: Column; s: Scope; r: Row): boolean;
@@ -150,7 +153,7 @@ begin
       end;
     end;
   end;
-  return !ordered(c) | s = 0 | node_done[c][s - 1];
+  return !ordered(c) | forall earlier: Scope do earlier < s -> node_done[c][earlier] end;
 end;
 
 function slots_taken(): 0 .. COLUMNS * (ROWS + BATCHES);
@@ -217,7 +220,7 @@ end;
 
 function cell_counts(c: Column; r: Row): boolean;
 begin
-  return cell_done[c][r] & (!is_barrier(c) | node_done[c][scope_of(c, r)]);
+  return cell_done[c][r] & (!is_barrier(c) | node_done[c][scope_of(c, r)] | dropped[r]);
 end;
 
 function row_counts(r: Row): boolean;
@@ -352,15 +355,48 @@ begin
   for c: Column do
     pending[c] := 0;
   end;
+  for r: Row do
+    pending_drops[r] := false;
+  end;
+end;
+
+-- A claim of columns holds the drops that were recorded before it, of the rows that it reaches. Of a
+-- claim of rows that is said by the rows alone: none of those that it reaches is dropped later.
+procedure hold_drops();
+begin
+  for c: Column do
+    for r: Row do
+      if CLAIM_COLUMNS & r < pending[c] then
+        pending_drops[r] := dropped[r];
+      end;
+    end;
+  end;
+end;
+
+procedure make_durable();
+begin
+  for c: Column do
+    durable[c] := pending[c];
+  end;
+  for r: Row do
+    durable_drops[r] := pending_drops[r];
+  end;
+end;
+
+function keeps_drop(r: Row): boolean;
+begin
+  if CLAIM_COLUMNS then
+    return durable_drops[r];
+  end;
+  return dropped[r] & r < durable[0];
 end;
 
 -- A crash, and what the next process begins with. What storage gives back is in `durable`.
 
 procedure resume();
-var whole: boolean; was: array [Row] of boolean;
+var whole: boolean; kept: array [Row] of boolean;
 begin
   crashes := crashes + 1;
-  was := dropped;
   for c: Column do
     for r: Row do
       cell_flight[c][r] := BROKEN = KeepsCallsOfTheDead & c = 0 & r = 0 & durable[0] = 0;
@@ -380,7 +416,11 @@ begin
     end;
   end;
   for r: Row do
-    dropped[r] := dropped[r] & r < durable[0] & BROKEN != ForgetsDrops;
+    kept[r] := keeps_drop(r);
+    dropped[r] := kept[r] & BROKEN != ForgetsDrops;
+    for c: Column do
+      cell_done[c][r] := cell_done[c][r] | dropped[r];
+    end;
   end;
   settle();
   for c: Column do
@@ -388,12 +428,13 @@ begin
       node_done[c][s] := node_done[c][s] & BROKEN != RestoresNoBarrier;
     end;
     for r: Row do
-      assert cell_done[c][r] = (r < durable[c]) "CKPT-06: exactly what is claimed is done";
+      assert cell_done[c][r] = (r < durable[c] | dropped[r])
+        "CKPT-06: exactly what is claimed is done, and dropped rows";
       assert !cell_flight[c][r] "SCHED-04: nothing runs that a crash has ended";
     end;
   end;
   for r: Row do
-    assert dropped[r] = (was[r] & r < durable[0]) "CKPT-17: drops below the claim are kept";
+    assert dropped[r] = kept[r] "CKPT-17: the drops that the claim holds are kept";
   end;
   forget_pending();
 end;
@@ -467,6 +508,8 @@ begin
   end;
   for r: Row do
     dropped[r] := false;
+    durable_drops[r] := false;
+    pending_drops[r] := false;
   end;
   writing := false;
   crashes := 0;
@@ -568,6 +611,7 @@ begin
   for c: Column do
     pending[c] := claim_of_rows();
   end;
+  hold_drops();
   writing := true;
 end;
 
@@ -579,6 +623,7 @@ begin
   for c: Column do
     pending[c] := column_to_claim(c);
   end;
+  hold_drops();
   writing := true;
 end;
 
@@ -586,9 +631,7 @@ rule "a claim is durable"
   writing & crashes < CRASHES
 ==>
 begin
-  for c: Column do
-    durable[c] := pending[c];
-  end;
+  make_durable();
   forget_pending();
 end;
 
@@ -603,9 +646,7 @@ rule "a crash leaves the claim that was being written"
   crashes < CRASHES & writing
 ==>
 begin
-  for c: Column do
-    durable[c] := pending[c];
-  end;
+  make_durable();
   resume();
 end;
 
@@ -694,8 +735,8 @@ invariant "SCHED-03: what is done is not run again"
 
 invariant "SCHED-13: rows of an ordered column run one after the other"
   forall c: Column do forall r: Row do
-    ordered(c) & !is_barrier(c) & r > 0 & cell_flight[c][r] & !cell_done[c][r]
-    -> cell_done[c][r - 1]
+    ordered(c) & !is_barrier(c) & cell_flight[c][r] & !cell_done[c][r]
+    -> forall earlier: Row do earlier < r -> cell_done[c][earlier] end
   end end;
 
 invariant "SCHED-06: no more calls than workers"

@@ -50,6 +50,8 @@ class Law:
         claims: the claims that the explorer knows, by index.
         workers: calls in flight at once; None for no limit.
         waive: clauses not to judge, to see what they lead to.
+        drops: by claim, the rows (a mask) whose drop was recorded when it was begun, and which it
+            reaches; None if a claim reaches a dropped row only when all of it is resolved.
     """
 
     def __init__(
@@ -58,11 +60,13 @@ class Law:
         claims: Sequence[Claim],
         workers: int | None = None,
         waive: Sequence[str] = (),
+        drops: Sequence[int] | None = None,
     ) -> None:
         rules = graph.rules
         self.rows, self.width, self.workers = graph.num_records, graph.num_columns, workers
         self.waived = frozenset(waive)
         self.claims = list(claims)
+        self._drops = None if drops is None else list(drops)
         # Barrier nodes come after all cells, column by column; `_scopes` holds their rows.
         self._scopes: list[tuple[int, int, int]] = []
         self._first_barrier: dict[int, int] = {}
@@ -245,14 +249,32 @@ class Law:
     def restore(self, claim: int, before: int, after: int) -> str:
         """The clause that a resume breaks, by what is left of the base before the crash."""
         size = self.count
-        odd = (self.after_restore[claim] ^ after) & (1 << size) - 1
         claimed = (1 << max(self.claims[claim])) - 1
+        kept = before >> 2 * size & claimed if self._drops is None else self._drops[claim]
+        odd = (self._restored(claim, kept) ^ after) & (1 << size) - 1
         return self._or_waived(
             "CKPT-06" if odd & self.cells else "",
             "CKPT-07" if odd & ~self.cells else "",
             "SCHED-04" if after >> size & (1 << size) - 1 else "",
-            "CKPT-17" if after >> 2 * size != before >> 2 * size & claimed else "",
+            "CKPT-17" if after >> 2 * size != kept else "",
         )
+
+    def _restored(self, claim: int, dropped: int) -> int:
+        """What is resolved after a restore: claimed, of a dropped row, or a barrier for nobody."""
+        found = self.after_restore[claim]
+        if not dropped or self._drops is None:
+            return found
+        for row in range(self.rows):
+            if dropped >> row & 1:
+                found |= sum(self._cell(row, column) for column in range(self.width))
+        before = -1
+        while before != found:
+            before = found
+            for outputs, node in self._outputs:
+                place = node.bit_length() - 1
+                if not (outputs | self.required[place] | self.before[place]) & ~found:
+                    found |= node
+        return found
 
     def fail(self, before: int, after: int, place: int) -> str:
         """The clause that a failure for good breaks, by the rows that it drops."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 
 from cellspec.actions import Action
-from cellspec.counters import DONE, RUNNING
+from cellspec.counters import DONE, RUNNING, Claim
 from cellspec.errors import Violation
 from cellspec.machine import Machine
 from cellspec.nodes import BarrierNodeId
@@ -158,7 +158,7 @@ def _offered(search: Search, machine: Machine, state: State) -> set[Step]:
         raise Difference("only one of them may report success")
     if mask & histories.may_crash:
         offered |= _claims(search, machine)
-        offered |= _crashes(search, machine)
+        offered |= _crashes(search, machine, state)
     return offered
 
 
@@ -175,25 +175,33 @@ def _claims(search: Search, machine: Machine) -> set[Step]:
     relation = search.relation
     wanted = [machine.claim(version) for version in relation.faults.versions]
     return {
-        Step("begin", relation.claim_index[action.claim])
+        Step(
+            "begin", relation.claim_index[action.claim, _drops_of(relation, machine, action.claim)]
+        )
         for action in machine.enabled()
         if action.kind == "checkpoint_begin" and action.claim in wanted and action.claim is not None
     }
 
 
-def _crashes(search: Search, machine: Machine) -> set[Step]:
-    """A crash, and what the machine may resume from; it is used up by this."""
-    relation = search.relation
+def _drops_of(relation: Relation, machine: Machine, claim: Claim) -> int:
+    """The dropped rows that a claim holds if it is begun now."""
+    return relation.drops_below(claim, sum(1 << row for row in machine.counters.dropped))
+
+
+def _crashes(search: Search, machine: Machine, state: State) -> set[Step]:
+    """A crash, and what the machine may resume from; it is used up by this.
+
+    With which drops it resumes is seen when the step is taken.
+    """
+    old, new = search.histories.claims_of(state.history)
     durable, pending = machine.durable_claim, machine.pending_claim
     machine.crash()
     found: set[Step] = set()
     for action in machine.enabled():
-        assert action.claim is not None
-        index = relation.claim_index[action.claim]
         if action.claim == durable:
-            found.add(Step("crash", index, "old"))
-            if pending is not None and relation.faults.torn:
-                found.add(Step("crash", index, "torn"))
-        if action.claim == pending:
-            found.add(Step("crash", index, "new"))
+            found.add(Step("crash", old, "old"))
+            if pending is not None and search.relation.faults.torn:
+                found.add(Step("crash", old, "torn"))
+        if action.claim == pending and new is not None:
+            found.add(Step("crash", new, "new"))
     return found

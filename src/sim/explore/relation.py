@@ -51,7 +51,7 @@ class Faults:
         versions: which checkpoints are written: 1 claims whole rows, 2 a prefix of each column.
 
     Raises:
-        SpecError: a count below 0, no version, or drops with version 2.
+        SpecError: a count below 0, or no version.
     """
 
     crashes: int = 0
@@ -69,10 +69,16 @@ class Faults:
             raise SpecError(f"workers: expected a number from 1, got {self.workers}")
         if self.versions not in ((1,), (2,), (1, 2)):
             raise SpecError(f"versions: expected 1, 2 or both, got {self.versions}")
-        if self.drops and self.crashes and 2 in self.versions:
-            # A column's claim may reach rows that are dropped after it was begun, so what a resume
-            # keeps is more than a base and a claim can tell.
-            raise SpecError("drops: not explored together with checkpoints of version 2")
+
+    @property
+    def claims_hold_drops(self) -> bool:
+        """Whether two claims of the same rows may hold different drops.
+
+        A claim of rows reaches rows that are resolved, and of those none is dropped later. A
+        column's claim may reach a row that is dropped after it was begun: that drop it does not
+        hold.
+        """
+        return bool(self.drops and self.crashes and 2 in self.versions)
 
 
 def bits(mask: int) -> Iterator[int]:
@@ -106,7 +112,10 @@ class Relation:
             take a worker, and may fail.
         outputs: by node, the output cells of a barrier node; 0 for a cell.
         row_cells: by row, its cells.
-        claims: every claim that a checkpoint can make, the empty one first.
+        claims: every claim that a checkpoint can make, the empty one first; where claims hold drops
+            (`Faults.claims_hold_drops`), once for each set of rows that may have been dropped.
+        claim_drops: by claim, the dropped rows that it holds, as a mask; 0 where the rows that it
+            reaches say that.
         restored: by claim, what is complete after a restore.
         row_full: by row, what must be done for it to be complete, if it was not claimed.
         cell_full: by column and row, what must be done for the column's prefix to reach past it.
@@ -166,16 +175,27 @@ class Relation:
             else:
                 claims = list(itertools.product(range(rows + 1), repeat=columns))
         self.claims: list[Claim] = []
+        self.claim_drops: list[int] = []
         self.restored: list[int] = []
         for claim in claims:
             try:
                 tracker = self._restore(claim)
             except CheckpointError:
                 continue
-            self.claims.append(claim)
-            self.restored.append(sum(self.bit[node] for node in self.nodes if node in tracker))
-        self._may_claim: dict[tuple[Claim, int], int | None] = {}
-        self.claim_index = {claim: index for index, claim in enumerate(self.claims)}
+            restored = sum(self.bit[node] for node in self.nodes if node in tracker)
+            for drops in range(self.drops_below(claim, -1) + 1):
+                self.claims.append(claim)
+                self.claim_drops.append(drops)
+                self.restored.append(restored)
+        self._may_claim: dict[tuple[Claim, int, int], int | None] = {}
+        pairs = zip(self.claims, self.claim_drops, strict=True)
+        self.claim_index = {pair: index for index, pair in enumerate(pairs)}
+
+    def drops_below(self, claim: Claim, dropped: int) -> int:
+        """Of some dropped rows those that a claim holds if it is begun now, as in `claim_drops`."""
+        if not self.faults.claims_hold_drops:
+            return 0
+        return dropped & ((1 << max(claim)) - 1)
 
     def _ask_completeness(self) -> None:
         graph, every = self.graph, set(self.nodes)
@@ -283,7 +303,9 @@ class Relation:
 
     def restore(self, claim: int, dropped: int) -> int:
         """The base after a resume from a claim, by its index; of the drops it keeps its own."""
-        kept = dropped & ((1 << max(self.claims[claim])) - 1)
+        kept = self.claim_drops[claim]
+        if not self.faults.claims_hold_drops:
+            kept = dropped & ((1 << max(self.claims[claim])) - 1)
         base = self.restored[claim] | kept << 2 * self.size
         for row in bits(kept):
             base |= self.row_cells[row]
@@ -312,17 +334,19 @@ class Relation:
             return (count,) * len(claimed)
         counts = list(claimed)
         for column, full in enumerate(self.cell_full):
-            while counts[column] < len(full) and not full[counts[column]] & ~done:
+            while counts[column] < len(full) and (
+                dropped >> counts[column] & 1 or not full[counts[column]] & ~done
+            ):
                 counts[column] += 1
         return tuple(counts) if version == 2 else (min(counts),) * len(counts)
 
-    def may_claim(self, claim: Claim, durable: int) -> int | None:
+    def may_claim(self, claim: Claim, dropped: int, durable: int) -> int | None:
         """The index of a claim that may be begun after another: one that is more."""
-        key = (claim, durable)
+        key = (claim, self.drops_below(claim, dropped), durable)
         if key not in self._may_claim:
             before = self.claims[durable]
             grows = claim != before and all(c >= b for c, b in zip(claim, before, strict=True))
-            self._may_claim[key] = self.claim_index.get(claim) if grows else None
+            self._may_claim[key] = self.claim_index.get(key[:2]) if grows else None
         return self._may_claim[key]
 
     def is_end(self, done: int) -> bool:

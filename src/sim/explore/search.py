@@ -358,7 +358,7 @@ class Search:
                     break
                 claim = relation.claim_after(version, done, dropped, durable)
                 clause = law.reported(version, claim, done, dropped, durable)
-                index = relation.may_claim(claim, durable)
+                index = relation.may_claim(claim, dropped, durable)
                 if index is not None and not begins.get(index, 0) >> durable & 1:
                     begins[index] = begins.get(index, 0) | 1 << durable
             if clause:

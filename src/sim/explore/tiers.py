@@ -33,7 +33,7 @@ from sim.explore.relation import Faults, Relation
 from sim.explore.search import Found, Search, Step
 from sim.explore.worlds import Shape, distinct_shapes, parse_shape
 
-__all__ = ["TIERS", "Configuration", "Progress", "Totals", "explore", "search_for"]
+__all__ = ["TIERS", "Configuration", "Progress", "Totals", "drops_of", "explore", "search_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,11 @@ TIERS: Mapping[int, Sequence[Configuration]] = {
         _single(_CHAIN, 2, retries=1, drops=1),
         _single(_CHAIN, 2, crashes=1, retries=1, drops=1),
         _single("a v:barrier(a) b(a)", 3, crashes=1, drops=1, workers=2),
+        _single("a v:barrier(a) b(a)", 1, crashes=1, drops=1),
+        _single("a b(a)", 2, crashes=1, drops=1, versions=(2,)),
+        _single("a v:barrier(a) b(a)", 2, crashes=1, drops=1, versions=(1, 2)),
+        _single("a v:batch(a) c(v)", 2, 1, crashes=2, torn=True, drops=1, versions=(2,)),
+        _single("a:row+ordered b", 2, crashes=2, drops=2, versions=(2,)),
     ),
     1: (
         _every(4, 2, _BOTH, crashes=1),
@@ -259,10 +264,15 @@ def _line(configuration: str, shape: str, found: Found) -> str:
     return json.dumps(item, ensure_ascii=False) + "\n"
 
 
+def drops_of(relation: Relation) -> list[int] | None:
+    """The dropped rows that each claim holds, as `Law` takes them."""
+    return relation.claim_drops if relation.faults.claims_hold_drops else None
+
+
 def search_for(graph: ExecutionGraph, faults: Faults, *, symmetric: bool = False) -> Search:
     """The search of one graph under the reference's own rules."""
     relation = Relation(graph, faults)
-    law = Law(graph, relation.claims, faults.workers)
+    law = Law(graph, relation.claims, faults.workers, drops=drops_of(relation))
     return Search(relation, law, symmetric=symmetric)
 
 
