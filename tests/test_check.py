@@ -663,10 +663,10 @@ def test_a_story_tells_rule_event_state_and_what_went_before() -> None:
     assert list(found.story) == [
         f"SCHED-01: {clauses()['SCHED-01'].text}",
         "event 4 (line 5): t=2 s start b[0] resource=gpu",
-        "found: b[0] starts although Cell(0, 'a') is not complete",
+        "found: b[0] starts although a[0] is not complete",
         "state: b[0] is waiting",
         "state: b[0] waits for a[0] (failed, to be tried again)",
-        "state: 1 in flight, workers: 3; gpu: 0 of 2",
+        "state: 1 in flight, workers: 3; 'gpu': 0 of 2",
         "before it, of what it has to do with:",
         "  2: t=0 s start a[0]",
         "  3: t=1.5 s fail a[0] failure=retryable until=4.0",
@@ -684,8 +684,9 @@ def test_the_story_of_a_claim_tells_what_is_on_storage() -> None:
     )
     (found,) = judged((PLAIN, events)).violations
     assert found.clause == "CKPT-10"
-    assert "state: rows resolved without a gap: a 2, b 0, v 0, s 0, k 0, p 0" in found.story
-    assert "state: rows on storage: a 1, b 0, v 0, s 0, k 0, p 0" in found.story
+    others = "0 of 'b', 0 of 'v', 0 of 's', 0 of 'k', 0 of 'p'"
+    assert f"state: rows resolved without a gap: 2 of 'a', {others}" in found.story
+    assert f"state: rows on storage: 1 of 'a', {others}" in found.story
     assert "state: last durable claim: 0 of every column" in found.story
     assert found.story[-1] == "  5: t=0 s durable a[0]"
 

@@ -215,7 +215,7 @@ def test_a_resume_from_a_claim_before_the_record_does_not_know_the_drop(told: bo
     machine.apply(Action("checkpoint_begin", claim=(2, 1)))
     machine.apply(Action("checkpoint_durable"))
     machine.apply(Action("crash"))
-    with pytest.raises(Violation, match=r"^CKPT-17: resumed with dropped rows 1, "):
+    with pytest.raises(Violation, match=r"^CKPT-17: resumed with the drop of row 1, "):
         machine.apply(Action("resume", claim=(2, 1), dropped=((0, 2),)))
     machine.apply(Action("resume", claim=(2, 1), dropped=((0, 1),) if told else None))
     assert list(machine.counters.dropped) == [0]

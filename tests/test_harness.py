@@ -614,7 +614,7 @@ def test_limits_that_can_never_admit_a_barrier_must_be_refused(error: Exception)
     assert (result.violations, result.refused) == ([], str(error))
     clause, detail = broken(TinyAsync(), TOO_WIDE)
     assert clause == "GROUP-04"
-    assert detail == "v barrier 0 needs 3 groups at once of 2, and the engine ran it"
+    assert detail == "barrier 0 of 'v' needs 3 row groups at once of 2, and the engine ran it"
 
 
 def test_nothing_else_may_be_refused() -> None:

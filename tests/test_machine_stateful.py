@@ -532,27 +532,27 @@ def test_a_half_done_column_after_a_barrier_keeps_its_claimed_rows_and_runs_the_
     [
         pytest.param(
             (1, 1, 1),
-            "CKPT-09: a: 1 rows claimed after 2 were",
+            "CKPT-09: 1 row of 'a' is claimed after 2 were",
             marks=pytest.mark.clause("CKPT-09"),
         ),
         pytest.param(
             (3, 3, 1),
-            "CKPT-09: c: 1 rows claimed after 2 were",
+            "CKPT-09: 1 row of 'c' is claimed after 2 were",
             marks=pytest.mark.clause("CKPT-09"),
         ),
         pytest.param(
             (2, 3, 3),
-            "CKPT-05: b: 3 rows claimed, but its input a claims 2",
+            "CKPT-05: 3 rows of 'b' are claimed, but only 2 of its input 'a'",
             marks=pytest.mark.clause("CKPT-05"),
         ),
         pytest.param(
             (4, 3, 3),
-            "CKPT-10: a: 4 rows claimed, but only 3 are durable",
+            "CKPT-10: 4 rows of 'a' are claimed, but only 3 are durable",
             marks=pytest.mark.clause("CKPT-10"),
         ),
         pytest.param(
             (3, 3, 4),
-            "CKPT-08: c: 4 rows claimed, but only 3 are resolved without a gap",
+            "CKPT-08: 4 rows of 'c' are claimed, but only 3 are resolved without a gap",
             marks=pytest.mark.clause("CKPT-08"),
         ),
     ],

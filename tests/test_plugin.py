@@ -290,9 +290,9 @@ def test_a_failure_says_all_that_is_needed_to_see_it_again(suite: pytest.Pyteste
     for part in (
         "BARR-06 is broken by forgetful 1 (workload ",
         "the rule\n    A barrier reads exactly ",
-        "what happened\n    a barrier 0 reads rows 0–1, but ",
+        "what happened\n    barrier 0 of 'a' reads rows 0–1, but of its scope rows 0–2 should ",
         "the smallest workload that breaks it\n    1 column × 3 rows\n",
-        "how it came about\n    event 1 (line 2): t=0 s start a barrier 0 ",
+        "how it came about\n    event 1 (line 2): t=0 s start barrier 0 of 'a' ",
         "run it again\n    pytest --pyargs cellspec.conformance --engine-backend=engine:Forgetful "
         "--replay .cellspec/cases/engine-Forgetful-BARR-06.json\n",
         "as a test of your own\n    from engine import Forgetful\n",
@@ -313,9 +313,9 @@ def test_the_engine_that_a_case_names_is_not_run_unless_the_user_names_it_too(
 ) -> None:
     judge(suite, "Forgetful", FEW)
     case = ".cellspec/cases/engine-Forgetful-BARR-06.json"
-    refused = suite.runpytest(*SUITE, f"--replay={case}")
-    assert refused.ret == pytest.ExitCode.USAGE_ERROR
-    assert "name it with --engine-backend engine:Forgetful" in refused.stderr.str()
+    with pytest.raises(pytest.UsageError) as refused:
+        suite.parseconfigure(*SUITE, f"--replay={case}")
+    assert "name it with --engine-backend engine:Forgetful" in str(refused.value)
     judge(suite, "Forgetful", f"--replay={case}").assert_outcomes(failed=1)
     judge(suite, "Backend", f"--replay={case}").assert_outcomes(passed=1)
 

@@ -337,7 +337,7 @@ def test_an_engine_meets_what_a_trace_tells_and_the_order_of_its_ends(
         "complete a[2]",
         "complete a[3]",
         "complete z[1]",
-        "complete b barrier 0",
+        "complete barrier 0 of 'b'",
     ]
     assert "crash" in shown
 

@@ -124,11 +124,11 @@ def test_a_case_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_description_leaves_out_what_is_usual() -> None:
     assert describe(WORK) == [
         "1 column × 2 rows",
-        "  a: cell, takes about 0.5 s",
+        "  'a': cell, takes about 0.5 s",
     ]
     limits = Limits(resources={"gpu": 2}, column_resource={"a": "gpu"})
     assert describe(WORK.but(limits=limits, seed=3, order_seed=5))[2:] == [
-        "at most 2 calls of a at once (resource gpu)",
+        "at most 2 calls of 'a' at once (resource 'gpu')",
         "latencies of seed 3",
         "what wakes up together runs in another order: order seed 5",
     ]

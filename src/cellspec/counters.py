@@ -412,7 +412,7 @@ class Counters:
             for row in rows:
                 for other in (*rule.cell_dependents, *rule.barrier_dependents):
                     if self.rules.columns[other].propagates and row >= claim[other]:
-                        self._mark_skip(other, row)
+                        self._mark_skip(other, row, restoring=True)
 
     def _restore_dropped(self, row: int) -> None:
         """Resolve the cells of a dropped row that the claim does not hold."""
@@ -845,10 +845,14 @@ class Counters:
         if rule.is_sink and row == self.rows[0]:
             self._advance_rows()
 
-    def _mark_skip(self, column: int, row: int) -> None:
+    def _mark_skip(self, column: int, row: int, *, restoring: bool = False) -> None:
         body = self.cells[column]
         if isinstance(body, bytearray) and 0 <= body[row] < SKIP_READY:
             body[row] += SKIP_READY
+            if body[row] == SKIP_READY and not restoring:
+                # It was told to be ready before this input was resolved.
+                self.ready[self._cell_groups[column]] -= 1
+                self._on_skip(column, row)
 
     def _resolved_one(self, column: int) -> None:
         self.open_cells[column] -= 1

@@ -72,8 +72,9 @@ from cellspec.counters import (
 from cellspec.errors import SpecError
 from cellspec.graph import ExecutionGraph
 from cellspec.policy import changed_scopes, is_final
-from cellspec.refusals import FAILED, Key, Refusals
+from cellspec.refusals import FAILED, Key, Refusals, words_of
 from cellspec.rowset import Ranges, RowSet, add_range, ranges_of, rows_of
+from cellspec.text import be, counted, row_words
 
 __all__ = [
     "Action",
@@ -332,7 +333,8 @@ class Machine(Refusals):
         if self._waiting_groups:
             self._breaks(
                 "GROUP-06",
-                f"{self._waiting_groups} row groups wait at t={self.now:g} s with "
+                f"{counted(self._waiting_groups, 'row group')} "
+                f"{'waits' if self._waiting_groups == 1 else 'wait'} at t={self.now:g} s with "
                 f"{len(self.admitted)} of {'any number' if most is None else most} admitted, and "
                 f"none was admitted before t={t:g} s",
             )
@@ -365,7 +367,8 @@ class Machine(Refusals):
             column = self.graph.rules.index[action.column]
             output = action.scope is None and self._is_barrier[column]
             if (self._output_group if output else self.group_of[column]) == group:
-                return str(action)[len("start ") :]
+                key = self._key(column, action)
+                return self._where(key)
         raise AssertionError("a ready count has no ready node")
 
     # Cells
@@ -399,8 +402,8 @@ class Machine(Refusals):
         spent = self.attempts.get(key, 0)
         self._breaks(
             "FAIL-01",
-            f"{self._where(key)} starts as attempt {attempt}, but {spent} were spent in this "
-            f"incarnation: expected {spent + 1}",
+            f"{self._where(key)} starts as attempt {attempt}, but {counted(spent, 'attempt')} "
+            f"{'was' if spent == 1 else 'were'} spent in this incarnation: expected {spent + 1}",
         )
         # Not judged: then it is the engine's count that its next attempts go on from.
         self.attempts[key] = max(attempt - 1, 0)
@@ -563,7 +566,7 @@ class Machine(Refusals):
             self._breaks(
                 "RANGE-01",
                 f"{self._name(column)}[{span[0]}:{span[1]}] starts although row {row} waits for "
-                f"{node}",
+                + ("its turn" if node is None else words_of(node)),
             )
         else:
             self._judge_start(column, row)
@@ -630,10 +633,11 @@ class Machine(Refusals):
         if self.counters.cells[column][row] == RUNNING and not self._is_barrier[column]:
             return self._expect_running(f"failure of {where}")
         state = self._state(column, row)
-        if not self._refuse_complete(where, state, "FAIL-04") or state not in (READY, COOLING):
+        alive = self._refuse_complete(where, state, "FAIL-04")
+        if not alive or self._is_barrier[column] or state not in (READY, COOLING):
             return False
-        self.counters.ready[self._cell_group(column)] -= state == READY
-        return not self._is_barrier[column]
+        self.counters.ready[self.group_of[column]] -= state == READY
+        return True
 
     def _fail_stray(self, key: Key, failure: Failure, rows: Iterable[int]) -> None:
         """A stray of a node ends badly; if for good, the rows that it stands for are dropped."""
@@ -779,8 +783,8 @@ class Machine(Refusals):
                 cause = self._name(self.unrecorded[row])
                 self._breaks(
                     "DROP-01",
-                    f"row {row} is recorded dropped because of {self._name(column)}, but it was "
-                    f"{cause} that failed for good",
+                    f"row {row} is recorded dropped because of {self._name(column)!r}, but it was "
+                    f"{cause!r} that failed for good",
                 )
         for row in range(start, stop):
             if self.unrecorded.pop(row, None) is not None:
@@ -833,7 +837,7 @@ class Machine(Refusals):
         if most is not None and len(self.admitted) >= most:
             self._breaks(
                 "GROUP-02",
-                f"row group {group} is admitted with {len(self.admitted)} admitted of as many",
+                f"row group {group} is admitted with {len(self.admitted)} admitted of {most}",
             )
         self.admitted.add(group)
         self._admissions.add(group)
@@ -905,7 +909,7 @@ class Machine(Refusals):
         """
         counters, key = self.counters, (-1 - column, scope)
         state = counters.barrier_state(column, scope)
-        if not self._expect_starts(f"{self._name(column)} barrier {scope}"):
+        if not self._expect_starts(self._where((-1 - column, scope))):
             return
         fits = state == READY or self._may_retry(key, state)
         if not fits:
@@ -916,12 +920,12 @@ class Machine(Refusals):
         if reads is not None and fits and reads != counters.reads(column, scope):
             self._breaks(
                 "BARR-06",
-                f"{self._name(column)} barrier {scope} reads rows {_spans(reads)}, but the live "
-                f"rows of its scope are {_spans(counters.reads(column, scope))}",
+                f"{self._where(key)} reads {row_words(reads)}, but of its scope "
+                f"{row_words(counters.reads(column, scope))} should be read",
             )
         group = self.group_of[column]
         if not self._has_slot(group):
-            self._refuse_limit(group, f"{self._name(column)} barrier {scope}")
+            self._refuse_limit(group, self._where((-1 - column, scope)))
         self._presumed.discard((column, scope))
         if state >= RUNNING:
             self._start_stray(key)
@@ -944,7 +948,7 @@ class Machine(Refusals):
             if self._end_stray(key):
                 self._called(failed=False)
                 return
-            alive = self._refuse_complete(f"{self._name(column)} barrier {scope}", state)
+            alive = self._refuse_complete(self._where((-1 - column, scope)), state)
             if not alive or state >= RUNNING:
                 return
             self.cooling.pop(key, None)
@@ -960,7 +964,7 @@ class Machine(Refusals):
             Violation: BARR-02 (a cell whose barrier is not complete), BARR-07 (a row that was
                 dropped, or left out), SCHED-02 to SCHED-05, SCHED-07.
         """
-        if not self._expect_running(f"output of {self._name(column)}"):
+        if not self._expect_running(f"output of {self._name(column)!r}"):
             return
         counters = self.counters
         body = counters.cells[column]
@@ -1005,7 +1009,7 @@ class Machine(Refusals):
             Violation: FAIL-04 (it was not running), FAIL-05 (another attempt is in flight),
                 SCHED-07.
         """
-        where = f"{self._name(column)} barrier {scope}"
+        where = self._where((-1 - column, scope))
         state, key = self.counters.barrier_state(column, scope), (-1 - column, scope)
         if self._end_stray(key):
             start, stop = self.graph.rules.scope_bounds(column, scope)
@@ -1042,7 +1046,7 @@ class Machine(Refusals):
             Violation: FAIL-04 (it was not running, or is wanted), FAIL-05 (another attempt is in
                 flight), SCHED-07.
         """
-        where = f"{self._name(column)} barrier {scope}"
+        where = self._where((-1 - column, scope))
         state = self.counters.barrier_state(column, scope)
         if self._end_stray((-1 - column, scope)):
             return
@@ -1053,7 +1057,11 @@ class Machine(Refusals):
             return
         wanted = self.counters.wanted(column, scope)
         if wanted and not self._starts_no_more():
-            self._breaks("FAIL-04", f"{where} is cancelled although {wanted} rows want its output")
+            self._breaks(
+                "FAIL-04",
+                f"{where} is cancelled although {counted(wanted, 'row')} "
+                f"{'wants' if wanted == 1 else 'want'} its output",
+            )
         if attempt is not None:
             self._expect_attempt((-1 - column, scope), attempt)
         self.counters.hold_barrier(column, scope)
@@ -1109,8 +1117,10 @@ class Machine(Refusals):
         if odd >= 0:
             self._breaks(
                 "CKPT-08",
-                f"{self._name(column)}: rows [{start}:{stop}] durable, but only "
-                f"{self.counters.prefix(column)} are resolved without a gap, row {odd} is not",
+                f"{row_words([(start, stop)])} of {self._name(column)!r} "
+                f"{be(stop - start)} reported durable, but row {odd} is not resolved; "
+                f"{counted(self.counters.prefix(column), 'row')} "
+                f"{be(self.counters.prefix(column))} resolved without a gap",
             )
 
     def claim(self, version: int) -> Claim:
@@ -1140,28 +1150,30 @@ class Machine(Refusals):
 
     def _check_claim(self, column: int, rows: int, claim: Claim) -> None:
         name = self._name(column)
+        told = f"{counted(rows, 'row')} of {name!r} {be(rows)}"
         if rows > self.counters.prefix(column):
             self._breaks(
                 "CKPT-08",
-                f"{name}: {rows} rows claimed, but only {self.counters.prefix(column)} are "
-                "resolved without a gap",
+                f"{told} claimed, but only {self.counters.prefix(column)} "
+                f"{be(self.counters.prefix(column))} resolved without a gap",
             )
         if rows < self.durable_claim[column]:
             self._breaks(
                 "CKPT-09",
-                f"{name}: {rows} rows claimed after {self.durable_claim[column]} were",
+                f"{told} claimed after {self.durable_claim[column]} "
+                f"{'was' if self.durable_claim[column] == 1 else 'were'}",
             )
         if rows > self.durable[column]:
             self._breaks(
                 "CKPT-10",
-                f"{name}: {rows} rows claimed, but only {self.durable[column]} are durable",
+                f"{told} claimed, but only {self.durable[column]} "
+                f"{be(self.durable[column])} durable",
             )
         for need in self.graph.rules.columns[column].needs:
             if rows > claim[need]:
                 self._breaks(
                     "CKPT-05",
-                    f"{name}: {rows} rows claimed, but its input {self._name(need)} claims "
-                    f"{claim[need]}",
+                    f"{told} claimed, but only {claim[need]} of its input {self._name(need)!r}",
                 )
         row = self._unexplained(column, self.durable[column], rows)
         if row >= 0:
@@ -1170,6 +1182,12 @@ class Machine(Refusals):
                 f"{name}[{row}] is claimed, but was never made: row {row} was dropped, which is "
                 "not recorded yet",
             )
+
+    def _claim_words(self, claim: Claim) -> str:
+        if len(set(claim)) == 1:
+            return f"{counted(claim[0], 'row')} of every column"
+        rows = zip(self.graph.column_names, claim, strict=True)
+        return ", ".join(f"{count} of {name!r}" for name, count in rows)
 
     def checkpoint_durable(self) -> None:
         """The claim being written is safe on storage.
@@ -1246,9 +1264,13 @@ class Machine(Refusals):
         if claim != self.durable_claim and claim != self.pending_claim:
             self._breaks(
                 "CKPT-12",
-                f"resumed from {list(claim)}; the last durable claim is "
-                f"{list(self.durable_claim)}, in flight was "
-                f"{None if self.pending_claim is None else list(self.pending_claim)}",
+                f"resumed from a claim of {self._claim_words(claim)}; the last durable one is of "
+                f"{self._claim_words(self.durable_claim)}, and being written was "
+                + (
+                    "none"
+                    if self.pending_claim is None
+                    else f"one of {self._claim_words(self.pending_claim)}"
+                ),
             )
         drops = self._covered_drops(claim)
         if dropped is not None:
@@ -1303,7 +1325,7 @@ class Machine(Refusals):
         if lost:
             self._breaks(
                 "CKPT-17",
-                f"resumed without the drop of rows {_spans(ranges_of(sorted(lost)))}, of which the "
+                f"resumed without the drop of {row_words(ranges_of(sorted(lost)))}, of which the "
                 "claim covers cells that were never made",
             )
         made_up = [
@@ -1314,8 +1336,8 @@ class Machine(Refusals):
         if made_up:
             self._breaks(
                 "CKPT-17",
-                f"resumed with dropped rows {_spans(ranges_of(sorted(made_up)))}, which the claim "
-                "does not reach, or which were not recorded as dropped",
+                f"resumed with the drop of {row_words(ranges_of(sorted(made_up)))}, which the "
+                "claim does not reach, or which nobody recorded",
             )
 
     def _covered_skips(
@@ -1337,8 +1359,8 @@ class Machine(Refusals):
                 if found != expected:
                     self._breaks(
                         "SKIP-03",
-                        f"resumed with rows {_spans(found)} of {name} skipped; the claim covers "
-                        f"the skips of {_spans(expected)}",
+                        f"resumed with {row_words(found)} of {name!r} skipped; the claim covers "
+                        f"skips of {row_words(expected)}",
                     )
                     # Not judged: the engine goes on from what it read.
                     column = self.graph.rules.index[name]
@@ -1349,15 +1371,20 @@ class Machine(Refusals):
         if records is None or records == self.graph.num_records:
             return
         if records < max(claim):
-            self._breaks("CKPT-16", f"resumed with {records} rows, but {max(claim)} are claimed")
+            self._breaks(
+                "CKPT-16",
+                f"resumed with {counted(records, 'row')}, but {max(claim)} "
+                f"{be(max(claim))} claimed",
+            )
         before = self.graph.num_records
         for changed in changed_scopes(self.graph.rules, before, records):
             rows = claim[changed.column]
             if rows > changed.start and not keep:
                 self._breaks(
                     "CKPT-16",
-                    f"resumed with {records} rows instead of {before}: the barrier of "
-                    f"{self._name(changed.column)} had {rows} rows claimed, and its scope changes",
+                    f"resumed with {counted(records, 'row')} instead of {before}: the barrier of "
+                    f"{self._name(changed.column)!r} had {counted(rows, 'row')} claimed, and its "
+                    "scope changes",
                 )
         heard = self.counters
         self._set_graph(self.graph.resized(records))
@@ -1378,7 +1405,7 @@ class Machine(Refusals):
             detail = (
                 "this run has no early stop"
                 if most is None
-                else f"{self._failed_ends} of the last {len(self._ends)} calls failed "
+                else f"{self._failed_ends} of the last {counted(len(self._ends), 'call')} failed "
                 f"permanently; it takes {most} of {self.failures.stop_window}"
             )
             self._breaks("STOP-02", f"the run is stopped early, but {detail}")
@@ -1414,12 +1441,16 @@ class Machine(Refusals):
         if self.stopped:
             self._breaks("STOP-03", "success is reported by a run that stopped early")
         if self.completed_rows != total:
-            self._breaks("SCHED-10", f"success with {self.completed_rows} of {total} rows complete")
+            self._breaks(
+                "SCHED-10",
+                f"success with {self.completed_rows} of {counted(total, 'row')} complete",
+            )
         for column, rows in enumerate(self.durable):
             if rows != total:
                 self._breaks(
                     "SCHED-10",
-                    f"success with {rows} of {total} rows of {self._name(column)} durable",
+                    f"success with {rows} of {counted(total, 'row')} of "
+                    f"{self._name(column)!r} durable",
                 )
 
     def _expect_failure(self) -> None:
@@ -1446,7 +1477,7 @@ class Machine(Refusals):
             return "every row is resolved, and nothing kept the rest from storage"
         running = self.counters.load[0]
         if running:
-            return "a call is in flight" if running == 1 else f"{running} calls are in flight"
+            return f"{counted(running, 'call')} {be(running)} in flight"
         for action in chain(self._starts(), self._of_state("complete", RUNNING)):
             key = self._key(self.graph.rules.index[action.column], action)
             return f"{self._where(key)} is ready, and its places are free"
@@ -1490,7 +1521,7 @@ class Machine(Refusals):
             self._breaks(
                 "SCHED-12",
                 f"nothing can ever run again at t={self.now:g} s, with {self.completed_rows} of "
-                f"{self.graph.num_records} rows complete",
+                f"{counted(self.graph.num_records, 'row')} complete",
             )
 
     # Actions by name
@@ -1725,9 +1756,3 @@ class Machine(Refusals):
 
 _ON_BARRIERS = frozenset(("start", "complete", "fail", "cancel"))
 _ON_NODES = _ON_BARRIERS | {"emit", "skip", "drop"}
-
-
-def _spans(ranges: Iterable[tuple[int, int]]) -> str:
-    """Rows as a person writes them: 0–3, 5."""
-    words = [f"{start}" if stop == start + 1 else f"{start}–{stop - 1}" for start, stop in ranges]
-    return ", ".join(words[:8]) + (", …" if len(words) > 8 else "") or "none"

@@ -30,12 +30,13 @@ from cellspec.counters import (
 )
 from cellspec.errors import Violation
 from cellspec.nodes import CellNodeId, NodeId
+from cellspec.text import be, cell_words, counted, node_words
 
 if TYPE_CHECKING:
     from cellspec.actions import Limits
     from cellspec.graph import ExecutionGraph
 
-__all__ = ["FAILED", "Key", "Refusals"]
+__all__ = ["FAILED", "Key", "Refusals", "words_of"]
 
 Key = tuple[int, int]
 """A node by position: (column, row) of a cell, (−1 − column, scope) of a barrier node."""
@@ -75,11 +76,9 @@ class Refusals:
 
     def _where(self, key: Key) -> str:
         column, place = key
-        return (
-            f"{self._name(column)}[{place}]"
-            if column >= 0
-            else (f"{self._name(-1 - column)} barrier {place}")
-        )
+        if column >= 0:
+            return cell_words(self._name(column), place)
+        return node_words(self._name(-1 - column), scope=place)
 
     def _expect_running(self, what: str) -> bool:
         """True if there is a process; what one does that is gone (SCHED-07) counts for nothing."""
@@ -179,7 +178,7 @@ class Refusals:
                 f"{where} starts although {cell.column}[{row}] before it in order is not resolved",
             )
             return
-        first = missing[0] if missing else "something that it waits for"
+        first = words_of(missing[0]) if missing else "something that it waits for"
         self._breaks("SCHED-01", f"{where} starts although {first} is not complete")
 
     def _skipped_input(self, column: int, row: int) -> str:
@@ -253,7 +252,7 @@ class Refusals:
         if workers is not None and self.counters.load[0] >= workers:
             self._breaks(
                 "SCHED-06",
-                f"{where} starts with {self.counters.load[0]} workers busy of as many",
+                f"{where} starts with {counted(self.counters.load[0], 'worker')} busy of {workers}",
             )
         names = list(self.limits.resources)
         if group >= len(names) or self.counters.busy[group] < self.limits.resources[names[group]]:
@@ -261,7 +260,8 @@ class Refusals:
         name = names[group]
         self._breaks(
             "SCHED-11",
-            f"{where} starts with {self.counters.busy[group]} of {name!r} busy of as many",
+            f"{where} starts with {counted(self.counters.busy[group], 'call')} of {name!r} in "
+            f"flight, of {self.limits.resources[name]} at most",
         )
 
     def _refuse_complete(self, where: str, state: int, clause: str = "SCHED-04") -> bool:
@@ -275,7 +275,7 @@ class Refusals:
     # Barriers
 
     def _refuse_barrier(self, column: int, scope: int) -> None:
-        where = f"{self._name(column)} barrier {scope}"
+        where = self._where((-1 - column, scope))
         state = self.counters.barrier_state(column, scope)
         if (column, scope) in self.counters.unrun:
             if self.attempts.get((-1 - column, scope)) == FAILED:
@@ -300,14 +300,17 @@ class Refusals:
             of_scope = range(start // size, -(-stop // size))
             groups = [group for group in of_scope if group not in self._was_admitted]
             if groups:
+                words = ", ".join(map(str, groups))
+                told = "row group" if len(groups) == 1 else "row groups"
                 self._breaks(
-                    "GROUP-01", f"{where} starts although row groups {groups} are not admitted"
+                    "GROUP-01",
+                    f"{where} starts although {told} {words} {be(len(groups))} not admitted",
                 )
             return
         self._breaks(
             "BARR-01",
-            f"{where} starts although {len(missing)} nodes that it waits for are open, first "
-            f"{missing[:1]}",
+            f"{where} starts although {counted(len(missing), 'node')} that it waits for "
+            f"{be(len(missing))} open, first {words_of(missing[0])}",
         )
 
     def _refuse_output(self, column: int, row: int) -> None:
@@ -343,6 +346,13 @@ class Refusals:
         if isinstance(node, CellNodeId):
             return self.counters.is_resolved(index, node.row)
         return self.counters.is_barrier_resolved(index, node.batch or 0)
+
+
+def words_of(node: NodeId) -> str:
+    """A node as messages name it."""
+    if isinstance(node, CellNodeId):
+        return cell_words(node.column, node.row)
+    return node_words(node.column, scope=node.batch)
 
 
 def _word(state: int) -> str:

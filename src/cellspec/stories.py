@@ -26,6 +26,8 @@ from cellspec.counters import (
 )
 from cellspec.machine import Machine
 from cellspec.nodes import CellNodeId, NodeId
+from cellspec.refusals import words_of
+from cellspec.text import cell_words, counted, listed, node_words, row_words
 from cellspec.trace import Event, to_json
 
 __all__ = ["describe", "how", "tell"]
@@ -84,13 +86,7 @@ def tell(
 
 def describe(event: Event) -> str:
     """An event in one line, as ``t=2.5 s start c[3] attempt=2``."""
-    where = event.column or ""
-    if event.scope is not None:
-        where += f" barrier {event.scope}"
-    elif isinstance(event.rows, int):
-        where += f"[{event.rows}]"
-    elif event.rows is not None:
-        where += f"[{event.rows[0]}:{event.rows[1]}]"
+    where = _where(event)
     shown = ("seq", "t", "event", "column", "rows", "scope")
     rest = [
         f"{name}={_spans(value) if name in ('reads', 'dropped') else _short(value)}"
@@ -100,13 +96,23 @@ def describe(event: Event) -> str:
     return " ".join(filter(None, [f"t={event.t:g} s", event.event, where, *rest]))
 
 
+def _where(event: Event) -> str:
+    column = event.column or ""
+    if event.scope is not None:
+        return node_words(column, scope=event.scope)
+    if event.rows is None:
+        return repr(column) if column else ""
+    rows = (event.rows, event.rows + 1) if isinstance(event.rows, int) else event.rows
+    return cell_words(column, *rows) if column else row_words([rows])
+
+
 def _spans(spans: Sequence[tuple[int, int]]) -> str:
     """Ranges of rows, as the rows of an event are written."""
     return _short(", ".join(f"[{start}:{stop}]" for start, stop in spans) or "none")
 
 
 def _short(value: object) -> str:
-    text = str(value)
+    text = "none" if value in ({}, [], ()) else str(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -132,10 +138,11 @@ def _state(clause: str, event: Event, machine: Machine) -> Iterator[str]:
         yield from _storage(machine)
     if event.event == "end":
         total = machine.graph.num_records
-        yield f"{machine.completed_rows} of {total} rows resolved without a gap"
+        yield f"{machine.completed_rows} of {counted(total, 'row')} resolved without a gap"
         yield from _storage(machine)
     if machine.unrecorded:
-        yield f"drops that are not recorded: rows {_listed(sorted(machine.unrecorded))}"
+        rows = sorted(machine.unrecorded)
+        yield f"not recorded as dropped: {'row' if len(rows) == 1 else 'rows'} {_listed(rows)}"
 
 
 def _nodes(event: Event, column: int, machine: Machine) -> Iterator[str]:
@@ -152,7 +159,7 @@ def _nodes(event: Event, column: int, machine: Machine) -> Iterator[str]:
     for row in rows[:NODES_SHOWN]:
         yield from _node(graph.cell_node(column, row), column, machine)
     if len(rows) > NODES_SHOWN:
-        yield f"and {len(rows) - NODES_SHOWN} more rows"
+        yield f"and {counted(len(rows) - NODES_SHOWN, 'more row')}"
 
 
 def _node(node: NodeId, column: int, machine: Machine) -> Iterator[str]:
@@ -161,11 +168,12 @@ def _node(node: NodeId, column: int, machine: Machine) -> Iterator[str]:
     key = (column, place) if is_cell else (-1 - column, place)
     # How far a cell of a dropped row had come is of no account.
     lost = is_cell and place in machine.counters.dropped
-    words = [f"{_name(node)} is " + (f"of row {place}, dropped" if lost else how(node, machine))]
+    words = [f"{words_of(node)} is " + (f"of row {place}, dropped" if lost else how(node, machine))]
     spent = machine.attempts.get(key, 0)
     if spent:
         most = machine.failures.max_attempts
-        words.append("it failed for good" if spent < 0 else f"{spent} of {most} attempts spent")
+        tried = f"{spent} of {counted(most, 'attempt')} spent"
+        words.append("it failed for good" if spent < 0 else tried)
     if key in machine.cooling:
         until = machine.cooling[key]
         words.append(
@@ -177,15 +185,8 @@ def _node(node: NodeId, column: int, machine: Machine) -> Iterator[str]:
     yield ", ".join(words)
     waits = [need for need in machine.graph.iter_dependencies(node) if not _resolved(need, machine)]
     if waits:
-        shown = [f"{_name(need)} ({how(need, machine)})" for need in waits[:NODES_SHOWN]]
-        more = f", and {len(waits) - NODES_SHOWN} more" if len(waits) > NODES_SHOWN else ""
-        yield f"{_name(node)} waits for {', '.join(shown)}{more}"
-
-
-def _name(node: NodeId) -> str:
-    if isinstance(node, CellNodeId):
-        return f"{node.column}[{node.row}]"
-    return f"{node.column} barrier {node.batch or 0}"
+        told = [f"{words_of(need)} ({how(need, machine)})" for need in waits]
+        yield f"{words_of(node)} waits for {listed(told, NODES_SHOWN)}"
 
 
 def _code(node: NodeId, machine: Machine) -> int:
@@ -210,7 +211,7 @@ def _load(machine: Machine) -> str:
         f"{machine.in_flight} in flight, workers: {'no limit' if workers is None else workers}"
     ]
     for group, (name, limit) in enumerate(machine.limits.resources.items()):
-        words.append(f"{name}: {machine.counters.busy[group]} of {limit}")
+        words.append(f"{name!r}: {machine.counters.busy[group]} of {limit}")
     return "; ".join(words)
 
 
@@ -227,14 +228,13 @@ def _storage(machine: Machine) -> Iterator[str]:
 def _claim(names: Sequence[str], rows: Sequence[int]) -> str:
     if len(set(rows)) == 1:
         return f"{rows[0]} of every column"
-    return _short(", ".join(f"{name} {count}" for name, count in zip(names, rows, strict=True)))
+    return _short(
+        ", ".join(f"{count} of {name!r}" for name, count in zip(names, rows, strict=True))
+    )
 
 
 def _listed(numbers: Sequence[int]) -> str:
-    shown = ", ".join(map(str, numbers[:NODES_SHOWN])) or "none"
-    return shown + (
-        f", and {len(numbers) - NODES_SHOWN} more" if len(numbers) > NODES_SHOWN else ""
-    )
+    return listed([*map(str, numbers)], NODES_SHOWN)
 
 
 # The events that have to do with it

@@ -40,6 +40,8 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any, Protocol
 
+from cellspec.text import counted
+
 __all__ = [
     "DRAWN",
     "ENGINE_CLAUSES",
@@ -479,8 +481,8 @@ def judge_clause(
         return Judgement(Verdict.INCONCLUSIVE, short)
     return Judgement(
         Verdict.PASS,
-        f"{_count(evidence.occasions[clause.number], 'occasion')} in "
-        f"{_count(evidence.workloads, 'workload')}",
+        f"{counted(evidence.occasions[clause.number], 'occasion')} in "
+        f"{counted(evidence.workloads, 'workload')}",
         evidence.to_json(),
     )
 
@@ -558,7 +560,7 @@ def judge_trace(checked: CheckedTrace) -> Judgement:
     but = f", but for {', '.join(sorted(checked.unjudged))}" if checked.unjudged else ""
     return Judgement(
         Verdict.PASS,
-        f"{_count(checked.events, 'event')}, each of them allowed{but}",
+        f"{counted(checked.events, 'event')}, each of them allowed{but}",
         {"events": checked.events, **checked.evidence},
     )
 
@@ -582,7 +584,3 @@ def _lacking(checked: CheckedTrace) -> str:
         # Whoever wrote it may have seen more than events: the table, say.
         return f"its writer says {said!r}, and its events do not show why"
     return ""
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from cellspec.text import counted
+
 if TYPE_CHECKING:
     from sim.scenario import Scenario
     from sim.simulator import Outcome
@@ -374,10 +376,11 @@ def render_csv(result: Result) -> str:
 
 def render_table(result: Result) -> str:
     """The result as text for a terminal, units in the labels, columns of figures aligned."""
-    title = f"{_printable(result.name)}: {result.rows:,} rows × {_count(result.columns, 'column')}"
+    size = f"{counted(result.rows, 'row')} × {counted(result.columns, 'column')}"
+    title = f"{_printable(result.name)}: {size}"
     parts = [
-        f"{title} = {_count(result.cells, 'cell')}",
-        f"policy {result.policy}, {_count(result.workers, 'worker')}, seed {result.seed}",
+        f"{title} = {counted(result.cells, 'cell')}",
+        f"policy {result.policy}, {counted(result.workers, 'worker')}, seed {result.seed}",
         "",
         *_summary(result),
         "",
@@ -413,8 +416,8 @@ def _summary(result: Result) -> list[str]:
             "never" if result.first_row_s is None else f"{_seconds(result.first_row_s)} s",
         ),
         ("row age p50, p95, p99", f"{', '.join(map(_seconds_or_none, ages))} s"),
-        ("largest out-of-order window", f"{_count(result.window_rows, 'row')}"),
-        ("checkpoints", f"{result.checkpoints:,} ({_count(result.checkpoint_bytes, 'byte')})"),
+        ("largest out-of-order window", f"{counted(result.window_rows, 'row')}"),
+        ("checkpoints", f"{result.checkpoints:,} ({counted(result.checkpoint_bytes, 'byte')})"),
         ("calls, events", f"{result.calls:,}, {result.events:,}"),
     ]
     if result.failures:
@@ -554,10 +557,6 @@ def _width(text: str) -> int:
 def _printable(text: str) -> str:
     """A name on one line, without anything that a terminal would act upon."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def _integers(values: Sequence[int | None]) -> list[str]:

@@ -21,8 +21,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cellspec.columns import ExecutionTraits
 from cellspec.conformance.workload import DEFAULT_LATENCY_S, Workload
 from cellspec.errors import SpecError
+from cellspec.text import counted, node_words, quoted
 
 __all__ = [
     "FAILURE_FORMAT",
@@ -144,35 +146,36 @@ def describe(work: Workload) -> list[str]:
 def _describe(work: Workload) -> Iterator[str]:
     plain = work.to_dict()
     columns = plain["columns"]
-    yield f"{_count(len(columns), 'column')} × {_count(work.rows, 'row')}"
+    yield f"{counted(len(columns), 'column')} × {counted(work.rows, 'row')}"
     for item in columns:
         # That one call makes one cell is usual, whether it is said or not.
         traits = [trait for trait in item["traits"] if trait != "CELL_BY_CELL"]
         parts = [" ".join(traits).lower().replace("_", " ") or "cell"]
         if item["needs"]:
-            parts.append(f"needs {', '.join(item['needs'])}")
+            parts.append(f"needs {quoted(item['needs'])}")
         if item["side_effects"]:
-            parts.append(f"also makes {', '.join(item['side_effects'])}")
+            parts.append(f"also makes {quoted(item['side_effects'])}")
         if item["may_skip"]:
             parts.append("may skip")
         if not item["propagate_skip"]:
             parts.append("runs although an input was skipped")
         parts.append(f"takes about {work.latency_s.get(item['name'], DEFAULT_LATENCY_S):g} s")
-        yield f"  {item['name']}: {', '.join(parts)}"
+        yield f"  {item['name']!r}: {', '.join(parts)}"
     yield from _describe_rules(work)
     for fault in work.faults:
         wait = f", come back after {fault.cool_down_s:g} s" if fault.cool_down_s else ""
-        yield f"call {fault.call} of {fault.column}[{fault.position}] fails: {fault.failure}{wait}"
+        where = _node(work, fault.column, fault.position)
+        yield f"call {fault.call} of {where} fails: {fault.failure}{wait}"
     if work.skips:
         yield f"skipped: {', '.join(f'{column}[{row}]' for column, row in work.skips)}"
     for life in range(work.lives):
         step, rows = work.crash_step(life), work.rows_of(life)
-        asked = f"asked for {_count(rows, 'row')}" if work.targets else ""
+        asked = f"asked for {counted(rows, 'row')}" if work.targets else ""
         ends = f"crashes at step {step}" if step else ""
         if asked or ends:
             yield f"life {life}: {', '.join(filter(None, (asked, ends)))}"
     for end in work.ends:
-        where = f"call {end.call} of {end.column}[{end.position}]"
+        where = f"call {end.call} of {_node(work, end.column, end.position)}"
         yield f"{where} ends at {end.t:g} s" + (f" in life {end.life}" if end.life else "")
     if work.seed:
         yield f"latencies of seed {work.seed}"
@@ -180,37 +183,41 @@ def _describe(work: Workload) -> Iterator[str]:
         yield f"what wakes up together runs in another order: order seed {work.order_seed}"
 
 
+def _node(work: Workload, column: str, position: int) -> str:
+    barrier = ExecutionTraits.BARRIER | ExecutionTraits.BATCH_BARRIER
+    if any(item.name == column and item.traits & barrier for item in work.columns):
+        return node_words(column, scope=position)
+    return node_words(column, position)
+
+
 def _describe_rules(work: Workload) -> Iterator[str]:
     if work.batch_size is not None:
         every = ", for every barrier" if work.barrier_scope == "batch" else ""
-        yield f"batches of {_count(work.batch_size, 'row')}{every}"
+        yield f"batches of {counted(work.batch_size, 'row')}{every}"
     limits = work.limits
     if limits.workers is not None:
-        yield f"at most {_count(limits.workers, 'call')} at once"
+        yield f"at most {counted(limits.workers, 'call')} at once"
     for name, most in limits.resources.items():
         users = [column for column, used in limits.column_resource.items() if used == name]
         if users:
-            yield f"at most {_count(most, 'call')} of {', '.join(users)} at once (resource {name})"
+            of = quoted(users)
+            yield f"at most {counted(most, 'call')} of {of} at once (resource {name!r})"
     if limits.group_rows is not None:
         at_once = "" if limits.groups is None else f", {limits.groups} at once"
-        yield f"row groups of {_count(limits.group_rows, 'row')}{at_once}"
+        yield f"row groups of {counted(limits.group_rows, 'row')}{at_once}"
     policy = work.failures
     if policy.max_attempts > 1:
         yield f"{policy.max_attempts} attempts"
     if policy.stop_window is not None:
         yield (
             f"stops early if {policy.stop_rate:.0%} of the last "
-            f"{_count(policy.stop_window, 'call')} failed for good"
+            f"{counted(policy.stop_window, 'call')} failed for good"
         )
     if work.checkpoint_every_rows is not None:
-        every = _count(work.checkpoint_every_rows, "row")
+        every = counted(work.checkpoint_every_rows, "row")
         yield f"a checkpoint of version {work.checkpoint_version} every {every}"
     if work.keep:
         yield "claimed rows are kept if their barriers change"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def differences(asked: Workload, other: Workload) -> list[str]:

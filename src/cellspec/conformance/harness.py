@@ -51,6 +51,7 @@ from cellspec.faults import GeneratorError
 from cellspec.graph import ExecutionGraph
 from cellspec.policy import changed_scopes
 from cellspec.stories import describe
+from cellspec.text import be, counted, node_words
 from cellspec.trace import Event, TraceWriter, header_for, to_json
 
 __all__ = ["Cost", "Finding", "RunResult", "run_workload"]
@@ -370,11 +371,11 @@ class _Run:
             first, was = changed.start, changed.before
             held = any(name in table.rows.get(row, {}) for row in range(first, was))
             if held or claim.get(name, 0) > first:
-                what = f"rows of {name} from {first} are kept, and their scope ends at {was}"
+                what = f"rows of {name!r} from {first} are kept, and their scope ends at {was}"
                 return "CKPT-16", f"{what}, then at {changed.after}"
         kept = max((0, *claim.values(), *(row + 1 for row in (*table.rows, *table.dropped))))
         if rows < kept:
-            return "CKPT-16", f"{rows} rows are asked for, and more are kept"
+            return "CKPT-16", f"{counted(rows, 'row')} {be(rows)} asked for, and more are kept"
         return None
 
     # Events
@@ -525,7 +526,8 @@ def _scope_too_wide(work: Workload, graph: ExecutionGraph) -> str:
             start, stop = graph.rules.scope_bounds(rule.index, scope)
             groups = (stop - 1) // size - start // size + 1
             if groups > most:
-                return f"{rule.name} barrier {scope} needs {groups} groups at once of {most}"
+                barrier = node_words(rule.name, scope=scope)
+                return f"{barrier} needs {counted(groups, 'row group')} at once of {most}"
     return ""
 
 

@@ -65,6 +65,7 @@ from cellspec.graph import ExecutionGraph
 from cellspec.nodes import CellNodeId, NodeId
 from cellspec.policy import changed_scopes, is_final
 from cellspec.rowset import ranges_of, rows_of
+from cellspec.text import counted
 from cellspec.tracker import CompletionTracker
 
 __all__ = ["Scheduler", "WantsSkip"]
@@ -888,7 +889,7 @@ class Scheduler:
         self._ends.append(well)
         if self._stop_reason is None and self._fails_too_often():
             bad = self._ends.count(False)
-            self._stop(f"{bad} of the last {len(self._ends)} calls failed for good")
+            self._stop(f"{bad} of the last {counted(len(self._ends), 'call')} failed for good")
 
     def _fails_too_often(self) -> bool:
         most = self._stop_failures
@@ -1146,11 +1147,13 @@ class Scheduler:
     def _judge_end(self) -> Ending:
         saved = min(self._claimed)
         lost = sum(row < saved for row in self.dropped)
-        rows = f"{saved - lost} of {self._rows} rows saved, {len(self.dropped)} dropped"
+        rows = f"{saved - lost} of {counted(self._rows, 'row')} saved, {len(self.dropped)} dropped"
         if self._stop_reason is not None:
             return Ending("stopped", f"{self._stop_reason}; {rows}")
         if self._unresolved:
-            return Ending("failed", f"nothing can run; {self._unresolved} rows open, {rows}")
+            return Ending(
+                "failed", f"nothing can run; {counted(self._unresolved, 'row')} open, {rows}"
+            )
         if min(self._claimed) < self._rows:
             # Rows that no checkpoint claims are as good as lost: the next life makes them again.
             return Ending("failed", f"could not save: {self._storage_error}; {rows}")

@@ -72,6 +72,7 @@ from cellspec.engine.segments import (
     segment_name,
 )
 from cellspec.graph import ExecutionGraph
+from cellspec.text import counted
 
 __all__ = ["InDoubtError", "InUseError", "Storage", "StorageError", "StorageWriteError"]
 
@@ -354,6 +355,6 @@ class Storage(Folder):
         for (name, layers), rows in zip(self._held.items(), claim, strict=True):
             if (row := layers.gap(rows, self._dropped)) is not None:
                 raise StorageError(
-                    f"{name}[{row}]: a checkpoint claims {rows} rows of {name!r}, but this one was "
-                    f"not written"
+                    f"{name}[{row}]: a checkpoint claims {counted(rows, 'row')} of {name!r}, but "
+                    "this one was not written"
                 )

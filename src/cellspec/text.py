@@ -1,0 +1,75 @@
+"""Words of messages that people read: counts, rows, and the names of nodes, each spelled once.
+
+The name of a column is quoted wherever it stands as a word, because a column may be called *a* or
+*is*; a cell is written ``a[3]`` and a range of cells ``a[3:7]``, as in case files and replay lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "be",
+    "cell_words",
+    "counted",
+    "listed",
+    "node_words",
+    "quoted",
+    "row_words",
+    "span_words",
+]
+
+SPANS_SHOWN = 8
+
+
+def counted(number: int, what: str, plural: str = "") -> str:
+    """How many of a thing there are: "1 row", "2,000 rows".
+
+    Args:
+        number: how many.
+        what: one of them.
+        plural: several of them; by default with an s.
+    """
+    return f"{number:,} {what if number == 1 else plural or what + 's'}"
+
+
+def be(number: int) -> str:
+    """The verb after a count: "is" or "are"."""
+    return "is" if number == 1 else "are"
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Names, each in quotation marks: "'a', 'b' and 'c'"; "none" if there is none."""
+    words = [repr(name) for name in names]
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]])) or "none"
+
+
+def listed(words: Sequence[str], most: int) -> str:
+    """The first few of some words, and how many more there are; "none" if there is none."""
+    more = len(words) - most
+    return (", ".join(words[:most]) or "none") + (f", and {more:,} more" if more > 0 else "")
+
+
+def span_words(spans: Iterable[tuple[int, int]]) -> str:
+    """Ranges ``[start, stop)`` of rows as a person writes them: "0–3, 5"; "none" if empty."""
+    words = [f"{start}" if stop == start + 1 else f"{start}–{stop - 1}" for start, stop in spans]
+    return (", ".join(words[:SPANS_SHOWN]) or "none") + (", …" if len(words) > SPANS_SHOWN else "")
+
+
+def row_words(spans: Iterable[tuple[int, int]]) -> str:
+    """Ranges of rows with their noun: "row 5", "rows 0–3, 5", "no row"."""
+    known = list(spans)
+    if not known:
+        return "no row"
+    single = len(known) == 1 and known[0][1] == known[0][0] + 1
+    return f"{'row' if single else 'rows'} {span_words(known)}"
+
+
+def cell_words(column: str, start: int, stop: int | None = None) -> str:
+    """A cell, or a range of cells: "a[3]", "a[3:7]"."""
+    return f"{column}[{start}]" if stop in (None, start + 1) else f"{column}[{start}:{stop}]"
+
+
+def node_words(column: str, row: int | None = None, scope: int | None = None) -> str:
+    """A node: "a[3]", or "barrier 0 of 'a'"."""
+    return f"barrier {scope or 0} of {column!r}" if row is None else cell_words(column, row)
