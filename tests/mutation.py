@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -28,6 +29,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import hypothesis  # noqa: F401 - once, before each mutant's process is made
+import pytest
 
 ROOT = Path(__file__).parents[1]
 SURVIVORS = Path(__file__).parent / "mutation_survivors.toml"
@@ -130,7 +134,7 @@ def _with(node: Any, **fields: Any) -> Any:
 def _children(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST]]:
     """The nodes that matter below one, each with where it hangs; types and names of things do not.
 
-    An assertion says what is so; without it the program is the same.
+    An assertion says what is so, and so does a strict `zip`: without it the program is the same.
     """
     for field, value in ast.iter_fields(node):
         if field in ("annotation", "returns", "decorator_list", "bases", "type_params"):
@@ -141,6 +145,8 @@ def _children(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST
             if isinstance(child, ast.Assign) and any(n in _SILENT for n in _names(child.targets)):
                 continue
             if isinstance(child, ast.AnnAssign) and child.value is None:
+                continue
+            if isinstance(child, ast.keyword) and child.arg == "strict":
                 continue
             if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
                 continue
@@ -221,14 +227,17 @@ def survives(module: str, source: str) -> bool:
 
 def _judge(module: str, source: str) -> None:
     """In a process of its own: run the tests, and leave with what they say."""
-    import pytest
-
     signal.alarm(TIMEOUT_S)
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
     path = ROOT / "src" / "cellspec" / f"{module}.py"
     sys.meta_path.insert(0, _Loader(f"cellspec.{module}", path, source))
+    try:
+        # Before pytest looks for its plugins: it has a loader of its own for what they import.
+        importlib.import_module(f"cellspec.{module}")
+    except Exception:
+        os._exit(1)
     tests = [str(ROOT / "tests" / f"{name}.py") for name in TESTS[module]]
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
     os._exit(int(pytest.main([*options, *tests])) != 0)

@@ -13,6 +13,7 @@ import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -32,7 +33,7 @@ from cellspec import (
 from cellspec.builder import GraphBuilder
 from cellspec.inference import Known, Unknown
 from tests.matrix.definition import Definition
-from tests.matrix.examples import BARRIER, BATCH, ORDERED, START, Example, TableLatency
+from tests.matrix.examples import BARRIER, BATCH, ORDERED, START, Example, TableLatency, column
 from tests.matrix.subject import Subject
 
 Check = Callable[[Subject, Example], None]
@@ -617,6 +618,80 @@ def steps_do_not_grow_with_rows(subject: Subject, _: Example) -> None:
     assert all(b <= a + 5 for a, b in zip(small, large, strict=True)), f"{small} to {large}"
 
 
+@check("TRACK-12", once=True)
+def marks_on_what_is_resolved_change_nothing(subject: Subject, example: Example) -> None:
+    make = subject.descriptor
+    columns = [make("a", traits=START), make("b", dependencies=["a"])]
+    graph = subject.graph(4, columns)
+    pair = (column("a", START), column("b", needs=["a"]))
+    definition = Definition(replace(example, rows=4, columns=pair))
+    payload = {"version": 1, "completed_rows": 1}
+    tracker = subject.tracker.from_checkpoint(payload, graph)
+    tracker.mark_complete(CellNodeId(1, "a"))
+    tracker.mark_dropped(2)
+    tracker.mark_skipped(CellNodeId(1, "b"))
+    before = _answers(tracker, graph, definition)
+    resolved = (n for n in definition.deps if isinstance(n, CellNodeId) and n.row < 3)
+    for cell in resolved:
+        skipped = tracker.is_skipped(cell)
+        for mark in (tracker.mark_skipped, tracker.mark_complete):
+            mark(cell)
+            assert tracker.is_skipped(cell) == skipped, f"{cell} is changed by {mark.__name__}"
+            assert _answers(tracker, graph, definition) == before
+    tracker.mark_dropped(2)
+    assert _answers(tracker, graph, definition) == before
+
+
+def _ready(graph: ExecutionGraph, tracker: CompletionTracker) -> list[str]:
+    return [
+        f"{n.column}[{n.row}]" if isinstance(n, CellNodeId) else f"{n.column} {n.batch}"
+        for n in graph.iter_ready_nodes(tracker)
+    ]
+
+
+@check("TRACK-13", once=True)
+def drops_release_what_waited_and_nothing_else(subject: Subject, _: Example) -> None:
+    make = subject.descriptor
+    columns = [
+        make("a", traits=START),
+        make("o", traits=ORDERED, dependencies=["a"]),
+        make("v", traits=BATCH, dependencies=["a"]),
+    ]
+    graph = subject.graph(4, columns, batch_size=2)
+    tracker = _of_graph(subject, graph)
+    for cell in (CellNodeId(2, "a"), CellNodeId(0, "v"), CellNodeId(1, "v")):
+        tracker.mark_complete(cell)
+    tracker.mark_dropped(1)
+    tracker.mark_skipped(CellNodeId(3, "a"))
+    assert tracker.must_skip(CellNodeId(3, "o"))
+    # Row 0 is open: no row may overtake it, though row 1 is gone.
+    assert _ready(graph, tracker) == ["a[0]", "v 1"]
+    tracker.mark_complete(CellNodeId(0, "a"))
+    assert _ready(graph, tracker) == ["o[0]", "v 0", "v 1"]
+    tracker.mark_complete(CellNodeId(0, "o"))
+    assert _ready(graph, tracker) == ["o[2]", "v 0", "v 1"]
+    tracker.mark_dropped(2)
+    # Row 3 is to be skipped: nobody wants the second batch any more.
+    assert _ready(graph, tracker) == ["v 0"]
+    assert tracker.is_barrier_complete("v", 1)
+
+
+@check("TRACK-14")
+def listeners_hear_of_each_node_once(subject: Subject, example: Example) -> None:
+    graph, definition = subject.graph_of(example), Definition(example)
+    tracker = _of_graph(subject, graph)
+    heard: list[NodeId] = []
+    listens = False
+    for node, done in walk(definition, example.seed):
+        if not listens and len(done) >= graph.num_nodes // 3:
+            listens = True
+            tracker.listen(heard.append)
+        if listens:
+            assert len(heard) == len(set(heard)), "a node is announced twice"
+            assert set(heard) - done == definition.ready(done)
+        tracker.mark_complete(node)
+
+
 # -------------------------------------------------------------------------------------- barrier
 
 
@@ -733,6 +808,12 @@ def impossible_claims_are_refused(subject: Subject, _: Example) -> None:
     for rows in (0, 2):
         claim = {"column_rows": {"a": 2, "b": 1}, "completed_rows": rows}
         _payload_refused(subject, graph, mine | claim)
+    make = subject.descriptor
+    graph = subject.graph(3, [make("a"), make("b"), make("c", dependencies=["a", "b"])])
+    mine = _of_graph(subject, graph).to_checkpoint(graph, 2)
+    for behind in "ab":
+        rows_of = {"a": 2, "b": 2, "c": 2, behind: 1}
+        _payload_refused(subject, graph, mine | {"column_rows": rows_of, "completed_rows": 1})
 
 
 def _restored(
@@ -789,6 +870,20 @@ def barriers_are_restored_with_their_scope(subject: Subject, example: Example) -
                 assert complete == (scope[-1] < claim[name]), f"{node} with {claim}"
 
 
+def _dropped_after(subject: Subject, claim: dict[str, int]) -> tuple[ExecutionGraph, Any]:
+    """A restored tracker whose third row was dropped; column z claims it."""
+    make = subject.descriptor
+    columns = [make("a"), make("v", traits=BARRIER, dependencies=["a"]), make("z")]
+    graph = subject.graph(3, columns)
+    payload = {
+        "version": 2,
+        "completed_rows": min(claim.values()),
+        "column_rows": claim,
+        "graph": graph.fingerprint,
+    }
+    return graph, subject.tracker.from_checkpoint(payload, graph, dropped=[2])
+
+
 @check("CKPT-13")
 def version_two_claims_columns(subject: Subject, example: Example) -> None:
     graph, definition = subject.graph_of(example), Definition(example)
@@ -818,6 +913,11 @@ def ready_after_a_restore(subject: Subject, example: Example) -> None:
     for graph, tracker, definition, claim, _ in _restored(subject, example):
         expected = definition.ready(definition.restored(claim))
         assert set(graph.iter_ready_nodes(tracker)) == expected
+    graph, tracker = _dropped_after(subject, {"a": 2, "v": 1, "z": 3})
+    assert _ready(graph, tracker) == ["v None"]
+    graph, tracker = _dropped_after(subject, {"a": 2, "v": 2, "z": 3})
+    assert _ready(graph, tracker) == []
+    assert tracker.is_barrier_complete("v")
 
 
 # --------------------------------------------------------------------------------------- groups

@@ -93,8 +93,9 @@ class Definition:
         return row
 
     def column_rows(self, name: str, done: set[NodeId], claimed: int = 0) -> int:
-        row = 0
-        while row < self.rows and CellNodeId(row, name) in done:
+        inputs = [self.column_rows(need, done) for need in self.needs[name]]
+        row, most = 0, min([self.rows, *inputs])
+        while row < most and CellNodeId(row, name) in done:
             if self.is_barrier(name) and row >= claimed and self.barrier_of(name, row) not in done:
                 break
             row += 1

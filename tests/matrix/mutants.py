@@ -28,9 +28,10 @@ from cellspec import (
     ThreadSafeCompletionTracker,
 )
 from cellspec.checkpoint import read_payload
-from cellspec.counters import READY, Claim, Counters
+from cellspec.counters import DROPPED_BEHIND, READY, Claim, Counters
 from cellspec.graph import CompletionTrackerProtocol
 from cellspec.inference import Known
+from cellspec.rowset import RowSet
 from cellspec.rules import ColumnRule, Rules
 from sim.queues import ReadyQueue
 from sim.simulator import Incarnation, Simulator
@@ -544,6 +545,32 @@ class RescansRows(CompletionTracker):
         return row
 
 
+@mutant("a cell that is resolved is skipped all the same", "tracker")
+class SkipsWhatIsResolved(CompletionTracker):
+    def mark_skipped(self, cell: CellNodeId) -> None:
+        counters, column, row = self._known_cell(cell)
+        if isinstance(counters.cells[column], bytearray):
+            counters.skip(column, row)
+
+
+@mutant("a row that is dropped counts as one that has had its turn", "tracker")
+class HandsTurnsOnAtOnce(CompletionTracker):
+    def mark_dropped(self, row: int) -> None:
+        super().mark_dropped(row)
+        assert self._counters is not None
+        for column, body in enumerate(self._counters.cells):
+            if body[row] == DROPPED_BEHIND:
+                self._counters._advance_order(column, row)
+
+
+@mutant("who listens hears of what becomes ready from then on, and of nothing before", "tracker")
+class TellsOfWhatComesOnly(CompletionTracker):
+    def listen(self, on_ready: Callable[[NodeId], object]) -> None:
+        silent = True
+        super().listen(lambda node: silent or on_ready(node))
+        silent = False
+
+
 # -------------------------------------------------------------------------------------- barrier
 
 
@@ -597,10 +624,12 @@ class _OtherReader(CompletionTracker):
     """Restores from a payload that is first changed, or read by someone more lenient."""
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Any, graph: ExecutionGraph, **_: Any) -> Self:
+    def from_checkpoint(
+        cls, checkpoint: Any, graph: ExecutionGraph, *, dropped: Iterable[int] = (), **_: Any
+    ) -> Self:
         claim = cls._read(checkpoint, graph)
         tracker = cls.for_graph(graph)
-        tracker._counters_for(graph).restore(claim)
+        tracker._counters_for(graph).restore(claim, RowSet(graph.num_records, dropped))
         return tracker
 
     @classmethod
@@ -655,6 +684,21 @@ class BelievesColumns(_OtherReader):
             if "but its input" not in str(error):
                 raise
             return tuple(checkpoint["column_rows"].values())
+
+
+@mutant("a column's count is compared with that of its first input only", "tracker")
+class BelievesLaterInputs(_OtherReader):
+    @classmethod
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
+        try:
+            return read_payload(checkpoint, graph)
+        except CheckpointError as error:
+            claim = checkpoint["column_rows"] if "but its input" in str(error) else {}
+            names = graph.column_names
+            firsts = [(r.name, names[r.needs[0]]) for r in graph.rules.columns if r.needs]
+            if not claim or any(claim[name] > claim[need] for name, need in firsts):
+                raise
+            return tuple(claim[name] for name in names)
 
 
 @mutant("completed_rows of version 2 is not compared with its columns", "tracker")
@@ -780,6 +824,23 @@ class ReadyBeforeBarrier(CompletionTracker):
                 for row in range(counters.claimed[rule.index], graph.num_records):
                     body[row] = READY
                     counters.ready[rule.index] += 1
+        return tracker
+
+
+@mutant("after a restore a barrier waits for rows that were dropped", "tracker")
+class WaitsForDroppedRows(CompletionTracker):
+    @classmethod
+    def from_checkpoint(
+        cls, checkpoint: object, graph: ExecutionGraph, *, dropped: Iterable[int] = (), **_: Any
+    ) -> Self:
+        tracker = super().from_checkpoint(checkpoint, graph, dropped=dropped)
+        counters = tracker._counters_for(graph)
+        for rule in graph.rules.columns:
+            lost = [r for r in dropped for n in rule.needs if r in counters.lost.get(n, ())]
+            for row in lost if counters.open_barriers[rule.index] else ():
+                scope = row // rule.scope_rows
+                counters._missing[rule.index][scope] += 1
+                counters.barriers[rule.index][scope] = 1
         return tracker
 
 
