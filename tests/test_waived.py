@@ -81,7 +81,7 @@ FOLLOWS: Mapping[str, tuple[str, str]] = {
     "offers dropped rows": ("DROP-02 SCHED-12", "the second call fails again; its counts go wrong"),
     "revives resting cells": (
         "SCHED-12",
-        "it dies, and what it ran is cancelled before that is told",
+        "it dies, and that cancels what it ran",
     ),
     "keeps slot on retry": ("SCHED-12", "in the end no slot is left"),
     "keeps slot of dropped": ("SCHED-12", "in the end no slot is left"),
