@@ -398,11 +398,13 @@ def test_rows_may_become_durable_in_any_order_and_a_claim_waits_for_those_before
     for row in range(2):
         for kind in ("start", "complete"):
             machine.apply(Action(kind, "a", (row, row + 1)))
-    with pytest.raises(Violation, match=r"CKPT-08: a: rows \[1:3\] durable, but .* row 2 is not"):
+    with pytest.raises(Violation, match=r"CKPT-08: rows 1–2 of 'a' are .* row 2 is not"):
         machine.apply(Action("durable", "a", (1, 3)))
     machine.apply(Action("durable", "a", (1, 2)))
     assert machine.durable[0] == 0
-    with pytest.raises(Violation, match="CKPT-10: a: 2 rows claimed, but only 0 are durable"):
+    with pytest.raises(
+        Violation, match="CKPT-10: 2 rows of 'a' are claimed, but only 0 are durable"
+    ):
         machine.apply(Action("checkpoint_begin", claim=(2, 0, 0)))
     machine.apply(Action("durable", "a", (0, 1)))
     machine.apply(Action("checkpoint_begin", claim=(2, 0, 0)))
