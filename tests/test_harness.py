@@ -609,6 +609,15 @@ class Refuses(TinyAsync):
 
 
 @pytest.mark.parametrize("error", [Refused("no"), SpecError("limits: no")])
+def test_a_run_that_must_be_refused_is_judged_on_if_that_is_waived(
+    error: Exception,
+) -> None:
+    assert run_workload(Refuses(error), TOO_WIDE, waive=["GROUP-04"]).violations == []
+    found = run_workload(TinyAsync(), TOO_WIDE, waive=["GROUP-04"])
+    assert [one.clause for one in found.violations] in ([], ["GROUP-01"])
+
+
+@pytest.mark.parametrize("error", [Refused("no"), SpecError("limits: no")])
 def test_limits_that_can_never_admit_a_barrier_must_be_refused(error: Exception) -> None:
     result = run_workload(Refuses(error), TOO_WIDE)
     assert (result.violations, result.refused) == ([], str(error))

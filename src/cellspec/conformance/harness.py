@@ -304,7 +304,7 @@ class _Run:
         if refuses and not probe.misuse:
             self._judge_refusal(error, due)
             return
-        if due and due[0] == "GROUP-04":
+        if due and due[0] == "GROUP-04" and "GROUP-04" not in self.waived:
             self._find("GROUP-04", f"{due[1]}, and the engine ran it")
             return
         crashed = probe.ended_by == "crash"
