@@ -303,6 +303,9 @@ class TrackersFollowTheModel(RuleBasedStateMachine):
     "TRACK-06",
     "TRACK-09",
     "TRACK-10",
+    "TRACK-12",
+    "TRACK-13",
+    "TRACK-14",
 )
 def test_a_tracker_answers_as_its_marks_say_whatever_their_order() -> None:
     often = settings(max_examples=3 * settings().max_examples, stateful_step_count=30)
