@@ -121,7 +121,7 @@ class RunModel:
         self.failed: list[tuple[NodeId, str]] = []
         self.cooling: dict[NodeId, float | None] = {}
         self.ends: list[bool] = []
-        self.unwritten = ""
+        self.unwritten: set[str] = set()
         self.stopped = False
         self.stored = {name: set(range(claim[name])) for name in self.names}
         self.admitted: set[int] = set()
@@ -682,8 +682,7 @@ class RunModel:
         return {"DROP-04"} if any(lost) else set()
 
     def store(self, columns: Iterable[str], rows: range) -> None:
-        if self.unwritten == "rows":
-            self.unwritten = ""
+        self.unwritten.discard("rows")
         for column in columns:
             self.stored[column] |= set(rows)
 
@@ -714,13 +713,10 @@ class RunModel:
         assert self.pending_claim is not None
         self.durable_claim, self.pending_claim = self.pending_claim, None
         self.durable_drops = self.pending_drops
-        self.unwritten = ""
+        self.unwritten.discard("claim")
 
     def not_written(self) -> None:
-        if self.pending_claim is not None:
-            self.unwritten = "claim"
-        elif not self.unwritten:
-            self.unwritten = "rows"
+        self.unwritten.add("rows" if self.pending_claim is None else "claim")
         self.pending_claim = None
 
     # Crash, resume, end
@@ -870,15 +866,14 @@ class RunModel:
         else:
             if self.gives_up():
                 broken.clear()
-            claim_failed = self.pending_claim is not None or self.unwritten == "claim"
             if done and saved:
-                broken |= set() if claim_failed else {"STOP-04"}
-            elif not (claim_failed or self.stood_in_the_way()) and self.may_go_on():
+                broken |= set() if "claim" in self.unwritten else {"STOP-04"}
+            elif not self.stood_in_the_way() and self.may_go_on():
                 broken.add("SCHED-14")
         return broken
 
     def stood_in_the_way(self) -> bool:
-        """Something but a claim excuses that the run gives up."""
+        """Something excuses that the run gives up."""
         lost = any(self.failed_for_good(node) for node, _ in self.failed)
         return bool(self.unwritten) or self.halted() or (lost and not self.rules.drops)
 

@@ -411,6 +411,7 @@ CASES: list[tuple[str, Header, list[Any]]] = [
     ("STOP-03", PLAIN, ["end outcome=stopped"]),
     ("STOP-04", SMALL, [*ALL_SAVED, "end outcome=failed"]),
     ("STOP-04", SMALL, [*ALL_SAVED, BEGUN, "checkpoint_durable", "end outcome=failed"]),
+    ("STOP-04", SMALL, [*ALL_SAVED, BEGUN, "end outcome=failed"]),
     (
         "CKPT-05",
         PLAIN,
@@ -540,9 +541,19 @@ FAILS_FAST = ["start a 0", "start a 1", f"fail a 0 {PERMANENT}"]
     ("given_header", "given_steps"),
     [
         (PLAIN, [*A_SAVED, BEGUN_OF_A, "checkpoint_failed"]),
-        (PLAIN, [*A_SAVED, BEGUN_OF_A]),
+        (PLAIN, [*A_SAVED, BEGUN_OF_A, "checkpoint_failed", BEGUN_OF_A]),
+        (PLAIN, [*A_SAVED, "checkpoint_failed", BEGUN_OF_A, "checkpoint_durable"]),
+        (
+            PLAIN,
+            [
+                *A_SAVED,
+                "checkpoint_failed",
+                BEGUN_OF_A,
+                *("checkpoint_failed", BEGUN_OF_A),
+                "checkpoint_durable",
+            ],
+        ),
         (SMALL, [*ALL_SAVED, BEGUN, "checkpoint_failed"]),
-        (SMALL, [*ALL_SAVED, BEGUN]),
         (SMALL, [*ALL_MADE, "checkpoint_failed"]),
         (STOPS, ["start a 0", "complete a 0", "start a 1", f"fail a 1 {PERMANENT}", "drop a 1"]),
         (PLAIN, FAILS_FAST),
@@ -553,7 +564,8 @@ FAILS_FAST = ["start a 0", "start a 1", f"fail a 0 {PERMANENT}"]
         (TIMED, ["start a 0", "start a 1", f"fail a 0 {PERMANENT} t=1", "complete a 1 t=3"]),
     ],
     ids=[
-        *("claim failed", "claim not written", "last claim failed", "last claim not written"),
+        *("claim failed", "next claim on its way", "rows lost, others claimed"),
+        *("rows lost, others claimed at last", "last claim failed"),
         *("rows not written", "early stop", "fails fast", "lets calls end", "cancels calls"),
         *("records the drop", "budget spent", "waits for calls"),
     ],

@@ -29,6 +29,7 @@ from cellspec import (
     ColumnDescriptor,
     ExecutionGraph,
     ExecutionTraits,
+    FailurePolicy,
     Limits,
     Machine,
     SpecError,
@@ -482,6 +483,37 @@ def test_an_action_that_names_nothing_of_the_graph_is_refused_as_input(
             pair.machine.apply(action)
         assert "\n" not in str(caught.value)
         assert snapshot(pair.machine) == before
+
+
+@pytest.mark.clause("SCHED-14", "STOP-04")
+@pytest.mark.parametrize("rows", [2, 3], ids=["all work done", "work left"])
+def test_after_anything_that_storage_does_the_machine_and_the_model_agree_who_may_give_up(
+    rows: int,
+) -> None:
+    """Every history of up to six steps of storage; two rows are there for it, one by one."""
+    cut = Plan(Case(rows, (ColumnDescriptor("a"),)), Limits(), FailurePolicy())
+    made = [Action(kind, "a", (row, row + 1)) for row in (0, 1) for kind in ("start", "complete")]
+    storage = (
+        *(Action("durable", "a", (row, row + 1)) for row in (0, 1)),
+        *(Action("checkpoint_begin", claim=(count,)) for count in (1, 2)),
+        Action("checkpoint_durable"),
+        Action("checkpoint_failed"),
+    )
+    found: set[bool] = set()
+    histories: list[tuple[Action, ...]] = [()]
+    while histories:
+        history = histories.pop()
+        pair = Pair(cut)
+        for action in (*made, *history):
+            pair.take(action)
+        pair.check_endings()
+        found.add(not pair.broken(Action("end", outcome="failed")))
+        if len(history) < 6:
+            told = {event for event in history if event.kind == "durable"}
+            histories += [
+                (*history, each) for each in storage if each not in told and not pair.broken(each)
+            ]
+    assert found == {True, False}
 
 
 HALF_DONE = Case(

@@ -133,8 +133,7 @@ class Machine(Refusals):
         admitted: the row groups that are admitted.
         must_stop: so many of the last calls failed that nothing may start any more.
         stopped: the engine has stopped early.
-        unsaved: the last claim that was begun is not on storage: it is being written, or it could
-            not be.
+        unsaved: a claim could not be written, and none has been since.
     """
 
     def __init__(
@@ -1145,7 +1144,6 @@ class Machine(Refusals):
         for column, rows in enumerate(claim):
             self._check_claim(column, rows, claim)
         self.pending_claim = claim
-        self.unsaved = True
         self._pending_drops = len(self._recorded)
 
     def _check_claim(self, column: int, rows: int, claim: Claim) -> None:
@@ -1213,8 +1211,11 @@ class Machine(Refusals):
         """
         if not self._expect_running("checkpoint_failed"):
             return
-        # Without a claim it was the rows for the next one, until rows can be written again.
-        self._lost_rows = self.pending_claim is None
+        if self.pending_claim is None:
+            # It was the rows for the next one; a claim of other rows does not write them.
+            self._lost_rows = True
+        else:
+            self.unsaved = True
         self.pending_claim = None
 
     def crash(self) -> None:
@@ -1461,7 +1462,7 @@ class Machine(Refusals):
                 self._breaks(
                     "STOP-04",
                     "the run ends as failed with every row resolved and durable, and no claim "
-                    "that could not be written",
+                    f"that could not be written{self._open_claim()}",
                 )
             return
         stood = self.unsaved or self._lost_rows or self.stopped or self.must_stop
@@ -1469,7 +1470,14 @@ class Machine(Refusals):
             return
         left = self._way_forward()
         if left:
-            self._breaks("SCHED-14", f"the run gives up although {left}")
+            told = f"the run gives up although {left}{self._open_claim()}"
+            self._breaks("SCHED-14", told)
+
+    def _open_claim(self) -> str:
+        """Who knows that a claim could not be written must report it; a claim on its way may be."""
+        if self.pending_claim is None:
+            return ""
+        return "; that the claim it began could not be written is not reported"
 
     def _way_forward(self) -> str:
         """One thing by which the run could go on, in words; "" if there is none."""
