@@ -706,6 +706,33 @@ def test_the_table_of_exit_codes_is_in_help_and_on_a_page(
         assert capsys.readouterr().out.endswith(exit_codes_text())
 
 
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["run", "s.yaml"], 0),
+        (["run", "s.yaml", "--trace", "-"], 0),
+        (["run", "no.yaml"], 2),
+        (["run"], 2),
+        (["explore", "--columns", "1", "--rows", "1"], 0),
+        (["fuzz", "--examples", "1"], 0),
+    ],
+)
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_stderr_that_takes_nothing_changes_no_verdict(
+    tmp_path: Path, command: list[str], code: int
+) -> None:
+    write(tmp_path).rename(tmp_path / "s.yaml")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "sim", *command],
+            stdout=subprocess.PIPE,
+            stderr=full,
+            cwd=tmp_path,
+            timeout=120,
+        )
+    assert (done.returncode, done.stdout != b"") == (code, code == 0)
+
+
 def test_sigterm_is_code_143_and_leaves_no_half_of_a_file(tmp_path: Path) -> None:
     path = write(tmp_path, rows=3_000_000, crashes=[], policy="row-first")
     trace = tmp_path / "run.jsonl"

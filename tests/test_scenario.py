@@ -640,6 +640,10 @@ def test_several_faults_are_counted_and_the_first_is_named(tmp_path: Path) -> No
             "line 1: could not determine a constructor for the tag "
             "'tag:yaml.org,2002:python/object:os.system'",
         ),
+        ("rows: !!int x", "line 1: expected a value of type int, got 'x'"),
+        ("a: 1\nrows: !!bool x", "line 2: expected a value of type bool, got 'x'"),
+        ("rows: !!timestamp x", "line 1: expected a value of type timestamp, got 'x'"),
+        ("rows: " + "9" * 5000, f"line 1: expected a value of type int, got '{'9' * 40}…'"),
         ("? [1]\n: 2", "line 1: a key must be a plain word or number"),
         ("a: &x [*x]", "it is nested too deeply"),
         (
@@ -983,7 +987,7 @@ def test_without_the_extra_a_pipeline_is_refused_by_its_name() -> None:
     try:
         import data_designer  # noqa: F401
     except ImportError:
-        with pytest.raises(MissingExtraError, match=r"pip install 'cellspec\[datadesigner\]'"):
+        with pytest.raises(MissingExtraError, match=r"pip install '\.\[datadesigner\]'"):
             _shipped("text_to_sql_azure")
     else:
         pytest.skip("the extra cellspec[datadesigner] is installed")

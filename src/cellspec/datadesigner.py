@@ -40,6 +40,7 @@ from cellspec.builder import BuildReport, GraphBuilder, RegistryLike
 from cellspec.columns import ColumnDescriptor
 from cellspec.errors import MissingExtraError, SpecError
 from cellspec.graph import BarrierScope, ExecutionGraph
+from cellspec.plain_yaml import PlainLoader
 
 __all__ = ["Model", "Pipeline", "PipelineColumn", "load_pipeline"]
 
@@ -263,7 +264,7 @@ def _import_datadesigner() -> _Api:
 
 def _read(source: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(source.read_text(encoding="utf-8"))
+        data = yaml.load(source.read_text(encoding="utf-8"), Loader=PlainLoader)
     except OSError as error:
         raise SpecError(f"{source}: expected a readable file: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -273,6 +274,8 @@ def _read(source: Path) -> dict[str, Any]:
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         what = _one_line(getattr(error, "problem", None) or error)
         raise SpecError(f"{source}: expected YAML: {where}{what}") from error
+    except RecursionError:
+        raise SpecError(f"{source}: expected YAML: it is nested too deeply") from None
     if not isinstance(data, dict):
         raise SpecError(f"{source}: expected a mapping with columns, got {type(data).__name__}")
     inner = data.get("data_designer", data)

@@ -52,6 +52,7 @@ __all__ = [
     "put",
     "put_line",
     "run_command",
+    "say",
 ]
 
 FINE: Final = 0
@@ -114,21 +115,32 @@ class Parser(argparse.ArgumentParser):
         self.exit(complain(f"error: {message} (see {self.prog} --help)", BAD_INPUT))
 
 
-def complain(line: str, code: int) -> int:
-    """Print one line for a person on stderr, whatever the text holds; returns the code."""
+def say(text: str, end: str = "\n") -> None:
+    """Write for a person on stderr; what cannot be written there is left out.
+
+    A stderr that is full, or that nobody reads, changes no verdict.
+    """
     if sys.stderr is not None:
-        print(" ".join(line.split()), file=sys.stderr)
+        try:
+            print(text, end=end, file=sys.stderr, flush=True)
+        except OSError:
+            _forget(sys.stderr)
+
+
+def complain(line: str, code: int) -> int:
+    """Say one line, whatever the text holds; returns the code."""
+    say(" ".join(line.split()))
     return code
 
 
 def put(text: str, out: TextIO | None = None) -> None:
     """Write the result, or a part of it, to stdout, or to `out`; what a command prints goes here.
 
-    A stdout that nobody reads, or that is full, is told by `run_command`.
+    If nobody reads it, or it is full, `run_command` tells so.
     """
     stream = sys.stdout if out is None else out
     if stream is not None:
-        with _of_stdout():
+        with _of(stream):
             stream.write(text)
 
 
@@ -145,7 +157,7 @@ class Stdout:
     def write(self, data: bytes | bytearray) -> None:
         """Write all of it; `run_command` tells of a stdout that nobody reads, or that is full."""
         if sys.stdout is not None:
-            with _of_stdout():
+            with _of(sys.stdout):
                 sys.stdout.flush()
                 sys.stdout.buffer.write(data)
 
@@ -164,18 +176,19 @@ def run_command(command: Callable[[], int]) -> int:
     try:
         with _sigterm_raises():
             code = _code_of(command)
-            with _of_stdout():
-                if sys.stdout is not None:
+            if sys.stdout is not None:
+                with _of(sys.stdout):
                     sys.stdout.flush()
     except _TerminatedError:
         return complain("ended by SIGTERM", TERMINATED)
     except KeyboardInterrupt:
         return complain("interrupted", INTERRUPTED)
-    except _StdoutError as error:
-        _forget_stdout()
+    except _OutputError as error:
+        name = "stderr" if error.stream is sys.stderr else "stdout"
+        _forget(error.stream)
         if isinstance(error.reason, BrokenPipeError):
             return NO_READER
-        return complain(f"error: stdout: {error.reason.strerror or error.reason}", BAD_INPUT)
+        return complain(f"error: {name}: {error.reason.strerror or error.reason}", BAD_INPUT)
     return code
 
 
@@ -189,15 +202,14 @@ def _code_of(command: Callable[[], int]) -> int:
         return complain(f"error: {error}", BAD_INPUT)
     except Violation as violation:
         return complain(f"violated: {violation}", VIOLATED)
-    except _StdoutError:
+    except _OutputError:
         raise
     except Exception as error:
         return _internal(error)
 
 
 def _internal(error: Exception) -> int:
-    if sys.stderr is not None:
-        traceback.print_exception(error, file=sys.stderr)
+    say("".join(traceback.format_exception(error)), end="")
     return complain(
         f"internal error: {type(error).__name__}: {error}: this is a mistake of cellspec, and says "
         "nothing about what it was given; please report it, with the command, its input, and the "
@@ -235,26 +247,27 @@ def _sigterm_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
-class _StdoutError(Exception):
+class _OutputError(Exception):
     """What was to be printed could not be written."""
 
-    def __init__(self, reason: OSError) -> None:
+    def __init__(self, reason: OSError, stream: TextIO) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.stream = stream
 
 
 @contextlib.contextmanager
-def _of_stdout() -> Iterator[None]:
-    """Tell an error of stdout from those of files and other streams, which it looks like."""
+def _of(stream: TextIO) -> Iterator[None]:
+    """Tell an error of a stream that results go to from those of files, which it looks like."""
     try:
         yield
     except OSError as error:
-        raise _StdoutError(error) from error
+        raise _OutputError(error, stream) from error
 
 
-def _forget_stdout() -> None:
-    """Nobody reads stdout: keep the interpreter from flushing it once more at its end."""
+def _forget(stream: TextIO) -> None:
+    """Nobody reads the stream: keep the interpreter from flushing it once more at its end."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sink = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(sink, sys.stdout.fileno())
+        os.dup2(sink, stream.fileno())
         os.close(sink)

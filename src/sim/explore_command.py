@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellspec.exit_codes import FINE, INTERNAL, VIOLATED, complain, put_line
+from cellspec.exit_codes import FINE, INTERNAL, VIOLATED, complain, put_line, say
 
 if TYPE_CHECKING:
     from cellspec.graph import ExecutionGraph
@@ -392,25 +392,22 @@ class _Clock:
 
     def say(self, states: int, *, alone: bool) -> None:
         """How fast so many states went; CPU time only if no other process helped."""
-        if sys.stderr is None:
-            return
         wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
         words = f"{states:,} states in {wall:.1f} s"
         if alone:
             words += f", {cpu:.1f} s of CPU: {states / max(cpu, 1e-9):,.0f} a second on one core"
-        print(words, file=sys.stderr)
+        say(words)
 
 
 def _ticker(what: str) -> Callable[[Totals], object]:
     if sys.stderr is None or not sys.stderr.isatty():
         return lambda _totals: None
-    stream, last = sys.stderr, [0.0]
+    last = [0.0]
 
     def tick(totals: Totals) -> None:
         now = time.monotonic()
         if now - last[0] > 0.2:
             last[0] = now
-            stream.write(f"\r\x1b[K{what}: {totals.classes:,} graphs, {totals.states:,} states\r")
-            stream.flush()
+            say(f"\r\x1b[K{what}: {totals.classes:,} graphs, {totals.states:,} states\r", end="")
 
     return tick

@@ -53,6 +53,7 @@ from cellspec.actions import FailurePolicy, Limits, check_limits
 from cellspec.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.errors import GraphError, SpecError
 from cellspec.graph import BarrierScope, ExecutionGraph
+from cellspec.plain_yaml import PlainLoader
 from sim.latency import (
     LATENCY_MODELS,
     ColumnLatency,
@@ -711,7 +712,7 @@ MAX_VALUES = 200_000
 """How many values a scenario file may hold, aliases written out."""
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(PlainLoader):
     """Plain data only, no key twice, and plain words as YAML 1.2 reads them."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own class attribute

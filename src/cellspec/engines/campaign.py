@@ -49,6 +49,7 @@ from cellspec.exit_codes import (
     complain,
     put_line,
     run_command,
+    say,
 )
 from cellspec.files import check_folder
 
@@ -90,7 +91,7 @@ def _main(argv: Sequence[str] | None) -> int:
     began = time.monotonic()
 
     def tell(text: str) -> None:
-        print(f"[{time.monotonic() - began:7.1f} s] {text}", file=sys.stderr, flush=True)
+        say(f"[{time.monotonic() - began:7.1f} s] {text}")
 
     try:
         root = checkout()
