@@ -129,6 +129,41 @@ def test_every_command_refuses_a_target_that_is_no_file(
     assert unharmed(path, before)
 
 
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("run in.yaml --trace in.yaml", "in.yaml: cannot be written: it is what is read"),
+        ("run in.yaml --trace out/../in.yaml", "it is what is read"),
+        ("run out/scenario.yaml --out out", "out/scenario.yaml: cannot be written: it is what is"),
+        ("run in.yaml --out out --trace out/result.json", "two outputs have this name"),
+        ("check broken.jsonl --chrome broken.jsonl", "it is what is read"),
+        ("replay broken.jsonl --trace broken.jsonl", "it is what is read"),
+        ("replay broken.jsonl --html broken.jsonl", "it is what is read"),
+        ("replay broken.jsonl --trace new --html out/../new", "two outputs have this name"),
+        ("shrink broken.jsonl --out broken.jsonl", "it is what is read"),
+        ("check broken.jsonl --chrome out", "out: cannot be written: it is a folder"),
+    ],
+)
+def test_no_output_replaces_what_is_read_or_another_output(
+    command: str,
+    why: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    for name in ("in.yaml", "out/scenario.yaml"):
+        (tmp_path / name).write_text(yaml.safe_dump(SCENARIO))
+    barrier_twice(tmp_path / "broken.jsonl")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert main(command.split()) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert why in err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_a_partial_file_is_made_anew_and_no_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text(PRECIOUS)
     partial = tmp_path / "run.partial"

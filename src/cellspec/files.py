@@ -24,13 +24,13 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from cellspec.errors import SpecError
 
-__all__ = ["GrowingFile", "check_folder", "check_target", "open_log", "write_files"]
+__all__ = ["GrowingFile", "check_apart", "check_folder", "check_target", "open_log", "write_files"]
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -73,6 +73,27 @@ def check_target(path: Path) -> None:
         _expect_file(path)
     except OSError as error:
         raise SpecError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def check_apart(outputs: Sequence[Path], inputs: Sequence[Path] = ()) -> None:
+    """Say now that an output would replace what is read, or another output.
+
+    Raises:
+        SpecError: it would; one line that names it.
+    """
+    for place, path in enumerate(outputs):
+        if any(_is_same(path, other) for other in inputs):
+            raise SpecError(f"{path}: cannot be written: it is what is read")
+        if any(_is_same(path, other) for other in outputs[:place]):
+            raise SpecError(f"{path}: cannot be written: two outputs have this name")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        # One of them is not there yet; both may be about to be.
+        return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _expect_file(path: Path) -> None:

@@ -32,6 +32,7 @@ from cellspec.exit_codes import (
     complain,
     put,
     run_command,
+    say,
 )
 from sim.explore_command import add_explore
 from sim.figures import help_text
@@ -347,9 +348,11 @@ def _check(args: argparse.Namespace) -> int:
     from sim import check_command
     from sim.hints import hint_for_check
 
+    if args.chrome is not None:
+        _check_targets(args.trace, args.chrome)
     progress = None
     if sys.stderr is not None and sys.stderr.isatty():
-        progress = _Progress(sys.stderr, 0)
+        progress = _Progress(0)
     start = time.perf_counter()
     try:
         result = check_file(
@@ -378,12 +381,11 @@ def _check(args: argparse.Namespace) -> int:
 def _replay(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from cellspec.files import check_target
     from sim import replay_command
 
     _check_trace_target(args.trace)
-    if args.html is not None:
-        check_target(Path(args.html))
+    traces = [] if args.trace in (None, STDOUT) else [args.trace]
+    _check_targets(args.case, *traces, *([] if args.html is None else [args.html]))
     told = replay_command.replay(
         args.case, folder=Path.cwd(), backend=args.backend, until=args.until
     )
@@ -407,11 +409,11 @@ def _replay(args: argparse.Namespace) -> int:
 def _shrink(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from cellspec.files import check_target, write_files
+    from cellspec.files import write_files
     from sim import replay_command
 
     if args.out is not None:
-        check_target(Path(args.out))
+        _check_targets(args.case, args.out)
     text, told = replay_command.shrink(args.case, folder=Path.cwd(), backend=args.backend)
     if args.out is not None:
         path = Path(args.out)
@@ -437,7 +439,7 @@ def _fuzz(args: argparse.Namespace) -> int:
     def progress(done: Search) -> None:
         if sys.stderr is not None and sys.stderr.isatty():
             text = f"{done.total:,} runs, {len(done.pairs):,} pairs, last new {done.last_new:,}"
-            print(f"\r{text}", end="", file=sys.stderr)
+            say(f"\r{text}", end="")
 
     if args.jobs == 1 and args.cluster is not None:
         _say(f"note: --cluster {args.cluster} does nothing without --jobs of 2 or more")
@@ -486,14 +488,14 @@ def _run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from cellspec.errors import SpecError
-    from cellspec.files import check_target, write_files
+    from cellspec.files import write_files
 
     folder = None if args.out is None else Path(args.out)
     _check_trace_target(args.trace)
     try:
-        if folder is not None:
-            for name in OUT_FILES:
-                check_target(folder / name)
+        traces = [] if args.trace in (None, STDOUT) else [args.trace]
+        in_folder = [] if folder is None else [folder / name for name in OUT_FILES]
+        _check_targets(args.scenario, *traces, *in_folder)
         scenario = _load(args)
         for remark in scenario.remarks():
             _say(f"note: {args.scenario}: {remark}")
@@ -608,7 +610,7 @@ def _simulate(scenario: Scenario, *, checked: bool, trace: str | None = None) ->
 
     progress = None
     if sys.stderr is not None and sys.stderr.isatty():
-        progress = _Progress(sys.stderr, scenario.rows)
+        progress = _Progress(scenario.rows)
     # The random policy visits rows in any order, and would draw each block again and again.
     blocks = None if scenario.policy == "random" else 8
     start = time.perf_counter()
@@ -726,6 +728,22 @@ def _beside(trace: str | None) -> TextIO | None:
     return sys.stderr if trace == STDOUT else None
 
 
+def _check_targets(source: str, *outputs: str | Path) -> None:
+    """Refuse outputs that cannot be written, or would replace the input or one another.
+
+    Raises:
+        SpecError: one of them; one line that says why.
+    """
+    from pathlib import Path
+
+    from cellspec.files import check_apart, check_target
+
+    paths = [Path(output) for output in outputs]
+    for path in paths:
+        check_target(path)
+    check_apart(paths, [Path(source)])
+
+
 def _check_trace_target(path: str | None) -> None:
     """Refuse a trace that cannot be written before anything is run.
 
@@ -746,8 +764,7 @@ def _check_trace_target(path: str | None) -> None:
 
 
 def _say(line: str) -> None:
-    if sys.stderr is not None:
-        print(" ".join(line.split()), file=sys.stderr)
+    complain(line, FINE)
 
 
 def _say_cost(what: str, count: int, seconds: float) -> None:
@@ -771,8 +788,7 @@ def _peak_memory_mib() -> float | None:
 class _Progress:
     """One line on a terminal that is written over, ten times a second at most."""
 
-    def __init__(self, stream: TextIO, rows: int) -> None:
-        self._stream = stream
+    def __init__(self, rows: int) -> None:
         self._rows = rows
         self._next = 0.0
         self._width = 0
@@ -805,5 +821,4 @@ class _Progress:
             self._put("")
 
     def _put(self, text: str) -> None:
-        self._stream.write(f"\r{text}")
-        self._stream.flush()
+        say(f"\r{text}", end="")
