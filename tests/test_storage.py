@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -13,13 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellspec import ExecutionGraph
-from cellspec.checkpoint import Checkpoint
+from cellspec import ColumnDescriptor, ExecutionGraph
+from cellspec.checkpoint import Checkpoint, make_payload
 from cellspec.engine.calls import Drop, Save
+from cellspec.engine.filesystem import RealFileSystem
 from cellspec.engine.model_filesystem import Fault, ModelFileSystem
 from cellspec.engine.recovery import CURRENT, Found
 from cellspec.engine.segments import Life, Record
-from cellspec.engine.storage import Storage, StorageError, StorageWriteError
+from cellspec.engine.storage import InUseError, Storage, StorageError, StorageWriteError
 from cellspec.engine.values import SKIPPED
 from tests.storage_arms import Arm, ModelArm, RealArm
 from tests.storage_body import (
@@ -99,6 +104,65 @@ def test_the_lock_of_a_process_that_is_gone_is_free(arm: Arm) -> None:
     # What is left of it is what any crash leaves, and no lock.
     (state, *_) = arm.states(files)
     assert make_storage(arm.enter(state, lambda _: None, lambda *_: None)).load() is None
+
+
+def test_a_load_that_fails_leaves_the_folder_to_others(arm: Arm) -> None:
+    files = arm.enter(arm.begin({}), lambda _: None, lambda *_: None)
+    storage = make_storage(files)
+    storage.load()
+    storage.write_checkpoint(make_payload(GRAPH, (0,) * len(GRAPH.column_names), 1))
+    storage.close()
+    other = Storage(files, GRAPH, run="another")
+    with pytest.raises(StorageError, match="another"):
+        other.load()
+    assert make_storage(files).load() is not None
+
+
+FORKED = """
+import os, sys, time
+from pathlib import Path
+from cellspec import ColumnDescriptor, ExecutionGraph
+from cellspec.engine.filesystem import RealFileSystem
+from cellspec.engine.storage import InUseError, Storage
+
+graph = ExecutionGraph(1, [ColumnDescriptor("a")])
+storage = Storage(RealFileSystem(Path(sys.argv[1])), graph)
+storage.load()
+if os.fork():
+    sys.stdin.readline()
+    os._exit(1)
+try:
+    storage.write_checkpoint({"version": 1, "completed_rows": 0})
+except InUseError:
+    storage.close()
+    print("refused", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_child_that_was_forked_neither_writes_nor_holds_nor_frees_the_lock(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-c", FORKED, str(tmp_path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "refused\n"
+            graph = ExecutionGraph(1, [ColumnDescriptor("a")])
+            storage = Storage(RealFileSystem(tmp_path), graph)
+            with pytest.raises(InUseError, match=f"in use by process {process.pid} on "):
+                storage.load()
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert process.wait(timeout=60) == 1
+            # The child is there still.
+            assert storage.load() is None
+            storage.close()
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 # The body catches what is wrong

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol, TypeAlias
@@ -99,8 +100,9 @@ class RealFileSystem:
     writing back is told for certain only to a handle that was open at the time.
 
     The lock is `flock` on a file that stays: the system releases it with the process that holds it,
-    however that dies, so a dead owner's lock is simply free. A process that is forked while it is
-    held holds it too. Where the file system knows no locks, the folder is refused.
+    however that dies, so a dead owner's lock is simply free. A process that is forked from it lets
+    go of its copy of the lock at once, and cannot free it. Where the file system knows no locks,
+    the folder is refused.
 
     Args:
         root: the folder. If it is missing it is made, with its parents, and made durable.
@@ -142,6 +144,7 @@ class RealFileSystem:
         file.truncate(0)
         file.write(owner.encode())
         self._lock = file
+        _LOCKED.add(self)
         return None
 
     def unlock(self) -> None:
@@ -149,6 +152,12 @@ class RealFileSystem:
             file, self._lock = self._lock, None
             with file:
                 file.truncate(0)
+
+    def _forked(self) -> None:
+        """In a child: the lock is the parent's, and must end with it."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def write(self, name: str, data: bytes) -> None:
         self._before(f"write {name}")
@@ -212,6 +221,20 @@ class RealFileSystem:
     def _forget(self, name: str) -> None:
         if name in self._open:
             self._open.pop(name).close()
+
+
+_LOCKED: Final[weakref.WeakSet[RealFileSystem]] = weakref.WeakSet()
+"""Folders that this process has locked, or had."""
+
+
+def _let_go_in_child() -> None:
+    for files in list(_LOCKED):
+        files._forked()
+    _LOCKED.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 def _sync(descriptor: int) -> None:

@@ -57,7 +57,7 @@ from cellspec.checkpoint import Checkpoint, make_payload, read_payload
 from cellspec.counters import Claim
 from cellspec.engine.calls import Drop, Restored, Save
 from cellspec.engine.filesystem import LOCK, FileSystem
-from cellspec.engine.recovery import CURRENT, PREVIOUS, Folder, reason, told
+from cellspec.engine.recovery import CURRENT, PREVIOUS, Folder, Found, reason, told
 from cellspec.engine.segments import (
     InDoubtError,
     InUseError,
@@ -98,6 +98,7 @@ class Storage(Folder):
         self.incarnation = 0
         self.notes: tuple[str, ...] = ()
         self._is_open = False
+        self._process = 0
         self._leaves = False
         self._busy = threading.Lock()
 
@@ -115,7 +116,16 @@ class Storage(Folder):
                 for instance claims more rows than there are now.
         """
         self._enter()
-        found = self.look()
+        try:
+            found = self.look()
+            restored = self._begin_life(found)
+        except BaseException:
+            # No life has begun, so nobody would end it.
+            self.close()
+            raise
+        return restored
+
+    def _begin_life(self, found: Found) -> Restored | None:
         names = self.graph.column_names
         zero = (0,) * len(names)
         record = found.record or self._make_record(make_payload(self.graph, zero, 1), 0, ())
@@ -133,6 +143,7 @@ class Storage(Folder):
         for name, rows in self._sealed.items():
             if rows:
                 self._held[name].lay(0, rows, 0)
+        self._process = os.getpid()
         self._is_open = True
         return self.restored(found)
 
@@ -312,6 +323,11 @@ class Storage(Folder):
         """Before the first write: remove what no checkpoint counts."""
         if not self._is_open:
             raise StorageError("storage: load it first, to see what an earlier life left")
+        if self._process != os.getpid():
+            raise InUseError(
+                f"storage: process {self._process} has loaded it, and a process that was forked "
+                "from that one writes nothing; let it load a folder of its own"
+            )
         while self._leftovers:
             with told(self._leftovers[-1], "removed", StorageWriteError):
                 self.files.remove(self._leftovers[-1])
