@@ -426,7 +426,7 @@ def test_what_is_no_yaml_file_is_refused_before_anything_else(
 def test_an_absent_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "data_designer", None)
     monkeypatch.setitem(sys.modules, "data_designer.config.config_builder", None)
-    with pytest.raises(MissingExtraError, match=r"cellspec\[datadesigner\]") as caught:
+    with pytest.raises(MissingExtraError, match=r"\.\[datadesigner\]") as caught:
         load_pipeline(written(tmp_path, sampler("a")))
     assert caught.value.extra == "datadesigner"
 

@@ -185,8 +185,9 @@ def test_writing_the_pages_changes_nothing_that_is_right(tmp_path: Path) -> None
 
 
 def test_no_page_installs_the_package_from_where_it_is_not_published() -> None:
-    for page, text in TEXTS.items():
-        assert not re.findall(r"pip install '?cellspec", text), name(page)
+    sources = {path: path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py")}
+    for page, text in (TEXTS | sources).items():
+        assert not re.findall(r"pip install ['\"]?cellspec", text), name(page)
 
 
 # Links and clauses

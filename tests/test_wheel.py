@@ -141,7 +141,10 @@ def choices(name: str) -> Iterator[tuple[str, str]]:
 
 def names_an_extra(done: subprocess.CompletedProcess[str]) -> bool:
     line = done.stderr.splitlines()[-1]
-    return done.returncode == 2 and re.search(r"pip install 'cellspec\[\w+\]'$", line) is not None
+    return (
+        done.returncode == 2
+        and re.search(r"in a checkout of cellspec: pip install '\.\[\w+\]'$", line) is not None
+    )
 
 
 @pytest.mark.parametrize(

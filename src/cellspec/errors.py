@@ -17,6 +17,7 @@ __all__ = [
     "SpecError",
     "TraceError",
     "Violation",
+    "how_to_install",
 ]
 
 
@@ -73,11 +74,16 @@ class TraceError(SpecError):
         self.clause = clause
 
 
+def how_to_install(extra: str) -> str:
+    """How to get an extra. The package is not published, so no index is named for it."""
+    return f"in a checkout of cellspec: pip install '.[{extra}]'"
+
+
 class MissingExtraError(ImportError):
     """An optional dependency is absent. The message names the extra that brings it."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional dependency: pip install 'cellspec[{extra}]'")
+        super().__init__(f"{what} needs an optional dependency; {how_to_install(extra)}")
         self.extra = extra
 
 

@@ -273,7 +273,7 @@ def test_an_address_where_nobody_answers_is_refused(monkeypatch: pytest.MonkeyPa
 
 def test_without_dask_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(SpecError, match=r"pip install 'cellspec\[dask\]'"):
+    with pytest.raises(SpecError, match=r"pip install '\.\[dask\]'"):
         DaskBackend()
 
 

@@ -306,7 +306,7 @@ def test_a_workload_that_limits_too_many_resources_is_not_asked_for() -> None:
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(SpecError, match=r"pip install 'cellspec\[ray\]'"):
+    with pytest.raises(SpecError, match=r"pip install '\.\[ray\]'"):
         RayBackend()
 
 

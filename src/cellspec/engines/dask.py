@@ -71,7 +71,7 @@ from cellspec.conformance.workload import Workload
 from cellspec.engines import rows as storage
 from cellspec.engines.remote import Gone, ProbeServer, RemoteProbe
 from cellspec.engines.rows import Dropped, Ledger, Result, with_failures_in_line
-from cellspec.errors import SpecError
+from cellspec.errors import SpecError, how_to_install
 from cellspec.faults import BackPressure, Permanent, Retryable
 from cellspec.machine import Limits
 from cellspec.policy import is_final
@@ -611,9 +611,7 @@ class DaskBackend:
         try:
             import distributed
         except ImportError:
-            raise SpecError(
-                f"{type(self).__name__} needs Dask: pip install 'cellspec[dask]'"
-            ) from None
+            raise SpecError(f"{type(self).__name__} needs Dask; {how_to_install('dask')}") from None
         self.version: str = distributed.__version__
         # Asked once: a worker that is being started again is missed, and fit must not depend on it.
         self._there = self._connect(address or os.environ.get(ADDRESS, ""))

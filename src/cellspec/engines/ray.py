@@ -74,7 +74,7 @@ from cellspec.conformance.probe import Crash, Probe, Refused
 from cellspec.conformance.workload import Workload
 from cellspec.engines.remote import Gone, ProbeServer, RemoteProbe
 from cellspec.engines.rows import Dropped, Ledger, Result, table, with_failures_in_line
-from cellspec.errors import SpecError
+from cellspec.errors import SpecError, how_to_install
 from cellspec.faults import BackPressure, Permanent, Retryable
 from cellspec.nodes import BarrierNodeId, CellNodeId, NodeId
 from cellspec.rules import ColumnRule
@@ -614,7 +614,7 @@ def _started() -> Any:
     try:
         ray = importlib.import_module("ray")
     except ImportError:
-        raise SpecError("the Ray backend needs Ray: pip install 'cellspec[ray]'") from None
+        raise SpecError(f"the Ray backend needs Ray; {how_to_install('ray')}") from None
     if not ray.is_initialized():
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
         try:

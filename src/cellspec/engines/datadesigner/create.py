@@ -70,7 +70,7 @@ from cellspec.conformance.probe import Probe, Refused
 from cellspec.conformance.workload import End, Fault, Workload
 from cellspec.engines.datadesigner.create_seams import seams
 from cellspec.engines.datadesigner.lockstep import LockStep
-from cellspec.errors import SpecError
+from cellspec.errors import SpecError, how_to_install
 from cellspec.faults import BackPressure, GeneratorError, Retryable
 from cellspec.policy import is_final
 from cellspec.rowset import ranges_of
@@ -218,7 +218,7 @@ def _load() -> _Release:
         found = version("data-designer")
     except PackageNotFoundError:
         raise SpecError(
-            "DataDesigner is not installed: pip install 'cellspec[datadesigner]'"
+            f"DataDesigner is not installed; {how_to_install('datadesigner')}"
         ) from None
     os.environ.setdefault("NEMO_TELEMETRY_ENABLED", "false")
     os.environ.setdefault("DATA_DESIGNER_ASYNC_ENGINE", "1")

@@ -29,7 +29,7 @@ from importlib.metadata import PackageNotFoundError, version
 from types import CodeType, SimpleNamespace
 from typing import Any, Final
 
-from cellspec.errors import SpecError
+from cellspec.errors import SpecError, how_to_install
 
 __all__ = ["CAPABILITIES", "FEATURES", "KEYWORDS", "PLACES", "Release", "load"]
 
@@ -172,7 +172,7 @@ def load() -> Release:
         found = version("data-designer")
     except PackageNotFoundError:
         raise SpecError(
-            "DataDesigner is not installed: pip install 'cellspec[datadesigner]'"
+            f"DataDesigner is not installed; {how_to_install('datadesigner')}"
         ) from None
     os.environ.setdefault("NEMO_TELEMETRY_ENABLED", "false")
     # Its modules import each other in circles, which end well only from here.
