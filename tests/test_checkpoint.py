@@ -141,6 +141,24 @@ def test_a_claim_is_accepted_exactly_if_each_column_lies_within_all_its_inputs(
     }
 
 
+@pytest.mark.clause("CKPT-17", "SKIP-03")
+@pytest.mark.parametrize("bad", [-1, 5, True, False, 1.0, "1", None], ids=repr)
+@pytest.mark.parametrize("first", [(), (0,), (0, 1)], ids=len)
+def test_each_row_that_is_told_must_be_a_row_that_the_claim_covers(
+    first: tuple[int, ...], bad: Any
+) -> None:
+    rows = [*first, bad]
+    with pytest.raises(CheckpointError) as caught:
+        CompletionTracker.from_checkpoint(V2, GRAPH, dropped=rows)
+    said = "expected rows from 0 to {}, which the checkpoint claims; got {!r}"
+    assert str(caught.value) == "dropped: " + said.format(4, bad)
+    with pytest.raises(CheckpointError) as caught:
+        CompletionTracker.from_checkpoint(V2, GRAPH, skipped={"a": [0], "c": rows})
+    assert str(caught.value) == "skipped.c: " + said.format(1, bad)
+    with pytest.raises(CheckpointError, match=r"^skipped: unknown column 'z'$"):
+        CompletionTracker.from_checkpoint(V2, GRAPH, skipped={"z": [0]})
+
+
 TWO_INPUTS = ExecutionGraph(2, [C("a"), C("b"), C("c", dependencies=["a", "b"])])
 
 
