@@ -56,8 +56,11 @@ def report(found: Comparison) -> tuple[str, bool]:
     )
     right = not found.wrong
     if coverage.scenarios >= ALL and counts[least] < LEAST:
-        few = sum(count < LEAST for count in counts.values())
-        lines.append(f"{few} pairs were seen fewer than {LEAST} times")
+        lines += [
+            f"too rare: {' with '.join(sorted(pair))}, {n} times"
+            for pair, n in counts.items()
+            if n < LEAST
+        ]
         right = False
     for pair in coverage.contradictions():
         lines.append(f"seen together: {' and '.join(sorted(pair))}, yet said to exclude each other")

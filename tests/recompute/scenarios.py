@@ -28,12 +28,13 @@ class _Draw:
     Inclinations, each in a share of all scenarios, make likely what needs several things at once:
     work that goes on for rows that were given up (`abandons`), for each row and to the end of the
     run (`outlives`), a crash after a checkpoint that holds drops and skips (`restores`), and a run
-    that gives up (`stops`).
+    that gives up (`stops`). In another share of them nothing goes wrong but crashes (`plain`).
     """
 
     def __init__(self, source: random.Random) -> None:
         self.random = source
-        self.outlives, self.restores, self.stops = map(self.yes, (0.14, 0.45, 0.3))
+        self.outlives, self.restores, self.stops = map(self.yes, (0.14, 0.55, 0.38))
+        self.plain = not self.outlives and self.yes(0.09)
         self.abandons = self.outlives or self.yes(0.3)
 
     def yes(self, share: float) -> bool:
@@ -48,10 +49,14 @@ class _Draw:
         resources = {name: pick.randint(1, 3) for name in ("x", "y", "z")[: pick.randint(0, 3)]}
         # Half of all scenarios fail, and half of all skip: both must often be absent and together.
         failing = self.outlives or self.yes(0.9 if self.restores or self.stops else 0.6)
-        skipping = self.yes(0.8 if self.restores else 0.6)
+        skipping = not self.plain and self.yes(0.85 if self.restores else 0.6)
         columns = self.columns(batch, list(resources), skipping=skipping)
         if self.outlives:
             columns += self.race()
+        if self.plain:
+            failing = False
+            for column in columns:
+                column.pop("range_rows", None)
         data: Data = {
             "name": f"random {number}",
             "rows": rows,
@@ -64,7 +69,7 @@ class _Draw:
             data["batch_size"] = batch
             if self.yes(0.4):
                 data["barrier_scope"] = "batch"
-        if self.yes(0.45):
+        if not self.plain and self.yes(0.45):
             data["limits"]["row_groups"] = self.row_groups(data)
         if self.restores or self.yes(0.5):
             data["checkpoint"] = self.checkpoint(rows)
@@ -74,7 +79,30 @@ class _Draw:
                 data["restart_delay_s"] = pick.choice((0.5, 1.0, 2.75))
         if failing:
             data["failures"] = self.failures(data)
+        if self.stops and self.restores and not self.plain and not self.outlives and self.yes(0.3):
+            self.stop_after_resume(data)
         return data
+
+    def stop_after_resume(self, data: Data) -> None:
+        """Skips that a claim holds, a crash soon after it, and failures that go on until a stop."""
+        pick = self.random
+        data["rows"] = pick.randint(10, 30)
+        data["limits"].pop("row_groups", None)
+        data["columns"] = [
+            {"name": "perhaps", "traits": ["START"], "skip_rate": 0.5},
+            {
+                "name": "fails",
+                "traits": ["START"],
+                "latency": {"model": "constant", "value_s": 1},
+            },
+            *data["columns"][:4],
+        ]
+        data["checkpoint"] = {"version": 2, "every_s": 0.5} | self.write_time()
+        data["crashes"] = [{"at_time_s": pick.choice((1.0, 1.75, 2.0))}]
+        failures = data.setdefault("failures", {})
+        failures.pop("by_resource", None)
+        failures["by_column"] = {"fails": {"permanent": 0.5}}
+        failures["early_stop"] = {"window": pick.randint(6, 12), "rate": 0.29}
 
     def workers(self) -> int:
         if self.outlives:
@@ -85,8 +113,8 @@ class _Draw:
 
     def columns(self, batch: int | None, resources: list[str], *, skipping: bool) -> list[Data]:
         pick, made, names = self.random, [], list[str]()
-        count = pick.randint(1, 4 if self.outlives else 6)
-        barriers = pick.choice((0, 0, 1, 2))
+        count = pick.randint(1, 2 if self.outlives else 6)
+        barriers = pick.choice((0, 0, 1, 2, 2))
         at = set(pick.sample(range(count), min(barriers, count)))
         for place in range(count):
             column: Data = {"name": "abcdef"[place]}
@@ -98,9 +126,9 @@ class _Draw:
             column["traits"] = self.traits(column, batch, barrier=place in at)
             self.work(column, resources, barrier=place in at)
             if skipping:
-                if self.yes(0.55 if self.restores else 0.4):
+                if self.yes(0.65 if self.restores else 0.4):
                     column["skip_rate"] = pick.choice((0.1, 0.3, 0.5, 1.0))
-                if self.yes(0.45):
+                if self.yes(0.6 if self.outlives else 0.45):
                     column["propagate_skip"] = False
             names.append(column["name"])
             if self.yes(0.2):
@@ -111,8 +139,18 @@ class _Draw:
 
     def race(self) -> list[Data]:
         """A column that takes long, and one of which each cell fails, perhaps before that."""
-        mean = self.random.choice((1.0, 4.0))
+        mean = self.random.choice((1.0, 4.0, 4.0))
+        skipping: list[Data] = [
+            {"name": "perhaps", "traits": ["START"], "skip_rate": 0.5},
+            {
+                "name": "anyway",
+                "traits": ["CELL_BY_CELL"],
+                "dependencies": ["perhaps"],
+                "propagate_skip": False,
+            },
+        ]
         return [
+            *(skipping if self.yes(0.4) else ()),
             {"name": "slow", "traits": ["START"], "latency": {"model": "constant", "value_s": 25}},
             {
                 "name": "doomed",
@@ -177,9 +215,10 @@ class _Draw:
             found["every_rows"] = 1 if self.restores else pick.randint(1, min(rows, 5))
         else:
             found["every_s"] = pick.choice((0.5, 1.0) if self.restores else (0.5, 1.0, 2.5, 6.0))
-        if self.yes(0.6):
-            found["write_s"] = pick.choice((0.25, 0.5, 4.0))
-        return found
+        return found | self.write_time()
+
+    def write_time(self) -> Data:
+        return {"write_s": self.random.choice((0.25, 0.5, 4.0))} if self.yes(0.6) else {}
 
     def crash(self, cells: int) -> Data:
         pick = self.random
@@ -212,11 +251,16 @@ class _Draw:
         if self.yes(0.8):
             found["cool_down"] = self.cool_down()
         if self.stops or self.yes(0.3):
-            found["early_stop"] = {
-                "window": pick.randint(1, 9) if self.yes(0.8) else pick.randint(10, 25),
-                "rate": pick.choice(ODD_RATES),
-            }
+            found["early_stop"] = self.early_stop()
         return found
+
+    def early_stop(self) -> Data:
+        """When a run gives up: often in its first life, or so late that a crash comes before."""
+        pick = self.random
+        if self.stops and self.restores and self.yes(0.6):
+            return {"window": pick.randint(4, 9), "rate": pick.choice(ODD_RATES[:5])}
+        window = pick.randint(1, 9) if self.yes(0.8) else pick.randint(10, 25)
+        return {"window": window, "rate": pick.choice(ODD_RATES)}
 
     def rates(self) -> Data:
         pick, found = self.random, {}
