@@ -30,6 +30,8 @@ from cellspec import (
 from tests.oracles import Definition
 from tests.strategies import Case, cases, damaged
 
+pytestmark = pytest.mark.invariant
+
 T = ExecutionTraits
 C = ColumnDescriptor
 
