@@ -21,7 +21,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cellspec.columns import ExecutionTraits
 from cellspec.conformance.workload import DEFAULT_LATENCY_S, Workload
 from cellspec.errors import SpecError
 from cellspec.text import counted, node_words, quoted
@@ -184,8 +183,8 @@ def _describe(work: Workload) -> Iterator[str]:
 
 
 def _node(work: Workload, column: str, position: int) -> str:
-    barrier = ExecutionTraits.BARRIER | ExecutionTraits.BATCH_BARRIER
-    if any(item.name == column and item.traits & barrier for item in work.columns):
+    rules = work.graph().rules
+    if column in rules.index and rules.columns[rules.index[column]].is_barrier:
         return node_words(column, scope=position)
     return node_words(column, position)
 
