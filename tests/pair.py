@@ -443,6 +443,9 @@ class Pair:
         assert machine.durable == [model.durable(name) for name in names]
         assert set(machine.unrecorded) == model.unrecorded()
         assert set(machine.counters.dropped) == set(model.dropped)
+        window = model.rules.stop_window
+        if window is not None:
+            assert list(machine._ends) == model.ends[-window:]
         assert machine.must_stop == model.must_stop()
         assert machine.stopped == model.stopped
         if not model.over():

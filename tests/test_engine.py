@@ -587,6 +587,40 @@ def test_a_run_in_which_too_much_fails_stops_says_so_and_keeps_what_is_finished(
     assert result.rows() == {0: {"a": 0}, 1: {"a": 1}}
 
 
+@pytest.mark.clause("STOP-02")
+@pytest.mark.parametrize("late", ["cell", "failure", "barrier"])
+def test_the_end_that_makes_a_run_stop_is_told_before_the_stop(late: str) -> None:
+    """The call that ends last is of a row that was dropped meanwhile."""
+
+    class Patient(AsyncioEngine):
+        cancel_dropped = False
+
+    async def slow(row: int, _: Row) -> int:
+        await asyncio.sleep(100.0)
+        if late == "failure":
+            raise Permanent("late")
+        return row
+
+    async def slow_barrier(rows: Sequence[int], _: Sequence[Row]) -> Sequence[int]:
+        await asyncio.sleep(100.0)
+        return rows
+
+    async def fails(row: int, _: Row) -> int:
+        await asyncio.sleep(50.0)
+        raise Permanent(f"row {row}")
+
+    log = Log()
+    traits = T.BARRIER if late == "barrier" else T.NONE
+    engine = Patient(
+        ExecutionGraph(1, [ColumnDescriptor("a"), ColumnDescriptor("c", traits=traits)]),
+        {"a": fails, "c": slow_barrier if late == "barrier" else slow},
+        failures=FailurePolicy(stop_window=2, stop_rate=0.5),
+        observer=log,
+    )
+    assert virtualtime.run(engine.run()).outcome == "stopped"
+    assert [line.split(" ")[0] for line in log.of("ignore", "stop:")] == ["ignore", "stop:"]
+
+
 # Another target
 
 

@@ -9,6 +9,7 @@ as it was. Somebody listens all the while: whatever becomes ready is announced, 
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -483,6 +484,73 @@ def test_an_action_that_names_nothing_of_the_graph_is_refused_as_input(
             pair.machine.apply(action)
         assert "\n" not in str(caught.value)
         assert snapshot(pair.machine) == before
+
+
+LATE = (
+    ("complete",),
+    *(("fail", failure) for failure in FAILURES),
+    ("cancel",),
+    # Only of a range: its first row, and then the end of the rest.
+    ("give", "complete"),
+    ("give", "fail", "permanent"),
+    ("give", "cancel"),
+)
+
+
+@pytest.mark.clause("STOP-01", "STOP-02", "FAIL-05")
+@pytest.mark.parametrize("live", [False, True], ids=["every row dropped", "one row live"])
+@pytest.mark.parametrize("again", [False, True], ids=["first attempt", "second attempt"])
+def test_however_calls_of_dropped_rows_end_the_machine_and_the_model_count_alike(
+    *, again: bool, live: bool
+) -> None:
+    """A cell, a range and a barrier run while rows are dropped, and end in each way."""
+    columns = (
+        ColumnDescriptor("a", traits=T.START),
+        ColumnDescriptor("s", traits=T.START | T.ROW_STREAMABLE),
+        ColumnDescriptor("v", traits=T.BARRIER, dependencies=["a"]),
+        ColumnDescriptor("c", traits=T.START),
+        ColumnDescriptor("k", traits=T.START),
+    )
+    policy = FailurePolicy(max_attempts=3, stop_window=9, stop_rate=1.0)
+    both = (0, 2)
+    calls = [Action("", "c", (0, 1)), Action("", "v", scope=0), Action("", "s", both)]
+    attempt = 2 if again else 1
+    for way in itertools.product(LATE[:5], LATE[:5], LATE):
+        pair = Pair(Plan(Case(2, columns), Limits(), policy))
+        for row in (0, 1):
+            pair.take(Action("start", "a", (row, row + 1), attempt=1))
+            pair.take(Action("complete", "a", (row, row + 1)))
+        for number in range(1, attempt + 1):
+            for call in calls:
+                pair.take(call._replace(kind="start", attempt=number))
+                if number < attempt:
+                    pair.take(call._replace(kind="fail", failure="retryable"))
+        for row in (0,) if live else (0, 1):
+            pair.take(Action("start", "k", (row, row + 1), attempt=1))
+            pair.take(Action("fail", "k", (row, row + 1), failure="permanent"))
+        for call, steps in zip(calls, way, strict=True):
+            _end_late(pair, call, steps, attempt)
+        pair.check()
+
+
+def _end_late(pair: Pair, call: Action, steps: tuple[str, ...], attempt: int) -> None:
+    """A call ends so, if it may; by the name of another attempt it may not."""
+    left = call
+    if steps[0] == "give":
+        pair.take(Action("complete", call.column, (0, 1), attempt=attempt))
+        left, steps = call._replace(rows=(1, 2)), steps[1:]
+    end = left._replace(kind=steps[0], failure=next((f for f in FAILURES if f in steps), None))
+    for wrong in (3 - attempt, attempt + 1, 7):
+        assert pair.broken(end._replace(attempt=wrong))
+        pair.attempt(end._replace(attempt=wrong))
+    rows = end.rows or (0, 1)
+    each = (
+        [end]
+        if end.kind != "complete" or end.scope is not None
+        else [end._replace(rows=(row, row + 1)) for row in range(*rows)]
+    )
+    for action in each:
+        pair.attempt(action._replace(attempt=attempt))
 
 
 @pytest.mark.clause("SCHED-14", "STOP-04")

@@ -18,6 +18,7 @@ from cellspec import (
     ExecutionGraph,
     ExecutionTraits,
     FailurePolicy,
+    Limits,
     Machine,
     SpecError,
     Violation,
@@ -65,6 +66,7 @@ def test_a_rate_means_the_decimal_number_that_it_is_written_as(
 def test_without_a_window_there_is_no_threshold() -> None:
     assert FailurePolicy().stop_failures is None
     assert FailurePolicy(1, 3, 1).stop_failures == 3
+    assert [FailurePolicy(1, 7, rate).stop_failures for rate in (5 / 7, 4 / 7)] == [6, 4]
 
 
 def halts_of_machine(policy: FailurePolicy, ends: list[bool]) -> list[bool]:
@@ -114,8 +116,11 @@ def edges(window: int, most: int) -> Iterator[list[bool]]:
 @pytest.mark.clause("STOP-01", "STOP-02")
 @pytest.mark.parametrize("window", [1, 2, 3, 7, 25, 29, 50, 100, 200])
 def test_machine_engine_and_oracle_stop_at_the_same_call(window: int) -> None:
-    for percent in range(1, 101, 1 if window < 100 else 7):
-        policy = FailurePolicy(1, window, percent / 100)
+    step = 1 if window < 100 else 7
+    rates = [percent / 100 for percent in range(1, 101, step)]
+    # The digits of a quotient may say a little more than it: 5/7 is 0.7142857142857143.
+    for rate in (*rates, *(count / window for count in range(1, window, step))):
+        policy = FailurePolicy(1, window, rate)
         most = policy.stop_failures
         assert most is not None
         for ends in edges(window, most):
@@ -133,10 +138,14 @@ def test_engines_stop_at_a_share_that_no_float_holds(
     work = Workload(
         columns=(A,),
         rows=window + 5,
+        # Some rows must be left to start when the share is reached.
+        limits=Limits(workers=2),
         failures=FailurePolicy(1, stop_window=window, stop_rate=rate),
         faults=tuple(Fault("a", row, failure="permanent") for row in range(most)),
     )
-    assert not run_workload(backend, work).violations
+    result = run_workload(backend, work)
+    assert not result.violations
+    assert result.outcomes == ["stopped"]
 
 
 @pytest.mark.clause("STOP-01", "STOP-02")

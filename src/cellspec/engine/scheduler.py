@@ -602,13 +602,12 @@ class Scheduler:
 
     def _complete_cell(self, call: Call, value: Any) -> None:
         self._release_slot(call)
-        wanted = self._is_wanted(call)
-        if wanted:
-            self.observer.completed(call, call.start)
-        self._note_end(well=True)
-        if not wanted:
+        if not self._is_wanted(call):
             self._ignore(call)
+            self._note_end(well=True)
             return
+        self.observer.completed(call, call.start)
+        self._note_end(well=True)
         self.values.put(call.index, call.start, value)
         self._resolve(call.index, call.start)
 
