@@ -599,6 +599,16 @@ def test_limits_that_must_be_refused_are_so_by_a_run_that_fails_at_once() -> Non
         assert (found.clause, found.seq) == ("GROUP-04", 1)
 
 
+@pytest.mark.clause("GROUP-04")
+def test_a_resume_with_more_rows_than_its_limits_can_ever_admit_had_to_be_refused() -> None:
+    columns = [ColumnDescriptor("a"), ColumnDescriptor("v", traits=T.BARRIER, dependencies=["a"])]
+    given_header = header(Limits(group_rows=1, groups=1), graph=ExecutionGraph(1, columns))
+    more = {"event": "resume", "claim": {"a": 0, "v": 0}, "records": 2}
+    (found,) = judged((given_header, steps("admit 0", "crash", more))).violations
+    assert found.clause == "GROUP-04"
+    assert "only 1 may be admitted at once" in found.detail
+
+
 LATE = ["start k 0", "start a 0", "fail k 0 failure=permanent"]
 """A row is dropped while another call for it runs; the early stop looks at the last two calls."""
 

@@ -303,7 +303,8 @@ class _Witness:
             self._free(node)
 
     def _see_last_attempt(self, node: Node) -> None:
-        if self.spent[node] and self.spent[node] == self.work.failures.max_attempts - 1:
+        spent = self.spent[node]
+        if spent and is_final("retryable", spent + 1, self.work.failures.max_attempts):
             self.was(Sometimes.LAST_ATTEMPT)
 
     def _see_emit(self, event: Mapping[str, Any], column: int) -> None:
