@@ -226,13 +226,54 @@ def test_at_least_fifteen_wrong_definitions_are_planted() -> None:
     assert len({fault.says for fault in FAULTS}) >= 15
 
 
-def test_a_row_that_the_event_of_a_crash_finishes_was_finished(tmp_path: Path) -> None:
+def test_a_first_row_that_a_crash_loses_is_complete_when_it_is_made_again(tmp_path: Path) -> None:
+    column = {"name": "a", "traits": ["START"], "latency": {"model": "constant", "value_s": 10}}
+    crashes = [{"at_time_s": 35}, {"at_time_s": 1030}]
+    data = scenario(column, rows=4, crashes=crashes, restart_delay_s=980)
+    data["limits"]["workers"] = 1
+    for more, first_row_s in (
+        ({}, 2020.0),
+        ({"checkpoint": {"every_rows": 1, "version": 1}}, 10.0),
+    ):
+        assert not compare_one(data | more, tmp_path, Comparison())
+        assert run(data | more, tmp_path).printed["first_row_s"] == first_row_s
+
+
+def test_an_early_stop_delivers_the_rows_that_are_complete_without_checkpoints_too(
+    tmp_path: Path,
+) -> None:
+    column = {"name": "a", "traits": ["START"], "latency": {"model": "constant", "value_s": 1}}
+    failures = {
+        "max_attempts": 1,
+        "default": {"permanent": 0.05},
+        "early_stop": {"window": 20, "rate": 0.2},
+    }
+    data = scenario(column, rows=1000, failures=failures)
+    data["limits"]["workers"] = 1
+    assert not compare_one(data, tmp_path, Comparison())
+    printed = run(data, tmp_path).printed
+    assert printed["outcome"] == "stopped"
+    assert printed["rows_delivered"] == printed["rows_tried"] - printed["rows_dropped"] > 100
+    assert printed["first_row_s"] == 1.0
+
+
+def test_rows_that_a_barrier_without_inputs_fails_for_were_tried(tmp_path: Path) -> None:
     data = scenario(
-        {"name": "a", "traits": ["START"], "latency": {"model": "constant", "value_s": 1}},
-        crashes=[{"at_event": 3}],
+        {"name": "a", "traits": ["START", "BARRIER"]},
+        rows=6,
+        failures={"by_column": {"a": {"permanent": 1.0}}},
     )
     assert not compare_one(data, tmp_path, Comparison())
-    assert run(data, tmp_path).printed["first_row_s"] == 1.0
+    printed = run(data, tmp_path).printed
+    assert (printed["rows_tried"], printed["rows_dropped"]) == (6, 6)
+
+
+def test_of_no_cells_done_no_share_is_lost(tmp_path: Path) -> None:
+    column = {"name": "a", "traits": ["START"], "skip_rate": 1.0}
+    data = scenario(column, crashes=[{"at_event": 2}])
+    assert not compare_one(data, tmp_path, Comparison())
+    printed = run(data, tmp_path).printed
+    assert (printed["cells_done"], printed["cells_done_again_share"]) == (0, None)
 
 
 def test_a_range_makes_nothing_of_rows_that_were_dropped_in_the_meantime(tmp_path: Path) -> None:

@@ -301,7 +301,7 @@ largest out-of-order window  0 rows
 checkpoints                  4 (140 bytes)
 calls, events                14, 51
 crashes                      1 of 3 planned
-cells done again             4 (25 % of all done)
+cells lost to crashes        4 (25 % of all done)
 busy time lost to crashes    6 s (25 % of all)
 
 resource  limit  busy s  utilisation %  mean in flight  calls  cells

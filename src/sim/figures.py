@@ -138,8 +138,8 @@ FIGURES: tuple[Figure, ...] = (
         "rows_tried",
         "rows",
         "rows tried",
-        "Rows of which a cell was started (alone or in a range), skipped or given by a barrier, in "
-        "any life.",
+        "Rows of which a cell was started (alone or in a range) or skipped, or that are in the "
+        "scope of a barrier node that was started, in any life.",
     ),
     Figure(
         "rows_delivered",
@@ -165,8 +165,9 @@ FIGURES: tuple[Figure, ...] = (
         "first_row_s",
         "s",
         "first row complete",
-        "The first time, in any life, at which some row is not dropped, has all its cells "
-        "resolved, and so have all rows before it; none if no row is delivered.",
+        "The first time from which on some row is not dropped, has all its cells resolved, and so "
+        "have all rows before it, to the end of the run: where a crash loses the row, it is "
+        "complete again later. None if no row is delivered.",
     ),
     Figure(
         "row_age_p50_s, row_age_p95_s, row_age_p99_s",
@@ -223,11 +224,14 @@ FIGURES: tuple[Figure, ...] = (
     Figure(
         "cells_done_again",
         "cells",
-        "cells done again",
+        "cells lost to crashes",
         "Values that were lost, summed over the crashes.",
     ),
     Figure(
-        "cells_done_again_share", "", "cells done again", "cells_done_again / cells_done, or 0."
+        "cells_done_again_share",
+        "",
+        "cells lost to crashes",
+        "cells_done_again / cells_done.",
     ),
     Figure("in_flight_lost", "calls", "in flight lost", "Calls that ran at a crash."),
     Figure(

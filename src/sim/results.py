@@ -168,7 +168,7 @@ class Result:
     crashes: int
     cells_done: int
     cells_done_again: int
-    cells_done_again_share: float
+    cells_done_again_share: float | None
     in_flight_lost: int
     sampled_every: int
     checked: bool
@@ -235,7 +235,7 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
         crashes=sum(life.crashed for life in outcome.incarnations),
         cells_done=outcome.cells_done,
         cells_done_again=again,
-        cells_done_again_share=_ratio(again, outcome.cells_done) or 0.0,
+        cells_done_again_share=_ratio(again, outcome.cells_done),
         in_flight_lost=sum(life.in_flight_lost for life in outcome.incarnations),
         sampled_every=outcome.sampled_every,
         checked=checked,
@@ -424,13 +424,15 @@ def _summary(result: Result) -> list[str]:
         lines.append(("outcome", result.outcome))
     if result.crashes_planned:
         # "of 2" says that a planned crash did not come: the run was over first.
-        again, share = result.cells_done_again, 100 * result.cells_done_again_share
+        lost = f"{result.cells_done_again:,}"
+        if result.cells_done_again_share is not None:
+            lost += f" ({100 * result.cells_done_again_share:.3g} % of all done)"
         paid = f"{_seconds(result.busy_lost_s)} s"
         if result.busy_lost_share is not None:
             paid += f" ({100 * result.busy_lost_share:.3g} % of all)"
         lines += [
             ("crashes", f"{result.crashes:,} of {result.crashes_planned:,} planned"),
-            ("cells done again", f"{again:,} ({share:.3g} % of all done)"),
+            ("cells lost to crashes", lost),
             ("busy time lost to crashes", paid),
         ]
     width = max(len(label) for label, _ in lines)

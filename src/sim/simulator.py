@@ -151,7 +151,7 @@ class Outcome:
         waits: by resource (then the columns that take none), how long calls were ready.
         sampled_every: waits and ages are those of every so many rows.
         ages_s: percentiles of the age of rows when they were complete.
-        first_row_s: when the first row was complete.
+        first_row_s: when the first row was complete that no crash took back.
         window_rows: the largest distance from the first unfinished row to a finished cell.
         checkpoints, checkpoint_bytes: written, and durable.
         tried, delivered, dropped: rows.
@@ -332,6 +332,9 @@ class Simulator:
         self._writing = False
         self._furthest = machine.completed_rows - 1
         self._rows_seen = -1
+        if not self._has_live_row(machine.completed_rows):
+            # No row was complete yet, or the crash lost the first one that was.
+            self.outcome.first_row_s = math.inf
         self._plan_claim()
         self._schedule_crash(life.start_s)
         self._schedule_timer()
@@ -344,8 +347,6 @@ class Simulator:
         except _Crash:
             life.crashed = True
             life.in_flight_lost = self.machine.in_flight
-            # A crash just after an event comes before what follows from it is looked at.
-            self._see_first_row(self.env.now)
         life.end_s = self.env.now
         self._emissions.clear()
         self._stop_tasks()
@@ -512,15 +513,12 @@ class Simulator:
     def _rows_finished(self, t: float) -> None:
         machine = self.machine
         self._rows_seen = machine.completed_rows
-        self._see_first_row(t)
+        if self.outcome.first_row_s > t and self._has_live_row(self._rows_seen):
+            self.outcome.first_row_s = t
         if self.progress is not None:
             self.progress(t, self._rows_seen)
         if self._rows_seen == self.graph.num_records:
             self._finish_run()
-
-    def _see_first_row(self, t: float) -> None:
-        if self.outcome.first_row_s > t and self._has_live_row(self._rows[0]):
-            self.outcome.first_row_s = t
 
     def _has_live_row(self, rows: int) -> bool:
         """True if one of the first `rows` rows was not dropped."""

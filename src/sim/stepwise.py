@@ -338,7 +338,6 @@ class StepwiseSimulator(Simulator):
             self._done += stop - start
             self._life_done[column] += stop - start
             self._given(column, start, stop)
-            self._try_rows(start, stop)
             self._touch(start, stop)
             self._count_event()
 
@@ -498,6 +497,7 @@ class StepwiseSimulator(Simulator):
         task.call, task.stop = call, scope + 1
         task.seconds = self.latency.get_barrier(column, scope, call)
         task.failure = self._fates.of_barrier(column, scope, call) if self._fates else None
+        self._try_rows(*self.rules.scope_bounds(column, scope))
         self._launch(task, column)
 
     def _call(self, key: tuple[int, int]) -> int:
@@ -720,7 +720,9 @@ class StepwiseSimulator(Simulator):
         machine, plan = self.machine, self.plan.checkpoint
         if machine.in_flight or self._writing:
             return
-        if plan is not None and self._claim(plan.version) != machine.durable_claim:
+        if plan is None:
+            self._make_durable(self._claim(1))
+        elif self._claim(plan.version) != machine.durable_claim:
             self._begin_checkpoint()
             if self._writing:
                 return

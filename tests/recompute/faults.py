@@ -116,6 +116,16 @@ def _late_value_done(monkeypatch: pytest.MonkeyPatch) -> None:
     _instead(monkeypatch, StepwiseSimulator, "_end_cell", instead)
 
 
+@_fault("the first row is complete when some life first completes it", "first_row_s")
+def _first_row_of_any_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    def instead(live: Callable[[Any, Any], None], simulator: Any, life: Any) -> None:
+        before_s = simulator.outcome.first_row_s
+        live(simulator, life)
+        simulator.outcome.first_row_s = min(before_s, simulator.outcome.first_row_s)
+
+    _instead(monkeypatch, StepwiseSimulator, "_live", instead)
+
+
 @_fault("the first row that is finished is the first one, also if it was dropped", "first_row_s")
 def _dropped_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StepwiseSimulator, "_has_live_row", lambda _, rows: rows > 0)

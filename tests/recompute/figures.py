@@ -165,19 +165,21 @@ class _Recompute:
         ]
 
     def is_tried(self, row: int) -> bool:
-        started = any(call.scope is None and row in call.rows for _, call in self.calls)
+        started = any(row in call.rows for _, call in self.calls)
         return started or any(
-            (name, row) in life.skipped or (name, row) in life.made
-            for life in self.lives
-            for name in self.columns
+            (name, row) in life.skipped for life in self.lives for name in self.columns
         )
 
     def first_row(self) -> float | None:
+        """Since when, without a gap to the end, a row is complete with all before it."""
+        since = None
         for step in self.history.steps:
             life = self.lives[step.life]
-            if any(not self.was_dropped_by(life, row, step.t) for row in range(step.finished_rows)):
-                return step.t
-        return None
+            if all(self.was_dropped_by(life, row, step.t) for row in range(step.finished_rows)):
+                since = None
+            elif since is None:
+                since = step.t
+        return since
 
     def was_dropped_by(self, life: Life, row: int, t: float) -> bool:
         return row in life.restored_drops or (row in life.dropped and life.dropped[row][1] <= t)
@@ -303,7 +305,7 @@ class _Recompute:
             "busy_lost_share": _over(lost_s, self.busy(self.calls)),
             "crashes": sum(life.ended_by == "crash" for life in self.lives),
             "cells_done_again": again,
-            "cells_done_again_share": again / done if done else 0.0,
+            "cells_done_again_share": _over(again, done),
             "in_flight_lost": sum(map(self.in_flight_lost, self.lives)),
         }
 
