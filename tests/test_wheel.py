@@ -160,7 +160,7 @@ def test_what_needs_an_extra_names_it(
     done = run(bare, folder, "sim", *arguments)
     assert done.stderr.count("\n") == 1
     assert names_an_extra(done)
-    assert f"cellspec[{extra}]" in done.stderr
+    assert f"pip install '.[{extra}]'" in done.stderr
 
 
 def test_an_engine_that_speaks_lines_is_checked_from_the_plain_wheel(
