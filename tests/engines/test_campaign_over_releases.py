@@ -23,6 +23,7 @@ from cellspec.conformance.reference import ReferenceBackend
 from cellspec.conformance.workload import Fault, Workload
 from cellspec.engines import campaign, campaign_run
 from cellspec.engines.campaign_findings import (
+    FINDINGS_FORMAT,
     Findings,
     Found,
     Script,
@@ -501,6 +502,21 @@ def test_a_verdict_says_which_sentence_of_its_clause_it_follows_from(tmp_path: P
     assert f"| 1.0 | inner | ran | {said[0]['rules']} |" in page
 
 
+def test_what_broke_an_earlier_sentence_need_not_break_the_one_of_now(tmp_path: Path) -> None:
+    listed = engine(tmp_path)
+    outcomes = {("1.0", "inner"): outcome(2)}
+    cases = cases_of(listed, "toy", outcomes)
+    replays = {("1.0", "inner"): {cases[0].name: {**SAID, "says": "nothing"}}}
+    late = f"1.0 inner: {cases[0].name}: replayed where it was found: nothing"
+    assert late in findings(listed, "toy", "0", outcomes, cases, replays, [], {}).troubles
+    outcomes["1.0", "inner"].rules = {"SCHED-12": "A run ends."}
+    found = findings(listed, "toy", "0", outcomes, cases, replays, [], {})
+    assert late not in found.troubles
+    page = " ".join(pages(found)["toy.md"].split())
+    assert "broke nothing. It was found by an earlier sentence of the clause." in page
+    assert "| ↺† · |" in page
+
+
 # Bad input
 
 
@@ -563,6 +579,92 @@ def test_every_published_script_needs_the_engine_and_nothing_of_ours() -> None:
         number = script.clauses[0].lower().replace("-", "_")
         assert path.name.startswith(f"{number}_"), f"{path.name} does not begin with {number}"
         assert set(script.releases) <= known, path.name
+
+
+@pytest.fixture(scope="module")
+def of_programs() -> dict[str, Any]:
+    """The published file for programs."""
+    found: dict[str, Any] = json.loads((PUBLISHED / "datadesigner.json").read_text("utf-8"))
+    return found
+
+
+SYMBOLS = {
+    "pass": "✓",
+    "violated": "✗",
+    "xfail": "✗",
+    "inconclusive": "?",
+    "not claimed": "–",
+    "not repeated": "↺",
+    "shown by a script": "S",
+}
+
+
+def test_the_published_file_for_programs_says_of_scripts_what_their_headers_say(
+    of_programs: dict[str, Any],
+) -> None:
+    assert of_programs["format"] == FINDINGS_FORMAT
+    headers = [script for script, _ in read_scripts(PUBLISHED / "scripts", "data_designer")]
+    told = of_programs["scripts"]
+    assert [one["file"] for one in told] == [f"scripts/{script.file}" for script in headers]
+    for one, script in zip(told, headers, strict=True):
+        assert tuple(one["clauses"]) == script.clauses
+        assert (one["defect"], one["public"]) == (script.defect, script.public)
+        assert set(one["shows"]) <= set(script.releases), script.file
+        assert one["shows"] == [v for v, said in one["says"].items() if said == "shows"]
+
+
+def test_no_published_release_passes_by_a_clause_that_a_script_shows_broken(
+    of_programs: dict[str, Any],
+) -> None:
+    doors = {one["version"]: one["doors"] for one in of_programs["releases"]}
+    shown = {
+        (version, number): one["file"]
+        for one in of_programs["scripts"]
+        for version in one["shows"]
+        for number in one["clauses"]
+    }
+    assert shown
+    for (version, number), file in shown.items():
+        for door, outcome in doors[version].items():
+            said = outcome.get("clauses", {}).get(number, {"stands": "not claimed"})["stands"]
+            allowed = ("violated", "shown by a script", "not claimed")
+            assert said in allowed, f"{file}: {version} {door} {number}: {said}"
+
+
+def test_the_published_matrix_shows_what_the_file_for_programs_says(
+    of_programs: dict[str, Any],
+) -> None:
+    page = (PUBLISHED / "datadesigner.md").read_text("utf-8")
+    numbers = {
+        number
+        for one in of_programs["releases"]
+        for outcome in one["doors"].values()
+        for number in outcome.get("clauses", {})
+    }
+    for number in numbers:
+        cells = [cell.strip() for cell in row_of(page, number).split("|")[2:-1]]
+        for release, cell in zip(of_programs["releases"], cells, strict=True):
+            for sign, outcome in zip(cell.split(), release["doors"].values(), strict=True):
+                said = outcome.get("clauses", {}).get(number)
+                if said is None:
+                    assert sign in "·S", (release["version"], number)
+                    continue
+                assert sign.removesuffix("†") == SYMBOLS[said["stands"]], (release, number)
+                dagger = number in outcome["earlier_rules"] and sign[0] in "✓✗?↺"
+                assert sign.endswith("†") == dagger, (release["version"], number)
+
+
+def test_no_published_replay_of_another_workload_broke_nothing(
+    of_programs: dict[str, Any],
+) -> None:
+    for defect in of_programs["defects"]:
+        found = [tuple(place) for place in defect["found"]]
+        replays = {(version, door): said for version, door, said in defect["replays"]}
+        own = [replays[place]["changes"] for place in found if place in replays]
+        for place, said in replays.items():
+            if said["says"] in ("nothing", "refused"):
+                assert said["changes"] == [] or said["changes"] in own, (defect["id"], place)
+    assert of_programs["replayed"]["create"]["changed"] > 0
 
 
 def test_scripts_that_drive_the_scheduler_differ_in_their_table_alone() -> None:

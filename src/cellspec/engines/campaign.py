@@ -57,7 +57,7 @@ __all__ = ["main", "run"]
 
 DEFAULT_LIST = Path("simulations/engines/datadesigner.toml")
 _STAGES = ("suite", "replays", "scripts", "page")
-_CASE_LIMIT_S = 60.0
+_CASE_LIMIT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,7 +206,9 @@ def _wordings(found: Findings) -> Iterator[str]:
             if version not in versions:
                 versions.append(version)
     for (number, text), versions in sorted(earlier.items()):
-        yield from _wrapped(f"- {number} was, for {', '.join(versions)}: {text}", indent="  ")
+        every = len(versions) == len(found.engine.releases)
+        whom = "every release" if every else ", ".join(versions)
+        yield from _wrapped(f"- {number} was, for {whom}: {text}", indent="  ")
     if earlier:
         yield ""
 
@@ -300,7 +302,7 @@ def _broken(found: Findings) -> Iterator[str]:
         for place, defect in enumerate(own, 1):
             yield from _defect(found, defect, place if len(own) > 1 else 0)
         yield from _consequences([one for one in defects if one.repeated and one.after])
-        yield from _once([defect for defect in defects if not defect.repeated])
+        yield from _once(found, [defect for defect in defects if not defect.repeated])
 
 
 def _replays(found: Findings) -> Iterator[str]:
@@ -315,7 +317,7 @@ def _replays(found: Findings) -> Iterator[str]:
     yield ""
 
 
-def _once(defects: Sequence[Defect]) -> Iterator[str]:
+def _once(found: Findings, defects: Sequence[Defect]) -> Iterator[str]:
     """Workloads that broke a clause in a run of the suite, and did not when they were replayed."""
     for defect in defects:
         case = f"[{defect.identity}](cases/{defect.shown.name})"
@@ -323,10 +325,12 @@ def _once(defects: Sequence[Defect]) -> Iterator[str]:
             _DID.get(defect.replays.get(place, {}).get("says", ""), "was not made")
             for place in defect.shown.places
         }
+        earlier = any(defect.clause in found.wording(*place) for place in defect.shown.places)
+        judged = " It was found by an earlier sentence of the clause." if earlier else ""
         yield from _wrapped(
             f"- Not repeated: found once ({_places(defect.found)}): "
             f"{_cell(str(defect.shown.failure['detail']))}. The replay of {case} where it was "
-            f"found {' and '.join(sorted(did))}.",
+            f"found {' and '.join(sorted(did))}.{judged}",
             indent="  ",
         )
     if defects:
