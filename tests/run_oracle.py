@@ -554,7 +554,8 @@ class RunModel:
             return set() if node in self.abandoned() else {"FAIL-04"}
         else:
             wanted = node.row not in self.dropped
-        return {"FAIL-04"} if wanted and not (self.halted() or self.gives_up()) else set()
+        unwanted = self.halted() or self.may_give_up()
+        return {"FAIL-04"} if wanted and not unwanted else set()
 
     def cancel(self, node: NodeId) -> None:
         """What somebody wants still is open again, but never ready: it was cancelled by a stop."""
@@ -874,8 +875,12 @@ class RunModel:
 
     def stood_in_the_way(self) -> bool:
         """Something excuses that the run gives up."""
+        return bool(self.unwritten) or self.halted() or self.may_give_up()
+
+    def may_give_up(self) -> bool:
+        """A node failed for good in an engine that does not claim to go on without rows."""
         lost = any(self.failed_for_good(node) for node, _ in self.failed)
-        return bool(self.unwritten) or self.halted() or (lost and not self.rules.drops)
+        return lost and not self.rules.drops
 
     def may_go_on(self) -> bool:
         """There is something to do, to wait for, or to save."""

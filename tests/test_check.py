@@ -560,6 +560,7 @@ FAILS_FAST = ["start a 0", "start a 1", f"fail a 0 {PERMANENT}"]
         (PLAIN, [*FAILS_FAST, "complete a 1"]),
         (PLAIN, [*FAILS_FAST, "cancel a 1"]),
         (PLAIN, [*FAILS_FAST, "drop a 0"]),
+        (PLAIN, [*FAILS_FAST, "drop a 0", "cancel a 1"]),
         (RETRY, [*TWICE, "fail a 0 failure=retryable attempt=2"]),
         (TIMED, ["start a 0", "start a 1", f"fail a 0 {PERMANENT} t=1", "complete a 1 t=3"]),
     ],
@@ -567,7 +568,7 @@ FAILS_FAST = ["start a 0", "start a 1", f"fail a 0 {PERMANENT}"]
         *("claim failed", "next claim on its way", "rows lost, others claimed"),
         *("rows lost, others claimed at last", "last claim failed"),
         *("rows not written", "early stop", "fails fast", "lets calls end", "cancels calls"),
-        *("records the drop", "budget spent", "waits for calls"),
+        *("records the drop", "records the drop and cancels", "budget spent", "waits for calls"),
     ],
 )
 def test_a_run_may_give_up_where_something_stood_in_its_way(

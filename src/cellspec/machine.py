@@ -309,8 +309,9 @@ class Machine(Refusals):
             self._leave_groups(t)
 
     def _starts_no_more(self) -> bool:
-        """True if the run stops early, or may be giving up."""
-        return self.must_stop or self.stopped or self._gives_up()
+        """True if the run stops early, or may be giving up: it may, with or without a record."""
+        lost = not self._drops_rows and self._failed_for_good
+        return self.must_stop or self.stopped or lost or self._gives_up()
 
     def _gives_up(self) -> bool:
         """True if a row is lost to an engine that does not claim to go on without rows.
