@@ -376,6 +376,24 @@ CASES: list[tuple[str, Header, list[Any]]] = [
     ("FAIL-05", PLAIN, [*DROPPED_MEANWHILE, "complete k 0 attempt=2"]),
     ("FAIL-05", PLAIN, [*DROPPED_MEANWHILE, "fail k 0 failure=retryable attempt=2"]),
     ("FAIL-05", PLAIN, [*DROPPED_MEANWHILE, "cancel k 0 attempt=2"]),
+    # Calls that are wanted, cancelled by a run that gives up.
+    ("FAIL-05", RETRY, [*TWICE, "start a 1", f"fail a 1 {PERMANENT}", "cancel a 0 attempt=1"]),
+    (
+        "FAIL-05",
+        RETRY,
+        ["start s 0:2", "start a 1", f"fail a 1 {PERMANENT}", "cancel s 0:2 attempt=2"],
+    ),
+    (
+        "FAIL-05",
+        RETRY,
+        [
+            *a_to_b([0, 1]),
+            "start v scope=0",
+            "start a 3",
+            f"fail a 3 {PERMANENT}",
+            "cancel v scope=0 attempt=2",
+        ],
+    ),
     ("DROP-01", PLAIN, ["drop a 0"]),
     ("DROP-02", PLAIN, ["start a 0", "fail a 0 failure=permanent", "drop a 0", "drop a 0"]),
     ("DROP-03", PLAIN, ["start a 0", "fail a 0 failure=permanent", "start k 0"]),
