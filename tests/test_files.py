@@ -134,6 +134,10 @@ def test_every_command_refuses_a_target_that_is_no_file(
     [
         ("run in.yaml --trace in.yaml", "in.yaml: cannot be written: it is what is read"),
         ("run in.yaml --trace out/../in.yaml", "it is what is read"),
+        (
+            "run replays.yaml --trace latencies.csv",
+            "latencies.csv: cannot be written: it is what is",
+        ),
         ("run out/scenario.yaml --out out", "out/scenario.yaml: cannot be written: it is what is"),
         ("run in.yaml --out out --trace out/result.json", "two outputs have this name"),
         ("check broken.jsonl --chrome broken.jsonl", "it is what is read"),
@@ -155,6 +159,10 @@ def test_no_output_replaces_what_is_read_or_another_output(
     (tmp_path / "out").mkdir()
     for name in ("in.yaml", "out/scenario.yaml"):
         (tmp_path / name).write_text(yaml.safe_dump(SCENARIO))
+    replay = {"model": "trace", "file": "latencies.csv", "column_s": "s"}
+    replays = {**SCENARIO, "columns": [{**SCENARIO["columns"][0], "latency": replay}]}
+    (tmp_path / "replays.yaml").write_text(yaml.safe_dump(replays))
+    (tmp_path / "latencies.csv").write_text("s\n1\n")
     barrier_twice(tmp_path / "broken.jsonl")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert main(command.split()) == 2

@@ -488,15 +488,17 @@ def _run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from cellspec.errors import SpecError
-    from cellspec.files import write_files
+    from cellspec.files import check_apart, write_files
 
     folder = None if args.out is None else Path(args.out)
     _check_trace_target(args.trace)
     try:
         traces = [] if args.trace in (None, STDOUT) else [args.trace]
         in_folder = [] if folder is None else [folder / name for name in OUT_FILES]
-        _check_targets(args.scenario, *traces, *in_folder)
+        outputs = [Path(one) for one in (*traces, *in_folder)]
+        _check_targets(args.scenario, *outputs)
         scenario = _load(args)
+        check_apart(outputs, list(scenario.files().values()))
         for remark in scenario.remarks():
             _say(f"note: {args.scenario}: {remark}")
         outcome = _simulate(scenario, checked=args.checked, trace=args.trace)
