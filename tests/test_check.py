@@ -212,6 +212,21 @@ TWICE = ["start a 0", "fail a 0 failure=retryable", "start a 0 attempt=2"]
 DROPPED_MEANWHILE = ["start a 0", "complete a 0", "start k 0", "start b 0", f"fail b 0 {PERMANENT}"]
 
 SMALL = header(graph=ExecutionGraph(1, [ColumnDescriptor("a")]))
+SKIPS_ON = header(
+    graph=ExecutionGraph(
+        1, [ColumnDescriptor("a", may_skip=True), ColumnDescriptor("b", dependencies=["a"])]
+    )
+)
+RETRY_ONE = header(
+    failures=FailurePolicy(2),
+    graph=ExecutionGraph(
+        1,
+        [
+            ColumnDescriptor("a"),
+            ColumnDescriptor("v", traits=T.BARRIER, dependencies=["a"]),
+        ],
+    ),
+)
 DROPPING = header(claims=("core", "drops"))
 ALL_MADE = ["start a 0", "complete a 0"]
 ALL_SAVED = [*ALL_MADE, "durable a 0"]
@@ -262,6 +277,18 @@ CASES: list[tuple[str, Header, list[Any]]] = [
         RETRY,
         ["start a 0", "fail a 0 failure=retryable until=9", *GIVES_UP],
     ),
+    # All that is left rests after a failure.
+    ("SCHED-14", RETRY_ONE, ["start a 0", "fail a 0 failure=retryable until=9", *GIVES_UP]),
+    ("SCHED-14", RETRY_ONE, ["start a 0", "fail a 0 failure=backpressure until=9", *GIVES_UP]),
+    (
+        "SCHED-14",
+        RETRY_ONE,
+        [
+            *("start a 0", "complete a 0", "start v scope=0"),
+            *("fail v scope=0 failure=backpressure until=9", *GIVES_UP),
+        ],
+    ),
+    ("SCHED-14", SKIPS_ON, ["skip a 0", *GIVES_UP]),
     # A claim that could not be written stands in nobody's way once another one is.
     (
         "SCHED-14",
