@@ -425,7 +425,7 @@ def test_a_failure_is_told_with_its_functions_and_can_be_run_again(suite: Suite)
     assert 'judge_cost(searching(), "COST-03", work)' in text
     saved = json.loads(suite.saved["COST-03"].read_text())
     assert saved["clause"] == "COST-03"
-    options = Options("", suite.options.folder, replay=suite.saved["COST-03"])
+    options = Options(suite.options.backend, suite.options.folder, replay=suite.saved["COST-03"])
     again = Suite.of(options).replay()
     assert again is not None
     assert (again.clause, again.detail) == (failure.clause, failure.detail)

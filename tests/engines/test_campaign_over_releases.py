@@ -267,7 +267,7 @@ def test_differences_are_told_by_column_line_and_field() -> None:
     work = Workload((ColumnDescriptor("a"),), rows=2, faults=(Fault("a", 1),), batch_size=2)
     assert differences(work, work) == []
     assert differences(work, work.but(latency_s={"a": 2.0}, faults=())) == [
-        "a: cell, takes about 0.5 s → cell, takes about 2 s",
+        "'a': cell, takes about 0.5 s → cell, takes about 2 s",
         "without call 1 of a[1] fails: retryable",
     ]
     assert differences(work, work.but(batch_size=None)) == ["without batches of 2 rows"]
