@@ -5,8 +5,9 @@ registry does not have stops the collection, and a test that fails prints the te
 
 ``HYPOTHESIS_PROFILE`` chooses how hard properties look: ``ci`` (the default: few examples, the same
 ones each time), ``dev`` (new ones each time), ``soak`` (very many) or ``mutation`` (those of
-``ci``; what fails is not made smaller, for `tests.mutation` only asks whether). What ``ci`` draws
-depends on the source of the property, the pinned version of Hypothesis, and nothing else.
+``ci``; what fails is not made smaller, for `tests.mutation` only asks whether), before which
+``mutation-quick`` tries a few. What ``ci`` draws depends on the source of the property, the pinned
+version of Hypothesis, and nothing else.
 """
 
 from __future__ import annotations
@@ -53,6 +54,9 @@ settings.register_profile(
     phases=(Phase.explicit, Phase.generate),
     database=None,
 )
+settings.register_profile(
+    "mutation-quick", settings.get_profile("mutation"), max_examples=12, stateful_step_count=20
+)
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci")
 settings.load_profile(PROFILE)
 
@@ -69,7 +73,7 @@ def draw_no_constants_of_modules() -> None:
     providers._get_local_constants = lambda: empty
 
 
-if PROFILE in ("ci", "mutation"):
+if PROFILE in ("ci", "mutation", "mutation-quick"):
     draw_no_constants_of_modules()
 
 

@@ -7,6 +7,13 @@ that none fails for has *survived*: a test is missing, or nothing can tell the t
 these it is stands, with the reason, in `tests/mutation_survivors.toml`. Exit code 1 if one survives
 that is not listed there, or one is listed that does not survive.
 
+Tests run in the order of what they have found so far for their time. In the first round they are
+collected once, try few examples, and meet each mutant in a fork in which only the code of functions
+was swapped. What that leaves alive meets them again, imported anew, with the examples of ``ci``.
+With ``--keep FILE`` a run that was stopped goes on where it was: what a test has found is not run
+again while the mutant's source is the same. ``--quick`` leaves out the second round: what it prints
+is a list of suspects.
+
 No part of CI: a module takes minutes. It needs `fork`.
 """
 
@@ -15,33 +22,45 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import hashlib
 import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import json
 import os
 import signal
 import sys
 import time
 import tomllib
+import types
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hypothesis  # noqa: F401 - once, before each mutant's process is made
+# Once, before each mutant's process is made.
+import hypothesis.stateful  # noqa: F401
 import pytest
 
 ROOT = Path(__file__).parents[1]
 SURVIVORS = Path(__file__).parent / "mutation_survivors.toml"
+
 TIMEOUT_S = 240
+"""How long one mutant may wait; what it may compute goes by what its tests take without a fault."""
+
+ROUNDS = {"mutation-quick": ("-k", "not memory and not hold"), "mutation": ()}
+"""By Hypothesis profile, which tests run; what the first round leaves alive goes to the second."""
+
+SWAPPED = "mutation-quick"
+"""The round in which the code of functions is swapped, and nothing is imported anew."""
 
 _OWN = ("test_drops", "test_checkpoint", "test_restore")
 TESTS = {
     "checkpoint": _OWN,
     "tracker": (*_OWN, "test_tracker", "test_tracker_stateful"),
-    "rules": ("test_drops", "test_graph", "test_restore", "test_tracker_stateful"),
+    "rules": (*_OWN, "test_graph", "test_tracker_stateful"),
     "rowset": ("test_drops", "test_tracker_stateful"),
     "counters": (*_OWN, "test_tracker_stateful", "test_machine_stateful", "test_tracker"),
 }
@@ -136,8 +155,8 @@ def _children(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST
 
     An assertion says what is so, and so does a strict `zip`: without it the program is the same.
     """
-    for field, value in ast.iter_fields(node):
-        if field in ("annotation", "returns", "decorator_list", "bases", "type_params"):
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns", "decorator_list", "bases", "type_params"):
             continue
         for place, child in enumerate(value) if isinstance(value, list) else ((None, value),):
             if not isinstance(child, ast.AST) or isinstance(child, ast.Assert | ast.JoinedStr):
@@ -150,7 +169,7 @@ def _children(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST
                 continue
             if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
                 continue
-            yield node, field, place, child
+            yield node, name, place, child
 
 
 def _names(targets: Sequence[ast.expr]) -> list[str]:
@@ -163,20 +182,20 @@ def faults(source: str) -> Iterator[Fault]:
     seen: Counter[str] = Counter()
 
     def walk(node: ast.AST, where: str) -> Iterator[Fault]:
-        for parent, field, place, child in _children(node):
+        for parent, name, place, child in _children(node):
             inside = where
             if isinstance(child, ast.FunctionDef | ast.ClassDef):
                 inside = f"{where}.{child.name}".lstrip(".")
             for other in _changes(child):
                 instead = ast.Pass() if other is None else other
-                slot = getattr(parent, field)
+                slot = getattr(parent, name)
                 if place is None:
-                    setattr(parent, field, instead)
+                    setattr(parent, name, instead)
                 else:
                     slot[place] = instead
                 mutated = ast.unparse(ast.fix_missing_locations(copy.deepcopy(tree)))
                 if place is None:
-                    setattr(parent, field, child)
+                    setattr(parent, name, child)
                 else:
                     slot[place] = child
                 was, becomes = _short(child), "nothing" if other is None else _short(instead)
@@ -213,34 +232,201 @@ class _Loader(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self._source, str(self._path), "exec"), module.__dict__)
 
 
-def survives(module: str, source: str) -> bool:
-    """True if all tests of a module pass with this source in its place.
+@dataclass(frozen=True)
+class Verdict:
+    """What the tests said of one source: who found it out, if any, and what that took."""
 
-    What runs for too long is in a loop that it should not be in: it is found.
-    """
-    child = os.fork()
-    if child == 0:
-        _judge(module, source)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status) == 0
+    found_by: str | None
+    cpu_s: float
+    seconds: dict[str, float]
 
 
-def _judge(module: str, source: str) -> None:
-    """In a process of its own: run the tests, and leave with what they say."""
-    signal.alarm(TIMEOUT_S)
+@dataclass
+class Tests:
+    """The tests of a module in one round, with what is known of each: what it found and takes."""
+
+    module: str
+    profile: str
+    finds: Counter[str]
+    seconds: dict[str, float] = field(default_factory=dict)
+    limit_s: float = TIMEOUT_S
+
+    @property
+    def path(self) -> Path:
+        """Where the module stands."""
+        return ROOT / "src" / "cellspec" / f"{self.module}.py"
+
+    def worth(self, test: str) -> float:
+        """What a test is likely to find in a second."""
+        return (self.finds[test] + 0.2) / (self.seconds.get(test, 0.0) + 0.01)
+
+    def run(self, plugin: object) -> int:
+        """Hand the tests to pytest; its exit code."""
+        os.environ["HYPOTHESIS_PROFILE"] = self.profile
+        files = [str(ROOT / "tests" / f"{name}.py") for name in TESTS[self.module]]
+        options = ["-x", "-q", "-s", "-p", "no:cacheprovider", "-p", "no:randomly"]
+        return int(pytest.main([*options, *ROUNDS[self.profile], *files], plugins=[plugin]))
+
+    def learn(self, judge: Callable[[str], Verdict]) -> bool:
+        """Run all without a fault; False if one fails."""
+        verdict = judge(self.path.read_text(encoding="utf-8"))
+        self.seconds = verdict.seconds
+        self.limit_s = 4 * verdict.cpu_s + 5
+        return verdict.found_by is None
+
+    def judge(self, source: str) -> Verdict:
+        """Import everything anew with this source in the module's place, until a test fails."""
+        return self.apart(lambda: self._judge(source))
+
+    def _judge(self, source: str) -> str | None:
+        sys.meta_path.insert(0, _Loader(f"cellspec.{self.module}", self.path, source))
+        # Before pytest looks for its plugins: it has a loader of its own for what they import.
+        importlib.import_module(f"cellspec.{self.module}")
+        plugin = _Plugin(self)
+        code = self.run(plugin)
+        self.seconds = plugin.seconds
+        return plugin.failed or (f"exit code {code}" if code else None)
+
+    def apart(self, work: Callable[[], str | None]) -> Verdict:
+        """Do it in a process of its own; what it raises is a find.
+
+        What computes for too long is in a loop that it should not be in: it is found.
+        """
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(TIMEOUT_S)
+            signal.setitimer(signal.ITIMER_PROF, self.limit_s)
+            _hush()
+            try:
+                found_by = work()
+            except BaseException as error:
+                found_by = type(error).__name__
+            with os.fdopen(write, "w", encoding="utf-8") as pipe:
+                json.dump([found_by, self.seconds], pipe)
+            os._exit(0)
+        os.close(write)
+        with os.fdopen(read, encoding="utf-8") as pipe:
+            said = pipe.read()
+        _, status, usage = os.wait4(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        found_by, seconds = json.loads(said) if not code else (f"signal {-code}", {})
+        return Verdict(found_by, usage.ru_utime + usage.ru_stime, seconds)
+
+
+def _hush() -> None:
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
-    path = ROOT / "src" / "cellspec" / f"{module}.py"
-    sys.meta_path.insert(0, _Loader(f"cellspec.{module}", path, source))
-    try:
-        # Before pytest looks for its plugins: it has a loader of its own for what they import.
-        importlib.import_module(f"cellspec.{module}")
-    except Exception:
-        os._exit(1)
-    tests = [str(ROOT / "tests" / f"{name}.py") for name in TESTS[module]]
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
-    os._exit(int(pytest.main([*options, *tests])) != 0)
+
+
+class _Plugin:
+    """Puts tests into order, and notes what fails and how long each takes."""
+
+    def __init__(self, tests: Tests) -> None:
+        self.tests = tests
+        self.failed: str | None = None
+        self.seconds: dict[str, float] = {}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: -self.tests.worth(item.nodeid))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
+        if report.failed:
+            self.failed = report.nodeid
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.failed = report.nodeid
+
+
+class _Swapping(_Plugin):
+    """Collects the tests once, and runs them in a process for each mutant, its code swapped in.
+
+    Far cheaper than to import everything anew. What tests made while they were
+    collected was made by the module as it is, so a survivor is only a suspect.
+    """
+
+    def __init__(self, tests: Tests, go_on: Callable[[Callable[[str], Verdict]], None]) -> None:
+        super().__init__(tests)
+        self._go_on = go_on
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        def work(source: str) -> str | None:
+            if not swap(f"cellspec.{self.tests.module}", self.tests.path, source):
+                return None
+            items = sorted(session.items, key=lambda item: -self.tests.worth(item.nodeid))
+            for item, after in zip(items, [*items[1:], None], strict=True):
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
+                if self.failed:
+                    break
+            self.tests.seconds = self.seconds
+            return self.failed
+
+        self._go_on(lambda source: self.tests.apart(lambda: work(source)))
+        return True
+
+
+def swap(module: str, path: Path, source: str) -> bool:
+    """Give the functions of an imported module the code of another source; False if it cannot."""
+    other = types.ModuleType(module)
+    exec(compile(source, str(path), "exec"), other.__dict__)
+    pairs = [(vars(sys.modules[module]), vars(other))]
+    done = True
+    while pairs:
+        mine, its = pairs.pop()
+        for name, thing in mine.items():
+            if isinstance(thing, type) and thing.__module__ == module:
+                pairs.append((dict(vars(thing)), dict(vars(its[name]))))
+            olds, news = _functions(thing), _functions(its.get(name))
+            for old, new in zip(olds, news, strict=False):
+                if old.__module__ != module or old.__code__.co_filename != str(path):
+                    continue
+                if len(old.__code__.co_freevars) != len(new.__code__.co_freevars):
+                    done = False
+                    continue
+                old.__code__, old.__defaults__ = new.__code__, new.__defaults__
+                old.__kwdefaults__ = new.__kwdefaults__
+    return done
+
+
+def _functions(thing: object) -> list[types.FunctionType]:
+    if isinstance(thing, property):
+        return [part for part in (thing.fget, thing.fset) if isinstance(part, types.FunctionType)]
+    if isinstance(thing, classmethod | staticmethod):
+        return _functions(thing.__func__)
+    return [thing] if isinstance(thing, types.FunctionType) else []
+
+
+@dataclass
+class Kept:
+    """What earlier runs found, a line a mutant, so that a run that was stopped goes on."""
+
+    path: Path | None
+    found: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.path is not None and self.path.exists():
+            for line in self.path.read_text("utf-8").splitlines():
+                module, key, digest, found_by = json.loads(line)
+                if found_by is not None:
+                    self.found[f"{module} {key}", digest] = found_by
+
+    def by(self, module: str, fault: Fault) -> str | None:
+        """The test that found a mutant, if one did."""
+        return self.found.get((f"{module} {fault.key}", _digest(fault)))
+
+    def add(self, module: str, fault: Fault, found_by: str | None) -> None:
+        """Keep what became of a mutant."""
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                print(json.dumps([module, fault.key, _digest(fault), found_by]), file=file)
+
+
+def _digest(fault: Fault) -> str:
+    return hashlib.blake2b(fault.source.encode(), digest_size=8).hexdigest()
 
 
 def known(module: str) -> dict[str, str]:
@@ -257,9 +443,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("module", nargs="*", choices=sorted(TESTS), default=["checkpoint"])
     parser.add_argument("--list", action="store_true", help="list the mutants, and run nothing")
     parser.add_argument("--only", metavar="WORDS", default="", help="those whose name holds this")
+    parser.add_argument("--quick", action="store_true", help="the first round only")
+    parser.add_argument("--keep", metavar="FILE", type=Path, help="go on from this file")
     options = parser.parse_args(arguments)
-    os.environ["HYPOTHESIS_PROFILE"] = "mutation"
     os.chdir(ROOT)
+    kept = Kept(options.keep and options.keep.absolute())
     odd = 0
     for module in options.module:
         source = (ROOT / "src" / "cellspec" / f"{module}.py").read_text(encoding="utf-8")
@@ -267,27 +455,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.list:
             print(*(fault.key for fault in chosen), sep="\n")
             continue
-        odd += _run(module, source, chosen, whole=not options.only)
+        profiles = list(ROUNDS)[: 1 if options.quick else None]
+        odd += _run(module, chosen, kept, profiles, whole=not options.only)
     return 1 if odd else 0
 
 
-def _run(module: str, source: str, chosen: Sequence[Fault], *, whole: bool) -> int:
+@dataclass
+class _Round:
+    """One round over the mutants that are left; `alive` is None if a test fails without any."""
+
+    tests: Tests
+    kept: Kept
+    reasons: Mapping[str, str]
+    left: Sequence[Fault]
+    alive: list[Fault] | None = None
+
+    def run(self, judge: Callable[[str], Verdict]) -> None:
+        if not self.tests.learn(judge):
+            return
+        self.alive = []
+        for fault in self.left:
+            found_by = judge(fault.source).found_by
+            self.kept.add(self.tests.module, fault, found_by)
+            if found_by is not None:
+                self.tests.finds[found_by] += 1
+                continue
+            self.alive.append(fault)
+            said = "as listed" if fault.key in self.reasons else "SURVIVES"
+            print(f"{said} ({self.tests.profile}): {fault.key}", flush=True)
+
+
+def _run(
+    module: str, chosen: Sequence[Fault], kept: Kept, profiles: Sequence[str], *, whole: bool
+) -> int:
     """Judge the mutants of a module; how many are not as the list says."""
-    if not survives(module, source):
-        print(f"{module}: its tests fail as it is")
-        return 1
-    reasons, alive, began = known(module), [], time.monotonic()
-    for fault in chosen:
-        if survives(module, fault.source):
-            alive.append(fault.key)
-            print(f"{'as listed' if fault.key in reasons else 'SURVIVES'}: {fault.key}", flush=True)
-    gone = sorted(set(reasons) - set(alive)) if whole else []
+    reasons, began = known(module), time.monotonic()
+    left = [fault for fault in chosen if kept.by(module, fault) is None]
+    finds = Counter(by for fault in chosen if (by := kept.by(module, fault)) is not None)
+    for profile in profiles:
+        tests = Tests(module, profile, finds)
+        judging = _Round(tests, kept, reasons, left)
+        if profile == SWAPPED:
+            tests.run(_Swapping(tests, judging.run))
+        else:
+            judging.run(tests.judge)
+        if judging.alive is None:
+            print(f"{module}: its tests fail as it is")
+            return 1
+        left = judging.alive
+    names = {fault.key for fault in left}
+    gone = sorted(reasons.keys() - names) if whole else []
     for key in gone:
         print(f"listed, and does not survive: {key}")
-    fresh = [key for key in alive if key not in reasons]
+    fresh = names - reasons.keys()
     print(
-        f"{module}: {len(chosen)} mutants, {len(chosen) - len(alive)} found, "
-        f"{len(alive) - len(fresh)} survive as listed, {len(fresh)} are news "
+        f"{module}: {len(chosen)} mutants, {len(chosen) - len(left)} found, "
+        f"{len(names) - len(fresh)} survive as listed, {len(fresh)} are news "
         f"({time.monotonic() - began:.0f} s)"
     )
     return len(fresh) + len(gone)
