@@ -253,6 +253,7 @@ def test_an_unknown_barrier_scope_is_refused() -> None:
 
 
 def test_a_column_may_need_up_to_a_limit_of_others_directly() -> None:
+    assert MAX_NEEDS == 116
     inputs = [C(f"i{n}") for n in range(MAX_NEEDS + 1)]
     names = [item.name for item in inputs]
     graph = ExecutionGraph(1, [*inputs, C("z", dependencies=names[:-1])])
@@ -354,6 +355,50 @@ def test_dependents_are_the_exact_inverse_of_dependencies(case: Case) -> None:
     backward = [(a, b) for b in nodes for a in graph.get_dependencies(b)]
     assert len(forward) == len(set(forward))
     assert set(forward) == set(backward)
+
+
+@pytest.mark.clause("GRAPH-05", "GRAPH-07", "GRAPH-08", "GRAPH-13", "BARR-03")
+@given(case=cases(skips=True))
+def test_the_rules_of_a_column_say_what_its_descriptor_means(case: Case) -> None:
+    definition, rules = definition_of(case), case.graph().rules
+    names = [rule.name for rule in rules.columns]
+    assert rules.num_records == case.rows
+    assert rules.index == {name: place for place, name in enumerate(names)}
+    for place, (name, rule) in enumerate(zip(names, rules.columns, strict=True)):
+        item = definition.column(name)
+        assert rule.index == place
+        assert sorted(names[need] for need in rule.needs) == sorted(definition.inputs(name))
+        waiting = [other for other in names if name in definition.inputs(other)]
+        assert [names[other] for other in rule.cell_dependents] == [
+            other for other in waiting if not definition.is_barrier(other)
+        ]
+        assert [names[other] for other in rule.barrier_dependents] == [
+            other for other in waiting if definition.is_barrier(other)
+        ]
+        assert rule.is_sink == (not waiting)
+        assert rule.is_barrier == definition.is_barrier(name)
+        assert rule.batched == definition.is_batched(name)
+        assert rule.ordered == definition.is_ordered(name)
+        assert rule.is_start == (T.START in item.traits)
+        assert rule.streamable == (T.ROW_STREAMABLE in item.traits)
+        scopes = [definition.scope(node) for node in definition.barriers(name)]
+        assert rules.scope_count(place) == len(scopes)
+        for scope, rows in enumerate(scopes):
+            assert rules.scope_bounds(place, scope) == (rows.start, rows.stop)
+
+
+@pytest.mark.clause("SKIP-01")
+@given(case=cases(skips=True))
+def test_a_cell_can_be_skipped_by_its_own_condition_or_if_an_input_can(case: Case) -> None:
+    definition = definition_of(case)
+    able: set[str] = set()
+    for rule in case.graph().rules.columns:
+        item = definition.column(rule.name)
+        if item.may_skip or (item.propagate_skip and definition.inputs(rule.name) & able):
+            able.add(rule.name)
+        assert rule.may_skip == item.may_skip
+        assert rule.propagates == item.propagate_skip
+        assert rule.skippable == (rule.name in able)
 
 
 @pytest.mark.clause("GRAPH-17")
@@ -623,6 +668,11 @@ OTHERS = {
     "scope of all barriers": dataclasses.replace(BASE, barrier_scope="batch"),
     "batch size": dataclasses.replace(BASE, batch_size=3),
     "one column more": dataclasses.replace(BASE, columns=(*BASE.columns, C("z"))),
+    "a column that may skip": with_column(BASE, 1, may_skip=True),
+    "a column that keeps skips": with_column(BASE, 1, propagate_skip=False),
+    "a column that may skip and keeps skips": with_column(
+        BASE, 1, may_skip=True, propagate_skip=False
+    ),
     "the place of a column": dataclasses.replace(BASE, columns=(C("z"), *BASE.columns)),
 }
 
@@ -645,6 +695,10 @@ def test_the_fingerprint_ignores_what_changes_nothing() -> None:
 def test_the_fingerprint_is_the_same_in_every_process() -> None:
     """Stored in checkpoints: a change here refuses all that were written before."""
     assert BASE.graph().fingerprint == "6d148e145d25667bd671e5a2b86f2436"
+    assert (
+        ExecutionGraph(1, [C("straße", may_skip=True)]).fingerprint
+        == "6ca43043199ac2b12d3726492dc51d84"
+    )
 
 
 # Memory
