@@ -212,6 +212,9 @@ TWICE = ["start a 0", "fail a 0 failure=retryable", "start a 0 attempt=2"]
 DROPPED_MEANWHILE = ["start a 0", "complete a 0", "start k 0", "start b 0", f"fail b 0 {PERMANENT}"]
 
 SMALL = header(graph=ExecutionGraph(1, [ColumnDescriptor("a")]))
+STREAMS = header(
+    graph=ExecutionGraph(2, [ColumnDescriptor("s", traits=T.START | T.ROW_STREAMABLE)])
+)
 SKIPS_ON = header(
     graph=ExecutionGraph(
         1, [ColumnDescriptor("a", may_skip=True), ColumnDescriptor("b", dependencies=["a"])]
@@ -289,6 +292,7 @@ CASES: list[tuple[str, Header, list[Any]]] = [
         ],
     ),
     ("SCHED-14", SKIPS_ON, ["skip a 0", *GIVES_UP]),
+    ("SCHED-14", STREAMS, ["start s 0:2", *GIVES_UP]),
     # A claim that could not be written stands in nobody's way once another one is.
     (
         "SCHED-14",
