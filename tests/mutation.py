@@ -234,10 +234,9 @@ class _Loader(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the tests said of one source: who found it out, if any, and what that took."""
+    """What the tests said of one source: which found it out, if any, and how long each took."""
 
     found_by: str | None
-    cpu_s: float
     seconds: dict[str, float]
 
 
@@ -249,7 +248,6 @@ class Tests:
     profile: str
     finds: Counter[str]
     seconds: dict[str, float] = field(default_factory=dict)
-    limit_s: float = TIMEOUT_S
 
     @property
     def path(self) -> Path:
@@ -259,6 +257,10 @@ class Tests:
     def worth(self, test: str) -> float:
         """What a test is likely to find in a second."""
         return (self.finds[test] + 0.2) / (self.seconds.get(test, 0.0) + 0.01)
+
+    def limit_s(self, test: str) -> float:
+        """How long a test may compute, by what it takes without a fault."""
+        return 4 * self.seconds[test] + 2 if test in self.seconds else TIMEOUT_S
 
     def run(self, plugin: object) -> int:
         """Hand the tests to pytest; its exit code."""
@@ -271,7 +273,6 @@ class Tests:
         """Run all without a fault; False if one fails."""
         verdict = judge(self.path.read_text(encoding="utf-8"))
         self.seconds = verdict.seconds
-        self.limit_s = 4 * verdict.cpu_s + 5
         return verdict.found_by is None
 
     def judge(self, source: str) -> Verdict:
@@ -296,7 +297,7 @@ class Tests:
         child = os.fork()
         if child == 0:
             signal.alarm(TIMEOUT_S)
-            signal.setitimer(signal.ITIMER_PROF, self.limit_s)
+            signal.setitimer(signal.ITIMER_PROF, TIMEOUT_S)
             _hush()
             try:
                 found_by = work()
@@ -308,10 +309,10 @@ class Tests:
         os.close(write)
         with os.fdopen(read, encoding="utf-8") as pipe:
             said = pipe.read()
-        _, status, usage = os.wait4(child, 0)
+        _, status = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(status)
         found_by, seconds = json.loads(said) if not code else (f"signal {-code}", {})
-        return Verdict(found_by, usage.ru_utime + usage.ru_stime, seconds)
+        return Verdict(found_by, seconds)
 
 
 def _hush() -> None:
@@ -331,6 +332,9 @@ class _Plugin:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items.sort(key=lambda item: -self.tests.worth(item.nodeid))
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        signal.setitimer(signal.ITIMER_PROF, self.tests.limit_s(nodeid))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration

@@ -206,6 +206,12 @@ REFUSED = [
     refused("", "none", [], "column_descriptors cannot be empty: a graph has at least one column"),
     refused("", "no descriptor", ["a"], "column_descriptors: expected ColumnDescriptor, got 'a'"),
     refused(
+        "",
+        "no descriptor after one",
+        [C("a"), "b"],
+        "column_descriptors: expected ColumnDescriptor, got 'b'",
+    ),
+    refused(
         "BARR-05",
         "a batch barrier without a batch size",
         [C("b", traits=T.BATCH_BARRIER)],
@@ -273,12 +279,17 @@ def test_a_column_may_need_up_to_a_limit_of_others_directly() -> None:
 
 @pytest.mark.clause("GRAPH-16")
 def test_a_lenient_graph_drops_what_nothing_produces_and_says_so() -> None:
-    columns = [C("b", dependencies=["a", "x"]), C("a", dependencies=["y"], side_effects=["s"])]
+    columns = [
+        C("b", dependencies=["a", "x", "c"]),
+        C("a", dependencies=["y"], side_effects=["s"]),
+        C("c", dependencies=["x", "s"]),
+    ]
     graph = ExecutionGraph(2, columns, strict=False)
-    assert graph.dropped_dependencies == (("b", "x"), ("a", "y"))
-    assert graph.get_dependencies(CellNodeId(1, "b")) == [CellNodeId(1, "a")]
+    assert graph.dropped_dependencies == (("b", "x"), ("a", "y"), ("c", "x"))
+    assert graph.get_dependencies(CellNodeId(1, "b")) == [CellNodeId(1, "a"), CellNodeId(1, "c")]
     assert graph.get_dependencies(CellNodeId(1, "a")) == []
-    assert graph.get_column_descriptor("b").dependencies == ("a",)
+    assert graph.get_column_descriptor("b").dependencies == ("a", "c")
+    assert graph.get_column_descriptor("c").dependencies == ("s",)
     assert ExecutionGraph(2, [C("a")], strict=False).dropped_dependencies == ()
 
 

@@ -173,6 +173,78 @@ def test_a_graphs_own_tracker_refuses_questions_about_unknown_columns() -> None:
         assert str(caught.value) == message
 
 
+NEEDS_A_GRAPH: list[tuple[str, Callable[[CompletionTracker], object]]] = [
+    ("a skip", lambda tracker: tracker.mark_skipped(CellNodeId(0, "a"))),
+    ("a skip", lambda tracker: tracker.is_skipped(CellNodeId(0, "a"))),
+    ("a skip", lambda tracker: tracker.must_skip(CellNodeId(0, "a"))),
+    ("a skip", lambda tracker: tracker.is_in_turn(CellNodeId(0, "a"))),
+    ("mark_dropped", lambda tracker: tracker.mark_dropped(0)),
+    ("barrier_reads", lambda tracker: tracker.barrier_reads(BarrierNodeId("b"))),
+    ("listen", lambda tracker: tracker.listen(str)),
+]
+
+
+@pytest.mark.clause("TRACK-03")
+@BOTH
+@pytest.mark.parametrize(("what", "ask"), NEEDS_A_GRAPH)
+def test_what_follows_from_a_graph_is_refused_by_a_tracker_that_has_none(
+    cls: type[CompletionTracker], what: str, ask: Callable[[CompletionTracker], object]
+) -> None:
+    tracker = cls(3)
+    with pytest.raises(NodeError) as caught:
+        ask(tracker)
+    assert str(caught.value) == (f"{what}: needs a tracker of a graph; graph.tracker() makes one")
+    assert not tracker.is_dropped(0)
+    # The first question of a graph makes it one.
+    assert GRAPH.get_completed_row_count(tracker) == 0
+    ask(tracker)
+
+
+@pytest.mark.clause("TRACK-02")
+@BOTH
+@pytest.mark.parametrize("row", OUT_OF_RANGE, ids=repr)
+def test_a_drop_or_skip_out_of_range_is_refused_and_counts_for_nothing(
+    cls: type[CompletionTracker], row: Any
+) -> None:
+    tracker = cls.for_graph(GRAPH)
+    for mark in (tracker.mark_dropped, lambda row: tracker.mark_skipped(CellNodeId(row, "a"))):
+        with pytest.raises(NodeError) as caught:
+            mark(row)
+        assert str(caught.value) == f"Row {row!r} is out of range; expected 0 to 2"
+    assert len(tracker) == 0
+    assert not any(map(tracker.is_dropped, range(3)))
+
+
+@pytest.mark.clause("TRACK-03")
+@BOTH
+def test_only_cells_are_skipped_and_only_barriers_read(cls: type[CompletionTracker]) -> None:
+    no_cells: list[Any] = [BarrierNodeId("b"), BarrierNodeId("p", 0), CellNodeId, "a", None]
+    no_barriers: list[Any] = [CellNodeId(0, "a"), CellNodeId(1, "b"), "b", None]
+    bound = cls(3)
+    assert GRAPH.get_completed_row_count(bound) == 0
+    for tracker in (bound, cls.for_graph(GRAPH)):
+        for node in no_cells:
+            for ask in (
+                tracker.mark_skipped,
+                tracker.is_skipped,
+                tracker.must_skip,
+                tracker.is_in_turn,
+            ):
+                with pytest.raises(NodeError) as caught:
+                    ask(node)
+                assert str(caught.value) == f"{node} is no cell of this graph"
+        for node in no_barriers:
+            with pytest.raises(NodeError) as caught:
+                tracker.barrier_reads(node)
+            assert str(caught.value) == f"{node} is no barrier of this graph"
+        assert len(tracker) == 0
+    # One that is bound, and no graph's own, has no say in what other tables hold.
+    with pytest.raises(NodeError, match=r"^Cell\(0, 'z'\) is no cell of this graph$"):
+        bound.mark_skipped(CellNodeId(0, "z"))
+    with pytest.raises(NodeError, match=r" is no barrier of this graph$"):
+        bound.barrier_reads(BarrierNodeId("z"))
+
+
 JUNK: list[Any] = [None, 0, "a", (0, "a"), ["a"], {"row": 0}, object(), float("nan"), CellNodeId]
 
 

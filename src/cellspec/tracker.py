@@ -199,7 +199,7 @@ class CompletionTracker:
             NodeError: a tracker without a graph, or a barrier that the graph does not have.
         """
         self._bound("barrier_reads")
-        known = self._known(barrier)
+        known = self._known(barrier) if isinstance(barrier, BarrierNodeId) else None
         if known is None:
             raise NodeError(f"{barrier} is no barrier of this graph")
         counters, column, scope = known
