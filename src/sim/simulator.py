@@ -348,6 +348,7 @@ class Simulator:
             life.crashed = True
             life.in_flight_lost = self.machine.in_flight
         life.end_s = self.env.now
+        self.timings.settle(life.start_s)
         self._emissions.clear()
         self._stop_tasks()
         self._count_cells(life, open_before)
@@ -386,7 +387,8 @@ class Simulator:
         resolve, settle, at = machine.counters.resolve, self._settle, machine.at
         num_records = self.graph.num_records
         log, spare, checked = self._log.append, self._spare.append, self.checked
-        flags, ended, works = self.timings.flags, self.timings.ended, self._works
+        timings, works = self.timings, self._works
+        flags, ends, every, ended = timings.flags, timings.ends, timings.every, timings.ended
 
         def completed(task: _Task) -> None:
             t = env.now
@@ -396,7 +398,10 @@ class Simulator:
             if column >= 0:
                 resolve[column](row)
                 self._done = done = self._done + 1
-                if flags[row]:
+                flag = flags[row]
+                if flag == 1:
+                    ends[column][row // every] = t
+                elif flag:
                     ended(column, row, t)
                 if row > self._furthest and works[column]:
                     self._furthest = row
@@ -442,7 +447,8 @@ class Simulator:
         load, start, workers = machine.counters.load, machine.counters.start, self._workers
         pick, schedule, on_completed = self._picker(), self.env.schedule, self._on_completed
         readers = [self.latency.reader(column) for column in range(self.graph.num_columns)]
-        flags, started = self.timings.flags, self.timings.starter(self.env.now)
+        flags, columns = self.timings.flags, self.graph.num_columns
+        begin, begin_s = self.timings.begun.append, self.timings.begun_s.append
         normal = simpy.events.NORMAL
 
         def dispatch(t: float) -> None:
@@ -456,7 +462,8 @@ class Simulator:
                     seconds = readers[column](row)
                     busy_s[column] += seconds
                     if flags[row]:
-                        started(column, row, t)
+                        begin(row * columns + column)
+                        begin_s(t)
                 else:
                     machine.start_barrier(-1 - column, row)
                     seconds = self.latency.get_barrier(-1 - column, row)

@@ -1,8 +1,8 @@
 """How long calls waited and how old rows became, on a sample of rows, in bounded memory.
 
 What is kept is 8 or 16 bytes for each cell of the sample, which has `SAMPLED_CELLS` cells or a few
-more, and 20 bytes for each of at most `KEPT_CALLS` calls. `sim.figures` defines the sample and the
-figures.
+more, 16 for each of its calls in this life, and 24 for each of at most `KEPT_CALLS` calls.
+`sim.figures` defines the sample and the figures.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from cellspec.rules import Rules
 from sim.figures import KEPT_CALLS, SAMPLED_CELLS
@@ -67,6 +68,9 @@ class Timings:
         every: each so many rows, one is in the sample.
         flags: by row, whether it is in the sample, and whether the row before one is, as bits;
             the second only where the order of a column makes somebody ask.
+        ends: by column, when each cell of the sample got its value, or was skipped.
+        begun, begun_s: starts of flagged cells in a life in which all cells are made, each as
+            row × columns + column, and their times: all that a start has time for. See `settle`.
     """
 
     def __init__(
@@ -82,38 +86,52 @@ class Timings:
             for row in range(every - 1, rows - 1, every):
                 self.flags[row] |= BEFORE_SAMPLED
         self._rows, self._group_of, self._groups, self._works = rows, group_of, groups, works
-        self._needs = [rule.needs for rule in rules.columns]
-        self._ends = [array("d", bytes(8 * count)) for _ in range(columns)]
+        self.ends = [array("d", bytes(8 * count)) for _ in range(columns)]
         self._before = [array("d", bytes(8 * count)) if each else None for each in ordered]
+        self._waits_for = [[self.ends[need] for need in rule.needs] for rule in rules.columns]
+        for mine, before in zip(self._waits_for, self._before, strict=True):
+            if before is not None:
+                mine.append(before)
         self._first = array("d", [math.inf]) * count
         self._starts, self._waits, self._call_groups = array("d"), array("d"), array("l")
         self._seen, self._step = 0, 1
+        self.begun, self.begun_s = array("q"), array("d")
 
-    def starter(self, life_s: float) -> Callable[[int, int, float], None]:
-        """What hears of the start of a flagged cell, for a life in which all cells are made.
+    def settle(self, life_s: float) -> None:
+        """The starts in `begun` were of a life from `life_s` on in which all cells are made.
 
-        The cell was ready when the last of what it waited for was made, or the life began.
+        A cell was ready when the last of what it waited for was made, or the life began. What it
+        waited for is made once in a life: so all of them can be looked at when the life is over.
         """
-        flags, every, first, works = self.flags, self.every, self._first, self._works
-        needs = [[self._ends[need] for need in group] for group in self._needs]
-        for mine, before in zip(needs, self._before, strict=True):
-            if before is not None:
-                mine.append(before)
-        keep, group_of = self._keep, self._group_of
+        if not self.begun:
+            return
+        import numpy as np
 
-        def started(column: int, row: int, t: float) -> None:
-            if not flags[row] & SAMPLED:
-                return
-            place = row // every
-            ready = life_s
-            for ends in needs[column]:
-                if ends[place] > ready:
-                    ready = ends[place]
-            if works[column] and t < first[place]:
-                first[place] = t
-            keep(group_of[column], t, t - ready)
-
-        return started
+        rows, columns = np.divmod(np.array(self.begun, dtype=np.int64), len(self._waits_for))
+        start_s = np.array(self.begun_s)
+        del self.begun[:], self.begun_s[:]
+        places, beside = np.divmod(rows, self.every)
+        if beside.any():
+            sampled = beside == 0
+            places, columns, start_s = places[sampled], columns[sampled], start_s[sampled]
+        ready_s = np.full(len(start_s), life_s)
+        by_column = np.argsort(columns, kind="stable")
+        edges = np.searchsorted(
+            columns, np.arange(len(self._waits_for) + 1), sorter=by_column
+        ).tolist()
+        for column, (start, stop) in enumerate(pairwise(edges)):
+            mine = by_column[start:stop]
+            for ends in self._waits_for[column] if start < stop else ():
+                ready_s[mine] = np.maximum(ready_s[mine], np.frombuffer(ends)[places[mine]])
+        aging = np.array(self._works)[columns]
+        np.minimum.at(np.frombuffer(self._first), places[aging], start_s[aging])
+        groups = np.array(self._group_of, dtype="l")[columns]
+        taken = slice(-self._seen % self._step, None, self._step)
+        self._seen += len(start_s)
+        self._starts.frombytes(start_s[taken].tobytes())
+        self._waits.frombytes((start_s - ready_s)[taken].tobytes())
+        self._call_groups.frombytes(groups[taken].tobytes())
+        self._halve()
 
     def called(self, column: int, start: int, stop: int, t: float, ready_s: float) -> None:
         """Rows ``[start, stop)`` start as one call, the first of them ready from `ready_s`."""
@@ -132,7 +150,11 @@ class Timings:
         self._starts.append(t)
         self._waits.append(wait_s)
         self._call_groups.append(group)
-        if len(self._waits) > KEPT_CALLS:
+        self._halve()
+
+    def _halve(self) -> None:
+        """Leave every second call out while there are too many."""
+        while len(self._waits) > KEPT_CALLS:
             del self._starts[1::2], self._waits[1::2], self._call_groups[1::2]
             self._step *= 2
 
@@ -140,7 +162,7 @@ class Timings:
         """A flagged cell got its value, or was skipped."""
         flags = self.flags[row]
         if flags & SAMPLED:
-            self._ends[column][row // self.every] = t
+            self.ends[column][row // self.every] = t
         if flags & BEFORE_SAMPLED:
             before = self._before[column]
             if before is not None:
@@ -149,7 +171,7 @@ class Timings:
     def ended_rows(self, column: int, start: int, stop: int, t: float) -> None:
         """Cells of rows ``[start, stop)`` of a barrier column got their values."""
         first, last = -(-start // self.every), -(-stop // self.every)
-        self._ends[column][first:last] = array("d", [t]) * (last - first)
+        self.ends[column][first:last] = array("d", [t]) * (last - first)
 
     # What it comes to
 
@@ -167,7 +189,7 @@ class Timings:
         every = self.every
         count = -(-rows // every)
         gone = {row // every for row in dropped if row % every == 0}
-        done = map(max, zip(*(ends[:count] for ends in self._ends), strict=True))
+        done = map(max, zip(*(ends[:count] for ends in self.ends), strict=True))
         found = sorted(
             end - first
             for place, (end, first) in enumerate(zip(done, self._first[:count], strict=True))
