@@ -81,6 +81,7 @@ def test_calls_fail_as_the_requests_that_they_replay(
     ("text", "latency", "expected"),
     [
         (RECORDED, {"failed_column": "status", "failed": "fail"}, "failures: is missing; column"),
+        (RECORDED, {"failed": "fail"}, "latency.failed: expected failed_column too"),
         (RECORDED, {"failed_column": "seconds"}, "failed_column: expected another column than"),
         (RECORDED, {"failed_column": "nobody"}, "has no column 'nobody'"),
         ("seconds,status\n1,429\n", {"failed_column": "status"}, "all its requests failed"),
@@ -264,7 +265,10 @@ def test_a_measured_load_is_of_a_resource_and_decides_nothing(tmp_path: Path) ->
         ("check", '{"resource_spans":[{"scope_spans":[]}]}\n', "OpenTelemetry"),
         ("check", '{"displayTimeUnit": "ms", "traceEvents": [\n{"ph":"M"}]}\n', "Chrome trace"),
         ("check", '[\n{"ph":"M","pid":0}\n]\n', "Chrome trace"),
+        ("run", '{"resourceSpans": []}', "run takes a scenario"),
         ("check", "name: a\nrows: 3\nlimits: {workers: 1}\n", "python -m sim run"),
+        ("check", '{"name": "a", "rows": 3, "limits": {"workers": 1}}', "python -m sim run"),
+        ("check", "data_designer:\n  columns:\n  - column_type: sampler\n", "under pipeline:"),
         ("check", '{\n "failure": 1,\n "workload": {}\n}\n', "python -m sim replay"),
     ],
 )

@@ -25,6 +25,7 @@ def hint_for_run(path: str | Path) -> str:
         "scenario",
         "datadesigner": "this is a DataDesigner configuration: put it under pipeline: in a "
         f"scenario, as in pipeline: {{datadesigner: {path}}}, with name, rows and limits",
+        "opentelemetry": "these are OpenTelemetry spans; run takes a scenario",
         "python": "this is Python; of a DataDesigner recipe write the configuration that its "
         "builder holds as YAML, and put that under pipeline: in a scenario",
     }.get(kind, "")
@@ -36,6 +37,8 @@ def hint_for_check(path: str | Path) -> str:
     return {
         "scenario": f"this is a scenario: python -m sim run {path} --trace FILE writes a trace",
         "case": f"this is a failure that was found: python -m sim replay {path}",
+        "datadesigner": "this is a DataDesigner configuration, and check takes a trace of a run; "
+        f"put it under pipeline: in a scenario, as in pipeline: {{datadesigner: {path}}}",
         "chrome": "this is a Chrome trace, made for looking at (ui.perfetto.dev); check takes the "
         "trace that it was made from",
         "opentelemetry": "these are OpenTelemetry spans, and check takes a cellspec trace: one "
@@ -63,7 +66,9 @@ def _kind(path: Path) -> str:
         return "datadesigner"
     if path.suffix == ".py":
         return "python"
-    if all(re.search(rf"^{name}:", text, re.MULTILINE) for name in ("rows", "limits")):
+    # As YAML, or as JSON.
+    key = '"{}" *:' if start.startswith("{") else "^{}:"
+    if all(re.search(key.format(name), text, re.MULTILINE) for name in ("rows", "limits")):
         return "scenario"
     return ""
 

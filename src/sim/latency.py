@@ -472,6 +472,8 @@ class Replay(LatencyModel):
 
     @model_validator(mode="after")
     def _load(self, info: ValidationInfo) -> Self:
+        if self.failed == "fail" and self.failed_column is None:
+            raise field_error("failed", "expected failed_column too: it says which requests failed")
         folder = (info.context or {}).get("folder", Path())
         try:
             self._keep(*self._read(folder / self.file))
