@@ -398,6 +398,13 @@ def test_the_rules_of_a_column_say_what_its_descriptor_means(case: Case) -> None
             assert rules.scope_bounds(place, scope) == (rows.start, rows.stop)
 
 
+def test_a_barrier_is_one_call_also_if_it_could_stream_rows() -> None:
+    for scope in (T.BARRIER, T.BATCH_BARRIER):
+        graph = ExecutionGraph(3, [C("b", traits=scope | T.ROW_STREAMABLE)], batch_size=2)
+        assert graph.rules.columns[0].is_barrier
+        assert not graph.rules.columns[0].streamable
+
+
 @pytest.mark.clause("SKIP-01")
 @given(case=cases(skips=True))
 def test_a_cell_can_be_skipped_by_its_own_condition_or_if_an_input_can(case: Case) -> None:

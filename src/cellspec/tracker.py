@@ -114,8 +114,8 @@ class CompletionTracker:
             NodeError: a row out of range (TRACK-02), or, for a tracker of a graph, a node that the
                 graph does not have.
         """
-        if type(node) is CellNodeId and self._counters is not None:
-            # The common case, without a tuple and a second look at the node's kind.
+        if isinstance(node, CellNodeId) and self._counters is not None:
+            # The common case, without a tuple; all that may be wrong with the cell is said below.
             column, row = self._index.get(node.column), node.row
             if column is not None and type(row) is int and 0 <= row < self._num_records:
                 if self._counters.cells[column][row] < DONE:
@@ -125,12 +125,9 @@ class CompletionTracker:
         if known is None:
             self._mark_loose(node)
             return
-        counters, column, position = known
-        if isinstance(node, CellNodeId):
-            if not counters.is_resolved(column, position):
-                counters.resolve[column](position)
-        elif not counters.is_barrier_resolved(column, position):
-            counters.resolve_barrier(column, position)
+        counters, column, scope = known
+        if not counters.is_barrier_resolved(column, scope):
+            counters.resolve_barrier(column, scope)
 
     def mark_skipped(self, cell: CellNodeId) -> None:
         """Record that `cell` is resolved without a value; what reads it is skipped in its turn.
