@@ -223,6 +223,20 @@ def test_another_limit_than_the_measured_load_is_said_beside_the_figures(
     assert "at the limit of 2 a real endpoint answers at another speed\n" in capsys.readouterr().out
 
 
+def test_fewer_workers_than_a_limit_are_the_limit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    column = {"name": "a", "resource": "gpu", "latency": {"model": "constant", "value_s": 1}}
+    limits = {"workers": 3, "resources": {"gpu": 16}, "measured_at": {"gpu": 3}}
+    path = write(tmp_path, column, limits=limits)
+    same, err = run(path, capsys)
+    assert same["notes"] == []
+    assert f"note: {path}: limits.resources.gpu: 16 is never reached with 3 workers\n" in err
+    fewer, _ = run(path, capsys, "--set", "limits.measured_at.gpu=16")
+    (note,) = fewer["notes"]
+    assert note.endswith("with 3 workers a real endpoint answers at another speed")
+
+
 def test_the_load_of_a_token_model_is_its_batch(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("p,o\n100,10\n", encoding="utf-8")
     tokens = {

@@ -54,6 +54,7 @@ from cellspec.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.errors import GraphError, SpecError
 from cellspec.graph import BarrierScope, ExecutionGraph
 from cellspec.plain_yaml import PlainLoader
+from cellspec.text import counted
 from sim.latency import (
     LATENCY_MODELS,
     ColumnLatency,
@@ -586,6 +587,12 @@ class Scenario(StrictModel):
         for name in self.limits.resources:
             if name not in used:
                 found.append(f"limits.resources.{name}: no column takes it")
+            elif self.resource_limits[name] > self.limits.workers:
+                workers = counted(self.limits.workers, "worker")
+                found.append(
+                    f"limits.resources.{name}: {self.resource_limits[name]} is never reached with "
+                    f"{workers}"
+                )
         by_text: dict[str, list[str]] = {}
         for item in self._plan.columns:
             if text := item.latency.remark():
@@ -601,19 +608,27 @@ class Scenario(StrictModel):
         return found
 
     def load_notes(self) -> list[str]:
-        """Of each resource whose limit is not the load at which its latencies were measured."""
+        """Of each resource whose limit is not the load at which its latencies were measured.
+
+        Fewer workers than that are the limit.
+        """
         found = []
         for name, limit in self.resource_limits.items():
+            most = min(limit, self.limits.workers)
             mine = [x for x in self._plan.columns if self.column_resource.get(x.name) == name]
             loads = sorted({load for item in mine for load in item.latency.loads()})
             if name in self.limits.measured_at:
                 loads = [self.limits.measured_at[name]]
-            if mine and any(load != limit for load in loads):
+            if mine and any(load != most for load in loads):
+                slower = most > max(loads)
+                where = f"at the limit of {limit}"
+                if most < limit and not slower:
+                    where = f"with {counted(most, 'worker')}"
                 at = " and ".join(map(str, loads))
                 found.append(
                     f"{name}: latencies were measured at {at} in flight and do not depend on the "
-                    f"load; at the limit of {limit} a real endpoint answers "
-                    f"{'more slowly' if limit > max(loads) else 'at another speed'}"
+                    f"load; {where} a real endpoint answers "
+                    f"{'more slowly' if slower else 'at another speed'}"
                 )
         return found
 
