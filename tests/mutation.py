@@ -11,8 +11,8 @@ Tests run in the order of what they have found so far for their time. In the fir
 collected once, try few examples, and meet each mutant in a fork in which only the code of functions
 was swapped. What that leaves alive meets them again, imported anew, with the examples of ``ci``.
 With ``--keep FILE`` a run that was stopped goes on where it was: what a test has found is not run
-again while the mutant's source is the same. ``--quick`` leaves out the second round: what it prints
-is a list of suspects.
+again while the function that it is in stays the same. ``--quick`` leaves out the second round: what
+it prints is a list of suspects.
 
 No part of CI: a module takes minutes. It needs `fork`.
 """
@@ -90,12 +90,16 @@ _SILENT = ("__slots__", "__all__")
 
 @dataclass(frozen=True)
 class Fault:
-    """One mutant: where it is, as a reader finds it after lines have moved, and its source."""
+    """One mutant: where it is, as a reader finds it after lines have moved, and its source.
+
+    The unit is the function that it is in, as it was.
+    """
 
     where: str
     was: str
     becomes: str
     number: int
+    unit: str
     source: str
 
     @property
@@ -181,11 +185,13 @@ def faults(source: str) -> Iterator[Fault]:
     tree = ast.parse(source)
     seen: Counter[str] = Counter()
 
-    def walk(node: ast.AST, where: str) -> Iterator[Fault]:
+    def walk(node: ast.AST, where: str, unit: str) -> Iterator[Fault]:
         for parent, name, place, child in _children(node):
-            inside = where
+            inside, within = where, unit
             if isinstance(child, ast.FunctionDef | ast.ClassDef):
                 inside = f"{where}.{child.name}".lstrip(".")
+            if isinstance(child, ast.FunctionDef):
+                within = ast.unparse(child)
             for other in _changes(child):
                 instead = ast.Pass() if other is None else other
                 slot = getattr(parent, name)
@@ -201,10 +207,10 @@ def faults(source: str) -> Iterator[Fault]:
                 was, becomes = _short(child), "nothing" if other is None else _short(instead)
                 key = f"{inside}: {was} -> {becomes}"
                 seen[key] += 1
-                yield Fault(inside, was, becomes, seen[key], mutated)
-            yield from walk(child, inside)
+                yield Fault(inside, was, becomes, seen[key], within, mutated)
+            yield from walk(child, inside, within)
 
-    yield from walk(tree, "")
+    yield from walk(tree, "", "")
 
 
 def _short(node: ast.AST) -> str:
@@ -430,7 +436,7 @@ class Kept:
 
 
 def _digest(fault: Fault) -> str:
-    return hashlib.blake2b(fault.source.encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(fault.unit.encode(), digest_size=8).hexdigest()
 
 
 def known(module: str) -> dict[str, str]:
