@@ -61,7 +61,7 @@ TESTS = {
     "checkpoint": _OWN,
     "tracker": (*_OWN, "test_tracker", "test_tracker_stateful"),
     "rules": (*_OWN, "test_graph", "test_tracker_stateful"),
-    "rowset": ("test_drops", "test_tracker_stateful"),
+    "rowset": ("test_rowset", "test_drops", "test_tracker_stateful"),
     "counters": (*_OWN, "test_tracker_stateful", "test_machine_stateful", "test_tracker"),
 }
 """By module of `cellspec`, the tests that are to find what is wrong in it, the quickest first."""
@@ -272,7 +272,17 @@ class Tests:
         """Hand the tests to pytest; its exit code."""
         os.environ["HYPOTHESIS_PROFILE"] = self.profile
         files = [str(ROOT / "tests" / f"{name}.py") for name in TESTS[self.module]]
-        options = ["-x", "-q", "-s", "-p", "no:cacheprovider", "-p", "no:randomly"]
+        options = [
+            "-x",
+            "-q",
+            "-s",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:randomly",
+            "-p",
+            "no:warnings",
+        ]
         return int(pytest.main([*options, *ROUNDS[self.profile], *files], plugins=[plugin]))
 
     def learn(self, judge: Callable[[str], Verdict]) -> bool:
@@ -299,9 +309,8 @@ class Tests:
 
         What computes for too long is in a loop that it should not be in: it is found.
         """
-        read, write = os.pipe()
-        child = os.fork()
-        if child == 0:
+
+        def judge() -> list[Any]:
             signal.alarm(TIMEOUT_S)
             signal.setitimer(signal.ITIMER_PROF, TIMEOUT_S)
             _hush()
@@ -309,16 +318,28 @@ class Tests:
                 found_by = work()
             except BaseException as error:
                 found_by = type(error).__name__
-            with os.fdopen(write, "w", encoding="utf-8") as pipe:
-                json.dump([found_by, self.seconds], pipe)
-            os._exit(0)
-        os.close(write)
-        with os.fdopen(read, encoding="utf-8") as pipe:
-            said = pipe.read()
-        _, status = os.waitpid(child, 0)
-        code = os.waitstatus_to_exitcode(status)
-        found_by, seconds = json.loads(said) if not code else (f"signal {-code}", {})
+            return [found_by, self.seconds]
+
+        code, said = _forked(judge)
+        found_by, seconds = (f"signal {-code}", {}) if code else said
         return Verdict(found_by, seconds)
+
+
+def _forked(work: Callable[[], object]) -> tuple[int, Any]:
+    """Do it in a process of its own; its exit code, negative for a signal, and what it returned."""
+    read, write = os.pipe()
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        said = json.dumps(work())
+        with os.fdopen(write, "w", encoding="utf-8") as pipe:
+            pipe.write(said)
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read, encoding="utf-8") as pipe:
+        said = pipe.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return code, json.loads(said) if said else None
 
 
 def _hush() -> None:
@@ -472,25 +493,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @dataclass
 class _Round:
-    """One round over the mutants that are left; `alive` is None if a test fails without any."""
+    """One round over the mutants that are left; which of them no test found, by place."""
 
     tests: Tests
     kept: Kept
     reasons: Mapping[str, str]
     left: Sequence[Fault]
-    alive: list[Fault] | None = None
+    alive: list[int] | None = None
 
-    def run(self, judge: Callable[[str], Verdict]) -> None:
+    def run(self) -> list[int] | None:
+        """None if a test fails without a fault.
+
+        Tests that are collected here stay imported, so that is done in a process of its own.
+        """
+        if self.tests.profile != SWAPPED:
+            self.go_through(self.tests.judge)
+            return self.alive
+
+        def collected() -> list[int] | None:
+            self.tests.run(_Swapping(self.tests, self.go_through))
+            return self.alive
+
+        alive: list[int] | None = _forked(collected)[1]
+        return alive
+
+    def go_through(self, judge: Callable[[str], Verdict]) -> None:
+        """Have each mutant judged, and tell and keep what became of it."""
         if not self.tests.learn(judge):
             return
         self.alive = []
-        for fault in self.left:
+        for place, fault in enumerate(self.left):
             found_by = judge(fault.source).found_by
             self.kept.add(self.tests.module, fault, found_by)
             if found_by is not None:
                 self.tests.finds[found_by] += 1
                 continue
-            self.alive.append(fault)
+            self.alive.append(place)
             said = "as listed" if fault.key in self.reasons else "SURVIVES"
             print(f"{said} ({self.tests.profile}): {fault.key}", flush=True)
 
@@ -503,16 +541,11 @@ def _run(
     left = [fault for fault in chosen if kept.by(module, fault) is None]
     finds = Counter(by for fault in chosen if (by := kept.by(module, fault)) is not None)
     for profile in profiles:
-        tests = Tests(module, profile, finds)
-        judging = _Round(tests, kept, reasons, left)
-        if profile == SWAPPED:
-            tests.run(_Swapping(tests, judging.run))
-        else:
-            judging.run(tests.judge)
-        if judging.alive is None:
+        alive = _Round(Tests(module, profile, finds), kept, reasons, left).run()
+        if alive is None:
             print(f"{module}: its tests fail as it is")
             return 1
-        left = judging.alive
+        left = [left[place] for place in alive]
     names = {fault.key for fault in left}
     gone = sorted(reasons.keys() - names) if whole else []
     for key in gone:

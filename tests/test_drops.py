@@ -7,8 +7,6 @@ Single cases, each once wrong; the random ones are in `test_machine_stateful` an
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cellspec import (
     Action,
@@ -21,7 +19,6 @@ from cellspec import (
     Machine,
     Violation,
 )
-from cellspec.rowset import RowSet
 from tests.matrix.checks import steps
 
 T = ExecutionTraits
@@ -265,13 +262,3 @@ def test_a_column_that_was_marked_before_its_input_is_claimed_as_far_as_its_inpu
     assert payload["column_rows"] == {"a": 1, "o": 1}
     restored = CompletionTracker.from_checkpoint(payload, graph)
     assert restored.to_checkpoint(graph, 2) == payload
-
-
-# Sets of rows
-
-
-@given(rows=st.sets(st.integers(0, 99)), start=st.integers(0, 101), stop=st.integers(0, 101))
-def test_a_set_of_rows_gives_those_within_a_range(rows: set[int], start: int, stop: int) -> None:
-    mine = RowSet(100, rows)
-    assert list(mine) == sorted(rows)
-    assert list(mine.within(start, stop)) == sorted(row for row in rows if start <= row < stop)

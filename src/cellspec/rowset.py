@@ -55,8 +55,6 @@ class RowSet:
 
     def within(self, start: int, stop: int) -> Iterator[int]:
         """Those of rows ``[start, stop)`` that are in the set, in order: O(their bytes)."""
-        if not self._count or start >= stop:
-            return
         for found in _NOT_EMPTY.finditer(self._bits, start >> 3, (stop + 7) >> 3):
             place = found.start()
             for bit in range(8):
