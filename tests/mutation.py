@@ -141,6 +141,9 @@ def _changes(node: ast.AST) -> Iterator[ast.AST | None]:
         node.test, ast.Compare | ast.UnaryOp
     ):
         yield _with(node, test=ast.UnaryOp(ast.Not(), node.test))
+    elif isinstance(node, ast.With):
+        # A lock that nobody takes.
+        yield ast.If(ast.Constant(value=True), node.body, [])
     if isinstance(node, ast.AugAssign | ast.Delete | ast.Raise | ast.Continue | ast.Break) or (
         isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant | ast.Yield)
     ):
@@ -217,6 +220,8 @@ def _short(node: ast.AST) -> str:
     """A node in one line; of a block its head."""
     if isinstance(node, ast.If | ast.While | ast.IfExp):
         return f"if {ast.unparse(node.test)}"
+    if isinstance(node, ast.With):
+        return f"with {', '.join(ast.unparse(item) for item in node.items)}"
     if isinstance(node, ast.For | ast.comprehension):
         return f"for {ast.unparse(node.target)} in {ast.unparse(node.iter)}"
     return " ".join(ast.unparse(node).split())

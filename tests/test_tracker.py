@@ -356,12 +356,53 @@ def test_another_pipeline_may_not_ask_a_graphs_own_tracker(cls: type[CompletionT
         other.get_completed_row_count(cls.for_graph(GRAPH))
 
 
+@pytest.mark.clause("TRACK-03", "TRACK-12")
 @BOTH
-def test_an_equal_graph_may_ask(cls: type[CompletionTracker]) -> None:
-    tracker = cls.for_graph(GRAPH)
+@pytest.mark.parametrize("own", [True, False], ids=["of the graph", "bare"])
+def test_an_equal_graph_may_ask_and_nothing_is_forgotten(
+    cls: type[CompletionTracker], own: bool
+) -> None:
+    tracker = cls.for_graph(GRAPH) if own else cls(3)
+    assert GRAPH.get_completed_row_count(tracker) == 0
     tracker.mark_complete(CellNodeId(0, "a"))
+    tracker.mark_skipped(CellNodeId(1, "a"))
+    tracker.mark_dropped(2)
     equal = ExecutionGraph(3, COLUMNS, batch_size=2)
     assert list(equal.iter_ready_nodes(tracker)) == list(GRAPH.iter_ready_nodes(tracker))
+    assert tracker.is_skipped(CellNodeId(1, "a"))
+    assert tracker.is_dropped(2)
+    assert equal.is_row_complete(2, tracker)
+
+
+@pytest.mark.clause("CKPT-06")
+@BOTH
+def test_an_equal_graph_asks_a_restored_tracker_of_what_was_claimed(
+    cls: type[CompletionTracker],
+) -> None:
+    tracker = cls.from_checkpoint({"version": 1, "completed_rows": 2}, GRAPH)
+    equal = ExecutionGraph(3, COLUMNS, batch_size=2)
+    assert equal.get_completed_row_count(tracker) == 2
+    assert equal.is_row_complete(1, tracker)
+
+
+@pytest.mark.clause("TRACK-01", "TRACK-03")
+@BOTH
+def test_marks_stay_when_other_graphs_ask(cls: type[CompletionTracker]) -> None:
+    tracker = cls(3)
+    nodes = set(GRAPH.iter_nodes())
+    # A number of marks of one column, of which another graph has all, some or none.
+    others = [
+        ExecutionGraph(3, [C("a"), C("z")]),
+        ExecutionGraph(3, [C("p", traits=T.BATCH_BARRIER)], batch_size=3),
+        ExecutionGraph(3, [C("b"), C("p")]),
+    ]
+    for node in nodes:
+        tracker.mark_complete(node)
+    for other in (*others, GRAPH, *others):
+        other.get_completed_row_count(tracker)
+        assert all(node in tracker for node in nodes)
+        assert len(tracker) == len(nodes)
+    assert GRAPH.is_complete(tracker)
 
 
 def test_a_graph_makes_its_own_tracker() -> None:
@@ -371,6 +412,78 @@ def test_a_graph_makes_its_own_tracker() -> None:
     assert tracker.num_records == 3
     with pytest.raises(NodeError):
         tracker.mark_complete(CellNodeId(0, "z"))
+
+
+@pytest.mark.clause("TRACK-03", "TRACK-05")
+@BOTH
+def test_a_pass_goes_on_from_what_was_marked_for_another_graph(
+    cls: type[CompletionTracker],
+) -> None:
+    mine = ExecutionGraph(4, [C("a"), C("b", dependencies=["a"])])
+    other = ExecutionGraph(4, [C("a"), C("z", dependencies=["a"])])
+    tracker = cls(4)
+    ready = mine.iter_ready_nodes(tracker)
+    assert next(ready) == CellNodeId(0, "a")
+    assert CellNodeId(2, "a") in set(other.iter_ready_nodes(tracker))
+    for row in (0, 1, 2):
+        tracker.mark_complete(CellNodeId(row, "a"))
+    assert list(ready) == [CellNodeId(3, "a"), *cells("b", 3)]
+
+
+# The lock
+
+
+class CountedLock:
+    """Is held by nobody, and counts how often it is asked for."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def __enter__(self) -> None:
+        self.taken += 1
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+QUESTIONS: dict[str, Callable[[CompletionTracker], object]] = {
+    "__contains__": lambda tracker: CellNodeId(0, "a") in tracker,
+    "__len__": len,
+    "all_complete": lambda tracker: tracker.all_complete(GRAPH),
+    "barrier_reads": lambda tracker: tracker.barrier_reads(BarrierNodeId("b")),
+    "column_completion_count": lambda tracker: tracker.column_completion_count("a"),
+    "completed_row_count": lambda tracker: tracker.completed_row_count(GRAPH),
+    "is_barrier_complete": lambda tracker: tracker.is_barrier_complete("b"),
+    "is_column_complete": lambda tracker: tracker.is_column_complete("a"),
+    "is_complete": lambda tracker: tracker.is_complete(CellNodeId(0, "a")),
+    "is_dropped": lambda tracker: tracker.is_dropped(0),
+    "is_in_turn": lambda tracker: tracker.is_in_turn(CellNodeId(0, "a")),
+    "is_skipped": lambda tracker: tracker.is_skipped(CellNodeId(0, "a")),
+    "listen": lambda tracker: tracker.listen(str),
+    "mark_complete": lambda tracker: tracker.mark_complete(CellNodeId(0, "a")),
+    "mark_dropped": lambda tracker: tracker.mark_dropped(0),
+    "mark_skipped": lambda tracker: tracker.mark_skipped(CellNodeId(0, "a")),
+    "must_skip": lambda tracker: tracker.must_skip(CellNodeId(0, "a")),
+    "ready_nodes": lambda tracker: next(tracker.ready_nodes(GRAPH, None)),
+    "reset": lambda tracker: tracker.reset(),
+    "row_complete": lambda tracker: tracker.row_complete(GRAPH, 0),
+    "to_checkpoint": lambda tracker: tracker.to_checkpoint(GRAPH),
+}
+
+
+@pytest.mark.clause("TRACK-08")
+def test_every_mark_and_every_question_takes_the_lock() -> None:
+    assert QUESTIONS.keys() == {
+        name
+        for name, thing in vars(CompletionTracker).items()
+        if callable(thing) and (not name.startswith("_") or name in ("__len__", "__contains__"))
+    }
+    for name, ask in QUESTIONS.items():
+        tracker = ThreadSafeCompletionTracker.for_graph(GRAPH)
+        lock = CountedLock()
+        tracker._lock = lock  # type: ignore[assignment]
+        ask(tracker)
+        assert lock.taken >= 1, name
 
 
 # Reset
@@ -398,6 +511,22 @@ def test_after_reset_a_tracker_is_as_new(
         for node in graph.iter_ready_nodes(tracker):
             tracker.mark_complete(node)
         assert graph.is_complete(tracker)
+
+
+@pytest.mark.clause("TRACK-09")
+@BOTH
+def test_a_reset_forgets_also_what_no_graph_has_asked_for(cls: type[CompletionTracker]) -> None:
+    tracker = cls(3)
+    for asked in (False, True):
+        for node in (CellNodeId(0, "a"), CellNodeId(0, "z"), BarrierNodeId("z")):
+            tracker.mark_complete(node)
+        assert GRAPH.get_completed_row_count(tracker) == 0 if asked else True
+        assert len(tracker) == 3
+        tracker.reset()
+        assert len(tracker) == 0
+        assert CellNodeId(0, "z") not in tracker
+        assert BarrierNodeId("z") not in tracker
+        assert tracker.column_completion_count("z") == 0
 
 
 # Cost: steps

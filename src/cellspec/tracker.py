@@ -89,7 +89,6 @@ class CompletionTracker:
         self._graph: ExecutionGraph | None = None
         self._counters: Counters | None = None
         self._index: Mapping[str, int] = {}
-        self._claimed: dict[str, int] = {}
         self._closed = False
 
     @classmethod
@@ -301,8 +300,9 @@ class CompletionTracker:
         Raises:
             NodeError: for a tracker of a graph, an unknown column.
         """
-        if self._graph is not None and self._counters is not None:
-            index = self._graph.rules.index.get(column)
+        if self._counters is not None:
+            assert self._graph is not None
+            index = self._index.get(column)
             if index is not None:
                 return self._num_records - self._counters.open_cells[index]
             if self._closed:
@@ -311,9 +311,8 @@ class CompletionTracker:
         return marks.count if marks else 0
 
     def reset(self) -> None:
-        """Forget every mark and every claim."""
+        """Forget every mark, and what a checkpoint claimed."""
         self._loose.clear()
-        self._claimed.clear()
         if self._counters is not None:
             self._counters.restore((0,) * len(self._counters.cells))
 
@@ -392,7 +391,7 @@ class CompletionTracker:
         left_ready = 0
         while True:
             body = counters.cells[index]
-            if not isinstance(body, bytearray) or not counters.ready[index]:
+            if not isinstance(body, bytearray):
                 return
             if counters.ready[index] <= left_ready:
                 # Nodes that were yielded and not marked are ready still, and lie behind; but some
@@ -424,9 +423,10 @@ class CompletionTracker:
     # Binding
 
     def _counters_for(self, graph: ExecutionGraph) -> Counters:
-        if self._graph is not None and self._counters is not None:
+        if self._counters is not None:
+            assert self._graph is not None
             same_shape = self._graph.fingerprint == graph.fingerprint
-            if self._graph is graph or (same_shape and graph.num_records == self._num_records):
+            if same_shape and graph.num_records == self._num_records:
                 return self._counters
             if self._closed and not same_shape:
                 raise NodeError(
@@ -439,34 +439,29 @@ class CompletionTracker:
             )
         self._unbind()
         counters = Counters(graph.rules)
-        counters.restore(tuple(self._claimed.get(name, 0) for name in graph.column_names))
         self._graph, self._counters, self._index = graph, counters, graph.rules.index
         for name in graph.column_names:
             marks = self._loose.pop(name, None)
             if marks is not None:
-                self._adopt(graph, name, marks)
+                self._adopt(name, marks)
         return counters
 
-    def _adopt(self, graph: ExecutionGraph, name: str, marks: _Marks) -> None:
+    def _adopt(self, name: str, marks: _Marks) -> None:
         """Turn the loose marks of a column into counters; what the graph lacks stays loose."""
         for row in marks.rows():
             self.mark_complete(CellNodeId(row, name))
-        rest = _Marks(self._num_records)
         for batch in marks.barriers:
-            try:
-                graph.check_node(BarrierNodeId(name, batch))
-            except NodeError:
-                rest.barriers.add(batch)
-            else:
-                self.mark_complete(BarrierNodeId(name, batch))
-        if rest.barriers:
-            self._loose[name] = rest
+            self.mark_complete(BarrierNodeId(name, batch))
 
     def _unbind(self) -> None:
-        """Turn counters back into loose marks: another graph asks."""
-        if self._graph is None or self._counters is None:
-            return
+        """Turn counters back into loose marks: another graph asks.
+
+        A tracker that was restored is a graph's own, so nothing here was claimed.
+        """
         graph, counters = self._graph, self._counters
+        if counters is None:
+            return
+        assert graph is not None
         self._graph = self._counters = None
         for rule in graph.rules.columns:
             marks = self._loose.setdefault(rule.name, _Marks(self._num_records))
@@ -476,7 +471,6 @@ class CompletionTracker:
             for scope in range(graph.rules.scope_count(rule.index)):
                 if counters.is_barrier_resolved(rule.index, scope):
                     marks.barriers.add(graph.barrier_node(rule.index, scope).batch)
-            self._claimed[rule.name] = counters.claimed[rule.index]
 
     def _known(self, node: NodeId) -> tuple[Counters, int, int] | None:
         """Counters, column and row (or scope) of a node of the bound graph; None if it has none."""
@@ -492,8 +486,9 @@ class CompletionTracker:
         else:
             raise NodeError(f"expected a CellNodeId or a BarrierNodeId, got {node!r}")
         graph, counters = self._graph, self._counters
-        if graph is None or counters is None:
+        if counters is None:
             return None
+        assert graph is not None
         column = graph.rules.index.get(node.column)
         if column is not None and isinstance(node, CellNodeId):
             return counters, column, position
