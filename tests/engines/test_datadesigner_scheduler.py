@@ -500,7 +500,7 @@ def test_without_datadesigner_the_error_names_the_extra(monkeypatch: pytest.Monk
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(releases, "version", absent)
-    with pytest.raises(SpecError, match=r"cellspec\[datadesigner\]"):
+    with pytest.raises(SpecError, match=r"pip install .\.\[datadesigner\]"):
         releases.load.__wrapped__()
 
 
