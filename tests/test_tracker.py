@@ -590,6 +590,35 @@ def test_no_question_takes_more_steps_with_a_hundred_times_the_rows() -> None:
     assert many["mark a cell"] < 100
 
 
+class Watched(bytearray):
+    """Counts the cells that a search for one looked at."""
+
+    looked = 0
+
+    def find(self, *what: Any) -> int:
+        found = super().find(*what)
+        self.looked += (found if found >= 0 else len(self)) - what[1]
+        return found
+
+
+@pytest.mark.clause("TRACK-11")
+def test_a_pass_that_marks_nothing_looks_no_further_than_the_last_ready_cell() -> None:
+    rows, done = 1_000, 5
+    graph = ExecutionGraph(rows, [C("a"), C("b", dependencies=["a"])])
+    tracker = graph.tracker()
+    for node in cells("a", done):
+        tracker.mark_complete(node)
+    counters = tracker._counters
+    assert counters is not None
+    for column, name in enumerate("ab"):
+        watched = Watched(counters.cells[column])  # type: ignore[arg-type]
+        counters.cells[column] = watched
+        found = list(graph.iter_ready_nodes_for_column(name, tracker))
+        assert len(found) == (rows - done, done)[column]
+        assert watched.looked == 0
+    assert found == cells("b", done)
+
+
 # Cost: memory
 
 ROWS = 50_000
