@@ -183,8 +183,8 @@ def _names(targets: Sequence[ast.expr]) -> list[str]:
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
-def faults(source: str) -> Iterator[Fault]:
-    """Every mutant of a module, in the order of its lines."""
+def faults(source: str, only: Sequence[str] = ()) -> Iterator[Fault]:
+    """Every mutant of a module whose name holds one of these, in the order of its lines."""
     tree = ast.parse(source)
     seen: Counter[str] = Counter()
 
@@ -197,6 +197,11 @@ def faults(source: str) -> Iterator[Fault]:
                 within = ast.unparse(child)
             for other in _changes(child):
                 instead = ast.Pass() if other is None else other
+                was, becomes = _short(child), "nothing" if other is None else _short(instead)
+                key = f"{inside}: {was} -> {becomes}"
+                seen[key] += 1
+                if only and not any(words in key for words in only):
+                    continue
                 slot = getattr(parent, name)
                 if place is None:
                     setattr(parent, name, instead)
@@ -207,9 +212,6 @@ def faults(source: str) -> Iterator[Fault]:
                     setattr(parent, name, child)
                 else:
                     slot[place] = child
-                was, becomes = _short(child), "nothing" if other is None else _short(instead)
-                key = f"{inside}: {was} -> {becomes}"
-                seen[key] += 1
                 yield Fault(inside, was, becomes, seen[key], within, mutated)
             yield from walk(child, inside, within)
 
@@ -478,7 +480,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("module", nargs="*", choices=sorted(TESTS), default=["checkpoint"])
     parser.add_argument("--list", action="store_true", help="list the mutants, and run nothing")
-    parser.add_argument("--only", metavar="WORDS", default="", help="those whose name holds this")
+    parser.add_argument(
+        "--only", metavar="WORDS", nargs="+", default=(), help="those whose name holds one of these"
+    )
     parser.add_argument("--quick", action="store_true", help="the first round only")
     parser.add_argument("--keep", metavar="FILE", type=Path, help="go on from this file")
     options = parser.parse_args(arguments)
@@ -487,7 +491,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     odd = 0
     for module in options.module:
         source = (ROOT / "src" / "cellspec" / f"{module}.py").read_text(encoding="utf-8")
-        chosen = [fault for fault in faults(source) if options.only in fault.key]
+        chosen = list(faults(source, options.only))
         if options.list:
             print(*(fault.key for fault in chosen), sep="\n")
             continue
@@ -528,6 +532,10 @@ class _Round:
             return
         self.alive = []
         for place, fault in enumerate(self.left):
+            if self.tests.profile == SWAPPED and not fault.unit:
+                # What stands outside of functions was read by others when they were imported.
+                self.alive.append(place)
+                continue
             found_by = judge(fault.source).found_by
             self.kept.add(self.tests.module, fault, found_by)
             if found_by is not None:
