@@ -219,6 +219,23 @@ def test_a_resume_from_a_claim_before_the_record_does_not_know_the_drop(told: bo
     assert [str(a) for a in machine.enabled() if a.kind == "start"] == ["start b barrier 0"]
 
 
+@pytest.mark.clause("CKPT-17")
+@pytest.mark.parametrize("lives", [1, 2, 3])
+def test_a_drop_that_a_claim_rests_on_is_told_at_every_resume(lives: int) -> None:
+    machine = Machine(ExecutionGraph(2, [C("a")]))
+    made(machine, "a", 0)
+    dropped(machine, "a", 1)
+    machine.apply(cell("drop", "a", 1))
+    machine.apply(Action("durable", "a", (0, 2)))
+    machine.apply(Action("checkpoint_begin", claim=(2,)))
+    machine.apply(Action("checkpoint_durable"))
+    for _ in range(lives):
+        machine.apply(Action("crash"))
+        with pytest.raises(Violation, match=r"^CKPT-17: resumed without the drop of row 1, "):
+            machine.apply(Action("resume", claim=(2,), dropped=()))
+        machine.apply(Action("resume", claim=(2,), dropped=((1, 2),)))
+
+
 @pytest.mark.clause("DROP-04")
 def test_a_run_does_not_end_before_every_drop_is_recorded() -> None:
     machine = with_a_failed_barrier()

@@ -723,6 +723,20 @@ def test_batch_barriers_hold_nothing_once_they_are_complete() -> None:
         assert held.bytes() <= ALLOWANCE
 
 
+@pytest.mark.clause("TRACK-07", "TRACK-09")
+def test_a_reset_does_not_hold_what_was_beside_what_is() -> None:
+    tracker = CHAIN.tracker()
+    gc.collect()
+    with Held():
+        tracker.reset()
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        assert before >= 4 * ROWS
+        tracker.reset()
+        # One column is copied while its ready cells are found.
+        assert tracemalloc.get_traced_memory()[1] <= before + ROWS + ALLOWANCE
+
+
 def test_cells_are_counted_up_to_the_last_one_of_a_large_table() -> None:
     tracker = CHAIN.tracker()
     for node in cells("a", ROWS - 1):
