@@ -161,6 +161,21 @@ def test_each_row_that_is_told_must_be_a_row_that_the_claim_covers(
         CompletionTracker.from_checkpoint(V2, GRAPH, skipped={"z": [0]})
 
 
+@pytest.mark.parametrize("length", [59, 60, 61, 300])
+def test_what_a_message_shows_of_a_payload_is_at_most_60_characters_long(length: int) -> None:
+    name, value = "x" * length, "y" * (length - 2)
+    shown = name if length <= 60 else "'" + "x" * 56 + "..."
+    with pytest.raises(CheckpointError) as caught:
+        CompletionTracker.from_checkpoint({"version": 1, "completed_rows": 0, name: 0}, GRAPH)
+    assert str(caught.value) == f"checkpoint: {shown}: unknown in version 1"
+    shown = f"'{value}'" if length <= 60 else "'" + "y" * 56 + "..."
+    with pytest.raises(CheckpointError) as caught:
+        CompletionTracker.from_checkpoint({"version": 1, "completed_rows": value}, GRAPH)
+    assert str(caught.value) == (
+        f"checkpoint: completed_rows: expected an integer from 0 to 5, got {shown}"
+    )
+
+
 TWO_INPUTS = ExecutionGraph(2, [C("a"), C("b"), C("c", dependencies=["a", "b"])])
 
 
