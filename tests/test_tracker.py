@@ -709,6 +709,21 @@ def test_a_restored_tracker_holds_nothing_for_columns_that_are_claimed_whole() -
         assert CHAIN.is_complete(whole)
 
 
+@pytest.mark.clause("TRACK-07", "CKPT-06")
+def test_a_restored_tracker_holds_bits_for_columns_that_only_a_drop_completed() -> None:
+    claim = {"a": ROWS, "b": ROWS - 1, "c": ROWS - 1, "d": ROWS - 1}
+    payload = {
+        "version": 2,
+        "completed_rows": ROWS - 1,
+        "column_rows": claim,
+        "graph": CHAIN.fingerprint,
+    }
+    with Held() as held:
+        tracker = CompletionTracker.from_checkpoint(payload, CHAIN, dropped=[ROWS - 1])
+        assert CHAIN.is_complete(tracker)
+        assert held.bytes() <= 4 * (ROWS // 8) + ALLOWANCE
+
+
 @pytest.mark.clause("TRACK-07")
 def test_batch_barriers_hold_nothing_once_they_are_complete() -> None:
     graph = ExecutionGraph(

@@ -323,11 +323,19 @@ class Counters:
         for row in self.dropped:
             self._restore_dropped(row)
         self._restore_groups()
+        finished = [
+            index
+            for index, body in enumerate(self.cells)
+            if isinstance(body, bytearray) and not self.open_cells[index]
+        ]
+        # Before anything is compiled: what their inputs resolve with would keep their bytes.
+        for index in finished:
+            self.cells[index] = _Uniform(DONE)
         self.start[:] = [self._compile_start(index) for index in range(count)]
         self.resolve[:] = [self._compile_resolve(index) for index in range(count)]
-        for index in range(count):
-            if not self.open_cells[index] and isinstance(self.cells[index], bytearray):
-                self._finish(index)
+        for index in finished:
+            self._block(index)
+            self._prefix[index] = rules.num_records
         self._advance_rows()
         for index in range(count):
             self._announce(index)
