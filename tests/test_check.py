@@ -1156,6 +1156,17 @@ def test_the_command_judges_a_right_trace_with_code_0(
     assert run_check(capsys, path)[1] == out
 
 
+def test_the_command_counts_one_of_a_thing_as_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph = ExecutionGraph(1, [ColumnDescriptor("a", traits=ExecutionTraits.START)])
+    events = steps("start a 0", "complete a 0")
+    path = write_trace(tmp_path / "run.jsonl", header(graph=graph), events)
+    _, out, _ = run_check(capsys, path)
+    assert out.startswith(f"{path}: suite 1, 1 row × 1 column, ")
+    assert "\n2 events in 1 life, 1 row resolved without a gap, not ended\n" in out
+
+
 def test_the_command_tells_the_story_of_a_violation_with_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,6 +27,7 @@ from cellspec import (
     ThreadSafeCompletionTracker,
     Violation,
 )
+from cellspec.text import counted
 from tests.oracles import Definition
 from tests.strategies import Case, cases, damaged
 
@@ -137,8 +138,8 @@ def test_a_claim_is_accepted_exactly_if_each_column_lies_within_all_its_inputs(
     with pytest.raises(CheckpointError) as caught:
         CompletionTracker.from_checkpoint(payload, graph)
     assert str(caught.value) in {
-        f"checkpoint: column_rows.{name}: claims {claim[name]} rows, but its input {need!r} claims "
-        f"{claim[need]}"
+        f"checkpoint: column_rows.{name}: claims {counted(claim[name], 'row')}, "
+        f"but its input {need!r} claims {claim[need]}"
         for name, need in ahead
     }
 
@@ -189,7 +190,7 @@ def test_each_of_several_inputs_must_claim_what_a_column_claims(behind: str) -> 
         "column_rows": claim,
         "graph": TWO_INPUTS.fingerprint,
     }
-    message = f"column_rows.c: claims 1 rows, but its input '{behind}' claims 0"
+    message = f"column_rows.c: claims 1 row, but its input '{behind}' claims 0"
     with pytest.raises(CheckpointError, match=message):
         CompletionTracker.from_checkpoint(payload, TWO_INPUTS)
     machine = Machine(TWO_INPUTS)

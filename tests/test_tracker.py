@@ -405,6 +405,23 @@ def test_marks_stay_when_other_graphs_ask(cls: type[CompletionTracker]) -> None:
     assert GRAPH.is_complete(tracker)
 
 
+@pytest.mark.clause("TRACK-14")
+@BOTH
+def test_a_cell_that_was_announced_as_ready_is_not_announced_again_to_be_skipped(
+    cls: type[CompletionTracker],
+) -> None:
+    """Marks out of order: the barrier gives its output before an input is skipped."""
+    graph = ExecutionGraph(2, COLUMNS[:2])
+    tracker = cls.for_graph(graph)
+    heard: list[NodeId] = []
+    tracker.listen(heard.append)
+    tracker.mark_complete(BarrierNodeId("b"))
+    tracker.mark_skipped(CellNodeId(0, "a"))
+    assert tracker.must_skip(CellNodeId(0, "b"))
+    assert sorted(map(str, heard)) == sorted(map(str, [*cells("a", 2), *cells("b", 2)]))
+    assert set(graph.iter_ready_nodes(tracker)) == {CellNodeId(1, "a"), CellNodeId(1, "b")}
+
+
 def test_a_graph_makes_its_own_tracker() -> None:
     tracker = GRAPH.tracker()
     assert type(tracker) is CompletionTracker

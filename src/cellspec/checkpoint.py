@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cellspec.counters import Claim
 from cellspec.errors import CheckpointError
+from cellspec.text import counted
 
 if TYPE_CHECKING:
     from cellspec.graph import ExecutionGraph
@@ -104,8 +105,9 @@ def _column_claim(payload: Mapping[str, Any], graph: ExecutionGraph) -> Claim:
         for need in rule.needs:
             if claim[rule.index] > claim[need]:
                 raise CheckpointError(
-                    f"checkpoint: column_rows.{rule.name}: claims {claim[rule.index]} rows, but "
-                    f"its input {names[need]!r} claims {claim[need]}"
+                    f"checkpoint: column_rows.{rule.name}: claims "
+                    f"{counted(claim[rule.index], 'row')}, but its input {names[need]!r} "
+                    f"claims {claim[need]}"
                 )
     return claim
 

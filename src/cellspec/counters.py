@@ -858,9 +858,9 @@ class Counters:
         if isinstance(body, bytearray) and 0 <= body[row] < SKIP_READY:
             body[row] += SKIP_READY
             if body[row] == SKIP_READY and not restoring:
-                # It was told to be ready before this input was resolved.
+                # Marks came out of order: the cell was ready before this input was resolved. It was
+                # announced then, and whoever keeps a queue looks at its state (TRACK-14: once).
                 self.ready[self._cell_groups[column]] -= 1
-                self._on_skip(column, row)
 
     def _resolved_one(self, column: int) -> None:
         self.open_cells[column] -= 1

@@ -578,7 +578,11 @@ def _lacking(checked: CheckedTrace) -> str:
     if checked.waived:
         return f"{', '.join(sorted(checked.waived))} waived"
     if checked.inferred:
-        return f"{checked.inferred} of {checked.events} events were inferred, not observed"
+        were = "was" if checked.inferred == 1 else "were"
+        return (
+            f"{checked.inferred:,} of {counted(checked.events, 'event')} {were} inferred, "
+            "not observed"
+        )
     said = checked.footer.verdict
     if said is not None and not says_pass(said):
         # Whoever wrote it may have seen more than events: the table, say.

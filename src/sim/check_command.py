@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from cellspec.check import CheckResult
+from cellspec.text import counted
 from cellspec.verdict import Judgement, judge_trace
 
 __all__ = ["render_json", "render_text"]
@@ -35,13 +36,13 @@ def _about(result: CheckResult) -> list[str]:
         return [result.source, ""]
     graph = header.graph
     engine = f"{header.engine.name} {header.engine.version}".strip()
-    lives = f"{result.incarnations} {'life' if result.incarnations == 1 else 'lives'}"
+    lives = counted(result.incarnations, "life", "lives")
+    size = f"{counted(graph.rows, 'row')} × {counted(len(graph.columns), 'column')}"
     ended = f"ended: {result.outcome}" if result.ended else "not ended"
     return [
-        f"{result.source}: {engine}, {graph.rows:,} rows × {len(graph.columns):,} columns, "
-        f"{header.clock} clock",
-        f"{result.events:,} events in {lives}, {result.completed_rows:,} rows resolved without a "
-        f"gap, {ended}",
+        f"{result.source}: {engine}, {size}, {header.clock} clock",
+        f"{counted(result.events, 'event')} in {lives}, "
+        f"{counted(result.completed_rows, 'row')} resolved without a gap, {ended}",
         "",
     ]
 
@@ -63,7 +64,7 @@ def _judged(result: CheckResult) -> list[str]:
     if result.waived:
         lines.append(f"waived: {', '.join(result.waived)}")
     if result.inferred:
-        lines.append(f"inferred, and no evidence: {result.inferred:,} events")
+        lines.append(f"inferred, and no evidence: {counted(result.inferred, 'event')}")
     return [*lines, ""] if lines else []
 
 

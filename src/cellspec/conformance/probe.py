@@ -48,6 +48,7 @@ from cellspec.machine import Failure, Outcome
 from cellspec.nodes import NodeId
 from cellspec.policy import is_final
 from cellspec.rowset import ranges_of
+from cellspec.text import counted
 
 __all__ = [
     "AdapterError",
@@ -556,7 +557,9 @@ class Probe:
         if type(scope) is not int or not 0 <= scope < count:
             self._refuse(f"barrier: column {column!r} has no scope {scope!r} of {count}")
         if len(rows) != len(inputs):
-            self._refuse(f"barrier: {column!r}: {len(rows)} rows, {len(inputs)} inputs")
+            self._refuse(
+                f"barrier: {column!r}: {counted(len(rows), 'row')}, {counted(len(inputs), 'input')}"
+            )
         for row in rows:
             self._check_row(column, row)
         with self._lock:
@@ -579,7 +582,10 @@ class Probe:
         if not self._rules.columns[self._rules.index[column]].streamable:
             self._refuse(f"range: column {column!r} is not row-streamable; call cell")
         if stop - start != len(inputs):
-            self._refuse(f"range: {column!r}: {stop - start} rows, {len(inputs)} inputs")
+            self._refuse(
+                f"range: {column!r}: {counted(stop - start, 'row')}, "
+                f"{counted(len(inputs), 'input')}"
+            )
         with self._lock:
             self._check_alive()
             if stop > start + 1:

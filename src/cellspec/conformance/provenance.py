@@ -26,6 +26,7 @@ from typing import TypeAlias
 from cellspec.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.conformance.backend import SKIPPED, Table, Value
 from cellspec.conformance.workload import Workload
+from cellspec.text import counted
 
 __all__ = [
     "BarrierRun",
@@ -474,7 +475,9 @@ class TableJudge:
         earlier = {row for _, old, _ in self._claims for row in (*old.rows, *old.dropped)}
         for row in sorted({*table.rows, *table.dropped}):
             if not 0 <= row < total and row not in earlier:
-                yield Broken("TABLE-04", f"storage holds row {row}, but the run has {total} rows")
+                yield Broken(
+                    "TABLE-04", f"storage holds row {row}, but the run has {counted(total, 'row')}"
+                )
         if outcome == "success":
             for row in range(total):
                 if row not in table.rows and row not in table.dropped:

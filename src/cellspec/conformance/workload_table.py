@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cellspec.conformance.markup import Child, Markup, tag
+from cellspec.text import counted
 
 __all__ = ["workload_section"]
 
@@ -89,7 +90,7 @@ def _facts(work: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     limits, failures = _mapping(work.get("limits")), _mapping(work.get("failures"))
     yield "rows", _plain(work.get("rows"))
     if work.get("batch_size") is not None:
-        yield "batch", f"{work['batch_size']} rows"
+        yield "batch", _counted(work["batch_size"], "row")
     if work.get("barrier_scope") == "batch":
         yield "barriers", "every one waits for its batch only"
     yield "limits", "; ".join(_limit_words(limits)) or "none"
@@ -101,7 +102,10 @@ def _facts(work: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "crashes", "; ".join(_crash_words(work)) or "none"
     targets = _items(work.get("targets"))
     if targets:
-        yield "targets", "; ".join(f"life {at}: {rows} rows" for at, rows in enumerate(targets))
+        yield (
+            "targets",
+            "; ".join(f"life {at}: {_counted(rows, 'row')}" for at, rows in enumerate(targets)),
+        )
     if work.get("keep"):
         yield "another target", "claimed rows of barriers that change are kept"
     yield "seeds", f"latencies {work.get('seed', 0)}, order {work.get('order_seed', 0)}"
@@ -112,13 +116,13 @@ def _facts(work: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _limit_words(limits: Mapping[str, Any]) -> Iterator[str]:
     if limits.get("workers") is not None:
-        yield f"{limits['workers']} workers"
+        yield _counted(limits["workers"], "worker")
     for name, limit in _mapping(limits.get("resources")).items():
         yield f"{limit} of {name}"
     if limits.get("group_rows") is not None:
         groups = limits.get("groups")
         most = "any number" if groups is None else f"at most {groups}"
-        yield f"row groups of {limits['group_rows']} rows, {most} admitted"
+        yield f"row groups of {_counted(limits['group_rows'], 'row')}, {most} admitted"
 
 
 def _failure_words(failures: Mapping[str, Any]) -> Iterator[str]:
@@ -165,6 +169,11 @@ def _items(value: object) -> Sequence[Any]:
 
 def _list(value: object, form: Any = str) -> str:
     return ", ".join(form(str(item)) for item in _items(value)) or "–"
+
+
+def _counted(number: object, what: str) -> str:
+    """How many of a thing; as it stands if it is no number, for a file may hold anything."""
+    return counted(number, what) if type(number) is int else f"{_plain(number)} {what}s"
 
 
 def _plain(value: object) -> str:
