@@ -50,7 +50,7 @@ SURVIVORS = Path(__file__).parent / "mutation_survivors.toml"
 TIMEOUT_S = 240
 """How long one mutant may wait; what it may compute goes by what its tests take without a fault."""
 
-ROUNDS = {"mutation-quick": ("-k", "not memory and not hold"), "mutation": ()}
+ROUNDS = {"mutation-quick": ("-k", "not memory and not holds and not hold_nothing"), "mutation": ()}
 """By Hypothesis profile, which tests run; what the first round leaves alive goes to the second."""
 
 SWAPPED = "mutation-quick"
