@@ -236,6 +236,20 @@ def test_a_drop_that_a_claim_rests_on_is_told_at_every_resume(lives: int) -> Non
         machine.apply(Action("resume", claim=(2,), dropped=((1, 2),)))
 
 
+@pytest.mark.clause("CKPT-17")
+def test_a_cell_that_a_told_drop_left_unmade_is_not_claimed_without_the_drop() -> None:
+    machine = Machine(ExecutionGraph(2, [C("a"), C("b", dependencies=["a"])]))
+    made(machine, "a", 0)
+    dropped(machine, "a", 1)
+    machine.apply(cell("drop", "a", 1))
+    machine.apply(Action("durable", "a", (0, 2)))
+    machine.apply(Action("checkpoint_begin", claim=(2, 0)))
+    machine.apply(Action("checkpoint_durable"))
+    machine.apply(Action("crash"))
+    machine.apply(Action("resume", claim=(2, 0), dropped=((1, 2),)))
+    assert list(machine.counters.lost[1]) == [1]
+
+
 @pytest.mark.clause("DROP-04")
 def test_a_run_does_not_end_before_every_drop_is_recorded() -> None:
     machine = with_a_failed_barrier()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, note
@@ -29,6 +30,7 @@ from tests.strategies import Case, cases, picks
 pytestmark = pytest.mark.invariant
 
 T = ExecutionTraits
+C = ColumnDescriptor
 
 
 def definition_of(case: Case) -> Definition:
@@ -287,3 +289,76 @@ def test_an_unclaimed_row_needs_its_barrier_although_a_claimed_one_does_not() ->
     assert not graph.is_row_complete(2, tracker)
     assert graph.get_completed_row_count(tracker) == 2
     assert tracker.to_checkpoint(graph) == {"version": 1, "completed_rows": 2}
+
+
+# What is told beside the claim
+
+
+def restored(graph: ExecutionGraph, claim: dict[str, int], **told: Any) -> CompletionTracker:
+    payload = {
+        "version": 2,
+        "completed_rows": min(claim.values()),
+        "column_rows": claim,
+        "graph": graph.fingerprint,
+    }
+    return CompletionTracker.from_checkpoint(payload, graph, **told)
+
+
+@pytest.mark.clause("CKPT-06")
+@pytest.mark.parametrize("needs", [["a", "b"], ["b", "a"]], ids="".join)
+def test_after_a_restore_a_cell_waits_for_each_input_that_does_not_claim_its_row(
+    needs: list[str],
+) -> None:
+    graph = ExecutionGraph(4, [C("a"), C("b"), C("c", dependencies=needs)])
+    tracker = restored(graph, {"a": 3, "b": 1, "c": 0})
+    assert list(graph.iter_ready_nodes_for_column("c", tracker)) == [CellNodeId(0, "c")]
+    for row in (1, 2, 3):
+        tracker.mark_complete(CellNodeId(row, "b"))
+    assert list(graph.iter_ready_nodes_for_column("c", tracker)) == [
+        CellNodeId(row, "c") for row in (0, 1, 2)
+    ]
+
+
+@pytest.mark.clause("SKIP-03", "BARR-06")
+def test_after_a_restore_each_skip_that_is_told_is_passed_on_to_all_that_read_it() -> None:
+    graph = ExecutionGraph(
+        3,
+        [
+            C("a", may_skip=True),
+            C("b", dependencies=["a"]),
+            C("c", dependencies=["a"]),
+            C("v", traits=T.BARRIER, dependencies=["a"]),
+            C("w", traits=T.BARRIER, dependencies=["a"]),
+        ],
+    )
+    tracker = restored(graph, {"a": 3, "b": 0, "c": 0, "v": 0, "w": 0}, skipped={"a": [0, 2]})
+    for name in "bcvw":
+        found = [tracker.must_skip(CellNodeId(row, name)) for row in range(3)]
+        assert found == [True, False, True], name
+    for name in "vw":
+        assert tracker.barrier_reads(BarrierNodeId(name)) == ((1, 2),)
+
+
+@pytest.mark.clause("CKPT-06", "CKPT-07")
+def test_after_a_restore_no_barrier_waits_for_a_row_that_is_told_to_be_dropped() -> None:
+    graph = ExecutionGraph(
+        2,
+        [
+            C("x"),
+            C("a"),
+            C("v", traits=T.BARRIER, dependencies=["a"]),
+            C("w", traits=T.BARRIER, dependencies=["a"]),
+        ],
+    )
+    tracker = restored(graph, {"x": 2, "a": 1, "v": 0, "w": 0}, dropped=[1])
+    assert list(graph.iter_ready_nodes(tracker)) == [BarrierNodeId("v"), BarrierNodeId("w")]
+
+
+@pytest.mark.clause("CKPT-06", "SCHED-13")
+def test_after_a_restore_a_turn_passes_over_the_rows_that_are_told_to_be_dropped() -> None:
+    graph = ExecutionGraph(5, [C("x"), C("o", traits=T.ORDERED)])
+    tracker = restored(graph, {"x": 5, "o": 0}, dropped=[0, 3])
+    for row in (1, 2, 4):
+        assert list(graph.iter_ready_nodes(tracker)) == [CellNodeId(row, "o")]
+        tracker.mark_complete(CellNodeId(row, "o"))
+    assert graph.is_complete(tracker)
