@@ -16,6 +16,7 @@ from cellspec import (
     CompletionTracker,
     ExecutionGraph,
     ExecutionTraits,
+    Limits,
     Machine,
     Violation,
 )
@@ -248,6 +249,24 @@ def test_a_cell_that_a_told_drop_left_unmade_is_not_claimed_without_the_drop() -
     machine.apply(Action("crash"))
     machine.apply(Action("resume", claim=(2, 0), dropped=((1, 2),)))
     assert list(machine.counters.lost[1]) == [1]
+
+
+@pytest.mark.clause("GROUP-01")
+def test_after_a_resume_a_group_is_admitted_anew_if_any_column_of_it_is_open() -> None:
+    graph = ExecutionGraph(2, [C("a"), C("b", dependencies=["a"])])
+    machine = Machine(graph, limits=Limits(group_rows=1))
+    for row in (0, 1):
+        machine.apply(Action("admit", rows=(row, row + 1)))
+    made(machine, "a", 0, 1)
+    machine.apply(Action("durable", "a", (0, 2)))
+    machine.apply(Action("checkpoint_begin", claim=(2, 0)))
+    machine.apply(Action("checkpoint_durable"))
+    machine.apply(Action("crash"))
+    machine.apply(Action("resume", claim=(2, 0)))
+    for row in (0, 1):
+        assert starts(machine, "b") == list(range(row))
+        machine.apply(Action("admit", rows=(row, row + 1)))
+    assert starts(machine, "b") == [0, 1]
 
 
 @pytest.mark.clause("DROP-04")
