@@ -362,3 +362,14 @@ def test_after_a_restore_a_turn_passes_over_the_rows_that_are_told_to_be_dropped
         assert list(graph.iter_ready_nodes(tracker)) == [CellNodeId(row, "o")]
         tracker.mark_complete(CellNodeId(row, "o"))
     assert graph.is_complete(tracker)
+
+
+@pytest.mark.clause("CKPT-13")
+@pytest.mark.parametrize("there", ["a", "b"])
+def test_a_claim_of_a_column_waits_for_each_of_its_inputs(there: str) -> None:
+    graph = ExecutionGraph(2, [C("a"), C("b"), C("c", dependencies=["a", "b"])])
+    tracker = graph.tracker()
+    for name in ("c", there):
+        tracker.mark_complete(CellNodeId(0, name))
+    expected = {"a": 0, "b": 0, "c": 0, there: 1}
+    assert tracker.to_checkpoint(graph, 2)["column_rows"] == expected
