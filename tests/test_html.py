@@ -237,7 +237,7 @@ def test_a_trace_that_cannot_be_drawn_leaves_the_rest_of_its_page(trace: Any, wh
         (
             samples.results(backends=[{"name": "e", "clauses": {"BARR-01": {"verdict": "fine"}}}]),
             "results: backend 'e': BARR-01: verdict: expected one of pass, violated, inconclusive, "
-            "not claimed, xfail, not repeated, shown by a script, got 'fine'",
+            "not claimed, xfail, not repeated, shown by a replay, shown by a script, got 'fine'",
         ),
     ],
 )

@@ -504,6 +504,8 @@ def test_the_judge_of_tables_shares_no_code_with_what_engines_are_built_on() -> 
         "cellspec.columns",
         "cellspec.conformance.backend",
         "cellspec.conformance.workload",
+        # It spells counts in messages, and knows nothing of rows or values.
+        "cellspec.text",
     }
     tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
     imported = {

@@ -41,6 +41,7 @@ _SYMBOL = {
     "not claimed": "–",
     "xfail": "△",
     "not repeated": "↺",
+    "shown by a replay": "R",
     "shown by a script": "S",
 }
 _MEANING = {
@@ -50,9 +51,10 @@ _MEANING = {
     "not claimed": "the backend does not claim what the clause is about",
     "xfail": "a run broke it, as the list of expected failures says",
     "not repeated": "a run broke it, and the replay of its workload did not",
+    "shown by a replay": "no run here broke it, and the workload of another release breaks it",
     "shown by a script": "no run broke it, or none again, and a stand-alone script shows it broken",
 }
-_BEYOND = ("not repeated", "shown by a script")
+_BEYOND = ("not repeated", "shown by a replay", "shown by a script")
 """What a campaign over releases says beside the verdicts (`cellspec.engines.campaign_findings`)."""
 
 _KINDS: Mapping[str, tuple[type, ...]] = {

@@ -44,6 +44,7 @@ __all__ = [
     "CHANGED",
     "FINDINGS_FORMAT",
     "NOT_REPEATED",
+    "REPLAYED",
     "SHOWN",
     "Defect",
     "Findings",
@@ -65,6 +66,9 @@ Place: TypeAlias = tuple[str, str]
 
 NOT_REPEATED = "not repeated"
 """Said of a clause that a run broke, and the replay of its case did not."""
+
+REPLAYED = "shown by a replay"
+"""No run on this release and door broke the clause, and the workload of another one breaks it."""
 
 SHOWN = "shown by a script"
 """Said of a clause that no run broke, or none again, and that a stand-alone script shows broken."""
@@ -305,15 +309,26 @@ class Findings:
     def stands(self, version: str, door: str, clause: str) -> str:
         """What may be said of a clause when replays and scripts are heard too.
 
-        The verdict, but for `NOT_REPEATED` and `SHOWN`; "" if nothing may be said.
+        The verdict, but for `NOT_REPEATED`, `REPLAYED` and `SHOWN`; "" if nothing may be said.
         """
         word = self.verdict(version, door, clause)
         unrepeated = (version, door, clause) in self.unrepeated
         if word == Verdict.NOT_CLAIMED.value or (is_broken(word) and not unrepeated):
             return word
+        if self.replays_against(version, door, clause):
+            return REPLAYED
         if self.scripts_against(version, clause):
             return SHOWN
         return NOT_REPEATED if unrepeated else word
+
+    def replays_against(self, version: str, door: str, clause: str) -> list[Defect]:
+        """The defects whose workload breaks the clause when it is replayed here."""
+        return [
+            defect
+            for defect in self.defects
+            if defect.clause == clause
+            and defect.replays.get((version, door), {}).get("says") == "same"
+        ]
 
     def scripts_against(self, version: str, clause: str) -> list[Script]:
         """The scripts that show on this release that it breaks the clause."""
@@ -400,6 +415,9 @@ class Findings:
         said["stands"] = self.stands(version, door, number)
         if (version, door, number) in self.unrepeated:
             said["replay"] = self.unrepeated[version, door, number]
+        if said["stands"] == REPLAYED:
+            against = self.replays_against(version, door, number)
+            said["replays"] = [defect.identity for defect in against]
         if said["stands"] == SHOWN:
             said["scripts"] = [one.file for one in self.scripts_against(version, number)]
         return said

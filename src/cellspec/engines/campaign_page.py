@@ -24,6 +24,7 @@ from cellspec.conformance.html import INDEX, render
 from cellspec.engines.campaign_findings import (
     CHANGED,
     NOT_REPEATED,
+    REPLAYED,
     SHOWN,
     Defect,
     Findings,
@@ -157,7 +158,7 @@ def _intro(found: Findings) -> Iterator[str]:
 def _releases(found: Findings) -> Iterator[str]:
     yield "## Releases"
     yield ""
-    words = [*(one.value for one in Verdict), NOT_REPEATED, SHOWN]
+    words = [*(one.value for one in Verdict), NOT_REPEATED, REPLAYED, SHOWN]
     yield (
         f"| release | door | run | clauses as in | workloads | crashes | {' | '.join(words)} "
         "| run twice |"
@@ -219,7 +220,7 @@ def _symbol(word: str) -> str:
     if is_broken(word):
         return "✗"
     symbols = {Verdict.INCONCLUSIVE.value: "?", Verdict.NOT_CLAIMED.value: "–"}
-    return {**symbols, NOT_REPEATED: "↺", SHOWN: "S"}.get(word, "·")
+    return {**symbols, NOT_REPEATED: "↺", REPLAYED: "R", SHOWN: "S"}.get(word, "·")
 
 
 def _matrix(found: Findings) -> Iterator[str]:
@@ -230,12 +231,14 @@ def _matrix(found: Findings) -> Iterator[str]:
     yield from _wrapped(
         f"In each cell what may be said by door: {doors}. ✗ a run broke the clause, and the replay "
         "of its workload breaks it again; ↺ not repeated: a run broke it, and the replay did not; "
-        "S shown by a script: no run of the suite broke it, or none again, and a stand-alone "
-        "script shows that this release breaks it, by whatever door; ✓ nothing broke it, and the "
-        "evidence is complete; ? nothing broke it, and something is missing that a pass needs; "
-        "– the backend does not claim what the clause is about; · the suite did not come to say. "
-        "† judged by an earlier sentence of the clause. A number leads to the clause; what ✗, ↺ "
-        "and S stand for is told below."
+        "R shown by a replay: no run here broke it, or none again, and a workload that another "
+        "release or door broke it with breaks it here too; S shown by a script: no run of the "
+        "suite broke it, or none again, and a stand-alone script shows that this release breaks "
+        "it, by whatever door; ✓ nothing broke it, and the evidence is complete; ? nothing broke "
+        "it, and something is missing that a pass needs; – the backend does not claim what the "
+        "clause is about; · the suite did not come to say. "
+        "† judged by an earlier sentence of the clause. A number leads to the clause; what ✗, ↺, "
+        "R and S stand for is told below."
     )
     yield ""
     yield f"| clause | {' | '.join(release.version for release in engine.releases)} |"
@@ -254,7 +257,7 @@ def _matrix(found: Findings) -> Iterator[str]:
 
 def _sign(found: Findings, version: str, door: str, number: str) -> str:
     word = found.stands(version, door, number)
-    judged = word not in ("", Verdict.NOT_CLAIMED.value, SHOWN)
+    judged = word not in ("", Verdict.NOT_CLAIMED.value, REPLAYED, SHOWN)
     earlier = judged and number in found.wording(version, door)
     return _symbol(word) + ("†" if earlier else "")
 
@@ -550,6 +553,9 @@ def _entry(
     """What may be said; with a page of its own if the Markdown page shows its workload."""
     version, _, number = where
     word, reason = found.stands(*where), entry["reason"]
+    if word == REPLAYED:
+        against = ", ".join(one.identity for one in found.replays_against(*where))
+        reason = f"the replay of {against} breaks it; the suite said {entry['verdict']}: {reason}"
     if word == SHOWN:
         files = ", ".join(script.file for script in found.scripts_against(version, number))
         reason = f"{files} shows it; the suite said {entry['verdict']}: {reason}"
