@@ -349,17 +349,18 @@ def test_an_engine_that_waits_for_nothing_stands_still(made: list[LineBackend]) 
     assert result.adapter == ""
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="now and then the engine is found dead (exit status 0) before the limit is reached; "
-    "the cause is not known yet",
-)
 def test_a_turn_has_an_end(made: list[LineBackend]) -> None:
     steps = [{"event": "step", "name": "again"}] * 3000
-    result = run_stub(made, CELL, [START, *steps, WAIT])
-    (found,) = result.violations
-    assert found.clause == "SCHED-12"
-    assert found.detail == "the engine wrote 1,040 lines in one turn, and no wait"
+    told: set[str] = set()
+    # On a busy machine the stub is now and then found ended instead; why is not known yet. Without
+    # a limit no try ends with these words.
+    for _ in range(8):
+        (found,) = run_stub(made, CELL, [START, *steps, WAIT]).violations
+        assert found.clause == "SCHED-12"
+        told.add(found.detail)
+        if "the engine wrote 1,040 lines in one turn, and no wait" in told:
+            break
+    assert "the engine wrote 1,040 lines in one turn, and no wait" in told
 
 
 def test_an_engine_that_dies_is_quoted(made: list[LineBackend]) -> None:
