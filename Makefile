@@ -33,7 +33,7 @@ explore: $(READY)
 # Ten minutes of large random workloads on the reference engine, and on the rules alone.
 fuzz: $(READY)
 	$(BIN)/python -m sim fuzz --time 300 --plateau 1000000
-	$(BIN)/python -m sim fuzz --time 300 --plateau 1000000 --backend sim.fuzz.machine:MachineBackend
+	$(BIN)/python -m sim fuzz --time 300 --plateau 1000000 --backend cellspec.engines.machine:MachineBackend
 
 # Which method finds how many bugs in a minute of CPU time; about an hour.
 methods: $(READY)
@@ -45,7 +45,7 @@ mutation: $(READY)
 
 # The suite on release after release of DataDesigner, each in an environment of its own.
 engines: $(READY)
-	$(BIN)/python -m cellspec.engines.campaign --max-examples 40
+	$(BIN)/python -m simulations.releases --max-examples 40
 
 # What an event costs in each engine; wants `make engines` and `make test-clusters` to have run.
 bench-engines: $(READY)
@@ -58,7 +58,7 @@ bench-engines: $(READY)
 # The reference engine under its own conformance suite, every profile, in virtual time.
 conformance: $(READY)
 	$(BIN)/python -m pytest -q --pyargs cellspec.conformance \
-		--engine-backend=cellspec.conformance.reference:ReferenceBackend
+		--engine-backend=cellspec.engines.reference:ReferenceBackend
 
 # Every figure of 10,000 random runs, worked out again from their traces by a program of its own.
 recompute: $(READY)

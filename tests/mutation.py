@@ -1,11 +1,11 @@
 """What do the tests let through? One small fault at a time is put into a module, and they are run.
 
-``python -m tests.mutation checkpoint`` mutates `cellspec.checkpoint`: each comparison, condition,
-number, sum and statement in turn, as one who errs by one might have written it. Each mutant runs in
-a process of its own against the quick tests of its module, until the first that fails. A mutant
-that none fails for has *survived*: a test is missing, or nothing can tell the two apart. Which of
-these it is stands, with the reason, in `tests/mutation_survivors.toml`. Exit code 1 if one survives
-that is not listed there, or one is listed that does not survive.
+``python -m tests.mutation checkpoint`` mutates `cellspec.state.checkpoint`: each comparison,
+condition, number, sum and statement in turn, as one who errs by one might have written it. Each
+mutant runs in a process of its own against the quick tests of its module, until the first that
+fails. A mutant that none fails for has *survived*: a test is missing, or nothing can tell the two
+apart. Which of these it is stands, with the reason, in `tests/mutation_survivors.toml`. Exit code 1
+if one survives that is not listed there, or one is listed that does not survive.
 
 Tests run in the order of what they have found so far for their time. In the first round they are
 collected once, try few examples, and meet each mutant in a fork in which only the code of functions
@@ -56,13 +56,28 @@ ROUNDS = {"mutation-quick": ("-k", "not memory and not holds and not hold_nothin
 SWAPPED = "mutation-quick"
 """The round in which the code of functions is swapped, and nothing is imported anew."""
 
-_OWN = ("test_drops", "test_checkpoint", "test_restore")
+_OWN = ("state/test_drops", "state/test_checkpoint", "state/test_restore")
+HOME = {
+    "checkpoint": "cellspec.state.checkpoint",
+    "counters": "cellspec.state.counters",
+    "policy": "cellspec.machine.policy",
+    "rowset": "cellspec.graph.rowset",
+    "rules": "cellspec.graph.rules",
+    "tracker": "cellspec.state.tracker",
+}
+"""Where the modules that can be mutated are."""
+
 TESTS = {
     "checkpoint": _OWN,
-    "tracker": (*_OWN, "test_tracker", "test_tracker_stateful"),
-    "rules": (*_OWN, "test_graph", "test_tracker_stateful"),
-    "rowset": ("test_rowset", "test_drops", "test_tracker_stateful"),
-    "counters": (*_OWN, "test_tracker_stateful", "test_machine_stateful", "test_tracker"),
+    "tracker": (*_OWN, "state/test_tracker", "state/test_tracker_stateful"),
+    "rules": (*_OWN, "graph/test_graph", "state/test_tracker_stateful"),
+    "rowset": ("graph/test_rowset", "state/test_drops", "state/test_tracker_stateful"),
+    "counters": (
+        *_OWN,
+        "state/test_tracker_stateful",
+        "machine/test_stateful",
+        "state/test_tracker",
+    ),
 }
 """By module of `cellspec`, the tests that are to find what is wrong in it, the quickest first."""
 
@@ -265,7 +280,7 @@ class Tests:
     @property
     def path(self) -> Path:
         """Where the module stands."""
-        return ROOT / "src" / "cellspec" / f"{self.module}.py"
+        return path_of(self.module)
 
     def worth(self, test: str) -> float:
         """What a test is likely to find in a second."""
@@ -303,9 +318,9 @@ class Tests:
         return self.apart(lambda: self._judge(source))
 
     def _judge(self, source: str) -> str | None:
-        sys.meta_path.insert(0, _Loader(f"cellspec.{self.module}", self.path, source))
+        sys.meta_path.insert(0, _Loader(HOME[self.module], self.path, source))
         # Before pytest looks for its plugins: it has a loader of its own for what they import.
-        importlib.import_module(f"cellspec.{self.module}")
+        importlib.import_module(HOME[self.module])
         plugin = _Plugin(self)
         code = self.run(plugin)
         self.seconds = plugin.seconds
@@ -393,7 +408,7 @@ class _Swapping(_Plugin):
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         def work(source: str) -> str | None:
-            if not swap(f"cellspec.{self.tests.module}", self.tests.path, source):
+            if not swap(HOME[self.tests.module], self.tests.path, source):
                 return None
             items = sorted(session.items, key=lambda item: -self.tests.worth(item.nodeid))
             for item, after in zip(items, [*items[1:], None], strict=True):
@@ -405,6 +420,11 @@ class _Swapping(_Plugin):
 
         self._go_on(lambda source: self.tests.apart(lambda: work(source)))
         return True
+
+
+def path_of(module: str) -> Path:
+    """The source of a module that `HOME` names."""
+    return ROOT / "src" / f"{HOME[module].replace('.', '/')}.py"
 
 
 def swap(module: str, path: Path, source: str) -> bool:
@@ -490,7 +510,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kept = Kept(options.keep and options.keep.absolute())
     odd = 0
     for module in options.module:
-        source = (ROOT / "src" / "cellspec" / f"{module}.py").read_text(encoding="utf-8")
+        source = path_of(module).read_text(encoding="utf-8")
         chosen = list(faults(source, options.only))
         if options.list:
             print(*(fault.key for fault in chosen), sep="\n")

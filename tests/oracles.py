@@ -17,8 +17,8 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cellspec.columns import ColumnDescriptor, ExecutionTraits
-from cellspec.nodes import BarrierNodeId, CellNodeId, NodeId
+from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
+from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
 
 __all__ = ["Definition", "NaiveModel", "SorterOracle"]
 

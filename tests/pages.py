@@ -21,7 +21,8 @@ comment before the block            what the block shows
 
 ``…`` also stands for times. A command that is not run stands in `NOT_RUN` with the reason, a block
 of text that no command prints in `NOT_PRINTED`. Numbers within sentences are in `FIGURES`.
-``plans/your-engine.md`` is more than its blocks: `tests.walk` follows it step by step.
+``plans/your-engine.md`` is more than its blocks: `tests.conformance.tutorial` follows it step by
+step.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ NOT_RUN = {
     "pytest -m invariant": "`make test` runs these tests, and all others",
     "make conformance": COMPARED_IN_CI,
     "pytest -q --pyargs cellspec.conformance "
-    "--engine-backend=cellspec.conformance.reference:ReferenceBackend": COMPARED_IN_CI,
+    "--engine-backend=cellspec.engines.reference:ReferenceBackend": COMPARED_IN_CI,
     "make explore": IN_CI,
     "make recompute": "it takes minutes; `.ci/run` runs a fifth of it",
     "make test-browser": IN_CI,
@@ -126,18 +127,18 @@ NOT_RUN = {
     "make methods": MINUTES,
     "make mutation": MINUTES,
     "python -m tests.matrix.methods --write": MINUTES,
-    "python -m tests.rumur --write": MINUTES,
+    "python -m tests.explore.rumur --write": MINUTES,
     "python -m tests.pages --write": "it writes these pages",
     "apt-get install rumur gcc": "it installs packages of the system; `.ci/run` does the same",
     "python -m sim run simulations/million.yaml": "it takes a minute; `make bench` runs it",
     "python -m sim explore --tier 1 --expect specs/exploration.md": EXPLORED,
     "python -m sim explore --tier 2 --expect specs/exploration.md --jobs 2": EXPLORED,
     "python -m sim explore --tier 3 --expect specs/exploration.md --out explored --resume": MINUTES,
-    "python -m cellspec.engines.campaign --release 0.9.6 --max-examples 25": RELEASES,
-    "python -m cellspec.engines.campaign --twice": RELEASES,
-    "python -m cellspec.engines.campaign --scripts": RELEASES,
-    "python -m cellspec.engines.campaign --page": MINUTES,
-    "python -m cellspec.engines.campaign simulations/engines/yours.toml": "the reader's own file",
+    "python -m simulations.releases --release 0.9.6 --max-examples 25": RELEASES,
+    "python -m simulations.releases --twice": RELEASES,
+    "python -m simulations.releases --scripts": RELEASES,
+    "python -m simulations.releases --page": MINUTES,
+    "python -m simulations.releases simulations/releases/yours.toml": "the reader's own file",
 }
 
 # The same command within bounds, or with something in place of what the reader has.
@@ -151,8 +152,8 @@ _INSTEAD = {
     f"{_LINES} --profile=core --max-examples=2",
     f"pytest --pyargs cellspec.conformance {_LINES}": f"pytest -q --pyargs cellspec.conformance "
     f"{_LINES} --profile=core --max-examples=2",
-    "HYPOTHESIS_PROFILE=dev python -m pytest tests/test_machine_stateful.py": (
-        "HYPOTHESIS_PROFILE=dev python -m pytest -q --collect-only tests/test_machine_stateful.py"
+    "HYPOTHESIS_PROFILE=dev python -m pytest tests/machine/test_stateful.py": (
+        "HYPOTHESIS_PROFILE=dev python -m pytest -q --collect-only tests/machine/test_stateful.py"
     ),
 }
 
@@ -163,7 +164,7 @@ NEEDS = {"node": "node ", "rumur": "rumur one.m", "datadesigner": "text_to_sql_a
 
 _BENCH = "`make bench` writes the page; `tests/benchmarks` compares it with its raw figures"
 NOT_PRINTED = {
-    "simulations/engines/datadesigner.md": "`make engines` writes the page from recorded runs",
+    "simulations/releases/datadesigner.md": "`make engines` writes the page from recorded runs",
     "simulations/results/benchmarks.md": _BENCH,
     "specs/protocol/README.md: say hello": "pseudo-code",
     "specs/protocol/README.md: # my_engine.py": "the reader's own module",
@@ -315,7 +316,7 @@ def _run_doctest(
 # Outputs
 
 
-def shown_by(text: str, *, but: Collection[str] = ()) -> dict[Block, str]:
+def shown_by(text: str, *, replace: Collection[str] = ()) -> dict[Block, str]:
     """What each block of a page should show of what shell commands print.
 
     Args:
@@ -327,7 +328,7 @@ def shown_by(text: str, *, but: Collection[str] = ()) -> dict[Block, str]:
     for block in blocks_of(text):
         if block.kind in ("sh", "python"):
             before = block
-        elif block.command and block.command not in but:
+        elif block.command and block.command not in replace:
             shown[block] = picked(block.prints, run_script(recipe_or(block.command)))
         elif block.prints and not block.command and before and before.kind == "sh":
             shown[block] = picked(block.prints, run_script(script_of(commands_of(before))))
@@ -431,7 +432,7 @@ FIGURES = (
 
 def _clauses(judging: bool | None) -> str:
     from cellspec.clauses import clauses
-    from cellspec.verdict import ENGINE_CLAUSES
+    from cellspec.conformance.judge.verdict import ENGINE_CLAUSES
 
     return str(sum(judging in (None, number in ENGINE_CLAUSES) for number in clauses()))
 
@@ -458,7 +459,7 @@ def _faster() -> str:
 
 
 def _releases() -> str:
-    engines = tomllib.loads((ROOT / "simulations/engines/datadesigner.toml").read_text("utf-8"))
+    engines = tomllib.loads((ROOT / "simulations/releases/datadesigner.toml").read_text("utf-8"))
     return str(len(engines["releases"]))
 
 
@@ -468,13 +469,13 @@ def _lines(path: str, to: int) -> str:
 
 
 def _max_needs() -> str:
-    from cellspec.rules import MAX_NEEDS
+    from cellspec.graph.rules import MAX_NEEDS
 
     return str(MAX_NEEDS)
 
 
 def _mistakes() -> str:
-    from tests.rumur import MISTAKES
+    from tests.explore.rumur import MISTAKES
 
     return str(len(MISTAKES))
 
@@ -531,7 +532,7 @@ def _write(names: Sequence[str]) -> int:
     for page in pages:
         print(page.relative_to(ROOT), file=sys.stderr)
         if page == WALK:
-            from tests import walk
+            from tests.conformance import tutorial as walk
 
             walk.write()
         else:

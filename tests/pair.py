@@ -24,8 +24,8 @@ from cellspec import (
     NodeId,
     Violation,
 )
-from cellspec.actions import Failure, Outcome
-from cellspec.counters import READY, SKIP_READY
+from cellspec.machine.actions import Failure, Outcome
+from cellspec.state.counters import READY, SKIP_READY
 from tests.oracles import Definition
 from tests.run_oracle import RunModel, RunRules
 from tests.strategies import Plan

@@ -21,8 +21,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from cellspec.columns import ExecutionTraits
-from cellspec.nodes import BarrierNodeId, CellNodeId, NodeId
+from cellspec.graph.columns import ExecutionTraits
+from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
 from tests.oracles import Definition
 
 __all__ = ["Range", "RunModel", "RunRules"]

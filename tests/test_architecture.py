@@ -19,25 +19,25 @@ MODULES = sorted([*(SRC / "cellspec").rglob("*.py"), *(SRC / "sim").rglob("*.py"
 # They state the traits of a column, or hand them on to a descriptor; none asks what they mean.
 STATE_TRAITS = {
     "cellspec/__init__.py",
-    "cellspec/columns.py",
-    "cellspec/rules.py",
-    "cellspec/builder.py",
-    "cellspec/inference.py",
-    "cellspec/datadesigner.py",
-    "cellspec/conformance/smoke.py",
-    "cellspec/conformance/strategies.py",
-    "cellspec/conformance/workload.py",
+    "cellspec/graph/columns.py",
+    "cellspec/graph/rules.py",
+    "cellspec/build/builder.py",
+    "cellspec/build/inference.py",
+    "cellspec/build/datadesigner.py",
+    "cellspec/conformance/campaign/smoke.py",
+    "cellspec/conformance/campaign/strategies.py",
+    "cellspec/conformance/run/workload.py",
     "cellspec/trace/convert.py",
-    "sim/fuzz/swarm.py",
-    "sim/scenario.py",
-    "sim/explore/worlds.py",
+    "cellspec/fuzz/swarm.py",
+    "sim/scenario/scenario.py",
+    "cellspec/explore/pipelines.py",
 }
 # It works out what tables must hold without the rules that engines are built on, so it reads the
 # traits itself.
-STATE_TRAITS |= {"cellspec/conformance/provenance.py"}
+STATE_TRAITS |= {"cellspec/conformance/judge/provenance.py"}
 # They make workloads, or bring them to ones that an engine can be asked for.
 STATE_TRAITS |= {
-    "cellspec/conformance/cost.py",
+    "cellspec/conformance/campaign/scaling.py",
     "cellspec/engines/datadesigner/mocks.py",
     "cellspec/engines/datadesigner/scheduler.py",
 }
@@ -91,7 +91,9 @@ def test_only_the_rules_read_the_traits_of_a_descriptor(path: Path) -> None:
         for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Attribute) and node.attr in READERS
     }
-    assert not read, f"{name_of(path)} reads {sorted(read)}; cellspec.rules is the place for it"
+    assert not read, (
+        f"{name_of(path)} reads {sorted(read)}; cellspec.graph.rules is the place for it"
+    )
 
 
 @pytest.mark.parametrize("path", MODULES, ids=ids)
@@ -128,7 +130,7 @@ def test_the_specification_knows_nothing_of_the_simulator(path: Path) -> None:
 IMPORT_BY_NAME = {
     "cellspec/__init__.py",
     "cellspec/conformance/__init__.py",
-    "cellspec/conformance/loading.py",
+    "cellspec/conformance/run/loading.py",
     "cellspec/engines/datadesigner/create.py",
     "cellspec/engines/datadesigner/releases.py",
 }
@@ -162,11 +164,11 @@ def test_the_oracles_share_nothing_with_the_package_but_the_values_both_talk_in(
     oracle: str,
 ) -> None:
     allowed = {
-        ("cellspec.columns", "ColumnDescriptor"),
-        ("cellspec.columns", "ExecutionTraits"),
-        ("cellspec.nodes", "BarrierNodeId"),
-        ("cellspec.nodes", "CellNodeId"),
-        ("cellspec.nodes", "NodeId"),
+        ("cellspec.graph.columns", "ColumnDescriptor"),
+        ("cellspec.graph.columns", "ExecutionTraits"),
+        ("cellspec.graph.nodes", "BarrierNodeId"),
+        ("cellspec.graph.nodes", "CellNodeId"),
+        ("cellspec.graph.nodes", "NodeId"),
         ("tests.oracles", "Definition"),
     }
     for module, name in imports(TESTS / oracle):
@@ -191,7 +193,13 @@ def test_every_module_says_what_it_is_for(path: Path) -> None:
     assert ast.get_docstring(tree_of(path)), name_of(path)
 
 
-ORACLES = ("tests.oracles", "tests.pair", "tests.run_oracle", "tests.recompute", "sim.explore.laws")
+ORACLES = (
+    "tests.oracles",
+    "tests.pair",
+    "tests.run_oracle",
+    "tests.recompute",
+    "cellspec.explore.invariants",
+)
 
 
 def test_what_is_held_against_an_oracle_is_marked_as_an_invariant() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cellspec.clauses import chapters, clauses
-from cellspec.verdict import ENGINE_CLAUSES
+from cellspec.conformance.judge.verdict import ENGINE_CLAUSES
 from sim.cli import main
 from tests.pages import (
     COMPARED_IN_CI,
@@ -106,7 +106,7 @@ def test_a_page_shows_what_its_code_prints(page: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("page", OTHERS, ids=name)
 def test_a_page_shows_what_its_commands_print(page: Path) -> None:
     in_ci = {command for command, reason in NOT_RUN.items() if reason == COMPARED_IN_CI}
-    for block, printed in shown_by(TEXTS[page], but=in_ci).items():
+    for block, printed in shown_by(TEXTS[page], replace=in_ci).items():
         assert block.body == printed, AGAIN
 
 

@@ -19,8 +19,8 @@ from cellspec import SpecError
 from cellspec.files import GrowingFile, check_target, open_log, write_files
 from cellspec.trace import TraceReader
 from sim.cli import main
-from tests.test_cli import SCENARIO
-from tests.test_replay import barrier_twice
+from tests.replay.test_replay import barrier_twice
+from tests.sim.test_cli import SCENARIO
 
 SRC = Path(__file__).parent.parent / "src"
 PRECIOUS = "precious\n"
@@ -256,7 +256,7 @@ def test_a_replay_writes_its_trace_to_stdout(
 # Engines, and models of engines, that keep their data in a folder of their own: what they write
 # must survive worse, and is nobody's output.
 STORAGE = {
-    "cellspec/engine/filesystem.py",
+    "cellspec/engine/storage/filesystem.py",
     "cellspec/engines/rows.py",
     "cellspec/engines/datadesigner/create.py",
     "cellspec/engines/datadesigner/scheduler.py",

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from cellspec import Machine, SpecError, Violation
 from cellspec.clauses import clauses
-from cellspec.conformance.case import describe
-from cellspec.conformance.harness import run_workload
-from cellspec.conformance.workload import Workload
+from cellspec.conformance.run.case import describe
+from cellspec.conformance.run.harness import run_workload
+from cellspec.conformance.run.workload import Workload
 from cellspec.text import (
     be,
     cell_words,
@@ -25,7 +25,7 @@ from cellspec.text import (
     row_words,
     span_words,
 )
-from tests.any_action import PREFIX, any_action, graph_of, renamed_limits, renamed_workload
+from tests.explore.any_action import PREFIX, any_action, graph_of, renamed_limits, renamed_workload
 from tests.matrix.engine_measure import workload
 from tests.matrix.engine_mutants import ENGINE_MUTANTS, EngineMutant
 from tests.strategies import Plan, plans

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from cellspec import ColumnDescriptor, ExecutionTraits
-from cellspec.conformance.case import Case
-from cellspec.conformance.workload import Workload
+from cellspec.conformance.run.case import Case
+from cellspec.conformance.run.workload import Workload
 from cellspec.exit_codes import exit_codes_text
 from sim.cli import parser_of_commands
 

@@ -25,7 +25,7 @@ from cellspec.conformance import (
     Table,
     Value,
 )
-from cellspec.rules import ColumnRule
+from cellspec.graph.rules import ColumnRule
 
 Steps = Generator[tuple[Any, ...], Any, Any]
 Cells = dict[int, dict[str, Value]]
@@ -92,7 +92,7 @@ class Tiny:
             for need in rule.needs
         }
 
-    def fate(self, rule: ColumnRule, row: int) -> str:
+    def row_outcome(self, rule: ColumnRule, row: int) -> str:
         names = [self.rules.columns[need].name for need in rule.needs]
         spread = rule.propagates and any(self.cells[row].get(name) is SKIPPED for name in names)
         return "skip" if spread or self.probe.wants_skip(rule.name, row) else "run"
@@ -100,7 +100,7 @@ class Tiny:
     def run_node(self, rule: ColumnRule, row: int) -> Steps:
         if rule.is_barrier:
             yield from self.run_barrier(rule, row)
-        elif self.fate(rule, row) == "skip":
+        elif self.row_outcome(rule, row) == "skip":
             self.skip(rule.name, row)
         else:
             call = ("cell", rule.name, row, self.inputs(rule, row))
@@ -111,7 +111,7 @@ class Tiny:
     def run_barrier(self, rule: ColumnRule, row: int) -> Steps:
         scope = row // rule.scope_rows
         live = [row for row in self.scope(rule, row) if row not in self.dropped]
-        reads = [row for row in live if self.fate(rule, row) != "skip"]
+        reads = [row for row in live if self.row_outcome(rule, row) != "skip"]
         wanted = [row for row in reads if rule.name not in self.cells[row]]
         if wanted:
             call = self.barrier_call(rule, scope, reads)
@@ -120,7 +120,7 @@ class Tiny:
                 if row in wanted:
                     self.keep(rule.name, row, value)
         for row in live:
-            if self.fate(rule, row) == "skip" and rule.name not in self.cells[row]:
+            if self.row_outcome(rule, row) == "skip" and rule.name not in self.cells[row]:
                 self.skip(rule.name, row)
 
     def barrier_call(self, rule: ColumnRule, scope: int, reads: Sequence[int]) -> tuple[Any, ...]:
@@ -213,7 +213,7 @@ class Tiny:
         drops = [row for row in sorted(table.dropped) if row < self.claim]
         self.cells.update({r: dict(c) for r, c in table.rows.items() if r < self.claim})
         self.dropped.update(dict.fromkeys(drops, ""))
-        if self.probe.life:
+        if self.probe.incarnation:
             skips = {
                 name: [r for r in range(self.claim) if self.cells[r].get(name) is SKIPPED]
                 for name in self.probe.graph.column_names

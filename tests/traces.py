@@ -16,9 +16,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from cellspec import Action, ColumnDescriptor, ExecutionGraph, ExecutionTraits, Limits, Machine
-from cellspec.counters import READY
-from cellspec.machine import FailurePolicy
-from cellspec.rowset import ranges_of
+from cellspec.graph.rowset import ranges_of
+from cellspec.machine.machine import FailurePolicy
+from cellspec.state.counters import READY
 from cellspec.trace import Event, Header, TraceWriter, event_of, header_for
 
 T = ExecutionTraits

@@ -47,7 +47,7 @@ class MyBackend:
         engine = Watched(columns, probe.rows, slots, probe.folder)
         engine.probe, engine.attempts = probe, work.failures.max_attempts
         engine.every = work.checkpoint_every_rows
-        if probe.life:
+        if probe.incarnation:
             probe.resumed(engine.claimed, dropped=engine.dropped)
         await engine.run()
         probe.end("success")

@@ -17,9 +17,7 @@ they would break. The clauses themselves are in ``specs/``.
 2
 """
 
-from cellspec.builder import GraphBuilder
-from cellspec.checkpoint import CHECKPOINT_VERSION
-from cellspec.columns import ColumnDescriptor, ExecutionTraits
+from cellspec.build.builder import GraphBuilder
 from cellspec.errors import (
     CheckpointError,
     GraphError,
@@ -29,10 +27,12 @@ from cellspec.errors import (
     UnknownColumnError,
     Violation,
 )
-from cellspec.graph import CompletionTrackerProtocol, ExecutionGraph
-from cellspec.machine import Action, FailurePolicy, Limits, Machine
-from cellspec.nodes import BarrierNodeId, CellNodeId, NodeId
-from cellspec.tracker import CompletionTracker, ThreadSafeCompletionTracker
+from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
+from cellspec.graph.graph import CompletionTrackerProtocol, ExecutionGraph
+from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
+from cellspec.machine.machine import Action, FailurePolicy, Limits, Machine
+from cellspec.state.checkpoint import CHECKPOINT_VERSION
+from cellspec.state.tracker import CompletionTracker, ThreadSafeCompletionTracker
 
 __all__ = [
     "CHECKPOINT_VERSION",

@@ -14,7 +14,7 @@ that nobody else's file or link is ever written through.
 
 `open_log` is for what is only added to, line by line, and may be cut off anywhere.
 
-What an engine keeps while it runs, which must survive worse, is `cellspec.engine.storage`.
+What an engine keeps while it runs, which must survive worse, is `cellspec.engine.storage.durable`.
 """
 
 from __future__ import annotations

@@ -34,15 +34,15 @@ from cellspec.exit_codes import (
     run_command,
     say,
 )
-from sim.explore_command import add_explore
+from sim.commands.explore import add_explore
 from sim.figures import help_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sim.results import Result
-    from sim.scenario import Crash, Scenario
-    from sim.simulator import Outcome, RunPlan
+    from sim.scenario.scenario import Crash, Scenario
+    from sim.simulator.simulator import Outcome, RunPlan
 
 __all__ = ["main", "parser_of_commands", "run_plan"]
 
@@ -240,7 +240,7 @@ def _add_fuzz(commands: Any) -> None:
     fuzz.add_argument(
         "--backend",
         metavar="MODULE:NAME",
-        default="cellspec.conformance.reference:ReferenceBackend",
+        default="cellspec.engines.reference:ReferenceBackend",
         help="the engine (default: the reference engine)",
     )
     fuzz.add_argument("--seed", metavar="N", type=_seed, default=0, help="default: 0")
@@ -336,17 +336,17 @@ def _crash(text: str) -> dict[str, Any]:
 
 
 def _schema(_args: argparse.Namespace) -> int:
-    from sim.scenario import schema_text
+    from sim.scenario.scenario import schema_text
 
     put(schema_text())
     return FINE
 
 
 def _check(args: argparse.Namespace) -> int:
-    from cellspec.check import check_file
-    from cellspec.verdict import judge_trace
-    from sim import check_command
-    from sim.hints import hint_for_check
+    from cellspec.check.checker import check_file
+    from cellspec.conformance.judge.verdict import judge_trace
+    from sim.commands import check as check_command
+    from sim.commands.hints import hint_for_check
 
     if args.chrome is not None:
         _check_targets(args.trace, args.chrome)
@@ -381,7 +381,7 @@ def _check(args: argparse.Namespace) -> int:
 def _replay(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from sim import replay_command
+    from sim.commands import replay as replay_command
 
     _check_trace_target(args.trace)
     traces = [] if args.trace in (None, STDOUT) else [args.trace]
@@ -410,7 +410,7 @@ def _shrink(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from cellspec.files import write_files
-    from sim import replay_command
+    from sim.commands import replay as replay_command
 
     if args.out is not None:
         _check_targets(args.case, args.out)
@@ -427,9 +427,9 @@ def _fuzz(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from cellspec.files import check_folder, check_target, write_files
-    from sim.fuzz import command
-    from sim.fuzz.search import METHODS, Options, Search, lacking_extra, methods_of, search
-    from sim.replay_command import replay_line
+    from cellspec.fuzz.search import METHODS, Options, Search, lacking_extra, methods_of, search
+    from sim.commands import fuzz as command
+    from sim.commands.replay import replay_line
 
     methods = METHODS if args.methods is None else methods_of(args.methods.split(","))
     if args.methods is None and (lacking := lacking_extra(methods)):
@@ -477,7 +477,7 @@ def _fuzz(args: argparse.Namespace) -> int:
 
 def _export_chrome(trace: str, output: str) -> None:
     """Write the picture; a picture that ends early is said, and is no error of its own."""
-    from cellspec.chrome import export_chrome
+    from cellspec.check.timeline import export_chrome
 
     unread = export_chrome(trace, output)
     if unread:
@@ -525,8 +525,8 @@ def _load(args: argparse.Namespace) -> Scenario:
         SpecError: it cannot be used.
     """
     from cellspec.errors import SpecError
-    from sim.hints import hint_for_run
-    from sim.scenario import Crash, load_scenario
+    from sim.commands.hints import hint_for_run
+    from sim.scenario.scenario import Crash, load_scenario
 
     overrides = dict(args.overrides)
     if args.seed is not None:
@@ -566,7 +566,7 @@ def _check_memory(path: str, scenario: Scenario) -> None:
 
 def run_plan(scenario: Scenario) -> RunPlan:
     """What decides a run of a scenario beside its graph and its latencies."""
-    from sim.simulator import CheckpointPlan, RunPlan
+    from sim.simulator.simulator import CheckpointPlan, RunPlan
 
     checkpoint = scenario.checkpoint
     return RunPlan(
@@ -589,7 +589,7 @@ def run_plan(scenario: Scenario) -> RunPlan:
 
 
 def _crash_plan(crash: Crash) -> Any:
-    from sim.simulator import CrashPlan
+    from sim.simulator.simulator import CrashPlan
 
     if crash.random is not None:
         return CrashPlan(mean_s=crash.random.mean_s, count=crash.random.count)
@@ -630,14 +630,14 @@ def _simulate(scenario: Scenario, *, checked: bool, trace: str | None = None) ->
 
 def _make_simulator(scenario: Scenario, tell: Any, *, blocks: int | None, **options: Any) -> Any:
     """The plain simulator where it will do; it is faster, and does the same."""
-    from sim.simulator import Simulator
-    from sim.stepwise import ColumnFates, DrawnFates, StepwiseSimulator
+    from sim.simulator.simulator import Simulator
+    from sim.simulator.stepwise import ColumnFates, DrawnFates, StepwiseSimulator
 
     graph, plan = scenario.graph(), run_plan(scenario)
     latency = scenario.latency_source(blocks_per_column=blocks)
     if scenario.is_plain and tell is None:
         return Simulator(graph, latency, plan, **options)
-    fates = None
+    row_outcomes = None
     if not scenario.is_plain:
         skip = scenario.skip_rates()
         columns = []
@@ -649,8 +649,8 @@ def _make_simulator(scenario: Scenario, tell: Any, *, blocks: int | None, **opti
                 )
             )
         rest = scenario.failures.cool_down.model_dump() if scenario.failures else {}
-        fates = DrawnFates(scenario.seed, columns, recorded=latency.failure, **rest)
-    return StepwiseSimulator(graph, latency, plan, fates=fates, tell=tell, **options)
+        row_outcomes = DrawnFates(scenario.seed, columns, recorded=latency.failure, **rest)
+    return StepwiseSimulator(graph, latency, plan, row_outcomes=row_outcomes, tell=tell, **options)
 
 
 def _trace_writer(scenario: Scenario, path: str) -> Any:

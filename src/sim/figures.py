@@ -191,8 +191,8 @@ FIGURES: tuple[Figure, ...] = (
         "checkpoint_bytes",
         "bytes",
         "checkpoints",
-        "The sum of the lengths of their payloads as JSON text (`cellspec.checkpoint`); it follows "
-        "from claim, graph and `checkpoint.version`, which is in the scenario.",
+        "The sum of the lengths of their payloads as JSON text (`cellspec.state.checkpoint`); it "
+        "follows from claim, graph and `checkpoint.version`, which is in the scenario.",
     ),
     Figure("events", "", "events", "How many event lines the trace has."),
     Figure("calls", "calls", "calls", "How many calls were started."),

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 from cellspec.text import counted
 
 if TYPE_CHECKING:
-    from sim.scenario import Scenario
-    from sim.simulator import Outcome
+    from sim.scenario.scenario import Scenario
+    from sim.simulator.simulator import Outcome
 
 __all__ = [
     "ColumnFigures",
-    "LifeFigures",
+    "IncarnationFigures",
     "ResourceFigures",
     "Result",
     "render_csv",
@@ -84,7 +84,7 @@ class ColumnFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class LifeFigures:
+class IncarnationFigures:
     """One life of the process, from its start or resume to its crash or the end.
 
     Attributes:
@@ -177,7 +177,7 @@ class Result:
     fingerprint: str
     by_resource: tuple[ResourceFigures, ...]
     by_column: tuple[ColumnFigures, ...]
-    incarnations: tuple[LifeFigures, ...]
+    incarnations: tuple[IncarnationFigures, ...]
     failures: tuple[FailureFigures, ...]
     notes: tuple[str, ...]
 
@@ -196,8 +196,8 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
     graph = scenario.graph()
     cells = graph.num_records * graph.num_columns
     makespan, busy = outcome.makespan_s, sum(outcome.busy_s)
-    again = sum(life.cells_lost for life in outcome.incarnations)
-    lost = sum(life.busy_lost_s for life in outcome.incarnations)
+    again = sum(incarnation.cells_lost for incarnation in outcome.incarnations)
+    lost = sum(incarnation.busy_lost_s for incarnation in outcome.incarnations)
     ages = [None if age is None else _tidy(age) for age in outcome.ages_s]
     return Result(
         name=scenario.name,
@@ -232,11 +232,11 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
         crashes_planned=sum(
             crash.random.count if crash.random else 1 for crash in scenario.crashes
         ),
-        crashes=sum(life.crashed for life in outcome.incarnations),
+        crashes=sum(incarnation.crashed for incarnation in outcome.incarnations),
         cells_done=outcome.cells_done,
         cells_done_again=again,
         cells_done_again_share=_ratio(again, outcome.cells_done),
-        in_flight_lost=sum(life.in_flight_lost for life in outcome.incarnations),
+        in_flight_lost=sum(incarnation.in_flight_lost for incarnation in outcome.incarnations),
         sampled_every=outcome.sampled_every,
         checked=checked,
         verdict=SATISFIED if checked else NOT_CHECKED,
@@ -302,20 +302,20 @@ def _columns(scenario: Scenario, outcome: Outcome) -> tuple[ColumnFigures, ...]:
     )
 
 
-def _lives(outcome: Outcome) -> tuple[LifeFigures, ...]:
+def _lives(outcome: Outcome) -> tuple[IncarnationFigures, ...]:
     return tuple(
-        LifeFigures(
-            incarnation=life.number,
-            start_s=_tidy(life.start_s),
-            end_s=_tidy(life.end_s),
-            ended_by="crash" if life.crashed else "end",
-            claimed_rows=life.claimed_rows,
-            cells_done=life.cells_done,
-            cells_lost=life.cells_lost,
-            in_flight_lost=life.in_flight_lost,
-            busy_lost_s=_tidy(life.busy_lost_s),
+        IncarnationFigures(
+            incarnation=incarnation.number,
+            start_s=_tidy(incarnation.start_s),
+            end_s=_tidy(incarnation.end_s),
+            ended_by="crash" if incarnation.crashed else "end",
+            claimed_rows=incarnation.claimed_rows,
+            cells_done=incarnation.cells_done,
+            cells_lost=incarnation.cells_lost,
+            in_flight_lost=incarnation.in_flight_lost,
+            busy_lost_s=_tidy(incarnation.busy_lost_s),
         )
-        for life in outcome.incarnations
+        for incarnation in outcome.incarnations
     )
 
 

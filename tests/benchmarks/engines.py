@@ -16,7 +16,7 @@ Each measurement is a process of its own, cut off after two minutes of CPU time 
 size that would take longer, to judge by the ones before, is not tried. With ``--python
 RELEASE=INTERPRETER`` the engine of another environment is measured, as a release of DataDesigner.
 The same interpreter also says what the clauses about cost
-(`cellspec.conformance.cost`) find, function by function.
+(`cellspec.conformance.campaign.scaling`) find, function by function.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from pathlib import Path
 from typing import Any
 
 from cellspec import virtualtime
-from cellspec.actions import Limits
-from cellspec.columns import ColumnDescriptor, ExecutionTraits
-from cellspec.conformance.backend import Backend, fit_of
-from cellspec.conformance.cost import COST_CLAUSES, LIMIT, rounded, run_cost_campaign
-from cellspec.conformance.probe import Probe
-from cellspec.conformance.workload import Workload
+from cellspec.conformance.campaign.scaling import COST_CLAUSES, LIMIT, rounded, run_cost_campaign
+from cellspec.conformance.run.backend import Backend, fit_of
+from cellspec.conformance.run.probe import Probe
+from cellspec.conformance.run.workload import Workload
 from cellspec.errors import SpecError
+from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
+from cellspec.machine.actions import Limits
 from tests.benchmarks.timing import ROOT, environment, machine_size, progress, quiet_collector
 from tests.benchmarks.weightless import WORKERS, Weightless, bare
 
@@ -269,7 +269,7 @@ def engines(pythons: Sequence[str]) -> list[Engine]:
     """
     found = [
         Engine("bare asyncio (the unit)", "unit"),
-        Engine("reference, asyncio", "cellspec.conformance.reference:ReferenceBackend"),
+        Engine("reference, asyncio", "cellspec.engines.reference:ReferenceBackend"),
         Engine("second engine", "tests.conformance.second_engine:ColumnFirst"),
     ]
     for given in pythons:

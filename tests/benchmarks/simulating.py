@@ -22,10 +22,10 @@ from typing import Any
 import simpy
 
 from cellspec import ExecutionGraph
-from cellspec.machine import Limits
-from sim.latency import ColumnLatency, Exponential, LatencySource
-from sim.queues import Policy
-from sim.simulator import CheckpointPlan, CrashPlan, RunPlan, Simulator
+from cellspec.machine.machine import Limits
+from sim.scenario.latency import ColumnLatency, Exponential, LatencySource
+from sim.simulator.queues import Policy
+from sim.simulator.simulator import CheckpointPlan, CrashPlan, RunPlan, Simulator
 from tests.benchmarks.graphs import SHAPES, chain
 from tests.benchmarks.timing import ROOT, environment, interleave, memory, seconds
 

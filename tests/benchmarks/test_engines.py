@@ -14,7 +14,7 @@ from tests.benchmarks import engines
 from tests.benchmarks.engines import Engine, measure, measure_socket, tree_cpu_s
 from tests.benchmarks.engines_page import FINDINGS, render, write
 
-REFERENCE = "cellspec.conformance.reference:ReferenceBackend"
+REFERENCE = "cellspec.engines.reference:ReferenceBackend"
 SECOND = "tests.conformance.second_engine:ColumnFirst"
 
 
@@ -33,7 +33,7 @@ def test_an_engine_is_not_asked_for_what_it_does_not_claim() -> None:
 
 def test_an_engine_in_real_time_is_measured_with_all_its_processes() -> None:
     before = tree_cpu_s()
-    found = measure("cellspec.conformance.reference:ThreadBackend", "cells", 40)
+    found = measure("cellspec.engines.reference:ThreadBackend", "cells", 40)
     assert found["tasks"] == 40
     assert tree_cpu_s() >= before
 

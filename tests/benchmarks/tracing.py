@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 
 from cellspec import ExecutionGraph, Limits, Machine
-from cellspec.check import check_file
-from cellspec.machine import FailurePolicy
+from cellspec.check.checker import check_file
+from cellspec.machine.machine import FailurePolicy
 from cellspec.trace import Event, Header, TraceReader, TraceWriter, header_for
 from tests.benchmarks.graphs import chain
 from tests.benchmarks.timing import Figure, interleave, memory, seconds

@@ -23,8 +23,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cellspec import CompletionTracker, ExecutionGraph
-from cellspec.counters import Counters
-from cellspec.nodes import CellNodeId, NodeId
+from cellspec.graph.nodes import CellNodeId, NodeId
+from cellspec.state.counters import Counters
 from tests.benchmarks.graphs import chain, gate
 from tests.benchmarks.timing import Figure, interleave, quiet_collector, seconds
 

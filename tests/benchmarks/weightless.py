@@ -15,9 +15,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from cellspec.conformance.probe import Inputs, Probe
-from cellspec.conformance.provenance import Registry
-from cellspec.conformance.workload import Workload
+from cellspec.conformance.judge.provenance import Registry
+from cellspec.conformance.run.probe import Inputs, Probe
+from cellspec.conformance.run.workload import Workload
 
 __all__ = ["WORKERS", "Weightless", "bare"]
 

@@ -31,7 +31,7 @@ from cellspec.conformance import (
     Table,
     Value,
 )
-from cellspec.rules import ColumnRule
+from cellspec.graph.rules import ColumnRule
 
 Node = tuple[str, int, int]
 """Column, and the rows [start, stop) of a call; of a barrier those of its scope."""
@@ -50,7 +50,7 @@ class ColumnFirst:
 
     async def run(self, probe: Probe) -> None:
         """Run one life of a workload."""
-        await _Life(probe).run()
+        await _Incarnation(probe).run()
 
     def table(self, probe: Probe) -> Table:
         """Every group that has a file, whether a claim covers it or not."""
@@ -66,7 +66,7 @@ class ColumnFirst:
         return Table(rows, frozenset(dropped))
 
 
-class _Life:
+class _Incarnation:
     """One life: the table so far, and what runs."""
 
     def __init__(self, probe: Probe) -> None:
@@ -455,7 +455,7 @@ class _Life:
             for row in range(self.claimed):
                 if rule.is_barrier and self.scope(rule, row)[1] == row + 1:
                     self.finished_barriers.add((rule.name, row))
-        if self.probe.life:
+        if self.probe.incarnation:
             skips: dict[str, list[int]] = {rule.name: [] for rule in self.rules.columns}
             for (name, row), value in self.cells.items():
                 if value is SKIPPED:

@@ -29,11 +29,12 @@ def table(way: str) -> str:
     known = m.FROM_ENGINE if way == "from-engine" else m.TO_ENGINE
     rows = ["| `event` | fields | what |", "| --- | --- | --- |"]
     for kind, line in known.items():
-        needed = line.__struct_fields__[
-            : len(line.__struct_fields__) - len(line.__struct_defaults__)
+        needed = line.__struct_encode_fields__[
+            : len(line.__struct_encode_fields__) - len(line.__struct_defaults__)
         ]
         fields = [
-            f"`{name}`" if name in needed else f"[`{name}`]" for name in line.__struct_fields__
+            f"`{name}`" if name in needed else f"[`{name}`]"
+            for name in line.__struct_encode_fields__
         ]
         about = (inspect.getdoc(line) or "").replace("\n", " ")
         rows.append(f"| `{kind}` | {', '.join(fields)} | {about} |")

@@ -16,13 +16,13 @@ from typing import Any, cast
 
 from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, FailurePolicy, Limits
 from cellspec.conformance import Probe, Refused, Workload
-from cellspec.conformance.backend import CAPABILITIES, SKIPPED
-from cellspec.conformance.reference import ReferenceBackend
+from cellspec.conformance.run.backend import CAPABILITIES, SKIPPED
 from cellspec.engines.lines import messages as m
+from cellspec.engines.reference import ReferenceBackend
 from cellspec.errors import SpecError
 from cellspec.faults import BackPressure, Permanent, Retryable
-from cellspec.rowset import ranges_of
-from cellspec.virtualtime import VirtualTimeLoop
+from cellspec.graph.rowset import ranges_of
+from cellspec.virtualtime.loop import VirtualTimeLoop
 
 T = ExecutionTraits
 
@@ -70,7 +70,7 @@ class LineProbe:
     def __init__(self, talk: Talk, run: m.Run) -> None:
         self._talk = talk
         self.work = workload_of(run)
-        self.life, self.rows, self.folder = run.life, run.rows, Path(run.folder)
+        self.incarnation, self.rows, self.folder = run.incarnation, run.rows, Path(run.folder)
         self.graph: ExecutionGraph = self.work.graph(0)
         self._skips = {(item.name, row) for item in run.columns for row in item.skip_rows}
         self._heard: dict[tuple[str, int], asyncio.Queue[Any]] = {}

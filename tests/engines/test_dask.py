@@ -16,14 +16,14 @@ import pytest
 
 from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits, SpecError
 from cellspec.conformance import Fault, Probe, Workload, run_workload
-from cellspec.conformance.harness import RunResult
-from cellspec.conformance.smoke import smoke
-from cellspec.conformance.suite import Options, Suite
+from cellspec.conformance.campaign.smoke import smoke
+from cellspec.conformance.campaign.suite import Options, Suite
+from cellspec.conformance.judge.verdict import Verdict
+from cellspec.conformance.run.harness import RunResult
 from cellspec.engines import dask as engine
-from cellspec.engines.dask import DaskBackend, Desk, Driver, ProcessBackend
+from cellspec.engines.dask import CallBroker, DaskBackend, Driver, ProcessBackend
 from cellspec.engines.rows import Dropped
-from cellspec.rules import ColumnRule
-from cellspec.verdict import Verdict
+from cellspec.graph.rules import ColumnRule
 
 pytestmark = pytest.mark.dask
 T = ExecutionTraits
@@ -43,7 +43,7 @@ def column(name: str, needs: str = "", traits: T = T.NONE, **more: Any) -> Colum
 
 CHAIN = (column("a"), column("v", "a", T.BARRIER), column("c", "v"))
 WORK = Workload(CHAIN, 4, limits=Limits(2), latency_s=dict.fromkeys("avc", 0.25))
-SAVING = WORK.but(
+SAVING = WORK.replace(
     checkpoint_every_rows=1, limits=Limits(1), latency_s={"a": 0.25, "v": 0.25, "c": 4.0}
 )
 
@@ -62,7 +62,7 @@ def broken(result: RunResult) -> str:
 def resumed_half_way(driver: type[Driver] = Driver) -> RunResult:
     """A run that crashed when some rows were claimed and others were not."""
     for step in range(24, 60):
-        result = run(SAVING.but(crashes=(step,)), driver)
+        result = run(SAVING.replace(crashes=(step,)), driver)
         if 0 < len(result.tables[0].rows) < 4 and len(result.outcomes) == 2:
             return result
     raise AssertionError("no crash came after a claim")
@@ -106,7 +106,7 @@ def nodes(column: str, rows: Sequence[int], kind: str = "cell") -> set[tuple[str
 def test_each_cell_and_each_barrier_is_a_key_and_waits_for_what_it_needs() -> None:
     given.clear()
     columns = (*CHAIN, column("o", "a", T.ORDERED), column("w", "c", T.BATCH_BARRIER))
-    assert not run(WORK.but(columns=columns, batch_size=3), Graphs).violations
+    assert not run(WORK.replace(columns=columns, batch_size=3), Graphs).violations
     graph = given[0]
     assert graph["a", "cell", 1] == set()
     assert graph["v", "barrier", 0] == nodes("a", range(4))
@@ -132,7 +132,7 @@ def test_a_life_that_resumes_gives_dask_only_the_rest_of_the_graph() -> None:
 
 
 def test_what_a_task_takes_and_how_often_it_is_repeated_is_said_by_annotation() -> None:
-    work = WORK.but(
+    work = WORK.replace(
         limits=Limits(4, {"r": 2}, {"c": "r"}), failures=FailurePolicy(3), faults=(Fault("c", 1),)
     )
     seen: dict[str, Any] = {}
@@ -181,7 +181,7 @@ def test_three_runs_of_the_suite_blame_dask_for_nothing(tmp_path: Path) -> None:
 
 
 def test_a_call_that_is_turned_away_waits_for_as_long_as_it_was_told() -> None:
-    result = run(WORK.but(faults=(Fault("a", 1, 1, "backpressure", 2.0),)))
+    result = run(WORK.replace(faults=(Fault("a", 1, 1, "backpressure", 2.0),)))
     assert not result.violations
     (failed,) = told(result, "fail", "t", "until")
     assert failed[1] - failed[0] >= 2.0 / 64
@@ -189,7 +189,7 @@ def test_a_call_that_is_turned_away_waits_for_as_long_as_it_was_told() -> None:
 
 
 def test_a_row_that_fails_for_good_hands_a_marker_on_and_the_barrier_goes_on() -> None:
-    result = run(WORK.but(faults=(Fault("a", 1, 1, "permanent"),)))
+    result = run(WORK.replace(faults=(Fault("a", 1, 1, "permanent"),)))
     assert not result.violations
     assert told(result, "drop", "rows", "column") == [(1, "a")]
     assert told(result, "start", "column", "reads")[4] == ("v", ((0, 1), (2, 4)))
@@ -197,7 +197,7 @@ def test_a_row_that_fails_for_good_hands_a_marker_on_and_the_barrier_goes_on() -
 
 
 def test_a_barrier_that_fails_for_good_drops_every_row_that_wants_its_output() -> None:
-    result = run(WORK.but(faults=(Fault("v", 0, 1, "permanent"),)))
+    result = run(WORK.replace(faults=(Fault("v", 0, 1, "permanent"),)))
     assert not result.violations
     assert told(result, "drop", "rows", "column") == [(row, "v") for row in range(4)]
     assert ("c",) not in told(result, "start", "column")
@@ -207,7 +207,7 @@ def test_a_crash_at_any_step_is_survived() -> None:
     step, crashed = 0, True
     while crashed:
         step += 1
-        result = run(SAVING.but(crashes=(step,)), scale=1 / 256)
+        result = run(SAVING.replace(crashes=(step,)), scale=1 / 256)
         crashed = "crash" in result.outcomes
         assert not result.violations, f"crash at step {step}: {result.story}"
         assert result.outcomes[-1] == "success"
@@ -243,7 +243,7 @@ def test_a_cluster_that_is_there_is_used_as_it_is() -> None:
     with cluster:
         backend = DaskBackend(cluster.scheduler_address)
         work = backend.fit(
-            WORK.but(limits=Limits(7, {"r": 1, "q": 1}, {"a": "r", "c": "q"}), crashes=(9,))
+            WORK.replace(limits=Limits(7, {"r": 1, "q": 1}, {"a": "r", "c": "q"}), crashes=(9,))
         )
         assert work.limits == Limits(2, {"r": 2}, {"a": "r"})
         assert backend.fit(work) == work
@@ -322,7 +322,7 @@ class NeverRetries(Driver):
 class RetriesOnceMore(Driver):
     """Leaves it to Dask to count, and tells it the number of attempts."""
 
-    class desk_class(Desk):  # noqa: N801 - the name that `Driver` has for it
+    class desk_class(CallBroker):  # noqa: N801 - the name that `Driver` has for it
         def _expect_last(self, _column: str, _position: int, failure: Exception) -> None:
             raise failure
 
@@ -345,7 +345,7 @@ class RestoresBarrier(Driver):
 class DropsSilently(Driver):
     """Does not record that rows were dropped."""
 
-    class desk_class(Desk):  # noqa: N801 - the name that `Driver` has for it
+    class desk_class(CallBroker):  # noqa: N801 - the name that `Driver` has for it
         def _drop(self, rows: Any, column: str) -> Any:
             return {row: Dropped(column) for row in rows}
 
@@ -353,7 +353,7 @@ class DropsSilently(Driver):
 class ReadsDropped(Driver):
     """A barrier reads rows that were dropped."""
 
-    class desk_class(Desk):  # noqa: N801 - the name that `Driver` has for it
+    class desk_class(CallBroker):  # noqa: N801 - the name that `Driver` has for it
         def _reads(self, _column: str, inputs: Any) -> list[int]:
             return list(inputs)
 
@@ -372,43 +372,47 @@ class RunsClaimedAgain(Driver):
             self.ledger.values = values
 
 
-LAST_IS_SLOW = WORK.but(seed=29, limits=Limits(4), latency_s={"a": 2.0})
+LAST_IS_SLOW = WORK.replace(seed=29, limits=Limits(4), latency_s={"a": 2.0})
 TWO = Workload(CHAIN[:2], 4, limits=Limits(2))
 WIDE = Workload(tuple(map(column, "ab")), 6, latency_s=dict.fromkeys("ab", 1.0))
 BROKEN: dict[str, tuple[type[Driver], Workload, str]] = {
     "forgets a dependency of a barrier": (ForgetsDependency, TWO, "BARR-01"),
     "forgets a dependency of a cell": (
         ForgetsDependency,
-        WIDE.but(columns=(column("a"), column("b", "a"))),
+        WIDE.replace(columns=(column("a"), column("b", "a"))),
         "SCHED-01",
     ),
     "forgets a row of a barrier": (ForgetsRow, LAST_IS_SLOW, "BARR-01"),
     "forgets the order": (
         ForgetsOrder,
-        WIDE.but(columns=(column("a", traits=T.ORDERED), column("b"))),
+        WIDE.replace(columns=(column("a", traits=T.ORDERED), column("b"))),
         "SCHED-13",
     ),
     "forgets a resource": (
         ForgetsResource,
-        WIDE.but(limits=Limits(4, {"r": 1}, {"a": "r", "b": "r"})),
+        WIDE.replace(limits=Limits(4, {"r": 1}, {"a": "r", "b": "r"})),
         "SCHED-11",
     ),
     "never retries": (
         NeverRetries,
-        WORK.but(failures=FailurePolicy(3), faults=(Fault("a", 1),)),
+        WORK.replace(failures=FailurePolicy(3), faults=(Fault("a", 1),)),
         "SCHED-12",
     ),
     "retries once more": (
         RetriesOnceMore,
-        WORK.but(
+        WORK.replace(
             failures=FailurePolicy(2), faults=(Fault("a", 1), Fault("a", 1, 2), Fault("a", 1, 3))
         ),
         "FAIL-02",
     ),
-    "drops silently": (DropsSilently, WORK.but(faults=(Fault("c", 1, 1, "permanent"),)), "DROP-04"),
+    "drops silently": (
+        DropsSilently,
+        WORK.replace(faults=(Fault("c", 1, 1, "permanent"),)),
+        "DROP-04",
+    ),
     "reads dropped rows": (
         ReadsDropped,
-        WORK.but(faults=(Fault("a", 1, 1, "permanent"),)),
+        WORK.replace(faults=(Fault("a", 1, 1, "permanent"),)),
         "BARR-06",
     ),
 }
@@ -470,13 +474,15 @@ class Kills(ProcessBackend):
         killer.join()
 
 
-SLOW = WORK.but(latency_s={"a": 0.25, "v": 96.0, "c": 0.25})
+SLOW = WORK.replace(latency_s={"a": 0.25, "v": 96.0, "c": 0.25})
 
 
 @pytest.mark.parametrize("name", ["a", "v"])
 def test_dask_makes_the_call_of_a_worker_that_was_killed_again_and_no_other(name: str) -> None:
     backend = Kills(name)
-    work = SLOW if name == "v" else WORK.but(rows=1, latency_s={"a": 96.0, "v": 0.25, "c": 0.25})
+    work = (
+        SLOW if name == "v" else WORK.replace(rows=1, latency_s={"a": 96.0, "v": 0.25, "c": 0.25})
+    )
     work = backend.fit(work)
     result = run_workload(backend, work, stall_s=120)
     assert backend.killed

@@ -16,13 +16,13 @@ import pytest
 
 from cellspec import ColumnDescriptor, ExecutionTraits
 from cellspec.conformance import Fault, Probe, Workload, run_workload
-from cellspec.conformance.backend import SKIPPED
-from cellspec.conformance.harness import RunResult
-from cellspec.conformance.smoke import smoke
+from cellspec.conformance.campaign.smoke import smoke
+from cellspec.conformance.run.backend import SKIPPED
+from cellspec.conformance.run.harness import RunResult
 from cellspec.engines.datadesigner.create import CreateBackend
-from cellspec.engines.datadesigner.lockstep import LockStep
-from cellspec.machine import Limits
-from cellspec.virtualtime import run as run_virtually
+from cellspec.engines.datadesigner.handoff import LockStep
+from cellspec.machine.machine import Limits
+from cellspec.virtualtime.loop import run as run_virtually
 
 pytestmark = pytest.mark.datadesigner
 
@@ -65,7 +65,7 @@ def test_smoke(backend: CreateBackend) -> None:
 
 
 def test_a_row_group_is_what_a_barrier_reads(backend: CreateBackend) -> None:
-    result = run(backend, TWO_GROUPS.but(rows=3, limits=Limits(group_rows=2)))
+    result = run(backend, TWO_GROUPS.replace(rows=3, limits=Limits(group_rows=2)))
     assert not result.violations
     reads = [event["reads"] for event in result.events if event.get("reads")]
     assert sorted(map(list, reads)) == [[(0, 2)], [(2, 3)]]
@@ -74,7 +74,7 @@ def test_a_row_group_is_what_a_barrier_reads(backend: CreateBackend) -> None:
 
 def test_a_barrier_takes_virtual_time(backend: CreateBackend) -> None:
     """Its function blocks in a thread, and other cells go on meanwhile."""
-    work = TWO_GROUPS.but(latency_s={"v": 4.0, "a": 1.0}, limits=Limits(group_rows=1, groups=2))
+    work = TWO_GROUPS.replace(latency_s={"v": 4.0, "a": 1.0}, limits=Limits(group_rows=1, groups=2))
     events = run(backend, work).events
     times = {
         (event["event"], event.get("scope", event.get("rows"))): event["t"]
@@ -102,7 +102,7 @@ def test_skips_spread_as_the_workload_says(backend: CreateBackend) -> None:
 
 
 def test_a_failure_for_good_drops_its_row(backend: CreateBackend) -> None:
-    result = run(backend, TWO_GROUPS.but(rows=3, faults=(Fault("a", 1, failure="permanent"),)))
+    result = run(backend, TWO_GROUPS.replace(rows=3, faults=(Fault("a", 1, failure="permanent"),)))
     assert not result.violations
     assert result.tables[-1].dropped == {1}
     assert [event["column"] for event in result.events if event["event"] == "drop"] == ["a"]
@@ -112,14 +112,14 @@ def test_a_failure_of_the_moment_is_tried_again(backend: CreateBackend) -> None:
     if "retries" not in backend.capabilities:
         pytest.skip(f"DataDesigner {backend.version} retries nothing in custom columns")
     faults = (Fault("v", 0), Fault("a", 1, failure="backpressure"))
-    result = run(backend, TWO_GROUPS.but(faults=faults), waive=("SCHED-09",))
+    result = run(backend, TWO_GROUPS.replace(faults=faults), waive=("SCHED-09",))
     assert not result.violations
     assert len(result.tables[-1].rows) == 2
 
 
 def test_a_run_in_which_every_row_fails_has_done_its_work(backend: CreateBackend) -> None:
     faults = tuple(Fault("a", row, failure="permanent") for row in range(2))
-    result = run(backend, TWO_GROUPS.but(faults=faults))
+    result = run(backend, TWO_GROUPS.replace(faults=faults))
     assert not result.violations
     assert result.outcomes == ["success"]
     assert result.tables[-1].dropped == {0, 1}
@@ -130,12 +130,12 @@ def test_a_run_in_which_every_row_fails_has_done_its_work(backend: CreateBackend
 
 @pytest.mark.parametrize("seed", [0, 1], ids=["if possible", "always"])
 def test_a_crash_at_any_step_is_resumed(resuming: CreateBackend, seed: int) -> None:
-    work = TWO_GROUPS.but(seed=seed)
+    work = TWO_GROUPS.replace(seed=seed)
     whole = run(resuming, work).tables[-1]
     step, outcomes = 0, ["crash"]
     while "crash" in outcomes:
         step += 1
-        result = run(resuming, work.but(crashes=(step,)))
+        result = run(resuming, work.replace(crashes=(step,)))
         outcomes = result.outcomes
         assert not result.violations, f"step {step}: {result.violations[0]}"
         assert result.tables[-1] == whole
@@ -143,9 +143,9 @@ def test_a_crash_at_any_step_is_resumed(resuming: CreateBackend, seed: int) -> N
 
 
 def test_a_group_that_is_saved_is_not_made_again(resuming: CreateBackend) -> None:
-    work = TWO_GROUPS.but(rows=3, limits=Limits(group_rows=1, groups=1))
+    work = TWO_GROUPS.replace(rows=3, limits=Limits(group_rows=1, groups=1))
     steps = len(run(resuming, work).events)
-    result = run(resuming, work.but(crashes=(steps - 2,)))
+    result = run(resuming, work.replace(crashes=(steps - 2,)))
     assert not result.violations
     resume = next(event for event in result.events if event["event"] == "resume")
     assert min(resume["claim"].values()) > 0
@@ -156,13 +156,13 @@ def test_a_group_that_is_saved_is_not_made_again(resuming: CreateBackend) -> Non
 
 
 def test_a_dataset_is_extended(resuming: CreateBackend) -> None:
-    result = run(resuming, EXTENDED.but(targets=(4, 9)))
+    result = run(resuming, EXTENDED.replace(targets=(4, 9)))
     assert not result.violations
     assert [sorted(table.rows) for table in result.tables] == [list(range(4)), list(range(9))]
 
 
 def test_fewer_rows_than_are_there_are_refused(resuming: CreateBackend) -> None:
-    result = run(resuming, EXTENDED.but(targets=(4, 3)))
+    result = run(resuming, EXTENDED.replace(targets=(4, 3)))
     assert not result.violations
     assert result.outcomes == ["success", "refused"]
     assert "num_records=3" in result.refused
@@ -176,11 +176,11 @@ class _Changed(CreateBackend):
         self.change = change
 
     def resume_mode(self, probe: Probe) -> str:
-        return "always" if probe.life else super().resume_mode(probe)
+        return "always" if probe.incarnation else super().resume_mode(probe)
 
     def config(self, probe: Probe) -> Any:
         config = super().config(probe)
-        if probe.life:
+        if probe.incarnation:
             plain, change, dd = config.builder, self.change, self.release.config
             config.builder = lambda function_of: change(dd, plain(function_of))  # type: ignore[method-assign]
         return config
@@ -191,7 +191,7 @@ def test_a_config_with_another_column_is_refused(resuming: CreateBackend) -> Non
         expression = dd.ExpressionColumnConfig(name="more", expr="{{ a }}")
         return builder.add_column(expression)
 
-    result = run(_Changed(change), EXTENDED.but(targets=(4, 9)))
+    result = run(_Changed(change), EXTENDED.replace(targets=(4, 9)))
     assert result.outcomes == ["success", "refused"]
     assert "does not match" in str(result.violations[0])
 
@@ -206,7 +206,7 @@ def test_a_config_with_another_time_out_is_resumed(resuming: CreateBackend) -> N
             )
         )
 
-    result = run(_Changed(change), EXTENDED.but(targets=(4, 9)))
+    result = run(_Changed(change), EXTENDED.replace(targets=(4, 9)))
     assert not result.violations
     assert sorted(result.tables[-1].rows) == list(range(9))
 
@@ -232,14 +232,14 @@ class _AdmitsAll(CreateBackend):
 
 
 def test_a_resume_that_forgets_is_caught(resuming: CreateBackend) -> None:  # noqa: ARG001
-    result = run(_Forgets(), TWO_GROUPS.but(targets=(2, 3)))
+    result = run(_Forgets(), TWO_GROUPS.replace(targets=(2, 3)))
     assert broken(result) == ["SCHED-05"]
 
 
 def test_a_limit_that_is_not_kept_is_caught(backend: CreateBackend) -> None:
     if "max_concurrent_row_groups" not in backend.release.options:
         pytest.skip(f"DataDesigner {backend.version} has no such limit")
-    result = run(_AdmitsAll(), TWO_GROUPS.but(limits=Limits(group_rows=1, groups=1)))
+    result = run(_AdmitsAll(), TWO_GROUPS.replace(limits=Limits(group_rows=1, groups=1)))
     assert broken(result) == ["GROUP-02"]
 
 
@@ -247,14 +247,14 @@ class _FullDisk(CreateBackend):
     """The file of the first row group cannot be written."""
 
     @property
-    def life_class(self) -> Any:
-        class Life(super().life_class):  # type: ignore[misc]
+    def incarnation_class(self) -> Any:
+        class Incarnation(super().incarnation_class):  # type: ignore[misc]
             def storage_step(self, name: str, what: str) -> None:
                 super().storage_step(name, what)
                 if name == "write_parquet" and "batch_00000" in what:
                     raise OSError(28, "No space left on device", what)
 
-        return Life
+        return Incarnation
 
 
 def test_a_row_group_that_cannot_be_saved_is_missed(backend: CreateBackend) -> None:  # noqa: ARG001
@@ -304,7 +304,7 @@ def test_nothing_is_left_behind(
     level = logging.getLogger("data_designer").level
     called: list[Any] = []
     monkeypatch.setattr(socket.socket, "connect", lambda *args: called.append(args))
-    for work in (TWO_GROUPS, TWO_GROUPS.but(crashes=(12,)), TWO_GROUPS.but(crashes=(3,))):
+    for work in (TWO_GROUPS, TWO_GROUPS.replace(crashes=(12,)), TWO_GROUPS.replace(crashes=(3,))):
         run(backend, work)
     for owner, names in zip(owners, before, strict=True):
         assert {name: vars(owner)[name] for name in names} == names

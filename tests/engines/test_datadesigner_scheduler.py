@@ -19,14 +19,14 @@ import pytest
 
 from cellspec import ColumnDescriptor
 from cellspec import ExecutionTraits as T
-from cellspec.conformance.campaign import draw, run_campaign, workload_seed
-from cellspec.conformance.harness import RunResult, run_workload
-from cellspec.conformance.smoke import smoke
-from cellspec.conformance.strategies import workloads
-from cellspec.conformance.workload import Fault, Workload
+from cellspec.conformance.campaign.campaign import draw, run_campaign, workload_seed
+from cellspec.conformance.campaign.smoke import smoke
+from cellspec.conformance.campaign.strategies import workloads
+from cellspec.conformance.run.harness import RunResult, run_workload
+from cellspec.conformance.run.workload import Fault, Workload
 from cellspec.errors import SpecError
 from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
-from cellspec.machine import FailurePolicy, Limits
+from cellspec.machine.machine import FailurePolicy, Limits
 
 pytest.importorskip(
     "data_designer.engine", reason="needs the extra cellspec[datadesigner], which is absent"
@@ -233,9 +233,9 @@ def test_what_is_known_to_break_breaks(backend: SchedulerBackend, clause: str) -
 
 _TRACE = """
 import json, sys
-from cellspec.conformance.campaign import draw, workload_seed
-from cellspec.conformance.harness import run_workload
-from cellspec.conformance.strategies import workloads
+from cellspec.conformance.campaign.campaign import draw, workload_seed
+from cellspec.conformance.run.harness import run_workload
+from cellspec.conformance.campaign.strategies import workloads
 from cellspec.engines.datadesigner import SchedulerBackend
 backend = SchedulerBackend()
 for profile in ("core", "retries", "drops"):
@@ -316,7 +316,7 @@ def test_a_skipped_cell_is_no_outcome_of_a_call(backend: SchedulerBackend) -> No
     fitted = backend.fit(work)
     assert fitted is not None
     assert fitted.skips == work.skips
-    stops = backend.fit(work.but(failures=FailurePolicy(2, stop_window=2, stop_rate=0.5)))
+    stops = backend.fit(work.replace(failures=FailurePolicy(2, stop_window=2, stop_rate=0.5)))
     assert stops is not None
     assert stops.skips == ()
 
@@ -412,50 +412,52 @@ def test_an_early_shutdown_is_a_stop_and_leaves_out_what_is_open(
 class Forgetful(SchedulerBackend):
     """Its tracker forgets a cell of `b`."""
 
-    def alter(self, life: Any) -> None:
-        mark = life.tracker.mark_cell_complete
+    def alter(self, incarnation: Any) -> None:
+        mark = incarnation.tracker.mark_cell_complete
 
         def forget(column: str, row_group: int, row_index: int) -> Any:
             if (column, row_index) == ("b", 1):
                 column, row_index = "b", 0
             return mark(column, row_group, row_index)
 
-        life.tracker.mark_cell_complete = forget
+        incarnation.tracker.mark_cell_complete = forget
 
 
 class Hoarder(SchedulerBackend):
     """Its buffer writes rows that were dropped."""
 
-    def alter(self, life: Any) -> None:
-        drop = life.buffer.drop_row
+    def alter(self, incarnation: Any) -> None:
+        drop = incarnation.buffer.drop_row
 
         def keep(row_group: int, row_index: int) -> None:
             drop(row_group, row_index)
-            life.buffer._dropped[row_group].discard(row_index)
+            incarnation.buffer._dropped[row_group].discard(row_index)
 
-        life.buffer.drop_row = keep
+        incarnation.buffer.drop_row = keep
 
 
 class Shuffler(SchedulerBackend):
     """Its buffer gives rows the values of others."""
 
-    def alter(self, life: Any) -> None:
-        update = life.buffer.update_cell
+    def alter(self, incarnation: Any) -> None:
+        update = incarnation.buffer.update_cell
 
         def shift(row_group: int, row_index: int, column: str, value: Any) -> None:
             update(row_group, 1 - row_index if column == "b" else row_index, column, value)
 
-        life.buffer.update_cell = shift
+        incarnation.buffer.update_cell = shift
 
 
 class Eager(SchedulerBackend):
     """Its scheduler takes one task more than it may."""
 
-    def alter(self, life: Any) -> None:
-        limits = life.probe.work.limits
-        life.probe.work = life.probe.work.but(limits=Limits(workers=(limits.workers or 0) + 1))
-        life._make()
-        life.probe.work = life.probe.work.but(limits=limits)
+    def alter(self, incarnation: Any) -> None:
+        limits = incarnation.probe.work.limits
+        incarnation.probe.work = incarnation.probe.work.replace(
+            limits=Limits(workers=(limits.workers or 0) + 1)
+        )
+        incarnation._make()
+        incarnation.probe.work = incarnation.probe.work.replace(limits=limits)
 
 
 @pytest.mark.parametrize(

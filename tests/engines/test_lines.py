@@ -22,17 +22,17 @@ import pytest
 
 from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits, SpecError
 from cellspec.conformance import Fault, Workload, run_workload
-from cellspec.conformance.campaign import draw, workload_seed
-from cellspec.conformance.harness import RunResult
-from cellspec.conformance.loading import load_backend
-from cellspec.conformance.smoke import smoke
-from cellspec.conformance.strategies import workloads
+from cellspec.conformance.campaign.campaign import draw, workload_seed
+from cellspec.conformance.campaign.smoke import smoke
+from cellspec.conformance.campaign.strategies import workloads
+from cellspec.conformance.judge.verdict import PROFILES
+from cellspec.conformance.run.harness import RunResult
+from cellspec.conformance.run.loading import load_backend
 from cellspec.engines.lines import COMMAND_VARIABLE, LineBackend
 from cellspec.engines.lines import messages as m
 from cellspec.engines.lines.check import main
 from cellspec.engines.lines.process import EngineProcess
 from cellspec.engines.lines.schema import schema_files
-from cellspec.verdict import PROFILES
 from tests.engines.protocol_page import PAGE, shown_table, table
 
 T = ExecutionTraits
@@ -161,13 +161,13 @@ def exchange() -> list[tuple[str, dict[str, Any]]]:
         run_workload(backend, ALL_OF_IT)
         run_workload(
             backend,
-            BARRIER.but(
+            BARRIER.replace(
                 rows=4,
                 faults=(Fault("a", 0, failure="permanent"),),
                 failures=FailurePolicy(stop_window=1),
             ),
         )
-        run_workload(backend, BARRIER.but(rows=4, limits=Limits(group_rows=1, groups=2)))
+        run_workload(backend, BARRIER.replace(rows=4, limits=Limits(group_rows=1, groups=2)))
         two = (ColumnDescriptor("a"), ColumnDescriptor("b"))
         dropped = (Fault("a", 0, failure="permanent"),)
         run_workload(backend, Workload(two, rows=1, latency_s={"b": 9.0}, faults=dropped))
@@ -323,7 +323,7 @@ def test_inputs_must_be_as_many_as_rows(made: list[LineBackend]) -> None:
 
 
 def test_a_row_group_is_named_by_its_rows(made: list[LineBackend]) -> None:
-    work = CELL.but(rows=3, limits=Limits(group_rows=2))
+    work = CELL.replace(rows=3, limits=Limits(group_rows=2))
     result = run_stub(made, work, [{"event": "admit", "rows": [0, 1]}, WAIT])
     told = "line 2: admit: rows: expected a row group, such as [0, 2]"
     assert result.adapter == told
@@ -395,7 +395,7 @@ def test_an_engine_that_is_silent_is_given_up_and_not_waited_for_as_long_again()
 
 def test_a_call_ends_for_the_judge_when_the_engine_is_told(made: list[LineBackend]) -> None:
     """Two calls end at one instant: what is started after the first end comes before the second."""
-    work = CELL.but(rows=3, latency_s={"a": 0.0625})
+    work = CELL.replace(rows=3, latency_s={"a": 0.0625})
     both = [{**START, "rows": row} for row in (0, 1)]
     result = run_stub(made, work, [*both, WAIT], [{**START, "rows": 2}, WAIT], [WAIT], [WAIT])
     order = [(event["event"], event["rows"]) for event in result.events]

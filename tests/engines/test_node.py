@@ -12,12 +12,12 @@ import pytest
 
 from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits
 from cellspec.conformance import Fault, Workload, run_workload
-from cellspec.conformance.campaign import run_campaign
-from cellspec.conformance.harness import RunResult
-from cellspec.conformance.smoke import smoke
-from cellspec.conformance.suite import MAX_EXAMPLES, Options, Suite
+from cellspec.conformance.campaign.campaign import run_campaign
+from cellspec.conformance.campaign.smoke import smoke
+from cellspec.conformance.campaign.suite import MAX_EXAMPLES, Options, Suite
+from cellspec.conformance.judge.verdict import PROFILES, Verdict, profile_of
+from cellspec.conformance.run.harness import RunResult
 from cellspec.engines.lines import COMMAND_VARIABLE, LineBackend
-from cellspec.verdict import PROFILES, Verdict, profile_of
 from tests.engines.protocol_page import PAGE, exchange, shown_exchange
 
 NODE = shutil.which("node")

@@ -21,16 +21,16 @@ import pytest
 
 from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits, SpecError
 from cellspec.conformance import Fault, Probe, Workload, run_workload
-from cellspec.conformance.harness import RunResult
-from cellspec.conformance.smoke import smoke
-from cellspec.conformance.suite import Options, Suite
-from cellspec.conformance.workload import End
+from cellspec.conformance.campaign.smoke import smoke
+from cellspec.conformance.campaign.suite import Options, Suite
+from cellspec.conformance.judge.verdict import Verdict
+from cellspec.conformance.run.harness import RunResult
+from cellspec.conformance.run.workload import End
 from cellspec.engines import ray as engine
 from cellspec.engines.ray import Driver, Key, RayBackend
 from cellspec.engines.remote import RemoteProbe
-from cellspec.engines.rows import Dropped, Ledger
-from cellspec.nodes import BarrierNodeId, CellNodeId, NodeId
-from cellspec.verdict import Verdict
+from cellspec.engines.rows import DriverState, Dropped
+from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
 
 pytestmark = pytest.mark.ray
 T = ExecutionTraits
@@ -48,7 +48,7 @@ def column(name: str, needs: str = "", traits: T = T.NONE, **more: Any) -> Colum
 
 CHAIN = (column("a"), column("v", "a", T.BARRIER), column("c", "v"))
 WORK = Workload(CHAIN, 4, limits=Limits(2), latency_s=dict.fromkeys("avc", 0.25))
-SAVING = WORK.but(
+SAVING = WORK.replace(
     checkpoint_every_rows=1, limits=Limits(1), latency_s={"a": 0.25, "v": 0.25, "c": 4.0}
 )
 
@@ -69,7 +69,7 @@ def broken(result: RunResult) -> str:
 def resumed_half_way(driver: type[Driver] = Driver) -> RunResult:
     """A run that crashed when some rows were claimed and others were not."""
     for step in range(26, 60, 2):
-        result = run(SAVING.but(crashes=(step,)), driver)
+        result = run(SAVING.replace(crashes=(step,)), driver)
         if 0 < len(result.tables[0].rows) < 4 and "resume" in kinds(result):
             return result
     raise AssertionError("no crash came after a claim")
@@ -94,20 +94,20 @@ class Recorded(Driver):
     """Keeps what each node's task was given in each life: references, and values."""
 
     def run(self) -> None:
-        lives.append({})
+        incarnations.append({})
         super().run()
 
     def _submit(self, node: NodeId, *, gave_up: bool = False) -> None:
         keys = [*self.needs_of(node), *self.after(node)]
         inputs = {key: self._input(key) for key in keys}
-        lives[-1][node] = {
+        incarnations[-1][node] = {
             key: "reference" if type(value).__name__ == "ObjectRef" else "value"
             for key, value in inputs.items()
         }
         super()._submit(node, gave_up=gave_up)
 
 
-lives: list[dict[NodeId, dict[Key, str]]] = []
+incarnations: list[dict[NodeId, dict[Key, str]]] = []
 
 
 def references(*keys: Key) -> dict[Key, str]:
@@ -115,10 +115,10 @@ def references(*keys: Key) -> dict[Key, str]:
 
 
 def test_each_cell_and_each_barrier_is_a_task_and_is_given_references() -> None:
-    lives.clear()
+    incarnations.clear()
     columns = (*CHAIN, column("o", "a", T.ORDERED), column("w", "c", T.BATCH_BARRIER))
-    assert not run(WORK.but(columns=columns, batch_size=3), Recorded).violations
-    tasks = lives[0]
+    assert not run(WORK.replace(columns=columns, batch_size=3), Recorded).violations
+    tasks = incarnations[0]
     every = range(4)
     assert tasks[CellNodeId(1, "a")] == {}
     assert tasks[BarrierNodeId("v")] == references(*(("a", row) for row in every))
@@ -130,12 +130,12 @@ def test_each_cell_and_each_barrier_is_a_task_and_is_given_references() -> None:
 
 def test_a_life_that_resumes_gives_ray_only_the_rest() -> None:
     """The barrier is run again, over all rows; what claimed rows give to it is in the table."""
-    lives.clear()
+    incarnations.clear()
     result = resumed_half_way(Recorded)
     assert not result.violations
     claimed = len(result.tables[0].rows)
     left = range(claimed, 4)
-    tasks = lives[-1]
+    tasks = incarnations[-1]
     assert set(tasks) == {
         BarrierNodeId("v"),
         *(CellNodeId(row, name) for name in "ac" for row in left),
@@ -148,7 +148,7 @@ def test_a_life_that_resumes_gives_ray_only_the_rest() -> None:
 
 
 def test_what_a_task_takes_and_how_often_it_is_repeated_is_said_to_ray() -> None:
-    work = WORK.but(limits=Limits(3, {"q": 1, "r": 2}, {"c": "r"}), failures=FailurePolicy(3))
+    work = WORK.replace(limits=Limits(3, {"q": 1, "r": 2}, {"c": "r"}), failures=FailurePolicy(3))
     seen: dict[str, dict[str, Any]] = {}
 
     class Seen(Driver):
@@ -194,7 +194,7 @@ def test_two_runs_of_the_suite_blame_ray_for_nothing(tmp_path: Path) -> None:
 
 
 def test_ray_repeats_a_call_and_says_which_attempt_it_is() -> None:
-    result = run(WORK.but(failures=FailurePolicy(2), faults=(Fault("a", 1),)))
+    result = run(WORK.replace(failures=FailurePolicy(2), faults=(Fault("a", 1),)))
     assert not result.violations
     starts = told(result, "start", "column", "rows", "attempt")
     attempts = [(row, attempt or 1) for name, row, attempt in starts if name == "a"]
@@ -202,32 +202,32 @@ def test_ray_repeats_a_call_and_says_which_attempt_it_is() -> None:
 
 
 def test_a_call_that_is_turned_away_waits_for_as_long_as_it_was_told() -> None:
-    result = run(WORK.but(faults=(Fault("a", 1, 1, "backpressure", 2.0),)))
+    result = run(WORK.replace(faults=(Fault("a", 1, 1, "backpressure", 2.0),)))
     assert not result.violations
     (failed,) = told(result, "fail", "t", "until")
     assert failed[1] - failed[0] >= 2.0 / 64
 
 
 def test_a_row_that_fails_for_good_hands_a_marker_on_and_the_barrier_goes_on() -> None:
-    lives.clear()
-    result = run(WORK.but(faults=(Fault("a", 1, 1, "permanent"),)), Recorded)
+    incarnations.clear()
+    result = run(WORK.replace(faults=(Fault("a", 1, 1, "permanent"),)), Recorded)
     assert not result.violations
     assert told(result, "drop", "rows", "column") == [(1, "a")]
     assert [reads for name, reads in told(result, "start", "column", "reads") if name == "v"] == [
         ((0, 1), (2, 4))
     ]
     assert set(result.tables[0].rows) == {0, 2, 3}
-    assert "value" not in lives[0][BarrierNodeId("v")].values(), "the reference was kept"
+    assert "value" not in incarnations[0][BarrierNodeId("v")].values(), "the reference was kept"
 
 
 def test_where_ray_gives_up_it_is_given_what_was_to_read_the_failure_again() -> None:
     """Its own error would go on to all that reads it, the barrier and every row among them."""
-    lives.clear()
-    result = run(WORK.but(faults=(Fault("a", 1),)), Recorded)
+    incarnations.clear()
+    result = run(WORK.replace(faults=(Fault("a", 1),)), Recorded)
     assert not result.violations
     assert told(result, "drop", "rows", "column") == [(1, "a")]
     assert set(result.tables[0].rows) == {0, 2, 3}
-    assert ("a", 1) not in lives[0][BarrierNodeId("v")]
+    assert ("a", 1) not in incarnations[0][BarrierNodeId("v")]
 
 
 def test_the_order_of_barriers_outlasts_a_row_that_ray_gives_up() -> None:
@@ -242,7 +242,7 @@ def test_the_order_of_barriers_outlasts_a_row_that_ray_gives_up() -> None:
 
 def test_a_barrier_that_has_no_row_left_is_not_given_again() -> None:
     """It had been given already, when its last row was given up."""
-    lives.clear()
+    incarnations.clear()
     result = run(Workload(CHAIN, 2, faults=(Fault("a", 0), Fault("a", 1))), Recorded)
     assert not result.violations
     assert sorted(told(result, "drop", "rows", "column")) == [(0, "a"), (1, "a")]
@@ -251,7 +251,7 @@ def test_a_barrier_that_has_no_row_left_is_not_given_again() -> None:
 
 def test_a_barrier_that_fails_for_good_drops_every_row_that_wants_its_output() -> None:
     for failure in ("permanent", "retryable"):
-        result = run(WORK.but(faults=(Fault("v", 0, 1, failure),)))
+        result = run(WORK.replace(faults=(Fault("v", 0, 1, failure),)))
         assert not result.violations
         assert told(result, "drop", "rows", "column") == [(row, "v") for row in range(4)]
         assert "c" not in [name for (name,) in told(result, "start", "column")]
@@ -270,7 +270,7 @@ def test_row_groups_enter_as_others_leave() -> None:
 
 @pytest.mark.parametrize("step", range(1, 60, 7))
 def test_a_crash_at_any_step_is_survived(step: int) -> None:
-    result = run(SAVING.but(crashes=(step, step // 2)), scale=1 / 256)
+    result = run(SAVING.replace(crashes=(step, step // 2)), scale=1 / 256)
     assert not result.violations, result.story
     assert result.outcomes[-1] == "success"
     assert set(result.tables[-1].rows) == set(range(4))
@@ -278,7 +278,7 @@ def test_a_crash_at_any_step_is_survived(step: int) -> None:
 
 def test_a_resume_that_would_change_claimed_output_is_refused() -> None:
     for step in range(26, 60, 2):
-        result = run(SAVING.but(crashes=(step,), targets=(4, 6)))
+        result = run(SAVING.replace(crashes=(step,), targets=(4, 6)))
         assert not result.violations
         if result.tables[0].rows:
             assert result.refused
@@ -301,7 +301,7 @@ def test_what_is_fitted_stays_as_it_is(faults: Sequence[Fault]) -> None:
 
 def test_a_workload_that_limits_too_many_resources_is_not_asked_for() -> None:
     many = {f"r{number}": 1 for number in range(engine.RESOURCES_MAX + 1)}
-    assert RayBackend().fit(WORK.but(limits=Limits(1, many))) is None
+    assert RayBackend().fit(WORK.replace(limits=Limits(1, many))) is None
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,7 +398,7 @@ class RetriesWhatCannotSucceed(Driver):
 class DropsSilently(Driver):
     """Does not record that rows were dropped."""
 
-    class ledger_class(Ledger):  # noqa: N801 - the name that `Driver` has for it
+    class ledger_class(DriverState):  # noqa: N801 - the name that `Driver` has for it
         def drop(self, row: int, column: str) -> None:
             self.dropped[row] = column
             self.tracker.mark_dropped(row)
@@ -407,7 +407,7 @@ class DropsSilently(Driver):
 class ClaimsFirst(Driver):
     """Claims rows that are not written yet."""
 
-    class ledger_class(Ledger):  # noqa: N801 - the name that `Driver` has for it
+    class ledger_class(DriverState):  # noqa: N801 - the name that `Driver` has for it
         def save(self) -> None:
             self.probe.checkpoint_begin(self._claim())
             self.probe.checkpoint_durable()
@@ -417,7 +417,7 @@ class ClaimsFirst(Driver):
 class RestoresBarrier(Driver):
     """A barrier that has run in an earlier life counts as complete; others take its output."""
 
-    class ledger_class(Ledger):  # noqa: N801 - the name that `Driver` has for it
+    class ledger_class(DriverState):  # noqa: N801 - the name that `Driver` has for it
         def restore(self) -> None:
             super().restore()
             for rule in self.graph.rules.columns:
@@ -440,7 +440,7 @@ class ReadsOnlyTheRest(Driver):
 class RunsClaimedAgain(Driver):
     """A life that resumes makes every cell again."""
 
-    class ledger_class(Ledger):  # noqa: N801 - the name that `Driver` has for it
+    class ledger_class(DriverState):  # noqa: N801 - the name that `Driver` has for it
         def restore(self) -> None:
             super().restore()
             self.values.clear()
@@ -458,41 +458,45 @@ BROKEN: dict[str, tuple[type[Driver], Workload, str]] = {
     "forgets a dependency of a barrier": (ForgetsDependency, TWO, "BARR-01"),
     "forgets a dependency of a cell": (
         ForgetsDependency,
-        TWO.but(columns=(column("a"), column("b", "a"))),
+        TWO.replace(columns=(column("a"), column("b", "a"))),
         "SCHED-01",
     ),
     "forgets a row of a barrier": (
         ForgetsRow,
-        WORK.but(limits=Limits(), ends=(End(0, "a", 3, 1, 128.0),)),
+        WORK.replace(limits=Limits(), ends=(End(0, "a", 3, 1, 128.0),)),
         "BARR-01",
     ),
     "forgets the order": (
         ForgetsOrder,
-        WIDE.but(columns=(column("a", traits=T.ORDERED), column("b"))),
+        WIDE.replace(columns=(column("a", traits=T.ORDERED), column("b"))),
         "SCHED-13",
     ),
-    "forgets workers": (ForgetsWorkers, WIDE.but(limits=Limits(1)), "SCHED-06"),
+    "forgets workers": (ForgetsWorkers, WIDE.replace(limits=Limits(1)), "SCHED-06"),
     "forgets a resource": (
         ForgetsResource,
-        WIDE.but(limits=Limits(4, {"r": 1}, {"a": "r", "b": "r"})),
+        WIDE.replace(limits=Limits(4, {"r": 1}, {"a": "r", "b": "r"})),
         "SCHED-11",
     ),
     "retries once more": (
         RetriesOnceMore,
-        WORK.but(faults=(Fault("a", 1), Fault("a", 1, 2))),
+        WORK.replace(faults=(Fault("a", 1), Fault("a", 1, 2))),
         "FAIL-02",
     ),
     "never retries": (
         NeverRetries,
-        WORK.but(failures=FailurePolicy(3), faults=(Fault("a", 1),)),
+        WORK.replace(failures=FailurePolicy(3), faults=(Fault("a", 1),)),
         "DROP-01",
     ),
     "retries what cannot succeed": (
         RetriesWhatCannotSucceed,
-        WORK.but(faults=(Fault("v", 0),)),
+        WORK.replace(faults=(Fault("v", 0),)),
         "FAIL-02",
     ),
-    "drops silently": (DropsSilently, WORK.but(faults=(Fault("c", 1, 1, "permanent"),)), "DROP-04"),
+    "drops silently": (
+        DropsSilently,
+        WORK.replace(faults=(Fault("c", 1, 1, "permanent"),)),
+        "DROP-04",
+    ),
     "claims first": (ClaimsFirst, SAVING, "CKPT-10"),
 }
 
@@ -532,7 +536,7 @@ def test_a_barrier_that_reads_a_dropped_row_is_caught() -> None:
             barrier = isinstance(node, BarrierNodeId)
             return super()._task(reads_dropped if barrier else function, node, rows)
 
-    result = run(WORK.but(faults=(Fault("a", 1, 1, "permanent"),)), ReadsDropped)
+    result = run(WORK.replace(faults=(Fault("a", 1, 1, "permanent"),)), ReadsDropped)
     assert broken(result) == "BARR-06", result.story
 
 
@@ -583,14 +587,14 @@ def killing(name: str, position: int, folder: Path) -> type[Driver]:
 
 def endless(name: str, position: int) -> Workload:
     """A workload whose first call of one cell or barrier does not end by itself."""
-    return WORK.but(ends=(End(0, name, position, 1, 6400.0),))
+    return WORK.replace(ends=(End(0, name, position, 1, 6400.0),))
 
 
 @pytest.mark.parametrize(("name", "position"), [("a", 1), ("v", 0)])
 def test_the_call_of_a_worker_that_is_killed_is_made_again(
     tmp_path: Path, name: str, position: int
 ) -> None:
-    work = endless(name, position).but(failures=FailurePolicy(2))
+    work = endless(name, position).replace(failures=FailurePolicy(2))
     result = run(work, killing(name, position, tmp_path))
     assert not result.violations, result.story
     assert told(result, "fail", "column", "failure") == [(name, "retryable")]

@@ -27,9 +27,9 @@ from cellspec.conformance import (
     Table,
     Workload,
 )
-from cellspec.conformance.pace import RealPace
-from cellspec.conformance.probe import Clock
-from cellspec.conformance.provenance import Registry, barrier_value, value_of
+from cellspec.conformance.judge.provenance import Registry, barrier_value, value_of
+from cellspec.conformance.run.clock_mode import RealClock
+from cellspec.conformance.run.probe import Clock
 from cellspec.engines.remote import Gone, ProbeServer, RemoteProbe
 
 T = ExecutionTraits
@@ -44,7 +44,7 @@ WORK = Workload(
     latency_s=dict.fromkeys("asvx", 1 / 16),
     skips=(("x", 2),),
 )
-SLOW = WORK.but(latency_s=dict.fromkeys("asvx", 600.0))
+SLOW = WORK.replace(latency_s=dict.fromkeys("asvx", 600.0))
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -70,8 +70,8 @@ def served(
     def make(clock: Clock) -> Probe:
         return Probe(work, 0, Path(), frozenset({"core"}), clock, Registry())
 
-    life = threading.Thread(target=RealPace(1 / 64, 60.0).run, args=(Waits(), make, 0.0))
-    life.start()
+    incarnation = threading.Thread(target=RealClock(1 / 64, 60.0).run, args=(Waits(), make, 0.0))
+    incarnation.start()
     ready.wait()
     try:
         with ProbeServer(made[0], more) as server:
@@ -81,7 +81,7 @@ def served(
                 made[0].close()
     finally:
         over.set()
-        life.join()
+        incarnation.join()
 
 
 def steps(probe: Probe, *fields: str) -> list[tuple[Any, ...]]:
@@ -130,7 +130,7 @@ def test_a_range_that_is_closed_is_cancelled_before_close_returns() -> None:
 @pytest.mark.parametrize("failure", ["retryable", "backpressure", "permanent"])
 def test_a_failure_comes_out_as_the_kind_that_it_is(failure: Any) -> None:
     kinds = {"retryable": Retryable, "backpressure": BackPressure, "permanent": Permanent}
-    work = WORK.but(faults=(Fault("a", 0, 1, failure, 8.0), Fault("s", 1, 1, failure)))
+    work = WORK.replace(faults=(Fault("a", 0, 1, failure, 8.0), Fault("s", 1, 1, failure)))
     with served(work) as (_, server):
         with pytest.raises(kinds[failure], match="call 1 fails, as the workload says") as found:
             server.remote.cell("a", 0, {})
@@ -152,7 +152,7 @@ def test_what_no_engine_could_mean_comes_out_as_what_it_is() -> None:
 
 
 def test_a_crash_is_no_base_exception_in_a_worker_and_is_one_beside_the_probe() -> None:
-    with served(WORK.but(crashes=(2,))) as (probe, server):
+    with served(WORK.replace(crashes=(2,))) as (probe, server):
         server.check()
         with pytest.raises(Gone, match="dies at step 2"):
             server.remote.cell("a", 0, {})

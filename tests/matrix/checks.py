@@ -30,8 +30,8 @@ from cellspec import (
     NodeId,
     SpecError,
 )
-from cellspec.builder import GraphBuilder
-from cellspec.inference import Known, Unknown
+from cellspec.build.builder import GraphBuilder
+from cellspec.build.inference import Known, Unknown
 from tests.matrix.definition import Definition
 from tests.matrix.examples import (
     BARRIER,

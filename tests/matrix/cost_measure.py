@@ -1,14 +1,15 @@
 """The measurement of engines that do too much: which clause about cost catches each first.
 
-A mutant runs the shapes of `cellspec.conformance.cost` in their order; the number of the shape that
-caught it is published. It breaks no other clause: a test runs it on drawn workloads too.
+A mutant runs the shapes of `cellspec.conformance.campaign.scaling` in their order; the number of
+the shape that caught it is published. It breaks no other clause: a test runs it on drawn workloads
+too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from cellspec.conformance.cost import SHAPES, run_cost_campaign
+from cellspec.conformance.campaign.scaling import SHAPES, run_cost_campaign
 from tests.matrix.engine_measure import EngineRow
 from tests.matrix.engine_mutants import EngineMutant
 

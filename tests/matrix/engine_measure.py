@@ -12,13 +12,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 
-from cellspec import verdict
-from cellspec.conformance.campaign import draw, workload_seed
-from cellspec.conformance.harness import run_workload
-from cellspec.conformance.reference import ReferenceBackend
-from cellspec.conformance.smoke import smoke
-from cellspec.conformance.strategies import workloads
-from cellspec.conformance.workload import Workload
+from cellspec.conformance.campaign.campaign import draw, workload_seed
+from cellspec.conformance.campaign.smoke import smoke
+from cellspec.conformance.campaign.strategies import workloads
+from cellspec.conformance.judge import verdict
+from cellspec.conformance.run.harness import run_workload
+from cellspec.conformance.run.workload import Workload
+from cellspec.engines.reference import ReferenceBackend
 from tests.matrix.engine_mutants import EngineMutant
 
 PROFILES = tuple(profile.name for profile in verdict.DRAWN)

@@ -14,25 +14,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cellspec.checkpoint import Checkpoint, make_payload, read_payload
-from cellspec.conformance.backend import SKIPPED, Table
-from cellspec.conformance.probe import Probe
-from cellspec.conformance.reference import ReferenceBackend
-from cellspec.counters import DROPPED_BEHIND, Claim
+from cellspec.conformance.run.backend import SKIPPED, Table
+from cellspec.conformance.run.probe import Probe
 from cellspec.engine.aio import AsyncioEngine
 from cellspec.engine.calls import BARRIER, RANGE, Call, Drop, Ending, Restored, Save
-from cellspec.engine.filesystem import RealFileSystem
 from cellspec.engine.observer import Observer
 from cellspec.engine.scheduler import COOLING, ENDED, QUEUED, RUNNING, WAITING, Scheduler
-from cellspec.engine.storage import Storage
-from cellspec.engine.stores import Store
+from cellspec.engine.storage.durable import Storage
+from cellspec.engine.storage.filesystem import RealFileSystem
+from cellspec.engine.storage.stores import Store
 from cellspec.engine.values import SKIPPED as NO_VALUE
 from cellspec.engine.values import Values
+from cellspec.engines.reference import ReferenceBackend
 from cellspec.faults import BackPressure
-from cellspec.machine import Failure
-from cellspec.nodes import CellNodeId
-from cellspec.policy import stop_threshold
-from cellspec.tracker import CompletionTracker
+from cellspec.graph.nodes import CellNodeId
+from cellspec.machine.machine import Failure
+from cellspec.machine.policy import stop_threshold
+from cellspec.state.checkpoint import Checkpoint, make_payload, read_payload
+from cellspec.state.counters import DROPPED_BEHIND, Claim
+from cellspec.state.tracker import CompletionTracker
 
 
 @dataclass(frozen=True)
@@ -841,13 +841,14 @@ def table_with_dropped_rows(table: Table, _: Probe) -> Table:
 @mutant("after a resume the table leaves out the first row, which an earlier life wrote")
 def table_of_this_life(table: Table, probe: Probe) -> Table:
     return Table(
-        {row: cells for row, cells in table.rows.items() if row or not probe.life}, table.dropped
+        {row: cells for row, cells in table.rows.items() if row or not probe.incarnation},
+        table.dropped,
     )
 
 
 @mutant("after a resume claimed cells are read back as skipped if the column may skip")
 def table_that_forgets_values(table: Table, probe: Probe) -> Table:
-    if probe.life < 1:
+    if probe.incarnation < 1:
         return table
     rows = {
         row: {
@@ -862,7 +863,7 @@ def table_that_forgets_values(table: Table, probe: Probe) -> Table:
 @mutant("until the run is over the drops of earlier lives are not read back")
 def table_that_forgets_drops(table: Table, probe: Probe) -> Table:
     over = len(table.rows) + len(table.dropped) == probe.graph.num_records
-    return table if over or not probe.life else Table(table.rows, frozenset())
+    return table if over or not probe.incarnation else Table(table.rows, frozenset())
 
 
 @mutant("the last row counts as dropped in the table, if any row was dropped")

@@ -9,8 +9,8 @@ from functools import cache
 from typing import Any
 
 from cellspec import ExecutionTraits, Limits
-from cellspec.graph import BarrierScope
-from sim.simulator import CheckpointPlan, CrashPlan, RunPlan
+from cellspec.graph.graph import BarrierScope
+from sim.simulator.simulator import CheckpointPlan, CrashPlan, RunPlan
 
 Column = tuple[str, Any, Any, ExecutionTraits, tuple[str, ...], tuple[str, ...]]
 

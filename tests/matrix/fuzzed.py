@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cellspec.conformance.reference import ReferenceBackend
+from cellspec.engines.reference import ReferenceBackend
 from tests.matrix.engine_mutants import ENGINE_MUTANTS
 
 

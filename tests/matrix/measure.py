@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cellspec import Violation
-from sim.simulator import Simulator
+from sim.simulator.simulator import Simulator
 from tests.matrix.checks import CHECKS, LATE, ONCE, ordered_checks, run
 from tests.matrix.examples import SMOKE, Example, examples
 from tests.matrix.mutants import Mutant

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from cellspec.conformance.harness import run_workload
-from cellspec.conformance.reference import ReferenceBackend
+from cellspec.conformance.run.harness import run_workload
+from cellspec.engines.reference import ReferenceBackend
 from cellspec.files import write_files
-from sim.fuzz.search import METHODS, Options, search
-from sim.fuzz.swarm import Size
-from tests.explore_mutants import MUTANTS, search_of
+from cellspec.fuzz.search import METHODS, Options, search
+from cellspec.fuzz.swarm import Size
+from tests.explore.mutants import MUTANTS, search_of
 from tests.matrix.engine_measure import workload
 from tests.matrix.engine_mutants import ENGINE_MUTANTS, EngineMutant
 

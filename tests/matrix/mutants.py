@@ -27,14 +27,14 @@ from cellspec import (
     SpecError,
     ThreadSafeCompletionTracker,
 )
-from cellspec.checkpoint import read_payload
-from cellspec.counters import DROPPED_BEHIND, READY, Claim, Counters
-from cellspec.graph import CompletionTrackerProtocol
-from cellspec.inference import Known
-from cellspec.rowset import RowSet
-from cellspec.rules import ColumnRule, Rules
-from sim.queues import ReadyQueue
-from sim.simulator import Incarnation, Simulator
+from cellspec.build.inference import Known
+from cellspec.graph.graph import CompletionTrackerProtocol
+from cellspec.graph.rowset import RowSet
+from cellspec.graph.rules import ColumnRule, Rules
+from cellspec.state.checkpoint import read_payload
+from cellspec.state.counters import DROPPED_BEHIND, READY, Claim, Counters
+from sim.simulator.queues import ReadyQueue
+from sim.simulator.simulator import Incarnation, Simulator
 from tests.matrix.subject import Subject
 
 
@@ -959,17 +959,19 @@ class ReportsTwice(Simulator):
 
 @mutant("a call of the dead process completes after the resume", "simulator")
 class HearsTheDead(Simulator):
-    def _resume(self, life: Incarnation, t: float) -> None:
-        lost = [task for task in self._tasks if task.ends_s > life.end_s and task.column >= 0]
-        super()._resume(life, t)
+    def _resume(self, incarnation: Incarnation, t: float) -> None:
+        lost = [
+            task for task in self._tasks if task.ends_s > incarnation.end_s and task.column >= 0
+        ]
+        super()._resume(incarnation, t)
         for task in lost:
             self.machine.complete_cell(task.column, task.row)
 
 
 @mutant("a resume queues claimed rows again", "simulator")
 class QueuesClaimedRows(Simulator):
-    def _resume(self, life: Incarnation, t: float) -> None:
-        super()._resume(life, t)
+    def _resume(self, incarnation: Incarnation, t: float) -> None:
+        super()._resume(incarnation, t)
         claim = self.machine.durable_claim
         for rule in self.rules.columns:
             if claim[rule.index] > 1 and not rule.is_barrier:
@@ -1000,8 +1002,8 @@ class WritesAfterCrash(Simulator):
 
 @mutant("the clock starts again at 0 after a resume", "simulator")
 class RestartsClock(Simulator):
-    def _resume(self, life: Incarnation, t: float) -> None:
-        super()._resume(life, t - life.end_s)
+    def _resume(self, incarnation: Incarnation, t: float) -> None:
+        super()._resume(incarnation, t - incarnation.end_s)
 
 
 @mutant("a completion wakes one worker only", "simulator")
@@ -1073,8 +1075,8 @@ class BarrierStartsByLastRow(Simulator):
 
 @mutant("after a resume a barrier's old output is given without a new run", "simulator")
 class GivesOldOutput(Simulator):
-    def _resume(self, life: Incarnation, t: float) -> None:
-        super()._resume(life, t)
+    def _resume(self, incarnation: Incarnation, t: float) -> None:
+        super()._resume(incarnation, t)
         claim = self.machine.durable_claim
         for rule in self.rules.columns:
             if rule.is_barrier and 0 < claim[rule.index] < self.graph.num_records:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cellspec.clauses import Chapter, Clause, chapters, clauses
-from cellspec.conformance.cost import SHAPES
-from cellspec.verdict import ENGINE_CLAUSES
+from cellspec.conformance.campaign.scaling import SHAPES
+from cellspec.conformance.judge.verdict import ENGINE_CLAUSES
 from tests.matrix.engine_measure import PROFILES, WORKLOADS, EngineRow
 from tests.matrix.examples import examples
 from tests.matrix.measure import Row

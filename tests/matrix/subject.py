@@ -13,10 +13,10 @@ from cellspec import (
     Limits,
     ThreadSafeCompletionTracker,
 )
-from cellspec.actions import check_limits
-from cellspec.inference import infer
-from cellspec.rules import Rules
-from sim.simulator import Simulator
+from cellspec.build.inference import infer
+from cellspec.graph.rules import Rules
+from cellspec.machine.actions import check_limits
+from sim.simulator.simulator import Simulator
 from tests.matrix.examples import Example
 
 

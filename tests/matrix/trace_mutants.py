@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cellspec import FailurePolicy, Limits
-from cellspec.check import check_file
+from cellspec.check.checker import check_file
 from tests.matrix.engine_measure import EngineRow
 from tests.traces import EVERYTHING_LIMITS, everything, toy_run, write_trace
 

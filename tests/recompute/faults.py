@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-import cellspec.checkpoint
+import cellspec.state.checkpoint
 import sim.results
-import sim.simulator
-import sim.timings
-from cellspec.counters import READY, RUNNING
-from sim.simulator import Simulator
-from sim.stepwise import StepwiseSimulator
-from sim.timings import Timings
+import sim.simulator.simulator
+import sim.simulator.timings
+from cellspec.state.counters import READY, RUNNING
+from sim.simulator.simulator import Simulator
+from sim.simulator.stepwise import StepwiseSimulator
+from sim.simulator.timings import Timings
 
 __all__ = ["FAULTS", "Fault"]
 
@@ -118,9 +118,9 @@ def _late_value_done(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("the first row is complete when some life first completes it", "first_row_s")
 def _first_row_of_any_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    def instead(live: Callable[[Any, Any], None], simulator: Any, life: Any) -> None:
+    def instead(live: Callable[[Any, Any], None], simulator: Any, incarnation: Any) -> None:
         before_s = simulator.outcome.first_row_s
-        live(simulator, life)
+        live(simulator, incarnation)
         simulator.outcome.first_row_s = min(before_s, simulator.outcome.first_row_s)
 
     _instead(monkeypatch, StepwiseSimulator, "_live", instead)
@@ -154,9 +154,9 @@ def _age_of_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("drops of earlier lives are drops", "failures.rows_dropped")
 def _old_drops(monkeypatch: pytest.MonkeyPatch) -> None:
-    def instead(method: Any, simulator: Any, life: Any, t: float) -> None:
+    def instead(method: Any, simulator: Any, incarnation: Any, t: float) -> None:
         before = [list(rows) for rows in simulator._blamed]
-        method(simulator, life, t)
+        method(simulator, incarnation, t)
         for blamed, rows in zip(simulator._blamed, before, strict=True):
             for row in rows:
                 blamed.add(row)
@@ -183,7 +183,9 @@ def _all_skips(monkeypatch: pytest.MonkeyPatch) -> None:
 def _no_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
     def instead(method: Any, simulator: Any) -> Any:
         outcome = method(simulator)
-        outcome.makespan_s = sum(life.end_s - life.start_s for life in outcome.incarnations)
+        outcome.makespan_s = sum(
+            incarnation.end_s - incarnation.start_s for incarnation in outcome.incarnations
+        )
         return outcome
 
     _instead(monkeypatch, StepwiseSimulator, "run", instead)
@@ -195,7 +197,7 @@ def _utilisation_of_lives(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def wrong(scenario: Any, outcome: Any, *, checked: bool) -> Any:
         found = summarise(scenario, outcome, checked=checked)
-        lived = sum(life.end_s - life.start_s for life in found.incarnations)
+        lived = sum(incarnation.end_s - incarnation.start_s for incarnation in found.incarnations)
         share = found.worker_busy_s / (found.workers * lived) if lived else None
         return replace(found, worker_utilisation=share)
 
@@ -259,19 +261,19 @@ def _barriers_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("whatever is not claimed is done again, skipped and dropped cells too", "cells_done_again")
 def _open_cells_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    def instead(method: Any, simulator: Any, life: Any, t: float) -> None:
+    def instead(method: Any, simulator: Any, incarnation: Any, t: float) -> None:
         before = sum(simulator.machine.counters.open_cells)
-        method(simulator, life, t)
-        life.cells_lost = sum(simulator.machine.counters.open_cells) - before
+        method(simulator, incarnation, t)
+        incarnation.cells_lost = sum(simulator.machine.counters.open_cells) - before
 
     _instead(monkeypatch, Simulator, "_resume", instead)
 
 
 @_fault("a payload is as long as one of version 1", "checkpoint_bytes")
 def _first_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    make = cellspec.checkpoint.make_payload
+    make = cellspec.state.checkpoint.make_payload
     monkeypatch.setattr(
-        sim.simulator,
+        sim.simulator.simulator,
         "make_payload",
         lambda graph, claim, version: make(graph, claim, 1),  # noqa: ARG005
     )
@@ -309,11 +311,11 @@ def _percentile_after(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(values: Sequence[float], percent: int) -> float | None:
         return values[min(percent * len(values) // 100, len(values) - 1)] if values else None
 
-    monkeypatch.setattr(sim.timings, "percentile", wrong)
+    monkeypatch.setattr(sim.simulator.timings, "percentile", wrong)
 
 
 @_fault(
     "a start on the boundary of two quarters is in the earlier one", "by_resource.mean_wait_q1_s"
 )
 def _earlier_quarter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sim.timings, "bisect_right", bisect_left)
+    monkeypatch.setattr(sim.simulator.timings, "bisect_right", bisect_left)

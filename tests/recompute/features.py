@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import combinations, pairwise
 from typing import Any
 
-from tests.recompute.history import History, Life
+from tests.recompute.history import History, Incarnation
 
 __all__ = ["APART", "FEATURES", "Coverage", "features", "is_plain"]
 
@@ -151,62 +151,68 @@ def _shapes(history: History) -> Iterator[tuple[str, bool]]:
 
 
 def _happened(history: History) -> Iterator[tuple[str, bool]]:
-    lives = history.lives
-    calls = [call for life in lives for call in life.calls]
+    incarnations = history.incarnations
+    calls = [call for incarnation in incarnations for call in incarnation.calls]
     kinds = {call.outcome for call in calls}
-    last = lives[-1]
+    last = incarnations[-1]
     yield "retryable", "retryable" in kinds
     yield "back-pressure", "backpressure" in kinds
     yield "permanent", "permanent" in kinds
     failed = {"retryable", "backpressure", "permanent"}
     yield "barrier failed", any(c.scope is not None and c.outcome in failed for c in calls)
-    yield "cool-down", any(until > t for life in lives for *_, t, until in life.cooling)
+    yield (
+        "cool-down",
+        any(until > t for incarnation in incarnations for *_, t, until in incarnation.cooling),
+    )
     yield "range", any(c.scope is None and len(c.rows) > 1 for c in calls)
     yield "range failed", any(c.scope is None and c.gave and c.outcome in failed for c in calls)
-    yield "attempts spent", any(_spent(life) for life in lives)
-    yield "drop", any(life.dropped for life in lives)
+    yield "attempts spent", any(_spent(incarnation) for incarnation in incarnations)
+    yield "drop", any(incarnation.dropped for incarnation in incarnations)
     yield "all dropped", all(last.is_dropped(row) for row in range(history.rows))
-    yield "late end", any(_is_late(life) for life in lives)
+    yield "late end", any(_is_late(incarnation) for incarnation in incarnations)
     yield "unfinished call", "running" in kinds
     yield "stopped", last.outcome == "stopped"
-    yield "crash", len(lives) > 1
-    yield "crashes", len(lives) > 2
-    yield "restart delay", any(b.start_s > a.end_s for a, b in pairwise(lives))
+    yield "crash", len(incarnations) > 1
+    yield "crashes", len(incarnations) > 2
+    yield "restart delay", any(b.start_s > a.end_s for a, b in pairwise(incarnations))
     yield "lost in flight", "lost" in kinds
-    pairs = list(pairwise(lives))
+    pairs = list(pairwise(incarnations))
     yield "lost cell", any(cell not in b.restored for a, b in pairs for cell in a.made)
-    yield "lost write", any(life.pending is not None for life, _ in pairs)
-    yield "restored drop", any(life.restored_drops for life in lives)
-    restored = [what for life in lives for what, _ in life.restored.values()]
+    yield "lost write", any(incarnation.pending is not None for incarnation, _ in pairs)
+    yield "restored drop", any(incarnation.restored_drops for incarnation in incarnations)
+    restored = [what for incarnation in incarnations for what, _ in incarnation.restored.values()]
     yield "restored skip", "skipped" in restored
     yield from _skips(history)
 
 
-def _spent(life: Life) -> bool:
+def _spent(incarnation: Incarnation) -> bool:
     """A row was dropped at the moment of a failure, and no failure of then was for good."""
-    permanent = {t for _, kind, t in life.failures if kind == "permanent"}
-    return any(t not in permanent for _, t in life.dropped.values())
+    permanent = {t for _, kind, t in incarnation.failures if kind == "permanent"}
+    return any(t not in permanent for _, t in incarnation.dropped.values())
 
 
-def _is_late(life: Life) -> bool:
+def _is_late(incarnation: Incarnation) -> bool:
     return any(
         call.end_s is not None
-        and any(row in life.dropped and life.dropped[row][1] < call.end_s for row in call.rows)
-        for call in life.calls
+        and any(
+            row in incarnation.dropped and incarnation.dropped[row][1] < call.end_s
+            for row in call.rows
+        )
+        for call in incarnation.calls
         if call.scope is None
     )
 
 
 def _skips(history: History) -> Iterator[tuple[str, bool]]:
     own = passed = ignored = False
-    for life in history.lives:
+    for incarnation in history.incarnations:
         for name, column in history.columns.items():
             for row in range(history.rows):
-                inputs = any(life.was_skipped((need, row)) for need in column.needs)
-                if (name, row) in life.skipped:
+                inputs = any(incarnation.was_skipped((need, row)) for need in column.needs)
+                if (name, row) in incarnation.skipped:
                     passed |= inputs and column.propagates
                     own |= not (inputs and column.propagates)
-                elif (name, row) in life.made:
+                elif (name, row) in incarnation.made:
                     ignored |= inputs
     yield "condition", own
     yield "passed on", passed

@@ -15,7 +15,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any, TypeAlias
 
-from tests.recompute.history import Call, Cell, History, Life
+from tests.recompute.history import Call, Cell, History, Incarnation
 
 __all__ = ["NOT_FIGURES", "Figures", "count_figures", "differences", "figure_of", "recompute"]
 
@@ -97,14 +97,16 @@ def _percentile(values: Iterable[float], p: int) -> float | None:
 class _Recompute:
     def __init__(self, scenario: dict[str, Any], history: History) -> None:
         self.scenario, self.history = scenario, history
-        self.lives, self.columns = history.lives, history.columns
-        self.last = history.lives[-1]
+        self.incarnations, self.columns = history.incarnations, history.columns
+        self.last = history.incarnations[-1]
         self.makespan = self.last.end_s
-        self.calls = [(life, call) for life in self.lives for call in life.calls]
+        self.calls = [
+            (incarnation, call) for incarnation in self.incarnations for call in incarnation.calls
+        ]
         self.workers: int = history.limits["workers"]
         self.looked_at = self.sampled_calls()
         # At each crash, what the resume that follows did not keep.
-        pairs = pairwise(self.lives)
+        pairs = pairwise(self.incarnations)
         self.lost = {before.number: self.lost_values(before, after) for before, after in pairs}
 
     def figures(self) -> Figures:
@@ -115,7 +117,7 @@ class _Recompute:
             **self.crashes(),
             "by_resource": self.by_resource(),
             "by_column": [self.by_column(name) for name in self.columns],
-            "incarnations": [self.incarnation(life) for life in self.lives],
+            "incarnations": [self.incarnation(incarnation) for incarnation in self.incarnations],
             "failures": self.failures(),
         }
 
@@ -167,22 +169,28 @@ class _Recompute:
     def is_tried(self, row: int) -> bool:
         started = any(row in call.rows for _, call in self.calls)
         return started or any(
-            (name, row) in life.skipped for life in self.lives for name in self.columns
+            (name, row) in incarnation.skipped
+            for incarnation in self.incarnations
+            for name in self.columns
         )
 
     def first_row(self) -> float | None:
         """Since when, without a gap to the end, a row is complete with all before it."""
         since = None
         for step in self.history.steps:
-            life = self.lives[step.life]
-            if all(self.was_dropped_by(life, row, step.t) for row in range(step.finished_rows)):
+            incarnation = self.incarnations[step.incarnation]
+            if all(
+                self.was_dropped_by(incarnation, row, step.t) for row in range(step.finished_rows)
+            ):
                 since = None
             elif since is None:
                 since = step.t
         return since
 
-    def was_dropped_by(self, life: Life, row: int, t: float) -> bool:
-        return row in life.restored_drops or (row in life.dropped and life.dropped[row][1] <= t)
+    def was_dropped_by(self, incarnation: Incarnation, row: int, t: float) -> bool:
+        return row in incarnation.restored_drops or (
+            row in incarnation.dropped and incarnation.dropped[row][1] <= t
+        )
 
     def working(self) -> list[str]:
         taking = [name for name, column in self.columns.items() if column.resource is not None]
@@ -222,11 +230,11 @@ class _Recompute:
     def in_sample(self, row: int) -> bool:
         return row % self.every_n() == 0
 
-    def sampled_calls(self) -> list[tuple[Life, Call]]:
+    def sampled_calls(self) -> list[tuple[Incarnation, Call]]:
         """The calls whose waits are looked at, in the order of their start."""
         found = [
-            (life, call)
-            for life, call in self.calls
+            (incarnation, call)
+            for incarnation, call in self.calls
             if call.scope is None and self.in_sample(call.rows[0])
         ]
         while len(found) > KEPT_CALLS:
@@ -235,19 +243,27 @@ class _Recompute:
 
     # Work
 
-    def busy(self, calls: Iterable[tuple[Life, Call]]) -> float:
+    def busy(self, calls: Iterable[tuple[Incarnation, Call]]) -> float:
         return math.fsum(
-            (life.end_s if call.end_s is None else call.end_s) - call.start_s
-            for life, call in calls
+            (incarnation.end_s if call.end_s is None else call.end_s) - call.start_s
+            for incarnation, call in calls
         )
 
-    def cells_done(self, columns: Iterable[str], lives: Sequence[Life] | None = None) -> int:
+    def cells_done(
+        self, columns: Iterable[str], incarnations: Sequence[Incarnation] | None = None
+    ) -> int:
         wanted = set(columns)
-        return sum(name in wanted for life in (lives or self.lives) for name, _ in life.made)
+        return sum(
+            name in wanted
+            for incarnation in (incarnations or self.incarnations)
+            for name, _ in incarnation.made
+        )
 
     def work(self) -> Figures:
         busy = self.busy(self.calls)
-        checkpoints = [claim for life in self.lives for claim, _ in life.claims_durable]
+        checkpoints = [
+            claim for incarnation in self.incarnations for claim, _ in incarnation.claims_durable
+        ]
         return {
             "checkpoints": len(checkpoints),
             "checkpoint_bytes": sum(map(self.payload_length, checkpoints)),
@@ -269,24 +285,26 @@ class _Recompute:
 
     # Crashes
 
-    def lost_values(self, life: Life, after: Life) -> list[Cell]:
-        kept = [cell for cell, (what, _) in life.restored.items() if what == "made"]
+    def lost_values(self, incarnation: Incarnation, after: Incarnation) -> list[Cell]:
+        kept = [cell for cell, (what, _) in incarnation.restored.items() if what == "made"]
         return [
             cell
-            for cell in (*life.made, *kept)
+            for cell in (*incarnation.made, *kept)
             if cell not in after.restored and cell[1] not in after.restored_drops
         ]
 
-    def lost_s(self, life: Life) -> float:
+    def lost_s(self, incarnation: Incarnation) -> float:
         """What the crash at the end of a life lost of the time that workers were busy."""
-        if life.number not in self.lost:
+        if incarnation.number not in self.lost:
             return 0.0
-        claim = self.lives[life.number + 1].claim
-        running = [life.end_s - call.last_s for call in life.calls if call.outcome == "lost"]
-        values = [life.cost_s.get(cell, 0.0) for cell in self.lost[life.number]]
+        claim = self.incarnations[incarnation.number + 1].claim
+        running = [
+            incarnation.end_s - call.last_s for call in incarnation.calls if call.outcome == "lost"
+        ]
+        values = [incarnation.cost_s.get(cell, 0.0) for cell in self.lost[incarnation.number]]
         barriers = [
             call.end_s - call.start_s
-            for call in life.calls
+            for call in incarnation.calls
             if call.scope is not None
             and call.outcome == "complete"
             and call.end_s is not None
@@ -294,36 +312,38 @@ class _Recompute:
         ]
         return math.fsum((*running, *values, *barriers))
 
-    def in_flight_lost(self, life: Life) -> int:
-        return sum(call.outcome == "lost" for call in life.calls)
+    def in_flight_lost(self, incarnation: Incarnation) -> int:
+        return sum(call.outcome == "lost" for call in incarnation.calls)
 
     def crashes(self) -> Figures:
-        lost_s = math.fsum(map(self.lost_s, self.lives))
+        lost_s = math.fsum(map(self.lost_s, self.incarnations))
         again, done = sum(map(len, self.lost.values())), self.cells_done(self.columns)
         return {
             "busy_lost_s": lost_s,
             "busy_lost_share": _over(lost_s, self.busy(self.calls)),
-            "crashes": sum(life.ended_by == "crash" for life in self.lives),
+            "crashes": sum(incarnation.ended_by == "crash" for incarnation in self.incarnations),
             "cells_done_again": again,
             "cells_done_again_share": _over(again, done),
-            "in_flight_lost": sum(map(self.in_flight_lost, self.lives)),
+            "in_flight_lost": sum(map(self.in_flight_lost, self.incarnations)),
         }
 
-    def incarnation(self, life: Life) -> Figures:
+    def incarnation(self, incarnation: Incarnation) -> Figures:
         claimed = 0
-        if life.number:
+        if incarnation.number:
             # The step of its resume: the first one that belongs to it.
-            claimed = next(s.finished_rows for s in self.history.steps if s.life == life.number)
+            claimed = next(
+                s.finished_rows for s in self.history.steps if s.incarnation == incarnation.number
+            )
         return {
-            "incarnation": life.number,
-            "start_s": life.start_s,
-            "end_s": life.end_s,
-            "ended_by": life.ended_by,
+            "incarnation": incarnation.number,
+            "start_s": incarnation.start_s,
+            "end_s": incarnation.end_s,
+            "ended_by": incarnation.ended_by,
             "claimed_rows": claimed,
-            "cells_done": self.cells_done(self.columns, [life]),
-            "cells_lost": len(self.lost.get(life.number, ())),
-            "in_flight_lost": self.in_flight_lost(life),
-            "busy_lost_s": self.lost_s(life),
+            "cells_done": self.cells_done(self.columns, [incarnation]),
+            "cells_lost": len(self.lost.get(incarnation.number, ())),
+            "in_flight_lost": self.in_flight_lost(incarnation),
+            "busy_lost_s": self.lost_s(incarnation),
         }
 
     # Waits
@@ -337,12 +357,12 @@ class _Recompute:
 
     def of_resource(self, resource: str | None, limit: int | None) -> Figures:
         mine = [name for name, column in self.columns.items() if column.resource == resource]
-        calls = [(life, call) for life, call in self.calls if call.column in mine]
+        calls = [(incarnation, call) for incarnation, call in self.calls if call.column in mine]
         cells = [name for name in mine if not self.columns[name].scope_rows]
         busy = self.busy(calls)
         waits = [
-            (call.start_s, call.start_s - self.ready_s(life, call))
-            for life, call in self.looked_at
+            (call.start_s, call.start_s - self.ready_s(incarnation, call))
+            for incarnation, call in self.looked_at
             if call.column in mine
         ]
         seconds = [wait for _, wait in waits]
@@ -370,14 +390,14 @@ class _Recompute:
             return 3
         return math.floor(4 * Fraction(t) / Fraction(self.makespan))
 
-    def ready_s(self, life: Life, call: Call) -> float:
+    def ready_s(self, incarnation: Incarnation, call: Call) -> float:
         """Since when the first cell of a call could have started."""
         column, row = self.columns[call.column], call.rows[0]
-        times = [life.start_s]
-        times += [life.resolved_s((need, row)) for need in column.needs]
-        times += [t for rows, t in life.admitted if row in rows]
+        times = [incarnation.start_s]
+        times += [incarnation.resolved_s((need, row)) for need in column.needs]
+        times += [t for rows, t in incarnation.admitted if row in rows]
         if column.ordered:
-            times += [life.resolved_s((column.name, earlier)) for earlier in range(row)]
+            times += [incarnation.resolved_s((column.name, earlier)) for earlier in range(row)]
         if call.rested_s is not None:
             times.append(call.rested_s)
         return max(times)
@@ -385,7 +405,7 @@ class _Recompute:
     # Columns
 
     def by_column(self, name: str) -> Figures:
-        calls = [(life, call) for life, call in self.calls if call.column == name]
+        calls = [(incarnation, call) for incarnation, call in self.calls if call.column == name]
         busy, done = self.busy(calls), self.cells_done([name])
         return {
             "column": name,
@@ -407,7 +427,12 @@ class _Recompute:
         return [] if plain else [self.failures_of(name) for name in self.columns]
 
     def failures_of(self, name: str) -> Figures:
-        kinds = [kind for life in self.lives for column, kind, _ in life.failures if column == name]
+        kinds = [
+            kind
+            for incarnation in self.incarnations
+            for column, kind, _ in incarnation.failures
+            if column == name
+        ]
         last, every = self.last, range(self.history.rows)
         return {
             "column": name,

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-__all__ = ["Call", "Cell", "Column", "History", "Life", "read"]
+__all__ = ["Call", "Cell", "Column", "History", "Incarnation", "read"]
 
 Cell: TypeAlias = tuple[str, int]
 """Column and row."""
@@ -69,7 +69,7 @@ class Call:
 
 
 @dataclass(slots=True)
-class Life:
+class Incarnation:
     """One life of the process.
 
     Attributes:
@@ -155,7 +155,7 @@ class Step:
     """
 
     t: float
-    life: int
+    incarnation: int
     given: list[Cell]
     finished_rows: int
 
@@ -173,7 +173,7 @@ class History:
     header: dict[str, Any]
     rows: int
     columns: dict[str, Column]
-    lives: list[Life]
+    incarnations: list[Incarnation]
     steps: list[Step]
 
     @property
@@ -192,7 +192,7 @@ def read(lines: Iterable[str]) -> History:
     reader = _Reader(rows, columns)
     for event in events:
         reader.take(event)
-    return History(header, rows, columns, reader.lives, reader.steps)
+    return History(header, rows, columns, reader.incarnations, reader.steps)
 
 
 def _columns(header: dict[str, Any]) -> dict[str, Column]:
@@ -231,8 +231,8 @@ class _Reader:
 
     def __init__(self, rows: int, columns: dict[str, Column]) -> None:
         self.rows, self.columns = rows, columns
-        self.lives = [Life(0, 0.0, dict.fromkeys(columns, 0))]
-        self.lives[0].durable = {name: set() for name in columns}
+        self.incarnations = [Incarnation(0, 0.0, dict.fromkeys(columns, 0))]
+        self.incarnations[0].durable = {name: set() for name in columns}
         self.steps: list[Step] = []
         self.given: list[Cell] = []
         self.finished = 0
@@ -242,17 +242,17 @@ class _Reader:
         self.pending: tuple[dict[str, int], set[int]] | None = None
 
     @property
-    def life(self) -> Life:
-        return self.lives[-1]
+    def incarnation(self) -> Incarnation:
+        return self.incarnations[-1]
 
     def take(self, event: Event) -> None:
         self.given = []
         getattr(self, f"on_{event['event']}")(event, event["t"])
         while self.finished < self.rows and all(
-            self.life.is_resolved((name, self.finished)) for name in self.columns
+            self.incarnation.is_resolved((name, self.finished)) for name in self.columns
         ):
             self.finished += 1
-        self.steps.append(Step(event["t"], self.life.number, self.given, self.finished))
+        self.steps.append(Step(event["t"], self.incarnation.number, self.given, self.finished))
 
     # Calls
 
@@ -265,17 +265,17 @@ class _Reader:
             rows = range(scope * size, min((scope + 1) * size, self.rows))
         call = Call(column, rows, scope, t)
         if scope is None:
-            call.rested_s = self.life.rests.get((column, rows[0]))
-        self.life.calls.append(call)
+            call.rested_s = self.incarnation.rests.get((column, rows[0]))
+        self.incarnation.calls.append(call)
         self.running.append(call)
 
     def on_complete(self, event: Event, t: float) -> None:
         call = self._call(event)
         if call.scope is None:
             for row in _rows(event):
-                if not self.life.is_dropped(row):
+                if not self.incarnation.is_dropped(row):
                     self._give((call.column, row), t)
-                    self.life.cost_s[call.column, row] = t - call.last_s
+                    self.incarnation.cost_s[call.column, row] = t - call.last_s
                 call.gave.append((row, t))
             if len(call.gave) < len(call.rows):
                 return
@@ -283,16 +283,16 @@ class _Reader:
 
     def on_fail(self, event: Event, t: float) -> None:
         call = self._call(event)
-        self.life.failures.append((call.column, event["failure"], t))
+        self.incarnation.failures.append((call.column, event["failure"], t))
         self._end(call, event["failure"], t)
         if event.get("until") is not None:
             first = call.scope if call.scope is not None else _rows(event)[0]
-            self.life.cooling.append((call.column, first, t, event["until"]))
+            self.incarnation.cooling.append((call.column, first, t, event["until"]))
             if call.scope is None:
                 given = {row for row, _ in call.gave}
                 for row in call.rows:
                     if row not in given:
-                        self.life.rests[call.column, row] = event["until"]
+                        self.incarnation.rests[call.column, row] = event["until"]
 
     def _call(self, event: Event) -> Call:
         """The call that an event speaks of: of its node, or the range that still owes its row."""
@@ -317,73 +317,76 @@ class _Reader:
             self._give((event["column"], row), t)
 
     def _give(self, cell: Cell, t: float) -> None:
-        self.life.made[cell] = t
+        self.incarnation.made[cell] = t
         self.given.append(cell)
 
     def on_skip(self, event: Event, t: float) -> None:
         for row in _rows(event):
-            self.life.skipped[event["column"], row] = t
+            self.incarnation.skipped[event["column"], row] = t
 
     def on_drop(self, event: Event, t: float) -> None:
         for row in _rows(event):
-            self.life.dropped[row] = (event["column"], t)
-            self.life.drop_causes[row] = event["column"]
+            self.incarnation.dropped[row] = (event["column"], t)
+            self.incarnation.drop_causes[row] = event["column"]
 
     def on_admit(self, event: Event, t: float) -> None:
-        self.life.admitted.append((_rows(event), t))
+        self.incarnation.admitted.append((_rows(event), t))
 
     def on_retire(self, event: Event, t: float) -> None:
-        self.life.retired.append((_rows(event), t))
+        self.incarnation.retired.append((_rows(event), t))
 
     # Storage
 
     def on_durable(self, event: Event, t: float) -> None:  # noqa: ARG002
         for name in [event["column"]] if "column" in event else self.columns:
-            self.life.durable[name].update(_rows(event))
+            self.incarnation.durable[name].update(_rows(event))
 
     def on_checkpoint_begin(self, event: Event, t: float) -> None:  # noqa: ARG002
-        self.life.pending = event["claim"]
-        self.pending = event["claim"], set(self.life.dropped) | self.life.restored_drops
+        self.incarnation.pending = event["claim"]
+        self.pending = (
+            event["claim"],
+            set(self.incarnation.dropped) | self.incarnation.restored_drops,
+        )
 
     def on_checkpoint_durable(self, event: Event, t: float) -> None:  # noqa: ARG002
-        assert self.life.pending is not None
+        assert self.incarnation.pending is not None
         assert self.pending is not None
         self.durable, self.pending = self.pending, None
-        self.life.claims_durable.append((self.life.pending, t))
-        self.life.pending = None
+        self.incarnation.claims_durable.append((self.incarnation.pending, t))
+        self.incarnation.pending = None
 
     # The process
 
     def on_stop(self, event: Event, t: float) -> None:  # noqa: ARG002
-        self.life.stopped_s = t
+        self.incarnation.stopped_s = t
 
     def on_end(self, event: Event, t: float) -> None:
-        self.life.end_s, self.life.outcome = t, event["outcome"]
+        self.incarnation.end_s, self.incarnation.outcome = t, event["outcome"]
 
     def on_crash(self, event: Event, t: float) -> None:  # noqa: ARG002
-        self.life.end_s, self.life.ended_by = t, "crash"
+        self.incarnation.end_s, self.incarnation.ended_by = t, "crash"
         for call in self.running:
             call.outcome = "lost"
         self.running.clear()
 
     def on_resume(self, event: Event, t: float) -> None:
-        before, claim = self.life, event["claim"]
+        before, claim = self.incarnation, event["claim"]
         if claim != self.durable[0]:
             assert self.pending is not None
             self.durable = self.pending
         assert claim == self.durable[0]
         self.pending = None
-        life = Life(before.number + 1, t, claim)
+        incarnation = Incarnation(before.number + 1, t, claim)
         # What a resume that tells nothing else found in storage (plans/trace.md).
-        life.restored_drops = {row for row in self.durable[1] if row < max(claim.values())}
+        incarnation.restored_drops = {row for row in self.durable[1] if row < max(claim.values())}
         for name, count in claim.items():
             for row in range(count):
-                if not life.is_dropped(row):
+                if not incarnation.is_dropped(row):
                     cell = (name, row)
                     assert before.has(cell), cell
                     what = "skipped" if before.was_skipped(cell) else "made"
-                    life.restored[cell] = what, before.since_s(cell)
-        life.durable = {name: set(range(count)) for name, count in claim.items()}
-        life.drop_causes = dict(before.drop_causes)
-        self.lives.append(life)
+                    incarnation.restored[cell] = what, before.since_s(cell)
+        incarnation.durable = {name: set(range(count)) for name, count in claim.items()}
+        incarnation.drop_causes = dict(before.drop_causes)
+        self.incarnations.append(incarnation)
         self.finished = 0

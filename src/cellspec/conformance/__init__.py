@@ -17,17 +17,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cellspec.conformance.backend import CAPABILITIES, SKIPPED, Backend, Table, Value
-    from cellspec.conformance.harness import Finding, RunResult, run_workload
-    from cellspec.conformance.probe import AdapterError, Crash, Probe, Refused
-    from cellspec.conformance.workload import Fault, Workload
+    from cellspec.conformance.run.backend import CAPABILITIES, SKIPPED, Backend, Table, Value
+    from cellspec.conformance.run.harness import Finding, RunResult, run_workload
+    from cellspec.conformance.run.probe import AdapterError, Crash, Probe, Refused
+    from cellspec.conformance.run.workload import Fault, Workload
     from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
 
 _HOMES = {
-    "cellspec.conformance.backend": ("CAPABILITIES", "SKIPPED", "Backend", "Table", "Value"),
-    "cellspec.conformance.harness": ("Finding", "RunResult", "run_workload"),
-    "cellspec.conformance.probe": ("AdapterError", "Crash", "Probe", "Refused"),
-    "cellspec.conformance.workload": ("Fault", "Workload"),
+    "cellspec.conformance.run.backend": ("CAPABILITIES", "SKIPPED", "Backend", "Table", "Value"),
+    "cellspec.conformance.run.harness": ("Finding", "RunResult", "run_workload"),
+    "cellspec.conformance.run.probe": ("AdapterError", "Crash", "Probe", "Refused"),
+    "cellspec.conformance.run.workload": ("Fault", "Workload"),
     "cellspec.faults": ("BackPressure", "GeneratorError", "Permanent", "Retryable"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

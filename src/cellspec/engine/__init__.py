@@ -56,7 +56,7 @@ module                  what it decides
 ======================  ==========================================================================
 
 `AsyncioEngine` takes time from its loop alone, so a test can run a day's work in virtual time
-(`cellspec.virtualtime`). `ThreadEngine` is the same for generators that block.
+(`cellspec.virtualtime.loop`). `ThreadEngine` is the same for generators that block.
 """
 
 from cellspec.engine.aio import AsyncioEngine
@@ -65,8 +65,8 @@ from cellspec.engine.calls import Backoff, Call, CheckpointPlan, Drop, Failed, R
 from cellspec.engine.generators import Generator
 from cellspec.engine.observer import Observer, Observers, ProgressBar
 from cellspec.engine.scheduler import Scheduler
-from cellspec.engine.storage import Storage, StorageError
-from cellspec.engine.stores import MemoryStore, Store
+from cellspec.engine.storage.durable import Storage, StorageError
+from cellspec.engine.storage.stores import MemoryStore, Store
 from cellspec.engine.threads import ThreadEngine
 from cellspec.engine.values import SKIPPED, Skipped
 

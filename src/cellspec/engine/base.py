@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cellspec.actions import FailurePolicy, Limits, Outcome
 from cellspec.engine.calls import Backoff, CheckpointPlan, Drop, Ending, Order, Restored
-from cellspec.engine.filesystem import RealFileSystem
 from cellspec.engine.generators import Generator, bind
 from cellspec.engine.observer import Observer, Observers, ProgressBar
 from cellspec.engine.scheduler import Scheduler, WantsSkip
-from cellspec.engine.storage import Storage
-from cellspec.engine.stores import MemoryStore, Store
+from cellspec.engine.storage.durable import Storage
+from cellspec.engine.storage.filesystem import RealFileSystem
+from cellspec.engine.storage.stores import MemoryStore, Store
 from cellspec.errors import SpecError
-from cellspec.graph import ExecutionGraph
-from cellspec.tracker import CompletionTracker
+from cellspec.graph.graph import ExecutionGraph
+from cellspec.machine.actions import FailurePolicy, Limits, Outcome
+from cellspec.state.tracker import CompletionTracker
 
 __all__ = ["Engine", "Result"]
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
-from cellspec.checkpoint import Checkpoint
-from cellspec.machine import Failure, Outcome
+from cellspec.machine.machine import Failure, Outcome
+from cellspec.state.checkpoint import Checkpoint
 
 __all__ = [
     "Backoff",

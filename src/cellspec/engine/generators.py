@@ -25,7 +25,7 @@ from typing import Any
 
 from cellspec.engine.calls import BARRIER, CELL, RANGE, Kind
 from cellspec.errors import SpecError
-from cellspec.graph import ExecutionGraph
+from cellspec.graph.graph import ExecutionGraph
 
 __all__ = ["Generator", "bind"]
 

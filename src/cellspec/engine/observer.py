@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from cellspec.checkpoint import Checkpoint
 from cellspec.engine.calls import Call, Drop, Failed, Restored
-from cellspec.machine import Outcome
+from cellspec.machine.machine import Outcome
+from cellspec.state.checkpoint import Checkpoint
 
 __all__ = ["Observer", "Observers", "ProgressBar"]
 

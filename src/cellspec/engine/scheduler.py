@@ -40,9 +40,6 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from cellspec.actions import Failure, FailurePolicy, Limits, check_limits
-from cellspec.checkpoint import Checkpoint, read_payload
-from cellspec.counters import Claim
 from cellspec.engine.calls import (
     BARRIER,
     CELL,
@@ -61,12 +58,15 @@ from cellspec.engine.observer import Observer
 from cellspec.engine.values import SKIPPED, Values
 from cellspec.errors import CheckpointError, SpecError
 from cellspec.faults import BackPressure, GeneratorError, Permanent
-from cellspec.graph import ExecutionGraph
-from cellspec.nodes import CellNodeId, NodeId
-from cellspec.policy import changed_scopes, is_final
-from cellspec.rowset import ranges_of, rows_of
+from cellspec.graph.graph import ExecutionGraph
+from cellspec.graph.nodes import CellNodeId, NodeId
+from cellspec.graph.rowset import ranges_of, rows_of
+from cellspec.machine.actions import Failure, FailurePolicy, Limits, check_limits
+from cellspec.machine.policy import changed_scopes, is_final
+from cellspec.state.checkpoint import Checkpoint, read_payload
+from cellspec.state.counters import Claim
+from cellspec.state.tracker import CompletionTracker
 from cellspec.text import counted
-from cellspec.tracker import CompletionTracker
 
 __all__ = ["Scheduler", "WantsSkip"]
 

@@ -20,7 +20,7 @@ from typing import Any
 from cellspec.engine.base import Broken, Engine, Result
 from cellspec.engine.calls import BARRIER, RANGE, Call, Save
 from cellspec.faults import GeneratorError
-from cellspec.tracker import ThreadSafeCompletionTracker
+from cellspec.state.tracker import ThreadSafeCompletionTracker
 
 __all__ = ["ThreadEngine"]
 

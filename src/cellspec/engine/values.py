@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final
 
-from cellspec.columns import ColumnDescriptor
-from cellspec.graph import ExecutionGraph
+from cellspec.graph.columns import ColumnDescriptor
+from cellspec.graph.graph import ExecutionGraph
 
 __all__ = ["SKIPPED", "Skipped", "Values"]
 

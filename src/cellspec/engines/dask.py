@@ -65,19 +65,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
-from cellspec.conformance.backend import SKIPPED, Table
-from cellspec.conformance.probe import Crash, IsLost, Probe
-from cellspec.conformance.workload import Workload
+from cellspec.conformance.run.backend import SKIPPED, Table
+from cellspec.conformance.run.probe import Crash, IsLost, Probe
+from cellspec.conformance.run.workload import Workload
 from cellspec.engines import rows as storage
 from cellspec.engines.remote import Gone, ProbeServer, RemoteProbe
-from cellspec.engines.rows import Dropped, Ledger, Result, with_failures_in_line
+from cellspec.engines.rows import DriverState, Dropped, Result, with_failures_in_line
 from cellspec.errors import SpecError, how_to_install
 from cellspec.faults import BackPressure, Permanent, Retryable
-from cellspec.machine import Limits
-from cellspec.policy import is_final
-from cellspec.rules import ColumnRule
+from cellspec.graph.rules import ColumnRule
+from cellspec.machine.machine import Limits
+from cellspec.machine.policy import is_final
 
-__all__ = ["DaskBackend", "Desk", "Driver", "ProcessBackend", "stop_clusters"]
+__all__ = ["CallBroker", "DaskBackend", "Driver", "ProcessBackend", "stop_clusters"]
 
 ADDRESS = "DASK_SCHEDULER_ADDRESS"
 """The environment variable that names the scheduler of a cluster that is there already."""
@@ -112,7 +112,7 @@ class Calls(Protocol):
         """What a barrier gives to each of the rows that want its output."""
 
 
-class Desk:
+class CallBroker:
     """The generators beside the probe, and what is known of their calls. Any thread may call.
 
     Args:
@@ -262,7 +262,7 @@ def _is_lost(inputs: Row) -> bool:
     return any(isinstance(given, Dropped) for given in inputs.values())
 
 
-_desks: dict[str, Desk] = {}
+_desks: dict[str, CallBroker] = {}
 """The desks of this process, by name: Dask copies what it hands to a task, also to a thread."""
 
 
@@ -280,7 +280,7 @@ class _Here:
     ) -> dict[int, Result]:
         return self._desk().barrier(column, scope, wanted, inputs)
 
-    def _desk(self) -> Desk:
+    def _desk(self) -> CallBroker:
         if self.name not in _desks:
             raise Gone("the life that this task belongs to is over")
         return _desks[self.name]
@@ -368,7 +368,7 @@ class _EarlierFirst:
         return -key[1] * self.rows_of_one
 
 
-class _Ledger(Ledger):
+class _Ledger(DriverState):
     """What the driver knows; that rows were dropped was reported where that happened."""
 
     def drop(self, row: int, column: str) -> None:
@@ -386,14 +386,14 @@ class Driver:
         elsewhere: tasks run in other processes, which may die.
     """
 
-    ledger_class: type[Ledger] = _Ledger
-    desk_class: type[Desk] = Desk
+    ledger_class: type[DriverState] = _Ledger
+    desk_class: type[CallBroker] = CallBroker
 
     def __init__(self, probe: Probe, *, elsewhere: bool) -> None:
         self.probe = probe
         self.ledger = self.ledger_class(probe)
         self.desk = self.desk_class(probe, remembers=elsewhere)
-        self.rules = probe.work.graph(probe.life).rules
+        self.rules = probe.work.graph(probe.incarnation).rules
         self._mark = secrets.token_hex(4)
         self._arrived: dict[Key, Any] = {}
 
@@ -632,7 +632,7 @@ class DaskBackend:
         limits = replace(
             asked, workers=self._has.workers, resources=resources, column_resource=takes
         )
-        return work if limits == asked else work.but(limits=limits)
+        return work if limits == asked else work.replace(limits=limits)
 
     def run(self, probe: Probe) -> None:
         """Run one life of a workload."""
@@ -661,7 +661,7 @@ class DaskBackend:
             self._there.close()
 
     @contextlib.contextmanager
-    def _serving(self, desk: Desk) -> Iterator[Calls]:
+    def _serving(self, desk: CallBroker) -> Iterator[Calls]:
         """Have tasks find the desk."""
         if self._there is not None:
             more: dict[str, Callable[..., Any]] = {"cell": desk.cell, "barrier": desk.barrier}

@@ -18,7 +18,7 @@ a dropped row         a value, `Dropped`, that tasks pass on and barriers leave 
                       again what was to read it
 a skipped cell        a value, `SKIPPED`
 row groups            the driver gives Ray the tasks of a row group when it admits the group
-checkpoints           nothing: the driver waits with ``ray.wait``, and keeps a `Ledger`
+checkpoints           nothing: the driver waits with ``ray.wait``, and keeps a `DriverState`
 ====================  =========================================================================
 
 Ray repeats a task about a second after it failed: it looks once a second at what is to be repeated.
@@ -68,16 +68,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from cellspec.actions import check_limits
-from cellspec.conformance.backend import SKIPPED, Table
-from cellspec.conformance.probe import Crash, Probe, Refused
-from cellspec.conformance.workload import Workload
+from cellspec.conformance.run.backend import SKIPPED, Table
+from cellspec.conformance.run.probe import Crash, Probe, Refused
+from cellspec.conformance.run.workload import Workload
 from cellspec.engines.remote import Gone, ProbeServer, RemoteProbe
-from cellspec.engines.rows import Dropped, Ledger, Result, table, with_failures_in_line
+from cellspec.engines.rows import DriverState, Dropped, Result, table, with_failures_in_line
 from cellspec.errors import SpecError, how_to_install
 from cellspec.faults import BackPressure, Permanent, Retryable
-from cellspec.nodes import BarrierNodeId, CellNodeId, NodeId
-from cellspec.rules import ColumnRule
+from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
+from cellspec.graph.rules import ColumnRule
+from cellspec.machine.actions import check_limits
 
 __all__ = ["Driver", "Key", "RayBackend", "Spec"]
 
@@ -154,7 +154,7 @@ class RayBackend:
             Refused: limits under which a barrier could never run, or a resume that does not fit.
         """
         try:
-            check_limits(probe.work.limits, probe.work.graph(probe.life).rules)
+            check_limits(probe.work.limits, probe.work.graph(probe.incarnation).rules)
         except SpecError as error:
             raise Refused(str(error)) from None
         # Ray counts a worker that died on the budget of the exceptions that it repeats a task for.
@@ -181,7 +181,7 @@ class Driver:
         call: the probe, as tasks take it along.
     """
 
-    ledger_class: type[Ledger] = Ledger
+    ledger_class: type[DriverState] = DriverState
 
     def __init__(self, ray: Any, probe: Probe, call: RemoteProbe) -> None:
         self.ray = ray
@@ -430,7 +430,7 @@ class _Groups:
         ledger: what is resolved.
     """
 
-    def __init__(self, probe: Probe, ledger: Ledger) -> None:
+    def __init__(self, probe: Probe, ledger: DriverState) -> None:
         self._probe = probe
         self._ledger = ledger
         self._size = probe.work.limits.group_rows

@@ -16,10 +16,10 @@ longer served. The part of a backend that runs beside the probe meets the crash 
 thing that it asks of the probe; it may call `ProbeServer.check`.
 
 *A worker that is killed in a call.* Its connection breaks, which the server sees while the time of
-the call passes. The call then ends without an answer (`cellspec.conformance.probe.Lost`): recorded
-as turned away, for it spent no attempt, and somebody still wants what it was to give. A call that
-was complete when its worker died is complete: an engine that makes it again pays for it twice, and
-is told so (clause SCHED-03).
+the call passes. The call then ends without an answer (`cellspec.conformance.run.probe.Lost`):
+recorded as turned away, for it spent no attempt, and somebody still wants what it was to give. A
+call that was complete when its worker died is complete: an engine that makes it again pays for it
+twice, and is told so (clause SCHED-03).
 
 An adapter whose tasks must ask for more than the probe's calls gives the server functions of its
 own; they are called in threads of the server, with ``lost`` as their last argument by name, and a
@@ -39,7 +39,7 @@ from multiprocessing.connection import Client, Connection, Listener, wait
 from types import TracebackType
 from typing import Any, Self
 
-from cellspec.conformance.probe import Crash, Inputs, Lost, Probe
+from cellspec.conformance.run.probe import Crash, Inputs, Lost, Probe
 
 __all__ = ["Gone", "ProbeServer", "RemoteProbe"]
 

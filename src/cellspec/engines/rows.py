@@ -3,8 +3,8 @@
 Dask and Ray run graphs of tasks. They order tasks, limit them and repeat them; but of a *row* they
 know nothing, nor of a folder in which rows outlive the process. An adapter for such an engine has a
 *driver*: the part that submits the tasks, learns of each that has ended, and writes down what must
-not be lost. `Ledger` is what the driver knows. It takes results one at a time, in an order in which
-no node comes before what it needs, and never decides what runs.
+not be lost. `DriverState` is what the driver knows. It takes results one at a time, in an order in
+which no node comes before what it needs, and never decides what runs.
 
 *What is durable.* The folder holds two files. ``rows.jsonl`` is appended to and synced: a line for
 each row, or part of one, and a line for each dropped row. ``claim.json`` says how many of its bytes
@@ -31,20 +31,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from cellspec.checkpoint import Checkpoint
-from cellspec.conformance.backend import SKIPPED, Skipped, Table, Value
-from cellspec.conformance.probe import Probe, Refused
-from cellspec.conformance.workload import Workload
+from cellspec.conformance.run.backend import SKIPPED, Skipped, Table, Value
+from cellspec.conformance.run.probe import Probe, Refused
+from cellspec.conformance.run.workload import Workload
 from cellspec.errors import CheckpointError, SpecError
-from cellspec.graph import ExecutionGraph
-from cellspec.nodes import BarrierNodeId, CellNodeId
-from cellspec.policy import changed_scopes, within_budget
-from cellspec.tracker import CompletionTracker
+from cellspec.graph.graph import ExecutionGraph
+from cellspec.graph.nodes import BarrierNodeId, CellNodeId
+from cellspec.machine.policy import changed_scopes, within_budget
+from cellspec.state.checkpoint import Checkpoint
+from cellspec.state.tracker import CompletionTracker
 
 __all__ = [
+    "DriverState",
     "Dropped",
     "Kept",
-    "Ledger",
     "Result",
     "append",
     "claim",
@@ -198,7 +198,7 @@ def table(folder: Path) -> Table:
 # The ledger
 
 
-class Ledger:
+class DriverState:
     """What the driver of one life knows, and what it keeps.
 
     Args:
@@ -213,7 +213,7 @@ class Ledger:
 
     def __init__(self, probe: Probe) -> None:
         self.probe = probe
-        self.graph = probe.work.graph(probe.life)
+        self.graph = probe.work.graph(probe.incarnation)
         self.values: dict[tuple[str, int], Value] = {}
         self.dropped: dict[int, str] = {}
         self.claimed = dict.fromkeys(self.graph.column_names, 0)
@@ -233,7 +233,7 @@ class Ledger:
         kept = read(self.probe.folder)
         if kept is None:
             cut(self.probe.folder, 0, self.probe.storage_step)
-            if self.probe.life:
+            if self.probe.incarnation:
                 self.probe.resumed(0, dropped=(), skipped={})
             return
         record = kept.record

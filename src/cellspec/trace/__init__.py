@@ -29,7 +29,7 @@ Writing and reading are streams: neither holds more than a line and a buffer, wh
 ...         [(event.t, event.event, event.rows) for event in lines]
 [(0.0, 'start', 0), (1.5, 'complete', 0)]
 
-`action_of` turns an event into a step that `cellspec.machine.Machine` can judge;
+`action_of` turns an event into a step that `cellspec.machine.machine.Machine` can judge;
 ``specs/trace.schema.json`` describes the lines for other languages; ``plans/trace.md`` is the
 format in prose.
 """

@@ -18,10 +18,10 @@ from functools import lru_cache
 from typing import NoReturn
 
 from cellspec.clauses import clauses
-from cellspec.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.errors import GraphError, SpecError, TraceError
-from cellspec.graph import ExecutionGraph
-from cellspec.machine import Action, FailurePolicy, Limits, Ranges
+from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
+from cellspec.graph.graph import ExecutionGraph
+from cellspec.machine.machine import Action, FailurePolicy, Limits, Ranges
 from cellspec.trace.format import (
     TRACE_VERSION,
     Clock,

@@ -109,7 +109,7 @@ class Engine(_Line, frozen=True):
 
 
 class Column(_Line, frozen=True):
-    """One column of the graph; see `cellspec.columns.ColumnDescriptor`."""
+    """One column of the graph; see `cellspec.graph.columns.ColumnDescriptor`."""
 
     name: Annotated[str, Meta(min_length=1, description="The column's name, unique in the graph.")]
     traits: Annotated[
@@ -145,7 +145,7 @@ class Graph(_Line, frozen=True):
 
 
 class RunLimits(_Line, frozen=True):
-    """What may run at once; see `cellspec.machine.Limits`."""
+    """What may run at once; see `cellspec.machine.machine.Limits`."""
 
     workers: Annotated[Positive | None, Meta(description="Calls in flight; null: no limit.")] = None
     resources: Annotated[dict[str, Positive], Meta(description="Calls in flight, by resource.")] = (
@@ -163,7 +163,7 @@ class RunLimits(_Line, frozen=True):
 
 
 class FailureRules(_Line, frozen=True):
-    """What the run does about failures; see `cellspec.machine.FailurePolicy`."""
+    """What the run does about failures; see `cellspec.machine.machine.FailurePolicy`."""
 
     max_attempts: Annotated[
         int, Meta(ge=1, le=_INTEGER_MAX, description="Attempts that a node has in an incarnation.")

@@ -63,18 +63,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cellspec.actions import FailurePolicy, Limits
-from cellspec.columns import ColumnDescriptor
-from cellspec.conformance.backend import SKIPPED, Table
-from cellspec.conformance.probe import Probe, Refused
-from cellspec.conformance.workload import End, Fault, Workload
+from cellspec.conformance.judge.verdict import Sometimes
+from cellspec.conformance.run.backend import SKIPPED, Table
+from cellspec.conformance.run.probe import Probe, Refused
+from cellspec.conformance.run.workload import End, Fault, Workload
 from cellspec.engines.datadesigner.create_seams import seams
-from cellspec.engines.datadesigner.lockstep import LockStep
+from cellspec.engines.datadesigner.handoff import LockStep
 from cellspec.errors import SpecError, how_to_install
 from cellspec.faults import BackPressure, GeneratorError, Retryable
-from cellspec.policy import is_final
-from cellspec.rowset import ranges_of
-from cellspec.verdict import Sometimes
+from cellspec.graph.columns import ColumnDescriptor
+from cellspec.graph.rowset import ranges_of
+from cellspec.machine.actions import FailurePolicy, Limits
+from cellspec.machine.policy import is_final
 
 __all__ = ["MAX_ATTEMPTS", "CreateBackend"]
 
@@ -119,14 +119,16 @@ class CreateBackend:
 
     async def run(self, probe: Probe) -> None:
         """Run one life."""
-        life = self.life_class(probe, self.release, self.config(probe), self.resume_mode(probe))
-        with seams(self.release, life, life.steps):
-            life.report_resume()
+        incarnation = self.incarnation_class(
+            probe, self.release, self.config(probe), self.resume_mode(probe)
+        )
+        with seams(self.release, incarnation, incarnation.steps):
+            incarnation.report_resume()
             try:
-                await life.steps.run(life.create)
+                await incarnation.steps.run(incarnation.create)
             except self.release.generation_error as error:
-                life.judge_error(error)
-            life.report_end()
+                incarnation.judge_error(error)
+            incarnation.report_end()
 
     def table(self, probe: Probe) -> Table:
         """What a user finds: in the dataset's folder, or where else the last run put it."""
@@ -137,9 +139,9 @@ class CreateBackend:
         return stored.table()
 
     @property
-    def life_class(self) -> type[_Life]:
+    def incarnation_class(self) -> type[_Incarnation]:
         """What listens to one call of `create`; a test may put something else in here."""
-        return _Life
+        return _Incarnation
 
     def config(self, probe: Probe) -> _Config:
         """What `create` is asked for; a test may ask for something else."""
@@ -277,8 +279,8 @@ def _fit(work: Workload, release: _Release) -> Workload | None:
     if "max_concurrent_row_groups" not in release.options:
         grouped, groups = True, FIXED_GROUPS
     targets = _targets(work, size if barriers or grouped else 1)
-    plain = work.but(faults=(), ends=(), skips=())
-    fitted = plain.but(
+    plain = work.replace(faults=(), ends=(), skips=())
+    fitted = plain.replace(
         rows=targets[0] if targets else work.rows,
         targets=targets,
         batch_size=size,
@@ -294,7 +296,7 @@ def _fit(work: Workload, release: _Release) -> Workload | None:
         keep=False,
     )
     places = _Places(work, fitted)
-    return fitted.but(
+    return fitted.replace(
         faults=places.faults(work.faults), ends=places.ends(work.ends), skips=work.skips
     )
 
@@ -306,9 +308,9 @@ def _targets(work: Workload, step: int) -> tuple[int, ...]:
     asked for only after a life that is left to end.
     """
     targets: list[int] = []
-    for life, wanted in enumerate(work.targets):
+    for incarnation, wanted in enumerate(work.targets):
         rows = -(-wanted // step) * step
-        if targets and rows < targets[-1] and (work.crash_step(life - 1) or work.faults):
+        if targets and rows < targets[-1] and (work.crash_step(incarnation - 1) or work.faults):
             rows = targets[-1]
         targets.append(rows)
     return tuple(targets)
@@ -318,7 +320,7 @@ class _Places:
     """Scopes of barriers are others in a fitted workload: what names one is brought to it."""
 
     def __init__(self, old: Workload, new: Workload) -> None:
-        graph = new.graph(max(range(new.lives), key=new.rows_of))
+        graph = new.graph(max(range(new.incarnations), key=new.rows_of))
         self._counts = {
             rule.name: graph.rules.scope_count(rule.index) or graph.num_records
             for rule in graph.rules.columns
@@ -380,7 +382,7 @@ class _Config:
 
     def _seed(self) -> Any:
         work = self.work
-        rows = range(max(map(work.rows_of, range(work.lives))))
+        rows = range(max(map(work.rows_of, range(work.incarnations))))
         columns: dict[str, list[Any]] = {_ROW: list(rows)}
         for item in work.columns:
             if item.may_skip:
@@ -406,7 +408,7 @@ class _Config:
 # One life
 
 
-class _Life:
+class _Incarnation:
     """One call of `create`: its generators, and what is reported of it."""
 
     def __init__(self, probe: Probe, release: _Release, config: _Config, resume: str) -> None:
@@ -462,7 +464,7 @@ class _Life:
 
     def report_resume(self) -> None:
         """Say what this life goes on from, if a claim can say it."""
-        if not self.probe.life:
+        if not self.probe.incarnation:
             return
         claim = self.stored.claim()
         if claim is None:
@@ -592,7 +594,7 @@ class _Life:
         row = int(record[_ROW])
         rule = self.probe.graph.rules.columns[self.probe.graph.rules.index[column]]
         key = (column, row // rule.scope_rows) if rule.is_barrier else None
-        self._settle_skips(but=key)
+        self._settle_skips(replace=key)
         if key is None:
             self._report_skips(column, [row])
         elif key in self._held:
@@ -602,9 +604,9 @@ class _Life:
             # If it is called, it is called at once.
             asyncio.get_running_loop().call_soon(self._settle_skips)
 
-    def _settle_skips(self, but: tuple[str, int] | None = None) -> None:
+    def _settle_skips(self, replace: tuple[str, int] | None = None) -> None:
         """Something else goes on: barriers that leave out cells, and were not called, are over."""
-        for key in [key for key in self._held if key != but]:
+        for key in [key for key in self._held if key != replace]:
             self._report_skips(key[0], self._held.pop(key))
 
     def _report_skips(self, column: str, rows: Iterable[int]) -> None:

@@ -1,7 +1,7 @@
 """Where `DataDesigner.create` is listened to while one life of a workload runs.
 
 Everything of DataDesigner runs as it is. Its scheduler's coroutine and the functions for whole
-columns are moved to a loop in virtual time (`cellspec.engines.datadesigner.lockstep`), and a few
+columns are moved to a loop in virtual time (`cellspec.engines.datadesigner.handoff`), and a few
 names are wrapped for the time of the run so that what they do is seen:
 
 - the buffer of row groups: a group is admitted, a row dropped, a group saved or let go;
@@ -29,7 +29,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from cellspec.engines.datadesigner.lockstep import LockStep
+from cellspec.engines.datadesigner.handoff import LockStep
 
 __all__ = ["Listener", "Modules", "seams"]
 

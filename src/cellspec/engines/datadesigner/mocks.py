@@ -31,10 +31,10 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any, Final, Literal, Protocol
 
-from cellspec.columns import ColumnDescriptor
-from cellspec.conformance.probe import Inputs, Probe
+from cellspec.conformance.run.probe import Inputs, Probe
 from cellspec.engines.datadesigner.releases import Release
 from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
+from cellspec.graph.columns import ColumnDescriptor
 
 __all__ = [
     "FAILURES",

@@ -47,11 +47,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from cellspec.actions import FailurePolicy, Limits
-from cellspec.columns import ColumnDescriptor, ExecutionTraits
-from cellspec.conformance.backend import SKIPPED, Table
-from cellspec.conformance.probe import Probe
-from cellspec.conformance.workload import End, Fault, Workload
+from cellspec.conformance.judge.verdict import Sometimes
+from cellspec.conformance.run.backend import SKIPPED, Table
+from cellspec.conformance.run.probe import Probe
+from cellspec.conformance.run.workload import End, Fault, Workload
 from cellspec.engines.datadesigner.mocks import (
     LOCAL,
     ROW,
@@ -62,9 +61,10 @@ from cellspec.engines.datadesigner.mocks import (
 )
 from cellspec.engines.datadesigner.releases import Release, load
 from cellspec.faults import GeneratorError
-from cellspec.policy import is_final
-from cellspec.rowset import ranges_of
-from cellspec.verdict import Sometimes
+from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
+from cellspec.graph.rowset import ranges_of
+from cellspec.machine.actions import FailurePolicy, Limits
+from cellspec.machine.policy import is_final
 
 __all__ = ["SchedulerBackend"]
 
@@ -111,13 +111,13 @@ class SchedulerBackend:
 
     async def run(self, probe: Probe) -> None:
         """Run one life."""
-        life = _Life(probe, self.release)
-        self.alter(life)
+        incarnation = _Incarnation(probe, self.release)
+        self.alter(incarnation)
         with _silence():
-            await life.scheduler.run()
-        life.report_end()
+            await incarnation.scheduler.run()
+        incarnation.report_end()
 
-    def alter(self, life: _Life) -> None:
+    def alter(self, incarnation: _Incarnation) -> None:
         """Change something before the run: for tests, of what must be found."""
 
     def table(self, probe: Probe) -> Table:
@@ -148,10 +148,10 @@ def group_rows(work: Workload) -> int:
 def fitted(work: Workload, release: Release) -> Workload:
     """The nearest workload that the scheduler of a release can be asked for."""
     rows = work.rows_of(0)
-    base = work.but(rows=rows, faults=(), ends=(), skips=(), crashes=(), targets=(), keep=False)
+    base = work.replace(rows=rows, faults=(), ends=(), skips=(), crashes=(), targets=(), keep=False)
     columns = tuple(_fitted_column(item, work, release) for item in work.columns)
     barriers = any((_T.BARRIER | _T.BATCH_BARRIER) & item.traits for item in columns)
-    new = base.but(
+    new = base.replace(
         columns=columns,
         batch_size=group_rows(base),
         barrier_scope="batch" if barriers else "declared",
@@ -170,7 +170,7 @@ def fitted(work: Workload, release: Release) -> Workload:
     # A cell that is skipped is a task that ended well in the window of early shutdown.
     able = {item.name for item in columns if item.may_skip and work.failures.stop_window is None}
     positions = _positions(new)
-    return new.but(
+    return new.replace(
         faults=_fitted_faults(work.faults, positions),
         ends=_fitted_ends(work.ends, positions),
         skips=tuple(pair for pair in work.skips if pair[0] in able and pair[1] < rows),
@@ -258,13 +258,15 @@ def _fitted_faults(faults: Iterable[Fault], positions: dict[str, int]) -> tuple[
 
 
 def _fitted_ends(ends: Iterable[End], positions: dict[str, int]) -> tuple[End, ...]:
-    return tuple(end for end in ends if end.position < positions[end.column] and not end.life)
+    return tuple(
+        end for end in ends if end.position < positions[end.column] and not end.incarnation
+    )
 
 
 # One life
 
 
-class _Life:
+class _Incarnation:
     """One run of the scheduler: its parts, and what is reported of it.
 
     Attributes:
@@ -300,7 +302,7 @@ class _Life:
         self.tracker = classes.tracker.with_graph(self.graph, groups)
         self.tracker.place = {name: place for place, name in enumerate(self.graph.columns)}
         self.buffer = classes.buffer(_Storage(probe.folder))
-        self.buffer.life = self
+        self.buffer.incarnation = self
         limits, policy = work.limits, work.failures
         workers = limits.resources.get(LOCAL, limits.workers or MANY)
         models = MANY
@@ -325,7 +327,7 @@ class _Life:
                 never_stop=policy.stop_window is None,
             ),
         )
-        self.scheduler.life = self
+        self.scheduler.incarnation = self
         self.scheduler.put_in_order()
 
     # What the generators tell
@@ -471,7 +473,7 @@ def _graph_class(base: Any) -> Any:
 
 def _scheduler_class(base: Any) -> Any:
     class Scheduler(base):  # type: ignore[misc]
-        life: _Life
+        incarnation: _Incarnation
         _worker_tasks: Any
         _seed_cols: Any
 
@@ -487,18 +489,18 @@ def _scheduler_class(base: Any) -> Any:
             _group_here.set(task.row_group)
             result = await super()._execute_task_inner(task, *args, **kwargs)
             if task.row_index is None:
-                self.life.task_over(task.column, task.row_group)
+                self.incarnation.task_over(task.column, task.row_group)
             return result
 
         def _apply_skip_to_record(self, task: Any, record: dict[str, Any]) -> Any:
-            self.life.skipped(task.column, record, of_barrier=task.row_index is None)
+            self.incarnation.skipped(task.column, record, of_barrier=task.row_index is None)
             return super()._apply_skip_to_record(task, record)
 
         def _check_error_rate(self, *, success: bool) -> None:
             before = self._early_shutdown
             super()._check_error_rate(success=success)
             if self._early_shutdown and not before:
-                self.life.probe.stop("the error rate was reached")
+                self.incarnation.probe.stop("the error rate was reached")
 
     return Scheduler
 
@@ -519,16 +521,16 @@ def _tracker_class(base: Any) -> Any:
 
 def _buffer_class(base: Any) -> Any:
     class Buffer(base):  # type: ignore[misc]
-        life: _Life
+        incarnation: _Incarnation
         _saving: int | None = None
 
         def init_row_group(self, row_group: int, size: int) -> None:
             super().init_row_group(row_group, size)
-            self.life.entered(row_group, [self.get_row(row_group, i) for i in range(size)])
+            self.incarnation.entered(row_group, [self.get_row(row_group, i) for i in range(size)])
 
         def drop_row(self, row_group: int, row_index: int) -> None:
             super().drop_row(row_group, row_index)
-            self.life.dropped(row_group, row_index)
+            self.incarnation.dropped(row_group, row_index)
 
         def checkpoint_row_group(self, row_group: int, *args: Any, **kwargs: Any) -> None:
             self._saving = row_group
@@ -536,12 +538,12 @@ def _buffer_class(base: Any) -> Any:
                 super().checkpoint_row_group(row_group, *args, **kwargs)
             finally:
                 self._saving = None
-            self.life.left(row_group, self._artifact_storage.saved.get(row_group, []))
+            self.incarnation.left(row_group, self._artifact_storage.saved.get(row_group, []))
 
         def free_row_group(self, row_group: int) -> None:
             super().free_row_group(row_group)
             if self._saving is None:
-                self.life.left(row_group, [])
+                self.incarnation.left(row_group, [])
 
     return Buffer
 

@@ -28,13 +28,13 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from cellspec import virtualtime
-from cellspec.conformance.backend import SKIPPED, Table, Value
-from cellspec.conformance.probe import AdapterError, Probe, Refused
+from cellspec.conformance.run.backend import SKIPPED, Table, Value
+from cellspec.conformance.run.probe import AdapterError, Probe, Refused
 from cellspec.engines.lines import messages as m
 from cellspec.engines.lines.process import EngineProcess, EngineSilent, Watch
 from cellspec.errors import SpecError
 from cellspec.faults import BackPressure, GeneratorError
-from cellspec.rowset import rows_of
+from cellspec.graph.rowset import rows_of
 
 __all__ = ["COMMAND_VARIABLE", "SILENCE_S", "LineBackend"]
 
@@ -176,7 +176,7 @@ class LineBackend:
         """Run one life of the workload."""
         over = False
         try:
-            await _Life(self, probe).run(self._ready)
+            await _Incarnation(self, probe).run(self._ready)
             over = True
         except Refused:
             over = True
@@ -284,7 +284,7 @@ class _InFlight:
         return {"rows": self.start if one else (self.start, self.stop)}
 
 
-class _Life:
+class _Incarnation:
     """One life of a workload: what the engine says goes to the probe, what comes of it back."""
 
     def __init__(self, backend: LineBackend, probe: Probe) -> None:

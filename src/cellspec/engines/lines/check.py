@@ -14,11 +14,11 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from cellspec.conformance.backend import CAPABILITIES, check_capabilities
-from cellspec.conformance.case import describe
-from cellspec.conformance.harness import RunResult, run_workload
-from cellspec.conformance.smoke import SmokeFailure, smoke
-from cellspec.conformance.workload import Workload
+from cellspec.conformance.campaign.smoke import SmokeFailure, smoke
+from cellspec.conformance.run.backend import CAPABILITIES, check_capabilities
+from cellspec.conformance.run.case import describe
+from cellspec.conformance.run.harness import RunResult, run_workload
+from cellspec.conformance.run.workload import Workload
 from cellspec.engines.lines.backend import COMMAND_VARIABLE, SILENCE_S, LineBackend
 from cellspec.engines.lines.messages import PROTOCOL_VERSION
 from cellspec.exit_codes import FINE, VIOLATED, Parser, put_line, run_command

@@ -19,10 +19,10 @@ from typing import Annotated, Any, Literal, NoReturn, TypeAlias, TypeVar, get_ar
 import msgspec
 from msgspec import Meta
 
-from cellspec.conformance.probe import Probe
-from cellspec.conformance.workload import Workload
-from cellspec.graph import ExecutionGraph
-from cellspec.rules import ColumnRule
+from cellspec.conformance.run.probe import Probe
+from cellspec.conformance.run.workload import Workload
+from cellspec.graph.graph import ExecutionGraph
+from cellspec.graph.rules import ColumnRule
 from cellspec.trace.format import CHOICES, FailureKind, OutcomeWord
 from cellspec.trace.reader import explain
 
@@ -317,7 +317,9 @@ class Run(Line, frozen=True, tag="run"):
     """One life of a workload begins."""
 
     t: Annotated[Seconds, _NOW]
-    life: Annotated[Count, Meta(description="0 with an empty folder; later ones go on from it.")]
+    incarnation: Annotated[
+        Count, Meta(description="0 with an empty folder; later ones go on from it.")
+    ] = msgspec.field(name="life")
     folder: Annotated[str, Meta(description="Where to keep what must last.")]
     rows: Positive
     columns: Annotated[
@@ -536,7 +538,7 @@ def run_message(probe: Probe) -> Run:
     limits, failures = work.limits, work.failures
     return Run(
         t=probe.now(),
-        life=probe.life,
+        incarnation=probe.incarnation,
         folder=str(probe.folder),
         rows=probe.rows,
         columns=columns_of(work, probe.graph),
@@ -554,7 +556,7 @@ def read_message(probe: Probe) -> Read:
     this names the most rows that any life was asked for.
     """
     work = probe.work
-    graph = work.graph(max(range(work.lives), key=work.rows_of))
+    graph = work.graph(max(range(work.incarnations), key=work.rows_of))
     return Read(folder=str(probe.folder), rows=graph.num_records, columns=columns_of(work, graph))
 
 

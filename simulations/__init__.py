@@ -1,0 +1,1 @@
+"""Scenarios and results, and the release matrix of engines."""

@@ -1,0 +1,1 @@
+"""The release matrix: which release of an engine keeps which clause."""

@@ -1,0 +1,172 @@
+"""The list of a campaign: which releases of an engine, and by which doors they are entered.
+
+A *door* is a backend (`cellspec.conformance.run.backend`). An engine may have several: one that
+drives its scheduler directly and so reaches every corner of it, and one that goes through the
+public interface alone and so meets only what a user can meet. The list is a TOML file, so that a
+release is added by a line and another engine by a file:
+
+    engine = "DataDesigner"
+    package = "data-designer"
+
+    [[entry_points]]
+    name = "create"
+    backend = "cellspec.engines.datadesigner:CreateBackend"
+    about = "the public DataDesigner.create"
+    public = true
+
+    [[releases]]
+    version = "0.9.6"
+
+A release is installed as ``package==version``, unless it says what to install instead (`install`),
+or what to put over that without looking at dependencies (`over`).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cellspec.errors import SpecError
+
+__all__ = ["Engine", "EntryPoint", "Note", "Release", "read_list"]
+
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EntryPoint(_Strict):
+    """One way into the engine.
+
+    Attributes:
+        name: what the page calls it.
+        backend: the backend, as ``module:attribute``.
+        about: what it drives, in a few words.
+        public: whether it uses the engine's public interface and nothing else.
+    """
+
+    name: _Name
+    backend: Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")]
+    about: str = ""
+    public: bool = False
+
+
+class Release(_Strict):
+    """One release.
+
+    Attributes:
+        version: its number.
+        install: what is installed for it, with dependencies; by default the package at this
+            version.
+        over: what is put over that, without dependencies.
+        note: what a reader must know of this environment.
+    """
+
+    version: _Name
+    install: tuple[str, ...] = ()
+    over: tuple[str, ...] = ()
+    note: str = ""
+
+
+class Note(_Strict):
+    """What somebody found out about a clause that breaks, for whoever reads the page.
+
+    Attributes:
+        clause: the clause.
+        text: what it is, in a sentence or two.
+        reference: the change or issue that says more; "" if none is known.
+    """
+
+    clause: Annotated[str, Field(pattern=r"^[A-Z]+-\d+$")]
+    text: str
+    reference: str = ""
+
+
+class Engine(_Strict):
+    """An engine, its doors and its releases. See `simulations.releases.release_list`.
+
+    Attributes:
+        engine: what people call it.
+        package: its distribution.
+        about: what a reader must know of how it was run.
+        words: our words, and what the engine's maintainers call the same.
+        variables: environment variables for its processes.
+        doors: ways into it.
+        releases: its releases, oldest first.
+        notes: what is known of clauses that break.
+    """
+
+    engine: str
+    package: str
+    about: str = ""
+    words: dict[str, str] = {}
+    variables: dict[str, str] = {}
+    entry_points: Annotated[tuple[EntryPoint, ...], Field(min_length=1)]
+    releases: Annotated[tuple[Release, ...], Field(min_length=1)]
+    notes: tuple[Note, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_used_once(self) -> Self:
+        for what, names in (
+            ("door", [entry_point.name for entry_point in self.entry_points]),
+            ("release", [release.version for release in self.releases]),
+        ):
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise ValueError(f"{what} {twice!r} is listed twice")
+        return self
+
+    def installs(self, release: Release) -> tuple[str, ...]:
+        """What is installed with dependencies for a release."""
+        return release.install or (f"{self.package}=={release.version}",)
+
+    def chosen_releases(self, versions: list[str]) -> tuple[Release, ...]:
+        """The releases of these versions, in the list's order; all if none is named.
+
+        Raises:
+            SpecError: a version that is not on the list.
+        """
+        known = [release.version for release in self.releases]
+        for version in versions:
+            if version not in known:
+                raise SpecError(
+                    f"--release: {version!r} is not on the list; it has {', '.join(known)}"
+                )
+        return tuple(one for one in self.releases if not versions or one.version in versions)
+
+    def chosen_doors(self, names: list[str]) -> tuple[EntryPoint, ...]:
+        """The doors of these names, in the list's order; all if none is named.
+
+        Raises:
+            SpecError: a name that is not on the list.
+        """
+        known = [entry_point.name for entry_point in self.entry_points]
+        for name in names:
+            if name not in known:
+                raise SpecError(f"--door: {name!r} is not on the list; it has {', '.join(known)}")
+        return tuple(one for one in self.entry_points if not names or one.name in names)
+
+
+def read_list(path: Path) -> Engine:
+    """Read a campaign's list.
+
+    Raises:
+        SpecError: the file cannot be read or used; one line that names it and the field.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: not TOML: {error}") from None
+    try:
+        return Engine.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise SpecError(f"{path}: {place + ': ' if place else ''}{first['msg']}") from None

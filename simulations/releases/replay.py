@@ -1,0 +1,114 @@
+"""Replays case files on a backend, in the environment of one release: a line of JSON each.
+
+A case was found by one door of one release. Replayed on every other it says since when, and until
+when, an engine does that; replayed by the public door it says whether a user can meet it. So each
+case is first brought to what the backend's engine can be asked for (`fit`), and then run:
+
+=============  ===================================================================================
+says           meaning
+=============  ===================================================================================
+``same``       it breaks the clause that the case is about
+``another``    it breaks another clause first
+``nothing``    it breaks nothing
+``refused``    the engine refuses the workload, as it must
+``none``       the engine cannot be asked for anything like it
+``died``       the replay itself failed, or did not end
+=============  ===================================================================================
+
+Where the engine cannot be asked for the workload itself, what runs is the nearest that it can be
+asked for, and `changes` says how that differs. A run of another workload that breaks nothing says
+nothing about this one: whoever reads `nothing` or `refused` must look at `changes`
+(`simulations.releases.findings` does).
+
+Most cases are found in campaigns that went on after other clauses had broken, without judging
+those. `first` is the clause that breaks first when all are judged: if it is another, the case may
+show nothing but a consequence.
+
+``python simulations/releases/replay.py --backend=MODULE:NAME --out=FILE CASE…``
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cellspec.conformance.campaign.scaling import COST_CLAUSES, COST_PROFILE, judge_cost
+from cellspec.conformance.run.backend import Backend, fit_of
+from cellspec.conformance.run.case import Case, differences, read_case
+from cellspec.conformance.run.harness import run_workload
+from cellspec.conformance.run.loading import load_backend
+from cellspec.exit_codes import FINE, Parser, run_command
+from cellspec.files import open_log
+
+__all__ = ["main", "replayed"]
+
+NO_END = 124
+"""Exit code of a process that was ended because a case took too long."""
+
+
+def replayed(backend: Backend, case: Case) -> dict[str, Any]:
+    """What a case does on a backend."""
+    said: dict[str, Any] = {"says": "", "clause": "", "detail": "", "adapter": "", "first": ""}
+    said["changes"] = []
+    work = fit_of(backend)(case.workload)
+    if work is None:
+        return {**said, "says": "none"}
+    said["changes"] = differences(case.workload, work)
+    counted = case.clause in COST_CLAUSES
+    if counted and COST_PROFILE not in backend.capabilities:
+        return {**said, "says": "none"}
+    try:
+        if counted:
+            result = plain = judge_cost(backend, case.clause, case.workload, waive=case.waived)
+        else:
+            result = run_workload(backend, work, waive=case.waived)
+            plain = run_workload(backend, work) if case.waived and result.violations else result
+    except Exception as error:
+        return {**said, "says": "died", "detail": f"{type(error).__name__}: {error}"}
+    said["adapter"] = result.adapter
+    if result.violations:
+        broken = result.violations[0]
+        said["first"] = next((one.clause for one in plain.violations), "")
+        same = "same" if broken.clause == case.clause else "another"
+        return {**said, "says": same, "clause": broken.clause, "detail": broken.detail}
+    if result.refused:
+        return {**said, "says": "refused", "detail": result.refused}
+    return {**said, "says": "nothing"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Replay what the command line names; the exit code.
+
+    A case that takes longer than ``--limit-s`` ends the process, for nothing else would stop an
+    engine that never comes back. Its line is then missing, and the code is `NO_END`, as of the
+    command timeout.
+    """
+    return run_command(lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    parser = Parser(prog="python simulations/releases/replay.py")
+    parser.add_argument("--backend", required=True, metavar="MODULE:NAME")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE")
+    parser.add_argument("--limit-s", type=float, default=60.0, metavar="S")
+    parser.add_argument("cases", nargs="+", type=Path, metavar="CASE")
+    args = parser.parse_args(argv)
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(NO_END))
+    backend, _ = load_backend(args.backend, Path.cwd())
+    with open_log(args.out) as out:
+        for path in args.cases:
+            signal.setitimer(signal.ITIMER_REAL, args.limit_s)
+            said = replayed(backend, read_case(path))
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            out.write(json.dumps({"case": path.name, **said}).encode() + b"\n")
+            out.flush()
+    return FINE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,447 @@
+"""The checker: was each step that a trace reports allowed?
+
+An engine ran elsewhere, in any language, and wrote down what it did. `Checker` steps one `Machine`
+with its events, in order and as a stream, so that a trace of any length is judged in the memory of
+the run itself: a byte for each cell of an incomplete column. The first event that the specification
+does not allow becomes a `Finding`: the clause, the event, and a story that says what the state was
+and what was expected (`cellspec.check.explain`). What comes after it is a consequence, and is not
+judged.
+
+`check_file` reads a file from anywhere, and separates three cases that must not be confused:
+
+- *violated*: the file is well formed, and what it reports breaks a clause. That includes the
+  clauses of the trace itself: events that are missing, doubled or out of order (TRACE-01), and
+  events that name what the header does not have (TRACE-02);
+- *unreadable*: the file is cut off, damaged, or no trace. It says nothing about the engine;
+- neither: every event that there is was allowed. Whether that is enough for a verdict is decided
+  in `cellspec.conformance.judge.verdict`, and nowhere else.
+
+Two clauses judge what an engine did *not* do while time passed: SCHED-09 and GROUP-06. They are
+judged only in virtual time, and only if the engine claims to be work conserving.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from cellspec.check.explain import tell
+from cellspec.clauses import clauses
+from cellspec.errors import SpecError, TraceError, Violation
+from cellspec.graph.graph import ExecutionGraph
+from cellspec.machine.machine import Limits, Machine
+from cellspec.trace import (
+    KINDS,
+    Event,
+    Footer,
+    Header,
+    TraceReader,
+    action_of,
+    check_size,
+    failures_of,
+    graph_of,
+    limits_of,
+)
+
+__all__ = ["CheckResult", "Checker", "Finding", "check_file", "expect_clauses"]
+
+RECENT_EVENTS = 256
+"""How many events are kept for a story."""
+
+_IDLENESS = ("SCHED-09", "GROUP-06")
+_PROGRESS_EVENTS = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A clause that a trace breaks.
+
+    Attributes:
+        clause: its number.
+        detail: what happened, in one line.
+        seq: the number of the event that broke it; None if the file did, and not an event.
+        line: the line of the file, from 1.
+        story: for a reader, a line each: the rule, the event, the state that mattered, and the last
+            events that have to do with it.
+    """
+
+    clause: str
+    detail: str
+    seq: int | None = None
+    line: int | None = None
+    story: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class CheckResult:
+    """What a trace showed; the verdict is made of it by
+    `cellspec.conformance.judge.verdict.judge_trace`.
+
+    Attributes:
+        source: what the trace is called.
+        header: its first line, or None if that could not be read.
+        violations: what it breaks: nothing, or the first thing.
+        unreadable: where and why reading ended before the footer; "" if it did not.
+        events: events judged, the one that broke a clause with them.
+        inferred: how many of them the engine did not observe, but concluded.
+        counts: the same by kind, without kinds that did not occur.
+        evidence: how often something could have gone wrong, by what was judged; of events that were
+            observed. What is 0 had no occasion to fail.
+        ended: the run came to an end event, and nothing was resumed after it.
+        outcome: what that event says.
+        incarnations: lives of the process.
+        completed_rows: rows that were resolved without a gap when judging ended.
+        waived: clauses that were not judged because the caller said so.
+        unjudged: clauses that could not be judged, with the reason.
+        footer: the last line, if it was read.
+    """
+
+    source: str
+    header: Header | None = None
+    violations: list[Finding] = field(default_factory=list)
+    unreadable: str = ""
+    events: int = 0
+    inferred: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    evidence: Mapping[str, int] = field(default_factory=dict)
+    ended: bool = False
+    outcome: str | None = None
+    incarnations: int = 0
+    completed_rows: int = 0
+    waived: tuple[str, ...] = ()
+    unjudged: Mapping[str, str] = field(default_factory=dict)
+    footer: Footer | None = None
+
+
+def expect_clauses(numbers: Collection[str]) -> tuple[str, ...]:
+    """Clause numbers to waive, in order.
+
+    Raises:
+        SpecError: one that the specification does not have.
+    """
+    for number in numbers:
+        if number not in clauses():
+            raise SpecError(f"waive: no such clause: {number!r}")
+    return tuple(sorted(set(numbers)))
+
+
+class Checker:
+    """Judges the events of one trace, one by one, in order.
+
+    Args:
+        header: line 1 of the trace.
+        waive: clauses not to judge; see `Machine`.
+        source: what errors and findings call the trace.
+        memory_bytes: how much memory the run may take; by default half of the machine's.
+
+    Attributes:
+        finding: the first violation; None as long as there is none.
+        machine: the state of the run.
+
+    Raises:
+        TraceError: a header whose graph or limits mean nothing (TRACE-02), or a run that is too
+            large for the memory.
+        SpecError: a clause to waive that does not exist.
+    """
+
+    def __init__(
+        self,
+        header: Header,
+        *,
+        waive: Collection[str] = (),
+        source: str = "trace",
+        memory_bytes: int | None = None,
+    ) -> None:
+        self.header = header
+        self.source = source
+        self.finding: Finding | None = None
+        self.waived = expect_clauses(waive)
+        self.unjudged = _unjudged(header)
+        self._memory_bytes = memory_bytes
+        self._recent: deque[Event] = deque(maxlen=RECENT_EVENTS)
+        self._counts = dict.fromkeys(KINDS, 0)
+        self._inferred = dict.fromkeys(KINDS, 0)
+        self._moments = self._barriers = self._ranges = 0
+        self._outcome: str | None = None
+        self._impossible = ""
+        self._columns = len(header.graph.columns)
+        check_size(header.graph.rows, self._columns, source, 1, memory_bytes=memory_bytes)
+        graph = graph_of(header, source)
+        limits = limits_of(header, source)
+        self.machine = self._make_machine(graph, limits)
+        self._resource_of: list[str | None] = [
+            limits.column_resource.get(name) for name in graph.column_names
+        ]
+        self._plain_ends = header.failures.stop_window is None
+        self._note_graph()
+
+    def _make_machine(self, graph: ExecutionGraph, limits: Limits) -> Machine:
+        failures = failures_of(self.header)
+        waive = (*self.waived, *self.unjudged)
+        drops = "drops" in self.header.claims
+        try:
+            return Machine(graph, limits, failures=failures, drops=drops, waive=waive)
+        except SpecError as error:
+            if "GROUP-04" in self.waived:
+                return self._make_machine(graph, replace(limits, groups=None))
+            # Graph and limits are valid each; together they must be refused, and not run. Who
+            # refuses them may say that the run failed.
+            self._impossible = str(error)
+            waive = (*waive, "SCHED-14")
+            return Machine(graph, failures=failures, drops=drops, waive=waive)
+
+    def _note_graph(self) -> None:
+        """What the hot path looks up; anew when a resume changes the number of rows."""
+        graph, counters = self.machine.graph, self.machine.counters
+        self._index = graph.rules.index
+        # No row is plain in a run that must not be: its first event is the finding.
+        self._rows = 0 if self._impossible else graph.num_records
+        self._starts = counters.start
+        self._resolves = counters.resolve
+
+    def feed(self, event: Event) -> Finding | None:
+        """Judge the next event, as a reader gives it; the finding, if it breaks a clause.
+
+        After the first finding nothing more is judged. An event that was put together by hand
+        must fit its kind (`cellspec.trace.misfit`).
+
+        Raises:
+            TraceError: the event makes the run too large for the memory, or cannot be judged
+                because it, or one before it, breaks a clause that is waived.
+        """
+        if self.finding is not None:
+            return self.finding
+        machine = self.machine
+        kind = event.event
+        self._counts[kind] += 1
+        if event.inferred:
+            self._inferred[kind] += 1
+        try:
+            if event.t != machine.now:
+                self._move_clock(event)
+            rows = event.rows
+            # Nearly all events are starts and ends of one cell; they are judged where they stand.
+            if type(rows) is int and rows < self._rows:
+                column = self._index.get(event.column)  # type: ignore[arg-type]  # None is no key
+                if column is not None:
+                    resource = event.resource
+                    if resource is not None and resource != self._resource_of[column]:
+                        self._refuse_resource(event, column)
+                    # Without a failure, attempt 1 is in flight, and the next.
+                    attempt = event.attempt
+                    first = attempt is None or (attempt == 1 and not machine.attempts)
+                    if kind == "complete" and first and self._plain_ends:
+                        self._resolves[column](rows)
+                        self._recent.append(event)
+                        return None
+                    if kind == "start":
+                        if first and not machine.attempts:
+                            self._starts[column](rows)
+                        else:
+                            machine.start_cell(column, rows, attempt or 1)
+                        self._recent.append(event)
+                        return None
+            self._apply(event)
+        except Violation as broken:
+            return self._find(broken.clause, broken.detail, event, event.seq + 1)
+        except TraceError as error:
+            if error.clause is None or error.clause in self.waived:
+                raise
+            detail = ": ".join(filter(None, (error.field, error.expected)))
+            return self._find(error.clause, detail, event, error.line)
+        except SpecError as error:
+            if "TRACE-02" in self.waived:
+                raise TraceError(self.source, event.seq + 1, "", str(error)) from None
+            return self._find("TRACE-02", str(error), event, event.seq + 1)
+        except Exception as error:
+            if not self.waived:
+                raise
+            expected = (
+                "cannot be judged: a step before it broke a clause that is waived, and was taken "
+                f"({type(error).__name__})"
+            )
+            raise TraceError(self.source, event.seq + 1, "", expected) from None
+        self._recent.append(event)
+        return None
+
+    def _move_clock(self, event: Event) -> None:
+        if event.event == "resume" and event.t < self.machine.now:
+            # A new process may read another clock; within one life time never falls.
+            self.machine.now = event.t
+        else:
+            self.machine.at(event.t)
+        self._moments += 1
+
+    def _apply(self, event: Event) -> None:
+        """Any event but a call of one cell that starts or ends well."""
+        machine = self.machine
+        graph = machine.graph
+        refuses = event.outcome == "failed" and event.seq == 1
+        if self._impossible and not refuses:
+            raise Violation("GROUP-04", self._impossible)
+        if event.event == "resume":
+            self._check_incarnation(event)
+            if event.records is not None:
+                check_size(
+                    event.records,
+                    self._columns,
+                    self.source,
+                    event.seq + 1,
+                    memory_bytes=self._memory_bytes,
+                )
+        action = action_of(event, graph, self.source)
+        if event.resource is not None:
+            column = graph.rules.index[action.column]
+            if event.resource != self._resource_of[column]:
+                self._refuse_resource(event, column)
+        try:
+            machine.apply(action)
+        except SpecError as error:
+            if event.records is None or "GROUP-04" in self.waived:
+                raise
+            # What the event names is there; the limits leave no way to run that many rows.
+            raise Violation("GROUP-04", str(error)) from None
+        if event.event == "resume":
+            self._outcome = None
+            self._note_graph()
+        elif event.event == "end":
+            self._outcome = action.outcome
+        elif event.event == "start" and not event.inferred:
+            self._barriers += event.scope is not None
+            self._ranges += event.scope is None and isinstance(event.rows, tuple)
+
+    def _check_incarnation(self, event: Event) -> None:
+        expected = self.machine.incarnation + 1
+        if event.incarnation not in (None, expected):
+            detail = f"expected {expected}, got {event.incarnation}"
+            self._refuse(event, "incarnation", detail)
+
+    def _refuse_resource(self, event: Event, column: int) -> None:
+        takes = self._resource_of[column]
+        told = "takes none" if takes is None else f"takes {takes!r}"
+        detail = f"column {event.column!r} {told}, got {event.resource!r}"
+        self._refuse(event, "resource", detail)
+
+    def _refuse(self, event: Event, field: str, detail: str) -> None:
+        if "TRACE-02" not in self.waived:
+            raise TraceError(self.source, event.seq + 1, field, detail, clause="TRACE-02")
+
+    def _find(self, clause: str, detail: str, event: Event, line: int | None) -> Finding:
+        story = tell(clause, detail, event, self.machine, self._recent)
+        self.finding = Finding(clause, detail, event.seq, line, tuple(story))
+        return self.finding
+
+    def result(self) -> CheckResult:
+        """What the events up to now showed."""
+        counts = {kind: count for kind, count in self._counts.items() if count}
+        return CheckResult(
+            source=self.source,
+            header=self.header,
+            violations=[] if self.finding is None else [self.finding],
+            events=sum(counts.values()),
+            inferred=sum(self._inferred.values()),
+            counts=counts,
+            evidence=self._evidence(),
+            ended=self.machine.ended,
+            outcome=self._outcome,
+            incarnations=self.machine.incarnation + 1,
+            completed_rows=self.machine.completed_rows,
+            waived=self.waived,
+            unjudged=self.unjudged,
+        )
+
+    def _evidence(self) -> dict[str, int]:
+        seen = {kind: self._counts[kind] - self._inferred[kind] for kind in KINDS}
+        return {
+            "starts": seen["start"],
+            "starts of barriers": self._barriers,
+            "starts of ranges": self._ranges,
+            "ends of calls": seen["complete"] + seen["fail"] + seen["cancel"],
+            "outputs of barriers": seen["emit"],
+            "failures": seen["fail"],
+            "drops": seen["drop"],
+            "skips": seen["skip"],
+            "row groups": seen["admit"],
+            "data on storage": seen["durable"],
+            "claims": seen["checkpoint_begin"],
+            "resumes": seen["resume"],
+            "early stops": seen["stop"],
+            "ends of the run": seen["end"],
+            "moves of the clock": self._moments,
+        }
+
+
+def _unjudged(header: Header) -> dict[str, str]:
+    """Clauses that this trace cannot be judged by, with the reason."""
+    if header.clock == "real":
+        reason = "in real time nobody can say that something started too late"
+    elif "work_conserving" not in header.claims:
+        reason = "the engine does not claim to be work conserving"
+    else:
+        return {}
+    return dict.fromkeys(_IDLENESS, reason)
+
+
+def check_file(
+    source: Path | str | BinaryIO,
+    *,
+    waive: Collection[str] = (),
+    progress: Callable[[int], object] | None = None,
+    memory_bytes: int | None = None,
+) -> CheckResult:
+    """Judge a trace file, whatever it is.
+
+    Args:
+        source: a path, or an open binary file; perhaps compressed.
+        waive: clauses not to judge.
+        progress: called now and then with the number of events.
+        memory_bytes: how much memory the run may take; by default half of the machine's.
+
+    Raises:
+        SpecError: a clause to waive that does not exist. Nothing that is in the file raises.
+    """
+    waived = expect_clauses(waive)
+    name = str(source) if isinstance(source, str | Path) else "trace"
+    result = CheckResult(name, waived=waived)
+    checker: Checker | None = None
+    try:
+        with TraceReader(source, name=name) as reader:
+            result.header = reader.header
+            checker = Checker(reader.header, waive=waived, source=name, memory_bytes=memory_bytes)
+            _feed_all(reader, checker, progress)
+            result = checker.result()
+            result.footer = reader.footer
+    except (TraceError, MemoryError) as error:
+        if checker is not None:
+            result = checker.result()
+        _note_unread(result, error)
+    return result
+
+
+def _feed_all(
+    reader: TraceReader, checker: Checker, progress: Callable[[int], object] | None
+) -> None:
+    feed = checker.feed
+    if checker.finding is not None:
+        return
+    for event in reader:
+        if feed(event) is not None:
+            return
+        if progress is not None and not event.seq % _PROGRESS_EVENTS:
+            progress(event.seq)
+
+
+def _note_unread(result: CheckResult, error: TraceError | MemoryError) -> None:
+    if isinstance(error, MemoryError):
+        result.unreadable = f"{result.source}: no memory is left to follow the run"
+    elif error.clause is None or error.clause in result.waived:
+        result.unreadable = str(error)
+    else:
+        detail = ": ".join(filter(None, (error.field, error.expected)))
+        story = tell(error.clause, detail, None, None, ())
+        where = f"line {error.line} of {result.source}"
+        lines = (*story[:1], where, *story[1:])
+        result.violations.append(Finding(error.clause, detail, None, error.line, lines))

@@ -1,0 +1,1 @@
+"""Many workloads, and the smallest that breaks a clause."""

@@ -1,0 +1,79 @@
+"""What a campaign found: evidence, and of each clause that broke a workload that breaks it.
+
+Campaigns that draw workloads (`cellspec.conformance.campaign.campaign`) need Hypothesis; these
+values, and what judges cost with them, do not, so that a case is replayed wherever cellspec is
+installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cellspec.conformance.judge.verdict import Evidence
+from cellspec.conformance.run.harness import RunResult
+from cellspec.conformance.run.workload import Workload
+
+__all__ = ["Campaign", "Failure", "failure_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A clause that broke, and the smallest workload found that breaks it.
+
+    Attributes:
+        clause: its number.
+        detail: what happened, in one line.
+        story: what led to it, a line for each step.
+        workload: the workload.
+        header: the first line of the trace of that run.
+        events: its events.
+        profile: the profile whose campaign found it; "" if no campaign did.
+        example: which workload of the campaign broke it first, from 1.
+        waived: the clauses that were not judged.
+        seq: the number of the event that broke it; None if it was not an event.
+    """
+
+    clause: str
+    detail: str
+    story: tuple[str, ...]
+    workload: Workload
+    header: Mapping[str, Any]
+    events: tuple[Mapping[str, Any], ...]
+    profile: str = ""
+    example: int = 0
+    waived: tuple[str, ...] = ()
+    seq: int | None = None
+
+
+@dataclass(slots=True)
+class Campaign:
+    """What a campaign found: evidence, and failures by clause."""
+
+    profile: str
+    evidence: Evidence
+    failures: dict[str, Failure] = field(default_factory=dict)
+
+
+def failure_of(
+    result: RunResult,
+    *,
+    profile: str = "",
+    example: int = 0,
+    waived: Collection[str] = (),
+) -> Failure:
+    """The failure of a run that broke something."""
+    broken = result.violations[0]
+    return Failure(
+        clause=broken.clause,
+        detail=broken.detail,
+        story=tuple(broken.story),
+        workload=result.work,
+        header=result.header,
+        events=tuple(result.events),
+        profile=profile,
+        example=example,
+        waived=tuple(waived),
+        seq=broken.seq,
+    )

@@ -1,0 +1,93 @@
+"""Smoke: is anything wired up at all? Run before everything else.
+
+A suite that meets an adapter with two wires crossed reports forty broken clauses, all of them true
+and none of them helpful. So a few workloads come first on which an engine can hardly be wrong: one
+cell; a cell that needs another; a barrier over two rows. What breaks there is told apart:
+
+- *your adapter is wrong*: the probe was called in a way that no engine could mean, no call reached
+  it, an exception came out, or a single cell without any rule to break did not reach the table;
+- *your engine is wrong*: everything is wired, and a clause broke all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from cellspec.conformance.run.backend import Fit
+from cellspec.conformance.run.harness import RunResult
+from cellspec.conformance.run.workload import Workload
+from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
+
+__all__ = ["SmokeFailure", "smoke"]
+
+
+@dataclass(frozen=True, slots=True)
+class SmokeFailure:
+    """What smoke found.
+
+    Attributes:
+        blames: ``"adapter"`` or ``"engine"``.
+        reason: what is wrong, in one line.
+        story: what led to it, a line for each step.
+        workload: on which workload.
+        result: the run of it.
+    """
+
+    blames: str
+    reason: str
+    story: tuple[str, ...]
+    workload: Workload
+    result: RunResult
+
+    def __str__(self) -> str:
+        return f"your {self.blames} is wrong: {self.reason}"
+
+
+def smoke(
+    run: Callable[[Workload], RunResult], fit: Fit = lambda work: work
+) -> SmokeFailure | None:
+    """Run the workloads of the smoke test; None if nothing is wrong.
+
+    Args:
+        run: runs one workload.
+        fit: brings a workload to one that the engine can be asked for.
+    """
+    for trivial, drawn in _workloads():
+        work = fit(drawn)
+        if work is None:
+            continue
+        found = _judge(work, run(work), trivial)
+        if found is not None:
+            return found
+    return None
+
+
+def _judge(work: Workload, result: RunResult, trivial: bool) -> SmokeFailure | None:
+    broken = result.violations[0] if result.violations else None
+    called = any(event["event"] == "start" for event in result.events)
+    if result.adapter:
+        # What was found, and the rule that it breaks, are beside the point.
+        return SmokeFailure("adapter", result.adapter, result.story[2:], work, result)
+    if not called and broken is not None and broken.clause == "SCHED-12":
+        reason = f"{broken.detail}, and no call of a generator had reached the probe by then"
+        return SmokeFailure("adapter", reason, broken.story[2:], work, result)
+    if not called:
+        reason = (
+            "no call of a generator reached the probe; every value must come from probe.cell, "
+            "probe.barrier or probe.range"
+        )
+        return SmokeFailure("adapter", reason, (), work, result)
+    if broken is None:
+        return None
+    reason = f"{broken.clause}: {broken.detail}"
+    return SmokeFailure("adapter" if trivial else "engine", reason, broken.story, work, result)
+
+
+def _workloads() -> Iterator[tuple[bool, Workload]]:
+    """Workloads, and whether an engine has no rule to break in them."""
+    first = ColumnDescriptor("a", traits=ExecutionTraits.START)
+    yield True, Workload((first,), rows=1)
+    yield False, Workload((first, ColumnDescriptor("b", dependencies=["a"])), rows=2)
+    barrier = ColumnDescriptor("v", traits=ExecutionTraits.BARRIER, dependencies=["a"])
+    yield False, Workload((first, barrier, ColumnDescriptor("c", dependencies=["v"])), rows=2)

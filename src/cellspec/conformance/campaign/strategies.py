@@ -1,0 +1,386 @@
+"""Random workloads: what a campaign throws at an engine, drawn by Hypothesis.
+
+`workloads("drops")` gives pipelines, limits, faults and crashes that put the clauses of one profile
+to the test. Three things are asked of it.
+
+*Every draw is valid.* Nothing is filtered out: a fault names a node that is there, limits let every
+barrier run (unless the point is that an engine refuses them, clause GROUP-04), a retry budget that
+must not be spent is not. So each example counts.
+
+*It shrinks.* What is drawn are small integers and lists of them; a workload is read off them
+afterwards (`_Shape`, and the functions below it). A number that is out of range is taken modulo
+what there is. So when Hypothesis takes away a column, the faults and crashes drawn after it stay
+meaningful, and the first choice of everything is the dullest one: no barrier, no limit, no fault,
+no crash.
+
+*It gets there.* Each profile owes situations (`cellspec.conformance.judge.verdict.Sometimes`), and
+the weights below are chosen so that a campaign of the default size meets all of them.
+
+Profiles are drawn *swarm* fashion: besides its own feature a workload has each of the features in
+`beside` or not, so that every pair of features meets, and each is also seen alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from hypothesis import strategies as st
+
+from cellspec.conformance.judge.verdict import DRAWN
+from cellspec.conformance.run.workload import Fault, Workload
+from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
+from cellspec.machine.actions import Failure, FailurePolicy, Limits
+from cellspec.machine.policy import within_budget
+
+__all__ = ["workloads"]
+
+_T = ExecutionTraits
+_NAMES = "abcdefghijkl"
+_FEATURES = tuple(profile.name for profile in DRAWN)
+
+# Chains of answers that one node gives to its calls, by kind of failure.
+_RETRY: tuple[tuple[Failure, ...], ...] = (
+    ("retryable",),
+    ("retryable", "retryable"),
+    ("retryable", "retryable", "retryable"),
+)
+_PUSH_BACK: tuple[tuple[Failure, ...], ...] = (
+    ("backpressure",),
+    ("backpressure", "retryable"),
+    ("retryable", "backpressure", "retryable"),
+    ("backpressure", "backpressure", "backpressure"),
+)
+_FOR_GOOD: tuple[tuple[Failure, ...], ...] = (("permanent",),)
+_LATE_FOR_GOOD: tuple[tuple[Failure, ...], ...] = (
+    ("retryable", "permanent"),
+    ("retryable", "retryable", "retryable", "retryable"),
+    ("backpressure", "permanent"),
+)
+_COOL_DOWNS_S = (0.0, 0.25, 1.0, 3.0, 3.0)
+_LATENCIES_S = (0.5, 0.0625, 0.25, 2.0, 0.0)
+
+
+def _often(value: bool = True) -> st.SearchStrategy[bool]:
+    """True two times in three, and shrinks to the opposite of `value`."""
+    return st.sampled_from((not value, value, value))
+
+
+def _sometimes() -> st.SearchStrategy[bool]:
+    """True one time in three."""
+    return st.sampled_from((False, False, True))
+
+
+def _seldom() -> st.SearchStrategy[bool]:
+    """True one time in six."""
+    return st.sampled_from((False,) * 5 + (True,))
+
+
+def _mostly_several(most: int) -> st.SearchStrategy[int]:
+    """1 to `most`, and 1 half as often as the others: with one of a thing little can go wrong."""
+    return st.integers(1, most) | st.integers(min(2, most), most)
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """What is drawn of one column. `needs` has a bit for each column before it, nearest first."""
+
+    kind: str
+    needs: int
+    start: bool
+    makes_more: bool
+    by_side_effect: bool
+    ordered: bool
+    may_skip: bool
+    keeps_skip: bool
+    latency_s: float
+
+
+@dataclass(slots=True)
+class _Shape:
+    """A pipeline read off its drawn columns; what is drawn later refers to it by number."""
+
+    rows: int
+    columns: list[ColumnDescriptor]
+    barriers: list[int]
+    streams: list[int]
+    batch_size: int | None
+    barrier_scope: Literal["declared", "batch"]
+    latency_s: dict[str, float]
+    most_rows: int = 0
+
+    def scope_rows(self, column: int) -> int:
+        """Rows of one scope of a barrier, over the largest dataset that is asked for."""
+        batched = _T.BATCH_BARRIER in self.columns[column].traits
+        if self.batch_size is not None and (batched or self.barrier_scope == "batch"):
+            return self.batch_size
+        return self.most_rows
+
+    def positions(self, column: int) -> int:
+        """How many nodes of a column can fail: its rows, or its scopes."""
+        if column not in self.barriers:
+            return self.most_rows
+        return -(-self.most_rows // self.scope_rows(column))
+
+    def step_count(self, every: int | None, steps_of_a_save: int) -> int:
+        """Steps of a run, about: two of each call, and those of each time that rows are saved."""
+        saves = 1 if every is None else -(-self.most_rows // every)
+        calls = sum(map(self.positions, range(len(self.columns))))
+        return 2 * calls + saves * steps_of_a_save
+
+
+@st.composite
+def workloads(
+    draw: st.DrawFn,
+    profile: str = "core",
+    *,
+    beside: Collection[str] = (),
+    max_columns: int = 5,
+    max_rows: int = 6,
+) -> Workload:
+    """Workloads that put one profile to the test.
+
+    Args:
+        profile: the feature that every workload has.
+        beside: capabilities that a workload may have too: other profiles, and what is no profile
+            of its own, as ``batch_barriers``. Give only what the engine claims.
+        max_columns: of the pipeline, at most 12.
+        max_rows: of the dataset.
+    """
+    known = frozenset(beside) | {profile}
+    # A crash is interesting for what it interrupts.
+    mixed_in = st.booleans() if profile == "resume" else _sometimes()
+    has = {profile} | {
+        name for name in _FEATURES if name in known and name != profile and draw(mixed_in)
+    }
+    rows = draw(_mostly_several(max_rows))
+    column = _column(frozenset(has), known, max_columns)
+    shape = _read_columns(
+        rows,
+        [draw(column) for _ in range(draw(_mostly_several(max_columns)))],
+        draw(st.integers(1, max_rows + 1)),
+        batch_scope="batch_barriers" in known and draw(_seldom()),
+    )
+    crashes, targets, keep = draw(_lives(shape, has, known, max_rows))
+    shape.most_rows = max((rows, *targets))
+    policy = draw(_policy(has, known))
+    resuming = "resume" in has
+    every = draw(st.sampled_from((None, 1, 1, 1, 2, 3))) if resuming else None
+    steps = shape.step_count(every, 12 if "storage_steps" in known else 4)
+    return Workload(
+        columns=tuple(shape.columns),
+        rows=rows,
+        batch_size=shape.batch_size,
+        barrier_scope=shape.barrier_scope,
+        limits=draw(_limits(shape, has)),
+        failures=policy,
+        latency_s=shape.latency_s,
+        faults=draw(_faults(shape, has, policy)),
+        skips=draw(_skips(shape)),
+        checkpoint_every_rows=every,
+        checkpoint_version=2
+        if resuming and "column_checkpoints" in known and draw(_often())
+        else 1,
+        crashes=tuple(1 + crash * steps // 64 for crash in crashes),
+        targets=targets,
+        keep=keep,
+        seed=draw(st.integers(0, 255)),
+        order_seed=draw(st.integers(0, 15)),
+    )
+
+
+# Columns
+
+
+@lru_cache
+def _column(
+    has: frozenset[str], known: frozenset[str], max_columns: int
+) -> st.SearchStrategy[_Column]:
+    kinds = ["cell", "cell", "cell", "barrier"]
+    if "batch_barriers" in known:
+        kinds.append("batch")
+    if "drops" in has or "skips" in has or "resume" in has:
+        kinds += kinds[3:]
+    if "streaming" in has:
+        kinds += ["stream"] * 3
+    never = st.just(False)
+    return st.builds(
+        _Column,
+        kind=st.sampled_from(kinds),
+        needs=st.integers(0, 2 ** (max_columns - 1) - 1),
+        start=st.booleans(),
+        makes_more=_sometimes(),
+        by_side_effect=st.booleans(),
+        ordered=st.booleans() if "ordered" in has else never,
+        may_skip=st.booleans() if "skips" in has else never,
+        keeps_skip=_sometimes() if "skips" in has else never,
+        latency_s=st.sampled_from(_LATENCIES_S),
+    )
+
+
+def _read_columns(
+    rows: int, drawn: Sequence[_Column], batch_size: int, *, batch_scope: bool
+) -> _Shape:
+    shape = _Shape(rows, [], [], [], None, "batch" if batch_scope else "declared", {}, rows)
+    for place, item in enumerate(drawn):
+        name = _NAMES[place]
+        traits = _T.START if item.start else _T.NONE
+        if item.kind == "barrier":
+            traits |= _T.BARRIER
+        elif item.kind == "batch":
+            traits |= _T.BATCH_BARRIER
+        elif item.kind == "stream":
+            traits |= _T.ROW_STREAMABLE
+            shape.streams.append(place)
+        elif place % 2:
+            traits |= _T.CELL_BY_CELL
+        if item.kind in ("barrier", "batch"):
+            shape.barriers.append(place)
+        if item.kind == "batch" or batch_scope:
+            shape.batch_size = batch_size
+        needs = []
+        for distance in range(place):
+            if item.needs >> distance & 1:
+                made = shape.columns[place - 1 - distance].all_produced_columns
+                needs.append(made[-1] if item.by_side_effect else made[0])
+        shape.columns.append(
+            ColumnDescriptor(
+                name,
+                traits=traits | (_T.ORDERED if item.ordered else _T.NONE),
+                dependencies=needs,
+                side_effects=[f"{name}_more"] if item.makes_more else [],
+                may_skip=item.may_skip and place not in shape.barriers,
+                propagate_skip=not item.keeps_skip,
+            )
+        )
+        if item.latency_s != _LATENCIES_S[0]:
+            shape.latency_s[name] = item.latency_s
+    return shape
+
+
+# Limits, failures and skips
+
+
+@st.composite
+def _limits(draw: st.DrawFn, shape: _Shape, has: Collection[str]) -> Limits:
+    workers = draw(st.sampled_from((None, 1, 2, 3)))
+    resources: dict[str, int] = {}
+    column_resource: dict[str, str] = {}
+    users = draw(st.integers(0, 2 ** len(shape.columns) - 1)) if draw(st.booleans()) else 0
+    if users:
+        resources["r"] = draw(st.integers(1, 2))
+        column_resource = {
+            item.name: "r" for place, item in enumerate(shape.columns) if users >> place & 1
+        }
+    if "groups" not in has:
+        return Limits(workers, resources, column_resource)
+    group_rows = draw(st.integers(1, 4))
+    # A barrier waits for every row of its scope, so as many groups as it touches must fit. Seldom
+    # one fewer is asked for, and an engine must refuse to run that (clause GROUP-04).
+    touched = 1
+    for column in shape.barriers:
+        size = shape.scope_rows(column)
+        for start in range(0, shape.most_rows, size):
+            stop = min(start + size, shape.most_rows)
+            touched = max(touched, -(-stop // group_rows) - start // group_rows)
+    spare = draw(st.sampled_from((None, 0, 0, 0, 1, -1)))
+    if spare == -1 and (touched == 1 or "resume" in has):
+        spare = 0
+    groups = None if spare is None else touched + spare
+    return Limits(workers, resources, column_resource, group_rows, groups)
+
+
+@st.composite
+def _policy(draw: st.DrawFn, has: Collection[str], known: Collection[str]) -> FailurePolicy:
+    attempts = draw(st.integers(2, 3)) if "retries" in has else 1
+    if "drops" in has and "early_stop" in known and draw(_sometimes()):
+        window = draw(st.sampled_from((4, 3, 2, 1)))
+        # A rate need not be a simple fraction, nor a whole number of calls.
+        odd = st.integers(1, 100).map(lambda percent: percent / 100)
+        return FailurePolicy(attempts, window, draw(st.sampled_from((1.0, 0.5, 0.25)) | odd))
+    return FailurePolicy(attempts)
+
+
+@st.composite
+def _faults(
+    draw: st.DrawFn, shape: _Shape, has: Collection[str], policy: FailurePolicy
+) -> tuple[Fault, ...]:
+    chains: tuple[tuple[Failure, ...], ...] = ()
+    if "retries" in has:
+        chains += _RETRY + _PUSH_BACK
+    if "drops" in has:
+        chains += _FOR_GOOD * (3 if chains else 1)
+        chains += _LATE_FOR_GOOD if "retries" in has else ()
+    if not chains:
+        return ()
+    drawn = draw(
+        st.lists(
+            st.tuples(
+                st.integers(0, len(shape.columns) - 1),
+                st.integers(0, 1) | st.integers(0, 2 * shape.most_rows - 1),
+                st.sampled_from(chains),
+                st.sampled_from(_COOL_DOWNS_S),
+            ),
+            min_size=1,
+            max_size=4,
+        )
+    )
+    # Now and then a whole column fails, and with it every row of a barrier's scope.
+    whole = "drops" in has and draw(_seldom())
+    made: dict[tuple[str, int], tuple[Fault, ...]] = {}
+    for column, place, chain, cool_down_s in drawn:
+        count = shape.positions(column)
+        for position in range(count) if whole else (place % count,):
+            name = shape.columns[column].name
+            answers = chain if "drops" in has else within_budget(chain, policy.max_attempts)
+            made.setdefault(
+                (name, position),
+                tuple(
+                    Fault(name, position, call, failure, cool_down_s)
+                    for call, failure in enumerate(answers, 1)
+                ),
+            )
+        whole = False
+    return tuple(fault for faults in made.values() for fault in faults)
+
+
+@st.composite
+def _skips(draw: st.DrawFn, shape: _Shape) -> tuple[tuple[str, int], ...]:
+    able = [item.name for item in shape.columns if item.may_skip]
+    if not able:
+        return ()
+    every = 2**shape.most_rows - 1
+    mask = st.integers(0, every)
+    # Whole columns too: a barrier of which no row is left is a case of its own.
+    whole = st.just(every)
+    masks = [draw(mask if draw(_often()) else whole) for _ in able]
+    return tuple(
+        (name, row)
+        for name, bits in zip(able, masks, strict=True)
+        for row in range(shape.most_rows)
+        if bits >> row & 1
+    )
+
+
+# Crashes, and other targets
+
+
+@st.composite
+def _lives(
+    draw: st.DrawFn, shape: _Shape, has: Collection[str], known: Collection[str], max_rows: int
+) -> tuple[list[int], tuple[int, ...], bool]:
+    """Crash points in 64ths of a life, rows of each life, and whether claimed rows are kept."""
+    if "resume" not in has:
+        return [], (), False
+    # More of them late than early: what a claim covers comes late.
+    crash = st.integers(0, 63) | st.integers(24, 71)
+    crashes = draw(st.lists(crash, max_size=3))
+    if "targets" not in known or not draw(_sometimes()):
+        return crashes, (), False
+    later = draw(st.lists(st.integers(1, max_rows + 2), min_size=1, max_size=2))
+    if later[0] < shape.rows and draw(_often()):
+        # Fewer rows than are durable are refused, so the crash must come before they are.
+        crashes = [draw(st.integers(0, 31)), *crashes[1:]]
+    return crashes, (shape.rows, *later), draw(st.booleans())

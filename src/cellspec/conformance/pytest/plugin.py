@@ -1,0 +1,157 @@
+"""The pytest plugin: ``pytest --pyargs cellspec.conformance --engine-backend=module:Backend``.
+
+It is loaded in every pytest run of everybody who has cellspec installed, whatever they test. So it
+imports nothing that costs time, and unless it is given ``--engine-backend`` or ``--replay`` it does
+nothing. Its options have long names of their own; the short ones (``--profile``, ``--seed``, …),
+which other plugins might want too, exist only in runs that are about conformance.
+
+Given a backend, what the run needs is imported (`cellspec.conformance.pytest.session`), options are
+checked before anything is collected, and a value that cannot be used ends the run with one line.
+
+Such a run ends with the exit codes of `cellspec.exit_codes`, and not with those of pytest:
+
+====  ========================================================================================
+code  of a conformance run
+====  ========================================================================================
+0     nothing is wrong
+1     a clause is violated; or a test failed that is not of the suite
+2     an option, the adapter, the list of expected failures or a file cannot be used; nothing was
+      collected
+3     nothing is violated, and a claimed clause is inconclusive, in a run of the default number of
+      workloads or more
+70    a mistake of cellspec, or of pytest
+130   interrupted (Ctrl-C); SIGTERM ends the process, which shells show as 143
+4     pytest's own, for an option that it does not know
+====  ========================================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_PACKAGE = "cellspec.conformance"
+_TESTS = Path(__file__).with_name("test_conformance.py")
+_NAME = "cellspec-conformance"
+
+# Option, short name, what it takes, default, and what it is for. The rest are flags.
+_OPTIONS: tuple[tuple[str, str, str, Any, str], ...] = (
+    ("profile", "--profile", "NAMES", "default", "profiles, with commas between; or all"),
+    ("max-examples", "--max-examples", "N", None, "workloads of each profile"),
+    ("seed", "--seed", "N", "0", "what workloads are drawn from"),
+    (
+        "replay",
+        "--replay",
+        "CASE",
+        None,
+        "run the workload of a case file alone",
+    ),
+    ("xfails", "", "FILE", None, "clauses expected to fail: lines CLAUSE REASON"),
+    ("report", "", "DIR", None, "write results.json, HTML pages and case files there"),
+    ("json", "", "FILE", None, "write the results as JSON"),
+    ("html", "", "FILE", None, "write the results as an HTML matrix"),
+)
+
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the options; short names only if the run is about conformance."""
+    about_us = _is_about_us(pluginmanager)
+    group = parser.getgroup("cellspec", "conformance of engines (cellspec)")
+    group.addoption(
+        "--engine-backend",
+        metavar="MODULE:NAME",
+        default="",
+        help="the engine's backend; turns the conformance tests on",
+    )
+    for name, short, takes, default, text in _OPTIONS:
+        names = [f"--conformance-{name}", *([short] if short and about_us else [])]
+        short_too = f" (with a backend, {short} too)" if short and not about_us else ""
+        group.addoption(
+            *names,
+            dest=_dest(name),
+            metavar=takes,
+            default=default,
+            help=text + short_too,
+        )
+    group.addoption(
+        "--conformance-keep-going",
+        *(["--keep-going"] if about_us else []),
+        dest=_dest("keep-going"),
+        action="store_true",
+        help="go on after a clause broke, with that clause not judged",
+    )
+    group.addoption(
+        "--conformance-allow-inconclusive",
+        dest=_dest("allow-inconclusive"),
+        action="store_true",
+        help="end with exit code 0, and not 3, if a claimed clause is inconclusive",
+    )
+
+
+def _dest(name: str) -> str:
+    return f"cellspec_{name.replace('-', '_')}"
+
+
+def _is_about_us(pluginmanager: pytest.PytestPluginManager) -> bool:
+    """Whether the command line, wherever it is written, names a backend or our tests."""
+    config: Any = pluginmanager.getplugin("pytestconfig")
+    words = [str(word) for word in config.invocation_params.args]
+    words += shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
+    with contextlib.suppress(KeyError, ValueError):
+        words += [str(word) for word in config.getini("addopts")]
+    return any(_names_us(word) or word.startswith("--engine-backend") for word in words)
+
+
+def _names_us(word: str) -> bool:
+    path = word.partition("::")[0]
+    return path in (_PACKAGE, f"{_PACKAGE}.test_conformance") or Path(path) == _TESTS
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(
+    config: pytest.Config,
+) -> Generator[None, pytest.ExitCode | int | None, pytest.ExitCode | int | None]:
+    """Say of bad usage what pytest says, and end with the exit code that it has everywhere else."""
+    try:
+        return (yield)
+    except pytest.UsageError as error:
+        if not _is_about_us(config.pluginmanager):
+            raise
+        for line in error.args:
+            print(f"ERROR: {line}\n", file=sys.stderr)
+        from cellspec.exit_codes import BAD_INPUT
+
+        return BAD_INPUT
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the run up if it is about conformance, or say what is missing."""
+    if not config.getoption("--engine-backend") and not config.getoption(_dest("replay")):
+        asked = any(_names_us(str(word)) for word in config.invocation_params.args)
+        if asked and not config.getoption("help") and not config.getoption("version"):
+            raise pytest.UsageError(
+                "cellspec.conformance tests an engine: pass --engine-backend=module:Backend"
+            )
+        return
+    from cellspec.conformance.pytest.session import Session
+    from cellspec.errors import SpecError
+
+    try:
+        session = Session(config)
+    except SpecError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.pluginmanager.register(session, _NAME)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Without a backend there is nothing to test."""
+    if collection_path == _TESTS and not config.pluginmanager.hasplugin(_NAME):
+        return True
+    return None

@@ -1,0 +1,319 @@
+"""A pytest session that is about conformance: options in, tests' outcomes and reports out.
+
+The hooks of this module are registered only when a backend was given
+(`cellspec.conformance.pytest.plugin` sees to that).
+
+Run under pytest-xdist, all conformance tests go to one worker process: what one campaign finds
+decides what the next one does, and two processes would each do all of it. The worker hands its
+results to the process that reports.
+
+The exit code of the process is that of `cellspec.exit_codes`: pytest knows that a test failed, and
+this module why. What failed first in this order decides: a clause, or a test that is not ours;
+cellspec itself; what it was given; too little evidence.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from cellspec.conformance.campaign.suite import MAX_EXAMPLES, Options, Suite
+from cellspec.conformance.judge.verdict import Judged, Judgement, Profile, Verdict
+from cellspec.conformance.report.report import failure_text, results, summary, write_reports
+from cellspec.conformance.run.case import describe
+from cellspec.errors import SpecError
+from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, INTERNAL, INTERRUPTED, VIOLATED
+
+__all__ = ["Session"]
+
+_HANDED_OVER = "cellspec_results"
+_TESTS = Path(__file__).with_name("test_conformance.py")
+_WORST_FIRST = (VIOLATED, INTERNAL, BAD_INPUT, INCONCLUSIVE, FINE)
+
+
+class Session:
+    """The hooks of a conformance run, and what its tests ask.
+
+    Raises:
+        SpecError: an option that cannot be used.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.suite = Suite.of(_options(config))
+        self.report = _path(config, "report")
+        self.json_file = _path(config, "json")
+        self.html_file = _path(config, "html")
+        self.done: list[dict[str, Any]] = []
+        self.written: list[Path] = []
+        self.refused = ""
+        self.code = FINE
+        self._interrupted = False
+        self._others_failed = False
+
+    @pytest.fixture
+    def conformance(self) -> Session:
+        """The run, for the tests of the suite."""
+        return self
+
+    # What tests ask
+
+    def smoke(self) -> None:
+        """Fail if the smoke test does."""
+        found = self.suite.smoke
+        if found is not None:
+            self._note(VIOLATED if found.blames == "engine" else BAD_INPUT)
+            workload = [f"    {line}" for line in describe(found.workload)]
+            story = [f"    {line}" for line in found.story]
+            parts = [f"smoke: {found}", "\n".join(["the workload", *workload]), "\n".join(story)]
+            text = "\n\n".join([*filter(None, parts), "all other tests are not run"])
+            if found.blames == "engine":
+                clause = next(iter(self.suite.failures))
+                text += f"\n\n{failure_text(self.suite, self.suite.failures[clause])}"
+            pytest.fail(text, pytrace=False)
+
+    def campaign(self, profile: Profile) -> dict[str, Any]:
+        """Run the campaign of a profile; what was tried. Skip if there is none."""
+        self._expect_sound()
+        campaign = self.suite.campaign(profile)
+        if profile.name in self.suite.errors:
+            raise self.suite.errors[profile.name]
+        if campaign is None:
+            pytest.skip(_not_run(self.suite.not_run(profile)))
+        found = campaign.evidence
+        if found.stopped_at:
+            pytest.skip(f"stopped at {found.stopped_at} after {found.workloads} workloads")
+        owed = found.owed(profile, self.suite.claims)
+        if owed:
+            pytest.skip(f"inconclusive: never seen: {'; '.join(owed)}")
+        return found.to_json()
+
+    def judge(self, clause: Judged, profile: Profile) -> Judgement:
+        """What may be said of a clause, when all campaigns are over."""
+        self._expect_sound()
+        if self.suite.smoke is None:
+            self.suite.run_all()
+        return self.suite.judge(clause, profile)
+
+    def tell(self, clause: Judged, judgement: Judgement) -> None:
+        """End the test of a clause with the outcome that its judgement has in pytest."""
+        if self.suite.smoke is not None and judgement.verdict is not Verdict.NOT_CLAIMED:
+            pytest.skip("not run: the smoke test failed")
+        stale = judgement.passed or judgement.verdict is Verdict.NOT_CLAIMED
+        xfails = self.suite.options.xfails
+        if stale and xfails is not None and clause.number in self.suite.expected:
+            self._note(BAD_INPUT)
+            pytest.fail(
+                f"{clause.number} is listed in {self.suite.shown(xfails)} as expected to fail, "
+                f"and did not: {judgement.verdict.value} ({judgement.reason}). Take it off the "
+                "list",
+                pytrace=False,
+            )
+        if judgement.passed:
+            return
+        if judgement.verdict is Verdict.INCONCLUSIVE:
+            self.suite.inconclusive[clause.number] = judgement.reason
+        if not judgement.broken:
+            pytest.skip(f"{judgement.verdict.value}: {judgement.reason}")
+        if clause.number in self.suite.expected:
+            pytest.xfail(judgement.reason)
+        self.fail(clause.number)
+
+    def _expect_sound(self) -> None:
+        """Skip if the suite itself broke before it came to the engine; one test has told that."""
+        if "smoke" in self.suite.errors:
+            pytest.skip("not run: the suite itself failed in the smoke test")
+
+    def fail(self, clause: str) -> NoReturn:
+        """Fail with all there is to say about a clause that broke."""
+        self._note(VIOLATED)
+        pytest.fail(failure_text(self.suite, self.suite.failures[clause]), pytrace=False)
+
+    def others(self) -> None:
+        """Fail if a clause broke that has no test of its own in this run."""
+        self._expect_sound()
+        if self.suite.smoke is not None:
+            pytest.skip("not run: the smoke test failed")
+        self.suite.run_all()
+        broken = [
+            failure
+            for failure in self.suite.other_failures()
+            if failure.clause not in self.suite.expected
+        ]
+        if broken:
+            self._note(VIOLATED)
+            texts = (failure_text(self.suite, failure) for failure in broken)
+            pytest.fail("\n\n\n".join(texts), pytrace=False)
+
+    def replay(self) -> None:
+        """Run the case that was asked for, and fail if it breaks anything."""
+        failure = self.suite.replay()
+        if failure is not None:
+            self._note(VIOLATED)
+            pytest.fail(failure_text(self.suite, failure), pytrace=False)
+
+    def _note(self, code: int) -> None:
+        """Something is wrong that ends the run with this exit code, unless worse is found."""
+        self.code = min((code, self.code), key=_WORST_FIRST.index)
+
+    # Hooks
+
+    def pytest_report_header(self) -> str:
+        suite = self.suite
+        if suite.case is not None:
+            assert suite.options.replay is not None
+            case = suite.shown(suite.options.replay)
+            return f"cellspec: replay of {case} on {suite.backend.name}"
+        names = [profile.name for profile in suite.profiles if profile.name in suite.claims]
+        return (
+            f"cellspec: {suite.backend.name} {suite.backend.version}; "
+            f"{', '.join(names) or 'no profile that it claims'}; "
+            f"{suite.options.max_examples} workloads each, seed {suite.options.seed}"
+        )
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        if not _is_ours(metafunc.definition):
+            return
+        profiles = [] if self.suite.case is not None else list(self.suite.profiles)
+        if "clause" in metafunc.fixturenames:
+            pairs = [(clause, profile) for profile in profiles for clause in profile.clauses]
+            names = [clause.number for clause, _ in pairs]
+            metafunc.parametrize(("clause", "profile"), pairs, ids=names)
+        elif "profile" in metafunc.fixturenames:
+            metafunc.parametrize("profile", profiles, ids=[profile.name for profile in profiles])
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Of a replay only the replay is there; of anything else, all but the replay."""
+        only = self.suite.case is not None
+        items[:] = [
+            item for item in items if not _is_ours(item) or (item.name == "test_replay") == only
+        ]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        if config.getvalue("dist") == "each":
+            return None
+        return importlib.import_module("xdist.scheduler").LoadFileScheduling(config, log)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        text = getattr(node, "workeroutput", {}).get(_HANDED_OVER)
+        if text:
+            found = json.loads(text)
+            self._note(found["code"])
+            self.done += [found["results"]] if found["results"] else []
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        self._interrupted = excinfo.errisinstance(KeyboardInterrupt)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed and Path(report.nodeid.partition("::")[0]).name != _TESTS.name:
+            self._others_failed = True
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        for error in self.suite.errors.values():
+            self._note(BAD_INPUT if isinstance(error, SpecError) else INTERNAL)
+        if self.suite.fails_inconclusive:
+            self._note(INCONCLUSIVE)
+        self._report()
+        # A worker of pytest-xdist hands its code over; the process that reports ends with it.
+        if not hasattr(self.config, "workerinput"):
+            session.exitstatus = self._exit_code(session.exitstatus)
+
+    def _exit_code(self, status: int) -> int:
+        """The exit code of the process, which pytest would end with its own `status`."""
+        if status == pytest.ExitCode.INTERRUPTED:
+            return INTERRUPTED if self._interrupted else BAD_INPUT
+        if status == pytest.ExitCode.INTERNAL_ERROR:
+            return INTERNAL
+        if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
+            return BAD_INPUT
+        if status == pytest.ExitCode.TESTS_FAILED:
+            if self._others_failed:
+                return VIOLATED
+            # A test of ours failed that should have said why.
+            return self.code if self.code not in (FINE, INCONCLUSIVE) else INTERNAL
+        return self.code if status == pytest.ExitCode.OK else status
+
+    def _report(self) -> None:
+        if self.suite.campaigns or "smoke" in vars(self.suite):
+            self.done.append(results(self.suite))
+        handed_over = getattr(self.config, "workeroutput", None)
+        if handed_over is not None:
+            found = self.done[0] if self.done else None
+            handed_over[_HANDED_OVER] = json.dumps({"code": self.code, "results": found})
+            return
+        try:
+            for found in self.done:
+                self.written += write_reports(
+                    found,
+                    folder=self.report,
+                    json_file=self.json_file,
+                    html_file=self.html_file,
+                )
+        except SpecError as error:
+            self.refused = str(error)
+            self._note(BAD_INPUT)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if not self.done and not self.refused:
+            return
+        terminalreporter.section("cellspec conformance")
+        for found in self.done:
+            for line in summary(found):
+                terminalreporter.write_line(line)
+        for path in self.written:
+            terminalreporter.write_line(f"written: {self.suite.shown(path)}")
+        if self.refused:
+            terminalreporter.write_line(f"report: {self.refused}", red=True)
+
+
+def _is_ours(item: pytest.Item) -> bool:
+    return item.path == _TESTS
+
+
+def _not_run(why: str) -> str:
+    return (
+        f"not claimed: {why}" if why.startswith("the backend does not claim") else f"not run: {why}"
+    )
+
+
+def _options(config: pytest.Config) -> Options:
+    report = _path(config, "report")
+    return Options(
+        backend=config.getoption("--engine-backend"),
+        folder=config.invocation_params.dir,
+        profiles=config.getoption("cellspec_profile"),
+        max_examples=_integer(config, "max-examples", MAX_EXAMPLES, least=1),
+        seed=_integer(config, "seed", 0, least=0),
+        xfails=_path(config, "xfails"),
+        keep_going=config.getoption("cellspec_keep_going"),
+        allow_inconclusive=config.getoption("cellspec_allow_inconclusive"),
+        replay=_path(config, "replay"),
+        cases=Path(".cellspec/cases") if report is None else report / "cases",
+    )
+
+
+def _path(config: pytest.Config, name: str) -> Path | None:
+    """A file or folder that was asked for, meant from where the user is."""
+    given = config.getoption(f"cellspec_{name}")
+    return None if given is None else Path(config.invocation_params.dir, given)
+
+
+def _integer(config: pytest.Config, name: str, default: int, *, least: int) -> int:
+    given = config.getoption(f"cellspec_{name.replace('-', '_')}")
+    if given is None:
+        return default
+    try:
+        value = int(given)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise SpecError(f"--{name}: expected an integer from {least} up, got {given!r}")
+    return value

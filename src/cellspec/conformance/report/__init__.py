@@ -1,0 +1,1 @@
+"""The result of a conformance run: as text, JSON and pages."""

@@ -1,0 +1,1 @@
+"""One workload on one backend: what the engine is asked, and what is seen of it."""

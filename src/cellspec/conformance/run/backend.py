@@ -1,0 +1,232 @@
+"""The backend: the one small class that stands between the suite and an engine.
+
+A backend does two things. `run` runs the engine on the workload of a `Probe`, with the probe's
+calls as the engine's generators, and tells the probe what cannot be seen from a call. `table` reads
+back what the engine has made durable, so that it can be judged without a word from the engine.
+
+A backend names its *capabilities*. The suite asks only for what is named, and reports the rest as
+not claimed:
+
+====================  ==========================================================================
+capability            the engine …
+====================  ==========================================================================
+``core``              runs cells and barriers in the order of their dependencies, within limits
+``batch_barriers``    runs barriers of batch scope
+``groups``            admits rows in groups
+``streaming``         runs ranges of row-streamable columns as one call
+``ordered``           runs ordered columns in row order
+``retries``           repeats calls that may be repeated, and waits where it is told to
+``drops``             drops rows that failed for good, and goes on
+``skips``             leaves out cells, and what follows from them
+``resume``            goes on after a crash from what is durable
+``column_checkpoints``  claims rows column by column (version 2)
+``targets``           resumes with another number of rows
+``early_stop``        stops when too many calls fail
+``storage_steps``     reports the steps of its storage, so that it may be killed between them
+``work_conserving``   starts whatever could start before time moves on
+``counted_work``      does no more work for an event in a long run than in a short one; runs in this
+                      process and in virtual time, so that its work can be counted
+====================  ==========================================================================
+
+An engine may have no notion of something that workloads are made of: its barriers always run on a
+row group, say, or it counts attempts for the whole run. A backend then has a third method::
+
+    def fit(self, work: Workload) -> Workload | None: ...
+
+It gives the nearest workload that the engine can be asked for, or None if there is none, and the
+suite asks for that one instead. It is a function of the workload alone, and what it gave it gives
+again unchanged. It is for what an engine has *no word for*, and never for what it does wrong.
+
+What `fit` takes away may be what a situation is made of that every campaign owes to have been in
+(`cellspec.conformance.judge.verdict.Sometimes`). A backend lists such situations in an attribute
+``unasked``; they are not owed then, and every report says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, runtime_checkable
+
+from cellspec.conformance.judge.verdict import Sometimes
+from cellspec.errors import SpecError
+
+if TYPE_CHECKING:
+    from cellspec.conformance.run.probe import Probe
+    from cellspec.conformance.run.workload import Workload
+
+__all__ = [
+    "CAPABILITIES",
+    "SKIPPED",
+    "Backend",
+    "Fit",
+    "Skipped",
+    "Table",
+    "Value",
+    "check_capabilities",
+    "fit_of",
+]
+
+CAPABILITIES: Final = (
+    "core",
+    "batch_barriers",
+    "groups",
+    "streaming",
+    "ordered",
+    "retries",
+    "drops",
+    "skips",
+    "resume",
+    "column_checkpoints",
+    "targets",
+    "early_stop",
+    "storage_steps",
+    "work_conserving",
+    "counted_work",
+)
+"""Every capability that a backend may name, in the order in which reports list them."""
+
+
+class Skipped(Enum):
+    """The type of `SKIPPED`."""
+
+    SKIPPED = "skipped"
+
+    def __repr__(self) -> str:
+        return "SKIPPED"
+
+
+SKIPPED: Final = Skipped.SKIPPED
+"""What stands in the table in place of a value if the cell was skipped."""
+
+Value: TypeAlias = str | Skipped
+"""What a cell of the table holds."""
+
+Fit: TypeAlias = "Callable[[Workload], Workload | None]"
+"""Brings a workload to the nearest that an engine can be asked for; None if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What an engine's storage holds, as a backend reads it back.
+
+    Attributes:
+        rows: for each durable row its columns, with their values or `SKIPPED`.
+        dropped: rows whose drop is durable.
+        doubled: rows that storage holds more than once; `from_records` finds them.
+    """
+
+    rows: Mapping[int, Mapping[str, Value]]
+    dropped: frozenset[int] = frozenset()
+    doubled: frozenset[int] = frozenset()
+
+    @classmethod
+    def from_records(
+        cls, records: Iterable[tuple[int, Mapping[str, Value]]], dropped: Iterable[int] = ()
+    ) -> Self:
+        """A table of (row, columns) records in any order; the first record of a row counts."""
+        rows: dict[int, Mapping[str, Value]] = {}
+        doubled = []
+        for row, columns in records:
+            if row in rows:
+                doubled.append(row)
+            else:
+                rows[row] = columns
+        return cls(rows, frozenset(dropped), frozenset(doubled))
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """An engine, as the suite sees it.
+
+    Attributes:
+        name: what reports call the engine.
+        version: the engine's version.
+        capabilities: what the engine claims to do; names of `CAPABILITIES`.
+    """
+
+    name: str
+    version: str
+    capabilities: frozenset[str]
+
+    def run(self, probe: Probe) -> Coroutine[Any, Any, None] | None:
+        """Run the engine on ``probe.work`` in ``probe.folder``, to its end.
+
+        A coroutine function is run on a loop whose time is virtual. A plain function is run in a
+        thread of its own, in real time, and may start threads.
+
+        If the engine refuses what it is asked for, raise `cellspec.conformance.Refused` with its
+        reason.
+        """
+
+    def table(self, probe: Probe) -> Table:
+        """Read what is durable in ``probe.folder``: after a crash, or after the end.
+
+        It reads and changes nothing: the next life goes on from that folder.
+        """
+
+
+def fit_of(backend: Backend) -> Fit:
+    """What brings workloads to those that the engine can be asked for: its own method, or none.
+
+    The function raises `SpecError` if the method fails, or gives no workload.
+    """
+    own: Fit | None = getattr(backend, "fit", None)
+    if own is None:
+        return lambda work: work
+
+    def fit(work: Workload) -> Workload | None:
+        where = f"backend {type(backend).__name__}: fit"
+        try:
+            made = own(work)
+        except Exception as error:
+            raise SpecError(f"{where}: {type(error).__name__}: {error}") from error
+        if made is not None and not isinstance(made, type(work)):
+            raise SpecError(f"{where}: expected a Workload or None, got {made!r}")
+        return made
+
+    return fit
+
+
+def check_capabilities(backend: Backend) -> None:
+    """Refuse a backend whose attributes cannot be used.
+
+    Raises:
+        SpecError: an attribute that is missing or of another type, or an unknown capability.
+    """
+    where = f"backend {type(backend).__name__}"
+    claimed = getattr(backend, "capabilities", None)
+    wrong = [
+        *(
+            f"{name}: expected a string"
+            for name in ("name", "version")
+            if not isinstance(getattr(backend, name, None), str)
+        ),
+        *(
+            f"{name}: expected a method"
+            for name in ("run", "table")
+            if not callable(getattr(backend, name, None))
+        ),
+    ]
+    odd = sorted(set(map(str, getattr(backend, "unasked", ()))) - set(map(str, Sometimes)))
+    if odd:
+        wrong.append(
+            f"unasked: no such situation: {odd[0]!r}; "
+            "see cellspec.conformance.judge.verdict.Sometimes"
+        )
+    if not callable(getattr(backend, "fit", fit_of)):
+        wrong.append("fit: expected a method")
+    if not isinstance(claimed, frozenset | set | tuple | list):
+        wrong.append(f"capabilities: expected a set of names, got {claimed!r}")
+        claimed = ()
+    if wrong:
+        raise SpecError(f"{where}: {'; '.join(wrong)}")
+    unknown = sorted(str(name) for name in claimed if name not in CAPABILITIES)
+    if unknown:
+        raise SpecError(
+            f"{where}: capabilities: unknown {', '.join(unknown)}; there are "
+            f"{', '.join(CAPABILITIES)}"
+        )
+    if "core" not in claimed:
+        raise SpecError(f"{where}: capabilities: 'core' is missing; no engine is without it")

@@ -1,0 +1,236 @@
+"""How a life of the engine is run: in virtual time on a loop, or in real time in a thread.
+
+Both give the engine a probe, run it to the end, and say how that came about: None if `run`
+returned, or else the exception that came out. A crash is one too; `Probe.ended_by` tells it apart.
+
+In virtual time a crash stops the loop at that instant, and nothing of the engine runs afterwards.
+In real time it cannot: the probe raises `Crash` out of every call, and the threads are given a
+moment to notice. What they do in it is not seen, and not left to the next life, whose folder was
+copied before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Literal, NoReturn, Protocol, TypeAlias
+
+from cellspec import virtualtime
+from cellspec.conformance.run.backend import Backend
+from cellspec.conformance.run.probe import Clock, Probe
+from cellspec.conformance.run.workload import TICK_S, Workload
+from cellspec.machine.actions import Choose
+
+__all__ = ["GRACE_S", "ClockMode", "MakeProbe", "RealClock", "VirtualClock"]
+
+GRACE_S = 5.0
+"""Real seconds that threads have to notice that their process is gone."""
+
+MakeProbe: TypeAlias = Callable[[Clock], Probe]
+
+
+class ClockMode(Protocol):
+    """What time is for a run, and how its lives are run in it."""
+
+    clock: Literal["virtual", "real"]
+    """What a trace calls it: ``"virtual"`` or ``"real"``."""
+
+    def run(
+        self, backend: Backend, make: MakeProbe, start_s: float
+    ) -> tuple[Probe, BaseException | None]:
+        """Run one life from `start_s` on; gives its probe, and what came out of it."""
+
+
+class _VirtualClock:
+    """The time of a virtual loop."""
+
+    scale = 1.0
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def now(self) -> float:
+        return self._loop.time()
+
+    async def sleep(self, seconds: float, who: tuple[str, int]) -> None:  # noqa: ARG002
+        await asyncio.sleep(seconds)
+
+    def wait(self, seconds: float, gone: threading.Event) -> None:
+        """A function that runs inline in the loop takes no time."""
+
+    def halt(self, reason: BaseException) -> NoReturn:
+        assert isinstance(self._loop, virtualtime.VirtualTimeLoop)
+        self._loop.abort(reason)
+
+
+class _ChosenClock(_VirtualClock):
+    """Calls end one by one, in an order that somebody chooses, a tick apart.
+
+    One of the calls in flight is chosen whenever the engine has nothing left to do. That is when a
+    virtual loop goes on to its next timer, so a timer a tick ahead is all that it takes. Without a
+    call in flight there is none: an engine that waits for nothing is still found out.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, choose: Choose) -> None:
+        super().__init__(loop)
+        self._choose = choose
+        self._calls: dict[asyncio.Future[None], tuple[str, int]] = {}
+        self._armed = False
+
+    async def sleep(self, seconds: float, who: tuple[str, int]) -> None:  # noqa: ARG002
+        ends = self._loop.create_future()
+        self._calls[ends] = who
+        self._arm()
+        try:
+            await ends
+        finally:
+            self._calls.pop(ends, None)
+
+    def _arm(self) -> None:
+        if self._calls and not self._armed:
+            self._armed = True
+            self._loop.call_later(TICK_S, self._end_one)
+
+    def _end_one(self) -> None:
+        self._armed = False
+        if self._calls:
+            futures = list(self._calls)
+            named = {self._calls[future]: future for future in futures}
+            ends = named[self._choose("end of call", list(named))]
+            del self._calls[ends]
+            ends.set_result(None)
+        self._arm()
+
+
+class _RealClock:
+    """Real time, counted from the start of the run, with latencies shortened."""
+
+    def __init__(self, scale: float, origin_s: float) -> None:
+        self.scale = scale
+        self._origin_s = origin_s
+
+    def now(self) -> float:
+        return time.monotonic() - self._origin_s
+
+    async def sleep(self, seconds: float, who: tuple[str, int]) -> None:  # noqa: ARG002
+        await asyncio.sleep(seconds)
+
+    def wait(self, seconds: float, gone: threading.Event) -> None:
+        gone.wait(seconds)
+
+    def halt(self, reason: BaseException) -> NoReturn:
+        raise reason
+
+
+class VirtualClock:
+    """Lives on a virtual loop: each ends by itself, by an abort, or because nothing can run.
+
+    Args:
+        work: the workload.
+        choose: which of the calls in flight ends next; by default each takes as long as the
+            workload says.
+    """
+
+    clock: Literal["virtual", "real"] = "virtual"
+
+    def __init__(self, work: Workload, choose: Choose | None = None) -> None:
+        self._choose = choose
+        graphs = [work.graph(incarnation) for incarnation in range(work.incarnations)]
+        nodes = max(graph.num_nodes for graph in graphs)
+        calls = nodes + len(work.faults)
+        # Generous: beyond them no engine is slow, it is turning in circles.
+        self._iterations = 20_000 + 2_000 * calls
+        self._idle_iterations = 10_000 + 200 * calls
+        longest_s = 2 * max(work.latency_s.values(), default=1.0) + TICK_S
+        waits_s = sum(fault.cool_down_s for fault in work.faults)
+        # A set end may be any time: a trace's clock may count from 1970.
+        last_s = max((end.t for end in work.ends), default=0.0)
+        self._horizon_s = last_s + 100_000.0 + 10 * (calls * longest_s + waits_s)
+        self._seed = work.order_seed or None
+
+    def run(
+        self, backend: Backend, make: MakeProbe, start_s: float
+    ) -> tuple[Probe, BaseException | None]:
+        """Run one life on a loop of its own."""
+        made: list[Probe] = []
+
+        async def live() -> None:
+            loop = asyncio.get_running_loop()
+            clock = _VirtualClock(loop)
+            probe = make(clock if self._choose is None else _ChosenClock(loop, self._choose))
+            made.append(probe)
+            try:
+                running = backend.run(probe)
+                assert running is not None
+                await running
+            finally:
+                # What is still running is cancelled next, and that is none of the engine's doing.
+                probe.close()
+
+        error: BaseException | None = None
+        try:
+            virtualtime.run(
+                live,
+                seed=self._seed,
+                start_s=start_s,
+                max_time_s=start_s + self._horizon_s,
+                max_iterations=self._iterations,
+                max_idle_iterations=self._idle_iterations,
+            )
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as raised:
+            error = raised
+        return made[0], error
+
+
+class RealClock:
+    """Lives in a thread of their own, in real time."""
+
+    clock: Literal["virtual", "real"] = "real"
+
+    def __init__(self, scale: float, stall_s: float) -> None:
+        self._scale = scale
+        self._stall_s = stall_s
+        self._origin_s = time.monotonic()
+
+    def run(
+        self, backend: Backend, make: MakeProbe, start_s: float
+    ) -> tuple[Probe, BaseException | None]:
+        """Run one life in a thread of its own; a coroutine on an ordinary loop there."""
+        probe = make(_RealClock(self._scale, self._origin_s))
+        assert probe.now() >= start_s
+        box: list[BaseException] = []
+
+        def live() -> None:
+            try:
+                running = backend.run(probe)
+                if running is not None:
+                    asyncio.run(running)
+            except BaseException as error:
+                box.append(error)
+
+        thread = threading.Thread(target=live, name=f"life-{probe.incarnation}", daemon=True)
+        thread.start()
+        stalled = self._wait(thread, probe)
+        probe.close()
+        if stalled:
+            return probe, TimeoutError(f"nothing happened for {self._stall_s:g} s")
+        return probe, box[0] if box else None
+
+    def _wait(self, thread: threading.Thread, probe: Probe) -> bool:
+        """Wait for the life to end; True if it stands still."""
+        seen, since = -1, time.monotonic()
+        while thread.is_alive():
+            thread.join(0.02)
+            now = time.monotonic()
+            if len(probe.log) + probe.steps != seen:
+                seen, since = len(probe.log) + probe.steps, now
+            if probe.ended_by and now - since > GRACE_S:
+                # Threads that cannot be reached are left to themselves; the probe refuses them.
+                return False
+            if now - since > self._stall_s:
+                return True
+        return False

@@ -1,0 +1,186 @@
+"""A meter of work: how many lines of its own code an engine executes, event by event.
+
+Seconds depend on the machine and on what else it does; a count does not. So where cost is judged
+(`cellspec.conformance.campaign.scaling`), work is counted: one for each line of Python that is
+executed, and one for each turn of a loop, a comprehension or a generator that stands on one line.
+
+Whose code a line is, is told by the file that it is in:
+
+=========  =========================================================================================
+the judge  this suite, its adapters of engines, the loop of virtual time, test tools. Never counted,
+           nor what it calls
+shared     the standard library, the rest of this package, code without a file (what `dataclasses`
+           writes). Counted if the engine called it: so ``asyncio.wait`` in a scheduler counts, and
+           what the event loop does by itself does not
+engine     everything else: the engine, and the packages that it rests on
+=========  =========================================================================================
+
+Not seen is what C does within one line: ``x in a_list``, ``sorted(queue)``, ``queue.pop(0)``,
+``set(a) - set(b)`` count as the line that they stand on, whatever their length. (If it compares
+elements whose ``__eq__`` or key is Python, those lines do count.) CPU time sees it, and is reported
+beside the count.
+
+While a meter is on it takes the place of a debugger's or a coverage tool's trace function; that one
+is put back afterwards.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType, FrameType, TracebackType
+from typing import Any, Self, TypeAlias
+
+import cellspec
+from cellspec.conformance.run.backend import Backend, Table
+from cellspec.conformance.run.probe import Probe
+
+__all__ = ["LineCounter", "Metered"]
+
+_Trace: TypeAlias = Callable[[FrameType, str, Any], Any]
+
+_JUDGE, _SHARED, _ENGINE = "judge", "shared", "engine"
+
+_HERE = Path(cellspec.__file__).parent
+_STDLIB = sysconfig.get_path("stdlib")
+_SITE = sysconfig.get_path("purelib"), sysconfig.get_path("platlib")
+_TOOLS = ("_hypothesis_", "_pytest", "coverage", "hypothesis", "pluggy", "pytest")
+_OWN = {
+    "conformance": _JUDGE,
+    "engines": _JUDGE,
+    "virtualtime": _JUDGE,
+    "engine": _ENGINE,
+}
+
+
+def _whose(filename: str) -> str:
+    """Whose code a file holds."""
+    path = Path(filename)
+    if not path.is_absolute():
+        return _SHARED
+    if path.is_relative_to(_HERE):
+        return _OWN.get(path.relative_to(_HERE).parts[0], _SHARED)
+    for site in _SITE:
+        if path.is_relative_to(site):
+            return _JUDGE if path.relative_to(site).parts[0].startswith(_TOOLS) else _ENGINE
+    return _SHARED if path.is_relative_to(_STDLIB) else _ENGINE
+
+
+class LineCounter:
+    """Counts while it is entered, in the thread that entered it.
+
+    Args:
+        at: numbers of events, from 1; `by_function` is noted when each of them is recorded.
+
+    Attributes:
+        marks: the count when each event of the probe was recorded, in their order.
+        lines: the count now.
+        noted: for each event of `at`, the count by function.
+    """
+
+    def __init__(self, at: tuple[int, ...] = ()) -> None:
+        self.marks: list[int] = []
+        self.noted: dict[int, dict[str, int]] = {}
+        self._at = frozenset(at)
+        self._total = [0]
+        # By the identity of the code, which `_codes` keeps alive: code is slow to hash.
+        self._local: dict[int, tuple[str, _Trace, list[int]]] = {}
+        self._codes: list[CodeType] = []
+        self._record = Probe._record.__code__
+        self._before: Any = None
+        self._collects = True
+
+    @property
+    def lines(self) -> int:
+        return self._total[0]
+
+    def by_function(self) -> dict[str, int]:
+        """The count so far by function: ``name (file:line)``; those that were never counted are
+        left out."""
+        found: dict[str, int] = {}
+        for code in self._codes:
+            count = self._local[id(code)][2][0]
+            if count:
+                file = "/".join(Path(code.co_filename).parts[-2:])
+                label = f"{code.co_qualname} ({file}:{code.co_firstlineno})"
+                found[label] = found.get(label, 0) + count
+        return found
+
+    def __enter__(self) -> Self:
+        # What the collector of cyclic garbage calls, it calls in the middle of anything.
+        self._collects = gc.isenabled()
+        gc.disable()
+        self._before = sys.gettrace()
+        sys.settrace(self._on_call)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        sys.settrace(self._before)
+        if self._collects:
+            gc.enable()
+
+    def _on_call(self, frame: FrameType, event: str, argument: Any) -> _Trace | None:  # noqa: ARG002
+        """A function is called, or goes on after a yield: the trace function of its lines."""
+        code = frame.f_code
+        known = self._local.get(id(code))
+        if known is None:
+            known = self._meet(code)
+        whose, local, _ = known
+        if whose is _ENGINE:
+            return local
+        if whose is _SHARED:
+            caller = frame.f_back
+            return local if caller is not None and caller.f_trace is not None else None
+        if code is self._record:
+            self.marks.append(self._total[0])
+            if len(self.marks) in self._at:
+                self.noted[len(self.marks)] = self.by_function()
+        return None
+
+    def _meet(self, code: CodeType) -> tuple[str, _Trace, list[int]]:
+        total, mine = self._total, [0]
+
+        def local(frame: FrameType, event: str, argument: Any) -> _Trace:  # noqa: ARG001
+            if event == "line":
+                mine[0] += 1
+                total[0] += 1
+            return local
+
+        self._codes.append(code)
+        known = self._local[id(code)] = (_whose(code.co_filename), local, mine)
+        return known
+
+
+class Metered:
+    """A backend whose run is counted.
+
+    Args:
+        backend: a backend whose `run` is a coroutine function.
+        meter: what counts.
+    """
+
+    def __init__(self, backend: Backend, line_counter: LineCounter) -> None:
+        self.name = backend.name
+        self.version = backend.version
+        self.capabilities = backend.capabilities
+        self._backend = backend
+        self._meter = line_counter
+
+    async def run(self, probe: Probe) -> None:
+        """Run the backend, and count."""
+        running = self._backend.run(probe)
+        assert running is not None
+        with self._meter:
+            await running
+
+    def table(self, probe: Probe) -> Table:
+        """The backend's."""
+        return self._backend.table(probe)

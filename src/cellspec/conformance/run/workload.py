@@ -1,0 +1,590 @@
+"""A workload: everything that decides what one conformance run is, and nothing else does.
+
+The suite judges engines on pipelines that it makes up: columns and rows, how long each call takes,
+which calls fail and how, which cells are skipped, when the process dies and how many rows the next
+one is asked for. All of it is in one frozen value. Two runs of one workload ask an engine for the
+same thing, so a failure that was found once can be seen again: a workload is written to a *case
+file* (`Workload.to_json`), and its `repr` is Python that makes it.
+
+What a call does is never drawn while a run goes on. It is a function of the workload and of *which*
+call it is: the n-th call of that cell, or barrier, in this life of the process. So a call takes as
+long and fails the same way whatever else is running, a resumed process meets the same failures
+again, and more rows never change what the earlier ones do.
+
+A *life* is one process: it ends by a crash or by itself. Life 0 begins with an empty folder, each
+later one with what its predecessor left there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cellspec.errors import SpecError
+from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
+from cellspec.graph.graph import BarrierScope, ExecutionGraph
+from cellspec.machine.machine import Failure, FailurePolicy, Limits
+
+__all__ = ["CASE_FORMAT", "DEFAULT_LATENCY_S", "TICK_S", "End", "Fault", "Workload"]
+
+CASE_FORMAT = 1
+"""The version of the case file that `Workload.to_json` writes and `Workload.from_json` reads."""
+
+TICK_S = 1 / 16
+"""Every latency is a multiple of this many seconds: a power of two, so that sums are exact."""
+
+DEFAULT_LATENCY_S = 0.5
+"""The mean latency of a column that the workload does not name, in seconds."""
+
+_FAILURES = ("retryable", "backpressure", "permanent")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One call that fails.
+
+    Attributes:
+        column: the column whose generator is called.
+        position: the row; for a barrier, the number of its scope.
+        call: which call of that cell or barrier in one life fails, from 1. A call of a range counts
+            for a row when it comes to that row: the rows before it have been given then.
+        failure: ``"retryable"``, ``"backpressure"`` or ``"permanent"``.
+        cool_down_s: seconds before which the call must not be repeated; what a back-pressure
+            answer carries. How long to wait after another failure is for the engine.
+    """
+
+    column: str
+    position: int
+    call: int = 1
+    failure: Failure = "retryable"
+    cool_down_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One call that ends at a set time, however long it takes until then.
+
+    Attributes:
+        life: the life in which it is made, from 0.
+        column: the column whose generator is called.
+        position: the row; for a barrier, the number of its scope.
+        call: which call of that cell or barrier in that life, from 1.
+        t: when it ends, in seconds since the run began; at once, if that is over already.
+    """
+
+    incarnation: int
+    column: str
+    position: int
+    call: int
+    t: float
+
+
+@dataclass(frozen=True, repr=False)
+class Workload:
+    """One run to judge an engine by. See `cellspec.conformance.run.workload`.
+
+    Attributes:
+        columns: the pipeline, in any order.
+        rows: rows of the dataset, unless `targets` says otherwise.
+        batch_size: rows of one batch; needed if a barrier has batch scope.
+        barrier_scope: ``"declared"``, or ``"batch"`` for every barrier.
+        seed: what latencies are drawn from.
+        limits: what may run at once.
+        failures: attempts, and when to stop early.
+        latency_s: mean latency of a column's calls, in seconds; see `latency`.
+        faults: the calls that fail.
+        skips: (column, row) of the cells whose own condition says to skip them.
+        checkpoint_every_rows: a checkpoint is due after so many rows; None for none before the end.
+        checkpoint_version: the version of the checkpoint's payload, 1 or 2.
+        crashes: for each life, the step at which the process dies, from 1; 0 for a life that is
+            left to end. A step is a call's start, a call's end, a report to the probe (but the end
+            of the run), or a `Probe.storage_step`. A life beyond the list is left to end.
+        targets: for each life, how many rows it is asked for; lives beyond the list are asked for
+            what the last one was.
+        order_seed: permutes, on the virtual clock, what is ready to run at the same time.
+        keep: a resume with another target keeps claimed rows of barriers whose scope changes,
+            instead of being refused (clause CKPT-16).
+        ends: calls whose end is set; the others take as long as `latency` says.
+
+    Raises:
+        SpecError: a field that cannot be used; the message names it.
+    """
+
+    columns: tuple[ColumnDescriptor, ...]
+    rows: int
+    batch_size: int | None = None
+    barrier_scope: BarrierScope = "declared"
+    seed: int = 0
+    limits: Limits = field(default_factory=Limits)
+    failures: FailurePolicy = field(default_factory=FailurePolicy)
+    latency_s: Mapping[str, float] = field(default_factory=dict)
+    faults: tuple[Fault, ...] = ()
+    skips: tuple[tuple[str, int], ...] = ()
+    checkpoint_every_rows: int | None = None
+    checkpoint_version: Literal[1, 2] = 1
+    crashes: tuple[int, ...] = ()
+    targets: tuple[int, ...] = ()
+    order_seed: int = 0
+    keep: bool = False
+    ends: tuple[End, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("columns", "faults", "skips", "crashes", "targets", "ends"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        _check_counts(self)
+        object.__setattr__(self, "_graph_of", {})
+        graph = self.graph(max(range(self.incarnations), key=self.rows_of))
+        _check_columns(self, graph)
+        _check_faults(self, graph)
+        _check_ends(self, graph)
+        # Refused here rather than in the middle of a run: every life has a graph.
+        for incarnation in range(self.incarnations):
+            self.graph(incarnation)
+        made = {(fault.column, fault.position, fault.call): fault for fault in self.faults}
+        if len(made) != len(self.faults):
+            raise SpecError("workload: faults: two of them say how the same call fails")
+        object.__setattr__(self, "_fault_of", made)
+        object.__setattr__(self, "_skip_of", frozenset(self.skips))
+        ends = {(end.incarnation, end.column, end.position, end.call): end.t for end in self.ends}
+        if len(ends) != len(self.ends):
+            raise SpecError("workload: ends: two of them say when the same call ends")
+        object.__setattr__(self, "_end_of", ends)
+
+    # Lives
+
+    @property
+    def incarnations(self) -> int:
+        """The most processes that the run can take: one more than crashes, one for each target."""
+        return max(len(self.crashes) + 1, len(self.targets))
+
+    @property
+    def lives(self) -> int:
+        """`incarnations`, by its name up to version 0.1."""
+        return self.incarnations
+
+    def rows_of(self, incarnation: int) -> int:
+        """How many rows a life is asked for."""
+        if not self.targets:
+            return self.rows
+        return self.targets[min(incarnation, len(self.targets) - 1)]
+
+    def crash_step(self, incarnation: int) -> int:
+        """The step at which a life crashes, from 1; 0 if it is left to end."""
+        return self.crashes[incarnation] if incarnation < len(self.crashes) else 0
+
+    def graph(self, incarnation: int = 0) -> ExecutionGraph:
+        """The graph of one life.
+
+        Raises:
+            GraphError: columns that form no graph.
+        """
+        made: dict[int, ExecutionGraph] = self._graph_of  # type: ignore[attr-defined]
+        rows = self.rows_of(incarnation)
+        if rows not in made:
+            made[rows] = ExecutionGraph(
+                rows,
+                self.columns,
+                batch_size=self.batch_size,
+                barrier_scope=self.barrier_scope,
+            )
+        return made[rows]
+
+    # What a call does
+
+    def latency(self, column: str, position: int, call: int) -> float:
+        """How long a call takes, in seconds: a multiple of `TICK_S`.
+
+        A function of (seed, column, position, call) alone, spread evenly around the column's mean;
+        a mean of 0 takes no time at all.
+        """
+        mean_s = self.latency_s.get(column, DEFAULT_LATENCY_S)
+        ticks = round(mean_s / TICK_S)
+        if mean_s <= 0:
+            return 0.0
+        if ticks <= 1:
+            return TICK_S
+        key = f"{self.seed}\n{column}\n{position}\n{call}".encode()
+        drawn = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
+        return (1 + drawn % (2 * ticks - 1)) * TICK_S
+
+    def end_s(self, incarnation: int, column: str, position: int, call: int) -> float | None:
+        """When the n-th call of a cell or barrier in a life ends, in seconds; None if not set."""
+        found: float | None = self._end_of.get((incarnation, column, position, call))  # type: ignore[attr-defined]
+        return found
+
+    def fault(self, column: str, position: int, call: int) -> Fault | None:
+        """How the n-th call of a cell or barrier fails in each life, or None."""
+        found: Fault | None = self._fault_of.get((column, position, call))  # type: ignore[attr-defined]
+        return found
+
+    def wants_skip(self, column: str, row: int) -> bool:
+        """True if the column's own condition says to skip this cell."""
+        return (column, row) in self._skip_of  # type: ignore[attr-defined]
+
+    # Text
+
+    def __repr__(self) -> str:
+        """Python that makes this workload; what is left out is the default."""
+        parts = [f"columns=({', '.join(map(_column_text, self.columns))},)"]
+        for item in fields(self)[1:]:
+            value = getattr(self, item.name)
+            if value != _default(item):
+                parts.append(f"{item.name}={_short(value)}")
+        return f"Workload({', '.join(parts)})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The workload as plain JSON data; `from_dict` reads it."""
+        plain: dict[str, Any] = {"case": CASE_FORMAT}
+        for item in fields(self):
+            plain[item.name] = _plain(getattr(self, item.name))
+        return plain
+
+    @classmethod
+    def from_dict(cls, data: object, source: str = "workload") -> Self:
+        """The workload that plain JSON data describes.
+
+        Args:
+            data: what `to_dict` gave.
+            source: where it came from; messages begin with it.
+
+        Raises:
+            SpecError: a field that is missing, unknown or cannot be used.
+        """
+        if not isinstance(data, dict):
+            raise SpecError(f"{source}: expected an object, got {type(data).__name__}")
+        try:
+            case = _CaseFile.model_validate(data)
+        except ValidationError as error:
+            raise SpecError(f"{source}: {_first_error(error)}") from None
+        try:
+            return cls(**case.arguments())
+        except SpecError as error:
+            raise SpecError(f"{source}: {str(error).removeprefix('workload: ')}") from None
+
+    def to_json(self) -> str:
+        """The case file of this workload: JSON, one field a line."""
+        items = (
+            f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in self.to_dict().items()
+        )
+        return "{\n" + ",\n".join(items) + "\n}\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, source: str = "workload") -> Self:
+        """The workload of a case file.
+
+        Raises:
+            SpecError: text that is not JSON (with the line), or a field that cannot be used.
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise SpecError(f"{source}: line {error.lineno}: not JSON: {error.msg}") from None
+        except (UnicodeDecodeError, RecursionError, ValueError) as error:
+            raise SpecError(f"{source}: not JSON: {error}") from None
+        return cls.from_dict(data, source)
+
+    def replace(self, **changes: Any) -> Self:
+        """The same workload with some fields changed.
+
+        Raises:
+            SpecError: as for the fields themselves.
+        """
+        return replace(self, **changes)
+
+
+# Checks
+
+
+def _check_counts(work: Workload) -> None:
+    _expect("rows", work.rows, 1)
+    _expect("order_seed", work.order_seed, 0)
+    if type(work.seed) is not int:
+        raise SpecError(f"workload: seed: expected an integer, got {work.seed!r}")
+    if work.checkpoint_every_rows is not None:
+        _expect("checkpoint_every_rows", work.checkpoint_every_rows, 1)
+    if work.checkpoint_version not in (1, 2):
+        raise SpecError(
+            f"workload: checkpoint_version: expected 1 or 2, got {work.checkpoint_version!r}"
+        )
+    for name, least in (("crashes", 0), ("targets", 1)):
+        for incarnation, value in enumerate(getattr(work, name)):
+            _expect(f"{name}[{incarnation}]", value, least)
+
+
+def _check_columns(work: Workload, graph: ExecutionGraph) -> None:
+    for column, mean_s in work.latency_s.items():
+        _known(f"latency_s.{column}", column, graph)
+        if not _is_seconds(mean_s):
+            raise SpecError(
+                f"workload: latency_s.{column}: expected seconds from 0 up, got {mean_s!r}"
+            )
+    for column in work.limits.column_resource:
+        _known(f"limits.column_resource.{column}", column, graph)
+    for place, (column, row) in enumerate(work.skips):
+        where = f"skips[{place}]"
+        _known(where, column, graph)
+        if not graph.rules.columns[graph.rules.index[column]].may_skip:
+            raise SpecError(f"workload: {where}: column {column!r} has no skip condition")
+        _within(where, row, graph.num_records)
+
+
+def _check_faults(work: Workload, graph: ExecutionGraph) -> None:
+    for place, fault in enumerate(work.faults):
+        where = f"faults[{place}]"
+        if not isinstance(fault, Fault):
+            raise SpecError(f"workload: {where}: expected a Fault, got {fault!r}")
+        _known(where, fault.column, graph)
+        column = graph.rules.index[fault.column]
+        _within(where, fault.position, graph.rules.scope_count(column) or graph.num_records)
+        _expect(f"{where}.call", fault.call, 1)
+        if fault.failure not in _FAILURES:
+            raise SpecError(
+                f"workload: {where}.failure: expected one of {', '.join(_FAILURES)}, "
+                f"got {fault.failure!r}"
+            )
+        if not _is_seconds(fault.cool_down_s):
+            raise SpecError(
+                f"workload: {where}.cool_down_s: expected seconds from 0 up, "
+                f"got {fault.cool_down_s!r}"
+            )
+
+
+def _check_ends(work: Workload, graph: ExecutionGraph) -> None:
+    for place, end in enumerate(work.ends):
+        where = f"ends[{place}]"
+        if not isinstance(end, End):
+            raise SpecError(f"workload: {where}: expected an End, got {end!r}")
+        _known(where, end.column, graph)
+        column = graph.rules.index[end.column]
+        _within(where, end.position, graph.rules.scope_count(column) or graph.num_records)
+        _expect(f"{where}.life", end.incarnation, 0)
+        _expect(f"{where}.call", end.call, 1)
+        if not _is_seconds(end.t):
+            raise SpecError(f"workload: {where}.t: expected seconds from 0 up, got {end.t!r}")
+
+
+def _expect(where: str, value: object, least: int) -> None:
+    if type(value) is not int or value < least:
+        raise SpecError(f"workload: {where}: expected an integer from {least} up, got {value!r}")
+
+
+def _within(where: str, position: object, stop: int) -> None:
+    if type(position) is not int or not 0 <= position < stop:
+        raise SpecError(
+            f"workload: {where}: position {position!r} is out of range; expected 0 to {stop - 1}"
+        )
+
+
+def _known(where: str, column: str, graph: ExecutionGraph) -> None:
+    if column not in graph.rules.index:
+        known = ", ".join(map(repr, graph.column_names))
+        raise SpecError(f"workload: {where}: unknown column {column!r}; the columns are {known}")
+
+
+def _is_seconds(value: object) -> bool:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and value >= 0
+    )
+
+
+# Python text
+
+
+def _default(item: Any) -> Any:
+    if item.default_factory is not MISSING:
+        return item.default_factory()
+    return item.default
+
+
+def _trait_names(item: ColumnDescriptor) -> list[str]:
+    return [flag.name or "" for flag in ExecutionTraits if flag in item.traits]
+
+
+def _column_text(item: ColumnDescriptor) -> str:
+    parts = [repr(item.name)]
+    names = _trait_names(item)
+    if names:
+        parts.append("traits=" + " | ".join(f"ExecutionTraits.{name}" for name in names))
+    if item.dependencies:
+        parts.append(f"dependencies={list(item.dependencies)!r}")
+    if item.side_effects:
+        parts.append(f"side_effects={list(item.side_effects)!r}")
+    if item.may_skip:
+        parts.append("may_skip=True")
+    if not item.propagate_skip:
+        parts.append("propagate_skip=False")
+    return f"ColumnDescriptor({', '.join(parts)})"
+
+
+def _short(value: object) -> str:
+    """`repr`, without the fields of our own values that have their default."""
+    if isinstance(value, Limits | FailurePolicy | Fault | End):
+        parts = []
+        for item in fields(value):
+            mine = getattr(value, item.name)
+            if item.default is MISSING and item.default_factory is MISSING:
+                parts.append(repr(mine))
+            elif mine != _default(item):
+                parts.append(f"{item.name}={mine!r}")
+        return f"{type(value).__name__}({', '.join(parts)})"
+    if isinstance(value, tuple):
+        inside = ", ".join(map(_short, value))
+        return f"({inside},)" if len(value) == 1 else f"({inside})"
+    return repr(dict(value)) if isinstance(value, Mapping) else repr(value)
+
+
+# The case file
+
+
+# The word of the format for a field of `End`.
+_NAMES = {"incarnation": "life"}
+
+
+def _plain(value: Any) -> Any:
+    """JSON data of a field; its objects are read by the models below."""
+    if isinstance(value, ColumnDescriptor):
+        return {
+            "name": value.name,
+            "traits": _trait_names(value),
+            "needs": list(value.dependencies),
+            "side_effects": list(value.side_effects),
+            "may_skip": value.may_skip,
+            "propagate_skip": value.propagate_skip,
+        }
+    if isinstance(value, Limits | FailurePolicy | Fault | End):
+        return {
+            _NAMES.get(item.name, item.name): _plain(getattr(value, item.name))
+            for item in fields(value)
+        }
+    if isinstance(value, Mapping):
+        return dict(value)
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+_Many = Field(strict=False)
+"""JSON has lists only; a field that is a tuple takes one."""
+
+_Trait = Literal["START", "CELL_BY_CELL", "ROW_STREAMABLE", "BARRIER", "BATCH_BARRIER", "ORDERED"]
+
+
+class _ColumnFile(_Strict):
+    name: str
+    traits: list[_Trait] = []
+    needs: list[str] = []
+    side_effects: list[str] = []
+    may_skip: bool = False
+    propagate_skip: bool = True
+
+    def descriptor(self) -> ColumnDescriptor:
+        traits = ExecutionTraits.NONE
+        for name in self.traits:
+            traits |= ExecutionTraits[name]
+        return ColumnDescriptor(
+            self.name,
+            traits=traits,
+            dependencies=self.needs,
+            side_effects=self.side_effects,
+            may_skip=self.may_skip,
+            propagate_skip=self.propagate_skip,
+        )
+
+
+class _LimitsFile(_Strict):
+    workers: int | None = None
+    resources: dict[str, int] = {}
+    column_resource: dict[str, str] = {}
+    group_rows: int | None = None
+    groups: int | None = None
+
+
+class _PolicyFile(_Strict):
+    max_attempts: int = 1
+    stop_window: int | None = None
+    stop_rate: float = 1.0
+
+
+class _FaultFile(_Strict):
+    column: str
+    position: int
+    call: int = 1
+    failure: Failure = "retryable"
+    cool_down_s: float = 0.0
+
+
+class _EndFile(_Strict):
+    life: int
+    column: str
+    position: int
+    call: int
+    t: float
+
+
+class _CaseFile(_Strict):
+    case: Literal[1]
+    columns: list[_ColumnFile]
+    rows: int
+    batch_size: int | None = None
+    barrier_scope: BarrierScope = "declared"
+    seed: int = 0
+    limits: _LimitsFile = _LimitsFile()
+    failures: _PolicyFile = _PolicyFile()
+    latency_s: dict[str, float] = {}
+    faults: list[_FaultFile] = []
+    skips: list[Annotated[tuple[str, int], _Many]] = []
+    checkpoint_every_rows: int | None = None
+    checkpoint_version: Literal[1, 2] = 1
+    crashes: list[int] = []
+    targets: list[int] = []
+    order_seed: int = 0
+    keep: bool = False
+    ends: list[_EndFile] = []
+
+    def arguments(self) -> dict[str, Any]:
+        """What `Workload` takes."""
+        own: dict[str, Any] = {
+            name: getattr(self, name) for name in type(self).model_fields if name != "case"
+        }
+        own["columns"] = [item.descriptor() for item in self.columns]
+        own["limits"] = Limits(**self.limits.model_dump())
+        own["failures"] = FailurePolicy(**self.failures.model_dump())
+        own["faults"] = [Fault(**item.model_dump()) for item in self.faults]
+        own["ends"] = [
+            End(item.life, item.column, item.position, item.call, item.t) for item in self.ends
+        ]
+        return own
+
+
+def _first_error(error: ValidationError) -> str:
+    found = error.errors(include_url=False)
+    first = found[0]
+    path = _path(first["loc"])
+    if first["type"] == "missing":
+        text = "is missing"
+    elif first["type"] == "extra_forbidden":
+        text = "is no field of a case file"
+    else:
+        shown = repr(first["input"])
+        shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+        text = f"{first['msg'][:1].lower()}{first['msg'][1:]}, got {shown}"
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return f"{path}: {text}{more}"
+
+
+def _path(parts: Iterable[int | str]) -> str:
+    text = ""
+    for part in parts:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text

@@ -1,0 +1,1 @@
+"""Durable storage of a run: rows and checkpoints that survive a crash at any moment."""

@@ -1,0 +1,460 @@
+"""The files of durable storage: how rows and checkpoints are written down and told from damage.
+
+Two kinds of file. Both are lines of JSON, and end with a line that holds a checksum over all lines
+before it: a file that was cut, has a hole, or lost a bit is known as damaged by whoever reads it.
+
+*Rows*, one file a flush, never changed once it is safe: a header, and a line for each row with the
+cells that were flushed. A row that was given up has its tombstone in the header::
+
+    {"rows_file": 1, "run": "seed 7", "graph": "9c…", "incarnation": 0, "number": 1,
+     "cells": {"a": [[0, 3]], "b": [[0, 2]]}, "dropped": [[3, "b", "timed out"]]}
+    {"row": 0, "cells": {"a": "x", "b": 1.5}}
+    {"row": 1, "cells": {"a": "y"}, "skipped": ["b"]}
+    {"row": 2, "cells": {"a": "z"}}
+    {"checksum": "…"}
+
+*A checkpoint*: a payload of `cellspec.state.checkpoint`, and beside it what makes its claim
+readable: run, graph and rows of the dataset, a serial number that grows with each write, and for
+each life that wrote rows (an *incarnation*) which of its files count and how far it had claimed
+when it ended. So what a life wrote beyond its last claim never counts, whatever still lies in the
+folder::
+
+    {"checkpoint_file": 1, "run": "seed 7", "graph": "9c…", "records": 4, "serial": 3,
+     "lives": [{"incarnation": 0, "segments": 1, "failed": [], "claim": [3, 2]}],
+     "checkpoint": {"version": 1, "completed_rows": 2}}
+    {"checksum": "…"}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from cellspec.engine.calls import Drop
+from cellspec.engine.values import SKIPPED
+from cellspec.errors import SpecError
+from cellspec.graph.rowset import Ranges, ranges_of
+from cellspec.state.checkpoint import Checkpoint
+from cellspec.state.counters import Claim
+
+__all__ = [
+    "ClaimedRows",
+    "DamagedError",
+    "InDoubtError",
+    "InUseError",
+    "Incarnation",
+    "Layers",
+    "Record",
+    "Segment",
+    "StorageError",
+    "StorageWriteError",
+    "cells_of",
+    "encode_rows",
+    "incoming_name",
+    "is_incoming",
+    "segment_name",
+    "segment_number",
+    "unsealed",
+]
+
+_FORMAT: Final = 1
+_CHUNK: Final = 1 << 20
+_NAME: Final = re.compile(r"rows-(\d{6,})-(?:[0-9a-z]{8}-)?(\d{6,})\.jsonl")
+_INCOMING: Final = re.compile(r"checkpoint\.(?:[0-9a-z]{8}\.)?new\.json")
+
+
+class StorageError(SpecError):
+    """What is on storage cannot be used, or what it was given cannot be stored."""
+
+
+class StorageWriteError(StorageError, OSError):
+    """A write failed. What was safe before still is, and nothing else; it may be tried again."""
+
+
+class InUseError(StorageError):
+    """Another process works on the folder; the message names it. Nothing was read or written."""
+
+
+class InDoubtError(StorageError):
+    """A checkpoint could be neither finished nor undone; only the next life can tell which it is.
+
+    Nothing may be written after this. Not an `OSError`, so that nobody tries again by mistake.
+    """
+
+
+class DamagedError(Exception):
+    """A file is missing or is not as it was written. Says which, what was expected, what is."""
+
+
+def segment_name(incarnation: int, number: int, writer: str = "") -> str:
+    """The name of a file of rows: unique in its folder, and sorted by age.
+
+    Args:
+        incarnation: the life that writes it.
+        number: its number in that life.
+        writer: the process that writes it, in eight letters; no two give one name to a file, even
+            if they come to be on one folder, and in one incarnation, at once.
+    """
+    own = f"{writer}-" if writer else ""
+    return f"rows-{incarnation:06d}-{own}{number:06d}.jsonl"
+
+
+def incoming_name(writer: str = "") -> str:
+    """The name under which a process writes a checkpoint, before that takes its place."""
+    return f"checkpoint.{writer}.new.json" if writer else "checkpoint.new.json"
+
+
+def is_incoming(name: str) -> bool:
+    """True of a checkpoint that some process was writing."""
+    return _INCOMING.fullmatch(name) is not None
+
+
+def segment_number(name: str) -> tuple[int, int] | None:
+    """Incarnation and number of a file of rows, by its name; None if it is none."""
+    found = _NAME.fullmatch(name)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+# Lines and checksums
+
+
+def _line(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+def _sum(body: bytes) -> str:
+    return hashlib.blake2b(body, digest_size=16).hexdigest()
+
+
+def _sealed(body: bytes) -> bytes:
+    return body + _line({"checksum": _sum(body)})
+
+
+def unsealed(name: str, data: bytes) -> bytes:
+    """The lines of a file without its last one, which is their checksum.
+
+    Raises:
+        DamagedError: the checksum is not there, or is of other lines.
+    """
+    cut = data.rfind(b"\n", 0, max(0, len(data) - 1)) + 1
+    body = data[:cut]
+    expected = _line({"checksum": _sum(body)})
+    if data[cut:] != expected:
+        raise DamagedError(
+            f"{name}: damaged: expected the checksum {_sum(body)} after {cut} bytes, "
+            f"got {bytes(data[cut : cut + 60])!r}"
+        )
+    return body
+
+
+# Files of rows
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The header of a file of rows: whose it is, and the cells and tombstones that it holds."""
+
+    name: str
+    run: str
+    graph: str
+    cells: Mapping[str, Ranges]
+    dropped: Mapping[int, Drop]
+
+    @classmethod
+    def decode(cls, name: str, data: bytes) -> Segment:
+        """Read the header of a file whose checksum has been compared.
+
+        Raises:
+            DamagedError: it is no header of this format.
+        """
+        try:
+            header = json.loads(data[: data.index(b"\n")])
+            _expect_format(header, "rows_file")
+            return cls(
+                name,
+                header["run"],
+                header["graph"],
+                {
+                    column: tuple((start, stop) for start, stop in ranges)
+                    for column, ranges in header["cells"].items()
+                },
+                {row: Drop(column, cause) for row, column, cause in header["dropped"]},
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedError(f"{name}: no file of rows of format {_FORMAT}: {error}") from error
+
+
+def cells_of(rows: Mapping[int, Mapping[str, Any]]) -> dict[str, Ranges]:
+    """Which rows have a value, or are skipped, by column."""
+    found: dict[str, list[int]] = {}
+    for row in sorted(rows):
+        for name in rows[row]:
+            found.setdefault(name, []).append(row)
+    return {name: ranges_of(mine) for name, mine in found.items()}
+
+
+def encode_rows(
+    identity: Mapping[str, object],
+    cells: Mapping[str, Ranges],
+    rows: Mapping[int, Mapping[str, Any]],
+    dropped: Mapping[int, Drop],
+) -> Iterator[bytes]:
+    """A file of rows, in pieces of about a megabyte.
+
+    Args:
+        identity: what the header says of run, graph, incarnation and number.
+        cells: which rows there are, by column.
+        rows: by row, the values by column; `SKIPPED` for a skipped cell.
+        dropped: the rows that were given up, with the reason.
+
+    Raises:
+        StorageError: a value that would not come back from JSON as it was.
+    """
+    header = {
+        "rows_file": _FORMAT,
+        **identity,
+        "cells": cells,
+        "dropped": [[row, dropped[row].column, dropped[row].cause] for row in sorted(dropped)],
+    }
+    digest = hashlib.blake2b(digest_size=16)
+    piece = bytearray(_line(header))
+    for row in sorted(rows):
+        piece += _encode_row(row, rows[row])
+        if len(piece) >= _CHUNK:
+            digest.update(piece)
+            yield bytes(piece)
+            piece.clear()
+    digest.update(piece)
+    yield bytes(piece) + _line({"checksum": digest.hexdigest()})
+
+
+def _encode_row(row: int, values: Mapping[str, Any]) -> bytes:
+    cells = {name: value for name, value in values.items() if value is not SKIPPED}
+    line: dict[str, object] = {"row": row, "cells": cells}
+    if len(cells) < len(values):
+        line["skipped"] = [name for name in values if name not in cells]
+    if (encoded := _faithful(line)) is not None:
+        return encoded
+    # Something in this row is at fault; say which cell.
+    for name, value in cells.items():
+        if _faithful(value) is None:
+            raise StorageError(
+                f"column {name!r}, row {row}: expected a value that JSON gives back as it was, "
+                f"got a {type(value).__name__}"
+            )
+    raise StorageError(f"row {row}: expected values that JSON gives back as they were")
+
+
+def _faithful(value: object) -> bytes | None:
+    """The value as a line; None if it would come back as another one, or not at all."""
+    try:
+        encoded = _line(value)
+        return encoded if json.loads(encoded) == value else None
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def _decode_rows(body: bytes) -> dict[int, dict[str, Any]]:
+    """The rows of a file whose checksum has been compared."""
+    found: dict[int, dict[str, Any]] = {}
+    for text in body.splitlines()[1:]:
+        line = json.loads(text)
+        found[line["row"]] = {**line["cells"], **dict.fromkeys(line.get("skipped", ()), SKIPPED)}
+    return found
+
+
+# Checkpoint files
+
+# The word of the format for a field of `Record`.
+_NAMES: Final = {"incarnations": "lives"}
+
+
+@dataclass(frozen=True, slots=True)
+class Incarnation:
+    """Which files of one incarnation count, and how far it had claimed.
+
+    Attributes:
+        incarnation: its number in the folder.
+        segments: its files are numbered from 1 to this.
+        failed: except for these, which could not be written.
+        claim: its last claim; what it wrote beyond that never counts.
+        writer: the process that wrote its files, as their names hold it.
+    """
+
+    incarnation: int
+    segments: int
+    failed: tuple[int, ...]
+    claim: Claim
+    writer: str = ""
+
+    def names(self) -> Iterator[str]:
+        """Its files that count, in the order in which they were written."""
+        for number in range(1, self.segments + 1):
+            if number not in self.failed:
+                yield segment_name(self.incarnation, number, self.writer)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A checkpoint file: the payload, and what makes its claim readable; see the module."""
+
+    run: str
+    graph: str
+    records: int
+    serial: int
+    incarnations: tuple[Incarnation, ...]
+    checkpoint: Checkpoint
+
+    def encode(self) -> bytes:
+        """The file."""
+        plain = {_NAMES.get(name, name): value for name, value in asdict(self).items()}
+        for incarnation in plain["lives"]:
+            if not incarnation["writer"]:
+                del incarnation["writer"]
+        return _sealed(_line({"checkpoint_file": _FORMAT, **plain}))
+
+    @classmethod
+    def decode(cls, name: str, data: bytes) -> Record:
+        """Read a file whose checksum has been compared.
+
+        Raises:
+            DamagedError: it is no checkpoint file of this format.
+        """
+        try:
+            record = json.loads(data)
+            _expect_format(record, "checkpoint_file")
+            incarnations = tuple(
+                Incarnation(
+                    incarnation["incarnation"],
+                    incarnation["segments"],
+                    tuple(incarnation["failed"]),
+                    tuple(incarnation["claim"]),
+                    incarnation.get("writer", ""),
+                )
+                for incarnation in record["lives"]
+            )
+            return cls(
+                record["run"],
+                record["graph"],
+                record["records"],
+                record["serial"],
+                incarnations,
+                record["checkpoint"],
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedError(f"{name}: no checkpoint of format {_FORMAT}: {error}") from error
+
+
+def _expect_format(header: Mapping[str, object], field: str) -> None:
+    if header[field] != _FORMAT:
+        raise ValueError(f"{field} is {header[field]!r}")
+
+
+# Who holds which row
+
+
+class Layers:
+    """Ranges of rows laid over each other; of a row the one that was laid last counts."""
+
+    __slots__ = ("_ranges",)
+
+    def __init__(self) -> None:
+        self._ranges: list[tuple[int, int, int]] = []
+
+    def lay(self, start: int, stop: int, item: int) -> None:
+        """Lay `item` over rows ``[start, stop)``."""
+        ranges = self._ranges
+        first = bisect_right(ranges, start, key=_stop_of)
+        last = bisect_left(ranges, stop, key=_start_of)
+        pieces = [(start, stop, item)]
+        if first < last:
+            before, after = ranges[first], ranges[last - 1]
+            if before[0] < start:
+                pieces.insert(0, (before[0], start, before[2]))
+            if after[1] > stop:
+                pieces.append((stop, after[1], after[2]))
+        if first and pieces[0][0] == ranges[first - 1][1] and pieces[0][2] == ranges[first - 1][2]:
+            # Rows that come one flush after the other are one range: memory does not grow.
+            first -= 1
+            pieces[0] = (ranges[first][0], *pieces[0][1:])
+        ranges[first:last] = pieces
+
+    def find(self, row: int) -> int | None:
+        """The item that counts for a row, if any does."""
+        place = bisect_right(self._ranges, row, key=_stop_of)
+        if place < len(self._ranges) and self._ranges[place][0] <= row:
+            return self._ranges[place][2]
+        return None
+
+    def gap(self, stop: int, dropped: Collection[int]) -> int | None:
+        """The first row before `stop` that is neither laid nor dropped."""
+        row = place = 0
+        while row < stop:
+            while place < len(self._ranges) and self._ranges[place][1] <= row:
+                place += 1
+            if place < len(self._ranges) and self._ranges[place][0] <= row:
+                row = self._ranges[place][1]
+            elif row in dropped:
+                row += 1
+            else:
+                return row
+        return None
+
+
+def _start_of(piece: tuple[int, int, int]) -> int:
+    return piece[0]
+
+
+def _stop_of(piece: tuple[int, int, int]) -> int:
+    return piece[1]
+
+
+class ClaimedRows(Mapping[int, Mapping[str, Any]]):
+    """The claimed cells by row, read from storage when they are asked for.
+
+    Rows that were dropped are not in it. Memory is O(rows of the flushes over which a row is
+    spread); reading on in row order reads each file once.
+
+    Args:
+        columns: by column, which file holds which row.
+        names: the files.
+        dropped: the rows that were dropped.
+        stop: rows before this one are claimed, at least in one column.
+        read: gives the lines of a file, having compared its checksum.
+    """
+
+    def __init__(
+        self,
+        columns: Mapping[str, Layers],
+        names: list[str],
+        dropped: Collection[int],
+        stop: int,
+        read: Callable[[str], bytes],
+    ) -> None:
+        self._columns = columns
+        self._dropped = dropped
+        self._stop = stop
+        self._rows_of = lru_cache(max(8, len(columns)))(
+            lambda item: _decode_rows(read(names[item]))
+        )
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        if type(row) is not int or not 0 <= row < self._stop or row in self._dropped:
+            raise KeyError(row)
+        return {
+            name: self._rows_of(item)[row][name]
+            for name, layers in self._columns.items()
+            if (item := layers.find(row)) is not None
+        }
+
+    def __iter__(self) -> Iterator[int]:
+        return (row for row in range(self._stop) if row not in self._dropped)
+
+    def __len__(self) -> int:
+        return self._stop - sum(row < self._stop for row in self._dropped)

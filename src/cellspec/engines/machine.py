@@ -1,0 +1,335 @@
+"""The transition system itself as an engine, so that it can be put under the suite and fuzzed.
+
+``--backend cellspec.engines.machine:MachineBackend`` is the plainest engine there can be: it asks
+`Machine.enabled` what may happen, picks one, and does it. It decides nothing else. What it makes is
+judged like any engine's, by the table that it leaves, and tables are judged by provenance, which
+shares no code with the rules. So a rule that allows too much or too little shows, in runs of any
+size.
+
+What is durable is a file in the probe's folder. The state of a life that crashed is kept in memory
+for the next one, because saying what a resume may go on from is the machine's own business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from cellspec.conformance.run.backend import SKIPPED, Table
+from cellspec.conformance.run.probe import Probe
+from cellspec.faults import BackPressure, GeneratorError, Permanent
+from cellspec.files import write_files
+from cellspec.graph.rowset import rows_of
+from cellspec.machine.actions import Action
+from cellspec.machine.machine import Failure, Machine
+from cellspec.state.counters import SKIP_READY, Claim
+
+__all__ = ["MachineBackend"]
+
+OPTIONS_MAX: Final = 48
+"""How many of the possible steps one is picked from; they come in the order of columns and rows."""
+
+_LATER = frozenset({"complete", "fail", "cancel", "crash", "checkpoint_failed", "end"})
+"""What the engine does not do of its own accord: calls end when they end, storage never fails."""
+
+_STORAGE = frozenset({"durable", "checkpoint_begin", "checkpoint_durable"})
+
+_FILE = "table.json"
+
+_TURNS: Final = 4
+"""Turns of the loop after which a call that ended at this moment is known to have."""
+
+
+class MachineBackend:
+    """`cellspec.machine.machine.Machine`, run as it stands."""
+
+    name = "cellspec-machine"
+    version = version("cellspec")
+    capabilities = frozenset(
+        {
+            "core",
+            "batch_barriers",
+            "groups",
+            "ordered",
+            "retries",
+            "drops",
+            "skips",
+            "resume",
+            "column_checkpoints",
+            "early_stop",
+            "work_conserving",
+        }
+    )
+    machine_class: type[Machine] = Machine
+
+    def __init__(self) -> None:
+        self._left: tuple[Machine, Any] | None = None
+
+    async def run(self, probe: Probe) -> None:
+        """Run one life."""
+        if probe.incarnation:
+            assert self._left is not None
+            machine, values = self._left
+            if not machine.ended:
+                machine.crash()
+        else:
+            work = probe.work
+            machine = self.machine_class(probe.graph, work.limits, failures=work.failures)
+            values = {}
+        self._left = (machine, values)
+        incarnation = _Incarnation(probe, machine, values)
+        if probe.incarnation:
+            incarnation.resume()
+        await incarnation.run()
+
+    def table(self, probe: Probe) -> Table:
+        """Every cell that the claim in the folder covers."""
+        stored = _load(probe.folder)
+        rows: dict[int, dict[str, Any]] = {}
+        for column, cells in stored["cells"].items():
+            for row, value in cells.items():
+                if int(row) < stored["claim"].get(column, 0) and int(row) not in stored["dropped"]:
+                    rows.setdefault(int(row), {})[column] = SKIPPED if value is None else value
+        covered = max(stored["claim"].values(), default=0)
+        return Table(rows, frozenset(row for row in stored["dropped"] if row < covered))
+
+
+def _load(folder: Path) -> dict[str, Any]:
+    path = folder / _FILE
+    if not path.exists():
+        return {"claim": {}, "cells": {}, "dropped": []}
+    stored: dict[str, Any] = json.loads(path.read_text())
+    return stored
+
+
+class _Incarnation:
+    """One life: steps are taken until none is possible, then a call is waited for."""
+
+    def __init__(self, probe: Probe, machine: Machine, values: dict[tuple[str, int], str]) -> None:
+        self.probe = probe
+        self.machine = machine
+        self.graph = probe.graph
+        self.values = values
+        self.stored = _load(probe.folder)
+        self.calls: dict[asyncio.Task[Any], Action] = {}
+        # In the order in which they ended; of two failures of a row, the first is the cause.
+        self.ended: list[asyncio.Task[Any]] = []
+        self.dice = random.Random(probe.work.seed + probe.incarnation)
+        every = probe.work.checkpoint_every_rows
+        self.saves = 0.0 if every is None else 1 / every
+
+    def resume(self) -> None:
+        """Go on from the claim in the folder."""
+        claim: Claim = tuple(self.stored["claim"].get(name, 0) for name in self.graph.column_names)
+        self.machine.at(self.probe.now())
+        self.machine.resume(claim)
+        covered = max(claim)
+        dropped = [row for row in self.machine.counters.dropped if row < covered]
+        self.probe.resumed(dict(zip(self.graph.column_names, claim, strict=True)), sorted(dropped))
+
+    async def run(self) -> None:
+        """Until the end."""
+        while not self.machine.ended:
+            self.machine.at(self.probe.now())
+            while self._act():
+                pass
+            if self.machine.ended:
+                return
+            await self._wait()
+
+    # What may be done now
+
+    def _act(self) -> bool:
+        """Take one of the steps that are possible; False if there is none."""
+        options = list(islice(self._options(), OPTIONS_MAX))
+        if not options:
+            return self._save_or_end()
+        self._take(self.dice.choice(options))
+        return True
+
+    def _options(self) -> Iterator[Action]:
+        admits = False
+        for action in self.machine.enabled():
+            if action.kind in _LATER or action.kind in _STORAGE:
+                continue
+            if action.kind == "admit":
+                # Any group may be admitted, but with an ordered column only the first is safe: a
+                # later one could wait for rows of a group that then never gets in.
+                if admits:
+                    continue
+                admits = True
+            if action.kind == "start" and self._is_output(action):
+                yield Action("emit", action.column, action.rows)
+            elif action.kind not in ("start", "skip") or self._is_meant(action):
+                yield action
+
+    def _is_meant(self, action: Action) -> bool:
+        """A cell with a condition is started or skipped, as its condition says."""
+        if action.scope is not None:
+            return True
+        assert action.rows is not None
+        row, rules = action.rows[0], self.graph.rules
+        column = rules.index[action.column]
+        if not rules.columns[column].may_skip:
+            return True
+        forced = self.machine.counters.cells[column][row] == SKIP_READY
+        skips = forced or self.probe.wants_skip(action.column, row)
+        return skips == (action.kind == "skip")
+
+    def _is_output(self, action: Action) -> bool:
+        rules = self.graph.rules
+        return action.scope is None and rules.columns[rules.index[action.column]].is_barrier
+
+    def _save_or_end(self) -> bool:
+        """Storage comes when nothing else is possible: often, seldom, or only at the end."""
+        options = [action for action in self.machine.enabled() if action.kind in _STORAGE]
+        last = not self.calls and not self._cool_downs()
+        if options and (last or self.dice.random() < self.saves):
+            self._take(self.dice.choice(options))
+            return True
+        ends = [action for action in self.machine.enabled() if action.kind == "end"]
+        claimed = min(self.machine.durable_claim) == self.graph.num_records
+        if ends and last and (claimed or ends[0].outcome == "stopped"):
+            self._take(ends[0])
+            return True
+        return False
+
+    def _take(self, action: Action) -> None:
+        kind, probe = action.kind, self.probe
+        if kind == "start":
+            self.machine.apply(action)
+            task = asyncio.ensure_future(self._call(action))
+            task.add_done_callback(self.ended.append)
+            self.calls[task] = action
+            return
+        if kind == "checkpoint_durable":
+            self._write_claim()
+            # The process may die between the write and the word that it is done.
+            probe.storage_step("claim")
+        elif kind == "durable":
+            self._write_rows(action)
+        self.machine.apply(action)
+        start, stop = action.rows or (0, 0)
+        if kind == "skip":
+            probe.skip(action.column, start)
+        elif kind == "drop":
+            probe.drop(start, stop, action.column)
+        elif kind in ("admit", "retire"):
+            assert self.machine.limits.group_rows is not None
+            getattr(probe, kind)(start // self.machine.limits.group_rows)
+        elif kind == "durable":
+            probe.durable(action.column, start, stop)
+        elif kind == "checkpoint_begin":
+            probe.checkpoint_begin(self._named(action.claim or ()))
+        elif kind == "checkpoint_durable":
+            probe.checkpoint_durable()
+        elif kind == "stop":
+            probe.stop("too many calls failed")
+        elif kind == "end":
+            probe.end(action.outcome or "success")
+
+    def _named(self, claim: Claim) -> dict[str, int]:
+        return dict(zip(self.graph.column_names, claim, strict=True))
+
+    # Storage
+
+    def _write_rows(self, action: Action) -> None:
+        """The rows of a column, with the drops and skip marks among them."""
+        assert action.rows is not None
+        column = self.graph.rules.index[action.column]
+        cells = self.stored["cells"].setdefault(action.column, {})
+        counters = self.machine.counters
+        for row in range(*action.rows):
+            if row in counters.dropped:
+                if row not in self.stored["dropped"]:
+                    self.stored["dropped"].append(row)
+            elif row in counters.skipped.get(column, ()):
+                cells[str(row)] = None
+            else:
+                cells.setdefault(str(row), self.values.get((action.column, row)))
+        self._write()
+
+    def _write_claim(self) -> None:
+        assert self.machine.pending_claim is not None
+        self.stored["claim"] = self._named(self.machine.pending_claim)
+        self._write()
+
+    def _write(self) -> None:
+        write_files(self.probe.folder, {_FILE: json.dumps(self.stored)})
+
+    # Calls
+
+    async def _call(self, action: Action) -> Any:
+        probe, machine = self.probe, self.machine
+        rule = self.graph.rules.columns[self.graph.rules.index[action.column]]
+        if action.scope is None:
+            assert action.rows is not None
+            row = action.rows[0]
+            return await probe.cell(action.column, row, self._inputs(rule, row), action.attempt)
+        rows = list(rows_of(machine.counters.reads(rule.index, action.scope)))
+        inputs = [self._inputs(rule, row) for row in rows]
+        made = await probe.barrier(action.column, action.scope, rows, inputs, action.attempt)
+        return dict(zip(rows, made, strict=True))
+
+    def _inputs(self, rule: Any, row: int) -> Mapping[str, str]:
+        names = (self.graph.column_names[need] for need in rule.needs)
+        found = {name: self.values.get((name, row)) for name in names}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _cool_downs(self) -> list[float]:
+        """The ends of those that have one; whatever has none may start again at once."""
+        return [until for until in self.machine.cooling.values() if until is not None]
+
+    async def _wait(self) -> None:
+        """Until a call ends, or a cool-down does."""
+        untils = self._cool_downs()
+        timeout = max(0.0, min(untils) - self.probe.now()) if untils else None
+        if not self.calls:
+            if timeout is None:
+                self.machine.stuck()
+            await asyncio.sleep(timeout or 0.0)
+            return
+        await asyncio.wait(self.calls, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        # Calls that end at the same moment are all told before anything is made of one.
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        self.machine.at(self.probe.now())
+        ended, self.ended[:] = self.ended[:], []
+        for task in ended:
+            self._end(task, self.calls.pop(task))
+
+    def _end(self, task: asyncio.Task[Any], action: Action) -> None:
+        try:
+            made = task.result()
+        except GeneratorError as error:
+            self._fail(action, error)
+            return
+        if action.scope is None:
+            assert action.rows is not None
+            self.values[action.column, action.rows[0]] = made
+        else:
+            claim = self._named(self.machine.durable_claim)
+            for row, value in made.items():
+                # What a rerun says of claimed rows is discarded.
+                if row >= claim[action.column]:
+                    self.values[action.column, row] = value
+        self.machine.apply(action._replace(kind="complete"))
+
+    def _fail(self, action: Action, error: GeneratorError) -> None:
+        until = None
+        failure: Failure = "permanent" if isinstance(error, Permanent) else "retryable"
+        if isinstance(error, BackPressure):
+            failure = "backpressure"
+            if error.retry_after_s:
+                until = self.probe.now() + error.retry_after_s
+        self.machine.apply(action._replace(kind="fail", failure=failure, until=until))
+        if until is not None:
+            start = action.rows[0] if action.rows is not None else action.scope
+            assert start is not None
+            self.probe.cooling(action.column, start, until)

@@ -1,0 +1,280 @@
+"""The reference engine under its own suite: on asyncio in virtual time, and on real threads.
+
+An adapter is three small things, and this one is to be read as an example of them: generators that
+are the probe's calls (`_Calls`, `_ThreadCalls`), an observer that tells the probe what no call
+shows (`_Reports`), and a reader of the table (`read_table`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from cellspec.conformance.run.backend import CAPABILITIES, SKIPPED, Table
+from cellspec.conformance.run.probe import Probe
+from cellspec.engine.aio import AsyncioEngine
+from cellspec.engine.calls import Backoff, Call, Drop, Failed, Restored
+from cellspec.engine.observer import Observer
+from cellspec.engine.scheduler import Scheduler
+from cellspec.engine.storage.filesystem import RealFileSystem
+from cellspec.engine.storage.recovery import RunDirectory
+from cellspec.engine.threads import ThreadEngine
+from cellspec.engine.values import SKIPPED as NO_VALUE
+from cellspec.machine.machine import Outcome
+from cellspec.state.checkpoint import Checkpoint
+
+__all__ = ["LockedCalls", "ReferenceBackend", "ThreadBackend", "read_table"]
+
+Row = Mapping[str, Any]
+
+
+class ReferenceBackend:
+    """`cellspec.engine.aio.AsyncioEngine` in virtual time.
+
+    Attributes:
+        scheduler_class: what decides; a scheduler that is wrong on purpose is put in here.
+        engine_class: what drives it.
+    """
+
+    name = "cellspec-asyncio"
+    version = version("cellspec")
+    capabilities = frozenset(CAPABILITIES)
+    scheduler_class: type[Scheduler] = Scheduler
+    engine_class: type[AsyncioEngine] = AsyncioEngine
+
+    async def run(self, probe: Probe) -> None:
+        """Run one life of the workload."""
+        # In virtual time both clocks are one; in real time the probe's begins with the run.
+        reports = _Reports(probe, behind_s=asyncio.get_running_loop().time() - probe.now())
+        calls = _Calls(probe, reports)
+        engine = self.engine_class(
+            probe.graph,
+            {name: calls.generator(name) for name in probe.graph.column_names},
+            **_arguments(probe, reports, self.scheduler_class),
+        )
+        await engine.run(keep=probe.work.keep)
+
+    def table(self, probe: Probe) -> Table:
+        """What is durable."""
+        return read_table(probe)
+
+
+class LockedCalls(ThreadEngine):
+    """Calls generators under its lock; they give it back while they wait (`let_go`)."""
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(*arguments)
+
+    def let_go(self, function: Callable[[], None]) -> None:
+        """Do without the lock what takes time."""
+        self._unlocked(function)
+
+
+class ThreadBackend:
+    """`cellspec.engine.threads.ThreadEngine`, in real time with real threads.
+
+    The probe sees a call start, or fail, a little before or after the engine decides what follows,
+    and in between another thread may do something that would be wrong in the other order. So here
+    the first and the last instant of a call are made under the engine's lock, and only its time
+    passes without: what is observed and what is decided happen in one order.
+    """
+
+    name = "cellspec-threads"
+    version = version("cellspec")
+    capabilities = frozenset(CAPABILITIES) - {"counted_work"}
+    scheduler_class: type[Scheduler] = Scheduler
+    engine_class: type[LockedCalls] = LockedCalls
+
+    def run(self, probe: Probe) -> None:
+        """Run one life of the workload."""
+        reports = _Reports(probe)
+        calls = _ThreadCalls(probe, reports)
+        engine = self.engine_class(
+            probe.graph,
+            {name: calls.generator(name) for name in probe.graph.column_names},
+            backoff=Backoff(first_s=0.004),
+            **_arguments(probe, reports, self.scheduler_class),
+        )
+        engine.clock = probe.now
+        probe.pass_time_in(engine.let_go)
+        engine.run(keep=probe.work.keep)
+
+    def table(self, probe: Probe) -> Table:
+        """What is durable."""
+        return read_table(probe)
+
+
+def _arguments(probe: Probe, reports: _Reports, scheduler: type[Scheduler]) -> dict[str, Any]:
+    """What a workload asks of either engine."""
+    work = probe.work
+    return {
+        "folder": probe.folder,
+        "limits": work.limits,
+        "failures": work.failures,
+        "skip_when": {
+            item.name: lambda row, _, name=item.name: probe.wants_skip(name, row)
+            for item in work.columns
+            if item.may_skip
+        },
+        "checkpoint_every_rows": work.checkpoint_every_rows,
+        "checkpoint_version": work.checkpoint_version,
+        "observer": reports,
+        "scheduler_class": scheduler,
+    }
+
+
+def read_table(probe: Probe) -> Table:
+    """Every claimed cell that `cellspec.engine.storage.durable` holds in the folder of a probe."""
+    work = probe.work
+    # A life that is asked for fewer rows than are there may die before it can refuse.
+    graph = work.graph(max(range(work.incarnations), key=work.rows_of))
+    found = RunDirectory(RealFileSystem(probe.folder), graph).read()
+    if found is None:
+        return Table({})
+    rows = {
+        row: {name: SKIPPED if value is NO_VALUE else value for name, value in cells.items()}
+        for row, cells in found.rows.items()
+    }
+    return Table(rows, frozenset(found.dropped))
+
+
+class _Reports(Observer):
+    """Tells the probe what no call shows, and remembers the attempt of each call that starts.
+
+    Args:
+        probe: whom to tell.
+        behind_s: how far the probe's clock is behind the engine's, in seconds.
+    """
+
+    def __init__(self, probe: Probe, *, behind_s: float = 0.0) -> None:
+        self._probe = probe
+        self._behind_s = behind_s
+        self.attempts: dict[tuple[str, int], int] = {}
+
+    def began(self) -> None:
+        if self._probe.incarnation:
+            self._probe.resumed(0)
+
+    def resumed(self, restored: Restored) -> None:
+        claim = _claim(restored.checkpoint)
+        skipped: dict[str, list[int]] = {}
+        for row, values in restored.rows.items():
+            for name, value in values.items():
+                if value is NO_VALUE:
+                    skipped.setdefault(name, []).append(row)
+        self._probe.resumed(claim, restored.dropped, skipped, keep=self._probe.work.keep)
+
+    def started(self, call: Call) -> None:
+        position = call.start if call.scope is None else call.scope
+        self.attempts[call.column, position] = call.attempt
+
+    def failed(self, call: Call, failed: Failed) -> None:
+        if failed.until_s is not None:
+            position = next(iter(call.left)) if call.scope is None else call.scope
+            self._probe.cooling(call.column, position, failed.until_s - self._behind_s)
+
+    def skipped(self, column: str, row: int) -> None:
+        self._probe.skip(column, row)
+
+    def dropped(self, start: int, stop: int, drop: Drop) -> None:
+        self._probe.drop(start, stop, drop.column)
+
+    def admitted(self, group: int) -> None:
+        self._probe.admit(group)
+
+    def retired(self, group: int) -> None:
+        self._probe.retire(group)
+
+    def rows_durable(self, column: str, start: int, stop: int) -> None:
+        self._probe.durable(column, start, stop)
+
+    def checkpoint_begin(self, checkpoint: Checkpoint) -> None:
+        self._probe.checkpoint_begin(_claim(checkpoint))
+
+    def checkpoint_durable(self, checkpoint: Checkpoint) -> None:  # noqa: ARG002 - as begun
+        self._probe.checkpoint_durable()
+
+    def checkpoint_failed(self, checkpoint: Checkpoint, error: Exception) -> None:  # noqa: ARG002
+        self._probe.checkpoint_failed()
+
+    def rows_failed(self, error: Exception) -> None:  # noqa: ARG002
+        self._probe.checkpoint_failed()
+
+    def storage_step(self, name: str) -> None:
+        self._probe.storage_step(name)
+
+    def stopped(self, reason: str) -> None:
+        self._probe.stop(reason)
+
+    def ended(self, outcome: Outcome, reason: str) -> None:
+        self._probe.end(outcome, reason)
+
+
+def _claim(checkpoint: Checkpoint) -> dict[str, int] | int:
+    rows: int = checkpoint["completed_rows"]
+    by_column: dict[str, int] | None = checkpoint.get("column_rows")
+    return rows if by_column is None else by_column
+
+
+class _Calls:
+    """The probe's calls as coroutine functions."""
+
+    def __init__(self, probe: Probe, reports: _Reports) -> None:
+        self._probe = probe
+        self._attempts = reports.attempts
+
+    def generator(self, name: str) -> Any:
+        """The generator of a column."""
+        rule = self._probe.graph.rules.columns[self._probe.graph.rules.index[name]]
+
+        async def cell(row: int, inputs: Row) -> str:
+            return await self._probe.cell(name, row, _made(inputs), self._attempts[name, row])
+
+        async def barrier(rows: Sequence[int], inputs: Sequence[Row]) -> list[str]:
+            scope = rows[0] // rule.scope_rows
+            made = list(map(_made, inputs))
+            return await self._probe.barrier(name, scope, rows, made, self._attempts[name, scope])
+
+        async def stream(
+            rows: Sequence[int], inputs: Sequence[Row]
+        ) -> AsyncIterator[tuple[int, str]]:
+            attempt = self._attempts[name, rows[0]]
+            made = list(map(_made, inputs))
+            async for item in self._probe.range(name, rows[0], rows[-1] + 1, made, attempt):
+                yield item
+
+        return barrier if rule.is_barrier else stream if rule.streamable else cell
+
+
+class _ThreadCalls:
+    """The probe's calls as plain functions."""
+
+    def __init__(self, probe: Probe, reports: _Reports) -> None:
+        self._probe = probe
+        self._attempts = reports.attempts
+
+    def generator(self, name: str) -> Any:
+        """The generator of a column."""
+        rule = self._probe.graph.rules.columns[self._probe.graph.rules.index[name]]
+
+        def cell(row: int, inputs: Row) -> str:
+            return self._probe.cell_sync(name, row, _made(inputs), self._attempts[name, row])
+
+        def barrier(rows: Sequence[int], inputs: Sequence[Row]) -> list[str]:
+            scope = rows[0] // rule.scope_rows
+            made = list(map(_made, inputs))
+            return self._probe.barrier_sync(name, scope, rows, made, self._attempts[name, scope])
+
+        def stream(rows: Sequence[int], inputs: Sequence[Row]) -> Iterator[tuple[int, str]]:
+            attempt = self._attempts[name, rows[0]]
+            made = list(map(_made, inputs))
+            yield from self._probe.range_sync(name, rows[0], rows[-1] + 1, made, attempt)
+
+        return barrier if rule.is_barrier else stream if rule.streamable else cell
+
+
+def _made(inputs: Row) -> dict[str, str]:
+    """The inputs that have a value."""
+    return {name: value for name, value in inputs.items() if value is not NO_VALUE}

@@ -1,0 +1,324 @@
+"""What is explored: configurations of all graphs of one size, in three tiers, and single graphs.
+
+A *configuration* says how many columns and rows, of which kinds columns may be, and what may go
+wrong. Its graphs have nothing to do with each other, so they may run in any number of processes,
+and what is known of each is kept as soon as it is finished: `Progress` is the file in which a
+search that was stopped finds what it need not do again.
+
+====  =============================================================================================
+tier  what
+====  =============================================================================================
+0     single graphs, each under rules that show one thing: what a model by hand is compared with
+1     row columns and dataset barriers, one crash anywhere; half a minute
+2     batch barriers too, with a short last batch, and checkpoints of both versions; for CI
+3     failures, torn writes, two crashes, order, limits; for the night
+====  =============================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from cellspec.errors import SpecError
+from cellspec.explore.invariants import Law
+from cellspec.explore.pipelines import Shape, distinct_shapes, parse_shape
+from cellspec.explore.relation import Faults, Relation
+from cellspec.explore.search import Found, Search, Step
+from cellspec.files import open_log, write_files
+from cellspec.graph.graph import ExecutionGraph
+
+__all__ = ["TIERS", "Configuration", "Progress", "Totals", "drops_of", "explore", "search_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """All graphs of one size under one set of rules; or one graph.
+
+    Attributes:
+        rows: rows of each graph.
+        faults: what may go wrong, and the limits.
+        columns: columns of each graph.
+        kinds: what a column may be, names of `cellspec.explore.pipelines.KINDS`.
+        batch: rows of a batch; None without batch barriers.
+        graph: the one graph, on a line; then `columns` and `kinds` say nothing.
+    """
+
+    rows: int
+    faults: Faults
+    columns: int = 0
+    kinds: tuple[str, ...] = ()
+    batch: int | None = None
+    graph: str = ""
+
+    def __str__(self) -> str:
+        what = self.graph or f"{self.columns} columns of {'|'.join(self.kinds)}"
+        batch = "" if self.batch is None else f" in batches of {self.batch}"
+        return f"{what} × {self.rows} row{'' if self.rows == 1 else 's'}{batch}; {self.rules()}"
+
+    def rules(self) -> str:
+        """What may go wrong, in words."""
+        faults, words = self.faults, []
+        for count, name in (
+            (faults.crashes, "crash"),
+            (faults.retries, "retry"),
+            (faults.drops, "drop"),
+        ):
+            if count:
+                many = {"crash": "crashes", "retry": "retries"}.get(name, name + "s")
+                words.append(f"{count} {name if count == 1 else many}")
+        if faults.torn:
+            words.append("torn writes")
+        if faults.crashes:
+            words.append("claims of " + {1: "rows", 2: "columns", 3: "both"}[sum(faults.versions)])
+        if faults.workers is not None:
+            words.append(f"{faults.workers} worker{'' if faults.workers == 1 else 's'}")
+        return ", ".join(words) or "no fault"
+
+    def shapes(self) -> dict[Shape, int]:
+        """The graphs to explore, each with the number of graphs that it stands for."""
+        if self.graph:
+            return {parse_shape(self.graph): 1}
+        return distinct_shapes(self.columns, self.kinds)
+
+
+_BOTH = ("row", "barrier")
+_ALL = ("row", "barrier", "batch")
+_ORDER = ("row", "row+ordered", "batch", "batch+ordered")
+_CHAIN = "a v:barrier(a) c(v)"
+
+
+def _single(graph: str, rows: int, batch: int | None = None, **faults: object) -> Configuration:
+    return Configuration(rows, Faults(**faults), batch=batch, graph=graph)  # type: ignore[arg-type]
+
+
+def _every(
+    columns: int, rows: int, kinds: Sequence[str], batch: int | None = None, **faults: object
+) -> Configuration:
+    return Configuration(rows, Faults(**faults), columns, tuple(kinds), batch)  # type: ignore[arg-type]
+
+
+TIERS: Mapping[int, Sequence[Configuration]] = {
+    0: (
+        _single("a b(a) c(b)", 3),
+        _single("a b", 2),
+        _single("a v:barrier(a)", 3),
+        _single(_CHAIN, 3),
+        _single("a v:batch(a)", 4, 2),
+        _single("a v:batch(a)", 3, 2),
+        _single("a:row+ordered", 4),
+        _single("a b(a)", 3, workers=1),
+        _single("a b(a)", 3, workers=2),
+        _single("a", 3, crashes=1),
+        _single("a", 3, crashes=2, torn=True),
+        _single(_CHAIN, 2, crashes=1),
+        _single(_CHAIN, 3, crashes=1),
+        _single(_CHAIN, 3, crashes=1, versions=(2,)),
+        _single(_CHAIN, 2, crashes=2, torn=True, versions=(1, 2)),
+        _single("a v:batch(a) c(v)", 3, 2, crashes=1),
+        _single("a v:barrier(a) w:barrier(v)", 2, crashes=1),
+        _single("a v:barrier(a) w:batch(v) c(a,w)", 3, 2, crashes=1),
+        _single("a:row+ordered v:batch+ordered(a)", 3, 2, crashes=1),
+        _single("a b(a)", 2, retries=1),
+        _single("a b(a)", 2, drops=1),
+        _single(_CHAIN, 2, retries=1, drops=1),
+        _single(_CHAIN, 2, crashes=1, retries=1, drops=1),
+        _single("a v:barrier(a) b(a)", 3, crashes=1, drops=1, workers=2),
+        _single("a v:barrier(a) b(a)", 1, crashes=1, drops=1),
+        _single("a b(a)", 2, crashes=1, drops=1, versions=(2,)),
+        _single("a v:barrier(a) b(a)", 2, crashes=1, drops=1, versions=(1, 2)),
+        _single("a v:batch(a) c(v)", 2, 1, crashes=2, torn=True, drops=1, versions=(2,)),
+        _single("a:row+ordered b", 2, crashes=2, drops=2, versions=(2,)),
+    ),
+    1: (
+        _every(4, 2, _BOTH, crashes=1),
+        _every(3, 3, _BOTH, crashes=1),
+    ),
+    2: (
+        _every(3, 3, _ALL, 2, crashes=1),
+        _every(2, 3, _ALL, 2, crashes=1, versions=(1, 2)),
+        _every(3, 2, _BOTH, crashes=1, versions=(1, 2)),
+    ),
+    3: (
+        _every(2, 3, _ALL, 2, crashes=2, torn=True),
+        _every(2, 2, _BOTH, crashes=2, torn=True, versions=(1, 2)),
+        _every(3, 2, _BOTH, crashes=2, torn=True, retries=1, drops=1, workers=2),
+        _every(3, 2, _BOTH, crashes=1, drops=2, workers=1),
+        _every(2, 3, _ALL, 2, crashes=1, retries=2, drops=1),
+        _every(3, 3, _ORDER, 2, crashes=1, workers=2),
+        _every(3, 3, _ORDER, 2, crashes=1, workers=1),
+        _every(2, 3, _ORDER, 2, crashes=1, drops=2),
+        _every(4, 2, _BOTH, crashes=1, retries=1, drops=1),
+        _every(3, 2, _BOTH, crashes=2, torn=True, versions=(1, 2)),
+        _every(3, 3, _ALL, 2, crashes=2, torn=True),
+    ),
+}
+
+
+@dataclass(slots=True)
+class Totals:
+    """What the graphs of a configuration came to, all together.
+
+    Attributes:
+        graphs: graphs that were explored, or stand for one that was.
+        classes: graphs that were explored.
+        states, transitions: of those that were explored.
+        all_states: with those that they stand for.
+        ends: states in which a run may report success.
+        depth: steps to the state that is furthest away.
+        clause: the clause that broke, or "".
+        shape: of which graph.
+        path: how.
+    """
+
+    graphs: int = 0
+    classes: int = 0
+    states: int = 0
+    transitions: int = 0
+    all_states: int = 0
+    ends: int = 0
+    depth: int = 0
+    clause: str = ""
+    shape: str = ""
+    path: tuple[Step, ...] = ()
+
+    def add(self, shape: str, count: int, found: Found) -> None:
+        """One more graph, that stands for `count`."""
+        self.graphs += count
+        self.classes += 1
+        self.states += found.states
+        self.transitions += found.transitions
+        self.all_states += count * found.states
+        self.ends += found.ends
+        self.depth = max(self.depth, found.depth)
+        if found.clause and not self.clause:
+            self.clause, self.shape, self.path = found.clause, shape, found.path
+
+
+@dataclass(slots=True)
+class Progress:
+    """What is finished, a line a graph, in a file that may be cut off anywhere.
+
+    Args:
+        path: the file; None keeps nothing.
+        resume: believe what it holds already; otherwise it is begun anew.
+
+    Attributes:
+        known: what is finished, by configuration and graph.
+        fresh: states that were found since, and not believed.
+
+    Raises:
+        SpecError: the file cannot be read or written.
+    """
+
+    path: Path | None
+    resume: bool = False
+    known: dict[tuple[str, str], Found] = field(default_factory=dict)
+    fresh: int = 0
+    _file: BinaryIO | None = None
+
+    def __post_init__(self) -> None:
+        if self.path is None:
+            return
+        try:
+            if self.resume and self.path.exists():
+                self._read(self.path)
+            text = "".join(_line(*key, found) for key, found in self.known.items())
+            write_files(self.path.parent, {self.path.name: text})
+            self._file = open_log(self.path)
+        except OSError as error:
+            raise SpecError(f"{self.path}: {error.strerror}") from None
+
+    def _read(self, path: Path) -> None:
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+            try:
+                if line.endswith("\n"):
+                    item = json.loads(line)
+                    states, transitions, bases, depth, ends = map(int, item["counts"])
+                    found = Found(states, transitions, bases, depth, ends)
+                    self.known[item["configuration"], item["graph"]] = found
+            except (ValueError, KeyError, TypeError):
+                raise SpecError(f"{path}: not what an explorer wrote: {line[:60]!r}") from None
+
+    def keep(self, configuration: str, shape: str, found: Found) -> None:
+        """One graph is finished. One that breaks a clause is not kept: it will be found again."""
+        self.fresh += found.states
+        if self._file is not None and not found.clause:
+            self._file.write(_line(configuration, shape, found).encode())
+            self._file.flush()
+
+    def close(self) -> None:
+        """Nothing more will be kept."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _line(configuration: str, shape: str, found: Found) -> str:
+    counts = [found.states, found.transitions, found.bases, found.depth, found.ends]
+    item = {"configuration": configuration, "graph": shape, "counts": counts}
+    return json.dumps(item, ensure_ascii=False) + "\n"
+
+
+def drops_of(relation: Relation) -> list[int] | None:
+    """The dropped rows that each claim holds, as `Law` takes them."""
+    return relation.claim_drops if relation.faults.claims_hold_drops else None
+
+
+def search_for(graph: ExecutionGraph, faults: Faults, *, symmetric: bool = False) -> Search:
+    """The search of one graph under the reference's own rules."""
+    relation = Relation(graph, faults)
+    law = Law(graph, relation.claims, faults.workers, drops=drops_of(relation))
+    return Search(relation, law, symmetric=symmetric)
+
+
+def _explore_shape(work: tuple[Shape, Configuration]) -> Found:
+    shape, configuration = work
+    graph = shape.graph(configuration.rows, configuration.batch)
+    return search_for(graph, configuration.faults).run()
+
+
+def explore(
+    configuration: Configuration,
+    progress: Progress,
+    *,
+    jobs: int = 1,
+    tick: Callable[[Totals], object] = lambda _: None,
+) -> Totals:
+    """Explore all graphs of a configuration; stops at the first that breaks a clause.
+
+    Args:
+        configuration: what.
+        progress: what is known already, and where to keep what is found.
+        jobs: processes.
+        tick: called after each graph.
+    """
+    totals, name = Totals(), str(configuration)
+    shapes = configuration.shapes()
+    todo = [shape for shape in shapes if (name, str(shape)) not in progress.known]
+    with ExitStack() as stack:
+        results = _results(stack, [(shape, configuration) for shape in todo], jobs)
+        for shape, count in shapes.items():
+            found = progress.known.get((name, str(shape)))
+            if found is None:
+                found = next(results)
+                progress.keep(name, str(shape), found)
+            totals.add(str(shape), count, found)
+            tick(totals)
+            if totals.clause:
+                break
+    return totals
+
+
+def _results(
+    stack: ExitStack, work: Iterable[tuple[Shape, Configuration]], jobs: int
+) -> Iterator[Found]:
+    if jobs == 1:
+        return map(_explore_shape, work)
+    pool = stack.enter_context(ProcessPoolExecutor(jobs))
+    stack.callback(pool.shutdown, cancel_futures=True)
+    return pool.map(_explore_shape, work, chunksize=4)

@@ -1,0 +1,207 @@
+"""Masks against counters: is what is explored what runs?
+
+The explorer goes through masks; engines, the simulator and the checker run on
+`cellspec.machine.machine.Machine`. `compare` visits every state of one graph and replays the way to
+it on a machine. There the machine must allow exactly the steps that the masks allow, and each of
+them must lead both to the same state. What the explorer leaves out or takes together is left out of
+the comparison by name, in `_offered`, and nowhere else.
+
+It replays from the first step for every transition, so it is some thousand times slower than the
+search: for small graphs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from cellspec.errors import Violation
+from cellspec.explore.counterexamples import Teller, machine_for
+from cellspec.explore.relation import Relation
+from cellspec.explore.search import Search, State, Step
+from cellspec.graph.nodes import BarrierNodeId
+from cellspec.machine.actions import Action
+from cellspec.machine.machine import Machine
+from cellspec.state.counters import DONE, RUNNING, Claim
+
+__all__ = ["Difference", "compare"]
+
+
+class Difference(Exception):  # noqa: N818 - it is what is looked for
+    """The two interpreters disagree; the message says where and how."""
+
+
+def compare(search: Search) -> tuple[int, int]:
+    """Hold every state of a graph against the machine; gives how many states and transitions.
+
+    Raises:
+        Difference: the machine allows other steps in a state, or a step leads it elsewhere.
+    """
+    start = search.start()
+    came: dict[State, tuple[State, Step] | None] = {start: None}
+    queue = deque([start])
+    transitions = 0
+    while queue:
+        state = queue.popleft()
+        path = _path(came, state)
+        expected: set[Step] = set()
+        for step, other in search.steps(state):
+            expected.add(step)
+            transitions += 1
+            _check_step(search, [*path, (step, other)], other)
+            if other not in came:
+                came[other] = (state, step)
+                queue.append(other)
+        machine = _replayed(search, path)
+        try:
+            offered = _offered(search, machine, state)
+        except Difference as odd:
+            raise Difference(f"{_told(path)}: {odd}") from None
+        if offered != expected:
+            steps = sorted(map(str, offered ^ expected))
+            raise Difference(f"{_told(path)}: only one of them allows {steps}")
+    return len(came), transitions
+
+
+def _path(came: dict[State, tuple[State, Step] | None], state: State) -> list[tuple[Step, State]]:
+    path: list[tuple[Step, State]] = []
+    link = came[state]
+    while link is not None:
+        before, step = link
+        path.append((step, state))
+        state, link = before, came[before]
+    path.reverse()
+    return path
+
+
+def _told(path: list[tuple[Step, State]]) -> str:
+    return "after " + (
+        ", ".join(f"{s.kind} {s.place} {s.outcome}".rstrip() for s, _ in path) or "0"
+    )
+
+
+def _replayed(search: Search, path: list[tuple[Step, State]]) -> Machine:
+    machine, teller = machine_for(search.relation), Teller(search)
+    for step, after in path:
+        for action in teller.tell(step, after):
+            try:
+                machine.apply(action)
+            except Violation as broken:
+                raise Difference(f"{_told(path)}: the machine refuses {action}: {broken}") from None
+    return machine
+
+
+def _check_step(search: Search, path: list[tuple[Step, State]], target: State) -> None:
+    machine = _replayed(search, path)
+    if _base_of(search, machine) != target.base or not _same_claims(search, machine, target):
+        raise Difference(f"{_told(path)}: the step leads the machine elsewhere")
+
+
+def _same_claims(search: Search, machine: Machine, state: State) -> bool:
+    durable, pending = search.histories.claims_of(state.history)
+    claims = search.relation.claims
+    return machine.durable_claim == claims[durable] and machine.pending_claim == (
+        None if pending is None else claims[pending]
+    )
+
+
+def _base_of(search: Search, machine: Machine) -> int:
+    """What is done, in flight and dropped in a machine, as masks."""
+    relation, counters = search.relation, machine.counters
+    index = relation.graph.rules.index
+    base = 0
+    for place, node in enumerate(relation.nodes):
+        column = index[node.column]
+        if isinstance(node, BarrierNodeId):
+            code, abandoned = counters.barrier_state(column, node.batch or 0), False
+        else:
+            code = counters.cells[column][node.row]
+            abandoned = (column, node.row) in counters.abandoned
+        base |= (code >= DONE) << place
+        base |= (code == RUNNING or abandoned) << place + relation.size
+    for row in counters.dropped:
+        base |= 1 << 2 * relation.size + row
+    return base
+
+
+def _offered(search: Search, machine: Machine, state: State) -> set[Step]:
+    """What the machine allows, in the explorer's steps.
+
+    Left out: back-pressure (it is like a retry), a claim that cannot be written, and what the
+    explorer takes together with another step: data that becomes durable, and the end.
+    """
+    relation, histories = search.relation, search.histories
+    mask = 1 << state.history
+    offered: set[Step] = set()
+    storing: list[Action] = []
+    for action in machine.enabled():
+        kind = action.kind
+        if kind in ("start", "complete", "cancel"):
+            name = "start" if kind == "start" else "end"
+            offered.add(Step(name, _place(relation, action)))
+        elif kind == "fail":
+            if action.failure == "retryable" and mask & histories.may_retry:
+                offered.add(Step("retry", _place(relation, action)))
+            if action.failure == "permanent" and mask & histories.may_fail:
+                offered.add(Step("fail", _place(relation, action)))
+        elif kind == "durable":
+            storing.append(action)
+        elif kind == "checkpoint_durable":
+            durable = histories.claims_of(state.history)[1]
+            assert durable is not None
+            offered.add(Step("durable", durable))
+        elif kind == "drop":
+            raise Difference("a drop is not recorded")
+    for action in storing:
+        machine.apply(action)
+    ends = any(action.kind == "end" for action in machine.enabled())
+    if ends != relation.is_end(state.base & relation.every):
+        raise Difference("only one of them may report success")
+    if mask & histories.may_crash:
+        offered |= _claims(search, machine)
+        offered |= _crashes(search, machine, state)
+    return offered
+
+
+def _place(relation: Relation, action: Action) -> int:
+    column = relation.graph.rules.index[action.column]
+    if action.scope is not None:
+        node = relation.graph.barrier_node(column, action.scope)
+        return relation.nodes.index(node)
+    assert action.rows is not None
+    return relation.nodes.index(relation.graph.cell_node(column, action.rows[0]))
+
+
+def _claims(search: Search, machine: Machine) -> set[Step]:
+    relation = search.relation
+    wanted = [machine.claim(version) for version in relation.faults.versions]
+    return {
+        Step(
+            "begin", relation.claim_index[action.claim, _drops_of(relation, machine, action.claim)]
+        )
+        for action in machine.enabled()
+        if action.kind == "checkpoint_begin" and action.claim in wanted and action.claim is not None
+    }
+
+
+def _drops_of(relation: Relation, machine: Machine, claim: Claim) -> int:
+    """The dropped rows that a claim holds if it is begun now."""
+    return relation.drops_below(claim, sum(1 << row for row in machine.counters.dropped))
+
+
+def _crashes(search: Search, machine: Machine, state: State) -> set[Step]:
+    """A crash, and what the machine may resume from; it is used up by this.
+
+    With which drops it resumes is seen when the step is taken.
+    """
+    old, new = search.histories.claims_of(state.history)
+    durable, pending = machine.durable_claim, machine.pending_claim
+    machine.crash()
+    found: set[Step] = set()
+    for action in machine.enabled():
+        if action.claim == durable:
+            found.add(Step("crash", old, "old"))
+            if pending is not None and search.relation.faults.torn:
+                found.add(Step("crash", old, "torn"))
+        if action.claim == pending and new is not None:
+            found.add(Step("crash", new, "new"))
+    return found

@@ -1,0 +1,341 @@
+"""The clauses as the explorer judges them: stated a second time, apart from the steps.
+
+A relation that is compiled from the reference would agree with itself whatever it said. So what is
+*allowed* is written down here once more, as arithmetic on rows and scopes, with no call to
+`get_dependencies`, to a tracker or to a checkpoint. A `Law` answers with the number of the clause
+that a step or a state breaks, or "" if it breaks none.
+
+=========  =========================================================================================
+clause     what is held against it
+=========  =========================================================================================
+SCHED-01   a cell starts, and a cell of its row that it needs is not resolved
+SCHED-13   a cell of an ordered column starts before every earlier row is resolved
+BARR-01    a barrier node starts, and a cell of its scope that it needs is not resolved
+BARR-02    an output cell starts before its barrier node is complete
+BARR-08    a barrier node starts, and none of its output cells is wanted
+SCHED-02   a node starts that is in flight
+SCHED-03   a node starts that is resolved (SCHED-05 if a resume claimed it)
+SCHED-04   a node ends that is not in flight, or is in flight still after a resume
+DROP-01    a failure for good drops other rows than those that want the call
+DROP-03    a cell of a dropped row starts
+SCHED-06   more calls are in flight than there are workers
+SCHED-10   success is possible with a cell that is not resolved
+SCHED-12   a state from which the run cannot end well, or in which it stands still
+CKPT-02    what a checkpoint would claim is not what is resolved without a gap (CKPT-13: of a
+           column; CKPT-09: it is less than what is claimed already)
+CKPT-06    after a restore other cells are done than those claimed or dropped; or a cell is done
+           though what it waits for is not, and no claim holds it
+CKPT-07    after a restore a barrier node is done whose scope is not all claimed (nor unwanted), or
+           is not done whose scope is
+CKPT-12    a resume begins from a claim that is neither the last durable one nor the one in flight
+CKPT-17    after a resume other rows are dropped than those that were, below the claim
+=========  =========================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cellspec.graph.graph import ExecutionGraph
+from cellspec.state.counters import Claim
+
+__all__ = ["Law"]
+
+
+class Law:
+    """What a graph's steps must satisfy, on the same bits as `cellspec.explore.relation.Relation`.
+
+    Args:
+        graph: a small graph.
+        claims: the claims that the explorer knows, by index.
+        workers: calls in flight at once; None for no limit.
+        waive: clauses not to judge, to see what they lead to.
+        drops: by claim, the rows (a mask) whose drop was recorded when it was begun, and which it
+            reaches; None if a claim reaches a dropped row only when all of it is resolved.
+    """
+
+    def __init__(
+        self,
+        graph: ExecutionGraph,
+        claims: Sequence[Claim],
+        workers: int | None = None,
+        waive: Sequence[str] = (),
+        drops: Sequence[int] | None = None,
+    ) -> None:
+        rules = graph.rules
+        self.rows, self.width, self.workers = graph.num_records, graph.num_columns, workers
+        self.waived = frozenset(waive)
+        self.claims = list(claims)
+        self._drops = None if drops is None else list(drops)
+        # Barrier nodes come after all cells, column by column; `_scopes` holds their rows.
+        self._scopes: list[tuple[int, int, int]] = []
+        self._first_barrier: dict[int, int] = {}
+        for rule in rules.columns:
+            if rule.scope_rows:
+                self._first_barrier[rule.index] = len(self._scopes)
+                for start in range(0, self.rows, rule.scope_rows):
+                    stop = min(start + rule.scope_rows, self.rows)
+                    self._scopes.append((rule.index, start, stop))
+        self._rules = rules.columns
+        self.count = self.rows * self.width + len(self._scopes)
+        self.required: list[int] = []
+        self.clause: list[str] = []
+        self.before: list[int] = []
+        self._state_cells()
+        self._state_barriers()
+        self._every = (1 << self.count) - 1
+        self._all_required = [
+            (self.required[place] | self.before[place], 1 << place) for place in range(self.count)
+        ]
+        self._outputs = [
+            (self._wanted(place, 0), 1 << place)
+            for place in range(self.count)
+            if self._is_barrier(place)
+        ]
+        # What a row of a column needs to be counted, if it is not claimed (CKPT-13, TRACK-06).
+        self._counted = [
+            [
+                self._cell(row, column)
+                | (self._barrier_over(column, row) if column in self._first_barrier else 0)
+                for row in range(self.rows)
+            ]
+            for column in range(self.width)
+        ]
+        self.is_call = [not (self._is_output(place)) for place in range(self.count)]
+        self.calls = sum(1 << place for place in range(self.count) if self.is_call[place])
+        self.claimed_cells = [self._claimed(claim) for claim in self.claims]
+        self.after_restore = [
+            cells | self._whole_scopes(claim)
+            for cells, claim in zip(self.claimed_cells, self.claims, strict=True)
+        ]
+        self.cells = (1 << self.rows * self.width) - 1
+
+    def _cell(self, row: int, column: int) -> int:
+        return 1 << row * self.width + column
+
+    def _barrier_over(self, column: int, row: int) -> int:
+        scope = row // self._rules[column].scope_rows
+        return 1 << self.rows * self.width + self._first_barrier[column] + scope
+
+    def _is_output(self, place: int) -> bool:
+        return place < self.rows * self.width and place % self.width in self._first_barrier
+
+    def _state_cells(self) -> None:
+        for row in range(self.rows):
+            for column in range(self.width):
+                rule, before = self._rules[column], 0
+                if column in self._first_barrier:
+                    required, clause = self._barrier_over(column, row), "BARR-02"
+                else:
+                    required = sum(self._cell(row, need) for need in rule.needs)
+                    clause = "SCHED-01"
+                    if rule.ordered:
+                        before = sum(self._cell(earlier, column) for earlier in range(row))
+                self.required.append(required)
+                self.clause.append(clause)
+                self.before.append(before)
+
+    def _state_barriers(self) -> None:
+        for column, start, stop in self._scopes:
+            rule, before = self._rules[column], 0
+            if rule.ordered and start:
+                scopes = range(0, start, rule.scope_rows)
+                before = sum(self._barrier_over(column, earlier) for earlier in scopes)
+            self.required.append(
+                sum(self._cell(row, need) for row in range(start, stop) for need in rule.needs)
+            )
+            self.clause.append("BARR-01")
+            self.before.append(before)
+
+    def _claimed(self, claim: Claim) -> int:
+        return sum(
+            self._cell(row, column) for column, count in enumerate(claim) for row in range(count)
+        )
+
+    def _whole_scopes(self, claim: Claim) -> int:
+        first = self.rows * self.width
+        return sum(
+            1 << first + place
+            for place, (column, _, stop) in enumerate(self._scopes)
+            if claim[column] >= stop
+        )
+
+    def _wanted(self, place: int, done: int) -> int:
+        """The output cells that a barrier node still has to make."""
+        column, start, stop = self._scopes[place - self.rows * self.width]
+        return sum(self._cell(row, column) for row in range(start, stop)) & ~done
+
+    def _is_barrier(self, place: int) -> bool:
+        return place >= self.rows * self.width
+
+    def _or_waived(self, *clauses: str) -> str:
+        for clause in clauses:
+            if clause and clause not in self.waived:
+                return clause
+        return ""
+
+    # Steps
+
+    def look(self, done: int, dropped: int) -> tuple[int, int]:
+        """What a set of done nodes says, whatever is in flight: two masks of nodes.
+
+        The first: those that may not start. The second: those that are done though what they wait
+        for is not, which is right only where a claim holds them.
+        """
+        content, undone = 0, ~done
+        for required, node in self._all_required:
+            if not required & undone:
+                content |= node
+        unsettled = done & ~content
+        if dropped:
+            for row in range(self.rows):
+                if dropped >> row & 1:
+                    unsettled &= ~(((1 << self.width) - 1) << row * self.width)
+        if dropped or self.waived:
+            places = range(self.count)
+            return sum(1 << n for n in places if self._start_breaks(done, dropped, n)), unsettled
+        lawful = content & undone
+        for outputs, node in self._outputs:
+            if not outputs & undone:
+                lawful &= ~node
+        return self._every & ~lawful, unsettled
+
+    def _start_breaks(self, done: int, dropped: int, place: int) -> str:
+        found: list[str] = []
+        barrier = self._is_barrier(place)
+        if not barrier and dropped >> place // self.width & 1:
+            found.append("DROP-03")
+        elif done >> place & 1:
+            found.append("SCHED-03")
+        if self.required[place] & ~done:
+            found.append(self.clause[place])
+        if self.before[place] & ~done:
+            found.append("BARR-01" if barrier else "SCHED-13")
+        if barrier and not self._wanted(place, done):
+            found.append("BARR-08")
+        return self._or_waived(*found) if found else ""
+
+    def starts(
+        self, done: int, flight: int, dropped: int, starts: int, unlawful: int
+    ) -> tuple[int, str] | None:
+        """The first of some starts that breaks a clause, and that clause.
+
+        Args:
+            done: what is resolved.
+            flight: what is in flight.
+            dropped: the rows that were dropped.
+            starts: the nodes that a relation lets start, one of them next.
+            unlawful: what `look` said of these done nodes.
+        """
+        full = self.workers is not None and (flight & self.calls).bit_count() >= self.workers
+        odd = starts & (unlawful | flight | (self.calls if full else 0))
+        while odd:
+            low = odd & -odd
+            odd ^= low
+            place = low.bit_length() - 1
+            clause = self._or_waived(
+                "SCHED-02" if flight & low else "",
+                self._start_breaks(done, dropped, place),
+                "SCHED-06" if full and self.calls & low else "",
+            )
+            if clause:
+                return place, clause
+        return None
+
+    def end(self, flight: int, place: int) -> str:
+        """The clause that the end of a call breaks."""
+        return self._or_waived("" if flight >> place & 1 else "SCHED-04")
+
+    def restore(self, claim: int, before: int, after: int) -> str:
+        """The clause that a resume breaks, by what is left of the base before the crash."""
+        size = self.count
+        claimed = (1 << max(self.claims[claim])) - 1
+        kept = before >> 2 * size & claimed if self._drops is None else self._drops[claim]
+        odd = (self._restored(claim, kept) ^ after) & (1 << size) - 1
+        return self._or_waived(
+            "CKPT-06" if odd & self.cells else "",
+            "CKPT-07" if odd & ~self.cells else "",
+            "SCHED-04" if after >> size & (1 << size) - 1 else "",
+            "CKPT-17" if after >> 2 * size != kept else "",
+        )
+
+    def _restored(self, claim: int, dropped: int) -> int:
+        """What is resolved after a restore: claimed, of a dropped row, or a barrier for nobody."""
+        found = self.after_restore[claim]
+        if not dropped or self._drops is None:
+            return found
+        for row in range(self.rows):
+            if dropped >> row & 1:
+                found |= sum(self._cell(row, column) for column in range(self.width))
+        before = -1
+        while before != found:
+            before = found
+            for outputs, node in self._outputs:
+                place = node.bit_length() - 1
+                if not (outputs | self.required[place] | self.before[place]) & ~found:
+                    found |= node
+        return found
+
+    def fail(self, before: int, after: int, place: int) -> str:
+        """The clause that a failure for good breaks, by the rows that it drops."""
+        size = self.count
+        done = before & (1 << size) - 1
+        rows = range(self.rows)
+        if self._is_barrier(place):
+            column = self._scopes[place - self.rows * self.width][0]
+            wanted = self._wanted(place, done)
+            wanting = [row for row in rows if wanted & self._cell(row, column)]
+        else:
+            wanting = [place // self.width]
+        dropped = before >> 2 * size | sum(1 << row for row in wanting)
+        return self._or_waived("" if after >> 2 * size == dropped else "DROP-01")
+
+    def resume(self, claim: int, durable: int, pending: int | None) -> str:
+        """The clause that a resume from a claim breaks."""
+        return self._or_waived("" if claim in (durable, pending) else "CKPT-12")
+
+    # States
+
+    def states(self, done: int, unsettled: int) -> tuple[int, str]:
+        """The last durable claims, as a mask, with which these done nodes break a clause."""
+        wrong, bit, undone = 0, 1, ~done
+        for held in self.claimed_cells:
+            if held & undone or unsettled & ~held:
+                wrong |= bit
+            bit <<= 1
+        clause = self._or_waived("CKPT-06")
+        return (wrong, clause) if clause else (0, "")
+
+    def reported(self, version: int, claim: Claim, done: int, dropped: int, durable: int) -> str:
+        """The clause that a report of finished rows breaks."""
+        held = self.claims[durable]
+        right = tuple(
+            [self._prefix(column, done, dropped, count) for column, count in enumerate(held)]
+        )
+        if version == 1:
+            right = (min(right),) * self.width
+            held = (min(held),) * self.width
+        if claim == right:
+            return ""
+        falls = any(mine < before for mine, before in zip(claim, held, strict=True))
+        return self._or_waived("CKPT-09" if falls else "", "CKPT-02" if version == 1 else "CKPT-13")
+
+    def _prefix(self, column: int, done: int, dropped: int, held: int) -> int:
+        """Clause CKPT-13: resolved cells, counted on from those that the claim holds."""
+        row, counted, open_nodes = held, self._counted[column], ~done
+        while row < self.rows:
+            if dropped >> row & 1:
+                if open_nodes & self._cell(row, column):
+                    break
+            elif open_nodes & counted[row]:
+                break
+            row += 1
+        return row
+
+    def success(self, done: int) -> str:
+        """The clause that a report of success breaks."""
+        return self._or_waived("SCHED-10" if self.cells & ~done else "")
+
+    def trap(self) -> str:
+        """The clause that a state breaks from which no good end can be reached."""
+        return self._or_waived("SCHED-12")

@@ -1,0 +1,357 @@
+"""The transition system as masks: every rule of one small graph, asked of the reference.
+
+A state's *base* is one integer: a bit for each node that is resolved, a bit for each that is in
+flight, and a bit for each row that was dropped. Nothing here says what waits for what. A `Relation`
+asks the reference about every node and every claim of its graph, once:
+
+===============  ===================================================================================
+table            asked of
+===============  ===================================================================================
+``needs``        `ExecutionGraph.get_dependencies`, for each node, and along its own column
+``restored``     `CompletionTracker.from_checkpoint`, for each claim: which nodes are in it
+``claims``       the same: claims that it refuses are none
+``row_full``     `ExecutionGraph.is_row_complete`, for each row, with every node but one done
+``cell_full``    a tracker restored from r rows of a column and r + 1 of what it needs, and told of
+                 every node but one: does the column's prefix in its checkpoint reach past row r?
+===============  ===================================================================================
+
+What follows from the tables by bit operations (what may start, what a step leads to, what may be
+claimed) is the *mask* interpreter of the rules. `cellspec.explore.equivalence` holds it against the
+other one, `cellspec.machine.machine.Machine`, state by state. The methods are small so that a test
+can break one and see the explorer find it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cellspec.errors import CheckpointError, SpecError
+from cellspec.graph.graph import ExecutionGraph
+from cellspec.graph.nodes import BarrierNodeId, NodeId
+from cellspec.state.checkpoint import make_payload
+from cellspec.state.counters import Claim
+from cellspec.state.tracker import CompletionTracker
+
+__all__ = ["Faults", "Relation", "bits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What may go wrong in a run, and how often; and what the run may do.
+
+    Attributes:
+        crashes: how often the process may die; without one there are no checkpoints either.
+        torn: an interrupted write of a claim may also leave a torn file, besides the old claim and
+            the new one.
+        retries: how many calls may fail and be tried again.
+        drops: how many calls may fail for good.
+        workers: calls in flight at once; None for no limit.
+        versions: which checkpoints are written: 1 claims whole rows, 2 a prefix of each column.
+
+    Raises:
+        SpecError: a count below 0, or no version.
+    """
+
+    crashes: int = 0
+    torn: bool = False
+    retries: int = 0
+    drops: int = 0
+    workers: int | None = None
+    versions: tuple[int, ...] = (1,)
+
+    def __post_init__(self) -> None:
+        for name in ("crashes", "retries", "drops"):
+            if getattr(self, name) < 0:
+                raise SpecError(f"{name}: expected a number from 0, got {getattr(self, name)}")
+        if self.workers is not None and self.workers < 1:
+            raise SpecError(f"workers: expected a number from 1, got {self.workers}")
+        if self.versions not in ((1,), (2,), (1, 2)):
+            raise SpecError(f"versions: expected 1, 2 or both, got {self.versions}")
+
+    @property
+    def claims_hold_drops(self) -> bool:
+        """Whether two claims of the same rows may hold different drops.
+
+        A claim of rows reaches rows that are resolved, and of those none is dropped later. A
+        column's claim may reach a row that is dropped after it was begun: that drop it does not
+        hold.
+        """
+        return bool(self.drops and self.crashes and 2 in self.versions)
+
+
+def bits(mask: int) -> Iterator[int]:
+    """The positions of the bits of a mask, from the lowest."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
+def _is_alike(node: NodeId, other: NodeId) -> bool:
+    """True for two nodes of one kind and column."""
+    return node.column == other.column and type(node) is type(other)
+
+
+class Relation:
+    """The steps of one graph, on masks.
+
+    A base is ``done | flight << size | dropped << 2 * size``.
+
+    Args:
+        graph: a small graph.
+        faults: what may go wrong.
+
+    Attributes:
+        nodes: the node of each bit: cells row by row, then barrier nodes.
+        size: how many nodes there are.
+        every: the mask of all of them.
+        needs: by node, the mask of what it waits for.
+        calls: the nodes that an engine makes a call for: all but output cells of barriers. They
+            take a worker, and may fail.
+        outputs: by node, the output cells of a barrier node; 0 for a cell.
+        row_cells: by row, its cells.
+        claims: every claim that a checkpoint can make, the empty one first; where claims hold drops
+            (`Faults.claims_hold_drops`), once for each set of rows that may have been dropped.
+        claim_drops: by claim, the dropped rows that it holds, as a mask; 0 where the rows that it
+            reaches say that.
+        restored: by claim, what is complete after a restore.
+        row_full: by row, what must be done for it to be complete, if it was not claimed.
+        cell_full: by column and row, what must be done for the column's prefix to reach past it.
+    """
+
+    def __init__(self, graph: ExecutionGraph, faults: Faults) -> None:
+        self.graph, self.faults = graph, faults
+        rows, columns = graph.num_records, graph.num_columns
+        barriers = [node for node in graph.iter_nodes() if isinstance(node, BarrierNodeId)]
+        self.nodes: list[NodeId] = [
+            graph.cell_node(column, row) for row in range(rows) for column in range(columns)
+        ] + list(barriers)
+        self.bit = {node: 1 << place for place, node in enumerate(self.nodes)}
+        self.size = len(self.nodes)
+        self.every = (1 << self.size) - 1
+        self.row_cells = [((1 << columns) - 1) << row * columns for row in range(rows)]
+        self.cells = (1 << rows * columns) - 1
+        self._ask_edges()
+        self._ask_claims()
+        self._ask_completeness()
+
+    def _ask_edges(self) -> None:
+        graph, bit = self.graph, self.bit
+        self.needs = [sum(bit[n] for n in self._needs_of(node)) for node in self.nodes]
+        self.outputs = [
+            sum(bit[n] for n in graph.get_dependents(node) if not isinstance(n, BarrierNodeId))
+            if isinstance(node, BarrierNodeId)
+            else 0
+            for node in self.nodes
+        ]
+        self.calls = self.every
+        for outputs in self.outputs:
+            self.calls &= ~outputs
+
+    def _needs_of(self, node: NodeId) -> set[NodeId]:
+        """What a node waits for, and what that waits for in the same column.
+
+        With order that is every earlier row, so that a drop in between lets nobody overtake.
+        """
+        found = set(self.graph.get_dependencies(node))
+        for before in [need for need in found if _is_alike(need, node)]:
+            found |= {need for need in self._needs_of(before) if _is_alike(need, node)}
+        return found
+
+    def _restore(self, claim: Claim) -> CompletionTracker:
+        version = 1 if self.faults.versions == (1,) else 2
+        return CompletionTracker.from_checkpoint(
+            make_payload(self.graph, claim, version), self.graph
+        )
+
+    def _ask_claims(self) -> None:
+        rows, columns = self.graph.num_records, self.graph.num_columns
+        claims: list[Claim] = [(0,) * columns]
+        if self.faults.crashes:
+            if self.faults.versions == (1,):
+                claims = [(count,) * columns for count in range(rows + 1)]
+            else:
+                claims = list(itertools.product(range(rows + 1), repeat=columns))
+        self.claims: list[Claim] = []
+        self.claim_drops: list[int] = []
+        self.restored: list[int] = []
+        for claim in claims:
+            try:
+                tracker = self._restore(claim)
+            except CheckpointError:
+                continue
+            restored = sum(self.bit[node] for node in self.nodes if node in tracker)
+            for drops in range(self.drops_below(claim, -1) + 1):
+                self.claims.append(claim)
+                self.claim_drops.append(drops)
+                self.restored.append(restored)
+        self._may_claim: dict[tuple[Claim, int, int], int | None] = {}
+        pairs = zip(self.claims, self.claim_drops, strict=True)
+        self.claim_index = {pair: index for index, pair in enumerate(pairs)}
+
+    def drops_below(self, claim: Claim, dropped: int) -> int:
+        """Of some dropped rows those that a claim holds if it is begun now, as in `claim_drops`."""
+        if not self.faults.claims_hold_drops:
+            return 0
+        return dropped & ((1 << max(claim)) - 1)
+
+    def _ask_completeness(self) -> None:
+        graph, every = self.graph, set(self.nodes)
+        rows = range(graph.num_records)
+        self.row_full = [0 for _ in rows]
+        self.cell_full = [[0 for _ in rows] for _ in range(graph.num_columns)]
+        if not self.faults.crashes:
+            return
+        for node, bit in self.bit.items():
+            every.remove(node)
+            for row in rows:
+                if not graph.is_row_complete(row, every):
+                    self.row_full[row] |= bit
+            every.add(node)
+        if self.faults.versions == (1,):
+            return
+        order = list(graph.iter_nodes())
+        for column, name in enumerate(graph.column_names):
+            inputs = self._inputs_of(column)
+            for row, missing in itertools.product(rows, order):
+                # What a column needs is claimed: no more is asked than what its own cell needs.
+                claim = tuple(row + (c in inputs) for c in range(graph.num_columns))
+                tracker = self._restore(claim)
+                for node in order:
+                    if node != missing:
+                        tracker.mark_complete(node)
+                if tracker.to_checkpoint(graph, 2)["column_rows"][name] <= row:
+                    self.cell_full[column][row] |= self.bit[missing]
+
+    def _inputs_of(self, column: int) -> set[int]:
+        """The columns that a column needs, and those that they need."""
+        found = set(self.graph.rules.columns[column].needs)
+        return found.union(*(self._inputs_of(need) for need in found))
+
+    # What may happen
+
+    def ready(self, done: int) -> int:
+        """The nodes that are not done and wait for nothing."""
+        found, node, undone = 0, 1, ~done
+        for need in self.needs:
+            if not need & undone:
+                found |= node
+            node <<= 1
+        return found & undone
+
+    def startable(self, ready: int, flight: int) -> int:
+        """Those of the ready nodes that may start while others are in flight."""
+        found = ready & ~flight
+        workers = self.faults.workers
+        if workers is not None and (flight & self.calls).bit_count() >= workers:
+            found &= ~self.calls
+        return found
+
+    def endable(self, done: int, flight: int) -> int:
+        """The nodes that may end: those in flight."""
+        del done
+        return flight
+
+    def settle(self, done: int, flight: int) -> int:
+        """After a drop: what resolves by itself, because nobody wants it (clause BARR-08)."""
+        changed = True
+        while changed:
+            changed = False
+            for place, outputs in enumerate(self.outputs):
+                node = 1 << place
+                if outputs and not (done | flight) & node:
+                    if outputs & ~done or self.needs[place] & ~done:
+                        continue
+                    done |= node
+                    changed = True
+        return done
+
+    def complete(self, base: int, place: int) -> int:
+        """The base after a call in flight has ended well, or one of a dropped row has ended."""
+        node = 1 << place
+        base = base & ~(node << self.size) | node
+        return self._settled(base)
+
+    def _settled(self, base: int) -> int:
+        dropped = base >> 2 * self.size
+        if not dropped:
+            return base
+        done, flight = base & self.every, base >> self.size & self.every
+        return self.settle(done, flight) | flight << self.size | dropped << 2 * self.size
+
+    def retry(self, base: int, place: int) -> int:
+        """The base after a call has failed and may be made again."""
+        return self._settled(base & ~(1 << place + self.size))
+
+    def fail(self, base: int, place: int) -> int:
+        """The base after a call has failed for good: the rows that want it are dropped."""
+        base &= ~(1 << place + self.size)
+        node = 1 << place
+        wanting = (self.outputs[place] or node) & ~base
+        if self.outputs[place]:
+            base |= node
+        for row, cells in enumerate(self.row_cells):
+            if wanting & cells:
+                base |= cells | 1 << 2 * self.size + row
+        return self._settled(base)
+
+    def failable(self, base: int) -> int:
+        """The calls in flight that may fail: of dropped rows nobody asks any more."""
+        return base >> self.size & self.calls & ~base
+
+    def restore(self, claim: int, dropped: int) -> int:
+        """The base after a resume from a claim, by its index; of the drops it keeps its own."""
+        kept = self.claim_drops[claim]
+        if not self.faults.claims_hold_drops:
+            kept = dropped & ((1 << max(self.claims[claim])) - 1)
+        base = self.restored[claim] | kept << 2 * self.size
+        for row in bits(kept):
+            base |= self.row_cells[row]
+        return self._settled(base)
+
+    def interrupted(self, durable: int, pending: int | None) -> Iterator[tuple[str, int]]:
+        """What storage may give back after a crash: (outcome of the write, claim), by index.
+
+        A torn file is recognised, and the claim before it is still there.
+        """
+        yield "old", durable
+        if pending is not None:
+            yield "new", pending
+            if self.faults.torn:
+                yield "torn", durable
+
+    def claim_after(self, version: int, done: int, dropped: int, durable: int) -> Claim:
+        """What a checkpoint would claim now: rows, or each column's, counted on from the claim."""
+        claimed = self.claims[durable]
+        if self.faults.versions == (1,):
+            count = claimed[0]
+            while count < len(self.row_full) and (
+                dropped >> count & 1 or not self.row_full[count] & ~done
+            ):
+                count += 1
+            return (count,) * len(claimed)
+        counts = list(claimed)
+        for column, full in enumerate(self.cell_full):
+            while counts[column] < len(full) and (
+                dropped >> counts[column] & 1 or not full[counts[column]] & ~done
+            ):
+                counts[column] += 1
+        return tuple(counts) if version == 2 else (min(counts),) * len(counts)
+
+    def may_claim(self, claim: Claim, dropped: int, durable: int) -> int | None:
+        """The index of a claim that may be begun after another: one that is more."""
+        key = (claim, self.drops_below(claim, dropped), durable)
+        if key not in self._may_claim:
+            before = self.claims[durable]
+            grows = claim != before and all(c >= b for c, b in zip(claim, before, strict=True))
+            self._may_claim[key] = self.claim_index.get(key[:2]) if grows else None
+        return self._may_claim[key]
+
+    def is_end(self, done: int) -> bool:
+        """True if the run may report success, once its data is durable: every cell is resolved.
+
+        A barrier node may be open still: one in flight whose output is claimed or was dropped.
+        """
+        return not self.cells & ~done

@@ -1,0 +1,624 @@
+"""The search: every state of one graph, breadth first, with the clauses judged at each step.
+
+A state has two halves. Its *base* is what runs and what is done: one integer, see
+`cellspec.explore.relation`. Its *history* is what storage holds and which faults there have been:
+the last durable claim, the claim being written, and how many crashes, retries and drops are spent.
+
+=============  =====================================================================================
+step           changes
+=============  =====================================================================================
+start          base: a node is in flight
+end            base: a node in flight is resolved, or one of a dropped row is no longer in flight
+begin          history: a claim is being written; its data was made durable first
+durable        history: that claim is the last durable one
+crash          both: the process dies, storage gives back a claim, a new process resumes from it
+retry          both: a call fails, and is as if it had never been started
+fail           both: a call fails for good; the rows that want it are dropped
+=============  =====================================================================================
+
+Ends of the run change nothing that another step would see, so they are no step but a property of a
+state.
+
+What makes it fast: which start and end steps there are depends on the base alone, and hardly any
+step looks at the history. So all histories with which one base was reached go through a step
+together, as the bits of one integer: bit ``x * block + slot * claims + d`` is the history with
+faults x, the claim being written `slot` − 1 (0: none), and the durable claim d. One addition to a
+dictionary moves them all, and nothing is lost: level n of the search is exactly the states that are
+n steps away, whatever their histories.
+
+There is no recursion, and nothing is stored for the way back: when a clause breaks, the search is
+run again as far as that level with its levels kept, and the way is found backwards through them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from cellspec.explore.invariants import Law
+from cellspec.explore.relation import Relation, bits
+
+__all__ = ["Found", "Histories", "Search", "State", "Step", "may_reduce"]
+
+
+class State(NamedTuple):
+    """One state: its base, and its history as the position of a bit."""
+
+    base: int
+    history: int
+
+
+class Step(NamedTuple):
+    """One step, by name.
+
+    Attributes:
+        kind: start, end, begin, durable, crash, retry or fail.
+        place: of start, end, retry and fail: the node, by its bit; of begin and crash: the claim,
+            by its index.
+        outcome: of crash: what became of the claim being written: old, new or torn.
+    """
+
+    kind: str
+    place: int = -1
+    outcome: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search of one graph came to.
+
+    Attributes:
+        states: distinct states.
+        transitions: steps out of them, counted once for each state and step.
+        bases: distinct bases.
+        depth: steps to the state that is furthest away.
+        ends: states in which the run may report success.
+        clause: the clause that is broken, or "".
+        path: the shortest way to break it, if there is one; the last step may be one that is not
+            allowed.
+        trap: the path leads to a state from which no good end can be reached.
+    """
+
+    states: int
+    transitions: int
+    bases: int
+    depth: int
+    ends: int
+    clause: str = ""
+    path: tuple[Step, ...] = ()
+    trap: bool = False
+
+
+class Histories:
+    """How histories are numbered, and how steps move them."""
+
+    def __init__(self, relation: Relation) -> None:
+        faults = relation.faults
+        self.claims = len(relation.claims)
+        self.crashes = faults.crashes
+        # Without a crash to come nothing is written: one slot would do, but one size is simpler.
+        self.block = self.claims * (self.claims + 1)
+        self.of_crash = self.block
+        self.of_retry = self.of_crash * (faults.crashes + 1)
+        self.of_fail = self.of_retry * (faults.retries + 1)
+        self.total = self.of_fail * (faults.drops + 1)
+        every = range(0, self.total, self.block)
+        plain = (1 << self.claims) - 1
+        whole = (1 << self.block) - 1
+        self.may_crash = sum(whole << x for x in every if self.spent(x)[0] < faults.crashes)
+        self.may_retry = sum(whole << x for x in every if self.spent(x)[1] < faults.retries)
+        self.may_fail = sum(whole << x for x in every if self.spent(x)[2] < faults.drops)
+        self.idle = sum(plain << x for x in every)
+        self.writing = ((1 << self.total) - 1) & ~self.idle
+        self._blocks = [x for x in every if self.spent(x)[0] < faults.crashes]
+        self._every = list(every)
+
+    def spent(self, history: int) -> tuple[int, int, int]:
+        """The crashes, retries and drops of a history."""
+        return (
+            history % self.of_retry // self.of_crash,
+            history % self.of_fail // self.of_retry,
+            history // self.of_fail,
+        )
+
+    def claims_of(self, history: int) -> tuple[int, int | None]:
+        """The last durable claim and the one being written, by index."""
+        slot, durable = divmod(history % self.block, self.claims)
+        return durable, slot - 1 if slot else None
+
+    def with_durable(self, claims: int) -> int:
+        """All histories whose durable claim is one of these (a mask of claims)."""
+        slots = sum(claims << slot for slot in range(0, self.block, self.claims))
+        return sum(slots << x for x in self._every)
+
+    def may_begin(self, claims: int) -> int:
+        """Histories that write nothing, may still crash, and hold one of these claims."""
+        return sum(claims << x for x in self._blocks)
+
+    def written(self, histories: int) -> int:
+        """Where histories go whose claim becomes durable."""
+        moved = 0
+        left = histories & self.writing
+        plain = (1 << self.claims) - 1
+        while left:
+            place = (left & -left).bit_length() - 1
+            within = place % self.block
+            slot = within // self.claims
+            left &= ~(plain << place - within % self.claims)
+            moved |= 1 << place - within + slot - 1
+        return moved
+
+
+class _Done:
+    """What is asked of the set of done nodes alone, once for each."""
+
+    __slots__ = ("bad", "begins", "broken", "is_end", "ready", "unlawful")
+
+    ready: int
+    unlawful: int
+    begins: list[tuple[int, int]]
+    bad: int
+    broken: list[tuple[int, str]]
+    is_end: bool
+
+
+@dataclass(slots=True)
+class _Violation:
+    level: int
+    clause: str
+    # The state before the step, or the state itself if it breaks the clause.
+    state: State
+    step: Step | None
+
+
+@dataclass(slots=True)
+class _Tally:
+    transitions: int = 0
+    ends: int = 0
+    depth: int = 0
+    violation: _Violation | None = None
+
+
+class Search:
+    """Every state of one graph.
+
+    Args:
+        relation: the steps.
+        law: what they are held against.
+        symmetric: count states that differ in the order of rows once. Sound only if rows are
+            interchangeable; see `may_reduce`.
+
+    Raises:
+        ValueError: symmetric, for rows that are not interchangeable.
+    """
+
+    def __init__(self, relation: Relation, law: Law, *, symmetric: bool = False) -> None:
+        if symmetric and not may_reduce(relation):
+            raise ValueError("rows are not interchangeable here")
+        self.relation, self.law = relation, law
+        self.histories = Histories(relation)
+        size = relation.size
+        self._done = (1 << size) - 1
+        # What is known of a base without what is in flight, by that base.
+        self._known: dict[int, _Done] = {}
+        self._settled = ((1 << 2 * size + len(relation.row_cells)) - 1) & ~(self._done << size)
+        self._all_claims = (1 << len(relation.claims)) - 1
+        self._steps: dict[int, list[int]] = {}
+        self._resumes: dict[tuple[int, int], list[tuple[Step, State, str]]] = {}
+        self._fault_steps: dict[int, list[tuple[Step, int, str]]] = {}
+        self._canonical = self._sorted_rows if symmetric else None
+        self._expand = self._compile_expand()
+
+    def start(self) -> State:
+        """The state before the first step: nothing is done, nothing is claimed."""
+        return State(self.relation.restored[0], 0)
+
+    def run(self, progress: Callable[[int], object] | None = None) -> Found:
+        """Explore; stops at the first level at which a clause breaks."""
+        seen: dict[int, int] = {}
+        tally = self._explore(seen, None, progress)
+        if tally.violation is None:
+            self._find_trap(seen, tally)
+        states = sum(map(int.bit_count, seen.values()))
+        found = Found(states, tally.transitions, len(seen), tally.depth, tally.ends)
+        return found if tally.violation is None else self._explain(found)
+
+    # The levels
+
+    def _explore(
+        self,
+        seen: dict[int, int],
+        levels: list[dict[int, int]] | None,
+        progress: Callable[[int], object] | None = None,
+    ) -> _Tally:
+        tally = _Tally()
+        start = self.start()
+        level: dict[int, int] = {start.base: 1 << start.history}
+        seen.update(level)
+        number = 0
+        while level:
+            if levels is not None:
+                levels.append(level)
+            tally.depth = number
+            if progress is not None:
+                progress(len(seen))
+            following = self._advance(level, number, tally)
+            if tally.violation is not None:
+                break
+            level = {}
+            for base, found in following.items():
+                known = seen.get(base, 0)
+                new = found & ~known
+                if new:
+                    level[base] = new
+                    seen[base] = known | new
+            number += 1
+        return tally
+
+    def _advance(self, level: dict[int, int], number: int, tally: _Tally) -> defaultdict[int, int]:
+        """Every state one step from a level; the first step that breaks a clause ends it."""
+        following: defaultdict[int, int] = defaultdict(int)
+        histories = self.histories
+        steps_of, about_of, settled = self._steps, self._known, self._settled
+        may_crash, writing = histories.may_crash, histories.writing
+        has_faults = histories.may_retry | histories.may_fail
+        of_row = 2 * self.relation.size
+        crashing: dict[int, int] = {}
+        transitions = 0
+        for base, found in level.items():
+            about = about_of.get(base & settled) or self._about(base)
+            if about.bad & found:
+                tally.violation = self._wrong(base, about, found, number)
+                return following
+            steps = steps_of.get(base)
+            if steps is None:
+                steps = steps_of[base] = []
+                broken = self._expand(base, about, steps)
+                if broken is not None:
+                    state = State(base, (found & -found).bit_length() - 1)
+                    tally.violation = _Violation(number + 1, broken[1], state, broken[0])
+                    break
+            transitions += len(steps) * found.bit_count()
+            for other in steps:
+                following[other] |= found
+            if about.is_end:
+                tally.ends += found.bit_count()
+            if has_faults:
+                transitions += self._fault(base, found, number, tally, following)
+            crash = found & may_crash
+            if crash:
+                dropped = base >> of_row
+                crashing[dropped] = crashing.get(dropped, 0) | crash
+                transitions += crash.bit_count()
+                if about.begins or crash & writing:
+                    moved, count = self._storage(crash, about)
+                    transitions += count
+                    following[base] |= moved
+        tally.transitions += transitions
+        for dropped, crash in crashing.items():
+            if tally.violation is None:
+                self._crash(dropped, crash, number, tally, level, following)
+        if tally.violation is not None:
+            # A state of this level that is wrong is one step nearer.
+            for base, found in level.items():
+                about = self._about(base)
+                if about.bad & found:
+                    tally.violation = self._wrong(base, about, found, number)
+                    break
+        return following
+
+    def _wrong(self, base: int, about: _Done, found: int, number: int) -> _Violation | None:
+        """The clause that one of the states of a base breaks, if there is one."""
+        for wrong, clause in about.broken:
+            bad = wrong & found
+            if bad:
+                return _Violation(number, clause, State(base, (bad & -bad).bit_length() - 1), None)
+        return None
+
+    def _storage(self, crash: int, about: _Done) -> tuple[int, int]:
+        """Histories that begin or finish a claim: where they go, and how many steps these are.
+
+        Crashes in the middle of a write are counted too; `_crash` takes them, all bases at once.
+        """
+        writes = crash & self.histories.writing
+        count = moved = 0
+        for mask, shift in about.begins:
+            may = crash & mask
+            if may:
+                count += may.bit_count()
+                moved |= may << shift
+        if writes:
+            # It becomes durable; or the process dies, and finds the new claim, or a torn one.
+            count += writes.bit_count() * (3 if self.relation.faults.torn else 2)
+            moved |= self.histories.written(writes)
+        return moved, count
+
+    def _about(self, base: int) -> _Done:
+        key = base & self._settled
+        about = self._known.get(key)
+        if about is None:
+            about = self._known[key] = self._ask(base & self._done, base >> 2 * self.relation.size)
+        return about
+
+    def _ask(self, done: int, dropped: int) -> _Done:
+        relation, law, about = self.relation, self.law, _Done()
+        about.ready = relation.ready(done)
+        about.unlawful, unsettled = law.look(done, dropped)
+        about.is_end = relation.is_end(done)
+        bad, clause = law.states(done, unsettled)
+        wrong = {clause: bad} if bad else {}
+        begins: dict[int, int] = {}
+        versions = relation.faults.versions if relation.faults.crashes else ()
+        for durable in bits(self._all_claims & ~bad):
+            clause = ""
+            for version in versions:
+                if clause:
+                    break
+                claim = relation.claim_after(version, done, dropped, durable)
+                clause = law.reported(version, claim, done, dropped, durable)
+                index = relation.may_claim(claim, dropped, durable)
+                if index is not None and not begins.get(index, 0) >> durable & 1:
+                    begins[index] = begins.get(index, 0) | 1 << durable
+            if clause:
+                wrong[clause] = wrong.get(clause, 0) | 1 << durable
+        if about.is_end:
+            clause = law.success(done)
+            if clause:
+                wrong[clause] = self._all_claims
+        histories = self.histories
+        about.broken = [(histories.with_durable(mask), clause) for clause, mask in wrong.items()]
+        about.bad = 0
+        for mask, _ in about.broken:
+            about.bad |= mask
+        about.begins = [
+            (histories.may_begin(mask), (index + 1) * histories.claims)
+            for index, mask in begins.items()
+        ]
+        return about
+
+    def _compile_expand(self) -> Callable[[int, _Done, list[int]], tuple[Step, str] | None]:
+        """What finds the start and end steps of a base; it gives one that breaks a clause, if any.
+
+        This is the innermost of the search, so all that it needs is bound once. Where nothing is
+        limited or broken on purpose, what may start and end is plain, and nobody is asked.
+        """
+        relation, law, size, every = self.relation, self.law, self.relation.size, self._done
+        kind = type(relation)
+        is_plain = relation.faults.workers is None and kind.startable is Relation.startable
+        startable = None if is_plain else relation.startable
+        endable = None if kind.endable is Relation.endable else relation.endable
+        canonical, judged_alone = self._canonical, law.workers is not None
+        # By set of nodes: what each of their starts adds to a base, and each of their ends takes.
+        added: dict[int, list[int]] = {}
+        taken: dict[int, list[int]] = {}
+
+        def expand(base: int, about: _Done, steps: list[int]) -> tuple[Step, str] | None:
+            flight = base >> size & every
+            ready = about.ready
+            starts = ready & ~flight if startable is None else startable(ready, flight)
+            if starts & (about.unlawful | flight) or judged_alone:
+                done, dropped = base & every, base >> 2 * size
+                wrong = law.starts(done, flight, dropped, starts, about.unlawful)
+                if wrong is not None:
+                    return Step("start", wrong[0]), wrong[1]
+            if starts not in added:
+                added[starts] = [1 << place + size for place in bits(starts)]
+            for more in added[starts]:
+                steps.append(base + more)
+            ends = flight if endable is None else endable(base & every, flight)
+            if ends & ~flight:
+                place = next(bits(ends & ~flight))
+                clause = law.end(flight, place)
+                if clause:
+                    return Step("end", place), clause
+            if base >> 2 * size or ends & base:
+                steps += [relation.complete(base, place) for place in bits(ends)]
+            else:
+                if ends not in taken:
+                    taken[ends] = [(1 << n + size) - (1 << n) for n in bits(ends)]
+                for less in taken[ends]:
+                    steps.append(base - less)
+            if canonical is not None:
+                steps[:] = [canonical(other) for other in steps]
+            return None
+
+        return expand
+
+    def _fault(
+        self,
+        base: int,
+        found: int,
+        number: int,
+        tally: _Tally,
+        following: defaultdict[int, int],
+    ) -> int:
+        """Calls in flight that fail; gives how many steps there are."""
+        histories = self.histories
+        steps = self._fault_steps.get(base)
+        if steps is None:
+            steps = self._fault_steps[base] = []
+            relation = self.relation
+            for place in bits(relation.failable(base)):
+                steps.append((Step("retry", place), relation.retry(base, place), ""))
+                other = relation.fail(base, place)
+                steps.append((Step("fail", place), other, self.law.fail(base, other, place)))
+        count = 0
+        for step, other, clause in steps:
+            again = step.kind == "retry"
+            may = found & (histories.may_retry if again else histories.may_fail)
+            if may:
+                if clause and tally.violation is None:
+                    state = State(base, (may & -may).bit_length() - 1)
+                    tally.violation = _Violation(number + 1, clause, state, step)
+                moved = may << (histories.of_retry if again else histories.of_fail)
+                following[other if self._canonical is None else self._canonical(other)] |= moved
+                count += may.bit_count()
+        return count
+
+    def _crash(
+        self,
+        dropped: int,
+        crash: int,
+        number: int,
+        tally: _Tally,
+        level: dict[int, int],
+        following: defaultdict[int, int],
+    ) -> None:
+        """All histories that crash with these rows dropped: what each resumes from."""
+        resumes = self._resumes
+        for history in bits(crash):
+            found = resumes.get((dropped, history))
+            if found is None:
+                found = resumes[dropped, history] = self._judged_resumes(history, dropped)
+            for step, other, clause in found:
+                if clause:
+                    base = next(
+                        base
+                        for base, new in level.items()
+                        if new >> history & 1 and base >> 2 * self.relation.size == dropped
+                    )
+                    tally.violation = _Violation(number + 1, clause, State(base, history), step)
+                    return
+                following[other.base] |= 1 << other.history
+
+    def _judged_resumes(self, history: int, dropped: int) -> list[tuple[Step, State, str]]:
+        relation, law = self.relation, self.law
+        durable, pending = self.histories.claims_of(history)
+        before = dropped << 2 * relation.size
+        judged = []
+        for outcome, claim in relation.interrupted(durable, pending):
+            other = self._resumed(history, claim, dropped)
+            clause = law.resume(claim, durable, pending) or law.restore(claim, before, other.base)
+            judged.append((Step("crash", claim, outcome), other, clause))
+        return judged
+
+    def _resumed(self, history: int, claim: int, dropped: int) -> State:
+        histories = self.histories
+        faults = history - history % histories.block + histories.of_crash
+        return State(self.relation.restore(claim, dropped), faults + claim)
+
+    def _sorted_rows(self, base: int) -> int:
+        """The same state with its rows in order of what they are: one for all orders."""
+        relation, size = self.relation, self.relation.size
+        width = relation.graph.num_columns
+        mask = (1 << width) - 1
+        rows = sorted(
+            (
+                base >> row * width & mask,
+                base >> size + row * width & mask,
+                base >> 2 * size + row & 1,
+            )
+            for row in range(len(relation.row_cells))
+        )
+        cells = relation.cells
+        sorted_base = base & ~(cells | cells << size) & (1 << 2 * size) - 1
+        for row, (done, flight, dropped) in enumerate(rows):
+            sorted_base |= done << row * width | flight << size + row * width
+            sorted_base |= dropped << 2 * size + row
+        return sorted_base
+
+    # No trap
+
+    def _find_trap(self, seen: dict[int, int], tally: _Tally) -> None:
+        """Look for states from which the engine's own steps lead to no good end.
+
+        Backward reachability over start and end steps from the good ends, until nothing changes:
+        cycles need no special care. Crashes, retries and drops are the world's to take or leave, so
+        no run may count on one; and checkpoints are the same whatever runs. The first trap reached
+        is reported.
+        """
+        good: set[int] = set()
+        # Most steps lead to what was reached later, so one pass from the back finds nearly all.
+        order = list(reversed(seen))
+        before = -1
+        while before < len(good) < len(seen):
+            before = len(good)
+            for base in order:
+                if not good.isdisjoint(self._steps[base]) or self._about(base).is_end:
+                    good.add(base)
+        clause = self.law.trap()
+        if len(good) < len(seen) and clause:
+            trap = next(base for base in seen if base not in good)
+            tally.violation = _Violation(-1, clause, State(trap, -1), None)
+
+    # One state at a time
+
+    def steps(self, state: State) -> Iterator[tuple[Step, State]]:
+        """Every step from a state, in a fixed order, without the symmetry of rows."""
+        relation, histories = self.relation, self.histories
+        base, history = state
+        size = relation.size
+        flight, dropped = base >> size & self._done, base >> 2 * size
+        about = self._about(base)
+        for place in bits(relation.startable(about.ready, flight)):
+            yield Step("start", place), State(base | 1 << place + size, history)
+        for place in bits(flight):
+            yield Step("end", place), State(relation.complete(base, place), history)
+        mask = 1 << history
+        for place in bits(relation.failable(base)):
+            if mask & histories.may_retry:
+                other = State(relation.retry(base, place), history + histories.of_retry)
+                yield Step("retry", place), other
+            if mask & histories.may_fail:
+                other = State(relation.fail(base, place), history + histories.of_fail)
+                yield Step("fail", place), other
+        if not mask & histories.may_crash:
+            return
+        for may, shift in about.begins:
+            if mask & may:
+                claim = shift // histories.claims - 1
+                yield Step("begin", claim), State(base, history + shift)
+        durable, pending = histories.claims_of(history)
+        if pending is not None:
+            yield Step("durable", pending), State(base, histories.written(mask).bit_length() - 1)
+        for outcome, claim in relation.interrupted(durable, pending):
+            yield Step("crash", claim, outcome), self._resumed(history, claim, dropped)
+
+    # The way to a violation
+
+    def _explain(self, found: Found) -> Found:
+        """Search again with the levels kept, rows told apart, and find the way back."""
+        plain = Search(self.relation, self.law)
+        seen: dict[int, int] = {}
+        levels: list[dict[int, int]] = []
+        tally = plain._explore(seen, levels)
+        if tally.violation is None:
+            plain._find_trap(seen, tally)
+        violation = tally.violation
+        assert violation is not None
+        path = [] if violation.step is None else [violation.step]
+        state = violation.state
+        if violation.level < 0:
+            last = next(number for number, new in enumerate(levels) if state.base in new)
+            new = levels[last][state.base]
+            state = State(state.base, (new & -new).bit_length() - 1)
+        else:
+            last = violation.level - len(path)
+        for level in reversed(levels[:last]):
+            step, state = plain._step_before(level, state)
+            path.append(step)
+        path.reverse()
+        return replace(
+            found, clause=violation.clause, path=tuple(path), trap=violation.clause == "SCHED-12"
+        )
+
+    def _step_before(self, level: dict[int, int], target: State) -> tuple[Step, State]:
+        for base, found in level.items():
+            for history in bits(found):
+                state = State(base, history)
+                for step, other in self.steps(state):
+                    if other == target:
+                        return step, state
+        raise AssertionError("a state of one level has no step from the level before")
+
+
+def may_reduce(relation: Relation) -> bool:
+    """True if rows are interchangeable: no claim of first rows, no batches, no order of rows."""
+    if relation.faults.crashes:
+        return False
+    total = relation.graph.num_records
+    return not any(
+        rule.ordered or rule.scope_rows not in (0, total) for rule in relation.graph.rules.columns
+    )

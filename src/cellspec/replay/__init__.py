@@ -1,0 +1,1 @@
+"""A run that broke a clause, once more and step by step."""

@@ -1,0 +1,193 @@
+"""Who waits for what in an asyncio program, and the errors that tell it.
+
+When a run in virtual time cannot go on (`cellspec.virtualtime.loop`), the person who reads the
+error needs three facts of each task that is not done: its name, the line of *their* code where it
+stands, and what it waits for there. A suspended coroutine knows all of that. It is read here from
+its chain of awaits, with asyncio's own frames left out of the place and used for the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import PurePath
+from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
+from typing import Any, NamedTuple
+
+__all__ = [
+    "A_THREAD",
+    "Abandoned",
+    "Deadlock",
+    "Livelock",
+    "RealTimeError",
+    "VirtualTimeError",
+    "WaitingTask",
+    "WeakInOrder",
+    "unwind",
+    "waiting_task",
+]
+
+A_THREAD = "a thread"
+
+_LISTED_TASKS_MAX = 20
+# How often a coroutine may catch what it is thrown, or await in a `finally`, before it is given up.
+_THROWS_MAX = 100
+# What cannot be unwound stays here: its destruction would make noise at some time or other.
+_undead: list[object] = []
+
+
+class WaitingTask(NamedTuple):
+    """A task that was not done when a run ended, as `Deadlock` and `Livelock` list it."""
+
+    task: str
+    where: str
+    awaits: str
+
+    def __str__(self) -> str:
+        return f"{self.task} in {self.where} waits for {self.awaits}"
+
+
+class VirtualTimeError(RuntimeError):
+    """A run that cannot go on in virtual time.
+
+    Attributes:
+        time_s: the loop's clock.
+        tasks: the tasks that were not done, in the order of their creation.
+    """
+
+    def __init__(self, what: str, time_s: float, tasks: Iterable[WaitingTask] = ()) -> None:
+        self.time_s = time_s
+        self.tasks = tuple(tasks)
+        lines = [what, *(f"  {task}" for task in self.tasks[:_LISTED_TASKS_MAX])]
+        if len(self.tasks) > _LISTED_TASKS_MAX:
+            lines.append(f"  and {len(self.tasks) - _LISTED_TASKS_MAX} more")
+        super().__init__("\n".join(lines))
+
+
+class Deadlock(VirtualTimeError):  # noqa: N818 - the field's word
+    """Nothing is ready and no timer is set, so nothing can ever run again."""
+
+
+class Livelock(VirtualTimeError):  # noqa: N818 - the field's word
+    """The run went past a limit: of iterations, of iterations at one instant, or of time."""
+
+
+class RealTimeError(VirtualTimeError):
+    """Something needs a real thread, socket, pipe or process, which virtual time cannot wait for.
+
+    It is raised where the call is made, and again out of the loop: an engine that catches
+    everything cannot go on as if a generator had failed.
+    """
+
+
+class Abandoned(BaseException):
+    """Comes out of each ``await`` of a run that is over, so that its coroutines unwind.
+
+    It is no `Exception` and no cancellation: what handles those would go on.
+    """
+
+
+class WeakInOrder:
+    """A `weakref.WeakSet` that is iterated in the order of insertion, not of addresses."""
+
+    def __init__(self) -> None:
+        self._refs: dict[weakref.ref[Any], None] = {}
+
+    def add(self, item: object) -> None:
+        self._refs[weakref.ref(item, self._drop)] = None
+
+    def _drop(self, ref: weakref.ref[Any]) -> None:
+        self._refs.pop(ref, None)
+
+    def discard(self, item: object) -> None:
+        self._refs.pop(weakref.ref(item), None)
+
+    def clear(self) -> None:
+        self._refs.clear()
+
+    def __len__(self) -> int:
+        return len(self._refs)
+
+    def __iter__(self) -> Iterator[Any]:
+        items = [ref() for ref in list(self._refs)]
+        return (item for item in items if item is not None)
+
+
+def _frames_of(coroutine: object) -> list[FrameType]:
+    """The frames of a suspended coroutine, outermost first; none if it is finished."""
+    frames: list[FrameType] = []
+    awaited = coroutine
+    while awaited is not None:
+        for kind, next_name in [("cr", "await"), ("gi", "yieldfrom"), ("ag", "await")]:
+            if hasattr(awaited, f"{kind}_frame"):
+                frame = getattr(awaited, f"{kind}_frame")
+                awaited = getattr(awaited, f"{kind}_{next_name}")
+                break
+        else:
+            # An iterator of an asynchronous generator does not say whose it is.
+            inner = (CoroutineType, GeneratorType, AsyncGeneratorType)
+            awaited = next((x for x in gc.get_referents(awaited) if isinstance(x, inner)), None)
+            continue
+        if frame is None or frame in frames:
+            break
+        frames.append(frame)
+    return frames
+
+
+def waiting_task(task: asyncio.Task[Any]) -> WaitingTask:
+    """Where `task` stands, outside of asyncio if it ever is, and what it waits for there."""
+    frames = _frames_of(task.get_coro())
+    inside = [frame.f_globals.get("__name__", "").startswith("asyncio.") for frame in frames]
+    last = max((i for i, is_inside in enumerate(inside) if not is_inside), default=len(frames) - 1)
+    where = "a coroutine that is closed"
+    if frames:
+        code = frames[last].f_code
+        file = "/".join(PurePath(code.co_filename).parts[-2:])
+        where = f"{code.co_qualname} ({file}:{frames[last].f_lineno})"
+    called = _method(frames[last + 1]) if last + 1 < len(frames) else ""
+    return WaitingTask(
+        task.get_name(), where, _what_for(getattr(task, "_fut_waiter", None), called)
+    )
+
+
+def _method(frame: FrameType) -> str:
+    """The function of a frame, by the class of the object that it was called on."""
+    code = frame.f_code
+    owner = frame.f_locals.get("self") if "." in code.co_qualname else None
+    return code.co_qualname if owner is None else f"{type(owner).__qualname__}.{code.co_name}"
+
+
+def _what_for(future: Any, called: str) -> str:
+    """Names a future that a task waits for; `called` is the function of asyncio that awaits it."""
+    if future is None:
+        return "its turn"
+    # Only the future of a thread's future has such a callback: a gathered one is asked for all.
+    for part in (future, *getattr(future, "_children", ())):
+        if any("_chain_future." in repr(entry[0]) for entry in part._callbacks or ()):
+            return A_THREAD
+    if isinstance(future, asyncio.Task):
+        return f"task {future.get_name()}"
+    if called:
+        return f"asyncio's {called}"
+    return "asyncio.gather" if hasattr(future, "_children") else "a future"
+
+
+def unwind(live_tasks: Callable[[], list[asyncio.Task[Any]]]) -> None:
+    """Throw `Abandoned` into all live tasks, and into those made meanwhile, until they are done."""
+    left: list[Any] = []
+    for _ in range(_THROWS_MAX):
+        coroutines = [task.get_coro() for task in live_tasks()]
+        left = [coroutine for coroutine in coroutines if _frames_of(coroutine)]
+        if not left:
+            return
+        for coroutine in left:
+            try:
+                # Not `close`: it tears off what is awaited within, if that awaits in a `finally`.
+                coroutine.throw(Abandoned())
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
+                continue
+    _undead.extend(left)

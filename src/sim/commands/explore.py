@@ -1,0 +1,413 @@
+"""``python -m sim explore``: every schedule and every crash of every small graph.
+
+stdout holds the counts, the same bytes every time; a broken clause is told as a story, a line a
+step, with the actions that replay it. Progress and speed go to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cellspec.exit_codes import FINE, INTERNAL, VIOLATED, complain, put_line, say
+
+if TYPE_CHECKING:
+    from cellspec.explore.bounds import Configuration, Totals
+    from cellspec.explore.relation import Faults
+    from cellspec.explore.search import Search
+    from cellspec.graph.graph import ExecutionGraph
+
+__all__ = ["add_explore"]
+
+
+def add_explore(commands: Any) -> None:
+    """Add the command to the parser of ``python -m sim``."""
+    explore = commands.add_parser(
+        "explore",
+        help="go through every state of every small graph, and judge each",
+        description="Go through every graph of a small size, every schedule and every crash point, "
+        "breadth first, and judge each state and step. A broken clause is told as the shortest way "
+        "to it.",
+    )
+    what = explore.add_mutually_exclusive_group()
+    what.add_argument(
+        "--tier",
+        type=int,
+        choices=(0, 1, 2, 3),
+        help="what has a name: 0 single graphs (a second), 1 half a minute (default), 2 for CI, "
+        "3 for the night",
+    )
+    what.add_argument(
+        "--graph",
+        metavar="LINE|FILE",
+        help="one graph, as in 'a v:barrier(a) c(v)'; or a file that holds such a line, or the "
+        "header of a trace",
+    )
+    what.add_argument("--columns", metavar="C", type=_count, help="every graph of so many columns")
+    explore.add_argument(
+        "--kinds",
+        metavar="NAMES",
+        default="row,barrier",
+        help="what a column may be, with --columns: row, barrier and batch, each perhaps with "
+        "+ordered (default: row,barrier)",
+    )
+    explore.add_argument("--rows", metavar="R", type=_count, help="rows (default: 2)")
+    explore.add_argument("--batch", metavar="B", type=_count, help="rows of a batch")
+    _add_faults(explore)
+    explore.add_argument(
+        "--symmetry", action="store_true", help="count states that differ in the order of rows once"
+    )
+    explore.add_argument(
+        "--lockstep",
+        action="store_true",
+        help="also replay every step on the transition system, and compare: a millisecond a step",
+    )
+    explore.add_argument("--jobs", metavar="N", type=_count, default=1, help="default: 1")
+    explore.add_argument(
+        "--format", choices=("table", "json"), default="table", help="of stdout (default: table)"
+    )
+    explore.add_argument(
+        "--out",
+        metavar="DIR",
+        help="keep what is finished in explored.jsonl, and a failure in case.jsonl",
+    )
+    explore.add_argument(
+        "--resume", action="store_true", help="go on from what --out holds of an earlier search"
+    )
+    explore.add_argument(
+        "--page", metavar="FILE", help="write the counts of the tier into this page"
+    )
+    explore.add_argument(
+        "--expect", metavar="FILE", help="fail (1) if this page has other counts of the tier"
+    )
+    explore.set_defaults(command=_explore)
+
+
+def _add_faults(explore: Any) -> None:
+    explore.add_argument(
+        "--crashes", metavar="N", type=_budget, help="crashes at most (default: 1)"
+    )
+    explore.add_argument(
+        "--torn", action="store_true", help="an interrupted claim may be torn, too"
+    )
+    explore.add_argument(
+        "--versions",
+        choices=("1", "2", "both"),
+        default="1",
+        help="of checkpoints: claims of rows, of columns, or both (default: 1)",
+    )
+    explore.add_argument("--retries", metavar="N", type=_budget, default=0, help="default: 0")
+    explore.add_argument("--drops", metavar="N", type=_budget, default=0, help="default: 0")
+    explore.add_argument("--workers", metavar="N", type=_count, help="default: no limit")
+
+
+def _count(text: str) -> int:
+    number = _budget(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return number
+
+
+def _budget(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 3):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 999, got {text!r}")
+    return int(text)
+
+
+def _explore(args: argparse.Namespace) -> int:
+    _check(args)
+    return _many(args) if args.graph is None else _one(args)
+
+
+def _check(args: argparse.Namespace) -> None:
+    from cellspec.errors import SpecError
+
+    if args.resume and args.out is None:
+        raise SpecError("--resume: needs --out, the folder of the earlier search")
+    if args.symmetry and args.graph is None:
+        raise SpecError("--symmetry: needs --graph")
+    own = (args.rows, args.batch, args.crashes, args.workers)
+    named = args.graph is None and args.columns is None
+    if named and (any(own) or args.retries or args.drops or args.torn or args.versions != "1"):
+        raise SpecError(
+            "a tier brings its own rows and faults: give --graph or --columns with them"
+        )
+    if not named and (args.page or args.expect):
+        raise SpecError("--page and --expect: need --tier")
+
+
+def _faults(args: argparse.Namespace) -> Faults:
+    from cellspec.explore.relation import Faults
+
+    return Faults(
+        crashes=1 if args.crashes is None else args.crashes,
+        torn=args.torn,
+        retries=args.retries,
+        drops=args.drops,
+        workers=args.workers,
+        versions={"1": (1,), "2": (2,), "both": (1, 2)}[args.versions],
+    )
+
+
+# One graph
+
+
+def _graph(args: argparse.Namespace) -> ExecutionGraph:
+    """The graph that ``--graph`` names.
+
+    Raises:
+        SpecError: it cannot be read, or is none.
+    """
+    from cellspec.errors import SpecError
+    from cellspec.explore.pipelines import parse_shape
+
+    text, path = args.graph, Path(args.graph)
+    try:
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: cannot be read: {error}") from None
+    if text.lstrip().startswith("{"):
+        return _header_graph(text, str(path), args)
+    return parse_shape(text).graph(args.rows or 2, args.batch)
+
+
+def _header_graph(text: str, source: str, args: argparse.Namespace) -> ExecutionGraph:
+    import msgspec
+
+    from cellspec.errors import SpecError
+    from cellspec.trace import Header, graph_of
+
+    try:
+        header = msgspec.json.decode(text.splitlines()[0], type=Header)
+    except msgspec.DecodeError as error:
+        raise SpecError(f"{source}: expected the header of a trace: {error}") from None
+    graph = graph_of(header, source)
+    return graph if args.rows is None else graph.resized(args.rows)
+
+
+NODES_MAX = 40
+"""A graph with more nodes than this has too many states for any machine."""
+
+
+def _one(args: argparse.Namespace) -> int:
+    from cellspec.errors import SpecError
+    from cellspec.explore.bounds import search_for
+    from cellspec.explore.search import may_reduce
+
+    graph = _graph(args)
+    if graph.num_nodes > NODES_MAX:
+        raise SpecError(f"graph: {graph.num_nodes} nodes; at most {NODES_MAX} can be explored")
+    search = search_for(graph, _faults(args))
+    if args.symmetry:
+        if not may_reduce(search.relation):
+            raise SpecError(
+                "--symmetry: rows are not alike here: it needs --crashes 0, and no column that is "
+                "ordered or a batch barrier"
+            )
+        search = search_for(graph, _faults(args), symmetric=True)
+    clock = _Clock()
+    found = search.run()
+    clock.say(found.states, alone=True)
+    result: dict[str, Any] = {
+        name: getattr(found, name) for name in ("states", "transitions", "depth", "ends", "clause")
+    }
+    if args.lockstep and not found.clause:
+        replayed = _replay([search])
+        if replayed is None:
+            return INTERNAL
+        result["replayed"] = replayed
+    story = _story(graph, _faults(args), found.path, args.out) if found.clause else None
+    if args.format == "json":
+        put_line(json.dumps({**result, **(story or {})}, indent=2, ensure_ascii=False))
+    else:
+        for name, value in result.items():
+            if name != "clause":
+                put_line(f"{name:12} {value:>14,}")
+        _print_story(found.clause, story)
+    return VIOLATED if found.clause else FINE
+
+
+def _replay(searches: Iterable[Search]) -> int | None:
+    """Hold every step of some graphs against the transition system; None if they disagree."""
+    from cellspec.explore.equivalence import Difference, compare
+
+    replayed = 0
+    for search in searches:
+        try:
+            replayed += compare(search)[1]
+        except Difference as difference:
+            graph = search.relation.graph
+            complain(f"error: masks and machine disagree: {graph}: {difference}", INTERNAL)
+            return None
+    return replayed
+
+
+def _story(
+    graph: ExecutionGraph, faults: Faults, path: Sequence[Any], out: str | None
+) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    from cellspec.explore.bounds import search_for
+    from cellspec.explore.counterexamples import actions_of, case_lines, story_of
+    from cellspec.files import write_files
+
+    search = search_for(graph, faults)
+    actions = actions_of(search, path)
+    if out is not None:
+        write_files(
+            Path(out), {"case.jsonl": case_lines(search.relation, actions, version("cellspec"))}
+        )
+    return {"story": story_of(search, path), "actions": [str(action) for action in actions]}
+
+
+def _print_story(clause: str, story: dict[str, Any] | None) -> None:
+    if story is None:
+        put_line("no clause broke")
+        return
+    put_line(f"\n{clause} breaks after {len(story['story'])} steps:")
+    for number, line in enumerate(story["story"], start=1):
+        put_line(f"{number:3}  {line}")
+
+
+# Many graphs
+
+
+def _configurations(args: argparse.Namespace) -> Sequence[Configuration]:
+    from cellspec.errors import SpecError
+    from cellspec.explore.bounds import TIERS, Configuration
+    from cellspec.explore.pipelines import KINDS
+
+    if args.columns is None:
+        return TIERS[1 if args.tier is None else args.tier]
+    kinds = tuple(args.kinds.split(","))
+    for kind in kinds:
+        if kind not in KINDS:
+            raise SpecError(f"--kinds: unknown kind {kind!r}; known: {', '.join(KINDS)}")
+        if kind.startswith("batch") and args.batch is None:
+            raise SpecError("--kinds: a batch barrier needs --batch")
+    if args.columns > 5:
+        raise SpecError(f"--columns: expected at most 5, got {args.columns}")
+    return [Configuration(args.rows or 2, _faults(args), args.columns, kinds, args.batch)]
+
+
+def _many(args: argparse.Namespace) -> int:
+    from cellspec.explore.bounds import Progress, explore, search_for
+    from cellspec.explore.page import compare_page, write_page
+
+    configurations = _configurations(args)
+    out = None if args.out is None else Path(args.out)
+    progress = Progress(None if out is None else out / "explored.jsonl", resume=args.resume)
+    rows: list[tuple[Configuration, Totals]] = []
+    clock = _Clock()
+    try:
+        for configuration in configurations:
+            tick = _ticker(str(configuration))
+            totals = explore(configuration, progress, jobs=args.jobs, tick=tick)
+            rows.append((configuration, totals))
+            if totals.clause:
+                break
+    finally:
+        progress.close()
+    clock.say(progress.fresh, alone=args.jobs == 1)
+    _print_many(rows, args)
+    if rows[-1][1].clause:
+        return VIOLATED
+    if args.lockstep:
+        replayed = _replay(
+            search_for(shape.graph(one.rows, one.batch), one.faults)
+            for one in configurations
+            for shape in one.shapes()
+        )
+        if replayed is None:
+            return INTERNAL
+        put_line(f"{replayed:,} steps replayed on the transition system")
+    tier = 1 if args.tier is None else args.tier
+    if args.page is not None:
+        write_page(Path(args.page), tier, rows)
+    if args.expect is not None:
+        difference = compare_page(Path(args.expect), tier, rows)
+        if difference:
+            return complain(f"{args.expect}: {difference}", VIOLATED)
+    return FINE
+
+
+def _print_many(rows: Sequence[tuple[Configuration, Totals]], args: argparse.Namespace) -> None:
+    configuration, last = rows[-1]
+    story = None
+    if last.clause:
+        from cellspec.explore.pipelines import parse_shape
+
+        graph = parse_shape(last.shape).graph(configuration.rows, configuration.batch)
+        story = _story(graph, configuration.faults, last.path, args.out)
+    if args.format == "json":
+        put_line(json.dumps(list(_plain(rows, story)), indent=2, ensure_ascii=False))
+        return
+    width = max(len(str(configuration)) for configuration, _ in rows)
+    put_line(
+        f"{'configuration':{width}}  {'graphs':>7}  {'explored':>8}  {'states':>13}  "
+        f"{'transitions':>13}  {'deepest':>7}"
+    )
+    for configuration, totals in rows:
+        put_line(
+            f"{configuration!s:{width}}  {totals.graphs:>7,}  {totals.classes:>8,}  "
+            f"{totals.states:>13,}  {totals.transitions:>13,}  {totals.depth:>7}"
+        )
+    if last.clause:
+        put_line(f"\ngraph: {last.shape}")
+    _print_story(last.clause, story)
+
+
+def _plain(
+    rows: Sequence[tuple[Configuration, Totals]], story: dict[str, Any] | None
+) -> Iterator[dict[str, Any]]:
+    for configuration, totals in rows:
+        yield {
+            "configuration": str(configuration),
+            "graphs": totals.graphs,
+            "explored": totals.classes,
+            "states": totals.states,
+            "states_of_all_graphs": totals.all_states,
+            "transitions": totals.transitions,
+            "ends": totals.ends,
+            "deepest": totals.depth,
+            "clause": totals.clause,
+            **({"graph": totals.shape, **(story or {})} if totals.clause else {}),
+        }
+
+
+# What goes to stderr
+
+
+class _Clock:
+    """Wall time and this process's own CPU time: on a busy machine they differ."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def say(self, states: int, *, alone: bool) -> None:
+        """How fast so many states went; CPU time only if no other process helped."""
+        wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
+        words = f"{states:,} states in {wall:.1f} s"
+        if alone:
+            words += f", {cpu:.1f} s of CPU: {states / max(cpu, 1e-9):,.0f} a second on one core"
+        say(words)
+
+
+def _ticker(what: str) -> Callable[[Totals], object]:
+    if sys.stderr is None or not sys.stderr.isatty():
+        return lambda _totals: None
+    last = [0.0]
+
+    def tick(totals: Totals) -> None:
+        now = time.monotonic()
+        if now - last[0] > 0.2:
+            last[0] = now
+            say(f"\r\x1b[K{what}: {totals.classes:,} graphs, {totals.states:,} states\r", end="")
+
+    return tick

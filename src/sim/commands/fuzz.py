@@ -1,0 +1,104 @@
+"""What ``python -m sim fuzz`` prints: what was tried, what came up, what never did, what broke.
+
+With a number of runs as budget, stdout is the same bytes for the same seed, engine and versions;
+with seconds as budget the number of runs is the machine's. No word here says that an engine is
+right: only a campaign with obligations can (`cellspec.conformance.judge.verdict`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from cellspec.conformance.judge.verdict import Sometimes
+from cellspec.conformance.run.case import Case, describe
+from cellspec.fuzz.schedules import DEPTH, pct_bound
+from cellspec.fuzz.search import Search
+
+__all__ = ["render_json", "render_text"]
+
+
+def render_text(done: Search, *, again: str = "") -> str:
+    """The account for a person.
+
+    Args:
+        done: the search.
+        again: the command that replays what was found.
+    """
+    return "\n".join(_lines(done, again)) + "\n"
+
+
+def _lines(done: Search, again: str) -> Iterator[str]:
+    yield f"{done.options.backend}, seed {done.options.seed}"
+    yield (
+        f"{done.total:,} runs: {done.events:,} events, {done.crashes:,} crashes, "
+        f"{len(done.traces):,} different orders of events, {done.refused:,} refused as they must be"
+    )
+    yield f"most results in doubt at one crash: {done.in_doubt:,}"
+    for method, runs in done.runs.items():
+        yield f"  {method:9} {runs:>7,} runs"
+    if "pct" in done.runs:
+        mean = max(1, done.events // (2 * max(1, done.total)))
+        yield (
+            f"  a pct run meets a mistake of depth {DEPTH} among {mean:,} calls with probability "
+            f"at least {pct_bound(mean):.1e}"
+        )
+    yield f"stopped: {done.stopped}"
+    yield ""
+    yield f"{'situation':66}  {'runs':>7}"
+    for what in Sometimes:
+        if what in done.sometimes:
+            yield f"{what.value:66}  {done.sometimes[what]:>7,}"
+    owed = done.owed()
+    yield ""
+    if owed:
+        yield f"never seen: {'; '.join(one.value for one in owed)}"
+    else:
+        yield "every situation that the engine's claims allow was seen"
+    yield ""
+    if done.case is None:
+        yield "no clause broke"
+    else:
+        yield from _broken(done.case, again)
+        if not done.comes_again:
+            yield "it does not come again without the schedule that found it: run this search again"
+
+
+def _broken(case: Case, again: str) -> Iterator[str]:
+    yield f"violated: {case.clause}"
+    yield f"  {case.detail}"
+    yield "the smallest workload found"
+    work = case.workload
+    yield from (f"  {line}" for line in describe(work))
+    if again:
+        yield ""
+        yield f"again: {again}"
+
+
+def render_json(done: Search) -> str:
+    """The account for a program."""
+    plain: dict[str, Any] = {
+        "backend": done.options.backend,
+        "seed": done.options.seed,
+        "runs": dict(done.runs),
+        "events": done.events,
+        "crashes": done.crashes,
+        "refused": done.refused,
+        "distinct_traces": len(done.traces),
+        "in_doubt_max": done.in_doubt,
+        "sometimes": {what.value: done.sometimes.get(what, 0) for what in Sometimes},
+        "pairs": len(done.pairs),
+        "last_new": done.last_new,
+        "never_seen": [one.value for one in done.owed()],
+        "stopped": done.stopped,
+        "violation": None
+        if done.case is None
+        else {
+            "clause": done.case.clause,
+            "detail": done.case.detail,
+            "method": done.found.method if done.found is not None else "",
+            "case": json.loads(done.case.to_json()),
+        },
+    }
+    return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,1 @@
+"""Scenario files: one simulated run, described in YAML."""

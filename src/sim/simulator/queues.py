@@ -1,0 +1,266 @@
+"""Ready queues: which of the nodes that could start goes first.
+
+A dispatch policy is an order on ready nodes. Each *group* of columns that shares a resource has a
+queue of its own, so that a busy endpoint never holds up work for an idle one; between groups the
+queue whose head comes first in the policy's order goes first.
+
+===============  ==========================================  =================================
+policy           order                                       trade-off
+===============  ==========================================  =================================
+fifo             the moment of becoming ready                nobody waits behind a later node;
+                                                             early columns run far ahead
+row-first        lowest row, then the later column           rows finish early, checkpoints
+                                                             cover more; the default
+column-first     earliest column, then the lowest row        like column-by-column engines
+critical-path    longest mean latency to the end of the row  shortest makespan when a chain
+                                                             dominates
+random           uniform, from the seed                      finds what an order hides
+===============  ==========================================  =================================
+
+Under every policy but ``fifo`` and ``random`` a barrier node goes before cells: its whole scope
+waits for it. Only ``fifo`` bounds how often a node is overtaken (never); the others claim no bound.
+
+Memory: ``row-first``, ``column-first`` and ``critical-path`` find their next row in the state bytes
+and store nothing. ``fifo`` stores 16 bytes, ``random`` 8 bytes, for each waiting node.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, Protocol, get_args
+
+from cellspec.state.counters import READY, Counters
+
+__all__ = ["POLICIES", "FifoQueue", "Policy", "PriorityQueue", "RandomQueue", "ReadyQueue"]
+
+Policy = Literal["fifo", "row-first", "column-first", "critical-path", "random"]
+POLICIES: tuple[str, ...] = get_args(Policy)
+
+_NOBODY = 1 << 62
+
+Node = tuple[int, int]
+"""(column, row) of a cell; (−1 − column, scope) of a barrier node."""
+
+
+class ReadyQueue(Protocol):
+    """Ready nodes of one group, in the order of a policy."""
+
+    def cell_pusher(self, column: int) -> Callable[[int], object]:
+        """What to call with the row of a cell of `column` that became ready."""
+
+    def push_cells(self, column: int, start: int, stop: int) -> None:
+        """All cells of rows ``[start, stop)`` became ready."""
+
+    def push_barrier(self, column: int, scope: int) -> None:
+        """A barrier node became ready."""
+
+    def head_key(self) -> float:
+        """Where the head stands in the policy's order, lower first; infinite if there is none."""
+
+    def pop(self) -> Node | None:
+        """Take the head; None if there is none."""
+
+
+class FifoQueue:
+    """First in, first out: nodes as integers in one array, ranges as one entry."""
+
+    def __init__(self, num_records: int, num_columns: int, clock: Iterator[int] | None) -> None:
+        # A node is one integer, its column above the bits of its row.
+        self._shift = num_records.bit_length()
+        # Stamps order the heads of several queues; a queue that is alone needs none.
+        self._clock = clock
+        self._entries = array("i" if num_columns << self._shift < 1 << 30 else "q")
+        self._stamps = array("q")
+        self._head = 0
+        self._ranges: deque[list[int]] = deque()
+
+    def cell_pusher(self, column: int) -> Callable[[int], object]:
+        base = column << self._shift
+        entries, stamps, clock = self._entries.append, self._stamps.append, self._clock
+        if clock is None:
+            return lambda row: entries(base + row)
+
+        def push(row: int) -> None:
+            entries(base + row)
+            stamps(next(clock))
+
+        return push
+
+    def push_cells(self, column: int, start: int, stop: int) -> None:
+        base = column << self._shift
+        self._ranges.append([base + start, base + stop])
+        self._append(-1)
+
+    def push_barrier(self, column: int, scope: int) -> None:
+        self._append(-2 - (column << self._shift) - scope)
+
+    def _append(self, entry: int) -> None:
+        self._entries.append(entry)
+        if self._clock is not None:
+            self._stamps.append(next(self._clock))
+
+    def head_key(self) -> float:
+        if self._head == len(self._entries):
+            return math.inf
+        return self._stamps[self._head] if self._stamps else 0
+
+    def pop(self) -> Node | None:
+        head = self._head
+        try:
+            entry = self._entries[head]
+        except IndexError:
+            return None
+        shift = self._shift
+        if entry == -1:
+            span = self._ranges[0]
+            entry = span[0]
+            span[0] += 1
+            if span[0] < span[1]:
+                column = entry >> shift
+                return column, entry - (column << shift)
+            self._ranges.popleft()
+        self._head = head + 1
+        if head > 65_536 and head * 8 > len(self._entries):
+            del self._entries[: self._head]
+            del self._stamps[: self._head]
+            self._head = 0
+        if entry >= 0:
+            column = entry >> shift
+            return column, entry - (column << shift)
+        column, scope = divmod(-2 - entry, 1 << shift)
+        return -1 - column, scope
+
+
+class PriorityQueue:
+    """A static order of columns and rows; the next row of a column is found in its state bytes.
+
+    A cell's place in the order is one integer, of its row and its column's rank: the one that comes
+    first above the bits of the other. The heap holds one live entry a column, its lowest ready row;
+    an entry is stale once a lower row became ready.
+
+    Args:
+        counters: where the state bytes are.
+        rank: by column, its rank among the columns.
+        row_first: which of the two comes first.
+    """
+
+    def __init__(self, counters: Counters, rank: Sequence[int], *, row_first: bool) -> None:
+        rows, columns = counters.rules.num_records, len(rank)
+        self._counters = counters
+        self._row_first = row_first
+        self._shift = (columns if row_first else rows).bit_length()
+        self._mask = (1 << self._shift) - 1
+        self._row_shift = self._shift if row_first else 0
+        self._base = [place if row_first else place << self._shift for place in rank]
+        self._by_rank = sorted(range(columns), key=rank.__getitem__)
+        self._heads = [_NOBODY] * columns
+        self._waiting = [0] * columns
+        self._heap: list[int] = []
+        self._barriers: list[tuple[int, int, int]] = []
+
+    def cell_pusher(self, column: int) -> Callable[[int], object]:
+        heads, heap, base, shift = self._heads, self._heap, self._base[column], self._row_shift
+        waiting, heappush = self._waiting, heapq.heappush
+
+        def push(row: int) -> None:
+            waiting[column] += 1
+            key = base + (row << shift)
+            if key < heads[column]:
+                heads[column] = key
+                heappush(heap, key)
+
+        return push
+
+    def push_cells(self, column: int, start: int, stop: int) -> None:
+        self._waiting[column] += stop - start - 1
+        self.cell_pusher(column)(start)
+
+    def push_barrier(self, column: int, scope: int) -> None:
+        heapq.heappush(self._barriers, (self._base[column], column, scope))
+
+    def head_key(self) -> float:
+        if self._barriers:
+            return -1
+        heap = self._heap
+        while heap and self._heads[self._column_of(heap[0])] != heap[0]:
+            heapq.heappop(heap)
+        return heap[0] if heap else math.inf
+
+    def _column_of(self, key: int) -> int:
+        return self._by_rank[key & self._mask if self._row_first else key >> self._shift]
+
+    def pop(self) -> Node | None:
+        if self._barriers:
+            _, column, scope = heapq.heappop(self._barriers)
+            return -1 - column, scope
+        heap, heads, waiting = self._heap, self._heads, self._waiting
+        while heap:
+            key = heap[0]
+            if self._row_first:
+                row = key >> self._shift
+                column = self._by_rank[key & self._mask]
+            else:
+                row = key & self._mask
+                column = self._by_rank[key >> self._shift]
+            if heads[column] != key:
+                heapq.heappop(heap)
+                continue
+            waiting[column] = left = waiting[column] - 1
+            # Where nothing waits there is nothing to find, and the search would be long.
+            following = -1
+            if left:
+                body = self._counters.cells[column]
+                # What waited may be resolved by now: dropped, skipped, or run in a range.
+                if isinstance(body, bytearray):
+                    following = body.find(READY, row + 1)
+            if following < 0:
+                heapq.heappop(heap)
+                heads[column] = _NOBODY
+            else:
+                heads[column] = key = key + ((following - row) << self._row_shift)
+                heapq.heapreplace(heap, key)
+            return column, row
+        return None
+
+
+class RandomQueue:
+    """Uniform over what is ready, from a seed."""
+
+    def __init__(self, num_records: int, seed: str) -> None:
+        self._rows = num_records
+        self._draw = random.Random(seed)
+        self._entries = array("q")
+
+    def cell_pusher(self, column: int) -> Callable[[int], object]:
+        base = column * self._rows
+        append = self._entries.append
+        return lambda row: append(base + row)
+
+    def push_cells(self, column: int, start: int, stop: int) -> None:
+        self._entries.extend(range(column * self._rows + start, column * self._rows + stop))
+
+    def push_barrier(self, column: int, scope: int) -> None:
+        self._entries.append(-1 - column * self._rows - scope)
+
+    def head_key(self) -> float:
+        # A race of exponential clocks: each queue wins in proportion to what it holds.
+        return self._draw.expovariate(len(self._entries)) if self._entries else math.inf
+
+    def pop(self) -> Node | None:
+        entries = self._entries
+        if not entries:
+            return None
+        place = int(self._draw.random() * len(entries))
+        entry = entries[place]
+        last = entries.pop()
+        if place < len(entries):
+            entries[place] = last
+        if entry >= 0:
+            return divmod(entry, self._rows)
+        column, scope = divmod(-1 - entry, self._rows)
+        return -1 - column, scope

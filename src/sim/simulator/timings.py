@@ -1,0 +1,214 @@
+"""How long calls waited and how old rows became, on a sample of rows, in bounded memory.
+
+What is kept is 8 or 16 bytes for each cell of the sample, which has `SAMPLED_CELLS` cells or a few
+more, 16 for each of its calls in this life, and 24 for each of at most `KEPT_CALLS` calls.
+`sim.figures` defines the sample and the figures.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from cellspec.graph.rules import Rules
+from sim.figures import KEPT_CALLS, SAMPLED_CELLS
+
+__all__ = ["Timings", "Waits", "percentile", "sample_every"]
+
+SAMPLED, BEFORE_SAMPLED = 1, 2
+PERCENTS = (50, 95, 99)
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """The waits of a resource's calls, in seconds; None is said of no call.
+
+    Attributes:
+        calls: how many are looked at.
+        percentiles: the 50th, 95th and 99th.
+        by_quarter: the mean by quarter of the makespan.
+    """
+
+    calls: int
+    total_s: float
+    percentiles: tuple[float | None, ...]
+    by_quarter: tuple[float | None, ...]
+
+
+def sample_every(rows: int, columns: int) -> int:
+    """Every how many rows one is in the sample: 1, or a prime number.
+
+    A prime, so that a sample is not always the same row of a batch.
+    """
+    least = -(-rows * columns // SAMPLED_CELLS)
+    while least > 1 and any(least % k == 0 for k in range(2, math.isqrt(least) + 1)):
+        least += 1
+    return least
+
+
+def percentile(values: Sequence[float], percent: int) -> float | None:
+    """An order statistic of sorted values; None of none."""
+    return values[-(-percent * len(values) // 100) - 1] if values else None
+
+
+class Timings:
+    """Times of the sample's cells and calls.
+
+    Args:
+        rules: of the graph.
+        group_of: by column, the group whose waits its calls are counted in.
+        groups: how many there are.
+        works: by column, whether it ages a row.
+
+    Attributes:
+        every: each so many rows, one is in the sample.
+        flags: by row, whether it is in the sample, and whether the row before one is, as bits;
+            the second only where the order of a column makes somebody ask.
+        ends: by column, when each cell of the sample got its value, or was skipped.
+        begun, begun_s: starts of flagged cells in a life in which all cells are made, each as
+            row × columns + column, and their times: all that a start has time for. See `settle`.
+    """
+
+    def __init__(
+        self, rules: Rules, group_of: Sequence[int], groups: int, works: Sequence[bool]
+    ) -> None:
+        rows, columns = rules.num_records, len(rules.columns)
+        self.every = every = sample_every(rows, columns)
+        count = -(-rows // every)
+        ordered = [rule.ordered and not rule.is_barrier for rule in rules.columns]
+        self.flags = bytearray(rows)
+        self.flags[::every] = bytes((SAMPLED,)) * count
+        if any(ordered):
+            for row in range(every - 1, rows - 1, every):
+                self.flags[row] |= BEFORE_SAMPLED
+        self._rows, self._group_of, self._groups, self._works = rows, group_of, groups, works
+        self.ends = [array("d", bytes(8 * count)) for _ in range(columns)]
+        self._before = [array("d", bytes(8 * count)) if each else None for each in ordered]
+        self._waits_for = [[self.ends[need] for need in rule.needs] for rule in rules.columns]
+        for mine, before in zip(self._waits_for, self._before, strict=True):
+            if before is not None:
+                mine.append(before)
+        self._first = array("d", [math.inf]) * count
+        self._starts, self._waits, self._call_groups = array("d"), array("d"), array("l")
+        self._seen, self._step = 0, 1
+        self.begun, self.begun_s = array("q"), array("d")
+
+    def settle(self, life_s: float) -> None:
+        """The starts in `begun` were of a life from `life_s` on in which all cells are made.
+
+        A cell was ready when the last of what it waited for was made, or the life began. What it
+        waited for is made once in a life: so all of them can be looked at when the life is over.
+        """
+        if not self.begun:
+            return
+        import numpy as np
+
+        rows, columns = np.divmod(np.array(self.begun, dtype=np.int64), len(self._waits_for))
+        start_s = np.array(self.begun_s)
+        del self.begun[:], self.begun_s[:]
+        places, beside = np.divmod(rows, self.every)
+        if beside.any():
+            sampled = beside == 0
+            places, columns, start_s = places[sampled], columns[sampled], start_s[sampled]
+        ready_s = np.full(len(start_s), life_s)
+        by_column = np.argsort(columns, kind="stable")
+        edges = np.searchsorted(
+            columns, np.arange(len(self._waits_for) + 1), sorter=by_column
+        ).tolist()
+        for column, (start, stop) in enumerate(pairwise(edges)):
+            mine = by_column[start:stop]
+            for ends in self._waits_for[column] if start < stop else ():
+                ready_s[mine] = np.maximum(ready_s[mine], np.frombuffer(ends)[places[mine]])
+        aging = np.array(self._works)[columns]
+        np.minimum.at(np.frombuffer(self._first), places[aging], start_s[aging])
+        groups = np.array(self._group_of, dtype="l")[columns]
+        taken = slice(-self._seen % self._step, None, self._step)
+        self._seen += len(start_s)
+        self._starts.frombytes(start_s[taken].tobytes())
+        self._waits.frombytes((start_s - ready_s)[taken].tobytes())
+        self._call_groups.frombytes(groups[taken].tobytes())
+        self._halve()
+
+    def called(self, column: int, start: int, stop: int, t: float, ready_s: float) -> None:
+        """Rows ``[start, stop)`` start as one call, the first of them ready from `ready_s`."""
+        if self._works[column]:
+            every = self.every
+            for place in range(-(-start // every), -(-stop // every)):
+                self._first[place] = min(self._first[place], t)
+        if self.flags[start] & SAMPLED:
+            self._keep(self._group_of[column], t, t - ready_s)
+
+    def _keep(self, group: int, t: float, wait_s: float) -> None:
+        seen = self._seen
+        self._seen = seen + 1
+        if self._step > 1 and seen % self._step:
+            return
+        self._starts.append(t)
+        self._waits.append(wait_s)
+        self._call_groups.append(group)
+        self._halve()
+
+    def _halve(self) -> None:
+        """Leave every second call out while there are too many."""
+        while len(self._waits) > KEPT_CALLS:
+            del self._starts[1::2], self._waits[1::2], self._call_groups[1::2]
+            self._step *= 2
+
+    def ended(self, column: int, row: int, t: float) -> None:
+        """A flagged cell got its value, or was skipped."""
+        flags = self.flags[row]
+        if flags & SAMPLED:
+            self.ends[column][row // self.every] = t
+        if flags & BEFORE_SAMPLED:
+            before = self._before[column]
+            if before is not None:
+                before[(row + 1) // self.every] = t
+
+    def ended_rows(self, column: int, start: int, stop: int, t: float) -> None:
+        """Cells of rows ``[start, stop)`` of a barrier column got their values."""
+        first, last = -(-start // self.every), -(-stop // self.every)
+        self.ends[column][first:last] = array("d", [t]) * (last - first)
+
+    # What it comes to
+
+    def waits(self, makespan_s: float) -> list[Waits]:
+        """By group."""
+        starts: list[array[float]] = [array("d") for _ in range(self._groups)]
+        waits: list[array[float]] = [array("d") for _ in range(self._groups)]
+        for group, t, wait_s in zip(self._call_groups, self._starts, self._waits, strict=True):
+            starts[group].append(t)
+            waits[group].append(wait_s)
+        return [_waits(*pair, makespan_s) for pair in zip(starts, waits, strict=True)]
+
+    def ages(self, rows: int, dropped: Iterable[int]) -> tuple[float | None, ...]:
+        """Percentiles of how old rows below `rows` became that were not dropped."""
+        every = self.every
+        count = -(-rows // every)
+        gone = {row // every for row in dropped if row % every == 0}
+        done = map(max, zip(*(ends[:count] for ends in self.ends), strict=True))
+        found = sorted(
+            end - first
+            for place, (end, first) in enumerate(zip(done, self._first[:count], strict=True))
+            if first < math.inf and place not in gone
+        )
+        return tuple(percentile(found, percent) for percent in PERCENTS)
+
+
+def _waits(starts: Sequence[float], waits: Sequence[float], makespan_s: float) -> Waits:
+    bounds = (makespan_s / 4, makespan_s / 2, 3 * makespan_s / 4)
+    counts, sums = [0] * 4, [0.0] * 4
+    for start, wait_s in zip(starts, waits, strict=True):
+        quarter = bisect_right(bounds, start)
+        counts[quarter] += 1
+        sums[quarter] += wait_s
+    values = sorted(waits)
+    return Waits(
+        len(values),
+        math.fsum(values),
+        tuple(percentile(values, percent) for percent in PERCENTS),
+        tuple(s / n if n else None for s, n in zip(sums, counts, strict=True)),
+    )

@@ -1,0 +1,295 @@
+"""What a run showed: each situation that a profile owes, seen in the shortest run that is in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from cellspec import ColumnDescriptor, ExecutionTraits, Limits
+from cellspec.conformance.judge.coverage import Seen, watch
+from cellspec.conformance.judge.verdict import DRAWN, Sometimes
+from cellspec.conformance.run.workload import Workload
+from cellspec.machine.machine import FailurePolicy
+
+T = ExecutionTraits
+S = Sometimes
+A = ColumnDescriptor("a")
+B = ColumnDescriptor("b", dependencies=["a"])
+C = ColumnDescriptor("c", dependencies=["a", "b"])
+V = ColumnDescriptor("v", traits=T.BARRIER, dependencies=["a"])
+W = ColumnDescriptor("w", traits=T.BARRIER, dependencies=["v"])
+X = ColumnDescriptor("x", traits=T.BATCH_BARRIER, dependencies=["a"])
+O = ColumnDescriptor("o", traits=T.ORDERED, dependencies=["a"])  # noqa: E741
+R = ColumnDescriptor("r", traits=T.ROW_STREAMABLE)
+F = ColumnDescriptor("f", dependencies=["r"])
+M = ColumnDescriptor("m", may_skip=True)
+N = ColumnDescriptor("n", dependencies=["m"])
+K = ColumnDescriptor("k", dependencies=["m"], propagate_skip=False)
+Y = ColumnDescriptor("y", traits=T.BARRIER, dependencies=["m"])
+
+
+def events(text: str) -> Iterator[Mapping[str, Any]]:
+    """Events in short: ``time event node key=value …``, parted by semicolons.
+
+    A node is ``a0`` (a cell), ``a0-2`` (rows up to 2, not with it), ``v/1`` (a barrier's scope) or
+    ``0-2`` (rows alone).
+    """
+    now = "0"
+    for seq, line in enumerate(text.split(";"), 1):
+        words = line.split()
+        if words[0].replace(".", "").isdigit():
+            now = words.pop(0)
+        event: dict[str, Any] = {"seq": seq, "t": float(now), "event": words.pop(0)}
+        for word in words:
+            key, equals, value = word.partition("=")
+            if equals:
+                event[key] = json.loads(value)
+                continue
+            if key[0].isalpha():
+                event["column"], key = key[0], key[1:]
+            if key.startswith("/"):
+                event["scope"] = int(key[1:])
+            elif key:
+                start, _, stop = key.partition("-")
+                event["rows"] = [int(start), int(stop)] if stop else int(start)
+        yield event
+
+
+def seen(work: Workload, text: str) -> Seen:
+    return watch(work, list(events(text)))
+
+
+def work(*columns: ColumnDescriptor, rows: int = 2, **more: Any) -> Workload:
+    return Workload(columns, rows, **more)
+
+
+RETRY = FailurePolicy(max_attempts=2)
+PERMANENT = 'failure="permanent"'
+RETRYABLE = 'failure="retryable"'
+CLAIM_1 = 'resume claim={"a":1}'
+
+SHOWN: list[tuple[Sometimes, Workload, str]] = [
+    (S.WORKERS_FULL, work(A, limits=Limits(workers=2)), "start a0; start a1"),
+    (
+        S.RESOURCE_FULL,
+        work(A, limits=Limits(resources={"x": 1}, column_resource={"a": "x"})),
+        "start a0",
+    ),
+    (S.BARRIER_RAN, work(A, V), "start v/0"),
+    (S.BARRIER_CHAIN, work(A, V, W), "start w/0"),
+    (S.JOIN, work(A, B, C), "start c0"),
+    (S.SHORT_BATCH, work(A, X, rows=3, batch_size=2), "start x/1"),
+    (S.OVERTAKING, work(A), "start a0; start a1; 1 complete a1"),
+    (
+        S.ORDER_HELD,
+        work(A, O),
+        "start a0; start a1; 1 complete a0; complete a1; start o0; 2 complete o0; start o1",
+    ),
+    (
+        S.ORDER_INVERTED,
+        work(A, O),
+        "start a0; start a1; 1 complete a1; 2 complete a0; start o0; 3 complete o0; start o1",
+    ),
+    (S.RANGE_STARTED, work(R), "start r0-2"),
+    (S.RANGE_PART, work(R), "start r0-2; 1 complete r0"),
+    (S.RANGE_FED, work(R, F), "start r0-2; 1 complete r0; start f0"),
+    (S.SHORT_GROUP, work(A, rows=3, limits=Limits(group_rows=2)), "admit 0-2; admit 2"),
+    (S.GROUPS_FULL, work(A, limits=Limits(group_rows=1, groups=1)), "admit 0"),
+    (
+        S.GROUP_TURN,
+        work(A, limits=Limits(group_rows=1, groups=1)),
+        "admit 0; 1 retire 0; admit 1",
+    ),
+    (S.SCOPE_OVER_GROUPS, work(A, V, limits=Limits(group_rows=1)), "start v/0"),
+    (
+        S.RETRIED,
+        work(A, failures=RETRY),
+        f"start a0; 1 fail a0 {RETRYABLE}; start a0 attempt=2",
+    ),
+    (S.PUSHED_BACK, work(A), 'start a0; 1 fail a0 failure="backpressure"'),
+    (
+        S.COOLED_DOWN,
+        work(A, failures=RETRY),
+        f"start a0; 1 fail a0 {RETRYABLE} until=3.0; 3 start a0 attempt=2",
+    ),
+    (
+        S.BARRIER_RETRIED,
+        work(A, V, failures=RETRY),
+        f"start v/0; 1 fail v/0 {RETRYABLE}; start v/0 attempt=2",
+    ),
+    (
+        S.LAST_ATTEMPT,
+        work(A, failures=RETRY),
+        f"start a0; 1 fail a0 {RETRYABLE}; start a0 attempt=2; 2 complete a0 attempt=2",
+    ),
+    (
+        S.RANGE_RETRIED,
+        work(R, failures=RETRY),
+        f"start r0-2; 1 complete r0; 2 fail r1 {RETRYABLE}",
+    ),
+    (S.DROPPED, work(A), f"start a0; 1 fail a0 {PERMANENT}"),
+    (S.SPENT, work(A), f"start a0; 1 fail a0 {RETRYABLE}"),
+    (
+        S.DROP_BESIDE_CALL,
+        work(A, ColumnDescriptor("d")),
+        f"start a0; start d0; 1 fail a0 {PERMANENT}",
+    ),
+    (
+        S.DROP_DURING_BARRIER,
+        work(A, V, ColumnDescriptor("d")),
+        f"start v/0; start d0; 1 fail d0 {PERMANENT}",
+    ),
+    (
+        S.BARRIER_WITHOUT_ROW,
+        work(A, V),
+        f"start a0; 1 fail a0 {PERMANENT}; start v/0 reads=[[1,2]]",
+    ),
+    (S.BARRIER_FAILED, work(A, V), f"start v/0; 1 fail v/0 {PERMANENT}"),
+    (S.SCOPE_DROPPED, work(A, V, rows=1), f"start a0; 1 fail a0 {PERMANENT}"),
+    (S.STOPPED, work(A), "stop"),
+    (S.STOPPED_IN_FLIGHT, work(A), "start a0; stop"),
+    (S.SKIPPED, work(M), "skip m0"),
+    (S.SKIP_SPREAD, work(M, N), "skip m0; skip n0"),
+    (S.SKIP_HELD, work(M, K), "skip m0; start k0"),
+    (S.BARRIER_WITHOUT_SKIP, work(M, Y), "skip m0; start y/0 reads=[[1,2]]"),
+    (S.SCOPE_SKIPPED, work(M, Y), "skip m0; skip m1"),
+    (S.CRASH_EARLY, work(A), "start a0; 1 crash"),
+    (S.CLAIM_PART, work(A), f"crash; {CLAIM_1}"),
+    (S.CRASH_TWICE, work(A), f"crash; {CLAIM_1}; 1 crash"),
+    (S.CRASH_IN_BARRIER, work(A, V), "start v/0; 1 crash"),
+    (S.CRASH_LATE, work(A, rows=1), "start a0; 1 complete a0; crash"),
+    (S.CRASH_IN_CLAIM, work(A), 'checkpoint_begin claim={"a":1}; crash'),
+    (S.BARRIER_AGAIN, work(A, V), 'crash; resume claim={"a":1,"v":1}; start v/0'),
+    (S.CLAIM_WITH_DROP, work(A), f"crash; {CLAIM_1} dropped=[[0,1]]"),
+    (S.CLAIM_WITH_SKIP, work(M), 'crash; resume claim={"m":1} skipped={"m":[[0,1]]}'),
+    (
+        S.CRASH_IN_GROUP,
+        work(A, limits=Limits(group_rows=2)),
+        "admit 0-2; start a0; 1 complete a0; crash",
+    ),
+    (
+        S.CRASH_IN_COOL_DOWN,
+        work(A, failures=RETRY),
+        f"start a0; 1 fail a0 {RETRYABLE} until=3.0; 2 crash",
+    ),
+    (S.MORE_ROWS, work(A, targets=(2, 3)), f"crash; {CLAIM_1} records=3"),
+    (S.FEWER_ROWS, work(A, targets=(2, 1)), f"crash; {CLAIM_1} records=1"),
+    (S.COLUMN_CLAIM, work(A, B), 'crash; resume claim={"a":2,"b":1}'),
+]
+
+
+@pytest.mark.parametrize(("what", "asked", "text"), SHOWN, ids=[what.name for what, *_ in SHOWN])
+def test_a_situation_is_seen_at_the_event_that_makes_it(
+    what: Sometimes, asked: Workload, text: str
+) -> None:
+    assert what in seen(asked, text).sometimes
+    without_the_last = text.rpartition(";")[0]
+    if without_the_last:
+        assert what not in seen(asked, without_the_last).sometimes
+
+
+def test_every_situation_has_its_run() -> None:
+    assert [what for what, *_ in SHOWN] == list(Sometimes)
+
+
+NOT_SHOWN: list[tuple[Sometimes, Workload, str]] = [
+    (S.WORKERS_FULL, work(A, limits=Limits(workers=2)), "start a0; 1 complete a0; start a1"),
+    (S.JOIN, work(A, B), "start b0"),
+    (S.SHORT_BATCH, work(A, X, rows=4, batch_size=2), "start x/1"),
+    (S.OVERTAKING, work(A), "start a0; start a1; 1 complete a0; 2 complete a1"),
+    (
+        S.ORDER_INVERTED,
+        work(A, O),
+        "start a0; start a1; 1 complete a0; 2 complete a1; start o0; 3 complete o0; start o1",
+    ),
+    (S.RANGE_FED, work(R, F), "start r0; 1 complete r0; start f0"),
+    (S.SHORT_GROUP, work(A, limits=Limits(group_rows=3)), "admit 0-2"),
+    (S.COOLED_DOWN, work(A), 'start a0; 1 fail a0 failure="backpressure"; start a0'),
+    (
+        S.LAST_ATTEMPT,
+        work(A, failures=RETRY),
+        "start a0; 1 complete a0",
+    ),
+    (S.SPENT, work(A, failures=RETRY), f"start a0; 1 fail a0 {RETRYABLE}"),
+    (S.DROP_DURING_BARRIER, work(A, V), f"start a0; start a1; 1 fail a0 {PERMANENT}"),
+    (S.SKIPPED, work(M, N), "start m0"),
+    (
+        S.CRASH_EARLY,
+        work(A),
+        'checkpoint_begin claim={"a":1}; checkpoint_durable; crash',
+    ),
+    (S.CLAIM_PART, work(A), 'crash; resume claim={"a":2}'),
+    (S.CRASH_IN_CLAIM, work(A), 'checkpoint_begin claim={"a":1}; checkpoint_failed; crash'),
+    (S.CRASH_IN_BARRIER, work(A, V), "start v/0; 1 complete v/0; crash"),
+    (S.BARRIER_AGAIN, work(A, V), 'crash; resume claim={"a":1,"v":0}; start v/0'),
+    (S.CRASH_IN_COOL_DOWN, work(A, failures=RETRY), f"start a0; 1 fail a0 {RETRYABLE}; 2 crash"),
+]
+
+
+@pytest.mark.parametrize(
+    ("what", "asked", "text"), NOT_SHOWN, ids=[what.name for what, *_ in NOT_SHOWN]
+)
+def test_what_only_looks_like_it_is_not_seen(what: Sometimes, asked: Workload, text: str) -> None:
+    assert what not in seen(asked, text).sometimes
+
+
+# Occasions
+
+
+def test_a_clause_on_a_limit_has_an_occasion_only_when_the_limit_is_reached() -> None:
+    limited = work(A, limits=Limits(workers=2))
+    assert "SCHED-06" not in seen(limited, "start a0").exercised
+    assert "SCHED-06" in seen(limited, "start a0; start a1").exercised
+    assert "SCHED-06" not in seen(work(A), "start a0; start a1").exercised
+
+
+def test_an_occasion_that_was_inferred_is_kept_apart() -> None:
+    shown = seen(work(A, B), "start a0; 1 complete a0; start b0 inferred=true")
+    assert "SCHED-01" not in shown.exercised
+    assert "SCHED-01" in shown.inferred_occasions
+    assert (shown.events, shown.inferred) == (3, 1)
+
+
+def test_a_refusal_is_an_occasion_for_the_clause_that_demands_it() -> None:
+    tight = work(A, V, limits=Limits(group_rows=1, groups=1))
+    assert watch(tight, [], refused=True).exercised == {"GROUP-04"}
+    assert watch(work(A, V, targets=(2, 3)), [], refused=True).exercised == {"CKPT-16"}
+    assert watch(tight, []).exercised == set()
+
+
+def test_every_clause_has_an_occasion_in_some_of_these_runs() -> None:
+    found = {"GROUP-04"}
+    for _, asked, text in SHOWN:
+        found |= seen(asked, text).exercised
+    for text in (
+        'start a0; 1 complete a0; durable a0; checkpoint_begin claim={"a":1}; checkpoint_durable; '
+        f'crash; {CLAIM_1} dropped=[[0,1]] records=3; start a1; 2 end outcome="success"',
+        f"start a0; 1 fail a0 {PERMANENT}; drop a0; cancel a1; start a1",
+    ):
+        found |= seen(work(A, targets=(2, 3)), text).exercised
+    found |= seen(work(A, failures=FailurePolicy(1, 1)), 'end outcome="stopped"').exercised
+    found |= seen(work(M, N), 'skip m0; start n1; crash; resume claim={"m":1}').exercised
+    found |= seen(work(M), 'skip m0; 1 end outcome="success"').exercised
+    barrier = f"start a0; 1 fail a0 {PERMANENT}; start v/0; 2 complete v/0; emit v1"
+    found |= seen(work(A, V), barrier).exercised
+    groups = work(A, limits=Limits(group_rows=1, groups=1))
+    found |= seen(groups, "admit 0; start a0; 1 complete a0").exercised
+    homes = {clause.number for profile in DRAWN for clause in profile.clauses}
+    assert sorted(homes - found) == []
+    assert sorted(found - homes) == []
+
+
+def test_an_event_that_names_what_is_not_there_is_passed_over() -> None:
+    shown = seen(work(A), "start z0; 1 complete z0; complete a1; cancel a0; fail a1 " + PERMANENT)
+    assert shown.events == 5
+
+
+def test_the_order_of_events_makes_the_digest_and_not_their_times() -> None:
+    one = seen(work(A), "start a0; start a1; 1 complete a0; 2 complete a1")
+    same = seen(work(A), "start a0; start a1; 3 complete a0; 4 complete a1")
+    other = seen(work(A), "start a0; start a1; 1 complete a1; 2 complete a0")
+    assert one.digest == same.digest
+    assert one.digest != other.digest

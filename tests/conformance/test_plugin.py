@@ -1,0 +1,590 @@
+"""The conformance plugin: what a developer of an engine meets, from a mistyped name to a report."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+# Imported here, so that runs within this process find these modules and make no second ones.
+import cellspec.conformance.pytest.session
+from cellspec.conformance.judge.verdict import PROFILES
+from cellspec.conformance.run.case import read_case
+from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, INTERNAL, VIOLATED
+
+pytest_plugins = ["pytester"]
+
+ENGINE = '''
+"""An engine that is right, a column at a time, and some that are not."""
+import json
+
+from cellspec.conformance import Table
+
+
+class Backend:
+    name = "columns"
+    version = "1"
+    capabilities = frozenset({"core"})
+
+    async def run(self, probe):
+        rules = probe.graph.rules
+        cells = {}
+        for rule in rules.columns:
+            names = [rules.columns[need].name for need in rule.needs]
+
+            def given(row, names=names):
+                return {name: cells[name, row] for name in names if (name, row) in cells}
+
+            for scope in range(rules.scope_count(rule.index)):
+                rows = self.scope(range(*rules.scope_bounds(rule.index, scope)))
+                made = await probe.barrier(rule.name, scope, rows, [given(row) for row in rows])
+                cells.update({(rule.name, row): value for row, value in zip(rows, made)})
+            for row in range(0 if rule.is_barrier else probe.rows):
+                cells[rule.name, row] = await probe.cell(rule.name, row, given(row))
+        rows = {row: {} for row in range(probe.rows)}
+        for (column, row), value in cells.items():
+            rows[row][column] = value
+        self.save(probe, rows)
+        probe.end("success")
+
+    def scope(self, rows):
+        return list(rows)
+
+    def save(self, probe, rows):
+        (probe.folder / "table.json").write_text(json.dumps(rows))
+
+    def table(self, probe):
+        path = probe.folder / "table.json"
+        rows = json.loads(path.read_text()) if path.exists() else {}
+        return Table({int(row): values for row, values in rows.items()})
+
+
+class Forgetful(Backend):
+    """A barrier over three rows or more reads its rows but the last."""
+
+    name = "forgetful"
+
+    def scope(self, rows):
+        return list(rows)[:-1] if len(rows) > 2 else list(rows)
+
+
+class Swapping(Backend):
+    """With three rows or more, the first two change places in the table."""
+
+    name = "swapping"
+
+    def save(self, probe, rows):
+        if len(rows) > 2:
+            rows[0], rows[1] = rows[1], rows[0]
+        super().save(probe, rows)
+
+
+class Both(Forgetful, Swapping):
+    name = "both"
+
+
+class Lazy(Backend):
+    """Never saves: the smallest workload shows it."""
+
+    def save(self, probe, rows):
+        pass
+
+
+class Miswired(Backend):
+    """The adapter asks for a column that is not there."""
+
+    async def run(self, probe):
+        await probe.cell("nonsense", 0, {})
+
+
+class Hasty(Backend):
+    """Claims success after the first cell."""
+
+    async def run(self, probe):
+        first = probe.graph.column_names[0]
+        self.save(probe, {0: {first: await probe.cell(first, 0, {})}})
+        probe.end("success")
+
+
+class Unversioned:
+    name = "unversioned"
+    capabilities = frozenset({"core"})
+
+    def run(self, probe):
+        pass
+
+    def table(self, probe):
+        pass
+
+
+class Boastful(Backend):
+    capabilities = frozenset({"core", "telepathy"})
+
+
+class Unmakeable(Backend):
+    def __init__(self):
+        raise RuntimeError("no licence")
+
+
+backend = Backend()
+'''
+
+FEW = "--max-examples=40"
+SUITE = ("--pyargs", "cellspec.conformance")
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A folder with an engine in it, as its developer has it."""
+    pytester.makepyfile(engine=ENGINE)
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    # pytester's processes find what the developer's would: modules that are not in the folder.
+    monkeypatch.delitem(sys.modules, "engine", raising=False)
+    return pytester
+
+
+def judge(suite: pytest.Pytester, name: str, *options: str) -> pytest.RunResult:
+    return suite.runpytest(*SUITE, f"--engine-backend=engine:{name}", *options)
+
+
+def text_of(result: pytest.RunResult) -> str:
+    return result.stdout.str()
+
+
+# Who is not concerned
+
+
+def test_loading_the_plugin_imports_nothing_that_costs_time() -> None:
+    heavy = ("hypothesis", "numpy", "pydantic", "msgspec", "asyncio", "simpy", "yaml")
+    code = (
+        "import sys, pytest; before = set(sys.modules); import cellspec.conformance.pytest.plugin; "
+        f"print([name for name in {heavy!r} if name in set(sys.modules) - before])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert found.stdout.strip() == "[]"
+
+
+def test_a_run_that_is_about_something_else_is_left_alone(suite: pytest.Pytester) -> None:
+    suite.makeconftest(
+        """
+        def pytest_addoption(parser):
+            for name in ("--profile", "--seed", "--replay", "--max-examples", "--keep-going"):
+                parser.addoption(name, default="mine")
+        """
+    )
+    suite.makepyfile(
+        test_mine="""
+        def test_mine(request):
+            assert request.config.getoption("--profile") == "theirs"
+            assert request.config.getoption("--seed") == "mine"
+        """
+    )
+    result = suite.runpytest("--profile=theirs", "test_mine.py")
+    result.assert_outcomes(passed=1)
+    assert "cellspec conformance" not in text_of(result)
+
+
+def test_the_tests_of_the_suite_are_collected_with_a_backend_only(suite: pytest.Pytester) -> None:
+    folder = str(Path(cellspec.conformance.__path__[0]))
+    suite.makepyfile(test_mine="def test_mine(): pass")
+    suite.runpytest(folder, "test_mine.py").assert_outcomes(passed=1)
+
+
+def test_without_a_backend_one_line_says_what_to_pass(suite: pytest.Pytester) -> None:
+    result = suite.runpytest_subprocess(*SUITE)
+    assert result.ret == BAD_INPUT
+    assert result.stderr.lines[0] == (
+        "ERROR: cellspec.conformance tests an engine: pass --engine-backend=module:Backend"
+    )
+    assert suite.runpytest(*SUITE, "--help").ret == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--engine-backend=engine"], "expected module:attribute, got 'engine'"),
+        (["--engine-backend=nowhere:Backend"], "nowhere: cannot be imported: ModuleNotFoundError"),
+        (["--engine-backend=engine:Nobody"], "engine has no attribute 'Nobody'"),
+        (["--engine-backend=engine:json"], "cannot be made: TypeError"),
+        (["--engine-backend=engine:Unversioned"], "Unversioned: version: expected a string"),
+        (["--engine-backend=engine:Boastful"], "unknown telepathy; there are core, "),
+        (["--engine-backend=engine:Unmakeable"], "cannot be made: RuntimeError: no licence"),
+        (["--engine-backend=engine:Backend", "--profile=cor"], "unknown profile 'cor'; there are"),
+        (["--engine-backend=engine:Backend", "--profile=core,"], "unknown profile ''"),
+        (["--engine-backend=engine:Backend", "--seed=x"], "--seed: expected an integer from 0"),
+        (["--engine-backend=engine:Backend", "--max-examples=0"], "an integer from 1 up, got '0'"),
+        (["--engine-backend=engine:Backend", "--replay=no.json"], "no.json: cannot be read: No"),
+        (["--engine-backend=engine:Backend", "--replay=bad.json"], "bad.json: line 1: not JSON"),
+        (["--engine-backend=engine:Backend", "--replay=odd.json"], "odd.json: workload: rows: "),
+        (["--engine-backend=engine:Backend", "--conformance-xfails=no.txt"], "cannot be read"),
+        (["--engine-backend=engine:Backend", "--conformance-xfails=1.txt"], "1.txt: line 2: "),
+        (["--engine-backend=engine:Backend", "--conformance-xfails=2.txt"], "2.txt: line 1: BARR"),
+        (["--engine-backend=engine:Backend", "--conformance-xfails=3.txt"], "3.txt: line 3: BARR"),
+        (["--engine-backend=engine:Backend", "--conformance-xfails=4.txt"], "expected UTF-8"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_in_one_line(
+    suite: pytest.Pytester, options: list[str], line: str
+) -> None:
+    Path("bad.json").write_text("{")
+    Path("odd.json").write_text('{"failure": 1, "workload": {"case": 1, "columns": []}}')
+    Path("1.txt").write_text("# clauses\nGRAPH-01 is not about runs\n")
+    Path("2.txt").write_text("BARR-01\n")
+    Path("3.txt").write_text("BARR-01 once\n\nBARR-01 twice\n")
+    Path("4.txt").write_bytes(b"\xff")
+    with pytest.raises(pytest.UsageError) as refused:
+        suite.parseconfigure(*SUITE, *options)
+    assert line in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_value_that_cannot_be_used_ends_the_process_with_the_code_of_bad_input(
+    suite: pytest.Pytester,
+) -> None:
+    for options in (["--engine-backend=nowhere:Backend"], ["--engine-backend=engine:Backend", "x"]):
+        result = suite.runpytest_subprocess(*SUITE, *options)
+        assert result.ret == BAD_INPUT
+        errors = [text for text in result.stderr.lines if text]
+        assert len(errors) == 1
+        assert errors[0].startswith("ERROR: ")
+
+
+# What is said of an engine
+
+
+def test_an_engine_that_is_right_passes_what_it_claims_and_nothing_else(
+    suite: pytest.Pytester,
+) -> None:
+    result = judge(suite, "Backend", "--max-examples=60", "-rs")
+    core = sum(not clause.needs for clause in PROFILES[0].clauses)
+    others = sum(len(profile.clauses) for profile in PROFILES) - core
+    # Smoke, the campaign of the only profile that it claims, its clauses, and the other clauses.
+    result.assert_outcomes(passed=core + 3, skipped=others + len(PROFILES) - 1)
+    assert "not claimed: the backend does not claim 'drops'" in text_of(result)
+    result.stdout.fnmatch_lines(["core * 60 of 60 *", f"clauses: {core} pass, * not claimed"])
+
+
+def test_a_backend_may_be_an_object_as_well_as_a_class(suite: pytest.Pytester) -> None:
+    result = judge(suite, "backend", FEW, "-k", "smoke or TABLE-01")
+    result.assert_outcomes(passed=2)
+
+
+def test_one_cause_gives_one_failure(suite: pytest.Pytester) -> None:
+    result = judge(suite, "Forgetful", FEW, "-rf")
+    outcomes = result.parseoutcomes()
+    assert outcomes["failed"] == 1
+    text = text_of(result)
+    assert "FAILED" in text
+    assert "test_clause[BARR-06]" in text
+    assert "inconclusive (the campaign of profile core stopped at BARR-06): " in text
+
+
+def test_a_failure_says_all_that_is_needed_to_see_it_again(suite: pytest.Pytester) -> None:
+    text = text_of(judge(suite, "Forgetful", FEW))
+    for part in (
+        "BARR-06 is broken by forgetful 1 (workload ",
+        "the rule\n    A barrier reads exactly ",
+        "what happened\n    barrier 0 of 'a' reads rows 0–1, but of its scope rows 0–2 should ",
+        "the smallest workload that breaks it\n    1 column × 3 rows\n",
+        "how it came about\n    event 1 (line 2): t=0 s start barrier 0 of 'a' ",
+        "run it again\n    pytest --pyargs cellspec.conformance --engine-backend=engine:Forgetful "
+        "--replay .cellspec/cases/engine-Forgetful-BARR-06.json\n",
+        "as a test of your own\n    from engine import Forgetful\n",
+    ):
+        assert part in text
+
+
+def test_the_line_that_runs_it_again_does(suite: pytest.Pytester) -> None:
+    text = text_of(judge(suite, "Forgetful", FEW))
+    line = next(line for line in text.splitlines() if "--replay" in line)
+    again = suite.runpytest(*line.split()[1:])
+    again.assert_outcomes(failed=1)
+    assert "BARR-06 is broken by forgetful 1 (replay of " in text_of(again)
+
+
+def test_the_engine_that_a_case_names_is_not_run_unless_the_user_names_it_too(
+    suite: pytest.Pytester,
+) -> None:
+    judge(suite, "Forgetful", FEW)
+    case = ".cellspec/cases/engine-Forgetful-BARR-06.json"
+    with pytest.raises(pytest.UsageError) as refused:
+        suite.parseconfigure(*SUITE, f"--replay={case}")
+    assert "name it with --engine-backend engine:Forgetful" in str(refused.value)
+    judge(suite, "Forgetful", f"--replay={case}").assert_outcomes(failed=1)
+    judge(suite, "Backend", f"--replay={case}").assert_outcomes(passed=1)
+
+
+def test_the_file_of_a_workload_alone_is_replayed_too(suite: pytest.Pytester) -> None:
+    judge(suite, "Forgetful", FEW)
+    case = read_case(Path(".cellspec/cases/engine-Forgetful-BARR-06.json"))
+    Path("work.json").write_text(case.workload.to_json())
+    judge(suite, "Forgetful", "--replay=work.json").assert_outcomes(failed=1)
+
+
+def test_the_test_to_paste_fails_as_long_as_the_engine_is_wrong(suite: pytest.Pytester) -> None:
+    text = text_of(judge(suite, "Forgetful", FEW))
+    block = text.partition("as a test of your own\n")[2].splitlines()
+    end = next(place for place, line in enumerate(block) if line.startswith(("=", "_")))
+    source = "\n".join(line[4:] for line in block[:end])
+    suite.makepyfile(test_pasted=source)
+    suite.runpytest("test_pasted.py").assert_outcomes(failed=1)
+    suite.makepyfile(test_pasted=source.replace("Forgetful", "Backend"))
+    suite.runpytest("test_pasted.py").assert_outcomes(passed=1)
+
+
+def test_an_expected_failure_is_reported_as_one_and_the_rest_is_judged_on(
+    suite: pytest.Pytester,
+) -> None:
+    Path("known.txt").write_text("TABLE-02  rows change places  # ticket 7\nTABLE-03  so\n")
+    result = judge(suite, "Swapping", "--max-examples=50", "--conformance-xfails=known.txt", "-rx")
+    outcomes = result.parseoutcomes()
+    assert outcomes["xfailed"] == 2
+    assert "failed" not in outcomes
+    assert outcomes["passed"] > 10
+    assert "rows change places" in text_of(result)
+    assert "ticket" not in text_of(result)
+
+
+def test_an_entry_for_a_clause_that_holds_or_is_not_claimed_is_an_error(
+    suite: pytest.Pytester,
+) -> None:
+    Path("known.txt").write_text("TABLE-01 was broken once\nDROP-01 is not claimed\n")
+    result = judge(suite, "Backend", "--max-examples=60", "--conformance-xfails=known.txt")
+    assert result.parseoutcomes()["failed"] == 2
+    assert "Take it off the list" in text_of(result)
+
+
+def test_keep_going_finds_the_second_cause_too(suite: pytest.Pytester) -> None:
+    stopped = judge(suite, "Both", FEW).parseoutcomes()
+    went_on = text_of(judge(suite, "Both", FEW, "--keep-going", "-rf"))
+    assert stopped["failed"] == 1
+    assert "test_clause[BARR-06]" in went_on
+    assert "test_clause[TABLE-02]" in went_on
+    assert "not judged in it" in went_on
+
+
+def test_what_is_wired_wrong_is_told_from_an_engine_that_is_wrong(suite: pytest.Pytester) -> None:
+    for name, blamed in (("Miswired", "adapter"), ("Lazy", "adapter"), ("Hasty", "engine")):
+        result = judge(suite, name, FEW)
+        assert result.parseoutcomes()["failed"] == 1
+        assert f"smoke: your {blamed} is wrong: " in text_of(result)
+        assert "all other tests are not run" in text_of(result)
+        result.stdout.fnmatch_lines(["core *–  the smoke test failed"])
+
+
+def test_a_bug_of_the_suite_in_the_smoke_test_is_told_once(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug of the suite")
+
+    monkeypatch.setattr("cellspec.conformance.campaign.suite.smoke", fail)
+    result = judge(suite, "Backend", FEW)
+    outcomes = result.parseoutcomes()
+    assert (outcomes["failed"], outcomes.get("passed", 0)) == (1, 0)
+
+
+def test_a_clause_that_is_listed_keeps_its_reason_also_away_from_its_home(
+    suite: pytest.Pytester,
+) -> None:
+    suite.makepyfile(
+        other="""
+        from engine import Forgetful
+
+        class Ordered(Forgetful):
+            capabilities = frozenset({"core", "ordered"})
+        """
+    )
+    Path("known.txt").write_text("BARR-06 known since spring\n")
+    result = suite.runpytest(
+        *SUITE,
+        "--engine-backend=other:Ordered",
+        "--profile=ordered",
+        "--conformance-xfails=known.txt",
+        FEW,
+    )
+    result.stdout.fnmatch_lines(["*xfail (known since spring): BARR-06"])
+
+
+def test_a_profile_that_was_not_asked_for_is_not_run(suite: pytest.Pytester) -> None:
+    result = judge(suite, "Backend", FEW, "--profile=core", "-v")
+    result.assert_outcomes(passed=len(PROFILES[0].clauses) + 2, skipped=1)
+    assert "test_clause[DROP-01]" not in text_of(result)
+
+
+# Exit codes
+
+
+def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three workloads are the default number."""
+    for module in ("campaign.suite", "report.report"):
+        monkeypatch.setattr(f"cellspec.conformance.{module}.MAX_EXAMPLES", 3)
+
+
+def test_a_claimed_clause_that_is_inconclusive_fails_a_run_of_the_default_number(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_are_enough(monkeypatch)
+    result = judge(suite, "Backend", "--max-examples=3", "--conformance-json=r.json")
+    assert result.ret == INCONCLUSIVE
+    assert "failed" not in result.parseoutcomes()
+    result.stdout.fnmatch_lines(["* claimed clauses are inconclusive: exit code 3. Give more *"])
+    told = json.loads(Path("r.json").read_text())["backends"][0]["inconclusive"]
+    assert (told["fails"], told["allowed"]) == (True, False)
+    assert told["clauses"]["SCHED-01"].startswith("it never happened that ")
+    assert "DROP-01" not in told["clauses"]
+
+
+def test_an_inconclusive_clause_is_allowed_if_it_is_said(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_are_enough(monkeypatch)
+    allow = "--conformance-allow-inconclusive"
+    result = judge(suite, "Backend", "--max-examples=3", allow, "--junitxml=junit.xml")
+    assert result.ret == FINE
+    result.stdout.fnmatch_lines([f"* are inconclusive, which {allow} allows"])
+    cases = ElementTree.parse("junit.xml").getroot().iter("testcase")
+    properties = [{p.get("name"): p.get("value") for p in c.iter("property")} for c in cases]
+    reasons = [said["reason"] for said in properties if said.get("verdict") == "inconclusive"]
+    assert reasons
+    assert all(reasons)
+
+
+def test_a_shorter_run_says_that_its_inconclusive_clauses_would_fail_a_long_one(
+    suite: pytest.Pytester,
+) -> None:
+    result = judge(suite, "Backend", "--max-examples=3")
+    assert result.ret == FINE
+    result.stdout.fnmatch_lines(["* inconclusive; with 250 workloads of each profile or more *"])
+
+
+def test_a_run_in_which_nothing_is_inconclusive_says_nothing_of_it(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_are_enough(monkeypatch)
+    result = judge(suite, "Backend", "--max-examples=60")
+    assert result.ret == FINE
+    assert "inconclusive: " not in text_of(result)
+
+
+def test_a_violation_counts_for_more_than_what_is_inconclusive(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_are_enough(monkeypatch)
+    assert judge(suite, "Forgetful", FEW).ret == VIOLATED
+
+
+def test_an_adapter_that_is_wrong_and_a_list_that_is_stale_are_bad_input(
+    suite: pytest.Pytester,
+) -> None:
+    assert judge(suite, "Miswired", FEW).ret == BAD_INPUT
+    assert judge(suite, "Hasty", FEW).ret == VIOLATED
+    Path("known.txt").write_text("TABLE-01 was broken once\n")
+    assert judge(suite, "Backend", FEW, "--conformance-xfails=known.txt").ret == BAD_INPUT
+    Path("file").write_text("")
+    result = judge(suite, "Backend", "--max-examples=5", "--conformance-report=file")
+    assert result.ret == BAD_INPUT
+    assert judge(suite, "Backend", FEW, "-k", "nothing").ret == BAD_INPUT
+
+
+def test_a_mistake_of_the_suite_or_of_pytest_has_a_code_of_its_own(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug of the suite")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cellspec.conformance.campaign.suite.run_campaign", fail)
+        assert judge(suite, "Backend", FEW).ret == INTERNAL
+    suite.makeconftest("def pytest_runtest_protocol(item): raise RuntimeError('a bug of pytest')")
+    assert judge(suite, "Backend", FEW).ret == INTERNAL
+
+
+def test_a_test_of_the_users_own_that_fails_beside_the_suite_fails_the_run(
+    suite: pytest.Pytester,
+) -> None:
+    suite.makepyfile(test_mine="def test_mine(): assert False")
+    assert judge(suite, "Backend", FEW, "test_mine.py").ret == VIOLATED
+
+
+# Reports
+
+
+def test_a_seed_gives_the_same_results_in_every_process(suite: pytest.Pytester) -> None:
+    found = []
+    for number, hash_seed in enumerate(("0", "1")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONHASHSEED", hash_seed)
+            suite.runpytest_subprocess(
+                *SUITE,
+                "--engine-backend=engine:Forgetful",
+                FEW,
+                f"--conformance-json={number}.json",
+            )
+        data = json.loads(Path(f"{number}.json").read_text())
+        data["backends"][0]["evidence"].pop("cost")
+        found.append(data)
+    assert found[0] == found[1]
+
+
+def test_a_folder_of_reports_keeps_one_result_of_each_backend(suite: pytest.Pytester) -> None:
+    for name in ("Backend", "Forgetful", "Backend"):
+        judge(suite, name, "--max-examples=20", "--conformance-report=out")
+    found = json.loads(Path("out/results.json").read_text())
+    assert [backend["name"] for backend in found["backends"]] == ["columns", "forgetful"]
+    assert Path("out/cases/engine-Forgetful-BARR-06.json").exists()
+
+
+def test_a_report_that_cannot_be_written_is_said_in_a_line(suite: pytest.Pytester) -> None:
+    Path("file").write_text("")
+    result = judge(suite, "Backend", "--max-examples=5", "--conformance-report=file")
+    assert "cannot be written: " in text_of(result)
+    assert "INTERNALERROR" not in text_of(result)
+
+
+def test_junit_says_of_each_clause_its_verdict_and_profile(suite: pytest.Pytester) -> None:
+    judge(suite, "Forgetful", FEW, "--junitxml=junit.xml")
+    said = {}
+    for case in ElementTree.parse("junit.xml").getroot().iter("testcase"):
+        properties = {item.get("name"): item.get("value") for item in case.iter("property")}
+        if "verdict" in properties:
+            said[properties["clause"]] = (properties["verdict"], properties["profile"])
+    assert said["BARR-06"] == ("violated", "core")
+    assert said["BARR-01"] == ("inconclusive", "core")
+    assert said["DROP-01"] == ("not claimed", "drops")
+    assert len(said) == sum(len(profile.clauses) for profile in PROFILES)
+
+
+def test_over_several_processes_the_outcome_is_the_same(suite: pytest.Pytester) -> None:
+    pytest.importorskip("xdist")
+    options = (
+        *SUITE,
+        "--engine-backend=engine:Forgetful",
+        "--max-examples=15",
+        "--seed=1",
+        "--conformance-json=results.json",
+    )
+    alone = suite.runpytest(*options)
+    alone_found = json.loads(Path("results.json").read_text())
+    spread = suite.runpytest_subprocess(*options, "-n2")
+    spread_found = json.loads(Path("results.json").read_text())
+    assert spread.parseoutcomes() == alone.parseoutcomes()
+    for found in (alone_found, spread_found):
+        found["backends"][0]["evidence"].pop("cost")
+    assert spread_found == alone_found
+    assert spread.ret == alone.ret == VIOLATED
+    assert "cellspec conformance" in text_of(spread)
+
+
+def test_options_may_stand_in_the_configuration(suite: pytest.Pytester) -> None:
+    suite.makeini(
+        "[pytest]\naddopts = --engine-backend=engine:Backend --profile=core --max-examples=5"
+    )
+    result = suite.runpytest(*SUITE)
+    assert "5 workloads each" in text_of(result)

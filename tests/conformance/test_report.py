@@ -1,0 +1,314 @@
+"""Reports: case files, the results file, the summary, and files that are whole or not there."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cellspec import ColumnDescriptor, Limits
+from cellspec.conformance.campaign.suite import Options, Suite
+from cellspec.conformance.judge.verdict import PROFILES
+from cellspec.conformance.report.report import failure_text, merged, results, summary, write_reports
+from cellspec.conformance.run.case import Case, describe, python_test, read_case
+from cellspec.conformance.run.harness import Finding, RunResult
+from cellspec.conformance.run.loading import load_backend
+from cellspec.conformance.run.workload import Workload
+from cellspec.errors import SpecError
+from cellspec.files import write_files
+
+WORK = Workload((ColumnDescriptor("a"),), rows=2)
+CASE = Case(WORK, "BARR-01", "too soon", "engine:Backend", ("SCHED-09",))
+
+
+class Backend:
+    """Never run: its suite is given what runs show."""
+
+    name = "engine"
+    version = "2"
+    capabilities = frozenset({"core", "retries"})
+
+    async def run(self, probe: Any) -> None: ...
+
+    def table(self, probe: Any) -> Any: ...
+
+
+class Told(Suite):
+    """A suite in which workloads of three rows or more break a clause."""
+
+    def run(self, work: Workload, waive: Collection[str] = ()) -> RunResult:
+        events: list[Mapping[str, Any]] = [
+            {"seq": 1, "t": 0.0, "event": "start", "column": "a", "rows": 0},
+            {"seq": 2, "t": 1.0, "event": "end", "outcome": "success"},
+        ]
+        found = RunResult(work, header(work), events=events, outcomes=["success"])
+        if work.rows > 2 and "SCHED-01" not in waive:
+            found.violations.append(
+                Finding("SCHED-01", "a[2] is early", 1, story=("#1 t=0 start a[0]",))
+            )
+        return found
+
+
+def header(work: Workload) -> dict[str, Any]:
+    plain = work.to_dict()
+    return {
+        "trace": 1,
+        "engine": {"name": "engine", "version": "2"},
+        "graph": {"rows": work.rows, "columns": plain["columns"]},
+    }
+
+
+def told(folder: Path, **options: Any) -> Told:
+    return Told(
+        Options("tests.conformance.test_report:Backend", folder, **options),
+        Backend(),
+        True,
+        PROFILES,
+        {},
+    )
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> dict[str, Any]:
+    suite = told(tmp_path, max_examples=20)
+    suite.run_all()
+    return results(suite)
+
+
+# Case files
+
+
+def test_a_case_that_was_written_is_read_back_whole(tmp_path: Path) -> None:
+    path = tmp_path / "case.json"
+    path.write_text(CASE.to_json())
+    assert read_case(path) == CASE
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("{", "line 1: not JSON"),
+        ("[1]", "expected an object, got list"),
+        ("\xff", "not JSON"),
+        ('{"failure": 2}', "failure: expected 1, got 2"),
+        ('{"failure": 1, "clauses": []}', "clauses: is no field of a case file"),
+        ('{"failure": 1, "clause": "BARR-01"}', "workload: is missing"),
+        ('{"failure": 1, "workload": {}, "clause": 1}', "clause: expected a string, got 1"),
+        ('{"failure": 1, "workload": {}, "waived": "x"}', "waived: expected a list of clauses"),
+        ('{"failure": 1, "workload": {"case": 1, "rows": 2}}', "workload: columns: is missing"),
+        ('{"failure": 1, "workload": [1]}', "workload: expected an object, got list"),
+        ("[" * 100_000, "not JSON"),
+    ],
+)
+def test_a_case_file_that_cannot_be_used_is_refused_in_one_line(
+    tmp_path: Path, text: str, line: str
+) -> None:
+    path = tmp_path / "case.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(SpecError) as caught:
+        read_case(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_case_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="cannot be read: No such file"):
+        read_case(tmp_path / "case.json")
+
+
+def test_a_description_leaves_out_what_is_usual() -> None:
+    assert describe(WORK) == [
+        "1 column × 2 rows",
+        "  'a': cell, takes about 0.5 s",
+    ]
+    limits = Limits(resources={"gpu": 2}, column_resource={"a": "gpu"})
+    assert describe(WORK.replace(limits=limits, seed=3, order_seed=5))[2:] == [
+        "at most 2 calls of 'a' at once (resource 'gpu')",
+        "latencies of seed 3",
+        "what wakes up together runs in another order: order seed 5",
+    ]
+
+
+def test_a_test_to_paste_imports_what_it_uses_and_nothing_else() -> None:
+    assert (
+        python_test(CASE)
+        == '''\
+from engine import Backend
+
+from cellspec import ColumnDescriptor
+from cellspec.conformance.run.harness import run_workload
+from cellspec.conformance.run.workload import Workload
+
+
+def test_barr_01() -> None:
+    """BARR-01: too soon"""
+    work = Workload(
+        columns=(
+            ColumnDescriptor('a'),
+        ),
+        rows=2,
+    )
+    result = run_workload(Backend(), work, waive=('SCHED-09',))
+    assert not result.violations, result.violations[0]
+'''
+    )
+    nasty = Case(WORK, "BARR-01", 'say """no""" \\ twice\n', "a.b:C.D")
+    compile(python_test(nasty, made_by_call=False), "pasted", "exec")
+    assert "run_workload(C.D, work)" in python_test(nasty, made_by_call=False)
+
+
+# The results
+
+
+def test_results_have_the_shape_that_programs_read(found: dict[str, Any]) -> None:
+    assert found["format"] == 1
+    assert sorted(found["suite"]) == ["clauses", "version"]
+    (backend,) = found["backends"]
+    assert (backend["name"], backend["version"], backend["seed"]) == ("engine", "2", 0)
+    assert backend["capabilities"] == ["core", "retries"]
+    assert list(backend["clauses"]) == [c.number for p in PROFILES for c in p.clauses]
+    for entry in backend["clauses"].values():
+        assert sorted(entry) == ["examples", "failure", "reason", "verdict"]
+    broken = backend["clauses"]["SCHED-01"]
+    assert (broken["verdict"], broken["reason"]) == ("violated", "a[2] is early")
+    assert sorted(broken["failure"]) == [
+        "clause",
+        "detail",
+        "pytest",
+        "replay",
+        "seq",
+        "story",
+        "trace",
+        "workload",
+    ]
+    assert Workload.from_dict(broken["failure"]["workload"]).rows == 3
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_results_say_of_every_other_clause_why_there_is_no_verdict(found: dict[str, Any]) -> None:
+    entries = found["backends"][0]["clauses"]
+    assert entries["SCHED-02"]["verdict"] == "inconclusive"
+    assert entries["FAIL-01"]["reason"] == (
+        "profile core broke SCHED-01, and all others rest on it"
+    )
+    assert entries["DROP-01"]["verdict"] == "not claimed"
+
+
+def test_the_summary_names_what_broke_and_the_profiles_claimed(found: dict[str, Any]) -> None:
+    text = "\n".join(summary(found))
+    assert "engine 2, seed 0" in text
+    assert re.search(r"core +\d+ of 20 .* stopped at SCHED-01", text)
+    assert "violated (a[2] is early): SCHED-01" in text
+    assert "not claimed (the backend does not claim 'ordered'): SCHED-13" in text
+    assert not re.search(r"^ordered ", text, re.MULTILINE)
+    assert all(len(line.rstrip()) == len(line) for line in summary(found))
+
+
+def test_a_failure_text_has_everything_in_the_order_in_which_it_is_wanted(tmp_path: Path) -> None:
+    suite = told(tmp_path, max_examples=20)
+    suite.run_all()
+    text = failure_text(suite, suite.failures["SCHED-01"])
+    titles = [line for line in text.splitlines()[1:] if line and not line.startswith(" ")]
+    assert titles == [
+        "the rule",
+        "what happened",
+        "the smallest workload that breaks it",
+        "how it came about",
+        "run it again",
+        "as a test of your own",
+    ]
+
+
+def test_results_of_other_backends_stay_in_the_folder(
+    found: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "results.json"
+    other = {**found, "backends": [{**found["backends"][0], "name": "other"}]}
+    path.write_text(json.dumps(other))
+    names = [one["name"] for one in merged(found, path)["backends"]]
+    assert names == ["other", "engine"]
+    path.write_text(json.dumps({**other, "suite": {"version": "0", "clauses": "0"}}))
+    assert merged(found, path) == found
+    for damaged in ("{", "[]", '{"format": 1}', json.dumps({**other, "backends": [1]})):
+        path.write_text(damaged)
+        assert merged(found, path) == found
+    assert merged(found, tmp_path / "nowhere") == found
+
+
+def test_pages_lead_back_to_the_matrix_whatever_it_is_called(
+    found: dict[str, Any], tmp_path: Path
+) -> None:
+    assert write_reports(found, html_file=tmp_path / "mine.html") == [tmp_path / "mine.html"]
+    pages = {path.name: path.read_text() for path in tmp_path.glob("*.html")}
+    assert len(pages) == 2
+    for text in pages.values():
+        for link in re.findall(r'href="([^"#]+)', text):
+            if not link.startswith(("http", "data:")):
+                assert link in pages
+
+
+def test_a_folder_of_reports_holds_results_and_pages(found: dict[str, Any], tmp_path: Path) -> None:
+    write_reports(found, folder=tmp_path, json_file=tmp_path / "deep" / "own.json")
+    assert json.loads((tmp_path / "results.json").read_text()) == found
+    assert json.loads((tmp_path / "deep" / "own.json").read_text()) == found
+    assert (tmp_path / "index.html").exists()
+
+
+def test_an_error_of_the_suite_itself_is_kept_apart(tmp_path: Path) -> None:
+    class Failing(Told):
+        def run(self, work: Workload, waive: Collection[str] = ()) -> RunResult:
+            if len(work.columns) > 3:
+                raise RuntimeError("a bug of the suite")
+            return super().run(work, ("SCHED-01", *waive))
+
+    suite = Failing(Options("e:B", tmp_path, max_examples=20), Backend(), True, PROFILES, {})
+    suite.run_all()
+    assert sorted(suite.errors) == ["core", "retries"]
+    (note,) = suite.errors["core"].__notes__
+    assert re.match(r"workload \d+ of profile core: Workload\(columns=", note)
+    entry = results(suite)["backends"][0]["clauses"]["SCHED-02"]
+    assert entry["verdict"] == "inconclusive"
+    assert entry["reason"] == "the suite itself failed: RuntimeError: a bug of the suite"
+
+
+# Files
+
+
+def test_files_are_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(tmp_path, {"a": "old"})
+    synced = 0
+
+    def refuse(_handle: int) -> None:
+        nonlocal synced
+        synced += 1
+        if synced == 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", refuse)
+    with pytest.raises(SpecError, match="cannot be written: No space left on device"):
+        write_files(tmp_path, {"a": "new", "b/c": "new"})
+    assert {path.name: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == {
+        "a": "old"
+    }
+
+
+# The backend
+
+
+def test_a_module_beside_the_user_is_found_and_shadows_nothing(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("raise RuntimeError('shadowed')\n")
+    (tmp_path / "engine_beside.py").write_text(
+        "from tests.conformance.test_report import Backend\nit = Backend()"
+    )
+    backend, made = load_backend("engine_beside:it", tmp_path)
+    assert backend.name == "engine"
+    assert not made
+    assert load_backend("engine_beside:Backend", tmp_path)[1]
+    assert json.loads("1") == 1

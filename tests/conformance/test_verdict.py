@@ -1,0 +1,296 @@
+"""Verdicts: what must be known before an engine may be said to pass."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cellspec.clauses import clauses
+from cellspec.conformance.judge.verdict import (
+    PROFILES,
+    Evidence,
+    Judged,
+    Judgement,
+    Profile,
+    Sometimes,
+    Verdict,
+    judge_clause,
+    judge_trace,
+    profile_of,
+    says_pass,
+)
+from cellspec.conformance.run.backend import CAPABILITIES
+
+SRC = Path(__file__).parents[2] / "src"
+RETRIES = profile_of("retries")
+FAIL_03 = next(clause for clause in RETRIES.clauses if clause.number == "FAIL-03")
+CLAIMS = ("core", "retries")
+
+
+def plenty(profile: Profile = RETRIES) -> Evidence:
+    """All that a pass of any clause of the profile needs."""
+    return Evidence(
+        planned=10,
+        workloads=10,
+        repeated=2,
+        exercised=Counter({clause.number: 7 for clause in profile.clauses}),
+        sometimes=Counter({one.what: 1 for one in profile.obligations}),
+    )
+
+
+def judged(evidence: Evidence | None, **said: Any) -> Judgement:
+    return judge_clause(FAIL_03, RETRIES, CLAIMS, evidence, **said)
+
+
+# Clauses
+
+
+def test_with_all_the_evidence_a_clause_passes_and_the_verdict_carries_it() -> None:
+    judgement = judged(plenty())
+    assert judgement.passed
+    assert judgement.reason == "7 occasions in 10 workloads"
+    assert judgement.evidence is not None
+    assert judgement.evidence["workloads"] == 10
+
+
+def test_a_pass_without_evidence_cannot_be_made() -> None:
+    with pytest.raises(ValueError, match="certificate"):
+        Judgement(Verdict.PASS, "trust me")
+    with pytest.raises(ValueError, match="certificate"):
+        Judgement(Verdict.PASS, "trust me", {})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"workloads": 0}, "the campaign of profile retries ran no workload"),
+        ({"repeated": 0}, "no workload was run twice, so nothing is known of its determinism"),
+        ({"unequal": "event 3"}, "two runs of one workload differ: event 3"),
+        (
+            {"stopped_at": "FAIL-01", "workloads": 4},
+            "the campaign of profile retries stopped at FAIL-01",
+        ),
+        ({"waived": ("FAIL-03",)}, "the clause was waived"),
+        ({"unjudged": {"FAIL-03": "no clock"}}, "no clock"),
+        ({"exercised": Counter()}, "no workload of 10 gave an occasion to break it"),
+        (
+            {"exercised": Counter(), "inferred_occasions": Counter({"FAIL-03": 9})},
+            "every occasion to break it was inferred by the adapter, not observed",
+        ),
+        (
+            {"sometimes": Counter()},
+            "it never happened that a failed call was tried again, and 4 more; "
+            "more examples may help",
+        ),
+    ],
+)
+def test_whatever_is_missing_makes_it_inconclusive_with_that_reason(
+    change: Mapping[str, Any], reason: str
+) -> None:
+    judgement = judged(replace(plenty(), **change))
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert judgement.reason == reason
+    assert not judgement.passed
+
+
+def test_each_obligation_of_a_profile_is_needed() -> None:
+    for profile in PROFILES:
+        for one in profile.obligations:
+            evidence = plenty(profile)
+            evidence.sometimes[one.what] = 0
+            clause = Judged(profile.clauses[0].number)
+            judgement = judge_clause(clause, profile, CAPABILITIES, evidence)
+            assert judgement.verdict is Verdict.INCONCLUSIVE
+            assert judgement.reason.startswith(f"it never happened that {one.what};")
+
+
+def test_an_obligation_is_owed_only_by_who_claims_what_it_needs() -> None:
+    evidence = plenty()
+    evidence.sometimes[Sometimes.RANGE_RETRIED] = 0
+    assert judge_clause(FAIL_03, RETRIES, CLAIMS, evidence).passed
+    assert not judge_clause(FAIL_03, RETRIES, (*CLAIMS, "streaming"), evidence).passed
+
+
+def test_a_campaign_that_was_stopped_past_its_half_counts() -> None:
+    evidence = replace(plenty(), stopped_at="FAIL-01", workloads=5)
+    assert judged(evidence).passed
+
+
+def test_no_campaign_is_inconclusive() -> None:
+    assert judged(None).reason == "no campaign of retries was run"
+    judgement = judged(None, not_run="the smoke test failed")
+    assert (judgement.verdict, judgement.reason) == (
+        Verdict.INCONCLUSIVE,
+        "the smoke test failed",
+    )
+
+
+def test_what_broke_is_violated_whatever_else_is_known() -> None:
+    for claims in (CLAIMS, ()):
+        judgement = judge_clause(FAIL_03, RETRIES, claims, plenty(), violation="too soon")
+        assert (judgement.verdict, judgement.reason) == (Verdict.VIOLATED, "too soon")
+        assert judgement.broken
+
+
+def test_what_broke_and_was_expected_is_an_expected_failure() -> None:
+    judgement = judged(plenty(), violation="too soon", expected="ticket 7")
+    assert (judgement.verdict, judgement.reason) == (Verdict.XFAIL, "ticket 7")
+    assert judgement.broken
+    assert not judgement.passed
+
+
+def test_what_was_expected_to_fail_and_did_not_is_judged_as_ever() -> None:
+    assert judged(plenty(), expected="ticket 7").passed
+
+
+def test_what_is_not_claimed_is_not_judged() -> None:
+    judgement = judge_clause(FAIL_03, RETRIES, ("core",), plenty())
+    assert judgement.verdict is Verdict.NOT_CLAIMED
+    assert judgement.reason == "the backend does not claim 'retries'"
+    needing = Judged("SCHED-09", frozenset({"work_conserving"}))
+    judgement = judge_clause(needing, profile_of("core"), ("core",), plenty(profile_of("core")))
+    assert judgement.verdict is Verdict.NOT_CLAIMED
+
+
+# Traces
+
+
+@dataclass
+class Footer:
+    verdict: str | None = None
+
+
+@dataclass
+class Broken:
+    clause: str = "BARR-01"
+    detail: str = "too soon"
+
+
+@dataclass
+class Trace:
+    """A trace that was checked, and in which all is well."""
+
+    violations: list[Broken] = field(default_factory=list)
+    events: int = 12
+    inferred: int = 0
+    evidence: Mapping[str, int] = field(default_factory=lambda: {"starts": 4})
+    unreadable: str = ""
+    ended: bool = True
+    waived: tuple[str, ...] = ()
+    unjudged: Mapping[str, str] = field(default_factory=dict)
+    footer: Footer | None = field(default_factory=Footer)
+
+
+def test_what_an_engine_has_no_word_for_is_not_owed_and_is_told() -> None:
+    evidence = plenty()
+    del evidence.sometimes[Sometimes.COOLED_DOWN]
+    assert not judged(evidence).passed
+    evidence.unasked = (Sometimes.COOLED_DOWN,)
+    judgement = judged(evidence)
+    assert judgement.passed
+    assert judgement.evidence is not None
+    assert judgement.evidence["unasked"] == [str(Sometimes.COOLED_DOWN)]
+
+
+def test_a_whole_trace_in_which_all_is_allowed_passes() -> None:
+    judgement = judge_trace(Trace())
+    assert judgement.passed
+    assert judgement.reason == "12 events, each of them allowed"
+    assert judgement.evidence == {"events": 12, "starts": 4}
+    named = judge_trace(Trace(unjudged={"SCHED-09": "the engine does not claim it"}))
+    assert named.reason == "12 events, each of them allowed, but for SCHED-09"
+
+
+def test_a_violation_comes_before_everything_that_is_missing() -> None:
+    judgement = judge_trace(Trace(violations=[Broken()], unreadable="line 7", footer=None))
+    assert (judgement.verdict, judgement.reason) == (Verdict.VIOLATED, "BARR-01: too soon")
+
+
+@pytest.mark.parametrize(
+    ("trace", "reason"),
+    [
+        (Trace(unreadable="x.jsonl: line 9: cut off"), "x.jsonl: line 9: cut off"),
+        (Trace(footer=None), "the trace has no footer: it is a beginning of one"),
+        (Trace(events=0), "the trace has no event"),
+        (Trace(ended=False), "the run did not come to its end"),
+        (Trace(waived=("SCHED-09", "BARR-01")), "BARR-01, SCHED-09 waived"),
+        (Trace(inferred=3), "3 of 12 events were inferred, not observed"),
+        (
+            Trace(footer=Footer("violated")),
+            "its writer says 'violated', and its events do not show why",
+        ),
+        (
+            Trace(footer=Footer("inconclusive")),
+            "its writer says 'inconclusive', and its events do not show why",
+        ),
+    ],
+)
+def test_a_trace_that_lacks_anything_is_inconclusive(trace: Trace, reason: str) -> None:
+    judgement = judge_trace(trace)
+    assert (judgement.verdict, judgement.reason) == (Verdict.INCONCLUSIVE, reason)
+
+
+# The table of profiles
+
+
+def test_every_clause_that_runs_are_judged_by_is_in_the_registry_and_has_one_home() -> None:
+    homes = [clause.number for profile in PROFILES for clause in profile.clauses]
+    assert len(set(homes)) == len(homes)
+    assert not [number for number in homes if number not in clauses()]
+
+
+def test_every_clause_about_runs_has_a_home() -> None:
+    """The rest are about a graph, a tracker or a checkpoint, and need no engine to be checked."""
+    homes = {clause.number for profile in PROFILES for clause in profile.clauses}
+    about_runs = {
+        number
+        for number in clauses()
+        if number.partition("-")[0] not in ("GRAPH", "TRACK", "CKPT", "BARR")
+    }
+    assert sorted(about_runs - homes) == []
+
+
+def test_profiles_need_only_capabilities_that_there_are() -> None:
+    for profile in PROFILES:
+        assert profile.name in CAPABILITIES
+        needs = [clause.needs for clause in profile.clauses]
+        needs += [one.needs for one in profile.obligations]
+        assert frozenset().union(*needs) <= frozenset(CAPABILITIES)
+
+
+def test_every_situation_is_owed_by_one_profile() -> None:
+    owed = [one.what for profile in PROFILES for one in profile.obligations]
+    assert sorted(owed) == sorted(Sometimes)
+
+
+# Who may say it
+
+# What shows verdicts that others gave, and says of a word only whether it is one of them.
+SHOW = {"cellspec/conformance/report/html.py", "cellspec/trace/format.py"}
+
+
+def test_only_one_module_may_say_pass() -> None:
+    word = Verdict.PASS.value
+    for path in sorted([*(SRC / "cellspec").rglob("*.py"), *(SRC / "sim").rglob("*.py")]):
+        name = path.relative_to(SRC).as_posix()
+        if name == "cellspec/conformance/judge/verdict.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            where = f"{name}:{getattr(node, 'lineno', 0)}"
+            assert not (isinstance(node, ast.Attribute) and node.attr == "PASS"), where
+            if name not in SHOW:
+                assert not (isinstance(node, ast.Constant) and node.value == word), where
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                # A verdict made from a word, or a judgement made by hand.
+                assert node.func.id not in ("Verdict", "Judgement"), where
+
+
+def test_the_word_is_told_from_all_others() -> None:
+    assert [word.name for word in Verdict if says_pass(word.value)] == ["PASS"]
+    assert not says_pass("passed")

@@ -1,0 +1,309 @@
+"""The reference engines, and a correct engine unlike them, are blamed for nothing.
+
+Workloads of every kind are written out, and more are drawn at random for each profile. What is
+tested here is both sides at once: that the engines are right, and that the judge is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits
+from cellspec.conformance import Backend, Fault, Workload, run_workload
+from cellspec.conformance.campaign.campaign import draw, workload_seed
+from cellspec.conformance.campaign.strategies import workloads
+from cellspec.conformance.judge.verdict import DRAWN
+from cellspec.conformance.run.harness import RunResult
+from cellspec.engine import AsyncioEngine, Scheduler
+from cellspec.engines.reference import ReferenceBackend, ThreadBackend
+from tests.conformance.second_engine import ColumnFirst
+from tests.engine.test_engine import Failing
+
+T = ExecutionTraits
+
+
+class Patient(AsyncioEngine):
+    """Lets calls of dropped rows end."""
+
+    cancel_dropped = False
+
+
+class PatientBackend(ReferenceBackend):
+    """The reference with the other answer to each question that the specification leaves open."""
+
+    engine_class = Patient
+
+    class FirstInFirstOut(Scheduler):
+        """Another order, and short ranges."""
+
+        def _rank(self, code: int) -> int:
+            self._stamp += 1
+            return self._stamp + 0 * code
+
+        def _range_stop(self, column: int, row: int) -> int:
+            return min(super()._range_stop(column, row), row + 2)
+
+    scheduler_class = FirstInFirstOut
+
+
+BACKENDS: dict[str, Backend] = {
+    "asyncio": ReferenceBackend(),
+    "patient": PatientBackend(),
+    "column-first": ColumnFirst(),
+    "threads": ThreadBackend(),
+}
+EXAMPLES = {"asyncio": 40, "patient": 20, "column-first": 20, "threads": 5}
+
+
+def column(name: str, needs: str = "", traits: T = T.NONE) -> ColumnDescriptor:
+    return ColumnDescriptor(name, traits=traits, dependencies=needs.split())
+
+
+CHAIN = (
+    column("a", traits=T.START),
+    column("v", "a", T.BARRIER),
+    column("c", "v a"),
+)
+BATCHES = (
+    column("a", traits=T.START | T.ROW_STREAMABLE),
+    ColumnDescriptor("b", dependencies=["a"], may_skip=True),
+    column("v", "b", T.BATCH_BARRIER),
+    ColumnDescriptor(
+        "o", None, None, T.ORDERED | T.ROW_STREAMABLE, dependencies=["v"], propagate_skip=False
+    ),
+    column("w", "o", T.BARRIER),
+    column("d", "w a"),
+)
+SLOW = {"a": 1.0, "v": 3.0}
+
+WORKLOADS: dict[str, Workload] = {
+    "a chain through a barrier": Workload(CHAIN, rows=5, latency_s=SLOW),
+    "one worker": Workload(CHAIN, rows=5, limits=Limits(workers=1)),
+    "a narrow resource": Workload(
+        CHAIN, rows=6, limits=Limits(3, {"model": 1}, {"a": "model", "v": "model"})
+    ),
+    "batches, streams, order, skips": Workload(
+        BATCHES, rows=7, batch_size=3, latency_s=SLOW, skips=(("b", 1), ("b", 3), ("b", 4))
+    ),
+    "every barrier by batch": Workload(CHAIN, rows=7, batch_size=3, barrier_scope="batch"),
+    "a batch of skips": Workload(
+        BATCHES, rows=4, batch_size=2, skips=(("b", 0), ("b", 1), ("b", 2))
+    ),
+    "row groups": Workload(
+        CHAIN,
+        rows=7,
+        batch_size=3,
+        barrier_scope="batch",
+        limits=Limits(workers=4, group_rows=2, groups=2),
+    ),
+    "retries and back-pressure": Workload(
+        BATCHES,
+        rows=5,
+        batch_size=2,
+        failures=FailurePolicy(max_attempts=3),
+        faults=(
+            Fault("a", 1),
+            Fault("a", 1, 2, "backpressure", 3.0),
+            Fault("a", 1, 3),
+            Fault("v", 1, 1, "backpressure", 1.0),
+            Fault("o", 2),
+            Fault("w", 0),
+            Fault("w", 0, 2),
+        ),
+    ),
+    "drops of every kind": Workload(
+        BATCHES,
+        rows=8,
+        batch_size=2,
+        latency_s=SLOW,
+        failures=FailurePolicy(max_attempts=2),
+        faults=(
+            Fault("a", 7, 1, "permanent"),
+            Fault("b", 2),
+            Fault("b", 2, 2),
+            Fault("v", 2, 1, "permanent"),
+            Fault("d", 3, 1, "permanent"),
+        ),
+    ),
+    "a barrier that fails for good": Workload(
+        CHAIN, rows=3, faults=(Fault("v", 0, 1, "permanent"),)
+    ),
+    "a row dropped beside a barrier": Workload(
+        (*CHAIN, column("e")), rows=4, latency_s={"e": 2.0}, faults=(Fault("e", 2, 1, "permanent"),)
+    ),
+    "batches dropped beside their own barriers, in order": Workload(
+        (column("a"), column("v", traits=T.BARRIER | T.ORDERED)),
+        rows=4,
+        batch_size=1,
+        barrier_scope="batch",
+        latency_s={"a": 0.5, "v": 2.0},
+        faults=tuple(Fault("a", row, 1, "permanent") for row in range(3)),
+    ),
+    "rows that a failed barrier does not want": Workload(
+        (ColumnDescriptor("a", may_skip=True), column("v", "a", T.BARRIER)),
+        rows=3,
+        skips=(("a", 0),),
+        faults=(Fault("v", 0, 1, "permanent"),),
+    ),
+    "an early stop": Workload(
+        CHAIN[:1],
+        rows=9,
+        limits=Limits(workers=2),
+        failures=FailurePolicy(stop_window=4, stop_rate=0.5),
+        faults=tuple(Fault("a", row, 1, "permanent") for row in range(2, 9)),
+    ),
+    "two crashes": Workload(
+        BATCHES,
+        rows=7,
+        batch_size=3,
+        skips=(("b", 1),),
+        checkpoint_every_rows=1,
+        crashes=(40, 30),
+        faults=(Fault("a", 6, 1, "permanent"), Fault("d", 0, 1, "permanent")),
+        limits=Limits(workers=3),
+    ),
+    "a crash beside row groups": Workload(
+        CHAIN,
+        rows=7,
+        batch_size=2,
+        barrier_scope="batch",
+        limits=Limits(group_rows=3, groups=2),
+        checkpoint_every_rows=2,
+        crashes=(25, 25),
+    ),
+    "more rows, then fewer": Workload(
+        (column("a"), column("b", "a")), rows=4, checkpoint_every_rows=1, targets=(3, 6, 6, 6)
+    ),
+    "more rows are refused": Workload(CHAIN, rows=3, targets=(3, 5)),
+    "more rows, and what barriers gave is kept": Workload(CHAIN, rows=3, targets=(3, 5), keep=True),
+    "groups that no barrier fits into": Workload(
+        CHAIN, rows=5, limits=Limits(group_rows=2, groups=2)
+    ),
+    "columns are saved as far as they got": Workload(
+        BATCHES,
+        rows=6,
+        batch_size=3,
+        skips=(("b", 2),),
+        checkpoint_every_rows=1,
+        checkpoint_version=2,
+        crashes=(30, 44),
+        limits=Limits(workers=2),
+        faults=(Fault("b", 4, 1, "permanent"),),
+    ),
+}
+REFUSED = {"more rows are refused", "groups that no barrier fits into"}
+
+
+def told(result: RunResult) -> str:
+    """What there is to say against a run; nothing, it is hoped."""
+    lines = [result.adapter, *result.story]
+    return "\n".join([repr(result.work), *lines]) if any(lines) else ""
+
+
+@pytest.mark.parametrize("kind", WORKLOADS)
+@pytest.mark.parametrize("name", BACKENDS)
+def test_no_engine_that_is_right_is_blamed_on_a_workload_of_any_kind(name: str, kind: str) -> None:
+    backend, work = BACKENDS[name], WORKLOADS[kind]
+    if work.checkpoint_version == 2 and "column_checkpoints" not in backend.capabilities:
+        work = work.replace(checkpoint_version=1)
+    result = run_workload(backend, work)
+    assert not told(result)
+    assert bool(result.refused) == (kind in REFUSED)
+    if not result.refused:
+        assert result.outcomes[-1] == ("stopped" if kind == "an early stop" else "success")
+
+
+@pytest.mark.parametrize("profile", [profile.name for profile in DRAWN])
+@pytest.mark.parametrize("name", BACKENDS)
+def test_no_engine_that_is_right_is_blamed_on_random_workloads(name: str, profile: str) -> None:
+    backend = BACKENDS[name]
+    strategy = workloads(profile, beside=backend.capabilities - {profile})
+    for example in range(EXAMPLES[name]):
+        work = draw(strategy, workload_seed(11, profile, example))
+        assert not told(run_workload(backend, work))
+
+
+def test_what_a_barrier_skips_is_skipped_once_its_call_has_ended_wanted_or_not() -> None:
+    # While `e` runs, a failure of `d` drops every row that wants its output, but not the row whose
+    # output is to be skipped.
+    barriers = [
+        ColumnDescriptor(name, traits=ExecutionTraits.BARRIER, dependencies=["a"]) for name in "de"
+    ]
+    work = Workload(
+        (ColumnDescriptor("a", may_skip=True), *barriers),
+        rows=3,
+        latency_s={"e": 4.0},
+        faults=(Fault("d", 0, failure="permanent"),),
+        skips=(("a", 2),),
+    )
+    for seed in range(8):
+        result = run_workload(ReferenceBackend(), work.replace(seed=seed))
+        assert not result.violations, result.violations[0]
+
+
+def test_the_reference_runs_in_real_time_too() -> None:
+    for kind in ("batches, streams, order, skips", "drops of every kind", "two crashes"):
+        assert not told(run_workload(ReferenceBackend(), WORKLOADS[kind], real_time=True))
+
+
+def test_a_crash_at_every_step_is_survived() -> None:
+    """From the first call to the last sync: no step is one too many."""
+    work = WORKLOADS["drops of every kind"].replace(checkpoint_every_rows=2, checkpoint_version=2)
+    step = 0
+    while True:
+        step += 1
+        result = run_workload(ReferenceBackend(), work.replace(crashes=(step,)))
+        assert not told(result)
+        if "crash" not in result.outcomes:
+            break
+    assert step > 60
+
+
+@pytest.mark.clause("CKPT-16")
+def test_a_target_that_a_life_died_too_early_to_refuse_is_refused_by_the_next() -> None:
+    work = Workload(CHAIN, rows=4, targets=(4, 2))
+    refused = [
+        bool(result.refused)
+        for step in range(1, 40)
+        if not told(result := run_workload(ReferenceBackend(), work.replace(crashes=(step, 1))))
+    ]
+    assert len(refused) == 39
+    assert True in refused
+    assert False in refused
+
+
+def test_the_cost_of_an_event_does_not_grow_with_rows() -> None:
+    """What an engine asks the graph, for each event, on a workload and on one ten times as long."""
+
+    def asked(rows: int) -> float:
+        work = Workload(BATCHES, rows=rows, batch_size=4, limits=Limits(workers=4))
+        cost = run_workload(ReferenceBackend(), work).cost
+        return cost.graph_questions / cost.events
+
+    assert asked(120) <= 1.1 * asked(12)
+
+
+class FullDisk(AsyncioEngine):
+    """Its storage takes no rows, or no claims."""
+
+    writes: range
+
+    def __init__(self, *arguments: Any, folder: object, **more: Any) -> None:
+        del folder
+        super().__init__(*arguments, store=Failing(3, self.writes), **more)
+
+
+@pytest.mark.clause("SCHED-14", "STOP-04")
+@pytest.mark.parametrize("first", [1, 2], ids=["rows", "claims"])
+def test_an_engine_whose_storage_takes_nothing_may_say_that_it_failed(first: int) -> None:
+    class Full(FullDisk):
+        writes = range(first, 1000, first)
+
+    class FullBackend(ReferenceBackend):
+        engine_class = Full
+
+    work = Workload(columns=(column("a"), column("b", "a")), rows=3, checkpoint_every_rows=None)
+    result = run_workload(FullBackend(), work)
+    assert (result.outcomes, result.violations) == (["failed"], [])

@@ -1,0 +1,75 @@
+"""Sets of rows and ranges of rows, against Python's own sets."""
+
+from __future__ import annotations
+
+import itertools
+import tracemalloc
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellspec.graph.rowset import RowSet, add_range, ranges_of, rows_of
+from tests.matrix.checks import steps
+
+few = st.sets(st.integers(0, 40))
+ends = st.integers(0, 42)
+
+
+@given(total=st.integers(1, 40), picks=st.lists(st.integers(0, 63)))
+def test_a_set_of_rows_is_a_set(total: int, picks: list[int]) -> None:
+    mine, model = RowSet(total), set[int]()
+    for pick in picks:
+        mine.add(pick % total)
+        model.add(pick % total)
+        assert len(mine) == len(model)
+    assert [row in mine for row in range(total)] == [row in model for row in range(total)]
+    assert list(mine) == sorted(model)
+    again = RowSet(total, picks and sorted(model))
+    assert (list(again), len(again)) == (list(mine), len(mine))
+
+
+@given(rows=few, start=ends, stop=ends)
+def test_a_set_of_rows_gives_those_within_a_range_in_order(
+    rows: set[int], start: int, stop: int
+) -> None:
+    assert list(RowSet(41, rows).within(start, stop)) == sorted(rows & set(range(start, stop)))
+
+
+def test_a_set_of_rows_holds_a_bit_a_row_and_nothing_while_it_is_empty() -> None:
+    rows = 800_000
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        mine = RowSet(rows)
+        assert tracemalloc.get_traced_memory()[0] - before < 1_000
+        mine.add(rows - 1)
+        assert tracemalloc.get_traced_memory()[0] - before < rows // 8 + 1_000
+    finally:
+        tracemalloc.stop()
+    assert list(mine) == [rows - 1]
+
+
+def test_a_look_at_a_range_costs_nothing_for_the_rows_outside_of_it() -> None:
+    full = RowSet(1_000, range(1_000))
+    for start in (0, 8, 496, 992):
+        alone = RowSet(1_000, range(start, start + 8))
+        span = (start, start + 8)
+        assert list(full.within(*span)) == list(alone.within(*span))
+        assert steps(lambda: list(full.within(*span))) == steps(lambda: list(alone.within(*span)))  # noqa: B023
+
+
+@given(rows=few)
+def test_ranges_are_in_order_and_none_is_empty_or_touches_the_next(rows: set[int]) -> None:
+    found = ranges_of(sorted(rows))
+    assert list(rows_of(found)) == sorted(rows)
+    assert all(start < stop for start, stop in found)
+    assert all(a[1] < b[0] for a, b in itertools.pairwise(found))
+
+
+@given(rows=few, start=st.integers(0, 40), length=st.integers(1, 12))
+def test_a_range_that_is_put_in_joins_those_that_it_touches(
+    rows: set[int], start: int, length: int
+) -> None:
+    ranges = list(ranges_of(sorted(rows)))
+    add_range(ranges, start, start + length)
+    assert tuple(ranges) == ranges_of(sorted(rows | set(range(start, start + length))))

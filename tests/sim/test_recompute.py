@@ -1,0 +1,315 @@
+"""The printed figures of a run are those that an independent program works out from its trace."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sim.simulator.timings
+from sim.figures import KEPT_CALLS, SAMPLED_CELLS
+from tests.recompute import figures
+from tests.recompute.__main__ import report
+from tests.recompute.comparison import Comparison, compare, compare_one
+from tests.recompute.faults import FAULTS, Fault
+from tests.recompute.figures import NOT_FIGURES, differences, figure_of, recompute
+from tests.recompute.history import read
+from tests.recompute.runner import run, run_csv
+from tests.recompute.scenarios import draw
+
+pytestmark = pytest.mark.invariant
+
+HERE = Path(__file__).parents[1] / "recompute"
+PAGE = Path(__file__).parents[2] / "simulations" / "figures.md"
+
+# The example of plans/trace.md, short: a topic, an answer that takes a model, a barrier over both
+# rows. The answer of row 0 fails, is tried again, and fails for good.
+SCENARIO: dict[str, Any] = {
+    "name": "example",
+    "policy": "fifo",
+    "columns": [],
+    "limits": {},
+    "failures": {},
+    "checkpoint": {"version": 1},
+}
+COLUMNS = [("topic", ["START"], []), ("answer", [], ["topic"]), ("twin", ["BARRIER"], ["answer"])]
+HEADER = {
+    "trace": 1,
+    "seed": 3,
+    "graph": {
+        "rows": 2,
+        "columns": [
+            {"name": name, "traits": traits, "needs": needs, "side_effects": []}
+            | {"may_skip": False, "propagate_skip": True}
+            for name, traits, needs in COLUMNS
+        ],
+        "batch_size": None,
+        "barrier_scope": "declared",
+    },
+    "limits": {"workers": 2, "resources": {"model": 1}, "column_resource": {"answer": "model"}},
+}
+EVENTS: list[dict[str, Any]] = [
+    {"t": 0.0, "event": "start", "column": "topic", "rows": 0},
+    {"t": 0.0, "event": "start", "column": "topic", "rows": 1},
+    {"t": 0.5, "event": "complete", "column": "topic", "rows": 0},
+    {"t": 0.5, "event": "start", "column": "answer", "rows": 0},
+    {"t": 0.5, "event": "complete", "column": "topic", "rows": 1},
+    {"t": 2.0, "event": "fail", "column": "answer", "rows": 0, "failure": "retryable"}
+    | {"until": 3.0},
+    {"t": 2.0, "event": "start", "column": "answer", "rows": 1},
+    {"t": 3.0, "event": "complete", "column": "answer", "rows": 1},
+    {"t": 3.0, "event": "start", "column": "answer", "rows": 0, "attempt": 2},
+    {"t": 4.0, "event": "fail", "column": "answer", "rows": 0, "failure": "permanent"},
+    {"t": 4.0, "event": "drop", "column": "answer", "rows": 0},
+    {"t": 4.0, "event": "start", "column": "twin", "scope": 0, "reads": [[1, 2]]},
+    {"t": 4.5, "event": "complete", "column": "twin", "scope": 0},
+    {"t": 4.5, "event": "emit", "column": "twin", "rows": 1},
+    {"t": 4.5, "event": "durable", "rows": [0, 2]},
+    {"t": 4.5, "event": "checkpoint_begin", "claim": {"topic": 2, "answer": 2, "twin": 2}},
+    {"t": 4.75, "event": "checkpoint_durable"},
+    {"t": 4.75, "event": "end", "outcome": "success"},
+]
+
+
+def example() -> dict[str, Any]:
+    footer = {"footer": True, "events": len(EVENTS)}
+    return recompute(SCENARIO, read(map(json.dumps, [HEADER, *EVENTS, footer])))
+
+
+def test_the_figures_of_a_small_run_are_those_worked_out_by_hand() -> None:
+    found = example()
+    assert {
+        "rows_tried": 2,
+        "rows_delivered": 1,
+        "rows_dropped": 1,
+        "cells_made": 3,
+        "cells_done": 4,
+        "first_row_s": 4.5,
+        # The first answer of row 1 starts at 2 s, and the row is whole at 4.5 s.
+        "row_age_p50_s": 2.5,
+        # answer[1] has its value while row 0 is not resolved.
+        "window_rows": 2,
+        "worker_busy_s": 0.5 + 0.5 + 1.5 + 1.0 + 1.0 + 0.5,
+        "worker_utilisation": 5.0 / (2 * 4.75),
+        "checkpoint_bytes": len('{"version": 1, "completed_rows": 2}'),
+    }.items() <= found.items()
+    model = found["by_resource"][0]
+    # answer[0] never waits, its rest left out; answer[1] waits for it from 0.5 s to 2 s.
+    assert (model["calls"], model["wait_calls"], model["wait_s"]) == (3, 3, 1.5)
+    assert (model["wait_p50_s"], model["wait_p95_s"]) == (0.0, 1.5)
+    assert model["busy_s"] == 3.5
+    assert found["failures"][1] == {
+        "column": "answer",
+        "retryable": 1,
+        "backpressure": 0,
+        "permanent": 1,
+        "rows_dropped": 1,
+        "skipped": 0,
+    }
+
+
+def test_every_figure_on_the_page_is_worked_out_and_no_other() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    on_page = {
+        f"{key.rpartition('.')[0]}.{name}".removeprefix(".")
+        for key in re.findall(r"^\| `([^`]+)`", text, re.MULTILINE)
+        for name in _names(key.rpartition(".")[2])
+    }
+    found = example()
+    worked_out = set()
+    for key, value in found.items():
+        if isinstance(value, list):
+            worked_out |= {f"{key}.{inner}" for inner in value[0]}
+        else:
+            worked_out.add(key)
+    beside = set(re.findall(r"`(\w+)`", text.rpartition("Beside them")[2]))
+    names = {
+        "by_resource.resource",
+        "by_resource.limit",
+        "by_column.column",
+        "by_column.resource",
+        "by_column.barrier",
+        "incarnations.incarnation",
+        "failures.column",
+    }
+    assert on_page - worked_out == set()
+    assert worked_out - on_page - names <= beside
+    assert beside >= NOT_FIGURES
+
+
+def _names(listed: str) -> list[str]:
+    """The names of ``a, b``, and of ``a_q1_s … a_q4_s``."""
+    first, dots, _ = listed.partition(" … ")
+    if dots:
+        return [first.replace("1", str(n)) for n in range(1, 5)]
+    return listed.split(", ")
+
+
+def test_sums_may_differ_in_their_last_digits_and_counts_may_not() -> None:
+    assert not differences({"a": 1.0}, {"a": 1.0 + 1e-12})
+    assert differences({"a": 1.0}, {"a": 1.0 + 1e-8})
+    assert differences({"a": 1_000_000_000_000}, {"a": 1_000_000_000_001})
+    assert differences({"a": None}, {"a": 0.0})
+    assert differences({"a": [1]}, {"a": [1, 2]})
+    assert differences({}, {"a": 1})
+    assert differences({"a": 1}, {})
+
+
+@pytest.mark.parametrize("name", ["history.py", "figures.py"])
+def test_the_figures_are_worked_out_with_the_standard_library_alone(name: str) -> None:
+    tree = ast.parse((HERE / name).read_text(encoding="utf-8"))
+    modules = {
+        *(x.module or "" for x in ast.walk(tree) if isinstance(x, ast.ImportFrom)),
+        *(a.name for x in ast.walk(tree) if isinstance(x, ast.Import) for a in x.names),
+    }
+    others = {x for x in modules if x.partition(".")[0] not in sys.stdlib_module_names}
+    assert others <= {"tests.recompute.history"}
+    assert "importlib" not in modules
+    called = {
+        node.func.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert not called & {"__import__", "eval", "exec"}
+
+
+def test_the_printed_figures_are_those_that_the_trace_tells() -> None:
+    text, right = report(compare(range(300)))
+    assert right, text
+
+
+def test_a_line_of_csv_holds_the_same_figures(tmp_path: Path) -> None:
+    for number in range(20):
+        data = draw(0, number)
+        worked_out = recompute(data, read(run(data, tmp_path).trace))
+        expected = {key: value for key, value in worked_out.items() if not isinstance(value, list)}
+        for item in worked_out["by_resource"]:
+            if item["resource"] is not None:
+                expected |= {f"resource.{item['resource']}.{key}": item[key] for key in item}
+        line = {key: None if text == "" else text for key, text in run_csv(data, tmp_path).items()}
+        expected = {key: value for key, value in expected.items() if not key.endswith(".resource")}
+        for key, value in expected.items():
+            text = line[key]
+            if isinstance(value, int | float) and text is not None:
+                assert not differences({key: float(text)}, {key: float(value)})
+            else:
+                assert text == value, key
+        assert line.keys() - expected.keys() <= NOT_FIGURES
+
+
+def test_waits_and_ages_of_a_large_table_are_those_of_a_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert (figures.SAMPLED_CELLS, figures.KEPT_CALLS) == (SAMPLED_CELLS, KEPT_CALLS)
+    for module in (sim.simulator.timings, figures):
+        monkeypatch.setattr(module, "SAMPLED_CELLS", 12)
+        monkeypatch.setattr(module, "KEPT_CALLS", 5)
+    text, right = report(compare(range(60)))
+    assert right, text
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.figure)
+def test_a_wrong_definition_is_noticed(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault.plant(monkeypatch)
+    found = compare(range(400), until=fault.figure)
+    assert found.wrong, f"{fault.says}: nothing differs"
+    _, wrong = found.wrong[-1]
+    assert fault.figure in map(figure_of, wrong), wrong
+
+
+def test_at_least_fifteen_wrong_definitions_are_planted() -> None:
+    assert len({fault.says for fault in FAULTS}) >= 15
+
+
+def test_a_first_row_that_a_crash_loses_is_complete_when_it_is_made_again(tmp_path: Path) -> None:
+    column = {"name": "a", "traits": ["START"], "latency": {"model": "constant", "value_s": 10}}
+    crashes = [{"at_time_s": 35}, {"at_time_s": 1030}]
+    data = scenario(column, rows=4, crashes=crashes, restart_delay_s=980)
+    data["limits"]["workers"] = 1
+    for more, first_row_s in (
+        ({}, 2020.0),
+        ({"checkpoint": {"every_rows": 1, "version": 1}}, 10.0),
+    ):
+        assert not compare_one(data | more, tmp_path, Comparison())
+        assert run(data | more, tmp_path).printed["first_row_s"] == first_row_s
+
+
+def test_an_early_stop_delivers_the_rows_that_are_complete_without_checkpoints_too(
+    tmp_path: Path,
+) -> None:
+    column = {"name": "a", "traits": ["START"], "latency": {"model": "constant", "value_s": 1}}
+    failures = {
+        "max_attempts": 1,
+        "default": {"permanent": 0.05},
+        "early_stop": {"window": 20, "rate": 0.2},
+    }
+    data = scenario(column, rows=1000, failures=failures)
+    data["limits"]["workers"] = 1
+    assert not compare_one(data, tmp_path, Comparison())
+    printed = run(data, tmp_path).printed
+    assert printed["outcome"] == "stopped"
+    assert printed["rows_delivered"] == printed["rows_tried"] - printed["rows_dropped"] > 100
+    assert printed["first_row_s"] == 1.0
+
+
+def test_rows_that_a_barrier_without_inputs_fails_for_were_tried(tmp_path: Path) -> None:
+    data = scenario(
+        {"name": "a", "traits": ["START", "BARRIER"]},
+        rows=6,
+        failures={"by_column": {"a": {"permanent": 1.0}}},
+    )
+    assert not compare_one(data, tmp_path, Comparison())
+    printed = run(data, tmp_path).printed
+    assert (printed["rows_tried"], printed["rows_dropped"]) == (6, 6)
+
+
+def test_of_no_cells_done_no_share_is_lost(tmp_path: Path) -> None:
+    column = {"name": "a", "traits": ["START"], "skip_rate": 1.0}
+    data = scenario(column, crashes=[{"at_event": 2}])
+    assert not compare_one(data, tmp_path, Comparison())
+    printed = run(data, tmp_path).printed
+    assert (printed["cells_done"], printed["cells_done_again_share"]) == (0, None)
+
+
+def test_a_range_makes_nothing_of_rows_that_were_dropped_in_the_meantime(tmp_path: Path) -> None:
+    slow = {"model": "constant", "value_s": 4}
+    data = scenario(
+        {"name": "a", "traits": ["START", "ROW_STREAMABLE"], "range_rows": 2, "latency": slow},
+        {"name": "b", "traits": ["START"], "latency": {"model": "constant", "value_s": 1}},
+        failures={"by_column": {"b": {"permanent": 1.0}}},
+        checkpoint={"every_rows": 1, "write_s": 9, "version": 1},
+    )
+    assert not compare_one(data, tmp_path, Comparison())
+    assert run(data, tmp_path).printed["cells_done"] == 0
+
+
+def test_no_time_at_all_is_lost_or_busy_where_calls_end_when_they_begin(tmp_path: Path) -> None:
+    # The resume comes at 0.1 s, and 0.1 + 0.3 - 0.1 is not 0.3.
+    data = scenario(
+        {"name": "a", "traits": ["START"], "latency": {"model": "constant", "value_s": 0.3}},
+        {"name": "b", "traits": ["START"]},
+        crashes=[{"at_time_s": 0.0}],
+        restart_delay_s=0.1,
+        failures={"by_column": {"b": {"permanent": 1.0}}},
+    )
+    data["limits"] = {"workers": 16}
+    assert not compare_one(data, tmp_path, Comparison())
+    printed = run(data, tmp_path).printed
+    assert (printed["worker_busy_s"], printed["busy_lost_share"]) == (0.0, None)
+
+
+def scenario(*columns: dict[str, Any], **rest: Any) -> dict[str, Any]:
+    """Two rows, three workers."""
+    return {
+        "name": "small",
+        "rows": 2,
+        "columns": list(columns),
+        "limits": {"workers": 3},
+        "policy": "fifo",
+        **rest,
+    }

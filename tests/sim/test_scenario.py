@@ -1,0 +1,1005 @@
+"""Scenario files: what they mean, what may be overridden, and one clear line for what is wrong."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import gzip
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import yaml
+
+from cellspec.build import datadesigner
+from cellspec.build.builder import BuildReport
+from cellspec.errors import MissingExtraError, SpecError
+from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
+from cellspec.graph.nodes import BarrierNodeId, CellNodeId
+from sim.scenario.latency import Constant, Exponential, Lognormal, Quantiles, Tokens, Trace
+from sim.scenario.scenario import Scenario, Trait, load_scenario, schema_text
+
+ROOT = Path(__file__).parents[2]
+SIMULATIONS = ROOT / "simulations"
+DATA = ROOT.parent / "shared" / "data"
+
+GOOD: dict[str, Any] = {
+    "name": "t",
+    "rows": 10,
+    "columns": [
+        {"name": "a", "traits": ["START", "ROW_STREAMABLE"]},
+        {
+            "name": "b",
+            "traits": ["CELL_BY_CELL"],
+            "dependencies": ["a"],
+            "resource": "gpu",
+            "latency": {"model": "lognormal", "median_s": 2, "sigma": 0.5},
+        },
+        {"name": "c", "dependencies": ["b"]},
+    ],
+    "limits": {"workers": 4, "resources": {"gpu": 2}},
+}
+
+
+def put(data: Any, path: str, value: Any) -> None:
+    """Set one field, named as messages name it; `...` takes it away."""
+    parts: list[str | int] = [
+        int(part) if part.isdigit() else part
+        for part in path.replace("[", ".").replace("]", "").split(".")
+    ]
+    for part in parts[:-1]:
+        data = data[part]
+    if value is ...:
+        del data[parts[-1]]
+    else:
+        data[parts[-1]] = value
+
+
+def write(folder: Path, changes: dict[str, Any] | None = None, name: str = "s.yaml") -> Path:
+    """A scenario file: `GOOD`, with some fields changed."""
+    data = copy.deepcopy(GOOD)
+    for path, value in copy.deepcopy(changes or {}).items():
+        put(data, path, value)
+    file = folder / name
+    file.write_text(yaml.safe_dump(data, sort_keys=False))
+    return file
+
+
+def refusal(file: Path, overrides: dict[str, str] | None = None) -> str:
+    """The message with which a file is refused, after its own name."""
+    with pytest.raises(SpecError) as caught:
+        load_scenario(file, overrides or {})
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"{file}: "), message
+    return message.removeprefix(f"{file}: ")
+
+
+# What a scenario means
+
+
+def test_a_small_scenario_has_a_graph_latencies_and_limits(tmp_path: Path) -> None:
+    scenario = load_scenario(write(tmp_path))
+    graph = scenario.graph()
+    assert graph.column_names == ["a", "b", "c"]
+    assert graph.num_records == 10
+    assert graph.get_column_descriptor("a").traits == (
+        ExecutionTraits.START | ExecutionTraits.ROW_STREAMABLE
+    )
+    assert graph.get_dependencies(CellNodeId(3, "c")) == [CellNodeId(3, "b")]
+    assert [item.name for item in scenario.latencies()] == ["a", "b", "c"]
+    assert scenario.column_resource == {"b": "gpu"}
+    assert scenario.resource_limits == {"gpu": 2}
+    assert scenario.limits.workers == 4
+    assert (scenario.seed, scenario.policy, scenario.checkpoint) == (0, "fifo", None)
+    source = scenario.latency_source()
+    assert source.get(0, 5) == 0.0, "no latency is none"
+    assert source.get(1, 5) == scenario.latency_source(seed=0).get(1, 5)
+    assert source.get(1, 5) != scenario.latency_source(seed=1).get(1, 5)
+
+
+def test_latencies_come_in_the_order_of_the_graph(tmp_path: Path) -> None:
+    """Columns may be given in any order; the simulator counts them in topological order."""
+    given = [GOOD["columns"][2], GOOD["columns"][1], GOOD["columns"][0]]
+    scenario = load_scenario(write(tmp_path, {"columns": given}))
+    assert scenario.graph().column_names == ["a", "b", "c"]
+    assert [type(item.latency) for item in scenario.latencies()] == [Constant, Lognormal, Constant]
+
+
+def test_a_barrier_knows_its_scope_and_its_time_per_row(tmp_path: Path) -> None:
+    changes = {
+        "columns[2].traits": ["BATCH_BARRIER"],
+        "columns[2].latency_per_row_s": 0.5,
+        "batch_size": 4,
+    }
+    scenario = load_scenario(write(tmp_path, changes))
+    assert scenario.latencies()[2].scope_rows == 4
+    assert scenario.latency_source().get_barrier(2, 0) == 2.0
+    assert scenario.latency_source().get_barrier(2, 2) == 1.0, "2 of 10 rows are left"
+    assert BarrierNodeId("c", 2) in list(scenario.graph().iter_nodes())
+
+
+def test_batch_scope_for_all_barriers_is_the_scenarios_choice(tmp_path: Path) -> None:
+    changes = {"columns[2].traits": ["BARRIER"], "batch_size": 4, "barrier_scope": "batch"}
+    assert load_scenario(write(tmp_path, changes)).latencies()[2].scope_rows == 4
+    changes["barrier_scope"] = "declared"
+    assert load_scenario(write(tmp_path, changes)).latencies()[2].scope_rows == 10
+
+
+def test_traits_are_those_of_the_specification() -> None:
+    assert set(get_args(Trait)) == set(ExecutionTraits.__members__) - {"NONE"}
+
+
+def test_checkpoints_and_crashes_are_read(tmp_path: Path) -> None:
+    changes = {
+        "checkpoint": {"every_s": 60, "version": 2, "write_s": 0.5},
+        "crashes": [
+            {"at_event": 5},
+            {"at_time_s": 3.5},
+            {"random": {"mean_s": 100, "count": 3}},
+        ],
+        "restart_delay_s": 30,
+    }
+    scenario = load_scenario(write(tmp_path, changes))
+    assert scenario.checkpoint is not None
+    assert (scenario.checkpoint.every_s, scenario.checkpoint.version) == (60, 2)
+    event, time, chance = scenario.crashes
+    assert (event.at_event, time.at_time_s) == (5, 3.5)
+    assert chance.random is not None
+    assert (chance.random.mean_s, chance.random.count) == (100, 3)
+
+
+def test_a_scenario_does_not_change(tmp_path: Path) -> None:
+    scenario = load_scenario(write(tmp_path))
+    with pytest.raises(ValueError, match="frozen"):
+        scenario.rows = 3  # type: ignore[misc]
+
+
+def test_a_scenario_travels_to_another_process(tmp_path: Path) -> None:
+    scenario = load_scenario(write(tmp_path))
+    other = pickle.loads(pickle.dumps(scenario))
+    assert other.digest() == scenario.digest()
+    assert other.graph().fingerprint == scenario.graph().fingerprint
+    assert other.latency_source().get(1, 7) == scenario.latency_source().get(1, 7)
+
+
+def test_trace_files_are_looked_up_in_the_scenarios_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "t.csv").write_text("s\n1\n2\n")
+    changes = {"columns[1].latency": {"model": "trace", "file": "in/t.csv", "column_s": "s"}}
+    file = write(tmp_path, changes)
+    monkeypatch.chdir("/")
+    scenario = load_scenario(file)
+    assert isinstance(scenario.latencies()[1].latency, Trace)
+    assert scenario.files() == {"in/t.csv": tmp_path / "in/t.csv"}
+
+
+def test_what_is_written_down_is_read_back_the_same(tmp_path: Path) -> None:
+    """Overrides and defaults included, from another folder too."""
+    (tmp_path / "t.csv").write_text("s\n1\n2\n")
+    (tmp_path / "out").mkdir()
+    changes = {
+        "columns[1].latency": {"model": "trace", "file": "t.csv", "column_s": "s"},
+        "columns[2].latency": {"model": "quantiles", "quantiles_s": {0: 1, 0.5: 2, 1: 3}},
+        "crashes": [{"at_event": 5}],
+        "description": "no",
+        "restart_delay_s": 1e-7,
+    }
+    overrides = {"rows": "12", "checkpoint.every_rows": "3", "source": "'1e-3'"}
+    scenario = load_scenario(write(tmp_path, changes), overrides)
+    moved = tmp_path / "out" / "resolved.yaml"
+    moved.write_text(scenario.to_yaml(moved.parent))
+    again = load_scenario(moved)
+    assert again.rows == 12
+    assert (again.source, again.description, again.restart_delay_s) == ("1e-3", "no", 1e-7)
+    assert "file: ../t.csv" in moved.read_text()
+    assert again.digest() == scenario.digest()
+
+
+def test_the_digest_tells_scenarios_apart_by_what_decides_a_run(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("s\n1\n2\n")
+    changes = {"columns[1].latency": {"model": "trace", "file": "t.csv", "column_s": "s"}}
+    file = write(tmp_path, changes)
+    digest = load_scenario(file).digest()
+    assert load_scenario(file, {"name": "other", "description": "other"}).digest() == digest
+    assert load_scenario(file, {"seed": "1"}).digest() != digest
+    (tmp_path / "t.csv").write_text("s\n1\n3\n")
+    assert load_scenario(file).digest() != digest
+
+
+# Overrides
+
+
+def test_an_override_replaces_a_value(tmp_path: Path) -> None:
+    overrides = {
+        "rows": "20",
+        "columns.b.latency.median_s": "4",
+        "columns.2.name": "last",
+        "limits.resources.gpu": "7",
+        "checkpoint": "{every_rows: 5, version: 2}",
+        "columns.a.latency": "{model: exponential, mean_s: 1e-3}",
+    }
+    scenario = load_scenario(write(tmp_path), overrides)
+    assert scenario.rows == 20
+    first, second, third = scenario.latencies()
+    assert isinstance(second.latency, Lognormal)
+    assert second.latency.median_s == 4
+    assert third.name == "last"
+    assert scenario.resource_limits == {"gpu": 7}
+    assert scenario.checkpoint is not None
+    assert scenario.checkpoint.version == 2
+    assert first.latency == Exponential(mean_s=0.001)
+
+
+def test_an_override_makes_the_mapping_that_the_file_leaves_out(tmp_path: Path) -> None:
+    scenario = load_scenario(write(tmp_path), {"checkpoint.every_rows": "5"})
+    assert scenario.checkpoint is not None
+    assert scenario.checkpoint.every_rows == 5
+
+
+def test_an_override_changes_one_place_where_the_file_shares_a_part(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        "name: t\nrows: 1\nlimits: {workers: 1}\ncolumns:\n"
+        "  - {name: a, latency: &x {model: exponential, mean_s: 1}}\n"
+        "  - {name: b, latency: *x}\n"
+        "  - {name: c, latency: {<<: *x, mean_s: 3}}\n"
+    )
+    scenario = load_scenario(file, {"columns.b.latency.mean_s": "2"})
+    assert [item.latency.mean_s() for item in scenario.latencies()] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("colums.b.latency", "1", "colums: unknown field; expected one of: name, description, "),
+        ("columns.x.name", "q", "--set columns.x.name: columns has no item 'x'; it has 3 named "),
+        ("columns.3.name", "q", "--set columns.3.name: columns has no item '3'; it has 3 named "),
+        ("rows.x", "1", "--set rows.x: rows is 10, and has no fields"),
+        ("a..b", "1", "--set a..b: expected names with single dots between them"),
+        ("", "1", "--set : expected names with single dots between them"),
+        ("rows", "[1", "--set rows: line 1: while parsing a flow sequence, expected ',' or ']', "),
+        ("rows", "", "rows: expected an integer, got nothing (with --set rows)"),
+        (
+            "columns.b.latency.sigma",
+            "-1",
+            "columns[1].latency.sigma: expected more than 0, got -1 "
+            "(with --set columns.b.latency.sigma)",
+        ),
+        (
+            "columns.b.dependencies",
+            "[c]",
+            "columns: the columns form a cycle: 'b' needs 'c' needs 'b' "
+            "(with --set columns.b.dependencies)",
+        ),
+    ],
+)
+def test_an_override_without_a_place_or_with_a_wrong_value_is_refused(
+    tmp_path: Path, path: str, value: str, expected: str
+) -> None:
+    message = refusal(write(tmp_path), {path: value})
+    assert message.startswith(expected), message
+
+
+# Bad input: one line each
+
+LATENCY = "columns[1].latency"
+ALL_MODELS = (
+    "constant, uniform, exponential, lognormal, gamma, weibull, pareto, mixture, quantiles, trace, "
+    "tokens"
+)
+TOKENS = {"model": "tokens", "file": "tokens.csv", "prompt_tokens": "p", "output_tokens": "o"}
+
+BAD_FIELDS: list[tuple[str, Any, str]] = [
+    ("rows", True, "rows: expected an integer, got true"),
+    ("rows", 2.0, "rows: expected an integer, got 2.0"),
+    ("rows", "ten", 'rows: expected an integer, got "ten"'),
+    ("rows", 0, "rows: expected at least 1, got 0"),
+    ("rows", ..., "rows: is missing"),
+    ("name", "", 'name: expected a string that is not empty, got ""'),
+    ("seed", -1, "seed: expected at least 0, got -1"),
+    ("batch_size", 0, "batch_size: expected at least 1, got 0"),
+    ("barrier_scope", "row", "barrier_scope: expected 'declared' or 'batch', got \"row\""),
+    (
+        "policy",
+        "lifo",
+        "policy: expected 'fifo', 'row-first', 'column-first', 'critical-path' or 'random', "
+        'got "lifo"',
+    ),
+    ("limits", ..., "limits: is missing"),
+    ("limits.workers", 0, "limits.workers: expected at least 1, got 0"),
+    ("limits.resources.gpu", 0, "limits.resources.gpu: expected at least 1, got 0"),
+    (
+        "limits.speed",
+        1,
+        "limits.speed: unknown field; expected one of: workers, resources, measured_at, row_groups",
+    ),
+    ("restart_delay_s", -1, "restart_delay_s: expected at least 0, got -1"),
+    ("columns", ..., "expected exactly one of columns, pipeline, got none"),
+    (
+        "pipeline",
+        {"datadesigner": "p.yaml"},
+        "expected exactly one of columns, pipeline, got columns and pipeline",
+    ),
+    ("columns", [], "columns: expected at least one item, got a list of 0"),
+    ("columns", 3, "columns: expected a list, got 3"),
+    ("columns[1]", 3, "columns[1]: expected a mapping, got 3"),
+    (
+        "columns[1].dependecies",
+        ["a"],
+        "columns[1].dependecies: unknown field; expected one of: name, traits, dependencies, "
+        "side_effects, resource, latency, latency_per_row_s, skip_rate, propagate_skip, "
+        "range_rows",
+    ),
+    (
+        "columns[1].traits",
+        ["FAST"],
+        "columns[1].traits[0]: expected 'START', 'CELL_BY_CELL', 'ROW_STREAMABLE', 'BARRIER', "
+        "'BATCH_BARRIER' or 'ORDERED', got \"FAST\"",
+    ),
+    ("columns[1].traits", "START", 'columns[1].traits: expected a list, got "START"'),
+    (
+        "columns[1].traits",
+        ["BARRIER", "BATCH_BARRIER"],
+        "columns[1]: column 'b': traits BARRIER and BATCH_BARRIER exclude each other; a barrier "
+        "waits for the dataset or for one batch",
+    ),
+    (
+        "columns[1].traits",
+        ["BATCH_BARRIER"],
+        "columns: column 'b' is a barrier of batch scope: batch_size is needed",
+    ),
+    (
+        "columns[1].resource",
+        "tpu",
+        "columns[1].resource: 'tpu' has no limit in limits.resources; those with one: 'gpu'",
+    ),
+    (
+        "columns[2].latency_per_row_s",
+        0.1,
+        "columns[2].latency_per_row_s: column 'c' is no barrier, and reads no rows",
+    ),
+    # The graph
+    (
+        "columns[1].dependencies",
+        ["zz"],
+        "columns: column 'b' depends on unknown column 'zz'; available names: 'a', 'b', 'c'",
+    ),
+    (
+        "columns[1].dependencies",
+        ["c"],
+        "columns: the columns form a cycle: 'b' needs 'c' needs 'b'",
+    ),
+    ("columns[1].name", "a", "columns: name 'a' is produced twice: a column and a column"),
+    (
+        "columns[1].side_effects",
+        ["a"],
+        "columns: name 'a' is produced twice: a column and a side effect of column 'b'",
+    ),
+    # Checkpoints and crashes
+    (
+        "checkpoint",
+        {"version": 1},
+        "checkpoint: expected exactly one of every_rows, every_s, got none",
+    ),
+    (
+        "checkpoint",
+        {"every_rows": 1, "every_s": 1},
+        "checkpoint: expected exactly one of every_rows, every_s, got every_rows and every_s",
+    ),
+    ("checkpoint", {"every_rows": 0}, "checkpoint.every_rows: expected at least 1, got 0"),
+    ("checkpoint", {"every_s": 0}, "checkpoint.every_s: expected more than 0, got 0"),
+    (
+        "checkpoint",
+        {"every_rows": 1, "version": 3},
+        "checkpoint.version: expected 1 or 2, got 3",
+    ),
+    (
+        "crashes",
+        [{"at_event": 1, "at_time_s": 2}],
+        "crashes[0]: expected exactly one of at_event, at_time_s, random, "
+        "got at_event and at_time_s",
+    ),
+    ("crashes", [{"at_event": 0}], "crashes[0].at_event: expected at least 1, got 0"),
+    ("crashes", [{"at_time_s": -1}], "crashes[0].at_time_s: expected at least 0, got -1"),
+    (
+        "crashes",
+        [{"random": {"mean_s": 0, "count": 1}}],
+        "crashes[0].random.mean_s: expected more than 0, got 0",
+    ),
+    # Latencies
+    (f"{LATENCY}.model", "norm", f'{LATENCY}.model: expected one of: {ALL_MODELS}, got "norm"'),
+    (f"{LATENCY}.model", ..., f"{LATENCY}.model: expected one of: {ALL_MODELS}, got nothing"),
+    (LATENCY, 2.0, f"{LATENCY}: expected a mapping, got 2.0"),
+    (f"{LATENCY}.median_s", -2, f"{LATENCY}.median_s: expected more than 0, got -2"),
+    (
+        f"{LATENCY}.median_s",
+        float("nan"),
+        f"{LATENCY}.median_s: expected a finite number, got .nan",
+    ),
+    (
+        f"{LATENCY}.median_s",
+        float("inf"),
+        f"{LATENCY}.median_s: expected a finite number, got .inf",
+    ),
+    (f"{LATENCY}.median_s", "2 s", f'{LATENCY}.median_s: expected a number, got "2 s"'),
+    (f"{LATENCY}.median_s", True, f"{LATENCY}.median_s: expected a number, got true"),
+    (
+        f"{LATENCY}.mean_s",
+        1,
+        f"{LATENCY}.mean_s: unknown field; expected one of: model, median_s, sigma, p90_s, p99_s",
+    ),
+    (
+        f"{LATENCY}.p99_s",
+        9,
+        f"{LATENCY}: expected exactly one of sigma, p90_s, p99_s, got sigma and p99_s",
+    ),
+    (
+        LATENCY,
+        {"model": "lognormal", "median_s": 2, "p90_s": 1},
+        f"{LATENCY}.p90_s: expected more than median_s (2), got 1",
+    ),
+    (
+        LATENCY,
+        {"model": "constant", "value_s": -1},
+        f"{LATENCY}.value_s: expected at least 0, got -1",
+    ),
+    (
+        LATENCY,
+        {"model": "uniform", "low_s": 3, "high_s": 1},
+        f"{LATENCY}.high_s: expected at least low_s (3), got 1",
+    ),
+    (
+        LATENCY,
+        {"model": "pareto", "minimum_s": 1, "alpha": 0},
+        f"{LATENCY}.alpha: expected at least 0.1, got 0",
+    ),
+    (
+        LATENCY,
+        {"model": "quantiles", "quantiles_s": {0: 1, 0.5: 3, 1: 2}},
+        f"{LATENCY}.quantiles_s: expected increasing seconds, got 2 at 1 after 3 at 0.5",
+    ),
+    (
+        LATENCY,
+        {"model": "quantiles", "quantiles_s": {0.5: 3, 0.9: 4}},
+        f"{LATENCY}.quantiles_s: expected probabilities from 0 to 1, got 0.5 to 0.9",
+    ),
+    (
+        LATENCY,
+        {"model": "quantiles", "quantiles_s": {}},
+        f"{LATENCY}.quantiles_s: expected probabilities from 0 to 1, got an empty table",
+    ),
+    (
+        LATENCY,
+        {"model": "quantiles", "quantiles_s": {0: -1, 1: 2}},
+        f"{LATENCY}.quantiles_s[0]: expected at least 0, got -1",
+    ),
+    (
+        LATENCY,
+        {"model": "quantiles", "quantiles_s": {0: 0, 1: 2}, "interpolation": "log"},
+        f"{LATENCY}.quantiles_s: expected more than 0 seconds everywhere for interpolation: log, "
+        "got 0 at 0",
+    ),
+    (
+        LATENCY,
+        {
+            "model": "mixture",
+            "components": [{"weight": 0, "latency": {"model": "constant", "value_s": 1}}],
+        },
+        f"{LATENCY}.components[0].weight: expected more than 0, got 0",
+    ),
+    (
+        LATENCY,
+        {"model": "mixture", "components": [{"weight": 1, "latency": {"model": "constant"}}]},
+        f"{LATENCY}.components[0].latency.value_s: is missing",
+    ),
+    # Traces
+    (
+        LATENCY,
+        {"model": "trace", "file": "no.csv", "column_s": "s"},
+        f"{LATENCY}.file: trace 'no.csv' cannot be read: No such file or directory",
+    ),
+    (
+        LATENCY,
+        {"model": "trace", "file": "folder.csv", "column_s": "s"},
+        f"{LATENCY}.file: trace 'folder.csv' cannot be read: Is a directory",
+    ),
+    (
+        LATENCY,
+        {"model": "trace", "file": "t.parquet", "column_s": "s"},
+        f"{LATENCY}.file: trace 't.parquet': expected a file named .csv, .csv.gz, .jsonl or "
+        ".jsonl.gz",
+    ),
+    (
+        LATENCY,
+        {"model": "trace", "file": "empty.csv", "column_s": "s"},
+        f"{LATENCY}.file: trace 'empty.csv': it holds no rows",
+    ),
+    (
+        LATENCY,
+        {"model": "trace", "file": "words.csv", "column_s": "t"},
+        f"{LATENCY}.file: trace 'words.csv': line 2 has no column 't'; its columns are: s, u",
+    ),
+    (
+        LATENCY,
+        {"model": "trace", "file": "words.csv", "column_s": "s"},
+        f"{LATENCY}.file: trace 'words.csv': line 3, column 's': expected seconds from 0 to 1e+09, "
+        "got 'soon'",
+    ),
+    (
+        LATENCY,
+        {"model": "trace", "file": "words.csv", "column_s": "u"},
+        f"{LATENCY}.file: trace 'words.csv': line 2, column 'u': expected seconds from 0 to 1e+09, "
+        "got '-2'",
+    ),
+    (
+        LATENCY,
+        {"model": "trace", "file": "plain.csv.gz", "column_s": "s"},
+        f"{LATENCY}.file: trace 'plain.csv.gz' cannot be read: Not a gzipped file (b's\\n')",
+    ),
+    (
+        LATENCY,
+        {"model": "trace", "file": "cut.csv.gz", "column_s": "s"},
+        f"{LATENCY}.file: trace 'cut.csv.gz' is damaged or of another format: Compressed file "
+        "ended before the end-of-stream marker was reached",
+    ),
+    (
+        LATENCY,
+        {"model": "trace", "file": "binary.csv", "column_s": "s"},
+        f"{LATENCY}.file: trace 'binary.csv' is damaged or of another format: 'utf-8' codec can't "
+        "decode byte 0xff in position 0: invalid start byte",
+    ),
+    (
+        LATENCY,
+        {"model": "trace", "file": "list.jsonl", "column_s": "s"},
+        f"{LATENCY}.file: trace 'list.jsonl': line 2: expected a JSON object",
+    ),
+    (
+        LATENCY,
+        {**TOKENS, "ttft_s": {1: 0.1}, "tpot_s": 0.1},
+        f"{LATENCY}.file: trace 'tokens.csv': line 3, column 'o': expected a whole number from 0 "
+        "to 1e+09, got '1.5'",
+    ),
+    (
+        LATENCY,
+        {**TOKENS, "ttft_s": {1: 0.1}},
+        f"{LATENCY}: expected exactly one of tpot_s, tpot_by_batch_s, got none",
+    ),
+    (
+        LATENCY,
+        {**TOKENS, "ttft_s": {1: 0.1}, "tpot_by_batch_s": {1: 0.1, 8: 0.2}, "batch": 9},
+        f"{LATENCY}.batch: expected a number within tpot_by_batch_s (1 to 8), got 9",
+    ),
+    (
+        LATENCY,
+        {**TOKENS, "ttft_s": {1: 0.1}, "tpot_s": 0.1, "batch": 9},
+        f"{LATENCY}.batch: is read only with tpot_by_batch_s; tpot_s is one number",
+    ),
+    (
+        LATENCY,
+        {**TOKENS, "ttft_s": {0: 0.1}, "tpot_s": 0.1},
+        f"{LATENCY}.ttft_s[0]: expected at least 1, got 0",
+    ),
+]
+
+
+@pytest.fixture
+def traces(tmp_path: Path) -> Path:
+    """A folder with trace files that are broken in one way each."""
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
+    (tmp_path / "empty.csv").write_text("s\n")
+    (tmp_path / "words.csv").write_text("s,u\n1,-2\nsoon,2\n")
+    (tmp_path / "plain.csv.gz").write_text("s\n1\n")
+    packed = gzip.compress(b"s\n" + b"1.25\n" * 1000)
+    (tmp_path / "cut.csv.gz").write_bytes(packed[:-12])
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "list.jsonl").write_text('{"s": 1}\n[1]\n')
+    (tmp_path / "tokens.csv").write_text("p,o\n10,1\n10,1.5\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("path", "value", "expected"), BAD_FIELDS)
+def test_a_bad_field_is_named_in_one_line(
+    traces: Path, path: str, value: Any, expected: str
+) -> None:
+    assert refusal(write(traces, {path: value})) == expected
+
+
+def test_several_faults_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
+    file = write(tmp_path, {"rows": 0, "seed": -1, "limits.workers": 0})
+    assert refusal(file) == "rows: expected at least 1, got 0 (and 2 more)"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "expected a mapping of fields, got nothing"),
+        ("[1, 2]", "expected a mapping of fields, got a list of 2"),
+        ("rows: 1\nname: x\nrows: 2\n", "line 3: key 'rows' is given twice"),
+        ("limits: {workers: 1, workers: 2}", "line 1: key 'workers' is given twice"),
+        ("latency: {0: 1, 0.0: 2}", "line 1: key 0.0 is given twice"),
+        (
+            "a: [",
+            "line 1: while parsing a flow node, expected the node content, but found "
+            "'<stream end>'",
+        ),
+        (
+            "a: 1\n---\nb: 2\n",
+            "line 2: expected a single document in the stream, but found another document",
+        ),
+        (
+            "a: !!python/object:os.system {}",
+            "line 1: could not determine a constructor for the tag "
+            "'tag:yaml.org,2002:python/object:os.system'",
+        ),
+        ("rows: !!int x", "line 1: expected a value of type int, got 'x'"),
+        ("a: 1\nrows: !!bool x", "line 2: expected a value of type bool, got 'x'"),
+        ("rows: !!timestamp x", "line 1: expected a value of type timestamp, got 'x'"),
+        ("rows: " + "9" * 5000, f"line 1: expected a value of type int, got '{'9' * 40}…'"),
+        ("? [1]\n: 2", "line 1: a key must be a plain word or number"),
+        ("a: &x [*x]", "it is nested too deeply"),
+        (
+            "a: &a [1,2,3,4,5,6,7,8,9]\n"
+            + "".join(
+                f"{y}: &{y} [{', '.join([f'*{x}'] * 9)}]\n"
+                for x, y in zip("abcdef", "bcdefg", strict=True)
+            ),
+            "it holds more than 200000 values",
+        ),
+    ],
+)
+def test_text_that_is_no_scenario_is_refused_in_one_line(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(text)
+    assert refusal(file) == expected
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "no.yaml") == "cannot be read: No such file or directory"
+    assert refusal(tmp_path) == "cannot be read: Is a directory"
+    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe")
+    assert refusal(tmp_path / "x.yaml") == "cannot be read: not UTF-8 text, invalid start byte"
+
+
+def test_plain_words_are_read_as_yaml_1_2_reads_them(tmp_path: Path) -> None:
+    """A column may be called no, and 1e-3 is a number."""
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        "name: 12:30\nrows: 1_000\nlimits: {workers: 1}\n"
+        "columns: [{name: no, latency: {model: constant, value_s: 1e-3}}]\n"
+    )
+    scenario = load_scenario(file)
+    assert (scenario.name, scenario.rows) == ("12:30", 1000)
+    assert scenario.latencies()[0].name == "no"
+    assert scenario.latencies()[0].latency == Constant(value_s=0.001)
+
+
+# A pipeline from a DataDesigner configuration
+
+PIPELINE = {
+    "columns": ...,
+    "pipeline": {
+        "datadesigner": "p.yaml",
+        "latency": {
+            "default": {"model": "constant", "value_s": 1},
+            "by_resource": {"alias": {"model": "constant", "value_s": 2}},
+            "by_column": {"judge": {"model": "constant", "value_s": 3}},
+            "per_row_s_by_column": {"check": 0.5},
+        },
+    },
+    "limits": {"workers": 4},
+}
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Replaces the reader of DataDesigner configurations; gives the paths that it was asked for."""
+    asked: list[Path] = []
+
+    def load(path: str | Path) -> datadesigner.Pipeline:
+        asked.append(Path(path))
+        if Path(path).name != "p.yaml":
+            raise SpecError(f"{path}: expected a readable file: No such file or directory")
+        columns = [
+            ColumnDescriptor("topic", traits=ExecutionTraits.START),
+            ColumnDescriptor("text", dependencies=["topic"]),
+            ColumnDescriptor("judge", dependencies=["text"]),
+            ColumnDescriptor("check", traits=ExecutionTraits.BARRIER, dependencies=["text"]),
+        ]
+        uses = {"text": ("alias",), "judge": ("alias",)}
+        return datadesigner.Pipeline(
+            "p",
+            Path(path),
+            tuple(
+                datadesigner.PipelineColumn(item, "", uses.get(item.name, ())) for item in columns
+            ),
+            {"alias": datadesigner.Model("alias", "provider", "model", 4)},
+            (),
+            BuildReport(()),
+        )
+
+    monkeypatch.setattr(datadesigner, "load_pipeline", load)
+    return asked
+
+
+def test_a_pipeline_brings_columns_resources_and_limits(
+    tmp_path: Path, pipeline: list[Path]
+) -> None:
+    scenario = load_scenario(write(tmp_path, PIPELINE))
+    assert pipeline == [tmp_path / "p.yaml"]
+    assert scenario.graph().column_names == ["topic", "text", "judge", "check"]
+    assert [item.latency.mean_s() for item in scenario.latencies()] == [1, 2, 3, 1]
+    assert scenario.latency_source().get_barrier(3, 0) == 1 + 10 * 0.5
+    assert scenario.column_resource == {"text": "alias", "judge": "alias"}
+    assert scenario.resource_limits == {"alias": 4}
+
+
+def test_the_scenarios_limit_wins_over_the_pipelines(tmp_path: Path, pipeline: list[Path]) -> None:
+    scenario = load_scenario(write(tmp_path, PIPELINE), {"limits.resources.alias": "9"})
+    assert pipeline
+    assert scenario.resource_limits == {"alias": 9}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        (
+            "pipeline.latency.by_column",
+            {"jugde": {"model": "constant", "value_s": 3}},
+            "pipeline.latency.by_column.jugde: the pipeline has no such name; it has: 'topic', "
+            "'text', 'judge', 'check'",
+        ),
+        (
+            "pipeline.latency.by_resource",
+            {"other": {"model": "constant", "value_s": 3}},
+            "pipeline.latency.by_resource.other: the pipeline has no such name; it has: 'alias'",
+        ),
+        (
+            "pipeline.latency.per_row_s_by_column",
+            {"text": 1},
+            "pipeline.latency.per_row_s_by_column.text: column 'text' is no barrier, and reads no "
+            "rows",
+        ),
+        (
+            "pipeline.latency.default",
+            {"model": "exponential", "mean_s": 0},
+            "pipeline.latency.default.mean_s: expected more than 0, got 0",
+        ),
+        ("barrier_scope", "batch", "pipeline: column 'check' is a barrier of batch scope: "),
+        ("pipeline.datadesigner", "q.yaml", "pipeline.datadesigner: "),
+    ],
+)
+def test_a_pipeline_that_does_not_fit_is_refused_in_one_line(
+    tmp_path: Path, pipeline: list[Path], path: str, value: Any, expected: str
+) -> None:
+    del pipeline
+    message = refusal(write(tmp_path, {**PIPELINE, path: value}))
+    assert message.startswith(expected), message
+
+
+# The files that the project ships
+
+SHIPPED = sorted(SIMULATIONS.glob("*.yaml"))
+NEEDS_SHARED_DATA = {"text_to_sql_azure"}
+
+
+def shared(name: str) -> Path:
+    """A file of the real inputs: absent with its whole folder it skips, absent alone it fails."""
+    if not DATA.is_dir():
+        pytest.skip("shared/data absent")
+    assert (DATA / name).is_file(), f"shared/data is here, but {name} is not"
+    return DATA / name
+
+
+@pytest.fixture(params=[item for item in SHIPPED if item.stem not in NEEDS_SHARED_DATA], ids=str)
+def shipped(request: pytest.FixtureRequest) -> Scenario:
+    return load_scenario(request.param)
+
+
+def test_every_shipped_scenario_loads_and_names_itself_and_its_source(shipped: Scenario) -> None:
+    assert (SIMULATIONS / f"{shipped.name}.yaml").is_file()
+    assert shipped.description
+    assert shipped.source
+    assert shipped.checkpoint is not None
+    assert shipped.crashes
+
+
+def test_the_schema_beside_the_scenarios_is_current() -> None:
+    found = (SIMULATIONS / "scenario.schema.json").read_text(encoding="utf-8")
+    assert found == schema_text(), (
+        "write it again: python -m sim.scenario.scenario > simulations/scenario.schema.json"
+    )
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_shipped_scenarios_fit_the_schema(file: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads(schema_text())
+    data = json.loads(json.dumps(yaml.safe_load(file.read_text(encoding="utf-8"))))
+    jsonschema.Draft202012Validator(schema).validate(data)
+    broken = {**data, "rwos": 1}
+    assert not jsonschema.Draft202012Validator(schema).is_valid(broken)
+
+
+def recorded_graph(name: str) -> dict[str, Any]:
+    """A recipe's columns and edges, as DataDesigner itself compiled them."""
+    graphs = json.loads(shared("configs/graphs.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = next(item for item in graphs if item["config"] == name)
+    return found
+
+
+def columns_and_edges(scenario: Scenario, *, without: frozenset[str] = frozenset()) -> Any:
+    graph = scenario.graph()
+    names = [name for name in graph.column_names if name not in without]
+    edges = {
+        (need, name) for name in names for need in graph.get_column_descriptor(name).dependencies
+    }
+    return set(names), edges
+
+
+@pytest.mark.parametrize(
+    ("recipe", "files", "ours"),
+    [
+        ("text_to_sql", ["text_to_sql"], frozenset[str]()),
+        (
+            "text_to_python",
+            [f"barrier_option_{letter}" for letter in "abcd"],
+            frozenset({"near_duplicate_of"}),
+        ),
+    ],
+)
+def test_shipped_pipelines_are_the_recipes_that_they_cite(
+    recipe: str, files: list[str], ours: frozenset[str]
+) -> None:
+    recorded = recorded_graph(recipe)
+    expected = (
+        {item["name"] for item in recorded["columns"]},
+        {tuple(edge) for edge in recorded["edges"]},
+    )
+    for file in files:
+        scenario = load_scenario(SIMULATIONS / f"{file}.yaml")
+        assert columns_and_edges(scenario, without=ours) == expected
+        assert scenario.column_resource == {
+            item["name"]: item["model_alias"]
+            for item in recorded["columns"]
+            if item["model_alias"] is not None
+        }
+        assert scenario.resource_limits == {
+            alias: model[2] for alias, model in recorded["models_used"].items()
+        }
+
+
+TTFT_MS = {512: 54, 1024: 78, 2048: 137, 4096: 390, 8192: 845}
+TPOT_MS = 31.8
+PROBABILITIES = [0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999, 1]
+
+
+def derived_quantiles(name: str, prompt: str, output: str) -> dict[float, float]:
+    """The published table, computed again from the trace without the package's own reader."""
+    with gzip.open(shared(name), "rt", encoding="utf-8") as lines:
+        rows = [(int(row[prompt]), int(row[output])) for row in csv.DictReader(lines)]
+    x, y = list(TTFT_MS), list(TTFT_MS.values())
+    seconds = []
+    for tokens_in, tokens_out in rows:
+        right = next((i for i in range(1, len(x) - 1) if tokens_in <= x[i]), len(x) - 1)
+        slope = (y[right] - y[right - 1]) / (x[right] - x[right - 1])
+        first = y[right - 1] + slope * (tokens_in - x[right - 1])
+        seconds.append((first + max(tokens_out - 1, 0) * TPOT_MS) / 1000)
+    return dict(zip(PROBABILITIES, np.quantile(seconds, PROBABILITIES).round(3), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("file", "column", "trace", "prompt", "output"),
+    [
+        ("text_to_sql", column, trace, prompt, output)
+        for column, trace, prompt, output in (
+            (
+                "sql_prompt",
+                "azure2023/AzureLLMInferenceTrace_conv.csv.gz",
+                "ContextTokens",
+                "GeneratedTokens",
+            ),
+            (
+                "sql_context",
+                "mooncake/mooncake_conversation_tokens.csv.gz",
+                "input_length",
+                "output_length",
+            ),
+        )
+    ],
+)
+def test_shipped_quantiles_are_those_of_the_traces_that_they_cite(
+    file: str, column: str, trace: str, prompt: str, output: str
+) -> None:
+    by_name = {item.name: item for item in load_scenario(SIMULATIONS / f"{file}.yaml").latencies()}
+    latency = by_name[column].latency
+    assert isinstance(latency, Quantiles)
+    assert latency.quantiles_s == pytest.approx(derived_quantiles(trace, prompt, output), abs=6e-4)
+
+
+def test_all_scenarios_use_the_same_two_tables() -> None:
+    """The quantiles of text_to_sql are checked against the traces; the others repeat them."""
+    sql = {item.name: item.latency for item in _shipped("text_to_sql").latencies()}
+    assert sql["sql_prompt"] == sql["sql"] == sql["code_judge_result"]
+    for letter in "abcd":
+        option = {
+            item.name: item.latency for item in _shipped(f"barrier_option_{letter}").latencies()
+        }
+        assert option["instruction"] == option["code_judge_result"] == sql["sql_prompt"]
+        assert option["code_implementation"] == sql["sql_context"]
+
+
+def test_the_barrier_options_differ_in_barriers_and_checkpoints_only() -> None:
+    def rest(letter: str) -> dict[str, Any]:
+        data = _shipped(f"barrier_option_{letter}").model_dump(
+            exclude={"name", "description", "batch_size", "barrier_scope"}
+        )
+        data["checkpoint"].pop("version")
+        for column in data["columns"]:
+            column["traits"] = [t.removeprefix("BATCH_") for t in column["traits"]]
+        return data
+
+    assert rest("a") == rest("b") == rest("c") == rest("d")
+    versions = [
+        _shipped(f"barrier_option_{x}").model_dump()["checkpoint"]["version"] for x in "abcd"
+    ]
+    assert versions == [1, 1, 2, 2]
+    scopes = [
+        [item.scope_rows for item in _shipped(f"barrier_option_{x}").latencies() if item.scope_rows]
+        for x in "abcd"
+    ]
+    assert scopes == [[500, 500], [100, 100], [500, 500], [100, 500]]
+
+
+def _shipped(name: str) -> Scenario:
+    return load_scenario(SIMULATIONS / f"{name}.yaml")
+
+
+@pytest.mark.datadesigner
+def test_the_azure_scenario_takes_its_pipeline_from_datadesigner() -> None:
+    shared("configs/text_to_sql.yaml")
+    pytest.importorskip("data_designer", reason="needs the extra cellspec[datadesigner]")
+    scenario = _shipped("text_to_sql_azure")
+    assert columns_and_edges(scenario) == columns_and_edges(_shipped("text_to_sql"))
+    assert scenario.column_resource == _shipped("text_to_sql").column_resource
+    assert scenario.resource_limits == {"nvidia-text": 4}
+    by_name = {item.name: item.latency for item in scenario.latencies()}
+    prompt, query = by_name["sql_prompt"], by_name["sql"]
+    assert isinstance(prompt, Tokens)
+    assert isinstance(query, Tokens)
+    assert (len(prompt.seconds), len(query.seconds)) == (19_366, 8_819)
+    assert prompt.mean_s() == pytest.approx(6.78, abs=0.01)
+    assert query.mean_s() == pytest.approx(1.04, abs=0.01)
+
+
+def test_without_the_extra_a_pipeline_is_refused_by_its_name() -> None:
+    shared("configs/text_to_sql.yaml")
+    try:
+        import data_designer  # noqa: F401
+    except ImportError:
+        with pytest.raises(MissingExtraError, match=r"pip install '\.\[datadesigner\]'"):
+            _shipped("text_to_sql_azure")
+    else:
+        pytest.skip("the extra cellspec[datadesigner] is installed")
+
+
+# Cost
+
+
+def test_importing_scenarios_does_not_import_numpy_or_datadesigner() -> None:
+    code = (
+        "import sys, sim.scenario.scenario\n"
+        "print([x for x in ('numpy', 'simpy', 'data_designer') if x in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"

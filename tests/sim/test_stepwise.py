@@ -1,0 +1,258 @@
+"""The stepwise simulator: what goes wrong is simulated, judged, told, and repeatable."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, FailurePolicy, SpecError
+from cellspec.check.checker import check_file
+from cellspec.conformance.judge.verdict import judge_trace
+from cellspec.trace import TraceWriter, header_for
+from sim.scenario.scenario import load_scenario
+from sim.simulator.simulator import Outcome, RunPlan, Simulator
+from sim.simulator.stepwise import ColumnFates, DrawnFates, StepwiseSimulator, unit
+from tests.matrix.examples import Example, TableLatency, examples
+from tests.matrix.subject import Subject
+
+ONE_KIND = ExecutionTraits.BARRIER | ExecutionTraits.BATCH_BARRIER
+SCENARIO: dict[str, Any] = {
+    "name": "failing",
+    "rows": 60,
+    "seed": 3,
+    "columns": [
+        {"name": "topic", "traits": ["START", "ROW_STREAMABLE"], "range_rows": 7, "skip_rate": 0.1},
+        {
+            "name": "draft",
+            "dependencies": ["topic"],
+            "resource": "llm",
+            "latency": {"model": "exponential", "mean_s": 2.0},
+        },
+        {"name": "check", "traits": ["BATCH_BARRIER"], "dependencies": ["draft"]},
+        {"name": "answer", "dependencies": ["check", "draft"], "propagate_skip": False},
+    ],
+    "batch_size": 10,
+    "limits": {"workers": 8, "resources": {"llm": 3}, "row_groups": {"rows": 10, "admitted": 2}},
+    "checkpoint": {"every_rows": 10, "version": 2, "write_s": 0.5},
+    "crashes": [{"at_event": 100}],
+    "failures": {
+        "max_attempts": 2,
+        "by_resource": {"llm": {"retryable": 0.2, "back_pressure": 0.2, "permanent": 0.02}},
+        "by_column": {"check": {"retryable": 0.3, "permanent": 0.1}},
+        "cool_down": {"jitter": 0.5},
+    },
+}
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    path = folder / "failing.yaml"
+    path.write_text(yaml.safe_dump({**SCENARIO, **changes}), encoding="utf-8")
+    return path
+
+
+def sim(*args: str | Path, seed: str = "0") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "sim", *map(str, args)],
+        capture_output=True,
+        text=True,
+        env={"PYTHONHASHSEED": seed, "PATH": ""},
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("example", examples(), ids=lambda e: e.name.replace(" ", "-"))
+def test_without_failures_it_does_what_the_plain_simulator_does(example: Example) -> None:
+    graph = Subject().graph_of(example)
+    told: list[str] = []
+    plain = Simulator(graph, TableLatency(example.seed), example.plan).run()
+    stepwise = StepwiseSimulator(
+        graph,
+        TableLatency(example.seed),
+        example.plan,
+        tell=lambda event, _t, **_f: told.append(event),
+    ).run()
+    kept = [f.name for f in dataclasses.fields(Outcome)]
+    for name in (*kept[: kept.index("outcome")], "fingerprint"):
+        assert getattr(stepwise, name) == getattr(plain, name), name
+    assert told.count("end") == 1
+
+
+def failing_run(seed: int) -> tuple[ExecutionGraph, RunPlan, DrawnFates] | None:
+    """A random run with everything in it; None if its limits could never admit a barrier."""
+    draw = random.Random(seed)
+    example = examples()[-1 - seed % 28]
+    columns = []
+    for name, _, _, traits, needs, side in example.columns:
+        if draw.random() < 0.4 and not traits & ONE_KIND:
+            traits |= ExecutionTraits.ROW_STREAMABLE
+        skips = {"may_skip": draw.random() < 0.3, "propagate_skip": draw.random() < 0.7}
+        columns.append(ColumnDescriptor(name, None, None, traits, needs, side, **skips))
+    graph = ExecutionGraph(
+        example.rows, columns, batch_size=example.batch_size, barrier_scope=example.scope
+    )
+    size = draw.choice([None, 1, 2, 3])
+    limits = dataclasses.replace(
+        example.plan.limits,
+        group_rows=size,
+        groups=None if size is None else draw.choice([None, 1, 2, 9]),
+    )
+    window = draw.choice([None, 3])
+    plan = dataclasses.replace(
+        example.plan,
+        limits=limits,
+        failures=FailurePolicy(draw.randint(1, 3), window, 0.3),
+        range_rows={name: draw.randint(1, 4) for name in graph.column_names},
+    )
+    rates = [
+        ColumnFates(
+            draw.choice([0, 0.2]),
+            draw.choice([0, 0.2]),
+            draw.choice([0, 0.1]),
+            draw.choice([0, 0.4]),
+        )
+        for _ in columns
+    ]
+    try:
+        StepwiseSimulator(graph, TableLatency(seed), plan)
+    except SpecError:
+        return None
+    return graph, plan, DrawnFates(seed, rates)
+
+
+def test_no_run_with_failures_breaks_a_clause_and_every_trace_of_one_passes(
+    tmp_path: Path,
+) -> None:
+    seen: set[str] = set()
+    for seed in range(150):
+        made = failing_run(seed)
+        if made is None:
+            continue
+        graph, plan, row_outcomes = made
+        path = tmp_path / f"{seed}.jsonl"
+        header = header_for(
+            graph,
+            engine="simulator",
+            version="0",
+            limits=plan.limits,
+            failures=plan.failures,
+            claims=("core", "work_conserving"),
+        )
+        with TraceWriter(path, header) as trace:
+            outcome = StepwiseSimulator(
+                graph, TableLatency(seed), plan, row_outcomes=row_outcomes, tell=trace.add
+            ).run()
+        result = check_file(path)
+        assert judge_trace(result).passed, (seed, result.violations)
+        seen.add(outcome.outcome)
+        seen.update(line["event"] for line in map(json.loads, path.open()) if "event" in line)
+    wanted = {"fail", "drop", "skip", "admit", "retire", "stop", "crash", "resume", "emit"}
+    assert wanted | {"success", "stopped"} <= seen
+
+
+def test_a_failing_scenario_prints_and_traces_the_same_bytes_for_any_hash_seed(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path)
+    runs = []
+    for seed in ("0", "1", "12345"):
+        trace = tmp_path / f"{seed}.jsonl"
+        done = sim("run", path, "--trace", trace, seed=seed)
+        assert done.returncode == 0, done.stderr
+        runs.append((done.stdout, trace.read_bytes()))
+    assert runs[0] == runs[1] == runs[2]
+    assert "rows dropped" in runs[0][0]
+    checked = sim("check", tmp_path / "0.jsonl")
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_an_early_stop_ends_the_run_as_stopped_and_keeps_finished_rows(tmp_path: Path) -> None:
+    broken = {"by_column": {"answer": {"permanent": 0.9}}, "early_stop": {"window": 5, "rate": 0.8}}
+    path = write(
+        tmp_path, failures=broken, crashes=[], limits={"workers": 2, "resources": {"llm": 1}}
+    )
+    done = sim("run", path, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["outcome"] == "stopped"
+    assert result["checkpoints"] > 0
+
+
+BAD = [
+    ({"failures": {"max_attempts": 0}}, "failures.max_attempts: expected"),
+    ({"failures": {"default": {"retryable": 1.5}}}, "failures.default.retryable: expected"),
+    (
+        {"failures": {"default": {"back_pressure": 1.0}}},
+        "failures.default.back_pressure: expected less than 1, got 1: where every call is told to",
+    ),
+    (
+        {"failures": {"default": {"retryable": 0.6, "permanent": 0.6}}},
+        "failures.default: expected shares that add up to at most 1, got 1.2",
+    ),
+    ({"failures": {"by_column": {"nobody": {}}}}, "failures.by_column.nobody: the scenario has no"),
+    ({"failures": {"by_resource": {"gpu": {}}}}, "failures.by_resource.gpu: the scenario has no"),
+    (
+        {
+            "limits": {
+                "workers": 1,
+                "resources": {"llm": 1},
+                "row_groups": {"rows": 3, "admitted": 1},
+            }
+        },
+        "limits.row_groups.admitted: ",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "expected"), BAD)
+@pytest.mark.clause("GROUP-04")
+def test_a_bad_failure_field_is_named_in_one_line(
+    tmp_path: Path, change: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_scenario(write(tmp_path, **change))
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_fates_do_not_depend_on_what_was_asked_before() -> None:
+    columns = [ColumnFates(0.3, 0.3, 0.1, 0.5)] * 2
+    keys = [(column, row, call) for column in (0, 1) for row in range(30) for call in (1, 2, 3)]
+    first, second = DrawnFates(5, columns), DrawnFates(5, columns)
+    forward = {key: first.of_cell(*key) for key in keys}
+    backward = {key: second.of_cell(*key) for key in reversed(keys)}
+    assert forward == backward
+    assert {None, "retryable", "backpressure", "permanent"} == set(forward.values())
+
+
+def test_as_many_calls_meet_back_pressure_as_the_rate_says() -> None:
+    row_outcomes = DrawnFates(1, [ColumnFates(backpressure=0.9)])
+    calls = []
+    for row in range(2_000):
+        call = 1
+        while row_outcomes.of_cell(0, row, call) is not None:
+            call += 1
+        calls.append(call)
+    # Geometric: the mean is 10, and of 2,000 of them the standard error is 0.21.
+    assert abs(sum(calls) / len(calls) - 10) < 0.8
+    assert max(calls) > 40
+
+
+def test_back_pressure_for_ever_is_refused() -> None:
+    with pytest.raises(SpecError, match="never ends"):
+        DrawnFates(1, [ColumnFates(backpressure=1.0)])
+
+
+def test_drawn_numbers_are_spread_evenly() -> None:
+    numbers = [unit(7, 1, row, 1, 0) for row in range(20_000)]
+    assert all(0 <= number < 1 for number in numbers)
+    for low in range(10):
+        share = sum(low / 10 <= number < (low + 1) / 10 for number in numbers) / len(numbers)
+        assert abs(share - 0.1) < 0.01
