@@ -20,11 +20,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import Annotated, Any, Literal, Self
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Any, Literal, Self
 
 from cellspec.errors import SpecError
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
@@ -258,12 +256,12 @@ class Workload:
         """
         if not isinstance(data, dict):
             raise SpecError(f"{source}: expected an object, got {type(data).__name__}")
+        # Imported here: pydantic costs a quarter of a second, and only a case file needs it.
+        from cellspec.conformance.run.case_fields import read_fields
+
+        given = read_fields(data, source)
         try:
-            case = _CaseFile.model_validate(data)
-        except ValidationError as error:
-            raise SpecError(f"{source}: {_first_error(error)}") from None
-        try:
-            return cls(**case.arguments())
+            return cls(**_arguments(given))
         except SpecError as error:
             raise SpecError(f"{source}: {str(error).removeprefix('workload: ')}") from None
 
@@ -450,7 +448,7 @@ _NAMES = {"incarnation": "life"}
 
 
 def _plain(value: Any) -> Any:
-    """JSON data of a field; its objects are read by the models below."""
+    """JSON data of a field; `cellspec.conformance.run.case_fields` reads it."""
     if isinstance(value, ColumnDescriptor):
         return {
             "name": value.name,
@@ -470,121 +468,29 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `Workload` that the fields of a case file stand for."""
+    own = {name: value for name, value in given.items() if name != "case"}
+    own["columns"] = [_descriptor(item) for item in given["columns"]]
+    own["limits"] = Limits(**given["limits"])
+    own["failures"] = FailurePolicy(**given["failures"])
+    own["faults"] = [Fault(**item) for item in given["faults"]]
+    own["ends"] = [
+        End(item["life"], item["column"], item["position"], item["call"], item["t"])
+        for item in given["ends"]
+    ]
+    return own
 
 
-_Many = Field(strict=False)
-"""JSON has lists only; a field that is a tuple takes one."""
-
-_Trait = Literal["START", "CELL_BY_CELL", "ROW_STREAMABLE", "BARRIER", "BATCH_BARRIER", "ORDERED"]
-
-
-class _ColumnFile(_Strict):
-    name: str
-    traits: list[_Trait] = []
-    needs: list[str] = []
-    side_effects: list[str] = []
-    may_skip: bool = False
-    propagate_skip: bool = True
-
-    def descriptor(self) -> ColumnDescriptor:
-        traits = ExecutionTraits.NONE
-        for name in self.traits:
-            traits |= ExecutionTraits[name]
-        return ColumnDescriptor(
-            self.name,
-            traits=traits,
-            dependencies=self.needs,
-            side_effects=self.side_effects,
-            may_skip=self.may_skip,
-            propagate_skip=self.propagate_skip,
-        )
-
-
-class _LimitsFile(_Strict):
-    workers: int | None = None
-    resources: dict[str, int] = {}
-    column_resource: dict[str, str] = {}
-    group_rows: int | None = None
-    groups: int | None = None
-
-
-class _PolicyFile(_Strict):
-    max_attempts: int = 1
-    stop_window: int | None = None
-    stop_rate: float = 1.0
-
-
-class _FaultFile(_Strict):
-    column: str
-    position: int
-    call: int = 1
-    failure: Failure = "retryable"
-    cool_down_s: float = 0.0
-
-
-class _EndFile(_Strict):
-    life: int
-    column: str
-    position: int
-    call: int
-    t: float
-
-
-class _CaseFile(_Strict):
-    case: Literal[1]
-    columns: list[_ColumnFile]
-    rows: int
-    batch_size: int | None = None
-    barrier_scope: BarrierScope = "declared"
-    seed: int = 0
-    limits: _LimitsFile = _LimitsFile()
-    failures: _PolicyFile = _PolicyFile()
-    latency_s: dict[str, float] = {}
-    faults: list[_FaultFile] = []
-    skips: list[Annotated[tuple[str, int], _Many]] = []
-    checkpoint_every_rows: int | None = None
-    checkpoint_version: Literal[1, 2] = 1
-    crashes: list[int] = []
-    targets: list[int] = []
-    order_seed: int = 0
-    keep: bool = False
-    ends: list[_EndFile] = []
-
-    def arguments(self) -> dict[str, Any]:
-        """What `Workload` takes."""
-        own: dict[str, Any] = {
-            name: getattr(self, name) for name in type(self).model_fields if name != "case"
-        }
-        own["columns"] = [item.descriptor() for item in self.columns]
-        own["limits"] = Limits(**self.limits.model_dump())
-        own["failures"] = FailurePolicy(**self.failures.model_dump())
-        own["faults"] = [Fault(**item.model_dump()) for item in self.faults]
-        own["ends"] = [
-            End(item.life, item.column, item.position, item.call, item.t) for item in self.ends
-        ]
-        return own
-
-
-def _first_error(error: ValidationError) -> str:
-    found = error.errors(include_url=False)
-    first = found[0]
-    path = _path(first["loc"])
-    if first["type"] == "missing":
-        text = "is missing"
-    elif first["type"] == "extra_forbidden":
-        text = "is no field of a case file"
-    else:
-        shown = repr(first["input"])
-        shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-        text = f"{first['msg'][:1].lower()}{first['msg'][1:]}, got {shown}"
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return f"{path}: {text}{more}"
-
-
-def _path(parts: Iterable[int | str]) -> str:
-    text = ""
-    for part in parts:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
+def _descriptor(item: Mapping[str, Any]) -> ColumnDescriptor:
+    traits = ExecutionTraits.NONE
+    for name in item["traits"]:
+        traits |= ExecutionTraits[name]
+    return ColumnDescriptor(
+        item["name"],
+        traits=traits,
+        dependencies=item["needs"],
+        side_effects=item["side_effects"],
+        may_skip=item["may_skip"],
+        propagate_skip=item["propagate_skip"],
+    )
