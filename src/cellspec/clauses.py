@@ -1,11 +1,15 @@
 """The clause registry: every rule of the specification by number.
 
-The rules themselves are data, in ``clauses.toml`` beside this module, so that a violation can be
-explained wherever the package is installed. The chapters in ``specs/`` are made from it.
+The rules are data, in ``clauses.toml`` beside this module, so that a violation can be explained
+wherever the package is installed. The chapters in ``specs/`` are made from that file. The set of
+clauses has a version, which moves whenever a clause is added, reworded or retired; results and
+traces say which set they were judged by.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +17,17 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
-__all__ = ["Chapter", "Clause", "chapters", "clauses"]
+__all__ = [
+    "Chapter",
+    "Clause",
+    "chapters",
+    "clause_set",
+    "clause_set_version",
+    "clauses",
+    "clauses_of",
+    "retired_clauses",
+    "version_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +42,9 @@ class Clause:
         intent: why it exists, one sentence.
         source: where it comes from.
         status: ``tested``, ``stochastic``, or ``untestable: …`` with the reason.
+        profile: the profile of the conformance suite that judges engines by it; "" for a rule
+            about the classes of this package.
+        needs: the capabilities that an engine must have beside the profile's to be judged by it.
     """
 
     number: str
@@ -36,7 +53,9 @@ class Clause:
     text: str
     intent: str
     source: str
-    status: str
+    status: str = "tested"
+    profile: str = ""
+    needs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +90,19 @@ def clauses() -> Mapping[str, Clause]:
             intent=entry["intent"],
             source=entry["source"],
             status=entry.get("status", "tested"),
+            profile=entry.get("profile", ""),
+            needs=frozenset(entry.get("needs", ())),
         )
         for number, entry in _registry()["clause"].items()
     }
+
+
+def clauses_of(profile: str) -> tuple[Clause, ...]:
+    """The clauses that a profile judges engines by: chapter by chapter, then by number."""
+    prefixes = [prefix for chapter in chapters() for prefix in chapter.prefixes]
+    mine = [clause for clause in clauses().values() if clause.profile == profile]
+    mine.sort(key=lambda one: (prefixes.index(one.number.partition("-")[0]), one.number))
+    return tuple(mine)
 
 
 def chapters() -> list[Chapter]:
@@ -82,3 +111,31 @@ def chapters() -> list[Chapter]:
         Chapter(name, entry["title"], entry["about"], tuple(entry["prefixes"]))
         for name, entry in _registry()["chapter"].items()
     ]
+
+
+def retired_clauses() -> Mapping[str, str]:
+    """Every number that is used no more, with the reason."""
+    found: dict[str, str] = _registry()["retired"]
+    return found
+
+
+# The version of the set
+
+
+def clause_set_version() -> str:
+    """The version of this set of clauses, such as ``1``."""
+    version: str = _registry()["version"]
+    return version
+
+
+@lru_cache(maxsize=1)
+def clause_set() -> str:
+    """The digest of every clause's number and text: the name of this set in a trace's header."""
+    text = json.dumps([[clause.number, clause.text] for clause in clauses().values()])
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def version_of(digest: str) -> str:
+    """The version of the set with this digest; "" if the registry does not know the digest."""
+    digests: dict[str, str] = _registry()["digests"]
+    return next((version for version, known in digests.items() if known == digest), "")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cellspec import ColumnDescriptor, Limits
+from cellspec.clauses import clause_set, clause_set_version
 from cellspec.conformance.campaign.suite import Options, Suite
 from cellspec.conformance.judge.verdict import PROFILES
 from cellspec.conformance.report.report import failure_text, merged, results, summary, write_reports
@@ -167,7 +168,9 @@ def test_barr_01() -> None:
 
 def test_results_have_the_shape_that_programs_read(found: dict[str, Any]) -> None:
     assert found["format"] == 1
-    assert sorted(found["suite"]) == ["clauses", "version"]
+    assert sorted(found["suite"]) == ["clauses", "digest", "version"]
+    assert found["suite"]["clauses"] == clause_set_version()
+    assert found["suite"]["digest"] == clause_set()
     (backend,) = found["backends"]
     assert (backend["name"], backend["version"], backend["seed"]) == ("engine", "2", 0)
     assert backend["capabilities"] == ["core", "retries"]
@@ -201,7 +204,7 @@ def test_results_say_of_every_other_clause_why_there_is_no_verdict(found: dict[s
 
 def test_the_summary_names_what_broke_and_the_profiles_claimed(found: dict[str, Any]) -> None:
     text = "\n".join(summary(found))
-    assert "engine 2, seed 0" in text
+    assert f"engine 2, seed 0, clause set {clause_set_version()}" in text
     assert re.search(r"core +\d+ of 20 .* stopped at SCHED-01", text)
     assert "violated (a[2] is early): SCHED-01" in text
     assert "not claimed (the backend does not claim 'ordered'): SCHED-13" in text

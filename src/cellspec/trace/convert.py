@@ -10,14 +10,11 @@ Both directions are exact: `action_of` after `event_of` gives the action again, 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import NoReturn
 
-from cellspec.clauses import clauses
+from cellspec.clauses import clause_set
 from cellspec.errors import GraphError, SpecError, TraceError
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.graph.graph import ExecutionGraph
@@ -44,13 +41,6 @@ __all__ = [
     "header_for",
     "limits_of",
 ]
-
-
-@lru_cache(maxsize=1)
-def clause_set() -> str:
-    """A digest of every clause's number and text: which specification a trace was made under."""
-    text = json.dumps([[clause.number, clause.text] for clause in clauses().values()])
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 # The header

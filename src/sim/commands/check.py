@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from cellspec.check.checker import CheckResult
+from cellspec.clauses import clause_set, clause_set_version, version_of
 from cellspec.conformance.judge.verdict import Judgement, judge_trace
 from cellspec.text import counted
 
@@ -43,8 +44,17 @@ def _about(result: CheckResult) -> list[str]:
         f"{result.source}: {engine}, {size}, {header.clock} clock",
         f"{counted(result.events, 'event')} in {incarnations}, "
         f"{counted(result.completed_rows, 'row')} resolved without a gap, {ended}",
+        *_other_clauses(header.clauses),
         "",
     ]
+
+
+def _other_clauses(digest: str) -> list[str]:
+    """A line that names both sets, if the trace was written for an earlier set of clauses."""
+    written_for = version_of(digest)
+    if written_for in ("", clause_set_version()):
+        return []
+    return [f"written for clause set {written_for}, judged by clause set {clause_set_version()}"]
 
 
 def _judged(result: CheckResult) -> list[str]:
@@ -94,6 +104,11 @@ def _plain(result: CheckResult, judgement: Judgement) -> dict[str, Any]:
         "engine": None
         if header is None
         else {"name": header.engine.name, "version": header.engine.version},
+        "clauses": {
+            "written_for": None if header is None else header.clauses,
+            "judged_by": clause_set(),
+            "version": clause_set_version(),
+        },
         "rows": None if header is None else header.graph.rows,
         "columns": None if header is None else len(header.graph.columns),
         "events": result.events,

@@ -40,6 +40,7 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any, Protocol
 
+from cellspec.clauses import clauses_of
 from cellspec.text import counted
 
 __all__ = [
@@ -166,25 +167,9 @@ class Profile:
     drawn: bool = True
 
 
-def _clauses(plain: str, **needing: str) -> tuple[Judged, ...]:
-    """Clauses by number; a keyword names the further capabilities of its clauses, ``a__b``."""
-    needs = {
-        number: frozenset(capabilities.split("__"))
-        for capabilities, numbers in needing.items()
-        for number in numbers.split()
-    }
-    numbers = sorted([*plain.split(), *needs], key=_chapter_order)
-    return tuple(Judged(number, needs.get(number, frozenset())) for number in numbers)
-
-
-_CHAPTERS = (
-    *("SCHED", "BARR", "FAIL", "DROP", "SKIP", "GROUP", "RANGE", "STOP", "CKPT", "TABLE", "COST"),
-)
-
-
-def _chapter_order(number: str) -> tuple[int, str]:
-    chapter = number.partition("-")[0]
-    return (_CHAPTERS.index(chapter) if chapter in _CHAPTERS else len(_CHAPTERS), number)
+def _judged_by(profile: str) -> tuple[Judged, ...]:
+    """The clauses of a profile, as the registry has them."""
+    return tuple(Judged(clause.number, clause.needs) for clause in clauses_of(profile))
 
 
 def _owes(*plain: Sometimes, **needing: Collection[Sometimes]) -> tuple[Obligation, ...]:
@@ -202,12 +187,7 @@ PROFILES: tuple[Profile, ...] = (
     Profile(
         "core",
         "cells, barriers, limits, and a table that holds each value once",
-        _clauses(
-            "SCHED-01 SCHED-02 SCHED-03 SCHED-04 SCHED-06 SCHED-07 SCHED-08 SCHED-10 SCHED-11 "
-            "SCHED-12 SCHED-14 STOP-04 BARR-01 BARR-02 BARR-06 TABLE-01 TABLE-02 TABLE-03 TABLE-04 "
-            "TRACE-01 TRACE-02",
-            work_conserving="SCHED-09",
-        ),
+        _judged_by("core"),
         _owes(
             _S.WORKERS_FULL,
             _S.RESOURCE_FULL,
@@ -221,22 +201,19 @@ PROFILES: tuple[Profile, ...] = (
     Profile(
         "ordered",
         "columns whose rows run in order, one at a time",
-        _clauses("SCHED-13"),
+        _judged_by("ordered"),
         _owes(_S.ORDER_HELD, work_conserving=[_S.ORDER_INVERTED]),
     ),
     Profile(
         "streaming",
         "calls that make many rows and give each as it is ready",
-        _clauses("RANGE-01 RANGE-02"),
+        _judged_by("streaming"),
         _owes(_S.RANGE_STARTED, _S.RANGE_PART, work_conserving=[_S.RANGE_FED]),
     ),
     Profile(
         "groups",
         "row groups, admitted up to a limit and retired when they are done",
-        _clauses(
-            "GROUP-01 GROUP-02 GROUP-03 GROUP-04",
-            work_conserving="GROUP-06",
-        ),
+        _judged_by("groups"),
         _owes(
             _S.SHORT_GROUP,
             _S.GROUPS_FULL,
@@ -247,7 +224,7 @@ PROFILES: tuple[Profile, ...] = (
     Profile(
         "retries",
         "calls that fail and may be repeated, and calls that are turned away",
-        _clauses("FAIL-01 FAIL-03 FAIL-04 FAIL-05"),
+        _judged_by("retries"),
         _owes(
             _S.RETRIED,
             _S.PUSHED_BACK,
@@ -260,10 +237,7 @@ PROFILES: tuple[Profile, ...] = (
     Profile(
         "drops",
         "rows that fail for good, and the barriers that go on without them",
-        _clauses(
-            "FAIL-02 DROP-01 DROP-02 DROP-03 DROP-04 BARR-07 BARR-08 TABLE-07",
-            early_stop="STOP-01 STOP-02 STOP-03",
-        ),
+        _judged_by("drops"),
         _owes(
             _S.DROPPED,
             _S.BARRIER_WITHOUT_ROW,
@@ -278,7 +252,7 @@ PROFILES: tuple[Profile, ...] = (
     Profile(
         "skips",
         "cells that are left out by a condition, and what follows from that",
-        _clauses("SKIP-01 SKIP-02 TABLE-08"),
+        _judged_by("skips"),
         _owes(
             _S.SKIPPED,
             _S.SKIP_SPREAD,
@@ -290,14 +264,7 @@ PROFILES: tuple[Profile, ...] = (
     Profile(
         "resume",
         "crashes anywhere, checkpoints, and going on from them",
-        _clauses(
-            "SCHED-05 CKPT-08 CKPT-09 CKPT-10 CKPT-11 CKPT-12 TABLE-05 TABLE-06",
-            column_checkpoints="CKPT-05",
-            targets="CKPT-16",
-            drops="CKPT-17",
-            skips="SKIP-03",
-            groups="GROUP-05",
-        ),
+        _judged_by("resume"),
         _owes(
             _S.CRASH_EARLY,
             _S.CLAIM_PART,
@@ -317,7 +284,7 @@ PROFILES: tuple[Profile, ...] = (
     Profile(
         "counted_work",
         "what an event costs, in lines of the engine's code, as runs grow",
-        _clauses("COST-01 COST-02 COST-03 COST-04"),
+        _judged_by("counted_work"),
         (),
         drawn=False,
     ),

@@ -199,7 +199,10 @@ def _optional(holder: Mapping[str, Any], key: str, where: str) -> Mapping[str, A
 
 def _index(suite: Mapping[str, Any], backends: Sequence[_Backend]) -> str:
     title = "cellspec conformance"
-    facts = [f"{key} {suite[key]}" for key in ("version", "clauses") if suite.get(key)]
+    facts = [f"version {suite['version']}"] if suite.get("version") else []
+    if suite.get("clauses"):
+        digest = f" ({suite['digest']})" if suite.get("digest") else ""
+        facts.append(f"clause set {suite['clauses']}{digest}")
     body = (
         tag("header", tag("h1", title), tag("p", " · ".join(facts), class_="about")),
         tag(

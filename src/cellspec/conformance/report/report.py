@@ -28,7 +28,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cellspec.clauses import clauses
+from cellspec.clauses import clause_set, clause_set_version, clauses
 from cellspec.conformance.campaign.failures import Failure
 from cellspec.conformance.campaign.scaling import COST_CLAUSES
 from cellspec.conformance.campaign.suite import MAX_EXAMPLES, Suite
@@ -110,7 +110,11 @@ def results(suite: Suite) -> Json:
     """The results of a run, as JSON data: the same for the same seed, but for the cost."""
     return {
         "format": RESULTS_FORMAT,
-        "suite": {"version": _version(), "clauses": _version()},
+        "suite": {
+            "version": _version(),
+            "clauses": clause_set_version(),
+            "digest": clause_set(),
+        },
         "backends": [_backend(suite)],
     }
 
@@ -217,13 +221,13 @@ def summary(found: Mapping[str, Any]) -> list[str]:
     """The summary of a run, in lines; from its results alone."""
     lines: list[str] = []
     for backend in found["backends"]:
-        lines += _summary(backend)
+        lines += _summary(backend, found["suite"]["clauses"])
     return lines
 
 
-def _summary(backend: Mapping[str, Any]) -> Iterator[str]:
+def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
     evidence = backend["evidence"]
-    yield f"{backend['name']} {backend['version']}, seed {backend['seed']}"
+    yield f"{backend['name']} {backend['version']}, seed {backend['seed']}, clause set {clause_set}"
     yield f"claims {', '.join(backend['capabilities'])}"
     if evidence["smoke"] != "fine":
         yield f"smoke: {evidence['smoke']}"

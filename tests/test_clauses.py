@@ -1,0 +1,57 @@
+"""The registry of clauses: its version is held to its texts, and no number is used twice."""
+
+from __future__ import annotations
+
+import re
+
+from cellspec.clauses import (
+    chapters,
+    clause_set,
+    clause_set_version,
+    clauses,
+    clauses_of,
+    retired_clauses,
+    version_of,
+)
+from cellspec.conformance.judge.verdict import PROFILES
+
+CHANGED = (
+    "numbers or texts of clauses changed: give clauses.toml a new `version` and add its digest to "
+    "[digests]; a version that was published keeps the digest that it has (CONTRIBUTING.md)"
+)
+
+
+def test_the_version_of_the_clause_set_is_that_of_its_texts() -> None:
+    assert version_of(clause_set()) == clause_set_version(), f"{CHANGED}: {clause_set()}"
+
+
+def test_a_digest_that_the_registry_does_not_know_has_no_version() -> None:
+    assert version_of("0000000000000000") == ""
+
+
+def test_a_retired_number_is_a_number_of_a_chapter_and_no_clause_has_it() -> None:
+    prefixes = "|".join(prefix for chapter in chapters() for prefix in chapter.prefixes)
+    for number, reason in retired_clauses().items():
+        assert re.fullmatch(rf"(?:{prefixes})-\d\d", number)
+        assert reason
+        assert number not in clauses()
+
+
+def test_every_clause_with_a_profile_is_judged_by_that_profile_alone() -> None:
+    named = {clause.number: clause.profile for clause in clauses().values() if clause.profile}
+    judged = {one.number: profile.name for profile in PROFILES for one in profile.clauses}
+    assert judged == named
+
+
+def test_a_clause_needs_further_capabilities_only_with_a_profile() -> None:
+    for clause in clauses().values():
+        assert clause.profile or not clause.needs, clause.number
+        assert clause.profile not in clause.needs, clause.number
+
+
+def test_the_clauses_of_a_profile_stand_by_chapter_and_number() -> None:
+    assert [one.number for one in clauses_of("resume")] == [
+        *("SCHED-05", "SKIP-03", "GROUP-05"),
+        *(f"CKPT-{number:02}" for number in (5, 8, 9, 10, 11, 12, 16, 17)),
+        *("TABLE-05", "TABLE-06"),
+    ]
