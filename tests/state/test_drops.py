@@ -221,7 +221,7 @@ def test_a_resume_from_a_claim_before_the_record_does_not_know_the_drop(told: bo
 
 
 @pytest.mark.clause("CKPT-17")
-@pytest.mark.parametrize("lives", [1, 2, 3])
+@pytest.mark.parametrize("incarnations", [1, 2, 3])
 def test_a_drop_that_a_claim_rests_on_is_told_at_every_resume(incarnations: int) -> None:
     machine = Machine(ExecutionGraph(2, [C("a")]))
     made(machine, "a", 0)

@@ -48,6 +48,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, takewhile
+from typing import Any
 
 from cellspec.errors import SpecError
 from cellspec.graph.graph import ExecutionGraph
@@ -134,6 +135,9 @@ class Machine(Refusals):
         must_stop: so many of the last calls failed that nothing may start any more.
         stopped: the engine has stopped early.
         unsaved: a claim could not be written, and none has been since.
+        on_step: called with each step that was taken, as an `Action`, after it was; None for
+            nobody. A step that is refused is not passed on, nor are those that a driver takes on
+            `counters` directly.
     """
 
     def __init__(
@@ -152,6 +156,7 @@ class Machine(Refusals):
         self.limits = limits
         self.failures = failures or FailurePolicy()
         self._stop_failures = self.failures.stop_failures
+        self.on_step: Callable[[Action], object] | None = None
         self._offers_failures = failures is not None
         # Groups of ready work: one a resource, one for columns that take none, and one for the
         # output cells of barriers, which take no worker either.
@@ -205,6 +210,18 @@ class Machine(Refusals):
         self.counters.listen(on_cell, on_cells, on_barrier, on_skip)
         if not self.crashed and not self.ended:
             self._restore(self.durable_claim)
+
+    def _note(
+        self,
+        kind: str,
+        column: int | None = None,
+        rows: tuple[int, int] | None = None,
+        **fields: Any,
+    ) -> None:
+        """Hand a step that was taken to `on_step`."""
+        assert self.on_step is not None
+        name = "" if column is None else self._name(column)
+        self.on_step(Action(kind, name, rows, **fields))
 
     def _restore(
         self,
@@ -385,6 +402,11 @@ class Machine(Refusals):
             Violation: SCHED-01 to SCHED-07, SCHED-11, SCHED-13, BARR-02, FAIL-01 to FAIL-03,
                 DROP-03, SKIP-02, GROUP-01, STOP-01.
         """
+        self._start_cell(column, row, attempt)
+        if self.on_step is not None:
+            self._note("start", column, (row, row + 1), attempt=attempt)
+
+    def _start_cell(self, column: int, row: int, attempt: int | None) -> None:
         if self._is_wrong_attempt((column, row), attempt):
             if not self._expect_starts(f"{self._name(column)}[{row}]"):
                 return
@@ -422,6 +444,11 @@ class Machine(Refusals):
             Violation: SCHED-04 (it was not running), RANGE-02 (its range had given it), FAIL-05
                 (another attempt is in flight), SCHED-07.
         """
+        self._complete_cell(column, row, attempt)
+        if self.on_step is not None:
+            self._note("complete", column, (row, row + 1), attempt=attempt)
+
+    def _complete_cell(self, column: int, row: int, attempt: int | None) -> None:
         if attempt is not None and self._is_in_flight(column, row):
             self._expect_attempt((column, row), attempt)
         single = self.counters.cells[column][row] == RUNNING
@@ -525,6 +552,11 @@ class Machine(Refusals):
         Raises:
             Violation: RANGE-01 (a row is not ready), FAIL-01, and as `start_cell`.
         """
+        self._start_range(column, start, stop, attempt)
+        if self.on_step is not None:
+            self._note("start", column, (start, stop), attempt=attempt)
+
+    def _start_range(self, column: int, start: int, stop: int, attempt: int | None) -> None:
         if not self._expect_starts(f"{self._name(column)}[{start}:{stop}]"):
             return
         body = self.counters.cells[column]
@@ -594,6 +626,20 @@ class Machine(Refusals):
             Violation: FAIL-04 (it was not running), FAIL-05 (another attempt is in flight),
                 SCHED-07.
         """
+        self._fail_cell(column, row, failure, until, attempt)
+        if self.on_step is not None:
+            self._note(
+                "fail", column, (row, row + 1), failure=failure, until=until, attempt=attempt
+            )
+
+    def _fail_cell(
+        self,
+        column: int,
+        row: int,
+        failure: Failure,
+        until: float | None,
+        attempt: int | None,
+    ) -> None:
         slot = self._end_abandoned(column, row, attempt)
         if slot is not None:
             if slot:
@@ -731,6 +777,11 @@ class Machine(Refusals):
             Violation: FAIL-04 (it was not running, or its result is wanted), FAIL-05 (another
                 attempt is in flight), SCHED-07.
         """
+        self._cancel_cell(column, row, attempt)
+        if self.on_step is not None:
+            self._note("cancel", column, (row, row + 1), attempt=attempt)
+
+    def _cancel_cell(self, column: int, row: int, attempt: int | None) -> None:
         where = f"{self._name(column)}[{row}]"
         if not self._expect_running(f"cancellation of {where}"):
             return
@@ -768,6 +819,11 @@ class Machine(Refusals):
             Violation: DROP-01 (nothing of the row failed for good, or not this column), DROP-02
                 (it is recorded already), SCHED-07.
         """
+        self._record_drop(column, start, stop)
+        if self.on_step is not None:
+            self._note("drop", column, (start, stop))
+
+    def _record_drop(self, column: int, start: int, stop: int) -> None:
         if not self._expect_running("drop"):
             return
         for row in range(start, stop):
@@ -796,6 +852,11 @@ class Machine(Refusals):
         Raises:
             Violation: SKIP-01 (it is not ready, or there is no reason to skip it), SCHED-07.
         """
+        self._skip_cell(column, row)
+        if self.on_step is not None:
+            self._note("skip", column, (row, row + 1))
+
+    def _skip_cell(self, column: int, row: int) -> None:
         where = f"{self._name(column)}[{row}]"
         if not self._expect_running(f"skip of {where}"):
             return
@@ -826,6 +887,11 @@ class Machine(Refusals):
             Violation: GROUP-02 (too many at once), GROUP-03 (it was admitted before), GROUP-05
                 (these rows are no group), SCHED-07, STOP-01.
         """
+        self._admit(start, stop)
+        if self.on_step is not None:
+            self._note("admit", None, (start, stop))
+
+    def _admit(self, start: int, stop: int) -> None:
         self._expect_groups(start, stop)
         if not self._expect_starts(f"row group [{start}:{stop}]"):
             return
@@ -857,6 +923,11 @@ class Machine(Refusals):
         Raises:
             Violation: GROUP-03 (a row of it is not resolved, or it was not admitted), GROUP-05.
         """
+        self._retire(start, stop)
+        if self.on_step is not None:
+            self._note("retire", None, (start, stop))
+
+    def _retire(self, start: int, stop: int) -> None:
         self._expect_groups(start, stop)
         if not self._expect_running(f"end of row group [{start}:{stop}]"):
             return
@@ -907,6 +978,18 @@ class Machine(Refusals):
             Violation: BARR-01, BARR-06, BARR-08, SCHED-02 to SCHED-07, SCHED-11, FAIL-01 to
                 FAIL-03, GROUP-01, STOP-01.
         """
+        self._start_barrier(column, scope, reads, attempt)
+        if self.on_step is not None:
+            reads = self.counters.reads(column, scope) if reads is None else reads
+            self._note("start", column, scope=scope, attempt=attempt, reads=reads)
+
+    def _start_barrier(
+        self,
+        column: int,
+        scope: int,
+        reads: Ranges | None,
+        attempt: int | None,
+    ) -> None:
         counters, key = self.counters, (-1 - column, scope)
         state = counters.barrier_state(column, scope)
         if not self._expect_starts(self._where((-1 - column, scope))):
@@ -943,6 +1026,11 @@ class Machine(Refusals):
         Raises:
             Violation: SCHED-04, FAIL-05 (another attempt is in flight), SCHED-07.
         """
+        self._complete_barrier(column, scope, attempt)
+        if self.on_step is not None:
+            self._note("complete", column, scope=scope, attempt=attempt)
+
+    def _complete_barrier(self, column: int, scope: int, attempt: int | None) -> None:
         state, key = self.counters.barrier_state(column, scope), (-1 - column, scope)
         if state != RUNNING or self.crashed or self.ended:
             if self._end_stray(key):
@@ -964,6 +1052,11 @@ class Machine(Refusals):
             Violation: BARR-02 (a cell whose barrier is not complete), BARR-07 (a row that was
                 dropped, or left out), SCHED-02 to SCHED-05, SCHED-07.
         """
+        self._emit(column, start, stop)
+        if self.on_step is not None:
+            self._note("emit", column, (start, stop))
+
+    def _emit(self, column: int, start: int, stop: int) -> None:
         if not self._expect_running(f"output of {self._name(column)!r}"):
             return
         counters = self.counters
@@ -1009,6 +1102,18 @@ class Machine(Refusals):
             Violation: FAIL-04 (it was not running), FAIL-05 (another attempt is in flight),
                 SCHED-07.
         """
+        self._fail_barrier(column, scope, failure, until, attempt)
+        if self.on_step is not None:
+            self._note("fail", column, scope=scope, failure=failure, until=until, attempt=attempt)
+
+    def _fail_barrier(
+        self,
+        column: int,
+        scope: int,
+        failure: Failure,
+        until: float | None,
+        attempt: int | None,
+    ) -> None:
         where = self._where((-1 - column, scope))
         state, key = self.counters.barrier_state(column, scope), (-1 - column, scope)
         if self._end_stray(key):
@@ -1046,6 +1151,11 @@ class Machine(Refusals):
             Violation: FAIL-04 (it was not running, or is wanted), FAIL-05 (another attempt is in
                 flight), SCHED-07.
         """
+        self._cancel_barrier(column, scope, attempt)
+        if self.on_step is not None:
+            self._note("cancel", column, scope=scope, attempt=attempt)
+
+    def _cancel_barrier(self, column: int, scope: int, attempt: int | None) -> None:
         where = self._where((-1 - column, scope))
         state = self.counters.barrier_state(column, scope)
         if self._end_stray((-1 - column, scope)):
@@ -1079,7 +1189,12 @@ class Machine(Refusals):
             Violation: CKPT-08 (rows that are not there), DROP-04 (a drop that is not recorded),
                 SCHED-07.
         """
+        if self.on_step is not None:
+            # Of rows that are on storage already nothing is told again.
+            start = max(start, self.durable[column])
         self._store((column,), start, stop)
+        if self.on_step is not None:
+            self._note("durable", column, (start, stop))
 
     def _store(self, columns: Iterable[int], start: int, stop: int) -> None:
         if not self._expect_running("durable"):
@@ -1138,6 +1253,11 @@ class Machine(Refusals):
                 CKPT-11 (another claim is being written), DROP-04 (it holds a cell that was never
                 made, and the drop of its row is not recorded).
         """
+        self._checkpoint_begin(claim)
+        if self.on_step is not None:
+            self._note("checkpoint_begin", claim=claim)
+
+    def _checkpoint_begin(self, claim: Claim) -> None:
         if not self._expect_running("checkpoint_begin"):
             return
         if self.pending_claim is not None:
@@ -1194,6 +1314,11 @@ class Machine(Refusals):
         Raises:
             Violation: CKPT-11 (none was being written), SCHED-07.
         """
+        self._checkpoint_durable()
+        if self.on_step is not None:
+            self._note("checkpoint_durable")
+
+    def _checkpoint_durable(self) -> None:
         if not self._expect_running("checkpoint_durable"):
             return
         if self.pending_claim is None:
@@ -1210,6 +1335,11 @@ class Machine(Refusals):
         Raises:
             Violation: SCHED-07.
         """
+        self._checkpoint_failed()
+        if self.on_step is not None:
+            self._note("checkpoint_failed")
+
+    def _checkpoint_failed(self) -> None:
         if not self._expect_running("checkpoint_failed"):
             return
         if self.pending_claim is None:
@@ -1225,6 +1355,11 @@ class Machine(Refusals):
         Raises:
             Violation: SCHED-07 (it had crashed or ended already).
         """
+        self._crash()
+        if self.on_step is not None:
+            self._note("crash")
+
+    def _crash(self) -> None:
         if not self._expect_running("crash"):
             return
         self.crashed = True
@@ -1261,6 +1396,21 @@ class Machine(Refusals):
                 target that the claimed rows do not allow), CKPT-17 (other drops than the claim
                 covers), SKIP-03 (other skips), SCHED-07 (no crash or end came before).
         """
+        self._resume(claim, dropped, skipped, records, keep=keep)
+        if self.on_step is not None:
+            self._note(
+                "resume", claim=claim, dropped=dropped, skipped=skipped, records=records, keep=keep
+            )
+
+    def _resume(
+        self,
+        claim: Claim,
+        dropped: Ranges | None,
+        skipped: Mapping[str, Ranges] | None,
+        records: int | None,
+        *,
+        keep: bool,
+    ) -> None:
         if not self.crashed and not self.ended:
             self._breaks("SCHED-07", "resume without a crash or an end")
         if claim != self.durable_claim and claim != self.pending_claim:
@@ -1400,6 +1550,11 @@ class Machine(Refusals):
         Raises:
             Violation: STOP-02 (too few of the last calls failed), SCHED-07.
         """
+        self._stop()
+        if self.on_step is not None:
+            self._note("stop")
+
+    def _stop(self) -> None:
         if not self._expect_running("stop"):
             return
         if not self.must_stop:
@@ -1424,6 +1579,11 @@ class Machine(Refusals):
                 STOP-04 (failure with all work done and saved), SCHED-14 (failure, and nothing
                 stood in the way), SCHED-07.
         """
+        self._end(outcome)
+        if self.on_step is not None:
+            self._note("end", outcome=outcome)
+
+    def _end(self, outcome: Outcome) -> None:
         if not self._expect_running("end"):
             return
         if self.unrecorded and not (outcome == "failed" and self._gives_up()):
@@ -1674,6 +1834,8 @@ class Machine(Refusals):
         elif kind == "durable":
             start, stop = self._rows_of(action)
             self._store(range(self.graph.num_columns), start, stop)
+            if self.on_step is not None:
+                self.on_step(action)
         elif kind in ("admit", "retire"):
             getattr(self, kind)(*self._rows_of(action))
         elif kind in ("checkpoint_begin", "resume") and action.claim is not None:

@@ -28,7 +28,7 @@ from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.rowset import RowSet
 from cellspec.machine.machine import Failure, Machine
 from cellspec.state.counters import RANGED, READY, RUNNING, Claim
-from sim.simulator.recording import RecordingMachine, Tell
+from sim.simulator.recording import Tell, record
 from sim.simulator.simulator import (
     Incarnation,
     Latency,
@@ -215,11 +215,9 @@ class StepwiseSimulator(Simulator):
         # Cool-downs end when the machine is told the time, so it is always told; without the check
         # of time what it would say is waived.
         waive = self.waive if self.checked else (*self.waive, "SCHED-08", "SCHED-09", "GROUP-06")
-        make = Machine if self._tell is None else RecordingMachine
-        machine = make(self.graph, self.plan.limits, failures=self.plan.failures, waive=waive)
-        if isinstance(machine, RecordingMachine):
-            assert self._tell is not None
-            machine.tell = self._tell
+        machine = Machine(self.graph, self.plan.limits, failures=self.plan.failures, waive=waive)
+        if self._tell is not None:
+            machine.on_step = record(machine, self._tell)
         return machine
 
     # One life
