@@ -48,10 +48,10 @@ from simulations.releases.findings import (
     Place,
     cases_of,
     findings,
-    read_scripts,
 )
 from simulations.releases.page import publish
 from simulations.releases.release_list import EntryPoint, Release, read_list
+from simulations.releases.script_files import read_scripts, render_script
 
 __all__ = ["main", "run"]
 
@@ -96,6 +96,9 @@ def _main(argv: Sequence[str] | None) -> int:
     try:
         root = checkout()
         path = args.list or root / DEFAULT_LIST
+        if args.render:
+            sys.stdout.write(render_script(path.parent / "scripts" / Path(args.render).name))
+            return FINE
         engine = read_list(path)
         out = args.out or path.parent
         check_folder(out)
@@ -148,6 +151,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--twice", action="store_true", help="run it twice and compare")
     parser.add_argument("--again", action="store_true", help="do again what is kept")
+    parser.add_argument(
+        "--render", metavar="SCRIPT", help="print this stand-alone script as one file, and end"
+    )
     start = parser.add_mutually_exclusive_group()
     start.set_defaults(start=_STAGES[0])
     for stage, text in (
@@ -193,12 +199,14 @@ def run(workspace: Workspace, asked: Asked) -> int:
     replays = _replays(workspace, asked, usable, cases)
     ran: dict[tuple[str, str], Any] = {}
     for release in engine.releases:
-        for script, path in scripts:
+        for script in scripts:
             again = asked.plan.again and "scripts" in asked.stages and release in usable
             if "scripts" in asked.stages and release in usable:
                 with workspace.at(release):
-                    ran[release.version, script.file] = workspace.script(release, path, again=again)
-            elif kept := workspace.kept_script(release, path):
+                    ran[release.version, script.file] = workspace.script(
+                        release, script, again=again
+                    )
+            elif kept := workspace.kept_script(release, script):
                 ran[release.version, script.file] = kept
     found = findings(
         engine,
@@ -207,7 +215,7 @@ def run(workspace: Workspace, asked: Asked) -> int:
         outcomes,
         cases,
         replays,
-        [script for script, _ in scripts],
+        scripts,
         ran,
     )
     for path in publish(found, asked.out):

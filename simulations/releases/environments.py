@@ -41,6 +41,7 @@ from cellspec.errors import SpecError
 from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, VIOLATED
 from cellspec.files import open_log, write_files
 from simulations.releases.release_list import Engine, EntryPoint, Release
+from simulations.releases.script_files import Script
 
 __all__ = ["Outcome", "Plan", "Workspace", "checkout", "suite_digest"]
 
@@ -437,7 +438,7 @@ class Workspace:
 
     # Scripts
 
-    def script(self, release: Release, path: Path, *, again: bool) -> Json:
+    def script(self, release: Release, script: Script, *, again: bool) -> Json:
         """Run a stand-alone script in a release's environment: what it said, and whether it shows.
 
         A script that shows its defect ends with exit code 1 *and* says so in a line that begins
@@ -446,15 +447,16 @@ class Workspace:
         """
         place = self.place(release) / "scripts"
         place.mkdir(parents=True, exist_ok=True)
-        text = path.read_text(encoding="utf-8")
-        key = _key(self._environment_key(release), self.engine.variables, text)
+        path = place / script.file
+        key = _key(self._environment_key(release), self.engine.variables, script.text)
         kept = _read(place / f"{path.stem}.json")
         if kept.get("key") == key and not again:
             return {name: kept[name] for name in ("says", "detail")}
+        write_files(place, {script.file: script.text})
         log = place / f"{path.stem}.log"
         log.unlink(missing_ok=True)
         began = time.monotonic()
-        command = [str(self.python(release)), "-P", "-s", str(path.absolute())]
+        command = [str(self.python(release)), "-P", "-s", str(path)]
         alone = {"PYTHONHASHSEED": "0", "PYTHONPATH": ""}
         code = self._process(command, place, log, _SCRIPT_LIMIT_S, alone)
         output = log.read_text(encoding="utf-8", errors="replace")
@@ -473,9 +475,9 @@ class Workspace:
         self.tell(f"{release.version} {path.name}: {result['says']} in {took_s:.1f} s")
         return result
 
-    def kept_script(self, release: Release, path: Path) -> Json:
+    def kept_script(self, release: Release, script: Script) -> Json:
         """What is kept of a script's last run; empty if it never ran."""
-        kept = _read(self.place(release) / "scripts" / f"{path.stem}.json")
+        kept = _read(self.place(release) / "scripts" / f"{Path(script.file).stem}.json")
         return {name: kept[name] for name in ("says", "detail") if name in kept}
 
     # Processes

@@ -22,23 +22,20 @@ campaign_page` makes pages of it.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from cellspec.clauses import clauses
 from cellspec.conformance.judge.verdict import Verdict
 from cellspec.conformance.run.case import Case
 from cellspec.conformance.run.workload import Workload
-from cellspec.errors import SpecError
 from simulations.releases.environments import Outcome
 from simulations.releases.release_list import Engine
+from simulations.releases.script_files import Script
 
 __all__ = [
     "CHANGED",
@@ -49,11 +46,9 @@ __all__ = [
     "Defect",
     "Findings",
     "Found",
-    "Script",
     "cases_of",
     "findings",
     "is_broken",
-    "read_scripts",
     "rules_name",
 ]
 
@@ -138,85 +133,6 @@ def cases_of(engine: Engine, name: str, outcomes: Mapping[Place, Outcome]) -> li
 
 def _digest(*parts: object) -> str:
     return hashlib.blake2b(repr(parts).encode(), digest_size=4).hexdigest()
-
-
-# Scripts
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A stand-alone script that shows one defect, and what its header says.
-
-    Attributes:
-        file: its name.
-        clauses: the clauses that the defect breaks.
-        releases: those that it is said to show in.
-        defect: the defect, in a sentence.
-        public: whether it uses the public interface and nothing else.
-        fixed: the change that fixed it; "" if that is not known.
-    """
-
-    file: str
-    clauses: tuple[str, ...]
-    releases: tuple[str, ...]
-    defect: str
-    public: bool = False
-    fixed: str = ""
-
-
-_FIELDS = ("Clause", "Releases", "Defect", "Public", "Fixed by")
-
-
-def read_scripts(folder: Path, package: str) -> list[tuple[Script, Path]]:
-    """The scripts of a folder, by name; names that begin with ``_`` are none.
-
-    Args:
-        folder: the folder; nothing is found in one that is not there.
-        package: the import name of the engine: scripts import it and the standard library.
-
-    Raises:
-        SpecError: a script whose header cannot be used, or that imports anything else.
-    """
-    found = []
-    for path in sorted(folder.glob("*.py")):
-        if not path.name.startswith("_"):
-            found.append((_read_script(path, package), path))
-    return found
-
-
-def _read_script(path: Path, package: str) -> Script:
-    text = path.read_text(encoding="utf-8")
-    header: dict[str, str] = {}
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            break
-        name, colon, value = line.removeprefix("#").strip().partition(": ")
-        if colon and name in _FIELDS:
-            header[name] = value.strip()
-        elif header and line.startswith("#   "):
-            header[list(header)[-1]] += f" {line.removeprefix('#').strip()}"
-    for name in _FIELDS[:4]:
-        if not header.get(name):
-            raise SpecError(f"{path.name}: header: {name}: is missing")
-    numbers = tuple(header["Clause"].split())
-    for number in numbers:
-        if number not in clauses():
-            raise SpecError(f"{path.name}: header: Clause: there is no clause {number!r}")
-    for module in _imports(text):
-        if module not in sys.stdlib_module_names and module not in (package, "pandas"):
-            raise SpecError(f"{path.name}: imports {module}; a script needs only {package}")
-    releases = () if header["Releases"] == "none" else tuple(header["Releases"].split())
-    public = header["Public"].startswith("yes")
-    fixed = header.get("Fixed by", "")
-    return Script(path.name, numbers, releases, header["Defect"], public, fixed)
-
-
-def _imports(text: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield (node.module or ".").partition(".")[0]
 
 
 # Together

@@ -30,10 +30,10 @@ from simulations.releases.findings import (
     SHOWN,
     Defect,
     Findings,
-    Script,
     is_broken,
     rules_name,
 )
+from simulations.releases.script_files import Script
 
 __all__ = ["markdown", "pages", "publish"]
 

@@ -7,6 +7,7 @@ right, 3.0 dies.
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 import sys
@@ -28,14 +29,13 @@ from simulations.releases.findings import (
     FINDINGS_FORMAT,
     Findings,
     Found,
-    Script,
     cases_of,
     findings,
-    read_scripts,
 )
 from simulations.releases.page import pages
 from simulations.releases.release_list import Engine, read_list
 from simulations.releases.replay import replayed
+from simulations.releases.script_files import Script, read_scripts, render_script
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "simulations" / "releases"
@@ -600,10 +600,12 @@ def test_a_script_that_is_not_self_contained_is_refused(
 def test_every_published_script_needs_the_engine_and_nothing_of_ours() -> None:
     listed = read_list(PUBLISHED / "datadesigner.toml")
     known = {release.version for release in listed.releases}
-    for script, path in read_scripts(PUBLISHED / "scripts", "data_designer"):
+    for script in read_scripts(PUBLISHED / "scripts", "data_designer"):
         number = script.clauses[0].lower().replace("-", "_")
-        assert path.name.startswith(f"{number}_"), f"{path.name} does not begin with {number}"
-        assert set(script.releases) <= known, path.name
+        assert script.file.startswith(f"{number}_"), f"{script.file} does not begin with {number}"
+        assert set(script.releases) <= known, script.file
+        names = {node.name for node in ast.parse(script.text).body if hasattr(node, "name")}
+        assert "main" in names, f"{script.file} is not a whole program"
 
 
 @pytest.fixture(scope="module")
@@ -629,7 +631,7 @@ def test_the_published_file_for_programs_says_of_scripts_what_their_headers_say(
     of_programs: dict[str, Any],
 ) -> None:
     assert of_programs["format"] == FINDINGS_FORMAT
-    headers = [script for script, _ in read_scripts(PUBLISHED / "scripts", "data_designer")]
+    headers = read_scripts(PUBLISHED / "scripts", "data_designer")
     told = of_programs["scripts"]
     assert [one["file"] for one in told] == [f"scripts/{script.file}" for script in headers]
     for one, script in zip(told, headers, strict=True):
@@ -695,9 +697,40 @@ def test_no_published_replay_of_another_workload_broke_nothing(
 
 def test_scripts_that_drive_the_scheduler_differ_in_their_table_alone() -> None:
     shared = "# The same in every script from here on"
-    scripts = sorted((PUBLISHED / "scripts").glob("*.py"))
-    texts = [path.read_text(encoding="utf-8") for path in scripts]
-    assert len({text.partition(shared)[2] for text in texts if shared in text}) == 1
+    template = (PUBLISHED / "scripts" / "_template.py").read_text(encoding="utf-8")
+    texts = [one.text for one in read_scripts(PUBLISHED / "scripts", "data_designer")]
+    rendered = [text.partition(shared)[2] for text in texts if shared in text]
+    assert len(rendered) > 15
+    assert set(rendered) == {template.partition(shared)[2]}
+
+
+def test_a_rendered_script_is_printed_as_one_file(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "table_02_side_effects_are_lost.py"
+    assert command.main(["--render", name]) == 0
+    printed = capsys.readouterr().out
+    assert printed == render_script(PUBLISHED / "scripts" / name)
+    assert "_template" not in printed
+    compile(printed, name, "exec")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("WAIT_S = ", "LIMIT_S = ", "expected 'WAIT_S = ' right after the imports"),
+        ("from __future__ import annotations\n", "", "expected 'WAIT_S = ' right after"),
+    ],
+)
+def test_a_script_whose_table_cannot_be_found_is_refused(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    name = "table_02_side_effects_are_lost.py"
+    for each in ("_template.py", name):
+        shutil.copy(PUBLISHED / "scripts" / each, tmp_path)
+    text = (tmp_path / name).read_text(encoding="utf-8")
+    (tmp_path / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(SpecError, match=rf"^{name}: ") as caught:
+        render_script(tmp_path / name)
+    assert said in str(caught.value)
 
 
 def test_the_list_of_datadesigner_has_its_newest_release_and_at_least_six_older() -> None:

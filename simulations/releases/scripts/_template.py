@@ -1,13 +1,14 @@
 # Clause: SCHED-12
 # Releases: none
-# Defect: One sentence that says what goes wrong, and when; here nothing does.
+# Defect: One sentence that says when something goes wrong, and how. Here all is well.
 # Public: no, it drives AsyncTaskScheduler
-"""What the situation is, what must come of it, and why it does not: for a maintainer of the
-engine, who knows nothing of ours. To make a script, copy this file, give it a name that begins
-with the clause, say what the table does (`table`) and what of its run is wrong (`defect`), and
-leave the rest as it is. It ends with exit code 1, after a line that begins with DEFECT, if the
-defect shows, and with 0 if it does not; 2, after a line that begins with ABSENT, if a release
-has nothing of the kind."""
+"""Two rows of one column, one call at a time. The first call of row 0 times out once and is
+repeated, so both rows must be saved. This file is the template of the scripts that drive the
+scheduler. A script keeps its own header, docstring, `WAIT_S`, `table` (the pipeline and its
+failures) and `defect` (one sentence about a wrong run, or ""), and imports the rest from here.
+Rendered as one file, a script ends with exit code 1, after a line that begins with DEFECT, if the
+defect shows, with 0 if it does not, and with 2, after a line that begins with ABSENT, if a release
+lacks the part of the engine that the script is about."""
 
 from __future__ import annotations
 
