@@ -144,7 +144,15 @@ NOT_RUN = {
 # The same command within bounds, or with something in place of what the reader has.
 _VIOLATED = "tests/cases/traces/hedged_request.jsonl"
 _LINES = "--engine-backend=cellspec.engines.lines:LineBackend"
+_HANGS = "pytest -q --pyargs cellspec.conformance --engine-backend=examples.hangs:Backend"
+_HANGS_REPLAY = (
+    "replay .cellspec/cases/examples.hangs-Backend-SCHED-12.json --backend examples.hangs:Backend"
+)
 _INSTEAD = {
+    "cellspec conformance examples.hangs:Backend": f"{_HANGS} || test $? = 1",
+    f"cellspec {_HANGS_REPLAY}": (
+        f"{_HANGS} > hangs.txt || test $? = 1; python -m sim {_HANGS_REPLAY} || test $? = 1"
+    ),
     "python -m sim fuzz --time 60s": "python -m sim fuzz --time 1s",
     "python -m sim replay CASE": f"python -m sim replay {_VIOLATED} || test $? = 1",
     "python -m sim shrink CASE": f"python -m sim shrink {_VIOLATED}",
