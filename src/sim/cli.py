@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sim.results import Result
-    from sim.scenario.scenario import Crash, Scenario
+    from sim.scenario.records import Crash
+    from sim.scenario.scenario import Scenario
     from sim.simulator.simulator import Outcome, RunPlan
 
 __all__ = ["main", "parser_of_commands", "run_plan"]
@@ -336,7 +337,7 @@ def _crash(text: str) -> dict[str, Any]:
 
 
 def _schema(_args: argparse.Namespace) -> int:
-    from sim.scenario.scenario import schema_text
+    from sim.scenario.schema import schema_text
 
     put(schema_text())
     return FINE
@@ -489,6 +490,7 @@ def _run(args: argparse.Namespace) -> int:
 
     from cellspec.errors import SpecError
     from cellspec.files import check_apart, write_files
+    from sim.scenario.remarks import remarks
 
     folder = None if args.out is None else Path(args.out)
     _check_trace_target(args.trace)
@@ -499,7 +501,7 @@ def _run(args: argparse.Namespace) -> int:
         _check_targets(args.scenario, *outputs)
         scenario = _load(args)
         check_apart(outputs, list(scenario.files().values()))
-        for remark in scenario.remarks():
+        for remark in remarks(scenario):
             _say(f"note: {args.scenario}: {remark}")
         outcome = _simulate(scenario, checked=args.checked, trace=args.trace)
         result = _summarise(scenario, outcome, checked=args.checked)
@@ -526,7 +528,8 @@ def _load(args: argparse.Namespace) -> Scenario:
     """
     from cellspec.errors import SpecError
     from sim.commands.hints import hint_for_run
-    from sim.scenario.scenario import Crash, load_scenario
+    from sim.scenario.loader import load_scenario
+    from sim.scenario.records import Crash
 
     overrides = dict(args.overrides)
     if args.seed is not None:

@@ -20,6 +20,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from cellspec.text import counted
+from sim.scenario.remarks import load_notes
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
@@ -246,7 +247,7 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
         by_column=_columns(scenario, outcome),
         incarnations=_lives(outcome),
         failures=() if scenario.is_plain else _failures(scenario, outcome),
-        notes=tuple(scenario.load_notes()),
+        notes=tuple(load_notes(scenario)),
     )
 
 

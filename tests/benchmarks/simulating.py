@@ -23,7 +23,8 @@ import simpy
 
 from cellspec import ExecutionGraph
 from cellspec.machine.machine import Limits
-from sim.scenario.latency import ColumnLatency, Exponential, LatencySource
+from sim.scenario.distributions import Exponential
+from sim.scenario.sampler import ColumnLatency, LatencySource
 from sim.simulator.queues import Policy
 from sim.simulator.simulator import CheckpointPlan, CrashPlan, RunPlan, Simulator
 from tests.benchmarks.graphs import SHAPES, chain

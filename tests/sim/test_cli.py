@@ -28,7 +28,8 @@ from cellspec.exit_codes import CODES, exit_codes_text
 from cellspec.files import check_folder, write_files
 from sim import cli, results
 from sim.cli import main
-from sim.scenario.scenario import load_scenario, schema_text
+from sim.scenario.loader import load_scenario
+from sim.scenario.schema import schema_text
 from sim.simulator.simulator import Outcome, Simulator
 
 SCENARIO: dict[str, Any] = {

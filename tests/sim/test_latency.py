@@ -24,22 +24,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from sim.scenario.latency import (
-    BLOCK_ROWS,
-    LATENCY_MODELS,
-    SPARSE_ROWS,
-    ColumnLatency,
+from sim.scenario.distributions import (
     Constant,
     Exponential,
-    Latency,
     LatencyModel,
-    LatencySource,
     Lognormal,
     Pareto,
     Quantiles,
-    Tokens,
-    Trace,
 )
+from sim.scenario.latency import LATENCY_MODELS, Latency
+from sim.scenario.recorded import Tokens, Trace
+from sim.scenario.sampler import BLOCK_ROWS, SPARSE_ROWS, ColumnLatency, LatencySource
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
@@ -226,6 +221,7 @@ def test_any_order_of_rows_is_served_when_all_blocks_are_kept() -> None:
 
 _PRINT = """
 from sim.scenario.latency import *
+from sim.scenario.sampler import *
 from pydantic import TypeAdapter
 import ast, sys
 models = TypeAdapter(dict[str, Latency]).validate_python(ast.literal_eval(sys.argv[1]))

@@ -14,7 +14,8 @@ from cellspec import ColumnDescriptor, SpecError
 from cellspec.build import datadesigner
 from cellspec.build.builder import BuildReport
 from sim.cli import main
-from sim.scenario.scenario import load_scenario
+from sim.scenario.loader import load_scenario
+from sim.scenario.remarks import load_notes
 
 ROOT = Path(__file__).parents[2]
 RECORDED = "seconds,status\n2.5,\n0,429\n1.5,0\n,500\n"
@@ -251,7 +252,7 @@ def test_the_load_of_a_token_model_is_its_batch(tmp_path: Path) -> None:
     }
     limits = {"workers": 9, "resources": {"gpu": 8}}
     column = {"name": "a", "resource": "gpu", "latency": tokens}
-    (note,) = load_scenario(write(tmp_path, column, limits=limits)).load_notes()
+    (note,) = load_notes(load_scenario(write(tmp_path, column, limits=limits)))
     assert "measured at 4 in flight" in note
 
 

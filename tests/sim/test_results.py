@@ -15,7 +15,8 @@ import yaml
 
 from sim.cli import run_plan
 from sim.results import Result, render_csv, render_json, render_table, summarise
-from sim.scenario.scenario import Scenario, load_scenario
+from sim.scenario.loader import load_scenario
+from sim.scenario.scenario import Scenario
 from sim.simulator.simulator import Simulator
 
 SCENARIO: dict[str, Any] = {

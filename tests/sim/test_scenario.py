@@ -21,8 +21,12 @@ from cellspec.build.builder import BuildReport
 from cellspec.errors import MissingExtraError, SpecError
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId
-from sim.scenario.latency import Constant, Exponential, Lognormal, Quantiles, Tokens, Trace
-from sim.scenario.scenario import Scenario, Trait, load_scenario, schema_text
+from sim.scenario.distributions import Constant, Exponential, Lognormal, Quantiles
+from sim.scenario.loader import load_scenario
+from sim.scenario.recorded import Tokens, Trace
+from sim.scenario.records import Trait
+from sim.scenario.scenario import Scenario
+from sim.scenario.schema import schema_text
 
 ROOT = Path(__file__).parents[2]
 SIMULATIONS = ROOT / "simulations"
@@ -817,7 +821,7 @@ def test_every_shipped_scenario_loads_and_names_itself_and_its_source(shipped: S
 def test_the_schema_beside_the_scenarios_is_current() -> None:
     found = (SIMULATIONS / "scenario.schema.json").read_text(encoding="utf-8")
     assert found == schema_text(), (
-        "write it again: python -m sim.scenario.scenario > simulations/scenario.schema.json"
+        "write it again: python -m sim.scenario.schema > simulations/scenario.schema.json"
     )
 
 
@@ -998,7 +1002,7 @@ def test_without_the_extra_a_pipeline_is_refused_by_its_name() -> None:
 
 def test_importing_scenarios_does_not_import_numpy_or_datadesigner() -> None:
     code = (
-        "import sys, sim.scenario.scenario\n"
+        "import sys, sim.scenario.loader\n"
         "print([x for x in ('numpy', 'simpy', 'data_designer') if x in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

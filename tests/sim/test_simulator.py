@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, Limits, Violation
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
 from cellspec.state.counters import Claim
-from sim.scenario.latency import ColumnLatency, Constant, Exponential, LatencySource
+from sim.scenario.distributions import Constant, Exponential
+from sim.scenario.sampler import ColumnLatency, LatencySource
 from sim.simulator.queues import POLICIES, Policy
 from sim.simulator.simulator import CheckpointPlan, CrashPlan, Outcome, RunPlan, Simulator
 from tests.strategies import Case, limited_cases

@@ -17,9 +17,10 @@ from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, FailureP
 from cellspec.check.checker import check_file
 from cellspec.conformance.judge.verdict import judge_trace
 from cellspec.trace import TraceWriter, header_for
-from sim.scenario.scenario import load_scenario
+from sim.draws import unit
+from sim.scenario.loader import load_scenario
 from sim.simulator.simulator import Outcome, RunPlan, Simulator
-from sim.simulator.stepwise import ColumnFates, DrawnFates, StepwiseSimulator, unit
+from sim.simulator.stepwise import ColumnFates, DrawnFates, StepwiseSimulator
 from tests.matrix.examples import Example, TableLatency, examples
 from tests.matrix.subject import Subject
 

@@ -15,295 +15,49 @@ on the way (policy, checkpoints, crashes). A small one::
         latency: {model: lognormal, median_s: 2.0, p99_s: 9.0}
     limits: {workers: 64, resources: {endpoint: 4}}
 
-`load_scenario` reads such a file, applies overrides (``columns.answer.latency.median_s=3``), and
-returns a frozen `Scenario`, or raises one `SpecError` of one line: the file, the field, what was
-expected and what was given. Whatever could stop a run later is looked at then: the graph is built,
-traces are read, each resource has a limit. Relative paths start from the file's own folder.
-
-YAML is read as version 1.2 reads plain words, so ``no``, ``12:30`` and ``1e-3`` mean a string, a
-string and a number; a key given twice is refused, because one of the two would be lost.
-
-`scenario_schema` gives the JSON Schema for editors; ``python -m sim.scenario.scenario`` prints it.
+`sim.scenario.loader` reads such a file; `sim.scenario.schema` gives the JSON Schema for editors.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
-import re
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-import yaml
-from pydantic import (
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, model_validator
 
 from cellspec.errors import GraphError, SpecError
-from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
+from cellspec.graph.columns import ColumnDescriptor
 from cellspec.graph.graph import BarrierScope, ExecutionGraph
 from cellspec.machine.actions import FailurePolicy, Limits, check_limits
-from cellspec.plain_yaml import PlainLoader
-from cellspec.text import counted
-from sim.scenario.latency import (
-    LATENCY_MODELS,
-    ColumnLatency,
-    Constant,
-    Latency,
-    LatencyModel,
-    LatencySource,
-    Seconds,
-    StrictModel,
-    field_error,
+from sim.scenario.distributions import LatencyModel
+from sim.scenario.messages import listed_names
+from sim.scenario.records import (
+    CheckpointSpec,
+    ColumnSpec,
+    Crash,
+    FailureRates,
+    FailuresSpec,
+    LimitsSpec,
+    Name,
+    Pipeline,
+    Positive,
+    exactly_one,
+    one_of_schema,
 )
+from sim.scenario.sampler import ColumnLatency, LatencySource
+from sim.scenario.strict import Seconds, StrictModel, field_error
+from sim.scenario.yaml_text import dump_yaml
 from sim.simulator.queues import Policy
 
 if TYPE_CHECKING:
     from cellspec.build.datadesigner import PipelineColumn
 
-__all__ = [
-    "CheckpointSpec",
-    "ColumnSpec",
-    "Crash",
-    "LimitsSpec",
-    "Pipeline",
-    "PipelineLatency",
-    "RandomCrashes",
-    "Scenario",
-    "load_scenario",
-    "scenario_schema",
-    "schema_text",
-]
-
-Name = Annotated[str, Field(min_length=1)]
-Positive = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Names = Annotated[tuple[Name, ...], Field(strict=False)]
-Trait: TypeAlias = Literal[
-    "START", "CELL_BY_CELL", "ROW_STREAMABLE", "BARRIER", "BATCH_BARRIER", "ORDERED"
-]
-
-
-def _exactly_one(model: StrictModel, names: Sequence[str]) -> str:
-    """The one field of `names` that has a value.
-
-    Raises:
-        PydanticCustomError: none has, or several have.
-    """
-    given = [name for name in names if getattr(model, name) is not None]
-    if len(given) != 1:
-        got = " and ".join(given) or "none"
-        raise field_error("", f"expected exactly one of {', '.join(names)}, got {got}")
-    return given[0]
-
-
-def _one_of_schema(*names: str) -> dict[str, Any]:
-    return {"oneOf": [{"required": [name]} for name in names]}
-
-
-class ColumnSpec(StrictModel):
-    """One column of the table."""
-
-    name: Name
-    traits: Annotated[tuple[Trait, ...], Field(strict=False)] = Field(
-        (), description="facts about the generator, in the specification's names"
-    )
-    dependencies: Names = Field((), description="columns, or side effects, needed in the same row")
-    side_effects: Names = Field((), description="further names that the column produces")
-    resource: Name | None = Field(
-        None, description="what each node of the column takes one of, such as a model endpoint"
-    )
-    latency: Latency = Field(
-        Constant(value_s=0.0), description="of one cell; of the barrier for a barrier column"
-    )
-    latency_per_row_s: Seconds = Field(
-        0.0, description="seconds that a barrier takes beside, for each row that it reads"
-    )
-    skip_rate: Share = Field(
-        0.0, description="share of the cells that the column's own condition skips"
-    )
-    propagate_skip: bool = Field(True, description="a skipped input skips the cell")
-    range_rows: Positive = Field(
-        1, description="rows that one call makes, for a ROW_STREAMABLE column"
-    )
-
-    def descriptor(self) -> ColumnDescriptor:
-        """The column as a graph takes it.
-
-        Raises:
-            GraphError: traits that exclude each other.
-        """
-        traits = ExecutionTraits.NONE
-        for name in self.traits:
-            traits |= ExecutionTraits[name]
-        return ColumnDescriptor(
-            self.name,
-            traits=traits,
-            dependencies=self.dependencies,
-            side_effects=self.side_effects,
-            may_skip=self.skip_rate > 0,
-            propagate_skip=self.propagate_skip,
-        )
-
-
-class PipelineLatency(StrictModel):
-    """Latencies of a pipeline whose columns come from elsewhere; the closest rule applies."""
-
-    default: Latency = Field(Constant(value_s=0.0), description="of all other columns")
-    by_resource: dict[Name, Latency] = Field(
-        default_factory=dict, description="of the columns that use a resource (a model alias)"
-    )
-    by_column: dict[Name, Latency] = Field(default_factory=dict, description="of one column")
-    per_row_s_by_column: dict[Name, Seconds] = Field(
-        default_factory=dict,
-        description="seconds that a barrier takes beside, for each row that it reads",
-    )
-
-
-class Pipeline(StrictModel):
-    """Columns taken from a DataDesigner configuration."""
-
-    datadesigner: Name = Field(
-        description="a configuration in YAML, as DataDesigner writes it; relative to the "
-        "scenario's folder"
-    )
-    latency: PipelineLatency = Field(default_factory=PipelineLatency)
-    skip_rates: dict[Name, Share] = Field(
-        default_factory=dict,
-        description="share of the cells that a column's condition (skip.when) skips, by column; "
-        "what a condition says of a row is not known here, so without a rate it skips none",
-    )
-
-
-class RowGroups(StrictModel):
-    """Rows that are admitted in groups."""
-
-    rows: Positive = Field(description="of one group; the last may be shorter")
-    admitted: Positive | None = Field(None, description="groups at once; none: no limit")
-
-
-class LimitsSpec(StrictModel):
-    """What may be in flight at once."""
-
-    workers: Positive = Field(description="cells and barriers in all")
-    resources: dict[Name, Positive] = Field(
-        default_factory=dict,
-        description="cells and barriers by resource; for a pipeline, beside its own limits",
-    )
-    measured_at: dict[Name, Positive] = Field(
-        default_factory=dict,
-        description="calls in flight at which the latencies of a resource were measured, so that "
-        "another limit can be pointed out; decides nothing",
-    )
-    row_groups: RowGroups | None = Field(None, description="none: rows are not admitted in groups")
-
-
-class FailureRates(StrictModel):
-    """The share of calls that fail, by kind; for a barrier column, of its runs."""
-
-    retryable: Share = Field(0.0, description="a time-out, a server error: costs an attempt")
-    back_pressure: Share = Field(0.0, description="429, a full queue: costs time only; less than 1")
-    permanent: Share = Field(0.0, description="fails for good: the row is dropped")
-
-    @model_validator(mode="after")
-    def _shares(self) -> Self:
-        if self.back_pressure == 1:
-            text = "expected less than 1, got 1: where every call is told to wait no run ever ends"
-            raise field_error("back_pressure", text)
-        total = self.retryable + self.back_pressure + self.permanent
-        if total > 1:
-            raise field_error("", f"expected shares that add up to at most 1, got {total:g}")
-        return self
-
-
-class CoolDown(StrictModel):
-    """How long a node rests after its n-th failure: first_s × factor ^ (n − 1), at most most_s."""
-
-    first_s: Seconds = Field(1.0, description="after the first failure")
-    factor: float = Field(2.0, ge=1, le=100, allow_inf_nan=False)
-    most_s: Seconds = Field(60.0, description="at most")
-    jitter: Share = Field(0.0, description="share by which a rest may be longer or shorter, drawn")
-
-
-class EarlyStop(StrictModel):
-    """When a run gives up."""
-
-    window: Positive = Field(description="the last so many ended calls are looked at")
-    rate: float = Field(
-        gt=0, le=1, allow_inf_nan=False, description="share of permanent failures among them"
-    )
-
-
-class FailuresSpec(StrictModel):
-    """What goes wrong, how often, and what is done about it; the closest rate applies."""
-
-    max_attempts: Positive = Field(3, description="attempts of a node in one life")
-    default: FailureRates = Field(FailureRates(), description="of all other columns")
-    by_resource: dict[Name, FailureRates] = Field(
-        default_factory=dict, description="of the columns that use a resource"
-    )
-    by_column: dict[Name, FailureRates] = Field(default_factory=dict, description="of one column")
-    cool_down: CoolDown = Field(CoolDown(), description="between a failure and the next try")
-    early_stop: EarlyStop | None = Field(None, description="none: the run never gives up")
-
-
-class CheckpointSpec(StrictModel):
-    """When progress is written down."""
-
-    model_config = ConfigDict(json_schema_extra=_one_of_schema("every_rows", "every_s"))
-
-    every_rows: Positive | None = Field(None, description="after so many rows")
-    every_s: float | None = Field(
-        None, gt=0, le=1e9, allow_inf_nan=False, description="after so many seconds"
-    )
-    version: Literal[1, 2] = Field(
-        1, description="1: finished rows; 2: finished rows, and the rows of each column"
-    )
-    write_s: Seconds = Field(0.0, description="seconds until a checkpoint is durable")
-
-    @model_validator(mode="after")
-    def _one_interval(self) -> Self:
-        _exactly_one(self, ("every_rows", "every_s"))
-        return self
-
-
-class RandomCrashes(StrictModel):
-    """Crashes at exponentially distributed distances."""
-
-    mean_s: float = Field(
-        gt=0,
-        le=1e9,
-        allow_inf_nan=False,
-        description="mean seconds from one crash, or the start, to the next",
-    )
-    count: Positive = Field(1, description="at most so many crashes")
-
-
-class Crash(StrictModel):
-    """One cause of crashes: exactly one of the fields."""
-
-    model_config = ConfigDict(json_schema_extra=_one_of_schema("at_event", "at_time_s", "random"))
-
-    at_event: Positive | None = Field(
-        None, description="just after the event with this number, over all lives of the run"
-    )
-    at_time_s: Seconds | None = Field(None, description="seconds since the run began")
-    random: RandomCrashes | None = None
-
-    @model_validator(mode="after")
-    def _one_cause(self) -> Self:
-        _exactly_one(self, ("at_event", "at_time_s", "random"))
-        return self
+__all__ = ["Scenario"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +89,7 @@ class _Source:
 class Scenario(StrictModel):
     """One run to simulate. A scenario that exists is valid: its graph is built, its traces read."""
 
-    model_config = ConfigDict(json_schema_extra=_one_of_schema("columns", "pipeline"))
+    model_config = ConfigDict(json_schema_extra=one_of_schema("columns", "pipeline"))
 
     name: Name
     description: str = ""
@@ -361,7 +115,7 @@ class Scenario(StrictModel):
     @model_validator(mode="after")
     def _build(self, info: ValidationInfo) -> Self:
         self._folder = (info.context or {}).get("folder", Path())
-        source_field = _exactly_one(self, ("columns", "pipeline"))
+        source_field = exactly_one(self, ("columns", "pipeline"))
         source = self._from_columns() if self.pipeline is None else self._from_pipeline()
         try:
             graph = ExecutionGraph(
@@ -384,7 +138,9 @@ class Scenario(StrictModel):
         self._plan = _Plan(graph, columns, source.column_resource, source.limits, source.conditions)
         for name in self.limits.measured_at:
             if name not in source.limits:
-                text = f"no such resource has a limit; those with one: {_listed(source.limits)}"
+                text = (
+                    f"no such resource has a limit; those with one: {listed_names(source.limits)}"
+                )
                 raise field_error(f"limits.measured_at.{name}", text)
         self._check_groups(graph)
         self._check_failures(graph)
@@ -418,7 +174,7 @@ class Scenario(StrictModel):
         ):
             for name in given:
                 if name not in known:
-                    text = f"the scenario has no such name; it has: {_listed(known)}"
+                    text = f"the scenario has no such name; it has: {listed_names(known)}"
                     raise field_error(f"failures.{path}.{name}", text)
 
     def _per_row_path(self, column: str) -> str:
@@ -431,7 +187,7 @@ class Scenario(StrictModel):
         specs = self.columns or ()
         for position, item in enumerate(specs):
             if item.resource is not None and item.resource not in self.limits.resources:
-                known = _listed(self.limits.resources)
+                known = listed_names(self.limits.resources)
                 raise field_error(
                     f"columns[{position}].resource",
                     f"{item.resource!r} has no limit in limits.resources; those with one: {known}",
@@ -468,7 +224,7 @@ class Scenario(StrictModel):
         ):
             for name in given:
                 if name not in known:
-                    text = f"the pipeline has no such name; it has: {_listed(known)}"
+                    text = f"the pipeline has no such name; it has: {listed_names(known)}"
                     raise field_error(f"pipeline.latency.{path}.{name}", text)
         latencies: dict[str, tuple[LatencyModel, float]] = {}
         for name in names:
@@ -478,13 +234,13 @@ class Scenario(StrictModel):
         limits = {**loaded.limits, **self.limits.resources}
         missing = sorted(set(resource.values()) - set(limits))
         if missing:
-            text = f"the pipeline uses {_listed(missing)} without a limit; give one here"
+            text = f"the pipeline uses {listed_names(missing)} without a limit; give one here"
             raise field_error("limits.resources", text)
         conditions = {item.name: item.skip_when for item in loaded.columns if item.skip_when}
         rates = self.pipeline.skip_rates
         for name in rates:
             if name not in conditions:
-                text = f"no such column has a condition; those with one: {_listed(conditions)}"
+                text = f"no such column has a condition; those with one: {listed_names(conditions)}"
                 raise field_error(f"pipeline.skip_rates.{name}", text)
         descriptors = loaded.descriptors
         if rates:
@@ -494,6 +250,11 @@ class Scenario(StrictModel):
         return _Source(descriptors, latencies, resource, limits, conditions)
 
     # What a simulator asks
+
+    @property
+    def conditions(self) -> Mapping[str, str]:
+        """By column of a pipeline: the condition (``skip.when``) that skips its cells."""
+        return self._plan.conditions
 
     def graph(self) -> ExecutionGraph:
         """The execution graph of the scenario's columns and rows; immutable, always the same."""
@@ -578,60 +339,6 @@ class Scenario(StrictModel):
             and not any(self.skip_rates().values())
         )
 
-    # What a person must know
-
-    def remarks(self) -> list[str]:
-        """What the scenario says, or leaves out, without an effect that one might expect."""
-        found = []
-        used = set(self.column_resource.values())
-        for name in self.limits.resources:
-            if name not in used:
-                found.append(f"limits.resources.{name}: no column takes it")
-            elif self.resource_limits[name] > self.limits.workers:
-                workers = counted(self.limits.workers, "worker")
-                found.append(
-                    f"limits.resources.{name}: {self.resource_limits[name]} is never reached with "
-                    f"{workers}"
-                )
-        by_text: dict[str, list[str]] = {}
-        for item in self._plan.columns:
-            if text := item.latency.remark():
-                by_text.setdefault(text, []).append(item.name)
-        for text, names in by_text.items():
-            found.append(f"latency of {_listed(names)}: {text}")
-        for name, when in self._plan.conditions.items():
-            if name not in self.skip_rates():
-                found.append(
-                    f"column {name!r} skips cells when {when!r}; none is skipped here unless "
-                    f"pipeline.skip_rates.{name} says how many"
-                )
-        return found
-
-    def load_notes(self) -> list[str]:
-        """Of each resource whose limit is not the load at which its latencies were measured.
-
-        Fewer workers than that are the limit.
-        """
-        found = []
-        for name, limit in self.resource_limits.items():
-            most = min(limit, self.limits.workers)
-            mine = [x for x in self._plan.columns if self.column_resource.get(x.name) == name]
-            loads = sorted({load for item in mine for load in item.latency.loads()})
-            if name in self.limits.measured_at:
-                loads = [self.limits.measured_at[name]]
-            if mine and any(load != most for load in loads):
-                slower = most > max(loads)
-                where = f"at the limit of {limit}"
-                if most < limit and not slower:
-                    where = f"with {counted(most, 'worker')}"
-                at = " and ".join(map(str, loads))
-                found.append(
-                    f"{name}: latencies were measured at {at} in flight and do not depend on the "
-                    f"load; {where} a real endpoint answers "
-                    f"{'more slowly' if slower else 'at another speed'}"
-                )
-        return found
-
     # What a run writes down
 
     def files(self) -> dict[str, Path]:
@@ -668,8 +375,7 @@ class Scenario(StrictModel):
             for mapping, key in _file_fields(data):
                 path = (self._folder / mapping[key]).resolve()
                 mapping[key] = Path(os.path.relpath(path, folder.resolve())).as_posix()
-        text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-        return text
+        return dump_yaml(data)
 
 
 def _skipping(column: PipelineColumn, may_skip: bool) -> ColumnDescriptor:
@@ -719,328 +425,3 @@ def _file_fields(data: Any) -> list[tuple[dict[str, Any], str]]:
         for value in data:
             found.extend(_file_fields(value))
     return found
-
-
-# Reading YAML
-
-MAX_VALUES = 200_000
-"""How many values a scenario file may hold, aliases written out."""
-
-
-class _Loader(PlainLoader):
-    """Plain data only, no key twice, and plain words as YAML 1.2 reads them."""
-
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own class attribute
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        # Looked for here, before merge keys (<<) are spread: overriding a merged key is no mistake.
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
-                    problem="a key must be a plain word or number", problem_mark=key_node.start_mark
-                )
-            key = self.construct_object(key_node)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark
-                )
-            seen.add(key)
-        return node
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes every word that `_Loader`, or a reader of YAML 1.1, would not read as a string."""
-
-
-for _tag, _pattern, _first in (
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("merge", r"<<", "<"),
-    ("int", r"[-+]?(?:0|[1-9][0-9_]*)", "-+0123456789"),
-    (
-        "float",
-        r"[-+]?(?:\.[0-9]+|[0-9][0-9_]*\.[0-9_]*)(?:[eE][-+]?[0-9]+)?"
-        r"|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
-        "-+0123456789.",
-    ),
-):
-    for _reader in (_Loader, _Dumper):
-        _reader.add_implicit_resolver(
-            f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first)
-        )
-
-
-def _parse_yaml(text: str) -> Any:
-    """Plain data from YAML text.
-
-    Raises:
-        SpecError: in one line, where it is not YAML, or a key is given twice.
-    """
-    try:
-        # An alias is one object in several places; an override must change one place.
-        return _unshared(yaml.load(text, Loader=_Loader), [MAX_VALUES])
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}: " if mark else ""
-        what = ", ".join(part for part in (error.context, error.problem) if part)
-        raise SpecError(f"{where}{what}") from None
-    except yaml.YAMLError as error:
-        raise SpecError(str(error).splitlines()[0]) from None
-    except RecursionError:
-        raise SpecError("it is nested too deeply") from None
-
-
-def _unshared(value: Any, budget: list[int]) -> Any:
-    """A copy without shared parts.
-
-    Raises:
-        SpecError: it has more than `budget` values (a few aliases of aliases can mean billions).
-    """
-    budget[0] -= 1
-    if budget[0] < 0:
-        raise SpecError(f"it holds more than {MAX_VALUES} values")
-    if isinstance(value, dict):
-        return {key: _unshared(item, budget) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_unshared(item, budget) for item in value]
-    return value
-
-
-# Loading
-
-
-def load_scenario(path: str | Path, overrides: Mapping[str, str] | None = None) -> Scenario:
-    """Read and check a scenario file.
-
-    Args:
-        path: the YAML file.
-        overrides: dotted paths and YAML values that replace what the file says, such as
-            ``{"columns.sql.latency.median_s": "2"}``. An item of a list is named by its position
-            or, where items have names, by its name. A mapping that the file leaves out is made; a
-            field that no scenario has is refused. A key that holds a dot cannot be named: replace
-            the mapping that it is in.
-
-    Raises:
-        SpecError: one line that names the file, the field, what was expected and what was given.
-        MissingExtraError: the scenario takes a DataDesigner pipeline, and that extra is absent.
-    """
-    path = Path(path)
-    try:
-        data = _parse_yaml(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise SpecError(f"{path}: cannot be read: not UTF-8 text, {error.reason}") from None
-    except SpecError as error:
-        raise SpecError(f"{path}: {error}") from None
-    if not isinstance(data, dict):
-        raise SpecError(f"{path}: expected a mapping of fields, got {_given(data)}")
-    changed: dict[str, str] = {}
-    for dotted, text in (overrides or {}).items():
-        try:
-            changed[dotted] = _path(_override(data, dotted, text))
-        except SpecError as error:
-            raise SpecError(f"{path}: --set {dotted}: {error}") from None
-    try:
-        return Scenario.model_validate(data, context={"folder": path.parent})
-    except ValidationError as error:
-        raise SpecError(f"{path}: {_explain(error, data, changed)}") from None
-
-
-def _override(data: dict[Any, Any], dotted: str, text: str) -> tuple[Any, ...]:
-    """Put one value into plain scenario data, and return where it went.
-
-    Raises:
-        SpecError: there is no such place, or the text is not YAML.
-    """
-    value = _parse_yaml(text)
-    where: list[Any] = []
-    parts = dotted.split(".")
-    if not all(parts):
-        raise SpecError("expected names with single dots between them")
-    here: Any = data
-    for depth, part in enumerate(parts):
-        last = depth == len(parts) - 1
-        if isinstance(here, list):
-            part = _item(here, part, _path(where))
-        elif not isinstance(here, dict):
-            raise SpecError(f"{_path(where)} is {_given(here)}, and has no fields")
-        where.append(part)
-        if last:
-            here[part] = value
-        else:
-            if isinstance(here, dict) and here.get(part) is None:
-                here[part] = {}
-            here = here[part]
-    return tuple(where)
-
-
-def _item(items: list[Any], part: str, path: str) -> Any:
-    names = [item.get("name") for item in items if isinstance(item, dict)]
-    if part in names:
-        return next(
-            i for i, item in enumerate(items) if isinstance(item, dict) and item.get("name") == part
-        )
-    if part.isascii() and part.isdigit() and int(part) < len(items):
-        return int(part)
-    known = [name for name in names if isinstance(name, str)]
-    listed = f" named {_listed(known)}" if known else ""
-    raise SpecError(f"{path} has no item {part!r}; it has {len(items)}{listed}")
-
-
-# From pydantic's errors to one line
-
-_TYPES = {
-    "int_type": "an integer",
-    "float_type": "a number",
-    "string_type": "a string",
-    "tuple_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
-    "finite_number": "a finite number",
-    "string_too_short": "a string that is not empty",
-    "too_short": "at least one item",
-}
-_BOUNDS = {
-    "greater_than": ("more than", "gt"),
-    "greater_than_equal": ("at least", "ge"),
-    "less_than": ("less than", "lt"),
-    "less_than_equal": ("at most", "le"),
-}
-
-
-def _explain(error: ValidationError, data: Mapping[str, Any], changed: Mapping[str, str]) -> str:
-    """The first of pydantic's errors as one line, and how many more there are.
-
-    Args:
-        error: what pydantic found.
-        data: what it looked at.
-        changed: overrides, and the field that each one set.
-    """
-    errors = error.errors(include_url=False)
-    if any(item["type"] != "too_short" for item in errors):
-        # A list whose items are refused counts as empty, which nobody who reads the file sees.
-        errors = [item for item in errors if item["type"] != "too_short"]
-    first = errors[0]
-    kind, context = first["type"], first.get("ctx", {})
-    where = _resolve(first["loc"], data, missing=kind == "missing")
-    path = _path(where)
-    given = f", got {_given(first['input'])}"
-    if kind == "field":
-        path = ".".join(x for x in (path, str(context["path"])) if x)
-        text = str(context["message"])
-    elif kind == "missing":
-        text = "is missing"
-    elif kind in ("union_tag_invalid", "union_tag_not_found"):
-        path += ".model"
-        tag = context.get("tag")
-        given = f", got {_given(tag)}" if tag is not None else ", got nothing"
-        text = f"expected one of: {', '.join(LATENCY_MODELS)}{given}"
-    elif kind == "literal_error":
-        text = f"expected {context['expected']}{given}"
-    elif kind in _BOUNDS:
-        words, key = _BOUNDS[kind]
-        text = f"expected {words} {context[key]:g}{given}"
-    elif kind in _TYPES:
-        text = f"expected {_TYPES[kind]}{given}"
-    else:
-        text = f"{first['msg'].splitlines()[0]}{given}"
-    notes = [f"--set {name}" for name, place in changed.items() if _related(place, path)]
-    if notes:
-        text += f" (with {', '.join(notes)})"
-    if len(errors) > 1:
-        text += f" (and {len(errors) - 1} more)"
-    return f"{path}: {text}" if path else text
-
-
-def _related(one: str, other: str) -> bool:
-    """Whether one field holds the other, or is the other."""
-    outer, inner = sorted((one, other), key=len)
-    return bool(outer) and inner.startswith(outer) and inner[len(outer) :][:1] in ("", ".", "[")
-
-
-def _resolve(loc: Sequence[int | str], data: Any, *, missing: bool) -> tuple[Any, ...]:
-    """The parts of pydantic's location that stand in the file.
-
-    Pydantic also names what it tried, such as the member of a union; those parts are left out.
-    """
-    where: list[Any] = []
-    here = data
-    for depth, part in enumerate(loc):
-        if isinstance(here, dict):
-            if part in here:
-                where.append(part)
-                here = here[part]
-                continue
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
-            where.append(part)
-            here = here[part]
-            continue
-        if missing and depth == len(loc) - 1:
-            where.append(part)
-    return tuple(where)
-
-
-def _path(where: Sequence[Any]) -> str:
-    text = ""
-    for part in where:
-        text += f"[{part}]" if isinstance(part, int) and text else f".{part}"
-    return text.removeprefix(".")
-
-
-def _given(value: Any) -> str:
-    """A value as it stands in a YAML file, on one short line."""
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list | tuple):
-        return f"a list of {len(value)}"
-    if value is None:
-        return "nothing"
-    if isinstance(value, float) and not math.isfinite(value):
-        return ".nan" if math.isnan(value) else f"{'-' if value < 0 else ''}.inf"
-    text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
-    if isinstance(value, bool):
-        text = text.lower()
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(repr(name) for name in names) or "none"
-
-
-# The schema
-
-
-def scenario_schema() -> dict[str, Any]:
-    """The JSON Schema of a scenario file (draft 2020-12)."""
-    schema = Scenario.model_json_schema(by_alias=True)
-    for part in schema["$defs"].values():
-        # In Python a model knows its own name; in a file the name chooses the model.
-        if part["properties"].get("model", {}).get("const"):
-            part["required"] = ["model", *part.get("required", [])]
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
-def schema_text() -> str:
-    """The JSON Schema as the text of ``simulations/scenario.schema.json``."""
-    return json.dumps(scenario_schema(), indent=2, ensure_ascii=False) + "\n"
-
-
-def main() -> int:
-    """Print the schema; an exit code of `cellspec.exit_codes`."""
-    from cellspec.exit_codes import FINE, put, run_command
-
-    def command() -> int:
-        put(schema_text())
-        return FINE
-
-    return run_command(command)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -229,11 +229,16 @@ class PriorityQueue:
 
 
 class RandomQueue:
-    """Uniform over what is ready, from a seed."""
+    """Uniform over the nodes that are ready.
 
-    def __init__(self, num_records: int, seed: str) -> None:
+    Args:
+        num_records: rows of the dataset.
+        draws: where its numbers come from.
+    """
+
+    def __init__(self, num_records: int, draws: random.Random) -> None:
         self._rows = num_records
-        self._draw = random.Random(seed)
+        self._draw = draws
         self._entries = array("q")
 
     def cell_pusher(self, column: int) -> Callable[[int], object]:

@@ -36,6 +36,7 @@ from cellspec.graph.rowset import RowSet
 from cellspec.machine.machine import Choose, FailurePolicy, Limits, Machine
 from cellspec.state.checkpoint import make_payload
 from cellspec.state.counters import DONE, Claim
+from sim.draws import sequence
 from sim.simulator.queues import FifoQueue, Policy, PriorityQueue, RandomQueue, ReadyQueue
 from sim.simulator.timings import Timings, Waits
 
@@ -766,7 +767,8 @@ class Simulator:
         if policy == "fifo":
             return FifoQueue(rows, columns, clock)
         if policy == "random":
-            return RandomQueue(rows, f"{self.plan.seed}/{self.machine.incarnation}/{group}")
+            draws = sequence(self.plan.seed, self.machine.incarnation, group)
+            return RandomQueue(rows, draws)
         counters = self.machine.counters
         if policy == "row-first":
             return PriorityQueue(counters, range(columns)[::-1], row_first=True)
@@ -816,7 +818,7 @@ class _Seeded:
         self._draws: dict[str, random.Random] = {}
 
     def __call__(self, label: str, options: Sequence[T], /) -> T:
-        draw = self._draws.setdefault(label, random.Random(f"{self._seed}/{label}"))
+        draw = self._draws.setdefault(label, sequence(self._seed, label))
         return draw.choice(options)
 
 
@@ -829,7 +831,7 @@ class _CrashSchedule:
         self._means = [
             mean for c in plan.crashes if (mean := c.mean_s) is not None for _ in range(c.count)
         ]
-        self._draw = random.Random(f"{plan.seed}/crashes")
+        self._draw = sequence(plan.seed, "crashes")
         self._random_s = math.inf
         self._next_s = math.inf
         self._reached_s = 0.0

@@ -28,6 +28,7 @@ from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.rowset import RowSet
 from cellspec.machine.machine import Failure, Machine
 from cellspec.state.counters import RANGED, READY, RUNNING, Claim
+from sim.draws import unit
 from sim.simulator.recording import Tell, record
 from sim.simulator.simulator import (
     Incarnation,
@@ -138,17 +139,6 @@ class DrawnFates:
         if self._jitter:
             rest *= 1 + self._jitter * (2 * unit(self._seed, column, place, call, 3) - 1)
         return rest
-
-
-def unit(*key: int) -> float:
-    """A number in [0, 1) that looks random and depends on the key alone (SplitMix64's mixer)."""
-    mixed = 0
-    for part in key:
-        mixed = (mixed ^ (part & 0xFFFFFFFFFFFFFFFF)) + 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
-        mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
-        mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
-        mixed ^= mixed >> 31
-    return (mixed >> 11) / (1 << 53)
 
 
 class _Work(_Task):

@@ -1,0 +1,291 @@
+"""Distributions of latencies: each a small frozen record, chosen by its field ``model``.
+
+All parameters are in seconds (names end in ``_s``) or plain numbers, and are checked when a
+scenario is read. `sim.scenario.latency` lists every model, with those that replay recorded traces
+and the mixture.
+
+=============  ====================================================================================
+constant       ``value_s``
+uniform        ``low_s`` to ``high_s``
+exponential    ``mean_s``
+lognormal      ``median_s`` and one of ``sigma``, ``p90_s``, ``p99_s``
+gamma          ``mean_s`` and ``shape``
+weibull        ``scale_s`` and ``shape``
+pareto         ``minimum_s`` and ``alpha``
+quantiles      ``quantiles_s``: a table, probability to seconds
+=============  ====================================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import Field, model_validator
+
+from sim.scenario.strict import PositiveSeconds, Seconds, StrictModel, field_error
+
+if TYPE_CHECKING:
+    from sim.draws import Draws, Floats
+
+__all__ = [
+    "Constant",
+    "Exponential",
+    "Gamma",
+    "LatencyModel",
+    "Lognormal",
+    "Pareto",
+    "Quantiles",
+    "Uniform",
+    "Weibull",
+]
+
+Z90 = 1.2815515655446004
+Z99 = 2.3263478740408408
+"""Standard normal quantiles at 0.90 and 0.99."""
+
+
+class LatencyModel(StrictModel):
+    """What all latency models offer."""
+
+    @property
+    def fails(self) -> bool:
+        """True if calls fail where what is replayed did; see `Replay.sample_failures`."""
+        return False
+
+    def remark(self) -> str:
+        """What a reader of the scenario must be told, as one line; "" if nothing."""
+        return ""
+
+    def loads(self) -> Sequence[int]:
+        """How many requests were served together when its times were measured, where known."""
+        return ()
+
+    @abstractmethod
+    def sample(self, draws: Draws, start: int, count: int) -> Floats:
+        """Latencies in seconds of `count` consecutive rows from row `start`.
+
+        Every call with equal arguments gives equal numbers; callers pass whole blocks.
+        """
+
+    @abstractmethod
+    def mean_s(self) -> float:
+        """The expected latency in seconds; infinite if the distribution has no finite mean."""
+
+
+class Constant(LatencyModel):
+    """Always the same time."""
+
+    model: Literal["constant"] = "constant"
+    value_s: Seconds = Field(description="seconds")
+
+    def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
+        import numpy as np
+
+        return np.full(count, self.value_s)
+
+    def mean_s(self) -> float:
+        return self.value_s
+
+
+class Uniform(LatencyModel):
+    """Any time between two bounds, all equally likely."""
+
+    model: Literal["uniform"] = "uniform"
+    low_s: Seconds = Field(description="smallest latency, seconds")
+    high_s: Seconds = Field(description="largest latency, seconds; at least low_s")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.high_s < self.low_s:
+            raise field_error(
+                "high_s", f"expected at least low_s ({self.low_s:g}), got {self.high_s:g}"
+            )
+        return self
+
+    def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
+        return self.low_s + (self.high_s - self.low_s) * draws.rng.random(count)
+
+    def mean_s(self) -> float:
+        return (self.low_s + self.high_s) / 2
+
+
+class Exponential(LatencyModel):
+    """Memoryless: how long it took so far says nothing about how long it will take."""
+
+    model: Literal["exponential"] = "exponential"
+    mean: PositiveSeconds = Field(alias="mean_s", description="mean, seconds")
+
+    def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
+        return self.mean * draws.rng.standard_exponential(count)
+
+    def mean_s(self) -> float:
+        return self.mean
+
+
+class Lognormal(LatencyModel):
+    """The usual shape of a request's latency: its logarithm is normal.
+
+    Given by its median and how far the tail reaches: ``sigma`` (of the logarithm), or the time
+    that 90 % or 99 % of requests stay below.
+    """
+
+    model: Literal["lognormal"] = "lognormal"
+    median_s: PositiveSeconds = Field(description="median, seconds")
+    sigma: float | None = Field(
+        None,
+        gt=0,
+        le=20,
+        allow_inf_nan=False,
+        description="standard deviation of the natural logarithm; no unit",
+    )
+    p90_s: PositiveSeconds | None = Field(None, description="90th percentile, seconds")
+    p99_s: PositiveSeconds | None = Field(None, description="99th percentile, seconds")
+
+    @model_validator(mode="after")
+    def _one_spread(self) -> Self:
+        given = [x for x in ("sigma", "p90_s", "p99_s") if getattr(self, x) is not None]
+        if len(given) != 1:
+            got = " and ".join(given) or "none"
+            raise field_error("", f"expected exactly one of sigma, p90_s, p99_s, got {got}")
+        for name in ("p90_s", "p99_s"):
+            value = getattr(self, name)
+            if value is not None and value <= self.median_s:
+                raise field_error(
+                    name, f"expected more than median_s ({self.median_s:g}), got {value:g}"
+                )
+        return self
+
+    @property
+    def log_sigma(self) -> float:
+        """Standard deviation of the latency's natural logarithm."""
+        if self.sigma is not None:
+            return self.sigma
+        if self.p90_s is not None:
+            return math.log(self.p90_s / self.median_s) / Z90
+        assert self.p99_s is not None
+        return math.log(self.p99_s / self.median_s) / Z99
+
+    def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
+        import numpy as np
+
+        return self.median_s * np.exp(self.log_sigma * draws.rng.standard_normal(count))
+
+    def mean_s(self) -> float:
+        return self.median_s * math.exp(self.log_sigma**2 / 2)
+
+
+class Gamma(LatencyModel):
+    """The sum of ``shape`` exponential stages (``shape`` need not be whole)."""
+
+    model: Literal["gamma"] = "gamma"
+    mean: PositiveSeconds = Field(alias="mean_s", description="mean, seconds")
+    shape: float = Field(ge=0.01, le=1e6, description="1 is exponential, more is narrower; no unit")
+
+    def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
+        return draws.rng.standard_gamma(self.shape, count) * (self.mean / self.shape)
+
+    def mean_s(self) -> float:
+        return self.mean
+
+
+class Weibull(LatencyModel):
+    """Exponential with a rate that falls (shape below 1) or rises (above 1) with time."""
+
+    model: Literal["weibull"] = "weibull"
+    scale_s: PositiveSeconds = Field(description="the time that 63.2 % stay below, seconds")
+    shape: float = Field(
+        ge=0.05, le=1e3, allow_inf_nan=False, description="1 is exponential; no unit"
+    )
+
+    def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
+        found: Floats = self.scale_s * draws.rng.standard_exponential(count) ** (1 / self.shape)
+        return found
+
+    def mean_s(self) -> float:
+        return self.scale_s * math.gamma(1 + 1 / self.shape)
+
+
+class Pareto(LatencyModel):
+    """A heavy tail: P(latency > t) = (minimum_s / t) ** alpha."""
+
+    model: Literal["pareto"] = "pareto"
+    minimum_s: PositiveSeconds = Field(description="smallest latency, seconds")
+    alpha: float = Field(
+        ge=0.1,
+        le=1e3,
+        allow_inf_nan=False,
+        description="tail index; no finite mean at 1 and below; no unit",
+    )
+
+    def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
+        import numpy as np
+
+        # 1 - u lies in (0, 1], so no draw divides by zero.
+        found: Floats = self.minimum_s * np.power(1 - draws.rng.random(count), -1 / self.alpha)
+        return found
+
+    def mean_s(self) -> float:
+        if self.alpha <= 1:
+            return math.inf
+        return self.minimum_s * self.alpha / (self.alpha - 1)
+
+
+class Quantiles(LatencyModel):
+    """A published table of quantiles, and a straight line between its points.
+
+    The table must say the smallest (probability 0) and the largest latency (1): a tail that is
+    not known is not made up.
+    """
+
+    model: Literal["quantiles"] = "quantiles"
+    quantiles_s: dict[float, Seconds] = Field(
+        description="probability (0 to 1, in increasing order, both ends included) to seconds"
+    )
+    interpolation: Literal["linear", "log"] = Field(
+        "linear", description="straight in seconds, or in the logarithm of seconds"
+    )
+
+    @property
+    def points(self) -> list[tuple[float, float]]:
+        """The table as (probability, seconds), by probability."""
+        return sorted(self.quantiles_s.items())
+
+    @model_validator(mode="after")
+    def _increasing(self) -> Self:
+        points = self.points
+        if len(points) < 2 or points[0][0] != 0 or points[-1][0] != 1:
+            ends = f"{points[0][0]:g} to {points[-1][0]:g}" if points else "an empty table"
+            raise field_error("quantiles_s", f"expected probabilities from 0 to 1, got {ends}")
+        for (p, s), (q, t) in pairwise(points):
+            if t < s:
+                text = f"expected increasing seconds, got {t:g} at {q:g} after {s:g} at {p:g}"
+                raise field_error("quantiles_s", text)
+        if self.interpolation == "log" and points[0][1] == 0:
+            text = "expected more than 0 seconds everywhere for interpolation: log, got 0 at 0"
+            raise field_error("quantiles_s", text)
+        return self
+
+    def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
+        import numpy as np
+
+        table: Floats = np.array(self.points)
+        probabilities, seconds = table[:, 0], table[:, 1]
+        u = draws.rng.random(count)
+        if self.interpolation == "linear":
+            return np.interp(u, probabilities, seconds)
+        found: Floats = np.exp(np.interp(u, probabilities, np.log(seconds)))
+        # exp(log(x)) may miss x by a rounding error; a latency must not leave its table.
+        return np.clip(found, seconds[0], seconds[-1])
+
+    def mean_s(self) -> float:
+        total = 0.0
+        for (p, s), (q, t) in pairwise(self.points):
+            if self.interpolation == "log" and t > s:
+                total += (q - p) * (t - s) / math.log(t / s)
+            else:
+                total += (q - p) * (s + t) / 2
+        return total

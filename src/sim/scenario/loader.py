@@ -1,0 +1,100 @@
+"""Reading a scenario file: YAML text, overrides of the command line, and one `SpecError`.
+
+`load_scenario` reads a file, applies overrides (``columns.answer.latency.median_s=3``), and
+returns a frozen `Scenario`. Whatever could stop a run later is looked at then: the graph is built,
+traces are read, each resource has a limit. Relative paths start from the file's own folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from cellspec.errors import SpecError
+from sim.scenario.messages import explain_errors, field_path, given_words, listed_names
+from sim.scenario.scenario import Scenario
+from sim.scenario.yaml_text import parse_yaml
+
+__all__ = ["load_scenario"]
+
+
+def load_scenario(path: str | Path, overrides: Mapping[str, str] | None = None) -> Scenario:
+    """Read and check a scenario file.
+
+    Args:
+        path: the YAML file.
+        overrides: dotted paths and YAML values that replace what the file says, such as
+            ``{"columns.sql.latency.median_s": "2"}``. An item of a list is named by its position
+            or, where items have names, by its name. A mapping that the file leaves out is made; a
+            field that no scenario has is refused. A key that holds a dot cannot be named: replace
+            the mapping that it is in.
+
+    Raises:
+        SpecError: one line that names the file, the field, what was expected and what was given.
+        MissingExtraError: the scenario takes a DataDesigner pipeline, and that extra is absent.
+    """
+    path = Path(path)
+    try:
+        data = parse_yaml(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path}: cannot be read: not UTF-8 text, {error.reason}") from None
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from None
+    if not isinstance(data, dict):
+        raise SpecError(f"{path}: expected a mapping of fields, got {given_words(data)}")
+    changed: dict[str, str] = {}
+    for dotted, text in (overrides or {}).items():
+        try:
+            changed[dotted] = field_path(_override(data, dotted, text))
+        except SpecError as error:
+            raise SpecError(f"{path}: --set {dotted}: {error}") from None
+    try:
+        return Scenario.model_validate(data, context={"folder": path.parent})
+    except ValidationError as error:
+        raise SpecError(f"{path}: {explain_errors(error, data, changed)}") from None
+
+
+def _override(data: dict[Any, Any], dotted: str, text: str) -> tuple[Any, ...]:
+    """Put one value into plain scenario data, and return where it went.
+
+    Raises:
+        SpecError: there is no such place, or the text is not YAML.
+    """
+    value = parse_yaml(text)
+    where: list[Any] = []
+    parts = dotted.split(".")
+    if not all(parts):
+        raise SpecError("expected names with single dots between them")
+    here: Any = data
+    for depth, part in enumerate(parts):
+        last = depth == len(parts) - 1
+        if isinstance(here, list):
+            part = _item(here, part, field_path(where))
+        elif not isinstance(here, dict):
+            raise SpecError(f"{field_path(where)} is {given_words(here)}, and has no fields")
+        where.append(part)
+        if last:
+            here[part] = value
+        else:
+            if isinstance(here, dict) and here.get(part) is None:
+                here[part] = {}
+            here = here[part]
+    return tuple(where)
+
+
+def _item(items: list[Any], part: str, path: str) -> Any:
+    names = [item.get("name") for item in items if isinstance(item, dict)]
+    if part in names:
+        return next(
+            i for i, item in enumerate(items) if isinstance(item, dict) and item.get("name") == part
+        )
+    if part.isascii() and part.isdigit() and int(part) < len(items):
+        return int(part)
+    known = [name for name in names if isinstance(name, str)]
+    listed = f" named {listed_names(known)}" if known else ""
+    raise SpecError(f"{path} has no item {part!r}; it has {len(items)}{listed}")

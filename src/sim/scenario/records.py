@@ -1,0 +1,257 @@
+"""The parts of a scenario file, as strict records: columns, limits, failures, checkpoints, crashes.
+
+`sim.scenario.scenario.Scenario` is the whole file. Each record checks the fields that it holds;
+names that refer to another part of the file are checked when the scenario is put together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import ConfigDict, Field, model_validator
+
+from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
+from sim.scenario.distributions import Constant
+from sim.scenario.latency import Latency
+from sim.scenario.strict import Seconds, StrictModel, field_error
+
+__all__ = [
+    "CheckpointSpec",
+    "ColumnSpec",
+    "CoolDown",
+    "Crash",
+    "EarlyStop",
+    "FailureRates",
+    "FailuresSpec",
+    "LimitsSpec",
+    "Name",
+    "Pipeline",
+    "PipelineLatency",
+    "Positive",
+    "RandomCrashes",
+    "RowGroups",
+    "Trait",
+    "exactly_one",
+    "one_of_schema",
+]
+
+Name = Annotated[str, Field(min_length=1)]
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Names = Annotated[tuple[Name, ...], Field(strict=False)]
+Trait: TypeAlias = Literal[
+    "START", "CELL_BY_CELL", "ROW_STREAMABLE", "BARRIER", "BATCH_BARRIER", "ORDERED"
+]
+
+
+def exactly_one(model: StrictModel, names: Sequence[str]) -> str:
+    """The one field of `names` that has a value.
+
+    Raises:
+        PydanticCustomError: none has, or several have.
+    """
+    given = [name for name in names if getattr(model, name) is not None]
+    if len(given) != 1:
+        got = " and ".join(given) or "none"
+        raise field_error("", f"expected exactly one of {', '.join(names)}, got {got}")
+    return given[0]
+
+
+def one_of_schema(*names: str) -> dict[str, Any]:
+    return {"oneOf": [{"required": [name]} for name in names]}
+
+
+class ColumnSpec(StrictModel):
+    """One column of the table."""
+
+    name: Name
+    traits: Annotated[tuple[Trait, ...], Field(strict=False)] = Field(
+        (), description="facts about the generator, in the specification's names"
+    )
+    dependencies: Names = Field((), description="columns, or side effects, needed in the same row")
+    side_effects: Names = Field((), description="further names that the column produces")
+    resource: Name | None = Field(
+        None, description="what each node of the column takes one of, such as a model endpoint"
+    )
+    latency: Latency = Field(
+        Constant(value_s=0.0), description="of one cell; of the barrier for a barrier column"
+    )
+    latency_per_row_s: Seconds = Field(
+        0.0, description="seconds that a barrier takes beside, for each row that it reads"
+    )
+    skip_rate: Share = Field(
+        0.0, description="share of the cells that the column's own condition skips"
+    )
+    propagate_skip: bool = Field(True, description="a skipped input skips the cell")
+    range_rows: Positive = Field(
+        1, description="rows that one call makes, for a ROW_STREAMABLE column"
+    )
+
+    def descriptor(self) -> ColumnDescriptor:
+        """The column as a graph takes it.
+
+        Raises:
+            GraphError: traits that exclude each other.
+        """
+        traits = ExecutionTraits.NONE
+        for name in self.traits:
+            traits |= ExecutionTraits[name]
+        return ColumnDescriptor(
+            self.name,
+            traits=traits,
+            dependencies=self.dependencies,
+            side_effects=self.side_effects,
+            may_skip=self.skip_rate > 0,
+            propagate_skip=self.propagate_skip,
+        )
+
+
+class PipelineLatency(StrictModel):
+    """Latencies of a pipeline whose columns come from elsewhere; the closest rule applies."""
+
+    default: Latency = Field(Constant(value_s=0.0), description="of all other columns")
+    by_resource: dict[Name, Latency] = Field(
+        default_factory=dict, description="of the columns that use a resource (a model alias)"
+    )
+    by_column: dict[Name, Latency] = Field(default_factory=dict, description="of one column")
+    per_row_s_by_column: dict[Name, Seconds] = Field(
+        default_factory=dict,
+        description="seconds that a barrier takes beside, for each row that it reads",
+    )
+
+
+class Pipeline(StrictModel):
+    """Columns taken from a DataDesigner configuration."""
+
+    datadesigner: Name = Field(
+        description="a configuration in YAML, as DataDesigner writes it; relative to the "
+        "scenario's folder"
+    )
+    latency: PipelineLatency = Field(default_factory=PipelineLatency)
+    skip_rates: dict[Name, Share] = Field(
+        default_factory=dict,
+        description="share of the cells that a column's condition (skip.when) skips, by column; "
+        "what a condition says of a row is not known here, so without a rate it skips none",
+    )
+
+
+class RowGroups(StrictModel):
+    """Rows that are admitted in groups."""
+
+    rows: Positive = Field(description="of one group; the last may be shorter")
+    admitted: Positive | None = Field(None, description="groups at once; none: no limit")
+
+
+class LimitsSpec(StrictModel):
+    """What may be in flight at once."""
+
+    workers: Positive = Field(description="cells and barriers in all")
+    resources: dict[Name, Positive] = Field(
+        default_factory=dict,
+        description="cells and barriers by resource; for a pipeline, beside its own limits",
+    )
+    measured_at: dict[Name, Positive] = Field(
+        default_factory=dict,
+        description="calls in flight at which the latencies of a resource were measured, so that "
+        "another limit can be pointed out; decides nothing",
+    )
+    row_groups: RowGroups | None = Field(None, description="none: rows are not admitted in groups")
+
+
+class FailureRates(StrictModel):
+    """The share of calls that fail, by kind; for a barrier column, of its runs."""
+
+    retryable: Share = Field(0.0, description="a time-out, a server error: costs an attempt")
+    back_pressure: Share = Field(0.0, description="429, a full queue: costs time only; less than 1")
+    permanent: Share = Field(0.0, description="fails for good: the row is dropped")
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        if self.back_pressure == 1:
+            text = "expected less than 1, got 1: where every call is told to wait no run ever ends"
+            raise field_error("back_pressure", text)
+        total = self.retryable + self.back_pressure + self.permanent
+        if total > 1:
+            raise field_error("", f"expected shares that add up to at most 1, got {total:g}")
+        return self
+
+
+class CoolDown(StrictModel):
+    """How long a node rests after its n-th failure: first_s × factor ^ (n − 1), at most most_s."""
+
+    first_s: Seconds = Field(1.0, description="after the first failure")
+    factor: float = Field(2.0, ge=1, le=100, allow_inf_nan=False)
+    most_s: Seconds = Field(60.0, description="at most")
+    jitter: Share = Field(0.0, description="share by which a rest may be longer or shorter, drawn")
+
+
+class EarlyStop(StrictModel):
+    """When a run gives up."""
+
+    window: Positive = Field(description="the last so many ended calls are looked at")
+    rate: float = Field(
+        gt=0, le=1, allow_inf_nan=False, description="share of permanent failures among them"
+    )
+
+
+class FailuresSpec(StrictModel):
+    """What goes wrong, how often, and what is done about it; the closest rate applies."""
+
+    max_attempts: Positive = Field(3, description="attempts of a node in one life")
+    default: FailureRates = Field(FailureRates(), description="of all other columns")
+    by_resource: dict[Name, FailureRates] = Field(
+        default_factory=dict, description="of the columns that use a resource"
+    )
+    by_column: dict[Name, FailureRates] = Field(default_factory=dict, description="of one column")
+    cool_down: CoolDown = Field(CoolDown(), description="between a failure and the next try")
+    early_stop: EarlyStop | None = Field(None, description="none: the run never gives up")
+
+
+class CheckpointSpec(StrictModel):
+    """When progress is written down."""
+
+    model_config = ConfigDict(json_schema_extra=one_of_schema("every_rows", "every_s"))
+
+    every_rows: Positive | None = Field(None, description="after so many rows")
+    every_s: float | None = Field(
+        None, gt=0, le=1e9, allow_inf_nan=False, description="after so many seconds"
+    )
+    version: Literal[1, 2] = Field(
+        1, description="1: finished rows; 2: finished rows, and the rows of each column"
+    )
+    write_s: Seconds = Field(0.0, description="seconds until a checkpoint is durable")
+
+    @model_validator(mode="after")
+    def _one_interval(self) -> Self:
+        exactly_one(self, ("every_rows", "every_s"))
+        return self
+
+
+class RandomCrashes(StrictModel):
+    """Crashes at exponentially distributed distances."""
+
+    mean_s: float = Field(
+        gt=0,
+        le=1e9,
+        allow_inf_nan=False,
+        description="mean seconds from one crash, or the start, to the next",
+    )
+    count: Positive = Field(1, description="at most so many crashes")
+
+
+class Crash(StrictModel):
+    """One cause of crashes: exactly one of the fields."""
+
+    model_config = ConfigDict(json_schema_extra=one_of_schema("at_event", "at_time_s", "random"))
+
+    at_event: Positive | None = Field(
+        None, description="just after the event with this number, over all lives of the run"
+    )
+    at_time_s: Seconds | None = Field(None, description="seconds since the run began")
+    random: RandomCrashes | None = None
+
+    @model_validator(mode="after")
+    def _one_cause(self) -> Self:
+        exactly_one(self, ("at_event", "at_time_s", "random"))
+        return self

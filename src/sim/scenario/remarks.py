@@ -1,0 +1,63 @@
+"""Remarks on a scenario: fields without the effect that a reader of the file may expect."""
+
+from __future__ import annotations
+
+from cellspec.text import counted
+from sim.scenario.messages import listed_names
+from sim.scenario.scenario import Scenario
+
+__all__ = ["load_notes", "remarks"]
+
+
+def remarks(scenario: Scenario) -> list[str]:
+    """What the scenario says, or leaves out, without an effect that one might expect."""
+    found = []
+    used = set(scenario.column_resource.values())
+    for name in scenario.limits.resources:
+        if name not in used:
+            found.append(f"limits.resources.{name}: no column takes it")
+        elif scenario.resource_limits[name] > scenario.limits.workers:
+            workers = counted(scenario.limits.workers, "worker")
+            found.append(
+                f"limits.resources.{name}: {scenario.resource_limits[name]} is never reached with "
+                f"{workers}"
+            )
+    by_text: dict[str, list[str]] = {}
+    for item in scenario.latencies():
+        if text := item.latency.remark():
+            by_text.setdefault(text, []).append(item.name)
+    for text, names in by_text.items():
+        found.append(f"latency of {listed_names(names)}: {text}")
+    for name, when in scenario.conditions.items():
+        if name not in scenario.skip_rates():
+            found.append(
+                f"column {name!r} skips cells when {when!r}; none is skipped here unless "
+                f"pipeline.skip_rates.{name} says how many"
+            )
+    return found
+
+
+def load_notes(scenario: Scenario) -> list[str]:
+    """Of each resource whose limit is not the load at which its latencies were measured.
+
+    Fewer workers than that are the limit.
+    """
+    found = []
+    for name, limit in scenario.resource_limits.items():
+        most = min(limit, scenario.limits.workers)
+        mine = [x for x in scenario.latencies() if scenario.column_resource.get(x.name) == name]
+        loads = sorted({load for item in mine for load in item.latency.loads()})
+        if name in scenario.limits.measured_at:
+            loads = [scenario.limits.measured_at[name]]
+        if mine and any(load != most for load in loads):
+            slower = most > max(loads)
+            where = f"at the limit of {limit}"
+            if most < limit and not slower:
+                where = f"with {counted(most, 'worker')}"
+            at = " and ".join(map(str, loads))
+            found.append(
+                f"{name}: latencies were measured at {at} in flight and do not depend on the "
+                f"load; {where} a real endpoint answers "
+                f"{'more slowly' if slower else 'at another speed'}"
+            )
+    return found

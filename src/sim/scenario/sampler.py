@@ -1,0 +1,267 @@
+"""The sampler: the latencies of a run, in seconds, by column, row and attempt.
+
+A latency is a *fact about a cell*, not a step of a shared random sequence: a function of (seed,
+column name, row, attempt), drawn by `sim.draws`. So a difference between two policies is a
+difference between the policies, because both ran on the same numbers. First attempts are drawn in
+blocks of `BLOCK_ROWS` rows. Later attempts are sparse, and so are barriers (one draw for each
+scope): their blocks have `SPARSE_ROWS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from cellspec.machine.actions import Failure
+from sim.draws import Draws, stream
+from sim.scenario.distributions import Constant, LatencyModel
+from sim.scenario.recorded import Replay
+from sim.scenario.trace_file import FAILURES
+
+__all__ = [
+    "BLOCK_MASK",
+    "BLOCK_ROWS",
+    "BLOCK_SHIFT",
+    "SPARSE_ROWS",
+    "ColumnLatency",
+    "LatencySource",
+]
+
+BLOCK_SHIFT = 10
+BLOCK_ROWS = 1 << BLOCK_SHIFT
+"""Rows of one block of first attempts."""
+BLOCK_MASK = BLOCK_ROWS - 1
+SPARSE_ROWS = 128
+"""Rows (or barrier scopes) of one block of everything else: later attempts and barriers."""
+
+
+class ColumnLatency(NamedTuple):
+    """How long a column's nodes take.
+
+    For a barrier column the latency is the barrier node's, and grows by `per_row_s` for each row
+    that it reads; its output cells are there when the barrier is done and take no time.
+
+    Attributes:
+        name: the column's name, which keys its random numbers.
+        latency: the model.
+        per_row_s: further seconds for each row that a barrier reads.
+        scope_rows: rows of one full scope of a barrier column; 0 for a column without barriers.
+    """
+
+    name: str
+    latency: LatencyModel
+    per_row_s: float = 0.0
+    scope_rows: int = 0
+
+
+class LatencySource:
+    """The latencies of a run, in seconds, fetched by column and row.
+
+    A block of `BLOCK_ROWS` rows is drawn when its first row is asked for and kept until
+    `blocks_per_column` younger ones have come; so memory is O(columns) whatever the number of
+    rows, about 33 kB a block. That suits every policy that visits rows roughly in order. Where
+    rows are visited at random over more than ``blocks_per_column x BLOCK_ROWS`` rows, a fetch may
+    draw its block again (some 60 µs, the same numbers): then pass None, which keeps every block,
+    32 bytes a cell. What is fetched is the same in all cases.
+
+    Args:
+        seed: the run's seed, an integer of any size.
+        columns: the columns in the order of their indices: `ColumnLatency`, or (name, model).
+        rows: rows of the dataset.
+        blocks_per_column: blocks of first attempts kept for each column; None keeps all.
+    """
+
+    __slots__ = (
+        "_blocks",
+        "_columns",
+        "_failures",
+        "_fixed",
+        "_keep",
+        "_rows",
+        "_seed",
+        "_sparse",
+        "_streams",
+    )
+
+    def __init__(
+        self,
+        seed: int,
+        columns: Iterable[ColumnLatency | tuple[str, LatencyModel]],
+        rows: int,
+        *,
+        blocks_per_column: int | None = 8,
+    ) -> None:
+        self._seed = seed
+        self._columns = [ColumnLatency(*item) for item in columns]
+        self._rows = rows
+        self._keep = blocks_per_column
+        self._fixed = [_fixed_s(item) for item in self._columns]
+        self._blocks: list[dict[int, list[float]]] = [{} for _ in self._columns]
+        self._sparse: dict[tuple[str, int, int, int], list[float]] = {}
+        self._failures: dict[tuple[str, int, int, int], list[int]] = {}
+        self._streams: dict[tuple[str, int, int], Draws] = {}
+
+    @property
+    def columns(self) -> Sequence[ColumnLatency]:
+        """The columns, in the order of their indices."""
+        return self._columns
+
+    def fixed(self, column: int) -> float | None:
+        """The one latency of all cells of a column, in seconds; None if they differ."""
+        return self._fixed[column]
+
+    def get(self, column: int, row: int, attempt: int = 1) -> float:
+        """Seconds that a cell takes in one attempt.
+
+        Args:
+            column: the column's index.
+            row: 0 to rows - 1.
+            attempt: counted from 1.
+
+        Raises:
+            IndexError: a row out of range. Only a draw looks: a column whose cells all take the
+                same time, and a later attempt, answer for any row from 0.
+        """
+        fixed = self._fixed[column]
+        if fixed is not None:
+            return fixed
+        if attempt != 1:
+            block = self._sparse_block("cell", column, attempt, row // SPARSE_ROWS)
+            return block[row % SPARSE_ROWS]
+        try:
+            return self._blocks[column][row >> BLOCK_SHIFT][row & BLOCK_MASK]
+        except KeyError:
+            return self.block(column, row >> BLOCK_SHIFT)[row & BLOCK_MASK]
+
+    def reader(self, column: int) -> Callable[[int], float]:
+        """``get(column, row)`` of one column, as a function of the row: half the cost a fetch."""
+        fixed = self._fixed[column]
+        if fixed is not None:
+            return lambda _row: fixed
+        kept, block = self._blocks[column], self.block
+
+        def get(row: int) -> float:
+            try:
+                return kept[row >> BLOCK_SHIFT][row & BLOCK_MASK]
+            except KeyError:
+                return block(column, row >> BLOCK_SHIFT)[row & BLOCK_MASK]
+
+        return get
+
+    def get_barrier(
+        self, column: int, scope: int, attempt: int = 1, *, rows: int | None = None
+    ) -> float:
+        """Seconds that a barrier node takes in one attempt.
+
+        Args:
+            column: the barrier column's index.
+            scope: the batch's number; 0 for the dataset.
+            attempt: counted from 1.
+            rows: how many rows the barrier reads, each of which adds the column's `per_row_s`;
+                if not given, all rows of its scope.
+        """
+        item = self._columns[column]
+        if isinstance(item.latency, Constant):
+            seconds = item.latency.value_s
+        else:
+            block = self._sparse_block("barrier", column, attempt, scope // SPARSE_ROWS)
+            seconds = block[scope % SPARSE_ROWS]
+        if item.per_row_s == 0.0:
+            return seconds
+        if rows is None:
+            rows = min(item.scope_rows, self._rows - scope * item.scope_rows)
+        return seconds + rows * item.per_row_s
+
+    def mean_s(self, column: int) -> float:
+        """The expected seconds of a column's cell, or of its barrier node with a full scope."""
+        item = self._columns[column]
+        rows = min(item.scope_rows, self._rows)
+        return item.latency.mean_s() + rows * item.per_row_s
+
+    def block(self, column: int, block: int, attempt: int = 1) -> list[float]:
+        """The latencies of consecutive rows, in seconds, for a loop that holds them itself.
+
+        Args:
+            column: the column's index.
+            block: rows ``block x size`` and up, where size is `BLOCK_ROWS` for a first attempt and
+                `SPARSE_ROWS` for others; the dataset's last block may be short.
+            attempt: counted from 1.
+
+        Returns:
+            A list that is shared: it must not be changed.
+
+        Raises:
+            IndexError: no row of the dataset is in that block.
+        """
+        size = BLOCK_ROWS if attempt == 1 else SPARSE_ROWS
+        if not 0 <= block * size < self._rows:
+            raise IndexError(f"block {block} of {size} rows is outside of {self._rows} rows")
+        fixed = self._fixed[column]
+        if fixed is not None:
+            return [fixed] * min(size, self._rows - block * size)
+        if attempt != 1:
+            return self._sparse_block("cell", column, attempt, block)[: self._rows - block * size]
+        kept = self._blocks[column]
+        found = kept.get(block)
+        if found is None:
+            found = self._draw("cell", column, 1, block, size)[: self._rows - block * size]
+            if self._keep is not None and len(kept) >= self._keep:
+                del kept[next(iter(kept))]
+            kept[block] = found
+        return found
+
+    def _sparse_block(self, kind: str, column: int, attempt: int, block: int) -> list[float]:
+        key = (kind, column, attempt, block)
+        found = self._sparse.get(key)
+        if found is None:
+            if block < 0:
+                raise IndexError(f"expected a row or scope from 0, got one in block {block}")
+            found = self._draw(kind, column, attempt, block, SPARSE_ROWS)
+            if self._keep is not None and len(self._sparse) >= 8 * len(self._columns):
+                del self._sparse[next(iter(self._sparse))]
+            self._sparse[key] = found
+        return found
+
+    def failure(
+        self, column: int, place: int, attempt: int = 1, *, barrier: bool = False
+    ) -> Failure | None:
+        """How a call fails because the request that it replays did; None if it does not.
+
+        Args:
+            column: the column's index.
+            place: the row, or the scope of a barrier node.
+            attempt: counted from 1.
+            barrier: which of the two.
+        """
+        model = self._columns[column].latency
+        if not isinstance(model, Replay) or not model.fails:
+            return None
+        kind = "barrier" if barrier else "cell"
+        size = BLOCK_ROWS if attempt == 1 and not barrier else SPARSE_ROWS
+        block = place // size
+        key = (kind, column, attempt, block)
+        found = self._failures.get(key)
+        if found is None:
+            found = model.sample_failures(self._stream(*key), block * size, size)
+            if self._keep is not None and len(self._failures) >= 8 * len(self._columns):
+                del self._failures[next(iter(self._failures))]
+            self._failures[key] = found
+        return FAILURES[found[place % size]]
+
+    def _draw(self, kind: str, column: int, attempt: int, block: int, size: int) -> list[float]:
+        draws, model = self._stream(kind, column, attempt, block), self._columns[column].latency
+        found: list[float] = model.sample(draws, block * size, size).tolist()
+        return found
+
+    def _stream(self, kind: str, column: int, attempt: int, block: int) -> Draws:
+        found = self._streams.get((kind, column, attempt))
+        if found is None:
+            found = stream(self._seed, kind, self._columns[column].name, attempt)
+            self._streams[kind, column, attempt] = found
+        return found.at(block)
+
+
+def _fixed_s(item: ColumnLatency) -> float | None:
+    if item.scope_rows:
+        return 0.0
+    return item.latency.value_s if isinstance(item.latency, Constant) else None

@@ -1,0 +1,41 @@
+"""The JSON Schema of scenario files, for editors; ``python -m sim.scenario.schema`` prints it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from sim.scenario.scenario import Scenario
+
+__all__ = ["scenario_schema", "schema_text"]
+
+
+def scenario_schema() -> dict[str, Any]:
+    """The JSON Schema of a scenario file (draft 2020-12)."""
+    schema = Scenario.model_json_schema(by_alias=True)
+    for part in schema["$defs"].values():
+        # In Python a model knows its own name; in a file the name chooses the model.
+        if part["properties"].get("model", {}).get("const"):
+            part["required"] = ["model", *part.get("required", [])]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def schema_text() -> str:
+    """The JSON Schema as the text of ``simulations/scenario.schema.json``."""
+    return json.dumps(scenario_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def main() -> int:
+    """Print the schema; an exit code of `cellspec.exit_codes`."""
+    from cellspec.exit_codes import FINE, put, run_command
+
+    def command() -> int:
+        put(schema_text())
+        return FINE
+
+    return run_command(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
