@@ -15,7 +15,7 @@ from hypothesis.internal.conjecture import providers
 from cellspec import ColumnDescriptor, Limits
 from cellspec.conformance.campaign.campaign import REPEAT_EVERY, Run, draw, run_campaign
 from cellspec.conformance.campaign.failures import Campaign
-from cellspec.conformance.campaign.shrink import shrunk
+from cellspec.conformance.campaign.shrink_workload import shrunk_workload
 from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.verdict import Sometimes
 from cellspec.conformance.run.backend import CAPABILITIES, Table
@@ -205,7 +205,7 @@ def test_a_crash_is_found_again_when_what_came_before_it_is_taken_away() -> None
     columns = [ColumnDescriptor(name) for name in "abcd"]
     large = Workload(tuple(columns), rows=5, crashes=(7, 40))
     assert breaks(large)
-    small = shrunk(large, lambda work: bool(breaks(work)), runs_max=500)
+    small = shrunk_workload(large, lambda work: bool(breaks(work)), runs_max=500)
     assert (len(small.columns), small.rows, small.crashes) == (1, 1, (2,))
 
 
@@ -224,7 +224,7 @@ def test_what_is_left_is_called_by_the_first_letters() -> None:
             limited and slow and work.faults
         )
 
-    small = shrunk(large, breaks, runs_max=200)
+    small = shrunk_workload(large, breaks, runs_max=200)
     assert [item.name for item in small.columns] == ["a", "b"]
     assert (small.limits.column_resource, small.latency_s) == ({"b": "r"}, {"b": 1.0})
     assert small.faults == (Fault("b", 0),)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cellspec import ExecutionTraits, Machine
 from cellspec.conformance.campaign.campaign import run_campaign
-from cellspec.conformance.campaign.shrink import size_of
+from cellspec.conformance.campaign.shrink_workload import size_of
 from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.verdict import DRAWN
 from cellspec.conformance.run.backend import CAPABILITIES

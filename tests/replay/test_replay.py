@@ -35,7 +35,7 @@ from cellspec.engines.reference import ReferenceBackend
 from cellspec.errors import SpecError
 from cellspec.explore.counterexamples import case_lines
 from cellspec.explore.relation import Faults, Relation
-from cellspec.replay.replay import (
+from cellspec.replay import (
     PREFIX,
     Steps,
     ends_of,

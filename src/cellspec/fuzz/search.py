@@ -25,7 +25,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from cellspec.conformance.campaign.shrink import shrunk
+from cellspec.conformance.campaign.shrink_workload import shrunk_workload
 from cellspec.conformance.judge.coverage import watch
 from cellspec.conformance.judge.verdict import DRAWN, Sometimes
 from cellspec.conformance.run.backend import Backend, fit_of
@@ -36,7 +36,7 @@ from cellspec.conformance.run.workload import Workload
 from cellspec.errors import MissingExtraError, SpecError
 from cellspec.fuzz.schedules import SCHEDULES, schedule
 from cellspec.fuzz.swarm import KNOBS, Knobs, Size, workload
-from cellspec.replay.replay import ends_of
+from cellspec.replay import ends_of
 from cellspec.trace import event_from_json
 
 __all__ = [
@@ -468,7 +468,7 @@ def _small(backend: Backend, options: Options, found: Found) -> tuple[Case, bool
 
     again = breaks(found.work)
     if again:
-        shrunk(found.work, breaks, runs_max=options.shrink_runs, fit=fit_of(backend))
+        shrunk_workload(found.work, breaks, runs_max=options.shrink_runs, fit=fit_of(backend))
     return Case(best.work, best.clause, best.detail, options.backend), again
 
 

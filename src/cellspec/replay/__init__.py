@@ -1,1 +1,41 @@
-"""A run that broke a clause, once more and step by step."""
+"""Replay: a failure as a file, shown again step by step, on any engine, and made smaller.
+
+Whatever finds a failure leaves one of two files, and ``sim replay`` takes both:
+
+- a *trace* (`cellspec.trace`): the steps of a run. The explorer and the fuzzer write their
+  counterexamples as traces, and every engine writes its runs as traces. The transition system
+  replays a trace and says of each step whether it is allowed;
+- a *case file* (`cellspec.conformance.run.case`): the workload that an engine failed on. That
+  engine, or another one, runs it again.
+
+===============  ===================================================================================
+module           what it does
+===============  ===================================================================================
+`source`         reads a trace, a case file or a replay string
+`strings`        a file as one line of text
+`judging`        puts the steps of a trace to the transition system
+`workload_of`    makes the workload that leads an engine into the steps of a trace
+`shrink_trace`   looks for the smallest trace that breaks the same clause
+===============  ===================================================================================
+"""
+
+from cellspec.replay.judging import Judged, events_until, judge
+from cellspec.replay.shrink_trace import shrunk_trace
+from cellspec.replay.source import Steps, read_source
+from cellspec.replay.strings import PREFIX, to_string
+from cellspec.replay.workload_of import ends_of, plain_workload_of, timed, workload_of
+
+__all__ = [
+    "PREFIX",
+    "Judged",
+    "Steps",
+    "ends_of",
+    "events_until",
+    "judge",
+    "plain_workload_of",
+    "read_source",
+    "shrunk_trace",
+    "timed",
+    "to_string",
+    "workload_of",
+]

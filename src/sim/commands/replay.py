@@ -21,7 +21,7 @@ from cellspec.check.checker import Finding
 from cellspec.check.explain import describe as describe_event
 from cellspec.check.explain import how
 from cellspec.conformance.campaign.scaling import COST_CLAUSES, judge_cost
-from cellspec.conformance.campaign.shrink import shrunk
+from cellspec.conformance.campaign.shrink_workload import shrunk_workload
 from cellspec.conformance.report.grid_page import render_trace
 from cellspec.conformance.run.backend import Backend, fit_of
 from cellspec.conformance.run.case import Case, describe, python_test
@@ -32,7 +32,7 @@ from cellspec.errors import SpecError
 from cellspec.files import write_files
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId
 from cellspec.machine.machine import Machine
-from cellspec.replay.replay import (
+from cellspec.replay import (
     PREFIX,
     Steps,
     ends_of,
@@ -388,7 +388,7 @@ def shrink(source: str, *, folder: Path, backend: str | None = None) -> tuple[st
         best = tried if same else best
         return same
 
-    shrunk(case.workload, breaks, runs_max=SHRINK_RUNS_MAX, fit=fit_of(engine))
+    shrunk_workload(case.workload, breaks, runs_max=SHRINK_RUNS_MAX, fit=fit_of(engine))
     broken = best.violations[0]
     case = replace(case, workload=best.work, clause=broken.clause, detail=broken.detail)
     told = _of_result(source, case, engine, best, None, made_by_call=made)

@@ -32,7 +32,7 @@ from hypothesis.internal.conjecture.providers import HypothesisProvider
 from hypothesis.strategies import SearchStrategy
 
 from cellspec.conformance.campaign.failures import Campaign, failure_of
-from cellspec.conformance.campaign.shrink import shrunk
+from cellspec.conformance.campaign.shrink_workload import shrunk_workload
 from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.coverage import Seen, watch
 from cellspec.conformance.judge.verdict import Evidence
@@ -148,7 +148,7 @@ def _smallest(
         best = tried
         return True
 
-    shrunk(result.work, breaks, runs_max=runs_max, fit=fit)
+    shrunk_workload(result.work, breaks, runs_max=runs_max, fit=fit)
     return best
 
 

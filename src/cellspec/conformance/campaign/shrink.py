@@ -1,357 +1,92 @@
-"""Making a workload small that breaks a clause: the smallest is the one that a person reads.
+"""Shrinking: the search for a smaller example that breaks the same clause.
 
-`shrunk` takes a workload, and what says whether a workload still breaks the clause, and looks for a
-smaller one: fewer columns before fewer rows, then fewer crashes, fewer faults and skips, and last
-less that is not as usual. It takes away one thing at a time, and whatever is left when no single
-thing can be taken away any more is the answer. A count bounds the runs, so that the answer does not
-depend on the speed of the machine.
+The search is the same for a workload (`cellspec.conformance.campaign.shrink_workload`) and for a
+trace (`cellspec.replay.shrink_trace`). A caller brings *passes*: each pass takes an example and
+gives a smaller one that still breaks the clause. `shrink` applies them until every pass fails, so
+the last example is small in every respect that some pass looks at.
 
-Crash points need care. A crash is told by its step, and each cell that is taken away takes steps
-with it: the same crash then has a lower number. So when nothing more can be taken away, it is tried
-once again with the last crash a little earlier.
-
-It works on workloads as JSON data (`Workload.to_dict`), so it serves for any case file, wherever it
-came from; and needs to know nothing of what a column's traits mean to leave one out.
+A count bounds the tries. A clock would make the answer depend on the speed of the machine.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, TypeAlias, TypeVar
 
-from cellspec.conformance.run.backend import Fit
-from cellspec.conformance.run.workload import Workload
-from cellspec.errors import SpecError
+__all__ = ["Pass", "Tries", "fewest", "shrink"]
 
-__all__ = ["shrunk", "size_of"]
+E = TypeVar("E")
+T = TypeVar("T")
 
-Json = dict[str, Any]
-
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
-_STEPS_BACK = 24
-"""How many earlier steps are tried for a crash when something before it was taken away."""
+Pass: TypeAlias = Callable[[E], E | None]
+"""Gives a smaller example that still breaks the clause; None if it finds none."""
 
 
-def size_of(work: Workload) -> tuple[int, int, int, int, int, str]:
-    """What makes a workload small: columns, then rows, then crashes, then faults, then the rest."""
-    rows = max(work.rows_of(incarnation) for incarnation in range(work.incarnations))
-    text = repr(work)
-    return (
-        len(work.columns),
-        rows,
-        len(work.crashes) + len(work.targets),
-        len(work.faults) + len(work.skips),
-        len(text),
-        text,
-    )
-
-
-def shrunk(
-    work: Workload,
-    breaks: Callable[[Workload], bool],
-    *,
-    runs_max: int,
-    fit: Fit | None = None,
-) -> Workload:
-    """The smallest workload found that still breaks what it broke.
+class Tries(Generic[E]):
+    """Asks whether an example still breaks the clause: each example once, within a limit.
 
     Args:
-        work: a workload of which `breaks` is true.
-        breaks: runs a workload; true if it breaks the same clause.
-        runs_max: how often `breaks` may be asked.
-        fit: brings a workload to the nearest that the engine can be asked for; None takes any.
+        breaks: runs an example; true if it breaks the same clause.
+        most: how often `breaks` may be asked.
+        key: equal for equal examples; without it, `breaks` is asked about every example.
     """
-    search = _Search(breaks, runs_max, fit)
-    search.tried.add(work.to_json())
-    while True:
-        # Looking for moved crashes is dear: only when nothing else helps any more.
-        smaller = search.step(work) or search.step(work, move_crashes=True)
-        if smaller is None:
-            return work
-        work = smaller
 
+    def __init__(
+        self,
+        breaks: Callable[[E], bool],
+        most: int,
+        key: Callable[[E], Hashable] | None = None,
+    ) -> None:
+        self._breaks = breaks
+        self._key = key
+        self._asked: set[Hashable] = set()
+        self.left = most
 
-class _Search:
-    """Asks `breaks` about each workload once, and not too often."""
+    def skip(self, example: E) -> None:
+        """Take an example as asked already."""
+        if self._key is not None:
+            self._asked.add(self._key(example))
 
-    def __init__(self, breaks: Callable[[Workload], bool], runs_max: int, fit: Fit | None) -> None:
-        self.breaks = breaks
-        self.left = runs_max
-        self.fit = fit
-        self.tried: set[str] = set()
-
-    def step(self, work: Workload, *, move_crashes: bool = False) -> Workload | None:
-        """A smaller workload, by one step; None if there is none, or no run is left."""
-        size = size_of(work)
-        for candidate, takes_steps in _candidates(work.to_dict()):
-            if move_crashes and not takes_steps:
-                continue
-            made = _made(candidate)
-            if made is not None and self.fit is not None:
-                made = self.fit(made)
-            if made is None:
-                continue
-            for tried in _earlier_crashes(made) if move_crashes else (made,):
-                if self.left <= 0:
-                    return None
-                if size_of(tried) < size and self._asked(tried):
-                    return tried
-        return None
-
-    def _asked(self, work: Workload) -> bool:
-        text = work.to_json()
-        if text in self.tried or self.left <= 0:
+    def breaks(self, example: E) -> bool:
+        """True if the example was asked about now, and breaks the clause."""
+        if self.left <= 0:
             return False
-        self.tried.add(text)
+        if self._key is not None:
+            key = self._key(example)
+            if key in self._asked:
+                return False
+            self._asked.add(key)
         self.left -= 1
-        return self.breaks(work)
+        return self._breaks(example)
 
 
-def _made(plain: Json) -> Workload | None:
-    try:
-        return Workload.from_dict(_fitted(plain))
-    except SpecError:
-        return None
+def shrink(example: E, passes: Sequence[Pass[E]]) -> E:
+    """The last of the smaller examples; after each the passes begin again with the first."""
+    while True:
+        smaller = next((new for one in passes if (new := one(example)) is not None), None)
+        if smaller is None:
+            return example
+        example = smaller
 
 
-def _fitted(plain: Json) -> Json:
-    """Leave out what is said of cells and barriers that are not there any more."""
-    bare = Workload.from_dict({**plain, "faults": [], "skips": [], "ends": []})
-    rules = bare.graph(max(range(bare.incarnations), key=bare.rows_of)).rules
-    able = {item["name"] for item in plain["columns"] if item["may_skip"]}
+def fewest(items: Sequence[T], suffices: Callable[[Sequence[T]], bool]) -> Sequence[T]:
+    """The items that are left when no single one of them can be taken away.
 
-    def is_there(column: str, position: int) -> bool:
-        index = rules.index.get(column)
-        if index is None:
-            return False
-        return position < (rules.scope_count(index) or rules.num_records)
+    It takes away runs of items, long ones first (delta debugging; Zeller, TSE 2002).
 
-    return {
-        **plain,
-        "faults": [f for f in plain["faults"] if is_there(f["column"], f["position"])],
-        "ends": [e for e in plain["ends"] if is_there(e["column"], e["position"])],
-        "skips": [s for s in plain["skips"] if s[0] in able and is_there(s[0], s[1])],
-    }
-
-
-def _earlier_crashes(work: Workload) -> Iterator[Workload]:
-    """The workload with its last crash a little earlier, the nearest first."""
-    if not work.crashes:
-        return
-    *before, step = work.crashes
-    for earlier in range(step - 1, max(0, step - 1 - _STEPS_BACK), -1):
-        yield work.replace(crashes=(*before, earlier))
-
-
-# What can be taken away. Each candidate comes with whether steps of the run go with it.
-
-
-_MANY_COLUMNS, _MANY_ROWS = 8, 16
-"""From here on several are taken away at once, to begin with."""
-
-
-def _candidates(plain: Json) -> Iterator[tuple[Json, bool]]:
-    yield from ((candidate, True) for candidate in _much_smaller(plain))
-    for place in range(len(plain["columns"])):
-        yield _without_column(plain, place), True
-    yield from _fewer_rows(plain)
-    yield from _fewer_lives(plain)
-    for name in ("faults", "skips"):
-        for candidate in _without_each(plain, name):
-            yield candidate, True
-    yield from ((candidate, False) for candidate in _plainer_rules(plain))
-    yield from ((candidate, True) for candidate in _plainer_columns(plain))
-    yield from ((candidate, False) for candidate in _lower_numbers(plain))
-    yield _renamed(plain), False
-
-
-def _much_smaller(plain: Json) -> Iterator[Json]:
-    """Half of the rows, or a run of columns: for workloads that nobody could read."""
-    rows = plain["rows"]
-    if rows > _MANY_ROWS:
-        targets = [max(1, target - (rows - rows // 2)) for target in plain["targets"]]
-        yield {**plain, "rows": rows // 2, "targets": targets}
-    count = len(plain["columns"])
-    size = count // 2 if count > _MANY_COLUMNS else 0
-    while size > 1:
-        for start in reversed(range(0, count, size)):
-            smaller = plain
-            for place in reversed(range(start, min(start + size, count))):
-                smaller = _without_column(smaller, place)
-            if smaller["columns"]:
-                yield smaller
+    Args:
+        items: items that suffice.
+        suffices: true if these items do as well; it is never asked about none.
+    """
+    size = max(1, len(items) // 2)
+    while True:
+        place = 0
+        while place < len(items):
+            left = [*items[:place], *items[place + size :]]
+            if left and suffices(left):
+                items = left
+            else:
+                place += size
+        if size == 1:
+            return items
         size //= 2
-
-
-def _without_column(plain: Json, place: int) -> Json:
-    new = copy.deepcopy(plain)
-    gone = new["columns"].pop(place)
-    names = {gone["name"], *gone["side_effects"]}
-    for item in new["columns"]:
-        item["needs"] = [name for name in item["needs"] if name not in names]
-    new["latency_s"].pop(gone["name"], None)
-    new["limits"]["column_resource"].pop(gone["name"], None)
-    return new
-
-
-def _fewer_rows(plain: Json) -> Iterator[tuple[Json, bool]]:
-    rows = plain["rows"]
-    for fewer in dict.fromkeys((1, rows // 2, rows - 1)):
-        if 1 <= fewer < rows:
-            targets = [max(1, target - (rows - fewer)) for target in plain["targets"]]
-            yield {**plain, "rows": fewer, "targets": targets}, True
-    for incarnation, target in enumerate(plain["targets"]):
-        for fewer in dict.fromkeys((1, target - 1)):
-            if 1 <= fewer < target:
-                targets = [
-                    *plain["targets"][:incarnation],
-                    fewer,
-                    *plain["targets"][incarnation + 1 :],
-                ]
-                yield {**plain, "targets": targets}, True
-
-
-def _fewer_lives(plain: Json) -> Iterator[tuple[Json, bool]]:
-    if plain["targets"]:
-        yield {**plain, "targets": [], "rows": plain["targets"][0]}, False
-        yield {**plain, "targets": [], "rows": plain["targets"][-1]}, False
-    for incarnation in range(min(len(plain["crashes"]), len(plain["targets"]))):
-        both = {
-            name: [*plain[name][:incarnation], *plain[name][incarnation + 1 :]]
-            for name in ("crashes", "targets")
-        }
-        yield {**plain, **both}, True
-    for name in ("crashes", "targets"):
-        for candidate in _without_each(plain, name):
-            yield candidate, True
-
-
-def _without_each(plain: Json, name: str) -> Iterator[Json]:
-    items = plain[name]
-    if len(items) > 2:
-        yield {**plain, name: items[: len(items) // 2]}
-        yield {**plain, name: items[len(items) // 2 :]}
-    for place in reversed(range(len(items))):
-        yield {**plain, name: [*items[:place], *items[place + 1 :]]}
-
-
-def _plainer_rules(plain: Json) -> Iterator[Json]:
-    """Each limit, and each thing that a run is told besides, put back to what is usual."""
-    limits, failures = plain["limits"], plain["failures"]
-    if limits["column_resource"] or limits["resources"]:
-        yield {**plain, "limits": {**limits, "resources": {}, "column_resource": {}}}
-    for column in list(limits["column_resource"]):
-        users = {name: what for name, what in limits["column_resource"].items() if name != column}
-        yield {**plain, "limits": {**limits, "column_resource": users}}
-    for change in ({"workers": None}, {"group_rows": None, "groups": None}, {"groups": None}):
-        if any(limits[name] is not None for name in change):
-            yield {**plain, "limits": {**limits, **change}}
-    policy: Json = {"max_attempts": 1, "stop_window": None, "stop_rate": 1.0}
-    for name, value in policy.items():
-        if failures[name] != value:
-            yield {**plain, "failures": {**failures, name: value}}
-    usual: Json = {
-        "barrier_scope": "declared",
-        "batch_size": None,
-        "checkpoint_every_rows": None,
-        "checkpoint_version": 1,
-        "keep": False,
-        "latency_s": {},
-        "seed": 0,
-        "order_seed": 0,
-        "ends": [],
-    }
-    for name, value in usual.items():
-        if plain[name] != value:
-            yield {**plain, name: value}
-    half = len(plain["ends"]) // 2
-    for some in (plain["ends"][half:], plain["ends"][:half]):
-        if half:
-            yield {**plain, "ends": some}
-
-
-def _plainer_columns(plain: Json) -> Iterator[Json]:
-    """Each column with one need, trait or further property fewer."""
-
-    def with_column(place: int, **changes: Any) -> Json:
-        columns = list(plain["columns"])
-        columns[place] = {**columns[place], **changes}
-        return {**plain, "columns": columns}
-
-    for place, item in enumerate(plain["columns"]):
-        for name in ("needs", "traits", "side_effects"):
-            for leave_out in item[name]:
-                yield with_column(place, **{name: [one for one in item[name] if one != leave_out]})
-        if item["may_skip"]:
-            yield with_column(place, may_skip=False)
-        if not item["propagate_skip"]:
-            yield with_column(place, propagate_skip=True)
-        if item["name"] in plain["latency_s"]:
-            others = {n: s for n, s in plain["latency_s"].items() if n != item["name"]}
-            yield {**plain, "latency_s": others}
-
-
-def _renamed(plain: Json) -> Json:
-    """Columns called a, b, c … as they stand."""
-    names: dict[str, str] = {}
-    for letter, item in zip(_LETTERS, plain["columns"], strict=False):
-        names[item["name"]] = letter
-        for number, made in enumerate(item["side_effects"], 1):
-            names[made] = f"{letter}_more" if number == 1 else f"{letter}_more{number}"
-
-    def new(name: str) -> str:
-        return names.get(name, name)
-
-    limits = plain["limits"]
-    users = {new(name): resource for name, resource in limits["column_resource"].items()}
-    columns = [
-        {
-            **item,
-            "name": new(item["name"]),
-            "needs": [new(name) for name in item["needs"]],
-            "side_effects": [new(name) for name in item["side_effects"]],
-        }
-        for item in plain["columns"]
-    ]
-    return {
-        **plain,
-        "columns": columns,
-        "limits": {**limits, "column_resource": users},
-        "latency_s": {new(name): seconds for name, seconds in plain["latency_s"].items()},
-        "faults": [{**fault, "column": new(fault["column"])} for fault in plain["faults"]],
-        "skips": [[new(name), row] for name, row in plain["skips"]],
-        "ends": [{**end, "column": new(end["column"])} for end in plain["ends"]],
-    }
-
-
-def _lower_numbers(plain: Json) -> Iterator[Json]:
-    """Numbers that mean something when they are lower."""
-    for incarnation, step in enumerate(plain["crashes"]):
-        for lower in dict.fromkeys((0, 1, step // 2, step - 1)):
-            if 0 <= lower < step:
-                crashes = [
-                    *plain["crashes"][:incarnation],
-                    lower,
-                    *plain["crashes"][incarnation + 1 :],
-                ]
-                yield {**plain, "crashes": crashes}
-    for place, fault in enumerate(plain["faults"]):
-        changes: list[Json] = [{"cool_down_s": 0.0}] if fault["cool_down_s"] else []
-        changes += [{"call": fault["call"] - 1}] if fault["call"] > 1 else []
-        changes += [{"position": 0}] if fault["position"] else []
-        for change in changes:
-            faults = [*plain["faults"][:place], {**fault, **change}, *plain["faults"][place + 1 :]]
-            yield {**plain, "faults": faults}
-    for name in ("batch_size", "checkpoint_every_rows"):
-        if plain[name] is not None and plain[name] > 1:
-            yield {**plain, name: plain[name] - 1}
-    for name in ("workers", "group_rows", "groups"):
-        value = plain["limits"][name]
-        if value is not None and value > 1:
-            yield {**plain, "limits": {**plain["limits"], name: value - 1}}
-    for name in ("seed", "order_seed"):
-        for lower in dict.fromkeys((1, plain[name] // 2, plain[name] - 1)):
-            if 0 <= lower < plain[name]:
-                yield {**plain, name: lower}

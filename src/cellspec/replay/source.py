@@ -1,0 +1,84 @@
+"""The source of a replay: a trace, a case file, or either of them as a replay string."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellspec.conformance.run.case import Case, case_of
+from cellspec.errors import SpecError, TraceError
+from cellspec.replay.strings import PREFIX, from_string
+from cellspec.trace import Event, Header, TraceReader, to_json
+
+__all__ = ["Steps", "read_source"]
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """A trace in memory: what a failure of a few hundred steps is.
+
+    Attributes:
+        source: what it is called.
+        header: line 1.
+        events: the steps, in order.
+        unread: why reading ended before the footer; "" if it did not.
+    """
+
+    source: str
+    header: Header
+    events: tuple[Event, ...]
+    unread: str = ""
+
+    def to_lines(self) -> list[str]:
+        """The trace again, without a footer: a failure is no whole run."""
+        lines = [to_json(self.header), *map(to_json, self.events)]
+        return [json.dumps(line, separators=(",", ":")) for line in lines]
+
+
+def read_source(source: str) -> Steps | Case:
+    """What a file, or a replay string, holds.
+
+    Raises:
+        SpecError: it cannot be read, or is neither a trace nor a case; one line that names it.
+    """
+    if source.startswith(PREFIX):
+        name, data = "replay string", from_string(source)
+    else:
+        name = source
+        try:
+            data = Path(source).read_bytes()
+        except OSError as error:
+            raise SpecError(f"{source}: cannot be read: {error.strerror}") from None
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error):
+            raise SpecError(f"{name}: is damaged: it cannot be decompressed") from None
+    if _is_case(data):
+        return case_of(data, name)
+    return _read_steps(data, name)
+
+
+def _is_case(data: bytes) -> bool:
+    """A case is one object with a field of its own; a trace's first line is an object already."""
+    try:
+        whole = json.loads(data)
+    except (ValueError, RecursionError):
+        # Not a trace either, perhaps: what is wrong is best said of what it seems to be.
+        return data.lstrip()[:1] == b"{" and b'"trace"' not in data.partition(b"\n")[0]
+    return not (isinstance(whole, dict) and "trace" in whole)
+
+
+def _read_steps(data: bytes, name: str) -> Steps:
+    with TraceReader(io.BytesIO(data), name=name) as reader:
+        events: list[Event] = []
+        unread = ""
+        try:
+            events.extend(reader)
+        except TraceError as error:
+            unread = str(error)
+        return Steps(name, reader.header, tuple(events), unread)

@@ -1,0 +1,138 @@
+"""The workload of a trace: it leads an engine into the steps that the trace holds.
+
+In `workload_of` each call ends at the very time at which it ends in the trace, so that an engine
+meets what the engine of the trace met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from cellspec.conformance.run.workload import DEFAULT_LATENCY_S, TICK_S, End, Fault, Workload
+from cellspec.graph.graph import ExecutionGraph
+from cellspec.replay.source import Steps
+from cellspec.trace import Event, failures_of, graph_of, limits_of
+
+__all__ = ["ends_of", "plain_workload_of", "timed", "workload_of"]
+
+
+def timed(steps: Steps) -> Steps:
+    """The trace with its steps a tick apart, if it knows no times: the explorer has none."""
+    if any(event.t > 0 for event in steps.events):
+        return steps
+    events = tuple(
+        msgspec.structs.replace(event, t=number * TICK_S)
+        for number, event in enumerate(steps.events, 1)
+    )
+    return Steps(steps.source, steps.header, events, steps.unread)
+
+
+def workload_of(steps: Steps) -> Workload:
+    """The workload that makes an engine meet what a trace tells.
+
+    Columns, rows, limits and failures are the trace's, and each call ends when it does there; what
+    does not end there ends after the last event of that life. When a call begins is the engine's
+    own affair, and so is when it writes what: a crash is left to the caller (see
+    `Workload.crashes`).
+
+    Args:
+        steps: the trace; of one that knows no times, what `timed` makes of it.
+
+    Raises:
+        SpecError: a trace that no workload describes: its columns form no graph, say.
+    """
+    plain = plain_workload_of(steps)
+    graph = plain.graph()
+    able = {name for name in graph.column_names if graph.get_column_descriptor(name).may_skip}
+    skips: dict[tuple[str, int], None] = {}
+    last_s = [0.0]
+    for event in steps.events:
+        if event.event == "resume":
+            last_s.append(event.t)
+        last_s[-1] = event.t
+        if event.event == "skip" and isinstance(event.rows, int) and event.column in able:
+            skips[event.column, event.rows] = None
+    faults: dict[tuple[str, int, int], Fault] = {}
+    ends: list[End] = []
+    for end, event in ends_of(steps.events, graph):
+        ends.append(end)
+        if event.event == "fail":
+            wait_s = 0.0 if event.until is None else max(0.0, event.until - event.t)
+            faults[end.column, end.position, end.call] = Fault(
+                end.column, end.position, end.call, event.failure or "retryable", wait_s
+            )
+    ended = {(end.incarnation, end.column, end.position) for end in ends}
+    for incarnation, t in enumerate(last_s):
+        for column, position in _calls_of(graph):
+            if (incarnation, column, position) not in ended:
+                ends.append(End(incarnation, column, position, 1, t + DEFAULT_LATENCY_S))
+    return plain.replace(
+        faults=tuple(faults.values()),
+        skips=tuple(skips),
+        ends=tuple(ends),
+        checkpoint_every_rows=1,
+        checkpoint_version=1 if _claims_rows(steps.events) else 2,
+    )
+
+
+def plain_workload_of(steps: Steps) -> Workload:
+    """What a run was asked for: columns, limits, and the rows of each life; no call of it.
+
+    Raises:
+        SpecError: a trace that no workload describes.
+    """
+    graph = graph_of(steps.header, steps.source)
+    targets = [graph.num_records]
+    for event in steps.events:
+        if event.event == "resume":
+            targets.append(event.records or targets[-1])
+    return Workload(
+        columns=tuple(map(graph.get_column_descriptor, graph.column_names)),
+        rows=graph.num_records,
+        batch_size=graph.batch_size,
+        barrier_scope=steps.header.graph.barrier_scope,
+        limits=limits_of(steps.header, steps.source),
+        failures=failures_of(steps.header),
+        targets=tuple(targets) if len(set(targets)) > 1 else (),
+    )
+
+
+def ends_of(events: Iterable[Event], graph: ExecutionGraph) -> Iterator[tuple[End, Event]]:
+    """When each call of a run ended, and the event that says so.
+
+    A barrier's output cells take no call: where a trace tells of each of them, that is left out.
+    """
+    barriers = {rule.name for rule in graph.rules.columns if rule.is_barrier}
+    incarnation = 0
+    calls: dict[tuple[str, int], int] = {}
+    for event in events:
+        if event.event == "resume":
+            incarnation += 1
+            calls = {}
+        elif event.event in ("complete", "fail") and event.column:
+            if event.scope is None and event.column in barriers:
+                continue
+            for position in _positions(event):
+                nth = calls[event.column, position] = calls.get((event.column, position), 0) + 1
+                yield End(incarnation, event.column, position, nth, event.t), event
+
+
+def _calls_of(graph: ExecutionGraph) -> Iterator[tuple[str, int]]:
+    """Every call that a graph takes: its column, and its row or scope."""
+    for rule in graph.rules.columns:
+        for position in range(graph.rules.scope_count(rule.index) or graph.num_records):
+            yield rule.name, position
+
+
+def _positions(event: Event) -> Sequence[int]:
+    if event.scope is not None:
+        return (event.scope,)
+    rows = event.rows
+    return range(*rows) if isinstance(rows, tuple) else () if rows is None else (rows,)
+
+
+def _claims_rows(events: Iterable[Event]) -> bool:
+    """Whether every claim of a trace is one number for all columns, as version 1 has it."""
+    return all(len(set(event.claim.values())) < 2 for event in events if event.claim)

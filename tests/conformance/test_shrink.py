@@ -1,0 +1,51 @@
+"""The search for smaller examples: bounded tries, each example once, and nothing left to take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellspec.conformance.campaign.shrink import Tries, fewest, shrink
+
+
+def test_an_example_is_asked_about_once() -> None:
+    asked: list[int] = []
+
+    def breaks(one: int) -> bool:
+        asked.append(one)
+        return True
+
+    tries = Tries(breaks, 10, key=lambda one: one)
+    tries.skip(3)
+    assert [tries.breaks(one) for one in (1, 1, 2, 3)] == [True, False, True, False]
+    assert asked == [1, 2]
+
+
+def test_no_more_examples_are_asked_about_than_allowed() -> None:
+    tries = Tries[int](lambda _: True, 2)
+    assert [tries.breaks(1) for _ in range(4)] == [True, True, False, False]
+    assert tries.left == 0
+
+
+def test_passes_begin_again_with_the_first_after_each_smaller_example() -> None:
+    def halves(number: int) -> int | None:
+        return number // 2 if number % 2 == 0 and number > 2 else None
+
+    def one_less(number: int) -> int | None:
+        return number - 1 if number > 1 else None
+
+    assert shrink(12, [halves]) == 3
+    assert shrink(12, [halves, one_less]) == 1
+
+
+@given(st.integers(1, 40), st.data())
+def test_exactly_the_items_that_are_needed_are_left(count: int, data: st.DataObject) -> None:
+    needed = data.draw(st.sets(st.integers(0, count - 1), min_size=1))
+
+    def suffices(items: Sequence[int]) -> bool:
+        assert items
+        return needed <= set(items)
+
+    assert list(fewest(range(count), suffices)) == sorted(needed)
