@@ -20,7 +20,7 @@ from cellspec import (
     Limits,
     SpecError,
 )
-from cellspec.machine.actions import check_limits
+from cellspec.machine.limits import check_limits
 
 T = ExecutionTraits
 

@@ -46,7 +46,7 @@ from cellspec.conformance.run.probe import Probe
 from cellspec.conformance.run.workload import Workload
 from cellspec.errors import SpecError
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
-from cellspec.machine.actions import Limits
+from cellspec.machine.limits import Limits
 from tests.benchmarks.timing import ROOT, environment, machine_size, progress, quiet_collector
 from tests.benchmarks.weightless import WORKERS, Weightless, bare
 

@@ -207,7 +207,7 @@ def _version() -> str:
 
 def _with_holes(graph: ExecutionGraph) -> CompletionTracker:
     """A tracker marked out of order: each column has a finished prefix, and islands after it."""
-    tracker = graph.tracker()
+    tracker = CompletionTracker.for_graph(graph)
     rows = graph.num_records
     for name in graph.column_names:
         for row in (*range(rows - 50, rows), *range(99, -1, -1), *range(110, 150)):

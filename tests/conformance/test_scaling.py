@@ -37,7 +37,7 @@ from cellspec.conformance.run.workload import Fault
 from cellspec.engines.reference import ReferenceBackend, ThreadBackend
 from cellspec.errors import SpecError
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
-from cellspec.machine.actions import Limits
+from cellspec.machine.limits import Limits
 from tests.conformance.second_engine import ColumnFirst
 from tests.matrix.cost_mutants import COST_MUTANTS
 

@@ -31,6 +31,7 @@ from cellspec.engines.ray import Driver, Key, RayBackend
 from cellspec.engines.remote import RemoteProbe
 from cellspec.engines.rows import DriverState, Dropped
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
+from cellspec.state.tracker import CompletionTracker
 
 pytestmark = pytest.mark.ray
 T = ExecutionTraits
@@ -445,7 +446,7 @@ class RunsClaimedAgain(Driver):
             super().restore()
             self.values.clear()
             self.claimed = dict.fromkeys(self.claimed, 0)
-            self.tracker = self.graph.tracker()
+            self.tracker = CompletionTracker.for_graph(self.graph)
 
 
 def fields_of(spec: engine.Spec) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import random
 import pytest
 
 from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, Limits, Machine, Violation
-from cellspec.machine.actions import Action, FailurePolicy
+from cellspec.machine.actions import Action
+from cellspec.machine.limits import FailurePolicy
 
 
 def _graph() -> ExecutionGraph:

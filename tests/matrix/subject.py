@@ -15,7 +15,7 @@ from cellspec import (
 )
 from cellspec.build.inference import infer
 from cellspec.graph.rules import Rules
-from cellspec.machine.actions import check_limits
+from cellspec.machine.limits import check_limits
 from sim.simulator.simulator import Simulator
 from tests.matrix.examples import Example
 

@@ -128,7 +128,7 @@ def test_after_any_chain_of_crashes_exactly_what_was_claimed_is_complete(
     case: Case, parts: list[tuple[list[int], int]], hurry: int
 ) -> None:
     graph, model = case.graph(), model_of(case)
-    tracker = graph.tracker()
+    tracker = CompletionTracker.for_graph(graph)
     rows = 0
     for answers, version in parts:
         # Zeros finish rows first, so that there is something to claim.
@@ -168,7 +168,7 @@ def test_one_pass_of_the_simplest_engine_finishes_a_restored_run(
     case: Case, answers: list[int], version: int
 ) -> None:
     graph, model = case.graph(), model_of(case)
-    tracker: CompletionTracker = graph.tracker()
+    tracker = CompletionTracker.for_graph(graph)
     advance(model, tracker, answers)
     tracker = crash_and_restore(graph, tracker, model, version)
     for node in graph.iter_ready_nodes(tracker):
@@ -225,7 +225,7 @@ A_B_C = [
 def half_done() -> tuple[ExecutionGraph, CompletionTracker]:
     """a is complete, its barrier b has run, and c has rows 0 and 1 of 4."""
     graph = ExecutionGraph(4, A_B_C)
-    tracker = graph.tracker()
+    tracker = CompletionTracker.for_graph(graph)
     for row in range(4):
         tracker.mark_complete(CellNodeId(row, "a"))
     tracker.mark_complete(BarrierNodeId("b"))

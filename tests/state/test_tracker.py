@@ -622,7 +622,7 @@ class Watched(bytearray):
 def test_a_pass_that_marks_nothing_looks_no_further_than_the_last_ready_cell() -> None:
     rows, done = 1_000, 5
     graph = ExecutionGraph(rows, [C("a"), C("b", dependencies=["a"])])
-    tracker = graph.tracker()
+    tracker = CompletionTracker.for_graph(graph)
     for node in cells("a", done):
         tracker.mark_complete(node)
     counters = tracker._counters

@@ -16,7 +16,8 @@ from cellspec.engine.storage.filesystem import RealFileSystem
 from cellspec.engine.storage.stores import MemoryStore, Store
 from cellspec.errors import SpecError
 from cellspec.graph.graph import ExecutionGraph
-from cellspec.machine.actions import FailurePolicy, Limits, Outcome
+from cellspec.machine.actions import Outcome
+from cellspec.machine.limits import FailurePolicy, Limits
 from cellspec.state.tracker import CompletionTracker
 
 __all__ = ["Engine", "Result"]

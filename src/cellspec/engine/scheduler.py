@@ -61,7 +61,8 @@ from cellspec.faults import BackPressure, GeneratorError, Permanent
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import CellNodeId, NodeId
 from cellspec.graph.rowset import ranges_of, rows_of
-from cellspec.machine.actions import Failure, FailurePolicy, Limits, check_limits
+from cellspec.machine.actions import Failure
+from cellspec.machine.limits import FailurePolicy, Limits, check_limits
 from cellspec.machine.policy import changed_scopes, is_final
 from cellspec.state.checkpoint import Checkpoint, read_payload
 from cellspec.state.counters import Claim

@@ -77,7 +77,7 @@ from cellspec.errors import SpecError, how_to_install
 from cellspec.faults import BackPressure, Permanent, Retryable
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
 from cellspec.graph.rules import ColumnRule
-from cellspec.machine.actions import check_limits
+from cellspec.machine.limits import check_limits
 
 __all__ = ["Driver", "Key", "RayBackend", "Spec"]
 

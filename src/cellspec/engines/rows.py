@@ -217,7 +217,7 @@ class DriverState:
         self.values: dict[tuple[str, int], Value] = {}
         self.dropped: dict[int, str] = {}
         self.claimed = dict.fromkeys(self.graph.column_names, 0)
-        self.tracker: CompletionTracker = self.graph.tracker()
+        self.tracker = CompletionTracker.for_graph(self.graph)
         self._kept_drops: frozenset[int] = frozenset()
         self._size = 0
 

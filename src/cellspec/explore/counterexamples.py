@@ -19,7 +19,8 @@ from cellspec.explore.relation import Relation, bits
 from cellspec.explore.search import Search, State, Step
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import CellNodeId
-from cellspec.machine.actions import Action, FailurePolicy, Limits
+from cellspec.machine.actions import Action
+from cellspec.machine.limits import FailurePolicy, Limits
 from cellspec.machine.machine import Machine
 from cellspec.trace import event_of, header_for, to_json
 

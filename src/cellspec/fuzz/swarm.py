@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from cellspec.conformance.run.workload import Fault, Workload
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
-from cellspec.machine.actions import Failure, FailurePolicy, Limits
+from cellspec.machine.actions import Failure
+from cellspec.machine.limits import FailurePolicy, Limits
 from cellspec.machine.policy import within_budget
 
 __all__ = ["KNOBS", "Knobs", "Size", "workload"]

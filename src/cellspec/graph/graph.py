@@ -21,18 +21,23 @@ trackers answer from counters, and cost what they yield rather than a look at ev
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeGuard, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
 
 from cellspec.errors import GraphError, NodeError, UnknownColumnError
 from cellspec.graph.columns import ColumnDescriptor
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
+from cellspec.graph.rowset import Ranges
 from cellspec.graph.rules import Rules, compile_rules, fingerprint, resolve_columns
 
-if TYPE_CHECKING:
-    from cellspec.state.tracker import CompletionTracker
-
-__all__ = ["BarrierScope", "CompletionTrackerProtocol", "ExecutionGraph"]
+__all__ = [
+    "BarrierScope",
+    "CompletionTrackerProtocol",
+    "ExecutionGraph",
+    "GraphTracker",
+    "IndexedTracker",
+    "provide_tracker",
+]
 
 BarrierScope = Literal["declared", "batch"]
 
@@ -56,6 +61,61 @@ class IndexedTracker(CompletionTrackerProtocol, Protocol):
     def row_complete(self, graph: ExecutionGraph, row: int) -> bool: ...
 
     def all_complete(self, graph: ExecutionGraph) -> bool: ...
+
+
+class GraphTracker(IndexedTracker, Protocol):
+    """A tracker of one graph, as `ExecutionGraph.tracker` makes it.
+
+    `cellspec.state.tracker.CompletionTracker` is one, and documents each method.
+    """
+
+    @property
+    def num_records(self) -> int: ...
+
+    def mark_complete(self, node: NodeId) -> None: ...
+
+    def mark_skipped(self, cell: CellNodeId) -> None: ...
+
+    def mark_dropped(self, row: int) -> None: ...
+
+    def is_complete(self, node: NodeId) -> bool: ...
+
+    def is_skipped(self, cell: CellNodeId) -> bool: ...
+
+    def is_dropped(self, row: int) -> bool: ...
+
+    def must_skip(self, cell: CellNodeId) -> bool: ...
+
+    def is_in_turn(self, cell: CellNodeId) -> bool: ...
+
+    def barrier_reads(self, barrier: BarrierNodeId) -> Ranges: ...
+
+    def listen(self, on_ready: Callable[[NodeId], object]) -> None: ...
+
+    def is_column_complete(self, column: str) -> bool: ...
+
+    def is_barrier_complete(self, column: str, batch: int | None = None) -> bool: ...
+
+    def column_completion_count(self, column: str) -> int: ...
+
+    def reset(self) -> None: ...
+
+    def to_checkpoint(self, graph: ExecutionGraph, version: int = 1) -> dict[str, Any]: ...
+
+    def __len__(self) -> int: ...
+
+
+_make_tracker: Callable[[ExecutionGraph], GraphTracker] | None = None
+
+
+def provide_tracker(make: Callable[[ExecutionGraph], GraphTracker]) -> None:
+    """Register the function by which `ExecutionGraph.tracker` makes a tracker.
+
+    Trackers live in `cellspec.state`, which builds on graphs; `cellspec.state.tracker` registers
+    its own when it is imported, and `import cellspec` imports it.
+    """
+    global _make_tracker
+    _make_tracker = make
 
 
 class ExecutionGraph:
@@ -372,11 +432,10 @@ class ExecutionGraph:
             row += 1
         return row
 
-    def tracker(self) -> CompletionTracker:
+    def tracker(self) -> GraphTracker:
         """A tracker that knows this graph's nodes and refuses all others (TRACK-03)."""
-        from cellspec.state.tracker import CompletionTracker
-
-        return CompletionTracker.for_graph(self)
+        assert _make_tracker is not None, "cellspec.state.tracker was not imported"
+        return _make_tracker(self)
 
     # Checks
 

@@ -15,10 +15,11 @@ changes nothing else. The steps of a process that crashed or ended count for not
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
 
 from cellspec.errors import Violation
+from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import CellNodeId, NodeId
+from cellspec.machine.limits import Limits
 from cellspec.state.counters import (
     CLAIMED,
     COOLING,
@@ -31,10 +32,6 @@ from cellspec.state.counters import (
     Counters,
 )
 from cellspec.text import be, cell_words, counted, node_words
-
-if TYPE_CHECKING:
-    from cellspec.graph.graph import ExecutionGraph
-    from cellspec.machine.actions import Limits
 
 __all__ = ["FAILED", "Key", "Refusals", "words_of"]
 

@@ -53,16 +53,9 @@ from typing import Any
 from cellspec.errors import SpecError
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.rowset import Ranges, RowSet, add_range, ranges_of, rows_of
-from cellspec.machine.actions import (
-    Action,
-    Choose,
-    Failure,
-    FailurePolicy,
-    Limits,
-    Outcome,
-    check_limits,
-)
+from cellspec.machine.actions import Action, Choose, Failure, Outcome
 from cellspec.machine.explain_refusal import FAILED, Key, Refusals, words_of
+from cellspec.machine.limits import FailurePolicy, Limits, check_limits
 from cellspec.machine.policy import changed_scopes, is_final
 from cellspec.state.counters import (
     COOLING,

@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from cellspec.graph.rules import Rules
-    from cellspec.machine.actions import Failure
+from cellspec.graph.rules import Rules
+from cellspec.machine.actions import Failure
 
 __all__ = [
     "ChangedScope",

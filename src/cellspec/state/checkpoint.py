@@ -15,14 +15,12 @@ more than there is, is refused whole with one line that names the field and what
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from cellspec.errors import CheckpointError
+from cellspec.graph.graph import ExecutionGraph
 from cellspec.state.counters import Claim
 from cellspec.text import counted
-
-if TYPE_CHECKING:
-    from cellspec.graph.graph import ExecutionGraph
 
 __all__ = ["CHECKPOINT_VERSION", "Checkpoint", "make_payload", "read_payload"]
 

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from cellspec.errors import CheckpointError, NodeError
-from cellspec.graph.graph import ExecutionGraph
+from cellspec.graph.graph import ExecutionGraph, provide_tracker
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
 from cellspec.graph.rowset import Ranges, RowSet
 from cellspec.state.checkpoint import CHECKPOINT_VERSION, Checkpoint, make_payload, read_payload
@@ -612,3 +612,6 @@ class ThreadSafeCompletionTracker(CompletionTracker):
     def all_complete(self, graph: ExecutionGraph) -> bool:
         with self._lock:
             return super().all_complete(graph)
+
+
+provide_tracker(CompletionTracker.for_graph)

@@ -33,7 +33,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, model_valid
 from cellspec.errors import GraphError, SpecError
 from cellspec.graph.columns import ColumnDescriptor
 from cellspec.graph.graph import BarrierScope, ExecutionGraph
-from cellspec.machine.actions import FailurePolicy, Limits, check_limits
+from cellspec.machine.limits import FailurePolicy, Limits, check_limits
 from sim.scenario.distributions import LatencyModel
 from sim.scenario.messages import listed_names
 from sim.scenario.records import (

@@ -52,7 +52,7 @@ from cellspec.conformance.run.line_counter import LineCounter, Metered
 from cellspec.conformance.run.workload import Fault, Workload
 from cellspec.errors import SpecError
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
-from cellspec.machine.actions import FailurePolicy, Limits
+from cellspec.machine.limits import FailurePolicy, Limits
 
 __all__ = [
     "COST_CLAUSES",

@@ -32,7 +32,8 @@ from hypothesis import strategies as st
 from cellspec.conformance.judge.verdict import DRAWN
 from cellspec.conformance.run.workload import Fault, Workload
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
-from cellspec.machine.actions import Failure, FailurePolicy, Limits
+from cellspec.machine.actions import Failure
+from cellspec.machine.limits import FailurePolicy, Limits
 from cellspec.machine.policy import within_budget
 
 __all__ = ["workloads"]

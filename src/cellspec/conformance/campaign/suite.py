@@ -44,7 +44,7 @@ from cellspec.conformance.run.workload import Workload
 from cellspec.errors import SpecError
 from cellspec.files import write_files
 from cellspec.graph.columns import ColumnDescriptor
-from cellspec.machine.actions import Limits
+from cellspec.machine.limits import Limits
 
 __all__ = [
     "MAX_EXAMPLES",

@@ -73,7 +73,7 @@ from cellspec.errors import SpecError, how_to_install
 from cellspec.faults import BackPressure, GeneratorError, Retryable
 from cellspec.graph.columns import ColumnDescriptor
 from cellspec.graph.rowset import ranges_of
-from cellspec.machine.actions import FailurePolicy, Limits
+from cellspec.machine.limits import FailurePolicy, Limits
 from cellspec.machine.policy import is_final
 
 __all__ = ["MAX_ATTEMPTS", "CreateBackend"]

@@ -63,7 +63,7 @@ from cellspec.engines.datadesigner.releases import Release, load
 from cellspec.faults import GeneratorError
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.graph.rowset import ranges_of
-from cellspec.machine.actions import FailurePolicy, Limits
+from cellspec.machine.limits import FailurePolicy, Limits
 from cellspec.machine.policy import is_final
 
 __all__ = ["SchedulerBackend"]
