@@ -24,10 +24,10 @@ specs: $(READY)
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks
 
-# Every graph of tiers 0 to 2: the counts must be those on the page. Tier 3 is for the night.
+# Every pipeline of bounds 0 to 2: the counts must be those on the page. Bounds 3 are for the night.
 explore: $(READY)
-	for tier in 0 1 2; do \
-		$(BIN)/python -m sim explore --tier $$tier --expect specs/exploration.md || exit 1; \
+	for bounds in 0 1 2; do \
+		$(BIN)/python -m sim explore --bounds $$bounds --expect specs/exploration.md || exit 1; \
 	done
 
 # Ten minutes of large random workloads on the reference engine, and on the rules alone.

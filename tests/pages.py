@@ -131,9 +131,10 @@ NOT_RUN = {
     "python -m tests.pages --write": "it writes these pages",
     "apt-get install rumur gcc": "it installs packages of the system; `.ci/run` does the same",
     "python -m sim run simulations/million.yaml": "it takes a minute; `make bench` runs it",
-    "python -m sim explore --tier 1 --expect specs/exploration.md": EXPLORED,
-    "python -m sim explore --tier 2 --expect specs/exploration.md --jobs 2": EXPLORED,
-    "python -m sim explore --tier 3 --expect specs/exploration.md --out explored --resume": MINUTES,
+    "python -m sim explore --bounds 1 --expect specs/exploration.md": EXPLORED,
+    "python -m sim explore --bounds 2 --expect specs/exploration.md --jobs 2": EXPLORED,
+    "python -m sim explore --bounds 3 --expect specs/exploration.md --out explored "
+    "--resume": MINUTES,
     "python -m simulations.releases --release 0.9.6 --max-examples 25": RELEASES,
     "python -m simulations.releases --twice": RELEASES,
     "python -m simulations.releases --scripts": RELEASES,

@@ -41,7 +41,7 @@ USES = {
     "schema": ([], 0),
 }
 # What is left out of the values that an option may have: it takes more than a few seconds.
-TOO_LONG = {("explore", "--tier")}
+TOO_LONG = {("explore", "--bounds")}
 
 CASE = Case(Workload((ColumnDescriptor("a", traits=ExecutionTraits.START),), rows=2))
 

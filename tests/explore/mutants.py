@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cellspec.explore.bounds import Configuration, drops_of
-from cellspec.explore.invariants import Law
+from cellspec.explore.invariants import Invariants
 from cellspec.explore.pipelines import parse_shape
 from cellspec.explore.relation import Faults, Relation, bits
 from cellspec.explore.search import Search
@@ -334,8 +334,10 @@ def search_of(mutant: Mutant, *, symmetric: bool = False, waive: tuple[str, ...]
     """The search of a mutant's graph under its broken relation."""
     graph = parse_shape(mutant.graph).graph(mutant.rows, mutant.batch)
     relation = mutant.relation(graph, Faults(**mutant.faults))
-    law = Law(graph, relation.claims, relation.faults.workers, waive, drops_of(relation))
-    return Search(relation, law, symmetric=symmetric)
+    invariants = Invariants(
+        graph, relation.claims, relation.faults.workers, waive, drops_of(relation)
+    )
+    return Search(relation, invariants, symmetric=symmetric)
 
 
 def mutant_table() -> str:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from cellspec.explore.bounds import TIERS, Configuration, search_for
+from cellspec.explore.bounds import BOUNDS, Configuration, search_for
 from cellspec.explore.pipelines import parse_shape
 from cellspec.explore.relation import Faults
 from cellspec.explore.search import Found
@@ -39,7 +39,7 @@ LARGER = (
         2, Faults(crashes=2, torn=True, retries=1, drops=1, workers=2), graph="a v:barrier(a) c(v)"
     ),
 )
-CONFIGURATIONS = (*TIERS[0], *LARGER)
+CONFIGURATIONS = (*BOUNDS[0], *LARGER)
 
 MISTAKES = [mutant.name for mutant in MUTANTS]
 """The model knows them by their places here."""

@@ -1,7 +1,7 @@
 """The explorer: its counts are derived, its masks are what runs, and it finds broken rules.
 
-Counts of whole tiers are on ``specs/exploration.md``; here are the closed forms, the graphs of tier
-0, and everything that takes less than a second.
+Counts of whole bounds are on ``specs/exploration.md``; here are the closed forms, the graphs of
+bounds 0, and everything that takes less than a second.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import pytest
 
 from cellspec.check.checker import check_file
 from cellspec.errors import SpecError, Violation
-from cellspec.explore import bounds as tiers
-from cellspec.explore.bounds import TIERS, Configuration, Progress, Totals, explore, search_for
-from cellspec.explore.counterexamples import actions_of, case_lines, machine_for, story_of
-from cellspec.explore.equivalence import Difference, compare
-from cellspec.explore.invariants import Law
+from cellspec.explore import bounds
+from cellspec.explore.actions import actions_of, machine_for
+from cellspec.explore.bounds import BOUNDS, Configuration, Progress, Totals, explore, search_for
+from cellspec.explore.counterexamples import counterexample_lines, explain_path
+from cellspec.explore.equivalence import Difference, check_equivalence
+from cellspec.explore.invariants import Invariants
 from cellspec.explore.page import compare_page, pinned
 from cellspec.explore.pipelines import KINDS, Shape, all_shapes, distinct_shapes, parse_shape
 from cellspec.explore.relation import Faults, Relation
@@ -116,7 +117,7 @@ def test_rows_that_are_alike_are_counted_once(columns: int, rows: int) -> None:
 
 
 def test_the_page_has_the_counts_of_single_graphs() -> None:
-    rows = [(one, explore(one, Progress(None))) for one in TIERS[0]]
+    rows = [(one, explore(one, Progress(None))) for one in BOUNDS[0]]
     assert compare_page(PAGE, 0, rows) == ""
 
 
@@ -124,20 +125,20 @@ def test_the_page_has_the_broken_rules() -> None:
     assert mutant_table() in PAGE.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("tier", [1, 2, 3])
-def test_the_page_has_a_line_for_each_configuration(tier: int) -> None:
-    lines = pinned(PAGE, tier)
-    assert len(lines) == len(TIERS[tier])
-    for one, line in zip(TIERS[tier], lines, strict=True):
+@pytest.mark.parametrize("name", [1, 2, 3])
+def test_the_page_has_a_line_for_each_configuration(name: int) -> None:
+    lines = pinned(PAGE, name)
+    assert len(lines) == len(BOUNDS[name])
+    for one, line in zip(BOUNDS[name], lines, strict=True):
         assert line.startswith(f"| {one.columns} of {', '.join(one.kinds)} | {one.rows} |")
         assert f"| {one.rules()} |" in line
 
 
-def test_the_page_has_the_counts_of_a_small_configuration_of_each_tier() -> None:
-    for tier in (2, 3):
-        for place, one in enumerate(TIERS[tier]):
+def test_the_page_has_the_counts_of_a_small_configuration_of_all_bounds() -> None:
+    for name in (2, 3):
+        for place, one in enumerate(BOUNDS[name]):
             if one.columns == 2 and not one.faults.drops:
-                line = pinned(PAGE, tier)[place]
+                line = pinned(PAGE, name)[place]
                 totals = explore(one, Progress(None))
                 assert f"| {totals.states:,} | {totals.transitions:,} |" in line
                 assert not totals.clause
@@ -197,18 +198,18 @@ def small(one: Configuration) -> bool:
     return explore(one, Progress(None)).transitions <= 1000
 
 
-@pytest.mark.parametrize("one", [one for one in TIERS[0] if small(one)], ids=str)
+@pytest.mark.parametrize("one", [one for one in BOUNDS[0] if small(one)], ids=str)
 def test_masks_and_machine_allow_the_same_steps(one: Configuration) -> None:
     graph = parse_shape(one.graph).graph(one.rows, one.batch)
     search = search_for(graph, one.faults)
     run = search.run()
-    assert compare(search) == (run.states, run.transitions)
+    assert check_equivalence(search) == (run.states, run.transitions)
 
 
 def test_masks_and_machine_agree_on_every_graph_of_two_columns() -> None:
     faults = Faults(crashes=1, drops=1)
     for shape in distinct_shapes(2, ("row", "barrier")):
-        compare(search_for(shape.graph(2), faults))
+        check_equivalence(search_for(shape.graph(2), faults))
 
 
 @pytest.mark.clause("CKPT-17")
@@ -230,7 +231,7 @@ def test_masks_and_machine_agree_on_drops_of_rows_that_a_claim_of_columns_reache
     search = search_for(parse_shape(graph).graph(rows, rows), faults)
     run = search.run()
     assert run.clause == ""
-    assert compare(search) == (run.states, run.transitions)
+    assert check_equivalence(search) == (run.states, run.transitions)
 
 
 @pytest.mark.clause("CKPT-17")
@@ -243,11 +244,11 @@ def test_a_drop_after_a_claim_of_columns_was_begun_is_not_in_it() -> None:
     row = 1 << 2 * relation.size
     assert not relation.restore(without, 1) & row
     assert relation.restore(held, 1) & row
-    law = Law(graph, relation.claims, drops=relation.claim_drops)
+    invariants = Invariants(graph, relation.claims, drops=relation.claim_drops)
     dropped = relation.restore(held, 1)
-    assert law.restore(held, row, dropped) == ""
-    assert law.restore(without, row, dropped) == "CKPT-06"
-    assert law.restore(held, row, relation.restore(without, 1)) == "CKPT-06"
+    assert invariants.restore(held, row, dropped) == ""
+    assert invariants.restore(without, row, dropped) == "CKPT-06"
+    assert invariants.restore(held, row, relation.restore(without, 1)) == "CKPT-06"
 
 
 @pytest.mark.parametrize(
@@ -257,7 +258,7 @@ def test_a_drop_after_a_claim_of_columns_was_begun_is_not_in_it() -> None:
 )
 def test_a_mask_that_is_wrong_differs_from_the_machine(mutant: Mutant) -> None:
     with pytest.raises(Difference):
-        compare(search_of(mutant))
+        check_equivalence(search_of(mutant))
 
 
 @pytest.mark.parametrize("batch", [2, 3])
@@ -266,14 +267,18 @@ def test_masks_and_law_say_what_the_naive_definition_says(batch: int) -> None:
     for shape in distinct_shapes(3, tuple(KINDS)):
         graph = shape.graph(3, batch)
         relation = Relation(graph, Faults())
-        law = Law(graph, relation.claims)
+        invariants = Invariants(graph, relation.claims)
         columns = [graph.get_column_descriptor(name) for name in graph.column_names]
         naive = Definition(3, columns, batch)
         assert set(relation.nodes) == set(naive.nodes())
         for place, node in enumerate(relation.nodes):
             waits = naive.dependencies(node) | naive.earlier(node)
             needs = sum(relation.bit[need] for need in waits)
-            assert relation.needs[place] == needs == law.required[place] | law.before[place]
+            assert (
+                relation.needs[place]
+                == needs
+                == invariants.required[place] | invariants.before[place]
+            )
             scope = naive.scope(node) if isinstance(node, BarrierNodeId) else ()
             cells = [graph.cell_node(graph.rules.index[node.column], row) for row in scope]
             assert relation.outputs[place] == sum(relation.bit[cell] for cell in cells)
@@ -318,14 +323,14 @@ def test_a_counterexample_replays_on_the_machine(mutant: Mutant, tmp_path: Path)
         machine.apply(actions[-1])
     assert broken.value.clause == mutant.clause
     case = tmp_path / "case.jsonl"
-    case.write_text(case_lines(search.relation, actions, "1"), encoding="utf-8")
+    case.write_text(counterexample_lines(search.relation, actions, "1"), encoding="utf-8")
     assert [finding.clause for finding in check_file(case).violations] == [mutant.clause]
 
 
 def test_a_counterexample_is_a_story() -> None:
     search = search_of(MUTANTS[0])
     assert MUTANTS[0].relation is RestoresEveryBarrier
-    assert story_of(search, search.run().path) == [
+    assert explain_path(search, search.run().path) == [
         "a[0] starts",
         "a[1] starts",
         "a[0] ends",
@@ -390,7 +395,7 @@ def test_the_command_prints_the_same_bytes(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_one_graph_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["explore", "--graph", CHAIN, "--lockstep", "--format", "json"]) == 0
+    assert main(["explore", "--graph", CHAIN, "--equivalence", "--format", "json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result == {
         "states": 93,
@@ -405,7 +410,7 @@ def test_one_graph_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_graph_from_a_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     search = search_of(MUTANTS[0])
     path = tmp_path / "case.jsonl"
-    path.write_text(case_lines(search.relation, [], "1"), encoding="utf-8")
+    path.write_text(counterexample_lines(search.relation, [], "1"), encoding="utf-8")
     assert main(["explore", "--graph", str(path), "--crashes", "0"]) == 0
     assert "states                   19" in capsys.readouterr().out
 
@@ -413,7 +418,7 @@ def test_a_graph_from_a_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_a_broken_clause_is_told_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tiers, "Relation", MUTANTS[1].relation)
+    monkeypatch.setattr(bounds, "Relation", MUTANTS[1].relation)
     out = tmp_path / "out"
     assert main(["explore", "--columns", "3", "--crashes", "0", "--out", str(out)]) == 1
     text = capsys.readouterr().out
@@ -426,7 +431,7 @@ def test_masks_that_differ_from_the_machine_are_a_mistake_of_ours_and_no_verdict
 ) -> None:
     monkeypatch.setattr(Machine, "apply", lambda *_: None)
     assert main(["explore", "--graph", "a", "--lockstep"]) == 70
-    assert "error: masks and machine disagree: " in capsys.readouterr().err
+    assert "error: relation and machine disagree: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -438,12 +443,12 @@ def test_masks_that_differ_from_the_machine_are_a_mistake_of_ours_and_no_verdict
         (["--columns", "2", "--kinds", "wall"], "unknown kind 'wall'"),
         (["--columns", "2", "--kinds", "batch"], "needs --batch"),
         (["--columns", "6"], "at most 5"),
-        (["--rows", "3"], "a tier brings its own rows"),
-        (["--tier", "4"], "invalid choice"),
+        (["--rows", "3"], "--bounds brings its own rows"),
+        (["--bounds", "4"], "invalid choice"),
         (["--resume"], "needs --out"),
         (["--symmetry"], "needs --graph"),
         (["--graph", "a", "--symmetry"], "rows are not alike"),
-        (["--tier", "0", "--page", "absent.md"], "cannot be read"),
+        (["--bounds", "0", "--page", "absent.md"], "cannot be read"),
     ],
 )
 def test_bad_usage_is_one_line(

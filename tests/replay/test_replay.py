@@ -33,7 +33,7 @@ from cellspec.engine.calls import Drop, Restored
 from cellspec.engine.scheduler import Scheduler
 from cellspec.engines.reference import ReferenceBackend
 from cellspec.errors import SpecError
-from cellspec.explore.counterexamples import case_lines
+from cellspec.explore.counterexamples import counterexample_lines
 from cellspec.explore.relation import Faults, Relation
 from cellspec.replay import (
     PREFIX,
@@ -142,7 +142,7 @@ def explored(path: Path) -> Path:
     ]
     ends = [Action("crash"), Action("resume", claim=(2, 0))]
     actions = [*cells, *scope, *outputs, *saved, *ends]
-    path.write_text(case_lines(relation, actions, "1"))
+    path.write_text(counterexample_lines(relation, actions, "1"))
     return path
 
 

@@ -1,26 +1,29 @@
-"""The exhaustive explorer: every state of every small graph, and what the clauses say of each.
+"""The exhaustive explorer: every state of every small pipeline, judged by the clauses.
 
-A bug in a scheduler needs few columns, few rows and an unlucky order. So all orders of small graphs
-are gone through: which node starts or ends next, when a checkpoint is written, where the process
-dies and what storage gives back then, which call fails. What is counted as a state and a step, and
-why no more are needed, is on the page ``specs/exploration.md`` with the counts.
+A bug in a scheduler needs few columns, few rows and an unlucky order. So the explorer goes through
+all orders of small pipelines: which node starts or ends next, when a checkpoint is written, where
+the process dies, which claim storage gives back then, and which call fails. The page
+``specs/exploration.md`` defines states and steps, says why no more are needed, and has the counts.
 
-==============  ====================================================================================
-module          what it does
-==============  ====================================================================================
-`worlds`        every graph of a size, and those that differ in more than names
-`relation`      the steps of one graph as masks, compiled by asking the reference
-`laws`          the clauses, stated a second time, that steps and states are held against
-`search`        breadth first through all states; the shortest way to a broken clause; no trap
-`cases`         a way as actions, as a story, and as a case file
-`lockstep`      masks against `cellspec.machine.machine.Machine`, state by state
-`tiers`         which configurations are explored, and a search that can be stopped
-`page`          the counts on the page
-==============  ====================================================================================
+===================  ===============================================================================
+module               contents
+===================  ===============================================================================
+`pipelines`          the pipelines in scope: every shape of a size, one for each renaming
+`steps`              states and steps, in the words of the machine
+`relation`           the steps of one pipeline as masks, compiled by asking the reference
+`invariants`         the clauses, stated a second time, that judge steps and states
+`search`             breadth first through all states; the shortest path to a broken clause; no trap
+`actions`            steps as actions of the machine
+`counterexamples`    a path in words, and as a trace
+`equivalence`        the check that the relation and the machine allow the same steps
+`bounds`             which configurations are explored, and a search that can be stopped
+`page`               the counts on the page
+===================  ===============================================================================
 
 Three statements of the rules meet here: the reference, from which the masks are compiled; the
-machine, which must allow the same steps; and the laws, which share nothing with the masks but the
-numbering of their bits. A test holds them against a fourth, the naive definition of the tests.
+machine, which the equivalence check holds to the same steps; and the invariants, which share
+nothing with the masks but the numbering of their bits. A test holds all three against a fourth, the
+naive definition of the tests.
 
 >>> from cellspec.explore.relation import Faults
 >>> from cellspec.explore.bounds import search_for

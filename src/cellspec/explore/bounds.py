@@ -1,4 +1,4 @@
-"""What is explored: configurations of all graphs of one size, in three tiers, and single graphs.
+"""The bounds of an exploration: which pipelines are in scope, and what may go wrong in each.
 
 A *configuration* says how many columns and rows, of which kinds columns may be, and what may go
 wrong. Its graphs have nothing to do with each other, so they may run in any number of processes,
@@ -6,7 +6,7 @@ and what is known of each is kept as soon as it is finished: `Progress` is the f
 search that was stopped finds what it need not do again.
 
 ====  =============================================================================================
-tier  what
+name  pipelines in scope
 ====  =============================================================================================
 0     single graphs, each under rules that show one thing: what a model by hand is compared with
 1     row columns and dataset barriers, one crash anywhere; half a minute
@@ -26,14 +26,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cellspec.errors import SpecError
-from cellspec.explore.invariants import Law
+from cellspec.explore.invariants import Invariants
 from cellspec.explore.pipelines import Shape, distinct_shapes, parse_shape
 from cellspec.explore.relation import Faults, Relation
-from cellspec.explore.search import Found, Search, Step
+from cellspec.explore.search import Found, Search
+from cellspec.explore.steps import Step
 from cellspec.files import open_log, write_files
 from cellspec.graph.graph import ExecutionGraph
 
-__all__ = ["TIERS", "Configuration", "Progress", "Totals", "drops_of", "explore", "search_for"]
+__all__ = ["BOUNDS", "Configuration", "Progress", "Totals", "drops_of", "explore", "search_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def _every(
     return Configuration(rows, Faults(**faults), columns, tuple(kinds), batch)  # type: ignore[arg-type]
 
 
-TIERS: Mapping[int, Sequence[Configuration]] = {
+BOUNDS: Mapping[int, Sequence[Configuration]] = {
     0: (
         _single("a b(a) c(b)", 3),
         _single("a b", 2),
@@ -265,15 +266,15 @@ def _line(configuration: str, shape: str, found: Found) -> str:
 
 
 def drops_of(relation: Relation) -> list[int] | None:
-    """The dropped rows that each claim holds, as `Law` takes them."""
+    """The dropped rows that each claim holds, as `Invariants` takes them."""
     return relation.claim_drops if relation.faults.claims_hold_drops else None
 
 
 def search_for(graph: ExecutionGraph, faults: Faults, *, symmetric: bool = False) -> Search:
     """The search of one graph under the reference's own rules."""
     relation = Relation(graph, faults)
-    law = Law(graph, relation.claims, faults.workers, drops=drops_of(relation))
-    return Search(relation, law, symmetric=symmetric)
+    invariants = Invariants(graph, relation.claims, faults.workers, drops=drops_of(relation))
+    return Search(relation, invariants, symmetric=symmetric)
 
 
 def _explore_shape(work: tuple[Shape, Configuration]) -> Found:

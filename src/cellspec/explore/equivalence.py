@@ -1,13 +1,14 @@
-"""Masks against counters: is what is explored what runs?
+"""The equivalence check: the explorer's relation and the machine allow the same steps.
 
-The explorer goes through masks; engines, the simulator and the checker run on
-`cellspec.machine.machine.Machine`. `compare` visits every state of one graph and replays the way to
-it on a machine. There the machine must allow exactly the steps that the masks allow, and each of
-them must lead both to the same state. What the explorer leaves out or takes together is left out of
-the comparison by name, in `_offered`, and nowhere else.
+`cellspec.explore.relation` is a second statement of the rules. It states a subset: what the page
+``specs/exploration.md`` calls a step, on bit masks, for speed. Engines, the simulator and the
+checker run on the first statement, `cellspec.machine.machine.Machine`. This check holds the two
+equal. It visits every state of one pipeline and replays the way to it on a machine. There the
+machine must allow exactly the steps that the relation allows, and each step must lead both to the
+same state. `_offered` alone says which actions of the machine are left out or taken together.
 
-It replays from the first step for every transition, so it is some thousand times slower than the
-search: for small graphs.
+The check replays from the first step for every transition. So it is some thousand times slower than
+the search, and made for small pipelines.
 """
 
 from __future__ import annotations
@@ -15,23 +16,24 @@ from __future__ import annotations
 from collections import deque
 
 from cellspec.errors import Violation
-from cellspec.explore.counterexamples import Teller, machine_for
+from cellspec.explore.actions import ActionsOfSteps, machine_for
 from cellspec.explore.relation import Relation
-from cellspec.explore.search import Search, State, Step
+from cellspec.explore.search import Search
+from cellspec.explore.steps import State, Step
 from cellspec.graph.nodes import BarrierNodeId
 from cellspec.machine.actions import Action
 from cellspec.machine.machine import Machine
 from cellspec.state.counters import DONE, RUNNING, Claim
 
-__all__ = ["Difference", "compare"]
+__all__ = ["Difference", "check_equivalence"]
 
 
-class Difference(Exception):  # noqa: N818 - it is what is looked for
-    """The two interpreters disagree; the message says where and how."""
+class Difference(Exception):  # noqa: N818 - the search looks for it
+    """Relation and machine disagree; the message says where and how."""
 
 
-def compare(search: Search) -> tuple[int, int]:
-    """Hold every state of a graph against the machine; gives how many states and transitions.
+def check_equivalence(search: Search) -> tuple[int, int]:
+    """Hold every state of a graph against the machine; gives the numbers of states and transitions.
 
     Raises:
         Difference: the machine allows other steps in a state, or a step leads it elsewhere.
@@ -55,10 +57,10 @@ def compare(search: Search) -> tuple[int, int]:
         try:
             offered = _offered(search, machine, state)
         except Difference as odd:
-            raise Difference(f"{_told(path)}: {odd}") from None
+            raise Difference(f"{_words(path)}: {odd}") from None
         if offered != expected:
             steps = sorted(map(str, offered ^ expected))
-            raise Difference(f"{_told(path)}: only one of them allows {steps}")
+            raise Difference(f"{_words(path)}: only one of them allows {steps}")
     return len(came), transitions
 
 
@@ -73,27 +75,28 @@ def _path(came: dict[State, tuple[State, Step] | None], state: State) -> list[tu
     return path
 
 
-def _told(path: list[tuple[Step, State]]) -> str:
+def _words(path: list[tuple[Step, State]]) -> str:
     return "after " + (
         ", ".join(f"{s.kind} {s.place} {s.outcome}".rstrip() for s, _ in path) or "0"
     )
 
 
 def _replayed(search: Search, path: list[tuple[Step, State]]) -> Machine:
-    machine, teller = machine_for(search.relation), Teller(search)
+    machine, steps = machine_for(search.relation), ActionsOfSteps(search)
     for step, after in path:
-        for action in teller.tell(step, after):
+        for action in steps.next(step, after):
             try:
                 machine.apply(action)
             except Violation as broken:
-                raise Difference(f"{_told(path)}: the machine refuses {action}: {broken}") from None
+                what = f"the machine refuses {action}: {broken}"
+                raise Difference(f"{_words(path)}: {what}") from None
     return machine
 
 
 def _check_step(search: Search, path: list[tuple[Step, State]], target: State) -> None:
     machine = _replayed(search, path)
     if _base_of(search, machine) != target.base or not _same_claims(search, machine, target):
-        raise Difference(f"{_told(path)}: the step leads the machine elsewhere")
+        raise Difference(f"{_words(path)}: the step leads the machine elsewhere")
 
 
 def _same_claims(search: Search, machine: Machine, state: State) -> bool:
@@ -124,7 +127,7 @@ def _base_of(search: Search, machine: Machine) -> int:
 
 
 def _offered(search: Search, machine: Machine, state: State) -> set[Step]:
-    """What the machine allows, in the explorer's steps.
+    """The steps that the machine allows.
 
     Left out: back-pressure (it is like a retry), a claim that cannot be written, and what the
     explorer takes together with another step: data that becomes durable, and the end.
@@ -136,19 +139,19 @@ def _offered(search: Search, machine: Machine, state: State) -> set[Step]:
     for action in machine.enabled():
         kind = action.kind
         if kind in ("start", "complete", "cancel"):
-            name = "start" if kind == "start" else "end"
+            name = "start" if kind == "start" else "complete"
             offered.add(Step(name, _place(relation, action)))
         elif kind == "fail":
-            if action.failure == "retryable" and mask & histories.may_retry:
-                offered.add(Step("retry", _place(relation, action)))
-            if action.failure == "permanent" and mask & histories.may_fail:
-                offered.add(Step("fail", _place(relation, action)))
+            may = {"retryable": histories.may_retry, "permanent": histories.may_fail}
+            outcome = str(action.failure)
+            if mask & may.get(outcome, 0):
+                offered.add(Step("fail", _place(relation, action), outcome))
         elif kind == "durable":
             storing.append(action)
         elif kind == "checkpoint_durable":
             durable = histories.claims_of(state.history)[1]
             assert durable is not None
-            offered.add(Step("durable", durable))
+            offered.add(Step("checkpoint_durable", durable))
         elif kind == "drop":
             raise Difference("a drop is not recorded")
     for action in storing:
@@ -174,13 +177,13 @@ def _place(relation: Relation, action: Action) -> int:
 def _claims(search: Search, machine: Machine) -> set[Step]:
     relation = search.relation
     wanted = [machine.claim(version) for version in relation.faults.versions]
-    return {
-        Step(
-            "begin", relation.claim_index[action.claim, _drops_of(relation, machine, action.claim)]
-        )
-        for action in machine.enabled()
-        if action.kind == "checkpoint_begin" and action.claim in wanted and action.claim is not None
-    }
+    found: set[Step] = set()
+    for action in machine.enabled():
+        claim = action.claim
+        if action.kind == "checkpoint_begin" and claim is not None and claim in wanted:
+            index = relation.claim_index[claim, _drops_of(relation, machine, claim)]
+            found.add(Step("checkpoint_begin", index))
+    return found
 
 
 def _drops_of(relation: Relation, machine: Machine, claim: Claim) -> int:

@@ -1,8 +1,8 @@
 """The clauses as the explorer judges them: stated a second time, apart from the steps.
 
-A relation that is compiled from the reference would agree with itself whatever it said. So what is
-*allowed* is written down here once more, as arithmetic on rows and scopes, with no call to
-`get_dependencies`, to a tracker or to a checkpoint. A `Law` answers with the number of the clause
+The relation is compiled from the reference, and would agree with the reference whatever it said. So
+this module states the clauses once more, as arithmetic on rows and scopes. It calls neither
+`get_dependencies` nor a tracker or a checkpoint. `Invariants` answers with the number of the clause
 that a step or a state breaks, or "" if it breaks none.
 
 =========  =========================================================================================
@@ -39,11 +39,11 @@ from collections.abc import Sequence
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.state.counters import Claim
 
-__all__ = ["Law"]
+__all__ = ["Invariants"]
 
 
-class Law:
-    """What a graph's steps must satisfy, on the same bits as `cellspec.explore.relation.Relation`.
+class Invariants:
+    """The invariants of a graph's steps and states, on the bits of `Relation`.
 
     Args:
         graph: a small graph.
@@ -194,11 +194,11 @@ class Law:
         if dropped or self.waived:
             places = range(self.count)
             return sum(1 << n for n in places if self._start_breaks(done, dropped, n)), unsettled
-        lawful = content & undone
+        allowed = content & undone
         for outputs, node in self._outputs:
             if not outputs & undone:
-                lawful &= ~node
-        return self._every & ~lawful, unsettled
+                allowed &= ~node
+        return self._every & ~allowed, unsettled
 
     def _start_breaks(self, done: int, dropped: int, place: int) -> str:
         found: list[str] = []
@@ -216,7 +216,7 @@ class Law:
         return self._or_waived(*found) if found else ""
 
     def starts(
-        self, done: int, flight: int, dropped: int, starts: int, unlawful: int
+        self, done: int, flight: int, dropped: int, starts: int, forbidden: int
     ) -> tuple[int, str] | None:
         """The first of some starts that breaks a clause, and that clause.
 
@@ -225,10 +225,10 @@ class Law:
             flight: what is in flight.
             dropped: the rows that were dropped.
             starts: the nodes that a relation lets start, one of them next.
-            unlawful: what `look` said of these done nodes.
+            forbidden: what `look` said of these done nodes.
         """
         full = self.workers is not None and (flight & self.calls).bit_count() >= self.workers
-        odd = starts & (unlawful | flight | (self.calls if full else 0))
+        odd = starts & (forbidden | flight | (self.calls if full else 0))
         while odd:
             low = odd & -odd
             odd ^= low

@@ -1,7 +1,7 @@
 """The counts on the page ``specs/exploration.md``: written there by a run, and compared with it.
 
-The page is prose with a table for each tier, between two comments that name the tier. A run writes
-its own table and leaves the rest alone.
+The page is prose with a table for each of the bounds, between two comments that name them. A run
+writes its own table and leaves the rest alone.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ __all__ = ["compare_page", "pinned", "write_page"]
 Rows = Sequence[tuple["Configuration", "Totals"]]
 
 
-def _marks(tier: int) -> tuple[str, str]:
-    return f"<!-- counts: tier {tier} -->\n", "<!-- end of counts -->\n"
+def _marks(bounds: int) -> tuple[str, str]:
+    return f"<!-- counts: bounds {bounds} -->\n", "<!-- end of counts -->\n"
 
 
-def _table(tier: int, rows: Rows) -> str:
-    if tier == 0:
+def _table(bounds: int, rows: Rows) -> str:
+    if bounds == 0:
         lines = [
             "| graph | rows | batch | rules | states | transitions | deepest | ends |",
             "| --- | --: | --: | --- | --: | --: | --: | --: |",
@@ -51,13 +51,13 @@ def _table(tier: int, rows: Rows) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def _parts(path: Path, tier: int) -> tuple[str, str, str]:
-    """The page before the table of a tier, the table, and the page after it."""
+def _parts(path: Path, bounds: int) -> tuple[str, str, str]:
+    """The page before the table of some bounds, the table, and the page after it."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read: {error}") from None
-    begin, end = _marks(tier)
+    begin, end = _marks(bounds)
     before, found, rest = text.partition(begin)
     table, closed, after = rest.partition(end)
     if not found or not closed:
@@ -65,32 +65,32 @@ def _parts(path: Path, tier: int) -> tuple[str, str, str]:
     return before + found, table, closed + after
 
 
-def write_page(path: Path, tier: int, rows: Rows) -> None:
-    """Put the table of a tier where it belongs.
+def write_page(path: Path, bounds: int, rows: Rows) -> None:
+    """Put the table of some bounds where it belongs.
 
     Raises:
         SpecError: the page has no place for it, or cannot be written.
     """
-    before, _, after = _parts(path, tier)
-    write_files(path.parent, {path.name: f"{before}\n{_table(tier, rows)}\n{after}"})
+    before, _, after = _parts(path, bounds)
+    write_files(path.parent, {path.name: f"{before}\n{_table(bounds, rows)}\n{after}"})
 
 
-def pinned(path: Path, tier: int) -> list[str]:
-    """The lines of a tier's table, without its head."""
-    return _parts(path, tier)[1].strip().splitlines()[2:]
+def pinned(path: Path, bounds: int) -> list[str]:
+    """The lines of the table of some bounds, without its head."""
+    return _parts(path, bounds)[1].strip().splitlines()[2:]
 
 
-def compare_page(path: Path, tier: int, rows: Rows) -> str:
+def compare_page(path: Path, bounds: int, rows: Rows) -> str:
     """What differs between the page and a run, or "".
 
     Raises:
         SpecError: the page has no such table.
     """
-    expected = pinned(path, tier)
-    found = _table(tier, rows).splitlines()[2:]
+    expected = pinned(path, bounds)
+    found = _table(bounds, rows).splitlines()[2:]
     for was, now in zip(expected, found, strict=False):
         if was != now:
             return f"expected {was}, found {now}"
     if len(expected) != len(found):
-        return f"expected {len(expected)} lines of tier {tier}, found {len(found)}"
+        return f"expected {len(expected)} lines of bounds {bounds}, found {len(found)}"
     return ""

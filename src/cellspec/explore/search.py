@@ -4,20 +4,20 @@ A state has two halves. Its *base* is what runs and what is done: one integer, s
 `cellspec.explore.relation`. Its *history* is what storage holds and which faults there have been:
 the last durable claim, the claim being written, and how many crashes, retries and drops are spent.
 
-=============  =====================================================================================
-step           changes
-=============  =====================================================================================
-start          base: a node is in flight
-end            base: a node in flight is resolved, or one of a dropped row is no longer in flight
-begin          history: a claim is being written; its data was made durable first
-durable        history: that claim is the last durable one
-crash          both: the process dies, storage gives back a claim, a new process resumes from it
-retry          both: a call fails, and is as if it had never been started
-fail           both: a call fails for good; the rows that want it are dropped
-=============  =====================================================================================
+==================  ================================================================================
+step                changes
+==================  ================================================================================
+start               base: a node is in flight
+complete            base: a node in flight is resolved; one of a dropped row is no longer in flight
+checkpoint_begin    history: a claim is being written; its data was made durable first
+checkpoint_durable  history: that claim is the last durable one
+crash               both: the process dies, storage gives back a claim, a new one resumes from it
+fail retryable      both: a call fails, and the node is as if it had never been started
+fail permanent      both: a call fails for good; the rows that want it are dropped
+==================  ================================================================================
 
-Ends of the run change nothing that another step would see, so they are no step but a property of a
-state.
+The end of the run changes nothing that another step would see. So it is a property of a state, and
+no step.
 
 What makes it fast: which start and end steps there are depends on the base alone, and hardly any
 step looks at the history. So all histories with which one base was reached go through a step
@@ -35,34 +35,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
-from cellspec.explore.invariants import Law
+from cellspec.explore.invariants import Invariants
 from cellspec.explore.relation import Relation, bits
+from cellspec.explore.steps import State, Step
 
-__all__ = ["Found", "Histories", "Search", "State", "Step", "may_reduce"]
-
-
-class State(NamedTuple):
-    """One state: its base, and its history as the position of a bit."""
-
-    base: int
-    history: int
-
-
-class Step(NamedTuple):
-    """One step, by name.
-
-    Attributes:
-        kind: start, end, begin, durable, crash, retry or fail.
-        place: of start, end, retry and fail: the node, by its bit; of begin and crash: the claim,
-            by its index.
-        outcome: of crash: what became of the claim being written: old, new or torn.
-    """
-
-    kind: str
-    place: int = -1
-    outcome: str = ""
+__all__ = ["Found", "Histories", "Search", "may_reduce"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +132,10 @@ class Histories:
 class _Done:
     """What is asked of the set of done nodes alone, once for each."""
 
-    __slots__ = ("bad", "begins", "broken", "is_end", "ready", "unlawful")
+    __slots__ = ("bad", "begins", "broken", "forbidden", "is_end", "ready")
 
     ready: int
-    unlawful: int
+    forbidden: int
     begins: list[tuple[int, int]]
     bad: int
     broken: list[tuple[int, str]]
@@ -186,7 +164,7 @@ class Search:
 
     Args:
         relation: the steps.
-        law: what they are held against.
+        invariants: what they are held against.
         symmetric: count states that differ in the order of rows once. Sound only if rows are
             interchangeable; see `may_reduce`.
 
@@ -194,10 +172,12 @@ class Search:
         ValueError: symmetric, for rows that are not interchangeable.
     """
 
-    def __init__(self, relation: Relation, law: Law, *, symmetric: bool = False) -> None:
+    def __init__(
+        self, relation: Relation, invariants: Invariants, *, symmetric: bool = False
+    ) -> None:
         if symmetric and not may_reduce(relation):
             raise ValueError("rows are not interchangeable here")
-        self.relation, self.law = relation, law
+        self.relation, self.invariants = relation, invariants
         self.histories = Histories(relation)
         size = relation.size
         self._done = (1 << size) - 1
@@ -343,11 +323,11 @@ class Search:
         return about
 
     def _ask(self, done: int, dropped: int) -> _Done:
-        relation, law, about = self.relation, self.law, _Done()
+        relation, invariants, about = self.relation, self.invariants, _Done()
         about.ready = relation.ready(done)
-        about.unlawful, unsettled = law.look(done, dropped)
+        about.forbidden, unsettled = invariants.look(done, dropped)
         about.is_end = relation.is_end(done)
-        bad, clause = law.states(done, unsettled)
+        bad, clause = invariants.states(done, unsettled)
         wrong = {clause: bad} if bad else {}
         begins: dict[int, int] = {}
         versions = relation.faults.versions if relation.faults.crashes else ()
@@ -357,14 +337,14 @@ class Search:
                 if clause:
                     break
                 claim = relation.claim_after(version, done, dropped, durable)
-                clause = law.reported(version, claim, done, dropped, durable)
+                clause = invariants.reported(version, claim, done, dropped, durable)
                 index = relation.may_claim(claim, dropped, durable)
                 if index is not None and not begins.get(index, 0) >> durable & 1:
                     begins[index] = begins.get(index, 0) | 1 << durable
             if clause:
                 wrong[clause] = wrong.get(clause, 0) | 1 << durable
         if about.is_end:
-            clause = law.success(done)
+            clause = invariants.success(done)
             if clause:
                 wrong[clause] = self._all_claims
         histories = self.histories
@@ -384,12 +364,13 @@ class Search:
         This is the innermost of the search, so all that it needs is bound once. Where nothing is
         limited or broken on purpose, what may start and end is plain, and nobody is asked.
         """
-        relation, law, size, every = self.relation, self.law, self.relation.size, self._done
+        relation, invariants = self.relation, self.invariants
+        size, every = relation.size, self._done
         kind = type(relation)
         is_plain = relation.faults.workers is None and kind.startable is Relation.startable
         startable = None if is_plain else relation.startable
         endable = None if kind.endable is Relation.endable else relation.endable
-        canonical, judged_alone = self._canonical, law.workers is not None
+        canonical, judged_alone = self._canonical, invariants.workers is not None
         # By set of nodes: what each of their starts adds to a base, and each of their ends takes.
         added: dict[int, list[int]] = {}
         taken: dict[int, list[int]] = {}
@@ -398,9 +379,9 @@ class Search:
             flight = base >> size & every
             ready = about.ready
             starts = ready & ~flight if startable is None else startable(ready, flight)
-            if starts & (about.unlawful | flight) or judged_alone:
+            if starts & (about.forbidden | flight) or judged_alone:
                 done, dropped = base & every, base >> 2 * size
-                wrong = law.starts(done, flight, dropped, starts, about.unlawful)
+                wrong = invariants.starts(done, flight, dropped, starts, about.forbidden)
                 if wrong is not None:
                     return Step("start", wrong[0]), wrong[1]
             if starts not in added:
@@ -410,9 +391,9 @@ class Search:
             ends = flight if endable is None else endable(base & every, flight)
             if ends & ~flight:
                 place = next(bits(ends & ~flight))
-                clause = law.end(flight, place)
+                clause = invariants.end(flight, place)
                 if clause:
-                    return Step("end", place), clause
+                    return Step("complete", place), clause
             if base >> 2 * size or ends & base:
                 steps += [relation.complete(base, place) for place in bits(ends)]
             else:
@@ -441,12 +422,18 @@ class Search:
             steps = self._fault_steps[base] = []
             relation = self.relation
             for place in bits(relation.failable(base)):
-                steps.append((Step("retry", place), relation.retry(base, place), ""))
+                steps.append((Step("fail", place, "retryable"), relation.retry(base, place), ""))
                 other = relation.fail(base, place)
-                steps.append((Step("fail", place), other, self.law.fail(base, other, place)))
+                steps.append(
+                    (
+                        Step("fail", place, "permanent"),
+                        other,
+                        self.invariants.fail(base, other, place),
+                    )
+                )
         count = 0
         for step, other, clause in steps:
-            again = step.kind == "retry"
+            again = step.outcome == "retryable"
             may = found & (histories.may_retry if again else histories.may_fail)
             if may:
                 if clause and tally.violation is None:
@@ -484,13 +471,15 @@ class Search:
                 following[other.base] |= 1 << other.history
 
     def _judged_resumes(self, history: int, dropped: int) -> list[tuple[Step, State, str]]:
-        relation, law = self.relation, self.law
+        relation, invariants = self.relation, self.invariants
         durable, pending = self.histories.claims_of(history)
         before = dropped << 2 * relation.size
         judged = []
         for outcome, claim in relation.interrupted(durable, pending):
             other = self._resumed(history, claim, dropped)
-            clause = law.resume(claim, durable, pending) or law.restore(claim, before, other.base)
+            clause = invariants.resume(claim, durable, pending) or invariants.restore(
+                claim, before, other.base
+            )
             judged.append((Step("crash", claim, outcome), other, clause))
         return judged
 
@@ -525,9 +514,9 @@ class Search:
         """Look for states from which the engine's own steps lead to no good end.
 
         Backward reachability over start and end steps from the good ends, until nothing changes:
-        cycles need no special care. Crashes, retries and drops are the world's to take or leave, so
-        no run may count on one; and checkpoints are the same whatever runs. The first trap reached
-        is reported.
+        cycles need no special care. Crashes, retries and drops come from outside, so no run may
+        count on one; and checkpoints are the same whatever runs. The first trap reached is
+        reported.
         """
         good: set[int] = set()
         # Most steps lead to what was reached later, so one pass from the back finds nearly all.
@@ -538,7 +527,7 @@ class Search:
             for base in order:
                 if not good.isdisjoint(self._steps[base]) or self._about(base).is_end:
                     good.add(base)
-        clause = self.law.trap()
+        clause = self.invariants.trap()
         if len(good) < len(seen) and clause:
             trap = next(base for base in seen if base not in good)
             tally.violation = _Violation(-1, clause, State(trap, -1), None)
@@ -555,24 +544,27 @@ class Search:
         for place in bits(relation.startable(about.ready, flight)):
             yield Step("start", place), State(base | 1 << place + size, history)
         for place in bits(flight):
-            yield Step("end", place), State(relation.complete(base, place), history)
+            yield Step("complete", place), State(relation.complete(base, place), history)
         mask = 1 << history
         for place in bits(relation.failable(base)):
             if mask & histories.may_retry:
                 other = State(relation.retry(base, place), history + histories.of_retry)
-                yield Step("retry", place), other
+                yield Step("fail", place, "retryable"), other
             if mask & histories.may_fail:
                 other = State(relation.fail(base, place), history + histories.of_fail)
-                yield Step("fail", place), other
+                yield Step("fail", place, "permanent"), other
         if not mask & histories.may_crash:
             return
         for may, shift in about.begins:
             if mask & may:
                 claim = shift // histories.claims - 1
-                yield Step("begin", claim), State(base, history + shift)
+                yield Step("checkpoint_begin", claim), State(base, history + shift)
         durable, pending = histories.claims_of(history)
         if pending is not None:
-            yield Step("durable", pending), State(base, histories.written(mask).bit_length() - 1)
+            yield (
+                Step("checkpoint_durable", pending),
+                State(base, histories.written(mask).bit_length() - 1),
+            )
         for outcome, claim in relation.interrupted(durable, pending):
             yield Step("crash", claim, outcome), self._resumed(history, claim, dropped)
 
@@ -580,7 +572,7 @@ class Search:
 
     def _explain(self, found: Found) -> Found:
         """Search again with the levels kept, rows told apart, and find the way back."""
-        plain = Search(self.relation, self.law)
+        plain = Search(self.relation, self.invariants)
         seen: dict[int, int] = {}
         levels: list[dict[int, int]] = []
         tally = plain._explore(seen, levels)

@@ -1,7 +1,7 @@
 """``python -m sim explore``: every schedule and every crash of every small graph.
 
-stdout holds the counts, the same bytes every time; a broken clause is told as a story, a line a
-step, with the actions that replay it. Progress and speed go to stderr.
+stdout holds the counts, the same bytes every time; a broken clause comes with the path to it, a
+line a step, and the actions that replay it. Progress and speed go to stderr.
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ def add_explore(commands: Any) -> None:
         "explore",
         help="go through every state of every small graph, and judge each",
         description="Go through every graph of a small size, every schedule and every crash point, "
-        "breadth first, and judge each state and step. A broken clause is told as the shortest way "
+        "breadth first, and judge each state and step. A broken clause comes with the shortest way "
         "to it.",
     )
     what = explore.add_mutually_exclusive_group()
     what.add_argument(
+        "--bounds",
         "--tier",
         type=int,
         choices=(0, 1, 2, 3),
-        help="what has a name: 0 single graphs (a second), 1 half a minute (default), 2 for CI, "
-        "3 for the night",
+        help="pipelines in scope: 0 single ones (a second), 1 half a minute (default), 2 for CI, "
+        "3 for the night; --tier is the old name",
     )
     what.add_argument(
         "--graph",
@@ -63,9 +64,11 @@ def add_explore(commands: Any) -> None:
         "--symmetry", action="store_true", help="count states that differ in the order of rows once"
     )
     explore.add_argument(
+        "--equivalence",
         "--lockstep",
         action="store_true",
-        help="also replay every step on the transition system, and compare: a millisecond a step",
+        help="also replay every step on the transition system, and compare: a millisecond a step; "
+        "--lockstep is the old name",
     )
     explore.add_argument("--jobs", metavar="N", type=_count, default=1, help="default: 1")
     explore.add_argument(
@@ -80,10 +83,10 @@ def add_explore(commands: Any) -> None:
         "--resume", action="store_true", help="go on from what --out holds of an earlier search"
     )
     explore.add_argument(
-        "--page", metavar="FILE", help="write the counts of the tier into this page"
+        "--page", metavar="FILE", help="write the counts of the bounds into this page"
     )
     explore.add_argument(
-        "--expect", metavar="FILE", help="fail (1) if this page has other counts of the tier"
+        "--expect", metavar="FILE", help="fail (1) if this page has other counts of the bounds"
     )
     explore.set_defaults(command=_explore)
 
@@ -135,10 +138,10 @@ def _check(args: argparse.Namespace) -> None:
     named = args.graph is None and args.columns is None
     if named and (any(own) or args.retries or args.drops or args.torn or args.versions != "1"):
         raise SpecError(
-            "a tier brings its own rows and faults: give --graph or --columns with them"
+            "--bounds brings its own rows and faults: give --graph or --columns with them"
         )
     if not named and (args.page or args.expect):
-        raise SpecError("--page and --expect: need --tier")
+        raise SpecError("--page and --expect: need --bounds")
 
 
 def _faults(args: argparse.Namespace) -> Faults:
@@ -217,61 +220,61 @@ def _one(args: argparse.Namespace) -> int:
     result: dict[str, Any] = {
         name: getattr(found, name) for name in ("states", "transitions", "depth", "ends", "clause")
     }
-    if args.lockstep and not found.clause:
+    if args.equivalence and not found.clause:
         replayed = _replay([search])
         if replayed is None:
             return INTERNAL
         result["replayed"] = replayed
-    story = _story(graph, _faults(args), found.path, args.out) if found.clause else None
+    explanation = _explanation(graph, _faults(args), found.path, args.out) if found.clause else None
     if args.format == "json":
-        put_line(json.dumps({**result, **(story or {})}, indent=2, ensure_ascii=False))
+        put_line(json.dumps({**result, **(explanation or {})}, indent=2, ensure_ascii=False))
     else:
         for name, value in result.items():
             if name != "clause":
                 put_line(f"{name:12} {value:>14,}")
-        _print_story(found.clause, story)
+        _print_explanation(found.clause, explanation)
     return VIOLATED if found.clause else FINE
 
 
 def _replay(searches: Iterable[Search]) -> int | None:
     """Hold every step of some graphs against the transition system; None if they disagree."""
-    from cellspec.explore.equivalence import Difference, compare
+    from cellspec.explore.equivalence import Difference, check_equivalence
 
     replayed = 0
     for search in searches:
         try:
-            replayed += compare(search)[1]
+            replayed += check_equivalence(search)[1]
         except Difference as difference:
             graph = search.relation.graph
-            complain(f"error: masks and machine disagree: {graph}: {difference}", INTERNAL)
+            complain(f"error: relation and machine disagree: {graph}: {difference}", INTERNAL)
             return None
     return replayed
 
 
-def _story(
+def _explanation(
     graph: ExecutionGraph, faults: Faults, path: Sequence[Any], out: str | None
 ) -> dict[str, Any]:
     from importlib.metadata import version
 
+    from cellspec.explore.actions import actions_of
     from cellspec.explore.bounds import search_for
-    from cellspec.explore.counterexamples import actions_of, case_lines, story_of
+    from cellspec.explore.counterexamples import counterexample_lines, explain_path
     from cellspec.files import write_files
 
     search = search_for(graph, faults)
     actions = actions_of(search, path)
     if out is not None:
-        write_files(
-            Path(out), {"case.jsonl": case_lines(search.relation, actions, version("cellspec"))}
-        )
-    return {"story": story_of(search, path), "actions": [str(action) for action in actions]}
+        text = counterexample_lines(search.relation, actions, version("cellspec"))
+        write_files(Path(out), {"case.jsonl": text})
+    return {"story": explain_path(search, path), "actions": [str(action) for action in actions]}
 
 
-def _print_story(clause: str, story: dict[str, Any] | None) -> None:
-    if story is None:
+def _print_explanation(clause: str, explanation: dict[str, Any] | None) -> None:
+    if explanation is None:
         put_line("no clause broke")
         return
-    put_line(f"\n{clause} breaks after {len(story['story'])} steps:")
-    for number, line in enumerate(story["story"], start=1):
+    put_line(f"\n{clause} breaks after {len(explanation['story'])} steps:")
+    for number, line in enumerate(explanation["story"], start=1):
         put_line(f"{number:3}  {line}")
 
 
@@ -280,11 +283,11 @@ def _print_story(clause: str, story: dict[str, Any] | None) -> None:
 
 def _configurations(args: argparse.Namespace) -> Sequence[Configuration]:
     from cellspec.errors import SpecError
-    from cellspec.explore.bounds import TIERS, Configuration
+    from cellspec.explore.bounds import BOUNDS, Configuration
     from cellspec.explore.pipelines import KINDS
 
     if args.columns is None:
-        return TIERS[1 if args.tier is None else args.tier]
+        return BOUNDS[1 if args.bounds is None else args.bounds]
     kinds = tuple(args.kinds.split(","))
     for kind in kinds:
         if kind not in KINDS:
@@ -318,7 +321,7 @@ def _many(args: argparse.Namespace) -> int:
     _print_many(rows, args)
     if rows[-1][1].clause:
         return VIOLATED
-    if args.lockstep:
+    if args.equivalence:
         replayed = _replay(
             search_for(shape.graph(one.rows, one.batch), one.faults)
             for one in configurations
@@ -327,11 +330,11 @@ def _many(args: argparse.Namespace) -> int:
         if replayed is None:
             return INTERNAL
         put_line(f"{replayed:,} steps replayed on the transition system")
-    tier = 1 if args.tier is None else args.tier
+    bounds = 1 if args.bounds is None else args.bounds
     if args.page is not None:
-        write_page(Path(args.page), tier, rows)
+        write_page(Path(args.page), bounds, rows)
     if args.expect is not None:
-        difference = compare_page(Path(args.expect), tier, rows)
+        difference = compare_page(Path(args.expect), bounds, rows)
         if difference:
             return complain(f"{args.expect}: {difference}", VIOLATED)
     return FINE
@@ -339,14 +342,14 @@ def _many(args: argparse.Namespace) -> int:
 
 def _print_many(rows: Sequence[tuple[Configuration, Totals]], args: argparse.Namespace) -> None:
     configuration, last = rows[-1]
-    story = None
+    explanation = None
     if last.clause:
         from cellspec.explore.pipelines import parse_shape
 
         graph = parse_shape(last.shape).graph(configuration.rows, configuration.batch)
-        story = _story(graph, configuration.faults, last.path, args.out)
+        explanation = _explanation(graph, configuration.faults, last.path, args.out)
     if args.format == "json":
-        put_line(json.dumps(list(_plain(rows, story)), indent=2, ensure_ascii=False))
+        put_line(json.dumps(list(_plain(rows, explanation)), indent=2, ensure_ascii=False))
         return
     width = max(len(str(configuration)) for configuration, _ in rows)
     put_line(
@@ -360,11 +363,11 @@ def _print_many(rows: Sequence[tuple[Configuration, Totals]], args: argparse.Nam
         )
     if last.clause:
         put_line(f"\ngraph: {last.shape}")
-    _print_story(last.clause, story)
+    _print_explanation(last.clause, explanation)
 
 
 def _plain(
-    rows: Sequence[tuple[Configuration, Totals]], story: dict[str, Any] | None
+    rows: Sequence[tuple[Configuration, Totals]], explanation: dict[str, Any] | None
 ) -> Iterator[dict[str, Any]]:
     for configuration, totals in rows:
         yield {
@@ -377,7 +380,7 @@ def _plain(
             "ends": totals.ends,
             "deepest": totals.depth,
             "clause": totals.clause,
-            **({"graph": totals.shape, **(story or {})} if totals.clause else {}),
+            **({"graph": totals.shape, **(explanation or {})} if totals.clause else {}),
         }
 
 

@@ -1,0 +1,109 @@
+"""Steps of an exploration as actions of the machine.
+
+The explorer's steps are coarser than the machine's, so one step may be several actions
+(`cellspec.explore.steps`). `actions_of` spells a path out, and `machine_for` makes the `Machine`
+that the path replays on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cellspec.explore.relation import Relation, bits
+from cellspec.explore.search import Search
+from cellspec.explore.steps import State, Step
+from cellspec.graph.nodes import CellNodeId
+from cellspec.machine.actions import Action
+from cellspec.machine.limits import FailurePolicy, Limits
+from cellspec.machine.machine import Machine
+
+__all__ = ["ActionsOfSteps", "actions_of", "machine_for", "policy_for"]
+
+
+def machine_for(relation: Relation) -> Machine:
+    """A machine under the same rules as the relation."""
+    faults = relation.faults
+    failing = faults.retries or faults.drops
+    return Machine(
+        relation.graph,
+        Limits(workers=faults.workers),
+        failures=policy_for(relation) if failing else None,
+    )
+
+
+def policy_for(relation: Relation) -> FailurePolicy:
+    """So many attempts that only a permanent failure is the last."""
+    return FailurePolicy(max_attempts=relation.faults.retries + 1)
+
+
+class ActionsOfSteps:
+    """Steps as actions, one after the other: it remembers attempts, and what is on storage.
+
+    Args:
+        search: what the steps are of.
+    """
+
+    def __init__(self, search: Search) -> None:
+        self._relation, self._histories = search.relation, search.histories
+        self.state = search.start()
+        self._attempts: dict[int, int] = {}
+        self._stored = list(self._relation.claims[0])
+
+    def next(self, step: Step, after: State | None) -> list[Action]:
+        """The actions of the next step.
+
+        Args:
+            step: what happens.
+            after: the state that it leads to; None if it is not allowed and leads nowhere.
+        """
+        actions = list(self._actions(step, after))
+        if after is not None:
+            self.state = after
+        return actions
+
+    def _actions(self, step: Step, after: State | None) -> Iterator[Action]:
+        relation = self._relation
+        if step.kind == "start":
+            attempt = 1 + self._attempts.get(step.place, 0)
+            yield self._on("start", step.place)._replace(attempt=attempt)
+        elif step.kind == "complete":
+            yield self._on("complete", step.place)
+        elif step.outcome == "retryable":
+            self._attempts[step.place] = 1 + self._attempts.get(step.place, 0)
+            yield self._on("fail", step.place)._replace(failure="retryable")
+        elif step.kind == "fail":
+            failed = self._on("fail", step.place)._replace(failure="permanent")
+            yield failed
+            new = ((after or self.state).base & ~self.state.base) >> 2 * relation.size
+            for row in bits(new):
+                yield Action("drop", failed.column, (row, row + 1))
+        elif step.kind == "checkpoint_begin":
+            claim = relation.claims[step.place]
+            for column, rows in enumerate(claim):
+                if rows > self._stored[column]:
+                    self._stored[column] = rows
+                    yield Action("durable", relation.graph.column_names[column], (0, rows))
+            yield Action("checkpoint_begin", claim=claim)
+        elif step.kind == "checkpoint_durable":
+            yield Action("checkpoint_durable")
+        else:
+            claim = relation.claims[step.place]
+            self._attempts.clear()
+            self._stored = list(claim)
+            yield Action("crash")
+            yield Action("resume", claim=claim)
+
+    def _on(self, kind: str, place: int) -> Action:
+        node = self._relation.nodes[place]
+        if isinstance(node, CellNodeId):
+            return Action(kind, node.column, (node.row, node.row + 1))
+        return Action(kind, node.column, scope=node.batch or 0)
+
+
+def actions_of(search: Search, path: Sequence[Step]) -> list[Action]:
+    """A path as actions that `Machine` replays; a last step that is not allowed is spelled out."""
+    steps, actions = ActionsOfSteps(search), []
+    for step in path:
+        after = next((other for one, other in search.steps(steps.state) if one == step), None)
+        actions += steps.next(step, after)
+    return actions
