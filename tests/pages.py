@@ -441,7 +441,7 @@ FIGURES = (
 
 def _clauses(judging: bool | None) -> str:
     from cellspec.clauses import clauses
-    from cellspec.conformance.judge.verdict import ENGINE_CLAUSES
+    from cellspec.conformance.judge.profiles import ENGINE_CLAUSES
 
     return str(sum(judging in (None, number in ENGINE_CLAUSES) for number in clauses()))
 

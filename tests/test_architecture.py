@@ -34,7 +34,7 @@ STATE_TRAITS = {
 }
 # It works out what tables must hold without the rules that engines are built on, so it reads the
 # traits itself.
-STATE_TRAITS |= {"cellspec/conformance/judge/provenance.py"}
+STATE_TRAITS |= {"cellspec/conformance/judge/expected_table.py"}
 # They make workloads, or bring them to ones that an engine can be asked for.
 STATE_TRAITS |= {
     "cellspec/conformance/campaign/scaling.py",

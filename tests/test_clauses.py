@@ -13,7 +13,7 @@ from cellspec.clauses import (
     retired_clauses,
     version_of,
 )
-from cellspec.conformance.judge.verdict import PROFILES
+from cellspec.conformance.judge.profiles import PROFILES
 
 CHANGED = (
     "numbers or texts of clauses changed: give clauses.toml a new `version` and add its digest to "

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cellspec.clauses import chapters, clauses
-from cellspec.conformance.judge.verdict import ENGINE_CLAUSES
+from cellspec.conformance.judge.profiles import ENGINE_CLAUSES
 from sim.cli import main
 from tests.pages import (
     COMPARED_IN_CI,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cellspec.clauses import clauses
-from cellspec.conformance.judge.verdict import DRAWN, PROFILES
+from cellspec.conformance.judge.profiles import DRAWN, PROFILES
 from tests.matrix.checks import CHECKS, RUN_CLAUSES
 from tests.matrix.cost_measure import costly_clause, first_costly
 from tests.matrix.cost_mutants import COST_MUTANTS

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from cellspec import Machine, SpecError, Violation
 from cellspec.clauses import clauses
+from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.run.case import describe
-from cellspec.conformance.run.harness import run_workload
 from cellspec.conformance.run.workload import Workload
 from cellspec.text import (
     be,

@@ -38,9 +38,9 @@ from pathlib import Path
 from typing import Any
 
 from cellspec.conformance.campaign.scaling import COST_CLAUSES, COST_PROFILE, judge_cost
+from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.run.backend import Backend, fit_of
 from cellspec.conformance.run.case import Case, differences, read_case
-from cellspec.conformance.run.harness import run_workload
 from cellspec.conformance.run.loading import load_backend
 from cellspec.exit_codes import FINE, Parser, run_command
 from cellspec.files import open_log

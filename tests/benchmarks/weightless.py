@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from cellspec.conformance.judge.provenance import Registry
 from cellspec.conformance.run.probe import Inputs, Probe
+from cellspec.conformance.run.values import Registry
 from cellspec.conformance.run.workload import Workload
 
 __all__ = ["WORKERS", "Weightless", "bare"]

@@ -13,13 +13,15 @@ import pytest
 from hypothesis.internal.conjecture import providers
 
 from cellspec import ColumnDescriptor, Limits
+from cellspec.check.checker import Finding
 from cellspec.conformance.campaign.campaign import REPEAT_EVERY, Run, draw, run_campaign
 from cellspec.conformance.campaign.failures import Campaign
 from cellspec.conformance.campaign.shrink_workload import shrunk_workload
 from cellspec.conformance.campaign.strategies import workloads
-from cellspec.conformance.judge.verdict import Sometimes
-from cellspec.conformance.run.backend import CAPABILITIES, Table
-from cellspec.conformance.run.harness import Finding, RunResult
+from cellspec.conformance.judge.run_result import RunResult
+from cellspec.conformance.run.backend import CAPABILITIES
+from cellspec.conformance.run.coverage_goals import Sometimes
+from cellspec.conformance.run.values import Table
 from cellspec.conformance.run.workload import Fault, Workload
 from cellspec.errors import SpecError
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from cellspec import ColumnDescriptor, ExecutionTraits, Limits
-from cellspec.conformance.judge.coverage import Seen, watch
-from cellspec.conformance.judge.verdict import DRAWN, Sometimes
+from cellspec.conformance.judge.coverage import Coverage, coverage_of
+from cellspec.conformance.judge.profiles import DRAWN
+from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.workload import Workload
 from cellspec.machine.machine import FailurePolicy
 
@@ -58,8 +59,8 @@ def events(text: str) -> Iterator[Mapping[str, Any]]:
         yield event
 
 
-def seen(work: Workload, text: str) -> Seen:
-    return watch(work, list(events(text)))
+def seen(work: Workload, text: str) -> Coverage:
+    return coverage_of(work, list(events(text)))
 
 
 def work(*columns: ColumnDescriptor, rows: int = 2, **more: Any) -> Workload:
@@ -249,15 +250,15 @@ def test_a_clause_on_a_limit_has_an_occasion_only_when_the_limit_is_reached() ->
 def test_an_occasion_that_was_inferred_is_kept_apart() -> None:
     shown = seen(work(A, B), "start a0; 1 complete a0; start b0 inferred=true")
     assert "SCHED-01" not in shown.exercised
-    assert "SCHED-01" in shown.inferred_occasions
+    assert "SCHED-01" in shown.exercised_inferred
     assert (shown.events, shown.inferred) == (3, 1)
 
 
 def test_a_refusal_is_an_occasion_for_the_clause_that_demands_it() -> None:
     tight = work(A, V, limits=Limits(group_rows=1, groups=1))
-    assert watch(tight, [], refused=True).exercised == {"GROUP-04"}
-    assert watch(work(A, V, targets=(2, 3)), [], refused=True).exercised == {"CKPT-16"}
-    assert watch(tight, []).exercised == set()
+    assert coverage_of(tight, [], refused=True).exercised == {"GROUP-04"}
+    assert coverage_of(work(A, V, targets=(2, 3)), [], refused=True).exercised == {"CKPT-16"}
+    assert coverage_of(tight, []).exercised == set()
 
 
 def test_every_clause_has_an_occasion_in_some_of_these_runs() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 # Imported here, so that runs within this process find these modules and make no second ones.
 import cellspec.conformance.pytest.session
-from cellspec.conformance.judge.verdict import PROFILES
+from cellspec.conformance.judge.profiles import PROFILES
 from cellspec.conformance.run.case import read_case
 from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, INTERNAL, VIOLATED
 

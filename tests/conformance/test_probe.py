@@ -26,9 +26,9 @@ from cellspec.conformance import (
     Table,
     Workload,
 )
-from cellspec.conformance.judge.provenance import Registry, barrier_value, value_of
 from cellspec.conformance.run.clock_mode import ClockMode, RealClock, VirtualClock
 from cellspec.conformance.run.probe import Clock, Lost
+from cellspec.conformance.run.values import Registry, barrier_value, value_of
 from tests.tiny import TinyAsync
 
 T = ExecutionTraits

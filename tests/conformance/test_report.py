@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from cellspec import ColumnDescriptor, Limits
+from cellspec.check.checker import Finding
 from cellspec.clauses import clause_set, clause_set_version
 from cellspec.conformance.campaign.suite import Options, Suite
-from cellspec.conformance.judge.verdict import PROFILES
+from cellspec.conformance.judge.profiles import PROFILES
+from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.report.report import failure_text, merged, results, summary, write_reports
 from cellspec.conformance.run.case import Case, describe, python_test, read_case
-from cellspec.conformance.run.harness import Finding, RunResult
 from cellspec.conformance.run.loading import load_backend
 from cellspec.conformance.run.workload import Workload
 from cellspec.errors import SpecError
@@ -49,7 +50,7 @@ class Told(Suite):
         found = RunResult(work, header(work), events=events, outcomes=["success"])
         if work.rows > 2 and "SCHED-01" not in waive:
             found.violations.append(
-                Finding("SCHED-01", "a[2] is early", 1, story=("#1 t=0 start a[0]",))
+                Finding("SCHED-01", "a[2] is early", 1, explanation=("#1 t=0 start a[0]",))
             )
         return found
 
@@ -142,8 +143,7 @@ def test_a_test_to_paste_imports_what_it_uses_and_nothing_else() -> None:
 from engine import Backend
 
 from cellspec import ColumnDescriptor
-from cellspec.conformance.run.harness import run_workload
-from cellspec.conformance.run.workload import Workload
+from cellspec.conformance import Workload, run_workload
 
 
 def test_barr_01() -> None:

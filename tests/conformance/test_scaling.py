@@ -30,7 +30,8 @@ from cellspec.conformance.campaign.scaling import (
     run_cost_campaign,
 )
 from cellspec.conformance.campaign.suite import Options, Suite
-from cellspec.conformance.judge.verdict import Verdict, profile_of
+from cellspec.conformance.judge.profiles import profile_of
+from cellspec.conformance.judge.verdict import Verdict
 from cellspec.conformance.report.report import failure_text
 from cellspec.conformance.run.line_counter import LineCounter, Metered
 from cellspec.conformance.run.workload import Fault

@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellspec import ExecutionTraits, Machine
+from cellspec.check.checker import Finding
 from cellspec.conformance.campaign.campaign import run_campaign
 from cellspec.conformance.campaign.shrink_workload import size_of
 from cellspec.conformance.campaign.strategies import workloads
-from cellspec.conformance.judge.verdict import DRAWN
+from cellspec.conformance.judge.profiles import DRAWN
+from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.backend import CAPABILITIES
 from cellspec.conformance.run.case import Case, describe, python_test
-from cellspec.conformance.run.harness import Finding, RunResult
 from cellspec.conformance.run.workload import Workload
 from cellspec.errors import SpecError
 

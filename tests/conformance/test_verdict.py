@@ -12,20 +12,17 @@ from typing import Any
 import pytest
 
 from cellspec.clauses import clauses
+from cellspec.conformance.judge.evidence import Evidence
+from cellspec.conformance.judge.profiles import PROFILES, Judged, Profile, profile_of
 from cellspec.conformance.judge.verdict import (
-    PROFILES,
-    Evidence,
-    Judged,
     Judgement,
-    Profile,
-    Sometimes,
     Verdict,
     judge_clause,
     judge_trace,
-    profile_of,
     says_pass,
 )
 from cellspec.conformance.run.backend import CAPABILITIES
+from cellspec.conformance.run.coverage_goals import Sometimes
 
 SRC = Path(__file__).parents[2] / "src"
 RETRIES = profile_of("retries")
@@ -40,7 +37,7 @@ def plenty(profile: Profile = RETRIES) -> Evidence:
         workloads=10,
         repeated=2,
         exercised=Counter({clause.number: 7 for clause in profile.clauses}),
-        sometimes=Counter({one.what: 1 for one in profile.obligations}),
+        sometimes=Counter({one.what: 1 for one in profile.goals}),
     )
 
 
@@ -54,7 +51,7 @@ def judged(evidence: Evidence | None, **said: Any) -> Judgement:
 def test_with_all_the_evidence_a_clause_passes_and_the_verdict_carries_it() -> None:
     judgement = judged(plenty())
     assert judgement.passed
-    assert judgement.reason == "7 occasions in 10 workloads"
+    assert judgement.reason == "exercised in 7 of 10 workloads"
     assert judgement.evidence is not None
     assert judgement.evidence["workloads"] == 10
 
@@ -78,10 +75,10 @@ def test_a_pass_without_evidence_cannot_be_made() -> None:
         ),
         ({"waived": ("FAIL-03",)}, "the clause was waived"),
         ({"unjudged": {"FAIL-03": "no clock"}}, "no clock"),
-        ({"exercised": Counter()}, "no workload of 10 gave an occasion to break it"),
+        ({"exercised": Counter()}, "no workload of 10 exercised it"),
         (
-            {"exercised": Counter(), "inferred_occasions": Counter({"FAIL-03": 9})},
-            "every occasion to break it was inferred by the adapter, not observed",
+            {"exercised": Counter(), "exercised_inferred": Counter({"FAIL-03": 9})},
+            "only events that the adapter inferred exercised it, and none that was observed",
         ),
         (
             {"sometimes": Counter()},
@@ -101,7 +98,7 @@ def test_whatever_is_missing_makes_it_inconclusive_with_that_reason(
 
 def test_each_obligation_of_a_profile_is_needed() -> None:
     for profile in PROFILES:
-        for one in profile.obligations:
+        for one in profile.goals:
             evidence = plenty(profile)
             evidence.sometimes[one.what] = 0
             clause = Judged(profile.clauses[0].number)
@@ -260,12 +257,12 @@ def test_profiles_need_only_capabilities_that_there_are() -> None:
     for profile in PROFILES:
         assert profile.name in CAPABILITIES
         needs = [clause.needs for clause in profile.clauses]
-        needs += [one.needs for one in profile.obligations]
+        needs += [one.needs for one in profile.goals]
         assert frozenset().union(*needs) <= frozenset(CAPABILITIES)
 
 
 def test_every_situation_is_owed_by_one_profile() -> None:
-    owed = [one.what for profile in PROFILES for one in profile.obligations]
+    owed = [one.what for profile in PROFILES for one in profile.goals]
     assert sorted(owed) == sorted(Sometimes)
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from cellspec import Machine, SpecError
 from cellspec.clauses import clauses
-from cellspec.conformance.judge.verdict import DRAWN
+from cellspec.conformance.judge.profiles import DRAWN
 from cellspec.state.counters import READY, RUNNING
 from tests.explore.any_action import any_action, graph_of, renamed_limits
 from tests.matrix.engine_measure import broken_clause

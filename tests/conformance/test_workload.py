@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, GraphError, Limits, SpecError
 from cellspec.conformance import Fault, Workload
 from cellspec.conformance.campaign.strategies import workloads
-from cellspec.conformance.judge.verdict import DRAWN
+from cellspec.conformance.judge.profiles import DRAWN
 from cellspec.conformance.run.workload import DEFAULT_LATENCY_S, TICK_S
 
 T = ExecutionTraits

@@ -16,7 +16,8 @@ from typing import Any, cast
 
 from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, FailurePolicy, Limits
 from cellspec.conformance import Probe, Refused, Workload
-from cellspec.conformance.run.backend import CAPABILITIES, SKIPPED
+from cellspec.conformance.run.backend import CAPABILITIES
+from cellspec.conformance.run.values import SKIPPED
 from cellspec.engines.lines import messages as m
 from cellspec.engines.reference import ReferenceBackend
 from cellspec.errors import SpecError

@@ -18,8 +18,8 @@ from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits, S
 from cellspec.conformance import Fault, Probe, Workload, run_workload
 from cellspec.conformance.campaign.smoke import smoke
 from cellspec.conformance.campaign.suite import Options, Suite
+from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.judge.verdict import Verdict
-from cellspec.conformance.run.harness import RunResult
 from cellspec.engines import dask as engine
 from cellspec.engines.dask import CallBroker, DaskBackend, Driver, ProcessBackend
 from cellspec.engines.rows import Dropped

@@ -17,8 +17,8 @@ import pytest
 from cellspec import ColumnDescriptor, ExecutionTraits
 from cellspec.conformance import Fault, Probe, Workload, run_workload
 from cellspec.conformance.campaign.smoke import smoke
-from cellspec.conformance.run.backend import SKIPPED
-from cellspec.conformance.run.harness import RunResult
+from cellspec.conformance.judge.run_result import RunResult
+from cellspec.conformance.run.values import SKIPPED
 from cellspec.engines.datadesigner.create import CreateBackend
 from cellspec.engines.datadesigner.handoff import LockStep
 from cellspec.machine.machine import Limits

@@ -22,7 +22,8 @@ from cellspec import ExecutionTraits as T
 from cellspec.conformance.campaign.campaign import draw, run_campaign, workload_seed
 from cellspec.conformance.campaign.smoke import smoke
 from cellspec.conformance.campaign.strategies import workloads
-from cellspec.conformance.run.harness import RunResult, run_workload
+from cellspec.conformance.judge.harness import run_workload
+from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.workload import Fault, Workload
 from cellspec.errors import SpecError
 from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable

@@ -25,8 +25,8 @@ from cellspec.conformance import Fault, Workload, run_workload
 from cellspec.conformance.campaign.campaign import draw, workload_seed
 from cellspec.conformance.campaign.smoke import smoke
 from cellspec.conformance.campaign.strategies import workloads
-from cellspec.conformance.judge.verdict import PROFILES
-from cellspec.conformance.run.harness import RunResult
+from cellspec.conformance.judge.profiles import PROFILES
+from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.loading import load_backend
 from cellspec.engines.lines import COMMAND_VARIABLE, LineBackend
 from cellspec.engines.lines import messages as m

@@ -15,8 +15,9 @@ from cellspec.conformance import Fault, Workload, run_workload
 from cellspec.conformance.campaign.campaign import run_campaign
 from cellspec.conformance.campaign.smoke import smoke
 from cellspec.conformance.campaign.suite import MAX_EXAMPLES, Options, Suite
-from cellspec.conformance.judge.verdict import PROFILES, Verdict, profile_of
-from cellspec.conformance.run.harness import RunResult
+from cellspec.conformance.judge.profiles import PROFILES, profile_of
+from cellspec.conformance.judge.run_result import RunResult
+from cellspec.conformance.judge.verdict import Verdict
 from cellspec.engines.lines import COMMAND_VARIABLE, LineBackend
 from tests.engines.protocol_page import PAGE, exchange, shown_exchange
 

@@ -23,8 +23,8 @@ from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits, S
 from cellspec.conformance import Fault, Probe, Workload, run_workload
 from cellspec.conformance.campaign.smoke import smoke
 from cellspec.conformance.campaign.suite import Options, Suite
+from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.judge.verdict import Verdict
-from cellspec.conformance.run.harness import RunResult
 from cellspec.conformance.run.workload import End
 from cellspec.engines import ray as engine
 from cellspec.engines.ray import Driver, Key, RayBackend

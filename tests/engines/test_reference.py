@@ -14,8 +14,8 @@ from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits
 from cellspec.conformance import Backend, Fault, Workload, run_workload
 from cellspec.conformance.campaign.campaign import draw, workload_seed
 from cellspec.conformance.campaign.strategies import workloads
-from cellspec.conformance.judge.verdict import DRAWN
-from cellspec.conformance.run.harness import RunResult
+from cellspec.conformance.judge.profiles import DRAWN
+from cellspec.conformance.judge.run_result import RunResult
 from cellspec.engine import AsyncioEngine, Scheduler
 from cellspec.engines.reference import ReferenceBackend, ThreadBackend
 from tests.conformance.second_engine import ColumnFirst

@@ -27,9 +27,9 @@ from cellspec.conformance import (
     Table,
     Workload,
 )
-from cellspec.conformance.judge.provenance import Registry, barrier_value, value_of
 from cellspec.conformance.run.clock_mode import RealClock
 from cellspec.conformance.run.probe import Clock
+from cellspec.conformance.run.values import Registry, barrier_value, value_of
 from cellspec.engines.remote import Gone, ProbeServer, RemoteProbe
 
 T = ExecutionTraits

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from cellspec.conformance.judge.verdict import Sometimes
+from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.run.backend import CAPABILITIES
 from cellspec.conformance.run.case import read_case
-from cellspec.conformance.run.harness import run_workload
+from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.workload import Workload
 from cellspec.engines.machine import MachineBackend
 from cellspec.engines.reference import ReferenceBackend

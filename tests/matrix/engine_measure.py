@@ -15,13 +15,13 @@ from functools import cache, partial
 from cellspec.conformance.campaign.campaign import draw, workload_seed
 from cellspec.conformance.campaign.smoke import smoke
 from cellspec.conformance.campaign.strategies import workloads
-from cellspec.conformance.judge import verdict
-from cellspec.conformance.run.harness import run_workload
+from cellspec.conformance.judge.harness import run_workload
+from cellspec.conformance.judge.profiles import DRAWN
 from cellspec.conformance.run.workload import Workload
 from cellspec.engines.reference import ReferenceBackend
 from tests.matrix.engine_mutants import EngineMutant
 
-PROFILES = tuple(profile.name for profile in verdict.DRAWN)
+PROFILES = tuple(profile.name for profile in DRAWN)
 WORKLOADS = 2000
 
 

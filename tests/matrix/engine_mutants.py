@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cellspec.conformance.run.backend import SKIPPED, Table
 from cellspec.conformance.run.probe import Probe
+from cellspec.conformance.run.values import SKIPPED, Table
 from cellspec.engine.aio import AsyncioEngine
 from cellspec.engine.calls import BARRIER, RANGE, Call, Drop, Ending, Restored, Save
 from cellspec.engine.observer import Observer

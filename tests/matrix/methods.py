@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from cellspec.conformance.run.harness import run_workload
+from cellspec.conformance.judge.harness import run_workload
 from cellspec.engines.reference import ReferenceBackend
 from cellspec.files import write_files
 from cellspec.fuzz.search import METHODS, Options, search

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cellspec.clauses import Chapter, Clause, chapters, clauses
 from cellspec.conformance.campaign.scaling import SHAPES
-from cellspec.conformance.judge.verdict import ENGINE_CLAUSES
+from cellspec.conformance.judge.profiles import ENGINE_CLAUSES
 from tests.matrix.engine_measure import PROFILES, WORKLOADS, EngineRow
 from tests.matrix.examples import examples
 from tests.matrix.measure import Row

@@ -25,9 +25,10 @@ from cellspec import (
     Violation,
 )
 from cellspec.check.checker import check_file
+from cellspec.conformance.judge.harness import run_workload
+from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.backend import Backend
 from cellspec.conformance.run.case import Case
-from cellspec.conformance.run.harness import RunResult, run_workload
 from cellspec.conformance.run.workload import End, Fault, Workload
 from cellspec.engine.calls import Drop, Restored
 from cellspec.engine.scheduler import Scheduler

@@ -64,15 +64,20 @@ class Finding:
         detail: what happened, in one line.
         seq: the number of the event that broke it; None if the file did, and not an event.
         line: the line of the file, from 1.
-        story: for a reader, a line each: the rule, the event, the state that mattered, and the last
-            events that have to do with it.
+        explanation: for a reader, a line each: the rule, the event, the state that mattered, and
+            the last events that have to do with it.
     """
 
     clause: str
     detail: str
     seq: int | None = None
     line: int | None = None
-    story: tuple[str, ...] = ()
+    explanation: tuple[str, ...] = ()
+
+    @property
+    def story(self) -> tuple[str, ...]:
+        """`explanation`, by its name up to version 0.1."""
+        return self.explanation
 
 
 @dataclass(slots=True)

@@ -17,17 +17,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cellspec.conformance.run.backend import CAPABILITIES, SKIPPED, Backend, Table, Value
-    from cellspec.conformance.run.harness import Finding, RunResult, run_workload
+    from cellspec.check.checker import Finding
+    from cellspec.conformance.judge.harness import run_workload
+    from cellspec.conformance.judge.run_result import RunResult
+    from cellspec.conformance.run.backend import CAPABILITIES, Backend
     from cellspec.conformance.run.probe import AdapterError, Crash, Probe, Refused
-    from cellspec.conformance.run.workload import Fault, Workload
+    from cellspec.conformance.run.values import SKIPPED, Table, Value
+    from cellspec.conformance.run.workload import End, Fault, Workload
     from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
 
 _HOMES = {
-    "cellspec.conformance.run.backend": ("CAPABILITIES", "SKIPPED", "Backend", "Table", "Value"),
-    "cellspec.conformance.run.harness": ("Finding", "RunResult", "run_workload"),
+    "cellspec.check.checker": ("Finding",),
+    "cellspec.conformance.judge.harness": ("run_workload",),
+    "cellspec.conformance.judge.run_result": ("RunResult",),
+    "cellspec.conformance.run.backend": ("CAPABILITIES", "Backend"),
     "cellspec.conformance.run.probe": ("AdapterError", "Crash", "Probe", "Refused"),
-    "cellspec.conformance.run.workload": ("Fault", "Workload"),
+    "cellspec.conformance.run.values": ("SKIPPED", "Table", "Value"),
+    "cellspec.conformance.run.workload": ("End", "Fault", "Workload"),
     "cellspec.faults": ("BackPressure", "GeneratorError", "Permanent", "Retryable"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -39,6 +45,7 @@ __all__ = [
     "BackPressure",
     "Backend",
     "Crash",
+    "End",
     "Fault",
     "Finding",
     "GeneratorError",

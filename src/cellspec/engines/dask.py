@@ -65,8 +65,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
-from cellspec.conformance.run.backend import SKIPPED, Table
 from cellspec.conformance.run.probe import Crash, IsLost, Probe
+from cellspec.conformance.run.values import SKIPPED, Table
 from cellspec.conformance.run.workload import Workload
 from cellspec.engines import rows as storage
 from cellspec.engines.remote import Gone, ProbeServer, RemoteProbe

@@ -21,8 +21,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from cellspec.conformance.run.backend import SKIPPED, Table
 from cellspec.conformance.run.probe import Probe
+from cellspec.conformance.run.values import SKIPPED, Table
 from cellspec.faults import BackPressure, GeneratorError, Permanent
 from cellspec.files import write_files
 from cellspec.graph.rowset import rows_of

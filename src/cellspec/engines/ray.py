@@ -68,8 +68,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from cellspec.conformance.run.backend import SKIPPED, Table
 from cellspec.conformance.run.probe import Crash, Probe, Refused
+from cellspec.conformance.run.values import SKIPPED, Table
 from cellspec.conformance.run.workload import Workload
 from cellspec.engines.remote import Gone, ProbeServer, RemoteProbe
 from cellspec.engines.rows import DriverState, Dropped, Result, table, with_failures_in_line

@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from cellspec.conformance.run.backend import CAPABILITIES, SKIPPED, Table
+from cellspec.conformance.run.backend import CAPABILITIES
 from cellspec.conformance.run.probe import Probe
+from cellspec.conformance.run.values import SKIPPED, Table
 from cellspec.engine.aio import AsyncioEngine
 from cellspec.engine.calls import Backoff, Call, Drop, Failed, Restored
 from cellspec.engine.observer import Observer

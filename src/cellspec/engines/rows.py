@@ -31,8 +31,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from cellspec.conformance.run.backend import SKIPPED, Skipped, Table, Value
 from cellspec.conformance.run.probe import Probe, Refused
+from cellspec.conformance.run.values import SKIPPED, Skipped, Table, Value
 from cellspec.conformance.run.workload import Workload
 from cellspec.errors import CheckpointError, SpecError
 from cellspec.graph.graph import ExecutionGraph

@@ -3,8 +3,8 @@
 Runs come in *batches*; each is a function of the seed and its number alone, so that batches may run
 in other processes, or on other machines, and still give the same search. They are counted in order.
 
-What counts as new is a *situation* (`cellspec.conformance.judge.verdict.Sometimes`), or a pair of
-situations in one run: a row dropped while a barrier was in flight, and a crash in that claim. A
+What counts as new is a *situation* (`cellspec.conformance.run.coverage_goals.Sometimes`), or a pair
+of situations in one run: a row dropped while a barrier was in flight, and a crash in that claim. A
 search that meets no new pair for `Options.plateau` runs has come to a plateau, and stops.
 
 One batch in four is *targeted*: there Hypothesis turns the knobs of the workload towards what is
@@ -26,11 +26,13 @@ from pathlib import Path
 from typing import Any
 
 from cellspec.conformance.campaign.shrink_workload import shrunk_workload
-from cellspec.conformance.judge.coverage import watch
-from cellspec.conformance.judge.verdict import DRAWN, Sometimes
+from cellspec.conformance.judge.coverage import coverage_of
+from cellspec.conformance.judge.harness import run_workload
+from cellspec.conformance.judge.profiles import DRAWN
+from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.backend import Backend, fit_of
 from cellspec.conformance.run.case import Case
-from cellspec.conformance.run.harness import RunResult, run_workload
+from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.loading import load_backend
 from cellspec.conformance.run.workload import Workload
 from cellspec.errors import MissingExtraError, SpecError
@@ -190,7 +192,7 @@ class Search:
             one.what
             for profile in DRAWN
             if profile.name in self.capabilities
-            for one in profile.obligations
+            for one in profile.goals
             if one.needs <= self.capabilities
             and str(one.what) not in self.unasked
             and one.what not in self.sometimes
@@ -332,7 +334,7 @@ def _run(backend: Backend, method: str, seed: int, knobs: Knobs | None, size: Si
     order = SCHEDULES[seed % len(SCHEDULES)] if method == "targeted" else method
     choose = schedule(order, seed, work.graph().num_nodes)
     result = run_workload(backend, work, choose=choose)
-    shown = watch(work, result.events, refused=bool(result.refused))
+    shown = coverage_of(work, result.events, refused=bool(result.refused))
     return Seen(
         method,
         seed,

@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from cellspec.conformance.judge.verdict import Sometimes
 from cellspec.conformance.run.case import Case, describe
+from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.fuzz.schedules import DEPTH, pct_bound
 from cellspec.fuzz.search import Search
 

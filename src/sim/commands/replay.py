@@ -22,10 +22,11 @@ from cellspec.check.explain import describe as describe_event
 from cellspec.check.explain import how
 from cellspec.conformance.campaign.scaling import COST_CLAUSES, judge_cost
 from cellspec.conformance.campaign.shrink_workload import shrunk_workload
+from cellspec.conformance.judge.harness import run_workload
+from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.report.grid_page import render_trace
 from cellspec.conformance.run.backend import Backend, fit_of
 from cellspec.conformance.run.case import Case, describe, python_test
-from cellspec.conformance.run.harness import RunResult, run_workload
 from cellspec.conformance.run.loading import expect_named, load_backend
 from cellspec.conformance.run.workload import Workload
 from cellspec.errors import SpecError
@@ -508,7 +509,7 @@ TRACE = '''\\
 def test_{name}() -> None:
     \"\"\"{title}\"\"\"
     result = check_file(io.BytesIO(TRACE.encode()))
-    assert not result.violations, "\\n".join(result.violations[0].story)
+    assert not result.violations, "\\n".join(result.violations[0].explanation)
 """
 
 

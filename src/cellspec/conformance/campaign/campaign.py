@@ -34,10 +34,10 @@ from hypothesis.strategies import SearchStrategy
 from cellspec.conformance.campaign.failures import Campaign, failure_of
 from cellspec.conformance.campaign.shrink_workload import shrunk_workload
 from cellspec.conformance.campaign.strategies import workloads
-from cellspec.conformance.judge.coverage import Seen, watch
-from cellspec.conformance.judge.verdict import Evidence
+from cellspec.conformance.judge.coverage import Coverage, coverage_of
+from cellspec.conformance.judge.evidence import Evidence
+from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.backend import Fit
-from cellspec.conformance.run.harness import RunResult
 from cellspec.conformance.run.workload import Workload
 from cellspec.errors import SpecError
 
@@ -203,7 +203,7 @@ def _account(
     run_again: Callable[[], RunResult],
     deterministic: bool,
 ) -> None:
-    _count(evidence, watch(work, result.events, refused=bool(result.refused)))
+    _count(evidence, coverage_of(work, result.events, refused=bool(result.refused)))
     evidence.refused += bool(result.refused)
     evidence.by_table_alone += result.by_table_alone
     evidence.graphs.add(_digest(work.graph().rules.columns))
@@ -213,7 +213,7 @@ def _account(
         evidence.unequal = evidence.unequal or difference
 
 
-def _count(evidence: Evidence, seen: Seen) -> None:
+def _count(evidence: Evidence, seen: Coverage) -> None:
     evidence.workloads += 1
     evidence.incarnations += seen.incarnations
     evidence.crash_points += seen.crashes
@@ -221,7 +221,7 @@ def _count(evidence: Evidence, seen: Seen) -> None:
     evidence.inferred += seen.inferred
     evidence.traces.add(seen.digest)
     evidence.exercised.update(sorted(seen.exercised))
-    evidence.inferred_occasions.update(sorted(seen.inferred_occasions))
+    evidence.exercised_inferred.update(sorted(seen.exercised_inferred))
     evidence.sometimes.update(sorted(seen.sometimes))
 
 

@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cellspec.conformance.judge.verdict import Evidence
-from cellspec.conformance.run.harness import RunResult
+from cellspec.conformance.judge.evidence import Evidence
+from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.workload import Workload
 
 __all__ = ["Campaign", "Failure", "failure_of"]

@@ -45,9 +45,10 @@ from itertools import pairwise
 
 from cellspec.check.checker import Finding
 from cellspec.conformance.campaign.failures import Campaign, failure_of
-from cellspec.conformance.judge.verdict import Evidence
+from cellspec.conformance.judge.evidence import Evidence
+from cellspec.conformance.judge.harness import run_workload
+from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.backend import Backend, fit_of
-from cellspec.conformance.run.harness import RunResult, run_workload
 from cellspec.conformance.run.line_counter import LineCounter, Metered
 from cellspec.conformance.run.workload import Fault, Workload
 from cellspec.errors import SpecError
@@ -332,7 +333,7 @@ class Growth:
             for name in list(self.growing)[:_CULPRITS]
         ]
         head = f"lines for an event, {before.about} and {after.about}, of what grows most:"
-        return Finding(self.clause, detail, story=(head, *lines) if lines else ())
+        return Finding(self.clause, detail, explanation=(head, *lines) if lines else ())
 
 
 def growth_text(ratio: float) -> str:

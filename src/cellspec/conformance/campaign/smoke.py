@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.backend import Fit
-from cellspec.conformance.run.harness import RunResult
 from cellspec.conformance.run.workload import Workload
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
 

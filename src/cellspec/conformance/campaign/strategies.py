@@ -13,8 +13,8 @@ what there is. So when Hypothesis takes away a column, the faults and crashes dr
 meaningful, and the first choice of everything is the dullest one: no barrier, no limit, no fault,
 no crash.
 
-*It gets there.* Each profile owes situations (`cellspec.conformance.judge.verdict.Sometimes`), and
-the weights below are chosen so that a campaign of the default size meets all of them.
+*It gets there.* Each profile has coverage goals (`cellspec.conformance.run.coverage_goals`), and
+the weights below are chosen so that a campaign of the default size covers all of them.
 
 Profiles are drawn *swarm* fashion: besides its own feature a workload has each of the features in
 `beside` or not, so that every pair of features meets, and each is also seen alone.
@@ -29,7 +29,7 @@ from typing import Literal
 
 from hypothesis import strategies as st
 
-from cellspec.conformance.judge.verdict import DRAWN
+from cellspec.conformance.judge.profiles import DRAWN
 from cellspec.conformance.run.workload import Fault, Workload
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.machine.actions import Failure

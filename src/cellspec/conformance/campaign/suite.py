@@ -5,7 +5,7 @@ each thing once, when it is first asked for, and in this order:
 
 1. *Smoke.* A few tiny workloads without anything special. If they fail, nothing else is run.
 2. *Campaigns*, a profile at a time, simple ones first
-   (`cellspec.conformance.judge.verdict.PROFILES`). A campaign mixes in the features of profiles
+   (`cellspec.conformance.judge.profiles.PROFILES`). A campaign mixes in the features of profiles
    that came before it. If ``core`` broke, no other is run, for all of them rest on it; if another
    broke, its feature is not mixed in any more. So one cause does not strike twice.
 3. *Judgements*, clause by clause (`cellspec.conformance.judge.verdict.judge_clause`). A clause is
@@ -35,10 +35,12 @@ from cellspec.conformance.campaign.scaling import (
     run_cost_campaign,
 )
 from cellspec.conformance.campaign.smoke import SmokeFailure, smoke
-from cellspec.conformance.judge.verdict import PROFILES, Judged, Judgement, Profile, judge_clause
+from cellspec.conformance.judge.harness import run_workload
+from cellspec.conformance.judge.profiles import PROFILES, Judged, Profile
+from cellspec.conformance.judge.run_result import RunResult
+from cellspec.conformance.judge.verdict import Judgement, judge_clause
 from cellspec.conformance.run.backend import CAPABILITIES, Backend, Fit, fit_of
 from cellspec.conformance.run.case import Case, read_case
-from cellspec.conformance.run.harness import RunResult, run_workload
 from cellspec.conformance.run.loading import expect_named, load_backend
 from cellspec.conformance.run.workload import Workload
 from cellspec.errors import SpecError
@@ -309,7 +311,7 @@ class Suite:
             )
         unasked = frozenset(map(str, getattr(self.backend, "unasked", ())))
         campaign.evidence.unasked = tuple(
-            one.what for one in profile.obligations if str(one.what) in unasked
+            one.what for one in profile.goals if str(one.what) in unasked
         )
         if not self._virtual and profile.drawn:
             campaign.evidence.unjudged = dict.fromkeys(

@@ -1,16 +1,15 @@
-"""What a run showed: which clauses could have failed in it, and which situations it was in.
+"""The coverage of a run: the clauses that it exercised, and the situations that it was in.
 
-The harness says what a run broke. A run that broke nothing says something only about what came up
-in it, and that is found out here, from its events. `watch` reads them once, keeps a small picture
-of the run (what is in flight, resolved, dropped, skipped, claimed), and notes two things:
+The harness finds the clause that a run broke. A run that broke none is evidence only for the
+clauses that could have failed in it. `coverage_of` reads the events of a run once, keeps a small
+picture of it (the nodes in flight, resolved, dropped, skipped and claimed), and notes two things:
 
-- *occasions*: clauses that the run gave a chance to fail. A limit on workers that was never reached
-  says nothing about the clause on limits. An occasion is noted at the event that would have broken
-  the clause; if the adapter inferred that event, it is kept apart;
-- *situations* (`cellspec.conformance.judge.verdict.Sometimes`): what a campaign owes to have been
-  in.
+- clauses that were *exercised*: a run exercises a clause at an event that could have broken it. A
+  run that never reached its limit on workers does not exercise the clause on that limit. Clauses
+  exercised by an event that the adapter inferred are kept apart;
+- *situations* that were covered (`cellspec.conformance.run.coverage_goals.Sometimes`).
 
-The picture is for taking notes only. It judges nothing, shares nothing with what judges, and an
+The picture serves these notes alone. It judges nothing and shares no code with the judges. An
 event that makes no sense in it is passed over.
 """
 
@@ -22,25 +21,25 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from cellspec.conformance.judge.verdict import Sometimes
+from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.workload import Workload
 from cellspec.machine.policy import is_final
 
-__all__ = ["Seen", "watch"]
+__all__ = ["Coverage", "coverage_of"]
 
 Node: TypeAlias = tuple[int, bool, int]
 """A column by position, whether it is a barrier node, and the row or scope."""
 
 
 @dataclass(slots=True)
-class Seen:
-    """What one run showed.
+class Coverage:
+    """The coverage of one run.
 
     Attributes:
-        occasions: clauses that had an occasion to fail in observed events.
-        inferred_occasions: clauses that had one in events that the adapter inferred.
+        exercised: clauses that could have failed at an observed event.
+        exercised_inferred: clauses that could have failed at an event that the adapter inferred.
         sometimes: situations that the run was in.
-        lives: lives that the run had.
+        incarnations: runs of the process.
         crashes: crashes among their ends.
         events: events.
         inferred: how many of them were inferred.
@@ -48,7 +47,7 @@ class Seen:
     """
 
     exercised: set[str] = field(default_factory=set)
-    inferred_occasions: set[str] = field(default_factory=set)
+    exercised_inferred: set[str] = field(default_factory=set)
     sometimes: set[Sometimes] = field(default_factory=set)
     incarnations: int = 1
     crashes: int = 0
@@ -57,34 +56,36 @@ class Seen:
     digest: str = ""
 
 
-def watch(work: Workload, events: Iterable[Mapping[str, Any]], *, refused: bool = False) -> Seen:
-    """Read a run's events, as a trace writes them, in order.
+def coverage_of(
+    work: Workload, events: Iterable[Mapping[str, Any]], *, refused: bool = False
+) -> Coverage:
+    """The coverage of a run, from its events in order.
 
     Args:
         work: what the run was asked for.
         events: its events, as JSON objects.
         refused: the engine refused a workload that must be refused.
     """
-    witness = _Witness(work)
+    observer = _Observer(work)
     order = hashlib.blake2b(digest_size=8)
     for event in events:
-        witness.take(event)
+        observer.take(event)
         step = (event["event"], event.get("column"), event.get("rows"), event.get("scope"))
         order.update(repr(step).encode())
     if refused:
         # In the first life only limits can be out of reach; in a later one, another target.
-        witness.note("CKPT-16" if work.targets else "GROUP-04")
-    witness.seen.digest = order.hexdigest()
-    return witness.seen
+        observer.note("CKPT-16" if work.targets else "GROUP-04")
+    observer.seen.digest = order.hexdigest()
+    return observer.seen
 
 
-class _Witness:
+class _Observer:
     """The picture of a run. One method for each kind of event that shows something."""
 
     def __init__(self, work: Workload) -> None:
         self.work = work
         self.limits = work.limits
-        self.seen = Seen()
+        self.seen = Coverage()
         self.t = 0.0
         self.inferred = False
         self.claim_durable = False
@@ -116,7 +117,7 @@ class _Witness:
 
     def note(self, *clauses: str) -> None:
         """These clauses could have failed at this event."""
-        into = self.seen.inferred_occasions if self.inferred else self.seen.exercised
+        into = self.seen.exercised_inferred if self.inferred else self.seen.exercised
         into.update(clauses)
 
     def was(self, situation: Sometimes) -> None:

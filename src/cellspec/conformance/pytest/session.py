@@ -22,7 +22,8 @@ from typing import Any, NoReturn
 import pytest
 
 from cellspec.conformance.campaign.suite import MAX_EXAMPLES, Options, Suite
-from cellspec.conformance.judge.verdict import Judged, Judgement, Profile, Verdict
+from cellspec.conformance.judge.profiles import Judged, Profile
+from cellspec.conformance.judge.verdict import Judgement, Verdict
 from cellspec.conformance.report.report import failure_text, results, summary, write_reports
 from cellspec.conformance.run.case import describe
 from cellspec.errors import SpecError
@@ -87,7 +88,7 @@ class Session:
         found = campaign.evidence
         if found.stopped_at:
             pytest.skip(f"stopped at {found.stopped_at} after {found.workloads} workloads")
-        owed = found.owed(profile, self.suite.claims)
+        owed = found.uncovered(profile, self.suite.claims)
         if owed:
             pytest.skip(f"inconclusive: never seen: {'; '.join(owed)}")
         return found.to_json()

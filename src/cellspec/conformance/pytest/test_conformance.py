@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cellspec.conformance.judge.verdict import Judged, Profile
+    from cellspec.conformance.judge.profiles import Judged, Profile
     from cellspec.conformance.pytest.session import Session
 
 Record = Callable[[str, object], None]

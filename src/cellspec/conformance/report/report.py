@@ -32,7 +32,8 @@ from cellspec.clauses import clause_set, clause_set_version, clauses
 from cellspec.conformance.campaign.failures import Failure
 from cellspec.conformance.campaign.scaling import COST_CLAUSES
 from cellspec.conformance.campaign.suite import MAX_EXAMPLES, Suite
-from cellspec.conformance.judge.verdict import Profile, says_pass
+from cellspec.conformance.judge.profiles import Profile
+from cellspec.conformance.judge.verdict import says_pass
 from cellspec.conformance.report.html import INDEX, render
 from cellspec.conformance.run.case import describe, python_test
 from cellspec.exit_codes import INCONCLUSIVE
@@ -187,10 +188,10 @@ def _profile(suite: Suite, profile: Profile) -> Json:
         **done.evidence.to_json(),
         "sometimes": {
             str(one.what): done.evidence.sometimes[one.what]
-            for one in profile.obligations
+            for one in profile.goals
             if one.needs <= frozenset(suite.claims)
         },
-        "owed": [str(what) for what in done.evidence.owed(profile, suite.claims)],
+        "owed": [str(what) for what in done.evidence.uncovered(profile, suite.claims)],
     }
 
 

@@ -37,19 +37,18 @@ It gives the nearest workload that the engine can be asked for, or None if there
 suite asks for that one instead. It is a function of the workload alone, and what it gave it gives
 again unchanged. It is for what an engine has *no word for*, and never for what it does wrong.
 
-What `fit` takes away may be what a situation is made of that every campaign owes to have been in
-(`cellspec.conformance.judge.verdict.Sometimes`). A backend lists such situations in an attribute
-``unasked``; they are not owed then, and every report says so.
+Without the parts that `fit` takes away, a workload may never reach some coverage goals
+(`cellspec.conformance.run.coverage_goals.Sometimes`). A backend lists them in an attribute
+``unasked``. They are no goals for it then, and every report says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, runtime_checkable
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
 
-from cellspec.conformance.judge.verdict import Sometimes
+from cellspec.conformance.run.coverage_goals import Sometimes
+from cellspec.conformance.run.values import Table
 from cellspec.errors import SpecError
 
 if TYPE_CHECKING:
@@ -58,12 +57,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CAPABILITIES",
-    "SKIPPED",
     "Backend",
     "Fit",
-    "Skipped",
-    "Table",
-    "Value",
     "check_capabilities",
     "fit_of",
 ]
@@ -88,52 +83,8 @@ CAPABILITIES: Final = (
 """Every capability that a backend may name, in the order in which reports list them."""
 
 
-class Skipped(Enum):
-    """The type of `SKIPPED`."""
-
-    SKIPPED = "skipped"
-
-    def __repr__(self) -> str:
-        return "SKIPPED"
-
-
-SKIPPED: Final = Skipped.SKIPPED
-"""What stands in the table in place of a value if the cell was skipped."""
-
-Value: TypeAlias = str | Skipped
-"""What a cell of the table holds."""
-
 Fit: TypeAlias = "Callable[[Workload], Workload | None]"
 """Brings a workload to the nearest that an engine can be asked for; None if there is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """What an engine's storage holds, as a backend reads it back.
-
-    Attributes:
-        rows: for each durable row its columns, with their values or `SKIPPED`.
-        dropped: rows whose drop is durable.
-        doubled: rows that storage holds more than once; `from_records` finds them.
-    """
-
-    rows: Mapping[int, Mapping[str, Value]]
-    dropped: frozenset[int] = frozenset()
-    doubled: frozenset[int] = frozenset()
-
-    @classmethod
-    def from_records(
-        cls, records: Iterable[tuple[int, Mapping[str, Value]]], dropped: Iterable[int] = ()
-    ) -> Self:
-        """A table of (row, columns) records in any order; the first record of a row counts."""
-        rows: dict[int, Mapping[str, Value]] = {}
-        doubled = []
-        for row, columns in records:
-            if row in rows:
-                doubled.append(row)
-            else:
-                rows[row] = columns
-        return cls(rows, frozenset(dropped), frozenset(doubled))
 
 
 @runtime_checkable
@@ -213,7 +164,7 @@ def check_capabilities(backend: Backend) -> None:
     if odd:
         wrong.append(
             f"unasked: no such situation: {odd[0]!r}; "
-            "see cellspec.conformance.judge.verdict.Sometimes"
+            "see cellspec.conformance.run.coverage_goals.Sometimes"
         )
     if not callable(getattr(backend, "fit", fit_of)):
         wrong.append("fit: expected a method")

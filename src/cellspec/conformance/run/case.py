@@ -251,11 +251,9 @@ def differences(asked: Workload, other: Workload) -> list[str]:
 _TEST = '''\
 from {module} import {attribute}
 
-from cellspec import ColumnDescriptor, ExecutionTraits
+from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits
+from cellspec.conformance import End, Fault, Workload, run_workload
 from cellspec.conformance.campaign.scaling import judge_cost
-from cellspec.conformance.run.harness import run_workload
-from cellspec.conformance.run.workload import End, Fault, Workload
-from cellspec.machine.machine import FailurePolicy, Limits
 
 
 def test_{name}() -> None:

@@ -35,8 +35,9 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any, Self, TypeAlias
 
 import cellspec
-from cellspec.conformance.run.backend import Backend, Table
+from cellspec.conformance.run.backend import Backend
 from cellspec.conformance.run.probe import Probe
+from cellspec.conformance.run.values import Table
 
 __all__ = ["LineCounter", "Metered"]
 

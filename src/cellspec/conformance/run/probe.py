@@ -10,7 +10,7 @@ What no call shows, the backend *reports*: cells left out, rows dropped, row gro
 did, how a life was resumed, and how it ended.
 
 Values are provenance: what a call gives is a digest of its column, its row and the values that it
-was given (see `cellspec.conformance.judge.provenance`). An engine must hand them on as they are.
+was given (see `cellspec.conformance.run.values`). An engine must hand them on as they are.
 
 When a life's crash step is reached, the folder is frozen as it is at that instant, and `Crash`
 comes out of that call and of every later one. It is no `Exception`, and means: this process is
@@ -38,8 +38,7 @@ from pathlib import Path, PurePath
 from types import FrameType
 from typing import Any, NoReturn, Protocol, TypeAlias
 
-from cellspec.conformance.judge.provenance import Registry, barrier_values, value_of
-from cellspec.conformance.run.backend import SKIPPED, Value
+from cellspec.conformance.run.values import SKIPPED, Registry, Value, barrier_values, value_of
 from cellspec.conformance.run.workload import Fault, Workload
 from cellspec.errors import SpecError
 from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable

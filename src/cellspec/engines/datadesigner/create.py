@@ -63,9 +63,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cellspec.conformance.judge.verdict import Sometimes
-from cellspec.conformance.run.backend import SKIPPED, Table
+from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.probe import Probe, Refused
+from cellspec.conformance.run.values import SKIPPED, Table
 from cellspec.conformance.run.workload import End, Fault, Workload
 from cellspec.engines.datadesigner.create_seams import seams
 from cellspec.engines.datadesigner.handoff import LockStep

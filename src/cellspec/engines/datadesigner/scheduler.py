@@ -47,9 +47,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from cellspec.conformance.judge.verdict import Sometimes
-from cellspec.conformance.run.backend import SKIPPED, Table
+from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.probe import Probe
+from cellspec.conformance.run.values import SKIPPED, Table
 from cellspec.conformance.run.workload import End, Fault, Workload
 from cellspec.engines.datadesigner.mocks import (
     LOCAL,

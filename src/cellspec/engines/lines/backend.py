@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from cellspec import virtualtime
-from cellspec.conformance.run.backend import SKIPPED, Table, Value
 from cellspec.conformance.run.probe import AdapterError, Probe, Refused
+from cellspec.conformance.run.values import SKIPPED, Table, Value
 from cellspec.engines.lines import messages as m
 from cellspec.engines.lines.process import EngineProcess, EngineSilent, Watch
 from cellspec.errors import SpecError

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from cellspec.conformance.campaign.smoke import SmokeFailure, smoke
+from cellspec.conformance.judge.harness import run_workload
+from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.backend import CAPABILITIES, check_capabilities
 from cellspec.conformance.run.case import describe
-from cellspec.conformance.run.harness import RunResult, run_workload
 from cellspec.conformance.run.workload import Workload
 from cellspec.engines.lines.backend import COMMAND_VARIABLE, SILENCE_S, LineBackend
 from cellspec.engines.lines.messages import PROTOCOL_VERSION

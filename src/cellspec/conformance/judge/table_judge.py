@@ -1,371 +1,28 @@
-"""Values that say where they come from, and the judge of tables that reads them.
+"""The table judge: what storage holds at the end of each incarnation, by clauses TABLE-01 to 08.
 
-Every value of a conformance run is a digest of the column and row that it was made for and of the
-values that it was made from; the output of a barrier is a digest of all rows that it read, in
-order. Every call is kept in a `Registry`. So a table can be judged on its own, without one word of
-the engine about what it did: a value that is lost, doubled, stale, or in the wrong row shows.
-
-`TableJudge` holds clauses TABLE-01 to TABLE-08. What a run must end with (TABLE-06, TABLE-08) is
-worked out here by an interpreter of its own, slow and obvious: it goes through the columns in
-order, cell by cell, and reads traits straight off the descriptors. It shares no code with the
-graph, the rules, the counters or the machine, which are what engines are built on and judged by.
-
-Some workloads leave room: a row that fails in one column may be dropped before or after a barrier
-that does not wait for that column has read it, and both are right. Values that depend on such a
-race are *open*, and are not compared; everything else is.
+The values say where they come from (`cellspec.conformance.run.values`), and the registry holds
+every call. So the judge needs no report of the engine: it compares the table with the calls, with
+the tables before it, and with the table that a run without a crash ends with
+(`cellspec.conformance.judge.expected_table`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from collections.abc import Collection, Container, Iterator, Mapping
+from dataclasses import dataclass
 
-from cellspec.conformance.run.backend import SKIPPED, Table, Value
+from cellspec.conformance.judge.expected_table import (
+    Expected,
+    PlainColumn,
+    expected_table,
+    may_drop,
+    plain_columns,
+)
+from cellspec.conformance.run.values import SKIPPED, BarrierRun, Registry, Table, Value
 from cellspec.conformance.run.workload import Workload
-from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.text import counted
 
-__all__ = [
-    "BarrierRun",
-    "Broken",
-    "CellCall",
-    "Expected",
-    "Reads",
-    "Registry",
-    "TableJudge",
-    "barrier_value",
-    "expected_table",
-    "value_of",
-]
-
-Reads: TypeAlias = Sequence[tuple[int, Mapping[str, Value]]]
-"""What a barrier read: rows in order, each with the values of the columns that it needs."""
-
-
-def value_of(column: str, row: int, inputs: Mapping[str, Value]) -> str:
-    """The value of a cell: its column and row, and a digest of the values that it was made from.
-
-    An input that was skipped and one that is not there are the same.
-    """
-    return f"{column}.{row}.{_digest([column, row, _plain(inputs)])}"
-
-
-def barrier_value(column: str, row: int, reads: Reads) -> str:
-    """The value that a run of a barrier gives a row: a digest of all that it read, in order."""
-    return next(iter(barrier_values(column, (row,), reads).values()))
-
-
-def barrier_values(column: str, rows: Iterable[int], reads: Reads) -> dict[int, str]:
-    """`barrier_value` of several rows of one run."""
-    seen = _digest([column, [[row, _plain(inputs)] for row, inputs in reads]])
-    return {row: f"{column}.{row}.{_digest([seen, row])}" for row in rows}
-
-
-def _plain(inputs: Mapping[str, Value]) -> list[list[str]]:
-    return [[name, value] for name, value in sorted(inputs.items()) if isinstance(value, str)]
-
-
-def _digest(data: object) -> str:
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
-
-
-# What was called
-
-
-@dataclass(frozen=True, slots=True)
-class CellCall:
-    """A call that made one cell."""
-
-    incarnation: int
-    column: str
-    row: int
-    inputs: Mapping[str, Value]
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class BarrierRun:
-    """A call of a barrier that ended well: what it read, and what it gave each row that it read."""
-
-    incarnation: int
-    column: str
-    scope: int
-    reads: Reads
-    values: Mapping[int, str]
-
-
-@dataclass(slots=True)
-class Registry:
-    """Every call of a run that gave something, over all its lives.
-
-    Attributes:
-        cells: by value, the first call that made it.
-        runs: by column, the runs of a barrier.
-        ranged: columns of which several rows were run as one call, in the order seen.
-    """
-
-    cells: dict[str, CellCall] = field(default_factory=dict)
-    runs: dict[str, list[BarrierRun]] = field(default_factory=dict)
-    ranged: dict[str, None] = field(default_factory=dict)
-
-    def add_cell(
-        self, incarnation: int, column: str, row: int, inputs: Mapping[str, Value], value: str
-    ) -> None:
-        """Keep a call that made a cell."""
-        self.cells.setdefault(value, CellCall(incarnation, column, row, inputs, value))
-
-    def add_barrier(
-        self, incarnation: int, column: str, scope: int, reads: Reads, values: Mapping[int, str]
-    ) -> None:
-        """Keep a run of a barrier."""
-        self.runs.setdefault(column, []).append(
-            BarrierRun(incarnation, column, scope, reads, values)
-        )
-
-    @property
-    def calls(self) -> int:
-        """How many different cells and how many runs of barriers there are."""
-        return len(self.cells) + sum(map(len, self.runs.values()))
-
-
-# Columns, as this module sees them
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """A column of the pipeline: what it needs and reaches, and how it treats skips."""
-
-    name: str
-    needs: tuple[str, ...]
-    before: frozenset[str]
-    """Every column that it waits for, directly or not."""
-    scope_rows: int
-    """Rows of one scope of a barrier; 0 for a row column."""
-    streams: bool
-    propagates: bool
-
-    def scope(self, number: int, total: int) -> range:
-        return range(number * self.scope_rows, min((number + 1) * self.scope_rows, total))
-
-    def scopes(self, total: int) -> Iterator[tuple[int, range]]:
-        for number in range(-(-total // self.scope_rows)):
-            yield number, self.scope(number, total)
-
-
-def _columns(work: Workload, total: int) -> list[_Column]:
-    """The columns, each after those that it needs."""
-    maker = {name: item.name for item in work.columns for name in item.all_produced_columns}
-    left = list(work.columns)
-    done: dict[str, _Column] = {}
-    while left:
-        for item in left:
-            needs = tuple(dict.fromkeys(maker[name] for name in item.dependencies))
-            if all(need in done for need in needs):
-                before = frozenset(needs).union(*(done[need].before for need in needs))
-                done[item.name] = _column(item, needs, before, work, total)
-                left.remove(item)
-                break
-        else:
-            raise AssertionError("a workload has a graph, and a graph has no cycle")
-    return list(done.values())
-
-
-def _column(
-    item: ColumnDescriptor,
-    needs: tuple[str, ...],
-    before: frozenset[str],
-    work: Workload,
-    total: int,
-) -> _Column:
-    of_dataset = ExecutionTraits.BARRIER in item.traits
-    of_batch = ExecutionTraits.BATCH_BARRIER in item.traits
-    scope_rows = 0
-    if of_batch or (of_dataset and work.barrier_scope == "batch"):
-        scope_rows = work.batch_size or total
-    elif of_dataset:
-        scope_rows = total
-    return _Column(
-        name=item.name,
-        needs=needs,
-        before=before,
-        scope_rows=scope_rows,
-        streams=ExecutionTraits.ROW_STREAMABLE in item.traits,
-        propagates=item.propagate_skip,
-    )
-
-
-# What a run must end with
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What a run that ends with success leaves in the table.
-
-    Attributes:
-        rows: for each row that lives its columns; None for a value that is open.
-        dropped: rows that fail for good; None if it depends on how the engine cuts ranges.
-    """
-
-    rows: Mapping[int, Mapping[str, Value | None]]
-    dropped: frozenset[int] | None
-
-
-_NORMAL, _SKIP, _FAILS, _BLOCKED = range(4)
-
-
-def expected_table(
-    work: Workload,
-    total: int,
-    *,
-    resumed: bool = False,
-    ranged: Iterable[str] = (),
-    open_scopes: Iterable[tuple[str, int]] = (),
-) -> Expected:
-    """What an uninterrupted run ends with, as far as the workload decides it.
-
-    Args:
-        work: the workload.
-        total: its number of rows.
-        resumed: the run that is judged was resumed. A row that failed after a barrier had read it
-            may then be missing when the barrier runs again.
-        ranged: columns of which several rows were run as one call: a failure of one is a failure of
-            those after it.
-        open_scopes: scopes of barriers, by column and number, whose values are open.
-    """
-    columns = _columns(work, total)
-    cut = set(ranged)
-    if any(column.streams and column.name in cut and _may_drop(work, column) for column in columns):
-        return Expected({}, None)
-    row_outcomes = _Fates(work, columns, total)
-    table: dict[int, dict[str, Value | None]] = {row: {} for row in range(total)}
-    known_open = set(open_scopes)
-    for column in columns:
-        if not column.scope_rows:
-            for row in range(total):
-                table[row][column.name] = _cell(column, row, row_outcomes, table[row])
-            continue
-        for number, scope in column.scopes(total):
-            is_open = (column.name, number) in known_open or row_outcomes.races(
-                column, scope, resumed
-            )
-            _fill_scope(column, scope, row_outcomes, table, is_open)
-    dropped = frozenset(row_outcomes.failed_in)
-    return Expected({row: table[row] for row in table if row not in dropped}, dropped)
-
-
-def _cell(
-    column: _Column, row: int, row_outcomes: _Fates, beside: Mapping[str, Value | None]
-) -> Value | None:
-    row_outcome = row_outcomes.of[column.name][row]
-    if row_outcome == _SKIP:
-        return SKIPPED
-    inputs = {need: beside[need] for need in column.needs}
-    if row_outcome != _NORMAL or None in inputs.values():
-        return None
-    return value_of(column.name, row, _present(inputs))
-
-
-def _fill_scope(
-    column: _Column,
-    scope: range,
-    row_outcomes: _Fates,
-    table: dict[int, dict[str, Value | None]],
-    is_open: bool,
-) -> None:
-    row_outcome = row_outcomes.of[column.name]
-    read = [row for row in scope if row_outcome[row] in (_NORMAL, _FAILS)]
-    inputs = [{need: table[row][need] for need in column.needs} for row in read]
-    is_open = is_open or any(None in mine.values() for mine in inputs)
-    reads = [(row, _present(mine)) for row, mine in zip(read, inputs, strict=True)]
-    values = {} if is_open else barrier_values(column.name, read, reads)
-    for row in scope:
-        table[row][column.name] = SKIPPED if row_outcome[row] == _SKIP else values.get(row)
-
-
-def _present(inputs: Mapping[str, Value | None]) -> dict[str, Value]:
-    return {name: value for name, value in inputs.items() if value is not None}
-
-
-def _may_drop(work: Workload, column: _Column) -> bool:
-    """True if the column's failures can be for good, however its rows are cut into ranges."""
-    mine = [fault.failure for fault in work.faults if fault.column == column.name]
-    return "permanent" in mine or mine.count("retryable") >= work.failures.max_attempts
-
-
-def _fails_for_good(work: Workload, column: str, position: int) -> bool:
-    """How a node ends if it is called until it succeeds or may be called no more."""
-    spent = 0
-    call = 1
-    while (fault := work.fault(column, position, call)) is not None:
-        spent += fault.failure == "retryable"
-        if fault.failure == "permanent" or spent == work.failures.max_attempts:
-            return True
-        call += 1
-    return False
-
-
-class _Fates:
-    """For each cell, whether it is made, skipped, fails for good, or never gets its inputs.
-
-    Attributes:
-        of: by column, the fate of each row.
-        failed_in: for each row that is dropped, the columns in which it fails.
-    """
-
-    def __init__(self, work: Workload, columns: Sequence[_Column], total: int) -> None:
-        self.of: dict[str, list[int]] = {}
-        self.failed_in: dict[int, list[str]] = {}
-        self._before = {column.name: column.before for column in columns}
-        for column in columns:
-            row_outcomes = [self._wait(work, column, row) for row in range(total)]
-            self.of[column.name] = row_outcomes
-            if column.scope_rows:
-                for number, scope in column.scopes(total):
-                    if _fails_for_good(work, column.name, number):
-                        self._fail(
-                            column.name, [row for row in scope if row_outcomes[row] == _NORMAL]
-                        )
-            else:
-                self._fail(
-                    column.name,
-                    [
-                        row
-                        for row in range(total)
-                        if row_outcomes[row] == _NORMAL and _fails_for_good(work, column.name, row)
-                    ],
-                )
-
-    def _wait(self, work: Workload, column: _Column, row: int) -> int:
-        """What a cell's inputs make of it."""
-        inputs = [self.of[need][row] for need in column.needs]
-        if _FAILS in inputs or _BLOCKED in inputs:
-            return _BLOCKED
-        if work.wants_skip(column.name, row) or (column.propagates and _SKIP in inputs):
-            return _SKIP
-        return _NORMAL
-
-    def _fail(self, column: str, rows: Iterable[int]) -> None:
-        for row in rows:
-            self.of[column][row] = _FAILS
-            self.failed_in.setdefault(row, []).append(column)
-
-    def races(self, column: _Column, scope: range, resumed: bool) -> bool:
-        """True if a row may be dropped before or after this barrier reads it."""
-        for row in scope:
-            if self.of[column.name][row] != _NORMAL:
-                continue
-            for failed in self.failed_in.get(row, ()):
-                after = column.name in self._before[failed]
-                if resumed or not after:
-                    return True
-        return False
-
-
-# The judge
+__all__ = ["Broken", "TableJudge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,9 +58,9 @@ class TableJudge:
         self._waive = frozenset(waive)
         self._names = [item.name for item in work.columns]
         self._side_effects = {name for item in work.columns for name in item.side_effects}
-        columns = _columns(work, work.rows)
+        columns = plain_columns(work, work.rows)
         self._needs = {column.name: column.needs for column in columns}
-        self._may_drop = any(_may_drop(work, column) for column in columns)
+        self._may_drop = any(may_drop(work, column) for column in columns)
         self._crashed = False
         self._odd: set[tuple[str, int]] = set()
         """Cells of the table that break a clause that is waived: what else is odd follows."""
@@ -445,7 +102,7 @@ class TableJudge:
         yield from self._complete(table, outcome == "success" or not self._by_column)
         yield from self._partition(incarnation, table, outcome)
         # By column, each after those that it needs: what a wrong value made wrong comes after it.
-        for column in _columns(self._work, self._work.rows_of(incarnation)):
+        for column in plain_columns(self._work, self._work.rows_of(incarnation)):
             if column.scope_rows:
                 yield from self._barrier_values(incarnation, column, table)
             else:
@@ -491,7 +148,7 @@ class TableJudge:
                         "TABLE-04", f"success, but row {row} is neither durable nor dropped"
                     )
 
-    def _own_values(self, incarnation: int, column: _Column, table: Table) -> Iterator[Broken]:
+    def _own_values(self, incarnation: int, column: PlainColumn, table: Table) -> Iterator[Broken]:
         for row, cells in sorted(table.rows.items()):
             value = cells.get(column.name)
             if isinstance(value, str) and (
@@ -504,7 +161,12 @@ class TableJudge:
                 )
 
     def _misfit(
-        self, incarnation: int, column: _Column, row: int, value: str, cells: Mapping[str, Value]
+        self,
+        incarnation: int,
+        column: PlainColumn,
+        row: int,
+        value: str,
+        cells: Mapping[str, Value],
     ) -> str:
         made = self._registry.cells.get(value)
         if made is None:
@@ -523,7 +185,9 @@ class TableJudge:
                 )
         return ""
 
-    def _barrier_values(self, incarnation: int, column: _Column, table: Table) -> Iterator[Broken]:
+    def _barrier_values(
+        self, incarnation: int, column: PlainColumn, table: Table
+    ) -> Iterator[Broken]:
         for row, cells in sorted(table.rows.items()):
             value = cells.get(column.name)
             if isinstance(value, str) and (
@@ -535,7 +199,9 @@ class TableJudge:
                     (column.name, row),
                 )
 
-    def _stray(self, incarnation: int, column: _Column, row: int, value: str, table: Table) -> str:
+    def _stray(
+        self, incarnation: int, column: PlainColumn, row: int, value: str, table: Table
+    ) -> str:
         runs = self._registry.runs.get(column.name, [])
         mine = [run for run in runs if run.values.get(row) == value]
         if not mine:
@@ -623,8 +289,8 @@ class TableJudge:
         ):
             return
         before, after = work.rows_of(incarnation), work.rows_of(incarnation + 1)
-        old = {column.name: column for column in _columns(work, before)}
-        for column in _columns(work, after):
+        old = {column.name: column for column in plain_columns(work, before)}
+        for column in plain_columns(work, after):
             if not column.scope_rows:
                 continue
             for number, scope in column.scopes(after):

@@ -1,0 +1,93 @@
+"""The evidence of a campaign: how much it tried, and which clauses and situations it exercised."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cellspec.conformance.judge.profiles import Profile
+from cellspec.conformance.run.coverage_goals import Sometimes
+
+__all__ = ["Evidence"]
+
+
+@dataclass(slots=True)
+class Evidence:
+    """How much a campaign tried, and what it exercised: all that a verdict rests on.
+
+    Attributes:
+        planned: workloads that the campaign was asked for.
+        workloads: workloads that it ran.
+        incarnations: runs of the process, each from a start or a resume to its end or crash.
+        crash_points: crashes that happened.
+        events: events judged.
+        inferred: how many of them an adapter inferred; these exercise no clause.
+        graphs: digests of the pipelines; their number says how many different ones there were.
+        traces: digests of the order of events; their number says how many different ones there
+            were.
+        repeated: workloads that were run twice.
+        unequal: what differed when a workload was run twice; "" if nothing did.
+        exercised: for each clause, the number of workloads in which it could have failed.
+        exercised_inferred: the same, by inferred events.
+        sometimes: for each situation, the number of workloads that covered it.
+        refused: workloads that the engine refused, as it must.
+        by_table_alone: runs of the process whose events could not be judged, and whose tables were.
+        stopped_at: the clause that broke and ended the campaign; "" if it came to its end.
+        waived: clauses that broke and were not judged from there on.
+        unjudged: clauses that such runs cannot be judged by, with the reason.
+        unasked: situations that no workload can bring this engine into; they are no goals for it,
+            and every report lists them.
+    """
+
+    planned: int = 0
+    workloads: int = 0
+    incarnations: int = 0
+    crash_points: int = 0
+    events: int = 0
+    inferred: int = 0
+    graphs: set[str] = field(default_factory=set)
+    traces: set[str] = field(default_factory=set)
+    repeated: int = 0
+    unequal: str = ""
+    exercised: Counter[str] = field(default_factory=Counter)
+    exercised_inferred: Counter[str] = field(default_factory=Counter)
+    sometimes: Counter[Sometimes] = field(default_factory=Counter)
+    refused: int = 0
+    by_table_alone: int = 0
+    stopped_at: str = ""
+    waived: tuple[str, ...] = ()
+    unjudged: Mapping[str, str] = field(default_factory=dict)
+    unasked: tuple[Sometimes, ...] = ()
+
+    def uncovered(self, profile: Profile, claims: Collection[str]) -> list[Sometimes]:
+        """The coverage goals of the profile that no workload covered, in its order."""
+        return [
+            one.what
+            for one in profile.goals
+            if one.needs <= frozenset(claims)
+            and not self.sometimes[one.what]
+            and one.what not in self.unasked
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Counts alone, in a fixed order, for the results file."""
+        return {
+            "planned": self.planned,
+            "workloads": self.workloads,
+            "lives": self.incarnations,
+            "crash_points": self.crash_points,
+            "events": self.events,
+            "inferred": self.inferred,
+            "distinct_graphs": len(self.graphs),
+            "distinct_traces": len(self.traces),
+            "repeated": self.repeated,
+            "unequal": self.unequal,
+            "occasions": dict(sorted(self.exercised.items())),
+            "refused": self.refused,
+            "by_table_alone": self.by_table_alone,
+            "stopped_at": self.stopped_at,
+            "waived": list(self.waived),
+            "unasked": [str(what) for what in self.unasked],
+        }

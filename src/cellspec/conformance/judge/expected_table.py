@@ -1,0 +1,253 @@
+"""The table that a run without a crash ends with: an interpreter of workloads, slow and obvious.
+
+It goes through the columns in order, cell by cell, and reads the traits straight off the
+descriptors. It shares no code with the graph, the rules, the counters or the machine, on which
+engines are built and by which they are judged.
+
+Some workloads leave room: a row that fails in one column may be dropped before or after a barrier
+has read it, if the barrier does not wait for that column, and both are right. The values that
+depend on such a race are *open*, and are not compared. All other values are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from cellspec.conformance.run.values import SKIPPED, Value, barrier_values, value_of
+from cellspec.conformance.run.workload import Workload
+from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
+
+__all__ = ["Expected", "PlainColumn", "expected_table", "may_drop", "plain_columns"]
+
+# Columns, as this module sees them
+
+
+@dataclass(frozen=True, slots=True)
+class PlainColumn:
+    """A column of the pipeline: what it needs and reaches, and how it treats skips."""
+
+    name: str
+    needs: tuple[str, ...]
+    before: frozenset[str]
+    """Every column that it waits for, directly or not."""
+    scope_rows: int
+    """Rows of one scope of a barrier; 0 for a row column."""
+    streams: bool
+    propagates: bool
+
+    def scope(self, number: int, total: int) -> range:
+        return range(number * self.scope_rows, min((number + 1) * self.scope_rows, total))
+
+    def scopes(self, total: int) -> Iterator[tuple[int, range]]:
+        for number in range(-(-total // self.scope_rows)):
+            yield number, self.scope(number, total)
+
+
+def plain_columns(work: Workload, total: int) -> list[PlainColumn]:
+    """The columns, each after those that it needs."""
+    maker = {name: item.name for item in work.columns for name in item.all_produced_columns}
+    left = list(work.columns)
+    done: dict[str, PlainColumn] = {}
+    while left:
+        for item in left:
+            needs = tuple(dict.fromkeys(maker[name] for name in item.dependencies))
+            if all(need in done for need in needs):
+                before = frozenset(needs).union(*(done[need].before for need in needs))
+                done[item.name] = _column(item, needs, before, work, total)
+                left.remove(item)
+                break
+        else:
+            raise AssertionError("a workload has a graph, and a graph has no cycle")
+    return list(done.values())
+
+
+def _column(
+    item: ColumnDescriptor,
+    needs: tuple[str, ...],
+    before: frozenset[str],
+    work: Workload,
+    total: int,
+) -> PlainColumn:
+    of_dataset = ExecutionTraits.BARRIER in item.traits
+    of_batch = ExecutionTraits.BATCH_BARRIER in item.traits
+    scope_rows = 0
+    if of_batch or (of_dataset and work.barrier_scope == "batch"):
+        scope_rows = work.batch_size or total
+    elif of_dataset:
+        scope_rows = total
+    return PlainColumn(
+        name=item.name,
+        needs=needs,
+        before=before,
+        scope_rows=scope_rows,
+        streams=ExecutionTraits.ROW_STREAMABLE in item.traits,
+        propagates=item.propagate_skip,
+    )
+
+
+# What a run must end with
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a run that ends with success leaves in the table.
+
+    Attributes:
+        rows: for each row that lives its columns; None for a value that is open.
+        dropped: rows that fail for good; None if it depends on how the engine cuts ranges.
+    """
+
+    rows: Mapping[int, Mapping[str, Value | None]]
+    dropped: frozenset[int] | None
+
+
+_NORMAL, _SKIP, _FAILS, _BLOCKED = range(4)
+
+
+def expected_table(
+    work: Workload,
+    total: int,
+    *,
+    resumed: bool = False,
+    ranged: Iterable[str] = (),
+    open_scopes: Iterable[tuple[str, int]] = (),
+) -> Expected:
+    """What an uninterrupted run ends with, as far as the workload decides it.
+
+    Args:
+        work: the workload.
+        total: its number of rows.
+        resumed: the run that is judged was resumed. A row that failed after a barrier had read it
+            may then be missing when the barrier runs again.
+        ranged: columns of which several rows were run as one call: a failure of one is a failure of
+            those after it.
+        open_scopes: scopes of barriers, by column and number, whose values are open.
+    """
+    columns = plain_columns(work, total)
+    cut = set(ranged)
+    if any(column.streams and column.name in cut and may_drop(work, column) for column in columns):
+        return Expected({}, None)
+    row_outcomes = _RowOutcomes(work, columns, total)
+    table: dict[int, dict[str, Value | None]] = {row: {} for row in range(total)}
+    known_open = set(open_scopes)
+    for column in columns:
+        if not column.scope_rows:
+            for row in range(total):
+                table[row][column.name] = _cell(column, row, row_outcomes, table[row])
+            continue
+        for number, scope in column.scopes(total):
+            is_open = (column.name, number) in known_open or row_outcomes.races(
+                column, scope, resumed
+            )
+            _fill_scope(column, scope, row_outcomes, table, is_open)
+    dropped = frozenset(row_outcomes.failed_in)
+    return Expected({row: table[row] for row in table if row not in dropped}, dropped)
+
+
+def _cell(
+    column: PlainColumn, row: int, row_outcomes: _RowOutcomes, beside: Mapping[str, Value | None]
+) -> Value | None:
+    row_outcome = row_outcomes.of[column.name][row]
+    if row_outcome == _SKIP:
+        return SKIPPED
+    inputs = {need: beside[need] for need in column.needs}
+    if row_outcome != _NORMAL or None in inputs.values():
+        return None
+    return value_of(column.name, row, _present(inputs))
+
+
+def _fill_scope(
+    column: PlainColumn,
+    scope: range,
+    row_outcomes: _RowOutcomes,
+    table: dict[int, dict[str, Value | None]],
+    is_open: bool,
+) -> None:
+    row_outcome = row_outcomes.of[column.name]
+    read = [row for row in scope if row_outcome[row] in (_NORMAL, _FAILS)]
+    inputs = [{need: table[row][need] for need in column.needs} for row in read]
+    is_open = is_open or any(None in mine.values() for mine in inputs)
+    reads = [(row, _present(mine)) for row, mine in zip(read, inputs, strict=True)]
+    values = {} if is_open else barrier_values(column.name, read, reads)
+    for row in scope:
+        table[row][column.name] = SKIPPED if row_outcome[row] == _SKIP else values.get(row)
+
+
+def _present(inputs: Mapping[str, Value | None]) -> dict[str, Value]:
+    return {name: value for name, value in inputs.items() if value is not None}
+
+
+def may_drop(work: Workload, column: PlainColumn) -> bool:
+    """True if the column's failures can be for good, however its rows are cut into ranges."""
+    mine = [fault.failure for fault in work.faults if fault.column == column.name]
+    return "permanent" in mine or mine.count("retryable") >= work.failures.max_attempts
+
+
+def _fails_for_good(work: Workload, column: str, position: int) -> bool:
+    """How a node ends if it is called until it succeeds or may be called no more."""
+    spent = 0
+    call = 1
+    while (fault := work.fault(column, position, call)) is not None:
+        spent += fault.failure == "retryable"
+        if fault.failure == "permanent" or spent == work.failures.max_attempts:
+            return True
+        call += 1
+    return False
+
+
+class _RowOutcomes:
+    """For each cell, whether it is made, skipped, fails for good, or never gets its inputs.
+
+    Attributes:
+        of: by column, the fate of each row.
+        failed_in: for each row that is dropped, the columns in which it fails.
+    """
+
+    def __init__(self, work: Workload, columns: Sequence[PlainColumn], total: int) -> None:
+        self.of: dict[str, list[int]] = {}
+        self.failed_in: dict[int, list[str]] = {}
+        self._before = {column.name: column.before for column in columns}
+        for column in columns:
+            row_outcomes = [self._wait(work, column, row) for row in range(total)]
+            self.of[column.name] = row_outcomes
+            if column.scope_rows:
+                for number, scope in column.scopes(total):
+                    if _fails_for_good(work, column.name, number):
+                        self._fail(
+                            column.name, [row for row in scope if row_outcomes[row] == _NORMAL]
+                        )
+            else:
+                self._fail(
+                    column.name,
+                    [
+                        row
+                        for row in range(total)
+                        if row_outcomes[row] == _NORMAL and _fails_for_good(work, column.name, row)
+                    ],
+                )
+
+    def _wait(self, work: Workload, column: PlainColumn, row: int) -> int:
+        """What a cell's inputs make of it."""
+        inputs = [self.of[need][row] for need in column.needs]
+        if _FAILS in inputs or _BLOCKED in inputs:
+            return _BLOCKED
+        if work.wants_skip(column.name, row) or (column.propagates and _SKIP in inputs):
+            return _SKIP
+        return _NORMAL
+
+    def _fail(self, column: str, rows: Iterable[int]) -> None:
+        for row in rows:
+            self.of[column][row] = _FAILS
+            self.failed_in.setdefault(row, []).append(column)
+
+    def races(self, column: PlainColumn, scope: range, resumed: bool) -> bool:
+        """True if a row may be dropped before or after this barrier reads it."""
+        for row in scope:
+            if self.of[column.name][row] != _NORMAL:
+                continue
+            for failed in self.failed_in.get(row, ()):
+                after = column.name in self._before[failed]
+                if resumed or not after:
+                    return True
+        return False

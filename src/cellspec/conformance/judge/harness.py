@@ -1,0 +1,375 @@
+"""The harness: runs a workload on a backend through all its incarnations, and judges the run.
+
+It stands with the judges because it needs both halves: `cellspec.conformance.run` runs an
+incarnation and records it, and this module judges the record before the next incarnation starts.
+It judges three things, in this order:
+
+1. **Events.** The probe saw those of the calls, the backend reported the others. Each is held
+   against the transition system. The first step that is not allowed is the finding.
+2. **The end of the incarnation.** An engine that waits with nothing in flight, that never ends, or
+   that dies of an exception has stood still (clause SCHED-12).
+3. **The table.** It is read back from the folder and held against the provenance of its values.
+
+The first finding ends the run: one cause, one finding. Further faults of a broken engine are
+consequences.
+
+A backend whose `run` is a coroutine function runs on a loop in virtual time: a crash stops that
+loop at an instant, and a hang is an error at once. Any other backend runs in a thread of its own,
+in real time, with all latencies shortened. In real time the suite cannot say that an engine
+started something *too late*, so clauses SCHED-09 and GROUP-06 are left out.
+
+A backend that has the capability to resume, but reports nothing of its storage, is judged by its
+tables alone from the first crash on, because its storage may have given back any claim.
+"""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import tempfile
+from collections.abc import Collection, Container, Iterator
+from pathlib import Path
+
+from cellspec.check.checker import Checker, Finding, expect_clauses
+from cellspec.check.explain import describe
+from cellspec.clauses import clauses
+from cellspec.conformance.judge.run_end import (
+    Refusal,
+    bad_end,
+    due_refusal,
+    first_line,
+    tail,
+)
+from cellspec.conformance.judge.run_result import RunResult
+from cellspec.conformance.judge.table_judge import TableJudge
+from cellspec.conformance.run.backend import CAPABILITIES, Backend, check_capabilities
+from cellspec.conformance.run.clock_mode import ClockMode, RealClock, VirtualClock
+from cellspec.conformance.run.incarnations import Incarnations, scratch_folder
+from cellspec.conformance.run.probe import Entry, Probe, Refused
+from cellspec.conformance.run.values import Table
+from cellspec.conformance.run.workload import Workload
+from cellspec.errors import SpecError, TraceError
+from cellspec.machine.actions import Choose
+from cellspec.trace import Event, TraceWriter, header_for, to_json
+
+__all__ = ["Finding", "RunResult", "run_workload"]
+
+REAL_SCALE = 1 / 64
+"""Seconds of real time for one second of the workload, unless told otherwise."""
+
+STALL_S = 20.0
+"""Real seconds without a call's start or end after which a run in real time stands still."""
+
+_EXPLANATION_EVENTS = 12
+
+
+def run_workload(
+    backend: Backend,
+    work: Workload,
+    *,
+    waive: Collection[str] = (),
+    keep_folder: Path | None = None,
+    trace: Path | None = None,
+    real_time: bool = False,
+    scale: float = REAL_SCALE,
+    stall_s: float = STALL_S,
+    choose: Choose | None = None,
+) -> RunResult:
+    """Run a workload on a backend, and judge the run.
+
+    Args:
+        backend: the engine.
+        work: what it is asked for.
+        waive: clauses not to judge.
+        keep_folder: where to leave the folders of all incarnations; by default they are removed.
+        trace: where to write the run's trace; by default it is not written.
+        real_time: run a coroutine function on an ordinary loop as well.
+        scale: in real time, seconds for one second of the workload.
+        stall_s: in real time, seconds without any call after which the run stands still.
+        choose: in virtual time, which of the calls in flight ends next, by column and position; by
+            default each takes as long as the workload says.
+
+    Raises:
+        SpecError: a backend whose attributes cannot be used, or a clause to waive that is none.
+    """
+    check_capabilities(backend)
+    virtual = inspect.iscoroutinefunction(backend.run) and not real_time
+    waived = expect_clauses(waive)
+    root = keep_folder or Path(tempfile.mkdtemp(prefix="cellspec-", dir=scratch_folder()))
+    root.mkdir(parents=True, exist_ok=True)
+    clock_mode: ClockMode = VirtualClock(work, choose) if virtual else RealClock(scale, stall_s)
+    try:
+        run = _JudgedRun(
+            backend, work, frozenset(waived), root, clock_mode, keeps=keep_folder is not None
+        )
+        run.through_all_incarnations()
+    finally:
+        if keep_folder is None:
+            shutil.rmtree(root, ignore_errors=True)
+    if trace is not None:
+        _write_trace(trace, run)
+    return run.result
+
+
+def _write_trace(path: Path, run: _JudgedRun) -> None:
+    with TraceWriter(path, run.header) as writer:
+        for event in (*run.events, *run.rest):
+            writer.write(event)
+
+
+# One run
+
+
+class _JudgedRun:
+    """A run through all its incarnations, up to the first finding."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        work: Workload,
+        waived: frozenset[str],
+        root: Path,
+        clock_mode: ClockMode,
+        *,
+        keeps: bool,
+    ) -> None:
+        self.backend = backend
+        self.work = work
+        self.waived = waived
+        capabilities = frozenset(backend.capabilities)
+        self.header = header_for(
+            work.graph(),
+            engine=backend.name,
+            version=backend.version,
+            limits=work.limits,
+            failures=work.failures,
+            seed=work.seed,
+            clock=clock_mode.clock,
+            claims=[name for name in CAPABILITIES if name in capabilities],
+        )
+        self.result = RunResult(work, to_json(self.header))
+        self.events: list[Event] = []
+        self.rest: list[Event] = []
+        self.incarnations = Incarnations(
+            backend, work, root, clock_mode, self.result.calls, keeps=keeps
+        )
+        self.result.cost = self.incarnations.cost
+        self.tables = TableJudge(
+            work, self.result.calls, by_column="column_checkpoints" in capabilities, waive=waived
+        )
+        self.checker: Checker | None = None
+        self.storage_reported = False
+        self.claim: dict[str, int] | None = None
+        self.pending_claim: dict[str, int] | None = None
+        self.now_s = 0.0
+        self.settled = 0
+
+    def through_all_incarnations(self) -> None:
+        """Run one incarnation after another, and leave the findings in `result`."""
+        for number in range(self.work.incarnations):
+            if number and not self._goes_on(number):
+                return
+            ended = self.incarnations.run(number, self.now_s)
+            self._judge_incarnation(ended.probe, ended.error)
+            if self.result.violations or self.result.refused or self.result.adapter:
+                return
+            self._judge_table(ended.probe, ended.left)
+            if self.result.violations or self.result.adapter:
+                return
+
+    def _goes_on(self, number: int) -> bool:
+        """True if this incarnation can be judged.
+
+        After an incarnation that ended by itself, another makes sense only with another number of
+        rows. After one in which the engine died, and that is waived, nothing can be judged.
+        """
+        outcome = self.result.outcomes[-1]
+        others = self.work.rows_of(number) != self.work.rows_of(number - 1)
+        return outcome == "crash" or (outcome != "" and others)
+
+    # The end of an incarnation
+
+    def _judge_incarnation(self, probe: Probe, error: BaseException | None) -> None:
+        due = due_refusal(
+            self.work,
+            probe,
+            self.settled,
+            self.result.tables[-1] if self.result.tables else None,
+            self._possible_claim(probe),
+        )
+        refuses = isinstance(error, Refused) or (isinstance(error, SpecError) and due is not None)
+        if refuses and not probe.misuse:
+            self._judge_refusal(error, due)
+            return
+        if due and due.clause == "GROUP-04" and "GROUP-04" not in self.waived:
+            self._find("GROUP-04", f"{due.reason}, and the engine ran it")
+            return
+        crashed = probe.ended_by == "crash"
+        if crashed:
+            probe.log.append({"t": probe.ended_at_s, "event": "crash"})
+        ends = [entry for entry in probe.log if entry["event"] == "end"]
+        self.result.outcomes.append("crash" if crashed else ends[0]["outcome"] if ends else "")
+        self.storage_reported = self.storage_reported or probe.storage_reported
+        # A process that died before it reported its resume may have died before it could refuse.
+        resumed = any(entry["event"] == "resume" for entry in probe.log)
+        if resumed or not self.storage_reported:
+            self.settled = probe.incarnation
+        self._judge_events(probe)
+        if not self.result.violations and not crashed:
+            bad = bad_end(
+                probe,
+                error,
+                self.result.outcomes[-1],
+                ends,
+                by_table_alone=bool(self.result.by_table_alone),
+            )
+            if bad is not None:
+                self.result.adapter = bad.adapter
+                self._find(bad.clause, bad.detail, *bad.more)
+
+    def _judge_refusal(self, error: BaseException | None, due: Refusal | None) -> None:
+        self.result.outcomes.append("refused")
+        if due is None:
+            self._find("SCHED-12", f"the engine refuses a workload that can be run: {error}")
+        else:
+            self.result.refused = str(error) or due.reason
+
+    def _possible_claim(self, probe: Probe) -> dict[str, int]:
+        """By column, the most rows that storage may give back: the claim being written counts."""
+        durable, pending = self.claim or {}, self.pending_claim or {}
+        return {
+            name: max(durable.get(name, 0), pending.get(name, 0))
+            for name in probe.graph.column_names
+        }
+
+    # Events
+
+    def _judge_events(self, probe: Probe) -> None:
+        incarnation = probe.incarnation
+        if self.result.by_table_alone or (incarnation and not self._resume_is_known(probe)):
+            self.result.by_table_alone += 1
+            return
+        if self.checker is None:
+            # Not before the first life has not been refused: limits may be such that none may run.
+            self.checker = Checker(self.header, waive=self.waived, source=self.backend.name)
+        entries = self._with_inferred(probe)
+        for entry in entries:
+            event = self._event(entry, incarnation, len(self.events) + 1)
+            self.events.append(event)
+            self.result.events.append(to_json(event))
+            self.now_s = max(self.now_s, event.t)
+            self._note_claim(event)
+            try:
+                found = self.checker.feed(event)
+            except TraceError:
+                # It, or a step before it, breaks a clause that is waived: nothing that follows can
+                # be judged by its events.
+                self.result.by_table_alone += 1
+                return
+            if found is not None:
+                self.result.violations.append(found)
+                for seq, later in enumerate(entries, event.seq + 1):
+                    self.rest.append(self._event(later, incarnation, seq))
+                self.result.rest = list(map(to_json, self.rest))
+                return
+
+    def _resume_is_known(self, probe: Probe) -> bool:
+        """What a life goes on from can be judged: it is nothing, or the claims before are known."""
+        claims = [entry["claim"] for entry in probe.log if entry["event"] == "resume"]
+        return bool(claims) and (self.storage_reported or not any(claims[0].values()))
+
+    def _event(self, entry: Entry, incarnation: int, seq: int) -> Event:
+        fields = dict(entry)
+        kind = fields.pop("event")
+        column = fields.get("column")
+        if kind == "start" and entry["column"] in self.work.limits.column_resource:
+            fields["resource"] = self.work.limits.column_resource[entry["column"]]
+        if kind == "resume":
+            fields["incarnation"] = incarnation
+        if kind == "start" and fields.get("attempt") == 1:
+            del fields["attempt"]
+        if column == "":
+            fields.pop("column")
+        return Event(seq, fields.pop("t"), kind, **fields)
+
+    def _with_inferred(self, probe: Probe) -> Iterator[Entry]:
+        """The events of a life; where storage is never reported, its state before the end is
+        inferred from the table, so that the end can be judged."""
+        for entry in probe.log:
+            if (
+                entry["event"] == "end"
+                and entry["outcome"] == "success"
+                and not probe.storage_reported
+            ):
+                table = self._read(probe)
+                if table is None:
+                    # The judge of tables says why; that nothing is durable is beside the point.
+                    return
+                if all(row in table.rows or row in table.dropped for row in range(probe.rows)):
+                    yield {
+                        "t": entry["t"],
+                        "event": "durable",
+                        "rows": (0, probe.rows) if probe.rows > 1 else 0,
+                        "inferred": True,
+                    }
+            yield entry
+
+    def _note_claim(self, event: Event) -> None:
+        """Follow the last claim that is durable, for the judge of tables."""
+        if event.event == "checkpoint_begin":
+            self.pending_claim = event.claim
+        elif event.event == "checkpoint_durable":
+            self.claim = self.pending_claim
+        elif event.event == "resume":
+            self.claim = event.claim
+            self.pending_claim = None
+
+    # The table
+
+    def _read(self, probe: Probe) -> Table | None:
+        try:
+            return self.backend.table(probe)
+        except Exception:
+            return None
+
+    def _judge_table(self, probe: Probe, left: Path) -> None:
+        probe.folder = left
+        try:
+            table = self.backend.table(probe)
+            if not isinstance(table, Table):
+                raise TypeError(f"table gave {type(table).__name__}, expected Table")
+        except Exception as error:
+            self.result.tables.append(Table({}))
+            text = f"{type(error).__name__}: {first_line(error)}"
+            if "crash" in self.result.outcomes:
+                text = f"what the crash left cannot be read: {text}"
+            else:
+                self.result.adapter = text = f"table: {text}"
+            self._find("TABLE-01", text, *tail(error))
+            return
+        self.result.tables.append(table)
+        claim = self.claim
+        if claim is None and self.storage_reported:
+            claim = dict.fromkeys(probe.graph.column_names, 0)
+        broken = self.tables.judge(
+            probe.incarnation, table, self.result.outcomes[-1], claim, self._dropped_by_run()
+        )
+        if broken is not None:
+            self._find(broken.clause, broken.detail)
+
+    def _dropped_by_run(self) -> Container[int] | None:
+        """The rows that the run dropped, by its events; None if they were not all judged."""
+        if self.checker is None or self.result.by_table_alone:
+            return None
+        return frozenset(self.checker.machine.counters.dropped)
+
+    # Findings
+
+    def _find(self, clause: str, detail: str, *more: str) -> None:
+        if clause in self.waived:
+            return
+        lines = [f"{clause}: {clauses()[clause].text}", f"found: {detail}", *more]
+        if self.events:
+            last = self.events[-_EXPLANATION_EVENTS:]
+            lines += ["the last events:", *(f"  {event.seq}: {describe(event)}" for event in last)]
+        self.result.violations.append(Finding(clause, detail, explanation=tuple(lines)))

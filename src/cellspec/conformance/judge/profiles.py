@@ -1,0 +1,191 @@
+"""The profiles: for each capability, the clauses to judge and the coverage goals to meet."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from cellspec.clauses import clauses_of
+from cellspec.conformance.run.coverage_goals import Sometimes
+
+__all__ = [
+    "DRAWN",
+    "ENGINE_CLAUSES",
+    "PROFILES",
+    "CoverageGoal",
+    "Judged",
+    "Profile",
+    "profile_of",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A clause to judge runs by, with the capabilities that it needs beside its profile's."""
+
+    number: str
+    needs: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageGoal:
+    """A situation that a campaign must cover, if the backend has the capabilities that it needs."""
+
+    what: Sometimes
+    needs: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A capability, with its clauses and the coverage goals of its campaign.
+
+    Attributes:
+        name: the capability; a backend that names it is judged by this profile.
+        about: one line for the person who reads the report.
+        clauses: in the order in which they are reported.
+        goals: the coverage goals, in the order in which they are reported.
+        drawn: random workloads are drawn for it; else it brings workloads of its own.
+    """
+
+    name: str
+    about: str
+    clauses: tuple[Judged, ...]
+    goals: tuple[CoverageGoal, ...]
+    drawn: bool = True
+
+
+def _judged_by(profile: str) -> tuple[Judged, ...]:
+    """The clauses of a profile, as the registry has them."""
+    return tuple(Judged(clause.number, clause.needs) for clause in clauses_of(profile))
+
+
+def _goals(*plain: Sometimes, **needing: Collection[Sometimes]) -> tuple[CoverageGoal, ...]:
+    """Coverage goals; a keyword names the further capabilities of its goals, ``a__b``."""
+    needs = {what: frozenset[str]() for what in plain}
+    for capabilities, group in needing.items():
+        needs |= dict.fromkeys(group, frozenset(capabilities.split("__")))
+    return tuple(CoverageGoal(what, needs[what]) for what in Sometimes if what in needs)
+
+
+_S = Sometimes
+# Coverage goals that need calls of several nodes at once hold for engines that start all they can
+# (`work_conserving`): an engine that runs column by column is right, and never covers them.
+PROFILES: tuple[Profile, ...] = (
+    Profile(
+        "core",
+        "cells, barriers, limits, and a table that holds each value once",
+        _judged_by("core"),
+        _goals(
+            _S.WORKERS_FULL,
+            _S.RESOURCE_FULL,
+            _S.BARRIER_RAN,
+            _S.BARRIER_CHAIN,
+            _S.JOIN,
+            batch_barriers=[_S.SHORT_BATCH],
+            work_conserving=[_S.OVERTAKING],
+        ),
+    ),
+    Profile(
+        "ordered",
+        "columns whose rows run in order, one at a time",
+        _judged_by("ordered"),
+        _goals(_S.ORDER_HELD, work_conserving=[_S.ORDER_INVERTED]),
+    ),
+    Profile(
+        "streaming",
+        "calls that make many rows and give each as it is ready",
+        _judged_by("streaming"),
+        _goals(_S.RANGE_STARTED, _S.RANGE_PART, work_conserving=[_S.RANGE_FED]),
+    ),
+    Profile(
+        "groups",
+        "row groups, admitted up to a limit and retired when they are done",
+        _judged_by("groups"),
+        _goals(
+            _S.SHORT_GROUP,
+            _S.GROUPS_FULL,
+            _S.GROUP_TURN,
+            _S.SCOPE_OVER_GROUPS,
+        ),
+    ),
+    Profile(
+        "retries",
+        "calls that fail and may be repeated, and calls that are turned away",
+        _judged_by("retries"),
+        _goals(
+            _S.RETRIED,
+            _S.PUSHED_BACK,
+            _S.COOLED_DOWN,
+            _S.BARRIER_RETRIED,
+            _S.LAST_ATTEMPT,
+            streaming=[_S.RANGE_RETRIED],
+        ),
+    ),
+    Profile(
+        "drops",
+        "rows that fail for good, and the barriers that go on without them",
+        _judged_by("drops"),
+        _goals(
+            _S.DROPPED,
+            _S.BARRIER_WITHOUT_ROW,
+            _S.BARRIER_FAILED,
+            _S.SCOPE_DROPPED,
+            retries=[_S.SPENT],
+            early_stop=[_S.STOPPED],
+            work_conserving=[_S.DROP_BESIDE_CALL, _S.DROP_DURING_BARRIER],
+            early_stop__work_conserving=[_S.STOPPED_IN_FLIGHT],
+        ),
+    ),
+    Profile(
+        "skips",
+        "cells that are left out by a condition, and what follows from that",
+        _judged_by("skips"),
+        _goals(
+            _S.SKIPPED,
+            _S.SKIP_SPREAD,
+            _S.SKIP_HELD,
+            _S.BARRIER_WITHOUT_SKIP,
+            _S.SCOPE_SKIPPED,
+        ),
+    ),
+    Profile(
+        "resume",
+        "crashes anywhere, checkpoints, and going on from them",
+        _judged_by("resume"),
+        _goals(
+            _S.CRASH_EARLY,
+            _S.CLAIM_PART,
+            _S.CRASH_TWICE,
+            _S.CRASH_IN_BARRIER,
+            _S.CRASH_LATE,
+            _S.BARRIER_AGAIN,
+            storage_steps=[_S.CRASH_IN_CLAIM],
+            drops=[_S.CLAIM_WITH_DROP],
+            skips=[_S.CLAIM_WITH_SKIP],
+            groups=[_S.CRASH_IN_GROUP],
+            retries=[_S.CRASH_IN_COOL_DOWN],
+            targets=[_S.MORE_ROWS, _S.FEWER_ROWS],
+            column_checkpoints=[_S.COLUMN_CLAIM],
+        ),
+    ),
+    Profile(
+        "counted_work",
+        "what an event costs, in lines of the engine's code, as runs grow",
+        _judged_by("counted_work"),
+        (),
+        drawn=False,
+    ),
+)
+"""The profiles in the order in which they are judged: simple things first."""
+
+DRAWN: tuple[Profile, ...] = tuple(profile for profile in PROFILES if profile.drawn)
+"""The profiles for which random workloads are drawn."""
+
+
+ENGINE_CLAUSES = frozenset(one.number for profile in PROFILES for one in profile.clauses)
+"""The clauses that engines are judged by; the others say how this package's own classes behave."""
+
+
+def profile_of(name: str) -> Profile:
+    """The profile of that name; KeyError if there is none."""
+    return {profile.name: profile for profile in PROFILES}[name]

@@ -1,0 +1,181 @@
+"""The incarnations of a run: the engine's process is started, dies or ends, and is started again.
+
+An *incarnation* is one run of the process. Each gets its own `Probe` and a folder that holds what
+the one before it left. The backend then runs until it returns or until the probe kills it. This
+module runs incarnations; `cellspec.conformance.judge.harness` decides how many, and judges each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellspec.conformance.run.backend import Backend
+from cellspec.conformance.run.clock_mode import ClockMode
+from cellspec.conformance.run.probe import Clock, Probe
+from cellspec.conformance.run.values import Registry
+from cellspec.conformance.run.workload import Workload
+
+__all__ = ["Cost", "Incarnation", "Incarnations", "scratch_folder"]
+
+
+@dataclass(slots=True)
+class Cost:
+    """The cost of a run. It is reported, and breaks no clause.
+
+    Attributes:
+        cpu_s: CPU seconds of the process while the engine ran, with the probe's share.
+        events: events in that time.
+        graph_questions: the questions that the engine asked ``probe.graph``: one for each question
+            and one for each node in an answer. Per event this must not grow with the number of
+            rows.
+    """
+
+    cpu_s: float = 0.0
+    events: int = 0
+    graph_questions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Incarnation:
+    """One run of the process, after its end.
+
+    Attributes:
+        probe: its probe, with its events.
+        error: the exception that came out of the backend; None if it returned.
+        left: the folder as the process left it.
+    """
+
+    probe: Probe
+    error: BaseException | None
+    left: Path
+
+
+class Incarnations:
+    """Runs the incarnations of a workload, one after another.
+
+    Args:
+        backend: the engine.
+        work: the workload.
+        root: an empty folder; it will hold the folders of all incarnations.
+        clock_mode: virtual time or real time.
+        registry: keeps every call.
+        keeps: each incarnation works on a copy of the folder, so that what the one before it left
+            can be looked at afterwards.
+
+    Attributes:
+        cost: the cost of all incarnations so far.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        work: Workload,
+        root: Path,
+        clock_mode: ClockMode,
+        registry: Registry,
+        *,
+        keeps: bool,
+    ) -> None:
+        self.cost = Cost()
+        self._backend = backend
+        self._work = work
+        self._root = root
+        self._clock_mode = clock_mode
+        self._registry = registry
+        self._capabilities = frozenset(backend.capabilities)
+        self._keeps = keeps
+        self._left = root / "life-0"
+        self._left.mkdir()
+
+    def run(self, number: int, start_s: float) -> Incarnation:
+        """Run the next incarnation to its end.
+
+        Args:
+            number: its number, from 0.
+            start_s: the time at which it starts, in seconds since the run began.
+        """
+        folder = self._left
+        if number and self._keeps:
+            folder = self._root / f"life-{number}"
+            shutil.copytree(self._left, folder)
+        left = self._root / f"life-{number}-left"
+        probe, error = self._run_process(number, folder, left, start_s)
+        # Without a crash nothing was cut off: the folder is as the process left it.
+        self._left = left if left.exists() else folder
+        return Incarnation(probe, error, self._left)
+
+    def _run_process(
+        self, number: int, folder: Path, left: Path, start_s: float
+    ) -> tuple[Probe, BaseException | None]:
+        work = self._work
+        calls = work.graph(number).num_nodes + len(work.faults)
+
+        def make(clock: Clock) -> Probe:
+            return Probe(
+                work,
+                number,
+                folder,
+                self._capabilities,
+                clock,
+                self._registry,
+                freeze=lambda: _copy_when_still(folder, left),
+                call_limit=100 + 10 * calls,
+            )
+
+        began_s = time.process_time()
+        probe, error = self._clock_mode.run(self._backend, make, start_s)
+        self.cost.cpu_s += time.process_time() - began_s
+        self.cost.events += len(probe.log)
+        self.cost.graph_questions += probe.graph.questions
+        return probe, _innermost(error)
+
+
+def _innermost(error: BaseException | None) -> BaseException | None:
+    """The first error in a group of tasks, rather than the group that carries it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+# Folders
+
+
+def scratch_folder() -> Path | None:
+    """The place for folders that are removed after a run: in memory if there is such a place.
+
+    A campaign makes thousands of folders, and on a disk each takes longer than the engine runs.
+    Workloads do not test whether an engine's syncs work, nor how long they take.
+
+    Returns:
+        None for the system's usual place; a variable that names another one is respected.
+    """
+    memory = Path("/dev/shm")
+    asked = any(name in os.environ for name in ("TMPDIR", "TEMP", "TMP"))
+    return memory if not asked and memory.is_dir() and os.access(memory, os.W_OK) else None
+
+
+def _copy_when_still(folder: Path, to: Path) -> None:
+    """Copy a folder as it is at one moment, although threads may still be writing to it."""
+    for _ in range(20):
+        before = _signature(folder)
+        shutil.rmtree(to, ignore_errors=True)
+        with contextlib.suppress(OSError, shutil.Error):
+            shutil.copytree(folder, to)
+            if _signature(folder) == before:
+                return
+        time.sleep(0.005)
+    to.mkdir(exist_ok=True)
+
+
+def _signature(folder: Path) -> list[tuple[str, int, int]]:
+    found = []
+    for path in sorted(folder.rglob("*")):
+        with contextlib.suppress(OSError):
+            stat = path.stat()
+            found.append((str(path), stat.st_size, stat.st_mtime_ns))
+    return found

@@ -1,0 +1,166 @@
+"""The values, the tables and the calls of a conformance run.
+
+Every value is a digest of the column and row that it was made for and of the values that it was
+made from; the output of a barrier is a digest of all rows that it read, in order. A `Registry`
+keeps every call that gave a value. With the two, a table is judged by its own content: a value
+that is lost, doubled, stale or in the wrong row shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, Self, TypeAlias
+
+__all__ = [
+    "SKIPPED",
+    "BarrierRun",
+    "CellCall",
+    "Reads",
+    "Registry",
+    "Skipped",
+    "Table",
+    "Value",
+    "barrier_value",
+    "barrier_values",
+    "value_of",
+]
+
+
+class Skipped(Enum):
+    """The type of `SKIPPED`."""
+
+    SKIPPED = "skipped"
+
+    def __repr__(self) -> str:
+        return "SKIPPED"
+
+
+SKIPPED: Final = Skipped.SKIPPED
+"""The marker in a table of a cell that was skipped."""
+
+Value: TypeAlias = str | Skipped
+"""The content of a cell of a table: the value, or the marker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What an engine's storage holds, as a backend reads it back.
+
+    Attributes:
+        rows: for each durable row its columns, with their values or `SKIPPED`.
+        dropped: rows whose drop is durable.
+        doubled: rows that storage holds more than once; `from_records` finds them.
+    """
+
+    rows: Mapping[int, Mapping[str, Value]]
+    dropped: frozenset[int] = frozenset()
+    doubled: frozenset[int] = frozenset()
+
+    @classmethod
+    def from_records(
+        cls, records: Iterable[tuple[int, Mapping[str, Value]]], dropped: Iterable[int] = ()
+    ) -> Self:
+        """A table of (row, columns) records in any order; the first record of a row counts."""
+        rows: dict[int, Mapping[str, Value]] = {}
+        doubled = []
+        for row, columns in records:
+            if row in rows:
+                doubled.append(row)
+            else:
+                rows[row] = columns
+        return cls(rows, frozenset(dropped), frozenset(doubled))
+
+
+Reads: TypeAlias = Sequence[tuple[int, Mapping[str, Value]]]
+"""What a barrier read: rows in order, each with the values of the columns that it needs."""
+
+
+def value_of(column: str, row: int, inputs: Mapping[str, Value]) -> str:
+    """The value of a cell: its column and row, and a digest of the values that it was made from.
+
+    An input that was skipped and one that is not there are the same.
+    """
+    return f"{column}.{row}.{_digest([column, row, _plain(inputs)])}"
+
+
+def barrier_value(column: str, row: int, reads: Reads) -> str:
+    """The value that a run of a barrier gives a row: a digest of all that it read, in order."""
+    return next(iter(barrier_values(column, (row,), reads).values()))
+
+
+def barrier_values(column: str, rows: Iterable[int], reads: Reads) -> dict[int, str]:
+    """`barrier_value` of several rows of one run."""
+    seen = _digest([column, [[row, _plain(inputs)] for row, inputs in reads]])
+    return {row: f"{column}.{row}.{_digest([seen, row])}" for row in rows}
+
+
+def _plain(inputs: Mapping[str, Value]) -> list[list[str]]:
+    return [[name, value] for name, value in sorted(inputs.items()) if isinstance(value, str)]
+
+
+def _digest(data: object) -> str:
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+# What was called
+
+
+@dataclass(frozen=True, slots=True)
+class CellCall:
+    """A call that made one cell."""
+
+    incarnation: int
+    column: str
+    row: int
+    inputs: Mapping[str, Value]
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class BarrierRun:
+    """A call of a barrier that ended well: what it read, and what it gave each row that it read."""
+
+    incarnation: int
+    column: str
+    scope: int
+    reads: Reads
+    values: Mapping[int, str]
+
+
+@dataclass(slots=True)
+class Registry:
+    """Every call of a run that gave something, over all its lives.
+
+    Attributes:
+        cells: by value, the first call that made it.
+        runs: by column, the runs of a barrier.
+        ranged: columns of which several rows were run as one call, in the order seen.
+    """
+
+    cells: dict[str, CellCall] = field(default_factory=dict)
+    runs: dict[str, list[BarrierRun]] = field(default_factory=dict)
+    ranged: dict[str, None] = field(default_factory=dict)
+
+    def add_cell(
+        self, incarnation: int, column: str, row: int, inputs: Mapping[str, Value], value: str
+    ) -> None:
+        """Keep a call that made a cell."""
+        self.cells.setdefault(value, CellCall(incarnation, column, row, inputs, value))
+
+    def add_barrier(
+        self, incarnation: int, column: str, scope: int, reads: Reads, values: Mapping[int, str]
+    ) -> None:
+        """Keep a run of a barrier."""
+        self.runs.setdefault(column, []).append(
+            BarrierRun(incarnation, column, scope, reads, values)
+        )
+
+    @property
+    def calls(self) -> int:
+        """How many different cells and how many runs of barriers there are."""
+        return len(self.cells) + sum(map(len, self.runs.values()))
