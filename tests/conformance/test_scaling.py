@@ -426,7 +426,7 @@ def test_a_failure_is_told_with_its_functions_and_can_be_run_again(suite: Suite)
     failure = suite.failures["COST-03"]
     text = failure_text(suite, failure)
     assert "the workload, which is run with more and more rows" in text
-    assert "SearchesTheLine._take (matrix/cost_mutants.py:" in text
+    assert "SearchesTheLine.take (matrix/cost_mutants.py:" in text
     assert 'judge_cost(searching(), "COST-03", work)' in text
     saved = json.loads(suite.saved["COST-03"].read_text())
     assert saved["clause"] == "COST-03"

@@ -6,6 +6,7 @@ tested here is both sides at once: that the engines are right, and that the judg
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.profiles import DRAWN
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.engine import AsyncioEngine, Scheduler
+from cellspec.engine.call_builder import CallBuilder
+from cellspec.engine.ready_queues import ReadyQueues
 from cellspec.engines.reference import ReferenceBackend, ThreadBackend
 from tests.conformance.second_engine import ColumnFirst
 from tests.engine.test_engine import Failing
@@ -35,17 +38,23 @@ class PatientBackend(ReferenceBackend):
 
     engine_class = Patient
 
-    class FirstInFirstOut(Scheduler):
-        """Another order, and short ranges."""
+    class FirstInFirstOut(ReadyQueues):
+        """Another order."""
 
-        def _rank(self, code: int) -> int:
-            self._stamp += 1
-            return self._stamp + 0 * code
+        def rank(self, code: int) -> int:  # noqa: ARG002
+            return self.stamp()
 
-        def _range_stop(self, column: int, row: int) -> int:
-            return min(super()._range_stop(column, row), row + 2)
+    class ShortRanges(CallBuilder):
+        """Ranges of two rows at most."""
 
-    scheduler_class = FirstInFirstOut
+        def range_stop(self, column: int, row: int) -> int:
+            return min(super().range_stop(column, row), row + 2)
+
+    class Other(Scheduler):
+        """A scheduler of these two parts."""
+
+    Other.parts = replace(Scheduler.parts, queues=FirstInFirstOut, calls=ShortRanges)
+    scheduler_class = Other
 
 
 BACKENDS: dict[str, Backend] = {

@@ -88,8 +88,8 @@ def halts_of_engine(policy: FailurePolicy, ends: list[bool]) -> list[bool]:
     scheduler = Scheduler(ExecutionGraph(1, [A]), failures=policy)
     found = []
     for failed in ends:
-        scheduler._note_end(well=not failed)
-        found.append(scheduler._stop_reason is not None)
+        scheduler.early_stop.note_end(well=not failed)
+        found.append(scheduler.early_stop.reason is not None)
         if found[-1]:
             break
     return found
@@ -197,7 +197,7 @@ def final_by_engine(failures: tuple[Failure, ...], budget: int) -> bool:
     scheduler = Scheduler(ExecutionGraph(1, [A]), failures=FailurePolicy(budget))
     attempt = 1 + failures[:-1].count("retryable")
     call = Call(0, "a", 0, CELL, 0, 1, None, attempt, (0,), ({},))
-    return scheduler._is_final(call, failures[-1])
+    return scheduler.retries.is_final(call, failures[-1])
 
 
 @pytest.mark.clause("FAIL-02")
@@ -296,10 +296,10 @@ def test_machine_and_engine_refuse_another_target_where_a_claimed_scope_changes(
                 engine = Scheduler(graph.resized(after))
                 if changes:
                     with pytest.raises(CheckpointError):
-                        engine._check_target(before, (claimed, claimed), keep=False)
+                        engine.resume.check_target(before, (claimed, claimed), keep=False)
                 else:
-                    engine._check_target(before, (claimed, claimed), keep=False)
-                engine._check_target(before, (claimed, claimed), keep=True)
+                    engine.resume.check_target(before, (claimed, claimed), keep=False)
+                engine.resume.check_target(before, (claimed, claimed), keep=True)
 
 
 def test_a_rate_that_is_no_share_is_refused() -> None:

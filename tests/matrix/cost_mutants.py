@@ -8,20 +8,24 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable
+from typing import Any
 
 from cellspec.engine.calls import Call
-from cellspec.engine.scheduler import ENDED, QUEUED, Scheduler
-from tests.matrix.engine_mutants import EngineMutant
+from cellspec.engine.progress import ENDED, QUEUED, Progress
+from cellspec.engine.ready_queues import ReadyQueues
+from cellspec.engine.saving import Saving
+from cellspec.engine.scheduler import Scheduler
+from tests.matrix.engine_mutants import EngineMutant, as_scheduler
 
 COST_MUTANTS: list[EngineMutant] = []
 
 
-def mutant(wrong: str) -> Callable[[type[Scheduler]], type[Scheduler]]:
-    """Register a scheduler that does too much."""
+def mutant(wrong: str) -> Callable[[type], type]:
+    """Register a scheduler, or a part of one, that does too much."""
 
-    def register(broken: type[Scheduler]) -> type[Scheduler]:
+    def register(broken: type) -> type:
         words = "".join(f" {c.lower()}" if c.isupper() else c for c in broken.__name__).strip()
-        COST_MUTANTS.append(EngineMutant(words, wrong, scheduler=broken))
+        COST_MUTANTS.append(EngineMutant(words, wrong, scheduler=as_scheduler(broken)))
         return broken
 
     return register
@@ -31,17 +35,18 @@ def mutant(wrong: str) -> Callable[[type[Scheduler]], type[Scheduler]]:
 
 
 @mutant("to find the next node, every node of the graph is looked at")
-class LooksAtEveryNode(Scheduler):
-    def _take(self) -> int | None:
+class LooksAtEveryNode(ReadyQueues):
+    def take(self) -> int | None:
         found = None
-        for code, state in enumerate(self._state):
-            free = state == QUEUED and self._has_slot(self._resource_of[code % self._count])
-            if free and self._is_startable(code) and (found is None or self._before(code, found)):
+        resource_of, columns = self.slots.resource_of, self.progress.codes.columns
+        for code, state in enumerate(self.progress.state):
+            free = state == QUEUED and self.slots.has_slot(resource_of[code % columns])
+            if free and self.is_startable(code) and (found is None or self._before(code, found)):
                 found = code
         return found
 
     def _before(self, code: int, other: int) -> bool:
-        return Scheduler._rank(self, code) < Scheduler._rank(self, other)
+        return ReadyQueues.rank(self, code) < ReadyQueues.rank(self, other)
 
 
 @mutant("at each event every running call is asked whether it is still wanted")
@@ -52,10 +57,10 @@ class AsksEveryRunningCall(Scheduler):
 
 
 @mutant("how many rows are complete is counted from the first row at each event (seed defect 10)")
-class CountsRowsFromTheFirst(Scheduler):
-    def _completed_rows(self) -> int:
+class CountsRowsFromTheFirst(Saving):
+    def completed_rows(self) -> int:
         row = 0
-        while row < self._rows and not self._open[row]:
+        while row < self.progress.codes.rows and not self.progress.open_cells[row]:
             row += 1
         return row
 
@@ -64,35 +69,36 @@ class CountsRowsFromTheFirst(Scheduler):
 
 
 @mutant("what was done is counted from a log of everything that was done")
-class ReadsItsLogAgain(Scheduler):
-    def _reset(self) -> None:
-        super()._reset()
+class ReadsItsLogAgain(Progress):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self._log: list[int] = []
 
-    def _count_cell(self, row: int) -> None:
+    def count_cell(self, row: int) -> None:
         self._log.append(row)
-        super()._count_cell(row)
-        self._cells_done = sum(1 for _ in self._log)
+        super().count_cell(row)
+        self.cells_done = sum(1 for _ in self._log)
 
 
-class _OneLine(Scheduler):
-    """A scheduler with one line for all that is ready, and a look at it from its start."""
+class _OneLine(ReadyQueues):
+    """One line for all that is ready, which is searched from its start."""
 
-    def _reset(self) -> None:
-        super()._reset()
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self._line: list[tuple[int, int]] = []
 
-    def _enqueue(self, code: int) -> None:
-        super()._enqueue(code)
-        insort(self._line, (self._rank(code), code))
+    def enqueue(self, code: int) -> None:
+        super().enqueue(code)
+        insort(self._line, (self.rank(code), code))
 
     def _may_take(self, code: int) -> bool:
-        return self._has_slot(self._resource_of[code % self._count]) and self._is_startable(code)
+        resource = self.slots.resource_of[code % self.progress.codes.columns]
+        return self.slots.has_slot(resource) and self.is_startable(code)
 
 
 @mutant("what was started stays in line, and is passed over each time")
 class KeepsWhatIsOver(_OneLine):
-    def _take(self) -> int | None:
+    def take(self) -> int | None:
         for _, code in self._line:
             if self._may_take(code):
                 return code
@@ -104,7 +110,7 @@ class KeepsWhatIsOver(_OneLine):
 
 @mutant("there is one line for all resources, and it is searched from its start each time")
 class SearchesTheLine(_OneLine):
-    def _take(self) -> int | None:
+    def take(self) -> int | None:
         for place, (_, code) in enumerate(self._line):
             if self._may_take(code):
                 del self._line[place]
@@ -116,23 +122,23 @@ class SearchesTheLine(_OneLine):
 
 
 @mutant("at each cell that a barrier needs, the rows that it still waits for are counted")
-class CountsWhatIsMissing(Scheduler):
-    def _resolve(self, column: int, row: int) -> None:
-        super()._resolve(column, row)
-        for rule in self._columns:
+class CountsWhatIsMissing(Progress):
+    def resolve(self, column: int, row: int) -> None:
+        super().resolve(column, row)
+        for rule in self.rules.columns:
             if rule.is_barrier and column in rule.needs:
                 self._missing(column, row // rule.scope_rows, rule.index)
 
     def _missing(self, column: int, scope: int, barrier: int) -> int:
-        start, stop = self.graph.rules.scope_bounds(barrier, scope)
+        start, stop = self.rules.scope_bounds(barrier, scope)
         rows = range(start, stop)
-        return sum(self._state[self._cell_code(column, row)] != ENDED for row in rows)
+        return sum(self.state[self.codes.cell(column, row)] != ENDED for row in rows)
 
 
 @mutant("at each cell that a barrier needs, the first row that it waits for is searched")
 class SearchesWhatIsMissing(CountsWhatIsMissing):
     def _missing(self, column: int, scope: int, barrier: int) -> int:
-        row, stop = self.graph.rules.scope_bounds(barrier, scope)
-        while row < stop and self._state[self._cell_code(column, row)] == ENDED:
+        row, stop = self.rules.scope_bounds(barrier, scope)
+        while row < stop and self.state[self.codes.cell(column, row)] == ENDED:
             row += 1
         return row

@@ -1,4 +1,4 @@
-"""Reference engines broken on purpose: each has one method of one part replaced.
+"""Reference engines broken on purpose: each has one method of one class replaced.
 
 They are judged as any engine would be, by the conformance suite: by calls, reports and tables. Most
 break the scheduler, one decision each; some break the driver that makes the calls, what is written,
@@ -10,16 +10,26 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from cellspec.conformance.run.probe import Probe
 from cellspec.conformance.run.values import SKIPPED, Table
 from cellspec.engine.aio import AsyncioEngine
+from cellspec.engine.call_builder import CallBuilder
 from cellspec.engine.calls import BARRIER, RANGE, Call, Drop, Ending, Restored, Save
+from cellspec.engine.failures import EarlyStop, Retries
 from cellspec.engine.observer import Observer
-from cellspec.engine.scheduler import COOLING, ENDED, QUEUED, RUNNING, WAITING, Scheduler
+from cellspec.engine.progress import BACKOFF, ENDED, QUEUED, RUNNING, WAITING, Progress
+from cellspec.engine.ready_nodes import ReadyNodes
+from cellspec.engine.ready_queues import ReadyQueues
+from cellspec.engine.resume import Resume
+from cellspec.engine.row_groups import RowGroups
+from cellspec.engine.saving import Saving
+from cellspec.engine.scheduler import Scheduler
+from cellspec.engine.skips import Skips
+from cellspec.engine.slots import Slots
 from cellspec.engine.storage.durable import Storage
 from cellspec.engine.storage.filesystem import RealFileSystem
 from cellspec.engine.storage.stores import Store
@@ -64,17 +74,33 @@ class EngineMutant:
 ENGINE_MUTANTS: list[EngineMutant] = []
 
 
+PARTS = {getattr(Scheduler.parts, item.name): item.name for item in fields(Scheduler.parts)}
+"""The classes that a scheduler is assembled from, with the names of their fields in `Parts`."""
+
+
+def as_scheduler(broken: type) -> type[Scheduler]:
+    """A scheduler class that holds a broken part, or the broken scheduler class itself."""
+    if issubclass(broken, Scheduler):
+        return broken
+    field = next(name for part, name in PARTS.items() if issubclass(broken, part))
+    changed: dict[str, Any] = {field: broken}
+    parts = replace(Scheduler.parts, **changed)
+    return type(broken.__name__, (Scheduler,), {"parts": parts, "__module__": broken.__module__})
+
+
 def mutant(wrong: str) -> Callable[[Any], Any]:
-    """Register a broken scheduler or engine class."""
+    """Register a broken part of the scheduler, a scheduler, an engine, or an export function."""
 
     def register(broken: Any) -> Any:
         name = broken.__name__
         words = "".join(f" {c.lower()}" if c.isupper() else c for c in name).strip()
         if not isinstance(broken, type):
-            part, words = "export", broken.__name__.replace("_", " ")
+            kind, made, words = "export", broken, broken.__name__.replace("_", " ")
+        elif issubclass(broken, AsyncioEngine):
+            kind, made = "engine", broken
         else:
-            part = "scheduler" if issubclass(broken, Scheduler) else "engine"
-        ENGINE_MUTANTS.append(EngineMutant(words, wrong, **{part: broken}))
+            kind, made = "scheduler", as_scheduler(broken)
+        ENGINE_MUTANTS.append(EngineMutant(words, wrong, **{kind: made}))
         return broken
 
     return register
@@ -84,58 +110,55 @@ def mutant(wrong: str) -> Callable[[Any], Any]:
 
 
 @mutant("lost wake-up: of several nodes that become ready at once only the first is queued")
-class QueuesTheFirstOnly(Scheduler):
-    def _settle(self) -> None:
-        if self._heard and self._running:
-            self._offer(self._code(self._heard.popleft()))
-            self._heard.clear()
+class QueuesTheFirstOnly(ReadyNodes):
+    def settle(self) -> None:
+        if self.announced and self.queues.slots.running:
+            self.offer(self.progress.codes.of(self.announced.popleft()))
+            self.announced.clear()
         else:
-            super()._settle()
+            super().settle()
 
 
 @mutant("stale ready snapshot: a node in line is started without a look at what became of it")
-class StartsFromSnapshot(Scheduler):
-    def _is_startable(self, code: int) -> bool:  # noqa: ARG002
+class StartsFromSnapshot(ReadyQueues):
+    def is_startable(self, code: int) -> bool:  # noqa: ARG002
         return True
 
 
 @mutant("a task is offered again after its row was dropped")
-class OffersDroppedRows(Scheduler):
-    def _end_row(self, row: int) -> None:
-        queued = [
-            code
-            for column in range(self._count)
-            if self._state[code := self._cell_code(column, row)] == QUEUED
-        ]
-        super()._end_row(row)
+class OffersDroppedRows(Progress):
+    def end_row(self, row: int) -> None:
+        queued = [code for code in _row_codes(self, row) if self.state[code] == QUEUED]
+        super().end_row(row)
         for code in queued:
-            self._state[code] = QUEUED
+            self.state[code] = QUEUED
+
+
+def _row_codes(progress: Progress, row: int) -> list[int]:
+    """The codes of the cells of a row."""
+    return [progress.codes.cell(column, row) for column in range(progress.codes.columns)]
 
 
 @mutant("a cell that rests is not forgotten when its row is dropped, and comes back")
-class RevivesRestingCells(Scheduler):
-    def _end_row(self, row: int) -> None:
-        resting = [
-            code
-            for column in range(self._count)
-            if self._state[code := self._cell_code(column, row)] == COOLING
-        ]
-        super()._end_row(row)
+class RevivesRestingCells(Progress):
+    def end_row(self, row: int) -> None:
+        resting = [code for code in _row_codes(self, row) if self.state[code] == BACKOFF]
+        super().end_row(row)
         for code in resting:
-            self._state[code] = COOLING
+            self.state[code] = BACKOFF
 
 
 @mutant("a drop does not release the barriers that wait for the row")
-class DropHoldsBarriers(Scheduler):
-    def _drop_row(self, row: int, drop: Drop) -> None:
+class DropHoldsBarriers(Progress):
+    def drop_row(self, row: int, drop: Drop) -> None:
         mark = self.tracker.mark_dropped
         waiting = any(
-            rule.is_barrier and self._state[self._cell_code(rule.index, row)] == WAITING
-            for rule in self._columns
+            rule.is_barrier and self.state[self.codes.cell(rule.index, row)] == WAITING
+            for rule in self.rules.columns
         )
         if waiting:
             self.tracker.mark_dropped = lambda row: None  # type: ignore[method-assign]  # noqa: ARG005
-        super()._drop_row(row, drop)
+        super().drop_row(row, drop)
         self.tracker.mark_dropped = mark  # type: ignore[method-assign]
 
 
@@ -143,45 +166,49 @@ class DropHoldsBarriers(Scheduler):
 
 
 @mutant("a slot is not released when a call fails and will be tried again")
-class KeepsSlotOnRetry(Scheduler):
-    def _rest(self, codes: list[int], until: float) -> None:
-        self._busy[self._resource_of[codes[0] % self._count]] += 1
-        super()._rest(codes, until)
+class KeepsSlotOnRetry(Retries):
+    def back_off(self, codes: list[int], until: float) -> None:
+        slots = self.queues.slots
+        slots.busy[slots.resource_of[codes[0] % self.progress.codes.columns]] += 1
+        super().back_off(codes, until)
 
 
 @mutant("the slot of a call whose row was dropped is never released")
 class KeepsSlotOfDropped(Scheduler):
     def _release_slot(self, call: Call) -> None:
-        lost = not self._is_wanted(call)
+        lost = not self.progress.is_wanted(call)
         super()._release_slot(call)
         if lost:
-            self._busy[self._resource_of[call.index]] += 1
+            self.slots.busy[self.slots.resource_of[call.index]] += 1
 
 
 @mutant("the slot of a retry is released twice")
-class ReleasesRetrySlotTwice(Scheduler):
-    def _release_slot(self, call: Call) -> None:
-        super()._release_slot(call)
+class ReleasesRetrySlotTwice(Slots):
+    def release(self, call: Call) -> None:
+        super().release(call)
         if call.attempt > 1:
-            self._busy[self._resource_of[call.index]] -= 1
+            self.busy[self.resource_of[call.index]] -= 1
 
 
 @mutant("a barrier takes no slot of its resource")
-class BarriersTakeNoSlot(Scheduler):
-    def _has_slot(self, resource: int) -> bool:
+class BarriersTakeNoSlot(Slots):
+    def has_slot(self, resource: int) -> bool:
         barriers = sum(
-            call.kind == BARRIER and self._resource_of[call.index] == resource
-            for call in self._running.values()
+            call.kind == BARRIER and self.resource_of[call.index] == resource
+            for call in self.running.values()
         )
-        capacity = self._capacity[resource]
-        return capacity is None or self._busy[resource] - barriers < capacity
+        capacity = self.capacity[resource]
+        return capacity is None or self.busy[resource] - barriers < capacity
 
 
 @mutant("a retry is started without a look at the limit of workers")
 class RetriesBeyondWorkers(Scheduler):
-    def _has_worker(self) -> bool:
-        return super()._has_worker() or (
-            len(self._running) == self.limits.workers and bool(self._attempts)
+    def _may_start(self) -> bool:
+        return super()._may_start() or (
+            self.early_stop.reason is None
+            and not self._ended
+            and len(self.slots.running) == self.limits.workers
+            and bool(self.progress.attempts)
         )
 
 
@@ -189,65 +216,65 @@ class RetriesBeyondWorkers(Scheduler):
 
 
 @mutant("a retry never comes back")
-class ForgetsSecondRetry(Scheduler):
-    def _wake(self, code: int) -> None:
-        if self._attempts.get(code, 0) < 2:
-            super()._wake(code)
+class ForgetsSecondRetry(Retries):
+    def wake(self, code: int) -> None:
+        if self.progress.attempts.get(code, 0) < 2:
+            super().wake(code)
 
 
 @mutant("a retry is counted against the first column of its row")
-class CountsAgainstTheRow(Scheduler):
-    def _spend_attempt(self, codes: Iterable[int]) -> None:
-        cells = self._rows * self._count
-        super()._spend_attempt(
-            code - code % self._count if code < cells else code for code in codes
+class CountsAgainstTheRow(Retries):
+    def spend_attempt(self, codes: Iterable[int]) -> None:
+        known = self.progress.codes
+        super().spend_attempt(
+            code - code % known.columns if code < known.cells else code for code in codes
         )
 
 
 @mutant("back-pressure spends an attempt")
-class BackPressureSpends(Scheduler):
-    def _rest_until(self, code: int, error: BaseException) -> float:
+class BackPressureSpends(Retries):
+    def backoff_until(self, code: int, error: BaseException, now: float) -> float:
         if isinstance(error, BackPressure):
-            self._spend_attempt([code])
-        return super()._rest_until(code, error)
+            self.spend_attempt([code])
+        return super().backoff_until(code, error, now)
 
 
 @mutant("a node that spent its last attempt is tried once more")
-class TriesOnceMore(Scheduler):
-    def _is_final(self, call: Call, failure: Failure) -> bool:
+class TriesOnceMore(Retries):
+    def is_final(self, call: Call, failure: Failure) -> bool:
         if failure == "retryable":
-            return call.attempt > self.failures.max_attempts
-        return super()._is_final(call, failure)
+            return call.attempt > self.policy.max_attempts
+        return super().is_final(call, failure)
 
 
 @mutant("a permanent failure is tried again as long as attempts are left")
-class RetriesPermanentFailures(Scheduler):
-    def _is_final(self, call: Call, failure: Failure) -> bool:
-        return call.attempt >= self.failures.max_attempts and failure != "backpressure"
+class RetriesPermanentFailures(Retries):
+    def is_final(self, call: Call, failure: Failure) -> bool:
+        return call.attempt >= self.policy.max_attempts and failure != "backpressure"
 
 
 @mutant("a node is given up one attempt too early")
-class GivesUpEarly(Scheduler):
-    def _is_final(self, call: Call, failure: Failure) -> bool:
-        budget = max(self.failures.max_attempts - 1, 1)
+class GivesUpEarly(Retries):
+    def is_final(self, call: Call, failure: Failure) -> bool:
+        budget = max(self.policy.max_attempts - 1, 1)
         return failure == "permanent" or (failure == "retryable" and call.attempt >= budget)
 
 
 @mutant("whatever rests is woken by the next event, cool-down or not")
 class WakesTooEarly(Scheduler):
     def advance(self, now: float) -> None:
-        cooling, self._cooling = self._cooling, []
-        for _, stamp, codes in cooling:
-            heapq.heappush(self._cooling, (now, stamp, codes))
+        pending, self.retries.pending = self.retries.pending, []
+        for _, stamp, codes in pending:
+            heapq.heappush(self.retries.pending, (now, stamp, codes))
         super().advance(now)
 
 
 @mutant("attempts are remembered when a node's neighbour of the same row ends well")
-class ForgetsAttempts(Scheduler):
-    def _count_cell(self, row: int) -> None:
-        for column in range(self._count):
-            self._attempts.pop(self._cell_code(column, row), None)
-        super()._count_cell(row)
+class ForgetsAttempts(Progress):
+    def count_cell(self, row: int) -> None:
+        for code in _row_codes(self, row):
+            self.attempts.pop(code, None)
+        super().count_cell(row)
 
 
 # ----------------------------------------------------------------------------------------- drops
@@ -272,7 +299,7 @@ class DropsNoRowsOfBarrier(Scheduler):
     def _give_up(self, call: Call, codes: list[int], error: BaseException) -> None:
         if call.kind == BARRIER:
             call = call if len(call.rows) == 1 else _with_rows(call, call.rows[:-1])
-            self._state[codes[0]] = ENDED
+            self.progress.state[codes[0]] = ENDED
             self._drop(list(call.rows), Drop(call.column, str(error)))
             return
         super()._give_up(call, codes, error)
@@ -287,14 +314,12 @@ def _with_rows(call: Call, rows: Any) -> Call:
 class DropsTheNextRow(Scheduler):
     def _give_up(self, call: Call, codes: list[int], error: BaseException) -> None:
         super()._give_up(call, codes, error)
-        row = call.start + 1
-        if call.kind != BARRIER and row < self._rows and self._is_live(row) and self._open[row]:
-            started = any(
-                self._state[self._cell_code(column, row)] == RUNNING
-                for column in range(self._count)
-            )
-            if started:
-                self._drop([row], Drop(call.column, str(error)))
+        row, known = call.start + 1, self.progress
+        if call.kind == BARRIER or row >= self.graph.num_records or not known.is_live(row):
+            return
+        started = any(known.state[code] == RUNNING for code in _row_codes(known, row))
+        if started and known.open_cells[row]:
+            self._drop([row], Drop(call.column, str(error)))
 
 
 @mutant("running calls of the row after a dropped one are cancelled too")
@@ -304,7 +329,7 @@ class CancelsNeighbours(Scheduler):
         rows = {call.start + 1 for call in found if call.kind != BARRIER}
         return found + [
             call
-            for call in self._running.values()
+            for call in self.slots.running.values()
             if call.kind != BARRIER and call.start in rows and call not in found
         ]
 
@@ -318,65 +343,66 @@ class RecordsTheFirstDrop(Scheduler):
 
 
 @mutant("drops are not written to storage")
-class WritesNoDrops(Scheduler):
-    def _drops_to_save(self, stop: int) -> dict[int, Drop]:
-        super()._drops_to_save(stop)
+class WritesNoDrops(Saving):
+    def drops_to_save(self, stop: int) -> dict[int, Drop]:
+        super().drops_to_save(stop)
         return {}
 
 
 # -------------------------------------------------------------------------------------- barriers
 
 
+class _ReadsMore(CallBuilder):
+    """Makes up the inputs of rows that were dropped."""
+
+    def read_inputs(self, column: int, rows: Iterable[int]) -> list[dict[str, Any]]:
+        known = self.progress
+        columns = known.rules.columns
+        names = [columns[need].name for need in columns[column].needs]
+        return [
+            known.values.inputs(column, row) if known.is_live(row) else dict.fromkeys(names, "gone")
+            for row in rows
+        ]
+
+
 @mutant("a barrier reads rows that were dropped")
-class BarrierReadsDroppedRows(Scheduler):
-    def _read_rows(self, column: int, scope: int) -> list[int]:
-        start, stop = self.graph.rules.scope_bounds(column, scope)
-        rows = super()._read_rows(column, scope)
-        if not self._columns[column].needs:
+class BarrierReadsDroppedRows(_ReadsMore):
+    def read_rows(self, column: int, scope: int) -> list[int]:
+        start, stop = self.progress.rules.scope_bounds(column, scope)
+        rows = super().read_rows(column, scope)
+        if not self.progress.rules.columns[column].needs:
             return rows
         have = [
-            row for row in range(start, stop) if row in self.dropped and row >= min(rows, default=0)
+            row
+            for row in range(start, stop)
+            if not self.progress.is_live(row) and row >= min(rows, default=0)
         ]
         return sorted({*rows, *have})
 
-    def _read_inputs(self, column: int, rows: Iterable[int]) -> list[dict[str, Any]]:
-        names = [self._columns[need].name for need in self._columns[column].needs]
-        return [
-            dict.fromkeys(names, "gone") if row in self.dropped else self.values.inputs(column, row)
-            for row in rows
-        ]
-
 
 @mutant("a barrier reads rows in the order in which they were finished")
-class BarrierReadsAsFinished(Scheduler):
-    def _read_rows(self, column: int, scope: int) -> list[int]:
-        rows = super()._read_rows(column, scope)
-        return rows[::-1] if self._attempts or self.dropped else rows
+class BarrierReadsAsFinished(CallBuilder):
+    def read_rows(self, column: int, scope: int) -> list[int]:
+        rows = super().read_rows(column, scope)
+        return rows[::-1] if self.progress.attempts or self.progress.dropped else rows
 
 
 @mutant("a barrier that is tried again reads what it read the first time")
-class BarrierReadsStaleRows(Scheduler):
-    def _reset(self) -> None:
-        super()._reset()
+class BarrierReadsStaleRows(_ReadsMore):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self._seen: dict[tuple[int, int], list[int]] = {}
 
-    def _read_rows(self, column: int, scope: int) -> list[int]:
-        rows = self._seen.setdefault((column, scope), super()._read_rows(column, scope))
+    def read_rows(self, column: int, scope: int) -> list[int]:
+        rows = self._seen.setdefault((column, scope), super().read_rows(column, scope))
         return list(rows)
-
-    def _read_inputs(self, column: int, rows: Iterable[int]) -> list[dict[str, Any]]:
-        names = [self._columns[need].name for need in self._columns[column].needs]
-        return [
-            dict.fromkeys(names, "gone") if row in self.dropped else self.values.inputs(column, row)
-            for row in rows
-        ]
 
 
 @mutant("a barrier reads rows that are to be skipped")
-class BarrierReadsSkippedRows(Scheduler):
-    def _read_rows(self, column: int, scope: int) -> list[int]:
-        start, stop = self.graph.rules.scope_bounds(column, scope)
-        return [row for row in range(start, stop) if self._is_live(row)]
+class BarrierReadsSkippedRows(CallBuilder):
+    def read_rows(self, column: int, scope: int) -> list[int]:
+        start, stop = self.progress.rules.scope_bounds(column, scope)
+        return [row for row in range(start, stop) if self.progress.is_live(row)]
 
 
 @mutant("output of a barrier is given in the order of the rows of its scope, read or not")
@@ -388,11 +414,13 @@ class MisplacesOutput(Scheduler):
 
 
 @mutant("after a resume every barrier that gave any output counts as complete (seed defect 1)")
-class ResumesBarriersComplete(Scheduler):
-    def _restore_tracker(self, restored: Restored, claim: Claim) -> CompletionTracker:
-        tracker = super()._restore_tracker(restored, claim)
-        for rule in self._columns:
-            if rule.is_barrier and 0 < claim[rule.index] < self._rows:
+class ResumesBarriersComplete(Resume):
+    def restore_tracker(
+        self, restored: Restored, claim: Claim, dropped: dict[int, Drop]
+    ) -> CompletionTracker:
+        tracker = super().restore_tracker(restored, claim, dropped)
+        for rule in self.graph.rules.columns:
+            if rule.is_barrier and 0 < claim[rule.index] < self.graph.num_records:
                 scope = claim[rule.index] // rule.scope_rows
                 tracker.mark_complete(self.graph.barrier_node(rule.index, scope))
         return tracker
@@ -401,63 +429,63 @@ class ResumesBarriersComplete(Scheduler):
 # ----------------------------------------------------------------------------------------- skips
 
 
+def _skipped_needs(progress: Progress, column: int, row: int) -> list[int]:
+    """The columns that a cell needs and that were skipped in its row."""
+    columns = progress.rules.columns
+    return [
+        need
+        for need in columns[column].needs
+        if progress.tracker.is_skipped(CellNodeId(row, columns[need].name))
+    ]
+
+
 @mutant("a column that takes skipped inputs is skipped all the same")
-class SkipsWithoutReason(Scheduler):
-    def _must_skip(self, column: int, row: int) -> bool:
-        if self._columns[column].is_barrier:
-            return super()._must_skip(column, row)
-        return super()._must_skip(column, row) or any(
-            self.tracker.is_skipped(CellNodeId(row, self._columns[need].name))
-            for need in self._columns[column].needs
-        )
+class SkipsWithoutReason(Skips):
+    def must_skip(self, column: int, row: int) -> bool:
+        if self.progress.rules.columns[column].is_barrier:
+            return super().must_skip(column, row)
+        return super().must_skip(column, row) or bool(_skipped_needs(self.progress, column, row))
 
 
 @mutant("a cell is skipped only if all its inputs were")
-class SkipsIfAllInputsWere(Scheduler):
-    def _must_skip(self, column: int, row: int) -> bool:
-        if not super()._must_skip(column, row) or self._columns[column].is_barrier:
-            return super()._must_skip(column, row)
-        condition = self._wants_skip.get(self._columns[column].name)
-        if condition is not None:
+class SkipsIfAllInputsWere(Skips):
+    def must_skip(self, column: int, row: int) -> bool:
+        rule = self.progress.rules.columns[column]
+        if not super().must_skip(column, row) or rule.is_barrier:
+            return super().must_skip(column, row)
+        if self.conditions.get(rule.name) is not None:
             return True
-        return all(
-            self.tracker.is_skipped(CellNodeId(row, self._columns[need].name))
-            for need in self._columns[column].needs
-        )
+        return len(_skipped_needs(self.progress, column, row)) == len(rule.needs)
 
 
 @mutant("a column's own condition is asked about the row before")
-class AsksTheRowBefore(Scheduler):
-    def _must_skip(self, column: int, row: int) -> bool:
-        name = self._columns[column].name
-        if self.tracker.must_skip(CellNodeId(row, name)):
+class AsksTheRowBefore(Skips):
+    def must_skip(self, column: int, row: int) -> bool:
+        name = self.progress.rules.columns[column].name
+        if self.progress.tracker.must_skip(CellNodeId(row, name)):
             return True
-        condition = self._wants_skip.get(name)
+        condition = self.conditions.get(name)
         return condition is not None and condition(max(row - 1, 0), {})
 
 
 @mutant("a skip is passed on to the first column that needs it only")
-class PassesSkipsOnOnce(Scheduler):
-    def _must_skip(self, column: int, row: int) -> bool:
-        if not super()._must_skip(column, row):
+class PassesSkipsOnOnce(Skips):
+    def must_skip(self, column: int, row: int) -> bool:
+        if not super().must_skip(column, row):
             return False
-        condition = self._wants_skip.get(self._columns[column].name)
-        skipped = [
-            need
-            for need in self._columns[column].needs
-            if self.tracker.is_skipped(CellNodeId(row, self._columns[need].name))
-        ]
-        if condition is not None or not skipped:
+        columns = self.progress.rules.columns
+        skipped = _skipped_needs(self.progress, column, row)
+        if self.conditions.get(columns[column].name) is not None or not skipped:
             return True
-        return self._columns[skipped[0]].cell_dependents[:1] == (column,)
+        return columns[skipped[0]].cell_dependents[:1] == (column,)
 
 
 # ------------------------------------------------------------------------------ order and ranges
 
 
 @mutant("ordered work is tried again out of order")
-class RetriesOutOfOrder(Scheduler):
-    def _is_ready(self, code: int) -> bool:  # noqa: ARG002
+class RetriesOutOfOrder(Retries):
+    def is_ready(self, code: int) -> bool:  # noqa: ARG002
         return True
 
 
@@ -488,30 +516,32 @@ class _Lax(Values):
 
 
 @mutant("a range takes in the row behind, whether its inputs are there or not")
-class RangesTakeWaitingRows(Scheduler):
-    def _reset(self) -> None:
-        super()._reset()
-        self.values = _Lax(self.graph)
+class RangesTakeWaitingRows(CallBuilder):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.progress.values = _Lax(self.progress.graph)
 
-    def _may_join(self, column: int, first: int, row: int) -> bool:
-        code = self._cell_code(column, row)
-        waits = self._state[code] == WAITING and self._is_admitted(code) and self._is_live(row)
-        ordered = self._columns[column].ordered
-        skip = self.tracker.must_skip(CellNodeId(row, self._columns[column].name))
-        return super()._may_join(column, first, row) or (waits and not ordered and not skip)
+    def may_join(self, column: int, first: int, row: int) -> bool:
+        known = self.progress
+        rule = known.rules.columns[column]
+        code = known.codes.cell(column, row)
+        waits = (
+            known.state[code] == WAITING and self.groups.is_admitted(code) and known.is_live(row)
+        )
+        skip = known.tracker.must_skip(CellNodeId(row, rule.name))
+        return super().may_join(column, first, row) or (waits and not rule.ordered and not skip)
 
 
 @mutant("a range that fails half-way starts again from its first row")
 class RestartsWholeRanges(Scheduler):
-    def _rest(self, codes: list[int], until: float) -> None:
-        first = min(codes)
-        column, row, is_barrier = self._split(first)
-        if not is_barrier and self._columns[column].name in self._ranged and row:
-            before = self._cell_code(column, row - 1)
-            given = CellNodeId(row - 1, self._columns[column].name)
-            if given in self.tracker and self._is_live(row - 1) and len(codes) > 1:
-                codes = [before, *codes]
-        super()._rest(codes, until)
+    def _back_off(self, codes: list[int], until: float) -> None:
+        column, row, is_barrier = self.progress.codes.split(min(codes))
+        name = self._columns[column].name
+        if not is_barrier and name in self._ranged and row:
+            given = CellNodeId(row - 1, name) in self.tracker
+            if given and self.progress.is_live(row - 1) and len(codes) > 1:
+                codes = [self.progress.codes.cell(column, row - 1), *codes]
+        super()._back_off(codes, until)
 
 
 @mutant("a range counts as many slots as it has rows when it ends")
@@ -519,68 +549,78 @@ class FreesASlotForEachRow(Scheduler):
     def _end_range(self, call: Call) -> None:
         super()._end_range(call)
         if len(call.rows) > 1:
-            self._busy[self._resource_of[call.index]] -= 1
+            self.slots.busy[self.slots.resource_of[call.index]] -= 1
 
 
 # ------------------------------------------------------------------------------------ row groups
 
 
 @mutant("one row group too many is admitted while another is about to end")
-class AdmitsOneMore(Scheduler):
-    def _may_admit(self) -> bool:
+class AdmitsOneMore(RowGroups):
+    def may_admit(self) -> bool:
         most = self.limits.groups
-        ending = any(0 < left < 2 for left in self._group_open[: self._next_group])
-        return super()._may_admit() or (
-            most is not None and self._groups_in == most and ending and self._stop_reason is None
+        ending = any(0 < left < 2 for left in self.group_open[: self.next_group])
+        return super().may_admit() or (
+            most is not None
+            and self.groups_in == most
+            and ending
+            and self.early_stop.reason is None
         )
 
 
 @mutant("a row group that ends by a drop gives no place to the next")
 class LosesGroupSlotOnDrop(Scheduler):
     def _drop_row(self, row: int, drop: Drop) -> None:
-        admit = self._admit_groups
-        self._admit_groups = lambda: None  # type: ignore[method-assign]
+        admit = self.groups.admit
+        self.groups.admit = lambda: None  # type: ignore[method-assign]
         super()._drop_row(row, drop)
-        self._admit_groups = admit  # type: ignore[method-assign]
+        self.groups.admit = admit  # type: ignore[method-assign]
 
 
 @mutant("a row group retires when its last row is in flight")
-class RetiresEarly(Scheduler):
-    def _count_row_of_group(self, row: int) -> None:
-        if not self._group_count:
+class RetiresEarly(RowGroups):
+    def count_row(self, row: int) -> None:
+        if not self.group_count:
             return
-        group = self._group_of(row)
-        self._group_open[group] -= 1
-        last = min(1, self._group_rows - 1)
-        if self._group_open[group] == last and group < self._next_group:
-            self._retire(group)
+        group = self.group_of(row)
+        self.group_open[group] -= 1
+        last = min(1, self.group_rows - 1)
+        if self.group_open[group] == last and group < self.next_group:
+            self.retire(group)
 
 
 @mutant("the row group after the last that was admitted runs too, once a row was finished")
-class RunsOneGroupAhead(Scheduler):
-    def _last_group_out(self, code: int) -> int | None:
-        last = super()._last_group_out(code)
-        if last == self._next_group and self._completed_rows():
+class RunsOneGroupAhead(RowGroups):
+    def last_group_out(self, code: int) -> int | None:
+        last = super().last_group_out(code)
+        if last == self.next_group and self.progress.completed_rows():
             return None
         return last
 
 
 @mutant("after a drop the next row group waits until all that are admitted have ended")
-class AdmitsInWaves(Scheduler):
-    def _may_admit(self) -> bool:
-        return super()._may_admit() and not (self.dropped and self._groups_in)
+class AdmitsInWaves(RowGroups):
+    def may_admit(self) -> bool:
+        return super().may_admit() and not (self.progress.dropped and self.groups_in)
+
+
+class _ShiftedGroups(RowGroups):
+    """Groups whose first one ends `shift` rows later."""
+
+    shift = 0
+
+    def group_of(self, row: int) -> int:
+        return max(0, row - self.shift) // self.group_rows
 
 
 @mutant("row groups are numbered again from the first open row at a resume")
 class RenumbersGroups(Scheduler):
+    parts = replace(Scheduler.parts, groups=_ShiftedGroups)
+
     def _restore_states(self, claim: Claim) -> None:
         super()._restore_states(claim)
-        self._shift = min(claim) % self._group_rows
-
-    _shift = 0
-
-    def _group_of(self, row: int) -> int:
-        return max(0, row - self._shift) // self._group_rows
+        assert isinstance(self.groups, _ShiftedGroups)
+        self.groups.shift = min(claim) % self.groups.group_rows
 
 
 # ------------------------------------------------------------------------------------ early stop
@@ -591,32 +631,33 @@ class DispatchesAfterStop(Scheduler):
     def _may_start(self) -> bool:
         return (
             not self._ended
-            and self._has_worker()
-            and bool(self._stop_reason is None or self._running)
+            and self.slots.has_worker()
+            and bool(self.early_stop.reason is None or self.slots.running)
         )
 
 
 @mutant("time-outs count towards the early stop")
 class TimeOutsStopTheRun(Scheduler):
-    def _spend_attempt(self, codes: Iterable[int]) -> None:
-        super()._spend_attempt(codes)
-        self._note_end(well=False)
+    def _fail(self, call: Call, codes: list[int], failure: Failure, error: BaseException) -> None:
+        if failure == "retryable":
+            self.early_stop.note_end(well=False)
+        super()._fail(call, codes, failure, error)
 
 
 @mutant("the window of the early stop is never full: completions push failures out twice")
-class StopsTooLate(Scheduler):
-    def _note_end(self, *, well: bool) -> None:
-        super()._note_end(well=well)
-        if well and self.failures.stop_window is not None:
-            super()._note_end(well=True)
+class StopsTooLate(EarlyStop):
+    def note_end(self, *, well: bool) -> None:
+        super().note_end(well=well)
+        if well and self.policy.stop_window is not None:
+            super().note_end(well=True)
 
 
 @mutant("the early stop does not wait for its window to be full")
-class StopsTooEarly(Scheduler):
-    def _fails_too_often(self) -> bool:
-        bad = self._ends.count(False)
-        ended = len(self._ends)
-        return ended > 1 and bad >= stop_threshold(ended, self.failures.stop_rate)
+class StopsTooEarly(EarlyStop):
+    def fails_too_often(self) -> bool:
+        bad = self.ends.count(False)
+        ended = len(self.ends)
+        return ended > 1 and bad >= stop_threshold(ended, self.policy.stop_rate)
 
 
 @mutant("a run that stopped early, with every row resolved that had started, reports success")
@@ -638,7 +679,7 @@ class ReportsFailureForDrops(Scheduler):
 @mutant("a run gives up when all that is left rests after a failure")
 class GivesUpInsteadOfWaiting(Scheduler):
     def _is_stuck(self) -> bool:
-        return super()._is_stuck() or not (self._running or any(self._queues))
+        return super()._is_stuck() or not (self.slots.running or any(self.queues.queues))
 
 
 # ----------------------------------------------------------------------------- saves and resumes
@@ -648,20 +689,24 @@ class GivesUpInsteadOfWaiting(Scheduler):
 class EndsBeforeTheLastSave(Scheduler):
     def is_over(self) -> bool:
         return super().is_over() or (
-            self._is_work_over() and self._saving is None and min(self._claimed) > 0
+            self._is_work_over() and self.saving.in_flight is None and min(self.saving.claimed) > 0
         )
 
     def _judge_end(self) -> Ending:
         ending = super()._judge_end()
-        return Ending("success", "") if min(self._claimed) > 0 else ending
+        return Ending("success", "") if min(self.saving.claimed) > 0 else ending
 
 
 @mutant("a claim counts finished rows, gaps or not")
 class ClaimsFinishedRows(Scheduler):
-    def _claim(self) -> Checkpoint:
-        checkpoint = super()._claim()
-        if self._is_work_over() or self._running:
-            rows = sum(not left for left in self._open)
+    def _assemble(self) -> None:
+        super()._assemble()
+        right = self.saving.claim
+        self.saving.claim = lambda: self._with_gaps(right())  # type: ignore[method-assign]
+
+    def _with_gaps(self, checkpoint: Checkpoint) -> Checkpoint:
+        if self._is_work_over() or self.slots.running:
+            rows = sum(not left for left in self.progress.open_cells)
             claim = read_payload(checkpoint, self.graph)
             more = tuple(max(mine, rows) for mine in claim)
             return make_payload(self.graph, more, self.plan.version)
@@ -669,29 +714,30 @@ class ClaimsFinishedRows(Scheduler):
 
 
 @mutant("after a resume claims count from the rows of this life")
-class ClaimsFromTheResume(Scheduler):
+class ClaimsFromTheResume(Saving):
     _base = 0
 
-    def _restore_states(self, claim: Claim) -> None:
-        super()._restore_states(claim)
+    def restore(self, claim: Claim) -> None:
+        super().restore(claim)
         self._base = min(claim)
 
-    def _claim(self) -> Checkpoint:
-        claim = read_payload(super()._claim(), self.graph)
-        if min(claim) < self._rows:
+    def claim(self) -> Checkpoint:
+        graph = self.progress.graph
+        claim = read_payload(super().claim(), graph)
+        if min(claim) < graph.num_records:
             claim = tuple(max(rows - self._base, 0) for rows in claim)
-        return make_payload(self.graph, claim, self.plan.version)
+        return make_payload(graph, claim, self.plan.version)
 
 
 @mutant("a resume forgets the drops that its claim covers")
-class ForgetsDrops(Scheduler):
-    def _covered_drops(self, restored: Restored, claim: Claim) -> dict[int, Drop]:  # noqa: ARG002
+class ForgetsDrops(Resume):
+    def covered_drops(self, restored: Restored, claim: Claim) -> dict[int, Drop]:  # noqa: ARG002
         return {}
 
 
 @mutant("a resume with another target keeps what barriers gave, whatever it is told")
-class KeepsBarrierOutput(Scheduler):
-    def _check_target(self, records: int, claim: Claim, *, keep: bool) -> None:
+class KeepsBarrierOutput(Resume):
+    def check_target(self, records: int, claim: Claim, *, keep: bool) -> None:
         pass
 
 
@@ -699,13 +745,15 @@ class KeepsBarrierOutput(Scheduler):
 class RunsClaimedCells(Scheduler):
     def _restore_states(self, claim: Claim) -> None:
         super()._restore_states(claim)
+        known = self.progress
         for rule in self._columns:
-            if not rule.is_barrier and 1 < claim[rule.index] < self._rows and rule.needs:
-                code = self._cell_code(rule.index, claim[rule.index] - 1)
-                self._state[code] = WAITING
-                self._open[claim[rule.index] - 1] += 1
-                self._unresolved += self._open[claim[rule.index] - 1] == 1
-                self._heard.append(self._node(code))
+            rows = claim[rule.index]
+            if not rule.is_barrier and 1 < rows < self.graph.num_records and rule.needs:
+                code = known.codes.cell(rule.index, rows - 1)
+                known.state[code] = WAITING
+                known.open_cells[rows - 1] += 1
+                known.open_rows += known.open_cells[rows - 1] == 1
+                self.ready.announced.append(known.codes.node(code))
                 return
 
 
@@ -907,7 +955,8 @@ class GivesUpTheRowAtTheClaim(Scheduler):
     def _restore_states(self, claim: Claim) -> None:
         super()._restore_states(claim)
         row = min(claim)
-        if 0 < row < self._rows and self._is_live(row) and self._open[row]:
+        known = self.progress
+        if 0 < row < self.graph.num_records and known.is_live(row) and known.open_cells[row]:
             self._drop([row], Drop(self._columns[-1].name, "it ran when the process died"))
 
 

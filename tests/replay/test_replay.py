@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from cellspec.conformance.run.backend import Backend
 from cellspec.conformance.run.case import Case
 from cellspec.conformance.run.workload import End, Fault, Workload
 from cellspec.engine.calls import Drop, Restored
+from cellspec.engine.resume import Resume
 from cellspec.engine.scheduler import Scheduler
 from cellspec.engines.reference import ReferenceBackend
 from cellspec.errors import SpecError
@@ -66,13 +68,21 @@ KINDS = ("start", "complete")
 REFERENCE = "cellspec.engines.reference:ReferenceBackend"
 
 
-class _BarriersComplete(Scheduler):
+class _ResumesComplete(Resume):
     """After a resume, every barrier counts as complete of which any input does."""
 
-    def _restore_tracker(self, restored: Restored, claim: Claim) -> CompletionTracker:
-        tracker = super()._restore_tracker(restored, claim)
+    def restore_tracker(
+        self, restored: Restored, claim: Claim, dropped: dict[int, Drop]
+    ) -> CompletionTracker:
+        tracker = super().restore_tracker(restored, claim, dropped)
         tracker.mark_complete(BarrierNodeId("b"))
         return tracker
+
+
+class _BarriersComplete(Scheduler):
+    """A scheduler that resumes so."""
+
+    parts = replace(Scheduler.parts, resume=_ResumesComplete)
 
 
 class BarriersStayComplete(ReferenceBackend):

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
-from cellspec.machine.machine import Failure, Outcome
+from cellspec.machine.actions import Failure, Outcome
 from cellspec.state.checkpoint import Checkpoint
 
 __all__ = [

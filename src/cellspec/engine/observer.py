@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from cellspec.engine.calls import Call, Drop, Failed, Restored
-from cellspec.machine.machine import Outcome
+from cellspec.machine.actions import Outcome
 from cellspec.state.checkpoint import Checkpoint
 
 __all__ = ["Observer", "Observers", "ProgressBar"]

@@ -1,0 +1,153 @@
+"""What follows from calls that fail: another attempt after a backoff (`Retries`), or an early stop.
+
+`Retries` counts the attempts of each node and holds it in backoff until its moment has come.
+`EarlyStop` looks at the last calls of the run and stops it if too many of them failed for good.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable
+
+from cellspec.engine.calls import Backoff, Call
+from cellspec.engine.observer import Observer
+from cellspec.engine.progress import BACKOFF, WAITING, Progress
+from cellspec.engine.ready_queues import ReadyQueues
+from cellspec.faults import BackPressure, GeneratorError
+from cellspec.graph.nodes import CellNodeId
+from cellspec.machine.actions import Failure
+from cellspec.machine.limits import FailurePolicy
+from cellspec.machine.policy import is_final
+from cellspec.text import counted
+
+__all__ = ["EarlyStop", "Retries", "cause_of", "failure_of"]
+
+
+def failure_of(error: BaseException) -> Failure:
+    """The kind of a failure; any exception but a `GeneratorError` is permanent."""
+    return error.failure if isinstance(error, GeneratorError) else "permanent"
+
+
+def cause_of(error: BaseException) -> str:
+    """An exception in one line, as the record of a dropped row keeps it."""
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+class Retries:
+    """The attempts of each node, and the nodes that are in backoff.
+
+    Args:
+        progress: states, and attempts spent.
+        queues: take a node back when its backoff is over.
+        policy: how many attempts a node has.
+        backoff: how long a node waits after a failure.
+
+    Attributes:
+        pending: a heap of (moment in seconds, stamp, codes) of nodes in backoff.
+    """
+
+    def __init__(
+        self, progress: Progress, queues: ReadyQueues, policy: FailurePolicy, backoff: Backoff
+    ) -> None:
+        self.progress = progress
+        self.queues = queues
+        self.policy = policy
+        self.pending: list[tuple[float, int, tuple[int, ...]]] = []
+        self._backoff = backoff
+
+    def is_final(self, call: Call, failure: Failure) -> bool:
+        """True if the node is not tried again: it is of no use, or no attempt is left."""
+        return is_final(failure, call.attempt, self.policy.max_attempts)
+
+    def spend_attempt(self, codes: Iterable[int]) -> None:
+        """Nodes failed in a way that spends an attempt (clause FAIL-01)."""
+        attempts = self.progress.attempts
+        for code in codes:
+            attempts[code] = attempts.get(code, 0) + 1
+
+    def backoff_until(self, code: int, error: BaseException, now: float) -> float:
+        """The moment from which a node that failed may start again (clause FAIL-03)."""
+        if isinstance(error, BackPressure) and error.retry_after_s is not None:
+            return now + max(0.0, error.retry_after_s)
+        backoffs = self.progress.backoffs
+        backoffs[code] = backoffs.get(code, 0) + 1
+        return now + self._backoff.rest_s(backoffs[code])
+
+    def back_off(self, codes: list[int], until: float) -> None:
+        """Hold nodes until a moment."""
+        for code in codes:
+            self.progress.state[code] = BACKOFF
+        heapq.heappush(self.pending, (until, self.queues.stamp(), tuple(codes)))
+
+    def return_at_once(self, code: int) -> None:
+        """A node whose call was cancelled may start again without a backoff."""
+        self.progress.state[code] = BACKOFF
+        self.wake(code)
+
+    def wake_due(self, now: float) -> None:
+        """Queue each node whose backoff is over."""
+        while self.pending and self.pending[0][0] <= now:
+            for code in heapq.heappop(self.pending)[2]:
+                self.wake(code)
+
+    def wake(self, code: int) -> None:
+        """The backoff of a node is over, unless its row was dropped meanwhile."""
+        if self.progress.state[code] != BACKOFF:
+            return
+        if self.is_ready(code):
+            self.queues.enqueue(code)
+        else:
+            # A row of an ordered range, behind the one that failed.
+            self.progress.state[code] = WAITING
+
+    def is_ready(self, code: int) -> bool:
+        """True if a node that was started before waits for nothing."""
+        column, row, is_barrier = self.progress.codes.split(code)
+        name = self.progress.rules.columns[column].name
+        return is_barrier or self.progress.tracker.is_in_turn(CellNodeId(row, name))
+
+    def next_wake_s(self) -> float | None:
+        """The moment at which the next backoff ends; None if no node is in backoff."""
+        state = self.progress.state
+        while self.pending and all(state[code] != BACKOFF for code in self.pending[0][2]):
+            heapq.heappop(self.pending)
+        return self.pending[0][0] if self.pending else None
+
+
+class EarlyStop:
+    """Stops a run of which too many calls fail for good (clause STOP-01).
+
+    Attributes:
+        ends: the last calls that ended, True for each that completed.
+        policy: the window, and the rate of failures that stops the run.
+        reason: why the run stops, in words; None while it does not.
+    """
+
+    def __init__(self, policy: FailurePolicy, observer: Observer) -> None:
+        self.policy = policy
+        self.ends: deque[bool] = deque(maxlen=policy.stop_window)
+        self.reason: str | None = None
+        self._most = policy.stop_failures
+        self._observer = observer
+
+    def note_end(self, *, well: bool) -> None:
+        """A call that completed, or failed permanently, enters the window.
+
+        It does so even if its rows were dropped meanwhile: the endpoint answered. A failure that
+        may be tried again does not enter it, and a spent budget of attempts does not either: the
+        endpoint may be down, and the pipeline right.
+        """
+        if self.policy.stop_window is None:
+            return
+        self.ends.append(well)
+        if self.reason is None and self.fails_too_often():
+            bad = self.ends.count(False)
+            self.reason = f"{bad} of the last {counted(len(self.ends), 'call')} failed for good"
+            self._observer.stopped(self.reason)
+
+    def fails_too_often(self) -> bool:
+        """True if the window is full and holds as many failures as stop the run."""
+        full = len(self.ends) == self.ends.maxlen
+        return self._most is not None and full and self.ends.count(False) >= self._most

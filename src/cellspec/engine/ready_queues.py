@@ -1,0 +1,87 @@
+"""`ReadyQueues`: the nodes that may start, and the order in which they do.
+
+There is one queue for each resource, so that a busy resource holds up no other. A node that is
+dropped, or joins a range, leaves its entry in the queue; `ReadyQueues.take` passes over it.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from cellspec.engine.calls import Order
+from cellspec.engine.progress import QUEUED, Progress
+from cellspec.engine.slots import Slots
+
+__all__ = ["ReadyQueues"]
+
+
+class ReadyQueues:
+    """A priority queue of node codes for each resource.
+
+    Args:
+        progress: the states of the nodes.
+        slots: which resources are free.
+        order: "row-first" (rows finish early) or "fifo".
+
+    Attributes:
+        queues: for each resource, a heap of (rank, code).
+    """
+
+    def __init__(self, progress: Progress, slots: Slots, order: Order) -> None:
+        self.progress = progress
+        self.slots = slots
+        self.queues: list[list[tuple[int, int]]] = [[] for _ in slots.capacity]
+        self._order = order
+        self._columns = progress.codes.columns
+        self._stamp = 0
+
+    def enqueue(self, code: int) -> None:
+        """A node may start as soon as a worker and its resource are free."""
+        self.progress.state[code] = QUEUED
+        resource = self.slots.resource_of[code % self._columns]
+        heapq.heappush(self.queues[resource], (self.rank(code), code))
+
+    def rank(self, code: int) -> int:
+        """The place of a node in the order, lower first; no two nodes have the same."""
+        if self._order == "fifo":
+            return self.stamp()
+        column, place, is_barrier = self.progress.codes.split(code)
+        row = self.progress.rules.scope_bounds(column, place)[0] if is_barrier else place
+        # Of one row, the later column first: the row is nearer to its end.
+        return row * self._columns + self._columns - 1 - column
+
+    def stamp(self) -> int:
+        """A number that is larger than each one given before."""
+        self._stamp += 1
+        return self._stamp
+
+    def take(self) -> int | None:
+        """Remove the first node among those whose resource is free; None if there is none."""
+        best: list[tuple[int, int]] | None = None
+        for resource, queue in enumerate(self.queues):
+            if not self.slots.has_slot(resource):
+                continue
+            self._drop_stale(queue)
+            if queue and (best is None or queue[0] < best[0]):
+                best = queue
+        return None if best is None else heapq.heappop(best)[1]
+
+    def is_empty(self) -> bool:
+        """True if no queued node can still start, whatever is free."""
+        for queue in self.queues:
+            self._drop_stale(queue)
+        return not any(self.queues)
+
+    def _drop_stale(self, queue: list[tuple[int, int]]) -> None:
+        while queue and not self.is_startable(queue[0][1]):
+            heapq.heappop(queue)
+
+    def is_startable(self, code: int) -> bool:
+        """True if a queued node is still to be run: no drop ended it, and no range took it in."""
+        progress = self.progress
+        if progress.state[code] != QUEUED:
+            return False
+        # The last row that wanted a barrier's output may have been dropped while it was in line.
+        if code < progress.codes.cells:
+            return True
+        return not progress.tracker.is_complete(progress.codes.node(code))

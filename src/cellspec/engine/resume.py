@@ -1,0 +1,107 @@
+"""`Resume`: brings an incarnation to where storage says that an earlier one got."""
+
+from __future__ import annotations
+
+from array import array
+from itertools import pairwise
+
+from cellspec.engine.calls import Drop, Restored
+from cellspec.engine.progress import ENDED, Progress
+from cellspec.engine.values import SKIPPED
+from cellspec.errors import CheckpointError
+from cellspec.graph.graph import ExecutionGraph
+from cellspec.machine.policy import changed_scopes
+from cellspec.state.counters import Claim
+from cellspec.state.tracker import CompletionTracker
+
+__all__ = ["Resume"]
+
+
+class Resume:
+    """Restores tracker, states and values from a checkpoint and the rows under it.
+
+    Args:
+        graph: what is generated now; it may have another number of rows than before.
+        tracker_class: which tracker to use.
+    """
+
+    def __init__(self, graph: ExecutionGraph, tracker_class: type[CompletionTracker]) -> None:
+        self.graph = graph
+        self._tracker_class = tracker_class
+
+    def check_target(self, records: int, claim: Claim, *, keep: bool) -> None:
+        """Refuse another number of rows if it changes a scope that has output (clause CKPT-16).
+
+        Args:
+            records: the number of rows that the earlier incarnation wanted.
+            claim: for each column, the rows that the checkpoint claims.
+            keep: keep the output of such scopes, and refuse nothing.
+
+        Raises:
+            CheckpointError: a scope with output would change.
+        """
+        if keep:
+            return
+        for changed in changed_scopes(self.graph.rules, records, self.graph.num_records):
+            if claim[changed.column] > changed.start:
+                name = self.graph.rules.columns[changed.column].name
+                raise CheckpointError(
+                    f"checkpoint: barrier {name!r} gave output to "
+                    f"claimed rows from rows {changed.start} to {changed.before - 1}; with "
+                    f"{self.graph.num_records} rows it would read rows {changed.start} to "
+                    f"{changed.after - 1}; resume with keep=True to keep that output"
+                )
+
+    def covered_drops(self, restored: Restored, claim: Claim) -> dict[int, Drop]:
+        """The drops that the claim covers; any other row is tried again (clause CKPT-17)."""
+        return {row: drop for row, drop in restored.dropped.items() if row < max(claim)}
+
+    def restore_tracker(
+        self, restored: Restored, claim: Claim, dropped: dict[int, Drop]
+    ) -> CompletionTracker:
+        """A tracker in which the claimed cells are resolved."""
+        skipped = {
+            rule.name: [
+                row
+                for row in range(claim[rule.index])
+                if row not in dropped and restored.rows[row].get(rule.name) is SKIPPED
+            ]
+            for rule in self.graph.rules.columns
+            if rule.skippable
+        }
+        return self._tracker_class.from_checkpoint(
+            restored.checkpoint, self.graph, dropped=dropped, skipped=skipped
+        )
+
+    def restore_states(self, progress: Progress, claim: Claim) -> None:
+        """End the claimed cells, the dropped rows, and the barriers that need not run again."""
+        codes, count = progress.codes, progress.codes.columns
+        for column, rows in enumerate(claim):
+            progress.state[column : rows * count : count] = bytes((ENDED,)) * rows
+        edges = sorted({0, *claim, codes.rows})
+        for start, stop in pairwise(edges):
+            left = sum(rows <= start for rows in claim)
+            progress.open_cells[start:stop] = array("L", [left]) * (stop - start)
+        progress.open_rows = codes.rows - min(claim)
+        for row in progress.dropped:
+            progress.open_rows -= row >= min(claim)
+            progress.end_row(row)
+        for rule in self.graph.rules.columns:
+            for scope in range(self.graph.rules.scope_count(rule.index)):
+                if self.graph.rules.scope_bounds(rule.index, scope)[1] <= claim[rule.index]:
+                    progress.state[codes.barrier(rule.index, scope)] = ENDED
+
+    def restore_values(self, progress: Progress, restored: Restored, claim: Claim) -> None:
+        """Take back the values that an unfinished row, or a barrier that must run, will read."""
+        first = min(claim)
+        for rule in self.graph.rules.columns:
+            for scope in range(self.graph.rules.scope_count(rule.index)):
+                if progress.state[progress.codes.barrier(rule.index, scope)] != ENDED:
+                    first = min(first, self.graph.rules.scope_bounds(rule.index, scope)[0])
+                    break
+        for row in range(first, max(claim)):
+            if progress.is_live(row):
+                for name, value in restored.rows[row].items():
+                    column = self.graph.rules.index[name]
+                    if row < claim[column]:
+                        progress.values.put(column, row, value)

@@ -1,0 +1,210 @@
+"""`Saving`: which rows are written when, and what the next checkpoint may claim.
+
+A save writes rows, and after them a checkpoint that claims them (clause CKPT-10). One save is in
+flight at a time (clause CKPT-11).
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import Any
+
+from cellspec.engine.calls import CheckpointPlan, Drop, Save
+from cellspec.engine.observer import Observer
+from cellspec.engine.progress import ENDED, Progress
+from cellspec.state.checkpoint import Checkpoint, read_payload
+from cellspec.state.counters import Claim
+
+__all__ = ["FINAL_TRIES", "Saving"]
+
+FINAL_TRIES = 3
+"""How often the last save of an incarnation is tried before the run is said to have failed."""
+
+
+class Saving:
+    """Decides what to save, and forgets the values that storage holds.
+
+    Args:
+        progress: what is resolved, and the values.
+        plan: when to save.
+        observer: is notified of each step of a save.
+
+    Attributes:
+        claimed: for each column, the rows that the newest durable checkpoint claims.
+        in_flight: the save that is being written; None if there is none.
+        error: what the last save failed with; None if it succeeded.
+    """
+
+    def __init__(self, progress: Progress, plan: CheckpointPlan, observer: Observer) -> None:
+        columns = progress.codes.columns
+        self.progress = progress
+        self.plan = plan
+        self.claimed: Claim = (0,) * columns
+        self.in_flight: Save | None = None
+        self.error: Exception | None = None
+        self._observer = observer
+        self._durable = [0] * columns
+        self._released = 0
+        self._unsaved_drops: list[int] = []
+        self._final_saved = False
+        self._final_tries = 0
+        self._plan_next()
+
+    def restore(self, claim: Claim) -> None:
+        """Go on from a checkpoint that is durable."""
+        self._durable = list(claim)
+        self._released = min(claim)
+        self.claimed = claim
+        self._plan_next()
+
+    def _plan_next(self) -> None:
+        """Count progress until the next save from here."""
+        self._due_rows = min(self.claimed)
+        self._due_cells = self.progress.cells_done
+
+    def note_drop(self, row: int) -> None:
+        """A row was dropped; its drop is to be written."""
+        heapq.heappush(self._unsaved_drops, row)
+
+    def may_begin(self) -> bool:
+        """True if no save is in flight, and the last one is still to come."""
+        return self.in_flight is None and not self._final_saved
+
+    def is_done(self) -> bool:
+        """True if the last save is durable, or was tried often enough."""
+        return self._final_saved or self._final_tries >= FINAL_TRIES
+
+    def next_save(self, *, final: bool) -> Save | None:
+        """Begin a save if one is due; None if none is.
+
+        Args:
+            final: nothing runs any more, so that this is the last one.
+        """
+        if not final and not self._is_due():
+            return None
+        save = self._make_save(final=final)
+        if not save.ranges and not save.dropped and save.checkpoint is None:
+            self._plan_next()
+            self._final_saved = final
+            return None
+        self.in_flight = save
+        return save
+
+    def _is_due(self) -> bool:
+        every = self.plan.every_rows
+        if every is None:
+            return False
+        if self.plan.version == 2:
+            done = self.progress.cells_done - self._due_cells
+            return done >= every * self.progress.codes.columns
+        return self.completed_rows() - self._due_rows >= every
+
+    def completed_rows(self) -> int:
+        """The rows from row 0 on that are resolved without a gap."""
+        return self.progress.completed_rows()
+
+    def claim(self) -> Checkpoint:
+        """The payload that may be written now: the longest resolved prefix (CKPT-02, CKPT-13)."""
+        progress = self.progress
+        return progress.tracker.to_checkpoint(progress.graph, self.plan.version)
+
+    def _make_save(self, *, final: bool) -> Save:
+        progress = self.progress
+        checkpoint = self.claim()
+        claim = read_payload(checkpoint, progress.graph)
+        rows: dict[int, dict[str, Any]] = {}
+        ranges = []
+        for column, stop in enumerate(claim):
+            start, name = self._durable[column], progress.rules.columns[column].name
+            if start < stop:
+                ranges.append((name, start, stop))
+            for row in range(start, stop):
+                if progress.is_live(row):
+                    rows.setdefault(row, {})[name] = progress.values.get(column, row)
+        return Save(
+            ranges=tuple(ranges),
+            rows=rows,
+            dropped=self.drops_to_save(max(claim)),
+            checkpoint=checkpoint if claim != self.claimed else None,
+            final=final,
+        )
+
+    def drops_to_save(self, stop: int) -> dict[int, Drop]:
+        """The drops before row `stop` that storage does not hold yet (clause DROP-04)."""
+        found: dict[int, Drop] = {}
+        while self._unsaved_drops and self._unsaved_drops[0] < stop:
+            row = heapq.heappop(self._unsaved_drops)
+            found[row] = self.progress.dropped[row]
+        return found
+
+    # The steps of a save
+
+    def on_rows_durable(self, save: Save) -> None:
+        """The rows of a save are safe; a checkpoint may be begun on them (clause CKPT-10)."""
+        for name, start, stop in save.ranges:
+            self._durable[self.progress.rules.index[name]] = stop
+            self._observer.rows_durable(name, start, stop)
+        safe = min(self._durable)
+        self._release(self._released, safe)
+        self._released = max(self._released, safe)
+        if save.checkpoint is None:
+            self._succeed(save)
+
+    def on_rows_failed(self, save: Save, error: Exception) -> None:
+        """The rows of a save could not be written: nothing is claimed on them."""
+        self._observer.rows_failed(error)
+        for row in save.dropped:
+            self.note_drop(row)
+        self._fail(save, error)
+
+    def on_checkpoint_begin(self, save: Save) -> None:
+        """The checkpoint of a save is about to be written."""
+        assert save.checkpoint is not None
+        self._observer.checkpoint_begin(save.checkpoint)
+
+    def on_checkpoint_durable(self, save: Save) -> None:
+        """The checkpoint of a save is safe."""
+        assert save.checkpoint is not None
+        self.claimed = read_payload(save.checkpoint, self.progress.graph)
+        self._observer.checkpoint_durable(save.checkpoint)
+        self._succeed(save)
+
+    def on_checkpoint_failed(self, save: Save, error: Exception) -> None:
+        """The checkpoint of a save could not be written; the one before still counts."""
+        assert save.checkpoint is not None
+        self._observer.checkpoint_failed(save.checkpoint, error)
+        self._fail(save, error)
+
+    def _succeed(self, save: Save) -> None:
+        self.in_flight = None
+        self._final_saved = save.final
+        self.error = None
+        self._plan_next()
+
+    def _fail(self, save: Save, error: Exception) -> None:
+        """Work goes on, and the next save tries again; the last one a few times."""
+        self.in_flight = None
+        self.error = error
+        self._final_tries += save.final
+        self._due_rows, self._due_cells = self.completed_rows(), self.progress.cells_done
+
+    # Values that are not needed any more
+
+    def release_scope(self, call_start: int, call_stop: int) -> None:
+        """A barrier has run: rows of its scope that are safe were kept for it alone."""
+        self._release(call_start, min(call_stop, self._released))
+
+    def _release(self, start: int, stop: int) -> None:
+        """Forget the values of rows that are safe, unless a barrier has still to read them."""
+        for row in range(start, stop):
+            if not self._is_pinned(row):
+                self.progress.values.forget_row(row)
+
+    def _is_pinned(self, row: int) -> bool:
+        """True if a barrier that has not run will read the row."""
+        progress = self.progress
+        return any(
+            rule.is_barrier
+            and progress.state[progress.codes.barrier(rule.index, row // rule.scope_rows)] != ENDED
+            for rule in progress.rules.columns
+        )
