@@ -124,7 +124,7 @@ def broken_by(mutant: EngineMutant, most: int) -> tuple[Workload, list[str]]:
         result = run_workload(mutant.backend(), work)
         if result.violations and result.violations[0].clause != "SCHED-12":
             found = result.violations[0]
-            return work, [found.detail, *found.story[1:]]
+            return work, [found.detail, *found.explanation[1:]]
     return renamed_workload(workload(1)), []
 
 

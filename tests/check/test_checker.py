@@ -1,4 +1,4 @@
-"""The checker: right runs pass it, and each wrong step is told with its clause, line and story."""
+"""The checker: right runs pass, and each wrong step is found with clause, line and explanation."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @given(run=runs())
 def test_a_right_run_breaks_no_clause(run: Run) -> None:
     result = judged(run)
-    assert not result.violations, result.violations[0].story
+    assert not result.violations, result.violations[0].explanation
     assert result.ended
     assert result.outcome == run[1][-1].outcome
     assert result.events == len(run[1])
@@ -572,9 +572,9 @@ def test_the_step_that_breaks_a_clause_is_told_with_its_number(
     assert found.seq == len(events)
     assert found.line == len(events) + 1
     assert "\n" not in found.detail
-    assert found.story[0] == f"{clause}: {clauses()[clause].text}"
-    assert found.story[1].startswith(f"event {len(events)} (line {len(events) + 1}): t=")
-    assert f"found: {found.detail}" in found.story
+    assert found.explanation[0] == f"{clause}: {clauses()[clause].text}"
+    assert found.explanation[1].startswith(f"event {len(events)} (line {len(events) + 1}): t=")
+    assert f"found: {found.detail}" in found.explanation
     assert judge_trace(result).verdict is Verdict.VIOLATED
     assert not result.unreadable
     # Without the last step nothing is wrong.
@@ -718,10 +718,10 @@ def test_every_clause_that_a_single_trace_can_break_has_a_case() -> None:
     assert missing == set()
 
 
-# Stories
+# Explanations
 
 
-def test_a_story_tells_rule_event_state_and_what_went_before() -> None:
+def test_an_explanation_has_the_rule_the_event_the_state_and_earlier_events() -> None:
     given_header = header(
         Limits(workers=3, resources={"gpu": 2}, column_resource={"b": "gpu"}), FailurePolicy(3)
     )
@@ -732,7 +732,7 @@ def test_a_story_tells_rule_event_state_and_what_went_before() -> None:
         "start b 0 t=2 resource=gpu",
     )
     (found,) = judged((given_header, events)).violations
-    assert list(found.story) == [
+    assert list(found.explanation) == [
         f"SCHED-01: {clauses()['SCHED-01'].text}",
         "event 4 (line 5): t=2 s start b[0] resource=gpu",
         "found: b[0] starts although a[0] is not complete",
@@ -745,7 +745,7 @@ def test_a_story_tells_rule_event_state_and_what_went_before() -> None:
     ]
 
 
-def test_the_story_of_a_claim_tells_what_is_on_storage() -> None:
+def test_the_explanation_of_a_claim_says_what_is_on_storage() -> None:
     events = steps(
         "start a 0",
         "complete a 0",
@@ -757,15 +757,15 @@ def test_the_story_of_a_claim_tells_what_is_on_storage() -> None:
     (found,) = judged((PLAIN, events)).violations
     assert found.clause == "CKPT-10"
     others = "0 of 'b', 0 of 'v', 0 of 's', 0 of 'k', 0 of 'p'"
-    assert f"state: rows resolved without a gap: 2 of 'a', {others}" in found.story
-    assert f"state: rows on storage: 1 of 'a', {others}" in found.story
-    assert "state: last durable claim: 0 of every column" in found.story
-    assert found.story[-1] == "  5: t=0 s durable a[0]"
+    assert f"state: rows resolved without a gap: 2 of 'a', {others}" in found.explanation
+    assert f"state: rows on storage: 1 of 'a', {others}" in found.explanation
+    assert "state: last durable claim: 0 of every column" in found.explanation
+    assert found.explanation[-1] == "  5: t=0 s durable a[0]"
 
 
-def test_the_story_of_an_idle_worker_tells_the_load_and_not_the_next_event() -> None:
+def test_the_explanation_of_an_idle_worker_has_the_load_and_not_the_next_event() -> None:
     (found,) = judged((TIMED, steps("start a 0", "complete a 0 t=1"))).violations
-    assert list(found.story[1:]) == [
+    assert list(found.explanation[1:]) == [
         "event 2 (line 3): t=1 s complete a[0]",
         "found: a[1] at t=0 s was ready, with a worker and its resource free, and was not started "
         "before t=1 s",
@@ -776,11 +776,11 @@ def test_the_story_of_an_idle_worker_tells_the_load_and_not_the_next_event() -> 
 
 
 @given(run=runs(), data=st.data())
-def test_a_story_is_short_whatever_broke(run: Run, data: st.DataObject) -> None:
+def test_an_explanation_is_short_whatever_broke(run: Run, data: st.DataObject) -> None:
     found = judged(data.draw(damaged_runs(run)))
     for finding in found.violations:
-        assert len(finding.story) <= 40
-        assert all("\n" not in line and len(line) < 600 for line in finding.story)
+        assert len(finding.explanation) <= 40
+        assert all("\n" not in line and len(line) < 600 for line in finding.explanation)
 
 
 # What is not judged
@@ -1167,7 +1167,7 @@ def test_the_command_counts_one_of_a_thing_as_one(
     assert "\n2 events in 1 life, 1 row resolved without a gap, not ended\n" in out
 
 
-def test_the_command_tells_the_story_of_a_violation_with_code_1(
+def test_the_command_explains_a_violation_and_ends_with_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_trace(tmp_path / "run.jsonl", PLAIN, steps("start a 0", "start b 0"))

@@ -71,7 +71,7 @@ def broken(backend: Any, work: Workload, **options: Any) -> tuple[str, str]:
     assert len(result.violations) == 1, result.outcomes
     found = result.violations[0]
     assert "\n" not in found.detail
-    assert found.story[0].startswith(f"{found.clause}: ")
+    assert found.explanation[0].startswith(f"{found.clause}: ")
     return found.clause, found.detail
 
 
@@ -325,12 +325,12 @@ def test_the_first_thing_that_is_wrong_ends_the_run() -> None:
     assert kinds(result) == ["start"]
 
 
-def test_the_story_tells_the_rule_what_happened_and_the_last_events() -> None:
-    story = run_workload(SwapsCells(), PLAIN).story
-    assert story[0].startswith("TABLE-02: A value stands in the row")
-    assert "it was made for b[2]" in story[1]
-    assert story[2] == "the last events:"
-    assert story[-1].endswith("end outcome=success")
+def test_the_explanation_has_the_rule_the_finding_and_the_last_events() -> None:
+    lines = run_workload(SwapsCells(), PLAIN).explanation
+    assert lines[0].startswith("TABLE-02: A value stands in the row")
+    assert "it was made for b[2]" in lines[1]
+    assert lines[2] == "the last events:"
+    assert lines[-1].endswith("end outcome=success")
 
 
 # Ends
@@ -427,16 +427,16 @@ def test_after_a_death_that_is_waived_there_is_no_life() -> None:
     assert (result.violations, result.outcomes) == ([], [""])
 
 
-def test_the_story_of_a_run_that_died_tells_where() -> None:
+def test_the_explanation_of_a_run_that_died_says_where() -> None:
     (found,) = run_workload(Ends(die), PLAIN).violations
-    assert any("in die" in line for line in found.story)
-    assert "ZeroDivisionError: by zero" in found.story
+    assert any("in die" in line for line in found.explanation)
+    assert "ZeroDivisionError: by zero" in found.explanation
 
 
-def test_the_story_of_a_run_that_hangs_tells_who_waits_and_where() -> None:
+def test_the_explanation_of_a_run_that_hangs_names_each_task_that_waits_and_its_line() -> None:
     (found,) = run_workload(Ends(hang_now), PLAIN).violations
     assert "\n" not in found.detail
-    assert found.story[2].startswith("Task-1 in ")
+    assert found.explanation[2].startswith("Task-1 in ")
 
 
 def test_threads_that_hang_have_stood_still() -> None:
@@ -459,7 +459,9 @@ def test_an_adapter_that_asks_for_what_is_not_there_is_told_so() -> None:
     result = run_workload(Ends(ask), PLAIN)
     assert result.adapter == "'a': row 3 is out of range; there are 3"
     assert result.violations[0].clause == "TRACE-02"
-    assert re.fullmatch(r"called in .*\.ask \(conformance/test_harness\.py:\d+\)", result.story[2])
+    assert re.fullmatch(
+        r"called in .*\.ask \(conformance/test_harness\.py:\d+\)", result.explanation[2]
+    )
 
 
 def test_an_adapter_that_never_says_how_it_ended_is_told_so() -> None:

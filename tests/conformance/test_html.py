@@ -163,7 +163,7 @@ def test_names_that_a_file_system_would_not_tell_apart_get_pages_of_their_own() 
     assert len(set(Page(pages[INDEX]).values("id"))) == len(Page(pages[INDEX]).values("id"))
 
 
-def test_a_failure_page_tells_clause_story_workload_and_how_to_see_it_again() -> None:
+def test_a_failure_page_has_clause_explanation_workload_and_how_to_see_it_again() -> None:
     page = failure_pages(render(with_failure()))["failure-engine-BARR-01.html"]
     everything = page.texts[0]
     failure = samples.failure()
@@ -175,7 +175,7 @@ def test_a_failure_page_tells_clause_story_workload_and_how_to_see_it_again() ->
     assert page.find("a", href="#event=21") == ["event 21"]
 
 
-def test_a_story_links_to_the_events_that_it_tells_of() -> None:
+def test_an_explanation_links_to_the_events_that_it_names() -> None:
     lines = ["event 3 (line 4): start", "5: t=1 s durable", " #6 t=2 end", "row 7: x", "a[8]"]
     given = with_failure(story=lines)
     page = failure_pages(render(given))["failure-engine-BARR-01.html"]

@@ -228,7 +228,7 @@ def test_a_finding_names_the_functions_that_grow() -> None:
         "an event costs more with more rows: 100 lines few, 193 many, "
         "1.93 times as much (limit 1.5); of them 31 and 124, 4.0 times as much (limit 2.5), in f"
     )
-    assert found.story == (
+    assert found.explanation == (
         "lines for an event, few and many, of what grows most:",
         "  f: 31.0 and 124.0",
     )

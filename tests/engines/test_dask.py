@@ -209,7 +209,7 @@ def test_a_crash_at_any_step_is_survived() -> None:
         step += 1
         result = run(SAVING.replace(crashes=(step,)), scale=1 / 256)
         crashed = "crash" in result.outcomes
-        assert not result.violations, f"crash at step {step}: {result.story}"
+        assert not result.violations, f"crash at step {step}: {result.explanation}"
         assert result.outcomes[-1] == "success"
         assert set(result.tables[-1].rows) == set(range(4))
     # Two of each of nine calls, and what is done for three checkpoints at least.
@@ -423,7 +423,7 @@ def test_a_use_of_dask_that_is_wrong_is_caught_by_the_clause_that_it_breaks(name
     driver, work, clause = BROKEN[name]
     assert broken(run(work)) == "", "what is right must not be blamed"
     result = run(work, driver)
-    assert broken(result) == clause, result.story
+    assert broken(result) == clause, result.explanation
 
 
 @pytest.mark.parametrize(
@@ -433,7 +433,7 @@ def test_a_resume_that_is_wrong_is_caught_by_the_clause_that_it_breaks(
     driver: type[Driver], clause: str
 ) -> None:
     result = resumed_half_way(driver)
-    assert broken(result) == clause, result.story
+    assert broken(result) == clause, result.explanation
 
 
 # A worker that is killed
@@ -486,7 +486,7 @@ def test_dask_makes_the_call_of_a_worker_that_was_killed_again_and_no_other(name
     work = backend.fit(work)
     result = run_workload(backend, work, stall_s=120)
     assert backend.killed
-    assert not result.violations, result.story
+    assert not result.violations, result.explanation
     assert result.outcomes == ["success"]
     assert told(result, "fail", "column", "failure") == [(name, "backpressure")]
     assert len(told(result, "start")) == work.graph().num_nodes - work.rows + 1
@@ -504,4 +504,4 @@ def test_dask_alone_pays_twice_for_what_the_worker_had_made_before() -> None:
     backend.driver_class = Forgetful
     result = run_workload(backend, backend.fit(SLOW), stall_s=120)
     assert backend.killed
-    assert broken(result) == "SCHED-03", result.story
+    assert broken(result) == "SCHED-03", result.explanation

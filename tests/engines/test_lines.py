@@ -110,7 +110,7 @@ def test_the_reference_is_blamed_for_nothing_behind_the_protocol(
     for example in range(1, 5):
         work = draw(strategy, workload_seed(7, profile, example))
         result = run_workload(reference, work)
-        assert result.violations == [], (work, result.story)
+        assert result.violations == [], (work, result.explanation)
 
 
 def test_the_smoke_test_finds_nothing_wrong(reference: LineBackend) -> None:
@@ -123,7 +123,7 @@ def test_two_runs_of_a_workload_write_the_same_trace(
     texts = []
     for name in ("one.jsonl", "two.jsonl"):
         result = run_workload(reference, ALL_OF_IT, trace=tmp_path / name)
-        assert result.outcomes == ["crash", "crash", "success"], result.story
+        assert result.outcomes == ["crash", "crash", "success"], result.explanation
         texts.append((tmp_path / name).read_bytes())
     assert texts[0] == texts[1]
 
@@ -310,7 +310,7 @@ def test_what_no_engine_could_mean_is_the_adapters_fault(
     turns: list[Any] = [*turn, WAIT]
     result = run_stub(made, CELL, turns)
     assert told in result.adapter
-    assert "the last lines:" in result.story
+    assert "the last lines:" in result.explanation
     found = smoke(lambda _: result)
     assert found is not None
     assert str(found).startswith(f"your adapter is wrong: {result.adapter}")
@@ -345,7 +345,7 @@ def test_an_engine_that_waits_for_nothing_stands_still(made: list[LineBackend]) 
     (found,) = result.violations
     assert found.clause == "SCHED-12"
     assert found.detail.startswith("the engine waits for nothing at virtual time 0.5625 s")
-    assert '← {"event": "wait"}' in found.story
+    assert '← {"event": "wait"}' in found.explanation
     assert result.adapter == ""
 
 
@@ -371,7 +371,7 @@ def test_an_engine_that_dies_is_quoted(made: list[LineBackend]) -> None:
         "the engine died of EngineDied: its process ended with exit status 3; "
         "it wrote to stderr: panic: no such key"
     )
-    assert "  panic: no such key" in found.story
+    assert "  panic: no such key" in found.explanation
 
 
 def test_an_engine_that_is_killed_is_told_by_its_signal(made: list[LineBackend]) -> None:
@@ -388,7 +388,7 @@ def test_an_engine_that_is_silent_is_given_up_and_not_waited_for_as_long_again()
         spent.append(time.monotonic() - began)
         assert found.clause == "SCHED-12"
         assert found.detail.startswith("the engine wrote no line for")
-        assert "  thinking" in found.story
+        assert "  thinking" in found.explanation
     assert spent[0] > 2.0
     assert spent[1] < 2.0
 

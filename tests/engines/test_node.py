@@ -101,7 +101,7 @@ def test_two_runs_write_the_same_trace_through_crashes(engine: LineBackend, tmp_
     texts = []
     for name in ("one.jsonl", "two.jsonl"):
         result = run_workload(engine, THREE_LIVES, trace=tmp_path / name)
-        assert result.violations == [], result.story
+        assert result.violations == [], result.explanation
         assert result.outcomes == ["crash", "crash", "success"]
         assert result.tables[-1].dropped == {4}
         texts.append((tmp_path / name).read_bytes())

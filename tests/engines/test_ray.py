@@ -237,7 +237,7 @@ def test_the_order_of_barriers_outlasts_a_row_that_ray_gives_up() -> None:
     late = End(0, "a", 0, 1, 64.0)
     work = Workload(columns, 4, batch_size=2, faults=(Fault("a", 1), Fault("a", 3)), ends=(late,))
     result = run(work)
-    assert not result.violations, result.story
+    assert not result.violations, result.explanation
     assert told(result, "drop", "rows", "column") == [(1, "a"), (3, "a")]
 
 
@@ -272,7 +272,7 @@ def test_row_groups_enter_as_others_leave() -> None:
 @pytest.mark.parametrize("step", range(1, 60, 7))
 def test_a_crash_at_any_step_is_survived(step: int) -> None:
     result = run(SAVING.replace(crashes=(step, step // 2)), scale=1 / 256)
-    assert not result.violations, result.story
+    assert not result.violations, result.explanation
     assert result.outcomes[-1] == "success"
     assert set(result.tables[-1].rows) == set(range(4))
 
@@ -507,7 +507,7 @@ def test_a_use_of_ray_that_is_wrong_is_caught_by_the_clause_that_it_breaks(name:
     driver, work, clause = BROKEN[name]
     assert broken(run(work)) == "", "what is right must not be blamed"
     result = run(work, driver)
-    assert broken(result) == clause, result.story
+    assert broken(result) == clause, result.explanation
 
 
 @pytest.mark.parametrize(
@@ -522,7 +522,7 @@ def test_a_resume_that_is_wrong_is_caught_by_the_clause_that_it_breaks(
     driver: type[Driver], clause: str
 ) -> None:
     result = resumed_half_way(driver)
-    assert broken(result) == clause, result.story
+    assert broken(result) == clause, result.explanation
 
 
 def reads_dropped(call: Any, spec: engine.Spec, scope: int, wanted: Any, *inputs: Any) -> Any:
@@ -538,7 +538,7 @@ def test_a_barrier_that_reads_a_dropped_row_is_caught() -> None:
             return super()._task(reads_dropped if barrier else function, node, rows)
 
     result = run(WORK.replace(faults=(Fault("a", 1, 1, "permanent"),)), ReadsDropped)
-    assert broken(result) == "BARR-06", result.story
+    assert broken(result) == "BARR-06", result.explanation
 
 
 # A worker that is killed; last, for Ray starts another only when it is wanted
@@ -597,7 +597,7 @@ def test_the_call_of_a_worker_that_is_killed_is_made_again(
 ) -> None:
     work = endless(name, position).replace(failures=FailurePolicy(2))
     result = run(work, killing(name, position, tmp_path))
-    assert not result.violations, result.story
+    assert not result.violations, result.explanation
     assert told(result, "fail", "column", "failure") == [(name, "retryable")]
     assert (name, 2) in told(result, "start", "column", "attempt")
     assert set(result.tables[0].rows) == set(range(4))
@@ -606,6 +606,6 @@ def test_the_call_of_a_worker_that_is_killed_is_made_again(
 def test_a_row_is_lost_if_its_last_attempt_died_with_the_worker(tmp_path: Path) -> None:
     """No clause is broken: Ray counts the death of the worker as a failure of the call."""
     result = run(endless("a", 1), killing("a", 1, tmp_path))
-    assert not result.violations, result.story
+    assert not result.violations, result.explanation
     assert told(result, "drop", "rows", "column") == [(1, "a")]
     assert set(result.tables[0].rows) == {0, 2, 3}

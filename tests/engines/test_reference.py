@@ -207,7 +207,7 @@ REFUSED = {"more rows are refused", "groups that no barrier fits into"}
 
 def told(result: RunResult) -> str:
     """What there is to say against a run; nothing, it is hoped."""
-    lines = [result.adapter, *result.story]
+    lines = [result.adapter, *result.explanation]
     return "\n".join([repr(result.work), *lines]) if any(lines) else ""
 
 

@@ -3,9 +3,9 @@
 An engine ran elsewhere, in any language, and wrote down what it did. `Checker` steps one `Machine`
 with its events, in order and as a stream, so that a trace of any length is judged in the memory of
 the run itself: a byte for each cell of an incomplete column. The first event that the specification
-does not allow becomes a `Finding`: the clause, the event, and a story that says what the state was
-and what was expected (`cellspec.check.explain`). What comes after it is a consequence, and is not
-judged.
+forbids becomes a `Finding`: the clause, the event, and an explanation with the state at that moment
+(`cellspec.check.explain`). The events after it are consequences, and the checker leaves them
+unjudged.
 
 `check_file` reads a file from anywhere, and separates three cases that must not be confused:
 
@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from cellspec.check.explain import tell
+from cellspec.check.explain import explain
 from cellspec.clauses import clauses
 from cellspec.errors import SpecError, TraceError, Violation
 from cellspec.graph.graph import ExecutionGraph
@@ -49,7 +49,7 @@ from cellspec.trace import (
 __all__ = ["CheckResult", "Checker", "Finding", "check_file", "expect_clauses"]
 
 RECENT_EVENTS = 256
-"""How many events are kept for a story."""
+"""How many events are kept for an explanation."""
 
 _IDLENESS = ("SCHED-09", "GROUP-06")
 _PROGRESS_EVENTS = 1 << 16
@@ -65,7 +65,7 @@ class Finding:
         seq: the number of the event that broke it; None if the file did, and not an event.
         line: the line of the file, from 1.
         explanation: for a reader, a line each: the rule, the event, the state that mattered, and
-            the last events that have to do with it.
+            the last events of the same matter.
     """
 
     clause: str
@@ -335,8 +335,8 @@ class Checker:
             raise TraceError(self.source, event.seq + 1, field, detail, clause="TRACE-02")
 
     def _find(self, clause: str, detail: str, event: Event, line: int | None) -> Finding:
-        story = tell(clause, detail, event, self.machine, self._recent)
-        self.finding = Finding(clause, detail, event.seq, line, tuple(story))
+        lines = explain(clause, detail, event, self.machine, self._recent)
+        self.finding = Finding(clause, detail, event.seq, line, tuple(lines))
         return self.finding
 
     def result(self) -> CheckResult:
@@ -446,7 +446,7 @@ def _note_unread(result: CheckResult, error: TraceError | MemoryError) -> None:
         result.unreadable = str(error)
     else:
         detail = ": ".join(filter(None, (error.field, error.expected)))
-        story = tell(error.clause, detail, None, None, ())
+        rule, *rest = explain(error.clause, detail, None, None, ())
         where = f"line {error.line} of {result.source}"
-        lines = (*story[:1], where, *story[1:])
+        lines = (rule, where, *rest)
         result.violations.append(Finding(error.clause, detail, None, error.line, lines))

@@ -1,11 +1,11 @@
-"""Stories: why a step was not allowed, for the person who has to find the mistake.
+"""Explanations: why a step was not allowed, for the person who has to find the mistake.
 
-A clause's number is for looking up; what helps is what the machine knew at that moment. A story is
-a few lines of text: the rule, the event, what happened, the state that mattered, and the last
-events that have to do with it. Which state matters depends on what the event is about: a cell or a
-barrier node, the limits, the clock, storage.
+The number of a clause is for looking up; the state of the machine at that moment shows the mistake.
+An explanation is a few lines of text: the rule, the event, the finding, the state that mattered,
+and the last events of the same matter. The state depends on the event: it is about a cell or a
+barrier node, the limits, the clock or storage.
 
-Nothing here judges. A story is told once, of the event that ended the judging, so it may search.
+This module judges nothing. It explains one event, the one that ended the judging, so it may search.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from cellspec.state.counters import (
 from cellspec.text import cell_words, counted, listed, node_words, row_words
 from cellspec.trace import Event, to_json
 
-__all__ = ["describe", "how", "tell"]
+__all__ = ["describe", "explain", "how"]
 
 EVENTS_SHOWN = 8
 NODES_SHOWN = 6
@@ -39,7 +39,7 @@ _CALLS = frozenset({"start", "complete", "fail", "cancel"})
 _STORAGE = frozenset(
     {"durable", "checkpoint_begin", "checkpoint_durable", "checkpoint_failed", "crash", "resume"}
 )
-_LIVES = frozenset({"crash", "resume"})
+_INCARNATIONS = frozenset({"crash", "resume"})
 _OF_TIME = frozenset({"SCHED-08", "SCHED-09", "GROUP-06"})
 _WORDS = {
     READY: "ready",
@@ -54,14 +54,14 @@ _WORDS = {
 }
 
 
-def tell(
+def explain(
     clause: str,
     detail: str,
     event: Event | None,
     machine: Machine | None,
     recent: Collection[Event],
 ) -> list[str]:
-    """The story of one violation, a line each.
+    """The explanation of one violation, a line each.
 
     Args:
         clause: the number of the clause that was broken.
@@ -256,9 +256,9 @@ def _related(
         span = _span(event, machine)
         found = [one for one in recent if span is not None and _meets(span, one, machine)]
         if found:
-            # A life that ended since then has to do with everything.
+            # An incarnation that ended since then has to do with everything.
             first = found[0].seq
-            found += [one for one in recent if one.event in _LIVES and one.seq > first]
+            found += [one for one in recent if one.event in _INCARNATIONS and one.seq > first]
             found.sort(key=lambda one: one.seq)
     return (found or recent)[-EVENTS_SHOWN:]
 

@@ -1,7 +1,7 @@
 """What ``python -m sim check`` prints: the verdict on one trace, and what it rests on.
 
 Like every result it is the same bytes for the same trace. A verdict is not made here: it comes from
-`cellspec.conformance.judge.verdict`, with its reason. A violation is told as a story, for the
+`cellspec.conformance.judge.verdict`, with its reason. A violation comes with an explanation for the
 person who has to find the mistake; the JSON form holds the same for programs.
 """
 
@@ -25,7 +25,7 @@ def render_text(result: CheckResult) -> str:
     for finding in result.violations:
         where = "" if finding.line is None else f" at line {finding.line}"
         lines += [f"violated: {finding.clause}{where}", ""]
-        lines += [f"  {line}" for line in finding.story]
+        lines += [f"  {line}" for line in finding.explanation]
     if not result.violations:
         lines.append(f"{judgement.verdict.value}: {judgement.reason}")
     return "\n".join(lines) + "\n"
@@ -96,7 +96,7 @@ def _plain(result: CheckResult, judgement: Judgement) -> dict[str, Any]:
                 "detail": finding.detail,
                 "seq": finding.seq,
                 "line": finding.line,
-                "story": list(finding.story),
+                "story": list(finding.explanation),
             }
             for finding in result.violations
         ],

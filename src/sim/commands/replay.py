@@ -411,7 +411,7 @@ def render_text(told: Replayed, *, test: bool = False) -> str:
     else:
         where = "" if told.finding.seq is None else f" at event {told.finding.seq}"
         lines.append(f"violated: {told.finding.clause}{where}")
-        lines += ["", *(f"  {line}" for line in told.finding.story)]
+        lines += ["", *(f"  {line}" for line in told.finding.explanation)]
     lines += told.more
     if told.string:
         lines += ["", f"again: {replay_line(told.string, told.backend)}"]
@@ -447,7 +447,7 @@ def render_json(told: Replayed) -> str:
             "clause": found.clause,
             "detail": found.detail,
             "seq": found.seq,
-            "story": list(found.story),
+            "story": list(found.explanation),
         },
         "more": list(told.more),
         "asked": list(told.asked),

@@ -25,7 +25,7 @@ class Failure:
     Attributes:
         clause: its number.
         detail: what happened, in one line.
-        story: what led to it, a line for each step.
+        explanation: what led to it, a line for each step.
         workload: the workload.
         header: the first line of the trace of that run.
         events: its events.
@@ -37,7 +37,7 @@ class Failure:
 
     clause: str
     detail: str
-    story: tuple[str, ...]
+    explanation: tuple[str, ...]
     workload: Workload
     header: Mapping[str, Any]
     events: tuple[Mapping[str, Any], ...]
@@ -68,7 +68,7 @@ def failure_of(
     return Failure(
         clause=broken.clause,
         detail=broken.detail,
-        story=tuple(broken.story),
+        explanation=tuple(broken.explanation),
         workload=result.work,
         header=result.header,
         events=tuple(result.events),

@@ -29,14 +29,14 @@ class SmokeFailure:
     Attributes:
         blames: ``"adapter"`` or ``"engine"``.
         reason: what is wrong, in one line.
-        story: what led to it, a line for each step.
+        explanation: what led to it, a line for each step.
         workload: on which workload.
         result: the run of it.
     """
 
     blames: str
     reason: str
-    story: tuple[str, ...]
+    explanation: tuple[str, ...]
     workload: Workload
     result: RunResult
 
@@ -68,10 +68,10 @@ def _judge(work: Workload, result: RunResult, trivial: bool) -> SmokeFailure | N
     called = any(event["event"] == "start" for event in result.events)
     if result.adapter:
         # What was found, and the rule that it breaks, are beside the point.
-        return SmokeFailure("adapter", result.adapter, result.story[2:], work, result)
+        return SmokeFailure("adapter", result.adapter, result.explanation[2:], work, result)
     if not called and broken is not None and broken.clause == "SCHED-12":
         reason = f"{broken.detail}, and no call of a generator had reached the probe by then"
-        return SmokeFailure("adapter", reason, broken.story[2:], work, result)
+        return SmokeFailure("adapter", reason, broken.explanation[2:], work, result)
     if not called:
         reason = (
             "no call of a generator reached the probe; every value must come from probe.cell, "
@@ -81,7 +81,9 @@ def _judge(work: Workload, result: RunResult, trivial: bool) -> SmokeFailure | N
     if broken is None:
         return None
     reason = f"{broken.clause}: {broken.detail}"
-    return SmokeFailure("adapter" if trivial else "engine", reason, broken.story, work, result)
+    return SmokeFailure(
+        "adapter" if trivial else "engine", reason, broken.explanation, work, result
+    )
 
 
 def _workloads() -> Iterator[tuple[bool, Workload]]:

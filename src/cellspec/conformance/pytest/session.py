@@ -69,8 +69,8 @@ class Session:
         if found is not None:
             self._note(VIOLATED if found.blames == "engine" else BAD_INPUT)
             workload = [f"    {line}" for line in describe(found.workload)]
-            story = [f"    {line}" for line in found.story]
-            parts = [f"smoke: {found}", "\n".join(["the workload", *workload]), "\n".join(story)]
+            lines = [f"    {line}" for line in found.explanation]
+            parts = [f"smoke: {found}", "\n".join(["the workload", *workload]), "\n".join(lines)]
             text = "\n\n".join([*filter(None, parts), "all other tests are not run"])
             if found.blames == "engine":
                 clause = next(iter(self.suite.failures))
@@ -100,7 +100,7 @@ class Session:
             self.suite.run_all()
         return self.suite.judge(clause, profile)
 
-    def tell(self, clause: Judged, judgement: Judgement) -> None:
+    def note(self, clause: Judged, judgement: Judgement) -> None:
         """End the test of a clause with the outcome that its judgement has in pytest."""
         if self.suite.smoke is not None and judgement.verdict is not Verdict.NOT_CLAIMED:
             pytest.skip("not run: the smoke test failed")

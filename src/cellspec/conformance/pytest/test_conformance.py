@@ -40,7 +40,7 @@ def test_clause(
     record_property("profile", profile.name)
     if not judgement.passed:
         record_property("reason", judgement.reason)
-    conformance.tell(clause, judgement)
+    conformance.note(clause, judgement)
 
 
 def test_other_clauses(conformance: Session) -> None:

@@ -3,9 +3,9 @@
 `render` turns the results of a conformance run, as `cellspec.conformance` writes them to JSON, into
 files. ``index.html`` answers *which engine keeps which rule*: one row a clause with its sentence,
 one column a backend, and beside it what the verdicts rest on (what was tried, which situations the
-campaign was in, the seed, and how to run it again). Each failure has a page that answers *what
-happened*: the clause, the story, the smallest workload as a table, the grid rows × columns with a
-slider over the events (`cellspec.conformance.report.grid_page`), and what to paste to see it again.
+campaign was in, the seed, and how to run it again). Each failure has a page of its own: the clause,
+the explanation, the smallest workload as a table, the grid rows × columns with a slider over the
+events (`cellspec.conformance.report.grid_page`), and the lines to paste to see it again.
 
 A verdict is shown as it was given. Nothing here concludes one, and a word that is no verdict is
 refused. The pages need nothing but themselves: no server, no network. Equal results give equal
@@ -561,14 +561,14 @@ def _story(failure: Mapping[str, Any]) -> Markup | None:
         return None
     return tag(
         "section",
-        tag("h2", "The story"),
+        tag("h2", "The explanation"),
         tag("ol", *(tag("li", _with_links(str(line))) for line in lines), class_="story"),
-        aria_label="The story",
+        aria_label="The explanation",
     )
 
 
 def _with_links(line: str) -> Markup:
-    """A line of the story; what it calls an event moves the slider there."""
+    """A line of the explanation; what it calls an event moves the slider there."""
     pieces = re.split(r"(\bevents? #?\d+\b|(?<![^ ])#?\d+(?=:? t=))", line)
     return join(
         tag("a", piece, href=f"#event={re.sub(r'[^0-9]', '', piece)}") if at % 2 else text(piece)

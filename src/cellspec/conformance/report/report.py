@@ -4,7 +4,7 @@
 form            for
 ==============  ================================================================================
 failure text    whoever broke a clause: the rule, what happened, the smallest workload, the
-                story, a line that runs it again, and a test to paste
+                explanation, a line that runs it again, and a test to paste
 summary         the terminal: what was tried, and what may be said, by profile
 results         programs: one JSON object, the input of the HTML matrix
 JUnit           properties of each test case, put there by the tests themselves
@@ -75,7 +75,7 @@ def failure_text(suite: Suite, failure: Failure) -> str:
         _block("what happened", [failure.detail]),
         _block(_which(failure), describe(failure.workload)),
         _block("not judged in it", [", ".join(failure.waived)] if failure.waived else []),
-        _block("how it came about", _story(failure)),
+        _block("how it came about", _explanation(failure)),
         _block("run it again", [suite.replay_command(failure.clause)]),
         _block("as a test of your own", _pasted(suite, failure).splitlines()),
     ]
@@ -89,11 +89,11 @@ def _which(failure: Failure) -> str:
     return "the smallest workload that breaks it"
 
 
-def _story(failure: Failure) -> list[str]:
-    """The story without what is said in other words already."""
+def _explanation(failure: Failure) -> list[str]:
+    """The explanation without the lines that the text has already."""
     clause = clauses().get(failure.clause)
     rule = f"{failure.clause}: {clause.text}" if clause is not None else ""
-    return [line for line in failure.story if line not in (rule, f"found: {failure.detail}")]
+    return [line for line in failure.explanation if line not in (rule, f"found: {failure.detail}")]
 
 
 def _block(title: str, lines: Sequence[str]) -> str:
@@ -172,7 +172,7 @@ def _failure(suite: Suite, failure: Failure) -> Json:
         "clause": failure.clause,
         "detail": failure.detail,
         "seq": failure.seq,
-        "story": list(failure.story),
+        "story": list(failure.explanation),
         "workload": failure.workload.to_dict(),
         "trace": {"header": dict(failure.header), "events": [dict(e) for e in failure.events]},
         "replay": suite.replay_command(failure.clause),

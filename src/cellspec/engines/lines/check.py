@@ -115,7 +115,7 @@ def _smoke(backend: LineBackend, out: TextIO) -> SmokeFailure | None:
 
 def _tell(found: SmokeFailure, out: TextIO) -> None:
     put_line(f"\n{found}", out)
-    for line in found.story:
+    for line in found.explanation:
         put_line(f"    {line}", out)
     if found.blames == "adapter":
         put_line("\nThe protocol, line by line: specs/protocol/README.md", out)
