@@ -1,5 +1,8 @@
 """``python -m tests.matrix``: measure every mutant; ``--write`` the pages of ``specs/``.
 
+``--chapters`` writes the chapters alone, with the measurement that the published matrix shows: for
+a clause that was reworded.
+
 Without ``--write`` the fresh measurement is compared with the published page: exit code 1 and the
 lines that differ if it is not the same.
 """
@@ -31,10 +34,22 @@ def _measured(mutants: Sequence[M], measure: Callable[[M], R]) -> Iterator[R]:
         yield measure(mutant)
 
 
+def _write_chapters(matrix: str) -> None:
+    for path, text in chapter_pages(matrix).items():
+        path.write_text(text, encoding="utf-8")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=__doc__)
     parser.add_argument("--write", action="store_true", help="write specs/ instead of comparing")
-    write = parser.parse_args().write
+    parser.add_argument(
+        "--chapters", action="store_true", help="write only the chapters, and measure nothing"
+    )
+    args = parser.parse_args()
+    if args.chapters:
+        _write_chapters((SPECS / "matrix.md").read_text(encoding="utf-8"))
+        return 0
+    write = args.write
     wrong = judge(Subject())
     if wrong is not None:
         print(f"the reference breaks {wrong}", file=sys.stderr)
@@ -56,8 +71,7 @@ def main() -> int:
     if write:
         SPECS.mkdir(exist_ok=True)
         published.write_text(page, encoding="utf-8")
-        for path, text in chapter_pages(page).items():
-            path.write_text(text, encoding="utf-8")
+        _write_chapters(page)
         return 0
     before = published.read_text(encoding="utf-8").splitlines()
     different = [line for line in page.splitlines() if line not in before]
