@@ -33,7 +33,6 @@ from cellspec.engine.slots import Slots
 from cellspec.engine.storage.durable import Storage
 from cellspec.engine.storage.filesystem import RealFileSystem
 from cellspec.engine.storage.stores import Store
-from cellspec.engine.values import SKIPPED as NO_VALUE
 from cellspec.engine.values import Values
 from cellspec.engines.reference import ReferenceBackend
 from cellspec.faults import BackPressure
@@ -821,7 +820,7 @@ class _ForgetsSkipMarks(Storage):
         if found is None:
             return None
         rows = {
-            row: {name: "" if value is NO_VALUE else value for name, value in values.items()}
+            row: {name: "" if value is SKIPPED else value for name, value in values.items()}
             for row, values in found.rows.items()
         }
         return replace(found, rows=rows)

@@ -11,25 +11,13 @@ that an earlier life finished are loaded only if a barrier must read them again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
-from typing import Any, Final
+from typing import Any
 
 from cellspec.graph.columns import ColumnDescriptor
 from cellspec.graph.graph import ExecutionGraph
+from cellspec.skipped import SKIPPED, Skipped
 
 __all__ = ["SKIPPED", "Skipped", "Values"]
-
-
-class Skipped(Enum):
-    """The type of `SKIPPED`, so that it can be told from every value by ``is``."""
-
-    SKIPPED = "skipped"
-
-    def __repr__(self) -> str:
-        return "SKIPPED"
-
-
-SKIPPED: Final = Skipped.SKIPPED
 
 
 class Values:

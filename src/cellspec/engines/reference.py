@@ -22,7 +22,6 @@ from cellspec.engine.scheduler import Scheduler
 from cellspec.engine.storage.filesystem import RealFileSystem
 from cellspec.engine.storage.recovery import RunDirectory
 from cellspec.engine.threads import ThreadEngine
-from cellspec.engine.values import SKIPPED as NO_VALUE
 from cellspec.machine.machine import Outcome
 from cellspec.state.checkpoint import Checkpoint
 
@@ -134,11 +133,7 @@ def read_table(probe: Probe) -> Table:
     found = RunDirectory(RealFileSystem(probe.folder), graph).read()
     if found is None:
         return Table({})
-    rows = {
-        row: {name: SKIPPED if value is NO_VALUE else value for name, value in cells.items()}
-        for row, cells in found.rows.items()
-    }
-    return Table(rows, frozenset(found.dropped))
+    return Table(dict(found.rows), frozenset(found.dropped))
 
 
 class _Reports(Observer):
@@ -163,7 +158,7 @@ class _Reports(Observer):
         skipped: dict[str, list[int]] = {}
         for row, values in restored.rows.items():
             for name, value in values.items():
-                if value is NO_VALUE:
+                if value is SKIPPED:
                     skipped.setdefault(name, []).append(row)
         self._probe.resumed(claim, restored.dropped, skipped, keep=self._probe.work.keep)
 
@@ -278,4 +273,4 @@ class _ThreadCalls:
 
 def _made(inputs: Row) -> dict[str, str]:
     """The inputs that have a value."""
-    return {name: value for name, value in inputs.items() if value is not NO_VALUE}
+    return {name: value for name, value in inputs.items() if value is not SKIPPED}

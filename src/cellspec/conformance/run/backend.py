@@ -48,7 +48,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
 
 from cellspec.conformance.run.coverage_goals import Sometimes
-from cellspec.conformance.run.values import Table
+from cellspec.conformance.run.values import SKIPPED, Skipped, Table, Value
 from cellspec.errors import SpecError
 
 if TYPE_CHECKING:
@@ -57,8 +57,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CAPABILITIES",
+    "SKIPPED",
     "Backend",
     "Fit",
+    "Skipped",
+    "Table",
+    "Value",
     "check_capabilities",
     "fit_of",
 ]

@@ -12,8 +12,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Final, Self, TypeAlias
+from typing import Self, TypeAlias
+
+from cellspec.skipped import SKIPPED, Skipped
 
 __all__ = [
     "SKIPPED",
@@ -29,18 +30,6 @@ __all__ = [
     "value_of",
 ]
 
-
-class Skipped(Enum):
-    """The type of `SKIPPED`."""
-
-    SKIPPED = "skipped"
-
-    def __repr__(self) -> str:
-        return "SKIPPED"
-
-
-SKIPPED: Final = Skipped.SKIPPED
-"""The marker in a table of a cell that was skipped."""
 
 Value: TypeAlias = str | Skipped
 """The content of a cell of a table: the value, or the marker."""
