@@ -34,6 +34,7 @@ from cellspec.conformance.run.backend import Backend, fit_of
 from cellspec.conformance.run.case import Case
 from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.loading import load_backend
+from cellspec.conformance.run.registered import backend_path
 from cellspec.conformance.run.workload import Workload
 from cellspec.errors import MissingExtraError, SpecError
 from cellspec.fuzz.schedules import SCHEDULES, schedule
@@ -70,7 +71,7 @@ class Options:
     """What to search, and for how long.
 
     Attributes:
-        backend: the engine, as ``module:attribute``.
+        backend: the engine: a registered name, or ``module:attribute``.
         folder: modules are looked for there too.
         seed: what all is drawn from.
         methods: some of `METHODS`; batches take them in turn.
@@ -471,7 +472,8 @@ def _small(backend: Backend, options: Options, found: Found) -> tuple[Case, bool
     again = breaks(found.work)
     if again:
         shrunk_workload(found.work, breaks, runs_max=options.shrink_runs, fit=fit_of(backend))
-    return Case(best.work, best.clause, best.detail, options.backend), again
+    path = backend_path(options.backend, "--backend")
+    return Case(best.work, best.clause, best.detail, path), again
 
 
 def lacking_extra(methods: Iterable[str]) -> tuple[str, ...]:

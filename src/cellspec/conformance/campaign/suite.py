@@ -42,6 +42,7 @@ from cellspec.conformance.judge.verdict import Judgement, judge_clause
 from cellspec.conformance.run.backend import CAPABILITIES, Backend, Fit, fit_of
 from cellspec.conformance.run.case import Case, read_case
 from cellspec.conformance.run.loading import expect_named, load_backend
+from cellspec.conformance.run.registered import backend_path
 from cellspec.conformance.run.workload import Workload
 from cellspec.errors import SpecError
 from cellspec.files import write_files
@@ -74,7 +75,7 @@ class Options:
     """What the user asked for.
 
     Attributes:
-        backend: ``module:attribute``.
+        backend: a registered name, or ``module:attribute``.
         folder: where the user is; relative names are meant from there.
         profiles: names of profiles, or "all".
         max_examples: workloads of each campaign.
@@ -453,7 +454,8 @@ class Suite:
 
     def case_of(self, failure: Failure) -> Case:
         """The case of a failure."""
-        return Case(failure.workload, failure.clause, failure.detail, self.spec, failure.waived)
+        path = backend_path(self.spec, "--engine-backend")
+        return Case(failure.workload, failure.clause, failure.detail, path, failure.waived)
 
     def _save(self, failure: Failure) -> None:
         folder = self.options.folder / self.options.cases

@@ -66,9 +66,10 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     group = parser.getgroup("cellspec", "conformance of engines (cellspec)")
     group.addoption(
         "--engine-backend",
-        metavar="MODULE:NAME",
+        metavar="BACKEND",
         default="",
-        help="the engine's backend; turns the conformance tests on",
+        help="the engine: a name that `cellspec backends` lists, or module:attribute; turns the "
+        "conformance tests on",
     )
     for name, short, takes, default, text in _OPTIONS:
         names = [f"--conformance-{name}", *([short] if short and about_us else [])]

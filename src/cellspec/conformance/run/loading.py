@@ -1,4 +1,4 @@
-"""The backend that a name means. Its module is imported, so the name comes from the command line.
+"""Loading a backend: its module is imported, so its name comes from the command line alone.
 
 A case file, or a line of text that somebody sent, names the engine that it was found on. That is a
 hint for a person. No file makes cellspec import anything.
@@ -14,6 +14,7 @@ from typing import Any
 
 from cellspec.conformance.run.backend import Backend, check_capabilities
 from cellspec.conformance.run.case import Case
+from cellspec.conformance.run.registered import backend_path
 from cellspec.errors import SpecError
 
 __all__ = ["expect_named", "load_backend"]
@@ -37,7 +38,7 @@ def expect_named(named: str | None, case: Case, source: str, option: str) -> str
     if named:
         return named
     if not case.backend:
-        raise SpecError(f"{source}: names no engine; name one with {option} MODULE:NAME")
+        raise SpecError(f"{source}: names no engine; name one with {option} BACKEND")
     if _NAME.fullmatch(case.backend) is None:
         raise SpecError(f"{source}: backend: expected module:attribute, got {case.backend!r}")
     raise SpecError(
@@ -47,20 +48,18 @@ def expect_named(named: str | None, case: Case, source: str, option: str) -> str
 
 
 def load_backend(spec: str, folder: Path, option: str = "--engine-backend") -> tuple[Backend, bool]:
-    """The backend that ``module:attribute`` names, and whether it was made by calling that.
+    """The backend that a user named, and whether it was made by a call.
 
     Args:
-        spec: the name, as the user gave it. The attribute may be a class, a function that takes
-            nothing, or a backend.
+        spec: a registered name, or ``module:attribute``, as the user gave it. The attribute may be
+            a class, a function that takes nothing, or a backend.
         folder: modules are looked for here too, after all other places.
         option: where the name comes from; messages begin with it.
 
     Raises:
         SpecError: there is no such thing, or it is no backend.
     """
-    module_name, colon, path = spec.partition(":")
-    if not module_name or not colon or not path:
-        raise SpecError(f"{option}: expected module:attribute, got {spec!r}")
+    module_name, _, path = backend_path(spec, option).partition(":")
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
     try:

@@ -1,0 +1,80 @@
+"""The types of arguments that several commands share: argparse calls them, and shows their errors.
+
+Nothing heavy is imported here: ``--help`` must not wait for numpy.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+__all__ = ["add_format", "crash", "number_from_one", "override", "seconds", "seed"]
+
+CRASH_SYNTAX = "EVENT, TIMEs or random:MEANs"
+
+
+def add_format(parser: Any, plain: str) -> None:
+    """Add ``--format``, with `plain` (table or text) as its default, and json."""
+    parser.add_argument(
+        "--format",
+        choices=(plain, "json"),
+        default=plain,
+        help=f"of stdout (default: {plain})",
+    )
+
+
+def seconds(text: str) -> float:
+    """A length of time, perhaps with an s at its end."""
+    try:
+        value = float(text.removesuffix("s"))
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1e9:
+        raise argparse.ArgumentTypeError(f"expected more than 0 to 1e9 seconds, got {text!r}")
+    return value
+
+
+def number_from_one(text: str) -> int:
+    """The number of an event, or of runs."""
+    if not _is_digits(text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected an event number from 1, got {text!r}")
+    return int(text)
+
+
+def override(text: str) -> tuple[str, str]:
+    """A field of a scenario and the YAML text of its value, from ``--set``."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"expected FIELD=VALUE, got {text!r}")
+    return name, value
+
+
+def seed(text: str) -> int:
+    """The seed of a run."""
+    if not _is_digits(text):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text!r}")
+    return int(text)
+
+
+def _is_digits(text: str) -> bool:
+    # `int` also takes signs, blanks, underscores and other scripts' digits.
+    return text.isascii() and text.isdigit() and len(text) <= 4000
+
+
+def crash(text: str) -> dict[str, Any]:
+    """The fields of a scenario's crash, from ``--crash-at``."""
+    kind, _, length = text.rpartition(":")
+    if _is_digits(text):
+        if int(text) < 1:
+            raise argparse.ArgumentTypeError(f"expected an event number from 1, got {text!r}")
+        return {"at_event": int(text)}
+    try:
+        if not length.endswith("s") or kind not in ("", "random"):
+            raise ValueError
+        value = float(length[:-1])
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected {CRASH_SYNTAX}, got {text!r}") from None
+    low = "more than 0" if kind else "0"
+    if not (0 < value <= 1e9 or (value == 0 and not kind)):
+        raise argparse.ArgumentTypeError(f"expected {low} to 1e9 seconds, got {text!r}")
+    return {"random": {"mean_s": value}} if kind else {"at_time_s": value}

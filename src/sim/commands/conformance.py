@@ -1,0 +1,41 @@
+"""``cellspec conformance BACKEND``: the conformance suite, which pytest runs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from typing import Any
+
+from cellspec.errors import MissingExtraError
+
+__all__ = ["add_parser"]
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    conformance = commands.add_parser(
+        "conformance",
+        help="judge an engine: run the conformance suite on it",
+        description="Run the conformance suite on an engine. This is short for pytest --pyargs "
+        "cellspec.conformance --engine-backend=BACKEND, and takes all options of pytest and of the "
+        "suite after the backend: --profile NAMES, --max-examples N, --seed N, --replay CASE, "
+        "--keep-going and others, which `pytest --help` lists under \"conformance of engines\".",
+    )
+    conformance.add_argument(
+        "backend",
+        metavar="BACKEND",
+        help="the engine: a name that `cellspec backends` lists, or module:attribute",
+    )
+    conformance.add_argument(
+        "options", metavar="...", nargs=argparse.REMAINDER, help="options of pytest"
+    )
+    conformance.set_defaults(command=_conformance)
+
+
+def _conformance(args: argparse.Namespace) -> int:
+    if any(importlib.util.find_spec(name) is None for name in ("pytest", "hypothesis")):
+        raise MissingExtraError("the conformance suite", "conformance")
+    import pytest
+
+    suite = ["--pyargs", "cellspec.conformance", f"--engine-backend={args.backend}"]
+    return int(pytest.main([*suite, *args.options]))

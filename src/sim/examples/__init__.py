@@ -1,0 +1,45 @@
+"""The scenarios that come with cellspec, each known by a name.
+
+They have one source, the folder ``simulations`` of the repository. The wheel holds copies of them
+beside this module (``force-include`` in ``pyproject.toml``); in a checkout they are read from their
+source. None of them reads another file.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from cellspec.errors import SpecError
+
+__all__ = ["EXAMPLES", "example_path", "is_path"]
+
+EXAMPLES = ("text_to_sql", "reviews_rate_limited", "barrier_option_c")
+"""The names, in the order in which a reader meets them."""
+
+_FOLDERS = (Path(__file__).parent, Path(__file__).parents[3] / "simulations")
+
+
+def is_path(word: str) -> bool:
+    """Whether a word on the command line is a path: it has a suffix or a separator."""
+    return Path(word).suffix != "" or len(Path(word).parts) != 1 or "/" in word or "\\" in word
+
+
+def example_path(name: str) -> Path:
+    """The file of an example.
+
+    Raises:
+        SpecError: there is no such example.
+    """
+    if name not in EXAMPLES:
+        near = difflib.get_close_matches(name, EXAMPLES, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise SpecError(
+            f"no example is called {name!r}: {hint}there are {', '.join(EXAMPLES)}; a path to a "
+            f"file of your own has a suffix or a folder, as in ./{name}"
+        )
+    for folder in _FOLDERS:
+        path = folder / f"{name}.yaml"
+        if path.is_file():
+            return path
+    raise SpecError(f"example {name!r}: its file is missing from this installation of cellspec")
