@@ -58,3 +58,12 @@ __all__ = [
     "UnknownColumnError",
     "Violation",
 ]
+
+
+def __getattr__(name: str) -> str:
+    # Looked up when asked for: reading metadata takes as long as all imports above.
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import version
+
+    return version("cellspec")

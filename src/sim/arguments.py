@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-__all__ = ["add_format", "crash", "number_from_one", "override", "seconds", "seed"]
+__all__ = ["add_case", "add_format", "crash", "number_from_one", "override", "seconds", "seed"]
 
 CRASH_SYNTAX = "EVENT, TIMEs or random:MEANs"
 
@@ -21,6 +21,19 @@ def add_format(parser: Any, plain: str) -> None:
         default=plain,
         help=f"of stdout (default: {plain})",
     )
+
+
+def add_case(parser: Any) -> None:
+    """Add a failure, the engine to run it on, and ``--format``."""
+    parser.add_argument(
+        "case", metavar="CASE", help="a trace, a case file, or a line that begins cellspec1."
+    )
+    parser.add_argument(
+        "--backend",
+        metavar="BACKEND",
+        help="the engine to run it on: a name that `cellspec backends` lists, or module:attribute",
+    )
+    add_format(parser, "text")
 
 
 def seconds(text: str) -> float:

@@ -2,8 +2,8 @@
 
 A run has one reader who watches and perhaps one program that parses, so each stream has a reader of
 its own. *stdout* holds the result and nothing else, and is the same, byte for byte, for the same
-scenario and seed, whatever the hash seed, the terminal, or the machine's speed. *stderr* holds the
-things that differ from run to run: progress (on a terminal only), wall time, memory, and complaints.
+scenario and seed, whatever the hash seed, the terminal, or the machine's speed. *stderr* holds
+progress (on a terminal only), wall time, memory, and complaints: they differ from run to run.
 
 A complaint is one line and an exit code (`cellspec.exit_codes`). A traceback is printed only if
 cellspec itself failed.
@@ -79,7 +79,7 @@ def parser_of_commands(program: str = PROGRAM) -> argparse.ArgumentParser:
         description="Simulate, explore and judge engines that generate synthetic datasets cell by "
         "cell.",
     )
-    parser.add_argument("--version", action=_Version, help="print the version, and exit")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version, and exit")
     parser.add_argument(
         "--print-completion",
         choices=_SHELLS,
@@ -94,10 +94,7 @@ def parser_of_commands(program: str = PROGRAM) -> argparse.ArgumentParser:
 
 
 class _Version(argparse.Action):
-    """Prints the version; its look-up takes as long as the rest of the start, so it is done late."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
-        super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
+    """Prints the version, which is looked up only then: it takes as long as all imports here."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_given: Any) -> None:
         import cellspec

@@ -19,8 +19,8 @@ def hint_for_run(path: str | Path) -> str:
     """What to do with a file that is no scenario; "" if its kind is not known."""
     kind = _kind(Path(path))
     return {
-        "trace": f"this is a trace of a run: python -m sim check {path}",
-        "case": f"this is a failure that was found: python -m sim replay {path}",
+        "trace": f"this is a trace of a run: cellspec check {path}",
+        "case": f"this is a failure that was found: cellspec replay {path}",
         "chrome": "this is a Chrome trace, made for looking at (ui.perfetto.dev); run takes a "
         "scenario",
         "datadesigner": "this is a DataDesigner configuration: put it under pipeline: in a "
@@ -35,8 +35,8 @@ def hint_for_check(path: str | Path) -> str:
     """What to do with a file that is no trace of ours; "" if its kind is not known."""
     kind = _kind(Path(path))
     return {
-        "scenario": f"this is a scenario: python -m sim run {path} --trace FILE writes a trace",
-        "case": f"this is a failure that was found: python -m sim replay {path}",
+        "scenario": f"this is a scenario: cellspec run {path} --trace FILE writes a trace",
+        "case": f"this is a failure that was found: cellspec replay {path}",
         "datadesigner": "this is a DataDesigner configuration, and check takes a trace of a run; "
         f"put it under pipeline: in a scenario, as in pipeline: {{datadesigner: {path}}}",
         "chrome": "this is a Chrome trace, made for looking at (ui.perfetto.dev); check takes the "

@@ -23,7 +23,7 @@ from cellspec.fuzz.swarm import KNOBS, Knobs, Size, workload
 from cellspec.machine.machine import Machine
 from cellspec.state.counters import READY, Claim
 from sim.cli import main
-from sim.commands import fuzz as command
+from sim.output import fuzz as command
 
 REFERENCE = "cellspec.engines.reference:ReferenceBackend"
 SMALL = Size(columns=(3, 6), rows=(5, 20), cells=100)

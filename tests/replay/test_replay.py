@@ -44,15 +44,16 @@ from cellspec.replay import (
     ends_of,
     judge,
     read_source,
+    rerun,
     shrunk_trace,
     timed,
     to_string,
     workload_of,
 )
+from cellspec.replay.rerun import replay
 from cellspec.state.counters import Claim
 from cellspec.trace import TraceWriter, event_of, header_for
 from sim.cli import main
-from sim.commands import replay as replay_command
 
 T = ExecutionTraits
 GRAPH = ExecutionGraph(
@@ -228,7 +229,7 @@ def test_the_trace_of_a_replay_is_that_of_a_whole_run_with_its_end_and_footer(
     case, trace = tmp_path / "case.json", tmp_path / "t.jsonl"
     case.write_text(Case(work, backend=backend).to_json())
     assert run("replay", case, "--backend", backend, "--trace", trace) == 1
-    replayed = replay_command.replay(str(case), folder=tmp_path, backend=backend)
+    replayed = replay(str(case), folder=tmp_path, backend=backend)
     assert replayed.finding is not None
     steps = read_source(str(trace))
     assert isinstance(steps, Steps)
@@ -378,7 +379,7 @@ def test_a_case_is_replayed_and_made_small_on_the_engine_that_is_named(
     told = capsys.readouterr().out
     assert "def test_" in told
     again = next(line for line in told.splitlines() if line.startswith("again: "))
-    assert again.startswith(f"again: python -m sim replay --backend {broken} cellspec1.")
+    assert again.startswith(f"again: cellspec replay --backend {broken} cellspec1.")
     assert run(*shlex.split(again)[4:]) == 1
     assert run("replay", case, "--backend", REFERENCE) == 0
     capsys.readouterr()
@@ -473,7 +474,7 @@ def test_a_case_about_cost_is_run_with_more_and_more_rows(
         asked.append(clause)
         return run_workload(engine, work, **more)
 
-    monkeypatch.setattr(replay_command, "judge_cost", judge_cost)
+    monkeypatch.setattr(rerun, "judge_cost", judge_cost)
     work = Workload((ColumnDescriptor("a"),), rows=2)
     path = tmp_path / "case.json"
     path.write_text(Case(work, "COST-01", backend=REFERENCE).to_json())

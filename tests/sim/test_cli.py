@@ -26,7 +26,7 @@ import yaml
 from cellspec import SpecError, Violation
 from cellspec.exit_codes import CODES, exit_codes_text
 from cellspec.files import check_folder, write_files
-from sim import cli, results
+from sim import results
 from sim.cli import main
 from sim.scenario.loader import load_scenario
 from sim.scenario.schema import schema_text
@@ -524,7 +524,7 @@ def test_a_folder_that_is_none_is_refused_before_the_run(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cli, "_simulate", lambda *_args, **_more: pytest.fail("it was run"))
+    monkeypatch.setattr(Simulator, "run", lambda *_args, **_more: pytest.fail("it was run"))
     file = tmp_path / "file"
     file.write_text("")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")

@@ -272,20 +272,20 @@ def test_a_measured_load_is_of_a_resource_and_decides_nothing(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("command", "text", "expected"),
     [
-        ("run", '{"trace":1,"engine":{"name":"x"}}\n{"seq":1}\n', "python -m sim check"),
+        ("run", '{"trace":1,"engine":{"name":"x"}}\n{"seq":1}\n', "cellspec check"),
         ("run", "data_designer:\n  columns:\n  - column_type: sampler\n", "under pipeline:"),
         ("run", '{"columns": [{"column_type": "sampler"}]}', "under pipeline:"),
-        ("run", '{\n "failure": 1,\n "workload": {}\n}\n', "python -m sim replay"),
+        ("run", '{\n "failure": 1,\n "workload": {}\n}\n', "cellspec replay"),
         ("run", '{"traceEvents": [\n{"ph": "M"}]}', "made for looking at"),
         ("check", '{\n  "resourceSpans": [\n  ]\n}\n', "OpenTelemetry"),
         ("check", '{"resource_spans":[{"scope_spans":[]}]}\n', "OpenTelemetry"),
         ("check", '{"displayTimeUnit": "ms", "traceEvents": [\n{"ph":"M"}]}\n', "Chrome trace"),
         ("check", '[\n{"ph":"M","pid":0}\n]\n', "Chrome trace"),
         ("run", '{"resourceSpans": []}', "run takes a scenario"),
-        ("check", "name: a\nrows: 3\nlimits: {workers: 1}\n", "python -m sim run"),
-        ("check", '{"name": "a", "rows": 3, "limits": {"workers": 1}}', "python -m sim run"),
+        ("check", "name: a\nrows: 3\nlimits: {workers: 1}\n", "cellspec run"),
+        ("check", '{"name": "a", "rows": 3, "limits": {"workers": 1}}', "cellspec run"),
         ("check", "data_designer:\n  columns:\n  - column_type: sampler\n", "under pipeline:"),
-        ("check", '{\n "failure": 1,\n "workload": {}\n}\n', "python -m sim replay"),
+        ("check", '{\n "failure": 1,\n "workload": {}\n}\n', "cellspec replay"),
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from sim.cli import run_plan
 from sim.results import Result, render_csv, render_json, render_table, summarise
 from sim.scenario.loader import load_scenario
 from sim.scenario.scenario import Scenario
+from sim.simulation import run_plan
 from sim.simulator.simulator import Simulator
 
 SCENARIO: dict[str, Any] = {

@@ -16,6 +16,11 @@ module           what it does
 `judging`        puts the steps of a trace to the transition system
 `workload_of`    makes the workload that leads an engine into the steps of a trace
 `shrink_trace`   looks for the smallest trace that breaks the same clause
+`rerun`          replays a trace or a case, perhaps on an engine
+`crash_steps`    finds the steps at which an engine dies when the engine of a trace did
+`state_grid`     draws the state after an event
+`trace_test`     makes a trace a test in Python
+`shrink`         makes a trace or a case small
 ===============  ===================================================================================
 """
 

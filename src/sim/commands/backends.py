@@ -60,9 +60,7 @@ def _lines(one: Registered, plain: dict[str, Any]) -> str:
     import textwrap
 
     declared = plain["capabilities"]
-    known = (
-        "the backend says them once it is made" if declared is None else ", ".join(declared)
-    )
+    known = "the backend says them once it is made" if declared is None else ", ".join(declared)
     return "".join(
         f"{line}\n"
         for line in (

@@ -28,7 +28,7 @@ def _examples(args: argparse.Namespace) -> int:
     if args.name is not None:
         put(example_path(args.name).read_text(encoding="utf-8"))
         return FINE
-    from sim.scenario.scenario import load_scenario
+    from sim.scenario.loader import load_scenario
 
     width = max(map(len, EXAMPLES))
     for name in EXAMPLES:

@@ -1,4 +1,4 @@
-"""``python -m sim explore``: every schedule and every crash of every small graph.
+"""``cellspec explore``: every schedule and every crash of every small graph.
 
 stdout holds the counts, the same bytes every time; a broken clause comes with the path to it, a
 line a step, and the actions that replay it. Progress and speed go to stderr.
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from cellspec.explore.search import Search
     from cellspec.graph.graph import ExecutionGraph
 
-__all__ = ["add_explore"]
+__all__ = ["add_parser"]
 
 
-def add_explore(commands: Any) -> None:
-    """Add the command to the parser of ``python -m sim``."""
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
     explore = commands.add_parser(
         "explore",
         help="go through every state of every small graph, and judge each",

@@ -21,7 +21,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _schema(_args: argparse.Namespace) -> int:
-    from sim.scenario.scenario import schema_text
+    from sim.scenario.schema import schema_text
 
     put(schema_text())
     return FINE

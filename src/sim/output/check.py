@@ -1,4 +1,4 @@
-"""What ``python -m sim check`` prints: the verdict on one trace, and what it rests on.
+"""The words of ``cellspec check``: the verdict on one trace, and what it rests on.
 
 Like every result it is the same bytes for the same trace. A verdict is not made here: it comes from
 `cellspec.conformance.judge.verdict`, with its reason. A violation comes with an explanation for the

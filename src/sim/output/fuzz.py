@@ -1,4 +1,4 @@
-"""What ``python -m sim fuzz`` prints: what was tried, what came up, what never did, what broke.
+"""The words of ``cellspec fuzz``: what was tried, what came up, what never did, what broke.
 
 With a number of runs as budget, stdout is the same bytes for the same seed, engine and versions;
 with seconds as budget the number of runs is the machine's. No word here says that an engine is

@@ -1,0 +1,85 @@
+"""``cellspec check``: one trace, judged event by event."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, VIOLATED, complain, put
+from sim.arguments import add_format
+from sim.terminal import note, progress_line, say_cost
+
+__all__ = ["add_parser"]
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    check = commands.add_parser(
+        "check",
+        help="judge a trace file, and say what broke and why",
+        description="Judge each event of a trace against the specification. The first one that is "
+        "not allowed is told with its clause, its line, the state that mattered and the events "
+        "before it.",
+    )
+    check.add_argument("trace", metavar="TRACE", help="the trace file, perhaps compressed (gzip)")
+    add_format(check, "text")
+    check.add_argument(
+        "--waive",
+        metavar="CLAUSE",
+        action="append",
+        default=[],
+        help="a clause not to judge, to see what else breaks; the verdict is then inconclusive at "
+        "best; repeatable",
+    )
+    check.add_argument(
+        "--chrome",
+        metavar="OUT.json",
+        help="also write the run as a Chrome trace, which Perfetto opens (ui.perfetto.dev)",
+    )
+    check.set_defaults(command=_check)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from cellspec.check.checker import check_file
+    from cellspec.conformance.judge.verdict import judge_trace
+    from sim.hints import hint_for_check
+    from sim.output.check import render_json, render_text
+    from sim.outputs import check_targets
+
+    if args.chrome is not None:
+        check_targets(args.trace, args.chrome)
+    line = progress_line()
+
+    def show(events: int) -> None:
+        if line is not None and line.is_due:
+            line.show(f"{events:,} events")
+
+    start = time.perf_counter()
+    try:
+        result = check_file(args.trace, waive=args.waive, progress=None if line is None else show)
+    finally:
+        if line is not None:
+            line.clear()
+    if result.header is None and not result.violations:
+        hint = hint_for_check(args.trace)
+        return complain(
+            f"error: {args.trace}: {hint}" if hint else f"error: {result.unreadable}", BAD_INPUT
+        )
+    say_cost("events", result.events, time.perf_counter() - start)
+    render = render_json if args.format == "json" else render_text
+    put(render(result))
+    judgement = judge_trace(result)
+    code = FINE if judgement.passed else VIOLATED if judgement.broken else INCONCLUSIVE
+    if args.chrome is not None and result.header is not None:
+        _export_chrome(args.trace, args.chrome)
+    return code
+
+
+def _export_chrome(trace: str, output: str) -> None:
+    """Write the Chrome trace, and say if it ends early, which is no error of its own."""
+    from cellspec.check.timeline import export_chrome
+
+    unread = export_chrome(trace, output)
+    if unread:
+        note(f"{output} ends where the trace does: {unread}")

@@ -1,0 +1,260 @@
+"""``cellspec run``: one run of a scenario, simulated and judged."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from cellspec.exit_codes import BAD_INPUT, FINE, complain, put
+from sim.arguments import crash, override, seed
+from sim.figures import help_text
+from sim.terminal import note, progress_line, say_cost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sim.results import Result
+    from sim.scenario.scenario import Scenario
+    from sim.simulator.simulator import Outcome
+
+__all__ = ["add_parser"]
+
+OUT_FILES = ("scenario.yaml", "manifest.json", "result.json", "fingerprint.txt")
+DEPENDENCIES = ("numpy", "pydantic", "PyYAML", "simpy")
+
+
+class _FiguresBelow(argparse.HelpFormatter):
+    """A formatter of help that keeps the lines of the table of figures."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" in text:
+            return text
+        return super()._fill_text(text, width, indent)
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    run = commands.add_parser(
+        "run",
+        help="simulate one run of a scenario, and print its figures",
+        description="Simulate one run of a scenario in virtual time, through its crashes, with "
+        "every event judged against the specification, and print the figures.",
+        epilog=help_text(),
+        formatter_class=_FiguresBelow,
+    )
+    run.add_argument(
+        "scenario",
+        metavar="SCENARIO.yaml",
+        help="the scenario file; or a name that `cellspec examples` lists, such as text_to_sql",
+    )
+    run.add_argument(
+        "--set",
+        metavar="A.B=V",
+        dest="overrides",
+        action="append",
+        default=[],
+        type=override,
+        help="replace a field of the scenario, as in columns.sql.latency.median_s=2; the value is "
+        "YAML, an item of a list is named by its name or position; repeatable",
+    )
+    run.add_argument(
+        "--seed", metavar="N", type=seed, help="another seed than the scenario's, from 0"
+    )
+    run.add_argument(
+        "--crash-at",
+        metavar="WHEN",
+        dest="crashes",
+        action="append",
+        default=[],
+        type=crash,
+        help="one more crash than the scenario has: 5000 = just after event number 5000, 300s = "
+        "at 300 s of virtual time, random:600s = at a random time, 600 s after the start or the "
+        "last resume on average; repeatable",
+    )
+    run.add_argument(
+        "--format",
+        choices=("table", "json", "csv"),
+        default="table",
+        help="of stdout; csv is a header and one line (default: table)",
+    )
+    run.add_argument(
+        "--out",
+        metavar="DIR",
+        help="also write scenario.yaml (as it was run), manifest.json, result.json and "
+        "fingerprint.txt into this folder, each whole or not at all; a second run replaces them",
+    )
+    run.add_argument(
+        "--no-check",
+        dest="checked",
+        action="store_false",
+        help="do not judge time while running (for timing); the verdict then says so",
+    )
+    run.add_argument(
+        "--trace",
+        metavar="FILE",
+        help="write every event as a trace, for `cellspec check`; .gz is compressed. - is "
+        "stdout, and the figures then go to stderr",
+    )
+    run.set_defaults(command=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from cellspec.errors import SpecError
+    from cellspec.files import check_apart, write_files
+    from sim.examples import example_path, is_path
+    from sim.outputs import STDOUT, check_targets, check_trace_target, stream_beside
+    from sim.results import summarise
+    from sim.scenario.remarks import remarks
+
+    if not is_path(args.scenario):
+        args.scenario = str(example_path(args.scenario))
+    folder = None if args.out is None else Path(args.out)
+    check_trace_target(args.trace)
+    try:
+        traces = [] if args.trace in (None, STDOUT) else [args.trace]
+        in_folder = [] if folder is None else [folder / name for name in OUT_FILES]
+        outputs = [Path(one) for one in (*traces, *in_folder)]
+        check_targets(args.scenario, *outputs)
+        scenario = _load(args)
+        check_apart(outputs, list(scenario.files().values()))
+        for remark in remarks(scenario):
+            note(f"note: {args.scenario}: {remark}")
+        outcome = _simulate(scenario, checked=args.checked, trace=args.trace)
+        result = summarise(scenario, outcome, checked=args.checked)
+        text = _render(result, args.format)
+        contents = _contents(scenario, result, folder) if folder is not None else {}
+    except MemoryError:
+        return complain(f"error: {args.scenario}: rows: no memory is left", BAD_INPUT)
+    code = FINE
+    if folder is not None:
+        try:
+            write_files(folder, contents)
+        except SpecError as error:
+            code = complain(f"error: {error}", BAD_INPUT)
+    # Even if the folder could not be written: the run may have taken an hour.
+    put(text, stream_beside(args.trace))
+    return code
+
+
+def _load(args: argparse.Namespace) -> Scenario:
+    """The scenario with all changes of the command line; ``--out`` writes it down.
+
+    Raises:
+        SpecError: it cannot be used.
+    """
+    from cellspec.errors import SpecError
+    from sim.hints import hint_for_run
+    from sim.scenario.loader import load_scenario
+    from sim.scenario.records import Crash
+
+    overrides = dict(args.overrides)
+    if args.seed is not None:
+        overrides["seed"] = str(args.seed)
+    try:
+        scenario = load_scenario(args.scenario, overrides)
+    except SpecError:
+        if hint := hint_for_run(args.scenario):
+            raise SpecError(f"{args.scenario}: {hint}") from None
+        raise
+    _check_memory(args.scenario, scenario)
+    if args.crashes:
+        more = [Crash.model_validate(fields) for fields in args.crashes]
+        scenario = scenario.model_copy(update={"crashes": (*scenario.crashes, *more)})
+    return scenario
+
+
+def _check_memory(path: str, scenario: Scenario) -> None:
+    """Refuse a typo in ``rows`` before the machine swaps: a run holds a byte a cell at its start.
+
+    Raises:
+        SpecError: that alone is more than all memory.
+    """
+    from cellspec.errors import SpecError
+
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return
+    columns = scenario.graph().num_columns
+    if scenario.rows * columns > memory > 0:
+        raise SpecError(
+            f"{path}: rows: {scenario.rows:,} rows × {columns:,} columns need at least "
+            f"{scenario.rows * columns // 2**30:,} GiB; this machine has {memory // 2**30:,} GiB"
+        )
+
+
+def _simulate(scenario: Scenario, *, checked: bool, trace: str | None = None) -> Outcome:
+    """Run a scenario, and say on stderr how long it took.
+
+    Args:
+        scenario: the scenario to run.
+        checked: judge time too.
+        trace: the file to write the trace to.
+
+    Raises:
+        Violation: an event breaks a clause.
+        TraceError: the trace cannot be written.
+    """
+    from contextlib import ExitStack
+
+    from sim.simulation import make_simulator, trace_writer
+
+    line = progress_line()
+
+    def show(t: float, rows: int) -> None:
+        if line is not None and line.is_due:
+            done = 100 * rows // scenario.rows
+            line.show(f"{done:3} %  {rows:,} of {scenario.rows:,} rows  t = {t:,.0f} s")
+
+    start = time.perf_counter()
+    with ExitStack() as stack:
+        if line is not None:
+            stack.callback(line.clear)
+        on_event = None if trace is None else stack.enter_context(trace_writer(scenario, trace)).add
+        simulator = make_simulator(
+            scenario, on_event, checked=checked, progress=None if line is None else show
+        )
+        outcome = simulator.run()
+    say_cost("events", outcome.events, time.perf_counter() - start)
+    return outcome
+
+
+def _render(result: Result, form: str) -> str:
+    from sim import results
+
+    render: Callable[[Result], str] = getattr(results, f"render_{form}")
+    return render(result)
+
+
+def _contents(scenario: Scenario, result: Result, folder: Path) -> dict[str, str]:
+    """The files of ``--out``: name to text."""
+    import json
+
+    return {
+        "scenario.yaml": scenario.to_yaml(folder),
+        "manifest.json": json.dumps(_manifest(result), indent=2) + "\n",
+        "result.json": _render(result, "json"),
+        "fingerprint.txt": result.fingerprint + "\n",
+    }
+
+
+def _manifest(result: Result) -> dict[str, Any]:
+    """The inputs and versions with which a run gives the same bytes again."""
+    import platform
+    from importlib.metadata import version
+
+    return {
+        "cellspec": version("cellspec"),
+        "scenario_digest": result.scenario_digest,
+        "seed": result.seed,
+        "checked": result.checked,
+        "fingerprint": result.fingerprint,
+        "python": platform.python_version(),
+        "architecture": platform.machine(),
+        "dependencies": {name: version(name) for name in DEPENDENCIES},
+    }

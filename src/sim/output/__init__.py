@@ -1,0 +1,1 @@
+"""The words of the commands: each result as text, and as JSON for programs."""

@@ -1,0 +1,104 @@
+"""The simulation of a scenario: the plan of its run, its simulator, and its trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+from cellspec.exit_codes import Stdout
+from cellspec.trace import TraceWriter, header_for
+from sim.outputs import STDOUT
+from sim.scenario.records import Crash
+from sim.scenario.scenario import Scenario
+from sim.simulator.simulator import CheckpointPlan, CrashPlan, RunPlan, Simulator
+from sim.simulator.stepwise import ColumnFates, DrawnFates, StepwiseSimulator
+
+__all__ = ["make_simulator", "run_plan", "trace_writer"]
+
+
+def run_plan(scenario: Scenario) -> RunPlan:
+    """The plan of a run: all that decides it beside the scenario's graph and latencies."""
+    checkpoint = scenario.checkpoint
+    return RunPlan(
+        seed=scenario.seed,
+        limits=scenario.run_limits(),
+        policy=scenario.policy,
+        checkpoint=None
+        if checkpoint is None
+        else CheckpointPlan(
+            every_rows=checkpoint.every_rows,
+            every_s=checkpoint.every_s,
+            version=checkpoint.version,
+            write_s=checkpoint.write_s,
+        ),
+        crashes=[_crash_plan(crash) for crash in scenario.crashes],
+        restart_delay_s=scenario.restart_delay_s,
+        failures=scenario.failure_policy(),
+        range_rows=scenario.range_rows(),
+    )
+
+
+def _crash_plan(crash: Crash) -> CrashPlan:
+    if crash.random is not None:
+        return CrashPlan(mean_s=crash.random.mean_s, count=crash.random.count)
+    return CrashPlan(at_event=crash.at_event, at_time_s=crash.at_time_s)
+
+
+def make_simulator(
+    scenario: Scenario, on_event: Callable[..., object] | None, **options: Any
+) -> Simulator | StepwiseSimulator:
+    """The simulator of a scenario: the plain one where it will do, for it is faster.
+
+    Args:
+        scenario: the scenario to run.
+        on_event: called with each event, as a trace writes it.
+        options: `checked` and `progress` of either simulator.
+    """
+    # The random policy visits rows in any order, and would draw each block again and again.
+    blocks = None if scenario.policy == "random" else 8
+    graph, plan = scenario.graph(), run_plan(scenario)
+    latency = scenario.latency_source(blocks_per_column=blocks)
+    if scenario.is_plain and on_event is None:
+        return Simulator(graph, latency, plan, **options)
+    row_outcomes = None
+    if not scenario.is_plain:
+        skip = scenario.skip_rates()
+        columns = []
+        for name in graph.column_names:
+            rates = scenario.failure_rates(name)
+            columns.append(
+                ColumnFates(
+                    rates.retryable, rates.back_pressure, rates.permanent, skip.get(name, 0.0)
+                )
+            )
+        rest = scenario.failures.cool_down.model_dump() if scenario.failures else {}
+        row_outcomes = DrawnFates(scenario.seed, columns, recorded=latency.failure, **rest)
+    return StepwiseSimulator(
+        graph, latency, plan, row_outcomes=row_outcomes, tell=on_event, **options
+    )
+
+
+def trace_writer(scenario: Scenario, path: str) -> TraceWriter:
+    """The writer of a run's trace, with its header.
+
+    Args:
+        scenario: the scenario that is run.
+        path: the file; `STDOUT` stands for stdout.
+
+    Raises:
+        TraceError: the file cannot be written.
+    """
+    claims = ["core", "resume", "work_conserving"]
+    if not scenario.is_plain:
+        claims += ["groups", "streaming", "retries", "drops", "skips", "early_stop"]
+    header = header_for(
+        scenario.graph(),
+        engine="cellspec simulator",
+        version=version("cellspec"),
+        limits=scenario.run_limits(),
+        failures=scenario.failure_policy(),
+        seed=scenario.seed,
+        claims=claims,
+    )
+    return TraceWriter(Stdout() if path == STDOUT else path, header)
