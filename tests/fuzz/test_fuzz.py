@@ -201,7 +201,7 @@ def test_a_failure_is_made_small_and_replays_without_its_schedule(
     assert case.clause in shown
     again = next(line for line in shown.splitlines() if line.startswith("again: "))
     assert len(case.workload.columns) <= 4
-    assert main(again.split()[4:]) == 1
+    assert main(again.split()[2:]) == 1
 
 
 def test_bad_options_are_refused_in_one_line(

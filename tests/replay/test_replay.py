@@ -380,7 +380,7 @@ def test_a_case_is_replayed_and_made_small_on_the_engine_that_is_named(
     assert "def test_" in told
     again = next(line for line in told.splitlines() if line.startswith("again: "))
     assert again.startswith(f"again: cellspec replay --backend {broken} cellspec1.")
-    assert run(*shlex.split(again)[4:]) == 1
+    assert run(*shlex.split(again)[2:]) == 1
     assert run("replay", case, "--backend", REFERENCE) == 0
     capsys.readouterr()
     assert run("shrink", case, "--backend", broken, "--out", tmp_path / "small.json") == 0
