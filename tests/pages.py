@@ -139,6 +139,7 @@ NOT_RUN = {
     "python -m simulations.releases --twice": RELEASES,
     "python -m simulations.releases --scripts": RELEASES,
     "python -m simulations.releases --page": MINUTES,
+    "python -m simulations.releases --published": "it writes pages; tests/releases compares them",
     "python -m simulations.releases simulations/releases/yours.toml": "the reader's own file",
 }
 

@@ -1,21 +1,22 @@
-"""A campaign over releases: the conformance suite on one release of an engine after another.
+"""A release matrix: the conformance suite on one release of an engine after another.
 
-``python -m simulations.releases`` answers *which release of that engine keeps which rule*. It
-reads a list of releases (`simulations.releases.release_list`) and then, without anybody watching:
+``python -m simulations.releases`` answers *which release of that engine keeps which clause*. It
+reads a list of releases (`simulations.releases.release_list`) and then, unattended:
 
 1. makes an environment for each release, with this checkout of cellspec in it;
-2. runs the suite there, by each *door* of the engine, one at a time;
-3. replays every workload that broke a clause on every release, by every door;
+2. runs the suite there, through each *entry point* of the engine, one at a time;
+3. replays every workload that broke a clause on every release, through every entry point;
 4. runs the stand-alone scripts, which show a defect without cellspec, on every release;
-5. writes the page, the HTML matrix, the case files, and everything as JSON.
+5. writes the pages, the case files, and everything as JSON.
 
-A release that cannot be installed, or whose run dies or takes too long, is a row of the page that
-says so, and the others go on. What was done is kept in the work folder, so that a campaign that was
-interrupted goes on where it was, and one that is complete only writes its pages again.
+A release that cannot be installed, or whose run dies or takes too long, is a row of the page with
+the reason, and the others go on. Results are kept in the work folder: an interrupted run continues,
+and a complete one only writes its pages again. ``--published`` writes the pages again from the
+published file alone.
 
-It ends with a code of `cellspec.exit_codes`. 0 says that every release was judged: what its runs
-broke is the result, and no failure of ours. 3 says that one was not, because something of the
-campaign itself went wrong; the page lists it first.
+The exit code is one of `cellspec.exit_codes`. 0 says that every release was judged; the violations
+of a release are the result, and no error. 3 says that a release was not judged because of an error
+of the run itself, which the page lists first.
 
 stdout has the names of the files that were written; progress and timings are on stderr.
 """
@@ -42,16 +43,17 @@ from cellspec.exit_codes import (
     say,
 )
 from cellspec.files import check_folder
-from simulations.releases.environments import Outcome, Plan, Workspace, checkout
-from simulations.releases.findings import (
-    Found,
-    Place,
-    cases_of,
-    findings,
-)
+from simulations.releases.cases import Found, Place, cases_of
+from simulations.releases.environments import Workspace, checkout
+from simulations.releases.gather import gather
+from simulations.releases.outcome import Outcome, Plan
 from simulations.releases.page import publish
-from simulations.releases.release_list import EntryPoint, Release, read_list
-from simulations.releases.script_files import read_scripts, render_script
+from simulations.releases.published import read_findings
+from simulations.releases.release_list import Engine, EntryPoint, Release, read_list
+from simulations.releases.replay_runs import kept_replays, replay_cases
+from simulations.releases.script_files import Script, read_scripts, render_script
+from simulations.releases.script_runs import kept_script, run_script
+from simulations.releases.suite_runs import keep_missing_environment, kept_outcome, run_suite
 
 __all__ = ["main", "run"]
 
@@ -62,15 +64,15 @@ _CASE_LIMIT_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the command line asks for.
+    """The options of the command line.
 
     Attributes:
         list: the file of the list.
         releases: releases to work on.
-        entry_point: entry points to work on.
+        entry_points: entry points to work on.
         out: the folder of the pages.
         plan: how to run the suite.
-        stages: what to do: the end of ``"suite"``, ``"replays"``, ``"scripts"``, ``"page"``.
+        stages: the stages to do: a tail of ``"suite"``, ``"replays"``, ``"scripts"``, ``"page"``.
     """
 
     list: Path
@@ -82,7 +84,7 @@ class Asked:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a campaign, and return the exit code of the process."""
+    """Run a release matrix, and return the exit code of the process."""
     return run_command(lambda: _main(argv))
 
 
@@ -90,7 +92,7 @@ def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     began = time.monotonic()
 
-    def tell(text: str) -> None:
+    def notify(text: str) -> None:
         say(f"[{time.monotonic() - began:7.1f} s] {text}")
 
     try:
@@ -102,20 +104,21 @@ def _main(argv: Sequence[str] | None) -> int:
         engine = read_list(path)
         out = args.out or path.parent
         check_folder(out)
-        stages = _STAGES[_STAGES.index(args.start) :]
+        if args.start == "published":
+            return _publish_again(engine, path, out)
         asked = Asked(
             path,
             engine.chosen_releases(args.release),
-            engine.chosen_doors(args.entry_point),
+            engine.chosen_entry_points(args.entry_point),
             out,
             Plan(args.max_examples, args.seed, args.limit_s, args.twice, args.again),
-            stages,
+            _STAGES[_STAGES.index(args.start) :],
         )
         work = args.work or root / ".engines"
-        workspace = Workspace(engine, path.stem, work, root, tell)
+        workspace = Workspace(engine, path.stem, work, root, notify)
         return run(workspace, asked)
     except KeyboardInterrupt:
-        return complain("interrupted; what was done is kept", INTERRUPTED)
+        return complain("interrupted; the results so far are kept", INTERRUPTED)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -130,9 +133,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         *("--entry-point", "--door"),
         **several,
-        help="work by this entry point alone; repeatable",
+        help="use this entry point alone; repeatable",
     )
-    parser.add_argument("--work", type=Path, metavar="DIR", help="what is kept (.engines)")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="the work folder (.engines)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the pages (beside the list)")
     parser.add_argument(
         "--max-examples",
@@ -147,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_at_least(1),
         default=plan.limit_s,
         metavar="S",
-        help=f"seconds for one door of one release ({plan.limit_s:g})",
+        help=f"seconds for one entry point of one release ({plan.limit_s:g})",
     )
     parser.add_argument("--twice", action="store_true", help="run it twice and compare")
     parser.add_argument("--again", action="store_true", help="do again what is kept")
@@ -159,7 +162,8 @@ def _parser() -> argparse.ArgumentParser:
     for stage, text in (
         ("replays", "leave out the suite: replay what it found, run the scripts, write pages"),
         ("scripts", "run the scripts, then write pages"),
-        ("page", "run nothing, and write pages"),
+        ("page", "run nothing, and write pages of the work folder"),
+        ("published", "run nothing, and write pages from the published JSON"),
     ):
         start.add_argument(f"--{stage}", dest="start", action="store_const", const=stage, help=text)
     return parser
@@ -175,71 +179,63 @@ def _at_least(least: int) -> Any:
     return number
 
 
+def _scripts_of(engine: Engine, path: Path) -> list[Script]:
+    return read_scripts(path.parent / "scripts", engine.package.replace("-", "_"))
+
+
+def _publish_again(engine: Engine, path: Path, out: Path) -> int:
+    """Write the pages again from the published file beside a list."""
+    published = path.with_suffix(".json")
+    for file in publish(read_findings(published, engine, _scripts_of(engine, path)), out):
+        put_line(file)
+    return FINE
+
+
 def run(workspace: Workspace, asked: Asked) -> int:
-    """Run a campaign to its end, and publish it; the exit code.
+    """Run a release matrix to its end, and publish it; the exit code.
 
     Raises:
         SpecError: a script whose header cannot be used, or pages that cannot be written.
     """
     engine = workspace.engine
-    package = engine.package.replace("-", "_")
-    scripts = read_scripts(asked.list.parent / "scripts", package)
+    scripts = _scripts_of(engine, asked.list)
     usable = _environments(workspace, asked)
     if "suite" in asked.stages:
         for release in usable:
             for entry_point in asked.entry_points:
                 with workspace.at(release):
-                    workspace.suite(release, entry_point, asked.plan)
+                    run_suite(workspace, release, entry_point, asked.plan)
     outcomes = {
-        (release.version, entry_point.name): workspace.kept(release, entry_point)
+        (release.version, entry_point.name): kept_outcome(workspace, release, entry_point)
         for release in engine.releases
         for entry_point in engine.entry_points
     }
     cases = cases_of(engine, workspace.name, outcomes)
     replays = _replays(workspace, asked, usable, cases)
-    ran: dict[tuple[str, str], Any] = {}
-    for release in engine.releases:
-        for script in scripts:
-            again = asked.plan.again and "scripts" in asked.stages and release in usable
-            if "scripts" in asked.stages and release in usable:
-                with workspace.at(release):
-                    ran[release.version, script.file] = workspace.script(
-                        release, script, again=again
-                    )
-            elif kept := workspace.kept_script(release, script):
-                ran[release.version, script.file] = kept
-    found = findings(
-        engine,
-        workspace.name,
-        _suite_version(),
-        outcomes,
-        cases,
-        replays,
-        scripts,
-        ran,
-    )
+    ran = _scripts(workspace, asked, usable, scripts)
+    found = gather(engine, workspace.name, _suite_version(), outcomes, cases, replays, scripts, ran)
     for path in publish(found, asked.out):
         put_line(path)
     for trouble in found.troubles:
-        workspace.tell(f"trouble: {trouble}")
-    _tell_times(workspace, outcomes)
+        workspace.notify(f"trouble: {trouble}")
+    _notify_times(workspace, outcomes)
     return INCONCLUSIVE if found.troubles else FINE
 
 
 def _environments(workspace: Workspace, asked: Asked) -> list[Release]:
-    """The releases whose environment is ready; what cannot be made is kept as the outcome."""
+    """The releases whose environment is ready; the outcome of the others is kept as such."""
     usable: list[Release] = []
     if asked.stages == ("page",):
         return usable
     for release in asked.releases:
         with workspace.at(release):
-            why = workspace.environment(release)
+            why = workspace.make_environment(release)
         if not why:
             usable.append(release)
             continue
-        workspace.tell(f"{release.version}: no environment: {why}")
+        workspace.notify(f"{release.version}: no environment: {why}")
         for entry_point in workspace.engine.entry_points:
-            workspace.without_environment(release, entry_point, why)
+            keep_missing_environment(workspace, release, entry_point, why)
     return usable
 
 
@@ -254,12 +250,29 @@ def _replays(
             if "replays" in asked.stages and release in usable:
                 again = asked.plan.again
                 with workspace.at(release):
-                    said[place] = workspace.replays(
-                        release, entry_point, texts, _CASE_LIMIT_S, again=again
+                    said[place] = replay_cases(
+                        workspace, release, entry_point, texts, _CASE_LIMIT_S, again=again
                     )
             else:
-                said[place] = workspace.kept_replays(release, entry_point, texts)
+                said[place] = kept_replays(workspace, release, entry_point, texts)
     return said
+
+
+def _scripts(
+    workspace: Workspace, asked: Asked, usable: Sequence[Release], scripts: Sequence[Script]
+) -> dict[tuple[str, str], Any]:
+    ran: dict[tuple[str, str], Any] = {}
+    for release in workspace.engine.releases:
+        for script in scripts:
+            if "scripts" in asked.stages and release in usable:
+                again = asked.plan.again
+                with workspace.at(release):
+                    said = run_script(workspace, release, script, again=again)
+            else:
+                said = kept_script(workspace, release, script)
+            if said:
+                ran[release.version, script.file] = said
+    return ran
 
 
 def _suite_version() -> str:
@@ -269,13 +282,13 @@ def _suite_version() -> str:
         return "unknown"
 
 
-def _tell_times(workspace: Workspace, outcomes: Mapping[Place, Outcome]) -> None:
+def _notify_times(workspace: Workspace, outcomes: Mapping[Place, Outcome]) -> None:
     for release in workspace.engine.releases:
         parts = []
         for entry_point in workspace.engine.entry_points:
             one = outcomes[release.version, entry_point.name]
             parts.append(f"{entry_point.name} {one.seconds:.0f} s ({one.cpu_seconds:.0f} s of CPU)")
-        workspace.tell(f"{release.version}: {', '.join(parts)}")
+        workspace.notify(f"{release.version}: {', '.join(parts)}")
 
 
 if __name__ == "__main__":

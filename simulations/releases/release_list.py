@@ -1,9 +1,9 @@
-"""The list of a campaign: which releases of an engine, and by which doors they are entered.
+"""The list of a release matrix: releases of an engine, and the entry points that the suite uses.
 
-A *door* is a backend (`cellspec.conformance.run.backend`). An engine may have several: one that
-drives its scheduler directly and so reaches every corner of it, and one that goes through the
-public interface alone and so meets only what a user can meet. The list is a TOML file, so that a
-release is added by a line and another engine by a file:
+An *entry point* is a backend (`cellspec.conformance.run.backend`). An engine may have several: one
+that drives its scheduler directly and so reaches every corner of it, and one that uses the public
+interface alone and so meets only situations that a user can meet. The list is a TOML file: a line
+adds a release, and a file adds another engine:
 
     engine = "DataDesigner"
     package = "data-designer"
@@ -17,15 +17,16 @@ release is added by a line and another engine by a file:
     [[releases]]
     version = "0.9.6"
 
-A release is installed as ``package==version``, unless it says what to install instead (`install`),
-or what to put over that without looking at dependencies (`over`).
+A release is installed as ``package==version``. `install` names other packages for it, and `over`
+names packages that go over those without their dependencies. Lists may still say `doors` for
+`entry_points`.
 """
 
 from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -44,10 +45,10 @@ class EntryPoint(_Strict):
     """One way into the engine.
 
     Attributes:
-        name: what the page calls it.
+        name: its name on the page.
         backend: the backend, as ``module:attribute``.
-        about: what it drives, in a few words.
-        public: whether it uses the engine's public interface and nothing else.
+        about: the part of the engine that it drives, in a few words.
+        public: True if it uses the engine's public interface and nothing else.
     """
 
     name: _Name
@@ -61,10 +62,10 @@ class Release(_Strict):
 
     Attributes:
         version: its number.
-        install: what is installed for it, with dependencies; by default the package at this
+        install: packages to install for it, with dependencies; by default the package at this
             version.
-        over: what is put over that, without dependencies.
-        note: what a reader must know of this environment.
+        over: packages that go over those, without dependencies.
+        note: a remark on this environment for the page.
     """
 
     version: _Name
@@ -74,11 +75,11 @@ class Release(_Strict):
 
 
 class Note(_Strict):
-    """What somebody found out about a clause that breaks, for whoever reads the page.
+    """A remark on the page about a clause that breaks.
 
     Attributes:
         clause: the clause.
-        text: what it is, in a sentence or two.
+        text: the remark, in a sentence or two.
         reference: the change or issue that says more; "" if none is known.
     """
 
@@ -88,17 +89,17 @@ class Note(_Strict):
 
 
 class Engine(_Strict):
-    """An engine, its doors and its releases. See `simulations.releases.release_list`.
+    """An engine, its entry points and its releases. See `simulations.releases.release_list`.
 
     Attributes:
-        engine: what people call it.
+        engine: its usual name.
         package: its distribution.
-        about: what a reader must know of how it was run.
-        words: our words, and what the engine's maintainers call the same.
+        about: how it was run, for the page.
+        words: our words, and the words of the engine's maintainers for the same.
         variables: environment variables for its processes.
-        doors: ways into it.
+        entry_points: the backends that drive it.
         releases: its releases, oldest first.
-        notes: what is known of clauses that break.
+        notes: remarks on clauses that break.
     """
 
     engine: str
@@ -110,10 +111,17 @@ class Engine(_Strict):
     releases: Annotated[tuple[Release, ...], Field(min_length=1)]
     notes: tuple[Note, ...] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _takes_the_old_word(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "doors" in data and "entry_points" not in data:
+            return {("entry_points" if key == "doors" else key): data[key] for key in data}
+        return data
+
     @model_validator(mode="after")
     def _names_are_used_once(self) -> Self:
         for what, names in (
-            ("door", [entry_point.name for entry_point in self.entry_points]),
+            ("entry point", [entry_point.name for entry_point in self.entry_points]),
             ("release", [release.version for release in self.releases]),
         ):
             twice = next((name for name in names if names.count(name) > 1), None)
@@ -122,7 +130,7 @@ class Engine(_Strict):
         return self
 
     def installs(self, release: Release) -> tuple[str, ...]:
-        """What is installed with dependencies for a release."""
+        """The packages to install with dependencies for a release."""
         return release.install or (f"{self.package}=={release.version}",)
 
     def chosen_releases(self, versions: list[str]) -> tuple[Release, ...]:
@@ -139,8 +147,8 @@ class Engine(_Strict):
                 )
         return tuple(one for one in self.releases if not versions or one.version in versions)
 
-    def chosen_doors(self, names: list[str]) -> tuple[EntryPoint, ...]:
-        """The doors of these names, in the list's order; all if none is named.
+    def chosen_entry_points(self, names: list[str]) -> tuple[EntryPoint, ...]:
+        """The entry points of these names, in the list's order; all if none is named.
 
         Raises:
             SpecError: a name that is not on the list.
@@ -148,12 +156,14 @@ class Engine(_Strict):
         known = [entry_point.name for entry_point in self.entry_points]
         for name in names:
             if name not in known:
-                raise SpecError(f"--door: {name!r} is not on the list; it has {', '.join(known)}")
+                raise SpecError(
+                    f"--entry-point: {name!r} is not on the list; it has {', '.join(known)}"
+                )
         return tuple(one for one in self.entry_points if not names or one.name in names)
 
 
 def read_list(path: Path) -> Engine:
-    """Read a campaign's list.
+    """Read the list of a release matrix.
 
     Raises:
         SpecError: the file cannot be read or used; one line that names it and the field.

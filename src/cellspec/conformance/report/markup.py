@@ -88,15 +88,18 @@ def asset(name: str) -> str:
     return files("cellspec.conformance.report").joinpath("assets", name).read_text(encoding="utf-8")
 
 
-def document(title: str, body: Iterable[Child], *, scripts: Iterable[str] = ()) -> str:
+def document(
+    title: str, body: Iterable[Child], *, scripts: Iterable[str] = (), prelude: str = ""
+) -> str:
     """A whole page: one file, nothing fetched, the same bytes for the same arguments.
 
     Args:
         title: for the window and the history.
         body: what the page shows, data blocks included.
         scripts: names of assets to run, in order, after the body is there.
+        prelude: the text of a script to run before them.
     """
-    script = "".join(asset(name) for name in scripts)
+    script = prelude + "".join(asset(name) for name in scripts)
     if "</script" in script.lower() or "<!--" in script:
         raise AssertionError("a script of the package would end its own element")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -397,8 +397,11 @@ class View {
       const at = this.selected;
       const cell = at ? `&cell=${at.node ? "b" : "c"}${at.column}r${at.row}` : "";
       const number = this.replay.position ? this.numberOf(this.replay.position) : 0;
+      // A page of several failures keeps the name of the one that it shows.
+      const failure = new URLSearchParams(location.hash.slice(1)).get("failure");
+      const which = failure ? `failure=${encodeURIComponent(failure)}&` : "";
       try {
-        history.replaceState(null, "", `#event=${number}${cell}`);
+        history.replaceState(null, "", `#${which}event=${number}${cell}`);
       } catch {
         // The address is a convenience; some browsers keep it shut for files.
       }

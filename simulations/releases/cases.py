@@ -1,0 +1,81 @@
+"""Cases: the smallest workloads that broke a clause, and which runs found them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from cellspec.clauses import clauses
+from cellspec.conformance.run.case import Case
+from cellspec.conformance.run.workload import Workload
+from simulations.releases.outcome import Outcome, digest
+from simulations.releases.processes import Json
+from simulations.releases.release_list import Engine
+
+__all__ = ["Found", "Place", "cases_of", "explanation_of"]
+
+Place: TypeAlias = tuple[str, str]
+"""A release and an entry point, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A case, and the runs that found it.
+
+    Attributes:
+        name: its file.
+        case: the case.
+        failure: the suite's report of it.
+        places: the releases and entry points whose run of the suite found it.
+    """
+
+    name: str
+    case: Case
+    failure: Json
+    places: tuple[Place, ...]
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """A sort key: a smaller case is easier to read."""
+        work = self.case.workload
+        return (
+            len(work.columns) * work.rows,
+            len(work.columns),
+            work.incarnations,
+            len(work.faults) + len(work.skips),
+            len(work.to_json()),
+        )
+
+
+def cases_of(engine: Engine, name: str, outcomes: Mapping[Place, Outcome]) -> list[Found]:
+    """The cases of all runs, each once, by clause in the order of the registry."""
+    backends = {entry_point.name: entry_point.backend for entry_point in engine.entry_points}
+    found: dict[str, Found] = {}
+    for place, outcome in outcomes.items():
+        for number, entry in ((outcome.found or {}).get("clauses") or {}).items():
+            failure = entry["failure"]
+            if failure is None:
+                continue
+            waived = tuple(failure.get("waived", ()))
+            work = Workload.from_dict(failure["workload"], f"{place}: {number}")
+            case = Case(work, number, failure["detail"], backends[place[1]], waived)
+            key = f"{name}_{number}_{digest(work.to_json(), waived)}.json"
+            known = found.get(key)
+            before = () if known is None else known.places
+            found[key] = Found(
+                key,
+                case if known is None else known.case,
+                failure if known is None else known.failure,
+                (*before, place),
+            )
+    order = {number: at for at, number in enumerate(clauses())}
+    return sorted(
+        found.values(), key=lambda one: (order.get(one.case.clause, len(order)), one.size, one.name)
+    )
+
+
+def explanation_of(failure: Mapping[str, Any]) -> list[str]:
+    """The lines that explain a failure; results before format 3 call them its story."""
+    lines: Sequence[object] = failure.get("explanation") or failure.get("story") or ()
+    return [str(line) for line in lines]

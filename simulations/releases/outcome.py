@@ -1,0 +1,82 @@
+"""One run of the suite through one entry point of one release: how it was asked, how it ended."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Outcome", "Plan", "digest", "rules_name"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the suite is run.
+
+    Attributes:
+        max_examples: workloads of each profile.
+        seed: what they are drawn from.
+        limit_s: seconds after which the run through one entry point of one release is killed.
+        twice: run it a second time, with another hash seed, and compare.
+        again: run it although its results are kept.
+    """
+
+    max_examples: int = 100
+    seed: int = 0
+    limit_s: float = 300.0
+    twice: bool = False
+    again: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How the suite's run through one entry point of one release ended.
+
+    Attributes:
+        status: ``"ran"``, ``"no environment"``, ``"died"``, ``"out of time"`` or ``"not run"``.
+        detail: why it is not ``"ran"``, in one line.
+        found: the suite's results, one backend's; None unless it ran.
+        twice: the comparison with a second run: ``""`` if there was none, ``"equal"``, or the
+            differences.
+        suite: digest of the suite that ran.
+        rules: the sentences of the clauses that the run was judged by, by number.
+        rules_id: short name of those sentences; "" to compute it from `rules`.
+        max_examples: workloads of each profile.
+        seed: what they were drawn from.
+        seconds: how long it took.
+        cpu_seconds: CPU time of its processes.
+        key: digest of all that the outcome depends on.
+    """
+
+    status: str = "not run"
+    detail: str = ""
+    found: dict[str, Any] | None = None
+    twice: str = ""
+    suite: str = ""
+    rules: dict[str, str] = field(default_factory=dict)
+    rules_id: str = ""
+    max_examples: int = 0
+    seed: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    key: str = ""
+
+    @property
+    def ran(self) -> bool:
+        return self.status == "ran"
+
+    @property
+    def rules_name(self) -> str:
+        """A short name for the sentences of all clauses in the run; "" if they are not known."""
+        return self.rules_id or rules_name(self.rules)
+
+
+def rules_name(rules: Mapping[str, str]) -> str:
+    """A short name for the sentences of all clauses, by number; "" if there are none."""
+    return digest(sorted(rules.items())) if rules else ""
+
+
+def digest(*parts: object) -> str:
+    """Eight hexadecimal digits that name these values."""
+    return hashlib.blake2b(repr(parts).encode(), digest_size=4).hexdigest()

@@ -1,0 +1,139 @@
+"""Runs the conformance suite in the environment of a release, and keeps the outcome."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, VIOLATED
+from cellspec.files import write_files
+from simulations.releases.environments import Workspace, key_of
+from simulations.releases.outcome import Outcome, Plan
+from simulations.releases.processes import cpu_seconds, last_line, read_object
+from simulations.releases.release_list import EntryPoint, Release
+
+__all__ = ["keep_missing_environment", "kept_outcome", "run_suite"]
+
+
+def run_suite(
+    workspace: Workspace, release: Release, entry_point: EntryPoint, plan: Plan
+) -> Outcome:
+    """Run the suite through one entry point of one release, unless its outcome is kept."""
+    place = workspace.place(release) / entry_point.name
+    key = key_of(
+        workspace.environment_key(release),
+        workspace.engine.variables,
+        entry_point.backend,
+        workspace.digest,
+        plan.max_examples,
+        plan.seed,
+    )
+    kept = kept_outcome(workspace, release, entry_point)
+    if not plan.again and kept.ran and kept.key == key and (kept.twice or not plan.twice):
+        workspace.notify(f"{release.version} {entry_point.name}: kept")
+        return kept
+    began, spent = time.monotonic(), cpu_seconds()
+    outcome = _run(workspace, release, entry_point, plan, place, hash_seed="0")
+    if plan.twice and outcome.ran:
+        second = _run(workspace, release, entry_point, plan, place / "second", hash_seed="1")
+        outcome.twice = _difference(outcome, second)
+    outcome.key, outcome.suite, outcome.rules = key, workspace.digest, workspace.rules
+    outcome.max_examples, outcome.seed = plan.max_examples, plan.seed
+    outcome.seconds = round(time.monotonic() - began, 1)
+    outcome.cpu_seconds = round(cpu_seconds() - spent, 1)
+    _keep(place, outcome)
+    workspace.notify(
+        f"{release.version} {entry_point.name}: {_counts(outcome)} "
+        f"in {outcome.seconds:.0f} s, {outcome.cpu_seconds:.0f} s of CPU"
+        + (f", twice: {outcome.twice}" if outcome.twice else "")
+    )
+    return outcome
+
+
+def kept_outcome(workspace: Workspace, release: Release, entry_point: EntryPoint) -> Outcome:
+    """The outcome of the last run through this entry point, with whatever suite it was made."""
+    data = read_object(workspace.place(release) / entry_point.name / "outcome.json")
+    try:
+        return Outcome(**data)
+    except TypeError:
+        return Outcome()
+
+
+def keep_missing_environment(
+    workspace: Workspace, release: Release, entry_point: EntryPoint, why: str
+) -> None:
+    """Keep the outcome of a run whose environment could not be made, like any other."""
+    outcome = Outcome("no environment", why, suite=workspace.digest)
+    _keep(workspace.place(release) / entry_point.name, outcome)
+
+
+def _keep(place: Path, outcome: Outcome) -> None:
+    text = json.dumps(asdict(outcome), ensure_ascii=False) + "\n"
+    write_files(place, {"outcome.json": text})
+
+
+def _run(
+    workspace: Workspace,
+    release: Release,
+    entry_point: EntryPoint,
+    plan: Plan,
+    place: Path,
+    *,
+    hash_seed: str,
+) -> Outcome:
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    # Without a file of its own pytest would take the one of the checkout around this folder.
+    write_files(place, {"pytest.ini": "[pytest]\n"})
+    command = [
+        str(workspace.python(release)),
+        *("-m", "pytest", "-q", "-c", "pytest.ini", "-p", "no:cacheprovider"),
+        *("--tb=no", "--pyargs", "cellspec.conformance", "--keep-going"),
+        f"--engine-backend={entry_point.backend}",
+        f"--max-examples={plan.max_examples}",
+        f"--seed={plan.seed}",
+        "--conformance-report=report",
+        "--conformance-json=results.json",
+    ]
+    log = place / "log.txt"
+    code = workspace.run(command, place, log, plan.limit_s, {"PYTHONHASHSEED": hash_seed})
+    if code is None:
+        return Outcome("out of time", f"it was ended after {plan.limit_s:g} s")
+    found = read_object(place / "results.json")
+    if code not in (FINE, VIOLATED, BAD_INPUT, INCONCLUSIVE) or not found.get("backends"):
+        why = last_line(log) or "it said nothing"
+        return Outcome("died", workspace.plain(f"exit code {code}: {why}"))
+    backend = found["backends"][0]
+    for path in sorted((place / "report" / "cases").glob("*.json")):
+        case = read_object(path)
+        failure = backend["clauses"].get(case.get("clause"), {}).get("failure")
+        if failure is not None:
+            failure["waived"] = case["waived"]
+    return Outcome("ran", found=workspace.settled(backend))
+
+
+def _difference(first: Outcome, second: Outcome) -> str:
+    """``"equal"``, or which verdicts of two runs differ."""
+    if not second.ran or first.found is None or second.found is None:
+        return f"the second run: {second.status}"
+    one, two = first.found["clauses"], second.found["clauses"]
+    other = [
+        f"{number} {one.get(number, {}).get('verdict')}, then {two.get(number, {}).get('verdict')}"
+        for number in sorted({*one, *two})
+        if one.get(number, {}).get("verdict") != two.get(number, {}).get("verdict")
+    ]
+    if other:
+        return "; ".join(other)
+    return "equal" if first.found == second.found else "equal verdicts"
+
+
+def _counts(outcome: Outcome) -> str:
+    """How many clauses have which verdict, for the progress; or why there are none."""
+    if outcome.found is None:
+        return f"{outcome.status}: {outcome.detail}"
+    words = [entry["verdict"] for entry in outcome.found["clauses"].values()]
+    counts = {word: words.count(word) for word in sorted(set(words))}
+    return ", ".join(f"{count} {word}" for word, count in counts.items())
