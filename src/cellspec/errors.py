@@ -9,8 +9,11 @@ reports it rather than repairs it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = [
     "CheckpointError",
+    "FaultsError",
     "GraphError",
     "MissingExtraError",
     "NodeError",
@@ -23,6 +26,18 @@ __all__ = [
 
 class SpecError(ValueError):
     """Input that cannot be used. The message is one line for the person who gave it."""
+
+
+class FaultsError(SpecError):
+    """Several faults of one input, a line for each.
+
+    Attributes:
+        lines: the faults, in the order in which they are to be read.
+    """
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = tuple(lines)
 
 
 class GraphError(SpecError):

@@ -5,7 +5,7 @@ code  meaning
 ====  ========================================================================================
 0     fine: what was asked for was done, and nothing is wrong
 1     violated: a rule was broken; the output names it, and says what happened
-2     bad usage or input; one line names the file, the field, and what was expected
+2     bad usage or input; a line for each fault names the file, the field, and what was expected
 3     inconclusive: nothing is known to be wrong, and too little was seen to say that it is right
 70    a mistake of cellspec itself; please report it
 130   interrupted (SIGINT, Ctrl-C)
@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final, NoReturn, TextIO
 
-from cellspec.errors import MissingExtraError, SpecError, Violation
+from cellspec.errors import FaultsError, MissingExtraError, SpecError, Violation
 
 __all__ = [
     "BAD_INPUT",
@@ -168,7 +168,8 @@ class Stdout:
 def run_command(command: Callable[[], int]) -> int:
     """Run a command to its exit code; whatever happens there is one, and it is of the table.
 
-    A command may raise `SpecError`, `MissingExtraError` and `Violation`: they are told in a line.
+    A command may raise `SpecError`, `MissingExtraError` and `Violation`: they are told in a line,
+    a `FaultsError` in a line for each fault.
 
     Args:
         command: what does the work, and returns its exit code.
@@ -198,6 +199,8 @@ def _code_of(command: Callable[[], int]) -> int:
     except SystemExit as stop:
         # That is how argparse ends, and it has said why.
         return stop.code if isinstance(stop.code, int) else FINE if stop.code is None else BAD_INPUT
+    except FaultsError as error:
+        return max(complain(f"error: {line}", BAD_INPUT) for line in error.lines)
     except (SpecError, MissingExtraError) as error:
         return complain(f"error: {error}", BAD_INPUT)
     except Violation as violation:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["hint_for_check", "hint_for_run"]
+from cellspec.errors import SpecError
+
+__all__ = ["hint_for_check", "hint_for_run", "hinting_at_replay"]
 
 HEAD_BYTES = 1 << 16
 
@@ -43,6 +47,30 @@ def hint_for_check(path: str | Path) -> str:
         "trace that it was made from",
         "opentelemetry": "these are OpenTelemetry spans, and check takes a cellspec trace: one "
         "JSON object a line, a header first (plans/trace.md says how to write one)",
+    }.get(kind, "")
+
+
+@contextmanager
+def hinting_at_replay(path: str) -> Iterator[None]:
+    """Let an error about a file that is neither trace nor case say what to do with the file."""
+    try:
+        yield
+    except SpecError:
+        if hint := _hint_for_replay(path):
+            raise SpecError(f"{path}: {hint}") from None
+        raise
+
+
+def _hint_for_replay(path: str) -> str:
+    kind = _kind(Path(path))
+    return {
+        "scenario": f"this is a scenario: cellspec run {path} --trace FILE writes a trace, which "
+        "replay takes",
+        "datadesigner": "this is a DataDesigner configuration, and replay takes a trace or a case; "
+        f"put it under pipeline: in a scenario, as in pipeline: {{datadesigner: {path}}}",
+        "chrome": "this is a Chrome trace, made for looking at (ui.perfetto.dev); replay takes the "
+        "trace that it was made from",
+        "opentelemetry": "these are OpenTelemetry spans; replay takes a cellspec trace or a case",
     }.get(kind, "")
 
 

@@ -271,12 +271,12 @@ def with_column(**fields: Any) -> dict[str, Any]:
 
 
 BAD: dict[str, tuple[Any, str]] = {
-    "unknown field": ({**SCENARIO, "row": 3}, "row: unknown field"),
-    "unknown field of a column": (with_column(need=["a"]), "columns[4].need: unknown field"),
+    "unknown field": ({**SCENARIO, "row": 3}, "row: no such field; did you mean 'rows'?"),
+    "unknown field of a column": (with_column(need=["a"]), "columns 'z': need: no such field"),
     "missing field": ({"name": "x", "rows": 3, "columns": COLUMNS}, "limits: is missing"),
     "unknown dependency": (
         with_column(dependencies=["nobody"]),
-        "depends on unknown column 'nobody'",
+        "no column or side effect 'nobody'",
     ),
     "cycle": (
         with_column(dependencies=["y"])
@@ -287,12 +287,15 @@ BAD: dict[str, tuple[Any, str]] = {
     "shadowed name": ({**SCENARIO, "columns": [*COLUMNS, {"name": "d"}]}, "'d' is produced twice"),
     "negative latency": (
         with_column(latency={"model": "constant", "value_s": -1}),
-        "columns[4].latency.value_s: expected at least 0, got -1",
+        "columns 'z': latency.value_s: expected at least 0, got -1",
     ),
-    "unknown latency model": (with_column(latency={"model": "guess"}), "columns[4].latency.model"),
+    "unknown latency model": (
+        with_column(latency={"model": "guess"}),
+        "columns 'z': latency.model",
+    ),
     "unreadable trace": (
         with_column(latency={"model": "trace", "file": "no.csv", "column_s": "s"}),
-        "columns[4].latency.file: trace 'no.csv' cannot be read",
+        "columns 'z': latency.file: trace 'no.csv' cannot be read",
     ),
     "worker limit of zero": (
         {**SCENARIO, "limits": {"workers": 0, "resources": {"gpu": 1}}},
@@ -302,7 +305,10 @@ BAD: dict[str, tuple[Any, str]] = {
         {**SCENARIO, "limits": {"workers": 1, "resources": {"gpu": 0}}},
         "limits.resources.gpu: expected at least 1, got 0",
     ),
-    "resource without a limit": (with_column(resource="tpu"), "columns[4].resource: 'tpu'"),
+    "resource without a limit": (
+        with_column(resource="tpu"),
+        "columns 'z': resource: no resource 'tpu'",
+    ),
     "no rows": ({**SCENARIO, "rows": 0}, "rows: expected at least 1, got 0"),
     "rows that are no number": ({**SCENARIO, "rows": True}, "rows: expected an integer, got true"),
     "batch barrier without batches": ({**SCENARIO, "batch_size": None}, "batch_size"),
@@ -323,7 +329,7 @@ def test_a_bad_scenario_is_refused_in_one_line(
     data, expected = BAD[case]
     path = write(tmp_path, data)
     err = refused(capsys, "run", path, "--out", tmp_path / "out", folder=tmp_path)
-    assert err.startswith(f"error: {path}: ")
+    assert err.startswith(f"error: {path}:")
     assert expected in err
 
 
@@ -341,7 +347,7 @@ def test_a_bad_scenario_in_an_interpreter_of_its_own(tmp_path: Path, case: str) 
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"name: [1", "line 1: "),
+        (b"name: [1", "in.yaml:1: "),
         (b"name: a\nname: b\n", "key 'name' is given twice"),
         (b"\xff\xfe\x00", "not UTF-8"),
         (b"", "expected a mapping of fields, got nothing"),
@@ -373,7 +379,7 @@ def test_a_trace_that_cannot_be_used(
     (tmp_path / "t.csv").write_bytes(content)
     trace = {"model": "trace", "file": "t.csv", "column_s": "s"}
     err = refused(capsys, "run", write(tmp_path, with_column(latency=trace)), folder=tmp_path)
-    assert "columns[4].latency.file: trace 't.csv'" in err
+    assert "columns 'z': latency.file: trace 't.csv'" in err
 
 
 @pytest.mark.parametrize(
@@ -416,11 +422,11 @@ def test_bad_usage_is_one_line(
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
-        ("rows=many", 'rows: expected an integer, got "many" (with --set rows)'),
+        ("rows=many", '--set rows: rows: expected an integer, got "many"'),
         ("rows=[", "--set rows: "),
         (
             "limits.workers=0",
-            "limits.workers: expected at least 1, got 0 (with --set limits.workers)",
+            "--set limits.workers: limits.workers: expected at least 1, got 0",
         ),
         ("columns.q.name=x", "--set columns.q.name: columns has no item 'q'"),
         ("a..b=1", "--set a..b: "),

@@ -171,7 +171,7 @@ def test_a_rate_skips_cells_of_a_pipeline_and_those_that_need_them(
 
 
 def test_a_rate_for_a_column_without_a_condition_is_refused(pipeline: Path) -> None:
-    with pytest.raises(SpecError, match=r"skip_rates\.judge: no such column has a condition"):
+    with pytest.raises(SpecError, match=r"skip_rates\.judge: no column 'judge' has a condition"):
         load_scenario(pipeline, {"pipeline.skip_rates.judge": "0.5"})
 
 
@@ -262,7 +262,7 @@ def test_a_measured_load_is_of_a_resource_and_decides_nothing(tmp_path: Path) ->
     without = load_scenario(write(tmp_path, column, limits=limits)).digest()
     path = write(tmp_path, column, limits={**limits, "measured_at": {"gpu": 8}})
     assert load_scenario(path).digest() == without
-    with pytest.raises(SpecError, match=r"limits\.measured_at\.cpu: no such resource has a limit"):
+    with pytest.raises(SpecError, match=r"limits\.measured_at\.cpu: no resource 'cpu' has a limit"):
         load_scenario(path, {"limits.measured_at.cpu": "4"})
 
 
@@ -286,6 +286,12 @@ def test_a_measured_load_is_of_a_resource_and_decides_nothing(tmp_path: Path) ->
         ("check", '{"name": "a", "rows": 3, "limits": {"workers": 1}}', "cellspec run"),
         ("check", "data_designer:\n  columns:\n  - column_type: sampler\n", "under pipeline:"),
         ("check", '{\n "failure": 1,\n "workload": {}\n}\n', "cellspec replay"),
+        ("replay", "name: a\nrows: 3\nlimits: {workers: 1}\n", "cellspec run"),
+        ("replay", '{"name": "a", "rows": 3, "limits": {"workers": 1}}', "cellspec run"),
+        ("shrink", "name: a\nrows: 3\nlimits: {workers: 1}\n", "cellspec run"),
+        ("replay", "data_designer:\n  columns:\n  - column_type: sampler\n", "under pipeline:"),
+        ("replay", '{"traceEvents": [\n{"ph": "M"}]}', "made for looking at"),
+        ("replay", '{"resourceSpans": []}', "replay takes a cellspec trace"),
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])

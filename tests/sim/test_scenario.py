@@ -7,6 +7,7 @@ import csv
 import gzip
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from cellspec.build.builder import BuildReport
 from cellspec.errors import MissingExtraError, SpecError
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId
+from sim.cli import main
 from sim.scenario.distributions import Constant, Exponential, Lognormal, Quantiles
 from sim.scenario.loader import load_scenario
 from sim.scenario.recorded import Tokens, Trace
@@ -74,14 +76,19 @@ def write(folder: Path, changes: dict[str, Any] | None = None, name: str = "s.ya
     return file
 
 
-def refusal(file: Path, overrides: dict[str, str] | None = None) -> str:
-    """The message with which a file is refused, after its own name."""
+def refusals(file: Path, overrides: dict[str, str] | None = None) -> list[str]:
+    """The messages with which a file is refused, each after the file's name: line, place, text."""
     with pytest.raises(SpecError) as caught:
         load_scenario(file, overrides or {})
-    message = str(caught.value)
-    assert "\n" not in message
-    assert message.startswith(f"{file}: "), message
-    return message.removeprefix(f"{file}: ")
+    messages = str(caught.value).splitlines()
+    assert all(message.startswith(f"{file}:") for message in messages), messages
+    return [message.removeprefix(f"{file}:").strip() for message in messages]
+
+
+def refusal(file: Path, overrides: dict[str, str] | None = None) -> str:
+    """The one message with which a file is refused, after its name and the line."""
+    (message,) = refusals(file, overrides)
+    return re.sub(r"^[0-9]+: ", "", message)
 
 
 # What a scenario means
@@ -263,19 +270,23 @@ def test_an_override_changes_one_place_where_the_file_shares_a_part(tmp_path: Pa
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
-        ("colums.b.latency", "1", "colums: unknown field; expected one of: name, description, "),
+        (
+            "colums.b.latency",
+            "1",
+            "--set colums.b.latency: colums: no such field; did you mean 'columns'?",
+        ),
         ("columns.x.name", "q", "--set columns.x.name: columns has no item 'x'; it has 3 named "),
         ("columns.3.name", "q", "--set columns.3.name: columns has no item '3'; it has 3 named "),
         ("rows.x", "1", "--set rows.x: rows is 10, and has no fields"),
         ("a..b", "1", "--set a..b: expected names with single dots between them"),
         ("", "1", "--set : expected names with single dots between them"),
         ("rows", "[1", "--set rows: line 1: while parsing a flow sequence, expected ',' or ']', "),
-        ("rows", "", "rows: expected an integer, got nothing (with --set rows)"),
+        ("rows", "", "--set rows: rows: expected an integer, got nothing"),
         (
             "columns.b.latency.sigma",
             "-1",
-            "columns[1].latency.sigma: expected more than 0, got -1 "
-            "(with --set columns.b.latency.sigma)",
+            "--set columns.b.latency.sigma: columns 'b': latency.sigma: expected more than 0, "
+            "got -1",
         ),
         (
             "columns.b.dependencies",
@@ -295,6 +306,7 @@ def test_an_override_without_a_place_or_with_a_wrong_value_is_refused(
 # Bad input: one line each
 
 LATENCY = "columns[1].latency"
+IN_B = "columns 'b': latency"
 ALL_MODELS = (
     "constant, uniform, exponential, lognormal, gamma, weibull, pareto, mixture, quantiles, trace, "
     "tokens"
@@ -315,7 +327,7 @@ BAD_FIELDS: list[tuple[str, Any, str]] = [
         "policy",
         "lifo",
         "policy: expected 'fifo', 'row-first', 'column-first', 'critical-path' or 'random', "
-        'got "lifo"',
+        "got \"lifo\"; did you mean 'fifo'?",
     ),
     ("limits", ..., "limits: is missing"),
     ("limits.workers", 0, "limits.workers: expected at least 1, got 0"),
@@ -323,7 +335,7 @@ BAD_FIELDS: list[tuple[str, Any, str]] = [
     (
         "limits.speed",
         1,
-        "limits.speed: unknown field; expected one of: workers, resources, measured_at, row_groups",
+        "limits.speed: no such field; its fields are: workers, resources, measured_at, row_groups",
     ),
     ("restart_delay_s", -1, "restart_delay_s: expected at least 0, got -1"),
     ("columns", ..., "expected exactly one of columns, pipeline, got none"),
@@ -338,21 +350,19 @@ BAD_FIELDS: list[tuple[str, Any, str]] = [
     (
         "columns[1].dependecies",
         ["a"],
-        "columns[1].dependecies: unknown field; expected one of: name, traits, dependencies, "
-        "side_effects, resource, latency, latency_per_row_s, skip_rate, propagate_skip, "
-        "range_rows",
+        "columns 'b': dependecies: no such field; did you mean 'dependencies'?",
     ),
     (
         "columns[1].traits",
         ["FAST"],
-        "columns[1].traits[0]: expected 'START', 'CELL_BY_CELL', 'ROW_STREAMABLE', 'BARRIER', "
+        "columns 'b': traits[0]: expected 'START', 'CELL_BY_CELL', 'ROW_STREAMABLE', 'BARRIER', "
         "'BATCH_BARRIER' or 'ORDERED', got \"FAST\"",
     ),
-    ("columns[1].traits", "START", 'columns[1].traits: expected a list, got "START"'),
+    ("columns[1].traits", "START", "columns 'b': traits: expected a list, got \"START\""),
     (
         "columns[1].traits",
         ["BARRIER", "BATCH_BARRIER"],
-        "columns[1]: column 'b': traits BARRIER and BATCH_BARRIER exclude each other; a barrier "
+        "columns 'b': traits: BARRIER and BATCH_BARRIER exclude each other; a barrier "
         "waits for the dataset or for one batch",
     ),
     (
@@ -363,25 +373,25 @@ BAD_FIELDS: list[tuple[str, Any, str]] = [
     (
         "columns[1].resource",
         "tpu",
-        "columns[1].resource: 'tpu' has no limit in limits.resources; those with one: 'gpu'",
+        "columns 'b': resource: no resource 'tpu' in limits.resources; those with a limit: 'gpu'",
     ),
     (
         "columns[2].latency_per_row_s",
         0.1,
-        "columns[2].latency_per_row_s: column 'c' is no barrier, and reads no rows",
+        "columns 'c': latency_per_row_s: the column is no barrier, and reads no rows",
     ),
     # The graph
     (
         "columns[1].dependencies",
         ["zz"],
-        "columns: column 'b' depends on unknown column 'zz'; available names: 'a', 'b', 'c'",
+        "columns 'b': dependencies[0]: no column or side effect 'zz'; there are: 'a', 'b', 'c'",
     ),
     (
         "columns[1].dependencies",
         ["c"],
         "columns: the columns form a cycle: 'b' needs 'c' needs 'b'",
     ),
-    ("columns[1].name", "a", "columns: name 'a' is produced twice: a column and a column"),
+    ("columns[2].name", "b", "columns: name 'b' is produced twice: a column and a column"),
     (
         "columns[1].side_effects",
         ["a"],
@@ -419,76 +429,76 @@ BAD_FIELDS: list[tuple[str, Any, str]] = [
         "crashes[0].random.mean_s: expected more than 0, got 0",
     ),
     # Latencies
-    (f"{LATENCY}.model", "norm", f'{LATENCY}.model: expected one of: {ALL_MODELS}, got "norm"'),
-    (f"{LATENCY}.model", ..., f"{LATENCY}.model: expected one of: {ALL_MODELS}, got nothing"),
-    (LATENCY, 2.0, f"{LATENCY}: expected a mapping, got 2.0"),
-    (f"{LATENCY}.median_s", -2, f"{LATENCY}.median_s: expected more than 0, got -2"),
+    (f"{LATENCY}.model", "norm", f'{IN_B}.model: expected one of: {ALL_MODELS}, got "norm"'),
+    (f"{LATENCY}.model", ..., f"{IN_B}.model: expected one of: {ALL_MODELS}, got nothing"),
+    (LATENCY, 2.0, f"{IN_B}: expected a mapping, got 2.0"),
+    (f"{LATENCY}.median_s", -2, f"{IN_B}.median_s: expected more than 0, got -2"),
     (
         f"{LATENCY}.median_s",
         float("nan"),
-        f"{LATENCY}.median_s: expected a finite number, got .nan",
+        f"{IN_B}.median_s: expected a finite number, got .nan",
     ),
     (
         f"{LATENCY}.median_s",
         float("inf"),
-        f"{LATENCY}.median_s: expected a finite number, got .inf",
+        f"{IN_B}.median_s: expected a finite number, got .inf",
     ),
-    (f"{LATENCY}.median_s", "2 s", f'{LATENCY}.median_s: expected a number, got "2 s"'),
-    (f"{LATENCY}.median_s", True, f"{LATENCY}.median_s: expected a number, got true"),
+    (f"{LATENCY}.median_s", "2 s", f'{IN_B}.median_s: expected a number, got "2 s"'),
+    (f"{LATENCY}.median_s", True, f"{IN_B}.median_s: expected a number, got true"),
     (
         f"{LATENCY}.mean_s",
         1,
-        f"{LATENCY}.mean_s: unknown field; expected one of: model, median_s, sigma, p90_s, p99_s",
+        f"{IN_B}.mean_s: no such field; did you mean 'median_s'?",
     ),
     (
         f"{LATENCY}.p99_s",
         9,
-        f"{LATENCY}: expected exactly one of sigma, p90_s, p99_s, got sigma and p99_s",
+        f"{IN_B}: expected exactly one of sigma, p90_s, p99_s, got sigma and p99_s",
     ),
     (
         LATENCY,
         {"model": "lognormal", "median_s": 2, "p90_s": 1},
-        f"{LATENCY}.p90_s: expected more than median_s (2), got 1",
+        f"{IN_B}.p90_s: expected more than median_s (2), got 1",
     ),
     (
         LATENCY,
         {"model": "constant", "value_s": -1},
-        f"{LATENCY}.value_s: expected at least 0, got -1",
+        f"{IN_B}.value_s: expected at least 0, got -1",
     ),
     (
         LATENCY,
         {"model": "uniform", "low_s": 3, "high_s": 1},
-        f"{LATENCY}.high_s: expected at least low_s (3), got 1",
+        f"{IN_B}.high_s: expected at least low_s (3), got 1",
     ),
     (
         LATENCY,
         {"model": "pareto", "minimum_s": 1, "alpha": 0},
-        f"{LATENCY}.alpha: expected at least 0.1, got 0",
+        f"{IN_B}.alpha: expected at least 0.1, got 0",
     ),
     (
         LATENCY,
         {"model": "quantiles", "quantiles_s": {0: 1, 0.5: 3, 1: 2}},
-        f"{LATENCY}.quantiles_s: expected increasing seconds, got 2 at 1 after 3 at 0.5",
+        f"{IN_B}.quantiles_s: expected increasing seconds, got 2 at 1 after 3 at 0.5",
     ),
     (
         LATENCY,
         {"model": "quantiles", "quantiles_s": {0.5: 3, 0.9: 4}},
-        f"{LATENCY}.quantiles_s: expected probabilities from 0 to 1, got 0.5 to 0.9",
+        f"{IN_B}.quantiles_s: expected probabilities from 0 to 1, got 0.5 to 0.9",
     ),
     (
         LATENCY,
         {"model": "quantiles", "quantiles_s": {}},
-        f"{LATENCY}.quantiles_s: expected probabilities from 0 to 1, got an empty table",
+        f"{IN_B}.quantiles_s: expected probabilities from 0 to 1, got an empty table",
     ),
     (
         LATENCY,
         {"model": "quantiles", "quantiles_s": {0: -1, 1: 2}},
-        f"{LATENCY}.quantiles_s[0]: expected at least 0, got -1",
+        f"{IN_B}.quantiles_s[0]: expected at least 0, got -1",
     ),
     (
         LATENCY,
         {"model": "quantiles", "quantiles_s": {0: 0, 1: 2}, "interpolation": "log"},
-        f"{LATENCY}.quantiles_s: expected more than 0 seconds everywhere for interpolation: log, "
+        f"{IN_B}.quantiles_s: expected more than 0 seconds everywhere for interpolation: log, "
         "got 0 at 0",
     ),
     (
@@ -497,99 +507,98 @@ BAD_FIELDS: list[tuple[str, Any, str]] = [
             "model": "mixture",
             "components": [{"weight": 0, "latency": {"model": "constant", "value_s": 1}}],
         },
-        f"{LATENCY}.components[0].weight: expected more than 0, got 0",
+        f"{IN_B}.components[0].weight: expected more than 0, got 0",
     ),
     (
         LATENCY,
         {"model": "mixture", "components": [{"weight": 1, "latency": {"model": "constant"}}]},
-        f"{LATENCY}.components[0].latency.value_s: is missing",
+        f"{IN_B}.components[0].latency.value_s: is missing",
     ),
     # Traces
     (
         LATENCY,
         {"model": "trace", "file": "no.csv", "column_s": "s"},
-        f"{LATENCY}.file: trace 'no.csv' cannot be read: No such file or directory",
+        f"{IN_B}.file: trace 'no.csv' cannot be read: No such file or directory",
     ),
     (
         LATENCY,
         {"model": "trace", "file": "folder.csv", "column_s": "s"},
-        f"{LATENCY}.file: trace 'folder.csv' cannot be read: Is a directory",
+        f"{IN_B}.file: trace 'folder.csv' cannot be read: Is a directory",
     ),
     (
         LATENCY,
         {"model": "trace", "file": "t.parquet", "column_s": "s"},
-        f"{LATENCY}.file: trace 't.parquet': expected a file named .csv, .csv.gz, .jsonl or "
-        ".jsonl.gz",
+        f"{IN_B}.file: trace 't.parquet': expected a file named .csv, .csv.gz, .jsonl or .jsonl.gz",
     ),
     (
         LATENCY,
         {"model": "trace", "file": "empty.csv", "column_s": "s"},
-        f"{LATENCY}.file: trace 'empty.csv': it holds no rows",
+        f"{IN_B}.file: trace 'empty.csv': it holds no rows",
     ),
     (
         LATENCY,
         {"model": "trace", "file": "words.csv", "column_s": "t"},
-        f"{LATENCY}.file: trace 'words.csv': line 2 has no column 't'; its columns are: s, u",
+        f"{IN_B}.file: trace 'words.csv': line 2 has no column 't'; its columns are: s, u",
     ),
     (
         LATENCY,
         {"model": "trace", "file": "words.csv", "column_s": "s"},
-        f"{LATENCY}.file: trace 'words.csv': line 3, column 's': expected seconds from 0 to 1e+09, "
+        f"{IN_B}.file: trace 'words.csv': line 3, column 's': expected seconds from 0 to 1e+09, "
         "got 'soon'",
     ),
     (
         LATENCY,
         {"model": "trace", "file": "words.csv", "column_s": "u"},
-        f"{LATENCY}.file: trace 'words.csv': line 2, column 'u': expected seconds from 0 to 1e+09, "
+        f"{IN_B}.file: trace 'words.csv': line 2, column 'u': expected seconds from 0 to 1e+09, "
         "got '-2'",
     ),
     (
         LATENCY,
         {"model": "trace", "file": "plain.csv.gz", "column_s": "s"},
-        f"{LATENCY}.file: trace 'plain.csv.gz' cannot be read: Not a gzipped file (b's\\n')",
+        f"{IN_B}.file: trace 'plain.csv.gz' cannot be read: Not a gzipped file (b's\\n')",
     ),
     (
         LATENCY,
         {"model": "trace", "file": "cut.csv.gz", "column_s": "s"},
-        f"{LATENCY}.file: trace 'cut.csv.gz' is damaged or of another format: Compressed file "
+        f"{IN_B}.file: trace 'cut.csv.gz' is damaged or of another format: Compressed file "
         "ended before the end-of-stream marker was reached",
     ),
     (
         LATENCY,
         {"model": "trace", "file": "binary.csv", "column_s": "s"},
-        f"{LATENCY}.file: trace 'binary.csv' is damaged or of another format: 'utf-8' codec can't "
+        f"{IN_B}.file: trace 'binary.csv' is damaged or of another format: 'utf-8' codec can't "
         "decode byte 0xff in position 0: invalid start byte",
     ),
     (
         LATENCY,
         {"model": "trace", "file": "list.jsonl", "column_s": "s"},
-        f"{LATENCY}.file: trace 'list.jsonl': line 2: expected a JSON object",
+        f"{IN_B}.file: trace 'list.jsonl': line 2: expected a JSON object",
     ),
     (
         LATENCY,
         {**TOKENS, "ttft_s": {1: 0.1}, "tpot_s": 0.1},
-        f"{LATENCY}.file: trace 'tokens.csv': line 3, column 'o': expected a whole number from 0 "
+        f"{IN_B}.file: trace 'tokens.csv': line 3, column 'o': expected a whole number from 0 "
         "to 1e+09, got '1.5'",
     ),
     (
         LATENCY,
         {**TOKENS, "ttft_s": {1: 0.1}},
-        f"{LATENCY}: expected exactly one of tpot_s, tpot_by_batch_s, got none",
+        f"{IN_B}: expected exactly one of tpot_s, tpot_by_batch_s, got none",
     ),
     (
         LATENCY,
         {**TOKENS, "ttft_s": {1: 0.1}, "tpot_by_batch_s": {1: 0.1, 8: 0.2}, "batch": 9},
-        f"{LATENCY}.batch: expected a number within tpot_by_batch_s (1 to 8), got 9",
+        f"{IN_B}.batch: expected a number within tpot_by_batch_s (1 to 8), got 9",
     ),
     (
         LATENCY,
         {**TOKENS, "ttft_s": {1: 0.1}, "tpot_s": 0.1, "batch": 9},
-        f"{LATENCY}.batch: is read only with tpot_by_batch_s; tpot_s is one number",
+        f"{IN_B}.batch: is read only with tpot_by_batch_s; tpot_s is one number",
     ),
     (
         LATENCY,
         {**TOKENS, "ttft_s": {0: 0.1}, "tpot_s": 0.1},
-        f"{LATENCY}.ttft_s[0]: expected at least 1, got 0",
+        f"{IN_B}.ttft_s[0]: expected at least 1, got 0",
     ),
 ]
 
@@ -617,9 +626,140 @@ def test_a_bad_field_is_named_in_one_line(
     assert refusal(write(traces, {path: value})) == expected
 
 
-def test_several_faults_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
-    file = write(tmp_path, {"rows": 0, "seed": -1, "limits.workers": 0})
-    assert refusal(file) == "rows: expected at least 1, got 0 (and 2 more)"
+MANY = """\
+name: many
+rows: 1.5e0
+columns:
+  - name: a
+    traits: [STRAT]
+  - name: b
+    dependencies: [aa]
+    resource: gpuu
+    latency: {modle: lognormal, median_s: 2, sgima: 1}
+  - name: c
+    dependancies: [b]
+    dependencies: [first]
+    latency: {model: exponental, mean: 2}
+    range_rows: 0
+  - name: first
+    traits: [BARRIER, BATCH_BARRIER]
+limits: {workers: 0, resources: {gpu: 2}}
+polcy: fifo
+policy: lifo
+failures:
+  by_resource: {gpuv: {retryable: 0.1}}
+  by_column:
+    sicth: {retryable: 2}
+"""
+
+
+def test_every_fault_of_a_file_is_told_at_once_by_line(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(MANY)
+    models = ALL_MODELS
+    assert refusals(file) == [
+        "2: rows: expected an integer, got 1.5",
+        "5: columns 'a': traits[0]: expected 'START', 'CELL_BY_CELL', 'ROW_STREAMABLE', 'BARRIER', "
+        "'BATCH_BARRIER' or 'ORDERED', got \"STRAT\"; did you mean 'START'?",
+        "7: columns 'b': dependencies[0]: no column or side effect 'aa'; there are: 'a', 'b', "
+        "'c', 'first'",
+        "8: columns 'b': resource: no resource 'gpuu' in limits.resources; did you mean 'gpu'?",
+        "9: columns 'b': latency.modle: no such field; did you mean 'model'?",
+        "9: columns 'b': latency.sgima: no such field; did you mean 'sigma'?",
+        "11: columns 'c': dependancies: no such field; did you mean 'dependencies'?",
+        "13: columns 'c': latency.mean_s: is missing",
+        f"13: columns 'c': latency.model: expected one of: {models}, got \"exponental\"; did you "
+        "mean 'exponential'?",
+        "13: columns 'c': latency.mean: no such field; did you mean 'mean_s'?",
+        "14: columns 'c': range_rows: expected at least 1, got 0",
+        "16: columns 'first': traits: BARRIER and BATCH_BARRIER exclude each other; a barrier "
+        "waits for the dataset or for one batch",
+        "17: limits.workers: expected at least 1, got 0",
+        "18: polcy: no such field; did you mean 'policy'?",
+        "19: policy: expected 'fifo', 'row-first', 'column-first', 'critical-path' or 'random', "
+        "got \"lifo\"; did you mean 'fifo'?",
+        "21: failures.by_resource.gpuv: no column takes 'gpuv'; did you mean 'gpuu'?",
+        "23: failures.by_column.sicth: no column 'sicth'; there are: 'a', 'b', 'c', 'first'",
+        "23: failures.by_column.sicth.retryable: expected at most 1, got 2",
+    ]
+
+
+def test_faults_of_options_follow_those_of_the_file_and_name_the_option(tmp_path: Path) -> None:
+    file = write(tmp_path, {"rows": 0})
+    overrides = {
+        "columns.d.latency": "1",
+        "limits.wrokers": "3",
+        "columns.b.latency.modle": "gamma",
+        "seed": "-1",
+    }
+    assert refusals(file, overrides) == [
+        "2: rows: expected at least 1, got 0",
+        "--set limits.wrokers: limits.wrokers: no such field; did you mean 'workers'?",
+        "--set columns.b.latency.modle: columns 'b': latency.modle: no such field; did you mean "
+        "'model'?",
+        "--set seed: seed: expected at least 0, got -1",
+        "--set columns.d.latency: columns has no item 'd'; it has 3 named 'a', 'b', 'c'",
+    ]
+
+
+def test_a_command_tells_every_fault_on_a_line_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(MANY)
+    code = main(["run", str(file), "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr()
+    assert code == 2
+    assert printed.out == ""
+    assert "Traceback" not in printed.err
+    lines = printed.err.splitlines()
+    assert len(lines) == 18
+    assert all(line.startswith(f"error: {file}:") for line in lines)
+    assert [item.name for item in tmp_path.iterdir()] == ["s.yaml"]
+
+
+def test_faults_of_merged_and_shared_parts_are_told_where_they_stand(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        "name: t\nrows: 1\nlimits: {workers: 1}\ncolumns:\n"
+        "  - {name: a, latency: &x {model: exponential,\n"
+        "       mean_s: -1}}\n"
+        "  - {name: b, latency: {<<: *x,\n"
+        "       mean: 3}}\n"
+        "  - name: ''\n"
+    )
+    assert refusals(file) == [
+        "6: columns 'a': latency.mean_s: expected more than 0, got -1",
+        "6: columns 'b': latency.mean_s: expected more than 0, got -1",
+        "8: columns 'b': latency.mean: no such field; did you mean 'mean_s'?",
+        '9: columns[2].name: expected a string that is not empty, got ""',
+    ]
+
+
+def test_keys_given_twice_are_all_told(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("rows: 1\nname: x\nrows: 2\nlimits: {workers: 1, workers: 2}\n")
+    assert refusals(file) == ["3: key 'rows' is given twice", "4: key 'workers' is given twice"]
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [("1e3", 1000), ("1_000", 1000), ("1E+3", 1000), ("1.5e3", 1500), ("1_0e2", 1000)],
+)
+def test_a_whole_number_may_have_an_exponent_or_underscores(
+    tmp_path: Path, text: str, rows: int
+) -> None:
+    file = write(tmp_path)
+    file.write_text(file.read_text().replace("rows: 10", f"rows: {text}"))
+    assert load_scenario(file).rows == rows
+    assert load_scenario(write(tmp_path), {"rows": text}).rows == rows
+
+
+@pytest.mark.parametrize("text", ["1.5e0", "1e-3", "1000.0", "1e30", "0x10", "1e", "'1e3'"])
+def test_other_numbers_are_no_whole_number_of_rows(tmp_path: Path, text: str) -> None:
+    file = write(tmp_path)
+    file.write_text(file.read_text().replace("rows: 10", f"rows: {text}"))
+    assert refusal(file).startswith("rows: expected an integer, got ")
 
 
 @pytest.mark.parametrize(
@@ -627,28 +767,27 @@ def test_several_faults_are_counted_and_the_first_is_named(tmp_path: Path) -> No
     [
         ("", "expected a mapping of fields, got nothing"),
         ("[1, 2]", "expected a mapping of fields, got a list of 2"),
-        ("rows: 1\nname: x\nrows: 2\n", "line 3: key 'rows' is given twice"),
-        ("limits: {workers: 1, workers: 2}", "line 1: key 'workers' is given twice"),
-        ("latency: {0: 1, 0.0: 2}", "line 1: key 0.0 is given twice"),
+        ("rows: 1\nname: x\nrows: 2\n", "3: key 'rows' is given twice"),
+        ("limits: {workers: 1, workers: 2}", "1: key 'workers' is given twice"),
+        ("latency: {0: 1, 0.0: 2}", "1: key 0.0 is given twice"),
         (
             "a: [",
-            "line 1: while parsing a flow node, expected the node content, but found "
-            "'<stream end>'",
+            "1: while parsing a flow node, expected the node content, but found '<stream end>'",
         ),
         (
             "a: 1\n---\nb: 2\n",
-            "line 2: expected a single document in the stream, but found another document",
+            "2: expected a single document in the stream, but found another document",
         ),
         (
             "a: !!python/object:os.system {}",
-            "line 1: could not determine a constructor for the tag "
+            "1: could not determine a constructor for the tag "
             "'tag:yaml.org,2002:python/object:os.system'",
         ),
-        ("rows: !!int x", "line 1: expected a value of type int, got 'x'"),
-        ("a: 1\nrows: !!bool x", "line 2: expected a value of type bool, got 'x'"),
-        ("rows: !!timestamp x", "line 1: expected a value of type timestamp, got 'x'"),
-        ("rows: " + "9" * 5000, f"line 1: expected a value of type int, got '{'9' * 40}…'"),
-        ("? [1]\n: 2", "line 1: a key must be a plain word or number"),
+        ("rows: !!int x", "1: expected a value of type int, got 'x'"),
+        ("a: 1\nrows: !!bool x", "2: expected a value of type bool, got 'x'"),
+        ("rows: !!timestamp x", "1: expected a value of type timestamp, got 'x'"),
+        ("rows: " + "9" * 5000, f"1: expected a value of type int, got '{'9' * 40}…'"),
+        ("? [1]\n: 2", "1: a key must be a plain word or number"),
         ("a: &x [*x]", "it is nested too deeply"),
         (
             "a: &a [1,2,3,4,5,6,7,8,9]\n"
@@ -665,7 +804,7 @@ def test_text_that_is_no_scenario_is_refused_in_one_line(
 ) -> None:
     file = tmp_path / "s.yaml"
     file.write_text(text)
-    assert refusal(file) == expected
+    assert refusals(file) == [expected]
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -760,18 +899,18 @@ def test_the_scenarios_limit_wins_over_the_pipelines(tmp_path: Path, pipeline: l
         (
             "pipeline.latency.by_column",
             {"jugde": {"model": "constant", "value_s": 3}},
-            "pipeline.latency.by_column.jugde: the pipeline has no such name; it has: 'topic', "
-            "'text', 'judge', 'check'",
+            "pipeline.latency.by_column.jugde: the pipeline has no column 'jugde'; did you mean "
+            "'judge'?",
         ),
         (
             "pipeline.latency.by_resource",
             {"other": {"model": "constant", "value_s": 3}},
-            "pipeline.latency.by_resource.other: the pipeline has no such name; it has: 'alias'",
+            "pipeline.latency.by_resource.other: no column takes 'other'; there are: 'alias'",
         ),
         (
             "pipeline.latency.per_row_s_by_column",
             {"text": 1},
-            "pipeline.latency.per_row_s_by_column.text: column 'text' is no barrier, and reads no "
+            "pipeline.latency.per_row_s_by_column.text: the column is no barrier, and reads no "
             "rows",
         ),
         (

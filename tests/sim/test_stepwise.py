@@ -197,8 +197,8 @@ BAD = [
         {"failures": {"default": {"retryable": 0.6, "permanent": 0.6}}},
         "failures.default: expected shares that add up to at most 1, got 1.2",
     ),
-    ({"failures": {"by_column": {"nobody": {}}}}, "failures.by_column.nobody: the scenario has no"),
-    ({"failures": {"by_resource": {"gpu": {}}}}, "failures.by_resource.gpu: the scenario has no"),
+    ({"failures": {"by_column": {"nobody": {}}}}, "failures.by_column.nobody: no column 'nobody'"),
+    ({"failures": {"by_resource": {"gpu": {}}}}, "failures.by_resource.gpu: no column takes 'gpu'"),
     (
         {
             "limits": {

@@ -39,13 +39,15 @@ def _replay(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from cellspec.replay.rerun import replay
+    from sim.hints import hinting_at_replay
     from sim.output.replay import render_json, render_text, trace_text, write_outputs
     from sim.outputs import STDOUT, check_targets, check_trace_target, stream_beside
 
     check_trace_target(args.trace)
     traces = [] if args.trace in (None, STDOUT) else [args.trace]
     check_targets(args.case, *traces, *([] if args.html is None else [args.html]))
-    done = replay(args.case, folder=Path.cwd(), backend=args.backend, until=args.until)
+    with hinting_at_replay(args.case):
+        done = replay(args.case, folder=Path.cwd(), backend=args.backend, until=args.until)
     if args.trace == STDOUT:
         put(trace_text(done))
     write_outputs(

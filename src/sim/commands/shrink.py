@@ -29,12 +29,14 @@ def _shrink(args: argparse.Namespace) -> int:
 
     from cellspec.files import write_files
     from cellspec.replay.shrink import shrink
+    from sim.hints import hinting_at_replay
     from sim.output.replay import render_json, render_text
     from sim.outputs import check_targets
 
     if args.out is not None:
         check_targets(args.case, args.out)
-    text, done = shrink(args.case, folder=Path.cwd(), backend=args.backend)
+    with hinting_at_replay(args.case):
+        text, done = shrink(args.case, folder=Path.cwd(), backend=args.backend)
     if args.out is not None:
         path = Path(args.out)
         write_files(path.parent, {path.name: text})

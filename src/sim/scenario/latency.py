@@ -8,10 +8,16 @@ in `Plain`, which a mixture may hold, and in `LATENCY_MODELS`. The mixture itsel
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from sim.scenario.distributions import (
     Constant,
@@ -25,12 +31,66 @@ from sim.scenario.distributions import (
     Weibull,
 )
 from sim.scenario.recorded import Tokens, Trace
-from sim.scenario.strict import StrictModel, field_error
+from sim.scenario.strict import Fault, StrictModel, faults_error
+from sim.scenario.words import closest, did_you_mean, given_words
 
 if TYPE_CHECKING:
     from sim.draws import Draws, Floats
 
 __all__ = ["LATENCY_MODELS", "Component", "Latency", "Mixture", "Plain"]
+
+LATENCY_MODELS = (
+    "constant",
+    "uniform",
+    "exponential",
+    "lognormal",
+    "gamma",
+    "weibull",
+    "pareto",
+    "mixture",
+    "quantiles",
+    "trace",
+    "tokens",
+)
+"""The names of all models, in the order of the tables."""
+
+_SURELY = 0.8
+"""How alike a misspelt word must be to a known one for the rest to be judged by the known one."""
+
+
+class _Named:
+    """Chooses a latency model by its name; a misspelt name hides no other fault."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def __call__(self, data: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        if not isinstance(data, Mapping) or data.get("model") in self._names:
+            return handler(data)
+        fields, faults = dict(data), []
+        if "model" not in fields:
+            key = closest("model", (name for name in fields if isinstance(name, str)))
+            if key is None:
+                raise faults_error([Fault(("model",), f"{self._expected()}, got nothing")])
+            faults.append(Fault((key,), "no such field; did you mean 'model'?"))
+            fields["model"] = fields.pop(key)
+        else:
+            key = "model"
+        name = fields["model"]
+        if name not in self._names:
+            near = did_you_mean(name, self._names)
+            faults.append(Fault((key,), f"{self._expected()}, got {given_words(name)}{near}"))
+            name = fields["model"] = closest(name, self._names, _SURELY)
+        if name is not None:
+            try:
+                handler(fields)
+            except ValidationError as error:
+                raise faults_error(faults, error) from None
+        raise faults_error(faults)
+
+    def _expected(self) -> str:
+        return f"expected one of: {', '.join(self._names)}"
+
 
 Plain = Annotated[
     Constant
@@ -44,6 +104,7 @@ Plain = Annotated[
     | Trace
     | Tokens,
     Field(discriminator="model"),
+    WrapValidator(_Named(*(name for name in LATENCY_MODELS if name != "mixture"))),
 ]
 
 
@@ -67,10 +128,14 @@ class Mixture(LatencyModel):
 
     @model_validator(mode="after")
     def _ends_well(self) -> Self:
-        for place, item in enumerate(self.components):
-            if item.latency.fails:
-                text = "expected leave_out: calls of a mixture do not fail as their parts did"
-                raise field_error(f"components[{place}].latency.failed", text)
+        text = "expected leave_out: calls of a mixture do not fail as their parts did"
+        faults = [
+            Fault(("components", place, "latency", "failed"), text)
+            for place, item in enumerate(self.components)
+            if item.latency.fails
+        ]
+        if faults:
+            raise faults_error(faults)
         return self
 
     def remark(self) -> str:
@@ -110,19 +175,6 @@ Latency = Annotated[
     | Trace
     | Tokens,
     Field(discriminator="model"),
+    WrapValidator(_Named(*LATENCY_MODELS)),
 ]
 """Any latency model, chosen by its field ``model``."""
-
-LATENCY_MODELS = (
-    "constant",
-    "uniform",
-    "exponential",
-    "lognormal",
-    "gamma",
-    "weibull",
-    "pareto",
-    "mixture",
-    "quantiles",
-    "trace",
-    "tokens",
-)

@@ -1,4 +1,4 @@
-"""Reading a scenario file: YAML text, overrides of the command line, and one `SpecError`.
+"""Reading a scenario file: YAML text, overrides of the command line, and every fault at once.
 
 `load_scenario` reads a file, applies overrides (``columns.answer.latency.median_s=3``), and
 returns a frozen `Scenario`. Whatever could stop a run later is looked at then: the graph is built,
@@ -13,10 +13,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cellspec.errors import SpecError
-from sim.scenario.messages import explain_errors, field_path, given_words, listed_names
+from cellspec.errors import FaultsError, SpecError
+from sim.scenario.messages import Place, explain, faults_of, place_words
 from sim.scenario.scenario import Scenario
-from sim.scenario.yaml_text import parse_yaml
+from sim.scenario.words import did_you_mean, given_words, listed_names
+from sim.scenario.yaml_text import Document, YamlError, parse_yaml
 
 __all__ = ["load_scenario"]
 
@@ -33,30 +34,51 @@ def load_scenario(path: str | Path, overrides: Mapping[str, str] | None = None) 
             the mapping that it is in.
 
     Raises:
-        SpecError: one line that names the file, the field, what was expected and what was given.
+        FaultsError: a line for each fault, sorted by line; each names the file, the line, the
+            field, what was expected and what was given.
+        SpecError: the file cannot be read, or is no mapping.
         MissingExtraError: the scenario takes a DataDesigner pipeline, and that extra is absent.
     """
     path = Path(path)
+    document = _read(path)
+    data = document.data
+    changed: dict[str, Place] = {}
+    refused = []
+    for dotted, text in (overrides or {}).items():
+        try:
+            changed[dotted] = _override(data, dotted, text)
+        except SpecError as error:
+            refused.append(f"{path}: --set {dotted}: {error}")
     try:
-        data = parse_yaml(path.read_text(encoding="utf-8-sig"))
+        scenario = Scenario.model_validate(data, context={"folder": path.parent})
+    except ValidationError as error:
+        found = explain(faults_of(error, data), path, document, changed)
+        raise FaultsError([*found, *refused]) from None
+    if refused:
+        raise FaultsError(refused)
+    return scenario
+
+
+def _read(path: Path) -> Document:
+    """A scenario file as a mapping.
+
+    Raises:
+        SpecError: it cannot be read, or is none.
+    """
+    try:
+        document = Document(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise SpecError(f"{path}: cannot be read: not UTF-8 text, {error.reason}") from None
-    except SpecError as error:
-        raise SpecError(f"{path}: {error}") from None
-    if not isinstance(data, dict):
-        raise SpecError(f"{path}: expected a mapping of fields, got {given_words(data)}")
-    changed: dict[str, str] = {}
-    for dotted, text in (overrides or {}).items():
-        try:
-            changed[dotted] = field_path(_override(data, dotted, text))
-        except SpecError as error:
-            raise SpecError(f"{path}: --set {dotted}: {error}") from None
-    try:
-        return Scenario.model_validate(data, context={"folder": path.parent})
-    except ValidationError as error:
-        raise SpecError(f"{path}: {explain_errors(error, data, changed)}") from None
+    except YamlError as error:
+        found = sorted(error.faults, key=lambda fault: fault[0] or 0)
+        raise FaultsError(
+            [f"{path}:{line}: {text}" if line else f"{path}: {text}" for line, text in found]
+        ) from None
+    if not isinstance(document.data, dict):
+        raise SpecError(f"{path}: expected a mapping of fields, got {given_words(document.data)}")
+    return document
 
 
 def _override(data: dict[Any, Any], dotted: str, text: str) -> tuple[Any, ...]:
@@ -74,9 +96,11 @@ def _override(data: dict[Any, Any], dotted: str, text: str) -> tuple[Any, ...]:
     for depth, part in enumerate(parts):
         last = depth == len(parts) - 1
         if isinstance(here, list):
-            part = _item(here, part, field_path(where))
+            part = _item(here, part, place_words(tuple(where)))
         elif not isinstance(here, dict):
-            raise SpecError(f"{field_path(where)} is {given_words(here)}, and has no fields")
+            raise SpecError(
+                f"{place_words(tuple(where))} is {given_words(here)}, and has no fields"
+            )
         where.append(part)
         if last:
             here[part] = value
@@ -97,4 +121,5 @@ def _item(items: list[Any], part: str, path: str) -> Any:
         return int(part)
     known = [name for name in names if isinstance(name, str)]
     listed = f" named {listed_names(known)}" if known else ""
-    raise SpecError(f"{path} has no item {part!r}; it has {len(items)}{listed}")
+    near = did_you_mean(part, known) or f"; it has {len(items)}{listed}"
+    raise SpecError(f"{path} has no item {part!r}{near}")

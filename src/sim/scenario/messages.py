@@ -1,17 +1,25 @@
-"""From pydantic's errors to messages: the field, what was expected, and what was given."""
+"""From faults to messages: where in which file, what was expected, and what was given.
+
+A message reads ``s.yaml:7: columns 'b': latency.modle: no such field; did you mean 'model'?``. A
+column is named by its name, and each other item of a list by its position. A fault of a value that
+an option brought names the option, as in ``s.yaml: --set columns.b.latency.sigma: …``.
+"""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
-from sim.scenario.latency import LATENCY_MODELS
+from sim.scenario.strict import Fault
+from sim.scenario.words import did_you_mean, given_words
+from sim.scenario.yaml_text import Document
 
-__all__ = ["explain_errors", "field_path", "given_words", "listed_names"]
+__all__ = ["Place", "explain", "faults_of", "place_words"]
+
+Place: TypeAlias = tuple[Any, ...]
+"""Keys and positions that lead to a value in plain data."""
 
 _TYPES = {
     "int_type": "an integer",
@@ -33,102 +41,124 @@ _BOUNDS = {
 }
 
 
-def explain_errors(
-    error: ValidationError, data: Mapping[str, Any], changed: Mapping[str, str]
-) -> str:
-    """The first of pydantic's errors as one line, and how many more there are.
-
-    Args:
-        error: what pydantic found.
-        data: what it looked at.
-        changed: overrides, and the field that each one set.
-    """
-    errors = error.errors(include_url=False)
-    if any(item["type"] != "too_short" for item in errors):
+def faults_of(error: ValidationError, data: Mapping[str, Any]) -> list[Fault]:
+    """All that pydantic found, each at its place in the data that it looked at."""
+    found = []
+    for item in error.errors(include_url=False):
+        kind = item["type"]
+        context = item.get("ctx", {})
+        kept = context["depth"] if kind == "field" else int(kind == "missing")
+        where = _resolve(item["loc"], data, kept)
         # A list whose items are refused counts as empty, which nobody who reads the file sees.
-        errors = [item for item in errors if item["type"] != "too_short"]
-    first = errors[0]
-    kind, context = first["type"], first.get("ctx", {})
-    where = _resolve(first["loc"], data, missing=kind == "missing")
-    path = field_path(where)
-    given = f", got {given_words(first['input'])}"
+        if kind != "too_short" or not item["input"]:
+            found.append(Fault(where, _text(kind, context, item["input"])))
+    return list(dict.fromkeys(found))
+
+
+def _text(kind: str, context: Mapping[str, Any], given: Any) -> str:
     if kind == "field":
-        path = ".".join(x for x in (path, str(context["path"])) if x)
-        text = str(context["message"])
-    elif kind == "missing":
-        text = "is missing"
-    elif kind in ("union_tag_invalid", "union_tag_not_found"):
-        path += ".model"
-        tag = context.get("tag")
-        given = f", got {given_words(tag)}" if tag is not None else ", got nothing"
-        text = f"expected one of: {', '.join(LATENCY_MODELS)}{given}"
-    elif kind == "literal_error":
-        text = f"expected {context['expected']}{given}"
-    elif kind in _BOUNDS:
+        return str(context["message"])
+    if kind == "missing":
+        return "is missing"
+    got = f", got {given_words(given)}"
+    if kind == "literal_error":
+        known = str(context["expected"]).split("'")[1::2]
+        return f"expected {context['expected']}{got}{did_you_mean(given, known)}"
+    if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
-        text = f"expected {words} {context[key]:g}{given}"
-    elif kind in _TYPES:
-        text = f"expected {_TYPES[kind]}{given}"
-    else:
-        text = f"{first['msg'].splitlines()[0]}{given}"
-    notes = [f"--set {name}" for name, place in changed.items() if _related(place, path)]
-    if notes:
-        text += f" (with {', '.join(notes)})"
-    if len(errors) > 1:
-        text += f" (and {len(errors) - 1} more)"
-    return f"{path}: {text}" if path else text
+        return f"expected {words} {context[key]:g}{got}"
+    return f"expected {_TYPES[kind]}{got}"
 
 
-def _related(one: str, other: str) -> bool:
-    """Whether one field holds the other, or is the other."""
-    outer, inner = sorted((one, other), key=len)
-    return bool(outer) and inner.startswith(outer) and inner[len(outer) :][:1] in ("", ".", "[")
-
-
-def _resolve(loc: Sequence[int | str], data: Any, *, missing: bool) -> tuple[Any, ...]:
+def _resolve(loc: Sequence[int | str], data: Any, kept: int) -> Place:
     """The parts of pydantic's location that stand in the file.
 
     Pydantic also names what it tried, such as the member of a union; those parts are left out.
+
+    Args:
+        loc: the location.
+        data: what was validated.
+        kept: so many of the last parts stay, also if the file does not have them.
     """
     where: list[Any] = []
     here = data
     for depth, part in enumerate(loc):
-        if isinstance(here, dict):
-            if part in here:
-                where.append(part)
-                here = here[part]
+        if isinstance(here, Mapping):
+            key = part if part in here else next((k for k in here if str(k) == part), None)
+            if key is not None:
+                where.append(key)
+                here = here[key]
                 continue
         elif isinstance(here, list) and isinstance(part, int) and part < len(here):
             where.append(part)
             here = here[part]
             continue
-        if missing and depth == len(loc) - 1:
+        if depth >= len(loc) - kept:
             where.append(part)
     return tuple(where)
 
 
-def field_path(where: Sequence[Any]) -> str:
+def place_words(where: Place, data: Any = None) -> str:
+    """A place as people write it: ``limits.workers``, ``crashes[0]``, ``columns 'b': latency``.
+
+    Args:
+        where: the place.
+        data: the scenario, where a column is to be named by its name.
+    """
+    prefix = ""
+    if len(where) > 1 and where[0] == "columns" and isinstance(data, Mapping):
+        columns = data.get("columns")
+        position = where[1]
+        item = columns[position] if isinstance(columns, list) and position < len(columns) else None
+        name = item.get("name") if isinstance(item, Mapping) else None
+        if isinstance(name, str) and name:
+            prefix, where = f"columns {name!r}", where[2:]
     text = ""
     for part in where:
-        text += f"[{part}]" if isinstance(part, int) and text else f".{part}"
-    return text.removeprefix(".")
+        text += f"[{part}]" if isinstance(part, int) and (text or prefix) else f".{part}"
+    return ": ".join(filter(None, (prefix, text.removeprefix("."))))
 
 
-def given_words(value: Any) -> str:
-    """A value as it stands in a YAML file, on one short line."""
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list | tuple):
-        return f"a list of {len(value)}"
-    if value is None:
-        return "nothing"
-    if isinstance(value, float) and not math.isfinite(value):
-        return ".nan" if math.isnan(value) else f"{'-' if value < 0 else ''}.inf"
-    text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
-    if isinstance(value, bool):
-        text = text.lower()
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def explain(
+    faults: Sequence[Fault],
+    path: object,
+    document: Document,
+    changed: Mapping[str, Place],
+) -> list[str]:
+    """The faults of a scenario as messages, by line, and then those of options.
+
+    Args:
+        faults: at least one.
+        path: of the file.
+        document: the file.
+        changed: overrides, and the field that each one set.
+    """
+    order = {option: place for place, option in enumerate(changed)}
+    found = []
+    for fault in faults:
+        where = fault.where
+        place = place_words(where, document.data)
+        text = f"{place}: {fault.text}" if place else fault.text
+        brought = [one for one in changed if _brought(changed[one], where, document)]
+        if brought:
+            message = f"{path}: --set {brought[-1]}: {text}"
+            found.append((1, (order[brought[-1]], 0), message))
+            continue
+        inside = [f"--set {one}" for one in changed if where and _holds(where, changed[one])]
+        if inside:
+            text += f" (with {', '.join(inside)})"
+        position = document.position(where)
+        found.append((0, position, f"{path}:{position[0]}: {text}"))
+    return [message for _, _, message in sorted(found, key=lambda item: item[:2])]
 
 
-def listed_names(names: Any) -> str:
-    return ", ".join(repr(name) for name in names) or "none"
+def _brought(option: Place, where: Place, document: Document) -> bool:
+    """True if an option set the place, set something around it, or caused it to be made."""
+    return _holds(option, where) or (
+        bool(where) and _holds(where, option) and not document.has(where)
+    )
+
+
+def _holds(outer: Place, inner: Place) -> bool:
+    """True if one place is the other, or around it."""
+    return inner[: len(outer)] == outer

@@ -11,10 +11,11 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import ConfigDict, Field, model_validator
 
+from cellspec.errors import GraphError
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
 from sim.scenario.distributions import Constant
 from sim.scenario.latency import Latency
-from sim.scenario.strict import Seconds, StrictModel, field_error
+from sim.scenario.strict import Fault, Seconds, StrictModel, faults_error, field_error
 
 __all__ = [
     "CheckpointSpec",
@@ -32,7 +33,7 @@ __all__ = [
     "RandomCrashes",
     "RowGroups",
     "Trait",
-    "exactly_one",
+    "not_exactly_one",
     "one_of_schema",
 ]
 
@@ -45,17 +46,20 @@ Trait: TypeAlias = Literal[
 ]
 
 
-def exactly_one(model: StrictModel, names: Sequence[str]) -> str:
-    """The one field of `names` that has a value.
+def not_exactly_one(names: Sequence[str], given: Sequence[str]) -> str:
+    """The message about several fields of which one must be given."""
+    return f"expected exactly one of {', '.join(names)}, got {' and '.join(given) or 'none'}"
+
+
+def _exactly_one(model: StrictModel, *names: str) -> None:
+    """Refuse a record that has a value in none of several fields, or in more than one.
 
     Raises:
-        PydanticCustomError: none has, or several have.
+        ValidationError: it has.
     """
     given = [name for name in names if getattr(model, name) is not None]
     if len(given) != 1:
-        got = " and ".join(given) or "none"
-        raise field_error("", f"expected exactly one of {', '.join(names)}, got {got}")
-    return given[0]
+        raise field_error("", not_exactly_one(names, given))
 
 
 def one_of_schema(*names: str) -> dict[str, Any]:
@@ -87,6 +91,25 @@ class ColumnSpec(StrictModel):
     range_rows: Positive = Field(
         1, description="rows that one call makes, for a ROW_STREAMABLE column"
     )
+
+    @model_validator(mode="after")
+    def _fits_its_traits(self) -> Self:
+        faults = []
+        try:
+            self.descriptor()
+        except GraphError as error:
+            text = str(error).removeprefix(f"column {self.name!r}: ").removeprefix("traits ")
+            faults.append(Fault(("traits",), text))
+        is_barrier = {"BARRIER", "BATCH_BARRIER"} & set(self.traits)
+        if self.latency_per_row_s and not is_barrier:
+            text = "the column is no barrier, and reads no rows"
+            faults.append(Fault(("latency_per_row_s",), text))
+        if self.range_rows > 1 and (is_barrier or "ROW_STREAMABLE" not in self.traits):
+            text = "the column is not ROW_STREAMABLE: one call makes one cell"
+            faults.append(Fault(("range_rows",), text))
+        if faults:
+            raise faults_error(faults)
+        return self
 
     def descriptor(self) -> ColumnDescriptor:
         """The column as a graph takes it.
@@ -224,7 +247,7 @@ class CheckpointSpec(StrictModel):
 
     @model_validator(mode="after")
     def _one_interval(self) -> Self:
-        exactly_one(self, ("every_rows", "every_s"))
+        _exactly_one(self, "every_rows", "every_s")
         return self
 
 
@@ -253,5 +276,5 @@ class Crash(StrictModel):
 
     @model_validator(mode="after")
     def _one_cause(self) -> Self:
-        exactly_one(self, ("at_event", "at_time_s", "random"))
+        _exactly_one(self, "at_event", "at_time_s", "random")
         return self

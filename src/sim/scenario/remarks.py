@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cellspec.text import counted
-from sim.scenario.messages import listed_names
 from sim.scenario.scenario import Scenario
+from sim.scenario.words import listed_names
 
 __all__ = ["load_notes", "remarks"]
 

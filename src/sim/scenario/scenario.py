@@ -24,18 +24,22 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, PrivateAttr, ValidationInfo, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
-from cellspec.errors import GraphError, SpecError
-from cellspec.graph.columns import ColumnDescriptor
+from cellspec.errors import SpecError
 from cellspec.graph.graph import BarrierScope, ExecutionGraph
 from cellspec.machine.limits import FailurePolicy, Limits, check_limits
-from sim.scenario.distributions import LatencyModel
-from sim.scenario.messages import listed_names
 from sim.scenario.records import (
     CheckpointSpec,
     ColumnSpec,
@@ -46,44 +50,16 @@ from sim.scenario.records import (
     Name,
     Pipeline,
     Positive,
-    exactly_one,
+    not_exactly_one,
     one_of_schema,
 )
+from sim.scenario.resolve import Parts, Resolved, readable_parts, resolve
 from sim.scenario.sampler import ColumnLatency, LatencySource
-from sim.scenario.strict import Seconds, StrictModel, field_error
+from sim.scenario.strict import Fault, Seconds, StrictModel, faults_error
 from sim.scenario.yaml_text import dump_yaml
 from sim.simulator.queues import Policy
 
-if TYPE_CHECKING:
-    from cellspec.build.datadesigner import PipelineColumn
-
 __all__ = ["Scenario"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What a scenario comes to: whichever way it names its columns."""
-
-    graph: ExecutionGraph
-    columns: tuple[ColumnLatency, ...]
-    column_resource: dict[str, str]
-    resource_limits: dict[str, int]
-    conditions: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Columns as a scenario gives them, from either place.
-
-    Attributes:
-        conditions: by column, what a pipeline skips its cells by.
-    """
-
-    descriptors: list[ColumnDescriptor]
-    latencies: dict[str, tuple[LatencyModel, float]]
-    column_resource: dict[str, str]
-    limits: dict[str, int]
-    conditions: dict[str, str]
 
 
 class Scenario(StrictModel):
@@ -109,152 +85,60 @@ class Scenario(StrictModel):
     restart_delay_s: Seconds = Field(0.0, description="seconds from a crash to the resume")
     failures: FailuresSpec | None = Field(None, description="none: every call ends well")
 
-    _plan: _Plan = PrivateAttr()
+    _plan: Resolved = PrivateAttr()
     _folder: Path = PrivateAttr(default_factory=Path)
 
-    @model_validator(mode="after")
-    def _build(self, info: ValidationInfo) -> Self:
-        self._folder = (info.context or {}).get("folder", Path())
-        source_field = exactly_one(self, ("columns", "pipeline"))
-        source = self._from_columns() if self.pipeline is None else self._from_pipeline()
+    @model_validator(mode="wrap")
+    @classmethod
+    def _resolved(
+        cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Self:
+        """Check the fields, and then how they fit together, as far as the fields can be read."""
+        folder = (info.context or {}).get("folder", Path())
+        faults: list[Fault] = []
         try:
-            graph = ExecutionGraph(
-                self.rows,
-                source.descriptors,
-                batch_size=self.batch_size,
-                barrier_scope=self.barrier_scope,
-            )
-        except GraphError as error:
-            raise field_error(source_field, str(error)) from None
-        rules = graph.rules.columns
-        columns = tuple(
-            ColumnLatency(rule.name, *source.latencies[rule.name], rule.scope_rows)
-            for rule in rules
-        )
-        for item in columns:
-            if item.per_row_s and not item.scope_rows:
-                path = self._per_row_path(item.name)
-                raise field_error(path, f"column {item.name!r} is no barrier, and reads no rows")
-        self._plan = _Plan(graph, columns, source.column_resource, source.limits, source.conditions)
-        for name in self.limits.measured_at:
-            if name not in source.limits:
-                text = (
-                    f"no such resource has a limit; those with one: {listed_names(source.limits)}"
-                )
-                raise field_error(f"limits.measured_at.{name}", text)
-        self._check_groups(graph)
-        self._check_failures(graph)
-        return self
+            scenario = handler(data)
+        except ValidationError as error:
+            if isinstance(data, Mapping):
+                resolve(data, readable_parts(data, info.context), folder, faults)
+            raise faults_error(faults, error) from None
+        scenario._folder = folder
+        scenario._resolve(faults)
+        if faults:
+            raise faults_error(faults)
+        return scenario
 
-    def _check_groups(self, graph: ExecutionGraph) -> None:
-        try:
-            check_limits(self.run_limits(), graph.rules)
-        except SpecError as error:
-            raise field_error("limits.row_groups.admitted", str(error)) from None
-
-    def _check_failures(self, graph: ExecutionGraph) -> None:
-        for position, item in enumerate(self.columns or ()):
-            rule = graph.rules.columns[graph.rules.index[item.name]]
-            if item.range_rows > 1 and not rule.streamable:
-                text = f"column {item.name!r} is not ROW_STREAMABLE: one call makes one cell"
-                raise field_error(f"columns[{position}].range_rows", text)
-        if self.failures is None:
-            for latency in self._plan.columns:
-                if latency.latency.fails:
-                    text = (
-                        f"is missing; column {latency.name!r} replays requests that failed, and "
-                        "failures says how often a call is tried and how long it rests"
-                    )
-                    raise field_error("failures", text)
+    def _resolve(self, faults: list[Fault]) -> None:
+        """Build the graph and all that follows from it, or collect why that cannot be done."""
+        given = [name for name in ("columns", "pipeline") if getattr(self, name) is not None]
+        if len(given) != 1:
+            faults.append(Fault((), not_exactly_one(("columns", "pipeline"), given)))
             return
-        resources = sorted(set(self.column_resource.values()))
-        for path, given, known in (
-            ("by_resource", self.failures.by_resource, resources),
-            ("by_column", self.failures.by_column, graph.column_names),
-        ):
-            for name in given:
-                if name not in known:
-                    text = f"the scenario has no such name; it has: {listed_names(known)}"
-                    raise field_error(f"failures.{path}.{name}", text)
-
-    def _per_row_path(self, column: str) -> str:
-        for position, item in enumerate(self.columns or ()):
-            if item.name == column:
-                return f"columns[{position}].latency_per_row_s"
-        return f"pipeline.latency.per_row_s_by_column.{column}"
-
-    def _from_columns(self) -> _Source:
-        specs = self.columns or ()
-        for position, item in enumerate(specs):
-            if item.resource is not None and item.resource not in self.limits.resources:
-                known = listed_names(self.limits.resources)
-                raise field_error(
-                    f"columns[{position}].resource",
-                    f"{item.resource!r} has no limit in limits.resources; those with one: {known}",
-                )
-        descriptors = []
-        for position, item in enumerate(specs):
-            try:
-                descriptors.append(item.descriptor())
-            except GraphError as error:
-                raise field_error(f"columns[{position}]", str(error)) from None
-        return _Source(
-            descriptors,
-            {item.name: (item.latency, item.latency_per_row_s) for item in specs},
-            {item.name: item.resource for item in specs if item.resource is not None},
-            dict(self.limits.resources),
-            {},
+        parts = Parts(
+            self.rows, self.batch_size, self.barrier_scope, self.columns, self.pipeline, self.limits
         )
-
-    def _from_pipeline(self) -> _Source:
-        assert self.pipeline is not None
-        from cellspec.build.datadesigner import load_pipeline
-
+        plan = resolve(self.model_dump(by_alias=True), parts, self._folder, faults)
+        if plan is None:
+            return
+        self._plan = plan
         try:
-            loaded = load_pipeline(self._folder / self.pipeline.datadesigner)
+            check_limits(self.run_limits(), plan.graph.rules)
         except SpecError as error:
-            raise field_error("pipeline.datadesigner", str(error)) from None
-        resource = {item.name: item.resource for item in loaded.columns if item.resource}
-        names = [item.name for item in loaded.columns]
-        rules = self.pipeline.latency
-        for path, given, known in (
-            ("by_resource", rules.by_resource, sorted(set(resource.values()))),
-            ("by_column", rules.by_column, names),
-            ("per_row_s_by_column", rules.per_row_s_by_column, names),
-        ):
-            for name in given:
-                if name not in known:
-                    text = f"the pipeline has no such name; it has: {listed_names(known)}"
-                    raise field_error(f"pipeline.latency.{path}.{name}", text)
-        latencies: dict[str, tuple[LatencyModel, float]] = {}
-        for name in names:
-            general = rules.by_resource.get(resource.get(name, ""), rules.default)
-            model = rules.by_column.get(name, general)
-            latencies[name] = (model, rules.per_row_s_by_column.get(name, 0.0))
-        limits = {**loaded.limits, **self.limits.resources}
-        missing = sorted(set(resource.values()) - set(limits))
-        if missing:
-            text = f"the pipeline uses {listed_names(missing)} without a limit; give one here"
-            raise field_error("limits.resources", text)
-        conditions = {item.name: item.skip_when for item in loaded.columns if item.skip_when}
-        rates = self.pipeline.skip_rates
-        for name in rates:
-            if name not in conditions:
-                text = f"no such column has a condition; those with one: {listed_names(conditions)}"
-                raise field_error(f"pipeline.skip_rates.{name}", text)
-        descriptors = loaded.descriptors
-        if rates:
-            descriptors = [
-                _skipping(item, rates.get(item.name, 0.0) > 0) for item in loaded.columns
-            ]
-        return _Source(descriptors, latencies, resource, limits, conditions)
+            faults.append(Fault(("limits", "row_groups", "admitted"), str(error)))
+        failing = next((item.name for item in plan.columns if item.latency.fails), None)
+        if self.failures is None and failing is not None:
+            text = (
+                f"is missing; column {failing!r} replays requests that failed, and failures says "
+                "how often a call is tried and how long it rests"
+            )
+            faults.append(Fault(("failures",), text))
 
     # What a simulator asks
 
     @property
     def conditions(self) -> Mapping[str, str]:
         """By column of a pipeline: the condition (``skip.when``) that skips its cells."""
-        return self._plan.conditions
+        return self._plan.source.conditions
 
     def graph(self) -> ExecutionGraph:
         """The execution graph of the scenario's columns and rows; immutable, always the same."""
@@ -283,12 +167,12 @@ class Scenario(StrictModel):
     @property
     def column_resource(self) -> Mapping[str, str]:
         """The resource of each column that takes one."""
-        return self._plan.column_resource
+        return self._plan.source.column_resource
 
     @property
     def resource_limits(self) -> Mapping[str, int]:
         """How many nodes may use each resource at once, the pipeline's own limits included."""
-        return self._plan.resource_limits
+        return self._plan.source.limits
 
     def run_limits(self) -> Limits:
         """What may run at once."""
@@ -376,21 +260,6 @@ class Scenario(StrictModel):
                 path = (self._folder / mapping[key]).resolve()
                 mapping[key] = Path(os.path.relpath(path, folder.resolve())).as_posix()
         return dump_yaml(data)
-
-
-def _skipping(column: PipelineColumn, may_skip: bool) -> ColumnDescriptor:
-    """The column of a pipeline in which conditions skip cells."""
-    known = column.descriptor
-    return ColumnDescriptor(
-        known.name,
-        known.config,
-        known.generator_cls,
-        known.traits,
-        known.dependencies,
-        known.side_effects,
-        may_skip=may_skip,
-        propagate_skip=column.propagate_skip,
-    )
 
 
 def _leave_out_unused(data: dict[str, Any]) -> None:

@@ -1,19 +1,37 @@
 """The strict record: the base class of everything that a scenario file holds.
 
 A strict record is frozen, refuses fields that it does not have, and converts no value silently:
-``"3"`` is a string, and a field of a number refuses it. `field_error` names a field below the
-record that raises it, so that the message points at the place in the file.
+``"3"`` is a string, and a field of a number refuses it. A record reports all its faults at once,
+each with its place in the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-__all__ = ["MAX_SECONDS", "PositiveSeconds", "Seconds", "StrictModel", "field_error"]
+from sim.scenario.words import did_you_mean
+
+__all__ = [
+    "MAX_SECONDS",
+    "Fault",
+    "PositiveSeconds",
+    "Seconds",
+    "StrictModel",
+    "faults_error",
+    "field_error",
+]
 
 MAX_SECONDS = 1e9
 """The largest time that a parameter or a trace may hold: with it no draw can overflow."""
@@ -22,14 +40,44 @@ Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 
 
-def field_error(path: str, message: str) -> PydanticCustomError:
-    """An error about a field below the model that raises it, in the words that the user reads.
+class Fault(NamedTuple):
+    """One thing that is wrong in a scenario.
+
+    Attributes:
+        where: the keys and positions that lead to the field, from the record that reports it.
+        text: what was expected and what was given, in one line.
+    """
+
+    where: tuple[int | str, ...]
+    text: str
+
+
+def faults_error(faults: Iterable[Fault], error: ValidationError | None = None) -> ValidationError:
+    """The error with which a validator reports several faults; pydantic adds where it stands.
 
     Args:
-        path: the field, from the model that is validated, such as ``columns[2].resource``.
-        message: what was expected and what was given, in one line.
+        faults: at least one, unless there is an `error`.
+        error: further faults, as pydantic found them.
     """
-    return PydanticCustomError("field", "{message}", {"message": message, "path": path})
+    found = [] if error is None else [_again(item) for item in error.errors(include_url=False)]
+    for fault in faults:
+        context = {"message": fault.text, "depth": len(fault.where)}
+        custom = PydanticCustomError("field", "{message}", context)
+        found.append(InitErrorDetails(type=custom, loc=fault.where, input=None))
+    return ValidationError.from_exception_data("scenario", found)
+
+
+def _again(item: Any) -> InitErrorDetails:
+    """A fault that pydantic reported, to be reported once more."""
+    kind, context = item["type"], item.get("ctx", {})
+    if kind == "field":
+        kind = PydanticCustomError("field", "{message}", context)
+    return InitErrorDetails(type=kind, loc=item["loc"], input=item["input"], ctx=context)
+
+
+def field_error(field: str, message: str) -> ValidationError:
+    """The error of one field of the record that is validated; "" is the record itself."""
+    return faults_error([Fault((field,) if field else (), message)])
 
 
 class StrictModel(BaseModel):
@@ -37,14 +85,40 @@ class StrictModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _known_fields(cls, data: Any) -> Any:
-        """Refuse an unknown field by name: a typo must not be read as a default."""
-        if isinstance(data, Mapping):
-            known = [item.alias or name for name, item in cls.model_fields.items()]
-            for name in data:
-                if name not in known:
-                    text = f"unknown field; expected one of: {', '.join(known)}"
-                    raise field_error(str(name), text)
-        return data
+    def _known_fields(cls, data: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
+        """Refuse unknown fields by name, beside all other faults: a typo is never a default."""
+        if not isinstance(data, Mapping):
+            return handler(data)
+        known, spellings = _names(cls)
+        faults = [
+            Fault((name if isinstance(name, int) else str(name),), _unknown_field(name, known))
+            for name in data
+            if name not in spellings
+        ]
+        if not faults:
+            return handler(data)
+        try:
+            handler({name: value for name, value in data.items() if name in spellings})
+        except ValidationError as error:
+            raise faults_error(faults, error) from None
+        raise faults_error(faults)
+
+
+def _names(cls: type[BaseModel]) -> tuple[list[str], set[str]]:
+    """The fields of a record as a file spells them: each one's best name, and all names."""
+    known, spellings = [], set()
+    for name, item in cls.model_fields.items():
+        choices = item.validation_alias
+        if isinstance(choices, AliasChoices):
+            names = [str(choice) for choice in choices.choices]
+        else:
+            names = [item.alias or name]
+        known.append(names[0])
+        spellings.update(names)
+    return known, spellings
+
+
+def _unknown_field(name: object, known: list[str]) -> str:
+    return "no such field" + (did_you_mean(name, known) or f"; its fields are: {', '.join(known)}")

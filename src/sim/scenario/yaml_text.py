@@ -7,6 +7,8 @@ because one of the two would be lost. `dump_yaml` writes text that `parse_yaml` 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
 import yaml
@@ -14,14 +16,26 @@ import yaml
 from cellspec.errors import SpecError
 from cellspec.plain_yaml import PlainLoader
 
-__all__ = ["dump_yaml", "parse_yaml"]
+__all__ = ["Document", "YamlError", "dump_yaml", "parse_yaml"]
 
 MAX_VALUES = 200_000
 """How many values a scenario file may hold, aliases written out."""
 
+_MOST = 1 << 63
+"""Whole numbers with an exponent are integers below this."""
+
 
 class _Loader(PlainLoader):
-    """Plain data only, no key twice, and plain words as YAML 1.2 reads them."""
+    """Plain data only, no key twice, and plain words as YAML 1.2 reads them.
+
+    Args:
+        text: the YAML.
+        faults: receives each key that is given twice, with its line.
+    """
+
+    def __init__(self, text: str, faults: list[tuple[int | None, str]]) -> None:
+        super().__init__(text)
+        self._faults = faults
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own class attribute
 
@@ -38,11 +52,22 @@ class _Loader(PlainLoader):
                 )
             key = self.construct_object(key_node)
             if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark
-                )
+                line = key_node.start_mark.line + 1
+                self._faults.append((line, f"key {key!r} is given twice"))
             seen.add(key)
         return node
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> Any:
+        """A number; one that is written with an exponent and is whole is an integer, as in 1e3."""
+        text = str(node.value).replace("_", "")
+        if "e" in text.casefold() and not text.casefold().endswith("."):
+            exact = Decimal(text)
+            if exact == exact.to_integral_value() and abs(exact) < _MOST:
+                return int(exact)
+        return super().construct_yaml_float(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -67,24 +92,98 @@ for _tag, _pattern, _first in (
         )
 
 
+class YamlError(SpecError):
+    """Text that is no YAML, or that says a thing twice.
+
+    Attributes:
+        faults: each with its line, from 1; None where the text as a whole is meant.
+    """
+
+    def __init__(self, faults: Sequence[tuple[int | None, str]]) -> None:
+        self.faults = faults
+        super().__init__("; ".join(f"line {n}: {text}" if n else text for n, text in faults))
+
+
+class Document:
+    """Plain data from YAML text, and where in the text each value stands.
+
+    Attributes:
+        data: the data; no part of it is shared, so that a change changes one place.
+
+    Args:
+        text: the YAML.
+
+    Raises:
+        YamlError: it is not YAML, or a key is given twice.
+    """
+
+    def __init__(self, text: str) -> None:
+        faults: list[tuple[int | None, str]] = []
+        try:
+            loader = _Loader(text, faults)
+            try:
+                self._root = loader.get_single_node()
+                data = None if self._root is None else loader.construct_document(self._root)
+            finally:
+                loader.dispose()
+            # An alias is one object in several places; an override must change one place.
+            self.data = _unshared(data, iter(range(MAX_VALUES)))
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            what = ", ".join(part for part in (error.context, error.problem) if part)
+            faults.append((mark.line + 1 if mark else None, what))
+        except yaml.YAMLError as error:
+            faults.append((None, str(error).splitlines()[0]))
+        except RecursionError:
+            faults.append((None, "it is nested too deeply"))
+        if faults:
+            raise YamlError(faults) from None
+
+    def position(self, where: Sequence[object]) -> tuple[int, int]:
+        """Line and column, from 1, of a place, or of the innermost part around it that is here."""
+        mark = self._find(where)[0]
+        return (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
+
+    def has(self, where: Sequence[object]) -> bool:
+        """True if the text has the place."""
+        return self._find(where)[1] == len(where)
+
+    def _find(self, where: Sequence[object]) -> tuple[Any, int]:
+        """The start of the innermost part of a place, and how many of its parts the text has."""
+        node = self._root
+        mark = None if node is None else node.start_mark
+        for depth, part in enumerate(where):
+            if isinstance(node, yaml.MappingNode):
+                # Merged keys (<<) come first by now; a key of the mapping itself overrides them.
+                pair = next((pair for pair in reversed(node.value) if _is_key(pair[0], part)), None)
+                if pair is None:
+                    return mark, depth
+                mark, node = pair[0].start_mark, pair[1]
+            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+                if part >= len(node.value):
+                    return mark, depth
+                node = node.value[part]
+                mark = node.start_mark
+            else:
+                return mark, depth
+        return mark, len(where)
+
+
+def _is_key(node: yaml.Node, key: object) -> bool:
+    if not isinstance(node, yaml.ScalarNode):
+        return False
+    return str(node.value) == str(key) or (
+        isinstance(key, int | float) and str(Document(str(node.value)).data) == str(key)
+    )
+
+
 def parse_yaml(text: str) -> Any:
     """Plain data from YAML text.
 
     Raises:
-        SpecError: in one line, where it is not YAML, or a key is given twice.
+        YamlError: it is not YAML, or a key is given twice.
     """
-    try:
-        # An alias is one object in several places; an override must change one place.
-        return _unshared(yaml.load(text, Loader=_Loader), [MAX_VALUES])
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}: " if mark else ""
-        what = ", ".join(part for part in (error.context, error.problem) if part)
-        raise SpecError(f"{where}{what}") from None
-    except yaml.YAMLError as error:
-        raise SpecError(str(error).splitlines()[0]) from None
-    except RecursionError:
-        raise SpecError("it is nested too deeply") from None
+    return Document(text).data
 
 
 def dump_yaml(data: Any) -> str:
@@ -93,15 +192,14 @@ def dump_yaml(data: Any) -> str:
     return text
 
 
-def _unshared(value: Any, budget: list[int]) -> Any:
+def _unshared(value: Any, budget: Iterator[int]) -> Any:
     """A copy without shared parts.
 
     Raises:
-        SpecError: it has more than `budget` values (a few aliases of aliases can mean billions).
+        YAMLError: its values are more than the `budget` (aliases of aliases can mean billions).
     """
-    budget[0] -= 1
-    if budget[0] < 0:
-        raise SpecError(f"it holds more than {MAX_VALUES} values")
+    if next(budget, None) is None:
+        raise yaml.YAMLError(f"it holds more than {MAX_VALUES} values")
     if isinstance(value, dict):
         return {key: _unshared(item, budget) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,0 +1,265 @@
+"""From a scenario's records to what a run needs: the graph, latencies, resources and limits.
+
+The columns come from the scenario itself, or from a DataDesigner pipeline. Every fault is
+collected, so that one reading of a file reports them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+
+from cellspec.errors import GraphError, SpecError
+from cellspec.graph.columns import ColumnDescriptor
+from cellspec.graph.graph import BarrierScope, ExecutionGraph
+from sim.scenario.distributions import LatencyModel
+from sim.scenario.records import ColumnSpec, LimitsSpec, Pipeline, Positive
+from sim.scenario.references import Names, reference_faults, unknown_keys
+from sim.scenario.sampler import ColumnLatency
+from sim.scenario.strict import Fault
+from sim.scenario.words import listed_names
+
+if TYPE_CHECKING:
+    from cellspec.build.datadesigner import Pipeline as LoadedPipeline
+    from cellspec.build.datadesigner import PipelineColumn
+
+__all__ = ["Parts", "Resolved", "Source", "readable_parts", "resolve"]
+
+
+class Parts(NamedTuple):
+    """The parts of a scenario that its columns depend on; None where a part is of no use."""
+
+    rows: int | None
+    batch_size: int | None
+    barrier_scope: BarrierScope | None
+    columns: Sequence[ColumnSpec] | None
+    pipeline: Pipeline | None
+    limits: LimitsSpec | None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Columns as a scenario gives them, from either place.
+
+    Attributes:
+        field: the scenario's field that gives them.
+        latencies: by column, the model and the further seconds for each row that a barrier reads.
+        column_resource: by column that takes one, its resource.
+        limits: by resource.
+        conditions: by column, the condition that a pipeline skips its cells by.
+    """
+
+    field: str
+    descriptors: list[ColumnDescriptor]
+    latencies: dict[str, tuple[LatencyModel, float]]
+    column_resource: dict[str, str]
+    limits: dict[str, int]
+    conditions: dict[str, str]
+
+    def columns(self, graph: ExecutionGraph) -> tuple[ColumnLatency, ...]:
+        """How long each column takes, in the graph's order of columns."""
+        return tuple(
+            ColumnLatency(rule.name, *self.latencies[rule.name], rule.scope_rows)
+            for rule in graph.rules.columns
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The graph of a scenario, and how long each of its columns takes, in the graph's order."""
+
+    graph: ExecutionGraph
+    columns: tuple[ColumnLatency, ...]
+    source: Source
+
+
+def readable_parts(data: Mapping[str, Any], context: Any) -> Parts:
+    """The parts of plain data that are in order, whatever the others are."""
+
+    def read(kind: Any, value: Any) -> Any:
+        try:
+            return TypeAdapter(kind).validate_python(value, context=context)
+        except ValidationError:
+            return None
+
+    columns = data.get("columns")
+    items = [read(ColumnSpec, item) for item in columns] if isinstance(columns, list) else []
+    size = data.get("batch_size")
+    sized = size is None or read(Positive, size) is not None
+    return Parts(
+        # Any number of rows shows what is wrong with the columns.
+        read(Positive, data.get("rows")) or 1,
+        read(Positive, size),
+        read(BarrierScope, data.get("barrier_scope", "declared")) if sized else None,
+        items if items and all(items) else None,
+        read(Pipeline, data.get("pipeline")),
+        read(LimitsSpec, data.get("limits")),
+    )
+
+
+def resolve(
+    data: Mapping[str, Any], parts: Parts, folder: Path, faults: list[Fault]
+) -> Resolved | None:
+    """Put a scenario together, as far as its parts allow.
+
+    Args:
+        data: the scenario as plain data, for the names in it.
+        parts: the records.
+        folder: where the files of the scenario are looked for.
+        faults: receives all that does not fit.
+
+    Returns:
+        None if there are faults.
+
+    Raises:
+        MissingExtraError: the scenario takes a DataDesigner pipeline, and that extra is absent.
+    """
+    source = loaded = None
+    if parts.pipeline is not None:
+        loaded = _load_pipeline(folder, parts.pipeline.datadesigner, faults)
+    if loaded is None:
+        names = Names.of(data, None, None)
+    else:
+        taken = {item.name: item.resource for item in loaded.columns}
+        names = Names.of(data, taken, loaded.limits)
+    if parts.limits is not None:
+        if parts.pipeline is not None and loaded is not None:
+            source = _source_of_pipeline(parts.pipeline, loaded, parts.limits, faults)
+        elif parts.pipeline is None and parts.columns is not None:
+            source = _source_of_columns(parts.columns, parts.limits)
+    faults += reference_faults(data, names)
+    if source is None:
+        return None
+    graph = _build_graph(source, parts, faults)
+    if graph is None or faults:
+        return None
+    return Resolved(graph, source.columns(graph), source)
+
+
+def _source_of_columns(columns: Sequence[ColumnSpec], limits: LimitsSpec) -> Source:
+    """The columns that a scenario lists itself."""
+    return Source(
+        "columns",
+        [item.descriptor() for item in columns],
+        {item.name: (item.latency, item.latency_per_row_s) for item in columns},
+        {item.name: item.resource for item in columns if item.resource is not None},
+        dict(limits.resources),
+        {},
+    )
+
+
+def _load_pipeline(folder: Path, file: str, faults: list[Fault]) -> LoadedPipeline | None:
+    """The DataDesigner configuration that a scenario names; a fault and None if it is of no use.
+
+    Raises:
+        MissingExtraError: the extra for DataDesigner is absent.
+    """
+    from cellspec.build import datadesigner
+
+    try:
+        return datadesigner.load_pipeline(folder / file)
+    except SpecError as error:
+        faults.append(Fault(("pipeline", "datadesigner"), str(error)))
+        return None
+
+
+def _source_of_pipeline(
+    pipeline: Pipeline, loaded: LoadedPipeline, limits: LimitsSpec, faults: list[Fault]
+) -> Source:
+    """The columns of a pipeline, with the latencies and rates that the scenario gives them.
+
+    Args:
+        pipeline: the scenario's part about it.
+        loaded: the configuration.
+        limits: of the scenario; they win over those of the configuration.
+        faults: receives names that the configuration does not have, and columns whose resource has
+            no limit.
+    """
+    resource = {item.name: item.resource for item in loaded.columns if item.resource}
+    conditions = {item.name: item.skip_when for item in loaded.columns if item.skip_when}
+    faults += _unknown_names(pipeline, loaded, resource, conditions)
+    names = [item.name for item in loaded.columns]
+    rules = pipeline.latency
+    latencies: dict[str, tuple[LatencyModel, float]] = {}
+    for name in names:
+        general = rules.by_resource.get(resource.get(name, ""), rules.default)
+        model = rules.by_column.get(name, general)
+        latencies[name] = (model, rules.per_row_s_by_column.get(name, 0.0))
+    all_limits = {**loaded.limits, **limits.resources}
+    missing = sorted(set(resource.values()) - set(all_limits))
+    if missing:
+        text = f"the pipeline uses {listed_names(missing)} without a limit; give one here"
+        faults.append(Fault(("limits", "resources"), text))
+    rates = pipeline.skip_rates
+    descriptors = loaded.descriptors
+    if rates:
+        descriptors = [_skipping(item, rates.get(item.name, 0.0) > 0) for item in loaded.columns]
+    return Source("pipeline", descriptors, latencies, resource, all_limits, conditions)
+
+
+def _unknown_names(
+    pipeline: Pipeline,
+    loaded: LoadedPipeline,
+    resource: Mapping[str, str],
+    conditions: Mapping[str, str],
+) -> list[Fault]:
+    rules = pipeline.latency
+    names = [item.name for item in loaded.columns]
+    barriers = [item.name for item in loaded.columns if item.descriptor.is_barrier]
+    no_column = "the pipeline has no column {!r}"
+    found: list[Fault] = []
+    for where, given, known, text in (
+        ("by_resource", rules.by_resource, sorted(set(resource.values())), "no column takes {!r}"),
+        ("by_column", rules.by_column, names, no_column),
+        ("per_row_s_by_column", rules.per_row_s_by_column, names, no_column),
+    ):
+        path = ("pipeline", "latency", where)
+        found += unknown_keys(path, given, known, text, "there are")
+    for name, seconds in rules.per_row_s_by_column.items():
+        if seconds and name in names and name not in barriers:
+            text = "the column is no barrier, and reads no rows"
+            found.append(Fault(("pipeline", "latency", "per_row_s_by_column", name), text))
+    text = "no column {!r} has a condition"
+    found += unknown_keys(
+        ("pipeline", "skip_rates"), pipeline.skip_rates, conditions, text, "columns with one"
+    )
+    return found
+
+
+def _skipping(column: PipelineColumn, may_skip: bool) -> ColumnDescriptor:
+    """The column of a pipeline in which conditions skip cells."""
+    known = column.descriptor
+    return ColumnDescriptor(
+        known.name,
+        known.config,
+        known.generator_cls,
+        known.traits,
+        known.dependencies,
+        known.side_effects,
+        may_skip=may_skip,
+        propagate_skip=column.propagate_skip,
+    )
+
+
+def _build_graph(source: Source, parts: Parts, faults: list[Fault]) -> ExecutionGraph | None:
+    """The execution graph of a scenario's columns; a fault and None if they form none.
+
+    Names that are unknown were reported by then, and are left out to see the rest.
+    """
+    if parts.rows is None or parts.barrier_scope is None:
+        return None
+    try:
+        return ExecutionGraph(
+            parts.rows,
+            source.descriptors,
+            batch_size=parts.batch_size,
+            barrier_scope=parts.barrier_scope,
+            strict=not faults,
+        )
+    except GraphError as error:
+        faults.append(Fault((source.field,), str(error)))
+        return None

@@ -1,0 +1,68 @@
+"""Words of messages about scenario files: values as they stand in YAML, names, and near misses."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+__all__ = ["closest", "did_you_mean", "given_words", "listed_names", "unknown_name"]
+
+_LONGEST = 60
+
+
+def given_words(value: Any) -> str:
+    """A value as it stands in a YAML file, on one short line."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    if value is None:
+        return "nothing"
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else f"{'-' if value < 0 else ''}.inf"
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
+    if isinstance(value, bool):
+        text = text.lower()
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def listed_names(names: Iterable[str]) -> str:
+    """Names in quotation marks, separated by commas; "none" if there is none."""
+    return ", ".join(map(repr, names)) or "none"
+
+
+def closest(name: object, known: Iterable[str], likeness: float = 0.75) -> str | None:
+    """The known name that is spelled most like `name`, upper and lower case being one.
+
+    Args:
+        name: as it was given; a value that is no text is like nothing.
+        known: the names to choose from.
+        likeness: how alike the two must be, from 0 to 1.
+    """
+    if not isinstance(name, str):
+        return None
+    folded = {item.casefold(): item for item in known}
+    found = get_close_matches(name.casefold(), folded, 1, likeness)
+    return folded[found[0]] if found else None
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """The end of a message: "; did you mean 'model'?", or "" if no known name is like it."""
+    found = closest(name, known)
+    return "" if found is None else f"; did you mean {found!r}?"
+
+
+def unknown_name(text: str, name: object, known: Iterable[str], what: str) -> str:
+    """A message about an unknown name: the nearest known one, or else all of them.
+
+    Args:
+        text: says that the name is unknown.
+        name: the name.
+        known: the names that would have done.
+        what: introduces the list of them.
+    """
+    names = list(known)
+    return text + (did_you_mean(name, names) or f"; {what}: {listed_names(names)}")
