@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cellspec.conformance.run.probe import Inputs, Probe
+from cellspec.conformance.run.recorder import Recorder
 from cellspec.conformance.run.values import Registry
 from cellspec.conformance.run.workload import Workload
 
@@ -43,11 +44,22 @@ class _Clock:
         raise reason
 
 
+class _Silent(Recorder):
+    """A recorder that keeps no report."""
+
+    def report(self, event: str, **fields: Any) -> None:
+        """Keep nothing."""
+
+    report_storage = report
+
+
 class Weightless(Probe):
     """A probe whose calls take one turn of the loop, give nothing, and leave no trace."""
 
     def __init__(self, work: Workload, folder: Path, now: Callable[[], float]) -> None:
-        super().__init__(work, 0, folder, frozenset(), _Clock(now), Registry())
+        clock = _Clock(now)
+        silent = _Silent(clock, 0, lambda: None)
+        super().__init__(work, 0, folder, frozenset(), clock, Registry(), recorder=silent)
         # The probe's own graph counts what it is asked.
         self.graph = work.graph()  # type: ignore[assignment]
         self.tasks = 0
@@ -85,11 +97,6 @@ class Weightless(Probe):
 
     def end(self, outcome: Any, reason: str | None = None) -> None:
         self.outcome = outcome
-
-    def _report(self, event: str, **fields: Any) -> None:
-        """Nobody listens."""
-
-    _report_storage = _report
 
     def storage_step(self, name: str) -> None:
         """Nobody listens."""

@@ -19,6 +19,7 @@ from cellspec.conformance import (
     Backend,
     BackPressure,
     Crash,
+    End,
     Fault,
     Permanent,
     Probe,
@@ -26,8 +27,9 @@ from cellspec.conformance import (
     Table,
     Workload,
 )
+from cellspec.conformance.run.calls import Lost
+from cellspec.conformance.run.clock import Clock
 from cellspec.conformance.run.clock_mode import ClockMode, RealClock, VirtualClock
-from cellspec.conformance.run.probe import Clock, Lost
 from cellspec.conformance.run.values import Registry, barrier_value, value_of
 from tests.tiny import TinyAsync
 
@@ -686,10 +688,10 @@ def test_a_call_whose_caller_died_is_turned_away_and_spends_no_attempt(name: str
         with pytest.raises(Lost, match="the caller died"):
             call(lost=died.is_set)
         caller.join()
-        probe.work = WORK
         call(lost=lambda: False)
 
-    probe = in_threads(1, WORK.replace(latency_s=dict.fromkeys("asv", 10.0**6)), each)
+    never = tuple(End(0, column, 0, call=1, t=10.0**6) for column in "asv")
+    probe = in_threads(1, WORK.replace(ends=never), each)
     assert probe.ends == ["end"]  # type: ignore[attr-defined]
     assert steps(probe, "attempt", "failure")[:3] == [
         ("start", 1, None),

@@ -27,8 +27,8 @@ from cellspec.conformance import (
     Table,
     Workload,
 )
+from cellspec.conformance.run.clock import Clock
 from cellspec.conformance.run.clock_mode import RealClock
-from cellspec.conformance.run.probe import Clock
 from cellspec.conformance.run.values import Registry, barrier_value, value_of
 from cellspec.engines.remote import Gone, ProbeServer, RemoteProbe
 

@@ -15,11 +15,12 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal, NoReturn, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from cellspec import virtualtime
 from cellspec.conformance.run.backend import Backend
-from cellspec.conformance.run.probe import Clock, Probe
+from cellspec.conformance.run.clock import ChosenClock, Clock, LoopClock, WallClock
+from cellspec.conformance.run.probe import Probe
 from cellspec.conformance.run.workload import TICK_S, Workload
 from cellspec.machine.actions import Choose
 
@@ -41,87 +42,6 @@ class ClockMode(Protocol):
         self, backend: Backend, make: MakeProbe, start_s: float
     ) -> tuple[Probe, BaseException | None]:
         """Run one life from `start_s` on; gives its probe, and what came out of it."""
-
-
-class _VirtualClock:
-    """The time of a virtual loop."""
-
-    scale = 1.0
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-
-    def now(self) -> float:
-        return self._loop.time()
-
-    async def sleep(self, seconds: float, who: tuple[str, int]) -> None:  # noqa: ARG002
-        await asyncio.sleep(seconds)
-
-    def wait(self, seconds: float, gone: threading.Event) -> None:
-        """A function that runs inline in the loop takes no time."""
-
-    def halt(self, reason: BaseException) -> NoReturn:
-        assert isinstance(self._loop, virtualtime.VirtualTimeLoop)
-        self._loop.abort(reason)
-
-
-class _ChosenClock(_VirtualClock):
-    """Calls end one by one, in an order that somebody chooses, a tick apart.
-
-    One of the calls in flight is chosen whenever the engine has nothing left to do. That is when a
-    virtual loop goes on to its next timer, so a timer a tick ahead is all that it takes. Without a
-    call in flight there is none: an engine that waits for nothing is still found out.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, choose: Choose) -> None:
-        super().__init__(loop)
-        self._choose = choose
-        self._calls: dict[asyncio.Future[None], tuple[str, int]] = {}
-        self._armed = False
-
-    async def sleep(self, seconds: float, who: tuple[str, int]) -> None:  # noqa: ARG002
-        ends = self._loop.create_future()
-        self._calls[ends] = who
-        self._arm()
-        try:
-            await ends
-        finally:
-            self._calls.pop(ends, None)
-
-    def _arm(self) -> None:
-        if self._calls and not self._armed:
-            self._armed = True
-            self._loop.call_later(TICK_S, self._end_one)
-
-    def _end_one(self) -> None:
-        self._armed = False
-        if self._calls:
-            futures = list(self._calls)
-            named = {self._calls[future]: future for future in futures}
-            ends = named[self._choose("end of call", list(named))]
-            del self._calls[ends]
-            ends.set_result(None)
-        self._arm()
-
-
-class _RealClock:
-    """Real time, counted from the start of the run, with latencies shortened."""
-
-    def __init__(self, scale: float, origin_s: float) -> None:
-        self.scale = scale
-        self._origin_s = origin_s
-
-    def now(self) -> float:
-        return time.monotonic() - self._origin_s
-
-    async def sleep(self, seconds: float, who: tuple[str, int]) -> None:  # noqa: ARG002
-        await asyncio.sleep(seconds)
-
-    def wait(self, seconds: float, gone: threading.Event) -> None:
-        gone.wait(seconds)
-
-    def halt(self, reason: BaseException) -> NoReturn:
-        raise reason
 
 
 class VirtualClock:
@@ -158,8 +78,8 @@ class VirtualClock:
 
         async def live() -> None:
             loop = asyncio.get_running_loop()
-            clock = _VirtualClock(loop)
-            probe = make(clock if self._choose is None else _ChosenClock(loop, self._choose))
+            clock = LoopClock(loop)
+            probe = make(clock if self._choose is None else ChosenClock(loop, self._choose))
             made.append(probe)
             try:
                 running = backend.run(probe)
@@ -200,7 +120,7 @@ class RealClock:
         self, backend: Backend, make: MakeProbe, start_s: float
     ) -> tuple[Probe, BaseException | None]:
         """Run one life in a thread of its own; a coroutine on an ordinary loop there."""
-        probe = make(_RealClock(self._scale, self._origin_s))
+        probe = make(WallClock(self._scale, self._origin_s))
         assert probe.now() >= start_s
         box: list[BaseException] = []
 

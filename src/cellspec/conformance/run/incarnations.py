@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cellspec.conformance.run.backend import Backend
+from cellspec.conformance.run.clock import Clock
 from cellspec.conformance.run.clock_mode import ClockMode
-from cellspec.conformance.run.probe import Clock, Probe
+from cellspec.conformance.run.probe import Probe
 from cellspec.conformance.run.values import Registry
 from cellspec.conformance.run.workload import Workload
 

@@ -37,6 +37,7 @@ from typing import Any, Self, TypeAlias
 import cellspec
 from cellspec.conformance.run.backend import Backend
 from cellspec.conformance.run.probe import Probe
+from cellspec.conformance.run.recorder import Recorder
 from cellspec.conformance.run.values import Table
 
 __all__ = ["LineCounter", "Metered"]
@@ -90,7 +91,7 @@ class LineCounter:
         # By the identity of the code, which `_codes` keeps alive: code is slow to hash.
         self._local: dict[int, tuple[str, _Trace, list[int]]] = {}
         self._codes: list[CodeType] = []
-        self._record = Probe._record.__code__
+        self._record = Recorder.record.__code__
         self._before: Any = None
         self._collects = True
 

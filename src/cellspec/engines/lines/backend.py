@@ -387,8 +387,7 @@ class _Incarnation:
 
     def _refuse(self, what: str) -> NoReturn:
         """The engine's side of the talk is wrong: that is no matter of a clause."""
-        self._probe.misuse = what
-        self._probe.misuse_place = ("the last lines:", *self._backend.recent())
+        self._probe.note_misuse(what, ("the last lines:", *self._backend.recent()))
         raise AdapterError(what)
 
     # Calls

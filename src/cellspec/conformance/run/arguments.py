@@ -1,0 +1,102 @@
+"""The arguments of a probe's calls and reports: each is checked against the workload.
+
+An adapter that names a column, a row, a group or a claim that the workload does not have has a
+mistake, and its run ends with a message that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NoReturn, TypeAlias
+
+from cellspec.conformance.run.values import SKIPPED, Value
+from cellspec.conformance.run.workload import Workload
+from cellspec.graph.rules import ColumnRule
+
+__all__ = ["Arguments", "Inputs"]
+
+Inputs: TypeAlias = Mapping[str, Value | None]
+"""The values of the columns that a cell needs, by column, or by the names that it needs them by.
+A skipped input may be `SKIPPED`, None or left out; further names are ignored."""
+
+
+class Arguments:
+    """Checks the arguments of one incarnation.
+
+    Args:
+        work: the workload.
+        incarnation: the number of the incarnation, from 0.
+        refuse: called with the mistake, in one line; it must raise.
+    """
+
+    def __init__(self, work: Workload, incarnation: int, refuse: Callable[[str], NoReturn]) -> None:
+        graph = work.graph(incarnation)
+        self._rules = graph.rules
+        self._names = graph.column_names
+        self._total = work.rows_of(incarnation)
+        self._group_rows = work.limits.group_rows
+        self._producer = _producers(work)
+        self._refuse = refuse
+
+    def check_column(self, column: str) -> None:
+        """Refuse a column that the workload does not have."""
+        if column not in self._rules.index:
+            known = ", ".join(map(repr, self._names))
+            self._refuse(f"unknown column {column!r}; the workload has {known}")
+
+    def rule(self, column: str) -> ColumnRule:
+        """The compiled rule of a column."""
+        self.check_column(column)
+        return self._rules.columns[self._rules.index[column]]
+
+    def scope_count(self, column: str) -> int:
+        """The number of scopes of a barrier's column; 0 for another column."""
+        self.check_column(column)
+        return self._rules.scope_count(self._rules.index[column])
+
+    def check_row(self, column: str, row: int) -> None:
+        """Refuse a row that is out of range."""
+        self.check_column(column)
+        if type(row) is not int:
+            self._refuse(f"{column!r}: expected the number of a row, got {row!r}")
+        if not 0 <= row < self._total:
+            self._refuse(f"{column!r}: row {row!r} is out of range; there are {self._total}")
+
+    def rows(self, start: int, stop: int) -> int | tuple[int, int]:
+        """Rows ``[start, stop)`` as an event writes them: the number of one row, or a pair."""
+        ints = type(start) is int and type(stop) is int
+        if not ints or not 0 <= start < stop <= self._total:
+            self._refuse(f"rows [{start!r}, {stop!r}) are not within 0 to {self._total}")
+        return start if stop == start + 1 else (start, stop)
+
+    def group(self, group: int) -> int | tuple[int, int]:
+        """The rows of a row group, as an event writes them."""
+        size = self._group_rows
+        if size is None:
+            self._refuse("the workload has no row groups")
+        return self.rows(group * size, min((group + 1) * size, self._total))
+
+    def claim(self, claim: Mapping[str, int] | int) -> dict[str, int]:
+        """A claim with a number of rows for every column."""
+        if isinstance(claim, int):
+            return dict.fromkeys(self._names, claim)
+        for column in claim:
+            self.check_column(column)
+        return {column: claim.get(column, 0) for column in self._names}
+
+    def inputs(self, column: str, inputs: Inputs) -> dict[str, Value]:
+        """The inputs that the column needs, by producing column; skipped ones are left out."""
+        own: dict[str, Value] = {}
+        for name, producer in self._producer[column].items():
+            value = inputs.get(name)
+            if value is None:
+                value = inputs.get(producer)
+            if value is not None and value is not SKIPPED:
+                own[producer] = value
+        return own
+
+
+def _producers(work: Workload) -> dict[str, dict[str, str]]:
+    """For each column, the names that it needs, each with the column that produces it."""
+    maker = {name: item.name for item in work.columns for name in item.all_produced_columns}
+    return {item.name: {name: maker[name] for name in item.dependencies} for item in work.columns}

@@ -1,0 +1,387 @@
+"""The calls of the generators: when each starts, how long it takes, and how it ends.
+
+The workload decides how a call goes: the n-th call of a cell or barrier in an incarnation takes the
+time and meets the fault that the workload gives it. Each start, end, failure and cancellation is
+recorded as it happens, and the registry keeps every call that gave a value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NoReturn, TypeAlias
+
+from cellspec.conformance.run.arguments import Arguments, Inputs
+from cellspec.conformance.run.clock import Clock
+from cellspec.conformance.run.recorder import Crash, Entry, Recorder
+from cellspec.conformance.run.values import Registry, barrier_values, value_of
+from cellspec.conformance.run.workload import Fault, Workload
+from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
+from cellspec.graph.rowset import ranges_of
+from cellspec.machine.machine import Failure
+from cellspec.machine.policy import is_final
+from cellspec.text import counted
+
+__all__ = ["Call", "Calls", "IsLost", "Lost"]
+
+_LOOK_S = 0.01
+"""Seconds of the clock between two looks at whether the caller of a threaded call still lives."""
+
+IsLost: TypeAlias = Callable[[], bool]
+"""True once the caller of a threaded call has died."""
+
+
+class Lost(Exception):  # noqa: N818 - what became of the caller
+    """A threaded call ends here because its caller died, and there is none left to answer."""
+
+
+@dataclass(slots=True)
+class Call:
+    """A call in flight.
+
+    Attributes:
+        column: the column.
+        start: the row, the first row that a range has still to give, or the barrier's scope.
+        stop: the row or scope after the last.
+        latency_s: seconds of the clock that the call takes; of a range, that its next row takes.
+        fault: the fault that it meets, if any.
+        scoped: it is the call of a barrier.
+        reads: the rows that a barrier reads.
+        attempt: the number of its attempt, from 1.
+    """
+
+    column: str
+    start: int
+    stop: int
+    latency_s: float
+    fault: Fault | None
+    scoped: bool
+    reads: Sequence[int] = ()
+    attempt: int = 1
+
+
+class Calls:
+    """The calls of one incarnation.
+
+    Args:
+        work: the workload.
+        incarnation: the number of the incarnation, from 0.
+        clock: the time of the incarnation.
+        arguments: checks what the calls are given.
+        recorder: records the events.
+        registry: keeps every call that gave a value.
+        limit: calls after which the run is stopped, because it will never end.
+
+    Attributes:
+        count: the calls so far.
+        lost_as: how a call fails whose caller died.
+        let_go: lets the time of a threaded call pass; see `Probe.pass_time_in`.
+        dropped: rows that are dropped.
+        claimed: by column, the rows that storage gave back as resolved.
+    """
+
+    def __init__(
+        self,
+        work: Workload,
+        incarnation: int,
+        clock: Clock,
+        arguments: Arguments,
+        recorder: Recorder,
+        registry: Registry,
+        limit: int,
+    ) -> None:
+        self.count = 0
+        self.lost_as: Failure = "backpressure"
+        self.let_go: Callable[[Callable[[], None]], None] = lambda wait: wait()
+        self.dropped: set[int] = set()
+        self.claimed: dict[str, int] = {}
+        self._work = work
+        self._incarnation = incarnation
+        self._clock = clock
+        self._arguments = arguments
+        self._recorder = recorder
+        self._registry = registry
+        self._limit = limit
+        self._calls_of: dict[tuple[str, int], int] = {}
+        self._spent: dict[tuple[str, int], int] = {}
+        self._last_fail: dict[tuple[str, int], tuple[Entry, float | None]] = {}
+        recorder.before_crash = self._note_backoffs
+
+    # Starts
+
+    def start_cell(self, column: str, row: int, attempt: int | None) -> Call:
+        """Start the call of one cell."""
+        self._arguments.check_row(column, row)
+        if self._arguments.rule(column).is_barrier:
+            self._recorder.refuse(f"cell: column {column!r} is a barrier; call barrier")
+        with self._recorder.lock:
+            self._recorder.check_alive()
+            call = self._new(column, row, row + 1, False)
+            self._record_start(call, attempt, rows=row)
+        return call
+
+    def start_barrier(
+        self,
+        column: str,
+        scope: int,
+        rows: Sequence[int],
+        inputs: Sequence[Inputs],
+        attempt: int | None,
+    ) -> Call:
+        """Start the call of a barrier's scope."""
+        refuse = self._recorder.refuse
+        count = self._arguments.scope_count(column)
+        if not count:
+            refuse(f"barrier: column {column!r} is no barrier; call cell")
+        if type(scope) is not int or not 0 <= scope < count:
+            refuse(f"barrier: column {column!r} has no scope {scope!r} of {count}")
+        if len(rows) != len(inputs):
+            refuse(
+                f"barrier: {column!r}: {counted(len(rows), 'row')}, {counted(len(inputs), 'input')}"
+            )
+        for row in rows:
+            self._arguments.check_row(column, row)
+        with self._recorder.lock:
+            self._recorder.check_alive()
+            call = self._new(column, scope, scope + 1, True)
+            call.reads = rows
+            self._record_start(call, attempt, scope=scope, reads=ranges_of(rows))
+        return call
+
+    def start_range(
+        self,
+        column: str,
+        start: int,
+        stop: int,
+        inputs: Sequence[Inputs],
+        attempt: int | None,
+    ) -> Call:
+        """Start the call of a range of rows; `reach` then brings it to each of them."""
+        self._arguments.check_column(column)
+        rows = self._arguments.rows(start, stop)
+        if not self._arguments.rule(column).streamable:
+            self._recorder.refuse(f"range: column {column!r} is not row-streamable; call cell")
+        if stop - start != len(inputs):
+            self._recorder.refuse(
+                f"range: {column!r}: {counted(stop - start, 'row')}, "
+                f"{counted(len(inputs), 'input')}"
+            )
+        with self._recorder.lock:
+            self._recorder.check_alive()
+            if stop > start + 1:
+                self._registry.ranged[column] = None
+            call = Call(column, start, stop, 0.0, None, False)
+            self._record_start(call, attempt, rows=rows)
+        return call
+
+    def reach(self, call: Call, row: int) -> None:
+        """Bring the call of a range to its next row."""
+        with self._recorder.lock:
+            self._recorder.check_alive()
+            at = self._new(call.column, row, row + 1, False)
+            call.latency_s, call.fault = at.latency_s, at.fault
+
+    def _new(self, column: str, start: int, stop: int, scoped: bool) -> Call:
+        """The next call of a cell or a barrier; its number decides how it goes."""
+        nth = self._calls_of.get((column, start), 0) + 1
+        self._calls_of[column, start] = nth
+        end_s = self._work.end_s(self._incarnation, column, start, nth)
+        if end_s is None:
+            latency_s = self._work.latency(column, start, nth) * self._clock.scale
+        else:
+            latency_s = max(0.0, end_s * self._clock.scale - self._clock.now())
+        fault = self._work.fault(column, start, nth)
+        return Call(column, start, stop, latency_s, fault, scoped)
+
+    def _record_start(self, call: Call, attempt: int | None, **fields: Any) -> None:
+        self.count += 1
+        if self.count > self._limit:
+            self._recorder.halt("limit", Crash(f"stopped after {self._limit} calls"))
+        if attempt is None:
+            attempt = self._spent.get((call.column, call.start), 0) + 1
+        call.attempt = attempt
+        for position in range(call.start, call.stop):
+            self._end_backoff(call.column, position)
+        self._recorder.record("start", column=call.column, attempt=attempt, **fields)
+        self._recorder.step()
+
+    # Time
+
+    async def pass_time(self, call: Call) -> None:
+        """Let the time of a call pass, for a coroutine."""
+        try:
+            await self._clock.sleep(call.latency_s, (call.column, call.start))
+        except asyncio.CancelledError:
+            self.cancel(call)
+            raise
+
+    def wait(self, call: Call, lost: IsLost | None) -> None:
+        """Let the time of a call pass, for a thread.
+
+        Raises:
+            Lost: the caller died meanwhile.
+        """
+        gone = self._recorder.gone
+        if lost is None:
+            self.let_go(lambda: self._clock.wait(call.latency_s, gone))
+            return
+        left_s = call.latency_s
+        while left_s > 0 and not gone.is_set() and not lost():
+            step_s = min(left_s, _LOOK_S)
+            self.let_go(partial(self._clock.wait, step_s, gone))
+            left_s -= step_s
+        if lost():
+            self._lose(call)
+
+    def cancel(self, call: Call) -> None:
+        """Record that the engine gave up a call in flight."""
+        with self._recorder.lock:
+            if not self._recorder.gone.is_set() and call.start < call.stop:
+                self._recorder.record("cancel", column=call.column, **self._place(call))
+                self._recorder.step()
+
+    def _lose(self, call: Call) -> NoReturn:
+        """End a call whose caller died; the cell is still wanted."""
+        with self._recorder.lock:
+            self._recorder.check_alive()
+            with contextlib.suppress(GeneratorError):
+                self._fail(call, Fault(call.column, call.start, failure=self.lost_as))
+        raise Lost(f"{call.column} {call.start}: the caller died")
+
+    # Ends
+
+    def end_cell(self, call: Call, inputs: Inputs) -> str:
+        """End the call of a cell: gives its value, or raises its fault."""
+        with self._recorder.lock:
+            self._recorder.check_alive()
+            if call.fault is not None:
+                self._fail(call, call.fault)
+            value = self._make(call.column, call.start, inputs)
+            self._recorder.record("complete", column=call.column, rows=call.start)
+            self._recorder.step()
+            return value
+
+    def end_row(self, call: Call, inputs: Inputs) -> str:
+        """End one row of a range: gives its value, or raises its fault."""
+        with self._recorder.lock:
+            value = self.end_cell(call, inputs)
+            call.start += 1
+            return value
+
+    def end_barrier(self, call: Call, rows: Sequence[int], inputs: Sequence[Inputs]) -> list[str]:
+        """End the call of a barrier: gives the value of each row, or raises its fault."""
+        column, scope = call.column, call.start
+        with self._recorder.lock:
+            self._recorder.check_alive()
+            if call.fault is not None:
+                self._fail(call, call.fault)
+            reads = [
+                (row, self._arguments.inputs(column, mine))
+                for row, mine in zip(rows, inputs, strict=True)
+            ]
+            values = barrier_values(column, rows, reads)
+            self._registry.add_barrier(self._incarnation, column, scope, reads, values)
+            self._recorder.record("complete", column=column, scope=scope)
+            claimed = self.claimed.get(column, 0)
+            wanted = (row for row in rows if row >= claimed and row not in self.dropped)
+            for start, stop in ranges_of(wanted):
+                self._recorder.record("emit", column=column, rows=self._arguments.rows(start, stop))
+            self._recorder.step()
+            return [values[row] for row in rows]
+
+    def _make(self, column: str, row: int, inputs: Inputs) -> str:
+        own = self._arguments.inputs(column, inputs)
+        value = value_of(column, row, own)
+        self._registry.add_cell(self._incarnation, column, row, own, value)
+        return value
+
+    # Failures
+
+    def _fail(self, call: Call, fault: Fault) -> NoReturn:
+        """Record a failure, and raise it. Of a range, the rows that it has not given yet fail."""
+        wait_s = fault.cool_down_s * self._clock.scale
+        bounded = fault.failure == "backpressure" and wait_s > 0
+        self._record_failure(call, fault.failure, wait_s if bounded else None)
+        for position in range(call.start, call.stop):
+            if self._was_last(call.column, position, fault):
+                # A barrier that fails for good drops the rows that still want its output.
+                lost = (row for row in call.reads if row >= self.claimed.get(call.column, 0))
+                self.dropped.update(lost if call.scoped else (position,))
+        self._recorder.step()
+        raise _failure(call, fault, wait_s)
+
+    def _record_failure(self, call: Call, failure: Failure, wait_s: float | None) -> None:
+        """Record a failure, with the backoff that it asks for in seconds, if any."""
+        entry = self._recorder.record(
+            "fail",
+            column=call.column,
+            **self._place(call),
+            attempt=call.attempt,
+            failure=failure,
+        )
+        least = None if wait_s is None else entry["t"] + wait_s
+        for position in range(call.start, call.stop):
+            self._last_fail[call.column, position] = (entry, least)
+
+    def _was_last(self, column: str, position: int, fault: Fault) -> bool:
+        """Count a failure of a node; True if it has failed for good."""
+        attempt = self._spent.get((column, position), 0) + 1
+        if fault.failure == "retryable":
+            self._spent[column, position] = attempt
+        return is_final(fault.failure, attempt, self._work.failures.max_attempts)
+
+    def _place(self, call: Call) -> Entry:
+        if call.scoped:
+            return {"scope": call.start}
+        return {"rows": self._arguments.rows(call.start, call.stop)}
+
+    # Backoff
+
+    def report_backoff(self, column: str, position: int, until_s: float) -> None:
+        """Record that the engine waits with a failed node until a time; see `Probe.cooling`."""
+        with self._recorder.lock:
+            self._recorder.check_alive()
+            entry, least = self._last_fail.get((column, position), (None, None))
+            if entry is None:
+                self._recorder.refuse(f"cooling({column!r}, {position}): it did not fail before")
+            entry["until"] = until_s if least is None else max(until_s, least)
+            self._recorder.step()
+
+    def _end_backoff(self, column: str, position: int) -> None:
+        """Record when a node is called again, if its failure said how long to wait.
+
+        Without a report of the engine, its backoff lasted until now.
+        """
+        entry, least = self._last_fail.pop((column, position), (None, None))
+        if entry is None or least is None:
+            return
+        now = self._clock.now()
+        if now < least:
+            entry["until"] = least
+        elif _is_of_one_node(entry):
+            entry.setdefault("until", now)
+
+    def _note_backoffs(self) -> None:
+        """Record the backoffs that the crash interrupts, reported or not."""
+        now = self._clock.now()
+        for entry, least in self._last_fail.values():
+            if least is not None and now < least:
+                entry.setdefault("until", least)
+
+
+def _is_of_one_node(entry: Entry) -> bool:
+    """Whether an event is about one cell or barrier, and no range of rows."""
+    return isinstance(entry.get("rows", 0), int)
+
+
+def _failure(call: Call, fault: Fault, wait_s: float) -> GeneratorError:
+    node = f"{call.column} {'barrier ' if call.scoped else ''}{call.start}"
+    text = f"{node}: call {fault.call} fails, as the workload says"
+    if fault.failure == "retryable":
+        return Retryable(text)
+    if fault.failure == "permanent":
+        return Permanent(text)
+    return BackPressure(text, retry_after_s=wait_s)

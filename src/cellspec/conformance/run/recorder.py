@@ -1,0 +1,136 @@
+"""The recorder: the events of one incarnation in one order, and the step at which it dies.
+
+Calls and reports of an engine may come from any thread. The recorder numbers the *steps* at which
+the process could die, and kills it at the step that the workload names: the folder is frozen as it
+is at that instant, and `Crash` comes out of that call and of every later one.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import PurePath
+from types import FrameType
+from typing import Any, NoReturn, TypeAlias
+
+from cellspec.conformance.run.clock import Clock
+from cellspec.errors import SpecError
+
+__all__ = ["AdapterError", "Crash", "Entry", "Recorder"]
+
+Entry: TypeAlias = dict[str, Any]
+"""One recorded event: the fields of a trace event but its number."""
+
+
+class Crash(BaseException):
+    """The process is gone: raised out of the call at the crash step, and out of every later one."""
+
+
+class AdapterError(SpecError):
+    """The backend used the probe in a way that fits no engine; the adapter has a mistake."""
+
+
+class Recorder:
+    """Keeps the events of one incarnation, and ends it. See `cellspec.conformance.run.recorder`.
+
+    Args:
+        clock: the time of this incarnation.
+        crash_step: the step at which the process dies, from 1; 0 for no crash.
+        freeze: called at the instant of the crash; it copies the folder.
+
+    Attributes:
+        log: the events, in order.
+        steps: the steps so far.
+        ended_by: ``"crash"``, ``"limit"`` or ``"misuse"``, if the suite ended the incarnation.
+        ended_at_s: the time of that end.
+        misuse: the mistake of the adapter, in one line; "" for none.
+        misuse_place: the line of the adapter that made it, if that is known.
+        storage_reported: the backend reported a step of storage.
+        lock: held while an event is recorded; whoever must record several at once holds it too.
+        gone: set when the process is dead or has ended.
+        before_crash: called at the instant of the crash, before the folder is frozen.
+    """
+
+    def __init__(self, clock: Clock, crash_step: int, freeze: Callable[[], None]) -> None:
+        self.log: list[Entry] = []
+        self.steps = 0
+        self.ended_by = ""
+        self.ended_at_s = 0.0
+        self.misuse = ""
+        self.misuse_place: tuple[str, ...] = ()
+        self.storage_reported = False
+        self.lock = threading.RLock()
+        self.gone = threading.Event()
+        self.before_crash: Callable[[], None] = lambda: None
+        self._clock = clock
+        self._crash_step = crash_step
+        self._freeze = freeze
+
+    def record(self, event: str, **fields: Any) -> Entry:
+        """Append an event; it is stamped with the time."""
+        entry: Entry = {"t": self._clock.now(), "event": event, **fields}
+        self.log.append(entry)
+        return entry
+
+    def report(self, event: str, **fields: Any) -> None:
+        """Append an event that the backend reports. It is a step, but for the end of the run."""
+        with self.lock:
+            self.check_alive()
+            self.record(event, **fields)
+            if event != "end":
+                # A process that has ended cannot crash any more.
+                self.step()
+
+    def report_storage(self, event: str, **fields: Any) -> None:
+        """Append an event of storage that the backend reports."""
+        with self.lock:
+            self.storage_reported = True
+            self.report(event, **fields)
+
+    def step(self) -> None:
+        """Count one more step; at the crash step the process dies."""
+        self.steps += 1
+        if self.steps == self._crash_step:
+            self.gone.set()
+            self.before_crash()
+            self._freeze()
+            self.halt("crash", Crash(f"the process dies at step {self.steps}"))
+
+    def halt(self, why: str, reason: BaseException) -> NoReturn:
+        """End the incarnation, and raise `reason`."""
+        if not self.ended_by:
+            self.ended_by, self.ended_at_s = why, self._clock.now()
+        self.gone.set()
+        self._clock.halt(reason)
+
+    def refuse(self, mistake: str) -> NoReturn:
+        """End the incarnation because of a mistake of the adapter, in one line.
+
+        The run is over even if the engine catches the error.
+        """
+        if not self.misuse:
+            self.misuse, self.misuse_place = mistake, _caller()
+        self.halt("misuse", AdapterError(mistake))
+
+    def check_alive(self) -> None:
+        """Raise `Crash` if the process is gone."""
+        if self.gone.is_set():
+            raise Crash("the process is gone")
+
+    def close(self) -> None:
+        """End the incarnation: calls that are still running get `Crash`."""
+        with self.lock:
+            self.gone.set()
+
+
+def _caller() -> tuple[str, ...]:
+    """The line of code outside of this package that called it, if there is one."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] != "cellspec":
+            code = frame.f_code
+            file = "/".join(PurePath(code.co_filename).parts[-2:])
+            return (f"called in {code.co_qualname} ({file}:{frame.f_lineno})",)
+        frame = frame.f_back
+    return ()
