@@ -37,7 +37,7 @@ STATE_TRAITS = {
 STATE_TRAITS |= {"cellspec/conformance/judge/expected_table.py"}
 # They make workloads, or bring them to ones that an engine can be asked for.
 STATE_TRAITS |= {
-    "cellspec/conformance/campaign/scaling.py",
+    "cellspec/conformance/campaign/scaling_shapes.py",
     "cellspec/engines/datadesigner/mocks.py",
     "cellspec/engines/datadesigner/scheduler.py",
 }

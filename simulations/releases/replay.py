@@ -37,7 +37,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cellspec.conformance.campaign.scaling import COST_CLAUSES, COST_PROFILE, judge_cost
+from cellspec.conformance.campaign.scaling import judge_cost
+from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES, COST_PROFILE
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.run.backend import Backend, fit_of
 from cellspec.conformance.run.case import Case, differences, read_case

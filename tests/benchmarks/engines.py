@@ -40,7 +40,9 @@ from pathlib import Path
 from typing import Any
 
 from cellspec import virtualtime
-from cellspec.conformance.campaign.scaling import COST_CLAUSES, LIMIT, rounded, run_cost_campaign
+from cellspec.conformance.campaign.growth import LIMIT, rounded
+from cellspec.conformance.campaign.scaling import run_cost_campaign
+from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES
 from cellspec.conformance.run.backend import Backend, fit_of
 from cellspec.conformance.run.probe import Probe
 from cellspec.conformance.run.workload import Workload

@@ -423,7 +423,7 @@ def test_a_profile_that_was_not_asked_for_is_not_run(suite: pytest.Pytester) -> 
 
 def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three workloads are the default number."""
-    for module in ("campaign.suite", "report.report"):
+    for module in ("campaign.suite", "report.summary"):
         monkeypatch.setattr(f"cellspec.conformance.{module}.MAX_EXAMPLES", 3)
 
 

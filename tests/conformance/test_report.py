@@ -16,7 +16,10 @@ from cellspec.clauses import clause_set, clause_set_version
 from cellspec.conformance.campaign.suite import Options, Suite
 from cellspec.conformance.judge.profiles import PROFILES
 from cellspec.conformance.judge.run_result import RunResult
-from cellspec.conformance.report.report import failure_text, merged, results, summary, write_reports
+from cellspec.conformance.report.failure_text import failure_text
+from cellspec.conformance.report.results import results
+from cellspec.conformance.report.summary import summary
+from cellspec.conformance.report.write import merged, write_reports
 from cellspec.conformance.run.case import Case, describe, python_test, read_case
 from cellspec.conformance.run.loading import load_backend
 from cellspec.conformance.run.workload import Workload

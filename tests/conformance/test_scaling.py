@@ -15,24 +15,18 @@ from typing import Any
 import pytest
 
 from cellspec.conformance import CAPABILITIES, Probe, Table, Workload, run_workload
+from cellspec.conformance.campaign.growth import FUNCTION_LINES, Growth, Part, rounded
 from cellspec.conformance.campaign.scaling import (
-    COST_CLAUSES,
-    FUNCTION_LINES,
     NOT_COUNTED,
-    SHAPES,
     CostCampaign,
-    Growth,
-    Part,
-    Shape,
-    grown,
     judge_cost,
-    rounded,
     run_cost_campaign,
 )
+from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES, SHAPES, Shape, grown
 from cellspec.conformance.campaign.suite import Options, Suite
 from cellspec.conformance.judge.profiles import profile_of
 from cellspec.conformance.judge.verdict import Verdict
-from cellspec.conformance.report.report import failure_text
+from cellspec.conformance.report.failure_text import failure_text
 from cellspec.conformance.run.line_counter import LineCounter, Metered
 from cellspec.conformance.run.workload import Fault
 from cellspec.engines.reference import ReferenceBackend, ThreadBackend

@@ -269,7 +269,7 @@ def test_every_situation_is_owed_by_one_profile() -> None:
 # Who may say it
 
 # What shows verdicts that others gave, and says of a word only whether it is one of them.
-SHOW = {"cellspec/conformance/report/html.py", "cellspec/trace/format.py"}
+SHOW = {"cellspec/conformance/report/page_parts.py", "cellspec/trace/format.py"}
 
 
 def test_only_one_module_may_say_pass() -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from cellspec.conformance.campaign.scaling import SHAPES, run_cost_campaign
+from cellspec.conformance.campaign.scaling import run_cost_campaign
+from cellspec.conformance.campaign.scaling_shapes import SHAPES
 from tests.matrix.engine_measure import EngineRow
 from tests.matrix.engine_mutants import EngineMutant
 

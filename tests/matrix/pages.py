@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cellspec.clauses import Chapter, Clause, chapters, clauses
-from cellspec.conformance.campaign.scaling import SHAPES
+from cellspec.conformance.campaign.scaling_shapes import SHAPES
 from cellspec.conformance.judge.profiles import ENGINE_CLAUSES
 from tests.matrix.engine_measure import PROFILES, WORKLOADS, EngineRow
 from tests.matrix.examples import examples

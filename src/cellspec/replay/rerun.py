@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cellspec.check.checker import Finding
-from cellspec.conformance.campaign.scaling import COST_CLAUSES, judge_cost
+from cellspec.conformance.campaign.scaling import judge_cost
+from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.backend import Backend, fit_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from cellspec.conformance.campaign.scaling import COST_CLAUSES
+from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES
 from cellspec.conformance.campaign.shrink_workload import shrunk_workload
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.run.backend import fit_of

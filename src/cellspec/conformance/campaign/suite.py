@@ -27,13 +27,8 @@ from typing import Any
 
 from cellspec.conformance.campaign.campaign import run_campaign
 from cellspec.conformance.campaign.failures import Campaign, Failure, failure_of
-from cellspec.conformance.campaign.scaling import (
-    COST_CLAUSES,
-    COST_PROFILE,
-    CostCampaign,
-    judge_cost,
-    run_cost_campaign,
-)
+from cellspec.conformance.campaign.scaling import CostCampaign, judge_cost, run_cost_campaign
+from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES, COST_PROFILE
 from cellspec.conformance.campaign.smoke import SmokeFailure, smoke
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.judge.profiles import PROFILES, Judged, Profile

@@ -24,7 +24,10 @@ import pytest
 from cellspec.conformance.campaign.suite import MAX_EXAMPLES, Options, Suite
 from cellspec.conformance.judge.profiles import Judged, Profile
 from cellspec.conformance.judge.verdict import Judgement, Verdict
-from cellspec.conformance.report.report import failure_text, results, summary, write_reports
+from cellspec.conformance.report.failure_text import failure_text
+from cellspec.conformance.report.results import results
+from cellspec.conformance.report.summary import summary
+from cellspec.conformance.report.write import write_reports
 from cellspec.conformance.run.case import describe
 from cellspec.errors import SpecError
 from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, INTERNAL, INTERRUPTED, VIOLATED

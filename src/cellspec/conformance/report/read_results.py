@@ -1,0 +1,123 @@
+"""The results of a run as read from JSON: each field checked, and refused in one line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cellspec.conformance.report.page_parts import SYMBOLS
+from cellspec.errors import SpecError
+
+__all__ = ["INDEX", "RESULTS_FORMAT", "BackendResults", "ClauseResult", "field", "read_backend"]
+
+RESULTS_FORMAT = 1
+"""The version of the results file."""
+
+INDEX = "index.html"
+"""The matrix page."""
+
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "an object": (Mapping,),
+    "a list": (list, tuple),
+    "a text": (str,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ClauseResult:
+    """The result of one clause; `page` is the file of its failure, if it has one."""
+
+    verdict: str
+    reason: str
+    examples: int | None
+    failure: Mapping[str, Any] | None
+    page: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BackendResults:
+    """One column of the matrix."""
+
+    name: str
+    version: str
+    capabilities: tuple[str, ...]
+    seed: object
+    command: str
+    results: Mapping[str, ClauseResult]
+    evidence: Mapping[str, Any]
+    sometimes: Mapping[str, Any]
+    profiles: Mapping[str, Mapping[str, Any]]
+
+
+def read_backend(item: object, where: str, taken: set[str]) -> BackendResults:
+    if not isinstance(item, Mapping):
+        raise SpecError(f"{where}: expected an object, got {item!r:.80}")
+    name = field(item, "name", "a text", where)
+    where = f"results: backend {name!r}"
+    found: dict[str, ClauseResult] = {}
+    for number, entry in field(item, "clauses", "an object", where).items():
+        if not isinstance(entry, Mapping):
+            raise SpecError(f"{where}: {number}: expected an object, got {entry!r:.80}")
+        found[str(number)] = _read_result(name, str(number), entry, f"{where}: {number}", taken)
+    profiles = _optional(item, "profiles", where)
+    profiles = {str(key): field(profiles, key, "an object", where) for key in profiles}
+    # A coverage goal that the campaign missed is as much a result as one that it met.
+    owed = {what: 0 for each in profiles.values() for what in _optional(each, "sometimes", where)}
+    return BackendResults(
+        name=name,
+        version=str(item.get("version", "")),
+        capabilities=tuple(map(str, item.get("capabilities") or ())),
+        seed=item.get("seed"),
+        command=str(item.get("command") or ""),
+        results=found,
+        evidence=_optional(item, "evidence", where),
+        sometimes={**owed, **_optional(item, "sometimes", where)},
+        profiles=profiles,
+    )
+
+
+def _read_result(
+    backend: str, number: str, entry: Mapping[str, Any], where: str, taken: set[str]
+) -> ClauseResult:
+    verdict = entry.get("verdict")
+    if verdict not in SYMBOLS:
+        raise SpecError(f"{where}: verdict: expected one of {', '.join(SYMBOLS)}, got {verdict!r}")
+    failure = entry.get("failure")
+    if failure is not None and not isinstance(failure, Mapping):
+        raise SpecError(f"{where}: failure: expected an object or null, got {failure!r:.80}")
+    examples = entry.get("examples")
+    return ClauseResult(
+        verdict=str(verdict),
+        reason=str(entry.get("reason") or ""),
+        examples=examples if isinstance(examples, int) else None,
+        failure=failure,
+        page=None if failure is None else _page_name(backend, number, taken),
+    )
+
+
+def _page_name(backend: str, number: str, taken: set[str]) -> str:
+    """``failure-<backend>-<clause>.html``, in characters that every file system has, once."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{backend}-{number}").strip("-.") or "page"
+    names = (
+        f"failure-{plain[:120]}{mark}.html" for mark in ("", *(f"-{n}" for n in range(2, 999)))
+    )
+    # File systems that ignore case would take two names for one.
+    name = next(name for name in names if name.lower() not in taken)
+    taken.add(name.lower())
+    return name
+
+
+def field(holder: Mapping[str, Any], key: str, words: str, where: str) -> Any:
+    value = holder.get(key)
+    if not isinstance(value, _KINDS[words]):
+        raise SpecError(f"{where}: {key}: expected {words}, got {value!r:.80}")
+    return value
+
+
+def _optional(holder: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    value: Mapping[str, Any] = (
+        {} if holder.get(key) is None else field(holder, key, "an object", where)
+    )
+    return value

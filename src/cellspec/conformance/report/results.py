@@ -1,0 +1,131 @@
+"""The results of a run as JSON data: the input of the summary and of the HTML pages.
+
+Summary, pages and JUnit properties are all made from `results`, so they agree, and a run spread
+over several processes can be reported by one of them. The verdicts come from
+`cellspec.conformance.judge.verdict`; this module decides none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from cellspec.clauses import clause_set, clause_set_version
+from cellspec.conformance.campaign.failures import Failure
+from cellspec.conformance.campaign.suite import Suite
+from cellspec.conformance.judge.profiles import Profile
+from cellspec.conformance.report.failure_text import pasted_test
+from cellspec.conformance.report.read_results import RESULTS_FORMAT
+
+__all__ = ["RESULTS_FORMAT", "results"]
+
+Json = dict[str, Any]
+
+
+def results(suite: Suite) -> Json:
+    """The results of a run, as JSON data: the same for the same seed, but for the cost."""
+    return {
+        "format": RESULTS_FORMAT,
+        "suite": {
+            "version": _version(),
+            "clauses": clause_set_version(),
+            "digest": clause_set(),
+        },
+        "backends": [_backend(suite)],
+    }
+
+
+def _version() -> str:
+    try:
+        return version("cellspec")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _backend(suite: Suite) -> Json:
+    judged: Json = {}
+    for profile, clause, judgement in suite.judgements():
+        done = suite.campaigns.get(profile.name)
+        failure = suite.failures.get(clause.number)
+        judged[clause.number] = {
+            "verdict": judgement.verdict.value,
+            "reason": judgement.reason,
+            "examples": 0 if done is None else done.evidence.workloads,
+            "failure": None if failure is None else _failure(suite, failure),
+        }
+    for failure in suite.other_failures():
+        judgement = suite.broken(failure)
+        judged[failure.clause] = {
+            "verdict": judgement.verdict.value,
+            "reason": judgement.reason,
+            "examples": failure.example,
+            "failure": _failure(suite, failure),
+        }
+    sometimes: Counter[str] = Counter()
+    for campaign in suite.campaigns.values():
+        sometimes.update({str(what): n for what, n in campaign.evidence.sometimes.items()})
+    return {
+        "name": suite.backend.name,
+        "version": suite.backend.version,
+        "capabilities": list(suite.claims),
+        "seed": suite.options.seed,
+        "command": suite.command,
+        "clauses": judged,
+        "inconclusive": {
+            "clauses": dict(suite.inconclusive),
+            "allowed": suite.options.allow_inconclusive,
+            "fails": suite.fails_inconclusive,
+        },
+        "evidence": _evidence(suite),
+        "sometimes": {what: sometimes[what] for what in sorted(sometimes)},
+        "profiles": {profile.name: _profile(suite, profile) for profile in suite.profiles},
+    }
+
+
+def _failure(suite: Suite, failure: Failure) -> Json:
+    return {
+        "clause": failure.clause,
+        "detail": failure.detail,
+        "seq": failure.seq,
+        "story": list(failure.explanation),
+        "workload": failure.workload.to_dict(),
+        "trace": {"header": dict(failure.header), "events": [dict(e) for e in failure.events]},
+        "replay": suite.replay_command(failure.clause),
+        "pytest": pasted_test(suite, failure),
+    }
+
+
+def _profile(suite: Suite, profile: Profile) -> Json:
+    done = suite.campaigns.get(profile.name)
+    if done is None:
+        return {"not_run": suite.not_run(profile)}
+    return {
+        **done.evidence.to_json(),
+        "sometimes": {
+            str(one.what): done.evidence.sometimes[one.what]
+            for one in profile.goals
+            if one.needs <= frozenset(suite.claims)
+        },
+        "owed": [str(what) for what in done.evidence.uncovered(profile, suite.claims)],
+    }
+
+
+def _evidence(suite: Suite) -> Json:
+    """The evidence of all campaigns together, in figures that can be added up."""
+    all_of_them = [campaign.evidence for campaign in suite.campaigns.values()]
+    graphs = {digest for evidence in all_of_them for digest in evidence.graphs}
+    traces = {digest for evidence in all_of_them for digest in evidence.traces}
+    smoke = suite.smoke
+    return {
+        "smoke": "fine" if smoke is None else str(smoke),
+        "workloads": sum(evidence.workloads for evidence in all_of_them),
+        "pipelines": len(graphs),
+        "schedules": len(traces),
+        "lives": sum(evidence.incarnations for evidence in all_of_them),
+        "crashes": sum(evidence.crash_points for evidence in all_of_them),
+        "events": sum(evidence.events for evidence in all_of_them),
+        "run_twice": sum(evidence.repeated for evidence in all_of_them),
+        "deterministic": suite.deterministic,
+        "cost": suite.cost(),
+    }

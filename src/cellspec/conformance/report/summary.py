@@ -1,0 +1,135 @@
+"""The summary in the terminal: lines made from the results alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cellspec.conformance.campaign.suite import MAX_EXAMPLES
+from cellspec.conformance.judge.verdict import says_pass
+from cellspec.exit_codes import INCONCLUSIVE
+
+__all__ = ["summary"]
+
+
+def summary(found: Mapping[str, Any]) -> list[str]:
+    """The summary of a run, in lines; from its results alone."""
+    lines: list[str] = []
+    for backend in found["backends"]:
+        lines += _summary(backend, found["suite"]["clauses"])
+    return lines
+
+
+def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
+    evidence = backend["evidence"]
+    yield f"{backend['name']} {backend['version']}, seed {backend['seed']}, clause set {clause_set}"
+    yield f"claims {', '.join(backend['capabilities'])}"
+    if evidence["smoke"] != "fine":
+        yield f"smoke: {evidence['smoke']}"
+    yield ""
+    yield from _table(_profile_rows(backend))
+    spoken = Counter(entry["verdict"] for entry in backend["clauses"].values())
+    order = sorted(spoken, key=_urgency)
+    yield ""
+    yield "clauses: " + ", ".join(f"{spoken[verdict]} {verdict}" for verdict in order)
+    for reason, names in _by_reason(backend):
+        yield f"  {reason}: {', '.join(names)}"
+    yield from _inconclusive(backend.get("inconclusive", {"clauses": ()}))
+    for name, profile in backend["profiles"].items():
+        for what in [] if profile.get("stopped_at") else profile.get("owed", ()):
+            yield f"  never seen in {name}: {what}"
+        for what in profile.get("unasked", ()):
+            yield f"  not asked for in {name}, the engine has no word for it: {what}"
+        if profile.get("unequal"):
+            yield f"  not deterministic in {name}: {profile['unequal']}"
+    if evidence["cost"]:
+        cost = evidence["cost"]
+        asked = cost["question_ratio"]
+        yield (
+            f"cost of an event with {cost['rows'][1]} rows, by that with {cost['rows'][0]}: "
+            f"CPU time × {cost['cpu_ratio']:.2f}"
+            + (f", questions to the graph × {asked:.2f}" if asked else "")
+        )
+        yield from _counted(cost.get("counted", {}))
+
+
+def _inconclusive(found: Mapping[str, Any]) -> Iterator[str]:
+    """The consequence of claimed clauses that are inconclusive."""
+    number = len(found["clauses"])
+    if not number:
+        return
+    told = "1 claimed clause is" if number == 1 else f"{number} claimed clauses are"
+    if found["fails"]:
+        yield (
+            f"{told} inconclusive: exit code {INCONCLUSIVE}. Give more workloads (--max-examples), "
+            "or allow it (--conformance-allow-inconclusive)"
+        )
+    elif found["allowed"]:
+        yield f"{told} inconclusive, which --conformance-allow-inconclusive allows"
+    else:
+        yield (
+            f"{told} inconclusive; with {MAX_EXAMPLES} workloads of each profile or more that ends "
+            f"with exit code {INCONCLUSIVE}"
+        )
+
+
+def _counted(shapes: Mapping[str, Any]) -> Iterator[str]:
+    """For each clause about cost the growth of the shape that grew most."""
+    worst: dict[str, Any] = {}
+    for shape in sorted(shapes.values(), key=lambda shape: float(shape["ratio"])):
+        worst[shape["clause"]] = shape
+    if worst:
+        found = (f"{clause} × {worst[clause]['ratio']:.2f}" for clause in sorted(worst))
+        yield f"lines of the engine's code for an event, as runs grow: {', '.join(found)}"
+
+
+def _by_reason(backend: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """Clauses that did not pass, those with the same reason together."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for number, entry in backend["clauses"].items():
+        if not says_pass(entry["verdict"]):
+            grouped.setdefault((entry["verdict"], entry["reason"]), []).append(number)
+    for verdict, reason in sorted(grouped, key=lambda key: _urgency(key[0])):
+        yield f"{verdict} ({reason})", grouped[verdict, reason]
+
+
+def _urgency(verdict: str) -> int:
+    """The place of a verdict in a list: the most urgent first."""
+    order = ("violated", "xfail", "inconclusive")
+    return order.index(verdict) if verdict in order else len(order) + (not says_pass(verdict))
+
+
+def _profile_rows(backend: Mapping[str, Any]) -> Iterator[Sequence[str]]:
+    yield ("profile", "workloads", "pipelines", "schedules", "crashes", "events", "obligations", "")
+    for name, profile in backend["profiles"].items():
+        if name not in backend["capabilities"]:
+            # Its clauses are listed as not claimed, and there is no more to say.
+            continue
+        if "not_run" in profile:
+            yield (name, "–", "–", "–", "–", "–", "–", profile["not_run"])
+            continue
+        met = [count > 0 for count in profile["sometimes"].values()]
+        stopped = f"stopped at {profile['stopped_at']}" if profile["stopped_at"] else ""
+        yield (
+            name,
+            f"{profile['workloads']:,} of {profile['planned']:,}",
+            f"{profile['distinct_graphs']:,}",
+            f"{profile['distinct_traces']:,}",
+            f"{profile['crash_points']:,}",
+            f"{profile['events']:,}",
+            f"{sum(met)} of {len(met)}",
+            stopped,
+        )
+
+
+def _table(rows: Iterator[Sequence[str]]) -> Iterator[str]:
+    """Columns of text: the first and the last to the left, numbers to the right."""
+    cells = list(rows)
+    widths = [max(len(row[place]) for row in cells) for place in range(len(cells[0]))]
+    for row in cells:
+        parts = [
+            text.ljust(width) if place in (0, len(row) - 1) else text.rjust(width)
+            for place, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(parts).rstrip()
