@@ -20,7 +20,8 @@ from cellspec.errors import SpecError
 __all__ = ["expect_named", "load_backend"]
 
 
-_NAME = re.compile(r"[\w.]+:[\w.]+")
+# A path, or a registered name: nothing else is repeated in a message that a shell may be given.
+_NAME = re.compile(r"[\w.]+:[\w.]+|[\w.-]+")
 
 
 def expect_named(named: str | None, case: Case, source: str, option: str) -> str:
