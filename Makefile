@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 .PHONY: run test lint bench specs conformance engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel recompute clean
 
 run: $(READY)
-	$(BIN)/python -m sim run simulations/text_to_sql.yaml
+	$(BIN)/cellspec run text_to_sql
 
 test: $(READY) lint
 	$(BIN)/python -m pytest -q -n 2
@@ -27,13 +27,13 @@ bench: $(READY)
 # Every pipeline of bounds 0 to 2: the counts must be those on the page. Bounds 3 are for the night.
 explore: $(READY)
 	for bounds in 0 1 2; do \
-		$(BIN)/python -m sim explore --bounds $$bounds --expect specs/exploration.md || exit 1; \
+		$(BIN)/cellspec explore --bounds $$bounds --expect specs/exploration.md || exit 1; \
 	done
 
 # Ten minutes of large random workloads on the reference engine, and on the rules alone.
 fuzz: $(READY)
-	$(BIN)/python -m sim fuzz --time 300 --plateau 1000000
-	$(BIN)/python -m sim fuzz --time 300 --plateau 1000000 --backend cellspec.engines.machine:MachineBackend
+	$(BIN)/cellspec fuzz --time 300 --plateau 1000000
+	$(BIN)/cellspec fuzz --time 300 --plateau 1000000 --backend machine
 
 # Which method finds how many bugs in a minute of CPU time; about an hour.
 methods: $(READY)
@@ -57,8 +57,7 @@ bench-engines: $(READY)
 
 # The reference engine under its own conformance suite, every profile, in virtual time.
 conformance: $(READY)
-	$(BIN)/python -m pytest -q --pyargs cellspec.conformance \
-		--engine-backend=cellspec.engines.reference:ReferenceBackend
+	$(BIN)/cellspec conformance reference -q
 
 # Every figure of 10,000 random runs, worked out again from their traces by a program of its own.
 recompute: $(READY)

@@ -22,7 +22,7 @@ _FOLDERS = (Path(__file__).parent, Path(__file__).parents[3] / "simulations")
 
 def is_path(word: str) -> bool:
     """Whether a word on the command line is a path: it has a suffix or a separator."""
-    return Path(word).suffix != "" or len(Path(word).parts) != 1 or "/" in word or "\\" in word
+    return any(mark in word for mark in "./\\")
 
 
 def example_path(name: str) -> Path:
