@@ -153,7 +153,7 @@ def test_what_a_backend_needs_is_read_from_metadata(site: Path) -> None:
     found = {one.name: one for one in registered_backends()}
     assert (found["strange"].extras, found["strange"].missing) == (("fast",), ())
     assert found["heavy"].missing == ("no-such-distribution",)
-    assert declared_capabilities(found["strange"]) == {"core", "resume"}
+    assert declared_capabilities(found["strange"]) == frozenset({"core", "resume"})
     # It is not even tried.
     assert declared_capabilities(found["heavy"]) is None
     assert "does_not_import" not in sys.modules
