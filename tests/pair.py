@@ -25,7 +25,8 @@ from cellspec import (
     Violation,
 )
 from cellspec.machine.actions import Failure, Outcome
-from cellspec.state.counters import READY, SKIP_READY
+from cellspec.machine.ending import expect_failure
+from cellspec.state.codes import READY, SKIP_READY
 from tests.oracles import Definition
 from tests.run_oracle import RunModel, RunRules
 from tests.strategies import Plan
@@ -78,7 +79,7 @@ def snapshot(machine: Machine) -> Mapping[str, Any]:
             sorted(counters.unrun),
             dict(machine.unrecorded),
         ),
-        "failures": (dict(machine.attempts), dict(machine.cooling), machine.must_stop),
+        "failures": (dict(machine.attempts), dict(machine.backoffs), machine.must_stop),
         "groups": sorted(machine.admitted),
         "run": (
             machine.incarnation,
@@ -445,7 +446,7 @@ class Pair:
         assert set(machine.counters.dropped) == set(model.dropped)
         window = model.rules.stop_window
         if window is not None:
-            assert list(machine._ends) == model.ends[-window:]
+            assert list(machine.state.ends) == model.ends[-window:]
         assert machine.must_stop == model.must_stop()
         assert machine.stopped == model.stopped
         if not model.over():
@@ -495,7 +496,7 @@ class Pair:
             if broken:
                 self._refused(action, broken)
             elif outcome == "failed":
-                self.machine._expect_failure()
+                expect_failure(self.machine.state)
 
     def check(self) -> None:
         self.check_readiness()

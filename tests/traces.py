@@ -17,8 +17,10 @@ from msgspec.structs import replace
 
 from cellspec import Action, ColumnDescriptor, ExecutionGraph, ExecutionTraits, Limits, Machine
 from cellspec.graph.rowset import ranges_of
+from cellspec.machine.calls import range_of
 from cellspec.machine.machine import FailurePolicy
-from cellspec.state.counters import READY
+from cellspec.machine.resuming import covered_drops, covered_skips
+from cellspec.state.codes import READY
 from cellspec.trace import Event, Header, TraceWriter, event_of, header_for
 
 T = ExecutionTraits
@@ -111,7 +113,7 @@ class _Toy:
     def wait(self) -> bool:
         """Let time pass, but not beyond the end of a cool-down; False if that came first."""
         then = self.t + self.random.randint(0, 4) / 16
-        due = [u for u in self.machine.cooling.values() if u is not None and u > self.t]
+        due = [u for u in self.machine.backoffs.values() if u is not None and u > self.t]
         self.t = min([then, *due])
         self.machine.at(self.t)
         return self.t == then
@@ -186,7 +188,7 @@ class _Toy:
         assert action.rows is not None
         start, stop = action.rows
         if stop > start + 1:
-            ranged = self.machine._range_of(column, start)
+            ranged = range_of(self.machine.state, column, start)
             assert ranged is not None
             if self.chance(self.dice.fail):
                 self.fail(action)
@@ -244,9 +246,9 @@ class _Toy:
         claims = [action.claim for action in machine.enabled()]
         claim = self.random.choice(claims)
         assert claim is not None
-        drops = machine._covered_drops(claim)
+        drops = covered_drops(machine.state, claim)
         dropped = ranges_of(drops)
-        skips = machine._covered_skips(claim, drops, None)
+        skips = covered_skips(machine.state, claim, drops, None)
         skipped = {
             machine.graph.rules.columns[column].name: ranges_of(rows)
             for column, rows in skips.items()

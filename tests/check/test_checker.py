@@ -948,7 +948,7 @@ def first_broken(run: Run) -> tuple[str, int] | None:
     for event in events:
         try:
             if event.event == "resume" and event.t < machine.now:
-                machine.now = event.t
+                machine.set_clock(event.t)
             machine.at(event.t)
             action = action_of(event, machine.graph)
             takes = header_.limits.column_resource.get(action.column)

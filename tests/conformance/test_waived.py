@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from cellspec import Machine, SpecError
 from cellspec.clauses import clauses
 from cellspec.conformance.judge.profiles import DRAWN
-from cellspec.state.counters import READY, RUNNING
+from cellspec.state.codes import READY, RUNNING
 from tests.explore.any_action import any_action, graph_of, renamed_limits
 from tests.matrix.engine_measure import broken_clause
 from tests.matrix.engine_mutants import ENGINE_MUTANTS, EngineMutant
@@ -30,12 +30,12 @@ def expect_counts(machine: Machine) -> None:
     """What is counted is what a look at every node finds."""
     counters, columns = machine.counters, machine.graph.rules.columns
     ready, barriers = [0] * len(counters.ready), [0] * len(counters.ready)
-    running = sum(machine._strays.values()) + sum(map(len, machine._ranges))
+    running = sum(machine.state.strays.values()) + sum(map(len, machine.state.ranges))
     running += sum(counters.abandoned.values())
     for rule in columns:
         rows = range(machine.graph.num_records)
         states = [counters.cells[rule.index][row] for row in rows]
-        group = machine._output_group if rule.is_barrier else machine.group_of[rule.index]
+        group = machine.state.output_group if rule.is_barrier else machine.group_of[rule.index]
         ready[group] += states.count(READY)
         running += 0 if rule.is_barrier else states.count(RUNNING)
         scopes = range(machine.graph.rules.scope_count(rule.index))

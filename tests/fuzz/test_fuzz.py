@@ -21,7 +21,8 @@ from cellspec.fuzz.schedules import DEPTH, SCHEDULES, pct_bound, schedule
 from cellspec.fuzz.search import Options, search
 from cellspec.fuzz.swarm import KNOBS, Knobs, Size, workload
 from cellspec.machine.machine import Machine
-from cellspec.state.counters import READY, Claim
+from cellspec.state.codes import READY
+from cellspec.state.counters import Claim
 from sim.cli import main
 from sim.output import fuzz as command
 

@@ -272,7 +272,7 @@ def holds_a_changed_row(graph: ExecutionGraph, after: int, claimed: int) -> bool
 def resumes(graph: ExecutionGraph, after: int, claimed: int) -> bool:
     """Whether the machine lets a run go on with another number of rows."""
     machine = Machine(graph)
-    machine.durable_claim = (claimed, claimed)
+    machine.state.durable_claim = (claimed, claimed)
     machine.crash()
     try:
         machine.resume((claimed, claimed), records=after)

@@ -40,7 +40,8 @@ from cellspec.graph.nodes import CellNodeId
 from cellspec.machine.machine import Failure
 from cellspec.machine.policy import stop_threshold
 from cellspec.state.checkpoint import Checkpoint, make_payload, read_payload
-from cellspec.state.counters import DROPPED_BEHIND, Claim
+from cellspec.state.codes import DROPPED_BEHIND
+from cellspec.state.counters import Claim
 from cellspec.state.tracker import CompletionTracker
 
 

@@ -32,7 +32,8 @@ from cellspec.graph.graph import CompletionTrackerProtocol
 from cellspec.graph.rowset import RowSet
 from cellspec.graph.rules import ColumnRule, Rules
 from cellspec.state.checkpoint import read_payload
-from cellspec.state.counters import DROPPED_BEHIND, READY, Claim, Counters
+from cellspec.state.codes import DROPPED_BEHIND, READY
+from cellspec.state.counters import Claim, Counters
 from sim.simulator.queues import ReadyQueue
 from sim.simulator.simulator import Incarnation, Simulator
 from tests.matrix.subject import Subject

@@ -17,7 +17,7 @@ import cellspec.state.checkpoint
 import sim.results
 import sim.simulator.simulator
 import sim.simulator.timings
-from cellspec.state.counters import READY, RUNNING
+from cellspec.state.codes import READY, RUNNING
 from sim.simulator.simulator import Simulator
 from sim.simulator.stepwise import StepwiseSimulator
 from sim.simulator.timings import Timings

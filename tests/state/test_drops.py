@@ -20,6 +20,7 @@ from cellspec import (
     Machine,
     Violation,
 )
+from cellspec.machine.drops import drop_row
 from tests.matrix.checks import steps
 
 T = ExecutionTraits
@@ -111,7 +112,7 @@ def test_a_range_that_failed_is_tried_again_in_order_over_a_dropped_row() -> Non
     made(machine, "a", 0, 1, 2)
     machine.apply(Action("start", "o", (0, 3)))
     machine.apply(cell("fail", "o", 0, failure="backpressure"))
-    machine._drop(1, 0)
+    drop_row(machine.state, 1, 0)
     assert starts(machine, "o") == [0]
     with pytest.raises(Violation, match=r"^SCHED-13: o\[2\]"):
         machine.apply(cell("start", "o", 2))

@@ -16,9 +16,9 @@ from cellspec.clauses import clauses
 from cellspec.graph.nodes import CellNodeId, NodeId
 from cellspec.machine.explain_refusal import words_of
 from cellspec.machine.machine import Machine
-from cellspec.state.counters import (
+from cellspec.state.codes import (
+    BACKOFF,
     CLAIMED,
-    COOLING,
     DONE,
     DROPPED,
     RANGED,
@@ -45,7 +45,7 @@ _WORDS = {
     READY: "ready",
     SKIP_READY: "to be skipped",
     RANGED: "running, in a range",
-    COOLING: "failed, to be tried again",
+    BACKOFF: "failed, to be tried again",
     RUNNING: "running",
     DONE: "complete",
     CLAIMED: "claimed by a checkpoint",
@@ -174,8 +174,8 @@ def _node(node: NodeId, column: int, machine: Machine) -> Iterator[str]:
         most = machine.failures.max_attempts
         tried = f"{spent} of {counted(most, 'attempt')} spent"
         words.append("it failed for good" if spent < 0 else tried)
-    if key in machine.cooling:
-        until = machine.cooling[key]
+    if key in machine.backoffs:
+        until = machine.backoffs[key]
         words.append(
             "its retry is left open" if until is None else f"cools down until t={until:g} s"
         )

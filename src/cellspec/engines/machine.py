@@ -28,7 +28,8 @@ from cellspec.files import write_files
 from cellspec.graph.rowset import rows_of
 from cellspec.machine.actions import Action
 from cellspec.machine.machine import Failure, Machine
-from cellspec.state.counters import SKIP_READY, Claim
+from cellspec.state.codes import SKIP_READY
+from cellspec.state.counters import Claim
 
 __all__ = ["MachineBackend"]
 
@@ -284,7 +285,7 @@ class _Incarnation:
 
     def _cool_downs(self) -> list[float]:
         """The ends of those that have one; whatever has none may start again at once."""
-        return [until for until in self.machine.cooling.values() if until is not None]
+        return [until for until in self.machine.backoffs.values() if until is not None]
 
     async def _wait(self) -> None:
         """Until a call ends, or a cool-down does."""

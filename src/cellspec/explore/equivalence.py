@@ -23,7 +23,8 @@ from cellspec.explore.steps import State, Step
 from cellspec.graph.nodes import BarrierNodeId
 from cellspec.machine.actions import Action
 from cellspec.machine.machine import Machine
-from cellspec.state.counters import DONE, RUNNING, Claim
+from cellspec.state.codes import DONE, RUNNING
+from cellspec.state.counters import Claim
 
 __all__ = ["Difference", "check_equivalence"]
 

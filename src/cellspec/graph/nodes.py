@@ -3,6 +3,10 @@
 A *cell node* makes the value of one column in one row. A *barrier node* stands for the single
 moment in which a barrier column reads all rows of its scope; the column's cells come after it.
 Both are plain values: equal by content, hashable, cheap, and with no reference to a graph.
+
+`NodeKey` names a node by position, for machinery that looks nodes up for each event: a pair of
+integers, in which the sign of the first one tells a cell from a barrier node. `cell_key` and
+`barrier_key` encode, `is_barrier_key`, `column_of` and `place_of` decode.
 """
 
 from __future__ import annotations
@@ -10,7 +14,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = ["BarrierNodeId", "CellNodeId", "NodeId"]
+__all__ = [
+    "BarrierNodeId",
+    "CellNodeId",
+    "NodeId",
+    "NodeKey",
+    "barrier_key",
+    "cell_key",
+    "column_of",
+    "is_barrier_key",
+    "place_of",
+]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,3 +51,35 @@ class BarrierNodeId:
 
 
 NodeId: TypeAlias = CellNodeId | BarrierNodeId
+
+NodeKey: TypeAlias = tuple[int, int]
+"""A node by position: (column, row) of a cell, (−1 − column, scope) of a barrier node.
+
+The order of keys is that of columns, then rows, with barrier nodes first.
+"""
+
+
+def cell_key(column: int, row: int) -> NodeKey:
+    """The key of a cell."""
+    return column, row
+
+
+def barrier_key(column: int, scope: int) -> NodeKey:
+    """The key of a barrier node."""
+    return ~column, scope
+
+
+def is_barrier_key(key: NodeKey) -> bool:
+    """True if a key is of a barrier node."""
+    return key[0] < 0
+
+
+def column_of(key: NodeKey) -> int:
+    """The column of a node, by position."""
+    column = key[0]
+    return column if column >= 0 else ~column
+
+
+def place_of(key: NodeKey) -> int:
+    """The row of a cell, or the scope of a barrier node."""
+    return key[1]

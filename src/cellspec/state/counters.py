@@ -34,35 +34,26 @@ from typing import Protocol
 
 from cellspec.graph.rowset import Ranges, RowSet, ranges_of
 from cellspec.graph.rules import Rules
+from cellspec.state.codes import (
+    BACKOFF,
+    CLAIMED,
+    DONE,
+    DROPPED,
+    DROPPED_BEHIND,
+    LAST_WAIT,
+    RANGED,
+    READY,
+    RUNNING,
+    SKIP_READY,
+    SKIPPED,
+)
 
 __all__ = [
-    "CLAIMED",
-    "COOLING",
-    "DONE",
-    "DROPPED",
-    "DROPPED_BEHIND",
-    "RANGED",
-    "READY",
-    "RUNNING",
-    "SKIPPED",
-    "SKIP_READY",
     "UNLIMITED",
     "Claim",
     "Counters",
     "Judge",
 ]
-
-READY = 0
-SKIP_READY = 128
-RANGED = 248
-COOLING = 249
-RUNNING = 250
-DONE = 251
-CLAIMED = 252
-SKIPPED = 253
-DROPPED = 254
-DROPPED_BEHIND = 255
-"""Dropped in an ordered column before its turn: the turn, when it comes, is handed to the next."""
 
 Claim = tuple[int, ...]
 """For each column, by position: how many rows from row 0 a checkpoint claims as resolved."""
@@ -349,7 +340,7 @@ class Counters:
         self._missing.append(array("q"))
         if rule.is_barrier:
             self._restore_barriers(index, claim)
-            body = _fill(CLAIMED, mine) + _fill(1, total - mine)
+            body = _fill(CLAIMED, mine) + _fill(LAST_WAIT, total - mine)
         else:
             body = _fill(CLAIMED, mine)
             row = mine
@@ -381,7 +372,7 @@ class Counters:
                 sum(stop - min(max(claim[need], start), stop) for need in rule.needs)
                 + (rule.ordered and scope > finished)
             )
-            states.append(1 if missing[scope] else READY)
+            states.append(LAST_WAIT if missing[scope] else READY)
             self.open_barriers[index] += 1
         self._forget_barriers(index)
 
@@ -405,7 +396,7 @@ class Counters:
                 for scope in range(start // rule.scope_rows, -(-stop // rule.scope_rows)):
                     if self.barriers[rule.index][scope] < DONE:
                         self._missing[rule.index][scope] += 1
-                        self.barriers[rule.index][scope] = 1
+                        self.barriers[rule.index][scope] = LAST_WAIT
 
     def is_range_resolved(self, start: int, stop: int) -> bool:
         """True if every cell of rows ``[start, stop)`` is resolved."""
@@ -435,7 +426,7 @@ class Counters:
                 if self.open_barriers[other]:
                     scope = row // self.rules.columns[other].scope_rows
                     self._missing[other][scope] -= 1
-                    if not self._missing[other][scope] and self.barriers[other][scope] == 1:
+                    if not self._missing[other][scope] and self.barriers[other][scope] == LAST_WAIT:
                         self.barriers[other][scope] = READY
             if rule.ordered and not rule.is_barrier:
                 # Rows come in order: none that follows is dropped yet.
@@ -454,7 +445,7 @@ class Counters:
             states = self.barriers[index]
             ready = [scope for scope, state in enumerate(states) if state == READY]
             for scope in ready:
-                states[scope] = 1
+                states[scope] = LAST_WAIT
             for scope in ready:
                 self._barrier_ready(index, scope)
             return
@@ -529,7 +520,7 @@ class Counters:
             body[row] = DONE  # type: ignore[index]  # not finished: it holds this cell
             for cells, of_group, announce, other in waiting:
                 missing = cells[row]
-                if missing == 1:
+                if missing == LAST_WAIT:
                     cells[row] = READY
                     ready[of_group] += 1
                     announce(row)
@@ -652,7 +643,7 @@ class Counters:
 
     def _barrier_ready(self, column: int, scope: int) -> None:
         """What a barrier node waited for is resolved; it is announced if any output is wanted."""
-        if self.barriers[column][scope] != 1:
+        if self.barriers[column][scope] != LAST_WAIT:
             return
         self.barriers[column][scope] = READY
         self.ready_barriers[self._groups[column]] += 1
@@ -675,7 +666,7 @@ class Counters:
             if isinstance(body, bytearray):
                 # Until the barrier has run, an output cell waits for one thing, or is resolved:
                 # then it was marked before its turn, and its barrier has to run all the same.
-                known = body.count(1, start, stop)
+                known = body.count(LAST_WAIT, start, stop)
                 if not body.count(DONE, start, stop) and not body.count(SKIPPED, start, stop):
                     early = ()
             known += sum(
@@ -702,12 +693,12 @@ class Counters:
         if (column, scope) in self._wanted:
             self._wanted[column, scope] -= 1
         state = self.barriers[column][scope]
-        if state in (READY, COOLING) and not self.wanted(column, scope):
+        if state in (READY, BACKOFF) and not self.wanted(column, scope):
             self._resolve_unrun(column, scope)
 
     def give_up(self, column: int, scope: int) -> None:
         """A held barrier node that will not be tried again resolves without a run."""
-        if self.open_barriers[column] and self.barriers[column][scope] == COOLING:
+        if self.open_barriers[column] and self.barriers[column][scope] == BACKOFF:
             self._resolve_unrun(column, scope)
 
     def _resolve_unrun(self, column: int, scope: int) -> None:
@@ -726,7 +717,7 @@ class Counters:
         missing = body[row]
         if 0 < missing < RANGED and missing != SKIP_READY and isinstance(body, bytearray):
             body[row] = missing - 1
-            if missing == 1:
+            if missing == LAST_WAIT:
                 self.ready[self._cell_groups[column]] += 1
                 self._on_cell[column](row)
             elif missing == SKIP_READY + 1:
@@ -740,14 +731,14 @@ class Counters:
         assert isinstance(body, bytearray)
         if body[row] == RUNNING:
             self.free_slot(column)
-        body[row] = COOLING
+        body[row] = BACKOFF
 
     def release(self, column: int, row: int) -> None:
         """A held cell is ready again, or waits for the row before it in order."""
         body = self.cells[column]
-        if isinstance(body, bytearray) and body[row] == COOLING:
+        if isinstance(body, bytearray) and body[row] == BACKOFF:
             if self.is_behind(column, row):
-                body[row] = 1
+                body[row] = LAST_WAIT
                 return
             body[row] = READY
             self.ready[self._cell_groups[column]] += 1
@@ -775,11 +766,11 @@ class Counters:
         """A running barrier node failed and may be tried again."""
         self.busy[self._groups[column]] -= 1
         self.load[0] -= 1
-        self.barriers[column][scope] = COOLING
+        self.barriers[column][scope] = BACKOFF
 
     def release_barrier(self, column: int, scope: int) -> None:
         """A held barrier node is ready again."""
-        if self.open_barriers[column] and self.barriers[column][scope] == COOLING:
+        if self.open_barriers[column] and self.barriers[column][scope] == BACKOFF:
             self.barriers[column][scope] = 1
             if not self._missing[column][scope]:
                 self._barrier_ready(column, scope)
@@ -824,7 +815,7 @@ class Counters:
         left = list(takewhile(lambda row: row < stop, self.iter_rows(column, RANGED, start)))
         for row in left:
             assert isinstance(body, bytearray)
-            body[row] = COOLING
+            body[row] = BACKOFF
         return left
 
     def skip(self, column: int, row: int) -> None:
@@ -980,7 +971,7 @@ class Counters:
         return self.barrier_state(column, scope) >= DONE
 
     def barrier_state(self, column: int, scope: int) -> int:
-        """The state of a barrier node: `READY`, 1 (it waits), or one from `COOLING` up."""
+        """The state of a barrier node: `READY`, 1 (it waits), or one from `BACKOFF` up."""
         if self.open_barriers[column]:
             return self.barriers[column][scope]
         claimed = self.claimed[column] >= self.rules.scope_bounds(column, scope)[1]

@@ -30,7 +30,8 @@ from cellspec.graph.graph import ExecutionGraph, provide_tracker
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
 from cellspec.graph.rowset import Ranges, RowSet
 from cellspec.state.checkpoint import CHECKPOINT_VERSION, Checkpoint, make_payload, read_payload
-from cellspec.state.counters import DONE, READY, Counters
+from cellspec.state.codes import DONE, READY
+from cellspec.state.counters import Counters
 
 __all__ = ["CompletionTracker", "ThreadSafeCompletionTracker"]
 

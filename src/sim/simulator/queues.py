@@ -34,7 +34,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, Protocol, get_args
 
-from cellspec.state.counters import READY, Counters
+from cellspec.state.codes import READY
+from cellspec.state.counters import Counters
 
 __all__ = ["POLICIES", "FifoQueue", "Policy", "PriorityQueue", "RandomQueue", "ReadyQueue"]
 

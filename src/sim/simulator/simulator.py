@@ -35,7 +35,8 @@ from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.rowset import RowSet
 from cellspec.machine.machine import Choose, FailurePolicy, Limits, Machine
 from cellspec.state.checkpoint import make_payload
-from cellspec.state.counters import DONE, Claim
+from cellspec.state.codes import DONE
+from cellspec.state.counters import Claim
 from sim.draws import sequence
 from sim.simulator.queues import FifoQueue, Policy, PriorityQueue, RandomQueue, ReadyQueue
 from sim.simulator.timings import Timings, Waits
@@ -634,7 +635,7 @@ class Simulator:
         if not self._writing:
             self._begin_checkpoint()
         # A run that is stuck must run out of events, and not tick on for ever.
-        if self._writing or self.machine.in_flight or self.machine.cooling:
+        if self._writing or self.machine.in_flight or self.machine.backoffs:
             self._schedule_timer()
 
     # Crash and resume

@@ -27,7 +27,8 @@ from cellspec.errors import SpecError
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.rowset import RowSet
 from cellspec.machine.machine import Failure, Machine
-from cellspec.state.counters import RANGED, READY, RUNNING, Claim
+from cellspec.state.codes import RANGED, READY, RUNNING
+from cellspec.state.counters import Claim
 from sim.draws import unit
 from sim.simulator.recording import Tell, record
 from sim.simulator.simulator import (
@@ -619,7 +620,7 @@ class StepwiseSimulator(Simulator):
             self._blamed[cause].add(row)
             self._acts += 1
             self._touch(row, row + 1)
-        if machine.cooling:
+        if machine.backoffs:
             self._after(rest, lambda: self._settle(self.env.now))
 
     # Storage and the end

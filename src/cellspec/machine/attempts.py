@@ -1,0 +1,103 @@
+"""The attempts of a node: which number a call has, and when the last one is spent."""
+
+from __future__ import annotations
+
+from cellspec.graph.nodes import (
+    NodeKey,
+    column_of,
+    is_barrier_key,
+    place_of,
+)
+from cellspec.machine.actions import Failure
+from cellspec.machine.calls import is_in_flight
+from cellspec.machine.policy import is_final
+from cellspec.machine.run_state import FAILED, RunningRange, RunState
+from cellspec.text import counted
+
+__all__ = [
+    "expect_attempt",
+    "expect_attempt_of_range",
+    "fails_for_good",
+    "forget_attempts",
+    "is_over",
+    "is_wrong_attempt",
+    "refuse_attempt",
+]
+
+_FORGET_ABOVE = 1024
+
+
+def is_wrong_attempt(run: RunState, key: NodeKey, attempt: int | None) -> bool:
+    """True if the engine numbers the next attempt of a node otherwise than it is."""
+    spent = run.attempts.get(key, 0)
+    return attempt is not None and attempt != 1 + spent and spent != FAILED
+
+
+def refuse_attempt(run: RunState, key: NodeKey, attempt: int | None) -> None:
+    """Refuse a start with a wrong number (clause FAIL-01)."""
+    assert attempt is not None
+    spent = run.attempts.get(key, 0)
+    run.breaks(
+        "FAIL-01",
+        f"{run.where(key)} starts as attempt {attempt}, but {counted(spent, 'attempt')} "
+        f"{'was' if spent == 1 else 'were'} spent in this incarnation: expected {spent + 1}",
+    )
+    # Not judged: then it is the engine's count that its next attempts go on from.
+    run.attempts[key] = max(attempt - 1, 0)
+
+
+def expect_attempt(run: RunState, key: NodeKey, attempt: int) -> None:
+    """Refuse the end of another attempt than the one that is in flight (clause FAIL-05)."""
+    spent = run.attempts.get(key, 0)
+    expected = 1 + spent
+    # After a start that broke a clause and was let pass, nobody can tell which call ends.
+    if attempt != expected and spent != FAILED and key not in run.strays:
+        run.breaks(
+            "FAIL-05",
+            f"attempt {attempt} of {run.where(key)} ends, but attempt {expected} is in flight",
+        )
+
+
+def expect_attempt_of_range(
+    run: RunState, column: int, ranged: RunningRange, attempt: int | None
+) -> None:
+    """The same for all rows that a range has not given yet."""
+    if attempt is None:
+        return
+    for row in range(ranged.start, ranged.stop):
+        if row not in ranged.given:
+            expect_attempt(run, (column, row), attempt)
+
+
+def fails_for_good(run: RunState, key: NodeKey, failure: Failure) -> bool:
+    """Count the failure of a node; True if it was its last."""
+    if failure == "backpressure":
+        return False
+    if len(run.attempts) > _FORGET_ABOVE:
+        forget_attempts(run)
+    spent = run.attempts.get(key, 0) + 1
+    final = is_final(failure, spent, run.failures.max_attempts)
+    run.attempts[key] = FAILED if final else spent
+    run.failed_for_good = run.failed_for_good or final
+    return final
+
+
+def forget_attempts(run: RunState) -> None:
+    """Drop what is kept of nodes that are resolved, once they are the larger part."""
+    if len(run.attempts) < run.forget_at:
+        return
+    kept = {
+        key: spent
+        for key, spent in run.attempts.items()
+        if spent == FAILED or not is_over(run, key)
+    }
+    run.attempts.clear()
+    run.attempts.update(kept)
+    run.forget_at = 2 * len(kept)
+
+
+def is_over(run: RunState, key: NodeKey) -> bool:
+    """True if a node is resolved, and no call of it runs on for a dropped row."""
+    if is_barrier_key(key):
+        return run.counters.is_barrier_resolved(column_of(key), place_of(key))
+    return run.counters.is_resolved(*key) and not is_in_flight(run, *key)

@@ -1,0 +1,69 @@
+"""The calls in flight that the counters do not hold: ranges of rows, and strays.
+
+A range is one call that makes several rows in one slot. A stray is a call for which its node has no
+room, and whose clause is waived (see `cellspec.machine.explain_refusal`).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+
+from cellspec.graph.nodes import (
+    NodeKey,
+    column_of,
+)
+from cellspec.machine.run_state import RunningRange, RunState
+from cellspec.state.codes import (
+    RUNNING,
+)
+
+__all__ = ["begin_range", "end_range", "end_stray", "is_in_flight", "range_of", "start_stray"]
+
+
+def begin_range(run: RunState, column: int, start: int, stop: int) -> None:
+    """Rows ``[start, stop)`` of a column are in flight as one call."""
+    insort(run.ranges[column], RunningRange(start, stop, stop - start), key=_start_of)
+
+
+def _start_of(ranged: RunningRange) -> int:
+    return ranged.start
+
+
+def range_of(run: RunState, column: int, row: int) -> RunningRange | None:
+    """The range in flight that a row of a column is part of, or None."""
+    ranges = run.ranges[column]
+    place = bisect_right(ranges, row, key=_start_of) - 1
+    return ranges[place] if place >= 0 and row < ranges[place].stop else None
+
+
+def end_range(run: RunState, column: int, ranged: RunningRange) -> None:
+    """A range runs no more: its slot is free."""
+    ranges = run.ranges[column]
+    del ranges[bisect_right(ranges, ranged.start, key=_start_of) - 1]
+    run.counters.free_slot(column)
+
+
+def is_in_flight(run: RunState, column: int, row: int) -> bool:
+    """True if a call runs that may still give the cell, whether anybody wants it or not."""
+    if run.crashed or run.ended:
+        return False
+    if run.counters.cells[column][row] == RUNNING or (column, row) in run.counters.abandoned:
+        return True
+    ranged = range_of(run, column, row)
+    return ranged is not None and row not in ranged.given
+
+
+def start_stray(run: RunState, key: NodeKey) -> None:
+    """A call begins that its node has no room for: it takes a slot, and changes nothing."""
+    run.strays[key] = run.strays.get(key, 0) + 1
+    run.counters.take_slot(column_of(key))
+
+
+def end_stray(run: RunState, key: NodeKey) -> bool:
+    """End a stray of a node, if there is one."""
+    count = run.strays.pop(key, 0)
+    if count > 1:
+        run.strays[key] = count - 1
+    if count:
+        run.counters.free_slot(column_of(key))
+    return count > 0

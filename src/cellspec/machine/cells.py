@@ -1,0 +1,239 @@
+"""Cells: they start, alone or as a range, they complete, and they are skipped."""
+
+from __future__ import annotations
+
+from cellspec.graph.nodes import (
+    cell_key,
+)
+from cellspec.machine.attempts import expect_attempt, is_wrong_attempt, refuse_attempt
+from cellspec.machine.calls import (
+    begin_range,
+    end_range,
+    end_stray,
+    is_in_flight,
+    range_of,
+    start_stray,
+)
+from cellspec.machine.early_stop import call_ended
+from cellspec.machine.explain_refusal import (
+    expect_running,
+    expect_starts,
+    judge_start,
+    may_retry,
+    refuse_complete,
+    refuse_limit,
+    refuse_range,
+    state_of,
+    unadmitted_group,
+)
+from cellspec.machine.run_state import RunState
+from cellspec.state.codes import (
+    BACKOFF,
+    LAST_WAIT,
+    RANGED,
+    READY,
+    RUNNING,
+    SKIP_READY,
+    has_begun,
+    may_begin,
+)
+
+__all__ = [
+    "CellJudge",
+    "complete_cell",
+    "complete_unbooked",
+    "skip_cell",
+    "start_cell",
+    "start_range",
+]
+
+
+def start_cell(run: RunState, column: int, row: int, attempt: int | None) -> None:
+    """A cell starts. A hot loop calls ``counters.start[column](row)``, which is the same.
+
+    Args:
+        column: by position.
+        row: of the cell.
+        attempt: the number that the engine gives it, from 1; None if it says none.
+
+    Raises:
+        Violation: SCHED-01 to SCHED-07, SCHED-11, SCHED-13, BARR-02, FAIL-01 to FAIL-03,
+            DROP-03, SKIP-02, GROUP-01, STOP-01.
+    """
+    if is_wrong_attempt(run, (column, row), attempt):
+        if not expect_starts(run, f"{run.name_of(column)}[{row}]"):
+            return
+        if not may_begin(run.counters.cells[column][row]):
+            judge_start(run, column, row)
+        refuse_attempt(run, (column, row), attempt)
+    run.counters.start[column](row)
+
+
+def complete_cell(run: RunState, column: int, row: int, attempt: int | None) -> None:
+    """A running cell ends well; of one whose row was dropped only the call counts (STOP-01).
+
+    Without an early stop or an attempt it is the same as ``counters.resolve[column](row)``.
+
+    Args:
+        column: by position.
+        row: of the cell.
+        attempt: the attempt that ended; None for the one in flight.
+
+    Raises:
+        Violation: SCHED-04 (it was not running), RANGE-02 (its range had given it), FAIL-05
+            (another attempt is in flight), SCHED-07.
+    """
+    if attempt is not None and is_in_flight(run, column, row):
+        expect_attempt(run, (column, row), attempt)
+    single = run.counters.cells[column][row] == RUNNING
+    run.counters.resolve[column](row)
+    if single and not run.is_barrier[column]:
+        call_ended(run, failed=False)
+
+
+def complete_unbooked(run: RunState, column: int, row: int) -> bool:
+    """A cell that does not run ends well; True if that changes nothing."""
+    if end_stray(run, (column, row)):
+        call_ended(run, failed=False)
+        return True
+    state = state_of(run, column, row)
+    alive = refuse_complete(run, f"{run.name_of(column)}[{row}]", state)
+    if not alive or (has_begun(state)):
+        return True
+    # Not judged: it is complete from now on, for those that wait for it too.
+    run.backoffs.pop((column, row), None)
+    run.counters.offer(column, row)
+    run.counters.ready[run.cell_group(column)] -= 1
+    return False
+
+
+def start_range(run: RunState, column: int, start: int, stop: int, attempt: int | None) -> None:
+    """Rows ``[start, stop)`` of a streamable column start as one task.
+
+    Raises:
+        Violation: RANGE-01 (a row is not ready), FAIL-01, and as `start_cell`.
+    """
+    if not expect_starts(run, f"{run.name_of(column)}[{start}:{stop}]"):
+        return
+    body = run.counters.cells[column]
+    ordered = run.graph.rules.columns[column].ordered
+    whole = True
+    for row in range(start, stop):
+        behind = ordered and row > start
+        waits = behind and body[row] == LAST_WAIT and unadmitted_group(run, row) is None
+        if (
+            body[row] != READY
+            and not waits
+            and not may_retry(run, (column, row), body[row], in_turn=behind)
+        ):
+            refuse_range(run, column, row, (start, stop))
+            whole = False
+        if is_wrong_attempt(run, (column, row), attempt):
+            refuse_attempt(run, (column, row), attempt)
+    group = run.group_of[column]
+    if not run.has_slot(group):
+        refuse_limit(run, group, f"{run.name_of(column)}[{start}:{stop}]")
+    for row in range(start, stop) if run.backoffs else ():
+        run.backoffs.pop((column, row), None)
+    if whole:
+        run.counters.start_range(column, start, stop)
+    else:
+        # Not judged: a row that is resolved, or runs, changes nothing when the range gives it.
+        run.counters.take_slot(column)
+        for row in range(start, stop):
+            if not has_begun(body[row]):
+                run.counters.join_range(column, row, row + 1)
+    begin_range(run, column, start, stop)
+
+
+def skip_cell(run: RunState, column: int, row: int) -> None:
+    """A cell is resolved without a value.
+
+    Raises:
+        Violation: SKIP-01 (it is not ready, or there is no reason to skip it), SCHED-07.
+    """
+    where = f"{run.name_of(column)}[{row}]"
+    if not expect_running(run, f"skip of {where}"):
+        return
+    state = run.counters.cells[column][row]
+    if state == READY and not run.graph.rules.columns[column].may_skip:
+        run.breaks(
+            "SKIP-01",
+            f"{where} is skipped although no input of it was, and its column has no condition",
+        )
+    elif state not in (READY, SKIP_READY):
+        waits = state < RANGED
+        run.breaks(
+            "SKIP-01",
+            f"{where} is skipped although it "
+            + ("waits for others" if waits else "has started, or is resolved"),
+        )
+        if not waits and state != BACKOFF:
+            return
+        run.backoffs.pop((column, row), None)
+    run.counters.skip(column, row)
+
+
+class CellJudge:
+    """The judge of the counters: it hears of cell steps that are out of order, and refuses them."""
+
+    def __init__(self, run: RunState) -> None:
+        self._run = run
+
+    def not_ready(self, column: int, row: int) -> bool:
+        """Refuse to start a cell that is not ready, with the clause that says why.
+
+        Returns:
+            True if the start, which is not judged, is booked as a stray: the cell itself does not
+            run. Else the cell is ready now.
+        """
+        run = self._run
+        if not expect_starts(run, f"{run.name_of(column)}[{row}]"):
+            return True
+        judge_start(run, column, row)
+        if not run.is_barrier[column] and not run.has_slot(run.group_of[column]):
+            self.no_slot(column, row)
+        state = run.counters.cells[column][row]
+        if has_begun(state):
+            start_stray(run, cell_key(column, row))
+            return True
+        run.backoffs.pop((column, row), None)
+        run.counters.offer(column, row)
+        return False
+
+    def no_slot(self, column: int, row: int) -> None:
+        """Refuse to start a cell beyond a limit."""
+        run = self._run
+        refuse_limit(run, run.group_of[column], f"{run.name_of(column)}[{row}]")
+
+    def not_running(self, column: int, row: int) -> bool | None:
+        """A cell ends that is no running task of its own: of a dropped row, of a range, or wrong.
+
+        Raises:
+            Violation: SCHED-04, RANGE-02, SCHED-07.
+        """
+        run = self._run
+        slot = run.counters.abandoned.pop((column, row), None)
+        if slot is not None:
+            if slot:
+                run.counters.free_slot(column)
+                call_ended(run, failed=False)
+            return True
+        ranged = range_of(run, column, row)
+        if ranged is None:
+            return complete_unbooked(run, column, row)
+        where = f"{run.name_of(column)}[{row}]"
+        if row in ranged.given:
+            run.breaks("RANGE-02", f"{where} is given again by its range")
+            return True
+        if run.graph.rules.columns[column].ordered and row - ranged.start != len(ranged.given):
+            run.breaks(
+                "RANGE-02", f"{where} is given before the row before it, in an ordered column"
+            )
+        ignored = run.counters.cells[column][row] != RANGED
+        ranged.given.add(row)
+        ranged.left -= 1
+        if not ranged.left:
+            end_range(run, column, ranged)
+            call_ended(run, failed=False)
+        return ignored

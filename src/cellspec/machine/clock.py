@@ -1,0 +1,79 @@
+"""The clock of a run: no work that could start may be left when time moves on."""
+
+from __future__ import annotations
+
+from cellspec.machine.backoff import end_backoffs
+from cellspec.machine.enabled import key_of, of_state
+from cellspec.machine.row_groups import leave_groups
+from cellspec.machine.run_state import RunState
+from cellspec.state.codes import (
+    READY,
+)
+
+__all__ = ["at", "dispatchable", "find_ready", "leave_moment"]
+
+
+def at(run: RunState, t: float) -> None:
+    """The clock reads `t` seconds; what could have been started before must have been.
+
+    Raises:
+        Violation: SCHED-08 (time fell), SCHED-09 (dispatchable work was left when time moved),
+            GROUP-06 (a row group was left waiting).
+    """
+    if t > run.now:
+        while run.due and run.due[0][0] < t:
+            # What cools down until a moment at which nothing else happens is ready from then.
+            leave_moment(run, run.due[0][0])
+            end_backoffs(run, run.due[0][0])
+        leave_moment(run, t)
+        end_backoffs(run, t)
+    elif t < run.now:
+        run.breaks("SCHED-08", f"t fell from {run.now:g} s to {t:g} s")
+
+
+def leave_moment(run: RunState, t: float) -> None:
+    """Time moves on to `t`: nothing that could have been started may be left."""
+    # With every worker busy only output cells and groups could wait; the common case ends here.
+    counters = run.counters
+    if (
+        t > run.now
+        and run.judges_idleness
+        and (
+            counters.load[0] < run.workers or counters.ready[run.output_group] or run.waiting_groups
+        )
+        and not (run.crashed or run.ended or run.must_stop or run.stopped)
+    ):
+        if not run.drops_rows and run.gives_up():
+            return
+        idle = dispatchable(run)
+        if idle:
+            run.breaks(
+                "SCHED-09",
+                f"{idle} at t={run.now:g} s was ready, with a worker and its resource "
+                f"free, and was not started before t={t:g} s",
+            )
+        leave_groups(run, t)
+
+
+def dispatchable(run: RunState) -> str:
+    """One node that could start now, in words; "" if there is none. O(resources)."""
+    ready, barriers = run.counters.ready, run.counters.ready_barriers
+    if ready[run.output_group]:
+        return find_ready(run, run.output_group)
+    if run.counters.load[0] >= run.workers:
+        return ""
+    for group in range(run.output_group):
+        if (ready[group] or barriers[group]) and run.has_slot(group):
+            return find_ready(run, group)
+    return ""
+
+
+def find_ready(run: RunState, group: int) -> str:
+    """The first ready node of a group, in words."""
+    for action in of_state(run, "start", READY):
+        column = run.graph.rules.index[action.column]
+        output = action.scope is None and run.is_barrier[column]
+        if (run.output_group if output else run.group_of[column]) == group:
+            key = key_of(column, action)
+            return run.where(key)
+    raise AssertionError("a ready count has no ready node")

@@ -1,0 +1,53 @@
+"""Dropped rows: from the failure that gives a row up to the engine's record of it."""
+
+from __future__ import annotations
+
+from cellspec.machine.explain_refusal import expect_running
+from cellspec.machine.run_state import RunState
+
+__all__ = ["drop_row", "record_drop", "unexplained"]
+
+
+def drop_row(run: RunState, row: int, column: int) -> None:
+    """A row is given up because a node of a column failed for good."""
+    run.unrecorded[row] = column
+    run.counters.drop(row)
+
+
+def record_drop(run: RunState, column: int, start: int, stop: int) -> None:
+    """The engine records that rows ``[start, stop)`` are dropped because `column` failed.
+
+    Raises:
+        Violation: DROP-01 (nothing of the row failed for good, or not this column), DROP-02
+            (it is recorded already), SCHED-07.
+    """
+    if not expect_running(run, "drop"):
+        return
+    for row in range(start, stop):
+        if row not in run.counters.dropped:
+            run.breaks("DROP-01", f"row {row} is dropped although nothing of it failed for good")
+            # Not judged: the row is gone all the same, and what follows is no finding.
+            drop_row(run, row, column)
+        elif row not in run.unrecorded:
+            run.breaks("DROP-02", f"the drop of row {row} is recorded again")
+        elif run.unrecorded[row] != column:
+            cause = run.name_of(run.unrecorded[row])
+            run.breaks(
+                "DROP-01",
+                f"row {row} is recorded dropped because of {run.name_of(column)!r}, but it was "
+                f"{cause!r} that failed for good",
+            )
+    for row in range(start, stop):
+        if run.unrecorded.pop(row, None) is not None:
+            run.recorded.append(row)
+
+
+def unexplained(run: RunState, column: int, start: int, stop: int) -> int:
+    """The first of rows ``[start, stop)`` whose cell a drop left unmade that is not recorded.
+
+    −1 if there is none. It costs a look at the rows' bits, and nothing if all is recorded.
+    """
+    lost = run.counters.lost.get(column)
+    if not run.unrecorded or lost is None or start >= stop:
+        return -1
+    return next((row for row in lost.within(start, stop) if row in run.unrecorded), -1)

@@ -1,0 +1,49 @@
+"""The early stop: how the last calls ended, and from when nothing may start any more."""
+
+from __future__ import annotations
+
+from cellspec.machine.explain_refusal import expect_running
+from cellspec.machine.run_state import RunState
+from cellspec.text import counted
+
+__all__ = ["call_ended", "stop"]
+
+
+def call_ended(run: RunState, *, failed: bool) -> None:
+    """A call ended, for the early stop: completed, or failed permanently (clause STOP-01)."""
+    most = run.stop_failures
+    if most is None:
+        return
+    ends = run.ends
+    full = len(ends) == ends.maxlen
+    if full:
+        run.failed_ends -= ends[0]
+    ends.append(failed)
+    run.failed_ends += failed
+    full = full or len(ends) == ends.maxlen
+    if full and run.failed_ends >= most and not run.must_stop:
+        run.must_stop = True
+        if "STOP-01" not in run.waived:
+            run.counters.block_starts()
+
+
+def stop(run: RunState) -> None:
+    """The engine stops early: what runs may end, and nothing starts any more.
+
+    Raises:
+        Violation: STOP-02 (too few of the last calls failed), SCHED-07.
+    """
+    if not expect_running(run, "stop"):
+        return
+    if not run.must_stop:
+        most = run.stop_failures
+        detail = (
+            "this run has no early stop"
+            if most is None
+            else f"{run.failed_ends} of the last {counted(len(run.ends), 'call')} failed "
+            f"permanently; it takes {most} of {run.failures.stop_window}"
+        )
+        run.breaks("STOP-02", f"the run is stopped early, but {detail}")
+    run.stopped = True
+    if "STOP-01" not in run.waived:
+        run.counters.block_starts()

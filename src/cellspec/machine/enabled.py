@@ -1,0 +1,166 @@
+"""Every step that the specification allows in a state, in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cellspec.graph.nodes import (
+    NodeKey,
+    barrier_key,
+    is_barrier_key,
+)
+from cellspec.machine.actions import Action, Failure
+from cellspec.machine.drops import unexplained
+from cellspec.machine.row_groups import unresolved
+from cellspec.machine.run_state import RunState
+from cellspec.machine.saving import longest_claim
+from cellspec.state.codes import (
+    BACKOFF,
+    READY,
+    RUNNING,
+    SKIP_READY,
+)
+
+__all__ = [
+    "enabled",
+    "ends_of_dropped",
+    "failures_of",
+    "group_steps",
+    "key_of",
+    "of_state",
+    "skips",
+    "starts",
+    "storage_actions",
+]
+
+
+def enabled(run: RunState) -> Iterator[Action]:
+    """Every action that the specification allows now, lazily, in a fixed order.
+
+    Checkpoints are offered for version 1 and 2, each with its longest claim; data is offered
+    to storage as a whole column prefix; ranges, and resumes with another target, are not
+    offered, nor is an end as failed. A failure is offered as each kind, without a backoff.
+    """
+    if run.ended:
+        return
+    if run.crashed:
+        claims = dict.fromkeys((run.durable_claim, run.pending_claim or run.durable_claim))
+        yield from (Action("resume", claim=claim) for claim in claims)
+        return
+    if not (run.must_stop or run.stopped):
+        yield from starts(run)
+    yield from of_state(run, "complete", RUNNING)
+    if run.offers_failures:
+        yield from failures_of(run)
+    yield from ends_of_dropped(run)
+    yield from skips(run)
+    yield from group_steps(run)
+    for row, column in sorted(run.unrecorded.items()):
+        yield Action("drop", run.name_of(column), (row, row + 1))
+    yield from storage_actions(run)
+    yield Action("crash")
+    if run.must_stop and not run.stopped:
+        yield Action("stop")
+    if run.stopped and not run.unrecorded:
+        yield Action("end", outcome="stopped")
+
+
+def starts(run: RunState) -> Iterator[Action]:
+    """Starts of nodes that are ready, or whose backoff is over."""
+    for state in (READY, BACKOFF):
+        for action in of_state(run, "start", state):
+            column = run.graph.rules.index[action.column]
+            output = action.scope is None and run.is_barrier[column]
+            key = key_of(column, action)
+            until = run.backoffs.get(key) if state == BACKOFF else None
+            if until is not None and until > run.now:
+                continue
+            if state == BACKOFF and not is_barrier_key(key) and run.counters.is_behind(*key):
+                continue
+            if output or run.has_slot(run.group_of[column]):
+                yield action._replace(attempt=1 + run.attempts.get(key, 0))
+
+
+def key_of(column: int, action: Action) -> NodeKey:
+    """The key of the node of a column that an action names."""
+    if action.scope is not None:
+        return barrier_key(column, action.scope)
+    assert action.rows is not None
+    return column, action.rows[0]
+
+
+def failures_of(run: RunState) -> Iterator[Action]:
+    """A failure of each kind for each call that runs."""
+    kinds: tuple[Failure, ...] = ("retryable", "backpressure", "permanent")
+    for action in of_state(run, "fail", RUNNING):
+        if action.scope is not None or not run.is_barrier[run.graph.rules.index[action.column]]:
+            for kind in kinds:
+                yield action._replace(failure=kind)
+
+
+def ends_of_dropped(run: RunState) -> Iterator[Action]:
+    """What runs on for a dropped row ends somehow."""
+    for column, row in sorted(run.counters.abandoned):
+        for ending in ("complete", "cancel"):
+            yield Action(ending, run.name_of(column), (row, row + 1))
+
+
+def skips(run: RunState) -> Iterator[Action]:
+    """Cells that are to be skipped, or may be."""
+    for rule in run.graph.rules.columns:
+        if rule.skippable:
+            states = (READY, SKIP_READY) if rule.may_skip else (SKIP_READY,)
+            for state in states:
+                for row in run.counters.iter_rows(rule.index, state):
+                    yield Action("skip", rule.name, (row, row + 1))
+
+
+def group_steps(run: RunState) -> Iterator[Action]:
+    """Row groups that may be admitted, or retire."""
+    size, total, most = run.limits.group_rows, run.graph.num_records, run.limits.groups
+    if size is None:
+        return
+    room = (most is None or len(run.admitted) < most) and not (run.must_stop or run.stopped)
+    for start in range(0, total, size):
+        span = (start, min(start + size, total))
+        if start // size in run.admitted:
+            if unresolved(run, *span) is None:
+                yield Action("retire", rows=span)
+        elif room and start // size not in run.was_admitted:
+            yield Action("admit", rows=span)
+
+
+def storage_actions(run: RunState) -> Iterator[Action]:
+    """Data and claims that may be saved, and the end in success."""
+    prefixes = run.counters.column_prefixes()
+    for column, rows in enumerate(prefixes):
+        odd = unexplained(run, column, run.durable[column], rows)
+        rows = odd if odd >= 0 else rows
+        if rows > run.durable[column]:
+            yield Action("durable", run.name_of(column), (0, rows))
+    if run.pending_claim is not None:
+        yield Action("checkpoint_durable")
+        if run.offers_failures:
+            yield Action("checkpoint_failed")
+    else:
+        for claim in dict.fromkeys((longest_claim(run, 1), longest_claim(run, 2))):
+            covered = all(c <= d for c, d in zip(claim, run.durable, strict=True))
+            grows = all(c >= d for c, d in zip(claim, run.durable_claim, strict=True))
+            if covered and grows and claim != run.durable_claim:
+                yield Action("checkpoint_begin", claim=claim)
+    total = run.graph.num_records
+    done = run.completed_rows == total and min(run.durable) == total and not run.unrecorded
+    if done and not run.stopped:
+        yield Action("end")
+
+
+def of_state(run: RunState, kind: str, state: int) -> Iterator[Action]:
+    """An action of one kind for each node in a state."""
+    counters = run.counters
+    for rule in run.graph.rules.columns:
+        scope = counters.barriers[rule.index].find(state)
+        while scope >= 0:
+            yield Action(kind, rule.name, scope=scope)
+            scope = counters.barriers[rule.index].find(state, scope + 1)
+        for row in counters.iter_rows(rule.index, state):
+            yield Action(kind, rule.name, (row, row + 1))

@@ -1,0 +1,144 @@
+"""The end of a run: which outcome its state allows it to report."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from cellspec.graph.nodes import (
+    NodeKey,
+    column_of,
+    is_barrier_key,
+    place_of,
+)
+from cellspec.machine.actions import Outcome
+from cellspec.machine.enabled import key_of, of_state, skips, starts
+from cellspec.machine.explain_refusal import expect_running
+from cellspec.machine.resuming import halt
+from cellspec.machine.row_groups import way_of_groups
+from cellspec.machine.run_state import RunState
+from cellspec.state.codes import (
+    BACKOFF,
+    RUNNING,
+)
+from cellspec.text import be, counted
+
+__all__ = [
+    "end",
+    "expect_failure",
+    "expect_success",
+    "is_cooling",
+    "open_claim",
+    "stuck",
+    "way_forward",
+]
+
+
+def end(run: RunState, outcome: Outcome) -> None:
+    """The run reports how it ended.
+
+    Raises:
+        Violation: SCHED-10 (success with a row that is not complete, or not durable), DROP-04
+            (with a drop that is not recorded), STOP-03 (stopped or not, and the other said),
+            STOP-04 (failure with all work done and saved), SCHED-14 (failure, and nothing
+            stood in the way), SCHED-07.
+    """
+    if not expect_running(run, "end"):
+        return
+    if run.unrecorded and not (outcome == "failed" and run.gives_up()):
+        row = min(run.unrecorded)
+        run.breaks("DROP-04", f"the run ends, but the drop of row {row} is not recorded")
+    if outcome == "success":
+        expect_success(run)
+    elif outcome == "failed":
+        expect_failure(run)
+    elif not run.stopped:
+        run.breaks("STOP-03", "the run ends as stopped, and had not stopped early")
+    run.ended = True
+    halt(run)
+
+
+def expect_success(run: RunState) -> None:
+    """Refuse success if a row is not complete, or not durable."""
+    total = run.graph.num_records
+    if run.stopped:
+        run.breaks("STOP-03", "success is reported by a run that stopped early")
+    if run.completed_rows != total:
+        run.breaks(
+            "SCHED-10",
+            f"success with {run.completed_rows} of {counted(total, 'row')} complete",
+        )
+    for column, rows in enumerate(run.durable):
+        if rows != total:
+            run.breaks(
+                "SCHED-10",
+                f"success with {rows} of {counted(total, 'row')} of "
+                f"{run.name_of(column)!r} durable",
+            )
+
+
+def expect_failure(run: RunState) -> None:
+    """Refuse failure if nothing stood in the way of success."""
+    total = run.graph.num_records
+    if run.completed_rows == total and min(run.durable) == total:
+        # An engine that could not claim its rows makes them again in the next life.
+        if not run.unsaved:
+            run.breaks(
+                "STOP-04",
+                "the run ends as failed with every row resolved and durable, and no claim "
+                f"that could not be written{open_claim(run)}",
+            )
+        return
+    stood = run.unsaved or run.lost_rows or run.stopped or run.must_stop
+    if stood or (run.failed_for_good and not run.drops_rows):
+        return
+    left = way_forward(run)
+    if left:
+        told = f"the run gives up although {left}{open_claim(run)}"
+        run.breaks("SCHED-14", told)
+
+
+def open_claim(run: RunState) -> str:
+    """Who knows that a claim could not be written must report it; a claim on its way may be."""
+    if run.pending_claim is None:
+        return ""
+    return "; that the claim it began could not be written is not reported"
+
+
+def way_forward(run: RunState) -> str:
+    """One thing by which the run could go on, in words; "" if there is none."""
+    if run.completed_rows == run.graph.num_records:
+        return "every row is resolved, and nothing kept the rest from storage"
+    running = run.counters.load[0]
+    if running:
+        return f"{counted(running, 'call')} {be(running)} in flight"
+    for action in chain(starts(run), of_state(run, "complete", RUNNING)):
+        key = key_of(run.graph.rules.index[action.column], action)
+        return f"{run.where(key)} is ready, and its places are free"
+    for key in run.backoffs:
+        if is_cooling(run, key):
+            return f"{run.where(key)} may be tried again"
+    for action in skips(run):
+        key = key_of(run.graph.rules.index[action.column], action)
+        return f"{run.where(key)} is to be skipped"
+    return way_of_groups(run)
+
+
+def is_cooling(run: RunState, key: NodeKey) -> bool:
+    """True for a node that failed and waits for nothing but its next attempt."""
+    if is_barrier_key(key):
+        return run.counters.barrier_state(column_of(key), place_of(key)) == BACKOFF
+    return run.counters.cells[key[0]][key[1]] == BACKOFF and not run.counters.is_behind(*key)
+
+
+def stuck(run: RunState) -> None:
+    """The driver finds that nothing can ever happen again.
+
+    Raises:
+        Violation: SCHED-12, if the run has not ended.
+    """
+    if not run.ended:
+        run.breaks(
+            "SCHED-12",
+            f"nothing can ever run again at t={run.now:g} s, with {run.completed_rows} of "
+            f"{counted(run.graph.num_records, 'row')} complete",
+        )

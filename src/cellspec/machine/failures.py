@@ -1,0 +1,242 @@
+"""Failures and cancellations of calls, and the rows that are given up with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import takewhile
+
+from cellspec.graph.nodes import (
+    NodeKey,
+    barrier_key,
+    column_of,
+)
+from cellspec.machine.actions import Failure
+from cellspec.machine.attempts import expect_attempt, expect_attempt_of_range, fails_for_good
+from cellspec.machine.backoff import begin_backoff
+from cellspec.machine.calls import end_range, end_stray, range_of
+from cellspec.machine.drops import drop_row
+from cellspec.machine.early_stop import call_ended
+from cellspec.machine.explain_refusal import expect_running, refuse_complete, state_of
+from cellspec.machine.run_state import RunState
+from cellspec.state.codes import (
+    LAST_WAIT,
+    RANGED,
+    READY,
+    RUNNING,
+    is_resolved,
+    may_begin,
+)
+from cellspec.text import counted
+
+__all__ = [
+    "cancel_barrier",
+    "cancel_cell",
+    "end_abandoned",
+    "expect_fails",
+    "fail_barrier",
+    "fail_cell",
+    "fail_stray",
+]
+
+
+def fail_cell(
+    run: RunState,
+    column: int,
+    row: int,
+    failure: Failure,
+    until: float | None,
+    attempt: int | None,
+) -> None:
+    """A running cell, or what is left of the running range that it is in, ends badly.
+
+    Args:
+        column: by position.
+        row: of the cell, or of any row of the range.
+        failure: what kind.
+        until: when it may start again, in seconds; None if the engine leaves it open.
+        attempt: the attempt that ended; None for the one in flight.
+
+    Raises:
+        Violation: FAIL-04 (it was not running), FAIL-05 (another attempt is in flight),
+            SCHED-07.
+    """
+    slot = end_abandoned(run, column, row, attempt)
+    if slot is not None:
+        if slot:
+            run.counters.free_slot(column)
+            if failure == "permanent":
+                call_ended(run, failed=True)
+        if run.waived:
+            # A retry of it, which is not judged, counts on from here.
+            fails_for_good(run, (column, row), failure)
+        return
+    if end_stray(run, (column, row)):
+        fail_stray(run, (column, row), failure, (row,))
+        return
+    ranged = range_of(run, column, row)
+    if ranged is not None:
+        expect_attempt_of_range(run, column, ranged, attempt)
+        end_range(run, column, ranged)
+        rows = run.counters.stop_range(column, ranged.start, ranged.stop)
+    else:
+        if not expect_fails(run, column, row):
+            return
+        if attempt is not None:
+            expect_attempt(run, (column, row), attempt)
+        run.counters.hold(column, row)
+        rows = [row]
+    if failure == "permanent":
+        call_ended(run, failed=True)
+    for each in rows:
+        if fails_for_good(run, (column, each), failure):
+            drop_row(run, each, column)
+        else:
+            begin_backoff(run, (column, each), until)
+
+
+def expect_fails(run: RunState, column: int, row: int) -> bool:
+    """True if a cell fails that runs, or, where that is not judged, could have run."""
+    where = f"{run.name_of(column)}[{row}]"
+    if run.counters.cells[column][row] == RUNNING and not run.is_barrier[column]:
+        return expect_running(run, f"failure of {where}")
+    state = state_of(run, column, row)
+    alive = refuse_complete(run, where, state, "FAIL-04")
+    if not alive or run.is_barrier[column] or not may_begin(state):
+        return False
+    run.counters.ready[run.group_of[column]] -= state == READY
+    return True
+
+
+def fail_stray(run: RunState, key: NodeKey, failure: Failure, rows: Iterable[int]) -> None:
+    """A stray of a node ends badly; if for good, the rows that it stands for are dropped."""
+    if failure == "permanent":
+        call_ended(run, failed=True)
+    if fails_for_good(run, key, failure):
+        column = column_of(key)
+        for row in rows:
+            if row not in run.counters.dropped:
+                drop_row(run, row, column)
+
+
+def end_abandoned(run: RunState, column: int, row: int, attempt: int | None) -> bool | None:
+    """End a call whose row was dropped meanwhile; True if it held a slot, None for no such."""
+    if attempt is not None and (column, row) in run.counters.abandoned:
+        expect_attempt(run, (column, row), attempt)
+    return run.counters.abandoned.pop((column, row), None)
+
+
+def cancel_cell(run: RunState, column: int, row: int, attempt: int | None) -> None:
+    """A running cell, or range, ends without a result: its row was dropped, or the run stopped.
+
+    Raises:
+        Violation: FAIL-04 (it was not running, or its result is wanted), FAIL-05 (another
+            attempt is in flight), SCHED-07.
+    """
+    where = f"{run.name_of(column)}[{row}]"
+    if not expect_running(run, f"cancellation of {where}"):
+        return
+    slot = end_abandoned(run, column, row, attempt)
+    if slot is None and end_stray(run, (column, row)):
+        return
+    ranged = range_of(run, column, row) if slot is None else None
+    if slot is not None:
+        if slot:
+            run.counters.free_slot(column)
+    elif ranged is not None:
+        left = next(run.counters.iter_rows(column, RANGED, ranged.start), ranged.stop)
+        if left < ranged.stop and not run.starts_no_more():
+            run.breaks("FAIL-04", f"{where} is cancelled although its rows are wanted")
+        expect_attempt_of_range(run, column, ranged, attempt)
+        end_range(run, column, ranged)
+        for each in run.counters.stop_range(column, ranged.start, ranged.stop):
+            begin_backoff(run, (column, each), None)
+    else:
+        state = run.counters.cells[column][row]
+        if state != RUNNING or run.is_barrier[column]:
+            refuse_complete(run, where, state_of(run, column, row), "FAIL-04")
+            return
+        if not run.starts_no_more():
+            run.breaks("FAIL-04", f"{where} is cancelled although its value is wanted")
+        if attempt is not None:
+            expect_attempt(run, (column, row), attempt)
+        run.counters.hold(column, row)
+        begin_backoff(run, (column, row), None)
+
+
+def fail_barrier(
+    run: RunState,
+    column: int,
+    scope: int,
+    failure: Failure,
+    until: float | None,
+    attempt: int | None,
+) -> None:
+    """A running barrier node ends badly; if for good, rows that want its output are dropped.
+
+    Raises:
+        Violation: FAIL-04 (it was not running), FAIL-05 (another attempt is in flight),
+            SCHED-07.
+    """
+    where = run.where(barrier_key(column, scope))
+    state, key = run.counters.barrier_state(column, scope), barrier_key(column, scope)
+    if end_stray(run, key):
+        start, stop = run.graph.rules.scope_bounds(column, scope)
+        body = run.counters.cells[column]
+        fail_stray(
+            run, key, failure, [row for row in range(start, stop) if not is_resolved(body[row])]
+        )
+        return
+    if state != RUNNING:
+        refuse_complete(run, where, state, "FAIL-04")
+        return
+    if not expect_running(run, f"failure of {where}"):
+        return
+    if attempt is not None:
+        expect_attempt(run, key, attempt)
+    run.counters.hold_barrier(column, scope)
+    if failure == "permanent":
+        call_ended(run, failed=True)
+    if not fails_for_good(run, key, failure):
+        if not run.counters.wanted(column, scope):
+            run.counters.give_up(column, scope)
+            return
+        begin_backoff(run, key, until)
+        return
+    start, stop = run.graph.rules.scope_bounds(column, scope)
+    # An output cell that is wanted waits for its barrier, and for nothing else.
+    wanting = run.counters.iter_rows(column, LAST_WAIT, start)
+    for row in list(takewhile(lambda row: row < stop, wanting)):
+        drop_row(run, row, column)
+    run.counters.give_up(column, scope)
+
+
+def cancel_barrier(run: RunState, column: int, scope: int, attempt: int | None) -> None:
+    """A running barrier node ends without a result: nobody wants it, or the run stopped.
+
+    Raises:
+        Violation: FAIL-04 (it was not running, or is wanted), FAIL-05 (another attempt is in
+            flight), SCHED-07.
+    """
+    where = run.where(barrier_key(column, scope))
+    state = run.counters.barrier_state(column, scope)
+    if end_stray(run, barrier_key(column, scope)):
+        return
+    if state != RUNNING:
+        refuse_complete(run, where, state, "FAIL-04")
+        return
+    if not expect_running(run, f"cancellation of {where}"):
+        return
+    wanted = run.counters.wanted(column, scope)
+    if wanted and not run.starts_no_more():
+        run.breaks(
+            "FAIL-04",
+            f"{where} is cancelled although {counted(wanted, 'row')} "
+            f"{'wants' if wanted == 1 else 'want'} its output",
+        )
+    if attempt is not None:
+        expect_attempt(run, barrier_key(column, scope), attempt)
+    run.counters.hold_barrier(column, scope)
+    if wanted:
+        begin_backoff(run, barrier_key(column, scope), None)
+    else:
+        run.counters.give_up(column, scope)

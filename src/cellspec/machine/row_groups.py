@@ -1,0 +1,155 @@
+"""Row groups: when one is admitted, when it retires, and which ones wait."""
+
+from __future__ import annotations
+
+from cellspec.errors import SpecError
+from cellspec.machine.explain_refusal import expect_running, expect_starts
+from cellspec.machine.run_state import RunState
+from cellspec.text import counted
+
+__all__ = [
+    "admit",
+    "expect_groups",
+    "group_of_span",
+    "is_left",
+    "leave_groups",
+    "open_groups",
+    "retire",
+    "unresolved",
+    "way_of_groups",
+]
+
+
+def open_groups(run: RunState) -> int:
+    """How many row groups have something left to do, and are not admitted."""
+    size, total = run.limits.group_rows, run.graph.num_records
+    if size is None:
+        return 0
+    return sum(
+        start // size not in run.was_admitted
+        and not run.counters.is_range_resolved(start, min(start + size, total))
+        for start in range(0, total, size)
+    )
+
+
+def unresolved(run: RunState, start: int, stop: int) -> str | None:
+    """One cell of rows ``[start, stop)`` that is not resolved, in words."""
+    for rule in run.graph.rules.columns:
+        row = run.counters.find_unresolved(rule.index, start, stop)
+        if row >= 0:
+            return f"{rule.name}[{row}]"
+    return None
+
+
+def leave_groups(run: RunState, t: float) -> None:
+    """Time moves on to `t`: no row group may wait that could have been admitted."""
+    most = run.limits.groups
+    if (
+        not run.waiting_groups
+        or (most is not None and len(run.admitted) >= most)
+        or "GROUP-06" in run.waived
+    ):
+        return
+    # A group whose last cells were skipped needs no admission any more.
+    run.waiting_groups = open_groups(run)
+    if run.waiting_groups:
+        run.breaks(
+            "GROUP-06",
+            f"{counted(run.waiting_groups, 'row group')} "
+            f"{'waits' if run.waiting_groups == 1 else 'wait'} at t={run.now:g} s with "
+            f"{len(run.admitted)} of {'any number' if most is None else most} admitted, and "
+            f"none was admitted before t={t:g} s",
+        )
+
+
+def admit(run: RunState, start: int, stop: int) -> None:
+    """A row group begins: from now on its rows may run.
+
+    Raises:
+        Violation: GROUP-02 (too many at once), GROUP-03 (it was admitted before), GROUP-05
+            (these rows are no group), SCHED-07, STOP-01.
+    """
+    expect_groups(run, start, stop)
+    if not expect_starts(run, f"row group [{start}:{stop}]"):
+        return
+    group = group_of_span(run, start, stop)
+    if group in run.admissions:
+        run.breaks("GROUP-03", f"row group {group} is admitted again")
+        return
+    most = run.limits.groups
+    if most is not None and len(run.admitted) >= most:
+        run.breaks(
+            "GROUP-02",
+            f"row group {group} is admitted with {len(run.admitted)} admitted of {most}",
+        )
+    run.admitted.add(group)
+    run.admissions.add(group)
+    size, total = run.limits.group_rows, run.graph.num_records
+    assert size is not None
+    # It is one, unless it is none, which is not judged.
+    for each in range(start // size, -(-stop // size)):
+        if each not in run.was_admitted:
+            span = (each * size, min((each + 1) * size, total))
+            run.waiting_groups -= unresolved(run, *span) is not None
+            run.was_admitted.add(each)
+            run.counters.admit(*span)
+
+
+def retire(run: RunState, start: int, stop: int) -> None:
+    """A row group ends: each of its rows is resolved.
+
+    Raises:
+        Violation: GROUP-03 (a row of it is not resolved, or it was not admitted), GROUP-05.
+    """
+    expect_groups(run, start, stop)
+    if not expect_running(run, f"end of row group [{start}:{stop}]"):
+        return
+    group = group_of_span(run, start, stop)
+    if group not in run.admitted:
+        run.breaks("GROUP-03", f"row group {group} retires, but is not admitted")
+    left = unresolved(run, start, stop)
+    if left is not None:
+        run.breaks("GROUP-03", f"row group {group} retires although {left} is not resolved")
+    run.admitted.discard(group)
+
+
+def expect_groups(run: RunState, start: int, stop: int) -> None:
+    """Refuse a row group of a run that has none."""
+    if run.limits.group_rows is None:
+        raise SpecError(f"row group [{start}:{stop}]: this run has no row groups")
+
+
+def group_of_span(run: RunState, start: int, stop: int) -> int:
+    """The number of the row group with these rows."""
+    size = run.limits.group_rows
+    assert size is not None
+    if start % size or stop != min(start + size, run.graph.num_records):
+        first = start - start % size
+        last = min(first + size, run.graph.num_records)
+        run.breaks(
+            "GROUP-05",
+            f"rows [{start}:{stop}] are no row group; row {start} is in [{first}:{last}]",
+        )
+        # Not judged: a name of its own, which no group has.
+        return -1 - start
+    return start // size
+
+
+def way_of_groups(run: RunState) -> str:
+    """One row group that could be admitted or retired, in words; "" if there is none."""
+    size, total, most = run.limits.group_rows, run.graph.num_records, run.limits.groups
+    if size is None:
+        return ""
+    spans = [(start, min(start + size, total)) for start in range(0, total, size)]
+    waiting = [s for s in spans if s[0] // size not in run.was_admitted and is_left(run, s)]
+    if not waiting:
+        return ""
+    if most is None or len(run.admitted) < most:
+        return f"row group [{waiting[0][0]}:{waiting[0][1]}] may be admitted"
+    over = [s for s in spans if s[0] // size in run.admitted and not is_left(run, s)]
+    return f"row group [{over[0][0]}:{over[0][1]}] may retire" if over else ""
+
+
+def is_left(run: RunState, span: tuple[int, int]) -> bool:
+    """True if a row of a span is not resolved."""
+    return unresolved(run, *span) is not None

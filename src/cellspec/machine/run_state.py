@@ -1,0 +1,222 @@
+"""The state of one run, which the parts of the machine share.
+
+`RunState` holds the set-up of a run (graph, limits, failure policy, waived clauses), the counters
+of its nodes, and what the transition system remembers beside them. It is data: the modules of
+`cellspec.machine` named after the parts of a run (cells, barriers, failures, saving, row groups,
+…) read it and change it, and `cellspec.machine.machine.Machine` shows it to drivers.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from cellspec.errors import Violation
+from cellspec.graph.graph import ExecutionGraph
+from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key, place_of
+from cellspec.machine.limits import FailurePolicy, Limits, check_limits
+from cellspec.state.counters import UNLIMITED, Claim, Counters, Judge
+from cellspec.text import cell_words, node_words
+
+__all__ = ["FAILED", "RunState", "RunningRange"]
+
+FAILED = -1
+"""In place of a count of spent attempts: the node failed for good."""
+
+
+@dataclass(slots=True)
+class RunningRange:
+    """A range in flight: rows ``[start, stop)``, and how many of them it has not given yet."""
+
+    start: int
+    stop: int
+    left: int
+    given: set[int] = field(default_factory=set)
+
+
+class RunState:
+    """The state of one run.
+
+    Args:
+        graph: the graph of the run.
+        limits: what may run at once.
+        failures: the failure policy; None for the default one, under which `enabled` offers no
+            failure.
+        drops: the engine claims to drop rows and to go on without them (clause SCHED-14).
+        waive: clauses that are not judged.
+
+    Raises:
+        SpecError: limits under which a barrier could never run (clause GROUP-04).
+
+    Attributes:
+        counters: what is ready and what is done.
+        incarnation: 0, and one more at each resume.
+        now: the time of the last event, in seconds.
+        crashed, ended: the process is gone; the run has reported its end.
+        attempts: by node, the attempts that it has spent in this incarnation, or `FAILED`.
+        backoffs: by node in backoff, the time at which it may start again; None if left open.
+        due: the times of `backoffs` that are known, as a heap.
+        ranges: by column, the ranges in flight, by their first row.
+        strays: by node, calls that its state has no room for (of waived clauses); see
+            `cellspec.machine.explain_refusal`.
+        presumed: barrier nodes (column, scope) that count as complete because their output was
+            given, which is waived.
+        unrecorded: rows that are dropped and not yet recorded, each with the column that failed.
+        recorded: the recorded drops, in the order in which they came.
+        durable: for each column, how many first rows are safe on storage.
+        stored: by column, ranges on storage behind a gap.
+        durable_claim: the last claim that became durable.
+        pending_claim: the claim being written, or None.
+        durable_drops, pending_drops: how many recorded drops storage holds with these claims.
+        unsaved: a claim could not be written, and none has been since.
+        lost_rows: rows could not be written, and none have been since.
+        admitted: the row groups that are admitted.
+        was_admitted: those that were admitted in this incarnation, retired ones among them.
+        admissions: the names under which groups were admitted.
+        waiting_groups: row groups with something left to do that were not admitted.
+        ends: of the last calls in the window of the early stop, which ones failed permanently.
+        failed_ends: how many of these did.
+        must_stop: so many of the last calls failed that nothing may start any more.
+        stopped: the engine has stopped early.
+        failed_for_good: a node of this incarnation failed for good.
+    """
+
+    def __init__(
+        self,
+        graph: ExecutionGraph,
+        limits: Limits,
+        failures: FailurePolicy | None,
+        *,
+        drops: bool,
+        waive: Collection[str],
+    ) -> None:
+        self.limits = limits
+        self.failures = failures or FailurePolicy()
+        self.offers_failures = failures is not None
+        self.stop_failures = self.failures.stop_failures
+        self.drops_rows = drops
+        self.waived = frozenset(waive)
+        self.judges_idleness = not {"SCHED-09", "GROUP-06"} <= self.waived
+        # Groups of ready work: one a resource, one for columns that take none, and one for the
+        # output cells of barriers, which take no worker either.
+        self.output_group = len(limits.resources) + 1
+        self.capacity = [*limits.resources.values(), UNLIMITED, UNLIMITED]
+        self.workers = UNLIMITED if limits.workers is None else limits.workers
+        self.incarnation = 0
+        self.now = 0.0
+        self.crashed = self.ended = False
+        zero = (0,) * graph.num_columns
+        self.attempts: dict[NodeKey, int] = {}
+        self.backoffs: dict[NodeKey, float | None] = {}
+        self.due: list[tuple[float, NodeKey]] = []
+        self.ranges: list[list[RunningRange]] = []
+        self.strays: dict[NodeKey, int] = {}
+        self.presumed: set[tuple[int, int]] = set()
+        self.unrecorded: dict[int, int] = {}
+        self.recorded = array("q")
+        self.ends: deque[bool] = deque(maxlen=self.failures.stop_window or 1)
+        self.admitted: set[int] = set()
+        self.was_admitted: set[int] = set()
+        self.admissions: set[int] = set()
+        self.waiting_groups = 0
+        self.forget_calls()
+        self.durable_claim: Claim = zero
+        self.pending_claim: Claim | None = None
+        self.durable = list(zero)
+        self.stored: list[list[tuple[int, int]]] = []
+        self.durable_drops = self.pending_drops = 0
+        self.unsaved = self.lost_rows = False
+        self.graph = graph
+        self.counters: Counters
+        self.judge: Judge
+
+    def forget_calls(self) -> None:
+        """Forget every call, failure and admission of the incarnation that ends."""
+        for known in (self.attempts, self.backoffs, self.strays, self.unrecorded):
+            known.clear()
+        for names in (self.presumed, self.admitted, self.was_admitted, self.admissions):
+            names.clear()
+        self.due.clear()
+        self.forget_at = 0
+        self.ends.clear()
+        self.failed_ends = 0
+        self.must_stop = self.stopped = self.failed_for_good = False
+
+    def set_graph(self, graph: ExecutionGraph) -> None:
+        """Take a graph, with new counters for it.
+
+        Raises:
+            SpecError: limits under which a barrier of it could never run (clause GROUP-04).
+        """
+        rules = graph.rules
+        check_limits(self.limits, rules)
+        self.graph = graph
+        self.is_barrier = [rule.is_barrier for rule in rules.columns]
+        names = list(self.limits.resources)
+        resource_of = self.limits.column_resource
+        self.group_of = [
+            names.index(resource_of[rule.name]) if rule.name in resource_of else len(names)
+            for rule in rules.columns
+        ]
+        self.counters = Counters(
+            rules,
+            groups=self.group_of,
+            output_group=self.output_group,
+            capacity=self.capacity,
+            workers=self.workers,
+            judge=self.judge,
+            group_rows=self.limits.group_rows,
+        )
+
+    @property
+    def completed_rows(self) -> int:
+        """Rows resolved without a gap from row 0. O(1): kept as rows finish."""
+        return self.counters.rows[0]
+
+    @property
+    def is_over(self) -> bool:
+        """True if there is no process: it crashed, or the run ended."""
+        return self.crashed or self.ended
+
+    def breaks(self, clause: str, detail: str) -> None:
+        """Refuse a step, unless its clause is waived: the step is then taken as it is.
+
+        Raises:
+            Violation: the clause and the detail.
+        """
+        if clause not in self.waived:
+            raise Violation(clause, detail)
+
+    def name_of(self, column: int) -> str:
+        """The name of a column by position."""
+        return self.graph.rules.columns[column].name
+
+    def where(self, key: NodeKey) -> str:
+        """A node, in words."""
+        name = self.name_of(column_of(key))
+        if is_barrier_key(key):
+            return node_words(name, scope=place_of(key))
+        return cell_words(name, place_of(key))
+
+    def has_slot(self, group: int) -> bool:
+        """True if a worker is free, and a slot of the group's resource."""
+        counters = self.counters
+        return counters.load[0] < self.workers and counters.busy[group] < self.capacity[group]
+
+    def cell_group(self, column: int) -> int:
+        """The group in which ready cells of a column are counted."""
+        return self.output_group if self.is_barrier[column] else self.group_of[column]
+
+    def gives_up(self) -> bool:
+        """True if a row is lost to an engine that does not claim to go on without rows.
+
+        One that records the drop shows that it does go on.
+        """
+        return not self.drops_rows and bool(self.unrecorded)
+
+    def starts_no_more(self) -> bool:
+        """True if the run stops early, or may be giving up, with or without a record of it."""
+        lost = not self.drops_rows and self.failed_for_good
+        return self.must_stop or self.stopped or lost or self.gives_up()
