@@ -67,6 +67,7 @@ class EngineProcess:
         self.heard = 0
         self._watch = watch
         self._left = b""
+        self._reads = True
         self._recent: deque[str] = deque(maxlen=_KEPT_LINES)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         try:
@@ -94,8 +95,11 @@ class EngineProcess:
     def tell(self, line: bytes, limit_s: float) -> None:
         """Write a line.
 
+        A process that ended, or closed its input, may have written lines before. So its end is no
+        error here: `hear` gives those lines first, and reports the end after the last of them.
+        Otherwise the report would depend on which of the two processes was faster.
+
         Raises:
-            EngineDied: nobody is there to read it.
             EngineSilent: it reads nothing.
         """
         self._note("to", line)
@@ -107,7 +111,8 @@ class EngineProcess:
             except BlockingIOError:
                 continue
             except OSError:
-                self._died()
+                self._reads = False
+                return
 
     def hear(self, limit_s: float) -> bytes:
         """The next line that it writes, without its end.
@@ -122,6 +127,8 @@ class EngineProcess:
             searched = len(self._left)
             if searched > LINE_BYTES_MAX:
                 raise EngineDied(f"the engine wrote a line of more than {LINE_BYTES_MAX:,} bytes")
+            if not self._reads and not _is_ready(self._from, select.POLLIN, _ENDING_S):
+                self._died()
             self._await(self._from, select.POLLIN, until_s, "wrote no line")
             chunk = os.read(self._from, _CHUNK_BYTES)
             if not chunk:
@@ -133,11 +140,8 @@ class EngineProcess:
         return line
 
     def _await(self, handle: int, event: int, until_s: float, what: str) -> None:
-        poll = select.poll()
-        poll.register(handle, event)
-        began_s = time.monotonic()
-        if not poll.poll(max(0.0, until_s - began_s) * 1000):
-            limit_s = max(0.0, until_s - began_s)
+        limit_s = max(0.0, until_s - time.monotonic())
+        if not _is_ready(handle, event, limit_s):
             raise EngineSilent(self._with_last_words(f"the engine {what} for {limit_s:.3g} s"))
 
     def _note(self, way: str, line: bytes) -> None:
@@ -204,3 +208,10 @@ class EngineProcess:
             if file is not None:
                 with contextlib.suppress(OSError):
                     file.close()
+
+
+def _is_ready(handle: int, event: int, limit_s: float) -> bool:
+    """True if a handle is ready, or at its end, within so many real seconds."""
+    poll = select.poll()
+    poll.register(handle, event)
+    return bool(poll.poll(limit_s * 1000))
