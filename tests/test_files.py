@@ -16,7 +16,14 @@ import pytest
 import yaml
 
 from cellspec import SpecError
-from cellspec.files import GrowingFile, check_target, open_log, write_files
+from cellspec.files import (
+    GrowingFile,
+    check_folder,
+    check_target,
+    open_log,
+    path_of,
+    write_files,
+)
 from cellspec.trace import TraceReader
 from sim.cli import main
 from tests.replay.test_replay import barrier_twice
@@ -251,6 +258,27 @@ def test_a_replay_writes_its_trace_to_stdout(
     out, err = capsys.readouterr()
     assert out == (tmp_path / "again.jsonl").read_text()
     assert "violated: " in err
+
+
+SIMULATIONS = SRC.parent / "simulations"
+PYTHON = sorted([*SRC.rglob("*.py"), *SIMULATIONS.rglob("*.py")])
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.relative_to(SRC.parent).as_posix())
+def test_one_module_waits_for_the_disk(path: Path) -> None:
+    names = {
+        node.attr
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+    }
+    if path != SRC / "cellspec" / "files.py":
+        assert not names & {"fsync", "fdatasync", "F_FULLFSYNC"}
+
+
+@pytest.mark.parametrize("check", [check_folder, check_target, path_of])
+def test_an_empty_name_names_no_place(check: Callable[[str], object]) -> None:
+    with pytest.raises(SpecError, match=r"^expected the name of a file or folder, got an empty"):
+        check("")
 
 
 # Engines, and models of engines, that keep their data in a folder of their own: what they write

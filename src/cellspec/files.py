@@ -1,20 +1,33 @@
-"""The one place where outputs are written: whole or not at all, and to no place but their own.
+"""Writing files: whole or not at all, and never in place of anything but a file.
 
 *Whole or not at all.* A reader must never meet half a file, whatever kills the writer and whenever.
-So contents are first written to temporary names beside their targets and pushed to the disk; only
-when every one of them is safe does each take its name, in one atomic step of the file system. A
-failure before that point leaves the folder as it was. Between two of those steps the folder holds
-files of two runs, each whole; a manifest that names the run's fingerprint shows the difference.
-`write_files` does it for texts, `GrowingFile` for what is written while a run goes on.
+So contents are first written to temporary names beside their targets and pushed to the disk; when
+all of them are safe, each takes its name in one atomic step of the file system. A failure before
+that point leaves the folder as it was. Between two of those steps the folder holds files of two
+runs, each whole; a manifest that names the run's fingerprint shows the difference. `write_files`
+does it for texts, `GrowingFile` for a file that is written while a run goes on.
 
-*To no place but their own.* What is replaced is a file, or nothing: a name that is a link, a pipe,
-a socket, a device or a folder is refused, for whoever gave it meant something else, and root can
-replace even ``/dev/null``. A temporary file is made exclusively (``O_EXCL``, ``O_NOFOLLOW``), so
-that nobody else's file or link is ever written through.
+*Only files are replaced.* A name that is a link, a pipe, a socket, a device or a folder is refused:
+whoever gave it meant something else, and root can replace even ``/dev/null``. A temporary file is
+made exclusively (``O_EXCL``, ``O_NOFOLLOW``), so that another user's file or link is never written
+through.
 
-`open_log` is for what is only added to, line by line, and may be cut off anywhere.
+`open_log` is for a file that grows line by line, and may be cut off anywhere.
 
-What an engine keeps while it runs, which must survive worse, is `cellspec.engine.storage.durable`.
+Every wait for the disk is in this module. An output needs an order, its content before its name,
+and `os.fsync` gives it; `sync_file` and `sync_folder` are for data that must survive a power cut.
+Four writers take other steps than `write_files`, each for a reason:
+
+===================================  =============================================================
+writer                               why it is apart
+===================================  =============================================================
+``cellspec.engine.storage``          it survives a crash between any two steps, which the tests
+                                     provoke on a model of a disk; it uses these two functions
+``cellspec.engines.rows``            an adapter for task engines announces each step before it
+                                     takes it, so that the suite can end it there; it uses them too
+``simulations/releases``             it publishes a copy of a folder tree, a cache that may be lost
+engines in ``plans`` and ``tests``   a user's engine and an independent one import nothing of ours
+===================================  =============================================================
 """
 
 from __future__ import annotations
@@ -24,13 +37,24 @@ import errno
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 from cellspec.errors import SpecError
 
-__all__ = ["GrowingFile", "check_apart", "check_folder", "check_target", "open_log", "write_files"]
+__all__ = [
+    "GrowingFile",
+    "check_apart",
+    "check_folder",
+    "check_target",
+    "open_log",
+    "path_of",
+    "sync_file",
+    "sync_folder",
+    "write_files",
+]
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -42,12 +66,28 @@ _KINDS = (
 )
 
 
-def check_folder(folder: Path) -> None:
-    """Say now, and not after an hour's run, that files cannot be written to `folder`.
+def path_of(given: str | Path) -> Path:
+    """The path that a user gave; an empty text names none, although `Path` reads it as ``.``.
 
     Raises:
-        SpecError: it, or what should hold it, is no folder, or may not be written to.
+        SpecError: the text is empty.
     """
+    if given == "":
+        raise SpecError("expected the name of a file or folder, got an empty text")
+    return Path(given)
+
+
+def check_folder(given: str | Path) -> None:
+    """Refuse a folder that files cannot be written to, before the work is done.
+
+    Args:
+        given: the folder; it may be missing if a folder above it can hold it.
+
+    Raises:
+        SpecError: it is no folder, one above it is none, it may not be written to, or the name is
+            empty.
+    """
+    folder = path_of(given)
     # Stat, not exists(): a folder that cannot be looked into must not count as absent.
     place = folder
     try:
@@ -62,12 +102,14 @@ def check_folder(folder: Path) -> None:
         raise SpecError(f"{folder}: cannot be written: {error.strerror}") from None
 
 
-def check_target(path: Path) -> None:
-    """Say now that a file cannot be written, because of its folder or of what has its name.
+def check_target(given: str | Path) -> None:
+    """Refuse a file that cannot be written, before the work is done.
 
     Raises:
-        SpecError: it cannot; one line that says why.
+        SpecError: its folder cannot be written to, its name is taken by something that is no file,
+            or the name is empty; one line that says which.
     """
+    path = path_of(given)
     check_folder(path.parent)
     try:
         _expect_file(path)
@@ -76,10 +118,10 @@ def check_target(path: Path) -> None:
 
 
 def check_apart(outputs: Sequence[Path], inputs: Sequence[Path] = ()) -> None:
-    """Say now that an output would replace what is read, or another output.
+    """Refuse an output that would replace an input, or another output.
 
     Raises:
-        SpecError: it would; one line that names it.
+        SpecError: one of them would; one line that names it.
     """
     for place, path in enumerate(outputs):
         if any(_is_same(path, other) for other in inputs):
@@ -97,7 +139,7 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def _expect_file(path: Path) -> None:
-    """Refuse to replace, or to add to, what is no regular file.
+    """Refuse to replace, or to add to, anything but a regular file.
 
     Raises:
         OSError: something else has the name; `strerror` says what.
@@ -160,16 +202,16 @@ def write_files(folder: Path, contents: Mapping[str, str]) -> None:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
     for place in dict.fromkeys((folder, *(target.parent for target in written))):
-        _sync_folder(place)
+        _sync_names(place)
 
 
 class GrowingFile:
     """A file that grows under another name, and takes its own when it is whole.
 
     Args:
-        path: its name. What has it is replaced at the end, if it is a file.
-        partial: the name under which it grows, if that is to be found when the writer dies; what
-            an earlier writer left there is removed. By default nobody knows it.
+        path: its name. A file that has it is replaced at the end.
+        partial: the name under which it grows, if it is to be found when the writer dies; a file
+            that an earlier writer left there is removed. The default is a random name.
 
     Attributes:
         file: to be written to.
@@ -202,7 +244,7 @@ class GrowingFile:
             raise OSError(errno.EBUSY, "another process writes it too")
         _expect_file(self.path)
         self.partial.replace(self.path)
-        _sync_folder(self.path.parent)
+        _sync_names(self.path.parent)
 
     def abandon(self, *, keep: bool = False) -> None:
         """Give up. What was written goes, or stays under the partial name.
@@ -228,11 +270,42 @@ def open_log(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, flags, 0o666), "ab")
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the new names durable; file systems that cannot are not asked twice."""
+def sync_file(file: IO[Any]) -> None:
+    """Return when the content of a file is durable; its name is not part of it.
+
+    Args:
+        file: an open file whose buffer is flushed.
+
+    Raises:
+        OSError: storage refused.
+    """
+    _sync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the names in a folder are durable: new, renamed and removed ones.
+
+    Raises:
+        OSError: storage refused, or the file system cannot do it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _sync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync(handle: int) -> None:
+    if sys.platform == "darwin":
+        import fcntl
+
+        # There fsync hands the data to the disk and does not wait until it is written.
+        fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(handle)
+
+
+def _sync_names(folder: Path) -> None:
+    """Make new names durable where the file system can; they are whole in any case."""
     with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_folder(folder)

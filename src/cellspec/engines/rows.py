@@ -8,8 +8,8 @@ which no node comes before what it needs, and never decides what runs.
 
 *What is durable.* The folder holds two files. ``rows.jsonl`` is appended to and synced: a line for
 each row, or part of one, and a line for each dropped row. ``claim.json`` says how many of its bytes
-count, and which cells they hold; it is written beside, synced, and moved into place by
-`os.replace`. What a dead process left beyond its claim is cut off by the next one.
+count, and which cells they hold; it is written beside, synced, and renamed into place. What a dead
+process left beyond its claim is cut off by the next one.
 
 *What takes the place of a value.* A cell that was left out on purpose hands `SKIPPED` on to the
 tasks that read it, and a cell of a row that was given up a `Dropped`. A task that is given either
@@ -35,6 +35,7 @@ from cellspec.conformance.run.probe import Probe, Refused
 from cellspec.conformance.run.values import SKIPPED, Skipped, Table, Value
 from cellspec.conformance.run.workload import Workload
 from cellspec.errors import CheckpointError, SpecError
+from cellspec.files import sync_file, sync_folder
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId
 from cellspec.machine.policy import changed_scopes, within_budget
@@ -111,7 +112,7 @@ def append(folder: Path, lines: Iterable[Mapping[str, Any]], step: Step) -> int:
             file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
         file.flush()
         step("sync rows")
-        os.fsync(file.fileno())
+        sync_file(file)
         return file.tell()
 
 
@@ -129,15 +130,11 @@ def claim(folder: Path, record: Mapping[str, Any], step: Step) -> None:
         json.dump(record, file)
         file.flush()
         step("sync claim")
-        os.fsync(file.fileno())
+        sync_file(file)
     step("replace claim")
-    os.replace(new, folder / CLAIM)  # noqa: PTH105 - named as in every account of atomic files
+    new.replace(folder / CLAIM)
     step("sync folder")
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(folder)
 
 
 def cut(folder: Path, size: int, step: Step) -> None:

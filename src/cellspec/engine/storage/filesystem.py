@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import os
 import secrets
-import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol, TypeAlias
+
+from cellspec.files import sync_file, sync_folder
 
 __all__ = ["LOCK", "BeforeStep", "FileSystem", "RealFileSystem"]
 
@@ -118,7 +119,7 @@ class RealFileSystem:
         missing = [folder for folder in (root, *root.parents) if not folder.exists()]
         root.mkdir(parents=True, exist_ok=True)
         for folder in missing:
-            _sync_folder(folder.parent)
+            sync_folder(folder.parent)
 
     def close(self) -> None:
         """Close what was written and not synced, and let other processes in."""
@@ -200,14 +201,14 @@ class RealFileSystem:
         self._before(f"sync {name}")
         if name in self._open:
             with self._open.pop(name) as file:
-                _sync(file.fileno())
+                sync_file(file)
         else:
             with (self.root / name).open("r+b", buffering=0) as file:
-                _sync(file.fileno())
+                sync_file(file)
 
     def sync_folder(self) -> None:
         self._before("sync folder")
-        _sync_folder(self.root)
+        sync_folder(self.root)
 
     def names(self) -> list[str]:
         self._before("list folder")
@@ -235,21 +236,3 @@ def _let_go_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_let_go_in_child)
-
-
-def _sync(descriptor: int) -> None:
-    if sys.platform == "darwin":
-        import fcntl
-
-        # There fsync hands the data to the disk and does not wait until it is written.
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-    else:
-        os.fsync(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        _sync(descriptor)
-    finally:
-        os.close(descriptor)
