@@ -281,6 +281,17 @@ def test_an_empty_name_names_no_place(check: Callable[[str], object]) -> None:
         check("")
 
 
+@pytest.mark.parametrize("option", [["--out"], ["--trace"]], ids=["a folder of results", "a trace"])
+def test_a_command_refuses_an_empty_name_of_an_output(
+    option: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scenario = tmp_path / "in.yaml"
+    scenario.write_text(yaml.safe_dump(SCENARIO))
+    assert main(["run", str(scenario), *option, ""]) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["in.yaml"]
+
+
 # Engines, and models of engines, that keep their data in a folder of their own: what they write
 # must survive worse, and is nobody's output.
 STORAGE = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from cellspec.errors import SpecError
-from cellspec.files import check_apart, check_target
+from cellspec.files import check_apart, check_target, path_of
 
 __all__ = ["STDOUT", "check_targets", "check_trace_target", "stream_beside"]
 
@@ -26,7 +26,7 @@ def check_targets(source: str | Path, *outputs: str | Path) -> None:
     Raises:
         SpecError: one of them; one line that says why.
     """
-    paths = [Path(output) for output in outputs]
+    paths = [path_of(output) for output in outputs]
     for path in paths:
         check_target(path)
     check_apart(paths, [Path(source)])
@@ -41,6 +41,6 @@ def check_trace_target(path: str | None) -> None:
     if path is None or path == STDOUT:
         return
     try:
-        check_target(Path(path))
+        check_target(path)
     except SpecError as error:
         raise SpecError(f"--trace: {error}; - writes to stdout") from None

@@ -302,9 +302,10 @@ def _configurations(args: argparse.Namespace) -> Sequence[Configuration]:
 def _many(args: argparse.Namespace) -> int:
     from cellspec.explore.bounds import Progress, explore, search_for
     from cellspec.explore.page import compare_page, write_page
+    from cellspec.files import path_of
 
     configurations = _configurations(args)
-    out = None if args.out is None else Path(args.out)
+    out = None if args.out is None else path_of(args.out)
     progress = Progress(None if out is None else out / "explored.jsonl", resume=args.resume)
     rows: list[tuple[Configuration, Totals]] = []
     clock = _Clock()
@@ -332,7 +333,7 @@ def _many(args: argparse.Namespace) -> int:
         put_line(f"{replayed:,} steps replayed on the transition system")
     bounds = 1 if args.bounds is None else args.bounds
     if args.page is not None:
-        write_page(Path(args.page), bounds, rows)
+        write_page(path_of(args.page), bounds, rows)
     if args.expect is not None:
         difference = compare_page(Path(args.expect), bounds, rows)
         if difference:

@@ -69,7 +69,7 @@ def add_parser(commands: Any) -> None:
 def _fuzz(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from cellspec.files import check_folder, check_target, write_files
+    from cellspec.files import check_folder, check_target, path_of, write_files
     from cellspec.fuzz.search import METHODS, Options, lacking_extra, methods_of, search
     from sim.output.fuzz import render_json, render_text
     from sim.output.replay import replay_line
@@ -87,11 +87,11 @@ def _fuzz(args: argparse.Namespace) -> int:
 
     if args.jobs == 1 and args.cluster is not None:
         note(f"note: --cluster {args.cluster} does nothing without --jobs of 2 or more")
-    case = Path(args.case)
+    case = path_of(args.case)
     start = time.perf_counter()
     check_target(case)
     if args.corpus is not None:
-        check_folder(Path(args.corpus))
+        check_folder(args.corpus)
     done = search(
         Options(
             backend=args.backend,

@@ -105,7 +105,7 @@ def _run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from cellspec.errors import SpecError
-    from cellspec.files import check_apart, write_files
+    from cellspec.files import check_apart, path_of, write_files
     from sim.examples import example_path, is_path
     from sim.outputs import STDOUT, check_targets, check_trace_target, stream_beside
     from sim.results import summarise
@@ -113,7 +113,7 @@ def _run(args: argparse.Namespace) -> int:
 
     if not is_path(args.scenario):
         args.scenario = str(example_path(args.scenario))
-    folder = None if args.out is None else Path(args.out)
+    folder = None if args.out is None else path_of(args.out)
     check_trace_target(args.trace)
     try:
         traces = [] if args.trace in (None, STDOUT) else [args.trace]
