@@ -1164,7 +1164,7 @@ def test_the_command_counts_one_of_a_thing_as_one(
     path = write_trace(tmp_path / "run.jsonl", header(graph=graph), events)
     _, out, _ = run_check(capsys, path)
     assert out.startswith(f"{path}: suite 1, 1 row × 1 column, ")
-    assert "\n2 events in 1 life, 1 row resolved without a gap, not ended\n" in out
+    assert "\n2 events in 1 incarnation, 1 row resolved without a gap, not ended\n" in out
 
 
 def test_the_command_explains_a_violation_and_ends_with_code_1(

@@ -173,7 +173,7 @@ def failure(**changes: Any) -> dict[str, Any]:
     """A failure as the suite writes it."""
     return {
         "clause": "BARR-01",
-        "detail": "v barrier 0 starts although a[3] is not complete",
+        "detail": "barrier 0 of 'v' starts although a[3] is not complete",
         "seq": BREAKS_AT,
         "story": ["event 19: a[3] starts", "event 21: a[3] fails for good", "then nothing"],
         "workload": workload(),

@@ -192,8 +192,8 @@ def test_the_workload_is_a_table_of_columns_limits_faults_crashes_and_targets() 
         "by its own condition",
         "3 workers; 2 of endpoint; row groups of 4 rows, at most 2 admitted",
         "2 attempts; early stop when 0.5 of the last 4 calls failed for good",
-        "life 0 at step 46; life 1 not",
-        "life 0: 6 rows; life 1: 6 rows; life 2: 8 rows",
+        "incarnation 0 at step 46; incarnation 1 not",
+        "incarnation 0: 6 rows; incarnation 1: 6 rows; incarnation 2: 8 rows",
         "every row, version 2",
         "something_new",
     ):
@@ -453,7 +453,7 @@ def test_columns_that_form_no_graph_are_drawn_as_columns_and_no_more() -> None:
     assert data["names"] == ["a", "a"]
 
 
-def test_a_trace_page_has_room_for_the_largest_target_of_any_life() -> None:
+def test_a_trace_page_has_room_for_the_largest_target_of_any_incarnation() -> None:
     resume = {"seq": 1, "t": 0, "event": "resume", "claim": {}, "records": 9}
     assert grid_page.encode(samples.header(), [resume])["mostRows"] == 9
     nonsense = resume | {"records": 10**12}

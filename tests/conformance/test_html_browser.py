@@ -51,7 +51,8 @@ function look() {
   }
   const named = (name) => all(`td.cell.${name}`).map(cellName);
   return {
-    number: textOf("#event-number"), text: textOf("#event-text"), life: textOf("#life"),
+    number: textOf("#event-number"), text: textOf("#event-text"),
+    incarnation: textOf("#incarnation"),
     clock: textOf("#clock"), broken: textOf("#violation"), status: textOf("#status"), rows,
     durable: named("durable"), now: named("now"), bad: named("bad"), claimed: named("claim-end"),
     claiming: named("pending-end"), symbols: Object.fromEntries(
@@ -242,7 +243,7 @@ def test_the_grid_shows_every_cell_as_it_is_after_the_event(
     assert seen[event]["rows"] == [*EXPECTED[event].split(), *absent], AFTER
 
 
-def test_each_event_is_told_in_words_with_its_number_time_and_life(
+def test_each_event_is_shown_in_words_with_its_number_time_and_incarnation(
     seen: list[dict[str, Any]],
 ) -> None:
     told = {
@@ -257,7 +258,7 @@ def test_each_event_is_told_in_words_with_its_number_time_and_life(
         21: "a[3] fails: permanent; for good",
         22: "row 3 dropped because of a",
         26: "a[5] is cancelled",
-        29: "v barrier 0 starts, reads rows 0–2, 4–5",
+        29: "barrier 0 of 'v' starts, reads rows 0–2, 4–5",
         32: "c[0] is skipped",
         36: "row 0 durable in every column",
         37: "a[1:3] durable",
@@ -267,7 +268,7 @@ def test_each_event_is_told_in_words_with_its_number_time_and_life(
         45: "a claim is being written: s 1, a 3, w 1, v 1, c 1, d 1",
         46: "crash: what is not durable is gone",
         47: "resume from s 1, a 3, w 1, v 1, c 1, d 1",
-        56: "w barrier 2 starts, reads rows 4–5 (inferred)",
+        56: "barrier 2 of 'w' starts, reads rows 4–5 (inferred)",
         59: "the group of rows 0–3 retires",
         60: "early stop: half of the last 4 calls failed",
         61: "the run ends: stopped",
@@ -276,8 +277,9 @@ def test_each_event_is_told_in_words_with_its_number_time_and_life(
     }
     assert {event: seen[event]["text"] for event in told} == told
     assert [look["number"] for look in seen] == [str(n) for n in range(63)]
-    assert (seen[9]["clock"], seen[9]["life"]) == ("2.25 s", "life 0")
-    assert (seen[47]["life"], seen[62]["life"]) == ("life 1", "life 2")
+    assert (seen[9]["clock"], seen[9]["incarnation"]) == ("2.25 s", "incarnation 0")
+    assert seen[47]["incarnation"] == "incarnation 1"
+    assert seen[62]["incarnation"] == "incarnation 2"
 
 
 def test_symbols_tell_the_attempt_and_a_call_whose_row_is_dropped(
@@ -368,7 +370,7 @@ def test_durable_cells_and_claims_are_marked(seen: list[dict[str, Any]]) -> None
     assert sorted(seen[47]["durable"]) == sorted([*row, "1.1", "1.2"])
 
 
-def test_crash_stop_and_end_are_said_until_the_next_life(seen: list[dict[str, Any]]) -> None:
+def test_crash_stop_and_end_are_said_until_the_next_incarnation(seen: list[dict[str, Any]]) -> None:
     told = {event: seen[event]["status"] for event in (45, 46, 47, 60, 61, 62)}
     assert told == {
         45: "",
@@ -393,7 +395,7 @@ def test_the_fragment_is_the_view_and_the_page_runs_under_its_own_policy(browser
     document = Page(browser.load(page.replace("</body>", intruder), "event=21&cell=c1r3"))
     assert document.find("b", id="event-number") == ["21"]
     assert document.find("strong", id="violation") == [
-        " ✗ this breaks BARR-01: v barrier 0 starts although a[3] is not complete"
+        " ✗ this breaks BARR-01: barrier 0 of 'v' starts although a[3] is not complete"
     ]
     assert document.find("b", id="node") == ["a[3]"]
     assert document.find("b", id="node-state") == ["failed"]
@@ -425,7 +427,7 @@ def test_a_cell_and_a_barrier_show_their_history_and_what_they_need(tour: dict[s
     assert (name, facts) == ("a[1]", "statecomplete, durableneeds s[1]lost")
     assert history == [1, 8, 9, 12, 13, 37, 46, 47, 48, 59, 62]
     name, facts, history = seen["node"]
-    assert (name, facts) == ("w barrier 1", "statelostneeds a[2:4]1 of 2 resolved")
+    assert (name, facts) == ("barrier 1 of 'w'", "statelostneeds a[2:4]1 of 2 resolved")
     assert history == [42, 43, 46, 47, 62]
     assert seen["number"] == 42
 

@@ -27,6 +27,7 @@ from typing import Any
 from cellspec.errors import TraceError
 from cellspec.files import GrowingFile
 from cellspec.graph.rowset import RowSet, rows_of
+from cellspec.text import cell_words, node_words
 from cellspec.trace import Event, Header, TraceReader, check_size, graph_of
 
 __all__ = ["ChromeWriter", "export_chrome"]
@@ -208,18 +209,18 @@ class ChromeWriter:
         if event.scope is not None:
             if event.reads is not None:
                 args["reads"] = [list(span) for span in event.reads]
-            name = f"{column} barrier {event.scope}"
+            name = node_words(column, scope=event.scope)
             self._open_call((column, event.scope, True), column, name, args)
             return
         for start, stop in _rows(event):
             if rule.streamable and stop > start + 1:
-                call = self._take(column, f"{column}[{start}:{stop}]", args)
+                call = self._take(column, cell_words(column, start, stop), args)
                 call.span, call.left = (start, stop), stop - start
                 self._ranges.setdefault(column, []).append(call)
             elif not rule.is_barrier:
                 # Output cells of a barrier are no calls: its own run made them.
                 for row in range(start, stop):
-                    self._open_call((column, row, False), column, f"{column}[{row}]", args)
+                    self._open_call((column, row, False), column, cell_words(column, row), args)
 
     def _open_call(
         self, key: tuple[str, int, bool], column: str, name: str, args: dict[str, Any]
@@ -458,11 +459,11 @@ def _rows(event: Event) -> Iterator[tuple[int, int]]:
 
 
 def _title(event: Event) -> str:
-    where = event.column or ("rows" if event.rows is not None else "")
     if event.scope is not None:
-        where += f" barrier {event.scope}"
+        return f"{event.event} {node_words(event.column or '', scope=event.scope)}"
+    where = event.column or ("rows" if event.rows is not None else "")
     for start, stop in _rows(event):
-        where += f"[{start}]" if stop == start + 1 else f"[{start}:{stop}]"
+        where = cell_words(where, start, stop)
     return f"{event.event} {where}".strip()
 
 

@@ -37,7 +37,7 @@ def _about(result: CheckResult) -> list[str]:
         return [result.source, ""]
     graph = header.graph
     engine = f"{header.engine.name} {header.engine.version}".strip()
-    incarnations = counted(result.incarnations, "life", "lives")
+    incarnations = counted(result.incarnations, "incarnation")
     size = f"{counted(graph.rows, 'row')} × {counted(len(graph.columns), 'column')}"
     ended = f"ended: {result.outcome}" if result.ended else "not ended"
     return [

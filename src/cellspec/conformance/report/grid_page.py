@@ -162,7 +162,7 @@ def _columns(graph: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _most_rows(rows: int, events: Sequence[Mapping[str, Any]], bound: int) -> int:
-    """The largest number of rows in any life; a resume that asks for nonsense is not drawn."""
+    """The largest number of rows in any incarnation; resumes with an absurd number are left out."""
     if rows > bound or len(events) > MAX_EVENTS:
         raise SpecError(
             f"trace: {rows:,} rows and {len(events):,} events are more than a page can show; it "
@@ -203,7 +203,7 @@ def _layout(
         rule = known.get(column["name"])
         if rule is not None:
             item["needs"] = [place_of[rules.columns[need].name] for need in rule.needs]
-            # The dataset is one scope, whatever a later life makes of its size.
+            # The dataset is one scope, even if a later incarnation changes its size.
             item["scope"] = rule.scope_rows if rule.batched else MAX_CELLS * rule.is_barrier
             item["streams"] = rule.streamable
         drawn.append(item)

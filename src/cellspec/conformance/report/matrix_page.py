@@ -110,8 +110,12 @@ def _facts(facts: Mapping[str, Any]) -> Markup:
     return tag("dl", *(part for pair in pairs for part in pair), class_="facts")
 
 
+_LABELS = {"lives": "incarnations"}
+"""Words for keys of the results file whose names are older than the glossary."""
+
+
 def _words(key: object) -> str:
-    return str(key).replace("_", " ")
+    return _LABELS.get(str(key), str(key).replace("_", " "))
 
 
 def _value(value: object) -> str:
@@ -308,7 +312,7 @@ def _comparison(
 
 def _times(count: object) -> Markup:
     if count is None:
-        return tag("td", tag("span", "not owed", class_="quiet"))
+        return tag("td", tag("span", "no goal", class_="quiet"))
     if not count:
         return tag("td", tag("span", "✗ never", class_="never"))
     return tag("td", _value(count))

@@ -1,4 +1,4 @@
-"""A workload as tables that a person can take in: columns, run, faults, skips, lives.
+"""A workload as tables that a person can take in: columns, run, faults, skips, incarnations.
 
 What is shown is what a case file says, in an order that answers questions: what is the pipeline,
 what may run at once, what goes wrong, when does the process die. A field that this module does not
@@ -104,7 +104,9 @@ def _facts(work: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if targets:
         yield (
             "targets",
-            "; ".join(f"life {at}: {_counted(rows, 'row')}" for at, rows in enumerate(targets)),
+            "; ".join(
+                f"incarnation {at}: {_counted(rows, 'row')}" for at, rows in enumerate(targets)
+            ),
         )
     if work.get("keep"):
         yield "another target", "claimed rows of barriers that change are kept"
@@ -138,7 +140,11 @@ def _failure_words(failures: Mapping[str, Any]) -> Iterator[str]:
 
 def _crash_words(work: Mapping[str, Any]) -> Iterator[str]:
     for incarnation, step in enumerate(_items(work.get("crashes"))):
-        yield f"life {incarnation} at step {step}" if step else f"life {incarnation} not"
+        yield (
+            f"incarnation {incarnation} at step {step}"
+            if step
+            else f"incarnation {incarnation} not"
+        )
 
 
 def _fault_rows(work: Mapping[str, Any]) -> Iterator[Sequence[Child]]:

@@ -533,7 +533,7 @@ class View {
       rail.shown = seen;
       rail.element.className = names;
       rail.element.dataset.state = state;
-      rail.element.title = `${this.data.columns[column].name} barrier ${scope}: ${state}` +
+      rail.element.title = `${barrierInWords(this.data.columns[column].name, scope)}: ${state}` +
         (node.reads ? `, read rows ${rangesInWords(node.reads)}` : "");
       const top = row === this.first || row % this.data.columns[column].scope === 0;
       setText(rail.element, top && !absent ? SYMBOL[state] ?? "∅" : "");
@@ -581,7 +581,7 @@ class View {
 
   rowInWords(row) {
     const { replay } = this;
-    if (row >= replay.rows) return { word: "absent", text: "", title: "not in this life's target" };
+    if (row >= replay.rows) return { word: "absent", text: "", title: "beyond the rows of this incarnation" };
     const state = replay.rowState[row];
     if (state !== LIVE) {
       const cause = replay.rowCause[row];
@@ -647,7 +647,7 @@ class View {
   drawLine() {
     const { replay, event } = this;
     const position = replay.position;
-    // What was broken by no event, such as an end that never came, is told after the last one.
+    // A violation without an event, such as an end that never came, is shown after the last event.
     const after = !this.violation && this.data.why !== "" && position === replay.length;
     const here = position > 0 && position === this.violation;
     this.line.classList.toggle("bad", here);
@@ -661,7 +661,7 @@ class View {
     this.line.replaceChildren(
       make("b", { id: "event-number" }, String(this.numberOf(position))), ` of ${total} · `,
       make("span", { id: "clock" }, seconds(event.t)), " · ",
-      make("span", { id: "life" }, `life ${replay.life}`), " · ",
+      make("span", { id: "incarnation" }, `incarnation ${replay.incarnation}`), " · ",
       make("span", { id: "event-text" }, describe(replay, event)));
     if (here || after) {
       this.line.append(make("strong", { id: "violation" },
@@ -783,7 +783,7 @@ class View {
     const { replay, data } = this;
     const column = data.columns[at.column];
     const scope = column.scope ? Math.floor(at.row / column.scope) : -1;
-    const title = at.node ? `${column.name} barrier ${scope}` : `${column.name}[${at.row}]`;
+    const title = at.node ? barrierInWords(column.name, scope) : `${column.name}[${at.row}]`;
     const cell = replay.cells[at.row * this.width + at.column];
     const words = at.node
       ? this.barrierStates()[at.column][scope]

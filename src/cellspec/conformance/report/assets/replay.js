@@ -59,7 +59,7 @@ class Replay {
     this.rows = this.data.rows;
     this.claim = new Array(width).fill(0);
     this.pendingClaim = null;
-    this.life = 0;
+    this.incarnation = 0;
     this.crashed = false;
     this.stopped = null;
     this.outcome = null;
@@ -87,7 +87,7 @@ class Replay {
       rows: this.rows,
       claim: this.claim,
       pendingClaim: this.pendingClaim,
-      life: this.life,
+      incarnation: this.incarnation,
       crashed: this.crashed,
       stopped: this.stopped,
       outcome: this.outcome,
@@ -402,7 +402,7 @@ const ACTIONS = {
   resume(event) {
     const { records, claim, dropped, skipped, incarnation } = event.more;
     if (Number.isInteger(records) && records >= 0) this.rows = Math.min(records, this.height);
-    this.life = Number.isInteger(incarnation) ? incarnation : this.life + 1;
+    this.incarnation = Number.isInteger(incarnation) ? incarnation : this.incarnation + 1;
     Object.assign(this, { crashed: false, stopped: null, outcome: null, pendingClaim: null });
     this.claim = claimOf(this, claim);
     this.calls = [];
@@ -478,9 +478,13 @@ function nameOf(data, column) {
   return column < 0 ? "" : data.names[column];
 }
 
+function barrierInWords(name, scope) {
+  return `barrier ${scope} of '${name}'`;
+}
+
 function nodeInWords(data, event) {
   const name = nameOf(data, event.column);
-  if (event.scope >= 0) return `${name} barrier ${event.scope}`;
+  if (event.scope >= 0) return barrierInWords(name, event.scope);
   if (event.start < 0) return name || "nothing";
   return event.stop === event.start + 1
     ? `${name}[${event.start}]`
