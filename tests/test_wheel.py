@@ -1,4 +1,4 @@
-"""What is published: the wheel, in an environment without any extra, and the sdist.
+"""The published files: the wheel, in an environment without any extra, and the sdist.
 
 The commands are found in the parser and in the sources, so that a new one that does not work from
 the plain wheel, or was forgotten here, fails. Run by ``make test-wheel``.
@@ -16,11 +16,14 @@ from pathlib import Path
 
 import pytest
 
+import cellspec
 from cellspec import ColumnDescriptor, ExecutionTraits
 from cellspec.conformance.run.case import Case
 from cellspec.conformance.run.workload import Workload
 from cellspec.exit_codes import exit_codes_text
 from sim.cli import parser_of_commands
+from sim.examples import EXAMPLES
+from tests.test_imports import TESTING_AN_ENGINE
 
 pytestmark = pytest.mark.wheel
 
@@ -29,7 +32,7 @@ SCENARIO = ROOT / "simulations" / "text_to_sql.yaml"
 UV = Path(sys.executable).with_name("uv")
 ENGINE = ROOT / "tests" / "engines" / "reference_engine.py"
 
-# How each command of `python -m sim` is used, after its name, and the code that it ends with. The
+# How each command of `cellspec` is used, after its name, and the code that it ends with. The
 # files are those that the uses before leave.
 USES = {
     "run": (["{scenario}", "--set", "rows=40", "--trace", "run.jsonl", "--out", "out"], 0),
@@ -39,6 +42,10 @@ USES = {
     "replay": (["case.json", "--html", "page.html", "--trace", "case.jsonl", "--pytest"], 0),
     "shrink": (["broken.jsonl", "--out", "small.jsonl"], 0),
     "schema": ([], 0),
+    "backends": ([], 0),
+    "examples": (["text_to_sql"], 0),
+    # pytest is an extra; see `test_what_needs_an_extra_names_it`.
+    "conformance": (["reference"], 2),
 }
 # What is left out of the values that an option may have: it takes more than a few seconds.
 TOO_LONG = {("explore", "--bounds")}
@@ -86,9 +93,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [python, "-m", *arguments], cwd=folder, capture_output=True, text=True, timeout=120
-    )
+    """``python -m`` with these arguments; or the console script, if they begin with its name."""
+    script = python.with_name("cellspec")
+    command = [script, *arguments[1:]] if arguments[0] == "cellspec" else [python, "-m", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
@@ -108,7 +116,7 @@ def test_every_program_prints_its_help(bare: Path, folder: Path, name: str) -> N
 
 @pytest.mark.parametrize("name", list(subcommands()))
 def test_every_command_prints_the_exit_codes(bare: Path, folder: Path, name: str) -> None:
-    done = run(bare, folder, "sim", name, "--help")
+    done = run(bare, folder, "cellspec", name, "--help")
     assert done.returncode == 0
     assert done.stdout.endswith(exit_codes_text())
 
@@ -124,10 +132,10 @@ def test_every_command_works_from_the_plain_wheel(bare: Path, folder: Path) -> N
             broken = "".join([*lines[: started + 1], again])
             (folder / "broken.jsonl").write_text(broken, encoding="utf-8")
         used = [one.format(scenario=SCENARIO) for one in arguments]
-        done = run(bare, folder, "sim", name, *used)
+        done = run(bare, folder, "cellspec", name, *used)
         assert done.returncode == code, f"{name}: {done.stdout}{done.stderr}"
         for option, value in choices(name):
-            more = run(bare, folder, "sim", name, *used, option, value)
+            more = run(bare, folder, "cellspec", name, *used, option, value)
             assert more.returncode == code or names_an_extra(more), f"{name} {option} {value}"
 
 
@@ -150,6 +158,8 @@ def names_an_extra(done: subprocess.CompletedProcess[str]) -> bool:
 @pytest.mark.parametrize(
     ("arguments", "extra"),
     [
+        (["conformance", "reference"], "conformance"),
+        (["--print-completion", "bash"], "completion"),
         (["fuzz", "--methods", "targeted"], "conformance"),
         (["fuzz", "--methods", "random", "--jobs", "2"], "parallel"),
     ],
@@ -157,10 +167,53 @@ def names_an_extra(done: subprocess.CompletedProcess[str]) -> bool:
 def test_what_needs_an_extra_names_it(
     bare: Path, folder: Path, arguments: list[str], extra: str
 ) -> None:
-    done = run(bare, folder, "sim", *arguments)
+    done = run(bare, folder, "cellspec", *arguments)
     assert done.stderr.count("\n") == 1
     assert names_an_extra(done)
     assert f"pip install '.[{extra}]'" in done.stderr
+
+
+@pytest.mark.parametrize("way", [["cellspec"], ["cellspec.__main__"], ["sim"]])
+def test_the_first_command_of_the_readme_runs_anywhere(
+    bare: Path, tmp_path: Path, way: list[str]
+) -> None:
+    assert run(bare, tmp_path, *way, "--version").stdout == f"cellspec {cellspec.__version__}\n"
+    done = run(bare, tmp_path, *way, "run", "text_to_sql")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("text_to_sql: 2,000 rows × 11 columns = 22,000 cells\n")
+    assert "every event satisfied the specification" in done.stdout
+
+
+def test_every_example_of_the_wheel_is_the_file_of_the_repository(
+    bare: Path, tmp_path: Path
+) -> None:
+    for name in EXAMPLES:
+        source = ROOT / "simulations" / f"{name}.yaml"
+        printed = run(bare, tmp_path, "cellspec", "examples", name).stdout
+        assert printed == source.read_text(encoding="utf-8")
+        few = run(bare, tmp_path, "cellspec", "run", name, "--set", "rows=100", "--format", "csv")
+        assert few.returncode == 0, few.stderr
+
+
+def test_a_sim_py_beside_the_user_takes_the_place_of_nothing(bare: Path, tmp_path: Path) -> None:
+    (tmp_path / "sim.py").write_text("import sys; sys.exit(0)\n")
+    few = ("run", "text_to_sql", "--set", "rows=20")
+    done = run(bare, tmp_path, "cellspec", *few)
+    assert (done.returncode, done.stdout[:21]) == (0, "text_to_sql: 20 rows ")
+    hidden = run(bare, tmp_path, "cellspec.__main__", *few)
+    assert (hidden.returncode, hidden.stdout) == (2, "")
+    assert "another module of that name hides it" in hidden.stderr
+
+
+def test_an_engine_is_tested_without_the_libraries_of_the_simulator(
+    bare: Path, tmp_path: Path
+) -> None:
+    # The plugin is pytest's, which is no part of the plain wheel.
+    code = TESTING_AN_ENGINE.replace(", cellspec.conformance.pytest.plugin", "")
+    done = subprocess.run(
+        [bare, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stderr, done.stdout) == ("", "[]\n")
 
 
 def test_an_engine_that_speaks_lines_is_checked_from_the_plain_wheel(

@@ -1,0 +1,1 @@
+"""Graphs from configurations: a builder, and the traits that generator classes are read for."""
