@@ -10,8 +10,8 @@ from typing import Any, NoReturn, cast
 import pytest
 
 from cellspec.build.builder import BuildReport, GraphBuilder
-from cellspec.graph.columns import ExecutionTraits as T
 from cellspec.errors import GraphError, SpecError
+from cellspec.graph.columns import ExecutionTraits as T
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId
 
 

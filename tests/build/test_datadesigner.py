@@ -20,10 +20,10 @@ import pytest
 import yaml
 
 from cellspec.build.builder import GraphBuilder
-from cellspec.graph.columns import ColumnDescriptor
-from cellspec.graph.columns import ExecutionTraits as T
 from cellspec.build.datadesigner import Model, load_pipeline
 from cellspec.errors import MissingExtraError, SpecError
+from cellspec.graph.columns import ColumnDescriptor
+from cellspec.graph.columns import ExecutionTraits as T
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

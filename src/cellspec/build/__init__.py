@@ -1,1 +1,1 @@
-"""Graphs from configurations: a builder, and the traits that generator classes are read for."""
+"""Graphs from configurations: a builder, which reads traits from generator classes."""

@@ -37,10 +37,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
-from cellspec.errors import SpecError
-from cellspec.graph.graph import BarrierScope, ExecutionGraph
 from cellspec.build.inference import Absent, Known, Unknown, infer
+from cellspec.errors import SpecError
+from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
+from cellspec.graph.graph import BarrierScope, ExecutionGraph
 
 __all__ = [
     "BuildReport",

@@ -3,9 +3,9 @@
 DataDesigner (the extra ``cellspec[datadesigner]``) describes a pipeline in YAML: columns with
 prompts, samplers, validators and model aliases. `load_pipeline` lets DataDesigner itself read,
 check and compile that file, asks its own registry for the generator classes, and leaves the rest to
-`cellspec.build.builder`. What comes out is what a scheduler needs, and nothing of what a model is asked:
-columns with traits, dependencies and side effects, which model each one calls, and how many
-requests each model takes at a time.
+`cellspec.build.builder`. The result holds the things that a scheduler needs (columns with traits,
+dependencies and side effects, the model that each one calls, the number of requests that each model
+takes at a time), and no prompt.
 
 Where DataDesigner's view and ours differ, and what is done about it:
 
@@ -37,8 +37,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from cellspec.build.builder import BuildReport, GraphBuilder, RegistryLike
-from cellspec.graph.columns import ColumnDescriptor
 from cellspec.errors import MissingExtraError, SpecError
+from cellspec.graph.columns import ColumnDescriptor
 from cellspec.graph.graph import BarrierScope, ExecutionGraph
 from cellspec.plain_yaml import PlainLoader
 
