@@ -94,8 +94,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """``python -m`` with these arguments; or the console script, if they begin with its name."""
-    script = python.with_name("cellspec")
-    command = [script, *arguments[1:]] if arguments[0] == "cellspec" else [python, "-m", *arguments]
+    script = str(python.with_name("cellspec"))
+    command = (
+        [script, *arguments[1:]] if arguments[0] == "cellspec" else [str(python), "-m", *arguments]
+    )
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert "Traceback" not in done.stderr, done.stderr
     return done
