@@ -57,7 +57,7 @@ bench-engines: $(READY)
 
 # The reference engine under its own conformance suite, every profile, in virtual time.
 conformance: $(READY)
-	$(BIN)/cellspec conformance reference -q
+	$(BIN)/cellspec conformance reference
 
 # Every figure of 10,000 random runs, worked out again from their traces by a program of its own.
 recompute: $(READY)

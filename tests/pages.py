@@ -109,8 +109,7 @@ NOT_RUN = {
     "make test": "it is what runs the pages",
     "pytest -m invariant": "`make test` runs these tests, and all others",
     "make conformance": COMPARED_IN_CI,
-    "pytest -q --pyargs cellspec.conformance "
-    "--engine-backend=cellspec.engines.reference:ReferenceBackend": COMPARED_IN_CI,
+    "cellspec conformance reference": COMPARED_IN_CI,
     "make explore": IN_CI,
     "make recompute": "it takes minutes; `.ci/run` runs a fifth of it",
     "make test-browser": IN_CI,
@@ -130,7 +129,7 @@ NOT_RUN = {
     "python -m tests.explore.rumur --write": MINUTES,
     "python -m tests.pages --write": "it writes these pages",
     "apt-get install rumur gcc": "it installs packages of the system; `.ci/run` does the same",
-    "python -m sim run simulations/million.yaml": "it takes a minute; `make bench` runs it",
+    "cellspec run simulations/million.yaml": "it takes a minute; `make bench` runs it",
     "python -m sim explore --bounds 1 --expect specs/exploration.md": EXPLORED,
     "python -m sim explore --bounds 2 --expect specs/exploration.md --jobs 2": EXPLORED,
     "python -m sim explore --bounds 3 --expect specs/exploration.md --out explored "
@@ -146,20 +145,18 @@ NOT_RUN = {
 # The same command within bounds, or with something in place of what the reader has.
 _VIOLATED = "tests/cases/traces/hedged_request.jsonl"
 _LINES = "--engine-backend=cellspec.engines.lines:LineBackend"
-_HANGS = "pytest -q --pyargs cellspec.conformance --engine-backend=examples.hangs:Backend"
+_HANGS = "cellspec conformance examples.hangs:Backend"
 _HANGS_REPLAY = (
-    "replay .cellspec/cases/examples.hangs-Backend-SCHED-12.json --backend examples.hangs:Backend"
+    "cellspec replay .cellspec/cases/examples.hangs-Backend-SCHED-12.json "
+    "--backend examples.hangs:Backend"
 )
 _INSTEAD = {
-    "cellspec conformance examples.hangs:Backend": f"{_HANGS} || test $? = 1",
-    f"cellspec {_HANGS_REPLAY}": (
-        f"{_HANGS} > hangs.txt || test $? = 1; python -m sim {_HANGS_REPLAY} || test $? = 1"
-    ),
-    "python -m sim fuzz --time 60s": "python -m sim fuzz --time 1s",
-    "python -m sim replay CASE": f"python -m sim replay {_VIOLATED} || test $? = 1",
-    "python -m sim shrink CASE": f"python -m sim shrink {_VIOLATED}",
-    f"pytest -q --pyargs cellspec.conformance {_LINES}": f"pytest -q --pyargs cellspec.conformance "
-    f"{_LINES} --profile=core --max-examples=2",
+    _HANGS: f"{_HANGS} || test $? = 1",
+    _HANGS_REPLAY: f"{_HANGS} > hangs.txt || test $? = 1; {_HANGS_REPLAY} || test $? = 1",
+    "cellspec fuzz --time 60s": "cellspec fuzz --time 1s",
+    "cellspec replay CASE": f"cellspec replay {_VIOLATED} || test $? = 1",
+    "cellspec shrink CASE": f"cellspec shrink {_VIOLATED}",
+    "cellspec conformance lines": "cellspec conformance lines -q --profile=core --max-examples=2",
     f"pytest --pyargs cellspec.conformance {_LINES}": f"pytest -q --pyargs cellspec.conformance "
     f"{_LINES} --profile=core --max-examples=2",
     "HYPOTHESIS_PROFILE=dev python -m pytest tests/machine/test_stateful.py": (
