@@ -31,8 +31,18 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, Final, NoReturn, TextIO
+from typing import Any, Final, NoReturn
 
+from cellspec.console import (
+    OutputError,
+    Stdout,
+    complain,
+    flush,
+    forget_stream,
+    put,
+    put_line,
+    say,
+)
 from cellspec.errors import FaultsError, MissingExtraError, SpecError, Violation
 
 __all__ = [
@@ -115,56 +125,6 @@ class Parser(argparse.ArgumentParser):
         self.exit(complain(f"error: {message} (see {self.prog} --help)", BAD_INPUT))
 
 
-def say(text: str, end: str = "\n") -> None:
-    """Write for a person on stderr; what cannot be written there is left out.
-
-    A stderr that is full, or that nobody reads, changes no verdict.
-    """
-    if sys.stderr is not None:
-        try:
-            print(text, end=end, file=sys.stderr, flush=True)
-        except OSError:
-            _forget(sys.stderr)
-
-
-def complain(line: str, code: int) -> int:
-    """Say one line, whatever the text holds; returns the code."""
-    say(" ".join(line.split()))
-    return code
-
-
-def put(text: str, out: TextIO | None = None) -> None:
-    """Write the result, or a part of it, to stdout, or to `out`; what a command prints goes here.
-
-    If nobody reads it, or it is full, `run_command` tells so.
-    """
-    stream = sys.stdout if out is None else out
-    if stream is not None:
-        with _of(stream):
-            stream.write(text)
-
-
-def put_line(line: object = "", out: TextIO | None = None) -> None:
-    """Write a line, as `put` does."""
-    put(f"{line}\n", out)
-
-
-class Stdout:
-    """Stdout as a stream of bytes: what `put` is for text."""
-
-    name = "stdout"
-
-    def write(self, data: bytes | bytearray) -> None:
-        """Write all of it; `run_command` tells of a stdout that nobody reads, or that is full."""
-        if sys.stdout is not None:
-            with _of(sys.stdout):
-                sys.stdout.flush()
-                sys.stdout.buffer.write(data)
-
-    def flush(self) -> None:
-        """Nothing: `run_command` does it in the end."""
-
-
 def run_command(command: Callable[[], int]) -> int:
     """Run a command to its exit code; whatever happens there is one, and it is of the table.
 
@@ -177,16 +137,14 @@ def run_command(command: Callable[[], int]) -> int:
     try:
         with _sigterm_raises():
             code = _code_of(command)
-            if sys.stdout is not None:
-                with _of(sys.stdout):
-                    sys.stdout.flush()
+            flush()
     except _TerminatedError:
         return complain("ended by SIGTERM", TERMINATED)
     except KeyboardInterrupt:
         return complain("interrupted", INTERRUPTED)
-    except _OutputError as error:
+    except OutputError as error:
         name = "stderr" if error.stream is sys.stderr else "stdout"
-        _forget(error.stream)
+        forget_stream(error.stream)
         if isinstance(error.reason, BrokenPipeError):
             return NO_READER
         return complain(f"error: {name}: {error.reason.strerror or error.reason}", BAD_INPUT)
@@ -205,7 +163,7 @@ def _code_of(command: Callable[[], int]) -> int:
         return complain(f"error: {error}", BAD_INPUT)
     except Violation as violation:
         return complain(f"violated: {violation}", VIOLATED)
-    except _OutputError:
+    except OutputError:
         raise
     except Exception as error:
         return _internal(error)
@@ -221,7 +179,7 @@ def _internal(error: Exception) -> int:
     )
 
 
-# Signals and streams
+# Signals
 
 
 class _TerminatedError(BaseException):
@@ -248,29 +206,3 @@ def _sigterm_raises() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
-
-
-class _OutputError(Exception):
-    """What was to be printed could not be written."""
-
-    def __init__(self, reason: OSError, stream: TextIO) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.stream = stream
-
-
-@contextlib.contextmanager
-def _of(stream: TextIO) -> Iterator[None]:
-    """Tell an error of a stream that results go to from those of files, which it looks like."""
-    try:
-        yield
-    except OSError as error:
-        raise _OutputError(error, stream) from error
-
-
-def _forget(stream: TextIO) -> None:
-    """Nobody reads the stream: keep the interpreter from flushing it once more at its end."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        sink = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(sink, stream.fileno())
-        os.close(sink)

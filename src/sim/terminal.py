@@ -1,16 +1,12 @@
-"""The person at the terminal: notes, progress and the cost of a run, all of it on stderr.
-
-Progress is one line that is written over, and only where stderr is a terminal.
-"""
+"""The person at the terminal: notes and the cost of a run, all of it on stderr."""
 
 from __future__ import annotations
 
 import sys
-import time
 
-from cellspec.exit_codes import FINE, complain, say
+from cellspec.exit_codes import FINE, complain
 
-__all__ = ["Progress", "note", "plain_stdout", "progress_line", "say_cost"]
+__all__ = ["note", "plain_stdout", "say_cost"]
 
 
 def note(line: str) -> None:
@@ -47,43 +43,3 @@ def plain_stdout() -> None:
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
-
-
-def progress_line(every_s: float = 0.1) -> Progress | None:
-    """A line of progress; None where stderr is no terminal."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        return None
-    return Progress(every_s)
-
-
-class Progress:
-    """One line on a terminal that is written over.
-
-    Args:
-        every_s: wall seconds between two lines at least.
-    """
-
-    def __init__(self, every_s: float = 0.1) -> None:
-        self._every_s = every_s
-        self._next = 0.0
-        self._width = 0
-
-    @property
-    def is_due(self) -> bool:
-        """Whether the last line is old enough; asked before the next one is put into words."""
-        return time.monotonic() >= self._next
-
-    def show(self, line: str) -> None:
-        """Put a line in place of the last one."""
-        self._next = time.monotonic() + self._every_s
-        self._put(line.ljust(self._width))
-        self._width = len(line)
-
-    def clear(self) -> None:
-        """Leave the terminal's line empty."""
-        if self._width:
-            self._put(" " * self._width)
-            self._put("")
-
-    def _put(self, text: str) -> None:
-        say(f"\r{text}", end="")

@@ -9,14 +9,13 @@ the run.
 
 from __future__ import annotations
 
-import math
 import sys
-import time
 from collections.abc import Callable
 from typing import TextIO
 
 from cellspec.engine.calls import Call, Drop, Failed, Restored
 from cellspec.machine.actions import Outcome
+from cellspec.progress_line import ProgressLine
 from cellspec.state.checkpoint import Checkpoint
 
 __all__ = ["Observer", "Observers", "ProgressBar"]
@@ -124,9 +123,9 @@ class ProgressBar(Observer):
     def __init__(self, rows: int, stream: TextIO | None = None) -> None:
         self._rows = rows
         self._stream = sys.stderr if stream is None else stream
-        self._shown = self._stream.isatty()
+        shown = self._stream.isatty()
+        self._line = ProgressLine(self.EVERY_S, self._stream) if shown else None
         self._cells = self._dropped = self._saved = 0
-        self._drawn_s = -math.inf
 
     def resumed(self, restored: Restored) -> None:
         self._saved = restored.checkpoint["completed_rows"]
@@ -144,20 +143,18 @@ class ProgressBar(Observer):
         self._draw()
 
     def ended(self, outcome: Outcome, reason: str) -> None:
-        self._drawn_s = -math.inf
-        self._draw()
-        if self._shown:
+        if self._line is not None:
+            self._line.show(self._text())
             self._stream.write(f"\n{outcome}: {reason}\n")
             self._stream.flush()
 
     def _draw(self) -> None:
-        # The reader's clock, not the engine's: a terminal is slow, whatever the time of the run.
-        if not self._shown or time.monotonic() < self._drawn_s + self.EVERY_S:
-            return
-        self._drawn_s = time.monotonic()
+        if self._line is not None and self._line.is_due:
+            self._line.show(self._text())
+
+    def _text(self) -> str:
         filled = self.WIDTH * self._saved // self._rows
-        self._stream.write(
-            f"\r[{'#' * filled}{'.' * (self.WIDTH - filled)}] {self._saved}/{self._rows} rows "
+        return (
+            f"[{'#' * filled}{'.' * (self.WIDTH - filled)}] {self._saved}/{self._rows} rows "
             f"saved, {self._cells} cells done, {self._dropped} rows dropped"
         )
-        self._stream.flush()

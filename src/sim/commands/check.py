@@ -7,8 +7,9 @@ import time
 from typing import Any
 
 from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, VIOLATED, complain, put
+from cellspec.progress_line import progress_line
 from sim.arguments import add_format
-from sim.terminal import note, progress_line, say_cost
+from sim.terminal import note, say_cost
 
 __all__ = ["add_parser"]
 

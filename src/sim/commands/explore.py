@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellspec.exit_codes import FINE, INTERNAL, VIOLATED, complain, put_line, say
+from cellspec.progress_line import progress_line
 
 if TYPE_CHECKING:
     from cellspec.explore.bounds import Configuration, Totals
@@ -404,14 +404,10 @@ class _Clock:
 
 
 def _ticker(what: str) -> Callable[[Totals], object]:
-    if sys.stderr is None or not sys.stderr.isatty():
-        return lambda _totals: None
-    last = [0.0]
+    line = progress_line(every_s=0.2, cursor_first=True)
 
     def tick(totals: Totals) -> None:
-        now = time.monotonic()
-        if now - last[0] > 0.2:
-            last[0] = now
-            say(f"\r\x1b[K{what}: {totals.classes:,} graphs, {totals.states:,} states\r", end="")
+        if line is not None and line.is_due:
+            line.show(f"{what}: {totals.classes:,} graphs, {totals.states:,} states")
 
     return tick

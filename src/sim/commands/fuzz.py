@@ -7,8 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cellspec.exit_codes import FINE, INCONCLUSIVE, VIOLATED, put
+from cellspec.progress_line import progress_line
 from sim.arguments import add_format, number_from_one, seconds, seed
-from sim.terminal import note, progress_line, say_cost
+from sim.terminal import note, say_cost
 
 if TYPE_CHECKING:
     from cellspec.fuzz.search import Search

@@ -8,9 +8,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cellspec.exit_codes import BAD_INPUT, FINE, complain, put
+from cellspec.progress_line import progress_line
 from sim.arguments import crash, override, seed
 from sim.figures import help_text
-from sim.terminal import note, progress_line, say_cost
+from sim.terminal import note, say_cost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
