@@ -138,7 +138,7 @@ def test_what_each_campaign_tried_and_never_met_is_told() -> None:
         "core1,200 workloads · 0 crashes · 0 of 1 situationsno result",
         "drops40 workloads · 2 crashes · 1 of 1 situations ✗ stopped at CKPT-12no result",
         "groupsthe backend does not claim 'groups'no result",
-        "every worker was busy✗ nevernot owed",
+        "every worker was busy✗ neverno goal",
         "a row was dropped while a barrier was in flight12✗ never",
     ):
         assert row in rows
