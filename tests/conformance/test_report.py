@@ -13,7 +13,8 @@ import pytest
 from cellspec import ColumnDescriptor, Limits
 from cellspec.check.checker import Finding
 from cellspec.clauses import clause_set, clause_set_version
-from cellspec.conformance.campaign.suite import Options, Suite
+from cellspec.conformance.campaign.options import Options
+from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.profiles import PROFILES
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.report.failure_text import failure_text

@@ -16,6 +16,7 @@ import pytest
 
 from cellspec.conformance import CAPABILITIES, Probe, Table, Workload, run_workload
 from cellspec.conformance.campaign.growth import FUNCTION_LINES, Growth, Part, rounded
+from cellspec.conformance.campaign.options import Options
 from cellspec.conformance.campaign.scaling import (
     NOT_COUNTED,
     CostCampaign,
@@ -23,7 +24,7 @@ from cellspec.conformance.campaign.scaling import (
     run_cost_campaign,
 )
 from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES, SHAPES, Shape, grown
-from cellspec.conformance.campaign.suite import Options, Suite
+from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.profiles import profile_of
 from cellspec.conformance.judge.verdict import Verdict
 from cellspec.conformance.report.failure_text import failure_text

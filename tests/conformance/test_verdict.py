@@ -13,7 +13,7 @@ import pytest
 
 from cellspec.clauses import clauses
 from cellspec.conformance.judge.evidence import Evidence
-from cellspec.conformance.judge.profiles import PROFILES, Judged, Profile, profile_of
+from cellspec.conformance.judge.profiles import PROFILES, Profile, profile_of
 from cellspec.conformance.judge.verdict import (
     Judgement,
     Verdict,
@@ -101,7 +101,7 @@ def test_each_obligation_of_a_profile_is_needed() -> None:
         for one in profile.goals:
             evidence = plenty(profile)
             evidence.sometimes[one.what] = 0
-            clause = Judged(profile.clauses[0].number)
+            clause = replace(profile.clauses[0], needs=frozenset())
             judgement = judge_clause(clause, profile, CAPABILITIES, evidence)
             assert judgement.verdict is Verdict.INCONCLUSIVE
             assert judgement.reason.startswith(f"it never happened that {one.what};")
@@ -150,7 +150,8 @@ def test_what_is_not_claimed_is_not_judged() -> None:
     judgement = judge_clause(FAIL_03, RETRIES, ("core",), plenty())
     assert judgement.verdict is Verdict.NOT_CLAIMED
     assert judgement.reason == "the backend does not claim 'retries'"
-    needing = Judged("SCHED-09", frozenset({"work_conserving"}))
+    needing = clauses()["SCHED-09"]
+    assert needing.needs == {"work_conserving"}
     judgement = judge_clause(needing, profile_of("core"), ("core",), plenty(profile_of("core")))
     assert judgement.verdict is Verdict.NOT_CLAIMED
 

@@ -16,8 +16,9 @@ import pytest
 
 from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits, SpecError
 from cellspec.conformance import Fault, Probe, Workload, run_workload
+from cellspec.conformance.campaign.options import Options
 from cellspec.conformance.campaign.smoke import smoke
-from cellspec.conformance.campaign.suite import Options, Suite
+from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.judge.verdict import Verdict
 from cellspec.engines import dask as engine

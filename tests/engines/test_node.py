@@ -13,8 +13,9 @@ import pytest
 from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits
 from cellspec.conformance import Fault, Workload, run_workload
 from cellspec.conformance.campaign.campaign import run_campaign
+from cellspec.conformance.campaign.options import MAX_EXAMPLES, Options
 from cellspec.conformance.campaign.smoke import smoke
-from cellspec.conformance.campaign.suite import MAX_EXAMPLES, Options, Suite
+from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.profiles import PROFILES, profile_of
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.judge.verdict import Verdict

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from cellspec.clauses import clauses_of
+from cellspec.clauses import Clause, clauses_of
 from cellspec.conformance.run.coverage_goals import Sometimes
 
 __all__ = [
@@ -13,18 +13,9 @@ __all__ = [
     "ENGINE_CLAUSES",
     "PROFILES",
     "CoverageGoal",
-    "Judged",
     "Profile",
     "profile_of",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A clause to judge runs by, with the capabilities that it needs beside its profile's."""
-
-    number: str
-    needs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +40,9 @@ class Profile:
 
     name: str
     about: str
-    clauses: tuple[Judged, ...]
+    clauses: tuple[Clause, ...]
     goals: tuple[CoverageGoal, ...]
     drawn: bool = True
-
-
-def _judged_by(profile: str) -> tuple[Judged, ...]:
-    """The clauses of a profile, as the registry has them."""
-    return tuple(Judged(clause.number, clause.needs) for clause in clauses_of(profile))
 
 
 def _goals(*plain: Sometimes, **needing: Collection[Sometimes]) -> tuple[CoverageGoal, ...]:
@@ -74,7 +60,7 @@ PROFILES: tuple[Profile, ...] = (
     Profile(
         "core",
         "cells, barriers, limits, and a table that holds each value once",
-        _judged_by("core"),
+        clauses_of("core"),
         _goals(
             _S.WORKERS_FULL,
             _S.RESOURCE_FULL,
@@ -88,19 +74,19 @@ PROFILES: tuple[Profile, ...] = (
     Profile(
         "ordered",
         "columns whose rows run in order, one at a time",
-        _judged_by("ordered"),
+        clauses_of("ordered"),
         _goals(_S.ORDER_HELD, work_conserving=[_S.ORDER_INVERTED]),
     ),
     Profile(
         "streaming",
         "calls that make many rows and give each as it is ready",
-        _judged_by("streaming"),
+        clauses_of("streaming"),
         _goals(_S.RANGE_STARTED, _S.RANGE_PART, work_conserving=[_S.RANGE_FED]),
     ),
     Profile(
         "groups",
         "row groups, admitted up to a limit and retired when they are done",
-        _judged_by("groups"),
+        clauses_of("groups"),
         _goals(
             _S.SHORT_GROUP,
             _S.GROUPS_FULL,
@@ -111,7 +97,7 @@ PROFILES: tuple[Profile, ...] = (
     Profile(
         "retries",
         "calls that fail and may be repeated, and calls that are turned away",
-        _judged_by("retries"),
+        clauses_of("retries"),
         _goals(
             _S.RETRIED,
             _S.PUSHED_BACK,
@@ -124,7 +110,7 @@ PROFILES: tuple[Profile, ...] = (
     Profile(
         "drops",
         "rows that fail for good, and the barriers that go on without them",
-        _judged_by("drops"),
+        clauses_of("drops"),
         _goals(
             _S.DROPPED,
             _S.BARRIER_WITHOUT_ROW,
@@ -139,7 +125,7 @@ PROFILES: tuple[Profile, ...] = (
     Profile(
         "skips",
         "cells that are left out by a condition, and what follows from that",
-        _judged_by("skips"),
+        clauses_of("skips"),
         _goals(
             _S.SKIPPED,
             _S.SKIP_SPREAD,
@@ -151,7 +137,7 @@ PROFILES: tuple[Profile, ...] = (
     Profile(
         "resume",
         "crashes anywhere, checkpoints, and going on from them",
-        _judged_by("resume"),
+        clauses_of("resume"),
         _goals(
             _S.CRASH_EARLY,
             _S.CLAIM_PART,
@@ -171,7 +157,7 @@ PROFILES: tuple[Profile, ...] = (
     Profile(
         "counted_work",
         "what an event costs, in lines of the engine's code, as runs grow",
-        _judged_by("counted_work"),
+        clauses_of("counted_work"),
         (),
         drawn=False,
     ),

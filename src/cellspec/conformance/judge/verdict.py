@@ -37,8 +37,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
+from cellspec.clauses import Clause
 from cellspec.conformance.judge.evidence import Evidence
-from cellspec.conformance.judge.profiles import Judged, Profile
+from cellspec.conformance.judge.profiles import Profile
 from cellspec.text import counted
 
 __all__ = [
@@ -94,7 +95,7 @@ class Judgement:
 
 
 def judge_clause(
-    clause: Judged,
+    clause: Clause,
     profile: Profile,
     capabilities: Collection[str],
     evidence: Evidence | None,
@@ -137,7 +138,7 @@ def judge_clause(
 
 
 def _shortfall(
-    clause: Judged, profile: Profile, capabilities: Collection[str], evidence: Evidence
+    clause: Clause, profile: Profile, capabilities: Collection[str], evidence: Evidence
 ) -> str:
     """The evidence that a pass of this clause lacks, the most important first; "" if none."""
     if evidence.unequal:

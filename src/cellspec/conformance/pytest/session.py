@@ -21,8 +21,10 @@ from typing import Any, NoReturn
 
 import pytest
 
-from cellspec.conformance.campaign.suite import MAX_EXAMPLES, Options, Suite
-from cellspec.conformance.judge.profiles import Judged, Profile
+from cellspec.clauses import Clause
+from cellspec.conformance.campaign.options import MAX_EXAMPLES, Options
+from cellspec.conformance.campaign.suite import Suite
+from cellspec.conformance.judge.profiles import Profile
 from cellspec.conformance.judge.verdict import Judgement, Verdict
 from cellspec.conformance.report.failure_text import failure_text
 from cellspec.conformance.report.results import results
@@ -96,14 +98,14 @@ class Session:
             pytest.skip(f"inconclusive: never seen: {'; '.join(owed)}")
         return found.to_json()
 
-    def judge(self, clause: Judged, profile: Profile) -> Judgement:
+    def judge(self, clause: Clause, profile: Profile) -> Judgement:
         """What may be said of a clause, when all campaigns are over."""
         self._expect_sound()
         if self.suite.smoke is None:
             self.suite.run_all()
         return self.suite.judge(clause, profile)
 
-    def note(self, clause: Judged, judgement: Judgement) -> None:
+    def note(self, clause: Clause, judgement: Judgement) -> None:
         """End the test of a clause with the outcome that its judgement has in pytest."""
         if self.suite.smoke is not None and judgement.verdict is not Verdict.NOT_CLAIMED:
             pytest.skip("not run: the smoke test failed")

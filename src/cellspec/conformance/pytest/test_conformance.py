@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cellspec.conformance.judge.profiles import Judged, Profile
+    from cellspec.clauses import Clause
+    from cellspec.conformance.judge.profiles import Profile
     from cellspec.conformance.pytest.session import Session
 
 Record = Callable[[str, object], None]
@@ -31,7 +32,7 @@ def test_campaign(conformance: Session, profile: Profile, record_property: Recor
 
 
 def test_clause(
-    conformance: Session, clause: Judged, profile: Profile, record_property: Record
+    conformance: Session, clause: Clause, profile: Profile, record_property: Record
 ) -> None:
     """No workload broke the clause, and enough was tried to say so."""
     judgement = conformance.judge(clause, profile)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cellspec.conformance.campaign.suite import MAX_EXAMPLES
+from cellspec.conformance.campaign.options import MAX_EXAMPLES
 from cellspec.conformance.judge.verdict import says_pass
 from cellspec.exit_codes import INCONCLUSIVE
 

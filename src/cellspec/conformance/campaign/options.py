@@ -1,0 +1,96 @@
+"""The options of a conformance run: backend, profiles, seed, expected failures, and files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellspec.conformance.judge.profiles import PROFILES, Profile
+from cellspec.errors import SpecError
+
+__all__ = ["MAX_EXAMPLES", "Options", "judged_clauses", "parse_profiles", "read_expected_failures"]
+
+MAX_EXAMPLES = 250
+"""Workloads of a campaign, unless the user says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of the user.
+
+    Attributes:
+        backend: a registered name, or ``module:attribute``.
+        folder: the working directory of the user; relative names start there.
+        profiles: names of profiles, or "all".
+        max_examples: workloads of each campaign.
+        seed: the seed of the draws.
+        xfails: the list of expected failures.
+        keep_going: go on after a violation, with that clause waived.
+        allow_inconclusive: let a run pass with inconclusive clauses.
+        replay: a case file to run in place of the campaigns.
+        cases: the folder for case files.
+    """
+
+    backend: str
+    folder: Path
+    profiles: str = "default"
+    max_examples: int = MAX_EXAMPLES
+    seed: int = 0
+    xfails: Path | None = None
+    keep_going: bool = False
+    allow_inconclusive: bool = False
+    replay: Path | None = None
+    cases: Path = Path(".cellspec/cases")
+
+
+def parse_profiles(text: str) -> tuple[str, ...]:
+    """The profiles that a list names, in the order in which they are judged.
+
+    Args:
+        text: names with commas between them; "all" and "default" mean all of them.
+
+    Raises:
+        SpecError: an unknown profile.
+    """
+    known = [profile.name for profile in PROFILES]
+    if text in ("all", "default"):
+        return tuple(known)
+    asked = [name.strip() for name in text.split(",")]
+    for name in asked:
+        if name not in known:
+            raise SpecError(f"--profile: unknown profile {name!r}; there are {', '.join(known)}")
+    return tuple(name for name in known if name in asked)
+
+
+def read_expected_failures(path: Path) -> dict[str, str]:
+    """Clauses that are expected to fail, each with the reason: lines ``CLAUSE  reason``.
+
+    Raises:
+        SpecError: the file cannot be read, or a line cannot be used; it names file and line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SpecError(f"{path}: expected UTF-8 text") from None
+    known = judged_clauses()
+    expected: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        clause, _, reason = line.partition("#")[0].strip().partition(" ")
+        if not clause:
+            continue
+        where = f"{path}: line {number}"
+        if clause not in known:
+            raise SpecError(f"{where}: expected a clause that runs are judged by, got {clause!r}")
+        if not reason.strip():
+            raise SpecError(f"{where}: {clause}: expected the reason after the clause")
+        if clause in expected:
+            raise SpecError(f"{where}: {clause} is listed twice")
+        expected[clause] = reason.strip()
+    return expected
+
+
+def judged_clauses() -> dict[str, Profile]:
+    """Every clause that judges engines, with its profile, in the order of reports."""
+    return {judged.number: profile for profile in PROFILES for judged in profile.clauses}
