@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 from cellspec.exit_codes import FINE, complain
 
@@ -43,3 +44,18 @@ def plain_stdout() -> None:
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+class Clock:
+    """Wall time and this process's own CPU time: on a busy machine they differ."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def say(self, states: int, *, alone: bool) -> None:
+        """Say the speed of so many states; with CPU time only if no other process helped."""
+        wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
+        words = f"{states:,} states in {wall:.1f} s"
+        if alone:
+            words += f", {cpu:.1f} s of CPU: {states / max(cpu, 1e-9):,.0f} a second on one core"
+        note(words)

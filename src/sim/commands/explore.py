@@ -7,14 +7,14 @@ line a step, and the actions that replay it. Progress and speed go to stderr.
 from __future__ import annotations
 
 import argparse
-import json
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellspec.exit_codes import FINE, INTERNAL, VIOLATED, complain, put_line, say
+from cellspec.exit_codes import FINE, INTERNAL, VIOLATED, complain, put, put_line
 from cellspec.progress_line import progress_line
+from sim.arguments import add_format
+from sim.terminal import Clock
 
 if TYPE_CHECKING:
     from cellspec.explore.bounds import Configuration, Totals
@@ -71,9 +71,7 @@ def add_parser(commands: Any) -> None:
         "--lockstep is the old name",
     )
     explore.add_argument("--jobs", metavar="N", type=_count, default=1, help="default: 1")
-    explore.add_argument(
-        "--format", choices=("table", "json"), default="table", help="of stdout (default: table)"
-    )
+    add_format(explore, "table")
     explore.add_argument(
         "--out",
         metavar="DIR",
@@ -202,6 +200,7 @@ def _one(args: argparse.Namespace) -> int:
     from cellspec.errors import SpecError
     from cellspec.explore.bounds import search_for
     from cellspec.explore.search import may_reduce
+    from sim.output import explore as output
 
     graph = _graph(args)
     if graph.num_nodes > NODES_MAX:
@@ -214,7 +213,7 @@ def _one(args: argparse.Namespace) -> int:
                 "ordered or a batch barrier"
             )
         search = search_for(graph, _faults(args), symmetric=True)
-    clock = _Clock()
+    clock = Clock()
     found = search.run()
     clock.say(found.states, alone=True)
     result: dict[str, Any] = {
@@ -226,13 +225,8 @@ def _one(args: argparse.Namespace) -> int:
             return INTERNAL
         result["replayed"] = replayed
     explanation = _explanation(graph, _faults(args), found.path, args.out) if found.clause else None
-    if args.format == "json":
-        put_line(json.dumps({**result, **(explanation or {})}, indent=2, ensure_ascii=False))
-    else:
-        for name, value in result.items():
-            if name != "clause":
-                put_line(f"{name:12} {value:>14,}")
-        _print_explanation(found.clause, explanation)
+    render = output.one_as_json if args.format == "json" else output.one_as_table
+    put(render(result, explanation))
     return VIOLATED if found.clause else FINE
 
 
@@ -254,6 +248,7 @@ def _replay(searches: Iterable[Search]) -> int | None:
 def _explanation(
     graph: ExecutionGraph, faults: Faults, path: Sequence[Any], out: str | None
 ) -> dict[str, Any]:
+    """The lines that explain a path, and its actions; ``--out`` also gets it as a trace."""
     from importlib.metadata import version
 
     from cellspec.explore.actions import actions_of
@@ -269,16 +264,16 @@ def _explanation(
     return {"story": explain_path(search, path), "actions": [str(action) for action in actions]}
 
 
-def _print_explanation(clause: str, explanation: dict[str, Any] | None) -> None:
-    if explanation is None:
-        put_line("no clause broke")
-        return
-    put_line(f"\n{clause} breaks after {len(explanation['story'])} steps:")
-    for number, line in enumerate(explanation["story"], start=1):
-        put_line(f"{number:3}  {line}")
-
-
 # Many graphs
+
+
+def _explanation_of(
+    configuration: Configuration, totals: Totals, out: str | None
+) -> dict[str, Any]:
+    from cellspec.explore.pipelines import parse_shape
+
+    graph = parse_shape(totals.shape).graph(configuration.rows, configuration.batch)
+    return _explanation(graph, configuration.faults, totals.path, out)
 
 
 def _configurations(args: argparse.Namespace) -> Sequence[Configuration]:
@@ -303,24 +298,35 @@ def _many(args: argparse.Namespace) -> int:
     from cellspec.explore.bounds import Progress, explore, search_for
     from cellspec.explore.page import compare_page, write_page
     from cellspec.files import path_of
+    from sim.output import explore as output
 
     configurations = _configurations(args)
     out = None if args.out is None else path_of(args.out)
     progress = Progress(None if out is None else out / "explored.jsonl", resume=args.resume)
     rows: list[tuple[Configuration, Totals]] = []
-    clock = _Clock()
+    clock = Clock()
+    line = progress_line(every_s=0.2)
+
+    def show(totals: Totals) -> None:
+        if line is not None and line.is_due:
+            counts = f"{totals.classes:,} graphs, {totals.states:,} states"
+            line.show(f"{configurations[len(rows)]}: {counts}")
+
     try:
         for configuration in configurations:
-            tick = _ticker(str(configuration))
-            totals = explore(configuration, progress, jobs=args.jobs, tick=tick)
+            totals = explore(configuration, progress, jobs=args.jobs, tick=show)
             rows.append((configuration, totals))
             if totals.clause:
                 break
     finally:
         progress.close()
+        if line is not None:
+            line.clear()
     clock.say(progress.fresh, alone=args.jobs == 1)
-    _print_many(rows, args)
-    if rows[-1][1].clause:
+    explanation = _explanation_of(*rows[-1], args.out) if rows[-1][1].clause else None
+    render = output.many_as_json if args.format == "json" else output.many_as_table
+    put(render(rows, explanation))
+    if explanation is not None:
         return VIOLATED
     if args.equivalence:
         replayed = _replay(
@@ -339,75 +345,3 @@ def _many(args: argparse.Namespace) -> int:
         if difference:
             return complain(f"{args.expect}: {difference}", VIOLATED)
     return FINE
-
-
-def _print_many(rows: Sequence[tuple[Configuration, Totals]], args: argparse.Namespace) -> None:
-    configuration, last = rows[-1]
-    explanation = None
-    if last.clause:
-        from cellspec.explore.pipelines import parse_shape
-
-        graph = parse_shape(last.shape).graph(configuration.rows, configuration.batch)
-        explanation = _explanation(graph, configuration.faults, last.path, args.out)
-    if args.format == "json":
-        put_line(json.dumps(list(_plain(rows, explanation)), indent=2, ensure_ascii=False))
-        return
-    width = max(len(str(configuration)) for configuration, _ in rows)
-    put_line(
-        f"{'configuration':{width}}  {'graphs':>7}  {'explored':>8}  {'states':>13}  "
-        f"{'transitions':>13}  {'deepest':>7}"
-    )
-    for configuration, totals in rows:
-        put_line(
-            f"{configuration!s:{width}}  {totals.graphs:>7,}  {totals.classes:>8,}  "
-            f"{totals.states:>13,}  {totals.transitions:>13,}  {totals.depth:>7}"
-        )
-    if last.clause:
-        put_line(f"\ngraph: {last.shape}")
-    _print_explanation(last.clause, explanation)
-
-
-def _plain(
-    rows: Sequence[tuple[Configuration, Totals]], explanation: dict[str, Any] | None
-) -> Iterator[dict[str, Any]]:
-    for configuration, totals in rows:
-        yield {
-            "configuration": str(configuration),
-            "graphs": totals.graphs,
-            "explored": totals.classes,
-            "states": totals.states,
-            "states_of_all_graphs": totals.all_states,
-            "transitions": totals.transitions,
-            "ends": totals.ends,
-            "deepest": totals.depth,
-            "clause": totals.clause,
-            **({"graph": totals.shape, **(explanation or {})} if totals.clause else {}),
-        }
-
-
-# What goes to stderr
-
-
-class _Clock:
-    """Wall time and this process's own CPU time: on a busy machine they differ."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-
-    def say(self, states: int, *, alone: bool) -> None:
-        """How fast so many states went; CPU time only if no other process helped."""
-        wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
-        words = f"{states:,} states in {wall:.1f} s"
-        if alone:
-            words += f", {cpu:.1f} s of CPU: {states / max(cpu, 1e-9):,.0f} a second on one core"
-        say(words)
-
-
-def _ticker(what: str) -> Callable[[Totals], object]:
-    line = progress_line(every_s=0.2, cursor_first=True)
-
-    def tick(totals: Totals) -> None:
-        if line is not None and line.is_due:
-            line.show(f"{what}: {totals.classes:,} graphs, {totals.states:,} states")
-
-    return tick
