@@ -23,6 +23,7 @@ from cellspec.engines.reference import ReferenceBackend
 from cellspec.errors import SpecError
 from cellspec.faults import BackPressure, Permanent, Retryable
 from cellspec.graph.rowset import ranges_of
+from cellspec.shapes import Range
 from cellspec.virtualtime.loop import VirtualTimeLoop
 
 T = ExecutionTraits
@@ -154,7 +155,7 @@ class LineProbe:
     def retire(self, group: int) -> None:
         self._say(m.Retire(self._group(group)))
 
-    def _group(self, group: int) -> m.Range:
+    def _group(self, group: int) -> Range:
         size = self.work.limits.group_rows
         assert size is not None
         return group * size, min((group + 1) * size, self.rows)

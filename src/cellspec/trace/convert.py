@@ -16,13 +16,12 @@ from typing import NoReturn
 
 from cellspec.clauses import clause_set
 from cellspec.errors import GraphError, SpecError, TraceError
-from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.graph.graph import ExecutionGraph
+from cellspec.graph.plain import column_shape, descriptor_of
 from cellspec.machine.machine import Action, FailurePolicy, Limits, Ranges
 from cellspec.trace.format import (
     TRACE_VERSION,
     Clock,
-    Column,
     Engine,
     Event,
     FailureRules,
@@ -81,7 +80,7 @@ def header_for(
         engine=Engine(engine, version),
         graph=Graph(
             rows=graph.num_records,
-            columns=tuple(map(_column_for, columns)),
+            columns=tuple(map(column_shape, columns)),
             batch_size=graph.batch_size,
             barrier_scope="declared" if declared else "batch",
         ),
@@ -100,17 +99,6 @@ def header_for(
     )
 
 
-def _column_for(item: ColumnDescriptor) -> Column:
-    return Column(
-        name=item.name,
-        traits=tuple(flag.name for flag in ExecutionTraits if flag in item.traits),  # type: ignore[misc]  # flags have names
-        needs=item.dependencies,
-        side_effects=item.side_effects,
-        may_skip=item.may_skip,
-        propagate_skip=item.propagate_skip,
-    )
-
-
 def graph_of(header: Header, source: str = "trace") -> ExecutionGraph:
     """The graph that a header describes.
 
@@ -124,7 +112,7 @@ def graph_of(header: Header, source: str = "trace") -> ExecutionGraph:
     try:
         return ExecutionGraph(
             header.graph.rows,
-            map(_descriptor_of, header.graph.columns),
+            map(descriptor_of, header.graph.columns),
             batch_size=header.graph.batch_size,
             barrier_scope=header.graph.barrier_scope,
         )
@@ -157,20 +145,6 @@ def check_size(
         )
         field = "graph.rows" if line == 1 else "records"
         raise TraceError(source, line, field, expected)
-
-
-def _descriptor_of(column: Column) -> ColumnDescriptor:
-    traits = ExecutionTraits.NONE
-    for name in column.traits:
-        traits |= ExecutionTraits[name]
-    return ColumnDescriptor(
-        column.name,
-        traits=traits,
-        dependencies=column.needs,
-        side_effects=column.side_effects,
-        may_skip=column.may_skip,
-        propagate_skip=column.propagate_skip,
-    )
 
 
 def limits_of(header: Header, source: str = "trace") -> Limits:

@@ -15,6 +15,24 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args
 import msgspec
 from msgspec import Meta
 
+from cellspec.shapes import (
+    INTEGER_MAX,
+    SECONDS_MAX,
+    Column,
+    Count,
+    FailureKind,
+    FailureRules,
+    JsonObject,
+    Name,
+    OutcomeWord,
+    Positive,
+    Range,
+    RunLimits,
+    Scope,
+    Seconds,
+    Trait,
+)
+
 __all__ = [
     "CHOICES",
     "KINDS",
@@ -39,21 +57,8 @@ TRACE_VERSION = 1
 LINE_BYTES_MAX = 64 << 20
 """The longest line that is read: what bounds a reader's memory when a file is no trace at all."""
 
-_INTEGER_MAX = 2**53 - 1
-"""The largest integer that every JSON reader keeps exact."""
-
-_SECONDS_MAX = 1e15
-
-Count: TypeAlias = Annotated[int, Meta(ge=0, le=_INTEGER_MAX)]
-Positive: TypeAlias = Annotated[int, Meta(ge=1, le=_INTEGER_MAX)]
-Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=_SECONDS_MAX)]
-Name: TypeAlias = Annotated[str, Meta(min_length=1)]
-Range: TypeAlias = tuple[Count, Count]
 RangeList: TypeAlias = tuple[Range, ...]
 
-Trait: TypeAlias = Literal[
-    "START", "CELL_BY_CELL", "ROW_STREAMABLE", "BARRIER", "BATCH_BARRIER", "ORDERED"
-]
 Kind: TypeAlias = Literal[
     "start",
     "complete",
@@ -75,10 +80,7 @@ Kind: TypeAlias = Literal[
 ]
 
 
-Scope: TypeAlias = Literal["declared", "batch"]
 Clock: TypeAlias = Literal["virtual", "real"]
-FailureKind: TypeAlias = Literal["retryable", "backpressure", "permanent"]
-OutcomeWord: TypeAlias = Literal["success", "stopped", "failed"]
 VerdictWord: TypeAlias = Literal["pass", "violated", "inconclusive"]
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -94,46 +96,20 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 """The words that a field takes, by its name."""
 
 
-class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A value that is written as a JSON object; a field that it does not have is refused."""
-
-
 # The header
 
 
-class Engine(_Line, frozen=True):
+class Engine(JsonObject, frozen=True):
     """What made the trace."""
 
     name: Annotated[str, Meta(min_length=1, description="The engine's name.")]
     version: Annotated[str, Meta(description="Its version, in its own words.")]
 
 
-class Column(_Line, frozen=True):
-    """One column of the graph; see `cellspec.graph.columns.ColumnDescriptor`."""
-
-    name: Annotated[str, Meta(min_length=1, description="The column's name, unique in the graph.")]
-    traits: Annotated[
-        tuple[Trait, ...], Meta(description="Facts about the column's generator.")
-    ] = ()
-    needs: Annotated[
-        tuple[Name, ...],
-        Meta(description="Columns, or side effects of columns, that a cell needs in its row."),
-    ] = ()
-    side_effects: Annotated[
-        tuple[Name, ...], Meta(description="Further names that the column produces.")
-    ] = ()
-    may_skip: Annotated[
-        bool, Meta(description="The column has a condition of its own by which cells are skipped.")
-    ] = False
-    propagate_skip: Annotated[
-        bool, Meta(description="A cell is skipped if one of its inputs was.")
-    ] = True
-
-
-class Graph(_Line, frozen=True):
+class Graph(JsonObject, frozen=True):
     """What is generated: rows × columns."""
 
-    rows: Annotated[int, Meta(ge=1, le=_INTEGER_MAX, description="Rows of the dataset.")]
+    rows: Annotated[int, Meta(ge=1, le=INTEGER_MAX, description="Rows of the dataset.")]
     columns: Annotated[tuple[Column, ...], Meta(min_length=1, description="In any order.")]
     batch_size: Annotated[
         Positive | None, Meta(description="Rows of a batch; needed by barriers of batch scope.")
@@ -144,41 +120,7 @@ class Graph(_Line, frozen=True):
     ] = "declared"
 
 
-class RunLimits(_Line, frozen=True):
-    """What may run at once; see `cellspec.machine.machine.Limits`."""
-
-    workers: Annotated[Positive | None, Meta(description="Calls in flight; null: no limit.")] = None
-    resources: Annotated[dict[str, Positive], Meta(description="Calls in flight, by resource.")] = (
-        msgspec.field(default_factory=dict)
-    )
-    column_resource: Annotated[
-        dict[str, str], Meta(description="The resource that each call of a column takes.")
-    ] = msgspec.field(default_factory=dict)
-    group_rows: Annotated[
-        Positive | None, Meta(description="Rows of a row group; null: rows are not admitted.")
-    ] = None
-    groups: Annotated[
-        Positive | None, Meta(description="Row groups admitted at once; null: no limit.")
-    ] = None
-
-
-class FailureRules(_Line, frozen=True):
-    """What the run does about failures; see `cellspec.machine.machine.FailurePolicy`."""
-
-    max_attempts: Annotated[
-        int, Meta(ge=1, le=_INTEGER_MAX, description="Attempts that a node has in an incarnation.")
-    ] = 1
-    stop_window: Annotated[
-        Positive | None,
-        Meta(description="Ended calls that an early stop looks at; null: no early stop."),
-    ] = None
-    stop_rate: Annotated[
-        float,
-        Meta(gt=0, le=1, description="Share of permanent failures at which the run stops."),
-    ] = 1.0
-
-
-class Header(_Line, frozen=True):
+class Header(JsonObject, frozen=True):
     """Line 1: everything that is needed to judge the events that follow."""
 
     trace: Annotated[int, Meta(ge=1, le=TRACE_VERSION, description="Version of this format.")]
@@ -208,13 +150,13 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """
 
     seq: Annotated[
-        int, Meta(ge=1, le=_INTEGER_MAX, description="1, 2, 3 … without a gap: the line less one.")
+        int, Meta(ge=1, le=INTEGER_MAX, description="1, 2, 3 … without a gap: the line less one.")
     ]
     t: Annotated[
         float,
         Meta(
             ge=0,
-            le=_SECONDS_MAX,
+            le=SECONDS_MAX,
             description="Seconds of the engine's clock; never falls within an incarnation.",
         ),
     ]
@@ -272,7 +214,7 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     ] = False
 
 
-class Footer(_Line, frozen=True):
+class Footer(JsonObject, frozen=True):
     """The last line. Without it a trace is a beginning of one, and proves nothing."""
 
     footer: Annotated[bool, Meta(description="Always true.")]
@@ -373,7 +315,7 @@ def misfit(event: Event) -> tuple[str, str] | None:
     if (
         (event.event == "start" or event.event == "complete")
         and type(rows) is int
-        and 0 <= rows <= _INTEGER_MAX
+        and 0 <= rows <= INTEGER_MAX
         and event.column
         and event.scope is None
         and event.failure is None
@@ -407,7 +349,7 @@ def _find_misfit(event: Event) -> tuple[str, str] | None:
     if event.rows is not None and event.reads is not None:
         return "reads", "no such field of a cell"
     if isinstance(event.rows, int):
-        if not 0 <= event.rows <= _INTEGER_MAX:
+        if not 0 <= event.rows <= INTEGER_MAX:
             return "rows", "expected an integer from 0, or a range of rows"
     elif event.rows is not None and event.rows[0] >= event.rows[1]:
         return "rows", "expected a range [start, stop) that is not empty"

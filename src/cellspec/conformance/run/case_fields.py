@@ -1,18 +1,19 @@
 """The fields of a case file: the type of each, and a message for a field that cannot be used.
 
-The models are strict: a file that a stranger sent is never read as something near it.
+The models are strict: a file that a stranger sent is never read as something near it. Those of a
+column, the limits and the rules for failures are made from `cellspec.shapes`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from cellspec.errors import SpecError
-from cellspec.graph.graph import BarrierScope
-from cellspec.machine.machine import Failure
+from cellspec.shapes import Column, FailureKind, FailureRules, RunLimits, Scope
 
 __all__ = ["read_fields"]
 
@@ -40,37 +41,42 @@ class _Strict(BaseModel):
 _Many = Field(strict=False)
 """JSON has lists only; a field that is a tuple takes one."""
 
-_Trait = Literal["START", "CELL_BY_CELL", "ROW_STREAMABLE", "BARRIER", "BATCH_BARRIER", "ORDERED"]
+
+def _as_list(kind: Any) -> Any:
+    """The type of a shape's field in JSON, without its bounds; JSON has lists for tuples."""
+    if get_origin(kind) is Annotated:
+        return _as_list(get_args(kind)[0])
+    if get_origin(kind) is tuple:
+        return list[_as_list(get_args(kind)[0])]  # type: ignore[misc]  # a type that is worked out
+    return kind
 
 
-class _ColumnFile(_Strict):
-    name: str
-    traits: list[_Trait] = []
-    needs: list[str] = []
-    side_effects: list[str] = []
-    may_skip: bool = False
-    propagate_skip: bool = True
+def _strict(shape: type[msgspec.Struct]) -> Any:
+    """The strict model of a shape, with its fields and defaults; `Workload` checks the bounds."""
+    fields: dict[str, Any] = {}
+    for field in msgspec.structs.fields(shape):
+        default = field.default
+        if default is msgspec.NODEFAULT:
+            default = ... if field.required else Field(default_factory=field.default_factory)
+        elif isinstance(default, tuple):
+            default = list(default)
+        fields[field.name] = (_as_list(field.type), default)
+    return create_model(shape.__name__, __base__=_Strict, **fields)
 
 
-class _LimitsFile(_Strict):
-    workers: int | None = None
-    resources: dict[str, int] = {}
-    column_resource: dict[str, str] = {}
-    group_rows: int | None = None
-    groups: int | None = None
-
-
-class _PolicyFile(_Strict):
-    max_attempts: int = 1
-    stop_window: int | None = None
-    stop_rate: float = 1.0
+if TYPE_CHECKING:
+    _ColumnFile: TypeAlias = BaseModel
+    _LimitsFile: TypeAlias = BaseModel
+    _PolicyFile: TypeAlias = BaseModel
+else:
+    _ColumnFile, _LimitsFile, _PolicyFile = map(_strict, (Column, RunLimits, FailureRules))
 
 
 class _FaultFile(_Strict):
     column: str
     position: int
     call: int = 1
-    failure: Failure = "retryable"
+    failure: FailureKind = "retryable"
     cool_down_s: float = 0.0
 
 
@@ -87,7 +93,7 @@ class _CaseFile(_Strict):
     columns: list[_ColumnFile]
     rows: int
     batch_size: int | None = None
-    barrier_scope: BarrierScope = "declared"
+    barrier_scope: Scope = "declared"
     seed: int = 0
     limits: _LimitsFile = _LimitsFile()
     failures: _PolicyFile = _PolicyFile()

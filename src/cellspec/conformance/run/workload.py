@@ -24,10 +24,14 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Literal, Self
 
+import msgspec
+
 from cellspec.errors import SpecError
-from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
+from cellspec.graph.columns import ColumnDescriptor
 from cellspec.graph.graph import BarrierScope, ExecutionGraph
+from cellspec.graph.plain import column_shape, descriptor_of
 from cellspec.machine.machine import Failure, FailurePolicy, Limits
+from cellspec.shapes import Column
 
 __all__ = ["CASE_FORMAT", "DEFAULT_LATENCY_S", "TICK_S", "End", "Fault", "Workload"]
 
@@ -403,13 +407,9 @@ def _default(item: Any) -> Any:
     return item.default
 
 
-def _trait_names(item: ColumnDescriptor) -> list[str]:
-    return [flag.name or "" for flag in ExecutionTraits if flag in item.traits]
-
-
 def _column_text(item: ColumnDescriptor) -> str:
     parts = [repr(item.name)]
-    names = _trait_names(item)
+    names = column_shape(item).traits
     if names:
         parts.append("traits=" + " | ".join(f"ExecutionTraits.{name}" for name in names))
     if item.dependencies:
@@ -450,14 +450,8 @@ _NAMES = {"incarnation": "life"}
 def _plain(value: Any) -> Any:
     """JSON data of a field; `cellspec.conformance.run.case_fields` reads it."""
     if isinstance(value, ColumnDescriptor):
-        return {
-            "name": value.name,
-            "traits": _trait_names(value),
-            "needs": list(value.dependencies),
-            "side_effects": list(value.side_effects),
-            "may_skip": value.may_skip,
-            "propagate_skip": value.propagate_skip,
-        }
+        shape = msgspec.structs.asdict(column_shape(value))
+        return {name: _plain(field) for name, field in shape.items()}
     if isinstance(value, Limits | FailurePolicy | Fault | End):
         return {
             _NAMES.get(item.name, item.name): _plain(getattr(value, item.name))
@@ -471,7 +465,7 @@ def _plain(value: Any) -> Any:
 def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of `Workload` that the fields of a case file stand for."""
     own = {name: value for name, value in given.items() if name != "case"}
-    own["columns"] = [_descriptor(item) for item in given["columns"]]
+    own["columns"] = [descriptor_of(Column(**item)) for item in given["columns"]]
     own["limits"] = Limits(**given["limits"])
     own["failures"] = FailurePolicy(**given["failures"])
     own["faults"] = [Fault(**item) for item in given["faults"]]
@@ -480,17 +474,3 @@ def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
         for item in given["ends"]
     ]
     return own
-
-
-def _descriptor(item: Mapping[str, Any]) -> ColumnDescriptor:
-    traits = ExecutionTraits.NONE
-    for name in item["traits"]:
-        traits |= ExecutionTraits[name]
-    return ColumnDescriptor(
-        item["name"],
-        traits=traits,
-        dependencies=item["needs"],
-        side_effects=item["side_effects"],
-        may_skip=item["may_skip"],
-        propagate_skip=item["propagate_skip"],
-    )

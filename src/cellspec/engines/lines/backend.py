@@ -35,6 +35,7 @@ from cellspec.engines.lines.process import EngineProcess, EngineSilent, Watch
 from cellspec.errors import SpecError
 from cellspec.faults import BackPressure, GeneratorError
 from cellspec.graph.rowset import rows_of
+from cellspec.shapes import Range
 
 __all__ = ["COMMAND_VARIABLE", "SILENCE_S", "LineBackend"]
 
@@ -503,7 +504,7 @@ class _Incarnation:
             keep=self._probe.work.keep,
         )
 
-    def _check_rows(self, ranges: Iterable[m.Range]) -> None:
+    def _check_rows(self, ranges: Iterable[Range]) -> None:
         """Refuse rows that are not there before anybody makes a list of them."""
         for start, stop in ranges:
             if stop > self._probe.rows:

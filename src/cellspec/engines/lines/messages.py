@@ -23,7 +23,17 @@ from cellspec.conformance.run.probe import Probe
 from cellspec.conformance.run.workload import Workload
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.rules import ColumnRule
-from cellspec.trace.format import CHOICES, FailureKind, OutcomeWord
+from cellspec.shapes import (
+    INTEGER_MAX,
+    Count,
+    FailureKind,
+    Name,
+    OutcomeWord,
+    Positive,
+    Range,
+    Seconds,
+)
+from cellspec.trace.format import CHOICES
 from cellspec.trace.reader import explain
 
 __all__ = [
@@ -47,14 +57,8 @@ PROTOCOL_VERSION = 1
 VERSIONS_READ = tuple(range(max(1, PROTOCOL_VERSION - 1), PROTOCOL_VERSION + 1))
 """The versions that an engine may speak: this one and the one before."""
 
-_INTEGER_MAX = 2**53 - 1
 _SHOWN_CHARACTERS = 80
 
-Count: TypeAlias = Annotated[int, Meta(ge=0, le=_INTEGER_MAX)]
-Positive: TypeAlias = Annotated[int, Meta(ge=1, le=_INTEGER_MAX)]
-Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=1e15)]
-Name: TypeAlias = Annotated[str, Meta(min_length=1)]
-Range: TypeAlias = tuple[Count, Count]
 # Without bounds on the single row, for the reason that `cellspec.trace.format` gives.
 Rows: TypeAlias = Annotated[int | Range, Meta(description="One row, or rows [start, stop).")]
 Values: TypeAlias = dict[str, str | None]
@@ -520,7 +524,7 @@ def _misfit_of_start(start: Start) -> tuple[str, str] | None:
 
 
 def _odd_rows(rows: object) -> tuple[str, str] | None:
-    if isinstance(rows, int) and not 0 <= rows <= _INTEGER_MAX:
+    if isinstance(rows, int) and not 0 <= rows <= INTEGER_MAX:
         return "rows", f"expected a row, which is an integer from 0, got {rows}"
     if isinstance(rows, tuple) and len(rows) == 2 and isinstance(rows[0], int):
         start, stop = rows
