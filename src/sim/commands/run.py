@@ -14,17 +14,10 @@ from sim.figures import help_text
 from sim.terminal import note, say_cost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from sim.results import Result
     from sim.scenario.scenario import Scenario
     from sim.simulator.simulator import Outcome
 
 __all__ = ["add_parser"]
-
-OUT_FILES = ("scenario.yaml", "manifest.json", "result.json", "fingerprint.txt")
-DEPENDENCIES = ("numpy", "pydantic", "PyYAML", "simpy")
 
 
 class _FiguresBelow(argparse.HelpFormatter):
@@ -108,6 +101,7 @@ def _run(args: argparse.Namespace) -> int:
     from cellspec.errors import SpecError
     from cellspec.files import check_apart, path_of, write_files
     from sim.examples import example_path, is_path
+    from sim.output.run import OUT_FILES, files_of_run, render
     from sim.outputs import STDOUT, check_targets, check_trace_target, stream_beside
     from sim.results import summarise
     from sim.scenario.remarks import remarks
@@ -127,8 +121,8 @@ def _run(args: argparse.Namespace) -> int:
             note(f"note: {args.scenario}: {remark}")
         outcome = _simulate(scenario, checked=args.checked, trace=args.trace)
         result = summarise(scenario, outcome, checked=args.checked)
-        text = _render(result, args.format)
-        contents = _contents(scenario, result, folder) if folder is not None else {}
+        text = render(result, args.format)
+        contents = {} if folder is None else files_of_run(scenario, result, folder)
     except MemoryError:
         return complain(f"error: {args.scenario}: rows: no memory is left", BAD_INPUT)
     code = FINE
@@ -223,39 +217,3 @@ def _simulate(scenario: Scenario, *, checked: bool, trace: str | None = None) ->
         outcome = simulator.run()
     say_cost("events", outcome.events, time.perf_counter() - start)
     return outcome
-
-
-def _render(result: Result, form: str) -> str:
-    from sim import results
-
-    render: Callable[[Result], str] = getattr(results, f"render_{form}")
-    return render(result)
-
-
-def _contents(scenario: Scenario, result: Result, folder: Path) -> dict[str, str]:
-    """The files of ``--out``: name to text."""
-    import json
-
-    return {
-        "scenario.yaml": scenario.to_yaml(folder),
-        "manifest.json": json.dumps(_manifest(result), indent=2) + "\n",
-        "result.json": _render(result, "json"),
-        "fingerprint.txt": result.fingerprint + "\n",
-    }
-
-
-def _manifest(result: Result) -> dict[str, Any]:
-    """The inputs and versions with which a run gives the same bytes again."""
-    import platform
-    from importlib.metadata import version
-
-    return {
-        "cellspec": version("cellspec"),
-        "scenario_digest": result.scenario_digest,
-        "seed": result.seed,
-        "checked": result.checked,
-        "fingerprint": result.fingerprint,
-        "python": platform.python_version(),
-        "architecture": platform.machine(),
-        "dependencies": {name: version(name) for name in DEPENDENCIES},
-    }

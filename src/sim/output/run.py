@@ -1,0 +1,51 @@
+"""The words of ``cellspec run``: the result in each format, and the files of ``--out``."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from sim import results
+from sim.results import Result
+from sim.scenario.scenario import Scenario
+
+__all__ = ["OUT_FILES", "files_of_run", "render"]
+
+OUT_FILES: Final = ("scenario.yaml", "manifest.json", "result.json", "fingerprint.txt")
+"""The names of the files that ``--out`` writes."""
+
+_DEPENDENCIES = ("numpy", "pydantic", "PyYAML", "simpy")
+
+
+def render(result: Result, form: str) -> str:
+    """The result as a table, as JSON, or as CSV."""
+    rendered: Callable[[Result], str] = getattr(results, f"render_{form}")
+    return rendered(result)
+
+
+def files_of_run(scenario: Scenario, result: Result, folder: Path) -> dict[str, str]:
+    """The text of each of `OUT_FILES`; the folder is where they will stand."""
+    return {
+        "scenario.yaml": scenario.to_yaml(folder),
+        "manifest.json": json.dumps(_manifest(result), indent=2) + "\n",
+        "result.json": render(result, "json"),
+        "fingerprint.txt": result.fingerprint + "\n",
+    }
+
+
+def _manifest(result: Result) -> dict[str, Any]:
+    """The inputs and versions with which a run gives the same bytes again."""
+    return {
+        "cellspec": version("cellspec"),
+        "scenario_digest": result.scenario_digest,
+        "seed": result.seed,
+        "checked": result.checked,
+        "fingerprint": result.fingerprint,
+        "python": platform.python_version(),
+        "architecture": platform.machine(),
+        "dependencies": {name: version(name) for name in _DEPENDENCIES},
+    }
