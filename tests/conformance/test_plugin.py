@@ -12,6 +12,7 @@ import pytest
 
 # Imported here, so that runs within this process find these modules and make no second ones.
 import cellspec.conformance.pytest.session
+from cellspec.clauses import clauses
 from cellspec.conformance.judge.profiles import PROFILES
 from cellspec.conformance.run.case import read_case
 from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, INTERNAL, VIOLATED
@@ -289,7 +290,7 @@ def test_a_failure_says_all_that_is_needed_to_see_it_again(suite: pytest.Pyteste
     text = text_of(judge(suite, "Forgetful", FEW))
     for part in (
         "BARR-06 is broken by forgetful 1 (workload ",
-        "the rule\n    A barrier reads exactly ",
+        f"the rule\n    {clauses()['BARR-06'].text}",
         "what happened\n    barrier 0 of 'a' reads rows 0–1, but of its scope rows 0–2 should ",
         "the smallest workload that breaks it\n    1 column × 3 rows\n",
         "how it came about\n    event 1 (line 2): t=0 s start barrier 0 of 'a' ",
