@@ -24,7 +24,7 @@ from sim.scenario.remarks import load_notes
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
-    from sim.simulator.simulator import Outcome
+    from sim.simulator.outcome import Outcome
 
 __all__ = [
     "ColumnFigures",

@@ -11,8 +11,10 @@ from cellspec.trace import TraceWriter, header_for
 from sim.outputs import STDOUT
 from sim.scenario.records import Crash
 from sim.scenario.scenario import Scenario
-from sim.simulator.simulator import CheckpointPlan, CrashPlan, RunPlan, Simulator
-from sim.simulator.stepwise import ColumnFates, DrawnFates, StepwiseSimulator
+from sim.simulator.fates import ColumnFates, DrawnFates
+from sim.simulator.plan import CheckpointPlan, CrashPlan, RunPlan
+from sim.simulator.simulator import Simulator
+from sim.simulator.stepwise import StepwiseSimulator
 
 __all__ = ["make_simulator", "run_plan", "trace_writer"]
 

@@ -25,8 +25,9 @@ from cellspec import ExecutionGraph
 from cellspec.machine.machine import Limits
 from sim.scenario.distributions import Exponential
 from sim.scenario.sampler import ColumnLatency, LatencySource
+from sim.simulator.plan import CheckpointPlan, CrashPlan, RunPlan
 from sim.simulator.queues import Policy
-from sim.simulator.simulator import CheckpointPlan, CrashPlan, RunPlan, Simulator
+from sim.simulator.simulator import Simulator
 from tests.benchmarks.graphs import SHAPES, chain
 from tests.benchmarks.timing import ROOT, environment, interleave, memory, seconds
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from cellspec import ExecutionTraits, Limits
 from cellspec.graph.graph import BarrierScope
-from sim.simulator.simulator import CheckpointPlan, CrashPlan, RunPlan
+from sim.simulator.plan import CheckpointPlan, CrashPlan, RunPlan
 
 Column = tuple[str, Any, Any, ExecutionTraits, tuple[str, ...], tuple[str, ...]]
 

@@ -34,8 +34,9 @@ from cellspec.graph.rules import ColumnRule, Rules
 from cellspec.state.checkpoint import read_payload
 from cellspec.state.codes import DROPPED_BEHIND, READY
 from cellspec.state.counters import Claim, Counters
+from sim.simulator.outcome import Incarnation
 from sim.simulator.queues import ReadyQueue
-from sim.simulator.simulator import Incarnation, Simulator
+from sim.simulator.simulator import Simulator
 from tests.matrix.subject import Subject
 
 
@@ -962,7 +963,9 @@ class ReportsTwice(Simulator):
 class HearsTheDead(Simulator):
     def _resume(self, incarnation: Incarnation, t: float) -> None:
         lost = [
-            task for task in self._tasks if task.ends_s > incarnation.end_s and task.column >= 0
+            task
+            for task in self.state.tasks
+            if task.ends_s > incarnation.end_s and task.column >= 0
         ]
         super()._resume(incarnation, t)
         for task in lost:
@@ -983,14 +986,14 @@ class QueuesClaimedRows(Simulator):
 class UsesOneWorkerMore(Simulator):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._workers += 1
+        self.state.workers += 1
 
 
 @mutant("a slot of a resource is released twice", "simulator")
 class UsesOneSlotMore(Simulator):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._capacity[0] += 1
+        self.state.capacity[0] += 1
 
 
 @mutant("the dead process finishes its write after the crash", "simulator")
@@ -1034,7 +1037,7 @@ class HeadBlocksTheRest(Simulator):
     def _picker(self) -> Callable[[], tuple[int, int] | None]:
         def pick() -> tuple[int, int] | None:
             group = min(range(len(self.queues)), key=lambda g: self.queues[g].head_key())
-            free = self.machine.counters.busy[group] < self._capacity[group]
+            free = self.machine.counters.busy[group] < self.state.capacity[group]
             return self.queues[group].pop() if free else None
 
         return pick
@@ -1081,7 +1084,7 @@ class GivesOldOutput(Simulator):
         claim = self.machine.durable_claim
         for rule in self.rules.columns:
             if rule.is_barrier and 0 < claim[rule.index] < self.graph.num_records:
-                self._emissions.append((rule.index, claim[rule.index], claim[rule.index] + 1))
+                self.state.emissions.append((rule.index, claim[rule.index], claim[rule.index] + 1))
 
 
 @mutant("a claim counts finished rows, gaps or not", "simulator")

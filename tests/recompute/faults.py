@@ -18,8 +18,9 @@ import sim.results
 import sim.simulator.simulator
 import sim.simulator.timings
 from cellspec.state.codes import READY, RUNNING
+from sim.simulator.run_state import RunState
 from sim.simulator.simulator import Simulator
-from sim.simulator.stepwise import StepwiseSimulator
+from sim.simulator.stepwise import StepwiseCalls
 from sim.simulator.timings import Timings
 
 __all__ = ["FAULTS", "Fault"]
@@ -76,7 +77,7 @@ def _dropped_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
     def then(simulator: Any) -> None:
         simulator.outcome.delivered = min(simulator.machine.durable)
 
-    _after(monkeypatch, StepwiseSimulator, "_count_table", then)
+    _after(monkeypatch, Simulator, "_count_table", then)
 
 
 @_fault("throughput counts all rows of the dataset", "rows_per_s")
@@ -97,23 +98,25 @@ def _skipped_made(monkeypatch: pytest.MonkeyPatch) -> None:
         outcome = simulator.outcome
         outcome.made = outcome.delivered * simulator.graph.num_columns
 
-    _after(monkeypatch, StepwiseSimulator, "_count_table", then)
+    _after(monkeypatch, Simulator, "_count_table", then)
 
 
 @_fault("a row is tried when it is finished", "rows_tried")
 def _finished_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(StepwiseSimulator, "_rows_tried", lambda self: self.machine.completed_rows)
+    monkeypatch.setattr(
+        StepwiseCalls, "rows_tried", lambda self: self._state.machine.completed_rows
+    )
 
 
 @_fault("the value of a row that was dropped meanwhile is done", "cells_done")
 def _late_value_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    def instead(method: Any, simulator: Any, task: Any, t: float) -> None:
-        unwanted = simulator.machine.counters.cells[task.column][task.row] != RUNNING
-        method(simulator, task, t)
+    def instead(method: Any, calls: Any, task: Any, t: float) -> None:
+        unwanted = calls._machine.counters.cells[task.column][task.row] != RUNNING
+        method(calls, task, t)
         if unwanted:
-            simulator._life_done[task.column] += 1
+            calls._made[task.column] += 1
 
-    _instead(monkeypatch, StepwiseSimulator, "_end_cell", instead)
+    _instead(monkeypatch, StepwiseCalls, "_end_cell", instead)
 
 
 @_fault("the first row is complete when some life first completes it", "first_row_s")
@@ -123,20 +126,20 @@ def _first_row_of_any_life(monkeypatch: pytest.MonkeyPatch) -> None:
         live(simulator, incarnation)
         simulator.outcome.first_row_s = min(before_s, simulator.outcome.first_row_s)
 
-    _instead(monkeypatch, StepwiseSimulator, "_live", instead)
+    _instead(monkeypatch, Simulator, "_live", instead)
 
 
 @_fault("the first row that is finished is the first one, also if it was dropped", "first_row_s")
 def _dropped_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(StepwiseSimulator, "_has_live_row", lambda _, rows: rows > 0)
+    monkeypatch.setattr(StepwiseCalls, "has_live_row", lambda _, rows: rows > 0)
 
 
 @_fault("the window is that of all columns", "window_rows")
 def _window_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    def then(simulator: Any, *_: Any) -> None:
-        simulator._works = [True] * simulator.graph.num_columns
+    def then(state: Any, *_: Any) -> None:
+        state.works = [True] * state.graph.num_columns
 
-    _after(monkeypatch, Simulator, "__init__", then)
+    _after(monkeypatch, RunState, "__init__", then)
 
 
 @_fault("a row is as old as its first start, of whatever column", "row_age_p50_s")
@@ -154,26 +157,27 @@ def _age_of_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("drops of earlier lives are drops", "failures.rows_dropped")
 def _old_drops(monkeypatch: pytest.MonkeyPatch) -> None:
-    def instead(method: Any, simulator: Any, incarnation: Any, t: float) -> None:
-        before = [list(rows) for rows in simulator._blamed]
-        method(simulator, incarnation, t)
-        for blamed, rows in zip(simulator._blamed, before, strict=True):
+    def instead(method: Any, calls: Any, in_flight_lost: int) -> None:
+        before = [list(rows) for rows in calls._blamed]
+        method(calls, in_flight_lost)
+        for blamed, rows in zip(calls._blamed, before, strict=True):
             for row in rows:
                 blamed.add(row)
 
-    _instead(monkeypatch, StepwiseSimulator, "_resume", instead)
+    _instead(monkeypatch, StepwiseCalls, "resumed", instead)
 
 
 @_fault("skips are summed over the lives", "failures.skipped")
 def _all_skips(monkeypatch: pytest.MonkeyPatch) -> None:
-    def count(simulator: Any, column: int, _: int) -> None:
-        simulator.__dict__.setdefault("_all", [0] * simulator.graph.num_columns)[column] += 1
+    def count(calls: Any, column: int, _: int) -> None:
+        calls.__dict__.setdefault("_all", [0] * calls._state.graph.num_columns)[column] += 1
 
-    def then(simulator: Any) -> None:
-        simulator.outcome.skipped = simulator.__dict__.get("_all", simulator.outcome.skipped)
+    def then(calls: Any) -> None:
+        outcome = calls._state.outcome
+        outcome.skipped = calls.__dict__.get("_all", outcome.skipped)
 
-    _after(monkeypatch, StepwiseSimulator, "_skip", count)
-    _after(monkeypatch, StepwiseSimulator, "_count_table", then)
+    _after(monkeypatch, StepwiseCalls, "_skip", count)
+    _after(monkeypatch, StepwiseCalls, "count_table", then)
 
 
 # Time
@@ -188,7 +192,7 @@ def _no_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
         )
         return outcome
 
-    _instead(monkeypatch, StepwiseSimulator, "run", instead)
+    _instead(monkeypatch, Simulator, "run", instead)
 
 
 @_fault("utilisation is that of the time in which a process lived", "worker_utilisation")
@@ -221,29 +225,29 @@ def _utilisation_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("a call is busy in full, though its life ends before it", "worker_busy_s")
 def _busy_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    def instead(method: Any, simulator: Any) -> None:
-        before = list(simulator.outcome.busy_s)
-        method(simulator)
-        simulator.outcome.busy_s = before
+    def instead(method: Any, state: Any) -> None:
+        before = list(state.outcome.busy_s)
+        method(state)
+        state.outcome.busy_s[:] = before
 
-    _instead(monkeypatch, Simulator, "_stop_tasks", instead)
+    _instead(monkeypatch, RunState, "stop_tasks", instead)
 
 
 @_fault("a range that fails half-way is busy in full", "by_column.busy_s")
 def _range_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    def instead(method: Any, simulator: Any, key: Any, c: int, p: int, task: Any, t: float) -> None:
-        method(simulator, key, c, p, task, t)
-        simulator.outcome.busy_s[c] += max(0.0, task.ends_s - t)
+    def instead(method: Any, calls: Any, key: Any, c: int, p: int, task: Any, t: float) -> None:
+        method(calls, key, c, p, task, t)
+        calls._state.outcome.busy_s[c] += max(0.0, task.ends_s - t)
 
-    _instead(monkeypatch, StepwiseSimulator, "_fail", instead)
+    _instead(monkeypatch, StepwiseCalls, "_fail", instead)
 
 
 @_fault("only the first attempt of a node is a call", "by_column.calls")
 def _no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    def then(simulator: Any, task: Any, column: int) -> None:
-        simulator.outcome.calls[column] -= task.call > 1
+    def then(calls: Any, task: Any, column: int) -> None:
+        calls._state.outcome.calls[column] -= task.call > 1
 
-    _after(monkeypatch, StepwiseSimulator, "_launch", then)
+    _after(monkeypatch, StepwiseCalls, "_launch", then)
 
 
 # Crashes
@@ -251,12 +255,12 @@ def _no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("a crash loses nothing of what is in flight", "busy_lost_s")
 def _in_flight_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Simulator, "_lost_in_flight", lambda *_: 0.0)
+    monkeypatch.setattr(sim.simulator.simulator, "lost_in_flight_s", lambda *_: 0.0)
 
 
 @_fault("a crash loses no run of a barrier", "incarnations.busy_lost_s")
 def _barriers_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Simulator, "_lost_barriers", lambda *_: 0.0)
+    monkeypatch.setattr(sim.simulator.simulator, "lost_barriers_s", lambda *_: 0.0)
 
 
 @_fault("whatever is not claimed is done again, skipped and dropped cells too", "cells_done_again")
@@ -295,15 +299,16 @@ def _rests_are_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("what never started waited to the end of its life", "by_resource.wait_calls")
 def _never_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    def then(simulator: Any) -> None:
-        now = simulator.env.now
-        for column, ready in enumerate(getattr(simulator, "_sampled_ready", ())):
-            for row in range(simulator.graph.num_records):
-                if simulator.machine.counters.cells[column][row] == READY:
-                    group = simulator.machine.group_of[column]
-                    simulator.timings._keep(group, now, now - ready[row])
+    def then(calls: Any, *_: Any) -> None:
+        state = calls._state
+        now = state.env.now
+        for column, ready in enumerate(calls._sampled_ready):
+            for row in range(state.graph.num_records):
+                if state.machine.counters.cells[column][row] == READY:
+                    group = state.machine.group_of[column]
+                    state.timings._keep(group, now, now - ready[row])
 
-    _after(monkeypatch, Simulator, "_stop_tasks", then)
+    _after(monkeypatch, StepwiseCalls, "count_cells", then)
 
 
 @_fault("a percentile is the value after the one at its place", "by_resource.wait_p50_s")

@@ -30,7 +30,8 @@ from sim import results
 from sim.cli import main
 from sim.scenario.loader import load_scenario
 from sim.scenario.schema import schema_text
-from sim.simulator.simulator import Outcome, Simulator
+from sim.simulator.outcome import Outcome
+from sim.simulator.simulator import Simulator
 
 SCENARIO: dict[str, Any] = {
     "name": "small",

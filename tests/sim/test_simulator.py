@@ -25,8 +25,10 @@ from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
 from cellspec.state.counters import Claim
 from sim.scenario.distributions import Constant, Exponential
 from sim.scenario.sampler import ColumnLatency, LatencySource
+from sim.simulator.outcome import Outcome
+from sim.simulator.plan import CheckpointPlan, CrashPlan, RunPlan
 from sim.simulator.queues import POLICIES, Policy
-from sim.simulator.simulator import CheckpointPlan, CrashPlan, Outcome, RunPlan, Simulator
+from sim.simulator.simulator import Simulator
 from tests.strategies import Case, limited_cases
 
 START = ExecutionTraits.START
@@ -81,7 +83,7 @@ class _Listener:
         given = self._seconds[self._names[column]]
         seconds = given(row) if callable(given) else given
         incarnation = self.simulator.machine.incarnation
-        now = self.simulator.env.now
+        now = self.simulator.now
         self.started.append(Started(now, self._names[column], row, seconds, incarnation, barrier))
         return seconds
 
@@ -771,7 +773,7 @@ class _Lazy(_Observed):
         dispatch = super()._dispatcher()
 
         def lazy(t: float) -> None:
-            if self.events < 3:
+            if self.state.events < 3:
                 dispatch(t)
 
         return lazy

@@ -19,8 +19,11 @@ from cellspec.conformance.judge.verdict import judge_trace
 from cellspec.trace import TraceWriter, header_for
 from sim.draws import unit
 from sim.scenario.loader import load_scenario
-from sim.simulator.simulator import Outcome, RunPlan, Simulator
-from sim.simulator.stepwise import ColumnFates, DrawnFates, StepwiseSimulator
+from sim.simulator.fates import ColumnFates, DrawnFates
+from sim.simulator.outcome import Outcome
+from sim.simulator.plan import RunPlan
+from sim.simulator.simulator import Simulator
+from sim.simulator.stepwise import StepwiseSimulator
 from tests.matrix.examples import Example, TableLatency, examples
 from tests.matrix.subject import Subject
 

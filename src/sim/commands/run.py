@@ -15,7 +15,7 @@ from sim.terminal import note, say_cost
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
-    from sim.simulator.simulator import Outcome
+    from sim.simulator.outcome import Outcome
 
 __all__ = ["add_parser"]
 

@@ -34,10 +34,21 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, Protocol, get_args
 
+from cellspec.graph.rules import Rules
 from cellspec.state.codes import READY
 from cellspec.state.counters import Counters
+from sim.draws import sequence
 
-__all__ = ["POLICIES", "FifoQueue", "Policy", "PriorityQueue", "RandomQueue", "ReadyQueue"]
+__all__ = [
+    "POLICIES",
+    "FifoQueue",
+    "Policy",
+    "PriorityQueue",
+    "RandomQueue",
+    "ReadyQueue",
+    "make_queue",
+    "pick_of",
+]
 
 Policy = Literal["fifo", "row-first", "column-first", "critical-path", "random"]
 POLICIES: tuple[str, ...] = get_args(Policy)
@@ -270,3 +281,71 @@ class RandomQueue:
             return divmod(entry, self._rows)
         column, scope = divmod(-1 - entry, self._rows)
         return -1 - column, scope
+
+
+def make_queue(
+    policy: Policy,
+    counters: Counters,
+    clock: Iterator[int] | None,
+    label: tuple[int, int, int],
+    mean_s: Callable[[int], float],
+) -> ReadyQueue:
+    """An empty queue of a policy.
+
+    Args:
+        policy: the order.
+        counters: the state that the queue looks rows up in.
+        clock: orders the heads of several queues; None if the queue is alone.
+        label: seed, incarnation and group, which key the draws of the random policy.
+        mean_s: by column, the expected seconds of its cell or barrier node.
+    """
+    rules = counters.rules
+    rows, columns = rules.num_records, len(rules.columns)
+    if policy == "fifo":
+        return FifoQueue(rows, columns, clock)
+    if policy == "random":
+        return RandomQueue(rows, sequence(*label))
+    if policy == "row-first":
+        return PriorityQueue(counters, range(columns)[::-1], row_first=True)
+    if policy == "column-first":
+        return PriorityQueue(counters, range(columns), row_first=False)
+    return PriorityQueue(counters, _critical_rank(rules, mean_s), row_first=False)
+
+
+def _critical_rank(rules: Rules, mean_s: Callable[[int], float]) -> list[int]:
+    """Rank of each column by the mean latency from its start to the end of the row."""
+    columns = rules.columns
+    tail = [0.0] * len(columns)
+    for rule in reversed(columns):
+        after = [tail[d] for d in (*rule.cell_dependents, *rule.barrier_dependents)]
+        tail[rule.index] = mean_s(rule.index) + max(after, default=0.0)
+    order = sorted(range(len(columns)), key=lambda c: (-tail[c], c))
+    rank = [0] * len(columns)
+    for place, column in enumerate(order):
+        rank[column] = place
+    return rank
+
+
+def pick_of(
+    queues: Sequence[ReadyQueue], capacity: Sequence[int], busy: Sequence[int]
+) -> Callable[[], Node | None]:
+    """A function that takes the next node to start, of those whose resource is free.
+
+    Args:
+        queues: by group of columns.
+        capacity: by group, how many nodes may run at once.
+        busy: by group, how many run.
+    """
+    if len(queues) == 1:
+        return queues[0].pop
+
+    def pick() -> Node | None:
+        best, chosen = math.inf, -1
+        for group, queue in enumerate(queues):
+            if busy[group] < capacity[group]:
+                key = queue.head_key()
+                if key < best:
+                    best, chosen = key, group
+        return queues[chosen].pop() if chosen >= 0 else None
+
+    return pick

@@ -1,148 +1,79 @@
 """The simulator for everything that can go wrong: failures, drops, skips, row groups, ranges.
 
-`StepwiseSimulator` is `sim.simulator.simulator.Simulator`, which sees only cells and barriers that
-end well, with the rest of an engine's life: calls that fail and are tried again after a cool-down,
-rows that are given up, cells that are skipped, rows admitted in groups, calls that make a range of
-rows, an early stop. It takes every step by the machine's own methods, so that a trace can be told
-of each (`sim.simulator.recording`). For a scenario that needs none of this both do the same, event
-by event; the plain one is faster.
+`StepwiseSimulator` runs `sim.simulator.simulator.Simulator` with `StepwiseCalls`, the rest of an
+engine's life: calls that fail and are tried again after a backoff, rows that are given up, cells
+that are skipped, rows admitted in groups, calls that make a range of rows, an early stop. It takes
+every step by the machine's own methods, so that a trace can hold each of them
+(`sim.simulator.recording`). For a scenario that needs none of this both simulators do the same,
+event by event; the plain one is faster.
 
-What a call's fate is, which cells their own condition skips, and how long a node rests are answers
-of `Fates`: functions of (seed, column, row or scope, call), never of the order in which they are
-asked. A call that fails takes as long as one that does not. A range that fails does so when it has
-given half of its rows.
+The fate of a call, the cells that their own condition skips, and the length of a backoff are
+answers of `sim.simulator.fates.Fates`: functions of (seed, column, row or scope, call), in whatever
+order they are asked. A call that fails takes as long as one that does not. A range that fails does
+so when it has given half of its rows.
 """
 
 from __future__ import annotations
 
-import math
 from array import array
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import simpy
 
-from cellspec.errors import SpecError
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.rowset import RowSet
-from cellspec.machine.machine import Failure, Machine
-from cellspec.state.codes import RANGED, READY, RUNNING
-from cellspec.state.counters import Claim
-from sim.draws import unit
+from cellspec.machine.actions import Failure
+from cellspec.machine.machine import Machine
+from cellspec.state.codes import LAST_WAIT, RANGED, READY, RUNNING
+from sim.simulator.calls import Picker, Settle
+from sim.simulator.fates import Fates
+from sim.simulator.latency import Latency
+from sim.simulator.outcome import Incarnation, Outcome
+from sim.simulator.plan import RunPlan
 from sim.simulator.recording import Tell, record
-from sim.simulator.simulator import (
-    Incarnation,
-    Latency,
-    Outcome,
-    RunPlan,
-    Simulator,
-    _End,
-    _Task,
-)
+from sim.simulator.row_groups import RowGroups
+from sim.simulator.run_state import RunState, Task
+from sim.simulator.simulator import Simulator
+from sim.simulator.streams import StreamCosts
 from sim.simulator.timings import SAMPLED
 
-__all__ = ["ColumnFates", "DrawnFates", "Fates", "StepwiseSimulator"]
+__all__ = ["StepwiseCalls", "StepwiseSimulator"]
 
 
-class Fates(Protocol):
-    """What becomes of a call; each answer a function of the seed and its arguments alone."""
-
-    def of_cell(self, column: int, row: int, call: int) -> Failure | None:
-        """How the n-th call of a cell in an incarnation fails; None if it ends well."""
-
-    def of_barrier(self, column: int, scope: int, call: int) -> Failure | None:
-        """How the n-th run of a barrier node fails; None if it ends well."""
-
-    def skips(self, column: int, row: int) -> bool:
-        """True if the column's own condition skips the cell."""
-
-    def rest_s(self, column: int, place: int, call: int, failure: Failure) -> float:
-        """How long a node rests after a failure, in seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnFates:
-    """How often calls of a column fail, by kind, and how often its own condition skips a cell."""
-
-    retryable: float = 0.0
-    backpressure: float = 0.0
-    permanent: float = 0.0
-    skip: float = 0.0
-
-
-class DrawnFates:
-    """Fates drawn from a seed at given rates.
-
-    Any number of calls of a node may be answered with back-pressure, so that the share of calls is
-    the rate; a rate of 1 would never let a call end well, and a run would never end (clause
-    SCHED-12 supposes finitely many).
+class StepwiseSimulator:
+    """One run, every step by the machine's methods.
 
     Args:
-        seed: of the run.
-        columns: the rates, by column.
-        first_s, factor, most_s: a node rests ``first_s * factor ** (n - 1)`` seconds after its n-th
-            failure, at most `most_s`.
-        jitter: the share of that by which it may be longer or shorter, drawn.
-        recorded: what becomes of calls beside, as `sim.scenario.latency.LatencySource.failure`
-        tells it.
-
-    Raises:
-        SpecError: a column whose every call is answered with back-pressure.
+        graph, latency, plan: as of `Simulator`.
+        row_outcomes: what becomes of calls; None if all end well and nothing is skipped.
+        tell: receives every step; see `sim.simulator.recording`.
+        options: `checked`, `choose` and `progress` of `Simulator`.
     """
 
     def __init__(
         self,
-        seed: int,
-        columns: Sequence[ColumnFates],
+        graph: ExecutionGraph,
+        latency: Latency,
+        plan: RunPlan,
         *,
-        first_s: float = 1.0,
-        factor: float = 2.0,
-        most_s: float = 60.0,
-        jitter: float = 0.0,
-        recorded: Callable[..., Failure | None] | None = None,
+        row_outcomes: Fates | None = None,
+        tell: Tell | None = None,
+        **options: Any,
     ) -> None:
-        if any(rates.backpressure >= 1 for rates in columns):
-            raise SpecError("a column whose every call is answered with back-pressure never ends")
-        self._seed = seed
-        self._columns = columns
-        self._first_s, self._factor, self._most_s = first_s, factor, most_s
-        self._jitter = jitter
-        self._recorded = recorded
+        self._calls = StepwiseCalls(row_outcomes, tell)
+        self._driver = Simulator(graph, latency, plan, calls=self._calls, **options)
 
-    def of_cell(self, column: int, row: int, call: int) -> Failure | None:
-        return self._fate(column, row, call, 0)
+    def run(self) -> Outcome:
+        """Run to the end, as `Simulator.run`.
 
-    def of_barrier(self, column: int, scope: int, call: int) -> Failure | None:
-        return self._fate(column, scope, call, 1)
-
-    def _fate(self, column: int, place: int, call: int, kind: int) -> Failure | None:
-        rates = self._columns[column]
-        u = unit(self._seed, column, place, call, kind)
-        if u < rates.permanent:
-            return "permanent"
-        u -= rates.permanent
-        if u < rates.retryable:
-            return "retryable"
-        u -= rates.retryable
-        if u < rates.backpressure:
-            return "backpressure"
-        if self._recorded is None:
-            return None
-        return self._recorded(column, place, call, barrier=kind == 1)
-
-    def skips(self, column: int, row: int) -> bool:
-        rate = self._columns[column].skip
-        return rate > 0 and unit(self._seed, column, row, 0, 2) < rate
-
-    def rest_s(self, column: int, place: int, call: int, failure: Failure) -> float:  # noqa: ARG002
-        rest = min(self._most_s, self._first_s * self._factor ** min(call - 1, 60))
-        if self._jitter:
-            rest *= 1 + self._jitter * (2 * unit(self._seed, column, place, call, 3) - 1)
-        return rest
+        Raises:
+            Violation: an event breaks a clause.
+        """
+        return self._driver.run()
 
 
-class _Work(_Task):
+class _Work(Task):
     """A call in flight.
 
     Attributes:
@@ -162,174 +93,102 @@ class _Work(_Task):
         self.seconds = 0.0
         self.failure: Failure | None = None
 
+    @property
+    def row_s(self) -> float:
+        """The seconds of each row of its range."""
+        return self.seconds / (self.stop - self.row)
 
-class StepwiseSimulator(Simulator):
-    """One run, every step by the machine's methods.
+
+class StepwiseCalls:
+    """Calls that may fail, give a range of rows, and wait for their row group.
 
     Args:
-        graph, latency, plan, checked, choose, progress: as of `Simulator`.
-        fates: what becomes of calls; None if all end well and nothing is skipped.
-        tell: hears of every step; see `sim.simulator.recording`.
+        row_outcomes: what becomes of calls; None if all end well and nothing is skipped.
+        tell: receives every step.
     """
 
-    def __init__(
-        self,
-        graph: ExecutionGraph,
-        latency: Latency,
-        plan: RunPlan,
-        *,
-        row_outcomes: Fates | None = None,
-        tell: Tell | None = None,
-        **options: Any,
-    ) -> None:
+    counts_calls = True
+    # Backoffs end when the machine is told the time.
+    always_timed = True
+
+    def __init__(self, row_outcomes: Fates | None, tell: Tell | None) -> None:
         self._fates = row_outcomes
         self._tell = tell
-        super().__init__(graph, latency, plan, **options)
-        index = graph.rules.index
-        self._range_rows = [1] * graph.num_columns
-        for name, rows in plan.range_rows.items():
-            if graph.rules.columns[index[name]].streamable:
-                self._range_rows[index[name]] = rows
-        self._acts = 0
-        self._to_skip: list[tuple[int, int]] = []
-        self.outcome.failures = [
-            {"retryable": 0, "backpressure": 0, "permanent": 0} for _ in self.rules.columns
-        ]
-        self._tried = RowSet(graph.num_records)
-        self._blamed = [RowSet(graph.num_records) for _ in self.rules.columns]
-        self._sampled_ready = [
-            array("d", bytes(8 * -(-graph.num_records // self.timings.every)))
-            for _ in self.rules.columns
-        ]
 
-    def _make_machine(self) -> Machine:
-        # Cool-downs end when the machine is told the time, so it is always told; without the check
-        # of time what it would say is waived.
-        waive = self.waive if self.checked else (*self.waive, "SCHED-08", "SCHED-09", "GROUP-06")
-        machine = Machine(self.graph, self.plan.limits, failures=self.plan.failures, waive=waive)
+    def make_machine(
+        self, graph: ExecutionGraph, plan: RunPlan, *, checked: bool, waive: Collection[str]
+    ) -> Machine:
+        # Without the check of time what the machine would say of it is waived.
+        waive = waive if checked else (*waive, "SCHED-08", "SCHED-09", "GROUP-06")
+        machine = Machine(graph, plan.limits, failures=plan.failures, waive=waive)
         if self._tell is not None:
             machine.on_step = record(machine, self._tell)
         return machine
 
-    # One life
-
-    def _live(self, incarnation: Incarnation) -> None:
-        self._calls: dict[tuple[int, int], int] = {}
-        self._touched: dict[int, None] = {}
-        self._scans: dict[int, list[int]] = {}
-        self._next_group = 0
-        self._life_done = [0] * self.graph.num_columns
-        self._first_live = 0
-        # Of columns that stream: [start, stop) of what each call gave, and the seconds of each row.
-        self._streams = {
-            column: (array("q"), array("d"))
-            for column, rows in enumerate(self._range_rows)
-            if rows > 1
-        }
-        super()._live(incarnation)
-
-    def _count_cells(self, incarnation: Incarnation, open_before: Sequence[int]) -> None:  # noqa: ARG002
-        incarnation.cells_done = sum(self._life_done)
-        for column, done in enumerate(self._life_done):
-            self.outcome.done[column] += done
-
-    def _count_table(self) -> None:
-        super()._count_table()
-        counters = self.machine.counters
-        self.outcome.rows_dropped = [len(rows) for rows in self._blamed]
-        self.outcome.skipped = [
-            sum(row not in counters.dropped for row in counters.skipped.get(column, ()))
-            for column in range(self.graph.num_columns)
+    def attach(self, state: RunState) -> None:
+        self._state, self._machine = state, state.machine
+        graph, index = state.graph, state.rules.index
+        self._range_rows = [1] * graph.num_columns
+        for name, rows in state.plan.range_rows.items():
+            if graph.rules.columns[index[name]].streamable:
+                self._range_rows[index[name]] = rows
+        self._skips: list[tuple[int, int]] = []
+        state.outcome.failures = [
+            {"retryable": 0, "backpressure": 0, "permanent": 0} for _ in state.rules.columns
+        ]
+        self._tried = RowSet(graph.num_records)
+        self._blamed = [RowSet(graph.num_records) for _ in state.rules.columns]
+        self._sampled_ready = [
+            array("d", bytes(8 * -(-graph.num_records // state.timings.every)))
+            for _ in state.rules.columns
         ]
 
-    def _rows_tried(self) -> int:
-        return len(self._tried)
-
-    def _has_live_row(self, rows: int) -> bool:
-        dropped = self.machine.counters.dropped
-        while self._first_live < rows and self._first_live in dropped:
-            self._first_live += 1
-        return self._first_live < rows
-
-    def _hear_cell(self, column: int) -> Callable[[int], object]:
-        push, flags, every = super()._hear_cell(column), self.timings.flags, self.timings.every
-        ready, machine = self._sampled_ready[column], self.machine
-
-        def hear(row: int) -> None:
-            if flags[row] & SAMPLED:
-                ready[row // every] = machine.now
-            push(row)
-
-        return hear
-
-    def _hear_cells(self, column: int, start: int, stop: int) -> None:
-        every = self.timings.every
-        first, last = -(-start // every), -(-stop // every)
-        times = array("d", [self.machine.now]) * (last - first)
-        self._sampled_ready[column][first:last] = times
-        super()._hear_cells(column, start, stop)
-
-    @property
-    def events(self) -> int:
-        return self._acts
-
-    def _count_event(self) -> None:
-        self._acts += 1
-        if self._crash_event:
-            self._crash_if_due()
-
-    def _new_task(self) -> _Work:
-        task = _Work(self.env)
-        self._tasks.append(task)
-        return task
-
-    def _after(self, seconds: float, action: Callable[[], None]) -> None:
-        def due(_: simpy.events.Event) -> None:
-            self.machine.at(self.env.now)
-            action()
-
-        callbacks: list[Any] = [due]
-        self.env.timeout(seconds).callbacks = callbacks
-
-    def _settler(self) -> Callable[[float], None]:
-        inner = super()._settler()
-
-        def settle(t: float) -> None:
-            self._prepare()
-            inner(t)
-            if self.machine.stopped:
-                self._finish_stopped()
-
-        return settle
+    def begin(self) -> None:
+        self._calls: dict[tuple[int, int], int] = {}
+        self._groups = RowGroups(self._state)
+        self._made = [0] * self._state.graph.num_columns
+        self._first_live = 0
+        self._streams = StreamCosts(c for c, rows in enumerate(self._range_rows) if rows > 1)
 
     # What follows by itself
 
-    def _hear_skip(self, column: int, row: int) -> None:
-        self._to_skip.append((column, row))
+    def settler(self, settle: Settle, finish_stopped: Callable[[], None]) -> Settle:
+        machine = self._machine
+        self._settle: Settle
+
+        def settle_all(t: float) -> None:
+            self._prepare()
+            settle(t)
+            if machine.stopped:
+                finish_stopped()
+
+        self._settle = settle_all
+        return settle_all
 
     def _prepare(self) -> None:
         """Give output, skip what must be skipped, and move row groups, until nothing is left."""
         while True:
-            if self._emissions:
-                self._emit()
-            elif self._to_skip:
-                column, row = self._to_skip.pop()
-                if self.machine.counters.must_skip(column, row):
+            if self._state.emissions:
+                self.emit()
+            elif self._skips:
+                column, row = self._skips.pop()
+                if self._machine.counters.must_skip(column, row):
                     self._skip(column, row)
-            elif not self._move_groups():
+            elif not self._groups.move():
                 return
 
-    def _emit(self) -> None:
-        while self._emissions:
-            column, start, stop = self._skip_outputs(*self._emissions.pop())
+    def emit(self) -> None:
+        state = self._state
+        while state.emissions:
+            column, start, stop = self._skip_outputs(*state.emissions.pop())
             if start == stop:
                 continue
-            self.machine.emit(column, start, stop)
-            self._done += stop - start
-            self._life_done[column] += stop - start
-            self._given(column, start, stop)
-            self._touch(start, stop)
-            self._count_event()
+            self._machine.emit(column, start, stop)
+            state.done += stop - start
+            self._made[column] += stop - start
+            state.gave_output(column, start, stop)
+            self._groups.touch(start, stop)
+            state.count_event()
 
     def _skip_outputs(self, column: int, start: int, stop: int) -> tuple[int, int, int]:
         """Skip ready output cells by their column's own condition, up to the first rows that stay.
@@ -337,7 +196,7 @@ class StepwiseSimulator(Simulator):
         Returns:
             Those rows, perhaps none; what comes after them waits its turn.
         """
-        if not self.rules.columns[column].may_skip:
+        if not self._state.rules.columns[column].may_skip:
             return column, start, stop
         while start < stop and self._is_skipped(column, start):
             self._skip(column, start)
@@ -346,77 +205,48 @@ class StepwiseSimulator(Simulator):
         while end < stop and not self._is_skipped(column, end):
             end += 1
         if end < stop:
-            self._emissions.append((column, end, stop))
+            self._state.emissions.append((column, end, stop))
         return column, start, end
 
     def _skip(self, column: int, row: int) -> None:
-        self.machine.skip_cell(column, row)
-        self.timings.ended(column, row, self.env.now)
+        self._machine.skip_cell(column, row)
+        self._state.timings.ended(column, row, self._state.env.now)
         self._try_rows(row, row + 1)
-        self._touch(row, row + 1)
-        self._count_event()
+        self._groups.touch(row, row + 1)
+        self._state.count_event()
 
     def _try_rows(self, start: int, stop: int) -> None:
-        if len(self._tried) < self.graph.num_records:
+        if len(self._tried) < self._state.graph.num_records:
             for row in range(start, stop):
                 self._tried.add(row)
 
-    def _touch(self, start: int, stop: int) -> None:
-        """Cells of these rows were resolved: their groups may be at an end."""
-        size = self.plan.limits.group_rows
-        if size is not None:
-            for group in range(start // size, (stop - 1) // size + 1):
-                if group in self._scans:
-                    self._touched[group] = None
+    # What becomes ready
 
-    def _move_groups(self) -> bool:
-        """Let row groups go that are at an end, and others come; True if one came or went."""
-        machine, size = self.machine, self.plan.limits.group_rows
-        if size is None or machine.must_stop or machine.stopped:
-            return False
-        moved = False
-        for group in self._touched:
-            if self._is_over(group):
-                machine.retire(*self._bounds(group, size))
-                del self._scans[group]
-                self._acts += 1
-                moved = True
-        self._touched.clear()
-        most = self.plan.limits.groups or math.inf
-        while len(machine.admitted) < most and self._next_group * size < self.graph.num_records:
-            group = self._next_group
-            self._next_group += 1
-            self._scans[group] = [0, group * size]
-            if self._is_over(group):
-                del self._scans[group]
-                continue
-            machine.admit(*self._bounds(group, size))
-            self._acts += 1
-            moved = True
-        return moved
+    def ready_pusher(self, column: int, push: Callable[[int], object]) -> Callable[[int], object]:
+        flags, every = self._state.timings.flags, self._state.timings.every
+        ready, machine = self._sampled_ready[column], self._machine
 
-    def _bounds(self, group: int, size: int) -> tuple[int, int]:
-        return group * size, min((group + 1) * size, self.graph.num_records)
+        def take(row: int) -> None:
+            if flags[row] & SAMPLED:
+                ready[row // every] = machine.now
+            push(row)
 
-    def _is_over(self, group: int) -> bool:
-        """True if every cell of the group is resolved; the search never goes back."""
-        counters, size = self.machine.counters, self.plan.limits.group_rows
-        assert size is not None
-        place = self._scans[group]
-        start, stop = self._bounds(group, size)
-        while place[0] < len(counters.cells):
-            row = counters.find_unresolved(place[0], place[1], stop)
-            if row >= 0:
-                place[1] = row
-                return False
-            place[:] = [place[0] + 1, start]
-        return True
+        return take
+
+    def rows_ready(self, column: int, start: int, stop: int) -> None:
+        every = self._state.timings.every
+        first, last = -(-start // every), -(-stop // every)
+        times = array("d", [self._machine.now]) * (last - first)
+        self._sampled_ready[column][first:last] = times
+
+    def to_skip(self, column: int, row: int) -> None:
+        self._skips.append((column, row))
 
     # What starts
 
-    def _dispatcher(self) -> Callable[[float], None]:
-        machine, pick = self.machine, self._picker()
-        load, workers = machine.counters.load, self._workers
+    def dispatcher(self, pick: Picker) -> Settle:
+        machine, workers = self._machine, self._state.workers
+        load = machine.counters.load
 
         def dispatch(t: float) -> None:
             while load[0] < workers and not (machine.must_stop or machine.stopped):
@@ -433,7 +263,7 @@ class StepwiseSimulator(Simulator):
 
     def _begin_cell(self, column: int, row: int, t: float) -> None:
         """Start a cell, or the range that begins with it, unless it is not ready any more."""
-        machine = self.machine
+        machine, state = self._machine, self._state
         if machine.counters.cells[column][row] != READY:
             return
         if self._is_skipped(column, row):
@@ -449,30 +279,32 @@ class StepwiseSimulator(Simulator):
         call = self._call((column, row))
         task = self._take_task(column, row, t)
         task.stop, task.call = stop, call
-        task.seconds = self.latency.get(column, row, call)
+        task.seconds = state.latency.get(column, row, call)
         task.failure = self._fates.of_cell(column, row, call) if self._fates else None
-        ready_s = self._sampled_ready[column][row // self.timings.every]
-        self.timings.called(column, row, stop, t, ready_s)
+        ready_s = self._sampled_ready[column][row // state.timings.every]
+        state.timings.called(column, row, stop, t, ready_s)
         self._try_rows(row, stop)
         self._launch(task, column)
 
     def _is_skipped(self, column: int, row: int) -> bool:
-        may = self.rules.columns[column].may_skip
+        may = self._state.rules.columns[column].may_skip
         return may and self._fates is not None and self._fates.skips(column, row)
 
     def _range_stop(self, column: int, row: int) -> int:
         """Where the range ends that begins with a ready cell: at the first row that cannot join."""
-        most = min(row + self._range_rows[column], self.graph.num_records)
-        rule, body = self.rules.columns[column], self.machine.counters.cells[column]
-        attempts = self.machine.attempts
+        most = min(row + self._range_rows[column], self._state.graph.num_records)
+        rule, body = self._state.rules.columns[column], self._machine.counters.cells[column]
+        attempts = self._machine.attempts
         attempt = attempts.get((column, row))
-        size = self.plan.limits.group_rows
+        size = self._state.plan.limits.group_rows
         if rule.ordered and size is not None:
             most = min(most, (row // size + 1) * size)
+        # In order, a cell waits for the one before it, which is in the range.
+        joins = LAST_WAIT if rule.ordered else READY
         stop = row + 1
         while (
             stop < most
-            and body[stop] == (1 if rule.ordered else READY)
+            and body[stop] == joins
             and attempts.get((column, stop)) == attempt
             and not self._is_skipped(column, stop)
         ):
@@ -481,13 +313,13 @@ class StepwiseSimulator(Simulator):
 
     def _begin_barrier(self, column: int, scope: int, t: float) -> None:
         key = (-1 - column, scope)
-        self.machine.start_barrier(column, scope, None, 1 + self.machine.attempts.get(key, 0))
+        self._machine.start_barrier(column, scope, None, 1 + self._machine.attempts.get(key, 0))
         call = self._call(key)
         task = self._take_task(-1 - column, scope, t)
         task.call, task.stop = call, scope + 1
-        task.seconds = self.latency.get_barrier(column, scope, call)
+        task.seconds = self._state.latency.get_barrier(column, scope, call)
         task.failure = self._fates.of_barrier(column, scope, call) if self._fates else None
-        self._try_rows(*self.rules.scope_bounds(column, scope))
+        self._try_rows(*self._state.rules.scope_bounds(column, scope))
         self._launch(task, column)
 
     def _call(self, key: tuple[int, int]) -> int:
@@ -498,28 +330,33 @@ class StepwiseSimulator(Simulator):
         return self._calls.get(key, 0) + 1
 
     def _take_task(self, column: int, row: int, t: float) -> _Work:
-        task = self._spare.pop() if self._spare else self._new_task()
+        state = self._state
+        if state.spare:
+            task = state.spare.pop()
+        else:
+            task = _Work(state.env)
+            state.tasks.append(task)
         assert isinstance(task, _Work)
         task.column, task.row, task.start_s, task.given = column, row, t, 0
         return task
 
     def _launch(self, task: _Work, column: int) -> None:
-        self.outcome.calls[column] += 1
-        self.outcome.busy_s[column] += task.seconds
+        self._state.outcome.calls[column] += 1
+        self._state.outcome.busy_s[column] += task.seconds
         task.ends_s = task.start_s + task.seconds
-        self._await(task, task.seconds / (task.stop - task.row))
-        self._count_event()
+        self._await(task, task.row_s)
+        self._state.count_event()
 
     def _await(self, task: _Work, seconds: float) -> None:
-        task.callbacks = self._on_completed
-        self.env.schedule(task, simpy.events.NORMAL, seconds)
+        task.callbacks = self._state.on_completed
+        self._state.env.schedule(task, simpy.events.NORMAL, seconds)
 
     # What ends
 
-    def _completion(self) -> Callable[[_Task], None]:
-        env, machine = self.env, self.machine
+    def completion(self, settle: Settle) -> Callable[[Task], None]:
+        state, env, machine = self._state, self._state.env, self._machine
 
-        def completed(task: _Task) -> None:
+        def completed(task: Task) -> None:
             assert isinstance(task, _Work)
             t = env.now
             machine.at(t)
@@ -529,20 +366,20 @@ class StepwiseSimulator(Simulator):
                 self._end_row(task, t)
             else:
                 self._end_cell(task, t)
-            self._acts += 1
+            state.other_events += 1
             # Where nothing is left to start there is nothing to stop.
-            left = machine.completed_rows < self.graph.num_records
+            left = machine.completed_rows < state.graph.num_records
             if left and machine.must_stop and not machine.stopped:
                 machine.stop()
-                self._acts += 1
-            if self._crash_event:
-                self._crash_if_due()
-            self._settle(t)
+                state.other_events += 1
+            if state.crash_event:
+                state.crash_if_due()
+            settle(t)
 
         return completed
 
     def _end_cell(self, task: _Work, t: float) -> None:
-        column, row, machine = task.column, task.row, self.machine
+        column, row, machine = task.column, task.row, self._machine
         wanted = machine.counters.cells[column][row] == RUNNING
         if task.failure is not None and wanted:
             self._fail((column, row), column, row, task, t)
@@ -553,17 +390,17 @@ class StepwiseSimulator(Simulator):
                 task.given = 1
                 self._keep_stream(task)
                 self._gave(column, row, t)
-        self._spare.append(task)
+        self._state.spare.append(task)
 
     def _end_row(self, task: _Work, t: float) -> None:
         """A range gives its next row, or fails half-way."""
-        column, machine = task.column, self.machine
+        column, machine, state = task.column, self._machine, self._state
         row = task.row + task.given
         if task.failure is not None and task.given >= (task.stop - task.row) // 2:
-            self.outcome.busy_s[column] -= max(0.0, task.ends_s - t)
+            state.outcome.busy_s[column] -= max(0.0, task.ends_s - t)
             self._keep_stream(task)
             self._fail((column, task.row), column, row, task, t)
-            self._spare.append(task)
+            state.spare.append(task)
             return
         wanted = machine.counters.cells[column][row] == RANGED
         machine.complete_cell(column, row)
@@ -572,7 +409,7 @@ class StepwiseSimulator(Simulator):
         task.given += 1
         if row + 1 == task.stop:
             self._keep_stream(task)
-            self._spare.append(task)
+            state.spare.append(task)
             return
         # From the start, so that rounding does not add up.
         due = task.start_s + task.seconds * (task.given + 1) / (task.stop - task.row)
@@ -580,35 +417,34 @@ class StepwiseSimulator(Simulator):
 
     def _gave(self, column: int, row: int, t: float) -> None:
         """A cell has its value."""
-        self._done = done = self._done + 1
-        self._life_done[column] += 1
-        self.timings.ended(column, row, t)
-        self._touch(row, row + 1)
-        if row > self._furthest and self._works[column]:
-            self._furthest = row
-            if row - self._rows[0] >= self.outcome.window_rows:
-                self.outcome.window_rows = row + 1 - self._rows[0]
-        self._log.append(column * self.graph.num_records + row)
+        state = self._state
+        state.done = done = state.done + 1
+        self._made[column] += 1
+        state.timings.ended(column, row, t)
+        self._groups.touch(row, row + 1)
+        if row > state.furthest and state.works[column]:
+            state.furthest = row
+            if row - state.rows[0] >= state.outcome.window_rows:
+                state.outcome.window_rows = row + 1 - state.rows[0]
+        state.log.append(column * state.graph.num_records + row)
         if not done & 0xFFFF:
-            self._flush_log()
-            if self.progress is not None:
-                self.progress(t, self._rows[0])
+            state.note_progress(t)
 
     def _end_barrier(self, task: _Work, t: float) -> None:
-        column, scope = -1 - task.column, task.row
+        column, scope, state = -1 - task.column, task.row, self._state
         if task.failure is not None:
             self._fail((task.column, scope), column, scope, task, t)
         else:
-            self.machine.complete_barrier(column, scope)
+            self._machine.complete_barrier(column, scope)
             self._calls.pop((task.column, scope), None)
-            self._log.append(task.column * self.graph.num_records + scope)
-        self._spare.append(task)
+            state.log.append(task.column * state.graph.num_records + scope)
+        state.spare.append(task)
 
     def _fail(self, key: tuple[int, int], column: int, place: int, task: _Work, t: float) -> None:
-        """A call fails: it is tried again after a rest, or its rows are given up."""
-        failure, machine = task.failure, self.machine
+        """A call fails: it is tried again after a backoff, or its rows are given up."""
+        failure, machine, state = task.failure, self._machine, self._state
         assert failure is not None and self._fates is not None  # noqa: PT018
-        self.outcome.failures[column][failure] += 1
+        state.outcome.failures[column][failure] += 1
         self._calls[key[0], place] = task.call
         rest = self._fates.rest_s(column, place, task.call, failure)
         if key[0] >= 0:
@@ -618,62 +454,67 @@ class StepwiseSimulator(Simulator):
         for row, cause in sorted(machine.unrecorded.items()):
             machine.record_drop(cause, row, row + 1)
             self._blamed[cause].add(row)
-            self._acts += 1
-            self._touch(row, row + 1)
+            state.other_events += 1
+            self._groups.touch(row, row + 1)
         if machine.backoffs:
-            self._after(rest, lambda: self._settle(self.env.now))
+            state.after(rest, lambda: self._settle(state.env.now))
 
-    # Storage and the end
+    # Counts
 
-    def _make_durable(self, claim: Claim) -> None:
-        for column, rows in enumerate(claim):
-            known = self.machine.durable[column]
-            if rows > known:
-                self.machine.durable_rows(column, rows, known)
-                self._count_event()
+    def has_live_row(self, rows: int) -> bool:
+        dropped = self._machine.counters.dropped
+        while self._first_live < rows and self._first_live in dropped:
+            self._first_live += 1
+        return self._first_live < rows
 
-    def _resume(self, incarnation: Incarnation, t: float) -> None:
-        self._to_skip.clear()
-        for task in self._running:
-            assert isinstance(task, _Work)
-            self._keep_stream(task)
-        super()._resume(incarnation, t)
-        total, dropped = self.graph.num_records, self.machine.counters.dropped
-        self._blamed = [
-            RowSet(total, (row for row in rows if row in dropped)) for rows in self._blamed
+    def rows_tried(self) -> int:
+        return len(self._tried)
+
+    def count_cells(self, incarnation: Incarnation, open_before: Sequence[int]) -> None:  # noqa: ARG002
+        incarnation.cells_done = sum(self._made)
+        for column, done in enumerate(self._made):
+            self._state.outcome.done[column] += done
+
+    def count_table(self) -> None:
+        counters, outcome = self._machine.counters, self._state.outcome
+        outcome.rows_dropped = [len(rows) for rows in self._blamed]
+        outcome.skipped = [
+            sum(row not in counters.dropped for row in counters.skipped.get(column, ()))
+            for column in range(self._state.graph.num_columns)
         ]
-        self._acts += 2
 
     # What a crash costs
 
+    def saved(self) -> None:
+        self._streams.forget(self._machine.durable_claim)
+
+    def crashed(self) -> None:
+        self._skips.clear()
+        for task in self._state.running:
+            assert isinstance(task, _Work)
+            self._keep_stream(task)
+
+    def resumed(self, in_flight_lost: int) -> None:  # noqa: ARG002
+        total, dropped = self._state.graph.num_records, self._machine.counters.dropped
+        self._blamed = [
+            RowSet(total, (row for row in rows if row in dropped)) for rows in self._blamed
+        ]
+
     def _keep_stream(self, task: _Work) -> None:
         """Remember what the rows that a call gave took, until a claim holds them."""
-        kept = self._streams.get(task.column)
-        if kept is not None and task.given:
-            kept[0].extend((task.row, task.row + task.given))
-            kept[1].append(task.seconds / (task.stop - task.row))
+        self._streams.add(task.column, task.row, task.row + task.given, task.row_s)
 
-    def _checkpoint_durable(self, size: int) -> None:
-        super()._checkpoint_durable(size)
-        for column, (bounds, seconds) in self._streams.items():
-            rows = self.machine.durable_claim[column]
-            left = [place for place in range(len(seconds)) if bounds[2 * place + 1] > rows]
-            self._streams[column] = (
-                array("q", (bounds[2 * p + k] for p in left for k in (0, 1))),
-                array("d", (seconds[p] for p in left)),
-            )
+    def lost_s(self, task: Task) -> float:
+        assert isinstance(task, _Work)
+        return task.seconds * (1 - task.given / (task.stop - task.row))
 
-    def _coster(self, column: int) -> Callable[[int], float]:
-        if self.rules.columns[column].is_barrier:
-            return super()._coster(column)
+    def cell_cost(self, column: int) -> Callable[[int], float]:
+        state, row_outcomes = self._state, self._fates
+        if state.rules.columns[column].is_barrier:
+            return lambda _: 0.0
         if column in self._streams:
-            bounds, seconds = self._streams[column]
-            of_row = array("d", bytes(8 * self.graph.num_records))
-            for place, each in enumerate(seconds):
-                start, stop = bounds[2 * place : 2 * place + 2]
-                of_row[start:stop] = array("d", [each]) * (stop - start)
-            return of_row.__getitem__
-        get, row_outcomes = self.latency.get, self._fates
+            return self._streams.cost(column, state.graph.num_records)
+        get = state.latency.get
 
         def cost_s(row: int) -> float:
             # Calls are numbered through: the first that does not fail gave the value.
@@ -684,44 +525,8 @@ class StepwiseSimulator(Simulator):
 
         return cost_s
 
-    def _call_s(self, task: _Task) -> float:
-        assert isinstance(task, _Work)
-        return task.seconds * (1 - task.given / (task.stop - task.row))
-
-    def _barrier_s(self, column: int, scope: int) -> float:
+    def barrier_cost(self, column: int, scope: int) -> float:
         call, row_outcomes = 1, self._fates
         while row_outcomes is not None and row_outcomes.of_barrier(column, scope, call) is not None:
             call += 1
-        return self.latency.get_barrier(column, scope, call)
-
-    def _written(self, size: int) -> None:
-        super()._written(size)
-        if self.machine.stopped:
-            self._finish_stopped()
-
-    def _finish_run(self) -> None:
-        if self.machine.stopped:
-            self._finish_stopped()
-        else:
-            super()._finish_run()
-
-    def _finish_stopped(self) -> None:
-        """An early stop: when nothing runs any more, save what there is, and say so."""
-        machine, plan = self.machine, self.plan.checkpoint
-        if machine.in_flight or self._writing:
-            return
-        if plan is None:
-            self._make_durable(self._claim(1))
-        elif self._claim(plan.version) != machine.durable_claim:
-            self._begin_checkpoint()
-            if self._writing:
-                return
-        machine.end("stopped")
-        self.outcome.outcome = "stopped"
-        raise _End
-
-    def run(self) -> Outcome:
-        outcome = super().run()
-        # The end itself is an event too.
-        outcome.events = self._acts + 1
-        return outcome
+        return self._state.latency.get_barrier(column, scope, call)

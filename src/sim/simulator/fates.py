@@ -1,0 +1,110 @@
+"""The fates of calls: failures, skipped cells and backoffs, each a draw from the run's seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cellspec.errors import SpecError
+from cellspec.machine.actions import Failure
+from sim.draws import unit
+
+__all__ = ["ColumnFates", "DrawnFates", "Fates"]
+
+
+class Fates(Protocol):
+    """What becomes of a call; each answer a function of the seed and its arguments alone."""
+
+    def of_cell(self, column: int, row: int, call: int) -> Failure | None:
+        """How the n-th call of a cell in an incarnation fails; None if it ends well."""
+
+    def of_barrier(self, column: int, scope: int, call: int) -> Failure | None:
+        """How the n-th run of a barrier node fails; None if it ends well."""
+
+    def skips(self, column: int, row: int) -> bool:
+        """True if the column's own condition skips the cell."""
+
+    def rest_s(self, column: int, place: int, call: int, failure: Failure) -> float:
+        """How long a node rests after a failure, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnFates:
+    """How often calls of a column fail, by kind, and how often its own condition skips a cell."""
+
+    retryable: float = 0.0
+    backpressure: float = 0.0
+    permanent: float = 0.0
+    skip: float = 0.0
+
+
+class DrawnFates:
+    """Fates drawn from a seed at given rates.
+
+    Any number of calls of a node may be answered with back-pressure, so that the share of calls is
+    the rate; a rate of 1 would never let a call end well, and a run would never end (clause
+    SCHED-12 supposes finitely many).
+
+    Args:
+        seed: of the run.
+        columns: the rates, by column.
+        first_s, factor, most_s: a node rests ``first_s * factor ** (n - 1)`` seconds after its n-th
+            failure, at most `most_s`.
+        jitter: the share of that by which it may be longer or shorter, drawn.
+        recorded: what becomes of calls beside, as `sim.scenario.latency.LatencySource.failure`
+        tells it.
+
+    Raises:
+        SpecError: a column whose every call is answered with back-pressure.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        columns: Sequence[ColumnFates],
+        *,
+        first_s: float = 1.0,
+        factor: float = 2.0,
+        most_s: float = 60.0,
+        jitter: float = 0.0,
+        recorded: Callable[..., Failure | None] | None = None,
+    ) -> None:
+        if any(rates.backpressure >= 1 for rates in columns):
+            raise SpecError("a column whose every call is answered with back-pressure never ends")
+        self._seed = seed
+        self._columns = columns
+        self._first_s, self._factor, self._most_s = first_s, factor, most_s
+        self._jitter = jitter
+        self._recorded = recorded
+
+    def of_cell(self, column: int, row: int, call: int) -> Failure | None:
+        return self._fate(column, row, call, 0)
+
+    def of_barrier(self, column: int, scope: int, call: int) -> Failure | None:
+        return self._fate(column, scope, call, 1)
+
+    def _fate(self, column: int, place: int, call: int, kind: int) -> Failure | None:
+        rates = self._columns[column]
+        u = unit(self._seed, column, place, call, kind)
+        if u < rates.permanent:
+            return "permanent"
+        u -= rates.permanent
+        if u < rates.retryable:
+            return "retryable"
+        u -= rates.retryable
+        if u < rates.backpressure:
+            return "backpressure"
+        if self._recorded is None:
+            return None
+        return self._recorded(column, place, call, barrier=kind == 1)
+
+    def skips(self, column: int, row: int) -> bool:
+        rate = self._columns[column].skip
+        return rate > 0 and unit(self._seed, column, row, 0, 2) < rate
+
+    def rest_s(self, column: int, place: int, call: int, failure: Failure) -> float:  # noqa: ARG002
+        rest = min(self._most_s, self._first_s * self._factor ** min(call - 1, 60))
+        if self._jitter:
+            rest *= 1 + self._jitter * (2 * unit(self._seed, column, place, call, 3) - 1)
+        return rest

@@ -1,0 +1,89 @@
+"""The counters of a run: what its simulator adds up, for `sim.results` to show."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from sim.simulator.timings import Waits
+
+__all__ = ["Incarnation", "Outcome"]
+
+
+@dataclass(slots=True)
+class Incarnation:
+    """What one life of the process did. Times in seconds.
+
+    Attributes:
+        claimed_rows: rows that were complete when it began.
+        cells_done: cells that got a value.
+        cells_lost: of all cells with a value at its crash, those that are to be made again.
+        in_flight_lost: calls that ran when it crashed.
+        busy_lost_s: worker time of both.
+    """
+
+    number: int
+    start_s: float
+    claimed_rows: int
+    end_s: float = 0.0
+    crashed: bool = False
+    cells_done: int = 0
+    cells_lost: int = 0
+    in_flight_lost: int = 0
+    busy_lost_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run did, as counters; `sim.figures` defines them, `sim.results` shows them.
+
+    Attributes:
+        makespan_s: from the start to the end of the last write, restarts included.
+        events: actions taken: starts, completions, emissions, storage, crashes and resumes.
+        done: by column, cells that got a value, those done again included.
+        calls: by column, calls that started.
+        busy_s: by column, seconds of worker time.
+        waits: by resource (then the columns that take none), how long calls were ready.
+        sampled_every: waits and ages are those of every so many rows.
+        ages_s: percentiles of the age of rows when they were complete.
+        first_row_s: when the first row was complete that no crash took back.
+        window_rows: the largest distance from the first unfinished row to a finished cell.
+        checkpoints, checkpoint_bytes: written, and durable.
+        tried, delivered, dropped: rows.
+        made: cells with a value in delivered rows.
+        outcome: how the run ended: "success" or "stopped".
+        failures: by column, calls that failed, by kind; empty if no failure was asked for.
+        rows_dropped: by column, rows given up because of it, as they are at the end.
+        skipped: by column, cells of other rows that were skipped, likewise.
+        fingerprint: a digest of the order of all completions, of the clock at intervals, at each
+            resume and at the end, and of each resume's claim.
+    """
+
+    makespan_s: float = 0.0
+    events: int = 0
+    cells_done: int = 0
+    done: list[int] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)
+    busy_s: list[float] = field(default_factory=list)
+    waits: list[Waits] = field(default_factory=list)
+    sampled_every: int = 1
+    ages_s: tuple[float | None, ...] = ()
+    first_row_s: float = math.inf
+    window_rows: int = 0
+    checkpoints: int = 0
+    checkpoint_bytes: int = 0
+    tried: int = 0
+    delivered: int = 0
+    dropped: int = 0
+    made: int = 0
+    incarnations: list[Incarnation] = field(default_factory=list)
+    outcome: str = "success"
+    failures: list[dict[str, int]] = field(default_factory=list)
+    rows_dropped: list[int] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
+    fingerprint: str = ""
+
+    @property
+    def wait_s(self) -> list[float]:
+        """By resource (then the columns that take none), the sum of the waits."""
+        return [item.total_s for item in self.waits]

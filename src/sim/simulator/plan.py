@@ -1,0 +1,57 @@
+"""The plan of a run: everything that decides it, beside its graph and its latencies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cellspec.machine.limits import FailurePolicy, Limits
+from sim.simulator.queues import Policy
+
+__all__ = ["CheckpointPlan", "CrashPlan", "RunPlan"]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointPlan:
+    """When a checkpoint is written, and how long storage takes.
+
+    Attributes:
+        every_rows: after so many rows. With version 1 rows are finished rows; with version 2, which
+            saves columns too, so many rows' worth of cells in any column.
+        every_s: after so many seconds.
+        version: of the payload.
+        write_s: seconds from the begin of a write until it is durable.
+    """
+
+    every_rows: int | None = None
+    every_s: float | None = None
+    version: int = 1
+    write_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CrashPlan:
+    """One cause of crashes: a number of an event, a time, or a mean time between crashes."""
+
+    at_event: int | None = None
+    at_time_s: float | None = None
+    mean_s: float | None = None
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """Everything that decides a run, beside its graph and its latencies.
+
+    Failures, row groups and ranges (`range_rows`: how many rows one call of a column makes) are
+    for `sim.simulator.stepwise.StepwiseSimulator`; `Simulator` runs without them.
+    """
+
+    seed: int = 0
+    limits: Limits = field(default_factory=Limits)
+    policy: Policy = "row-first"
+    checkpoint: CheckpointPlan | None = None
+    crashes: Sequence[CrashPlan] = ()
+    restart_delay_s: float = 0.0
+    failures: FailurePolicy | None = None
+    range_rows: Mapping[str, int] = field(default_factory=dict)

@@ -1,0 +1,76 @@
+"""Row groups of a run: each is admitted in turn, and retired when all its cells are resolved."""
+
+from __future__ import annotations
+
+import math
+
+from sim.simulator.run_state import RunState
+
+__all__ = ["RowGroups"]
+
+
+class RowGroups:
+    """The row groups of one incarnation.
+
+    Args:
+        state: the run; a run without row groups has none.
+    """
+
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+        self._size = state.plan.limits.group_rows
+        self._next = 0
+        self._touched: dict[int, None] = {}
+        # By group that is admitted, the first column and row that may be unresolved.
+        self._scans: dict[int, tuple[int, int]] = {}
+
+    def touch(self, start: int, stop: int) -> None:
+        """Cells of rows ``[start, stop)`` were resolved: their groups may be at an end."""
+        size = self._size
+        if size is not None:
+            for group in range(start // size, (stop - 1) // size + 1):
+                if group in self._scans:
+                    self._touched[group] = None
+
+    def move(self) -> bool:
+        """Retire groups that are at an end, and admit others; True if one came or went."""
+        machine, size, state = self._state.machine, self._size, self._state
+        if size is None or machine.must_stop or machine.stopped:
+            return False
+        moved = False
+        for group in self._touched:
+            if self._is_over(group, size):
+                machine.retire(*self._bounds(group, size))
+                del self._scans[group]
+                state.other_events += 1
+                moved = True
+        self._touched.clear()
+        most = state.plan.limits.groups or math.inf
+        while len(machine.admitted) < most and self._next * size < state.graph.num_records:
+            group = self._next
+            self._next += 1
+            self._scans[group] = (0, group * size)
+            if self._is_over(group, size):
+                del self._scans[group]
+                continue
+            machine.admit(*self._bounds(group, size))
+            state.other_events += 1
+            moved = True
+        return moved
+
+    def _bounds(self, group: int, size: int) -> tuple[int, int]:
+        return group * size, min((group + 1) * size, self._state.graph.num_records)
+
+    def _is_over(self, group: int, size: int) -> bool:
+        """True if every cell of the group is resolved; the search never goes back."""
+        counters = self._state.machine.counters
+        column, row = self._scans[group]
+        start, stop = self._bounds(group, size)
+        while column < len(counters.cells):
+            found = counters.find_unresolved(column, row, stop)
+            if found >= 0:
+                self._scans[group] = (column, found)
+                return False
+            column, row = column + 1, start
+        self._scans[group] = (column, row)
+        return True

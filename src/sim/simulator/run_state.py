@@ -1,0 +1,184 @@
+"""The state of a run that its driver and its calls share: clock, machine, nodes in flight, counts.
+
+`sim.simulator.simulator.Simulator` drives a run from start to end; a kind of `sim.simulator.calls`
+starts and ends its nodes. Both hold the one `RunState` of the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from array import array
+from collections.abc import Callable
+from typing import Any
+
+import simpy
+
+from cellspec.graph.graph import ExecutionGraph
+from cellspec.machine.machine import Machine
+from sim.simulator.latency import Latency
+from sim.simulator.outcome import Outcome
+from sim.simulator.plan import RunPlan
+from sim.simulator.queues import ReadyQueue
+from sim.simulator.timings import Timings
+
+__all__ = ["Crashed", "RunState", "Task"]
+
+FLUSHED_EVERY = 1 << 16
+"""After so many cells the log is added to the fingerprint, and progress is reported."""
+
+
+class Crashed(Exception):  # noqa: N818 - a control transfer out of the event loop
+    """The process crashes."""
+
+
+class Task(simpy.events.Event):
+    """A node in flight: a pooled event that is scheduled again and again.
+
+    Attributes:
+        column: of a cell; −1 − column for a barrier node.
+        row: the row, or the scope of a barrier node.
+        ends_s: when it ends, if nothing comes between.
+    """
+
+    def __init__(self, env: simpy.Environment) -> None:
+        super().__init__(env)
+        # A triggered event, as a Timeout is: the kernel then runs its callbacks when it is due.
+        self._ok = True
+        self._value = None
+        self.column = 0
+        self.row = 0
+        self.ends_s = 0.0
+
+
+class RunState:
+    """One run, between its events.
+
+    Attributes:
+        timed: the machine is told the time of each event.
+        counts_calls: starts and ends of calls are counted one by one; if not, the counts of cells
+            say how many there were.
+        capacity: by group of columns, how many nodes may run at once.
+        works: by column, whether it ages a row.
+        env: the clock and the events to come, of this incarnation.
+        tasks, spare: all tasks of this incarnation, and those of them that are free.
+        on_completed: the callbacks of all tasks: the kernel reads the list and never changes it.
+        emissions: output of barriers that is to be given: column, first row, row after the last.
+        queues: by group, the nodes that are ready.
+        done: cells with a value, those made again included.
+        other_events: events beside the calls; all events if calls are counted one by one.
+        furthest: the highest row of a working column that has a value in this incarnation.
+        crash_event: the number of the event after which the next crash strikes.
+    """
+
+    def __init__(
+        self,
+        graph: ExecutionGraph,
+        latency: Latency,
+        plan: RunPlan,
+        machine: Machine,
+        *,
+        timed: bool,
+        counts_calls: bool,
+        progress: Callable[[float, int], object] | None,
+    ) -> None:
+        self.graph, self.rules, self.latency, self.plan = graph, graph.rules, latency, plan
+        self.machine = machine
+        self.timed, self.counts_calls = timed, counts_calls
+        self.progress = progress
+        self.capacity = [*plan.limits.resources.values(), sys.maxsize]
+        self.workers = plan.limits.workers or sys.maxsize
+        columns = graph.num_columns
+        self.outcome = Outcome(done=[0] * columns, calls=[0] * columns, busy_s=[0.0] * columns)
+        takes = [rule.name in plan.limits.column_resource for rule in graph.rules.columns]
+        self.works = takes if any(takes) else [True] * columns
+        self.timings = Timings(graph.rules, machine.group_of, len(self.capacity), self.works)
+        self.rows = machine.counters.rows
+        self.emissions: list[tuple[int, int, int]] = []
+        self.queues: list[ReadyQueue] = []
+        self.done = 0
+        self.other_events = 0
+        self.crash_event: int | None = None
+        self.log = array("q")
+        self.digest = hashlib.blake2b(digest_size=16)
+
+    def begin(self, start_s: float) -> None:
+        """A new incarnation begins: a new clock, and nothing in flight."""
+        self.env = simpy.Environment(initial_time=start_s)
+        self.tasks: list[Task] = []
+        self.spare: list[Task] = []
+        self.running: list[Task] = []
+        self.on_completed: list[Any] = []
+        self.furthest = self.machine.completed_rows - 1
+
+    # Events
+
+    @property
+    def events(self) -> int:
+        """Actions so far. Each node that started has completed, or runs, or was lost."""
+        if self.counts_calls:
+            return self.other_events
+        return 2 * self.done + self.machine.in_flight + self.other_events
+
+    def count_event(self) -> None:
+        """One more event; a crash may strike just after it.
+
+        Raises:
+            Crashed: it does.
+        """
+        self.other_events += 1
+        self.crash_if_due()
+
+    def crash_if_due(self) -> None:
+        """Crash if the event of the next crash has happened.
+
+        Raises:
+            Crashed: it has.
+        """
+        if self.crash_event and self.events >= self.crash_event:
+            raise Crashed
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Let `action` happen so many seconds from now."""
+
+        def due(_: simpy.events.Event) -> None:
+            if self.timed:
+                self.machine.at(self.env.now)
+            action()
+
+        callbacks: list[Any] = [due]
+        self.env.timeout(seconds).callbacks = callbacks
+
+    # Counts
+
+    def gave_output(self, column: int, start: int, stop: int) -> None:
+        """Output cells of a barrier got their values."""
+        self.timings.ended_rows(column, start, stop, self.env.now)
+        if self.works[column]:
+            self.furthest = max(self.furthest, stop - 1)
+            self.outcome.window_rows = max(self.outcome.window_rows, stop - self.rows[0])
+
+    def note_progress(self, t: float) -> None:
+        """Flush the log and report progress; called once for `FLUSHED_EVERY` cells."""
+        self.flush_log()
+        if self.progress is not None:
+            self.progress(t, self.rows[0])
+
+    def flush_log(self) -> None:
+        """Add the completions since the last call, with their times, to the fingerprint."""
+        self.digest.update(self.log.tobytes() + array("d", [self.env.now]).tobytes())
+        del self.log[:]
+
+    def stop_tasks(self) -> None:
+        """The incarnation is over: each running call was booked in full, and gives back the rest.
+
+        `running` then holds the calls that ran.
+        """
+        now, idle = self.env.now, set(map(id, self.spare))
+        self.running = [task for task in self.tasks if id(task) not in idle]
+        for task in self.running:
+            column = task.column if task.column >= 0 else -1 - task.column
+            booked = self.outcome.busy_s[column]
+            left = booked - max(0.0, task.ends_s - now)
+            # What rounding leaves of nothing is nothing; a share of it would be a number.
+            self.outcome.busy_s[column] = left if left > 1e-12 * booked else 0.0
