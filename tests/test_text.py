@@ -20,7 +20,9 @@ from cellspec.text import (
     cell_words,
     counted,
     listed,
+    listed_names,
     node_words,
+    noun,
     quoted,
     row_words,
     span_words,
@@ -69,6 +71,8 @@ def test_counts_rows_and_names_are_spelled() -> None:
         "0 rows",
     )
     assert (counted(2, "life", "lives"), be(1), be(0)) == ("2 lives", "is", "are")
+    assert (noun(1, "row"), noun(3, "row"), noun(2, "was", "were")) == ("row", "rows", "were")
+    assert (listed_names([]), listed_names("ab")) == ("none", "'a', 'b'")
     assert (quoted([]), quoted("a"), quoted("ab"), quoted("abc")) == (
         "none",
         "'a'",

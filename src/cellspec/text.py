@@ -1,4 +1,4 @@
-"""Words of messages that people read: counts, rows, and the names of nodes, each spelled once.
+"""Words of messages: counts, rows, and the names of columns and nodes, each spelled in one way.
 
 The name of a column is quoted wherever it stands as a word, because a column may be called *a* or
 *is*; a cell is written ``a[3]`` and a range of cells ``a[3:7]``, as in case files and replay lines.
@@ -13,7 +13,9 @@ __all__ = [
     "cell_words",
     "counted",
     "listed",
+    "listed_names",
     "node_words",
+    "noun",
     "quoted",
     "row_words",
     "span_words",
@@ -30,17 +32,33 @@ def counted(number: int, what: str, plural: str = "") -> str:
         what: one of them.
         plural: several of them; by default with an s.
     """
-    return f"{number:,} {what if number == 1 else plural or what + 's'}"
+    return f"{number:,} {noun(number, what, plural)}"
+
+
+def noun(number: int, what: str, plural: str = "") -> str:
+    """The noun after a count: "row", "rows".
+
+    Args:
+        number: the count.
+        what: one of them.
+        plural: several of them; by default with an s.
+    """
+    return what if number == 1 else plural or f"{what}s"
 
 
 def be(number: int) -> str:
     """The verb after a count: "is" or "are"."""
-    return "is" if number == 1 else "are"
+    return noun(number, "is", "are")
 
 
-def quoted(names: Iterable[str]) -> str:
-    """Names, each in quotation marks: "'a', 'b' and 'c'"; "none" if there is none."""
-    words = [repr(name) for name in names]
+def listed_names(names: Iterable[str]) -> str:
+    """Names in quotation marks, as in a list: "'a', 'b', 'c'"; "none" if there is none."""
+    return ", ".join(map(repr, names)) or "none"
+
+
+def quoted(given: Iterable[str]) -> str:
+    """Names in quotation marks, as in a sentence: "'a', 'b' and 'c'"; "none" if there is none."""
+    words = [repr(name) for name in given]
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]])) or "none"
 
 

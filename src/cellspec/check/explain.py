@@ -27,7 +27,7 @@ from cellspec.state.codes import (
     SKIP_READY,
     SKIPPED,
 )
-from cellspec.text import cell_words, counted, listed, node_words, row_words
+from cellspec.text import cell_words, counted, listed, node_words, noun, row_words
 from cellspec.trace import Event, to_json
 
 __all__ = ["describe", "explain", "how"]
@@ -142,7 +142,7 @@ def _state(clause: str, event: Event, machine: Machine) -> Iterator[str]:
         yield from _storage(machine)
     if machine.unrecorded:
         rows = sorted(machine.unrecorded)
-        yield f"not recorded as dropped: {'row' if len(rows) == 1 else 'rows'} {_listed(rows)}"
+        yield f"not recorded as dropped: {noun(len(rows), 'row')} {_listed(rows)}"
 
 
 def _nodes(event: Event, column: int, machine: Machine) -> Iterator[str]:

@@ -26,6 +26,7 @@ from typing import Any
 from cellspec.engine.calls import BARRIER, CELL, RANGE, Kind
 from cellspec.errors import SpecError
 from cellspec.graph.graph import ExecutionGraph
+from cellspec.text import listed_names
 
 __all__ = ["Generator", "bind"]
 
@@ -56,7 +57,7 @@ def bind(graph: ExecutionGraph, given: Mapping[str, Any]) -> dict[str, Generator
     if unknown:
         raise SpecError(
             f"generators: unknown column {unknown[0]!r}; the columns are "
-            f"{', '.join(map(repr, graph.column_names))}"
+            f"{listed_names(graph.column_names)}"
         )
     bound: dict[str, Generator] = {}
     for rule in graph.rules.columns:

@@ -33,6 +33,7 @@ from cellspec.explore.search import Found, Search
 from cellspec.explore.steps import Step
 from cellspec.files import open_log, write_files
 from cellspec.graph.graph import ExecutionGraph
+from cellspec.text import noun
 
 __all__ = ["BOUNDS", "Configuration", "Progress", "Totals", "drops_of", "explore", "search_for"]
 
@@ -60,7 +61,7 @@ class Configuration:
     def __str__(self) -> str:
         what = self.graph or f"{self.columns} columns of {'|'.join(self.kinds)}"
         batch = "" if self.batch is None else f" in batches of {self.batch}"
-        return f"{what} × {self.rows} row{'' if self.rows == 1 else 's'}{batch}; {self.rules()}"
+        return f"{what} × {self.rows} {noun(self.rows, 'row')}{batch}; {self.rules()}"
 
     def rules(self) -> str:
         """What may go wrong, in words."""
@@ -71,14 +72,14 @@ class Configuration:
             (faults.drops, "drop"),
         ):
             if count:
-                many = {"crash": "crashes", "retry": "retries"}.get(name, name + "s")
-                words.append(f"{count} {name if count == 1 else many}")
+                many = {"crash": "crashes", "retry": "retries"}.get(name, "")
+                words.append(f"{count} {noun(count, name, many)}")
         if faults.torn:
             words.append("torn writes")
         if faults.crashes:
             words.append("claims of " + {1: "rows", 2: "columns", 3: "both"}[sum(faults.versions)])
         if faults.workers is not None:
-            words.append(f"{faults.workers} worker{'' if faults.workers == 1 else 's'}")
+            words.append(f"{faults.workers} {noun(faults.workers, 'worker')}")
         return ", ".join(words) or "no fault"
 
     def shapes(self) -> dict[Shape, int]:

@@ -18,6 +18,7 @@ from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import CellNodeId
 from cellspec.machine.actions import Action
 from cellspec.machine.limits import Limits
+from cellspec.text import noun
 from cellspec.trace import event_of, header_for, to_json
 
 __all__ = ["counterexample_lines", "explain_path"]
@@ -48,7 +49,7 @@ def explain_path(search: Search, path: Sequence[Step]) -> list[str]:
 
 
 def _rows(rows: Sequence[int]) -> str:
-    return ("row " if len(rows) == 1 else "rows ") + (", ".join(map(str, rows)) or "none")
+    return f"{noun(len(rows), 'row')} {', '.join(map(str, rows)) or 'none'}"
 
 
 def _line(relation: Relation, step: Step) -> str:
@@ -73,7 +74,7 @@ def _line(relation: Relation, step: Step) -> str:
 
 def _claim(graph: ExecutionGraph, claim: Sequence[int]) -> str:
     if len(set(claim)) == 1:
-        return f"{claim[0]} row" + ("" if claim[0] == 1 else "s")
+        return f"{claim[0]} {noun(claim[0], 'row')}"
     return ", ".join(f"{name} {rows}" for name, rows in zip(graph.column_names, claim, strict=True))
 
 

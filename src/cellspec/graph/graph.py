@@ -29,6 +29,7 @@ from cellspec.graph.columns import ColumnDescriptor
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
 from cellspec.graph.rowset import Ranges
 from cellspec.graph.rules import Rules, compile_rules, fingerprint, resolve_columns
+from cellspec.text import listed_names
 
 __all__ = [
     "BarrierScope",
@@ -451,7 +452,7 @@ class ExecutionGraph:
     def _column(self, column: str) -> int:
         index = self._rules.index.get(column)
         if index is None:
-            known = ", ".join(repr(name) for name in self.column_names)
+            known = listed_names(self.column_names)
             raise UnknownColumnError(f"unknown column {column!r}; this graph has {known}")
         return index
 

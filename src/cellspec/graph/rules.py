@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 from cellspec.errors import GraphError
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
+from cellspec.text import listed_names
 
 __all__ = ["MAX_NEEDS", "ColumnRule", "Rules", "compile_rules", "fingerprint", "resolve_columns"]
 
@@ -109,8 +110,7 @@ def resolve_columns(
         unknown = ", ".join(
             f"column {column!r} depends on unknown column {name!r}" for column, name in dropped
         )
-        known = ", ".join(repr(name) for name in producer)
-        raise GraphError(f"{unknown}; available names: {known}")
+        raise GraphError(f"{unknown}; available names: {listed_names(producer)}")
     if dropped:
         given = [_without(item, producer) for item in given]
     return tuple(given[i] for i in _topological_order(given, producer)), dropped

@@ -12,7 +12,7 @@ from cellspec.machine.actions import Failure
 from cellspec.machine.calls import is_in_flight
 from cellspec.machine.policy import is_final
 from cellspec.machine.run_state import FAILED, RunningRange, RunState
-from cellspec.text import counted
+from cellspec.text import counted, noun
 
 __all__ = [
     "expect_attempt",
@@ -40,7 +40,7 @@ def refuse_attempt(run: RunState, key: NodeKey, attempt: int | None) -> None:
     run.breaks(
         "FAIL-01",
         f"{run.where(key)} starts as attempt {attempt}, but {counted(spent, 'attempt')} "
-        f"{'was' if spent == 1 else 'were'} spent in this incarnation: expected {spent + 1}",
+        f"{noun(spent, 'was', 'were')} spent in this incarnation: expected {spent + 1}",
     )
     # Not judged: then it is the engine's count that its next attempts go on from.
     run.attempts[key] = max(attempt - 1, 0)

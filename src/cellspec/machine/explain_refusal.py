@@ -40,7 +40,7 @@ from cellspec.state.codes import (
     is_to_be_skipped,
     is_waiting,
 )
-from cellspec.text import be, cell_words, counted, node_words
+from cellspec.text import be, cell_words, counted, node_words, noun
 
 __all__ = [
     "expect_running",
@@ -261,7 +261,7 @@ def refuse_early_barrier(run: RunState, column: int, scope: int, where: str) -> 
         groups = [group for group in of_scope if group not in run.was_admitted]
         if groups:
             words = ", ".join(map(str, groups))
-            told = "row group" if len(groups) == 1 else "row groups"
+            told = noun(len(groups), "row group")
             run.breaks(
                 "GROUP-01",
                 f"{where} starts although {told} {words} {be(len(groups))} not admitted",

@@ -26,7 +26,7 @@ from cellspec.state.codes import (
     is_resolved,
     may_begin,
 )
-from cellspec.text import counted
+from cellspec.text import counted, noun
 
 __all__ = [
     "cancel_barrier",
@@ -231,7 +231,7 @@ def cancel_barrier(run: RunState, column: int, scope: int, attempt: int | None) 
         run.breaks(
             "FAIL-04",
             f"{where} is cancelled although {counted(wanted, 'row')} "
-            f"{'wants' if wanted == 1 else 'want'} its output",
+            f"{noun(wanted, 'wants', 'want')} its output",
         )
     if attempt is not None:
         expect_attempt(run, barrier_key(column, scope), attempt)

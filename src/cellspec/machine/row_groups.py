@@ -5,7 +5,7 @@ from __future__ import annotations
 from cellspec.errors import SpecError
 from cellspec.machine.explain_refusal import expect_running, expect_starts
 from cellspec.machine.run_state import RunState
-from cellspec.text import counted
+from cellspec.text import counted, noun
 
 __all__ = [
     "admit",
@@ -56,7 +56,7 @@ def leave_groups(run: RunState, t: float) -> None:
         run.breaks(
             "GROUP-06",
             f"{counted(run.waiting_groups, 'row group')} "
-            f"{'waits' if run.waiting_groups == 1 else 'wait'} at t={run.now:g} s with "
+            f"{noun(run.waiting_groups, 'waits', 'wait')} at t={run.now:g} s with "
             f"{len(run.admitted)} of {'any number' if most is None else most} admitted, and "
             f"none was admitted before t={t:g} s",
         )

@@ -9,7 +9,7 @@ from cellspec.machine.drops import unexplained
 from cellspec.machine.explain_refusal import expect_running
 from cellspec.machine.run_state import RunState
 from cellspec.state.counters import Claim
-from cellspec.text import be, counted, row_words
+from cellspec.text import be, counted, noun, row_words
 
 __all__ = [
     "check_claim",
@@ -113,7 +113,7 @@ def check_claim(run: RunState, column: int, rows: int, claim: Claim) -> None:
         run.breaks(
             "CKPT-09",
             f"{told} claimed after {run.durable_claim[column]} "
-            f"{'was' if run.durable_claim[column] == 1 else 'were'}",
+            f"{noun(run.durable_claim[column], 'was', 'were')}",
         )
     if rows > run.durable[column]:
         run.breaks(

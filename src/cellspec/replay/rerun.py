@@ -29,6 +29,7 @@ from cellspec.replay.state_grid import grid, state_after
 from cellspec.replay.strings import PREFIX, to_string
 from cellspec.replay.trace_test import trace_test
 from cellspec.replay.workload_of import plain_workload_of, timed, workload_of
+from cellspec.text import noun
 from cellspec.trace import to_json
 
 __all__ = ["Replayed", "engine_of", "replay", "replay_steps", "replayed_run"]
@@ -176,7 +177,7 @@ def _replay_steps_on(steps: Steps, backend: str, folder: Path, until: int | None
     broken = best.violations[0].clause if best.violations else ""
     path = backend_path(backend, "--backend")
     case = Case(best.work, broken, best.violations[0].detail if broken else "", path)
-    more = f"{tried} {'run' if tried == 1 else 'runs'}, with a crash at another step in each"
+    more = f"{tried} {noun(tried, 'run')}, with a crash at another step in each"
     told = replayed_run(steps.source, case, engine, best, until, made_by_call=made)
     return replace(told, more=(*told.more, more)) if any(best.work.crashes) else told
 

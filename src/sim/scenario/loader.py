@@ -14,9 +14,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from cellspec.errors import FaultsError, SpecError
+from cellspec.text import listed_names
 from sim.scenario.messages import Place, explain, faults_of, place_words
 from sim.scenario.scenario import Scenario
-from sim.scenario.words import did_you_mean, given_words, listed_names
+from sim.scenario.words import did_you_mean, given_words
 from sim.scenario.yaml_text import Document, YamlError, parse_yaml
 
 __all__ = ["load_scenario"]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from cellspec.text import counted
+from cellspec.text import counted, listed_names
 from sim.scenario.scenario import Scenario
-from sim.scenario.words import listed_names
 
 __all__ = ["load_notes", "remarks"]
 

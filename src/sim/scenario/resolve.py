@@ -16,12 +16,12 @@ from pydantic import TypeAdapter, ValidationError
 from cellspec.errors import GraphError, SpecError
 from cellspec.graph.columns import ColumnDescriptor
 from cellspec.graph.graph import BarrierScope, ExecutionGraph
+from cellspec.text import listed_names
 from sim.scenario.distributions import LatencyModel
 from sim.scenario.records import ColumnSpec, LimitsSpec, Pipeline, Positive
 from sim.scenario.references import Names, reference_faults, unknown_keys
 from sim.scenario.sampler import ColumnLatency
 from sim.scenario.strict import Fault
-from sim.scenario.words import listed_names
 
 if TYPE_CHECKING:
     from cellspec.build.datadesigner import Pipeline as LoadedPipeline

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-__all__ = ["closest", "did_you_mean", "given_words", "listed_names", "unknown_name"]
+from cellspec.text import listed_names
+
+__all__ = ["closest", "did_you_mean", "given_words", "unknown_name"]
 
 _LONGEST = 60
 
@@ -27,11 +29,6 @@ def given_words(value: Any) -> str:
     if isinstance(value, bool):
         text = text.lower()
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-
-
-def listed_names(names: Iterable[str]) -> str:
-    """Names in quotation marks, separated by commas; "none" if there is none."""
-    return ", ".join(map(repr, names)) or "none"
 
 
 def closest(name: object, known: Iterable[str], likeness: float = 0.75) -> str | None:

@@ -40,7 +40,7 @@ from typing import Any, Protocol
 from cellspec.clauses import Clause
 from cellspec.conformance.judge.evidence import Evidence
 from cellspec.conformance.judge.profiles import Profile
-from cellspec.text import counted
+from cellspec.text import counted, listed_names, noun
 
 __all__ = [
     "CheckedTrace",
@@ -122,8 +122,7 @@ def judge_clause(
         return Judgement(Verdict.VIOLATED, violation)
     missing = sorted(({profile.name} | clause.needs) - frozenset(capabilities))
     if missing:
-        names = ", ".join(repr(name) for name in missing)
-        return Judgement(Verdict.NOT_CLAIMED, f"the backend does not claim {names}")
+        return Judgement(Verdict.NOT_CLAIMED, f"the backend does not claim {listed_names(missing)}")
     if evidence is None:
         return Judgement(Verdict.INCONCLUSIVE, not_run or f"no campaign of {profile.name} was run")
     short = _shortfall(clause, profile, capabilities, evidence)
@@ -228,7 +227,7 @@ def _lacking(checked: CheckedTrace) -> str:
     if checked.waived:
         return f"{', '.join(sorted(checked.waived))} waived"
     if checked.inferred:
-        were = "was" if checked.inferred == 1 else "were"
+        were = noun(checked.inferred, "was", "were")
         return (
             f"{checked.inferred:,} of {counted(checked.events, 'event')} {were} inferred, "
             "not observed"

@@ -20,6 +20,7 @@ from cellspec.conformance.report.page_parts import (
     sentence,
 )
 from cellspec.conformance.report.read_results import BackendResults, ClauseResult
+from cellspec.text import counted
 
 __all__ = ["matrix_page"]
 
@@ -230,7 +231,7 @@ def _result_cell(result: ClauseResult | None) -> Markup:
         else tag("span", words, class_="verdict")
     )
     many = result.examples
-    count = None if many is None else f"{many:,} example{'' if many == 1 else 's'}"
+    count = None if many is None else counted(many, "example")
     reason = None if says_pass(result.verdict) else result.reason or None
     return tag(
         "td",

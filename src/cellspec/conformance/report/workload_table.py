@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cellspec.conformance.report.markup import Child, Markup, tag
-from cellspec.text import counted
+from cellspec.text import counted, noun
 
 __all__ = ["workload_section"]
 
@@ -130,7 +130,7 @@ def _limit_words(limits: Mapping[str, Any]) -> Iterator[str]:
 def _failure_words(failures: Mapping[str, Any]) -> Iterator[str]:
     attempts = failures.get("max_attempts")
     if attempts is not None:
-        yield f"{attempts} attempt{'' if attempts == 1 else 's'}"
+        yield f"{attempts} {noun(attempts, 'attempt')}"
     if failures.get("stop_window") is not None:
         yield (
             f"early stop when {failures.get('stop_rate', 1.0)} of the last "

@@ -12,6 +12,7 @@ from typing import NoReturn, TypeAlias
 from cellspec.conformance.run.values import SKIPPED, Value
 from cellspec.conformance.run.workload import Workload
 from cellspec.graph.rules import ColumnRule
+from cellspec.text import listed_names
 
 __all__ = ["Arguments", "Inputs"]
 
@@ -41,7 +42,7 @@ class Arguments:
     def check_column(self, column: str) -> None:
         """Refuse a column that the workload does not have."""
         if column not in self._rules.index:
-            known = ", ".join(map(repr, self._names))
+            known = listed_names(self._names)
             self._refuse(f"unknown column {column!r}; the workload has {known}")
 
     def rule(self, column: str) -> ColumnRule:

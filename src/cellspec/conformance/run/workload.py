@@ -32,6 +32,7 @@ from cellspec.graph.graph import BarrierScope, ExecutionGraph
 from cellspec.graph.plain import column_shape, descriptor_of
 from cellspec.machine.machine import Failure, FailurePolicy, Limits
 from cellspec.shapes import Column
+from cellspec.text import listed_names
 
 __all__ = ["CASE_FORMAT", "DEFAULT_LATENCY_S", "TICK_S", "End", "Fault", "Workload"]
 
@@ -385,7 +386,7 @@ def _within(where: str, position: object, stop: int) -> None:
 
 def _known(where: str, column: str, graph: ExecutionGraph) -> None:
     if column not in graph.rules.index:
-        known = ", ".join(map(repr, graph.column_names))
+        known = listed_names(graph.column_names)
         raise SpecError(f"workload: {where}: unknown column {column!r}; the columns are {known}")
 
 

@@ -72,7 +72,7 @@ from cellspec.engine.storage.segments import (
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.state.checkpoint import Checkpoint, make_payload, read_payload
 from cellspec.state.counters import Claim
-from cellspec.text import counted
+from cellspec.text import counted, listed_names
 
 __all__ = ["InDoubtError", "InUseError", "Storage", "StorageError", "StorageWriteError"]
 
@@ -350,7 +350,7 @@ class Storage(RunDirectory):
         for row, values in rows.items():
             for name in values:
                 if name not in self._sealed:
-                    known = ", ".join(map(repr, self._sealed))
+                    known = listed_names(self._sealed)
                     raise StorageError(f"unknown column {name!r}; this graph has {known}")
                 if row < self._sealed[name]:
                     raise StorageError(
