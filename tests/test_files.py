@@ -296,7 +296,7 @@ def test_a_command_refuses_an_empty_name_of_an_output(
 # must survive worse, and is nobody's output.
 STORAGE = {
     "cellspec/engine/storage/filesystem.py",
-    "cellspec/engines/rows.py",
+    "cellspec/engines/rows/storage.py",
     "cellspec/engines/datadesigner/create.py",
     "cellspec/engines/datadesigner/scheduler.py",
 }

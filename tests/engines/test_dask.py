@@ -22,7 +22,7 @@ from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.judge.verdict import Verdict
 from cellspec.engines import dask as engine
-from cellspec.engines.dask import CallBroker, DaskBackend, Driver, ProcessBackend
+from cellspec.engines.dask import CallBroker, DaskBackend, Driver, ProcessBackend, clusters
 from cellspec.engines.rows import Dropped
 from cellspec.graph.rules import ColumnRule
 
@@ -266,7 +266,7 @@ def test_a_cluster_without_workers_is_refused() -> None:
 
 
 def test_an_address_where_nobody_answers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_CONNECT_S", 0.2)
+    monkeypatch.setattr(clusters, "CONNECT_S", 0.2)
     monkeypatch.setenv(engine.ADDRESS, "tcp://127.0.0.1:1")
     with pytest.raises(SpecError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1"):
         DaskBackend()
@@ -323,8 +323,8 @@ class NeverRetries(Driver):
 class RetriesOnceMore(Driver):
     """Leaves it to Dask to count, and tells it the number of attempts."""
 
-    class desk_class(CallBroker):  # noqa: N801 - the name that `Driver` has for it
-        def _expect_last(self, _column: str, _position: int, failure: Exception) -> None:
+    class broker_class(CallBroker):  # noqa: N801 - the name that `Driver` has for it
+        def expect_last(self, _column: str, _position: int, failure: Exception) -> None:
             raise failure
 
     def retries(self) -> int:
@@ -335,27 +335,27 @@ class RestoresBarrier(Driver):
     """A barrier that has run in an earlier life counts as complete; others take its output."""
 
     def wanted(self, rule: ColumnRule, rows: Any) -> tuple[int, ...]:
-        return () if self.ledger.claimed[rule.name] else super().wanted(rule, rows)
+        return () if self.state.claimed[rule.name] else super().wanted(rule, rows)
 
     def result(self, column: str, row: int) -> Any:
         rule = self.rules.columns[self.rules.index[column]]
-        restored = rule.is_barrier and self.ledger.claimed[column]
+        restored = rule.is_barrier and self.state.claimed[column]
         return super().result(column, 0 if restored else row)
 
 
 class DropsSilently(Driver):
     """Does not record that rows were dropped."""
 
-    class desk_class(CallBroker):  # noqa: N801 - the name that `Driver` has for it
-        def _drop(self, rows: Any, column: str) -> Any:
+    class broker_class(CallBroker):  # noqa: N801 - the name that `Driver` has for it
+        def drop(self, rows: Any, column: str) -> Any:
             return {row: Dropped(column) for row in rows}
 
 
 class ReadsDropped(Driver):
     """A barrier reads rows that were dropped."""
 
-    class desk_class(CallBroker):  # noqa: N801 - the name that `Driver` has for it
-        def _reads(self, _column: str, inputs: Any) -> list[int]:
+    class broker_class(CallBroker):  # noqa: N801 - the name that `Driver` has for it
+        def reads(self, _column: str, inputs: Any) -> list[int]:
             return list(inputs)
 
 
@@ -363,14 +363,14 @@ class RunsClaimedAgain(Driver):
     """A life that resumes makes every cell again."""
 
     def result(self, column: str, row: int) -> Any:
-        return self._key(column, "cell", row)
+        return self.key(column, "cell", row)
 
     def cells(self, rule: ColumnRule, calls: engine.Calls) -> dict[engine.Key, Any]:
-        values, self.ledger.values = self.ledger.values, {}
+        values, self.state.values = self.state.values, {}
         try:
             return super().cells(rule, calls)
         finally:
-            self.ledger.values = values
+            self.state.values = values
 
 
 LAST_IS_SLOW = WORK.replace(seed=29, limits=Limits(4), latency_s={"a": 2.0})

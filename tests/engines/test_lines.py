@@ -437,7 +437,7 @@ def test_a_timer_wakes_the_engine_and_each_wait_sets_it_anew(made: list[LineBack
 def test_a_stop_kills_what_the_engine_started(tmp_path: Path) -> None:
     note = tmp_path / "child"
     process = EngineProcess(stub([["child", str(note)], HELLO]))
-    process.hear(10.0)
+    process.receive(10.0)
     child = int(note.read_text())
     os.kill(child, 0)
     process.stop()

@@ -28,7 +28,8 @@ from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.judge.verdict import Verdict
 from cellspec.conformance.run.workload import End
 from cellspec.engines import ray as engine
-from cellspec.engines.ray import Driver, Key, RayBackend
+from cellspec.engines.ray import Driver, Key, RayBackend, instance
+from cellspec.engines.ray.tasks import run_barrier
 from cellspec.engines.remote import RemoteProbe
 from cellspec.engines.rows import DriverState, Dropped
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
@@ -99,14 +100,14 @@ class Recorded(Driver):
         incarnations.append({})
         super().run()
 
-    def _submit(self, node: NodeId, *, gave_up: bool = False) -> None:
+    def submit(self, node: NodeId, *, gave_up: bool = False) -> None:
         keys = [*self.needs_of(node), *self.after(node)]
-        inputs = {key: self._input(key) for key in keys}
+        inputs = {key: self.input_of(key) for key in keys}
         incarnations[-1][node] = {
             key: "reference" if type(value).__name__ == "ObjectRef" else "value"
             for key, value in inputs.items()
         }
-        super()._submit(node, gave_up=gave_up)
+        super().submit(node, gave_up=gave_up)
 
 
 incarnations: list[dict[NodeId, dict[Key, str]]] = []
@@ -164,9 +165,9 @@ def test_what_a_task_takes_and_how_often_it_is_repeated_is_said_to_ray() -> None
     assert {options["max_retries"] for options in seen.values()} == {2}
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, 7, 64, engine.PARTS_MAX])
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 64, instance.PARTS_MAX])
 def test_of_a_part_as_many_fit_as_the_limit_says_and_no_more(limit: int) -> None:
-    parts = round(engine._part(limit) * 10_000)
+    parts = round(instance.part_of(limit) * 10_000)
     assert limit * parts <= 10_000 < (limit + 1) * parts
 
 
@@ -302,7 +303,7 @@ def test_what_is_fitted_stays_as_it_is(faults: Sequence[Fault]) -> None:
 
 
 def test_a_workload_that_limits_too_many_resources_is_not_asked_for() -> None:
-    many = {f"r{number}": 1 for number in range(engine.RESOURCES_MAX + 1)}
+    many = {f"r{number}": 1 for number in range(instance.RESOURCES_MAX + 1)}
     assert RayBackend().fit(WORK.replace(limits=Limits(1, many))) is None
 
 
@@ -339,12 +340,12 @@ class ForgetsDependency(Driver):
 class ForgetsRow(Driver):
     """A barrier is not given the last row of its scope, but something made up."""
 
-    def _submit(self, node: NodeId, *, gave_up: bool = False) -> None:
+    def submit(self, node: NodeId, *, gave_up: bool = False) -> None:
         self.made_up = isinstance(node, BarrierNodeId)
-        super()._submit(node, gave_up=gave_up)
+        super().submit(node, gave_up=gave_up)
 
-    def _input(self, key: Key) -> Any:
-        return "made up" if self.made_up and key[1] == 3 else super()._input(key)
+    def input_of(self, key: Key) -> Any:
+        return "made up" if self.made_up and key[1] == 3 else super().input_of(key)
 
 
 class ForgetsOrder(Driver):
@@ -387,20 +388,20 @@ class NeverRetries(Driver):
 class RetriesWhatCannotSucceed(Driver):
     """Takes a failure of a barrier for good, and makes the call again all the same."""
 
-    def _failed(self, node: NodeId, error: Exception) -> None:
+    def failed(self, node: NodeId, error: Exception) -> None:
         if isinstance(node, BarrierNodeId):
-            self._submit(node)
+            self.submit(node)
             for other, given in list(self.given.items()):
                 if any(key[0] == node.column for key in given.inputs):
-                    self._submit(other)
+                    self.submit(other)
         else:
-            super()._failed(node, error)
+            super().failed(node, error)
 
 
 class DropsSilently(Driver):
     """Does not record that rows were dropped."""
 
-    class ledger_class(DriverState):  # noqa: N801 - the name that `Driver` has for it
+    class state_class(DriverState):  # noqa: N801 - the name that `Driver` has for it
         def drop(self, row: int, column: str) -> None:
             self.dropped[row] = column
             self.tracker.mark_dropped(row)
@@ -409,9 +410,9 @@ class DropsSilently(Driver):
 class ClaimsFirst(Driver):
     """Claims rows that are not written yet."""
 
-    class ledger_class(DriverState):  # noqa: N801 - the name that `Driver` has for it
+    class state_class(DriverState):  # noqa: N801 - the name that `Driver` has for it
         def save(self) -> None:
-            self.probe.checkpoint_begin(self._claim())
+            self.probe.checkpoint_begin(self.claim())
             self.probe.checkpoint_durable()
             super().save()
 
@@ -419,7 +420,7 @@ class ClaimsFirst(Driver):
 class RestoresBarrier(Driver):
     """A barrier that has run in an earlier life counts as complete; others take its output."""
 
-    class ledger_class(DriverState):  # noqa: N801 - the name that `Driver` has for it
+    class state_class(DriverState):  # noqa: N801 - the name that `Driver` has for it
         def restore(self) -> None:
             super().restore()
             for rule in self.graph.rules.columns:
@@ -435,14 +436,14 @@ class ReadsOnlyTheRest(Driver):
     def rows_of(self, node: NodeId) -> list[int]:
         rows = super().rows_of(node)
         if isinstance(node, BarrierNodeId):
-            return [row for row in rows if row >= self.ledger.claimed[node.column]]
+            return [row for row in rows if row >= self.state.claimed[node.column]]
         return rows
 
 
 class RunsClaimedAgain(Driver):
     """A life that resumes makes every cell again."""
 
-    class ledger_class(DriverState):  # noqa: N801 - the name that `Driver` has for it
+    class state_class(DriverState):  # noqa: N801 - the name that `Driver` has for it
         def restore(self) -> None:
             super().restore()
             self.values.clear()
@@ -529,14 +530,14 @@ def test_a_resume_that_is_wrong_is_caught_by_the_clause_that_it_breaks(
 def reads_dropped(call: Any, spec: engine.Spec, scope: int, wanted: Any, *inputs: Any) -> Any:
     """The task of a barrier that takes a dropped row for one without a value."""
     plain = ["" if isinstance(value, Dropped) else value for value in inputs]
-    return engine._run_barrier(call, spec, scope, wanted, *plain)
+    return run_barrier(call, spec, scope, wanted, *plain)
 
 
 def test_a_barrier_that_reads_a_dropped_row_is_caught() -> None:
     class ReadsDropped(Driver):
-        def _task(self, function: Callable[..., Any], node: NodeId, rows: int) -> Any:
+        def task(self, function: Callable[..., Any], node: NodeId, rows: int) -> Any:
             barrier = isinstance(node, BarrierNodeId)
-            return super()._task(reads_dropped if barrier else function, node, rows)
+            return super().task(reads_dropped if barrier else function, node, rows)
 
     result = run(WORK.replace(faults=(Fault("a", 1, 1, "permanent"),)), ReadsDropped)
     assert broken(result) == "BARR-06", result.explanation

@@ -55,7 +55,7 @@ class EngineProcess:
         watch: is told each line.
 
     Attributes:
-        heard: lines that it has written so far.
+        lines_received: the number of lines that the process has written so far.
 
     Raises:
         SpecError: it cannot be started.
@@ -64,7 +64,7 @@ class EngineProcess:
     def __init__(
         self, command: Sequence[str], folder: Path | None = None, watch: Watch | None = None
     ) -> None:
-        self.heard = 0
+        self.lines_received = 0
         self._watch = watch
         self._left = b""
         self._reads = True
@@ -92,11 +92,11 @@ class EngineProcess:
 
     # Lines
 
-    def tell(self, line: bytes, limit_s: float) -> None:
+    def send(self, line: bytes, limit_s: float) -> None:
         """Write a line.
 
         A process that ended, or closed its input, may have written lines before. So its end is no
-        error here: `hear` gives those lines first, and reports the end after the last of them.
+        error here: `receive` gives those lines first, and reports the end after the last of them.
         Otherwise the report would depend on which of the two processes was faster.
 
         Raises:
@@ -114,7 +114,7 @@ class EngineProcess:
                 self._reads = False
                 return
 
-    def hear(self, limit_s: float) -> bytes:
+    def receive(self, limit_s: float) -> bytes:
         """The next line that it writes, without its end.
 
         Raises:
@@ -135,7 +135,7 @@ class EngineProcess:
                 self._died()
             self._left += chunk
         line, self._left = self._left[:end], self._left[end + 1 :]
-        self.heard += 1
+        self.lines_received += 1
         self._note("from", line)
         return line
 

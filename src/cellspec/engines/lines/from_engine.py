@@ -1,0 +1,206 @@
+"""The lines that an engine writes.
+
+They have the names and the fields of a trace's events (`cellspec.trace.format`), without number and
+time, which are the suite's.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from cellspec.engines.lines.line import Line, Rows, Values
+from cellspec.shapes import Count, Name, OutcomeWord, Positive, Range, Seconds
+
+__all__ = [
+    "Admit",
+    "Cancel",
+    "CheckpointBegin",
+    "CheckpointDurable",
+    "CheckpointFailed",
+    "Cooling",
+    "Drop",
+    "Durable",
+    "End",
+    "Hello",
+    "Refuse",
+    "Resume",
+    "Retire",
+    "Row",
+    "Skip",
+    "Start",
+    "Step",
+    "Stop",
+    "Table",
+    "Wait",
+]
+
+
+class Hello(Line, frozen=True, tag="hello"):
+    """The first line of a process: who it is, before it is asked for anything."""
+
+    protocol: Annotated[int, Meta(ge=1, description="The version of the protocol that it speaks.")]
+    name: Annotated[str, Meta(min_length=1, description="The engine's name.")]
+    version: Annotated[str, Meta(description="Its version, in its own words.")]
+    capabilities: Annotated[
+        tuple[Name, ...], Meta(description="What it claims to do, `core` at least.")
+    ]
+
+
+class Start(Line, frozen=True, tag="start"):
+    """The call of a generator begins: for a cell, a range of rows, or a barrier node."""
+
+    column: Name
+    rows: Rows | None = None
+    scope: Annotated[Count | None, Meta(description="A barrier node, by number from 0.")] = None
+    reads: Annotated[
+        tuple[Range, ...] | None,
+        Meta(description="The rows that a barrier reads, in the order of `inputs`."),
+    ] = None
+    inputs: Annotated[
+        Values | tuple[Values, ...] | None,
+        Meta(
+            description="The values that the call is given, by column: one object for a cell, one "
+            "for each row else. A skipped input is null or left out."
+        ),
+    ] = None
+    attempt: Annotated[
+        Positive | None,
+        Meta(description="Which attempt this is, from 1; left out, the suite counts."),
+    ] = None
+
+
+class Cancel(Line, frozen=True, tag="cancel"):
+    """A call in flight is given up; it gives nothing any more."""
+
+    column: Name
+    rows: Rows | None = None
+    scope: Count | None = None
+    reason: str | None = None
+
+
+class Cooling(Line, frozen=True, tag="cooling"):
+    """What just failed will be started again at `until`, and not before."""
+
+    column: Name
+    until: Annotated[Seconds, Meta(description="The time, in seconds of the suite's clock.")]
+    rows: Rows | None = None
+    scope: Count | None = None
+
+
+class Skip(Line, frozen=True, tag="skip"):
+    """Cells are resolved without a value."""
+
+    column: Name
+    rows: Rows
+
+
+class Drop(Line, frozen=True, tag="drop"):
+    """Rows are given up, because of what failed in a column."""
+
+    column: Name
+    rows: Rows
+    reason: str | None = None
+
+
+class Admit(Line, frozen=True, tag="admit"):
+    """A row group enters."""
+
+    rows: Rows
+
+
+class Retire(Line, frozen=True, tag="retire"):
+    """A row group leaves: all its rows are resolved."""
+
+    rows: Rows
+
+
+class Step(Line, frozen=True, tag="step"):
+    """The engine asks to change its folder; it does so when it has read `go`, and not before."""
+
+    name: Annotated[str, Meta(description="What it is about to do, for people.")]
+
+
+class Durable(Line, frozen=True, tag="durable"):
+    """Rows of a column, or of every column, are safe in the folder."""
+
+    rows: Rows
+    column: Name | None = None
+
+
+class CheckpointBegin(Line, frozen=True, tag="checkpoint_begin"):
+    """A claim is being written."""
+
+    claim: Annotated[
+        dict[str, Count],
+        Meta(description="For each column the rows from 0 on that are claimed as resolved."),
+    ]
+
+
+class CheckpointDurable(Line, frozen=True, tag="checkpoint_durable"):
+    """That claim is safe in the folder."""
+
+
+class CheckpointFailed(Line, frozen=True, tag="checkpoint_failed"):
+    """That claim, or without one the rows for the next, could not be written."""
+
+    reason: str | None = None
+
+
+class Resume(Line, frozen=True, tag="resume"):
+    """This life goes on from a claim that the folder gave back."""
+
+    claim: dict[str, Count]
+    dropped: Annotated[
+        tuple[Range, ...], Meta(description="The dropped rows that the folder gave back.")
+    ] = ()
+    skipped: Annotated[
+        dict[str, tuple[Range, ...]],
+        Meta(description="By column, the skipped cells that the folder gave back."),
+    ] = msgspec.field(default_factory=dict)
+
+
+class Stop(Line, frozen=True, tag="stop"):
+    """The run stops early: nothing starts any more."""
+
+    reason: str | None = None
+
+
+class Wait(Line, frozen=True, tag="wait"):
+    """The end of a turn: the engine has done all that it can do now."""
+
+    until: Annotated[
+        Seconds | None,
+        Meta(description="Wake it at this time if nothing happens before; left out, do not."),
+    ] = None
+
+
+class End(Line, frozen=True, tag="end"):
+    """The end of a life: how it went."""
+
+    outcome: OutcomeWord
+    reason: str | None = None
+
+
+class Refuse(Line, frozen=True, tag="refuse"):
+    """The engine refuses what it is asked for; the life is over."""
+
+    reason: str
+
+
+class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A row of the table."""
+
+    row: Count
+    values: Annotated[Values, Meta(description="By column; null for a skipped cell.")]
+
+
+class Table(Line, frozen=True, tag="table"):
+    """The answer to `read`: all that a folder holds. It changes nothing there."""
+
+    rows: tuple[Row, ...]
+    dropped: Annotated[
+        tuple[Count, ...], Meta(description="The rows whose drop is recorded there.")
+    ] = ()

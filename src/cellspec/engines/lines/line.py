@@ -1,0 +1,28 @@
+"""The parts that all lines of the protocol share: the base class, and types of fields."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from cellspec.shapes import Range
+
+__all__ = ["NOW", "Line", "Rows", "Values"]
+
+# Without bounds on the single row, for the reason that `cellspec.trace.format` gives.
+Rows: TypeAlias = Annotated[int | Range, Meta(description="One row, or rows [start, stop).")]
+Values: TypeAlias = dict[str, str | None]
+
+NOW = Meta(description="The time, in seconds: the suite's clock, which is virtual.")
+
+
+class Line(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    tag_field="event",
+):
+    """One line; a field that it does not have is refused."""

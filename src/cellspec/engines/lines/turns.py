@@ -1,0 +1,270 @@
+"""The turns of the suite and an engine in one run of the process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from typing import Any, NoReturn, TypeVar
+
+from cellspec import virtualtime
+from cellspec.conformance.run.probe import AdapterError, Probe, Refused
+from cellspec.engines.lines import messages as m
+from cellspec.engines.lines.conversation import Conversation
+from cellspec.engines.lines.in_flight import Begun, InFlight
+from cellspec.engines.lines.workload_lines import run_message
+from cellspec.faults import BackPressure, GeneratorError
+from cellspec.graph.rowset import rows_of
+from cellspec.shapes import Range
+
+__all__ = ["Incarnation"]
+
+T = TypeVar("T")
+
+
+class Incarnation:
+    """One run of the process: the engine's lines go to the probe, and the results back to it."""
+
+    def __init__(self, conversation: Conversation, probe: Probe) -> None:
+        self._conversation = conversation
+        self._probe = probe
+        self._loop = asyncio.get_running_loop()
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._calls: list[InFlight] = []
+        self._timer: asyncio.TimerHandle | None = None
+        # Far more lines than any turn needs: beyond them it has no end.
+        self._turn_lines_max = 1_000 + 20 * probe.graph.num_nodes
+        self._takes: dict[type[m.Line], Callable[[Any], None]] = {
+            m.Start: self._start,
+            m.Cancel: self._cancel,
+            m.Cooling: self._cooling,
+            m.Skip: self._skip,
+            m.Drop: self._drop,
+            m.Admit: lambda line: probe.admit(self._group(line)),
+            m.Retire: lambda line: probe.retire(self._group(line)),
+            m.Step: self._step,
+            m.Durable: self._durable,
+            m.CheckpointBegin: lambda line: probe.checkpoint_begin(line.claim),
+            m.CheckpointDurable: lambda _: probe.checkpoint_durable(),
+            m.CheckpointFailed: lambda _: probe.checkpoint_failed(),
+            m.Resume: self._resume,
+            m.Stop: lambda line: probe.stop(line.reason or ""),
+        }
+
+    async def run(self) -> None:
+        """Run it to its end."""
+        self._guarded(self._conversation.ready)
+        self._turn(run_message(self._probe))
+        await self._over
+
+    # Turns
+
+    def _turn(self, message: m.Line) -> None:
+        """Send the engine one message, and act on each line of its answer."""
+        if self._over.done():
+            return
+        try:
+            self._guarded(lambda: self._conversation.send(message))
+            for _ in range(self._turn_lines_max):
+                if not self._take(self._guarded(self._conversation.receive)):
+                    return
+            raise virtualtime.Livelock(
+                f"the engine wrote {self._turn_lines_max:,} lines in one turn, and no wait",
+                self._probe.now(),
+            )
+        except Exception as error:
+            # A turn may come from a timer or a task, and the error must come out of `run`.
+            if not self._over.done():
+                self._over.set_exception(error)
+
+    def _guarded(self, talk: Callable[[], T]) -> T:
+        """Talk to the engine; a bad line is refused."""
+        try:
+            return talk()
+        except m.BadLine as error:
+            self._refuse(str(error))
+
+    def _take(self, line: m.Line) -> bool:
+        """Act on a line; False if it ends the turn."""
+        take = self._takes.get(type(line))
+        if take is not None:
+            try:
+                take(line)
+            except AdapterError as error:
+                self._refuse_line(line, str(error))
+            return True
+        if isinstance(line, m.Wait):
+            self._wait(line)
+        elif isinstance(line, m.End):
+            self._probe.end(line.outcome, line.reason)
+            self._over.set_result(None)
+        elif isinstance(line, m.Refuse):
+            raise Refused(line.reason)
+        else:
+            self._refuse_line(line, "not expected here")
+        return False
+
+    def _wait(self, line: m.Wait) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if line.until is not None:
+            self._timer = self._loop.call_at(line.until, self._wake)
+        elif not self._calls:
+            now = self._probe.now()
+            recent = [f"\n  {text}" for text in self._conversation.recent()]
+            raise virtualtime.Deadlock(
+                f"the engine waits for nothing at virtual time {now:.12g} s: no call is in flight, "
+                f"and it asked for no time to be woken at\nthe last lines:{''.join(recent)}",
+                now,
+            )
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._turn(m.Wake(t=self._probe.now()))
+
+    def _refuse_line(self, line: m.Line, why: str) -> NoReturn:
+        self._refuse(f"line {self._conversation.line_number}: {m.kind_of(line)}: {why}")
+
+    def _refuse(self, what: str) -> NoReturn:
+        """Report that the engine breaks the protocol, which is no matter of a clause."""
+        self._probe.note_misuse(what, ("the last lines:", *self._conversation.recent()))
+        raise AdapterError(what)
+
+    # Calls
+
+    def _start(self, line: m.Start) -> None:
+        call = InFlight(line)
+        inputs = line.inputs
+        self._check_rows(((call.start, call.stop), *(line.reads or ())))
+        if inputs is None or isinstance(inputs, dict):
+            each = [inputs or {}] * (call.stop - call.start)
+        else:
+            each = list(inputs)
+        if line.scope is not None:
+            rows = list(rows_of(line.reads or ()))
+            given = [{}] * len(rows) if inputs is None else each
+            self._begin(
+                call, self._probe.barrier(line.column, line.scope, rows, given, line.attempt)
+            )
+        elif isinstance(line.rows, int):
+            self._begin(call, self._probe.cell(line.column, line.rows, each[0], line.attempt))
+        else:
+            rows_given = self._probe.range(line.column, call.start, call.stop, each, line.attempt)
+            call.begun = Begun(_next(rows_given))
+            self._calls.append(call)
+            call.task = self._loop.create_task(self._give_rows(call, rows_given))
+
+    def _begin(self, call: InFlight, coroutine: Coroutine[Any, Any, Any]) -> None:
+        call.begun = Begun(coroutine)
+        self._calls.append(call)
+        call.task = self._loop.create_task(self._give_value(call))
+
+    async def _give_value(self, call: InFlight) -> None:
+        assert call.begun is not None
+        try:
+            value = await call.begun
+        except GeneratorError as error:
+            self._fail(call, error)
+            return
+        self._calls.remove(call)
+        given = {"value": value} if call.scope is None else {"values": tuple(value)}
+        self._turn(m.Complete(t=self._probe.now(), column=call.column, **call.place | given))
+
+    async def _give_rows(self, call: InFlight, rows: AsyncIterator[tuple[int, str]]) -> None:
+        while call.begun is not None:
+            try:
+                row, value = await call.begun
+            except GeneratorError as error:
+                self._fail(call, error)
+                return
+            call.start = row + 1
+            try:
+                # Before the engine is told, so that it can cancel what is left.
+                call.begun = Begun(_next(rows))
+            except StopAsyncIteration:
+                call.begun = None
+                self._calls.remove(call)
+            self._turn(m.Complete(t=self._probe.now(), column=call.column, rows=row, value=value))
+
+    def _fail(self, call: InFlight, error: GeneratorError) -> None:
+        self._calls.remove(call)
+        wait_s = error.retry_after_s if isinstance(error, BackPressure) else None
+        self._turn(
+            m.Fail(
+                t=self._probe.now(),
+                column=call.column,
+                failure=error.failure,
+                retry_after=wait_s,
+                **call.place,
+            )
+        )
+
+    def _cancel(self, line: m.Cancel) -> None:
+        for call in self._calls:
+            if call.is_that_of(line):
+                assert call.begun is not None
+                assert call.task is not None
+                self._calls.remove(call)
+                call.begun.cancel()
+                call.task.cancel()
+                return
+        raise AdapterError("no such call is in flight")
+
+    def _cooling(self, line: m.Cooling) -> None:
+        rows = line.rows if line.scope is None else line.scope
+        assert rows is not None
+        position = rows if isinstance(rows, int) else rows[0]
+        self._probe.cooling(line.column, position, line.until)
+
+    # Reports
+
+    def _skip(self, line: m.Skip) -> None:
+        for row in range(*_span(line.rows)):
+            self._probe.skip(line.column, row)
+
+    def _drop(self, line: m.Drop) -> None:
+        self._probe.drop(*_span(line.rows), line.column)
+
+    def _durable(self, line: m.Durable) -> None:
+        self._probe.durable(line.column or "", *_span(line.rows))
+
+    def _step(self, line: m.Step) -> None:
+        self._probe.storage_step(line.name)
+        self._conversation.send(m.Go(t=self._probe.now()))
+
+    def _resume(self, line: m.Resume) -> None:
+        self._check_rows(line.dropped)
+        for ranges in line.skipped.values():
+            self._check_rows(ranges)
+        self._probe.resumed(
+            line.claim,
+            rows_of(line.dropped),
+            {name: rows_of(ranges) for name, ranges in line.skipped.items()},
+            keep=self._probe.work.keep,
+        )
+
+    def _check_rows(self, ranges: Iterable[Range]) -> None:
+        """Refuse rows beyond the table before a list of them is made."""
+        for start, stop in ranges:
+            if stop > self._probe.rows:
+                what = f"rows [{start}, {stop})" if stop > start + 1 else f"row {start}"
+                raise AdapterError(f"{what}: there are {self._probe.rows} rows")
+
+    def _group(self, line: m.Admit | m.Retire) -> int:
+        """The number of the row group whose rows a line names."""
+        size = self._probe.work.limits.group_rows
+        start, stop = _span(line.rows)
+        if size is not None:
+            first = start - start % size
+            last = min(first + size, self._probe.rows)
+            if (start, stop) != (first, last):
+                raise AdapterError(f"rows: expected a row group, such as [{first}, {last}]")
+        return start // (size or 1)
+
+
+def _span(rows: m.Rows) -> tuple[int, int]:
+    return (rows, rows + 1) if isinstance(rows, int) else rows
+
+
+async def _next(rows: AsyncIterator[tuple[int, str]]) -> tuple[int, str]:
+    return await anext(rows)
