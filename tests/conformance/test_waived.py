@@ -149,7 +149,7 @@ FOLLOWS: Mapping[str, tuple[str, str]] = {
         "TABLE-02 TABLE-03 TABLE-07",
         "an invented row shows cell by cell",
     ),
-    "table of this life": ("TABLE-05", "the missing row was claimed before"),
+    "table of this incarnation": ("TABLE-05", "the missing row was claimed before"),
     "table that forgets values": ("TABLE-05 TABLE-08", "the lost value was claimed, and no skip"),
     "table that forgets drops": ("TABLE-05", "the lost drop was safe before"),
     "table that drops the last row": ("TABLE-06", "no run drops that row"),

@@ -51,7 +51,7 @@ class EngineMutant:
 
     Attributes:
         scheduler, engine: the classes it is made of.
-        export: what it makes of the table that storage holds, given the life's probe.
+        export: what it makes of the table that storage holds, given the incarnation's probe.
     """
 
     name: str
@@ -260,7 +260,7 @@ class GivesUpEarly(Retries):
         return failure == "permanent" or (failure == "retryable" and call.attempt >= budget)
 
 
-@mutant("whatever rests is woken by the next event, cool-down or not")
+@mutant("the next event wakes every node in backoff, due or not")
 class WakesTooEarly(Scheduler):
     def advance(self, now: float) -> None:
         pending, self.retries.pending = self.retries.pending, []
@@ -713,7 +713,7 @@ class ClaimsFinishedRows(Scheduler):
         return checkpoint
 
 
-@mutant("after a resume claims count from the rows of this life")
+@mutant("after a resume claims count from the rows of this incarnation")
 class ClaimsFromTheResume(Saving):
     _base = 0
 
@@ -847,7 +847,7 @@ class ResumesARowBack(_OtherStorage):
 
 
 class _FailsOnce(Storage):
-    """A disk that cannot write the second checkpoint of a life."""
+    """A disk that cannot write the second checkpoint of an incarnation."""
 
     writes = 0
 
@@ -886,8 +886,8 @@ def table_with_dropped_rows(table: Table, _: Probe) -> Table:
     return Table({**table.rows, **empty}, table.dropped)
 
 
-@mutant("after a resume the table leaves out the first row, which an earlier life wrote")
-def table_of_this_life(table: Table, probe: Probe) -> Table:
+@mutant("after a resume the table leaves out the first row, which an earlier incarnation wrote")
+def table_of_this_incarnation(table: Table, probe: Probe) -> Table:
     return Table(
         {row: cells for row, cells in table.rows.items() if row or not probe.incarnation},
         table.dropped,
@@ -908,7 +908,7 @@ def table_that_forgets_values(table: Table, probe: Probe) -> Table:
     return Table(rows, table.dropped)
 
 
-@mutant("until the run is over the drops of earlier lives are not read back")
+@mutant("until the run is over the drops of earlier incarnations are not read back")
 def table_that_forgets_drops(table: Table, probe: Probe) -> Table:
     over = len(table.rows) + len(table.dropped) == probe.graph.num_records
     return table if over or not probe.incarnation else Table(table.rows, frozenset())

@@ -66,8 +66,8 @@ def writes_an_event_twice(lines: Lines) -> Lines:
     return [*lines[:9], dict(lines[8]), *lines[9:]]
 
 
-@mutant("the footer counts the events of the last life only")
-def counts_the_last_life(lines: Lines) -> Lines:
+@mutant("the footer counts the events of the last incarnation only")
+def counts_the_last_incarnation(lines: Lines) -> Lines:
     resumes = [place for place, line in enumerate(lines) if line.get("event") == "resume"]
     if resumes:
         lines[-1] = lines[-1] | {"events": len(lines) - 1 - resumes[-1]}
