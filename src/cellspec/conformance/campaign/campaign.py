@@ -1,8 +1,8 @@
 """A campaign: many random workloads of one profile, and the smallest that breaks a clause.
 
-Hypothesis draws the workloads (`cellspec.conformance.campaign.strategies`), the harness runs each
-and says what it broke, and the campaign keeps account: `Evidence` of what was tried, and for each
-clause that broke a `Failure`.
+Hypothesis draws the workloads (`cellspec.conformance.campaign.strategies`), and the harness runs
+and judges each. The campaign keeps `Evidence` of the runs, and for each clause that broke a
+`Failure`.
 
 *One cause, one failure.* A broken engine breaks more than one clause, and one bug of it shows in
 nearly every workload. So a campaign stops at its first violation, and looks for a smaller workload
@@ -10,8 +10,8 @@ that breaks the *same* clause (`cellspec.conformance.campaign.shrink`). It goes 
 clause that may be waived, because it is expected to fail or because the user asked for all that can
 be found: then with that clause not judged.
 
-*Same seed, same campaign.* The draws are a function of the seed and of nothing else; neither an
-example database, nor a deadline, nor what else has been imported has a part in it.
+*Same seed, same campaign.* The draws are a function of the seed alone. An example database, a
+deadline and other imported modules leave them unchanged.
 
 *Every so often twice.* One workload in five is run a second time, and both runs must be equal.
 """
@@ -84,14 +84,14 @@ def run_campaign(
         profile: the profile.
         beside: other capabilities that workloads may make use of.
         max_examples: workloads to run.
-        seed: what they are drawn from.
-        deterministic: whether two runs of one workload must be equal to the byte, or in what they
-            broke and in the table.
+        seed: the seed of the draws.
+        deterministic: whether two runs of one workload must be equal to the byte, or only in
+            violation and table.
         may_waive: whether to go on, without judging it, after a clause broke.
         waive: clauses not to judge at all.
         shrink_runs: runs after a violation, in search of a smaller workload; 0 takes the first.
-        fit: brings a workload to one that the engine can be asked for; one for which there is none
-            is drawn again.
+        fit: brings a workload to one that the engine can be asked for; if it gives None, the
+            workload is drawn again.
     """
     campaign = Campaign(profile, Evidence(planned=max_examples))
     evidence = campaign.evidence
@@ -153,7 +153,7 @@ def _smallest(
 
 
 def workload_seed(seed: int, profile: str, example: int, again: int = 0) -> int:
-    """What the n-th workload of a profile's campaign is drawn from, at the first or a later try."""
+    """The seed of the n-th workload of a profile's campaign, at the first or a later try."""
     text = f"{seed} {profile} {example}" + (f" {again}" if again else "")
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
@@ -167,8 +167,8 @@ def draw(strategy: SearchStrategy[Workload], seed: int, *, dullest: bool = False
     shorter one.
 
     Args:
-        strategy: what to draw from.
-        seed: what it is drawn with.
+        strategy: the strategy to draw from.
+        seed: the seed of the draw.
         dullest: take the first choice of everything instead.
     """
     drawn: list[Workload] = []
@@ -230,7 +230,7 @@ def _digest(value: object) -> str:
 
 
 def _difference(first: RunResult, second: RunResult, deterministic: bool) -> str:
-    """What differs between two runs of one workload; "" if nothing that must not."""
+    """The forbidden difference between two runs of one workload; "" if they agree."""
     broken = [next((one.clause for one in run.violations), "no clause") for run in (first, second)]
     if broken[0] != broken[1]:
         return f"the first breaks {broken[0]}, the second {broken[1]}"
@@ -247,7 +247,7 @@ def _difference(first: RunResult, second: RunResult, deterministic: bool) -> str
 
 
 def _comparable(result: RunResult) -> bool:
-    """Whether a run of this workload can end in one table only, whatever was faster than what."""
+    """Whether every run of this workload ends in the same table, in any order of its calls."""
     return (
         bool(result.tables)
         and result.outcomes[-1:] == ["success"]
@@ -260,8 +260,8 @@ def _comparable(result: RunResult) -> bool:
 def draws_of_the_seed_alone() -> Iterator[None]:
     """Keep Hypothesis from drawing constants that it found in the source of imported modules.
 
-    It does so now and then, and for good reason. But then what a seed draws changes with a number
-    in an unrelated module, and "found in 7 workloads" would mean nothing tomorrow.
+    It does so now and then, and for good reason. But then the draws of a seed change with a number
+    in an unrelated module, and "found in 7 workloads" would be wrong tomorrow.
     """
     drawn = getattr(HypothesisProvider, "_maybe_draw_constant", None)
     if drawn is None:

@@ -1,7 +1,7 @@
-"""What a campaign found: evidence, and of each clause that broke a workload that breaks it.
+"""The results of a campaign: evidence, and a failure for each clause that broke.
 
-Campaigns that draw workloads (`cellspec.conformance.campaign.campaign`) need Hypothesis; these
-values, and what judges cost with them, do not, so that a case is replayed wherever cellspec is
+Campaigns that draw workloads (`cellspec.conformance.campaign.campaign`) need Hypothesis. These
+values and the judge of cost work without it, so that a case is replayed wherever cellspec is
 installed.
 """
 
@@ -24,15 +24,15 @@ class Failure:
 
     Attributes:
         clause: its number.
-        detail: what happened, in one line.
-        explanation: what led to it, a line for each step.
+        detail: the violation, in one line.
+        explanation: the rule, the finding and the events before it, a line each.
         workload: the workload.
         header: the first line of the trace of that run.
         events: its events.
-        profile: the profile whose campaign found it; "" if no campaign did.
+        profile: the profile whose campaign found it; "" outside a campaign.
         example: which workload of the campaign broke it first, from 1.
-        waived: the clauses that were not judged.
-        seq: the number of the event that broke it; None if it was not an event.
+        waived: the clauses that were left unjudged.
+        seq: the number of the event that broke it; None for a violation without an event.
     """
 
     clause: str
@@ -49,7 +49,7 @@ class Failure:
 
 @dataclass(slots=True)
 class Campaign:
-    """What a campaign found: evidence, and failures by clause."""
+    """The evidence of a campaign, and its failures by clause."""
 
     profile: str
     evidence: Evidence
@@ -63,7 +63,7 @@ def failure_of(
     example: int = 0,
     waived: Collection[str] = (),
 ) -> Failure:
-    """The failure of a run that broke something."""
+    """The failure of a run that broke a clause."""
     broken = result.violations[0]
     return Failure(
         clause=broken.clause,

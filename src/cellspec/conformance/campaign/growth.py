@@ -63,15 +63,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Growth:
-    """What an event costs before and after something grew.
+    """The work of an event before and after one respect grew.
 
     Attributes:
         clause: the clause that it is judged by.
-        what: what grew, as in `Shape`.
+        what: the growth, as in `Shape`.
         before, after: the two parts that are compared.
-        cpu_ratio: what an event costs in CPU time with the most rows, by what it costs with a
-            quarter of them: a figure to look at, and never a reason to say that a clause is broken.
-            0 if that was not measured.
+        cpu_ratio: CPU time of an event with the most rows, divided by that with a quarter of them;
+            a figure to look at, which breaks no clause. 0 if that was not measured.
     """
 
     clause: str

@@ -48,9 +48,9 @@ def judge_cost(
     Args:
         backend: the engine; its `run` is a coroutine function.
         clause: the clause about cost to judge.
-        work: the workload with the fewest rows, as a case has it. It is grown first, and each size
-            is then brought to what the engine can be asked for: one that was brought there before
-            it is grown may be another, with row groups of the fewest rows, say.
+        work: the workload with the fewest rows, as a case has it. It is grown first, and then each
+            size is fitted to the engine. Fitted before it is grown, it could become another
+            workload, with row groups of the fewest rows, say.
         waive: clauses to leave unjudged.
 
     Returns:

@@ -70,13 +70,13 @@ def shrink(example: E, passes: Sequence[Pass[E]]) -> E:
 
 
 def fewest(items: Sequence[T], suffices: Callable[[Sequence[T]], bool]) -> Sequence[T]:
-    """The items that are left when no single one of them can be taken away.
+    """The items that are left when each single one of them is needed.
 
     It takes away runs of items, long ones first (delta debugging; Zeller, TSE 2002).
 
     Args:
         items: items that suffice.
-        suffices: true if these items do as well; it is never asked about none.
+        suffices: true if these items do as well; always called with at least one.
     """
     size = max(1, len(items) // 2)
     while True:

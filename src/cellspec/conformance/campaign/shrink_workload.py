@@ -1,12 +1,12 @@
-"""Smaller workloads: what can be taken from a workload so that it breaks the same clause.
+"""Smaller workloads: candidates that may break the same clause with less.
 
 `shrunk_workload` takes away one thing at a time (`cellspec.conformance.campaign.shrink`): columns
 before rows, then crashes, then faults and skips, and last each value that differs from the usual
 one. It stops when every single thing that is left is needed.
 
 A crash is told by the number of its step, and each cell that is taken away takes steps with it: the
-same crash then has a lower number. So when nothing more can be taken away, the search takes cells
-away once again, each time with the last crash a little earlier.
+same crash then has a lower number. So at the end the search takes cells away once again, each time
+with the last crash a little earlier.
 
 The candidates are JSON data (`Workload.to_dict`). So any case file can be made smaller, wherever it
 came from, and a column can be left out without knowledge of its traits.
@@ -35,7 +35,7 @@ _STEPS_BACK = 24
 
 
 def size_of(work: Workload) -> tuple[int, int, int, int, int, str]:
-    """What makes a workload small: columns, then rows, then crashes, then faults, then the rest."""
+    """The size of a workload: columns, then rows, then crashes, then faults, then the rest."""
     rows = max(work.rows_of(incarnation) for incarnation in range(work.incarnations))
     text = repr(work)
     return (
@@ -61,7 +61,7 @@ def shrunk_workload(
         work: a workload of which `breaks` is true.
         breaks: runs a workload; true if it breaks the same clause.
         runs_max: how often `breaks` may be asked.
-        fit: brings a workload to the nearest that the engine can be asked for; None takes any.
+        fit: brings a workload to the nearest that the engine can be asked for; by default as it is.
     """
     tries = Tries(breaks, runs_max, Workload.to_json)
     tries.skip(work)
@@ -73,7 +73,7 @@ def shrunk_workload(
 def _smaller(
     tries: Tries[Workload], fit: Fit | None, work: Workload, *, move_crashes: bool = False
 ) -> Workload | None:
-    """A workload that is smaller by one step; None if there is none, or no run is left."""
+    """A workload that is smaller by one step; None if the candidates, or the runs, are used up."""
     size = size_of(work)
     for candidate, takes_steps in _candidates(work.to_dict()):
         if move_crashes and not takes_steps:
@@ -99,7 +99,7 @@ def _made(plain: Json) -> Workload | None:
 
 
 def _fitted(plain: Json) -> Json:
-    """Leave out what is said of cells and barriers that are not there any more."""
+    """The workload without faults, ends and skips of cells and barriers that have gone."""
     bare = Workload.from_dict({**plain, "faults": [], "skips": [], "ends": []})
     rules = bare.graph(max(range(bare.incarnations), key=bare.rows_of)).rules
     able = {item["name"] for item in plain["columns"] if item["may_skip"]}
@@ -220,7 +220,7 @@ def _without_each(plain: Json, name: str) -> Iterator[Json]:
 
 
 def _plainer_rules(plain: Json) -> Iterator[Json]:
-    """Each limit, and each thing that a run is told besides, put back to what is usual."""
+    """Each limit and each further option of a run put back to its usual value."""
     limits, failures = plain["limits"], plain["failures"]
     if limits["column_resource"] or limits["resources"]:
         yield {**plain, "limits": {**limits, "resources": {}, "column_resource": {}}}

@@ -1,11 +1,11 @@
-"""Smoke: is anything wired up at all? Run before everything else.
+"""The smoke test: a few tiny workloads, run before everything else.
 
-A suite that meets an adapter with two wires crossed reports forty broken clauses, all of them true
-and none of them helpful. So a few workloads come first on which an engine can hardly be wrong: one
-cell; a cell that needs another; a barrier over two rows. What breaks there is told apart:
+A suite that meets an adapter with two wires crossed would report forty broken clauses, all of them
+true and all useless. So a few workloads come first that any engine gets right: one cell; a cell
+that needs another; a barrier over two rows. A violation there is one of two:
 
-- *your adapter is wrong*: the probe was called in a way that no engine could mean, no call reached
-  it, an exception came out, or a single cell without any rule to break did not reach the table;
+- *your adapter is wrong*: the probe was called in an impossible way, or no call of a generator
+  reached it; an exception came out; or a single cell did not reach the table;
 - *your engine is wrong*: everything is wired, and a clause broke all the same.
 """
 
@@ -24,14 +24,14 @@ __all__ = ["SmokeFailure", "smoke"]
 
 @dataclass(frozen=True, slots=True)
 class SmokeFailure:
-    """What smoke found.
+    """The failure of the smoke test.
 
     Attributes:
         blames: ``"adapter"`` or ``"engine"``.
-        reason: what is wrong, in one line.
-        explanation: what led to it, a line for each step.
-        workload: on which workload.
-        result: the run of it.
+        reason: the mistake, in one line.
+        explanation: the events before it, a line each.
+        workload: the workload that failed.
+        result: its run.
     """
 
     blames: str
@@ -47,7 +47,7 @@ class SmokeFailure:
 def smoke(
     run: Callable[[Workload], RunResult], fit: Fit = lambda work: work
 ) -> SmokeFailure | None:
-    """Run the workloads of the smoke test; None if nothing is wrong.
+    """Run the workloads of the smoke test; None if all is well.
 
     Args:
         run: runs one workload.
@@ -87,7 +87,7 @@ def _judge(work: Workload, result: RunResult, trivial: bool) -> SmokeFailure | N
 
 
 def _workloads() -> Iterator[tuple[bool, Workload]]:
-    """Workloads, and whether an engine has no rule to break in them."""
+    """Workloads, each with whether it is too simple for an engine to break a rule."""
     first = ColumnDescriptor("a", traits=ExecutionTraits.START)
     yield True, Workload((first,), rows=1)
     yield False, Workload((first, ColumnDescriptor("b", dependencies=["a"])), rows=2)

@@ -1,17 +1,16 @@
-"""Random workloads: what a campaign throws at an engine, drawn by Hypothesis.
+"""Random workloads of a campaign, drawn by Hypothesis.
 
 `workloads("drops")` gives pipelines, limits, faults and crashes that put the clauses of one profile
-to the test. Three things are asked of it.
+to the test. The draws keep three promises.
 
-*Every draw is valid.* Nothing is filtered out: a fault names a node that is there, limits let every
-barrier run (unless the point is that an engine refuses them, clause GROUP-04), a retry budget that
-must not be spent is not. So each example counts.
+*Every draw is valid.* A fault names a node of the graph, limits let every barrier run (or the
+engine must refuse them, clause GROUP-04), and a retry budget lasts where it must. So every example
+counts, and none is filtered out.
 
-*It shrinks.* What is drawn are small integers and lists of them; a workload is read off them
-afterwards (`_Shape`, and the functions below it). A number that is out of range is taken modulo
-what there is. So when Hypothesis takes away a column, the faults and crashes drawn after it stay
-meaningful, and the first choice of everything is the dullest one: no barrier, no limit, no fault,
-no crash.
+*It shrinks.* The draws are small integers and lists of them; a workload is read off them afterwards
+(`_Shape`, and the functions below it). A number out of range is taken modulo the range. So when
+Hypothesis takes away a column, the faults and crashes drawn after it stay meaningful, and the first
+choice of everything is the dullest: a workload without barrier, limit, fault or crash.
 
 *It gets there.* Each profile has coverage goals (`cellspec.conformance.run.coverage_goals`), and
 the weights below are chosen so that a campaign of the default size covers all of them.
@@ -86,7 +85,7 @@ def _mostly_several(most: int) -> st.SearchStrategy[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """What is drawn of one column. `needs` has a bit for each column before it, nearest first."""
+    """The draws of one column. `needs` has a bit for each column before it, nearest first."""
 
     kind: str
     needs: int
@@ -101,7 +100,7 @@ class _Column:
 
 @dataclass(slots=True)
 class _Shape:
-    """A pipeline read off its drawn columns; what is drawn later refers to it by number."""
+    """A pipeline read off its drawn columns; later draws refer to columns by number."""
 
     rows: int
     columns: list[ColumnDescriptor]
@@ -145,8 +144,8 @@ def workloads(
 
     Args:
         profile: the feature that every workload has.
-        beside: capabilities that a workload may have too: other profiles, and what is no profile
-            of its own, as ``batch_barriers``. Give only what the engine claims.
+        beside: further capabilities that a workload may use: other profiles, and capabilities
+            without a profile, as ``batch_barriers``. Give only capabilities of the engine.
         max_columns: of the pipeline, at most 12.
         max_rows: of the dataset.
     """
@@ -372,7 +371,8 @@ def _skips(draw: st.DrawFn, shape: _Shape) -> tuple[tuple[str, int], ...]:
 def _lives(
     draw: st.DrawFn, shape: _Shape, has: Collection[str], known: Collection[str], max_rows: int
 ) -> tuple[list[int], tuple[int, ...], bool]:
-    """Crash points in 64ths of a life, rows of each life, and whether claimed rows are kept."""
+    """Crash points in 64ths of an incarnation, rows of each incarnation, and whether claimed rows
+    are kept."""
     if "resume" not in has:
         return [], (), False
     # More of them late than early: what a claim covers comes late.

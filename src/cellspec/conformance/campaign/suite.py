@@ -64,8 +64,7 @@ class Suite:
         case: the case to replay; None for a whole run.
         saved: the case file of each clause that broke.
         campaigns: the campaigns that were run, by profile.
-        errors: errors of the suite itself, by profile, or of "smoke"; the engine has no part in
-            them.
+        errors: errors of the suite itself, by profile or in "smoke"; the engine is not to blame.
         inconclusive: claimed clauses that were asked for and are inconclusive, with the reasons.
     """
 

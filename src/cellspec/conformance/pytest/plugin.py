@@ -1,9 +1,9 @@
 """The pytest plugin: ``pytest --pyargs cellspec.conformance --engine-backend=module:Backend``.
 
-It is loaded in every pytest run of everybody who has cellspec installed, whatever they test. So it
-imports nothing that costs time, and unless it is given ``--engine-backend`` or ``--replay`` it does
-nothing. Its options have long names of their own; the short ones (``--profile``, ``--seed``, …),
-which other plugins might want too, exist only in runs that are about conformance.
+Every pytest run loads it where cellspec is installed. So its imports are cheap, and it stays idle
+unless ``--engine-backend`` or ``--replay`` is given. Its options have long names of their own; the
+short ones (``--profile``, ``--seed``, …), which other plugins might want too, exist only in runs
+that are about conformance.
 
 Given a backend, what the run needs is imported (`cellspec.conformance.pytest.session`), options are
 checked before anything is collected, and a value that cannot be used ends the run with one line.
@@ -119,7 +119,7 @@ def _names_us(word: str) -> bool:
 def pytest_cmdline_main(
     config: pytest.Config,
 ) -> Generator[None, pytest.ExitCode | int | None, pytest.ExitCode | int | None]:
-    """Say of bad usage what pytest says, and end with the exit code that it has everywhere else."""
+    """Report bad usage as pytest does, and end with the exit code of every other command."""
     try:
         return (yield)
     except pytest.UsageError as error:
@@ -133,7 +133,7 @@ def pytest_cmdline_main(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Set the run up if it is about conformance, or say what is missing."""
+    """Set up a conformance run, or name the missing package."""
     if not config.getoption("--engine-backend") and not config.getoption(_dest("replay")):
         asked = any(_names_us(str(word)) for word in config.invocation_params.args)
         if asked and not config.getoption("help") and not config.getoption("version"):
@@ -152,7 +152,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Without a backend there is nothing to test."""
+    """Skip the conformance tests of a run without a backend."""
     if collection_path == _TESTS and not config.pluginmanager.hasplugin(_NAME):
         return True
     return None

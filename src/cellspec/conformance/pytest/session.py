@@ -3,8 +3,8 @@
 The hooks of this module are registered only when a backend was given
 (`cellspec.conformance.pytest.plugin` sees to that).
 
-Run under pytest-xdist, all conformance tests go to one worker process: what one campaign finds
-decides what the next one does, and two processes would each do all of it. The worker hands its
+Under pytest-xdist all conformance tests go to one worker process: each campaign depends on the
+results of the one before, and two processes would each run all of them. The worker hands its
 results to the process that reports.
 
 The exit code of the process is that of `cellspec.exit_codes`: pytest knows that a test failed, and
@@ -42,7 +42,7 @@ _WORST_FIRST = (VIOLATED, INTERNAL, BAD_INPUT, INCONCLUSIVE, FINE)
 
 
 class Session:
-    """The hooks of a conformance run, and what its tests ask.
+    """The hooks of a conformance run, and the methods that its tests call.
 
     Raises:
         SpecError: an option that cannot be used.
@@ -83,7 +83,8 @@ class Session:
             pytest.fail(text, pytrace=False)
 
     def campaign(self, profile: Profile) -> dict[str, Any]:
-        """Run the campaign of a profile; what was tried. Skip if there is none."""
+        """Run the campaign of a profile, and return its evidence; skip a profile without a
+        campaign."""
         self._expect_sound()
         campaign = self.suite.campaign(profile)
         if profile.name in self.suite.errors:
@@ -99,7 +100,7 @@ class Session:
         return found.to_json()
 
     def judge(self, clause: Clause, profile: Profile) -> Judgement:
-        """What may be said of a clause, when all campaigns are over."""
+        """The judgement of a clause, when all campaigns are over."""
         self._expect_sound()
         if self.suite.smoke is None:
             self.suite.run_all()
@@ -130,17 +131,18 @@ class Session:
         self.fail(clause.number)
 
     def _expect_sound(self) -> None:
-        """Skip if the suite itself broke before it came to the engine; one test has told that."""
+        """Skip if the suite itself broke before it came to the engine; one test has reported
+        that."""
         if "smoke" in self.suite.errors:
             pytest.skip("not run: the suite itself failed in the smoke test")
 
     def fail(self, clause: str) -> NoReturn:
-        """Fail with all there is to say about a clause that broke."""
+        """Fail with the whole text of a clause's failure."""
         self._note(VIOLATED)
         pytest.fail(failure_text(self.suite, self.suite.failures[clause]), pytrace=False)
 
     def others(self) -> None:
-        """Fail if a clause broke that has no test of its own in this run."""
+        """Fail if a clause broke whose test is not in this run."""
         self._expect_sound()
         if self.suite.smoke is not None:
             pytest.skip("not run: the smoke test failed")

@@ -1,8 +1,8 @@
-"""The conformance tests: one for each clause, and what must come before them.
+"""The conformance tests: one for each clause, after the smoke test and the campaigns.
 
-They hold no logic: `cellspec.conformance.pytest.session` says what to say, and
-`cellspec.conformance.campaign.suite` does the work. Run them with ``pytest --pyargs
-cellspec.conformance --engine-backend=module:Backend``.
+`cellspec.conformance.campaign.suite` does the work, and `cellspec.conformance.pytest.session` turns
+its results into outcomes of tests. Run them with ``pytest --pyargs cellspec.conformance
+--engine-backend=module:Backend``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def test_smoke(conformance: Session) -> None:
 
 
 def test_campaign(conformance: Session, profile: Profile, record_property: Record) -> None:
-    """Random workloads of a profile were run, and were in every situation that it owes."""
+    """Random workloads of a profile were run, and met all its coverage goals."""
     record_property("profile", profile.name)
     for name, value in conformance.campaign(profile).items():
         if isinstance(value, int):
@@ -34,7 +34,7 @@ def test_campaign(conformance: Session, profile: Profile, record_property: Recor
 def test_clause(
     conformance: Session, clause: Clause, profile: Profile, record_property: Record
 ) -> None:
-    """No workload broke the clause, and enough was tried to say so."""
+    """Every workload kept the clause, and the evidence is complete."""
     judgement = conformance.judge(clause, profile)
     record_property("clause", clause.number)
     record_property("verdict", judgement.verdict.value)
@@ -45,10 +45,10 @@ def test_clause(
 
 
 def test_other_clauses(conformance: Session) -> None:
-    """No workload broke a clause that none of the tests above is about."""
+    """Every workload kept the clauses that have no test above."""
     conformance.others()
 
 
 def test_replay(conformance: Session) -> None:
-    """The workload of the case file breaks no clause."""
+    """The workload of the case file keeps every clause."""
     conformance.replay()

@@ -1,12 +1,12 @@
 """A trace as a picture: the grid rows × columns at every event, with a slider over time.
 
-A trace tells what happened as a list; what went wrong is seen in the table. `grid_section` packs a
-trace into data for the scripts beside this module: ``replay.js`` steps through the events and knows
-what each does to the picture, ``grid.js`` draws it. Both are for display only. They judge nothing:
-an event that the specification forbids is drawn as the engine reported it, because that is what
-the reader came to see. So a trace need not be a good one. Columns and rows that do not exist,
-fields of the wrong type, clocks that stand still or run back are all shown as text, and only a
-header without a grid (no columns, no number of rows) is refused.
+A trace is a list of events; a mistake shows in the table. `grid_section` packs a trace into data
+for the scripts beside this module: ``replay.js`` steps through the events and knows what each does
+to the picture, ``grid.js`` draws it. Both are for display only. They judge nothing: an event that
+the specification forbids is drawn as the engine reported it, because that is what the reader came
+to see. So a trace need not be a good one. Columns and rows that do not exist, fields of the wrong
+type, clocks that stand still or run back are all shown as text, and only a header without a grid
+(no columns, no number of rows) is refused.
 
 The data is compact: an event is a short array, column names are replaced by their positions, and
 what is usual is left out. Snapshots that make the slider quick are taken in the browser.
@@ -48,7 +48,7 @@ def render_trace(
     Args:
         header: the trace's first line.
         events: its events, in order.
-        title: what the page is about, in a few words.
+        title: the title of the page, in a few words.
         violation: the ``seq`` of the event that broke a clause, to be marked.
 
     Raises:
@@ -84,7 +84,7 @@ def grid_section(
         header: the trace's first line.
         events: its events, in order.
         violation: the ``seq`` of the event that broke a clause, if one did.
-        why: what that event broke, in one line.
+        why: the violation by that event, in one line.
 
     Raises:
         SpecError: the header has no grid to draw, or there is more than a page can show.
@@ -175,10 +175,10 @@ def _most_rows(rows: int, events: Sequence[Mapping[str, Any]], bound: int) -> in
 def _layout(
     header: Mapping[str, Any], columns: Sequence[Mapping[str, Any]], limits: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """What each column looks like: who it needs, and over how many rows a barrier reaches.
+    """The look of each column: its inputs, and the number of rows of a barrier's scope.
 
-    This is known from the graph's rules. A header that makes no graph has none, and its columns are
-    drawn as columns and no more.
+    The graph's rules say this. If the header makes no graph, its columns are drawn as plain
+    columns.
     """
     try:
         rules = graph_of(header_from_json(header)).rules
@@ -238,7 +238,7 @@ class _Places:
 
 
 def _pack(event: Mapping[str, Any], names: _Places, kinds: _Places) -> list[Any]:
-    """``[kind, t, column, start, stop, scope, rest]``; -1 for what is not there."""
+    """``[kind, t, column, start, stop, scope, rest]``; -1 for a missing value."""
     kind, column = str(event.get("event")), event.get("column", "")
     start, stop = _rows(event.get("rows"))
     scope = event.get("scope")

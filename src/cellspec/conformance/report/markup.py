@@ -39,7 +39,7 @@ Child = str | int | float | None
 
 
 def text(value: object) -> Markup:
-    """`value` as text of a page: escaped, with U+FFFD for what no page can hold."""
+    """`value` as text of a page: escaped, with U+FFFD for characters that a page cannot hold."""
     if isinstance(value, Markup):
         return value
     return Markup(escape(_UNPRINTABLE.sub("\ufffd", str(value)), quote=True))
@@ -91,11 +91,11 @@ def asset(name: str) -> str:
 def document(
     title: str, body: Iterable[Child], *, scripts: Iterable[str] = (), prelude: str = ""
 ) -> str:
-    """A whole page: one file, nothing fetched, the same bytes for the same arguments.
+    """A whole page: one self-contained file, the same bytes for the same arguments.
 
     Args:
         title: for the window and the history.
-        body: what the page shows, data blocks included.
+        body: the content of the page, data blocks included.
         scripts: names of assets to run, in order, after the body is there.
         prelude: the text of a script to run before them.
     """

@@ -244,7 +244,7 @@ def _result_cell(result: ClauseResult | None) -> Markup:
 
 
 def _profiles(backends: Sequence[BackendResults]) -> Markup | None:
-    """The campaign of each profile, or why there was none."""
+    """The campaign of each profile, or the reason why it was left out."""
     names = list(dict.fromkeys(name for backend in backends for name in backend.profiles))
     rows = (
         (tag("th", name, scope="row"), *(_profile(each.profiles.get(name)) for each in backends))

@@ -1,8 +1,8 @@
 """A workload as tables that a person can take in: columns, run, faults, skips, incarnations.
 
-What is shown is what a case file says, in an order that answers questions: what is the pipeline,
-what may run at once, what goes wrong, when does the process die. A field that this module does not
-know is shown at the end, by its name, rather than left out.
+The tables show the content of a case file in the order of a reader's questions: the pipeline, the
+limits, the failures, the crashes. A field that this module does not know is shown at the end, by
+its name, rather than left out.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def _list(value: object, form: Any = str) -> str:
 
 
 def _counted(number: object, what: str) -> str:
-    """How many of a thing; as it stands if it is no number, for a file may hold anything."""
+    """A count with its noun; anything but a number stays as it is, for a file may hold anything."""
     return counted(number, what) if type(number) is int else f"{_plain(number)} {what}s"
 
 
