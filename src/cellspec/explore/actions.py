@@ -40,7 +40,7 @@ class ActionsOfSteps:
     """Steps as actions, one after the other: it remembers attempts, and what is on storage.
 
     Args:
-        search: what the steps are of.
+        search: the search whose steps are translated.
     """
 
     def __init__(self, search: Search) -> None:
@@ -53,8 +53,8 @@ class ActionsOfSteps:
         """The actions of the next step.
 
         Args:
-            step: what happens.
-            after: the state that it leads to; None if it is not allowed and leads nowhere.
+            step: the step.
+            after: the state that it leads to; None if the step is not allowed.
         """
         actions = list(self._actions(step, after))
         if after is not None:

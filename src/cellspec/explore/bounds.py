@@ -1,9 +1,8 @@
-"""The bounds of an exploration: which pipelines are in scope, and what may go wrong in each.
+"""The bounds of an exploration: the pipelines in scope, and the faults in each.
 
-A *configuration* says how many columns and rows, of which kinds columns may be, and what may go
-wrong. Its graphs have nothing to do with each other, so they may run in any number of processes,
-and what is known of each is kept as soon as it is finished: `Progress` is the file in which a
-search that was stopped finds what it need not do again.
+A *configuration* states the number of columns and rows, the kinds of columns, and the faults. Its
+graphs are independent, so they may run in any number of processes. The result of each is kept as
+soon as it is finished: `Progress` is the file from which a search that was stopped goes on.
 
 ====  =============================================================================================
 name  pipelines in scope
@@ -44,11 +43,11 @@ class Configuration:
 
     Attributes:
         rows: rows of each graph.
-        faults: what may go wrong, and the limits.
+        faults: the faults, and the limits.
         columns: columns of each graph.
-        kinds: what a column may be, names of `cellspec.explore.pipelines.KINDS`.
+        kinds: the kinds of columns, names of `cellspec.explore.pipelines.KINDS`.
         batch: rows of a batch; None without batch barriers.
-        graph: the one graph, on a line; then `columns` and `kinds` say nothing.
+        graph: the one graph, on a line; then `columns` and `kinds` are unused.
     """
 
     rows: int
@@ -64,7 +63,7 @@ class Configuration:
         return f"{what} × {self.rows} {noun(self.rows, 'row')}{batch}; {self.rules()}"
 
     def rules(self) -> str:
-        """What may go wrong, in words."""
+        """The faults, in words."""
         faults, words = self.faults, []
         for count, name in (
             (faults.crashes, "crash"),
@@ -164,7 +163,7 @@ BOUNDS: Mapping[int, Sequence[Configuration]] = {
 
 @dataclass(slots=True)
 class Totals:
-    """What the graphs of a configuration came to, all together.
+    """The totals over the graphs of a configuration.
 
     Attributes:
         graphs: graphs that were explored, or stand for one that was.
@@ -204,14 +203,14 @@ class Totals:
 
 @dataclass(slots=True)
 class Progress:
-    """What is finished, a line a graph, in a file that may be cut off anywhere.
+    """The finished graphs, a line each, in a file that may be cut off anywhere.
 
     Args:
-        path: the file; None keeps nothing.
-        resume: believe what it holds already; otherwise it is begun anew.
+        path: the file; None keeps the results in memory alone.
+        resume: use the results that it holds; otherwise it is begun anew.
 
     Attributes:
-        known: what is finished, by configuration and graph.
+        known: the results, by configuration and graph.
         fresh: states that were found since, and not believed.
 
     Raises:
@@ -255,7 +254,7 @@ class Progress:
             self._file.flush()
 
     def close(self) -> None:
-        """Nothing more will be kept."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
 
@@ -294,8 +293,8 @@ def explore(
     """Explore all graphs of a configuration; stops at the first that breaks a clause.
 
     Args:
-        configuration: what.
-        progress: what is known already, and where to keep what is found.
+        configuration: the configuration.
+        progress: the results so far, and the file for further ones.
         jobs: processes.
         tick: called after each graph.
     """

@@ -1,11 +1,11 @@
 """The equivalence check: the explorer's relation and the machine allow the same steps.
 
-`cellspec.explore.relation` is a second statement of the rules. It states a subset: what the page
-``specs/exploration.md`` calls a step, on bit masks, for speed. Engines, the simulator and the
-checker run on the first statement, `cellspec.machine.machine.Machine`. This check holds the two
-equal. It visits every state of one pipeline and replays the way to it on a machine. There the
-machine must allow exactly the steps that the relation allows, and each step must lead both to the
-same state. `_offered` alone says which actions of the machine are left out or taken together.
+`cellspec.explore.relation` is a second statement of the rules. It states a subset, the steps on the
+page ``specs/exploration.md``, on bit masks for speed. Engines, the simulator and the checker run on
+the first statement, `cellspec.machine.machine.Machine`. This check holds the two equal. It visits
+every state of one pipeline and replays the way to it on a machine. There the machine must allow
+exactly the steps that the relation allows, and each step must lead both to the same state.
+`_offered` alone says which actions of the machine are left out or taken together.
 
 The check replays from the first step for every transition. So it is some thousand times slower than
 the search, and made for small pipelines.
@@ -109,7 +109,7 @@ def _same_claims(search: Search, machine: Machine, state: State) -> bool:
 
 
 def _base_of(search: Search, machine: Machine) -> int:
-    """What is done, in flight and dropped in a machine, as masks."""
+    """The done, running and dropped nodes of a machine, as masks."""
     relation, counters = search.relation, machine.counters
     index = relation.graph.rules.index
     base = 0
@@ -193,7 +193,7 @@ def _drops_of(relation: Relation, machine: Machine, claim: Claim) -> int:
 
 
 def _crashes(search: Search, machine: Machine, state: State) -> set[Step]:
-    """A crash, and what the machine may resume from; it is used up by this.
+    """The crashes that a machine may take, with the claims to resume from; they use the machine up.
 
     With which drops it resumes is seen when the step is taken.
     """

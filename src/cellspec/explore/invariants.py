@@ -1,9 +1,9 @@
 """The clauses as the explorer judges them: stated a second time, apart from the steps.
 
-The relation is compiled from the reference, and would agree with the reference whatever it said. So
-this module states the clauses once more, as arithmetic on rows and scopes. It calls neither
-`get_dependencies` nor a tracker or a checkpoint. `Invariants` answers with the number of the clause
-that a step or a state breaks, or "" if it breaks none.
+The relation is compiled from the reference, and would agree with any reference. So this module
+states the clauses once more, as arithmetic on rows and scopes. It calls neither `get_dependencies`
+nor a tracker or a checkpoint. `Invariants` answers with the number of the clause that a step or a
+state breaks, or "" if it breaks none.
 
 =========  =========================================================================================
 clause     what is held against it
@@ -49,7 +49,7 @@ class Invariants:
         graph: a small graph.
         claims: the claims that the explorer knows, by index.
         workers: calls in flight at once; None for no limit.
-        waive: clauses not to judge, to see what they lead to.
+        waive: clauses to leave unjudged, to see the consequences.
         drops: by claim, the rows (a mask) whose drop was recorded when it was begun, and which it
             reaches; None if a claim reaches a dropped row only when all of it is resolved.
     """
@@ -177,10 +177,10 @@ class Invariants:
     # Steps
 
     def look(self, done: int, dropped: int) -> tuple[int, int]:
-        """What a set of done nodes says, whatever is in flight: two masks of nodes.
+        """Two masks of nodes that follow from the done nodes alone.
 
-        The first: those that may not start. The second: those that are done though what they wait
-        for is not, which is right only where a claim holds them.
+        The first: those that may not start. The second: those that are done though a node that they
+        wait for is open, which is right only where a claim holds them.
         """
         content, undone = 0, ~done
         for required, node in self._all_required:
@@ -221,11 +221,11 @@ class Invariants:
         """The first of some starts that breaks a clause, and that clause.
 
         Args:
-            done: what is resolved.
-            flight: what is in flight.
+            done: the resolved nodes.
+            flight: the nodes in flight.
             dropped: the rows that were dropped.
             starts: the nodes that a relation lets start, one of them next.
-            forbidden: what `look` said of these done nodes.
+            forbidden: the first mask of `look` for these done nodes.
         """
         full = self.workers is not None and (flight & self.calls).bit_count() >= self.workers
         odd = starts & (forbidden | flight | (self.calls if full else 0))
@@ -247,7 +247,7 @@ class Invariants:
         return self._or_waived("" if flight >> place & 1 else "SCHED-04")
 
     def restore(self, claim: int, before: int, after: int) -> str:
-        """The clause that a resume breaks, by what is left of the base before the crash."""
+        """The clause that a resume breaks, given the base before the crash."""
         size = self.count
         claimed = (1 << max(self.claims[claim])) - 1
         kept = before >> 2 * size & claimed if self._drops is None else self._drops[claim]
@@ -260,7 +260,7 @@ class Invariants:
         )
 
     def _restored(self, claim: int, dropped: int) -> int:
-        """What is resolved after a restore: claimed, of a dropped row, or a barrier for nobody."""
+        """The nodes resolved after a restore: claimed, of a dropped row, or an unwanted barrier."""
         found = self.after_restore[claim]
         if not dropped or self._drops is None:
             return found
@@ -337,5 +337,5 @@ class Invariants:
         return self._or_waived("SCHED-10" if self.cells & ~done else "")
 
     def trap(self) -> str:
-        """The clause that a state breaks from which no good end can be reached."""
+        """The clause that a trap breaks: a state from which every good end is out of reach."""
         return self._or_waived("SCHED-12")

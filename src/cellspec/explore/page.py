@@ -69,7 +69,7 @@ def write_page(path: Path, bounds: int, rows: Rows) -> None:
     """Put the table of some bounds where it belongs.
 
     Raises:
-        SpecError: the page has no place for it, or cannot be written.
+        SpecError: the page lacks the two comments, or cannot be written.
     """
     before, _, after = _parts(path, bounds)
     write_files(path.parent, {path.name: f"{before}\n{_table(bounds, rows)}\n{after}"})
@@ -81,10 +81,10 @@ def pinned(path: Path, bounds: int) -> list[str]:
 
 
 def compare_page(path: Path, bounds: int, rows: Rows) -> str:
-    """What differs between the page and a run, or "".
+    """The first difference between the page and a run, or "".
 
     Raises:
-        SpecError: the page has no such table.
+        SpecError: the page lacks the two comments.
     """
     expected = pinned(path, bounds)
     found = _table(bounds, rows).splitlines()[2:]

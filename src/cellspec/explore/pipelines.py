@@ -1,11 +1,11 @@
-"""Every graph of a small size: what the explorer goes through, one after the other.
+"""The pipelines in scope: every graph of a small size.
 
 A *shape* is a pipeline without rows: for each column its kind, and which columns before it it
 needs. Columns are in topological order, so a shape has edges from earlier to later columns only,
 and every acyclic graph has a shape (some have several). `all_shapes` lists every DAG × every kind
-of each column. Renaming columns changes no behaviour (the argument is in
-``specs/exploration.md``), so `distinct_shapes` keeps one of each class of shapes that differ in
-names only, with the size of its class.
+of each column. Renaming columns keeps the behaviour (the argument is in ``specs/exploration.md``),
+so `distinct_shapes` keeps one of each class of shapes that differ in names only, with the size of
+its class.
 
 A shape is written on one line, a word a column: ``a v:barrier(a) c(v)`` is a column, a dataset
 barrier over it, and a column that needs the barrier's output. The kinds are ``row``, ``barrier``
@@ -46,7 +46,7 @@ class Shape:
     Attributes:
         kinds: by column, a name of `KINDS`.
         needs: by column, the columns before it that it needs, by position.
-        names: what the columns are called; no part of what a shape is.
+        names: the names of the columns; shapes that differ in names are equal.
     """
 
     kinds: tuple[str, ...]
@@ -65,7 +65,7 @@ class Shape:
         """The graph of this shape.
 
         Raises:
-            GraphError: a kind of batch scope, and no batch size.
+            GraphError: a kind of batch scope without a batch size.
         """
         return ExecutionGraph(
             rows,
@@ -79,9 +79,10 @@ class Shape:
         )
 
     def renamed(self, places: Sequence[int]) -> Shape | None:
-        """The same pipeline with column i at ``places[i]``; None if that is no topological order.
+        """The same pipeline with column i at ``places[i]``; None if that breaks the topological
+        order.
 
-        What a column needs is listed by position, so that equal pipelines are equal values.
+        The needs of a column are listed by position, so that equal pipelines are equal values.
         """
         kinds = [""] * len(places)
         needs: list[tuple[int, ...]] = [()] * len(places)
@@ -123,7 +124,8 @@ def parse_shape(text: str) -> Shape:
     """Read a shape from its line. Names are any words.
 
     Raises:
-        SpecError: a word that is no column, an unknown kind, or a need that is no earlier column.
+        SpecError: a word that does not read as a column, an unknown kind, or a need that is not an
+            earlier column.
     """
     kinds: list[str] = []
     needs: list[tuple[int, ...]] = []

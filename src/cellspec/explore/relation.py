@@ -1,8 +1,8 @@
 """The transition system as masks: every rule of one small graph, asked of the reference.
 
 A state's *base* is one integer: a bit for each node that is resolved, a bit for each that is in
-flight, and a bit for each row that was dropped. Nothing here says what waits for what. A `Relation`
-asks the reference about every node and every claim of its graph, once:
+flight, and a bit for each row that was dropped. This module states no dependency of its own. A
+`Relation` asks the reference about every node and every claim of its graph, once:
 
 ===============  ===================================================================================
 table            asked of
@@ -15,10 +15,10 @@ table            asked of
                  every node but one: does the column's prefix in its checkpoint reach past row r?
 ===============  ===================================================================================
 
-What follows from the tables by bit operations (what may start, what a step leads to, what may be
-claimed) is the *mask* interpreter of the rules. `cellspec.explore.equivalence` holds it against the
-other one, `cellspec.machine.machine.Machine`, state by state. The methods are small so that a test
-can break one and see the explorer find it.
+Bit operations on the tables give the steps: the nodes that may start, the state after a step, the
+claims that may be made. These are the *mask* interpreter of the rules.
+`cellspec.explore.equivalence` holds it against the other one, `cellspec.machine.machine.Machine`,
+state by state. The methods are small so that a test can break one and see the explorer find it.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ __all__ = ["Faults", "Relation", "bits"]
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What may go wrong in a run, and how often; and what the run may do.
+    """The faults of a run, each with how often it may happen, and the limits.
 
     Attributes:
-        crashes: how often the process may die; without one there are no checkpoints either.
+        crashes: how often the process may die; without one the run writes no checkpoint.
         torn: an interrupted write of a claim may also leave a torn file, besides the old claim and
             the new one.
         retries: how many calls may fail and be tried again.
@@ -51,7 +51,7 @@ class Faults:
         versions: which checkpoints are written: 1 claims whole rows, 2 a prefix of each column.
 
     Raises:
-        SpecError: a count below 0, or no version.
+        SpecError: a count below 0, or an empty `versions`.
     """
 
     crashes: int = 0
@@ -74,9 +74,8 @@ class Faults:
     def claims_hold_drops(self) -> bool:
         """Whether two claims of the same rows may hold different drops.
 
-        A claim of rows reaches rows that are resolved, and of those none is dropped later. A
-        column's claim may reach a row that is dropped after it was begun: that drop it does not
-        hold.
+        A claim of rows reaches resolved rows, which are dropped before it or never. A column's
+        claim may reach a row that is dropped after it was begun: that drop it does not hold.
         """
         return bool(self.drops and self.crashes and 2 in self.versions)
 
@@ -101,13 +100,13 @@ class Relation:
 
     Args:
         graph: a small graph.
-        faults: what may go wrong.
+        faults: the faults and limits.
 
     Attributes:
         nodes: the node of each bit: cells row by row, then barrier nodes.
         size: how many nodes there are.
         every: the mask of all of them.
-        needs: by node, the mask of what it waits for.
+        needs: by node, the mask of the nodes that it waits for.
         calls: the nodes that an engine makes a call for: all but output cells of barriers. They
             take a worker, and may fail.
         outputs: by node, the output cells of a barrier node; 0 for a cell.
@@ -116,9 +115,9 @@ class Relation:
             (`Faults.claims_hold_drops`), once for each set of rows that may have been dropped.
         claim_drops: by claim, the dropped rows that it holds, as a mask; 0 where the rows that it
             reaches say that.
-        restored: by claim, what is complete after a restore.
-        row_full: by row, what must be done for it to be complete, if it was not claimed.
-        cell_full: by column and row, what must be done for the column's prefix to reach past it.
+        restored: by claim, the nodes that are complete after a restore.
+        row_full: by row, the nodes that make it complete if it was not claimed.
+        cell_full: by column and row, the nodes that let the column's prefix reach past it.
     """
 
     def __init__(self, graph: ExecutionGraph, faults: Faults) -> None:
@@ -151,9 +150,9 @@ class Relation:
             self.calls &= ~outputs
 
     def _needs_of(self, node: NodeId) -> set[NodeId]:
-        """What a node waits for, and what that waits for in the same column.
+        """The nodes that a node waits for, and all before them in the same column.
 
-        With order that is every earlier row, so that a drop in between lets nobody overtake.
+        With order that is every earlier row, so that a drop in between lets no row overtake.
         """
         found = set(self.graph.get_dependencies(node))
         for before in [need for need in found if _is_alike(need, node)]:
@@ -233,7 +232,7 @@ class Relation:
     # What may happen
 
     def ready(self, done: int) -> int:
-        """The nodes that are not done and wait for nothing."""
+        """The open nodes whose needs are all done."""
         found, node, undone = 0, 1, ~done
         for need in self.needs:
             if not need & undone:
@@ -255,7 +254,7 @@ class Relation:
         return flight
 
     def settle(self, done: int, flight: int) -> int:
-        """After a drop: what resolves by itself, because nobody wants it (clause BARR-08)."""
+        """After a drop: also the barrier nodes whose output is all dropped (clause BARR-08)."""
         changed = True
         while changed:
             changed = False
@@ -298,7 +297,7 @@ class Relation:
         return self._settled(base)
 
     def failable(self, base: int) -> int:
-        """The calls in flight that may fail: of dropped rows nobody asks any more."""
+        """The calls in flight that may fail: those of rows that are not dropped."""
         return base >> self.size & self.calls & ~base
 
     def restore(self, claim: int, dropped: int) -> int:
@@ -312,7 +311,8 @@ class Relation:
         return self._settled(base)
 
     def interrupted(self, durable: int, pending: int | None) -> Iterator[tuple[str, int]]:
-        """What storage may give back after a crash: (outcome of the write, claim), by index.
+        """The claims that storage may give back after a crash: (outcome of the write, claim), by
+        index.
 
         A torn file is recognised, and the claim before it is still there.
         """
@@ -323,7 +323,7 @@ class Relation:
                 yield "torn", durable
 
     def claim_after(self, version: int, done: int, dropped: int, durable: int) -> Claim:
-        """What a checkpoint would claim now: rows, or each column's, counted on from the claim."""
+        """The claim of a checkpoint now: rows, or each column's, counted on from the last claim."""
         claimed = self.claims[durable]
         if self.faults.versions == (1,):
             count = claimed[0]

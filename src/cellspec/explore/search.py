@@ -1,8 +1,8 @@
 """The search: every state of one graph, breadth first, with the clauses judged at each step.
 
-A state has two halves. Its *base* is what runs and what is done: one integer, see
-`cellspec.explore.relation`. Its *history* is what storage holds and which faults there have been:
-the last durable claim, the claim being written, and how many crashes, retries and drops are spent.
+A state has two halves. Its *base* holds the running and the done nodes: one integer, see
+`cellspec.explore.relation`. Its *history* holds the claims on storage and the faults so far: the
+last durable claim, the claim being written, and how many crashes, retries and drops are spent.
 
 ==================  ================================================================================
 step                changes
@@ -16,18 +16,17 @@ fail retryable      both: a call fails, and the node is as if it had never been 
 fail permanent      both: a call fails for good; the rows that want it are dropped
 ==================  ================================================================================
 
-The end of the run changes nothing that another step would see. So it is a property of a state, and
-no step.
+The end of the run is invisible to every other step. So it is a property of a state, not a step.
 
-What makes it fast: which start and end steps there are depends on the base alone, and hardly any
-step looks at the history. So all histories with which one base was reached go through a step
+The search is fast because start and end steps depend on the base alone, and hardly any step looks
+at the history. So all histories with which one base was reached go through a step
 together, as the bits of one integer: bit ``x * block + slot * claims + d`` is the history with
 faults x, the claim being written `slot` − 1 (0: none), and the durable claim d. One addition to a
-dictionary moves them all, and nothing is lost: level n of the search is exactly the states that are
-n steps away, whatever their histories.
+dictionary moves them all, and the result is exact: level n of the search is the set of states that
+are n steps away, with all their histories.
 
-There is no recursion, and nothing is stored for the way back: when a clause breaks, the search is
-run again as far as that level with its levels kept, and the way is found backwards through them.
+The search is a loop, and stores levels only on demand: when a clause breaks, it is run again as far
+as that level with its levels kept, and the way is found backwards through them.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ __all__ = ["Found", "Histories", "Search", "may_reduce"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search of one graph came to.
+    """The result of a search of one graph.
 
     Attributes:
         states: distinct states.
@@ -56,7 +55,7 @@ class Found:
         clause: the clause that is broken, or "".
         path: the shortest way to break it, if there is one; the last step may be one that is not
             allowed.
-        trap: the path leads to a state from which no good end can be reached.
+        trap: the path leads to a state from which every good end is out of reach.
     """
 
     states: int
@@ -112,7 +111,7 @@ class Histories:
         return sum(slots << x for x in self._every)
 
     def may_begin(self, claims: int) -> int:
-        """Histories that write nothing, may still crash, and hold one of these claims."""
+        """Histories that may begin a claim: idle, with a crash to come and one of these claims."""
         return sum(claims << x for x in self._blocks)
 
     def written(self, histories: int) -> int:
@@ -130,7 +129,7 @@ class Histories:
 
 
 class _Done:
-    """What is asked of the set of done nodes alone, once for each."""
+    """The answers that depend on the set of done nodes alone; computed once for each set."""
 
     __slots__ = ("bad", "begins", "broken", "forbidden", "is_end", "ready")
 
@@ -164,7 +163,7 @@ class Search:
 
     Args:
         relation: the steps.
-        invariants: what they are held against.
+        invariants: the judge of steps and states.
         symmetric: count states that differ in the order of rows once. Sound only if rows are
             interchangeable; see `may_reduce`.
 
@@ -192,7 +191,7 @@ class Search:
         self._expand = self._compile_expand()
 
     def start(self) -> State:
-        """The state before the first step: nothing is done, nothing is claimed."""
+        """The state before the first step, without done nodes and claims."""
         return State(self.relation.restored[0], 0)
 
     def run(self, progress: Callable[[int], object] | None = None) -> Found:
@@ -359,10 +358,12 @@ class Search:
         return about
 
     def _compile_expand(self) -> Callable[[int, _Done, list[int]], tuple[Step, str] | None]:
-        """What finds the start and end steps of a base; it gives one that breaks a clause, if any.
+        """The function that finds the start and end steps of a base, and the first that breaks a
+        clause.
 
-        This is the innermost of the search, so all that it needs is bound once. Where nothing is
-        limited or broken on purpose, what may start and end is plain, and nobody is asked.
+        This is the innermost loop of the search, so all that it needs is bound once. Without limits
+        and without a rule broken on purpose, it finds the steps inline, without a call of the
+        relation.
         """
         relation, invariants = self.relation, self.invariants
         size, every = relation.size, self._done
@@ -453,7 +454,7 @@ class Search:
         level: dict[int, int],
         following: defaultdict[int, int],
     ) -> None:
-        """All histories that crash with these rows dropped: what each resumes from."""
+        """All histories that crash with these rows dropped, and the claims they resume from."""
         resumes = self._resumes
         for history in bits(crash):
             found = resumes.get((dropped, history))
@@ -489,7 +490,7 @@ class Search:
         return State(self.relation.restore(claim, dropped), faults + claim)
 
     def _sorted_rows(self, base: int) -> int:
-        """The same state with its rows in order of what they are: one for all orders."""
+        """The same state with its rows sorted: one for all orders of rows."""
         relation, size = self.relation, self.relation.size
         width = relation.graph.num_columns
         mask = (1 << width) - 1
@@ -511,11 +512,11 @@ class Search:
     # No trap
 
     def _find_trap(self, seen: dict[int, int], tally: _Tally) -> None:
-        """Look for states from which the engine's own steps lead to no good end.
+        """Look for traps: states from which the engine's own steps miss every good end.
 
-        Backward reachability over start and end steps from the good ends, until nothing changes:
-        cycles need no special care. Crashes, retries and drops come from outside, so no run may
-        count on one; and checkpoints are the same whatever runs. The first trap reached is
+        Backward reachability over start and end steps from the good ends, to a fixed point: cycles
+        need no special care. Crashes, retries and drops come from outside, so a run must not count
+        on one; and checkpoints are independent of running calls. The first trap reached is
         reported.
         """
         good: set[int] = set()
@@ -607,7 +608,7 @@ class Search:
 
 
 def may_reduce(relation: Relation) -> bool:
-    """True if rows are interchangeable: no claim of first rows, no batches, no order of rows."""
+    """True if rows are interchangeable: without crashes, batches and ordered columns."""
     if relation.faults.crashes:
         return False
     total = relation.graph.num_records

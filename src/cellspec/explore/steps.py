@@ -40,7 +40,7 @@ class Step(NamedTuple):
         kind: start, complete, fail, checkpoint_begin, checkpoint_durable or crash.
         place: of start, complete and fail: the node, by its bit; of the others: the claim, by its
             index.
-        outcome: of fail: retryable or permanent; of crash: what became of the claim that was being
+        outcome: of fail: retryable or permanent; of crash: the fate of the claim that was being
             written: old, new or torn.
     """
 

@@ -1,7 +1,7 @@
 """Work in other processes, or on other machines: joblib does it.
 
-Nothing here decides anything. Work comes in numbered parts, each a function of its number, and the
-results come back in order; so what is found does not depend on how many processes there were.
+Work comes in numbered parts, each a function of its number, and the results come back in order. So
+the results are the same for any number of processes.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def in_parallel(
 
     Args:
         part: a function of a module, so that it can be sent elsewhere.
-        argument: what each part gets.
+        argument: the first argument of each part.
         jobs: parts at once.
         cluster: one of `CLUSTERS`. A Dask client must be connected, or Ray started, before.
 
     Raises:
-        MissingExtraError: joblib, or what the cluster needs, is not installed.
+        MissingExtraError: joblib, or the cluster's package, is not installed.
     """
     try:
         import joblib

@@ -12,8 +12,8 @@ schedule      the next call to end is
 ``pct`` is probabilistic concurrency testing (Burckhardt et al., ASPLOS 2010). A mistake that takes
 d orderings of events to show is met in one run with probability at least 1 / (n · k^(d−1)), where n
 is how many calls there are and k how many ends of calls. With `DEPTH` − 1 lowered priorities the
-bound holds for every d up to `DEPTH`. Random schedules have no such bound: they hardly ever hold
-one call back for long.
+bound holds for every d up to `DEPTH`. Random schedules lack such a bound: they hardly ever hold one
+call back for long.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def schedule(name: str, seed: int, calls: int) -> Choose | None:
 
     Args:
         name: one of `SCHEDULES`.
-        seed: what it is drawn from.
+        seed: the seed of the draws.
         calls: how many calls the run is expected to make.
     """
     if name == "latency":

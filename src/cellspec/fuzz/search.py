@@ -1,14 +1,14 @@
-"""The search: runs without end, an account of what came up, and the moment to stop.
+"""The search: runs in batches, an account of their situations, and the moment to stop.
 
 Runs come in *batches*; each is a function of the seed and its number alone, so that batches may run
 in other processes, or on other machines, and still give the same search. They are counted in order.
 
-What counts as new is a *situation* (`cellspec.conformance.run.coverage_goals.Sometimes`), or a pair
-of situations in one run: a row dropped while a barrier was in flight, and a crash in that claim. A
+A run is new by a *situation* (`cellspec.conformance.run.coverage_goals.Sometimes`), or a pair of
+situations in one run: a row dropped while a barrier was in flight, and a crash in that claim. A
 search that meets no new pair for `Options.plateau` runs has come to a plateau, and stops.
 
-One batch in four is *targeted*: there Hypothesis turns the knobs of the workload towards what is
-rare, the number of calls whose results are in doubt when a process dies, and the number of
+One batch in four is *targeted*: there Hypothesis turns the knobs of the workload towards rare
+situations, the number of calls whose results are in doubt when a process dies, and the number of
 situations in one run.
 """
 
@@ -68,12 +68,12 @@ IDLE_BATCHES = 10
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to search, and for how long.
+    """The options of a search.
 
     Attributes:
         backend: the engine: a registered name, or ``module:attribute``.
         folder: modules are looked for there too.
-        seed: what all is drawn from.
+        seed: the seed of all draws.
         methods: some of `METHODS`; batches take them in turn.
         examples: runs at most; None for no limit.
         seconds: wall seconds at most; None for no limit. A batch that was begun is ended.
@@ -81,7 +81,7 @@ class Options:
         size: how large workloads get.
         jobs: batches at once.
         cluster: where batches run, one of `cellspec.fuzz.parallel.CLUSTERS`.
-        corpus: the folder of workloads that showed something new; None to keep none.
+        corpus: the folder of workloads that showed a new situation; None to keep them nowhere.
         shrink_runs: runs after a violation, in search of a smaller workload.
     """
 
@@ -104,7 +104,7 @@ class Found:
     """A clause that a run broke.
 
     Attributes:
-        clause, detail: what broke.
+        clause, detail: the violation.
         work: the workload, with the end of each call as the schedule chose it.
         method: how the run was scheduled.
     """
@@ -117,7 +117,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one run showed, small enough to be sent home.
+    """The result of one run, small enough to be sent between processes.
 
     Attributes:
         method: how it was scheduled.
@@ -129,7 +129,7 @@ class Seen:
         in_doubt: results of calls that were not claimed, at the crash with the most of them.
         trace: a digest of the order of events.
         refused: the engine refused the workload, as it must.
-        found: what broke.
+        found: the violation, if there is one.
     """
 
     method: str
@@ -149,8 +149,8 @@ class Search:
     """The account of a search.
 
     Attributes:
-        options: what was searched.
-        capabilities: what the engine claims.
+        options: the options of the search.
+        capabilities: the engine's capabilities.
         unasked: situations that it cannot be asked to be in (see
         `cellspec.conformance.run.backend`). runs: by method, how many were counted.
         events, crashes, refused: in all of them.
@@ -188,7 +188,7 @@ class Search:
         return sum(self.runs.values())
 
     def owed(self) -> list[Sometimes]:
-        """Situations that an engine with these capabilities can be in, and no run was."""
+        """Situations that these capabilities allow, and that every run missed."""
         return [
             one.what
             for profile in DRAWN
@@ -219,13 +219,13 @@ class Search:
 
 
 def search(options: Options, progress: Callable[[Search], object] = lambda _: None) -> Search:
-    """Search until something breaks, the budget is spent, or nothing new comes up any more.
+    """Search until a clause breaks, the budget is spent, or new situations stop coming up.
 
-    It also stops if none of `IDLE_BATCHES` batches in a row holds a workload that the engine can
-    be asked for.
+    It also stops after `IDLE_BATCHES` batches in a row without a workload that the engine can be
+    asked for.
 
     Args:
-        options: what to search.
+        options: the options of the search.
         progress: called after each batch.
 
     Raises:
@@ -264,7 +264,7 @@ def search(options: Options, progress: Callable[[Search], object] = lambda _: No
 
 
 def _expect_methods(backend: Backend, options: Options) -> None:
-    """Refuse schedules for an engine in real time: there nobody can choose which call ends next."""
+    """Refuse schedules for an engine in real time, where calls end by themselves."""
     chosen = [name for name in options.methods if name != "latency"]
     if chosen and not inspect.iscoroutinefunction(backend.run):
         raise SpecError(
@@ -374,7 +374,7 @@ def _found(result: RunResult, method: str, *, timed: bool) -> Found | None:
 
 
 def _targeted(backend: Backend, options: Options, number: int) -> list[Seen]:
-    """A batch in which Hypothesis turns the knobs towards what is rare."""
+    """A batch in which Hypothesis turns the knobs towards rare situations."""
     from hypothesis import HealthCheck, Phase, Verbosity, given, settings, target
     from hypothesis import seed as seeded
     from hypothesis import strategies as st
@@ -423,7 +423,7 @@ def _keep(folder: Path, seen: Seen) -> None:
 
 
 def _corpus(options: Options) -> list[Seen]:
-    """What a corpus kept, run again."""
+    """The runs of the workloads in a corpus."""
     if options.corpus is None or not options.corpus.is_dir():
         return []
     backend, _ = load_backend(options.backend, options.folder)
@@ -455,9 +455,10 @@ def _entry(path: Path) -> tuple[str, int, Knobs | None]:
 
 
 def _small(backend: Backend, options: Options, found: Found) -> tuple[Case, bool]:
-    """The case of what was found, as small as can be found, and whether it breaks again.
+    """The case of a violation, made as small as possible, and whether it breaks again.
 
-    What a schedule chose is written down as ends of calls, so that the case needs no schedule.
+    The choices of a schedule are written down as ends of calls, so the case runs without a
+    schedule.
     """
     best = found
 
@@ -486,7 +487,7 @@ def methods_of(names: Iterable[str]) -> tuple[str, ...]:
     """The methods that are named, each once, in the order of `METHODS`.
 
     Raises:
-        SpecError: there is none of that name.
+        SpecError: an unknown method.
     """
     asked: Collection[str] = tuple(names)
     unknown = [name for name in asked if name not in METHODS]

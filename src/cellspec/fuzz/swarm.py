@@ -5,7 +5,7 @@ something there is. Swarm testing (Groce et al., ISSTA 2012) found that leaving 
 random finds more than having each in every test: so each feature is in a workload or not, by a coin
 of its own, and a knob says how much of it if it is. The targeted search turns the knobs.
 
-Every workload is legal: what is drawn is brought into the range of what there is.
+Every workload is legal: each draw is brought into its range.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
-    """How much there is of what, each from 0 to 1.
+    """The knobs of a workload, each from 0 to 1.
 
     Attributes:
         barriers: of the columns, how many are barriers.
         edges: how many of the columns before it a column needs.
         slots: how many calls may run at once.
         faults: how many calls fail.
-        lateness: how late in its life a process crashes.
+        lateness: how late in its incarnation a process crashes.
         saving: how often claims are written.
     """
 
@@ -85,10 +85,10 @@ def workload(
     """One workload.
 
     Args:
-        seed: what it is drawn from.
-        capabilities: what it may ask for (see `cellspec.conformance.run.backend`).
+        seed: the seed of the draws.
+        capabilities: the capabilities that it may use (see `cellspec.conformance.run.backend`).
         size: how large it gets.
-        knobs: how much there is of what; by default drawn too.
+        knobs: its knobs; by default drawn too.
     """
     return _Draw(random.Random(seed), frozenset(capabilities), size, knobs).workload()
 
@@ -175,7 +175,7 @@ class _Draw:
         )
 
     def _lives(self) -> tuple[list[float], tuple[int, ...]]:
-        """Where lives end by a crash, as shares of them, and the rows of each life."""
+        """Crashes as shares of an incarnation, and the rows of each incarnation."""
         dice = self.dice
         if not self.has["resume"]:
             return [], ()

@@ -1,6 +1,6 @@
 """Replay: a failure as a file, shown again step by step, on any engine, and made smaller.
 
-Whatever finds a failure leaves one of two files, and ``sim replay`` takes both:
+A failure is kept in one of two files, and ``sim replay`` takes both:
 
 - a *trace* (`cellspec.trace`): the steps of a run. The explorer and the fuzzer write their
   counterexamples as traces, and every engine writes its runs as traces. The transition system
@@ -9,7 +9,7 @@ Whatever finds a failure leaves one of two files, and ``sim replay`` takes both:
   engine, or another one, runs it again.
 
 ===============  ===================================================================================
-module           what it does
+module           contents
 ===============  ===================================================================================
 `source`         reads a trace, a case file or a replay string
 `strings`        a file as one line of text

@@ -14,11 +14,11 @@ __all__ = ["Judged", "events_until", "judge"]
 
 @dataclass(slots=True)
 class Judged:
-    """What the transition system said to the steps of a trace.
+    """The verdict of the transition system on the steps of a trace.
 
     Attributes:
         events: the steps that were put to it, the one that it refused with them.
-        finding: the first that is not allowed; None if all are.
+        finding: the first step that is not allowed; None if all are.
         checker: the state after the last step that was allowed.
     """
 
@@ -35,7 +35,7 @@ def judge(steps: Steps, until: int | None = None) -> Judged:
         until: the number of the last step to take, from 1; None for all.
 
     Raises:
-        TraceError: a header that describes no graph.
+        TraceError: the columns of the header form an invalid graph.
     """
     judged = Judged(Checker(steps.header, source=steps.source))
     for event in events_until(steps.events, until):

@@ -39,20 +39,20 @@ _STRING_MAX = 4_000
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a replay showed.
+    """The result of a replay.
 
     Attributes:
-        source: the file, or what else the case came from.
-        asked: what the run was asked for, a line each.
+        source: the file, or another origin of the case.
+        asked: the request of the run, in lines.
         header: line 1 of the trace.
         events: the events, in order, as a trace writes them.
-        finding: the clause that broke; None if nothing did.
-        more: what else is to be said, a line each.
-        state: the table at the end, a line a column; nothing if it was not asked for.
+        finding: the clause that broke; None if every clause held.
+        more: further remarks, a line each.
+        state: the table at the end, a line a column; empty if it was not asked for.
         string: the case as one line of text; "" if it is too long for that.
         test: a test to paste.
-        backend: the engine that a replay must name; "" if none.
-        is_cut_off: the trace ends before its footer, so that nothing can be said of all of it.
+        backend: the engine that a replay must name; "" for a trace.
+        is_cut_off: the trace ends before its footer, so the whole of it is inconclusive.
         rest: the events after the one that broke a clause, which are not judged.
         is_part: the replay was stopped before the last event.
     """
@@ -141,7 +141,7 @@ def replay_steps(steps: Steps, until: int | None = None) -> Replayed:
 
 
 def _describe_header(steps: Steps) -> Iterator[str]:
-    """What a trace's header says, in the words of a workload; or plainly, if it is none."""
+    """The header of a trace in the words of a workload; or plainly, if it describes none."""
     try:
         work = plain_workload_of(steps)
     except SpecError as error:
@@ -151,7 +151,7 @@ def _describe_header(steps: Steps) -> Iterator[str]:
 
 
 def _replay_steps_on(steps: Steps, backend: str, folder: Path, until: int | None) -> Replayed:
-    """Let an engine meet what a trace tells, with a crash at the same moment."""
+    """Lead an engine into the steps of a trace, with a crash at the same moment."""
     engine, made = load_backend(backend, folder, "--backend")
     steps = timed(steps)
     work = fit_of(engine)(workload_of(steps))

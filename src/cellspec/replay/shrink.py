@@ -32,7 +32,7 @@ def shrink(source: str, *, folder: Path, backend: str | None = None) -> tuple[st
         The content of the smaller file, and its replay.
 
     Raises:
-        SpecError: something cannot be read or used, or nothing breaks.
+        SpecError: the source or the backend cannot be used, or every clause holds.
     """
     found = read_source(source)
     if isinstance(found, Steps):

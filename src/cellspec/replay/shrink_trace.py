@@ -1,4 +1,4 @@
-"""Smaller traces: what can be taken from a trace so that the same clause is the first to break.
+"""Smaller traces: candidates in which the same clause is the first to break.
 
 Columns and rows go first, then every step that is not a cause
 (`cellspec.conformance.campaign.shrink`).
@@ -23,15 +23,15 @@ __all__ = ["shrunk_trace"]
 def shrunk_trace(steps: Steps, *, tries_max: int = 20_000) -> Steps:
     """The smallest trace found whose first step that is not allowed breaks the same clause.
 
-    Columns and rows go first, then each step that the rest does without. What is left are causes:
-    without any one of them that clause is not the first to break.
+    Columns and rows go first, then each step that the rest does without. The steps that are left
+    are causes: without any one of them that clause is not the first to break.
 
     Args:
         steps: a trace that breaks a clause.
         tries_max: how many smaller ones may be looked at.
 
     Raises:
-        SpecError: nothing in the trace breaks a clause.
+        SpecError: every step of the trace is allowed.
     """
     judged = judge(steps)
     if judged.finding is None:
@@ -48,7 +48,7 @@ class _Search:
         self._tries = Tries(self._breaks, tries_max)
 
     def smaller(self, steps: Steps) -> Steps | None:
-        """A smaller trace that still breaks the clause; None if there is none."""
+        """A smaller trace that still breaks the clause; None if all of it is needed."""
         found = self._without_events(self._with_fewer_rows(self._without_columns(steps)))
         return None if found == steps else found
 
@@ -100,7 +100,7 @@ def _within(event: Event, rows: int) -> bool:
 
 
 def _without_column(steps: Steps, name: str) -> Steps | None:
-    """The trace as if a column had never been; None if another one needs it."""
+    """The trace as if a column had never been; None if another column needs it."""
     old = steps.header
     left = tuple(column for column in old.graph.columns if column.name != name)
     made = {name, *next(item.side_effects for item in old.graph.columns if item.name == name)}

@@ -19,10 +19,10 @@ __all__ = ["Steps", "read_source"]
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """A trace in memory: what a failure of a few hundred steps is.
+    """A trace in memory; a failure has a few hundred steps.
 
     Attributes:
-        source: what it is called.
+        source: its name.
         header: line 1.
         events: the steps, in order.
         unread: why reading ended before the footer; "" if it did not.
@@ -34,13 +34,13 @@ class Steps:
     unread: str = ""
 
     def to_lines(self) -> list[str]:
-        """The trace again, without a footer: a failure is no whole run."""
+        """The trace again, without a footer, because a failure is not a whole run."""
         lines = [to_json(self.header), *map(to_json, self.events)]
         return [json.dumps(line, separators=(",", ":")) for line in lines]
 
 
 def read_source(source: str) -> Steps | Case:
-    """What a file, or a replay string, holds.
+    """The content of a file or of a replay string.
 
     Raises:
         SpecError: it cannot be read, or is neither a trace nor a case; one line that names it.

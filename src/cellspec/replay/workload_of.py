@@ -19,7 +19,7 @@ __all__ = ["ends_of", "plain_workload_of", "timed", "workload_of"]
 
 
 def timed(steps: Steps) -> Steps:
-    """The trace with its steps a tick apart, if it knows no times: the explorer has none."""
+    """The trace with its steps a tick apart, if all its times are 0 as in the explorer's traces."""
     if any(event.t > 0 for event in steps.events):
         return steps
     events = tuple(
@@ -30,18 +30,17 @@ def timed(steps: Steps) -> Steps:
 
 
 def workload_of(steps: Steps) -> Workload:
-    """The workload that makes an engine meet what a trace tells.
+    """The workload that leads an engine into the steps of a trace.
 
-    Columns, rows, limits and failures are the trace's, and each call ends when it does there; what
-    does not end there ends after the last event of that life. When a call begins is the engine's
-    own affair, and so is when it writes what: a crash is left to the caller (see
-    `Workload.crashes`).
+    Columns, rows, limits and failures are the trace's, and each call ends when it does there; other
+    calls end after the last event of that incarnation. The engine decides when calls begin and when
+    it writes. So crashes are left to the caller (see `Workload.crashes`).
 
     Args:
-        steps: the trace; of one that knows no times, what `timed` makes of it.
+        steps: the trace; one without times goes through `timed` first.
 
     Raises:
-        SpecError: a trace that no workload describes: its columns form no graph, say.
+        SpecError: no workload describes the trace: its columns form an invalid graph, say.
     """
     plain = plain_workload_of(steps)
     graph = plain.graph()
@@ -78,10 +77,10 @@ def workload_of(steps: Steps) -> Workload:
 
 
 def plain_workload_of(steps: Steps) -> Workload:
-    """What a run was asked for: columns, limits, and the rows of each life; no call of it.
+    """The request of a run: columns, limits, and the rows of each incarnation, without its calls.
 
     Raises:
-        SpecError: a trace that no workload describes.
+        SpecError: no workload describes the trace.
     """
     graph = graph_of(steps.header, steps.source)
     targets = [graph.num_records]
@@ -102,7 +101,7 @@ def plain_workload_of(steps: Steps) -> Workload:
 def ends_of(events: Iterable[Event], graph: ExecutionGraph) -> Iterator[tuple[End, Event]]:
     """When each call of a run ended, and the event that says so.
 
-    A barrier's output cells take no call: where a trace tells of each of them, that is left out.
+    The output cells of a barrier are made without calls, so their events are left out.
     """
     barriers = {rule.name for rule in graph.rules.columns if rule.is_barrier}
     incarnation = 0

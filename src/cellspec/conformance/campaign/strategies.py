@@ -371,8 +371,7 @@ def _skips(draw: st.DrawFn, shape: _Shape) -> tuple[tuple[str, int], ...]:
 def _lives(
     draw: st.DrawFn, shape: _Shape, has: Collection[str], known: Collection[str], max_rows: int
 ) -> tuple[list[int], tuple[int, ...], bool]:
-    """Crash points in 64ths of an incarnation, rows of each incarnation, and whether claimed rows
-    are kept."""
+    """Crash points in 64ths of an incarnation, its rows, and whether claimed rows are kept."""
     if "resume" not in has:
         return [], (), False
     # More of them late than early: what a claim covers comes late.

@@ -83,8 +83,7 @@ class Session:
             pytest.fail(text, pytrace=False)
 
     def campaign(self, profile: Profile) -> dict[str, Any]:
-        """Run the campaign of a profile, and return its evidence; skip a profile without a
-        campaign."""
+        """Run the campaign of a profile, and return its evidence; skip one that cannot run."""
         self._expect_sound()
         campaign = self.suite.campaign(profile)
         if profile.name in self.suite.errors:
@@ -131,8 +130,7 @@ class Session:
         self.fail(clause.number)
 
     def _expect_sound(self) -> None:
-        """Skip if the suite itself broke before it came to the engine; one test has reported
-        that."""
+        """Skip if the suite itself broke in the smoke test; that test has reported it."""
         if "smoke" in self.suite.errors:
             pytest.skip("not run: the suite itself failed in the smoke test")
 

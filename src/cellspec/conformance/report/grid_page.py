@@ -1,15 +1,14 @@
 """A trace as a picture: the grid rows × columns at every event, with a slider over time.
 
 A trace is a list of events; a mistake shows in the table. `grid_section` packs a trace into data
-for the scripts beside this module: ``replay.js`` steps through the events and knows what each does
-to the picture, ``grid.js`` draws it. Both are for display only. They judge nothing: an event that
-the specification forbids is drawn as the engine reported it, because that is what the reader came
-to see. So a trace need not be a good one. Columns and rows that do not exist, fields of the wrong
-type, clocks that stand still or run back are all shown as text, and only a header without a grid
-(no columns, no number of rows) is refused.
+for the scripts beside this module: ``replay.js`` steps through the events and applies each to the
+picture, ``grid.js`` draws it. Both only display: an event that the specification forbids is drawn
+as the engine reported it, because the reader came to see it. So a bad trace is drawn too. Columns
+and rows that do not exist, fields of the wrong type, clocks that stand still or run back are all
+shown as text, and only a header without columns or without a number of rows is refused.
 
 The data is compact: an event is a short array, column names are replaced by their positions, and
-what is usual is left out. Snapshots that make the slider quick are taken in the browser.
+usual values are left out. Snapshots that make the slider quick are taken in the browser.
 """
 
 from __future__ import annotations

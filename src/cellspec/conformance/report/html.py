@@ -4,8 +4,8 @@
 ``index.html`` shows which engine keeps which rule (`cellspec.conformance.report.matrix_page`). Each
 failure has a page of its own (`cellspec.conformance.report.failure_page`).
 
-A page shows each verdict as it was given, and refuses a word that is no verdict. Pages are
-self-contained: they need neither server nor network. Equal results give equal bytes.
+A page shows each verdict as it was given, and refuses any other word. Pages are self-contained:
+they work without server and network. Equal results give equal bytes.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Summary, pages and JUnit properties are all made from `results`, so they agree, and a run spread
 over several processes can be reported by one of them. The verdicts come from
-`cellspec.conformance.judge.verdict`; this module decides none.
+`cellspec.conformance.judge.verdict`.
 """
 
 from __future__ import annotations
