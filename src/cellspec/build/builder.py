@@ -2,7 +2,7 @@
 
 An engine knows its columns as *configs* and keeps a *registry* that names the generator class of
 each kind of config. The builder joins the two into column descriptors. It asks each class four
-questions and looks at nothing else, least of all at the class's name, so a plugin's generator is
+questions and ignores everything else, the class's name included, so a plugin's generator is
 understood as well as a built-in one:
 
 - ``can_generate_from_scratch``: true makes the column a ``START``;
@@ -24,7 +24,7 @@ its report:
   longer.
 - *from scratch* unknown: not ``START``. A generator is then never asked for rows on the strength of
   a guess; without dependencies its column is ready at once all the same.
-- *order* unknown: ``ORDERED``. Rows run in order, one at a time, which no generator minds.
+- *order* unknown: ``ORDERED``. Rows run in order, one at a time, which suits every generator.
 
 A flag that a class does not have at all is false, as it is for an engine that never asks for it;
 this is reported only where it makes the barrier.
@@ -56,10 +56,10 @@ FULL_COLUMN = "full_column"
 
 @runtime_checkable
 class GeneratorRegistry(Protocol):
-    """What an engine's registry must answer; a plain mapping does as well."""
+    """The registry of an engine's generator classes; a plain mapping does as well."""
 
     def get_for_config_type(self, config_type: type, /) -> type:
-        """The generator class for configs of `config_type`; any exception means there is none."""
+        """The generator class for configs of `config_type`; any exception means: unknown."""
         ...
 
 
@@ -68,7 +68,7 @@ RegistryLike: TypeAlias = GeneratorRegistry | Mapping[type, type]
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """One fact that a generator class does not settle, and what was taken in its place.
+    """A fact that a generator class leaves open, and the builder's assumption.
 
     Attributes:
         column: the column that it concerns.
@@ -76,7 +76,7 @@ class Resolution:
         fact: the attribute that was asked for.
         kind: ``"unknown"`` (it is there, but not certain) or ``"absent"``.
         reason: why it is not settled.
-        resolved_as: what the builder took, on the safe side.
+        resolved_as: the builder's assumption, on the safe side.
     """
 
     column: str
@@ -95,7 +95,7 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What the builder could not know, in the order of the columns; empty is best."""
+    """The facts that the builder had to assume, in the order of the columns; empty is best."""
 
     resolutions: tuple[Resolution, ...] = ()
 
@@ -115,7 +115,7 @@ class BuildReport:
 
 @dataclass(frozen=True, slots=True)
 class _Traits:
-    """What one generator class says: its traits, and (fact, kind, reason, resolved as)."""
+    """The reading of one generator class: its traits, and (fact, kind, reason, resolved as)."""
 
     flags: ExecutionTraits
     open_facts: tuple[tuple[str, Literal["unknown", "absent"], str, str], ...]
@@ -136,8 +136,8 @@ class GraphBuilder:
 
     An entry with ``columns`` of its own is a *multi-column config*: one generator, found by the
     entry's type, that makes several columns. Each becomes a descriptor of its own, with the whole
-    entry as its config. One call makes them all, so each also needs what any other of them needs
-    from outside the entry.
+    entry as its config. One call makes them all, so each also needs the inputs of all others from
+    outside the entry.
 
     Args:
         registry: gives the generator class for the type of a config.
@@ -149,7 +149,7 @@ class GraphBuilder:
 
     @property
     def report(self) -> BuildReport:
-        """What the last `describe` or `build` could not know, and what it took instead."""
+        """The assumptions of the last `describe` or `build`."""
         return self._report
 
     def build(
@@ -349,7 +349,7 @@ def _infer_traits(generator: type) -> _Traits:
 
 
 def _strategy(generator: type) -> tuple[str | None, Literal["unknown", "absent"], str]:
-    """The strategy, or None with the kind and the reason of not knowing it."""
+    """The strategy, or None with the kind and the reason why it is unknown."""
     answer = infer(generator, "get_generation_strategy", (str, Enum))
     if isinstance(answer, Absent):
         return None, "absent", "not declared"

@@ -5,9 +5,9 @@ prompts, samplers, validators and model aliases. `load_pipeline` lets DataDesign
 check and compile that file, asks its own registry for the generator classes, and leaves the rest to
 `cellspec.build.builder`. The result holds the things that a scheduler needs (columns with traits,
 dependencies and side effects, the model that each one calls, the number of requests that each model
-takes at a time), and no prompt.
+takes at a time), and leaves prompts out.
 
-Where DataDesigner's view and ours differ, and what is done about it:
+Differences between DataDesigner's view and ours, and how each is resolved:
 
 - *Order.* Its compiled order follows the hash seed of the process. Ours is canonical: the seed's
   columns, then the file's order, made topological with the least change.
@@ -16,11 +16,11 @@ Where DataDesigner's view and ours differ, and what is done about it:
 - *Whole-column generators.* Its validators and expressions take a table at once. Nothing in their
   classes says that they could stream, so the builder makes them barriers; samplers and seeds too,
   which are start columns besides. DataDesigner runs each once for every group of rows: that is this
-  graph with ``barrier_scope="batch"``, and whoever builds the graph chooses.
-- *Skips.* A column waits for what its skip condition reads, as it does there.
+  graph with ``barrier_scope="batch"``, and the caller chooses.
+- *Skips.* A column waits for the inputs of its skip condition, as it does there.
 - *Seed columns.* Their names stand in the seed's data, not in the file. The data is not opened, for
-  it may be large or far away: whatever the columns need and nothing makes is what the seed brings.
-  In a file without a seed such a name is an error, unless the caller names it (`seed_columns`).
+  it may be large or far away: the seed brings every name that columns need and do not make. In a
+  file without a seed such a name is an error, unless the caller names it (`seed_columns`).
 """
 
 from __future__ import annotations
@@ -62,18 +62,18 @@ class Model:
 
     @property
     def endpoint(self) -> tuple[str, str]:
-        """What the requests go to: (provider, model)."""
+        """The endpoint of the requests: (provider, model)."""
         return self.provider, self.model
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineColumn:
-    """One column: its descriptor, and what the file says of it beside its generator.
+    """One column: its descriptor, and the file's settings beside its generator.
 
     Attributes:
         descriptor: name, traits, dependencies, side effects, generator class and config.
         column_type: DataDesigner's own word, such as ``"llm-text"``.
-        resources: aliases of the models that it calls; empty for what runs locally.
+        resources: aliases of the models that it calls; empty for a column that runs locally.
         drop: made, but left out of the finished table.
         skip_when: the expression under which a cell is skipped, or None.
         propagate_skip: whether it is skipped where a column that it needs was.
@@ -107,7 +107,7 @@ class Pipeline:
         columns: in canonical, topological order.
         models: every model that the file configures, by alias.
         seed_columns: names of the columns that the seed brings.
-        report: what the builder could not know of the generators.
+        report: the builder's assumptions about the generators.
     """
 
     name: str
@@ -136,7 +136,7 @@ class Pipeline:
         """The column of that name.
 
         Raises:
-            SpecError: there is none.
+            SpecError: an unknown column.
         """
         for column in self.columns:
             if column.name == name:
@@ -170,8 +170,8 @@ def load_pipeline(
 
     Args:
         path: a YAML or JSON file, in DataDesigner's own format.
-        seed_columns: the names that the seed brings. None takes them, if the file has a seed, to be
-            those that columns need and nothing makes.
+        seed_columns: the names that the seed brings. By default, if the file has a seed, the names
+            that columns need and do not make.
         base_dir: the folder from which a relative seed path in the file counts; None is the file's
             own folder. The process's working directory is changed to it while the file is read.
 
@@ -220,7 +220,7 @@ def load_pipeline(
 
 
 class _Api(NamedTuple):
-    """What is used of DataDesigner; its types are not published, hence Any."""
+    """The parts of DataDesigner in use; its types are not published, hence Any."""
 
     from_config: Any
     seed_config: Any
@@ -357,7 +357,7 @@ def _compile(api: _Api, config: Any, seeds: Sequence[str], source: Path) -> list
 
 
 def _violation(api: _Api, config: Any) -> str | None:
-    """The first error that DataDesigner's validation finds, for its exception names none."""
+    """The first error that DataDesigner's validation finds, which its exception leaves out."""
     names = [name for item in config.columns for name in _makes(item)]
     for item in api.find_violations(config.columns, config.processors or [], names):
         if item.level.value == "ERROR":
@@ -368,7 +368,7 @@ def _violation(api: _Api, config: Any) -> str | None:
 
 @contextlib.contextmanager
 def _refusals(source: Path) -> Iterator[None]:
-    """Turn whatever DataDesigner raises into one line that names the file and the field."""
+    """Turn an exception of DataDesigner into one line that names the file and the field."""
     try:
         yield
     except SpecError as error:
@@ -400,9 +400,9 @@ def _makes(item: Any) -> list[str]:
 
 
 def _needs(item: Any) -> list[str]:
-    """What a column reads, in an order of its own: DataDesigner's follows the hash seed.
+    """The inputs of a column, in a fixed order: DataDesigner's follows the hash seed.
 
-    DataDesigner lets a column mention itself and makes no edge of it; here it would be a cycle.
+    DataDesigner lets a column mention itself, without an edge; here it would be a cycle.
     """
     names = {*item.required_columns, *(item.skip.columns if item.skip else ())}
     return sorted(names.difference(_makes(item)))

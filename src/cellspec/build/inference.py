@@ -1,28 +1,28 @@
-"""What a class says of itself, read without making an instance.
+"""Inference from a class: the values of its attributes, read without an instance.
 
 A generator's class states facts about how it may be run: plain attributes, class methods,
 properties. An instance would answer at once, but making one needs models, files and credentials
-that nobody has while a graph is built. So the class itself is read, and the answer is one of
-three: the value is *known*, the class has nothing of that name (*absent*), or it is *unknown*, with
-the reason. Unknown is an honest answer and never a failure; a known value that is wrong would be
-one. Whenever the value is not certain, the answer is unknown.
+that are missing while a graph is built. So the class itself is read, and the answer is one of
+three: the value is *known*, the class lacks that name (*absent*), or it is *unknown*, with the
+reason. Unknown is an honest answer, and not a failure; a known value that is wrong would be one.
+Whenever the value is not certain, the answer is unknown.
 
-What is certain depends on what stands in the class, found along its method resolution order:
+The answer depends on the attribute's kind, looked up along the method resolution order:
 
 - a plain value is itself, unless some method of the class assigns that name on instances;
-- a static or class method needs no instance, so it is called;
-- a property, a cached property or an instance method is never called. Its *bytecode* is read, for
-  bytecode is always there and is what runs, while source text may be missing or stale.
+- a static or class method works without an instance, so it is called;
+- a property, a cached property or an instance method is read, and not called. Its *bytecode* is
+  always there and is the code that runs, while source text may be missing or stale.
 
 Bytecode is read by control flow and not by pattern. Every way out that some path reaches is found,
-with what is on top of the stack there; each return must give the same constant, and one reachable
-`raise`, or any exception handler, makes the answer unknown. Two paths that return different
-constants, one of them perhaps the implicit ``None`` at the end, are never resolved in favour of
-one. A constant is a bool, int, str, None or Enum member, written out or reached by name through
-modules and classes (``Strategy.FULL_COLUMN``). Two assumptions remain: a name that holds such a
-constant in a module or class is not rebound later, and an operation that fails by itself gives no
-value, so it is no path. Compilers differ between Python versions; what may differ here is how much
-is unknown, never what is known.
+with the top of the stack there; each return must give the same constant, and one reachable `raise`,
+or any exception handler, makes the answer unknown. Two paths that return different constants, one
+of them perhaps the implicit ``None`` at the end, are never resolved in favour of one. A constant is
+a bool, int, str, None or Enum member, written out or reached by name through modules and classes
+(``Strategy.FULL_COLUMN``). Two assumptions remain: a name that holds such a constant in a module or
+class is not rebound later, and an operation that fails by itself ends the path without a value.
+Compilers differ between Python versions; the set of unknown answers may differ with them, and known
+answers stay the same.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """The value depends on more than the class; `reason` says on what, in a few words."""
+    """The value depends on more than the class; `reason` names it in a few words."""
 
     reason: str
 
@@ -65,10 +65,10 @@ _MISSING = object()
 
 
 def infer(cls: type, name: str, expected: type | tuple[type, ...]) -> Inference:
-    """What every instance of `cls` has for `name`, if the class alone makes that certain.
+    """The value of `name` in every instance of `cls`, if the class alone makes it certain.
 
     A method counts as its return value, so a fact may be stated as attribute, property or method.
-    No instance is made and no instance method is called; static and class methods are called.
+    Static and class methods are called; instances are not made, and their methods not called.
 
     Args:
         cls: the class to read.
@@ -76,7 +76,7 @@ def infer(cls: type, name: str, expected: type | tuple[type, ...]) -> Inference:
         expected: the type, or types, that a known value has; any other value is unknown.
 
     Returns:
-        `Known`, `Absent`, or `Unknown` with its reason. Nothing in the class makes this raise.
+        `Known`, `Absent`, or `Unknown` with its reason. It never raises.
     """
     answer = _read(cls, name)
     if isinstance(answer, Known) and not isinstance(answer.value, expected):
@@ -114,7 +114,7 @@ def _read(cls: type, name: str) -> Inference:
 
 
 def _find(cls: type, name: str) -> Any:
-    """The raw attribute, as instances find it: the metaclass and descriptors play no part."""
+    """The raw attribute, as instances find it: without metaclass and descriptors."""
     for base in cls.__mro__:
         if name in vars(base):
             return vars(base)[name]
@@ -134,7 +134,7 @@ def _call(cls: type, attribute: staticmethod[..., Any] | classmethod[Any, ..., A
 
 
 def _set_on_instances(cls: type, name: str) -> str | None:
-    """Why an instance may hold a value of its own under `name`, or None if nothing sets one."""
+    """Why an instance may hold a value of its own under `name`, or None if it cannot."""
     if dataclasses.is_dataclass(cls) and any(f.name == name for f in dataclasses.fields(cls)):
         return "a dataclass field: each instance has its own"
     for base in cls.__mro__:
@@ -245,8 +245,8 @@ def _takes_self_alone(function: FunctionType) -> bool:
 def _exits(function: FunctionType) -> list[tuple[dis.Instruction, Any]]:
     """Every way out that some path reaches, with the value on top of the stack there.
 
-    A path carries one value: what the last load left on top of the stack. Any instruction that
-    is not known to keep it forgets it, so a value is never more than what was loaded.
+    A path carries one value: the top of the stack after the last load. Every instruction outside a
+    known list forgets it, so the value is always one that was loaded.
     """
     steps = list(dis.get_instructions(function.__code__))
     position_of = {step.offset: position for position, step in enumerate(steps)}
@@ -272,7 +272,7 @@ def _exits(function: FunctionType) -> list[tuple[dis.Instruction, Any]]:
 
 
 def _top_after(function: FunctionType, step: dis.Instruction, top: Any) -> Any:
-    """What is on top of the stack after `step`, or `_MISSING` if that is not certain."""
+    """The top of the stack after `step`, or `_MISSING` if that is uncertain."""
     match step.opname:
         case "LOAD_CONST" | "LOAD_SMALL_INT" | "RETURN_CONST":
             return step.argval

@@ -1,22 +1,22 @@
 """The checker: was each step that a trace reports allowed?
 
-An engine ran elsewhere, in any language, and wrote down what it did. `Checker` steps one `Machine`
-with its events, in order and as a stream, so that a trace of any length is judged in the memory of
-the run itself: a byte for each cell of an incomplete column. The first event that the specification
-forbids becomes a `Finding`: the clause, the event, and an explanation with the state at that moment
+An engine ran elsewhere, in any language, and wrote a trace. `Checker` steps one `Machine` with its
+events, in order and as a stream, so that a trace of any length is judged in the memory of the run
+itself: a byte for each cell of an incomplete column. The first event that the specification forbids
+becomes a `Finding`: the clause, the event, and an explanation with the state at that moment
 (`cellspec.check.explain`). The events after it are consequences, and the checker leaves them
 unjudged.
 
 `check_file` reads a file from anywhere, and separates three cases that must not be confused:
 
-- *violated*: the file is well formed, and what it reports breaks a clause. That includes the
-  clauses of the trace itself: events that are missing, doubled or out of order (TRACE-01), and
-  events that name what the header does not have (TRACE-02);
-- *unreadable*: the file is cut off, damaged, or no trace. It says nothing about the engine;
+- *violated*: the file is well formed, and an event breaks a clause. That includes the clauses of
+  the trace itself: events that are missing, doubled or out of order (TRACE-01), and events with
+  names that the header lacks (TRACE-02);
+- *unreadable*: the file is cut off, damaged, or something else. The engine is left unjudged;
 - neither: every event that there is was allowed. Whether that is enough for a verdict is decided
   in `cellspec.conformance.judge.verdict`, and nowhere else.
 
-Two clauses judge what an engine did *not* do while time passed: SCHED-09 and GROUP-06. They are
+Two clauses judge an engine that stayed *idle* while time passed: SCHED-09 and GROUP-06. They are
 judged only in virtual time, and only if the engine claims to be work conserving.
 """
 
@@ -61,8 +61,8 @@ class Finding:
 
     Attributes:
         clause: its number.
-        detail: what happened, in one line.
-        seq: the number of the event that broke it; None if the file did, and not an event.
+        detail: the violation, in one line.
+        seq: the number of the event that broke it; None if the file as such did.
         line: the line of the file, from 1.
         explanation: for a reader, a line each: the rule, the event, the state that mattered, and
             the last events of the same matter.
@@ -82,22 +82,22 @@ class Finding:
 
 @dataclass(slots=True)
 class CheckResult:
-    """What a trace showed; the verdict is made of it by
+    """The results of checking a trace; the verdict is made of them by
     `cellspec.conformance.judge.verdict.judge_trace`.
 
     Attributes:
-        source: what the trace is called.
-        header: its first line, or None if that could not be read.
-        violations: what it breaks: nothing, or the first thing.
+        source: the name of the trace.
+        header: its first line, or None if that was unreadable.
+        violations: empty, or the first violation.
         unreadable: where and why reading ended before the footer; "" if it did not.
         events: events judged, the one that broke a clause with them.
         inferred: how many of them the engine did not observe, but concluded.
         counts: the same by kind, without kinds that did not occur.
-        evidence: how often something could have gone wrong, by what was judged; of events that were
-            observed. What is 0 had no occasion to fail.
-        ended: the run came to an end event, and nothing was resumed after it.
-        outcome: what that event says.
-        incarnations: lives of the process.
+        evidence: how often each matter was judged, counted over observed events; a clause about a
+            matter at 0 was not exercised.
+        ended: the run came to an end event, and was not resumed after it.
+        outcome: the outcome in that event.
+        incarnations: runs of the process.
         completed_rows: rows that were resolved without a gap when judging ended.
         waived: clauses that were not judged because the caller said so.
         unjudged: clauses that could not be judged, with the reason.
@@ -139,15 +139,15 @@ class Checker:
     Args:
         header: line 1 of the trace.
         waive: clauses not to judge; see `Machine`.
-        source: what errors and findings call the trace.
+        source: the name of the trace in errors and findings.
         memory_bytes: how much memory the run may take; by default half of the machine's.
 
     Attributes:
-        finding: the first violation; None as long as there is none.
+        finding: the first violation, or None.
         machine: the state of the run.
 
     Raises:
-        TraceError: a header whose graph or limits mean nothing (TRACE-02), or a run that is too
+        TraceError: a header whose graph or limits are invalid (TRACE-02), or a run that is too
             large for the memory.
         SpecError: a clause to waive that does not exist.
     """
@@ -199,7 +199,7 @@ class Checker:
             return Machine(graph, failures=failures, drops=drops, waive=waive)
 
     def _note_graph(self) -> None:
-        """What the hot path looks up; anew when a resume changes the number of rows."""
+        """The values that the hot path looks up; anew when a resume changes the number of rows."""
         graph, counters = self.machine.graph, self.machine.counters
         self._index = graph.rules.index
         # No row is plain in a run that must not be: its first event is the finding.
@@ -210,7 +210,7 @@ class Checker:
     def feed(self, event: Event) -> Finding | None:
         """Judge the next event, as a reader gives it; the finding, if it breaks a clause.
 
-        After the first finding nothing more is judged. An event that was put together by hand
+        After the first finding the checker stops judging. An event that was put together by hand
         must fit its kind (`cellspec.trace.misfit`).
 
         Raises:
@@ -340,7 +340,7 @@ class Checker:
         return self.finding
 
     def result(self) -> CheckResult:
-        """What the events up to now showed."""
+        """The results up to now."""
         counts = {kind: count for kind, count in self._counts.items() if count}
         return CheckResult(
             source=self.source,
@@ -397,7 +397,7 @@ def check_file(
     progress: Callable[[int], object] | None = None,
     memory_bytes: int | None = None,
 ) -> CheckResult:
-    """Judge a trace file, whatever it is.
+    """Judge a trace file.
 
     Args:
         source: a path, or an open binary file; perhaps compressed.
@@ -406,7 +406,7 @@ def check_file(
         memory_bytes: how much memory the run may take; by default half of the machine's.
 
     Raises:
-        SpecError: a clause to waive that does not exist. Nothing that is in the file raises.
+        SpecError: a clause to waive that does not exist. The content of the file never raises.
     """
     waived = expect_clauses(waive)
     name = str(source) if isinstance(source, str | Path) else "trace"

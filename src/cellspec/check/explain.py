@@ -5,7 +5,7 @@ An explanation is a few lines of text: the rule, the event, the finding, the sta
 and the last events of the same matter. The state depends on the event: it is about a cell or a
 barrier node, the limits, the clock or storage.
 
-This module judges nothing. It explains one event, the one that ended the judging, so it may search.
+This module only explains. It looks at one event, the one that ended the judging, so it may search.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ def explain(
 
     Args:
         clause: the number of the clause that was broken.
-        detail: what happened.
-        event: the event that broke it; None if no event did.
-        machine: the state just before that event; None if there is none.
+        detail: the violation, in one line.
+        event: the event that broke it; None for a violation without an event.
+        machine: the state just before that event; None if the header was refused.
         recent: the events before it, oldest first, as many as were kept.
     """
     known = clauses().get(clause)
@@ -146,7 +146,7 @@ def _state(clause: str, event: Event, machine: Machine) -> Iterator[str]:
 
 
 def _nodes(event: Event, column: int, machine: Machine) -> Iterator[str]:
-    """The node of an event: how far it is, and what it waits for."""
+    """The node of an event: its state, and the nodes that it waits for."""
     graph = machine.graph
     if event.scope is not None:
         if event.scope < graph.rules.scope_count(column):
@@ -243,7 +243,7 @@ def _listed(numbers: Sequence[int]) -> str:
 def _related(
     clause: str, event: Event, machine: Machine, recent: Sequence[Event]
 ) -> Sequence[Event]:
-    """The last events of the same node, row, resource or matter; if there is none, the last few."""
+    """The last events of the same node, row, resource or matter; failing that, the last few."""
     if clause.startswith(("CKPT", "TRACE")) or event.event in _STORAGE:
         found = [one for one in recent if one.event in _STORAGE]
     elif clause in ("SCHED-06", "SCHED-11", "STOP-01", "STOP-02"):

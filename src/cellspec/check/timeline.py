@@ -1,17 +1,17 @@
 """A run as a picture: a trace in the Chrome trace format, for Perfetto (https://ui.perfetto.dev).
 
-Each resource is a process of the picture, and each of its concurrency slots a track: what ran there
-is one slice after the other, never two at once. A call takes the lowest slot that is free, so the
-tracks that are always busy come first, and a limit that is never reached shows as tracks that are
-not there. Beside the slices stand what did not take time, as instants: failures on the track of the
-call, and for the whole run drops, skips, output of barriers, crashes and resumes. Two kinds of
-counters show how many rows are complete, and how many calls each resource has in flight.
+Each resource is a process of the picture, and each of its concurrency slots a track: the calls
+there are slices one after the other. A call takes the lowest slot that is free, so the tracks that
+are always busy come first, and a limit that was not reached shows as missing tracks. Beside the
+slices stand events without duration, as instants: failures on the track of the call, and for the
+whole run drops, skips, output of barriers, crashes and resumes. Two kinds of counters show how many
+rows are complete, and how many calls each resource has in flight.
 
-Times are whole microseconds of the engine's clock. Where the clock of a trace falls (a new life may
-start it anew), the picture goes on from where it was.
+Times are whole microseconds of the engine's clock. Where the clock of a trace falls (a new
+incarnation may start it anew), the picture goes on from where it was.
 
-The export judges nothing, and takes what makes no sense as it is: a run that went wrong is what one
-wants to look at. It is a stream; beside what is in flight it keeps four bytes for each row.
+The export draws every event as it is, also a forbidden one: a run that went wrong is the one to
+look at. It is a stream; beside what is in flight it keeps four bytes for each row.
 """
 
 from __future__ import annotations
@@ -79,10 +79,10 @@ class ChromeWriter:
     Args:
         header: line 1 of the trace.
         put: called with each Chrome trace event, as plain values.
-        source: what errors call the trace.
+        source: the name of the trace in errors.
 
     Raises:
-        TraceError: a header whose graph means nothing.
+        TraceError: a header with an invalid graph.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class ChromeWriter:
             self._of_run(event)
 
     def close(self, why: str = "the trace ends") -> None:
-        """What is still in flight ends here, and the counters are written a last time."""
+        """End the calls that are still in flight, and write the counters a last time."""
         self._stop_all(why)
         self._flush_counters()
 
@@ -451,7 +451,7 @@ class ChromeWriter:
 
 
 def _rows(event: Event) -> Iterator[tuple[int, int]]:
-    """The rows of an event as a range; none for a barrier node or the whole run."""
+    """The rows of an event as a range; empty for a barrier node or the whole run."""
     if isinstance(event.rows, int):
         yield event.rows, event.rows + 1
     elif event.rows is not None:
@@ -478,7 +478,7 @@ def export_chrome(trace: Path | str, output: Path | str) -> str:
         "" if the trace was whole, else where and why reading ended; the picture then ends there.
 
     Raises:
-        TraceError: the trace has no header that can be used, or the output cannot be written.
+        TraceError: the trace lacks a usable header, or the output cannot be written.
     """
     output = Path(output)
     if output.exists() and Path(trace).exists() and output.samefile(trace):

@@ -1,7 +1,7 @@
-"""The trace: what a run did, line by line, in a file that any engine can write and all can judge.
+"""The trace: the events of a run, line by line, in a file that every engine can write.
 
 A trace is JSON Lines in UTF-8, one object a line, perhaps compressed (gzip). It is complete in
-itself: the first line holds the graph, so that a checker needs nothing but the file.
+itself: the first line holds the graph, so that a checker needs the file alone.
 
 ====== =========== ===============================================================================
 line   value       what it holds
@@ -11,9 +11,9 @@ line   value       what it holds
 last   `Footer`    how many events there are, in all and by kind
 ====== =========== ===============================================================================
 
-A trace without a footer was cut off. It can be read as far as it goes, and proves nothing.
+A trace without a footer was cut off. It can be read as far as it goes, and is inconclusive.
 
-Writing and reading are streams: neither holds more than a line and a buffer, whatever the length.
+Writing and reading are streams: each holds a line and a buffer, for a trace of any length.
 
 >>> from pathlib import Path
 >>> from tempfile import TemporaryDirectory

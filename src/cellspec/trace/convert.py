@@ -1,8 +1,8 @@
-"""Between a trace's lines and what they mean: graph and header, action and event.
+"""Conversion between the lines of a trace and their meaning: graph and header, action and event.
 
 A line is text that anyone may have written; an `Action` is a step that the transition system can
-judge. Going from one to the other asks what only the header can answer: is there such a column,
-such a row, such a barrier node? What is not there is refused (clause TRACE-02).
+judge. The conversion needs the header: is there such a column, such a row, such a barrier node? An
+unknown name is refused (clause TRACE-02).
 
 Both directions are exact: `action_of` after `event_of` gives the action again, and `graph_of` after
 `header_for` a graph with the same fingerprint and rows.
@@ -59,10 +59,11 @@ def header_for(
     """Line 1 of the trace of a run.
 
     Args:
-        graph: what is generated.
-        engine, version: what made the run.
-        limits, failures: what it keeps to; by default no limit, and one attempt for each node.
-        seed: what the run was drawn from, if it was.
+        graph: the graph of the run.
+        engine, version: the engine that ran.
+        limits, failures: its limits and failure policy; by default unlimited, with one attempt a
+            node.
+        seed: the seed of the run, if it has one.
         clock: "virtual" if time passes only when the engine waits, "real" if it just passes.
         claims: the capabilities that the engine claims.
     """
@@ -104,10 +105,10 @@ def graph_of(header: Header, source: str = "trace") -> ExecutionGraph:
 
     Args:
         header: line 1.
-        source: what errors call the trace.
+        source: the name of the trace in errors.
 
     Raises:
-        TraceError: clause TRACE-02: its columns form no graph.
+        TraceError: clause TRACE-02: its columns form an invalid graph.
     """
     try:
         return ExecutionGraph(
@@ -127,7 +128,7 @@ def check_size(
 
     Args:
         rows, columns: of the graph.
-        source, line: what states them.
+        source, line: the place of the statement.
         memory_bytes: how much may be used; by default half of the machine's memory.
 
     Raises:
@@ -151,7 +152,7 @@ def limits_of(header: Header, source: str = "trace") -> Limits:
     """The limits that a header states.
 
     Raises:
-        TraceError: clause TRACE-02: they contradict each other, or name no column of the graph.
+        TraceError: clause TRACE-02: they contradict each other, or name a column outside the graph.
     """
     names = {column.name for column in header.graph.columns}
     given = header.limits
@@ -172,7 +173,7 @@ def limits_of(header: Header, source: str = "trace") -> Limits:
 
 
 def failures_of(header: Header) -> FailurePolicy:
-    """What a header says about failures; its types leave nothing to refuse."""
+    """The failure policy of a header; its types make it valid."""
     given = header.failures
     return FailurePolicy(given.max_attempts, given.stop_window, given.stop_rate)
 
@@ -273,11 +274,11 @@ def event_of(
 
     Args:
         action: the step.
-        graph: what its columns are called.
+        graph: gives the names of columns.
         seq: the event's number, from 1.
         t: when, in seconds of the engine's clock.
-        resource: what the call takes, if the event is of a call and its column takes one.
-        incarnation: of a resume, the number of the life that begins.
+        resource: the resource of the call, if its column takes one.
+        incarnation: of a resume, the number of the incarnation that begins.
         inferred: the step was not observed, but concluded.
     """
     rows = action.rows

@@ -1,9 +1,9 @@
 """The lines of a trace as values: header, event, footer, and which fields each event has.
 
-One table, `KINDS`, says what an event of each kind must and may hold; the reader, the writer and
-the JSON Schema all follow it. Types and bounds of the fields are annotations here, and the codec
-checks them while it decodes. What a field says about the graph (is there such a column? such a
-row?) needs the header, and is checked where an event becomes an action
+One table, `KINDS`, lists the fields that an event of each kind must and may hold; the reader, the
+writer and the JSON Schema all follow it. Types and bounds of the fields are annotations here, and
+the codec checks them while it decodes. Whether a field fits the graph (is there such a column? such
+a row?) needs the header, and is checked where an event becomes an action
 (`cellspec.trace.convert`).
 """
 
@@ -100,14 +100,14 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 
 
 class Engine(JsonObject, frozen=True):
-    """What made the trace."""
+    """The engine that made the trace."""
 
     name: Annotated[str, Meta(min_length=1, description="The engine's name.")]
     version: Annotated[str, Meta(description="Its version, in its own words.")]
 
 
 class Graph(JsonObject, frozen=True):
-    """What is generated: rows × columns."""
+    """The graph: rows × columns."""
 
     rows: Annotated[int, Meta(ge=1, le=INTEGER_MAX, description="Rows of the dataset.")]
     columns: Annotated[tuple[Column, ...], Meta(min_length=1, description="In any order.")]
@@ -143,10 +143,10 @@ class Header(JsonObject, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
-    """One step of a run. Fields that say nothing are left out of the line.
+    """One step of a run. Fields at their defaults are left out of the line.
 
     `rows` is one row, or a range ``[start, stop)``; `reads`, `dropped` and `skipped` hold ranges.
-    What an event of each kind holds is in `KINDS`.
+    `KINDS` lists the fields of each kind of event.
     """
 
     seq: Annotated[
@@ -207,7 +207,7 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     outcome: Annotated[OutcomeWord | None, Meta(description="How the run ended.")] = None
     reason: Annotated[str | None, Meta(description="Why, for people; nothing judges it.")] = None
     incarnation: Annotated[
-        Positive | None, Meta(description="The life of the process that begins; the first is 0.")
+        Positive | None, Meta(description="The incarnation that begins; the first is 0.")
     ] = None
     inferred: Annotated[
         bool, Meta(description="Not observed, but concluded: no clause passes on it.")
@@ -215,7 +215,7 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
 
 class Footer(JsonObject, frozen=True):
-    """The last line. Without it a trace is a beginning of one, and proves nothing."""
+    """The last line. A trace without it is a beginning, and inconclusive."""
 
     footer: Annotated[bool, Meta(description="Always true.")]
     events: Annotated[Count, Meta(description="How many events the trace has.")]
@@ -227,7 +227,7 @@ class Footer(JsonObject, frozen=True):
 
 
 class Shape(NamedTuple):
-    """What an event of one kind holds, beside `seq`, `t`, `event` and `inferred`.
+    """The fields of an event of one kind, beside `seq`, `t`, `event` and `inferred`.
 
     `node` kinds are about cells, which `rows` names, or about a barrier node, which `scope` does.
     """
@@ -309,7 +309,7 @@ _FOREIGN = {
 
 
 def misfit(event: Event) -> tuple[str, str] | None:
-    """A field of an event that its kind does not allow, and what was expected; None if it fits."""
+    """A field that an event's kind forbids, and the expected value; None if the event fits."""
     # Nearly all events are starts and ends of one cell: one expression tells that nothing is odd.
     rows = event.rows
     if (
@@ -380,6 +380,6 @@ def _article(kind: str) -> str:
 
 
 def to_json(line: Header | Event | Footer) -> dict[str, Any]:
-    """A line as plain values: what `json` reads from the file."""
+    """A line as plain values, as `json` reads them from the file."""
     made: dict[str, Any] = msgspec.to_builtins(line)
     return made

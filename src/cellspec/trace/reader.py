@@ -1,14 +1,13 @@
-"""Reading a trace as a stream, in constant memory, and refusing what is none with its line.
+"""Reader of traces: a stream in constant memory that refuses a bad line by its number.
 
-A reader trusts nothing. A trace comes from another program, another language or another disk; it
+A reader checks every line. A trace comes from another program, another language or another disk; it
 may be cut off, damaged, sorted, or something else altogether. Each line is decoded by types and
-bounds (`cellspec.trace.format`), each event is held against what its kind may hold, events must be
-numbered without a gap, and the footer must count them. What is wrong is told as `TraceError`, one
-line that names the file, the line, the field and what was expected; never as a traceback, and never
-by reading on as if nothing was.
+bounds (`cellspec.trace.format`), each event is checked against the fields of its kind, events must
+be numbered without a gap, and the footer must count them. A mistake raises `TraceError`, one line
+that names the file, the line, the field and the expected value, and reading stops there.
 
 The hot path is one `decode` of msgspec and one look at the fields. Only when that fails is a line
-looked at again, slowly, to find words for what is wrong with it.
+looked at again, slowly, to name the mistake.
 """
 
 from __future__ import annotations
@@ -65,20 +64,20 @@ class TraceReader:
     """A trace file, read once from its header to its footer. A context manager.
 
     Iterating yields the events; when it ends without an error, `footer` is there and agrees with
-    them. Compressed files (gzip) are told by their first bytes, not by their name.
+    them. Compressed files (gzip) are recognised by their first bytes.
 
     Args:
         source: a path, or an open binary file, which stays open.
-        name: what errors call the source; by default its path, or "trace".
+        name: the name of the source in errors; by default its path, or "trace".
 
     Attributes:
         header: line 1.
-        footer: the last line, or None as long as it was not read.
+        footer: the last line, or None until it is read.
         line: the number of the last line that was read.
         events: how many events were read.
 
     Raises:
-        TraceError: the file cannot be read, or its first line is no header.
+        TraceError: the file cannot be read, or its first line is not a header.
     """
 
     def __init__(self, source: Path | str | BinaryIO, *, name: str | None = None) -> None:
@@ -110,7 +109,7 @@ class TraceReader:
         self.close()
 
     def close(self) -> None:
-        """Close what the reader opened."""
+        """Close the file that the reader opened."""
         while self._opened:
             self._opened.pop().close()
 
@@ -226,7 +225,7 @@ class TraceReader:
             )
 
     def _end(self, line: bytes, error: Exception) -> None:
-        """A line that is no event: the footer, or the end of all trust."""
+        """A line that is not an event: the footer, or a mistake."""
         value = self._parse(line)
         if "trace" in value:
             self._refuse("trace", "expected an event, got a second header", clause="TRACE-01")
@@ -266,7 +265,7 @@ class TraceReader:
         raise TraceError(self.name, line, field, expected, clause=clause) from None
 
     def _parse(self, line: bytes) -> dict[str, Any]:
-        """A line as an object, or words for why it is none."""
+        """A line as an object, or the reason why it is none."""
         if not line.strip():
             self._refuse("", "expected a JSON object, got an empty line")
         try:
@@ -320,7 +319,7 @@ _OBJECT = re.compile(r"Object (missing required|contains unknown) field `(.*)`",
 
 
 def explain(error: Exception, value: object) -> tuple[str, str]:
-    """The field that msgspec refused, and what was expected, in our words."""
+    """The field that msgspec refused, and the expected value, in our words."""
     found = _MESSAGE.fullmatch(str(error))
     text, path = (found["text"], found["path"] or "") if found else (str(error), "")
     about = _OBJECT.fullmatch(text)
@@ -372,7 +371,7 @@ def header_from_json(value: object) -> Header:
     """A header from plain values, as `to_json` gives them.
 
     Raises:
-        TraceError: the field, and what was expected.
+        TraceError: the field, and the expected value.
     """
     return _from_json(value, Header)
 
@@ -381,7 +380,7 @@ def event_from_json(value: object) -> Event:
     """An event from plain values, as `to_json` gives them.
 
     Raises:
-        TraceError: the field, and what was expected.
+        TraceError: the field, and the expected value.
     """
     event = _from_json(value, Event)
     odd = misfit(event)

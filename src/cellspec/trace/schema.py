@@ -2,7 +2,7 @@
 
 ``python -m cellspec.trace > specs/trace.schema.json`` writes it. The schema describes one line.
 That the header comes first, the footer last, and that events are numbered without a gap, is beyond
-a schema, and is clause TRACE-01. What the schema takes a reader takes too. A reader also takes null
+a schema, and is clause TRACE-01. A reader takes all that the schema takes. A reader also takes null
 for a field that may be left out.
 """
 
@@ -71,7 +71,7 @@ def _event(kind: str) -> dict[str, Any]:
 
 
 def _plain(name: str, field: dict[str, Any]) -> dict[str, Any]:
-    """A field of an event: left out if it says nothing, so it is never null."""
+    """A field of an event: left out at its default, so it is never null."""
     field = {key: value for key, value in field.items() if key != "default"}
     options = [option for option in field.pop("anyOf", []) if option != {"type": "null"}]
     if name == "rows":

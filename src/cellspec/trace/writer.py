@@ -2,12 +2,12 @@
 
 A trace is written while its run goes on, perhaps for hours, so it cannot be held back to be written
 at once. It grows under its name with ``.partial`` at the end, and takes its name in one atomic step
-when its footer is written and all of it is on the disk. So what is found under the name is whole;
-and what a writer leaves that was killed, or gave up, says in its name that it is not. Its lines can
-still be read, up to where it ends.
+when its footer is written and all of it is on the disk. So a file under the name is whole. A writer
+that was killed, or gave up, leaves a file whose name ends in ``.partial``. Its lines can still be
+read, up to where it ends.
 
-A writer numbers the events and checks that each is one that a reader takes: a trace that nobody can
-read is found out by whoever wrote it, at the first line.
+A writer numbers the events and checks that each is one that a reader takes: the program that writes
+an unreadable trace learns it at the first line.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Stream(Protocol):
-    """What takes bytes."""
+    """A target of bytes."""
 
     def write(self, data: bytes | bytearray, /) -> object:
         """Take all of them."""
@@ -69,7 +69,7 @@ class TraceWriter:
         footer: the last line, once it is written.
 
     Raises:
-        TraceError: a header that no reader takes, or a file that cannot be written.
+        TraceError: a header that readers refuse, or a file that cannot be written.
     """
 
     def __init__(self, path: Path | str | Stream, header: Header) -> None:
@@ -122,8 +122,8 @@ class TraceWriter:
         """Write one event: its kind, its time in seconds, and the fields that say something.
 
         Raises:
-            TraceError: an event that no reader takes (the field, and what was expected), or
-                storage refused.
+            TraceError: an event that readers refuse (the field, and the expected value), or storage
+                refused.
         """
         made = Event(self.events + 1, t, event, **fields)
         self.write(made)
@@ -159,7 +159,7 @@ class TraceWriter:
         """Write the footer, put all of it on the disk, and give the file its name.
 
         Args:
-            verdict: what the writer found, if it judged the run.
+            verdict: the writer's own verdict, if it judged the run.
 
         Raises:
             TraceError: storage refused; the partial file stays.
@@ -182,7 +182,7 @@ class TraceWriter:
         return footer
 
     def abandon(self) -> None:
-        """Give up: what was written stays, under a name that ends in ``.partial``."""
+        """Give up: the lines so far stay, under a name that ends in ``.partial``."""
         out, self._out = self._out, None
         if out is None:
             return
