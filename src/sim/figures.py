@@ -1,9 +1,9 @@
-"""What each figure of ``python -m sim run`` is: one table, for the page, ``--help`` and the tests.
+"""The definition of each figure of ``cellspec run``: one table, for page, ``--help`` and tests.
 
 Each definition can be followed on a trace of the run (``--trace FILE``) alone, by a program that
-knows nothing else of this package. `TERMS` says the words that the definitions use, `FIGURES` one
+is independent of this package. `TERMS` says the words that the definitions use, `FIGURES` one
 sentence or two for each figure. `page_text` is ``simulations/figures.md``, `help_text` the end of
-``python -m sim run --help``; ``python -m sim.figures`` prints the page.
+``cellspec run --help``; ``python -m sim.figures`` prints the page.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ KEPT_CALLS = 1 << 20
 
 
 class Figure(NamedTuple):
-    """One figure: its key in JSON, its unit, its label in the text, and what it is."""
+    """One figure: its key in JSON, its unit, its label in the text, and its definition."""
 
     key: str
     unit: str
@@ -44,21 +44,21 @@ class Figure(NamedTuple):
 TERMS: tuple[tuple[str, str], ...] = (
     (
         "time",
-        "`t` of an event. Life 0 begins at 0 s, each other life at its `resume`; a life ends at "
-        "its `crash`, or at the `end` of the run.",
+        "`t` of an event. Incarnation 0 begins at 0 s, each other incarnation at its `resume`; an "
+        "incarnation ends at its `crash`, or at the `end` of the run.",
     ),
     (
         "call",
-        "what one `start` begins: a cell, a range of rows, or a barrier node. Each attempt is a "
-        "call of its own. Output cells of a barrier (`emit`) and skipped cells are no calls. A "
-        "call of a cell or barrier node ends at its `complete` or `fail`, a range at the "
-        "`complete` of its last row or at its `fail`, which names the first row that it had not "
-        "given; a call that has not ended at the end of its life ends there.",
+        "the work that one `start` begins: a cell, a range of rows, or a barrier node. Each "
+        "attempt is a call of its own. Output cells of a barrier (`emit`) and skipped cells are "
+        "not calls. A call of a cell or barrier node ends at its `complete` or `fail`, a range at "
+        "the `complete` of its last row or at its `fail`, which names the first row that it had "
+        "not given; a call that has not ended at the end of its incarnation ends there.",
     ),
     (
         "value",
         "a cell has a value from its `complete` or `emit` on, unless its row was dropped before: "
-        "then the call ends all the same, and nothing comes of it.",
+        "then the call ends all the same, and gives no value.",
     ),
     (
         "resume",
@@ -73,9 +73,10 @@ TERMS: tuple[tuple[str, str], ...] = (
     ),
     (
         "ready",
-        "a cell is ready from the latest of these times in its life: the start of the life; the "
+        "a cell is ready from the latest of these times in its incarnation: the start of the "
+        "incarnation; the "
         "time at which the last cell that it needs (the `needs` of its column, in its row) was "
-        "resolved, where what is kept at a `resume` counts from then; the `admit` of its row "
+        "resolved, where cells kept at a `resume` count from then; the `admit` of its row "
         "group, if the run has row groups; if its column is ORDERED, the time at which the last "
         "cell of the column in an earlier row was resolved; the `until` of the last "
         "`fail` before this start of a call that should have given it.",
@@ -84,14 +85,15 @@ TERMS: tuple[tuple[str, str], ...] = (
         "cost",
         "of a cell: from the start of the call that gave its value to its `complete`; in a range, "
         "from the `complete` of the row before it in the range, or for its first row from the "
-        "start. Of a barrier node: from its start to its `complete`; its output cells have none.",
+        "start. Of a barrier node: from its start to its `complete`; its output cells have "
+        "no cost.",
     ),
     (
         "lost",
         "at a crash: calls that run are lost, a range only from the last `complete` in it on; so "
         "is each value that the `resume` does not keep, unless the `resume` keeps its row dropped; "
-        "and so is each barrier node that was complete by a run of this life, if the claim does "
-        "not reach the end of its scope.",
+        "and so is each barrier node that was complete by a run of this incarnation, if the "
+        "claim does not reach the end of its scope.",
     ),
     (
         "working columns",
@@ -102,9 +104,9 @@ TERMS: tuple[tuple[str, str], ...] = (
         f"rows whose number is a multiple of n. n is 1 for tables of at most {SAMPLED_CELLS:,} "
         f"cells (rows × columns); else the smallest prime number that is at least cells / "
         f"{SAMPLED_CELLS:,}. A call of a cell or range is in the sample if its first row is. If "
-        f"there are more than {KEPT_CALLS:,} calls in the sample, over all resources and lives, "
-        "every second of them is left out, in the order of their `start`, beginning with the "
-        "second; and so again until there are not more.",
+        f"there are more than {KEPT_CALLS:,} calls in the sample, over all resources and "
+        "incarnations, every second of them is left out, in the order of their `start`, beginning "
+        "with the second; and so again until there are not more.",
     ),
     (
         "percentile",
@@ -127,7 +129,7 @@ FROM_SCENARIO = (
     "fingerprint",
     "notes",
 )
-"""What a result holds that is no figure of the run."""
+"""The fields of a result that are not figures of the run."""
 
 _AT_END = "At the end of the run"
 
@@ -139,7 +141,7 @@ FIGURES: tuple[Figure, ...] = (
         "rows",
         "rows tried",
         "Rows of which a cell was started (alone or in a range) or skipped, or that are in the "
-        "scope of a barrier node that was started, in any life.",
+        "scope of a barrier node that was started, in any incarnation.",
     ),
     Figure(
         "rows_delivered",
@@ -173,10 +175,10 @@ FIGURES: tuple[Figure, ...] = (
         "row_age_p50_s, row_age_p95_s, row_age_p99_s",
         "s",
         "row age",
-        "Percentiles over the delivered rows of the sample: from the first start, in any life, of "
-        "a cell of a working column in the row (alone or in a range) to the time at which the last "
-        "of its cells, as they are at the end of the run, got its value or was skipped. Rows of "
-        "which no such cell was started are left out.",
+        "Percentiles over the delivered rows of the sample: from the first start, in any "
+        "incarnation, of a cell of a working column in the row (alone or in a range) to the time "
+        "at which the last of its cells, as they are at the end of the run, got its value or was "
+        "skipped. Rows of which no such cell was started are left out.",
     ),
     Figure(
         "window_rows",
@@ -219,7 +221,8 @@ FIGURES: tuple[Figure, ...] = (
         "cells_done",
         "cells",
         "cells done",
-        "How often a cell got a value, in all lives: what was lost and made again counts twice.",
+        "How often a cell got a value, in all incarnations: a value that was lost and made again "
+        "counts twice.",
     ),
     Figure(
         "cells_done_again",
@@ -266,7 +269,7 @@ FIGURES: tuple[Figure, ...] = (
         "s",
         "",
         "The sum of their waits. The wait of a call is from the time at which its cell, or the "
-        "first cell of its range, was ready to its start. What never started has no wait.",
+        "first cell of its range, was ready to its start. A call that did not start has no wait.",
     ),
     Figure("by_resource.mean_wait_s", "s", "mean wait s", "wait_s / wait_calls."),
     Figure(
@@ -290,7 +293,7 @@ FIGURES: tuple[Figure, ...] = (
         "incarnations.start_s, end_s, ended_by",
         "s",
         "start s, end s, ended by",
-        "When the life began and ended, and whether with a `crash` or with the `end`.",
+        "When the incarnation began and ended, and whether with a `crash` or with the `end`.",
     ),
     Figure(
         "incarnations.claimed_rows",
@@ -298,7 +301,7 @@ FIGURES: tuple[Figure, ...] = (
         "rows at start",
         "Rows from row 0 on without a gap whose cells are all resolved when it begins.",
     ),
-    Figure("incarnations.cells_done", "cells", "cells done", "Values that cells got in this life."),
+    Figure("incarnations.cells_done", "cells", "cells done", "Values that cells got in it."),
     Figure(
         "incarnations.cells_lost",
         "cells",
@@ -313,7 +316,7 @@ FIGURES: tuple[Figure, ...] = (
         "failures.retryable, backpressure, permanent",
         "calls",
         "retryable, back-pressure, permanent",
-        "`fail` events of the column by `failure`, in all lives.",
+        "`fail` events of the column by `failure`, in all incarnations.",
     ),
     Figure(
         "failures.rows_dropped",
@@ -330,11 +333,11 @@ FIGURES: tuple[Figure, ...] = (
 )
 
 _INTRODUCTION = """\
-`python -m sim run` prints these figures as text (`--format table`), JSON and CSV. Each follows from
+`cellspec run` prints these figures as text (`--format table`), JSON and CSV. Each follows from
 the run's trace (`--trace FILE`) alone, by the definitions below. JSON keys are given as they stand
 in an item of a list: `by_resource.calls` is `calls` of each item of `by_resource`. CSV has the
 figures of the run, and those by resource as `resource.NAME.KEY`. A mean, share or percentile of
-nothing is none (`null` in JSON, an empty field in CSV, – in the text). Numbers are rounded to
+an empty set is none (`null` in JSON, an empty field in CSV, – in the text). Numbers are rounded to
 twelve significant digits. `by_resource` has an item for each resource with a limit, and after
 them one for the columns that take none, if there are any. `failures` is empty if the scenario has
 no failures, skips, row groups or ranges.
@@ -360,12 +363,12 @@ def page_text() -> str:
         "",
         "## Figures",
         "",
-        "| key | unit | in the text | what it is |",
+        "| key | unit | in the text | definition |",
         "| --- | --- | --- | --- |",
     ]
     lines += [f"| `{f.key}` | {f.unit} | {f.label} | {f.meaning} |" for f in FIGURES]
     rest = ", ".join(f"`{name}`" for name in FROM_SCENARIO)
-    lines += ["", f"Beside them a result says what was run, and how it was judged: {rest}."]
+    lines += ["", f"Beside them a result names the scenario and the judgement: {rest}."]
     return "\n".join(lines) + "\n"
 
 

@@ -86,7 +86,7 @@ class ColumnFigures:
 
 @dataclass(frozen=True, slots=True)
 class IncarnationFigures:
-    """One life of the process, from its start or resume to its crash or the end.
+    """One incarnation of the process, from its start or resume to its crash or the end.
 
     Attributes:
         ended_by: ``"crash"`` or ``"end"``.
@@ -245,7 +245,7 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
         fingerprint=outcome.fingerprint,
         by_resource=_resources(scenario, outcome),
         by_column=_columns(scenario, outcome),
-        incarnations=_lives(outcome),
+        incarnations=_incarnations(outcome),
         failures=() if scenario.is_plain else _failures(scenario, outcome),
         notes=tuple(load_notes(scenario)),
     )
@@ -303,7 +303,7 @@ def _columns(scenario: Scenario, outcome: Outcome) -> tuple[ColumnFigures, ...]:
     )
 
 
-def _lives(outcome: Outcome) -> tuple[IncarnationFigures, ...]:
+def _incarnations(outcome: Outcome) -> tuple[IncarnationFigures, ...]:
     return tuple(
         IncarnationFigures(
             incarnation=incarnation.number,
@@ -394,7 +394,7 @@ def render_table(result: Result) -> str:
     if result.failures:
         parts += ["", *_failure_table(result)]
     if len(result.incarnations) > 1:
-        parts += ["", *_life_table(result)]
+        parts += ["", *_incarnation_table(result)]
     if result.notes:
         parts += ["", *result.notes]
     verdict = result.verdict if result.checked else f"{result.verdict}: clauses of time were off"
@@ -517,11 +517,11 @@ def _failure_table(result: Result) -> list[str]:
     )
 
 
-def _life_table(result: Result) -> list[str]:
+def _incarnation_table(result: Result) -> list[str]:
     items = result.incarnations
     return _table(
         [
-            ("life", _integers([item.incarnation for item in items])),
+            ("incarnation", _integers([item.incarnation for item in items])),
             ("start s", _decimals([item.start_s for item in items])),
             ("end s", _decimals([item.end_s for item in items])),
             ("ended by", [item.ended_by for item in items]),

@@ -45,7 +45,7 @@ SCENARIO: dict[str, Any] = {
     "restart_delay_s": 3.0,
 }
 # a runs from 0 to 1 s, v to 3 s, b[0] and b[1] to 6 s, b[2] and b[3] are in flight at the crash.
-# Life 1 begins at 10 s: a[2] and a[3] to 11 s, v to 13 s, b[2] and b[3] to 16 s.
+# Incarnation 1 begins at 10 s: a[2] and a[3] to 11 s, v to 13 s, b[2] and b[3] to 16 s.
 
 
 def load(folder: Path, **changes: Any) -> Scenario:
@@ -287,8 +287,9 @@ def test_the_table_as_a_whole(result: Result) -> None:
     assert text == EXPECTED + fingerprint
 
 
-# Events: life 0 has 8 of a, 3 of v (with its emission), 6 of b and two checkpoints of 5 (three
-# columns, begin, durable); crash and resume are 2; life 1 has 4, 3, 4, two checkpoints, the end.
+# Events: incarnation 0 has 8 of a, 3 of v (with its emission), 6 of b and two checkpoints of 5
+# (three columns, begin, durable); crash and resume are 2; incarnation 1 has 4, 3, 4, two
+# checkpoints, the end.
 EXPECTED = """\
 small: 4 rows × 3 columns = 12 cells
 policy row-first, 4 workers, seed 9
@@ -319,12 +320,12 @@ a                              6           6    6.00            1.000
 v                 barrier      2           6    4.00            0.667
 b       gpu                    6           4   14.00            3.500
 
-life  start s  end s  ended by  rows at start  cells done  of them lost  in flight lost  busy s lost
-   0     0.00   7.00     crash              0          10             4               2        6.000
-   1    10.00  16.00       end              2           6             0               0        0.000
+incarnation  start s  end s  ended by  rows at start  cells done  of them lost  in flight lost  busy s lost
+          0     0.00   7.00     crash              0          10             4               2        6.000
+          1    10.00  16.00       end              2           6             0               0        0.000
 
 every event satisfied the specification
-"""
+"""  # noqa: E501
 
 
 def test_no_claim_of_a_check_that_was_not_made(tmp_path: Path) -> None:
@@ -335,9 +336,9 @@ def test_no_claim_of_a_check_that_was_not_made(tmp_path: Path) -> None:
         assert "not checked" in text
 
 
-def test_a_run_without_a_crash_shows_no_lives(tmp_path: Path) -> None:
+def test_a_run_without_a_crash_shows_no_incarnations(tmp_path: Path) -> None:
     text = render_table(figures(load(tmp_path, crashes=[])))
-    assert "life" not in text
+    assert "incarnation" not in text
     assert "crash" not in text
 
 
