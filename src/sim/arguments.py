@@ -1,6 +1,6 @@
 """The types of arguments that several commands share: argparse calls them, and shows their errors.
 
-Nothing heavy is imported here: ``--help`` must not wait for numpy.
+Heavy libraries stay out: ``--help`` must not wait for numpy.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
 """The command line: ``cellspec run scenario.yaml``, or ``python -m sim run scenario.yaml``.
 
-A run has one reader who watches and perhaps one program that parses, so each stream has a reader of
-its own. *stdout* holds the result and nothing else, and is the same, byte for byte, for the same
-scenario and seed, whatever the hash seed, the terminal, or the machine's speed. *stderr* holds
-progress (on a terminal only), wall time, memory, and complaints: they differ from run to run.
+A person watches a run, and perhaps a program parses it, so each stream has a reader of its own.
+*stdout* holds the result alone, and is the same, byte for byte, for the same scenario and seed, on
+any machine and terminal and for any hash seed. *stderr* holds progress (on a terminal only), wall
+time, memory, and complaints: they differ from run to run.
 
 A complaint is one line and an exit code (`cellspec.exit_codes`). A traceback is printed only if
 cellspec itself failed.
 
-Files are written after the run has ended well, and then each file is whole or not there.
+Files are written after the run has ended well, each of them whole or not at all.
 
-Each subcommand has a module in `sim.commands`, with its parser and its function. Nothing heavy is
-imported at the top of any of them: ``--help`` must not wait for numpy.
+Each subcommand has a module in `sim.commands`, with its parser and its function. They import heavy
+libraries late: ``--help`` must not wait for numpy.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a file is that somebody handed to the wrong command, and what to do with it.
+"""Hints for a file that was given to the wrong command: its kind, and the command that takes it.
 
-A parse error of a file that is fine, and only something else, helps nobody. The beginning of a file
-tells its kind; a file that no one here knows gives no hint, and its own error stands.
+The parse error of a good file of another kind helps its reader little. The beginning of a file
+tells its kind. For a file of an unknown kind the hint is empty, and the parse error stands.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HEAD_BYTES = 1 << 16
 
 
 def hint_for_run(path: str | Path) -> str:
-    """What to do with a file that is no scenario; "" if its kind is not known."""
+    """The hint for a file that `run` cannot read as a scenario; "" if its kind is unknown."""
     kind = _kind(Path(path))
     return {
         "trace": f"this is a trace of a run: cellspec check {path}",
@@ -36,7 +36,7 @@ def hint_for_run(path: str | Path) -> str:
 
 
 def hint_for_check(path: str | Path) -> str:
-    """What to do with a file that is no trace of ours; "" if its kind is not known."""
+    """The hint for a file that `check` cannot read as a trace; "" if its kind is unknown."""
     kind = _kind(Path(path))
     return {
         "scenario": f"this is a scenario: cellspec run {path} --trace FILE writes a trace",
@@ -52,7 +52,7 @@ def hint_for_check(path: str | Path) -> str:
 
 @contextmanager
 def hinting_at_replay(path: str) -> Iterator[None]:
-    """Let an error about a file that is neither trace nor case say what to do with the file."""
+    """A context in which an error about a file of another kind ends with the hint for that file."""
     try:
         yield
     except SpecError:

@@ -1,4 +1,4 @@
-"""The places that a command writes to: checked before the run, so that no run is lost to a typo."""
+"""The places that a command writes to: checked before the run, which a typo must not lose."""
 
 from __future__ import annotations
 

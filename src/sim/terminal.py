@@ -11,21 +11,21 @@ __all__ = ["note", "plain_stdout", "say_cost"]
 
 
 def note(line: str) -> None:
-    """Say one line that is no error."""
+    """Say one line that is news and no error."""
     complain(line, FINE)
 
 
-def say_cost(what: str, count: int, seconds: float) -> None:
+def say_cost(things: str, count: int, seconds: float) -> None:
     """Say wall time, speed and memory, which differ from run to run.
 
     Args:
-        what: the things that were counted, as in "events".
+        things: the word for the things that were counted, as in "events".
         count: how many there were.
         seconds: the wall time.
     """
     memory = _peak_memory_mib()
     note(
-        f"wall time {seconds:.2f} s, {count / max(seconds, 1e-9):,.0f} {what}/s"
+        f"wall time {seconds:.2f} s, {count / max(seconds, 1e-9):,.0f} {things}/s"
         + (f", peak memory {memory:,.0f} MiB" if memory else "")
     )
 
@@ -53,7 +53,7 @@ class Clock:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def say(self, states: int, *, alone: bool) -> None:
-        """Say the speed of so many states; with CPU time only if no other process helped."""
+        """Say the speed of so many states; CPU time counts if this process was `alone`."""
         wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
         words = f"{states:,} states in {wall:.1f} s"
         if alone:

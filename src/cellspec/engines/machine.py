@@ -1,13 +1,12 @@
 """The transition system itself as an engine, so that it can be put under the suite and fuzzed.
 
-``--backend cellspec.engines.machine:MachineBackend`` is the plainest engine there can be: it asks
-`Machine.enabled` what may happen, picks one, and does it. It decides nothing else. What it makes is
-judged like any engine's, by the table that it leaves, and tables are judged by provenance, which
-shares no code with the rules. So a rule that allows too much or too little shows, in runs of any
-size.
+``--backend machine`` is the plainest engine there can be: it asks `Machine.enabled` for the steps
+that may happen, picks one, and takes it. Its result is judged like any engine's, by the table that
+it leaves; the table judge shares no code with the rules. So a rule that allows too much or too
+little shows, in runs of any size.
 
-What is durable is a file in the probe's folder. The state of a life that crashed is kept in memory
-for the next one, because saying what a resume may go on from is the machine's own business.
+The durable state is a file in the probe's folder. The machine of a run that crashed is kept in
+memory for the next run of the process, because the machine itself says where a resume may start.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ class MachineBackend:
         self._left: tuple[Machine, Any] | None = None
 
     async def run(self, probe: Probe) -> None:
-        """Run one life."""
+        """Run one incarnation."""
         if probe.incarnation:
             assert self._left is not None
             machine, values = self._left
@@ -110,7 +109,7 @@ def _load(folder: Path) -> dict[str, Any]:
 
 
 class _Incarnation:
-    """One life: steps are taken until none is possible, then a call is waited for."""
+    """One run of the process: it takes steps while it can, and then waits for a call."""
 
     def __init__(self, probe: Probe, machine: Machine, values: dict[tuple[str, int], str]) -> None:
         self.probe = probe
@@ -147,7 +146,7 @@ class _Incarnation:
     # What may be done now
 
     def _act(self) -> bool:
-        """Take one of the steps that are possible; False if there is none."""
+        """Take one of the possible steps; False if the list is empty."""
         options = list(islice(self._options(), OPTIONS_MAX))
         if not options:
             return self._save_or_end()
@@ -188,7 +187,7 @@ class _Incarnation:
         return action.scope is None and rules.columns[rules.index[action.column]].is_barrier
 
     def _save_or_end(self) -> bool:
-        """Storage comes when nothing else is possible: often, seldom, or only at the end."""
+        """Save, or end the run: after all other steps, and often, seldom or at the end alone."""
         options = [action for action in self.machine.enabled() if action.kind in _STORAGE]
         last = not self.calls and not self._cool_downs()
         if options and (last or self.dice.random() < self.saves):
@@ -284,7 +283,7 @@ class _Incarnation:
         return {name: value for name, value in found.items() if value is not None}
 
     def _cool_downs(self) -> list[float]:
-        """The ends of those that have one; whatever has none may start again at once."""
+        """The known ends of backoffs; a call without a known end may start again at once."""
         return [until for until in self.machine.backoffs.values() if until is not None]
 
     async def _wait(self) -> None:
@@ -297,7 +296,7 @@ class _Incarnation:
             await asyncio.sleep(timeout or 0.0)
             return
         await asyncio.wait(self.calls, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        # Calls that end at the same moment are all told before anything is made of one.
+        # Calls that end at the same moment all end before the next step is chosen.
         for _ in range(_TURNS):
             await asyncio.sleep(0)
         self.machine.at(self.probe.now())

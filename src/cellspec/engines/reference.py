@@ -1,8 +1,8 @@
 """The reference engine under its own suite: on asyncio in virtual time, and on real threads.
 
-An adapter is three small things, and this one is to be read as an example of them: generators that
-are the probe's calls (`_Calls`, `_ThreadCalls`), an observer that tells the probe what no call
-shows (`_Reports`), and a reader of the table (`read_table`).
+Read it as an example of an adapter, which is three small things: generators that are the probe's
+calls (`_Calls`, `_ThreadCalls`), an observer that tells the probe of all that calls leave open
+(`_Reports`), and a reader of the table (`read_table`).
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class ReferenceBackend:
     """`cellspec.engine.aio.AsyncioEngine` in virtual time.
 
     Attributes:
-        scheduler_class: what decides; a scheduler that is wrong on purpose is put in here.
-        engine_class: what drives it.
+        scheduler_class: the scheduler, which decides; tests put in one that is wrong on purpose.
+        engine_class: the engine, which drives it.
     """
 
     name = "cellspec-asyncio"
@@ -45,7 +45,7 @@ class ReferenceBackend:
     engine_class: type[AsyncioEngine] = AsyncioEngine
 
     async def run(self, probe: Probe) -> None:
-        """Run one life of the workload."""
+        """Run one incarnation of the workload."""
         # In virtual time both clocks are one; in real time the probe's begins with the run.
         reports = _Reports(probe, behind_s=asyncio.get_running_loop().time() - probe.now())
         calls = _Calls(probe, reports)
@@ -57,7 +57,7 @@ class ReferenceBackend:
         await engine.run(keep=probe.work.keep)
 
     def table(self, probe: Probe) -> Table:
-        """What is durable."""
+        """The durable table."""
         return read_table(probe)
 
 
@@ -68,17 +68,17 @@ class LockedCalls(ThreadEngine):
         return function(*arguments)
 
     def let_go(self, function: Callable[[], None]) -> None:
-        """Do without the lock what takes time."""
+        """Release the lock while a function takes its time."""
         self._unlocked(function)
 
 
 class ThreadBackend:
     """`cellspec.engine.threads.ThreadEngine`, in real time with real threads.
 
-    The probe sees a call start, or fail, a little before or after the engine decides what follows,
-    and in between another thread may do something that would be wrong in the other order. So here
-    the first and the last instant of a call are made under the engine's lock, and only its time
-    passes without: what is observed and what is decided happen in one order.
+    The probe sees a call start, or fail, a little before or after the engine decides the next step,
+    and in between another thread may act in a way that would be wrong in the other order. So here
+    the engine's lock is held at the first and the last instant of a call, and free while its time
+    passes: observations and decisions then have one order.
     """
 
     name = "cellspec-threads"
@@ -88,7 +88,7 @@ class ThreadBackend:
     engine_class: type[LockedCalls] = LockedCalls
 
     def run(self, probe: Probe) -> None:
-        """Run one life of the workload."""
+        """Run one incarnation of the workload."""
         reports = _Reports(probe)
         calls = _ThreadCalls(probe, reports)
         engine = self.engine_class(
@@ -102,12 +102,12 @@ class ThreadBackend:
         engine.run(keep=probe.work.keep)
 
     def table(self, probe: Probe) -> Table:
-        """What is durable."""
+        """The durable table."""
         return read_table(probe)
 
 
 def _arguments(probe: Probe, reports: _Reports, scheduler: type[Scheduler]) -> dict[str, Any]:
-    """What a workload asks of either engine."""
+    """The arguments of either engine for a workload."""
     work = probe.work
     return {
         "folder": probe.folder,
@@ -128,7 +128,7 @@ def _arguments(probe: Probe, reports: _Reports, scheduler: type[Scheduler]) -> d
 def read_table(probe: Probe) -> Table:
     """Every claimed cell that `cellspec.engine.storage.durable` holds in the folder of a probe."""
     work = probe.work
-    # A life that is asked for fewer rows than are there may die before it can refuse.
+    # An incarnation that is asked for fewer rows than are there may die before it can refuse.
     graph = work.graph(max(range(work.incarnations), key=work.rows_of))
     found = RunDirectory(RealFileSystem(probe.folder), graph).read()
     if found is None:
@@ -137,10 +137,10 @@ def read_table(probe: Probe) -> Table:
 
 
 class _Reports(Observer):
-    """Tells the probe what no call shows, and remembers the attempt of each call that starts.
+    """Tells the probe of events beside the calls, and remembers the attempt of each started call.
 
     Args:
-        probe: whom to tell.
+        probe: the probe to tell.
         behind_s: how far the probe's clock is behind the engine's, in seconds.
     """
 

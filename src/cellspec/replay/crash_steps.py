@@ -47,7 +47,7 @@ def crash_steps(engine: Backend, work: Workload, steps: Steps) -> Iterator[tuple
 def _steps_between(
     engine: Backend, work: Workload, fixed: tuple[int, ...], after_s: float, before_s: float
 ) -> list[int]:
-    """The steps at which the next life can be crashed so that it dies between two moments."""
+    """The steps at which the next incarnation dies between two moments if it is crashed there."""
     times: dict[int, float] = {}
 
     def time_of(step: int) -> float:

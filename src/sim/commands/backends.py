@@ -1,4 +1,4 @@
-"""``cellspec backends``: the engines that the suite can judge here, and what each of them needs."""
+"""``cellspec backends``: the engines that the suite can judge here, and their extras."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def add_parser(commands: Any) -> None:
         "check",
         help="judge a trace file, and say what broke and why",
         description="Judge each event of a trace against the specification. The first one that is "
-        "not allowed is told with its clause, its line, the state that mattered and the events "
+        "not allowed is shown with its clause, its line, the state that mattered and the events "
         "before it.",
     )
     check.add_argument("trace", metavar="TRACE", help="the trace file, perhaps compressed (gzip)")
@@ -78,7 +78,7 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _export_chrome(trace: str, output: str) -> None:
-    """Write the Chrome trace, and say if it ends early, which is no error of its own."""
+    """Write the Chrome trace; one that ends early gets a note, as its trace was judged already."""
     from cellspec.check.timeline import export_chrome
 
     unread = export_chrome(trace, output)

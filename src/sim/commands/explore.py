@@ -162,7 +162,7 @@ def _graph(args: argparse.Namespace) -> ExecutionGraph:
     """The graph that ``--graph`` names.
 
     Raises:
-        SpecError: it cannot be read, or is none.
+        SpecError: it cannot be read as a graph.
     """
     from cellspec.errors import SpecError
     from cellspec.explore.pipelines import parse_shape
@@ -231,7 +231,7 @@ def _one(args: argparse.Namespace) -> int:
 
 
 def _replay(searches: Iterable[Search]) -> int | None:
-    """Hold every step of some graphs against the transition system; None if they disagree."""
+    """Replay every step of some graphs on the transition system; None if the two disagree."""
     from cellspec.explore.equivalence import Difference, check_equivalence
 
     replayed = 0

@@ -1,4 +1,4 @@
-"""``cellspec fuzz``: one engine on large random workloads, until nothing new comes up."""
+"""``cellspec fuzz``: one engine on large random workloads."""
 
 from __future__ import annotations
 

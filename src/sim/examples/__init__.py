@@ -2,7 +2,7 @@
 
 They have one source, the folder ``simulations`` of the repository. The wheel holds copies of them
 beside this module (``force-include`` in ``pyproject.toml``); in a checkout they are read from their
-source. None of them reads another file.
+source. Each is complete in itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def example_path(name: str) -> Path:
     """The file of an example.
 
     Raises:
-        SpecError: there is no such example.
+        SpecError: the name is unknown.
     """
     if name not in EXAMPLES:
         near = difflib.get_close_matches(name, EXAMPLES, n=1)

@@ -1,8 +1,8 @@
-"""The words of ``cellspec check``: the verdict on one trace, and what it rests on.
+"""The words of ``cellspec check``: the verdict on one trace, and its evidence.
 
-Like every result it is the same bytes for the same trace. A verdict is not made here: it comes from
-`cellspec.conformance.judge.verdict`, with its reason. A violation comes with an explanation for the
-person who has to find the mistake; the JSON form holds the same for programs.
+The same trace gives the same bytes. The verdict and its reason come from
+`cellspec.conformance.judge.verdict`. A violation comes with an explanation for the person that has
+to find the mistake; the JSON form holds the same for programs.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _judged(result: CheckResult) -> list[str]:
         lines += [f"{name:{width}}  {count:>12,}" for name, count in seen.items()]
     idle = [name for name in result.evidence if name not in seen]
     if idle and seen and not result.violations:
-        lines.append(f"no occasion: {', '.join(idle)}")
+        lines.append(f"not exercised: {', '.join(idle)}")
     reasons: dict[str, list[str]] = {}
     for clause, reason in result.unjudged.items():
         reasons.setdefault(reason, []).append(clause)

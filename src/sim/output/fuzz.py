@@ -1,8 +1,9 @@
-"""The words of ``cellspec fuzz``: what was tried, what came up, what never did, what broke.
+"""The words of ``cellspec fuzz``: the runs, the situations that came up, the broken clause.
 
 With a number of runs as budget, stdout is the same bytes for the same seed, engine and versions;
-with seconds as budget the number of runs is the machine's. No word here says that an engine is
-right: only a campaign with obligations can (`cellspec.conformance.judge.verdict`).
+with seconds as budget the number of runs depends on the machine. These words say of an engine that
+a clause broke, or that none did so far. That an engine is right is said by a campaign with coverage
+goals alone (`cellspec.conformance.judge.verdict`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def render_text(done: Search, *, again: str = "") -> str:
 
     Args:
         done: the search.
-        again: the command that replays what was found.
+        again: the command that replays the failure.
     """
     return "\n".join(_lines(done, again)) + "\n"
 
@@ -55,7 +56,7 @@ def _lines(done: Search, again: str) -> Iterator[str]:
     if owed:
         yield f"never seen: {'; '.join(one.value for one in owed)}"
     else:
-        yield "every situation that the engine's claims allow was seen"
+        yield "every situation that the engine's capabilities allow was seen"
     yield ""
     if done.case is None:
         yield "no clause broke"

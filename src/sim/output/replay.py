@@ -45,7 +45,7 @@ def render_text(done: Replayed, *, test: bool = False) -> str:
 
 
 def replay_line(case: str, backend: str = "") -> str:
-    """The command that replays a case; it names the engine, for no word of a case is imported.
+    """The command that replays a case; it names the engine, as a case's own word is never imported.
 
     Args:
         case: a file, or a line of text.
@@ -95,11 +95,12 @@ def trace_text(done: Replayed) -> str:
 def write_outputs(done: Replayed, *, trace: Path | None, html: Path | None) -> None:
     """Write the trace of a replay, and its page.
 
-    The trace goes on after what broke, up to the end of that life, and has its footer: it is the
-    trace of a whole run, unless the replay was stopped or the trace that it is of was cut off.
+    The trace goes on after the event that broke a clause, up to the end of that run of the process,
+    and has its footer: it is the trace of a whole run, unless the replay was stopped or its own
+    trace was cut off.
 
     Raises:
-        SpecError: a file cannot be written, or a page holds no such table.
+        SpecError: a file cannot be written, or its table is too large for a page.
     """
     if trace is not None:
         write_files(trace.parent, {trace.name: trace_text(done)})

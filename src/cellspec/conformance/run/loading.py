@@ -1,7 +1,7 @@
 """Loading a backend: its module is imported, so its name comes from the command line alone.
 
-A case file, or a line of text that somebody sent, names the engine that it was found on. That is a
-hint for a person. No file makes cellspec import anything.
+A case file, or a line of text that a stranger sent, names the engine that it was found on. That
+name is a hint for a person; cellspec imports an engine only if the user names it too.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _NAME = re.compile(r"[\w.]+:[\w.]+|[\w.-]+")
 
 
 def expect_named(named: str | None, case: Case, source: str, option: str) -> str:
-    """The name of the engine to run a case on, which the user has given.
+    """The user's name for the engine to run a case on.
 
     Args:
-        named: what the command line names, if anything.
-        case: the case; of its own name nothing but the message is made.
+        named: the name on the command line, if there is one.
+        case: the case; its own name is for the message alone.
         source: where the case comes from.
         option: the option that names an engine.
 
     Raises:
-        SpecError: nothing is named. The message repeats what the case says, as a hint.
+        SpecError: the command line names no engine; the message repeats the case's name, as a hint.
     """
     if named:
         return named
@@ -53,12 +53,12 @@ def load_backend(spec: str, folder: Path, option: str = "--engine-backend") -> t
 
     Args:
         spec: a registered name, or ``module:attribute``, as the user gave it. The attribute may be
-            a class, a function that takes nothing, or a backend.
+            a class, a function without arguments, or a backend.
         folder: modules are looked for here too, after all other places.
         option: where the name comes from; messages begin with it.
 
     Raises:
-        SpecError: there is no such thing, or it is no backend.
+        SpecError: the name or path is unknown, or its value is no backend.
     """
     module_name, _, path = backend_path(spec, option).partition(":")
     if str(folder) not in sys.path:

@@ -7,7 +7,7 @@ A distribution gives its adapter a short name in its own ``pyproject.toml``::
 
 From then on ``--engine-backend my-engine`` finds it, and ``cellspec backends`` lists it. The value
 may end with an extra of the distribution, as in ``"my_package.adapter:Backend [engine]"``: the
-listing then says whether that extra is installed, and imports nothing to find out.
+listing then says whether that extra is installed, from metadata alone.
 
 Everything here reads metadata of installed distributions. Only
 `cellspec.conformance.run.loading.load_backend` and `declared_capabilities` import a backend.
@@ -86,7 +86,7 @@ def _registered(point: EntryPoint) -> Registered:
 
 
 def _missing(owner: Distribution, extras: tuple[str, ...]) -> tuple[str, ...]:
-    """The distributions that some extras bring, of which none is installed here."""
+    """The distributions that some extras bring, and that are not installed here."""
     wanted = []
     for requirement in owner.requires or ():
         name = re.match(r"[\w.-]+", requirement)
@@ -110,10 +110,10 @@ def canonical_path(path: str) -> str:
 
 
 def backend_path(spec: str, option: str) -> str:
-    """The ``module:attribute`` that a user's word for a backend means; nothing is imported.
+    """The ``module:attribute`` that a user's word for a backend means, found without an import.
 
     Args:
-        spec: ``module:attribute``, or a registered name, which has no colon.
+        spec: ``module:attribute``, or a registered name, which is without a colon.
         option: where the word comes from; messages begin with it.
 
     Raises:
