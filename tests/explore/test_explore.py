@@ -25,7 +25,8 @@ from cellspec.explore.invariants import Invariants
 from cellspec.explore.page import compare_page, pinned
 from cellspec.explore.pipelines import KINDS, Shape, all_shapes, distinct_shapes, parse_shape
 from cellspec.explore.relation import Faults, Relation
-from cellspec.explore.search import Found, may_reduce
+from cellspec.explore.search import Found
+from cellspec.explore.symmetry import may_reduce
 from cellspec.graph.nodes import BarrierNodeId
 from cellspec.machine.machine import Machine
 from sim.cli import main

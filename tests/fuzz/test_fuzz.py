@@ -17,8 +17,9 @@ from cellspec.conformance.run.workload import Workload
 from cellspec.engines.machine import MachineBackend
 from cellspec.engines.reference import ReferenceBackend
 from cellspec.errors import SpecError
+from cellspec.fuzz.options import Options
 from cellspec.fuzz.schedules import DEPTH, SCHEDULES, pct_bound, schedule
-from cellspec.fuzz.search import Options, search
+from cellspec.fuzz.search import search
 from cellspec.fuzz.swarm import KNOBS, Knobs, Size, workload
 from cellspec.machine.machine import Machine
 from cellspec.state.codes import READY

@@ -274,7 +274,7 @@ class Checker:
 
     def _move_clock(self, event: Event) -> None:
         if event.event == "resume" and event.t < self.machine.now:
-            # A new process may read another clock; within one life time never falls.
+            # A new process may read another clock; within one incarnation time never falls.
             self.machine.set_clock(event.t)
         else:
             self.machine.at(event.t)

@@ -12,6 +12,8 @@ module               contents
 `steps`              states and steps, in the words of the machine
 `relation`           the steps of one pipeline as masks, compiled by asking the reference
 `invariants`         the clauses, stated a second time, that judge steps and states
+`histories`          claims on storage and spent faults, as one bit of an integer
+`symmetry`           states that differ in the order of interchangeable rows
 `search`             breadth first through all states; the shortest path to a broken clause; no trap
 `actions`            steps as actions of the machine
 `counterexamples`    a path in words, and as a trace

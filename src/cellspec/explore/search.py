@@ -34,12 +34,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
+from cellspec.explore.histories import Histories
 from cellspec.explore.invariants import Invariants
 from cellspec.explore.relation import Relation, bits
 from cellspec.explore.steps import State, Step
+from cellspec.explore.symmetry import may_reduce, sorted_rows
 
-__all__ = ["Found", "Histories", "Search", "may_reduce"]
+__all__ = ["Found", "Search"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,66 +69,6 @@ class Found:
     clause: str = ""
     path: tuple[Step, ...] = ()
     trap: bool = False
-
-
-class Histories:
-    """How histories are numbered, and how steps move them."""
-
-    def __init__(self, relation: Relation) -> None:
-        faults = relation.faults
-        self.claims = len(relation.claims)
-        self.crashes = faults.crashes
-        # Without a crash to come nothing is written: one slot would do, but one size is simpler.
-        self.block = self.claims * (self.claims + 1)
-        self.of_crash = self.block
-        self.of_retry = self.of_crash * (faults.crashes + 1)
-        self.of_fail = self.of_retry * (faults.retries + 1)
-        self.total = self.of_fail * (faults.drops + 1)
-        every = range(0, self.total, self.block)
-        plain = (1 << self.claims) - 1
-        whole = (1 << self.block) - 1
-        self.may_crash = sum(whole << x for x in every if self.spent(x)[0] < faults.crashes)
-        self.may_retry = sum(whole << x for x in every if self.spent(x)[1] < faults.retries)
-        self.may_fail = sum(whole << x for x in every if self.spent(x)[2] < faults.drops)
-        self.idle = sum(plain << x for x in every)
-        self.writing = ((1 << self.total) - 1) & ~self.idle
-        self._blocks = [x for x in every if self.spent(x)[0] < faults.crashes]
-        self._every = list(every)
-
-    def spent(self, history: int) -> tuple[int, int, int]:
-        """The crashes, retries and drops of a history."""
-        return (
-            history % self.of_retry // self.of_crash,
-            history % self.of_fail // self.of_retry,
-            history // self.of_fail,
-        )
-
-    def claims_of(self, history: int) -> tuple[int, int | None]:
-        """The last durable claim and the one being written, by index."""
-        slot, durable = divmod(history % self.block, self.claims)
-        return durable, slot - 1 if slot else None
-
-    def with_durable(self, claims: int) -> int:
-        """All histories whose durable claim is one of these (a mask of claims)."""
-        slots = sum(claims << slot for slot in range(0, self.block, self.claims))
-        return sum(slots << x for x in self._every)
-
-    def may_begin(self, claims: int) -> int:
-        """Histories that may begin a claim: idle, with a crash to come and one of these claims."""
-        return sum(claims << x for x in self._blocks)
-
-    def written(self, histories: int) -> int:
-        """Where histories go whose claim becomes durable."""
-        moved = 0
-        left = histories & self.writing
-        plain = (1 << self.claims) - 1
-        while left:
-            place = (left & -left).bit_length() - 1
-            within = place % self.block
-            slot = within // self.claims
-            left &= ~(plain << place - within % self.claims)
-            moved |= 1 << place - within + slot - 1
-        return moved
 
 
 class _Done:
@@ -187,7 +130,7 @@ class Search:
         self._steps: dict[int, list[int]] = {}
         self._resumes: dict[tuple[int, int], list[tuple[Step, State, str]]] = {}
         self._fault_steps: dict[int, list[tuple[Step, int, str]]] = {}
-        self._canonical = self._sorted_rows if symmetric else None
+        self._canonical = partial(sorted_rows, relation) if symmetric else None
         self._expand = self._compile_expand()
 
     def start(self) -> State:
@@ -489,26 +432,6 @@ class Search:
         faults = history - history % histories.block + histories.of_crash
         return State(self.relation.restore(claim, dropped), faults + claim)
 
-    def _sorted_rows(self, base: int) -> int:
-        """The same state with its rows sorted: one for all orders of rows."""
-        relation, size = self.relation, self.relation.size
-        width = relation.graph.num_columns
-        mask = (1 << width) - 1
-        rows = sorted(
-            (
-                base >> row * width & mask,
-                base >> size + row * width & mask,
-                base >> 2 * size + row & 1,
-            )
-            for row in range(len(relation.row_cells))
-        )
-        cells = relation.cells
-        sorted_base = base & ~(cells | cells << size) & (1 << 2 * size) - 1
-        for row, (done, flight, dropped) in enumerate(rows):
-            sorted_base |= done << row * width | flight << size + row * width
-            sorted_base |= dropped << 2 * size + row
-        return sorted_base
-
     # No trap
 
     def _find_trap(self, seen: dict[int, int], tally: _Tally) -> None:
@@ -605,13 +528,3 @@ class Search:
                     if other == target:
                         return step, state
         raise AssertionError("a state of one level has no step from the level before")
-
-
-def may_reduce(relation: Relation) -> bool:
-    """True if rows are interchangeable: without crashes, batches and ordered columns."""
-    if relation.faults.crashes:
-        return False
-    total = relation.graph.num_records
-    return not any(
-        rule.ordered or rule.scope_rows not in (0, total) for rule in relation.graph.rules.columns
-    )

@@ -1,10 +1,17 @@
 """Fuzzing: random runs of large workloads, on any engine, until new situations stop coming up.
 
-The explorer proves small pipelines; this package samples large ones. Three parts, a module each:
+The explorer proves small pipelines; this package samples large ones.
 
-- `cellspec.fuzz.swarm` makes workloads of hundreds of rows and tens of columns;
-- `cellspec.fuzz.schedules` decides which of the calls in flight ends next;
-- `cellspec.fuzz.search` runs them, counts the situations, and stops when new ones stop coming up.
-
-``python -m sim fuzz`` is `sim.commands.fuzz`.
+===============  ===================================================================================
+module           contents
+===============  ===================================================================================
+`swarm`          workloads of hundreds of rows and tens of columns
+`schedules`      which of the calls in flight ends next
+`options`        engine, methods, size and budget of a search
+`runs`           one run, judged; a batch of targeted runs
+`account`        runs, situations, and the first violation
+`corpus`         workloads that showed a new situation, kept in a folder
+`search`         batches until a clause breaks, the budget is spent, or a plateau is reached
+`parallel`       batches in other processes
+===============  ===================================================================================
 """

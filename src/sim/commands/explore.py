@@ -199,7 +199,7 @@ NODES_MAX = 40
 def _one(args: argparse.Namespace) -> int:
     from cellspec.errors import SpecError
     from cellspec.explore.bounds import search_for
-    from cellspec.explore.search import may_reduce
+    from cellspec.explore.symmetry import may_reduce
     from sim.output import explore as output
 
     graph = _graph(args)

@@ -12,7 +12,7 @@ from sim.arguments import add_format, number_from_one, seconds, seed
 from sim.terminal import note, say_cost
 
 if TYPE_CHECKING:
-    from cellspec.fuzz.search import Search
+    from cellspec.fuzz.account import Account
 
 __all__ = ["add_parser"]
 
@@ -71,7 +71,8 @@ def _fuzz(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from cellspec.files import check_folder, check_target, path_of, write_files
-    from cellspec.fuzz.search import METHODS, Options, lacking_extra, methods_of, search
+    from cellspec.fuzz.options import METHODS, Options, lacking_extra, methods_of
+    from cellspec.fuzz.search import search
     from sim.output.fuzz import render_json, render_text
     from sim.output.replay import replay_line
 
@@ -82,7 +83,7 @@ def _fuzz(args: argparse.Namespace) -> int:
 
     line = progress_line(every_s=0.0)
 
-    def show(done: Search) -> None:
+    def show(done: Account) -> None:
         if line is not None:
             line.show(f"{done.total:,} runs, {len(done.pairs):,} pairs, last new {done.last_new:,}")
 

@@ -14,13 +14,13 @@ from typing import Any
 
 from cellspec.conformance.run.case import Case, describe
 from cellspec.conformance.run.coverage_goals import Sometimes
+from cellspec.fuzz.account import Account
 from cellspec.fuzz.schedules import DEPTH, pct_bound
-from cellspec.fuzz.search import Search
 
 __all__ = ["render_json", "render_text"]
 
 
-def render_text(done: Search, *, again: str = "") -> str:
+def render_text(done: Account, *, again: str = "") -> str:
     """The account for a person.
 
     Args:
@@ -30,7 +30,7 @@ def render_text(done: Search, *, again: str = "") -> str:
     return "\n".join(_lines(done, again)) + "\n"
 
 
-def _lines(done: Search, again: str) -> Iterator[str]:
+def _lines(done: Account, again: str) -> Iterator[str]:
     yield f"{done.options.backend}, seed {done.options.seed}"
     yield (
         f"{done.total:,} runs: {done.events:,} events, {done.crashes:,} crashes, "
@@ -77,7 +77,7 @@ def _broken(case: Case, again: str) -> Iterator[str]:
         yield f"again: {again}"
 
 
-def render_json(done: Search) -> str:
+def render_json(done: Account) -> str:
     """The account for a program."""
     plain: dict[str, Any] = {
         "backend": done.options.backend,

@@ -1,0 +1,67 @@
+"""Histories: the half of a state that holds claims on storage and spent faults, as one bit."""
+
+from __future__ import annotations
+
+from cellspec.explore.relation import Relation
+
+__all__ = ["Histories"]
+
+
+class Histories:
+    """The numbering of histories, and the moves that steps make."""
+
+    def __init__(self, relation: Relation) -> None:
+        faults = relation.faults
+        self.claims = len(relation.claims)
+        self.crashes = faults.crashes
+        # Without a crash to come nothing is written: one slot would do, but one size is simpler.
+        self.block = self.claims * (self.claims + 1)
+        self.of_crash = self.block
+        self.of_retry = self.of_crash * (faults.crashes + 1)
+        self.of_fail = self.of_retry * (faults.retries + 1)
+        self.total = self.of_fail * (faults.drops + 1)
+        every = range(0, self.total, self.block)
+        plain = (1 << self.claims) - 1
+        whole = (1 << self.block) - 1
+        self.may_crash = sum(whole << x for x in every if self.spent(x)[0] < faults.crashes)
+        self.may_retry = sum(whole << x for x in every if self.spent(x)[1] < faults.retries)
+        self.may_fail = sum(whole << x for x in every if self.spent(x)[2] < faults.drops)
+        self.idle = sum(plain << x for x in every)
+        self.writing = ((1 << self.total) - 1) & ~self.idle
+        self._blocks = [x for x in every if self.spent(x)[0] < faults.crashes]
+        self._every = list(every)
+
+    def spent(self, history: int) -> tuple[int, int, int]:
+        """The crashes, retries and drops of a history."""
+        return (
+            history % self.of_retry // self.of_crash,
+            history % self.of_fail // self.of_retry,
+            history // self.of_fail,
+        )
+
+    def claims_of(self, history: int) -> tuple[int, int | None]:
+        """The last durable claim and the one being written, by index."""
+        slot, durable = divmod(history % self.block, self.claims)
+        return durable, slot - 1 if slot else None
+
+    def with_durable(self, claims: int) -> int:
+        """All histories whose durable claim is one of these (a mask of claims)."""
+        slots = sum(claims << slot for slot in range(0, self.block, self.claims))
+        return sum(slots << x for x in self._every)
+
+    def may_begin(self, claims: int) -> int:
+        """Histories that may begin a claim: idle, with a crash to come and one of these claims."""
+        return sum(claims << x for x in self._blocks)
+
+    def written(self, histories: int) -> int:
+        """Where histories go whose claim becomes durable."""
+        moved = 0
+        left = histories & self.writing
+        plain = (1 << self.claims) - 1
+        while left:
+            place = (left & -left).bit_length() - 1
+            within = place % self.block
+            slot = within // self.claims
+            left &= ~(plain << place - within % self.claims)
+            moved |= 1 << place - within + slot - 1
+        return moved
