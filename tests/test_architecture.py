@@ -38,7 +38,7 @@ STATE_TRAITS |= {"cellspec/conformance/judge/expected_table.py"}
 STATE_TRAITS |= {
     "cellspec/conformance/campaign/scaling_shapes.py",
     "cellspec/engines/datadesigner/mocks.py",
-    "cellspec/engines/datadesigner/scheduler.py",
+    "cellspec/engines/datadesigner/scheduler_fit.py",
 }
 # What a descriptor says of its traits, under names that a compiled rule does not have.
 READERS = {
@@ -137,7 +137,7 @@ IMPORT_BY_NAME = {
     "cellspec/conformance/__init__.py",
     "cellspec/conformance/run/loading.py",
     "cellspec/conformance/run/registered.py",
-    "cellspec/engines/datadesigner/create.py",
+    "cellspec/engines/datadesigner/create_release.py",
     "cellspec/engines/datadesigner/releases.py",
 }
 

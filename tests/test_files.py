@@ -297,8 +297,8 @@ def test_a_command_refuses_an_empty_name_of_an_output(
 STORAGE = {
     "cellspec/engine/storage/filesystem.py",
     "cellspec/engines/rows/storage.py",
-    "cellspec/engines/datadesigner/create.py",
-    "cellspec/engines/datadesigner/scheduler.py",
+    "cellspec/engines/datadesigner/create_dataset.py",
+    "cellspec/engines/datadesigner/scheduler_storage.py",
 }
 
 

@@ -20,7 +20,7 @@ from cellspec.conformance.campaign.smoke import smoke
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.values import SKIPPED
 from cellspec.engines.datadesigner.create import CreateBackend
-from cellspec.engines.datadesigner.handoff import LockStep
+from cellspec.engines.datadesigner.handoff import Handoff
 from cellspec.machine.machine import Limits
 from cellspec.virtualtime.loop import run as run_virtually
 
@@ -247,8 +247,8 @@ class _FullDisk(CreateBackend):
     """The file of the first row group cannot be written."""
 
     @property
-    def incarnation_class(self) -> Any:
-        class Incarnation(super().incarnation_class):  # type: ignore[misc]
+    def run_class(self) -> Any:
+        class Incarnation(super().run_class):  # type: ignore[misc]
             def storage_step(self, name: str, what: str) -> None:
                 super().storage_step(name, what)
                 if name == "write_parquet" and "batch_00000" in what:
@@ -269,9 +269,9 @@ def test_a_row_group_that_cannot_be_saved_is_missed(backend: CreateBackend) -> N
 def test_two_runs_are_equal_whatever_the_hash_seed(backend: CreateBackend) -> None:  # noqa: ARG001
     code = (
         "import json; from tests.engines import test_datadesigner_create as t\n"
-        "b = t.CreateBackend(); w = t.TWO_GROUPS.but(rows=5, order_seed=3, crashes=(20,))\n"
-        "w = w.but(columns=(t.ColumnDescriptor('s', may_skip=True), *w.columns))\n"
-        "w = w.but(skips=(('s', 2),))\n"
+        "b = t.CreateBackend(); w = t.TWO_GROUPS.replace(rows=5, order_seed=3, crashes=(20,))\n"
+        "w = w.replace(columns=(t.ColumnDescriptor('s', may_skip=True), *w.columns))\n"
+        "w = w.replace(skips=(('s', 2),))\n"
         "print('events', json.dumps(t.run(b, w, waive=('SCHED-09',)).events))\n"
     )
     printed = [
@@ -315,7 +315,7 @@ def test_nothing_is_left_behind(
 
 def test_lockstep_lets_nothing_run_beside_the_loop() -> None:
     seen: list[str] = []
-    steps = LockStep()
+    steps = Handoff()
 
     async def sleeps(name: str, seconds: float) -> str:
         seen.append(f"{name} begins")
@@ -345,7 +345,7 @@ def test_lockstep_lets_nothing_run_beside_the_loop() -> None:
 
 
 def test_lockstep_unwinds_what_is_cut_short() -> None:
-    steps = LockStep()
+    steps = Handoff()
     seen: list[str] = []
 
     def blocking() -> None:

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.datadesigner
 from cellspec.engines.datadesigner import SchedulerBackend  # noqa: E402
 from cellspec.engines.datadesigner.mocks import FAILURES, ROW, failure_of  # noqa: E402
 from cellspec.engines.datadesigner.releases import FEATURES, load  # noqa: E402
-from cellspec.engines.datadesigner.scheduler import fitted as fitted_to  # noqa: E402
+from cellspec.engines.datadesigner.scheduler_fit import fitted as fitted_to  # noqa: E402
 
 DRAWN = ("core", "ordered", "groups", "retries", "drops", "skips")
 
@@ -235,7 +235,7 @@ def test_what_is_known_to_break_breaks(backend: SchedulerBackend, clause: str) -
 _TRACE = """
 import json, sys
 from cellspec.conformance.campaign.campaign import draw, workload_seed
-from cellspec.conformance.run.harness import run_workload
+from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.campaign.strategies import workloads
 from cellspec.engines.datadesigner import SchedulerBackend
 backend = SchedulerBackend()
@@ -413,52 +413,50 @@ def test_an_early_shutdown_is_a_stop_and_leaves_out_what_is_open(
 class Forgetful(SchedulerBackend):
     """Its tracker forgets a cell of `b`."""
 
-    def alter(self, incarnation: Any) -> None:
-        mark = incarnation.tracker.mark_cell_complete
+    def alter(self, run: Any) -> None:
+        mark = run.tracker.mark_cell_complete
 
         def forget(column: str, row_group: int, row_index: int) -> Any:
             if (column, row_index) == ("b", 1):
                 column, row_index = "b", 0
             return mark(column, row_group, row_index)
 
-        incarnation.tracker.mark_cell_complete = forget
+        run.tracker.mark_cell_complete = forget
 
 
 class Hoarder(SchedulerBackend):
     """Its buffer writes rows that were dropped."""
 
-    def alter(self, incarnation: Any) -> None:
-        drop = incarnation.buffer.drop_row
+    def alter(self, run: Any) -> None:
+        drop = run.buffer.drop_row
 
         def keep(row_group: int, row_index: int) -> None:
             drop(row_group, row_index)
-            incarnation.buffer._dropped[row_group].discard(row_index)
+            run.buffer._dropped[row_group].discard(row_index)
 
-        incarnation.buffer.drop_row = keep
+        run.buffer.drop_row = keep
 
 
 class Shuffler(SchedulerBackend):
     """Its buffer gives rows the values of others."""
 
-    def alter(self, incarnation: Any) -> None:
-        update = incarnation.buffer.update_cell
+    def alter(self, run: Any) -> None:
+        update = run.buffer.update_cell
 
         def shift(row_group: int, row_index: int, column: str, value: Any) -> None:
             update(row_group, 1 - row_index if column == "b" else row_index, column, value)
 
-        incarnation.buffer.update_cell = shift
+        run.buffer.update_cell = shift
 
 
 class Eager(SchedulerBackend):
     """Its scheduler takes one task more than it may."""
 
-    def alter(self, incarnation: Any) -> None:
-        limits = incarnation.probe.work.limits
-        incarnation.probe.work = incarnation.probe.work.replace(
-            limits=Limits(workers=(limits.workers or 0) + 1)
-        )
-        incarnation._make()
-        incarnation.probe.work = incarnation.probe.work.replace(limits=limits)
+    def alter(self, run: Any) -> None:
+        limits = run.probe.work.limits
+        run.probe.work = run.probe.work.replace(limits=Limits(workers=(limits.workers or 0) + 1))
+        run.make()
+        run.probe.work = run.probe.work.replace(limits=limits)
 
 
 @pytest.mark.parametrize(

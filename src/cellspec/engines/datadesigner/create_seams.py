@@ -29,7 +29,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from cellspec.engines.datadesigner.handoff import LockStep
+from cellspec.engines.datadesigner.handoff import Handoff
 
 __all__ = ["Listener", "Modules", "seams"]
 
@@ -116,7 +116,7 @@ class _Overlay:
 
 
 @contextmanager
-def seams(modules: Modules, listener: Listener, steps: LockStep) -> Iterator[None]:
+def seams(modules: Modules, listener: Listener, handoff: Handoff) -> Iterator[None]:
     """Listen to DataDesigner; put everything back at the end."""
     with ExitStack() as stack:
 
@@ -129,7 +129,7 @@ def seams(modules: Modules, listener: Listener, steps: LockStep) -> Iterator[Non
             setattr(owner, name, staticmethod(new) if plain is not found else new)
             stack.callback(setattr, owner, name, found)
 
-        _to_virtual_time(modules, listener, steps, swap)
+        _to_virtual_time(modules, listener, handoff, swap)
         _listen_to_rows(modules, listener, swap)
         _listen_to_storage(modules, listener, swap)
         # It would take over the handlers of the root.
@@ -147,23 +147,23 @@ class _Swap(Protocol):
 class _Handed:
     """What stands for the future of a coroutine that is handed over when it is waited for."""
 
-    def __init__(self, steps: LockStep, listener: Listener, coroutine: Any) -> None:
-        self._steps = steps
+    def __init__(self, handoff: Handoff, listener: Listener, coroutine: Any) -> None:
+        self._handoff = handoff
         self._listener = listener
         self._coroutine = coroutine
 
     def result(self, timeout: float | None = None) -> Any:  # noqa: ARG002 - time is virtual
-        result = self._steps.wait_for(self._coroutine)
+        result = self._handoff.wait_for(self._coroutine)
         self._listener.ran()
         return result
 
 
-def _to_virtual_time(modules: Modules, listener: Listener, steps: LockStep, swap: _Swap) -> None:
+def _to_virtual_time(modules: Modules, listener: Listener, handoff: Handoff, swap: _Swap) -> None:
     def hand_over(coroutine: Any, loop: Any) -> _Handed:  # noqa: ARG001 - there is one loop only
-        return _Handed(steps, listener, coroutine)
+        return _Handed(handoff, listener, coroutine)
 
     async def to_thread(function: Any, /, *args: Any, **kwargs: Any) -> Any:
-        return await steps.run(function, *args, **kwargs)
+        return await handoff.run(function, *args, **kwargs)
 
     swap(
         modules.builder,

@@ -6,9 +6,9 @@ what comes of it, and functions that users write for whole columns run in thread
 time nothing may run beside the loop: what comes first would be decided by the machine. So a thread
 and the loop take turns here, like two people with one microphone:
 
-1. `LockStep.run` starts the function in a thread of its own, and the loop *really* waits.
+1. `Handoff.run` starts the function in a thread of its own, and the loop *really* waits.
 2. When the function wants to wait for something that takes virtual time, it calls
-   `LockStep.wait_for` with a coroutine. Now the thread waits, the loop goes on, and other tasks
+   `Handoff.wait_for` with a coroutine. Now the thread waits, the loop goes on, and other tasks
    run with it.
 3. When the coroutine has its result, the thread gets it and the loop waits again, until the
    function returns.
@@ -25,7 +25,7 @@ from collections.abc import Callable, Coroutine
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-__all__ = ["LockStep"]
+__all__ = ["Handoff"]
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class _Turn:
         self.cut_short: BaseException | None = None
 
 
-class LockStep:
+class Handoff:
     """Runs blocking functions in threads that take turns with the loop; see the module."""
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class LockStep:
             else:
                 turn.asked.put((None, result, None))
 
-        thread = threading.Thread(target=body, name="cellspec-lockstep", daemon=True)
+        thread = threading.Thread(target=body, name="cellspec-handoff", daemon=True)
         thread.start()
         while True:
             wanted, result, error = turn.asked.get()

@@ -40,9 +40,9 @@ __all__ = [
     "FAILURES",
     "ROW",
     "SKIP",
+    "CallListener",
     "Calls",
     "Generators",
-    "Told",
     "failure_of",
     "generators_of",
     "inputs_of",
@@ -91,7 +91,7 @@ def inputs_of(item: ColumnDescriptor, record: Mapping[str, Any]) -> Inputs:
     return {name: value for name, value in found.items() if isinstance(value, str)}
 
 
-class Told(Protocol):
+class CallListener(Protocol):
     """Who is told what the calls do, and knows where they are made."""
 
     def failed(
@@ -116,13 +116,13 @@ class Calls:
     Attributes:
         probe: whose calls they are.
         release: the installed DataDesigner.
-        told: who is told.
+        listener: receives the reports.
         group_rows: rows of a row group.
     """
 
     probe: Probe
     release: Release
-    told: Told
+    listener: CallListener
     group_rows: int
 
     async def cell(self, item: ColumnDescriptor, record: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class Calls:
         try:
             value = await self.probe.cell(item.name, row, inputs_of(item, record))
         except GeneratorError as error:
-            self.told.failed(item.name, row, [row], error)
+            self.listener.failed(item.name, row, [row], error)
             raise failure_of(error, row, self.release.errors) from error
         return record | dict.fromkeys(item.all_produced_columns, value)
 
@@ -148,9 +148,9 @@ class Calls:
 
     async def from_scratch(self, item: ColumnDescriptor, count: int) -> Any:
         """Make a column of so many rows."""
-        group = self.told.group_here()
+        group = self.listener.group_here()
         first = group * self.group_rows
-        live = self.told.live_rows(group)
+        live = self.listener.live_rows(group)
         values = await self._barrier(item, live, [{} for _ in live], scope=group)
         by_row = dict(zip(live, values, strict=True))
         column = [by_row.get(row) for row in range(first, first + count)]
@@ -168,10 +168,10 @@ class Calls:
         try:
             values = await self.probe.barrier(item.name, scope, rows, inputs)
         except GeneratorError as error:
-            self.told.barrier_over(item.name, scope, well=False)
-            self.told.failed(item.name, scope, rows, error)
+            self.listener.barrier_over(item.name, scope, well=False)
+            self.listener.failed(item.name, scope, rows, error)
             raise failure_of(error, scope, self.release.errors) from error
-        self.told.barrier_over(item.name, scope, well=True)
+        self.listener.barrier_over(item.name, scope, well=True)
         return values
 
 

@@ -1,0 +1,291 @@
+"""One call of `create`: its generators, and the reports of what it does."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from cellspec.conformance.run.probe import Probe, Refused
+from cellspec.conformance.run.values import SKIPPED
+from cellspec.engines.datadesigner.create_config import CreateConfig
+from cellspec.engines.datadesigner.create_dataset import DATASET, StoredDataset, prefix_of
+from cellspec.engines.datadesigner.create_release import CreateRelease
+from cellspec.engines.datadesigner.handoff import Handoff
+from cellspec.engines.datadesigner.mocks import ROW, inputs_of
+from cellspec.faults import BackPressure, GeneratorError, Retryable
+from cellspec.graph.columns import ColumnDescriptor
+from cellspec.graph.rowset import ranges_of
+from cellspec.machine.policy import is_final
+
+__all__ = ["CreateRun"]
+
+_column_here: ContextVar[str] = ContextVar("cellspec_column_here", default="")
+
+
+class CreateRun:
+    """One call of `create`: its generators, and what is reported of it."""
+
+    def __init__(
+        self, probe: Probe, release: CreateRelease, config: CreateConfig, resume: str
+    ) -> None:
+        self.probe = probe
+        self.release = release
+        self.config = config
+        self.resume = resume
+        self.handoff = Handoff()
+        self.stored = StoredDataset(probe.folder)
+        self._blamed: dict[int, tuple[str, bool]] = {}
+        self._last_failed = ""
+        self._spent: dict[tuple[str, int], int] = {}
+        self._skips: set[tuple[str, int]] = set()
+        self._held: dict[tuple[str, int], list[int]] = {}
+        self._dropped: set[int] = set()
+        self._saving: list[int] | None = None
+        self._safe = self.stored.safe_rows()
+        self._saved = set(self._safe)
+        self._claim = 0
+        self._ran = False
+
+    # The run
+
+    def create(self) -> None:
+        """Call `create`, in a thread."""
+        interface = self.release.interface
+        parts: dict[str, Any] = {
+            "artifact_path": self.probe.folder,
+            "model_providers": [
+                self.release.config.ModelProvider(name="none", endpoint="http://127.0.0.1:9")
+            ],
+            "auto_configure_logging": False,
+        }
+        known = inspect.signature(interface.DataDesigner).parameters
+        designer = interface.DataDesigner(**{k: v for k, v in parts.items() if k in known})
+        designer.set_run_config(self.config.run_config())
+        asked: dict[str, Any] = {"num_records": self.probe.rows, "dataset_name": DATASET}
+        if self.resume:
+            asked["resume"] = self.release.storage.ResumeMode(self.resume)
+        designer.create(self.config.builder(self.generator), **asked)
+
+    def judge_error(self, error: Exception) -> None:
+        """What `create` raises: a refusal, word that no row is left, or a failure.
+
+        Raises:
+            Refused: it refuses to resume.
+            Exception: the error, if it is neither.
+        """
+        if "Cannot resume" in str(error):
+            raise Refused(str(error)) from error
+        if not (self._ran and self._dropped.issuperset(range(self.probe.rows))):
+            raise error
+
+    def report_resume(self) -> None:
+        """Say what this life goes on from, if a claim can say it."""
+        if not self.probe.incarnation:
+            return
+        claim = self.stored.claim()
+        if claim is None:
+            return
+        self._claim = claim
+        table = self.stored.table()
+        skipped: dict[str, list[int]] = {}
+        for row, cells in table.rows.items():
+            for name, value in cells.items():
+                if value is SKIPPED and row < claim and name in self.probe.graph.column_names:
+                    skipped.setdefault(name, []).append(row)
+        dropped = [row for row in sorted(table.dropped) if row < claim]
+        self.probe.resumed(claim, dropped, skipped)
+
+    def report_end(self) -> None:
+        """`create` has returned: groups that were dropped as a whole are over, too."""
+        self._settle_skips()
+        self._report_durable(sorted(self._dropped - self._saved))
+        self.probe.end("success")
+
+    # Generators
+
+    def generator(self, item: ColumnDescriptor) -> Any:
+        """The function of a custom column: the probe's calls."""
+        rules = self.probe.graph.rules
+        barrier = rules.columns[rules.index[item.name]].is_barrier
+        made = self._full_column(item) if barrier else self._cell(item)
+        # Part of the config's fingerprint.
+        made.__name__ = made.__qualname__ = f"make_{item.name}"
+        needs = [*item.dependencies, ROW]
+        decorate = self.release.config.custom_column_generator
+        return decorate(required_columns=needs, side_effect_columns=list(item.side_effects))(made)
+
+    def _cell(self, item: ColumnDescriptor) -> Any:
+        async def make(row: dict[str, Any]) -> dict[str, Any]:
+            number = int(row[ROW])
+            self._settle_skips()
+            try:
+                value = await self.probe.cell(item.name, number, inputs_of(item, row))
+            except GeneratorError as error:
+                raise self._failure(item.name, number, [number], error) from error
+            return row | dict.fromkeys(item.all_produced_columns, value)
+
+        return make
+
+    def _full_column(self, item: ColumnDescriptor) -> Any:
+        probe = self.probe
+        scope_rows = probe.graph.rules.columns[probe.graph.rules.index[item.name]].scope_rows
+
+        def make(df: Any) -> Any:
+            rows = [int(row) for row in df[ROW].tolist()]
+            inputs = [inputs_of(item, record) for record in df.to_dict(orient="records")]
+            scope = rows[0] // scope_rows
+            left_out = self._held.pop((item.name, scope), [])
+            self._settle_skips()
+            try:
+                values = self.handoff.wait_for(probe.barrier(item.name, scope, rows, inputs))
+            except GeneratorError as error:
+                raise self._failure(item.name, scope, rows, error) from error
+            self._report_skips(item.name, left_out)
+            for name in item.all_produced_columns:
+                df[name] = values
+            return df
+
+        return make
+
+    def _failure(
+        self, column: str, position: int, rows: Iterable[int], error: GeneratorError
+    ) -> Exception:
+        """DataDesigner's word for a failure. Keeps whom to blame if a row is dropped for it."""
+        spent = self._spent.get((column, position), 0)
+        self._spent[column, position] = spent + (error.failure == "retryable")
+        final = is_final(error.failure, spent + 1, self.probe.work.failures.max_attempts)
+        self._last_failed = column
+        for row in rows:
+            if final or not self._blamed.get(row, ("", False))[1]:
+                self._blamed[row] = (column, final)
+        word: type[Exception] = ValueError
+        if isinstance(error, Retryable):
+            word = self.release.errors.ModelTimeoutError
+        elif isinstance(error, BackPressure):
+            word = self.release.errors.ModelRateLimitError
+        return word(str(error))
+
+    # What goes on
+
+    def ran(self) -> None:
+        """The scheduler has come to its end, and without an error."""
+        self._ran = True
+
+    def place(self, column: str) -> int:
+        """Where a column stands in the workload; the seed's come first."""
+        return self.probe.graph.rules.index.get(column, -1)
+
+    def at_task(self, column: str) -> None:
+        """The task that is running now is one of this column."""
+        if column in self.probe.graph.rules.index:
+            _column_here.set(column)
+
+    def admitted(self, group: int) -> None:
+        """A row group enters."""
+        self._settle_skips()
+        if self.probe.work.limits.group_rows is not None:
+            self.probe.admit(group)
+
+    def retired(self, group: int) -> None:
+        """A row group leaves."""
+        self._settle_skips()
+        if self.probe.work.limits.group_rows is not None:
+            self.probe.retire(group)
+
+    def dropped(self, record: dict[str, Any]) -> None:
+        """A row is dropped."""
+        self._settle_skips()
+        row = int(record[ROW])
+        self._dropped.add(row)
+        # No call failed, and DataDesigner drops the row all the same: it says so of some column.
+        here = self._last_failed or _column_here.get() or self.probe.graph.column_names[-1]
+        self.probe.drop(row, row + 1, self._blamed.get(row, (here, False))[0])
+
+    def skipped(self, column: str, record: dict[str, Any]) -> None:
+        """A cell is marked as skipped; again, if a barrier is tried again.
+
+        DataDesigner marks what a barrier is to leave out before it calls it. The barrier's output
+        cells are there when the call has ended, or now, if it finds that there is nothing to call.
+        """
+        row = int(record[ROW])
+        rule = self.probe.graph.rules.columns[self.probe.graph.rules.index[column]]
+        key = (column, row // rule.scope_rows) if rule.is_barrier else None
+        self._settle_skips(replace=key)
+        if key is None:
+            self._report_skips(column, [row])
+        elif key in self._held:
+            self._held[key].append(row)
+        else:
+            self._held[key] = [row]
+            # If it is called, it is called at once.
+            asyncio.get_running_loop().call_soon(self._settle_skips)
+
+    def _settle_skips(self, replace: tuple[str, int] | None = None) -> None:
+        """Something else goes on: barriers that leave out cells, and were not called, are over."""
+        for key in [key for key in self._held if key != replace]:
+            self._report_skips(key[0], self._held.pop(key))
+
+    def _report_skips(self, column: str, rows: Iterable[int]) -> None:
+        for row in rows:
+            if (column, row) not in self._skips:
+                self._skips.add((column, row))
+                self.probe.skip(column, row)
+
+    # Storage
+
+    def storage_step(self, name: str, what: str) -> None:  # noqa: ARG002 - for a test
+        """An operation on storage is about to be done."""
+        self.probe.storage_step(name)
+
+    def saving(self, group: int, records: list[dict[str, Any]]) -> None:
+        """A row group is about to be saved."""
+        self._settle_skips()
+        self._saving = [int(record[ROW]) for record in records]
+        self.stored.note(group, self._saving)
+
+    def wrote_rows(self) -> None:
+        """The rows that live are on storage, and that the others do not."""
+        if self._saving is not None:
+            self._saved.update(self._saving)
+            self._report_durable(self._saving)
+
+    def _report_durable(self, rows: Iterable[int]) -> None:
+        for start, stop in ranges_of(rows):
+            self.probe.durable("", start, stop)
+
+    def moving(self, target: Path, done: Callable[[], Any]) -> Any:
+        """The file of the group goes to where a resume finds it."""
+        self.stored.base = target.parent.parent
+        saved, self._saving = self._saving or [], None
+        if not self.stored.has_metadata:
+            result = done()
+            self._safe |= set(saved)
+            return result
+        return self._claiming(self._safe | set(saved), done)
+
+    def writing_metadata(self, base: Path, done: Callable[[], Any]) -> Any:
+        """From the first metadata on a resume finds what is saved."""
+        self.stored.base = base
+        return done() if self.stored.has_metadata else self._claiming(self._safe, done)
+
+    def _claiming(self, safe: set[int], done: Callable[[], Any]) -> Any:
+        """Do what makes a claim of these rows durable."""
+        claim = prefix_of(safe)
+        grows = claim > self._claim and self.release.resumes
+        if grows:
+            self.probe.checkpoint_begin(claim)
+        try:
+            result = done()
+        except Exception:
+            if grows:
+                self.probe.checkpoint_failed()
+            raise
+        self._safe = safe
+        if grows:
+            self._claim = claim
+            self.probe.checkpoint_durable()
+        return result
