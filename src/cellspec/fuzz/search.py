@@ -17,14 +17,14 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
-from cellspec.conformance.campaign.shrink_workload import shrunk_workload
+from cellspec.conformance.campaign.smallest_run import smallest_run
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.run.backend import Backend, fit_of
 from cellspec.conformance.run.case import Case
 from cellspec.conformance.run.loading import load_backend
 from cellspec.conformance.run.registered import backend_path
-from cellspec.conformance.run.workload import Workload
 from cellspec.errors import MissingExtraError, SpecError
 from cellspec.fuzz.account import Account, Found, RunSummary
 from cellspec.fuzz.corpus import keep, run_corpus
@@ -143,18 +143,10 @@ def _small(backend: Backend, options: Options, found: Found) -> tuple[Case, bool
     The choices of a schedule are written down as ends of calls, so the case runs without a
     schedule.
     """
-    best = found
-
-    def breaks(work: Workload) -> bool:
-        nonlocal best
-        tried = run_workload(backend, work)
-        if not tried.violations or tried.violations[0].clause != found.clause:
-            return False
-        best = Found(found.clause, tried.violations[0].detail, tried.work, found.method)
-        return True
-
-    again = breaks(found.work)
-    if again:
-        shrunk_workload(found.work, breaks, runs_max=options.shrink_runs, fit=fit_of(backend))
     path = backend_path(options.backend, "--backend")
-    return Case(best.work, best.clause, best.detail, path), again
+    run = partial(run_workload, backend)
+    again = run(found.work)
+    if not again.violations or again.violations[0].clause != found.clause:
+        return Case(found.work, found.clause, found.detail, path), False
+    best = smallest_run(run, again, runs_max=options.shrink_runs, fit=fit_of(backend))
+    return Case(best.work, found.clause, best.violations[0].detail, path), True

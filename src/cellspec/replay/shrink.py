@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES
-from cellspec.conformance.campaign.shrink_workload import shrunk_workload
+from cellspec.conformance.campaign.smallest_run import smallest_run
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.run.backend import fit_of
-from cellspec.conformance.run.workload import Workload
 from cellspec.errors import SpecError
 from cellspec.replay.rerun import Replayed, engine_of, replay_steps, replayed_run
 from cellspec.replay.shrink_trace import shrunk_trace
@@ -48,16 +48,8 @@ def shrink(source: str, *, folder: Path, backend: str | None = None) -> tuple[st
     first = run_workload(engine, case.workload, waive=case.waived)
     if not first.violations:
         raise SpecError(f"{source}: nothing breaks on {case.backend}; there is nothing to shrink")
-    best = first
-
-    def breaks(work: Workload) -> bool:
-        nonlocal best
-        tried = run_workload(engine, work, waive=case.waived)
-        same = bool(tried.violations) and tried.violations[0].clause == first.violations[0].clause
-        best = tried if same else best
-        return same
-
-    shrunk_workload(case.workload, breaks, runs_max=SHRINK_RUNS_MAX, fit=fit_of(engine))
+    run = partial(run_workload, engine, waive=case.waived)
+    best = smallest_run(run, first, runs_max=SHRINK_RUNS_MAX, fit=fit_of(engine))
     broken = best.violations[0]
     case = replace(case, workload=best.work, clause=broken.clause, detail=broken.detail)
     told = replayed_run(source, case, engine, best, None, made_by_call=made)

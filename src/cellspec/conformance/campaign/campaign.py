@@ -32,7 +32,7 @@ from hypothesis.internal.conjecture.providers import HypothesisProvider
 from hypothesis.strategies import SearchStrategy
 
 from cellspec.conformance.campaign.failures import Campaign, failure_of
-from cellspec.conformance.campaign.shrink_workload import shrunk_workload
+from cellspec.conformance.campaign.smallest_run import smallest_run
 from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.coverage import Coverage, coverage_of
 from cellspec.conformance.judge.evidence import Evidence
@@ -107,7 +107,7 @@ def run_campaign(
         _account(evidence, work, result, partial(run, work, waived), deterministic)
         if not result.violations:
             continue
-        result = _smallest(run, result, waived, shrink_runs, fit)
+        result = smallest_run(_waiving(run, waived), result, runs_max=shrink_runs, fit=fit)
         found = failure_of(result, profile=profile, example=example, waived=waived)
         campaign.failures[found.clause] = found
         if not may_waive(found.clause):
@@ -133,23 +133,9 @@ def _fitting(
     )
 
 
-def _smallest(
-    run: Run, result: RunResult, waived: tuple[str, ...], runs_max: int, fit: Fit
-) -> RunResult:
-    """The run of the smallest workload found that breaks the same clause first."""
-    clause = result.violations[0].clause
-    best = result
-
-    def breaks(work: Workload) -> bool:
-        nonlocal best
-        tried = run(work, waived)
-        if not tried.violations or tried.violations[0].clause != clause:
-            return False
-        best = tried
-        return True
-
-    shrunk_workload(result.work, breaks, runs_max=runs_max, fit=fit)
-    return best
+def _waiving(run: Run, waived: Collection[str]) -> Callable[[Workload], RunResult]:
+    """Runs one workload with these clauses waived."""
+    return lambda work: run(work, waived)
 
 
 def workload_seed(seed: int, profile: str, example: int, again: int = 0) -> int:
