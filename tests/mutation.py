@@ -59,11 +59,17 @@ SWAPPED = "mutation-quick"
 _OWN = ("state/test_drops", "state/test_checkpoint", "state/test_restore")
 HOME = {
     "checkpoint": "cellspec.state.checkpoint",
-    "counters": "cellspec.state.counters",
+    "moving": "cellspec.state.moving",
+    "node_states": "cellspec.state.node_states",
     "policy": "cellspec.machine.policy",
+    "prefixes": "cellspec.state.prefixes",
+    "restoring": "cellspec.state.restoring",
     "rowset": "cellspec.graph.rowset",
     "rules": "cellspec.graph.rules",
+    "slots": "cellspec.state.slots",
     "tracker": "cellspec.state.tracker",
+    "unmade": "cellspec.state.unmade",
+    "wanting": "cellspec.state.wanting",
 }
 """Where the modules that can be mutated are."""
 
@@ -72,11 +78,14 @@ TESTS = {
     "tracker": (*_OWN, "state/test_tracker", "state/test_tracker_stateful"),
     "rules": (*_OWN, "graph/test_graph", "state/test_tracker_stateful"),
     "rowset": ("graph/test_rowset", "state/test_drops", "state/test_tracker_stateful"),
-    "counters": (
-        *_OWN,
-        "state/test_tracker_stateful",
-        "machine/test_stateful",
-        "state/test_tracker",
+    **dict.fromkeys(
+        ("moving", "node_states", "prefixes", "restoring", "slots", "unmade", "wanting"),
+        (
+            *_OWN,
+            "state/test_tracker_stateful",
+            "machine/test_stateful",
+            "state/test_tracker",
+        ),
     ),
 }
 """By module of `cellspec`, the tests that are to find what is wrong in it, the quickest first."""

@@ -42,6 +42,7 @@ from cellspec.machine.policy import stop_threshold
 from cellspec.state.checkpoint import Checkpoint, make_payload, read_payload
 from cellspec.state.codes import DROPPED_BEHIND
 from cellspec.state.counters import Claim
+from cellspec.state.moving import advance_order
 from cellspec.state.tracker import CompletionTracker
 
 
@@ -497,7 +498,7 @@ class _HandsOnTurns(CompletionTracker):
         assert self._counters is not None
         for column, body in enumerate(self._counters.cells):
             if body[row] == DROPPED_BEHIND:
-                self._counters._advance_order(column, row)
+                advance_order(self._counters, column, row)
 
 
 @mutant("in an ordered column the row after one that is dropped does not wait for those before it")

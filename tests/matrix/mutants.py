@@ -34,6 +34,7 @@ from cellspec.graph.rules import ColumnRule, Rules
 from cellspec.state.checkpoint import read_payload
 from cellspec.state.codes import DROPPED_BEHIND, READY
 from cellspec.state.counters import Claim, Counters
+from cellspec.state.moving import advance_order
 from sim.simulator.outcome import Incarnation
 from sim.simulator.queues import ReadyQueue
 from sim.simulator.simulator import Simulator
@@ -458,7 +459,7 @@ class BarrierReadyEarly(CompletionTracker):
         new = self._counters is None
         counters = super()._counters_for(graph)
         if new:
-            for missing in counters._missing:
+            for missing in counters.missing:
                 for scope, count in enumerate(missing):
                     missing[scope] = count - (count > 1)
         return counters
@@ -562,7 +563,7 @@ class HandsTurnsOnAtOnce(CompletionTracker):
         assert self._counters is not None
         for column, body in enumerate(self._counters.cells):
             if body[row] == DROPPED_BEHIND:
-                self._counters._advance_order(column, row)
+                advance_order(self._counters, column, row)
 
 
 @mutant("who listens hears of what becomes ready from then on, and of nothing before", "tracker")
@@ -776,7 +777,7 @@ class RestoresNoBarrier(CompletionTracker):
             # What is complete keeps nothing; this brings it back, as if it had to run.
             if count and not counters.open_barriers[column]:
                 counters.barriers[column] = bytearray([READY]) * count
-                counters._missing[column] = array("q", [0] * count)
+                counters.missing[column] = array("q", [0] * count)
                 counters.open_barriers[column] = count
         return tracker
 
@@ -841,7 +842,7 @@ class WaitsForDroppedRows(CompletionTracker):
             lost = [r for r in dropped for n in rule.needs if r in counters.lost.get(n, ())]
             for row in lost if counters.open_barriers[rule.index] else ():
                 scope = row // rule.scope_rows
-                counters._missing[rule.index][scope] += 1
+                counters.missing[rule.index][scope] += 1
                 counters.barriers[rule.index][scope] = 1
         return tracker
 

@@ -1,0 +1,327 @@
+"""The moves that a resolved node sets off: those that wait for it count down, and become ready.
+
+`compile_start` and `compile_resolve` make the functions of one column that start and end its cells.
+They are the innermost loop of everything: a function holds its column's bytes and those of the
+columns that wait for it. When the column is complete the function is replaced, and the bytes are
+gone. The other moves serve all that is less frequent: barrier nodes, ranges of output, an ordered
+column's turn.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+
+from cellspec.state.codes import (
+    DONE,
+    DROPPED,
+    DROPPED_BEHIND,
+    LAST_WAIT,
+    RANGED,
+    READY,
+    RUNNING,
+    SKIP_READY,
+)
+from cellspec.state.node_states import (
+    COUNT_DOWN,
+    UNLIMITED,
+    NodeStates,
+    Uniform,
+    filled,
+)
+from cellspec.state.prefixes import prefix
+from cellspec.state.wanting import wanted
+
+__all__ = [
+    "advance_order",
+    "advance_rows",
+    "announce_rows",
+    "barrier_ready",
+    "block",
+    "block_start",
+    "block_starts",
+    "compile_resolve",
+    "compile_start",
+    "count_down_barrier",
+    "count_down_rows",
+    "finish",
+    "forget_barriers",
+    "halt",
+    "resolve_barrier",
+    "resolve_range",
+    "resolve_unrun",
+    "resolved_one",
+]
+
+
+def compile_start(nodes: NodeStates, column: int) -> Callable[[int], None]:
+    """What starts a cell of the column: its byte, a slot, and one ready cell less.
+
+    Output cells of a barrier take no slot: the barrier's own run made them.
+    """
+    body = nodes.cells[column]
+    group = nodes.cell_groups[column]
+    ready, busy, load = nodes.ready, nodes.busy, nodes.load
+    capacity, workers = nodes.capacity[group], nodes.workers
+    judge = nodes.judge
+    takes_slot = not nodes.rules.columns[column].scope_rows
+    # A group without a limit is not counted: nobody could ask.
+    limited = takes_slot and capacity < UNLIMITED
+
+    def start(row: int) -> None:
+        if body[row] and judge.not_ready(column, row):
+            return
+        if takes_slot:
+            running = load[0]
+            if running >= workers or (limited and busy[group] >= capacity):
+                judge.no_slot(column, row)
+            load[0] = running + 1
+            if limited:
+                busy[group] += 1
+        body[row] = RUNNING  # type: ignore[index]  # a ready cell: the column is not finished
+        ready[group] -= 1
+
+    return start
+
+
+def compile_resolve(nodes: NodeStates, column: int) -> Callable[[int], None]:
+    """What ends a cell of the column well: cells and barriers that wait for it count down."""
+    rule = nodes.rules.columns[column]
+    body = nodes.cells[column]
+    group = nodes.cell_groups[column]
+    ready, busy, load, open_cells = nodes.ready, nodes.busy, nodes.load, nodes.open_cells
+    judge, rows = nodes.judge, nodes.rows
+    takes_slot = not rule.scope_rows
+    limited = takes_slot and nodes.capacity[group] < UNLIMITED
+    waiting = [
+        (cells, nodes.cell_groups[other], nodes.on_cell[other], other)
+        for other in rule.cell_dependents
+        if isinstance(cells := nodes.cells[other], bytearray)
+    ]
+    barriers = rule.barrier_dependents
+    on_skip = nodes.on_skip
+    is_sink = rule.is_sink
+    orders_next = rule.ordered and not rule.scope_rows
+
+    def resolve(row: int) -> None:
+        if body[row] != RUNNING:
+            if judge.not_running(column, row):
+                return
+        elif takes_slot:
+            load[0] -= 1
+            if limited:
+                busy[group] -= 1
+        body[row] = DONE  # type: ignore[index]  # not finished: it holds this cell
+        for cells, of_group, announce, other in waiting:
+            missing = cells[row]
+            if missing == LAST_WAIT:
+                cells[row] = READY
+                ready[of_group] += 1
+                announce(row)
+            elif missing < RANGED:
+                cells[row] = missing - 1
+                if missing == SKIP_READY + 1:
+                    on_skip(other, row)
+        for other in barriers:
+            count_down_barrier(nodes, other, row)
+        if orders_next:
+            advance_order(nodes, column, row + 1)
+        open_cells[column] = left = open_cells[column] - 1
+        if not left:
+            finish(nodes, column)
+        if is_sink and row == rows[0]:
+            advance_rows(nodes)
+
+    return resolve
+
+
+def count_down_barrier(nodes: NodeStates, column: int, row: int) -> None:
+    """A barrier node waits for one node less."""
+    if not nodes.open_barriers[column]:
+        return
+    scope = row // nodes.rules.columns[column].scope_rows
+    counts = nodes.missing[column]
+    counts[scope] -= 1
+    if not counts[scope]:
+        barrier_ready(nodes, column, scope)
+
+
+def advance_rows(nodes: NodeStates) -> None:
+    """The next rows are finished, as the columns tell it that nothing waits for."""
+    # A row's sinks are the last of it to finish: what feeds them is resolved already.
+    nodes.rows[0] = min(prefix(nodes, rule.index) for rule in nodes.rules.columns if rule.is_sink)
+
+
+def resolve_range(nodes: NodeStates, column: int, start: int, stop: int) -> None:
+    """`resolve` for ready rows ``[start, stop)`` of a barrier column, without a start each."""
+    nodes.ready[nodes.cell_groups[column]] -= stop - start
+    body = nodes.cells[column]
+    assert isinstance(body, bytearray)
+    body[start:stop] = filled(DONE, stop - start)
+    for other in nodes.rules.columns[column].cell_dependents:
+        count_down_rows(nodes, other, start, stop)
+    for other in nodes.rules.columns[column].barrier_dependents:
+        if not nodes.open_barriers[other]:
+            continue
+        scope_rows, counts = nodes.rules.columns[other].scope_rows, nodes.missing[other]
+        for scope in range(start // scope_rows, -(-stop // scope_rows)):
+            first, last = scope * scope_rows, (scope + 1) * scope_rows
+            counts[scope] -= min(stop, last) - max(start, first)
+            if not counts[scope]:
+                barrier_ready(nodes, other, scope)
+    nodes.open_cells[column] -= stop - start
+    if not nodes.open_cells[column]:
+        finish(nodes, column)
+    if nodes.rules.columns[column].is_sink and start <= nodes.rows[0] < stop:
+        advance_rows(nodes)
+
+
+def count_down_rows(nodes: NodeStates, column: int, start: int, stop: int) -> None:
+    """Cells of rows ``[start, stop)`` wait for one node less, each."""
+    body = nodes.cells[column]
+    if not isinstance(body, bytearray):
+        return
+    before = body.count(READY, start, stop)
+    skips = body.count(SKIP_READY, start, stop)
+    body[start:stop] = body[start:stop].translate(COUNT_DOWN)
+    made = body.count(READY, start, stop) - before
+    if made:
+        announce_rows(nodes, column, start, stop, made)
+    if body.count(SKIP_READY, start, stop) > skips:
+        for row in nodes.iter_rows(column, SKIP_READY, start):
+            if row >= stop:
+                break
+            nodes.on_skip(column, row)
+
+
+def announce_rows(nodes: NodeStates, column: int, start: int, stop: int, made: int) -> None:
+    """Announce the `made` rows of a range that have just become ready."""
+    nodes.ready[nodes.cell_groups[column]] += made
+    body = nodes.cells[column]
+    assert isinstance(body, bytearray)
+    first, last = body.find(READY, start, stop), body.rfind(READY, start, stop)
+    if made == last + 1 - first:
+        nodes.on_cells(column, first, last + 1)
+        return
+    for row in nodes.iter_rows(column, READY, first):
+        if row >= stop:
+            break
+        nodes.on_cell[column](row)
+
+
+def resolve_barrier(nodes: NodeStates, column: int, scope: int) -> None:
+    """A barrier node completed: its output cells become ready, and an ordered successor may."""
+    rule = nodes.rules.columns[column]
+    if nodes.barriers[column][scope] == RUNNING:
+        nodes.busy[nodes.groups[column]] -= 1
+        nodes.load[0] -= 1
+    elif nodes.barriers[column][scope] == READY:
+        nodes.ready_barriers[nodes.groups[column]] -= 1
+    nodes.barriers[column][scope] = DONE
+    nodes.open_barriers[column] -= 1
+    nodes.wanted_rows.pop((column, scope), None)
+    start, stop = nodes.rules.scope_bounds(column, scope)
+    count_down_rows(nodes, column, start, stop)
+    if rule.ordered and scope + 1 < len(nodes.barriers[column]):
+        counts = nodes.missing[column]
+        counts[scope + 1] -= 1
+        if not counts[scope + 1]:
+            barrier_ready(nodes, column, scope + 1)
+    forget_barriers(nodes, column)
+
+
+def forget_barriers(nodes: NodeStates, column: int) -> None:
+    """Once every barrier node of a column is resolved, nothing is kept of them."""
+    if not nodes.open_barriers[column]:
+        nodes.barriers[column] = bytearray()
+        nodes.missing[column] = array("q")
+
+
+def barrier_ready(nodes: NodeStates, column: int, scope: int) -> None:
+    """What a barrier node waited for is resolved; it is announced if any output is wanted."""
+    if nodes.barriers[column][scope] != LAST_WAIT:
+        return
+    nodes.barriers[column][scope] = READY
+    nodes.ready_barriers[nodes.groups[column]] += 1
+    if (nodes.dropped or nodes.skipped) and not wanted(nodes, column, scope):
+        resolve_unrun(nodes, column, scope)
+    else:
+        nodes.on_barrier(column, scope)
+
+
+def resolve_unrun(nodes: NodeStates, column: int, scope: int) -> None:
+    """Nobody wants the output of a barrier node: it resolves without a run (BARR-08)."""
+    nodes.unrun.add((column, scope))
+    resolve_barrier(nodes, column, scope)
+
+
+def advance_order(nodes: NodeStates, column: int, row: int) -> None:
+    """It is a row's turn in an ordered column; one that is dropped hands it on."""
+    body, total = nodes.cells[column], nodes.rules.num_records
+    while row < total and isinstance(body, bytearray) and body[row] == DROPPED_BEHIND:
+        body[row] = DROPPED
+        row += 1
+    if row >= total:
+        return
+    missing = body[row]
+    if 0 < missing < RANGED and missing != SKIP_READY and isinstance(body, bytearray):
+        body[row] = missing - 1
+        if missing == LAST_WAIT:
+            nodes.ready[nodes.cell_groups[column]] += 1
+            nodes.on_cell[column](row)
+        elif missing == SKIP_READY + 1:
+            nodes.on_skip(column, row)
+
+
+def resolved_one(nodes: NodeStates, column: int) -> None:
+    """A cell of a column is resolved that the compiled function did not resolve."""
+    nodes.open_cells[column] -= 1
+    if not nodes.open_cells[column]:
+        finish(nodes, column)
+
+
+def finish(nodes: NodeStates, column: int) -> None:
+    """Every cell of the column is resolved: its bytes are needed no more."""
+    nodes.prefix_found[column] = nodes.rules.num_records
+    nodes.cells[column] = Uniform(DONE)
+    block(nodes, column)
+    for need in nodes.rules.columns[column].needs:
+        # Marks may come in any order: an input that is still open would keep the bytes.
+        if isinstance(nodes.cells[need], bytearray):
+            nodes.resolve[need] = compile_resolve(nodes, need)
+
+
+def block(nodes: NodeStates, column: int) -> None:
+    """Every step of the column is out of order from now on."""
+    judge = nodes.judge
+    block_start(nodes, column)
+
+    def resolve(row: int) -> None:
+        judge.not_running(column, row)
+
+    nodes.resolve[column] = resolve
+
+
+def block_start(nodes: NodeStates, column: int) -> None:
+    """Every start in the column is out of order from now on."""
+    judge = nodes.judge
+
+    def start(row: int) -> None:
+        judge.not_ready(column, row)
+
+    nodes.start[column] = start
+
+
+def block_starts(nodes: NodeStates) -> None:
+    """No cell starts any more; what runs may end."""
+    for column in range(len(nodes.cells)):
+        block_start(nodes, column)
+
+
+def halt(nodes: NodeStates) -> None:
+    """The process is gone: nothing runs, and every step is out of order until a restore."""
+    nodes.abandoned.clear()
+    nodes.busy[:] = [0] * len(nodes.busy)
+    nodes.load[0] = 0
+    for column in range(len(nodes.cells)):
+        block(nodes, column)

@@ -1,0 +1,316 @@
+"""The state of every node of a graph, at a byte each, and the questions that may be asked of it.
+
+`NodeStates` is the record on which the counters work: `cellspec.state.moving` and its siblings
+change it. A column that is complete keeps no bytes at all (`Uniform`); which of its cells were
+skipped, and which rows were dropped, is kept at one bit each.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from cellspec.graph.rowset import Ranges, RowSet, ranges_of
+from cellspec.graph.rules import Rules
+from cellspec.state.codes import (
+    CLAIMED,
+    DONE,
+    DROPPED,
+    DROPPED_BEHIND,
+    RANGED,
+    READY,
+    SKIP_READY,
+)
+
+__all__ = [
+    "COUNT_DOWN",
+    "UNLIMITED",
+    "UNRESOLVED",
+    "Claim",
+    "Judge",
+    "Lenient",
+    "NodeStates",
+    "Uniform",
+    "filled",
+    "ignore",
+]
+
+Claim = tuple[int, ...]
+"""For each column, by position: how many rows from row 0 a checkpoint claims as resolved."""
+
+UNLIMITED = 1 << 62
+"""A limit that is none."""
+
+UNRESOLVED = re.compile(rb"[\x00-\xfa]")
+"""Any state of a node that is not resolved."""
+
+COUNT_DOWN = bytes(v - 1 if 0 < v < RANGED and v != SKIP_READY else v for v in range(256))
+"""The state of a node after one of those that it waits for is resolved, by its state before."""
+
+
+class Judge(Protocol):
+    """Who is told of a step that is out of order. To refuse it, raise."""
+
+    def not_ready(self, column: int, row: int) -> bool | None:
+        """A cell starts that is not ready; True if it is to be ignored."""
+
+    def not_running(self, column: int, row: int) -> bool | None:
+        """A cell resolves that is no running task of its own; True if it is to be ignored."""
+
+    def no_slot(self, column: int, row: int) -> None:
+        """A cell starts though all workers, or its group's slots, are busy."""
+
+
+class Uniform:
+    """A finished column: every row has one state, and there is nothing to store."""
+
+    __slots__ = ("code",)
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+    def __getitem__(self, _row: int) -> int:
+        return self.code
+
+
+def filled(value: int, count: int) -> bytearray:
+    """`count` bytes of one value."""
+    return bytearray((value,)) * count
+
+
+def ignore(*_: int) -> None:
+    """A subscriber to ready work that queues none."""
+
+
+class NodeStates:
+    """Completion and readiness of every node of a graph.
+
+    Args:
+        rules: the compiled rules of the graph.
+        groups: for each column the group whose slots its cells, or its barrier nodes, take.
+        output_group: the group that counts ready output cells of barriers, or None.
+        capacity: for each group, how many cells and barriers may run at once.
+        workers: how many may run at once in all.
+        group_rows: rows of a row group, if rows wait until their group is admitted.
+
+
+        start, resolve: by column, the compiled functions that start and end a cell.
+        missing: by column and barrier node, how many nodes it waits for.
+        wanted_rows: by barrier node (column, scope), how many output cells want it, once counted.
+        prefix_found, scope_prefix, drop_prefix: by column, how far the searches for the finished
+            prefix have come.
+        held_groups: by row group, whether its rows wait for it to be admitted.
+        on_cell, on_cells, on_barrier, on_skip: the subscribers to ready work.
+    """
+
+    __slots__ = (
+        "abandoned",
+        "barriers",
+        "busy",
+        "capacity",
+        "cell_groups",
+        "cells",
+        "claimed",
+        "drop_prefix",
+        "dropped",
+        "group_rows",
+        "groups",
+        "held_groups",
+        "judge",
+        "load",
+        "lost",
+        "missing",
+        "on_barrier",
+        "on_cell",
+        "on_cells",
+        "on_skip",
+        "open_barriers",
+        "open_cells",
+        "prefix_found",
+        "ready",
+        "ready_barriers",
+        "resolve",
+        "rows",
+        "rules",
+        "scope_prefix",
+        "skipped",
+        "start",
+        "unrun",
+        "wanted_rows",
+        "workers",
+    )
+
+    abandoned: dict[tuple[int, int], bool]
+    barriers: list[bytearray]
+    busy: list[int]
+    cells: list[bytearray | Uniform]
+    claimed: Claim
+    drop_prefix: list[int]
+    dropped: RowSet
+    held_groups: bytearray
+    judge: Judge
+    lost: dict[int, RowSet]
+    missing: list[array[int]]
+    on_barrier: Callable[[int, int], object]
+    on_cell: list[Callable[[int], object]]
+    on_cells: Callable[[int, int, int], object]
+    on_skip: Callable[[int, int], object]
+    open_barriers: list[int]
+    open_cells: list[int]
+    prefix_found: list[int]
+    ready: list[int]
+    ready_barriers: list[int]
+    scope_prefix: list[int]
+    skipped: dict[int, RowSet]
+    unrun: set[tuple[int, int]]
+    wanted_rows: dict[tuple[int, int], int]
+
+    def __init__(
+        self,
+        rules: Rules,
+        *,
+        groups: Sequence[int] | None,
+        output_group: int | None,
+        capacity: Sequence[int] | None,
+        workers: int,
+        group_rows: int | None,
+    ) -> None:
+        count = len(rules.columns)
+        self.rules = rules
+        self.groups = list(groups) if groups is not None else list(range(count))
+        self.cell_groups = [
+            output_group if rule.scope_rows and output_group is not None else group
+            for rule, group in zip(rules.columns, self.groups, strict=True)
+        ]
+        self.capacity = list(capacity) if capacity is not None else [UNLIMITED] * count
+        self.workers = workers
+        self.group_rows = group_rows
+        # Lists of one number: the compiled functions share them, and an attribute of a cell object
+        # is slower to change.
+        self.load = [0]
+        self.rows = [0]
+        self.start: list[Callable[[int], None]] = []
+        self.resolve: list[Callable[[int], None]] = []
+
+    def is_resolved(self, column: int, row: int) -> bool:
+        """True if the cell is complete, claimed, skipped or dropped."""
+        return self.cells[column][row] >= DONE
+
+    def is_barrier_resolved(self, column: int, scope: int) -> bool:
+        """True if the barrier node is complete, or its whole scope was claimed."""
+        return self.barrier_state(column, scope) >= DONE
+
+    def barrier_state(self, column: int, scope: int) -> int:
+        """The state of a barrier node: `READY`, 1 (it waits), or one from `BACKOFF` up."""
+        if self.open_barriers[column]:
+            return self.barriers[column][scope]
+        claimed = self.claimed[column] >= self.rules.scope_bounds(column, scope)[1]
+        return CLAIMED if claimed else DONE
+
+    def iter_rows(self, column: int, code: int, start: int = 0) -> Iterator[int]:
+        """Rows from `start` on whose byte is `code`, in order; live."""
+        while True:
+            body = self.cells[column]
+            if not isinstance(body, bytearray):
+                return
+            row = body.find(code, start)
+            if row < 0:
+                return
+            yield row
+            start = row + 1
+
+    def find_unresolved(self, column: int, start: int, stop: int) -> int:
+        """The first row of ``[start, stop)`` whose cell is not resolved; −1 if there is none."""
+        body = self.cells[column]
+        found = None
+        if isinstance(body, bytearray):
+            found = UNRESOLVED.search(body, start, stop)
+        return found.start() if found else -1
+
+    def is_range_resolved(self, start: int, stop: int) -> bool:
+        """True if every cell of rows ``[start, stop)`` is resolved."""
+        return all(
+            self.find_unresolved(column, start, stop) < 0 for column in range(len(self.cells))
+        )
+
+    def is_skipped(self, column: int, row: int) -> bool:
+        """True if the cell was skipped."""
+        rows = self.skipped.get(column)
+        return rows is not None and row in rows
+
+    def must_skip(self, column: int, row: int) -> bool:
+        """True if the cell is not resolved, and will be skipped because an input of it was."""
+        return SKIP_READY <= self.cells[column][row] < RANGED
+
+    def is_behind(self, column: int, row: int) -> bool:
+        """True if it is not a cell's turn: its column is ordered, and an earlier row is open."""
+        rule = self.rules.columns[column]
+        if not row or not rule.ordered or rule.is_barrier:
+            return False
+        before = self.cells[column][row - 1]
+        return before < DONE or before == DROPPED_BEHIND
+
+    def row_in_turn(self, column: int, row: int) -> int:
+        """The row before `row` in an ordered column, dropped ones passed over; −1 if none is left.
+
+        For telling why a cell waits: it looks at each row that it passes.
+        """
+        row -= 1
+        while row >= 0 and self.cells[column][row] in (DROPPED, DROPPED_BEHIND):
+            row -= 1
+        return row
+
+    def reads(self, column: int, scope: int) -> Ranges:
+        """The rows that a run of the barrier node reads if it starts now (clause BARR-06).
+
+        A row whose output was skipped by the column's own condition is read: the condition is
+        asked after the run, and a run that is repeated reads what the first one did.
+        """
+        start, stop = self.rules.scope_bounds(column, scope)
+        rule = self.rules.columns[column]
+        left_out = [self.dropped] if self.dropped else []
+        if rule.propagates:
+            left_out += [self.skipped[need] for need in rule.needs if need in self.skipped]
+        if not left_out:
+            return ((start, stop),)
+        return ranges_of(
+            row for row in range(start, stop) if not any(row in rows for rows in left_out)
+        )
+
+    def is_row_complete(self, row: int) -> bool:
+        """True if the row was dropped, or each of its cells, and each barrier of it, is resolved.
+
+        A barrier counts as resolved for a row whose output cell was claimed.
+        """
+        if row in self.dropped:
+            return True
+        for rule in self.rules.columns:
+            if self.cells[rule.index][row] < DONE:
+                return False
+            if (
+                rule.scope_rows
+                and self.barrier_state(rule.index, row // rule.scope_rows) < DONE
+                and row >= self.claimed[rule.index]
+            ):
+                return False
+        return True
+
+
+class Lenient:
+    """A judge that lets anything happen, and keeps the count of ready cells right: for trackers."""
+
+    def __init__(self, nodes: NodeStates) -> None:
+        self._nodes = nodes
+
+    def not_ready(self, column: int, row: int) -> None:
+        pass
+
+    def no_slot(self, column: int, row: int) -> None:
+        pass
+
+    def not_running(self, column: int, row: int) -> None:
+        nodes = self._nodes
+        if nodes.cells[column][row] == READY:
+            nodes.ready[column] -= 1

@@ -1,0 +1,69 @@
+"""The finished prefix of a column, of the rows, and of all that a checkpoint may claim."""
+
+from __future__ import annotations
+
+from cellspec.state.codes import (
+    DONE,
+)
+from cellspec.state.node_states import (
+    UNRESOLVED,
+    Claim,
+    NodeStates,
+)
+
+__all__ = ["barrier_limit", "column_prefixes", "completed_rows", "prefix"]
+
+
+def prefix(nodes: NodeStates, column: int) -> int:
+    """How many rows of the column are resolved without a gap from row 0.
+
+    An output cell counts only if its barrier is complete too, or the cell was claimed.
+    Amortised O(1): the search goes on where the last one ended.
+    """
+    body = nodes.cells[column]
+    if isinstance(body, bytearray):
+        found = UNRESOLVED.search(body, nodes.prefix_found[column])
+        nodes.prefix_found[column] = found.start() if found else nodes.rules.num_records
+    rows = nodes.prefix_found[column]
+    if nodes.open_barriers[column]:
+        limit = barrier_limit(nodes, column)
+        if nodes.dropped and limit < rows:
+            # A dropped row waits for no barrier.
+            size = nodes.rules.columns[column].scope_rows
+            limit = max(limit, nodes.drop_prefix[column])
+            while limit < rows and (
+                limit in nodes.dropped or nodes.barriers[column][limit // size] >= DONE
+            ):
+                limit += 1
+            nodes.drop_prefix[column] = limit
+        rows = min(rows, limit)
+    return rows
+
+
+def barrier_limit(nodes: NodeStates, column: int) -> int:
+    """The first row of a column whose barrier node is not resolved."""
+    states = nodes.barriers[column]
+    size = nodes.rules.columns[column].scope_rows
+    scope = max(nodes.scope_prefix[column], nodes.claimed[column] // size)
+    found = UNRESOLVED.search(states, scope)
+    scope = found.start() if found else len(states)
+    nodes.scope_prefix[column] = scope
+    return max(nodes.claimed[column], scope * size)
+
+
+def completed_rows(nodes: NodeStates) -> int:
+    """How many rows are complete without a gap from row 0: O(columns)."""
+    return min(prefix(nodes, column) for column in range(len(nodes.cells)))
+
+
+def column_prefixes(nodes: NodeStates) -> Claim:
+    """By column, its `prefix` as far as its inputs reach: what a checkpoint of columns claims.
+
+    Marks may come in any order: a cell that resolved before its input is not claimed without it
+    (clause CKPT-13).
+    """
+    found: list[int] = []
+    for rule in nodes.rules.columns:
+        inputs = (found[need] for need in rule.needs)
+        found.append(min(prefix(nodes, rule.index), *inputs, nodes.rules.num_records))
+    return tuple(found)

@@ -1,0 +1,287 @@
+"""The states at the start of an incarnation: exactly what a claim, and its drops and skips, hold.
+
+Row groups enter here too: a row that waits for its group waits for one thing more, until the group
+is admitted.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Mapping
+
+from cellspec.graph.rowset import RowSet
+from cellspec.state.codes import (
+    CLAIMED,
+    DONE,
+    DROPPED,
+    DROPPED_BEHIND,
+    LAST_WAIT,
+    READY,
+    SKIP_READY,
+)
+from cellspec.state.moving import (
+    advance_rows,
+    barrier_ready,
+    block,
+    compile_resolve,
+    compile_start,
+    count_down_rows,
+    forget_barriers,
+)
+from cellspec.state.node_states import (
+    COUNT_DOWN,
+    Claim,
+    NodeStates,
+    Uniform,
+    filled,
+)
+from cellspec.state.unmade import lose, mark_skip
+
+__all__ = [
+    "admit",
+    "announce",
+    "announce_all",
+    "restore",
+    "restore_barriers",
+    "restore_column",
+    "restore_dropped",
+    "restore_groups",
+    "restore_skips",
+]
+
+_READY_RUN = re.compile(rb"\x00+")
+
+
+def restore(
+    nodes: NodeStates,
+    claim: Claim,
+    dropped: RowSet | None = None,
+    skipped: Mapping[int, RowSet] | None = None,
+    lost: Mapping[int, RowSet] | None = None,
+) -> None:
+    """Forget everything but `claim`: its cells are resolved, all else is as at the start.
+
+    So are the open cells of dropped rows. A barrier node is resolved exactly if every output
+    cell of its scope is claimed, or if it waits for nothing and none of them is wanted (clause
+    CKPT-07). Everything that is ready is announced, in row ranges.
+
+    Args:
+        claim: for each column the rows that are resolved.
+        dropped: rows that are dropped, whatever their columns claim.
+        skipped: by column, those of the claimed cells that were skipped.
+        lost: by column, those of the claimed cells that were never made, their row dropped.
+    """
+    rules = nodes.rules
+    count = len(claim)
+    nodes.claimed = claim
+    # They hold the bytes of the state that ends here.
+    nodes.start.clear()
+    nodes.resolve.clear()
+    nodes.cells = []
+    nodes.barriers = []
+    nodes.missing = []
+    nodes.open_cells = [rules.num_records - claimed for claimed in claim]
+    nodes.open_barriers = [0] * count
+    nodes.prefix_found = list(claim)
+    nodes.drop_prefix = [0] * count
+    nodes.scope_prefix = [0] * count
+    nodes.ready = [0] * len(nodes.capacity)
+    nodes.ready_barriers = [0] * len(nodes.capacity)
+    nodes.busy = [0] * len(nodes.capacity)
+    nodes.load[0] = 0
+    nodes.dropped = dropped if dropped is not None else RowSet(rules.num_records)
+    nodes.skipped = dict(skipped or {})
+    nodes.lost = dict(lost or {})
+    nodes.abandoned = {}
+    nodes.unrun = set()
+    nodes.wanted_rows = {}
+    for index in range(count):
+        restore_column(nodes, index, claim)
+    restore_skips(nodes, claim)
+    for row in nodes.dropped:
+        restore_dropped(nodes, row)
+    restore_groups(nodes)
+    finished = [
+        index
+        for index, body in enumerate(nodes.cells)
+        if isinstance(body, bytearray) and not nodes.open_cells[index]
+    ]
+    # Before anything is compiled: what their inputs resolve with would keep their bytes.
+    for index in finished:
+        nodes.cells[index] = Uniform(DONE)
+    nodes.start[:] = [compile_start(nodes, index) for index in range(count)]
+    nodes.resolve[:] = [compile_resolve(nodes, index) for index in range(count)]
+    for index in finished:
+        block(nodes, index)
+        nodes.prefix_found[index] = rules.num_records
+    advance_rows(nodes)
+    for index in range(count):
+        announce(nodes, index)
+
+
+def restore_column(nodes: NodeStates, index: int, claim: Claim) -> None:
+    """The bytes of a column, and the states of its barrier nodes."""
+    rules = nodes.rules
+    rule = rules.columns[index]
+    total = rules.num_records
+    mine = claim[index]
+    nodes.barriers.append(bytearray())
+    nodes.missing.append(array("q"))
+    if rule.is_barrier:
+        restore_barriers(nodes, index, claim)
+        body = filled(CLAIMED, mine) + filled(LAST_WAIT, total - mine)
+    else:
+        body = filled(CLAIMED, mine)
+        row = mine
+        held = nodes.group_rows is not None
+        # The number of open needs changes only where some need's claim ends.
+        for edge in sorted({claim[need] for need in rule.needs} | {total}):
+            if edge > row:
+                still_open = sum(claim[need] <= row for need in rule.needs)
+                body += filled(still_open + rule.ordered + held, edge - row)
+                row = edge
+        if rule.ordered and mine < total:
+            body[mine] -= 1
+    nodes.cells.append(Uniform(CLAIMED) if mine == total else body)
+
+
+def restore_barriers(nodes: NodeStates, index: int, claim: Claim) -> None:
+    """The states of the barrier nodes of a column."""
+    rules = nodes.rules
+    rule = rules.columns[index]
+    states = nodes.barriers[index]
+    missing = nodes.missing[index]
+    finished = 0
+    for scope in range(rules.scope_count(index)):
+        start, stop = rules.scope_bounds(index, scope)
+        if claim[index] >= stop:
+            states.append(CLAIMED)
+            missing.append(0)
+            finished += 1
+            continue
+        missing.append(
+            sum(stop - min(max(claim[need], start), stop) for need in rule.needs)
+            + (rule.ordered and scope > finished)
+        )
+        states.append(LAST_WAIT if missing[scope] else READY)
+        nodes.open_barriers[index] += 1
+    forget_barriers(nodes, index)
+
+
+def restore_groups(nodes: NodeStates) -> None:
+    """Barriers wait for the row groups of their scope, also if their inputs are all claimed.
+
+    A group of which nothing is left need not be admitted, and nobody waits for it.
+    """
+    size, total = nodes.group_rows, nodes.rules.num_records
+    nodes.held_groups = bytearray()
+    if size is None:
+        return
+    for start in range(0, total, size):
+        stop = min(start + size, total)
+        nodes.held_groups.append(not nodes.is_range_resolved(start, stop))
+        if not nodes.held_groups[-1]:
+            continue
+        for rule in nodes.rules.columns:
+            if not nodes.open_barriers[rule.index]:
+                continue
+            for scope in range(start // rule.scope_rows, -(-stop // rule.scope_rows)):
+                if nodes.barriers[rule.index][scope] < DONE:
+                    nodes.missing[rule.index][scope] += 1
+                    nodes.barriers[rule.index][scope] = LAST_WAIT
+
+
+def restore_skips(nodes: NodeStates, claim: Claim) -> None:
+    """Cells that wait, and have a skipped claimed input, are to be skipped."""
+    for index, rows in sorted(nodes.skipped.items()):
+        rule = nodes.rules.columns[index]
+        for row in rows:
+            for other in (*rule.cell_dependents, *rule.barrier_dependents):
+                if nodes.rules.columns[other].propagates and row >= claim[other]:
+                    mark_skip(nodes, other, row, restoring=True)
+
+
+def restore_dropped(nodes: NodeStates, row: int) -> None:
+    """Resolve the cells of a dropped row that the claim does not hold."""
+    for rule in nodes.rules.columns:
+        body = nodes.cells[rule.index]
+        if not isinstance(body, bytearray) or body[row] >= DONE:
+            continue
+        body[row] = DROPPED
+        lose(nodes, rule.index, row)
+        nodes.open_cells[rule.index] -= 1
+        for other in rule.barrier_dependents:
+            if nodes.open_barriers[other]:
+                scope = row // nodes.rules.columns[other].scope_rows
+                nodes.missing[other][scope] -= 1
+                if not nodes.missing[other][scope] and nodes.barriers[other][scope] == LAST_WAIT:
+                    nodes.barriers[other][scope] = READY
+        if rule.ordered and not rule.is_barrier:
+            # Rows come in order: none that follows is dropped yet.
+            if nodes.is_behind(rule.index, row):
+                body[row] = DROPPED_BEHIND
+            else:
+                following = body[row + 1 : row + 2]
+                body[row + 1 : row + 2] = following.translate(COUNT_DOWN)
+
+
+def announce(nodes: NodeStates, index: int) -> None:
+    """Tell of everything of a column that is ready, after a restore."""
+    rule = nodes.rules.columns[index]
+    if rule.is_barrier:
+        # One that nobody wants resolves at once, and may make the next one ready: those that
+        # are ready now are found first, so that none is announced twice.
+        states = nodes.barriers[index]
+        ready = [scope for scope, state in enumerate(states) if state == READY]
+        for scope in ready:
+            states[scope] = LAST_WAIT
+        for scope in ready:
+            barrier_ready(nodes, index, scope)
+        return
+    body = nodes.cells[index]
+    if not isinstance(body, bytearray):
+        return
+    for run in _READY_RUN.finditer(bytes(body), nodes.claimed[index]):
+        nodes.ready[nodes.cell_groups[index]] += run.end() - run.start()
+        nodes.on_cells(index, run.start(), run.end())
+    if nodes.skipped:
+        for row in nodes.iter_rows(index, SKIP_READY, nodes.claimed[index]):
+            nodes.on_skip(index, row)
+
+
+def announce_all(nodes: NodeStates) -> None:
+    """Tell whoever listens now of everything that is ready, and from now on of the rest."""
+    for index in range(len(nodes.cells)):
+        if isinstance(nodes.cells[index], bytearray):
+            nodes.resolve[index] = compile_resolve(nodes, index)
+        if nodes.open_barriers[index]:
+            for scope, state in enumerate(nodes.barriers[index]):
+                if state == READY:
+                    nodes.on_barrier(index, scope)
+        body = nodes.cells[index]
+        if isinstance(body, bytearray):
+            for run in _READY_RUN.finditer(bytes(body)):
+                nodes.on_cells(index, run.start(), run.end())
+        if nodes.skipped:
+            for row in nodes.iter_rows(index, SKIP_READY):
+                nodes.on_skip(index, row)
+
+
+def admit(nodes: NodeStates, start: int, stop: int) -> None:
+    """The row group ``[start, stop)`` is admitted: its nodes wait for one thing less."""
+    assert nodes.group_rows is not None
+    if not nodes.held_groups[start // nodes.group_rows]:
+        return
+    for rule in nodes.rules.columns:
+        if not rule.is_barrier:
+            first = max(start, nodes.claimed[rule.index])
+            if first < stop:
+                count_down_rows(nodes, rule.index, first, stop)
+        elif nodes.open_barriers[rule.index]:
+            counts = nodes.missing[rule.index]
+            for scope in range(start // rule.scope_rows, -(-stop // rule.scope_rows)):
+                if counts[scope]:
+                    counts[scope] -= 1
+                    if not counts[scope]:
+                        barrier_ready(nodes, rule.index, scope)

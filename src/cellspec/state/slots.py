@@ -1,0 +1,127 @@
+"""Calls that take or free a slot: barrier nodes, ranges, and cells in backoff."""
+
+from __future__ import annotations
+
+from itertools import takewhile
+
+from cellspec.state.codes import (
+    BACKOFF,
+    LAST_WAIT,
+    RANGED,
+    READY,
+    RUNNING,
+)
+from cellspec.state.moving import barrier_ready
+from cellspec.state.node_states import (
+    UNLIMITED,
+    NodeStates,
+    filled,
+)
+
+__all__ = [
+    "free_slot",
+    "hold",
+    "hold_barrier",
+    "join_range",
+    "offer",
+    "release",
+    "release_barrier",
+    "start_barrier",
+    "start_range",
+    "stop_range",
+    "take_slot",
+]
+
+
+def start_barrier(nodes: NodeStates, column: int, scope: int) -> None:
+    """A ready barrier node starts: it takes a slot."""
+    if nodes.barriers[column][scope] == READY:
+        nodes.ready_barriers[nodes.groups[column]] -= 1
+    nodes.barriers[column][scope] = RUNNING
+    nodes.busy[nodes.groups[column]] += 1
+    nodes.load[0] += 1
+
+
+def hold(nodes: NodeStates, column: int, row: int) -> None:
+    """A running cell failed and may be tried again: its slot is free, and it is not ready."""
+    body = nodes.cells[column]
+    assert isinstance(body, bytearray)
+    if body[row] == RUNNING:
+        free_slot(nodes, column)
+    body[row] = BACKOFF
+
+
+def release(nodes: NodeStates, column: int, row: int) -> None:
+    """A held cell is ready again, or waits for the row before it in order."""
+    body = nodes.cells[column]
+    if isinstance(body, bytearray) and body[row] == BACKOFF:
+        if nodes.is_behind(column, row):
+            body[row] = LAST_WAIT
+            return
+        body[row] = READY
+        nodes.ready[nodes.cell_groups[column]] += 1
+        nodes.on_cell[column](row)
+
+
+def hold_barrier(nodes: NodeStates, column: int, scope: int) -> None:
+    """A running barrier node failed and may be tried again."""
+    nodes.busy[nodes.groups[column]] -= 1
+    nodes.load[0] -= 1
+    nodes.barriers[column][scope] = BACKOFF
+
+
+def release_barrier(nodes: NodeStates, column: int, scope: int) -> None:
+    """A held barrier node is ready again."""
+    if nodes.open_barriers[column] and nodes.barriers[column][scope] == BACKOFF:
+        nodes.barriers[column][scope] = 1
+        if not nodes.missing[column][scope]:
+            barrier_ready(nodes, column, scope)
+
+
+def free_slot(nodes: NodeStates, column: int) -> None:
+    """What ran of a column, and is no cell of its own, ran: its slot is free."""
+    nodes.load[0] -= 1
+    group = nodes.groups[column]
+    # Groups without a limit count barriers only.
+    if nodes.capacity[group] < UNLIMITED:
+        nodes.busy[group] -= 1
+
+
+def take_slot(nodes: NodeStates, column: int) -> None:
+    """Something of a column runs that is no cell of its own."""
+    nodes.load[0] += 1
+    group = nodes.groups[column]
+    if nodes.capacity[group] < UNLIMITED:
+        nodes.busy[group] += 1
+
+
+def start_range(nodes: NodeStates, column: int, start: int, stop: int) -> None:
+    """Rows ``[start, stop)`` run as one task, in one slot."""
+    join_range(nodes, column, start, stop)
+    take_slot(nodes, column)
+
+
+def join_range(nodes: NodeStates, column: int, start: int, stop: int) -> None:
+    """Rows ``[start, stop)`` belong to a range that runs."""
+    body = nodes.cells[column]
+    assert isinstance(body, bytearray)
+    nodes.ready[nodes.cell_groups[column]] -= body.count(READY, start, stop)
+    body[start:stop] = filled(RANGED, stop - start)
+
+
+def offer(nodes: NodeStates, column: int, row: int) -> None:
+    """A cell that waits, or is held, counts as ready: it starts, or ends, at once."""
+    body = nodes.cells[column]
+    assert isinstance(body, bytearray)
+    nodes.ready[nodes.cell_groups[column]] += body[row] != READY
+    body[row] = READY
+
+
+def stop_range(nodes: NodeStates, column: int, start: int, stop: int) -> list[int]:
+    """Rows of a range that ended which were not given are held; they are listed."""
+    body = nodes.cells[column]
+    left = list(takewhile(lambda row: row < stop, nodes.iter_rows(column, RANGED, start)))
+    for row in left:
+        assert isinstance(body, bytearray)
+        body[row] = BACKOFF
+    return left
