@@ -225,7 +225,7 @@ class Checker:
         if event.inferred:
             self._inferred[kind] += 1
         try:
-            if event.t != machine.now:
+            if event.t != machine.state.now:
                 self._move_clock(event)
             rows = event.rows
             # Nearly all events are starts and ends of one cell; they are judged where they stand.
