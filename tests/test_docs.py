@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import re
@@ -188,6 +189,58 @@ def test_no_page_installs_the_package_from_where_it_is_not_published() -> None:
     sources = {path: path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py")}
     for page, text in (TEXTS | sources).items():
         assert not re.findall(r"pip install ['\"]?cellspec", text), name(page)
+
+
+# Names of files and functions
+
+HOUSE = ROOT / "plans" / "house.md"
+NAMING = [HOUSE, ROOT / "CONTRIBUTING.md"]
+CORE = ROOT / "src" / "cellspec"
+
+
+def named_in(page: Path) -> list[str]:
+    """The paths that a page names in code font, each with ``::`` and a name in the file, or not."""
+    spans = re.findall(r"`([^`\n]+)`", prose(TEXTS[page]))
+    shapes = r"(?:\.?[\w-]+/)+(?:[\w-]+\.\w+)?(?:::[\w.]+)?|[\w-]+\.(?:py|toml|md)"
+    return sorted({span for span in spans if re.fullmatch(shapes, span)})
+
+
+def defined_in(path: Path) -> set[str]:
+    """Functions and classes of a module, and methods as ``Class.method``."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            methods = [one for one in node.body if isinstance(one, ast.FunctionDef)]
+            names |= {f"{node.name}.{method.name}" for method in methods}
+    return names
+
+
+@pytest.mark.parametrize("page", NAMING, ids=name)
+def test_each_file_and_function_that_a_page_of_the_house_names_exists(page: Path) -> None:
+    assert named_in(page)
+    for named in named_in(page):
+        path, _, function = named.partition("::")
+        found = [
+            root / path for root in (ROOT, CORE, ROOT / "tests/matrix") if (root / path).exists()
+        ]
+        assert found, f"{name(page)}: {named}"
+        assert not function or function in defined_in(found[0]), f"{name(page)}: {named}"
+
+
+def test_the_walks_of_the_house_name_the_functions_on_the_way() -> None:
+    for walk in TEXTS[HOUSE].split("## Walk ")[1:]:
+        assert walk.count("::") >= 2, walk[:40]
+
+
+def test_the_house_has_a_sentence_for_each_package() -> None:
+    for package in {path.parent for path in CORE.rglob("__init__.py")} - {CORE}:
+        room = package.relative_to(CORE).as_posix()
+        rooms = (
+            [room, room.split("/")[0]] if room.startswith("conformance") else [room.split("/")[0]]
+        )
+        assert any(f"| `{each}/` |" in TEXTS[HOUSE] for each in rooms), room
 
 
 # Links and clauses
