@@ -281,7 +281,7 @@ class SettlesNothing(MayStartFromScratch, MayNeedOrder):
     ],
     ids=lambda item: item.__name__ if isinstance(item, type) else "",
 )
-def test_what_is_unknown_is_taken_on_the_safe_side_and_reported(
+def test_an_unknown_fact_is_taken_on_the_safe_side_and_reported(
     generator: type, traits: T, taken: list[tuple[str, str, str]]
 ) -> None:
     assert traits_of(generator) == (traits, taken)
@@ -368,7 +368,7 @@ def test_both_ways_to_name_dependencies_are_read() -> None:
     assert [item.config for item in described] == columns
 
 
-def test_a_skip_condition_adds_what_it_reads() -> None:
+def test_a_skip_condition_adds_its_inputs() -> None:
     columns = [Config("a"), Config("b"), Config("c", ["b"], skip=Skip(["a", "b"]))]
     assert builder_of().describe(columns)[2].dependencies == ("a", "b")
 

@@ -162,7 +162,9 @@ def test_a_file_that_datadesigner_refuses_is_refused_with_its_field(
 @pytest.mark.datadesigner
 @pytest.mark.usefixtures("_datadesigner")
 @pytest.mark.parametrize("config", HOLDS_A_FUNCTION)
-def test_what_does_not_load_is_built_from_its_facts_and_the_real_generators(config: str) -> None:
+def test_a_file_that_does_not_load_is_built_from_its_facts_and_the_real_generators(
+    config: str,
+) -> None:
     from data_designer.engine.column_generators.registry import (
         create_default_column_generator_registry,
     )
@@ -195,7 +197,7 @@ def test_what_does_not_load_is_built_from_its_facts_and_the_real_generators(conf
 
 @pytest.mark.datadesigner
 @pytest.mark.usefixtures("_datadesigner")
-def test_a_file_without_the_seed_that_it_needs_says_what_is_missing() -> None:
+def test_a_file_without_the_seed_that_it_needs_names_the_missing_columns() -> None:
     with pytest.raises(SpecError) as caught:
         load_pipeline(shared("search_agent_mcp.yaml"))
     for name in SEED_FROM_OUTSIDE["search_agent_mcp"]:
@@ -412,7 +414,7 @@ def test_a_bad_option_is_refused(tmp_path: Path, options: Any, message: str) -> 
         (None, "expected a readable file: No such file or directory"),
     ],
 )
-def test_what_is_no_yaml_file_is_refused_before_anything_else(
+def test_a_file_that_is_no_yaml_is_refused_before_anything_else(
     tmp_path: Path, content: bytes | None, message: str
 ) -> None:
     path = tmp_path / "pipeline.yaml"

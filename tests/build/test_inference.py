@@ -489,7 +489,7 @@ class FallsBackOnGetattr(Base):
     ],
     ids=lambda item: item.__name__ if isinstance(item, type) else "",
 )
-def test_what_depends_on_more_than_the_class_is_unknown(cls: type, reason: str) -> None:
+def test_a_value_that_depends_on_more_than_the_class_is_unknown(cls: type, reason: str) -> None:
     answer = fact(cls)
     assert isinstance(answer, Unknown)
     assert reason in answer.reason
@@ -702,7 +702,7 @@ def outcomes(function: Callable[[Any], Any]) -> tuple[list[Any], bool]:
 @example(body=["if self.coin():", "    return True"])
 @example(body=["try:", "    raise ValueError", "except ValueError:", "    return True"])
 @example(body=["while self.coin():", "    return 1", "return True"])
-def test_what_is_known_is_what_every_run_returns(body: list[str]) -> None:
+def test_a_known_value_is_returned_by_every_run(body: list[str]) -> None:
     namespace: dict[str, Any] = {"S": Strategy}
     exec("\n".join(["def fact(self):", *lines(body)]), namespace)
     answer = fact(constant(namespace["fact"]), object)

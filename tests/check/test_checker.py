@@ -120,7 +120,7 @@ def test_a_file_of_a_right_run_breaks_no_clause(folder: Path, run: Run, compress
     assert judge_trace(result).verdict is Verdict.PASS
 
 
-def test_what_was_judged_is_counted() -> None:
+def test_each_judged_step_is_counted() -> None:
     header, events = toy_run(everything(), EVERYTHING_LIMITS, FailurePolicy(2), seed=3)
     evidence = judged((header, events)).evidence
     kinds = [event.event for event in events]
@@ -561,7 +561,7 @@ CASES[[clause for clause, *_ in CASES].index("CKPT-16")] = (
         for number, case in enumerate(CASES)
     ],
 )
-def test_the_step_that_breaks_a_clause_is_told_with_its_number(
+def test_the_step_that_breaks_a_clause_is_named_by_its_number(
     tmp_path: Path, clause: str, given_header: Header, given_steps: list[Any]
 ) -> None:
     events = steps(*given_steps)
@@ -629,7 +629,7 @@ def test_a_run_may_give_up_where_something_stood_in_its_way(
 
 
 @pytest.mark.clause("SCHED-14")
-def test_a_run_may_give_up_when_what_is_left_can_never_get_a_place() -> None:
+def test_a_run_may_give_up_when_the_rest_can_never_get_a_place() -> None:
     """Row groups were admitted out of order: the cursor waits for a group that never gets in."""
     columns = [ColumnDescriptor("s", traits=T.ORDERED)]
     graph = ExecutionGraph(2, columns)
@@ -859,7 +859,7 @@ def test_a_resume_may_change_the_number_of_rows() -> None:
     assert found.clause == "TRACE-02"
 
 
-def test_a_new_life_may_read_another_clock() -> None:
+def test_a_new_incarnation_may_read_another_clock() -> None:
     events = steps(
         {"event": "crash", "t": 100.0},
         {"event": "resume", "claim": CLAIMS_NOTHING, "t": 3.0},
@@ -1007,7 +1007,7 @@ def _other_field(draw: st.DrawFn, event: Event, header_: Header) -> Event:
 
 
 @given(run=runs(), data=st.data())
-def test_the_checker_says_what_the_transition_system_says(run: Run, data: st.DataObject) -> None:
+def test_checker_and_transition_system_agree(run: Run, data: st.DataObject) -> None:
     damaged = data.draw(damaged_runs(run))
     found = judged(damaged).violations
     expected = first_broken(damaged)
@@ -1233,7 +1233,7 @@ def test_the_command_names_the_line_where_a_file_is_cut_off(
         ("other.yaml", b"rows: 5\n", "line 1: expected a JSON object, got something else"),
     ],
 )
-def test_the_command_refuses_what_is_no_trace_in_one_line(
+def test_the_command_refuses_a_file_that_is_no_trace_in_one_line(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     name: str,

@@ -112,7 +112,7 @@ def test_slices_of_one_track_never_overlap(run: tuple[Header, list[Event]]) -> N
 
 
 @given(run=runs)
-def test_every_call_is_a_slice_and_tells_how_it_ended(run: tuple[Header, list[Event]]) -> None:
+def test_every_call_is_a_slice_and_shows_how_it_ended(run: tuple[Header, list[Event]]) -> None:
     header, events = run
     found = picture(header, events)
     starts = Counter(event.seq for event in events if event.event == "start")
@@ -142,7 +142,7 @@ def test_no_more_tracks_than_the_limit_and_no_gap_in_their_numbers(
 
 
 @given(run=runs)
-def test_counters_end_with_what_the_run_ended_with(run: tuple[Header, list[Event]]) -> None:
+def test_counters_end_at_the_values_of_the_run(run: tuple[Header, list[Event]]) -> None:
     header, events = run
     found = picture(header, events)
     rows = [event["args"] for event in of_phase(found, "C") if event["name"] == "rows"]
@@ -234,7 +234,7 @@ def test_a_crash_ends_every_slice_and_a_clock_that_starts_anew_goes_on() -> None
     assert moments == [("crash", 7_000_000, "g"), ("resume", 7_000_000, "g")]
 
 
-def test_what_makes_no_sense_is_shown_all_the_same() -> None:
+def test_events_that_make_no_sense_are_shown_all_the_same() -> None:
     found = picture(
         HEADER,
         numbered(
@@ -278,7 +278,7 @@ def test_the_file_is_json_that_holds_the_picture(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.json", "run.jsonl.gz"]
 
 
-def test_a_trace_that_is_cut_off_gives_a_picture_of_what_there_is(tmp_path: Path) -> None:
+def test_a_trace_that_is_cut_off_gives_a_picture_up_to_there(tmp_path: Path) -> None:
     header, events = toy_run(everything(), EVERYTHING_LIMITS, seed=1)
     trace = write_trace(tmp_path / "run.jsonl", header, events)
     lines = trace.read_bytes().splitlines(keepends=True)
@@ -313,7 +313,7 @@ def test_an_event_of_another_graph_ends_the_picture(
     json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
 
 
-def test_a_picture_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_written_is_refused_in_one_line(tmp_path: Path) -> None:
     trace = write_trace(tmp_path / "run.jsonl", HEADER, [])
     for output, words in (
         (tmp_path / "none" / "run.json", "No such file or directory"),

@@ -70,7 +70,7 @@ def no_row_groups(work: Workload) -> Workload | None:
     return work.replace(limits=Limits(workers=work.limits.workers))
 
 
-def test_an_engine_is_asked_only_for_what_it_has_a_word_for() -> None:
+def test_an_engine_is_asked_only_for_workloads_that_it_can_express() -> None:
     engine = Engine(lambda work: "SCHED-01" if len(work.columns) > 1 else "")
     found = run_campaign(engine, "groups", beside=CAPABILITIES, fit=no_row_groups)
     assert all(work == no_row_groups(work) for work in engine.asked)
@@ -78,7 +78,7 @@ def test_an_engine_is_asked_only_for_what_it_has_a_word_for() -> None:
     assert len(found.failures["SCHED-01"].workload.columns) == 2
 
 
-def test_a_backend_that_can_be_asked_for_nothing_is_told_so() -> None:
+def test_a_backend_that_takes_no_workload_is_refused_in_one_line() -> None:
     with pytest.raises(SpecError, match="profile core: of 100 workloads the backend's fit takes"):
         run_campaign(Engine(lambda _: ""), "core", fit=lambda _: None)
 
@@ -100,7 +100,7 @@ def test_a_shorter_campaign_is_the_beginning_of_a_longer_one() -> None:
     assert longer[: len(shorter)] == shorter
 
 
-def test_what_is_drawn_does_not_depend_on_what_was_imported(
+def test_the_draws_do_not_depend_on_imported_modules(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hypothesis likes numbers that it finds in the source of imported modules."""
@@ -197,7 +197,7 @@ def test_shrinking_ends_after_so_many_runs() -> None:
     assert len(engine.asked) == found.example + repeats
 
 
-def test_a_crash_is_found_again_when_what_came_before_it_is_taken_away() -> None:
+def test_a_crash_is_found_again_when_steps_before_it_are_taken_away() -> None:
     """Steps move when cells go: here the crash must come at the last step of the run."""
 
     def breaks(work: Workload) -> str:
@@ -211,7 +211,7 @@ def test_a_crash_is_found_again_when_what_came_before_it_is_taken_away() -> None
     assert (len(small.columns), small.rows, small.crashes) == (1, 1, (2,))
 
 
-def test_what_is_left_is_called_by_the_first_letters() -> None:
+def test_the_columns_left_are_called_by_the_first_letters() -> None:
     columns = (
         ColumnDescriptor("x"),
         ColumnDescriptor("y", side_effects=["y_more"]),
@@ -267,7 +267,7 @@ def test_an_error_of_the_suite_itself_is_no_verdict_on_the_engine() -> None:
 # Evidence
 
 
-def test_evidence_counts_what_was_run_and_not_what_was_shrunk() -> None:
+def test_evidence_counts_the_drawn_workloads_and_not_the_smaller_ones() -> None:
     done = campaign(Engine(lambda _: ""))
     evidence = done.evidence
     assert (evidence.planned, evidence.workloads, evidence.repeated) == (30, 30, 6)

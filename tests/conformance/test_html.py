@@ -131,7 +131,7 @@ def test_evidence_situations_seed_and_command_stand_beside_the_matrix() -> None:
         assert part in everything
 
 
-def test_what_each_campaign_tried_and_never_met_is_told() -> None:
+def test_the_page_shows_each_campaign_and_the_goals_that_it_missed() -> None:
     page = Page(render(samples.results())[INDEX])
     rows = [page.texts[at] for at, (name, _) in enumerate(page.elements) if name == "tr"]
     for row in (
@@ -151,7 +151,7 @@ def test_each_failure_has_a_page_that_its_cell_links_to() -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+\.html", name) for name in pages)
 
 
-def test_names_that_a_file_system_would_not_tell_apart_get_pages_of_their_own() -> None:
+def test_names_that_a_file_system_would_confuse_get_pages_of_their_own() -> None:
     given = with_failure()
     names = ("a b", "a/b", "A?B", "é", "/", "..")
     given["backends"] = [given["backends"][0] | {"name": name} for name in names]
@@ -431,7 +431,7 @@ def test_events_are_packed_small_and_lose_nothing() -> None:
     assert data["columns"][4]["needs"] == [3]  # through a side effect
 
 
-def test_events_that_make_no_sense_are_packed_as_what_they_are() -> None:
+def test_events_that_make_no_sense_are_packed_as_they_are() -> None:
     events: list[dict[str, Any]] = [
         {"seq": 1, "t": float("nan"), "event": "start", "column": "ghost", "rows": -4},
         {"seq": 9, "t": True, "event": "explode", "column": 3, "rows": "all", "scope": 1.5},

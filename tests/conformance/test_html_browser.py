@@ -282,7 +282,7 @@ def test_each_event_is_shown_in_words_with_its_number_time_and_incarnation(
     assert seen[62]["incarnation"] == "incarnation 2"
 
 
-def test_symbols_tell_the_attempt_and_a_call_whose_row_is_dropped(
+def test_symbols_show_the_attempt_and_a_call_whose_row_is_dropped(
     seen: list[dict[str, Any]],
 ) -> None:
     assert seen[8]["symbols"]["1.1"] == "▸"
@@ -338,7 +338,7 @@ def test_dropped_rows_say_why_and_whether_it_is_recorded_and_safe(
     assert [row for row, _ in seen[62]["dropped"]] == ["3", "4", "5"]
 
 
-def test_what_is_in_flight_is_counted_against_the_limits(seen: list[dict[str, Any]]) -> None:
+def test_calls_in_flight_are_counted_against_the_limits(seen: list[dict[str, Any]]) -> None:
     assert seen[2]["load"] == {
         "workers": ["0", "3"],
         "endpoint": ["0", "2"],
@@ -421,7 +421,7 @@ def test_keys_move_through_events_marks_and_cells(tour: dict[str, Any]) -> None:
     assert seen["still"] == 21
 
 
-def test_a_cell_and_a_barrier_show_their_history_and_what_they_need(tour: dict[str, Any]) -> None:
+def test_a_cell_and_a_barrier_show_their_history_and_their_inputs(tour: dict[str, Any]) -> None:
     seen = tour["history"]
     name, facts, history = seen["cell"]
     assert (name, facts) == ("a[1]", "statecomplete, durableneeds s[1]lost")
@@ -461,7 +461,7 @@ def many_events(rows: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return header, samples.numbered(steps)
 
 
-def test_the_slider_may_jump_anywhere_and_shows_what_stepping_shows(browser: Browser) -> None:
+def test_the_slider_may_jump_anywhere_and_shows_the_same_as_stepping(browser: Browser) -> None:
     driver = """
     const last = +document.getElementById("slider").max;
     const key = () => JSON.stringify([all("td.cell, td.rail").map((td) =>
@@ -569,7 +569,7 @@ def test_events_that_make_no_sense_are_drawn_without_a_fuss(browser: Browser) ->
     assert looks[-1]["text"] == "None nothing (an event of no known kind)"
 
 
-def test_the_matrix_can_be_narrowed_to_words_and_to_what_is_open(browser: Browser) -> None:
+def test_the_matrix_can_be_narrowed_to_words_and_to_open_clauses(browser: Browser) -> None:
     driver = """
     const shown = () => all("#matrix tr.clause").filter((row) =>
       row.checkVisibility()).map((row) => row.id);

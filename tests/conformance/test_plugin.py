@@ -197,7 +197,7 @@ def test_the_tests_of_the_suite_are_collected_with_a_backend_only(suite: pytest.
     suite.runpytest(folder, "test_mine.py").assert_outcomes(passed=1)
 
 
-def test_without_a_backend_one_line_says_what_to_pass(suite: pytest.Pytester) -> None:
+def test_without_a_backend_one_line_names_the_option_to_pass(suite: pytest.Pytester) -> None:
     result = suite.runpytest_subprocess(*SUITE)
     assert result.ret == BAD_INPUT
     assert result.stderr.lines[0] == (
@@ -259,7 +259,7 @@ def test_a_value_that_cannot_be_used_ends_the_process_with_the_code_of_bad_input
 # What is said of an engine
 
 
-def test_an_engine_that_is_right_passes_what_it_claims_and_nothing_else(
+def test_an_engine_that_is_right_passes_exactly_the_profiles_that_it_claims(
     suite: pytest.Pytester,
 ) -> None:
     result = judge(suite, "Backend", "--max-examples=60", "-rs")
@@ -370,7 +370,9 @@ def test_keep_going_finds_the_second_cause_too(suite: pytest.Pytester) -> None:
     assert "not judged in it" in went_on
 
 
-def test_what_is_wired_wrong_is_told_from_an_engine_that_is_wrong(suite: pytest.Pytester) -> None:
+def test_an_adapter_that_is_wired_wrong_is_told_from_an_engine_that_is_wrong(
+    suite: pytest.Pytester,
+) -> None:
     for name, blamed in (("Miswired", "adapter"), ("Lazy", "adapter"), ("Hasty", "engine")):
         result = judge(suite, name, FEW)
         assert result.parseoutcomes()["failed"] == 1
@@ -379,7 +381,7 @@ def test_what_is_wired_wrong_is_told_from_an_engine_that_is_wrong(suite: pytest.
         result.stdout.fnmatch_lines(["core *–  the smoke test failed"])
 
 
-def test_a_bug_of_the_suite_in_the_smoke_test_is_told_once(
+def test_a_bug_of_the_suite_in_the_smoke_test_is_reported_once(
     suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -474,7 +476,7 @@ def test_a_run_in_which_nothing_is_inconclusive_says_nothing_of_it(
     assert "inconclusive: " not in text_of(result)
 
 
-def test_a_violation_counts_for_more_than_what_is_inconclusive(
+def test_a_violation_counts_for_more_than_an_inconclusive_clause(
     suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few_are_enough(monkeypatch)

@@ -127,7 +127,7 @@ def test_a_case_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         read_case(tmp_path / "case.json")
 
 
-def test_a_description_leaves_out_what_is_usual() -> None:
+def test_a_description_leaves_out_usual_values() -> None:
     assert describe(WORK) == [
         "1 column × 2 rows",
         "  'a': cell, takes about 0.5 s",
@@ -140,7 +140,7 @@ def test_a_description_leaves_out_what_is_usual() -> None:
     ]
 
 
-def test_a_test_to_paste_imports_what_it_uses_and_nothing_else() -> None:
+def test_a_test_to_paste_imports_exactly_the_names_that_it_uses() -> None:
     assert (
         python_test(CASE)
         == '''\
@@ -206,7 +206,7 @@ def test_results_say_of_every_other_clause_why_there_is_no_verdict(found: dict[s
     assert entries["DROP-01"]["verdict"] == "not claimed"
 
 
-def test_the_summary_names_what_broke_and_the_profiles_claimed(found: dict[str, Any]) -> None:
+def test_the_summary_names_the_violations_and_the_profiles_claimed(found: dict[str, Any]) -> None:
     text = "\n".join(summary(found))
     assert f"engine 2, seed 0, clause set {clause_set_version()}" in text
     assert re.search(r"core +\d+ of 20 .* stopped at SCHED-01", text)

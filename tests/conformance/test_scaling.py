@@ -103,7 +103,7 @@ def test_each_turn_of_a_loop_on_one_line_counts(loop: Callable[[], object]) -> N
     assert 1000 <= counted(run).lines <= 1100
 
 
-def test_what_the_library_does_for_the_engine_counts_and_what_the_loop_does_does_not() -> None:
+def test_lines_of_the_library_count_and_lines_of_the_loop_do_not() -> None:
     async def waits(_: Probe) -> None:
         await asyncio.wait([asyncio.ensure_future(asyncio.sleep(1)) for _ in range(100)])
 
@@ -119,7 +119,7 @@ def test_what_the_library_does_for_the_engine_counts_and_what_the_loop_does_does
     assert "_run_once" not in names
 
 
-def test_what_the_judge_does_does_not_count() -> None:
+def test_lines_of_the_judge_do_not_count() -> None:
     async def run(probe: Probe) -> None:
         for row in range(6):
             await probe.cell("a", row, {})
@@ -130,7 +130,7 @@ def test_what_the_judge_does_does_not_count() -> None:
     assert line_counter.lines < 20
 
 
-def test_what_c_does_within_one_line_is_not_seen() -> None:
+def test_work_of_c_code_within_one_line_is_not_counted() -> None:
     """The limit of the method, as the module says: CPU time sees it."""
 
     async def few(_: Probe) -> None:
@@ -230,7 +230,7 @@ def test_a_finding_names_the_functions_that_grow() -> None:
     assert FUNCTION_LINES < 124 - 31
 
 
-def test_what_fails_comes_as_often_in_a_workload_that_is_grown() -> None:
+def test_failures_come_as_often_in_a_workload_that_is_grown() -> None:
     columns = (
         ColumnDescriptor("a", may_skip=True),
         ColumnDescriptor("v", traits=ExecutionTraits.BARRIER, dependencies=["a"]),
@@ -278,7 +278,7 @@ def test_an_engine_that_looks_at_every_cell_is_blamed_but_for_its_history(name: 
 
 
 @pytest.mark.clause("COST-03")
-def test_one_cause_is_told_once() -> None:
+def test_one_cause_is_reported_once() -> None:
     mutant = wrong("reads its log again")
     shapes = [shape("history"), shape("queue")]
     found = run_cost_campaign(mutant, ALL, shapes=shapes)
@@ -301,7 +301,7 @@ def test_an_engine_in_real_time_is_not_judged() -> None:
         judge_cost(ThreadBackend(), "COST-01", CHAIN)
 
 
-def test_what_an_engine_does_not_claim_it_is_not_asked_for() -> None:
+def test_an_engine_is_not_asked_for_shapes_beyond_its_capabilities() -> None:
     found = run_cost_campaign(
         ReferenceBackend(),
         {"core"},
@@ -321,7 +321,7 @@ class Picky(ReferenceBackend):
         return work.replace(limits=replace(work.limits, group_rows=10, groups=3))
 
 
-def test_a_workload_is_brought_to_what_the_engine_can_be_asked_for() -> None:
+def test_a_workload_is_fitted_to_the_engine() -> None:
     found = run_cost_campaign(Picky(), ALL, shapes=[shape("queue"), shape("barrier")])
     assert not found.failures
     assert list(found.growths) == ["queue"]
@@ -352,7 +352,7 @@ class Lazy(ReferenceBackend):
         probe.end("success")
 
 
-def test_a_run_that_breaks_another_clause_is_told_and_judged_on_without_it() -> None:
+def test_a_run_that_breaks_another_clause_is_reported_and_judged_on_without_it() -> None:
     shapes = [shape("crowd"), shape("barrier")]
     found = run_cost_campaign(Lazy(), ALL, shapes=shapes)
     assert found.failures
@@ -401,7 +401,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
     return found
 
 
-def test_the_suite_says_what_breaks_and_what_does_not(suite: Suite) -> None:
+def test_the_suite_names_the_clauses_that_break_and_those_that_hold(suite: Suite) -> None:
     profile = profile_of("counted_work")
     said = {one.number: suite.judge(one, profile).verdict for one in profile.clauses}
     assert said.pop("COST-03") is Verdict.VIOLATED
@@ -417,7 +417,7 @@ def profile_verdict(suite: Suite) -> Verdict:
     return judgement.verdict
 
 
-def test_a_failure_is_told_with_its_functions_and_can_be_run_again(suite: Suite) -> None:
+def test_a_failure_names_its_functions_and_can_be_run_again(suite: Suite) -> None:
     failure = suite.failures["COST-03"]
     text = failure_text(suite, failure)
     assert "the workload, which is run with more and more rows" in text

@@ -183,7 +183,7 @@ def barrier_between(work: Workload) -> bool:
         ("skips", lambda w: len(w.skips) > 1, (1, 2, 0, 2)),
     ],
 )
-def test_what_does_not_matter_is_shrunk_away(
+def test_features_that_do_not_matter_are_shrunk_away(
     profile: str, that: Callable[[Workload], Any], size: tuple[int, ...]
 ) -> None:
     assert size_of(smallest(profile, that))[:4] == size

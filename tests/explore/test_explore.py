@@ -80,7 +80,7 @@ def test_an_ordered_column_is_one_line(rows: int) -> None:
 
 
 @pytest.mark.parametrize(("columns", "rows", "workers"), [(2, 3, 1), (2, 3, 2), (1, 4, 2)])
-def test_workers_bound_what_is_in_flight(columns: int, rows: int, workers: int) -> None:
+def test_workers_bound_the_calls_in_flight(columns: int, rows: int, workers: int) -> None:
     assert states(chain(columns), rows, workers=workers) == sum(
         comb(rows, busy) * columns**busy * (columns + 1) ** (rows - busy)
         for busy in range(workers + 1)
@@ -200,14 +200,14 @@ def small(one: Configuration) -> bool:
 
 
 @pytest.mark.parametrize("one", [one for one in BOUNDS[0] if small(one)], ids=str)
-def test_masks_and_machine_allow_the_same_steps(one: Configuration) -> None:
+def test_relation_and_machine_allow_the_same_steps(one: Configuration) -> None:
     graph = parse_shape(one.graph).graph(one.rows, one.batch)
     search = search_for(graph, one.faults)
     run = search.run()
     assert check_equivalence(search) == (run.states, run.transitions)
 
 
-def test_masks_and_machine_agree_on_every_graph_of_two_columns() -> None:
+def test_relation_and_machine_agree_on_every_graph_of_two_columns() -> None:
     faults = Faults(crashes=1, drops=1)
     for shape in distinct_shapes(2, ("row", "barrier")):
         check_equivalence(search_for(shape.graph(2), faults))
@@ -225,7 +225,7 @@ def test_masks_and_machine_agree_on_every_graph_of_two_columns() -> None:
         ("a v:batch(a) b(a)", 1),
     ],
 )
-def test_masks_and_machine_agree_on_drops_of_rows_that_a_claim_of_columns_reaches(
+def test_relation_and_machine_agree_on_drops_of_rows_that_a_claim_of_columns_reaches(
     graph: str, rows: int, versions: tuple[int, ...]
 ) -> None:
     faults = Faults(crashes=1, drops=1, versions=versions)
@@ -257,13 +257,13 @@ def test_a_drop_after_a_claim_of_columns_was_begun_is_not_in_it() -> None:
     [m for m in MUTANTS if m.clause.startswith(("SCHED-01", "BARR", "SCHED-13"))],
     ids=lambda m: m.name,
 )
-def test_a_mask_that_is_wrong_differs_from_the_machine(mutant: Mutant) -> None:
+def test_a_relation_that_is_wrong_differs_from_the_machine(mutant: Mutant) -> None:
     with pytest.raises(Difference):
         check_equivalence(search_of(mutant))
 
 
 @pytest.mark.parametrize("batch", [2, 3])
-def test_masks_and_law_say_what_the_naive_definition_says(batch: int) -> None:
+def test_relation_and_invariants_agree_with_the_naive_definition(batch: int) -> None:
     """Three statements of what waits for what; the last shares no code with the others."""
     for shape in distinct_shapes(3, tuple(KINDS)):
         graph = shape.graph(3, batch)
@@ -328,7 +328,7 @@ def test_a_counterexample_replays_on_the_machine(mutant: Mutant, tmp_path: Path)
     assert [finding.clause for finding in check_file(case).violations] == [mutant.clause]
 
 
-def test_a_counterexample_is_a_story() -> None:
+def test_a_counterexample_is_explained_a_line_a_step() -> None:
     search = search_of(MUTANTS[0])
     assert MUTANTS[0].relation is RestoresEveryBarrier
     assert explain_path(search, search.run().path) == [
@@ -345,7 +345,7 @@ def test_a_counterexample_is_a_story() -> None:
     ]
 
 
-def test_a_waived_clause_shows_what_it_leads_to() -> None:
+def test_a_waived_clause_shows_its_consequences() -> None:
     run = search_of(MUTANTS[0], waive=("CKPT-07",)).run()
     assert (run.clause, len(run.path)) == ("CKPT-06", 10)
 
@@ -416,7 +416,7 @@ def test_a_graph_from_a_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "states                   19" in capsys.readouterr().out
 
 
-def test_a_broken_clause_is_told_and_kept(
+def test_a_broken_clause_is_explained_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(bounds, "Relation", MUTANTS[1].relation)
@@ -427,7 +427,7 @@ def test_a_broken_clause_is_told_and_kept(
     assert [item.clause for item in check_file(out / "case.jsonl").violations] == ["SCHED-01"]
 
 
-def test_masks_that_differ_from_the_machine_are_a_mistake_of_ours_and_no_verdict(
+def test_a_relation_that_differs_from_the_machine_is_a_mistake_of_ours_and_no_verdict(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Machine, "apply", lambda *_: None)

@@ -48,7 +48,7 @@ class TestCounts:
 class TestDrawn:
     pytestmark = rumur
 
-    def test_both_agree_on_configurations_that_nobody_chose(self) -> None:
+    def test_both_agree_on_configurations_drawn_at_random(self) -> None:
         expected = drawn(44)
         for one, answer in zip(expected, ask_all(expected), strict=True):
             found = expected[one]
@@ -63,7 +63,7 @@ class TestDrawn:
         assert counts_of(one) == (71, 148)
 
 
-def test_what_is_drawn_is_different_and_has_a_bit_of_everything() -> None:
+def test_the_draws_differ_and_have_a_bit_of_everything() -> None:
     found = drawn(44)
     faults = [one.faults for one in found]
     assert {one.rows for one in found} == {1, 2, 3}

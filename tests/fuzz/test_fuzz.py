@@ -83,7 +83,7 @@ def test_a_workload_is_a_function_of_its_seed_and_asks_for_nothing_that_is_not_c
         assert all("BATCH" not in str(one.traits) for one in work.columns)
 
 
-def test_knobs_turn_what_they_are_named_for() -> None:
+def test_each_knob_turns_the_feature_in_its_name() -> None:
     def faults(share: float) -> int:
         knobs = Knobs(**dict.fromkeys(KNOBS, 0.5) | {"faults": share})
         return sum(len(workload(seed, CAPABILITIES, SMALL, knobs).faults) for seed in range(20))
@@ -140,7 +140,7 @@ def test_a_search_stops_where_nothing_new_comes_up() -> None:
     assert done.total == done.last_new + 15
 
 
-def test_a_search_says_what_it_never_saw() -> None:
+def test_a_search_names_the_situations_that_it_missed() -> None:
     done = search(options(examples=1, methods=("random",)))
     shown = command.render_text(done)
     assert done.owed()
@@ -169,7 +169,7 @@ def test_a_search_that_could_ask_for_nothing_is_inconclusive(
     assert main(["fuzz", "--backend", "tests.fuzz.test_fuzz:AskedForNothing"]) == 3
 
 
-def test_what_an_engine_cannot_be_asked_for_is_not_missed() -> None:
+def test_situations_that_an_engine_cannot_be_asked_for_are_not_missed() -> None:
     backend = "tests.fuzz.test_fuzz:CannotSkip"
     owed = search(options(backend=backend, examples=1, methods=("random",))).owed()
     assert owed
@@ -185,7 +185,7 @@ def test_what_an_engine_cannot_be_asked_for_is_not_missed() -> None:
         '{"corpus": 1, "method": "pct", "seed": 1, "knobs": {"faults": "many"}}',
     ],
 )
-def test_what_is_no_corpus_is_refused_in_one_line(text: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_corpus_entry_is_refused_in_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(SpecError, match=r"x\.json: is no entry of a corpus"):
         search(options(examples=1, corpus=tmp_path))

@@ -165,7 +165,7 @@ def run(*args: object) -> int:
 # On the transition system
 
 
-def test_a_trace_is_replayed_a_line_for_each_event_up_to_what_broke(
+def test_a_trace_is_replayed_a_line_for_each_event_up_to_the_violation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("replay", barrier_twice(tmp_path / "t.jsonl")) == 1
@@ -175,7 +175,7 @@ def test_a_trace_is_replayed_a_line_for_each_event_up_to_what_broke(
     assert "found: c[2] starts although" in shown
 
 
-def test_a_replay_may_stop_before_what_broke_and_shows_the_table(
+def test_a_replay_may_stop_before_the_violation_and_shows_the_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("replay", barrier_twice(tmp_path / "t.jsonl"), "--until", 12) == 0
@@ -268,7 +268,7 @@ def test_a_page_with_a_slider_is_written_on_request(tmp_path: Path) -> None:
 # Made small
 
 
-def test_what_is_left_of_a_trace_are_causes() -> None:
+def test_the_steps_left_of_a_trace_are_causes() -> None:
     graph = ExecutionGraph(3, [ColumnDescriptor("a"), ColumnDescriptor("n", dependencies=["a"])])
     machine = Machine(graph)
     events = []
@@ -336,7 +336,7 @@ def test_a_trace_without_a_violation_is_not_made_small(
 # On an engine
 
 
-def test_an_engine_meets_what_a_trace_tells_and_the_order_of_its_ends(
+def test_an_engine_meets_the_failures_of_a_trace_and_the_order_of_its_ends(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = barrier_twice(tmp_path / "t.jsonl")
@@ -354,7 +354,7 @@ def test_an_engine_meets_what_a_trace_tells_and_the_order_of_its_ends(
     assert "crash" in shown
 
 
-def test_a_broken_engine_shows_what_the_trace_of_another_one_told(
+def test_a_broken_engine_breaks_the_clause_of_a_trace_of_another_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = barrier_twice(tmp_path / "t.jsonl")
@@ -429,7 +429,7 @@ def test_a_name_that_is_none_is_not_offered(
     assert "backend: expected module:attribute, got 'a:b; rm -rf /'" in capsys.readouterr().err
 
 
-def test_an_engine_meets_what_the_explorer_found_in_the_order_of_its_steps(
+def test_an_engine_meets_a_counterexample_in_the_order_of_its_steps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = explored(tmp_path / "case.jsonl")
@@ -537,7 +537,7 @@ def test_a_backend_that_fails_is_refused_in_one_line(
 
 @pytest.mark.parametrize("option", ["--trace", "--html", "--out"])
 @pytest.mark.parametrize("name", ["", "/", "..", "folder"])
-def test_what_cannot_be_a_file_is_refused_in_one_line(
+def test_a_source_that_cannot_be_a_file_is_refused_in_one_line(
     option: str,
     name: str,
     tmp_path: Path,
@@ -564,7 +564,7 @@ def test_what_cannot_be_a_file_is_refused_in_one_line(
     ],
     ids=["empty", "half", "no columns", "no header", "half a character"],
 )
-def test_what_is_no_case_is_refused_in_one_line(
+def test_a_file_that_is_no_case_is_refused_in_one_line(
     text: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "case"

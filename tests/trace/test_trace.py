@@ -181,7 +181,9 @@ def refusal(data: bytes) -> TraceError:
 
 
 @given(run=runs(), compressed=st.booleans())
-def test_what_is_written_is_read(folder: Path, run: list[Event], compressed: bool) -> None:
+def test_a_written_trace_is_read_back_equal(
+    folder: Path, run: list[Event], compressed: bool
+) -> None:
     path = written(folder, run, "run.jsonl.gz" if compressed else "run.jsonl")
     with TraceReader(path) as reader:
         assert reader.header == HEADER
@@ -631,7 +633,7 @@ def test_a_compressed_trace_that_is_damaged_is_refused() -> None:
     assert "cannot be read further" in str(refusal(gzip.compress(GOOD[0]) + b"junk"))
 
 
-def test_storage_that_fails_while_reading_is_told_in_one_line() -> None:
+def test_storage_that_fails_while_reading_is_reported_in_one_line() -> None:
     class Failing(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             if self.tell():
@@ -723,7 +725,7 @@ def test_a_trace_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["run.jsonl", "run.jsonl.gz"])
-def test_a_writer_that_is_abandoned_leaves_what_it_had_under_another_name(
+def test_a_writer_that_is_abandoned_leaves_its_lines_under_another_name(
     tmp_path: Path, name: str
 ) -> None:
     writer = TraceWriter(tmp_path / name, HEADER)
@@ -789,7 +791,7 @@ def test_a_header_that_no_reader_takes_is_not_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_reported_in_one_line(tmp_path: Path) -> None:
     for path, words in (
         (tmp_path / "none" / "run.jsonl", "No such file or directory"),
         (tmp_path, "it is a folder"),
@@ -799,7 +801,7 @@ def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> N
         assert str(caught.value) == f"{path}: cannot be written: {words}"
 
 
-def test_a_full_disk_is_told_in_one_line_and_leaves_the_partial_file(
+def test_a_full_disk_is_reported_in_one_line_and_leaves_the_partial_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_handle: int) -> None:
