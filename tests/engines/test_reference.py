@@ -21,6 +21,7 @@ from cellspec.engine import AsyncioEngine, Scheduler
 from cellspec.engine.call_builder import CallBuilder
 from cellspec.engine.ready_queues import ReadyQueues
 from cellspec.engines.reference import ReferenceBackend, ThreadBackend
+from cellspec.graph.nodes import NodeKey
 from tests.conformance.second_engine import ColumnFirst
 from tests.engine.test_engine import Failing
 
@@ -41,7 +42,7 @@ class PatientBackend(ReferenceBackend):
     class FirstInFirstOut(ReadyQueues):
         """Another order."""
 
-        def rank(self, code: int) -> int:  # noqa: ARG002
+        def rank(self, key: NodeKey) -> int:  # noqa: ARG002
             return self.stamp()
 
     class ShortRanges(CallBuilder):

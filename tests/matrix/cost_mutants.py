@@ -7,14 +7,16 @@ at everything, it keeps what is over, it searches a line from its start, it coun
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cellspec.engine.calls import Call
-from cellspec.engine.progress import ENDED, QUEUED, Progress
+from cellspec.engine.node_states import ENDED, QUEUED
+from cellspec.engine.progress import Progress
 from cellspec.engine.ready_queues import ReadyQueues
 from cellspec.engine.saving import Saving
 from cellspec.engine.scheduler import Scheduler
+from cellspec.graph.nodes import NodeKey, barrier_key, cell_key, column_of
 from tests.matrix.engine_mutants import EngineMutant, as_scheduler
 
 COST_MUTANTS: list[EngineMutant] = []
@@ -36,17 +38,25 @@ def mutant(wrong: str) -> Callable[[type], type]:
 
 @mutant("to find the next node, every node of the graph is looked at")
 class LooksAtEveryNode(ReadyQueues):
-    def take(self) -> int | None:
+    def take(self) -> NodeKey | None:
         found = None
-        resource_of, columns = self.slots.resource_of, self.progress.codes.columns
-        for code, state in enumerate(self.progress.state):
-            free = state == QUEUED and self.slots.has_slot(resource_of[code % columns])
-            if free and self.is_startable(code) and (found is None or self._before(code, found)):
-                found = code
+        for key in self._every_key():
+            free = self.progress.state[key] == QUEUED and self.slots.has_slot(
+                self.slots.resource_of[column_of(key)]
+            )
+            if free and self.is_startable(key) and (found is None or self._before(key, found)):
+                found = key
         return found
 
-    def _before(self, code: int, other: int) -> bool:
-        return ReadyQueues.rank(self, code) < ReadyQueues.rank(self, other)
+    def _every_key(self) -> Iterator[NodeKey]:
+        rules, columns = self.progress.rules, range(self.progress.column_count)
+        for row in range(self.progress.rows):
+            yield from (cell_key(column, row) for column in columns)
+        for column in columns:
+            yield from (barrier_key(column, scope) for scope in range(rules.scope_count(column)))
+
+    def _before(self, key: NodeKey, other: NodeKey) -> bool:
+        return ReadyQueues.rank(self, key) < ReadyQueues.rank(self, other)
 
 
 @mutant("at each event every running call is asked whether it is still wanted")
@@ -60,7 +70,7 @@ class AsksEveryRunningCall(Scheduler):
 class CountsRowsFromTheFirst(Saving):
     def completed_rows(self) -> int:
         row = 0
-        while row < self.progress.codes.rows and not self.progress.open_cells[row]:
+        while row < self.progress.rows and not self.progress.open_cells[row]:
             row += 1
         return row
 
@@ -85,23 +95,23 @@ class _OneLine(ReadyQueues):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._line: list[tuple[int, int]] = []
+        self._line: list[tuple[int, NodeKey]] = []
 
-    def enqueue(self, code: int) -> None:
-        super().enqueue(code)
-        insort(self._line, (self.rank(code), code))
+    def enqueue(self, key: NodeKey) -> None:
+        super().enqueue(key)
+        insort(self._line, (self.rank(key), key))
 
-    def _may_take(self, code: int) -> bool:
-        resource = self.slots.resource_of[code % self.progress.codes.columns]
-        return self.slots.has_slot(resource) and self.is_startable(code)
+    def _may_take(self, key: NodeKey) -> bool:
+        resource = self.slots.resource_of[column_of(key)]
+        return self.slots.has_slot(resource) and self.is_startable(key)
 
 
 @mutant("what was started stays in line, and is passed over each time")
 class KeepsWhatIsOver(_OneLine):
-    def take(self) -> int | None:
-        for _, code in self._line:
-            if self._may_take(code):
-                return code
+    def take(self) -> NodeKey | None:
+        for _, key in self._line:
+            if self._may_take(key):
+                return key
         return None
 
 
@@ -110,11 +120,11 @@ class KeepsWhatIsOver(_OneLine):
 
 @mutant("there is one line for all resources, and it is searched from its start each time")
 class SearchesTheLine(_OneLine):
-    def take(self) -> int | None:
-        for place, (_, code) in enumerate(self._line):
-            if self._may_take(code):
+    def take(self) -> NodeKey | None:
+        for place, (_, key) in enumerate(self._line):
+            if self._may_take(key):
                 del self._line[place]
-                return code
+                return key
         return None
 
 
@@ -132,13 +142,13 @@ class CountsWhatIsMissing(Progress):
     def _missing(self, column: int, scope: int, barrier: int) -> int:
         start, stop = self.rules.scope_bounds(barrier, scope)
         rows = range(start, stop)
-        return sum(self.state[self.codes.cell(column, row)] != ENDED for row in rows)
+        return sum(self.state[cell_key(column, row)] != ENDED for row in rows)
 
 
 @mutant("at each cell that a barrier needs, the first row that it waits for is searched")
 class SearchesWhatIsMissing(CountsWhatIsMissing):
     def _missing(self, column: int, scope: int, barrier: int) -> int:
         row, stop = self.rules.scope_bounds(barrier, scope)
-        while row < stop and self.state[self.codes.cell(column, row)] == ENDED:
+        while row < stop and self.state[cell_key(column, row)] == ENDED:
             row += 1
         return row

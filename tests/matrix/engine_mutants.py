@@ -20,8 +20,9 @@ from cellspec.engine.aio import AsyncioEngine
 from cellspec.engine.call_builder import CallBuilder
 from cellspec.engine.calls import BARRIER, RANGE, Call, Drop, Ending, Restored, Save
 from cellspec.engine.failures import EarlyStop, Retries
+from cellspec.engine.node_states import BACKOFF, ENDED, QUEUED, RUNNING, WAITING
 from cellspec.engine.observer import Observer
-from cellspec.engine.progress import BACKOFF, ENDED, QUEUED, RUNNING, WAITING, Progress
+from cellspec.engine.progress import Progress
 from cellspec.engine.ready_nodes import ReadyNodes
 from cellspec.engine.ready_queues import ReadyQueues
 from cellspec.engine.resume import Resume
@@ -36,7 +37,15 @@ from cellspec.engine.storage.stores import Store
 from cellspec.engine.values import Values
 from cellspec.engines.reference import ReferenceBackend
 from cellspec.faults import BackPressure
-from cellspec.graph.nodes import CellNodeId
+from cellspec.graph.nodes import (
+    CellNodeId,
+    NodeKey,
+    cell_key,
+    column_of,
+    is_barrier_key,
+    place_of,
+    split_key,
+)
 from cellspec.machine.machine import Failure
 from cellspec.machine.policy import stop_threshold
 from cellspec.state.checkpoint import Checkpoint, make_payload, read_payload
@@ -114,7 +123,7 @@ def mutant(wrong: str) -> Callable[[Any], Any]:
 class QueuesTheFirstOnly(ReadyNodes):
     def settle(self) -> None:
         if self.announced and self.queues.slots.running:
-            self.offer(self.progress.codes.of(self.announced.popleft()))
+            self.offer(self.progress.key(self.announced.popleft()))
             self.announced.clear()
         else:
             super().settle()
@@ -122,31 +131,31 @@ class QueuesTheFirstOnly(ReadyNodes):
 
 @mutant("stale ready snapshot: a node in line is started without a look at what became of it")
 class StartsFromSnapshot(ReadyQueues):
-    def is_startable(self, code: int) -> bool:  # noqa: ARG002
+    def is_startable(self, key: NodeKey) -> bool:  # noqa: ARG002
         return True
 
 
 @mutant("a task is offered again after its row was dropped")
 class OffersDroppedRows(Progress):
     def end_row(self, row: int) -> None:
-        queued = [code for code in _row_codes(self, row) if self.state[code] == QUEUED]
+        queued = [key for key in _row_keys(self, row) if self.state[key] == QUEUED]
         super().end_row(row)
-        for code in queued:
-            self.state[code] = QUEUED
+        for key in queued:
+            self.state[key] = QUEUED
 
 
-def _row_codes(progress: Progress, row: int) -> list[int]:
-    """The codes of the cells of a row."""
-    return [progress.codes.cell(column, row) for column in range(progress.codes.columns)]
+def _row_keys(progress: Progress, row: int) -> list[NodeKey]:
+    """The keys of the cells of a row."""
+    return [cell_key(column, row) for column in range(progress.column_count)]
 
 
 @mutant("a cell that rests is not forgotten when its row is dropped, and comes back")
 class RevivesRestingCells(Progress):
     def end_row(self, row: int) -> None:
-        resting = [code for code in _row_codes(self, row) if self.state[code] == BACKOFF]
+        resting = [key for key in _row_keys(self, row) if self.state[key] == BACKOFF]
         super().end_row(row)
-        for code in resting:
-            self.state[code] = BACKOFF
+        for key in resting:
+            self.state[key] = BACKOFF
 
 
 @mutant("a drop does not release the barriers that wait for the row")
@@ -154,7 +163,7 @@ class DropHoldsBarriers(Progress):
     def drop_row(self, row: int, drop: Drop) -> None:
         mark = self.tracker.mark_dropped
         waiting = any(
-            rule.is_barrier and self.state[self.codes.cell(rule.index, row)] == WAITING
+            rule.is_barrier and self.state[cell_key(rule.index, row)] == WAITING
             for rule in self.rules.columns
         )
         if waiting:
@@ -168,10 +177,10 @@ class DropHoldsBarriers(Progress):
 
 @mutant("a slot is not released when a call fails and will be tried again")
 class KeepsSlotOnRetry(Retries):
-    def back_off(self, codes: list[int], until: float) -> None:
+    def back_off(self, keys: list[NodeKey], until: float) -> None:
         slots = self.queues.slots
-        slots.busy[slots.resource_of[codes[0] % self.progress.codes.columns]] += 1
-        super().back_off(codes, until)
+        slots.busy[slots.resource_of[column_of(keys[0])]] += 1
+        super().back_off(keys, until)
 
 
 @mutant("the slot of a call whose row was dropped is never released")
@@ -218,26 +227,25 @@ class RetriesBeyondWorkers(Scheduler):
 
 @mutant("a retry never comes back")
 class ForgetsSecondRetry(Retries):
-    def wake(self, code: int) -> None:
-        if self.progress.attempts.get(code, 0) < 2:
-            super().wake(code)
+    def wake(self, key: NodeKey) -> None:
+        if self.progress.attempts.get(key, 0) < 2:
+            super().wake(key)
 
 
 @mutant("a retry is counted against the first column of its row")
 class CountsAgainstTheRow(Retries):
-    def spend_attempt(self, codes: Iterable[int]) -> None:
-        known = self.progress.codes
+    def spend_attempt(self, keys: Iterable[NodeKey]) -> None:
         super().spend_attempt(
-            code - code % known.columns if code < known.cells else code for code in codes
+            key if is_barrier_key(key) else cell_key(0, place_of(key)) for key in keys
         )
 
 
 @mutant("back-pressure spends an attempt")
 class BackPressureSpends(Retries):
-    def backoff_until(self, code: int, error: BaseException, now: float) -> float:
+    def backoff_until(self, key: NodeKey, error: BaseException, now: float) -> float:
         if isinstance(error, BackPressure):
-            self.spend_attempt([code])
-        return super().backoff_until(code, error, now)
+            self.spend_attempt([key])
+        return super().backoff_until(key, error, now)
 
 
 @mutant("a node that spent its last attempt is tried once more")
@@ -265,16 +273,16 @@ class GivesUpEarly(Retries):
 class WakesTooEarly(Scheduler):
     def advance(self, now: float) -> None:
         pending, self.retries.pending = self.retries.pending, []
-        for _, stamp, codes in pending:
-            heapq.heappush(self.retries.pending, (now, stamp, codes))
+        for _, stamp, keys in pending:
+            heapq.heappush(self.retries.pending, (now, stamp, keys))
         super().advance(now)
 
 
 @mutant("attempts are remembered when a node's neighbour of the same row ends well")
 class ForgetsAttempts(Progress):
     def count_cell(self, row: int) -> None:
-        for code in _row_codes(self, row):
-            self.attempts.pop(code, None)
+        for key in _row_keys(self, row):
+            self.attempts.pop(key, None)
         super().count_cell(row)
 
 
@@ -297,13 +305,13 @@ class RecordsTwice(Scheduler):
 
 @mutant("a barrier that fails for good drops the rows that it read, and not those to be skipped")
 class DropsNoRowsOfBarrier(Scheduler):
-    def _give_up(self, call: Call, codes: list[int], error: BaseException) -> None:
+    def _give_up(self, call: Call, keys: list[NodeKey], error: BaseException) -> None:
         if call.kind == BARRIER:
             call = call if len(call.rows) == 1 else _with_rows(call, call.rows[:-1])
-            self.progress.state[codes[0]] = ENDED
+            self.progress.state[keys[0]] = ENDED
             self._drop(list(call.rows), Drop(call.column, str(error)))
             return
-        super()._give_up(call, codes, error)
+        super()._give_up(call, keys, error)
 
 
 def _with_rows(call: Call, rows: Any) -> Call:
@@ -313,12 +321,12 @@ def _with_rows(call: Call, rows: Any) -> Call:
 
 @mutant("a failure of one cell drops the row after it too, if that has started")
 class DropsTheNextRow(Scheduler):
-    def _give_up(self, call: Call, codes: list[int], error: BaseException) -> None:
-        super()._give_up(call, codes, error)
+    def _give_up(self, call: Call, keys: list[NodeKey], error: BaseException) -> None:
+        super()._give_up(call, keys, error)
         row, known = call.start + 1, self.progress
         if call.kind == BARRIER or row >= self.graph.num_records or not known.is_live(row):
             return
-        started = any(known.state[code] == RUNNING for code in _row_codes(known, row))
+        started = any(known.state[key] == RUNNING for key in _row_keys(known, row))
         if started and known.open_cells[row]:
             self._drop([row], Drop(call.column, str(error)))
 
@@ -486,7 +494,7 @@ class PassesSkipsOnOnce(Skips):
 
 @mutant("ordered work is tried again out of order")
 class RetriesOutOfOrder(Retries):
-    def is_ready(self, code: int) -> bool:  # noqa: ARG002
+    def is_ready(self, key: NodeKey) -> bool:  # noqa: ARG002
         return True
 
 
@@ -525,24 +533,22 @@ class RangesTakeWaitingRows(CallBuilder):
     def may_join(self, column: int, first: int, row: int) -> bool:
         known = self.progress
         rule = known.rules.columns[column]
-        code = known.codes.cell(column, row)
-        waits = (
-            known.state[code] == WAITING and self.groups.is_admitted(code) and known.is_live(row)
-        )
+        key = cell_key(column, row)
+        waits = known.state[key] == WAITING and self.groups.is_admitted(key) and known.is_live(row)
         skip = known.tracker.must_skip(CellNodeId(row, rule.name))
         return super().may_join(column, first, row) or (waits and not rule.ordered and not skip)
 
 
 @mutant("a range that fails half-way starts again from its first row")
 class RestartsWholeRanges(Scheduler):
-    def _back_off(self, codes: list[int], until: float) -> None:
-        column, row, is_barrier = self.progress.codes.split(min(codes))
+    def _back_off(self, keys: list[NodeKey], until: float) -> None:
+        column, row, is_barrier = split_key(min(keys))
         name = self._columns[column].name
         if not is_barrier and name in self._ranged and row:
             given = CellNodeId(row - 1, name) in self.tracker
-            if given and self.progress.is_live(row - 1) and len(codes) > 1:
-                codes = [self.progress.codes.cell(column, row - 1), *codes]
-        super()._back_off(codes, until)
+            if given and self.progress.is_live(row - 1) and len(keys) > 1:
+                keys = [cell_key(column, row - 1), *keys]
+        super()._back_off(keys, until)
 
 
 @mutant("a range counts as many slots as it has rows when it ends")
@@ -592,8 +598,8 @@ class RetiresEarly(RowGroups):
 
 @mutant("the row group after the last that was admitted runs too, once a row was finished")
 class RunsOneGroupAhead(RowGroups):
-    def last_group_out(self, code: int) -> int | None:
-        last = super().last_group_out(code)
+    def last_group_out(self, key: NodeKey) -> int | None:
+        last = super().last_group_out(key)
         if last == self.next_group and self.progress.completed_rows():
             return None
         return last
@@ -639,10 +645,12 @@ class DispatchesAfterStop(Scheduler):
 
 @mutant("time-outs count towards the early stop")
 class TimeOutsStopTheRun(Scheduler):
-    def _fail(self, call: Call, codes: list[int], failure: Failure, error: BaseException) -> None:
+    def _fail(
+        self, call: Call, keys: list[NodeKey], failure: Failure, error: BaseException
+    ) -> None:
         if failure == "retryable":
             self.early_stop.note_end(well=False)
-        super()._fail(call, codes, failure, error)
+        super()._fail(call, keys, failure, error)
 
 
 @mutant("the window of the early stop is never full: completions push failures out twice")
@@ -750,11 +758,11 @@ class RunsClaimedCells(Scheduler):
         for rule in self._columns:
             rows = claim[rule.index]
             if not rule.is_barrier and 1 < rows < self.graph.num_records and rule.needs:
-                code = known.codes.cell(rule.index, rows - 1)
-                known.state[code] = WAITING
+                key = cell_key(rule.index, rows - 1)
+                known.state[key] = WAITING
                 known.open_cells[rows - 1] += 1
                 known.open_rows += known.open_cells[rows - 1] == 1
-                self.ready.announced.append(known.codes.node(code))
+                self.ready.announced.append(known.node(key))
                 return
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from cellspec.engine.calls import Call
-from cellspec.engine.progress import RUNNING, Progress
+from cellspec.engine.node_states import RUNNING
+from cellspec.engine.progress import Progress
+from cellspec.graph.nodes import NodeKey, barrier_key, cell_key
 
 __all__ = ["BarrierTurns"]
 
@@ -13,16 +15,16 @@ class BarrierTurns:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._running = [0] * progress.codes.columns
+        self._running = [0] * progress.column_count
         # By column, barrier nodes; by barrier node, output cells that are to be skipped.
-        self._barriers: dict[int, list[int]] = {}
-        self._outputs: dict[int, list[int]] = {}
+        self._barriers: dict[int, list[NodeKey]] = {}
+        self._outputs: dict[NodeKey, list[NodeKey]] = {}
 
     def started(self, call: Call) -> None:
         """A call took its slot."""
         self._running[call.index] += call.scope is not None
 
-    def ended(self, call: Call) -> list[int]:
+    def ended(self, call: Call) -> list[NodeKey]:
         """A call gave its slot back.
 
         Returns:
@@ -31,7 +33,7 @@ class BarrierTurns:
         if call.scope is None:
             return []
         self._running[call.index] -= 1
-        barrier = self._progress.codes.barrier(call.index, call.scope)
+        barrier = barrier_key(call.index, call.scope)
         return [*self._barriers.pop(call.index, ()), *self._outputs.pop(barrier, ())]
 
     def hold_barrier(self, column: int, scope: int) -> bool:
@@ -45,7 +47,7 @@ class BarrierTurns:
         """
         if not self._progress.rules.columns[column].ordered or not self._running[column]:
             return False
-        barrier = self._progress.codes.barrier(column, scope)
+        barrier = barrier_key(column, scope)
         self._barriers.setdefault(column, []).append(barrier)
         return True
 
@@ -61,8 +63,8 @@ class BarrierTurns:
         rule = self._progress.rules.columns[column]
         if not rule.is_barrier:
             return False
-        barrier = self._progress.codes.barrier(column, row // rule.scope_rows)
+        barrier = barrier_key(column, row // rule.scope_rows)
         if self._progress.state[barrier] != RUNNING:
             return False
-        self._outputs.setdefault(barrier, []).append(self._progress.codes.cell(column, row))
+        self._outputs.setdefault(barrier, []).append(cell_key(column, row))
         return True

@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from cellspec.engine.calls import BARRIER, CELL, RANGE, Call
-from cellspec.engine.progress import QUEUED, WAITING, Progress
+from cellspec.engine.node_states import QUEUED, WAITING
+from cellspec.engine.progress import Progress
 from cellspec.engine.row_groups import RowGroups
 from cellspec.engine.skips import Skips
-from cellspec.graph.nodes import CellNodeId
+from cellspec.graph.nodes import CellNodeId, NodeKey, barrier_key, cell_key, split_key
 from cellspec.graph.rowset import rows_of
 
 __all__ = ["CallBuilder"]
@@ -41,14 +42,14 @@ class CallBuilder:
         self._range_rows = range_rows
         self._columns = progress.rules.columns
 
-    def build(self, code: int, number: int) -> Call:
+    def build(self, key: NodeKey, number: int) -> Call:
         """The call that runs a node.
 
         Args:
-            code: the node.
+            key: the node.
             number: the number of the call.
         """
-        column, place, is_barrier = self.progress.codes.split(code)
+        column, place, is_barrier = split_key(key)
         if is_barrier:
             return self._barrier_call(column, place, number)
         if self._columns[column].name in self._ranged:
@@ -65,7 +66,7 @@ class CallBuilder:
             start=row,
             stop=row + 1,
             scope=None,
-            attempt=progress.attempt(progress.codes.cell(column, row)),
+            attempt=progress.attempt(cell_key(column, row)),
             rows=(row,),
             inputs=(progress.values.inputs(column, row),),
             left={row: None},
@@ -82,7 +83,7 @@ class CallBuilder:
             start=rows.start,
             stop=rows.stop,
             scope=None,
-            attempt=progress.attempt(progress.codes.cell(column, row)),
+            attempt=progress.attempt(cell_key(column, row)),
             rows=rows,
             inputs=[progress.values.inputs(column, each) for each in rows],
             left=dict.fromkeys(rows),
@@ -99,7 +100,7 @@ class CallBuilder:
             start=start,
             stop=stop,
             scope=scope,
-            attempt=self.progress.attempt(self.progress.codes.barrier(column, scope)),
+            attempt=self.progress.attempt(barrier_key(column, scope)),
             rows=rows,
             inputs=self.read_inputs(column, rows),
         )
@@ -107,7 +108,7 @@ class CallBuilder:
     def range_stop(self, column: int, row: int) -> int:
         """The end of the longest range from `row` that may start now (clause RANGE-01)."""
         stop = row + 1
-        limit = min(row + self._range_rows, self.progress.codes.rows)
+        limit = min(row + self._range_rows, self.progress.rows)
         while stop < limit and self.may_join(column, row, stop):
             stop += 1
         return stop
@@ -115,15 +116,15 @@ class CallBuilder:
     def may_join(self, column: int, first: int, row: int) -> bool:
         """True if `row` can be run in one range with `first`, which lies before it."""
         progress = self.progress
-        code = progress.codes.cell(column, row)
-        if progress.attempt(code) != progress.attempt(progress.codes.cell(column, first)):
+        key = cell_key(column, row)
+        if progress.attempt(key) != progress.attempt(cell_key(column, first)):
             return False
         if not self._columns[column].ordered:
-            return progress.state[code] == QUEUED
+            return progress.state[key] == QUEUED
         # It must wait for nothing but the row before, which the range itself will give.
         return (
-            progress.state[code] == WAITING
-            and self.groups.is_admitted(code)
+            progress.state[key] == WAITING
+            and self.groups.is_admitted(key)
             and all(
                 CellNodeId(row, self._columns[need].name) in progress.tracker
                 for need in self._columns[column].needs

@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import Iterable
 
 from cellspec.engine.calls import Backoff, Call
+from cellspec.engine.node_states import BACKOFF, WAITING
 from cellspec.engine.observer import Observer
-from cellspec.engine.progress import BACKOFF, WAITING, Progress
+from cellspec.engine.progress import Progress
 from cellspec.engine.ready_queues import ReadyQueues
 from cellspec.faults import BackPressure, GeneratorError
-from cellspec.graph.nodes import CellNodeId
+from cellspec.graph.nodes import CellNodeId, NodeKey, split_key
 from cellspec.machine.actions import Failure
 from cellspec.machine.limits import FailurePolicy
 from cellspec.machine.policy import is_final
@@ -45,7 +46,7 @@ class Retries:
         backoff: how long a node waits after a failure.
 
     Attributes:
-        pending: a heap of (moment in seconds, stamp, codes) of nodes in backoff.
+        pending: a heap of (moment in seconds, stamp, keys) of nodes in backoff.
     """
 
     def __init__(
@@ -54,64 +55,64 @@ class Retries:
         self.progress = progress
         self.queues = queues
         self.policy = policy
-        self.pending: list[tuple[float, int, tuple[int, ...]]] = []
+        self.pending: list[tuple[float, int, tuple[NodeKey, ...]]] = []
         self._backoff = backoff
 
     def is_final(self, call: Call, failure: Failure) -> bool:
         """True if the node is not tried again: it is of no use, or no attempt is left."""
         return is_final(failure, call.attempt, self.policy.max_attempts)
 
-    def spend_attempt(self, codes: Iterable[int]) -> None:
+    def spend_attempt(self, keys: Iterable[NodeKey]) -> None:
         """Nodes failed in a way that spends an attempt (clause FAIL-01)."""
         attempts = self.progress.attempts
-        for code in codes:
-            attempts[code] = attempts.get(code, 0) + 1
+        for key in keys:
+            attempts[key] = attempts.get(key, 0) + 1
 
-    def backoff_until(self, code: int, error: BaseException, now: float) -> float:
+    def backoff_until(self, key: NodeKey, error: BaseException, now: float) -> float:
         """The moment from which a node that failed may start again (clause FAIL-03)."""
         if isinstance(error, BackPressure) and error.retry_after_s is not None:
             return now + max(0.0, error.retry_after_s)
         backoffs = self.progress.backoffs
-        backoffs[code] = backoffs.get(code, 0) + 1
-        return now + self._backoff.rest_s(backoffs[code])
+        backoffs[key] = backoffs.get(key, 0) + 1
+        return now + self._backoff.rest_s(backoffs[key])
 
-    def back_off(self, codes: list[int], until: float) -> None:
+    def back_off(self, keys: list[NodeKey], until: float) -> None:
         """Hold nodes until a moment."""
-        for code in codes:
-            self.progress.state[code] = BACKOFF
-        heapq.heappush(self.pending, (until, self.queues.stamp(), tuple(codes)))
+        for key in keys:
+            self.progress.state[key] = BACKOFF
+        heapq.heappush(self.pending, (until, self.queues.stamp(), tuple(keys)))
 
-    def return_at_once(self, code: int) -> None:
+    def return_at_once(self, key: NodeKey) -> None:
         """A node whose call was cancelled may start again without a backoff."""
-        self.progress.state[code] = BACKOFF
-        self.wake(code)
+        self.progress.state[key] = BACKOFF
+        self.wake(key)
 
     def wake_due(self, now: float) -> None:
         """Queue each node whose backoff is over."""
         while self.pending and self.pending[0][0] <= now:
-            for code in heapq.heappop(self.pending)[2]:
-                self.wake(code)
+            for key in heapq.heappop(self.pending)[2]:
+                self.wake(key)
 
-    def wake(self, code: int) -> None:
+    def wake(self, key: NodeKey) -> None:
         """The backoff of a node is over, unless its row was dropped meanwhile."""
-        if self.progress.state[code] != BACKOFF:
+        if self.progress.state[key] != BACKOFF:
             return
-        if self.is_ready(code):
-            self.queues.enqueue(code)
+        if self.is_ready(key):
+            self.queues.enqueue(key)
         else:
             # A row of an ordered range, behind the one that failed.
-            self.progress.state[code] = WAITING
+            self.progress.state[key] = WAITING
 
-    def is_ready(self, code: int) -> bool:
+    def is_ready(self, key: NodeKey) -> bool:
         """True if a node that was started before waits for nothing."""
-        column, row, is_barrier = self.progress.codes.split(code)
+        column, row, is_barrier = split_key(key)
         name = self.progress.rules.columns[column].name
         return is_barrier or self.progress.tracker.is_in_turn(CellNodeId(row, name))
 
     def next_wake_s(self) -> float | None:
         """The moment at which the next backoff ends; None if no node is in backoff."""
         state = self.progress.state
-        while self.pending and all(state[code] != BACKOFF for code in self.pending[0][2]):
+        while self.pending and all(state[key] != BACKOFF for key in self.pending[0][2]):
             heapq.heappop(self.pending)
         return self.pending[0][0] if self.pending else None
 

@@ -1,15 +1,5 @@
 """`Progress`: how far each node and each row of one incarnation of a run has come.
 
-A node has one byte of state:
-
-=========  =========================================================================================
-WAITING    something it depends on is open, or its row group is not admitted
-QUEUED     it may start as soon as a worker and its resource are free
-BACKOFF    it failed, and may not start again before a moment in time
-RUNNING    a call is in flight
-ENDED      it has its value, or was skipped, or its row was dropped
-=========  =========================================================================================
-
 The parts of the scheduler share one `Progress`. An event changes the cells of its own node; a drop
 changes one row.
 """
@@ -20,15 +10,13 @@ from array import array
 from collections.abc import Callable
 
 from cellspec.engine.calls import BARRIER, Call, Drop
-from cellspec.engine.codes import NodeCodes
+from cellspec.engine.node_states import ENDED, RUNNING, WAITING, NodeStates
 from cellspec.engine.values import Values
 from cellspec.graph.graph import ExecutionGraph
-from cellspec.graph.nodes import CellNodeId
+from cellspec.graph.nodes import CellNodeId, NodeId, NodeKey, barrier_key, cell_key, split_key
 from cellspec.state.tracker import CompletionTracker
 
-__all__ = ["BACKOFF", "ENDED", "QUEUED", "RUNNING", "WAITING", "Progress"]
-
-WAITING, QUEUED, BACKOFF, RUNNING, ENDED = range(5)
+__all__ = ["Progress"]
 
 
 class Progress:
@@ -41,10 +29,10 @@ class Progress:
 
     Attributes:
         rules: the graph's columns, compiled.
-        codes: the integers that stand for nodes.
-        state: for each code, the state of the node.
-        attempts: for each code that spent one, the number of attempts spent (clause FAIL-01).
-        backoffs: for each code that failed, the number of backoffs since it last began.
+        rows, column_count: the size of the table.
+        state: for each node, its state.
+        attempts: for each node that spent one, the number of attempts spent (clause FAIL-01).
+        backoffs: for each node that failed, how often it has backed off.
         values: the values that this incarnation still needs.
         dropped: the rows given up so far, with the reason.
         open_cells: for each row, how many of its cells are unresolved.
@@ -61,14 +49,15 @@ class Progress:
         self.graph = graph
         self.rules = graph.rules
         self.tracker = tracker
-        self.codes = NodeCodes(graph)
+        self.rows = graph.num_records
+        self.column_count = graph.num_columns
         self.values = Values(graph)
         self.dropped: dict[int, Drop] = {}
-        self.state = bytearray(self.codes.size)
-        self.attempts: dict[int, int] = {}
-        self.backoffs: dict[int, int] = {}
-        self.open_cells = array("L", [self.codes.columns]) * self.codes.rows
-        self.open_rows = self.codes.rows
+        self.state = NodeStates(graph)
+        self.attempts: dict[NodeKey, int] = {}
+        self.backoffs: dict[NodeKey, int] = {}
+        self.open_cells = array("L", [self.column_count]) * self.rows
+        self.open_rows = self.rows
         self.cells_done = 0
         self._on_row_resolved = on_row_resolved
 
@@ -76,28 +65,42 @@ class Progress:
         """True unless the row was dropped."""
         return row not in self.dropped
 
-    def attempt(self, code: int) -> int:
+    def attempt(self, key: NodeKey) -> int:
         """The number of the attempt that comes next (clause FAIL-01)."""
-        return 1 + self.attempts.get(code, 0)
+        return 1 + self.attempts.get(key, 0)
 
     def completed_rows(self) -> int:
         """The rows from row 0 on that are resolved without a gap."""
         return self.graph.get_completed_row_count(self.tracker)
 
+    def key(self, node: NodeId) -> NodeKey:
+        """The key of a node."""
+        column = self.rules.index[node.column]
+        if isinstance(node, CellNodeId):
+            return cell_key(column, node.row)
+        return barrier_key(column, node.batch or 0)
+
+    def node(self, key: NodeKey) -> NodeId:
+        """The node of a key."""
+        column, place, is_barrier = split_key(key)
+        if is_barrier:
+            return self.graph.barrier_node(column, place)
+        return CellNodeId(place, self.rules.columns[column].name)
+
     # Nodes of a call
 
-    def codes_of(self, call: Call) -> list[int]:
+    def keys_of(self, call: Call) -> list[NodeKey]:
         """The nodes that a call has still to resolve."""
         if call.scope is not None:
-            return [self.codes.barrier(call.index, call.scope)]
-        return [self.codes.cell(call.index, row) for row in call.left]
+            return [barrier_key(call.index, call.scope)]
+        return [cell_key(call.index, row) for row in call.left]
 
-    def unfinished(self, call: Call) -> list[int]:
+    def unfinished(self, call: Call) -> list[NodeKey]:
         """The nodes of a call that no drop has resolved meanwhile."""
-        codes = [code for code in self.codes_of(call) if self.state[code] == RUNNING]
-        if call.kind == BARRIER and codes and self.tracker.is_complete(self.codes.node(codes[0])):
+        keys = [key for key in self.keys_of(call) if self.state[key] == RUNNING]
+        if call.kind == BARRIER and keys and self.tracker.is_complete(self.node(keys[0])):
             return []
-        return codes
+        return keys
 
     def is_wanted(self, call: Call) -> bool:
         """True if the end of a call still matters to any node."""
@@ -105,25 +108,25 @@ class Progress:
 
     def wants_output(self, column: int, row: int) -> bool:
         """True if the row is live and its output cell not claimed (clauses BARR-07, TABLE-05)."""
-        return self.state[self.codes.cell(column, row)] == WAITING
+        return self.state[cell_key(column, row)] == WAITING
 
     # What ends
 
-    def end(self, code: int) -> None:
+    def end(self, key: NodeKey) -> None:
         """A node has ended; its attempts and backoffs are forgotten."""
-        self.state[code] = ENDED
-        self.attempts.pop(code, None)
-        self.backoffs.pop(code, None)
+        self.state[key] = ENDED
+        self.attempts.pop(key, None)
+        self.backoffs.pop(key, None)
 
     def resolve(self, column: int, row: int) -> None:
         """A cell has its value; the nodes that waited for it may become ready."""
-        self.end(self.codes.cell(column, row))
+        self.end(cell_key(column, row))
         self.tracker.mark_complete(CellNodeId(row, self.rules.columns[column].name))
         self.count_cell(row)
 
     def skip(self, column: int, row: int) -> None:
         """A cell is resolved without a call (clause SKIP-01)."""
-        self.state[self.codes.cell(column, row)] = ENDED
+        self.state[cell_key(column, row)] = ENDED
         self.tracker.mark_skipped(CellNodeId(row, self.rules.columns[column].name))
         self.count_cell(row)
 
@@ -149,5 +152,5 @@ class Progress:
     def end_row(self, row: int) -> None:
         """No cell of the row is queued, in backoff or waiting any more (clause DROP-03)."""
         self.open_cells[row] = 0
-        for column in range(self.codes.columns):
-            self.end(self.codes.cell(column, row))
+        for column in range(self.column_count):
+            self.end(cell_key(column, row))

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import deque
 
 from cellspec.engine.barrier_turns import BarrierTurns
+from cellspec.engine.node_states import WAITING
 from cellspec.engine.observer import Observer
-from cellspec.engine.progress import WAITING, Progress
+from cellspec.engine.progress import Progress
 from cellspec.engine.ready_queues import ReadyQueues
 from cellspec.engine.row_groups import RowGroups
 from cellspec.engine.skips import Skips
 from cellspec.engine.values import SKIPPED
-from cellspec.graph.nodes import NodeId
+from cellspec.graph.nodes import NodeId, NodeKey, split_key
 
 __all__ = ["ReadyNodes"]
 
@@ -54,21 +55,21 @@ class ReadyNodes:
     def settle(self) -> None:
         """Deal with all that was announced, and with all that is announced by that."""
         while self.announced:
-            self.offer(self.progress.codes.of(self.announced.popleft()))
+            self.offer(self.progress.key(self.announced.popleft()))
 
-    def offer(self, code: int) -> None:
+    def offer(self, key: NodeKey) -> None:
         """Deal with one node."""
         progress = self.progress
-        if progress.state[code] != WAITING:
+        if progress.state[key] != WAITING:
             return
-        if not self._groups.is_admitted(code):
-            self._groups.hold(code)
+        if not self._groups.is_admitted(key):
+            self._groups.hold(key)
             return
-        column, place, is_barrier = progress.codes.split(code)
+        column, place, is_barrier = split_key(key)
         rule = progress.rules.columns[column]
         if is_barrier:
             if not self._turns.hold_barrier(column, place):
-                self.queues.enqueue(code)
+                self.queues.enqueue(key)
         elif self._skips.must_skip(column, place):
             if not self._turns.hold_skip(column, place):
                 self._observer.skipped(rule.name, place)
@@ -79,4 +80,4 @@ class ReadyNodes:
             self._observer.emitted(rule.name, place)
             progress.resolve(column, place)
         else:
-            self.queues.enqueue(code)
+            self.queues.enqueue(key)

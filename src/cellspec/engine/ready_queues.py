@@ -9,14 +9,16 @@ from __future__ import annotations
 import heapq
 
 from cellspec.engine.calls import Order
-from cellspec.engine.progress import QUEUED, Progress
+from cellspec.engine.node_states import QUEUED
+from cellspec.engine.progress import Progress
 from cellspec.engine.slots import Slots
+from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key, split_key
 
 __all__ = ["ReadyQueues"]
 
 
 class ReadyQueues:
-    """A priority queue of node codes for each resource.
+    """A priority queue of node keys for each resource.
 
     Args:
         progress: the states of the nodes.
@@ -24,28 +26,28 @@ class ReadyQueues:
         order: "row-first" (rows finish early) or "fifo".
 
     Attributes:
-        queues: for each resource, a heap of (rank, code).
+        queues: for each resource, a heap of (rank, key).
     """
 
     def __init__(self, progress: Progress, slots: Slots, order: Order) -> None:
         self.progress = progress
         self.slots = slots
-        self.queues: list[list[tuple[int, int]]] = [[] for _ in slots.capacity]
+        self.queues: list[list[tuple[int, NodeKey]]] = [[] for _ in slots.capacity]
         self._order = order
-        self._columns = progress.codes.columns
+        self._columns = progress.column_count
         self._stamp = 0
 
-    def enqueue(self, code: int) -> None:
+    def enqueue(self, key: NodeKey) -> None:
         """A node may start as soon as a worker and its resource are free."""
-        self.progress.state[code] = QUEUED
-        resource = self.slots.resource_of[code % self._columns]
-        heapq.heappush(self.queues[resource], (self.rank(code), code))
+        self.progress.state[key] = QUEUED
+        resource = self.slots.resource_of[column_of(key)]
+        heapq.heappush(self.queues[resource], (self.rank(key), key))
 
-    def rank(self, code: int) -> int:
+    def rank(self, key: NodeKey) -> int:
         """The place of a node in the order, lower first; no two nodes have the same."""
         if self._order == "fifo":
             return self.stamp()
-        column, place, is_barrier = self.progress.codes.split(code)
+        column, place, is_barrier = split_key(key)
         row = self.progress.rules.scope_bounds(column, place)[0] if is_barrier else place
         # Of one row, the later column first: the row is nearer to its end.
         return row * self._columns + self._columns - 1 - column
@@ -55,9 +57,9 @@ class ReadyQueues:
         self._stamp += 1
         return self._stamp
 
-    def take(self) -> int | None:
+    def take(self) -> NodeKey | None:
         """Remove the first node among those whose resource is free; None if there is none."""
-        best: list[tuple[int, int]] | None = None
+        best: list[tuple[int, NodeKey]] | None = None
         for resource, queue in enumerate(self.queues):
             if not self.slots.has_slot(resource):
                 continue
@@ -72,16 +74,16 @@ class ReadyQueues:
             self._drop_stale(queue)
         return not any(self.queues)
 
-    def _drop_stale(self, queue: list[tuple[int, int]]) -> None:
+    def _drop_stale(self, queue: list[tuple[int, NodeKey]]) -> None:
         while queue and not self.is_startable(queue[0][1]):
             heapq.heappop(queue)
 
-    def is_startable(self, code: int) -> bool:
+    def is_startable(self, key: NodeKey) -> bool:
         """True if a queued node is still to be run: no drop ended it, and no range took it in."""
         progress = self.progress
-        if progress.state[code] != QUEUED:
+        if progress.state[key] != QUEUED:
             return False
         # The last row that wanted a barrier's output may have been dropped while it was in line.
-        if code < progress.codes.cells:
+        if not is_barrier_key(key):
             return True
-        return not progress.tracker.is_complete(progress.codes.node(code))
+        return not progress.tracker.is_complete(progress.node(key))

@@ -6,10 +6,12 @@ from array import array
 from itertools import pairwise
 
 from cellspec.engine.calls import Drop, Restored
-from cellspec.engine.progress import ENDED, Progress
+from cellspec.engine.node_states import ENDED
+from cellspec.engine.progress import Progress
 from cellspec.engine.values import SKIPPED
 from cellspec.errors import CheckpointError
 from cellspec.graph.graph import ExecutionGraph
+from cellspec.graph.nodes import barrier_key
 from cellspec.machine.policy import changed_scopes
 from cellspec.state.counters import Claim
 from cellspec.state.tracker import CompletionTracker
@@ -75,28 +77,27 @@ class Resume:
 
     def restore_states(self, progress: Progress, claim: Claim) -> None:
         """End the claimed cells, the dropped rows, and the barriers that need not run again."""
-        codes, count = progress.codes, progress.codes.columns
         for column, rows in enumerate(claim):
-            progress.state[column : rows * count : count] = bytes((ENDED,)) * rows
-        edges = sorted({0, *claim, codes.rows})
+            progress.state.end_first(column, rows)
+        edges = sorted({0, *claim, progress.rows})
         for start, stop in pairwise(edges):
             left = sum(rows <= start for rows in claim)
             progress.open_cells[start:stop] = array("L", [left]) * (stop - start)
-        progress.open_rows = codes.rows - min(claim)
+        progress.open_rows = progress.rows - min(claim)
         for row in progress.dropped:
             progress.open_rows -= row >= min(claim)
             progress.end_row(row)
         for rule in self.graph.rules.columns:
             for scope in range(self.graph.rules.scope_count(rule.index)):
                 if self.graph.rules.scope_bounds(rule.index, scope)[1] <= claim[rule.index]:
-                    progress.state[codes.barrier(rule.index, scope)] = ENDED
+                    progress.state[barrier_key(rule.index, scope)] = ENDED
 
     def restore_values(self, progress: Progress, restored: Restored, claim: Claim) -> None:
         """Take back the values that an unfinished row, or a barrier that must run, will read."""
         first = min(claim)
         for rule in self.graph.rules.columns:
             for scope in range(self.graph.rules.scope_count(rule.index)):
-                if progress.state[progress.codes.barrier(rule.index, scope)] != ENDED:
+                if progress.state[barrier_key(rule.index, scope)] != ENDED:
                     first = min(first, self.graph.rules.scope_bounds(rule.index, scope)[0])
                     break
         for row in range(first, max(claim)):

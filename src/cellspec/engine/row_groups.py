@@ -7,7 +7,7 @@ from collections.abc import Callable
 from cellspec.engine.failures import EarlyStop
 from cellspec.engine.observer import Observer
 from cellspec.engine.progress import Progress
-from cellspec.graph.nodes import NodeId
+from cellspec.graph.nodes import NodeId, NodeKey, split_key
 from cellspec.machine.limits import Limits
 
 __all__ = ["RowGroups"]
@@ -40,7 +40,7 @@ class RowGroups:
         observer: Observer,
         announce: Callable[[NodeId], None],
     ) -> None:
-        rows = progress.codes.rows
+        rows = progress.rows
         self.progress = progress
         self.limits = limits
         self.early_stop = early_stop
@@ -49,7 +49,7 @@ class RowGroups:
         self.group_open = [0] * self.group_count
         self.next_group = 0
         self.groups_in = 0
-        self._held: dict[int, list[int]] = {}
+        self._held: dict[int, list[NodeKey]] = {}
         self._observer = observer
         self._announce = announce
 
@@ -64,16 +64,16 @@ class RowGroups:
         """The group of a row."""
         return row // self.group_rows
 
-    def is_admitted(self, code: int) -> bool:
+    def is_admitted(self, key: NodeKey) -> bool:
         """True if the node's rows are in an admitted group (clause GROUP-01)."""
-        return not self.group_count or self.last_group_out(code) is None
+        return not self.group_count or self.last_group_out(key) is None
 
-    def last_group_out(self, code: int) -> int | None:
+    def last_group_out(self, key: NodeKey) -> int | None:
         """The last group that still has to be admitted for a node; None if it may run.
 
         A cell that depends on cells of its row, or on its barrier, waits for them alone.
         """
-        column, place, is_barrier = self.progress.codes.split(code)
+        column, place, is_barrier = split_key(key)
         rule = self.progress.rules.columns[column]
         if not is_barrier:
             group = self.group_of(place)
@@ -81,11 +81,11 @@ class RowGroups:
         last = self.group_of(self.progress.rules.scope_bounds(column, place)[1] - 1)
         return last if not rule.needs and last >= self.next_group else None
 
-    def hold(self, code: int) -> None:
+    def hold(self, key: NodeKey) -> None:
         """Hold a node back until its rows are admitted."""
-        group = self.last_group_out(code)
+        group = self.last_group_out(key)
         assert group is not None
-        self._held.setdefault(group, []).append(code)
+        self._held.setdefault(group, []).append(key)
 
     def admit(self) -> None:
         """Admit groups, lowest rows first, while the limit allows (clauses GROUP-02, GROUP-06)."""
@@ -96,8 +96,8 @@ class RowGroups:
             if self.group_open[group]:
                 self.groups_in += 1
                 self._observer.admitted(group)
-            for code in self._held.pop(group, ()):
-                self._announce(self.progress.codes.node(code))
+            for key in self._held.pop(group, ()):
+                self._announce(self.progress.node(key))
 
     def may_admit(self) -> bool:
         """True if the limit on groups has room for one more, and the run does not stop."""

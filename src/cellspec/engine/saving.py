@@ -10,8 +10,10 @@ import heapq
 from typing import Any
 
 from cellspec.engine.calls import CheckpointPlan, Drop, Save
+from cellspec.engine.node_states import ENDED
 from cellspec.engine.observer import Observer
-from cellspec.engine.progress import ENDED, Progress
+from cellspec.engine.progress import Progress
+from cellspec.graph.nodes import barrier_key
 from cellspec.state.checkpoint import Checkpoint, read_payload
 from cellspec.state.counters import Claim
 
@@ -36,7 +38,7 @@ class Saving:
     """
 
     def __init__(self, progress: Progress, plan: CheckpointPlan, observer: Observer) -> None:
-        columns = progress.codes.columns
+        columns = progress.column_count
         self.progress = progress
         self.plan = plan
         self.claimed: Claim = (0,) * columns
@@ -96,7 +98,7 @@ class Saving:
             return False
         if self.plan.version == 2:
             done = self.progress.cells_done - self._due_cells
-            return done >= every * self.progress.codes.columns
+            return done >= every * self.progress.column_count
         return self.completed_rows() - self._due_rows >= every
 
     def completed_rows(self) -> int:
@@ -205,6 +207,6 @@ class Saving:
         progress = self.progress
         return any(
             rule.is_barrier
-            and progress.state[progress.codes.barrier(rule.index, row // rule.scope_rows)] != ENDED
+            and progress.state[barrier_key(rule.index, row // rule.scope_rows)] != ENDED
             for rule in progress.rules.columns
         )

@@ -18,7 +18,7 @@ The `Scheduler` is assembled from parts, each in a module of its own:
 ==================  ================================================================================
 module              it decides or keeps
 ==================  ================================================================================
-``progress``        the state of each node, attempts, values, dropped rows, open cells
+``progress``        the state of each node (``node_states``), attempts, values, dropped rows
 ``slots``           running calls, and whether limits allow one more
 ``ready_nodes``     whether a node that became ready is queued, skipped, emitted or held back
 ``ready_queues``    which ready node goes first
@@ -57,8 +57,9 @@ from cellspec.engine.calls import (
     Save,
 )
 from cellspec.engine.failures import EarlyStop, Retries, cause_of, failure_of
+from cellspec.engine.node_states import ENDED, RUNNING
 from cellspec.engine.observer import Observer
-from cellspec.engine.progress import ENDED, RUNNING, Progress
+from cellspec.engine.progress import Progress
 from cellspec.engine.ready_nodes import ReadyNodes
 from cellspec.engine.ready_queues import ReadyQueues
 from cellspec.engine.resume import Resume
@@ -70,7 +71,7 @@ from cellspec.engine.values import Values
 from cellspec.errors import SpecError
 from cellspec.faults import Permanent
 from cellspec.graph.graph import ExecutionGraph
-from cellspec.graph.nodes import NodeId
+from cellspec.graph.nodes import NodeId, NodeKey, cell_key, place_of
 from cellspec.graph.rowset import ranges_of
 from cellspec.machine.actions import Failure
 from cellspec.machine.limits import FailurePolicy, Limits, check_limits
@@ -256,26 +257,26 @@ class Scheduler:
         """
         if not self._may_start():
             return None
-        code = self.queues.take()
-        return None if code is None else self._start(code)
+        key = self.queues.take()
+        return None if key is None else self._start(key)
 
     def _may_start(self) -> bool:
         """True unless the run is over, stops, or has every worker busy."""
         return self.early_stop.reason is None and not self._ended and self.slots.has_worker()
 
-    def _start(self, code: int) -> Call:
-        call = self.calls.build(code, self._calls)
+    def _start(self, key: NodeKey) -> Call:
+        call = self.calls.build(key, self._calls)
         self._calls += 1
         self.slots.take(call)
         self.turns.started(call)
-        for each in self.progress.codes_of(call):
+        for each in self.progress.keys_of(call):
             self.progress.state[each] = RUNNING
         self.observer.started(call)
         return call
 
     def _release_slot(self, call: Call) -> None:
         self.slots.release(call)
-        self.ready.announced.extend(map(self.progress.codes.node, self.turns.ended(call)))
+        self.ready.announced.extend(map(self.progress.node, self.turns.ended(call)))
 
     # Calls that end well
 
@@ -316,9 +317,9 @@ class Scheduler:
         for row, value in zip(call.rows, given, strict=True):
             if progress.wants_output(call.index, row):
                 progress.values.put(call.index, row, value)
-        code = progress.codes_of(call)[0]
-        progress.end(code)
-        progress.tracker.mark_complete(progress.codes.node(code))
+        key = progress.keys_of(call)[0]
+        progress.end(key)
+        progress.tracker.mark_complete(progress.node(key))
         self.saving.release_scope(call.start, call.stop)
 
     def on_row(self, call: Call, row: int, value: Any) -> None:
@@ -332,7 +333,7 @@ class Scheduler:
         if row not in call.left or (self._columns[call.index].ordered and row != expected):
             raise Permanent(f"gave row {row!r} of {call}; expected row {expected}")
         del call.left[row]
-        wanted = self.progress.state[self.progress.codes.cell(call.index, row)] == RUNNING
+        wanted = self.progress.state[cell_key(call.index, row)] == RUNNING
         if wanted:
             self.observer.completed(call, row)
         if not call.left:
@@ -356,8 +357,8 @@ class Scheduler:
     def _ignore(self, call: Call) -> None:
         """A call ended whose rows were dropped while it ran."""
         self.observer.ignored(call)
-        for code in self.progress.codes_of(call):
-            self.progress.end(code)
+        for key in self.progress.keys_of(call):
+            self.progress.end(key)
 
     def _on_row_resolved(self, row: int) -> None:
         self.groups.count_row(row)
@@ -375,31 +376,33 @@ class Scheduler:
             # A range that gave all its rows, and failed at nothing.
             return
         self._release_slot(call)
-        codes = self.progress.unfinished(call)
+        keys = self.progress.unfinished(call)
         failure = failure_of(error)
-        if codes:
-            self._fail(call, codes, failure, error)
+        if keys:
+            self._fail(call, keys, failure, error)
         else:
             self._ignore(call)
             if failure == "permanent":
                 self.early_stop.note_end(well=False)
         self.ready.settle()
 
-    def _fail(self, call: Call, codes: list[int], failure: Failure, error: BaseException) -> None:
+    def _fail(
+        self, call: Call, keys: list[NodeKey], failure: Failure, error: BaseException
+    ) -> None:
         final = self.retries.is_final(call, failure)
         if failure == "retryable":
-            self.retries.spend_attempt(codes)
-        until = None if final else self.retries.backoff_until(codes[0], error, self.now)
+            self.retries.spend_attempt(keys)
+        until = None if final else self.retries.backoff_until(keys[0], error, self.now)
         self.observer.failed(call, Failed(failure, final, until, error))
         if failure == "permanent":
             self.early_stop.note_end(well=False)
         if until is None:
-            self._give_up(call, codes, error)
+            self._give_up(call, keys, error)
         else:
-            self._back_off(codes, until)
+            self._back_off(keys, until)
 
-    def _back_off(self, codes: list[int], until: float) -> None:
-        self.retries.back_off(codes, until)
+    def _back_off(self, keys: list[NodeKey], until: float) -> None:
+        self.retries.back_off(keys, until)
         self.retries.wake_due(self.now)
 
     def on_cancel(self, call: Call) -> None:
@@ -408,12 +411,12 @@ class Scheduler:
             return
         self._release_slot(call)
         self.observer.cancelled(call)
-        codes = self.progress.unfinished(call)
-        for code in self.progress.codes_of(call):
-            if code in codes:
-                self.retries.return_at_once(code)
+        keys = self.progress.unfinished(call)
+        for key in self.progress.keys_of(call):
+            if key in keys:
+                self.retries.return_at_once(key)
             else:
-                self.progress.end(code)
+                self.progress.end(key)
         self.ready.settle()
 
     def advance(self, now: float) -> None:
@@ -428,15 +431,15 @@ class Scheduler:
 
     # Rows that are dropped
 
-    def _give_up(self, call: Call, codes: list[int], error: BaseException) -> None:
+    def _give_up(self, call: Call, keys: list[NodeKey], error: BaseException) -> None:
         """A node failed for good: its rows are dropped, with one cause (clause DROP-01)."""
         progress = self.progress
         if call.kind == BARRIER:
-            progress.state[codes[0]] = ENDED
+            progress.state[keys[0]] = ENDED
             # A row that it did not read, because an input was skipped, wanted nothing of it.
             rows = [row for row in call.rows if progress.wants_output(call.index, row)]
         else:
-            rows = [progress.codes.split(code)[1] for code in codes]
+            rows = [place_of(key) for key in keys]
         self._drop(rows, Drop(call.column, cause_of(error)))
 
     def _drop(self, rows: list[int], drop: Drop) -> None:
@@ -524,7 +527,7 @@ class Scheduler:
 
 def judge_end(progress: Progress, saving: Saving, early_stop: EarlyStop) -> Ending:
     """How an incarnation ended whose work is over."""
-    records = progress.codes.rows
+    records = progress.rows
     saved = min(saving.claimed)
     lost = sum(row < saved for row in progress.dropped)
     rows = f"{saved - lost} of {counted(records, 'row')} saved, {len(progress.dropped)} dropped"

@@ -6,7 +6,7 @@ Both are plain values: equal by content, hashable, cheap, and with no reference 
 
 `NodeKey` names a node by position, for machinery that looks nodes up for each event: a pair of
 integers, in which the sign of the first one tells a cell from a barrier node. `cell_key` and
-`barrier_key` encode, `is_barrier_key`, `column_of` and `place_of` decode.
+`barrier_key` encode; `is_barrier_key`, `column_of`, `place_of` and `split_key` decode.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ __all__ = [
     "column_of",
     "is_barrier_key",
     "place_of",
+    "split_key",
 ]
 
 
@@ -83,3 +84,9 @@ def column_of(key: NodeKey) -> int:
 def place_of(key: NodeKey) -> int:
     """The row of a cell, or the scope of a barrier node."""
     return key[1]
+
+
+def split_key(key: NodeKey) -> tuple[int, int, bool]:
+    """Column, row or scope, and whether it is a barrier node."""
+    column, place = key
+    return (column, place, False) if column >= 0 else (~column, place, True)
