@@ -74,8 +74,8 @@ def make_simulator(
                     rates.retryable, rates.back_pressure, rates.permanent, skip.get(name, 0.0)
                 )
             )
-        rest = scenario.failures.cool_down.model_dump() if scenario.failures else {}
-        row_outcomes = DrawnFates(scenario.seed, columns, recorded=latency.failure, **rest)
+        backoff = scenario.failures.backoff.model_dump() if scenario.failures else {}
+        row_outcomes = DrawnFates(scenario.seed, columns, recorded=latency.failure, **backoff)
     return StepwiseSimulator(
         graph, latency, plan, row_outcomes=row_outcomes, tell=on_event, **options
     )

@@ -119,8 +119,8 @@ def _late_value_done(monkeypatch: pytest.MonkeyPatch) -> None:
     _instead(monkeypatch, StepwiseCalls, "_end_cell", instead)
 
 
-@_fault("the first row is complete when some life first completes it", "first_row_s")
-def _first_row_of_any_life(monkeypatch: pytest.MonkeyPatch) -> None:
+@_fault("the first row is complete when some incarnation first completes it", "first_row_s")
+def _first_row_of_any_incarnation(monkeypatch: pytest.MonkeyPatch) -> None:
     def instead(live: Callable[[Any, Any], None], simulator: Any, incarnation: Any) -> None:
         before_s = simulator.outcome.first_row_s
         live(simulator, incarnation)
@@ -155,7 +155,7 @@ def _age_of_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     _instead(monkeypatch, Timings, "ages", lambda method, self, rows, _: method(self, rows, ()))
 
 
-@_fault("drops of earlier lives are drops", "failures.rows_dropped")
+@_fault("drops of earlier incarnations are drops", "failures.rows_dropped")
 def _old_drops(monkeypatch: pytest.MonkeyPatch) -> None:
     def instead(method: Any, calls: Any, in_flight_lost: int) -> None:
         before = [list(rows) for rows in calls._blamed]
@@ -167,7 +167,7 @@ def _old_drops(monkeypatch: pytest.MonkeyPatch) -> None:
     _instead(monkeypatch, StepwiseCalls, "resumed", instead)
 
 
-@_fault("skips are summed over the lives", "failures.skipped")
+@_fault("skips are summed over the incarnations", "failures.skipped")
 def _all_skips(monkeypatch: pytest.MonkeyPatch) -> None:
     def count(calls: Any, column: int, _: int) -> None:
         calls.__dict__.setdefault("_all", [0] * calls._state.graph.num_columns)[column] += 1
@@ -196,7 +196,7 @@ def _no_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @_fault("utilisation is that of the time in which a process lived", "worker_utilisation")
-def _utilisation_of_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+def _utilisation_of_incarnations(monkeypatch: pytest.MonkeyPatch) -> None:
     summarise = sim.results.summarise
 
     def wrong(scenario: Any, outcome: Any, *, checked: bool) -> Any:
@@ -223,7 +223,7 @@ def _utilisation_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sim.results, "summarise", wrong)
 
 
-@_fault("a call is busy in full, though its life ends before it", "worker_busy_s")
+@_fault("a call is busy in full, though its incarnation ends before it", "worker_busy_s")
 def _busy_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
     def instead(method: Any, state: Any) -> None:
         before = list(state.outcome.busy_s)
@@ -286,8 +286,8 @@ def _first_version(monkeypatch: pytest.MonkeyPatch) -> None:
 # Waits
 
 
-@_fault("a wait goes on while a node rests", "by_resource.wait_s")
-def _rests_are_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+@_fault("a wait goes on during a backoff", "by_resource.wait_s")
+def _backoffs_are_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     def instead(
         method: Any, timings: Any, column: int, start: int, stop: int, t: float, ready_s: float
     ) -> None:
@@ -297,7 +297,7 @@ def _rests_are_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     _instead(monkeypatch, Timings, "called", instead)
 
 
-@_fault("what never started waited to the end of its life", "by_resource.wait_calls")
+@_fault("what never started waited to the end of its incarnation", "by_resource.wait_calls")
 def _never_started(monkeypatch: pytest.MonkeyPatch) -> None:
     def then(calls: Any, *_: Any) -> None:
         state = calls._state

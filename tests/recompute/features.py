@@ -52,7 +52,7 @@ FEATURES: dict[str, str] = {
     "permanent": "a call failed for good",
     "barrier failed": "a barrier node failed, in whatever way",
     "attempts spent": "a node failed in a way that allows another try, and had none left",
-    "cool-down": "a node rested after a failure",
+    "backoff": "a node rested after a failure",
     "range failed": "a range failed after it had given rows",
     "drop": "a row was dropped",
     "all dropped": "no row was delivered",
@@ -161,8 +161,8 @@ def _happened(history: History) -> Iterator[tuple[str, bool]]:
     failed = {"retryable", "backpressure", "permanent"}
     yield "barrier failed", any(c.scope is not None and c.outcome in failed for c in calls)
     yield (
-        "cool-down",
-        any(until > t for incarnation in incarnations for *_, t, until in incarnation.cooling),
+        "backoff",
+        any(until > t for incarnation in incarnations for *_, t, until in incarnation.backoffs),
     )
     yield "range", any(c.scope is None and len(c.rows) > 1 for c in calls)
     yield "range failed", any(c.scope is None and c.gave and c.outcome in failed for c in calls)
@@ -246,7 +246,7 @@ _apart(
 _apart(
     "plain",
     *("range", "range failed", "groups limited", "groups unlimited"),
-    *("retryable", "back-pressure", "permanent", "barrier failed", "attempts spent", "cool-down"),
+    *("retryable", "back-pressure", "permanent", "barrier failed", "attempts spent", "backoff"),
     *("drop", "all dropped", "late end", "unfinished call", "stop asked", "stopped"),
     *("condition", "passed on", "not passed on", "restored drop", "restored skip"),
     why="a plain run has no such thing",

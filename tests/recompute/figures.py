@@ -294,7 +294,7 @@ class _Recompute:
         ]
 
     def lost_s(self, incarnation: Incarnation) -> float:
-        """What the crash at the end of a life lost of the time that workers were busy."""
+        """The busy time of workers that the crash at the end of an incarnation lost."""
         if incarnation.number not in self.lost:
             return 0.0
         claim = self.incarnations[incarnation.number + 1].claim
@@ -398,8 +398,8 @@ class _Recompute:
         times += [t for rows, t in incarnation.admitted if row in rows]
         if column.ordered:
             times += [incarnation.resolved_s((column.name, earlier)) for earlier in range(row)]
-        if call.rested_s is not None:
-            times.append(call.rested_s)
+        if call.backoff_end_s is not None:
+            times.append(call.backoff_end_s)
         return max(times)
 
     # Columns

@@ -1,4 +1,4 @@
-"""What a trace says happened, and nothing that it does not say: calls, cells, rows and lives.
+"""The history in a trace, and nothing beside it: calls, cells, rows and incarnations.
 
 Plain JSON and the standard library. A trace is read as it is published (plans/trace.md): the first
 line holds the graph, the rest are events in order. No rule is judged here. What is worked out is
@@ -50,7 +50,7 @@ class Call:
         end_s: when it ended; None while it runs.
         outcome: "complete", "retryable", "backpressure" or "permanent"; "lost" in a crash, and
             "running" where the run ended before it.
-        rested_s: the end of the rest that its first cell had before it, if it had one.
+        backoff_end_s: the end of the backoff of its first cell before it, if it had one.
     """
 
     column: str
@@ -60,7 +60,7 @@ class Call:
     gave: list[tuple[int, float]] = field(default_factory=list)
     end_s: float | None = None
     outcome: str = "running"
-    rested_s: float | None = None
+    backoff_end_s: float | None = None
 
     @property
     def last_s(self) -> float:
@@ -70,20 +70,20 @@ class Call:
 
 @dataclass(slots=True)
 class Incarnation:
-    """One life of the process.
+    """One incarnation: one run of the process.
 
     Attributes:
-        made, skipped: when each cell got its value, or was skipped, in this life.
+        made, skipped: when each cell got its value, or was skipped, in this incarnation.
         cost_s: what each value that a call gave took.
         restored: cells that the claim gave back, with "made" or "skipped", and when that was; of a
             dropped row none.
         dropped: rows recorded as dropped, with the column that caused it and when.
         restored_drops: rows that were dropped again by the resume.
-        cooling: (column, row or scope, from, until) of each rest after a failure.
-        rests: of each cell that a failure left, the end of its last rest so far.
+        backoffs: (column, row or scope, from, until) of each backoff after a failure.
+        backoff_ends: of each cell that a failure left, the end of its last backoff so far.
         admitted: (rows, from) of each group of rows.
         durable: by column, the rows whose data is safe.
-        drop_causes: of each row, the column that its last drop named, in this life or before.
+        drop_causes: of each row, the column that its last drop named, also before.
     """
 
     number: int
@@ -101,8 +101,8 @@ class Incarnation:
     dropped: dict[int, tuple[str, float]] = field(default_factory=dict)
     restored_drops: set[int] = field(default_factory=set)
     failures: list[tuple[str, str, float]] = field(default_factory=list)
-    cooling: list[tuple[str, int, float, float]] = field(default_factory=list)
-    rests: dict[Cell, float] = field(default_factory=dict)
+    backoffs: list[tuple[str, int, float, float]] = field(default_factory=list)
+    backoff_ends: dict[Cell, float] = field(default_factory=dict)
     admitted: list[tuple[range, float]] = field(default_factory=list)
     retired: list[tuple[range, float]] = field(default_factory=list)
     claims_durable: list[tuple[dict[str, int], float]] = field(default_factory=list)
@@ -130,13 +130,13 @@ class Incarnation:
         return self.has(cell) and not self.was_skipped(cell)
 
     def since_s(self, cell: Cell) -> float:
-        """When a cell that has its value, or was skipped, came to it, in this life or before."""
+        """When a cell got its value, or was skipped, in this incarnation or before."""
         if cell in self.restored:
             return self.restored[cell][1]
         return self.made[cell] if cell in self.made else self.skipped[cell]
 
     def resolved_s(self, cell: Cell) -> float:
-        """Since when, in this life, nobody waits for the cell any more."""
+        """Since when, in this incarnation, nobody waits for the cell any more."""
         times = [found[cell] for found in (self.made, self.skipped) if cell in found]
         if cell[1] in self.dropped:
             times.append(self.dropped[cell[1]][1])
@@ -166,7 +166,7 @@ class History:
 
     Attributes:
         header: the first line.
-        lives: in order.
+        incarnations: in order.
         steps: one for each event, in order.
     """
 
@@ -265,7 +265,7 @@ class _Reader:
             rows = range(scope * size, min((scope + 1) * size, self.rows))
         call = Call(column, rows, scope, t)
         if scope is None:
-            call.rested_s = self.incarnation.rests.get((column, rows[0]))
+            call.backoff_end_s = self.incarnation.backoff_ends.get((column, rows[0]))
         self.incarnation.calls.append(call)
         self.running.append(call)
 
@@ -287,12 +287,12 @@ class _Reader:
         self._end(call, event["failure"], t)
         if event.get("until") is not None:
             first = call.scope if call.scope is not None else _rows(event)[0]
-            self.incarnation.cooling.append((call.column, first, t, event["until"]))
+            self.incarnation.backoffs.append((call.column, first, t, event["until"]))
             if call.scope is None:
                 given = {row for row, _ in call.gave}
                 for row in call.rows:
                     if row not in given:
-                        self.incarnation.rests[call.column, row] = event["until"]
+                        self.incarnation.backoff_ends[call.column, row] = event["until"]
 
     def _call(self, event: Event) -> Call:
         """The call that an event speaks of: of its node, or the range that still owes its row."""

@@ -249,13 +249,13 @@ class _Draw:
         if used and self.yes(0.3):
             found["by_resource"] = {pick.choice(used): self.rates()}
         if self.yes(0.8):
-            found["cool_down"] = self.cool_down()
+            found["backoff"] = self.backoff()
         if self.stops or self.yes(0.3):
             found["early_stop"] = self.early_stop()
         return found
 
     def early_stop(self) -> Data:
-        """When a run gives up: often in its first life, or so late that a crash comes before."""
+        """When a run gives up: often before any crash, or so late that a crash comes before."""
         pick = self.random
         if self.stops and self.restores and self.yes(0.6):
             return {"window": pick.randint(4, 9), "rate": pick.choice(ODD_RATES[:5])}
@@ -274,7 +274,7 @@ class _Draw:
             found = {"permanent": 1.0}
         return found
 
-    def cool_down(self) -> Data:
+    def backoff(self) -> Data:
         pick = self.random
         found: Data = {"first_s": pick.choice((0.0, 0.0, 0.5, 1.0, 3.0))}
         if self.yes(0.5):

@@ -26,8 +26,9 @@ import yaml
 from cellspec import SpecError, Violation
 from cellspec.exit_codes import CODES, exit_codes_text
 from cellspec.files import check_folder, write_files
-from sim import results
 from sim.cli import main
+from sim.output import run
+from sim.results import Result
 from sim.scenario.loader import load_scenario
 from sim.scenario.schema import schema_text
 from sim.simulator.outcome import Outcome
@@ -547,13 +548,14 @@ def test_a_folder_that_cannot_be_written_costs_no_result(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "out"
-    render = results.render_table
+    render = run.render
 
-    def render_meanwhile(*arguments: Any) -> str:
-        (out / "result.json").mkdir(parents=True)
-        return render(*arguments)
+    def render_meanwhile(result: Result, form: str) -> str:
+        if form == "table":
+            (out / "result.json").mkdir(parents=True)
+        return render(result, form)
 
-    monkeypatch.setattr(results, "render_table", render_meanwhile)
+    monkeypatch.setattr(run, "render", render_meanwhile)
     assert main(["run", str(scenario), "--out", str(out)]) == 2
     text, err = capsys.readouterr()
     assert "every event satisfied the specification" in text
@@ -688,10 +690,10 @@ def test_a_mistake_of_ours_is_code_70_with_its_traceback_and_never_a_verdict(
     monkeypatch: pytest.MonkeyPatch,
     kind: type[Exception],
 ) -> None:
-    def broken(_result: Any) -> str:
+    def broken(_result: Any, _form: str) -> str:
         raise kind("a countdown is open and nothing is missing")
 
-    monkeypatch.setattr(results, "render_table", broken)
+    monkeypatch.setattr(run, "render", broken)
     # No memory for a run is what its rows ask for; see test_more_rows_than_the_machine_holds.
     code = 2 if kind is MemoryError else 70
     assert main(["run", str(scenario)]) == code

@@ -67,7 +67,7 @@ def test_calls_fail_as_the_requests_that_they_replay(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     column = replaying(tmp_path, failed_column="status", failed="fail", order="bootstrap")
-    path = write(tmp_path, column, failures={"max_attempts": 100, "cool_down": {"first_s": 0}})
+    path = write(tmp_path, column, failures={"max_attempts": 100, "backoff": {"first_s": 0}})
     result, err = run(path, capsys, "--trace", str(tmp_path / "t.jsonl"))
     assert "2 of 4 requests in 't.csv' failed, 1 with 429: the calls that replay them fail" in err
     (failures,) = result["failures"]

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from sim.results import Result, render_csv, render_json, render_table, summarise
+from sim.output.result_data import render_csv, render_json
+from sim.output.result_table import render_table
+from sim.results import Result, summarise
 from sim.scenario.loader import load_scenario
 from sim.scenario.scenario import Scenario
 from sim.simulation import run_plan

@@ -702,6 +702,24 @@ def test_faults_of_options_follow_those_of_the_file_and_name_the_option(tmp_path
     ]
 
 
+def test_the_older_name_of_a_field_is_read_and_means_the_same(tmp_path: Path) -> None:
+    old = load_scenario(write(tmp_path, {"failures": {"cool_down": {"first_s": 3}}}))
+    new = load_scenario(write(tmp_path, {"failures": {"backoff": {"first_s": 3}}}))
+    assert old.model_dump() == new.model_dump()
+    assert old.digest() == new.digest()
+    assert "backoff: {" in old.to_yaml() or "backoff:\n" in old.to_yaml()
+    assert "cool_down" not in old.to_yaml()
+    file = write(tmp_path, {"failures": {"cool_down": {"frist_s": 3}}})
+    (message,) = refusals(file)
+    assert message.endswith("failures.cool_down.frist_s: no such field; did you mean 'first_s'?")
+    both = {"cool_down": {"first_s": 3}, "backoff": {"first_s": -1}}
+    found = [re.sub("^[0-9]+: ", "", one) for one in refusals(write(tmp_path, {"failures": both}))]
+    assert found == [
+        "failures.cool_down: is the older name of backoff, which is given too",
+        "failures.backoff.first_s: expected at least 0, got -1",
+    ]
+
+
 def test_a_command_tells_every_fault_on_a_line_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -51,7 +51,7 @@ SCENARIO: dict[str, Any] = {
         "max_attempts": 2,
         "by_resource": {"llm": {"retryable": 0.2, "back_pressure": 0.2, "permanent": 0.02}},
         "by_column": {"check": {"retryable": 0.3, "permanent": 0.1}},
-        "cool_down": {"jitter": 0.5},
+        "backoff": {"jitter": 0.5},
     },
 }
 

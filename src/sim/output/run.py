@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from sim import results
+from sim.output.result_data import render_csv, render_json
+from sim.output.result_table import render_table
 from sim.results import Result
 from sim.scenario.scenario import Scenario
 
@@ -20,11 +21,16 @@ OUT_FILES: Final = ("scenario.yaml", "manifest.json", "result.json", "fingerprin
 
 _DEPENDENCIES = ("numpy", "pydantic", "PyYAML", "simpy")
 
+_RENDERED: Final[Mapping[str, Callable[[Result], str]]] = {
+    "table": render_table,
+    "json": render_json,
+    "csv": render_csv,
+}
+
 
 def render(result: Result, form: str) -> str:
     """The result as a table, as JSON, or as CSV."""
-    rendered: Callable[[Result], str] = getattr(results, f"render_{form}")
-    return rendered(result)
+    return _RENDERED[form](result)
 
 
 def files_of_run(scenario: Scenario, result: Result, folder: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, model_validator
 
 from cellspec.errors import GraphError
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
@@ -18,9 +18,9 @@ from sim.scenario.latency import Latency
 from sim.scenario.strict import Fault, Seconds, StrictModel, faults_error, field_error
 
 __all__ = [
+    "Backoff",
     "CheckpointSpec",
     "ColumnSpec",
-    "CoolDown",
     "Crash",
     "EarlyStop",
     "FailureRates",
@@ -200,13 +200,15 @@ class FailureRates(StrictModel):
         return self
 
 
-class CoolDown(StrictModel):
-    """How long a node rests after its n-th failure: first_s × factor ^ (n − 1), at most most_s."""
+class Backoff(StrictModel):
+    """The backoff of a node after its n-th failure: first_s × factor ^ (n − 1), at most most_s."""
 
     first_s: Seconds = Field(1.0, description="after the first failure")
     factor: float = Field(2.0, ge=1, le=100, allow_inf_nan=False)
     most_s: Seconds = Field(60.0, description="at most")
-    jitter: Share = Field(0.0, description="share by which a rest may be longer or shorter, drawn")
+    jitter: Share = Field(
+        0.0, description="share by which a backoff may be longer or shorter, drawn"
+    )
 
 
 class EarlyStop(StrictModel):
@@ -221,13 +223,17 @@ class EarlyStop(StrictModel):
 class FailuresSpec(StrictModel):
     """What goes wrong, how often, and what is done about it; the closest rate applies."""
 
-    max_attempts: Positive = Field(3, description="attempts of a node in one life")
+    max_attempts: Positive = Field(3, description="attempts of a node in one incarnation")
     default: FailureRates = Field(FailureRates(), description="of all other columns")
     by_resource: dict[Name, FailureRates] = Field(
         default_factory=dict, description="of the columns that use a resource"
     )
     by_column: dict[Name, FailureRates] = Field(default_factory=dict, description="of one column")
-    cool_down: CoolDown = Field(CoolDown(), description="between a failure and the next try")
+    backoff: Backoff = Field(
+        Backoff(),
+        validation_alias=AliasChoices("backoff", "cool_down"),
+        description="between a failure and the next try",
+    )
     early_stop: EarlyStop | None = Field(None, description="none: the run never gives up")
 
 
@@ -269,7 +275,7 @@ class Crash(StrictModel):
     model_config = ConfigDict(json_schema_extra=one_of_schema("at_event", "at_time_s", "random"))
 
     at_event: Positive | None = Field(
-        None, description="just after the event with this number, over all lives of the run"
+        None, description="just after the event with this number, over all incarnations of the run"
     )
     at_time_s: Seconds | None = Field(None, description="seconds since the run began")
     random: RandomCrashes | None = None

@@ -97,18 +97,29 @@ class StrictModel(BaseModel):
             for name in data
             if name not in spellings
         ]
+        faults += [
+            Fault((name,), f"is the older name of {spellings[name]}, which is given too")
+            for name in data
+            if spellings.get(name, name) != name and spellings[name] in data
+        ]
         if not faults:
             return handler(data)
+        wrong = {fault.where[0] for fault in faults}
         try:
-            handler({name: value for name, value in data.items() if name in spellings})
+            handler({name: data[name] for name in data if name in spellings and name not in wrong})
         except ValidationError as error:
             raise faults_error(faults, error) from None
         raise faults_error(faults)
 
 
-def _names(cls: type[BaseModel]) -> tuple[list[str], set[str]]:
-    """The fields of a record as a file spells them: each one's best name, and all names."""
-    known, spellings = [], set()
+def _names(cls: type[BaseModel]) -> tuple[list[str], dict[Any, str]]:
+    """The fields of a record as a file spells them.
+
+    Returns:
+        The name of each field; and by each name that is read, also an older one, the field's name.
+    """
+    known: list[str] = []
+    spellings: dict[Any, str] = {}
     for name, item in cls.model_fields.items():
         choices = item.validation_alias
         if isinstance(choices, AliasChoices):
@@ -116,7 +127,7 @@ def _names(cls: type[BaseModel]) -> tuple[list[str], set[str]]:
         else:
             names = [item.alias or name]
         known.append(names[0])
-        spellings.update(names)
+        spellings |= dict.fromkeys(names, names[0])
     return known, spellings
 
 

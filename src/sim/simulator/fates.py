@@ -25,8 +25,8 @@ class Fates(Protocol):
     def skips(self, column: int, row: int) -> bool:
         """True if the column's own condition skips the cell."""
 
-    def rest_s(self, column: int, place: int, call: int, failure: Failure) -> float:
-        """How long a node rests after a failure, in seconds."""
+    def backoff_s(self, column: int, place: int, call: int, failure: Failure) -> float:
+        """The seconds from a failure of a node to its next try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,8 @@ class DrawnFates:
     Args:
         seed: of the run.
         columns: the rates, by column.
-        first_s, factor, most_s: a node rests ``first_s * factor ** (n - 1)`` seconds after its n-th
-            failure, at most `most_s`.
+        first_s, factor, most_s: the backoff after the n-th failure of a node is
+            ``first_s * factor ** (n - 1)`` seconds, at most `most_s`.
         jitter: the share of that by which it may be longer or shorter, drawn.
         recorded: what becomes of calls beside, as `sim.scenario.latency.LatencySource.failure`
         tells it.
@@ -103,8 +103,8 @@ class DrawnFates:
         rate = self._columns[column].skip
         return rate > 0 and unit(self._seed, column, row, 0, 2) < rate
 
-    def rest_s(self, column: int, place: int, call: int, failure: Failure) -> float:  # noqa: ARG002
-        rest = min(self._most_s, self._first_s * self._factor ** min(call - 1, 60))
+    def backoff_s(self, column: int, place: int, call: int, failure: Failure) -> float:  # noqa: ARG002
+        backoff = min(self._most_s, self._first_s * self._factor ** min(call - 1, 60))
         if self._jitter:
-            rest *= 1 + self._jitter * (2 * unit(self._seed, column, place, call, 3) - 1)
-        return rest
+            backoff *= 1 + self._jitter * (2 * unit(self._seed, column, place, call, 3) - 1)
+        return backoff

@@ -12,7 +12,7 @@ __all__ = ["Incarnation", "Outcome"]
 
 @dataclass(slots=True)
 class Incarnation:
-    """What one life of the process did. Times in seconds.
+    """The counts of one incarnation (one run of the process). Times in seconds.
 
     Attributes:
         claimed_rows: rows that were complete when it began.

@@ -446,18 +446,18 @@ class StepwiseCalls:
         assert failure is not None and self._fates is not None  # noqa: PT018
         state.outcome.failures[column][failure] += 1
         self._calls[key[0], place] = task.call
-        rest = self._fates.rest_s(column, place, task.call, failure)
+        backoff = self._fates.backoff_s(column, place, task.call, failure)
         if key[0] >= 0:
-            machine.fail_cell(column, place, failure, t + rest)
+            machine.fail_cell(column, place, failure, t + backoff)
         else:
-            machine.fail_barrier(column, place, failure, t + rest)
+            machine.fail_barrier(column, place, failure, t + backoff)
         for row, cause in sorted(machine.unrecorded.items()):
             machine.record_drop(cause, row, row + 1)
             self._blamed[cause].add(row)
             state.other_events += 1
             self._groups.touch(row, row + 1)
         if machine.backoffs:
-            state.after(rest, lambda: self._settle(state.env.now))
+            state.after(backoff, lambda: self._settle(state.env.now))
 
     # Counts
 

@@ -1,7 +1,7 @@
 """How long calls waited and how old rows became, on a sample of rows, in bounded memory.
 
 What is kept is 8 or 16 bytes for each cell of the sample, which has `SAMPLED_CELLS` cells or a few
-more, 16 for each of its calls in this life, and 24 for each of at most `KEPT_CALLS` calls.
+more, 16 for each of its calls in this incarnation, and 24 for each of at most `KEPT_CALLS` calls.
 `sim.figures` defines the sample and the figures.
 """
 
@@ -69,8 +69,8 @@ class Timings:
         flags: by row, whether it is in the sample, and whether the row before one is, as bits;
             the second only where the order of a column makes somebody ask.
         ends: by column, when each cell of the sample got its value, or was skipped.
-        begun, begun_s: starts of flagged cells in a life in which all cells are made, each as
-            row × columns + column, and their times: all that a start has time for. See `settle`.
+        begun, begun_s: starts of flagged cells in an incarnation in which all cells are made, each
+            as row × columns + column, and their times: all that a start has time for. See `settle`.
     """
 
     def __init__(
@@ -97,11 +97,11 @@ class Timings:
         self._seen, self._step = 0, 1
         self.begun, self.begun_s = array("q"), array("d")
 
-    def settle(self, life_s: float) -> None:
-        """The starts in `begun` were of a life from `life_s` on in which all cells are made.
+    def settle(self, begin_s: float) -> None:
+        """Add the waits of the starts in `begun`, at the end of an incarnation from `begin_s` on.
 
-        A cell was ready when the last of what it waited for was made, or the life began. What it
-        waited for is made once in a life: so all of them can be looked at when the life is over.
+        A cell was ready when the last cell that it waited for was made, or the incarnation began.
+        Each of these cells is made once in an incarnation, so all can be looked at when it is over.
         """
         if not self.begun:
             return
@@ -114,7 +114,7 @@ class Timings:
         if beside.any():
             sampled = beside == 0
             places, columns, start_s = places[sampled], columns[sampled], start_s[sampled]
-        ready_s = np.full(len(start_s), life_s)
+        ready_s = np.full(len(start_s), begin_s)
         by_column = np.argsort(columns, kind="stable")
         edges = np.searchsorted(
             columns, np.arange(len(self._waits_for) + 1), sorter=by_column

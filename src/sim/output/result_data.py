@@ -1,0 +1,39 @@
+"""The result of a run for programs: one JSON object, or a line of CSV for a sheet of many runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict
+from typing import Any
+
+from sim.results import Result
+
+__all__ = ["render_csv", "render_json"]
+
+
+def render_json(result: Result) -> str:
+    """The result as one JSON object, indented, keys always in the same order."""
+    return json.dumps(asdict(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def render_csv(result: Result) -> str:
+    """A header and one line: every single figure, and those of each resource.
+
+    Columns and incarnations are left out, because their number differs between runs. The header
+    is the same for all runs with the same resources.
+    """
+    flat: dict[str, Any] = {
+        key: value for key, value in asdict(result).items() if not isinstance(value, tuple | list)
+    }
+    flat["checked"] = str(result.checked).lower()
+    for item in result.by_resource:
+        for key, value in asdict(item).items():
+            if key != "resource" and item.resource is not None:
+                flat[f"resource.{item.resource}.{key}"] = value
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(flat)
+    writer.writerow("" if value is None else value for value in flat.values())
+    return text.getvalue()

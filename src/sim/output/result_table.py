@@ -1,0 +1,235 @@
+"""The result of a run as a table for a terminal: units in the labels, columns of figures aligned.
+
+`sim.figures` defines each figure.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from cellspec.text import counted
+from sim.results import Result
+
+__all__ = ["render_table"]
+
+
+def render_table(result: Result) -> str:
+    """The result as text for a terminal, units in the labels, columns of figures aligned."""
+    size = f"{counted(result.rows, 'row')} × {counted(result.columns, 'column')}"
+    title = f"{_printable(result.name)}: {size}"
+    parts = [
+        f"{title} = {counted(result.cells, 'cell')}",
+        f"policy {result.policy}, {counted(result.workers, 'worker')}, seed {result.seed}",
+        "",
+        *_summary(result),
+        "",
+        *_resource_table(result),
+        "",
+        *_wait_table(result),
+        "",
+        *_column_table(result),
+    ]
+    if result.failures:
+        parts += ["", *_failure_table(result)]
+    if len(result.incarnations) > 1:
+        parts += ["", *_incarnation_table(result)]
+    if result.notes:
+        parts += ["", *result.notes]
+    verdict = result.verdict if result.checked else f"{result.verdict}: clauses of time were off"
+    parts += ["", verdict, f"fingerprint {result.fingerprint}  scenario {result.scenario_digest}"]
+    return "".join(f"{line.rstrip()}\n" for line in parts)
+
+
+def _summary(result: Result) -> list[str]:
+    ages = (result.row_age_p50_s, result.row_age_p95_s, result.row_age_p99_s)
+    lines = [
+        ("makespan", f"{_clock(result.makespan_s)} ({_seconds(result.makespan_s)} s)"),
+        (
+            "rows",
+            f"{result.rows_tried:,} tried, {result.rows_delivered:,} delivered, "
+            f"{result.rows_dropped:,} dropped",
+        ),
+        ("throughput", f"{_rate(result.rows_per_s)} rows/s, {_rate(result.cells_per_s)} cells/s"),
+        (
+            "first row complete",
+            "never" if result.first_row_s is None else f"{_seconds(result.first_row_s)} s",
+        ),
+        ("row age p50, p95, p99", f"{', '.join(map(_seconds_or_none, ages))} s"),
+        ("largest out-of-order window", f"{counted(result.window_rows, 'row')}"),
+        ("checkpoints", f"{result.checkpoints:,} ({counted(result.checkpoint_bytes, 'byte')})"),
+        ("calls, events", f"{result.calls:,}, {result.events:,}"),
+    ]
+    if result.failures:
+        lines.append(("outcome", result.outcome))
+    if result.crashes_planned:
+        # "of 2" says that a planned crash did not come: the run was over first.
+        lost = f"{result.cells_done_again:,}"
+        if result.cells_done_again_share is not None:
+            lost += f" ({100 * result.cells_done_again_share:.3g} % of all done)"
+        paid = f"{_seconds(result.busy_lost_s)} s"
+        if result.busy_lost_share is not None:
+            paid += f" ({100 * result.busy_lost_share:.3g} % of all)"
+        lines += [
+            ("crashes", f"{result.crashes:,} of {result.crashes_planned:,} planned"),
+            ("cells lost to crashes", lost),
+            ("busy time lost to crashes", paid),
+        ]
+    width = max(len(label) for label, _ in lines)
+    return [f"{label:<{width}}  {text}" for label, text in lines]
+
+
+def _resource_table(result: Result) -> list[str]:
+    items = result.by_resource
+    limits = [*(item.limit for item in items), result.workers]
+    shares = [*(item.utilisation for item in items), result.worker_utilisation]
+    return _table(
+        [
+            ("resource", [*(_printable(item.resource or "(none)") for item in items), "workers"]),
+            ("limit", _integers(limits)),
+            ("busy s", _decimals([*(item.busy_s for item in items), result.worker_busy_s])),
+            ("utilisation %", _decimals([None if x is None else 100 * x for x in shares])),
+            (
+                "mean in flight",
+                _decimals([*(item.mean_in_flight for item in items), result.mean_in_flight]),
+            ),
+            ("calls", _integers([*(item.calls for item in items), result.calls])),
+            ("cells", _integers([*(item.cells_done for item in items), None])),
+        ],
+        words=1,
+    )
+
+
+def _wait_table(result: Result) -> list[str]:
+    items = result.by_resource
+    every = "" if result.sampled_every == 1 else f", 1 row in {result.sampled_every:,}"
+    figures = [
+        ("mean", [item.mean_wait_s for item in items]),
+        ("p50", [item.wait_p50_s for item in items]),
+        ("p95", [item.wait_p95_s for item in items]),
+        ("p99", [item.wait_p99_s for item in items]),
+        ("mean of quarter 1", [item.mean_wait_q1_s for item in items]),
+        ("2", [item.mean_wait_q2_s for item in items]),
+        ("3", [item.mean_wait_q3_s for item in items]),
+        ("4", [item.mean_wait_q4_s for item in items]),
+    ]
+    return _table(
+        [
+            (f"wait s{every}", [_printable(item.resource or "(none)") for item in items]),
+            *((label, _decimals(values)) for label, values in figures),
+        ],
+        words=1,
+    )
+
+
+def _column_table(result: Result) -> list[str]:
+    items = result.by_column
+    kinds = ["barrier" if item.barrier else "" for item in items]
+    columns = [
+        ("column", [_printable(item.column) for item in items]),
+        ("resource", [_printable(item.resource or "") for item in items]),
+        ("kind", kinds),
+        ("calls", _integers([item.calls for item in items])),
+        ("cells done", _integers([item.cells_done for item in items])),
+        ("busy s", _decimals([item.busy_s for item in items])),
+        ("busy s per cell", _decimals([item.busy_s_per_cell for item in items])),
+    ]
+    words = 3
+    if not any(kinds):
+        del columns[2]
+        words = 2
+    return _table(columns, words=words)
+
+
+def _failure_table(result: Result) -> list[str]:
+    items = result.failures
+    return _table(
+        [
+            ("column", [_printable(item.column) for item in items]),
+            ("retryable", _integers([item.retryable for item in items])),
+            ("back-pressure", _integers([item.backpressure for item in items])),
+            ("permanent", _integers([item.permanent for item in items])),
+            ("rows dropped", _integers([item.rows_dropped for item in items])),
+            ("cells skipped", _integers([item.skipped for item in items])),
+        ],
+        words=1,
+    )
+
+
+def _incarnation_table(result: Result) -> list[str]:
+    items = result.incarnations
+    return _table(
+        [
+            ("incarnation", _integers([item.incarnation for item in items])),
+            ("start s", _decimals([item.start_s for item in items])),
+            ("end s", _decimals([item.end_s for item in items])),
+            ("ended by", [item.ended_by for item in items]),
+            ("rows at start", _integers([item.claimed_rows for item in items])),
+            ("cells done", _integers([item.cells_done for item in items])),
+            ("of them lost", _integers([item.cells_lost for item in items])),
+            ("in flight lost", _integers([item.in_flight_lost for item in items])),
+            ("busy s lost", _decimals([item.busy_lost_s for item in items])),
+        ],
+        words=0,
+    )
+
+
+def _table(columns: Sequence[tuple[str, Sequence[str]]], *, words: int) -> list[str]:
+    """Lines of a table; its first `words` columns are left-aligned, the rest right-aligned."""
+    widths = [max(map(_width, (label, *cells))) for label, cells in columns]
+    lines = [[label for label, _ in columns]]
+    lines += [list(row) for row in zip(*(cells for _, cells in columns), strict=True)]
+    return ["  ".join(_aligned(line, widths, words)) for line in lines]
+
+
+def _aligned(line: Iterable[str], widths: Sequence[int], words: int) -> Iterable[str]:
+    for place, (text, width) in enumerate(zip(line, widths, strict=True)):
+        space = " " * (width - _width(text))
+        yield text + space if place < words else space + text
+
+
+def _width(text: str) -> int:
+    """How many places a terminal gives a text: two for a wide letter, none for a mark above one."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
+
+
+def _printable(text: str) -> str:
+    """A name on one line, without anything that a terminal would act upon."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _integers(values: Sequence[int | None]) -> list[str]:
+    return ["–" if value is None else f"{value:,}" for value in values]
+
+
+def _decimals(values: Sequence[float | None]) -> list[str]:
+    """Figures of one table column: as many decimals as its largest needs for four digits."""
+    largest = max((abs(value) for value in values if value is not None), default=0.0)
+    digits = 1 if largest >= 100 else 2 if largest >= 10 else 3 if largest >= 1 else 4
+    if 0 < largest < 0.1:
+        return ["–" if value is None else f"{value:.3g}" for value in values]
+    return ["–" if value is None else f"{value:,.{digits}f}" for value in values]
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.1f}" if value >= 100 else f"{value:.4g}"
+
+
+def _seconds_or_none(value: float | None) -> str:
+    return "–" if value is None else _seconds(value)
+
+
+def _rate(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as h:mm:ss, rounded to the nearest second."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,}:{minutes:02}:{rest:02}"
