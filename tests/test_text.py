@@ -34,7 +34,7 @@ from tests.strategies import Plan, plans
 
 NOUNS = (
     "attempts|barriers|batches|bytes|calls|cells|claims|columns|drops|events|failures|groups|lives|"
-    "nodes|obligations|occasions|ranges|rows|runs|skips|slots|workers|workloads"
+    "goals|nodes|ranges|rows|runs|skips|slots|workers|workloads"
 )
 ODD = {
     "a count of one with a plural": rf"(?<![\d.,–:])1 (?:more |row )?(?:{NOUNS})\b",

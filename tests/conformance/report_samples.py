@@ -215,7 +215,7 @@ def results(**changes: Any) -> dict[str, Any]:
                 "sometimes": {"a row was dropped while a barrier was in flight": 12},
                 "stopped_at": "CKPT-12",
             },
-            "groups": {"not_run": "the backend does not claim 'groups'"},
+            "groups": {"not_run": "the backend lacks the capability 'groups'"},
         },
     }
     bad: dict[str, Any] = {

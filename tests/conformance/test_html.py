@@ -137,7 +137,7 @@ def test_the_page_shows_each_campaign_and_the_goals_that_it_missed() -> None:
     for row in (
         "core1,200 workloads · 0 crashes · 0 of 1 situationsno result",
         "drops40 workloads · 2 crashes · 1 of 1 situations ✗ stopped at CKPT-12no result",
-        "groupsthe backend does not claim 'groups'no result",
+        "groupsthe backend lacks the capability 'groups'no result",
         "every worker was busy✗ neverno goal",
         "a row was dropped while a barrier was in flight12✗ never",
     ):

@@ -267,7 +267,7 @@ def test_an_engine_that_is_right_passes_exactly_the_profiles_that_it_claims(
     others = sum(len(profile.clauses) for profile in PROFILES) - core
     # Smoke, the campaign of the only profile that it claims, its clauses, and the other clauses.
     result.assert_outcomes(passed=core + 3, skipped=others + len(PROFILES) - 1)
-    assert "not claimed: the backend does not claim 'drops'" in text_of(result)
+    assert "not claimed: the backend lacks the capability 'drops'" in text_of(result)
     result.stdout.fnmatch_lines(["core * 60 of 60 *", f"clauses: {core} pass, * not claimed"])
 
 

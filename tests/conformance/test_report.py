@@ -211,7 +211,7 @@ def test_the_summary_names_the_violations_and_the_profiles_claimed(found: dict[s
     assert f"engine 2, seed 0, clause set {clause_set_version()}" in text
     assert re.search(r"core +\d+ of 20 .* stopped at SCHED-01", text)
     assert "violated (a[2] is early): SCHED-01" in text
-    assert "not claimed (the backend does not claim 'ordered'): SCHED-13" in text
+    assert "not claimed (the backend lacks the capability 'ordered'): SCHED-13" in text
     assert not re.search(r"^ordered ", text, re.MULTILINE)
     assert all(len(line.rstrip()) == len(line) for line in summary(found))
 

@@ -149,7 +149,7 @@ def test_what_was_expected_to_fail_and_did_not_is_judged_as_ever() -> None:
 def test_what_is_not_claimed_is_not_judged() -> None:
     judgement = judge_clause(FAIL_03, RETRIES, ("core",), plenty())
     assert judgement.verdict is Verdict.NOT_CLAIMED
-    assert judgement.reason == "the backend does not claim 'retries'"
+    assert judgement.reason == "the backend lacks the capability 'retries'"
     needing = clauses()["SCHED-09"]
     assert needing.needs == {"work_conserving"}
     judgement = judge_clause(needing, profile_of("core"), ("core",), plenty(profile_of("core")))

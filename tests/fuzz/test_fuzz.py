@@ -144,7 +144,7 @@ def test_a_search_names_the_situations_that_it_missed() -> None:
     done = search(options(examples=1, methods=("random",)))
     shown = command.render_text(done)
     assert done.owed()
-    assert f"never seen: {done.owed()[0].value}" in shown
+    assert f"not covered: {done.owed()[0].value}" in shown
     assert "no clause broke" in shown
 
 

@@ -54,7 +54,7 @@ def _lines(done: Account, again: str) -> Iterator[str]:
     owed = done.owed()
     yield ""
     if owed:
-        yield f"never seen: {'; '.join(one.value for one in owed)}"
+        yield f"not covered: {'; '.join(one.value for one in owed)}"
     else:
         yield "every situation that the engine's capabilities allow was seen"
     yield ""

@@ -128,8 +128,8 @@ def _fitting(
         if work is not None:
             return work
     raise SpecError(
-        f"profile {profile}: of {REDRAWS_MAX} workloads the backend's fit takes none; it claims "
-        "what it cannot be asked for"
+        f"profile {profile}: of {REDRAWS_MAX} workloads the backend's fit takes none; it has a "
+        "capability that no workload asks for"
     )
 
 

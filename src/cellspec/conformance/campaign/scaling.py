@@ -92,7 +92,7 @@ class CostCampaign(Campaign):
 
 def run_cost_campaign(
     backend: Backend,
-    claims: Collection[str],
+    capabilities: Collection[str],
     *,
     waive: Collection[str] = (),
     with_cpu: bool = False,
@@ -107,7 +107,7 @@ def run_cost_campaign(
 
     Args:
         backend: the engine.
-        claims: its capabilities.
+        capabilities: its capabilities.
         waive: clauses to leave unjudged.
         with_cpu: measure CPU time as well.
         shapes: the shapes to measure.
@@ -117,9 +117,9 @@ def run_cost_campaign(
     if not _can_count(backend):
         evidence.unjudged = {shape.clause: NOT_COUNTED for shape in SHAPES}
         return campaign
-    judge = _CostJudge(campaign, backend, frozenset(claims), set(waive), with_cpu)
+    judge = _CostJudge(campaign, backend, frozenset(capabilities), set(waive), with_cpu)
     for number, shape in enumerate(shapes, 1):
-        if shape.needs <= judge.claims:
+        if shape.needs <= judge.capabilities:
             while shape.clause not in judge.waived and not judge.is_done_with(shape, number):
                 pass
     evidence.planned = evidence.workloads
@@ -134,7 +134,7 @@ class _CostJudge:
 
     campaign: CostCampaign
     backend: Backend
-    claims: frozenset[str]
+    capabilities: frozenset[str]
     waived: set[str]
     with_cpu: bool
     unjudged: dict[str, str] = field(default_factory=dict)
@@ -144,7 +144,9 @@ class _CostJudge:
         """Measure and judge a shape; False if it must be done again, with more waived."""
         evidence = self.campaign.evidence
         try:
-            counts = CountedRuns(self.backend, shape.asked_of(self.claims), self.waived, evidence)
+            counts = CountedRuns(
+                self.backend, shape.asked_of(self.capabilities), self.waived, evidence
+            )
             growth = measured(shape, counts)
             if self.with_cpu:
                 growth = replace(growth, cpu_ratio=counts.cpu_ratio())

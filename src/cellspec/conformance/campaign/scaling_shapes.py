@@ -52,10 +52,10 @@ class Shape:
     work: Workload
     needs: frozenset[str] = frozenset()
 
-    def asked_of(self, claims: Collection[str]) -> Workload:
+    def asked_of(self, capabilities: Collection[str]) -> Workload:
         """The workload, without row groups for an engine that has none."""
         limits = self.work.limits
-        if "groups" not in claims:
+        if "groups" not in capabilities:
             limits = replace(limits, group_rows=None, groups=None)
         return self.work.replace(limits=limits)
 

@@ -108,7 +108,7 @@ class Suite:
         return self.options.backend
 
     @cached_property
-    def claims(self) -> tuple[str, ...]:
+    def capabilities(self) -> tuple[str, ...]:
         """The backend's capabilities, in the order of `CAPABILITIES`."""
         return tuple(name for name in CAPABILITIES if name in self.backend.capabilities)
 
@@ -151,8 +151,8 @@ class Suite:
         """The reason why a profile has no campaign, as far as known now; "" if it has one."""
         if profile not in self.profiles:
             return f"profile {profile.name} was not asked for"
-        if profile.name not in self.claims:
-            return f"the backend does not claim {profile.name!r}"
+        if profile.name not in self.capabilities:
+            return f"the backend lacks the capability {profile.name!r}"
         if self.smoke is not None:
             return "the smoke test failed"
         if profile.name in self.errors:
@@ -184,14 +184,14 @@ class Suite:
         broken = {name for name, done in self.campaigns.items() if done.evidence.stopped_at}
         beside = [
             name
-            for name in self.claims
+            for name in self.capabilities
             if name not in broken and (name in earlier or name not in names)
         ]
         campaign: Campaign
         if profile.name == COST_PROFILE:
             campaign = run_cost_campaign(
                 self.backend,
-                [name for name in self.claims if name not in broken],
+                [name for name in self.capabilities if name not in broken],
                 waive=self._known_broken(),
                 with_cpu=True,
             )
@@ -248,7 +248,7 @@ class Suite:
         return judge_clause(
             clause,
             profile,
-            self.claims,
+            self.capabilities,
             None if campaign is None else campaign.evidence,
             violation="" if failure is None else failure.detail,
             expected=self.expected.get(clause.number, ""),
@@ -275,7 +275,7 @@ class Suite:
         return judge_clause(
             clauses()[failure.clause],
             PROFILES[0],
-            self.claims,
+            self.capabilities,
             None,
             violation=failure.detail,
             expected=self.expected.get(failure.clause, ""),

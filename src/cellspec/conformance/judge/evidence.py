@@ -61,12 +61,12 @@ class Evidence:
     unjudged: Mapping[str, str] = field(default_factory=dict)
     unasked: tuple[Sometimes, ...] = ()
 
-    def uncovered(self, profile: Profile, claims: Collection[str]) -> list[Sometimes]:
+    def uncovered(self, profile: Profile, capabilities: Collection[str]) -> list[Sometimes]:
         """The coverage goals of the profile that no workload covered, in its order."""
         return [
             one.what
             for one in profile.goals
-            if one.needs <= frozenset(claims)
+            if one.needs <= frozenset(capabilities)
             and not self.sometimes[one.what]
             and one.what not in self.unasked
         ]

@@ -122,7 +122,9 @@ def judge_clause(
         return Judgement(Verdict.VIOLATED, violation)
     missing = sorted(({profile.name} | clause.needs) - frozenset(capabilities))
     if missing:
-        return Judgement(Verdict.NOT_CLAIMED, f"the backend does not claim {listed_names(missing)}")
+        noun = "capability" if len(missing) == 1 else "capabilities"
+        reason = f"the backend lacks the {noun} {listed_names(missing)}"
+        return Judgement(Verdict.NOT_CLAIMED, reason)
     if evidence is None:
         return Judgement(Verdict.INCONCLUSIVE, not_run or f"no campaign of {profile.name} was run")
     short = _shortfall(clause, profile, capabilities, evidence)

@@ -93,9 +93,9 @@ class Session:
         found = campaign.evidence
         if found.stopped_at:
             pytest.skip(f"stopped at {found.stopped_at} after {found.workloads} workloads")
-        owed = found.uncovered(profile, self.suite.claims)
-        if owed:
-            pytest.skip(f"inconclusive: never seen: {'; '.join(owed)}")
+        uncovered = found.uncovered(profile, self.suite.capabilities)
+        if uncovered:
+            pytest.skip(f"inconclusive: not covered: {'; '.join(uncovered)}")
         return found.to_json()
 
     def judge(self, clause: Clause, profile: Profile) -> Judgement:
@@ -174,10 +174,10 @@ class Session:
             assert suite.options.replay is not None
             case = suite.shown(suite.options.replay)
             return f"cellspec: replay of {case} on {suite.backend.name}"
-        names = [profile.name for profile in suite.profiles if profile.name in suite.claims]
+        names = [profile.name for profile in suite.profiles if profile.name in suite.capabilities]
         return (
             f"cellspec: {suite.backend.name} {suite.backend.version}; "
-            f"{', '.join(names) or 'no profile that it claims'}; "
+            f"{', '.join(names) or 'no profile that it has the capability for'}; "
             f"{suite.options.max_examples} workloads each, seed {suite.options.seed}"
         )
 
@@ -285,9 +285,7 @@ def _is_ours(item: pytest.Item) -> bool:
 
 
 def _not_run(why: str) -> str:
-    return (
-        f"not claimed: {why}" if why.startswith("the backend does not claim") else f"not run: {why}"
-    )
+    return f"not claimed: {why}" if why.startswith("the backend lacks") else f"not run: {why}"
 
 
 def _options(config: pytest.Config) -> Options:

@@ -21,7 +21,7 @@ MEANINGS = {
     "pass": "nothing broke it, and the evidence is complete",
     "violated": "a run broke it",
     "inconclusive": "nothing broke it, and something is missing that a pass needs",
-    "not claimed": "the backend does not claim what the clause is about",
+    "not claimed": "the backend lacks a capability that the clause is about",
     "xfail": "a run broke it, as the list of expected failures says",
     "not repeated": "a run broke it, and the replay of its workload did not",
     "shown by a replay": "no run here broke it, and the workload of another release breaks it",

@@ -68,7 +68,7 @@ def _backend(suite: Suite) -> Json:
     return {
         "name": suite.backend.name,
         "version": suite.backend.version,
-        "capabilities": list(suite.claims),
+        "capabilities": list(suite.capabilities),
         "seed": suite.options.seed,
         "command": suite.command,
         "clauses": judged,
@@ -105,9 +105,9 @@ def _profile(suite: Suite, profile: Profile) -> Json:
         "sometimes": {
             str(one.what): done.evidence.sometimes[one.what]
             for one in profile.goals
-            if one.needs <= frozenset(suite.claims)
+            if one.needs <= frozenset(suite.capabilities)
         },
-        "owed": [str(what) for what in done.evidence.uncovered(profile, suite.claims)],
+        "owed": [str(what) for what in done.evidence.uncovered(profile, suite.capabilities)],
     }
 
 

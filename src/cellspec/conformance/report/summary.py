@@ -24,7 +24,7 @@ def summary(found: Mapping[str, Any]) -> list[str]:
 def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
     evidence = backend["evidence"]
     yield f"{backend['name']} {backend['version']}, seed {backend['seed']}, clause set {clause_set}"
-    yield f"claims {', '.join(backend['capabilities'])}"
+    yield f"capabilities {', '.join(backend['capabilities'])}"
     if evidence["smoke"] != "fine":
         yield f"smoke: {evidence['smoke']}"
     yield ""
@@ -38,7 +38,7 @@ def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
     yield from _inconclusive(backend.get("inconclusive", {"clauses": ()}))
     for name, profile in backend["profiles"].items():
         for what in [] if profile.get("stopped_at") else profile.get("owed", ()):
-            yield f"  never seen in {name}: {what}"
+            yield f"  not covered in {name}: {what}"
         for what in profile.get("unasked", ()):
             yield f"  not asked for in {name}, the engine has no word for it: {what}"
         if profile.get("unequal"):
@@ -101,7 +101,16 @@ def _urgency(verdict: str) -> int:
 
 
 def _profile_rows(backend: Mapping[str, Any]) -> Iterator[Sequence[str]]:
-    yield ("profile", "workloads", "pipelines", "schedules", "crashes", "events", "obligations", "")
+    yield (
+        "profile",
+        "workloads",
+        "pipelines",
+        "schedules",
+        "crashes",
+        "events",
+        "coverage goals",
+        "",
+    )
     for name, profile in backend["profiles"].items():
         if name not in backend["capabilities"]:
             # Its clauses are listed as not claimed, and there is no more to say.

@@ -98,7 +98,7 @@ class Backend(Protocol):
     Attributes:
         name: what reports call the engine.
         version: the engine's version.
-        capabilities: what the engine claims to do; names of `CAPABILITIES`.
+        capabilities: the capabilities of the engine; names of `CAPABILITIES`.
     """
 
     name: str

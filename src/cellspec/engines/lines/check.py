@@ -54,8 +54,8 @@ def _check(arguments: Sequence[str] | None, out: TextIO) -> int:
     backend = LineBackend(options.command, silence_s=options.silence, watch=watch)
     try:
         check_capabilities(backend)
-        claims = ", ".join(name for name in CAPABILITIES if name in backend.capabilities)
-        put_line(f"{backend.name} {backend.version} claims {claims}", out)
+        capabilities = ", ".join(name for name in CAPABILITIES if name in backend.capabilities)
+        put_line(f"{backend.name} {backend.version}: capabilities {capabilities}", out)
         found = _smoke(backend, out)
     finally:
         backend.close()
