@@ -466,7 +466,7 @@ MISUSES: list[tuple[str, Callable[[Probe], Any], str]] = [
     ),
     ("empty range", lambda p: rows_of(p.range("s", 1, 1, [])), "rows [1, 1) are not within 0 to 6"),
     ("too few", lambda p: rows_of(p.range("s", 0, 2, [{}])), "range: 's': 2 rows, 1 input"),
-    ("resume", lambda p: p.resumed(0), "resumed: the first life has nothing to resume from"),
+    ("resume", lambda p: p.resumed(0), "resumed: the first incarnation has nothing to resume from"),
     ("claim", lambda p: p.checkpoint_begin({"z": 1}), "unknown column 'z'; the workload has"),
     ("cool-down", lambda p: p.cooling("a", 0, 1.0), "cooling('a', 0): it did not fail before"),
     (

@@ -1,1 +1,1 @@
-"""What the evidence of a run says: row by row, clause by clause, and in the end."""
+"""The judges of a run: its events, its end, its tables, its coverage, and the verdict."""

@@ -1,1 +1,1 @@
-"""One workload on one backend: what the engine is asked, and what is seen of it."""
+"""One run of a workload on a backend: the workload, the probe, the clocks, the tables."""

@@ -1,11 +1,11 @@
-"""The backend: the one small class that stands between the suite and an engine.
+"""The backend: the one small class that stands between the suite and your engine.
 
 A backend does two things. `run` runs the engine on the workload of a `Probe`, with the probe's
-calls as the engine's generators, and tells the probe what cannot be seen from a call. `table` reads
-back what the engine has made durable, so that it can be judged without a word from the engine.
+calls as the engine's generators, and reports the events that no call shows. `table` reads the
+durable table back, so that the suite judges it without a report of the engine.
 
-A backend names its *capabilities*. The suite asks only for what is named, and reports the rest as
-not claimed:
+A backend names its *capabilities*. The suite asks only for these, and reports the others as not
+claimed:
 
 ====================  ==========================================================================
 capability            the engine …
@@ -15,27 +15,27 @@ capability            the engine …
 ``groups``            admits rows in groups
 ``streaming``         runs ranges of row-streamable columns as one call
 ``ordered``           runs ordered columns in row order
-``retries``           repeats calls that may be repeated, and waits where it is told to
+``retries``           repeats calls that may be repeated, and waits as long as a call asks for
 ``drops``             drops rows that failed for good, and goes on
-``skips``             leaves out cells, and what follows from them
-``resume``            goes on after a crash from what is durable
+``skips``             leaves out cells, and the cells that depend on them
+``resume``            goes on after a crash from its durable state
 ``column_checkpoints``  claims rows column by column (version 2)
 ``targets``           resumes with another number of rows
 ``early_stop``        stops when too many calls fail
 ``storage_steps``     reports the steps of its storage, so that it may be killed between them
-``work_conserving``   starts whatever could start before time moves on
+``work_conserving``   starts every call that could start before time moves on
 ``counted_work``      does no more work for an event in a long run than in a short one; runs in this
                       process and in virtual time, so that its work can be counted
 ====================  ==========================================================================
 
-An engine may have no notion of something that workloads are made of: its barriers always run on a
-row group, say, or it counts attempts for the whole run. A backend then has a third method::
+Some workloads may be impossible to express for your engine: its barriers always run on a row
+group, say, or it counts attempts for the whole run. A backend then has a third method::
 
     def fit(self, work: Workload) -> Workload | None: ...
 
-It gives the nearest workload that the engine can be asked for, or None if there is none, and the
-suite asks for that one instead. It is a function of the workload alone, and what it gave it gives
-again unchanged. It is for what an engine has *no word for*, and never for what it does wrong.
+It gives the nearest workload that the engine can express, or None, and the suite asks for that one
+instead. It is a function of the workload alone, and maps its own results to themselves. Use it for
+features that your engine lacks, and leave the mistakes of your engine to the suite.
 
 Without the parts that `fit` takes away, a workload may never reach some coverage goals
 (`cellspec.conformance.run.coverage_goals.Sometimes`). A backend lists them in an attribute
@@ -88,7 +88,7 @@ CAPABILITIES: Final = (
 
 
 Fit: TypeAlias = "Callable[[Workload], Workload | None]"
-"""Brings a workload to the nearest that an engine can be asked for; None if there is none."""
+"""Maps a workload to the nearest one that an engine can express, or to None."""
 
 
 @runtime_checkable
@@ -96,7 +96,7 @@ class Backend(Protocol):
     """An engine, as the suite sees it.
 
     Attributes:
-        name: what reports call the engine.
+        name: the engine's name in reports.
         version: the engine's version.
         capabilities: the capabilities of the engine; names of `CAPABILITIES`.
     """
@@ -116,16 +116,17 @@ class Backend(Protocol):
         """
 
     def table(self, probe: Probe) -> Table:
-        """Read what is durable in ``probe.folder``: after a crash, or after the end.
+        """Read the durable table in ``probe.folder``, after a crash or after the end.
 
-        It reads and changes nothing: the next life goes on from that folder.
+        Leave the folder as it is: the next incarnation goes on from it.
         """
 
 
 def fit_of(backend: Backend) -> Fit:
-    """What brings workloads to those that the engine can be asked for: its own method, or none.
+    """The function that maps workloads to those that the engine can express.
 
-    The function raises `SpecError` if the method fails, or gives no workload.
+    It is the backend's own method, or the identity. It raises `SpecError` if that method fails or
+    gives a value that is no workload.
     """
     own: Fit | None = getattr(backend, "fit", None)
     if own is None:

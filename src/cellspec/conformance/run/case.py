@@ -1,12 +1,12 @@
-"""A case file: one workload that broke a clause, with all that is needed to run it again.
+"""A case file: one workload that broke a clause, with all that a replay needs.
 
     {"failure": 1, "clause": "BARR-01", "detail": "…", "backend": "my_engine:Backend",
      "waived": [], "workload": {…}}
 
 The suite writes one for each clause that broke. ``pytest --pyargs cellspec.conformance
 --engine-backend=my_engine:Backend --replay FILE`` runs it again, and reads a workload alone
-(`Workload.to_json`) just as well. What the file says of a backend is never imported, see
-`cellspec.conformance.run.loading`.
+(`Workload.to_json`) just as well. The backend that the file names is a hint for people; the suite
+imports only the one on the command line (`cellspec.conformance.run.loading`).
 
 The same workload is printed in two more forms: for reading (`describe`), and as a test that can be
 pasted into the engine's own tests (`python_test`).
@@ -43,13 +43,13 @@ _FIELDS = ("failure", "clause", "detail", "backend", "waived", "workload")
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A workload, what it broke, and whose engine.
+    """A workload, the clause that it broke, and the backend it was found on.
 
     Attributes:
         workload: the workload.
-        clause: the clause that broke; "" if that is not known.
-        detail: what happened, in one line.
-        backend: the backend, as ``module:attribute``; "" if that is not known.
+        clause: the clause that broke; "" if unknown.
+        detail: the violation, in one line.
+        backend: the backend, as ``module:attribute``; "" if unknown.
         waived: clauses that were not judged.
     """
 
@@ -94,7 +94,7 @@ def case_of(text: bytes, path: str) -> Case:
 
     Args:
         text: the file's content.
-        path: what the file is called; messages begin with it.
+        path: the name of the file; messages begin with it.
 
     Raises:
         SpecError: it cannot be used; one line that names the file.
@@ -138,7 +138,7 @@ def case_of(text: bytes, path: str) -> Case:
 
 
 def describe(work: Workload) -> list[str]:
-    """The workload in lines for people: what is usual is left out."""
+    """The workload in lines for people, without its usual parts."""
     return list(_describe(work))
 
 
@@ -224,8 +224,8 @@ def _describe_rules(work: Workload) -> Iterator[str]:
 def differences(asked: Workload, other: Workload) -> list[str]:
     """How another workload differs from the one that was asked for, a line each, for people.
 
-    Columns are told by name, all else by what `describe` says of it; what it says nothing of is
-    named as a field. Empty if the two are equal.
+    Columns go by their names, other fields by their lines in `describe`, and fields without a line
+    by the name of the field. Empty if the two are equal.
     """
     if asked == other:
         return []
@@ -269,14 +269,14 @@ def python_test(case: Case, *, made_by_call: bool = True) -> str:
 
     Args:
         case: the case.
-        made_by_call: whether the backend's attribute must be called to get the backend.
+        made_by_call: the backend's attribute must be called to get the backend.
     """
     module, _, attribute = (case.backend or "my_engine:Backend").partition(":")
     engine = f"{attribute}()" if made_by_call else attribute
     waive = f", waive={case.waived!r}" if case.waived else ""
     judge = f"run_workload({engine}, work{waive})"
     if case.clause.startswith("COST-"):
-        # What an event costs shows in no run alone: it is run again with more rows.
+        # One run alone does not show the cost of an event: it is run again with more rows.
         judge = f'judge_cost({engine}, "{case.clause}", work{waive})'
     text = _TEST.format(
         module=module,

@@ -51,7 +51,7 @@ class LoopClock:
         await asyncio.sleep(seconds)
 
     def wait(self, seconds: float, gone: threading.Event) -> None:
-        """Return at once: a function that runs inline in the loop takes no time."""
+        """Return at once: a function that runs inline in the loop is instantaneous."""
 
     def halt(self, reason: BaseException) -> NoReturn:
         assert isinstance(self._loop, virtualtime.VirtualTimeLoop)
@@ -63,7 +63,7 @@ class ChosenClock(LoopClock):
 
     Whenever the engine has nothing left to do, `choose` picks one of the calls in flight. A virtual
     loop goes on to its next timer at that moment, so a timer a tick ahead is enough. Without a call
-    in flight there is no timer, and an engine that waits for nothing is still found.
+    in flight the loop has no timer, so an engine that waits for nothing is still found.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, choose: Choose) -> None:

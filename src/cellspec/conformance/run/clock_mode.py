@@ -1,12 +1,11 @@
-"""How a life of the engine is run: in virtual time on a loop, or in real time in a thread.
+"""The clock modes: an incarnation runs in virtual time on a loop, or in real time in a thread.
 
-Both give the engine a probe, run it to the end, and say how that came about: None if `run`
-returned, or else the exception that came out. A crash is one too; `Probe.ended_by` tells it apart.
+Both give the engine a probe, run it to the end, and return the exception that came out, or None. A
+crash is such an exception too; `Probe.ended_by` tells it apart.
 
-In virtual time a crash stops the loop at that instant, and nothing of the engine runs afterwards.
-In real time it cannot: the probe raises `Crash` out of every call, and the threads are given a
-moment to notice. What they do in it is not seen, and not left to the next life, whose folder was
-copied before.
+In virtual time a crash stops the loop at that instant, with every task of the engine. In real time
+the probe raises `Crash` out of every call, and the threads get a moment to notice. Their work in
+that moment is ignored: the folder for the next incarnation was copied at the crash.
 """
 
 from __future__ import annotations
@@ -33,19 +32,19 @@ MakeProbe: TypeAlias = Callable[[Clock], Probe]
 
 
 class ClockMode(Protocol):
-    """What time is for a run, and how its lives are run in it."""
+    """The kind of time of a run; it runs incarnations in that time."""
 
     clock: Literal["virtual", "real"]
-    """What a trace calls it: ``"virtual"`` or ``"real"``."""
+    """Its name in a trace: ``"virtual"`` or ``"real"``."""
 
     def run(
         self, backend: Backend, make: MakeProbe, start_s: float
     ) -> tuple[Probe, BaseException | None]:
-        """Run one life from `start_s` on; gives its probe, and what came out of it."""
+        """Run one incarnation from `start_s` on; gives its probe, and the exception, if any."""
 
 
 class VirtualClock:
-    """Lives on a virtual loop: each ends by itself, by an abort, or because nothing can run.
+    """Incarnations on a virtual loop; each ends by itself, by an abort, or by a deadlock.
 
     Args:
         work: the workload.
@@ -60,7 +59,7 @@ class VirtualClock:
         graphs = [work.graph(incarnation) for incarnation in range(work.incarnations)]
         nodes = max(graph.num_nodes for graph in graphs)
         calls = nodes + len(work.faults)
-        # Generous: beyond them no engine is slow, it is turning in circles.
+        # Generous: an engine beyond them is turning in circles.
         self._iterations = 20_000 + 2_000 * calls
         self._idle_iterations = 10_000 + 200 * calls
         longest_s = 2 * max(work.latency_s.values(), default=1.0) + TICK_S
@@ -73,7 +72,7 @@ class VirtualClock:
     def run(
         self, backend: Backend, make: MakeProbe, start_s: float
     ) -> tuple[Probe, BaseException | None]:
-        """Run one life on a loop of its own."""
+        """Run one incarnation on a loop of its own."""
         made: list[Probe] = []
 
         async def live() -> None:
@@ -86,7 +85,7 @@ class VirtualClock:
                 assert running is not None
                 await running
             finally:
-                # What is still running is cancelled next, and that is none of the engine's doing.
+                # The loop cancels the remaining tasks next, and that is not the engine's doing.
                 probe.close()
 
         error: BaseException | None = None
@@ -107,7 +106,7 @@ class VirtualClock:
 
 
 class RealClock:
-    """Lives in a thread of their own, in real time."""
+    """Incarnations in a thread of their own, in real time."""
 
     clock: Literal["virtual", "real"] = "real"
 
@@ -119,7 +118,7 @@ class RealClock:
     def run(
         self, backend: Backend, make: MakeProbe, start_s: float
     ) -> tuple[Probe, BaseException | None]:
-        """Run one life in a thread of its own; a coroutine on an ordinary loop there."""
+        """Run one incarnation in a thread of its own; a coroutine on an ordinary loop there."""
         probe = make(WallClock(self._scale, self._origin_s))
         assert probe.now() >= start_s
         box: list[BaseException] = []
@@ -141,7 +140,7 @@ class RealClock:
         return probe, box[0] if box else None
 
     def _wait(self, thread: threading.Thread, probe: Probe) -> bool:
-        """Wait for the life to end; True if it stands still."""
+        """Wait for the end of the incarnation; True if it stands still."""
         seen, since = -1, time.monotonic()
         while thread.is_alive():
             thread.join(0.02)

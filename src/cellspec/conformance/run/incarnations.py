@@ -150,7 +150,7 @@ def scratch_folder() -> Path | None:
     """The place for folders that are removed after a run: in memory if there is such a place.
 
     A campaign makes thousands of folders, and on a disk each takes longer than the engine runs.
-    Workloads do not test whether an engine's syncs work, nor how long they take.
+    Whether an engine's syncs work, and their time, is outside of the suite.
 
     Returns:
         None for the system's usual place; a variable that names another one is respected.

@@ -1,27 +1,27 @@
-"""A meter of work: how many lines of its own code an engine executes, event by event.
+"""The line counter: how many lines of its own code an engine executes, event by event.
 
-Seconds depend on the machine and on what else it does; a count does not. So where cost is judged
+Seconds depend on the machine and its load; a count does not. So where cost is judged
 (`cellspec.conformance.campaign.scaling`), work is counted: one for each line of Python that is
 executed, and one for each turn of a loop, a comprehension or a generator that stands on one line.
 
-Whose code a line is, is told by the file that it is in:
+The file of a line decides whose code it is:
 
 =========  =========================================================================================
-the judge  this suite, its adapters of engines, the loop of virtual time, test tools. Never counted,
-           nor what it calls
-shared     the standard library, the rest of this package, code without a file (what `dataclasses`
-           writes). Counted if the engine called it: so ``asyncio.wait`` in a scheduler counts, and
-           what the event loop does by itself does not
+the judge  this suite, its adapters of engines, the loop of virtual time, test tools. Left out, with
+           the code that it calls
+shared     the standard library, the rest of this package, code without a file (as `dataclasses`
+           writes it). Counted if the engine called it: ``asyncio.wait`` in a scheduler counts, and
+           the event loop by itself does not
 engine     everything else: the engine, and the packages that it rests on
 =========  =========================================================================================
 
-Not seen is what C does within one line: ``x in a_list``, ``sorted(queue)``, ``queue.pop(0)``,
-``set(a) - set(b)`` count as the line that they stand on, whatever their length. (If it compares
-elements whose ``__eq__`` or key is Python, those lines do count.) CPU time sees it, and is reported
+Work of C within one line is hidden: ``x in a_list``, ``sorted(queue)``, ``queue.pop(0)``,
+``set(a) - set(b)`` count as the line that they stand on, for any length. (If they compare elements
+whose ``__eq__`` or key is Python, those lines do count.) CPU time shows that work, and is reported
 beside the count.
 
-While a meter is on it takes the place of a debugger's or a coverage tool's trace function; that one
-is put back afterwards.
+A counter that is on replaces the trace function of a debugger or a coverage tool, and puts it back
+afterwards.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _OWN = {
 
 
 def _whose(filename: str) -> str:
-    """Whose code a file holds."""
+    """The owner of the code in a file: the judge, the engine, or both."""
     path = Path(filename)
     if not path.is_absolute():
         return _SHARED
@@ -100,7 +100,7 @@ class LineCounter:
         return self._total[0]
 
     def by_function(self) -> dict[str, int]:
-        """The count so far by function: ``name (file:line)``; those that were never counted are
+        """The count so far by function: ``name (file:line)``; functions without a count are
         left out."""
         found: dict[str, int] = {}
         for code in self._codes:
@@ -112,7 +112,7 @@ class LineCounter:
         return found
 
     def __enter__(self) -> Self:
-        # What the collector of cyclic garbage calls, it calls in the middle of anything.
+        # The collector of cyclic garbage calls code in the middle of any line.
         self._collects = gc.isenabled()
         gc.disable()
         self._before = sys.gettrace()
@@ -166,7 +166,7 @@ class Metered:
 
     Args:
         backend: a backend whose `run` is a coroutine function.
-        meter: what counts.
+        line_counter: the counter.
     """
 
     def __init__(self, backend: Backend, line_counter: LineCounter) -> None:
@@ -174,13 +174,13 @@ class Metered:
         self.version = backend.version
         self.capabilities = backend.capabilities
         self._backend = backend
-        self._meter = line_counter
+        self._line_counter = line_counter
 
     async def run(self, probe: Probe) -> None:
         """Run the backend, and count."""
         running = self._backend.run(probe)
         assert running is not None
-        with self._meter:
+        with self._line_counter:
             await running
 
     def table(self, probe: Probe) -> Table:

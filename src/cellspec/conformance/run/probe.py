@@ -316,16 +316,16 @@ class Probe:
     # Reports
 
     def now(self) -> float:
-        """The time that every event is stamped with: seconds since the run began, over all its
-        lives. In virtual time it is the loop's own."""
+        """The time on every event: seconds since the run began, over all its incarnations. In
+        virtual time it is the loop's own."""
         return self._clock.now()
 
     def pass_time_in(self, let_go: Callable[[Callable[[], None]], None]) -> None:
         """Let the time of threaded calls pass within `let_go`.
 
-        For an engine that holds a lock while it makes a call: `let_go` gives it back, calls what it
-        is given, and takes it again. What the probe sees of a call and what the engine makes of it
-        are then one step, and no other thread comes in between.
+        For an engine that holds a lock while it makes a call: `let_go` releases it, calls its
+        argument, and takes it again. The probe's record of a call and the engine's reaction to it
+        are then one step for all other threads.
         """
         self._calls.let_go = let_go
 
@@ -337,8 +337,8 @@ class Probe:
     def cooling(self, column: str, position: int, until_s: float) -> None:
         """The node that just failed will be started again at `until_s`, and not before.
 
-        Call it when the failure is caught. A failure that nobody calls it for is never counted as
-        work that waits for no reason.
+        Call it when the failure is caught. Without it the suite assumes that the node was in
+        backoff until its next call.
 
         Args:
             column: the node's column.
@@ -353,7 +353,7 @@ class Probe:
         self._recorder.report("skip", column=column, rows=row)
 
     def drop(self, start: int, stop: int, column: str) -> None:
-        """Rows ``[start, stop)`` are dropped, because of what failed in `column`."""
+        """Rows ``[start, stop)`` are dropped, because of a failure in `column`."""
         self._arguments.check_column(column)
         self._recorder.report("drop", column=column, rows=self._arguments.rows(start, stop))
         with self._recorder.lock:
@@ -394,7 +394,7 @@ class Probe:
         skipped: Mapping[str, Iterable[int]] | None = None,
         keep: bool = False,
     ) -> None:
-        """This life goes on from a claim that storage gave back. Say so before the first call.
+        """This incarnation goes on from a claim that storage gave back. Report it before any call.
 
         Args:
             claim: the claim, as `checkpoint_begin` takes it.
@@ -405,7 +405,7 @@ class Probe:
             keep: claimed rows of barriers that change with the target are kept.
         """
         if self.incarnation == 0:
-            self._recorder.refuse("resumed: the first life has nothing to resume from")
+            self._recorder.refuse("resumed: the first incarnation has nothing to resume from")
         claimed = self._arguments.claim(claim)
         fields: Entry = {"claim": claimed}
         if dropped is not None:
@@ -424,7 +424,7 @@ class Probe:
             self._recorder.report("resume", **fields)
 
     def stop(self, reason: str) -> None:
-        """The run stops early: nothing starts any more."""
+        """The run stops early: it starts no further call."""
         self._recorder.report("stop", reason=reason)
 
     def end(self, outcome: Outcome, reason: str | None = None) -> None:

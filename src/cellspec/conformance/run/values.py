@@ -37,7 +37,7 @@ Value: TypeAlias = str | Skipped
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What an engine's storage holds, as a backend reads it back.
+    """The table on an engine's storage, as a backend reads it back.
 
     Attributes:
         rows: for each durable row its columns, with their values or `SKIPPED`.
@@ -65,19 +65,19 @@ class Table:
 
 
 Reads: TypeAlias = Sequence[tuple[int, Mapping[str, Value]]]
-"""What a barrier read: rows in order, each with the values of the columns that it needs."""
+"""The input of a barrier: rows in order, each with the values of the columns that it needs."""
 
 
 def value_of(column: str, row: int, inputs: Mapping[str, Value]) -> str:
     """The value of a cell: its column and row, and a digest of the values that it was made from.
 
-    An input that was skipped and one that is not there are the same.
+    A skipped input counts as a missing one.
     """
     return f"{column}.{row}.{_digest([column, row, _plain(inputs)])}"
 
 
 def barrier_value(column: str, row: int, reads: Reads) -> str:
-    """The value that a run of a barrier gives a row: a digest of all that it read, in order."""
+    """The value that a run of a barrier gives a row: a digest of its input, in order."""
     return next(iter(barrier_values(column, (row,), reads).values()))
 
 
@@ -112,7 +112,7 @@ class CellCall:
 
 @dataclass(frozen=True, slots=True)
 class BarrierRun:
-    """A call of a barrier that ended well: what it read, and what it gave each row that it read."""
+    """A call of a barrier that ended well: its input, and the value of each row in it."""
 
     incarnation: int
     column: str
@@ -123,7 +123,7 @@ class BarrierRun:
 
 @dataclass(slots=True)
 class Registry:
-    """Every call of a run that gave something, over all its lives.
+    """Every call of a run that gave a value, over all its incarnations.
 
     Attributes:
         cells: by value, the first call that made it.
