@@ -26,6 +26,7 @@ from cellspec import (
     NodeId,
     ThreadSafeCompletionTracker,
 )
+from cellspec.graph.nodes import barrier_key, cell_key, column_of, is_barrier_key, place_of
 from cellspec.graph.rules import MAX_NEEDS
 from tests.oracles import Definition, NaiveModel
 from tests.strategies import Case, cases, picks
@@ -752,3 +753,12 @@ def test_questions_about_single_nodes_of_a_huge_graph_are_answered_at_once() -> 
     assert graph.get_dependents(CellNodeId(9_999_999, "b")) == [BarrierNodeId("p", 4_999_999)]
     assert next(iter(graph.iter_nodes())) == CellNodeId(0, "a")
     assert next(graph.iter_dependencies(BarrierNodeId("q"))) == CellNodeId(0, "a")
+
+
+@pytest.mark.parametrize(("column", "place"), [(0, 0), (0, 3), (2, 1)])
+def test_a_key_names_one_node_and_reads_back(column: int, place: int) -> None:
+    cell, barrier = cell_key(column, place), barrier_key(column, place)
+    assert cell != barrier
+    assert (is_barrier_key(cell), is_barrier_key(barrier)) == (False, True)
+    assert column_of(cell) == column_of(barrier) == column
+    assert place_of(cell) == place_of(barrier) == place

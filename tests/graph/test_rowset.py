@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import tracemalloc
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellspec.graph.rowset import RowSet, add_range, ranges_of, rows_of
+from cellspec.graph.rowset import RowSet, add_range, part_of, parts_touched, ranges_of, rows_of
 from tests.matrix.checks import steps
 
 few = st.sets(st.integers(0, 40))
@@ -73,3 +74,13 @@ def test_a_range_that_is_put_in_joins_those_that_it_touches(
     ranges = list(ranges_of(sorted(rows)))
     add_range(ranges, start, start + length)
     assert tuple(ranges) == ranges_of(sorted(rows | set(range(start, start + length))))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_the_parts_that_a_span_touches_are_those_of_its_rows(size: int) -> None:
+    for start in range(8):
+        for stop in range(start + 1, 9):
+            expected = sorted({row // size for row in range(start, stop)})
+            assert list(parts_touched(start, stop, size)) == expected
+            rows = {row for n in expected for row in range(*part_of(n, size, 8))}
+            assert set(range(start, min(stop, 8))) <= rows <= set(range(8))

@@ -29,7 +29,13 @@ from cellspec.engine.calls import CELL, Call
 from cellspec.engine.scheduler import Scheduler
 from cellspec.graph.nodes import CellNodeId
 from cellspec.machine.actions import Failure
-from cellspec.machine.policy import changed_scopes, is_final, stop_threshold, within_budget
+from cellspec.machine.policy import (
+    changed_scopes,
+    is_final,
+    scopes_too_wide,
+    stop_threshold,
+    within_budget,
+)
 from tests.engines.test_reference import BACKENDS
 from tests.oracles import Definition
 from tests.run_oracle import RunModel, RunRules
@@ -306,3 +312,16 @@ def test_a_rate_that_is_no_share_is_refused() -> None:
     for rate in (0, 1.01, True, "0.5"):
         with pytest.raises(SpecError, match="stop_rate"):
             FailurePolicy(1, 2, rate)  # type: ignore[arg-type]
+
+
+@pytest.mark.clause("GROUP-04")
+def test_a_scope_is_too_wide_if_it_touches_more_groups_than_may_be_admitted() -> None:
+    columns = [
+        ColumnDescriptor("a", traits=ExecutionTraits.START),
+        ColumnDescriptor("b", dependencies=["a"], traits=ExecutionTraits.BATCH_BARRIER),
+    ]
+    rules = ExecutionGraph(7, columns, batch_size=3).rules
+    # Rows [0:3], [3:6] and [6:7] in groups of two touch 2, 2 and 1 of them.
+    assert [wide[:2] for wide in scopes_too_wide(rules, 2, 1)] == [(1, 0), (1, 1)]
+    assert not list(scopes_too_wide(rules, 2, 2))
+    assert not list(scopes_too_wide(rules, None, None))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from cellspec.clauses import clauses
-from cellspec.graph.nodes import CellNodeId, NodeId
+from cellspec.graph.nodes import CellNodeId, NodeId, barrier_key, cell_key
 from cellspec.machine.explain_refusal import words_of
 from cellspec.machine.machine import Machine
 from cellspec.state.codes import (
@@ -26,6 +26,7 @@ from cellspec.state.codes import (
     RUNNING,
     SKIP_READY,
     SKIPPED,
+    is_resolved,
 )
 from cellspec.text import cell_words, counted, listed, node_words, noun, row_words
 from cellspec.trace import Event, to_json
@@ -165,7 +166,7 @@ def _nodes(event: Event, column: int, machine: Machine) -> Iterator[str]:
 def _node(node: NodeId, column: int, machine: Machine) -> Iterator[str]:
     is_cell = isinstance(node, CellNodeId)
     place = node.row if isinstance(node, CellNodeId) else node.batch or 0
-    key = (column, place) if is_cell else (-1 - column, place)
+    key = cell_key(column, place) if is_cell else barrier_key(column, place)
     # How far a cell of a dropped row had come is of no account.
     lost = is_cell and place in machine.counters.dropped
     words = [f"{words_of(node)} is " + (f"of row {place}, dropped" if lost else how(node, machine))]
@@ -202,7 +203,7 @@ def how(node: NodeId, machine: Machine) -> str:
 
 
 def _resolved(node: NodeId, machine: Machine) -> bool:
-    return _code(node, machine) >= DONE
+    return is_resolved(_code(node, machine))
 
 
 def _load(machine: Machine) -> str:

@@ -23,7 +23,7 @@ from cellspec.explore.steps import State, Step
 from cellspec.graph.nodes import BarrierNodeId
 from cellspec.machine.actions import Action
 from cellspec.machine.machine import Machine
-from cellspec.state.codes import DONE, RUNNING
+from cellspec.state.codes import RUNNING, is_resolved
 from cellspec.state.counters import Claim
 
 __all__ = ["Difference", "check_equivalence"]
@@ -120,7 +120,7 @@ def _base_of(search: Search, machine: Machine) -> int:
         else:
             code = counters.cells[column][node.row]
             abandoned = (column, node.row) in counters.abandoned
-        base |= (code >= DONE) << place
+        base |= is_resolved(code) << place
         base |= (code == RUNNING or abandoned) << place + relation.size
     for row in counters.dropped:
         base |= 1 << 2 * relation.size + row

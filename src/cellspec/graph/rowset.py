@@ -13,7 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
-__all__ = ["Ranges", "RowSet", "add_range", "ranges_of", "rows_of"]
+__all__ = ["Ranges", "RowSet", "add_range", "part_of", "parts_touched", "ranges_of", "rows_of"]
 
 Ranges: TypeAlias = tuple[tuple[int, int], ...]
 """Rows as ranges ``[start, stop)`` in order, none empty, none touching the next."""
@@ -90,3 +90,16 @@ def rows_of(ranges: Ranges) -> Iterator[int]:
     """The rows of ranges, in order."""
     for start, stop in ranges:
         yield from range(start, stop)
+
+
+def parts_touched(start: int, stop: int, size: int) -> range:
+    """The numbers of the parts (row groups, or batches) of `size` rows that hold a row of a span.
+
+    The span is rows ``[start, stop)``, and is not empty.
+    """
+    return range(start // size, -(-stop // size))
+
+
+def part_of(number: int, size: int, num_records: int) -> tuple[int, int]:
+    """The rows ``[start, stop)`` of one part of `size` rows; the last part may be short."""
+    return number * size, min((number + 1) * size, num_records)

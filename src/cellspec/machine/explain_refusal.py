@@ -26,6 +26,7 @@ from cellspec.graph.nodes import (
     is_barrier_key,
     place_of,
 )
+from cellspec.graph.rowset import parts_touched
 from cellspec.machine.run_state import FAILED, RunState
 from cellspec.state.codes import (
     BACKOFF,
@@ -257,7 +258,7 @@ def refuse_early_barrier(run: RunState, column: int, scope: int, where: str) -> 
     if not missing:
         if size is None:
             return
-        of_scope = range(start // size, -(-stop // size))
+        of_scope = parts_touched(start, stop, size)
         groups = [group for group in of_scope if group not in run.was_admitted]
         if groups:
             words = ", ".join(map(str, groups))

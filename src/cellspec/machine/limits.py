@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from cellspec.errors import SpecError
 from cellspec.graph.rules import Rules
-from cellspec.machine.policy import stop_threshold
+from cellspec.machine.policy import scopes_too_wide, stop_threshold
 
 __all__ = ["FailurePolicy", "Limits", "check_limits"]
 
@@ -102,15 +102,10 @@ def check_limits(limits: Limits, rules: Rules) -> None:
     Raises:
         SpecError: a barrier whose scope has rows in more groups than may be admitted at once.
     """
-    size, most = limits.group_rows, limits.groups
-    if size is None or most is None:
-        return
-    for rule in rules.columns:
-        for scope in range(rules.scope_count(rule.index)):
-            start, stop = rules.scope_bounds(rule.index, scope)
-            wanted = -(-stop // size) - start // size
-            if wanted > most:
-                raise SpecError(
-                    f"limits: groups: barrier {rule.name!r} waits for rows {start} to {stop - 1}, "
-                    f"which are {wanted} row groups of {size}; only {most} may be admitted at once"
-                )
+    for wide in scopes_too_wide(rules, limits.group_rows, limits.groups):
+        start, stop = rules.scope_bounds(wide.column, wide.scope)
+        raise SpecError(
+            f"limits: groups: barrier {rules.columns[wide.column].name!r} waits for rows {start} "
+            f"to {stop - 1}, which are {len(wide.groups)} row groups of {limits.group_rows}; only "
+            f"{limits.groups} may be admitted at once"
+        )

@@ -1,8 +1,8 @@
-"""Rules that are arithmetic: when a failure is final, when a run must stop, which scopes change.
+"""Decisions that several parts take alike: is a failure final, must a run stop, what changes.
 
 Each is one pure function of numbers. The transition system, the reference engine, the suite and the
-adapters ask here, so that none of them rounds or counts in a way of its own. What a step may do is
-the business of `cellspec.machine.machine`.
+adapters ask here, so that all of them round and count in one way. The oracles of the tests, the
+invariants of the explorer and the second engine decide for themselves on purpose.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
+from cellspec.graph.rowset import parts_touched
 from cellspec.graph.rules import Rules
 from cellspec.machine.actions import Failure
 
 __all__ = [
     "ChangedScope",
+    "WideScope",
     "changed_scopes",
     "is_final",
+    "scopes_too_wide",
     "stop_threshold",
     "within_budget",
 ]
@@ -92,3 +95,36 @@ def changed_scopes(rules: Rules, before: int, after: int) -> Iterator[ChangedSco
         for start in range(first, before, size):
             stop = min(start + size, after)
             yield ChangedScope(rule.index, start, min(start + size, before), max(start, stop))
+
+
+class WideScope(NamedTuple):
+    """A scope of a barrier that touches more row groups than may be admitted at once.
+
+    Attributes:
+        column: the barrier's column, by position.
+        scope: which of its nodes.
+        groups: the numbers of the row groups that the scope touches.
+    """
+
+    column: int
+    scope: int
+    groups: range
+
+
+def scopes_too_wide(
+    rules: Rules, group_rows: int | None, groups: int | None
+) -> Iterator[WideScope]:
+    """The barrier nodes that could wait for ever for a row group to be admitted (GROUP-04).
+
+    Args:
+        rules: of the graph.
+        group_rows: rows of a row group; None if rows are not admitted in groups.
+        groups: row groups that may be admitted at once; None for no limit.
+    """
+    if group_rows is None or groups is None:
+        return
+    for rule in rules.columns:
+        for scope in range(rules.scope_count(rule.index)):
+            touched = parts_touched(*rules.scope_bounds(rule.index, scope), group_rows)
+            if len(touched) > groups:
+                yield WideScope(rule.index, scope, touched)

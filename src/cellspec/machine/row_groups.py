@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cellspec.errors import SpecError
+from cellspec.graph.rowset import part_of, parts_touched
 from cellspec.machine.explain_refusal import expect_running, expect_starts
 from cellspec.machine.run_state import RunState
 from cellspec.text import counted, noun
@@ -87,9 +88,9 @@ def admit(run: RunState, start: int, stop: int) -> None:
     size, total = run.limits.group_rows, run.graph.num_records
     assert size is not None
     # It is one, unless it is none, which is not judged.
-    for each in range(start // size, -(-stop // size)):
+    for each in parts_touched(start, stop, size):
         if each not in run.was_admitted:
-            span = (each * size, min((each + 1) * size, total))
+            span = part_of(each, size, total)
             run.waiting_groups -= unresolved(run, *span) is not None
             run.was_admitted.add(each)
             run.counters.admit(*span)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable
 
+from cellspec.graph.rowset import parts_touched
 from cellspec.state.codes import (
     DONE,
     DROPPED,
@@ -164,7 +165,7 @@ def resolve_range(nodes: NodeStates, column: int, start: int, stop: int) -> None
         if not nodes.open_barriers[other]:
             continue
         scope_rows, counts = nodes.rules.columns[other].scope_rows, nodes.missing[other]
-        for scope in range(start // scope_rows, -(-stop // scope_rows)):
+        for scope in parts_touched(start, stop, scope_rows):
             first, last = scope * scope_rows, (scope + 1) * scope_rows
             counts[scope] -= min(stop, last) - max(start, first)
             if not counts[scope]:

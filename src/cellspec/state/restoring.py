@@ -10,7 +10,7 @@ import re
 from array import array
 from collections.abc import Mapping
 
-from cellspec.graph.rowset import RowSet
+from cellspec.graph.rowset import RowSet, parts_touched
 from cellspec.state.codes import (
     CLAIMED,
     DONE,
@@ -186,7 +186,7 @@ def restore_groups(nodes: NodeStates) -> None:
         for rule in nodes.rules.columns:
             if not nodes.open_barriers[rule.index]:
                 continue
-            for scope in range(start // rule.scope_rows, -(-stop // rule.scope_rows)):
+            for scope in parts_touched(start, stop, rule.scope_rows):
                 if nodes.barriers[rule.index][scope] < DONE:
                     nodes.missing[rule.index][scope] += 1
                     nodes.barriers[rule.index][scope] = LAST_WAIT
@@ -280,7 +280,7 @@ def admit(nodes: NodeStates, start: int, stop: int) -> None:
                 count_down_rows(nodes, rule.index, first, stop)
         elif nodes.open_barriers[rule.index]:
             counts = nodes.missing[rule.index]
-            for scope in range(start // rule.scope_rows, -(-stop // rule.scope_rows)):
+            for scope in parts_touched(start, stop, rule.scope_rows):
                 if counts[scope]:
                     counts[scope] -= 1
                     if not counts[scope]:

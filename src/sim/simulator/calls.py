@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias
 import simpy
 
 from cellspec.graph.graph import ExecutionGraph
+from cellspec.graph.nodes import column_of
 from cellspec.machine.machine import Machine
 from sim.simulator.outcome import Incarnation
 from sim.simulator.plan import RunPlan
@@ -158,9 +159,10 @@ class PlainCalls:
                         begin(row * columns + column)
                         begin_s(t)
                 else:
-                    machine.start_barrier(-1 - column, row)
-                    seconds = barrier_s(-1 - column, row)
-                    busy_s[-1 - column] += seconds
+                    barrier = column_of(node)
+                    machine.start_barrier(barrier, row)
+                    seconds = barrier_s(barrier, row)
+                    busy_s[barrier] += seconds
                 task = spare.pop() if spare else self._new_task()
                 task.column = column
                 task.row = row
@@ -206,8 +208,9 @@ class PlainCalls:
                 if not done & 0xFFFF:
                     state.note_progress(t)
             else:
-                outcome.calls[-1 - column] += 1
-                machine.complete_barrier(-1 - column, row)
+                barrier = column_of((column, row))
+                outcome.calls[barrier] += 1
+                machine.complete_barrier(barrier, row)
                 # Its start stops counting as in flight.
                 state.other_events += 2
             log(column * num_records + row)
@@ -253,7 +256,7 @@ class PlainCalls:
             if not state.rules.columns[column].is_barrier:
                 outcome.calls[column] += done
         for task in state.running:
-            outcome.calls[task.column if task.column >= 0 else -1 - task.column] += 1
+            outcome.calls[column_of((task.column, task.row))] += 1
 
     def count_table(self) -> None:
         """The table holds values only."""
@@ -271,7 +274,7 @@ class PlainCalls:
         latency = self._state.latency
         if task.column >= 0:
             return latency.get(task.column, task.row)
-        return latency.get_barrier(-1 - task.column, task.row)
+        return latency.get_barrier(column_of((task.column, task.row)), task.row)
 
     def cell_cost(self, column: int) -> Callable[[int], float]:
         if self._state.rules.columns[column].is_barrier:

@@ -34,6 +34,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, Protocol, get_args
 
+from cellspec.graph.nodes import barrier_key
 from cellspec.graph.rules import Rules
 from cellspec.state.codes import READY
 from cellspec.state.counters import Counters
@@ -145,7 +146,7 @@ class FifoQueue:
             column = entry >> shift
             return column, entry - (column << shift)
         column, scope = divmod(-2 - entry, 1 << shift)
-        return -1 - column, scope
+        return barrier_key(column, scope)
 
 
 class PriorityQueue:
@@ -209,7 +210,7 @@ class PriorityQueue:
     def pop(self) -> Node | None:
         if self._barriers:
             _, column, scope = heapq.heappop(self._barriers)
-            return -1 - column, scope
+            return barrier_key(column, scope)
         heap, heads, waiting = self._heap, self._heads, self._waiting
         while heap:
             key = heap[0]
@@ -280,7 +281,7 @@ class RandomQueue:
         if entry >= 0:
             return divmod(entry, self._rows)
         column, scope = divmod(-1 - entry, self._rows)
-        return -1 - column, scope
+        return barrier_key(column, scope)
 
 
 def make_queue(

@@ -15,6 +15,7 @@ from typing import Any
 import simpy
 
 from cellspec.graph.graph import ExecutionGraph
+from cellspec.graph.nodes import column_of
 from cellspec.machine.machine import Machine
 from sim.simulator.latency import Latency
 from sim.simulator.outcome import Outcome
@@ -177,7 +178,7 @@ class RunState:
         now, idle = self.env.now, set(map(id, self.spare))
         self.running = [task for task in self.tasks if id(task) not in idle]
         for task in self.running:
-            column = task.column if task.column >= 0 else -1 - task.column
+            column = column_of((task.column, task.row))
             booked = self.outcome.busy_s[column]
             left = booked - max(0.0, task.ends_s - now)
             # What rounding leaves of nothing is nothing; a share of it would be a number.

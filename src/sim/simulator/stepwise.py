@@ -22,6 +22,7 @@ from typing import Any
 import simpy
 
 from cellspec.graph.graph import ExecutionGraph
+from cellspec.graph.nodes import barrier_key, column_of
 from cellspec.graph.rowset import RowSet
 from cellspec.machine.actions import Failure
 from cellspec.machine.machine import Machine
@@ -256,8 +257,8 @@ class StepwiseCalls:
                 column, place = node
                 if column >= 0:
                     self._begin_cell(column, place, t)
-                elif machine.counters.barrier_state(-1 - column, place) == READY:
-                    self._begin_barrier(-1 - column, place, t)
+                elif machine.counters.barrier_state(column_of(node), place) == READY:
+                    self._begin_barrier(column_of(node), place, t)
 
         return dispatch
 
@@ -312,10 +313,10 @@ class StepwiseCalls:
         return stop
 
     def _begin_barrier(self, column: int, scope: int, t: float) -> None:
-        key = (-1 - column, scope)
+        key = barrier_key(column, scope)
         self._machine.start_barrier(column, scope, None, 1 + self._machine.attempts.get(key, 0))
         call = self._call(key)
-        task = self._take_task(-1 - column, scope, t)
+        task = self._take_task(*key, t)
         task.call, task.stop = call, scope + 1
         task.seconds = self._state.latency.get_barrier(column, scope, call)
         task.failure = self._fates.of_barrier(column, scope, call) if self._fates else None
@@ -431,7 +432,7 @@ class StepwiseCalls:
             state.note_progress(t)
 
     def _end_barrier(self, task: _Work, t: float) -> None:
-        column, scope, state = -1 - task.column, task.row, self._state
+        column, scope, state = column_of((task.column, task.row)), task.row, self._state
         if task.failure is not None:
             self._fail((task.column, scope), column, scope, task, t)
         else:

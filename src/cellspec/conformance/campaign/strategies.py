@@ -31,6 +31,7 @@ from hypothesis import strategies as st
 from cellspec.conformance.judge.profiles import DRAWN
 from cellspec.conformance.run.workload import Fault, Workload
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
+from cellspec.graph.rowset import parts_touched
 from cellspec.machine.actions import Failure
 from cellspec.machine.limits import FailurePolicy, Limits
 from cellspec.machine.policy import within_budget
@@ -284,7 +285,7 @@ def _limits(draw: st.DrawFn, shape: _Shape, has: Collection[str]) -> Limits:
         size = shape.scope_rows(column)
         for start in range(0, shape.most_rows, size):
             stop = min(start + size, shape.most_rows)
-            touched = max(touched, -(-stop // group_rows) - start // group_rows)
+            touched = max(touched, len(parts_touched(start, stop, group_rows)))
     spare = draw(st.sampled_from((None, 0, 0, 0, 1, -1)))
     if spare == -1 and (touched == 1 or "resume" in has):
         spare = 0

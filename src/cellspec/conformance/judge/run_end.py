@@ -16,7 +16,7 @@ from cellspec.conformance.run.values import Table
 from cellspec.conformance.run.workload import Workload
 from cellspec.faults import GeneratorError
 from cellspec.graph.graph import ExecutionGraph
-from cellspec.machine.policy import changed_scopes
+from cellspec.machine.policy import changed_scopes, scopes_too_wide
 from cellspec.text import be, counted, node_words
 
 __all__ = ["BadEnd", "Refusal", "bad_end", "due_refusal", "first_line", "tail"]
@@ -158,14 +158,8 @@ def due_refusal(
 
 def _scope_too_wide(work: Workload, graph: ExecutionGraph) -> str:
     """A barrier whose scope takes more row groups than may be admitted at once, in words."""
-    size, most = work.limits.group_rows, work.limits.groups
-    if size is None or most is None:
-        return ""
-    for rule in graph.rules.columns:
-        for scope in range(graph.rules.scope_count(rule.index)):
-            start, stop = graph.rules.scope_bounds(rule.index, scope)
-            groups = (stop - 1) // size - start // size + 1
-            if groups > most:
-                barrier = node_words(rule.name, scope=scope)
-                return f"{barrier} needs {counted(groups, 'row group')} at once of {most}"
+    most = work.limits.groups
+    for wide in scopes_too_wide(graph.rules, work.limits.group_rows, most):
+        barrier = node_words(graph.rules.columns[wide.column].name, scope=wide.scope)
+        return f"{barrier} needs {counted(len(wide.groups), 'row group')} at once of {most}"
     return ""

@@ -11,6 +11,7 @@ from typing import NoReturn, TypeAlias
 
 from cellspec.conformance.run.values import SKIPPED, Value
 from cellspec.conformance.run.workload import Workload
+from cellspec.graph.rowset import part_of
 from cellspec.graph.rules import ColumnRule
 from cellspec.text import listed_names
 
@@ -75,7 +76,7 @@ class Arguments:
         size = self._group_rows
         if size is None:
             self._refuse("the workload has no row groups")
-        return self.rows(group * size, min((group + 1) * size, self._total))
+        return self.rows(*part_of(group, size, self._total))
 
     def claim(self, claim: Mapping[str, int] | int) -> dict[str, int]:
         """A claim with a number of rows for every column."""
