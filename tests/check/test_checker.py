@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +28,7 @@ from cellspec import (
     Violation,
 )
 from cellspec.check.checker import RECENT_EVENTS, Checker, CheckResult, Finding, check_file
-from cellspec.clauses import clauses
+from cellspec.clauses import clause_set, clause_set_version, clauses, version_of
 from cellspec.conformance.judge.verdict import Verdict, judge_trace
 from cellspec.machine.machine import FailurePolicy
 from cellspec.trace import (
@@ -1165,6 +1166,23 @@ def test_the_command_counts_one_of_a_thing_as_one(
     _, out, _ = run_check(capsys, path)
     assert out.startswith(f"{path}: suite 1, 1 row × 1 column, ")
     assert "\n2 events in 1 incarnation, 1 row resolved without a gap, not ended\n" in out
+
+
+def test_the_command_names_the_clause_sets_of_a_trace_written_for_an_earlier_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = "63ca8bff2ad02c2e"
+    assert version_of(first) == "1"
+    old = msgspec.structs.replace(PLAIN, clauses=first)
+    path = write_trace(tmp_path / "run.jsonl", old, steps("start a 0"))
+    now = clause_set_version()
+    _, out, _ = run_check(capsys, path)
+    assert f"\nwritten for clause set 1, judged by clause set {now}\n" in out
+    _, out, _ = run_check(capsys, path, "--format", "json")
+    sets = {"written_for": first, "judged_by": clause_set(), "version": now}
+    assert json.loads(out)["clauses"] == sets
+    path = write_trace(tmp_path / "run.jsonl", PLAIN, steps("start a 0"))
+    assert "written for clause set" not in run_check(capsys, path)[1]
 
 
 def test_the_command_explains_a_violation_and_ends_with_code_1(
