@@ -1,4 +1,4 @@
-"""The result of a release matrix: the defects, and what may be said of each clause.
+"""The result of a release matrix: the defects, and a verdict on each clause.
 
 The suite gives, for each release and entry point, verdicts and for each broken clause one small
 workload. Many of these show the same thing again and again. So each workload, a *case*, is replayed
@@ -6,7 +6,7 @@ on every release through every entry point, and cases of one clause that break i
 same places are taken for one *defect*, of which the smallest case is shown. That is a guess, and a
 safe one: two causes that always come together are described as one, and each cause stays in.
 
-Three rules decide what may be said:
+Three rules decide the verdict on a clause:
 
 - *A replay of another workload clears no release.* Some entry points cannot be asked for a case.
   They run the nearest workload that they can be asked for. If it breaks nothing, the result is
@@ -14,7 +14,7 @@ Three rules decide what may be said:
 - *A violation must come again.* A clause counts as broken if the case of that run breaks it again
   where it was found; otherwise it is `NOT_REPEATED`.
 - *A script counts.* A release whose defect a stand-alone script shows does not pass by that clause,
-  whatever the runs of the suite met (`SHOWN`).
+  even if the runs of the suite never met it (`SHOWN`).
 
 These are data, the same for the same results. `simulations.releases.gather` puts them together,
 `simulations.releases.published` writes and reads the file for programs, and

@@ -16,7 +16,7 @@ class Plan:
 
     Attributes:
         max_examples: workloads of each profile.
-        seed: what they are drawn from.
+        seed: the seed of their draws.
         limit_s: seconds after which the run through one entry point of one release is killed.
         twice: run it a second time, with another hash seed, and compare.
         again: run it although its results are kept.
@@ -43,7 +43,7 @@ class Outcome:
         rules: the sentences of the clauses that the run was judged by, by number.
         rules_id: short name of those sentences; "" to compute it from `rules`.
         max_examples: workloads of each profile.
-        seed: what they were drawn from.
+        seed: the seed of their draws.
         seconds: how long it took.
         cpu_seconds: CPU time of its processes.
         key: digest of all that the outcome depends on.

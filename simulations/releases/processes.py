@@ -1,4 +1,4 @@
-"""Processes in the environment of a release, and what they printed, without places of this machine.
+"""Processes in the environment of a release, and their output without places of this machine.
 
 `run_process` starts a command with its output in a file and ends it, with every process that it
 started, when its time is up. The other functions read that output for a page: the last line of a

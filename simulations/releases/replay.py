@@ -1,8 +1,9 @@
 """Replays case files on a backend, in the environment of one release: a line of JSON each.
 
-A case was found by one door of one release. Replayed on every other it says since when, and until
-when, an engine does that; replayed by the public door it says whether a user can meet it. So each
-case is first brought to what the backend's engine can be asked for (`fit`), and then run:
+One release broke a clause with a case, through one entry point. Its replays on all others show
+since when, and until when, an engine does that; its replay through the public entry point shows
+whether a user can meet it. So each case is first brought to the nearest workload that the backend's
+engine can be asked for (`fit`), and then run:
 
 =============  ===================================================================================
 says           meaning
@@ -15,14 +16,13 @@ says           meaning
 ``died``       the replay itself failed, or did not end
 =============  ===================================================================================
 
-Where the engine cannot be asked for the workload itself, what runs is the nearest that it can be
-asked for, and `changes` says how that differs. A run of another workload that breaks nothing says
-nothing about this one: whoever reads `nothing` or `refused` must look at `changes`
-(`simulations.releases.findings` does).
+`changes` lists the differences between the case and the workload that ran. A run of another
+workload that breaks nothing leaves the case open, so a reader of `nothing` or `refused` must look
+at `changes` (`simulations.releases.gather` does).
 
-Most cases are found in campaigns that went on after other clauses had broken, without judging
+Most cases come from runs of the suite that went on after other clauses had broken, without judging
 those. `first` is the clause that breaks first when all are judged: if it is another, the case may
-show nothing but a consequence.
+show a consequence of that alone.
 
 ``python simulations/releases/replay.py --backend=MODULE:NAME --out=FILE CASE…``
 """
@@ -53,7 +53,7 @@ NO_END = 124
 
 
 def replayed(backend: Backend, case: Case) -> dict[str, Any]:
-    """What a case does on a backend."""
+    """Run a case on a backend; the fields of its line."""
     said: dict[str, Any] = {"says": "", "clause": "", "detail": "", "adapter": "", "first": ""}
     said["changes"] = []
     work = fit_of(backend)(case.workload)
@@ -83,10 +83,10 @@ def replayed(backend: Backend, case: Case) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Replay what the command line names; the exit code.
+    """Replay the cases on the command line; the exit code.
 
-    A case that takes longer than ``--limit-s`` ends the process, for nothing else would stop an
-    engine that never comes back. Its line is then missing, and the code is `NO_END`, as of the
+    A case that takes longer than ``--limit-s`` ends the process, because an engine that hangs
+    cannot be stopped otherwise. Its line is then missing, and the code is `NO_END`, as of the
     command timeout.
     """
     return run_command(lambda: _main(argv))

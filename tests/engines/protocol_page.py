@@ -1,4 +1,4 @@
-"""What specs/protocol/README.md shows is what the code says and does.
+"""Writes the parts of specs/protocol/README.md that come from the code.
 
 ``python -m tests.engines.protocol_page --write`` writes the tables of lines and the exchange again.
 """
@@ -27,7 +27,7 @@ _EXCHANGE = rf"<!-- exchange: {re.escape(ENGINE)} -->\n```text\n(.*?)```\n"
 def table(way: str) -> str:
     """The lines of one direction: each with its fields, those that may be left out in brackets."""
     known = m.FROM_ENGINE if way == "from-engine" else m.TO_ENGINE
-    rows = ["| `event` | fields | what |", "| --- | --- | --- |"]
+    rows = ["| `event` | fields | meaning |", "| --- | --- | --- |"]
     for kind, line in known.items():
         needed = line.__struct_encode_fields__[
             : len(line.__struct_encode_fields__) - len(line.__struct_defaults__)

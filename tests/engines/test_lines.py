@@ -1,4 +1,4 @@
-"""The line protocol: what both sides may say, what is told of what they must not, and in time.
+"""The line protocol: the lines of both sides, the message about each bad one, and time.
 
 The reference speaks it from another process, so the whole of it is used; a stub says whatever a
 test wants it to. The example engine on Node has tests of its own (`test_node`).

@@ -1,29 +1,28 @@
 """A probe for engines whose workers are processes of their own.
 
-A `Probe` lives in the process that runs the suite. An engine that sends its tasks to other
-processes cannot take it along, so `ProbeServer` serves it on a port of this machine that only the
-loopback interface reaches, and a `RemoteProbe` is what travels with the tasks: an address and a
-key. It connects when it is first asked for something, once for each thread of each process, and its
-calls look like those of a probe, but that they block:
+A `Probe` is an object of the process that runs the suite, and cannot travel with a task to another
+process. So `ProbeServer` serves it on a port of this machine, and a `RemoteProbe`, an address and a
+key, travels with the tasks. It connects at its first call, once for each thread of each process,
+and its calls look like those of a probe, but that they block:
 
 >>> with ProbeServer(probe) as server:                                           # doctest: +SKIP
 ...     submit(make_cell, server.remote, "title", 3, inputs)
 
-A failure comes out of a remote call as it comes out of the probe's own: `Retryable`,
-`BackPressure`, `Permanent`. A crash does not. In a worker `Crash`, which is no `Exception`, would
-tear down a process that belongs to the engine, so there it is `Gone`, as is a probe that is no
-longer served. The part of a backend that runs beside the probe meets the crash itself, at the next
-thing that it asks of the probe; it may call `ProbeServer.check`.
+A failure leaves a remote call as it leaves the probe's own: `Retryable`, `BackPressure`,
+`Permanent`. A crash becomes `Gone`: in a worker `Crash`, which is not an `Exception`, would tear
+down a process that belongs to the engine. A probe that is served no longer raises `Gone` too. The
+part of a backend that runs beside the probe meets the crash itself, at its next call of the probe;
+it may call `ProbeServer.check`.
 
-*A worker that is killed in a call.* Its connection breaks, which the server sees while the time of
-the call passes. The call then ends without an answer (`cellspec.conformance.run.probe.Lost`):
-recorded as turned away, for it spent no attempt, and somebody still wants what it was to give. A
-call that was complete when its worker died is complete: an engine that makes it again pays for it
-twice, and is told so (clause SCHED-03).
+*A worker that is killed in a call.* Its connection breaks, and the server sees that while the time
+of the call passes. The call then ends without an answer (`cellspec.conformance.run.probe.Lost`). It
+is recorded as turned away, because it spent no attempt and its result is still wanted. A call that
+was complete when its worker died is complete: an engine that makes it again pays for it twice, and
+breaks clause SCHED-03.
 
-An adapter whose tasks must ask for more than the probe's calls gives the server functions of its
-own; they are called in threads of the server, with ``lost`` as their last argument by name, and a
-task asks for them with `RemoteProbe.ask`.
+An adapter whose tasks need more than the probe's calls gives the server functions of its own. They
+are called in threads of the server, with ``lost`` as their last argument by name, and a task calls
+them with `RemoteProbe.ask`.
 """
 
 from __future__ import annotations
@@ -46,23 +45,23 @@ __all__ = ["Gone", "ProbeServer", "RemoteProbe"]
 _KEY_BYTES = 32
 
 
-class Gone(Exception):  # noqa: N818 - what has become of the probe
-    """The process that a task works for is gone: it crashed, or it serves its probe no longer."""
+class Gone(Exception):  # noqa: N818 - the state of the probe
+    """The process that a task works for has crashed, or serves its probe no longer."""
 
 
 class ProbeServer:
     """Serves a probe to other processes of this machine, until it is closed.
 
     Args:
-        probe: whose calls are served.
+        probe: the probe.
         more: functions that are served beside them, or in their place, by name. Each is called as
-            ``function(*arguments, lost=…)``, in the thread of its connection; what it gives or
-            raises must be picklable. ``lost()`` is true when the caller has died; hand it on to the
+            ``function(*arguments, lost=…)``, in the thread of its connection; its results and
+            errors must be picklable. ``lost()`` is true when the caller has died; pass it to the
             probe's threaded calls.
         host: the address of this machine at which it is served; tasks must be able to reach it.
 
     Attributes:
-        remote: what a task takes along.
+        remote: the probe for tasks.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class ProbeServer:
         key = secrets.token_bytes(_KEY_BYTES)
         self._listener = Listener((host, 0), backlog=64, authkey=key)
         self._closed = threading.Event()
-        # Readable for ever once the server is closed: whoever waits for a request waits for it too.
+        # Readable for ever once the server is closed: each thread waits for it beside requests.
         self._bell, self._ring = Pipe(duplex=False)
         self._threads: list[threading.Thread] = []
         port = int(self._listener.address[1])
@@ -110,7 +109,7 @@ class ProbeServer:
             raise self._crash
 
     def close(self) -> None:
-        """Serve nothing more: what tasks ask from now on, or are waiting for, raises `Gone`.
+        """Stop serving: calls of tasks from now on, and those that wait, raise `Gone`.
 
         Calls in flight are waited for; close the probe before, or let it crash, if they must not
         take their time.
@@ -119,7 +118,7 @@ class ProbeServer:
             return
         self._closed.set()
         self._ring.send_bytes(b"x")
-        # A thread that waits to accept notices nothing but a caller.
+        # Only a caller wakes a thread that waits to accept.
         with contextlib.suppress(OSError, EOFError, AuthenticationError):
             self.remote.connect().close()
         for thread in self._threads:
@@ -140,7 +139,7 @@ class ProbeServer:
             try:
                 connection = self._listener.accept()
             except (OSError, EOFError, AuthenticationError):
-                # Who does not know the key, or leaves while it is asked for, is nobody's worker.
+                # A caller without the key, or one that leaves meanwhile, is not a worker.
                 continue
             if self._closed.is_set():
                 connection.close()
@@ -161,13 +160,13 @@ class ProbeServer:
         return self._functions[name](*arguments, lost=connection.poll)
 
     def _stream(self, connection: Connection, arguments: tuple[Any, Any, Any, Any, Any]) -> None:
-        """Give the rows of a range one by one, until there is no more or no more are wanted."""
+        """Send the rows of a range one by one, up to the last, or until the worker has enough."""
         stopped = False
 
         def lost() -> bool:
             nonlocal stopped
             try:
-                # The one word that a worker says before it has all rows is that it wants no more.
+                # A worker that speaks before it has all rows has enough.
                 stopped = stopped or (connection.poll() and bool(connection.recv()))
             except (EOFError, OSError):
                 return True
@@ -204,7 +203,7 @@ class RemoteProbe:
     Args:
         host: where the probe is served.
         port: on which port.
-        key: what the server wants to see first.
+        key: the key of the server.
     """
 
     def __init__(self, host: str, port: int, key: bytes) -> None:
@@ -282,11 +281,11 @@ class RemoteProbe:
         return wanted
 
     def ask(self, name: str, *arguments: Any) -> Any:
-        """What the function that the server has under a name gives.
+        """Call the function that the server has under a name; its result.
 
         Raises:
             Gone: the process of the probe crashed, or serves it no longer.
-            Exception: what the function raises.
+            Exception: any error of the function.
         """
         connection = self._mine()
         self._say(connection, (name, arguments))
@@ -299,7 +298,7 @@ class RemoteProbe:
         return Client((self._host, self._port), authkey=self._key)
 
     def _mine(self) -> Connection:
-        """The connection of this thread in this process, made now if there is none."""
+        """The connection of this thread in this process, made at the first call."""
         mine = _connections.made
         place = (os.getpid(), self._host, self._port, self._key)
         if place not in mine:
@@ -335,7 +334,7 @@ class RemoteProbe:
 
 
 class _Connections(threading.local):
-    """The connections of each thread, by process and by what they lead to."""
+    """The connections of each thread, by process and by address."""
 
     def __init__(self) -> None:
         self.made: dict[tuple[int, str, int, bytes], Connection] = {}
@@ -345,7 +344,7 @@ _connections = _Connections()
 
 
 def _close_dead(mine: dict[tuple[int, str, int, bytes], Connection]) -> None:
-    """Close what leads to servers that are closed, and leave alone what another process opened."""
+    """Close connections to closed servers; forget those that another process opened."""
     for place, connection in list(mine.items()):
         with contextlib.suppress(OSError):
             if place[0] == os.getpid() and not connection.poll():

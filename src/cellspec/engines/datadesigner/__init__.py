@@ -2,8 +2,8 @@
 
 Two backends, for every release from 0.5.4 on:
 
-- `SchedulerBackend` drives its scheduler by hand, and so reaches every option that it has;
-- `CreateBackend` goes through its front door, ``DataDesigner.create``, with crashes and resumes.
+- `SchedulerBackend` drives its scheduler directly, and so reaches every option of it;
+- `CreateBackend` uses its public entry point, ``DataDesigner.create``, with crashes and resumes.
 
 DataDesigner comes with the extra ``cellspec[datadesigner]``, and is imported when a backend is
 made.

@@ -1,8 +1,8 @@
-"""DataDesigner through its front door: `DataDesigner.create`, as its users call it.
+"""DataDesigner through its public entry point: `DataDesigner.create`, as its users call it.
 
 `CreateBackend` turns a workload into a DataDesigner config and calls ``create(...)`` once for each
-life, in the same folder, with ``resume=``. Nothing inside is driven by hand: config, compiler,
-builder, scheduler, storage and resume are DataDesigner's own. How a workload is said in its words:
+run of the process, in the same folder, with ``resume=``. Config, compiler, builder, scheduler,
+storage and resume are DataDesigner's own. A workload in its words:
 
 ===================  ===============================================================================
 a workload's          is in DataDesigner
@@ -11,34 +11,39 @@ cell                  a custom column, cell by cell, whose function is a corouti
 barrier               a custom column for the full column: it gets the rows of one row group
 row number            a seed dataset in order: its column ``cellspec_row``, and for each column with
                       a skip condition of its own ``cellspec_skip_…``
-dependency            ``required_columns``; everything needs ``cellspec_row`` besides
+dependency            ``required_columns``; every column needs ``cellspec_row`` besides
 side effect           ``side_effect_columns``
 skip condition        ``SkipConfig(when="{{ cellspec_skip_… }}")``, and ``propagate_skip``
 retryable failure     ``ModelTimeoutError``; back-pressure is ``ModelRateLimitError``, and a failure
                       for good any other exception
 row group             ``RunConfig.buffer_size`` rows, ``max_concurrent_row_groups`` at once
 workers               ``RunConfig.max_in_flight_tasks``
-next life             ``ResumeMode.IF_POSSIBLE`` if the workload's seed is even; if it is odd
+next run              ``ResumeMode.IF_POSSIBLE`` if the workload's seed is even; if it is odd
                       ``ResumeMode.ALWAYS``, as soon as there is a dataset to resume
 ===================  ===============================================================================
 
-What `create` has no words for is taken out by `CreateBackend.fit`: barriers over anything but a row
-group, limits of resources and cool-downs (both are kept by a model's client, and there is none
-here), another number of attempts, fewer rows than the last life was asked for, and in older
-releases limits of workers and of row groups. Ordered columns and ranges there are none. An early
-stop is not claimed: the tasks that make row numbers are counted as calls that ended well.
+`CreateBackend.fit` removes from a workload the features that `create` lacks: barriers over anything
+but a row group, limits of resources and backoffs (a model's client keeps both, and there is none
+here), another number of attempts, fewer rows than the run before was asked for, and in older
+releases limits of workers and of row groups. DataDesigner has neither ordered columns nor ranges.
+The capability of early stops is left out, because the tasks that make row numbers are counted as
+calls that ended well.
 
-**What is durable.** A row group is saved as one parquet file, which is written elsewhere and then
-moved to ``parquet-files``; a resume takes a group for done if its file is there, and looks for
+**Durable rows.** A row group is saved as one parquet file, which is written elsewhere and then
+moved to ``parquet-files``; a resume counts a group as done if its file is there, and looks for
 files only if there is a ``metadata.json``. So a claim is the rows of all groups up to the first
 whose file is missing, and becomes durable with the move, the first one with the metadata. Groups
-end in any order: where a later group is saved and an earlier one is not, no claim says what is
-there, and the adapter says nothing (the suite then judges by tables). Which rows were dropped
-stands nowhere; a row is read as dropped if the file of its group is there without it. For that the
-adapter notes beside the dataset, before a group is saved, which rows it was made of.
+end in any order. Where a later group is saved and an earlier one is not, a claim cannot describe
+the folder, and the adapter reports none (the suite then judges by tables). DataDesigner does not
+store the dropped rows; a row counts as dropped if the file of its group is there without it. For
+that the adapter notes beside the dataset, before a group is saved, the rows that it was made of.
 
 **All rows dropped.** ``create`` raises ``DataDesignerGenerationError`` if it is left without a
-single row. That is how it says so, and the run is taken as having done all its work.
+single row. The adapter takes such a run as one that has done all its work.
+
+The modules: `create_fit` and `create_config` (a workload in DataDesigner's words), `create_run`
+(one call, with its reports), `create_seams` (the wrapped names of DataDesigner), `create_dataset`
+(the folder), `create_release`.
 """
 
 from __future__ import annotations
@@ -60,10 +65,10 @@ class CreateBackend:
     """`DataDesigner.create` in virtual time. See the module.
 
     Attributes:
-        name: what reports call it.
+        name: its name in reports.
         version: DataDesigner's version.
-        capabilities: what this release can be asked for through `create`.
-        unasked: situations that it cannot be asked to be in.
+        capabilities: the capabilities of this release through `create`.
+        unasked: situations that a workload cannot ask of it.
 
     Raises:
         SpecError: DataDesigner is not installed.
@@ -82,7 +87,7 @@ class CreateBackend:
         return fitted(work, self.release)
 
     async def run(self, probe: Probe) -> None:
-        """Run one life."""
+        """Run the workload for one run of the process."""
         run = self.run_class(probe, self.release, self.config(probe), self.resume_mode(probe))
         with seams(self.release, run, run.handoff):
             run.report_resume()
@@ -93,7 +98,7 @@ class CreateBackend:
             run.report_end()
 
     def table(self, probe: Probe) -> Table:
-        """What a user finds: in the dataset's folder, or where else the last run put it."""
+        """The table that a user finds in the dataset's folder, or where the last run put it."""
         stored = StoredDataset(probe.folder)
         others = [path for path in probe.folder.glob(f"{DATASET}_*") if path.is_dir()]
         if others and not (stored.base.is_dir() and any(stored.base.iterdir())):
@@ -102,15 +107,15 @@ class CreateBackend:
 
     @property
     def run_class(self) -> type[CreateRun]:
-        """What listens to one call of `create`; a test may put something else in here."""
+        """The class of one call of `create`; a test may put in another."""
         return CreateRun
 
     def config(self, probe: Probe) -> CreateConfig:
-        """What `create` is asked for; a test may ask for something else."""
+        """The config for `create`; a test may give another."""
         return CreateConfig(probe.work, self.release)
 
     def resume_mode(self, probe: Probe) -> str:
-        """The name of the resume mode of a life; "" if the release has none."""
+        """The name of the resume mode; "" if the release has none."""
         if not self.release.resumes:
             return ""
         folder = probe.folder / DATASET

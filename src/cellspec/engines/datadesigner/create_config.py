@@ -64,7 +64,7 @@ class CreateConfig:
         return self.release.frame(columns)
 
     def run_config(self) -> Any:
-        """How the run goes about it."""
+        """The config of the run: groups and limits."""
         work, limits = self.work, self.work.limits
         options = {
             "buffer_size": group_rows(work),

@@ -57,10 +57,10 @@ def fitted(work: Workload, release: CreateRelease) -> Workload | None:
 
 
 def _targets(work: Workload, step: int) -> tuple[int, ...]:
-    """Rows of each life: a dataset can be extended, by whole row groups if they matter.
+    """Rows of each run: a dataset can be extended, by whole row groups if they matter.
 
-    Fewer rows are refused, whatever is there, and that is right only if more are kept. So fewer are
-    asked for only after a life that is left to end.
+    DataDesigner always refuses fewer rows, and that is right only if more are kept. So a workload
+    asks for fewer rows only after a run that comes to its end.
     """
     targets: list[int] = []
     for incarnation, wanted in enumerate(work.targets):

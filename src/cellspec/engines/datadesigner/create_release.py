@@ -24,7 +24,7 @@ __all__ = ["CreateRelease", "load"]
 
 @dataclass(frozen=True)
 class CreateRelease:
-    """The parts of DataDesigner that are used, and what this release can do."""
+    """The parts of DataDesigner that `create` needs, and the features of this release."""
 
     version: str
     builder: ModuleType
@@ -43,7 +43,7 @@ class CreateRelease:
 
     @property
     def generation_error(self) -> type[Exception]:
-        """What `create` raises."""
+        """The error of `create`."""
         found: type[Exception] = self.interface.DataDesignerGenerationError
         return found
 
@@ -59,7 +59,7 @@ class CreateRelease:
 
     @property
     def unasked(self) -> Iterable[Sometimes]:
-        """Resources and cool-downs live in a model's client; what is saved are whole row groups."""
+        """Situations that need resources, backoffs, or parts of a row group."""
         yield from (
             Sometimes.RESOURCE_FULL,
             Sometimes.COOLED_DOWN,
@@ -77,7 +77,7 @@ def load() -> CreateRelease:
     """Import DataDesigner: quiet, without telemetry, with its own folder for its defaults.
 
     Raises:
-        SpecError: it is not installed.
+        SpecError: DataDesigner is not installed.
     """
     try:
         found = version("data-designer")
@@ -118,6 +118,6 @@ def load() -> CreateRelease:
 
 
 def _first_module(*names: str) -> ModuleType:
-    """The first of some modules that is there; what it is called differs between releases."""
+    """The first of some modules that is there; its name differs between releases."""
     found = next(name for name in names if importlib.util.find_spec(name) is not None)
     return importlib.import_module(found)

@@ -27,7 +27,7 @@ _column_here: ContextVar[str] = ContextVar("cellspec_column_here", default="")
 
 
 class CreateRun:
-    """One call of `create`: its generators, and what is reported of it."""
+    """One call of `create`: it makes the generators, and reports to the probe."""
 
     def __init__(
         self, probe: Probe, release: CreateRelease, config: CreateConfig, resume: str
@@ -71,11 +71,11 @@ class CreateRun:
         designer.create(self.config.builder(self.generator), **asked)
 
     def judge_error(self, error: Exception) -> None:
-        """What `create` raises: a refusal, word that no row is left, or a failure.
+        """Judge an error of `create`: a refusal, the end of a run without rows, or a failure.
 
         Raises:
-            Refused: it refuses to resume.
-            Exception: the error, if it is neither.
+            Refused: `create` refuses to resume.
+            Exception: the error itself, if it is a failure.
         """
         if "Cannot resume" in str(error):
             raise Refused(str(error)) from error
@@ -83,7 +83,7 @@ class CreateRun:
             raise error
 
     def report_resume(self) -> None:
-        """Say what this life goes on from, if a claim can say it."""
+        """Report the claim that this run resumes from, if a claim describes the folder."""
         if not self.probe.incarnation:
             return
         claim = self.stored.claim()
@@ -100,7 +100,7 @@ class CreateRun:
         self.probe.resumed(claim, dropped, skipped)
 
     def report_end(self) -> None:
-        """`create` has returned: groups that were dropped as a whole are over, too."""
+        """Report the end: `create` has returned, and groups without live rows are over, too."""
         self._settle_skips()
         self._report_durable(sorted(self._dropped - self._saved))
         self.probe.end("success")
@@ -154,7 +154,7 @@ class CreateRun:
     def _failure(
         self, column: str, position: int, rows: Iterable[int], error: GeneratorError
     ) -> Exception:
-        """DataDesigner's word for a failure. Keeps whom to blame if a row is dropped for it."""
+        """DataDesigner's error for a failure. Notes the column to blame if a row is dropped."""
         spent = self._spent.get((column, position), 0)
         self._spent[column, position] = spent + (error.failure == "retryable")
         final = is_final(error.failure, spent + 1, self.probe.work.failures.max_attempts)
@@ -169,14 +169,14 @@ class CreateRun:
             word = self.release.errors.ModelRateLimitError
         return word(str(error))
 
-    # What goes on
+    # Reports of DataDesigner
 
     def ran(self) -> None:
-        """The scheduler has come to its end, and without an error."""
+        """The scheduler has ended without an error."""
         self._ran = True
 
     def place(self, column: str) -> int:
-        """Where a column stands in the workload; the seed's come first."""
+        """The place of a column in the workload; the seed's columns come first."""
         return self.probe.graph.rules.index.get(column, -1)
 
     def at_task(self, column: str) -> None:
@@ -201,15 +201,15 @@ class CreateRun:
         self._settle_skips()
         row = int(record[ROW])
         self._dropped.add(row)
-        # No call failed, and DataDesigner drops the row all the same: it says so of some column.
+        # Without a failed call DataDesigner may drop a row too: some column must then be blamed.
         here = self._last_failed or _column_here.get() or self.probe.graph.column_names[-1]
         self.probe.drop(row, row + 1, self._blamed.get(row, (here, False))[0])
 
     def skipped(self, column: str, record: dict[str, Any]) -> None:
         """A cell is marked as skipped; again, if a barrier is tried again.
 
-        DataDesigner marks what a barrier is to leave out before it calls it. The barrier's output
-        cells are there when the call has ended, or now, if it finds that there is nothing to call.
+        DataDesigner marks the rows that a barrier leaves out before it calls the barrier. The
+        output cells are resolved when the call has ended, or now, if there is no row to call for.
         """
         row = int(record[ROW])
         rule = self.probe.graph.rules.columns[self.probe.graph.rules.index[column]]
@@ -225,7 +225,7 @@ class CreateRun:
             asyncio.get_running_loop().call_soon(self._settle_skips)
 
     def _settle_skips(self, replace: tuple[str, int] | None = None) -> None:
-        """Something else goes on: barriers that leave out cells, and were not called, are over."""
+        """Report the cells that barriers left out, where the barrier was not called."""
         for key in [key for key in self._held if key != replace]:
             self._report_skips(key[0], self._held.pop(key))
 
@@ -248,7 +248,7 @@ class CreateRun:
         self.stored.note(group, self._saving)
 
     def wrote_rows(self) -> None:
-        """The rows that live are on storage, and that the others do not."""
+        """The live rows of the group are on storage."""
         if self._saving is not None:
             self._saved.update(self._saving)
             self._report_durable(self._saving)
@@ -258,7 +258,7 @@ class CreateRun:
             self.probe.durable("", start, stop)
 
     def moving(self, target: Path, done: Callable[[], Any]) -> Any:
-        """The file of the group goes to where a resume finds it."""
+        """Move the file of the group to where a resume finds it."""
         self.stored.base = target.parent.parent
         saved, self._saving = self._saving or [], None
         if not self.stored.has_metadata:
@@ -268,12 +268,12 @@ class CreateRun:
         return self._claiming(self._safe | set(saved), done)
 
     def writing_metadata(self, base: Path, done: Callable[[], Any]) -> Any:
-        """From the first metadata on a resume finds what is saved."""
+        """Write metadata; from the first one on a resume finds the saved groups."""
         self.stored.base = base
         return done() if self.stored.has_metadata else self._claiming(self._safe, done)
 
     def _claiming(self, safe: set[int], done: Callable[[], Any]) -> Any:
-        """Do what makes a claim of these rows durable."""
+        """Call `done`, which makes a claim of these rows durable, and report the claim."""
         claim = prefix_of(safe)
         grows = claim > self._claim and self.release.resumes
         if grows:

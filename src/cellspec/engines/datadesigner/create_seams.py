@@ -1,19 +1,19 @@
-"""Where `DataDesigner.create` is listened to while one life of a workload runs.
+"""The seams of `DataDesigner.create`: the names that are wrapped while one run of it is observed.
 
-Everything of DataDesigner runs as it is. Its scheduler's coroutine and the functions for whole
-columns are moved to a loop in virtual time (`cellspec.engines.datadesigner.handoff`), and a few
-names are wrapped for the time of the run so that what they do is seen:
+DataDesigner's code runs as it is. Its scheduler's coroutine and the functions for whole columns are
+moved to a loop in virtual time (`cellspec.engines.datadesigner.handoff`), and a few names are
+wrapped for the time of the run, so that their calls are observed:
 
-- the buffer of row groups: a group is admitted, a row dropped, a group saved or let go;
-- what marks a cell as skipped;
+- the buffer of row groups: a group is admitted, a row dropped, a group saved or released;
+- the function that marks a cell as skipped;
 - each operation on storage, before it is done: folders are made, files written, moved and removed.
   There the process may die, or storage may fail.
 
-Older releases keep tasks and columns in sets, and take what comes first from those. Their order is
-replaced by that of columns and rows, which is one that could have come out.
+Older releases keep tasks and columns in sets, and take the first of those. Their order is replaced
+by that of columns and rows, which is one that could have come out.
 
-A name that a release does not have is left out. `seams` puts everything back when the run is over,
-however it ends.
+A name that a release lacks is left out. `seams` puts everything back at the end of the run, however
+it ends.
 """
 
 from __future__ import annotations
@@ -37,41 +37,41 @@ _SILENT = logging.CRITICAL + 1
 
 
 class Modules(Protocol):
-    """The modules of DataDesigner that are listened to."""
+    """The modules of DataDesigner that are observed."""
 
     @property
     def interface(self) -> ModuleType:
-        """Where `create` is."""
+        """The module of `create`."""
 
     @property
     def builder(self) -> ModuleType:
-        """Where `create` gets its dataset built."""
+        """The module that builds the dataset."""
 
     @property
     def scheduler(self) -> ModuleType:
-        """Where cells are run."""
+        """The module that runs cells."""
 
     @property
     def custom(self) -> ModuleType:
-        """Where the functions of custom columns are called."""
+        """The module that calls the functions of custom columns."""
 
     @property
     def storage(self) -> ModuleType:
-        """Where artifacts are stored."""
+        """The module that stores artifacts."""
 
     @property
     def frame(self) -> type:
-        """What tables are in memory."""
+        """The class of tables in memory."""
 
 
 class Listener(Protocol):
-    """Who is told what happens."""
+    """Receives the reports of the wrapped names."""
 
     def ran(self) -> None:
         """The scheduler has come to its end, and without an error."""
 
     def place(self, column: str) -> int:
-        """Where a column stands."""
+        """The place of a column in the order."""
 
     def at_task(self, column: str) -> None:
         """The task that is running now is one of this column."""
@@ -80,13 +80,13 @@ class Listener(Protocol):
         """A row group enters."""
 
     def dropped(self, record: dict[str, Any]) -> None:
-        """A row is dropped; its record as far as it got."""
+        """A row is dropped, with its record so far."""
 
     def skipped(self, column: str, record: dict[str, Any]) -> None:
         """A cell is marked as skipped."""
 
     def saving(self, group: int, records: list[dict[str, Any]]) -> None:
-        """A row group is about to be saved: its rows, those that were dropped too."""
+        """A row group is about to be saved, with all its rows, dropped ones too."""
 
     def retired(self, group: int) -> None:
         """A row group leaves."""
@@ -95,13 +95,13 @@ class Listener(Protocol):
         """An operation on storage is about to be done."""
 
     def wrote_rows(self) -> None:
-        """The rows of the group that is being saved are on storage, where a resume looks not."""
+        """The rows of the group are on storage, out of sight of a resume."""
 
     def moving(self, target: Path, done: Callable[[], Any]) -> Any:
-        """The rows of the group go to where a resume finds them; `done` does it."""
+        """`done` moves the rows of the group to where a resume finds them."""
 
     def writing_metadata(self, base: Path, done: Callable[[], Any]) -> Any:
-        """Metadata is written to a dataset's folder; `done` does it."""
+        """`done` writes metadata to a dataset's folder."""
 
 
 class _Overlay:
@@ -117,7 +117,7 @@ class _Overlay:
 
 @contextmanager
 def seams(modules: Modules, listener: Listener, handoff: Handoff) -> Iterator[None]:
-    """Listen to DataDesigner; put everything back at the end."""
+    """Wrap the names of DataDesigner; put everything back at the end."""
     with ExitStack() as stack:
 
         def swap(owner: Any, name: str, made: Callable[[Any], Any]) -> None:
@@ -130,8 +130,8 @@ def seams(modules: Modules, listener: Listener, handoff: Handoff) -> Iterator[No
             stack.callback(setattr, owner, name, found)
 
         _to_virtual_time(modules, listener, handoff, swap)
-        _listen_to_rows(modules, listener, swap)
-        _listen_to_storage(modules, listener, swap)
+        _observe_rows(modules, listener, swap)
+        _observe_storage(modules, listener, swap)
         # It would take over the handlers of the root.
         swap(modules.interface, "configure_logging", lambda _: lambda *_args, **_options: None)
         logger = logging.getLogger("data_designer")
@@ -145,7 +145,7 @@ class _Swap(Protocol):
 
 
 class _Handed:
-    """What stands for the future of a coroutine that is handed over when it is waited for."""
+    """A future whose coroutine is handed to the loop when its result is asked for."""
 
     def __init__(self, handoff: Handoff, listener: Listener, coroutine: Any) -> None:
         self._handoff = handoff
@@ -174,7 +174,7 @@ def _to_virtual_time(modules: Modules, listener: Listener, handoff: Handoff, swa
     swap(modules.custom, "asyncio", lambda _: _Overlay(asyncio, to_thread=to_thread))
 
 
-def _listen_to_rows(modules: Modules, listener: Listener, swap: _Swap) -> None:
+def _observe_rows(modules: Modules, listener: Listener, swap: _Swap) -> None:
     def skips(mark: Any) -> Any:
         def marked(record: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
             listener.skipped(kwargs["column_name"], record)
@@ -190,7 +190,7 @@ def _listen_to_rows(modules: Modules, listener: Listener, swap: _Swap) -> None:
 
 
 def _observed(base: Any, listener: Listener) -> Any:
-    """The buffer of row groups, and who hears of what goes on in it."""
+    """The buffer of row groups, which reports to a listener."""
 
     class Observed(base):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -203,7 +203,7 @@ def _observed(base: Any, listener: Listener) -> Any:
             listener.admitted(row_group)
 
         def drop_row(self, row_group: int, row_index: int) -> None:
-            # A call may fail after its group was let go.
+            # A call may fail after its group was released.
             if row_group in self._sizes and not self.is_dropped(row_group, row_index):
                 listener.dropped(self.get_row(row_group, row_index))
             super().drop_row(row_group, row_index)
@@ -228,7 +228,7 @@ def _observed(base: Any, listener: Listener) -> Any:
 
 
 class _InOrder(set[str]):
-    """A set of columns that is gone through in their order."""
+    """A set of columns that iterates in their order."""
 
     def __init__(self, columns: Iterable[str], place: Callable[[str], int]) -> None:
         super().__init__(columns)
@@ -255,7 +255,7 @@ def _ordered_graph(base: Any, listener: Listener) -> Any:
 
 
 def _ordered_tracker(base: Any, listener: Listener) -> Any:
-    """The tracker of what is complete, which gives what is ready in the order of columns."""
+    """The tracker, which gives ready tasks in the order of columns."""
 
     class Ordered(base):  # type: ignore[misc]
         def get_ready_tasks(self, *args: Any, **kwargs: Any) -> Any:
@@ -269,7 +269,7 @@ def _ordered_tracker(base: Any, listener: Listener) -> Any:
 
 
 def _ordered_scheduler(base: Any, listener: Listener) -> Any:
-    """The scheduler, which starts roots in the order of columns, and says whose task it is at."""
+    """The scheduler, which starts roots in the order of columns, and reports each task."""
 
     class Ordered(base):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -285,7 +285,7 @@ def _ordered_scheduler(base: Any, listener: Listener) -> Any:
     return Ordered
 
 
-def _listen_to_storage(modules: Modules, listener: Listener, swap: _Swap) -> None:
+def _observe_storage(modules: Modules, listener: Listener, swap: _Swap) -> None:
     storage = modules.storage.ArtifactStorage
 
     def stepped(name: str) -> Callable[[Any], Any]:

@@ -1,20 +1,18 @@
-"""Blocking code on a loop in virtual time: threads that run one at a time, and never beside the
-loop.
+"""Blocking code on a loop in virtual time: threads take turns with the loop, one at a time.
 
-`DataDesigner.create` blocks. It hands a coroutine to an event loop in another thread and waits for
-what comes of it, and functions that users write for whole columns run in threads too. In virtual
-time nothing may run beside the loop: what comes first would be decided by the machine. So a thread
-and the loop take turns here, like two people with one microphone:
+`DataDesigner.create` blocks. It gives a coroutine to an event loop in another thread and waits for
+its result, and functions that users write for whole columns run in threads too. In virtual time a
+thread must not run beside the loop, because the machine would decide which of the two comes first.
+So a thread and the loop take turns, like two people with one microphone:
 
 1. `Handoff.run` starts the function in a thread of its own, and the loop *really* waits.
-2. When the function wants to wait for something that takes virtual time, it calls
-   `Handoff.wait_for` with a coroutine. Now the thread waits, the loop goes on, and other tasks
-   run with it.
+2. To wait for something that takes virtual time, the function calls `Handoff.wait_for` with a
+   coroutine. Now the thread waits, the loop goes on, and other tasks run with it.
 3. When the coroutine has its result, the thread gets it and the loop waits again, until the
    function returns.
 
-If the run is cut short (the process of a workload dies, or the task is cancelled), the thread gets
-what cut it short out of its `wait_for`, unwinds, and is gone before the loop goes on.
+If the run is cut short (the process of a workload dies, or the task is cancelled), `wait_for`
+raises the cause in the thread; the thread unwinds, and is gone before the loop goes on.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ T = TypeVar("T")
 
 
 class _Turn:
-    """One thread: what it asks the loop for, and what it is answered."""
+    """One thread: its requests to the loop, and the answers."""
 
     def __init__(self) -> None:
         # (a coroutine to wait for, or None at the end; result; error)
@@ -50,7 +48,7 @@ class Handoff:
         """Run a blocking function, with the context variables of the caller; gives its result.
 
         Raises:
-            BaseException: what the function raises, or what cut the waiting short.
+            BaseException: any error of the function, or the cause that cut the waiting short.
         """
         turn = _Turn()
         context = contextvars.copy_context()
@@ -85,7 +83,7 @@ class Handoff:
                 turn.answered.put((answer, None))
 
     def _cut_short(self, turn: _Turn, cut: BaseException) -> None:
-        """Nobody waits for the function any more: it unwinds, and can wait for nothing."""
+        """Have the function unwind; each further `wait_for` of it raises at once."""
         turn.cut_short = cut
         turn.answered.put((None, cut))
 
@@ -93,7 +91,7 @@ class Handoff:
         """In a function that `run` runs: let the loop go on until a coroutine has its result.
 
         Raises:
-            BaseException: what the coroutine raises, or what cut the waiting short.
+            BaseException: any error of the coroutine, or the cause that cut the waiting short.
             RuntimeError: in a thread that `run` did not start.
         """
         turn: _Turn | None = getattr(self._mine, "turn", None)

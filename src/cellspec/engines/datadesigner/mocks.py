@@ -7,8 +7,8 @@ a workload's              is in DataDesigner
 =======================  ==========================================================================
 cell                      `ColumnGeneratorCellByCell`
 barrier                   `ColumnGeneratorFullColumn`: it is given the rows of one row group
-barrier that needs        `FromScratchColumnGenerator`, as samplers and seeds are, if it is a START
-nothing                   column; if it is not, a full-column generator
+barrier without needs     `FromScratchColumnGenerator`, as samplers and seeds are, if it is a START
+                          column; if it is not, a full-column generator
 … with side effects       several columns of one generator (`MultiColumnConfig`), if from scratch;
                           else side-effect columns
 … and ORDERED             an order-dependent generator, as the one of seed datasets is
@@ -16,11 +16,11 @@ skip condition            `SkipConfig`, whose ``when`` reads a mark that its row
 resource                  a model, with so many parallel requests
 =======================  ==========================================================================
 
-Failures become what DataDesigner's own generators raise (`failure_of`). Which class it is changes
-from row to row, so that no class is left out.
+Failures become errors that DataDesigner's own generators raise (`failure_of`). The class changes
+from row to row, so that each class comes up.
 
-Every row carries its number from when it enters, under a name that no workload uses; a generator
-that is told only how many rows to make asks which row group it is called for.
+Every row carries its number from the moment that it enters, under a name that workloads leave free.
+A generator that is told only how many rows to make asks for the row group of its task.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ FAILURES: Final[Mapping[type[GeneratorError], tuple[str, ...]]] = {
     BackPressure: ("ModelRateLimitError",),
     Permanent: ("ModelBadRequestError", "ValueError", "ModelAuthenticationError", "KeyError"),
 }
-"""What becomes of a failure: one of these classes, of DataDesigner's models or built in."""
+"""The error classes for a failure, of DataDesigner's models or built in."""
 
 _BUILT_IN: Final[Mapping[str, type[Exception]]] = {"ValueError": ValueError, "KeyError": KeyError}
 
 
 def failure_of(error: GeneratorError, position: int, errors: Any) -> Exception:
-    """What a generator of DataDesigner raises where one of the workload's fails.
+    """The error that a generator of DataDesigner raises where one of the workload's fails.
 
     Args:
         error: how it fails.
@@ -80,19 +80,18 @@ def failure_of(error: GeneratorError, position: int, errors: Any) -> Exception:
 
 
 def mark_of(column: str) -> str:
-    """Under which name a row carries whether a column is to be skipped in it."""
+    """The name under which a row carries whether a column is to be skipped in it."""
     return f"{SKIP}{column}"
 
 
 def inputs_of(item: ColumnDescriptor, record: Mapping[str, Any]) -> Inputs:
-    """The values of a row under the very names that a column needs; what has no value is left
-    out."""
+    """The values of a row under the names that a column needs; skipped cells are left out."""
     found = {name: record.get(name) for name in item.dependencies}
     return {name: value for name, value in found.items() if isinstance(value, str)}
 
 
 class CallListener(Protocol):
-    """Who is told what the calls do, and knows where they are made."""
+    """Receives the reports of the calls, and knows the row group of each."""
 
     def failed(
         self, column: str, position: int, rows: Iterable[int], error: GeneratorError
@@ -111,10 +110,10 @@ class CallListener(Protocol):
 
 @dataclass
 class Calls:
-    """What the generators of one life share.
+    """The state that the generators of one run share.
 
     Attributes:
-        probe: whose calls they are.
+        probe: the probe.
         release: the installed DataDesigner.
         listener: receives the reports.
         group_rows: rows of a row group.
@@ -138,7 +137,7 @@ class Calls:
     async def full(self, item: ColumnDescriptor, frame: Any) -> Any:
         """Make a column of the rows of a table; gives the table with it."""
         made = frame.copy()
-        # A table without rows asks for nothing, and says of nothing.
+        # A table without rows needs no call.
         rows = [int(row) for row in frame[ROW].tolist()] if ROW in frame.columns else []
         inputs = [inputs_of(item, record) for record in frame.to_dict(orient="records")]
         values = await self._barrier(item, rows, inputs) if rows else []
@@ -218,7 +217,7 @@ def _model_of(calls: Calls, item: ColumnDescriptor) -> tuple[str, int] | None:
 
 
 LOCAL: Final = "local"
-"""The resource of what calls no model, where that has a limit of its own."""
+"""The resource of tasks that call no model, where these have a limit of their own."""
 
 
 def _config(calls: Calls, item: ColumnDescriptor, classes: Any) -> tuple[Any, type]:

@@ -1,20 +1,20 @@
-"""What differs between releases of DataDesigner, as data.
+"""The differences between releases of DataDesigner, as data.
 
 DataDesigner's scheduler has changed in every release: classes moved, keywords were renamed, skips
-and limits for each model came. An adapter that asks for a version number has to be told about the
-next one. So nothing here asks for it. Each difference is a line in one of three tables:
+and limits for each model came. An adapter that asks for a version number must learn of the next
+one. So the adapter never asks for it. Each difference is a line in one of three tables:
 
-- `PLACES`: where a class may live; the first place that has it counts;
-- `KEYWORDS`: what an argument of the scheduler may be called; one that no release knows is left
+- `PLACES`: the places where a class may be; the first one that has it counts;
+- `KEYWORDS`: the names of an argument of the scheduler; an argument that a release lacks is left
   out;
-- `FEATURES`: what a release can do, and how to see that it can.
+- `FEATURES`: the features of a release, each with a test for it.
 
 `load` looks once, and gives a `Release`. Everything else in this package asks that.
 
 Two features are about *roots*, columns that need no other column. In the first releases the
-scheduler calls every root as one that makes rows from scratch, whatever it is: a full-column root
-is handed a table without rows, and so is a cell-by-cell root. Their rows are then dropped. Where
-that is so, workloads are brought to roots that make rows from scratch.
+scheduler calls every root as one that makes rows from scratch: a full-column root is given a table
+without rows, and so is a cell-by-cell root. Their rows are then dropped. For these releases,
+workloads are fitted to roots that make rows from scratch.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ PLACES: Final[Mapping[str, tuple[str, ...]]] = {
     "scratch_generator": (f"{_GENERATORS}:FromScratchColumnGenerator",),
     "frame": ("pandas:DataFrame",),
 }
-"""Where a class may be: ``module:name``. Those of `_OPTIONAL` need not be there."""
+"""Places of a class: ``module:name``. Those of `_OPTIONAL` need not be there."""
 
 _OPTIONAL = ("skip_config", "scheduling", "resolver")
 
@@ -69,8 +69,8 @@ KEYWORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "stop_window": ("shutdown_error_window",),
     "never_stop": ("disable_early_shutdown",),
 }
-"""What the scheduler may call an argument, by what it means here. Without ``save`` it saves row
-groups by itself."""
+"""Names of the scheduler's arguments, by their meaning here. Without ``save`` the scheduler saves
+row groups by itself."""
 
 FEATURES: Final[Mapping[str, Callable[[Any], bool]]] = {
     # The table that a full-column root is given is made of the rows of its group.
@@ -89,7 +89,7 @@ FEATURES: Final[Mapping[str, Callable[[Any], bool]]] = {
     # Each model has a limit of its own. Before, there is one for all of them.
     "model_limits": lambda found: hasattr(found.resolver, "request_resource_limits"),
 }
-"""What a release may be able to do, and how that is seen in what `PLACES` found."""
+"""Features of a release, each with a test on the parts that `PLACES` found."""
 
 CAPABILITIES: Final[Mapping[str, str]] = {
     "core": "",
@@ -103,7 +103,7 @@ CAPABILITIES: Final[Mapping[str, str]] = {
     "work_conserving": "",
     "counted_work": "",
 }
-"""What the adapter claims, and the feature that it needs for that; "" for none."""
+"""The capabilities of the adapter, each with the feature that it needs; "" for none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,7 @@ class Release:
 
     Attributes:
         version: its version.
-        parts: what `PLACES` found, by name; None for what may be absent, and is.
+        parts: the classes of `PLACES`, by name; None for an optional one that is absent.
         errors: its module of errors that models raise.
         features: those of `FEATURES` that it has.
         known: the keywords of its scheduler.
@@ -126,7 +126,7 @@ class Release:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What the adapter claims for this release."""
+        """The capabilities of the adapter with this release."""
         return frozenset(
             name for name, needs in CAPABILITIES.items() if not needs or needs in self.features
         )
@@ -146,7 +146,7 @@ class Release:
 
 
 def _mentions(code: CodeType, name: str) -> bool:
-    """Whether a function uses a name: itself, or in what is defined inside of it."""
+    """True if a function, or one defined inside of it, uses a name."""
     inside = (each for each in code.co_consts if isinstance(each, CodeType))
     return name in code.co_names or any(_mentions(each, name) for each in inside)
 
@@ -166,7 +166,7 @@ def load() -> Release:
     """Look at the installed DataDesigner.
 
     Raises:
-        SpecError: it is not installed, or has no scheduler that this adapter knows.
+        SpecError: DataDesigner is not installed, or this adapter does not know its scheduler.
     """
     try:
         found = version("data-designer")
@@ -175,7 +175,7 @@ def load() -> Release:
             f"DataDesigner is not installed; {how_to_install('datadesigner')}"
         ) from None
     os.environ.setdefault("NEMO_TELEMETRY_ENABLED", "false")
-    # Its modules import each other in circles, which end well only from here.
+    # Its modules import each other in circles; this is where to begin.
     importlib.import_module("data_designer.interface.data_designer")
     parts = SimpleNamespace(**{name: _find(places) for name, places in PLACES.items()})
     missing = [name for name, part in vars(parts).items() if part is None and name not in _OPTIONAL]

@@ -1,38 +1,41 @@
-"""DataDesigner's `AsyncTaskScheduler`, driven by hand in virtual time.
+"""DataDesigner's `AsyncTaskScheduler`, driven directly in virtual time.
 
 `SchedulerBackend` gives the real scheduler a real execution graph, completion tracker and buffer of
-row groups, and generators whose calls are the probe's (`cellspec.engines.datadesigner.mocks`). What
-it decides is its own: order, retries and salvage rounds, drops, skips, early shutdown, admission of
+row groups, and generators whose calls are the probe's (`cellspec.engines.datadesigner.mocks`). Its
+decisions are its own: order, retries and salvage rounds, drops, skips, early shutdown, admission of
 row groups and tasks.
 
-How a workload is said in its words, beside its columns:
+A workload in its words, beside its columns:
 
 ===================  ===============================================================================
 a workload's          is in DataDesigner
 ===================  ===============================================================================
 row group             a row group; without any, one of a batch's rows, or of all rows
-barrier's scope       a row group: what it runs barriers on
+barrier's scope       a row group, over which it runs barriers
 workers               tasks in flight
 resource              a model, and its parallel requests
 attempts              one, and the rounds of salvage
 early stop            early shutdown, by its error rate and window
 ===================  ===============================================================================
 
-`SchedulerBackend.fit` takes out what it has no word for: barriers of another scope, ordered columns
-that need others, cool-downs (a model's client keeps those, and it is not here), a single attempt.
+`SchedulerBackend.fit` removes from a workload the features that it lacks: barriers of another
+scope, ordered columns that need others, backoffs (a model's client keeps those, and is not here), a
+single attempt.
 
-**What is reported, and when.** A row group is admitted when its buffer is made, and retires when
-that is given back. A drop is reported when the buffer hears of it, with the column that failed for
-good first. An early stop is reported when the error rate is reached. What is left undone by an
-early stop DataDesigner calls dropped as well; here that is not a drop, and nothing is said of it. A
-skipped cell is reported when it is marked, and one of a barrier when the barrier is over.
+**The reports.** A row group is admitted when its buffer is made, and retires when the buffer is
+released. A drop is reported when the buffer drops the row, with the first column that failed for
+good. An early stop is reported when the error rate is reached. DataDesigner also calls rows dropped
+that an early stop leaves undone; these are not reported. A skipped cell is reported when it is
+marked, and one of a barrier when the barrier is over.
 
-**What is stored.** The buffer hands a table to storage when a row group is complete. Here that
-writes a file of JSON lines for each group: a line for each row, and one with the rows that were
-dropped.
+**Storage.** The buffer gives a table to storage when a row group is complete. Here that writes a
+file of JSON lines for each group: a line for each row, and one with the dropped rows.
 
 **The same order each time.** The first releases keep tasks and columns in sets. Where an order
 comes out of one, it is replaced by the columns' own order, which is one that could have come out.
+
+The modules: `scheduler_fit` (workloads that it can be asked for), `scheduler_run` (one run, with
+its reports), `scheduler_seams` (DataDesigner's classes, observed), `scheduler_storage`.
 """
 
 from __future__ import annotations
@@ -57,12 +60,12 @@ class SchedulerBackend:
     """`AsyncTaskScheduler` in virtual time. See the module.
 
     Attributes:
-        name: what reports call it.
+        name: its name in reports.
         version: DataDesigner's version.
-        capabilities: what this release can be asked for.
-        unasked: situations that it cannot be asked to be in: its barriers run on one row group, how
-            long a rate limit lasts is known to a model's client alone, and its ordered columns have
-            no inputs.
+        capabilities: the capabilities of this release.
+        unasked: situations that a workload cannot ask of it: its barriers run on one row group,
+            a model's client alone knows how long a rate limit lasts, and its ordered columns are
+            without inputs.
 
     Raises:
         SpecError: DataDesigner is not installed.
@@ -88,7 +91,7 @@ class SchedulerBackend:
         return fitted(work, self.release)
 
     async def run(self, probe: Probe) -> None:
-        """Run one life."""
+        """Run the workload for one run of the process."""
         run = SchedulerRun(probe, self.release)
         self.alter(run)
         with _silence():
@@ -96,16 +99,16 @@ class SchedulerBackend:
         run.report_end()
 
     def alter(self, run: SchedulerRun) -> None:
-        """Change something before the run: for tests, of what must be found."""
+        """Change something before the run; a test does so to make an engine that is wrong."""
 
     def table(self, probe: Probe) -> Table:
-        """The rows of every row group that was handed to storage."""
+        """The rows of every row group on storage."""
         return read_table(probe.folder)
 
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keep DataDesigner from saying what goes on: at length, and with times in it."""
+    """Silence DataDesigner's log, which is long and has times in it."""
     logger = logging.getLogger("data_designer")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)

@@ -62,7 +62,7 @@ def _fitted_column(item: ColumnDescriptor, work: Workload, release: Release) -> 
     traits = item.traits & ~(_T.ROW_STREAMABLE | _T.ORDERED)
     waits = work.limits.group_rows is not None and "admits_ahead" not in release.features
     if rule.ordered and root and not waits:
-        # Only what makes rows from scratch may depend on the order of row groups.
+        # Only a column from scratch may depend on the order of row groups.
         traits |= _T.ORDERED | _T.START
         full = True
     if root and not full and "cell_roots" not in release.features:
@@ -93,16 +93,16 @@ def _fitted_limits(work: Workload, columns: Sequence[ColumnDescriptor], release:
         resources.pop(LOCAL, None)
         column_resource = {}
         if models:
-            # There is one limit for models. Whoever calls one takes a worker's place first, keeps
-            # it while it waits for the model, and is no worker any more then. So one place is
-            # enough for those; what calls no model would find it taken by who only waits.
+            # There is one limit for models. A task that calls a model takes a worker's place first,
+            # keeps it while it waits for the model, and then gives it back. So one place is enough
+            # for those; a task without a model would find it taken by one that only waits.
             resources = {models[0]: resources[models[0]]}
             column_resource = {item.name: models[0] for item in columns if item.name in calling}
             workers = None
             if bounded and len(calling) == len(columns):
                 resources[LOCAL] = 1
     elif resources.pop(LOCAL, None) is not None:
-        # A place for those alone that call no model is a limit that there is no more.
+        # These releases have no limit for the tasks alone that call no model.
         column_resource = {name: used for name, used in column_resource.items() if used != LOCAL}
     if limits.group_rows is not None and "admits_ahead" not in release.features:
         workers = None

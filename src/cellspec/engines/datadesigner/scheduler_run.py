@@ -18,11 +18,11 @@ from cellspec.machine.policy import is_final
 __all__ = ["SchedulerRun"]
 
 _MANY: Final = 1_000_000
-"""A limit that is none."""
+"""In place of no limit."""
 
 
 class SchedulerRun:
-    """One run of the scheduler: its parts, and what is reported of it.
+    """One run of the scheduler: its parts, and its reports to the probe.
 
     Attributes:
         scheduler: DataDesigner's scheduler.
@@ -85,12 +85,12 @@ class SchedulerRun:
         self.scheduler.reports_to = self
         self.scheduler.put_in_order()
 
-    # What the generators tell
+    # Reports of the generators
 
     def failed(
         self, column: str, position: int, rows: Iterable[int], error: GeneratorError
     ) -> None:
-        """A call fails. Keeps whom to blame if a row is dropped for it."""
+        """A call fails. Notes the column to blame if a row is dropped."""
         spent = self._spent.get((column, position), 0)
         self._spent[column, position] = spent + (error.failure == "retryable")
         self._last_failed = column
@@ -99,7 +99,7 @@ class SchedulerRun:
                 self._blamed.setdefault(row, column)
 
     def barrier_over(self, column: str, scope: int, *, well: bool) -> None:
-        """A barrier has ended: what it left out is skipped, or is marked again the next time."""
+        """A barrier has ended: the rows that it left out are skipped, if it ended well."""
         rows = self._held.pop((column, scope), [])
         if well:
             self._report_skips(column, rows)
@@ -116,10 +116,10 @@ class SchedulerRun:
         """The rows of a row group."""
         return range(group * self.size, min((group + 1) * self.size, self.probe.rows))
 
-    # What the scheduler tells
+    # Reports of the scheduler
 
     def task_over(self, column: str, group: int) -> None:
-        """A task has ended: if it made no call, what it left out is skipped now."""
+        """A task has ended: rows that it left out without a call are skipped now."""
         self.barrier_over(column, group, well=True)
 
     def skipped(self, column: str, record: dict[str, Any], *, of_barrier: bool) -> None:
@@ -146,7 +146,7 @@ class SchedulerRun:
         stopped: bool = self.scheduler._early_shutdown
         return stopped
 
-    # What the buffer tells
+    # Reports of the buffer
 
     def entered(self, group: int, records: list[dict[str, Any]]) -> None:
         """A row group enters: its rows get their numbers, and their marks."""

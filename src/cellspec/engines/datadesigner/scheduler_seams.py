@@ -48,7 +48,7 @@ class Listener(Protocol):
 
 @dataclass
 class Observed:
-    """Classes of a release that tell a `_Life` what they do."""
+    """Classes of a release that report to a `Listener`."""
 
     graph: Any
     scheduler: Any
@@ -68,7 +68,7 @@ def observed(release: Release) -> Observed:
 
 
 def _graph_class(base: Any) -> Any:
-    """The graph, which is asked for columns in the order in which they were given."""
+    """The graph, which gives columns in their own order."""
 
     class Graph(base):  # type: ignore[misc]
         def get_upstream_columns(self, column: str) -> Any:
@@ -95,7 +95,7 @@ def _scheduler_class(base: Any) -> Any:
         _seed_cols: Any
 
         def put_in_order(self) -> None:
-            """Where a set decides what comes first, the order of columns or of starts does."""
+            """Replace sets by the order of columns, or of starts."""
             self._worker_tasks = _OrderedSet(self._worker_tasks)
             if isinstance(self._seed_cols, frozenset):
                 self._seed_cols = tuple(
@@ -166,7 +166,7 @@ def _buffer_class(base: Any) -> Any:
 
 
 class _OrderedSet(dict[Any, None]):
-    """A set that keeps the order in which things were added."""
+    """A set in the order of insertion."""
 
     def __init__(self, items: Iterable[Any]) -> None:
         super().__init__(dict.fromkeys(items))

@@ -14,7 +14,7 @@ __all__ = ["GroupStorage", "read_table", "write_group"]
 
 
 class GroupStorage:
-    """What the buffer hands tables to.
+    """The storage of the buffer.
 
     Attributes:
         saved: the rows of each row group that is stored.

@@ -1,19 +1,19 @@
 """`LineBackend`: an engine in any language under the suite, in virtual time.
 
 The engine is a process that reads and writes lines (`cellspec.engines.lines.messages`). It takes
-*turns* with the suite. It is told one thing: a workload, the value of a call, a failure, that a
-time has come. Then it writes whatever it does about it, a line each, and says ``wait``. As nobody
-else does anything in between, no time passes in a turn; when it waits, the clock of the suite moves
-to the next end of a call, or to the time that the engine asked to be woken at. So an engine that
-takes a millisecond, or a second, to think is judged alike, and two runs are equal to the byte.
+*turns* with the suite. It receives one message: a workload, the value of a call, a failure, or word
+that a time has come. Then it writes a line for each thing that it does about it, and ``wait``. A
+turn takes no virtual time; when the engine waits, the clock of the suite moves to the next end of a
+call, or to the time that the engine asked for. So an engine that thinks for a millisecond, or for a
+second, is judged alike, and two runs are equal to the byte.
 
 A ``start`` line is the call of a generator: here it becomes a call of the probe, which records it,
-lets its time pass, and gives what the engine is told. Each end of a call is recorded at the moment
-at which the engine is told, so it is never judged by what it cannot know.
+lets its time pass, and gives the result for the engine. Each end of a call is recorded at the
+moment at which the engine receives it, so the engine is judged by its own knowledge.
 
-When the probe says that the process dies, the process dies: it is killed with its whole group, and
-the next life is a process of its own. What it had in its folder at that step is kept, and so an
-engine asks (``step``) before it changes anything there.
+When the probe says that the process dies, the process is killed with its whole group, and the next
+run is a process of its own. The folder is kept as it was at that step, and so an engine asks
+(``step``) before it changes anything there.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """``python -m cellspec.engines.lines COMMAND…``: is my engine wired up?
 
-What somebody who writes an engine in another language runs on the first day, and after each change.
-It starts the command, runs the workloads of the smoke test on it, and says what is wrong and whose
-fault it is, in one line and with the lines that led to it; with ``--verbose`` every line that
-passes is shown. It judges no more than that: the suite does, and what to run then is printed last.
+The author of an engine in another language runs this on the first day, and after each change. It
+starts the command and runs the workloads of the smoke test on it. If something is wrong it says,
+with the lines that led to it, whether the engine or its protocol is at fault; ``--verbose`` shows
+every line that passes. The suite judges the rest, and the last lines say how to run it.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ class Conversation:
         """Start the process; its first line.
 
         Raises:
-            BadLine: the first line is no `hello` of a version that is read here.
-            EngineDied, EngineSilent: there is none.
+            BadLine: the first line is not a `hello` of a version that is read here.
+            EngineDied, EngineSilent: the process ends or stays silent instead.
             SpecError: the process cannot be started.
         """
         self._process = EngineProcess(self.command, self._folder, self._watch)
@@ -61,12 +61,12 @@ class Conversation:
         return hello
 
     def ready(self) -> None:
-        """Start the process if there is none."""
+        """Start the process unless it runs."""
         if self._process is None:
             self.begin()
 
     def close(self) -> None:
-        """Kill the process, if there is one; `ready` starts another."""
+        """Kill the process, if it runs; `ready` starts another."""
         self._process = None
         self._last_stop()
 
@@ -83,8 +83,8 @@ class Conversation:
         """The next message of the engine.
 
         Raises:
-            BadLine: the next line is no message; the text begins with its number.
-            EngineDied, EngineSilent: there is none.
+            BadLine: the next line cannot be used; the text begins with its number.
+            EngineDied, EngineSilent: the process ended or is silent.
         """
         assert self._process is not None
         began_s = time.monotonic()

@@ -39,13 +39,13 @@ __all__ = [
 
 
 class Hello(Line, frozen=True, tag="hello"):
-    """The first line of a process: who it is, before it is asked for anything."""
+    """The first line of a process: its name, version and capabilities."""
 
     protocol: Annotated[int, Meta(ge=1, description="The version of the protocol that it speaks.")]
     name: Annotated[str, Meta(min_length=1, description="The engine's name.")]
     version: Annotated[str, Meta(description="Its version, in its own words.")]
     capabilities: Annotated[
-        tuple[Name, ...], Meta(description="What it claims to do, `core` at least.")
+        tuple[Name, ...], Meta(description="Its capabilities, `core` at least.")
     ]
 
 
@@ -73,7 +73,7 @@ class Start(Line, frozen=True, tag="start"):
 
 
 class Cancel(Line, frozen=True, tag="cancel"):
-    """A call in flight is given up; it gives nothing any more."""
+    """A call in flight is given up; its result is not wanted any more."""
 
     column: Name
     rows: Rows | None = None
@@ -82,7 +82,7 @@ class Cancel(Line, frozen=True, tag="cancel"):
 
 
 class Cooling(Line, frozen=True, tag="cooling"):
-    """What just failed will be started again at `until`, and not before."""
+    """The node that just failed backs off: it is started again at `until` at the earliest."""
 
     column: Name
     until: Annotated[Seconds, Meta(description="The time, in seconds of the suite's clock.")]
@@ -98,7 +98,7 @@ class Skip(Line, frozen=True, tag="skip"):
 
 
 class Drop(Line, frozen=True, tag="drop"):
-    """Rows are given up, because of what failed in a column."""
+    """Rows are dropped, because of a failure in a column."""
 
     column: Name
     rows: Rows
@@ -118,9 +118,9 @@ class Retire(Line, frozen=True, tag="retire"):
 
 
 class Step(Line, frozen=True, tag="step"):
-    """The engine asks to change its folder; it does so when it has read `go`, and not before."""
+    """The engine asks to change its folder; it waits for `go` before it does."""
 
-    name: Annotated[str, Meta(description="What it is about to do, for people.")]
+    name: Annotated[str, Meta(description="The change that it is about to make, for people.")]
 
 
 class Durable(Line, frozen=True, tag="durable"):
@@ -150,7 +150,7 @@ class CheckpointFailed(Line, frozen=True, tag="checkpoint_failed"):
 
 
 class Resume(Line, frozen=True, tag="resume"):
-    """This life goes on from a claim that the folder gave back."""
+    """This run goes on from a claim that the folder gave back."""
 
     claim: dict[str, Count]
     dropped: Annotated[
@@ -163,7 +163,7 @@ class Resume(Line, frozen=True, tag="resume"):
 
 
 class Stop(Line, frozen=True, tag="stop"):
-    """The run stops early: nothing starts any more."""
+    """The run stops early: it starts no further call."""
 
     reason: str | None = None
 
@@ -178,14 +178,14 @@ class Wait(Line, frozen=True, tag="wait"):
 
 
 class End(Line, frozen=True, tag="end"):
-    """The end of a life: how it went."""
+    """The end of the run, with its outcome."""
 
     outcome: OutcomeWord
     reason: str | None = None
 
 
 class Refuse(Line, frozen=True, tag="refuse"):
-    """The engine refuses what it is asked for; the life is over."""
+    """The engine refuses the run, which is over."""
 
     reason: str
 
@@ -198,7 +198,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Table(Line, frozen=True, tag="table"):
-    """The answer to `read`: all that a folder holds. It changes nothing there."""
+    """The answer to `read`: the rows that a folder holds. The folder stays as it is."""
 
     rows: tuple[Row, ...]
     dropped: Annotated[

@@ -1,13 +1,12 @@
-"""The lines of the protocol as values: what an engine writes, and what it reads.
+"""The lines of the protocol as values: decoded with a check, and encoded.
 
-Each line is one JSON object, and its field ``event`` says which. What an engine writes has the
-names and the fields of a trace's events (`cellspec.trace.format`), without number and time, which
-are the suite's. Types and bounds are annotations here; the decoder checks them, and the JSON
-Schemas in ``specs/protocol`` are made from them (`cellspec.engines.lines.schema`).
+Each line is one JSON object, and its field ``event`` names its kind. The lines of either side are
+in `cellspec.engines.lines.from_engine` and `cellspec.engines.lines.to_engine`. Types and bounds are
+annotations there; the decoder checks them, and the JSON Schemas in ``specs/protocol`` are made from
+them (`cellspec.engines.lines.schema`).
 
-What must fit together within one line (a barrier lists the rows that it reads, a cell does not) is
-checked by `misfit`. What a line says about the workload (is there such a column?) is checked by the
-probe.
+`misfit` checks the fields of one line against each other (a barrier lists the rows that it reads, a
+cell does not). The probe checks a line against the workload (is there such a column?).
 """
 
 from __future__ import annotations
@@ -139,15 +138,15 @@ L = TypeVar("L", bound=Line)
 
 
 def kind_of(message: Line | type[Line]) -> str:
-    """What the field ``event`` of a message says."""
+    """The kind of a message: its field ``event``."""
     return str(message.__struct_config__.tag)
 
 
 FROM_ENGINE: Mapping[str, type[Line]] = {kind_of(one): one for one in get_args(FromEngine)}
-"""What an engine writes, by ``event``."""
+"""The lines that an engine writes, by ``event``."""
 
 TO_ENGINE: Mapping[str, type[Line]] = {kind_of(one): one for one in get_args(ToEngine)}
-"""What an engine reads, by ``event``."""
+"""The lines that an engine reads, by ``event``."""
 
 _ENCODER = msgspec.json.Encoder()
 _DECODERS = {
@@ -156,8 +155,8 @@ _DECODERS = {
 }
 
 
-class BadLine(Exception):  # noqa: N818 - what it is about
-    """A line that is no message; the text says what is wrong with it, in one line."""
+class BadLine(Exception):  # noqa: N818 - its subject
+    """A line that cannot be used; the text says why, in one line."""
 
 
 def encode(message: Line) -> bytes:
@@ -173,7 +172,7 @@ def decode(line: bytes, known: Mapping[str, type[Line]] = FROM_ENGINE) -> Any:
         known: `FROM_ENGINE` or `TO_ENGINE`.
 
     Raises:
-        BadLine: it holds none.
+        BadLine: the line holds no message.
     """
     try:
         message = _DECODERS[id(known)].decode(line)
@@ -210,7 +209,7 @@ def _explain(line: bytes, known: Mapping[str, type[Line]], error: Exception) -> 
 
 
 def _no_number(word: str) -> NoReturn:
-    """NaN and the infinities, which Python reads and JSON does not have."""
+    """Refuse NaN and the infinities, which Python reads and JSON lacks."""
     raise ValueError(word)
 
 
@@ -218,7 +217,7 @@ def _no_number(word: str) -> NoReturn:
 
 
 def misfit(message: Line) -> tuple[str, str] | None:
-    """A field of a message that does not go with the others, and what was expected."""
+    """A field of a message that does not fit the others, and the expected value; None if all do."""
     if isinstance(message, Start | Cancel | Cooling | Complete | Fail):
         if (message.rows is None) == (message.scope is None):
             return "rows", "expected either rows, of cells, or scope, of a barrier"

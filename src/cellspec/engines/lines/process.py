@@ -1,9 +1,9 @@
-"""A process that speaks lines: started, told, heard, and killed with all its children.
+"""A process that speaks lines: started, written to, read from, and killed with its children.
 
-An engine may do anything: die, print rubbish, write half a line, never answer, leave children
+An engine may do anything: die, print rubbish, write half a line, fall silent, leave children
 behind. So a read waits for a bounded time of the real clock, a process is started as the leader of
-a group of its own and killed as a group, and what it writes to stderr is kept, so that whoever is
-told of its end is told its last words too. It knows lines, and nothing of what they say.
+a group of its own and killed as a group, and its stderr is kept, so that a report of its end shows
+its last lines. This module knows lines, and leaves their meaning to others.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CHUNK_BYTES = 1 << 16
 _ENDING_S = 1.0
 _LAST_WORDS = 16
 _KEPT_LINES = 12
-# How the line begins in which common languages say what went wrong.
+# The beginnings of lines in which common languages report an error.
 _TELLING = re.compile(r"\s*(?:[\w.]*(?:error|exception)\b|panic:|thread '.*' panicked)", re.I)
 _SHOWN_CHARACTERS = 160
 
@@ -38,12 +38,12 @@ Watch: TypeAlias = Callable[[str, str], None]
 """Called with each line as it passes: ``"to"`` or ``"from"`` the engine, and its text."""
 
 
-class EngineDied(RuntimeError):  # noqa: N818 - what happened
-    """The process is gone, and nobody had told it to go."""
+class EngineDied(RuntimeError):  # noqa: N818 - an event
+    """The process ended by itself."""
 
 
-class EngineSilent(TimeoutError):  # noqa: N818 - what happened
-    """The process is there, and wrote no line for too long."""
+class EngineSilent(TimeoutError):  # noqa: N818 - an event
+    """The process is there, and was silent for too long."""
 
 
 class EngineProcess:
@@ -52,13 +52,13 @@ class EngineProcess:
     Args:
         command: the program and its arguments.
         folder: its working directory; None for that of this process.
-        watch: is told each line.
+        watch: called with each line.
 
     Attributes:
         lines_received: the number of lines that the process has written so far.
 
     Raises:
-        SpecError: it cannot be started.
+        SpecError: the process cannot be started.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class EngineProcess:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._to, self._from = self._process.stdin.fileno(), self._process.stdout.fileno()
-        # A process that does not read must not stop whoever writes to it.
+        # A process that does not read must not block this one.
         os.set_blocking(self._to, False)
 
     # Lines
@@ -100,7 +100,7 @@ class EngineProcess:
         Otherwise the report would depend on which of the two processes was faster.
 
         Raises:
-            EngineSilent: it reads nothing.
+            EngineSilent: the process does not read it.
         """
         self._note("to", line)
         until_s = time.monotonic() + limit_s
@@ -118,8 +118,8 @@ class EngineProcess:
         """The next line that it writes, without its end.
 
         Raises:
-            EngineDied: it is gone.
-            EngineSilent: it has written no line for `limit_s` real seconds.
+            EngineDied: the process is gone.
+            EngineSilent: it was silent for `limit_s` real seconds.
         """
         until_s = time.monotonic() + limit_s
         searched = 0
@@ -167,7 +167,7 @@ class EngineProcess:
         return []
 
     def _with_last_words(self, what: str) -> str:
-        """What happened, and of what it wrote to stderr the line that tells most; then all."""
+        """The event, with the line of stderr that explains most; then all its last lines."""
         words = self.last_words()
         if not words:
             return what
@@ -186,10 +186,10 @@ class EngineProcess:
         raise EngineDied(self._with_last_words(f"its process {how}"))
 
     def _ending(self) -> os.waitid_result | None:
-        """How the process ended; None if it has not.
+        """The end of the process; None while it runs.
 
-        It is left to be waited for by `stop`: until then no other process can have its number, and
-        what is killed as its group is its group.
+        `stop` waits for the process: until then its number stays its own, and the group that is
+        killed is its group.
         """
         until_s = time.monotonic() + _ENDING_S
         while True:

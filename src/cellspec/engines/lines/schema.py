@@ -1,8 +1,8 @@
 """The JSON Schemas of the protocol's lines, made from the messages.
 
 ``python -m cellspec.engines.lines.schema specs/protocol`` writes one file for each direction. A
-schema describes one line; which line may follow which is told in ``specs/protocol/README.md``. What
-a schema takes the suite takes too, and the suite also takes null for a field that may be left out.
+schema describes one line; ``specs/protocol/README.md`` says which line may follow which. The suite
+accepts every line that a schema accepts, and also null for a field that may be left out.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _NODES = {"start", "cancel", "cooling", "complete", "fail"}
 def schema_files() -> dict[str, str]:
     """The text of each file of ``specs/protocol`` that is a schema, by name."""
     ways: dict[str, tuple[Mapping[str, type[m.Line]], str]] = {
-        "from-engine": (m.FROM_ENGINE, "what an engine writes"),
-        "to-engine": (m.TO_ENGINE, "what an engine reads"),
+        "from-engine": (m.FROM_ENGINE, "the lines that an engine writes"),
+        "to-engine": (m.TO_ENGINE, "the lines that an engine reads"),
     }
     return {
         f"{name}.schema.json": json.dumps(_schema(known, about), indent=2, ensure_ascii=False)
@@ -59,7 +59,7 @@ def _schema(known: Mapping[str, type[m.Line]], about: str) -> dict[str, Any]:
 
 
 def _field(field: dict[str, Any]) -> dict[str, Any]:
-    """A field: one that may be left out is left out, and never null."""
+    """A field; one that may be left out cannot be null."""
     plain: dict[str, Any] = _plain(field)
     if "default" in plain and plain.pop("default") is None:
         plain["anyOf"] = [option for option in plain["anyOf"] if option != {"type": "null"}]
@@ -69,7 +69,7 @@ def _field(field: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Bounds that msgspec leaves out: a row is never negative."""
+    """Add the bounds that msgspec leaves out: a row is 0 or more."""
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if not isinstance(value, dict):
@@ -81,7 +81,7 @@ def _plain(value: Any) -> Any:
 
 
 def _fitting(kind: str) -> dict[str, Any]:
-    """What must go together in one line; `cellspec.engines.lines.messages.misfit` in a schema."""
+    """The fields that fit together in one line: `misfit` of the messages, as a schema."""
     if kind not in _NODES:
         return {}
     cell = _has("rows", without=["scope"])

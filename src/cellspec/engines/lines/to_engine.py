@@ -45,7 +45,8 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="A barrier over batches: with more rows it has more scopes, not longer."),
     ]
     resource: Annotated[
-        str | None, Meta(description="What each call takes one of; see `limits.resources`.")
+        str | None,
+        Meta(description="The resource that each call takes one of; see `limits.resources`."),
     ]
     ordered: Annotated[
         bool, Meta(description="A cell waits for all rows before, a barrier for all scopes before.")
@@ -57,7 +58,7 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What may run at once; null is no limit."""
+    """The calls and row groups at once; null is no limit."""
 
     workers: Annotated[Positive | None, Meta(description="Calls in flight.")]
     resources: Annotated[dict[str, Positive], Meta(description="Calls in flight, by resource.")]
@@ -68,9 +69,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Failures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to do about failures."""
+    """The rules for failures."""
 
-    max_attempts: Annotated[Positive, Meta(description="Attempts that a node has in one life.")]
+    max_attempts: Annotated[Positive, Meta(description="Attempts that a node has in one run.")]
     stop_window: Annotated[
         Positive | None,
         Meta(description="Ended calls that an early stop looks at; null: no early stop."),
@@ -92,13 +93,13 @@ class Checkpoints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Run(Line, frozen=True, tag="run"):
-    """One life of a workload begins."""
+    """A run of the workload begins."""
 
     t: Annotated[Seconds, NOW]
     incarnation: Annotated[
         Count, Meta(description="0 with an empty folder; later ones go on from it.")
     ] = msgspec.field(name="life")
-    folder: Annotated[str, Meta(description="Where to keep what must last.")]
+    folder: Annotated[str, Meta(description="Where to keep the rows that must last.")]
     rows: Positive
     columns: Annotated[
         tuple[Column, ...], Meta(min_length=1, description="Each after those that it needs.")
@@ -108,9 +109,7 @@ class Run(Line, frozen=True, tag="run"):
     checkpoint: Checkpoints
     keep: Annotated[
         bool,
-        Meta(
-            description="With another number of rows, keep what barriers gave whose scope changes."
-        ),
+        Meta(description="With other rows, keep the output of barriers whose scope changes."),
     ]
 
 
@@ -157,7 +156,7 @@ class Go(Line, frozen=True, tag="go"):
 
 
 class Read(Line, frozen=True, tag="read"):
-    """What does this folder hold? Asked of a process that may never have seen it."""
+    """The suite asks for the table in a folder, which the process may not have seen before."""
 
     folder: str
     rows: Annotated[Positive, Meta(description="The most rows that it may hold.")]

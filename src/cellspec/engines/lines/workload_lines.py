@@ -12,7 +12,7 @@ __all__ = ["columns_of", "read_message", "run_message"]
 
 
 def run_message(probe: Probe) -> Run:
-    """What a probe asks for."""
+    """The line that begins a run of the process."""
     work = probe.work
     limits, failures = work.limits, work.failures
     return Run(
@@ -29,10 +29,10 @@ def run_message(probe: Probe) -> Run:
 
 
 def read_message(probe: Probe) -> Read:
-    """Asks for the table in a probe's folder.
+    """The line that asks for the table in a probe's folder.
 
-    A life that was asked for fewer rows than are there may have died before it could refuse, so
-    this names the most rows that any life was asked for.
+    A run that was asked for fewer rows than are there may have died before it could refuse, so this
+    names the most rows that any run was asked for.
     """
     work = probe.work
     graph = work.graph(max(range(work.incarnations), key=work.rows_of))
@@ -40,7 +40,7 @@ def read_message(probe: Probe) -> Read:
 
 
 def columns_of(work: Workload, graph: ExecutionGraph) -> tuple[Column, ...]:
-    """The columns of a workload, for one life of it."""
+    """The columns of a workload, for one run of it."""
     rules = graph.rules
 
     def column(rule: ColumnRule) -> Column:

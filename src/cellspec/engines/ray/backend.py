@@ -50,7 +50,7 @@ class RayBackend:
         self.version: str = self.ray.__version__
 
     def fit(self, work: Workload) -> Workload | None:
-        """The nearest workload that Ray can be asked for; None if it limits too many resources."""
+        """The nearest workload that Ray can be asked for; None with too many limited resources."""
         if len(work.limits.resources) > RESOURCES_MAX:
             return None
         return with_failures_in_line(work)

@@ -1,7 +1,7 @@
-"""Rows, for engines that know tasks only: their results, their storage, and what a lost row stops.
+"""Rows, for engines that know tasks only: their results, their storage, and dropped rows.
 
-Dask and Ray run graphs of tasks. They order tasks, limit them and repeat them. They know nothing of
-a *row*, nor of a folder in which rows outlive the process. An adapter for such an engine has a
+Dask and Ray run graphs of tasks. They order tasks, limit them and repeat them. Of *rows* they
+are ignorant, and of folders in which rows outlive the process. An adapter for such an engine has a
 *driver*: the part that submits the tasks, learns of each that has ended, and writes down the rows
 that must last. The modules:
 

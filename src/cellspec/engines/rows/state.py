@@ -1,4 +1,4 @@
-"""The state of the driver of one run of the process: results, dropped rows, and what is claimed."""
+"""The state of the driver of one run of the process: results, dropped rows, and claims."""
 
 from __future__ import annotations
 
