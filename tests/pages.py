@@ -144,7 +144,6 @@ NOT_RUN = {
 
 # The same command within bounds, or with something in place of what the reader has.
 _VIOLATED = "tests/cases/traces/hedged_request.jsonl"
-_LINES = "--engine-backend=cellspec.engines.lines:LineBackend"
 _HANGS = "cellspec conformance examples.hangs:Backend"
 _HANGS_REPLAY = (
     "cellspec replay .cellspec/cases/examples.hangs-Backend-SCHED-12.json "
@@ -157,8 +156,6 @@ _INSTEAD = {
     "cellspec replay CASE": f"cellspec replay {_VIOLATED} || test $? = 1",
     "cellspec shrink CASE": f"cellspec shrink {_VIOLATED}",
     "cellspec conformance lines": "cellspec conformance lines -q --profile=core --max-examples=2",
-    f"pytest --pyargs cellspec.conformance {_LINES}": f"pytest -q --pyargs cellspec.conformance "
-    f"{_LINES} --profile=core --max-examples=2",
     "HYPOTHESIS_PROFILE=dev python -m pytest tests/machine/test_stateful.py": (
         "HYPOTHESIS_PROFILE=dev python -m pytest -q --collect-only tests/machine/test_stateful.py"
     ),
