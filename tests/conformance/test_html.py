@@ -124,7 +124,7 @@ def test_a_clause_that_the_registry_does_not_know_is_shown_all_the_same() -> Non
     assert any(head.startswith("Other clauses") for head in page.find("th", class_="chapter"))
 
 
-def test_evidence_situations_seed_and_command_stand_beside_the_matrix() -> None:
+def test_evidence_coverage_goals_seed_and_command_stand_beside_the_matrix() -> None:
     page = Page(render(samples.results())[INDEX])
     everything = page.texts[0]
     for part in ("1,200", "crash points", "310", "--seed=7", "--engine-backend=naive:Engine"):
@@ -135,8 +135,8 @@ def test_the_page_shows_each_campaign_and_the_goals_that_it_missed() -> None:
     page = Page(render(samples.results())[INDEX])
     rows = [page.texts[at] for at, (name, _) in enumerate(page.elements) if name == "tr"]
     for row in (
-        "core1,200 workloads · 0 crashes · 0 of 1 situationsno result",
-        "drops40 workloads · 2 crashes · 1 of 1 situations ✗ stopped at CKPT-12no result",
+        "core1,200 workloads · 0 crashes · 0 of 1 coverage goalsno result",
+        "drops40 workloads · 2 crashes · 1 of 1 coverage goals ✗ stopped at CKPT-12no result",
         "groupsthe backend lacks the capability 'groups'no result",
         "every worker was busy✗ neverno goal",
         "a row was dropped while a barrier was in flight12✗ never",

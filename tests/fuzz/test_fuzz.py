@@ -143,8 +143,8 @@ def test_a_search_stops_where_nothing_new_comes_up() -> None:
 def test_a_search_names_the_situations_that_it_missed() -> None:
     done = search(options(examples=1, methods=("random",)))
     shown = command.render_text(done)
-    assert done.owed()
-    assert f"not covered: {done.owed()[0].value}" in shown
+    assert done.uncovered()
+    assert f"not covered: {done.uncovered()[0].value}" in shown
     assert "no clause broke" in shown
 
 
@@ -171,9 +171,9 @@ def test_a_search_that_could_ask_for_nothing_is_inconclusive(
 
 def test_situations_that_an_engine_cannot_be_asked_for_are_not_missed() -> None:
     backend = "tests.fuzz.test_fuzz:CannotSkip"
-    owed = search(options(backend=backend, examples=1, methods=("random",))).owed()
-    assert owed
-    assert not set(owed) & set(CannotSkip.unasked)
+    uncovered = search(options(backend=backend, examples=1, methods=("random",))).uncovered()
+    assert uncovered
+    assert not set(uncovered) & set(CannotSkip.unasked)
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ class Account:
         """Runs, of all methods."""
         return sum(self.runs.values())
 
-    def owed(self) -> list[Sometimes]:
+    def uncovered(self) -> list[Sometimes]:
         """Situations that these capabilities allow, and that every run missed."""
         return [
             one.what

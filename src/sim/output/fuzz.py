@@ -51,10 +51,10 @@ def _lines(done: Account, again: str) -> Iterator[str]:
     for what in Sometimes:
         if what in done.sometimes:
             yield f"{what.value:66}  {done.sometimes[what]:>7,}"
-    owed = done.owed()
+    uncovered = done.uncovered()
     yield ""
-    if owed:
-        yield f"not covered: {'; '.join(one.value for one in owed)}"
+    if uncovered:
+        yield f"not covered: {'; '.join(one.value for one in uncovered)}"
     else:
         yield "every situation that the engine's capabilities allow was seen"
     yield ""
@@ -91,7 +91,7 @@ def render_json(done: Account) -> str:
         "sometimes": {what.value: done.sometimes.get(what, 0) for what in Sometimes},
         "pairs": len(done.pairs),
         "last_new": done.last_new,
-        "never_seen": [one.value for one in done.owed()],
+        "never_seen": [one.value for one in done.uncovered()],
         "stopped": done.stopped,
         "violation": None
         if done.case is None

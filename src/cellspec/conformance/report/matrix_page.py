@@ -264,7 +264,7 @@ def _profile(profile: Mapping[str, Any] | None) -> Markup:
         for key, word in (("workloads", "workloads"), ("crash_points", "crashes"))
         if key in profile
     ]
-    parts.append(f"{sum(bool(count) for count in met)} of {len(met)} situations")
+    parts.append(f"{sum(bool(count) for count in met)} of {len(met)} coverage goals")
     stopped = profile.get("stopped_at")
     return tag(
         "td",
@@ -282,9 +282,10 @@ def _coverage_goals(backends: Sequence[BackendResults]) -> Markup | None:
         (tag("th", name, scope="row"), *(_times(each.sometimes.get(name)) for each in backends))
         for name in names
     )
-    about = "A campaign must have been in each situation; what never happened proves nothing."
-    title = "Situations the campaigns were in"
-    return _comparison(title, about, "situation", backends, rows)
+    about = (
+        "A campaign must meet each goal: it proves nothing about a situation that it never was in."
+    )
+    return _comparison("Coverage goals", about, "situation", backends, rows)
 
 
 def _comparison(
