@@ -11,7 +11,7 @@ from cellspec.trace import TraceWriter, header_for
 from sim.outputs import STDOUT
 from sim.scenario.records import Crash
 from sim.scenario.scenario import Scenario
-from sim.simulator.fates import ColumnFates, DrawnFates
+from sim.simulator.call_outcomes import ColumnRates, DrawnOutcomes
 from sim.simulator.plan import CheckpointPlan, CrashPlan, RunPlan
 from sim.simulator.simulator import Simulator
 from sim.simulator.stepwise import StepwiseSimulator
@@ -63,22 +63,20 @@ def make_simulator(
     latency = scenario.latency_source(blocks_per_column=blocks)
     if scenario.is_plain and on_event is None:
         return Simulator(graph, latency, plan, **options)
-    row_outcomes = None
+    outcomes = None
     if not scenario.is_plain:
         skip = scenario.skip_rates()
         columns = []
         for name in graph.column_names:
             rates = scenario.failure_rates(name)
             columns.append(
-                ColumnFates(
+                ColumnRates(
                     rates.retryable, rates.back_pressure, rates.permanent, skip.get(name, 0.0)
                 )
             )
         backoff = scenario.failures.backoff.model_dump() if scenario.failures else {}
-        row_outcomes = DrawnFates(scenario.seed, columns, recorded=latency.failure, **backoff)
-    return StepwiseSimulator(
-        graph, latency, plan, row_outcomes=row_outcomes, tell=on_event, **options
-    )
+        outcomes = DrawnOutcomes(scenario.seed, columns, recorded=latency.failure, **backoff)
+    return StepwiseSimulator(graph, latency, plan, outcomes=outcomes, tell=on_event, **options)
 
 
 def trace_writer(scenario: Scenario, path: str) -> TraceWriter:

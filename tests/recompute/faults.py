@@ -20,7 +20,7 @@ import sim.simulator.timings
 from cellspec.state.codes import READY, RUNNING
 from sim.simulator.run_state import RunState
 from sim.simulator.simulator import Simulator
-from sim.simulator.stepwise import StepwiseCalls
+from sim.simulator.stepwise_calls import StepwiseCalls
 from sim.simulator.timings import Timings
 
 __all__ = ["FAULTS", "Fault"]
@@ -302,7 +302,7 @@ def _never_started(monkeypatch: pytest.MonkeyPatch) -> None:
     def then(calls: Any, *_: Any) -> None:
         state = calls._state
         now = state.env.now
-        for column, ready in enumerate(calls._sampled_ready):
+        for column, ready in enumerate(calls._ready.times):
             for row in range(state.graph.num_records):
                 if state.machine.counters.cells[column][row] == READY:
                     group = state.machine.group_of[column]

@@ -19,7 +19,7 @@ from cellspec.conformance.judge.verdict import judge_trace
 from cellspec.trace import TraceWriter, header_for
 from sim.draws import unit
 from sim.scenario.loader import load_scenario
-from sim.simulator.fates import ColumnFates, DrawnFates
+from sim.simulator.call_outcomes import ColumnRates, DrawnOutcomes
 from sim.simulator.outcome import Outcome
 from sim.simulator.plan import RunPlan
 from sim.simulator.simulator import Simulator
@@ -89,7 +89,7 @@ def test_without_failures_it_does_what_the_plain_simulator_does(example: Example
     assert told.count("end") == 1
 
 
-def failing_run(seed: int) -> tuple[ExecutionGraph, RunPlan, DrawnFates] | None:
+def failing_run(seed: int) -> tuple[ExecutionGraph, RunPlan, DrawnOutcomes] | None:
     """A random run with everything in it; None if its limits could never admit a barrier."""
     draw = random.Random(seed)
     example = examples()[-1 - seed % 28]
@@ -116,7 +116,7 @@ def failing_run(seed: int) -> tuple[ExecutionGraph, RunPlan, DrawnFates] | None:
         range_rows={name: draw.randint(1, 4) for name in graph.column_names},
     )
     rates = [
-        ColumnFates(
+        ColumnRates(
             draw.choice([0, 0.2]),
             draw.choice([0, 0.2]),
             draw.choice([0, 0.1]),
@@ -128,7 +128,7 @@ def failing_run(seed: int) -> tuple[ExecutionGraph, RunPlan, DrawnFates] | None:
         StepwiseSimulator(graph, TableLatency(seed), plan)
     except SpecError:
         return None
-    return graph, plan, DrawnFates(seed, rates)
+    return graph, plan, DrawnOutcomes(seed, rates)
 
 
 def test_no_run_with_failures_breaks_a_clause_and_every_trace_of_one_passes(
@@ -139,7 +139,7 @@ def test_no_run_with_failures_breaks_a_clause_and_every_trace_of_one_passes(
         made = failing_run(seed)
         if made is None:
             continue
-        graph, plan, row_outcomes = made
+        graph, plan, outcomes = made
         path = tmp_path / f"{seed}.jsonl"
         header = header_for(
             graph,
@@ -151,7 +151,7 @@ def test_no_run_with_failures_breaks_a_clause_and_every_trace_of_one_passes(
         )
         with TraceWriter(path, header) as trace:
             outcome = StepwiseSimulator(
-                graph, TableLatency(seed), plan, row_outcomes=row_outcomes, tell=trace.add
+                graph, TableLatency(seed), plan, outcomes=outcomes, tell=trace.add
             ).run()
         result = check_file(path)
         assert judge_trace(result).passed, (seed, result.violations)
@@ -226,10 +226,10 @@ def test_a_bad_failure_field_is_named_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_fates_do_not_depend_on_what_was_asked_before() -> None:
-    columns = [ColumnFates(0.3, 0.3, 0.1, 0.5)] * 2
+def test_outcomes_of_calls_do_not_depend_on_what_was_asked_before() -> None:
+    columns = [ColumnRates(0.3, 0.3, 0.1, 0.5)] * 2
     keys = [(column, row, call) for column in (0, 1) for row in range(30) for call in (1, 2, 3)]
-    first, second = DrawnFates(5, columns), DrawnFates(5, columns)
+    first, second = DrawnOutcomes(5, columns), DrawnOutcomes(5, columns)
     forward = {key: first.of_cell(*key) for key in keys}
     backward = {key: second.of_cell(*key) for key in reversed(keys)}
     assert forward == backward
@@ -237,11 +237,11 @@ def test_fates_do_not_depend_on_what_was_asked_before() -> None:
 
 
 def test_as_many_calls_meet_back_pressure_as_the_rate_says() -> None:
-    row_outcomes = DrawnFates(1, [ColumnFates(backpressure=0.9)])
+    outcomes = DrawnOutcomes(1, [ColumnRates(backpressure=0.9)])
     calls = []
     for row in range(2_000):
         call = 1
-        while row_outcomes.of_cell(0, row, call) is not None:
+        while outcomes.of_cell(0, row, call) is not None:
             call += 1
         calls.append(call)
     # Geometric: the mean is 10, and of 2,000 of them the standard error is 0.21.
@@ -251,7 +251,7 @@ def test_as_many_calls_meet_back_pressure_as_the_rate_says() -> None:
 
 def test_back_pressure_for_ever_is_refused() -> None:
     with pytest.raises(SpecError, match="never ends"):
-        DrawnFates(1, [ColumnFates(backpressure=1.0)])
+        DrawnOutcomes(1, [ColumnRates(backpressure=1.0)])
 
 
 def test_drawn_numbers_are_spread_evenly() -> None:

@@ -10,10 +10,10 @@ from cellspec.errors import SpecError
 from cellspec.machine.actions import Failure
 from sim.draws import unit
 
-__all__ = ["ColumnFates", "DrawnFates", "Fates"]
+__all__ = ["CallOutcomes", "ColumnRates", "DrawnOutcomes"]
 
 
-class Fates(Protocol):
+class CallOutcomes(Protocol):
     """What becomes of a call; each answer a function of the seed and its arguments alone."""
 
     def of_cell(self, column: int, row: int, call: int) -> Failure | None:
@@ -30,7 +30,7 @@ class Fates(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnFates:
+class ColumnRates:
     """How often calls of a column fail, by kind, and how often its own condition skips a cell."""
 
     retryable: float = 0.0
@@ -39,8 +39,8 @@ class ColumnFates:
     skip: float = 0.0
 
 
-class DrawnFates:
-    """Fates drawn from a seed at given rates.
+class DrawnOutcomes:
+    """CallOutcomes drawn from a seed at given rates.
 
     Any number of calls of a node may be answered with back-pressure, so that the share of calls is
     the rate; a rate of 1 would never let a call end well, and a run would never end (clause
@@ -62,7 +62,7 @@ class DrawnFates:
     def __init__(
         self,
         seed: int,
-        columns: Sequence[ColumnFates],
+        columns: Sequence[ColumnRates],
         *,
         first_s: float = 1.0,
         factor: float = 2.0,
@@ -79,12 +79,12 @@ class DrawnFates:
         self._recorded = recorded
 
     def of_cell(self, column: int, row: int, call: int) -> Failure | None:
-        return self._fate(column, row, call, 0)
+        return self._outcome(column, row, call, 0)
 
     def of_barrier(self, column: int, scope: int, call: int) -> Failure | None:
-        return self._fate(column, scope, call, 1)
+        return self._outcome(column, scope, call, 1)
 
-    def _fate(self, column: int, place: int, call: int, kind: int) -> Failure | None:
+    def _outcome(self, column: int, place: int, call: int, kind: int) -> Failure | None:
         rates = self._columns[column]
         u = unit(self._seed, column, place, call, kind)
         if u < rates.permanent:

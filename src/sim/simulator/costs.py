@@ -1,0 +1,77 @@
+"""The costs of values that a crash may lose: the worker time that each of them took.
+
+A cell or barrier node that was made by a call of its own is asked for again: its latency and the
+outcomes of its calls are functions of the seed. The rows of a range are kept here, until a claim
+holds them.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+
+from sim.simulator.call_outcomes import CallOutcomes
+from sim.simulator.latency import Latency
+
+__all__ = ["CallCosts"]
+
+
+class CallCosts:
+    """The costs of one incarnation.
+
+    Args:
+        latency: how long each call takes.
+        outcomes: how calls end; None if all end well.
+        streams: the columns that make ranges.
+    """
+
+    def __init__(
+        self, latency: Latency, outcomes: CallOutcomes | None, streams: Iterable[int]
+    ) -> None:
+        self._latency, self._outcomes = latency, outcomes
+        # By column: [start, stop) of the rows that each call gave, and the seconds of each row.
+        self._streams = {column: (array("q"), array("d")) for column in streams}
+
+    def add_rows(self, column: int, start: int, stop: int, row_s: float) -> None:
+        """A call gave rows ``[start, stop)``, each in `row_s` seconds; perhaps none."""
+        kept = self._streams.get(column)
+        if kept is not None and stop > start:
+            kept[0].extend((start, stop))
+            kept[1].append(row_s)
+
+    def forget(self, claim: Sequence[int]) -> None:
+        """The rows below the claim of each column are safe: their costs are not asked any more."""
+        for column, (bounds, seconds) in self._streams.items():
+            rows = claim[column]
+            left = [place for place in range(len(seconds)) if bounds[2 * place + 1] > rows]
+            self._streams[column] = (
+                array("q", (bounds[2 * p + k] for p in left for k in (0, 1))),
+                array("d", (seconds[p] for p in left)),
+            )
+
+    def of_cells(self, column: int, num_records: int) -> Callable[[int], float]:
+        """By row, the seconds that the cell of a column took."""
+        if column in self._streams:
+            bounds, seconds = self._streams[column]
+            of_row = array("d", bytes(8 * num_records))
+            for place, each in enumerate(seconds):
+                start, stop = bounds[2 * place : 2 * place + 2]
+                of_row[start:stop] = array("d", [each]) * (stop - start)
+            return of_row.__getitem__
+        get, outcomes = self._latency.get, self._outcomes
+
+        def cost_s(row: int) -> float:
+            # Calls are numbered through: the first that does not fail gave the value.
+            call = 1
+            while outcomes is not None and outcomes.of_cell(column, row, call) is not None:
+                call += 1
+            return get(column, row, call)
+
+        return cost_s
+
+    def of_barrier(self, column: int, scope: int) -> float:
+        """The seconds that a barrier node took."""
+        call, outcomes = 1, self._outcomes
+        while outcomes is not None and outcomes.of_barrier(column, scope, call) is not None:
+            call += 1
+        return self._latency.get_barrier(column, scope, call)
