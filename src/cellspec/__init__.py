@@ -15,24 +15,53 @@ they would break. The clauses themselves are in ``specs/``.
 ...     tracker.mark_complete(node)
 >>> graph.get_completed_row_count(tracker)
 2
+
+The names below are loaded when they are first asked for, so that ``cellspec --version`` and the
+completion of a shell start at once.
 """
 
-from cellspec.build.builder import GraphBuilder
-from cellspec.errors import (
-    CheckpointError,
-    GraphError,
-    MissingExtraError,
-    NodeError,
-    SpecError,
-    UnknownColumnError,
-    Violation,
-)
-from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
-from cellspec.graph.graph import CompletionTrackerProtocol, ExecutionGraph
-from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
-from cellspec.machine.machine import Action, FailurePolicy, Limits, Machine
-from cellspec.state.checkpoint import CHECKPOINT_VERSION
-from cellspec.state.tracker import CompletionTracker, ThreadSafeCompletionTracker
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cellspec.build.builder import GraphBuilder
+    from cellspec.errors import (
+        CheckpointError,
+        GraphError,
+        MissingExtraError,
+        NodeError,
+        SpecError,
+        UnknownColumnError,
+        Violation,
+    )
+    from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
+    from cellspec.graph.graph import CompletionTrackerProtocol, ExecutionGraph
+    from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
+    from cellspec.machine.machine import Action, FailurePolicy, Limits, Machine
+    from cellspec.state.checkpoint import CHECKPOINT_VERSION
+    from cellspec.state.tracker import CompletionTracker, ThreadSafeCompletionTracker
+
+_HOMES = {
+    "cellspec.build.builder": ("GraphBuilder",),
+    "cellspec.errors": (
+        "CheckpointError",
+        "GraphError",
+        "MissingExtraError",
+        "NodeError",
+        "SpecError",
+        "UnknownColumnError",
+        "Violation",
+    ),
+    "cellspec.graph.columns": ("ColumnDescriptor", "ExecutionTraits"),
+    "cellspec.graph.graph": ("CompletionTrackerProtocol", "ExecutionGraph"),
+    "cellspec.graph.nodes": ("BarrierNodeId", "CellNodeId", "NodeId"),
+    "cellspec.machine.machine": ("Action", "FailurePolicy", "Limits", "Machine"),
+    "cellspec.state.checkpoint": ("CHECKPOINT_VERSION",),
+    "cellspec.state.tracker": ("CompletionTracker", "ThreadSafeCompletionTracker"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "CHECKPOINT_VERSION",
@@ -60,10 +89,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> str:
-    # Looked up when asked for: reading metadata takes as long as all imports above.
-    if name != "__version__":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib.metadata import version
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
 
-    return version("cellspec")
+        return version("cellspec")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
