@@ -15,7 +15,7 @@ and a complete one only writes its pages again. ``--published`` writes the pages
 published file alone.
 
 The exit code is one of `cellspec.exit_codes`. 0 says that every release was judged; the violations
-of a release are the result, and no error. 3 says that a release was not judged because of an error
+of a release are the result, not an error. 3 says that a release was not judged because of an error
 of the run itself, which the page lists first.
 
 stdout has the names of the files that were written; progress and timings are on stderr.

@@ -1,6 +1,6 @@
 """All failures of a release matrix in one HTML page, event by event.
 
-The page needs nothing but itself. It begins with a table of the failures. Each failure has a
+The page is one file. It begins with a table of the failures. Each failure has a
 section with its clause, the explanation, the workload, and the trace as data; one viewer, that of
 the suite's report, draws the trace of the section that the address names (``#failure=NAME``). The
 page shows the failures that the Markdown page describes at length.

@@ -8,13 +8,13 @@ safe one: two causes that always come together are described as one, and each ca
 
 Three rules decide the verdict on a clause:
 
-- *A replay of another workload clears no release.* Some entry points cannot be asked for a case.
+- *A replay of another workload leaves the case open.* Some entry points cannot be asked for a case.
   They run the nearest workload that they can be asked for. If it breaks nothing, the result is
   `CHANGED`: the case could not be asked there.
 - *A violation must come again.* A clause counts as broken if the case of that run breaks it again
   where it was found; otherwise it is `NOT_REPEATED`.
 - *A script counts.* A release whose defect a stand-alone script shows does not pass by that clause,
-  even if the runs of the suite never met it (`SHOWN`).
+  even if the runs of the suite missed it (`SHOWN`).
 
 These are data, the same for the same results. `simulations.releases.gather` puts them together,
 `simulations.releases.published` writes and reads the file for programs, and
@@ -79,7 +79,7 @@ class Defect:
 
     @property
     def repeated(self) -> bool:
-        """True if a replay broke the clause again, anywhere, or if there was no replay."""
+        """True if a replay broke the clause again anywhere, or the case was not replayed."""
         said = [each["says"] for each in self.replays.values()]
         return not said or "same" in said
 
@@ -137,15 +137,15 @@ class Findings:
         return min((one.seed for one in self.outcomes.values() if one.ran), default=0)
 
     def verdict(self, version: str, entry_point: str, clause: str) -> str:
-        """The suite's verdict on a clause; "" if it gave none."""
+        """The suite's verdict on a clause; "" without one."""
         found = self.outcomes[version, entry_point].found
         return "" if found is None else found["clauses"].get(clause, {}).get("verdict", "")
 
     def stands(self, version: str, entry_point: str, clause: str) -> str:
         """The verdict on a clause when replays and scripts count too.
 
-        It is the suite's verdict, or `NOT_REPEATED`, `REPLAYED` or `SHOWN`; "" if none of them
-        says anything.
+        It is the suite's verdict, or `NOT_REPEATED`, `REPLAYED` or `SHOWN`; "" without any
+        of these.
         """
         word = self.verdict(version, entry_point, clause)
         unrepeated = (version, entry_point, clause) in self.unrepeated

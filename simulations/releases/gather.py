@@ -3,7 +3,7 @@
 `gather` groups the cases into defects, notes which violations did not come again, and lists the
 *troubles*: errors of the run of the matrix itself, such as a release that could not be judged or a
 script whose header names other releases than the script shows. They are published first, so that a
-matrix with a hole in it is no silent success.
+matrix with a hole in it is not taken for a success.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def _with_changes(
 ) -> dict[Place, dict[str, Json]]:
     """The replays, with `CHANGED` for those that ran another workload and broke nothing.
 
-    A change that `fit` makes where the case was found too is none: a case about cost is kept as it
-    was asked for.
+    A change that `fit` makes where the case was found too does not count: a case about cost is kept
+    as it was asked for.
     """
     marked: dict[Place, dict[str, Json]] = {place: dict(each) for place, each in replays.items()}
     for one in cases:

@@ -121,7 +121,7 @@ def _replays(found: Findings) -> Iterator[str]:
 
 
 def _once(found: Findings, defects: Sequence[Defect]) -> Iterator[str]:
-    """Workloads that broke a clause in a run of the suite, and broke it no more in a replay."""
+    """Workloads that broke a clause in a run of the suite, but not in a replay."""
     for defect in defects:
         case = f"[{defect.identity}](cases/{defect.shown.name})"
         did = {
@@ -196,7 +196,7 @@ def _where(found: Findings, defect: Defect) -> Iterator[str]:
 
 
 def _consequences(defects: Sequence[Defect]) -> Iterator[str]:
-    """Workloads that break another clause before, one line each: they may show nothing new."""
+    """Workloads that break another clause before, one line each: they may be consequences of it."""
     for defect in defects:
         case = f"[{defect.identity}](cases/{defect.shown.name})"
         yield from wrapped(

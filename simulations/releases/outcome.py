@@ -37,7 +37,7 @@ class Outcome:
         status: ``"ran"``, ``"no environment"``, ``"died"``, ``"out of time"`` or ``"not run"``.
         detail: why it is not ``"ran"``, in one line.
         found: the suite's results, one backend's; None unless it ran.
-        twice: the comparison with a second run: ``""`` if there was none, ``"equal"``, or the
+        twice: the comparison with a second run: ``""`` without one, ``"equal"``, or the
             differences.
         suite: digest of the suite that ran.
         rules: the sentences of the clauses that the run was judged by, by number.
@@ -73,7 +73,7 @@ class Outcome:
 
 
 def rules_name(rules: Mapping[str, str]) -> str:
-    """A short name for the sentences of all clauses, by number; "" if there are none."""
+    """A short name for the sentences of all clauses, by number; "" without any."""
     return digest(sorted(rules.items())) if rules else ""
 
 

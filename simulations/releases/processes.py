@@ -75,7 +75,7 @@ def cpu_seconds() -> float:
 
 
 def read_object(path: Path) -> Json:
-    """The JSON object in a file of the work folder; empty if there is none."""
+    """The JSON object in a file of the work folder; empty without one."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -84,7 +84,7 @@ def read_object(path: Path) -> Json:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that is not blank, at most 300 characters; "" if there is none."""
+    """The last line of a log that is not blank, at most 300 characters; "" without one."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
     filled = [line.strip() for line in lines if line.strip()]
     return filled[-1][:300] if filled else ""

@@ -48,7 +48,7 @@ class EntryPoint(_Strict):
         name: its name on the page.
         backend: the backend, as ``module:attribute``.
         about: the part of the engine that it drives, in a few words.
-        public: True if it uses the engine's public interface and nothing else.
+        public: True if it uses the engine's public interface alone.
     """
 
     name: _Name
@@ -80,7 +80,7 @@ class Note(_Strict):
     Attributes:
         clause: the clause.
         text: the remark, in a sentence or two.
-        reference: the change or issue that says more; "" if none is known.
+        reference: the change or issue that says more, or "".
     """
 
     clause: Annotated[str, Field(pattern=r"^[A-Z]+-\d+$")]
@@ -134,7 +134,7 @@ class Engine(_Strict):
         return release.install or (f"{self.package}=={release.version}",)
 
     def chosen_releases(self, versions: list[str]) -> tuple[Release, ...]:
-        """The releases of these versions, in the list's order; all if none is named.
+        """The releases of these versions, in the list's order; all without any name.
 
         Raises:
             SpecError: a version that is not on the list.
@@ -148,7 +148,7 @@ class Engine(_Strict):
         return tuple(one for one in self.releases if not versions or one.version in versions)
 
     def chosen_entry_points(self, names: list[str]) -> tuple[EntryPoint, ...]:
-        """The entry points of these names, in the list's order; all if none is named.
+        """The entry points of these names, in the list's order; all without any name.
 
         Raises:
             SpecError: a name that is not on the list.

@@ -2,7 +2,8 @@
 
 Every case that a release broke is replayed on each release, through each entry point. One process
 (`simulations.releases.replay`) replays many cases and writes a line for each. A case that kills the
-process, or takes too long, has no line: it counts as ``died``, and a new process takes the rest.
+process, or takes too long, is without a line: it counts as ``died``, and a new process replays the
+others.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def replay_cases(
 def kept_replays(
     workspace: Workspace, release: Release, entry_point: EntryPoint, cases: Mapping[str, str]
 ) -> dict[str, Json]:
-    """The kept results of these cases, with whatever suite they were made."""
+    """The kept results of these cases, also of an earlier suite."""
     kept = read_object(workspace.place(release) / "replays" / f"{entry_point.name}.json")
     return {name: each for name, each in kept.get("cases", {}).items() if name in cases}
 

@@ -42,7 +42,7 @@ class Script:
         clauses: the clauses that the defect breaks.
         releases: the releases in which the defect shows, as the header says.
         defect: the defect, in a sentence.
-        public: True if the script uses the public interface and nothing else.
+        public: True if the script uses the public interface alone.
         fixed: the change that fixed the defect; "" if it is not known.
         text: the script as one file, which needs the engine alone.
     """
@@ -60,7 +60,7 @@ def read_scripts(folder: Path, package: str) -> list[Script]:
     """The scripts of a folder, by name. Files whose names begin with ``_`` are left out.
 
     Args:
-        folder: the folder; a missing one has no scripts.
+        folder: the folder; a missing one is empty.
         package: the import name of the engine: a script imports it and the standard library.
 
     Raises:

@@ -54,7 +54,7 @@ def run_suite(
 
 
 def kept_outcome(workspace: Workspace, release: Release, entry_point: EntryPoint) -> Outcome:
-    """The outcome of the last run through this entry point, with whatever suite it was made."""
+    """The outcome of the last run through this entry point, also of an earlier suite."""
     data = read_object(workspace.place(release) / entry_point.name / "outcome.json")
     try:
         return Outcome(**data)
@@ -131,7 +131,7 @@ def _difference(first: Outcome, second: Outcome) -> str:
 
 
 def _counts(outcome: Outcome) -> str:
-    """How many clauses have which verdict, for the progress; or why there are none."""
+    """How many clauses have which verdict, for the progress; or why there are not any."""
     if outcome.found is None:
         return f"{outcome.status}: {outcome.detail}"
     words = [entry["verdict"] for entry in outcome.found["clauses"].values()]

@@ -1,1 +1,1 @@
-"""Real engines under the conformance suite, and the campaign over their releases."""
+"""Real engines under the conformance suite."""

@@ -200,7 +200,7 @@ class LineProbe:
 
 
 def workload_of(asked: m.Run | m.Read) -> Workload:
-    """What a line asks for, as the reference reads it."""
+    """The workload of a line, as the reference reads it."""
     columns = []
     for item in asked.columns:
         traits = T.ORDERED if item.ordered else T.NONE
@@ -237,7 +237,7 @@ def workload_of(asked: m.Run | m.Read) -> Workload:
 
 
 class Engine:
-    """The loop over lines; what is wrong on purpose overrides a method."""
+    """The loop over lines; a test overrides a method to make it wrong."""
 
     name = "cellspec-by-lines"
     backend_class: type[ReferenceBackend] = ReferenceBackend
@@ -248,7 +248,7 @@ class Engine:
         return m.Hello(m.PROTOCOL_VERSION, self.name, "1", able)
 
     def run(self, talk: Talk, asked: m.Run) -> None:
-        """One life."""
+        """One run of the process."""
         probe = self.probe_class(talk, asked)
         loop = LineLoop(talk, probe, asked.t)
         try:
@@ -261,7 +261,7 @@ class Engine:
                 loop.close()
 
     def read(self, asked: m.Read) -> m.Table:
-        """What a folder holds."""
+        """The table in a folder."""
 
         class Place:
             work = workload_of(asked)

@@ -1,4 +1,4 @@
-"""An engine that says what it is told to, right or wrong: for tests of who listens to it.
+"""An engine that writes given lines, right or wrong, for tests of the suite's side.
 
 The argument is a JSON list of turns: what to do at the start, and then after each line that is
 read. A turn is a list of things: an object is said as a line, ``"text"`` is written as it is,

@@ -1,4 +1,4 @@
-"""Dask passes what it claims, and a use of it that is wrong is caught by the clause it breaks."""
+"""Dask passes with its capabilities, and a wrong use of it breaks the clause that forbids it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def told(result: RunResult, kind: str, *fields: str) -> list[tuple[Any, ...]]:
 
 
 class Graphs(Driver):
-    """Keeps the graph that it gave to Dask in each life, by node: what each key depends on."""
+    """Keeps the graph of each run that it gave to Dask: the dependencies of each node."""
 
     def drive(self, client: Any, calls: engine.Calls) -> None:
         from dask.core import get_deps
@@ -118,7 +118,7 @@ def test_each_cell_and_each_barrier_is_a_key_and_waits_for_what_it_needs() -> No
     assert len(graph) == 5 * 4 + 1 + 2
 
 
-def test_a_life_that_resumes_gives_dask_only_the_rest_of_the_graph() -> None:
+def test_a_run_that_resumes_gives_dask_only_the_rest_of_the_graph() -> None:
     """The barrier is in it again, over all rows; the claimed ones stand in it as values."""
     result = resumed_half_way(Graphs)
     assert not result.violations
@@ -132,7 +132,7 @@ def test_a_life_that_resumes_gives_dask_only_the_rest_of_the_graph() -> None:
     assert told(result, "start", "column", "reads")[-1 - len(left)] == ("v", ((0, 4),))
 
 
-def test_what_a_task_takes_and_how_often_it_is_repeated_is_said_by_annotation() -> None:
+def test_annotations_give_dask_the_resource_and_the_retries_of_a_task() -> None:
     work = WORK.replace(
         limits=Limits(4, {"r": 2}, {"c": "r"}), failures=FailurePolicy(3), faults=(Fault("c", 1),)
     )
@@ -156,7 +156,7 @@ def test_what_a_task_takes_and_how_often_it_is_repeated_is_said_by_annotation() 
     }
 
 
-# It passes what it claims
+# It passes with its capabilities
 
 
 def test_dask_is_wired_up() -> None:
@@ -181,7 +181,7 @@ def test_three_runs_of_the_suite_blame_dask_for_nothing(tmp_path: Path) -> None:
         assert Verdict.PASS in found.values()
 
 
-def test_a_call_that_is_turned_away_waits_for_as_long_as_it_was_told() -> None:
+def test_a_call_that_is_turned_away_waits_for_the_time_that_it_is_asked_for() -> None:
     result = run(WORK.replace(faults=(Fault("a", 1, 1, "backpressure", 2.0),)))
     assert not result.violations
     (failed,) = told(result, "fail", "t", "until")
@@ -221,7 +221,7 @@ def test_a_crash_at_any_step_is_survived() -> None:
 
 
 @pytest.mark.parametrize("faults", [(), (Fault("a", 1, 1, "permanent"),)])
-def test_what_is_fitted_stays_as_it_is(faults: Sequence[Fault]) -> None:
+def test_a_fitted_workload_stays_as_it_is(faults: Sequence[Fault]) -> None:
     backend = DaskBackend()
     columns = (column("a"), column("b"), column("c", "b"))
     once = backend.fit(Workload(columns, 4, faults=tuple(faults)))
@@ -265,7 +265,7 @@ def test_a_cluster_without_workers_is_refused() -> None:
         DaskBackend(cluster.scheduler_address)
 
 
-def test_an_address_where_nobody_answers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_without_a_scheduler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clusters, "CONNECT_S", 0.2)
     monkeypatch.setenv(engine.ADDRESS, "tcp://127.0.0.1:1")
     with pytest.raises(SpecError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1"):
@@ -307,7 +307,7 @@ class ForgetsOrder(Driver):
 
 
 class ForgetsResource(Driver):
-    """Does not say what its tasks take."""
+    """Does not name the resources of its tasks."""
 
     def annotations(self, rule: ColumnRule) -> dict[str, Any]:
         return {"retries": super().annotations(rule)["retries"]}
@@ -332,7 +332,7 @@ class RetriesOnceMore(Driver):
 
 
 class RestoresBarrier(Driver):
-    """A barrier that has run in an earlier life counts as complete; others take its output."""
+    """A barrier that has run in an earlier run counts as complete; others take its output."""
 
     def wanted(self, rule: ColumnRule, rows: Any) -> tuple[int, ...]:
         return () if self.state.claimed[rule.name] else super().wanted(rule, rows)
@@ -360,7 +360,7 @@ class ReadsDropped(Driver):
 
 
 class RunsClaimedAgain(Driver):
-    """A life that resumes makes every cell again."""
+    """A run that resumes makes every cell again."""
 
     def result(self, column: str, row: int) -> Any:
         return self.key(column, "cell", row)
@@ -494,13 +494,13 @@ def test_dask_makes_the_call_of_a_worker_that_was_killed_again_and_no_other(name
 
 
 class Forgetful(Driver):
-    """Dask alone: what a task gave is nowhere but in the memory of its worker."""
+    """Dask alone: a task's result is in the memory of its worker only."""
 
     def __init__(self, probe: Probe, **_elsewhere: bool) -> None:
         super().__init__(probe, elsewhere=False)
 
 
-def test_dask_alone_pays_twice_for_what_the_worker_had_made_before() -> None:
+def test_dask_alone_pays_twice_for_the_earlier_results_of_the_worker() -> None:
     backend = Kills("v")
     backend.driver_class = Forgetful
     result = run_workload(backend, backend.fit(SLOW), stall_s=120)

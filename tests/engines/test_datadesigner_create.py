@@ -64,7 +64,7 @@ def test_smoke(backend: CreateBackend) -> None:
     assert smoke(lambda work: run_workload(backend, work), backend.fit) is None
 
 
-def test_a_row_group_is_what_a_barrier_reads(backend: CreateBackend) -> None:
+def test_a_barrier_reads_one_row_group(backend: CreateBackend) -> None:
     result = run(backend, TWO_GROUPS.replace(rows=3, limits=Limits(group_rows=2)))
     assert not result.violations
     reads = [event["reads"] for event in result.events if event.get("reads")]
@@ -169,7 +169,7 @@ def test_fewer_rows_than_are_there_are_refused(resuming: CreateBackend) -> None:
 
 
 class _Changed(CreateBackend):
-    """Asks for another config in the second life."""
+    """Asks for another config in the second run."""
 
     def __init__(self, change: Callable[[Any, Any], Any]) -> None:
         super().__init__()
@@ -313,7 +313,7 @@ def test_nothing_is_left_behind(
     assert not called
 
 
-def test_lockstep_lets_nothing_run_beside_the_loop() -> None:
+def test_a_handoff_keeps_the_thread_and_the_loop_apart() -> None:
     seen: list[str] = []
     steps = Handoff()
 
@@ -344,7 +344,7 @@ def test_lockstep_lets_nothing_run_beside_the_loop() -> None:
     ]
 
 
-def test_lockstep_unwinds_what_is_cut_short() -> None:
+def test_a_handoff_unwinds_a_function_that_is_cut_short() -> None:
     steps = Handoff()
     seen: list[str] = []
 

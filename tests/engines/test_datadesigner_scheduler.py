@@ -176,7 +176,7 @@ def test_the_smoke_test_finds_nothing(backend: SchedulerBackend) -> None:
 
 
 @pytest.mark.parametrize("profile", DRAWN)
-def test_a_small_campaign_of_each_profile_breaks_nothing_but_what_is_known(
+def test_a_small_campaign_of_each_profile_breaks_only_known_clauses(
     backend: SchedulerBackend, profile: str
 ) -> None:
     if profile not in backend.capabilities:
@@ -221,7 +221,7 @@ def test_side_effects_are_columns_of_the_table(backend: SchedulerBackend) -> Non
 
 
 @pytest.mark.parametrize("clause", sorted(KNOWN))
-def test_what_is_known_to_break_breaks(backend: SchedulerBackend, clause: str) -> None:
+def test_each_known_clause_breaks(backend: SchedulerBackend, clause: str) -> None:
     if backend.version != "0.9.6":
         pytest.skip("the list is of DataDesigner 0.9.6")
     _, work = KNOWN[clause]
@@ -290,7 +290,7 @@ def test_barriers_are_asked_for_by_row_group(backend: SchedulerBackend) -> None:
     assert (fitted.batch_size, fitted.barrier_scope) == (3, "batch")
 
 
-def test_only_what_makes_rows_from_scratch_is_ordered(backend: SchedulerBackend) -> None:
+def test_only_columns_from_scratch_are_ordered(backend: SchedulerBackend) -> None:
     columns = (
         ColumnDescriptor("a", traits=T.START | T.ORDERED),
         ColumnDescriptor("b", traits=T.ORDERED, dependencies=["a"]),
@@ -301,7 +301,7 @@ def test_only_what_makes_rows_from_scratch_is_ordered(backend: SchedulerBackend)
     assert [(rule.ordered, rule.is_barrier) for rule in rules] == [(True, True), (False, False)]
 
 
-def test_cool_downs_and_a_single_attempt_are_no_words_of_it(backend: SchedulerBackend) -> None:
+def test_backoffs_and_a_single_attempt_are_fitted_away(backend: SchedulerBackend) -> None:
     fault = Fault("a", 0, failure="backpressure", cool_down_s=3.0)
     fitted = backend.fit(chain(faults=(fault,), failures=FailurePolicy(1)))
     assert fitted is not None
@@ -331,7 +331,7 @@ def test_a_skipped_cell_is_no_outcome_of_a_call(backend: SchedulerBackend) -> No
     ],
     ids=["all call a model", "one does", "none does"],
 )
-def test_where_waiting_for_a_model_takes_a_place_nobody_else_is_asked_to_share_it(
+def test_where_waiting_for_a_model_takes_a_place_that_place_is_not_shared(
     backend: SchedulerBackend, users: dict[str, str], resources: dict[str, int]
 ) -> None:
     old = replace(
@@ -355,7 +355,7 @@ def test_where_waiting_for_a_model_takes_a_place_nobody_else_is_asked_to_share_i
 
 
 @pytest.mark.parametrize("kind", list(FAILURES))
-def test_each_failure_becomes_what_a_generator_of_its_own_raises(
+def test_each_failure_becomes_an_error_of_datadesigners_own_generators(
     backend: SchedulerBackend, kind: type[GeneratorError]
 ) -> None:
     release = backend.release
@@ -392,7 +392,7 @@ def test_a_full_column_that_fails_for_good_drops_its_row_group(backend: Schedule
     assert sorted(result.tables[0].rows) == [2, 3]
 
 
-def test_an_early_shutdown_is_a_stop_and_leaves_out_what_is_open(
+def test_an_early_shutdown_is_a_stop_and_leaves_open_rows_out(
     backend: SchedulerBackend,
 ) -> None:
     work = chain(
@@ -483,7 +483,7 @@ def test_a_part_that_is_broken_is_found(
 # Releases
 
 
-def test_a_release_is_known_by_what_it_has(backend: SchedulerBackend) -> None:
+def test_a_release_is_known_by_its_features(backend: SchedulerBackend) -> None:
     release = load()
     assert release is backend.release
     assert release.features <= set(FEATURES)

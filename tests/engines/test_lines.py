@@ -72,7 +72,7 @@ ALL_OF_IT = Workload(
 
 
 def stub(*turns: Sequence[Any]) -> list[str]:
-    """The command of an engine that says this, whatever it reads."""
+    """The command of an engine that writes these lines at any input."""
     path = str(Path(__file__).with_name("stub_engine.py"))
     return [sys.executable, "-S", path, json.dumps(turns)]
 
@@ -128,7 +128,7 @@ def test_two_runs_of_a_workload_write_the_same_trace(
     assert texts[0] == texts[1]
 
 
-def test_a_crash_kills_the_process_and_the_next_life_is_another(
+def test_a_crash_kills_the_process_and_the_next_run_has_another(
     reference: LineBackend,
 ) -> None:
     hellos = []
@@ -141,7 +141,7 @@ def test_a_crash_kills_the_process_and_the_next_life_is_another(
         assert sum(hellos) == 3
         before = sum(hellos)
         run_workload(watched, CELL)
-        assert sum(hellos) == before, "a life that ends by itself leaves the process to the next"
+        assert sum(hellos) == before, "a run that ends by itself leaves the process to the next"
     finally:
         watched.close()
     assert reference.name == "cellspec-by-lines"
@@ -274,7 +274,7 @@ def test_schema_and_reader_refuse_the_same_lines(
         ('{"event":"wait","until":-1}', "wait: until: expected float >= 0.0; got -1"),
     ],
 )
-def test_a_line_that_is_no_message_is_told_in_one_line(line: str, told: str) -> None:
+def test_a_line_that_cannot_be_used_is_described_in_one_line(line: str, told: str) -> None:
     with pytest.raises(m.BadLine) as found:
         m.decode(line.encode())
     assert told in str(found.value)
@@ -304,7 +304,7 @@ def test_a_version_before_this_one_is_read() -> None:
         ([HELLO], "line 2: hello: not expected here"),
     ],
 )
-def test_what_no_engine_could_mean_is_the_adapters_fault(
+def test_a_line_that_contradicts_the_workload_is_the_adapters_fault(
     made: list[LineBackend], turn: list[Any], told: str
 ) -> None:
     turns: list[Any] = [*turn, WAIT]
@@ -329,7 +329,7 @@ def test_a_row_group_is_named_by_its_rows(made: list[LineBackend]) -> None:
     assert result.adapter == told
 
 
-def test_an_answer_to_read_that_is_no_table_is_told(made: list[LineBackend]) -> None:
+def test_an_answer_to_read_other_than_a_table_is_reported(made: list[LineBackend]) -> None:
     end = {"event": "end", "outcome": "success"}
     done: list[list[Any]] = [[START, {**START, "rows": 1}, WAIT], [WAIT], [end], [WAIT]]
     result = run_stub(made, CELL, *done)
@@ -388,7 +388,7 @@ def test_an_engine_that_dies_is_quoted(made: list[LineBackend]) -> None:
     assert "  panic: no such key" in found.explanation
 
 
-def test_an_engine_that_is_killed_is_told_by_its_signal(made: list[LineBackend]) -> None:
+def test_an_engine_that_is_killed_is_reported_with_its_signal(made: list[LineBackend]) -> None:
     result = run_stub(made, CELL, [START, WAIT], [["kill"]])
     assert "was killed by SIGKILL" in result.violations[0].detail
 
@@ -407,8 +407,8 @@ def test_an_engine_that_is_silent_is_given_up_and_not_waited_for_as_long_again()
     assert spent[1] < 2.0
 
 
-def test_a_call_ends_for_the_judge_when_the_engine_is_told(made: list[LineBackend]) -> None:
-    """Two calls end at one instant: what is started after the first end comes before the second."""
+def test_a_call_ends_for_the_judge_when_the_engine_learns_of_it(made: list[LineBackend]) -> None:
+    """Two calls end at one instant: a start after the first end comes before the second."""
     work = CELL.replace(rows=3, latency_s={"a": 0.0625})
     both = [{**START, "rows": row} for row in (0, 1)]
     result = run_stub(made, work, [*both, WAIT], [{**START, "rows": 2}, WAIT], [WAIT], [WAIT])
@@ -434,7 +434,7 @@ def test_a_timer_wakes_the_engine_and_each_wait_sets_it_anew(made: list[LineBack
 # The process
 
 
-def test_a_stop_kills_what_the_engine_started(tmp_path: Path) -> None:
+def test_a_stop_kills_the_children_of_the_engine_too(tmp_path: Path) -> None:
     note = tmp_path / "child"
     process = EngineProcess(stub([["child", str(note)], HELLO]))
     process.receive(10.0)
@@ -519,7 +519,7 @@ def check(*arguments: str) -> tuple[int, str, str]:
     return code, out.getvalue(), err.getvalue()
 
 
-def test_the_check_says_what_is_wrong_and_whose_fault_it_is() -> None:
+def test_the_check_names_the_fault_and_its_side() -> None:
     code, out, err = check(*stub([HELLO], [{"event": "start", "colum": "a"}]))
     assert code == 1
     assert err == ""
@@ -544,7 +544,7 @@ def test_the_check_shows_each_line_if_it_is_asked_to() -> None:
         (stub([{**HELLO, "capabilities": []}]), "capabilities: 'core' is missing"),
     ],
 )
-def test_the_check_refuses_what_it_cannot_check(arguments: list[str], told: str) -> None:
+def test_the_check_refuses_a_command_that_it_cannot_check(arguments: list[str], told: str) -> None:
     code, out, err = check(*arguments)
     assert code == 2
     assert out == ""

@@ -1,4 +1,4 @@
-"""The example engine on Node passes what it claims, and broken variants of it do not."""
+"""The example engine on Node passes with its capabilities, and broken variants of it fail."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ NAMES = [each.name for each in PROFILES]
 
 
 @pytest.mark.parametrize("profile", ["ordered", "retries", "drops", "resume"])
-def test_nothing_is_found_in_what_else_it_claims(engine: LineBackend, profile: str) -> None:
+def test_its_other_capabilities_pass(engine: LineBackend, profile: str) -> None:
     assert profile in engine.capabilities
     later = NAMES[NAMES.index(profile) :]
     campaign = run_campaign(
@@ -133,7 +133,7 @@ def test_a_broken_variant_breaks_its_clause(name: str) -> None:
     assert clause in {each.number for each in profile_of(profile).clauses}
 
 
-def test_the_page_shows_what_the_check_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_shows_the_output_of_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert shown_exchange(PAGE.read_text(encoding="utf-8")) == exchange(), (
         "run: python -m tests.engines.protocol_page --write"
@@ -147,7 +147,7 @@ def test_the_example_stays_small_and_needs_nothing() -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
-def test_the_engine_ends_when_nobody_talks_to_it() -> None:
+def test_the_engine_ends_with_its_input() -> None:
     found = subprocess.run(
         ["node", str(ENGINE)], input="", capture_output=True, text=True, timeout=30, check=False
     )

@@ -1,4 +1,4 @@
-"""Ray passes what it claims, and a use of it that is wrong is caught by the clause it breaks.
+"""Ray passes with its capabilities, and a wrong use of it breaks the clause that forbids it.
 
 One local instance of Ray serves all these tests. Ray repeats a failed task about a second after it
 failed, whatever else it has to do, so few of them have tasks that are repeated.
@@ -94,7 +94,7 @@ def told(result: RunResult, kind: str, *fields: str) -> list[tuple[Any, ...]]:
 
 
 class Recorded(Driver):
-    """Keeps what each node's task was given in each life: references, and values."""
+    """Keeps the inputs of each node's task in each run: references, and values."""
 
     def run(self) -> None:
         incarnations.append({})
@@ -131,7 +131,7 @@ def test_each_cell_and_each_barrier_is_a_task_and_is_given_references() -> None:
     assert len(tasks) == 3 * 4 + 1 + 2, "output cells of barriers are no tasks"
 
 
-def test_a_life_that_resumes_gives_ray_only_the_rest() -> None:
+def test_a_run_that_resumes_gives_ray_only_the_rest() -> None:
     """The barrier is run again, over all rows; what claimed rows give to it is in the table."""
     incarnations.clear()
     result = resumed_half_way(Recorded)
@@ -150,7 +150,7 @@ def test_a_life_that_resumes_gives_ray_only_the_rest() -> None:
     assert again == ((0, 4),)
 
 
-def test_what_a_task_takes_and_how_often_it_is_repeated_is_said_to_ray() -> None:
+def test_options_give_ray_the_resources_and_the_retries_of_a_task() -> None:
     work = WORK.replace(limits=Limits(3, {"q": 1, "r": 2}, {"c": "r"}), failures=FailurePolicy(3))
     seen: dict[str, dict[str, Any]] = {}
 
@@ -171,7 +171,7 @@ def test_of_a_part_as_many_fit_as_the_limit_says_and_no_more(limit: int) -> None
     assert limit * parts <= 10_000 < (limit + 1) * parts
 
 
-# It passes what it claims
+# It passes with its capabilities
 
 
 def test_ray_is_wired_up() -> None:
@@ -204,7 +204,7 @@ def test_ray_repeats_a_call_and_says_which_attempt_it_is() -> None:
     assert sorted(attempts) == [(0, 1), (1, 1), (1, 2), (2, 1), (3, 1)]
 
 
-def test_a_call_that_is_turned_away_waits_for_as_long_as_it_was_told() -> None:
+def test_a_call_that_is_turned_away_waits_for_the_time_that_it_is_asked_for() -> None:
     result = run(WORK.replace(faults=(Fault("a", 1, 1, "backpressure", 2.0),)))
     assert not result.violations
     (failed,) = told(result, "fail", "t", "until")
@@ -223,7 +223,7 @@ def test_a_row_that_fails_for_good_hands_a_marker_on_and_the_barrier_goes_on() -
     assert "value" not in incarnations[0][BarrierNodeId("v")].values(), "the reference was kept"
 
 
-def test_where_ray_gives_up_it_is_given_what_was_to_read_the_failure_again() -> None:
+def test_where_ray_gives_up_it_is_given_the_dependents_again() -> None:
     """Its own error would go on to all that reads it, the barrier and every row among them."""
     incarnations.clear()
     result = run(WORK.replace(faults=(Fault("a", 1),)), Recorded)
@@ -293,7 +293,7 @@ def test_a_resume_that_would_change_claimed_output_is_refused() -> None:
 
 
 @pytest.mark.parametrize("faults", [(), (Fault("a", 1, 1, "permanent"),)])
-def test_what_is_fitted_stays_as_it_is(faults: Sequence[Fault]) -> None:
+def test_a_fitted_workload_stays_as_it_is(faults: Sequence[Fault]) -> None:
     backend = RayBackend()
     columns = (column("a"), column("b"), column("c", "b"))
     once = backend.fit(Workload(columns, 4, faults=tuple(faults)))
@@ -313,7 +313,7 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         RayBackend()
 
 
-def test_a_cluster_without_what_limits_are_parts_of_is_refused(
+def test_a_cluster_without_the_resources_for_limits_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     there = {"is_initialized": lambda: True, "cluster_resources": lambda: {"CPU": 8.0}}
@@ -363,7 +363,7 @@ class ForgetsWorkers(Driver):
 
 
 class ForgetsResource(Driver):
-    """Does not say what a task takes beside a worker."""
+    """Does not name the resources of a task beside a worker."""
 
     def options_of(self, node: NodeId) -> dict[str, Any]:
         options = super().options_of(node)
@@ -418,7 +418,7 @@ class ClaimsFirst(Driver):
 
 
 class RestoresBarrier(Driver):
-    """A barrier that has run in an earlier life counts as complete; others take its output."""
+    """A barrier that has run in an earlier run counts as complete; others take its output."""
 
     class state_class(DriverState):  # noqa: N801 - the name that `Driver` has for it
         def restore(self) -> None:
@@ -441,7 +441,7 @@ class ReadsOnlyTheRest(Driver):
 
 
 class RunsClaimedAgain(Driver):
-    """A life that resumes makes every cell again."""
+    """A run that resumes makes every cell again."""
 
     class state_class(DriverState):  # noqa: N801 - the name that `Driver` has for it
         def restore(self) -> None:
@@ -547,7 +547,7 @@ def test_a_barrier_that_reads_a_dropped_row_is_caught() -> None:
 
 
 class Telling:
-    """A probe that tells who calls it, by a file for each cell."""
+    """A probe that notes its callers, in a file for each cell."""
 
     def __init__(self, call: RemoteProbe, folder: Path) -> None:
         self.call = call

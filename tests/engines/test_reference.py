@@ -207,7 +207,7 @@ REFUSED = {"more rows are refused", "groups that no barrier fits into"}
 
 
 def told(result: RunResult) -> str:
-    """What there is to say against a run; nothing, it is hoped."""
+    """The complaints about a run; empty if all is well."""
     lines = [result.adapter, *result.explanation]
     return "\n".join([repr(result.work), *lines]) if any(lines) else ""
 
@@ -235,7 +235,7 @@ def test_no_engine_that_is_right_is_blamed_on_random_workloads(name: str, profil
         assert not told(run_workload(backend, work))
 
 
-def test_what_a_barrier_skips_is_skipped_once_its_call_has_ended_wanted_or_not() -> None:
+def test_cells_that_a_barrier_skips_are_skipped_after_its_call_wanted_or_not() -> None:
     # While `e` runs, a failure of `d` drops every row that wants its output, but not the row whose
     # output is to be skipped.
     barriers = [
@@ -272,7 +272,7 @@ def test_a_crash_at_every_step_is_survived() -> None:
 
 
 @pytest.mark.clause("CKPT-16")
-def test_a_target_that_a_life_died_too_early_to_refuse_is_refused_by_the_next() -> None:
+def test_a_target_that_a_run_died_too_early_to_refuse_is_refused_by_the_next() -> None:
     work = Workload(CHAIN, rows=4, targets=(4, 2))
     refused = [
         bool(result.refused)
@@ -285,7 +285,7 @@ def test_a_target_that_a_life_died_too_early_to_refuse_is_refused_by_the_next() 
 
 
 def test_the_cost_of_an_event_does_not_grow_with_rows() -> None:
-    """What an engine asks the graph, for each event, on a workload and on one ten times as long."""
+    """The engine's questions to the graph for each event, in a workload and a longer one."""
 
     def asked(rows: int) -> float:
         work = Workload(BATCHES, rows=rows, batch_size=4, limits=Limits(workers=4))

@@ -95,7 +95,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def test_a_call_gives_what_the_probe_gives_and_the_probe_sees_it() -> None:
+def test_a_remote_call_gives_the_probes_result_and_the_probe_sees_it() -> None:
     with served() as (probe, server):
         remote = pickle.loads(pickle.dumps(server.remote))
         value = remote.cell("a", 1, {})
@@ -143,7 +143,7 @@ def test_a_failure_comes_out_as_the_kind_that_it_is(failure: Any) -> None:
         assert server.remote.cell("a", 1, {}) == value_of("a", 1, {})
 
 
-def test_what_no_engine_could_mean_comes_out_as_what_it_is() -> None:
+def test_an_error_of_the_adapter_comes_out_as_one() -> None:
     with (
         served() as (_, server),
         pytest.raises(AdapterError, match="unknown column 'nope'"),
@@ -172,7 +172,7 @@ def test_a_probe_that_is_served_no_more_is_gone() -> None:
                 server.remote.cell("a", 1, {})
 
 
-def test_who_does_not_know_the_key_is_turned_away_and_others_are_served() -> None:
+def test_a_caller_without_the_key_is_turned_away_and_others_are_served() -> None:
     with served() as (_, server):
         stranger = RemoteProbe(server.remote._host, server.remote._port, b"guess")
         with pytest.raises(Gone):

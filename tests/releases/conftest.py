@@ -16,7 +16,7 @@ from tests.releases.toy import ENGINE, LIST, ROOT
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """A workshop with environments that are ready, and a suite that nobody edits meanwhile."""
+    """A workspace with environments that are ready, and a suite that stays as it is."""
     monkeypatch.setattr(environments, "suite_digest", lambda _: "0123")
     listed = tmp_path / "lists" / "toy.toml"
     (listed.parent / "scripts").mkdir(parents=True)

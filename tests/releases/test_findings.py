@@ -1,4 +1,4 @@
-"""What a release matrix says of each clause: defects, replays, scripts, troubles."""
+"""The findings of a release matrix: defects, replays, scripts, troubles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from simulations.releases.script_files import Script
 from tests.releases.toy import SAID, engine, found_in, outcome, row_of
 
 
-def test_cases_that_break_a_clause_in_the_same_places_are_told_once(tmp_path: Path) -> None:
+def test_cases_that_break_a_clause_in_the_same_places_are_one_defect(tmp_path: Path) -> None:
     listed = engine(tmp_path)
     outcomes = {
         ("1.0", "inner"): outcome(2),
@@ -45,7 +45,7 @@ def test_cases_that_break_a_clause_in_the_same_places_are_told_once(tmp_path: Pa
     assert "#### SCHED-12, workload 2" in page
 
 
-def test_what_the_campaign_itself_got_wrong_is_never_a_silent_success(tmp_path: Path) -> None:
+def test_an_error_of_the_matrix_itself_is_never_a_silent_success(tmp_path: Path) -> None:
     listed = engine(tmp_path)
     outcomes = {
         ("1.0", "inner"): outcome(2),
@@ -118,7 +118,7 @@ def test_a_replay_of_a_changed_workload_is_never_nothing_breaks(tmp_path: Path) 
     assert "nothing breaks on" not in page
 
 
-def test_what_is_changed_where_a_case_was_found_too_is_no_other_workload(tmp_path: Path) -> None:
+def test_a_change_where_the_case_was_found_too_makes_no_other_workload(tmp_path: Path) -> None:
     """A case about cost is kept as it was asked for, and brought to the engine at each size."""
     does: dict[tuple[str, str], dict[str, Any]] = {
         ("1.0", "inner"): {"says": "same", "changes": ["with 2 attempts"]},
@@ -129,7 +129,7 @@ def test_what_is_changed_where_a_case_was_found_too_is_no_other_workload(tmp_pat
     assert [each["says"] for each in defect.replays.values()] == ["same", "nothing", "changed"]
 
 
-def test_what_does_not_come_again_is_no_violation(tmp_path: Path) -> None:
+def test_a_violation_that_does_not_come_again_does_not_count(tmp_path: Path) -> None:
     found = found_in(tmp_path, {("1.0", "inner"): {"says": "nothing"}})
     assert found.verdict("1.0", "inner", "SCHED-12") == "violated"
     assert found.stands("1.0", "inner", "SCHED-12") == "not repeated"
@@ -192,7 +192,7 @@ def test_a_verdict_says_which_sentence_of_its_clause_it_follows_from(tmp_path: P
     assert f"| 1.0 | inner | ran | {said[0]['rules']} |" in page
 
 
-def test_what_broke_an_earlier_sentence_need_not_break_the_one_of_now(tmp_path: Path) -> None:
+def test_a_case_against_an_earlier_sentence_need_not_break_the_present_one(tmp_path: Path) -> None:
     listed = engine(tmp_path)
     outcomes = {("1.0", "inner"): outcome(2)}
     cases = cases_of(listed, "toy", outcomes)

@@ -1,4 +1,4 @@
-"""A run of the release matrix: unattended, repeatable, and plain about what did not run."""
+"""A run of the release matrix: unattended, repeatable, and plain about runs that failed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from simulations.releases.suite_runs import kept_outcome, run_suite
 from tests.releases.toy import ENGINE, ROOT, SCRIPT, case, matrix_of, published
 
 
-def test_a_campaign_runs_unattended_and_publishes_what_it_found(
+def test_a_matrix_runs_unattended_and_publishes_its_findings(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (workspace.folder.parent / "lists" / "scripts" / "table_01_lost.py").write_text(SCRIPT)
@@ -135,7 +135,7 @@ class Unable(ReferenceBackend):
         return work if work.rows <= 2 else None
 
 
-def test_a_replay_says_what_a_case_does() -> None:
+def test_a_replay_describes_the_end_of_its_case() -> None:
     assert replayed(ReferenceBackend(), case(2))["says"] == "nothing"
     assert replayed(Unable(), case(3))["says"] == "none"
 
@@ -147,7 +147,7 @@ class Fewer(ReferenceBackend):
         return work.replace(rows=min(work.rows, 2))
 
 
-def test_a_replay_says_what_was_changed() -> None:
+def test_a_replay_lists_the_changes_of_its_workload() -> None:
     said = replayed(Fewer(), case(3))
     assert (said["says"], said["changes"]) == (
         "nothing",
@@ -156,7 +156,7 @@ def test_a_replay_says_what_was_changed() -> None:
     assert replayed(Fewer(), case(2))["changes"] == []
 
 
-def test_differences_are_told_by_column_line_and_field() -> None:
+def test_differences_are_listed_by_column_line_and_field() -> None:
     work = Workload((ColumnDescriptor("a"),), rows=2, faults=(Fault("a", 1),), batch_size=2)
     assert differences(work, work) == []
     assert differences(work, work.replace(latency_s={"a": 2.0}, faults=())) == [

@@ -70,7 +70,7 @@ SYMBOLS = {
 }
 
 
-def test_the_published_file_for_programs_says_of_scripts_what_their_headers_say(
+def test_the_published_file_describes_scripts_as_their_headers_do(
     of_programs: dict[str, Any],
 ) -> None:
     assert of_programs["format"] == FINDINGS_FORMAT
@@ -102,7 +102,7 @@ def test_no_published_release_passes_by_a_clause_that_a_script_shows_broken(
             assert said in allowed, f"{file}: {version} {entry_point} {number}: {said}"
 
 
-def test_the_published_matrix_shows_what_the_file_for_programs_says(
+def test_the_published_matrix_agrees_with_the_file_for_programs(
     of_programs: dict[str, Any],
 ) -> None:
     page = (PUBLISHED / "datadesigner.md").read_text("utf-8")

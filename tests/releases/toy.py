@@ -1,4 +1,4 @@
-"""A toy engine with three releases, and what a release matrix finds about it.
+"""A toy engine with three releases, and its findings in a release matrix.
 
 No release is installed. The environments are wrappers around this interpreter that tell a small
 backend which release it is: 1.0 loses the last row of tables of four columns, 2.0 is right, 3.0
@@ -160,12 +160,12 @@ SAID: dict[str, Any] = {"clause": "", "detail": "", "adapter": "", "first": "", 
 def found_in(
     tmp_path: Path, does: Mapping[tuple[str, str], Mapping[str, Any]], **scripts: str
 ) -> Findings:
-    """Findings of one case that 1.0 broke by the inner door, and of what replays and scripts say.
+    """Findings of one case that 1.0 broke through the inner entry point, with replays and scripts.
 
     Args:
         tmp_path: where the list is written.
-        does: what the replay does, by release and door; the rest of `SAID` is added.
-        scripts: what a script about the clause says, by release: ``v1_0="shows"``.
+        does: the replay's result, by release and entry point; the rest of `SAID` is added.
+        scripts: the result of a script about the clause, by release: ``v1_0="shows"``.
     """
     listed = engine(tmp_path)
     places = [

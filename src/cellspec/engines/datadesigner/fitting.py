@@ -26,7 +26,7 @@ def node_counts(work: Workload) -> dict[str, int]:
 def fitted_faults(faults: Iterable[Fault], counts: Mapping[str, int]) -> tuple[Fault, ...]:
     """The faults, each at a node that is there; of two that meet at one node the first.
 
-    Cool-downs are left out: a model's client keeps those, and there is none here.
+    Backoffs are left out: a model's client keeps those, and is not here.
     """
     came_from: dict[tuple[str, int], int] = {}
     kept = []
