@@ -1,16 +1,16 @@
 """The coverage of a run: the clauses that it exercised, and the situations that it was in.
 
-The harness finds the clause that a run broke. A run that broke none is evidence only for the
-clauses that could have failed in it. `coverage_of` reads the events of a run once, keeps a small
+The harness finds the clause that a run broke. Any other run is evidence for the clauses that could
+have failed in it, and for those alone. `coverage_of` reads the events of a run once, keeps a small
 picture of it (the nodes in flight, resolved, dropped, skipped and claimed), and notes two things:
 
 - clauses that were *exercised*: a run exercises a clause at an event that could have broken it. A
-  run that never reached its limit on workers does not exercise the clause on that limit. Clauses
-  exercised by an event that the adapter inferred are kept apart;
+  run exercises the clause on workers when every worker is busy. Clauses exercised by an event that
+  the adapter inferred are kept apart;
 - *situations* that were covered (`cellspec.conformance.run.coverage_goals.Sometimes`).
 
-The picture serves these notes alone. It judges nothing and shares no code with the judges. An
-event that makes no sense in it is passed over.
+The picture serves these notes alone, and is independent of the judges. An event that does not fit
+into it is passed over.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def coverage_of(
     """The coverage of a run, from its events in order.
 
     Args:
-        work: what the run was asked for.
+        work: the workload of the run.
         events: its events, as JSON objects.
         refused: the engine refused a workload that must be refused.
     """
@@ -70,7 +70,7 @@ def coverage_of(
         step = (event["event"], event.get("column"), event.get("rows"), event.get("scope"))
         order.update(repr(step).encode())
     if refused:
-        # In the first life only limits can be out of reach; in a later one, another target.
+        # In the first incarnation only limits can be out of reach; in a later one, the target.
         observer.note("CKPT-16" if work.targets else "GROUP-04")
     observer.seen.digest = order.hexdigest()
     return observer.seen
@@ -98,7 +98,7 @@ class _Observer:
         self.seen.sometimes.add(situation)
 
     def take(self, event: Mapping[str, Any]) -> None:
-        """Look at one event."""
+        """Note the coverage of one event."""
         self.inferred = bool(event.get("inferred"))
         self.seen.events += 1
         self.seen.inferred += self.inferred
@@ -297,7 +297,7 @@ class _Observer:
         self._see_scopes(rows)
 
     def _see_scopes(self, rows: Collection[int]) -> None:
-        """These rows were dropped or skipped: perhaps nobody is left for a barrier to run for."""
+        """These rows were dropped or skipped: a barrier may have no row left to run for."""
         for column, scope in self.run.scopes_of(rows):
             if self.run.dropped.issuperset(scope):
                 self.note("BARR-08")

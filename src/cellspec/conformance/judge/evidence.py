@@ -23,12 +23,12 @@ class Evidence:
         incarnations: runs of the process, each from a start or a resume to its end or crash.
         crash_points: crashes that happened.
         events: events judged.
-        inferred: how many of them an adapter inferred; these exercise no clause.
+        inferred: how many of them an adapter inferred; a pass does not rest on these.
         graphs: digests of the pipelines; their number says how many different ones there were.
         traces: digests of the order of events; their number says how many different ones there
             were.
         repeated: workloads that were run twice.
-        unequal: what differed when a workload was run twice; "" if nothing did.
+        unequal: the difference between two runs of one workload; "" if they were equal.
         exercised: for each clause, the number of workloads in which it could have failed.
         exercised_inferred: the same, by inferred events.
         sometimes: for each situation, the number of workloads that covered it.
@@ -37,7 +37,7 @@ class Evidence:
         stopped_at: the clause that broke and ended the campaign; "" if it came to its end.
         waived: clauses that broke and were not judged from there on.
         unjudged: clauses that such runs cannot be judged by, with the reason.
-        unasked: situations that no workload can bring this engine into; they are no goals for it,
+        unasked: situations that this engine cannot express; they are not among its goals,
             and every report lists them.
     """
 
@@ -62,7 +62,7 @@ class Evidence:
     unasked: tuple[Sometimes, ...] = ()
 
     def uncovered(self, profile: Profile, capabilities: Collection[str]) -> list[Sometimes]:
-        """The coverage goals of the profile that no workload covered, in its order."""
+        """The coverage goals of the profile that are still to be covered, in its order."""
         return [
             one.what
             for one in profile.goals

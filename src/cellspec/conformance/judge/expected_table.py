@@ -1,7 +1,7 @@
 """The table that a run without a crash ends with: an interpreter of workloads, slow and obvious.
 
 It goes through the columns in order, cell by cell, and reads the traits straight off the
-descriptors. It shares no code with the graph, the rules, the counters or the machine, on which
+descriptors. It is independent of the graph, the rules, the counters and the machine, on which
 engines are built and by which they are judged.
 
 Some workloads leave room: a row that fails in one column may be dropped before or after a barrier
@@ -25,7 +25,7 @@ __all__ = ["Expected", "PlainColumn", "expected_table", "may_drop", "plain_colum
 
 @dataclass(frozen=True, slots=True)
 class PlainColumn:
-    """A column of the pipeline: what it needs and reaches, and how it treats skips."""
+    """A column of the pipeline: its inputs, the columns before it, and how it treats skips."""
 
     name: str
     needs: tuple[str, ...]
@@ -86,15 +86,15 @@ def _column(
     )
 
 
-# What a run must end with
+# The table at the end
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a run that ends with success leaves in the table.
+    """The table that a run leaves when it ends with success.
 
     Attributes:
-        rows: for each row that lives its columns; None for a value that is open.
+        rows: for each row that is kept its columns; None for a value that is open.
         dropped: rows that fail for good; None if it depends on how the engine cuts ranges.
     """
 
@@ -113,7 +113,7 @@ def expected_table(
     ranged: Iterable[str] = (),
     open_scopes: Iterable[tuple[str, int]] = (),
 ) -> Expected:
-    """What an uninterrupted run ends with, as far as the workload decides it.
+    """The table of a run without a crash, as far as the workload decides it.
 
     Args:
         work: the workload.
@@ -185,7 +185,7 @@ def may_drop(work: Workload, column: PlainColumn) -> bool:
 
 
 def _fails_for_good(work: Workload, column: str, position: int) -> bool:
-    """How a node ends if it is called until it succeeds or may be called no more."""
+    """True if a node fails for good when it is called as often as it may be."""
     spent = 0
     call = 1
     while (fault := work.fault(column, position, call)) is not None:
@@ -197,10 +197,10 @@ def _fails_for_good(work: Workload, column: str, position: int) -> bool:
 
 
 class _RowOutcomes:
-    """For each cell, whether it is made, skipped, fails for good, or never gets its inputs.
+    """The row outcomes: each cell is made, is skipped, fails for good, or lacks an input.
 
     Attributes:
-        of: by column, the fate of each row.
+        of: by column, the outcome of each row.
         failed_in: for each row that is dropped, the columns in which it fails.
     """
 
@@ -228,7 +228,7 @@ class _RowOutcomes:
                 )
 
     def _wait(self, work: Workload, column: PlainColumn, row: int) -> int:
-        """What a cell's inputs make of it."""
+        """The outcome of a cell as its inputs decide it."""
         inputs = [self.of[need][row] for need in column.needs]
         if _FAILS in inputs or _BLOCKED in inputs:
             return _BLOCKED

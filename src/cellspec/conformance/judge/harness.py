@@ -6,8 +6,8 @@ It judges three things, in this order:
 
 1. **Events.** The probe saw those of the calls, the backend reported the others. Each is held
    against the transition system. The first step that is not allowed is the finding.
-2. **The end of the incarnation.** An engine that waits with nothing in flight, that never ends, or
-   that dies of an exception has stood still (clause SCHED-12).
+2. **The end of the incarnation.** An engine that waits without a call in flight, that runs on for
+   ever, or that dies of an exception has stood still (clause SCHED-12).
 3. **The table.** It is read back from the folder and held against the provenance of its values.
 
 The first finding ends the run: one cause, one finding. Further faults of a broken engine are
@@ -18,7 +18,7 @@ loop at an instant, and a hang is an error at once. Any other backend runs in a 
 in real time, with all latencies shortened. In real time the suite cannot say that an engine
 started something *too late*, so clauses SCHED-09 and GROUP-06 are left out.
 
-A backend that has the capability to resume, but reports nothing of its storage, is judged by its
+A backend that has the capability to resume, but leaves its storage unreported, is judged by its
 tables alone from the first crash on, because its storage may have given back any claim.
 """
 
@@ -79,7 +79,7 @@ def run_workload(
 
     Args:
         backend: the engine.
-        work: what it is asked for.
+        work: the workload.
         waive: clauses not to judge.
         keep_folder: where to leave the folders of all incarnations; by default they are removed.
         trace: where to write the run's trace; by default it is not written.
@@ -90,7 +90,7 @@ def run_workload(
             default each takes as long as the workload says.
 
     Raises:
-        SpecError: a backend whose attributes cannot be used, or a clause to waive that is none.
+        SpecError: a backend whose attributes cannot be used, or an unknown clause to waive.
     """
     check_capabilities(backend)
     virtual = inspect.iscoroutinefunction(backend.run) and not real_time
@@ -181,7 +181,7 @@ class _JudgedRun:
         """True if this incarnation can be judged.
 
         After an incarnation that ended by itself, another makes sense only with another number of
-        rows. After one in which the engine died, and that is waived, nothing can be judged.
+        rows. After one in which the engine died, and that is waived, the state is unknown.
         """
         outcome = self.result.outcomes[-1]
         others = self.work.rows_of(number) != self.work.rows_of(number - 1)
@@ -250,7 +250,7 @@ class _JudgedRun:
             self.result.by_table_alone += 1
             return
         if self.checker is None:
-            # Not before the first life has not been refused: limits may be such that none may run.
+            # Limits that admit no barrier are refused by now; a checker cannot take them.
             self.checker = Checker(self.header, waive=self.waived, source=self.backend.name)
         entries = self._with_inferred(probe)
         for entry in entries:
@@ -274,7 +274,7 @@ class _JudgedRun:
                 return
 
     def _resume_is_known(self, probe: Probe) -> bool:
-        """What a life goes on from can be judged: it is nothing, or the claims before are known."""
+        """True if the claim of a resume can be judged: it is empty, or it is known."""
         claims = [entry["claim"] for entry in probe.log if entry["event"] == "resume"]
         return bool(claims) and (self.storage_reported or not any(claims[0].values()))
 
@@ -293,8 +293,11 @@ class _JudgedRun:
         return Event(seq, fields.pop("t"), kind, **fields)
 
     def _with_inferred(self, probe: Probe) -> Iterator[Entry]:
-        """The events of a life; where storage is never reported, its state before the end is
-        inferred from the table, so that the end can be judged."""
+        """The events of an incarnation, with the state of storage before its end.
+
+        If the backend reports no storage, that state is inferred from the table, so that the end
+        can be judged.
+        """
         for entry in probe.log:
             if (
                 entry["event"] == "end"
@@ -303,7 +306,7 @@ class _JudgedRun:
             ):
                 table = self._read(probe)
                 if table is None:
-                    # The judge of tables says why; that nothing is durable is beside the point.
+                    # The table judge reports why.
                     return
                 if all(row in table.rows or row in table.dropped for row in range(probe.rows)):
                     yield {
@@ -315,7 +318,7 @@ class _JudgedRun:
             yield entry
 
     def _note_claim(self, event: Event) -> None:
-        """Follow the last claim that is durable, for the judge of tables."""
+        """Follow the last durable claim, for the table judge."""
         if event.event == "checkpoint_begin":
             self.pending_claim = event.claim
         elif event.event == "checkpoint_durable":
@@ -358,7 +361,7 @@ class _JudgedRun:
             self._find(broken.clause, broken.detail)
 
     def _dropped_by_run(self) -> Container[int] | None:
-        """The rows that the run dropped, by its events; None if they were not all judged."""
+        """The rows that the run dropped, by its events; None if some events were not judged."""
         if self.checker is None or self.result.by_table_alone:
             return None
         return frozenset(self.checker.machine.counters.dropped)

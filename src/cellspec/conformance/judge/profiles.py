@@ -32,7 +32,7 @@ class Profile:
 
     Attributes:
         name: the capability; a backend that names it is judged by this profile.
-        about: one line for the person who reads the report.
+        about: one line for the reader of a report.
         clauses: in the order in which they are reported.
         goals: the coverage goals, in the order in which they are reported.
         drawn: random workloads are drawn for it; else it brings workloads of its own.

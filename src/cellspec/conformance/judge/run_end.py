@@ -62,7 +62,7 @@ def bad_end(
     Args:
         probe: its probe; the incarnation did not crash.
         error: the exception that came out of the backend, or None.
-        outcome: the outcome that it reported; "" if it reported none.
+        outcome: the outcome that it reported; "" without a report.
         ends: the events that report an end.
         by_table_alone: events of this run cannot be judged.
     """

@@ -1,7 +1,7 @@
 """The picture of a run at one moment: the nodes in flight, resolved, dropped, skipped and claimed.
 
-`cellspec.conformance.judge.coverage` keeps it while it reads the events of a run. It shares no code
-with the judges.
+`cellspec.conformance.judge.coverage` keeps it while it reads the events of a run. The judges
+use pictures of their own.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class RunPicture:
             claimed rows come before all others.
         dropped: the dropped rows.
         skipped: the skipped cells, by column and row.
-        running: the calls in flight, each with the rows that it has still to give; barriers have
-            none.
+        running: the calls in flight, each with the rows that it has still to give; empty for a
+            barrier.
         streamed: the cells that a range in flight has given.
         busy_of: by resource, the calls in flight.
         waiting: the failed nodes in backoff: when they failed, and until when they wait.
@@ -116,7 +116,7 @@ class RunPicture:
 
 
 def span_of(event: Mapping[str, Any]) -> tuple[int, int]:
-    """The rows ``[start, stop)`` of an event; none if it names none."""
+    """The rows ``[start, stop)`` of an event; an empty range if it names only a scope."""
     rows = event.get("rows")
     if rows is None:
         return 0, 0

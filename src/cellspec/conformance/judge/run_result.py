@@ -17,21 +17,22 @@ __all__ = ["RunResult"]
 
 @dataclass(slots=True)
 class RunResult:
-    """What one run did, and the first thing that was wrong with it.
+    """One run, with the first clause that it broke.
 
     Attributes:
         work: the workload.
         header: the first line of its trace.
         events: its events, as a trace writes them.
-        rest: what that life did after the event that broke a clause, up to its end; not judged.
-        violations: the clause that it broke; none, or one.
-        outcomes: how each life ended: ``"crash"``, or what the engine reported.
-        tables: what storage held at the end of each life.
-        refused: why the engine refused the workload, where it must; "" if it did not.
-        adapter: what the adapter did wrong, if that is what went wrong; "" else.
-        by_table_alone: lives whose events were not judged, because nobody knows what they resumed.
+        rest: the events of that incarnation after the violation, up to its end; not judged.
+        violations: the first violation, if there was one.
+        outcomes: how each incarnation ended: ``"crash"``, or the reported outcome.
+        tables: the table at the end of each incarnation.
+        refused: why the engine refused the workload, where it must; "" if it ran it.
+        adapter: the mistake of the adapter, if it made one; "" else.
+        by_table_alone: incarnations whose events were not judged, because the claim that they
+            resumed from is unknown.
         calls: every call of the run.
-        cost: what it cost.
+        cost: the cost of the run.
     """
 
     work: Workload
@@ -49,7 +50,7 @@ class RunResult:
 
     @property
     def explanation(self) -> tuple[str, ...]:
-        """The explanation of the violation, a line each; empty if there was none."""
+        """The explanation of the violation, a line each; empty without one."""
         return self.violations[0].explanation if self.violations else ()
 
     @property
@@ -59,7 +60,7 @@ class RunResult:
 
     @property
     def evidence(self) -> dict[str, int]:
-        """How much was seen: lives, crashes, calls, and events by kind."""
+        """How much was judged: incarnations, crashes, calls, and events by kind."""
         kinds = Counter(event["event"] for event in self.events)
         return {
             "lives": len(self.outcomes),

@@ -1,8 +1,8 @@
-"""The table judge: what storage holds at the end of each incarnation, by clauses TABLE-01 to 08.
+"""The table judge: checks the table at the end of each incarnation, by the clauses TABLE-….
 
-The values say where they come from (`cellspec.conformance.run.values`), and the registry holds
-every call. So the judge needs no report of the engine: it compares the table with the calls, with
-the tables before it, and with the table that a run without a crash ends with
+The values show their provenance (`cellspec.conformance.run.values`), and the registry holds every
+call. So the judge works without the reports of the engine: it compares the table with the calls,
+with the tables before it, and with the table that a run without a crash ends with
 (`cellspec.conformance.judge.expected_table`).
 """
 
@@ -27,7 +27,7 @@ __all__ = ["Broken", "TableJudge"]
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A clause that a table breaks, how, in one line, and in which cell, if it is one."""
+    """A clause that a table breaks: the violation in one line, and the cell, if it is about one."""
 
     clause: str
     detail: str
@@ -35,7 +35,7 @@ class Broken:
 
 
 class TableJudge:
-    """Judges what storage holds at the end of each life.
+    """Judges the table at the end of each incarnation.
 
     Args:
         work: the workload.
@@ -63,7 +63,7 @@ class TableJudge:
         self._may_drop = any(may_drop(work, column) for column in columns)
         self._crashed = False
         self._odd: set[tuple[str, int]] = set()
-        """Cells of the table that break a clause that is waived: what else is odd follows."""
+        """Cells of the table that break a waived clause: further violations follow from them."""
         self._claims: list[tuple[int, Table, Mapping[str, int] | None]] = []
         self._open_scopes: list[tuple[str, int]] = []
 
@@ -75,15 +75,16 @@ class TableJudge:
         claim: Mapping[str, int] | None = None,
         dropped: Container[int] | None = None,
     ) -> Broken | None:
-        """The first clause that the table at the end of a life breaks, or None.
+        """The first clause that the table at the end of an incarnation breaks, or None.
 
         Args:
-            life: which life ended; lives are judged in order.
-            table: what the backend read back.
+            incarnation: its number; incarnations are judged in order.
+            table: the table, as the backend read it back.
             outcome: ``"success"``, ``"stopped"``, ``"failed"``, or ``"crash"``.
-            claim: the last durable claim, by column; None if the backend reports none. Then only
-                values that stand in two tables are compared, if nothing can be dropped.
-            dropped: the rows that the run dropped, by its events; None if nobody knows.
+            claim: the last durable claim, by column; None if the backend does not report claims.
+                Then only values that stand in two tables are compared, and only if rows cannot be
+                dropped.
+            dropped: the rows that the run dropped, by its events; None if unknown.
         """
         self._odd.clear()
         for broken in self._all_broken(incarnation, table, outcome, dropped):
@@ -101,7 +102,7 @@ class TableJudge:
     ) -> Iterator[Broken]:
         yield from self._complete(table, outcome == "success" or not self._by_column)
         yield from self._partition(incarnation, table, outcome)
-        # By column, each after those that it needs: what a wrong value made wrong comes after it.
+        # By column, each after those that it needs: a wrong value comes before its consequences.
         for column in plain_columns(self._work, self._work.rows_of(incarnation)):
             if column.scope_rows:
                 yield from self._barrier_values(incarnation, column, table)
@@ -134,7 +135,7 @@ class TableJudge:
         both = sorted(table.dropped & set(table.rows))
         if both:
             yield Broken("TABLE-04", f"row {both[0]} is durable and dropped")
-        # Rows beyond a smaller target may stay from a life that had them.
+        # Rows beyond a smaller target may stay from an incarnation that had them.
         earlier = {row for _, old, _ in self._claims for row in (*old.rows, *old.dropped)}
         for row in sorted({*table.rows, *table.dropped}):
             if not 0 <= row < total and row not in earlier:
@@ -219,10 +220,10 @@ class TableJudge:
         return odd
 
     def _other_input(self, incarnation: int, run: BarrierRun, table: Table) -> str:
-        """How what a run read differs from what the table holds; "" if it does not.
+        """How the input of a barrier's run differs from the table; "" if it does not.
 
-        What a run of an earlier life read and nobody claimed was made again since, perhaps by a
-        barrier that then ran without a row that was dropped meanwhile.
+        Values that an earlier incarnation read without a claim on them were made again since,
+        perhaps by a barrier that then ran without a row that was dropped meanwhile.
         """
         for need in self._needs[run.column]:
             safe = self._safe_rows(run.incarnation, need) if run.incarnation < incarnation else None
@@ -241,7 +242,7 @@ class TableJudge:
         return ""
 
     def _safe_rows(self, incarnation: int, column: str) -> int:
-        """Rows of a column that were claimed when a life ended."""
+        """The rows of a column that were claimed when an incarnation ended."""
         for earlier, _, claim in self._claims:
             if earlier == incarnation:
                 return claim.get(column, 0) if claim else 0
@@ -262,15 +263,16 @@ class TableJudge:
                         held = "nothing" if now is None else repr(now)
                         yield Broken(
                             "TABLE-05",
-                            f"{name}[{row}] was safe at the end of life {earlier} as {value!r}, "
-                            f"and at the end of life {incarnation} {held} stands there",
+                            f"{name}[{row}] was safe at the end of {_process(earlier)} as "
+                            f"{value!r}, and at the end of {_process(incarnation)} {held} stands "
+                            "there",
                         )
             for row in sorted(old.dropped):
                 if claim and row < min(claim.values()) and row not in table.dropped:
                     yield Broken(
                         "TABLE-05",
-                        f"the drop of row {row} was safe at the end of life {earlier}, and at the "
-                        f"end of life {incarnation} there is no record of it",
+                        f"the drop of row {row} was safe at the end of {_process(earlier)}, and at "
+                        f"the end of {_process(incarnation)} there is no record of it",
                     )
 
     def _was_claimed(
@@ -278,11 +280,14 @@ class TableJudge:
     ) -> bool:
         if claim is not None:
             return row < claim.get(name, 0)
-        # What was not claimed may be thrown away and made again, to the same value.
+        # Unclaimed values may be thrown away and made again, to the same value.
         return now is not None and not self._may_drop
 
     def _note_open_scopes(self, incarnation: int, table: Table) -> None:
-        """Scopes that hold claimed rows and change with the next target: two runs may mix there."""
+        """Keep the scopes that hold claimed rows and change with the next target.
+
+        Values of two runs of a barrier may mix there.
+        """
         work = self._work
         if incarnation + 1 >= work.incarnations or work.rows_of(incarnation + 1) == work.rows_of(
             incarnation
@@ -300,7 +305,7 @@ class TableJudge:
                     self._open_scopes.append((column.name, number))
 
     def _dropped(self, incarnation: int, table: Table, dropped: Container[int]) -> Iterator[Broken]:
-        """The table gives up the rows that the run gave up."""
+        """The table drops the rows that the run dropped."""
         rows = range(self._work.rows_of(incarnation))
         for row in rows:
             if row in table.dropped and row not in dropped:
@@ -349,7 +354,7 @@ class TableJudge:
                     )
 
     def _skips(self, table: Table, expected: Expected) -> Iterator[Broken]:
-        """A cell is skipped where the workload asks for it, and nowhere else."""
+        """A cell is skipped exactly where the workload asks for it."""
         for row, cells in sorted(expected.rows.items()):
             for name, value in cells.items():
                 held = table.rows.get(row, {}).get(name)
@@ -368,7 +373,7 @@ class TableJudge:
                     )
 
     def _made_earlier(self, column: str, row: int, value: str, incarnation: int) -> str:
-        """Which earlier run of the process made a value, in words; "" if it was this one."""
+        """The words for the earlier run of the process that made a value; "" for this one."""
         made = self._registry.cells.get(value)
         incarnations = [
             run.incarnation
@@ -381,13 +386,13 @@ class TableJudge:
         )
 
 
+def _process(incarnation: int) -> str:
+    return f"run {incarnation + 1} of the process"
+
+
 def _in_earlier(made: int, incarnation: int) -> str:
-    """That an earlier run of the process made something, in words; "" if this one did."""
-    return (
-        f" in run {made + 1} of the process (this is run {incarnation + 1})"
-        if made < incarnation
-        else ""
-    )
+    """The words for an earlier run of the process that made a value; "" for this one."""
+    return f" in {_process(made)} (this is run {incarnation + 1})" if made < incarnation else ""
 
 
 def _quoted(value: Value | None) -> str:

@@ -1,17 +1,17 @@
 """The verdicts on a clause and on a trace, and the evidence that each needs.
 
-A test that finds nothing may have looked nowhere. So *pass* means more than the absence of a
-violation: it is a certificate, and this module alone issues it. A test reads the sources to make
-sure that no other module of the package uses the word.
+A test may find no violation because it looked in the wrong places. So *pass* means more than the
+absence of a violation: it is a certificate, and this module alone issues it. A test reads the
+sources to make sure that the other modules of the package do not use the word.
 
 =================  =============================================================================
 verdict            given to a clause when
 =================  =============================================================================
-violated           a run broke it. One run is enough, and no later run takes it back
+violated           a run broke it. One run is enough, whatever later runs do
 expected failure   a run broke it, and the list of expected failures names it
 not claimed        the backend lacks a capability that the clause is about
-inconclusive       no run broke it, and a pass needs more evidence; the reason names it
-pass               no run broke it, and `Evidence` has all of the below
+inconclusive       every run kept it, and a pass needs more evidence; the reason names it
+pass               every run kept it, and `Evidence` has all of the below
 =================  =============================================================================
 
 A pass of a clause needs, from the campaign of its profile:
@@ -22,7 +22,7 @@ A pass of a clause needs, from the campaign of its profile:
   Only observed events count, and events that the adapter inferred do not;
 - every coverage goal of the profile was covered. A coverage goal is a situation
   (`cellspec.conformance.run.coverage_goals`), such as a row dropped while a barrier was in flight:
-  a campaign that never was there has proved nothing about it;
+  a campaign proves something about a situation only if it was in it;
 - workloads were run twice, and both runs were equal: to the byte for an engine that is
   deterministic in virtual time, in verdict and table for one that says it is not.
 
@@ -85,7 +85,7 @@ class Judgement:
 
     @property
     def passed(self) -> bool:
-        """True for a pass, and for nothing else."""
+        """True for a pass alone."""
         return self.verdict is Verdict.PASS
 
     @property
@@ -110,10 +110,10 @@ def judge_clause(
         clause: the clause.
         profile: its home.
         capabilities: the capabilities of the backend.
-        evidence: of the profile's campaign; None if there was none.
-        violation: how a run broke the clause, in any campaign; "" if none did.
+        evidence: of the profile's campaign; None if it was not run.
+        violation: how a run broke the clause, in any campaign; "" if every run kept it.
         expected: the reason in the list of expected failures; "" if it is not on it.
-        not_run: why there was no campaign.
+        not_run: why the campaign was not run.
     """
     if violation:
         # Also without the capability: it happened.
@@ -141,7 +141,7 @@ def judge_clause(
 def _shortfall(
     clause: Clause, profile: Profile, capabilities: Collection[str], evidence: Evidence
 ) -> str:
-    """The evidence that a pass of this clause lacks, the most important first; "" if none."""
+    """The evidence that a pass of this clause lacks, the most important first; or ""."""
     if evidence.unequal:
         return f"two runs of one workload differ: {evidence.unequal}"
     if clause.number in evidence.unjudged:
@@ -217,7 +217,7 @@ def judge_trace(checked: CheckedTrace) -> Judgement:
 
 
 def _lacking(checked: CheckedTrace) -> str:
-    """The evidence that a pass of this trace lacks, the most important first; "" if none."""
+    """The evidence that a pass of this trace lacks, the most important first; or ""."""
     if checked.unreadable:
         return checked.unreadable
     if checked.footer is None:

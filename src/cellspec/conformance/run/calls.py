@@ -28,7 +28,7 @@ from cellspec.text import counted
 __all__ = ["Call", "Calls", "IsLost", "Lost"]
 
 _LOOK_S = 0.01
-"""Seconds of the clock between two looks at whether the caller of a threaded call still lives."""
+"""Seconds of the clock between two checks that the caller of a threaded call is alive."""
 
 IsLost: TypeAlias = Callable[[], bool]
 """True once the caller of a threaded call has died."""

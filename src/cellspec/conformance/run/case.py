@@ -172,16 +172,20 @@ def _describe(work: Workload) -> Iterator[str]:
         asked = f"asked for {counted(rows, 'row')}" if work.targets else ""
         ends = f"crashes at step {step}" if step else ""
         if asked or ends:
-            yield f"life {incarnation}: {', '.join(filter(None, (asked, ends)))}"
+            yield f"{_process(incarnation)}: {', '.join(filter(None, (asked, ends)))}"
     for end in work.ends:
         where = f"call {end.call} of {_node(work, end.column, end.position)}"
         yield f"{where} ends at {end.t:g} s" + (
-            f" in life {end.incarnation}" if end.incarnation else ""
+            f" in {_process(end.incarnation)}" if end.incarnation else ""
         )
     if work.seed:
         yield f"latencies of seed {work.seed}"
     if work.order_seed:
         yield f"what wakes up together runs in another order: order seed {work.order_seed}"
+
+
+def _process(incarnation: int) -> str:
+    return f"run {incarnation + 1} of the process"
 
 
 def _node(work: Workload, column: str, position: int) -> str:

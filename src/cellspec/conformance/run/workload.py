@@ -1,18 +1,18 @@
-"""A workload: everything that decides what one conformance run is, and nothing else does.
+"""A workload: the one value that decides a conformance run.
 
-The suite judges engines on pipelines that it makes up: columns and rows, how long each call takes,
-which calls fail and how, which cells are skipped, when the process dies and how many rows the next
-one is asked for. All of it is in one frozen value. Two runs of one workload ask an engine for the
-same thing, so a failure that was found once can be seen again: a workload is written to a *case
-file* (`Workload.to_json`), and its `repr` is Python that makes it.
+The suite judges engines on pipelines that it makes up: columns and rows, the time of each call,
+the calls that fail and how, the cells that are skipped, the crashes of the process and the number
+of rows that the next one is asked for. All of it is in one frozen value. Two runs of one workload
+ask an engine for the same, so a failure can be found again: a workload is written to a *case file*
+(`Workload.to_json`), and its `repr` is Python that makes it.
 
-What a call does is never drawn while a run goes on. It is a function of the workload and of *which*
-call it is: the n-th call of that cell, or barrier, in this life of the process. So a call takes as
-long and fails the same way whatever else is running, a resumed process meets the same failures
-again, and more rows never change what the earlier ones do.
+A call's time and fault are a function of the workload and of the call's number: the n-th call of
+that cell, or barrier, in this run of the process. So a call takes as long and fails the same way
+beside any other calls, a resumed process meets the same failures again, and more rows leave the
+calls of the earlier rows unchanged.
 
-A *life* is one process: it ends by a crash or by itself. Life 0 begins with an empty folder, each
-later one with what its predecessor left there.
+An *incarnation* is one run of the process: it ends by a crash or by itself. Incarnation 0 begins
+with an empty folder, each later one with the folder of its predecessor.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ class Fault:
     Attributes:
         column: the column whose generator is called.
         position: the row; for a barrier, the number of its scope.
-        call: which call of that cell or barrier in one life fails, from 1. A call of a range counts
-            for a row when it comes to that row: the rows before it have been given then.
+        call: which call of that cell or barrier in one incarnation fails, from 1. A call of a range
+            counts for a row when it comes to that row: the rows before it have been given then.
         failure: ``"retryable"``, ``"backpressure"`` or ``"permanent"``.
-        cool_down_s: seconds before which the call must not be repeated; what a back-pressure
-            answer carries. How long to wait after another failure is for the engine.
+        cool_down_s: seconds before which the call must not be repeated, as a back-pressure answer
+            says. After another failure the engine decides how long to wait.
     """
 
     column: str
@@ -71,14 +71,14 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One call that ends at a set time, however long it takes until then.
+    """One call that ends at a set time.
 
     Attributes:
-        life: the life in which it is made, from 0.
+        incarnation: the incarnation in which it is made, from 0.
         column: the column whose generator is called.
         position: the row; for a barrier, the number of its scope.
-        call: which call of that cell or barrier in that life, from 1.
-        t: when it ends, in seconds since the run began; at once, if that is over already.
+        call: which call of that cell or barrier in that incarnation, from 1.
+        t: its end, in seconds since the run began; a call after that time ends at once.
     """
 
     incarnation: int
@@ -97,20 +97,20 @@ class Workload:
         rows: rows of the dataset, unless `targets` says otherwise.
         batch_size: rows of one batch; needed if a barrier has batch scope.
         barrier_scope: ``"declared"``, or ``"batch"`` for every barrier.
-        seed: what latencies are drawn from.
-        limits: what may run at once.
+        seed: the seed of the latencies.
+        limits: the calls that may run at once.
         failures: attempts, and when to stop early.
         latency_s: mean latency of a column's calls, in seconds; see `latency`.
         faults: the calls that fail.
         skips: (column, row) of the cells whose own condition says to skip them.
         checkpoint_every_rows: a checkpoint is due after so many rows; None for none before the end.
         checkpoint_version: the version of the checkpoint's payload, 1 or 2.
-        crashes: for each life, the step at which the process dies, from 1; 0 for a life that is
-            left to end. A step is a call's start, a call's end, a report to the probe (but the end
-            of the run), or a `Probe.storage_step`. A life beyond the list is left to end.
-        targets: for each life, how many rows it is asked for; lives beyond the list are asked for
-            what the last one was.
-        order_seed: permutes, on the virtual clock, what is ready to run at the same time.
+        crashes: for each incarnation, the step at which the process dies, from 1; 0 for one that
+            runs to its end, as those beyond the list do. A step is a call's start, a call's end, a
+            report to the probe (but the end of the run), or a `Probe.storage_step`.
+        targets: for each incarnation, how many rows it is asked for; those beyond the list are
+            asked for as many as the last one.
+        order_seed: permutes, on the virtual clock, the tasks that are ready at the same time.
         keep: a resume with another target keeps claimed rows of barriers whose scope changes,
             instead of being refused (clause CKPT-16).
         ends: calls whose end is set; the others take as long as `latency` says.
@@ -146,7 +146,7 @@ class Workload:
         _check_columns(self, graph)
         _check_faults(self, graph)
         _check_ends(self, graph)
-        # Refused here rather than in the middle of a run: every life has a graph.
+        # Refused here rather than in the middle of a run: every incarnation has a graph.
         for incarnation in range(self.incarnations):
             self.graph(incarnation)
         made = {(fault.column, fault.position, fault.call): fault for fault in self.faults}
@@ -159,7 +159,7 @@ class Workload:
             raise SpecError("workload: ends: two of them say when the same call ends")
         object.__setattr__(self, "_end_of", ends)
 
-    # Lives
+    # Incarnations
 
     @property
     def incarnations(self) -> int:
@@ -172,17 +172,17 @@ class Workload:
         return self.incarnations
 
     def rows_of(self, incarnation: int) -> int:
-        """How many rows a life is asked for."""
+        """The number of rows that an incarnation is asked for."""
         if not self.targets:
             return self.rows
         return self.targets[min(incarnation, len(self.targets) - 1)]
 
     def crash_step(self, incarnation: int) -> int:
-        """The step at which a life crashes, from 1; 0 if it is left to end."""
+        """The step at which an incarnation crashes, from 1; 0 if it runs to its end."""
         return self.crashes[incarnation] if incarnation < len(self.crashes) else 0
 
     def graph(self, incarnation: int = 0) -> ExecutionGraph:
-        """The graph of one life.
+        """The graph of one incarnation.
 
         Raises:
             GraphError: columns that form no graph.
@@ -198,7 +198,7 @@ class Workload:
             )
         return made[rows]
 
-    # What a call does
+    # Calls
 
     def latency(self, column: str, position: int, call: int) -> float:
         """How long a call takes, in seconds: a multiple of `TICK_S`.
@@ -217,12 +217,12 @@ class Workload:
         return (1 + drawn % (2 * ticks - 1)) * TICK_S
 
     def end_s(self, incarnation: int, column: str, position: int, call: int) -> float | None:
-        """When the n-th call of a cell or barrier in a life ends, in seconds; None if not set."""
+        """The set end of the n-th call of a cell or barrier in an incarnation, in s, or None."""
         found: float | None = self._end_of.get((incarnation, column, position, call))  # type: ignore[attr-defined]
         return found
 
     def fault(self, column: str, position: int, call: int) -> Fault | None:
-        """How the n-th call of a cell or barrier fails in each life, or None."""
+        """The fault of the n-th call of a cell or barrier in each incarnation, or None."""
         found: Fault | None = self._fault_of.get((column, position, call))  # type: ignore[attr-defined]
         return found
 
@@ -233,7 +233,7 @@ class Workload:
     # Text
 
     def __repr__(self) -> str:
-        """Python that makes this workload; what is left out is the default."""
+        """Python that makes this workload, without the fields that have their default."""
         parts = [f"columns=({', '.join(map(_column_text, self.columns))},)"]
         for item in fields(self)[1:]:
             value = getattr(self, item.name)
@@ -253,8 +253,8 @@ class Workload:
         """The workload that plain JSON data describes.
 
         Args:
-            data: what `to_dict` gave.
-            source: where it came from; messages begin with it.
+            data: the result of `to_dict`.
+            source: the origin of the data; messages begin with it.
 
         Raises:
             SpecError: a field that is missing, unknown or cannot be used.
