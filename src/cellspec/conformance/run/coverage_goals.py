@@ -33,7 +33,7 @@ class Sometimes(StrEnum):
     SCOPE_OVER_GROUPS = "a barrier read rows of several row groups"
     RETRIED = "a failed call was tried again"
     PUSHED_BACK = "a call was turned away without spending an attempt"
-    COOLED_DOWN = "a call was tried again after its cool-down"
+    COOLED_DOWN = "a call was tried again after its backoff"
     BARRIER_RETRIED = "a failed barrier was tried again"
     LAST_ATTEMPT = "the last attempt allowed ended well"
     RANGE_RETRIED = "a range failed after it had given some of its rows"
