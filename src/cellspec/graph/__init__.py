@@ -1,4 +1,4 @@
-"""What a pipeline is: its columns, its nodes, and which node waits for which."""
+"""The graph of a pipeline: its columns, its nodes, and which node waits for which."""
 
 from cellspec.graph.graph import BarrierScope, CompletionTrackerProtocol, ExecutionGraph
 

@@ -1,7 +1,7 @@
-"""What a column is: its generator's traits, and the names that it needs and produces.
+"""The descriptor of a column: its generator's traits, and the names it needs and produces.
 
-A pipeline is a list of `ColumnDescriptor`. A descriptor says nothing about rows; the number of rows
-enters with the graph. Traits are facts about a column's generator, stated by whoever builds the
+A pipeline is a list of `ColumnDescriptor`. The number of rows enters
+with the graph. Traits are facts about a column's generator, stated by the builder of the
 descriptor (see `cellspec.build.builder`); `cellspec.graph.rules` alone turns them into behaviour.
 """
 
@@ -41,12 +41,12 @@ class ExecutionTraits(Flag):
 
 @dataclass(frozen=True, slots=True)
 class ColumnDescriptor:
-    """One column of a pipeline: frozen, comparable by value, no rows in it.
+    """One column of a pipeline: frozen, and comparable by value.
 
     Args:
         name: the column's name; a graph holds each name once (clause GRAPH-01).
-        config: whatever the engine needs to make the generator; opaque here.
-        generator_cls: the generator's class, or None; opaque here, never instantiated.
+        config: the data from which the engine makes the generator; opaque here.
+        generator_cls: the generator's class, if there is one; opaque here, and not instantiated.
         traits: how the generator may be run.
         dependencies: names that a cell needs in its own row: columns, or side effects of columns.
         side_effects: further names that this column produces beside its own.

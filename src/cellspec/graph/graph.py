@@ -6,17 +6,17 @@ compiled by `cellspec.graph.rules`:
 
 - a cell waits for the cells of its own row in the columns it needs;
 - a barrier node waits for the cells of every row of its scope in the columns it needs;
-- a cell of a barrier column waits for the barrier node of its row, and for nothing else;
+- a cell of a barrier column waits for the barrier node of its row alone;
 - in an ordered column a cell also waits for the cell of the row before, and a barrier node for the
-  barrier node of the batch before. Trackers pass this on over dropped rows, of which a graph knows
-  nothing (clause SCHED-13).
+  barrier node of the batch before. Trackers, which know the dropped rows, pass this on over
+  them (clause SCHED-13).
 
-So what comes after a barrier waits for the barrier's *output cell* in its row, whether it is a
-cell or another barrier. `get_dependents` is the exact inverse of `get_dependencies`.
+A cell or barrier after a barrier thus waits for the barrier's *output cell* in its row.
+`get_dependents` is the exact inverse of `get_dependencies`.
 
-A graph is immutable and knows nothing of what has run. Questions about progress take a tracker:
+A graph is immutable, and the same before and after a run. Questions about progress take a tracker:
 anything that answers ``node in tracker``. A plain `set` of nodes will do; the package's own
-trackers answer from counters, and cost what they yield rather than a look at every node.
+trackers answer from counters, at a cost that grows with the nodes they yield.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class ExecutionGraph:
         num_records: rows of the dataset, at least 1.
         column_descriptors: the columns, in any order; the graph keeps them in topological order,
             and keeps an order that is valid as it was given.
-        strict: refuse dependencies that nothing produces; if False, drop them and list them in
+        strict: refuse dependencies without a producer; if False, drop them and list them in
             `dropped_dependencies`.
         batch_size: rows of one batch, needed if any barrier has batch scope.
         barrier_scope: ``"declared"`` (each barrier's own trait) or ``"batch"`` (every barrier waits
@@ -220,7 +220,7 @@ class ExecutionGraph:
 
     @property
     def dropped_dependencies(self) -> tuple[tuple[str, str], ...]:
-        """The (column, name) pairs that ``strict=False`` dropped because nothing produces them."""
+        """The (column, name) pairs that ``strict=False`` dropped for want of a producer."""
         return self._dropped
 
     @property
@@ -330,7 +330,7 @@ class ExecutionGraph:
             yield from self._nodes_of(rule.index)
 
     def iter_start_nodes(self) -> Iterator[NodeId]:
-        """The nodes of START columns that depend on nothing (GRAPH-12)."""
+        """The nodes of START columns without dependencies (GRAPH-12)."""
         for rule in self._rules.columns:
             if not rule.is_start or rule.needs:
                 continue
@@ -347,7 +347,7 @@ class ExecutionGraph:
         return CellNodeId(row, self._rules.columns[column].name)
 
     def barrier_node(self, column: int, scope: int) -> BarrierNodeId:
-        """The barrier node of a column by position; dataset scope has no batch number."""
+        """The barrier node of a column by position; dataset scope has a batch of None."""
         rule = self._rules.columns[column]
         return BarrierNodeId(rule.name, scope if rule.batched else None)
 

@@ -2,7 +2,7 @@
 
 A *cell node* makes the value of one column in one row. A *barrier node* stands for the single
 moment in which a barrier column reads all rows of its scope; the column's cells come after it.
-Both are plain values: equal by content, hashable, cheap, and with no reference to a graph.
+Both are plain values: equal by content, hashable, cheap, and independent of a graph.
 
 `NodeKey` names a node by position, for machinery that looks nodes up for each event: a pair of
 integers, in which the sign of the first one tells a cell from a barrier node. `cell_key` and

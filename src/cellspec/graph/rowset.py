@@ -1,7 +1,7 @@
 """Sets of rows, at one bit a row, and the ranges in which they are written down.
 
 Dropped rows and skipped cells are rare, but may be many; a Python set would take dozens of bytes
-for each. A `RowSet` takes a bit a row of the dataset, and nothing as long as it is empty. In
+for each. A `RowSet` takes a bit a row of the dataset from its first row on. In
 actions and traces rows stand as ranges ``[start, stop)`` in order, none empty, none touching the
 next: one set of rows is written in one way only.
 """

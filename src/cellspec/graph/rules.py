@@ -1,4 +1,4 @@
-"""Column rules: what each column of a graph waits for, compiled once.
+"""Column rules: the nodes that each column of a graph waits for, compiled once.
 
 This is the only module that reads traits. Everything that schedules, tracks, checks or explores
 works from `ColumnRule`, where a column is a handful of integers:
@@ -11,9 +11,9 @@ works from `ColumnRule`, where a column is a handful of integers:
 - ``streamable``: one call may run a range of rows;
 - ``may_skip``, ``propagates``, ``skippable``: whether a cell can be skipped by its own condition,
   whether a skipped input skips it, and whether either can happen at all in this graph;
-- ``cell_dependents`` and ``barrier_dependents``: who waits for its cells.
+- ``cell_dependents`` and ``barrier_dependents``: the columns that wait for its cells.
 
-Order is thus an ordinary dependency, and nothing else in the package knows of it.
+Order is thus an ordinary dependency.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAX_NEEDS = 116
 
 @dataclass(frozen=True, slots=True)
 class ColumnRule:
-    """What one column waits for, and who waits for it; columns are named by position."""
+    """The columns that one column waits for, and those that wait for it, by position."""
 
     index: int
     name: str
@@ -90,7 +90,7 @@ def resolve_columns(
 
     Returns:
         The columns, each after those that it needs (an order that is valid as given is kept), and
-        the (column, dependency) pairs that were dropped because nothing produces them.
+        the (column, dependency) pairs that were dropped for want of a producer.
 
     Raises:
         GraphError: clauses GRAPH-01 (a name produced twice), GRAPH-02 (an unknown dependency, if
@@ -239,8 +239,8 @@ def _skips(item: ColumnDescriptor) -> bool:
 def fingerprint(columns: Sequence[ColumnDescriptor], rules: Rules, batch_size: int | None) -> str:
     """A digest of columns, traits, dependencies, side effects, order, scope and batch size.
 
-    The number of rows is no part of it, so that a run may be resumed with another target; nor is
-    the order in which a column's dependencies were listed, which changes nothing.
+    The number of rows is left out, so that a run may be resumed with another target, and so is
+    the order in which a column's dependencies were listed.
     """
     shape = [
         [

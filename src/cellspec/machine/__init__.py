@@ -1,4 +1,4 @@
-"""What may happen next: the transition system of a run, and the clause that forbids a step."""
+"""The transition system of a run: which steps are allowed, and which clause forbids another."""
 
 from cellspec.machine.machine import (
     Action,

@@ -26,9 +26,9 @@ Outcome: TypeAlias = Literal["success", "stopped", "failed"]
 
 
 class Choose(Protocol):
-    """How a driver answers what a run leaves open: picks one of `options`, which is not empty.
+    """How a driver makes a choice that a run leaves open: picks one of `options`.
 
-    The label says what is asked ("action", "claim after crash"), so that a recorded answer can be
+    The label names the question ("action", "claim after crash"), so that a recorded answer can be
     read, and an enumerator can treat kinds of question differently.
     """
 
@@ -36,7 +36,7 @@ class Choose(Protocol):
 
 
 class Action(NamedTuple):
-    """One step of a run, by name; what a trace publishes and a case file stores.
+    """One step of a run, by name, as traces and case files hold it.
 
     Attributes:
         kind: see the table there.

@@ -1,4 +1,4 @@
-"""Actions by name, turned into steps: what `Machine.apply` does.
+"""Actions by name, turned into steps, for `Machine.apply`.
 
 An action of several single cells is one step for each of them; an action of a range of a
 streamable column, of output, of durable rows or of a drop is one step.
@@ -38,7 +38,7 @@ def take_action(run: RunState, action: Action, on_step: Callable[[Action], objec
 
     Raises:
         Violation: the clause that a step would break.
-        SpecError: an action that names no such column, rows or kind, or a resume.
+        SpecError: an action with an unknown column, rows or kind, or a resume.
     """
     rows = action.rows
     if rows is None or rows[1] == rows[0] + 1 or action.kind not in _ON_CELLS:

@@ -83,7 +83,7 @@ def fails_for_good(run: RunState, key: NodeKey, failure: Failure) -> bool:
 
 
 def forget_attempts(run: RunState) -> None:
-    """Drop what is kept of nodes that are resolved, once they are the larger part."""
+    """Forget the attempts of nodes that are resolved, once they are the larger part."""
     if len(run.attempts) < run.forget_at:
         return
     kept = {
@@ -97,7 +97,7 @@ def forget_attempts(run: RunState) -> None:
 
 
 def is_over(run: RunState, key: NodeKey) -> bool:
-    """True if a node is resolved, and no call of it runs on for a dropped row."""
+    """True if a node is resolved, and its calls have all ended."""
     if is_barrier_key(key):
         return run.counters.is_barrier_resolved(column_of(key), place_of(key))
     return run.counters.is_resolved(*key) and not is_in_flight(run, *key)

@@ -123,7 +123,7 @@ def take_output(run: RunState, column: int, row: int) -> None:
     """An output cell is given, whether it is ready or, which is not judged, is not.
 
     One that came before its barrier had run counts as if it had: most engines that make this
-    mistake never run it.
+    mistake do not run it afterwards.
     """
     scope = row // run.graph.rules.columns[column].scope_rows
     state = run.counters.cells[column][row]

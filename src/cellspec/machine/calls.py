@@ -1,7 +1,7 @@
 """The calls in flight that the counters do not hold: ranges of rows, and strays.
 
-A range is one call that makes several rows in one slot. A stray is a call for which its node has no
-room, and whose clause is waived (see `cellspec.machine.explain_refusal`).
+A range is one call that makes several rows in one slot. A stray is a call that its
+node cannot take, and whose clause is waived (see `cellspec.machine.explain_refusal`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def range_of(run: RunState, column: int, row: int) -> RunningRange | None:
 
 
 def end_range(run: RunState, column: int, ranged: RunningRange) -> None:
-    """A range runs no more: its slot is free."""
+    """A range ends: its slot is free."""
     ranges = run.ranges[column]
     del ranges[bisect_right(ranges, ranged.start, key=_start_of) - 1]
     run.counters.free_slot(column)
@@ -54,7 +54,7 @@ def is_in_flight(run: RunState, column: int, row: int) -> bool:
 
 
 def start_stray(run: RunState, key: NodeKey) -> None:
-    """A call begins that its node has no room for: it takes a slot, and changes nothing."""
+    """A call begins that its node cannot take: all it does is hold a slot."""
     run.strays[key] = run.strays.get(key, 0) + 1
     run.counters.take_slot(column_of(key))
 

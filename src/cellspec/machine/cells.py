@@ -92,7 +92,7 @@ def complete_cell(run: RunState, column: int, row: int, attempt: int | None) -> 
 
 
 def complete_unbooked(run: RunState, column: int, row: int) -> bool:
-    """A cell that does not run ends well; True if that changes nothing."""
+    """A cell that does not run ends well; True if that has no effect."""
     if end_stray(run, (column, row)):
         call_ended(run, failed=False)
         return True
@@ -207,7 +207,7 @@ class CellJudge:
         refuse_limit(run, run.group_of[column], f"{run.name_of(column)}[{row}]")
 
     def not_running(self, column: int, row: int) -> bool | None:
-        """A cell ends that is no running task of its own: of a dropped row, of a range, or wrong.
+        """A cell ends that does not run by itself: of a dropped row, of a range, or wrong.
 
         Raises:
             Violation: SCHED-04, RANGE-02, SCHED-07.

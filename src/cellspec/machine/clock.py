@@ -1,4 +1,4 @@
-"""The clock of a run: no work that could start may be left when time moves on."""
+"""The clock of a run: all work that could start has started when time moves on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["at", "dispatchable", "find_ready", "leave_moment"]
 
 
 def at(run: RunState, t: float) -> None:
-    """The clock reads `t` seconds; what could have been started before must have been.
+    """The clock reads `t` seconds; all that could have started before must have started.
 
     Raises:
         Violation: SCHED-08 (time fell), SCHED-09 (dispatchable work was left when time moved),
@@ -32,7 +32,7 @@ def at(run: RunState, t: float) -> None:
 
 
 def leave_moment(run: RunState, t: float) -> None:
-    """Time moves on to `t`: nothing that could have been started may be left."""
+    """Time moves on to `t`: all that could have started must have started."""
     # With every worker busy only output cells and groups could wait; the common case ends here.
     counters = run.counters
     if (

@@ -45,7 +45,7 @@ def record_drop(run: RunState, column: int, start: int, stop: int) -> None:
 def unexplained(run: RunState, column: int, start: int, stop: int) -> int:
     """The first of rows ``[start, stop)`` whose cell a drop left unmade that is not recorded.
 
-    −1 if there is none. It costs a look at the rows' bits, and nothing if all is recorded.
+    −1 if there is none. It costs a look at the rows' bits, unless all drops are recorded.
     """
     lost = run.counters.lost.get(column)
     if not run.unrecorded or lost is None or start >= stop:

@@ -1,4 +1,4 @@
-"""The early stop: how the last calls ended, and from when nothing may start any more."""
+"""The early stop: how the last calls ended, and from when starts are refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def call_ended(run: RunState, *, failed: bool) -> None:
 
 
 def stop(run: RunState) -> None:
-    """The engine stops early: what runs may end, and nothing starts any more.
+    """The engine stops early: calls in flight may end, and starts are refused.
 
     Raises:
         Violation: STOP-02 (too few of the last calls failed), SCHED-07.

@@ -39,7 +39,7 @@ def enabled(run: RunState) -> Iterator[Action]:
 
     Checkpoints are offered for version 1 and 2, each with its longest claim; data is offered
     to storage as a whole column prefix; ranges, and resumes with another target, are not
-    offered, nor is an end as failed. A failure is offered as each kind, without a backoff.
+    offered. An end as failed is left out too. A failure is offered as each kind, without a backoff.
     """
     if run.ended:
         return
@@ -99,7 +99,7 @@ def failures_of(run: RunState) -> Iterator[Action]:
 
 
 def ends_of_dropped(run: RunState) -> Iterator[Action]:
-    """What runs on for a dropped row ends somehow."""
+    """Calls that run on for a dropped row end somehow."""
     for column, row in sorted(run.counters.abandoned):
         for ending in ("complete", "cancel"):
             yield Action(ending, run.name_of(column), (row, row + 1))

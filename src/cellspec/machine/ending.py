@@ -77,7 +77,7 @@ def expect_success(run: RunState) -> None:
 
 
 def expect_failure(run: RunState) -> None:
-    """Refuse failure if nothing stood in the way of success."""
+    """Refuse failure if success was possible."""
     total = run.graph.num_records
     if run.completed_rows == total and min(run.durable) == total:
         # An engine that could not claim its rows makes them again in the next life.
@@ -98,7 +98,7 @@ def expect_failure(run: RunState) -> None:
 
 
 def open_claim(run: RunState) -> str:
-    """Who knows that a claim could not be written must report it; a claim on its way may be."""
+    """Words for a claim in flight: that it could not be written would have to be reported."""
     if run.pending_claim is None:
         return ""
     return "; that the claim it began could not be written is not reported"
@@ -124,14 +124,14 @@ def way_forward(run: RunState) -> str:
 
 
 def is_cooling(run: RunState, key: NodeKey) -> bool:
-    """True for a node that failed and waits for nothing but its next attempt."""
+    """True for a node that failed and waits for its next attempt alone."""
     if is_barrier_key(key):
         return run.counters.barrier_state(column_of(key), place_of(key)) == BACKOFF
     return run.counters.cells[key[0]][key[1]] == BACKOFF and not run.counters.is_behind(*key)
 
 
 def stuck(run: RunState) -> None:
-    """The driver finds that nothing can ever happen again.
+    """The driver finds that the run is deadlocked.
 
     Raises:
         Violation: SCHED-12, if the run has not ended.

@@ -5,13 +5,13 @@ may take long, because it happens once: the step is refused, and a run that is j
 The order of the questions is part of the answer: first the run (it is over, it has stopped early),
 then the row (it was dropped, its group was not admitted), then the node.
 
-The functions read a `cellspec.machine.run_state.RunState` and change nothing. Each raises
+The functions read a `cellspec.machine.run_state.RunState` and leave it as it is. Each raises
 `Violation`, or returns where the step is allowed or its clause is waived.
 
 A step that breaks a waived clause is taken, and leaves a state from which the next steps are judged
-rightly. A call for which its node has no room (the node is complete, its row was dropped, it runs
-already) is a *stray*: it holds a slot until it ends, and changes nothing else. The steps of a
-process that crashed or ended count for nothing.
+rightly. A call that its node cannot take (the node is complete, its row was dropped, it runs
+already) is a *stray*: all it does is hold a slot until it ends. The steps of a process
+that crashed or ended are ignored.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ __all__ = [
 
 
 def expect_running(run: RunState, what: str) -> bool:
-    """True if there is a process; what one does that is gone (SCHED-07) counts for nothing."""
+    """True if there is a process; steps of one that is gone are ignored (SCHED-07)."""
     if not (run.crashed or run.ended):
         return True
     state = "the end" if run.ended else "a crash, before the resume"
@@ -160,7 +160,7 @@ def may_retry(run: RunState, key: NodeKey, state: int, *, in_turn: bool = False)
     Args:
         key: the node.
         state: of the node.
-        in_turn: it is known that no row before it holds it up.
+        in_turn: it is known that the rows before it do not hold it up.
 
     Raises:
         Violation: FAIL-03, if the cool-down is not over.
@@ -224,7 +224,11 @@ def refuse_limit(run: RunState, group: int, where: str) -> None:
 
 
 def refuse_complete(run: RunState, where: str, state: int, clause: str = "SCHED-04") -> bool:
-    """Refuse the end of what does not run; True if it is not judged, and there is a process."""
+    """Refuse the end of a call that does not run.
+
+    Returns:
+        True if the clause is waived, and there is a process whose step this is.
+    """
     verb = "completes" if clause == "SCHED-04" else "fails"
     if not expect_running(run, f"end of {where}"):
         return False
@@ -296,7 +300,7 @@ def left_out(run: RunState, column: int, row: int) -> bool:
 
 
 def open_needs(run: RunState, node: NodeId) -> Iterator[NodeId]:
-    """What a node waits for; in an ordered column, past the rows that were dropped."""
+    """The nodes that a node waits for; in an ordered column, past the dropped rows."""
     index = run.graph.rules.index[node.column]
     for need in run.graph.iter_dependencies(node):
         if isinstance(node, CellNodeId) and need == CellNodeId(node.row - 1, node.column):
@@ -315,7 +319,7 @@ def resolved_node(run: RunState, node: NodeId) -> bool:
 
 
 def refuse_range(run: RunState, column: int, row: int, span: tuple[int, int]) -> None:
-    """A row of a range is not ready; what is wrong with the row alone is said first."""
+    """A row of a range is not ready; a fault of the row alone is named first."""
     state = state_of(run, column, row)
     if is_waiting(state) and unadmitted_group(run, row) is None:
         expect_starts(run, f"{run.name_of(column)}[{row}]")

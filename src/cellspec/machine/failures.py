@@ -47,12 +47,12 @@ def fail_cell(
     until: float | None,
     attempt: int | None,
 ) -> None:
-    """A running cell, or what is left of the running range that it is in, ends badly.
+    """A running cell, or the rest of the running range that it is in, ends badly.
 
     Args:
         column: by position.
         row: of the cell, or of any row of the range.
-        failure: what kind.
+        failure: its kind.
         until: when it may start again, in seconds; None if the engine leaves it open.
         attempt: the attempt that ended; None for the one in flight.
 
@@ -119,7 +119,7 @@ def fail_stray(run: RunState, key: NodeKey, failure: Failure, rows: Iterable[int
 
 
 def end_abandoned(run: RunState, column: int, row: int, attempt: int | None) -> bool | None:
-    """End a call whose row was dropped meanwhile; True if it held a slot, None for no such."""
+    """End a call whose row was dropped meanwhile; True if it held a slot, None if there is none."""
     if attempt is not None and (column, row) in run.counters.abandoned:
         expect_attempt(run, (column, row), attempt)
     return run.counters.abandoned.pop((column, row), None)
@@ -211,7 +211,7 @@ def fail_barrier(
 
 
 def cancel_barrier(run: RunState, column: int, scope: int, attempt: int | None) -> None:
-    """A running barrier node ends without a result: nobody wants it, or the run stopped.
+    """A running barrier node is cancelled: its output is unwanted, or the run stopped.
 
     Raises:
         Violation: FAIL-04 (it was not running, or is wanted), FAIL-05 (another attempt is in

@@ -18,14 +18,14 @@ __all__ = ["FailurePolicy", "Limits", "check_limits"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What may run at once.
+    """The limits on the work in flight.
 
     Attributes:
-        workers: nodes in flight in all; None for no limit.
+        workers: nodes in flight in all; None if unlimited.
         resources: nodes in flight by resource (a model endpoint, say).
-        column_resource: the resource that each node of a column takes; columns not named take none.
+        column_resource: the resource that each node of a column takes; other columns do without.
         group_rows: rows of a row group; None if rows are not admitted in groups.
-        groups: row groups that may be admitted at once; None for no limit.
+        groups: row groups that may be admitted at once; None if unlimited.
 
     Raises:
         SpecError: a limit below 1, a column whose resource has no limit, or a limit of groups
@@ -58,14 +58,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class FailurePolicy:
-    """What a run does about failures.
+    """The policy of a run for failures.
 
     Attributes:
         max_attempts: attempts that a node has in an incarnation; the last one that fails is final.
         stop_window: an early stop looks at this many ended calls, the latest ones: completions and
-            permanent failures, also those of rows that were dropped meanwhile; not what is tried
-            again. None for no early stop.
-        stop_rate: the share of permanent failures among them at which nothing starts any more, as
+            permanent failures, also those of rows that were dropped meanwhile; retries do
+            not count. None without an early stop.
+        stop_rate: the share of permanent failures among them at which starts are refused, as
             the decimal number that it is written as.
 
     Raises:

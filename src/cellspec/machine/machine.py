@@ -1,21 +1,21 @@
-"""The transition system: a run's state, the actions it allows, and what each one does.
+"""The transition system: a run's state, the actions it allows, and the effect of each.
 
 Everything that runs, explores or judges goes through `Machine`. Its state is, for each node,
 pending (a countdown), running, complete, skipped or dropped; which rows are dropped, and which of
-these drops the engine has recorded; what is durable; the claim being written; and the incarnation,
+these drops the engine has recorded; the durable rows; the claim being written; and the incarnation,
 0 and then one more at each resume. An action that the specification does not allow raises
-`Violation` with the clause that it would break, and changes nothing; of an action on several single
-cells, those before the one that breaks it have been taken.
+`Violation` with the clause that it would break, and leaves the state as it was; of an action on
+several single cells, those before the one that breaks it have been taken.
 
 ====================  =======================================================================
 action                meaning
 ====================  =======================================================================
 start                 a cell, a range of a streamable column, or a barrier node begins; it takes
                       a worker and a resource
-complete              what was started ends well, or gives some rows of its range
+complete              a call ends well, or gives some rows of its range
 emit                  output cells of a finished barrier, as a range: start and complete at once
-fail                  what was started ends badly; it may be tried again, or has failed for good
-cancel                what was started ends without a result, because nobody wants it any more
+fail                  a call ends badly; its node may be tried again, or has failed for good
+cancel                a call ends without a result, because it is not wanted any more
 skip                  a cell is resolved without a value
 drop                  the engine records that rows are given up, and because of which column
 admit, retire         a row group begins, and ends
@@ -25,7 +25,7 @@ checkpoint_durable    that claim is safe on storage
 checkpoint_failed     that claim could not be written
 crash                 everything that is not durable is gone
 resume                a new incarnation begins, from a claim that storage gave back
-stop                  an early stop: nothing starts any more
+stop                  an early stop: starts are refused from now on
 end                   the run reports how it ended
 ====================  =======================================================================
 
@@ -85,25 +85,24 @@ class Machine:
     and the clauses by which it may be refused. Each raises `Violation` if the step is refused.
 
     Args:
-        graph: what is to be generated.
-        limits: what may run at once.
-        failures: what failures do; by default nothing is tried again. `enabled` offers failures
+        graph: of the run.
+        limits: on the work in flight; by default none.
+        failures: the failure policy; by default one attempt a node. `enabled` offers failures
             only if this is given.
         drops: the engine claims to drop rows and to go on without them; where it does not, a run
             may give up at a failure for good (clause SCHED-14).
-        waive: clauses not to judge; a step that breaks one is taken, and what follows is judged as
+        waive: clauses not to judge; a step that breaks one is taken, and later steps are judged as
             if it had been right (see `cellspec.machine.explain_refusal`).
 
     Raises:
-        SpecError: limits under which a barrier could never run (clause GROUP-04).
+        SpecError: limits under which a barrier would wait for ever (clause GROUP-04).
 
     Attributes:
         state: all that the machine knows of the run; its fields are described at `RunState`.
         graph, counters, group_of, limits, failures, attempts, backoffs, unrecorded, durable,
             admitted: those of `state`.
-        on_step: called with each step that was taken, as an `Action`, after it was; None for
-            nobody. A step that is refused is not passed on, nor are those that a driver takes on
-            `counters` directly.
+        on_step: called with each step that was taken, as an `Action`, after it was. Refused steps
+            are not passed on, and steps that a driver takes on `counters` directly are unseen.
     """
 
     def __init__(
@@ -184,7 +183,7 @@ class Machine:
 
     @property
     def must_stop(self) -> bool:
-        """True if so many of the last calls failed that nothing may start any more."""
+        """True if so many of the last calls failed that starts are refused."""
         return self.state.must_stop
 
     @property
@@ -225,7 +224,8 @@ class Machine:
 
         Checkpoints are offered for version 1 and 2, each with its longest claim; data is offered
         to storage as a whole column prefix; ranges, and resumes with another target, are not
-        offered, nor is an end as failed. A failure is offered as each kind, without a backoff.
+        offered. An end as failed is left out too. A failure is offered as each kind, without a
+        backoff.
         """
         return enabled.enabled(self.state)
 
@@ -245,7 +245,7 @@ class Machine:
         self.state.now = t
 
     def stuck(self) -> None:
-        """The driver finds that nothing can ever happen again.
+        """The driver finds that the run is deadlocked.
 
         Raises:
             Violation: SCHED-12, if the run has not ended.
@@ -260,7 +260,7 @@ class Machine:
         Raises:
             Violation: the clause that the step would break; the state is then as it was, but for
                 the cells before, in an action on several single cells.
-            SpecError: an action that names no such column, rows or kind.
+            SpecError: an action with an unknown column, rows or kind.
         """
         if action.kind == "resume":
             self.resume(**resume_arguments(self.state, action))
@@ -324,7 +324,7 @@ class Machine:
         until: float | None = None,
         attempt: int | None = None,
     ) -> None:
-        """A running cell, or what is left of the running range that it is in, ends badly."""
+        """A running cell, or the rest of the running range that it is in, ends badly."""
         failures.fail_cell(self.state, column, row, failure, until, attempt)
         if self.on_step is not None:
             self._note(
@@ -351,7 +351,7 @@ class Machine:
             self._note("fail", column, scope=scope, failure=failure, until=until, attempt=attempt)
 
     def cancel_barrier(self, column: int, scope: int, attempt: int | None = None) -> None:
-        """A running barrier node ends without a result: nobody wants it, or the run stopped."""
+        """A running barrier node is cancelled: its output is unwanted, or the run stopped."""
         failures.cancel_barrier(self.state, column, scope, attempt)
         if self.on_step is not None:
             self._note("cancel", column, scope=scope, attempt=attempt)
@@ -416,7 +416,7 @@ class Machine:
         records: int | None = None,
         keep: bool = False,
     ) -> None:
-        """A new process begins from `claim`; exactly what it claims is complete."""
+        """A new process begins from `claim`; exactly the claimed cells are complete."""
         resuming.resume(self.state, claim, dropped, skipped, records, keep=keep)
         self.graph, self.counters = self.state.graph, self.state.counters
         if self.on_step is not None:
@@ -425,7 +425,7 @@ class Machine:
             )
 
     def stop(self) -> None:
-        """The engine stops early: what runs may end, and nothing starts any more."""
+        """The engine stops early: calls in flight may end, and starts are refused."""
         early_stop.stop(self.state)
         if self.on_step is not None:
             self._note("stop")

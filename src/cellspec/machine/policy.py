@@ -119,7 +119,7 @@ def scopes_too_wide(
     Args:
         rules: of the graph.
         group_rows: rows of a row group; None if rows are not admitted in groups.
-        groups: row groups that may be admitted at once; None for no limit.
+        groups: row groups that may be admitted at once; None if unlimited.
     """
     if group_rows is None or groups is None:
         return

@@ -1,4 +1,4 @@
-"""A crash, and the next incarnation: what a claim brings back, and what it must not."""
+"""A crash, and the next incarnation: the state that a claim brings back."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def crash(run: RunState) -> None:
 
 
 def halt(run: RunState) -> None:
-    """The process is gone, and nothing of it comes back by itself."""
+    """The process is gone, with its calls and backoffs."""
     run.counters.halt()
     run.strays.clear()
     run.ranges = [[] for _ in run.ranges]
@@ -76,7 +76,7 @@ def resume(
     *,
     keep: bool,
 ) -> None:
-    """A new process begins from `claim`; exactly what it claims is complete.
+    """A new process begins from `claim`; exactly the claimed cells are complete.
 
     Args:
         claim: for each column the rows that storage gave back.
@@ -137,7 +137,7 @@ def resume(
 def covered_drops(run: RunState, claim: Claim) -> list[int]:
     """The drops that storage holds with a claim: recorded before it was begun, not beyond it.
 
-    And, if DROP-04 was not judged, those of cells that the claim holds and that nobody made.
+    And, if DROP-04 was not judged, those of cells that the claim holds and a drop left unmade.
     """
     durable = claim == run.durable_claim
     before = run.recorded[: run.durable_drops if durable else run.pending_drops]
@@ -146,14 +146,14 @@ def covered_drops(run: RunState, claim: Claim) -> list[int]:
 
 
 def unmade(run: RunState, claim: Claim) -> set[int]:
-    """The dropped rows of which a claim holds a cell that was never made."""
+    """The dropped rows of which a claim holds a cell that was not made."""
     return {
         row for column, rows in run.counters.lost.items() for row in rows.within(0, claim[column])
     }
 
 
 def check_drops(run: RunState, claim: Claim, told: Collection[int]) -> None:
-    """Storage gave back these dropped rows: all that the claim rests on, and none made up."""
+    """Storage gave back these dropped rows: exactly those that the claim rests on."""
     lost = unmade(run, claim).difference(told)
     if lost:
         run.breaks(
@@ -177,9 +177,9 @@ def check_drops(run: RunState, claim: Claim, told: Collection[int]) -> None:
 def covered_skips(
     run: RunState, claim: Claim, dropped: Collection[int], told: Mapping[str, Ranges] | None
 ) -> dict[int, list[int]]:
-    """By column, the skipped cells that a claim covers; compared with what storage said.
+    """By column, the skipped cells that a claim covers; compared with those of storage.
 
-    Of a dropped row nothing is kept but that it was dropped.
+    Skips of a dropped row are not kept.
     """
     skips = {
         column: [row for row in rows if row < claim[column] and row not in dropped]

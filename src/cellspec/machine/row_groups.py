@@ -43,7 +43,7 @@ def unresolved(run: RunState, start: int, stop: int) -> str | None:
 
 
 def leave_groups(run: RunState, t: float) -> None:
-    """Time moves on to `t`: no row group may wait that could have been admitted."""
+    """Time moves on to `t`: row groups that could have been admitted must be."""
     most = run.limits.groups
     if (
         not run.waiting_groups
@@ -115,7 +115,7 @@ def retire(run: RunState, start: int, stop: int) -> None:
 
 
 def expect_groups(run: RunState, start: int, stop: int) -> None:
-    """Refuse a row group of a run that has none."""
+    """Refuse a row group of a run without row groups."""
     if run.limits.group_rows is None:
         raise SpecError(f"row group [{start}:{stop}]: this run has no row groups")
 

@@ -1,7 +1,7 @@
 """The state of one run, which the parts of the machine share.
 
 `RunState` holds the set-up of a run (graph, limits, failure policy, waived clauses), the counters
-of its nodes, and what the transition system remembers beside them. It is data: the modules of
+of its nodes, and all that the transition system remembers beside them. It is data: the modules of
 `cellspec.machine` named after the parts of a run (cells, barriers, failures, saving, row groups,
 …) read it and change it, and `cellspec.machine.machine.Machine` shows it to drivers.
 """
@@ -41,17 +41,17 @@ class RunState:
 
     Args:
         graph: the graph of the run.
-        limits: what may run at once.
-        failures: the failure policy; None for the default one, under which `enabled` offers no
-            failure.
+        limits: on the work in flight.
+        failures: the failure policy; None for the default one, under which `enabled` leaves
+            failures out.
         drops: the engine claims to drop rows and to go on without them (clause SCHED-14).
         waive: clauses that are not judged.
 
     Raises:
-        SpecError: limits under which a barrier could never run (clause GROUP-04).
+        SpecError: limits under which a barrier would wait for ever (clause GROUP-04).
 
     Attributes:
-        counters: what is ready and what is done.
+        counters: the state of each node.
         incarnation: 0, and one more at each resume.
         now: the time of the last event, in seconds.
         crashed, ended: the process is gone; the run has reported its end.
@@ -59,7 +59,7 @@ class RunState:
         backoffs: by node in backoff, the time at which it may start again; None if left open.
         due: the times of `backoffs` that are known, as a heap.
         ranges: by column, the ranges in flight, by their first row.
-        strays: by node, calls that its state has no room for (of waived clauses); see
+        strays: by node, calls that it cannot take (of waived clauses); see
             `cellspec.machine.explain_refusal`.
         presumed: barrier nodes (column, scope) that count as complete because their output was
             given, which is waived.
@@ -70,15 +70,15 @@ class RunState:
         durable_claim: the last claim that became durable.
         pending_claim: the claim being written, or None.
         durable_drops, pending_drops: how many recorded drops storage holds with these claims.
-        unsaved: a claim could not be written, and none has been since.
-        lost_rows: rows could not be written, and none have been since.
+        unsaved: the last claim could not be written.
+        lost_rows: the last rows could not be written.
         admitted: the row groups that are admitted.
         was_admitted: those that were admitted in this incarnation, retired ones among them.
         admissions: the names under which groups were admitted.
         waiting_groups: row groups with something left to do that were not admitted.
         ends: of the last calls in the window of the early stop, which ones failed permanently.
         failed_ends: how many of these did.
-        must_stop: so many of the last calls failed that nothing may start any more.
+        must_stop: so many of the last calls failed that starts are refused.
         stopped: the engine has stopped early.
         failed_for_good: a node of this incarnation failed for good.
     """
@@ -148,7 +148,7 @@ class RunState:
         """Take a graph, with new counters for it.
 
         Raises:
-            SpecError: limits under which a barrier of it could never run (clause GROUP-04).
+            SpecError: limits under which a barrier of it would wait for ever (clause GROUP-04).
         """
         rules = graph.rules
         check_limits(self.limits, rules)
@@ -177,7 +177,7 @@ class RunState:
 
     @property
     def is_over(self) -> bool:
-        """True if there is no process: it crashed, or the run ended."""
+        """True if the process is gone: it crashed, or the run ended."""
         return self.crashed or self.ended
 
     def breaks(self, clause: str, detail: str) -> None:

@@ -74,7 +74,7 @@ def check_stored(run: RunState, column: int, start: int, stop: int) -> None:
 
 
 def longest_claim(run: RunState, version: int) -> Claim:
-    """What a checkpoint of this version may claim now: the longest resolved prefix."""
+    """The longest claim that a checkpoint of this version may make: the resolved prefix."""
     if version == 2:
         return run.counters.column_prefixes()
     return (run.completed_rows,) * len(run.is_barrier)
@@ -100,7 +100,7 @@ def checkpoint_begin(run: RunState, claim: Claim) -> None:
 
 
 def check_claim(run: RunState, column: int, rows: int, claim: Claim) -> None:
-    """Refuse what a claim may not say of a column."""
+    """Refuse a claim that says too much, or too little, of a column."""
     name = run.name_of(column)
     told = f"{counted(rows, 'row')} of {name!r} {be(rows)}"
     if rows > run.counters.prefix(column):

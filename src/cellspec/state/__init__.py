@@ -1,1 +1,1 @@
-"""What has happened in a run: the state of each cell, trackers, and checkpoints."""
+"""The state of a run: of each cell and barrier node, with trackers and checkpoints."""

@@ -1,15 +1,15 @@
-"""Checkpoint payloads: what a run writes down so that it can be resumed, and how it is read back.
+"""Checkpoint payloads: the record from which a run is resumed, how it is written and read.
 
 A payload is a small JSON object that claims rows. Version 1 is exactly
-``{"version": 1, "completed_rows": N}``: rows 0 to N−1 are complete. It is O(1) and knows nothing
-of the graph or of the target; an engine that stores it stores those beside it. Version 2 adds, for
+``{"version": 1, "completed_rows": N}``: rows 0 to N−1 are complete. It is O(1), without a word of
+the graph or the target; an engine that stores it stores those beside it. Version 2 adds, for
 each column, how many of its rows are resolved without a gap, and the graph's fingerprint::
 
     {"version": 2, "completed_rows": 1000, "column_rows": {"a": 4000, "b": 1000}, "graph": "9c…"}
 
 Either way a payload means one *claim*: for each column, the rows from 0 on that are resolved.
-Reading is all or nothing. A payload that is malformed, too new, of another graph, or that claims
-more than there is, is refused whole with one line that names the field and what was expected.
+A payload is read whole or refused. One that is malformed, too new, of another graph, or that claims
+more than there is, is refused with one line that names the field and the expected value.
 """
 
 from __future__ import annotations

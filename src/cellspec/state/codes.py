@@ -49,7 +49,7 @@ DROPPED_BEHIND = 255
 
 
 def is_waiting(code: int) -> bool:
-    """True if the node waits for others, and no input of it was skipped."""
+    """True if the node waits for others, and all its inputs so far have values."""
     return READY < code < SKIP_READY
 
 
@@ -59,7 +59,7 @@ def is_to_be_skipped(code: int) -> bool:
 
 
 def may_begin(code: int) -> bool:
-    """True if the node waits for no other: it is ready, or in backoff."""
+    """True if the node could start: it is ready, or in backoff."""
     return code in (READY, BACKOFF)
 
 

@@ -1,27 +1,25 @@
-"""The counters interpreter: what is ready and what is done, in O(1) for each completion.
+"""The counters interpreter: which nodes are ready and which are done, in O(1) for each completion.
 
-The rules of a graph are interpreted over one byte a cell. A byte below `RANGED` is a countdown:
-how many of the nodes that this cell waits for are still open, so 0 is *ready*. Its high bit says
-that an input was skipped, so that the cell will be skipped and not run: `SKIP_READY` is that bit
-and a count of 0. A byte from `RANGED` up is a state. Completing a cell decrements the bytes of the
-cells that wait for it; a byte that reaches zero is handed to whoever schedules. A barrier node has
-the same kind of byte, and beside it one integer: the number of cells of its scope that are still
-open. A column that is complete keeps no bytes at all; which of its cells were skipped, and which
-rows were dropped, is kept at one bit each.
+The rules of a graph are interpreted over one byte a cell (`cellspec.state.codes`). Completing a
+cell decrements the bytes of the cells that wait for it; a byte that reaches zero is announced to
+the scheduler. A barrier node has the same kind of byte, and beside it one integer: the number of
+cells of its scope that are still open.
 
 A row group that has to be admitted is one more thing that each of its cells waits for.
 
 In an ordered column a cell waits for the row before it. A row that is dropped before its turn still
 stands between its neighbours: the turn passes over it, once, when it comes.
 
-No operation looks at other rows or at all columns, with these exceptions, by design: dropping a row
-visits each of its cells once; a turn passes over the dropped rows that follow; releasing or
+An operation looks at its own row and the columns that wait for it. Exceptions, by design: dropping
+a row visits each of its cells once; a turn passes over the dropped rows that follow; releasing or
 restoring a range works on whole slices at the speed of `memset`; the length of a column's finished
-prefix is found by a search that never goes back; and what a barrier reads, and whether any of its
-output is wanted, is found by a look at its scope.
+prefix is found by a search that goes forward only; and the rows that a barrier reads, and whether
+any of its output is wanted, are found by a look at its scope.
 
-`Counters` moves state and refuses nothing: a tracker may mark nodes in any order. Legality is the
-business of `cellspec.machine.machine`, which drives the same counters.
+`Counters` moves state without judging: a tracker may mark nodes in any order. Legality is the
+business of `cellspec.machine.machine`, which drives the same counters. The work is done by the
+modules beside this one (`moving`, `restoring`, `slots`, `unmade`, `wanting`, `prefixes`) on the
+record `cellspec.state.node_states.NodeStates`.
 """
 
 from __future__ import annotations
@@ -48,11 +46,11 @@ class Counters(NodeStates):
         rules: the compiled rules of the graph.
         groups: for each column the group whose slots its cells, or its barrier nodes, take; ready
             cells are counted by group too. By default each column is its own group.
-        output_group: the group that counts ready output cells of barriers, which take no slot; by
-            default their column's.
+        output_group: the group that counts ready output cells of barriers, which run without a
+            slot; by default their column's.
         capacity: for each group, how many cells and barriers may run at once.
         workers: how many may run at once in all.
-        judge: who is told of a step that is out of order; by default nobody.
+        judge: is told of a step that is out of order; by default such a step is let pass.
         group_rows: rows of a row group, if rows wait until their group is admitted.
 
     Its attributes are those of `NodeStates`.
@@ -90,17 +88,17 @@ class Counters(NodeStates):
         on_barrier: Callable[[int, int], object] = ignore,
         on_skip: Callable[[int, int], object] = ignore,
     ) -> None:
-        """Say who hears of ready work, from the next `restore` on.
+        """Subscribe to ready work, from the next `restore` on.
 
         A barrier node that was announced may resolve by itself before it starts, when the last row
-        that wanted its output is dropped; and a ready cell may be dropped. Whoever keeps a queue
-        looks at the node's state when it takes it out.
+        that wanted its output is dropped; and a ready cell may be dropped. A scheduler
+        looks at a node's state when it takes it from its queue.
 
         Args:
-            on_cell: for each column, what to call with the row of a cell that became ready.
+            on_cell: for each column, called with the row of a cell that became ready.
             on_cells: called with (column, start, stop) when all cells of a range became ready.
             on_barrier: called with (column, scope) when a barrier node became ready.
-            on_skip: called with (column, row) when a cell waits for nothing any more and is to be
+            on_skip: called with (column, row) when a cell waits no longer, and is to be
                 skipped, because an input of it was.
         """
         self.on_cell = list(on_cell) if on_cell else [ignore] * len(self.rules.columns)
@@ -109,11 +107,11 @@ class Counters(NodeStates):
         self.on_skip = on_skip
 
     def hear_as(self, other: Counters) -> None:
-        """Tell of ready work whoever hears of it from `other`."""
+        """Announce ready work to the subscribers of `other`."""
         self.listen(other.on_cell, other.on_cells, other.on_barrier, other.on_skip)
 
     def announce_all(self) -> None:
-        """Tell whoever listens now of everything that is ready, and from now on of the rest."""
+        """Announce everything that is ready to the present subscribers, and later the rest."""
         restoring.announce_all(self)
 
     def restore(
@@ -126,14 +124,14 @@ class Counters(NodeStates):
         """Forget everything but `claim`: its cells are resolved, all else is as at the start.
 
         So are the open cells of dropped rows. A barrier node is resolved exactly if every output
-        cell of its scope is claimed, or if it waits for nothing and none of them is wanted (clause
-        CKPT-07). Everything that is ready is announced, in row ranges.
+        cell of its scope is claimed, or if all it waits for is resolved and its output is unwanted
+        (clause CKPT-07). Everything that is ready is announced, in row ranges.
 
         Args:
             claim: for each column the rows that are resolved.
-            dropped: rows that are dropped, whatever their columns claim.
+            dropped: rows that are dropped, also beyond the claim of a column.
             skipped: by column, those of the claimed cells that were skipped.
-            lost: by column, those of the claimed cells that were never made, their row dropped.
+            lost: by column, those of the claimed cells that a drop left unmade.
         """
         restoring.restore(self, claim, dropped, skipped, lost)
 
@@ -150,19 +148,19 @@ class Counters(NodeStates):
         moving.resolve_barrier(self, column, scope)
 
     def block_starts(self) -> None:
-        """No cell starts any more; what runs may end."""
+        """Cells cannot start from now on; calls in flight may end."""
         moving.block_starts(self)
 
     def halt(self) -> None:
-        """The process is gone: nothing runs, and every step is out of order until a restore."""
+        """The process is gone, with its calls; every step is out of order until a restore."""
         moving.halt(self)
 
     def skip(self, column: int, row: int) -> None:
-        """A cell that waits for nothing is skipped: who waits for it counts down."""
+        """A cell that waits no longer is skipped: those that wait for it count down."""
         unmade.skip(self, column, row)
 
     def drop(self, row: int) -> None:
-        """A row is given up: each of its open cells is resolved as dropped, and holds up nobody."""
+        """A row is given up: each of its open cells is resolved, as dropped."""
         unmade.drop(self, row)
 
     def give_up(self, column: int, scope: int) -> None:
@@ -194,11 +192,11 @@ class Counters(NodeStates):
         slots.release_barrier(self, column, scope)
 
     def free_slot(self, column: int) -> None:
-        """What ran of a column, and is no cell of its own, ran: its slot is free."""
+        """A call of a column ended that the cells do not count: its slot is free."""
         slots.free_slot(self, column)
 
     def take_slot(self, column: int) -> None:
-        """Something of a column runs that is no cell of its own."""
+        """A call of a column begins that the cells do not count."""
         slots.take_slot(self, column)
 
     def start_range(self, column: int, start: int, stop: int) -> None:

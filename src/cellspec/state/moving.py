@@ -56,9 +56,9 @@ __all__ = [
 
 
 def compile_start(nodes: NodeStates, column: int) -> Callable[[int], None]:
-    """What starts a cell of the column: its byte, a slot, and one ready cell less.
+    """The function that starts a cell of the column: its byte, a slot, one ready cell less.
 
-    Output cells of a barrier take no slot: the barrier's own run made them.
+    Output cells of a barrier run without a slot: the barrier's own run made them.
     """
     body = nodes.cells[column]
     group = nodes.cell_groups[column]
@@ -86,7 +86,7 @@ def compile_start(nodes: NodeStates, column: int) -> Callable[[int], None]:
 
 
 def compile_resolve(nodes: NodeStates, column: int) -> Callable[[int], None]:
-    """What ends a cell of the column well: cells and barriers that wait for it count down."""
+    """The function that completes a cell: cells and barriers that wait for it count down."""
     rule = nodes.rules.columns[column]
     body = nodes.cells[column]
     group = nodes.cell_groups[column]
@@ -148,7 +148,7 @@ def count_down_barrier(nodes: NodeStates, column: int, row: int) -> None:
 
 
 def advance_rows(nodes: NodeStates) -> None:
-    """The next rows are finished, as the columns tell it that nothing waits for."""
+    """The next rows are finished, as the columns at the end of the graph say."""
     # A row's sinks are the last of it to finish: what feeds them is resolved already.
     nodes.rows[0] = min(prefix(nodes, rule.index) for rule in nodes.rules.columns if rule.is_sink)
 
@@ -232,14 +232,14 @@ def resolve_barrier(nodes: NodeStates, column: int, scope: int) -> None:
 
 
 def forget_barriers(nodes: NodeStates, column: int) -> None:
-    """Once every barrier node of a column is resolved, nothing is kept of them."""
+    """Once every barrier node of a column is resolved, their states are let go."""
     if not nodes.open_barriers[column]:
         nodes.barriers[column] = bytearray()
         nodes.missing[column] = array("q")
 
 
 def barrier_ready(nodes: NodeStates, column: int, scope: int) -> None:
-    """What a barrier node waited for is resolved; it is announced if any output is wanted."""
+    """All that a barrier node waited for is resolved; it is announced if output is wanted."""
     if nodes.barriers[column][scope] != LAST_WAIT:
         return
     nodes.barriers[column][scope] = READY
@@ -251,7 +251,7 @@ def barrier_ready(nodes: NodeStates, column: int, scope: int) -> None:
 
 
 def resolve_unrun(nodes: NodeStates, column: int, scope: int) -> None:
-    """Nobody wants the output of a barrier node: it resolves without a run (BARR-08)."""
+    """The output of a barrier node is unwanted: it resolves without a run (BARR-08)."""
     nodes.unrun.add((column, scope))
     resolve_barrier(nodes, column, scope)
 
@@ -282,7 +282,7 @@ def resolved_one(nodes: NodeStates, column: int) -> None:
 
 
 def finish(nodes: NodeStates, column: int) -> None:
-    """Every cell of the column is resolved: its bytes are needed no more."""
+    """Every cell of the column is resolved: its bytes are let go."""
     nodes.prefix_found[column] = nodes.rules.num_records
     nodes.cells[column] = Uniform(DONE)
     block(nodes, column)
@@ -314,13 +314,13 @@ def block_start(nodes: NodeStates, column: int) -> None:
 
 
 def block_starts(nodes: NodeStates) -> None:
-    """No cell starts any more; what runs may end."""
+    """Cells cannot start from now on; calls in flight may end."""
     for column in range(len(nodes.cells)):
         block_start(nodes, column)
 
 
 def halt(nodes: NodeStates) -> None:
-    """The process is gone: nothing runs, and every step is out of order until a restore."""
+    """The process is gone, with its calls; every step is out of order until a restore."""
     nodes.abandoned.clear()
     nodes.busy[:] = [0] * len(nodes.busy)
     nodes.load[0] = 0

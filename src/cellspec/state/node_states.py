@@ -1,7 +1,7 @@
 """The state of every node of a graph, at a byte each, and the questions that may be asked of it.
 
 `NodeStates` is the record on which the counters work: `cellspec.state.moving` and its siblings
-change it. A column that is complete keeps no bytes at all (`Uniform`); which of its cells were
+change it. A column that is complete is one byte in all (`Uniform`); which of its cells were
 skipped, and which rows were dropped, is kept at one bit each.
 """
 
@@ -51,20 +51,20 @@ COUNT_DOWN = bytes(v - 1 if 0 < v < RANGED and v != SKIP_READY else v for v in r
 
 
 class Judge(Protocol):
-    """Who is told of a step that is out of order. To refuse it, raise."""
+    """Is told of a step that is out of order. To refuse it, it raises."""
 
     def not_ready(self, column: int, row: int) -> bool | None:
         """A cell starts that is not ready; True if it is to be ignored."""
 
     def not_running(self, column: int, row: int) -> bool | None:
-        """A cell resolves that is no running task of its own; True if it is to be ignored."""
+        """A cell resolves that does not run by itself; True if it is to be ignored."""
 
     def no_slot(self, column: int, row: int) -> None:
         """A cell starts though all workers, or its group's slots, are busy."""
 
 
 class Uniform:
-    """A finished column: every row has one state, and there is nothing to store."""
+    """A finished column: every row has the same state, stored once."""
 
     __slots__ = ("code",)
 
@@ -81,7 +81,7 @@ def filled(value: int, count: int) -> bytearray:
 
 
 def ignore(*_: int) -> None:
-    """A subscriber to ready work that queues none."""
+    """A subscriber that ignores ready work."""
 
 
 class NodeStates:
@@ -266,7 +266,7 @@ class NodeStates:
         """The rows that a run of the barrier node reads if it starts now (clause BARR-06).
 
         A row whose output was skipped by the column's own condition is read: the condition is
-        asked after the run, and a run that is repeated reads what the first one did.
+        asked after the run, and a run that is repeated reads the same rows again.
         """
         start, stop = self.rules.scope_bounds(column, scope)
         rule = self.rules.columns[column]

@@ -57,7 +57,7 @@ def completed_rows(nodes: NodeStates) -> int:
 
 
 def column_prefixes(nodes: NodeStates) -> Claim:
-    """By column, its `prefix` as far as its inputs reach: what a checkpoint of columns claims.
+    """By column, its `prefix` as far as its inputs reach: the claim of a checkpoint of columns.
 
     Marks may come in any order: a cell that resolved before its input is not claimed without it
     (clause CKPT-13).

@@ -1,4 +1,4 @@
-"""The states at the start of an incarnation: exactly what a claim, and its drops and skips, hold.
+"""The states at the start of an incarnation: exactly those of a claim, its drops and skips.
 
 Row groups enter here too: a row that waits for its group waits for one thing more, until the group
 is admitted.
@@ -63,14 +63,14 @@ def restore(
     """Forget everything but `claim`: its cells are resolved, all else is as at the start.
 
     So are the open cells of dropped rows. A barrier node is resolved exactly if every output
-    cell of its scope is claimed, or if it waits for nothing and none of them is wanted (clause
-    CKPT-07). Everything that is ready is announced, in row ranges.
+    cell of its scope is claimed, or if all it waits for is resolved and its output is unwanted
+    (clause CKPT-07). Everything that is ready is announced, in row ranges.
 
     Args:
         claim: for each column the rows that are resolved.
-        dropped: rows that are dropped, whatever their columns claim.
+        dropped: rows that are dropped, also beyond the claim of a column.
         skipped: by column, those of the claimed cells that were skipped.
-        lost: by column, those of the claimed cells that were never made, their row dropped.
+        lost: by column, those of the claimed cells that a drop left unmade.
     """
     rules = nodes.rules
     count = len(claim)
@@ -172,7 +172,7 @@ def restore_barriers(nodes: NodeStates, index: int, claim: Claim) -> None:
 def restore_groups(nodes: NodeStates) -> None:
     """Barriers wait for the row groups of their scope, also if their inputs are all claimed.
 
-    A group of which nothing is left need not be admitted, and nobody waits for it.
+    A group whose cells are all resolved is not waited for.
     """
     size, total = nodes.group_rows, nodes.rules.num_records
     nodes.held_groups = bytearray()
@@ -251,7 +251,7 @@ def announce(nodes: NodeStates, index: int) -> None:
 
 
 def announce_all(nodes: NodeStates) -> None:
-    """Tell whoever listens now of everything that is ready, and from now on of the rest."""
+    """Announce everything that is ready to the present subscribers, and later the rest."""
     for index in range(len(nodes.cells)):
         if isinstance(nodes.cells[index], bytearray):
             nodes.resolve[index] = compile_resolve(nodes, index)

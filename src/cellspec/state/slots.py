@@ -79,7 +79,7 @@ def release_barrier(nodes: NodeStates, column: int, scope: int) -> None:
 
 
 def free_slot(nodes: NodeStates, column: int) -> None:
-    """What ran of a column, and is no cell of its own, ran: its slot is free."""
+    """A call of a column ended that the cells do not count: its slot is free."""
     nodes.load[0] -= 1
     group = nodes.groups[column]
     # Groups without a limit count barriers only.
@@ -88,7 +88,7 @@ def free_slot(nodes: NodeStates, column: int) -> None:
 
 
 def take_slot(nodes: NodeStates, column: int) -> None:
-    """Something of a column runs that is no cell of its own."""
+    """A call of a column begins that the cells do not count."""
     nodes.load[0] += 1
     group = nodes.groups[column]
     if nodes.capacity[group] < UNLIMITED:

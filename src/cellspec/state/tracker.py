@@ -1,18 +1,18 @@
-"""Completion trackers: what has run, at one byte a cell, and how it is saved and restored.
+"""Completion trackers: the nodes that have run, at a byte a cell, saved and restored.
 
-`CompletionTracker(num_records)` is a bare tracker: it counts whatever columns it is told of.
+`CompletionTracker(num_records)` is a bare tracker: it counts any column that a mark names.
 ``graph.tracker()`` makes one that knows a graph's columns and refuses others. The first question
 that a graph asks of a bare tracker binds the two: its marks become the graph's counters
 (`cellspec.state.counters`), and from then on ready nodes and finished rows come from counters.
 
 A row that is given up, and a cell that is left out on purpose, are marked too: `mark_dropped`
-resolves what is open of a row, so that no barrier waits for it, and `mark_skipped` resolves a cell
-without a value and tells which cells must be skipped because of it. `listen` hands every node on
-when it becomes ready, so that an engine never looks for work.
+resolves the open cells of a row, so that barriers go on without it, and `mark_skipped` resolves a
+cell without a value and tells which cells must be skipped because of it. `listen` hands every node
+on when it becomes ready, so that an engine need not look for work.
 
 A tracker remembers which rows a checkpoint claimed. After a restore, exactly the claimed cells are
 resolved, and those of rows that are told to be dropped. A barrier is only if its whole scope was
-claimed or nobody wants the rest: otherwise it must run again for the other rows, while the claimed
+claimed or the rest is unwanted: otherwise it must run again for the other rows, while the claimed
 rows stay complete (clauses CKPT-06 and CKPT-07).
 
 `CompletionTracker` is for one thread (an asyncio engine); `ThreadSafeCompletionTracker` is the same
@@ -37,7 +37,7 @@ __all__ = ["CompletionTracker", "ThreadSafeCompletionTracker"]
 
 
 class _Marks:
-    """Marks of columns that no graph has explained: a byte a cell, until the column is full."""
+    """Marks of columns before a graph is known: a byte a cell, until the column is full."""
 
     __slots__ = ("barriers", "count", "flags", "num_records")
 
@@ -70,8 +70,8 @@ class _Marks:
 class CompletionTracker:
     """Which nodes are complete; for one thread.
 
-    Memory is at most one byte for each cell of a column that is not complete, and nothing for one
-    that is (clause TRACK-07). A mark costs the same whatever has been marked before.
+    Memory is at most one byte for each cell of a column that is not complete, and a constant for
+    one that is (clause TRACK-07). A mark costs the same at any time.
 
     Args:
         num_records: rows of the dataset, at least 1.
@@ -108,7 +108,7 @@ class CompletionTracker:
     # Marks
 
     def mark_complete(self, node: NodeId) -> None:
-        """Record that `node` is complete; marking it again changes nothing (TRACK-01).
+        """Record that `node` is complete; marking it again has the same result (TRACK-01).
 
         Raises:
             NodeError: a row out of range (TRACK-02), or, for a tracker of a graph, a node that the
@@ -130,9 +130,9 @@ class CompletionTracker:
             counters.resolve_barrier(column, scope)
 
     def mark_skipped(self, cell: CellNodeId) -> None:
-        """Record that `cell` is resolved without a value; what reads it is skipped in its turn.
+        """Record that `cell` is resolved without a value; cells that read it are skipped too.
 
-        Barriers leave its row out. Marking a cell that is resolved changes nothing.
+        Barriers leave its row out. A cell that is resolved stays as it is.
 
         Raises:
             NodeError: a tracker without a graph, or a cell that the graph does not have.
@@ -142,10 +142,10 @@ class CompletionTracker:
             counters.skip(column, row)
 
     def mark_dropped(self, row: int) -> None:
-        """Record that `row` is given up: its open cells are resolved, and no barrier waits for it.
+        """Record that `row` is given up: its open cells are resolved, and barriers leave it out.
 
         A barrier node that only this row still wanted resolves by itself (clause BARR-08). Marking
-        a dropped row again changes nothing.
+        a dropped row again has the same result.
 
         Raises:
             NodeError: a tracker without a graph, or a row out of range.
@@ -206,8 +206,8 @@ class CompletionTracker:
         """Call `on_ready` for each node when it becomes ready, and now for all that are.
 
         A cell that must be skipped is announced too. A node may be resolved between its call and
-        the time at which the engine takes it up: its row was dropped, or nobody wants the barrier's
-        output any more. Calls come from within the mark that made the node ready.
+        the time at which the engine takes it up: its row was dropped, or the barrier's output is
+        unwanted by then. Calls come from within the mark that made the node ready.
 
         Raises:
             NodeError: a tracker without a graph.
@@ -312,7 +312,7 @@ class CompletionTracker:
         return marks.count if marks else 0
 
     def reset(self) -> None:
-        """Forget every mark, and what a checkpoint claimed."""
+        """Forget every mark, and the claim of a checkpoint."""
         self._loose.clear()
         if self._counters is not None:
             self._counters.restore((0,) * len(self._counters.cells))
@@ -320,7 +320,7 @@ class CompletionTracker:
     # Checkpoints
 
     def to_checkpoint(self, graph: ExecutionGraph, version: int = CHECKPOINT_VERSION) -> Checkpoint:
-        """What is resolved, as a JSON object; O(columns) at any number of rows (CKPT-02).
+        """The resolved nodes, as a JSON object; O(columns) at any number of rows (CKPT-02).
 
         Args:
             graph: the graph of the run.
@@ -345,8 +345,8 @@ class CompletionTracker:
         Args:
             checkpoint: the payload.
             graph: the graph of the run.
-            dropped: the dropped rows that storage read back, all within the claim; what the claim
-                does not hold of them is resolved too.
+            dropped: the dropped rows that storage read back, all within the claim; their cells
+                beyond it are resolved too.
             skipped: by column, the skipped rows that it read back, all within the column's claim.
 
         Raises:
@@ -448,7 +448,7 @@ class CompletionTracker:
         return counters
 
     def _adopt(self, name: str, marks: _Marks) -> None:
-        """Turn the loose marks of a column into counters; what the graph lacks stays loose."""
+        """Turn the loose marks of a column into counters; those that the graph lacks stay loose."""
         for row in marks.rows():
             self.mark_complete(CellNodeId(row, name))
         for batch in marks.barriers:
@@ -457,7 +457,7 @@ class CompletionTracker:
     def _unbind(self) -> None:
         """Turn counters back into loose marks: another graph asks.
 
-        A tracker that was restored is a graph's own, so nothing here was claimed.
+        A tracker that was restored is a graph's own, so claims do not occur here.
         """
         graph, counters = self._graph, self._counters
         if counters is None:
@@ -527,7 +527,7 @@ class ThreadSafeCompletionTracker(CompletionTracker):
 
     An iteration over ready nodes takes the lock for each node, not for the whole pass, so other
     threads may mark nodes while it runs; each node it yields was ready at that moment. Two threads
-    that iterate see the same ready nodes: who runs which is for the engine to settle.
+    that iterate see the same ready nodes: the engine settles which one runs which.
     """
 
     def __init__(self, num_records: int) -> None:

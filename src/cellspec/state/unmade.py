@@ -30,7 +30,7 @@ __all__ = ["drop", "give_up", "lose", "mark_skip", "skip", "unwant"]
 
 
 def skip(nodes: NodeStates, column: int, row: int) -> None:
-    """A cell that waits for nothing is skipped: who waits for it counts down."""
+    """A cell that waits no longer is skipped: those that wait for it count down."""
     body = nodes.cells[column]
     assert isinstance(body, bytearray)
     if body[row] == READY:
@@ -68,14 +68,14 @@ def mark_skip(nodes: NodeStates, column: int, row: int, *, restoring: bool = Fal
 
 
 def lose(nodes: NodeStates, column: int, row: int) -> None:
-    """A cell is resolved by a drop: it has no value."""
+    """A cell is resolved by a drop, without a value."""
     if column not in nodes.lost:
         nodes.lost[column] = RowSet(nodes.rules.num_records)
     nodes.lost[column].add(row)
 
 
 def drop(nodes: NodeStates, row: int) -> None:
-    """A row is given up: each of its open cells is resolved as dropped, and holds up nobody.
+    """A row is given up: each of its open cells is resolved, as dropped.
 
     A cell that runs goes on, in `abandoned`, until it ends.
     """
