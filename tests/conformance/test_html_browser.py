@@ -266,7 +266,7 @@ def test_each_event_is_shown_in_words_with_its_number_time_and_incarnation(
         39: "the claim could not be written",
         41: "the claim is durable",
         45: "a claim is being written: s 1, a 3, w 1, v 1, c 1, d 1",
-        46: "crash: what is not durable is gone",
+        46: "crash: cells that are not durable are gone",
         47: "resume from s 1, a 3, w 1, v 1, c 1, d 1",
         56: "barrier 2 of 'w' starts, reads rows 4–5 (inferred)",
         59: "the group of rows 0–3 retires",

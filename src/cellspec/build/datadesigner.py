@@ -280,7 +280,7 @@ def _read(source: Path) -> dict[str, Any]:
         raise SpecError(f"{source}: expected a mapping with columns, got {type(data).__name__}")
     inner = data.get("data_designer", data)
     columns = inner.get("columns") if isinstance(inner, dict) else None
-    # DataDesigner lets the last column of a name win, and says nothing.
+    # DataDesigner silently lets the last column of a name win.
     seen: set[object] = set()
     for place, item in enumerate(columns if isinstance(columns, list) else ()):
         name = item.get("name") if isinstance(item, dict) else None
@@ -347,7 +347,7 @@ def _compile(api: _Api, config: Any, seeds: Sequence[str], source: Path) -> list
     reader = SimpleNamespace(get_column_names=lambda: list(seeds)) if seeds else None
     with _refusals(source):
         try:
-            # It prints what it finds; standard output belongs to whoever called us.
+            # It prints its findings; standard output belongs to the caller.
             with contextlib.redirect_stdout(io.StringIO()):
                 api.compile_config(config, SimpleNamespace(seed_reader=reader))
         except Exception as error:

@@ -154,7 +154,7 @@ def _is_annotated(cls: type, name: str) -> bool:
             if name in inspect.get_annotations(base):
                 return True
         except Exception:
-            # From Python 3.14 annotations are evaluated here, and may name what does not exist.
+            # From Python 3.14 annotations are evaluated here, and may name missing things.
             return True
     return False
 

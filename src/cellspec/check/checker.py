@@ -307,7 +307,7 @@ class Checker:
         except SpecError as error:
             if event.records is None or "GROUP-04" in self.waived:
                 raise
-            # What the event names is there; the limits leave no way to run that many rows.
+            # The names of the event are known; the limits leave no way to run that many rows.
             raise Violation("GROUP-04", str(error)) from None
         if event.event == "resume":
             self._outcome = None

@@ -94,7 +94,7 @@ class ChromeWriter:
         self._put = put
         self._now_us = self._offset_us = 0
         self._rows = header.graph.rows
-        # Pid 0 is the run itself; then the resources, then what takes none.
+        # Pid 0 is the run itself; then the resources, then the columns without one.
         names = [*header.limits.resources, "no resource"]
         self._processes = [_Process(name) for name in names]
         takes = header.limits.column_resource

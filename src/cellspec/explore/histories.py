@@ -14,7 +14,7 @@ class Histories:
         faults = relation.faults
         self.claims = len(relation.claims)
         self.crashes = faults.crashes
-        # Without a crash to come nothing is written: one slot would do, but one size is simpler.
+        # Without a crash to come, one slot would do, but one size is simpler.
         self.block = self.claims * (self.claims + 1)
         self.of_crash = self.block
         self.of_retry = self.of_crash * (faults.crashes + 1)

@@ -92,7 +92,7 @@ class Invariants:
             for place in range(self.count)
             if self._is_barrier(place)
         ]
-        # What a row of a column needs to be counted, if it is not claimed (CKPT-13, TRACK-06).
+        # The nodes by which a row of a column counts, if it is not claimed (CKPT-13, TRACK-06).
         self._counted = [
             [
                 self._cell(row, column)

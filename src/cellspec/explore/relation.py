@@ -215,7 +215,7 @@ class Relation:
         for column, name in enumerate(graph.column_names):
             inputs = self._inputs_of(column)
             for row, missing in itertools.product(rows, order):
-                # What a column needs is claimed: no more is asked than what its own cell needs.
+                # The column's inputs are claimed, so the answer depends on its own cell alone.
                 claim = tuple(row + (c in inputs) for c in range(graph.num_columns))
                 tracker = self._restore(claim)
                 for node in order:
@@ -229,7 +229,7 @@ class Relation:
         found = set(self.graph.rules.columns[column].needs)
         return found.union(*(self._inputs_of(need) for need in found))
 
-    # What may happen
+    # Steps
 
     def ready(self, done: int) -> int:
         """The open nodes whose needs are all done."""

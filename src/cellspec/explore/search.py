@@ -123,7 +123,7 @@ class Search:
         self.histories = Histories(relation)
         size = relation.size
         self._done = (1 << size) - 1
-        # What is known of a base without what is in flight, by that base.
+        # The answers for a base without its calls in flight, by that base.
         self._known: dict[int, _Done] = {}
         self._settled = ((1 << 2 * size + len(relation.row_cells)) - 1) & ~(self._done << size)
         self._all_claims = (1 << len(relation.claims)) - 1
@@ -315,7 +315,7 @@ class Search:
         startable = None if is_plain else relation.startable
         endable = None if kind.endable is Relation.endable else relation.endable
         canonical, judged_alone = self._canonical, invariants.workers is not None
-        # By set of nodes: what each of their starts adds to a base, and each of their ends takes.
+        # By set of nodes: the number that each start adds to a base, and that each end takes.
         added: dict[int, list[int]] = {}
         taken: dict[int, list[int]] = {}
 
@@ -443,7 +443,7 @@ class Search:
         reported.
         """
         good: set[int] = set()
-        # Most steps lead to what was reached later, so one pass from the back finds nearly all.
+        # Most steps lead to states reached later, so one pass from the back finds nearly all.
         order = list(reversed(seen))
         before = -1
         while before < len(good) < len(seen):

@@ -25,7 +25,7 @@ def crash_steps(engine: Backend, work: Workload, steps: Steps) -> Iterator[tuple
     How many steps an engine takes until a moment is its own affair, so each is tried. With several
     crashes the first ones are fixed, one after the other, at the first step that fits.
     """
-    # What an engine does between calls, it does when one ends.
+    # An engine acts between calls at the moment when a call ends.
     ends = {event.seq for _, event in ends_of(steps.events, work.graph())}
     moments: list[tuple[float, float]] = []
     ended_s = 0.0

@@ -195,7 +195,7 @@ def replayed_run(
     finding = result.violations[0] if result.violations else None
     events = tuple(event for event in result.events if until is None or event["seq"] <= until)
     if until is not None and finding is not None and len(events) < len(result.events):
-        # What broke is told of the whole run, and the run was stopped before that.
+        # The violation is one of the whole run, and the run was stopped before it.
         finding = None
     clause, detail = ("", "") if finding is None else (finding.clause, finding.detail)
     own = replace(case, clause=clause, detail=detail)

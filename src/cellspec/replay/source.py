@@ -68,7 +68,7 @@ def _is_case(data: bytes) -> bool:
     try:
         whole = json.loads(data)
     except (ValueError, RecursionError):
-        # Not a trace either, perhaps: what is wrong is best said of what it seems to be.
+        # Perhaps not a trace either: the message is best about the kind that it resembles.
         return data.lstrip()[:1] == b"{" and b'"trace"' not in data.partition(b"\n")[0]
     return not (isinstance(whole, dict) and "trace" in whole)
 

@@ -207,7 +207,7 @@ def action_of(event: Event, graph: ExecutionGraph, source: str = "trace") -> Act
         column,
         rows,
         event.scope,
-        # A start that tells no number is a node's first; an end that tells none ends what runs.
+        # A start without a number is a first attempt; an end without one ends the running one.
         1 if event.attempt is None and event.event == "start" else event.attempt,
         _claim_of(event, graph, source),
         failure=event.failure,

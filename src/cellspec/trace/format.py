@@ -310,7 +310,7 @@ _FOREIGN = {
 
 def misfit(event: Event) -> tuple[str, str] | None:
     """A field that an event's kind forbids, and the expected value; None if the event fits."""
-    # Nearly all events are starts and ends of one cell: one expression tells that nothing is odd.
+    # Nearly all events are starts and ends of one cell: one expression finds that all is well.
     rows = event.rows
     if (
         (event.event == "start" or event.event == "complete")
@@ -357,7 +357,7 @@ def _find_misfit(event: Event) -> tuple[str, str] | None:
 
 
 def _odd_ranges(event: Event) -> tuple[str, str] | None:
-    # The order of what a barrier read is the engine's doing: a clause judges it, not the format.
+    # The order of a barrier's reads is the engine's doing: a clause judges it, not the format.
     for start, stop in event.reads or ():
         if start >= stop:
             return "reads", "expected ranges [start, stop) that are not empty"

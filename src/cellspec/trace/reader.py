@@ -256,7 +256,7 @@ class TraceReader:
             if expected != got:
                 self._refuse(f"counts.{kind}", f"expected {expected}, got {got}", clause="TRACE-01")
 
-    # Words for what is wrong
+    # Messages
 
     def _refuse(
         self, field: str, expected: str, *, clause: str | None = None, whole: bool = False

@@ -65,7 +65,7 @@ def shrunk_workload(
     """
     tries = Tries(breaks, runs_max, Workload.to_json)
     tries.skip(work)
-    # To look for moved crashes takes many runs: only when nothing else helps any more.
+    # To look for moved crashes takes many runs, so it comes last.
     step = partial(_smaller, tries, fit)
     return shrink(work, [step, partial(step, move_crashes=True)])
 
@@ -127,7 +127,7 @@ def _earlier_crashes(work: Workload) -> Iterator[Workload]:
         yield work.replace(crashes=(*before, earlier))
 
 
-# What can be taken away. Each candidate comes with whether steps of the run go with it.
+# Candidates. Each comes with whether steps of the run go with it.
 
 
 _MANY_COLUMNS, _MANY_ROWS = 8, 16

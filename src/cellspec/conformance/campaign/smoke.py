@@ -67,7 +67,7 @@ def _judge(work: Workload, result: RunResult, trivial: bool) -> SmokeFailure | N
     broken = result.violations[0] if result.violations else None
     called = any(event["event"] == "start" for event in result.events)
     if result.adapter:
-        # What was found, and the rule that it breaks, are beside the point.
+        # The rule and the finding, its first two lines, are beside the point.
         return SmokeFailure("adapter", result.adapter, result.explanation[2:], work, result)
     if not called and broken is not None and broken.clause == "SCHED-12":
         reason = f"{broken.detail}, and no call of a generator had reached the probe by then"

@@ -151,7 +151,7 @@ def workloads(
         max_rows: of the dataset.
     """
     known = frozenset(beside) | {profile}
-    # A crash is interesting for what it interrupts.
+    # A crash is interesting by the work that it interrupts.
     mixed_in = st.booleans() if profile == "resume" else _sometimes()
     has = {profile} | {
         name for name in _FEATURES if name in known and name != profile and draw(mixed_in)
@@ -375,7 +375,7 @@ def _lives(
     """Crash points in 64ths of an incarnation, its rows, and whether claimed rows are kept."""
     if "resume" not in has:
         return [], (), False
-    # More of them late than early: what a claim covers comes late.
+    # More of them late than early: claims come late.
     crash = st.integers(0, 63) | st.integers(24, 71)
     crashes = draw(st.lists(crash, max_size=3))
     if "targets" not in known or not draw(_sometimes()):

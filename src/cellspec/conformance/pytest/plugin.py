@@ -41,7 +41,7 @@ _PACKAGE = "cellspec.conformance"
 _TESTS = Path(__file__).with_name("test_conformance.py")
 _NAME = "cellspec-conformance"
 
-# Option, short name, what it takes, default, and what it is for. The rest are flags.
+# Option, short name, argument, default and purpose. The rest are flags.
 _OPTIONS: tuple[tuple[str, str, str, Any, str], ...] = (
     ("profile", "--profile", "NAMES", "default", "profiles, with commas between; or all"),
     ("max-examples", "--max-examples", "N", None, "workloads of each profile"),

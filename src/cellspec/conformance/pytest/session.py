@@ -66,7 +66,7 @@ class Session:
         """The run, for the tests of the suite."""
         return self
 
-    # What tests ask
+    # Called by the tests
 
     def smoke(self) -> None:
         """Fail if the smoke test does."""

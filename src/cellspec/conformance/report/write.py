@@ -71,7 +71,7 @@ def write_reports(
         written.append(json_file)
     if html_file is not None:
         pages = render(found)
-        # Pages of failures lead back to the matrix, whatever it is called.
+        # Pages of failures lead back to the matrix by the name of its file.
         name = html.escape(html_file.name)
         links = {
             page: text.replace(f'href="{INDEX}', f'href="{name}') for page, text in pages.items()

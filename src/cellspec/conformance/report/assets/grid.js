@@ -1,7 +1,7 @@
-/* The grid rows × columns, the slider over a run's events, and what is shown beside them.
+/* The grid rows × columns, the slider over a run's events, and the facts beside them.
  *
  * `View` owns the page's part below #replay. It asks `Replay` for the state at one position and
- * draws it; a cell's element is touched only if what it shows has changed. Of a table with many
+ * draws it; a cell's element is touched only if its content has changed. Of a table with many
  * rows a window is in the page, and it follows the events.
  *
  * The fragment of the address is the view: #event=12&cell=c1r3 shows event 12 with that cell's
@@ -90,7 +90,7 @@ class View {
     return number >= 0 && number <= this.data.events.length ? number : 0;
   }
 
-  // One pass over all events: what is in flight, what is resolved, and what is worth a mark.
+  // One pass over all events: calls in flight, resolved cells, and events worth a mark.
   survey() {
     const { replay } = this;
     this.notable = [];
@@ -219,7 +219,7 @@ class View {
     this.makeRows();
   }
 
-  // Rows are laid out one by one, each as a CSS grid of fixed height: what changes in one leaves
+  // Rows are laid out one by one, each as a CSS grid of fixed height: a change in one leaves
   // the others alone, which a table of the browser would measure again. Roles are written out.
   setWidths() {
     const widths = this.grouped ? [34] : [];
@@ -540,7 +540,7 @@ class View {
     }
   }
 
-  // The state of each barrier node in words; one that nobody waits for any more has its own.
+  // The state of each barrier node in words; an unwanted one has a word of its own.
   barrierStates() {
     const { replay } = this;
     return replay.barriers.map((nodes, column) => nodes.map((node, scope) => {

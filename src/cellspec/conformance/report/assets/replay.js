@@ -5,8 +5,8 @@
  * first event, n is after the n-th. It steps forward event by event and keeps a snapshot every so
  * often, so that a slider can be dragged back over thousands of events.
  *
- * It judges nothing. What an event says is what is drawn, and an event that makes no sense (a row
- * that is not there, an end of what never started) changes what it can and throws nothing.
+ * It only draws. Each event is drawn as it is, and an event that makes no sense (a missing row, an
+ * end without a start) changes as much as it can, without an exception.
  */
 
 const STATES = [
@@ -146,7 +146,7 @@ class Replay {
     return this.cells[row * this.width + column] & STATE;
   }
 
-  // A cell's state changes; what is known to be durable stays so.
+  // A cell's state changes; known durability stays.
   put(column, row, state) {
     const at = row * this.width + column;
     const old = this.cells[at];
@@ -159,7 +159,7 @@ class Replay {
     this.cells[at] = on ? this.cells[at] | bit : this.cells[at] & ~bit;
   }
 
-  // A row is dropped: what is not resolved is given up, what is in flight may end and is ignored.
+  // A row is dropped: its open cells are given up, its calls in flight may end and are ignored.
   dropRow(row) {
     if (row >= this.height) return;
     for (let column = 0; column < this.width; column++) {
@@ -398,7 +398,7 @@ const ACTIONS = {
     this.recount();
   },
 
-  // Exactly what storage gave back is there.
+  // The table holds exactly the cells that storage gave back.
   resume(event) {
     const { records, claim, dropped, skipped, incarnation } = event.more;
     if (Number.isInteger(records) && records >= 0) this.rows = Math.min(records, this.height);
@@ -525,7 +525,7 @@ const WORDS = {
     `a claim is being written: ${claimInWords(data.columns, claimOf(replay, event.more.claim))}`,
   checkpoint_durable: () => "the claim is durable",
   checkpoint_failed: () => "the claim could not be written",
-  crash: () => "crash: what is not durable is gone",
+  crash: () => "crash: cells that are not durable are gone",
   resume(data, event, replay) {
     const { claim, dropped, records, keep } = event.more;
     const parts = [`resume from ${claimInWords(data.columns, claimOf(replay, claim))}`];
@@ -539,7 +539,7 @@ const WORDS = {
     (event.more.reason ? ` (${event.more.reason})` : ""),
 };
 
-/* One line that says what an event is. */
+/* An event in one line. */
 function describe(replay, event) {
   const { data } = replay;
   const words = Object.hasOwn(WORDS, event.kind)
