@@ -106,7 +106,7 @@ class ThreadEngine(Engine):
                 except BaseException as error:
                     self._break(error)
 
-    def _unlocked(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def unlocked(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call what may take long, without the lock."""
         self._changed.release()
         try:
@@ -114,9 +114,9 @@ class ThreadEngine(Engine):
         finally:
             self._changed.acquire()
 
-    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run a piece of a generator: it takes its time, so without the lock."""
-        return self._unlocked(function, *arguments)
+        return self.unlocked(function, *arguments)
 
     def _report(self, step: Callable[..., None], *arguments: Any) -> None:
         """Tell the scheduler how a call goes; a run that broke off hears nothing any more."""
@@ -149,7 +149,7 @@ class ThreadEngine(Engine):
                 self._give_rows(call)
                 done: tuple[Any, ...] = (scheduler.on_range_end, call)
             else:
-                done = (scheduler.on_complete, call, self._call(self._value, call))
+                done = (scheduler.on_complete, call, self.call(self._value, call))
         except Exception as error:
             done = (scheduler.on_fail, call, error)
         self._report(*done)
@@ -167,10 +167,10 @@ class ThreadEngine(Engine):
     def _give_rows(self, call: Call) -> None:
         rows = self._iterate(call)
         try:
-            while (item := self._call(next, rows, None)) is not None:
+            while (item := self.call(next, rows, None)) is not None:
                 self._report(self.scheduler.on_row, call, *item)
         finally:
-            self._call(rows.close)
+            self.call(rows.close)
 
     def _iterate(self, call: Call) -> Generator[tuple[int, Any], None, None]:
         generator = self.generators[call.column]
@@ -190,7 +190,7 @@ class ThreadEngine(Engine):
     def _save(self, save: Save) -> None:
         scheduler = self.scheduler
         try:
-            self._unlocked(self.store.write_rows, save)
+            self.unlocked(self.store.write_rows, save)
         except OSError as error:
             self._told(scheduler.on_rows_failed, save, error)
             return
@@ -199,7 +199,7 @@ class ThreadEngine(Engine):
             return
         self._told(scheduler.on_checkpoint_begin, save)
         try:
-            self._unlocked(self.store.write_checkpoint, save.checkpoint)
+            self.unlocked(self.store.write_checkpoint, save.checkpoint)
         except OSError as error:
             self._told(scheduler.on_checkpoint_failed, save, error)
         else:

@@ -64,12 +64,12 @@ class ReferenceBackend:
 class LockedCalls(ThreadEngine):
     """Calls generators under its lock; they give it back while they wait (`let_go`)."""
 
-    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
 
     def let_go(self, function: Callable[[], None]) -> None:
         """Release the lock while a function takes its time."""
-        self._unlocked(function)
+        self.unlocked(function)
 
 
 class ThreadBackend:
