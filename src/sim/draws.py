@@ -1,8 +1,8 @@
-"""Every random number of a simulated run: a function of its key, whoever asks first.
+"""Every random number of a simulated run: a function of its key alone.
 
 A draw is a function of the run's seed, the column, the row and the attempt (and, where it says so,
-of the incarnation). Two schedules of one workload meet the same numbers, whatever they start first;
-a crash and a resume meet them again. Three forms serve three kinds of question:
+of the incarnation). Two schedules of one workload meet the same numbers, in any order of starts; a
+crash and a resume meet them again. Three forms serve three kinds of question:
 
 ===============  ==================================  ==============================================
 form             key                                 used for
@@ -17,9 +17,9 @@ form             key                                 used for
 
 **How a stream works.** A counter-based generator (Philox) maps (key, counter) to random numbers
 and carries no state along. The key is a digest of the stream's names. The counter holds the number
-of a *block*; a whole block is always drawn, even if the dataset ends inside it, so more rows never
-change earlier ones, and another column changes no number of this one. A block exists because one
-scalar draw costs some twenty microseconds and a vector of a thousand some fifty.
+of a *block*; a whole block is always drawn, even if the dataset ends inside it. So the numbers of
+a row stay when rows or other columns are added. A block exists because one scalar draw costs some
+twenty microseconds and a vector of a thousand some fifty.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Draws:
         self.rng = np.random.Generator(self._bits)
 
     def at(self, block: int) -> Draws:
-        """These draws, moved to the start of a block, whatever was drawn before."""
+        """These draws, moved to the start of a block."""
         self._state["state"]["counter"][3] = block
         # A new generator takes eight times as long as a new state: it asks for entropy first.
         self._bits.state = self._state

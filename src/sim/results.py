@@ -1,7 +1,7 @@
 """The figures of a run, from its counters: plain numbers, each with its unit in its name.
 
 `summarise` turns the counters of a run into a `Result`; `sim.output` shows it as a table, as JSON
-or as CSV. A result holds nothing that depends on the machine's speed, so that equal runs give equal
+or as CSV. A result does not depend on the machine's speed, so that equal runs give equal
 bytes. `sim.figures` defines each figure.
 """
 
@@ -31,11 +31,11 @@ NOT_CHECKED = "not checked"
 
 @dataclass(frozen=True, slots=True)
 class ResourceFigures:
-    """What one resource did; times in seconds.
+    """The figures of one resource; times in seconds.
 
     Attributes:
-        resource: its name; None for the columns that take none.
-        limit: how many nodes may use it at once; None for no limit.
+        resource: its name; None for the columns without one.
+        limit: how many nodes may use it at once; None if that is unlimited.
         cells_done: of the columns that take it, those done again included, barriers left out.
         wait_calls: calls whose waits are looked at.
     """
@@ -61,7 +61,7 @@ class ResourceFigures:
 
 @dataclass(frozen=True, slots=True)
 class ColumnFigures:
-    """What one column did; times in seconds. `cells_done` holds those done again."""
+    """The figures of one column; times in seconds. `cells_done` holds those done again."""
 
     column: str
     resource: str | None
@@ -97,7 +97,7 @@ class IncarnationFigures:
 
 @dataclass(frozen=True, slots=True)
 class FailureFigures:
-    """What went wrong in one column.
+    """The failures, drops and skips of one column.
 
     Attributes:
         retryable, backpressure, permanent: calls that failed, by kind.
@@ -118,10 +118,10 @@ class FailureFigures:
 class Result:
     """The figures of one run, as `sim.figures` defines them.
 
-    Rates are None for a run that took no time, and `first_row_s` for one that delivered no row.
+    Rates are None for a run without duration, and `first_row_s` for one without delivered rows.
 
     Attributes:
-        notes: what a reader must know of the figures, a line each.
+        notes: lines that a reader must know of the figures.
     """
 
     name: str
@@ -175,12 +175,12 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
     """The figures of a run that ended well.
 
     Args:
-        scenario: what was run.
-        outcome: what the simulator counted.
+        scenario: the scenario of the run.
+        outcome: the counters of the simulator.
         checked: whether every event was judged; else the verdict does not claim it.
 
     Raises:
-        SpecError: a file of the scenario can no longer be read.
+        SpecError: a file of the scenario cannot be read any more.
     """
     graph = scenario.graph()
     cells = graph.num_records * graph.num_columns
@@ -240,7 +240,7 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
 
 
 def _resources(scenario: Scenario, outcome: Outcome) -> tuple[ResourceFigures, ...]:
-    """One entry a resource, in the scenario's order, then one for columns that take none."""
+    """One entry a resource, in the scenario's order, then one for columns without one."""
     rules, resource_of = scenario.graph().rules.columns, scenario.column_resource
     found = []
     limits: list[tuple[str | None, int | None]] = [*scenario.resource_limits.items(), (None, None)]
@@ -323,7 +323,7 @@ def _failures(scenario: Scenario, outcome: Outcome) -> tuple[FailureFigures, ...
 
 
 def _tidy(value: float) -> float:
-    """Without the last digits of a float sum, which mean nothing and look as if they did."""
+    """A float sum without its last digits, which are noise."""
     return float(f"{value:.12g}") + 0.0
 
 

@@ -49,15 +49,15 @@ Z99 = 2.3263478740408408
 
 
 class LatencyModel(StrictModel):
-    """What all latency models offer."""
+    """The base of every latency model: it draws latencies, and knows their mean."""
 
     @property
     def fails(self) -> bool:
-        """True if calls fail where what is replayed did; see `Replay.sample_failures`."""
+        """True if calls fail where the recorded requests did; see `Replay.sample_failures`."""
         return False
 
     def remark(self) -> str:
-        """What a reader of the scenario must be told, as one line; "" if nothing."""
+        """A line for the reader of the scenario about its numbers; often empty."""
         return ""
 
     def loads(self) -> Sequence[int]:
@@ -73,7 +73,7 @@ class LatencyModel(StrictModel):
 
     @abstractmethod
     def mean_s(self) -> float:
-        """The expected latency in seconds; infinite if the distribution has no finite mean."""
+        """The expected latency in seconds; infinite for some heavy tails."""
 
 
 class Constant(LatencyModel):
@@ -114,7 +114,7 @@ class Uniform(LatencyModel):
 
 
 class Exponential(LatencyModel):
-    """Memoryless: how long it took so far says nothing about how long it will take."""
+    """Memoryless: the time that is left does not depend on the time so far."""
 
     model: Literal["exponential"] = "exponential"
     mean: PositiveSeconds = Field(alias="mean_s", description="mean, seconds")

@@ -59,7 +59,7 @@ _SURELY = 0.8
 
 
 class _Named:
-    """Chooses a latency model by its name; a misspelt name hides no other fault."""
+    """Chooses a latency model by its name; a misspelt name is reported beside all other faults."""
 
     def __init__(self, *names: str) -> None:
         self._names = names

@@ -1,8 +1,9 @@
 """Reading a scenario file: YAML text, overrides of the command line, and every fault at once.
 
 `load_scenario` reads a file, applies overrides (``columns.answer.latency.median_s=3``), and
-returns a frozen `Scenario`. Whatever could stop a run later is looked at then: the graph is built,
-traces are read, each resource has a limit. Relative paths start from the file's own folder.
+returns a frozen `Scenario`. Loading checks everything that could stop a run later: it builds the
+graph, reads the traces, and looks for the limit of each resource. Relative paths start
+from the file's own folder.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ def load_scenario(path: str | Path, overrides: Mapping[str, str] | None = None) 
 
     Args:
         path: the YAML file.
-        overrides: dotted paths and YAML values that replace what the file says, such as
+        overrides: dotted paths and YAML values that replace those of the file, such as
             ``{"columns.sql.latency.median_s": "2"}``. An item of a list is named by its position
-            or, where items have names, by its name. A mapping that the file leaves out is made; a
-            field that no scenario has is refused. A key that holds a dot cannot be named: replace
+            or, where items have names, by its name. A mapping that the file leaves out is made; an
+            unknown field is refused. A key that holds a dot cannot be named: replace
             the mapping that it is in.
 
     Raises:
         FaultsError: a line for each fault, sorted by line; each names the file, the line, the
-            field, what was expected and what was given.
-        SpecError: the file cannot be read, or is no mapping.
+            field, the expected value and the given one.
+        SpecError: the file cannot be read, or holds something else than a mapping.
         MissingExtraError: the scenario takes a DataDesigner pipeline, and that extra is absent.
     """
     path = Path(path)
@@ -64,7 +65,7 @@ def _read(path: Path) -> Document:
     """A scenario file as a mapping.
 
     Raises:
-        SpecError: it cannot be read, or is none.
+        SpecError: it cannot be read, or holds something else.
     """
     try:
         document = Document(path.read_text(encoding="utf-8-sig"))
@@ -86,7 +87,7 @@ def _override(data: dict[Any, Any], dotted: str, text: str) -> tuple[Any, ...]:
     """Put one value into plain scenario data, and return where it went.
 
     Raises:
-        SpecError: there is no such place, or the text is not YAML.
+        SpecError: the file lacks the place, or the text is not YAML.
     """
     value = parse_yaml(text)
     where: list[Any] = []

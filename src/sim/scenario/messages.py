@@ -1,4 +1,4 @@
-"""From faults to messages: where in which file, what was expected, and what was given.
+"""From faults to messages: the place, the expected value, and the given one.
 
 A message reads ``s.yaml:7: columns 'b': latency.modle: no such field; did you mean 'model'?``. A
 column is named by its name, and each other item of a list by its position. A fault of a value that
@@ -73,11 +73,12 @@ def _text(kind: str, context: Mapping[str, Any], given: Any) -> str:
 def _resolve(loc: Sequence[int | str], data: Any, kept: int) -> Place:
     """The parts of pydantic's location that stand in the file.
 
-    Pydantic also names what it tried, such as the member of a union; those parts are left out.
+    Pydantic also names the alternative that it tried, such as the member of a union; this part is
+    left out.
 
     Args:
         loc: the location.
-        data: what was validated.
+        data: the data that was validated.
         kept: so many of the last parts stay, also if the file does not have them.
     """
     where: list[Any] = []

@@ -52,7 +52,7 @@ def not_exactly_one(names: Sequence[str], given: Sequence[str]) -> str:
 
 
 def _exactly_one(model: StrictModel, *names: str) -> None:
-    """Refuse a record that has a value in none of several fields, or in more than one.
+    """Refuse a record that has values in several of some fields, or in none of them.
 
     Raises:
         ValidationError: it has.
@@ -167,7 +167,7 @@ class RowGroups(StrictModel):
 
 
 class LimitsSpec(StrictModel):
-    """What may be in flight at once."""
+    """How many calls may be in flight at once."""
 
     workers: Positive = Field(description="cells and barriers in all")
     resources: dict[Name, Positive] = Field(
@@ -221,7 +221,7 @@ class EarlyStop(StrictModel):
 
 
 class FailuresSpec(StrictModel):
-    """What goes wrong, how often, and what is done about it; the closest rate applies."""
+    """The failures of calls, how often they come, and the answer to them; the closest rate wins."""
 
     max_attempts: Positive = Field(3, description="attempts of a node in one incarnation")
     default: FailureRates = Field(FailureRates(), description="of all other columns")

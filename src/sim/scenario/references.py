@@ -1,7 +1,7 @@
-"""Names that one part of a scenario file uses and another part gives: are they there?
+"""Names that one part of a scenario file uses and another part gives.
 
-The check reads plain data, so that it says its part also of a file with other faults. A part that
-is missing or malformed makes the names that it gives unknown; then the uses of them are not judged.
+The check reads plain data, so that it works on a file with other faults too. If a part is missing
+or malformed, the names that it would give are unknown, and the uses of them are not judged.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Names", "reference_faults", "unknown_keys"]
 
 
 class Names(NamedTuple):
-    """The names that a scenario may use; None where they are not known.
+    """The names that a scenario may use; None for names that are unknown.
 
     Attributes:
         columns: all columns.
@@ -39,7 +39,8 @@ class Names(NamedTuple):
 
         Args:
             data: the scenario as plain data.
-            resource_of: the columns of its pipeline, each with its resource; None without one.
+            resource_of: the columns of its pipeline, each with its resource; None for a scenario
+                that lists its columns.
             limits: of the pipeline's own.
         """
         if resource_of is None:
@@ -55,7 +56,7 @@ class Names(NamedTuple):
 
 
 def reference_faults(data: Mapping[str, Any], names: Names) -> Iterator[Fault]:
-    """The uses of names that nothing gives, in the order of the parts of a file.
+    """The uses of unknown names, by part of the file.
 
     Args:
         data: a scenario as plain data.
@@ -114,7 +115,7 @@ def _of_columns(items: list[Mapping[str, Any]], limited: Collection[str] | None)
 
 
 def _produced(items: list[Mapping[str, Any]]) -> dict[str, None] | None:
-    """Every name that a column may depend on; None if a column does not say all of its names."""
+    """Every name that a column may depend on; None if a column is malformed."""
     found: dict[str, None] = {}
     for item in items:
         effects = item.get("side_effects", ())

@@ -9,7 +9,7 @@ __all__ = ["load_notes", "remarks"]
 
 
 def remarks(scenario: Scenario) -> list[str]:
-    """What the scenario says, or leaves out, without an effect that one might expect."""
+    """The fields that have less effect than a reader may expect, and those that are left out."""
     found = []
     used = set(scenario.column_resource.values())
     for name in scenario.limits.resources:

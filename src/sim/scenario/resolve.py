@@ -1,4 +1,4 @@
-"""From a scenario's records to what a run needs: the graph, latencies, resources and limits.
+"""From a scenario's records to the graph, the latencies, the resources and the limits of its run.
 
 The columns come from the scenario itself, or from a DataDesigner pipeline. Every fault is
 collected, so that one reading of a file reports them all.
@@ -31,7 +31,7 @@ __all__ = ["Parts", "Resolved", "Source", "readable_parts", "resolve"]
 
 
 class Parts(NamedTuple):
-    """The parts of a scenario that its columns depend on; None where a part is of no use."""
+    """The parts of a scenario that its columns depend on; None for a part that is malformed."""
 
     rows: int | None
     batch_size: int | None
@@ -78,7 +78,7 @@ class Resolved:
 
 
 def readable_parts(data: Mapping[str, Any], context: Any) -> Parts:
-    """The parts of plain data that are in order, whatever the others are."""
+    """The well-formed parts of plain data."""
 
     def read(kind: Any, value: Any) -> Any:
         try:
@@ -113,7 +113,7 @@ def resolve(
         faults: receives all that does not fit.
 
     Returns:
-        None if there are faults.
+        None if something does not fit.
 
     Raises:
         MissingExtraError: the scenario takes a DataDesigner pipeline, and that extra is absent.
@@ -153,7 +153,7 @@ def _source_of_columns(columns: Sequence[ColumnSpec], limits: LimitsSpec) -> Sou
 
 
 def _load_pipeline(folder: Path, file: str, faults: list[Fault]) -> LoadedPipeline | None:
-    """The DataDesigner configuration that a scenario names; a fault and None if it is of no use.
+    """The DataDesigner configuration that a scenario names; a fault and None if it cannot be used.
 
     Raises:
         MissingExtraError: the extra for DataDesigner is absent.
@@ -176,8 +176,7 @@ def _source_of_pipeline(
         pipeline: the scenario's part about it.
         loaded: the configuration.
         limits: of the scenario; they win over those of the configuration.
-        faults: receives names that the configuration does not have, and columns whose resource has
-            no limit.
+        faults: receives unknown names, and resources without a limit.
     """
     resource = {item.name: item.resource for item in loaded.columns if item.resource}
     conditions = {item.name: item.skip_when for item in loaded.columns if item.skip_when}
@@ -246,9 +245,10 @@ def _skipping(column: PipelineColumn, may_skip: bool) -> ColumnDescriptor:
 
 
 def _build_graph(source: Source, parts: Parts, faults: list[Fault]) -> ExecutionGraph | None:
-    """The execution graph of a scenario's columns; a fault and None if they form none.
+    """The execution graph of a scenario's columns; a fault and None if they form
+    none.
 
-    Names that are unknown were reported by then, and are left out to see the rest.
+    Unknown names were reported before; they are left out, so that the other faults show.
     """
     if parts.rows is None or parts.barrier_scope is None:
         return None

@@ -39,7 +39,7 @@ class ColumnLatency(NamedTuple):
     """How long a column's nodes take.
 
     For a barrier column the latency is the barrier node's, and grows by `per_row_s` for each row
-    that it reads; its output cells are there when the barrier is done and take no time.
+    that it reads; its output cells come with the end of the barrier, at once.
 
     Attributes:
         name: the column's name, which keys its random numbers.
@@ -58,11 +58,11 @@ class LatencySource:
     """The latencies of a run, in seconds, fetched by column and row.
 
     A block of `BLOCK_ROWS` rows is drawn when its first row is asked for and kept until
-    `blocks_per_column` younger ones have come; so memory is O(columns) whatever the number of
+    `blocks_per_column` younger ones have come; so memory is O(columns) for any number of
     rows, about 33 kB a block. That suits every policy that visits rows roughly in order. Where
     rows are visited at random over more than ``blocks_per_column x BLOCK_ROWS`` rows, a fetch may
     draw its block again (some 60 µs, the same numbers): then pass None, which keeps every block,
-    32 bytes a cell. What is fetched is the same in all cases.
+    32 bytes a cell. The numbers are the same in all cases.
 
     Args:
         seed: the run's seed, an integer of any size.
@@ -191,7 +191,7 @@ class LatencySource:
             A list that is shared: it must not be changed.
 
         Raises:
-            IndexError: no row of the dataset is in that block.
+            IndexError: the block is outside of the dataset.
         """
         size = BLOCK_ROWS if attempt == 1 else SPARSE_ROWS
         if not 0 <= block * size < self._rows:

@@ -1,8 +1,8 @@
 """Scenario files: one simulated run, described in YAML and checked before anything runs.
 
-A scenario says *what* is generated (columns, or a DataDesigner pipeline; rows; batches), *how
-long* each column takes (`sim.scenario.latency`), *what may run at once* (limits), and what happens
-on the way (policy, checkpoints, crashes). A small one::
+A scenario gives the columns (or a DataDesigner pipeline), rows and batches; the latency of each
+column (`sim.scenario.latency`); the limits of calls at once; and policy, checkpoints, crashes and
+failures. A small one::
 
     name: two-columns
     rows: 1000
@@ -175,7 +175,7 @@ class Scenario(StrictModel):
         return self._plan.source.limits
 
     def run_limits(self) -> Limits:
-        """What may run at once."""
+        """The limits of the run."""
         groups = self.limits.row_groups
         return Limits(
             workers=self.limits.workers,
@@ -186,7 +186,7 @@ class Scenario(StrictModel):
         )
 
     def failure_policy(self) -> FailurePolicy | None:
-        """What the run does about failures; None if there are none."""
+        """How often the run tries a call, and when it gives up; None for a run without failures."""
         failures = self.failures
         if failures is None:
             return None
@@ -215,7 +215,7 @@ class Scenario(StrictModel):
 
     @property
     def is_plain(self) -> bool:
-        """True if every call makes one cell and ends well, no cell is skipped, no row waits."""
+        """True for a scenario without failures, skips, row groups and ranges."""
         return (
             self.failures is None
             and self.limits.row_groups is None
@@ -231,10 +231,10 @@ class Scenario(StrictModel):
         return {mapping[key]: self._folder / mapping[key] for mapping, key in _file_fields(data)}
 
     def digest(self) -> str:
-        """A digest of what decides a run: every field, and the content of each file, not its place.
+        """A digest of all that decides a run: every field, and the content of each file.
 
         Raises:
-            SpecError: a file can no longer be read.
+            SpecError: a file cannot be read any more.
         """
         data = self.model_dump(by_alias=True, exclude={"name", "description", "source"})
         _leave_out_unused(data)
@@ -263,7 +263,7 @@ class Scenario(StrictModel):
 
 
 def _leave_out_unused(data: dict[str, Any]) -> None:
-    """A field that a scenario does not use decides nothing: the digest is as if it were unknown."""
+    """Leave unused fields out of the digest, so that a new field changes no older digest."""
     del data["limits"]["measured_at"]
     if data["pipeline"] is not None and not data["pipeline"]["skip_rates"]:
         del data["pipeline"]["skip_rates"]

@@ -1,7 +1,7 @@
 """The strict record: the base class of everything that a scenario file holds.
 
-A strict record is frozen, refuses fields that it does not have, and converts no value silently:
-``"3"`` is a string, and a field of a number refuses it. A record reports all its faults at once,
+A strict record is frozen, refuses unknown fields, and takes each value as it is: ``"3"`` is a
+string, and a field of a number refuses it. A record reports all its faults at once,
 each with its place in the file.
 """
 
@@ -45,7 +45,7 @@ class Fault(NamedTuple):
 
     Attributes:
         where: the keys and positions that lead to the field, from the record that reports it.
-        text: what was expected and what was given, in one line.
+        text: the expected value and the given one, in one line.
     """
 
     where: tuple[int | str, ...]
@@ -81,14 +81,14 @@ def field_error(field: str, message: str) -> ValidationError:
 
 
 class StrictModel(BaseModel):
-    """A frozen record of a scenario file: unknown fields refused, no value silently converted."""
+    """A frozen record of a scenario file, which refuses unknown fields and converts nothing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     @model_validator(mode="wrap")
     @classmethod
     def _known_fields(cls, data: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
-        """Refuse unknown fields by name, beside all other faults: a typo is never a default."""
+        """Refuse unknown fields by name, beside all other faults, so that a typo is noticed."""
         if not isinstance(data, Mapping):
             return handler(data)
         known, spellings = _names(cls)

@@ -33,10 +33,10 @@ def read_columns(path: Path, columns: Mapping[str, Kind]) -> tuple[array[float],
 
     Args:
         path: a file whose name ends in .csv, .csv.gz, .jsonl or .jsonl.gz.
-        columns: each column's name, and what its numbers are.
+        columns: the name of each column, and the kind of its numbers.
 
     Raises:
-        SpecError: another file type, no rows, an unknown column, or a value that is not of its
+        SpecError: another file type, an empty file, an unknown column, or a value of another
             kind; the message names the line.
         OSError: the file cannot be opened; other errors if it is damaged.
     """
@@ -78,7 +78,7 @@ def _read_columns(
 
 
 def _number(given: object) -> float:
-    """A cell of a trace as a number; NaN, which no check accepts, if it is none."""
+    """A cell of a trace as a number; NaN, which every check refuses, for anything else."""
     if isinstance(given, bool) or not isinstance(given, int | float | str):
         return math.nan
     try:
@@ -88,7 +88,7 @@ def _number(given: object) -> float:
 
 
 def _failure(given: object) -> int:
-    """What a trace says of how a request ended, as a place in `FAILURES`."""
+    """How a request ended, by a cell of its trace: a place in `FAILURES`."""
     if given is None or given is False or (isinstance(given, str) and not given.strip()):
         return 0
     value = _number(given)

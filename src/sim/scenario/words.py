@@ -35,7 +35,7 @@ def closest(name: object, known: Iterable[str], likeness: float = 0.75) -> str |
     """The known name that is spelled most like `name`, upper and lower case being one.
 
     Args:
-        name: as it was given; a value that is no text is like nothing.
+        name: the given name; None is returned for a value that is not text.
         known: the names to choose from.
         likeness: how alike the two must be, from 0 to 1.
     """
@@ -47,7 +47,7 @@ def closest(name: object, known: Iterable[str], likeness: float = 0.75) -> str |
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """The end of a message: "; did you mean 'model'?", or "" if no known name is like it."""
+    """The end of a message: "; did you mean 'model'?", or "" if all are unlike it."""
     found = closest(name, known)
     return "" if found is None else f"; did you mean {found!r}?"
 

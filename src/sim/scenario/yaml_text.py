@@ -26,7 +26,7 @@ _MOST = 1 << 63
 
 
 class _Loader(PlainLoader):
-    """Plain data only, no key twice, and plain words as YAML 1.2 reads them.
+    """Reads plain data, each key once, and plain words as YAML 1.2 reads them.
 
     Args:
         text: the YAML.
@@ -93,10 +93,10 @@ for _tag, _pattern, _first in (
 
 
 class YamlError(SpecError):
-    """Text that is no YAML, or that says a thing twice.
+    """Text that is not YAML, or that gives a key twice.
 
     Attributes:
-        faults: each with its line, from 1; None where the text as a whole is meant.
+        faults: each with its line, from 1; None for a fault of the text as a whole.
     """
 
     def __init__(self, faults: Sequence[tuple[int | None, str]]) -> None:
@@ -108,7 +108,7 @@ class Document:
     """Plain data from YAML text, and where in the text each value stands.
 
     Attributes:
-        data: the data; no part of it is shared, so that a change changes one place.
+        data: the data; aliases are copies, so that a change changes one place.
 
     Args:
         text: the YAML.

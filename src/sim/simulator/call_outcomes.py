@@ -1,4 +1,4 @@
-"""The fates of calls: failures, skipped cells and backoffs, each a draw from the run's seed."""
+"""The outcomes of calls: failures, skipped cells, backoffs, each a draw from the run's seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["CallOutcomes", "ColumnRates", "DrawnOutcomes"]
 
 
 class CallOutcomes(Protocol):
-    """What becomes of a call; each answer a function of the seed and its arguments alone."""
+    """How calls end; each answer is a function of the seed and its arguments alone."""
 
     def of_cell(self, column: int, row: int, call: int) -> Failure | None:
         """How the n-th call of a cell in an incarnation fails; None if it ends well."""
@@ -43,8 +43,8 @@ class DrawnOutcomes:
     """CallOutcomes drawn from a seed at given rates.
 
     Any number of calls of a node may be answered with back-pressure, so that the share of calls is
-    the rate; a rate of 1 would never let a call end well, and a run would never end (clause
-    SCHED-12 supposes finitely many).
+    the rate; with a rate of 1 every call would fail, for ever (clause SCHED-12 supposes
+    finitely many).
 
     Args:
         seed: of the run.
@@ -52,8 +52,8 @@ class DrawnOutcomes:
         first_s, factor, most_s: the backoff after the n-th failure of a node is
             ``first_s * factor ** (n - 1)`` seconds, at most `most_s`.
         jitter: the share of that by which it may be longer or shorter, drawn.
-        recorded: what becomes of calls beside, as `sim.scenario.latency.LatencySource.failure`
-        tells it.
+        recorded: the failures of replayed requests, from
+            `sim.scenario.sampler.LatencySource.failure`.
 
     Raises:
         SpecError: a column whose every call is answered with back-pressure.

@@ -65,7 +65,7 @@ class Calls(Protocol):
         """The handler of an incarnation's completions."""
 
     def emit(self) -> None:
-        """Give the output cells of barriers that have completed; they take no time."""
+        """Give the output cells of barriers that have completed; each at once."""
 
     def ready_pusher(self, column: int, push: Callable[[int], object]) -> Callable[[int], object]:
         """Receives the row of each cell that becomes ready, and passes it to `push`."""
@@ -86,7 +86,7 @@ class Calls(Protocol):
         """Add up the cells that an incarnation made, given how many were open at its start."""
 
     def count_table(self) -> None:
-        """Add to the outcome what else the finished table holds."""
+        """Add rows and cells of the finished table to the outcome, by column."""
 
     def saved(self) -> None:
         """A claim is durable."""
@@ -95,7 +95,7 @@ class Calls(Protocol):
         """The process crashed; `RunState.running` holds the calls that ran."""
 
     def resumed(self, in_flight_lost: int) -> None:
-        """The machine was restored, and so many calls are in flight no more."""
+        """The machine was restored, and so many calls that were in flight are gone."""
 
     def lost_s(self, task: Task) -> float:
         """How long a call in flight takes, less the part whose values it gave."""
@@ -130,7 +130,7 @@ class PlainCalls:
         self._state = state
 
     def begin(self) -> None:
-        """Nothing is kept from one incarnation to the next."""
+        """A plain call has no memory to clear."""
 
     def settler(self, settle: Settle, finish_stopped: Callable[[], None]) -> Settle:  # noqa: ARG002
         return settle
@@ -244,7 +244,7 @@ class PlainCalls:
         return rows > 0
 
     def rows_tried(self) -> int:
-        """A run in which nothing goes wrong tries every row."""
+        """A run without failures tries every row."""
         return self._state.graph.num_records
 
     def count_cells(self, incarnation: Incarnation, open_before: Sequence[int]) -> None:
@@ -262,10 +262,10 @@ class PlainCalls:
         """The table holds values only."""
 
     def saved(self) -> None:
-        """Latencies can be asked again, so nothing was kept."""
+        """Latencies can be asked again: there are no costs to forget."""
 
     def crashed(self) -> None:
-        """Nothing was kept."""
+        """Latencies can be asked again: there are no costs to keep."""
 
     def resumed(self, in_flight_lost: int) -> None:
         self._state.other_events += in_flight_lost

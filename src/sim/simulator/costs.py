@@ -33,7 +33,7 @@ class CallCosts:
         self._streams = {column: (array("q"), array("d")) for column in streams}
 
     def add_rows(self, column: int, start: int, stop: int, row_s: float) -> None:
-        """A call gave rows ``[start, stop)``, each in `row_s` seconds; perhaps none."""
+        """A call gave rows ``[start, stop)``, each in `row_s` seconds; the range may be empty."""
         kept = self._streams.get(column)
         if kept is not None and stop > start:
             kept[0].extend((start, stop))

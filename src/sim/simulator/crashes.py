@@ -1,4 +1,4 @@
-"""The crashes of a run: when they strike, and what storage may give back after one."""
+"""The crashes of a run: when they strike, and which claim storage gives back after one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class SeededChoice:
-    """Answers what a run leaves open with draws from a seed, a stream for each kind of question."""
+    """Answers open questions of a run with draws from its seed, in order for each question."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -44,7 +44,7 @@ class CrashSchedule:
 
     def next_time(self, start_s: float) -> float | None:
         """When the next crash that has a time strikes a process that starts at `start_s`."""
-        # A crash that falls into the restart strikes nobody.
+        # A crash that falls into the restart has no effect.
         self._times = [t for t in self._times if t >= start_s]
         self._random_s = math.inf
         if self._means:

@@ -1,4 +1,4 @@
-"""The counters of a run: what its simulator adds up, for `sim.results` to show."""
+"""The counters of a run: its simulator adds them up, and `sim.results` turns them into figures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Incarnation:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run did, as counters; `sim.figures` defines them, `sim.results` shows them.
+    """The counters of one run; `sim.figures` defines them.
 
     Attributes:
         makespan_s: from the start to the end of the last write, restarts included.
@@ -43,16 +43,16 @@ class Outcome:
         done: by column, cells that got a value, those done again included.
         calls: by column, calls that started.
         busy_s: by column, seconds of worker time.
-        waits: by resource (then the columns that take none), how long calls were ready.
+        waits: by resource (then the columns without one), how long calls were ready.
         sampled_every: waits and ages are those of every so many rows.
         ages_s: percentiles of the age of rows when they were complete.
-        first_row_s: when the first row was complete that no crash took back.
+        first_row_s: when the first row was complete and stayed so through every crash.
         window_rows: the largest distance from the first unfinished row to a finished cell.
         checkpoints, checkpoint_bytes: written, and durable.
         tried, delivered, dropped: rows.
         made: cells with a value in delivered rows.
         outcome: how the run ended: "success" or "stopped".
-        failures: by column, calls that failed, by kind; empty if no failure was asked for.
+        failures: by column, calls that failed, by kind; empty for a plain run.
         rows_dropped: by column, rows given up because of it, as they are at the end.
         skipped: by column, cells of other rows that were skipped, likewise.
         fingerprint: a digest of the order of all completions, of the clock at intervals, at each
@@ -85,5 +85,5 @@ class Outcome:
 
     @property
     def wait_s(self) -> list[float]:
-        """By resource (then the columns that take none), the sum of the waits."""
+        """By resource (then the columns without one), the sum of the waits."""
         return [item.total_s for item in self.waits]

@@ -1,27 +1,27 @@
 """Ready queues: which of the nodes that could start goes first.
 
 A dispatch policy is an order on ready nodes. Each *group* of columns that shares a resource has a
-queue of its own, so that a busy endpoint never holds up work for an idle one; between groups the
+queue of its own, so that work for an idle endpoint does not wait for a busy one; between groups the
 queue whose head comes first in the policy's order goes first.
 
 ===============  ==========================================  =================================
 policy           order                                       trade-off
 ===============  ==========================================  =================================
-fifo             the moment of becoming ready                nobody waits behind a later node;
+fifo             the moment of becoming ready                a node goes before all later ones;
                                                              early columns run far ahead
 row-first        lowest row, then the later column           rows finish early, checkpoints
                                                              cover more; the default
 column-first     earliest column, then the lowest row        like column-by-column engines
 critical-path    longest mean latency to the end of the row  shortest makespan when a chain
                                                              dominates
-random           uniform, from the seed                      finds what an order hides
+random           uniform, from the seed                      finds faults that an order hides
 ===============  ==========================================  =================================
 
 Under every policy but ``fifo`` and ``random`` a barrier node goes before cells: its whole scope
-waits for it. Only ``fifo`` bounds how often a node is overtaken (never); the others claim no bound.
+waits for it. ``fifo`` alone promises that a node is not overtaken.
 
 Memory: ``row-first``, ``column-first`` and ``critical-path`` find their next row in the state bytes
-and store nothing. ``fifo`` stores 16 bytes, ``random`` 8 bytes, for each waiting node.
+and need no memory. ``fifo`` stores 16 bytes, ``random`` 8 bytes, for each waiting node.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ReadyQueue(Protocol):
     """Ready nodes of one group, in the order of a policy."""
 
     def cell_pusher(self, column: int) -> Callable[[int], object]:
-        """What to call with the row of a cell of `column` that became ready."""
+        """A function that takes the row of each cell of `column` that becomes ready."""
 
     def push_cells(self, column: int, start: int, stop: int) -> None:
         """All cells of rows ``[start, stop)`` became ready."""
@@ -224,7 +224,7 @@ class PriorityQueue:
                 heapq.heappop(heap)
                 continue
             waiting[column] = left = waiting[column] - 1
-            # Where nothing waits there is nothing to find, and the search would be long.
+            # The search would be long where no other row waits.
             following = -1
             if left:
                 body = self._counters.cells[column]

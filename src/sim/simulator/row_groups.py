@@ -13,7 +13,7 @@ class RowGroups:
     """The row groups of one incarnation.
 
     Args:
-        state: the run; a run without row groups has none.
+        state: the run; without row groups in its limits, `move` does nothing.
     """
 
     def __init__(self, state: RunState) -> None:

@@ -39,7 +39,7 @@ class Task(simpy.events.Event):
     Attributes:
         column: of a cell; −1 − column for a barrier node.
         row: the row, or the scope of a barrier node.
-        ends_s: when it ends, if nothing comes between.
+        ends_s: when it ends, unless the process crashes before.
     """
 
     def __init__(self, env: simpy.Environment) -> None:
@@ -104,7 +104,7 @@ class RunState:
         self.digest = hashlib.blake2b(digest_size=16)
 
     def begin(self, start_s: float) -> None:
-        """A new incarnation begins: a new clock, and nothing in flight."""
+        """A new incarnation begins, with a new clock and without tasks."""
         self.env = simpy.Environment(initial_time=start_s)
         self.tasks: list[Task] = []
         self.spare: list[Task] = []

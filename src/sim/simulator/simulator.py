@@ -1,14 +1,14 @@
 """The discrete-event simulator: a run of a graph in virtual time, on SimPy.
 
 Time decides which action comes next: a node that starts takes a latency, and completes when SimPy's
-clock reaches its end. Everything else is the specification's: `cellspec.machine.machine` says what
-is ready, refuses what is not allowed, and restores what a checkpoint claims. So the simulator holds
-only what an engine would: queues, workers, the moment of a checkpoint, storage that takes time, and
-crashes.
+clock reaches its end. Everything else is the specification's: `cellspec.machine.machine` announces
+ready nodes, refuses actions that are not allowed, and restores the claim of a checkpoint. The
+simulator adds the parts of an engine: queues, workers, the moment of a checkpoint, storage that
+takes time, and crashes.
 
 `Simulator` drives a run; its `sim.simulator.calls` start and end the nodes. One event handler runs
-for each completion, and does the same four things: complete the node, start what can be started,
-checkpoint if it is time, count. Nothing in it grows with rows or columns. A started node is one
+for each completion, and does the same four things: complete the node, start ready nodes, checkpoint
+if it is time, count. Its cost does not grow with rows or columns. A started node is one
 pooled SimPy event, handed back to the kernel each time; creating a `Timeout` for each node would
 cost as much again as all the rest of the kernel.
 
@@ -54,7 +54,8 @@ class Simulator:
         calls: starts and ends the nodes; by default each call makes one cell and ends well.
         checked: judge time too (SCHED-08, SCHED-09); all other clauses are part of how the state
             moves, and cannot be switched off.
-        choose: answers what time leaves open: "claim after crash". By default a draw from the seed.
+        choose: answers the question that time leaves open: "claim after crash". By default a draw
+            from the seed.
         progress: called now and then with (seconds, finished rows).
     """
 
@@ -95,7 +96,7 @@ class Simulator:
         return float(self.state.env.now)
 
     def run(self) -> Outcome:
-        """Run to the end, through every crash, and return what happened.
+        """Run to the end, through every crash, and return the counters.
 
         Raises:
             Violation: an event breaks a clause.
@@ -129,7 +130,7 @@ class Simulator:
         outcome.fingerprint = self.state.digest.hexdigest()
 
     def _count_table(self) -> None:
-        """Add up what the finished table holds."""
+        """Add up the rows and cells of the finished table."""
         outcome, counters = self.outcome, self.machine.counters
         durable, dropped = min(self.machine.durable), counters.dropped
         gone = sum(row < durable for row in dropped)
@@ -181,7 +182,7 @@ class Simulator:
     # Nodes
 
     def _settler(self) -> Settle:
-        """What follows any event: give barrier output, start what can start, checkpoint, finish."""
+        """The steps after any event: give barrier output, start nodes, checkpoint, finish."""
         state, emit, dispatch = self.state, self.calls.emit, self._dispatcher()
         rows, emissions = state.rows, state.emissions
 
@@ -201,11 +202,11 @@ class Simulator:
         return self.calls.completion(self._settle)
 
     def _dispatcher(self) -> Settle:
-        """What starts nodes, at time t, while a worker, a resource and ready work are there."""
+        """Starts nodes, at time t, while a worker, a resource and ready work are there."""
         return self.calls.dispatcher(self._picker())
 
     def _picker(self) -> Picker:
-        """What gives the next node to start, of those whose resource is free."""
+        """Takes the next node to start, of those whose resource is free."""
         return pick_of(self.queues, self.state.capacity, self.machine.counters.busy)
 
     # Rows and checkpoints
@@ -307,7 +308,7 @@ class Simulator:
         raise _End
 
     def _finish_stopped(self) -> None:
-        """An early stop: when nothing runs any more, save what there is, and say so."""
+        """An early stop: when the last call has ended, save finished rows, and end as stopped."""
         machine, plan = self.machine, self.plan.checkpoint
         if machine.in_flight or self._writing:
             return
@@ -363,7 +364,7 @@ class Simulator:
         state.digest.update(repr((machine.incarnation, t, claim)).encode())
 
     def _claim_after_crash(self) -> Claim:
-        """What storage gives back: the last durable claim, or the one that was being written."""
+        """The claim in storage: the last durable one, or the one that was being written."""
         machine = self.machine
         if machine.pending_claim is None:
             return machine.durable_claim

@@ -2,8 +2,8 @@
 
 `StepwiseSimulator` drives a run with `sim.simulator.stepwise_calls`, the rest of an engine's work:
 calls that fail and are tried again after a backoff, rows that are given up, cells that are skipped,
-rows admitted in groups, calls that make a range of rows, an early stop. For a scenario that needs
-none of this it takes the same steps as the plain simulator, which is faster.
+rows admitted in groups, calls that make a range of rows, an early stop. For a scenario without
+all this it takes the same steps as the plain simulator, which is faster.
 
 `sim.simulator.call_outcomes.CallOutcomes` decides how a call ends, which cells their own condition
 skips, and how long a backoff is.
@@ -30,7 +30,7 @@ class StepwiseSimulator:
 
     Args:
         graph, latency, plan: as of `Simulator`.
-        outcomes: what becomes of calls; None if all end well and nothing is skipped.
+        outcomes: how calls end; None if all end well.
         tell: receives every step; see `sim.simulator.recording`.
         options: `checked`, `choose` and `progress` of `Simulator`.
     """

@@ -60,7 +60,7 @@ class StepwiseCalls:
     """Calls that may fail, give a range of rows, and wait for their row group.
 
     Args:
-        outcomes: what becomes of calls; None if all end well and nothing is skipped.
+        outcomes: how calls end; None if all end well.
         tell: receives every step.
     """
 
@@ -75,7 +75,7 @@ class StepwiseCalls:
     def make_machine(
         self, graph: ExecutionGraph, plan: RunPlan, *, checked: bool, waive: Collection[str]
     ) -> Machine:
-        # Without the check of time what the machine would say of it is waived.
+        # Without the check of time the clauses about it are waived.
         waive = waive if checked else (*waive, "SCHED-08", "SCHED-09", "GROUP-06")
         machine = Machine(graph, plan.limits, failures=plan.failures, waive=waive)
         if self._tell is not None:
@@ -121,7 +121,7 @@ class StepwiseCalls:
         return settle_all
 
     def _prepare(self) -> None:
-        """Give output, skip what must be skipped, and move row groups, until nothing is left."""
+        """Give output, skip cells that must be skipped, and move row groups, until all is done."""
         while True:
             if self._state.emissions:
                 self.emit()
@@ -149,7 +149,7 @@ class StepwiseCalls:
         """Skip ready output cells by their column's own condition, up to the first rows that stay.
 
         Returns:
-            Those rows, perhaps none; what comes after them waits its turn.
+            Those rows, as an empty range if all were skipped; the rows after them wait their turn.
         """
         if not self._state.rules.columns[column].may_skip:
             return column, start, stop
@@ -310,7 +310,7 @@ class StepwiseCalls:
             else:
                 self._end_cell(task, t)
             state.other_events += 1
-            # Where nothing is left to start there is nothing to stop.
+            # A run in which all rows are complete has no starts to stop.
             left = machine.completed_rows < state.graph.num_records
             if left and machine.must_stop and not machine.stopped:
                 machine.stop()
@@ -444,7 +444,7 @@ class StepwiseCalls:
         ]
 
     def _keep_stream(self, task: _Work) -> None:
-        """Remember what the rows that a call gave took, until a claim holds them."""
+        """Remember the cost of the rows that a call gave, until a claim holds them."""
         self._costs.add_rows(task.column, task.row, task.row + task.given, task.row_s)
 
     def lost_s(self, task: Task) -> float:

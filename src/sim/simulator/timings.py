@@ -1,6 +1,6 @@
 """How long calls waited and how old rows became, on a sample of rows, in bounded memory.
 
-What is kept is 8 or 16 bytes for each cell of the sample, which has `SAMPLED_CELLS` cells or a few
+It takes 8 or 16 bytes for each cell of the sample, which has `SAMPLED_CELLS` cells or a few
 more, 16 for each of its calls in this incarnation, and 24 for each of at most `KEPT_CALLS` calls.
 `sim.figures` defines the sample and the figures.
 """
@@ -25,7 +25,7 @@ PERCENTS = (50, 95, 99)
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """The waits of a resource's calls, in seconds; None is said of no call.
+    """The waits of a resource's calls, in seconds; None for a resource without calls.
 
     Attributes:
         calls: how many are looked at.
@@ -51,7 +51,7 @@ def sample_every(rows: int, columns: int) -> int:
 
 
 def percentile(values: Sequence[float], percent: int) -> float | None:
-    """An order statistic of sorted values; None of none."""
+    """An order statistic of sorted values; None of an empty list."""
     return values[-(-percent * len(values) // 100) - 1] if values else None
 
 
