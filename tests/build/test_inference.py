@@ -1,4 +1,4 @@
-"""What a class says of itself, without an instance: each class here is a statement of one case."""
+"""Inference from classes without an instance: each class here states one case."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FLAG = True
 
 
 class Base:
-    """No generator here can be made: reading a class must not need an instance."""
+    """A generator that cannot be made: a class must be read without an instance."""
 
     def __new__(cls) -> NoReturn:
         raise AssertionError("an instance was made")

@@ -940,7 +940,7 @@ def test_only_the_last_events_are_kept() -> None:
 
 
 def first_broken(run: Run) -> tuple[str, int] | None:
-    """What the transition system alone says: each event as an action, with no shortcut."""
+    """The verdict of the transition system alone: each event as an action, without shortcuts."""
     header_, events = run
     waive = ("SCHED-09", "GROUP-06") if "work_conserving" not in header_.claims else ()
     machine = Machine(

@@ -1,4 +1,4 @@
-"""The picture of a run: slices that never overlap on a track, and counters that are right."""
+"""The picture of a run: slices without overlap on a track, and counters that are right."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def slices_by_track(found: Picture) -> dict[tuple[int, int], list[tuple[int, int
 
 
 def check_format(found: Picture) -> None:
-    """What the trace event format asks of each event."""
+    """The rules of the trace event format for each event."""
     needs = {
         "M": {"name", "pid", "tid", "args"},
         "X": {"name", "cat", "pid", "tid", "ts", "dur", "args"},

@@ -1,7 +1,7 @@
 """Hand-made traces and results for the tests of the report's pages.
 
 `every_kind` has an event of every kind, in an order that a reader can follow by hand: it is there
-to be drawn and not to be judged, so it may do what no good engine does.
+to be drawn, not judged, so it may do forbidden things.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Campaigns: what is drawn, when they stop, what they shrink, and what they call evidence."""
+"""Campaigns: their draws, their end, their smallest workloads and their evidence."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ END = {"seq": 2, "t": 1.0, "event": "end", "outcome": "success"}
 
 
 class Engine:
-    """Stands for an engine: breaks what `breaks` says, and keeps what it was asked."""
+    """Stands for an engine: breaks the clause that `breaks` gives, and keeps the workloads
+    asked."""
 
     def __init__(self, breaks: Callable[[Workload], str]) -> None:
         self.breaks = breaks
@@ -64,7 +65,7 @@ def asked(*, examples: int = 30, seed: int = 0) -> list[Workload]:
 
 
 def no_row_groups(work: Workload) -> Workload | None:
-    """What an engine can be asked for that has no row groups, and runs a dozen rows at most."""
+    """The fit of an engine without row groups that runs a dozen rows at most."""
     if work.rows > 12:
         return None
     return work.replace(limits=Limits(workers=work.limits.workers))
@@ -118,7 +119,7 @@ def test_the_draws_do_not_depend_on_imported_modules(
 
 @pytest.mark.filterwarnings("error")
 def test_threads_of_an_engine_may_use_random_while_a_workload_is_drawn() -> None:
-    """A real engine has threads that never rest."""
+    """The threads of a real engine run all the time."""
     drawn = [draw(workloads("core"), seed) for seed in range(20)]
     over = threading.Event()
 
@@ -171,7 +172,7 @@ def test_the_failure_that_is_kept_is_the_smallest_that_was_seen() -> None:
 
 
 def test_shrinking_keeps_to_the_clause_that_broke() -> None:
-    """Every smaller workload breaks another clause, and none of them is taken for this one."""
+    """Every smaller workload breaks another clause, and is left out for that."""
 
     def breaks(work: Workload) -> str:
         if work.rows > 4:

@@ -1,4 +1,4 @@
-"""The report's pages, without a browser: what is in them, what is kept out, what is refused."""
+"""The report's pages, without a browser: their content, their escaping, and refused results."""
 
 from __future__ import annotations
 

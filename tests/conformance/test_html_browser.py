@@ -1,9 +1,9 @@
-"""The report's pages in a real browser: what the grid shows at each event, keys, and the filter.
+"""The report's pages in a real browser: the grid at each event, keys, and the filter.
 
 Headless Chromium loads a page from a file and prints the document that its scripts made of it. A
 test that wants more than one look puts a *driver* into its copy of the page: a script that moves
-the slider, presses keys and writes down what it saw. The copy then has no content policy, which
-would not let a foreign script run; that it would not is a test of its own.
+the slider, presses keys and writes down the results. The copy is stripped of the content policy,
+which forbids foreign scripts; another test shows that it does.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Browser:
         return done.stdout.decode()
 
     def drive(self, source: str, driver: str, fragment: str = "") -> Any:
-        """What a driver wrote down; an error of any script of the page fails the test."""
+        """The results of a driver; an error of any script of the page fails the test."""
         source = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", source)
         errors = "<script>const errors=[];onerror=(m)=>{errors.push(String(m))};</script>"
         source = source.replace("<style>", f"{errors}<style>", 1)
@@ -183,7 +183,7 @@ TOUR = {
 
 @pytest.fixture(scope="module")
 def tour(browser: Browser) -> dict[str, Any]:
-    """What each driver of `TOUR` saw."""
+    """The results of each driver of `TOUR`."""
     steps = ", ".join(f"{name}: await (async () => {{ {js} }})()" for name, js in TOUR.items())
     page = render_trace(
         samples.header(), samples.every_kind(), "every kind", violation=samples.BREAKS_AT
@@ -194,7 +194,7 @@ def tour(browser: Browser) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def seen(tour: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the grid shows before the first event and after each one of the hand-made trace."""
+    """The grid before the first event, and after each event of the hand-made trace."""
     looks: list[dict[str, Any]] = tour["looks"]
     assert len(looks) == 1 + len(samples.every_kind())
     return looks

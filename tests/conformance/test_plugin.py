@@ -1,4 +1,5 @@
-"""The conformance plugin: what a developer of an engine meets, from a mistyped name to a report."""
+"""The conformance plugin, as a developer of an engine meets it: from a mistyped name to a
+report."""
 
 from __future__ import annotations
 

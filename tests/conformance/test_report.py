@@ -1,4 +1,4 @@
-"""Reports: case files, the results file, the summary, and files that are whole or not there."""
+"""Reports: case files, the results file, the summary, and files written whole or not at all."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CASE = Case(WORK, "BARR-01", "too soon", "engine:Backend", ("SCHED-09",))
 
 
 class Backend:
-    """Never run: its suite is given what runs show."""
+    """Stays idle: its suite gets results of runs by hand."""
 
     name = "engine"
     version = "2"

@@ -1,4 +1,4 @@
-"""Cost: work is counted, line by line, and what an event costs must not grow."""
+"""Cost: lines of work are counted, and the work of an event must not grow."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def wrong(name: str) -> ReferenceBackend:
 def counted(
     run: Callable[[Probe], Coroutine[Any, Any, None]], work: Workload = CHAIN
 ) -> LineCounter:
-    """What is counted of a coroutine function that has a probe."""
+    """The lines counted for a coroutine function that has a probe."""
 
     class Backend:
         name, version, capabilities = "some", "1", frozenset({"core"})
@@ -336,7 +336,7 @@ class InBatches(ColumnFirst):
 
 
 def test_a_failure_about_cost_is_of_the_workload_that_was_asked_for() -> None:
-    """What `fit` made of the smallest size would, grown, have batches of the smallest size."""
+    """The fitted smallest size would, grown, have batches of the smallest size."""
     asked = shape("queue").work.replace(rows=5)
     found = run_cost_campaign(InBatches(), ALL, shapes=[replace(shape("queue"), work=asked)])
     failure = found.failures["COST-03"]
@@ -346,7 +346,7 @@ def test_a_failure_about_cost_is_of_the_workload_that_was_asked_for() -> None:
 
 
 class Lazy(ReferenceBackend):
-    """Ends without having done anything."""
+    """Ends at once."""
 
     async def run(self, probe: Probe) -> None:
         probe.end("success")
@@ -410,7 +410,7 @@ def test_the_suite_names_the_clauses_that_break_and_those_that_hold(suite: Suite
 
 
 def profile_verdict(suite: Suite) -> Verdict:
-    """What is said of the clauses that nothing broke."""
+    """The verdicts on the clauses that held."""
     profile = profile_of("counted_work")
     (judgement,) = [suite.judge(one, profile) for one in profile.clauses if one.number == "COST-01"]
     assert judgement.passed

@@ -1,4 +1,4 @@
-"""Random workloads: each is valid, says only what it may, and shrinks to next to nothing."""
+"""Random workloads: each is valid, uses only the capabilities given, and shrinks to the least."""
 
 from __future__ import annotations
 

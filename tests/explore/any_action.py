@@ -1,4 +1,4 @@
-"""Any action whatever, as a broken engine might take it: most of them are not allowed."""
+"""Any action, as a broken engine might take it: most of them are forbidden."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def needs_of(relation: Relation, place: int, needs: set[NodeId]) -> None:
 
 
 class Seed(Relation):
-    """What the seed's graph says of dependencies, by one of its mistakes."""
+    """The dependencies of the seed's graph, with one of its mistakes."""
 
     def __init__(self, graph: ExecutionGraph, faults: Faults) -> None:
         super().__init__(graph, faults)
@@ -281,9 +281,9 @@ class Mutant:
     Attributes:
         relation: the class.
         graph, rows, batch: the graph that shows it.
-        clause: what it breaks first.
+        clause: the first clause that it breaks.
         steps: the fewest steps in which it does.
-        faults: what has to go wrong for it.
+        faults: the faults that it needs.
     """
 
     relation: type[Relation]

@@ -1,8 +1,8 @@
-"""The hand-written Murphi model, run by rumur: counts, and shortest ways to go wrong.
+"""The hand-written Murphi model, run by rumur: counts, and shortest paths to a broken clause.
 
 A configuration of the explorer becomes the constants and functions that ``specs/model/cellspec.m``
-asks for; rumur turns the whole into C, and the compiled program searches it breadth first. Nothing
-but the configuration is handed over: no edge, no claim, no state.
+asks for; rumur turns the whole into C, and the compiled program searches it breadth first. The
+configuration alone is handed over, without edges, claims or states.
 
 ``python -m tests.explore.rumur --write`` measures the tables of ``specs/model/README.md``.
 """
@@ -49,7 +49,7 @@ _KINDS = {"row": 0, "barrier": 1, "batch": 2}
 
 @dataclass(frozen=True)
 class Answer:
-    """What rumur says of a model.
+    """The answer of rumur about a model.
 
     Attributes:
         states, transitions: how many there are; of a broken model, until it stopped.
@@ -112,7 +112,7 @@ def ask(one: Configuration, broken: str = "") -> Answer:
     """Check the model under one configuration, perhaps with a mistake in it.
 
     Args:
-        one: a single graph, and what may go wrong.
+        one: a single graph, and its faults.
         broken: the name of a mistake that the model knows.
     """
     model = (MODEL / "cellspec.m").read_text(encoding="utf-8")
@@ -153,7 +153,7 @@ def broken_configuration(mutant: Mutant) -> Configuration:
 
 
 def found_of(one: Configuration) -> Found:
-    """What the explorer finds in a single graph."""
+    """The result of the explorer for a single graph."""
     shape = parse_shape(one.graph)
     return search_for(shape.graph(one.rows, one.batch), one.faults).run()
 
@@ -168,11 +168,11 @@ def counts_of(one: Configuration) -> tuple[int, int]:
 
 
 def drawn(count: int, seed: int = 0, states_max: int = 30_000) -> dict[Configuration, Found]:
-    """Small configurations that are on no page, each once, with what the explorer finds.
+    """Small configurations beyond the page, each once, with the result of the explorer.
 
     Args:
         count: how many.
-        seed: what they are drawn from.
+        seed: the seed of the draws.
         states_max: one with more states is left out: each is compiled and searched by both.
     """
     random = Random(seed)
@@ -211,7 +211,7 @@ def _draw(random: Random) -> Configuration:
 
 
 def ask_all(configurations: Collection[Configuration]) -> list[Answer]:
-    """What rumur says of each, two at a time: they are compiled and run in processes."""
+    """The answers of rumur, two at a time: models are compiled and run in processes."""
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(ask, configurations))
 

@@ -1,4 +1,4 @@
-"""The explorer: its counts are derived, its masks are what runs, and it finds broken rules.
+"""The explorer: its counts are derived, it agrees with the machine, and it finds broken rules.
 
 Counts of whole bounds are on ``specs/exploration.md``; here are the closed forms, the graphs of
 bounds 0, and everything that takes less than a second.
@@ -237,7 +237,7 @@ def test_relation_and_machine_agree_on_drops_of_rows_that_a_claim_of_columns_rea
 
 @pytest.mark.clause("CKPT-17")
 def test_a_drop_after_a_claim_of_columns_was_begun_is_not_in_it() -> None:
-    """One row: what is resumed from a claim of `a` alone is dropped only if that came before it."""
+    """One row: a resume from a claim of `a` alone has it dropped only if the drop came first."""
     graph = parse_shape("a b(a)").graph(1, None)
     relation = Relation(graph, Faults(crashes=1, drops=1, versions=(2,)))
     assert relation.drops_below((0, 0), 1) == 0
@@ -264,7 +264,7 @@ def test_a_relation_that_is_wrong_differs_from_the_machine(mutant: Mutant) -> No
 
 @pytest.mark.parametrize("batch", [2, 3])
 def test_relation_and_invariants_agree_with_the_naive_definition(batch: int) -> None:
-    """Three statements of what waits for what; the last shares no code with the others."""
+    """Three statements of the dependencies; the last shares no code with the others."""
     for shape in distinct_shapes(3, tuple(KINDS)):
         graph = shape.graph(3, batch)
         relation = Relation(graph, Faults())

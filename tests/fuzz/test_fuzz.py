@@ -1,4 +1,4 @@
-"""Fuzzing: what is drawn, how it is scheduled, when a search stops, and what it leaves behind."""
+"""Fuzzing: draws, schedules, the end of a search, and the files that it leaves."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ SMALL = Size(columns=(3, 6), rows=(5, 20), cells=100)
 
 
 class AskedForNothing(ReferenceBackend):
-    """An engine that has a word for nothing."""
+    """An engine that fits no workload."""
 
     def fit(self, _work: Workload) -> None:
         return None
 
 
 class CannotSkip(ReferenceBackend):
-    """An engine that has no word for skips."""
+    """An engine that cannot be asked for skips."""
 
     unasked = frozenset(one for one in Sometimes if "skip" in one.value)
 

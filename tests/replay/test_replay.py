@@ -1,4 +1,4 @@
-"""Replaying and shrinking failures: what a case file promises to whoever gets it."""
+"""Replaying and shrinking failures, as the receiver of a case file does."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class CannotFit(ReferenceBackend):
 
 
 class FitsAnything(ReferenceBackend):
-    """A backend whose `fit` gives what is no workload."""
+    """A backend whose `fit` gives something else than a workload."""
 
     def fit(self, _work: Workload) -> int:
         return 3
@@ -139,7 +139,7 @@ def barrier_twice(path: Path) -> Path:
 
 
 def explored(path: Path) -> Path:
-    """A counterexample of the explorer, which knows no times: the crash is after the barrier."""
+    """A counterexample of the explorer, with all times 0: the crash is after the barrier."""
     graph = ExecutionGraph(
         2, [ColumnDescriptor("a"), ColumnDescriptor("b", traits=T.BARRIER, dependencies=["a"])]
     )
@@ -204,7 +204,7 @@ def test_a_line_of_text_is_the_same_case_and_gives_the_same_trace_byte_for_byte(
 
 
 class _ForgetsRecords(Scheduler):
-    """Rows are dropped, and their drop is never told."""
+    """Rows are dropped without a record of it."""
 
     def _drop(self, rows: list[int], drop: Drop) -> None:
         for row in rows:

@@ -1,4 +1,4 @@
-"""The trace file: what is written is read, and what is wrong is refused with its line."""
+"""The trace file: a written trace is read back, and a mistake is refused with its line."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ words = st.text(st.characters(codec="utf-8"), max_size=5)
 
 @st.composite
 def row_sets(draw: st.DrawFn) -> tuple[tuple[int, int], ...]:
-    """Rows as ranges in order, none touching the next."""
+    """Rows as ranges in order, with gaps between them."""
     rows = sorted(draw(st.sets(st.integers(0, ROWS - 1))))
     found: list[tuple[int, int]] = []
     for row in rows:
@@ -128,7 +128,7 @@ def events(draw: st.DrawFn, seq: int = 1, kind: str | None = None) -> Event:
 
 @st.composite
 def runs(draw: st.DrawFn, max_size: int = 6) -> list[Event]:
-    """Events numbered from 1; together they need make no sense."""
+    """Events numbered from 1; together they may be senseless."""
     return [draw(events(seq + 1)) for seq in range(draw(st.integers(0, max_size)))]
 
 
