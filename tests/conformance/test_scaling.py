@@ -421,7 +421,7 @@ def test_a_failure_names_its_functions_and_can_be_run_again(suite: Suite) -> Non
     failure = suite.failures["COST-03"]
     text = failure_text(suite, failure)
     assert "the workload, which is run with more and more rows" in text
-    assert "SearchesTheLine.take (matrix/cost_mutants.py:" in text
+    assert "_OneLine._may_take (matrix/cost_mutants.py:" in text
     assert 'judge_cost(searching(), "COST-03", work)' in text
     saved = json.loads(suite.saved["COST-03"].read_text())
     assert saved["clause"] == "COST-03"
