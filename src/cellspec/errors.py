@@ -1,10 +1,9 @@
-"""Every error that cellspec raises on purpose, and what each one means.
+"""Every error that cellspec raises on purpose, and its meaning.
 
-Two families are kept apart because they blame different people. A `SpecError` says that what was
-*given* cannot be used: a graph, a checkpoint, a scenario, a node. Its message is one line that
-names the thing, the field and what was expected. A `Violation` says that what *happened* breaks a
-numbered clause of the specification: it names the clause, and a program that drives an engine
-reports it rather than repairs it.
+There are two families, for two causes. A `SpecError` means that an *input* cannot be used: a graph,
+a checkpoint, a scenario, a node. Its message is one line that names the thing, the field and the
+expected value. A `Violation` means that an *event* breaks a numbered clause of the specification:
+it names the clause, and a program that drives an engine reports it rather than repairs it.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ __all__ = [
 
 
 class SpecError(ValueError):
-    """Input that cannot be used. The message is one line for the person who gave it."""
+    """Input that cannot be used. The message is one line for its author."""
 
 
 class FaultsError(SpecError):
@@ -64,12 +63,12 @@ class TraceError(SpecError):
     """A trace that cannot be read, or not to its end.
 
     Attributes:
-        line: the line of the file, from 1; None if the trouble is with the file as a whole.
+        line: the line of the file, from 1; None if the error is about the file as a whole.
         field: the field of that line, or "" if it is the line as a whole.
-        expected: what was expected, and what was found.
-        clause: the clause that the file breaks, if it is well formed but no trace of one run:
-            ``TRACE-01`` or ``TRACE-02``. None if it says nothing about who wrote it: a file that
-            is cut off, damaged, or in a newer format.
+        expected: the expected value, and the value that was found.
+        clause: the clause that the file breaks, if it is well formed but not the trace of one run:
+            ``TRACE-01`` or ``TRACE-02``. None for a file that is cut off, damaged, or in a newer
+            format: its writer may be right.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class TraceError(SpecError):
 
 
 def how_to_install(extra: str) -> str:
-    """How to get an extra. The package is not published, so no index is named for it."""
+    """How to install an extra from a checkout; the package is not published."""
     return f"in a checkout of cellspec: pip install '.[{extra}]'"
 
 
@@ -107,7 +106,7 @@ class Violation(Exception):  # noqa: N818 - the field's word for a broken rule i
 
     Attributes:
         clause: the clause's number, such as ``SCHED-01``.
-        detail: what happened, in one line, naming the node.
+        detail: the event and its node, in one line.
     """
 
     def __init__(self, clause: str, detail: str) -> None:

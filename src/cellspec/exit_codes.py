@@ -1,23 +1,23 @@
-"""What the exit code of a command says: one table, for every command of cellspec.
+"""The exit codes of every command of cellspec, in one table.
 
 ====  ========================================================================================
 code  meaning
 ====  ========================================================================================
-0     fine: what was asked for was done, and nothing is wrong
-1     violated: a rule was broken; the output names it, and says what happened
-2     bad usage or input; a line for each fault names the file, the field, and what was expected
-3     inconclusive: nothing is known to be wrong, and too little was seen to say that it is right
+0     fine: the command did its work, and found all right
+1     violated: a rule was broken; the output names it and the event
+2     bad usage or input; a line for each fault names the file, the field, and the expected value
+3     inconclusive: too little was seen to say that all is right
 70    a mistake of cellspec itself; please report it
 130   interrupted (SIGINT, Ctrl-C)
-141   whoever read stdout stopped reading, as in ``| head``
+141   the reader of stdout stopped reading, as in ``| head``
 143   ended from outside (SIGTERM)
 ====  ========================================================================================
 
-`run_command` is what stands around every command, so that a mistake of ours never looks like a
-verdict about an engine. It prints the traceback, which is what we need, and then one line for the
-person who met it.
+`run_command` surrounds every command, so that a mistake of cellspec cannot look like a verdict
+about an engine. It prints the traceback for its developers, and then one line for the user.
 
-Nothing heavy is imported here: ``--help`` prints the table, and must not wait for numpy.
+This module imports the standard library alone: ``--help`` prints the table, and must not wait for
+numpy.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def exit_codes_text() -> str:
 
 
 class _StoreOnce(argparse._StoreAction):
-    """Stores a value; that it replaces one that was given before is told in a line."""
+    """Stores a value; a second one replaces the first, and a note says so."""
 
     def __call__(
         self,
@@ -126,13 +126,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def run_command(command: Callable[[], int]) -> int:
-    """Run a command to its exit code; whatever happens there is one, and it is of the table.
+    """Run a command to its exit code, which is always one of the table.
 
-    A command may raise `SpecError`, `MissingExtraError` and `Violation`: they are told in a line,
-    a `FaultsError` in a line for each fault.
+    A command may raise `SpecError`, `MissingExtraError` and `Violation`: each is printed as a line,
+    a `FaultsError` as a line for each fault.
 
     Args:
-        command: what does the work, and returns its exit code.
+        command: does the work, and returns its exit code.
     """
     try:
         with _sigterm_raises():
@@ -183,7 +183,7 @@ def _internal(error: Exception) -> int:
 
 
 class _TerminatedError(BaseException):
-    """SIGTERM: raised so that what is half written is cleaned up."""
+    """SIGTERM: raised so that half-written files are cleaned up."""
 
 
 @contextlib.contextmanager

@@ -1,14 +1,14 @@
-"""How a generator says what kind of failure it met, so that an engine knows what to do about it.
+"""The exceptions by which a generator names the kind of a failure, so that an engine can react.
 
 An engine cannot guess whether a call is worth repeating; the generator can. It raises one of three
-exceptions, and every engine of this package, and the conformance suite's own generators, mean the
-same by them:
+exceptions, which mean the same to every engine of this package and to the conformance suite's own
+generators:
 
 ==================  ==============================================================  ===============
 raised              when                                                            costs
 ==================  ==============================================================  ===============
 `Retryable`         a time-out, a 5xx: the same call may well succeed               one attempt
-`BackPressure`      a 429, a full queue: nothing is wrong, only not now             time only
+`BackPressure`      a 429, a full queue: the call is right, and too early           time only
 `Permanent`         the same call will fail again                                   the row
 ==================  ==============================================================  ===============
 
@@ -39,10 +39,10 @@ class Retryable(GeneratorError):  # noqa: N818 - the word that the specification
 
 
 class BackPressure(GeneratorError):  # noqa: N818 - the word that the specification uses
-    """The call was turned away and must wait: it spends no attempt (FAIL-01, FAIL-03).
+    """The call was turned away and must wait, without spending an attempt (FAIL-01, FAIL-03).
 
     Args:
-        message: what the other side said.
+        message: the answer of the other side.
         retry_after_s: seconds from now before which the call must not be repeated; None leaves
             the wait to the engine.
     """
@@ -55,4 +55,4 @@ class BackPressure(GeneratorError):  # noqa: N818 - the word that the specificat
 
 
 class Permanent(GeneratorError):  # noqa: N818 - the word that the specification uses
-    """The call can never succeed: its row is dropped (FAIL-02, DROP-01)."""
+    """The call would fail again: its row is dropped (FAIL-02, DROP-01)."""

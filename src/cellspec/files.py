@@ -1,16 +1,15 @@
-"""Writing files: whole or not at all, and never in place of anything but a file.
+"""Writing files: whole or not at all, and only in place of files.
 
-*Whole or not at all.* A reader must never meet half a file, whatever kills the writer and whenever.
-So contents are first written to temporary names beside their targets and pushed to the disk; when
-all of them are safe, each takes its name in one atomic step of the file system. A failure before
-that point leaves the folder as it was. Between two of those steps the folder holds files of two
-runs, each whole; a manifest that names the run's fingerprint shows the difference. `write_files`
-does it for texts, `GrowingFile` for a file that is written while a run goes on.
+*Whole or not at all.* A reader must not meet half a file, even if the writer is killed at any
+moment. So contents are first written to temporary names beside their targets and pushed to the
+disk; when all of them are safe, each takes its name in one atomic step of the file system. A
+failure before that point leaves the folder as it was. Between two of those steps the folder holds
+files of two runs, each whole; a manifest that names the run's fingerprint shows the difference.
+`write_files` does it for texts, `GrowingFile` for a file that is written while a run goes on.
 
 *Only files are replaced.* A name that is a link, a pipe, a socket, a device or a folder is refused:
-whoever gave it meant something else, and root can replace even ``/dev/null``. A temporary file is
-made exclusively (``O_EXCL``, ``O_NOFOLLOW``), so that another user's file or link is never written
-through.
+the user meant something else, and root can replace even ``/dev/null``. A temporary file is made
+exclusively (``O_EXCL``, ``O_NOFOLLOW``), so that it cannot go through another user's file or link.
 
 `open_log` is for a file that grows line by line, and may be cut off anywhere.
 
@@ -67,7 +66,7 @@ _KINDS = (
 
 
 def path_of(given: str | Path) -> Path:
-    """The path that a user gave; an empty text names none, although `Path` reads it as ``.``.
+    """The path that a user gave; an empty text is refused, although `Path` reads it as ``.``.
 
     Raises:
         SpecError: the text is empty.
@@ -84,7 +83,7 @@ def check_folder(given: str | Path) -> None:
         given: the folder; it may be missing if a folder above it can hold it.
 
     Raises:
-        SpecError: it is no folder, one above it is none, it may not be written to, or the name is
+        SpecError: it, or one above it, is not a folder; it may not be written to; or the name is
             empty.
     """
     folder = path_of(given)
@@ -106,8 +105,8 @@ def check_target(given: str | Path) -> None:
     """Refuse a file that cannot be written, before the work is done.
 
     Raises:
-        SpecError: its folder cannot be written to, its name is taken by something that is no file,
-            or the name is empty; one line that says which.
+        SpecError: its folder cannot be written to, its name is taken by something other than a
+            file, or the name is empty; one line that says which.
     """
     path = path_of(given)
     check_folder(path.parent)
@@ -173,8 +172,8 @@ def write_files(folder: Path, contents: Mapping[str, str]) -> None:
             a folder below.
 
     Raises:
-        SpecError: storage refused, or a name is taken by something that is no file; one line that
-            says what. No temporary file is left.
+        SpecError: storage refused, or a name is taken by something other than a file; one line
+            says which. Temporary files are removed.
     """
     for name in contents:
         try:
@@ -233,8 +232,8 @@ class GrowingFile:
         """Put all of it on the disk, and give the file its name.
 
         Raises:
-            OSError: storage refused, or another process took one of the names meanwhile. What was
-                written stays under the partial name.
+            OSError: storage refused, or another process took one of the names meanwhile. The
+                contents stay under the partial name.
         """
         self.file.flush()
         os.fsync(self.file.fileno())
@@ -247,7 +246,7 @@ class GrowingFile:
         _sync_names(self.path.parent)
 
     def abandon(self, *, keep: bool = False) -> None:
-        """Give up. What was written goes, or stays under the partial name.
+        """Give up. The contents are removed, or stay under the partial name.
 
         Args:
             keep: whether it stays.
@@ -263,7 +262,7 @@ def open_log(path: Path) -> BinaryIO:
     """Open a file to add to its end; it is made if it is not there.
 
     Raises:
-        OSError: it cannot be opened, or the name is taken by something that is no file.
+        OSError: it cannot be opened, or the name is taken by something other than a file.
     """
     _expect_file(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW

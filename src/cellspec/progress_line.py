@@ -12,7 +12,7 @@ __all__ = ["ProgressLine", "progress_line"]
 
 
 def progress_line(every_s: float = 0.1, *, cursor_first: bool = False) -> ProgressLine | None:
-    """A line of progress on stderr; None where stderr is no terminal."""
+    """A line of progress on stderr, if that is a terminal."""
     if sys.stderr is None or not sys.stderr.isatty():
         return None
     return ProgressLine(every_s, cursor_first=cursor_first)
@@ -41,7 +41,7 @@ class ProgressLine:
     def is_due(self) -> bool:
         """Whether the last line is old enough; asked before the next one is put into words.
 
-        The reader's clock counts here, whatever the time of the run: a terminal is slow.
+        It goes by the reader's clock, since a terminal is slow even where a run's time is virtual.
         """
         return time.monotonic() >= self._next_s
 

@@ -1,6 +1,6 @@
 """Words of messages: counts, rows, and the names of columns and nodes, each spelled in one way.
 
-The name of a column is quoted wherever it stands as a word, because a column may be called *a* or
+The name of a column is quoted where it stands as a word, because a column may be called *a* or
 *is*; a cell is written ``a[3]`` and a range of cells ``a[3:7]``, as in case files and replay lines.
 """
 
@@ -52,24 +52,24 @@ def be(number: int) -> str:
 
 
 def listed_names(names: Iterable[str]) -> str:
-    """Names in quotation marks, as in a list: "'a', 'b', 'c'"; "none" if there is none."""
+    """Names in quotation marks, as in a list: "'a', 'b', 'c'"; "none" for an empty list."""
     return ", ".join(map(repr, names)) or "none"
 
 
 def quoted(given: Iterable[str]) -> str:
-    """Names in quotation marks, as in a sentence: "'a', 'b' and 'c'"; "none" if there is none."""
+    """Names in quotation marks, as in a sentence: "'a', 'b' and 'c'"; "none" without names."""
     words = [repr(name) for name in given]
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]])) or "none"
 
 
 def listed(words: Sequence[str], most: int) -> str:
-    """The first few of some words, and how many more there are; "none" if there is none."""
+    """The first few of some words, and how many more there are; "none" without words."""
     more = len(words) - most
     return (", ".join(words[:most]) or "none") + (f", and {more:,} more" if more > 0 else "")
 
 
 def span_words(spans: Iterable[tuple[int, int]]) -> str:
-    """Ranges ``[start, stop)`` of rows as a person writes them: "0–3, 5"; "none" if empty."""
+    """Ranges ``[start, stop)`` of rows in the usual way of writing: "0–3, 5"; "none" if empty."""
     words = [f"{start}" if stop == start + 1 else f"{start}–{stop - 1}" for start, stop in spans]
     return (", ".join(words[:SPANS_SHOWN]) or "none") + (", …" if len(words) > SPANS_SHOWN else "")
 

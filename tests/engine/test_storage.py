@@ -236,7 +236,7 @@ class OlderRunMixedIn(Storage):
 
 
 class UnclaimedRowsCount(Storage):
-    """Counts all that an earlier life wrote, also beyond what it had claimed."""
+    """Counts all that an earlier incarnation wrote, also beyond what it had claimed."""
 
     def _make_record(
         self, checkpoint: Checkpoint, serial: int, incarnations: tuple[Incarnation, ...]

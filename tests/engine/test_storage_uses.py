@@ -325,7 +325,7 @@ def test_another_graph_is_refused() -> None:
 def test_nothing_is_written_before_the_folder_was_read() -> None:
     storage = Storage(ModelFileSystem(), GRAPH)
     for action in (lambda: storage.write_rows(save({})), lambda: storage.write_checkpoint(v1(0))):
-        assert refusal(action) == "storage: load it first, to see what an earlier life left"
+        assert refusal(action) == "storage: load it first, to see the rows of earlier incarnations"
 
 
 @pytest.mark.clause("CKPT-10")
@@ -353,7 +353,7 @@ def test_a_promise_without_a_value_is_refused() -> None:
 def test_a_cell_that_an_earlier_life_claimed_is_not_written_again() -> None:
     storage = storage_on(done(2))
     assert refusal(lambda: storage.write_rows(save({1: {"b": "other"}}))) == (
-        "b[1]: an earlier life claimed it; it cannot be written again"
+        "b[1]: an earlier incarnation claimed it; it cannot be written again"
     )
 
 

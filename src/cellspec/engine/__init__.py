@@ -45,14 +45,14 @@ success - 3 of 4 rows saved, 1 dropped
 {3: Drop(column='draft', cause='Permanent: no topic')}
 
 ======================  ==========================================================================
-module                  what it decides
+module                  it decides
 ======================  ==========================================================================
-``scheduler``           what runs next and what follows when it ends; no input, no output, no
-                        clock
+``scheduler``           which call runs next, and what follows when it ends, without input, output
+                        or clock; it is assembled from parts, a module each
 ``aio``, ``threads``    how a call is made: in a task of one event loop, or in a thread of a pool
 ``storage``             how rows and checkpoints survive a crash at any moment
 ``generators``          in which forms a generator may be given
-``observer``            who watches: a progress bar, a log, the conformance suite
+``observer``            how a progress bar, a log or the conformance suite follows a run
 ======================  ==========================================================================
 
 `AsyncioEngine` takes time from its loop alone, so a test can run a day's work in virtual time

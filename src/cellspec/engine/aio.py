@@ -1,9 +1,9 @@
 """`AsyncioEngine`: the scheduler on one event loop, each call in a task.
 
 A task picks its own work at the moment it runs, and goes from there into the generator without a
-pause, so that nothing can change between the choice and the start. Whoever picks a call starts one
-more task, a *spark*, that looks for the next; a spark that finds nothing ends. Whatever frees a
-slot or makes a node ready sends a spark too. So all that may start does so before time moves on.
+pause, so that the choice still holds at the start. A task that picks a call starts one more task, a
+*spark*, which looks for the next call and ends if there is none. Each event that frees a slot or
+makes a node ready sends a spark too. So all calls that may start do so before time moves on.
 
 The coroutine that called `run` saves: it writes what is due while calls are in flight, and sleeps
 until something has changed. Writing, and generators that are plain functions, go through the loop's
@@ -34,7 +34,7 @@ class AsyncioEngine(Engine):
 
     Attributes:
         cancel_dropped: cancel running calls of rows that were dropped meanwhile, if their
-            generators are coroutine functions; otherwise they end, and what they give is thrown
+            generators are coroutine functions; otherwise they end, and their values are thrown
             away.
     """
 
@@ -44,11 +44,11 @@ class AsyncioEngine(Engine):
         """Run to the end.
 
         Args:
-            resume: go on from what the folder holds; False refuses a folder that holds a run.
-            keep: with another number of rows, keep what barriers gave whose scope has changed.
+            resume: go on from the run in the folder; False refuses a folder that holds a run.
+            keep: with another number of rows, keep the output of barriers whose scope has changed.
 
         Raises:
-            SpecError: what the folder holds cannot be resumed, or not with this graph.
+            SpecError: the run in the folder cannot be resumed, or not with this graph.
         """
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
@@ -81,7 +81,7 @@ class AsyncioEngine(Engine):
                 raise self._error
 
     async def _abandon(self) -> None:
-        """Leave nothing behind that still runs."""
+        """Cancel every task of the run, and wait for its end."""
         if self._timer is not None:
             self._timer.cancel()
         while self._tasks:
@@ -99,7 +99,7 @@ class AsyncioEngine(Engine):
             task.add_done_callback(self._tasks.pop)
 
     async def _work(self) -> None:
-        """Pick a call and make it, and again, until there is none."""
+        """Pick calls and make them, until all that may start has started."""
         self._sparked = False
         try:
             self.scheduler.advance(self._loop.time())
@@ -114,13 +114,13 @@ class AsyncioEngine(Engine):
             self._break(error)
 
     def _break(self, error: BaseException) -> None:
-        """Something is wrong that is no failure of a call: the run ends with it."""
+        """End the run with an error of another kind than a failed call."""
         if self._error is None:
             self._error = error
         self._news.set()
 
     def _report(self, step: Callable[..., None], *arguments: Any) -> None:
-        """Tell the scheduler how a call goes, and see to what follows."""
+        """Report to the scheduler how a call goes, and see to the consequences."""
         if self._error is not None:
             raise Broken
         try:
@@ -134,7 +134,7 @@ class AsyncioEngine(Engine):
             raise Broken from error
 
     def _look_around(self) -> None:
-        """Something changed: there may be work, a save, a rest that ends, a call to cancel."""
+        """Something changed: look for work, a save, the end of a backoff, a call to cancel."""
         self._spark()
         self._news.set()
         if self.cancel_dropped:

@@ -1,4 +1,4 @@
-"""What the engines share: their arguments, how a life begins, and what a run gives back."""
+"""`Engine`: the arguments and first steps of every engine, and the `Result` of a run."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = ["Engine", "Result"]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         outcome: "success" (every row is safe, or was dropped), "stopped" (too many calls failed)
             or "failed" (rows are open, or could not be saved).
         reason: the same in words.
-        dropped: the rows given up, with the column that failed and what it said.
-        store: where the rows are.
+        dropped: the rows given up, with the column that failed and its error.
+        store: the place of the rows.
     """
 
     outcome: Outcome
@@ -43,8 +43,8 @@ class Result:
     def rows(self) -> dict[int, dict[str, Any]]:
         """The finished rows by number, each with its values by column; read from the store.
 
-        A skipped cell holds `SKIPPED`. Of a run that did not succeed these are the rows without a
-        gap from row 0, dropped ones left out.
+        A skipped cell holds `SKIPPED`. Of a run that did not succeed these are the rows from row 0
+        to the first gap, with dropped ones left out.
         """
         rows, _ = self.store.table()
         return {row: dict(rows[row]) for row in rows}
@@ -58,25 +58,25 @@ class Engine:
     """Arguments and first steps of every engine; see `cellspec.engine` for an example.
 
     Args:
-        graph: what is to be generated.
+        graph: the columns and rows to generate.
         generators: by column, a function or a `Generator`; see `cellspec.engine.generators`.
         folder: where finished rows and checkpoints are kept, and found again by the next run; None
             keeps them in memory.
-        run_name: what tells this run from others of the same graph, such as its seed; a folder that
-            holds another run is refused.
+        run_name: a text that tells this run from others of the same graph, such as its seed; a
+            folder that holds another run is refused.
         store: another place for them, in place of `folder`.
-        limits: what may run at once.
+        limits: how much may run at once.
         failures: attempts of a node, and when to stop early.
         skip_when: conditions of columns with ``may_skip``: called with (row, inputs), True skips
-            the cell. An exception in a condition ends the run: it is no failure of a call.
+            the cell. An exception in a condition ends the run: it is not a failure of a call.
         order: which ready node goes first: "row-first" or "fifo".
         range_rows: most rows in one call of a range generator.
         checkpoint_every_rows: rows between two checkpoints; None for one at the end.
         checkpoint_version: 1 (finished rows) or 2 (each column as far as it got).
-        backoff: how long a node rests after a failure.
-        observer: hears of every step.
+        backoff: how long a node waits after a failure.
+        observer: is notified of every step.
         progress: draw a progress bar, if standard error is a terminal.
-        scheduler_class: what decides; for engines that decide otherwise.
+        scheduler_class: the class that decides; for engines that decide otherwise.
 
     Raises:
         SpecError: an argument that cannot be used.
@@ -130,7 +130,7 @@ class Engine:
 
     @property
     def tracker(self) -> CompletionTracker:
-        """What is resolved in this life; of a thread engine, to be read from any thread."""
+        """The resolved nodes of this incarnation; of a thread engine, readable from any thread."""
         return self.scheduler.tracker
 
     def _check_conditions(self, given: Mapping[str, WantsSkip]) -> None:

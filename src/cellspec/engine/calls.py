@@ -1,8 +1,8 @@
-"""What passes between a scheduler and whoever drives it: calls to make, rows to save, a past life.
+"""The records between a scheduler and its driver: calls to make, rows to save, restored rows.
 
 A `Call` is one call of a generator: a cell, a range of rows, or a barrier over its scope. A `Save`
-is one write of rows followed by one checkpoint on them. A `Restored` is what storage gave back of
-an earlier life. None of them knows how a call is made or where rows are written.
+is one write of rows followed by one checkpoint on them. A `Restored` holds the rows and claims of
+earlier incarnations. How a call is made, and where rows are written, is the driver's part.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Call:
     """One call of a generator, from the moment it takes its slot until it ends.
 
     Attributes:
-        number: calls of one life count from 0, in the order in which they start.
+        number: calls of one incarnation count from 0, in the order in which they start.
         column: the column's name; `index` is its position in the graph.
         kind: a single cell, a range of rows, or a barrier node.
         start, stop: the rows ``[start, stop)``; of a barrier, those of its scope.
@@ -72,14 +72,14 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """How a call failed, and what comes of it.
+    """How a call failed, and whether it is made again.
 
     Attributes:
         failure: "retryable", "backpressure" or "permanent".
-        final: the call is not made again in this life (clause FAIL-02).
+        final: the call is not made again in this incarnation (clause FAIL-02).
         until_s: the moment, on the engine's clock, before which it is not made again; None if it
-            never is.
-        cause: what the generator raised.
+            is final.
+        cause: the exception of the generator.
     """
 
     failure: Failure
@@ -90,7 +90,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Why a row was given up: the column that failed for good, and what it said."""
+    """Why a row was given up: the column that failed for good, and its error in words."""
 
     column: str
     cause: str
@@ -112,11 +112,11 @@ class CheckpointPlan:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How long a node rests after a failure that is worth another try.
+    """How long a node waits after a failure that is worth another try.
 
-    The n-th rest in a row lasts ``first_s * factor ** (n - 1)`` seconds, at most `most_s`. A
+    The n-th backoff in a row lasts ``first_s * factor ** (n - 1)`` seconds, at most `most_s`. A
     generator that says how long to wait (``BackPressure(retry_after_s=…)``) is believed instead.
-    There is no jitter: an engine that is to be tested does the same thing twice.
+    There is no jitter: two runs of an engine under test are alike.
     """
 
     first_s: float = 0.5
@@ -138,8 +138,8 @@ class Save:
             means every column.
         rows: by row, the values to write, by column; skipped cells hold `SKIPPED`.
         dropped: the rows given up that the claim covers, with the reason.
-        checkpoint: the payload to write after that; None if it would claim nothing new.
-        final: nothing comes after it in this life.
+        checkpoint: the payload to write after that; None if it would repeat the last claim.
+        final: it is the last save of this incarnation.
     """
 
     ranges: tuple[tuple[str, int, int], ...]
@@ -151,11 +151,11 @@ class Save:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What storage gave back of an earlier life.
+    """The rows and the claim that storage gave back of earlier incarnations.
 
     Attributes:
         checkpoint: the newest payload that is whole.
-        records: the number of rows that the earlier life wanted.
+        records: the number of rows that the earlier incarnation wanted.
         rows: by row, the values of claimed cells, by column; skipped cells hold `SKIPPED`.
         dropped: the rows given up that the claim covers.
     """
@@ -168,7 +168,7 @@ class Restored:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a life ended, and why, in words for people."""
+    """How an incarnation ended, and why, in words for people."""
 
     outcome: Outcome
     reason: str

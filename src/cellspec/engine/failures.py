@@ -1,4 +1,4 @@
-"""What follows from calls that fail: another attempt after a backoff (`Retries`), or an early stop.
+"""Calls that fail: another attempt after a backoff (`Retries`), or an early stop of the run.
 
 `Retries` counts the attempts of each node and holds it in backoff until its moment has come.
 `EarlyStop` looks at the last calls of the run and stops it if too many of them failed for good.
@@ -104,13 +104,13 @@ class Retries:
             self.progress.state[key] = WAITING
 
     def is_ready(self, key: NodeKey) -> bool:
-        """True if a node that was started before waits for nothing."""
+        """True if a node that was started before is ready again."""
         column, row, is_barrier = split_key(key)
         name = self.progress.rules.columns[column].name
         return is_barrier or self.progress.tracker.is_in_turn(CellNodeId(row, name))
 
     def next_wake_s(self) -> float | None:
-        """The moment at which the next backoff ends; None if no node is in backoff."""
+        """The moment at which the next backoff ends; None without a backoff."""
         state = self.progress.state
         while self.pending and all(state[key] != BACKOFF for key in self.pending[0][2]):
             heapq.heappop(self.pending)
@@ -123,7 +123,7 @@ class EarlyStop:
     Attributes:
         ends: the last calls that ended, True for each that completed.
         policy: the window, and the rate of failures that stops the run.
-        reason: why the run stops, in words; None while it does not.
+        reason: why the run stops, in words; None while it goes on.
     """
 
     def __init__(self, policy: FailurePolicy, observer: Observer) -> None:
@@ -137,8 +137,8 @@ class EarlyStop:
         """A call that completed, or failed permanently, enters the window.
 
         It does so even if its rows were dropped meanwhile: the endpoint answered. A failure that
-        may be tried again does not enter it, and a spent budget of attempts does not either: the
-        endpoint may be down, and the pipeline right.
+        may be tried again stays out, and so does the last one of a spent budget: the endpoint may
+        be down, and the pipeline right.
         """
         if self.policy.stop_window is None:
             return

@@ -12,7 +12,7 @@ barrier    ``(rows, inputs)``                    the values, in the order of `ro
 `rows`, for the others. Each may be a plain function or a coroutine function; a range generator is a
 generator function or an asynchronous one. Which kind a column needs follows from the graph: a
 barrier column takes a barrier generator, and a range generator is only for columns that can run
-several rows in one call. The rest is read off the function, or stated with `Generator`.
+several rows in one call. The kind is read off the function, or stated with `Generator`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Who watches a run: `Observer`, whose methods are called at each step, and a progress bar.
+"""`Observer`: its methods are called at each step of a run; and `ProgressBar`, an observer.
 
-Every method does nothing unless it is overridden, and is called synchronously, at the moment of the
+Every method is empty unless it is overridden, and is called synchronously, at the moment of the
 step and before anything that follows from it. That makes an observer enough for a progress bar, for
 a log, and for an adapter to the conformance suite. It must not call back into the engine. In a
 thread engine the calls come from several threads, one at a time. An exception of an observer ends
@@ -22,13 +22,13 @@ __all__ = ["Observer", "Observers", "ProgressBar"]
 
 
 class Observer:
-    """Hears of each step of a run. Override what you want to hear."""
+    """Is notified of each step of a run. Override the methods of the steps that you want."""
 
     def began(self) -> None:
-        """This life begins with nothing: storage holds no checkpoint."""
+        """The first incarnation begins: storage is empty."""
 
     def resumed(self, restored: Restored) -> None:
-        """This life goes on from what storage gave back."""
+        """A later incarnation begins, from the rows and the claim that storage gave back."""
 
     def started(self, call: Call) -> None:
         """A generator is about to be called."""
@@ -76,41 +76,41 @@ class Observer:
         """That checkpoint could not be written."""
 
     def rows_failed(self, error: Exception) -> None:
-        """Rows could not be written; nothing is claimed on them."""
+        """Rows could not be written; they are not claimed."""
 
     def storage_step(self, name: str) -> None:
         """Storage is about to do one operation on its folder.
 
-        Called by whoever writes, beside the other calls: of an asyncio engine a thread of the
+        Called by the writing thread, beside the other calls: of an asyncio engine a thread of the
         loop's executor, of a thread engine the one that called `run`.
         """
 
     def stopped(self, reason: str) -> None:
-        """Too many calls fail: nothing is started any more."""
+        """Too many calls fail: the run starts no more."""
 
     def ended(self, outcome: Outcome, reason: str) -> None:
-        """The life is over."""
+        """The incarnation is over."""
 
 
 class Observers(Observer):
-    """Several observers as one, told in the order in which they are given."""
+    """Several observers as one, notified in the order in which they are given."""
 
     def __init__(self, *observers: Observer) -> None:
         for name, step in vars(Observer).items():
             if callable(step) and not name.startswith("_"):
-                setattr(self, name, _tell_all([getattr(one, name) for one in observers]))
+                setattr(self, name, _notify_all([getattr(one, name) for one in observers]))
 
 
-def _tell_all(told: list[Callable[..., None]]) -> Callable[..., None]:
-    def tell(*arguments: object) -> None:
-        for one in told:
-            one(*arguments)
+def _notify_all(steps: list[Callable[..., None]]) -> Callable[..., None]:
+    def notify(*arguments: object) -> None:
+        for step in steps:
+            step(*arguments)
 
-    return tell
+    return notify
 
 
 class ProgressBar(Observer):
-    """One line on a terminal: rows saved, cells done, rows dropped. Silent anywhere else.
+    """One line on a terminal: rows saved, cells done, rows dropped. Other streams get no line.
 
     Args:
         rows: rows of the dataset.

@@ -23,8 +23,8 @@ class Progress:
     """States, attempts, values and open cells of one incarnation.
 
     Args:
-        graph: what is generated.
-        tracker: what is resolved so far.
+        graph: the columns and rows to generate.
+        tracker: the nodes that are resolved so far.
         on_row_resolved: called with each row whose last open cell was resolved.
 
     Attributes:
@@ -150,7 +150,7 @@ class Progress:
         self._resolve_row(row)
 
     def end_row(self, row: int) -> None:
-        """No cell of the row is queued, in backoff or waiting any more (clause DROP-03)."""
+        """Take every cell of the row out of queues, backoff and waiting (clause DROP-03)."""
         self.open_cells[row] = 0
         for column in range(self.column_count):
             self.end(cell_key(column, row))

@@ -1,4 +1,4 @@
-"""`ReadyNodes`: what happens to a node at the moment at which it waits for no other any more.
+"""`ReadyNodes`: the way of a node from the moment at which all that it needs is resolved.
 
 The tracker announces each such node. It is then queued, skipped, emitted (an output cell of a
 finished barrier), or held back: by its row group, or by a barrier call that is in flight.

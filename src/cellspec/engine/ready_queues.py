@@ -44,7 +44,7 @@ class ReadyQueues:
         heapq.heappush(self.queues[resource], (self.rank(key), key))
 
     def rank(self, key: NodeKey) -> int:
-        """The place of a node in the order, lower first; no two nodes have the same."""
+        """The place of a node in the order, lower first; it differs for each node."""
         if self._order == "fifo":
             return self.stamp()
         column, place, is_barrier = split_key(key)
@@ -58,7 +58,7 @@ class ReadyQueues:
         return self._stamp
 
     def take(self) -> NodeKey | None:
-        """Remove the first node among those whose resource is free; None if there is none."""
+        """Remove the first node among those whose resource is free, or return None."""
         best: list[tuple[int, NodeKey]] | None = None
         for resource, queue in enumerate(self.queues):
             if not self.slots.has_slot(resource):
@@ -69,7 +69,7 @@ class ReadyQueues:
         return None if best is None else heapq.heappop(best)[1]
 
     def is_empty(self) -> bool:
-        """True if no queued node can still start, whatever is free."""
+        """True if the queues hold only entries that cannot start."""
         for queue in self.queues:
             self._drop_stale(queue)
         return not any(self.queues)

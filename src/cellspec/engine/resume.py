@@ -23,7 +23,7 @@ class Resume:
     """Restores tracker, states and values from a checkpoint and the rows under it.
 
     Args:
-        graph: what is generated now; it may have another number of rows than before.
+        graph: the columns and rows to generate now; there may be more or fewer rows than before.
         tracker_class: which tracker to use.
     """
 
@@ -37,7 +37,7 @@ class Resume:
         Args:
             records: the number of rows that the earlier incarnation wanted.
             claim: for each column, the rows that the checkpoint claims.
-            keep: keep the output of such scopes, and refuse nothing.
+            keep: keep the output of such scopes instead.
 
         Raises:
             CheckpointError: a scope with output would change.

@@ -19,7 +19,7 @@ class RowGroups:
     Args:
         progress: how many cells of each row are open.
         limits: how many rows form a group, and how many groups may be worked on.
-        early_stop: a run that stops admits no group any more.
+        early_stop: a run that stops admits no further group.
         observer: is notified of each group.
         announce: called with each node that was held back until its group was admitted.
 

@@ -1,4 +1,4 @@
-"""`Saving`: which rows are written when, and what the next checkpoint may claim.
+"""`Saving`: which rows are written when, and how much the next checkpoint may claim.
 
 A save writes rows, and after them a checkpoint that claims them (clause CKPT-10). One save is in
 flight at a time (clause CKPT-11).
@@ -24,17 +24,17 @@ FINAL_TRIES = 3
 
 
 class Saving:
-    """Decides what to save, and forgets the values that storage holds.
+    """Decides which rows to save, and forgets the values that storage holds.
 
     Args:
-        progress: what is resolved, and the values.
+        progress: the resolved cells, and their values.
         plan: when to save.
         observer: is notified of each step of a save.
 
     Attributes:
         claimed: for each column, the rows that the newest durable checkpoint claims.
-        in_flight: the save that is being written; None if there is none.
-        error: what the last save failed with; None if it succeeded.
+        in_flight: the save that is being written, or None.
+        error: the error of the last save; None if it succeeded.
     """
 
     def __init__(self, progress: Progress, plan: CheckpointPlan, observer: Observer) -> None:
@@ -69,7 +69,7 @@ class Saving:
         heapq.heappush(self._unsaved_drops, row)
 
     def may_begin(self) -> bool:
-        """True if no save is in flight, and the last one is still to come."""
+        """True between two saves, if the last one is still to come."""
         return self.in_flight is None and not self._final_saved
 
     def is_done(self) -> bool:
@@ -77,10 +77,10 @@ class Saving:
         return self._final_saved or self._final_tries >= FINAL_TRIES
 
     def next_save(self, *, final: bool) -> Save | None:
-        """Begin a save if one is due; None if none is.
+        """Begin a save if one is due.
 
         Args:
-            final: nothing runs any more, so that this is the last one.
+            final: all calls have ended, so that this is the last one.
         """
         if not final and not self._is_due():
             return None
@@ -153,7 +153,7 @@ class Saving:
             self._succeed(save)
 
     def on_rows_failed(self, save: Save, error: Exception) -> None:
-        """The rows of a save could not be written: nothing is claimed on them."""
+        """The rows of a save could not be written: they are not claimed."""
         self._observer.rows_failed(error)
         for row in save.dropped:
             self.note_drop(row)

@@ -1,6 +1,6 @@
 """The scheduler: decides which call runs next, and what follows when one ends.
 
-It does no input or output, and never waits. A driver (`cellspec.engine.aio`,
+It does not read, write or wait. A driver (`cellspec.engine.aio`,
 `cellspec.engine.threads`) owns a clock, tasks and storage, and talks to the `Scheduler` like this::
 
     scheduler.begin(restored)                     # or None: the first incarnation
@@ -105,8 +105,8 @@ class Scheduler:
     """Decides what one incarnation of a run does; see the module for how it is driven.
 
     Args:
-        graph: what is to be generated.
-        limits: what may run at once.
+        graph: the columns and rows to generate.
+        limits: how much may run at once.
         failures: attempts, and when to stop early.
         order: which ready node goes first: "row-first" (rows finish early) or "fifo".
         range_rows: most rows of one range, for columns that can run several rows in one call.
@@ -122,7 +122,7 @@ class Scheduler:
         now: seconds of the driver's clock, as given to the last `advance`.
 
     Raises:
-        SpecError: limits that can never admit a barrier's whole scope (clause GROUP-04), or an
+        SpecError: limits that cannot admit a barrier's whole scope (clause GROUP-04), or an
             argument that is not of its kind.
     """
 
@@ -196,7 +196,7 @@ class Scheduler:
 
     @property
     def tracker(self) -> CompletionTracker:
-        """What is resolved; safe to read at any time if it is thread-safe."""
+        """The resolved nodes; safe to read at any time if it is thread-safe."""
         return self.progress.tracker
 
     @property
@@ -212,12 +212,12 @@ class Scheduler:
     # An incarnation begins
 
     def begin(self, restored: Restored | None = None, *, keep: bool = False) -> None:
-        """Begin an incarnation: the first, or one that goes on from what storage gave back.
+        """Begin an incarnation: the first, or one that goes on from storage.
 
         Args:
-            restored: what storage gave back, or None.
-            keep: with another number of rows, keep what a barrier gave to rows whose scope is now
-                another one (clause CKPT-16).
+            restored: the rows and the claim of earlier incarnations, or None.
+            keep: with another number of rows, keep the output of a barrier in rows whose scope is
+                now another one (clause CKPT-16).
 
         Raises:
             CheckpointError: a checkpoint that cannot be trusted, or does not fit (CKPT-03 to
@@ -406,7 +406,7 @@ class Scheduler:
         self.retries.wake_due(self.now)
 
     def on_cancel(self, call: Call) -> None:
-        """The call was cancelled, and gave nothing; no attempt is spent."""
+        """The call was cancelled: its attempt is not spent."""
         if not self.slots.is_running(call):
             return
         self._release_slot(call)
@@ -454,9 +454,9 @@ class Scheduler:
         self.progress.drop_row(row, drop)
 
     def doomed(self) -> list[Call]:
-        """Running calls whose end matters to no node any more; a driver may cancel them.
+        """Running calls whose rows were all dropped; a driver may cancel them.
 
-        Each is named once or oftener; without a drop since the last question there is none.
+        Each is named once or oftener, and only after a drop since the last question.
         """
         if not self._dropped_since:
             return []
@@ -466,7 +466,7 @@ class Scheduler:
     # Saves
 
     def due_save(self) -> Save | None:
-        """The save that is to be written now; None if none is due, or one is in flight (CKPT-11).
+        """The save that is to be written now; None if it is not due, or one is in flight (CKPT-11).
 
         The driver writes `Save.rows` and `Save.dropped`, and after them `Save.checkpoint`, and
         reports each step.
@@ -480,7 +480,7 @@ class Scheduler:
         self.saving.on_rows_durable(save)
 
     def on_rows_failed(self, save: Save, error: Exception) -> None:
-        """The rows of a save could not be written: nothing is claimed on them."""
+        """The rows of a save could not be written: they are not claimed."""
         self.saving.on_rows_failed(save, error)
 
     def on_checkpoint_begin(self, save: Save) -> None:
@@ -498,18 +498,18 @@ class Scheduler:
     # How an incarnation ends
 
     def _is_work_over(self) -> bool:
-        """True if nothing runs and nothing more will."""
+        """True if all calls have ended and no call can start."""
         if self.slots.running:
             return False
         stops = self.early_stop.reason is not None
         return not self.progress.open_rows or stops or self._is_stuck()
 
     def _is_stuck(self) -> bool:
-        """True if rows are open and nothing can ever run: it must be said, and not waited for."""
+        """True if no call can ever start, although rows are open: the run must end and say so."""
         return self.queues.is_empty() and not self.slots.running and self.wake_s() is None
 
     def is_over(self) -> bool:
-        """True if there is nothing left to run or to write, and `finish` is due."""
+        """True if all is run and written, and `finish` is due."""
         if not self._is_work_over() or self.saving.in_flight is not None:
             return False
         return self.saving.is_done()

@@ -14,8 +14,8 @@ class Slots:
 
     Attributes:
         running: the calls in flight, by number.
-        capacity: for each resource, the most calls at once; None if there is no limit. The last
-            entry is for columns that use no resource.
+        capacity: for each resource, the most calls at once; None without a limit. The last
+            entry is for columns without a resource.
         busy: for each resource, the calls in flight.
         resource_of: for each column, the position of its resource.
     """

@@ -1,7 +1,7 @@
 """`ThreadEngine`: the scheduler behind one lock, each call in a thread of a pool.
 
 A thread takes the lock, picks its own call, gives the lock back, makes the call, and takes the lock
-again to report. The thread that called `run` saves, and wakes nodes that have rested enough. All
+again to report. The thread that called `run` saves, and wakes nodes whose backoff is over. All
 wait on one condition, which every change notifies.
 
 The tracker is a `ThreadSafeCompletionTracker`, so that progress can be read from any thread without
@@ -28,13 +28,13 @@ __all__ = ["ThreadEngine"]
 class ThreadEngine(Engine):
     """Runs a graph on threads; for the arguments see `Engine`.
 
-    A call of a row that was dropped meanwhile keeps its slot until it ends; what it gives is thrown
+    A call of a row that was dropped meanwhile keeps its slot until it ends; its value is thrown
     away. If the run breaks off, by an exception of an observer or of storage, threads that are
     within a call are left to end on their own.
 
     Attributes:
         threads_most: threads of the pool, if no limit on workers asks for fewer.
-        clock: seconds, never falling; what rests and reports of failures are timed by.
+        clock: monotonic seconds, by which backoffs and reports of failures are timed.
     """
 
     tracker_class = ThreadSafeCompletionTracker
@@ -45,11 +45,11 @@ class ThreadEngine(Engine):
         """Run to the end.
 
         Args:
-            resume: go on from what the folder holds; False refuses a folder that holds a run.
-            keep: with another number of rows, keep what barriers gave whose scope has changed.
+            resume: go on from the run in the folder; False refuses a folder that holds a run.
+            keep: with another number of rows, keep the output of barriers whose scope has changed.
 
         Raises:
-            SpecError: what the folder holds cannot be resumed, or not with this graph.
+            SpecError: the run in the folder cannot be resumed, or not with this graph.
         """
         self._changed = threading.Condition()
         self._closed = False
@@ -107,7 +107,7 @@ class ThreadEngine(Engine):
                     self._break(error)
 
     def unlocked(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call what may take long, without the lock."""
+        """Call a function that may take long, without the lock."""
         self._changed.release()
         try:
             return function(*arguments)
@@ -119,7 +119,7 @@ class ThreadEngine(Engine):
         return self.unlocked(function, *arguments)
 
     def _report(self, step: Callable[..., None], *arguments: Any) -> None:
-        """Tell the scheduler how a call goes; a run that broke off hears nothing any more."""
+        """Report to the scheduler how a call goes, unless the run broke off."""
         if self._closed:
             raise Broken
         try:
@@ -133,7 +133,7 @@ class ThreadEngine(Engine):
             raise Broken from error
 
     def _break(self, error: BaseException) -> None:
-        """Something is wrong that is no failure of a call: the run ends with it."""
+        """End the run with an error of another kind than a failed call."""
         if self._error is None:
             self._error = error
         self._closed = True

@@ -1,11 +1,9 @@
-"""The values of the rows that a run is working on.
+"""`Values`: the values of the rows that a run is working on.
 
-A value is kept from the moment it is made until nothing in this life can ask for it: its row is
-safe on storage in every column, and no barrier whose scope holds the row has still to run. So the
-memory of a run is its window of unfinished rows and, before a barrier, the rows of its scope. Rows
-that an earlier life finished are loaded only if a barrier must read them again.
-
-`SKIPPED` stands where a cell was skipped.
+A value is kept from the moment it is made until its row is safe on storage in every column, and
+each barrier over the row has run. So the memory of a run is its window of unfinished rows and,
+before a barrier, the rows of its scope. Rows that an earlier incarnation finished are loaded only
+if a barrier must read them again. `SKIPPED` stands where a cell was skipped.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ __all__ = ["SKIPPED", "Skipped", "Values"]
 
 
 class Values:
-    """Values by column and row, with what a generator is given of them."""
+    """Values by column and row, and the inputs that a generator gets of them."""
 
     def __init__(self, graph: ExecutionGraph) -> None:
         self._columns: list[dict[int, Any]] = [{} for _ in range(graph.num_columns)]
@@ -41,7 +39,7 @@ class Values:
         return self._columns[column][row]
 
     def inputs(self, column: int, row: int) -> dict[str, Any]:
-        """What a generator of `column` is given for `row`: by name, what it depends on.
+        """The inputs of a generator of `column` for `row`: by name, the values that it depends on.
 
         A side effect is an item of its producer's value if that is a mapping that holds it, and
         else the whole value.
@@ -63,7 +61,7 @@ class Values:
         }
 
     def forget_row(self, row: int) -> None:
-        """Nothing will ask for this row again."""
+        """Drop the values of a row."""
         for cells in self._columns:
             cells.pop(row, None)
 

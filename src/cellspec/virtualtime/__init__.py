@@ -1,4 +1,4 @@
-"""Virtual time for asyncio: time passes when nothing else can happen."""
+"""Virtual time for asyncio: the clock jumps when all that is ready has run."""
 
 from cellspec.virtualtime.loop import (
     Abandoned,

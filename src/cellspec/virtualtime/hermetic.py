@@ -1,9 +1,9 @@
-"""An asyncio event loop that is sealed off from threads, sockets, pipes and processes.
+"""`HermeticLoop`: an asyncio event loop that is cut off from threads, sockets, pipes and processes.
 
-What an event loop normally waits for outside of itself takes real time, and comes in an order that
-nobody controls. A `HermeticLoop` has none of it. Each call that needs it is refused where it is
-made, and ends the run as well. Functions for an executor are the exception: they are run in the
-loop's own thread. How time passes and what runs when is left to `cellspec.virtualtime.loop`.
+Events from outside of a loop take real time, and come in an uncontrolled order. A `HermeticLoop` is
+free of them. Each call that needs one is refused where it is made, and ends the run as well.
+Functions for an executor are the exception: they run in the loop's own thread. The passing of time
+and the order of callbacks are up to `cellspec.virtualtime.loop`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["HermeticLoop"]
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-# What a task's wake-ups are called, in C and in Python.
+# The names of a task's wake-ups, in C and in Python.
 _WAKE_UPS = frozenset({"task_wakeup", "__wakeup", "__step"})
 _NEEDS_THE_WORLD = (
     "add_reader",
@@ -56,14 +56,14 @@ _NEEDS_THE_WORLD = (
 
 
 class HermeticLoop(asyncio.BaseEventLoop):
-    """A loop that does not touch the world; see the module.
+    """A loop without outside events; see the module.
 
     Args:
         inline_executors: also run functions for a *custom* executor in the loop's thread.
     """
 
-    # What the base class keeps, and this one and its children touch. A loop is asked whether it is
-    # closed when it dies, even if it was never built because of a bad argument.
+    # Attributes of the base class that this class and its children use. A loop is asked whether it
+    # is closed when it dies, even if a bad argument kept it from being built.
     _ready: deque[asyncio.Handle]
     _thread_id: int | None = None
     _closed: bool = True
@@ -119,8 +119,8 @@ class HermeticLoop(asyncio.BaseEventLoop):
     ) -> asyncio.Future[T]:
         """Run `func` in the loop's own thread, in its turn, in zero virtual time.
 
-        It runs as a callback of the next iteration. As in a thread, it sees no running loop and no
-        context variables, and it does not run at all if its future is cancelled before.
+        It runs as a callback of the next iteration. As in a thread, it runs outside of the running
+        loop and its context variables. If its future is cancelled before, it does not run.
 
         Raises:
             RealTimeError: if `executor` is given, unless the loop has `inline_executors`.
@@ -140,7 +140,7 @@ class HermeticLoop(asyncio.BaseEventLoop):
         try:
             result = func(*args)
         except StopIteration as stop:
-            # No future takes one: it would end the coroutine that awaits it.
+            # A future refuses it: it would end the coroutine that awaits it.
             error = RuntimeError("a function for an executor raised StopIteration")
             error.__cause__ = stop
         except (Exception, asyncio.CancelledError) as raised:
@@ -149,7 +149,7 @@ class HermeticLoop(asyncio.BaseEventLoop):
             asyncio._set_running_loop(self)
             self._in_job = False
         if future.done():
-            return  # the function itself cancelled who waits for it
+            return  # the function itself cancelled the future
         if error is None:
             future.set_result(result)
         else:

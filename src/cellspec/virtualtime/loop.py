@@ -1,9 +1,9 @@
 """Virtual time for asyncio: years of sleeping in milliseconds, and the same run for the same seed.
 
 An asyncio engine is hard to test because its run depends on the clock, on threads and on luck.
-`VirtualTimeLoop` is an event loop without all three. Its clock is a number. While something is
-ready, that runs and no time passes; when nothing is, the clock jumps to the next timer. Nothing
-ever waits.
+`VirtualTimeLoop` is an event loop without all three. Its clock is a number. It stands still while
+callbacks are ready; when all have run, it jumps to the next timer. A run takes as long as its
+computations.
 
 >>> import asyncio
 >>> from cellspec import virtualtime
@@ -20,22 +20,22 @@ test must bear as well. Within one iteration of the loop:
 - a plain callback (``call_soon``, done callbacks, timers) stays first in, first out: it runs after
   the callbacks registered before it, and before *everything* registered after it;
 - a wake-up (the next step of a task, or a function given to an executor) may be *late*: it may run
-  after anything else of the iteration. It never runs ahead of a callback registered before it;
+  after anything else of the iteration, but not ahead of a callback registered before it;
 - timers of exactly the same deadline may fire in any order, which asyncio leaves undefined.
 
 So what asyncio documents about callbacks holds under every seed. That tasks woken together step in
 the order of their wake-ups is not documented. It changes between loops, Python versions and eager
 task factories, and an engine that needs it has a bug.
 
-**What would wait for the world is an error.** If nothing is ready and no timer is set, nothing can
-ever run: `Deadlock` says which tasks wait, where and for what. Threads, sockets and processes need
-real time: `RealTimeError` names the call. Both end the run at once, past every ``except``. A run
-that never ends is a `Livelock`. Functions for ``asyncio.to_thread`` and the default executor run in
-the loop's own thread, in zero virtual time.
+**Waiting for the outside is an error.** Without a ready callback and without a timer the program
+stands still for ever: `Deadlock` lists the task waits, each with the line of code and the awaited
+object. Threads, sockets and processes need real time: `RealTimeError` names the call. Both end the
+run at once, past every ``except``. An endless run is a `Livelock`. Functions for
+``asyncio.to_thread`` and the default executor run in the loop's own thread, in zero virtual time.
 
 **Crashes.** ``loop.abort(reason)`` ends the run there and then, and ``await loop.freeze(reason)``
-even without unwinding the caller. Nothing of the run is executed after that. Its tasks unwind
-once it is over, when ``loop.aborted`` says so.
+even without unwinding the caller. The code of the run stops there. Its tasks unwind once the run
+is over, when ``loop.aborted`` says so.
 
 Code that asks the operating system (``time.sleep``, ``time.monotonic``, ``datetime.now``) takes, or
 sees, real time.
@@ -87,7 +87,7 @@ _CANCELLED_TIMERS_MIN = 100
 
 
 class LoopOptions(TypedDict, total=False):
-    """What `VirtualTimeLoop` takes, and `run` hands on to it."""
+    """The options of `VirtualTimeLoop`, which `run` hands on to it."""
 
     seed: int | None
     start_s: float
@@ -100,15 +100,15 @@ class LoopOptions(TypedDict, total=False):
 class VirtualTimeLoop(HermeticLoop):
     """An asyncio event loop whose clock jumps from timer to timer. For one thread.
 
-    Most tests need only `run`. The loop itself is for those who bring a runner of their own, such
-    as ``asyncio.Runner(loop_factory=VirtualTimeLoop)``. It uses no file descriptor. Task-3
-    is the third task of the loop, not of the process.
+    Most tests need only `run`. The loop itself is for a runner of your own, such as
+    ``asyncio.Runner(loop_factory=VirtualTimeLoop)``. It opens no file descriptor. Task-3 is the
+    third task of the loop, not of the process.
 
     Args:
         seed: permutes wake-ups and timers of one deadline (see the module); None leaves them first
             in, first out.
-        start_s: what the clock shows at first, in seconds.
-        max_time_s: no timer later than this fires; the run is a `Livelock` instead.
+        start_s: the clock at first, in seconds.
+        max_time_s: the last moment of the run; a later timer makes it a `Livelock`.
         max_iterations: of the loop, in all; more are a `Livelock`.
         max_idle_iterations: of the loop, at one instant; more are a `Livelock`.
         inline_executors: also run functions for a *custom* executor in the loop's thread. Without
@@ -164,7 +164,7 @@ class VirtualTimeLoop(HermeticLoop):
         *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        """Run `callback` at the instant `when`, or now if that is past; never, if it is infinite.
+        """Run `callback` at the instant `when`, or now if that is past; an infinite one is not run.
 
         Raises:
             RealTimeError: if another thread calls while the loop runs.
@@ -299,15 +299,15 @@ class VirtualTimeLoop(HermeticLoop):
         raise AssertionError("an aborted loop went on")
 
     def abandon(self, reason: BaseException | None = None) -> None:
-        """Close the loop without going on with the run, and without a word about what is left.
+        """Close the loop without going on with the run or warning of unfinished tasks.
 
         Tasks that are not done unwind in the order of their creation: `Abandoned` comes out of
         their ``await``. Their ``finally`` blocks run then, with `aborted` set and to no effect on
-        the run. What they raise or schedule is dropped, and if they await, `Abandoned` comes again.
-        Asynchronous generators that no task is in are just dropped.
+        the run. Their exceptions and callbacks are dropped, and if they await, `Abandoned` comes
+        again. Asynchronous generators outside of a task are just dropped.
 
         Args:
-            reason: what `aborted` says from now on, unless it says something already.
+            reason: the value of `aborted` from now on, unless it is set already.
 
         Raises:
             RuntimeError: if the loop is running.
@@ -335,7 +335,7 @@ class VirtualTimeLoop(HermeticLoop):
         self._timers.clear()
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Report an error that nobody waits for; not one that is left over from an aborted run."""
+        """Report an error without a waiting task, unless it is left over from an aborted run."""
         if self._aborted is not None:
             return
         error = context.get("exception")
@@ -370,7 +370,7 @@ def run(
 
     When `main` ends, the tasks that are left are cancelled in the order of their creation, run to
     their ends, and asynchronous generators are closed. When the run is cut short, by an error of
-    this module or by ``loop.abort``, nothing more of it runs (see `VirtualTimeLoop.abandon`).
+    this module or by ``loop.abort``, its code stops there (see `VirtualTimeLoop.abandon`).
 
     Args:
         main: a coroutine, or a function that gives one.
@@ -378,15 +378,15 @@ def run(
         **options: of `VirtualTimeLoop`: ``seed``, ``max_time_s`` and so on.
 
     Returns:
-        What `main` returns.
+        The result of `main`.
 
     Raises:
-        Deadlock: if nothing can ever run again.
+        Deadlock: if each task waits, and neither a callback nor a timer is left.
         Livelock: if the run goes past a limit.
         RealTimeError: if it needs a thread, a socket, a pipe or a process.
         SpecError: if an argument cannot be used.
         RuntimeError: if an event loop is running in this thread.
-        BaseException: whatever `main` raises, or ``loop.abort`` was given.
+        BaseException: the exception of `main`, or of ``loop.abort``.
     """
     try:
         if asyncio._get_running_loop() is not None:
@@ -416,7 +416,7 @@ def run(
 
 
 def _finish(loop: VirtualTimeLoop) -> None:
-    """Cancel what is left, let it clean up, and close asynchronous generators, in a fixed order."""
+    """Cancel tasks, let them clean up, and close asynchronous generators, in a fixed order."""
     left = loop._live_tasks()
     for task in left:
         task.cancel()

@@ -1,9 +1,9 @@
-"""Who waits for what in an asyncio program, and the errors that tell it.
+"""Task waits: where each task of an asyncio program waits and for which object, and the errors.
 
-When a run in virtual time cannot go on (`cellspec.virtualtime.loop`), the person who reads the
-error needs three facts of each task that is not done: its name, the line of *their* code where it
-stands, and what it waits for there. A suspended coroutine knows all of that. It is read here from
-its chain of awaits, with asyncio's own frames left out of the place and used for the reason.
+When a run in virtual time cannot go on (`cellspec.virtualtime.loop`), the reader of the error needs
+three facts of each task that is not done: its name, the line of *their* code where it stands, and
+the object that it awaits. A suspended coroutine holds all three. They are read here from its chain
+of awaits: asyncio's own frames are left out of the place, and name the awaited object.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ A_THREAD = "a thread"
 _LISTED_TASKS_MAX = 20
 # How often a coroutine may catch what it is thrown, or await in a `finally`, before it is given up.
 _THROWS_MAX = 100
-# What cannot be unwound stays here: its destruction would make noise at some time or other.
+# Coroutines that cannot be unwound stay here: their destruction would make noise at some time.
 _undead: list[object] = []
 
 
@@ -67,7 +67,7 @@ class VirtualTimeError(RuntimeError):
 
 
 class Deadlock(VirtualTimeError):  # noqa: N818 - the field's word
-    """Nothing is ready and no timer is set, so nothing can ever run again."""
+    """Every task waits, and neither a callback nor a timer is left that could wake one."""
 
 
 class Livelock(VirtualTimeError):  # noqa: N818 - the field's word
@@ -85,7 +85,7 @@ class RealTimeError(VirtualTimeError):
 class Abandoned(BaseException):
     """Comes out of each ``await`` of a run that is over, so that its coroutines unwind.
 
-    It is no `Exception` and no cancellation: what handles those would go on.
+    It is a `BaseException` other than a cancellation: a handler of those would go on.
     """
 
 
@@ -116,7 +116,7 @@ class WeakInOrder:
 
 
 def _frames_of(coroutine: object) -> list[FrameType]:
-    """The frames of a suspended coroutine, outermost first; none if it is finished."""
+    """The frames of a suspended coroutine, outermost first; an empty list if it is finished."""
     frames: list[FrameType] = []
     awaited = coroutine
     while awaited is not None:
@@ -137,7 +137,7 @@ def _frames_of(coroutine: object) -> list[FrameType]:
 
 
 def waiting_task(task: asyncio.Task[Any]) -> WaitingTask:
-    """Where `task` stands, outside of asyncio if it ever is, and what it waits for there."""
+    """The place of `task` in code outside of asyncio, if there is one, and the awaited object."""
     frames = _frames_of(task.get_coro())
     inside = [frame.f_globals.get("__name__", "").startswith("asyncio.") for frame in frames]
     last = max((i for i, is_inside in enumerate(inside) if not is_inside), default=len(frames) - 1)

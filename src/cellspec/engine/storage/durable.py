@@ -1,45 +1,46 @@
 """Durable storage of a run: rows and checkpoints in one folder, whole again after any crash.
 
-What is promised. After a crash at any moment, during recovery too, and again, `Storage.load` gives
+**Promise.** After a crash at any moment, and after crashes during recovery, `Storage.load` gives
 back the last checkpoint that was safe, or the one that was being written, and every cell that it
-claims, exactly as it was written. It gives back nothing else. Where it cannot, it refuses with one
-line; it never leaves a gap and never mixes. The crashes meant are those that
-`cellspec.engine.storage.model_filesystem` lists; the tests try all of them.
+claims, exactly as it was written; and only these. Otherwise it refuses with one line: a gap or a
+mixture of two runs is impossible. `cellspec.engine.storage.model_filesystem` lists the crashes; the
+tests try all of them.
 
-How. The order of operations is the whole art:
+**Method.** The promise follows from the order of the operations:
 
 ======================  ==========================================================================
 operation               why
 ======================  ==========================================================================
-write rows, a new file  what is safe is never written over, so a torn write harms nothing
-sync the file           before its name is
+write rows, a new file  safe data is not written over, so a torn write cannot harm it
+sync the file           its content is durable before its name is
 sync the folder         a file without a durable name is lost; now the rows are safe
 write checkpoint.new    beside the checkpoint, not over it
 sync the file           a rename may become durable before the content that it names
 rename to .previous     the checkpoint before is kept until the newer is safe, and after
-rename .new in place    at one stroke: the old claim or the new one, never half
+rename .new in place    at one stroke: the old claim or the new one, whole
 sync the folder         until now the rename may be undone; now the claim is safe
 ======================  ==========================================================================
 
-Each life has a number of its own in the folder, its incarnation, and each flush a number in it. The
-checkpoint says which of them count, up to where. So what an earlier life wrote beyond its claim is
-as good as gone; it is removed at the first write of the next life, and nothing depends on that. A
-number whose write failed is never used again: after a failed sync, a second one proves nothing.
+Each incarnation of the run has a number of its own in the folder, and each flush a number in it.
+The checkpoint says which flushes count, and up to which row. Rows that an earlier incarnation wrote
+beyond its claim do not count; they are removed at the first write of the next one, and correctness
+does not depend on that. The number of a failed write is not used again, because a second sync after
+a failed one proves little: the system may have thrown the data away.
 
-If the last two steps fail, nobody knows which claim would survive. So the claim before is written
-once more, and only when that is safe is the failure told. If that fails too, the storage is *in
-doubt* and takes no more writes.
+If the last two steps fail, either claim may survive. So the claim before is written once more, and
+the failure is reported when that is safe. If that fails too, the storage is *in doubt* and refuses
+further writes.
 
-One process at a time. A second one would remove, as leftovers, what the first has not claimed yet,
-and each would claim over the other. So `Storage.load` locks the folder, before it looks, and until
-`Storage.close`; who comes meanwhile is told who is there. The system ends the lock of a process
-that dies. Should a lock be worth nothing, on a file system that only pretends, then names still
-hold who wrote: what two processes write is never mixed in one file, and never counted as one's.
+**One process at a time.** A second one would remove, as leftovers, the rows that the first has yet
+to claim, and each would claim over the other. So `Storage.load` locks the folder before it looks,
+and `Storage.close` releases it; a second process is refused with the name of the first. The system
+ends the lock of a process that dies. Some file systems only pretend to lock. There the names of the
+files still hold their writer, so that rows of two processes are kept and counted apart.
 
-How a new life reads all this is `cellspec.engine.storage.recovery`; the files are in
-`cellspec.engine.storage.segments`. One folder, one run: files of another run or graph are refused.
-The number of rows is no part of a run's identity, so a run may go on with another target, as long
-as that loses no claimed row.
+`cellspec.engine.storage.recovery` reads a folder, and `cellspec.engine.storage.segments` has the
+formats of the files. One folder, one run: files of another run or graph are refused. The number of
+rows is outside of a run's identity, so a run may go on with another target, as long as each claimed
+row stays.
 """
 
 from __future__ import annotations
@@ -78,19 +79,19 @@ __all__ = ["InDoubtError", "InUseError", "Storage", "StorageError", "StorageWrit
 
 
 class Storage(RunDirectory):
-    """Rows and checkpoints of one life of a run; a `cellspec.engine.storage.stores.Store`.
+    """Rows and checkpoints of one incarnation of a run; a `cellspec.engine.storage.stores.Store`.
 
     One thread at a time. `load` comes first; then rows, then the checkpoint on them; then `close`.
     From `load` to `close` the folder is this process's alone, and a second one is refused.
 
     Args:
-        files: the folder; nothing else may write there.
-        graph: the graph of this life.
-        run: what tells this run from others of the same graph, such as its seed.
+        files: the folder; only this object may write there.
+        graph: the graph of this incarnation.
+        run: a text that tells this run from others of the same graph, such as its seed.
 
     Attributes:
-        incarnation: the number of this life in the folder, from 0; as of `load`.
-        notes: what `load` found damaged and did without, a line each.
+        incarnation: the number of this incarnation in the folder, from 0; as of `load`.
+        notes: the damage that `load` found and could do without, a line each.
     """
 
     def __init__(self, files: FileSystem, graph: ExecutionGraph, *, run: str = "") -> None:
@@ -103,7 +104,7 @@ class Storage(RunDirectory):
         self._busy = threading.Lock()
 
     def load(self) -> Restored | None:
-        """What an earlier life left, and the beginning of a new one; None if there was no claim.
+        """Begin an incarnation, and give the rows that earlier ones claimed; None without a claim.
 
         The rows are read when they are asked for. Every file that counts is read once, to compare
         its checksum; memory is O(files), and O(rows of a flush) while reading.
@@ -120,7 +121,7 @@ class Storage(RunDirectory):
             found = self.look()
             restored = self._begin_life(found)
         except BaseException:
-            # No life has begun, so nobody would end it.
+            # The incarnation has not begun, so `close` would not be called.
             self.close()
             raise
         return restored
@@ -148,16 +149,16 @@ class Storage(RunDirectory):
         return self.restored(found)
 
     def close(self) -> None:
-        """The life is over: nothing more is written, and another process may begin one.
+        """End the incarnation: another process may begin one.
 
-        A write that another thread is at is waited for, as it were: the folder is left after it.
+        A write of another thread ends first; the folder is left after it.
         """
         self._is_open = False
         self._leaves = True
         self._leave_if_idle()
 
     def _enter(self) -> None:
-        """Take the folder, or say who has it; before anything is read that is built upon."""
+        """Lock the folder before anything is read, or name the process that has it."""
         since = datetime.now(UTC).isoformat(timespec="seconds")
         me = f"process {os.getpid()} on {os.uname().nodename}, since {since}"
         with told(LOCK, "locked"):
@@ -205,9 +206,9 @@ class Storage(RunDirectory):
         that was dropped the tombstone. Cells of dropped rows are not written.
 
         Raises:
-            StorageWriteError: it failed; nothing that was safe is lost, and it may be tried again.
-            StorageError: a cell that `save` promises is not in it, one that an earlier life
-                claimed is (clause TABLE-05), or a value is no JSON.
+            StorageWriteError: it failed; all safe data is still safe, and it may be tried again.
+            StorageError: `save` lacks a cell that it promises, holds one that an earlier
+                incarnation claimed (clause TABLE-05), or holds a value that is not JSON.
         """
         with self._writing():
             self._write_rows(save)
@@ -243,11 +244,12 @@ class Storage(RunDirectory):
                 self._held[column].lay(start, stop, 0)
 
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Make a claim safe, whose data is (clause CKPT-10). Until this returns either may count.
+        """Make a claim on safe data safe (clause CKPT-10). Until this returns either may count.
 
         Raises:
             StorageWriteError: it failed, and the claim before counts; it may be tried again.
-            InDoubtError: it failed, and so did taking it back: the next life will see which counts.
+            InDoubtError: it failed, and so did taking it back: the next incarnation will see which
+                one counts.
             StorageError: it claims cells that were not written.
             CheckpointError: the payload is malformed, or of another graph.
         """
@@ -296,7 +298,7 @@ class Storage(RunDirectory):
             self._keeps_current = True
 
     def _take_back(self, error: StorageWriteError) -> None:
-        """Nobody knows whether the new claim is safe: make it certain that the last one is."""
+        """Make the last claim safe once more, since the new one may or may not be."""
         try:
             again = replace(self._last, serial=self._next_serial())
             self._write_file(self._incoming, [again.encode()])
@@ -324,9 +326,9 @@ class Storage(RunDirectory):
         self.files.sync_file(name)
 
     def _begin(self) -> None:
-        """Before the first write: remove what no checkpoint counts."""
+        """Remove, before the first write, the files that the checkpoint leaves out."""
         if not self._is_open:
-            raise StorageError("storage: load it first, to see what an earlier life left")
+            raise StorageError("storage: load it first, to see the rows of earlier incarnations")
         if self._process != os.getpid():
             raise InUseError(
                 f"storage: process {self._process} has loaded it, and a process that was forked "
@@ -354,7 +356,8 @@ class Storage(RunDirectory):
                     raise StorageError(f"unknown column {name!r}; this graph has {known}")
                 if row < self._sealed[name]:
                     raise StorageError(
-                        f"{name}[{row}]: an earlier life claimed it; it cannot be written again"
+                        f"{name}[{row}]: an earlier incarnation claimed it; "
+                        "it cannot be written again"
                     )
 
     def _check_promise(

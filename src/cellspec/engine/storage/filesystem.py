@@ -1,10 +1,10 @@
 """The few file operations that storage needs, and their implementation on a real folder.
 
 A file system is one folder of files; names have no separators. Each operation is a step: before
-it, `before_step` is called with a name such as ``"sync checkpoint.json"``. What that raises is
-raised in place of the operation, so a harness can stop a program between any two operations, or
-make any of them fail. `cellspec.engine.storage.model_filesystem` has the same operations on a model
-of what a crash can leave behind.
+it, `before_step` is called with a name such as ``"sync checkpoint.json"``. An exception of that
+call takes the place of the operation, so a harness can stop a program between any two operations,
+or make any of them fail. `cellspec.engine.storage.model_filesystem` has the same operations on a
+model of the states that a crash can leave behind.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cellspec.files import sync_file, sync_folder
 __all__ = ["LOCK", "BeforeStep", "FileSystem", "RealFileSystem"]
 
 LOCK: Final = "lock"
-"""The file that says who works on a folder. It is empty if nobody does, and is no data."""
+"""The file that names the process that works on a folder; empty if the folder is free."""
 
 BeforeStep: TypeAlias = Callable[[str], object]
 """Called with the name of the operation that comes next."""
@@ -31,8 +31,8 @@ class FileSystem(Protocol):
     """One folder of files, as one process sees it. Every operation may raise `OSError`.
 
     Attributes:
-        writer: what the names of new files hold, so that no other process gives one of them;
-            "" where there is no other.
+        writer: a text in the names of new files that differs between processes; "" where there is
+            one process alone.
     """
 
     writer: str
@@ -40,18 +40,18 @@ class FileSystem(Protocol):
     def lock(self, owner: str) -> str | None:
         """Keep every other process out, until `unlock` or the death of this one.
 
-        It is no step: nothing of it has to survive a crash.
+        It is outside of the steps, since a lock need not survive a crash.
 
         Args:
-            owner: what others are told of this process.
+            owner: how messages of other processes name this one.
 
         Returns:
-            What another process said of itself that is in there; None if the folder is ours now.
+            The name of the process that has the folder; None if this one has it now.
         """
         ...
 
     def unlock(self) -> None:
-        """Let others in. Without a lock it does nothing."""
+        """Let other processes in, if this one has the lock."""
         ...
 
     def write(self, name: str, data: bytes) -> None:
@@ -67,7 +67,7 @@ class FileSystem(Protocol):
         ...
 
     def replace(self, source: str, target: str) -> None:
-        """Rename a file, in place of whatever had the name before; all or nothing."""
+        """Rename a file, in place of one that had the name before, in one atomic step."""
         ...
 
     def remove(self, name: str) -> None:
@@ -98,12 +98,12 @@ class RealFileSystem:
     """A folder of the operating system (POSIX).
 
     A file that was written stays open until it is synced: an error that the system met while
-    writing back is told for certain only to a handle that was open at the time.
+    writing back is reported for certain only to a handle that was open at the time.
 
     The lock is `flock` on a file that stays: the system releases it with the process that holds it,
     however that dies, so a dead owner's lock is simply free. A process that is forked from it lets
-    go of its copy of the lock at once, and cannot free it. Where the file system knows no locks,
-    the folder is refused.
+    go of its copy of the lock at once, and cannot free it. A folder on a file system without locks
+    is refused.
 
     Args:
         root: the folder. If it is missing it is made, with its parents, and made durable.

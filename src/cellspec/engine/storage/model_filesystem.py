@@ -1,42 +1,42 @@
-"""A model of a file system: what can go wrong, and what a loss of power can leave on disk.
+"""A model of a file system: its failures, and every state that a loss of power can leave on disk.
 
-A program that wants its data to survive must know what a file system does *not* promise. A write
-goes to a cache, and from there to disk in blocks, in any order, whenever it pleases the system; the
-name of a new file is data of its folder and needs a sync of its own. Real disks show none of this
-in a test. `ModelFileSystem` shows all of it: after any sequence of operations it can be asked for
-every state in which a loss of power might leave the disk.
+A program whose data must survive relies on the promises of a file system, and these are few. A
+write goes to a cache, and from there to disk in blocks, in any order and at any time; the name of a
+new file is data of its folder and needs a sync of its own. A test on a real disk hides all of this.
+`ModelFileSystem` shows it: after any sequence of operations it gives every state in which a loss of
+power might leave the disk.
 
 =============================  ==================================================================
 the model covers
 =============================  ==================================================================
-pending data                   what was written and not synced survives, or not
+pending data                   data that was written and not synced survives, or not
 torn write                     of one write any blocks may survive without the others: the rest
                                is zeros, or missing from the end on. Of four blocks every subset
                                is tried; of more the first so many, all but one, only the last
-length without data            the file has its new length, and nothing but zeros in it
-lost truncation                a file that is written over holds its old content, or none, or
-                               some blocks of the new; never blocks of both
+length without data            the file has its new length, and holds zeros
+lost truncation                a file that is written over holds its old content, or is empty, or
+                               holds some blocks of the new; blocks of both are left out
 lost entry                     a new name, a rename or a removal is undone without the folder's
-                               sync, each on its own, whatever became of the data
-killed process                 what is in the cache stays visible, and may still be lost by a
-                               later loss of power (go on with the same object)
+                               sync, each on its own, however the data fared
+killed process                 the cache stays visible, and may still be lost by a later loss of
+                               power (go on with the same object)
 no space (ENOSPC)              a write ends early; the part that was written stays
-I/O error (EIO)                an operation fails. After a failed *sync* what was pending may be
-                               lost for good, although it reads well and a later sync succeeds
-short or stale read            a read gives the first half, or what the name held before
+I/O error (EIO)                an operation fails. After a failed *sync* pending data may be lost
+                               for good, although it reads well and a later sync succeeds
+short or stale read            a read gives the first half, or the content before the last write
 =============================  ==================================================================
 
 =============================  ==================================================================
 the model leaves out
 =============================  ==================================================================
-damage at rest                 what was synced stays; tests damage files by hand
+damage at rest                 synced data stays; tests damage files by hand
 a disk that lies               a sync that returns has happened
 half a rename                  a rename happens whole or not at all
 blocks of two versions         see *lost truncation*
 folders within folders         one folder holds all; `RealFileSystem` makes it, durably
-other processes                they see one cache, and one lock (`beside`); what they do at the same
-                               moment is not interleaved. Permissions, links and quotas are no topic
-time                           an operation takes none
+other processes                they see one cache, and one lock (`beside`); their operations follow
+                               one another. Permissions, links and quotas are left out
+time                           an operation takes 0 s
 =============================  ==================================================================
 """
 
@@ -69,7 +69,7 @@ _MAX_SUBSETS: Final = 4
 
 @dataclass(slots=True)
 class _Write:
-    """One block on its way to a file, or (data None) a truncation of the file to nothing."""
+    """One block on its way to a file, or (data None) a truncation of the file to length 0."""
 
     offset: int
     data: bytes | None
@@ -78,7 +78,7 @@ class _Write:
 
 @dataclass(slots=True, eq=False)
 class _File:
-    """A file: what is on disk, what is on its way there, and what a reader sees."""
+    """A file: the content on disk, the writes on their way there, and the content for a reader."""
 
     durable: bytes = b""
     seen: bytes = b""
@@ -106,7 +106,7 @@ class _File:
         self.pending = [] if last >= 0 else [write for write in self.pending if write.doomed]
 
     def survivors(self) -> list[bytes]:
-        """Every content in which a loss of power may leave this file, from nothing to all."""
+        """Every content in which a loss of power may leave this file, from empty to whole."""
         found: dict[bytes, None] = {}
         base, blocks = self.durable, list[_Write]()
         for write in [*self.pending, None]:
@@ -147,7 +147,7 @@ class _Entry:
 
 
 class ModelFileSystem:
-    """A file system that can tell what a loss of power would leave; see the module for the model.
+    """A file system that lists the states a loss of power would leave; the module has the model.
 
     Args:
         image: the files at the start, durable.
@@ -175,9 +175,9 @@ class ModelFileSystem:
         self._older: dict[str, bytes | None] = {}
 
     def fork(self) -> ModelFileSystem:
-        """The same state, cache and all, without hooks: what a killed process leaves behind.
+        """The same state, cache and all, without hooks: the one that a killed process leaves.
 
-        Nobody holds the lock there.
+        Its lock is free.
         """
         twin = ModelFileSystem(block=self.block)
         state = (self._disk, self._cache, self._entries, self._older)
@@ -189,7 +189,7 @@ class ModelFileSystem:
         """The same folder as another process sees it: one cache, one disk, and one lock for both.
 
         Args:
-            writer: what the names hold that the other process gives to files.
+            writer: the text that the other process puts into the names of its files.
         """
         other = ModelFileSystem(block=self.block)
         other.writer = writer
@@ -210,7 +210,7 @@ class ModelFileSystem:
     # What a loss of power leaves
 
     def crash(self, choose: Choose) -> Image:
-        """What is on disk after a loss of power at this moment, as `choose` decides."""
+        """The disk after a loss of power at this moment, as `choose` decides."""
         folder = dict(self._disk)
         for entry in self._entries:
             if choose(f"entry: {entry}", (False, True)):
@@ -225,7 +225,7 @@ class ModelFileSystem:
         return list(found.values())
 
     def key(self) -> Hashable:
-        """Equal for states that nothing will ever tell apart."""
+        """A key that is equal for states which behave alike from here on."""
         files = list(dict.fromkeys([*self._disk.values(), *self._cache.values()]))
         files += [e.file for e in self._entries if e.file is not None and e.file not in files]
         place = {file: index for index, file in enumerate(files)}
@@ -237,7 +237,7 @@ class ModelFileSystem:
         )
 
     def image(self) -> Image:
-        """What a reader sees."""
+        """The content of each file, as a reader sees it."""
         return {name: self._cache[name].seen for name in sorted(self._cache)}
 
     # Operations

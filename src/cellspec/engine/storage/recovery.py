@@ -1,14 +1,15 @@
-"""How a new life finds the folder of a run: which checkpoint counts, and where its cells are.
+"""`RunDirectory`: reads the folder of a run; which checkpoint counts, and where its cells are.
 
-`RunDirectory.look` changes nothing, except that it begins with a sync: what it sees may still be in
-the cache of a process that was killed, and must not vanish once something has been built upon it.
-Then it takes the newest checkpoint that is whole and whose data is. Damage to the newest makes the
-one before count, and is noted. An *error* while reading does not: an earlier claim must not win
-because of a passing fault, so the folder is refused and can be tried again. Whatever looks wrong is
-looked at twice, since a read may be short or stale once.
+`RunDirectory.look` only reads, but begins with a sync: a file may still be in the cache of a
+process that was killed, and must not vanish once the next run is built upon it. Then it takes the
+newest checkpoint that is whole and whose data is whole. Damage to the newest makes the one before
+count, and is noted. After an *error* while reading, the folder is refused and can be tried again:
+an earlier claim must not win because of a passing fault. A file that looks damaged is read twice,
+since a read may be short or stale once.
 
-Files of another run or another graph are refused, not skipped, even if no checkpoint counts them:
-whoever put two runs into one folder wants to hear of it. Files too torn to tell are passed over.
+Files of another run or another graph are refused rather than skipped, even if they do not count:
+two runs in one folder are a mistake that its user wants to know of. Files that are too torn to
+belong to a run are passed over.
 """
 
 from __future__ import annotations
@@ -60,17 +61,17 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a look at the folder gave.
+    """The state of a folder.
 
     Attributes:
         record: the checkpoint that counts, if there is one.
-        claim: what it claims.
-        index: where that is.
+        claim: the rows that it claims, by column.
+        index: the places of their cells.
         is_current: it is the newest that there is.
-        incarnation: the number for a life that begins now.
+        incarnation: the number for an incarnation that begins now.
         serial: the highest serial number of a checkpoint.
-        leftovers: files of this run that no checkpoint counts.
-        notes: what was damaged and could be done without, a line each.
+        leftovers: files of this run that do not count.
+        notes: the damage that could be done without, a line each.
     """
 
     record: Record | None
@@ -88,8 +89,8 @@ class RunDirectory:
 
     Args:
         files: the folder.
-        graph: the graph of this life.
-        run: what tells this run from others of the same graph, such as its seed.
+        graph: the graph of this incarnation.
+        run: a text that tells this run from others of the same graph, such as its seed.
     """
 
     def __init__(self, files: FileSystem, graph: ExecutionGraph, *, run: str = "") -> None:
@@ -98,11 +99,11 @@ class RunDirectory:
         self.run = run
 
     def look(self) -> Found:
-        """What is there; twice, if it looks odd.
+        """The state of the folder; it is read twice if it looks damaged.
 
         Raises:
-            StorageError: the folder is of another run or graph, or cannot be read, or no
-                checkpoint is whole with its data.
+            StorageError: the folder is of another run or graph, or cannot be read, or each
+                checkpoint is damaged, or its data is.
             CheckpointError: the checkpoint does not fit the graph.
         """
         try:
@@ -112,10 +113,10 @@ class RunDirectory:
         return self._look() if found.notes else found
 
     def read(self) -> Restored | None:
-        """What a new life would be given, without beginning one; None if there is no claim.
+        """The claimed rows, without beginning an incarnation; None without a claim.
 
-        The folder need not be ours. If another process writes to it at the moment, what it removes
-        meanwhile may be missed, and is refused.
+        The folder may be in use. If another process writes to it at the moment, a file that it
+        removes meanwhile may be missed, and the folder is then refused.
 
         Raises:
             StorageError, CheckpointError: as `look`.
@@ -123,7 +124,7 @@ class RunDirectory:
         return self.restored(self.look())
 
     def restored(self, found: Found) -> Restored | None:
-        """What a look at the folder gives to a new life."""
+        """The claimed rows of a folder that was read, for a new incarnation."""
         if found.record is None:
             return None
         record = found.record
@@ -209,7 +210,7 @@ class RunDirectory:
         index = Index(self._no_layers())
         for incarnation in record.incarnations:
             try:
-                # What a life wrote beyond its claim was made again by a later one, or will be.
+                # Rows beyond a claim were made again by a later incarnation, or will be.
                 reach = dict(zip(index.columns, map(min, incarnation.claim, claim), strict=True))
                 for name in incarnation.names():
                     self._add(index, self._read_segment(name), reach)
@@ -246,7 +247,7 @@ class RunDirectory:
         return unsealed(name, data)
 
     def _check_leftover(self, name: str) -> None:
-        """A file that does not count does no harm if it is this run's, or too torn to tell."""
+        """Refuse a file that does not count if it is of another run."""
         try:
             self._read_segment(name)
         except DamagedError:
@@ -279,7 +280,7 @@ class RunDirectory:
                 raise StorageError(f"{error}; it was whole when the folder was read") from error
 
     def _settle(self) -> None:
-        """Make durable what is seen, before anything is built on it."""
+        """Make the files durable before the run builds upon them."""
         self._sync_folder()
 
     def _sync_folder(self) -> None:
@@ -298,5 +299,5 @@ def told(name: str, verb: str, error_class: type[StorageError] = StorageError) -
 
 
 def reason(error: OSError) -> str:
-    """What the system said."""
+    """The system's words for an error."""
     return error.strerror or str(error)

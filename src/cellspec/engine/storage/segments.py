@@ -1,10 +1,10 @@
-"""The files of durable storage: how rows and checkpoints are written down and told from damage.
+"""The files of durable storage: the formats of rows and checkpoints, and how damage is recognised.
 
-Two kinds of file. Both are lines of JSON, and end with a line that holds a checksum over all lines
-before it: a file that was cut, has a hole, or lost a bit is known as damaged by whoever reads it.
+There are two kinds of file. Both are lines of JSON, and end with a line that holds a checksum over
+all lines before it: a reader recognises a file that was cut, has a hole, or lost a bit.
 
-*Rows*, one file a flush, never changed once it is safe: a header, and a line for each row with the
-cells that were flushed. A row that was given up has its tombstone in the header::
+*Rows*, one file a flush, which stays unchanged once it is safe: a header, and a line for each row
+with the cells that were flushed. A row that was given up has its tombstone in the header::
 
     {"rows_file": 1, "run": "seed 7", "graph": "9c…", "incarnation": 0, "number": 1,
      "cells": {"a": [[0, 3]], "b": [[0, 2]]}, "dropped": [[3, "b", "timed out"]]}
@@ -13,11 +13,11 @@ cells that were flushed. A row that was given up has its tombstone in the header
     {"row": 2, "cells": {"a": "z"}}
     {"checksum": "…"}
 
-*A checkpoint*: a payload of `cellspec.state.checkpoint`, and beside it what makes its claim
-readable: run, graph and rows of the dataset, a serial number that grows with each write, and for
-each life that wrote rows (an *incarnation*) which of its files count and how far it had claimed
-when it ended. So what a life wrote beyond its last claim never counts, whatever still lies in the
-folder::
+*A checkpoint*: a payload of `cellspec.state.checkpoint`, and beside it the facts that make its
+claim readable: run, graph and rows of the dataset, a serial number that grows with each write, and
+for each incarnation that wrote rows (in the file under the name ``lives``), which of its files
+count and how far it had claimed when it ended. So rows that it wrote beyond its last claim do not
+count, even if they still lie in the folder::
 
     {"checkpoint_file": 1, "run": "seed 7", "graph": "9c…", "records": 4, "serial": 3,
      "lives": [{"incarnation": 0, "segments": 1, "failed": [], "claim": [3, 2]}],
@@ -70,36 +70,36 @@ _INCOMING: Final = re.compile(r"checkpoint\.(?:[0-9a-z]{8}\.)?new\.json")
 
 
 class StorageError(SpecError):
-    """What is on storage cannot be used, or what it was given cannot be stored."""
+    """Stored data cannot be used, or given data cannot be stored."""
 
 
 class StorageWriteError(StorageError, OSError):
-    """A write failed. What was safe before still is, and nothing else; it may be tried again."""
+    """A write failed. Exactly the data that was safe before still is; it may be tried again."""
 
 
 class InUseError(StorageError):
-    """Another process works on the folder; the message names it. Nothing was read or written."""
+    """Another process works on the folder; the message names it. The folder was left untouched."""
 
 
 class InDoubtError(StorageError):
-    """A checkpoint could be neither finished nor undone; only the next life can tell which it is.
+    """Finishing a checkpoint failed, and so did undoing it; the next incarnation sees which holds.
 
-    Nothing may be written after this. Not an `OSError`, so that nobody tries again by mistake.
+    Further writes are refused. It is not an `OSError`, so that an engine does not try again.
     """
 
 
 class DamagedError(Exception):
-    """A file is missing or is not as it was written. Says which, what was expected, what is."""
+    """A file is missing or damaged; the message names the file, and says how it differs."""
 
 
 def segment_name(incarnation: int, number: int, writer: str = "") -> str:
     """The name of a file of rows: unique in its folder, and sorted by age.
 
     Args:
-        incarnation: the life that writes it.
-        number: its number in that life.
-        writer: the process that writes it, in eight letters; no two give one name to a file, even
-            if they come to be on one folder, and in one incarnation, at once.
+        incarnation: the incarnation that writes it.
+        number: its number in that incarnation.
+        writer: the process that writes it, in eight letters; two processes give different names,
+            even if they come to be on one folder, and in one incarnation, at once.
     """
     own = f"{writer}-" if writer else ""
     return f"rows-{incarnation:06d}-{own}{number:06d}.jsonl"
@@ -116,7 +116,7 @@ def is_incoming(name: str) -> bool:
 
 
 def segment_number(name: str) -> tuple[int, int] | None:
-    """Incarnation and number of a file of rows, by its name; None if it is none."""
+    """Incarnation and number of a file of rows, by its name; None for another file."""
     found = _NAME.fullmatch(name)
     return (int(found[1]), int(found[2])) if found else None
 
@@ -171,7 +171,7 @@ class Segment:
         """Read the header of a file whose checksum has been compared.
 
         Raises:
-            DamagedError: it is no header of this format.
+            DamagedError: it is not a header of this format.
         """
         try:
             header = json.loads(data[: data.index(b"\n")])
@@ -208,7 +208,7 @@ def encode_rows(
     """A file of rows, in pieces of about a megabyte.
 
     Args:
-        identity: what the header says of run, graph, incarnation and number.
+        identity: run, graph, incarnation and number, for the header.
         cells: which rows there are, by column.
         rows: by row, the values by column; `SKIPPED` for a skipped cell.
         dropped: the rows that were given up, with the reason.
@@ -283,7 +283,7 @@ class Incarnation:
         incarnation: its number in the folder.
         segments: its files are numbered from 1 to this.
         failed: except for these, which could not be written.
-        claim: its last claim; what it wrote beyond that never counts.
+        claim: its last claim; rows that it wrote beyond that do not count.
         writer: the process that wrote its files, as their names hold it.
     """
 
@@ -302,7 +302,7 @@ class Incarnation:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A checkpoint file: the payload, and what makes its claim readable; see the module."""
+    """A checkpoint file: the payload, and the facts that make its claim readable."""
 
     run: str
     graph: str
@@ -324,7 +324,7 @@ class Record:
         """Read a file whose checksum has been compared.
 
         Raises:
-            DamagedError: it is no checkpoint file of this format.
+            DamagedError: it is not a checkpoint file of this format.
         """
         try:
             record = json.loads(data)
@@ -393,7 +393,7 @@ class Layers:
         return None
 
     def gap(self, stop: int, dropped: Collection[int]) -> int | None:
-        """The first row before `stop` that is neither laid nor dropped."""
+        """The first row before `stop` that is missing without a drop."""
         row = place = 0
         while row < stop:
             while place < len(self._ranges) and self._ranges[place][1] <= row:

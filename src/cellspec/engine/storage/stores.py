@@ -1,8 +1,8 @@
-"""What an engine asks of storage, and the storage of an engine that is given no folder.
+"""`Store`: the operations of storage that an engine uses; `MemoryStore` for a run without a folder.
 
 A store does three things: it makes rows safe, makes a checkpoint safe, and gives both back. The
-engine calls it in that order, one call at a time: rows first, then the checkpoint on them. What a
-store has to survive is its own business (`cellspec.engine.storage.durable` survives a crash at any
+engine calls it in that order, one call at a time: rows first, then the checkpoint on them. Each
+store decides which failures it survives (`cellspec.engine.storage.durable` survives a crash at any
 moment).
 """
 
@@ -18,13 +18,13 @@ __all__ = ["MemoryStore", "Store"]
 
 
 class Store(Protocol):
-    """Where a run keeps what is finished."""
+    """The place where a run keeps its finished rows."""
 
     def load(self) -> Restored | None:
-        """What an earlier life left; None if there was none.
+        """The claimed rows of earlier incarnations; None if there was none.
 
         Raises:
-            SpecError: what is there cannot be trusted, or is of another graph.
+            SpecError: the stored data cannot be trusted, or is of another graph.
         """
 
     def write_rows(self, save: Save) -> None:
@@ -33,7 +33,7 @@ class Store(Protocol):
         A row may be written again, whole or with further columns; later values count.
 
         Raises:
-            OSError: they could not be written; whatever was safe still is.
+            OSError: they could not be written; data that was safe still is.
         """
 
     def write_checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -44,7 +44,7 @@ class Store(Protocol):
         """
 
     def close(self) -> None:
-        """The life is over, however it ended: others may begin one. What is safe can be read on."""
+        """End the incarnation: another may begin. Safe rows can still be read."""
 
     def table(self) -> tuple[Mapping[int, Mapping[str, Any]], Mapping[int, Drop]]:
         """Every safe row that is claimed by the newest checkpoint, and every dropped one."""
@@ -80,7 +80,7 @@ class MemoryStore:
         self._checkpoint = dict(checkpoint)
 
     def close(self) -> None:
-        """Nothing: memory is nobody else's."""
+        """Do nothing: the memory belongs to this process alone."""
 
     def table(self) -> tuple[Mapping[int, Mapping[str, Any]], Mapping[int, Drop]]:
         """Rows that were not dropped after they were kept, in order, and the dropped ones."""
