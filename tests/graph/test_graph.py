@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -762,3 +764,14 @@ def test_a_key_names_one_node_and_reads_back(column: int, place: int) -> None:
     assert (is_barrier_key(cell), is_barrier_key(barrier)) == (False, True)
     assert column_of(cell) == column_of(barrier) == column
     assert place_of(cell) == place_of(barrier) == place
+
+
+def test_a_graph_makes_a_tracker_also_if_nobody_imported_one() -> None:
+    program = (
+        "from cellspec.graph.columns import ColumnDescriptor\n"
+        "from cellspec.graph.graph import ExecutionGraph\n"
+        "tracker = ExecutionGraph(1, [ColumnDescriptor('a')]).tracker()\n"
+        "print(type(tracker).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("CompletionTracker\n", "")

@@ -21,6 +21,7 @@ trackers answer from counters, at a cost that grows with the nodes they yield.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
 
@@ -108,12 +109,14 @@ class GraphTracker(IndexedTracker, Protocol):
 
 _make_tracker: Callable[[ExecutionGraph], GraphTracker] | None = None
 
+_PROVIDER = "cellspec.state.tracker"
+"""Registers a tracker when it is imported; a graph finds it by name, as one finds a plugin."""
+
 
 def provide_tracker(make: Callable[[ExecutionGraph], GraphTracker]) -> None:
     """Register the function by which `ExecutionGraph.tracker` makes a tracker.
 
-    Trackers live in `cellspec.state`, which builds on graphs; `cellspec.state.tracker` registers
-    its own when it is imported, and `import cellspec` imports it.
+    Trackers live in `cellspec.state`, which builds on graphs, so graphs do not import them.
     """
     global _make_tracker
     _make_tracker = make
@@ -435,7 +438,9 @@ class ExecutionGraph:
 
     def tracker(self) -> GraphTracker:
         """A tracker that knows this graph's nodes and refuses all others (TRACK-03)."""
-        assert _make_tracker is not None, "cellspec.state.tracker was not imported"
+        if _make_tracker is None:
+            importlib.import_module(_PROVIDER)
+        assert _make_tracker is not None, f"{_PROVIDER} provides no tracker"
         return _make_tracker(self)
 
     # Checks
