@@ -446,6 +446,7 @@ def test_a_relation_that_differs_from_the_machine_is_a_mistake_of_ours_and_no_ve
         (["--columns", "6"], "at most 5"),
         (["--rows", "3"], "--bounds brings its own rows"),
         (["--bounds", "4"], "invalid choice"),
+        (["--tier", "4"], "invalid choice"),
         (["--resume"], "needs --out"),
         (["--symmetry"], "needs --graph"),
         (["--graph", "a", "--symmetry"], "rows are not alike"),

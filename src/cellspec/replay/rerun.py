@@ -1,8 +1,8 @@
 """Running a failure again: on the transition system, or on an engine.
 
-A replay (`Replayed`) is for the person who has to find the mistake. It holds the workload, the
-events, the clause that broke, and two ways to take the failure along: one line of text, and a test
-to paste. `sim.output.replay` prints it.
+A replay (`Replayed`) helps a person to find the mistake. It holds the workload, the events, the
+clause that broke, and two ways to take the failure along: one line of text, and a test to paste.
+`sim.output.replay` prints it.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def engine_of(
 
 
 def _run_case(engine: Backend, case: Case) -> RunResult:
-    """Run the case; one about cost with more and more rows, because it shows in no run alone."""
+    """Run the case; one about cost with more and more rows, because a single run cannot show it."""
     if case.clause in COST_CLAUSES:
         return judge_cost(engine, case.clause, case.workload, waive=case.waived)
     return run_workload(engine, case.workload, waive=case.waived)

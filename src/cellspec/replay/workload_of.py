@@ -1,7 +1,7 @@
 """The workload of a trace: it leads an engine into the steps that the trace holds.
 
 In `workload_of` each call ends at the very time at which it ends in the trace, so that an engine
-meets what the engine of the trace met.
+meets the same situations.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def workload_of(steps: Steps) -> Workload:
         steps: the trace; one without times goes through `timed` first.
 
     Raises:
-        SpecError: no workload describes the trace: its columns form an invalid graph, say.
+        SpecError: the trace is beyond a workload: its columns form an invalid graph, say.
     """
     plain = plain_workload_of(steps)
     graph = plain.graph()

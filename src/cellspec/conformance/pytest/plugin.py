@@ -5,8 +5,9 @@ unless ``--engine-backend`` or ``--replay`` is given. Its options have long name
 short ones (``--profile``, ``--seed``, …), which other plugins might want too, exist only in runs
 that are about conformance.
 
-Given a backend, what the run needs is imported (`cellspec.conformance.pytest.session`), options are
-checked before anything is collected, and a value that cannot be used ends the run with one line.
+Given a backend, the modules of the run are imported (`cellspec.conformance.pytest.session`),
+options are checked before anything is collected, and a value that cannot be used ends the run with
+one line.
 
 Such a run ends with the exit codes of `cellspec.exit_codes`, and not with those of pytest:
 

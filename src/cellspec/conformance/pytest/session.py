@@ -9,7 +9,7 @@ results to the process that reports.
 
 The exit code of the process is that of `cellspec.exit_codes`: pytest knows that a test failed, and
 this module why. What failed first in this order decides: a clause, or a test that is not ours;
-cellspec itself; what it was given; too little evidence.
+cellspec itself; its input; too little evidence.
 """
 
 from __future__ import annotations
