@@ -1,0 +1,254 @@
+"""The rules of the house: arrows go down, no circles, no reach into another module's private state.
+
+`plans/house.md` says what each room is for. The order of the rooms is `ROOMS` here: a module
+imports from its own room and from rooms below it.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[1] / "src"
+
+ROOMS = (
+    # Every room stands on the first.
+    (
+        "cellspec.errors",
+        "cellspec.clauses",
+        "cellspec.shapes",
+        "cellspec.text",
+        "cellspec.files",
+        "cellspec.exit_codes",
+        "cellspec.faults",
+        "cellspec.plain_yaml",
+    ),
+    ("cellspec.graph",),
+    ("cellspec.state",),
+    ("cellspec.machine",),
+    ("cellspec.trace",),
+    ("cellspec.check",),
+    ("cellspec.build",),
+    # The names that `import cellspec` gives come from the rooms so far.
+    ("cellspec.__init__",),
+    ("cellspec.virtualtime",),
+    ("cellspec.engine",),
+    ("cellspec.conformance",),
+    ("cellspec.engines",),
+    ("cellspec.explore",),
+    ("cellspec.replay",),
+    ("cellspec.fuzz",),
+    ("sim",),
+    ("cellspec.__main__",),
+)
+"""From the ground up."""
+
+SUITE = ("run", "judge", "campaign", "report", "pytest")
+"""The rooms within the conformance suite, from the ground up."""
+
+LARGEST_CLASS = 400
+"""Lines."""
+
+MOST_OVERRIDES = 8
+"""Methods of a base class of ours that one class may replace."""
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the two packages by name; a package's own is named ``….__init__``."""
+    found = {}
+    for path in sorted([*(SRC / "cellspec").rglob("*.py"), *(SRC / "sim").rglob("*.py")]):
+        found[path.relative_to(SRC).with_suffix("").as_posix().replace("/", ".")] = path
+    return found
+
+
+MODULES = modules()
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+
+
+def home_of(name: str) -> str | None:
+    """The module that an import of this name loads, if it is ours."""
+    if name in MODULES:
+        return name
+    return f"{name}.__init__" if f"{name}.__init__" in MODULES else None
+
+
+def imported(name: str) -> Iterator[tuple[str, int]]:
+    """The modules of ours that a module imports at any depth, for types only as well; and where."""
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if home := home_of(alias.name):
+                    yield home, node.lineno
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                home = home_of(f"{node.module}.{alias.name}") or home_of(node.module)
+                if home and home != name:
+                    yield home, node.lineno
+
+
+def floor_of(name: str) -> int:
+    """The number of the room that a module is in, from the ground."""
+    floors = [
+        floor
+        for floor, rooms in enumerate(ROOMS)
+        if any(name == room or name.startswith(f"{room}.") for room in rooms)
+    ]
+    assert len(floors) == 1, f"{name}: stands in no room of ROOMS, or in more than one"
+    return floors[0]
+
+
+def suite_floor(name: str) -> int:
+    """The floor of a module within the conformance suite; -1 for its front page."""
+    part = name.removeprefix("cellspec.conformance.").partition(".")[0]
+    return SUITE.index(part) if part in SUITE else -1
+
+
+# Its names are loaded when they are first asked for, and belong to rooms above it.
+FRONT_PAGE = "cellspec.conformance.__init__"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_arrows_go_down(name: str) -> None:
+    for other, line in imported(name):
+        where = f"{name}:{line} imports {other}"
+        assert floor_of(other) <= floor_of(name), f"{where}, of a room above it"
+        inside = "cellspec.conformance."
+        if name.startswith(inside) and other.startswith(inside) and name != FRONT_PAGE:
+            assert suite_floor(other) <= suite_floor(name), f"{where}, of a room above it"
+
+
+def test_there_is_no_circle_of_modules() -> None:
+    arrows = {
+        name: {other for other, _ in imported(name)} for name in MODULES if name != FRONT_PAGE
+    }
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def own_names(tree: ast.Module) -> set[str]:
+    """The private names that a module itself gives to anything: functions, fields, slots."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in {"self", "cls", "made", "other", "new"}
+        ):
+            found.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)  # __slots__, object.__setattr__
+    return found
+
+
+NAMED_TUPLE = {"_asdict", "_fields", "_replace"}
+"""Public by the documentation of `collections.namedtuple`."""
+
+FOREIGN = {
+    # Where a user's call stands.
+    "cellspec.conformance.run.": {"_getframe"},
+    # An adapter has to reach into an engine that offers no seam.
+    "cellspec.engines.datadesigner.": None,
+    # argparse has no public name for an option's own action.
+    "cellspec.exit_codes": {"_StoreAction"},
+    # The event loop is asyncio's own, and its clock is all that is replaced.
+    "cellspec.virtualtime.": None,
+}
+"""Private names of other people's packages, by the start of the module's name; None: all."""
+
+
+def may_read(module: str, name: str) -> bool:
+    """Whether a private name belongs to somebody else's package."""
+    for start, names in FOREIGN.items():
+        if module.startswith(start):
+            return names is None or name in names
+    return name in NAMED_TUPLE
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_module_reads_the_private_state_of_another(name: str) -> None:
+    tree = TREES[name]
+    own = own_names(tree)
+    read = [
+        f"{name}:{node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and private(node.attr)
+        and node.attr not in own
+        and not may_read(name, node.attr)
+        and not (isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "super")
+    ]
+    taken = [
+        f"{name}:{node.lineno}: from {node.module} import {alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if private(alias.name)
+    ]
+    assert not read + taken
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_class_is_longer_than_a_person_reads_at_a_time(name: str) -> None:
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.ClassDef):
+            lines = (node.end_lineno or 0) - node.lineno + 1
+            assert lines <= LARGEST_CLASS, f"{name}.{node.name}: {lines} lines"
+
+
+def classes() -> dict[str, ast.ClassDef]:
+    return {
+        node.name: node
+        for tree in TREES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+
+
+def methods(node: ast.ClassDef) -> set[str]:
+    return {
+        item.name
+        for item in node.body
+        if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)
+        and not item.name.startswith("__")
+    }
+
+
+def test_no_class_overrides_most_of_another() -> None:
+    """Composition: what wants to know of a step, or to do it otherwise, is handed in."""
+    known = classes()
+    for name, node in known.items():
+        for base in node.bases:
+            other = known.get(ast.unparse(base).rpartition(".")[2])
+            if other is None or _is_interface(other):
+                continue
+            both = methods(node) & methods(other)
+            assert len(both) <= MOST_OVERRIDES, (
+                f"{name} overrides {len(both)} methods of {ast.unparse(base)}"
+            )
+
+
+def _is_interface(node: ast.ClassDef) -> bool:
+    """A protocol, or a class whose methods do nothing until they are overridden."""
+    if "Protocol" in {ast.unparse(base).partition("[")[0] for base in node.bases}:
+        return True
+    bodies = [item.body for item in node.body if isinstance(item, ast.FunctionDef)]
+    return all(
+        isinstance(step, ast.Expr | ast.Pass) and not isinstance(step, ast.Call)
+        for body in bodies
+        for step in body
+    )
