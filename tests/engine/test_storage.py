@@ -190,7 +190,7 @@ class CheckpointBeforeRows(Storage):
 class NoFolderSync(Storage):
     """Syncs files, and never the folder that names them."""
 
-    def _sync_folder(self) -> None:
+    def sync_folder(self) -> None:
         pass
 
 
@@ -206,7 +206,7 @@ class NoAtomicReplace(Storage):
 
     def _replace_checkpoint(self, record: Record) -> None:
         self._write_file(CURRENT, [record.encode()])
-        self._sync_folder()
+        self.sync_folder()
 
 
 class ChecksumNotVerified(Storage):
@@ -264,11 +264,11 @@ class SyncsAgain(Storage):
         except OSError:
             super()._sync_file(name)
 
-    def _sync_folder(self) -> None:
+    def sync_folder(self) -> None:
         try:
-            super()._sync_folder()
+            super().sync_folder()
         except OSError:
-            super()._sync_folder()
+            super().sync_folder()
 
 
 class FailedClaimLeftInPlace(Storage):

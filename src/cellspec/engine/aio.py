@@ -59,14 +59,14 @@ class AsyncioEngine(Engine):
         self._timer: asyncio.TimerHandle | None = None
         self._error: BaseException | None = None
         try:
-            self._begin(self._loop.time(), resume=resume, keep=keep)
+            self.begin(self._loop.time(), resume=resume, keep=keep)
             await self._drive()
         finally:
             try:
                 await self._abandon()
             finally:
                 self.store.close()
-        return self._result(self.scheduler.finish())
+        return self.result_of(self.scheduler.finish())
 
     async def _drive(self) -> None:
         self._look_around()

@@ -145,12 +145,23 @@ class Engine:
         files = RealFileSystem(Path(folder), before_step=self.observer.storage_step)
         return Storage(files, self.graph, run=run)
 
-    def _begin(self, now: float, *, resume: bool, keep: bool) -> None:
+    def begin(self, now: float, *, resume: bool, keep: bool) -> None:
+        """Load what the store holds, and begin the scheduler with it.
+
+        Args:
+            now: seconds on the engine's clock.
+            resume: go on from a run that the store holds.
+            keep: with another number of rows, keep the output of barriers whose scope has changed.
+
+        Raises:
+            SpecError: the store holds a run, and `resume` is false.
+        """
         restored: Restored | None = self.store.load()
         if restored is not None and not resume:
             raise SpecError("run: there is a run to resume here; give it another folder")
         self.scheduler.now = now
         self.scheduler.begin(restored, keep=keep)
 
-    def _result(self, ending: Ending) -> Result:
+    def result_of(self, ending: Ending) -> Result:
+        """The value that a run returns."""
         return Result(ending.outcome, ending.reason, dict(self.scheduler.dropped), self.store)

@@ -61,7 +61,7 @@ class ThreadEngine(Engine):
         ]
         with self._changed:
             try:
-                self._begin(self.clock(), resume=resume, keep=keep)
+                self.begin(self.clock(), resume=resume, keep=keep)
                 for thread in threads:
                     thread.start()
                 self._drive()
@@ -72,7 +72,7 @@ class ThreadEngine(Engine):
                 self.store.close()
         for thread in threads:
             thread.join()
-        return self._result(ending)
+        return self.result_of(ending)
 
     def _drive(self) -> None:
         while not self.scheduler.is_over():

@@ -281,7 +281,7 @@ class Storage(RunDirectory):
     def _write_segment(self, name: str, pieces: Iterable[bytes]) -> None:
         with told(name, "written", StorageWriteError):
             self._write_file(name, pieces)
-            self._sync_folder()
+            self.sync_folder()
 
     def _replace_checkpoint(self, record: Record) -> None:
         with told(CURRENT, "written", StorageWriteError):
@@ -313,7 +313,7 @@ class Storage(RunDirectory):
 
     def _publish(self) -> None:
         self.files.replace(self._incoming, CURRENT)
-        self._sync_folder()
+        self.sync_folder()
 
     def _write_file(self, name: str, pieces: Iterable[bytes]) -> None:
         put = self.files.write

@@ -281,9 +281,10 @@ class RunDirectory:
 
     def _settle(self) -> None:
         """Make the files durable before the run builds upon them."""
-        self._sync_folder()
+        self.sync_folder()
 
-    def _sync_folder(self) -> None:
+    def sync_folder(self) -> None:
+        """Make the names in the folder durable."""
         self.files.sync_folder()
 
 
