@@ -1,7 +1,7 @@
 // A small engine that fills a table cell by cell, and speaks the line protocol of cellspec.
 //
-// It reads one JSON object a line and writes what it does about it, a line each; then it says
-// `wait`. That is one turn. It never looks at a clock: the time is in the lines that it reads.
+// It reads one JSON object a line and writes a line for each step that it takes; then it says
+// `wait`. That is one turn. It needs no clock: the time is in the lines that it reads.
 //
 // Three parts, in this order: the lines, the folder in which rows are kept, and the engine.
 // specs/protocol/README.md explains the protocol, examples/node/README.md this file.
@@ -10,7 +10,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 
-// The lines. What is said in a turn is written when the next line is read.
+// The lines. The lines of a turn are written when the next line is read.
 
 const said = [];
 let unread = Buffer.alloc(0);
@@ -24,7 +24,7 @@ export function listen() {
   while (!unread.includes("\n")) {
     const chunk = Buffer.alloc(65536);
     const size = fs.readSync(0, chunk);
-    if (size === 0) process.exit(0); // Nobody is there any more.
+    if (size === 0) process.exit(0); // The suite is gone.
     unread = Buffer.concat([unread, chunk.subarray(0, size)]);
   }
   const end = unread.indexOf("\n");
@@ -47,7 +47,7 @@ export class Store {
     this.table = path.join(folder, "table.jsonl");
     this.checkpoint = path.join(folder, "checkpoint.json");
     this.rows = 0; // These rows, from 0 on, are complete or dropped, and
-    this.bytes = 0; // they take so many bytes of the table. What is behind them is rubbish.
+    this.bytes = 0; // they take so many bytes of the table. The bytes behind them are rubbish.
   }
 
   // The rows that count: { row, values }, or { row, dropped } with the column that failed.
@@ -98,7 +98,7 @@ export class Engine {
     this.running = new Map(); // name of a task → the task
     this.store = new Store(run.folder);
     if (run.life > 0) this.resume();
-    this.kept = this.store.rows; // Rows before this one are final: nothing of them runs again.
+    this.kept = this.store.rows; // Rows before this one are final: their nodes do not run again.
     this.waiting = run.columns.flatMap((column) => this.tasksOf(column));
   }
 
@@ -128,7 +128,7 @@ export class Engine {
     return `${column}[${place.scope ?? place.rows}]`;
   }
 
-  // What may start.
+  // The tasks that may start.
 
   liveRows(task) {
     return task.rows.filter((row) => !this.dropped.has(row));
@@ -205,7 +205,7 @@ export class Engine {
     return { row, values: Object.fromEntries(cells) };
   }
 
-  // How calls end.
+  // The ends of calls.
 
   take(line) {
     const name = this.nameOf(line.column, line);
@@ -250,11 +250,11 @@ function sayTable(folder) {
   say("table", { rows: records.filter((record) => !record.dropped), dropped });
 }
 
-// What this engine says it can do. It is judged by that, and by nothing else.
-export const CLAIMS = ["core", "batch_barriers", "ordered", "retries", "drops", "resume"];
-CLAIMS.push("storage_steps", "work_conserving");
+// The capabilities of this engine. The suite judges it by these alone.
+export const CAPABILITIES = ["core", "batch_barriers", "ordered", "retries", "drops", "resume"];
+CAPABILITIES.push("storage_steps", "work_conserving");
 
-export function serve(EngineClass, capabilities = CLAIMS) {
+export function serve(EngineClass, capabilities = CAPABILITIES) {
   say("hello", { protocol: 1, name: "cells-on-node", version: "1", capabilities });
   for (let engine; ; ) {
     const line = listen();

@@ -467,7 +467,7 @@ def _lives(number: int) -> bool:
             stub([["stderr", "at line 3\nError: no such key\n  in main"], ["exit", 4]]),
             "ended with exit status 4; it wrote to stderr: Error: no such key",
         ),
-        (stub([{**HELLO, "capabilities": ["core", "counted_work"]}]), "cannot be claimed"),
+        (stub([{**HELLO, "capabilities": ["core", "counted_work"]}]), "is not possible"),
     ],
 )
 def test_a_command_that_is_no_engine_is_refused_in_one_line(command: list[str], told: str) -> None:

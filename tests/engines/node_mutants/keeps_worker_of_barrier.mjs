@@ -1,7 +1,7 @@
 // The worker of a barrier is never free again: when all of them are gone the engine waits for ever.
-// It does not claim to use its workers well, so what is found is that it stands still.
+// It lacks the capability work_conserving, so the suite finds that it stands still.
 
-import { CLAIMS, Engine, serve } from "../../../examples/node/engine.mjs";
+import { CAPABILITIES, Engine, serve } from "../../../examples/node/engine.mjs";
 
 class Broken extends Engine {
   take(line) {
@@ -11,4 +11,4 @@ class Broken extends Engine {
   }
 }
 
-serve(Broken, CLAIMS.filter((claim) => claim !== "work_conserving"));
+serve(Broken, CAPABILITIES.filter((name) => name !== "work_conserving"));

@@ -77,8 +77,8 @@ class LineBackend:
         if "counted_work" in hello.capabilities:
             self.close()
             raise self._conversation.failed(
-                "hello: capabilities: 'counted_work' cannot be claimed: the work of another "
-                "process cannot be counted from here"
+                "hello: capabilities: 'counted_work' is not possible: the work of another process "
+                "cannot be counted from here"
             )
         self.name = hello.name
         self.version = hello.version
