@@ -18,8 +18,6 @@ __all__ = [
     "expect_attempt",
     "expect_attempt_of_range",
     "fails_for_good",
-    "forget_attempts",
-    "is_over",
     "is_wrong_attempt",
     "refuse_attempt",
 ]
@@ -74,7 +72,7 @@ def fails_for_good(run: RunState, key: NodeKey, failure: Failure) -> bool:
     if failure == "backpressure":
         return False
     if len(run.attempts) > _FORGET_ABOVE:
-        forget_attempts(run)
+        _forget_attempts(run)
     spent = run.attempts.get(key, 0) + 1
     final = is_final(failure, spent, run.failures.max_attempts)
     run.attempts[key] = FAILED if final else spent
@@ -82,21 +80,21 @@ def fails_for_good(run: RunState, key: NodeKey, failure: Failure) -> bool:
     return final
 
 
-def forget_attempts(run: RunState) -> None:
+def _forget_attempts(run: RunState) -> None:
     """Forget the attempts of nodes that are resolved, once they are the larger part."""
     if len(run.attempts) < run.forget_at:
         return
     kept = {
         key: spent
         for key, spent in run.attempts.items()
-        if spent == FAILED or not is_over(run, key)
+        if spent == FAILED or not _is_over(run, key)
     }
     run.attempts.clear()
     run.attempts.update(kept)
     run.forget_at = 2 * len(kept)
 
 
-def is_over(run: RunState, key: NodeKey) -> bool:
+def _is_over(run: RunState, key: NodeKey) -> bool:
     """True if a node is resolved, and its calls have all ended."""
     if is_barrier_key(key):
         return run.counters.is_barrier_resolved(column_of(key), place_of(key))

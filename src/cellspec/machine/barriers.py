@@ -27,7 +27,7 @@ from cellspec.state.codes import (
 )
 from cellspec.text import row_words
 
-__all__ = ["complete_barrier", "emit", "start_barrier", "take_output"]
+__all__ = ["complete_barrier", "emit", "start_barrier"]
 
 
 def start_barrier(
@@ -116,10 +116,10 @@ def emit(run: RunState, column: int, start: int, stop: int) -> None:
         if body[row] != READY:
             refuse_output(run, column, row)
     for row in range(start, stop):
-        take_output(run, column, row)
+        _take_output(run, column, row)
 
 
-def take_output(run: RunState, column: int, row: int) -> None:
+def _take_output(run: RunState, column: int, row: int) -> None:
     """An output cell is given, whether it is ready or, which is not judged, is not.
 
     One that came before its barrier had run counts as if it had: most engines that make this

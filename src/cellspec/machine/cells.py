@@ -38,14 +38,7 @@ from cellspec.state.codes import (
     may_begin,
 )
 
-__all__ = [
-    "CellJudge",
-    "complete_cell",
-    "complete_unbooked",
-    "skip_cell",
-    "start_cell",
-    "start_range",
-]
+__all__ = ["CellJudge", "complete_cell", "skip_cell", "start_cell", "start_range"]
 
 
 def start_cell(run: RunState, column: int, row: int, attempt: int | None) -> None:
@@ -91,7 +84,7 @@ def complete_cell(run: RunState, column: int, row: int, attempt: int | None) -> 
         call_ended(run, failed=False)
 
 
-def complete_unbooked(run: RunState, column: int, row: int) -> bool:
+def _complete_unbooked(run: RunState, column: int, row: int) -> bool:
     """A cell that does not run ends well; True if that has no effect."""
     if end_stray(run, (column, row)):
         call_ended(run, failed=False)
@@ -221,7 +214,7 @@ class CellJudge:
             return True
         ranged = range_of(run, column, row)
         if ranged is None:
-            return complete_unbooked(run, column, row)
+            return _complete_unbooked(run, column, row)
         where = f"{run.name_of(column)}[{row}]"
         if row in ranged.given:
             run.breaks("RANGE-02", f"{where} is given again by its range")

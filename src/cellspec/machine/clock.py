@@ -10,7 +10,7 @@ from cellspec.state.codes import (
     READY,
 )
 
-__all__ = ["at", "dispatchable", "find_ready", "leave_moment"]
+__all__ = ["at", "dispatchable"]
 
 
 def at(run: RunState, t: float) -> None:
@@ -23,15 +23,15 @@ def at(run: RunState, t: float) -> None:
     if t > run.now:
         while run.due and run.due[0][0] < t:
             # What cools down until a moment at which nothing else happens is ready from then.
-            leave_moment(run, run.due[0][0])
+            _leave_moment(run, run.due[0][0])
             end_backoffs(run, run.due[0][0])
-        leave_moment(run, t)
+        _leave_moment(run, t)
         end_backoffs(run, t)
     elif t < run.now:
         run.breaks("SCHED-08", f"t fell from {run.now:g} s to {t:g} s")
 
 
-def leave_moment(run: RunState, t: float) -> None:
+def _leave_moment(run: RunState, t: float) -> None:
     """Time moves on to `t`: all that could have started must have started."""
     # With every worker busy only output cells and groups could wait; the common case ends here.
     counters = run.counters
@@ -59,16 +59,16 @@ def dispatchable(run: RunState) -> str:
     """One node that could start now, in words; "" if there is none. O(resources)."""
     ready, barriers = run.counters.ready, run.counters.ready_barriers
     if ready[run.output_group]:
-        return find_ready(run, run.output_group)
+        return _find_ready(run, run.output_group)
     if run.counters.load[0] >= run.workers:
         return ""
     for group in range(run.output_group):
         if (ready[group] or barriers[group]) and run.has_slot(group):
-            return find_ready(run, group)
+            return _find_ready(run, group)
     return ""
 
 
-def find_ready(run: RunState, group: int) -> str:
+def _find_ready(run: RunState, group: int) -> str:
     """The first ready node of a group, in words."""
     for action in of_state(run, "start", READY):
         column = run.graph.rules.index[action.column]

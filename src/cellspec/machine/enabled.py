@@ -21,17 +21,7 @@ from cellspec.state.codes import (
     SKIP_READY,
 )
 
-__all__ = [
-    "enabled",
-    "ends_of_dropped",
-    "failures_of",
-    "group_steps",
-    "key_of",
-    "of_state",
-    "skips",
-    "starts",
-    "storage_actions",
-]
+__all__ = ["enabled", "key_of", "of_state", "skips", "starts"]
 
 
 def enabled(run: RunState) -> Iterator[Action]:
@@ -51,13 +41,13 @@ def enabled(run: RunState) -> Iterator[Action]:
         yield from starts(run)
     yield from of_state(run, "complete", RUNNING)
     if run.offers_failures:
-        yield from failures_of(run)
-    yield from ends_of_dropped(run)
+        yield from _failures_of(run)
+    yield from _ends_of_dropped(run)
     yield from skips(run)
-    yield from group_steps(run)
+    yield from _group_steps(run)
     for row, column in sorted(run.unrecorded.items()):
         yield Action("drop", run.name_of(column), (row, row + 1))
-    yield from storage_actions(run)
+    yield from _storage_actions(run)
     yield Action("crash")
     if run.must_stop and not run.stopped:
         yield Action("stop")
@@ -89,7 +79,7 @@ def key_of(column: int, action: Action) -> NodeKey:
     return column, action.rows[0]
 
 
-def failures_of(run: RunState) -> Iterator[Action]:
+def _failures_of(run: RunState) -> Iterator[Action]:
     """A failure of each kind for each call that runs."""
     kinds: tuple[Failure, ...] = ("retryable", "backpressure", "permanent")
     for action in of_state(run, "fail", RUNNING):
@@ -98,7 +88,7 @@ def failures_of(run: RunState) -> Iterator[Action]:
                 yield action._replace(failure=kind)
 
 
-def ends_of_dropped(run: RunState) -> Iterator[Action]:
+def _ends_of_dropped(run: RunState) -> Iterator[Action]:
     """Calls that run on for a dropped row end somehow."""
     for column, row in sorted(run.counters.abandoned):
         for ending in ("complete", "cancel"):
@@ -115,7 +105,7 @@ def skips(run: RunState) -> Iterator[Action]:
                     yield Action("skip", rule.name, (row, row + 1))
 
 
-def group_steps(run: RunState) -> Iterator[Action]:
+def _group_steps(run: RunState) -> Iterator[Action]:
     """Row groups that may be admitted, or retire."""
     size, total, most = run.limits.group_rows, run.graph.num_records, run.limits.groups
     if size is None:
@@ -130,7 +120,7 @@ def group_steps(run: RunState) -> Iterator[Action]:
             yield Action("admit", rows=span)
 
 
-def storage_actions(run: RunState) -> Iterator[Action]:
+def _storage_actions(run: RunState) -> Iterator[Action]:
     """Data and claims that may be saved, and the end in success."""
     prefixes = run.counters.column_prefixes()
     for column, rows in enumerate(prefixes):

@@ -22,15 +22,7 @@ from cellspec.state.codes import (
 )
 from cellspec.text import be, counted
 
-__all__ = [
-    "end",
-    "expect_failure",
-    "expect_success",
-    "is_cooling",
-    "open_claim",
-    "stuck",
-    "way_forward",
-]
+__all__ = ["end", "expect_failure", "stuck"]
 
 
 def end(run: RunState, outcome: Outcome) -> None:
@@ -48,7 +40,7 @@ def end(run: RunState, outcome: Outcome) -> None:
         row = min(run.unrecorded)
         run.breaks("DROP-04", f"the run ends, but the drop of row {row} is not recorded")
     if outcome == "success":
-        expect_success(run)
+        _expect_success(run)
     elif outcome == "failed":
         expect_failure(run)
     elif not run.stopped:
@@ -57,7 +49,7 @@ def end(run: RunState, outcome: Outcome) -> None:
     halt(run)
 
 
-def expect_success(run: RunState) -> None:
+def _expect_success(run: RunState) -> None:
     """Refuse success if a row is not complete, or not durable."""
     total = run.graph.num_records
     if run.stopped:
@@ -85,26 +77,26 @@ def expect_failure(run: RunState) -> None:
             run.breaks(
                 "STOP-04",
                 "the run ends as failed with every row resolved and durable, and no claim "
-                f"that could not be written{open_claim(run)}",
+                f"that could not be written{_open_claim(run)}",
             )
         return
     stood = run.unsaved or run.lost_rows or run.stopped or run.must_stop
     if stood or (run.failed_for_good and not run.drops_rows):
         return
-    left = way_forward(run)
+    left = _way_forward(run)
     if left:
-        told = f"the run gives up although {left}{open_claim(run)}"
+        told = f"the run gives up although {left}{_open_claim(run)}"
         run.breaks("SCHED-14", told)
 
 
-def open_claim(run: RunState) -> str:
+def _open_claim(run: RunState) -> str:
     """Words for a claim in flight: that it could not be written would have to be reported."""
     if run.pending_claim is None:
         return ""
     return "; that the claim it began could not be written is not reported"
 
 
-def way_forward(run: RunState) -> str:
+def _way_forward(run: RunState) -> str:
     """One thing by which the run could go on, in words; "" if there is none."""
     if run.completed_rows == run.graph.num_records:
         return "every row is resolved, and nothing kept the rest from storage"
@@ -115,7 +107,7 @@ def way_forward(run: RunState) -> str:
         key = key_of(run.graph.rules.index[action.column], action)
         return f"{run.where(key)} is ready, and its places are free"
     for key in run.backoffs:
-        if is_cooling(run, key):
+        if _is_cooling(run, key):
             return f"{run.where(key)} may be tried again"
     for action in skips(run):
         key = key_of(run.graph.rules.index[action.column], action)
@@ -123,7 +115,7 @@ def way_forward(run: RunState) -> str:
     return way_of_groups(run)
 
 
-def is_cooling(run: RunState, key: NodeKey) -> bool:
+def _is_cooling(run: RunState, key: NodeKey) -> bool:
     """True for a node that failed and waits for its next attempt alone."""
     if is_barrier_key(key):
         return run.counters.barrier_state(column_of(key), place_of(key)) == BACKOFF

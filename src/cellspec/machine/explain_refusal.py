@@ -47,20 +47,12 @@ __all__ = [
     "expect_running",
     "expect_starts",
     "judge_start",
-    "left_out",
     "may_retry",
-    "open_needs",
-    "refuse_again",
     "refuse_barrier",
     "refuse_complete",
-    "refuse_dropped",
-    "refuse_early",
-    "refuse_early_barrier",
     "refuse_limit",
     "refuse_output",
     "refuse_range",
-    "resolved_node",
-    "skipped_input",
     "state_of",
     "unadmitted_group",
     "words_of",
@@ -96,34 +88,34 @@ def judge_start(run: RunState, column: int, row: int) -> None:
     if may_retry(run, key, state):
         return
     if row in run.counters.dropped:
-        refuse_dropped(run, key)
+        _refuse_dropped(run, key)
         return
     held = unadmitted_group(run, row)
     if held is not None and state < RANGED:
         where = run.where(key)
         run.breaks("GROUP-01", f"{where} starts although row group {held} is not admitted")
     if has_begun(state):
-        refuse_again(run, key, state)
+        _refuse_again(run, key, state)
     elif state < RANGED and run.is_barrier[column] and state < SKIP_READY:
         run.breaks("BARR-02", f"{run.where(key)} is given although its barrier is not complete")
     else:
         if is_to_be_skipped(state):
             run.breaks(
                 "SKIP-02",
-                f"{run.where(key)} starts although {skipped_input(run, column, row)}",
+                f"{run.where(key)} starts although {_skipped_input(run, column, row)}",
             )
         node = CellNodeId(row, run.name_of(column))
         if (
             state == BACKOFF
             or (held is None and state < SKIP_READY)
-            or next(open_needs(run, node), None) is not None
+            or next(_open_needs(run, node), None) is not None
         ):
-            refuse_early(run, node)
+            _refuse_early(run, node)
 
 
-def refuse_early(run: RunState, cell: CellNodeId) -> None:
+def _refuse_early(run: RunState, cell: CellNodeId) -> None:
     """Refuse a cell that waits for something."""
-    missing = list(open_needs(run, cell))
+    missing = list(_open_needs(run, cell))
     where = f"{cell.column}[{cell.row}]"
     if missing and all(node.column == cell.column for node in missing):
         row = run.counters.row_in_turn(run.graph.rules.index[cell.column], cell.row)
@@ -136,7 +128,7 @@ def refuse_early(run: RunState, cell: CellNodeId) -> None:
     run.breaks("SCHED-01", f"{where} starts although {first} is not complete")
 
 
-def skipped_input(run: RunState, column: int, row: int) -> str:
+def _skipped_input(run: RunState, column: int, row: int) -> str:
     """Which input of a cell was skipped, in words."""
     for need in run.graph.rules.columns[column].needs:
         if run.counters.is_skipped(need, row):
@@ -144,7 +136,7 @@ def skipped_input(run: RunState, column: int, row: int) -> str:
     return "an input of it was skipped"
 
 
-def refuse_dropped(run: RunState, key: NodeKey) -> None:
+def _refuse_dropped(run: RunState, key: NodeKey) -> None:
     """Refuse a start in a dropped row."""
     if run.attempts.get(key) == FAILED:
         run.breaks("FAIL-02", f"{run.where(key)} starts although it failed for good")
@@ -176,7 +168,7 @@ def may_retry(run: RunState, key: NodeKey, state: int, *, in_turn: bool = False)
     return in_turn or is_barrier_key(key) or not run.counters.is_behind(*key)
 
 
-def refuse_again(run: RunState, key: NodeKey, state: int) -> None:
+def _refuse_again(run: RunState, key: NodeKey, state: int) -> None:
     """Refuse a start of a node that has begun."""
     where = run.where(key)
     if state == CLAIMED:
@@ -246,17 +238,17 @@ def refuse_barrier(run: RunState, column: int, scope: int) -> None:
             return
         run.breaks("BARR-08", f"{where} starts although no row of its scope wants its output")
     elif (column, scope) in run.presumed:
-        refuse_early_barrier(run, column, scope, where)
+        _refuse_early_barrier(run, column, scope, where)
     elif state >= BACKOFF:
         # Claims are of cells; a barrier that they made complete is complete.
-        refuse_again(run, barrier_key(column, scope), DONE if state == CLAIMED else state)
+        _refuse_again(run, barrier_key(column, scope), DONE if state == CLAIMED else state)
     else:
-        refuse_early_barrier(run, column, scope, where)
+        _refuse_early_barrier(run, column, scope, where)
 
 
-def refuse_early_barrier(run: RunState, column: int, scope: int, where: str) -> None:
+def _refuse_early_barrier(run: RunState, column: int, scope: int, where: str) -> None:
     """Refuse a barrier node that waits for something."""
-    missing = list(open_needs(run, run.graph.barrier_node(column, scope)))
+    missing = list(_open_needs(run, run.graph.barrier_node(column, scope)))
     start, stop = run.graph.rules.scope_bounds(column, scope)
     size = run.limits.group_rows
     if not missing:
@@ -285,32 +277,32 @@ def refuse_output(run: RunState, column: int, row: int) -> None:
     state = state_of(run, column, row)
     if row in run.counters.dropped:
         run.breaks("BARR-07", f"{where} is given although row {row} was dropped")
-    elif is_to_be_skipped(state) or (state == SKIPPED and left_out(run, column, row)):
+    elif is_to_be_skipped(state) or (state == SKIPPED and _left_out(run, column, row)):
         run.breaks("BARR-07", f"{where} is given although its barrier left the row out")
     elif state >= RANGED:
-        refuse_again(run, (column, row), state)
+        _refuse_again(run, (column, row), state)
     else:
         run.breaks("BARR-02", f"{where} is given although its barrier is not complete")
 
 
-def left_out(run: RunState, column: int, row: int) -> bool:
+def _left_out(run: RunState, column: int, row: int) -> bool:
     """True if an input of the cell was skipped, and so was the cell."""
     rule = run.graph.rules.columns[column]
     return rule.propagates and any(run.counters.is_skipped(n, row) for n in rule.needs)
 
 
-def open_needs(run: RunState, node: NodeId) -> Iterator[NodeId]:
+def _open_needs(run: RunState, node: NodeId) -> Iterator[NodeId]:
     """The nodes that a node waits for; in an ordered column, past the dropped rows."""
     index = run.graph.rules.index[node.column]
     for need in run.graph.iter_dependencies(node):
         if isinstance(node, CellNodeId) and need == CellNodeId(node.row - 1, node.column):
             row = run.counters.row_in_turn(index, node.row)
             need = CellNodeId(max(row, 0), node.column)
-        if not resolved_node(run, need):
+        if not _resolved_node(run, need):
             yield need
 
 
-def resolved_node(run: RunState, node: NodeId) -> bool:
+def _resolved_node(run: RunState, node: NodeId) -> bool:
     """True if a node is resolved."""
     index = run.graph.rules.index[node.column]
     if isinstance(node, CellNodeId):
@@ -323,7 +315,7 @@ def refuse_range(run: RunState, column: int, row: int, span: tuple[int, int]) ->
     state = state_of(run, column, row)
     if is_waiting(state) and unadmitted_group(run, row) is None:
         expect_starts(run, f"{run.name_of(column)}[{row}]")
-        node = next(open_needs(run, run.graph.cell_node(column, row)), None)
+        node = next(_open_needs(run, run.graph.cell_node(column, row)), None)
         run.breaks(
             "RANGE-01",
             f"{run.name_of(column)}[{span[0]}:{span[1]}] starts although row {row} waits for "

@@ -28,15 +28,7 @@ from cellspec.state.codes import (
 )
 from cellspec.text import counted, noun
 
-__all__ = [
-    "cancel_barrier",
-    "cancel_cell",
-    "end_abandoned",
-    "expect_fails",
-    "fail_barrier",
-    "fail_cell",
-    "fail_stray",
-]
+__all__ = ["cancel_barrier", "cancel_cell", "fail_barrier", "fail_cell"]
 
 
 def fail_cell(
@@ -60,7 +52,7 @@ def fail_cell(
         Violation: FAIL-04 (it was not running), FAIL-05 (another attempt is in flight),
             SCHED-07.
     """
-    slot = end_abandoned(run, column, row, attempt)
+    slot = _end_abandoned(run, column, row, attempt)
     if slot is not None:
         if slot:
             run.counters.free_slot(column)
@@ -71,7 +63,7 @@ def fail_cell(
             fails_for_good(run, (column, row), failure)
         return
     if end_stray(run, (column, row)):
-        fail_stray(run, (column, row), failure, (row,))
+        _fail_stray(run, (column, row), failure, (row,))
         return
     ranged = range_of(run, column, row)
     if ranged is not None:
@@ -79,7 +71,7 @@ def fail_cell(
         end_range(run, column, ranged)
         rows = run.counters.stop_range(column, ranged.start, ranged.stop)
     else:
-        if not expect_fails(run, column, row):
+        if not _expect_fails(run, column, row):
             return
         if attempt is not None:
             expect_attempt(run, (column, row), attempt)
@@ -94,7 +86,7 @@ def fail_cell(
             begin_backoff(run, (column, each), until)
 
 
-def expect_fails(run: RunState, column: int, row: int) -> bool:
+def _expect_fails(run: RunState, column: int, row: int) -> bool:
     """True if a cell fails that runs, or, where that is not judged, could have run."""
     where = f"{run.name_of(column)}[{row}]"
     if run.counters.cells[column][row] == RUNNING and not run.is_barrier[column]:
@@ -107,7 +99,7 @@ def expect_fails(run: RunState, column: int, row: int) -> bool:
     return True
 
 
-def fail_stray(run: RunState, key: NodeKey, failure: Failure, rows: Iterable[int]) -> None:
+def _fail_stray(run: RunState, key: NodeKey, failure: Failure, rows: Iterable[int]) -> None:
     """A stray of a node ends badly; if for good, the rows that it stands for are dropped."""
     if failure == "permanent":
         call_ended(run, failed=True)
@@ -118,7 +110,7 @@ def fail_stray(run: RunState, key: NodeKey, failure: Failure, rows: Iterable[int
                 drop_row(run, row, column)
 
 
-def end_abandoned(run: RunState, column: int, row: int, attempt: int | None) -> bool | None:
+def _end_abandoned(run: RunState, column: int, row: int, attempt: int | None) -> bool | None:
     """End a call whose row was dropped meanwhile; True if it held a slot, None if there is none."""
     if attempt is not None and (column, row) in run.counters.abandoned:
         expect_attempt(run, (column, row), attempt)
@@ -135,7 +127,7 @@ def cancel_cell(run: RunState, column: int, row: int, attempt: int | None) -> No
     where = f"{run.name_of(column)}[{row}]"
     if not expect_running(run, f"cancellation of {where}"):
         return
-    slot = end_abandoned(run, column, row, attempt)
+    slot = _end_abandoned(run, column, row, attempt)
     if slot is None and end_stray(run, (column, row)):
         return
     ranged = range_of(run, column, row) if slot is None else None
@@ -182,7 +174,7 @@ def fail_barrier(
     if end_stray(run, key):
         start, stop = run.graph.rules.scope_bounds(column, scope)
         body = run.counters.cells[column]
-        fail_stray(
+        _fail_stray(
             run, key, failure, [row for row in range(start, stop) if not is_resolved(body[row])]
         )
         return

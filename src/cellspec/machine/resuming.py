@@ -13,18 +13,7 @@ from cellspec.machine.run_state import RunState
 from cellspec.state.counters import Claim
 from cellspec.text import be, counted, row_words
 
-__all__ = [
-    "change_target",
-    "check_drops",
-    "claim_words",
-    "covered_drops",
-    "covered_skips",
-    "crash",
-    "halt",
-    "restore",
-    "resume",
-    "unmade",
-]
+__all__ = ["covered_drops", "covered_skips", "crash", "halt", "restore", "resume"]
 
 
 def restore(
@@ -95,24 +84,24 @@ def resume(
     if claim != run.durable_claim and claim != run.pending_claim:
         run.breaks(
             "CKPT-12",
-            f"resumed from a claim of {claim_words(run, claim)}; the last durable one is of "
-            f"{claim_words(run, run.durable_claim)}, and being written was "
+            f"resumed from a claim of {_claim_words(run, claim)}; the last durable one is of "
+            f"{_claim_words(run, run.durable_claim)}, and being written was "
             + (
                 "none"
                 if run.pending_claim is None
-                else f"one of {claim_words(run, run.pending_claim)}"
+                else f"one of {_claim_words(run, run.pending_claim)}"
             ),
         )
     drops = covered_drops(run, claim)
     if dropped is not None:
         drops = list(rows_of(dropped))
-        check_drops(run, claim, frozenset(drops))
+        _check_drops(run, claim, frozenset(drops))
     skips = covered_skips(run, claim, frozenset(drops), skipped)
     lost = {
         column: [row for row in rows if row < claim[column]]
         for column, rows in sorted(run.counters.lost.items())
     }
-    change_target(run, claim, records, keep=keep)
+    _change_target(run, claim, records, keep=keep)
     total = run.graph.num_records
     # More than there are, if CKPT-16 is not judged.
     claim = tuple(min(rows, total) for rows in claim)
@@ -142,19 +131,19 @@ def covered_drops(run: RunState, claim: Claim) -> list[int]:
     durable = claim == run.durable_claim
     before = run.recorded[: run.durable_drops if durable else run.pending_drops]
     covered = max(claim)
-    return sorted({*(row for row in before if row < covered), *unmade(run, claim)})
+    return sorted({*(row for row in before if row < covered), *_unmade(run, claim)})
 
 
-def unmade(run: RunState, claim: Claim) -> set[int]:
+def _unmade(run: RunState, claim: Claim) -> set[int]:
     """The dropped rows of which a claim holds a cell that was not made."""
     return {
         row for column, rows in run.counters.lost.items() for row in rows.within(0, claim[column])
     }
 
 
-def check_drops(run: RunState, claim: Claim, told: Collection[int]) -> None:
+def _check_drops(run: RunState, claim: Claim, told: Collection[int]) -> None:
     """Storage gave back these dropped rows: exactly those that the claim rests on."""
-    lost = unmade(run, claim).difference(told)
+    lost = _unmade(run, claim).difference(told)
     if lost:
         run.breaks(
             "CKPT-17",
@@ -202,7 +191,7 @@ def covered_skips(
     return {column: rows for column, rows in skips.items() if rows}
 
 
-def change_target(run: RunState, claim: Claim, records: int | None, *, keep: bool) -> None:
+def _change_target(run: RunState, claim: Claim, records: int | None, *, keep: bool) -> None:
     """Resume with another number of rows (clause CKPT-16)."""
     if records is None or records == run.graph.num_records:
         return
@@ -226,7 +215,7 @@ def change_target(run: RunState, claim: Claim, records: int | None, *, keep: boo
     run.counters.hear_as(heard)
 
 
-def claim_words(run: RunState, claim: Claim) -> str:
+def _claim_words(run: RunState, claim: Claim) -> str:
     """A claim in words."""
     if len(set(claim)) == 1:
         return f"{counted(claim[0], 'row')} of every column"

@@ -8,17 +8,7 @@ from cellspec.machine.explain_refusal import expect_running, expect_starts
 from cellspec.machine.run_state import RunState
 from cellspec.text import counted, noun
 
-__all__ = [
-    "admit",
-    "expect_groups",
-    "group_of_span",
-    "is_left",
-    "leave_groups",
-    "open_groups",
-    "retire",
-    "unresolved",
-    "way_of_groups",
-]
+__all__ = ["admit", "leave_groups", "open_groups", "retire", "unresolved", "way_of_groups"]
 
 
 def open_groups(run: RunState) -> int:
@@ -70,10 +60,10 @@ def admit(run: RunState, start: int, stop: int) -> None:
         Violation: GROUP-02 (too many at once), GROUP-03 (it was admitted before), GROUP-05
             (these rows are no group), SCHED-07, STOP-01.
     """
-    expect_groups(run, start, stop)
+    _expect_groups(run, start, stop)
     if not expect_starts(run, f"row group [{start}:{stop}]"):
         return
-    group = group_of_span(run, start, stop)
+    group = _group_of_span(run, start, stop)
     if group in run.admissions:
         run.breaks("GROUP-03", f"row group {group} is admitted again")
         return
@@ -102,10 +92,10 @@ def retire(run: RunState, start: int, stop: int) -> None:
     Raises:
         Violation: GROUP-03 (a row of it is not resolved, or it was not admitted), GROUP-05.
     """
-    expect_groups(run, start, stop)
+    _expect_groups(run, start, stop)
     if not expect_running(run, f"end of row group [{start}:{stop}]"):
         return
-    group = group_of_span(run, start, stop)
+    group = _group_of_span(run, start, stop)
     if group not in run.admitted:
         run.breaks("GROUP-03", f"row group {group} retires, but is not admitted")
     left = unresolved(run, start, stop)
@@ -114,13 +104,13 @@ def retire(run: RunState, start: int, stop: int) -> None:
     run.admitted.discard(group)
 
 
-def expect_groups(run: RunState, start: int, stop: int) -> None:
+def _expect_groups(run: RunState, start: int, stop: int) -> None:
     """Refuse a row group of a run without row groups."""
     if run.limits.group_rows is None:
         raise SpecError(f"row group [{start}:{stop}]: this run has no row groups")
 
 
-def group_of_span(run: RunState, start: int, stop: int) -> int:
+def _group_of_span(run: RunState, start: int, stop: int) -> int:
     """The number of the row group with these rows."""
     size = run.limits.group_rows
     assert size is not None
@@ -142,15 +132,15 @@ def way_of_groups(run: RunState) -> str:
     if size is None:
         return ""
     spans = [(start, min(start + size, total)) for start in range(0, total, size)]
-    waiting = [s for s in spans if s[0] // size not in run.was_admitted and is_left(run, s)]
+    waiting = [s for s in spans if s[0] // size not in run.was_admitted and _is_left(run, s)]
     if not waiting:
         return ""
     if most is None or len(run.admitted) < most:
         return f"row group [{waiting[0][0]}:{waiting[0][1]}] may be admitted"
-    over = [s for s in spans if s[0] // size in run.admitted and not is_left(run, s)]
+    over = [s for s in spans if s[0] // size in run.admitted and not _is_left(run, s)]
     return f"row group [{over[0][0]}:{over[0][1]}] may retire" if over else ""
 
 
-def is_left(run: RunState, span: tuple[int, int]) -> bool:
+def _is_left(run: RunState, span: tuple[int, int]) -> bool:
     """True if a row of a span is not resolved."""
     return unresolved(run, *span) is not None

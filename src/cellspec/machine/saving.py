@@ -11,15 +11,7 @@ from cellspec.machine.run_state import RunState
 from cellspec.state.counters import Claim
 from cellspec.text import be, counted, noun, row_words
 
-__all__ = [
-    "check_claim",
-    "check_stored",
-    "checkpoint_begin",
-    "checkpoint_durable",
-    "checkpoint_failed",
-    "longest_claim",
-    "store",
-]
+__all__ = ["checkpoint_begin", "checkpoint_durable", "checkpoint_failed", "longest_claim", "store"]
 
 
 def store(run: RunState, columns: Iterable[int], start: int, stop: int) -> None:
@@ -32,7 +24,7 @@ def store(run: RunState, columns: Iterable[int], start: int, stop: int) -> None:
     if not expect_running(run, "durable"):
         return
     for column in columns:
-        check_stored(run, column, start, stop)
+        _check_stored(run, column, start, stop)
     for column in columns:
         # What is durable already was looked at, and a cell that was made stays so.
         row = unexplained(run, column, max(start, run.durable[column]), stop)
@@ -57,7 +49,7 @@ def store(run: RunState, columns: Iterable[int], start: int, stop: int) -> None:
         run.durable[column] = rows
 
 
-def check_stored(run: RunState, column: int, start: int, stop: int) -> None:
+def _check_stored(run: RunState, column: int, start: int, stop: int) -> None:
     """Refuse rows as durable that are not resolved."""
     odd = -1
     if stop > run.counters.prefix(column):
@@ -94,12 +86,12 @@ def checkpoint_begin(run: RunState, claim: Claim) -> None:
     if run.pending_claim is not None:
         run.breaks("CKPT-11", "a claim is begun while another is being written")
     for column, rows in enumerate(claim):
-        check_claim(run, column, rows, claim)
+        _check_claim(run, column, rows, claim)
     run.pending_claim = claim
     run.pending_drops = len(run.recorded)
 
 
-def check_claim(run: RunState, column: int, rows: int, claim: Claim) -> None:
+def _check_claim(run: RunState, column: int, rows: int, claim: Claim) -> None:
     """Refuse a claim that says too much, or too little, of a column."""
     name = run.name_of(column)
     told = f"{counted(rows, 'row')} of {name!r} {be(rows)}"

@@ -36,16 +36,13 @@ from cellspec.state.wanting import wanted
 __all__ = [
     "advance_order",
     "advance_rows",
-    "announce_rows",
     "barrier_ready",
     "block",
-    "block_start",
     "block_starts",
     "compile_resolve",
     "compile_start",
     "count_down_barrier",
     "count_down_rows",
-    "finish",
     "forget_barriers",
     "halt",
     "resolve_barrier",
@@ -129,7 +126,7 @@ def compile_resolve(nodes: NodeStates, column: int) -> Callable[[int], None]:
             advance_order(nodes, column, row + 1)
         open_cells[column] = left = open_cells[column] - 1
         if not left:
-            finish(nodes, column)
+            _finish(nodes, column)
         if is_sink and row == rows[0]:
             advance_rows(nodes)
 
@@ -172,7 +169,7 @@ def resolve_range(nodes: NodeStates, column: int, start: int, stop: int) -> None
                 barrier_ready(nodes, other, scope)
     nodes.open_cells[column] -= stop - start
     if not nodes.open_cells[column]:
-        finish(nodes, column)
+        _finish(nodes, column)
     if nodes.rules.columns[column].is_sink and start <= nodes.rows[0] < stop:
         advance_rows(nodes)
 
@@ -187,7 +184,7 @@ def count_down_rows(nodes: NodeStates, column: int, start: int, stop: int) -> No
     body[start:stop] = body[start:stop].translate(COUNT_DOWN)
     made = body.count(READY, start, stop) - before
     if made:
-        announce_rows(nodes, column, start, stop, made)
+        _announce_rows(nodes, column, start, stop, made)
     if body.count(SKIP_READY, start, stop) > skips:
         for row in nodes.iter_rows(column, SKIP_READY, start):
             if row >= stop:
@@ -195,7 +192,7 @@ def count_down_rows(nodes: NodeStates, column: int, start: int, stop: int) -> No
             nodes.on_skip(column, row)
 
 
-def announce_rows(nodes: NodeStates, column: int, start: int, stop: int, made: int) -> None:
+def _announce_rows(nodes: NodeStates, column: int, start: int, stop: int, made: int) -> None:
     """Announce the `made` rows of a range that have just become ready."""
     nodes.ready[nodes.cell_groups[column]] += made
     body = nodes.cells[column]
@@ -278,10 +275,10 @@ def resolved_one(nodes: NodeStates, column: int) -> None:
     """A cell of a column is resolved that the compiled function did not resolve."""
     nodes.open_cells[column] -= 1
     if not nodes.open_cells[column]:
-        finish(nodes, column)
+        _finish(nodes, column)
 
 
-def finish(nodes: NodeStates, column: int) -> None:
+def _finish(nodes: NodeStates, column: int) -> None:
     """Every cell of the column is resolved: its bytes are let go."""
     nodes.prefix_found[column] = nodes.rules.num_records
     nodes.cells[column] = Uniform(DONE)
@@ -295,7 +292,7 @@ def finish(nodes: NodeStates, column: int) -> None:
 def block(nodes: NodeStates, column: int) -> None:
     """Every step of the column is out of order from now on."""
     judge = nodes.judge
-    block_start(nodes, column)
+    _block_start(nodes, column)
 
     def resolve(row: int) -> None:
         judge.not_running(column, row)
@@ -303,7 +300,7 @@ def block(nodes: NodeStates, column: int) -> None:
     nodes.resolve[column] = resolve
 
 
-def block_start(nodes: NodeStates, column: int) -> None:
+def _block_start(nodes: NodeStates, column: int) -> None:
     """Every start in the column is out of order from now on."""
     judge = nodes.judge
 
@@ -316,7 +313,7 @@ def block_start(nodes: NodeStates, column: int) -> None:
 def block_starts(nodes: NodeStates) -> None:
     """Cells cannot start from now on; calls in flight may end."""
     for column in range(len(nodes.cells)):
-        block_start(nodes, column)
+        _block_start(nodes, column)
 
 
 def halt(nodes: NodeStates) -> None:

@@ -11,7 +11,7 @@ from cellspec.state.node_states import (
     NodeStates,
 )
 
-__all__ = ["barrier_limit", "column_prefixes", "completed_rows", "prefix"]
+__all__ = ["column_prefixes", "completed_rows", "prefix"]
 
 
 def prefix(nodes: NodeStates, column: int) -> int:
@@ -26,7 +26,7 @@ def prefix(nodes: NodeStates, column: int) -> int:
         nodes.prefix_found[column] = found.start() if found else nodes.rules.num_records
     rows = nodes.prefix_found[column]
     if nodes.open_barriers[column]:
-        limit = barrier_limit(nodes, column)
+        limit = _barrier_limit(nodes, column)
         if nodes.dropped and limit < rows:
             # A dropped row waits for no barrier.
             size = nodes.rules.columns[column].scope_rows
@@ -40,7 +40,7 @@ def prefix(nodes: NodeStates, column: int) -> int:
     return rows
 
 
-def barrier_limit(nodes: NodeStates, column: int) -> int:
+def _barrier_limit(nodes: NodeStates, column: int) -> int:
     """The first row of a column whose barrier node is not resolved."""
     states = nodes.barriers[column]
     size = nodes.rules.columns[column].scope_rows

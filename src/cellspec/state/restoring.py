@@ -38,17 +38,7 @@ from cellspec.state.node_states import (
 )
 from cellspec.state.unmade import lose, mark_skip
 
-__all__ = [
-    "admit",
-    "announce",
-    "announce_all",
-    "restore",
-    "restore_barriers",
-    "restore_column",
-    "restore_dropped",
-    "restore_groups",
-    "restore_skips",
-]
+__all__ = ["admit", "announce_all", "restore"]
 
 _READY_RUN = re.compile(rb"\x00+")
 
@@ -97,11 +87,11 @@ def restore(
     nodes.unrun = set()
     nodes.wanted_rows = {}
     for index in range(count):
-        restore_column(nodes, index, claim)
-    restore_skips(nodes, claim)
+        _restore_column(nodes, index, claim)
+    _restore_skips(nodes, claim)
     for row in nodes.dropped:
-        restore_dropped(nodes, row)
-    restore_groups(nodes)
+        _restore_dropped(nodes, row)
+    _restore_groups(nodes)
     finished = [
         index
         for index, body in enumerate(nodes.cells)
@@ -117,10 +107,10 @@ def restore(
         nodes.prefix_found[index] = rules.num_records
     advance_rows(nodes)
     for index in range(count):
-        announce(nodes, index)
+        _announce(nodes, index)
 
 
-def restore_column(nodes: NodeStates, index: int, claim: Claim) -> None:
+def _restore_column(nodes: NodeStates, index: int, claim: Claim) -> None:
     """The bytes of a column, and the states of its barrier nodes."""
     rules = nodes.rules
     rule = rules.columns[index]
@@ -129,7 +119,7 @@ def restore_column(nodes: NodeStates, index: int, claim: Claim) -> None:
     nodes.barriers.append(bytearray())
     nodes.missing.append(array("q"))
     if rule.is_barrier:
-        restore_barriers(nodes, index, claim)
+        _restore_barriers(nodes, index, claim)
         body = filled(CLAIMED, mine) + filled(LAST_WAIT, total - mine)
     else:
         body = filled(CLAIMED, mine)
@@ -146,7 +136,7 @@ def restore_column(nodes: NodeStates, index: int, claim: Claim) -> None:
     nodes.cells.append(Uniform(CLAIMED) if mine == total else body)
 
 
-def restore_barriers(nodes: NodeStates, index: int, claim: Claim) -> None:
+def _restore_barriers(nodes: NodeStates, index: int, claim: Claim) -> None:
     """The states of the barrier nodes of a column."""
     rules = nodes.rules
     rule = rules.columns[index]
@@ -169,7 +159,7 @@ def restore_barriers(nodes: NodeStates, index: int, claim: Claim) -> None:
     forget_barriers(nodes, index)
 
 
-def restore_groups(nodes: NodeStates) -> None:
+def _restore_groups(nodes: NodeStates) -> None:
     """Barriers wait for the row groups of their scope, also if their inputs are all claimed.
 
     A group whose cells are all resolved is not waited for.
@@ -192,7 +182,7 @@ def restore_groups(nodes: NodeStates) -> None:
                     nodes.barriers[rule.index][scope] = LAST_WAIT
 
 
-def restore_skips(nodes: NodeStates, claim: Claim) -> None:
+def _restore_skips(nodes: NodeStates, claim: Claim) -> None:
     """Cells that wait, and have a skipped claimed input, are to be skipped."""
     for index, rows in sorted(nodes.skipped.items()):
         rule = nodes.rules.columns[index]
@@ -202,7 +192,7 @@ def restore_skips(nodes: NodeStates, claim: Claim) -> None:
                     mark_skip(nodes, other, row, restoring=True)
 
 
-def restore_dropped(nodes: NodeStates, row: int) -> None:
+def _restore_dropped(nodes: NodeStates, row: int) -> None:
     """Resolve the cells of a dropped row that the claim does not hold."""
     for rule in nodes.rules.columns:
         body = nodes.cells[rule.index]
@@ -226,7 +216,7 @@ def restore_dropped(nodes: NodeStates, row: int) -> None:
                 body[row + 1 : row + 2] = following.translate(COUNT_DOWN)
 
 
-def announce(nodes: NodeStates, index: int) -> None:
+def _announce(nodes: NodeStates, index: int) -> None:
     """Tell of everything of a column that is ready, after a restore."""
     rule = nodes.rules.columns[index]
     if rule.is_barrier:

@@ -26,7 +26,7 @@ from cellspec.state.node_states import (
 )
 from cellspec.state.wanting import wanted, wants
 
-__all__ = ["drop", "give_up", "lose", "mark_skip", "skip", "unwant"]
+__all__ = ["drop", "give_up", "lose", "mark_skip", "skip"]
 
 
 def skip(nodes: NodeStates, column: int, row: int) -> None:
@@ -107,14 +107,14 @@ def drop(nodes: NodeStates, row: int) -> None:
     for column in in_turn:
         advance_order(nodes, column, row + 1)
     for column in unwanted:
-        unwant(nodes, column, row)
+        _unwant(nodes, column, row)
     for column in released:
         count_down_barrier(nodes, column, row)
     if row == nodes.rows[0]:
         advance_rows(nodes)
 
 
-def unwant(nodes: NodeStates, column: int, row: int) -> None:
+def _unwant(nodes: NodeStates, column: int, row: int) -> None:
     """The output cell of a row is not wanted any more: was it the last of a waiting node?"""
     if not nodes.open_barriers[column]:
         return
