@@ -1,4 +1,4 @@
-"""Outputs: whole or not at all, and to no place but their own."""
+"""Outputs: whole or not at all, and only in place of files."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ ODD: dict[str, Callable[[Path], None]] = {
 
 @pytest.fixture(params=list(ODD))
 def odd(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
-    """A name that something has which is no file, and what that is."""
+    """A name of something other than a file, and its kind."""
     path = tmp_path / "target"
     ODD[request.param](path)
     return path, request.param.strip()
@@ -155,7 +155,7 @@ def test_every_command_refuses_a_target_that_is_no_file(
         ("check broken.jsonl --chrome out", "out: cannot be written: it is a folder"),
     ],
 )
-def test_no_output_replaces_what_is_read_or_another_output(
+def test_an_output_replaces_neither_an_input_nor_another_output(
     command: str,
     why: str,
     tmp_path: Path,

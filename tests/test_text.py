@@ -1,4 +1,4 @@
-"""What a person reads: counts that fit their nouns, names in quotation marks, and no reprs."""
+"""Messages for people: counts that fit their nouns, names in quotation marks, and no reprs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _NAME = re.compile(rf"(?<!['\w]){PREFIX}\w*(?!['\w\[])")
 
 
 def odd(text: str) -> list[str]:
-    """What is wrong with a line that a person reads."""
+    """The faults of a line of a message."""
     found = [what for what, pattern in ODD.items() if re.search(pattern, text)]
     bare = _NAME.search(text)
     return found + ([f"{bare[0]} stands as a word"] if bare else [])
@@ -107,7 +107,7 @@ def test_a_clause_is_readable_alone(number: str) -> None:
 
 
 @given(plans(max_columns=4, max_rows=5), st.integers(0, 10**6))
-def test_whatever_is_refused_is_refused_in_words(plan: Plan, seed: int) -> None:
+def test_every_refusal_is_in_words(plan: Plan, seed: int) -> None:
     machine = Machine(graph_of(plan.case), renamed_limits(plan.limits), failures=plan.failures)
     rng = random.Random(seed)
     for _ in range(60):
@@ -122,7 +122,7 @@ def test_whatever_is_refused_is_refused_in_words(plan: Plan, seed: int) -> None:
 
 
 def broken_by(mutant: EngineMutant, most: int) -> tuple[Workload, list[str]]:
-    """What is said of the first workload that a mutant breaks, columns renamed."""
+    """The first workload that a mutant breaks, with renamed columns, and the lines about it."""
     for number in range(1, most + 1):
         work = renamed_workload(workload(number))
         result = run_workload(mutant.backend(), work)

@@ -33,7 +33,7 @@ GRAPH = ExecutionGraph(
 
 
 def both_marks_are_kept(tracker: CompletionTracker) -> bool:
-    """After a[0] and b[0], what waits for both is ready, and two nodes are complete."""
+    """After a[0] and b[0], the node that needs both is ready, and two nodes are complete."""
     ready = set(GRAPH.iter_ready_nodes(tracker))
     return len(tracker) == 2 and ready == {CellNodeId(0, "sum"), BarrierNodeId("all")}
 

@@ -28,7 +28,7 @@ class Arm(Protocol):
     """A kind of file system whose states can be kept and entered again.
 
     Attributes:
-        stride: which share of like cases to try: all, or only every so many, if it is slow.
+        stride: the share of like cases to try: all, or every so many if it is slow.
     """
 
     stride: int
@@ -43,16 +43,16 @@ class Arm(Protocol):
         """The folder of `files` as another process sees it, which begins now."""
 
     def image(self, files: Any) -> Image:
-        """What a reader sees."""
+        """The content of each file, as a reader sees it."""
 
     def states(self, files: Any) -> list[Any]:
         """The states in which a crash at this moment may leave it."""
 
     def key(self, state: Any) -> object:
-        """Equal for states that cannot be told apart."""
+        """A key that is equal for states which behave alike."""
 
     def leave(self, files: Any) -> None:
-        """Nobody will work with these files any more."""
+        """The test is over with these files."""
 
 
 class ModelArm:

@@ -1,13 +1,13 @@
-"""What durable storage must hold, as one body of checks that runs on any file system.
+"""The promises of durable storage, as one body of checks that runs on any file system.
 
 A small run lives on a file system of an *arm* (`tests.engine.storage_arms`), which is asked,
 between every two operations, in which states a crash would leave the files. From each of them
-another life begins, and crashes in its turn. In every life the load must give back the last claim
-that was safe, or the one in flight, with every cell under it exactly as it was written.
+another incarnation begins, and crashes in its turn. In each one the load must give back the last
+claim that was safe, or the one in flight, with every cell under it exactly as it was written.
 
-The oracle is the `DriverState`. It shares nothing with the storage: it writes down what was handed
-over, and which outcomes a load may have. Values name the life that made them, so that a cell of a
-life whose work was lost can be told from the one that was made again.
+The `StorageOracle` is independent of the storage: it writes down the rows that were handed over,
+and the outcomes that a load may have. Values name the incarnation that made them, so that a cell
+whose work was lost differs from the one that was made again.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ COLUMNS = [
 ]
 GRAPH = ExecutionGraph(3, COLUMNS)
 RUN = "seed 7"
-# The claims of a run, one after the other. Before the first, life 0 drops row 2, which lies beyond
-# it; on the way to the second, life 1 drops row 1. Life 0 skips b[0]. Other lives do none of this.
+# The claims of a run, one after the other. Before the first, incarnation 0 drops row 2, which lies
+# beyond it; on the way to the second, incarnation 1 drops row 1. Incarnation 0 skips b[0].
 PLANS = {1: ((1, 1), (3, 3)), 2: ((2, 0), (3, 2), (3, 3))}
 
 Make: TypeAlias = Callable[[FileSystem], Storage]
@@ -72,8 +72,8 @@ def outcome_of(restored: Restored | None, graph: ExecutionGraph = GRAPH) -> Outc
 
 
 @dataclass
-class DriverState:
-    """What was handed to the storage, and the outcomes that a load may have now."""
+class StorageOracle:
+    """The rows that were handed to the storage, and the outcomes that a load may have now."""
 
     allowed: tuple[Outcome, ...] = (NOTHING,)
     graph: ExecutionGraph = GRAPH
@@ -109,25 +109,25 @@ class DriverState:
         return found[0]
 
 
-# A life
+# An incarnation
 
 
 def saves(claim: Claim, target: Claim, number: int, dropped: Mapping[int, Drop]) -> Iterator[Save]:
-    """The flushes from one claim to the next: first, out of order, what lies beyond the target."""
+    """The flushes from one claim to the next: first, out of order, rows beyond the target."""
 
     def value(name: str, row: int) -> Any:
         if (name, row, number) == ("b", 0, 0):
             return SKIPPED
-        return {"of": f"{name}{row}", "life": number}
+        return {"of": f"{name}{row}", "incarnation": number}
 
     if target in (PLANS[1][0], PLANS[2][0]):
         if number == 0:
-            yield Save((), {}, {2: Drop("a", "failed early, in life 0")}, None, False)
+            yield Save((), {}, {2: Drop("a", "failed early, in incarnation 0")}, None, False)
         else:
             yield Save((("a", 2, 3),), {2: {"a": value("a", 2)}}, {}, None, False)
     ranges, rows, late = [], dict[int, dict[str, Any]](), dict[int, Drop]()
     if target[1] > 1 and number == 1:
-        late[1] = Drop("b", "failed late, in life 1")
+        late[1] = Drop("b", "failed late, in incarnation 1")
     for name, start, stop in zip(GRAPH.column_names, claim, target, strict=True):
         if start < stop:
             ranges.append((name, start, stop))
@@ -137,26 +137,26 @@ def saves(claim: Claim, target: Claim, number: int, dropped: Mapping[int, Drop])
     yield Save(tuple(ranges), rows, late, None, False)
 
 
-def begin_life(storage: Storage, ledger: DriverState, where: str) -> Claim:
-    """Load. What fails is tried again; what is refused is a defect, for nothing is damaged."""
+def begin_incarnation(storage: Storage, oracle: StorageOracle, where: str) -> Claim:
+    """Load. A failed load is tried again; a refused one is a defect, since the files are whole."""
     for _ in range(MOST_IN_A_ROW):
         try:
-            return ledger.loaded(storage.load(), where)
+            return oracle.loaded(storage.load(), where)
         except StorageError as error:
             if not isinstance(error.__cause__, OSError):
                 raise AssertionError(f"{where}: {error}") from error
-    return ledger.loaded(storage.load(), where)
+    return oracle.loaded(storage.load(), where)
 
 
-def go_on(storage: Storage, ledger: DriverState, claim: Claim, number: int, version: int) -> None:
+def go_on(storage: Storage, oracle: StorageOracle, claim: Claim, number: int, version: int) -> None:
     """Work from a claim to the end."""
     for plan in PLANS[version]:
         target = tuple(map(max, claim, plan))
         if target != claim:
-            for save in saves(claim, target, number, ledger.dropped):
+            for save in saves(claim, target, number, oracle.dropped):
                 again(storage.write_rows, save)
-                ledger.wrote(save)
-            again(write_claim, storage, ledger, target, version)
+                oracle.wrote(save)
+            again(write_claim, storage, oracle, target, version)
         claim = target
 
 
@@ -170,15 +170,15 @@ def again(action: Callable[..., None], *arguments: object) -> None:
     return action(*arguments)
 
 
-def write_claim(storage: Storage, ledger: DriverState, claim: Claim, version: int) -> None:
-    safe, new = ledger.allowed[0], ledger.expected(claim)
-    ledger.allowed = (safe, new)
+def write_claim(storage: Storage, oracle: StorageOracle, claim: Claim, version: int) -> None:
+    safe, new = oracle.allowed[0], oracle.expected(claim)
+    oracle.allowed = (safe, new)
     try:
-        storage.write_checkpoint(make_payload(ledger.graph, claim, version))
+        storage.write_checkpoint(make_payload(oracle.graph, claim, version))
     except StorageWriteError:
-        ledger.allowed = (safe,)
+        oracle.allowed = (safe,)
         raise
-    ledger.allowed = (new,)
+    oracle.allowed = (new,)
 
 
 # The body
@@ -186,13 +186,13 @@ def write_claim(storage: Storage, ledger: DriverState, claim: Claim, version: in
 
 @dataclass
 class Explorer:
-    """Lives from every state that a crash can leave, and crashes in them.
+    """Incarnations from every state that a crash can leave, and crashes in them.
 
     Attributes:
         arm: the file system.
         make: the storage.
         version: of the checkpoints.
-        evidence: how often a state was loaded, and what was met on the way.
+        evidence: how often a state was loaded, and the events on the way.
     """
 
     arm: Arm
@@ -213,28 +213,28 @@ class Explorer:
     ) -> None:
         """Load `state`; then live, and load each state that up to `crashes` crashes leave."""
         left: dict[object, tuple[Any, tuple[Outcome, ...], str]] = {}
-        ledger = DriverState(allowed)
+        oracle = StorageOracle(allowed)
         at = where
 
         def look(name: str) -> None:
             nonlocal at
             at = f"{where} > {name}"
             for each in self.arm.states(files) if crashes else ():
-                key = (self.arm.key(each), ledger.allowed, crashes)
+                key = (self.arm.key(each), oracle.allowed, crashes)
                 if key not in self._seen:
                     self._seen.add(key)
-                    left[key] = (each, ledger.allowed, at)
+                    left[key] = (each, oracle.allowed, at)
 
         files = self.arm.enter(state, look, fail)
         self.evidence["states"] += 1
         try:
             storage = self.make(files)
-            claim = begin_life(storage, ledger, where)
+            claim = begin_incarnation(storage, oracle, where)
             if len(allowed) > 1:
-                kept = ledger.allowed[0] == allowed[1]
+                kept = oracle.allowed[0] == allowed[1]
                 self.evidence["claim in flight " + ("kept" if kept else "lost")] += 1
             if crashes:
-                go_on(storage, ledger, claim, number, self.version)
+                go_on(storage, oracle, claim, number, self.version)
             look("end")
         except InDoubtError:
             self.evidence["in doubt"] += 1
@@ -289,20 +289,20 @@ def check_faults(arm: Arm, make: Make, in_a_row: Sequence[int]) -> Counter[str]:
 def finished(arm: Arm, make: Make) -> Any:
     """The files of a run that ended."""
     files = arm.enter(arm.begin({}), lambda _: None, no_faults)
-    storage, ledger = make(files), DriverState()
-    go_on(storage, ledger, begin_life(storage, ledger, "start"), 0, 2)
+    storage, oracle = make(files), StorageOracle()
+    go_on(storage, oracle, begin_incarnation(storage, oracle, "start"), 0, 2)
     return files
 
 
 def outcomes_of(version: int) -> list[Outcome]:
-    """What an undisturbed run claims, one checkpoint after the other."""
-    ledger, claim = DriverState(), NOTHING[0]
+    """The claims of an undisturbed run, one checkpoint after the other."""
+    oracle, claim = StorageOracle(), NOTHING[0]
     found = [NOTHING]
     for target in PLANS[version]:
-        for save in saves(claim, target, 0, ledger.dropped):
-            ledger.wrote(save)
+        for save in saves(claim, target, 0, oracle.dropped):
+            oracle.wrote(save)
         claim = target
-        found.append(ledger.expected(claim))
+        found.append(oracle.expected(claim))
     return found
 
 
@@ -316,7 +316,7 @@ def damages(data: bytes, step: int) -> Iterator[bytes]:
 
 
 def load_of(arm: Arm, make: Make, state: Any) -> tuple[Outcome | str, tuple[str, ...]]:
-    """What a load of a state gives, or the line with which it is refused; and its notes."""
+    """The result of a load of a state, or the line of its refusal; and its notes."""
     storage = make(arm.enter(state, lambda _: None, no_faults))
     try:
         return outcome_of(storage.load()), storage.notes
@@ -351,7 +351,7 @@ def check_damage(arm: Arm, make: Make) -> Counter[str]:
 
 
 def check_foreign(arm: Arm, make: Make) -> None:
-    """Files of an older run, with its checkpoint or without, never become part of this one."""
+    """Files of an older run, with its checkpoint or without, stay out of this one."""
     image = arm.image(finished(arm, make))
     rows = {name: data for name, data in image.items() if name.startswith("rows")}
     other = {name: reseal(data.replace(b"seed 7", b"seed 6")) for name, data in image.items()}
@@ -376,8 +376,8 @@ class Beside:
     Attributes:
         step: the step of the first process in which the second does all that it does; 0 for none.
         asked: how many steps the first process took.
-        let_in: the storage of each process that was not refused, with its ledger.
-        refused: what the others were told.
+        let_in: the storage of each process that was not refused, with its oracle.
+        refused: the messages to the others.
         after: the storage of a process that comes when both are gone.
     """
 
@@ -386,16 +386,16 @@ class Beside:
     version: int
     step: int
     asked: int = 0
-    let_in: list[tuple[Storage, DriverState]] = field(default_factory=list)
+    let_in: list[tuple[Storage, StorageOracle]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         files = self.arm.enter(self.arm.begin({}), self._before, no_faults)
         for each in (files, self.arm.beside(files)):
-            storage, ledger = self.make(each), DriverState()
+            storage, oracle = self.make(each), StorageOracle()
             try:
-                ledger.loaded(storage.load(), "both look")
-                self.let_in.append((storage, ledger))
+                oracle.loaded(storage.load(), "both look")
+                self.let_in.append((storage, oracle))
             except InUseError as error:
                 self.refused.append(str(error))
         self.asked = 0
@@ -422,7 +422,7 @@ def beside_each_step(arm: Arm, make: Make) -> Iterator[Beside]:
 
 
 def check_two_processes(arm: Arm, make: Make) -> Counter[str]:
-    """Whoever was let in keeps all that was said to be safe, whatever another process does."""
+    """A process that was let in keeps all its safe rows beside any other process."""
     evidence = Counter[str]()
     for both in beside_each_step(arm, make):
         for told in both.refused:
@@ -432,13 +432,13 @@ def check_two_processes(arm: Arm, make: Make) -> Counter[str]:
             found = outcome_of(both.after.load())
         except StorageError as error:
             raise AssertionError(f"refused for good: {error}") from error
-        for _, ledger in both.let_in:
-            assert found in ledger.allowed
+        for _, oracle in both.let_in:
+            assert found in oracle.allowed
     return evidence
 
 
 def check_unmixed(arm: Arm, make: Make) -> Counter[str]:
-    """Where locks are worth nothing: what two processes wrote is never taken for one's work."""
+    """Where locks are worthless, the files of two processes are still kept apart."""
     evidence = Counter[str]()
     for both in beside_each_step(arm, make):
         assert not both.refused
@@ -447,7 +447,7 @@ def check_unmixed(arm: Arm, make: Make) -> Counter[str]:
         except StorageError:
             evidence["refused for good"] += 1
             continue
-        assert found in [one for _, ledger in both.let_in for one in ledger.allowed]
+        assert found in [one for _, oracle in both.let_in for one in oracle.allowed]
         evidence["of one process"] += 1
     return evidence
 

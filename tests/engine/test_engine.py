@@ -1,7 +1,7 @@
-"""The reference engine runs real generators, really writes, and finishes what a crash cut short.
+"""The reference engine runs real generators, really writes, and finishes after a crash.
 
 Engines on asyncio run in virtual time here, so that hours pass in milliseconds; engines on threads
-run in real time, and nothing is asserted about how long anything takes.
+run in real time, and the tests do not depend on how long anything takes.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ both = pytest.mark.parametrize("run_on", [run, run_threads], ids=["asyncio", "th
 
 
 class Log(Observer):
-    """Remembers what an observer hears, as short lines."""
+    """An observer that remembers each step as a short line."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -191,7 +191,7 @@ class Pipeline:
 
 
 def expected(rows: int) -> dict[int, dict[str, Any]]:
-    """What the table must be, worked out column by column."""
+    """The right table, worked out column by column."""
     table: dict[int, dict[str, Any]] = {row: {"seed": 10 * row} for row in range(rows)}
     for row, cells in table.items():
         cells["text"] = {"text": f"text of {10 * row}", "tokens": 10 * row + 1}
@@ -233,7 +233,7 @@ def test_the_table_is_what_the_columns_make_one_after_another(
 def test_a_run_that_dies_anywhere_any_number_of_times_ends_with_the_same_table(
     tmp_path: Path, version: int, group_rows: int | None
 ) -> None:
-    """Each life dies a few steps later than the one before, until one comes to its end."""
+    """Each incarnation dies a few steps later than the one before, until one comes to its end."""
     for clock_mode in (7, 19, 41):
         incarnations, result = 0, None
         while result is None:
@@ -275,7 +275,7 @@ class Dies(Observer):
 
 @both
 @pytest.mark.clause("SCHED-05")
-def test_what_is_finished_is_not_made_again(tmp_path: Path, run_on: Callable[..., Result]) -> None:
+def test_a_finished_row_is_not_made_again(tmp_path: Path, run_on: Callable[..., Result]) -> None:
     first, second = Pipeline(), Pipeline()
     run_on(pipeline(6), first.generators(), folder=tmp_path, **OPTIONS)
     result = run_on(pipeline(6), second.generators(), folder=tmp_path, **OPTIONS)
@@ -303,7 +303,7 @@ def failing(*errors: BaseException | None, row: int = 1) -> Callable[..., Any]:
 
 
 @pytest.mark.clause("FAIL-01", "FAIL-03")
-def test_a_retryable_failure_spends_an_attempt_and_rests() -> None:
+def test_a_retryable_failure_spends_an_attempt_and_backs_off() -> None:
     log = Log()
     result = run(
         ExecutionGraph(2, AB),
@@ -589,7 +589,7 @@ def test_a_run_in_which_too_much_fails_stops_says_so_and_keeps_what_is_finished(
 
 @pytest.mark.clause("STOP-02")
 @pytest.mark.parametrize("late", ["cell", "failure", "barrier"])
-def test_the_end_that_makes_a_run_stop_is_told_before_the_stop(late: str) -> None:
+def test_the_end_that_makes_a_run_stop_is_notified_before_the_stop(late: str) -> None:
     """The call that ends last is of a row that was dropped meanwhile."""
 
     class Patient(AsyncioEngine):
@@ -745,7 +745,7 @@ def test_rows_are_saved_while_others_are_being_made() -> None:
 
 @pytest.mark.clause("CKPT-13")
 def test_version_2_saves_columns_as_far_as_they_got(tmp_path: Path) -> None:
-    """Before the barrier no row is finished; what feeds it survives a crash all the same."""
+    """All rows are unfinished before the barrier; its inputs survive a crash all the same."""
     graph = ExecutionGraph(4, [AB[0], ColumnDescriptor("v", None, None, T.BARRIER, ["a"])])
     made: list[int] = []
 
@@ -946,7 +946,7 @@ def test_threads_really_run_at_once_and_the_tracker_is_read_meanwhile() -> None:
     assert len(seen) == 6
 
 
-def test_several_observers_are_told_in_turn() -> None:
+def test_several_observers_are_notified_in_turn() -> None:
     first, second = Log(), Log()
     cells = {"a": failing(), "b": failing()}
     run(ExecutionGraph(2, AB), cells, observer=Observers(first, second))

@@ -1,4 +1,4 @@
-"""The model of a file system: what it shows while a program runs, and what a crash leaves of it."""
+"""The model of a file system: its behaviour while a program runs, and after a crash."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def left(files: ModelFileSystem) -> list[Image]:
 # What a program sees, on both arms
 
 
-def test_what_was_written_is_read(files: FileSystem) -> None:
+def test_a_read_gives_the_content_that_was_written(files: FileSystem) -> None:
     files.write("a", b"one")
     files.append("a", b", two")
     files.sync_file("a")
@@ -51,7 +51,7 @@ def test_what_was_written_is_read(files: FileSystem) -> None:
     assert contents(files) == {"a": b"one, two, three", "b": b"second"}
 
 
-def test_a_rename_takes_the_place_of_what_had_the_name(files: FileSystem) -> None:
+def test_a_rename_replaces_the_file_that_had_the_name(files: FileSystem) -> None:
     files.write("a", b"new")
     files.write("b", b"old")
     files.replace("a", "b")
@@ -76,7 +76,7 @@ def test_a_rename_takes_the_place_of_what_had_the_name(files: FileSystem) -> Non
     ],
     ids=["read", "append", "replace", "remove", "sync"],
 )
-def test_a_file_that_is_not_there_is_told(
+def test_a_missing_file_is_an_error(
     files: FileSystem, operation: Callable[[FileSystem], object]
 ) -> None:
     with pytest.raises(FileNotFoundError):
@@ -96,7 +96,7 @@ OPERATIONS = st.lists(
 
 
 @given(operations=OPERATIONS)
-def test_the_model_and_the_real_one_cannot_be_told_apart_without_a_crash(
+def test_the_model_and_a_real_folder_behave_alike_without_a_crash(
     operations: list[tuple[Any, ...]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     model, real = ModelFileSystem(block=4), RealFileSystem(tmp_path_factory.mktemp("folder"))
@@ -108,7 +108,7 @@ def test_the_model_and_the_real_one_cannot_be_told_apart_without_a_crash(
 
 
 @pytest.mark.parametrize("data", [b"", b"old"])
-def test_a_crash_that_loses_nothing_leaves_what_was_written_last(data: bytes) -> None:
+def test_a_crash_without_a_loss_leaves_the_last_content(data: bytes) -> None:
     model = ModelFileSystem()
     model.write("x", b"old")
     model.write("x", b"new")
@@ -117,7 +117,7 @@ def test_a_crash_that_loses_nothing_leaves_what_was_written_last(data: bytes) ->
 
 
 def everything(_: str, options: Sequence[Any], /) -> Any:
-    """Nothing is lost."""
+    """All data survives."""
     return options[-1]
 
 
@@ -187,7 +187,7 @@ def test_a_real_folder_is_made_with_its_parents(tmp_path: Path) -> None:
 # What a loss of power leaves
 
 
-def test_what_was_not_synced_may_be_lost_and_may_be_there() -> None:
+def test_unsynced_data_may_survive_or_be_lost() -> None:
     files = ModelFileSystem()
     files.write("a", b"data")
     assert left(files) == [{}, {"a": b""}, {"a": ZERO * 4}, {"a": b"data"}]
@@ -255,7 +255,7 @@ def test_a_rename_may_be_durable_before_the_content_of_the_file() -> None:
     assert [image["a"] for image in left(files)] == [b"", ZERO * 3, b"new"]
 
 
-def test_what_a_killed_process_wrote_is_seen_by_the_next_and_still_not_safe() -> None:
+def test_the_next_process_sees_the_writes_of_a_killed_one_although_they_are_not_safe() -> None:
     files = ModelFileSystem({"a": b"old"})
     files.write("a", b"new")
     after = files.fork()
@@ -268,7 +268,7 @@ def test_what_a_killed_process_wrote_is_seen_by_the_next_and_still_not_safe() ->
     assert after.key() != files.key()
 
 
-def test_a_crash_is_decided_by_whoever_is_asked() -> None:
+def test_the_outcome_of_a_crash_is_decided_by_the_given_function() -> None:
     asked: list[tuple[str, int]] = []
 
     def last(label: str, options: Sequence[Any], /) -> Any:

@@ -1,4 +1,4 @@
-"""Durable storage: what survives a crash, on the model of a file system and on a real one."""
+"""Durable storage survives a crash at any moment, on the model of a file system and a real one."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from tests.engine.storage_body import (
     GRAPH,
     MOST_IN_A_ROW,
     RUN,
-    DriverState,
     Make,
+    StorageOracle,
     check_crashes,
     check_damage,
     check_faults,
@@ -60,7 +60,7 @@ def arm(request: pytest.FixtureRequest, tmp_path: Path) -> Arm:
 
 
 def met(evidence: Counter[str], *obligations: str) -> None:
-    """A campaign that never met these has shown nothing about them."""
+    """The events that a campaign must have met to show anything about them."""
     assert not [each for each in obligations if not evidence[each]], evidence
 
 
@@ -74,7 +74,7 @@ def test_a_crash_anywhere_and_another_one_lose_no_claim_and_no_claimed_cell(arm:
 
 
 @pytest.mark.clause("CKPT-06", "CKPT-12")
-def test_an_operation_that_fails_is_told_and_costs_nothing_that_was_safe(tmp_path: Path) -> None:
+def test_a_failed_operation_is_reported_and_leaves_safe_data_safe(tmp_path: Path) -> None:
     once = check_faults(RealArm(tmp_path), make_storage, [1])
     met(once, "states", "claim in flight kept", "claim in flight lost")
     often = check_faults(ModelArm(WHOLE), make_storage, [1, MOST_IN_A_ROW])
@@ -188,14 +188,14 @@ class CheckpointBeforeRows(Storage):
 
 
 class NoFolderSync(Storage):
-    """Syncs files, and never the folder that names them."""
+    """Syncs files without the folder that names them."""
 
     def sync_folder(self) -> None:
         pass
 
 
 class NoFileSync(Storage):
-    """Syncs the names, and never what is in the files."""
+    """Syncs the names without the contents of the files."""
 
     def _sync_file(self, name: str) -> None:
         pass
@@ -217,7 +217,7 @@ class ChecksumNotVerified(Storage):
 
 
 class WriteErrorSwallowed(Storage):
-    """Says that rows and checkpoints are safe, whatever the file system said."""
+    """Says that rows and checkpoints are safe even if the file system failed."""
 
     def _write_segment(self, name: str, pieces: Iterable[bytes]) -> None:
         with suppress(StorageWriteError):
@@ -249,7 +249,7 @@ class UnclaimedRowsCount(Storage):
 
 
 class TrustsTheCache(Storage):
-    """Builds on what a killed process left, without making it durable."""
+    """Builds on the files of a killed process, without making them durable."""
 
     def _settle(self) -> None:
         pass
@@ -357,7 +357,7 @@ def foreign(make: Make) -> None:
 
 
 def odd_reads(make: Make) -> None:
-    """One read of the load is short, or stale: it gives what is there all the same."""
+    """One read of the load is short, or stale: it gives the whole content all the same."""
     ended = finished(ModelArm(TORN), make)
     kinds: tuple[Fault, ...] = ("short", "stale")
     for kind in kinds:
@@ -428,19 +428,19 @@ def test_a_run_of_any_shape_survives_any_number_of_crashes(data: st.DataObject) 
         return data.draw(st.sampled_from(options), label=label)
 
     files = ModelFileSystem(block=64)
-    ledger = DriverState(graph=PAIR)
-    for incarnation in range(data.draw(st.integers(1, 4), label="lives")):
+    oracle = StorageOracle(graph=PAIR)
+    for incarnation in range(data.draw(st.integers(1, 4), label="incarnations")):
         storage = Storage(files, PAIR, run=RUN)
-        claim = ledger.loaded(storage.load(), f"life {incarnation}")
+        claim = oracle.loaded(storage.load(), f"incarnation {incarnation}")
         assert storage.incarnation <= incarnation
         for _ in range(data.draw(st.integers(0, 5), label="flushes")):
             rows = data.draw(st.sets(st.integers(0, 7), max_size=4), label="rows")
-            flush = some_save(sorted(rows), claim, ledger.dropped, incarnation, choose)
+            flush = some_save(sorted(rows), claim, oracle.dropped, incarnation, choose)
             storage.write_rows(flush)
-            ledger.wrote(flush)
+            oracle.wrote(flush)
             if choose("checkpoint", (False, True)):
-                claim = some_claim(ledger, claim, choose)
-                write_claim(storage, ledger, claim, version=2)
+                claim = some_claim(oracle, claim, choose)
+                write_claim(storage, oracle, claim, version=2)
         if choose("loss of power", (False, True)):
             files = ModelFileSystem(files.crash(choose), block=64)
 
@@ -457,9 +457,9 @@ def some_save(
     for row in (row for row in rows if row not in dropped):
         what = choose(f"row {row}", ("a", "both", "both", "skip", "drop"))
         if what == "drop":
-            drops[row] = Drop("b", f"failed in life {incarnation}")
+            drops[row] = Drop("b", f"failed in incarnation {incarnation}")
             continue
-        value = f"{row} of life {incarnation}"
+        value = f"{row} of incarnation {incarnation}"
         made: dict[str, Any] = {"a": value} if what == "a" else {"a": value, "b": value}
         if what == "skip":
             made["b"] = SKIPPED
@@ -469,12 +469,12 @@ def some_save(
     return Save((), cells, drops, None, False)
 
 
-def some_claim(ledger: DriverState, claim: tuple[int, ...], choose: Any) -> tuple[int, ...]:
-    """A claim on what this life has written, or found, without a gap."""
+def some_claim(oracle: StorageOracle, claim: tuple[int, ...], choose: Any) -> tuple[int, ...]:
+    """A claim on the rows that this incarnation has written, or found, without a gap."""
     found: list[int] = []
     for name, rows in zip("ab", claim, strict=True):
         most = rows
-        while most < 8 and (most in ledger.dropped or (name, most) in ledger.cells):
+        while most < 8 and (most in oracle.dropped or (name, most) in oracle.cells):
             most += 1
         found.append(choose(f"claim of {name}", range(rows, min([most, *found]) + 1)))
     return tuple(found)

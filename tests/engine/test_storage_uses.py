@@ -1,4 +1,4 @@
-"""Durable storage in use: what is given back, what is refused, and with which words."""
+"""Durable storage in use: the rows that it gives back, and the words of its refusals."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def done(rows: int, files: ModelFileSystem | None = None) -> ModelFileSystem:
 # What is given back
 
 
-def test_a_new_folder_holds_nothing_and_the_first_life_is_number_0() -> None:
+def test_a_new_folder_is_empty_and_the_first_incarnation_is_number_0() -> None:
     storage = Storage(ModelFileSystem(), GRAPH)
     assert storage.load() is None
     assert storage.incarnation == 0
@@ -207,7 +207,7 @@ def working(folder: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=-1, stderr=-1, text=True)
 
 
-def test_a_second_process_is_told_who_is_there_and_a_dead_one_is_no_obstacle(
+def test_a_second_process_is_refused_by_name_and_a_dead_one_is_no_obstacle(
     tmp_path: Path,
 ) -> None:
     first = working(tmp_path, "hangs")
@@ -240,7 +240,7 @@ def test_a_folder_may_be_read_while_another_process_is_at_it(tmp_path: Path) -> 
     assert dict(found.rows) == {0: {"a": 1, "b": 1}}
 
 
-def test_after_its_life_a_storage_writes_no_more_and_can_be_read(tmp_path: Path) -> None:
+def test_a_closed_storage_writes_no_more_and_can_be_read(tmp_path: Path) -> None:
     storage = Storage(RealFileSystem(tmp_path), GRAPH, run=RUN)
     storage.load()
     storage.write_rows(save({0: {"a": 1, "b": 1}}, ("", 0, 1)))
@@ -260,7 +260,7 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     assert (tmp_path / "precious").read_text() == "kept"
 
 
-# Another life
+# Another incarnation
 
 
 def test_a_run_goes_on_with_more_rows_or_with_fewer_that_hold_every_claimed_one() -> None:
@@ -275,7 +275,7 @@ def test_a_run_goes_on_with_more_rows_or_with_fewer_that_hold_every_claimed_one(
     )
 
 
-def test_the_first_write_of_a_life_removes_what_no_checkpoint_counts() -> None:
+def test_the_first_write_of_an_incarnation_removes_files_without_a_claim() -> None:
     files = done(1)
     storage_on(files).write_rows(save({2: {"a": "lost"}}, ("a", 2, 3)))
     files.write(INCOMING, b"torn")
@@ -286,7 +286,7 @@ def test_the_first_write_of_a_life_removes_what_no_checkpoint_counts() -> None:
     assert files.names() == [CURRENT, "notes.txt", "rows-000000-000001.jsonl"]
 
 
-def test_a_row_that_an_earlier_life_dropped_beyond_its_claim_is_tried_again() -> None:
+def test_a_row_that_an_earlier_incarnation_dropped_beyond_its_claim_is_tried_again() -> None:
     files = ModelFileSystem()
     storage = storage_on(files)
     drops = {1: Drop("b", "bad day")}
@@ -350,7 +350,7 @@ def test_a_promise_without_a_value_is_refused() -> None:
 
 
 @pytest.mark.clause("TABLE-05")
-def test_a_cell_that_an_earlier_life_claimed_is_not_written_again() -> None:
+def test_a_cell_that_an_earlier_incarnation_claimed_is_not_written_again() -> None:
     storage = storage_on(done(2))
     assert refusal(lambda: storage.write_rows(save({1: {"b": "other"}}))) == (
         "b[1]: an earlier incarnation claimed it; it cannot be written again"
@@ -402,7 +402,7 @@ def test_a_folder_that_cannot_be_read_is_refused_and_can_be_tried_again() -> Non
     assert storage.load() is not None
 
 
-def test_damage_is_told_with_the_file_and_what_was_expected() -> None:
+def test_damage_is_reported_with_the_file_and_the_expected_content() -> None:
     files = done(2)
     files.write("rows-000000-000001.jsonl", b"junk\n")
     assert refusal(Storage(files, GRAPH, run=RUN).load) == (
@@ -448,7 +448,7 @@ def test_a_whole_file_that_does_not_fit_the_graph_is_refused_in_one_line(
     assert "\n" not in found
 
 
-def test_a_file_that_vanishes_under_a_reader_is_told() -> None:
+def test_a_file_that_vanishes_under_a_reader_is_reported() -> None:
     files = done(2)
     restored = Storage(files, GRAPH, run=RUN).load()
     assert restored is not None
@@ -506,7 +506,7 @@ def test_a_write_that_fails_is_an_error_of_the_system_and_one_in_doubt_is_not() 
     st.lists(st.tuples(st.integers(0, 12), st.integers(1, 6), st.integers(0, 2)), max_size=12),
     st.sets(st.integers(0, 20)),
 )
-def test_layers_hold_for_each_row_what_was_laid_last(
+def test_layers_hold_the_last_value_of_each_row(
     laid: list[tuple[int, int, int]], dropped: set[int]
 ) -> None:
     layers, plain = Layers(), dict[int, int]()

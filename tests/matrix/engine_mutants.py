@@ -770,11 +770,11 @@ class RunsClaimedCells(Scheduler):
 class ChecksPointsAheadOfData(AsyncioEngine):
     async def _save(self, save: Save) -> None:
         if save.checkpoint is not None and self.scheduler.dropped:
-            self._told(self.scheduler.on_checkpoint_begin, save)
+            self._save_step(self.scheduler.on_checkpoint_begin, save)
             await self._in_thread(self.store.write_checkpoint, save.checkpoint)
             await self._in_thread(self.store.write_rows, save)
-            self._told(self.scheduler.on_rows_durable, save)
-            self._told(self.scheduler.on_checkpoint_durable, save)
+            self._save_step(self.scheduler.on_rows_durable, save)
+            self._save_step(self.scheduler.on_checkpoint_durable, save)
             return
         await super()._save(save)
 

@@ -1,4 +1,4 @@
-"""Virtual time: nothing waits, one seed is one run, and whatever would need the world is refused.
+"""Virtual time: no run waits, one seed is one run, and calls for real resources are refused.
 
 Oracles here are asyncio's own loop, a list of events that is searched for its smallest member, and
 all permutations of a handful of callbacks, filtered by the rule that the module's page states.
@@ -47,7 +47,7 @@ each_seed = pytest.mark.parametrize("seed", SEEDS)
 
 
 class Crash(BaseException):
-    """What a harness ends a run with."""
+    """The reason with which a harness ends a run."""
 
 
 def now() -> float:
@@ -94,7 +94,7 @@ def test_ten_years_take_a_handful_of_iterations() -> None:
     assert virtualtime.run(main(), max_iterations=5) == TEN_YEARS_S
 
 
-def test_the_clock_starts_where_it_is_told_to() -> None:
+def test_the_clock_starts_at_the_given_time() -> None:
     async def main() -> tuple[float, float]:
         begin = now()
         await asyncio.sleep(0.5)
@@ -154,7 +154,7 @@ def test_a_timer_that_is_cancelled_lets_no_time_pass() -> None:
     assert virtualtime.run(main()) == 1.0
 
 
-def test_a_timer_that_is_cancelled_keeps_nobody_waiting() -> None:
+def test_a_cancelled_timer_does_not_hold_up_the_run() -> None:
     async def main() -> None:
         this_loop().call_later(1000, int).cancel()
         await asyncio.Event().wait()
@@ -270,7 +270,7 @@ def test_a_seed_changes_the_order_within_an_instant_and_no_time(
 
 
 class Step(NamedTuple):
-    """A step of a task: what it does, and to which of a few shared things."""
+    """A step of a task: its kind, and one of a few shared objects."""
 
     does: str
     which: int
@@ -282,7 +282,7 @@ plans = st.lists(st.lists(steps, max_size=6), min_size=1, max_size=4)
 
 
 async def perform(plan: list[list[Step]]) -> list[tuple[object, ...]]:
-    """Tasks that meet at queues, locks and events; what waits for ever is cancelled at the end."""
+    """Tasks that meet at queues, locks and events; those that wait for ever are cancelled."""
     log: list[tuple[object, ...]] = []
     queues: list[asyncio.Queue[int]] = [asyncio.Queue() for _ in range(2)]
     locks, events = [asyncio.Lock() for _ in range(2)], [asyncio.Event() for _ in range(2)]
@@ -671,7 +671,7 @@ def test_asynchronous_generators_are_closed_in_the_order_in_which_they_began() -
     assert closed == list(reversed(range(20)))
 
 
-def test_a_generator_that_nobody_holds_is_closed_at_once() -> None:
+def test_a_generator_without_a_reference_is_closed_at_once() -> None:
     closed: list[float] = []
 
     async def count() -> AsyncIterator[int]:
@@ -806,7 +806,7 @@ def test_functions_for_threads_run_inline_in_their_turn(seed: int | None) -> Non
     assert log == ["asked for", ("plain", "unset", True), ("to_thread", "set", True)]
 
 
-def test_what_a_function_raises_comes_out_where_it_is_awaited() -> None:
+def test_an_exception_of_a_function_comes_out_where_it_is_awaited() -> None:
     def fail(error: BaseException) -> NoReturn:
         raise error
 
@@ -890,7 +890,7 @@ def test_a_custom_executor_is_refused_or_on_request_not_used() -> None:
 # What cannot go on
 
 
-def test_a_deadlock_names_each_task_where_it_waits_and_for_what() -> None:
+def test_a_deadlock_names_each_task_its_line_and_the_awaited_object() -> None:
     async def empty() -> AsyncIterator[int]:
         await asyncio.Event().wait()
         yield 1
@@ -931,7 +931,7 @@ def test_a_deadlock_names_each_task_where_it_waits_and_for_what() -> None:
     ]
 
 
-def test_a_deadlock_names_what_is_entered_by_its_own_class() -> None:
+def test_a_deadlock_names_an_entered_object_by_its_own_class() -> None:
     async def main() -> None:
         async with asyncio.Semaphore(0):
             pass
@@ -976,7 +976,7 @@ def test_a_deadlock_is_not_seen_by_the_code_that_is_stuck() -> None:
     assert [type(error) for error in seen] == [virtualtime.Abandoned]
 
 
-def test_a_deadlock_while_the_rest_is_cancelled_is_one_too() -> None:
+def test_a_deadlock_while_other_tasks_are_cancelled_is_reported() -> None:
     async def stubborn() -> None:
         try:
             await asyncio.sleep(1000)
@@ -1099,7 +1099,7 @@ WORLD: dict[str, Callable[[VirtualTimeLoop], Any]] = {
 
 
 @pytest.mark.parametrize("name", WORLD)
-def test_whatever_needs_the_operating_system_ends_the_run_past_every_except(name: str) -> None:
+def test_a_call_that_needs_the_operating_system_ends_the_run_past_every_except(name: str) -> None:
     log: list[str] = []
 
     async def main() -> None:
@@ -1116,7 +1116,7 @@ def test_whatever_needs_the_operating_system_ends_the_run_past_every_except(name
 
 
 def test_no_call_of_a_loop_is_left_to_the_real_world() -> None:
-    """Each public method is either ours, or one that is known not to need the system."""
+    """Each public method is either ours, or known to work without the system."""
     harmless = {
         "add_signal_handler", "remove_signal_handler",  # not implemented, as on Windows
         "call_exception_handler", "call_later", "close", "create_future", "create_task",
@@ -1134,7 +1134,7 @@ def test_no_call_of_a_loop_is_left_to_the_real_world() -> None:
 
 
 def call_from_a_thread(call: Callable[[], object]) -> list[BaseException]:
-    """Calls from another thread, waits for it in real time, and gives what it raised."""
+    """Calls from another thread, waits for it in real time, and gives its exception."""
     raised: list[BaseException] = []
 
     def body() -> None:
@@ -1218,7 +1218,7 @@ def test_outside_of_a_run_a_refusal_is_only_an_error() -> None:
 def crash_scene(
     crash: Callable[[VirtualTimeLoop], Coroutine[Any, Any, None]], log: list[tuple[str, bool]]
 ) -> Coroutine[Any, Any, None]:
-    """A run that crashes at 3 s, and what its tasks do: (what, whether the run was over)."""
+    """A run that crashes at 3 s, and the steps of its tasks: (step, whether the run was over)."""
 
     async def neighbour(name: str, delay: float) -> None:
         try:
@@ -1356,7 +1356,7 @@ def test_a_generator_that_was_to_be_closed_next_is_dropped() -> None:
         virtualtime.run(main())
 
 
-def test_tasks_that_cling_to_life_are_left_without_a_word() -> None:
+def test_tasks_that_refuse_to_end_are_left_without_a_warning() -> None:
     log: list[str] = []
 
     async def swallow_everything() -> None:
@@ -1506,7 +1506,7 @@ def test_an_argument_that_cannot_be_used_is_refused_in_one_line(
     assert str(raised.value) == message
 
 
-def test_what_is_no_coroutine_is_refused() -> None:
+def test_an_argument_other_than_a_coroutine_is_refused() -> None:
     with pytest.raises(SpecError, match="main: expected a coroutine or a function of one, got int"):
         virtualtime.run(7)  # type: ignore[arg-type]
     with pytest.raises(SpecError, match="got NoneType"):
@@ -1521,7 +1521,7 @@ def test_a_run_within_a_running_loop_is_refused() -> None:
         virtualtime.run(main())
 
 
-def test_what_main_raises_comes_out_and_the_rest_is_still_cleaned_up() -> None:
+def test_an_exception_of_main_comes_out_and_other_tasks_are_still_cleaned_up() -> None:
     log: list[str] = []
 
     async def left_over() -> None:

@@ -227,20 +227,20 @@ class AsyncioEngine(Engine):
         try:
             await self._in_thread(self.store.write_rows, save)
         except OSError as error:
-            self._told(scheduler.on_rows_failed, save, error)
+            self._save_step(scheduler.on_rows_failed, save, error)
             return
-        self._told(scheduler.on_rows_durable, save)
+        self._save_step(scheduler.on_rows_durable, save)
         if save.checkpoint is None:
             return
-        self._told(scheduler.on_checkpoint_begin, save)
+        self._save_step(scheduler.on_checkpoint_begin, save)
         try:
             await self._in_thread(self.store.write_checkpoint, save.checkpoint)
         except OSError as error:
-            self._told(scheduler.on_checkpoint_failed, save, error)
+            self._save_step(scheduler.on_checkpoint_failed, save, error)
         else:
-            self._told(scheduler.on_checkpoint_durable, save)
+            self._save_step(scheduler.on_checkpoint_durable, save)
 
-    def _told(self, step: Callable[..., None], *arguments: Any) -> None:
+    def _save_step(self, step: Callable[..., None], *arguments: Any) -> None:
         self.scheduler.advance(self._loop.time())
         step(*arguments)
         self._look_around()

@@ -192,20 +192,20 @@ class ThreadEngine(Engine):
         try:
             self.unlocked(self.store.write_rows, save)
         except OSError as error:
-            self._told(scheduler.on_rows_failed, save, error)
+            self._save_step(scheduler.on_rows_failed, save, error)
             return
-        self._told(scheduler.on_rows_durable, save)
+        self._save_step(scheduler.on_rows_durable, save)
         if save.checkpoint is None:
             return
-        self._told(scheduler.on_checkpoint_begin, save)
+        self._save_step(scheduler.on_checkpoint_begin, save)
         try:
             self.unlocked(self.store.write_checkpoint, save.checkpoint)
         except OSError as error:
-            self._told(scheduler.on_checkpoint_failed, save, error)
+            self._save_step(scheduler.on_checkpoint_failed, save, error)
         else:
-            self._told(scheduler.on_checkpoint_durable, save)
+            self._save_step(scheduler.on_checkpoint_durable, save)
 
-    def _told(self, step: Callable[..., None], *arguments: Any) -> None:
+    def _save_step(self, step: Callable[..., None], *arguments: Any) -> None:
         if self._error is not None:
             raise self._error
         self.scheduler.advance(self.clock())

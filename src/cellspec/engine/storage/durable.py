@@ -56,7 +56,14 @@ from typing import Any
 
 from cellspec.engine.calls import Drop, Restored, Save
 from cellspec.engine.storage.filesystem import LOCK, FileSystem
-from cellspec.engine.storage.recovery import CURRENT, PREVIOUS, Found, RunDirectory, reason, told
+from cellspec.engine.storage.recovery import (
+    CURRENT,
+    PREVIOUS,
+    Found,
+    RunDirectory,
+    reason,
+    reported,
+)
 from cellspec.engine.storage.segments import (
     Incarnation,
     InDoubtError,
@@ -161,7 +168,7 @@ class Storage(RunDirectory):
         """Lock the folder before anything is read, or name the process that has it."""
         since = datetime.now(UTC).isoformat(timespec="seconds")
         me = f"process {os.getpid()} on {os.uname().nodename}, since {since}"
-        with told(LOCK, "locked"):
+        with reported(LOCK, "locked"):
             owner = self._lock(me)
         if owner is not None:
             where = getattr(self.files, "root", "folder")
@@ -279,17 +286,17 @@ class Storage(RunDirectory):
         return self._serial
 
     def _write_segment(self, name: str, pieces: Iterable[bytes]) -> None:
-        with told(name, "written", StorageWriteError):
+        with reported(name, "written", StorageWriteError):
             self._write_file(name, pieces)
             self.sync_folder()
 
     def _replace_checkpoint(self, record: Record) -> None:
-        with told(CURRENT, "written", StorageWriteError):
+        with reported(CURRENT, "written", StorageWriteError):
             self._write_file(self._incoming, [record.encode()])
             if self._keeps_current and self.files.exists(CURRENT):
                 self.files.replace(CURRENT, PREVIOUS)
         try:
-            with told(CURRENT, "written", StorageWriteError):
+            with reported(CURRENT, "written", StorageWriteError):
                 self._publish()
         except StorageWriteError as error:
             self._take_back(error)
@@ -335,7 +342,7 @@ class Storage(RunDirectory):
                 "from that one writes nothing; let it load a folder of its own"
             )
         while self._leftovers:
-            with told(self._leftovers[-1], "removed", StorageWriteError):
+            with reported(self._leftovers[-1], "removed", StorageWriteError):
                 self.files.remove(self._leftovers[-1])
             self._leftovers.pop()
 

@@ -200,8 +200,8 @@ class ModelFileSystem:
     def lock(self, owner: str) -> str | None:
         if not self._holder:
             self._holder.append((self, owner))
-        holder, told = self._holder[0]
-        return None if holder is self else told
+        holder, name = self._holder[0]
+        return None if holder is self else name
 
     def unlock(self) -> None:
         if self._holder and self._holder[0][0] is self:

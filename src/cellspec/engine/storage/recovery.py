@@ -37,7 +37,16 @@ from cellspec.graph.graph import ExecutionGraph
 from cellspec.state.checkpoint import read_payload
 from cellspec.state.counters import Claim
 
-__all__ = ["CURRENT", "INCOMING", "PREVIOUS", "Found", "Index", "RunDirectory", "reason", "told"]
+__all__ = [
+    "CURRENT",
+    "INCOMING",
+    "PREVIOUS",
+    "Found",
+    "Index",
+    "RunDirectory",
+    "reason",
+    "reported",
+]
 
 CURRENT: Final[str] = "checkpoint.json"
 PREVIOUS: Final[str] = "checkpoint.previous.json"
@@ -137,7 +146,7 @@ class RunDirectory:
         return ClaimedRows(index.columns, index.segments, index.dropped, stop, self._read_again)
 
     def _look(self) -> Found:
-        with told("folder", "read"):
+        with reported("folder", "read"):
             self._settle()
             names = self.files.names()
         notes: list[str] = []
@@ -263,7 +272,7 @@ class RunDirectory:
                 )
 
     def _read(self, name: str) -> bytes:
-        with told(name, "read"):
+        with reported(name, "read"):
             try:
                 return self.files.read(name)
             except FileNotFoundError:
@@ -289,7 +298,9 @@ class RunDirectory:
 
 
 @contextmanager
-def told(name: str, verb: str, error_class: type[StorageError] = StorageError) -> Iterator[None]:
+def reported(
+    name: str, verb: str, error_class: type[StorageError] = StorageError
+) -> Iterator[None]:
     """Turn an error of the file system into one line that names the file."""
     try:
         yield
