@@ -26,6 +26,7 @@ from cellspec.text import (
     quoted,
     row_words,
     span_words,
+    table_lines,
 )
 from tests.explore.any_action import PREFIX, any_action, graph_of, renamed_limits, renamed_workload
 from tests.matrix.engine_measure import workload
@@ -96,6 +97,15 @@ def test_counts_rows_and_names_are_spelled() -> None:
         "a",
         "a, b, and 1 more",
     )
+
+
+def test_a_table_is_aligned_as_a_terminal_shows_it() -> None:
+    rows = [("name", "count", "note"), ("データ", "1,000", "x"), ("e\u0301", "7", "long")]
+    assert table_lines(rows, left=(0, 2)) == [
+        "name    count  note",
+        "データ  1,000  x   ",
+        "e\u0301           7  long",
+    ]
 
 
 @pytest.mark.parametrize("number", sorted(clauses()))

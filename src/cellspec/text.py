@@ -6,7 +6,8 @@ The name of a column is quoted where it stands as a word, because a column may b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Container, Iterable, Sequence
 
 __all__ = [
     "be",
@@ -19,6 +20,7 @@ __all__ = [
     "quoted",
     "row_words",
     "span_words",
+    "table_lines",
 ]
 
 SPANS_SHOWN = 8
@@ -91,3 +93,28 @@ def cell_words(column: str, start: int, stop: int | None = None) -> str:
 def node_words(column: str, row: int | None = None, scope: int | None = None) -> str:
     """A node: "a[3]", or "barrier 0 of 'a'"."""
     return f"barrier {scope or 0} of {column!r}" if row is None else cell_words(column, row)
+
+
+def table_lines(rows: Sequence[Sequence[str]], left: Container[int]) -> list[str]:
+    """The lines of a table for a terminal, with two spaces between columns.
+
+    Args:
+        rows: the cells of each line, as many in each.
+        left: the columns that are aligned to the left; others are aligned to the right.
+    """
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(_aligned(row, widths, left)) for row in rows]
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int], left: Container[int]) -> Iterable[str]:
+    for place, (text, width) in enumerate(zip(row, widths, strict=True)):
+        space = " " * (width - _width(text))
+        yield text + space if place in left else space + text
+
+
+def _width(text: str) -> int:
+    """How many places a terminal gives a text: two for a wide letter, none for a mark above one."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )

@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from cellspec.text import counted
+from cellspec.text import counted, table_lines
 from sim.results import Result
 
 __all__ = ["render_table"]
@@ -176,24 +175,9 @@ def _incarnation_table(result: Result) -> list[str]:
 
 def _table(columns: Sequence[tuple[str, Sequence[str]]], *, words: int) -> list[str]:
     """Lines of a table; its first `words` columns are left-aligned, the rest right-aligned."""
-    widths = [max(map(_width, (label, *cells))) for label, cells in columns]
     lines = [[label for label, _ in columns]]
     lines += [list(row) for row in zip(*(cells for _, cells in columns), strict=True)]
-    return ["  ".join(_aligned(line, widths, words)) for line in lines]
-
-
-def _aligned(line: Iterable[str], widths: Sequence[int], words: int) -> Iterable[str]:
-    for place, (text, width) in enumerate(zip(line, widths, strict=True)):
-        space = " " * (width - _width(text))
-        yield text + space if place < words else space + text
-
-
-def _width(text: str) -> int:
-    """How many places a terminal gives a text: two for a wide letter, none for a mark above one."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
-        for c in text
-    )
+    return table_lines(lines, left=range(words))
 
 
 def _printable(text: str) -> str:

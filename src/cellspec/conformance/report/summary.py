@@ -9,6 +9,7 @@ from typing import Any
 from cellspec.conformance.campaign.options import MAX_EXAMPLES
 from cellspec.conformance.judge.verdict import says_pass
 from cellspec.exit_codes import INCONCLUSIVE
+from cellspec.text import table_lines
 
 __all__ = ["summary"]
 
@@ -135,10 +136,5 @@ def _profile_rows(backend: Mapping[str, Any]) -> Iterator[Sequence[str]]:
 def _table(rows: Iterator[Sequence[str]]) -> Iterator[str]:
     """Columns of text: the first and the last to the left, numbers to the right."""
     cells = list(rows)
-    widths = [max(len(row[place]) for row in cells) for place in range(len(cells[0]))]
-    for row in cells:
-        parts = [
-            text.ljust(width) if place in (0, len(row) - 1) else text.rjust(width)
-            for place, (text, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join(parts).rstrip()
+    for line in table_lines(cells, left=(0, len(cells[0]) - 1)):
+        yield line.rstrip()
