@@ -83,7 +83,7 @@ def _release(found: Findings, version: str) -> Json:
         if outcome.found is not None:
             said |= {"twice": outcome.twice} if outcome.twice else {}
             said |= {"suite": outcome.suite, "rules": outcome.rules_name}
-            said |= {"earlier_rules": found.wording(version, entry_point.name)}
+            said |= {"earlier_rules": list(found.wording(version, entry_point.name))}
             said |= {name: outcome.found[name] for name in _OF_RUN}
             said |= {name: outcome.found[name] for name in _IF_KNOWN if outcome.found.get(name)}
             said["clauses"] = {

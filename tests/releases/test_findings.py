@@ -185,9 +185,11 @@ def test_a_verdict_says_which_sentence_of_its_clause_it_follows_from(tmp_path: P
     page = pages(found)["toy.md"]
     assert "| ✓† · | ✓ · | · · |" in row_of(page, "SCHED-12")
     assert "- SCHED-12 was, for 1.0: A run ends." in page
-    said = [one["entry_points"]["inner"] for one in json.loads(findings_json(found))["releases"]]
-    assert said[0]["earlier_rules"] == {"SCHED-12": "A run ends."}
-    assert said[1]["earlier_rules"] == {}
+    data = json.loads(findings_json(found))
+    said = [one["entry_points"]["inner"] for one in data["releases"]]
+    assert said[0]["earlier_rules"] == ["SCHED-12"]
+    assert data["rules"][said[0]["rules"]] == {"SCHED-12": "A run ends."}
+    assert said[1]["earlier_rules"] == []
     assert said[0]["rules"] != said[1]["rules"]
     assert f"| 1.0 | inner | ran | {said[0]['rules']} |" in page
 
