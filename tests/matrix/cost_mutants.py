@@ -10,8 +10,8 @@ from bisect import insort
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from cellspec.engine.call_states import ENDED, QUEUED
 from cellspec.engine.calls import Call
-from cellspec.engine.node_states import ENDED, QUEUED
 from cellspec.engine.progress import Progress
 from cellspec.engine.ready_queues import ReadyQueues
 from cellspec.engine.saving import Saving

@@ -18,9 +18,9 @@ from cellspec.conformance.run.probe import Probe
 from cellspec.conformance.run.values import SKIPPED, Table
 from cellspec.engine.aio import AsyncioEngine
 from cellspec.engine.call_builder import CallBuilder
+from cellspec.engine.call_states import BACKOFF, ENDED, QUEUED, RUNNING, WAITING
 from cellspec.engine.calls import BARRIER, RANGE, Call, Drop, Ending, Restored, Save
 from cellspec.engine.failures import EarlyStop, Retries
-from cellspec.engine.node_states import BACKOFF, ENDED, QUEUED, RUNNING, WAITING
 from cellspec.engine.observer import Observer
 from cellspec.engine.progress import Progress
 from cellspec.engine.ready_nodes import ReadyNodes

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from cellspec.engine.call_states import RUNNING
 from cellspec.engine.calls import Call
-from cellspec.engine.node_states import RUNNING
 from cellspec.engine.progress import Progress
 from cellspec.graph.nodes import NodeKey, barrier_key, cell_key
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
+from cellspec.engine.call_states import QUEUED, WAITING
 from cellspec.engine.calls import BARRIER, CELL, RANGE, Call
-from cellspec.engine.node_states import QUEUED, WAITING
 from cellspec.engine.progress import Progress
 from cellspec.engine.row_groups import RowGroups
 from cellspec.engine.skips import Skips

@@ -10,8 +10,8 @@ import heapq
 from collections import deque
 from collections.abc import Iterable
 
+from cellspec.engine.call_states import BACKOFF, WAITING
 from cellspec.engine.calls import Backoff, Call
-from cellspec.engine.node_states import BACKOFF, WAITING
 from cellspec.engine.observer import Observer
 from cellspec.engine.progress import Progress
 from cellspec.engine.ready_queues import ReadyQueues

@@ -9,8 +9,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable
 
+from cellspec.engine.call_states import ENDED, RUNNING, WAITING, CallStates
 from cellspec.engine.calls import BARRIER, Call, Drop
-from cellspec.engine.node_states import ENDED, RUNNING, WAITING, NodeStates
 from cellspec.engine.values import Values
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import CellNodeId, NodeId, NodeKey, barrier_key, cell_key, split_key
@@ -53,7 +53,7 @@ class Progress:
         self.column_count = graph.num_columns
         self.values = Values(graph)
         self.dropped: dict[int, Drop] = {}
-        self.state = NodeStates(graph)
+        self.state = CallStates(graph)
         self.attempts: dict[NodeKey, int] = {}
         self.backoffs: dict[NodeKey, int] = {}
         self.open_cells = array("L", [self.column_count]) * self.rows

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from cellspec.engine.barrier_turns import BarrierTurns
-from cellspec.engine.node_states import WAITING
+from cellspec.engine.call_states import WAITING
 from cellspec.engine.observer import Observer
 from cellspec.engine.progress import Progress
 from cellspec.engine.ready_queues import ReadyQueues

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import heapq
 
+from cellspec.engine.call_states import QUEUED
 from cellspec.engine.calls import Order
-from cellspec.engine.node_states import QUEUED
 from cellspec.engine.progress import Progress
 from cellspec.engine.slots import Slots
 from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key, split_key

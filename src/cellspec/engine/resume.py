@@ -5,8 +5,8 @@ from __future__ import annotations
 from array import array
 from itertools import pairwise
 
+from cellspec.engine.call_states import ENDED
 from cellspec.engine.calls import Drop, Restored
-from cellspec.engine.node_states import ENDED
 from cellspec.engine.progress import Progress
 from cellspec.engine.values import SKIPPED
 from cellspec.errors import CheckpointError

@@ -9,8 +9,8 @@ from __future__ import annotations
 import heapq
 from typing import Any
 
+from cellspec.engine.call_states import ENDED
 from cellspec.engine.calls import CheckpointPlan, Drop, Save
-from cellspec.engine.node_states import ENDED
 from cellspec.engine.observer import Observer
 from cellspec.engine.progress import Progress
 from cellspec.graph.nodes import barrier_key

@@ -18,7 +18,7 @@ The `Scheduler` is assembled from parts, each in a module of its own:
 ==================  ================================================================================
 module              it decides or keeps
 ==================  ================================================================================
-``progress``        the state of each node (``node_states``), attempts, values, dropped rows
+``progress``        the state of each node (``call_states``), attempts, values, dropped rows
 ``slots``           running calls, and whether limits allow one more
 ``ready_nodes``     whether a node that became ready is queued, skipped, emitted or held back
 ``ready_queues``    which ready node goes first
@@ -44,6 +44,7 @@ from typing import Any, ClassVar
 
 from cellspec.engine.barrier_turns import BarrierTurns
 from cellspec.engine.call_builder import CallBuilder
+from cellspec.engine.call_states import ENDED, RUNNING
 from cellspec.engine.calls import (
     BARRIER,
     Backoff,
@@ -57,7 +58,6 @@ from cellspec.engine.calls import (
     Save,
 )
 from cellspec.engine.failures import EarlyStop, Retries, cause_of, failure_of
-from cellspec.engine.node_states import ENDED, RUNNING
 from cellspec.engine.observer import Observer
 from cellspec.engine.progress import Progress
 from cellspec.engine.ready_nodes import ReadyNodes

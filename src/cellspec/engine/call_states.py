@@ -1,4 +1,4 @@
-"""`NodeStates`: one byte of state for each node of a graph.
+"""`CallStates`: how far the call of each node has come, one byte for each.
 
 =========  =========================================================================================
 WAITING    something it depends on is open, or its row group is not admitted
@@ -14,13 +14,13 @@ from __future__ import annotations
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import NodeKey
 
-__all__ = ["BACKOFF", "ENDED", "QUEUED", "RUNNING", "WAITING", "NodeStates"]
+__all__ = ["BACKOFF", "ENDED", "QUEUED", "RUNNING", "WAITING", "CallStates"]
 
 WAITING, QUEUED, BACKOFF, RUNNING, ENDED = range(5)
 
 
-class NodeStates:
-    """A mapping from each node's key to its state; every node begins as WAITING."""
+class CallStates:
+    """A mapping from each node's key to the state of its call; every node begins as WAITING."""
 
     def __init__(self, graph: ExecutionGraph) -> None:
         columns = range(graph.num_columns)
