@@ -1,8 +1,8 @@
 """cellspec: the executable specification of engines that generate datasets cell by cell.
 
 The reference is small. An `ExecutionGraph` says which node waits for which. A `CompletionTracker`
-records the nodes that have run, and is saved to, and restored from, a checkpoint. A `Machine` is the
-transition system: it says which steps a run may take, and refuses all others with the clause that
+records the nodes that have run; a checkpoint saves and restores it. A `Machine` is the transition
+system: it says which steps a run may take, and refuses all others with the clause that
 they would break. The clauses themselves are in ``specs/``.
 
 >>> from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits
