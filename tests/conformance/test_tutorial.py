@@ -1,4 +1,4 @@
-"""The newcomer's walk: whoever follows the page to the letter gets what is printed there."""
+"""The tutorial: a reader who follows the page to the letter gets the output that it shows."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ STEPS = read_steps(TEXT)
 FILES = {name: text for name, text in files_after(STEPS).items() if name.endswith(".py")}
 
 
-def test_the_walk_has_eight_steps_and_a_table_that_leads_to_them() -> None:
+def test_the_tutorial_has_eight_steps_and_a_table_that_leads_to_them() -> None:
     assert [step.number for step in STEPS] == list(range(1, 9))
     for step in STEPS:
         anchor = f"step-{step.number}-{step.title.replace(' ', '-')}"
         assert f"| [{step.number}](#{anchor})" in TEXT
 
 
-def test_every_command_of_the_walk_shows_what_it_prints() -> None:
+def test_every_command_of_the_tutorial_shows_its_output() -> None:
     for step in STEPS:
         runs = [block for block in step.blocks if block.kind == "sh"]
         shown = [block for block in step.blocks if block.prints]
         assert len(runs) == len(shown) > 0, step.title
 
 
-def test_whoever_reads_a_block_has_been_told_which_file_it_is_for() -> None:
+def test_the_text_before_a_block_names_its_file() -> None:
     for step in STEPS:
         for block in step.blocks:
             before = TEXT[: block.at].split("\n\n")[-2]
@@ -56,7 +56,7 @@ def test_the_adapter_is_under_60_lines() -> None:
     assert len(FILES["my_backend.py"].splitlines()) < 60
 
 
-def test_the_engine_knows_nothing_of_cellspec() -> None:
+def test_the_engine_is_independent_of_cellspec() -> None:
     modules = [
         node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
         for node in ast.walk(ast.parse(FILES["my_engine.py"]))
@@ -71,7 +71,7 @@ def test_the_files_beside_the_page_are_those_it_ends_with() -> None:
     assert beside == FILES
 
 
-def test_the_walk_ends_without_a_clause_that_is_broken_or_open() -> None:
+def test_the_tutorial_ends_with_every_clause_passed_or_not_claimed() -> None:
     last = STEPS[-1].blocks[-1].body
     assert "violated" not in last
     assert "inconclusive" not in last

@@ -1,16 +1,16 @@
-"""The newcomer's walk: reads a page of steps, does what it says, and writes what that printed.
+"""The reader of the tutorial: follows a page of steps, and writes the output of its commands.
 
 ``plans/your-engine.md`` tells its reader to write files, to change them and to run commands, and
-shows what those print. This module is that reader. It takes fenced blocks in the order in which
-they stand:
+shows their output. This module is that reader. It takes fenced blocks in the order in which they
+stand:
 
 =====================  ==========================================================================
-block                  what it does
+block                  effect
 =====================  ==========================================================================
 ``python file=NAME``   writes the file; so does ``text file=NAME``
 ``diff file=NAME``     changes the file: lines with ``-`` and without a sign must stand in it, once
 ``sh``                 runs the lines in a shell, in the reader's folder
-``text``               what the commands before it printed, or rather some lines of it
+``text``               some lines of the output of the commands before it
 =====================  ==========================================================================
 
 A comment before the block says which lines are shown, and ``python -m tests.pages --write`` writes
@@ -32,7 +32,7 @@ from tests.pages import Block, blocks_of, picked, shell
 __all__ = ["BESIDE", "PAGE", "Step", "files_after", "read_steps", "replay", "write"]
 
 BESIDE = PAGE.parent / "your-engine"
-"""Where the files lie that the walk ends with."""
+"""The folder of the files that the tutorial ends with."""
 
 _FOLDER = "your-engine"
 _STEP = re.compile(r"^## Step (\d+): (.*)$", re.MULTILINE)
@@ -40,7 +40,7 @@ _STEP = re.compile(r"^## Step (\d+): (.*)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of the walk: its number, its title, and its blocks in order."""
+    """A step of the tutorial: its number, its title, and its blocks in order."""
 
     number: int
     title: str
@@ -85,11 +85,11 @@ def replay(steps: Sequence[Step], folder: Path) -> dict[Block, str]:
     """Do the last of these steps, as if those before it had been done.
 
     Args:
-        steps: the walk, up to and with the step that is to be done.
+        steps: the tutorial, up to and with the step that is to be done.
         folder: an empty folder.
 
     Returns:
-        What each block that shows an output should show.
+        The output that each block should show.
     """
     before, step = steps[:-1], steps[-1]
     files = files_after(before)
@@ -103,7 +103,7 @@ def replay(steps: Sequence[Step], folder: Path) -> dict[Block, str]:
     for block in step.blocks:
         if block.kind == "sh":
             _, printed, _ = shell(block.body, here, both=True)
-            # The walk begins with a command that makes the folder.
+            # The tutorial begins with a command that makes the folder.
             here = folder / _FOLDER
         elif block.file:
             _write(block, files)

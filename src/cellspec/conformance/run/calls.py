@@ -115,7 +115,8 @@ class Calls:
     def start_cell(self, column: str, row: int, attempt: int | None) -> Call:
         """Start the call of one cell."""
         self._arguments.check_row(column, row)
-        if self._arguments.rule(column).is_barrier:
+        rule = self._arguments.rule(column)
+        if rule.is_barrier:
             self._recorder.refuse(f"cell: column {column!r} is a barrier; call barrier")
         with self._recorder.lock:
             self._recorder.check_alive()
