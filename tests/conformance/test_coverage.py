@@ -1,4 +1,4 @@
-"""What a run showed: each situation that a profile owes, seen in the shortest run that is in it."""
+"""The coverage of a run: each coverage goal, in the shortest run that covers it."""
 
 from __future__ import annotations
 
@@ -233,35 +233,37 @@ NOT_SHOWN: list[tuple[Sometimes, Workload, str]] = [
 @pytest.mark.parametrize(
     ("what", "asked", "text"), NOT_SHOWN, ids=[what.name for what, *_ in NOT_SHOWN]
 )
-def test_what_only_looks_like_it_is_not_seen(what: Sometimes, asked: Workload, text: str) -> None:
+def test_a_run_that_only_resembles_a_situation_does_not_cover_it(
+    what: Sometimes, asked: Workload, text: str
+) -> None:
     assert what not in seen(asked, text).sometimes
 
 
-# Occasions
+# Exercised clauses
 
 
-def test_a_clause_on_a_limit_has_an_occasion_only_when_the_limit_is_reached() -> None:
+def test_a_clause_on_a_limit_is_exercised_only_when_the_limit_is_reached() -> None:
     limited = work(A, limits=Limits(workers=2))
     assert "SCHED-06" not in seen(limited, "start a0").exercised
     assert "SCHED-06" in seen(limited, "start a0; start a1").exercised
     assert "SCHED-06" not in seen(work(A), "start a0; start a1").exercised
 
 
-def test_an_occasion_that_was_inferred_is_kept_apart() -> None:
+def test_a_clause_exercised_by_an_inferred_event_is_kept_apart() -> None:
     shown = seen(work(A, B), "start a0; 1 complete a0; start b0 inferred=true")
     assert "SCHED-01" not in shown.exercised
     assert "SCHED-01" in shown.exercised_inferred
     assert (shown.events, shown.inferred) == (3, 1)
 
 
-def test_a_refusal_is_an_occasion_for_the_clause_that_demands_it() -> None:
+def test_a_refusal_exercises_the_clause_that_demands_it() -> None:
     tight = work(A, V, limits=Limits(group_rows=1, groups=1))
     assert coverage_of(tight, [], refused=True).exercised == {"GROUP-04"}
     assert coverage_of(work(A, V, targets=(2, 3)), [], refused=True).exercised == {"CKPT-16"}
     assert coverage_of(tight, []).exercised == set()
 
 
-def test_every_clause_has_an_occasion_in_some_of_these_runs() -> None:
+def test_every_clause_is_exercised_in_some_of_these_runs() -> None:
     found = {"GROUP-04"}
     for _, asked, text in SHOWN:
         found |= seen(asked, text).exercised
@@ -283,7 +285,7 @@ def test_every_clause_has_an_occasion_in_some_of_these_runs() -> None:
     assert sorted(found - homes) == []
 
 
-def test_an_event_that_names_what_is_not_there_is_passed_over() -> None:
+def test_an_event_of_an_unknown_column_is_passed_over() -> None:
     shown = seen(work(A), "start z0; 1 complete z0; complete a1; cancel a0; fail a1 " + PERMANENT)
     assert shown.events == 5
 

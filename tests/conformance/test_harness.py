@@ -84,13 +84,13 @@ def kinds(result: RunResult, *only: str) -> list[str]:
 
 @pytest.mark.parametrize("work", [PLAIN, BARRIER, BATCHED, DROPS, PUSHED, RETRIED, SKIPS, RICH])
 @pytest.mark.parametrize("engine", [TinyAsync, TinySync])
-def test_an_engine_that_is_right_breaks_nothing(engine: Callable[[], Any], work: Workload) -> None:
+def test_a_right_engine_breaks_no_clause(engine: Callable[[], Any], work: Workload) -> None:
     result = run_workload(engine(), work)
     assert result.violations == []
     assert (result.adapter, result.refused, result.outcomes) == ("", "", ["success"])
 
 
-def test_an_engine_that_is_right_breaks_nothing_wherever_it_crashes() -> None:
+def test_a_right_engine_breaks_no_clause_at_any_crash_step() -> None:
     hit, step = True, 0
     while hit:
         step += 1
@@ -101,7 +101,7 @@ def test_an_engine_that_is_right_breaks_nothing_wherever_it_crashes() -> None:
 
 
 @given(workloads("resume", beside=["core", "drops", "retries", "skips", "ordered", "targets"]))
-def test_a_right_engine_breaks_nothing_whatever_it_is_asked_for(work: Workload) -> None:
+def test_a_right_engine_breaks_no_clause_on_any_workload(work: Workload) -> None:
     assert run_workload(TinyAsync(), work).violations == []
 
 
@@ -302,7 +302,7 @@ WRONG: list[tuple[type[Tiny], Workload, str]] = [
 @pytest.mark.parametrize(
     ("engine", "work", "clause"), WRONG, ids=[f"{one.__name__}-{c}" for one, _, c in WRONG]
 )
-def test_what_a_wrong_engine_breaks_comes_out_by_its_clause(
+def test_a_wrong_engine_is_found_by_the_clause_that_it_breaks(
     engine: type[Tiny], work: Workload, clause: str
 ) -> None:
     assert broken(engine(), work)[0] == clause
@@ -418,11 +418,11 @@ def test_a_run_that_gives_up_needs_a_cause_and_a_reason_in_words_is_none() -> No
     assert text.startswith("the run gives up although a[1] is ready, and its places are free")
 
 
-def test_a_run_that_makes_calls_for_ever_is_judged_by_what_it_did_first() -> None:
+def test_a_run_that_makes_calls_for_ever_is_judged_by_its_first_violation() -> None:
     assert broken(Ends(call), PLAIN)[0] == "SCHED-01"
 
 
-def test_after_a_death_that_is_waived_there_is_no_life() -> None:
+def test_after_a_waived_death_there_is_no_further_incarnation() -> None:
     result = run_workload(Ends(die), PLAIN.replace(targets=(3, 5)), waive=["SCHED-12"])
     assert (result.violations, result.outcomes) == ([], [""])
 
@@ -452,7 +452,7 @@ def test_threads_that_hang_have_stood_still() -> None:
 # Adapters that are wrong
 
 
-def test_an_adapter_that_asks_for_what_is_not_there_is_told_so() -> None:
+def test_an_adapter_that_names_an_unknown_row_is_blamed() -> None:
     async def ask(probe: Probe) -> None:
         await probe.cell("a", 3, {})
 
@@ -464,7 +464,7 @@ def test_an_adapter_that_asks_for_what_is_not_there_is_told_so() -> None:
     )
 
 
-def test_an_adapter_that_never_says_how_it_ended_is_told_so() -> None:
+def test_an_adapter_that_reports_no_end_is_blamed() -> None:
     result = run_workload(Ends(lambda _: None), PLAIN)
     assert result.adapter == "run returned, and end was not reported"
 
@@ -492,7 +492,7 @@ def test_a_table_that_is_none_is_the_adapters_fault(given_back: Any) -> None:
     assert result.adapter == f"table: TypeError: table gave {name}, expected Table"
 
 
-def test_what_a_crash_left_must_be_readable() -> None:
+def test_the_folder_after_a_crash_must_be_readable() -> None:
     class Torn(TinyAsync):
         def replace(self, name: str, data: object) -> None:
             (self.probe.folder / name).write_text("{")
@@ -535,10 +535,10 @@ def test_a_backend_that_cannot_be_used_is_refused_in_one_line(
     assert str(caught.value).startswith(f"backend TinyAsync: {expected}")
 
 
-# Lives
+# Incarnations
 
 
-def test_each_life_goes_on_from_the_folder_as_it_was_at_the_crash(tmp_path: Path) -> None:
+def test_each_incarnation_goes_on_from_the_folder_as_it_was_at_the_crash(tmp_path: Path) -> None:
     seen = []
 
     class Looks(TinyAsync):
@@ -555,7 +555,7 @@ def test_each_life_goes_on_from_the_folder_as_it_was_at_the_crash(tmp_path: Path
     ]
 
 
-def test_folders_that_nobody_keeps_are_gone() -> None:
+def test_folders_are_removed_unless_they_are_kept() -> None:
     folders = []
 
     class Looks(TinyAsync):
@@ -568,7 +568,7 @@ def test_folders_that_nobody_keeps_are_gone() -> None:
     assert not any(folder.exists() for folder in folders)
 
 
-def test_time_goes_on_over_the_lives() -> None:
+def test_time_goes_on_over_the_incarnations() -> None:
     result = run_workload(TinyAsync(), BATCHED.replace(crashes=(12, 12)))
     times = [event["t"] for event in result.events]
     assert times == sorted(times)
@@ -579,21 +579,21 @@ def test_time_goes_on_over_the_lives() -> None:
     ]
 
 
-def test_a_life_that_ended_is_followed_only_by_one_with_another_number_of_rows() -> None:
+def test_an_incarnation_that_ended_is_followed_only_by_one_with_another_number_of_rows() -> None:
     assert run_workload(TinyAsync(), PLAIN.replace(crashes=(0, 5))).outcomes == ["success"]
     longer = run_workload(TinyAsync(), PLAIN.replace(targets=(3, 5, 5, 4)))
     assert longer.outcomes == ["success", "success"]
     assert [len(table.rows) for table in longer.tables] == [3, 5]
 
 
-def test_after_the_end_a_life_may_be_asked_for_more_rows() -> None:
+def test_after_the_end_an_incarnation_may_be_asked_for_more_rows() -> None:
     result = run_workload(TinyAsync(), PLAIN.replace(targets=(3, 5)))
     (resume,) = [event for event in result.events if event["event"] == "resume"]
     assert resume["records"] == 5
     assert result.violations == []
 
 
-def test_a_step_that_is_never_reached_leaves_the_life_to_its_end() -> None:
+def test_an_incarnation_that_never_reaches_its_crash_step_runs_to_its_end() -> None:
     assert run_workload(TinyAsync(), PLAIN.replace(crashes=(999,))).outcomes == ["success"]
 
 
@@ -628,7 +628,7 @@ def test_limits_that_can_never_admit_a_barrier_must_be_refused(error: Exception)
     assert detail == "barrier 0 of 'v' needs 3 row groups at once of 2, and the engine ran it"
 
 
-def test_nothing_else_may_be_refused() -> None:
+def test_a_workload_that_can_be_run_may_not_be_refused() -> None:
     clause, detail = broken(Refuses(Refused("too hard")), PLAIN)
     assert (clause, detail) == (
         "SCHED-12",
@@ -707,7 +707,7 @@ def test_the_trace_of_a_run_is_judged_alike_by_the_checker(tmp_path: Path) -> No
     assert found.clause == "DROP-02"
 
 
-def test_the_header_states_what_the_engine_claims_and_what_it_is_asked_for() -> None:
+def test_the_header_states_the_capabilities_and_the_workload() -> None:
     header = run_workload(TinyAsync(), RICH.replace(seed=7)).header
     assert header["engine"] == {"name": "tiny", "version": "1"}
     assert header["claims"][:3] == ("core", "batch_barriers", "ordered")
@@ -728,7 +728,7 @@ def test_a_call_that_takes_a_resource_names_it() -> None:
 # What was seen
 
 
-def test_evidence_counts_what_there_was() -> None:
+def test_evidence_counts_incarnations_crashes_calls_and_events() -> None:
     result = run_workload(TinyAsync(), RICH.replace(crashes=(30,)))
     evidence = result.evidence
     assert (evidence["lives"], evidence["crashes"]) == (2, 1)

@@ -183,7 +183,7 @@ def test_a_cancelled_call_is_seen_to_be_cancelled() -> None:
     assert steps(watch(script), "t", "rows") == [("start", 0.0, 0), ("cancel", 1 / 64, 0)]
 
 
-def test_what_is_cancelled_because_the_run_is_over_is_no_event() -> None:
+def test_a_call_that_the_end_of_the_run_cancels_is_no_event() -> None:
     async def script(probe: Probe) -> None:
         probe.task = asyncio.create_task(probe.cell("a", 0, {}))  # type: ignore[attr-defined]
         await asyncio.sleep(1 / 64)
@@ -200,7 +200,7 @@ def pushed_back(script: Script, **changes: Any) -> list[tuple[Any, ...]]:
     return steps(watch(script, WORK.replace(faults=faults, **changes)), "until")
 
 
-def test_a_failure_that_nobody_gives_a_time_for_has_none() -> None:
+def test_a_failure_without_a_reported_backoff_has_no_time() -> None:
     async def script(probe: Probe) -> None:
         await expect(BackPressure, probe.cell("a", 0, {}))
         await asyncio.sleep(3)
@@ -208,7 +208,7 @@ def test_a_failure_that_nobody_gives_a_time_for_has_none() -> None:
     assert pushed_back(script)[1] == ("fail", None)
 
 
-def test_a_call_that_was_told_when_to_come_back_cooled_down_until_it_came() -> None:
+def test_a_call_that_was_turned_away_was_in_backoff_until_it_came_back() -> None:
     async def script(probe: Probe) -> None:
         await expect(BackPressure, probe.cell("a", 0, {}))
         await asyncio.sleep(3)
@@ -233,7 +233,7 @@ def test_a_failure_has_the_time_that_the_engine_gives() -> None:
     assert pushed_back(script)[1] == ("fail", 3.0625)
 
 
-def test_no_engine_can_say_that_it_waits_for_less_than_it_was_told_to() -> None:
+def test_a_reported_backoff_is_never_shorter_than_the_failure_asked_for() -> None:
     async def script(probe: Probe) -> None:
         await expect(BackPressure, probe.cell("a", 0, {}))
         probe.cooling("a", 0, probe.now())
@@ -241,7 +241,7 @@ def test_no_engine_can_say_that_it_waits_for_less_than_it_was_told_to() -> None:
     assert pushed_back(script)[1] == ("fail", 2.0625)
 
 
-def test_a_call_that_comes_before_it_was_told_to_is_seen_to_do_so() -> None:
+def test_a_call_that_comes_back_before_its_time_is_recorded_as_too_early() -> None:
     async def script(probe: Probe) -> None:
         await expect(BackPressure, probe.cell("a", 0, {}))
         await asyncio.sleep(1)
@@ -388,7 +388,7 @@ def test_a_range_that_is_closed_is_cancelled_in_what_it_has_not_given() -> None:
 # Reports
 
 
-def test_what_the_engine_reports_is_recorded_as_it_is_said() -> None:
+def test_the_reports_of_an_engine_are_recorded_unchanged() -> None:
     async def script(probe: Probe) -> None:
         probe.admit(1)
         probe.skip("x", 4)
@@ -421,7 +421,7 @@ def test_what_the_engine_reports_is_recorded_as_it_is_said() -> None:
     ]
 
 
-def test_a_resume_says_what_storage_gave_back_and_how_many_rows_there_are_now() -> None:
+def test_a_resume_records_the_claim_of_storage_and_the_number_of_rows() -> None:
     async def script(probe: Probe) -> None:
         probe.resumed(3, dropped=[2, 0, 1], skipped={"x": [1], "a": []}, keep=True)
 
@@ -437,7 +437,7 @@ def test_a_resume_says_what_storage_gave_back_and_how_many_rows_there_are_now() 
     }
 
 
-def test_a_resume_that_says_nothing_of_drops_leaves_them_open() -> None:
+def test_a_resume_without_drops_leaves_them_open() -> None:
     async def script(probe: Probe) -> None:
         probe.resumed(3)
 
@@ -704,7 +704,7 @@ def test_a_call_whose_caller_died_is_turned_away_and_spends_no_attempt(name: str
 # The graph
 
 
-def test_the_graph_counts_what_it_is_asked() -> None:
+def test_the_graph_counts_its_questions() -> None:
     async def script(probe: Probe) -> None:
         graph = probe.graph
         node = graph.barrier_node(graph.rules.index["v"], 0)
@@ -720,9 +720,7 @@ def test_the_graph_counts_what_it_is_asked() -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 40))
-def test_what_the_graph_is_asked_for_each_event_does_not_grow_with_rows(
-    few: int, more: int
-) -> None:
+def test_the_questions_per_event_do_not_grow_with_rows(few: int, more: int) -> None:
     async def script(probe: Probe) -> None:
         tracker = probe.graph.tracker()
         for node in probe.graph.iter_ready_nodes(tracker):
@@ -737,7 +735,7 @@ def test_what_the_graph_is_asked_for_each_event_does_not_grow_with_rows(
     assert asked[1] <= asked[0]
 
 
-def test_the_protocol_is_met_by_what_has_its_members() -> None:
+def test_an_object_with_the_members_of_the_protocol_is_a_backend() -> None:
     async def script(probe: Probe) -> None:
         probe.end("success")
 

@@ -155,7 +155,7 @@ def test_the_trace_function_of_a_debugger_is_put_back() -> None:
         sys.settrace(before)
 
 
-def test_counts_are_the_same_whatever_the_hash_seed() -> None:
+def test_counts_are_the_same_for_any_hash_seed() -> None:
     code = (
         "from cellspec.conformance import Workload, run_workload\n"
         "from cellspec.conformance.campaign.scaling import SHAPES\n"
@@ -252,7 +252,7 @@ def test_failures_come_as_often_in_a_workload_that_is_grown() -> None:
 
 
 @pytest.mark.clause("COST-01", "COST-02", "COST-03", "COST-04")
-def test_nothing_grows_in_the_reference() -> None:
+def test_the_reference_does_no_more_work_per_event_in_a_long_run() -> None:
     found = run_cost_campaign(ReferenceBackend(), ALL)
     assert not found.failures
     assert list(found.growths) == [one.name for one in SHAPES]

@@ -1,4 +1,4 @@
-"""A table is judged without one word of the engine: whatever is wrong in it shows in its values."""
+"""A table is judged by its values alone: every mistake in it shows there."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ reads = st.lists(st.tuples(st.integers(0, 3), inputs), max_size=3)
 
 
 @given(st.lists(st.tuples(names, st.integers(0, 3), inputs), max_size=8))
-def test_a_value_tells_its_column_its_row_and_what_it_was_made_from(
+def test_a_value_depends_on_its_column_its_row_and_its_inputs(
     cells: list[tuple[str, int, dict[str, str]]],
 ) -> None:
     different = {repr((name, row, sorted(mine.items()))) for name, row, mine in cells}
@@ -172,7 +172,7 @@ def test_a_value_is_open_exactly_if_a_drop_may_come_before_or_after_it_is_read(
         )
 
 
-def test_nothing_is_promised_where_a_failure_takes_the_rest_of_a_range_with_it() -> None:
+def test_no_table_is_expected_where_a_failure_takes_the_rest_of_a_range_with_it() -> None:
     stream = ColumnDescriptor("a", traits=T.ROW_STREAMABLE)
     work = Workload((stream,), 3, faults=(Fault("a", 1, failure="permanent"),))
     assert expected_table(work, 3).dropped == frozenset({1})
@@ -182,7 +182,7 @@ def test_nothing_is_promised_where_a_failure_takes_the_rest_of_a_range_with_it()
 
 
 @given(st.sampled_from(["core", "ordered", "drops", "skips", "retries"]).flatmap(workloads))
-def test_a_right_engine_ends_with_what_is_expected(work: Workload) -> None:
+def test_a_right_engine_ends_with_the_expected_table(work: Workload) -> None:
     assume(work.failures.stop_window is None)
     result = run(work)
     (table,) = result.tables
@@ -297,7 +297,7 @@ def test_each_thing_that_can_be_wrong_in_a_table_has_its_clause(
     assert (broken.clause, detail in broken.detail) == (clause, True), broken
 
 
-def test_the_table_of_a_right_run_breaks_nothing() -> None:
+def test_the_table_of_a_right_run_breaks_no_clause() -> None:
     assert altered(lambda _: None) is None
 
 
@@ -349,7 +349,7 @@ def test_drops_that_are_missing_or_of_no_row_are_found(
     assert broken == Broken("TABLE-04", detail)
 
 
-def test_a_row_that_is_dropped_for_nothing_is_found() -> None:
+def test_a_row_that_is_dropped_without_a_reason_is_found() -> None:
     result = run(WORK)
     cells = cells_of(result.tables[0])
     del cells[3]
@@ -383,7 +383,7 @@ def test_no_single_cell_of_a_final_table_can_be_changed_unseen(
     assert judge(work, replace(result.tables[0], rows=cells), result.calls) is not None
 
 
-# Over the lives
+# Over the incarnations
 
 
 def incarnations(
@@ -463,7 +463,7 @@ def test_a_row_may_be_half_there_only_where_columns_are_claimed_one_by_one() -> 
     assert broken == Broken("TABLE-01", "row 0 is durable without a cell in 'b'")
 
 
-def test_what_a_run_of_an_earlier_life_read_counts_as_far_as_it_was_claimed() -> None:
+def test_the_input_of_an_earlier_incarnation_counts_as_far_as_it_was_claimed() -> None:
     work = Workload((A, V), 2, crashes=(1,))
     old = {row: f"a.{row}.old" for row in range(2)}
     new = {0: old[0], 1: "a.1.new"}

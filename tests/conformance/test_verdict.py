@@ -87,7 +87,7 @@ def test_a_pass_without_evidence_cannot_be_made() -> None:
         ),
     ],
 )
-def test_whatever_is_missing_makes_it_inconclusive_with_that_reason(
+def test_each_missing_piece_of_evidence_makes_a_clause_inconclusive_with_that_reason(
     change: Mapping[str, Any], reason: str
 ) -> None:
     judgement = judged(replace(plenty(), **change))
@@ -96,7 +96,7 @@ def test_whatever_is_missing_makes_it_inconclusive_with_that_reason(
     assert not judgement.passed
 
 
-def test_each_obligation_of_a_profile_is_needed() -> None:
+def test_each_coverage_goal_of_a_profile_is_needed() -> None:
     for profile in PROFILES:
         for one in profile.goals:
             evidence = plenty(profile)
@@ -107,7 +107,7 @@ def test_each_obligation_of_a_profile_is_needed() -> None:
             assert judgement.reason.startswith(f"it never happened that {one.what};")
 
 
-def test_an_obligation_is_owed_only_by_who_claims_what_it_needs() -> None:
+def test_a_coverage_goal_holds_only_for_a_backend_with_the_capabilities_it_needs() -> None:
     evidence = plenty()
     evidence.sometimes[Sometimes.RANGE_RETRIED] = 0
     assert judge_clause(FAIL_03, RETRIES, CLAIMS, evidence).passed
@@ -128,25 +128,25 @@ def test_no_campaign_is_inconclusive() -> None:
     )
 
 
-def test_what_broke_is_violated_whatever_else_is_known() -> None:
+def test_a_broken_clause_is_violated_with_any_evidence() -> None:
     for claims in (CLAIMS, ()):
         judgement = judge_clause(FAIL_03, RETRIES, claims, plenty(), violation="too soon")
         assert (judgement.verdict, judgement.reason) == (Verdict.VIOLATED, "too soon")
         assert judgement.broken
 
 
-def test_what_broke_and_was_expected_is_an_expected_failure() -> None:
+def test_a_broken_clause_on_the_list_is_an_expected_failure() -> None:
     judgement = judged(plenty(), violation="too soon", expected="ticket 7")
     assert (judgement.verdict, judgement.reason) == (Verdict.XFAIL, "ticket 7")
     assert judgement.broken
     assert not judgement.passed
 
 
-def test_what_was_expected_to_fail_and_did_not_is_judged_as_ever() -> None:
+def test_a_clause_on_the_list_that_holds_is_judged_as_ever() -> None:
     assert judged(plenty(), expected="ticket 7").passed
 
 
-def test_what_is_not_claimed_is_not_judged() -> None:
+def test_a_clause_without_its_capability_is_not_judged() -> None:
     judgement = judge_clause(FAIL_03, RETRIES, ("core",), plenty())
     assert judgement.verdict is Verdict.NOT_CLAIMED
     assert judgement.reason == "the backend lacks the capability 'retries'"
@@ -185,7 +185,7 @@ class Trace:
     footer: Footer | None = field(default_factory=Footer)
 
 
-def test_what_an_engine_has_no_word_for_is_not_owed_and_is_told() -> None:
+def test_a_situation_that_an_engine_cannot_express_is_no_goal_and_is_listed() -> None:
     evidence = plenty()
     del evidence.sometimes[Sometimes.COOLED_DOWN]
     assert not judged(evidence).passed
@@ -262,7 +262,7 @@ def test_profiles_need_only_capabilities_that_there_are() -> None:
         assert frozenset().union(*needs) <= frozenset(CAPABILITIES)
 
 
-def test_every_situation_is_owed_by_one_profile() -> None:
+def test_every_situation_is_a_coverage_goal_of_one_profile() -> None:
     owed = [one.what for profile in PROFILES for one in profile.goals]
     assert sorted(owed) == sorted(Sometimes)
 

@@ -160,7 +160,7 @@ WORKLOADS = range(1, 2 * len(DRAWN) + 1)
 
 
 @pytest.mark.parametrize("mutant", ENGINE_MUTANTS, ids=lambda m: m.name.replace(" ", "-"))
-def test_a_mistake_that_is_waived_shows_nothing_but_what_follows_from_it(
+def test_a_waived_mistake_shows_only_its_consequences(
     mutant: EngineMutant,
 ) -> None:
     page = (SPECS / "matrix.md").read_text(encoding="utf-8")

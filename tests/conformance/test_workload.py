@@ -36,20 +36,20 @@ def refusal(**fields: Any) -> str:
     return text
 
 
-# Lives
+# Incarnations
 
 
-def test_a_workload_without_crashes_and_targets_has_one_life() -> None:
+def test_a_workload_without_crashes_and_targets_has_one_incarnation() -> None:
     work = Workload(AB, 3)
     assert (work.incarnations, work.crash_step(0), work.rows_of(0)) == (1, 0, 3)
 
 
-def test_each_crash_adds_a_life_and_the_last_one_is_left_to_end() -> None:
+def test_each_crash_adds_an_incarnation_and_the_last_one_runs_to_its_end() -> None:
     work = Workload(AB, 3, crashes=(5, 7))
     assert [work.crash_step(incarnation) for incarnation in range(work.incarnations)] == [5, 7, 0]
 
 
-def test_lives_beyond_the_targets_keep_the_last_one() -> None:
+def test_incarnations_beyond_the_targets_keep_the_last_one() -> None:
     work = Workload(AB, 3, crashes=(5, 7), targets=(4, 6))
     assert [work.rows_of(incarnation) for incarnation in range(work.incarnations)] == [4, 6, 6]
     assert [work.graph(incarnation).num_records for incarnation in range(work.incarnations)] == [
@@ -85,7 +85,7 @@ def test_a_mean_below_a_tick_is_a_tick_and_nothing_is_nothing(
 
 
 @given(any_workload, st.integers(1, 9), st.integers(1, 4))
-def test_more_rows_and_other_crashes_never_change_what_a_call_does(
+def test_more_rows_and_other_crashes_never_change_a_call(
     work: Workload, more: int, call: int
 ) -> None:
     longer = work.replace(rows=work.rows + more, targets=(), crashes=(3,))
@@ -129,7 +129,7 @@ def test_the_repr_of_a_workload_is_python_that_makes_it(work: Workload) -> None:
     assert eval(repr(work), dict(NAMES)) == work
 
 
-def test_the_repr_leaves_out_what_has_its_default() -> None:
+def test_the_repr_leaves_out_fields_with_their_default() -> None:
     work = Workload(AB, 3, faults=(Fault("a", 1, failure="permanent"),), limits=Limits(workers=2))
     assert repr(work) == (
         "Workload(columns=(ColumnDescriptor('a', traits=ExecutionTraits.START), "
@@ -138,7 +138,7 @@ def test_the_repr_leaves_out_what_has_its_default() -> None:
     )
 
 
-def test_a_case_file_may_leave_out_what_has_its_default() -> None:
+def test_a_case_file_may_leave_out_fields_with_their_default() -> None:
     text = '{"case": 1, "rows": 2, "columns": [{"name": "a"}]}'
     assert Workload.from_json(text) == Workload((ColumnDescriptor("a"),), 2)
 
@@ -250,7 +250,7 @@ def test_a_fault_of_a_barrier_names_a_scope() -> None:
     assert text == "workload: faults[0]: position 1 is out of range; expected 0 to 0"
 
 
-def test_a_fault_may_be_in_rows_that_only_a_later_life_has() -> None:
+def test_a_fault_may_be_in_rows_that_only_a_later_incarnation_has() -> None:
     assert Workload(AB, 3, targets=(3, 9), faults=(Fault("a", 8),)).faults
 
 
