@@ -75,7 +75,7 @@ def test_nodes_and_descriptors_are_frozen_small_and_portable(thing: Any, field: 
     assert hash(copy.copy(thing)) == hash(thing)
 
 
-def test_a_descriptor_says_what_its_column_is() -> None:
+def test_a_descriptor_states_the_kind_of_its_column() -> None:
     item = C("a", traits=T.START | T.ROW_STREAMABLE, side_effects=["a_cost", "a_trace"])
     assert item.is_start_column
     assert item.is_row_streamable
@@ -96,7 +96,7 @@ def test_a_descriptor_says_what_its_column_is() -> None:
     assert C("c", traits=T.BATCH_BARRIER).is_batch_barrier
 
 
-def test_descriptors_compare_by_what_a_graph_sees_of_them() -> None:
+def test_descriptors_compare_by_the_fields_that_a_graph_reads() -> None:
     one = C("a", {"model": "x"}, int, T.START, ["b"], ["s"])
     assert one == C("a", {"model": "y"}, str, T.START, ("b", "b"), ["s"])
     assert hash(one) == hash(C("a", None, None, T.START, ["b"], ["s"]))
@@ -281,7 +281,7 @@ def test_a_column_may_need_up_to_a_limit_of_others_directly() -> None:
 
 
 @pytest.mark.clause("GRAPH-16")
-def test_a_lenient_graph_drops_what_nothing_produces_and_says_so() -> None:
+def test_a_lenient_graph_drops_and_lists_dependencies_without_a_producer() -> None:
     columns = [
         C("b", dependencies=["a", "x", "c"]),
         C("a", dependencies=["y"], side_effects=["s"]),
@@ -315,7 +315,7 @@ def test_columns_come_in_topological_order_and_a_valid_order_is_kept(case: Case)
 
 
 @given(case=cases())
-def test_a_graph_says_what_it_was_made_of(case: Case) -> None:
+def test_a_graph_shows_the_columns_and_rows_it_was_made_of(case: Case) -> None:
     graph = case.graph()
     assert graph.num_records == case.rows
     assert graph.num_columns == len(case.columns)
@@ -373,7 +373,7 @@ def test_dependents_are_the_exact_inverse_of_dependencies(case: Case) -> None:
 
 @pytest.mark.clause("GRAPH-05", "GRAPH-07", "GRAPH-08", "GRAPH-13", "BARR-03")
 @given(case=cases(skips=True))
-def test_the_rules_of_a_column_say_what_its_descriptor_means(case: Case) -> None:
+def test_the_rules_of_a_column_follow_from_its_descriptor(case: Case) -> None:
     definition, rules = definition_of(case), case.graph().rules
     names = [rule.name for rule in rules.columns]
     assert rules.num_records == case.rows
@@ -438,7 +438,7 @@ def test_iter_nodes_gives_every_node_once_after_all_that_it_depends_on(case: Cas
 
 @pytest.mark.clause("GRAPH-12")
 @given(case=cases())
-def test_start_nodes_are_the_nodes_of_start_columns_that_wait_for_nothing(case: Case) -> None:
+def test_start_nodes_are_the_nodes_of_start_columns_without_dependencies(case: Case) -> None:
     found = list(case.graph().iter_start_nodes())
     assert len(found) == len(set(found))
     assert set(found) == definition_of(case).start_nodes()
@@ -705,7 +705,7 @@ def test_the_fingerprint_tells_any_two_pipelines_apart() -> None:
 
 
 @pytest.mark.clause("GRAPH-15")
-def test_the_fingerprint_ignores_what_changes_nothing() -> None:
+def test_the_fingerprint_ignores_rows_and_the_order_of_dependencies() -> None:
     plain = ExecutionGraph(4, [C("a"), C("b"), C("c", dependencies=["a", "b"])])
     other = ExecutionGraph(
         9, [C("a", {"x": 1}, int), C("b"), C("c", dependencies=["b", "a"])], batch_size=3
@@ -766,7 +766,7 @@ def test_a_key_names_one_node_and_reads_back(column: int, place: int) -> None:
     assert place_of(cell) == place_of(barrier) == place
 
 
-def test_a_graph_makes_a_tracker_also_if_nobody_imported_one() -> None:
+def test_a_graph_makes_a_tracker_also_if_none_was_imported() -> None:
     program = (
         "from cellspec.graph.columns import ColumnDescriptor\n"
         "from cellspec.graph.graph import ExecutionGraph\n"

@@ -246,7 +246,7 @@ def test_the_attempt_of_a_call_is_known_until_it_ends_however_many_others_failed
     machine.complete_cell(0, 0, attempt=2)
 
 
-def test_what_is_within_the_budget_never_fails_for_good() -> None:
+def test_failures_within_the_budget_are_not_final() -> None:
     for budget in range(1, 4):
         for failures in itertools.product(KINDS, repeat=5):
             kept = within_budget(failures, budget)

@@ -466,13 +466,13 @@ def _nonsense(graph: ExecutionGraph, *, grouped: bool) -> list[Action]:
     "STOP-04",
     "SCHED-14",
 )
-def test_the_machine_allows_and_refuses_what_the_model_does() -> None:
+def test_the_machine_allows_and_refuses_the_same_steps_as_the_model() -> None:
     often = settings(max_examples=3 * settings().max_examples)
     run_state_machine_as_test(MachineFollowsTheModel, settings=often)
 
 
 @given(plan=plans(max_columns=3, max_rows=3), crashed=st.booleans())
-def test_an_action_that_names_nothing_of_the_graph_is_refused_as_input(
+def test_an_action_that_names_no_column_or_row_of_the_graph_is_refused_as_input(
     plan: Plan, crashed: bool
 ) -> None:
     pair = Pair(plan)
@@ -555,7 +555,7 @@ def _end_late(pair: Pair, call: Action, steps: tuple[str, ...], attempt: int) ->
 
 @pytest.mark.clause("SCHED-14", "STOP-04")
 @pytest.mark.parametrize("rows", [2, 3], ids=["all work done", "work left"])
-def test_after_anything_that_storage_does_the_machine_and_the_model_agree_who_may_give_up(
+def test_after_any_answer_of_storage_machine_and_model_agree_whether_a_run_may_give_up(
     rows: int,
 ) -> None:
     """Every history of up to six steps of storage; two rows are there for it, one by one."""
@@ -659,7 +659,7 @@ def test_a_half_done_column_after_a_barrier_keeps_its_claimed_rows_and_runs_the_
     ids=str,
 )
 @pytest.mark.parametrize("resumed", [False, True], ids=["same process", "resumed"])
-def test_a_claim_that_falls_or_has_nothing_under_it_is_refused(
+def test_a_claim_that_falls_or_whose_rows_are_not_durable_is_refused(
     resumed: bool, claim: tuple[int, ...], message: str
 ) -> None:
     machine = Machine(HALF_DONE.graph())
@@ -711,7 +711,7 @@ def test_a_group_that_the_limit_would_admit_is_not_left_waiting(
     machine.at(1.0)
 
 
-def test_an_action_reads_as_what_it_does() -> None:
+def test_an_action_prints_its_kind_its_node_and_its_claim() -> None:
     assert str(Action("start", "a", (3, 4))) == "start a[3]"
     assert str(Action("emit", "b", (0, 4))) == "emit b[0:4]"
     assert str(Action("complete", "b", scope=1)) == "complete b barrier 1"
@@ -732,7 +732,9 @@ def test_an_action_reads_as_what_it_does() -> None:
         ),
     ],
 )
-def test_a_limit_that_nothing_could_pass_is_refused(bad: dict[str, Any], message: str) -> None:
+def test_a_limit_that_is_no_positive_integer_or_is_missing_is_refused(
+    bad: dict[str, Any], message: str
+) -> None:
     with pytest.raises(SpecError) as caught:
         Limits(**bad)
     assert str(caught.value) == message

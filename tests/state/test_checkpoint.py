@@ -101,7 +101,7 @@ def test_a_payload_survives_json_and_comes_back_the_same(
 
 @pytest.mark.clause("CKPT-07", "CKPT-14")
 @pytest.mark.parametrize("version", [1, 2])
-def test_every_good_payload_restores_what_it_claims(version: int) -> None:
+def test_every_good_payload_restores_its_claim(version: int) -> None:
     for rows in range(6):
         claimed = {"version": 1, "completed_rows": rows}
         tracker = CompletionTracker.from_checkpoint(claimed, GRAPH)
@@ -147,9 +147,7 @@ def test_a_claim_is_accepted_exactly_if_each_column_lies_within_all_its_inputs(
 @pytest.mark.clause("CKPT-17", "SKIP-03")
 @pytest.mark.parametrize("bad", [-1, 5, True, False, 1.0, "1", None], ids=repr)
 @pytest.mark.parametrize("first", [(), (0,), (0, 1)], ids=len)
-def test_each_row_that_is_told_must_be_a_row_that_the_claim_covers(
-    first: tuple[int, ...], bad: Any
-) -> None:
+def test_each_given_row_must_be_one_that_the_claim_covers(first: tuple[int, ...], bad: Any) -> None:
     rows = [*first, bad]
     with pytest.raises(CheckpointError) as caught:
         CompletionTracker.from_checkpoint(V2, GRAPH, dropped=rows)
@@ -163,7 +161,7 @@ def test_each_row_that_is_told_must_be_a_row_that_the_claim_covers(
 
 
 @pytest.mark.parametrize("length", [59, 60, 61, 300])
-def test_what_a_message_shows_of_a_payload_is_at_most_60_characters_long(length: int) -> None:
+def test_a_message_shows_at_most_60_characters_of_a_payload(length: int) -> None:
     name, value = "x" * length, "y" * (length - 2)
     shown = name if length <= 60 else "'" + "x" * 56 + "..."
     with pytest.raises(CheckpointError) as caught:
@@ -182,7 +180,7 @@ TWO_INPUTS = ExecutionGraph(2, [C("a"), C("b"), C("c", dependencies=["a", "b"])]
 
 @pytest.mark.clause("CKPT-05")
 @pytest.mark.parametrize("behind", ["a", "b"])
-def test_each_of_several_inputs_must_claim_what_a_column_claims(behind: str) -> None:
+def test_each_of_several_inputs_must_claim_the_rows_that_a_column_claims(behind: str) -> None:
     claim = {"a": 2, "b": 2, "c": 1, behind: 0}
     payload = {
         "version": 2,
@@ -418,7 +416,7 @@ def test_a_tracker_makes_no_checkpoint_of_a_graph_with_other_rows(
 
 
 @pytest.mark.clause("CKPT-02", "TRACK-03")
-def test_a_bare_tracker_makes_a_checkpoint_of_what_a_graph_has() -> None:
+def test_a_bare_tracker_makes_a_checkpoint_of_the_columns_of_a_graph() -> None:
     tracker = CompletionTracker(5)
     for row in range(5):
         tracker.mark_complete(CellNodeId(row, "x"))

@@ -207,7 +207,7 @@ def test_a_claim_that_holds_a_cell_that_a_drop_left_unmade_needs_its_record() ->
 
 @pytest.mark.clause("DROP-04", "CKPT-17")
 @pytest.mark.parametrize("told", [True, False])
-def test_a_resume_from_a_claim_before_the_record_does_not_know_the_drop(told: bool) -> None:
+def test_a_resume_from_a_claim_before_the_record_is_without_the_drop(told: bool) -> None:
     machine = with_a_failed_barrier()
     machine.apply(Action("durable", "a", (0, 2)))
     machine.apply(Action("durable", "b", (0, 1)))
@@ -223,7 +223,7 @@ def test_a_resume_from_a_claim_before_the_record_does_not_know_the_drop(told: bo
 
 @pytest.mark.clause("CKPT-17")
 @pytest.mark.parametrize("incarnations", [1, 2, 3])
-def test_a_drop_that_a_claim_rests_on_is_told_at_every_resume(incarnations: int) -> None:
+def test_a_drop_that_a_claim_rests_on_is_given_at_every_resume(incarnations: int) -> None:
     machine = Machine(ExecutionGraph(2, [C("a")]))
     made(machine, "a", 0)
     dropped(machine, "a", 1)
@@ -239,7 +239,7 @@ def test_a_drop_that_a_claim_rests_on_is_told_at_every_resume(incarnations: int)
 
 
 @pytest.mark.clause("CKPT-17")
-def test_a_cell_that_a_told_drop_left_unmade_is_not_claimed_without_the_drop() -> None:
+def test_a_cell_that_a_given_drop_left_unmade_is_not_claimed_without_the_drop() -> None:
     machine = Machine(ExecutionGraph(2, [C("a"), C("b", dependencies=["a"])]))
     made(machine, "a", 0)
     dropped(machine, "a", 1)

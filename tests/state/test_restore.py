@@ -124,7 +124,7 @@ def crash_and_restore(
     parts=st.lists(st.tuples(picks, st.sampled_from((1, 2))), min_size=1, max_size=4),
     hurry=st.integers(0, 40),
 )
-def test_after_any_chain_of_crashes_exactly_what_was_claimed_is_complete(
+def test_after_any_chain_of_crashes_exactly_the_claimed_cells_are_complete(
     case: Case, parts: list[tuple[list[int], int]], hurry: int
 ) -> None:
     graph, model = case.graph(), model_of(case)
@@ -259,7 +259,7 @@ def test_version_1_of_a_half_done_column_runs_the_barrier_again_and_keeps_the_cl
 
 
 @pytest.mark.clause("CKPT-07", "CKPT-13", "CKPT-15")
-def test_version_2_of_a_half_done_column_keeps_what_stands_before_the_barrier() -> None:
+def test_version_2_of_a_half_done_column_keeps_the_rows_before_the_barrier() -> None:
     graph, tracker = half_done()
     payload = tracker.to_checkpoint(graph, version=2)
     assert payload["column_rows"] == {"a": 4, "b": 4, "c": 2}
@@ -320,7 +320,7 @@ def test_after_a_restore_a_cell_waits_for_each_input_that_does_not_claim_its_row
 
 
 @pytest.mark.clause("SKIP-03", "BARR-06")
-def test_after_a_restore_each_skip_that_is_told_is_passed_on_to_all_that_read_it() -> None:
+def test_after_a_restore_each_given_skip_is_passed_on_to_all_cells_that_read_it() -> None:
     graph = ExecutionGraph(
         3,
         [
@@ -340,7 +340,7 @@ def test_after_a_restore_each_skip_that_is_told_is_passed_on_to_all_that_read_it
 
 
 @pytest.mark.clause("CKPT-06", "CKPT-07")
-def test_after_a_restore_no_barrier_waits_for_a_row_that_is_told_to_be_dropped() -> None:
+def test_after_a_restore_no_barrier_waits_for_a_row_given_as_dropped() -> None:
     graph = ExecutionGraph(
         2,
         [
@@ -355,7 +355,7 @@ def test_after_a_restore_no_barrier_waits_for_a_row_that_is_told_to_be_dropped()
 
 
 @pytest.mark.clause("CKPT-06", "SCHED-13")
-def test_after_a_restore_a_turn_passes_over_the_rows_that_are_told_to_be_dropped() -> None:
+def test_after_a_restore_a_turn_passes_over_the_rows_given_as_dropped() -> None:
     graph = ExecutionGraph(5, [C("x"), C("o", traits=T.ORDERED)])
     tracker = restored(graph, {"x": 5, "o": 0}, dropped=[0, 3])
     for row in (1, 2, 4):

@@ -120,7 +120,7 @@ OUT_OF_RANGE: list[Any] = [-1, 3, 10**30, True, False, 1.0, "1", None, [0], (0,)
 @pytest.mark.clause("TRACK-02")
 @BOTH
 @pytest.mark.parametrize("row", OUT_OF_RANGE, ids=repr)
-def test_a_row_out_of_range_is_refused_and_counts_for_nothing(
+def test_a_row_out_of_range_is_refused_and_not_counted(
     cls: type[CompletionTracker], row: Any
 ) -> None:
     for tracker in (cls(3), cls.for_graph(GRAPH)):
@@ -187,7 +187,7 @@ NEEDS_A_GRAPH: list[tuple[str, Callable[[CompletionTracker], object]]] = [
 @pytest.mark.clause("TRACK-03")
 @BOTH
 @pytest.mark.parametrize(("what", "ask"), NEEDS_A_GRAPH)
-def test_what_follows_from_a_graph_is_refused_by_a_tracker_that_has_none(
+def test_a_tracker_without_a_graph_refuses_questions_that_need_one(
     cls: type[CompletionTracker], what: str, ask: Callable[[CompletionTracker], object]
 ) -> None:
     tracker = cls(3)
@@ -203,7 +203,7 @@ def test_what_follows_from_a_graph_is_refused_by_a_tracker_that_has_none(
 @pytest.mark.clause("TRACK-02")
 @BOTH
 @pytest.mark.parametrize("row", OUT_OF_RANGE, ids=repr)
-def test_a_drop_or_skip_out_of_range_is_refused_and_counts_for_nothing(
+def test_a_drop_or_skip_out_of_range_is_refused_and_not_counted(
     cls: type[CompletionTracker], row: Any
 ) -> None:
     tracker = cls.for_graph(GRAPH)
@@ -250,7 +250,7 @@ JUNK: list[Any] = [None, 0, "a", (0, "a"), ["a"], {"row": 0}, object(), float("n
 
 @BOTH
 @pytest.mark.parametrize("thing", JUNK, ids=[str(type(thing)) for thing in JUNK])
-def test_what_is_no_node_is_in_no_tracker_and_cannot_be_marked(
+def test_a_value_that_is_no_node_is_in_no_tracker_and_cannot_be_marked(
     cls: type[CompletionTracker], thing: Any
 ) -> None:
     for tracker in (cls(3), cls.for_graph(GRAPH)):
@@ -359,7 +359,7 @@ def test_another_pipeline_may_not_ask_a_graphs_own_tracker(cls: type[CompletionT
 @pytest.mark.clause("TRACK-03", "TRACK-12")
 @BOTH
 @pytest.mark.parametrize("own", [True, False], ids=["of the graph", "bare"])
-def test_an_equal_graph_may_ask_and_nothing_is_forgotten(
+def test_an_equal_graph_may_ask_and_every_mark_is_kept(
     cls: type[CompletionTracker], own: bool
 ) -> None:
     tracker = cls.for_graph(GRAPH) if own else cls(3)
@@ -376,7 +376,7 @@ def test_an_equal_graph_may_ask_and_nothing_is_forgotten(
 
 @pytest.mark.clause("CKPT-06")
 @BOTH
-def test_an_equal_graph_asks_a_restored_tracker_of_what_was_claimed(
+def test_an_equal_graph_asks_a_restored_tracker_about_the_claimed_rows(
     cls: type[CompletionTracker],
 ) -> None:
     tracker = cls.from_checkpoint({"version": 1, "completed_rows": 2}, GRAPH)
@@ -433,7 +433,7 @@ def test_a_graph_makes_its_own_tracker() -> None:
 
 @pytest.mark.clause("TRACK-03", "TRACK-05")
 @BOTH
-def test_a_pass_goes_on_from_what_was_marked_for_another_graph(
+def test_a_pass_goes_on_from_the_marks_of_another_graph(
     cls: type[CompletionTracker],
 ) -> None:
     mine = ExecutionGraph(4, [C("a"), C("b", dependencies=["a"])])
@@ -532,7 +532,9 @@ def test_after_reset_a_tracker_is_as_new(
 
 @pytest.mark.clause("TRACK-09")
 @BOTH
-def test_a_reset_forgets_also_what_no_graph_has_asked_for(cls: type[CompletionTracker]) -> None:
+def test_a_reset_forgets_also_the_marks_that_no_graph_has_asked_for(
+    cls: type[CompletionTracker],
+) -> None:
     tracker = cls(3)
     for asked in (False, True):
         for node in (CellNodeId(0, "a"), CellNodeId(0, "z"), BarrierNodeId("z")):
@@ -756,7 +758,7 @@ def test_batch_barriers_hold_nothing_once_they_are_complete() -> None:
 
 
 @pytest.mark.clause("TRACK-07", "TRACK-09")
-def test_a_reset_does_not_hold_what_was_beside_what_is() -> None:
+def test_a_reset_frees_the_old_counters_before_it_makes_new_ones() -> None:
     tracker = CHAIN.tracker()
     gc.collect()
     with Held():
