@@ -7,6 +7,7 @@ import csv
 import gzip
 import json
 import pickle
+import random
 import re
 import subprocess
 import sys
@@ -752,6 +753,42 @@ def test_faults_of_merged_and_shared_parts_are_told_where_they_stand(tmp_path: P
         "8: columns 'b': latency.mean: no such field; did you mean 'mean_s'?",
         '9: columns[2].name: expected a string that is not empty, got ""',
     ]
+
+
+def test_a_fault_of_a_kind_without_words_of_ours_is_told_in_a_line(tmp_path: Path) -> None:
+    part = {"weight": 1, "latency": {"model": "constant", "value_s": 1}}
+    mixture = {"model": "mixture", "components": [part] * 65}
+    message = refusal(write(tmp_path, {"columns[1].latency": mixture}))
+    assert message.startswith("columns 'b': latency.components: Tuple should have at most 64 items")
+
+
+DAMAGE: list[Any] = [
+    *(None, True, -1, 1e300, float("nan"), "x", "", [], [None], {}, {1: 2}, {None: 1}, {1.5: {}}),
+    *(10**400, "1e3", [[]], {"model": ["x"]}, {"model": "constant"}, {True: 2}),
+]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_damage_of_any_kind_is_told_in_lines(tmp_path: Path, seed: int) -> None:
+    """Whatever a file holds, loading it ends well or with messages, each of which names it."""
+    draw = random.Random(seed)
+    data: Any = copy.deepcopy(GOOD) | {"failures": {"by_resource": {"gpu": {"retryable": 0.1}}}}
+    for _ in range(draw.randint(1, 4)):
+        here = data
+        while isinstance(here, dict | list) and here:
+            key = draw.choice(list(here) if isinstance(here, dict) else range(len(here)))
+            if draw.random() < 0.4 or not isinstance(here[key], dict | list):
+                here[key] = draw.choice(DAMAGE)
+                break
+            here = here[key]
+    file = tmp_path / "s.yaml"
+    file.write_text(yaml.dump(data, sort_keys=False))
+    text = ""
+    try:
+        load_scenario(file, {"columns.b.resource": "gpv"} if seed % 3 == 0 else {})
+    except SpecError as error:
+        text = str(error)
+    assert all(line.startswith(f"{file}:") for line in text.splitlines())
 
 
 def test_keys_given_twice_are_all_told(tmp_path: Path) -> None:

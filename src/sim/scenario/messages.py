@@ -51,11 +51,12 @@ def faults_of(error: ValidationError, data: Mapping[str, Any]) -> list[Fault]:
         where = _resolve(item["loc"], data, kept)
         # A list whose items are refused counts as empty, which nobody who reads the file sees.
         if kind != "too_short" or not item["input"]:
-            found.append(Fault(where, _text(kind, context, item["input"])))
+            found.append(Fault(where, _text(kind, context, item["input"], item["msg"])))
     return list(dict.fromkeys(found))
 
 
-def _text(kind: str, context: Mapping[str, Any], given: Any) -> str:
+def _text(kind: str, context: Mapping[str, Any], given: Any, message: str) -> str:
+    """The message of one fault; `message` is pydantic's, for kinds that are named nowhere here."""
     if kind == "field":
         return str(context["message"])
     if kind == "missing":
@@ -67,7 +68,9 @@ def _text(kind: str, context: Mapping[str, Any], given: Any) -> str:
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
         return f"expected {words} {context[key]:g}{got}"
-    return f"expected {_TYPES[kind]}{got}"
+    if kind in _TYPES:
+        return f"expected {_TYPES[kind]}{got}"
+    return f"{message.splitlines()[0]}{got}"
 
 
 def _resolve(loc: Sequence[int | str], data: Any, kept: int) -> Place:

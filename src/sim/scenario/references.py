@@ -139,4 +139,4 @@ def _limited(data: Mapping[str, Any], others: Mapping[str, int]) -> list[str] | 
     resources = limits.get("resources", {}) if isinstance(limits, Mapping) else None
     if not isinstance(resources, Mapping):
         return None
-    return list(dict.fromkeys([*others, *resources]))
+    return list(dict.fromkeys([*others, *(name for name in resources if isinstance(name, str))]))

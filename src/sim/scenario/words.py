@@ -41,7 +41,7 @@ def closest(name: object, known: Iterable[str], likeness: float = 0.75) -> str |
     """
     if not isinstance(name, str):
         return None
-    folded = {item.casefold(): item for item in known}
+    folded = {item.casefold(): item for item in known if isinstance(item, str)}
     found = get_close_matches(name.casefold(), folded, 1, likeness)
     return folded[found[0]] if found else None
 
