@@ -108,8 +108,6 @@ def test_is_barrier_is_asked_of_a_rule_and_not_of_a_descriptor(path: Path) -> No
         if not (isinstance(node, ast.Attribute) and node.attr == "is_barrier"):
             continue
         owner = ast.unparse(node.value)
-        if owner == "run" or name_of(path) == "cellspec/machine/run_state.py":
-            continue  # the flags of all columns, which `RunState` has from the rules
         of_rule = owner in {"rule", "later"} or owner.endswith(("rule", ".rule(column)"))
         assert of_rule or "rules.columns[" in owner, (
             f"{name_of(path)}:{node.lineno}: {owner}.is_barrier"

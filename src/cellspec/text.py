@@ -12,7 +12,9 @@ from collections.abc import Container, Iterable, Sequence
 __all__ = [
     "be",
     "cell_words",
+    "closest",
     "counted",
+    "did_you_mean",
     "listed",
     "listed_names",
     "node_words",
@@ -118,3 +120,27 @@ def _width(text: str) -> int:
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
         for c in text
     )
+
+
+def closest(name: object, known: Iterable[str], likeness: float = 0.75) -> str | None:
+    """The known name that is spelled most like `name`, upper and lower case being one.
+
+    Args:
+        name: the given name; None is returned for a value that is not text.
+        known: the names to choose from.
+        likeness: how alike the two must be, from 0 to 1.
+    """
+    if not isinstance(name, str):
+        return None
+    # A program that is spelled right does without it.
+    from difflib import get_close_matches
+
+    folded = {item.casefold(): item for item in known if isinstance(item, str)}
+    found = get_close_matches(name.casefold(), folded, 1, likeness)
+    return folded[found[0]] if found else None
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """The end of a message: "; did you mean 'model'?", or "" if all are unlike it."""
+    found = closest(name, known)
+    return "" if found is None else f"; did you mean {found!r}?"

@@ -159,7 +159,7 @@ def _take_of_rows(run: RunState, column: int, action: Action) -> None:
         saving.store(run, (column,), start, stop)
     elif kind == "drop":
         drops.record_drop(run, column, start, stop)
-    elif not run.is_barrier[column]:
+    elif not run.barrier_flags[column]:
         raise SpecError(f"action {action}: only a barrier emits")
     else:
         barriers.emit(run, column, start, stop)

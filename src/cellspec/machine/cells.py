@@ -80,7 +80,7 @@ def complete_cell(run: RunState, column: int, row: int, attempt: int | None) -> 
         expect_attempt(run, (column, row), attempt)
     single = run.counters.cells[column][row] == RUNNING
     run.counters.resolve[column](row)
-    if single and not run.is_barrier[column]:
+    if single and not run.barrier_flags[column]:
         call_ended(run, failed=False)
 
 
@@ -184,7 +184,7 @@ class CellJudge:
         if not expect_starts(run, f"{run.name_of(column)}[{row}]"):
             return True
         judge_start(run, column, row)
-        if not run.is_barrier[column] and not run.has_slot(run.group_of[column]):
+        if not run.barrier_flags[column] and not run.has_slot(run.group_of[column]):
             self.no_slot(column, row)
         state = run.counters.cells[column][row]
         if has_begun(state):

@@ -72,7 +72,7 @@ def _find_ready(run: RunState, group: int) -> str:
     """The first ready node of a group, in words."""
     for action in of_state(run, "start", READY):
         column = run.graph.rules.index[action.column]
-        output = action.scope is None and run.is_barrier[column]
+        output = action.scope is None and run.barrier_flags[column]
         if (run.output_group if output else run.group_of[column]) == group:
             key = key_of(column, action)
             return run.where(key)

@@ -60,7 +60,7 @@ def starts(run: RunState) -> Iterator[Action]:
     for state in (READY, BACKOFF):
         for action in of_state(run, "start", state):
             column = run.graph.rules.index[action.column]
-            output = action.scope is None and run.is_barrier[column]
+            output = action.scope is None and run.barrier_flags[column]
             key = key_of(column, action)
             until = run.backoffs.get(key) if state == BACKOFF else None
             if until is not None and until > run.now:
@@ -83,7 +83,7 @@ def _failures_of(run: RunState) -> Iterator[Action]:
     """A failure of each kind for each call that runs."""
     kinds: tuple[Failure, ...] = ("retryable", "backpressure", "permanent")
     for action in of_state(run, "fail", RUNNING):
-        if action.scope is not None or not run.is_barrier[run.graph.rules.index[action.column]]:
+        if action.scope is not None or not run.barrier_flags[run.graph.rules.index[action.column]]:
             for kind in kinds:
                 yield action._replace(failure=kind)
 

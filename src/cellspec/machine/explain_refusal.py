@@ -96,7 +96,7 @@ def judge_start(run: RunState, column: int, row: int) -> None:
         run.breaks("GROUP-01", f"{where} starts although row group {held} is not admitted")
     if has_begun(state):
         _refuse_again(run, key, state)
-    elif state < RANGED and run.is_barrier[column] and state < SKIP_READY:
+    elif state < RANGED and run.barrier_flags[column] and state < SKIP_READY:
         run.breaks("BARR-02", f"{run.where(key)} is given although its barrier is not complete")
     else:
         if is_to_be_skipped(state):

@@ -89,11 +89,11 @@ def fail_cell(
 def _expect_fails(run: RunState, column: int, row: int) -> bool:
     """True if a cell fails that runs, or, where that is not judged, could have run."""
     where = f"{run.name_of(column)}[{row}]"
-    if run.counters.cells[column][row] == RUNNING and not run.is_barrier[column]:
+    if run.counters.cells[column][row] == RUNNING and not run.barrier_flags[column]:
         return expect_running(run, f"failure of {where}")
     state = state_of(run, column, row)
     alive = refuse_complete(run, where, state, "FAIL-04")
-    if not alive or run.is_barrier[column] or not may_begin(state):
+    if not alive or run.barrier_flags[column] or not may_begin(state):
         return False
     run.counters.ready[run.group_of[column]] -= state == READY
     return True
@@ -144,7 +144,7 @@ def cancel_cell(run: RunState, column: int, row: int, attempt: int | None) -> No
             begin_backoff(run, (column, each), None)
     else:
         state = run.counters.cells[column][row]
-        if state != RUNNING or run.is_barrier[column]:
+        if state != RUNNING or run.barrier_flags[column]:
             refuse_complete(run, where, state_of(run, column, row), "FAIL-04")
             return
         if not run.starts_no_more():

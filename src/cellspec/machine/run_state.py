@@ -153,7 +153,7 @@ class RunState:
         rules = graph.rules
         check_limits(self.limits, rules)
         self.graph = graph
-        self.is_barrier = [rule.is_barrier for rule in rules.columns]
+        self.barrier_flags = [rule.is_barrier for rule in rules.columns]
         names = list(self.limits.resources)
         resource_of = self.limits.column_resource
         self.group_of = [
@@ -207,7 +207,7 @@ class RunState:
 
     def cell_group(self, column: int) -> int:
         """The group in which ready cells of a column are counted."""
-        return self.output_group if self.is_barrier[column] else self.group_of[column]
+        return self.output_group if self.barrier_flags[column] else self.group_of[column]
 
     def gives_up(self) -> bool:
         """True if a row is lost to an engine that does not claim to go on without rows.

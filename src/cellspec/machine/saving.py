@@ -69,7 +69,7 @@ def longest_claim(run: RunState, version: int) -> Claim:
     """The longest claim that a checkpoint of this version may make: the resolved prefix."""
     if version == 2:
         return run.counters.column_prefixes()
-    return (run.completed_rows,) * len(run.is_barrier)
+    return (run.completed_rows,) * len(run.barrier_flags)
 
 
 def checkpoint_begin(run: RunState, claim: Claim) -> None:

@@ -7,10 +7,10 @@ source. Each is complete in itself.
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from cellspec.errors import SpecError
+from cellspec.text import closest
 
 __all__ = ["EXAMPLES", "example_path", "is_path"]
 
@@ -32,8 +32,8 @@ def example_path(name: str) -> Path:
         SpecError: the name is unknown.
     """
     if name not in EXAMPLES:
-        near = difflib.get_close_matches(name, EXAMPLES, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        near = closest(name, EXAMPLES, 0.6)
+        hint = f"did you mean {near}? " if near else ""
         raise SpecError(
             f"no example is called {name!r}: {hint}there are {', '.join(EXAMPLES)}; a path to a "
             f"file of your own has a suffix or a folder, as in ./{name}"

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from cellspec.text import closest, did_you_mean
 from sim.scenario.distributions import (
     Constant,
     Exponential,
@@ -32,7 +33,7 @@ from sim.scenario.distributions import (
 )
 from sim.scenario.recorded import Tokens, Trace
 from sim.scenario.strict import Fault, StrictModel, faults_error
-from sim.scenario.words import closest, did_you_mean, given_words
+from sim.scenario.words import given_words
 
 if TYPE_CHECKING:
     from sim.draws import Draws, Floats

@@ -15,10 +15,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from cellspec.errors import FaultsError, SpecError
-from cellspec.text import listed_names
+from cellspec.text import did_you_mean, listed_names
 from sim.scenario.messages import Place, explain, faults_of, place_words
 from sim.scenario.scenario import Scenario
-from sim.scenario.words import did_you_mean, given_words
+from sim.scenario.words import given_words
 from sim.scenario.yaml_text import Document, YamlError, parse_yaml
 
 __all__ = ["load_scenario"]

@@ -12,8 +12,9 @@ from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
+from cellspec.text import did_you_mean
 from sim.scenario.strict import Fault
-from sim.scenario.words import did_you_mean, given_words
+from sim.scenario.words import given_words
 from sim.scenario.yaml_text import Document
 
 __all__ = ["Place", "explain", "faults_of", "place_words"]

@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from sim.scenario.words import did_you_mean
+from cellspec.text import did_you_mean
 
 __all__ = [
     "MAX_SECONDS",

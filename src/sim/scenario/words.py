@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any
 
-from cellspec.text import listed_names
+from cellspec.text import did_you_mean, listed_names
 
-__all__ = ["closest", "did_you_mean", "given_words", "unknown_name"]
+__all__ = ["given_words", "unknown_name"]
 
 _LONGEST = 60
 
@@ -29,27 +28,6 @@ def given_words(value: Any) -> str:
     if isinstance(value, bool):
         text = text.lower()
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-
-
-def closest(name: object, known: Iterable[str], likeness: float = 0.75) -> str | None:
-    """The known name that is spelled most like `name`, upper and lower case being one.
-
-    Args:
-        name: the given name; None is returned for a value that is not text.
-        known: the names to choose from.
-        likeness: how alike the two must be, from 0 to 1.
-    """
-    if not isinstance(name, str):
-        return None
-    folded = {item.casefold(): item for item in known if isinstance(item, str)}
-    found = get_close_matches(name.casefold(), folded, 1, likeness)
-    return folded[found[0]] if found else None
-
-
-def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """The end of a message: "; did you mean 'model'?", or "" if all are unlike it."""
-    found = closest(name, known)
-    return "" if found is None else f"; did you mean {found!r}?"
 
 
 def unknown_name(text: str, name: object, known: Iterable[str], what: str) -> str:

@@ -15,7 +15,6 @@ Everything here reads metadata of installed distributions. Only
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from importlib.metadata import entry_points as entry_points_of
 from typing import Any, Final
 
 from cellspec.errors import SpecError
+from cellspec.text import closest
 
 __all__ = [
     "GROUP",
@@ -132,8 +132,8 @@ def backend_path(spec: str, option: str) -> str:
         both = " and ".join(f"{one.path} of {one.distribution}" for one in named)
         raise SpecError(f"{option}: {spec!r} is registered twice: {both}; give module:attribute")
     known = sorted({one.name for one in found})
-    near = difflib.get_close_matches(spec, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = closest(spec, known, 0.6)
+    hint = f"did you mean {near!r}? " if near else ""
     raise SpecError(
         f"{option}: expected module:attribute, got {spec!r}, which no distribution registers: "
         f"{hint}registered are {', '.join(known) or 'none'}"
