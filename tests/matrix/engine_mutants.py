@@ -149,7 +149,7 @@ def _row_keys(progress: Progress, row: int) -> list[NodeKey]:
     return [cell_key(column, row) for column in range(progress.column_count)]
 
 
-@mutant("a cell that rests is not forgotten when its row is dropped, and comes back")
+@mutant("a cell in backoff is not forgotten when its row is dropped, and comes back")
 class RevivesRestingCells(Progress):
     def end_row(self, row: int) -> None:
         resting = [key for key in _row_keys(self, row) if self.state[key] == BACKOFF]
@@ -685,7 +685,7 @@ class ReportsFailureForDrops(Scheduler):
         return ending
 
 
-@mutant("a run gives up when all that is left rests after a failure")
+@mutant("a run gives up when all that is left is in backoff after a failure")
 class GivesUpInsteadOfWaiting(Scheduler):
     def _is_stuck(self) -> bool:
         return super()._is_stuck() or not (self.slots.running or any(self.queues.queues))

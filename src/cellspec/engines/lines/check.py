@@ -62,8 +62,8 @@ def _check(arguments: Sequence[str] | None, out: TextIO) -> int:
     if found is not None:
         _tell(found, out)
         return VIOLATED
-    told, heard = lines["to"], lines["from"]
-    put_line(f"\nnothing is wrong so far: {told} lines told, {heard} heard. Next:\n", out)
+    sent, received = lines["to"], lines["from"]
+    put_line(f"\nnothing is wrong so far: {sent} lines sent, {received} received. Next:\n", out)
     put_line(f"    export {COMMAND_VARIABLE}={shlex.quote(shlex.join(options.command))}", out)
     put_line("    pytest --pyargs cellspec.conformance \\", out)
     put_line("        --engine-backend=cellspec.engines.lines:LineBackend --profile=core", out)
