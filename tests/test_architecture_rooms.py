@@ -53,6 +53,19 @@ ROOMS = (
 SUITE = ("run", "judge", "campaign", "report", "pytest")
 """The rooms within the conformance suite, from the ground up."""
 
+SIM = (
+    ("policies", "draws", "figures", "targets", "terminal", "arguments", "hints", "examples"),
+    ("scenario",),
+    ("simulator",),
+    # A scenario made into a run, and a run into figures.
+    ("simulation", "results"),
+    ("output",),
+    ("commands",),
+    ("cli",),
+    ("__main__",),
+)
+"""The rooms within the simulator, from the ground up; modules that lie flat stand among them."""
+
 LARGEST_CLASS = 450
 """Lines, with its docstrings."""
 
@@ -125,6 +138,22 @@ def test_arrows_go_down(name: str) -> None:
         inside = "cellspec.conformance."
         if name.startswith(inside) and other.startswith(inside) and name != FRONT_PAGE:
             assert suite_floor(other) <= suite_floor(name), f"{where}, of a room above it"
+
+
+def sim_floor(name: str) -> int:
+    """The floor of a module within the simulator; the package's own imports nothing."""
+    part = name.split(".")[1]
+    floors = [floor for floor, parts in enumerate((("__init__",), *SIM)) if part in parts]
+    assert len(floors) == 1, f"{name}: stands in no room of SIM, or in more than one"
+    return floors[0]
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("sim.")])
+def test_arrows_go_down_within_the_simulator(name: str) -> None:
+    floor = sim_floor(name)
+    for other, line in imported(name):
+        if other.startswith("sim."):
+            assert sim_floor(other) <= floor, f"{name}:{line} imports {other}, of a room above it"
 
 
 def test_there_is_no_circle_of_modules() -> None:

@@ -8,7 +8,16 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-__all__ = ["add_case", "add_format", "crash", "number_from_one", "override", "seconds", "seed"]
+__all__ = [
+    "add_case",
+    "add_format",
+    "count",
+    "crash",
+    "event_number",
+    "override",
+    "seconds",
+    "seed",
+]
 
 CRASH_SYNTAX = "EVENT, TIMEs or random:MEANs"
 
@@ -47,10 +56,19 @@ def seconds(text: str) -> float:
     return value
 
 
-def number_from_one(text: str) -> int:
-    """The number of an event, or of runs."""
+def event_number(text: str) -> int:
+    """The number of an event, from 1."""
+    return _from_one(text, "an event number")
+
+
+def count(text: str) -> int:
+    """How many runs or jobs, from 1."""
+    return _from_one(text, "a whole number")
+
+
+def _from_one(text: str, what: str) -> int:
     if not _is_digits(text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected an event number from 1, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected {what} from 1, got {text!r}")
     return int(text)
 
 
@@ -78,9 +96,7 @@ def crash(text: str) -> dict[str, Any]:
     """The fields of a scenario's crash, from ``--crash-at``."""
     kind, _, length = text.rpartition(":")
     if _is_digits(text):
-        if int(text) < 1:
-            raise argparse.ArgumentTypeError(f"expected an event number from 1, got {text!r}")
-        return {"at_event": int(text)}
+        return {"at_event": event_number(text)}
     try:
         if not length.endswith("s") or kind not in ("", "random"):
             raise ValueError

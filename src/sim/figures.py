@@ -1,8 +1,11 @@
 """The definition of each figure of ``cellspec run``: one table, for page, ``--help`` and tests.
 
 Each definition can be followed on a trace of the run (``--trace FILE``) alone, by a program that
-is independent of this package. `TERMS` says the words that the definitions use, `FIGURES` one
-sentence or two for each figure. `page_text` is ``simulations/figures.md``, `help_text` the end of
+is independent of this package. This module defines the figures; `sim.results` works them out for a
+run, and holds them.
+
+`TERMS` says the words that the definitions use, `FIGURES` one sentence or two for each figure.
+`page_text` is ``simulations/figures.md``, `help_text` the end of
 ``cellspec run --help``; ``python -m sim.figures`` prints the page.
 """
 

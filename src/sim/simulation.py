@@ -8,13 +8,13 @@ from typing import Any
 
 from cellspec.exit_codes import Stdout
 from cellspec.trace import TraceWriter, header_for
-from sim.outputs import STDOUT
 from sim.scenario.records import Crash
 from sim.scenario.scenario import Scenario
 from sim.simulator.call_outcomes import ColumnRates, DrawnOutcomes
 from sim.simulator.plan import CheckpointPlan, CrashPlan, RunPlan
 from sim.simulator.simulator import Simulator
 from sim.simulator.stepwise import StepwiseSimulator
+from sim.targets import STDOUT
 
 __all__ = ["make_simulator", "run_plan", "trace_writer"]
 

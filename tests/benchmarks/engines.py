@@ -40,8 +40,8 @@ from pathlib import Path
 from typing import Any
 
 from cellspec import virtualtime
-from cellspec.conformance.campaign.growth import LIMIT, rounded
 from cellspec.conformance.campaign.scaling import run_cost_campaign
+from cellspec.conformance.campaign.scaling_limits import LIMIT, rounded
 from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES
 from cellspec.conformance.run.backend import Backend, fit_of
 from cellspec.conformance.run.probe import Probe
@@ -214,15 +214,15 @@ def judge(spec: str) -> dict[str, Any]:
     done = run_cost_campaign(backend, backend.capabilities)
     shapes = {
         name: {
-            "clause": growth.clause,
-            "lines": [round(growth.before.each, 1), round(growth.after.each, 1)],
-            "ratio": rounded(growth.ratio),
-            "function_ratio": round(growth.function_ratio, 1),
-            "too_much": growth.is_too_much,
-            "whole_too_much": growth.ratio >= LIMIT,
-            "growing": list(growth.growing.items())[:3],
+            "clause": scaling.clause,
+            "lines": [round(scaling.before.each, 1), round(scaling.after.each, 1)],
+            "ratio": rounded(scaling.ratio),
+            "function_ratio": round(scaling.function_ratio, 1),
+            "too_much": scaling.is_too_much,
+            "whole_too_much": scaling.ratio >= LIMIT,
+            "growing": list(scaling.growing.items())[:3],
         }
-        for name, growth in done.growths.items()
+        for name, scaling in done.scalings.items()
     }
     broken = {
         clause: failure.detail

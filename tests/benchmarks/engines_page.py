@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cellspec.clauses import clauses
-from cellspec.conformance.campaign.growth import FUNCTION_LIMIT, LIMIT
+from cellspec.conformance.campaign.scaling_limits import FUNCTION_LIMIT, LIMIT
 from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES
 from tests.benchmarks.engines import SHAPES
 from tests.benchmarks.weightless import WORKERS

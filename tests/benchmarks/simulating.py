@@ -23,10 +23,10 @@ import simpy
 
 from cellspec import ExecutionGraph
 from cellspec.machine.machine import Limits
+from sim.policies import Policy
 from sim.scenario.distributions import Exponential
 from sim.scenario.sampler import ColumnLatency, LatencySource
 from sim.simulator.plan import CheckpointPlan, CrashPlan, RunPlan
-from sim.simulator.queues import Policy
 from sim.simulator.simulator import Simulator
 from tests.benchmarks.graphs import SHAPES, chain
 from tests.benchmarks.timing import ROOT, environment, interleave, memory, seconds

@@ -15,7 +15,7 @@ from hypothesis.internal.conjecture import providers
 from cellspec import ColumnDescriptor, Limits
 from cellspec.check.checker import Finding
 from cellspec.conformance.campaign.campaign import REPEAT_EVERY, Run, draw, run_campaign
-from cellspec.conformance.campaign.failures import Campaign
+from cellspec.conformance.campaign.results import Campaign
 from cellspec.conformance.campaign.shrink_workload import shrunk_workload
 from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.run_result import RunResult

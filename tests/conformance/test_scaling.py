@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from cellspec.conformance import CAPABILITIES, Probe, Table, Workload, run_workload
-from cellspec.conformance.campaign.growth import FUNCTION_LINES, Growth, Part, rounded
 from cellspec.conformance.campaign.options import Options
 from cellspec.conformance.campaign.scaling import (
     NOT_COUNTED,
@@ -23,6 +22,7 @@ from cellspec.conformance.campaign.scaling import (
     judge_cost,
     run_cost_campaign,
 )
+from cellspec.conformance.campaign.scaling_limits import FUNCTION_LINES, Part, Scaling, rounded
 from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES, SHAPES, Shape, grown
 from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.profiles import profile_of
@@ -184,14 +184,14 @@ def test_counts_are_the_same_for_any_hash_seed() -> None:
 # What grows
 
 
-def growth(before: float, after: float, rest: float = 0.0) -> Growth:
+def scaling(before: float, after: float, rest: float = 0.0) -> Scaling:
     """A function that costs so much for each of 100 events, in an event that costs more."""
 
     def part(about: str, lines: float) -> Part:
         mine = {"f": round(100 * lines), "g": round(100 * rest)}
         return Part(about, sum(mine.values()), 100, mine)
 
-    return Growth("COST-01", "with more rows", part("few", before), part("many", after))
+    return Scaling("COST-01", "with more rows", part("few", before), part("many", after))
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def growth(before: float, after: float, rest: float = 0.0) -> Growth:
 def test_more_than_a_logarithm_is_too_much(
     before: float, after: float, rest: float, too_much: bool
 ) -> None:
-    assert growth(before, after, rest).is_too_much == too_much
+    assert scaling(before, after, rest).is_too_much == too_much
 
 
 def test_a_ratio_below_its_limit_is_not_shown_as_the_limit() -> None:
@@ -218,7 +218,7 @@ def test_a_ratio_below_its_limit_is_not_shown_as_the_limit() -> None:
 
 
 def test_a_finding_names_the_functions_that_grow() -> None:
-    found = growth(31, 124, 69).finding()
+    found = scaling(31, 124, 69).finding()
     assert found.detail == (
         "an event costs more with more rows: 100 lines few, 193 many, "
         "1.93 times as much (limit 1.5); of them 31 and 124, 4.0 times as much (limit 2.5), in f"
@@ -255,8 +255,8 @@ def test_failures_come_as_often_in_a_workload_that_is_grown() -> None:
 def test_the_reference_does_no_more_work_per_event_in_a_long_run() -> None:
     found = run_cost_campaign(ReferenceBackend(), ALL)
     assert not found.failures
-    assert list(found.growths) == [one.name for one in SHAPES]
-    for name, one in found.growths.items():
+    assert list(found.scalings) == [one.name for one in SHAPES]
+    for name, one in found.scalings.items():
         assert 0.9 < one.ratio < 1.1, name
         assert not one.growing, name
     assert found.evidence.unequal == ""
@@ -283,7 +283,7 @@ def test_one_cause_is_reported_once() -> None:
     shapes = [shape("history"), shape("queue")]
     found = run_cost_campaign(mutant, ALL, shapes=shapes)
     assert list(found.failures) == ["COST-02"]
-    assert found.growths["queue"].is_too_much
+    assert found.scalings["queue"].is_too_much
     assert "breaks COST-02 already" in found.evidence.unjudged["COST-03"]
     waived = run_cost_campaign(mutant, ALL, shapes=shapes, waive=["COST-02"])
     assert list(waived.failures) == ["COST-03"]
@@ -307,7 +307,7 @@ def test_an_engine_is_not_asked_for_shapes_beyond_its_capabilities() -> None:
         {"core"},
         shapes=[one for one in SHAPES if one.name in ("wide", "failures", "saves")],
     )
-    assert list(found.growths) == ["wide"]
+    assert list(found.scalings) == ["wide"]
     assert shape("wide").asked_of({"core"}).limits == Limits(workers=8)
     assert shape("wide").asked_of({"groups"}) == shape("wide").work
 
@@ -324,7 +324,7 @@ class Picky(ReferenceBackend):
 def test_a_workload_is_fitted_to_the_engine() -> None:
     found = run_cost_campaign(Picky(), ALL, shapes=[shape("queue"), shape("barrier")])
     assert not found.failures
-    assert list(found.growths) == ["queue"]
+    assert list(found.scalings) == ["queue"]
     assert found.evidence.unjudged == {"COST-04": "the engine cannot be asked for such a workload"}
 
 
@@ -357,7 +357,7 @@ def test_a_run_that_breaks_another_clause_is_reported_and_judged_on_without_it()
     found = run_cost_campaign(Lazy(), ALL, shapes=shapes)
     assert found.failures
     assert not found.failures.keys() & COST_CLAUSES
-    assert not found.growths
+    assert not found.scalings
     assert found.evidence.waived == tuple(sorted(found.failures))
     assert found.evidence.unjudged.keys() == {"COST-01", "COST-04"}
 

@@ -411,6 +411,10 @@ def test_a_trace_that_cannot_be_used(
         (["run", "x.yaml", "--crash-at", "random:9"], "EVENT, TIMEs or random:MEANs"),
         (["run", "x.yaml", "--crash-at", "poisson:9s"], "EVENT, TIMEs or random:MEANs"),
         (["schema", "x"], "x"),
+        (["fuzz", "--examples", "0"], "--examples: expected a whole number from 1, got '0'"),
+        (["fuzz", "--plateau", "few"], "--plateau: expected a whole number from 1, got 'few'"),
+        (["fuzz", "--jobs", "-1"], "--jobs: expected a whole number from 1, got '-1'"),
+        (["replay", "x.json", "--until", "0"], "--until: expected an event number from 1, got '0'"),
     ],
 )
 def test_bad_usage_is_one_line(

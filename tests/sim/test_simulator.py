@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, Limits, Violation
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
 from cellspec.state.counters import Claim
+from sim.policies import POLICIES, Policy
 from sim.scenario.distributions import Constant, Exponential
 from sim.scenario.sampler import ColumnLatency, LatencySource
 from sim.simulator.outcome import Outcome
 from sim.simulator.plan import CheckpointPlan, CrashPlan, RunPlan
-from sim.simulator.queues import POLICIES, Policy
 from sim.simulator.simulator import Simulator
 from tests.strategies import Case, limited_cases
 

@@ -46,7 +46,7 @@ def _check(args: argparse.Namespace) -> int:
     from cellspec.conformance.judge.verdict import judge_trace
     from sim.hints import hint_for_check
     from sim.output.check import render_json, render_text
-    from sim.outputs import check_targets
+    from sim.targets import check_targets
 
     if args.chrome is not None:
         check_targets(args.trace, args.chrome)

@@ -7,8 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cellspec.exit_codes import FINE, INCONCLUSIVE, VIOLATED, put
+from cellspec.fuzz.parallel import CLUSTERS
 from cellspec.progress_line import progress_line
-from sim.arguments import add_format, number_from_one, seconds, seed
+from sim.arguments import add_format, count, seconds, seed
 from sim.terminal import note, say_cost
 
 if TYPE_CHECKING:
@@ -34,14 +35,14 @@ def add_parser(commands: Any) -> None:
         "reference engine)",
     )
     fuzz.add_argument("--seed", metavar="N", type=seed, default=0, help="default: 0")
-    fuzz.add_argument("--examples", metavar="N", type=number_from_one, help="runs at most")
+    fuzz.add_argument("--examples", metavar="N", type=count, help="runs at most")
     fuzz.add_argument(
         "--time", metavar="SECONDS", dest="seconds", type=seconds, help="wall seconds at most"
     )
     fuzz.add_argument(
         "--plateau",
         metavar="N",
-        type=number_from_one,
+        type=count,
         default=400,
         help="stop after so many runs without anything new (default: 400)",
     )
@@ -52,11 +53,11 @@ def add_parser(commands: Any) -> None:
         "the last needs the extra cellspec[conformance], and is left out without it)",
     )
     fuzz.add_argument(
-        "--jobs", metavar="N", type=number_from_one, default=1, help="batches at once (default: 1)"
+        "--jobs", metavar="N", type=count, default=1, help="batches at once (default: 1)"
     )
     fuzz.add_argument(
         "--cluster",
-        choices=("loky", "dask", "ray"),
+        choices=CLUSTERS,
         help="where the jobs run: processes here, a Dask or a Ray cluster (default: loky)",
     )
     fuzz.add_argument("--corpus", metavar="DIR", help="keep workloads that showed something new")

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from cellspec.exit_codes import FINE, INCONCLUSIVE, VIOLATED, put
-from sim.arguments import add_case, number_from_one
+from sim.arguments import add_case, event_number
 
 __all__ = ["add_parser"]
 
@@ -23,7 +23,7 @@ def add_parser(commands: Any) -> None:
     )
     add_case(replay)
     replay.add_argument(
-        "--until", metavar="N", type=number_from_one, help="stop after event N, and show the table"
+        "--until", metavar="N", type=event_number, help="stop after event N, and show the table"
     )
     replay.add_argument("--pytest", action="store_true", help="print a test to paste, too")
     replay.add_argument(
@@ -41,7 +41,7 @@ def _replay(args: argparse.Namespace) -> int:
     from cellspec.replay.rerun import replay
     from sim.hints import hinting_at_replay
     from sim.output.replay import render_json, render_text, trace_text, write_outputs
-    from sim.outputs import STDOUT, check_targets, check_trace_target, stream_beside
+    from sim.targets import STDOUT, check_targets, check_trace_target, stream_beside
 
     check_trace_target(args.trace)
     traces = [] if args.trace in (None, STDOUT) else [args.trace]

@@ -102,9 +102,9 @@ def _run(args: argparse.Namespace) -> int:
     from cellspec.files import check_apart, path_of, write_files
     from sim.examples import example_path, is_path
     from sim.output.run import OUT_FILES, files_of_run, render
-    from sim.outputs import STDOUT, check_targets, check_trace_target, stream_beside
     from sim.results import summarise
     from sim.scenario.remarks import remarks
+    from sim.targets import STDOUT, check_targets, check_trace_target, stream_beside
 
     if not is_path(args.scenario):
         args.scenario = str(example_path(args.scenario))

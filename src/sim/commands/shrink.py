@@ -31,7 +31,7 @@ def _shrink(args: argparse.Namespace) -> int:
     from cellspec.replay.shrink import shrink
     from sim.hints import hinting_at_replay
     from sim.output.replay import render_json, render_text
-    from sim.outputs import check_targets
+    from sim.targets import check_targets
 
     if args.out is not None:
         check_targets(args.case, args.out)

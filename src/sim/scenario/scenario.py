@@ -40,6 +40,7 @@ from pydantic import (
 from cellspec.errors import SpecError
 from cellspec.graph.graph import BarrierScope, ExecutionGraph
 from cellspec.machine.limits import FailurePolicy, Limits, check_limits
+from sim.policies import Policy
 from sim.scenario.records import (
     CheckpointSpec,
     ColumnSpec,
@@ -57,7 +58,6 @@ from sim.scenario.resolve import Parts, Resolved, readable_parts, resolve
 from sim.scenario.sampler import ColumnLatency, LatencySource
 from sim.scenario.strict import Fault, Seconds, StrictModel, faults_error
 from sim.scenario.yaml_text import dump_yaml
-from sim.simulator.queues import Policy
 
 __all__ = ["Scenario"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cellspec.machine.limits import FailurePolicy, Limits
-from sim.simulator.queues import Policy
+from sim.policies import Policy
 
 __all__ = ["CheckpointPlan", "CrashPlan", "RunPlan"]
 

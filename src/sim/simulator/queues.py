@@ -1,24 +1,8 @@
 """Ready queues: which of the nodes that could start goes first.
 
-A dispatch policy is an order on ready nodes. Each *group* of columns that shares a resource has a
-queue of its own, so that work for an idle endpoint does not wait for a busy one; between groups the
-queue whose head comes first in the policy's order goes first.
-
-===============  ==========================================  =================================
-policy           order                                       trade-off
-===============  ==========================================  =================================
-fifo             the moment of becoming ready                a node goes before all later ones;
-                                                             early columns run far ahead
-row-first        lowest row, then the later column           rows finish early, checkpoints
-                                                             cover more; the default
-column-first     earliest column, then the lowest row        like column-by-column engines
-critical-path    longest mean latency to the end of the row  shortest makespan when a chain
-                                                             dominates
-random           uniform, from the seed                      finds faults that an order hides
-===============  ==========================================  =================================
-
-Under every policy but ``fifo`` and ``random`` a barrier node goes before cells: its whole scope
-waits for it. ``fifo`` alone promises that a node is not overtaken.
+A dispatch policy (`sim.policies`) is an order on ready nodes. Each *group* of columns that shares a
+resource has a queue of its own, so that work for an idle endpoint does not wait for a busy one;
+between groups the queue whose head comes first in the policy's order goes first.
 
 Memory: ``row-first``, ``column-first`` and ``critical-path`` find their next row in the state bytes
 and need no memory. ``fifo`` stores 16 bytes, ``random`` 8 bytes, for each waiting node.
@@ -32,27 +16,23 @@ import random
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
 from cellspec.graph.nodes import barrier_key
 from cellspec.graph.rules import Rules
 from cellspec.state.codes import READY
 from cellspec.state.counters import Counters
 from sim.draws import sequence
+from sim.policies import Policy
 
 __all__ = [
-    "POLICIES",
     "FifoQueue",
-    "Policy",
     "PriorityQueue",
     "RandomQueue",
     "ReadyQueue",
     "make_queue",
     "pick_of",
 ]
-
-Policy = Literal["fifo", "row-first", "column-first", "critical-path", "random"]
-POLICIES: tuple[str, ...] = get_args(Policy)
 
 _NOBODY = 1 << 62
 

@@ -31,7 +31,7 @@ from hypothesis import seed as seeded
 from hypothesis.internal.conjecture.providers import HypothesisProvider
 from hypothesis.strategies import SearchStrategy
 
-from cellspec.conformance.campaign.failures import Campaign, failure_of
+from cellspec.conformance.campaign.results import Campaign, failure_of
 from cellspec.conformance.campaign.smallest_run import smallest_run
 from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.coverage import Coverage, coverage_of

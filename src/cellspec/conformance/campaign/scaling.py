@@ -4,7 +4,7 @@ An engine that looks at every row at each event is right, and useless at ten tho
 say little on a busy machine, so the suite *counts* lines of the engine's code
 (`cellspec.conformance.run.line_counter`). It runs a few small workloads, each of which grows in one
 respect alone (`cellspec.conformance.campaign.scaling_shapes`), and compares the lines for an event
-at one size and at another (`cellspec.conformance.campaign.growth`).
+at one size and at another (`cellspec.conformance.campaign.scaling_limits`).
 
 Two runs of one shape must give the same count; otherwise the clause is inconclusive. Engines that
 make calls in other threads or processes, or run in real time, are left unjudged: how often such an
@@ -17,14 +17,14 @@ import inspect
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from cellspec.conformance.campaign.failures import Campaign, failure_of
-from cellspec.conformance.campaign.growth import Growth
+from cellspec.conformance.campaign.results import Campaign, failure_of
 from cellspec.conformance.campaign.scaling_counts import (
     CountedRuns,
     OtherViolation,
     Unjudgeable,
     measured,
 )
+from cellspec.conformance.campaign.scaling_limits import Scaling
 from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES, COST_PROFILE, SHAPES, Shape
 from cellspec.conformance.judge.evidence import Evidence
 from cellspec.conformance.judge.run_result import RunResult
@@ -69,13 +69,13 @@ def judge_cost(
     evidence = Evidence()
     try:
         counts = CountedRuns(backend, work, waive, evidence)
-        growth = measured(Shape("", clause, what, work), counts)
+        scaling = measured(Shape("", clause, what, work), counts)
     except OtherViolation as broken:
         return broken.result
     except Unjudgeable as error:
         raise SpecError(f"{clause}: {error}") from None
-    if growth.is_too_much:
-        counts.base.violations.append(growth.finding())
+    if scaling.is_too_much:
+        counts.base.violations.append(scaling.finding())
     return counts.base
 
 
@@ -85,9 +85,9 @@ def _can_count(backend: Backend) -> bool:
 
 @dataclass
 class CostCampaign(Campaign):
-    """A campaign about cost: its failures, and the growth of each shape."""
+    """A campaign about cost: its failures, and the scaling of each shape."""
 
-    growths: dict[str, Growth] = field(default_factory=dict)
+    scalings: dict[str, Scaling] = field(default_factory=dict)
 
 
 def run_cost_campaign(
@@ -147,9 +147,9 @@ class _CostJudge:
             counts = CountedRuns(
                 self.backend, shape.asked_of(self.capabilities), self.waived, evidence
             )
-            growth = measured(shape, counts)
+            scaling = measured(shape, counts)
             if self.with_cpu:
-                growth = replace(growth, cpu_ratio=counts.cpu_ratio())
+                scaling = replace(scaling, cpu_ratio=counts.cpu_ratio())
         except Unjudgeable as error:
             if not evidence.exercised[shape.clause]:
                 self.unjudged[shape.clause] = str(error)
@@ -157,23 +157,23 @@ class _CostJudge:
         except OtherViolation as broken:
             self.waived.add(self._fail(broken.result, number))
             return False
-        self.campaign.growths[shape.name] = growth
+        self.campaign.scalings[shape.name] = scaling
         evidence.exercised[shape.clause] += 1
         self.unjudged.pop(shape.clause, None)
-        if growth.is_too_much and shape.clause not in self.campaign.failures:
-            self._blame(shape, number, growth, counts)
+        if scaling.is_too_much and shape.clause not in self.campaign.failures:
+            self._blame(shape, number, scaling, counts)
         return True
 
-    def _blame(self, shape: Shape, number: int, growth: Growth, counts: CountedRuns) -> None:
+    def _blame(self, shape: Shape, number: int, scaling: Scaling, counts: CountedRuns) -> None:
         """Note that an event costs too much, unless the same cause was reported before."""
-        worst = next(iter(growth.growing), "")
+        worst = next(iter(scaling.growing), "")
         before = self.blamed.get(worst, shape.clause)
         if before != shape.clause:
             self.unjudged[shape.clause] = f"what grows is {worst}, which breaks {before} already"
             return
-        for name in growth.growing:
+        for name in scaling.growing:
             self.blamed.setdefault(name, shape.clause)
-        counts.base.violations.append(growth.finding())
+        counts.base.violations.append(scaling.finding())
         self._fail(counts.base, number, asked=counts.work)
 
     def _fail(self, result: RunResult, number: int, asked: Workload | None = None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from itertools import pairwise
 
-from cellspec.conformance.campaign.growth import Growth, Part
+from cellspec.conformance.campaign.scaling_limits import Part, Scaling
 from cellspec.conformance.campaign.scaling_shapes import HISTORY, Shape, grown
 from cellspec.conformance.judge.evidence import Evidence
 from cellspec.conformance.judge.harness import run_workload
@@ -128,7 +128,7 @@ class CountedRuns:
         return result
 
 
-def _by_rows(clause: str, what: str, counts: CountedRuns) -> Growth:
+def _by_rows(clause: str, what: str, counts: CountedRuns) -> Scaling:
     """The lines that the rows from one size to the next add."""
     parts = []
     for few, many in pairwise(counts.sizes):
@@ -141,10 +141,10 @@ def _by_rows(clause: str, what: str, counts: CountedRuns) -> Growth:
         rows = counts.work.rows
         about = f"from {few * rows} to {many * rows} rows"
         parts.append(Part(about, other.lines - one.lines, events, added))
-    return Growth(clause, what, parts[0], parts[1])
+    return Scaling(clause, what, parts[0], parts[1])
 
 
-def _by_history(clause: str, what: str, counts: CountedRuns) -> Growth:
+def _by_history(clause: str, what: str, counts: CountedRuns) -> Scaling:
     """The work of an event, late and early in one run."""
     times = counts.sizes[-1]
     result, line_counter = counts.run(times)
@@ -162,7 +162,7 @@ def _by_history(clause: str, what: str, counts: CountedRuns) -> Growth:
         added = {name: lines - before.get(name, 0) for name, lines in after.items()}
         about = f"{when} in a run of {times * counts.work.rows} rows"
         parts.append(Part(about, sum(added.values()), stop - start, added))
-    return Growth(clause, what, parts[0], parts[1])
+    return Scaling(clause, what, parts[0], parts[1])
 
 
 def _ends_of_last_column(result: RunResult) -> list[int]:
@@ -175,6 +175,13 @@ def _ends_of_last_column(result: RunResult) -> list[int]:
     ]
 
 
-def measured(shape: Shape, counts: CountedRuns) -> Growth:
+def measured(shape: Shape, counts: CountedRuns) -> Scaling:
+    """Run a shape, and count the lines for an event at two sizes, or early and late in one run.
+
+    Raises:
+        OtherViolation: a run breaks another clause.
+        Unjudgeable: the engine refuses the shape, its runs do not grow or are too short, or two
+            runs of one workload differ.
+    """
     measure = _by_history if shape.clause == HISTORY else _by_rows
     return measure(shape.clause, shape.what, counts)

@@ -12,7 +12,7 @@ COST-03    queue     ready nodes whose resource is used up, while others go past
 COST-04    barrier   the rows that a barrier waits for
 =========  ========  ===============================================================================
 
-The shapes are judged in this order, so that growth is reported of the narrowest shape. An engine
+The shapes are judged in this order, so that scaling is reported of the narrowest shape. An engine
 without row groups gets all rows at once; there a queue shows as COST-01.
 """
 
@@ -36,12 +36,12 @@ _BASE_ROWS = 25
 
 @dataclass(frozen=True)
 class Shape:
-    """A workload to grow, and the clause that its growth judges.
+    """A workload to grow, and the clause that its scaling judges.
 
     Attributes:
         name: one word.
         clause: the clause's number.
-        what: the growth, in words that end "an event costs more …".
+        what: the respect in which the workload grows, in words that end "an event costs more …".
         work: the workload, with the fewest rows.
         needs: the capabilities of engines that it is run on.
     """

@@ -25,13 +25,13 @@ from typing import Any
 from cellspec.clauses import Clause, clauses
 from cellspec.conformance.campaign.campaign import run_campaign
 from cellspec.conformance.campaign.event_cost import cost_ratios
-from cellspec.conformance.campaign.failures import Campaign, Failure, failure_of
 from cellspec.conformance.campaign.options import (
     MAX_EXAMPLES,
     Options,
     parse_profiles,
     read_expected_failures,
 )
+from cellspec.conformance.campaign.results import Campaign, Failure, failure_of
 from cellspec.conformance.campaign.scaling import CostCampaign, judge_cost, run_cost_campaign
 from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES, COST_PROFILE
 from cellspec.conformance.campaign.smoke import SmokeFailure, smoke
@@ -314,12 +314,12 @@ class Suite:
             return {}
         return {
             shape: {
-                "clause": growth.clause,
-                "lines": [round(growth.before.each, 1), round(growth.after.each, 1)],
-                "ratio": round(growth.ratio, 3),
-                "cpu_ratio": round(growth.cpu_ratio, 3),
+                "clause": scaling.clause,
+                "lines": [round(scaling.before.each, 1), round(scaling.after.each, 1)],
+                "ratio": round(scaling.ratio, 3),
+                "cpu_ratio": round(scaling.cpu_ratio, 3),
             }
-            for shape, growth in campaign.growths.items()
+            for shape, scaling in campaign.scalings.items()
         }
 
     # Case files

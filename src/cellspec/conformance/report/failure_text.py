@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cellspec.clauses import clauses
-from cellspec.conformance.campaign.failures import Failure
+from cellspec.conformance.campaign.results import Failure
 from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES
 from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.run.case import describe, python_test

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from cellspec.clauses import clause_set, clause_set_version
-from cellspec.conformance.campaign.failures import Failure
+from cellspec.conformance.campaign.results import Failure
 from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.profiles import Profile
 from cellspec.conformance.report.failure_text import pasted_test

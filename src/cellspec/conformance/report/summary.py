@@ -76,7 +76,7 @@ def _inconclusive(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _counted(shapes: Mapping[str, Any]) -> Iterator[str]:
-    """For each clause about cost the growth of the shape that grew most."""
+    """For each clause about cost the scaling of the shape that grew most."""
     worst: dict[str, Any] = {}
     for shape in sorted(shapes.values(), key=lambda shape: float(shape["ratio"])):
         worst[shape["clause"]] = shape

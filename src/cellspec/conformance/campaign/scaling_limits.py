@@ -1,4 +1,4 @@
-"""Growth: lines of the engine's code for an event, at one size and at another.
+"""Lines of the engine's code for an event at two sizes, and how many times as many are too many.
 
 A shape is run with 25, 100 and 400 rows. The lines that the rows from 25 to 100 add are divided by
 the events that they add; likewise from 100 to 400. So the fixed cost of a run is in neither. An
@@ -23,10 +23,10 @@ __all__ = [
     "FUNCTION_LIMIT",
     "FUNCTION_LINES",
     "LIMIT",
-    "Growth",
     "Part",
+    "Scaling",
     "function_text",
-    "growth_text",
+    "ratio_text",
     "rounded",
 ]
 
@@ -62,12 +62,12 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Growth:
-    """The work of an event before and after one respect grew.
+class Scaling:
+    """Lines of the engine's code for an event, at a small size and at a larger one.
 
     Attributes:
         clause: the clause that it is judged by.
-        what: the growth, as in `Shape`.
+        what: the respect in which the workload grows, as in `Shape`.
         before, after: the two parts that are compared.
         cpu_ratio: CPU time of an event with the most rows, divided by that with a quarter of them;
             a figure to look at, which breaks no clause. 0 if that was not measured.
@@ -114,7 +114,7 @@ class Growth:
         before, after = self.before, self.after
         detail = (
             f"an event costs more {self.what}: {before.each:,.0f} lines {before.about}, "
-            f"{after.each:,.0f} {after.about}, {growth_text(self.ratio)}"
+            f"{after.each:,.0f} {after.about}, {ratio_text(self.ratio)}"
         )
         if self.growing:
             worst = next(iter(self.growing))
@@ -128,7 +128,7 @@ class Growth:
         return Finding(self.clause, detail, explanation=(head, *lines) if lines else ())
 
 
-def growth_text(ratio: float) -> str:
+def ratio_text(ratio: float) -> str:
     """How many times as much an event costs, and how many times is too much."""
     return f"{rounded(ratio):.2f} times as much (limit {LIMIT:g})"
 

@@ -1,4 +1,4 @@
-"""The places that a command writes to: checked before the run, which a typo must not lose."""
+"""The target paths of a command, checked before the run: a typo must not lose its result."""
 
 from __future__ import annotations
 
