@@ -1,9 +1,11 @@
-"""Adapters: engines of other people as backends of the conformance suite.
+"""The backends of the conformance suite that come with cellspec, each under a short name.
 
-Each engine has a module or package of its own here, which imports that engine when a backend is
-made, so `cellspec` needs none of them. The release matrix (``simulations/releases`` of a checkout)
-runs the suite on many releases of one engine and publishes the results.
+Adapters of other people's engines are `dask`, `ray` and `datadesigner`, and `lines` for any engine
+that speaks JSON lines. Each imports its engine when a backend is made, so `cellspec` needs none of
+them. `reference` is the reference engine, and `machine` the transition system as an engine. `rows`
+and `remote` are parts that several adapters share. The release matrix (``simulations/releases`` of
+a checkout) runs the suite on many releases of one engine and publishes the results.
 
-Each adapter is registered in ``pyproject.toml`` under a short name, as a package of somebody else
+Each backend is registered in ``pyproject.toml`` under a short name, as a package of somebody else
 registers its own (`cellspec.conformance.run.registered`); ``cellspec backends`` lists them.
 """

@@ -1,8 +1,9 @@
 """The equivalence check: the explorer's relation and the machine allow the same steps.
 
-`cellspec.explore.relation` is a second statement of the rules. It states a subset, the steps on the
-page ``specs/exploration.md``, on bit masks for speed. Engines, the simulator and the checker run on
-the first statement, `cellspec.machine.machine.Machine`. This check holds the two equal. It visits
+`cellspec.explore.relation` is a second interpreter of the rules. It asks the graph and the tracker
+for dependencies, and works out with bit masks which of the steps on the page
+``specs/exploration.md`` they allow. The simulator and the checker ask the first interpreter,
+`cellspec.machine.machine.Machine`. This check holds the two equal. It visits
 every state of one pipeline and replays the way to it on a machine. There the machine must allow
 exactly the steps that the relation allows, and each step must lead both to the same state.
 `_offered` alone says which actions of the machine are left out or taken together.

@@ -1,7 +1,9 @@
 """Column rules: the nodes that each column of a graph waits for, compiled once.
 
-This is the only module that reads traits. Everything that schedules, tracks, checks or explores
-works from `ColumnRule`, where a column is a handful of integers:
+This module alone works out what traits mean for an engine. Others state traits, as a builder or a
+draw of random columns does; and the table judge reads them by itself, so that it is independent.
+Everything that schedules, tracks, checks or explores works from `ColumnRule`, where a column is a
+handful of integers:
 
 - ``needs``: the columns whose cells it waits for: in its own row (a row column), or in every row
   of its scope (a barrier);

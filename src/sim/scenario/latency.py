@@ -1,8 +1,9 @@
 """Every latency model of a scenario, and the mixture of them.
 
-A model is added in `sim.scenario.distributions` or `sim.scenario.recorded` and listed here twice:
-in `Plain`, which a mixture may hold, and in `LATENCY_MODELS`. The mixture itself has
-``components``, each a ``weight`` and a ``latency``.
+A model is a class in `sim.scenario.distributions`, or in `sim.scenario.recorded` if it repeats
+recorded requests. Three lists here name it: `Plain`, the models that a mixture may hold, `Latency`,
+all of them, and `LATENCY_MODELS`, their names. The mixture itself has ``components``, each a
+``weight`` and a ``latency``.
 """
 
 from __future__ import annotations

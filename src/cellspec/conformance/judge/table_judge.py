@@ -1,9 +1,10 @@
 """The table judge: checks the table at the end of each incarnation, by the clauses TABLE-….
 
 The values show their provenance (`cellspec.conformance.run.values`), and the registry holds every
-call. So the judge works without the reports of the engine: it compares the table with the calls,
-with the tables before it, and with the table that a run without a crash ends with
-(`cellspec.conformance.judge.expected_table`).
+call. The judge compares the table with the calls, with the tables before it, and with the table
+that a run without a crash ends with (`cellspec.conformance.judge.expected_table`). It calls neither
+the checker nor the machine. The harness gives it two facts that come from the engine's reports: the
+last durable claim, and for TABLE-07 the rows that the machine counts as dropped.
 """
 
 from __future__ import annotations
