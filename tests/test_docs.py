@@ -7,7 +7,7 @@ import importlib.util
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from tests.pages import (
     script_of,
     shown_by,
 )
+from tests.test_architecture_rooms import ROOMS, SIM, SUITE
 
 PLAN = ROOT / "plans" / "execution-graph.md"
 IN_CI_FILE = ROOT / ".ci" / "run"
@@ -196,6 +197,8 @@ def test_no_page_installs_the_package_from_where_it_is_not_published() -> None:
 HOUSE = ROOT / "plans" / "house.md"
 NAMING = [HOUSE, ROOT / "CONTRIBUTING.md"]
 CORE = ROOT / "src" / "cellspec"
+HOMES = (ROOT, CORE, CORE.parent / "sim", ROOT / "tests/matrix")
+"""The folders that a name of a file may be read from."""
 
 
 def named_in(page: Path) -> list[str]:
@@ -222,9 +225,7 @@ def test_each_file_and_function_that_a_page_of_the_house_names_exists(page: Path
     assert named_in(page)
     for named in named_in(page):
         path, _, function = named.partition("::")
-        found = [
-            root / path for root in (ROOT, CORE, ROOT / "tests/matrix") if (root / path).exists()
-        ]
+        found = [root / path for root in HOMES if (root / path).exists()]
         assert found, f"{name(page)}: {named}"
         assert not function or function in defined_in(found[0]), f"{name(page)}: {named}"
 
@@ -239,6 +240,31 @@ def test_the_house_has_a_sentence_for_each_package() -> None:
         room = package.relative_to(CORE).as_posix()
         depth = 2 if room.startswith("conformance/") else 1
         assert f"| `{'/'.join(room.split('/')[:depth])}/" in TEXTS[HOUSE], room
+
+
+def rows_of_the_house() -> list[list[str]]:
+    """The first column of the table of rooms: for each row, the names in it."""
+    table = TEXTS[HOUSE].partition("| room | sentence |")[2].partition("\n## ")[0]
+    cells = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    names = [re.findall(r"`(?:src/sim/)?([^`]*?)/?`", cell) for cell in cells]
+    return [[name for name in row if name] for row in names]
+
+
+def floors_of(home: Path, floors: Iterable[Iterable[str]]) -> list[list[str]]:
+    """Floors of the test of the rooms, with each room as its folder or file."""
+    return [
+        [room if (home / room).is_dir() else f"{room}.py" for room in floor] for floor in floors
+    ]
+
+
+def test_the_table_of_rooms_has_every_room_in_the_order_in_which_rooms_may_import() -> None:
+    plain = [[room.removeprefix("cellspec.") for room in floor] for floor in ROOMS]
+    rooms = floors_of(CORE, plain[: plain.index(["sim"])])
+    at = rooms.index(["conformance"])
+    rooms[at : at + 1] = [[f"conformance/{part}"] for part in SUITE]
+    rooms += floors_of(CORE.parent / "sim", SIM)
+    rooms[-1] += ["__main__.py"]
+    assert rows_of_the_house() == [*rooms, ["simulations/releases"]]
 
 
 # Links and clauses
