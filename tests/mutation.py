@@ -68,7 +68,7 @@ HOME = {
     "rules": "cellspec.graph.rules",
     "slots": "cellspec.state.slots",
     "tracker": "cellspec.state.tracker",
-    "unmade": "cellspec.state.unmade",
+    "without_value": "cellspec.state.without_value",
     "wanting": "cellspec.state.wanting",
 }
 """Where the modules that can be mutated are."""
@@ -79,7 +79,7 @@ TESTS = {
     "rules": (*_OWN, "graph/test_graph", "state/test_tracker_stateful"),
     "rowset": ("graph/test_rowset", "state/test_drops", "state/test_tracker_stateful"),
     **dict.fromkeys(
-        ("moving", "node_states", "prefixes", "restoring", "slots", "unmade", "wanting"),
+        ("moving", "node_states", "prefixes", "restoring", "slots", "without_value", "wanting"),
         (
             *_OWN,
             "state/test_tracker_stateful",

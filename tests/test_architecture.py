@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -170,27 +171,140 @@ def test_every_program_ends_with_an_exit_code_of_the_table(path: Path) -> None:
         assert "return run_command(" in source.read_text(encoding="utf-8"), home
 
 
-@pytest.mark.parametrize("oracle", ["oracles.py", "run_oracle.py"])
+class Wall(NamedTuple):
+    """All that an independent part takes from elsewhere, and why that leaves it independent."""
+
+    reason: str
+    imports: dict[str, set[str]]
+
+
+IDENTITIES = "names of nodes and columns, in which the oracle and the package talk"
+
+# A rule that an oracle took from the package would be wrong in both, and no test would see it. So
+# an import that is missing here is a question: is it a value, or a rule?
+WALLS = {
+    "tests/oracles.py": Wall(
+        IDENTITIES,
+        {
+            "cellspec.graph.columns": {"ColumnDescriptor", "ExecutionTraits"},
+            "cellspec.graph.nodes": {"BarrierNodeId", "CellNodeId", "NodeId"},
+        },
+    ),
+    "tests/run_oracle.py": Wall(
+        f"{IDENTITIES}; and the oracle of graphs",
+        {
+            "cellspec.graph.columns": {"ExecutionTraits"},
+            "cellspec.graph.nodes": {"BarrierNodeId", "CellNodeId", "NodeId"},
+            "tests.oracles": {"Definition"},
+        },
+    ),
+    "tests/matrix/definition.py": Wall(
+        f"{IDENTITIES}; and the examples, which are data",
+        {
+            "cellspec": {"BarrierNodeId", "CellNodeId", "ExecutionTraits", "NodeId"},
+            "tests.matrix.examples": {"Example"},
+        },
+    ),
+    "src/cellspec/explore/invariants.py": Wall(
+        "types of what it is given: of the graph it reads sizes and the compiled rule of each "
+        "column, which `tests/oracles.py` judges, and asks it for no edge; a claim is a tuple of "
+        "numbers",
+        {
+            "cellspec.graph.graph": {"ExecutionGraph"},
+            "cellspec.state.counters": {"Claim"},
+        },
+    ),
+    "src/cellspec/conformance/judge/expected_table.py": Wall(
+        "values and how they are computed from their inputs, which the judge must compute again; "
+        "the workload and its traits, which are data",
+        {
+            "cellspec.conformance.run.values": {
+                "SKIPPED",
+                "Value",
+                "barrier_values",
+                "value_of",
+            },
+            "cellspec.conformance.run.workload": {"Workload"},
+            "cellspec.graph.columns": {"ColumnDescriptor", "ExecutionTraits"},
+        },
+    ),
+    "src/cellspec/conformance/judge/table_judge.py": Wall(
+        "the expected table, which is independent itself; values and the calls that gave them; the "
+        "workload; and the words of a count",
+        {
+            "cellspec.conformance.judge.expected_table": {
+                "Expected",
+                "PlainColumn",
+                "expected_table",
+                "may_drop",
+                "plain_columns",
+            },
+            "cellspec.conformance.run.values": {
+                "SKIPPED",
+                "BarrierRun",
+                "Registry",
+                "Table",
+                "Value",
+            },
+            "cellspec.conformance.run.workload": {"Workload"},
+            "cellspec.text": {"counted"},
+        },
+    ),
+    "tests/conformance/second_engine.py": Wall(
+        "the interface of backends, as every adapter uses it, and the type of the column rules of "
+        "the graph that the probe gives each engine; nothing of the reference engine, the "
+        "counters, the machine or its policy",
+        {
+            "cellspec.conformance": {
+                "CAPABILITIES",
+                "SKIPPED",
+                "BackPressure",
+                "Permanent",
+                "Probe",
+                "Refused",
+                "Retryable",
+                "Table",
+                "Value",
+            },
+            "cellspec.graph.rules": {"ColumnRule"},
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("oracle", WALLS)
 def test_the_oracles_share_nothing_with_the_package_but_the_values_both_talk_in(
     oracle: str,
 ) -> None:
-    allowed = {
-        ("cellspec.graph.columns", "ColumnDescriptor"),
-        ("cellspec.graph.columns", "ExecutionTraits"),
-        ("cellspec.graph.nodes", "BarrierNodeId"),
-        ("cellspec.graph.nodes", "CellNodeId"),
-        ("cellspec.graph.nodes", "NodeId"),
-        ("tests.oracles", "Definition"),
-    }
-    for module, name in imports(TESTS / oracle):
+    wall, path = WALLS[oracle], TESTS.parent / oracle
+    taken: dict[str, set[str]] = {}
+    for module, name in imports(path):
         if module.partition(".")[0] not in sys.stdlib_module_names:
-            assert (module, name) in allowed
+            taken.setdefault(module, set()).add(name)
+    assert taken == wall.imports, f"{oracle} may take: {wall.reason}"
     called = {
         node.func.id
-        for node in ast.walk(tree_of(TESTS / oracle))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
     assert not called & {"__import__", "eval", "exec", "getattr"}
+
+
+# Questions about edges and rows, which the invariants answer themselves.
+ANSWERS = {
+    "get_dependencies",
+    "iter_dependencies",
+    "get_dependents",
+    "iter_dependents",
+    "is_row_complete",
+    "is_complete",
+}
+
+
+def test_the_invariants_ask_the_graph_for_no_edge() -> None:
+    tree = tree_of(SRC / "cellspec" / "explore" / "invariants.py")
+    read = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not read & ANSWERS
 
 
 def test_every_public_name_is_there_and_none_is_public_by_accident() -> None:

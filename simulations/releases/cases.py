@@ -13,14 +13,14 @@ from simulations.releases.outcome import Outcome, digest
 from simulations.releases.processes import Json
 from simulations.releases.release_list import Engine
 
-__all__ = ["Found", "Place", "cases_of", "explanation_of"]
+__all__ = ["FoundCase", "Place", "cases_of", "explanation_of"]
 
 Place: TypeAlias = tuple[str, str]
 """A release and an entry point, by name."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundCase:
     """A case, and the runs that found it.
 
     Attributes:
@@ -48,10 +48,10 @@ class Found:
         )
 
 
-def cases_of(engine: Engine, name: str, outcomes: Mapping[Place, Outcome]) -> list[Found]:
+def cases_of(engine: Engine, name: str, outcomes: Mapping[Place, Outcome]) -> list[FoundCase]:
     """The cases of all runs, each once, by clause in the order of the registry."""
     backends = {entry_point.name: entry_point.backend for entry_point in engine.entry_points}
-    found: dict[str, Found] = {}
+    found: dict[str, FoundCase] = {}
     for place, outcome in outcomes.items():
         for number, entry in ((outcome.found or {}).get("clauses") or {}).items():
             failure = entry["failure"]
@@ -63,7 +63,7 @@ def cases_of(engine: Engine, name: str, outcomes: Mapping[Place, Outcome]) -> li
             key = f"{name}_{number}_{digest(work.to_json(), waived)}.json"
             known = found.get(key)
             before = () if known is None else known.places
-            found[key] = Found(
+            found[key] = FoundCase(
                 key,
                 case if known is None else known.case,
                 failure if known is None else known.failure,

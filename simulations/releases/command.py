@@ -43,7 +43,7 @@ from cellspec.exit_codes import (
     say,
 )
 from cellspec.files import check_folder
-from simulations.releases.cases import Found, Place, cases_of
+from simulations.releases.cases import FoundCase, Place, cases_of
 from simulations.releases.environments import Workspace, checkout
 from simulations.releases.gather import gather
 from simulations.releases.outcome import Outcome, Plan
@@ -240,7 +240,7 @@ def _environments(workspace: Workspace, asked: Asked) -> list[Release]:
 
 
 def _replays(
-    workspace: Workspace, asked: Asked, usable: Sequence[Release], cases: Sequence[Found]
+    workspace: Workspace, asked: Asked, usable: Sequence[Release], cases: Sequence[FoundCase]
 ) -> Mapping[Place, Mapping[str, Any]]:
     texts = {one.name: one.case.to_json() for one in cases}
     said: dict[Place, Mapping[str, Any]] = {}

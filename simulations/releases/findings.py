@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 
 from cellspec.clauses import clauses
 from cellspec.conformance.judge.verdict import Verdict
-from simulations.releases.cases import Found, Place
+from simulations.releases.cases import FoundCase, Place
 from simulations.releases.outcome import Outcome
 from simulations.releases.processes import Json
 from simulations.releases.release_list import Engine
@@ -68,7 +68,7 @@ class Defect:
         replays: the replay of the shown case, by release and entry point.
     """
 
-    shown: Found
+    shown: FoundCase
     cases: int
     found: tuple[Place, ...]
     replays: Mapping[Place, Json]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from simulations.releases.cases import Found, Place
+from simulations.releases.cases import FoundCase, Place
 from simulations.releases.findings import CHANGED, Defect, Findings
 from simulations.releases.outcome import Outcome
 from simulations.releases.processes import Json
@@ -26,7 +26,7 @@ def gather(
     name: str,
     version: str,
     outcomes: Mapping[Place, Outcome],
-    cases: Sequence[Found],
+    cases: Sequence[FoundCase],
     replays: Mapping[Place, Mapping[str, Json]],
     scripts: Sequence[Script],
     ran: Mapping[tuple[str, str], Json],
@@ -70,7 +70,7 @@ def gather(
 
 
 def _with_changes(
-    cases: Sequence[Found], replays: Mapping[Place, Mapping[str, Json]]
+    cases: Sequence[FoundCase], replays: Mapping[Place, Mapping[str, Json]]
 ) -> dict[Place, dict[str, Json]]:
     """The replays, with `CHANGED` for those that ran another workload and broke nothing.
 
@@ -95,7 +95,7 @@ def _with_changes(
 
 
 def _unrepeated(
-    cases: Sequence[Found], replays: Mapping[Place, Mapping[str, Json]]
+    cases: Sequence[FoundCase], replays: Mapping[Place, Mapping[str, Json]]
 ) -> dict[tuple[str, str, str], str]:
     found = {}
     for one in cases:
@@ -119,12 +119,12 @@ def _counted(
 
 def _defects(
     engine: Engine,
-    cases: Sequence[Found],
+    cases: Sequence[FoundCase],
     replays: Mapping[Place, Mapping[str, Json]],
     places: Sequence[Place],
 ) -> list[Defect]:
     public = {entry_point.name for entry_point in engine.entry_points if entry_point.public}
-    groups: dict[tuple[str, bool, tuple[Place, ...]], list[Found]] = {}
+    groups: dict[tuple[str, bool, tuple[Place, ...]], list[FoundCase]] = {}
     for one in cases:
         broken = tuple(
             place
@@ -155,7 +155,9 @@ def _defects(
     return made
 
 
-def _is_seen_by(public: set[str], one: Found, replays: Mapping[Place, Mapping[str, Json]]) -> bool:
+def _is_seen_by(
+    public: set[str], one: FoundCase, replays: Mapping[Place, Mapping[str, Json]]
+) -> bool:
     return any(
         each.get(one.name, {}).get("says") == "same"
         for (_, entry_point), each in replays.items()
@@ -163,7 +165,7 @@ def _is_seen_by(public: set[str], one: Found, replays: Mapping[Place, Mapping[st
     )
 
 
-def _is_consequence(one: Found, replays: Mapping[Place, Mapping[str, Json]]) -> bool:
+def _is_consequence(one: FoundCase, replays: Mapping[Place, Mapping[str, Json]]) -> bool:
     """True if the case breaks another clause first, where it was found."""
     firsts = (replays.get(place, {}).get(one.name, {}).get("first", "") for place in one.places)
     return any(first not in ("", one.case.clause) for first in firsts)
@@ -190,7 +192,7 @@ def _run_troubles(found: Findings) -> Iterator[str]:
 
 
 def _case_troubles(
-    found: Findings, cases: Sequence[Found], replays: Mapping[Place, Mapping[str, Json]]
+    found: Findings, cases: Sequence[FoundCase], replays: Mapping[Place, Mapping[str, Json]]
 ) -> Iterator[str]:
     for one in cases:
         for place in one.places:

@@ -21,7 +21,7 @@ from typing import Any
 from cellspec.clauses import clauses
 from cellspec.conformance.run.case import read_case
 from cellspec.errors import SpecError
-from simulations.releases.cases import Found, Place, explanation_of
+from simulations.releases.cases import FoundCase, Place, explanation_of
 from simulations.releases.findings import REPLAYED, SHOWN, Defect, Findings
 from simulations.releases.outcome import Outcome
 from simulations.releases.processes import Json
@@ -237,7 +237,7 @@ def _read_defect(each: Json, folder: Path) -> Defect:
         "trace": trace,
         "waived": each["waived"],
     }
-    found = Found(Path(each["case"]).name, case, failure, _places(each["places"]))
+    found = FoundCase(Path(each["case"]).name, case, failure, _places(each["places"]))
     replays = {(version, entry_point): said for version, entry_point, said in each["replays"]}
     return Defect(found, each["cases"], _places(each["found"]), replays)
 

@@ -76,7 +76,7 @@ def make_simulator(
             )
         backoff = scenario.failures.backoff.model_dump() if scenario.failures else {}
         outcomes = DrawnOutcomes(scenario.seed, columns, recorded=latency.failure, **backoff)
-    return StepwiseSimulator(graph, latency, plan, outcomes=outcomes, tell=on_event, **options)
+    return StepwiseSimulator(graph, latency, plan, outcomes=outcomes, notify=on_event, **options)
 
 
 def trace_writer(scenario: Scenario, path: str) -> TraceWriter:

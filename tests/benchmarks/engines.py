@@ -45,6 +45,7 @@ from cellspec.conformance.campaign.scaling_limits import LIMIT, rounded
 from cellspec.conformance.campaign.scaling_shapes import COST_CLAUSES
 from cellspec.conformance.run.backend import Backend, fit_of
 from cellspec.conformance.run.probe import Probe
+from cellspec.conformance.run.registered import backend_path
 from cellspec.conformance.run.workload import Workload
 from cellspec.errors import SpecError
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
@@ -61,6 +62,9 @@ _PATIENCE = 8
 
 _ROUNDS = 3
 _WARM_UP_TASKS = 40
+
+TITLES = {"dask": "Dask", "ray": "Ray"}
+"""Registered backends that are measured in an interpreter of their own, as the page names them."""
 
 _A, _B = ColumnDescriptor("a"), ColumnDescriptor("b", dependencies=["a"])
 _V = ColumnDescriptor("v", traits=ExecutionTraits.BARRIER, dependencies=["b"])
@@ -278,9 +282,8 @@ def engines(pythons: Sequence[str]) -> list[Engine]:
         name, _, python = given.partition("=")
         if not Path(python).is_file():
             raise SpecError(f"--python: expected RELEASE=INTERPRETER, got {given!r}")
-        if name in ("dask", "ray"):
-            spec = f"cellspec.engines.{name}:{name.capitalize()}Backend"
-            found.append(Engine(name.capitalize(), spec, python))
+        if name in TITLES:
+            found.append(Engine(TITLES[name], backend_path(name, "--python"), python))
         else:
             spec = "cellspec.engines.datadesigner:SchedulerBackend"
             found.append(Engine(f"DataDesigner {name}", spec, python))

@@ -52,6 +52,14 @@ def test_an_engine_that_is_not_there_is_told_in_one_line() -> None:
         engines.engines(["1.0=/no/such/python"])
 
 
+def test_a_registered_engine_is_measured_by_its_name() -> None:
+    found = engines.engines([f"{name}={sys.executable}" for name in engines.TITLES])[-2:]
+    assert [(engine.name, engine.spec) for engine in found] == [
+        ("Dask", "cellspec.engines.dask:DaskBackend"),
+        ("Ray", "cellspec.engines.ray:RayBackend"),
+    ]
+
+
 def test_a_size_that_would_take_too_long_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     each = {1_000: 100.0, 10_000: 1_000.0}
 

@@ -112,7 +112,7 @@ SHOWN: list[tuple[Sometimes, Workload, str]] = [
     ),
     (S.PUSHED_BACK, work(A), 'start a0; 1 fail a0 failure="backpressure"'),
     (
-        S.COOLED_DOWN,
+        S.BACKOFF_ENDED,
         work(A, failures=RETRY),
         f"start a0; 1 fail a0 {RETRYABLE} until=3.0; 3 start a0 attempt=2",
     ),
@@ -172,7 +172,7 @@ SHOWN: list[tuple[Sometimes, Workload, str]] = [
         "admit 0-2; start a0; 1 complete a0; crash",
     ),
     (
-        S.CRASH_IN_COOL_DOWN,
+        S.CRASH_IN_BACKOFF,
         work(A, failures=RETRY),
         f"start a0; 1 fail a0 {RETRYABLE} until=3.0; 2 crash",
     ),
@@ -208,7 +208,7 @@ NOT_SHOWN: list[tuple[Sometimes, Workload, str]] = [
     ),
     (S.RANGE_FED, work(R, F), "start r0; 1 complete r0; start f0"),
     (S.SHORT_GROUP, work(A, limits=Limits(group_rows=3)), "admit 0-2"),
-    (S.COOLED_DOWN, work(A), 'start a0; 1 fail a0 failure="backpressure"; start a0'),
+    (S.BACKOFF_ENDED, work(A), 'start a0; 1 fail a0 failure="backpressure"; start a0'),
     (
         S.LAST_ATTEMPT,
         work(A, failures=RETRY),
@@ -226,7 +226,7 @@ NOT_SHOWN: list[tuple[Sometimes, Workload, str]] = [
     (S.CRASH_IN_CLAIM, work(A), 'checkpoint_begin claim={"a":1}; checkpoint_failed; crash'),
     (S.CRASH_IN_BARRIER, work(A, V), "start v/0; 1 complete v/0; crash"),
     (S.BARRIER_AGAIN, work(A, V), 'crash; resume claim={"a":1,"v":0}; start v/0'),
-    (S.CRASH_IN_COOL_DOWN, work(A, failures=RETRY), f"start a0; 1 fail a0 {RETRYABLE}; 2 crash"),
+    (S.CRASH_IN_BACKOFF, work(A, failures=RETRY), f"start a0; 1 fail a0 {RETRYABLE}; 2 crash"),
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -22,18 +23,10 @@ from cellspec.conformance.run.workload import Workload
 from cellspec.engines.machine import MachineBackend
 from cellspec.engines.reference import ReferenceBackend, ThreadBackend
 from sim.cli import main
+from tests.pages import ROOT
 
-NAMES = [
-    "dask",
-    "dask-processes",
-    "datadesigner-create",
-    "datadesigner-scheduler",
-    "lines",
-    "machine",
-    "ray",
-    "reference",
-    "reference-threads",
-]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+NAMES = sorted(PYPROJECT["project"]["entry-points"]["cellspec.backends"])
 
 WORK = Workload((ColumnDescriptor("a", traits=ExecutionTraits.START),), rows=1)
 
@@ -65,7 +58,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_backend_of_cellspec_is_registered() -> None:
-    assert [one.name for one in registered_backends()] == NAMES
+    found = [one.name for one in registered_backends()]
+    assert found == NAMES, "pyproject.toml changed: install the package again (pip install -e .)"
     for one in registered_backends():
         module, _, attribute = one.path.partition(":")
         assert module.startswith("cellspec.engines.")

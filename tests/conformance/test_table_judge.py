@@ -20,7 +20,7 @@ from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy
 from cellspec.conformance import SKIPPED, Fault, RunResult, Table, Value, Workload, run_workload
 from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.expected_table import expected_table
-from cellspec.conformance.judge.table_judge import Broken, TableJudge
+from cellspec.conformance.judge.table_judge import TableJudge, TableViolation
 from cellspec.conformance.run.values import Registry, barrier_value, value_of
 from tests.tiny import TinyAsync
 
@@ -49,7 +49,7 @@ def judge(
     *,
     dropped: Container[int] | None = None,
     after_crash: bool = False,
-) -> Broken | None:
+) -> TableViolation | None:
     tables = TableJudge(work, calls)
     if after_crash:
         assert tables.judge(0, Table({}), "crash") is None
@@ -206,7 +206,7 @@ WORK = Workload(
 Change = Callable[[Cells], object]
 
 
-def altered(change: Change) -> Broken | None:
+def altered(change: Change) -> TableViolation | None:
     result = run(WORK)
     (table,) = result.tables
     cells = cells_of(table)
@@ -331,7 +331,7 @@ def test_a_row_that_storage_holds_twice_is_found() -> None:
     records = [*result.tables[0].rows.items(), (3, result.tables[0].rows[3])]
     twice = Table.from_records(records, result.tables[0].dropped)
     broken = judge(WORK, twice, result.calls)
-    assert broken == Broken("TABLE-01", "storage holds row 3 more than once")
+    assert broken == TableViolation("TABLE-01", "storage holds row 3 more than once")
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_drops_that_are_missing_or_of_no_row_are_found(
 ) -> None:
     result = run(WORK)
     broken = judge(WORK, replace(result.tables[0], dropped=dropped), result.calls)
-    assert broken == Broken("TABLE-04", detail)
+    assert broken == TableViolation("TABLE-04", detail)
 
 
 def test_a_row_that_is_dropped_without_a_reason_is_found() -> None:
@@ -355,11 +355,11 @@ def test_a_row_that_is_dropped_without_a_reason_is_found() -> None:
     del cells[3]
     table = Table(cells, frozenset({1, 3}))
     broken = judge(WORK, table, result.calls, dropped={1})
-    assert broken == Broken(
+    assert broken == TableViolation(
         "TABLE-07", "row 3 counts as dropped in the table, and the run did not drop it"
     )
     after_crash = judge(WORK, table, result.calls, after_crash=True)
-    assert after_crash == Broken(
+    assert after_crash == TableViolation(
         "TABLE-06", "row 3 is dropped; a run without a crash does not drop it"
     )
 
@@ -393,7 +393,7 @@ def incarnations(
     claim: Mapping[str, int] | None,
     faults: Sequence[Fault] = (),
     by_column: bool = False,
-) -> Broken | None:
+) -> TableViolation | None:
     work = Workload((A, B), 3, crashes=(1,), faults=tuple(faults))
     judge = TableJudge(work, calls_of_ab(), by_column=by_column)
     assert judge.judge(0, before, "crash", claim) is None
@@ -460,7 +460,7 @@ def test_a_row_may_be_half_there_only_where_columns_are_claimed_one_by_one() -> 
     assert incarnations(half, half, claim={"a": 1}, by_column=True) is None
     work = Workload((A, B), 3, crashes=(1,))
     broken = TableJudge(work, calls_of_ab()).judge(0, half, "crash")
-    assert broken == Broken("TABLE-01", "row 0 is durable without a cell in 'b'")
+    assert broken == TableViolation("TABLE-01", "row 0 is durable without a cell in 'b'")
 
 
 def test_the_input_of_an_earlier_incarnation_counts_as_far_as_it_was_claimed() -> None:

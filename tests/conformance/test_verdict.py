@@ -187,13 +187,13 @@ class Trace:
 
 def test_a_situation_that_an_engine_cannot_express_is_no_goal_and_is_listed() -> None:
     evidence = plenty()
-    del evidence.sometimes[Sometimes.COOLED_DOWN]
+    del evidence.sometimes[Sometimes.BACKOFF_ENDED]
     assert not judged(evidence).passed
-    evidence.unasked = (Sometimes.COOLED_DOWN,)
+    evidence.unasked = (Sometimes.BACKOFF_ENDED,)
     judgement = judged(evidence)
     assert judgement.passed
     assert judgement.evidence is not None
-    assert judgement.evidence["unasked"] == [str(Sometimes.COOLED_DOWN)]
+    assert judgement.evidence["unasked"] == [str(Sometimes.BACKOFF_ENDED)]
 
 
 def test_a_whole_trace_in_which_all_is_allowed_passes() -> None:

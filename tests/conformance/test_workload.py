@@ -13,7 +13,7 @@ from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, GraphErro
 from cellspec.conformance import Fault, Workload
 from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.profiles import DRAWN
-from cellspec.conformance.run.workload import DEFAULT_LATENCY_S, TICK_S
+from cellspec.conformance.run.workload import DEFAULT_LATENCY_S, TICK_S, End
 
 T = ExecutionTraits
 AB = (ColumnDescriptor("a", traits=T.START), ColumnDescriptor("b", dependencies=["a"]))
@@ -230,6 +230,10 @@ def test_any_text_is_a_workload_or_refused_in_one_line(text: str | bytes) -> Non
         (
             {"faults": (Fault("a", 0, 1, "backpressure", -2.0),)},
             "faults[0].cool_down_s: expected seconds from 0 up, got -2.0",
+        ),
+        (
+            {"ends": (End(-1, "a", 0, 1, 0.5),)},
+            "ends[0].incarnation (life in a case file): expected an integer from 0 up, got -1",
         ),
         (
             {"limits": Limits(resources={"x": 1}, column_resource={"z": "x"})},

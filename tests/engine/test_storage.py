@@ -22,7 +22,7 @@ from cellspec.engine.calls import Drop, Save
 from cellspec.engine.storage.durable import InUseError, Storage, StorageError, StorageWriteError
 from cellspec.engine.storage.filesystem import RealFileSystem
 from cellspec.engine.storage.model_filesystem import Fault, ModelFileSystem
-from cellspec.engine.storage.recovery import CURRENT, Found
+from cellspec.engine.storage.recovery import CURRENT, FolderState
 from cellspec.engine.storage.segments import Incarnation, Record
 from cellspec.engine.values import SKIPPED
 from cellspec.state.checkpoint import Checkpoint, make_payload
@@ -311,7 +311,7 @@ class DamagedKeptAsPrevious(Storage):
 class SeesOnce(Storage):
     """Believes the first look."""
 
-    def look(self) -> Found:
+    def look(self) -> FolderState:
         return self._look()
 
 

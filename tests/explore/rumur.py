@@ -23,7 +23,7 @@ from random import Random
 from cellspec.explore.bounds import BOUNDS, Configuration, search_for
 from cellspec.explore.pipelines import parse_shape
 from cellspec.explore.relation import Faults
-from cellspec.explore.search import Found
+from cellspec.explore.search import SearchResult
 from cellspec.files import write_files
 from tests.explore.mutants import MUTANTS, Mutant
 
@@ -152,7 +152,7 @@ def broken_configuration(mutant: Mutant) -> Configuration:
     )
 
 
-def found_of(one: Configuration) -> Found:
+def found_of(one: Configuration) -> SearchResult:
     """The result of the explorer for a single graph."""
     shape = parse_shape(one.graph)
     return search_for(shape.graph(one.rows, one.batch), one.faults).run()
@@ -167,7 +167,7 @@ def counts_of(one: Configuration) -> tuple[int, int]:
 # Drawn at random
 
 
-def drawn(count: int, seed: int = 0, states_max: int = 30_000) -> dict[Configuration, Found]:
+def drawn(count: int, seed: int = 0, states_max: int = 30_000) -> dict[Configuration, SearchResult]:
     """Small configurations beyond the page, each once, with the result of the explorer.
 
     Args:
@@ -176,7 +176,7 @@ def drawn(count: int, seed: int = 0, states_max: int = 30_000) -> dict[Configura
         states_max: one with more states is left out: each is compiled and searched by both.
     """
     random = Random(seed)
-    found: dict[Configuration, Found] = {}
+    found: dict[Configuration, SearchResult] = {}
     while len(found) < count:
         one = _draw(random)
         if one in found or one in CONFIGURATIONS:

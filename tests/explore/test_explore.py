@@ -25,7 +25,7 @@ from cellspec.explore.invariants import Invariants
 from cellspec.explore.page import compare_page, pinned
 from cellspec.explore.pipelines import KINDS, Shape, all_shapes, distinct_shapes, parse_shape
 from cellspec.explore.relation import Faults, Relation
-from cellspec.explore.search import Found
+from cellspec.explore.search import SearchResult
 from cellspec.explore.symmetry import may_reduce
 from cellspec.graph.nodes import BarrierNodeId
 from cellspec.machine.machine import Machine
@@ -39,7 +39,7 @@ PAGE = Path(__file__).parents[2] / "specs" / "exploration.md"
 CHAIN = "a v:barrier(a) c(v)"
 
 
-def found(line: str, rows: int, batch: int | None = None, **faults: Any) -> Found:
+def found(line: str, rows: int, batch: int | None = None, **faults: Any) -> SearchResult:
     return search_for(parse_shape(line).graph(rows, batch), Faults(**faults)).run()
 
 
@@ -464,6 +464,6 @@ def test_bad_usage_is_one_line(
 
 def test_totals_keep_the_first_failure() -> None:
     totals = Totals()
-    totals.add("a", 1, Found(1, 1, 1, 1, 1, clause="X-01"))
-    totals.add("b", 1, Found(1, 1, 1, 1, 1, clause="X-02"))
+    totals.add("a", 1, SearchResult(1, 1, 1, 1, 1, clause="X-01"))
+    totals.add("b", 1, SearchResult(1, 1, 1, 1, 1, clause="X-02"))
     assert (totals.clause, totals.shape) == ("X-01", "a")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cellspec.clauses import clauses
-from simulations.releases.cases import Found, cases_of
+from simulations.releases.cases import FoundCase, cases_of
 from simulations.releases.gather import gather
 from simulations.releases.outcome import Outcome
 from simulations.releases.page import pages
@@ -31,7 +31,7 @@ def test_cases_that_break_a_clause_in_the_same_places_are_one_defect(tmp_path: P
     assert [one.case.workload.rows for one in cases] == [2, 3, 5]
     assert cases[0].places == (("1.0", "inner"), ("3.0", "inner"))
 
-    def does(one: Found, place: tuple[str, str]) -> Mapping[str, Any]:
+    def does(one: FoundCase, place: tuple[str, str]) -> Mapping[str, Any]:
         everywhere = one.case.workload.rows != 5
         shows = everywhere or place == ("1.0", "outer")
         return {"says": "same" if shows else "none", "clause": "", "detail": "", "adapter": ""}

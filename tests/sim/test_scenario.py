@@ -25,6 +25,7 @@ from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId
 from sim.cli import main
 from sim.scenario.distributions import Constant, Exponential, Lognormal, Quantiles
+from sim.scenario.latency import LATENCY_MODELS
 from sim.scenario.loader import load_scenario
 from sim.scenario.recorded import Tokens, Trace
 from sim.scenario.records import Trait
@@ -308,10 +309,7 @@ def test_an_override_without_a_place_or_with_a_wrong_value_is_refused(
 
 LATENCY = "columns[1].latency"
 IN_B = "columns 'b': latency"
-ALL_MODELS = (
-    "constant, uniform, exponential, lognormal, gamma, weibull, pareto, mixture, quantiles, trace, "
-    "tokens"
-)
+ALL_MODELS = ", ".join(LATENCY_MODELS)
 TOKENS = {"model": "tokens", "file": "tokens.csv", "prompt_tokens": "p", "output_tokens": "o"}
 
 BAD_FIELDS: list[tuple[str, Any, str]] = [

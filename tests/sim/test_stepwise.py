@@ -75,18 +75,18 @@ def sim(*args: str | Path, seed: str = "0") -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("example", examples(), ids=lambda e: e.name.replace(" ", "-"))
 def test_without_failures_it_does_what_the_plain_simulator_does(example: Example) -> None:
     graph = Subject().graph_of(example)
-    told: list[str] = []
+    notified: list[str] = []
     plain = Simulator(graph, TableLatency(example.seed), example.plan).run()
     stepwise = StepwiseSimulator(
         graph,
         TableLatency(example.seed),
         example.plan,
-        tell=lambda event, _t, **_f: told.append(event),
+        notify=lambda event, _t, **_f: notified.append(event),
     ).run()
     kept = [f.name for f in dataclasses.fields(Outcome)]
     for name in (*kept[: kept.index("outcome")], "fingerprint"):
         assert getattr(stepwise, name) == getattr(plain, name), name
-    assert told.count("end") == 1
+    assert notified.count("end") == 1
 
 
 def failing_run(seed: int) -> tuple[ExecutionGraph, RunPlan, DrawnOutcomes] | None:
@@ -151,7 +151,7 @@ def test_no_run_with_failures_breaks_a_clause_and_every_trace_of_one_passes(
         )
         with TraceWriter(path, header) as trace:
             outcome = StepwiseSimulator(
-                graph, TableLatency(seed), plan, outcomes=outcomes, tell=trace.add
+                graph, TableLatency(seed), plan, outcomes=outcomes, notify=trace.add
             ).run()
         result = check_file(path)
         assert judge_trace(result).passed, (seed, result.violations)

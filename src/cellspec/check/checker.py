@@ -326,8 +326,8 @@ class Checker:
 
     def _refuse_resource(self, event: Event, column: int) -> None:
         takes = self._resource_of[column]
-        told = "takes none" if takes is None else f"takes {takes!r}"
-        detail = f"column {event.column!r} {told}, got {event.resource!r}"
+        expected = "takes none" if takes is None else f"takes {takes!r}"
+        detail = f"column {event.column!r} {expected}, got {event.resource!r}"
         self._refuse(event, "resource", detail)
 
     def _refuse(self, event: Event, field: str, detail: str) -> None:

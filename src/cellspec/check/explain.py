@@ -178,7 +178,7 @@ def _node(node: NodeId, column: int, machine: Machine) -> Iterator[str]:
     if key in machine.backoffs:
         until = machine.backoffs[key]
         words.append(
-            "its retry is left open" if until is None else f"cools down until t={until:g} s"
+            "its retry is left open" if until is None else f"in a backoff until t={until:g} s"
         )
     size = machine.limits.group_rows
     if is_cell and size is not None and place // size not in machine.admitted:
@@ -186,8 +186,8 @@ def _node(node: NodeId, column: int, machine: Machine) -> Iterator[str]:
     yield ", ".join(words)
     waits = [need for need in machine.graph.iter_dependencies(node) if not _resolved(need, machine)]
     if waits:
-        told = [f"{words_of(need)} ({how(need, machine)})" for need in waits]
-        yield f"{words_of(node)} waits for {listed(told, NODES_SHOWN)}"
+        shown = [f"{words_of(need)} ({how(need, machine)})" for need in waits]
+        yield f"{words_of(node)} waits for {listed(shown, NODES_SHOWN)}"
 
 
 def _code(node: NodeId, machine: Machine) -> int:

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
-from cellspec.engine.base import Broken, Engine, Result
+from cellspec.engine.base import Engine, Result, RunBrokeOff
 from cellspec.engine.calls import BARRIER, RANGE, Call, Save
 from cellspec.faults import GeneratorError
 
@@ -106,7 +106,7 @@ class AsyncioEngine(Engine):
             while (call := self.scheduler.next_call()) is not None:
                 self._spark()
                 await self._make(call)
-        except Broken:
+        except RunBrokeOff:
             return
         except asyncio.CancelledError:
             raise
@@ -122,7 +122,7 @@ class AsyncioEngine(Engine):
     def _report(self, step: Callable[..., None], *arguments: Any) -> None:
         """Report to the scheduler how a call goes, and see to the consequences."""
         if self._error is not None:
-            raise Broken
+            raise RunBrokeOff
         try:
             self.scheduler.advance(self._loop.time())
             step(*arguments)
@@ -131,7 +131,7 @@ class AsyncioEngine(Engine):
             raise
         except BaseException as error:
             self._break(error)
-            raise Broken from error
+            raise RunBrokeOff from error
 
     def _look_around(self) -> None:
         """Something changed: look for work, a save, the end of a backoff, a call to cancel."""

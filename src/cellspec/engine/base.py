@@ -50,7 +50,7 @@ class Result:
         return {row: dict(rows[row]) for row in rows}
 
 
-class Broken(BaseException):
+class RunBrokeOff(BaseException):
     """Ends a task or thread whose run broke off while it made a call."""
 
 

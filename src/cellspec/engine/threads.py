@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import Any
 
-from cellspec.engine.base import Broken, Engine, Result
+from cellspec.engine.base import Engine, Result, RunBrokeOff
 from cellspec.engine.calls import BARRIER, RANGE, Call, Save
 from cellspec.faults import GeneratorError
 from cellspec.state.tracker import ThreadSafeCompletionTracker
@@ -101,7 +101,7 @@ class ThreadEngine(Engine):
                         self._changed.wait()
                     else:
                         self._make(call)
-                except Broken:
+                except RunBrokeOff:
                     return
                 except BaseException as error:
                     self._break(error)
@@ -121,7 +121,7 @@ class ThreadEngine(Engine):
     def _report(self, step: Callable[..., None], *arguments: Any) -> None:
         """Report to the scheduler how a call goes, unless the run broke off."""
         if self._closed:
-            raise Broken
+            raise RunBrokeOff
         try:
             self.scheduler.advance(self.clock())
             step(*arguments)
@@ -130,7 +130,7 @@ class ThreadEngine(Engine):
             raise
         except BaseException as error:
             self._break(error)
-            raise Broken from error
+            raise RunBrokeOff from error
 
     def _break(self, error: BaseException) -> None:
         """End the run with an error of another kind than a failed call."""

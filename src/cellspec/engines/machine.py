@@ -189,13 +189,13 @@ class _Incarnation:
     def _save_or_end(self) -> bool:
         """Save, or end the run: after all other steps, and often, seldom or at the end alone."""
         options = [action for action in self.machine.enabled() if action.kind in _STORAGE]
-        last = not self.calls and not self._cool_downs()
+        last = not self.calls and not self._ends_of_backoffs()
         if options and (last or self.dice.random() < self.saves):
             self._take(self.dice.choice(options))
             return True
         ends = [action for action in self.machine.enabled() if action.kind == "end"]
-        claimed = min(self.machine.durable_claim) == self.graph.num_records
-        if ends and last and (claimed or ends[0].outcome == "stopped"):
+        saved = min(self.machine.durable_claim) == self.graph.num_records
+        if ends and last and (saved or ends[0].outcome == "stopped"):
             self._take(ends[0])
             return True
         return False
@@ -282,13 +282,13 @@ class _Incarnation:
         found = {name: self.values.get((name, row)) for name in names}
         return {name: value for name, value in found.items() if value is not None}
 
-    def _cool_downs(self) -> list[float]:
+    def _ends_of_backoffs(self) -> list[float]:
         """The known ends of backoffs; a call without a known end may start again at once."""
         return [until for until in self.machine.backoffs.values() if until is not None]
 
     async def _wait(self) -> None:
-        """Until a call ends, or a cool-down does."""
-        untils = self._cool_downs()
+        """Until a call ends, or a backoff does."""
+        untils = self._ends_of_backoffs()
         timeout = max(0.0, min(untils) - self.probe.now()) if untils else None
         if not self.calls:
             if timeout is None:

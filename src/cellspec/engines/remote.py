@@ -253,10 +253,10 @@ class RemoteProbe:
         connection = self._mine()
         ended = False
         try:
-            self._say(connection, ("range", (column, start, stop, inputs, attempt)))
+            self._send(connection, ("range", (column, start, stop, inputs, attempt)))
             while True:
                 try:
-                    item = self._hear(connection)
+                    item = self._receive(connection)
                 except Exception:
                     ended = True
                     raise
@@ -267,8 +267,8 @@ class RemoteProbe:
         finally:
             if not ended:
                 with contextlib.suppress(Exception):
-                    self._say(connection, "enough")
-                    while self._hear(connection) is not None:
+                    self._send(connection, "enough")
+                    while self._receive(connection) is not None:
                         pass
 
     def wants_skip(self, column: str, row: int) -> bool:
@@ -288,8 +288,8 @@ class RemoteProbe:
             Exception: any error of the function.
         """
         connection = self._mine()
-        self._say(connection, (name, arguments))
-        return self._hear(connection)
+        self._send(connection, (name, arguments))
+        return self._receive(connection)
 
     # Connections
 
@@ -309,14 +309,14 @@ class RemoteProbe:
                 raise Gone(f"the probe is not served any more: {error}") from None
         return mine[place]
 
-    def _say(self, connection: Connection, request: Any) -> None:
+    def _send(self, connection: Connection, request: Any) -> None:
         try:
             connection.send(request)
         except OSError:
             self._forget(connection)
             raise Gone("the probe is not served any more") from None
 
-    def _hear(self, connection: Connection) -> Any:
+    def _receive(self, connection: Connection) -> Any:
         try:
             kind, value = connection.recv()
         except (OSError, EOFError):

@@ -28,7 +28,7 @@ from cellspec.errors import SpecError
 from cellspec.explore.invariants import Invariants
 from cellspec.explore.pipelines import Shape, distinct_shapes, parse_shape
 from cellspec.explore.relation import Faults, Relation
-from cellspec.explore.search import Found, Search
+from cellspec.explore.search import Search, SearchResult
 from cellspec.explore.steps import Step
 from cellspec.files import open_log, write_files
 from cellspec.graph.graph import ExecutionGraph
@@ -188,7 +188,7 @@ class Totals:
     shape: str = ""
     path: tuple[Step, ...] = ()
 
-    def add(self, shape: str, count: int, found: Found) -> None:
+    def add(self, shape: str, count: int, found: SearchResult) -> None:
         """One more graph, that stands for `count`."""
         self.graphs += count
         self.classes += 1
@@ -219,7 +219,7 @@ class Progress:
 
     path: Path | None
     resume: bool = False
-    known: dict[tuple[str, str], Found] = field(default_factory=dict)
+    known: dict[tuple[str, str], SearchResult] = field(default_factory=dict)
     fresh: int = 0
     _file: BinaryIO | None = None
 
@@ -241,12 +241,12 @@ class Progress:
                 if line.endswith("\n"):
                     item = json.loads(line)
                     states, transitions, bases, depth, ends = map(int, item["counts"])
-                    found = Found(states, transitions, bases, depth, ends)
+                    found = SearchResult(states, transitions, bases, depth, ends)
                     self.known[item["configuration"], item["graph"]] = found
             except (ValueError, KeyError, TypeError):
                 raise SpecError(f"{path}: not what an explorer wrote: {line[:60]!r}") from None
 
-    def keep(self, configuration: str, shape: str, found: Found) -> None:
+    def keep(self, configuration: str, shape: str, found: SearchResult) -> None:
         """One graph is finished. One that breaks a clause is not kept: it will be found again."""
         self.fresh += found.states
         if self._file is not None and not found.clause:
@@ -259,7 +259,7 @@ class Progress:
             self._file.close()
 
 
-def _line(configuration: str, shape: str, found: Found) -> str:
+def _line(configuration: str, shape: str, found: SearchResult) -> str:
     counts = [found.states, found.transitions, found.bases, found.depth, found.ends]
     item = {"configuration": configuration, "graph": shape, "counts": counts}
     return json.dumps(item, ensure_ascii=False) + "\n"
@@ -277,7 +277,7 @@ def search_for(graph: ExecutionGraph, faults: Faults, *, symmetric: bool = False
     return Search(relation, invariants, symmetric=symmetric)
 
 
-def _explore_shape(work: tuple[Shape, Configuration]) -> Found:
+def _explore_shape(work: tuple[Shape, Configuration]) -> SearchResult:
     shape, configuration = work
     graph = shape.graph(configuration.rows, configuration.batch)
     return search_for(graph, configuration.faults).run()
@@ -317,7 +317,7 @@ def explore(
 
 def _results(
     stack: ExitStack, work: Iterable[tuple[Shape, Configuration]], jobs: int
-) -> Iterator[Found]:
+) -> Iterator[SearchResult]:
     if jobs == 1:
         return map(_explore_shape, work)
     pool = stack.enter_context(ProcessPoolExecutor(jobs))

@@ -1,4 +1,4 @@
-"""The transition system as masks: every rule of one small graph, asked of the reference.
+"""The rules of one small graph as bit masks: which nodes may start, and the state after each step.
 
 A state's *base* is one integer: a bit for each node that is resolved, a bit for each that is in
 flight, and a bit for each row that was dropped. This module states no dependency of its own. A

@@ -42,11 +42,11 @@ from cellspec.explore.relation import Relation, bits
 from cellspec.explore.steps import State, Step
 from cellspec.explore.symmetry import may_reduce, sorted_rows
 
-__all__ = ["Found", "Search"]
+__all__ = ["Search", "SearchResult"]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """The result of a search of one graph.
 
     Attributes:
@@ -137,14 +137,14 @@ class Search:
         """The state before the first step, without done nodes and claims."""
         return State(self.relation.restored[0], 0)
 
-    def run(self, progress: Callable[[int], object] | None = None) -> Found:
+    def run(self, progress: Callable[[int], object] | None = None) -> SearchResult:
         """Explore; stops at the first level at which a clause breaks."""
         seen: dict[int, int] = {}
         tally = self._explore(seen, None, progress)
         if tally.violation is None:
             self._find_trap(seen, tally)
         states = sum(map(int.bit_count, seen.values()))
-        found = Found(states, tally.transitions, len(seen), tally.depth, tally.ends)
+        found = SearchResult(states, tally.transitions, len(seen), tally.depth, tally.ends)
         return found if tally.violation is None else self._explain(found)
 
     # The levels
@@ -494,7 +494,7 @@ class Search:
 
     # The way to a violation
 
-    def _explain(self, found: Found) -> Found:
+    def _explain(self, found: SearchResult) -> SearchResult:
         """Search again with the levels kept, rows told apart, and find the way back."""
         plain = Search(self.relation, self.invariants)
         seen: dict[int, int] = {}

@@ -12,11 +12,11 @@ from cellspec.conformance.run.workload import Workload
 from cellspec.fuzz.options import Options
 from cellspec.fuzz.swarm import Knobs
 
-__all__ = ["Account", "Found", "RunSummary"]
+__all__ = ["Account", "FoundViolation", "RunSummary"]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundViolation:
     """A clause that a run broke.
 
     Attributes:
@@ -57,7 +57,7 @@ class RunSummary:
     in_doubt: int
     trace: str
     refused: bool = False
-    found: Found | None = None
+    found: FoundViolation | None = None
 
 
 @dataclass(slots=True)
@@ -94,7 +94,7 @@ class Account:
     pairs: set[tuple[Sometimes, Sometimes]] = field(default_factory=set)
     last_new: int = 0
     stopped: str = ""
-    found: Found | None = None
+    found: FoundViolation | None = None
     case: Case | None = None
     comes_again: bool = True
 

@@ -9,7 +9,7 @@ from cellspec.conformance.judge.coverage import coverage_of
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.backend import Backend, fit_of
-from cellspec.fuzz.account import Found, RunSummary
+from cellspec.fuzz.account import FoundViolation, RunSummary
 from cellspec.fuzz.options import BATCH, Options
 from cellspec.fuzz.schedules import SCHEDULES, schedule
 from cellspec.fuzz.swarm import KNOBS, Knobs, Size, workload
@@ -63,15 +63,15 @@ def _in_doubt(result: RunResult) -> int:
     return most
 
 
-def _found(result: RunResult, method: str, *, timed: bool) -> Found | None:
+def _found(result: RunResult, method: str, *, timed: bool) -> FoundViolation | None:
     if not result.violations:
         return None
     broken = result.violations[0]
     if timed:
-        return Found(broken.clause, broken.detail, result.work, method)
-    told = map(event_from_json, result.events)
-    ends = tuple(end for end, _ in ends_of(told, result.work.graph()))
-    return Found(broken.clause, broken.detail, replace(result.work, ends=ends), method)
+        return FoundViolation(broken.clause, broken.detail, result.work, method)
+    events = map(event_from_json, result.events)
+    ends = tuple(end for end, _ in ends_of(events, result.work.graph()))
+    return FoundViolation(broken.clause, broken.detail, replace(result.work, ends=ends), method)
 
 
 def targeted_runs(backend: Backend, options: Options, number: int) -> list[RunSummary]:

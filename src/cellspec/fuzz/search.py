@@ -26,7 +26,7 @@ from cellspec.conformance.run.case import Case
 from cellspec.conformance.run.loading import load_backend
 from cellspec.conformance.run.registered import backend_path
 from cellspec.errors import MissingExtraError, SpecError
-from cellspec.fuzz.account import Account, Found, RunSummary
+from cellspec.fuzz.account import Account, FoundViolation, RunSummary
 from cellspec.fuzz.corpus import keep, run_corpus
 from cellspec.fuzz.options import BATCH, Options, lacking_extra
 from cellspec.fuzz.runs import run_once, seed_of, targeted_runs
@@ -137,7 +137,7 @@ def _batch(options: Options, number: int) -> list[RunSummary]:
     return seen
 
 
-def _small(backend: Backend, options: Options, found: Found) -> tuple[Case, bool]:
+def _small(backend: Backend, options: Options, found: FoundViolation) -> tuple[Case, bool]:
     """The case of a violation, made as small as possible, and whether it breaks again.
 
     The choices of a schedule are written down as ends of calls, so the case runs without a

@@ -36,7 +36,7 @@ _LAST_ANSWERS: tuple[tuple[Failure, ...], ...] = (
     ("backpressure", "permanent"),
     ("retryable",) * 4,
 )
-_COOL_DOWNS_S = (0.0, 0.25, 1.0, 3.0)
+_BACKOFFS_S = (0.0, 0.25, 1.0, 3.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class _Draw:
         dice = self.dice
         columns = [self._column(place) for place in range(self.width)]
         scope = "batch" if self.has["batch_barriers"] and dice.random() < 0.2 else "declared"
-        crashes, targets = self._lives()
+        crashes, targets = self._incarnations()
         self.most_rows = max((self.rows, *targets))
         batched = scope == "batch" or any(_T.BATCH_BARRIER in one.traits for one in columns)
         draft = Workload(
@@ -174,7 +174,7 @@ class _Draw:
             propagate_skip=not skips or dice.random() < 0.8,
         )
 
-    def _lives(self) -> tuple[list[float], tuple[int, ...]]:
+    def _incarnations(self) -> tuple[list[float], tuple[int, ...]]:
         """Crashes as shares of an incarnation, and the rows of each incarnation."""
         dice = self.dice
         if not self.has["resume"]:
@@ -242,7 +242,7 @@ class _Draw:
             if not self.has["drops"]:
                 answers = within_budget(answers, policy.max_attempts)
             name = rules.columns[column].name
-            wait_s = dice.choice(_COOL_DOWNS_S)
+            wait_s = dice.choice(_BACKOFFS_S)
             made[name, position] = tuple(
                 Fault(name, position, call, failure, wait_s)
                 for call, failure in enumerate(answers, 1)

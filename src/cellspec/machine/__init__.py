@@ -1,4 +1,4 @@
-"""The transition system of a run: which steps are allowed, and which clause forbids another."""
+"""The machine and its parts: steps, limits, failures, saving, row groups, diagnosis."""
 
 from cellspec.machine.machine import (
     Action,

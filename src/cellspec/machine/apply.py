@@ -52,12 +52,12 @@ def _take_step(run: RunState, step: Action, on_step: Callable[[Action], object] 
     if on_step is None:
         _take(run, step)
         return
-    told = _told(run, step)
+    notified = _as_notified(run, step)
     _take(run, step)
-    on_step(told)
+    on_step(notified)
 
 
-def _told(run: RunState, step: Action) -> Action:
+def _as_notified(run: RunState, step: Action) -> Action:
     """A step as observers see it: durable rows are the new ones, and a barrier names its reads."""
     if step.kind == "durable" and step.column:
         column = _column_of(run, step)

@@ -22,7 +22,7 @@ def at(run: RunState, t: float) -> None:
     """
     if t > run.now:
         while run.due and run.due[0][0] < t:
-            # What cools down until a moment at which nothing else happens is ready from then.
+            # A node whose backoff ends at a moment without any other step is ready from then.
             _leave_moment(run, run.due[0][0])
             end_backoffs(run, run.due[0][0])
         _leave_moment(run, t)

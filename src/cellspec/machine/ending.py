@@ -72,7 +72,7 @@ def expect_failure(run: RunState) -> None:
     """Refuse failure if success was possible."""
     total = run.graph.num_records
     if run.completed_rows == total and min(run.durable) == total:
-        # An engine that could not claim its rows makes them again in the next life.
+        # An engine that could not claim its rows makes them again in the next incarnation.
         if not run.unsaved:
             run.breaks(
                 "STOP-04",
@@ -85,8 +85,8 @@ def expect_failure(run: RunState) -> None:
         return
     left = _way_forward(run)
     if left:
-        told = f"the run gives up although {left}{_open_claim(run)}"
-        run.breaks("SCHED-14", told)
+        words = f"the run gives up although {left}{_open_claim(run)}"
+        run.breaks("SCHED-14", words)
 
 
 def _open_claim(run: RunState) -> str:
@@ -107,7 +107,7 @@ def _way_forward(run: RunState) -> str:
         key = key_of(run.graph.rules.index[action.column], action)
         return f"{run.where(key)} is ready, and its places are free"
     for key in run.backoffs:
-        if _is_cooling(run, key):
+        if _waits_for_attempt(run, key):
             return f"{run.where(key)} may be tried again"
     for action in skips(run):
         key = key_of(run.graph.rules.index[action.column], action)
@@ -115,7 +115,7 @@ def _way_forward(run: RunState) -> str:
     return way_of_groups(run)
 
 
-def _is_cooling(run: RunState, key: NodeKey) -> bool:
+def _waits_for_attempt(run: RunState, key: NodeKey) -> bool:
     """True for a node that failed and waits for its next attempt alone."""
     if is_barrier_key(key):
         return run.counters.barrier_state(column_of(key), place_of(key)) == BACKOFF

@@ -147,7 +147,7 @@ def _refuse_dropped(run: RunState, key: NodeKey) -> None:
 
 
 def may_retry(run: RunState, key: NodeKey, state: int, *, in_turn: bool = False) -> bool:
-    """True for a node that failed, and whose cool-down is over or was left to the engine.
+    """True for a node that failed, and whose backoff is over or was left to the engine.
 
     Args:
         key: the node.
@@ -155,7 +155,7 @@ def may_retry(run: RunState, key: NodeKey, state: int, *, in_turn: bool = False)
         in_turn: it is known that the rows before it do not hold it up.
 
     Raises:
-        Violation: FAIL-03, if the cool-down is not over.
+        Violation: FAIL-03, if the backoff is not over.
     """
     if state != BACKOFF:
         return False
@@ -163,7 +163,7 @@ def may_retry(run: RunState, key: NodeKey, state: int, *, in_turn: bool = False)
     if until is not None and until > run.now:
         run.breaks(
             "FAIL-03",
-            f"{run.where(key)} starts at t={run.now:g} s, but cools down until t={until:g} s",
+            f"{run.where(key)} starts at t={run.now:g} s, in a backoff until t={until:g} s",
         )
     return in_turn or is_barrier_key(key) or not run.counters.is_behind(*key)
 
@@ -258,10 +258,10 @@ def _refuse_early_barrier(run: RunState, column: int, scope: int, where: str) ->
         groups = [group for group in of_scope if group not in run.was_admitted]
         if groups:
             words = ", ".join(map(str, groups))
-            told = noun(len(groups), "row group")
+            groups_noun = noun(len(groups), "row group")
             run.breaks(
                 "GROUP-01",
-                f"{where} starts although {told} {words} {be(len(groups))} not admitted",
+                f"{where} starts although {groups_noun} {words} {be(len(groups))} not admitted",
             )
         return
     run.breaks(

@@ -1,4 +1,4 @@
-"""The transition system: a run's state, the actions it allows, and the effect of each.
+"""`Machine`: the transition system of a run, with a method for each action.
 
 Everything that runs, explores or judges goes through `Machine`. Its state is, for each node,
 pending (a countdown), running, complete, skipped or dropped; which rows are dropped, and which of

@@ -141,9 +141,9 @@ def _unmade(run: RunState, claim: Claim) -> set[int]:
     }
 
 
-def _check_drops(run: RunState, claim: Claim, told: Collection[int]) -> None:
+def _check_drops(run: RunState, claim: Claim, given_back: Collection[int]) -> None:
     """Storage gave back these dropped rows: exactly those that the claim rests on."""
-    lost = _unmade(run, claim).difference(told)
+    lost = _unmade(run, claim).difference(given_back)
     if lost:
         run.breaks(
             "CKPT-17",
@@ -152,7 +152,7 @@ def _check_drops(run: RunState, claim: Claim, told: Collection[int]) -> None:
         )
     made_up = [
         row
-        for row in told
+        for row in given_back
         if row >= max(claim) or row not in run.counters.dropped or row in run.unrecorded
     ]
     if made_up:
@@ -164,7 +164,7 @@ def _check_drops(run: RunState, claim: Claim, told: Collection[int]) -> None:
 
 
 def covered_skips(
-    run: RunState, claim: Claim, dropped: Collection[int], told: Mapping[str, Ranges] | None
+    run: RunState, claim: Claim, dropped: Collection[int], given_back: Mapping[str, Ranges] | None
 ) -> dict[int, list[int]]:
     """By column, the skipped cells that a claim covers; compared with those of storage.
 
@@ -174,10 +174,10 @@ def covered_skips(
         column: [row for row in rows if row < claim[column] and row not in dropped]
         for column, rows in sorted(run.counters.skipped.items())
     }
-    if told is not None:
+    if given_back is not None:
         mine = {run.name_of(column): ranges_of(rows) for column, rows in skips.items()}
-        for name in dict.fromkeys((*mine, *told)):
-            given = (row for row in rows_of(told.get(name, ())) if row not in dropped)
+        for name in dict.fromkeys((*mine, *given_back)):
+            given = (row for row in rows_of(given_back.get(name, ())) if row not in dropped)
             found, expected = ranges_of(given), mine.get(name, ())
             if found != expected:
                 run.breaks(
@@ -210,9 +210,9 @@ def _change_target(run: RunState, claim: Claim, records: int | None, *, keep: bo
                 f"{run.name_of(changed.column)!r} had {counted(rows, 'row')} claimed, and its "
                 "scope changes",
             )
-    heard = run.counters
+    before_counters = run.counters
     run.set_graph(run.graph.resized(records))
-    run.counters.hear_as(heard)
+    run.counters.subscribe_as(before_counters)
 
 
 def _claim_words(run: RunState, claim: Claim) -> str:

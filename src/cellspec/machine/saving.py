@@ -94,29 +94,29 @@ def checkpoint_begin(run: RunState, claim: Claim) -> None:
 def _check_claim(run: RunState, column: int, rows: int, claim: Claim) -> None:
     """Refuse a claim that says too much, or too little, of a column."""
     name = run.name_of(column)
-    told = f"{counted(rows, 'row')} of {name!r} {be(rows)}"
+    these = f"{counted(rows, 'row')} of {name!r} {be(rows)}"
     if rows > run.counters.prefix(column):
         run.breaks(
             "CKPT-08",
-            f"{told} claimed, but only {run.counters.prefix(column)} "
+            f"{these} claimed, but only {run.counters.prefix(column)} "
             f"{be(run.counters.prefix(column))} resolved without a gap",
         )
     if rows < run.durable_claim[column]:
         run.breaks(
             "CKPT-09",
-            f"{told} claimed after {run.durable_claim[column]} "
+            f"{these} claimed after {run.durable_claim[column]} "
             f"{noun(run.durable_claim[column], 'was', 'were')}",
         )
     if rows > run.durable[column]:
         run.breaks(
             "CKPT-10",
-            f"{told} claimed, but only {run.durable[column]} {be(run.durable[column])} durable",
+            f"{these} claimed, but only {run.durable[column]} {be(run.durable[column])} durable",
         )
     for need in run.graph.rules.columns[column].needs:
         if rows > claim[need]:
             run.breaks(
                 "CKPT-05",
-                f"{told} claimed, but only {claim[need]} of its input {run.name_of(need)!r}",
+                f"{these} claimed, but only {claim[need]} of its input {run.name_of(need)!r}",
             )
     row = unexplained(run, column, run.durable[column], rows)
     if row >= 0:

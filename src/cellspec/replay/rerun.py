@@ -178,8 +178,8 @@ def _replay_steps_on(steps: Steps, backend: str, folder: Path, until: int | None
     path = backend_path(backend, "--backend")
     case = Case(best.work, broken, best.violations[0].detail if broken else "", path)
     more = f"{tried} {noun(tried, 'run')}, with a crash at another step in each"
-    told = replayed_run(steps.source, case, engine, best, until, made_by_call=made)
-    return replace(told, more=(*told.more, more)) if any(best.work.crashes) else told
+    again = replayed_run(steps.source, case, engine, best, until, made_by_call=made)
+    return replace(again, more=(*again.more, more)) if any(best.work.crashes) else again
 
 
 def replayed_run(
@@ -216,6 +216,7 @@ def replayed_run(
 
 
 def _string_of(text: str) -> str:
+    """A case in one line to paste; "" if the line would be too long to paste."""
     line = to_string(text)
     return line if len(line) <= _STRING_MAX else ""
 

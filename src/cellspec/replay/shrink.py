@@ -52,5 +52,5 @@ def shrink(source: str, *, folder: Path, backend: str | None = None) -> tuple[st
     best = smallest_run(run, first, runs_max=SHRINK_RUNS_MAX, fit=fit_of(engine))
     broken = best.violations[0]
     case = replace(case, workload=best.work, clause=broken.clause, detail=broken.detail)
-    told = replayed_run(source, case, engine, best, None, made_by_call=made)
-    return case.to_json(), told
+    again = replayed_run(source, case, engine, best, None, made_by_call=made)
+    return case.to_json(), again

@@ -18,8 +18,8 @@ any of its output is wanted, are found by a look at its scope.
 
 `Counters` moves state without judging: a tracker may mark nodes in any order. Legality is the
 business of `cellspec.machine.machine`, which drives the same counters. The work is done by the
-modules beside this one (`moving`, `restoring`, `slots`, `unmade`, `wanting`, `prefixes`) on the
-record `cellspec.state.node_states.NodeStates`.
+modules beside this one (`moving`, `restoring`, `slots`, `wanting`, `without_value`, `prefixes`) on
+the record `cellspec.state.node_states.NodeStates`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from cellspec.graph.rowset import RowSet
 from cellspec.graph.rules import Rules
-from cellspec.state import moving, prefixes, restoring, slots, unmade, wanting
+from cellspec.state import moving, prefixes, restoring, slots, wanting, without_value
 from cellspec.state.node_states import UNLIMITED, Claim, Judge, Lenient, NodeStates, ignore
 
 __all__ = ["UNLIMITED", "Claim", "Counters", "Judge"]
@@ -106,7 +106,7 @@ class Counters(NodeStates):
         self.on_barrier = on_barrier
         self.on_skip = on_skip
 
-    def hear_as(self, other: Counters) -> None:
+    def subscribe_as(self, other: Counters) -> None:
         """Announce ready work to the subscribers of `other`."""
         self.listen(other.on_cell, other.on_cells, other.on_barrier, other.on_skip)
 
@@ -157,15 +157,15 @@ class Counters(NodeStates):
 
     def skip(self, column: int, row: int) -> None:
         """A cell that waits no longer is skipped: those that wait for it count down."""
-        unmade.skip(self, column, row)
+        without_value.skip(self, column, row)
 
     def drop(self, row: int) -> None:
         """A row is given up: each of its open cells is resolved, as dropped."""
-        unmade.drop(self, row)
+        without_value.drop(self, row)
 
     def give_up(self, column: int, scope: int) -> None:
         """A held barrier node that will not be tried again resolves without a run."""
-        unmade.give_up(self, column, scope)
+        without_value.give_up(self, column, scope)
 
     def wanted(self, column: int, scope: int) -> int:
         """How many output cells of an open barrier node still want its run."""

@@ -36,7 +36,7 @@ from cellspec.state.node_states import (
     Uniform,
     filled,
 )
-from cellspec.state.unmade import lose, mark_skip
+from cellspec.state.without_value import lose, mark_skip
 
 __all__ = ["admit", "announce_all", "restore"]
 

@@ -250,9 +250,9 @@ class TraceReader:
                 f"expected {self.events}, the number of events before it, got {footer.events}",
                 clause="TRACE-01",
             )
-        told = {str(kind): count for kind, count in footer.counts.items()}
+        stated = {str(kind): count for kind, count in footer.counts.items()}
         for kind in KINDS:
-            expected, got = self._counts[kind], told.get(kind, 0)
+            expected, got = self._counts[kind], stated.get(kind, 0)
             if expected != got:
                 self._refuse(f"counts.{kind}", f"expected {expected}, got {got}", clause="TRACE-01")
 

@@ -1,7 +1,7 @@
 """The recorder of a simulated run: each step of a machine, as an event of a trace.
 
 `record` returns an observer for `cellspec.machine.machine.Machine.on_step`. The observer passes
-each step on as ``tell(event, t, **fields)``, whose arguments are those of
+each step on as ``notify(event, t, **fields)``, whose arguments are those of
 `cellspec.trace.TraceWriter.add`. A refused step has no event.
 """
 
@@ -12,11 +12,11 @@ from typing import Any, TypeAlias
 
 from cellspec.machine.machine import Action, Machine
 
-__all__ = ["Tell", "record"]
+__all__ = ["Notify", "record"]
 
 
-Tell: TypeAlias = Callable[..., object]
-"""Receives every step: ``tell(event, t, **fields)``, with the time in seconds."""
+Notify: TypeAlias = Callable[..., object]
+"""Receives every step: ``notify(event, t, **fields)``, with the time in seconds."""
 
 _SPANS = frozenset(("admit", "retire", "emit", "durable"))
 """Steps whose rows are written as a range also if there is one."""
@@ -24,8 +24,8 @@ _SPANS = frozenset(("admit", "retire", "emit", "durable"))
 _STOP_REASON = "too many of the last calls failed"
 
 
-def record(machine: Machine, tell: Tell) -> Callable[[Action], None]:
-    """An observer of the steps of `machine` that passes them on to `tell`."""
+def record(machine: Machine, notify: Notify) -> Callable[[Action], None]:
+    """An observer of the steps of `machine` that passes them on to `notify`."""
 
     def on_step(action: Action) -> None:
         fields: dict[str, Any] = {}
@@ -38,7 +38,7 @@ def record(machine: Machine, tell: Tell) -> Callable[[Action], None]:
         if action.scope is not None:
             fields["scope"] = action.scope
             fields["reads"] = action.reads
-        # The first start of a node is told without a number.
+        # The first start of a node is recorded without a number.
         if action.attempt is not None and not (kind == "start" and action.attempt == 1):
             fields["attempt"] = action.attempt
         if kind == "fail":
@@ -52,6 +52,6 @@ def record(machine: Machine, tell: Tell) -> Callable[[Action], None]:
             fields["reason"] = _STOP_REASON
         elif kind == "end":
             fields["outcome"] = action.outcome
-        tell(kind, machine.now, **fields)
+        notify(kind, machine.now, **fields)
 
     return on_step

@@ -18,7 +18,7 @@ from sim.simulator.call_outcomes import CallOutcomes
 from sim.simulator.latency import Latency
 from sim.simulator.outcome import Outcome
 from sim.simulator.plan import RunPlan
-from sim.simulator.recording import Tell
+from sim.simulator.recording import Notify
 from sim.simulator.simulator import Simulator
 from sim.simulator.stepwise_calls import StepwiseCalls
 
@@ -31,7 +31,7 @@ class StepwiseSimulator:
     Args:
         graph, latency, plan: as of `Simulator`.
         outcomes: how calls end; None if all end well.
-        tell: receives every step; see `sim.simulator.recording`.
+        notify: receives every step; see `sim.simulator.recording`.
         options: `checked`, `choose` and `progress` of `Simulator`.
     """
 
@@ -42,10 +42,10 @@ class StepwiseSimulator:
         plan: RunPlan,
         *,
         outcomes: CallOutcomes | None = None,
-        tell: Tell | None = None,
+        notify: Notify | None = None,
         **options: Any,
     ) -> None:
-        self._calls = StepwiseCalls(outcomes, tell)
+        self._calls = StepwiseCalls(outcomes, notify)
         self._driver = Simulator(graph, latency, plan, calls=self._calls, **options)
 
     def run(self) -> Outcome:

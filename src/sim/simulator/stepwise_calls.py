@@ -23,7 +23,7 @@ from sim.simulator.costs import CallCosts
 from sim.simulator.outcome import Incarnation
 from sim.simulator.plan import RunPlan
 from sim.simulator.ready_times import ReadyTimes
-from sim.simulator.recording import Tell, record
+from sim.simulator.recording import Notify, record
 from sim.simulator.row_groups import RowGroups
 from sim.simulator.run_state import RunState, Task
 
@@ -61,16 +61,16 @@ class StepwiseCalls:
 
     Args:
         outcomes: how calls end; None if all end well.
-        tell: receives every step.
+        notify: receives every step.
     """
 
     counts_calls = True
     # Backoffs end when the machine is told the time.
     always_timed = True
 
-    def __init__(self, outcomes: CallOutcomes | None, tell: Tell | None) -> None:
+    def __init__(self, outcomes: CallOutcomes | None, notify: Notify | None) -> None:
         self._outcomes = outcomes
-        self._tell = tell
+        self._notify = notify
 
     def make_machine(
         self, graph: ExecutionGraph, plan: RunPlan, *, checked: bool, waive: Collection[str]
@@ -78,8 +78,8 @@ class StepwiseCalls:
         # Without the check of time the clauses about it are waived.
         waive = waive if checked else (*waive, "SCHED-08", "SCHED-09", "GROUP-06")
         machine = Machine(graph, plan.limits, failures=plan.failures, waive=waive)
-        if self._tell is not None:
-            machine.on_step = record(machine, self._tell)
+        if self._notify is not None:
+            machine.on_step = record(machine, self._notify)
         return machine
 
     def attach(self, state: RunState) -> None:

@@ -60,7 +60,7 @@ _LATE_FOR_GOOD: tuple[tuple[Failure, ...], ...] = (
     ("retryable", "retryable", "retryable", "retryable"),
     ("backpressure", "permanent"),
 )
-_COOL_DOWNS_S = (0.0, 0.25, 1.0, 3.0, 3.0)
+_BACKOFFS_S = (0.0, 0.25, 1.0, 3.0, 3.0)
 _LATENCIES_S = (0.5, 0.0625, 0.25, 2.0, 0.0)
 
 
@@ -164,7 +164,7 @@ def workloads(
         draw(st.integers(1, max_rows + 1)),
         batch_scope="batch_barriers" in known and draw(_seldom()),
     )
-    crashes, targets, keep = draw(_lives(shape, has, known, max_rows))
+    crashes, targets, keep = draw(_incarnations(shape, has, known, max_rows))
     shape.most_rows = max((rows, *targets))
     policy = draw(_policy(has, known))
     resuming = "resume" in has
@@ -322,7 +322,7 @@ def _faults(
                 st.integers(0, len(shape.columns) - 1),
                 st.integers(0, 1) | st.integers(0, 2 * shape.most_rows - 1),
                 st.sampled_from(chains),
-                st.sampled_from(_COOL_DOWNS_S),
+                st.sampled_from(_BACKOFFS_S),
             ),
             min_size=1,
             max_size=4,
@@ -369,7 +369,7 @@ def _skips(draw: st.DrawFn, shape: _Shape) -> tuple[tuple[str, int], ...]:
 
 
 @st.composite
-def _lives(
+def _incarnations(
     draw: st.DrawFn, shape: _Shape, has: Collection[str], known: Collection[str], max_rows: int
 ) -> tuple[list[int], tuple[int, ...], bool]:
     """Crash points in 64ths of an incarnation, its rows, and whether claimed rows are kept."""

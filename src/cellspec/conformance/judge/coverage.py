@@ -160,7 +160,7 @@ class _Observer:
             self.was(Sometimes.BARRIER_RETRIED if node[1] else Sometimes.RETRIED)
             if until is not None and until > failed_at:
                 self.note("FAIL-03")
-                self.was(Sometimes.COOLED_DOWN)
+                self.was(Sometimes.BACKOFF_ENDED)
 
     def _see_cell(self, column: int, row: int) -> None:
         rule = self.run.columns[column]
@@ -369,7 +369,7 @@ class _Observer:
         if any(node[1] for node in self.run.running):
             self.was(Sometimes.CRASH_IN_BARRIER)
         if any(until is not None and until > self.t for _, until in self.run.waiting.values()):
-            self.was(Sometimes.CRASH_IN_COOL_DOWN)
+            self.was(Sometimes.CRASH_IN_BACKOFF)
         everything = [
             (rule.index, row) for rule in self.run.columns for row in range(self.run.rows)
         ]

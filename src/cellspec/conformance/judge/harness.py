@@ -169,7 +169,7 @@ class _JudgedRun:
         for number in range(self.work.incarnations):
             if number and not self._goes_on(number):
                 return
-            ended = self.incarnations.run(number, self.now_s)
+            ended = self.incarnations.run_next(number, self.now_s)
             self._judge_incarnation(ended.probe, ended.error)
             if self.result.violations or self.result.refused or self.result.adapter:
                 return

@@ -101,7 +101,7 @@ PROFILES: tuple[Profile, ...] = (
         _goals(
             _S.RETRIED,
             _S.PUSHED_BACK,
-            _S.COOLED_DOWN,
+            _S.BACKOFF_ENDED,
             _S.BARRIER_RETRIED,
             _S.LAST_ATTEMPT,
             streaming=[_S.RANGE_RETRIED],
@@ -149,7 +149,7 @@ PROFILES: tuple[Profile, ...] = (
             drops=[_S.CLAIM_WITH_DROP],
             skips=[_S.CLAIM_WITH_SKIP],
             groups=[_S.CRASH_IN_GROUP],
-            retries=[_S.CRASH_IN_COOL_DOWN],
+            retries=[_S.CRASH_IN_BACKOFF],
             targets=[_S.MORE_ROWS, _S.FEWER_ROWS],
             column_checkpoints=[_S.COLUMN_CLAIM],
         ),

@@ -23,11 +23,11 @@ from cellspec.conformance.run.values import SKIPPED, BarrierRun, Registry, Table
 from cellspec.conformance.run.workload import Workload
 from cellspec.text import counted
 
-__all__ = ["Broken", "TableJudge"]
+__all__ = ["TableJudge", "TableViolation"]
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class TableViolation:
     """A clause that a table breaks: the violation in one line, and the cell, if it is about one."""
 
     clause: str
@@ -75,7 +75,7 @@ class TableJudge:
         outcome: str,
         claim: Mapping[str, int] | None = None,
         dropped: Container[int] | None = None,
-    ) -> Broken | None:
+    ) -> TableViolation | None:
         """The first clause that the table at the end of an incarnation breaks, or None.
 
         Args:
@@ -100,7 +100,7 @@ class TableJudge:
 
     def _all_broken(
         self, incarnation: int, table: Table, outcome: str, dropped: Container[int] | None
-    ) -> Iterator[Broken]:
+    ) -> Iterator[TableViolation]:
         yield from self._complete(table, outcome == "success" or not self._by_column)
         yield from self._partition(incarnation, table, outcome)
         # By column, each after those that it needs: a wrong value comes before its consequences.
@@ -115,48 +115,54 @@ class TableJudge:
                 yield from self._dropped(incarnation, table, dropped)
             yield from self._final(incarnation, table)
 
-    def _complete(self, table: Table, whole: bool) -> Iterator[Broken]:
+    def _complete(self, table: Table, whole: bool) -> Iterator[TableViolation]:
         for row in sorted(table.doubled):
-            yield Broken("TABLE-01", f"storage holds row {row} more than once")
+            yield TableViolation("TABLE-01", f"storage holds row {row} more than once")
         for row, cells in sorted(table.rows.items()):
             for name in self._names:
                 if name not in cells and whole:
-                    yield Broken("TABLE-01", f"row {row} is durable without a cell in {name!r}")
+                    yield TableViolation(
+                        "TABLE-01", f"row {row} is durable without a cell in {name!r}"
+                    )
                 value = cells.get(name, "")
                 if not isinstance(value, str) and value is not SKIPPED:
-                    yield Broken(
+                    yield TableViolation(
                         "TABLE-01", f"{name}[{row}] holds {value!r}: no value and no skip mark"
                     )
             for name in cells:
                 if name not in self._names and name not in self._side_effects:
-                    yield Broken("TABLE-01", f"row {row} holds a column {name!r} that is none")
+                    yield TableViolation(
+                        "TABLE-01", f"row {row} holds a column {name!r} that is none"
+                    )
 
-    def _partition(self, incarnation: int, table: Table, outcome: str) -> Iterator[Broken]:
+    def _partition(self, incarnation: int, table: Table, outcome: str) -> Iterator[TableViolation]:
         total = self._work.rows_of(incarnation)
         both = sorted(table.dropped & set(table.rows))
         if both:
-            yield Broken("TABLE-04", f"row {both[0]} is durable and dropped")
+            yield TableViolation("TABLE-04", f"row {both[0]} is durable and dropped")
         # Rows beyond a smaller target may stay from an incarnation that had them.
         earlier = {row for _, old, _ in self._claims for row in (*old.rows, *old.dropped)}
         for row in sorted({*table.rows, *table.dropped}):
             if not 0 <= row < total and row not in earlier:
-                yield Broken(
+                yield TableViolation(
                     "TABLE-04", f"storage holds row {row}, but the run has {counted(total, 'row')}"
                 )
         if outcome == "success":
             for row in range(total):
                 if row not in table.rows and row not in table.dropped:
-                    yield Broken(
+                    yield TableViolation(
                         "TABLE-04", f"success, but row {row} is neither durable nor dropped"
                     )
 
-    def _own_values(self, incarnation: int, column: PlainColumn, table: Table) -> Iterator[Broken]:
+    def _own_values(
+        self, incarnation: int, column: PlainColumn, table: Table
+    ) -> Iterator[TableViolation]:
         for row, cells in sorted(table.rows.items()):
             value = cells.get(column.name)
             if isinstance(value, str) and (
                 why := self._misfit(incarnation, column, row, value, cells)
             ):
-                yield Broken(
+                yield TableViolation(
                     "TABLE-02",
                     f"{column.name}[{row}] holds {value!r}: {why}",
                     (column.name, row),
@@ -189,13 +195,13 @@ class TableJudge:
 
     def _barrier_values(
         self, incarnation: int, column: PlainColumn, table: Table
-    ) -> Iterator[Broken]:
+    ) -> Iterator[TableViolation]:
         for row, cells in sorted(table.rows.items()):
             value = cells.get(column.name)
             if isinstance(value, str) and (
                 why := self._stray(incarnation, column, row, value, table)
             ):
-                yield Broken(
+                yield TableViolation(
                     "TABLE-03",
                     f"{column.name}[{row}] holds {value!r}: {why}",
                     (column.name, row),
@@ -249,7 +255,7 @@ class TableJudge:
                 return claim.get(column, 0) if claim else 0
         return 0
 
-    def _unchanged(self, incarnation: int, table: Table) -> Iterator[Broken]:
+    def _unchanged(self, incarnation: int, table: Table) -> Iterator[TableViolation]:
         for earlier, old, claim in self._claims:
             whole = min(claim.values(), default=0) if claim else 0
             for row, cells in sorted(old.rows.items()):
@@ -262,7 +268,7 @@ class TableJudge:
                         continue
                     if now != value and self._was_claimed(claim, name, row, now):
                         held = "nothing" if now is None else repr(now)
-                        yield Broken(
+                        yield TableViolation(
                             "TABLE-05",
                             f"{name}[{row}] was safe at the end of {_process(earlier)} as "
                             f"{value!r}, and at the end of {_process(incarnation)} {held} stands "
@@ -270,7 +276,7 @@ class TableJudge:
                         )
             for row in sorted(old.dropped):
                 if claim and row < min(claim.values()) and row not in table.dropped:
-                    yield Broken(
+                    yield TableViolation(
                         "TABLE-05",
                         f"the drop of row {row} was safe at the end of {_process(earlier)}, and at "
                         f"the end of {_process(incarnation)} there is no record of it",
@@ -305,19 +311,21 @@ class TableJudge:
                 if held and was != scope:
                     self._open_scopes.append((column.name, number))
 
-    def _dropped(self, incarnation: int, table: Table, dropped: Container[int]) -> Iterator[Broken]:
+    def _dropped(
+        self, incarnation: int, table: Table, dropped: Container[int]
+    ) -> Iterator[TableViolation]:
         """The table drops the rows that the run dropped."""
         rows = range(self._work.rows_of(incarnation))
         for row in rows:
             if row in table.dropped and row not in dropped:
-                yield Broken(
+                yield TableViolation(
                     "TABLE-07",
                     f"row {row} counts as dropped in the table, and the run did not drop it",
                 )
             elif row in dropped and row in table.rows:
-                yield Broken("TABLE-07", f"row {row} was dropped, and stands in the table")
+                yield TableViolation("TABLE-07", f"row {row} was dropped, and stands in the table")
 
-    def _final(self, incarnation: int, table: Table) -> Iterator[Broken]:
+    def _final(self, incarnation: int, table: Table) -> Iterator[TableViolation]:
         work, total = self._work, self._work.rows_of(incarnation)
         if work.failures.stop_window is not None:
             return
@@ -337,7 +345,7 @@ class TableJudge:
         for row in sorted(dropped ^ expected.dropped):
             must = "does not drop it" if row in dropped else "drops it"
             there = "is dropped" if row in dropped else "stands in the table"
-            yield Broken("TABLE-06", f"row {row} {there}; a run without a crash {must}")
+            yield TableViolation("TABLE-06", f"row {row} {there}; a run without a crash {must}")
         for row, cells in sorted(expected.rows.items()):
             for name, value in cells.items():
                 held = table.rows.get(row, {}).get(name)
@@ -348,26 +356,26 @@ class TableJudge:
                     and (name, row) not in self._odd
                 ):
                     made = self._made_earlier(name, row, held, incarnation)
-                    yield Broken(
+                    yield TableViolation(
                         "TABLE-06",
                         f"{name}[{row}] ends as {held!r}{made}; a run without a crash ends with "
                         f"{value!r}",
                     )
 
-    def _skips(self, table: Table, expected: Expected) -> Iterator[Broken]:
+    def _skips(self, table: Table, expected: Expected) -> Iterator[TableViolation]:
         """A cell is skipped exactly where the workload asks for it."""
         for row, cells in sorted(expected.rows.items()):
             for name, value in cells.items():
                 held = table.rows.get(row, {}).get(name)
                 if held is SKIPPED and value is not SKIPPED:
-                    yield Broken(
+                    yield TableViolation(
                         "TABLE-08",
                         f"{name}[{row}] is skipped, and has no reason to be: neither its column's "
                         "condition nor a skipped input asks for it",
                         (name, row),
                     )
                 elif value is SKIPPED and isinstance(held, str) and (name, row) not in self._odd:
-                    yield Broken(
+                    yield TableViolation(
                         "TABLE-08",
                         f"{name}[{row}] holds {held!r}, and must be skipped in this workload",
                         (name, row),

@@ -26,6 +26,12 @@ __all__ = ["matrix_page"]
 
 
 def matrix_page(suite: Mapping[str, Any], backends: Sequence[BackendResults]) -> str:
+    """The page of all verdicts, as HTML: a card for each backend, then a row for each clause.
+
+    Args:
+        suite: version, set of clauses and settings, from the results file.
+        backends: the results of each backend.
+    """
     title = "cellspec conformance"
     facts = [f"version {suite['version']}"] if suite.get("version") else []
     if suite.get("clauses"):

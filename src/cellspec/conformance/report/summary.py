@@ -60,18 +60,18 @@ def _inconclusive(found: Mapping[str, Any]) -> Iterator[str]:
     number = len(found["clauses"])
     if not number:
         return
-    told = "1 claimed clause is" if number == 1 else f"{number} claimed clauses are"
+    these = "1 claimed clause is" if number == 1 else f"{number} claimed clauses are"
     if found["fails"]:
         yield (
-            f"{told} inconclusive: exit code {INCONCLUSIVE}. Give more workloads (--max-examples), "
-            "or allow it (--conformance-allow-inconclusive)"
+            f"{these} inconclusive: exit code {INCONCLUSIVE}. Give more workloads "
+            "(--max-examples), or allow it (--conformance-allow-inconclusive)"
         )
     elif found["allowed"]:
-        yield f"{told} inconclusive, which --conformance-allow-inconclusive allows"
+        yield f"{these} inconclusive, which --conformance-allow-inconclusive allows"
     else:
         yield (
-            f"{told} inconclusive; with {MAX_EXAMPLES} workloads of each profile or more that ends "
-            f"with exit code {INCONCLUSIVE}"
+            f"{these} inconclusive; with {MAX_EXAMPLES} workloads of each profile or more that "
+            f"ends with exit code {INCONCLUSIVE}"
         )
 
 

@@ -20,7 +20,7 @@ __all__ = ["workload_section"]
 _PLACED = (
     *("case", "columns", "rows", "batch_size", "barrier_scope", "seed", "limits", "failures"),
     *("latency_s", "faults", "skips", "checkpoint_every_rows", "checkpoint_version", "crashes"),
-    *("targets", "order_seed", "keep"),
+    *("targets", "order_seed", "keep", "ends"),
 )
 
 
@@ -36,8 +36,13 @@ def workload_section(work: Mapping[str, Any]) -> Markup:
         tag("dl", *facts, class_="facts"),
         _titled(
             "Calls that fail",
-            ("column", "row or scope", "call", "failure", "cool-down"),
+            ("column", "row or scope", "call", "failure", "backoff"),
             _fault_rows(work),
+        ),
+        _titled(
+            "Calls that end at a set time",
+            ("column", "row or scope", "incarnation", "call", "end"),
+            _end_rows(work),
         ),
         _titled("Cells that are skipped", ("column", "row"), _skip_rows(work)),
         class_="workload",
@@ -150,13 +155,26 @@ def _crash_words(work: Mapping[str, Any]) -> Iterator[str]:
 def _fault_rows(work: Mapping[str, Any]) -> Iterator[Sequence[Child]]:
     for fault in _items(work.get("faults")):
         fields = _mapping(fault)
-        cool = fields.get("cool_down_s", 0)
+        wait_s = fields.get("cool_down_s", 0)
         yield (
             tag("b", fields.get("column", ""), class_="mono"),
             _plain(fields.get("position")),
             _plain(fields.get("call", 1)),
             _plain(fields.get("failure")),
-            f"{cool} s" if cool else "–",
+            f"{wait_s} s" if wait_s else "–",
+        )
+
+
+def _end_rows(work: Mapping[str, Any]) -> Iterator[Sequence[Child]]:
+    for end in _items(work.get("ends")):
+        fields = _mapping(end)
+        yield (
+            tag("b", fields.get("column", ""), class_="mono"),
+            _plain(fields.get("position")),
+            # The format's word for the incarnation.
+            _plain(fields.get("life")),
+            _plain(fields.get("call", 1)),
+            f"{_plain(fields.get('t'))} s",
         )
 
 

@@ -152,7 +152,7 @@ def check_capabilities(backend: Backend) -> None:
         SpecError: an attribute that is missing or of another type, or an unknown capability.
     """
     where = f"backend {type(backend).__name__}"
-    claimed = getattr(backend, "capabilities", None)
+    capabilities = getattr(backend, "capabilities", None)
     wrong = [
         *(
             f"{name}: expected a string"
@@ -173,16 +173,16 @@ def check_capabilities(backend: Backend) -> None:
         )
     if not callable(getattr(backend, "fit", fit_of)):
         wrong.append("fit: expected a method")
-    if not isinstance(claimed, frozenset | set | tuple | list):
-        wrong.append(f"capabilities: expected a set of names, got {claimed!r}")
-        claimed = ()
+    if not isinstance(capabilities, frozenset | set | tuple | list):
+        wrong.append(f"capabilities: expected a set of names, got {capabilities!r}")
+        capabilities = ()
     if wrong:
         raise SpecError(f"{where}: {'; '.join(wrong)}")
-    unknown = sorted(str(name) for name in claimed if name not in CAPABILITIES)
+    unknown = sorted(str(name) for name in capabilities if name not in CAPABILITIES)
     if unknown:
         raise SpecError(
             f"{where}: capabilities: unknown {', '.join(unknown)}; there are "
             f"{', '.join(CAPABILITIES)}"
         )
-    if "core" not in claimed:
+    if "core" not in capabilities:
         raise SpecError(f"{where}: capabilities: 'core' is missing; no engine is without it")

@@ -131,7 +131,7 @@ class RealClock:
             except BaseException as error:
                 box.append(error)
 
-        thread = threading.Thread(target=live, name=f"life-{probe.incarnation}", daemon=True)
+        thread = threading.Thread(target=live, name=f"incarnation-{probe.incarnation}", daemon=True)
         thread.start()
         stalled = self._wait(thread, probe)
         probe.close()

@@ -1,4 +1,4 @@
-"""The incarnations of a run: the engine's process is started, dies or ends, and is started again.
+"""Incarnations: the engine's process is started, dies or ends, and is started again.
 
 An *incarnation* is one run of the process. Each gets its own `Probe` and a folder that holds what
 the one before it left. The backend then runs until it returns or until the probe kills it. This
@@ -57,7 +57,7 @@ class Incarnation:
 
 
 class Incarnations:
-    """Runs the incarnations of a workload, one after another.
+    """Runs the next incarnation of a workload each time that it is asked.
 
     Args:
         backend: the engine.
@@ -90,10 +90,11 @@ class Incarnations:
         self._registry = registry
         self._capabilities = frozenset(backend.capabilities)
         self._keeps = keeps
+        # Recorded failures of engines show these names of folders.
         self._left = root / "life-0"
         self._left.mkdir()
 
-    def run(self, number: int, start_s: float) -> Incarnation:
+    def run_next(self, number: int, start_s: float) -> Incarnation:
         """Run the next incarnation to its end.
 
         Args:

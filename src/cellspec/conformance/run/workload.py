@@ -366,7 +366,7 @@ def _check_ends(work: Workload, graph: ExecutionGraph) -> None:
         _known(where, end.column, graph)
         column = graph.rules.index[end.column]
         _within(where, end.position, graph.rules.scope_count(column) or graph.num_records)
-        _expect(f"{where}.life", end.incarnation, 0)
+        _expect(f"{where}.incarnation (life in a case file)", end.incarnation, 0)
         _expect(f"{where}.call", end.call, 1)
         if not _is_seconds(end.t):
             raise SpecError(f"workload: {where}.t: expected seconds from 0 up, got {end.t!r}")

@@ -59,7 +59,7 @@ from cellspec.engine.storage.filesystem import LOCK, FileSystem
 from cellspec.engine.storage.recovery import (
     CURRENT,
     PREVIOUS,
-    Found,
+    FolderState,
     RunDirectory,
     reason,
     reported,
@@ -126,14 +126,14 @@ class Storage(RunDirectory):
         self._enter()
         try:
             found = self.look()
-            restored = self._begin_life(found)
+            restored = self._begin_incarnation(found)
         except BaseException:
             # The incarnation has not begun, so `close` would not be called.
             self.close()
             raise
         return restored
 
-    def _begin_life(self, found: Found) -> Restored | None:
+    def _begin_incarnation(self, found: FolderState) -> Restored | None:
         names = self.graph.column_names
         zero = (0,) * len(names)
         record = found.record or self._make_record(make_payload(self.graph, zero, 1), 0, ())

@@ -41,7 +41,7 @@ __all__ = [
     "CURRENT",
     "INCOMING",
     "PREVIOUS",
-    "Found",
+    "FolderState",
     "Index",
     "RunDirectory",
     "reason",
@@ -69,7 +69,7 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FolderState:
     """The state of a folder.
 
     Attributes:
@@ -107,7 +107,7 @@ class RunDirectory:
         self.graph = graph
         self.run = run
 
-    def look(self) -> Found:
+    def look(self) -> FolderState:
         """The state of the folder; it is read twice if it looks damaged.
 
         Raises:
@@ -132,7 +132,7 @@ class RunDirectory:
         """
         return self.restored(self.look())
 
-    def restored(self, found: Found) -> Restored | None:
+    def restored(self, found: FolderState) -> Restored | None:
         """The claimed rows of a folder that was read, for a new incarnation."""
         if found.record is None:
             return None
@@ -140,12 +140,12 @@ class RunDirectory:
         rows = self.rows(found, max(found.claim))
         return Restored(record.checkpoint, record.records, rows, found.index.dropped)
 
-    def rows(self, found: Found, stop: int) -> ClaimedRows:
+    def rows(self, found: FolderState, stop: int) -> ClaimedRows:
         """The claimed cells of the rows before `stop`, read when they are asked for."""
         index = found.index
         return ClaimedRows(index.columns, index.segments, index.dropped, stop, self._read_again)
 
-    def _look(self) -> Found:
+    def _look(self) -> FolderState:
         with reported("folder", "read"):
             self._settle()
             names = self.files.names()
@@ -168,7 +168,7 @@ class RunDirectory:
         if notes and not chosen:
             raise StorageError(f"{notes[0]}; and there is no earlier checkpoint to fall back to")
         known = [record for record in records.values() if record is not None]
-        return Found(
+        return FolderState(
             record=records.get(chosen),
             claim=claim,
             index=index,

@@ -49,6 +49,7 @@ class CreateRelease:
 
     @property
     def capabilities(self) -> Iterable[str]:
+        """The capabilities of this release: those of all releases, and those that it can do."""
         yield from ("core", "batch_barriers", "groups", "drops", "work_conserving")
         if self.retries:
             yield "retries"
@@ -62,8 +63,8 @@ class CreateRelease:
         """Situations that need resources, backoffs, or parts of a row group."""
         yield from (
             Sometimes.RESOURCE_FULL,
-            Sometimes.COOLED_DOWN,
-            Sometimes.CRASH_IN_COOL_DOWN,
+            Sometimes.BACKOFF_ENDED,
+            Sometimes.CRASH_IN_BACKOFF,
             Sometimes.SCOPE_OVER_GROUPS,
             Sometimes.BARRIER_AGAIN,
             Sometimes.FEWER_ROWS,

@@ -75,7 +75,7 @@ class SchedulerBackend:
     unasked = frozenset(
         {
             Sometimes.SCOPE_OVER_GROUPS,
-            Sometimes.COOLED_DOWN,
+            Sometimes.BACKOFF_ENDED,
             Sometimes.ORDER_HELD,
             Sometimes.ORDER_INVERTED,
         }

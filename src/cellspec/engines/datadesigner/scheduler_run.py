@@ -137,12 +137,12 @@ class SchedulerRun:
                 self.probe.skip(column, row)
 
     def stopped_early(self) -> None:
-        """The error rate was reached."""
+        """The scheduler calls this when it stops early; the probe records the stop."""
         self.probe.stop("the error rate was reached")
 
     @property
     def stopped(self) -> bool:
-        """The error rate was reached."""
+        """True from the early stop on; asked at drops, and for the outcome of the run."""
         stopped: bool = self.scheduler._early_shutdown
         return stopped
 

@@ -60,7 +60,7 @@ def _check(arguments: Sequence[str] | None, out: TextIO) -> int:
     finally:
         backend.close()
     if found is not None:
-        _tell(found, out)
+        _print_failure(found, out)
         return VIOLATED
     sent, received = lines["to"], lines["from"]
     put_line(f"\nnothing is wrong so far: {sent} lines sent, {received} received. Next:\n", out)
@@ -113,7 +113,7 @@ def _smoke(backend: LineBackend, out: TextIO) -> SmokeFailure | None:
     return smoke(run)
 
 
-def _tell(found: SmokeFailure, out: TextIO) -> None:
+def _print_failure(found: SmokeFailure, out: TextIO) -> None:
     put_line(f"\n{found}", out)
     for line in found.explanation:
         put_line(f"    {line}", out)

@@ -35,13 +35,13 @@ class Begun:
         try:
             while True:
                 try:
-                    told = yield waits_for
+                    answer = yield waits_for
                 except BaseException as error:
                     if self.cancelled:
                         raise
                     waits_for = self._coroutine.throw(error)
                 else:
-                    waits_for = self._coroutine.send(told)
+                    waits_for = self._coroutine.send(answer)
         except StopIteration as done:
             return done.value
 

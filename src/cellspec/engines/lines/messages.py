@@ -196,8 +196,8 @@ def _explain(line: bytes, known: Mapping[str, type[Line]], error: Exception) -> 
         return f"expected a JSON object, got {shown}"
     kind = value.get("event")
     if not isinstance(kind, str) or kind not in known:
-        told = "got none" if "event" not in value else f"got {json.dumps(kind)}"
-        return f"event: expected one of {', '.join(known)}; {told}"
+        got = "got none" if "event" not in value else f"got {json.dumps(kind)}"
+        return f"event: expected one of {', '.join(known)}; {got}"
     try:
         msgspec.convert(value, known[kind])
     except msgspec.ValidationError as wrong:

@@ -36,7 +36,7 @@ class Incarnation:
         self._takes: dict[type[m.Line], Callable[[Any], None]] = {
             m.Start: self._start,
             m.Cancel: self._cancel,
-            m.Cooling: self._cooling,
+            m.Cooling: self._backoff,
             m.Skip: self._skip,
             m.Drop: self._drop,
             m.Admit: lambda line: probe.admit(self._group(line)),
@@ -210,7 +210,7 @@ class Incarnation:
                 return
         raise AdapterError("no such call is in flight")
 
-    def _cooling(self, line: m.Cooling) -> None:
+    def _backoff(self, line: m.Cooling) -> None:
         rows = line.rows if line.scope is None else line.scope
         assert rows is not None
         position = rows if isinstance(rows, int) else rows[0]
