@@ -316,7 +316,7 @@ class Pair:
         assert snapshot(self.machine) == before
 
     def wait(self, t: float) -> None:
-        """The clock moves to `t`, moment by moment: each end of a cool-down is one."""
+        """The clock moves to `t`, moment by moment: each end of a backoff is one."""
         _say(f"wait until {t:g} s")
         self._take_out()
         self._offers = None
@@ -514,7 +514,7 @@ class Pair:
         while not self.model.ended:
             idle = ("crash", "fail", "checkpoint_failed")
             offers = [a for a in self.enabled() if a.kind not in idle] + self.gives()
-            # What is cooling down may be tried again at once only if the engine may decide so.
+            # A node in backoff may be tried again at once only if the engine may decide so.
             if not offers:
                 assert self.model.cooling, "the run stands still"
                 self.wait(self.model.next_moment(float("inf")))

@@ -650,7 +650,7 @@ class RunModel:
     # Time
 
     def next_moment(self, t: float) -> float:
-        """The end of the first cool-down before `t`, or `t`."""
+        """The end of the first backoff before `t`, or `t`."""
         return min([u for u in self.cooling.values() if u is not None and u < t], default=t)
 
     def idle_breaks(self) -> set[str]:

@@ -34,8 +34,8 @@ from tests.matrix.engine_mutants import ENGINE_MUTANTS, EngineMutant
 from tests.strategies import Plan, plans
 
 NOUNS = (
-    "attempts|barriers|batches|bytes|calls|cells|claims|columns|drops|events|failures|groups|lives|"
-    "goals|nodes|ranges|rows|runs|skips|slots|workers|workloads"
+    "attempts|barriers|batches|bytes|calls|cells|claims|columns|drops|events|failures|groups|"
+    "goals|incarnations|nodes|ranges|rows|runs|skips|slots|workers|workloads"
 )
 ODD = {
     "a count of one with a plural": rf"(?<![\d.,–:])1 (?:more |row )?(?:{NOUNS})\b",
@@ -71,7 +71,7 @@ def test_counts_rows_and_names_are_spelled() -> None:
         "2,000 rows",
         "0 rows",
     )
-    assert (counted(2, "life", "lives"), be(1), be(0)) == ("2 lives", "is", "are")
+    assert (counted(2, "leaf", "leaves"), be(1), be(0)) == ("2 leaves", "is", "are")
     assert (noun(1, "row"), noun(3, "row"), noun(2, "was", "were")) == ("row", "rows", "were")
     assert (listed_names([]), listed_names("ab")) == ("none", "'a', 'b'")
     assert (quoted([]), quoted("a"), quoted("ab"), quoted("abc")) == (

@@ -111,7 +111,7 @@ class _Toy:
         raise AssertionError("the run does not end")
 
     def wait(self) -> bool:
-        """Let time pass, but not beyond the end of a cool-down; False if that came first."""
+        """Let time pass, but not beyond the end of a backoff; False if that came first."""
         then = self.t + self.random.randint(0, 4) / 16
         due = [u for u in self.machine.backoffs.values() if u is not None and u > self.t]
         self.t = min([then, *due])

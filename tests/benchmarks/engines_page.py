@@ -47,7 +47,7 @@ FINDINGS: Mapping[str, str] = {
         "Each turn of the scheduler's loop asks of each admitted row group whether it is complete, "
         "and that looks at its rows from the first one up to the first with a column missing."
     ),
-    "_Life.": (
+    "_Incarnation.": (
         "This engine has no queue: after each event it looks at every cell. It is there to be "
         "right in another way than the reference, says of itself that it is far too slow, and "
         "does not claim `counted_work`."

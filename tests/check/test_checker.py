@@ -312,7 +312,7 @@ CASES: list[tuple[str, Header, list[Any]]] = [
         ["start a 0", f"fail a 0 {PERMANENT}", "drop a 0", "end outcome=failed"],
     ),
     ("DROP-04", DROPPING, ["start a 0", f"fail a 0 {PERMANENT}", "end outcome=failed"]),
-    # What failed for good in an earlier life is tried again in this one.
+    # What failed for good in an earlier incarnation is tried again in this one.
     (
         "SCHED-14",
         PLAIN,

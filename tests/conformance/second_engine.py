@@ -49,7 +49,7 @@ class ColumnFirst:
     capabilities = frozenset(CAPABILITIES) - {"column_checkpoints", "counted_work"}
 
     async def run(self, probe: Probe) -> None:
-        """Run one life of a workload."""
+        """Run one incarnation of a workload."""
         await _Incarnation(probe).run()
 
     def table(self, probe: Probe) -> Table:
@@ -67,7 +67,7 @@ class ColumnFirst:
 
 
 class _Incarnation:
-    """One life: the table so far, and what runs."""
+    """One incarnation: the table so far, and what runs."""
 
     def __init__(self, probe: Probe) -> None:
         self.probe = probe

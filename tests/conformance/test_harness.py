@@ -507,7 +507,7 @@ def test_the_folder_after_a_crash_must_be_readable() -> None:
         result = run_workload(Torn(), BATCHED.replace(crashes=(step,)))
         clauses |= {(found.clause, found.detail[:34]) for found in result.violations}
         assert not result.adapter
-    # A table that is torn cannot be read by its adapter, and a claim that is torn by no next life.
+    # The adapter cannot read a torn table, and no next incarnation a torn claim.
     assert clauses == {
         ("TABLE-01", "what the crash left cannot be read"),
         ("SCHED-12", "the engine died of JSONDecodeError"),

@@ -18,7 +18,7 @@ from tests.tiny import TinyAsync
 OLD = Path(__file__).parent / "tutorial_0_1"
 WORK = Workload((ColumnDescriptor("a"),), 2, crashes=(1,))
 
-# The adapter and the engine that the tutorial ended with before lives were incarnations.
+# The adapter and the engine that the tutorial ended with before `life` was called incarnation.
 DIGESTS = {
     "my_backend.py": "fccaf7b383e30eff50ba075d320d1bcb0230f0321161f317781dbd153bf51032",
     "my_engine.py": "32910e957bc95f26435e25447a1a49a3278565cc619efc1938f134a2ac6bc4dd",

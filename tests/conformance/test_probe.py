@@ -192,7 +192,7 @@ def test_a_call_that_the_end_of_the_run_cancels_is_no_event() -> None:
     assert steps(watch(script)) == [("start",), ("end",)]
 
 
-# Cool-downs
+# Backoffs
 
 
 def pushed_back(script: Script, **changes: Any) -> list[tuple[Any, ...]]:
@@ -217,7 +217,7 @@ def test_a_call_that_was_turned_away_was_in_backoff_until_it_came_back() -> None
     assert pushed_back(script)[1] == ("fail", 3.0625)
 
 
-def test_a_crash_before_a_call_may_come_back_came_while_it_cooled_down() -> None:
+def test_a_crash_before_a_call_may_come_back_came_in_its_backoff() -> None:
     async def script(probe: Probe) -> None:
         await expect(BackPressure, probe.cell("a", 0, {}))
         probe.durable("", 0, 1)
@@ -468,7 +468,7 @@ MISUSES: list[tuple[str, Callable[[Probe], Any], str]] = [
     ("too few", lambda p: rows_of(p.range("s", 0, 2, [{}])), "range: 's': 2 rows, 1 input"),
     ("resume", lambda p: p.resumed(0), "resumed: the first incarnation has nothing to resume from"),
     ("claim", lambda p: p.checkpoint_begin({"z": 1}), "unknown column 'z'; the workload has"),
-    ("cool-down", lambda p: p.cooling("a", 0, 1.0), "cooling('a', 0): it did not fail before"),
+    ("backoff", lambda p: p.cooling("a", 0, 1.0), "cooling('a', 0): it did not fail before"),
     (
         "end",
         lambda p: p.end(cast(Any, "fine")),

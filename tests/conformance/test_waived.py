@@ -141,7 +141,7 @@ FOLLOWS: Mapping[str, tuple[str, str]] = {
     "resumes a row back": ("SKIP-03", "it tells of skips beyond the claim that it goes back to"),
     "swallows write errors": (
         "CKPT-12 TABLE-06",
-        "the claim that was not written is what the next life should go on from",
+        "the claim that was not written is what the next incarnation should go on from",
     ),
     "forgets drops": ("SCHED-12", "a row that is dropped and not known to be is waited for"),
     "table without gaps": ("TABLE-02 TABLE-03 TABLE-05", "each moved row shows alone"),

@@ -442,12 +442,12 @@ def test_a_stop_kills_the_children_of_the_engine_too(tmp_path: Path) -> None:
     os.kill(child, 0)
     process.stop()
     until = time.monotonic() + 5
-    while time.monotonic() < until and _lives(child):
+    while time.monotonic() < until and _is_running(child):
         time.sleep(0.01)
-    assert not _lives(child)
+    assert not _is_running(child)
 
 
-def _lives(number: int) -> bool:
+def _is_running(number: int) -> bool:
     try:
         state = Path(f"/proc/{number}/stat").read_text(encoding="utf-8")
     except OSError:

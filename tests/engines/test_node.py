@@ -46,7 +46,7 @@ BROKEN = {
 }
 """For each broken variant the profile whose campaign finds it, and the clause that it breaks."""
 
-THREE_LIVES = Workload(
+THREE_INCARNATIONS = Workload(
     (
         ColumnDescriptor("a", traits=T.START),
         ColumnDescriptor("v", traits=T.BATCH_BARRIER, dependencies=["a"]),
@@ -101,7 +101,7 @@ def test_its_other_capabilities_pass(engine: LineBackend, profile: str) -> None:
 def test_two_runs_write_the_same_trace_through_crashes(engine: LineBackend, tmp_path: Path) -> None:
     texts = []
     for name in ("one.jsonl", "two.jsonl"):
-        result = run_workload(engine, THREE_LIVES, trace=tmp_path / name)
+        result = run_workload(engine, THREE_INCARNATIONS, trace=tmp_path / name)
         assert result.violations == [], result.explanation
         assert result.outcomes == ["crash", "crash", "success"]
         assert result.tables[-1].dropped == {4}

@@ -245,7 +245,7 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
         forget: int | None,
         invent: int | None,
     ) -> None:
-        """A new life, perhaps with another target; what storage says may have a row wrong."""
+        """A new incarnation, perhaps with another target; storage may have a row wrong."""
         pair, model = self.pair, self.pair.model
         known = model.pending_claim if pending and model.pending_claim else model.durable_claim
         action = Action("resume", claim=pair.claim(known), keep=keep)

@@ -504,7 +504,7 @@ def test_a_crash_comes_just_after_the_event_of_its_number(
     first = outcome.incarnations[0]
     assert (first.end_s, first.cells_done, first.in_flight_lost) == (end_s, done, in_flight)
     assert first.cells_lost == done
-    # The second life waits 0 + 1 + 2 s.
+    # The second incarnation waits 0 + 1 + 2 s.
     assert outcome.wait_s == [waited + 3.0]
     # Seven actions without a crash, of which `done` completions and all starts come twice.
     assert outcome.events == event + 2 + 8
@@ -605,7 +605,7 @@ def test_a_crash_when_all_is_done_but_not_durable() -> None:
         )
         found = run(TEN, {"a": 1.0}, plan)
         lost.add(found.outcome.incarnations[0].cells_lost)
-        # All is claimed, and the second life only ends; or it does everything again.
+        # All is claimed, and the second incarnation only ends; or it does everything again.
         assert found.outcome.makespan_s == (12.5 if found.claims == [(10,)] else 12.5 + 11.0)
     assert lost == {0, 10}
 
@@ -656,7 +656,7 @@ def check_resumes(found: Run) -> None:
         assert incarnation.claimed_rows == min(claim)
     for before, after in pairwise(claims):
         assert all(x <= y for x, y in zip(before, after, strict=True))
-    # What the last life did not start, the last claim held.
+    # What the last incarnation did not start, the last claim held.
     last = {
         (x.column, x.row)
         for x in found.started

@@ -134,7 +134,7 @@ class TrackersFollowTheModel(RuleBasedStateMachine):
         self.model.mark_dropped(row)
         self._hear_rest(before)
 
-    # Lives
+    # Incarnations
 
     @rule()
     def listen(self) -> None:

@@ -1,4 +1,6 @@
-"""The rules of one small graph as bit masks: which nodes may start, and the state after each step.
+"""A second interpreter of the rules, for one small graph, on bit masks.
+
+It gives the nodes that may start and the state after each step.
 
 A state's *base* is one integer: a bit for each node that is resolved, a bit for each that is in
 flight, and a bit for each row that was dropped. This module states no dependency of its own. A
