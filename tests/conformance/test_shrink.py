@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits
 from cellspec.conformance.campaign.shrink import Tries, fewest, shrink
+from cellspec.conformance.campaign.shrink_workload import shrunk_workload
+from cellspec.conformance.run.workload import End, Fault, Workload
 
 
 def test_an_example_is_asked_about_once() -> None:
@@ -49,3 +53,36 @@ def test_exactly_the_items_that_are_needed_are_left(count: int, data: st.DataObj
         return needed <= set(items)
 
     assert list(fewest(range(count), suffices)) == sorted(needed)
+
+
+PLAIN = Workload((ColumnDescriptor("a"),), rows=1)
+RICH = Workload(
+    (
+        ColumnDescriptor("x", may_skip=True),
+        ColumnDescriptor("y", traits=ExecutionTraits.BATCH_BARRIER, dependencies=["x"]),
+    ),
+    rows=4,
+    batch_size=2,
+    barrier_scope="batch",
+    seed=7,
+    limits=Limits(2, {"r": 1}, {"x": "r"}, 2, 2),
+    failures=FailurePolicy(2, 4, 0.5),
+    latency_s={"x": 2.0},
+    faults=(Fault("x", 0),),
+    skips=(("x", 1),),
+    checkpoint_every_rows=1,
+    checkpoint_version=2,
+    crashes=(3,),
+    targets=(4, 6),
+    order_seed=5,
+    keep=True,
+    ends=(End(0, "x", 0, 1, 9.0),),
+)
+"""A workload that makes use of every field."""
+
+
+def test_each_field_of_a_workload_is_put_back_to_its_usual_value() -> None:
+    for record, usual in ((RICH, PLAIN), (RICH.limits, Limits()), (RICH.failures, FailurePolicy())):
+        for field in fields(record):
+            assert getattr(record, field.name) != getattr(usual, field.name), field.name
+    assert shrunk_workload(RICH, lambda _: True, runs_max=10_000) == PLAIN
