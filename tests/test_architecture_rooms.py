@@ -1,7 +1,7 @@
-"""The rules of the house: arrows go down, no circles, no reach into another module's private state.
+"""The rules of the house: one direction of imports, no circles, no reach into private state.
 
 `plans/house.md` says what each room is for. The order of the rooms is `ROOMS` here: a module
-imports from its own room and from rooms below it.
+imports from its own room and from rooms listed before it.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ ROOMS = (
     ("sim",),
     ("cellspec.__main__",),
 )
-"""From the ground up."""
+"""A room imports only from rooms listed before it."""
 
 SUITE = ("run", "judge", "campaign", "report", "pytest")
-"""The rooms within the conformance suite, from the ground up."""
+"""The rooms within the conformance suite, in the same order."""
 
 SIM = (
     ("policies", "draws", "figures", "targets", "terminal", "arguments", "hints", "examples"),
@@ -64,7 +64,7 @@ SIM = (
     ("cli",),
     ("__main__",),
 )
-"""The rooms within the simulator, from the ground up; modules that lie flat stand among them."""
+"""The rooms within the simulator, in the same order; modules that lie flat stand among them."""
 
 LARGEST_CLASS = 450
 """Lines, with its docstrings."""
@@ -110,7 +110,7 @@ def imported(name: str) -> Iterator[tuple[str, int]]:
 
 
 def floor_of(name: str) -> int:
-    """The number of the room that a module is in, from the ground."""
+    """The place in the list of the room that a module is in."""
     floors = [
         floor
         for floor, rooms in enumerate(ROOMS)
@@ -126,18 +126,18 @@ def suite_floor(name: str) -> int:
     return SUITE.index(part) if part in SUITE else -1
 
 
-# Its names are loaded when they are first asked for, and belong to rooms above it.
+# Its names are loaded when they are first asked for, and belong to rooms listed after it.
 FRONT_PAGE = "cellspec.conformance.__init__"
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_arrows_go_down(name: str) -> None:
+def test_a_room_imports_only_rooms_listed_before_it(name: str) -> None:
     for other, line in imported(name):
         where = f"{name}:{line} imports {other}"
-        assert floor_of(other) <= floor_of(name), f"{where}, of a room above it"
+        assert floor_of(other) <= floor_of(name), f"{where}, of a room listed after it"
         inside = "cellspec.conformance."
         if name.startswith(inside) and other.startswith(inside) and name != FRONT_PAGE:
-            assert suite_floor(other) <= suite_floor(name), f"{where}, of a room above it"
+            assert suite_floor(other) <= suite_floor(name), f"{where}, of a room listed after it"
 
 
 def sim_floor(name: str) -> int:
@@ -149,11 +149,13 @@ def sim_floor(name: str) -> int:
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("sim.")])
-def test_arrows_go_down_within_the_simulator(name: str) -> None:
+def test_rooms_of_the_simulator_import_only_rooms_listed_before_them(name: str) -> None:
     floor = sim_floor(name)
     for other, line in imported(name):
         if other.startswith("sim."):
-            assert sim_floor(other) <= floor, f"{name}:{line} imports {other}, of a room above it"
+            assert sim_floor(other) <= floor, (
+                f"{name}:{line} imports {other}, of a room listed after it"
+            )
 
 
 def test_there_is_no_circle_of_modules() -> None:
