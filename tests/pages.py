@@ -89,7 +89,7 @@ _BLOCK = re.compile(
     r"```(?P<kind>\w*)(?: file=(?P<file>\S+))?\n(?P<body>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-_LINES_TOLD = 40
+_LINES_SHOWN = 40
 _CHANGING = (
     (re.compile(r"^=+ (.*?) =+$"), r"=== \1 ==="),
     (re.compile(r" in \d+\.\d+s\b"), " in …"),
@@ -268,7 +268,7 @@ def run_script(script: str) -> str:
 
 
 def _last(output: str) -> str:
-    return "\n".join(output.splitlines()[-_LINES_TOLD:])
+    return "\n".join(output.splitlines()[-_LINES_SHOWN:])
 
 
 # Python

@@ -31,14 +31,14 @@ from tests.oracles import Definition
 from tests.run_oracle import RunModel, RunRules
 from tests.strategies import Plan
 
-__all__ = ["FAILURES", "OUTCOMES", "QUIET", "Pair", "snapshot", "told"]
+__all__ = ["FAILURES", "OUTCOMES", "QUIET", "Pair", "snapshot", "words_of_action"]
 
 FAILURES: tuple[Failure, ...] = ("retryable", "backpressure", "permanent")
 QUIET = ("skip", "drop")
 OUTCOMES: tuple[Outcome, ...] = ("success", "stopped", "failed")
 
 
-def told(action: Action) -> str:
+def words_of_action(action: Action) -> str:
     """An action in words, with all that is special about it."""
     plain = Action(action.kind)._asdict()
     more = {
@@ -117,7 +117,7 @@ class Pair:
         )
         self.fails = policy is not None
         self.in_order = True
-        self.heard: list[NodeId] = []
+        self.notified: list[NodeId] = []
         self._offers: list[Action] | None = None
         self._listen()
         self.best_rows = 0
@@ -128,23 +128,23 @@ class Pair:
         return self.machine.graph
 
     def _listen(self) -> None:
-        def hear_cell(column: int) -> Callable[[int], object]:
-            return lambda row: self._hear(CellNodeId(row, self.graph.column_names[column]))
+        def on_cell(column: int) -> Callable[[int], object]:
+            return lambda row: self._notify(CellNodeId(row, self.graph.column_names[column]))
 
-        def hear_cells(column: int, start: int, stop: int) -> None:
+        def on_cells(column: int, start: int, stop: int) -> None:
             for row in range(start, stop):
-                hear_cell(column)(row)
+                on_cell(column)(row)
 
         self.machine.listen(
-            [hear_cell(column) for column in range(self.graph.num_columns)],
-            hear_cells,
-            lambda column, scope: self._hear(self.graph.barrier_node(column, scope)),
-            lambda column, row: hear_cell(column)(row),
+            [on_cell(column) for column in range(self.graph.num_columns)],
+            on_cells,
+            lambda column, scope: self._notify(self.graph.barrier_node(column, scope)),
+            lambda column, row: on_cell(column)(row),
         )
 
-    def _hear(self, node: NodeId) -> None:
-        assert node not in self.heard, f"{node} is announced twice"
-        self.heard.append(node)
+    def _notify(self, node: NodeId) -> None:
+        assert node not in self.notified, f"{node} is announced twice"
+        self.notified.append(node)
 
     def _take_out(self) -> None:
         """What is not ready any more is taken out of the line."""
@@ -156,7 +156,7 @@ class Pair:
                 return counters.barrier_state(column, node.batch or 0)
             return counters.cells[column][node.row]
 
-        self.heard = [node for node in self.heard if state(node) in (READY, SKIP_READY)]
+        self.notified = [node for node in self.notified if state(node) in (READY, SKIP_READY)]
 
     # Actions and what they are to the model
 
@@ -190,7 +190,7 @@ class Pair:
     def _columns(self, action: Action) -> list[str]:
         return [action.column] if action.column else self.model.names
 
-    def _told(self, action: Action) -> dict[str, Any]:
+    def _given_back(self, action: Action) -> dict[str, Any]:
         return {
             "dropped": action.dropped,
             "skipped": action.skipped,
@@ -229,7 +229,7 @@ class Pair:
         if kind == "checkpoint_durable":
             return model.written_breaks()
         if kind == "resume":
-            return model.resume_breaks(self._claim_of(action), **self._told(action))
+            return model.resume_breaks(self._claim_of(action), **self._given_back(action))
         if kind == "end":
             return model.end_breaks(action.outcome or "success")
         return model.stop_breaks() if kind == "stop" else model.over()
@@ -260,15 +260,15 @@ class Pair:
         elif kind == "checkpoint_begin":
             model.begin(self._claim_of(action))
         elif kind == "resume":
-            model.resume(self._claim_of(action), **self._told(action))
-            self.heard.clear()
+            model.resume(self._claim_of(action), **self._given_back(action))
+            self.notified.clear()
         else:
             written = {"checkpoint_durable": "written", "checkpoint_failed": "not_written"}
             getattr(model, written.get(kind, kind))()
 
     def take(self, action: Action) -> None:
         """Both sides take a step that the model allows."""
-        _say(f"{told(action)}")
+        _say(f"{words_of_action(action)}")
         if action.kind == "admit" and action != self.enabled("admit")[0]:
             self.in_order = False
         self._offers = None
@@ -287,13 +287,13 @@ class Pair:
         assert snapshot(self.machine) == before
 
     def _refused(self, action: Action, broken: set[str]) -> None:
-        heard = list(self.heard)
-        _say(f"{told(action)} is to be refused: {', '.join(sorted(broken))}")
+        notified = list(self.notified)
+        _say(f"{words_of_action(action)} is to be refused: {', '.join(sorted(broken))}")
         with pytest.raises(Violation) as caught:
             self.machine.apply(action)
-        assert caught.value.clause in broken, (told(action), str(caught.value), broken)
+        assert caught.value.clause in broken, (words_of_action(action), str(caught.value), broken)
         assert "\n" not in str(caught.value)
-        assert self.heard == heard
+        assert self.notified == notified
 
     def sweep(self, kind: str, attempt: int = 0) -> None:
         """Every step of a kind that the model refuses is refused; attempt 0 is the right one.
@@ -416,7 +416,7 @@ class Pair:
         assert set(self.enabled()) == self.expected()
         assert len(self.enabled()) == len(set(self.enabled()))
         for action in self.enabled():
-            assert not self.broken(action), told(action)
+            assert not self.broken(action), words_of_action(action)
         if not (model.over() or model.halted()):
             assert bool(machine.dispatchable()) == bool(model.dispatchable())
         assert machine.in_flight == len(model.working())
@@ -432,7 +432,7 @@ class Pair:
             if action.rows is not None
         }
         marked = {cell for cell in to_skip if self.model.marked(cell)}
-        assert set(self.heard) == self.model.ready() | marked
+        assert set(self.notified) == self.model.ready() | marked
 
     def check_progress(self) -> None:
         model, machine = self.model, self.machine

@@ -745,10 +745,10 @@ class RunModel:
         }
         return lost, {row for row in self.recorded if row < max(claim.values())}
 
-    def drops_after(self, claim: Mapping[str, int], told: Spans | None) -> set[int]:
+    def drops_after(self, claim: Mapping[str, int], given_back: Spans | None) -> set[int]:
         """What storage says is dropped; if the engine keeps it to itself, what was at the claim."""
-        if told is not None:
-            return {row for span in told for row in range(*span)}
+        if given_back is not None:
+            return {row for span in given_back for row in range(*span)}
         known = self.durable_drops if claim == self.durable_claim else self.pending_drops
         return {row for row in known if row < max(claim.values())}
 
@@ -779,13 +779,15 @@ class RunModel:
             return {"CKPT-12"}
         broken: set[str] = set()
         must, may = self.covered_drops(claim)
-        told = self.drops_after(claim, dropped)
-        if not must <= told <= may:
+        given_back = self.drops_after(claim, dropped)
+        if not must <= given_back <= may:
             broken.add("CKPT-17")
         if skipped is not None:
-            mine = self.covered_skips(claim, told)
+            mine = self.covered_skips(claim, given_back)
             theirs = {
-                name: spans(r for span in skipped[name] for r in range(*span) if r not in told)
+                name: spans(
+                    r for span in skipped[name] for r in range(*span) if r not in given_back
+                )
                 for name in skipped
             }
             if mine != {name: rows for name, rows in theirs.items() if rows}:
@@ -833,8 +835,8 @@ class RunModel:
         records: int | None = None,
         keep: bool = False,  # noqa: ARG002
     ) -> None:
-        told = self.drops_after(claim, dropped)
-        drops = {row: cause for row, cause in self.dropped.items() if row in told}
+        given_back = self.drops_after(claim, dropped)
+        drops = {row: cause for row, cause in self.dropped.items() if row in given_back}
         # Of a dropped row it is known which cells were made, and not how.
         results = {
             cell: VALUE if cell.row in drops else result

@@ -253,13 +253,13 @@ class _Toy:
             machine.graph.rules.columns[column].name: ranges_of(rows)
             for column, rows in skips.items()
         }
-        told = self.chance(0.7)
+        gives_back = self.chance(0.7)
         self.take(
             Action(
                 "resume",
                 claim=claim,
-                dropped=dropped if told else None,
-                skipped=skipped if told else None,
+                dropped=dropped if gives_back else None,
+                skipped=skipped if gives_back else None,
             ),
             machine.incarnation + 1,
         )

@@ -34,11 +34,11 @@ def run_events(graph: ExecutionGraph) -> Iterator[Event]:
     names = graph.column_names
     ready: deque[tuple[int, int, int]] = deque()
 
-    def hear(column: int) -> Callable[[int], None]:
+    def on_cell(column: int) -> Callable[[int], None]:
         return lambda row: ready.append((column, row, row + 1))
 
     machine.listen(
-        list(map(hear, range(len(names)))), lambda *rows: ready.append(rows), lambda *_: None
+        list(map(on_cell, range(len(names)))), lambda *rows: ready.append(rows), lambda *_: None
     )
     running: list[tuple[float, int, int]] = []
     seq, now = 0, 0.0

@@ -119,12 +119,12 @@ def test_every_call_is_a_slice_and_shows_how_it_ended(run: tuple[Header, list[Ev
     calls = [event for event in of_phase(found, "X") if event["pid"] > 0]
     assert Counter(event["args"]["seq"] for event in calls) == starts
     ended = Counter(event["args"]["ended"] for event in calls)
-    told = Counter(event.event for event in events)
-    assert ended["fail"] == told["fail"]
-    assert ended["cancel"] == told["cancel"]
-    assert ended["the trace ends"] == 0 or told["end"] == 1
+    counts = Counter(event.event for event in events)
+    assert ended["fail"] == counts["fail"]
+    assert ended["cancel"] == counts["cancel"]
+    assert ended["the trace ends"] == 0 or counts["end"] == 1
     fails = [event for event in of_phase(found, "i") if event["cat"] == "fail"]
-    assert len(fails) == told["fail"]
+    assert len(fails) == counts["fail"]
 
 
 @given(run=runs)

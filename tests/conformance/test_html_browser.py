@@ -246,7 +246,7 @@ def test_the_grid_shows_every_cell_as_it_is_after_the_event(
 def test_each_event_is_shown_in_words_with_its_number_time_and_incarnation(
     seen: list[dict[str, Any]],
 ) -> None:
-    told = {
+    expected = {
         0: "before the first event",
         1: "the group of rows 0–3 is admitted",
         3: "s[0:6] starts",
@@ -275,7 +275,7 @@ def test_each_event_is_shown_in_words_with_its_number_time_and_incarnation(
         62: "resume from 1 row of every column; dropped rows 3–5; the target is now 8 rows; "
         "keeping claimed rows of barriers that change",
     }
-    assert {event: seen[event]["text"] for event in told} == told
+    assert {event: seen[event]["text"] for event in expected} == expected
     assert [look["number"] for look in seen] == [str(n) for n in range(63)]
     assert (seen[9]["clock"], seen[9]["incarnation"]) == ("2.25 s", "incarnation 0")
     assert seen[47]["incarnation"] == "incarnation 1"
@@ -371,8 +371,8 @@ def test_durable_cells_and_claims_are_marked(seen: list[dict[str, Any]]) -> None
 
 
 def test_crash_stop_and_end_are_said_until_the_next_incarnation(seen: list[dict[str, Any]]) -> None:
-    told = {event: seen[event]["status"] for event in (45, 46, 47, 60, 61, 62)}
-    assert told == {
+    expected = {event: seen[event]["status"] for event in (45, 46, 47, 60, 61, 62)}
+    assert expected == {
         45: "",
         46: "✗ crashed: waiting to be resumed",
         47: "",

@@ -439,10 +439,10 @@ def test_a_claimed_clause_that_is_inconclusive_fails_a_run_of_the_default_number
     assert result.ret == INCONCLUSIVE
     assert "failed" not in result.parseoutcomes()
     result.stdout.fnmatch_lines(["* claimed clauses are inconclusive: exit code 3. Give more *"])
-    told = json.loads(Path("r.json").read_text())["backends"][0]["inconclusive"]
-    assert (told["fails"], told["allowed"]) == (True, False)
-    assert told["clauses"]["SCHED-01"].startswith("it never happened that ")
-    assert "DROP-01" not in told["clauses"]
+    entry = json.loads(Path("r.json").read_text())["backends"][0]["inconclusive"]
+    assert (entry["fails"], entry["allowed"]) == (True, False)
+    assert entry["clauses"]["SCHED-01"].startswith("it never happened that ")
+    assert "DROP-01" not in entry["clauses"]
 
 
 def test_an_inconclusive_clause_is_allowed_if_it_is_said(

@@ -43,7 +43,7 @@ class Backend:
     def table(self, probe: Any) -> Any: ...
 
 
-class Told(Suite):
+class ScriptedSuite(Suite):
     """A suite in which workloads of three rows or more break a clause."""
 
     def run(self, work: Workload, waive: Collection[str] = ()) -> RunResult:
@@ -68,8 +68,8 @@ def header(work: Workload) -> dict[str, Any]:
     }
 
 
-def told(folder: Path, **options: Any) -> Told:
-    return Told(
+def scripted_suite(folder: Path, **options: Any) -> ScriptedSuite:
+    return ScriptedSuite(
         Options("tests.conformance.test_report:Backend", folder, **options),
         Backend(),
         True,
@@ -80,7 +80,7 @@ def told(folder: Path, **options: Any) -> Told:
 
 @pytest.fixture
 def found(tmp_path: Path) -> dict[str, Any]:
-    suite = told(tmp_path, max_examples=20)
+    suite = scripted_suite(tmp_path, max_examples=20)
     suite.run_all()
     return results(suite)
 
@@ -217,7 +217,7 @@ def test_the_summary_names_the_violations_and_the_profiles_claimed(found: dict[s
 
 
 def test_a_failure_text_has_everything_in_the_order_in_which_it_is_wanted(tmp_path: Path) -> None:
-    suite = told(tmp_path, max_examples=20)
+    suite = scripted_suite(tmp_path, max_examples=20)
     suite.run_all()
     text = failure_text(suite, suite.failures["SCHED-01"])
     titles = [line for line in text.splitlines()[1:] if line and not line.startswith(" ")]
@@ -267,7 +267,7 @@ def test_a_folder_of_reports_holds_results_and_pages(found: dict[str, Any], tmp_
 
 
 def test_an_error_of_the_suite_itself_is_kept_apart(tmp_path: Path) -> None:
-    class Failing(Told):
+    class Failing(ScriptedSuite):
         def run(self, work: Workload, waive: Collection[str] = ()) -> RunResult:
             if len(work.columns) > 3:
                 raise RuntimeError("a bug of the suite")

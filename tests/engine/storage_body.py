@@ -425,8 +425,8 @@ def check_two_processes(arm: Arm, make: Make) -> Counter[str]:
     """A process that was let in keeps all its safe rows beside any other process."""
     evidence = Counter[str]()
     for both in beside_each_step(arm, make):
-        for told in both.refused:
-            assert f"in use by process {os.getpid()} on " in told
+        for message in both.refused:
+            assert f"in use by process {os.getpid()} on " in message
             evidence["refused"] += 1
         try:
             found = outcome_of(both.after.load())

@@ -101,7 +101,7 @@ def test_the_model_and_a_real_folder_behave_alike_without_a_crash(
 ) -> None:
     model, real = ModelFileSystem(block=4), RealFileSystem(tmp_path_factory.mktemp("folder"))
     for name, *arguments in operations:
-        assert tell(model, name, arguments) == tell(real, name, arguments)
+        assert answer_of(model, name, arguments) == answer_of(real, name, arguments)
     assert contents(model) == contents(real) == model.image()
     assert model.crash(everything) == model.image()
     real.close()
@@ -121,7 +121,7 @@ def everything(_: str, options: Sequence[Any], /) -> Any:
     return options[-1]
 
 
-def tell(files: FileSystem, name: str, arguments: list[Any]) -> object:
+def answer_of(files: FileSystem, name: str, arguments: list[Any]) -> object:
     try:
         return getattr(files, name)(*arguments)
     except OSError as error:
@@ -136,7 +136,7 @@ def test_each_operation_is_a_step_that_can_be_stopped_before_it_happens(tmp_path
         if len(steps) > 9:
             raise KeyboardInterrupt(step)
 
-    told: list[list[str]] = []
+    answers: list[list[str]] = []
     for files in (
         ModelFileSystem(before_step=before),
         RealFileSystem(tmp_path, before_step=before),
@@ -156,12 +156,12 @@ def test_each_operation_is_a_step_that_can_be_stopped_before_it_happens(tmp_path
             files.remove("b")
         with pytest.raises(KeyboardInterrupt):
             files.write("b", b"")
-        told.append(list(steps))
+        answers.append(list(steps))
         steps.clear()
         assert files.read("b") == b"12"
         steps.clear()
-    assert told[0] == told[1]
-    assert told[0] == [
+    assert answers[0] == answers[1]
+    assert answers[0] == [
         "write a",
         "append a",
         "sync a",

@@ -63,7 +63,7 @@ class LineLoop(VirtualTimeLoop):
         self._now = message.t
         self._idle_iterations = 1
         if not isinstance(message, m.Wake):
-            self._probe.hear(message)
+            self._probe.receive(message)
 
 
 class LineProbe:
@@ -75,7 +75,7 @@ class LineProbe:
         self.incarnation, self.rows, self.folder = run.incarnation, run.rows, Path(run.folder)
         self.graph: ExecutionGraph = self.work.graph(0)
         self._skips = {(item.name, row) for item in run.columns for row in item.skip_rows}
-        self._heard: dict[tuple[str, int], asyncio.Queue[Any]] = {}
+        self._answers: dict[tuple[str, int], asyncio.Queue[Any]] = {}
         self.storage_reported = False
         self._over = False
 
@@ -88,14 +88,14 @@ class LineProbe:
 
     # Calls
 
-    def hear(self, message: m.Complete | m.Fail) -> None:
+    def receive(self, message: m.Complete | m.Fail) -> None:
         """The end of a call, or the next row of a range."""
         place = message.rows if message.scope is None else message.scope
         row = place if isinstance(place, int) else place[0] if place is not None else -1
-        self._heard[message.column, row].put_nowait(message)
+        self._answers[message.column, row].put_nowait(message)
 
     async def _end(self, column: str, position: int, **place: Any) -> Any:
-        mine = self._heard[column, position] = asyncio.Queue()
+        mine = self._answers[column, position] = asyncio.Queue()
         try:
             answer = await mine.get()
         except asyncio.CancelledError:

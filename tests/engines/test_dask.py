@@ -69,7 +69,7 @@ def resumed_half_way(driver: type[Driver] = Driver) -> RunResult:
     raise AssertionError("no crash came after a claim")
 
 
-def told(result: RunResult, kind: str, *fields: str) -> list[tuple[Any, ...]]:
+def fields_of(result: RunResult, kind: str, *fields: str) -> list[tuple[Any, ...]]:
     return [
         tuple(event.get(name) for name in fields)
         for event in result.events
@@ -129,7 +129,7 @@ def test_a_run_that_resumes_gives_dask_only_the_rest_of_the_graph() -> None:
         nodes("a", left) | nodes("v", [0], "barrier") | nodes("v", left) | nodes("c", left)
     )
     assert graph["v", "barrier", 0] == nodes("a", left)
-    assert told(result, "start", "column", "reads")[-1 - len(left)] == ("v", ((0, 4),))
+    assert fields_of(result, "start", "column", "reads")[-1 - len(left)] == ("v", ((0, 4),))
 
 
 def test_annotations_give_dask_the_resource_and_the_retries_of_a_task() -> None:
@@ -184,24 +184,24 @@ def test_three_runs_of_the_suite_blame_dask_for_nothing(tmp_path: Path) -> None:
 def test_a_call_that_is_turned_away_waits_for_the_time_that_it_is_asked_for() -> None:
     result = run(WORK.replace(faults=(Fault("a", 1, 1, "backpressure", 2.0),)))
     assert not result.violations
-    (failed,) = told(result, "fail", "t", "until")
+    (failed,) = fields_of(result, "fail", "t", "until")
     assert failed[1] - failed[0] >= 2.0 / 64
-    assert told(result, "start", "column", "rows", "attempt").count(("a", 1, None)) == 2
+    assert fields_of(result, "start", "column", "rows", "attempt").count(("a", 1, None)) == 2
 
 
 def test_a_row_that_fails_for_good_hands_a_marker_on_and_the_barrier_goes_on() -> None:
     result = run(WORK.replace(faults=(Fault("a", 1, 1, "permanent"),)))
     assert not result.violations
-    assert told(result, "drop", "rows", "column") == [(1, "a")]
-    assert told(result, "start", "column", "reads")[4] == ("v", ((0, 1), (2, 4)))
+    assert fields_of(result, "drop", "rows", "column") == [(1, "a")]
+    assert fields_of(result, "start", "column", "reads")[4] == ("v", ((0, 1), (2, 4)))
     assert set(result.tables[0].rows) == {0, 2, 3}
 
 
 def test_a_barrier_that_fails_for_good_drops_every_row_that_wants_its_output() -> None:
     result = run(WORK.replace(faults=(Fault("v", 0, 1, "permanent"),)))
     assert not result.violations
-    assert told(result, "drop", "rows", "column") == [(row, "v") for row in range(4)]
-    assert ("c",) not in told(result, "start", "column")
+    assert fields_of(result, "drop", "rows", "column") == [(row, "v") for row in range(4)]
+    assert ("c",) not in fields_of(result, "start", "column")
 
 
 def test_a_crash_at_any_step_is_survived() -> None:
@@ -489,8 +489,8 @@ def test_dask_makes_the_call_of_a_worker_that_was_killed_again_and_no_other(name
     assert backend.killed
     assert not result.violations, result.explanation
     assert result.outcomes == ["success"]
-    assert told(result, "fail", "column", "failure") == [(name, "backpressure")]
-    assert len(told(result, "start")) == work.graph().num_nodes - work.rows + 1
+    assert fields_of(result, "fail", "column", "failure") == [(name, "backpressure")]
+    assert len(fields_of(result, "start")) == work.graph().num_nodes - work.rows + 1
 
 
 class Forgetful(Driver):

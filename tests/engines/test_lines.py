@@ -226,7 +226,7 @@ def test_schema_and_reader_refuse_the_same_lines(
     whole = schema(way)
     known = m.FROM_ENGINE if way == "from" else m.TO_ENGINE
     tried: dict[str, None] = {}
-    told: list[str] = []
+    messages: list[str] = []
     for direction, line in exchange:
         shape = f"{line['event']} {sorted(line)} {type(line.get('rows')).__name__}"
         if direction != way or shape in tried:
@@ -241,7 +241,7 @@ def test_schema_and_reader_refuse_the_same_lines(
                 taken = True
             except m.BadLine as error:
                 taken = False
-                told.append(str(error))
+                messages.append(str(error))
             validator = own if other.get("event") == line["event"] else whole
             if taken != validator.is_valid(other):
                 # The reader also takes null for what may be left out, and a schema cannot compare
@@ -250,12 +250,12 @@ def test_schema_and_reader_refuse_the_same_lines(
                 ends = not taken and "[2, 1]" in json.dumps(other)
                 assert null or ends, (taken, json.dumps(other))
     assert len(tried) >= 5
-    assert len(told) > 100
-    assert not any("\n" in text for text in told)
+    assert len(messages) > 100
+    assert not any("\n" in text for text in messages)
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("hello", "expected a JSON object, got 'hello'"),
         ("[1]", "expected a JSON object, got '[1]'"),
@@ -274,10 +274,10 @@ def test_schema_and_reader_refuse_the_same_lines(
         ('{"event":"wait","until":-1}', "wait: until: expected float >= 0.0; got -1"),
     ],
 )
-def test_a_line_that_cannot_be_used_is_described_in_one_line(line: str, told: str) -> None:
+def test_a_line_that_cannot_be_used_is_described_in_one_line(line: str, message: str) -> None:
     with pytest.raises(m.BadLine) as found:
         m.decode(line.encode())
-    assert told in str(found.value)
+    assert message in str(found.value)
     assert "\n" not in str(found.value)
 
 
@@ -290,7 +290,7 @@ def test_a_version_before_this_one_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("turn", "told"),
+    ("turn", "message"),
     [
         (["what am I to do?\n"], "line 2: expected a JSON object, got 'what am I to do?'"),
         ([{"event": "start", "colum": "a"}], "line 2: start: colum: no such field"),
@@ -305,11 +305,11 @@ def test_a_version_before_this_one_is_read() -> None:
     ],
 )
 def test_a_line_that_contradicts_the_workload_is_the_adapters_fault(
-    made: list[LineBackend], turn: list[Any], told: str
+    made: list[LineBackend], turn: list[Any], message: str
 ) -> None:
     turns: list[Any] = [*turn, WAIT]
     result = run_stub(made, CELL, turns)
-    assert told in result.adapter
+    assert message in result.adapter
     assert "the last lines:" in result.explanation
     found = smoke(lambda _: result)
     assert found is not None
@@ -325,8 +325,8 @@ def test_inputs_must_be_as_many_as_rows(made: list[LineBackend]) -> None:
 def test_a_row_group_is_named_by_its_rows(made: list[LineBackend]) -> None:
     work = CELL.replace(rows=3, limits=Limits(group_rows=2))
     result = run_stub(made, work, [{"event": "admit", "rows": [0, 1]}, WAIT])
-    told = "line 2: admit: rows: expected a row group, such as [0, 2]"
-    assert result.adapter == told
+    message = "line 2: admit: rows: expected a row group, such as [0, 2]"
+    assert result.adapter == message
 
 
 def test_an_answer_to_read_other_than_a_table_is_reported(made: list[LineBackend]) -> None:
@@ -419,16 +419,16 @@ def test_a_call_ends_for_the_judge_when_the_engine_learns_of_it(made: list[LineB
 
 
 def test_a_timer_wakes_the_engine_and_each_wait_sets_it_anew(made: list[LineBackend]) -> None:
-    told: list[str] = []
+    lines: list[str] = []
     later = {"event": "wait", "until": 0.25}
     turns: list[list[Any]] = [[HELLO], [START, later], [{"event": "wait", "until": 9}], [WAIT]]
-    backend = LineBackend(stub(*turns), watch=lambda way, text: told.append(f"{way} {text}"))
+    backend = LineBackend(stub(*turns), watch=lambda way, text: lines.append(f"{way} {text}"))
     made.append(backend)
     run_workload(backend, CELL)
-    heard = [json.loads(text[3:]) for text in told if text.startswith("to ")]
-    assert heard[1] == {"event": "wake", "t": 0.25}
-    assert (heard[2]["event"], heard[2]["t"]) == ("complete", 0.5625)
-    assert len(heard) == 3, "the time that the second wait named was taken back by the third"
+    received = [json.loads(text[3:]) for text in lines if text.startswith("to ")]
+    assert received[1] == {"event": "wake", "t": 0.25}
+    assert (received[2]["event"], received[2]["t"]) == ("complete", 0.5625)
+    assert len(received) == 3, "the time that the second wait named was taken back by the third"
 
 
 # The process
@@ -456,7 +456,7 @@ def _is_running(number: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "message"),
     [
         ([], "engine command: expected a program and its arguments, got nothing"),
         (["/no/such/engine"], "engine command /no/such/engine: cannot be started: No such file"),
@@ -470,10 +470,12 @@ def _is_running(number: int) -> bool:
         (stub([{**HELLO, "capabilities": ["core", "counted_work"]}]), "is not possible"),
     ],
 )
-def test_a_command_that_is_no_engine_is_refused_in_one_line(command: list[str], told: str) -> None:
+def test_a_command_that_is_no_engine_is_refused_in_one_line(
+    command: list[str], message: str
+) -> None:
     with pytest.raises(SpecError) as found:
         LineBackend(command, silence_s=10.0)
-    assert told in str(found.value)
+    assert message in str(found.value)
     assert "\n" not in str(found.value)
 
 
@@ -536,7 +538,7 @@ def test_the_check_shows_each_line_if_it_is_asked_to() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ([], "engine command: expected a program and its arguments, got nothing\n"),
         (["/no/such/engine"], "cannot be started: No such file or directory\n"),
@@ -544,11 +546,13 @@ def test_the_check_shows_each_line_if_it_is_asked_to() -> None:
         (stub([{**HELLO, "capabilities": []}]), "capabilities: 'core' is missing"),
     ],
 )
-def test_the_check_refuses_a_command_that_it_cannot_check(arguments: list[str], told: str) -> None:
+def test_the_check_refuses_a_command_that_it_cannot_check(
+    arguments: list[str], message: str
+) -> None:
     code, out, err = check(*arguments)
     assert code == 2
     assert out == ""
-    assert told in err
+    assert message in err
     assert err.count("\n") == 1
 
 

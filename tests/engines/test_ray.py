@@ -82,7 +82,7 @@ def kinds(result: RunResult) -> list[str]:
     return [event["event"] for event in result.events]
 
 
-def told(result: RunResult, kind: str, *fields: str) -> list[tuple[Any, ...]]:
+def values_of(result: RunResult, kind: str, *fields: str) -> list[tuple[Any, ...]]:
     return [
         tuple(event.get(name) for name in fields)
         for event in result.events
@@ -146,7 +146,9 @@ def test_a_run_that_resumes_gives_ray_only_the_rest() -> None:
     assert list(tasks[BarrierNodeId("v")].values()) == (
         ["value"] * claimed + ["reference"] * len(left)
     )
-    again = [reads for name, reads in told(result, "start", "column", "reads") if name == "v"][-1]
+    again = [reads for name, reads in values_of(result, "start", "column", "reads") if name == "v"][
+        -1
+    ]
     assert again == ((0, 4),)
 
 
@@ -199,7 +201,7 @@ def test_two_runs_of_the_suite_blame_ray_for_nothing(tmp_path: Path) -> None:
 def test_ray_repeats_a_call_and_says_which_attempt_it_is() -> None:
     result = run(WORK.replace(failures=FailurePolicy(2), faults=(Fault("a", 1),)))
     assert not result.violations
-    starts = told(result, "start", "column", "rows", "attempt")
+    starts = values_of(result, "start", "column", "rows", "attempt")
     attempts = [(row, attempt or 1) for name, row, attempt in starts if name == "a"]
     assert sorted(attempts) == [(0, 1), (1, 1), (1, 2), (2, 1), (3, 1)]
 
@@ -207,7 +209,7 @@ def test_ray_repeats_a_call_and_says_which_attempt_it_is() -> None:
 def test_a_call_that_is_turned_away_waits_for_the_time_that_it_is_asked_for() -> None:
     result = run(WORK.replace(faults=(Fault("a", 1, 1, "backpressure", 2.0),)))
     assert not result.violations
-    (failed,) = told(result, "fail", "t", "until")
+    (failed,) = values_of(result, "fail", "t", "until")
     assert failed[1] - failed[0] >= 2.0 / 64
 
 
@@ -215,10 +217,10 @@ def test_a_row_that_fails_for_good_hands_a_marker_on_and_the_barrier_goes_on() -
     incarnations.clear()
     result = run(WORK.replace(faults=(Fault("a", 1, 1, "permanent"),)), Recorded)
     assert not result.violations
-    assert told(result, "drop", "rows", "column") == [(1, "a")]
-    assert [reads for name, reads in told(result, "start", "column", "reads") if name == "v"] == [
-        ((0, 1), (2, 4))
-    ]
+    assert values_of(result, "drop", "rows", "column") == [(1, "a")]
+    assert [
+        reads for name, reads in values_of(result, "start", "column", "reads") if name == "v"
+    ] == [((0, 1), (2, 4))]
     assert set(result.tables[0].rows) == {0, 2, 3}
     assert "value" not in incarnations[0][BarrierNodeId("v")].values(), "the reference was kept"
 
@@ -228,7 +230,7 @@ def test_where_ray_gives_up_it_is_given_the_dependents_again() -> None:
     incarnations.clear()
     result = run(WORK.replace(faults=(Fault("a", 1),)), Recorded)
     assert not result.violations
-    assert told(result, "drop", "rows", "column") == [(1, "a")]
+    assert values_of(result, "drop", "rows", "column") == [(1, "a")]
     assert set(result.tables[0].rows) == {0, 2, 3}
     assert ("a", 1) not in incarnations[0][BarrierNodeId("v")]
 
@@ -240,7 +242,7 @@ def test_the_order_of_barriers_outlasts_a_row_that_ray_gives_up() -> None:
     work = Workload(columns, 4, batch_size=2, faults=(Fault("a", 1), Fault("a", 3)), ends=(late,))
     result = run(work)
     assert not result.violations, result.explanation
-    assert told(result, "drop", "rows", "column") == [(1, "a"), (3, "a")]
+    assert values_of(result, "drop", "rows", "column") == [(1, "a"), (3, "a")]
 
 
 def test_a_barrier_that_has_no_row_left_is_not_given_again() -> None:
@@ -248,7 +250,7 @@ def test_a_barrier_that_has_no_row_left_is_not_given_again() -> None:
     incarnations.clear()
     result = run(Workload(CHAIN, 2, faults=(Fault("a", 0), Fault("a", 1))), Recorded)
     assert not result.violations
-    assert sorted(told(result, "drop", "rows", "column")) == [(0, "a"), (1, "a")]
+    assert sorted(values_of(result, "drop", "rows", "column")) == [(0, "a"), (1, "a")]
     assert kinds(result).count("start") == 2
 
 
@@ -256,15 +258,15 @@ def test_a_barrier_that_fails_for_good_drops_every_row_that_wants_its_output() -
     for failure in ("permanent", "retryable"):
         result = run(WORK.replace(faults=(Fault("v", 0, 1, failure),)))
         assert not result.violations
-        assert told(result, "drop", "rows", "column") == [(row, "v") for row in range(4)]
-        assert "c" not in [name for (name,) in told(result, "start", "column")]
+        assert values_of(result, "drop", "rows", "column") == [(row, "v") for row in range(4)]
+        assert "c" not in [name for (name,) in values_of(result, "start", "column")]
 
 
 def test_row_groups_enter_as_others_leave() -> None:
     limits = Limits(2, group_rows=1, groups=2)
     result = run(Workload((column("a"), column("b", "a")), 4, limits=limits))
     assert not result.violations
-    assert told(result, "admit", "rows") == [(row,) for row in range(4)]
+    assert values_of(result, "admit", "rows") == [(row,) for row in range(4)]
     assert (
         kinds(result).index("retire")
         < [place for place, kind in enumerate(kinds(result)) if kind == "admit"][2]
@@ -600,8 +602,8 @@ def test_the_call_of_a_worker_that_is_killed_is_made_again(
     work = endless(name, position).replace(failures=FailurePolicy(2))
     result = run(work, killing(name, position, tmp_path))
     assert not result.violations, result.explanation
-    assert told(result, "fail", "column", "failure") == [(name, "retryable")]
-    assert (name, 2) in told(result, "start", "column", "attempt")
+    assert values_of(result, "fail", "column", "failure") == [(name, "retryable")]
+    assert (name, 2) in values_of(result, "start", "column", "attempt")
     assert set(result.tables[0].rows) == set(range(4))
 
 
@@ -609,5 +611,5 @@ def test_a_row_is_lost_if_its_last_attempt_died_with_the_worker(tmp_path: Path) 
     """No clause is broken: Ray counts the death of the worker as a failure of the call."""
     result = run(endless("a", 1), killing("a", 1, tmp_path))
     assert not result.violations, result.explanation
-    assert told(result, "drop", "rows", "column") == [(1, "a")]
+    assert values_of(result, "drop", "rows", "column") == [(1, "a")]
     assert set(result.tables[0].rows) == {0, 2, 3}

@@ -206,7 +206,7 @@ WORKLOADS: dict[str, Workload] = {
 REFUSED = {"more rows are refused", "groups that no barrier fits into"}
 
 
-def told(result: RunResult) -> str:
+def complaints_of(result: RunResult) -> str:
     """The complaints about a run; empty if all is well."""
     lines = [result.adapter, *result.explanation]
     return "\n".join([repr(result.work), *lines]) if any(lines) else ""
@@ -219,7 +219,7 @@ def test_no_engine_that_is_right_is_blamed_on_a_workload_of_any_kind(name: str, 
     if work.checkpoint_version == 2 and "column_checkpoints" not in backend.capabilities:
         work = work.replace(checkpoint_version=1)
     result = run_workload(backend, work)
-    assert not told(result)
+    assert not complaints_of(result)
     assert bool(result.refused) == (kind in REFUSED)
     if not result.refused:
         assert result.outcomes[-1] == ("stopped" if kind == "an early stop" else "success")
@@ -232,7 +232,7 @@ def test_no_engine_that_is_right_is_blamed_on_random_workloads(name: str, profil
     strategy = workloads(profile, beside=backend.capabilities - {profile})
     for example in range(EXAMPLES[name]):
         work = draw(strategy, workload_seed(11, profile, example))
-        assert not told(run_workload(backend, work))
+        assert not complaints_of(run_workload(backend, work))
 
 
 def test_cells_that_a_barrier_skips_are_skipped_after_its_call_wanted_or_not() -> None:
@@ -255,7 +255,7 @@ def test_cells_that_a_barrier_skips_are_skipped_after_its_call_wanted_or_not() -
 
 def test_the_reference_runs_in_real_time_too() -> None:
     for kind in ("batches, streams, order, skips", "drops of every kind", "two crashes"):
-        assert not told(run_workload(ReferenceBackend(), WORKLOADS[kind], real_time=True))
+        assert not complaints_of(run_workload(ReferenceBackend(), WORKLOADS[kind], real_time=True))
 
 
 def test_a_crash_at_every_step_is_survived() -> None:
@@ -265,7 +265,7 @@ def test_a_crash_at_every_step_is_survived() -> None:
     while True:
         step += 1
         result = run_workload(ReferenceBackend(), work.replace(crashes=(step,)))
-        assert not told(result)
+        assert not complaints_of(result)
         if "crash" not in result.outcomes:
             break
     assert step > 60
@@ -277,7 +277,9 @@ def test_a_target_that_a_run_died_too_early_to_refuse_is_refused_by_the_next() -
     refused = [
         bool(result.refused)
         for step in range(1, 40)
-        if not told(result := run_workload(ReferenceBackend(), work.replace(crashes=(step, 1))))
+        if not complaints_of(
+            result := run_workload(ReferenceBackend(), work.replace(crashes=(step, 1)))
+        )
     ]
     assert len(refused) == 39
     assert True in refused

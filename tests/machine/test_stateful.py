@@ -232,7 +232,7 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
         pending=st.booleans(),
         more=st.none() | st.integers(-3, 3),
         keep=st.booleans(),
-        told=st.booleans(),
+        given_back=st.booleans(),
         forget=st.none() | st.integers(0, 5),
         invent=st.none() | st.integers(0, 5),
     )
@@ -241,7 +241,7 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
         pending: bool,
         more: int | None,
         keep: bool,
-        told: bool,
+        given_back: bool,
         forget: int | None,
         invent: int | None,
     ) -> None:
@@ -249,7 +249,7 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
         pair, model = self.pair, self.pair.model
         known = model.pending_claim if pending and model.pending_claim else model.durable_claim
         action = Action("resume", claim=pair.claim(known), keep=keep)
-        if told:
+        if given_back:
             must, may = model.covered_drops(known)
             # A claim may not cover a drop that storage gives back all the same.
             drops = set(may if keep else must)
@@ -577,9 +577,9 @@ def test_after_any_answer_of_storage_machine_and_model_agree_whether_a_run_may_g
         pair.check_endings()
         found.add(not pair.broken(Action("end", outcome="failed")))
         if len(history) < 6:
-            told = {event for event in history if event.kind == "durable"}
+            saved = {event for event in history if event.kind == "durable"}
             histories += [
-                (*history, each) for each in storage if each not in told and not pair.broken(each)
+                (*history, each) for each in storage if each not in saved and not pair.broken(each)
             ]
     assert found == {True, False}
 

@@ -691,15 +691,15 @@ def drops_release_what_waited_and_nothing_else(subject: Subject, _: Example) -> 
 def listeners_hear_of_each_node_once(subject: Subject, example: Example) -> None:
     graph, definition = subject.graph_of(example), Definition(example)
     tracker = _of_graph(subject, graph)
-    heard: list[NodeId] = []
+    notified: list[NodeId] = []
     listens = False
     for node, done in walk(definition, example.seed):
         if not listens and len(done) >= graph.num_nodes // 3:
             listens = True
-            tracker.listen(heard.append)
+            tracker.listen(notified.append)
         if listens:
-            assert len(heard) == len(set(heard)), "a node is announced twice"
-            assert set(heard) - done == definition.ready(done)
+            assert len(notified) == len(set(notified)), "a node is announced twice"
+            assert set(notified) - done == definition.ready(done)
         tracker.mark_complete(node)
 
 

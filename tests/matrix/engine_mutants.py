@@ -948,11 +948,11 @@ def table_with_values_swapped(table: Table, probe: Probe) -> Table:
 class _Quiet(Observer):
     """Tells nobody of storage, as an engine does that has no hook for it."""
 
-    def __init__(self, told: Observer) -> None:
+    def __init__(self, inner: Observer) -> None:
         silent = ("rows_", "checkpoint_", "storage_")
         for name, step in vars(Observer).items():
             if callable(step) and not name.startswith(("_", *silent)):
-                setattr(self, name, getattr(told, name))
+                setattr(self, name, getattr(inner, name))
 
 
 class ReportsNoStorage(AsyncioEngine):

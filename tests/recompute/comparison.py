@@ -55,15 +55,15 @@ def compare(
 
 def compare_one(data: Data, folder: Path, found: Comparison) -> list[str]:
     """Run one scenario; returns the differences, and counts in `found` what was compared."""
-    told = run(data, folder)
-    if told.code:
-        return [f"exit code {told.code}: {told.said.strip()}"]
-    history = read(told.trace)
+    done = run(data, folder)
+    if done.code:
+        return [f"exit code {done.code}: {done.said.strip()}"]
+    history = read(done.trace)
     worked_out = recompute(data, history)
     found.coverage.add(features(data, history))
     found.events += len(history.steps)
     found.figures += count_figures(worked_out)
-    wrong = differences(told.printed, worked_out)
+    wrong = differences(done.printed, worked_out)
     if is_plain(data):
         # Without a trace a plainer simulator does the same run.
         untraced = run(data, folder, trace=False)

@@ -75,9 +75,9 @@ def test_the_published_file_describes_scripts_as_their_headers_do(
 ) -> None:
     assert of_programs["format"] == FINDINGS_FORMAT
     headers = read_scripts(PUBLISHED / "scripts", "data_designer")
-    told = of_programs["scripts"]
-    assert [one["file"] for one in told] == [f"scripts/{script.file}" for script in headers]
-    for one, script in zip(told, headers, strict=True):
+    programs = of_programs["scripts"]
+    assert [one["file"] for one in programs] == [f"scripts/{script.file}" for script in headers]
+    for one, script in zip(programs, headers, strict=True):
         assert tuple(one["clauses"]) == script.clauses
         assert (one["defect"], one["public"]) == (script.defect, script.public)
         assert set(one["shows"]) <= set(script.releases), script.file

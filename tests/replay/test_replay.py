@@ -376,9 +376,9 @@ def test_a_case_is_replayed_and_made_small_on_the_engine_that_is_named(
     broken = "tests.replay.test_replay:BarriersStayComplete"
     case.write_text(Case(work, backend=broken).to_json())
     assert run("replay", case, "--backend", broken, "--pytest") == 1
-    told = capsys.readouterr().out
-    assert "def test_" in told
-    again = next(line for line in told.splitlines() if line.startswith("again: "))
+    printed = capsys.readouterr().out
+    assert "def test_" in printed
+    again = next(line for line in printed.splitlines() if line.startswith("again: "))
     assert again.startswith(f"again: cellspec replay --backend {broken} cellspec1.")
     assert run(*shlex.split(again)[2:]) == 1
     assert run("replay", case, "--backend", REFERENCE) == 0

@@ -800,12 +800,12 @@ def test_checking_changes_nothing_but_the_judgement() -> None:
 
 
 def test_progress_is_told_of_finished_rows() -> None:
-    told: list[tuple[float, int]] = []
+    shown: list[tuple[float, int]] = []
     listener = _Listener(CHAIN, CHAIN_S)
-    simulator = Simulator(CHAIN, listener, workers(1), progress=lambda t, n: told.append((t, n)))
+    simulator = Simulator(CHAIN, listener, workers(1), progress=lambda t, n: shown.append((t, n)))
     listener.simulator = simulator
     simulator.run()
-    assert told == [(0.0, 0), (3.0, 1), (6.0, 2), (9.0, 3)]
+    assert shown == [(0.0, 0), (3.0, 1), (6.0, 2), (9.0, 3)]
 
 
 # Random pipelines

@@ -206,8 +206,8 @@ def test_a_claim_that_holds_a_cell_that_a_drop_left_unmade_needs_its_record() ->
 
 
 @pytest.mark.clause("DROP-04", "CKPT-17")
-@pytest.mark.parametrize("told", [True, False])
-def test_a_resume_from_a_claim_before_the_record_is_without_the_drop(told: bool) -> None:
+@pytest.mark.parametrize("given_back", [True, False])
+def test_a_resume_from_a_claim_before_the_record_is_without_the_drop(given_back: bool) -> None:
     machine = with_a_failed_barrier()
     machine.apply(Action("durable", "a", (0, 2)))
     machine.apply(Action("durable", "b", (0, 1)))
@@ -216,7 +216,7 @@ def test_a_resume_from_a_claim_before_the_record_is_without_the_drop(told: bool)
     machine.apply(Action("crash"))
     with pytest.raises(Violation, match=r"^CKPT-17: resumed with the drop of row 1, "):
         machine.apply(Action("resume", claim=(2, 1), dropped=((0, 2),)))
-    machine.apply(Action("resume", claim=(2, 1), dropped=((0, 1),) if told else None))
+    machine.apply(Action("resume", claim=(2, 1), dropped=((0, 1),) if given_back else None))
     assert list(machine.counters.dropped) == [0]
     assert [str(a) for a in machine.enabled() if a.kind == "start"] == ["start b barrier 0"]
 

@@ -294,14 +294,14 @@ def test_an_unclaimed_row_needs_its_barrier_although_a_claimed_one_does_not() ->
 # What is told beside the claim
 
 
-def restored(graph: ExecutionGraph, claim: dict[str, int], **told: Any) -> CompletionTracker:
+def restored(graph: ExecutionGraph, claim: dict[str, int], **given_back: Any) -> CompletionTracker:
     payload = {
         "version": 2,
         "completed_rows": min(claim.values()),
         "column_rows": claim,
         "graph": graph.fingerprint,
     }
-    return CompletionTracker.from_checkpoint(payload, graph, **told)
+    return CompletionTracker.from_checkpoint(payload, graph, **given_back)
 
 
 @pytest.mark.clause("CKPT-06")

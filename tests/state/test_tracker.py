@@ -413,12 +413,12 @@ def test_a_cell_that_was_announced_as_ready_is_not_announced_again_to_be_skipped
     """Marks out of order: the barrier gives its output before an input is skipped."""
     graph = ExecutionGraph(2, COLUMNS[:2])
     tracker = cls.for_graph(graph)
-    heard: list[NodeId] = []
-    tracker.listen(heard.append)
+    notified: list[NodeId] = []
+    tracker.listen(notified.append)
     tracker.mark_complete(BarrierNodeId("b"))
     tracker.mark_skipped(CellNodeId(0, "a"))
     assert tracker.must_skip(CellNodeId(0, "b"))
-    assert sorted(map(str, heard)) == sorted(map(str, [*cells("a", 2), *cells("b", 2)]))
+    assert sorted(map(str, notified)) == sorted(map(str, [*cells("a", 2), *cells("b", 2)]))
     assert set(graph.iter_ready_nodes(tracker)) == {CellNodeId(1, "a"), CellNodeId(1, "b")}
 
 

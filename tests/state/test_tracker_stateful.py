@@ -56,7 +56,7 @@ class TrackersFollowTheModel(RuleBasedStateMachine):
         # In the graph's order: what comes first is what others wait for.
         self.nodes = list(self.graph.iter_nodes())
         self.cells = [node for node in self.nodes if isinstance(node, CellNodeId)]
-        self.heard: list[NodeId] | None = None
+        self.notified: list[NodeId] | None = None
         cls = ThreadSafeCompletionTracker if safe else CompletionTracker
         self.tracker: CompletionTracker
         if bare is None:
@@ -75,12 +75,12 @@ class TrackersFollowTheModel(RuleBasedStateMachine):
         self.tracker.mark_complete(node)
         self.model.mark_complete(node)
 
-    def _hear_rest(self, before: set[NodeId]) -> None:
+    def _check_notified(self, before: set[NodeId]) -> None:
         """What became ready since was announced, once, and nothing else."""
-        if self.heard is not None:
-            assert len(self.heard) == len(set(self.heard))
-            assert set(self.heard) == self.model.heard() - before
-            self.heard.clear()
+        if self.notified is not None:
+            assert len(self.notified) == len(set(self.notified))
+            assert set(self.notified) == self.model.notified() - before
+            self.notified.clear()
 
     # Marks
 
@@ -88,7 +88,7 @@ class TrackersFollowTheModel(RuleBasedStateMachine):
     def go_on(self, picks: list[int]) -> None:
         """What is ready is completed, what is to be skipped is skipped: as an engine does it."""
         for pick in picks:
-            before = self.model.heard()
+            before = self.model.notified()
             ready = [node for node in self.nodes if node in before]
             if not ready:
                 return
@@ -98,14 +98,14 @@ class TrackersFollowTheModel(RuleBasedStateMachine):
                 self._skip(node)
             else:
                 self.mark(node)
-            self._hear_rest(before)
+            self._check_notified(before)
 
     @rule(picks=st.lists(small, min_size=1, max_size=3))
     def complete_anything(self, picks: list[int]) -> None:
         for pick in picks:
-            before = self.model.heard()
+            before = self.model.notified()
             self.mark(self.nodes[pick % len(self.nodes)])
-            self._hear_rest(before)
+            self._check_notified(before)
 
     def _skip(self, cell: CellNodeId) -> None:
         note(f"    skip {cell}")
@@ -114,35 +114,35 @@ class TrackersFollowTheModel(RuleBasedStateMachine):
 
     @rule(pick=small)
     def skip_anything(self, pick: int) -> None:
-        before = self.model.heard()
+        before = self.model.notified()
         self._skip(self.cells[pick % len(self.cells)])
-        self._hear_rest(before)
+        self._check_notified(before)
 
     @rule(pick=small)
     def skip_what_is_ready(self, pick: int) -> None:
-        before = self.model.heard()
+        before = self.model.notified()
         ready = [cell for cell in self.cells if cell in before]
         if ready:
             self._skip(ready[pick % len(ready)])
-            self._hear_rest(before)
+            self._check_notified(before)
 
     @rule(pick=small)
     def drop(self, pick: int) -> None:
-        before, row = self.model.heard(), pick % self.graph.num_records
+        before, row = self.model.notified(), pick % self.graph.num_records
         note(f"    drop {row}")
         self.tracker.mark_dropped(row)
         self.model.mark_dropped(row)
-        self._hear_rest(before)
+        self._check_notified(before)
 
     # Incarnations
 
     @rule()
     def listen(self) -> None:
         """Somebody else listens from now on, and hears at once of all that is ready."""
-        heard: list[NodeId] = []
-        self.heard = heard
-        self.tracker.listen(heard.append)
-        self._hear_rest(set())
+        notified: list[NodeId] = []
+        self.notified = notified
+        self.tracker.listen(notified.append)
+        self._check_notified(set())
 
     @rule(luck=st.integers(0, 3))
     def reset(self, luck: int) -> None:
@@ -151,7 +151,7 @@ class TrackersFollowTheModel(RuleBasedStateMachine):
             return
         self.tracker.reset()
         self.model.restore(dict.fromkeys(self.model.names, 0))
-        self._hear_rest(set())
+        self._check_notified(set())
 
     @rule(
         version=st.sampled_from((1, 2)),
@@ -221,7 +221,7 @@ class TrackersFollowTheModel(RuleBasedStateMachine):
             json.loads(json.dumps(payload)), self.graph, dropped=dropped, skipped=skipped
         )
         self.model.restore(claim, dropped, skipped)
-        self.heard = None
+        self.notified = None
         if listens:
             self.listen()
 

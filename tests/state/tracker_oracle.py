@@ -126,7 +126,7 @@ class TrackerModel:
     def done(self) -> set[NodeId]:
         return {node for node in self.definition.nodes() if self.resolved(node)}
 
-    def heard(self) -> set[NodeId]:
+    def notified(self) -> set[NodeId]:
         """What has been announced and is not resolved: what can start, or be skipped at once."""
         return {
             node
@@ -137,7 +137,7 @@ class TrackerModel:
     def ready(self) -> set[NodeId]:
         return {
             node
-            for node in self.heard()
+            for node in self.notified()
             if isinstance(node, BarrierNodeId) or not self.must_skip(node)
         }
 
