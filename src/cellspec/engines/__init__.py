@@ -1,7 +1,7 @@
 """The backends of the conformance suite that come with cellspec, each under a short name.
 
 Adapters of other people's engines are `dask`, `ray` and `datadesigner`, and `lines` for any engine
-that speaks JSON lines. Each imports its engine when a backend is made, so `cellspec` needs none of
+that speaks JSON lines. Each imports its engine when a backend is made, so `cellspec` works without
 them. `reference` is the reference engine, and `machine` the transition system as an engine. `rows`
 and `remote` are parts that several adapters share. The release matrix (``simulations/releases`` of
 a checkout) runs the suite on many releases of one engine and publishes the results.

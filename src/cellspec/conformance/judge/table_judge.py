@@ -2,8 +2,8 @@
 
 The values show their provenance (`cellspec.conformance.run.values`), and the registry holds every
 call. The judge compares the table with the calls, with the tables before it, and with the table
-that a run without a crash ends with (`cellspec.conformance.judge.expected_table`). It calls neither
-the checker nor the machine. The harness gives it two facts that come from the engine's reports: the
+that a run without a crash ends with (`cellspec.conformance.judge.expected_table`). Checker
+and machine are outside it. The harness gives it two facts that come from the engine's reports: the
 last durable claim, and for TABLE-07 the rows that the machine counts as dropped.
 """
 
