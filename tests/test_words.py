@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -94,6 +95,47 @@ def test_printed_help_uses_no_retired_word() -> None:
         # An option keeps its old name beside the new one for a version.
         text = re.sub(r"--[\w-]+", "", parser.format_help())
         assert retired_in(text) == [], parser.prog
+
+
+# Words of a name, and the names of published formats and old names that still hold one.
+RETIRED_IN_NAMES = re.compile(
+    r"(?:^|_)(?:life|lives|obligations?|witness(?:es)?|occasions?|stor(?:y|ies)|lockstep|cooling|"
+    r"cool(?:ed)?_downs?|fates?|doors?|shops?|told|heard|tell|hear|growths?)(?:_|$)"
+)
+KEPT_NAMES = {
+    # Fields of a case file, and of the line protocol.
+    "cellspec/conformance/run/case_fields.py": {"cool_down_s", "life"},
+    "cellspec/conformance/run/workload.py": {"cool_down_s", "lives"},
+    "cellspec/engines/lines/from_engine.py": {"Cooling"},
+    # Old names, for one version.
+    "cellspec/check/checker.py": {"story"},
+    "cellspec/conformance/judge/run_result.py": {"story"},
+    # `probe.life` is the old name of `probe.incarnation`; adapters call `probe.cooling`.
+    "cellspec/conformance/run/probe.py": {"cooling", "life"},
+}
+
+
+def names_given(tree: ast.Module) -> Iterator[str]:
+    """Names of classes, functions, arguments, variables and attributes, where they are given."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+
+
+def test_names_in_the_code_use_no_retired_word() -> None:
+    found: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for given in names_given(ast.parse(path.read_text(encoding="utf-8"))):
+            words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", given).lower()
+            if RETIRED_IN_NAMES.search(words):
+                found.setdefault(path.relative_to(ROOT / "src").as_posix(), set()).add(given)
+    assert found == KEPT_NAMES
 
 
 def test_the_glossary_has_every_retired_word_that_is_tested() -> None:

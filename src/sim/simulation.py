@@ -89,9 +89,9 @@ def trace_writer(scenario: Scenario, path: str) -> TraceWriter:
     Raises:
         TraceError: the file cannot be written.
     """
-    claims = ["core", "resume", "work_conserving"]
+    capabilities = ["core", "resume", "work_conserving"]
     if not scenario.is_plain:
-        claims += ["groups", "streaming", "retries", "drops", "skips", "early_stop"]
+        capabilities += ["groups", "streaming", "retries", "drops", "skips", "early_stop"]
     header = header_for(
         scenario.graph(),
         engine="cellspec simulator",
@@ -99,6 +99,6 @@ def trace_writer(scenario: Scenario, path: str) -> TraceWriter:
         limits=scenario.run_limits(),
         failures=scenario.failure_policy(),
         seed=scenario.seed,
-        claims=claims,
+        claims=capabilities,
     )
     return TraceWriter(Stdout() if path == STDOUT else path, header)

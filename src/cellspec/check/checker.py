@@ -17,7 +17,7 @@ unjudged.
   in `cellspec.conformance.judge.verdict`, and nowhere else.
 
 Two clauses judge an engine that stayed *idle* while time passed: SCHED-09 and GROUP-06. They are
-judged only in virtual time, and only if the engine claims to be work conserving.
+judged only in virtual time, and only if the engine has the capability ``work_conserving``.
 """
 
 from __future__ import annotations
@@ -384,7 +384,7 @@ def _unjudged(header: Header) -> dict[str, str]:
     if header.clock == "real":
         reason = "in real time nobody can say that something started too late"
     elif "work_conserving" not in header.claims:
-        reason = "the engine does not claim to be work conserving"
+        reason = "the engine is without the capability work_conserving"
     else:
         return {}
     return dict.fromkeys(_IDLENESS, reason)

@@ -1,7 +1,7 @@
 """The reference engine under its own suite: on asyncio in virtual time, and on real threads.
 
 Read it as an example of an adapter, which is three small things: generators that are the probe's
-calls (`_Calls`, `_ThreadCalls`), an observer that tells the probe of all that calls leave open
+calls (`_Calls`, `_ThreadCalls`), an observer that reports to the probe all that calls leave open
 (`_Reports`), and a reader of the table (`read_table`).
 """
 
@@ -140,7 +140,7 @@ class _Reports(Observer):
     """Tells the probe of events beside the calls, and remembers the attempt of each started call.
 
     Args:
-        probe: the probe to tell.
+        probe: the probe to report to.
         behind_s: how far the probe's clock is behind the engine's, in seconds.
     """
 

@@ -13,7 +13,7 @@ table            asked of
 ``restored``     `CompletionTracker.from_checkpoint`, for each claim: which nodes are in it
 ``claims``       the same: claims that it refuses are none
 ``row_full``     `ExecutionGraph.is_row_complete`, for each row, with every node but one done
-``cell_full``    a tracker restored from r rows of a column and r + 1 of what it needs, and told of
+``cell_full``    a tracker restored from r rows of a column and r + 1 of what it needs, and given
                  every node but one: does the column's prefix in its checkpoint reach past row r?
 ===============  ===================================================================================
 

@@ -168,7 +168,7 @@ def skip_cell(run: RunState, column: int, row: int) -> None:
 
 
 class CellJudge:
-    """The judge of the counters: it hears of cell steps that are out of order, and refuses them."""
+    """The judge of the counters: it refuses cell steps that are out of order."""
 
     def __init__(self, run: RunState) -> None:
         self._run = run

@@ -89,7 +89,7 @@ class Machine:
         limits: on the work in flight; by default none.
         failures: the failure policy; by default one attempt a node. `enabled` offers failures
             only if this is given.
-        drops: the engine claims to drop rows and to go on without them; where it does not, a run
+        drops: the engine can drop rows and go on without them; where it does not, a run
             may give up at a failure for good (clause SCHED-14).
         waive: clauses not to judge; a step that breaks one is taken, and later steps are judged as
             if it had been right (see `cellspec.machine.explain_refusal`).
@@ -377,7 +377,7 @@ class Machine:
     def durable_rows(self, column: int, stop: int, start: int = 0) -> None:
         """Rows ``[start, stop)`` of a column, drops and skip marks among them, are on storage."""
         if self.on_step is not None:
-            # Of rows that are on storage already nothing is told again.
+            # Observers are notified of new rows alone.
             start = max(start, self.durable[column])
         saving.store(self.state, (column,), start, stop)
         if self.on_step is not None:

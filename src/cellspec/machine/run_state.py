@@ -44,7 +44,7 @@ class RunState:
         limits: on the work in flight.
         failures: the failure policy; None for the default one, under which `enabled` leaves
             failures out.
-        drops: the engine claims to drop rows and to go on without them (clause SCHED-14).
+        drops: the engine can drop rows and go on without them (clause SCHED-14).
         waive: clauses that are not judged.
 
     Raises:
@@ -210,7 +210,7 @@ class RunState:
         return self.output_group if self.barrier_flags[column] else self.group_of[column]
 
     def gives_up(self) -> bool:
-        """True if a row is lost to an engine that does not claim to go on without rows.
+        """True if a row is lost to an engine that cannot go on without rows.
 
         One that records the drop shows that it does go on.
         """

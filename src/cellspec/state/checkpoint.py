@@ -25,7 +25,7 @@ from cellspec.text import counted
 __all__ = ["CHECKPOINT_VERSION", "Checkpoint", "make_payload", "read_payload"]
 
 CHECKPOINT_VERSION = 1
-"""The version that `to_checkpoint` writes unless told otherwise."""
+"""The version that `to_checkpoint` writes by default."""
 
 Checkpoint: TypeAlias = dict[str, Any]
 

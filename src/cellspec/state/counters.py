@@ -50,7 +50,7 @@ class Counters(NodeStates):
             slot; by default their column's.
         capacity: for each group, how many cells and barriers may run at once.
         workers: how many may run at once in all.
-        judge: is told of a step that is out of order; by default such a step is let pass.
+        judge: notified of each step that is out of order; by default such a step is let pass.
         group_rows: rows of a row group, if rows wait until their group is admitted.
 
     Its attributes are those of `NodeStates`.

@@ -51,7 +51,7 @@ COUNT_DOWN = bytes(v - 1 if 0 < v < RANGED and v != SKIP_READY else v for v in r
 
 
 class Judge(Protocol):
-    """Is told of a step that is out of order. To refuse it, it raises."""
+    """Notified of each step that is out of order. To refuse it, it raises."""
 
     def not_ready(self, column: int, row: int) -> bool | None:
         """A cell starts that is not ready; True if it is to be ignored."""

@@ -11,7 +11,7 @@ cell without a value and tells which cells must be skipped because of it. `liste
 on when it becomes ready, so that an engine need not look for work.
 
 A tracker remembers which rows a checkpoint claimed. After a restore, exactly the claimed cells are
-resolved, and those of rows that are told to be dropped. A barrier is only if its whole scope was
+resolved, and those of rows marked as dropped. A barrier is only if its whole scope was
 claimed or the rest is unwanted: otherwise it must run again for the other rows, while the claimed
 rows stay complete (clauses CKPT-06 and CKPT-07).
 

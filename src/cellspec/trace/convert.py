@@ -65,7 +65,7 @@ def header_for(
             node.
         seed: the seed of the run, if it has one.
         clock: "virtual" if time passes only when the engine waits, "real" if it just passes.
-        claims: the capabilities that the engine claims.
+        claims: the engine's capabilities, under the format's name.
     """
     limits = limits or Limits()
     failures = failures or FailurePolicy()

@@ -133,9 +133,7 @@ class Header(JsonObject, frozen=True):
         Clock,
         Meta(description="`virtual`: time passes only when the engine waits."),
     ]
-    claims: Annotated[
-        tuple[Name, ...], Meta(description="Capabilities that the engine claims, as `core`.")
-    ]
+    claims: Annotated[tuple[Name, ...], Meta(description="Capabilities of the engine, as `core`.")]
     clauses: Annotated[str, Meta(description="The clause set that the trace was written for.")]
 
 

@@ -90,14 +90,14 @@ class Replay(LatencyModel):
     def _read(self, path: Path) -> tuple[array[float], array[int]]:
         """The latencies of the trace, in its order, in seconds, and which of them failed.
 
-        Failures are places in `FAILURES`; empty if no column tells them.
+        Failures are places in `FAILURES`; empty if no column records them.
 
         Raises:
             SpecError: if the file holds no rows, or a row without a usable number.
         """
 
     def _columns(self, kinds: dict[str, Kind]) -> dict[str, Kind]:
-        """The columns to read, with the one that tells failures at the end."""
+        """The columns to read, with the one that records failures at the end."""
         if self.failed_column is None:
             return kinds
         if self.failed_column in kinds:

@@ -33,7 +33,7 @@ class Calls(Protocol):
 
     Attributes:
         counts_calls: starts and ends of calls are counted one by one; see `RunState`.
-        always_timed: the machine must be told the time also if time is not judged.
+        always_timed: the machine must get the time also if time is not judged.
     """
 
     counts_calls: bool

@@ -56,7 +56,7 @@ class RunState:
     """One run, between its events.
 
     Attributes:
-        timed: the machine is told the time of each event.
+        timed: the machine gets the time of each event.
         counts_calls: starts and ends of calls are counted one by one; if not, the counts of cells
             say how many there were.
         capacity: by group of columns, how many nodes may run at once.

@@ -373,7 +373,7 @@ class Simulator:
     # Queues
 
     def _subscribe(self) -> None:
-        """New queues, and the machine told to fill them."""
+        """New queues, which the machine fills."""
         capacity, group_of = self.state.capacity, self.machine.group_of
         clock = itertools.count() if len(capacity) > 1 else None
         self.queues = [self._make_queue(group, clock) for group in range(len(capacity))]

@@ -65,7 +65,7 @@ class StepwiseCalls:
     """
 
     counts_calls = True
-    # Backoffs end when the machine is told the time.
+    # Backoffs end when the machine gets the time.
     always_timed = True
 
     def __init__(self, outcomes: CallOutcomes | None, notify: Notify | None) -> None:

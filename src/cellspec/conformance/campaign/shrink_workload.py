@@ -4,9 +4,9 @@
 before rows, then crashes, then faults and skips, and last each value that differs from the usual
 one. It stops when every single thing that is left is needed.
 
-A crash is told by the number of its step, and each cell that is taken away takes steps with it: the
-same crash then has a lower number. So at the end the search takes cells away once again, each time
-with the last crash a little earlier.
+A crash is given by the number of its step, and each cell that is taken away takes steps with it:
+the same crash then has a lower number. So at the end the search takes cells away once again, each
+time with the last crash a little earlier.
 
 The candidates are JSON data (`Workload.to_dict`). So any case file can be made smaller, wherever it
 came from, and a column can be left out without knowledge of its traits.

@@ -331,7 +331,7 @@ def _faults(
     # Now and then a whole column fails, and with it every row of a barrier's scope.
     whole = "drops" in has and draw(_seldom())
     made: dict[tuple[str, int], tuple[Fault, ...]] = {}
-    for column, place, chain, cool_down_s in drawn:
+    for column, place, chain, backoff_s in drawn:
         count = shape.positions(column)
         for position in range(count) if whole else (place % count,):
             name = shape.columns[column].name
@@ -339,7 +339,7 @@ def _faults(
             made.setdefault(
                 (name, position),
                 tuple(
-                    Fault(name, position, call, failure, cool_down_s)
+                    Fault(name, position, call, failure, backoff_s)
                     for call, failure in enumerate(answers, 1)
                 ),
             )

@@ -55,7 +55,7 @@ from cellspec.trace import Event, TraceWriter, header_for, to_json
 __all__ = ["Finding", "RunResult", "run_workload"]
 
 REAL_SCALE = 1 / 64
-"""Seconds of real time for one second of the workload, unless told otherwise."""
+"""Seconds of real time for one second of the workload, by default."""
 
 STALL_S = 20.0
 """Real seconds without a call's start or end after which a run in real time stands still."""

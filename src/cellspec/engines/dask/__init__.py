@@ -15,17 +15,17 @@ gives earlier rows a higher priority.
 *Limits.* The number of workers' threads limits the calls at once. A resource is one of Dask's
 worker resources, and a layer's annotation says that each of its tasks takes one unit.
 
-*Retries.* A layer's annotation tells Dask how often it may run a task again, one time fewer than
-there are attempts; a task that fails and may be repeated raises, and Dask runs it again, at once. A
-task cannot ask Dask which attempt it is, so the broker beside the probe counts failures, and the
-last one does not raise. A call that is turned away (back-pressure) is no failure to Dask. The task
+*Retries.* A layer's annotation says how often Dask may run a task again, one time fewer than there
+are attempts; a task that fails and may be repeated raises, and Dask runs it again, at once. A task
+cannot ask Dask which attempt it is, so the broker beside the probe counts failures, and the last
+one does not raise. A call that is turned away (back-pressure) is no failure to Dask. The task
 sleeps for the time that it is asked for and calls again, as clients of a rate-limited endpoint do;
 it keeps its thread and its unit while it sleeps, which costs throughput and breaks no limit.
 
 *Dropped rows.* Dask knows tasks, not rows; a task that raises for good takes all its dependents
 with it, every barrier first of all. So a task that fails for good gives a marker in place of a
 value (`Dropped`), tasks that are given the marker pass it on, and a barrier leaves that row out. A
-task of the same row that does not read the failure runs on, because nothing could tell it; `fit`
+task of the same row that does not read the failure runs on, because nothing could notify it; `fit`
 asks for workloads without such columns (`with_failures_in_line`). A skip is a marker too.
 
 *After a crash.* The driver takes results as Dask gives them (``as_completed``), writes the rows

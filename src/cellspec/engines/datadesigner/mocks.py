@@ -20,7 +20,7 @@ Failures become errors that DataDesigner's own generators raise (`failure_of`). 
 from row to row, so that each class comes up.
 
 Every row carries its number from the moment that it enters, under a name that workloads leave free.
-A generator that is told only how many rows to make asks for the row group of its task.
+A generator that is given only the number of rows to make asks for the row group of its task.
 """
 
 from __future__ import annotations

@@ -179,7 +179,7 @@ class Incarnation:
                 return
             call.start = row + 1
             try:
-                # Before the engine is told, so that it can cancel what is left.
+                # Before the engine is notified, so that it can cancel what is left.
                 call.begun = Begun(_next(rows))
             except StopAsyncIteration:
                 call.begun = None
