@@ -38,7 +38,7 @@ OPTIONS = (
 # What the grid shows, by its elements: a letter for each cell, row by row, and what is beside it.
 LOOK = """
 const LETTER = {
-  pending: ".", running: "R", cooling: "~", failed: "F", complete: "V", claimed: "K",
+  pending: ".", running: "R", backoff: "~", failed: "F", complete: "V", claimed: "K",
   skipped: "S", dropped: "D", lost: "L", absent: " ",
 };
 const all = (selector) => [...document.querySelectorAll(selector)];
@@ -200,7 +200,7 @@ def seen(tour: dict[str, Any]) -> list[dict[str, Any]]:
     return looks
 
 
-AFTER = "V complete, R running, ~ cooling, F failed, K claimed, S skipped, D dropped, L lost"
+AFTER = "V complete, R running, ~ backoff, F failed, K claimed, S skipped, D dropped, L lost"
 EXPECTED = {
     # event: rows 0 to 5 (6 and 7 come into being with the last event), columns s a w v c d
     0: "...... ...... ...... ...... ...... ......",
@@ -297,7 +297,7 @@ def test_barrier_nodes_have_chips_and_bars_of_their_own(seen: list[dict[str, Any
 
     assert bars(16, 2) == {"0": "running", "1": "pending", "2": "pending", "3": "absent"}
     assert bars(18, 2)["0"] == "complete"
-    assert bars(43, 2)["1"] == "cooling"
+    assert bars(43, 2)["1"] == "backoff"
     assert bars(46, 2) == {"0": "lost", "1": "lost", "2": "pending", "3": "absent"}
     assert bars(57, 2)["2"] == "failed"
     assert ["3", "running"] in seen[29]["chips"]

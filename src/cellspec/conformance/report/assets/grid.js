@@ -9,11 +9,11 @@
  */
 
 const SYMBOL = {
-  pending: "·", running: "▸", cooling: "↻", failed: "✗", complete: "✓", claimed: "◆",
+  pending: "·", running: "▸", backoff: "↻", failed: "✗", complete: "✓", claimed: "◆",
   skipped: "–", dropped: "×", lost: "○", absent: "",
 };
 const MEANING = {
-  pending: "not started", running: "in flight", cooling: "failed, to be tried again",
+  pending: "not started", running: "in flight", backoff: "failed, to be tried again",
   failed: "failed for good", complete: "has its value", claimed: "held by the claim resumed from",
   skipped: "resolved without a value", dropped: "its row is dropped", lost: "gone with the crash",
 };
@@ -492,7 +492,7 @@ class View {
 
   drawCell(td, column, cell, tries, marks) {
     const word = STATES[cell & STATE];
-    const again = tries > 1 && (word === "running" || word === "cooling") ? ` ${tries}` : "";
+    const again = tries > 1 && (word === "running" || word === "backoff") ? ` ${tries}` : "";
     const abandoned = cell & ABANDONED ? SYMBOL.running : "";
     setText(td, SYMBOL[word] + abandoned + again);
     let names = abandoned ? "cell abandoned" : "cell";
@@ -916,7 +916,7 @@ class View {
 
 function cellInWords(word, cell, tries) {
   const parts = [word];
-  if (tries > 1 && (word === "running" || word === "cooling")) parts.push(`attempt ${tries}`);
+  if (tries > 1 && (word === "running" || word === "backoff")) parts.push(`attempt ${tries}`);
   if (cell & ABANDONED) parts.push("still in flight, its end is ignored");
   if (cell & DURABLE) parts.push("durable");
   return parts.join(", ");

@@ -10,10 +10,10 @@
  */
 
 const STATES = [
-  "pending", "running", "cooling", "failed", "complete", "claimed", "skipped", "dropped", "lost",
+  "pending", "running", "backoff", "failed", "complete", "claimed", "skipped", "dropped", "lost",
   "absent",
 ];
-const [PENDING, RUNNING, COOLING, FAILED, COMPLETE, CLAIMED, SKIPPED, DROPPED, LOST, ABSENT] =
+const [PENDING, RUNNING, BACKOFF, FAILED, COMPLETE, CLAIMED, SKIPPED, DROPPED, LOST, ABSENT] =
   STATES.keys();
 const STATE = 0x0f; // the part of a cell's byte that holds its state
 const DURABLE = 0x10; // its data is safe on storage
@@ -299,7 +299,7 @@ const ACTIONS = {
       const attempt = attemptOf(event, at >= 0 ? this.calls[at].tries : 1);
       if (at >= 0) this.calls.splice(at, 1);
       const final = isForGood(this.data, event, attempt);
-      Object.assign(node, { state: final ? FAILED : COOLING, until: event.more.until ?? null });
+      Object.assign(node, { state: final ? FAILED : BACKOFF, until: event.more.until ?? null });
       if (!final) return;
       const [start, stop] = this.reach(event.column, event.scope);
       for (let row = start; row < stop; row++) {
@@ -312,7 +312,7 @@ const ACTIONS = {
     const attempt = attemptOf(event, first >= 0 ? this.calls[first].tries : 1);
     const final = isForGood(this.data, event, attempt);
     for (const row of this.endCalls(event)) {
-      this.put(event.column, row, final ? FAILED : COOLING);
+      this.put(event.column, row, final ? FAILED : BACKOFF);
       if (final) this.dropRow(row);
     }
   },
