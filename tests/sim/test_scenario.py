@@ -666,7 +666,6 @@ def test_every_fault_of_a_file_is_told_at_once_by_line(tmp_path: Path) -> None:
         "9: columns 'b': latency.modle: no such field; did you mean 'model'?",
         "9: columns 'b': latency.sgima: no such field; did you mean 'sigma'?",
         "11: columns 'c': dependancies: no such field; did you mean 'dependencies'?",
-        "13: columns 'c': latency.mean_s: is missing",
         f"13: columns 'c': latency.model: expected one of: {models}, got \"exponental\"; did you "
         "mean 'exponential'?",
         "13: columns 'c': latency.mean: no such field; did you mean 'mean_s'?",
@@ -701,6 +700,35 @@ def test_faults_of_options_follow_those_of_the_file_and_name_the_option(tmp_path
     ]
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("limits", {"workrs": 4, "resources": {"gpu": 2}}, "limits.workrs: {}'workers'?"),
+        (LATENCY, {"model": "constant", "value": 1}, "columns 'b': latency.value: {}'value_s'?"),
+        (LATENCY, {"model": "exponential", "mean": 1}, "columns 'b': latency.mean: {}'mean_s'?"),
+        ("pipeline", {"datadesinger": "x.yaml"}, "pipeline.datadesinger: {}'datadesigner'?"),
+    ],
+)
+def test_a_misspelt_required_field_is_one_fault(
+    tmp_path: Path, path: str, value: Any, expected: str
+) -> None:
+    message = refusal(write(tmp_path, {path: value}))
+    assert message == expected.format("no such field; did you mean ")
+
+
+def test_a_model_from_an_option_is_named_where_the_file_no_longer_fits_it(tmp_path: Path) -> None:
+    option = "columns.b.latency.model"
+    found = refusals(write(tmp_path), {option: "constant"})
+    assert len(found) == 3
+    assert all(message.endswith(f"(with --set {option})") for message in found), found
+
+
+def test_a_misspelt_model_from_an_option_is_one_fault(tmp_path: Path) -> None:
+    option = "columns.b.latency.model"
+    found = refusals(write(tmp_path), {option: "constnt"})
+    assert [message.partition(": columns")[0] for message in found] == [f"--set {option}"]
+
+
 def test_the_older_name_of_a_field_is_read_and_means_the_same(tmp_path: Path) -> None:
     old = load_scenario(write(tmp_path, {"failures": {"cool_down": {"first_s": 3}}}))
     new = load_scenario(write(tmp_path, {"failures": {"backoff": {"first_s": 3}}}))
@@ -730,7 +758,7 @@ def test_a_command_tells_every_fault_on_a_line_and_writes_nothing(
     assert printed.out == ""
     assert "Traceback" not in printed.err
     lines = printed.err.splitlines()
-    assert len(lines) == 18
+    assert len(lines) == 17
     assert all(line.startswith(f"error: {file}:") for line in lines)
     assert [item.name for item in tmp_path.iterdir()] == ["s.yaml"]
 

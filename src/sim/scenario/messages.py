@@ -139,6 +139,10 @@ def explain(
         changed: overrides, and the field that each one set.
     """
     order = {option: place for place, option in enumerate(changed)}
+    chosen = {option: place[:-1] for option, place in changed.items() if place[-1] == "model"}
+    unknown = {
+        place for place in chosen.values() if any(f.where == (*place, "model") for f in faults)
+    }
     found = []
     for fault in faults:
         where = fault.where
@@ -149,7 +153,15 @@ def explain(
             message = f"{path}: --set {brought[-1]}: {text}"
             found.append((1, (order[brought[-1]], 0), message))
             continue
-        inside = [f"--set {one}" for one in changed if where and _holds(where, changed[one])]
+        if any(_holds(place, where) for place in unknown):
+            # The option names no model, by which the file's own fields could be judged.
+            continue
+        inside = [
+            f"--set {one}"
+            for one in changed
+            if (where and _holds(where, changed[one]))
+            or (one in chosen and _holds(chosen[one], where))
+        ]
         if inside:
             text += f" (with {', '.join(inside)})"
         position = document.position(where)

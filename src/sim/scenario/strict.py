@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from cellspec.text import did_you_mean
+from cellspec.text import closest, did_you_mean
 
 __all__ = [
     "MAX_SECONDS",
@@ -52,14 +52,27 @@ class Fault(NamedTuple):
     text: str
 
 
-def faults_error(faults: Iterable[Fault], error: ValidationError | None = None) -> ValidationError:
+def faults_error(
+    faults: Iterable[Fault], error: ValidationError | None = None, misspelt: Iterable[str] = ()
+) -> ValidationError:
     """The error with which a validator reports several faults; pydantic adds where it stands.
 
     Args:
         faults: at least one, unless there is an `error`.
         error: further faults, as pydantic found them.
+        misspelt: fields whose absence `faults` explain by a misspelt key; their absence is left
+            out.
     """
-    found = [] if error is None else [_again(item) for item in error.errors(include_url=False)]
+    explained = {(name,) for name in misspelt}
+    found = (
+        []
+        if error is None
+        else [
+            _again(item)
+            for item in error.errors(include_url=False)
+            if item["type"] != "missing" or item["loc"] not in explained
+        ]
+    )
     for fault in faults:
         context = {"message": fault.text, "depth": len(fault.where)}
         custom = PydanticCustomError("field", "{message}", context)
@@ -105,10 +118,14 @@ class StrictModel(BaseModel):
         if not faults:
             return handler(data)
         wrong = {fault.where[0] for fault in faults}
+        # One typo is one fault: a required field whose key is misspelt is not missing as well.
+        misspelt = [
+            near for name in data if name not in spellings and (near := closest(name, known))
+        ]
         try:
             handler({name: data[name] for name in data if name in spellings and name not in wrong})
         except ValidationError as error:
-            raise faults_error(faults, error) from None
+            raise faults_error(faults, error, misspelt) from None
         raise faults_error(faults)
 
 
