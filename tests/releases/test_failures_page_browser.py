@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.test_html_browser import Browser, browser, chromium
+from tests.conformance.report.test_html_browser import Browser, browser, chromium
 from tests.releases.toy import PUBLISHED
 
 __all__ = ["browser", "chromium"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LATE = (
     "sim.cli,"
     "cellspec.fuzz,"
@@ -23,7 +23,7 @@ ALL = ("graphs", "plain", "steps")
 def drawn(*arguments: str, hash_seed: str = "0") -> dict[str, str]:
     """By property, the number and a digest of what a process of its own draws."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.conformance.drawn", *arguments],
+        [sys.executable, "-m", "tests.conformance.campaign.drawn", *arguments],
         cwd=ROOT,
         env={**os.environ, "HYPOTHESIS_PROFILE": "ci", "PYTHONHASHSEED": hash_seed},
         capture_output=True,

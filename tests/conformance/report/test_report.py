@@ -70,7 +70,7 @@ def header(work: Workload) -> dict[str, Any]:
 
 def scripted_suite(folder: Path, **options: Any) -> ScriptedSuite:
     return ScriptedSuite(
-        Options("tests.conformance.test_report:Backend", folder, **options),
+        Options("tests.conformance.report.test_report:Backend", folder, **options),
         Backend(),
         True,
         PROFILES,
@@ -312,7 +312,7 @@ def test_files_are_written_whole_or_not_at_all(
 def test_a_module_beside_the_user_is_found_and_shadows_nothing(tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text("raise RuntimeError('shadowed')\n")
     (tmp_path / "engine_beside.py").write_text(
-        "from tests.conformance.test_report import Backend\nit = Backend()"
+        "from tests.conformance.report.test_report import Backend\nit = Backend()"
     )
     backend, made = load_backend("engine_beside:it", tmp_path)
     assert backend.name == "engine"

@@ -459,9 +459,7 @@ def test_an_adapter_that_names_an_unknown_row_is_blamed() -> None:
     result = run_workload(Ends(ask), PLAIN)
     assert result.adapter == "'a': row 3 is out of range; there are 3"
     assert result.violations[0].clause == "TRACE-02"
-    assert re.fullmatch(
-        r"called in .*\.ask \(conformance/test_harness\.py:\d+\)", result.explanation[2]
-    )
+    assert re.fullmatch(r"called in .*\.ask \(judge/test_harness\.py:\d+\)", result.explanation[2])
 
 
 def test_an_adapter_that_reports_no_end_is_blamed() -> None:

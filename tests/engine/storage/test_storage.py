@@ -26,8 +26,8 @@ from cellspec.engine.storage.recovery import CURRENT, FolderState
 from cellspec.engine.storage.segments import Incarnation, Record
 from cellspec.engine.values import SKIPPED
 from cellspec.state.checkpoint import Checkpoint, make_payload
-from tests.engine.storage_arms import Arm, ModelArm, RealArm
-from tests.engine.storage_body import (
+from tests.engine.storage.storage_arms import Arm, ModelArm, RealArm
+from tests.engine.storage.storage_body import (
     COLUMNS,
     GRAPH,
     MOST_IN_A_ROW,

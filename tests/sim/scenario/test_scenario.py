@@ -32,7 +32,7 @@ from sim.scenario.records import Trait
 from sim.scenario.scenario import Scenario
 from sim.scenario.schema import schema_text
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SIMULATIONS = ROOT / "simulations"
 DATA = ROOT.parent / "shared" / "data"
 

@@ -24,7 +24,7 @@ from cellspec.conformance.judge.verdict import (
 from cellspec.conformance.run.backend import CAPABILITIES
 from cellspec.conformance.run.coverage_goals import Sometimes
 
-SRC = Path(__file__).parents[2] / "src"
+SRC = Path(__file__).parents[3] / "src"
 RETRIES = profile_of("retries")
 FAIL_03 = next(clause for clause in RETRIES.clauses if clause.number == "FAIL-03")
 CLAIMS = ("core", "retries")

@@ -17,7 +17,7 @@ from sim.cli import main
 from sim.scenario.loader import load_scenario
 from sim.scenario.remarks import load_notes
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RECORDED = "seconds,status\n2.5,\n0,429\n1.5,0\n,500\n"
 
 

@@ -24,7 +24,7 @@ from cellspec.engine.storage.recovery import CURRENT, INCOMING, PREVIOUS, RunDir
 from cellspec.engine.storage.segments import Layers
 from cellspec.engine.values import SKIPPED
 from cellspec.state.checkpoint import Checkpoint
-from tests.engine.storage_body import COLUMNS, GRAPH, RUN, reseal
+from tests.engine.storage.storage_body import COLUMNS, GRAPH, RUN, reseal
 
 
 def v1(rows: int) -> Checkpoint:

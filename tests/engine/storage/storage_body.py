@@ -1,9 +1,9 @@
 """The promises of durable storage, as one body of checks that runs on any file system.
 
-A small run lives on a file system of an *arm* (`tests.engine.storage_arms`), which is asked,
-between every two operations, in which states a crash would leave the files. From each of them
-another incarnation begins, and crashes in its turn. In each one the load must give back the last
-claim that was safe, or the one in flight, with every cell under it exactly as it was written.
+A small run lives on a file system of an *arm* (`tests.engine.storage.storage_arms`), which is
+asked, between every two operations, in which states a crash would leave the files. From each of
+them another incarnation begins, and crashes in its turn. In each one the load must give back the
+last claim that was safe, or the one in flight, with every cell under it exactly as it was written.
 
 The `StorageOracle` is independent of the storage: it writes down the rows that were handed over,
 and the outcomes that a load may have. Values name the incarnation that made them, so that a cell
@@ -33,7 +33,7 @@ from cellspec.engine.storage.segments import (
 )
 from cellspec.engine.values import SKIPPED
 from cellspec.state.checkpoint import make_payload, read_payload
-from tests.engine.storage_arms import Arm, Faults, no_faults
+from tests.engine.storage.storage_arms import Arm, Faults, no_faults
 
 COLUMNS = [
     ColumnDescriptor("a", traits=ExecutionTraits.START),

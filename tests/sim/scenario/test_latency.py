@@ -36,7 +36,7 @@ from sim.scenario.latency import LATENCY_MODELS, Latency
 from sim.scenario.recorded import Tokens, Trace
 from sim.scenario.sampler import BLOCK_ROWS, SPARSE_ROWS, ColumnLatency, LatencySource
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = Path(__file__).parents[4] / "shared" / "data"
 
 _ADAPTER: TypeAdapter[LatencyModel] = TypeAdapter(Latency)
 

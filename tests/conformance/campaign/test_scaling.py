@@ -37,7 +37,7 @@ from cellspec.machine.limits import Limits
 from tests.conformance.second_engine import ColumnFirst
 from tests.matrix.cost_mutants import COST_MUTANTS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CHAIN = Workload(
     (ColumnDescriptor("a"), ColumnDescriptor("b", dependencies=["a"])),
     rows=6,
@@ -395,7 +395,9 @@ def searching() -> ReferenceBackend:
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
     folder = tmp_path_factory.mktemp("suite")
     found = Suite.of(
-        Options("tests.conformance.test_scaling:searching", folder, profiles="counted_work")
+        Options(
+            "tests.conformance.campaign.test_scaling:searching", folder, profiles="counted_work"
+        )
     )
     found.run_all()
     return found

@@ -1,4 +1,4 @@
-"""Prints what Hypothesis draws: ``python -m tests.conformance.drawn ORDER [MODULES]``.
+"""Prints what Hypothesis draws: ``python -m tests.conformance.campaign.drawn ORDER [MODULES]``.
 
 The order is names of `PROPERTIES` with commas between them. Modules, with commas between them, are
 imported between one property and the next, as a test that imports late would do. `test_drawn`

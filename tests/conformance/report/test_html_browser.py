@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from cellspec.conformance.report.html import INDEX, render, render_trace
-from tests.conformance import report_samples as samples
-from tests.conformance.test_html import Page
+from tests.conformance.report import report_samples as samples
+from tests.conformance.report.test_html import Page
 
 pytestmark = pytest.mark.chromium
 

@@ -21,9 +21,9 @@ from cellspec.conformance.report import grid_page
 from cellspec.conformance.report.html import INDEX, render, render_trace
 from cellspec.conformance.report.markup import asset, tag, text
 from cellspec.errors import SpecError
-from tests.conformance import report_samples as samples
+from tests.conformance.report import report_samples as samples
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 VOID = {"br", "hr", "img", "input", "link", "meta", "col"}
 VERDICTS = {"pass": "✓", "violated": "✗", "inconclusive": "?", "not claimed": "–", "xfail": "△"}
 
@@ -346,7 +346,7 @@ def test_a_page_is_well_formed_and_its_parts_have_names(source: str) -> None:
 def test_equal_results_give_equal_bytes_whatever_the_hash_seed() -> None:
     code = (
         "import hashlib; from cellspec.conformance.report.html import render; from "
-        "tests.conformance import report_samples as s; p = render(s.results()); "
+        "tests.conformance.report import report_samples as s; p = render(s.results()); "
         "print(hashlib.sha256(repr(sorted(p.items())).encode()).hexdigest())"
     )
     prints = {
