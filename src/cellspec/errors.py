@@ -40,7 +40,16 @@ class FaultsError(SpecError):
 
 
 class GraphError(SpecError):
-    """Columns that do not form a graph: an unknown dependency, a cycle, a name used twice."""
+    """Columns that do not form a graph: an unknown dependency, a cycle, a name used twice.
+
+    Attributes:
+        positions: the columns at fault, by position in the sequence that was checked, the one to
+            change first; empty if the fault is not of certain columns.
+    """
+
+    def __init__(self, message: str, positions: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.positions = tuple(positions)
 
 
 class NodeError(SpecError):

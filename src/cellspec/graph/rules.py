@@ -24,14 +24,22 @@ import graphlib
 import hashlib
 import heapq
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cellspec.errors import GraphError
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.text import listed_names
 
-__all__ = ["MAX_NEEDS", "ColumnRule", "Rules", "compile_rules", "fingerprint", "resolve_columns"]
+__all__ = [
+    "MAX_NEEDS",
+    "ColumnRule",
+    "Rules",
+    "compile_rules",
+    "fingerprint",
+    "needing_only",
+    "resolve_columns",
+]
 
 MAX_NEEDS = 116
 """How many columns one column may need directly: what a cell waits for is counted in 7 bits."""
@@ -114,7 +122,7 @@ def resolve_columns(
         )
         raise GraphError(f"{unknown}; available names: {listed_names(producer)}")
     if dropped:
-        given = [_without(item, producer) for item in given]
+        given = [needing_only(item, producer) for item in given]
     return tuple(given[i] for i in _topological_order(given, producer)), dropped
 
 
@@ -126,14 +134,18 @@ def _producers(given: Sequence[ColumnDescriptor]) -> dict[str, int]:
         for offset, name in enumerate(item.all_produced_columns):
             what = "a column" if offset == 0 else f"a side effect of column {item.name!r}"
             if name in producer:
-                raise GraphError(f"name {name!r} is produced twice: {role[name]} and {what}")
+                raise GraphError(
+                    f"name {name!r} is produced twice: {role[name]} and {what}",
+                    (position, producer[name]),
+                )
             producer[name] = position
             role[name] = what
     return producer
 
 
-def _without(item: ColumnDescriptor, producer: Mapping[str, int]) -> ColumnDescriptor:
-    known = [name for name in item.dependencies if name in producer]
+def needing_only(item: ColumnDescriptor, names: Container[str]) -> ColumnDescriptor:
+    """A column with those of its dependencies that are among some names."""
+    known = [name for name in item.dependencies if name in names]
     if len(known) == len(item.dependencies):
         return item
     return ColumnDescriptor(
@@ -158,7 +170,7 @@ def _topological_order(given: Sequence[ColumnDescriptor], producer: Mapping[str,
         cycle: list[int] = error.args[1]
         # graphlib lists each column before the one that needs it; a reader expects "a needs b".
         names = " needs ".join(repr(given[i].name) for i in reversed(cycle))
-        raise GraphError(f"the columns form a cycle: {names}") from None
+        raise GraphError(f"the columns form a cycle: {names}", cycle[:0:-1]) from None
     order: list[int] = []
     ready: list[int] = []
     while sorter.is_active():
@@ -192,7 +204,9 @@ def compile_rules(
         mine = tuple(dict.fromkeys(producer[name] for name in item.dependencies))
         if len(mine) > MAX_NEEDS:
             raise GraphError(
-                f"column {item.name!r} needs {len(mine)} columns directly; the limit is {MAX_NEEDS}"
+                f"column {item.name!r} needs {len(mine)} columns directly; "
+                f"the limit is {MAX_NEEDS}",
+                (index,),
             )
         needs.append(mine)
         for need in mine:
@@ -206,7 +220,7 @@ def compile_rules(
             index=index,
             name=item.name,
             needs=needs[index],
-            scope_rows=_scope_rows(item, num_records, batch_size, barrier_scope),
+            scope_rows=_scope_rows(index, item, num_records, batch_size, barrier_scope),
             batched=item.is_batch_barrier or (item.is_barrier and barrier_scope == "batch"),
             ordered=item.is_ordered,
             is_start=ExecutionTraits.START in item.traits,
@@ -223,14 +237,20 @@ def compile_rules(
 
 
 def _scope_rows(
-    item: ColumnDescriptor, num_records: int, batch_size: int | None, barrier_scope: str
+    index: int,
+    item: ColumnDescriptor,
+    num_records: int,
+    batch_size: int | None,
+    barrier_scope: str,
 ) -> int:
     if not item.is_barrier:
         return 0
     if not item.is_batch_barrier and barrier_scope == "declared":
         return num_records
     if batch_size is None:
-        raise GraphError(f"column {item.name!r} is a barrier of batch scope: batch_size is needed")
+        raise GraphError(
+            f"column {item.name!r} is a barrier of batch scope: batch_size is needed", (index,)
+        )
     return batch_size
 
 

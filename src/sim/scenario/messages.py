@@ -52,7 +52,8 @@ def faults_of(error: ValidationError, data: Mapping[str, Any]) -> list[Fault]:
         where = _resolve(item["loc"], data, kept)
         # A list whose items are refused counts as empty, which nobody who reads the file sees.
         if kind != "too_short" or not item["input"]:
-            found.append(Fault(where, _text(kind, context, item["input"], item["msg"])))
+            text = _text(kind, context, item["input"], item["msg"])
+            found.append(Fault(where, text, context.get("about", ())))
     return list(dict.fromkeys(found))
 
 
@@ -159,7 +160,7 @@ def explain(
         inside = [
             f"--set {one}"
             for one in changed
-            if (where and _holds(where, changed[one]))
+            if any(_holds(place, changed[one]) for place in (where, *fault.about) if place)
             or (one in chosen and _holds(chosen[one], where))
         ]
         if inside:

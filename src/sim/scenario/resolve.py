@@ -16,8 +16,10 @@ from pydantic import TypeAdapter, ValidationError
 from cellspec.errors import GraphError, SpecError
 from cellspec.graph.columns import ColumnDescriptor
 from cellspec.graph.graph import BarrierScope, ExecutionGraph
-from cellspec.text import listed_names
+from cellspec.machine.limits import Limits, check_limits
+from cellspec.text import closest, listed_names
 from sim.scenario.distributions import LatencyModel
+from sim.scenario.graph_faults import graph_faults
 from sim.scenario.records import ColumnSpec, LimitsSpec, Pipeline, Positive
 from sim.scenario.references import Names, reference_faults, unknown_keys
 from sim.scenario.sampler import ColumnLatency
@@ -31,12 +33,15 @@ __all__ = ["Parts", "Resolved", "Source", "readable_parts", "resolve"]
 
 
 class Parts(NamedTuple):
-    """The parts of a scenario that its columns depend on; None for a part that is malformed."""
+    """The parts of a scenario that its columns depend on; None for a part that is malformed.
+
+    A column that is malformed is None among the columns.
+    """
 
     rows: int | None
     batch_size: int | None
     barrier_scope: BarrierScope | None
-    columns: Sequence[ColumnSpec] | None
+    columns: Sequence[ColumnSpec | None] | None
     pipeline: Pipeline | None
     limits: LimitsSpec | None
 
@@ -89,13 +94,14 @@ def readable_parts(data: Mapping[str, Any], context: Any) -> Parts:
     columns = data.get("columns")
     items = [read(ColumnSpec, item) for item in columns] if isinstance(columns, list) else []
     size = data.get("batch_size")
-    sized = size is None or read(Positive, size) is not None
+    misspelt = any(closest(key, ["batch_size"]) for key in data if key != "batch_size")
     return Parts(
         # Any number of rows shows what is wrong with the columns.
         read(Positive, data.get("rows")) or 1,
-        read(Positive, size),
-        read(BarrierScope, data.get("barrier_scope", "declared")) if sized else None,
-        items if items and all(items) else None,
+        # A size that is malformed is given all the same.
+        read(Positive, size) or (1 if misspelt or size is not None else None),
+        read(BarrierScope, data.get("barrier_scope", "declared")),
+        items or None,
         read(Pipeline, data.get("pipeline")),
         read(LimitsSpec, data.get("limits")),
     )
@@ -126,28 +132,31 @@ def resolve(
     else:
         taken = {item.name: item.resource for item in loaded.columns}
         names = Names.of(data, taken, loaded.limits)
-    if parts.limits is not None:
-        if parts.pipeline is not None and loaded is not None:
+    if parts.pipeline is not None:
+        if parts.limits is not None and loaded is not None:
             source = _source_of_pipeline(parts.pipeline, loaded, parts.limits, faults)
-        elif parts.pipeline is None and parts.columns is not None:
-            source = _source_of_columns(parts.columns, parts.limits)
+    elif parts.columns is not None:
+        source = _source_of_columns(parts.columns, parts.limits)
     faults += reference_faults(data, names)
     if source is None:
         return None
     graph = _build_graph(source, parts, faults)
+    if graph is not None and parts.limits is not None and parts.barrier_scope is not None:
+        _check_groups(graph, parts.limits, faults)
     if graph is None or faults:
         return None
     return Resolved(graph, source.columns(graph), source)
 
 
-def _source_of_columns(columns: Sequence[ColumnSpec], limits: LimitsSpec) -> Source:
-    """The columns that a scenario lists itself."""
+def _source_of_columns(columns: Sequence[ColumnSpec | None], limits: LimitsSpec | None) -> Source:
+    """The columns that a scenario lists itself, as far as they are well-formed."""
+    known = [item for item in columns if item is not None]
     return Source(
         "columns",
-        [item.descriptor() for item in columns],
-        {item.name: (item.latency, item.latency_per_row_s) for item in columns},
-        {item.name: item.resource for item in columns if item.resource is not None},
-        dict(limits.resources),
+        [item.descriptor() for item in known],
+        {item.name: (item.latency, item.latency_per_row_s) for item in known},
+        {item.name: item.resource for item in known if item.resource is not None},
+        {} if limits is None else dict(limits.resources),
         {},
     )
 
@@ -245,21 +254,43 @@ def _skipping(column: PipelineColumn, may_skip: bool) -> ColumnDescriptor:
 
 
 def _build_graph(source: Source, parts: Parts, faults: list[Fault]) -> ExecutionGraph | None:
-    """The execution graph of a scenario's columns; a fault and None if they form
-    none.
+    """The execution graph of a scenario's columns; its faults and None if they form none.
 
     Unknown names were reported before; they are left out, so that the other faults show.
     """
-    if parts.rows is None or parts.barrier_scope is None:
+    if parts.rows is None or not source.descriptors:
         return None
+    places = [i for i, item in enumerate(parts.columns or ()) if item is not None]
+    whole = source.field != "columns" or len(places) == len(parts.columns or ())
+    strict, scope = whole and not faults, parts.barrier_scope or "declared"
     try:
         return ExecutionGraph(
             parts.rows,
             source.descriptors,
             batch_size=parts.batch_size,
-            barrier_scope=parts.barrier_scope,
-            strict=not faults,
+            barrier_scope=scope,
+            strict=strict,
         )
-    except GraphError as error:
-        faults.append(Fault((source.field,), str(error)))
+    except GraphError:
+        if source.field != "columns":
+            places = list(range(len(source.descriptors)))
+        faults += graph_faults(
+            source.field,
+            list(zip(places, source.descriptors, strict=True)),
+            strict=strict,
+            batch_size=parts.batch_size,
+            barrier_scope=scope,
+        )
         return None
+
+
+def _check_groups(graph: ExecutionGraph, limits: LimitsSpec, faults: list[Fault]) -> None:
+    """Report row groups under which a barrier could wait for ever."""
+    groups = limits.row_groups
+    if groups is None:
+        return
+    try:
+        check_limits(Limits(group_rows=groups.rows, groups=groups.admitted), graph.rules)
+    except SpecError as error:
+        text = str(error).removeprefix("limits: groups: ")
+        faults.append(Fault(("limits", "row_groups", "admitted"), text))

@@ -39,7 +39,7 @@ from pydantic import (
 
 from cellspec.errors import SpecError
 from cellspec.graph.graph import BarrierScope, ExecutionGraph
-from cellspec.machine.limits import FailurePolicy, Limits, check_limits
+from cellspec.machine.limits import FailurePolicy, Limits
 from sim.policies import Policy
 from sim.scenario.records import (
     CheckpointSpec,
@@ -121,10 +121,6 @@ class Scenario(StrictModel):
         if plan is None:
             return
         self._plan = plan
-        try:
-            check_limits(self.run_limits(), plan.graph.rules)
-        except SpecError as error:
-            faults.append(Fault(("limits", "row_groups", "admitted"), str(error)))
         failing = next((item.name for item in plan.columns if item.latency.fails), None)
         if self.failures is None and failing is not None:
             text = (

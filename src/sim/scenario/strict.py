@@ -46,10 +46,12 @@ class Fault(NamedTuple):
     Attributes:
         where: the keys and positions that lead to the field, from the record that reports it.
         text: the expected value and the given one, in one line.
+        about: further places of the file that the fault depends on, from the file's root.
     """
 
     where: tuple[int | str, ...]
     text: str
+    about: tuple[tuple[int | str, ...], ...] = ()
 
 
 def faults_error(
@@ -74,7 +76,7 @@ def faults_error(
         ]
     )
     for fault in faults:
-        context = {"message": fault.text, "depth": len(fault.where)}
+        context = {"message": fault.text, "depth": len(fault.where), "about": fault.about}
         custom = PydanticCustomError("field", "{message}", context)
         found.append(InitErrorDetails(type=custom, loc=fault.where, input=None))
     return ValidationError.from_exception_data("scenario", found)

@@ -293,7 +293,7 @@ def test_an_override_changes_one_place_where_the_file_shares_a_part(tmp_path: Pa
         (
             "columns.b.dependencies",
             "[c]",
-            "columns: the columns form a cycle: 'b' needs 'c' needs 'b' "
+            "columns 'b': the columns form a cycle: 'b' needs 'c' needs 'b' "
             "(with --set columns.b.dependencies)",
         ),
     ],
@@ -367,7 +367,7 @@ BAD_FIELDS: list[tuple[str, Any, str]] = [
     (
         "columns[1].traits",
         ["BATCH_BARRIER"],
-        "columns: column 'b' is a barrier of batch scope: batch_size is needed",
+        "columns 'b': is a barrier of batch scope: batch_size is needed",
     ),
     (
         "columns[1].resource",
@@ -388,13 +388,13 @@ BAD_FIELDS: list[tuple[str, Any, str]] = [
     (
         "columns[1].dependencies",
         ["c"],
-        "columns: the columns form a cycle: 'b' needs 'c' needs 'b'",
+        "columns 'b': the columns form a cycle: 'b' needs 'c' needs 'b'",
     ),
-    ("columns[2].name", "b", "columns: name 'b' is produced twice: a column and a column"),
+    ("columns[2].name", "b", "columns 'b': name 'b' is produced twice: a column and a column"),
     (
         "columns[1].side_effects",
         ["a"],
-        "columns: name 'a' is produced twice: a column and a side effect of column 'b'",
+        "columns 'b': name 'a' is produced twice: a column and a side effect of column 'b'",
     ),
     # Checkpoints and crashes
     (
@@ -698,6 +698,73 @@ def test_faults_of_options_follow_those_of_the_file_and_name_the_option(tmp_path
         "--set seed: seed: expected at least 0, got -1",
         "--set columns.d.latency: columns has no item 'd'; it has 3 named 'a', 'b', 'c'",
     ]
+
+
+TANGLED = """\
+name: tangled
+rows: 10
+columns:
+  - {name: a, traits: [START]}
+  - {name: b, dependencies: [d]}
+  - {name: c, dependencies: [a], latency: {model: constant, value_s: -1}}
+  - {name: d, dependencies: [b, c]}
+  - {name: e, dependencies: [e], traits: [BATCH_BARRIER]}
+  - {name: a}
+  - {name: f, side_effects: [a, f]}
+  - {name: g, dependencies: [d], traits: [BATCH_BARRIER]}
+limits: {workers: 0}
+"""
+
+
+def test_every_fault_of_the_graph_is_told_at_its_column(tmp_path: Path) -> None:
+    """Beside faults of other parts, and without the columns that are malformed."""
+    file = tmp_path / "s.yaml"
+    file.write_text(TANGLED)
+    needs_size = "is a barrier of batch scope: batch_size is needed"
+    assert refusals(file) == [
+        "5: columns 'b': the columns form a cycle: 'b' needs 'd' needs 'b'",
+        "6: columns 'c': latency.value_s: expected at least 0, got -1",
+        "8: columns 'e': the columns form a cycle: 'e' needs 'e'",
+        f"8: columns 'e': {needs_size}",
+        "9: columns 'a': name 'a' is produced twice: a column and a column",
+        "10: columns 'f': name 'a' is produced twice: a column and a side effect of column 'f'",
+        f"11: columns 'g': {needs_size}",
+        "12: limits.workers: expected at least 1, got 0",
+    ]
+
+
+@pytest.mark.parametrize("size", ["batch_size: 0", "batchsize: 4"])
+def test_a_batch_size_that_is_malformed_is_not_missing_too(tmp_path: Path, size: str) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        f"name: t\nrows: 9\n{size}\nlimits: {{workers: 1}}\ncolumns:\n"
+        "  - {name: a, traits: [BATCH_BARRIER]}\n"
+    )
+    (message,) = refusals(file)
+    assert message.startswith("3: batch")
+
+
+def test_an_option_is_named_at_the_other_column_of_a_cycle(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path), {"columns.a.dependencies": "[c]"})
+    assert message.endswith("(with --set columns.a.dependencies)")
+    message = refusal(
+        write(tmp_path, {"columns[1].traits": ["BARRIER"]}), {"barrier_scope": "batch"}
+    )
+    assert message.endswith("batch_size is needed (with --set barrier_scope)")
+
+
+def test_row_groups_are_judged_beside_other_faults(tmp_path: Path) -> None:
+    changes = {
+        "columns[2].traits": ["BARRIER"],
+        "limits.row_groups": {"rows": 5, "admitted": 1},
+        "policy": "row-frst",
+    }
+    groups, policy = refusals(write(tmp_path, changes))
+    assert groups.partition(": ")[2] == (
+        "limits.row_groups.admitted: barrier 'c' waits for rows 0 to 9, which are 2 row groups of "
+        "5; only 1 may be admitted at once"
+    )
+    assert "did you mean 'row-first'?" in policy
 
 
 @pytest.mark.parametrize(
