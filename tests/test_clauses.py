@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from cellspec.clauses import (
     chapters,
@@ -16,13 +20,38 @@ from cellspec.clauses import (
 from cellspec.conformance.judge.profiles import PROFILES
 
 CHANGED = (
-    "numbers or texts of clauses changed: give clauses.toml a new `version` and add its digest to "
+    "clauses changed: give clauses.toml a new `version` and add its digest to "
     "[digests]; a version that was published keeps the digest that it has (CONTRIBUTING.md)"
 )
 
 
 def test_the_version_of_the_clause_set_is_that_of_its_texts() -> None:
     assert version_of(clause_set()) == clause_set_version(), f"{CHANGED}: {clause_set()}"
+
+
+def test_a_published_set_keeps_its_digest() -> None:
+    assert version_of("63ca8bff2ad02c2e") == "1"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"level": "SHOULD"},
+        {"text": "Another rule."},
+        {"status": "stochastic"},
+        {"profile": "drops"},
+        {"needs": frozenset({"early_stop"})},
+    ],
+)
+def test_the_digest_follows_from_all_that_decides_a_verdict(
+    change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = clause_set()
+    first = clauses()["GRAPH-01"]
+    changed = {**clauses(), "GRAPH-01": replace(first, **change)}
+    assert changed["GRAPH-01"] != first
+    monkeypatch.setattr("cellspec.clauses.clauses", lambda: changed)
+    assert clause_set.__wrapped__() != before
 
 
 def test_a_digest_that_the_registry_does_not_know_has_no_version() -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "Clause",
     "chapters",
     "clause_set",
+    "clause_set_data",
     "clause_set_version",
     "clauses",
     "clauses_of",
@@ -130,9 +131,23 @@ def clause_set_version() -> str:
 
 @lru_cache(maxsize=1)
 def clause_set() -> str:
-    """The digest of every clause's number and text: the name of this set in a trace's header."""
-    text = json.dumps([[clause.number, clause.text] for clause in clauses().values()])
+    """The digest of all that judging follows from: the name of this set in a trace's header.
+
+    That is each clause's number, level, text, status, profile and needs. The digest of version 1
+    was made of numbers and texts alone; the registry holds it as it was published.
+    """
+    text = json.dumps([_what_judges(clause) for clause in clauses().values()])
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def clause_set_data() -> dict[str, str]:
+    """The version and the digest of this set, as an output for programs carries them."""
+    return {"version": clause_set_version(), "digest": clause_set()}
+
+
+def _what_judges(clause: Clause) -> list[object]:
+    needs = sorted(clause.needs)
+    return [clause.number, clause.level, clause.text, clause.status, clause.profile, needs]
 
 
 def version_of(digest: str) -> str:

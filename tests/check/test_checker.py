@@ -1185,6 +1185,19 @@ def test_the_command_names_the_clause_sets_of_a_trace_written_for_an_earlier_one
     assert "written for clause set" not in run_check(capsys, path)[1]
 
 
+def test_the_command_notes_a_clause_set_that_no_version_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = steps("start a 0", "complete a 0")
+    known = run_check(capsys, write_trace(tmp_path / "known.jsonl", PLAIN, trace))
+    other = msgspec.structs.replace(PLAIN, clauses="0000000000000000")
+    code, out, err = run_check(capsys, write_trace(tmp_path / "other.jsonl", other, trace))
+    assert (code, err) == (known[0], known[2])
+    now = clause_set_version()
+    note = "written for clause set 0000000000000000 (of no known version)"
+    assert f"\n{note}, judged by clause set {now}\n" in out
+
+
 def test_the_command_explains_a_violation_and_ends_with_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from cellspec.check.checker import check_file
+from cellspec.clauses import clause_set_data
 from cellspec.errors import SpecError, Violation
 from cellspec.explore import bounds
 from cellspec.explore.actions import actions_of, machine_for
@@ -404,6 +405,7 @@ def test_one_graph_as_json(capsys: pytest.CaptureFixture[str]) -> None:
         "depth": 20,
         "ends": 9,
         "clause": "",
+        "clauses": clause_set_data(),
         "replayed": 192,
     }
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cellspec.clauses import clause_set_data
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.run.backend import CAPABILITIES
 from cellspec.conformance.run.case import read_case
@@ -230,6 +231,7 @@ def test_stdout_of_a_search_is_json_on_request(capsys: pytest.CaptureFixture[str
     assert main(["fuzz", "--examples", "3", "--methods", "random", "--format", "json"]) == 0
     plain = json.loads(capsys.readouterr().out)
     assert plain["runs"] == {"random": 3}
+    assert plain["clauses"] == clause_set_data()
     assert plain["violation"] is None
 
 

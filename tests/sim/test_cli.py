@@ -24,6 +24,7 @@ import pytest
 import yaml
 
 from cellspec import SpecError, Violation
+from cellspec.clauses import clause_set_data
 from cellspec.exit_codes import CODES, exit_codes_text
 from cellspec.files import check_folder, write_files
 from sim.cli import main
@@ -494,6 +495,7 @@ def test_out_holds_the_run(
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest == {
         "cellspec": version("cellspec"),
+        "clauses": clause_set_data(),
         "scenario_digest": result["scenario_digest"],
         "seed": 8,
         "checked": True,

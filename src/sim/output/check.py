@@ -50,10 +50,10 @@ def _about(result: CheckResult) -> list[str]:
 
 
 def _other_clauses(digest: str) -> list[str]:
-    """A line that names both sets, if the trace was written for an earlier set of clauses."""
-    written_for = version_of(digest)
-    if written_for in ("", clause_set_version()):
+    """A line that names both sets, if the trace was written for another set of clauses."""
+    if digest in ("", clause_set()):
         return []
+    written_for = version_of(digest) or f"{digest} (of no known version)"
     return [f"written for clause set {written_for}, judged by clause set {clause_set_version()}"]
 
 

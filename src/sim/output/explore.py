@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from cellspec.clauses import clause_set_data
 from cellspec.explore.bounds import Configuration, Totals
 
 __all__ = ["many_as_json", "many_as_table", "one_as_json", "one_as_table"]
@@ -27,7 +28,8 @@ def one_as_table(result: Mapping[str, Any], explanation: Explanation) -> str:
 
 def one_as_json(result: Mapping[str, Any], explanation: Explanation) -> str:
     """The counts of one graph, for a program."""
-    return json.dumps({**result, **(explanation or {})}, indent=2, ensure_ascii=False) + "\n"
+    plain = {**result, "clauses": clause_set_data(), **(explanation or {})}
+    return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
 
 
 def many_as_table(rows: Rows, explanation: Explanation) -> str:
@@ -75,5 +77,6 @@ def _plain(rows: Rows, explanation: Explanation) -> Iterator[dict[str, Any]]:
             "ends": totals.ends,
             "deepest": totals.depth,
             "clause": totals.clause,
+            "clauses": clause_set_data(),
             **({"graph": totals.shape, **(explanation or {})} if totals.clause else {}),
         }

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from cellspec.clauses import clause_set_data
 from cellspec.conformance.run.case import Case, describe
 from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.fuzz.account import Account
@@ -81,6 +82,7 @@ def render_json(done: Account) -> str:
     """The account for a program."""
     plain: dict[str, Any] = {
         "backend": done.options.backend,
+        "clauses": clause_set_data(),
         "seed": done.options.seed,
         "runs": dict(done.runs),
         "events": done.events,

@@ -14,6 +14,7 @@ from typing import Any
 
 from cellspec.check.checker import Finding
 from cellspec.check.explain import describe as describe_event
+from cellspec.clauses import clause_set_data
 from cellspec.conformance.report.grid_page import render_trace
 from cellspec.conformance.run.registered import REFERENCE
 from cellspec.files import write_files
@@ -65,6 +66,7 @@ def render_json(done: Replayed) -> str:
     found = done.finding
     plain = {
         "case": done.source,
+        "clauses": clause_set_data(),
         "violation": None
         if found is None
         else {

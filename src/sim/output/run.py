@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from cellspec.clauses import clause_set_data
 from sim.output.result_data import render_csv, render_json
 from sim.output.result_table import render_table
 from sim.results import Result
@@ -44,9 +45,14 @@ def files_of_run(scenario: Scenario, result: Result, folder: Path) -> dict[str, 
 
 
 def _manifest(result: Result) -> dict[str, Any]:
-    """The inputs and versions with which a run gives the same bytes again."""
+    """The inputs and versions with which a run gives the same bytes again.
+
+    The set of clauses that judged the run stands here alone: a result holds figures, and is equal
+    for every set of clauses.
+    """
     return {
         "cellspec": version("cellspec"),
+        "clauses": clause_set_data(),
         "scenario_digest": result.scenario_digest,
         "seed": result.seed,
         "checked": result.checked,
