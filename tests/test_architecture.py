@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,6 +60,7 @@ def name_of(path: Path) -> str:
     return path.relative_to(SRC).as_posix()
 
 
+@cache
 def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
@@ -329,7 +331,7 @@ ORACLES = (
 
 def test_what_is_held_against_an_oracle_is_marked_as_an_invariant() -> None:
     unmarked = []
-    for path in sorted(TESTS.glob("test_*.py")):
+    for path in sorted(TESTS.rglob("test_*.py")):
         text = path.read_text(encoding="utf-8")
         modules = {module for module, _ in imports(path)}
         if modules & {*ORACLES, "hypothesis.stateful"} and "pytest.mark.invariant" not in text:
