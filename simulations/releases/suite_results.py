@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cellspec.conformance.report.read_results import RESULTS_FORMAT
 from simulations.releases.cases import explanation_of
 from simulations.releases.findings import NOT_REPEATED, REPLAYED, SHOWN, Defect, Findings
 from simulations.releases.markdown_defects import DID, replay_command
@@ -43,8 +44,8 @@ def suite_results(found: Findings) -> dict[str, Any]:
             }
         )
     return {
-        "format": 1,
-        "suite": {"version": found.version, "clauses": found.version},
+        "format": RESULTS_FORMAT,
+        "suite": {"version": found.version},
         "backends": backends,
     }
 

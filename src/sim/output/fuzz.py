@@ -18,7 +18,10 @@ from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.fuzz.account import Account
 from cellspec.fuzz.schedules import DEPTH, pct_bound
 
-__all__ = ["render_json", "render_text"]
+__all__ = ["FORMAT", "render_json", "render_text"]
+
+FORMAT = 2
+"""The version of the JSON; format 1 had no number, and called one situation "… its cool-down"."""
 
 
 def render_text(done: Account, *, again: str = "") -> str:
@@ -81,6 +84,7 @@ def _broken(case: Case, again: str) -> Iterator[str]:
 def render_json(done: Account) -> str:
     """The account for a program."""
     plain: dict[str, Any] = {
+        "format": FORMAT,
         "backend": done.options.backend,
         "clauses": clause_set_data(),
         "seed": done.options.seed,

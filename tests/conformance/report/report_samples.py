@@ -243,7 +243,7 @@ def results(**changes: Any) -> dict[str, Any]:
         "sometimes": {"a row was dropped while a barrier was in flight": 0},
     }
     return {
-        "format": 1,
+        "format": 2,
         "suite": {"version": "0.2.0", "clauses": "1"},
         "backends": [good, bad],
     } | changes

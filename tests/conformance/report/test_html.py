@@ -221,8 +221,8 @@ def test_a_trace_that_cannot_be_drawn_leaves_the_rest_of_its_page(trace: Any, wh
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "results: format: expected 1, got None"),
-        (samples.results(format=2), "results: format: expected 1, got 2"),
+        ({}, "results: format: expected 1 or 2, got None"),
+        (samples.results(format=3), "results: format: expected 1 or 2, got 3"),
         (samples.results(suite=None), "results: suite: expected an object, got None"),
         (samples.results(backends={}), "results: backends: expected a list, got {}"),
         (samples.results(backends=["x"]), "results: backends[0]: expected an object, got 'x'"),
@@ -458,3 +458,40 @@ def test_a_trace_page_has_room_for_the_largest_target_of_any_incarnation() -> No
     assert grid_page.encode(samples.header(), [resume])["mostRows"] == 9
     nonsense = resume | {"records": 10**12}
     assert grid_page.encode(samples.header(), [nonsense])["mostRows"] == 6
+
+
+def old_results() -> dict[str, Any]:
+    """A small file of format 1, as the suite wrote it."""
+    return {
+        "format": 1,
+        "suite": {"version": "0.1.0", "clauses": "0.1.0"},
+        "backends": [
+            {
+                "name": "old",
+                "version": "1",
+                "clauses": {"FAIL-03": {"verdict": "pass", "reason": "", "examples": 3}},
+                "sometimes": {"a call was tried again after its cool-down": 7},
+                "profiles": {
+                    "core": {"sometimes": {"a call was tried again after its cool-down": 7}}
+                },
+            }
+        ],
+    }
+
+
+def test_results_of_format_1_are_read_with_their_names_of_coverage_goals() -> None:
+    page = render(old_results())["index.html"]
+    assert "a call was tried again after its backoff" in page
+    assert "cool-down" not in page
+    # Format 1 had the version of the package where that of the clauses stands now.
+    assert "version 0.1.0" in page
+    assert "clause set" not in page
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_old_and_a_new_backend_share_one_row_for_one_goal(number: int) -> None:
+    old = old_results()
+    goal = "a call was tried again after its backoff"
+    new = {**old["backends"][0], "name": "new", "sometimes": {goal: 5}, "profiles": {}}
+    page = render({**old, "format": number, "backends": [*old["backends"], new]})["index.html"]
+    assert page.count("a call was tried again after its") == 1

@@ -171,7 +171,7 @@ def test_barr_01() -> None:
 
 
 def test_results_have_the_shape_that_programs_read(found: dict[str, Any]) -> None:
-    assert found["format"] == 1
+    assert found["format"] == 2
     assert sorted(found["suite"]) == ["clauses", "digest", "version"]
     assert found["suite"]["clauses"] == clause_set_version()
     assert found["suite"]["digest"] == clause_set()
@@ -245,6 +245,22 @@ def test_results_of_other_backends_stay_in_the_folder(
         path.write_text(damaged)
         assert merged(found, path) == found
     assert merged(found, tmp_path / "nowhere") == found
+
+
+def test_results_of_format_1_and_of_the_same_clauses_stay_in_the_folder(
+    found: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "results.json"
+    goals = {"a call was tried again after its cool-down": 7}
+    other = {**found["backends"][0], "name": "other", "sometimes": goals}
+    path.write_text(json.dumps({**found, "format": 1, "backends": [other]}))
+    both = merged(found, path)
+    assert both["format"] == 2
+    assert [one["name"] for one in both["backends"]] == ["other", "engine"]
+    # The version of the package, which format 1 first had there, says nothing of the clauses.
+    first = {"version": found["suite"]["version"], "clauses": found["suite"]["version"]}
+    path.write_text(json.dumps({"format": 1, "suite": first, "backends": [other]}))
+    assert merged(found, path) == found
 
 
 def test_pages_lead_back_to_the_matrix_whatever_it_is_called(

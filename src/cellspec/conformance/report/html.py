@@ -16,8 +16,13 @@ from typing import Any
 from cellspec.conformance.report.failure_page import failure_page
 from cellspec.conformance.report.grid_page import render_trace
 from cellspec.conformance.report.matrix_page import matrix_page
-from cellspec.conformance.report.read_results import INDEX, RESULTS_FORMAT, field, read_backend
-from cellspec.errors import SpecError
+from cellspec.conformance.report.read_results import (
+    INDEX,
+    RESULTS_FORMAT,
+    field,
+    read_backend,
+    updated,
+)
 
 __all__ = ["INDEX", "RESULTS_FORMAT", "render", "render_trace"]
 
@@ -26,15 +31,12 @@ def render(results: Mapping[str, Any]) -> dict[str, str]:
     """The pages of a report, as file name → text, for one folder.
 
     Args:
-        results: the results of a conformance run, of `RESULTS_FORMAT`.
+        results: the results of a conformance run, of `RESULTS_FORMAT` or of format 1.
 
     Raises:
         SpecError: results of another format, or a field that cannot be read; the message names it.
     """
-    if results.get("format") != RESULTS_FORMAT:
-        raise SpecError(
-            f"results: format: expected {RESULTS_FORMAT}, got {results.get('format')!r}"
-        )
+    results = updated(results)
     suite = field(results, "suite", "an object", "results")
     taken: set[str] = {INDEX}
     backends = [

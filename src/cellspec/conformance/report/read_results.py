@@ -10,10 +10,23 @@ from typing import Any
 from cellspec.conformance.report.page_parts import SYMBOLS
 from cellspec.errors import SpecError
 
-__all__ = ["INDEX", "RESULTS_FORMAT", "BackendResults", "ClauseResult", "field", "read_backend"]
+__all__ = [
+    "INDEX",
+    "RESULTS_FORMAT",
+    "BackendResults",
+    "ClauseResult",
+    "field",
+    "read_backend",
+    "updated",
+]
 
-RESULTS_FORMAT = 1
-"""The version of the results file."""
+RESULTS_FORMAT = 2
+"""The version of the results file. Format 1 is read too: see `updated`."""
+
+_RENAMED = {
+    "a call was tried again after its cool-down": "a call was tried again after its backoff"
+}
+"""Coverage goals by their names in format 1."""
 
 INDEX = "index.html"
 """The matrix page."""
@@ -51,6 +64,27 @@ class BackendResults:
     profiles: Mapping[str, Mapping[str, Any]]
 
 
+def updated(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Results of format 1 or 2 as results of format 2.
+
+    Format 1 gave the version of the package as that of the clauses, which says nothing of them; so
+    it is left out. Names of coverage goals are mapped where they are read, since a file may have
+    been put together from files of both formats.
+
+    Raises:
+        SpecError: results of another format.
+    """
+    found = results.get("format")
+    if found == RESULTS_FORMAT:
+        return dict(results)
+    if found != 1:
+        raise SpecError(f"results: format: expected 1 or {RESULTS_FORMAT}, got {found!r}")
+    suite = dict(field(results, "suite", "an object", "results"))
+    if suite.get("clauses") == suite.get("version"):
+        suite.pop("clauses", None)
+    return {**results, "format": RESULTS_FORMAT, "suite": suite}
+
+
 def read_backend(item: object, where: str, taken: set[str]) -> BackendResults:
     if not isinstance(item, Mapping):
         raise SpecError(f"{where}: expected an object, got {item!r:.80}")
@@ -64,7 +98,7 @@ def read_backend(item: object, where: str, taken: set[str]) -> BackendResults:
     profiles = _optional(item, "profiles", where)
     profiles = {str(key): field(profiles, key, "an object", where) for key in profiles}
     # A coverage goal that the campaign missed is as much a result as one that it met.
-    owed = {what: 0 for each in profiles.values() for what in _optional(each, "sometimes", where)}
+    owed = {what: 0 for each in profiles.values() for what in _goals(each, where)}
     return BackendResults(
         name=name,
         version=str(item.get("version", "")),
@@ -73,7 +107,7 @@ def read_backend(item: object, where: str, taken: set[str]) -> BackendResults:
         command=str(item.get("command") or ""),
         results=found,
         evidence=_optional(item, "evidence", where),
-        sometimes={**owed, **_optional(item, "sometimes", where)},
+        sometimes={**owed, **_goals(item, where)},
         profiles=profiles,
     )
 
@@ -114,6 +148,12 @@ def field(holder: Mapping[str, Any], key: str, words: str, where: str) -> Any:
     if not isinstance(value, _KINDS[words]):
         raise SpecError(f"{where}: {key}: expected {words}, got {value!r:.80}")
     return value
+
+
+def _goals(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The coverage goals of a backend or a profile, by the names that they have now."""
+    goals = _optional(holder, "sometimes", where)
+    return {_RENAMED.get(what, what): times for what, times in goals.items()}
 
 
 def _optional(holder: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cellspec.conformance.report.html import INDEX, render
+from cellspec.conformance.report.read_results import updated
+from cellspec.errors import SpecError
 from cellspec.files import write_files
 
 __all__ = ["RESULTS_NAME", "merged", "write_reports"]
@@ -29,12 +31,12 @@ def merged(found: Json, path: Path) -> Json:
     another version of the suite or of its clauses.
     """
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        same = before["format"] == found["format"] and before["suite"] == found["suite"]
+        before = updated(json.loads(path.read_text(encoding="utf-8")))
+        same = before["suite"] == found["suite"]
         others = [dict(one) for one in before["backends"]] if same else []
         mine = {one["name"]: one for one in found["backends"]}
         kept = [mine.pop(one["name"], one) for one in others]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SpecError):
         return found
     return {**found, "backends": [*kept, *mine.values()]}
 
