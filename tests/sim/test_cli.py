@@ -276,7 +276,7 @@ def with_column(**fields: Any) -> dict[str, Any]:
 BAD: dict[str, tuple[Any, str]] = {
     "unknown field": ({**SCENARIO, "row": 3}, "row: no such field; did you mean 'rows'?"),
     "unknown field of a column": (with_column(need=["a"]), "columns 'z': need: no such field"),
-    "missing field": ({"name": "x", "rows": 3, "columns": COLUMNS}, "limits: is missing"),
+    "missing field": ({k: v for k, v in SCENARIO.items() if k != "limits"}, "limits: is missing"),
     "unknown dependency": (
         with_column(dependencies=["nobody"]),
         "no column or side effect 'nobody'",
@@ -453,7 +453,7 @@ def test_more_rows_than_the_machine_holds(
     scenario: Path, capsys: pytest.CaptureFixture[str], rows: int
 ) -> None:
     err = refused(capsys, "run", scenario, "--set", f"rows={rows}")
-    assert err.startswith(f"error: {scenario}: rows: {rows:,} rows × 4 columns need ")
+    assert err.startswith(f"error: {scenario}: --set rows: rows: {rows:,} rows × 4 columns need ")
     assert "GiB" in err
 
 

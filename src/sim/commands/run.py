@@ -151,36 +151,23 @@ def _load(args: argparse.Namespace) -> Scenario:
     if args.seed is not None:
         overrides["seed"] = str(args.seed)
     try:
-        scenario = load_scenario(args.scenario, overrides)
+        scenario = load_scenario(args.scenario, overrides, memory=_memory())
     except SpecError:
         if hint := hint_for_run(args.scenario):
             raise SpecError(f"{args.scenario}: {hint}") from None
         raise
-    _check_memory(args.scenario, scenario)
     if args.crashes:
         more = [Crash.model_validate(fields) for fields in args.crashes]
         scenario = scenario.model_copy(update={"crashes": (*scenario.crashes, *more)})
     return scenario
 
 
-def _check_memory(path: str, scenario: Scenario) -> None:
-    """Refuse a typo in ``rows`` before the machine swaps: a run holds a byte a cell at its start.
-
-    Raises:
-        SpecError: that alone is more than all memory.
-    """
-    from cellspec.errors import SpecError
-
+def _memory() -> int | None:
+    """Bytes of memory that this machine has; None where it does not tell."""
     try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
-        return
-    columns = scenario.graph().num_columns
-    if scenario.rows * columns > memory > 0:
-        raise SpecError(
-            f"{path}: rows: {scenario.rows:,} rows × {columns:,} columns need at least "
-            f"{scenario.rows * columns // 2**30:,} GiB; this machine has {memory // 2**30:,} GiB"
-        )
+        return None
 
 
 def _simulate(scenario: Scenario, *, checked: bool, trace: str | None = None) -> Outcome:

@@ -18,13 +18,16 @@ from cellspec.errors import FaultsError, SpecError
 from cellspec.text import did_you_mean, listed_names
 from sim.scenario.messages import Place, explain, faults_of, place_words
 from sim.scenario.scenario import Scenario
+from sim.scenario.strict import Fault
 from sim.scenario.words import given_words
 from sim.scenario.yaml_text import Document, YamlError, parse_yaml
 
 __all__ = ["load_scenario"]
 
 
-def load_scenario(path: str | Path, overrides: Mapping[str, str] | None = None) -> Scenario:
+def load_scenario(
+    path: str | Path, overrides: Mapping[str, str] | None = None, *, memory: int | None = None
+) -> Scenario:
     """Read and check a scenario file.
 
     Args:
@@ -34,6 +37,7 @@ def load_scenario(path: str | Path, overrides: Mapping[str, str] | None = None) 
             or, where items have names, by its name. A mapping that the file leaves out is made; an
             unknown field is refused. A key that holds a dot cannot be named: replace
             the mapping that it is in.
+        memory: bytes that the machine has; a scenario whose run needs more is refused.
 
     Raises:
         FaultsError: a line for each fault, sorted by line; each names the file, the line, the
@@ -51,14 +55,38 @@ def load_scenario(path: str | Path, overrides: Mapping[str, str] | None = None) 
             changed[dotted] = _override(data, dotted, text)
         except SpecError as error:
             refused.append(f"{path}: --set {dotted}: {error}")
+    scenario, faults = None, []
     try:
         scenario = Scenario.model_validate(data, context={"folder": path.parent})
     except ValidationError as error:
-        found = explain(faults_of(error, data), path, document, changed)
-        raise FaultsError([*found, *refused]) from None
-    if refused:
-        raise FaultsError(refused)
+        faults = faults_of(error, data)
+    if memory is not None:
+        faults += _too_large(data, scenario, memory)
+    if faults or refused or scenario is None:
+        raise FaultsError([*explain(faults, path, document, changed), *refused])
     return scenario
+
+
+def _too_large(data: Mapping[Any, Any], scenario: Scenario | None, memory: int) -> list[Fault]:
+    """The fault of a typo in ``rows``: a run holds a byte a cell at its start.
+
+    Args:
+        data: the scenario as plain data.
+        scenario: the same, where it is valid.
+        memory: bytes.
+    """
+    rows, listed = data.get("rows"), data.get("columns")
+    if scenario is not None:
+        columns = scenario.graph().num_columns
+    else:
+        columns = len(listed) if isinstance(listed, list) else 1
+    if type(rows) is not int or not rows * columns > memory > 0:
+        return []
+    text = (
+        f"{rows:,} rows × {columns:,} columns need at least {rows * columns // 2**30:,} GiB; "
+        f"this machine has {memory // 2**30:,} GiB"
+    )
+    return [Fault(("rows",), text)]
 
 
 def _read(path: Path) -> Document:
@@ -72,7 +100,8 @@ def _read(path: Path) -> Document:
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
-        raise SpecError(f"{path}: cannot be read: not UTF-8 text, {error.reason}") from None
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise SpecError(f"{path}:{line}: cannot be read: not UTF-8 text, {error.reason}") from None
     except YamlError as error:
         found = sorted(error.faults, key=lambda fault: fault[0] or 0)
         raise FaultsError(

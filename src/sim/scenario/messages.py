@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from cellspec.text import did_you_mean
 from sim.scenario.strict import Fault
-from sim.scenario.words import given_words
-from sim.scenario.yaml_text import Document
+from sim.scenario.words import given_words, key_words
+from sim.scenario.yaml_text import MOST, Document
 
 __all__ = ["Place", "explain", "faults_of", "place_words"]
 
@@ -30,10 +30,15 @@ _TYPES = {
     "dict_type": "a mapping",
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
     "finite_number": "a finite number",
     "string_too_short": "a string that is not empty",
     "too_short": "at least one item",
 }
+_NONE = object()
+"""No key: a key may be None."""
+
 _BOUNDS = {
     "greater_than": ("more than", "gt"),
     "greater_than_equal": ("at least", "ge"),
@@ -70,6 +75,13 @@ def _text(kind: str, context: Mapping[str, Any], given: Any, message: str) -> st
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
         return f"expected {words} {context[key]:g}{got}"
+    if (
+        kind == "int_type"
+        and isinstance(given, float)
+        and given.is_integer()
+        and abs(given) >= MOST
+    ):
+        return f"expected an integer of less than 2^63{got}"
     if kind in _TYPES:
         return f"expected {_TYPES[kind]}{got}"
     return f"{message.splitlines()[0]}{got}"
@@ -90,9 +102,10 @@ def _resolve(loc: Sequence[int | str], data: Any, kept: int) -> Place:
     here = data
     for depth, part in enumerate(loc):
         if isinstance(here, Mapping):
-            key = part if part in here else next((k for k in here if str(k) == part), None)
-            if key is not None:
-                where.append(key)
+            key = _key(here, part)
+            if key is not _NONE:
+                # The words of a key lead to it in the file.
+                where.append(part if key is None or isinstance(key, bool) else key)
                 here = here[key]
                 continue
         elif isinstance(here, list) and isinstance(part, int) and part < len(here):
@@ -102,6 +115,13 @@ def _resolve(loc: Sequence[int | str], data: Any, kept: int) -> Place:
         if depth >= len(loc) - kept:
             where.append(part)
     return tuple(where)
+
+
+def _key(mapping: Mapping[Any, Any], part: int | str) -> Any:
+    """The key of a mapping that pydantic names so; `_NONE` if there is none."""
+    if part in mapping and not isinstance(part, bool):
+        return part
+    return next((key for key in mapping if key_words(key) == part), _NONE)
 
 
 def place_words(where: Place, data: Any = None) -> str:

@@ -102,9 +102,12 @@ def _of_columns(items: list[Mapping[str, Any]], limited: Collection[str] | None)
         for place, need in enumerate(needs if isinstance(needs, list | tuple) else ()):
             if produced is not None and isinstance(need, str) and need and need not in produced:
                 text = f"no column or side effect {need!r}"
+                # A column that needs itself would be a cycle.
+                own = {item.get("name"), *item.get("side_effects", ())}
+                others = [name for name in produced if name not in own]
                 yield Fault(
                     ("columns", position, "dependencies", place),
-                    unknown_name(text, need, produced, "there are"),
+                    unknown_name(text, need, others, "there are"),
                 )
         if limited is not None and isinstance(resource, str) and resource not in limited:
             text = f"no resource {resource!r} in limits.resources"

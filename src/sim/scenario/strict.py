@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from cellspec.text import closest, did_you_mean
+from sim.scenario.words import key_words
 
 __all__ = [
     "MAX_SECONDS",
@@ -108,7 +109,7 @@ class StrictModel(BaseModel):
             return handler(data)
         known, spellings = _names(cls)
         faults = [
-            Fault((name if isinstance(name, int) else str(name),), _unknown_field(name, known))
+            Fault((name if type(name) is int else key_words(name),), _unknown_field(name, known))
             for name in data
             if name not in spellings
         ]

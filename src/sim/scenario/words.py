@@ -9,7 +9,7 @@ from typing import Any
 
 from cellspec.text import did_you_mean, listed_names
 
-__all__ = ["given_words", "unknown_name"]
+__all__ = ["given_words", "key_words", "unknown_name"]
 
 _LONGEST = 60
 
@@ -28,6 +28,13 @@ def given_words(value: Any) -> str:
     if isinstance(value, bool):
         text = text.lower()
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def key_words(key: object) -> str:
+    """The key of a mapping as it stands in YAML."""
+    if key is None:
+        return "null"
+    return str(key).lower() if isinstance(key, bool) else str(key)
 
 
 def unknown_name(text: str, name: object, known: Iterable[str], what: str) -> str:

@@ -15,13 +15,14 @@ import yaml
 
 from cellspec.errors import SpecError
 from cellspec.plain_yaml import PlainLoader
+from sim.scenario.words import key_words
 
-__all__ = ["Document", "YamlError", "dump_yaml", "parse_yaml"]
+__all__ = ["MOST", "Document", "YamlError", "dump_yaml", "parse_yaml"]
 
 MAX_VALUES = 200_000
 """How many values a scenario file may hold, aliases written out."""
 
-_MOST = 1 << 63
+MOST = 1 << 63
 """Whole numbers with an exponent are integers below this."""
 
 
@@ -62,7 +63,7 @@ class _Loader(PlainLoader):
         text = str(node.value).replace("_", "")
         if "e" in text.casefold() and not text.casefold().endswith("."):
             exact = Decimal(text)
-            if exact == exact.to_integral_value() and abs(exact) < _MOST:
+            if -MOST < exact < MOST and exact == exact.to_integral_value():
                 return int(exact)
         return super().construct_yaml_float(node)
 
@@ -127,11 +128,14 @@ class Document:
             finally:
                 loader.dispose()
             # An alias is one object in several places; an override must change one place.
-            self.data = _unshared(data, iter(range(MAX_VALUES)))
+            self.data = _unshared(data, iter(range(MAX_VALUES)), set())
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             what = ", ".join(part for part in (error.context, error.problem) if part)
             faults.append((mark.line + 1 if mark else None, what))
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            faults.append((line, str(error).splitlines()[0]))
         except yaml.YAMLError as error:
             faults.append((None, str(error).splitlines()[0]))
         except RecursionError:
@@ -172,9 +176,11 @@ class Document:
 def _is_key(node: yaml.Node, key: object) -> bool:
     if not isinstance(node, yaml.ScalarNode):
         return False
-    return str(node.value) == str(key) or (
-        isinstance(key, int | float) and str(Document(str(node.value)).data) == str(key)
-    )
+    if str(node.value) == str(key):
+        return True
+    if key in ("null", "true", "false") or isinstance(key, int | float):
+        return not node.style and key_words(Document(str(node.value)).data) == key_words(key)
+    return False
 
 
 def parse_yaml(text: str) -> Any:
@@ -192,16 +198,29 @@ def dump_yaml(data: Any) -> str:
     return text
 
 
-def _unshared(value: Any, budget: Iterator[int]) -> Any:
+def _unshared(value: Any, budget: Iterator[int], around: set[int]) -> Any:
     """A copy without shared parts.
 
+    Args:
+        value: plain data.
+        budget: as many items as it may hold values.
+        around: the identities of the parts that it is in.
+
     Raises:
-        YAMLError: its values are more than the `budget` (aliases of aliases can mean billions).
+        YAMLError: its values are more than the `budget` (aliases of aliases can mean billions), or
+            a part holds itself.
     """
     if next(budget, None) is None:
         raise yaml.YAMLError(f"it holds more than {MAX_VALUES} values")
+    if not isinstance(value, dict | list):
+        return value
+    if id(value) in around:
+        raise yaml.YAMLError("an alias (*) stands inside of the part that it repeats")
+    around.add(id(value))
+    found: Any
     if isinstance(value, dict):
-        return {key: _unshared(item, budget) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_unshared(item, budget) for item in value]
-    return value
+        found = {key: _unshared(item, budget, around) for key, item in value.items()}
+    else:
+        found = [_unshared(item, budget, around) for item in value]
+    around.discard(id(value))
+    return found
