@@ -30,6 +30,8 @@ RETIRED = {
     r"fates?": "row outcome",
     r"doors?": "entry point",
     r"shops?": "workspace",
+    r"tiers": "bounds",
+    r"provenance table judge": "table judge",
 }
 WORDS = re.compile(rf"\b(?:{'|'.join(RETIRED)})\b", re.IGNORECASE)
 
@@ -73,6 +75,39 @@ def test_a_page_uses_no_retired_word(page: Path) -> None:
 def test_a_clause_uses_no_retired_word(number: str) -> None:
     clause = clauses()[number]
     assert retired_in(f"{clause.text} {clause.intent}") == []
+
+
+# Scenarios that a reader opens, and the assets of report pages: their comments are prose, too.
+SCENARIOS = sorted(
+    path
+    for folder in ("simulations", "examples", "src/sim/examples")
+    for path in (ROOT / folder).glob("*.yaml")
+)
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=name)
+def test_a_comment_of_a_scenario_uses_no_retired_word(path: Path) -> None:
+    comments = re.findall(r"(?:^|\s)#(.*)", path.read_text(encoding="utf-8"))
+    assert retired_in("\n".join(comments)) == []
+
+
+def errors_said(tree: ast.Module) -> Iterator[str]:
+    """The texts in the statements that raise an error or refuse a report of an engine."""
+    for node in ast.walk(tree):
+        refuses = isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "refuse"
+        if refuses or isinstance(node, ast.Raise):
+            for part in ast.walk(node):
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    yield part.value
+
+
+def test_the_text_of_an_error_uses_no_retired_word() -> None:
+    found: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for text in errors_said(ast.parse(path.read_text(encoding="utf-8"))):
+            if words := retired_in(text):
+                found.setdefault(path.relative_to(ROOT / "src").as_posix(), []).extend(words)
+    assert found == {}
 
 
 def test_chapters_and_coverage_goals_use_no_retired_word() -> None:

@@ -293,7 +293,7 @@ def _read(source: Path) -> dict[str, Any]:
 def _load_config(api: _Api, data: dict[str, Any], source: Path, base: Path) -> Any:
     if not base.is_dir():
         raise SpecError(f"{source}: base_dir: expected a folder, got {base}")
-    with _refusals(source), contextlib.chdir(base):
+    with _errors_named(source), contextlib.chdir(base):
         return api.from_config(data).build()
 
 
@@ -345,7 +345,7 @@ def _check_names(config: Any, seeds: Sequence[str], source: Path) -> None:
 def _compile(api: _Api, config: Any, seeds: Sequence[str], source: Path) -> list[Any]:
     """DataDesigner's own compilation: adds columns to `config`, checks it, groups its columns."""
     reader = SimpleNamespace(get_column_names=lambda: list(seeds)) if seeds else None
-    with _refusals(source):
+    with _errors_named(source):
         try:
             # It prints its findings; standard output belongs to the caller.
             with contextlib.redirect_stdout(io.StringIO()):
@@ -367,7 +367,7 @@ def _violation(api: _Api, config: Any) -> str | None:
 
 
 @contextlib.contextmanager
-def _refusals(source: Path) -> Iterator[None]:
+def _errors_named(source: Path) -> Iterator[None]:
     """Turn an exception of DataDesigner into one line that names the file and the field."""
     try:
         yield

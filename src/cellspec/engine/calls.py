@@ -123,7 +123,7 @@ class Backoff:
     factor: float = 2.0
     most_s: float = 60.0
 
-    def rest_s(self, count: int) -> float:
+    def backoff_s(self, count: int) -> float:
         """Seconds to wait after `count` failures in a row, counted from 1."""
         # A large count must not overflow a float before `most_s` can cut it.
         return min(self.most_s, self.first_s * self.factor ** min(count - 1, 60))

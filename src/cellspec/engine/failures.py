@@ -74,7 +74,7 @@ class Retries:
             return now + max(0.0, error.retry_after_s)
         backoffs = self.progress.backoffs
         backoffs[key] = backoffs.get(key, 0) + 1
-        return now + self._backoff.rest_s(backoffs[key])
+        return now + self._backoff.backoff_s(backoffs[key])
 
     def back_off(self, keys: list[NodeKey], until: float) -> None:
         """Hold nodes until a moment."""

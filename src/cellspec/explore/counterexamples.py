@@ -1,7 +1,8 @@
 """Counterexamples: a path to a broken clause, in words and as a trace.
 
 A counterexample is kept as a trace (`cellspec.trace`) that ends with the step that broke the
-clause. It lacks a footer, because the run lacks an end; ``sim replay`` and ``sim check`` read it.
+clause. It lacks a footer, because the run lacks an end; ``cellspec replay`` and
+``cellspec check`` read it.
 All its events are at time 0: a schedule is an order, without durations.
 """
 

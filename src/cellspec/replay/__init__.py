@@ -1,6 +1,6 @@
 """Replay: a failure as a file, shown again step by step, on any engine, and made smaller.
 
-A failure is kept in one of two files, and ``sim replay`` takes both:
+A failure is kept in one of two files, and ``cellspec replay`` takes both:
 
 - a *trace* (`cellspec.trace`): the steps of a run. The explorer and the fuzzer write their
   counterexamples as traces, and every engine writes its runs as traces. The transition system

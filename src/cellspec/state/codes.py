@@ -6,8 +6,9 @@ not run: `SKIP_READY` is that bit and a count of 0. A byte from `RANGED` up is a
 
 A barrier node that waits is `LAST_WAIT`; the number of cells that it waits for is kept beside it.
 
-The codes are plain integers, because the innermost loops compare them; everything else asks the
-functions.
+The codes are plain integers, because the steps of the machine and of the trackers compare them at
+every event. They are compared in `cellspec.state` and `cellspec.machine`, and by a part outside
+only if a function below does not answer its question; always by name.
 """
 
 from __future__ import annotations

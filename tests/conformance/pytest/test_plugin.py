@@ -438,7 +438,7 @@ def test_a_claimed_clause_that_is_inconclusive_fails_a_run_of_the_default_number
     result = judge(suite, "Backend", "--max-examples=3", "--conformance-json=r.json")
     assert result.ret == INCONCLUSIVE
     assert "failed" not in result.parseoutcomes()
-    result.stdout.fnmatch_lines(["* claimed clauses are inconclusive: exit code 3. Give more *"])
+    result.stdout.fnmatch_lines(["* judged clauses are inconclusive: exit code 3. Give more *"])
     entry = json.loads(Path("r.json").read_text())["backends"][0]["inconclusive"]
     assert (entry["fails"], entry["allowed"]) == (True, False)
     assert entry["clauses"]["SCHED-01"].startswith("it never happened that ")

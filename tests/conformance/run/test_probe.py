@@ -468,7 +468,7 @@ MISUSES: list[tuple[str, Callable[[Probe], Any], str]] = [
     ("too few", lambda p: rows_of(p.range("s", 0, 2, [{}])), "range: 's': 2 rows, 1 input"),
     ("resume", lambda p: p.resumed(0), "resumed: the first incarnation has nothing to resume from"),
     ("claim", lambda p: p.checkpoint_begin({"z": 1}), "unknown column 'z'; the workload has"),
-    ("backoff", lambda p: p.cooling("a", 0, 1.0), "cooling('a', 0): it did not fail before"),
+    ("backoff", lambda p: p.cooling("a", 0, 1.0), "no backoff of 'a' at 0: it did not fail before"),
     (
         "end",
         lambda p: p.end(cast(Any, "fine")),

@@ -65,7 +65,7 @@ class Suite:
         saved: the case file of each clause that broke.
         campaigns: the campaigns that were run, by profile.
         errors: errors of the suite itself, by profile or in "smoke"; the engine is not to blame.
-        inconclusive: claimed clauses that were asked for and are inconclusive, with the reasons.
+        inconclusive: judged clauses that were asked for and are inconclusive, with the reasons.
     """
 
     options: Options

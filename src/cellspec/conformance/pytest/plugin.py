@@ -18,7 +18,7 @@ code  of a conformance run
 1     a clause is violated; or a test failed that is not of the suite
 2     an option, the adapter, the list of expected failures or a file cannot be used; nothing was
       collected
-3     nothing is violated, and a claimed clause is inconclusive, in a run of the default number of
+3     nothing is violated, and a judged clause is inconclusive, in a run of the default number of
       workloads or more
 70    a mistake of cellspec, or of pytest
 130   interrupted (Ctrl-C); SIGTERM ends the process, which shells show as 143
@@ -93,7 +93,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         "--conformance-allow-inconclusive",
         dest=_dest("allow-inconclusive"),
         action="store_true",
-        help="end with exit code 0, and not 3, if a claimed clause is inconclusive",
+        help="end with exit code 0, and not 3, if a judged clause is inconclusive",
     )
 
 

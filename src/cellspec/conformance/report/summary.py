@@ -56,11 +56,11 @@ def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
 
 
 def _inconclusive(found: Mapping[str, Any]) -> Iterator[str]:
-    """The consequence of claimed clauses that are inconclusive."""
+    """The consequence of judged clauses that are inconclusive."""
     number = len(found["clauses"])
     if not number:
         return
-    these = "1 claimed clause is" if number == 1 else f"{number} claimed clauses are"
+    these = "1 judged clause is" if number == 1 else f"{number} judged clauses are"
     if found["fails"]:
         yield (
             f"{these} inconclusive: exit code {INCONCLUSIVE}. Give more workloads "

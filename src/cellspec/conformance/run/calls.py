@@ -347,7 +347,9 @@ class Calls:
             self._recorder.check_alive()
             entry, least = self._last_fail.get((column, position), (None, None))
             if entry is None:
-                self._recorder.refuse(f"cooling({column!r}, {position}): it did not fail before")
+                self._recorder.refuse(
+                    f"no backoff of {column!r} at {position}: it did not fail before"
+                )
             entry["until"] = until_s if least is None else max(until_s, least)
             self._recorder.step()
 
