@@ -77,7 +77,7 @@ def test_a_clause_uses_no_retired_word(number: str) -> None:
     assert retired_in(f"{clause.text} {clause.intent}") == []
 
 
-# Scenarios that a reader opens, and the assets of report pages: their comments are prose, too.
+# Scenarios that a reader opens: their comments are prose, too.
 SCENARIOS = sorted(
     path
     for folder in ("simulations", "examples", "src/sim/examples")
@@ -89,6 +89,14 @@ SCENARIOS = sorted(
 def test_a_comment_of_a_scenario_uses_no_retired_word(path: Path) -> None:
     comments = re.findall(r"(?:^|\s)#(.*)", path.read_text(encoding="utf-8"))
     assert retired_in("\n".join(comments)) == []
+
+
+ASSETS = sorted((ROOT / "src/cellspec/conformance/report/assets").iterdir())
+
+
+@pytest.mark.parametrize("path", ASSETS, ids=name)
+def test_an_asset_of_the_report_pages_uses_no_retired_word(path: Path) -> None:
+    assert retired_in(path.read_text(encoding="utf-8")) == []
 
 
 def errors_said(tree: ast.Module) -> Iterator[str]:

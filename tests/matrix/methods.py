@@ -148,7 +148,7 @@ python -m tests.matrix.methods --write
 on 2 cores, of which it uses one. Each broken engine of [the matrix](matrix.md) is put to each
 method for {budget:g} CPU seconds, or until something breaks. *suite* runs small workloads, as
 `pytest --pyargs cellspec.conformance` draws them, a profile in turn; the others are the methods of
-`python -m sim fuzz`, which run pipelines of up to 24 columns and 300 rows. *only it* counts the
+`cellspec fuzz`, which run pipelines of up to 24 columns and 300 rows. *only it* counts the
 broken engines that no other method killed within its budget.
 
 {summary}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -26,6 +27,7 @@ from cellspec import (
     Violation,
 )
 from cellspec.check.checker import check_file
+from cellspec.clauses import clause_set, clause_set_version
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.backend import Backend
@@ -173,6 +175,15 @@ def test_a_trace_is_replayed_a_line_for_each_event_up_to_the_violation(
     assert "   19  t=9.5 s start c[2]" in shown
     assert "violated: SCHED-01 at event 19" in shown
     assert "found: c[2] starts although" in shown
+
+
+def test_a_replay_for_programs_carries_the_clause_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("replay", barrier_twice(tmp_path / "t.jsonl"), "--format", "json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["violation"]["clause"] == "SCHED-01"
+    assert found["clauses"] == {"version": clause_set_version(), "digest": clause_set()}
 
 
 def test_a_replay_may_stop_before_the_violation_and_shows_the_table(

@@ -65,7 +65,7 @@ def _explanation(failure: Mapping[str, Any]) -> Markup | None:
     return tag(
         "section",
         tag("h2", "The explanation"),
-        tag("ol", *(tag("li", _with_links(str(line))) for line in lines), class_="story"),
+        tag("ol", *(tag("li", _with_links(str(line))) for line in lines), class_="explanation"),
         aria_label="The explanation",
     )
 
