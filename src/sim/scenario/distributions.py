@@ -133,6 +133,8 @@ class Lognormal(LatencyModel):
     that 90 % or 99 % of requests stay below.
     """
 
+    one_of = ("sigma", "p90_s", "p99_s")
+
     model: Literal["lognormal"] = "lognormal"
     median_s: PositiveSeconds = Field(description="median, seconds")
     sigma: float | None = Field(
@@ -146,11 +148,7 @@ class Lognormal(LatencyModel):
     p99_s: PositiveSeconds | None = Field(None, description="99th percentile, seconds")
 
     @model_validator(mode="after")
-    def _one_spread(self) -> Self:
-        given = [x for x in ("sigma", "p90_s", "p99_s") if getattr(self, x) is not None]
-        if len(given) != 1:
-            got = " and ".join(given) or "none"
-            raise field_error("", f"expected exactly one of sigma, p90_s, p99_s, got {got}")
+    def _spreads(self) -> Self:
         for name in ("p90_s", "p99_s"):
             value = getattr(self, name)
             if value is not None and value <= self.median_s:

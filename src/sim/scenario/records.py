@@ -6,10 +6,9 @@ names that refer to another part of the file are checked when the scenario is pu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import AliasChoices, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, model_validator
 
 from cellspec.errors import GraphError
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
@@ -33,7 +32,6 @@ __all__ = [
     "RandomCrashes",
     "RowGroups",
     "Trait",
-    "not_exactly_one",
     "one_of_schema",
 ]
 
@@ -44,22 +42,6 @@ Names = Annotated[tuple[Name, ...], Field(strict=False)]
 Trait: TypeAlias = Literal[
     "START", "CELL_BY_CELL", "ROW_STREAMABLE", "BARRIER", "BATCH_BARRIER", "ORDERED"
 ]
-
-
-def not_exactly_one(names: Sequence[str], given: Sequence[str]) -> str:
-    """The message about several fields of which one must be given."""
-    return f"expected exactly one of {', '.join(names)}, got {' and '.join(given) or 'none'}"
-
-
-def _exactly_one(model: StrictModel, *names: str) -> None:
-    """Refuse a record that has values in several of some fields, or in none of them.
-
-    Raises:
-        ValidationError: it has.
-    """
-    given = [name for name in names if getattr(model, name) is not None]
-    if len(given) != 1:
-        raise field_error("", not_exactly_one(names, given))
 
 
 def one_of_schema(*names: str) -> dict[str, Any]:
@@ -182,18 +164,24 @@ class LimitsSpec(StrictModel):
     row_groups: RowGroups | None = Field(None, description="none: rows are not admitted in groups")
 
 
+def _ends(share: float) -> float:
+    if share == 1:
+        text = "expected less than 1, got 1: where every call is told to wait no run ever ends"
+        raise field_error("", text)
+    return share
+
+
 class FailureRates(StrictModel):
     """The share of calls that fail, by kind; for a barrier column, of its runs."""
 
     retryable: Share = Field(0.0, description="a time-out, a server error: costs an attempt")
-    back_pressure: Share = Field(0.0, description="429, a full queue: costs time only; less than 1")
+    back_pressure: Annotated[Share, AfterValidator(_ends)] = Field(
+        0.0, description="429, a full queue: costs time only; less than 1"
+    )
     permanent: Share = Field(0.0, description="fails for good: the row is dropped")
 
     @model_validator(mode="after")
     def _shares(self) -> Self:
-        if self.back_pressure == 1:
-            text = "expected less than 1, got 1: where every call is told to wait no run ever ends"
-            raise field_error("back_pressure", text)
         total = self.retryable + self.back_pressure + self.permanent
         if total > 1:
             raise field_error("", f"expected shares that add up to at most 1, got {total:g}")
@@ -241,6 +229,7 @@ class CheckpointSpec(StrictModel):
     """When progress is written down."""
 
     model_config = ConfigDict(json_schema_extra=one_of_schema("every_rows", "every_s"))
+    one_of = ("every_rows", "every_s")
 
     every_rows: Positive | None = Field(None, description="after so many rows")
     every_s: float | None = Field(
@@ -250,11 +239,6 @@ class CheckpointSpec(StrictModel):
         1, description="1: finished rows; 2: finished rows, and the rows of each column"
     )
     write_s: Seconds = Field(0.0, description="seconds until a checkpoint is durable")
-
-    @model_validator(mode="after")
-    def _one_interval(self) -> Self:
-        _exactly_one(self, "every_rows", "every_s")
-        return self
 
 
 class RandomCrashes(StrictModel):
@@ -273,14 +257,10 @@ class Crash(StrictModel):
     """One cause of crashes: exactly one of the fields."""
 
     model_config = ConfigDict(json_schema_extra=one_of_schema("at_event", "at_time_s", "random"))
+    one_of = ("at_event", "at_time_s", "random")
 
     at_event: Positive | None = Field(
         None, description="just after the event with this number, over all incarnations of the run"
     )
     at_time_s: Seconds | None = Field(None, description="seconds since the run began")
     random: RandomCrashes | None = None
-
-    @model_validator(mode="after")
-    def _one_cause(self) -> Self:
-        _exactly_one(self, "at_event", "at_time_s", "random")
-        return self

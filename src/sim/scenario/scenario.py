@@ -51,15 +51,18 @@ from sim.scenario.records import (
     Name,
     Pipeline,
     Positive,
-    not_exactly_one,
     one_of_schema,
 )
 from sim.scenario.resolve import Parts, Resolved, readable_parts, resolve
 from sim.scenario.sampler import ColumnLatency, LatencySource
-from sim.scenario.strict import Fault, Seconds, StrictModel, faults_error
+from sim.scenario.strict import Fault, Seconds, StrictModel, faults_error, one_of_faults
 from sim.scenario.yaml_text import dump_yaml
 
 __all__ = ["Scenario"]
+
+
+_SOURCES = ("columns", "pipeline")
+"""The fields that give the columns; a scenario has one of them."""
 
 
 class Scenario(StrictModel):
@@ -100,6 +103,7 @@ class Scenario(StrictModel):
             scenario = handler(data)
         except ValidationError as error:
             if isinstance(data, Mapping):
+                faults += one_of_faults(_SOURCES, data, cls.model_fields)
                 resolve(data, readable_parts(data, info.context), folder, faults)
             raise faults_error(faults, error) from None
         scenario._folder = folder
@@ -110,9 +114,9 @@ class Scenario(StrictModel):
 
     def _resolve(self, faults: list[Fault]) -> None:
         """Build the graph and all that follows from it, or collect why that cannot be done."""
-        given = [name for name in ("columns", "pipeline") if getattr(self, name) is not None]
-        if len(given) != 1:
-            faults.append(Fault((), not_exactly_one(("columns", "pipeline"), given)))
+        given = {name: getattr(self, name) for name in _SOURCES}
+        faults += one_of_faults(_SOURCES, given, given)
+        if faults:
             return
         parts = Parts(
             self.rows, self.batch_size, self.barrier_scope, self.columns, self.pipeline, self.limits

@@ -7,8 +7,8 @@ each with its place in the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import (
     AliasChoices,
@@ -32,6 +32,7 @@ __all__ = [
     "StrictModel",
     "faults_error",
     "field_error",
+    "one_of_faults",
 ]
 
 MAX_SECONDS = 1e9
@@ -101,6 +102,9 @@ class StrictModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    one_of: ClassVar[tuple[str, ...]] = ()
+    """Fields of which exactly one must be given."""
+
     @model_validator(mode="wrap")
     @classmethod
     def _known_fields(cls, data: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
@@ -118,9 +122,10 @@ class StrictModel(BaseModel):
             for name in data
             if spellings.get(name, name) != name and spellings[name] in data
         ]
+        wrong = {fault.where[0] for fault in faults}
+        faults += one_of_faults(cls.one_of, data, spellings)
         if not faults:
             return handler(data)
-        wrong = {fault.where[0] for fault in faults}
         # One typo is one fault: a required field whose key is misspelt is not missing as well.
         misspelt = [
             near for name in data if name not in spellings and (near := closest(name, known))
@@ -130,6 +135,25 @@ class StrictModel(BaseModel):
         except ValidationError as error:
             raise faults_error(faults, error, misspelt) from None
         raise faults_error(faults)
+
+
+def one_of_faults(
+    names: Sequence[str], data: Mapping[str, Any], known: Container[str]
+) -> list[Fault]:
+    """The fault of a record that gives several of some fields, or none of them.
+
+    Args:
+        names: the fields; without any there is no fault.
+        data: the record as plain data.
+        known: all fields; a key that is none of them, but like one of `names`, may stand for it.
+    """
+    given = [name for name in names if data.get(name) is not None]
+    if not names or len(given) == 1:
+        return []
+    if not given and any(closest(key, names) for key in data if key not in known):
+        return []
+    got = " and ".join(given) or "none"
+    return [Fault((), f"expected exactly one of {', '.join(names)}, got {got}")]
 
 
 def _names(cls: type[BaseModel]) -> tuple[list[str], dict[Any, str]]:

@@ -753,6 +753,52 @@ def test_an_option_is_named_at_the_other_column_of_a_cycle(tmp_path: Path) -> No
     assert message.endswith("batch_size is needed (with --set barrier_scope)")
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        (
+            "checkpoint",
+            {"every_rows": 5, "every_s": 0},
+            [
+                "checkpoint: expected exactly one of every_rows, every_s, "
+                "got every_rows and every_s",
+                "checkpoint.every_s: expected more than 0, got 0",
+            ],
+        ),
+        (
+            LATENCY,
+            {"model": "lognormal", "median_s": 1, "sigma": 1, "p99_s": -1},
+            [
+                f"{IN_B}: expected exactly one of sigma, p90_s, p99_s, got sigma and p99_s",
+                f"{IN_B}.p99_s: expected more than 0, got -1",
+            ],
+        ),
+        (
+            "failures",
+            {"default": {"permanent": 1.5, "back_pressure": 1}},
+            [
+                "failures.default.back_pressure: expected less than 1, got 1: where every call is "
+                "told to wait no run ever ends",
+                "failures.default.permanent: expected at most 1, got 1.5",
+            ],
+        ),
+        (
+            "pipeline",
+            {"datadesinger": "x.yaml"},
+            [
+                "expected exactly one of columns, pipeline, got columns and pipeline",
+                "pipeline.datadesinger: no such field; did you mean 'datadesigner'?",
+            ],
+        ),
+    ],
+)
+def test_a_choice_between_fields_is_judged_beside_faults_of_the_fields(
+    tmp_path: Path, path: str, value: Any, expected: list[str]
+) -> None:
+    found = [re.sub("^[0-9]+: ", "", one) for one in refusals(write(tmp_path, {path: value}))]
+    assert sorted(found) == sorted(expected)
+
+
 def test_keys_of_any_kind_are_told_at_their_lines(tmp_path: Path) -> None:
     file = write(tmp_path)
     lines = file.read_text().count("\n")
@@ -820,7 +866,7 @@ def test_row_groups_are_judged_beside_other_faults(tmp_path: Path) -> None:
         ("limits", {"workrs": 4, "resources": {"gpu": 2}}, "limits.workrs: {}'workers'?"),
         (LATENCY, {"model": "constant", "value": 1}, "columns 'b': latency.value: {}'value_s'?"),
         (LATENCY, {"model": "exponential", "mean": 1}, "columns 'b': latency.mean: {}'mean_s'?"),
-        ("pipeline", {"datadesinger": "x.yaml"}, "pipeline.datadesinger: {}'datadesigner'?"),
+        ("checkpoint", {"every_row": 5}, "checkpoint.every_row: {}'every_rows'?"),
     ],
 )
 def test_a_misspelt_required_field_is_one_fault(
