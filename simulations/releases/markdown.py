@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from cellspec.clauses import chapters, clause_set_version, clauses
+from cellspec.clauses import chapters, clauses
 from cellspec.conformance.judge.verdict import Verdict, says_pass
 from simulations.releases.findings import (
     NOT_REPEATED,
@@ -128,9 +128,8 @@ def _wordings(found: Findings) -> Iterator[str]:
     now = rules_name({number: clause.text for number, clause in clauses().items()})
     yield from wrapped(
         "*Clauses as in* is a short digest of the sentences of all clauses when the run was "
-        "judged, and no version of the clause set; the sentences of this checkout, clause set "
-        f"{clause_set_version()}, have the digest {now}. A verdict that follows from an earlier "
-        "sentence has a † in the matrix."
+        "judged, and no version of the clause set; the sentences of this checkout have the digest "
+        f"{now}. A verdict that follows from an earlier sentence has a † in the matrix."
     )
     yield ""
     earlier: dict[tuple[str, str], list[str]] = {}
