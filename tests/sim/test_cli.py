@@ -426,6 +426,26 @@ def test_bad_usage_is_one_line(
     assert "--help)\n" in err
 
 
+def test_every_bad_value_of_an_option_is_told_beside_the_faults_of_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path, {**SCENARIO, "rows": 0})
+    bad = ["--set", "=3", "--set", "seed=x", "--crash-at", "x", "--set", "y", "--crash-at", "5x"]
+    assert main(["run", str(file), "--out", str(tmp_path / "out"), *bad]) == 2
+    printed = capsys.readouterr()
+    told = [line.partition(", got")[0] for line in printed.err.splitlines()]
+    assert [line.removeprefix("error: ").removeprefix(f"{file}:") for line in told] == [
+        "2: rows: expected at least 1",
+        " --set seed: seed: expected an integer",
+        "argument --set: expected FIELD=VALUE",
+        "argument --set: expected FIELD=VALUE",
+        "argument --crash-at: expected EVENT, TIMEs or random:MEANs",
+        "argument --crash-at: expected EVENT, TIMEs or random:MEANs",
+    ]
+    assert printed.out == ""
+    assert [item.name for item in tmp_path.iterdir()] == [file.name]
+
+
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [

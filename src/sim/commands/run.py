@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cellspec.exit_codes import BAD_INPUT, FINE, complain, put
 from cellspec.progress_line import progress_line
@@ -14,10 +14,14 @@ from sim.figures import help_text
 from sim.terminal import note, say_cost
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from sim.scenario.scenario import Scenario
     from sim.simulator.outcome import Outcome
 
 __all__ = ["add_parser"]
+
+_T = TypeVar("_T")
 
 
 class _FiguresBelow(argparse.HelpFormatter):
@@ -44,15 +48,16 @@ def add_parser(commands: Any) -> None:
         metavar="SCENARIO.yaml",
         help="the scenario file; or a name that `cellspec examples` lists, such as text_to_sql",
     )
+    # The values of --set and --crash-at are read later: argparse stops at its first fault.
     run.add_argument(
         "--set",
         metavar="A.B=V",
         dest="overrides",
         action="append",
         default=[],
-        type=override,
         help="replace a field of the scenario, as in columns.sql.latency.median_s=2; the value is "
-        "YAML, an item of a list is named by its name or position; repeatable",
+        "YAML, an item of a list is named by its name or position; repeatable, "
+        "and of one field's values the last counts",
     )
     run.add_argument(
         "--seed", metavar="N", type=seed, help="another seed than the scenario's, from 0"
@@ -63,7 +68,6 @@ def add_parser(commands: Any) -> None:
         dest="crashes",
         action="append",
         default=[],
-        type=crash,
         help="one more crash than the scenario has: 5000 = just after event number 5000, 300s = "
         "at 300 s of virtual time, random:600s = at a random time, 600 s after the start or the "
         "last resume on average; repeatable",
@@ -92,7 +96,7 @@ def add_parser(commands: Any) -> None:
         help="write every event as a trace, for `cellspec check`; .gz is compressed. - is "
         "stdout, and the figures then go to stderr",
     )
-    run.set_defaults(command=_run)
+    run.set_defaults(command=_run, prog=run.prog)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -142,24 +146,53 @@ def _load(args: argparse.Namespace) -> Scenario:
     Raises:
         SpecError: it cannot be used.
     """
-    from cellspec.errors import SpecError
+    from cellspec.errors import FaultsError, SpecError
     from sim.hints import hint_for_run
     from sim.scenario.loader import load_scenario
     from sim.scenario.records import Crash
 
-    overrides = dict(args.overrides)
+    unread: list[str] = []
+    overrides = dict(_read_all("--set", override, args.overrides, args.prog, unread))
+    crashes = _read_all("--crash-at", crash, args.crashes, args.prog, unread)
     if args.seed is not None:
         overrides["seed"] = str(args.seed)
     try:
         scenario = load_scenario(args.scenario, overrides, memory=_memory())
-    except SpecError:
+    except SpecError as error:
         if hint := hint_for_run(args.scenario):
             raise SpecError(f"{args.scenario}: {hint}") from None
+        if unread:
+            # A file that cannot be read at all may be another one than was meant.
+            found = error.lines if isinstance(error, FaultsError) else ()
+            raise FaultsError([*found, *unread]) from None
         raise
-    if args.crashes:
-        more = [Crash.model_validate(fields) for fields in args.crashes]
+    if unread:
+        raise FaultsError(unread)
+    if crashes:
+        more = [Crash.model_validate(fields) for fields in crashes]
         scenario = scenario.model_copy(update={"crashes": (*scenario.crashes, *more)})
     return scenario
+
+
+def _read_all(
+    option: str, read: Callable[[str], _T], texts: Sequence[str], prog: str, unread: list[str]
+) -> list[_T]:
+    """The values of an option that may be repeated.
+
+    Args:
+        option: its name.
+        read: one value from its text, as argparse takes it.
+        texts: as they were given.
+        prog: the program, whose help says more.
+        unread: receives a message for each text that is no value.
+    """
+    found = []
+    for text in texts:
+        try:
+            found.append(read(text))
+        except argparse.ArgumentTypeError as error:
+            unread.append(f"argument {option}: {error} (see {prog} --help)")
+    return found
 
 
 def _memory() -> int | None:
