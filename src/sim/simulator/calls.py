@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 import simpy
 
 from cellspec.graph.graph import ExecutionGraph
-from cellspec.graph.nodes import column_of
+from cellspec.graph.nodes import NodeKey, column_of
 from cellspec.machine.machine import Machine
 from sim.simulator.outcome import Incarnation
 from sim.simulator.plan import RunPlan
@@ -24,8 +24,8 @@ __all__ = ["Calls", "Picker", "PlainCalls", "Settle"]
 Settle: TypeAlias = Callable[[float], None]
 """Follows each event, at its time: starts nodes, finishes rows, begins checkpoints."""
 
-Picker: TypeAlias = Callable[[], tuple[int, int] | None]
-"""Takes the next node to start, of those whose resource is free: (column, row)."""
+Picker: TypeAlias = Callable[[], NodeKey | None]
+"""Takes the next node to start, of those whose resource is free."""
 
 
 class Calls(Protocol):
@@ -151,6 +151,7 @@ class PlainCalls:
                 if node is None:
                     return
                 column, row = node
+                # `is_barrier_key`, inlined: a call for each node would be felt.
                 if column >= 0:
                     start[column](row)
                     seconds = readers[column](row)

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from cellspec.graph.nodes import barrier_key
+from cellspec.graph.nodes import NodeKey, barrier_key
 from cellspec.graph.rules import Rules
 from cellspec.state.codes import READY
 from cellspec.state.counters import Counters
@@ -36,9 +36,6 @@ __all__ = [
 
 _NOBODY = 1 << 62
 
-Node = tuple[int, int]
-"""(column, row) of a cell; (−1 − column, scope) of a barrier node."""
-
 
 class ReadyQueue(Protocol):
     """Ready nodes of one group, in the order of a policy."""
@@ -55,7 +52,7 @@ class ReadyQueue(Protocol):
     def head_key(self) -> float:
         """Where the head stands in the policy's order, lower first; infinite if there is none."""
 
-    def pop(self) -> Node | None:
+    def pop(self) -> NodeKey | None:
         """Take the head; None if there is none."""
 
 
@@ -102,7 +99,7 @@ class FifoQueue:
             return math.inf
         return self._stamps[self._head] if self._stamps else 0
 
-    def pop(self) -> Node | None:
+    def pop(self) -> NodeKey | None:
         head = self._head
         try:
             entry = self._entries[head]
@@ -187,7 +184,7 @@ class PriorityQueue:
     def _column_of(self, key: int) -> int:
         return self._by_rank[key & self._mask if self._row_first else key >> self._shift]
 
-    def pop(self) -> Node | None:
+    def pop(self) -> NodeKey | None:
         if self._barriers:
             _, column, scope = heapq.heappop(self._barriers)
             return barrier_key(column, scope)
@@ -249,7 +246,7 @@ class RandomQueue:
         # A race of exponential clocks: each queue wins in proportion to what it holds.
         return self._draw.expovariate(len(self._entries)) if self._entries else math.inf
 
-    def pop(self) -> Node | None:
+    def pop(self) -> NodeKey | None:
         entries = self._entries
         if not entries:
             return None
@@ -309,7 +306,7 @@ def _critical_rank(rules: Rules, mean_s: Callable[[int], float]) -> list[int]:
 
 def pick_of(
     queues: Sequence[ReadyQueue], capacity: Sequence[int], busy: Sequence[int]
-) -> Callable[[], Node | None]:
+) -> Callable[[], NodeKey | None]:
     """A function that takes the next node to start, of those whose resource is free.
 
     Args:
@@ -320,7 +317,7 @@ def pick_of(
     if len(queues) == 1:
         return queues[0].pop
 
-    def pick() -> Node | None:
+    def pick() -> NodeKey | None:
         best, chosen = math.inf, -1
         for group, queue in enumerate(queues):
             if busy[group] < capacity[group]:

@@ -37,8 +37,7 @@ class Task(simpy.events.Event):
     """A node in flight: a pooled event that is scheduled again and again.
 
     Attributes:
-        column: of a cell; −1 − column for a barrier node.
-        row: the row, or the scope of a barrier node.
+        column, row: the node's key (`cellspec.graph.nodes.NodeKey`), in two attributes.
         ends_s: when it ends, unless the process crashes before.
     """
 

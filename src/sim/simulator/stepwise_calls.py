@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 import simpy
 
 from cellspec.graph.graph import ExecutionGraph
-from cellspec.graph.nodes import barrier_key, column_of
+from cellspec.graph.nodes import NodeKey, barrier_key, column_of
 from cellspec.graph.rowset import RowSet
 from cellspec.machine.actions import Failure
 from cellspec.machine.machine import Machine
@@ -98,7 +98,7 @@ class StepwiseCalls:
         self._ready = ReadyTimes(state)
 
     def begin(self) -> None:
-        self._calls: dict[tuple[int, int], int] = {}
+        self._calls: dict[NodeKey, int] = {}
         self._groups = RowGroups(self._state)
         self._made = [0] * self._state.graph.num_columns
         self._first_live = 0
@@ -265,7 +265,7 @@ class StepwiseCalls:
         self._try_rows(*self._state.rules.scope_bounds(column, scope))
         self._launch(task, column)
 
-    def _call(self, key: tuple[int, int]) -> int:
+    def _call(self, key: NodeKey) -> int:
         """Which call of its node in this incarnation begins.
 
         Kept of nodes that failed, until they end well.
@@ -383,7 +383,7 @@ class StepwiseCalls:
             state.log.append(task.column * state.graph.num_records + scope)
         state.spare.append(task)
 
-    def _fail(self, key: tuple[int, int], column: int, place: int, task: _Work, t: float) -> None:
+    def _fail(self, key: NodeKey, column: int, place: int, task: _Work, t: float) -> None:
         """A call fails: it is tried again after a backoff, or its rows are given up."""
         failure, machine, state = task.failure, self._machine, self._state
         assert failure is not None and self._outcomes is not None  # noqa: PT018
