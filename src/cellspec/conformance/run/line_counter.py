@@ -71,6 +71,15 @@ def _whose(filename: str) -> str:
     return _SHARED if path.is_relative_to(_STDLIB) else _ENGINE
 
 
+class _Count:
+    """A count of lines; the trace functions of an engine's code share one."""
+
+    __slots__ = ("lines",)
+
+    def __init__(self) -> None:
+        self.lines = 0
+
+
 class LineCounter:
     """Counts while it is entered, in the thread that entered it.
 
@@ -87,9 +96,9 @@ class LineCounter:
         self.marks: list[int] = []
         self.noted: dict[int, dict[str, int]] = {}
         self._at = frozenset(at)
-        self._total = [0]
+        self._total = _Count()
         # By the identity of the code, which `_codes` keeps alive: code is slow to hash.
-        self._local: dict[int, tuple[str, _Trace, list[int]]] = {}
+        self._local: dict[int, tuple[str, _Trace, _Count]] = {}
         self._codes: list[CodeType] = []
         self._record = Recorder.record.__code__
         self._before: Any = None
@@ -97,14 +106,14 @@ class LineCounter:
 
     @property
     def lines(self) -> int:
-        return self._total[0]
+        return self._total.lines
 
     def by_function(self) -> dict[str, int]:
         """The count so far by function: ``name (file:line)``; functions without a count are
         left out."""
         found: dict[str, int] = {}
         for code in self._codes:
-            count = self._local[id(code)][2][0]
+            count = self._local[id(code)][2].lines
             if count:
                 file = "/".join(Path(code.co_filename).parts[-2:])
                 label = f"{code.co_qualname} ({file}:{code.co_firstlineno})"
@@ -142,18 +151,18 @@ class LineCounter:
             caller = frame.f_back
             return local if caller is not None and caller.f_trace is not None else None
         if code is self._record:
-            self.marks.append(self._total[0])
+            self.marks.append(self._total.lines)
             if len(self.marks) in self._at:
                 self.noted[len(self.marks)] = self.by_function()
         return None
 
-    def _meet(self, code: CodeType) -> tuple[str, _Trace, list[int]]:
-        total, mine = self._total, [0]
+    def _meet(self, code: CodeType) -> tuple[str, _Trace, _Count]:
+        total, mine = self._total, _Count()
 
         def local(frame: FrameType, event: str, argument: Any) -> _Trace:  # noqa: ARG001
             if event == "line":
-                mine[0] += 1
-                total[0] += 1
+                mine.lines += 1
+                total.lines += 1
             return local
 
         self._codes.append(code)
