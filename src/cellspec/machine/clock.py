@@ -38,9 +38,7 @@ def _leave_moment(run: RunState, t: float) -> None:
     if (
         t > run.now
         and run.judges_idleness
-        and (
-            counters.load[0] < run.workers or counters.ready[run.output_group] or run.waiting_groups
-        )
+        and (counters.load < run.workers or counters.ready[run.output_group] or run.waiting_groups)
         and not (run.crashed or run.ended or run.must_stop or run.stopped)
     ):
         if not run.drops_rows and run.gives_up():
@@ -60,7 +58,7 @@ def dispatchable(run: RunState) -> str:
     ready, barriers = run.counters.ready, run.counters.ready_barriers
     if ready[run.output_group]:
         return _find_ready(run, run.output_group)
-    if run.counters.load[0] >= run.workers:
+    if run.counters.load >= run.workers:
         return ""
     for group in range(run.output_group):
         if (ready[group] or barriers[group]) and run.has_slot(group):

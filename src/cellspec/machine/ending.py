@@ -100,7 +100,7 @@ def _way_forward(run: RunState) -> str:
     """One thing by which the run could go on, in words; "" if there is none."""
     if run.completed_rows == run.graph.num_records:
         return "every row is resolved, and nothing kept the rest from storage"
-    running = run.counters.load[0]
+    running = run.counters.load
     if running:
         return f"{counted(running, 'call')} {be(running)} in flight"
     for action in chain(starts(run), of_state(run, "complete", RUNNING)):

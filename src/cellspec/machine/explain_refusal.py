@@ -199,10 +199,10 @@ def unadmitted_group(run: RunState, row: int) -> int | None:
 def refuse_limit(run: RunState, group: int, where: str) -> None:
     """Refuse a start beyond a limit."""
     workers = run.limits.workers
-    if workers is not None and run.counters.load[0] >= workers:
+    if workers is not None and run.counters.load >= workers:
         run.breaks(
             "SCHED-06",
-            f"{where} starts with {counted(run.counters.load[0], 'worker')} busy of {workers}",
+            f"{where} starts with {counted(run.counters.load, 'worker')} busy of {workers}",
         )
     names = list(run.limits.resources)
     if group >= len(names) or run.counters.busy[group] < run.limits.resources[names[group]]:

@@ -204,12 +204,12 @@ class Machine:
     @property
     def completed_rows(self) -> int:
         """Rows resolved without a gap from row 0. O(1): kept as rows finish."""
-        return self.counters.rows[0]
+        return self.counters.rows
 
     @property
     def in_flight(self) -> int:
         """Nodes running, output cells of barriers not counted."""
-        return self.counters.load[0]
+        return self.counters.load
 
     def claim(self, version: int) -> Claim:
         """The longest claim that a checkpoint of this version may make now."""

@@ -173,7 +173,7 @@ class RunState:
     @property
     def completed_rows(self) -> int:
         """Rows resolved without a gap from row 0. O(1): kept as rows finish."""
-        return self.counters.rows[0]
+        return self.counters.rows
 
     @property
     def is_over(self) -> bool:
@@ -203,7 +203,7 @@ class RunState:
     def has_slot(self, group: int) -> bool:
         """True if a worker is free, and a slot of the group's resource."""
         counters = self.counters
-        return counters.load[0] < self.workers and counters.busy[group] < self.capacity[group]
+        return counters.load < self.workers and counters.busy[group] < self.capacity[group]
 
     def cell_group(self, column: int) -> int:
         """The group in which ready cells of a column are counted."""

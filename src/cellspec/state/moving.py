@@ -59,7 +59,7 @@ def compile_start(nodes: NodeStates, column: int) -> Callable[[int], None]:
     """
     body = nodes.cells[column]
     group = nodes.cell_groups[column]
-    ready, busy, load = nodes.ready, nodes.busy, nodes.load
+    ready, busy = nodes.ready, nodes.busy
     capacity, workers = nodes.capacity[group], nodes.workers
     judge = nodes.judge
     takes_slot = not nodes.rules.columns[column].scope_rows
@@ -70,10 +70,10 @@ def compile_start(nodes: NodeStates, column: int) -> Callable[[int], None]:
         if body[row] and judge.not_ready(column, row):
             return
         if takes_slot:
-            running = load[0]
+            running = nodes.load
             if running >= workers or (limited and busy[group] >= capacity):
                 judge.no_slot(column, row)
-            load[0] = running + 1
+            nodes.load = running + 1
             if limited:
                 busy[group] += 1
         body[row] = RUNNING  # type: ignore[index]  # a ready cell: the column is not finished
@@ -87,8 +87,8 @@ def compile_resolve(nodes: NodeStates, column: int) -> Callable[[int], None]:
     rule = nodes.rules.columns[column]
     body = nodes.cells[column]
     group = nodes.cell_groups[column]
-    ready, busy, load, open_cells = nodes.ready, nodes.busy, nodes.load, nodes.open_cells
-    judge, rows = nodes.judge, nodes.rows
+    ready, busy, open_cells = nodes.ready, nodes.busy, nodes.open_cells
+    judge = nodes.judge
     takes_slot = not rule.scope_rows
     limited = takes_slot and nodes.capacity[group] < UNLIMITED
     waiting = [
@@ -106,7 +106,7 @@ def compile_resolve(nodes: NodeStates, column: int) -> Callable[[int], None]:
             if judge.not_running(column, row):
                 return
         elif takes_slot:
-            load[0] -= 1
+            nodes.load -= 1
             if limited:
                 busy[group] -= 1
         body[row] = DONE  # type: ignore[index]  # not finished: it holds this cell
@@ -127,7 +127,7 @@ def compile_resolve(nodes: NodeStates, column: int) -> Callable[[int], None]:
         open_cells[column] = left = open_cells[column] - 1
         if not left:
             _finish(nodes, column)
-        if is_sink and row == rows[0]:
+        if is_sink and row == nodes.rows:
             advance_rows(nodes)
 
     return resolve
@@ -147,7 +147,7 @@ def count_down_barrier(nodes: NodeStates, column: int, row: int) -> None:
 def advance_rows(nodes: NodeStates) -> None:
     """The next rows are finished, as the columns at the end of the graph say."""
     # A row's sinks are the last of it to finish: what feeds them is resolved already.
-    nodes.rows[0] = min(prefix(nodes, rule.index) for rule in nodes.rules.columns if rule.is_sink)
+    nodes.rows = min(prefix(nodes, rule.index) for rule in nodes.rules.columns if rule.is_sink)
 
 
 def resolve_range(nodes: NodeStates, column: int, start: int, stop: int) -> None:
@@ -170,7 +170,7 @@ def resolve_range(nodes: NodeStates, column: int, start: int, stop: int) -> None
     nodes.open_cells[column] -= stop - start
     if not nodes.open_cells[column]:
         _finish(nodes, column)
-    if nodes.rules.columns[column].is_sink and start <= nodes.rows[0] < stop:
+    if nodes.rules.columns[column].is_sink and start <= nodes.rows < stop:
         advance_rows(nodes)
 
 
@@ -212,7 +212,7 @@ def resolve_barrier(nodes: NodeStates, column: int, scope: int) -> None:
     rule = nodes.rules.columns[column]
     if nodes.barriers[column][scope] == RUNNING:
         nodes.busy[nodes.groups[column]] -= 1
-        nodes.load[0] -= 1
+        nodes.load -= 1
     elif nodes.barriers[column][scope] == READY:
         nodes.ready_barriers[nodes.groups[column]] -= 1
     nodes.barriers[column][scope] = DONE
@@ -320,6 +320,6 @@ def halt(nodes: NodeStates) -> None:
     """The process is gone, with its calls; every step is out of order until a restore."""
     nodes.abandoned.clear()
     nodes.busy[:] = [0] * len(nodes.busy)
-    nodes.load[0] = 0
+    nodes.load = 0
     for column in range(len(nodes.cells)):
         block(nodes, column)

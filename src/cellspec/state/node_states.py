@@ -187,10 +187,8 @@ class NodeStates:
         self.capacity = list(capacity) if capacity is not None else [UNLIMITED] * count
         self.workers = workers
         self.group_rows = group_rows
-        # Lists of one number: the compiled functions share them, and an attribute of a cell object
-        # is slower to change.
-        self.load = [0]
-        self.rows = [0]
+        self.load = 0
+        self.rows = 0
         self.start: list[Callable[[int], None]] = []
         self.resolve: list[Callable[[int], None]] = []
 

@@ -79,7 +79,7 @@ def restore(
     nodes.ready = [0] * len(nodes.capacity)
     nodes.ready_barriers = [0] * len(nodes.capacity)
     nodes.busy = [0] * len(nodes.capacity)
-    nodes.load[0] = 0
+    nodes.load = 0
     nodes.dropped = dropped if dropped is not None else RowSet(rules.num_records)
     nodes.skipped = dict(skipped or {})
     nodes.lost = dict(lost or {})

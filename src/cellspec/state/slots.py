@@ -39,7 +39,7 @@ def start_barrier(nodes: NodeStates, column: int, scope: int) -> None:
         nodes.ready_barriers[nodes.groups[column]] -= 1
     nodes.barriers[column][scope] = RUNNING
     nodes.busy[nodes.groups[column]] += 1
-    nodes.load[0] += 1
+    nodes.load += 1
 
 
 def hold(nodes: NodeStates, column: int, row: int) -> None:
@@ -66,7 +66,7 @@ def release(nodes: NodeStates, column: int, row: int) -> None:
 def hold_barrier(nodes: NodeStates, column: int, scope: int) -> None:
     """A running barrier node failed and may be tried again."""
     nodes.busy[nodes.groups[column]] -= 1
-    nodes.load[0] -= 1
+    nodes.load -= 1
     nodes.barriers[column][scope] = BACKOFF
 
 
@@ -80,7 +80,7 @@ def release_barrier(nodes: NodeStates, column: int, scope: int) -> None:
 
 def free_slot(nodes: NodeStates, column: int) -> None:
     """A call of a column ended that the cells do not count: its slot is free."""
-    nodes.load[0] -= 1
+    nodes.load -= 1
     group = nodes.groups[column]
     # Groups without a limit count barriers only.
     if nodes.capacity[group] < UNLIMITED:
@@ -89,7 +89,7 @@ def free_slot(nodes: NodeStates, column: int) -> None:
 
 def take_slot(nodes: NodeStates, column: int) -> None:
     """A call of a column begins that the cells do not count."""
-    nodes.load[0] += 1
+    nodes.load += 1
     group = nodes.groups[column]
     if nodes.capacity[group] < UNLIMITED:
         nodes.busy[group] += 1

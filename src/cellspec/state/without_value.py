@@ -52,7 +52,7 @@ def skip(nodes: NodeStates, column: int, row: int) -> None:
     if rule.ordered and not rule.is_barrier:
         advance_order(nodes, column, row + 1)
     resolved_one(nodes, column)
-    if rule.is_sink and row == nodes.rows[0]:
+    if rule.is_sink and row == nodes.rows:
         advance_rows(nodes)
 
 
@@ -110,7 +110,7 @@ def drop(nodes: NodeStates, row: int) -> None:
         _unwant(nodes, column, row)
     for column in released:
         count_down_barrier(nodes, column, row)
-    if row == nodes.rows[0]:
+    if row == nodes.rows:
         advance_rows(nodes)
 
 

@@ -138,7 +138,7 @@ class PlainCalls:
     def dispatcher(self, pick: Picker) -> Settle:
         state = self._state
         machine, spare, busy_s = state.machine, state.spare, state.outcome.busy_s
-        load, start, workers = machine.counters.load, machine.counters.start, state.workers
+        counters, start, workers = state.counters, machine.counters.start, state.workers
         schedule, on_completed = state.env.schedule, state.on_completed
         readers = [state.latency.reader(column) for column in range(state.graph.num_columns)]
         flags, columns = state.timings.flags, state.graph.num_columns
@@ -146,7 +146,7 @@ class PlainCalls:
         barrier_s, normal = state.latency.get_barrier, simpy.events.NORMAL
 
         def dispatch(t: float) -> None:
-            while load[0] < workers:
+            while counters.load < workers:
                 node = pick()
                 if node is None:
                     return
@@ -182,7 +182,8 @@ class PlainCalls:
 
     def completion(self, settle: Settle) -> Callable[[Task], None]:
         state = self._state
-        env, machine, rows, outcome = state.env, state.machine, state.rows, state.outcome
+        env, machine, outcome = state.env, state.machine, state.outcome
+        counters = state.counters
         resolve, at, timed = machine.counters.resolve, machine.at, state.timed
         num_records, log, spare = state.graph.num_records, state.log.append, state.spare.append
         timings, works = state.timings, state.works
@@ -204,8 +205,8 @@ class PlainCalls:
                     ended(column, row, t)
                 if row > state.furthest and works[column]:
                     state.furthest = row
-                    if row - rows[0] >= outcome.window_rows:
-                        outcome.window_rows = row + 1 - rows[0]
+                    if row - counters.rows >= outcome.window_rows:
+                        outcome.window_rows = row + 1 - counters.rows
                 if not done & 0xFFFF:
                     state.note_progress(t)
             else:

@@ -93,7 +93,7 @@ class RunState:
         takes = [rule.name in plan.limits.column_resource for rule in graph.rules.columns]
         self.works = takes if any(takes) else [True] * columns
         self.timings = Timings(graph.rules, machine.group_of, len(self.capacity), self.works)
-        self.rows = machine.counters.rows
+        self.counters = machine.counters
         self.emissions: list[tuple[int, int, int]] = []
         self.queues: list[ReadyQueue] = []
         self.done = 0
@@ -156,13 +156,13 @@ class RunState:
         self.timings.ended_rows(column, start, stop, self.env.now)
         if self.works[column]:
             self.furthest = max(self.furthest, stop - 1)
-            self.outcome.window_rows = max(self.outcome.window_rows, stop - self.rows[0])
+            self.outcome.window_rows = max(self.outcome.window_rows, stop - self.counters.rows)
 
     def note_progress(self, t: float) -> None:
         """Flush the log and report progress; called once for `FLUSHED_EVERY` cells."""
         self.flush_log()
         if self.progress is not None:
-            self.progress(t, self.rows[0])
+            self.progress(t, self.counters.rows)
 
     def flush_log(self) -> None:
         """Add the completions since the last call, with their times, to the fingerprint."""

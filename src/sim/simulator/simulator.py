@@ -184,13 +184,13 @@ class Simulator:
     def _settler(self) -> Settle:
         """The steps after any event: give barrier output, start nodes, checkpoint, finish."""
         state, emit, dispatch = self.state, self.calls.emit, self._dispatcher()
-        rows, emissions = state.rows, state.emissions
+        counters, emissions = state.counters, state.emissions
 
         def settle(t: float) -> None:
             if emissions:
                 emit()
             dispatch(t)
-            if rows[0] != self._rows_seen:
+            if counters.rows != self._rows_seen:
                 self._rows_finished(t)
             if state.done >= self._next_claim_at and self._is_due():
                 self._begin_checkpoint()

@@ -190,10 +190,10 @@ class StepwiseCalls:
 
     def dispatcher(self, pick: Picker) -> Settle:
         machine, workers = self._machine, self._state.workers
-        load = machine.counters.load
+        counters = machine.counters
 
         def dispatch(t: float) -> None:
-            while load[0] < workers and not (machine.must_stop or machine.stopped):
+            while counters.load < workers and not (machine.must_stop or machine.stopped):
                 node = pick()
                 if node is None:
                     return
@@ -367,8 +367,8 @@ class StepwiseCalls:
         self._groups.touch(row, row + 1)
         if row > state.furthest and state.works[column]:
             state.furthest = row
-            if row - state.rows[0] >= state.outcome.window_rows:
-                state.outcome.window_rows = row + 1 - state.rows[0]
+            if row - state.counters.rows >= state.outcome.window_rows:
+                state.outcome.window_rows = row + 1 - state.counters.rows
         state.log.append(column * state.graph.num_records + row)
         if not done & 0xFFFF:
             state.note_progress(t)
