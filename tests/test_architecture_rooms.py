@@ -381,3 +381,38 @@ def _is_interface(node: ast.ClassDef) -> bool:
         for body in bodies
         for step in body
     )
+
+
+def room_of(name: str) -> str:
+    """The room of a module, as the drawing calls it; "" for the ground floor and front pages."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "cellspec" and len(parts) > 2 else parts[0] * (parts[0] == "sim")
+
+
+def drawing() -> list[str]:
+    """Arrows between rooms, as Mermaid: each leads to a room that is imported from.
+
+    An arrow is left out if others lead the same way.
+    """
+    arrows: dict[str, set[str]] = {}
+    for name in MODULES:
+        for other, _ in imported(name):
+            here, there = room_of(name), room_of(other)
+            if here and there and here != there:
+                arrows.setdefault(here, set()).add(there)
+    below: dict[str, set[str]] = {}
+    for room in TopologicalSorter(arrows).static_order():
+        direct = arrows.get(room, set())
+        below[room] = direct | {far for near in direct for far in below[near]}
+    return [
+        f"    {room} --> {other}"
+        for room in sorted(arrows)
+        for other in sorted(arrows[room])
+        if not any(other in below[near] for near in arrows[room])
+    ]
+
+
+def test_the_picture_of_the_house_has_the_arrows_of_the_code() -> None:
+    page = (SRC.parent / "plans" / "house.md").read_text(encoding="utf-8")
+    picture = page.partition("```mermaid\nflowchart TD\n")[2].partition("```")[0]
+    assert picture.splitlines() == drawing()
