@@ -119,7 +119,7 @@ def resolve(
         faults: receives all that does not fit.
 
     Returns:
-        None if something does not fit.
+        None if the columns or names do not fit.
 
     Raises:
         MissingExtraError: the scenario takes a DataDesigner pipeline, and that extra is absent.
@@ -141,9 +141,10 @@ def resolve(
     if source is None:
         return None
     graph = _build_graph(source, parts, faults)
+    fits = not faults
     if graph is not None and parts.limits is not None and parts.barrier_scope is not None:
         _check_groups(graph, parts.limits, faults)
-    if graph is None or faults:
+    if graph is None or not fits:
         return None
     return Resolved(graph, source.columns(graph), source)
 

@@ -799,6 +799,19 @@ def test_a_choice_between_fields_is_judged_beside_faults_of_the_fields(
     assert sorted(found) == sorted(expected)
 
 
+def test_missing_failures_are_told_beside_row_groups_that_are_too_few(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("s,f\n1,0\n2,1\n")
+    trace = {"model": "trace", "file": "t.csv", "column_s": "s", "failed_column": "f"}
+    changes = {
+        LATENCY: {**trace, "failed": "fail"},
+        "columns[2].traits": ["BARRIER"],
+        "limits.row_groups": {"rows": 5, "admitted": 1},
+    }
+    failures, groups = refusals(write(tmp_path, changes))
+    assert failures.startswith("1: failures: is missing; column 'b' replays")
+    assert "limits.row_groups.admitted: barrier 'c'" in groups
+
+
 def test_keys_of_any_kind_are_told_at_their_lines(tmp_path: Path) -> None:
     file = write(tmp_path)
     lines = file.read_text().count("\n")
