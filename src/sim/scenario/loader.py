@@ -112,6 +112,12 @@ def _read(path: Path) -> Document:
     return document
 
 
+def _word_of_file(failures: dict[Any, Any], part: str) -> str:
+    """The field's name as the file has it: ``backoff``, or the older ``cool_down``."""
+    other = {"backoff": "cool_down", "cool_down": "backoff"}.get(part)
+    return other if other in failures and part not in failures else part
+
+
 def _override(data: dict[Any, Any], dotted: str, text: str) -> tuple[Any, ...]:
     """Put one value into plain scenario data, and return where it went.
 
@@ -132,6 +138,8 @@ def _override(data: dict[Any, Any], dotted: str, text: str) -> tuple[Any, ...]:
             raise SpecError(
                 f"{place_words(tuple(where))} is {given_words(here)}, and has no fields"
             )
+        elif where == ["failures"]:
+            part = _word_of_file(here, part)
         where.append(part)
         if last:
             here[part] = value

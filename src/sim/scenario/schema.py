@@ -18,6 +18,10 @@ def scenario_schema() -> dict[str, Any]:
         # In Python a model knows its own name; in a file the name chooses the model.
         if part["properties"].get("model", {}).get("const"):
             part["required"] = ["model", *part.get("required", [])]
+    failures = schema["$defs"]["FailuresSpec"]
+    older = {**failures["properties"]["backoff"], "deprecated": True}
+    failures["properties"]["cool_down"] = {**older, "description": "the older name of backoff"}
+    failures["not"] = {"required": ["backoff", "cool_down"]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 

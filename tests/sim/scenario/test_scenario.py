@@ -1219,6 +1219,34 @@ def test_the_schema_beside_the_scenarios_is_current() -> None:
     )
 
 
+@pytest.mark.parametrize("in_file", ["backoff", "cool_down"])
+@pytest.mark.parametrize("in_option", ["backoff", "cool_down"])
+def test_an_override_takes_either_name_of_the_backoff(
+    tmp_path: Path, in_file: str, in_option: str
+) -> None:
+    file = write(tmp_path, {"failures": {in_file: {"first_s": 2, "factor": 5}}})
+    scenario = load_scenario(file, {f"failures.{in_option}.first_s": "3"})
+    assert scenario.failures is not None
+    assert (scenario.failures.backoff.first_s, scenario.failures.backoff.factor) == (3, 5)
+
+
+def test_the_schema_takes_either_name_of_the_backoff_and_deprecates_the_older() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads(schema_text())
+    validator = jsonschema.Draft202012Validator(schema)
+    data = yaml.safe_load((SIMULATIONS / "reviews_rate_limited.yaml").read_text(encoding="utf-8"))
+    backoff = data["failures"].pop("backoff")
+    data["failures"]["cool_down"] = backoff
+    validator.validate(data)
+    data["failures"]["backoff"] = backoff
+    assert not validator.is_valid(data)
+    data["failures"] = {"cool_down": {"frist_s": 1}}
+    assert not validator.is_valid(data)
+    fields = schema["$defs"]["FailuresSpec"]["properties"]
+    assert fields["cool_down"]["deprecated"] is True
+    assert "deprecated" not in fields["backoff"]
+
+
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
 def test_shipped_scenarios_fit_the_schema(file: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
