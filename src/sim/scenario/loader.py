@@ -114,7 +114,7 @@ def _read(path: Path) -> Document:
 
 def _word_of_file(failures: dict[Any, Any], part: str) -> str:
     """The field's name as the file has it: ``backoff``, or the older ``cool_down``."""
-    other = {"backoff": "cool_down", "cool_down": "backoff"}.get(part)
+    other = {"backoff": "cool_down", "cool_down": "backoff"}.get(part, part)
     return other if other in failures and part not in failures else part
 
 
