@@ -34,7 +34,8 @@ def _backends(args: argparse.Namespace) -> int:
     from cellspec.conformance.run.registered import declared_capabilities, registered_backends
 
     plain = []
-    for one in registered_backends():
+    found = registered_backends()
+    for one in found:
         declared = declared_capabilities(one)
         plain.append(
             {
@@ -46,13 +47,28 @@ def _backends(args: argparse.Namespace) -> int:
                 "capabilities": None
                 if declared is None
                 else [name for name in CAPABILITIES if name in declared],
+                "unusable": _why_unusable(
+                    one, [other for other in found if other.name == one.name]
+                ),
             }
         )
     if args.format == "json":
         put(json.dumps(plain, indent=2) + "\n")
     else:
-        put("\n".join(map(_lines, registered_backends(), plain)))
+        put("\n".join(map(_lines, found, plain)))
     return FINE
+
+
+def _why_unusable(one: Registered, namesakes: list[Registered]) -> str | None:
+    """Why the name of a backend cannot be used here; None where it can."""
+    from cellspec.conformance.run.registered import has_module
+
+    if len(namesakes) > 1:
+        both = " and ".join(f"{other.path} of {other.distribution}" for other in namesakes)
+        return f"{one.name!r} is registered twice: {both}; give module:attribute"
+    if not has_module(one):
+        return f"module {one.path.partition(':')[0]} is not found"
+    return None
 
 
 def _lines(one: Registered, plain: dict[str, Any]) -> str:
@@ -65,6 +81,7 @@ def _lines(one: Registered, plain: dict[str, Any]) -> str:
         f"{line}\n"
         for line in (
             f"{one.name}: {one.path}, of {one.distribution}",
+            *([f"  unusable: {plain['unusable']}"] if plain["unusable"] else []),
             f"  needs: {_needs(one)}",
             *textwrap.wrap(
                 f"capabilities: {known}", 78, initial_indent="  ", subsequent_indent="    "

@@ -213,3 +213,21 @@ def test_a_file_may_name_a_registered_backend_and_it_is_not_loaded(
     out = capsys.readouterr().out
     assert "cellspec-machine" in out
     assert "cellspec replay --backend cellspec.engines.machine:MachineBackend cellspec1." in out
+
+
+def test_the_listing_marks_names_that_cannot_be_used(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(site, "one", "same = stranger_adapter:Backend", "fine = stranger_adapter:Backend")
+    install(site, "two", "same = stranger_adapter:Other", "gone = no_such_module:Backend")
+    assert main(["backends"]) == 0
+    out = capsys.readouterr().out
+    both = "stranger_adapter:Backend of one 1.5 and stranger_adapter:Other of two 1.5"
+    twice = f"'same' is registered twice: {both}; give module:attribute"
+    assert out.count(f"  unusable: {twice}\n") == 2
+    assert out.count("  unusable: module no_such_module is not found\n") == 1
+    assert out.count("unusable") == 3
+    assert main(["backends", "--format", "json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    found = {one["name"]: one["unusable"] for one in listed}
+    assert (found["same"], found["fine"]) == (twice, None)

@@ -16,6 +16,7 @@ Everything here reads metadata of installed distributions. Only
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution
@@ -32,6 +33,7 @@ __all__ = [
     "backend_path",
     "canonical_path",
     "declared_capabilities",
+    "has_module",
     "registered_backends",
 ]
 
@@ -138,6 +140,17 @@ def backend_path(spec: str, option: str) -> str:
         f"{option}: expected module:attribute, got {spec!r}, which no distribution registers: "
         f"{hint}registered are {', '.join(known) or 'none'}"
     )
+
+
+def has_module(backend: Registered) -> bool:
+    """Whether the module of a backend is found here; only the packages around it are imported."""
+    try:
+        return importlib.util.find_spec(backend.path.partition(":")[0]) is not None
+    except ModuleNotFoundError:
+        return False
+    # Whatever else a stranger's package does when it is imported, its module may be there.
+    except (Exception, SystemExit):
+        return True
 
 
 def declared_capabilities(backend: Registered) -> frozenset[str] | None:
