@@ -135,9 +135,21 @@ def test_a_bare_name_is_an_example_and_never_a_file(
     assert main(["run", "text_to_sq"]) == 2
     assert capsys.readouterr().err == (
         "error: no example is called 'text_to_sq': did you mean text_to_sql? there are "
-        "text_to_sql, reviews_rate_limited, barrier_option_c; a path to a file of your own has a "
-        "suffix or a folder, as in ./text_to_sq\n"
+        "text_to_sql, reviews_rate_limited, barrier_option_c; ./text_to_sq is a file here: "
+        "give ./text_to_sq to take that\n"
     )
+    Path("text_to_sq").rename("text_to_sql")
+    few = ("--set", "rows=5", "--format", "csv")
+    assert main(["run", "text_to_sql", *few]) == 0
+    assert (
+        "runs the example; ./text_to_sql is a file here: give ./text_to_sql to run that\n"
+        in capsys.readouterr().err
+    )
+    Path("text_to_sql").rename("text_to_sq")
+    assert main(["run", "text_to_sql", *few]) == 0
+    assert "is a file here" not in capsys.readouterr().err
+    assert main(["run", "text_to_s"]) == 2
+    assert "has a suffix or a folder, as in ./text_to_s\n" in capsys.readouterr().err
     assert main(["run", "./text_to_sq", "--set", "rows=5", "--format", "csv"]) == 0
     assert main(["examples", "no_such"]) == 2
     err = capsys.readouterr().err

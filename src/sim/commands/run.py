@@ -111,7 +111,10 @@ def _run(args: argparse.Namespace) -> int:
     from sim.targets import STDOUT, check_targets, check_trace_target, stream_beside
 
     if not is_path(args.scenario):
-        args.scenario = str(example_path(args.scenario))
+        name = args.scenario
+        args.scenario = str(example_path(name))
+        if Path(name).is_file():
+            note(f"runs the example; ./{name} is a file here: give ./{name} to run that")
     folder = None if args.out is None else path_of(args.out)
     check_trace_target(args.trace)
     try:

@@ -34,9 +34,13 @@ def example_path(name: str) -> Path:
     if name not in EXAMPLES:
         near = closest(name, EXAMPLES, 0.6)
         hint = f"did you mean {near}? " if near else ""
+        own = (
+            f"./{name} is a file here: give ./{name} to take that"
+            if Path(name).is_file()
+            else f"a path to a file of your own has a suffix or a folder, as in ./{name}"
+        )
         raise SpecError(
-            f"no example is called {name!r}: {hint}there are {', '.join(EXAMPLES)}; a path to a "
-            f"file of your own has a suffix or a folder, as in ./{name}"
+            f"no example is called {name!r}: {hint}there are {', '.join(EXAMPLES)}; {own}"
         )
     for folder in _FOLDERS:
         path = folder / f"{name}.yaml"
