@@ -99,7 +99,7 @@ def _main(argv: Sequence[str] | None) -> int:
         root = checkout()
         path = args.list or root / DEFAULT_LIST
         if args.render:
-            sys.stdout.write(render_script(path.parent / "scripts" / Path(args.render).name))
+            sys.stdout.write(render_script(_script(path.parent / "scripts", args.render)))
             return FINE
         engine = read_list(path)
         out = args.out or path.parent
@@ -155,7 +155,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--twice", action="store_true", help="run it twice and compare")
     parser.add_argument("--again", action="store_true", help="do again what is kept")
     parser.add_argument(
-        "--render", metavar="SCRIPT", help="print this stand-alone script as one file, and end"
+        "--render",
+        metavar="SCRIPT",
+        help="print this stand-alone script as one file, and end: its name, with .py or not, "
+        "or its path",
     )
     start = parser.add_mutually_exclusive_group()
     start.set_defaults(start=_STAGES[0])
@@ -167,6 +170,11 @@ def _parser() -> argparse.ArgumentParser:
     ):
         start.add_argument(f"--{stage}", dest="start", action="store_const", const=stage, help=text)
     return parser
+
+
+def _script(folder: Path, word: str) -> Path:
+    """The script that a word names: by its name, with ``.py`` or without, or by a path."""
+    return folder / Path(word).with_suffix(".py").name
 
 
 def _at_least(least: int) -> Any:

@@ -240,3 +240,12 @@ def test_an_extra_that_is_absent_is_named(
     assert capsys.readouterr().err.endswith(
         f"needs an optional dependency; in a checkout of cellspec: pip install '.[{extra}]'\n"
     )
+
+
+def test_a_conformance_run_without_a_backend_misses_that_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["conformance"]) == 2
+    err = capsys.readouterr().err
+    assert "the following arguments are required: BACKEND (see " in err
+    assert "..." not in err

@@ -26,9 +26,11 @@ def add_parser(commands: Any) -> None:
         metavar="BACKEND",
         help="the engine: a name that `cellspec backends` lists, or module:attribute",
     )
-    conformance.add_argument(
+    options = conformance.add_argument(
         "options", metavar="...", nargs=argparse.REMAINDER, help="options of pytest"
     )
+    # They may be absent: argparse would list "..." among the words that a usage error misses.
+    options.required = False
     conformance.set_defaults(command=_conformance)
 
 
