@@ -154,6 +154,9 @@ def test_a_rendered_script_is_printed_as_one_file(capsys: pytest.CaptureFixture[
     assert printed == render_script(PUBLISHED / "scripts" / name)
     assert "_template" not in printed
     compile(printed, name, "exec")
+    for word in (name.removesuffix(".py"), f"scripts/{name}"):
+        assert command.main(["--render", word]) == 0
+        assert capsys.readouterr().out == printed
 
 
 @pytest.mark.parametrize(
