@@ -677,11 +677,15 @@ def test_progress_on_a_terminal_and_ctrl_c(tmp_path: Path) -> None:
     pty = pytest.importorskip("pty")
     path = write(tmp_path, rows=3_000_000, crashes=[], policy="row-first")
     terminal, end = pty.openpty()
+    # A shell has its background jobs ignore Ctrl-C, and a program inherits that; one with a handler
+    # of its own hands on the default.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "sim", "run", str(path), "--out", str(tmp_path / "out")],
         stdout=subprocess.PIPE,
         stderr=end,
     )
+    signal.signal(signal.SIGINT, handler)
     os.close(end)
     # The first progress is told when the run begins, so the signal finds it running.
     text = b""
