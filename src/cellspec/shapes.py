@@ -58,8 +58,8 @@ Trait: TypeAlias = Literal[
     "START", "CELL_BY_CELL", "ROW_STREAMABLE", "BARRIER", "BATCH_BARRIER", "ORDERED"
 ]
 Scope: TypeAlias = Literal["declared", "batch"]
-FailureKind: TypeAlias = Literal["retryable", "backpressure", "permanent"]
-OutcomeWord: TypeAlias = Literal["success", "stopped", "failed"]
+FailureKind: TypeAlias = Literal["retryable", "backpressure", "permanent", "timeout"]
+OutcomeWord: TypeAlias = Literal["success", "stopped", "failed", "interrupted"]
 
 
 class JsonObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

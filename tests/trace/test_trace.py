@@ -96,7 +96,7 @@ VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "rows": st.integers(0, ROWS - 1) | ranges,
     "attempt": st.integers(1, 9),
     "resource": st.sampled_from(["x", "y"]),
-    "failure": st.sampled_from(["retryable", "backpressure", "permanent"]),
+    "failure": st.sampled_from(["retryable", "backpressure", "permanent", "timeout"]),
     "until": times,
     "reads": row_sets(),
     "claim": st.fixed_dictionaries({name: st.integers(0, ROWS) for name in GRAPH.column_names}),
@@ -104,9 +104,15 @@ VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "skipped": st.dictionaries(st.sampled_from(GRAPH.column_names), row_sets()),
     "records": st.integers(1, ROWS),
     "keep": st.booleans(),
-    "outcome": st.sampled_from(["success", "stopped", "failed"]),
+    "outcome": st.sampled_from(["success", "stopped", "failed", "interrupted"]),
     "reason": words,
     "incarnation": st.integers(1, 5),
+    "commit": st.integers(0, 9),
+    "abandoned": st.booleans(),
+    "rejected": row_sets(),
+    "cause": st.sampled_from(["failed", "filtered", "killer"]),
+    "config": st.dictionaries(st.sampled_from(GRAPH.column_names), words),
+    "keep_config": st.booleans(),
 }
 
 
@@ -386,7 +392,7 @@ BAD_EVENTS: list[tuple[bytes, str]] = [
     (line(event="fail"), "failure: expected a value, which a fail event needs"),
     (
         line(event="fail", failure="fatal"),
-        "failure: expected one of retryable, backpressure, permanent; got ",
+        "failure: expected one of retryable, backpressure, permanent, timeout; got ",
     ),
     (line(event="emit", attempt=2), "attempt: no such field in an emit event"),
     (line(event="drop", rows=None), "rows: expected a value, which a drop event needs"),
@@ -412,7 +418,7 @@ BAD_EVENTS: list[tuple[bytes, str]] = [
     (b'{"seq": 1, "t": 0, "event": "end"}', "outcome: expected a value, which an end event needs"),
     (
         b'{"seq": 1, "t": 0, "event": "end", "outcome": "done"}',
-        "outcome: expected one of success, stopped, failed",
+        "outcome: expected one of success, stopped, failed, interrupted",
     ),
 ]
 
@@ -449,7 +455,7 @@ BAD_HEADERS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda h: h.pop("engine"), "engine: expected a value, got none"),
     (lambda h: h.pop("limits"), "limits: expected a value, got none"),
     (lambda h: h.update(colour=1), "colour: no such field"),
-    (lambda h: h.update(trace=2), "trace: expected version 1, got 2, which is newer than this"),
+    (lambda h: h.update(trace=3), "trace: expected version 2, got 3, which is newer than this"),
     (lambda h: h.update(trace=0), "trace: expected int >= 1; got 0"),
     (lambda h: h.update(trace="1"), 'trace: expected int, got str; got "1"'),
     (lambda h: h.update(clock="sun"), 'clock: expected one of virtual, real; got "sun"'),

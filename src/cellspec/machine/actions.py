@@ -14,6 +14,7 @@ from cellspec.state.counters import Claim
 
 __all__ = [
     "Action",
+    "Cause",
     "Choose",
     "Failure",
     "Outcome",
@@ -21,8 +22,9 @@ __all__ = [
 
 T = TypeVar("T")
 
-Failure: TypeAlias = Literal["retryable", "backpressure", "permanent"]
-Outcome: TypeAlias = Literal["success", "stopped", "failed"]
+Failure: TypeAlias = Literal["retryable", "backpressure", "permanent", "timeout"]
+Outcome: TypeAlias = Literal["success", "stopped", "failed", "interrupted"]
+Cause: TypeAlias = Literal["failed", "filtered", "killer"]
 
 
 class Choose(Protocol):
@@ -47,7 +49,7 @@ class Action(NamedTuple):
             incarnation; of a complete, a fail or a cancel, the attempt that ended. None if the
             engine does not say: of an end, the one in flight is meant.
         claim: rows claimed, by column position.
-        failure: of a fail: "retryable", "backpressure" or "permanent".
+        failure: of a fail: "retryable", "backpressure", "permanent" or "timeout".
         until: of a fail: the time in seconds at which the node may start again; None if the engine
             leaves it open.
         reads: of a barrier's start: the rows it read, as ranges in row order.
@@ -55,8 +57,14 @@ class Action(NamedTuple):
         skipped: of a resume: for each column the skipped rows that storage read back, as ranges.
         records: of a resume: the number of rows from now on, if it is another one.
         keep: of a resume with another number of rows: keep claimed rows of barriers that change.
-        outcome: of an end: "success", "stopped" or "failed".
+        outcome: of an end: "success", "stopped", "failed" or "interrupted".
         reason: of a stop or an end, for people.
+        commit: the number of a commit, where several are open at once.
+        abandoned: of a fail or a cancel: the call goes on, and its end is nobody's any more.
+        rejected: of a complete: the rows that the answer rejects or leaves out.
+        cause: of a drop: "failed" if None, "filtered" or "killer".
+        config: of a resume: by column, a digest of what shapes its values.
+        keep_config: of a resume: keep claimed cells although their configuration changed.
     """
 
     kind: str
@@ -74,6 +82,12 @@ class Action(NamedTuple):
     keep: bool = False
     outcome: Outcome | None = None
     reason: str | None = None
+    commit: int | None = None
+    abandoned: bool = False
+    rejected: Ranges | None = None
+    cause: Cause | None = None
+    config: Mapping[str, str] | None = None
+    keep_config: bool = False
 
     def __str__(self) -> str:
         where = self.column

@@ -21,6 +21,7 @@ from cellspec.graph.plain import column_shape, descriptor_of
 from cellspec.machine.machine import Action, FailurePolicy, Limits, Ranges
 from cellspec.trace.format import (
     TRACE_VERSION,
+    WORDS_OF_2,
     Clock,
     Engine,
     Event,
@@ -28,6 +29,7 @@ from cellspec.trace.format import (
     Graph,
     Header,
     RunLimits,
+    SavingPolicy,
 )
 
 __all__ = [
@@ -55,6 +57,11 @@ def header_for(
     seed: int | None = None,
     clock: Clock = "virtual",
     claims: Iterable[str] = ("core",),
+    config: Mapping[str, str] | None = None,
+    saving: SavingPolicy | None = None,
+    idle_s: float = 0.0,
+    bypass: int | None = None,
+    killer_tries: int | None = None,
 ) -> Header:
     """Line 1 of the trace of a run.
 
@@ -66,7 +73,15 @@ def header_for(
         seed: the seed of the run, if it has one.
         clock: "virtual" if time passes only when the engine waits, "real" if it just passes.
         claims: the engine's capabilities, under the format's name.
+        config: by column, a digest of what shapes its values; None if it is not compared.
+        saving: when the engine promises to save.
+        idle_s: how long, in seconds, ready work may wait while nothing is in flight.
+        bypass: the most later nodes that overtake a ready one, if the engine promises a bound.
+        killer_tries: how often a cell that ends the process is tried, if that is promised.
     """
+    claims = tuple(claims)
+    promises = (config, saving, idle_s or None, bypass, killer_tries)
+    newer = not WORDS_OF_2.isdisjoint(claims) or any(one is not None for one in promises)
     limits = limits or Limits()
     failures = failures or FailurePolicy()
     rules = graph.rules
@@ -77,7 +92,7 @@ def header_for(
         for item, rule in zip(columns, rules.columns, strict=True)
     )
     return Header(
-        trace=TRACE_VERSION,
+        trace=TRACE_VERSION if newer else 1,
         engine=Engine(engine, version),
         graph=Graph(
             rows=graph.num_records,
@@ -95,8 +110,13 @@ def header_for(
         failures=FailureRules(failures.max_attempts, failures.stop_window, failures.stop_rate),
         seed=seed,
         clock=clock,
-        claims=tuple(claims),
+        claims=claims,
         clauses=clause_set(),
+        config=None if config is None else dict(config),
+        saving=saving,
+        idle_s=idle_s or None,
+        bypass=bypass,
+        killer_tries=killer_tries,
     )
 
 
@@ -219,6 +239,12 @@ def action_of(event: Event, graph: ExecutionGraph, source: str = "trace") -> Act
         keep=event.keep,
         outcome=event.outcome,
         reason=event.reason,
+        commit=event.commit,
+        abandoned=event.abandoned,
+        rejected=None if event.rejected is None else _joined(event.rejected),
+        cause=event.cause,
+        config=event.config,
+        keep_config=event.keep_config,
     )
 
 
@@ -303,5 +329,11 @@ def event_of(
         action.outcome,
         action.reason,
         incarnation,
+        action.commit,
+        action.abandoned,
+        action.rejected,
+        action.cause,
+        None if action.config is None else dict(action.config),
+        action.keep_config,
         inferred,
     )

@@ -38,6 +38,8 @@ __all__ = [
     "KINDS",
     "LINE_BYTES_MAX",
     "TRACE_VERSION",
+    "WORDS_OF_2",
+    "Cause",
     "Column",
     "Engine",
     "Event",
@@ -47,12 +49,30 @@ __all__ = [
     "Header",
     "Kind",
     "RunLimits",
+    "SavingPolicy",
     "misfit",
     "to_json",
 ]
 
-TRACE_VERSION = 1
-"""The version of the format that is written. Readers will take the version before it as well."""
+TRACE_VERSION = 2
+"""The newest version of the format. A trace that can do without its words is written as version 1,
+and readers take both: version 2 only adds words, so they judge each word that they meet."""
+
+WORDS_OF_2 = frozenset(
+    (
+        "set_claims",
+        "commits",
+        "cache",
+        "interrupts",
+        "timeouts",
+        "lost_workers",
+        "filters",
+        "prompt_saving",
+        "config",
+        "killer_cells",
+    )
+)
+"""The capabilities whose traces hold words of version 2."""
 
 LINE_BYTES_MAX = 64 << 20
 """The longest line that is read: what bounds a reader's memory when a file is no trace at all."""
@@ -77,8 +97,19 @@ Kind: TypeAlias = Literal[
     "resume",
     "stop",
     "end",
+    "commit_begin",
+    "committed",
+    "commit_failed",
+    "write_begin",
+    "recall",
+    "take_back",
+    "worker_lost",
+    "lose",
+    "pause",
+    "stop_requested",
 ]
 
+Cause: TypeAlias = Literal["failed", "filtered", "killer"]
 
 Clock: TypeAlias = Literal["virtual", "real"]
 VerdictWord: TypeAlias = Literal["pass", "violated", "inconclusive"]
@@ -90,6 +121,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "event": get_args(Kind),
     "failure": get_args(FailureKind),
     "outcome": get_args(OutcomeWord),
+    "cause": get_args(Cause),
     "verdict": get_args(VerdictWord),
     "counts": get_args(Kind),
 }
@@ -120,8 +152,24 @@ class Graph(JsonObject, frozen=True):
     ] = "declared"
 
 
-class Header(JsonObject, frozen=True):
-    """Line 1: everything that is needed to judge the events that follow."""
+class SavingPolicy(JsonObject, frozen=True, omit_defaults=True):
+    """When the engine promises to save, in rows, row groups or seconds; one of the three."""
+
+    rows: Annotated[
+        Positive | None, Meta(description="A save is due when so many rows could be claimed.")
+    ] = None
+    group: Annotated[bool, Meta(description="A save is due when a row group retires.")] = False
+    seconds: Annotated[
+        Seconds | None,
+        Meta(description="A save is due so long after something could be claimed."),
+    ] = None
+
+
+class Header(JsonObject, frozen=True, omit_defaults=True):
+    """Line 1: everything that is needed to judge the events that follow.
+
+    Fields that version 1 does not have are left out at their defaults.
+    """
 
     trace: Annotated[int, Meta(ge=1, le=TRACE_VERSION, description="Version of this format.")]
     engine: Engine
@@ -135,6 +183,25 @@ class Header(JsonObject, frozen=True):
     ]
     claims: Annotated[tuple[Name, ...], Meta(description="Capabilities of the engine, as `core`.")]
     clauses: Annotated[str, Meta(description="The clause set that the trace was written for.")]
+    config: Annotated[
+        dict[str, str] | None,
+        Meta(description="By column a digest of what shapes its values; null: not compared."),
+    ] = None
+    saving: Annotated[
+        SavingPolicy | None, Meta(description="When the engine promises to save.")
+    ] = None
+    idle_s: Annotated[
+        Seconds | None,
+        Meta(description="Seconds for which ready work may wait beside nothing in flight."),
+    ] = None
+    bypass: Annotated[
+        Count | None,
+        Meta(description="The most later nodes that overtake a ready one, if that is promised."),
+    ] = None
+    killer_tries: Annotated[
+        Positive | None,
+        Meta(description="How often a cell that ends the process is tried, if that is promised."),
+    ] = None
 
 
 # Events
@@ -207,6 +274,25 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     incarnation: Annotated[
         Positive | None, Meta(description="The incarnation that begins; the first is 0.")
     ] = None
+    commit: Annotated[
+        Count | None, Meta(description="The number of a commit, where several are open at once.")
+    ] = None
+    abandoned: Annotated[
+        bool, Meta(description="The call goes on, and its end is nobody's any more.")
+    ] = False
+    rejected: Annotated[
+        RangeList | None, Meta(description="The rows that the answer rejects or leaves out.")
+    ] = None
+    cause: Annotated[
+        Cause | None, Meta(description="Why rows are dropped; left out, a node failed for good.")
+    ] = None
+    config: Annotated[
+        dict[str, str] | None,
+        Meta(description="The configuration of the new process, as in the header."),
+    ] = None
+    keep_config: Annotated[
+        bool, Meta(description="Keep claimed cells although their configuration changed.")
+    ] = False
     inferred: Annotated[
         bool, Meta(description="Not observed, but concluded: no clause passes on it.")
     ] = False
@@ -246,24 +332,26 @@ KINDS: Mapping[str, Shape] = {
     "complete": Shape(
         "What was started ends well; of a running range, any part of it.",
         ("column",),
-        ("attempt", "resource"),
+        ("attempt", "resource", "rejected"),
         node=True,
     ),
     "emit": Shape("A finished barrier gives its output cells.", ("column", "rows")),
     "fail": Shape(
         "What was started fails.",
         ("column", "failure"),
-        ("attempt", "resource", "until", "reason"),
+        ("attempt", "resource", "until", "reason", "abandoned"),
         node=True,
     ),
     "cancel": Shape(
         "What was started ends without a result and without spending an attempt.",
         ("column",),
-        ("attempt", "resource", "reason"),
+        ("attempt", "resource", "reason", "abandoned"),
         node=True,
     ),
     "drop": Shape(
-        "Rows are recorded as dropped, because of a column.", ("column", "rows"), ("reason",)
+        "Rows are recorded as dropped, because of a column.",
+        ("column", "rows"),
+        ("reason", "cause"),
     ),
     "skip": Shape("Cells are resolved without a value.", ("column", "rows"), ("reason",)),
     "admit": Shape("A row group enters.", ("rows",)),
@@ -280,10 +368,57 @@ KINDS: Mapping[str, Shape] = {
     "resume": Shape(
         "A new incarnation begins from a claim that storage gave back.",
         ("claim",),
-        ("dropped", "skipped", "records", "keep", "reason", "incarnation"),
+        (
+            "dropped",
+            "skipped",
+            "records",
+            "keep",
+            "reason",
+            "incarnation",
+            "config",
+            "keep_config",
+        ),
     ),
     "stop": Shape("An early stop: nothing starts any more.", (), ("reason",)),
     "end": Shape("The run reports how it ended.", ("outcome",), ("reason",)),
+    "commit_begin": Shape(
+        "Data is handed to storage that is its own claim: rows of a column or of every column, or "
+        "a claim of what is new.",
+        (),
+        ("column", "rows", "claim", "commit"),
+    ),
+    "committed": Shape("That commit is safe on storage.", (), ("commit",)),
+    "commit_failed": Shape(
+        "That commit reported an error; it may be on storage all the same.",
+        (),
+        ("commit", "reason"),
+    ),
+    "write_begin": Shape(
+        "Rows of a column, or of every column, are handed to storage.", ("rows",), ("column",)
+    ),
+    "recall": Shape(
+        "A cache gives what an earlier incarnation made durable, without a call.",
+        ("column",),
+        ("reason",),
+        node=True,
+    ),
+    "take_back": Shape(
+        "What was started is taken from its worker, to be started on another.",
+        ("column",),
+        ("attempt", "resource", "reason"),
+        node=True,
+    ),
+    "worker_lost": Shape("A worker is gone, with results that only it held.", (), ("reason",)),
+    "lose": Shape(
+        "Results that were complete and not durable are gone with a worker.",
+        ("column",),
+        ("reason",),
+        node=True,
+    ),
+    "pause": Shape("The engine starts nothing until a time.", ("until",), ("reason",)),
+    "stop_requested": Shape(
+        "The engine is asked to stop; nothing starts from here.", (), ("reason",)
+    ),
 }
 """Every kind of event, in the order in which counts and the schema list them."""
 
@@ -327,6 +462,12 @@ def misfit(event: Event) -> tuple[str, str] | None:
         and event.outcome is None
         and event.reason is None
         and event.incarnation is None
+        and event.rejected is None
+        and event.cause is None
+        and event.commit is None
+        and event.config is None
+        and not event.abandoned
+        and not event.keep_config
     ):
         return None
     return _find_misfit(event)
@@ -359,7 +500,7 @@ def _odd_ranges(event: Event) -> tuple[str, str] | None:
     for start, stop in event.reads or ():
         if start >= stop:
             return "reads", "expected ranges [start, stop) that are not empty"
-    sets = {"dropped": event.dropped or ()}
+    sets = {"dropped": event.dropped or (), "rejected": event.rejected or ()}
     sets |= {f"skipped.{name}": ranges for name, ranges in (event.skipped or {}).items()}
     for name, ranges in sets.items():
         last = 0
