@@ -20,7 +20,7 @@ from cellspec.explore.relation import Faults, Relation, bits
 from cellspec.explore.search import Search
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
-from cellspec.state.counters import Claim
+from cellspec.state.claims import Prefixes
 
 __all__ = ["MUTANTS", "Mutant", "mutant_table", "search_of"]
 
@@ -96,7 +96,7 @@ class RestoresEveryBarrier(Relation):
 class ForgetsClaimsOfRows(Relation):
     """A row whose barrier must run again is not complete, though it was claimed."""
 
-    def claim_after(self, version: int, done: int, dropped: int, durable: int) -> Claim:
+    def claim_after(self, version: int, done: int, dropped: int, durable: int) -> Prefixes:
         return super().claim_after(version, done, dropped, 0)
 
 
@@ -162,7 +162,7 @@ class ResumesFromTheOneBefore(Relation):
 class ClaimsTheFurthestColumn(Relation):
     """A claim of rows counts the rows of the column that is furthest."""
 
-    def claim_after(self, version: int, done: int, dropped: int, durable: int) -> Claim:
+    def claim_after(self, version: int, done: int, dropped: int, durable: int) -> Prefixes:
         width = self.graph.num_columns
         best = 0
         for column in range(width):
@@ -176,7 +176,7 @@ class ClaimsTheFurthestColumn(Relation):
 class ClaimsWithGaps(Relation):
     """A claim of columns counts cells, gaps or not."""
 
-    def claim_after(self, version: int, done: int, dropped: int, durable: int) -> Claim:
+    def claim_after(self, version: int, done: int, dropped: int, durable: int) -> Prefixes:
         width = self.graph.num_columns
         counts = [
             sum(done >> row * width + column & 1 for row in range(len(self.row_cells)))

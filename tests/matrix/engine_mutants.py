@@ -49,8 +49,8 @@ from cellspec.graph.nodes import (
 from cellspec.machine.machine import Failure
 from cellspec.machine.policy import stop_threshold
 from cellspec.state.checkpoint import Checkpoint, make_payload, read_payload
+from cellspec.state.claims import Prefixes
 from cellspec.state.codes import DROPPED_BEHIND
-from cellspec.state.counters import Claim
 from cellspec.state.moving import advance_order
 from cellspec.state.tracker import CompletionTracker
 
@@ -425,7 +425,7 @@ class MisplacesOutput(Scheduler):
 @mutant("after a resume every barrier that gave any output counts as complete (seed defect 1)")
 class ResumesBarriersComplete(Resume):
     def restore_tracker(
-        self, restored: Restored, claim: Claim, dropped: dict[int, Drop]
+        self, restored: Restored, claim: Prefixes, dropped: dict[int, Drop]
     ) -> CompletionTracker:
         tracker = super().restore_tracker(restored, claim, dropped)
         for rule in self.graph.rules.columns:
@@ -624,7 +624,7 @@ class _ShiftedGroups(RowGroups):
 class RenumbersGroups(Scheduler):
     parts = replace(Scheduler.parts, groups=_ShiftedGroups)
 
-    def _restore_states(self, claim: Claim) -> None:
+    def _restore_states(self, claim: Prefixes) -> None:
         super()._restore_states(claim)
         assert isinstance(self.groups, _ShiftedGroups)
         self.groups.shift = min(claim) % self.groups.group_rows
@@ -726,7 +726,7 @@ class ClaimsFinishedRows(Scheduler):
 class ClaimsFromTheResume(Saving):
     _base = 0
 
-    def restore(self, claim: Claim) -> None:
+    def restore(self, claim: Prefixes) -> None:
         super().restore(claim)
         self._base = min(claim)
 
@@ -740,19 +740,19 @@ class ClaimsFromTheResume(Saving):
 
 @mutant("a resume forgets the drops that its claim covers")
 class ForgetsDrops(Resume):
-    def covered_drops(self, restored: Restored, claim: Claim) -> dict[int, Drop]:  # noqa: ARG002
+    def covered_drops(self, restored: Restored, claim: Prefixes) -> dict[int, Drop]:  # noqa: ARG002
         return {}
 
 
 @mutant("a resume with another target keeps what barriers gave, whatever it is told")
 class KeepsBarrierOutput(Resume):
-    def check_target(self, records: int, claim: Claim, *, keep: bool) -> None:
+    def check_target(self, records: int, claim: Prefixes, *, keep: bool) -> None:
         pass
 
 
 @mutant("a resume queues a claimed cell again, if its barrier must run again")
 class RunsClaimedCells(Scheduler):
-    def _restore_states(self, claim: Claim) -> None:
+    def _restore_states(self, claim: Prefixes) -> None:
         super()._restore_states(claim)
         known = self.progress
         for rule in self._columns:
@@ -961,7 +961,7 @@ class ReportsNoStorage(AsyncioEngine):
 
 
 class GivesUpTheRowAtTheClaim(Scheduler):
-    def _restore_states(self, claim: Claim) -> None:
+    def _restore_states(self, claim: Prefixes) -> None:
         super()._restore_states(claim)
         row = min(claim)
         known = self.progress

@@ -32,8 +32,9 @@ from cellspec.graph.graph import CompletionTrackerProtocol
 from cellspec.graph.rowset import RowSet
 from cellspec.graph.rules import ColumnRule, Rules
 from cellspec.state.checkpoint import read_payload
+from cellspec.state.claims import Prefixes
 from cellspec.state.codes import DROPPED_BEHIND, READY
-from cellspec.state.counters import Claim, Counters
+from cellspec.state.counters import Counters
 from cellspec.state.moving import advance_order
 from sim.simulator.outcome import Incarnation
 from sim.simulator.queues import ReadyQueue
@@ -636,14 +637,14 @@ class _OtherReader(CompletionTracker):
         return tracker
 
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Prefixes:
         raise NotImplementedError
 
 
 @mutant("counts are converted with int() (seed defect 9)", "tracker")
 class ConvertsCounts(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Prefixes:
         with contextlib.suppress(TypeError, ValueError, KeyError):
             checkpoint = {**checkpoint, "completed_rows": int(checkpoint["completed_rows"])}
         return read_payload(checkpoint, graph)
@@ -652,7 +653,7 @@ class ConvertsCounts(_OtherReader):
 @mutant("counts out of range are cut to it (seed defect 9)", "tracker")
 class ClampsCounts(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Prefixes:
         with contextlib.suppress(TypeError, KeyError):
             rows = min(max(checkpoint["completed_rows"], 0), graph.num_records)
             checkpoint = {**checkpoint, "completed_rows": rows}
@@ -662,7 +663,7 @@ class ClampsCounts(_OtherReader):
 @mutant("a missing version is taken for version 1 (seed defect 9)", "tracker")
 class AssumesVersion(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Prefixes:
         if isinstance(checkpoint, dict):
             checkpoint = {"version": 1, **checkpoint}
         return read_payload(checkpoint, graph)
@@ -671,7 +672,7 @@ class AssumesVersion(_OtherReader):
 @mutant("the graph's fingerprint is not compared (seed defect 9)", "tracker")
 class TrustsAnyGraph(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Prefixes:
         if isinstance(checkpoint, dict) and "graph" in checkpoint:
             checkpoint = {**checkpoint, "graph": graph.fingerprint}
         return read_payload(checkpoint, graph)
@@ -680,7 +681,7 @@ class TrustsAnyGraph(_OtherReader):
 @mutant("column counts are believed without their inputs", "tracker")
 class BelievesColumns(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Prefixes:
         try:
             return read_payload(checkpoint, graph)
         except CheckpointError as error:
@@ -692,7 +693,7 @@ class BelievesColumns(_OtherReader):
 @mutant("a column's count is compared with that of its first input only", "tracker")
 class BelievesLaterInputs(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Prefixes:
         try:
             return read_payload(checkpoint, graph)
         except CheckpointError as error:
@@ -707,7 +708,7 @@ class BelievesLaterInputs(_OtherReader):
 @mutant("completed_rows of version 2 is not compared with its columns", "tracker")
 class BelievesRows(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Prefixes:
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get("column_rows"), dict):
             least = min(checkpoint["column_rows"].values(), default=0)
             if "completed_rows" in checkpoint:
@@ -718,7 +719,7 @@ class BelievesRows(_OtherReader):
 @mutant("a restore brings back one row more than was claimed", "tracker")
 class RestoresOneRowMore(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Prefixes:
         claim = read_payload(checkpoint, graph)
         more = min(graph.num_records, min(claim) + 1)
         return tuple(max(rows, more) if min(claim) else rows for rows in claim)
@@ -727,7 +728,7 @@ class RestoresOneRowMore(_OtherReader):
 @mutant("a restore of version 2 brings back finished rows only", "tracker")
 class RestoresRowsOnly(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Prefixes:
         claim = read_payload(checkpoint, graph)
         return (min(claim),) * len(claim)
 
@@ -999,7 +1000,7 @@ class UsesOneSlotMore(Simulator):
 
 @mutant("the dead process finishes its write after the crash", "simulator")
 class WritesAfterCrash(Simulator):
-    def _claim_after_crash(self) -> Claim:
+    def _claim_after_crash(self) -> Prefixes:
         if self.machine.pending_claim is not None:
             self.machine.checkpoint_durable()
         return super()._claim_after_crash()
@@ -1090,7 +1091,7 @@ class GivesOldOutput(Simulator):
 
 @mutant("a claim counts finished rows, gaps or not", "simulator")
 class ClaimsWithGaps(Simulator):
-    def _claim(self, version: int) -> Claim:
+    def _claim(self, version: int) -> Prefixes:
         counters = self.machine.counters
         rows = sum(counters.is_row_complete(row) for row in range(self.graph.num_records))
         return tuple(max(rows, mine) for mine in super()._claim(version))
@@ -1098,14 +1099,14 @@ class ClaimsWithGaps(Simulator):
 
 @mutant("after a resume claims count from the rows of this incarnation", "simulator")
 class CountsFromTheResume(Simulator):
-    def _claim(self, version: int) -> Claim:
+    def _claim(self, version: int) -> Prefixes:
         base = self.outcome.incarnations[-1].claimed_rows
         return tuple(max(rows - base, 0) for rows in super()._claim(version))
 
 
 @mutant("the data of a checkpoint is flushed after its claim", "simulator")
 class ClaimsBeforeData(Simulator):
-    def _make_durable(self, claim: Claim) -> None:
+    def _make_durable(self, claim: Prefixes) -> None:
         if self.plan.checkpoint is None or self.machine.pending_claim is not None:
             super()._make_durable(claim)
 
@@ -1121,18 +1122,18 @@ class WritesTwoAtOnce(Simulator):
 class ResumesFromTheOneBefore(Simulator):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._claims: list[Claim] = [self.machine.durable_claim]
+        self._claims: list[Prefixes] = [self.machine.durable_claim]
 
     def _checkpoint_durable(self, size: int) -> None:
         super()._checkpoint_durable(size)
         self._claims.append(self.machine.durable_claim)
 
-    def _claim_after_crash(self) -> Claim:
+    def _claim_after_crash(self) -> Prefixes:
         return self._claims[-2] if len(self._claims) > 1 else self._claims[-1]
 
 
 @mutant("a run resumes from what was in memory when it crashed", "simulator")
 class ResumesFromMemory(Simulator):
-    def _claim_after_crash(self) -> Claim:
+    def _claim_after_crash(self) -> Prefixes:
         plan = self.plan.checkpoint
         return self.machine.claim(plan.version if plan else 1)

@@ -13,7 +13,7 @@ from cellspec.errors import CheckpointError
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import barrier_key
 from cellspec.machine.policy import changed_scopes
-from cellspec.state.counters import Claim
+from cellspec.state.claims import Prefixes
 from cellspec.state.tracker import CompletionTracker
 
 __all__ = ["Resume"]
@@ -31,7 +31,7 @@ class Resume:
         self.graph = graph
         self._tracker_class = tracker_class
 
-    def check_target(self, records: int, claim: Claim, *, keep: bool) -> None:
+    def check_target(self, records: int, claim: Prefixes, *, keep: bool) -> None:
         """Refuse another number of rows if it changes a scope that has output (clause CKPT-16).
 
         Args:
@@ -54,12 +54,12 @@ class Resume:
                     f"{changed.after - 1}; resume with keep=True to keep that output"
                 )
 
-    def covered_drops(self, restored: Restored, claim: Claim) -> dict[int, Drop]:
+    def covered_drops(self, restored: Restored, claim: Prefixes) -> dict[int, Drop]:
         """The drops that the claim covers; any other row is tried again (clause CKPT-17)."""
         return {row: drop for row, drop in restored.dropped.items() if row < max(claim)}
 
     def restore_tracker(
-        self, restored: Restored, claim: Claim, dropped: dict[int, Drop]
+        self, restored: Restored, claim: Prefixes, dropped: dict[int, Drop]
     ) -> CompletionTracker:
         """A tracker in which the claimed cells are resolved."""
         skipped = {
@@ -75,7 +75,7 @@ class Resume:
             restored.checkpoint, self.graph, dropped=dropped, skipped=skipped
         )
 
-    def restore_states(self, progress: Progress, claim: Claim) -> None:
+    def restore_states(self, progress: Progress, claim: Prefixes) -> None:
         """End the claimed cells, the dropped rows, and the barriers that need not run again."""
         for column, rows in enumerate(claim):
             progress.state.end_first(column, rows)
@@ -92,7 +92,7 @@ class Resume:
                 if self.graph.rules.scope_bounds(rule.index, scope)[1] <= claim[rule.index]:
                     progress.state[barrier_key(rule.index, scope)] = ENDED
 
-    def restore_values(self, progress: Progress, restored: Restored, claim: Claim) -> None:
+    def restore_values(self, progress: Progress, restored: Restored, claim: Prefixes) -> None:
         """Take back the values that an unfinished row, or a barrier that must run, will read."""
         first = min(claim)
         for rule in self.graph.rules.columns:

@@ -15,7 +15,7 @@ from cellspec.engine.observer import Observer
 from cellspec.engine.progress import Progress
 from cellspec.graph.nodes import barrier_key
 from cellspec.state.checkpoint import Checkpoint, read_payload
-from cellspec.state.counters import Claim
+from cellspec.state.claims import Prefixes
 
 __all__ = ["FINAL_TRIES", "Saving"]
 
@@ -41,7 +41,7 @@ class Saving:
         columns = progress.column_count
         self.progress = progress
         self.plan = plan
-        self.claimed: Claim = (0,) * columns
+        self.claimed: Prefixes = (0,) * columns
         self.in_flight: Save | None = None
         self.error: Exception | None = None
         self._observer = observer
@@ -52,7 +52,7 @@ class Saving:
         self._final_tries = 0
         self._plan_next()
 
-    def restore(self, claim: Claim) -> None:
+    def restore(self, claim: Prefixes) -> None:
         """Go on from a checkpoint that is durable."""
         self._durable = list(claim)
         self._released = min(claim)

@@ -76,7 +76,7 @@ from cellspec.graph.rowset import ranges_of
 from cellspec.machine.actions import Failure
 from cellspec.machine.limits import FailurePolicy, Limits, check_limits
 from cellspec.state.checkpoint import read_payload
-from cellspec.state.counters import Claim
+from cellspec.state.claims import Prefixes
 from cellspec.state.tracker import CompletionTracker
 from cellspec.text import counted
 
@@ -244,7 +244,7 @@ class Scheduler:
         self.saving.restore(claim)
         self.observer.resumed(restored)
 
-    def _restore_states(self, claim: Claim) -> None:
+    def _restore_states(self, claim: Prefixes) -> None:
         self.resume.restore_states(self.progress, claim)
 
     # Calls that start

@@ -27,8 +27,8 @@ from cellspec.files import write_files
 from cellspec.graph.rowset import rows_of
 from cellspec.machine.actions import Action
 from cellspec.machine.machine import Failure, Machine
+from cellspec.state.claims import Prefixes
 from cellspec.state.codes import SKIP_READY
-from cellspec.state.counters import Claim
 
 __all__ = ["MachineBackend"]
 
@@ -126,7 +126,9 @@ class _Incarnation:
 
     def resume(self) -> None:
         """Go on from the claim in the folder."""
-        claim: Claim = tuple(self.stored["claim"].get(name, 0) for name in self.graph.column_names)
+        claim: Prefixes = tuple(
+            self.stored["claim"].get(name, 0) for name in self.graph.column_names
+        )
         self.machine.at(self.probe.now())
         self.machine.resume(claim)
         covered = max(claim)
@@ -234,7 +236,7 @@ class _Incarnation:
         elif kind == "end":
             probe.end(action.outcome or "success")
 
-    def _named(self, claim: Claim) -> dict[str, int]:
+    def _named(self, claim: Prefixes) -> dict[str, int]:
         return dict(zip(self.graph.column_names, claim, strict=True))
 
     # Storage

@@ -24,8 +24,8 @@ from cellspec.explore.steps import State, Step
 from cellspec.graph.nodes import BarrierNodeId
 from cellspec.machine.actions import Action
 from cellspec.machine.machine import Machine
+from cellspec.state.claims import Prefixes
 from cellspec.state.codes import RUNNING, is_resolved
-from cellspec.state.counters import Claim
 
 __all__ = ["Difference", "check_equivalence"]
 
@@ -188,7 +188,7 @@ def _claims(search: Search, machine: Machine) -> set[Step]:
     return found
 
 
-def _drops_of(relation: Relation, machine: Machine, claim: Claim) -> int:
+def _drops_of(relation: Relation, machine: Machine, claim: Prefixes) -> int:
     """The dropped rows that a claim holds if it is begun now."""
     return relation.drops_below(claim, sum(1 << row for row in machine.counters.dropped))
 

@@ -37,7 +37,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cellspec.graph.graph import ExecutionGraph
-from cellspec.state.counters import Claim
+from cellspec.state.claims import Prefixes
 
 __all__ = ["Invariants"]
 
@@ -57,7 +57,7 @@ class Invariants:
     def __init__(
         self,
         graph: ExecutionGraph,
-        claims: Sequence[Claim],
+        claims: Sequence[Prefixes],
         workers: int | None = None,
         waive: Sequence[str] = (),
         drops: Sequence[int] | None = None,
@@ -147,12 +147,12 @@ class Invariants:
             self.clause.append("BARR-01")
             self.before.append(before)
 
-    def _claimed(self, claim: Claim) -> int:
+    def _claimed(self, claim: Prefixes) -> int:
         return sum(
             self._cell(row, column) for column, count in enumerate(claim) for row in range(count)
         )
 
-    def _whole_scopes(self, claim: Claim) -> int:
+    def _whole_scopes(self, claim: Prefixes) -> int:
         first = self.rows * self.width
         return sum(
             1 << first + place
@@ -306,7 +306,7 @@ class Invariants:
         clause = self._or_waived("CKPT-06")
         return (wrong, clause) if clause else (0, "")
 
-    def reported(self, version: int, claim: Claim, done: int, dropped: int, durable: int) -> str:
+    def reported(self, version: int, claim: Prefixes, done: int, dropped: int, durable: int) -> str:
         """The clause that a report of finished rows breaks."""
         held = self.claims[durable]
         right = tuple(

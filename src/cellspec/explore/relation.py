@@ -33,7 +33,7 @@ from cellspec.errors import CheckpointError, SpecError
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import BarrierNodeId, NodeId
 from cellspec.state.checkpoint import make_payload
-from cellspec.state.counters import Claim
+from cellspec.state.claims import Prefixes
 from cellspec.state.tracker import CompletionTracker
 
 __all__ = ["Faults", "Relation", "bits"]
@@ -161,7 +161,7 @@ class Relation:
             found |= {need for need in self._needs_of(before) if _is_alike(need, node)}
         return found
 
-    def _restore(self, claim: Claim) -> CompletionTracker:
+    def _restore(self, claim: Prefixes) -> CompletionTracker:
         version = 1 if self.faults.versions == (1,) else 2
         return CompletionTracker.from_checkpoint(
             make_payload(self.graph, claim, version), self.graph
@@ -169,13 +169,13 @@ class Relation:
 
     def _ask_claims(self) -> None:
         rows, columns = self.graph.num_records, self.graph.num_columns
-        claims: list[Claim] = [(0,) * columns]
+        claims: list[Prefixes] = [(0,) * columns]
         if self.faults.crashes:
             if self.faults.versions == (1,):
                 claims = [(count,) * columns for count in range(rows + 1)]
             else:
                 claims = list(itertools.product(range(rows + 1), repeat=columns))
-        self.claims: list[Claim] = []
+        self.claims: list[Prefixes] = []
         self.claim_drops: list[int] = []
         self.restored: list[int] = []
         for claim in claims:
@@ -188,11 +188,11 @@ class Relation:
                 self.claims.append(claim)
                 self.claim_drops.append(drops)
                 self.restored.append(restored)
-        self._may_claim: dict[tuple[Claim, int, int], int | None] = {}
+        self._may_claim: dict[tuple[Prefixes, int, int], int | None] = {}
         pairs = zip(self.claims, self.claim_drops, strict=True)
         self.claim_index = {pair: index for index, pair in enumerate(pairs)}
 
-    def drops_below(self, claim: Claim, dropped: int) -> int:
+    def drops_below(self, claim: Prefixes, dropped: int) -> int:
         """Of some dropped rows those that a claim holds if it is begun now, as in `claim_drops`."""
         if not self.faults.claims_hold_drops:
             return 0
@@ -324,7 +324,7 @@ class Relation:
             if self.faults.torn:
                 yield "torn", durable
 
-    def claim_after(self, version: int, done: int, dropped: int, durable: int) -> Claim:
+    def claim_after(self, version: int, done: int, dropped: int, durable: int) -> Prefixes:
         """The claim of a checkpoint now: rows, or each column's, counted on from the last claim."""
         claimed = self.claims[durable]
         if self.faults.versions == (1,):
@@ -342,7 +342,7 @@ class Relation:
                 counts[column] += 1
         return tuple(counts) if version == 2 else (min(counts),) * len(counts)
 
-    def may_claim(self, claim: Claim, dropped: int, durable: int) -> int | None:
+    def may_claim(self, claim: Prefixes, dropped: int, durable: int) -> int | None:
         """The index of a claim that may be begun after another: one that is more."""
         key = (claim, self.drops_below(claim, dropped), durable)
         if key not in self._may_claim:

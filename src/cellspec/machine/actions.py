@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from cellspec.graph.rowset import Ranges
-from cellspec.state.counters import Claim
+from cellspec.state.claims import Prefixes
 
 __all__ = [
     "Action",
@@ -72,7 +72,7 @@ class Action(NamedTuple):
     rows: tuple[int, int] | None = None
     scope: int | None = None
     attempt: int | None = None
-    claim: Claim | None = None
+    claim: Prefixes | None = None
     failure: Failure | None = None
     until: float | None = None
     reads: Ranges | None = None

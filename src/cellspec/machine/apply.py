@@ -24,7 +24,7 @@ from cellspec.machine import (
 from cellspec.machine.actions import Action, Failure
 from cellspec.machine.calls import range_of
 from cellspec.machine.run_state import RunState
-from cellspec.state.counters import Claim
+from cellspec.state.claims import Prefixes
 
 __all__ = ["resume_arguments", "take_action"]
 
@@ -184,7 +184,7 @@ def _failure_of(action: Action) -> Failure:
     return action.failure
 
 
-def _claim_of(run: RunState, action: Action, claim: Claim) -> Claim:
+def _claim_of(run: RunState, action: Action, claim: Prefixes) -> Prefixes:
     if len(claim) != run.graph.num_columns:
         raise SpecError(f"action {action}: claims {len(claim)} columns of {run.graph.num_columns}")
     return claim

@@ -63,7 +63,7 @@ from cellspec.machine.actions import Action, Choose, Failure, Outcome
 from cellspec.machine.apply import resume_arguments, take_action
 from cellspec.machine.limits import FailurePolicy, Limits
 from cellspec.machine.run_state import RunState
-from cellspec.state.counters import Claim
+from cellspec.state.claims import Prefixes
 
 __all__ = [
     "Action",
@@ -192,12 +192,12 @@ class Machine:
         return self.state.stopped
 
     @property
-    def durable_claim(self) -> Claim:
+    def durable_claim(self) -> Prefixes:
         """The last claim that became durable."""
         return self.state.durable_claim
 
     @property
-    def pending_claim(self) -> Claim | None:
+    def pending_claim(self) -> Prefixes | None:
         """The claim being written, or None."""
         return self.state.pending_claim
 
@@ -211,7 +211,7 @@ class Machine:
         """Nodes running, output cells of barriers not counted."""
         return self.counters.load
 
-    def claim(self, version: int) -> Claim:
+    def claim(self, version: int) -> Prefixes:
         """The longest claim that a checkpoint of this version may make now."""
         return saving.longest_claim(self.state, version)
 
@@ -383,7 +383,7 @@ class Machine:
         if self.on_step is not None:
             self._note("durable", column, (start, stop))
 
-    def checkpoint_begin(self, claim: Claim) -> None:
+    def checkpoint_begin(self, claim: Prefixes) -> None:
         """A claim is handed to storage."""
         saving.checkpoint_begin(self.state, claim)
         if self.on_step is not None:
@@ -409,7 +409,7 @@ class Machine:
 
     def resume(
         self,
-        claim: Claim,
+        claim: Prefixes,
         *,
         dropped: Ranges | None = None,
         skipped: Mapping[str, Ranges] | None = None,

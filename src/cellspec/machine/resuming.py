@@ -10,7 +10,7 @@ from cellspec.machine.explain_refusal import expect_running
 from cellspec.machine.policy import changed_scopes
 from cellspec.machine.row_groups import open_groups
 from cellspec.machine.run_state import RunState
-from cellspec.state.counters import Claim
+from cellspec.state.claims import Prefixes
 from cellspec.text import be, counted, row_words
 
 __all__ = ["covered_drops", "covered_skips", "crash", "halt", "restore", "resume"]
@@ -18,7 +18,7 @@ __all__ = ["covered_drops", "covered_skips", "crash", "halt", "restore", "resume
 
 def restore(
     run: RunState,
-    claim: Claim,
+    claim: Prefixes,
     dropped: RowSet | None = None,
     skipped: Mapping[int, RowSet] | None = None,
     lost: Mapping[int, RowSet] | None = None,
@@ -58,7 +58,7 @@ def halt(run: RunState) -> None:
 
 def resume(
     run: RunState,
-    claim: Claim,
+    claim: Prefixes,
     dropped: Ranges | None,
     skipped: Mapping[str, Ranges] | None,
     records: int | None,
@@ -123,7 +123,7 @@ def resume(
     )
 
 
-def covered_drops(run: RunState, claim: Claim) -> list[int]:
+def covered_drops(run: RunState, claim: Prefixes) -> list[int]:
     """The drops that storage holds with a claim: recorded before it was begun, not beyond it.
 
     And, if DROP-04 was not judged, those of cells that the claim holds and a drop left unmade.
@@ -134,14 +134,14 @@ def covered_drops(run: RunState, claim: Claim) -> list[int]:
     return sorted({*(row for row in before if row < covered), *_unmade(run, claim)})
 
 
-def _unmade(run: RunState, claim: Claim) -> set[int]:
+def _unmade(run: RunState, claim: Prefixes) -> set[int]:
     """The dropped rows of which a claim holds a cell that was not made."""
     return {
         row for column, rows in run.counters.lost.items() for row in rows.within(0, claim[column])
     }
 
 
-def _check_drops(run: RunState, claim: Claim, given_back: Collection[int]) -> None:
+def _check_drops(run: RunState, claim: Prefixes, given_back: Collection[int]) -> None:
     """Storage gave back these dropped rows: exactly those that the claim rests on."""
     lost = _unmade(run, claim).difference(given_back)
     if lost:
@@ -164,7 +164,10 @@ def _check_drops(run: RunState, claim: Claim, given_back: Collection[int]) -> No
 
 
 def covered_skips(
-    run: RunState, claim: Claim, dropped: Collection[int], given_back: Mapping[str, Ranges] | None
+    run: RunState,
+    claim: Prefixes,
+    dropped: Collection[int],
+    given_back: Mapping[str, Ranges] | None,
 ) -> dict[int, list[int]]:
     """By column, the skipped cells that a claim covers; compared with those of storage.
 
@@ -191,7 +194,7 @@ def covered_skips(
     return {column: rows for column, rows in skips.items() if rows}
 
 
-def _change_target(run: RunState, claim: Claim, records: int | None, *, keep: bool) -> None:
+def _change_target(run: RunState, claim: Prefixes, records: int | None, *, keep: bool) -> None:
     """Resume with another number of rows (clause CKPT-16)."""
     if records is None or records == run.graph.num_records:
         return
@@ -215,7 +218,7 @@ def _change_target(run: RunState, claim: Claim, records: int | None, *, keep: bo
     run.counters.subscribe_as(before_counters)
 
 
-def _claim_words(run: RunState, claim: Claim) -> str:
+def _claim_words(run: RunState, claim: Prefixes) -> str:
     """A claim in words."""
     if len(set(claim)) == 1:
         return f"{counted(claim[0], 'row')} of every column"

@@ -17,7 +17,8 @@ from cellspec.errors import Violation
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key, place_of
 from cellspec.machine.limits import FailurePolicy, Limits, check_limits
-from cellspec.state.counters import UNLIMITED, Claim, Counters, Judge
+from cellspec.state.claims import Prefixes
+from cellspec.state.counters import UNLIMITED, Counters, Judge
 from cellspec.text import cell_words, node_words
 
 __all__ = ["FAILED", "RunState", "RunningRange"]
@@ -122,8 +123,8 @@ class RunState:
         self.admissions: set[int] = set()
         self.waiting_groups = 0
         self.forget_calls()
-        self.durable_claim: Claim = zero
-        self.pending_claim: Claim | None = None
+        self.durable_claim: Prefixes = zero
+        self.pending_claim: Prefixes | None = None
         self.durable = list(zero)
         self.stored: list[list[tuple[int, int]]] = []
         self.durable_drops = self.pending_drops = 0

@@ -8,7 +8,7 @@ from cellspec.graph.rowset import add_range
 from cellspec.machine.drops import unexplained
 from cellspec.machine.explain_refusal import expect_running
 from cellspec.machine.run_state import RunState
-from cellspec.state.counters import Claim
+from cellspec.state.claims import Prefixes
 from cellspec.text import be, counted, noun, row_words
 
 __all__ = ["checkpoint_begin", "checkpoint_durable", "checkpoint_failed", "longest_claim", "store"]
@@ -65,14 +65,14 @@ def _check_stored(run: RunState, column: int, start: int, stop: int) -> None:
         )
 
 
-def longest_claim(run: RunState, version: int) -> Claim:
+def longest_claim(run: RunState, version: int) -> Prefixes:
     """The longest claim that a checkpoint of this version may make: the resolved prefix."""
     if version == 2:
         return run.counters.column_prefixes()
     return (run.completed_rows,) * len(run.barrier_flags)
 
 
-def checkpoint_begin(run: RunState, claim: Claim) -> None:
+def checkpoint_begin(run: RunState, claim: Prefixes) -> None:
     """A claim is handed to storage.
 
     Raises:
@@ -91,7 +91,7 @@ def checkpoint_begin(run: RunState, claim: Claim) -> None:
     run.pending_drops = len(run.recorded)
 
 
-def _check_claim(run: RunState, column: int, rows: int, claim: Claim) -> None:
+def _check_claim(run: RunState, column: int, rows: int, claim: Prefixes) -> None:
     """Refuse a claim that says too much, or too little, of a column."""
     name = run.name_of(column)
     these = f"{counted(rows, 'row')} of {name!r} {be(rows)}"

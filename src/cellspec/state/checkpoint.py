@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 from cellspec.errors import CheckpointError
 from cellspec.graph.graph import ExecutionGraph
-from cellspec.state.counters import Claim
+from cellspec.state.claims import Prefixes
 from cellspec.text import counted
 
 __all__ = ["CHECKPOINT_VERSION", "Checkpoint", "make_payload", "read_payload"]
@@ -35,7 +35,7 @@ _FIELDS = {
 }
 
 
-def make_payload(graph: ExecutionGraph, claim: Claim, version: int) -> Checkpoint:
+def make_payload(graph: ExecutionGraph, claim: Prefixes, version: int) -> Checkpoint:
     """The payload of a claim. Version 1 keeps the rows that every column claims.
 
     Raises:
@@ -49,7 +49,7 @@ def make_payload(graph: ExecutionGraph, claim: Claim, version: int) -> Checkpoin
     return payload
 
 
-def read_payload(payload: object, graph: ExecutionGraph) -> Claim:
+def read_payload(payload: object, graph: ExecutionGraph) -> Prefixes:
     """The claim that a payload makes about `graph`.
 
     Raises:
@@ -79,7 +79,7 @@ def read_payload(payload: object, graph: ExecutionGraph) -> Claim:
     return claim
 
 
-def _column_claim(payload: Mapping[str, Any], graph: ExecutionGraph) -> Claim:
+def _column_claim(payload: Mapping[str, Any], graph: ExecutionGraph) -> Prefixes:
     if payload["graph"] != graph.fingerprint:
         raise CheckpointError(
             f"checkpoint: graph: this run's graph is {graph.fingerprint}, the checkpoint is of "

@@ -29,7 +29,8 @@ from collections.abc import Callable, Mapping, Sequence
 from cellspec.graph.rowset import RowSet
 from cellspec.graph.rules import Rules
 from cellspec.state import moving, prefixes, restoring, slots, wanting, without_value
-from cellspec.state.node_states import UNLIMITED, Claim, Judge, Lenient, NodeStates, ignore
+from cellspec.state.claims import Claim, Prefixes
+from cellspec.state.node_states import UNLIMITED, Judge, Lenient, NodeStates, ignore
 
 __all__ = ["UNLIMITED", "Claim", "Counters", "Judge"]
 
@@ -116,7 +117,7 @@ class Counters(NodeStates):
 
     def restore(
         self,
-        claim: Claim,
+        claim: Prefixes,
         dropped: RowSet | None = None,
         skipped: Mapping[int, RowSet] | None = None,
         lost: Mapping[int, RowSet] | None = None,
@@ -223,6 +224,6 @@ class Counters(NodeStates):
         """How many rows are complete without a gap from row 0: O(columns)."""
         return prefixes.completed_rows(self)
 
-    def column_prefixes(self) -> Claim:
+    def column_prefixes(self) -> Prefixes:
         """By column, its `prefix` as far as its inputs reach: the claim of columns."""
         return prefixes.column_prefixes(self)

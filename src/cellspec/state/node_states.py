@@ -14,6 +14,7 @@ from typing import Protocol
 
 from cellspec.graph.rowset import Ranges, RowSet, ranges_of
 from cellspec.graph.rules import Rules
+from cellspec.state.claims import Prefixes
 from cellspec.state.codes import (
     CLAIMED,
     DONE,
@@ -28,7 +29,6 @@ __all__ = [
     "COUNT_DOWN",
     "UNLIMITED",
     "UNRESOLVED",
-    "Claim",
     "Judge",
     "Lenient",
     "NodeStates",
@@ -36,9 +36,6 @@ __all__ = [
     "filled",
     "ignore",
 ]
-
-Claim = tuple[int, ...]
-"""For each column, by position: how many rows from row 0 a checkpoint claims as resolved."""
 
 UNLIMITED = 1 << 62
 """A limit that is none."""
@@ -146,7 +143,7 @@ class NodeStates:
     barriers: list[bytearray]
     busy: list[int]
     cells: list[bytearray | Uniform]
-    claimed: Claim
+    claimed: Prefixes
     drop_prefix: list[int]
     dropped: RowSet
     held_groups: bytearray

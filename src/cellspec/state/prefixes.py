@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from cellspec.state.claims import Prefixes
 from cellspec.state.codes import (
     DONE,
 )
 from cellspec.state.node_states import (
     UNRESOLVED,
-    Claim,
     NodeStates,
 )
 
@@ -56,7 +56,7 @@ def completed_rows(nodes: NodeStates) -> int:
     return min(prefix(nodes, column) for column in range(len(nodes.cells)))
 
 
-def column_prefixes(nodes: NodeStates) -> Claim:
+def column_prefixes(nodes: NodeStates) -> Prefixes:
     """By column, its `prefix` as far as its inputs reach: the claim of a checkpoint of columns.
 
     Marks may come in any order: a cell that resolved before its input is not claimed without it

@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Mapping
 
 from cellspec.graph.rowset import RowSet, parts_touched
+from cellspec.state.claims import Prefixes
 from cellspec.state.codes import (
     CLAIMED,
     DONE,
@@ -31,7 +32,6 @@ from cellspec.state.moving import (
 )
 from cellspec.state.node_states import (
     COUNT_DOWN,
-    Claim,
     NodeStates,
     Uniform,
     filled,
@@ -45,7 +45,7 @@ _READY_RUN = re.compile(rb"\x00+")
 
 def restore(
     nodes: NodeStates,
-    claim: Claim,
+    claim: Prefixes,
     dropped: RowSet | None = None,
     skipped: Mapping[int, RowSet] | None = None,
     lost: Mapping[int, RowSet] | None = None,
@@ -110,7 +110,7 @@ def restore(
         _announce(nodes, index)
 
 
-def _restore_column(nodes: NodeStates, index: int, claim: Claim) -> None:
+def _restore_column(nodes: NodeStates, index: int, claim: Prefixes) -> None:
     """The bytes of a column, and the states of its barrier nodes."""
     rules = nodes.rules
     rule = rules.columns[index]
@@ -136,7 +136,7 @@ def _restore_column(nodes: NodeStates, index: int, claim: Claim) -> None:
     nodes.cells.append(Uniform(CLAIMED) if mine == total else body)
 
 
-def _restore_barriers(nodes: NodeStates, index: int, claim: Claim) -> None:
+def _restore_barriers(nodes: NodeStates, index: int, claim: Prefixes) -> None:
     """The states of the barrier nodes of a column."""
     rules = nodes.rules
     rule = rules.columns[index]
@@ -182,7 +182,7 @@ def _restore_groups(nodes: NodeStates) -> None:
                     nodes.barriers[rule.index][scope] = LAST_WAIT
 
 
-def _restore_skips(nodes: NodeStates, claim: Claim) -> None:
+def _restore_skips(nodes: NodeStates, claim: Prefixes) -> None:
     """Cells that wait, and have a skipped claimed input, are to be skipped."""
     for index, rows in sorted(nodes.skipped.items()):
         rule = nodes.rules.columns[index]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cellspec.graph.rowset import RowSet
+from cellspec.state.claims import Prefixes
 from cellspec.state.codes import DONE
-from cellspec.state.counters import Claim
 from sim.simulator.calls import Calls
 from sim.simulator.outcome import Incarnation
 from sim.simulator.run_state import RunState
@@ -20,7 +20,7 @@ def lost_in_flight_s(state: RunState, calls: Calls, now: float) -> float:
     return sum(calls.lost_s(task) - max(0.0, task.ends_s - now) for task in state.running)
 
 
-def lost_barriers_s(state: RunState, calls: Calls, claim: Claim) -> float:
+def lost_barriers_s(state: RunState, calls: Calls, claim: Prefixes) -> float:
     """The time of barrier nodes that are complete, and will not be when `claim` is restored."""
     counters, lost_s = state.machine.counters, 0.0
     for rule in state.rules.columns:
@@ -37,7 +37,7 @@ def lost_barriers_s(state: RunState, calls: Calls, claim: Claim) -> float:
 
 def value_losses(
     state: RunState, calls: Calls, incarnation: Incarnation
-) -> Callable[[Claim], None]:
+) -> Callable[[Prefixes], None]:
     """Take note of the values before a resume.
 
     Returns:
@@ -48,7 +48,7 @@ def value_losses(
     cells: Sequence[Any] = counters.cells
     valueless: Sequence[Mapping[int, RowSet]] = (counters.skipped, counters.lost)
 
-    def add(claim: Claim) -> None:
+    def add(claim: Prefixes) -> None:
         for column, rows in enumerate(claim):
             without = [sets.get(column, nothing) for sets in valueless]
             cost = calls.cell_cost(column)

@@ -27,7 +27,7 @@ from collections.abc import Callable, Collection, Iterator
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.machine.actions import Choose
 from cellspec.state.checkpoint import make_payload
-from cellspec.state.counters import Claim
+from cellspec.state.claims import Prefixes
 from sim.simulator.calls import Calls, Picker, PlainCalls, Settle
 from sim.simulator.crashes import CrashSchedule, SeededChoice
 from sim.simulator.latency import Latency
@@ -263,10 +263,10 @@ class Simulator:
         else:
             self._checkpoint_durable(len(text))
 
-    def _claim(self, version: int) -> Claim:
+    def _claim(self, version: int) -> Prefixes:
         return self.machine.claim(version)
 
-    def _make_durable(self, claim: Claim) -> None:
+    def _make_durable(self, claim: Prefixes) -> None:
         for column, rows in enumerate(claim):
             known = self.machine.durable[column]
             if rows > known:
@@ -363,7 +363,7 @@ class Simulator:
         calls.resumed(incarnation.in_flight_lost)
         state.digest.update(repr((machine.incarnation, t, claim)).encode())
 
-    def _claim_after_crash(self) -> Claim:
+    def _claim_after_crash(self) -> Prefixes:
         """The claim in storage: the last durable one, or the one that was being written."""
         machine = self.machine
         if machine.pending_claim is None:

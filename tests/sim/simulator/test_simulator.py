@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, Limits, Violation
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
-from cellspec.state.counters import Claim
+from cellspec.state.claims import Prefixes
 from sim.policies import POLICIES, Policy
 from sim.scenario.distributions import Constant, Exponential
 from sim.scenario.sampler import ColumnLatency, LatencySource
@@ -57,7 +57,7 @@ class Run:
 
     simulator: Simulator
     started: list[Started]
-    claims: list[Claim]
+    claims: list[Prefixes]
     outcome: Outcome = field(default_factory=Outcome)
 
     @property
@@ -110,9 +110,9 @@ class _Listener:
 class _Observed(Simulator):
     """Remembers what each resume began from."""
 
-    claims: list[Claim]
+    claims: list[Prefixes]
 
-    def _claim_after_crash(self) -> Claim:
+    def _claim_after_crash(self) -> Prefixes:
         claim = super()._claim_after_crash()
         self.claims.append(claim)
         return claim
@@ -577,7 +577,7 @@ def test_random_crashes_are_exponential_and_as_many_as_asked() -> None:
 
 
 def test_a_crash_while_a_claim_is_written_resumes_from_the_old_or_the_new() -> None:
-    seen = Counter[Claim]()
+    seen = Counter[Prefixes]()
     for seed in range(40):
         plan = workers(
             1,
@@ -648,7 +648,7 @@ def check_resumes(found: Run) -> None:
     ) + [False]
     assert len(found.claims) == len(incarnations) - 1
     rules = graph.rules.columns
-    claims: list[Claim] = [(0,) * len(names), *found.claims]
+    claims: list[Prefixes] = [(0,) * len(names), *found.claims]
     for incarnation, claim in zip(incarnations, claims, strict=True):
         cells = [x for x in found.started if x.incarnation == incarnation.number and not x.barrier]
         assert all(x.row >= claim[names.index(x.column)] for x in cells)

@@ -79,7 +79,7 @@ from cellspec.engine.storage.segments import (
 )
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.state.checkpoint import Checkpoint, make_payload, read_payload
-from cellspec.state.counters import Claim
+from cellspec.state.claims import Prefixes
 from cellspec.text import counted, listed_names
 
 __all__ = ["InDoubtError", "InUseError", "Storage", "StorageError", "StorageWriteError"]
@@ -381,7 +381,7 @@ class Storage(RunDirectory):
                     if name not in self._held or self._held[name].find(row) is None:
                         raise StorageError(f"{name}[{row}]: promised as safe, but has no value")
 
-    def _check_covered(self, claim: Claim) -> None:
+    def _check_covered(self, claim: Prefixes) -> None:
         for (name, layers), rows in zip(self._held.items(), claim, strict=True):
             if (row := layers.gap(rows, self._dropped)) is not None:
                 raise StorageError(

@@ -35,7 +35,7 @@ from cellspec.engine.storage.segments import (
 )
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.state.checkpoint import read_payload
-from cellspec.state.counters import Claim
+from cellspec.state.claims import Prefixes
 
 __all__ = [
     "CURRENT",
@@ -84,7 +84,7 @@ class FolderState:
     """
 
     record: Record | None
-    claim: Claim
+    claim: Prefixes
     index: Index
     is_current: bool
     incarnation: int
@@ -155,7 +155,7 @@ class RunDirectory:
         }
         self._check_serials(records)
         index = Index(self._no_layers())
-        claim: Claim = (0,) * self.graph.num_columns
+        claim: Prefixes = (0,) * self.graph.num_columns
         chosen = ""
         for name, record in records.items():
             if record is not None and not chosen:
@@ -210,7 +210,7 @@ class RunDirectory:
                 f"got {newest.serial}"
             )
 
-    def _index(self, record: Record, claim: Claim) -> Index:
+    def _index(self, record: Record, claim: Prefixes) -> Index:
         """Where the claimed cells are.
 
         Raises:

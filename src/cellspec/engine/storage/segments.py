@@ -41,7 +41,7 @@ from cellspec.engine.values import SKIPPED
 from cellspec.errors import SpecError
 from cellspec.graph.rowset import Ranges, ranges_of
 from cellspec.state.checkpoint import Checkpoint
-from cellspec.state.counters import Claim
+from cellspec.state.claims import Prefixes
 
 __all__ = [
     "ClaimedRows",
@@ -290,7 +290,7 @@ class Incarnation:
     incarnation: int
     segments: int
     failed: tuple[int, ...]
-    claim: Claim
+    claim: Prefixes
     writer: str = ""
 
     def names(self) -> Iterator[str]:

@@ -1,0 +1,122 @@
+"""Sets of rows that have one value each, against Python's own sets."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits
+from cellspec.graph.rowset import ranges_of
+from cellspec.state.claims import (
+    Claim,
+    Rows,
+    are_prefixes,
+    beyond,
+    count_rows,
+    covers,
+    end_of,
+    first_outside,
+    holds,
+    join,
+    meet,
+    minus,
+    normal,
+    order_gap,
+    prefix_of,
+    reach,
+    reaches,
+    spans,
+)
+
+TOTAL = 12
+sets = st.frozensets(st.integers(0, TOTAL - 1)) | st.integers(0, TOTAL).map(
+    lambda n: frozenset(range(n))
+)
+ends = st.integers(0, TOTAL)
+
+
+def value_of(rows: frozenset[int]) -> Rows:
+    return normal(ranges_of(sorted(rows)))
+
+
+def set_of(rows: Rows) -> frozenset[int]:
+    return frozenset(row for start, stop in spans(rows) for row in range(start, stop))
+
+
+def first_gap(rows: frozenset[int]) -> int:
+    return min(set(range(TOTAL + 1)) - rows)
+
+
+@given(rows=sets)
+def test_one_set_has_one_value(rows: frozenset[int]) -> None:
+    value = value_of(rows)
+    assert set_of(value) == rows
+    assert isinstance(value, int) == (rows == frozenset(range(len(rows))))
+    assert spans(value) == ranges_of(sorted(rows))
+
+
+@given(st.lists(st.tuples(ends, ends)))
+def test_ranges_in_any_order_have_the_value_of_their_set(ranges: list[tuple[int, int]]) -> None:
+    rows = frozenset(row for start, stop in ranges for row in range(start, stop))
+    assert normal(ranges) == value_of(rows)
+
+
+@given(rows=sets)
+def test_questions_about_a_set_are_answered_as_of_the_set(rows: frozenset[int]) -> None:
+    value = value_of(rows)
+    assert [covers(value, row) for row in range(TOTAL)] == [row in rows for row in range(TOTAL)]
+    for start in range(TOTAL):
+        for stop in range(start + 1, TOTAL + 1):
+            assert holds(value, start, stop) == (frozenset(range(start, stop)) <= rows)
+    assert prefix_of(value) == first_gap(rows)
+    assert beyond(value) == ranges_of(row for row in sorted(rows) if row > first_gap(rows))
+    assert reach(value) == max(rows, default=-1) + 1
+    assert count_rows(value) == len(rows)
+
+
+@given(rows=sets, others=sets)
+def test_two_sets_are_combined_as_sets_are(rows: frozenset[int], others: frozenset[int]) -> None:
+    mine, theirs = value_of(rows), value_of(others)
+    assert join(mine, theirs) == value_of(rows | others)
+    assert meet(mine, theirs) == value_of(rows & others)
+    assert minus(mine, theirs) == value_of(rows - others)
+    assert first_outside(mine, theirs) == min(rows - others, default=-1)
+    assert (mine == theirs) == (rows == others)
+
+
+@given(st.lists(sets, min_size=1, max_size=4))
+def test_a_claim_reaches_the_rows_of_which_it_holds_a_cell(columns: list[frozenset[int]]) -> None:
+    claim: Claim = tuple(map(value_of, columns))
+    held = frozenset().union(*columns)
+    assert [reaches(claim, row) for row in range(TOTAL)] == [row in held for row in range(TOTAL)]
+    assert end_of(claim) == max(held, default=-1) + 1
+    assert are_prefixes(claim) == all(isinstance(rows, int) for rows in claim)
+
+
+@pytest.mark.clause("CKPT-05")
+@given(rows=sets, batched=sets, free=sets, dropped=sets, size=st.integers(1, 5))
+def test_a_cell_out_of_order_is_one_whose_earlier_cells_are_missing(
+    rows: frozenset[int],
+    batched: frozenset[int],
+    free: frozenset[int],
+    dropped: frozenset[int],
+    size: int,
+) -> None:
+    traits = ExecutionTraits
+    columns = [
+        ColumnDescriptor("free", None, None, traits.CELL_BY_CELL),
+        ColumnDescriptor("row", None, None, traits.CELL_BY_CELL | traits.ORDERED),
+        ColumnDescriptor("batch", None, None, traits.BATCH_BARRIER | traits.ORDERED, ["free"]),
+    ]
+    graph = ExecutionGraph(TOTAL, columns, batch_size=size)
+    odd = []
+    for index, name in enumerate(graph.column_names):
+        mine = {"row": rows, "batch": batched}.get(name)
+        for row in sorted(mine or ()):
+            before = range(row if name == "row" else row // size * size)
+            if row not in dropped and not frozenset(before) <= (mine or frozenset()):
+                odd.append((index, row))
+    by_name = {"free": free, "row": rows, "batch": batched}
+    claim = tuple(value_of(by_name[name]) for name in graph.column_names)
+    assert order_gap(claim, graph.rules, dropped) == min(odd, default=None)
