@@ -26,6 +26,7 @@ from cellspec import (
 )
 from cellspec.machine.actions import Failure, Outcome
 from cellspec.machine.ending import expect_failure
+from cellspec.state.claims import as_prefixes
 from cellspec.state.codes import READY, SKIP_READY
 from tests.oracles import Definition
 from tests.run_oracle import RunModel, RunRules
@@ -177,7 +178,7 @@ class Pair:
 
     def _claim_of(self, action: Action) -> dict[str, int]:
         assert action.claim is not None
-        return dict(zip(self.graph.column_names, action.claim, strict=True))
+        return dict(zip(self.graph.column_names, as_prefixes(action.claim), strict=True))
 
     def _is_range(self, action: Action) -> bool:
         return (

@@ -23,7 +23,7 @@ from cellspec.fuzz.schedules import DEPTH, SCHEDULES, pct_bound, schedule
 from cellspec.fuzz.search import search
 from cellspec.fuzz.swarm import KNOBS, Knobs, Size, workload
 from cellspec.machine.machine import Machine
-from cellspec.state.claims import Prefixes
+from cellspec.state.claims import Claim
 from cellspec.state.codes import READY
 from sim.cli import main
 from sim.output import fuzz as command
@@ -249,7 +249,7 @@ def test_a_rule_that_allows_too_much_shows_in_a_table(monkeypatch: pytest.Monkey
     class RestoresBarriers(Machine):
         """After a resume, the first barrier counts as complete."""
 
-        def resume(self, claim: Prefixes, **more: Any) -> None:
+        def resume(self, claim: Claim, **more: Any) -> None:
             super().resume(claim, **more)
             for rule in self.graph.rules.columns:
                 if rule.is_barrier and self.counters.barrier_state(rule.index, 0) == READY:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellspec.graph.rowset import RowSet, add_range, part_of, parts_touched, ranges_of, rows_of
+from cellspec.graph.rowset import GrowingRows, RowSet, part_of, parts_touched, ranges_of, rows_of
 from tests.matrix.checks import steps
 
 few = st.sets(st.integers(0, 40))
@@ -67,13 +67,33 @@ def test_ranges_are_in_order_and_none_is_empty_or_touches_the_next(rows: set[int
     assert all(a[1] < b[0] for a, b in itertools.pairwise(found))
 
 
-@given(rows=few, start=st.integers(0, 40), length=st.integers(1, 12))
-def test_a_range_that_is_put_in_joins_those_that_it_touches(
+@given(rows=few, start=st.integers(0, 40), length=st.integers(1, 33))
+def test_a_set_of_rows_takes_a_range_and_finds_the_first_row_outside(
     rows: set[int], start: int, length: int
 ) -> None:
-    ranges = list(ranges_of(sorted(rows)))
-    add_range(ranges, start, start + length)
-    assert tuple(ranges) == ranges_of(sorted(rows | set(range(start, start + length))))
+    mine, model = RowSet(80, sorted(rows)), rows | set(range(start, start + length))
+    mine.add_range(start, start + length)
+    assert (list(mine), len(mine)) == (sorted(model), len(model))
+    for first in range(80):
+        outside = sorted(set(range(first, 80)) - model)
+        assert mine.first_outside(first, 80) == (outside[0] if outside else -1)
+        assert mine.first_outside(first, start) in (-1, outside[0] if outside else -1)
+
+
+@given(added=st.lists(st.tuples(st.integers(0, 39), st.integers(1, 12))), total=st.integers(40, 52))
+def test_growing_rows_are_a_set_that_knows_its_first_gap(
+    added: list[tuple[int, int]], total: int
+) -> None:
+    mine, model = GrowingRows(total, 2), set[int]()
+    for start, length in added:
+        stop = min(start + length, total)
+        mine.add(1, start, stop)
+        model |= set(range(start, stop))
+        gaps = sorted(set(range(total)) - model)
+        assert mine.firsts == [0, gaps[0] if gaps else total]
+        assert mine.ranges(1) == ranges_of(sorted(model))
+        assert mine.first_outside(1, start, stop) == -1
+        assert mine.first_outside(1, 0, total) == (gaps[0] if gaps else -1)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])

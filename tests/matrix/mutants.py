@@ -32,7 +32,7 @@ from cellspec.graph.graph import CompletionTrackerProtocol
 from cellspec.graph.rowset import RowSet
 from cellspec.graph.rules import ColumnRule, Rules
 from cellspec.state.checkpoint import read_payload
-from cellspec.state.claims import Prefixes
+from cellspec.state.claims import Prefixes, as_prefixes
 from cellspec.state.codes import DROPPED_BEHIND, READY
 from cellspec.state.counters import Counters
 from cellspec.state.moving import advance_order
@@ -978,7 +978,7 @@ class HearsTheDead(Simulator):
 class QueuesClaimedRows(Simulator):
     def _resume(self, incarnation: Incarnation, t: float) -> None:
         super()._resume(incarnation, t)
-        claim = self.machine.durable_claim
+        claim = as_prefixes(self.machine.durable_claim)
         for rule in self.rules.columns:
             if claim[rule.index] > 1 and not rule.is_barrier:
                 self.queues[self.machine.group_of[rule.index]].cell_pusher(rule.index)(0)
@@ -1083,7 +1083,7 @@ class BarrierStartsByLastRow(Simulator):
 class GivesOldOutput(Simulator):
     def _resume(self, incarnation: Incarnation, t: float) -> None:
         super()._resume(incarnation, t)
-        claim = self.machine.durable_claim
+        claim = as_prefixes(self.machine.durable_claim)
         for rule in self.rules.columns:
             if rule.is_barrier and 0 < claim[rule.index] < self.graph.num_records:
                 self.state.emissions.append((rule.index, claim[rule.index], claim[rule.index] + 1))
@@ -1122,11 +1122,11 @@ class WritesTwoAtOnce(Simulator):
 class ResumesFromTheOneBefore(Simulator):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._claims: list[Prefixes] = [self.machine.durable_claim]
+        self._claims: list[Prefixes] = [as_prefixes(self.machine.durable_claim)]
 
     def _checkpoint_durable(self, size: int) -> None:
         super()._checkpoint_durable(size)
-        self._claims.append(self.machine.durable_claim)
+        self._claims.append(as_prefixes(self.machine.durable_claim))
 
     def _claim_after_crash(self) -> Prefixes:
         return self._claims[-2] if len(self._claims) > 1 else self._claims[-1]

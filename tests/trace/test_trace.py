@@ -33,6 +33,7 @@ from cellspec.trace import (
     TraceReader,
     TraceWriter,
     action_of,
+    claimed_rows,
     event_from_json,
     event_of,
     failures_of,
@@ -99,7 +100,9 @@ VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "failure": st.sampled_from(["retryable", "backpressure", "permanent", "timeout"]),
     "until": times,
     "reads": row_sets(),
-    "claim": st.fixed_dictionaries({name: st.integers(0, ROWS) for name in GRAPH.column_names}),
+    "claim": st.fixed_dictionaries(
+        {name: st.integers(0, ROWS) | row_sets().map(claimed_rows) for name in GRAPH.column_names}
+    ),
     "dropped": row_sets(),
     "skipped": st.dictionaries(st.sampled_from(GRAPH.column_names), row_sets()),
     "records": st.integers(1, ROWS),
@@ -129,6 +132,13 @@ def events(draw: st.DrawFn, seq: int = 1, kind: str | None = None) -> Event:
         else:
             fields["rows"] = draw(VALUES["rows"])
             fields.pop("reads", None)
+    if kind == "commit_begin":
+        if "claim" in fields:
+            fields = {
+                name: value for name, value in fields.items() if name not in ("rows", "column")
+            }
+        else:
+            fields["rows"] = draw(VALUES["rows"])
     return Event(seq, draw(times), kind, **fields, inferred=draw(st.booleans()))  # type: ignore[arg-type]
 
 
@@ -405,7 +415,7 @@ BAD_EVENTS: list[tuple[bytes, str]] = [
     ),
     (
         b'{"seq": 1, "t": 0, "event": "resume", "claim": {"a": -1}}',
-        "claim[...]: expected int >= 0",
+        "claim.a: expected an integer from 0, or ranges of rows",
     ),
     (
         b'{"seq": 1, "t": 0, "event": "resume", "claim": {}, "dropped": [[2, 3], [0, 1]]}',

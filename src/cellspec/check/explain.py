@@ -16,6 +16,7 @@ from cellspec.clauses import clauses
 from cellspec.graph.nodes import CellNodeId, NodeId, barrier_key, cell_key
 from cellspec.machine.explain_refusal import words_of
 from cellspec.machine.machine import Machine
+from cellspec.state.claims import Rows, are_prefixes
 from cellspec.state.codes import (
     BACKOFF,
     CLAIMED,
@@ -38,7 +39,17 @@ NODES_SHOWN = 6
 
 _CALLS = frozenset({"start", "complete", "fail", "cancel"})
 _STORAGE = frozenset(
-    {"durable", "checkpoint_begin", "checkpoint_durable", "checkpoint_failed", "crash", "resume"}
+    {
+        "durable",
+        "checkpoint_begin",
+        "checkpoint_durable",
+        "checkpoint_failed",
+        "commit_begin",
+        "committed",
+        "commit_failed",
+        "crash",
+        "resume",
+    }
 )
 _INCARNATIONS = frozenset({"crash", "resume"})
 _OF_TIME = frozenset({"SCHED-08", "SCHED-09", "GROUP-06"})
@@ -224,13 +235,22 @@ def _storage(machine: Machine) -> Iterator[str]:
     yield "last durable claim: " + _claim(names, machine.durable_claim)
     if machine.pending_claim is not None:
         yield "claim being written: " + _claim(names, machine.pending_claim)
+    for kind, commits in (
+        ("open", machine.state.commits.values()),
+        ("that reported an error", machine.state.failed_commits),
+    ):
+        for commit in list(commits)[:NODES_SHOWN]:
+            yield f"commit {kind}: " + _claim(names, commit.cells)
 
 
-def _claim(names: Sequence[str], rows: Sequence[int]) -> str:
-    if len(set(rows)) == 1:
-        return f"{rows[0]} of every column"
+def _claim(names: Sequence[str], claim: Sequence[Rows]) -> str:
+    if len(set(claim)) == 1 and are_prefixes(tuple(claim)):
+        return f"{claim[0]} of every column"
     return _short(
-        ", ".join(f"{count} of {name!r}" for name, count in zip(names, rows, strict=True))
+        ", ".join(
+            f"{rows if isinstance(rows, int) else row_words(rows)} of {name!r}"
+            for name, rows in zip(names, claim, strict=True)
+        )
     )
 
 

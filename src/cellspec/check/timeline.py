@@ -19,16 +19,20 @@ from __future__ import annotations
 import heapq
 import json
 from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import reduce
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from cellspec.errors import TraceError
 from cellspec.files import GrowingFile
 from cellspec.graph.rowset import RowSet, rows_of
+from cellspec.state.claims import Rows, count_rows, covers, meet, reaches, spans
 from cellspec.text import cell_words, node_words
-from cellspec.trace import Event, Header, TraceReader, check_size, graph_of
+from cellspec.trace import Event, Header, TraceReader, check_size, claimed_rows, graph_of
 
 __all__ = ["ChromeWriter", "export_chrome"]
 
@@ -106,7 +110,8 @@ class ChromeWriter:
         self._ranges: dict[str, list[_Call]] = {}
         self._claim: _Call | None = None
         self._open = array("I")
-        self._claimed = [0] * len(self._rules.columns)
+        self._claimed: list[Rows] = [0] * len(self._rules.columns)
+        self._edges: list[int] = []
         self._complete = 0
         self._dropped = RowSet(self._rows)
         self._covered_drops: list[int] = []
@@ -158,6 +163,10 @@ class ChromeWriter:
             self._instant(event, _EVENTS_TID)
         elif event.event.startswith("checkpoint_"):
             self._checkpoint(event)
+        elif event.event.startswith("commit"):
+            if event.event == "commit_begin" and len(self._dropped) > len(self._covered_drops):
+                self._covered_drops = list(self._dropped)
+            self._instant(event, _STORAGE_TID)
         elif event.event == "durable":
             self._instant(event, _STORAGE_TID)
         elif event.event == "drop":
@@ -354,23 +363,32 @@ class ChromeWriter:
         self._stop_all("resume")
         claim = event.claim or {}
         self._rows = event.records if event.records is not None else self._rows
-        self._claimed = [claim.get(rule.name, 0) for rule in self._rules.columns]
+        self._claimed = [claimed_rows(claim.get(rule.name, 0)) for rule in self._rules.columns]
+        self._edges = sorted({edge for rows in self._claimed for edge in chain(*spans(rows))})
         self._open = array("I")
         # Drops before the claim was begun stay, whether the engine lists them or not.
         dropped = self._covered_drops if event.dropped is None else rows_of(event.dropped)
         self._dropped = RowSet(self._rows)
         for row in dropped:
-            if row < min(max(self._claimed), self._rows):
+            if row < self._rows and reaches(tuple(self._claimed), row):
                 self._forget(row)
         self._covered_drops = list(self._dropped)
-        whole = min(self._claimed)
-        self._complete = whole - sum(row < whole for row in self._dropped)
+        whole = reduce(meet, self._claimed)
+        self._complete = count_rows(whole) - sum(covers(whole, row) for row in self._dropped)
         self._rows_changed = True
 
     def _instant(self, event: Event, tid: int, scope: str = "t") -> None:
         fields = {
             name: getattr(event, name)
-            for name in ("claim", "failure", "outcome", "reason", "records", "incarnation")
+            for name in (
+                "claim",
+                "commit",
+                "failure",
+                "outcome",
+                "reason",
+                "records",
+                "incarnation",
+            )
             if getattr(event, name) is not None
         }
         self._put(
@@ -417,9 +435,10 @@ class ChromeWriter:
         while len(known) <= row:
             # As many rows as have the same number of columns left.
             first = len(known)
-            edges = [rows for rows in self._claimed if rows > first]
-            last = min(min(edges, default=row + 1), row + 1)
-            left = sum(rows <= first for rows in self._claimed)
+            place = bisect_right(self._edges, first)
+            edge = self._edges[place] if place < len(self._edges) else row + 1
+            last = min(edge, row + 1)
+            left = sum(not covers(rows, first) for rows in self._claimed)
             known.extend(array("I", (left,)) * (last - first))
 
     def _flush_counters(self) -> None:

@@ -27,7 +27,7 @@ from cellspec.files import write_files
 from cellspec.graph.rowset import rows_of
 from cellspec.machine.actions import Action
 from cellspec.machine.machine import Failure, Machine
-from cellspec.state.claims import Prefixes
+from cellspec.state.claims import Prefixes, as_prefixes
 from cellspec.state.codes import SKIP_READY
 
 __all__ = ["MachineBackend"]
@@ -196,7 +196,7 @@ class _Incarnation:
             self._take(self.dice.choice(options))
             return True
         ends = [action for action in self.machine.enabled() if action.kind == "end"]
-        saved = min(self.machine.durable_claim) == self.graph.num_records
+        saved = min(as_prefixes(self.machine.durable_claim)) == self.graph.num_records
         if ends and last and (saved or ends[0].outcome == "stopped"):
             self._take(ends[0])
             return True
@@ -228,7 +228,7 @@ class _Incarnation:
         elif kind == "durable":
             probe.durable(action.column, start, stop)
         elif kind == "checkpoint_begin":
-            probe.checkpoint_begin(self._named(action.claim or ()))
+            probe.checkpoint_begin(self._named(as_prefixes(action.claim or ())))
         elif kind == "checkpoint_durable":
             probe.checkpoint_durable()
         elif kind == "stop":
@@ -259,7 +259,7 @@ class _Incarnation:
 
     def _write_claim(self) -> None:
         assert self.machine.pending_claim is not None
-        self.stored["claim"] = self._named(self.machine.pending_claim)
+        self.stored["claim"] = self._named(as_prefixes(self.machine.pending_claim))
         self._write()
 
     def _write(self) -> None:
@@ -316,7 +316,7 @@ class _Incarnation:
             assert action.rows is not None
             self.values[action.column, action.rows[0]] = made
         else:
-            claim = self._named(self.machine.durable_claim)
+            claim = self._named(as_prefixes(self.machine.durable_claim))
             for row, value in made.items():
                 # What a rerun says of claimed rows is discarded.
                 if row >= claim[action.column]:

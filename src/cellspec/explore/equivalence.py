@@ -24,7 +24,7 @@ from cellspec.explore.steps import State, Step
 from cellspec.graph.nodes import BarrierNodeId
 from cellspec.machine.actions import Action
 from cellspec.machine.machine import Machine
-from cellspec.state.claims import Prefixes
+from cellspec.state.claims import Prefixes, as_prefixes
 from cellspec.state.codes import RUNNING, is_resolved
 
 __all__ = ["Difference", "check_equivalence"]
@@ -183,7 +183,8 @@ def _claims(search: Search, machine: Machine) -> set[Step]:
     for action in machine.enabled():
         claim = action.claim
         if action.kind == "checkpoint_begin" and claim is not None and claim in wanted:
-            index = relation.claim_index[claim, _drops_of(relation, machine, claim)]
+            mine = as_prefixes(claim)
+            index = relation.claim_index[mine, _drops_of(relation, machine, mine)]
             found.add(Step("checkpoint_begin", index))
     return found
 

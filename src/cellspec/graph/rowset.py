@@ -9,17 +9,17 @@ next: one set of rows is written in one way only.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
-__all__ = ["Ranges", "RowSet", "add_range", "part_of", "parts_touched", "ranges_of", "rows_of"]
+__all__ = ["GrowingRows", "Ranges", "RowSet", "part_of", "parts_touched", "ranges_of", "rows_of"]
 
 Ranges: TypeAlias = tuple[tuple[int, int], ...]
 """Rows as ranges ``[start, stop)`` in order, none empty, none touching the next."""
 
 
 _NOT_EMPTY = re.compile(rb"[^\x00]")
+_NOT_FULL = re.compile(rb"[^\xff]")
 
 
 class RowSet:
@@ -43,6 +43,36 @@ class RowSet:
             self._bits[row >> 3] |= mask
             self._count += 1
 
+    def add_range(self, start: int, stop: int) -> None:
+        """Put rows ``[start, stop)`` in: O(their bytes)."""
+        first, last = -(-start // 8), stop // 8
+        if first >= last:
+            for row in range(start, stop):
+                self.add(row)
+            return
+        for row in (*range(start, first * 8), *range(last * 8, stop)):
+            self.add(row)
+        if not self._bits:
+            self._bits = bytearray(-(-self._rows // 8))
+        known = int.from_bytes(self._bits[first:last], "little").bit_count()
+        self._bits[first:last] = b"\xff" * (last - first)
+        self._count += 8 * (last - first) - known
+
+    def first_outside(self, start: int, stop: int) -> int:
+        """The first of rows ``[start, stop)`` that is not in the set; −1 if all are in."""
+        if not self._count or start >= self._rows:
+            return start if start < stop else -1
+        row, last = start, min(stop, self._rows)
+        while row < last:
+            if row & 7 == 0 and self._bits[row >> 3] == 255:
+                found = _NOT_FULL.search(self._bits, row >> 3)
+                row = found.start() * 8 if found else self._rows
+            elif row not in self:
+                return row
+            else:
+                row += 1
+        return row if row < stop else -1
+
     def __contains__(self, row: int) -> bool:
         return bool(self._count) and bool(self._bits[row >> 3] >> (row & 7) & 1)
 
@@ -63,6 +93,60 @@ class RowSet:
                     yield row
 
 
+class GrowingRows:
+    """The rows of each column that are safe: they only become more.
+
+    Rows from 0 on are a number; those behind a gap take a bit each, and nothing while there is no
+    gap.
+
+    Args:
+        num_records: rows of the dataset.
+        columns: how many columns there are.
+
+    Attributes:
+        firsts: by column, how many rows from 0 on are in.
+    """
+
+    __slots__ = ("_beyond", "_rows", "firsts")
+
+    def __init__(self, num_records: int, columns: int) -> None:
+        self.firsts = [0] * columns
+        self.clear(num_records)
+
+    def clear(self, num_records: int) -> None:
+        """Forget all rows; from now on there are so many."""
+        self._rows = num_records
+        self._beyond: list[RowSet | None] = [None] * len(self.firsts)
+        self.firsts[:] = [0] * len(self.firsts)
+
+    def add(self, column: int, start: int, stop: int) -> None:
+        """Put rows ``[start, stop)`` of a column in: O(1) without a gap, else O(their bytes)."""
+        first, beyond = self.firsts[column], self._beyond[column]
+        if start > first:
+            if beyond is None:
+                beyond = self._beyond[column] = RowSet(self._rows)
+            beyond.add_range(start, stop)
+            return
+        first = max(first, stop)
+        if beyond is not None and first < self._rows and first in beyond:
+            found = beyond.first_outside(first, self._rows)
+            first = found if found >= 0 else self._rows
+        self.firsts[column] = first
+
+    def first_outside(self, column: int, start: int, stop: int) -> int:
+        """The first of rows ``[start, stop)`` of a column that is not in; −1 if all are in."""
+        start, beyond = max(start, self.firsts[column]), self._beyond[column]
+        if start >= stop:
+            return -1
+        return start if beyond is None else beyond.first_outside(start, stop)
+
+    def ranges(self, column: int) -> Ranges:
+        """The rows of a column, as ranges."""
+        first, beyond = self.firsts[column], self._beyond[column]
+        later = () if beyond is None else ranges_of(beyond.within(first, self._rows))
+        return ((0, first), *later) if first else later
+
+
 def ranges_of(rows: Iterable[int]) -> Ranges:
     """Rows in order, as ranges."""
     found: list[tuple[int, int]] = []
@@ -72,18 +156,6 @@ def ranges_of(rows: Iterable[int]) -> Ranges:
         else:
             found.append((row, row + 1))
     return tuple(found)
-
-
-def add_range(ranges: list[tuple[int, int]], start: int, stop: int) -> None:
-    """Put rows ``[start, stop)`` into a list of ranges in order, and join those that touch.
-
-    O(log n) comparisons, and one move of the list's end.
-    """
-    first = bisect_left(ranges, start, key=lambda span: span[1])
-    last = bisect_right(ranges, stop, lo=first, key=lambda span: span[0])
-    if first < last:
-        start, stop = min(start, ranges[first][0]), max(stop, ranges[last - 1][1])
-    ranges[first:last] = [(start, stop)]
 
 
 def rows_of(ranges: Ranges) -> Iterator[int]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from cellspec.graph.rowset import Ranges
-from cellspec.state.claims import Prefixes
+from cellspec.state.claims import Claim
 
 __all__ = [
     "Action",
@@ -48,7 +48,7 @@ class Action(NamedTuple):
         attempt: of a start, the number that the engine gives it, 1 for a node's first try in an
             incarnation; of a complete, a fail or a cancel, the attempt that ended. None if the
             engine does not say: of an end, the one in flight is meant.
-        claim: rows claimed, by column position.
+        claim: rows claimed, by column position; of a commit, those that are new.
         failure: of a fail: "retryable", "backpressure", "permanent" or "timeout".
         until: of a fail: the time in seconds at which the node may start again; None if the engine
             leaves it open.
@@ -72,7 +72,7 @@ class Action(NamedTuple):
     rows: tuple[int, int] | None = None
     scope: int | None = None
     attempt: int | None = None
-    claim: Prefixes | None = None
+    claim: Claim | None = None
     failure: Failure | None = None
     until: float | None = None
     reads: Ranges | None = None

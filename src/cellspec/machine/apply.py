@@ -13,6 +13,7 @@ from cellspec.errors import SpecError
 from cellspec.machine import (
     barriers,
     cells,
+    commits,
     drops,
     early_stop,
     ending,
@@ -24,7 +25,7 @@ from cellspec.machine import (
 from cellspec.machine.actions import Action, Failure
 from cellspec.machine.calls import range_of
 from cellspec.machine.run_state import RunState
-from cellspec.state.claims import Prefixes
+from cellspec.state.claims import Claim, normal
 
 __all__ = ["resume_arguments", "take_action"]
 
@@ -109,6 +110,12 @@ def _take(run: RunState, action: Action) -> None:
         row_groups.retire(run, *_rows_of(run, action))
     elif kind == "checkpoint_begin" and action.claim is not None:
         saving.checkpoint_begin(run, _claim_of(run, action, action.claim))
+    elif kind == "commit_begin":
+        commits.commit_begin(run, _cells_of(run, action), action.commit)
+    elif kind == "committed":
+        commits.committed(run, action.commit)
+    elif kind == "commit_failed":
+        commits.commit_failed(run, action.commit)
     elif kind == "end":
         ending.end(run, action.outcome or "success")
     elif kind in _OF_THE_RUN:
@@ -184,10 +191,21 @@ def _failure_of(action: Action) -> Failure:
     return action.failure
 
 
-def _claim_of(run: RunState, action: Action, claim: Prefixes) -> Prefixes:
+def _claim_of(run: RunState, action: Action, claim: Claim) -> Claim:
     if len(claim) != run.graph.num_columns:
         raise SpecError(f"action {action}: claims {len(claim)} columns of {run.graph.num_columns}")
     return claim
+
+
+def _cells_of(run: RunState, action: Action) -> Claim:
+    """What a commit names: a claim of what is new, or rows of one column or of every one."""
+    if action.claim is not None:
+        return _claim_of(run, action, action.claim)
+    new = normal([_rows_of(run, action)])
+    names = run.graph.column_names
+    if action.column:
+        _column_of(run, action)
+    return tuple(new if action.column in ("", name) else 0 for name in names)
 
 
 def resume_arguments(run: RunState, action: Action) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from cellspec.machine.drops import unexplained
 from cellspec.machine.row_groups import unresolved
 from cellspec.machine.run_state import RunState
 from cellspec.machine.saving import longest_claim
+from cellspec.state.claims import first_outside
 from cellspec.state.codes import (
     BACKOFF,
     READY,
@@ -28,8 +29,9 @@ def enabled(run: RunState) -> Iterator[Action]:
     """Every action that the specification allows now, lazily, in a fixed order.
 
     Checkpoints are offered for version 1 and 2, each with its longest claim; data is offered
-    to storage as a whole column prefix; ranges, and resumes with another target, are not
-    offered. An end as failed is left out too. A failure is offered as each kind, without a backoff.
+    to storage as a whole column prefix; commits, ranges, and resumes with another target, or from
+    a claim whose write reported an error, are not offered. An end as failed is left out too. A
+    failure is offered as each kind, without a backoff.
     """
     if run.ended:
         return
@@ -133,10 +135,11 @@ def _storage_actions(run: RunState) -> Iterator[Action]:
         if run.offers_failures:
             yield Action("checkpoint_failed")
     else:
+        known = run.durable_claim
         for claim in dict.fromkeys((longest_claim(run, 1), longest_claim(run, 2))):
             covered = all(c <= d for c, d in zip(claim, run.durable, strict=True))
-            grows = all(c >= d for c, d in zip(claim, run.durable_claim, strict=True))
-            if covered and grows and claim != run.durable_claim:
+            grows = all(first_outside(d, c) < 0 for c, d in zip(claim, known, strict=True))
+            if covered and grows and claim != known:
                 yield Action("checkpoint_begin", claim=claim)
     total = run.graph.num_records
     done = run.completed_rows == total and min(run.durable) == total and not run.unrecorded

@@ -23,6 +23,9 @@ durable               data is safe on storage
 checkpoint_begin      a claim is being written
 checkpoint_durable    that claim is safe on storage
 checkpoint_failed     that claim could not be written
+commit_begin          data and the claim on it are handed to storage in one write
+committed             that commit is safe on storage
+commit_failed         it reported an error; it may be on storage all the same
 crash                 everything that is not durable is gone
 resume                a new incarnation begins, from a claim that storage gave back
 stop                  an early stop: starts are refused from now on
@@ -50,6 +53,7 @@ from cellspec.machine import (
     barriers,
     cells,
     clock,
+    commits,
     drops,
     early_stop,
     enabled,
@@ -63,7 +67,7 @@ from cellspec.machine.actions import Action, Choose, Failure, Outcome
 from cellspec.machine.apply import resume_arguments, take_action
 from cellspec.machine.limits import FailurePolicy, Limits
 from cellspec.machine.run_state import RunState
-from cellspec.state.claims import Prefixes
+from cellspec.state.claims import Claim, Prefixes
 
 __all__ = [
     "Action",
@@ -192,12 +196,12 @@ class Machine:
         return self.state.stopped
 
     @property
-    def durable_claim(self) -> Prefixes:
+    def durable_claim(self) -> Claim:
         """The last claim that became durable."""
         return self.state.durable_claim
 
     @property
-    def pending_claim(self) -> Prefixes | None:
+    def pending_claim(self) -> Claim | None:
         """The claim being written, or None."""
         return self.state.pending_claim
 
@@ -383,7 +387,7 @@ class Machine:
         if self.on_step is not None:
             self._note("durable", column, (start, stop))
 
-    def checkpoint_begin(self, claim: Prefixes) -> None:
+    def checkpoint_begin(self, claim: Claim) -> None:
         """A claim is handed to storage."""
         saving.checkpoint_begin(self.state, claim)
         if self.on_step is not None:
@@ -401,6 +405,24 @@ class Machine:
         if self.on_step is not None:
             self._note("checkpoint_failed")
 
+    def commit_begin(self, cells: Claim, number: int | None = None) -> None:
+        """Data is handed to storage in one write with the claim on it: by column, what is new."""
+        commits.commit_begin(self.state, cells, number)
+        if self.on_step is not None:
+            self._note("commit_begin", claim=cells, commit=number)
+
+    def committed(self, number: int | None = None) -> None:
+        """A commit is safe on storage: its data, and the claim on it."""
+        commits.committed(self.state, number)
+        if self.on_step is not None:
+            self._note("committed", commit=number)
+
+    def commit_failed(self, number: int | None = None) -> None:
+        """A commit reported an error; it may be on storage all the same."""
+        commits.commit_failed(self.state, number)
+        if self.on_step is not None:
+            self._note("commit_failed", commit=number)
+
     def crash(self) -> None:
         """The process is gone, with all that runs."""
         resuming.crash(self.state)
@@ -409,7 +431,7 @@ class Machine:
 
     def resume(
         self,
-        claim: Prefixes,
+        claim: Claim,
         *,
         dropped: Ranges | None = None,
         skipped: Mapping[str, Ranges] | None = None,

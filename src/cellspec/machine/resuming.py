@@ -6,19 +6,31 @@ from array import array
 from collections.abc import Collection, Iterable, Mapping
 
 from cellspec.graph.rowset import Ranges, RowSet, ranges_of, rows_of
+from cellspec.machine.commits import resumable
 from cellspec.machine.explain_refusal import expect_running
 from cellspec.machine.policy import changed_scopes
 from cellspec.machine.row_groups import open_groups
 from cellspec.machine.run_state import RunState
-from cellspec.state.claims import Prefixes
-from cellspec.text import be, counted, row_words
+from cellspec.state.claims import (
+    Claim,
+    are_prefixes,
+    as_prefixes,
+    covers,
+    end_of,
+    first_outside,
+    meet,
+    normal,
+    reaches,
+    spans,
+)
+from cellspec.text import be, cell_words, counted, row_words
 
 __all__ = ["covered_drops", "covered_skips", "crash", "halt", "restore", "resume"]
 
 
 def restore(
     run: RunState,
-    claim: Prefixes,
+    claim: Claim,
     dropped: RowSet | None = None,
     skipped: Mapping[int, RowSet] | None = None,
     lost: Mapping[int, RowSet] | None = None,
@@ -26,12 +38,14 @@ def restore(
     """Begin an incarnation in which exactly `claim` is resolved."""
     run.forget_calls()
     run.ranges = [[] for _ in claim]
-    run.stored = [[] for _ in claim]
+    run.failed_claims.clear()
+    run.commits.clear()
+    run.failed_commits.clear()
     # Recorded drops, in the order in which they came: storage holds those before a claim.
     run.recorded = array("q", dropped or ())
     run.durable_drops = run.pending_drops = len(run.recorded)
     run.unsaved = run.lost_rows = False
-    run.counters.restore(claim, dropped, skipped, lost)
+    run.counters.restore(as_prefixes(claim), dropped, skipped, lost)
     run.waiting_groups = open_groups(run)
 
 
@@ -58,7 +72,7 @@ def halt(run: RunState) -> None:
 
 def resume(
     run: RunState,
-    claim: Prefixes,
+    claim: Claim,
     dropped: Ranges | None,
     skipped: Mapping[str, Ranges] | None,
     records: int | None,
@@ -81,37 +95,33 @@ def resume(
     """
     if not run.crashed and not run.ended:
         run.breaks("SCHED-07", "resume without a crash or an end")
-    if claim != run.durable_claim and claim != run.pending_claim:
-        run.breaks(
-            "CKPT-12",
-            f"resumed from a claim of {_claim_words(run, claim)}; the last durable one is of "
-            f"{_claim_words(run, run.durable_claim)}, and being written was "
-            + (
-                "none"
-                if run.pending_claim is None
-                else f"one of {_claim_words(run, run.pending_claim)}"
-            ),
-        )
-    drops = covered_drops(run, claim)
+    recorded = resumable(run, claim)
+    if recorded is None:
+        run.breaks("CKPT-12", _why_not_resumable(run, claim))
+        recorded = run.pending_drops
+    drops = _covered_drops(run, claim, recorded)
     if dropped is not None:
         drops = list(rows_of(dropped))
         _check_drops(run, claim, frozenset(drops))
     skips = covered_skips(run, claim, frozenset(drops), skipped)
     lost = {
-        column: [row for row in rows if row < claim[column]]
+        column: [row for row in rows if covers(claim[column], row)]
         for column, rows in sorted(run.counters.lost.items())
     }
-    _change_target(run, claim, records, keep=keep)
+    _change_target(run, claim, records, frozenset(drops), keep=keep)
     total = run.graph.num_records
     # More than there are, if CKPT-16 is not judged.
-    claim = tuple(min(rows, total) for rows in claim)
+    claim = tuple(meet(rows, total) for rows in claim)
 
     def kept(rows: Iterable[int]) -> RowSet:
         return RowSet(total, (row for row in rows if row < total))
 
     run.durable_claim = claim
     run.pending_claim = None
-    run.durable[:] = claim
+    run.on_storage.clear(total)
+    for column, rows in enumerate(claim):
+        for start, stop in spans(rows):
+            run.on_storage.add(column, start, stop)
     run.crashed = run.ended = False
     run.incarnation += 1
     restore(
@@ -123,25 +133,41 @@ def resume(
     )
 
 
-def covered_drops(run: RunState, claim: Prefixes) -> list[int]:
+def covered_drops(run: RunState, claim: Claim) -> list[int]:
     """The drops that storage holds with a claim: recorded before it was begun, not beyond it.
 
     And, if DROP-04 was not judged, those of cells that the claim holds and a drop left unmade.
     """
-    durable = claim == run.durable_claim
-    before = run.recorded[: run.durable_drops if durable else run.pending_drops]
-    covered = max(claim)
-    return sorted({*(row for row in before if row < covered), *_unmade(run, claim)})
+    recorded = resumable(run, claim)
+    return _covered_drops(run, claim, run.pending_drops if recorded is None else recorded)
 
 
-def _unmade(run: RunState, claim: Prefixes) -> set[int]:
+def _covered_drops(run: RunState, claim: Claim, recorded: int) -> list[int]:
+    unmade = _unmade(run, claim)
+    if not are_prefixes(claim):
+        # Which rows storage knows of shows in the claim: it holds a cell that was lost to the drop.
+        return sorted(unmade)
+    covered = end_of(claim)
+    return sorted({*(row for row in run.recorded[:recorded] if row < covered), *unmade})
+
+
+def _unmade(run: RunState, claim: Claim) -> set[int]:
     """The dropped rows of which a claim holds a cell that was not made."""
+    if are_prefixes(claim):
+        return {
+            row
+            for column, rows in run.counters.lost.items()
+            for row in rows.within(0, claim[column])
+        }
     return {
-        row for column, rows in run.counters.lost.items() for row in rows.within(0, claim[column])
+        row
+        for column, rows in run.counters.lost.items()
+        for start, stop in spans(claim[column])
+        for row in rows.within(start, stop)
     }
 
 
-def _check_drops(run: RunState, claim: Prefixes, given_back: Collection[int]) -> None:
+def _check_drops(run: RunState, claim: Claim, given_back: Collection[int]) -> None:
     """Storage gave back these dropped rows: exactly those that the claim rests on."""
     lost = _unmade(run, claim).difference(given_back)
     if lost:
@@ -153,7 +179,7 @@ def _check_drops(run: RunState, claim: Prefixes, given_back: Collection[int]) ->
     made_up = [
         row
         for row in given_back
-        if row >= max(claim) or row not in run.counters.dropped or row in run.unrecorded
+        if not reaches(claim, row) or row not in run.counters.dropped or row in run.unrecorded
     ]
     if made_up:
         run.breaks(
@@ -165,7 +191,7 @@ def _check_drops(run: RunState, claim: Prefixes, given_back: Collection[int]) ->
 
 def covered_skips(
     run: RunState,
-    claim: Prefixes,
+    claim: Claim,
     dropped: Collection[int],
     given_back: Mapping[str, Ranges] | None,
 ) -> dict[int, list[int]]:
@@ -174,7 +200,7 @@ def covered_skips(
     Skips of a dropped row are not kept.
     """
     skips = {
-        column: [row for row in rows if row < claim[column] and row not in dropped]
+        column: [row for row in rows if covers(claim[column], row) and row not in dropped]
         for column, rows in sorted(run.counters.skipped.items())
     }
     if given_back is not None:
@@ -190,37 +216,75 @@ def covered_skips(
                 )
                 # Not judged: the engine goes on from what it read.
                 column = run.graph.rules.index[name]
-                skips[column] = [row for row in rows_of(found) if row < claim[column]]
+                skips[column] = [row for row in rows_of(found) if covers(claim[column], row)]
     return {column: rows for column, rows in skips.items() if rows}
 
 
-def _change_target(run: RunState, claim: Prefixes, records: int | None, *, keep: bool) -> None:
+def _change_target(
+    run: RunState, claim: Claim, records: int | None, dropped: Collection[int], *, keep: bool
+) -> None:
     """Resume with another number of rows (clause CKPT-16)."""
     if records is None or records == run.graph.num_records:
         return
-    if records < max(claim):
-        run.breaks(
-            "CKPT-16",
-            f"resumed with {counted(records, 'row')}, but {max(claim)} {be(max(claim))} claimed",
-        )
+    if records < end_of(claim):
+        run.breaks("CKPT-16", _beyond_words(run, claim, records))
     before = run.graph.num_records
     for changed in changed_scopes(run.graph.rules, before, records):
         rows = claim[changed.column]
-        if rows > changed.start and not keep:
+        inside = spans(meet(rows, normal([(changed.start, changed.before)])))
+        if not keep and any(row not in dropped for row in rows_of(inside)):
+            held = counted(rows, "row") if isinstance(rows, int) else row_words(inside)
             run.breaks(
                 "CKPT-16",
                 f"resumed with {counted(records, 'row')} instead of {before}: the barrier of "
-                f"{run.name_of(changed.column)!r} had {counted(rows, 'row')} claimed, and its "
-                "scope changes",
+                f"{run.name_of(changed.column)!r} had {held} claimed, and its scope changes",
             )
     before_counters = run.counters
     run.set_graph(run.graph.resized(records))
     run.counters.subscribe_as(before_counters)
 
 
-def _claim_words(run: RunState, claim: Prefixes) -> str:
+def _beyond_words(run: RunState, claim: Claim, records: int) -> str:
+    """The reason why a claim does not fit fewer rows."""
+    asked = f"resumed with {counted(records, 'row')}"
+    if are_prefixes(claim):
+        return f"{asked}, but {max(claim)} {be(max(claim))} claimed"
+    column = next(column for column, rows in enumerate(claim) if end_of((rows,)) > records)
+    row = next(row for row in rows_of(spans(claim[column])) if row >= records)
+    return f"{asked}, but {cell_words(run.name_of(column), row)} is claimed"
+
+
+def _why_not_resumable(run: RunState, claim: Claim) -> str:
+    """The reason why storage cannot have given back a claim."""
+    known, pending = run.durable_claim, run.pending_claim
+    if are_prefixes(claim) and are_prefixes(known) and not run.commits:
+        return (
+            f"resumed from a claim of {_claim_words(run, claim)}; the last durable one is of "
+            f"{_claim_words(run, known)}, and being written was "
+            + ("none" if pending is None else f"one of {_claim_words(run, pending)}")
+        )
+    for column, rows in enumerate(known):
+        row = first_outside(rows, claim[column])
+        if row >= 0:
+            where = cell_words(run.name_of(column), row)
+            return f"resumed without {where}, which the last durable claim holds"
+    for column, rows in enumerate(claim):
+        row = first_outside(rows, known[column])
+        if row >= 0:
+            where = cell_words(run.name_of(column), row)
+            return (
+                f"resumed with {where}, which the last durable claim does not hold, and which no "
+                "claim or commit that may have landed brings whole"
+            )
+    raise AssertionError("a claim that equals the last durable one may be resumed from")
+
+
+def _claim_words(run: RunState, claim: Claim) -> str:
     """A claim in words."""
-    if len(set(claim)) == 1:
+    if len(set(claim)) == 1 and isinstance(claim[0], int):
         return f"{counted(claim[0], 'row')} of every column"
     rows = zip(run.graph.column_names, claim, strict=True)
-    return ", ".join(f"{count} of {name!r}" for name, count in rows)
+    return ", ".join(
+        f"{count} of {name!r}" if isinstance(count, int) else f"{row_words(count)} of {name!r}"
+        for name, count in rows
+    )

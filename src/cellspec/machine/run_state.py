@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from cellspec.errors import Violation
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key, place_of
+from cellspec.graph.rowset import GrowingRows
 from cellspec.machine.limits import FailurePolicy, Limits, check_limits
-from cellspec.state.claims import Prefixes
+from cellspec.state.claims import Claim, normal
 from cellspec.state.counters import UNLIMITED, Counters, Judge
 from cellspec.text import cell_words, node_words
 
-__all__ = ["FAILED", "RunState", "RunningRange"]
+__all__ = ["FAILED", "Commit", "RunState", "RunningRange"]
 
 FAILED = -1
 """In place of a count of spent attempts: the node failed for good."""
@@ -35,6 +36,19 @@ class RunningRange:
     stop: int
     left: int
     given: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Data and its claim in one write, or a claim alone: the cells, and the drops before it.
+
+    Attributes:
+        cells: by column, the rows; those of a commit are new.
+        drops: how many drops were recorded when it was begun.
+    """
+
+    cells: Claim
+    drops: int
 
 
 class RunState:
@@ -66,12 +80,16 @@ class RunState:
             given, which is waived.
         unrecorded: rows that are dropped and not yet recorded, each with the column that failed.
         recorded: the recorded drops, in the order in which they came.
-        durable: for each column, how many first rows are safe on storage.
-        stored: by column, ranges on storage behind a gap.
-        durable_claim: the last claim that became durable.
+        on_storage: the rows of each column that are safe on storage.
+        durable: for each column, how many first rows are.
+        durable_claim: the last claim that became durable, with the commits since then.
         pending_claim: the claim being written, or None.
         durable_drops, pending_drops: how many recorded drops storage holds with these claims.
-        unsaved: the last claim could not be written.
+        failed_claims: claims whose write reported an error after the last durable one.
+        commits: the commits that are open, by number; None for one without.
+        failed_commits: those of this incarnation that reported an error.
+        committed: the cells that are claimed, if commits added some; None else.
+        unsaved: the last claim, or commit, could not be written.
         lost_rows: the last rows could not be written.
         admitted: the row groups that are admitted.
         was_admitted: those that were admitted in this incarnation, retired ones among them.
@@ -123,10 +141,14 @@ class RunState:
         self.admissions: set[int] = set()
         self.waiting_groups = 0
         self.forget_calls()
-        self.durable_claim: Prefixes = zero
-        self.pending_claim: Prefixes | None = None
-        self.durable = list(zero)
-        self.stored: list[list[tuple[int, int]]] = []
+        self._durable_claim: Claim = zero
+        self.pending_claim: Claim | None = None
+        self.on_storage = GrowingRows(graph.num_records, graph.num_columns)
+        self.durable = self.on_storage.firsts
+        self.failed_claims: list[Commit] = []
+        self.commits: dict[int | None, Commit] = {}
+        self.failed_commits: list[Commit] = []
+        self.committed: GrowingRows | None = None
         self.durable_drops = self.pending_drops = 0
         self.unsaved = self.lost_rows = False
         self.graph = graph
@@ -170,6 +192,18 @@ class RunState:
             judge=self.judge,
             group_rows=self.limits.group_rows,
         )
+
+    @property
+    def durable_claim(self) -> Claim:
+        """The last claim that became durable, with the commits since then: O(its ranges)."""
+        if self.committed is not None:
+            columns = range(self.graph.num_columns)
+            return tuple(normal(self.committed.ranges(column)) for column in columns)
+        return self._durable_claim
+
+    @durable_claim.setter
+    def durable_claim(self, claim: Claim) -> None:
+        self._durable_claim, self.committed = claim, None
 
     @property
     def completed_rows(self) -> int:

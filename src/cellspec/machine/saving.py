@@ -4,14 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cellspec.graph.rowset import add_range
+from cellspec.graph.rowset import parts_touched
 from cellspec.machine.drops import unexplained
 from cellspec.machine.explain_refusal import expect_running
-from cellspec.machine.run_state import RunState
-from cellspec.state.claims import Prefixes
-from cellspec.text import be, counted, noun, row_words
+from cellspec.machine.run_state import Commit, RunState
+from cellspec.state.claims import (
+    Claim,
+    Prefixes,
+    Rows,
+    are_prefixes,
+    first_outside,
+    join,
+    order_gap,
+    spans,
+)
+from cellspec.state.codes import CLAIMED
+from cellspec.text import be, cell_words, counted, noun, row_words
 
-__all__ = ["checkpoint_begin", "checkpoint_durable", "checkpoint_failed", "longest_claim", "store"]
+__all__ = [
+    "checkpoint_begin",
+    "checkpoint_durable",
+    "checkpoint_failed",
+    "first_unclaimable",
+    "longest_claim",
+    "store",
+]
 
 
 def store(run: RunState, columns: Iterable[int], start: int, stop: int) -> None:
@@ -36,17 +53,7 @@ def store(run: RunState, columns: Iterable[int], start: int, stop: int) -> None:
             )
     run.lost_rows = False
     for column in columns:
-        known = run.durable[column]
-        later = run.stored[column]
-        if start > known:
-            add_range(later, start, stop)
-            continue
-        rows, joined = max(known, stop), 0
-        while joined < len(later) and later[joined][0] <= rows:
-            rows = max(rows, later[joined][1])
-            joined += 1
-        del later[:joined]
-        run.durable[column] = rows
+        run.on_storage.add(column, start, stop)
 
 
 def _check_stored(run: RunState, column: int, start: int, stop: int) -> None:
@@ -72,27 +79,39 @@ def longest_claim(run: RunState, version: int) -> Prefixes:
     return (run.completed_rows,) * len(run.barrier_flags)
 
 
-def checkpoint_begin(run: RunState, claim: Prefixes) -> None:
+def checkpoint_begin(run: RunState, claim: Claim) -> None:
     """A claim is handed to storage.
 
     Raises:
-        Violation: CKPT-05 (a column claims rows that one of its inputs does not), CKPT-08 (more
-            than is resolved), CKPT-09 (less than before), CKPT-10 (its data is not durable),
-            CKPT-11 (another claim is being written), DROP-04 (it holds a cell that was never
-            made, and the drop of its row is not recorded).
+        Violation: CKPT-05 (a column claims rows that one of its inputs does not, or out of
+            order), CKPT-08 (more than is resolved), CKPT-09 (less than before), CKPT-10 (its data
+            is not durable), CKPT-11 (another claim is being written), DROP-04 (it holds a cell
+            that was never made, and the drop of its row is not recorded).
     """
     if not expect_running(run, "checkpoint_begin"):
         return
     if run.pending_claim is not None:
         run.breaks("CKPT-11", "a claim is begun while another is being written")
-    for column, rows in enumerate(claim):
-        _check_claim(run, column, rows, claim)
+    known = run.durable_claim
+    if are_prefixes(claim) and are_prefixes(known):
+        for column, rows in enumerate(claim):
+            _check_claim(run, column, rows, claim, known[column])
+    else:
+        for column in range(len(claim)):
+            _check_set(run, column, claim, known[column])
+        gap = order_gap(claim, run.graph.rules, run.counters.dropped)
+        if gap is not None:
+            run.breaks(
+                "CKPT-05",
+                f"{cell_words(run.name_of(gap[0]), gap[1])} is claimed, but not the cells that "
+                "come before it in order",
+            )
     run.pending_claim = claim
     run.pending_drops = len(run.recorded)
 
 
-def _check_claim(run: RunState, column: int, rows: int, claim: Prefixes) -> None:
-    """Refuse a claim that says too much, or too little, of a column."""
+def _check_claim(run: RunState, column: int, rows: int, claim: Prefixes, known: int) -> None:
+    """Refuse a claim without gaps that says too much, or too little, of a column."""
     name = run.name_of(column)
     these = f"{counted(rows, 'row')} of {name!r} {be(rows)}"
     if rows > run.counters.prefix(column):
@@ -101,12 +120,8 @@ def _check_claim(run: RunState, column: int, rows: int, claim: Prefixes) -> None
             f"{these} claimed, but only {run.counters.prefix(column)} "
             f"{be(run.counters.prefix(column))} resolved without a gap",
         )
-    if rows < run.durable_claim[column]:
-        run.breaks(
-            "CKPT-09",
-            f"{these} claimed after {run.durable_claim[column]} "
-            f"{noun(run.durable_claim[column], 'was', 'were')}",
-        )
+    if rows < known:
+        run.breaks("CKPT-09", f"{these} claimed after {known} {noun(known, 'was', 'were')}")
     if rows > run.durable[column]:
         run.breaks(
             "CKPT-10",
@@ -127,6 +142,63 @@ def _check_claim(run: RunState, column: int, rows: int, claim: Prefixes) -> None
         )
 
 
+def _check_set(run: RunState, column: int, claim: Claim, known: Rows) -> None:
+    """`_check_claim` for a claim with gaps, or after one; each reason names the first odd cell."""
+
+    def refuse(clause: str, row: int, reason: str) -> None:
+        if row >= 0:
+            run.breaks(clause, f"{cell_words(run.name_of(column), row)} {reason}")
+
+    rows = claim[column]
+    refuse("CKPT-09", first_outside(known, rows), "was claimed before, and is not any more")
+    for start, stop in spans(rows):
+        row = first_unclaimable(run, column, start, stop)
+        refuse("CKPT-08", row, f"is claimed, but {_why_unclaimable(run, column, row)}")
+        row = run.on_storage.first_outside(column, start, stop)
+        refuse("CKPT-10", row, "is claimed, but its data is not durable")
+        row = unexplained(run, column, start, stop)
+        refuse("DROP-04", row, unrecorded_words(row))
+    for need in run.graph.rules.columns[column].needs:
+        row = first_outside(rows, claim[need])
+        refuse("CKPT-05", row, f"is claimed, but its input {run.name_of(need)!r} is not")
+
+
+def unrecorded_words(row: int) -> str:
+    """Words for a claimed cell that the drop of its row left unmade."""
+    return f"is claimed, but was never made: row {row} was dropped, which is not recorded yet"
+
+
+def first_unclaimable(run: RunState, column: int, start: int, stop: int) -> int:
+    """The first of rows ``[start, stop)`` of a column that no claim may hold; −1 for none.
+
+    A cell must be resolved, and an output cell needs its barrier to be complete too, unless it
+    was claimed or its row is dropped (clause CKPT-08).
+    """
+    counters = run.counters
+    if stop <= counters.prefix(column):
+        return -1
+    total = run.graph.num_records
+    odd = counters.find_unresolved(column, start, min(stop, total))
+    if odd < 0 and stop > total:
+        odd = max(start, total)
+    stop = odd if odd >= 0 else stop
+    if start >= stop or not counters.open_barriers[column]:
+        return odd
+    for scope in parts_touched(start, stop, run.graph.rules.columns[column].scope_rows):
+        if counters.is_barrier_resolved(column, scope):
+            continue
+        first, last = run.graph.rules.scope_bounds(column, scope)
+        for row in range(max(first, start), min(last, stop)):
+            if counters.cells[column][row] != CLAIMED and row not in counters.dropped:
+                return row
+    return odd
+
+
+def _why_unclaimable(run: RunState, column: int, row: int) -> str:
+    resolved = row >= 0 and run.counters.is_resolved(column, row)
+    return "its barrier is not complete" if resolved else "is not resolved"
+
+
 def checkpoint_durable(run: RunState) -> None:
     """The claim being written is safe on storage.
 
@@ -138,9 +210,14 @@ def checkpoint_durable(run: RunState) -> None:
     if run.pending_claim is None:
         run.breaks("CKPT-11", "a claim became durable that nobody had begun")
         return
-    run.durable_claim = run.pending_claim
-    run.durable_drops = run.pending_drops
+    claim = run.pending_claim
+    if run.committed is not None:
+        # A commit that ended meanwhile stands beside it.
+        claim = tuple(map(join, claim, run.durable_claim))
+    run.durable_claim = claim
+    run.durable_drops = max(run.durable_drops, run.pending_drops)
     run.pending_claim = None
+    run.failed_claims.clear()
     run.unsaved = False
 
 
@@ -157,4 +234,6 @@ def checkpoint_failed(run: RunState) -> None:
         run.lost_rows = True
     else:
         run.unsaved = True
+        # A write that reported an error may have landed all the same.
+        run.failed_claims.append(Commit(run.pending_claim, run.pending_drops))
     run.pending_claim = None

@@ -15,7 +15,8 @@ from cellspec.conformance.campaign.shrink import Tries, fewest, shrink
 from cellspec.errors import GraphError, SpecError, TraceError
 from cellspec.replay.judging import judge
 from cellspec.replay.source import Steps
-from cellspec.trace import Event
+from cellspec.state.claims import end_of
+from cellspec.trace import Event, claimed_rows
 
 __all__ = ["shrunk_trace"]
 
@@ -95,8 +96,8 @@ def _numbered(events: Iterable[Event]) -> tuple[Event, ...]:
 def _within(event: Event, rows: int) -> bool:
     spans = [(one, one + 1) if isinstance(one, int) else one for one in (event.rows,) if one]
     spans += [*(event.reads or ()), *(event.dropped or ())]
-    claimed = max((event.claim or {"": 0}).values())
-    return all(stop <= rows for _, stop in spans) and claimed <= rows
+    claimed = tuple(map(claimed_rows, (event.claim or {"": 0}).values()))
+    return all(stop <= rows for _, stop in spans) and end_of(claimed) <= rows
 
 
 def _without_column(steps: Steps, name: str) -> Steps | None:

@@ -7,13 +7,15 @@ meets the same situations.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 import msgspec
 
 from cellspec.conformance.run.workload import DEFAULT_LATENCY_S, TICK_S, End, Fault, Workload
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.replay.source import Steps
-from cellspec.trace import Event, failures_of, graph_of, limits_of
+from cellspec.state.claims import are_prefixes
+from cellspec.trace import Event, claimed_rows, failures_of, graph_of, limits_of
 
 __all__ = ["ends_of", "plain_workload_of", "timed", "workload_of"]
 
@@ -72,7 +74,7 @@ def workload_of(steps: Steps) -> Workload:
         skips=tuple(skips),
         ends=tuple(ends),
         checkpoint_every_rows=1,
-        checkpoint_version=1 if _claims_rows(steps.events) else 2,
+        checkpoint_version=_version_of(steps.events),
     )
 
 
@@ -132,6 +134,15 @@ def _positions(event: Event) -> Sequence[int]:
     return range(*rows) if isinstance(rows, tuple) else () if rows is None else (rows,)
 
 
-def _claims_rows(events: Iterable[Event]) -> bool:
-    """Whether every claim of a trace is one number for all columns, as version 1 has it."""
-    return all(len(set(event.claim.values())) < 2 for event in events if event.claim)
+def _version_of(events: Sequence[Event]) -> Literal[1, 2, 3]:
+    """The version of the checkpoints of a trace, by what its claims need.
+
+    Version 1 has one number for all columns, version 2 one for each, and version 3 any rows, which
+    commits add to.
+    """
+    claims = [event.claim for event in events if event.claim]
+    if any(event.event == "commit_begin" for event in events) or any(
+        not are_prefixes(tuple(map(claimed_rows, claim.values()))) for claim in claims
+    ):
+        return 3
+    return 1 if all(len(set(claim.values())) < 2 for claim in claims) else 2

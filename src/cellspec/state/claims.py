@@ -15,7 +15,7 @@ from collections.abc import Container, Iterable, Sequence
 from operator import itemgetter
 from typing import TypeAlias, TypeGuard
 
-from cellspec.graph.rowset import Ranges, rows_of
+from cellspec.graph.rowset import Ranges, RowSet, rows_of
 from cellspec.graph.rules import Rules
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Prefixes",
     "Rows",
     "are_prefixes",
+    "as_prefixes",
     "beyond",
     "count_rows",
     "covers",
@@ -55,6 +56,17 @@ _START = itemgetter(0)
 def are_prefixes(claim: Claim) -> TypeGuard[Prefixes]:
     """True if no column has a gap: each is claimed from row 0 on."""
     return tuple not in map(type, claim)
+
+
+def as_prefixes(claim: Claim) -> Prefixes:
+    """A claim of a run that never claims with a gap, as numbers.
+
+    Raises:
+        ValueError: a claim with a gap.
+    """
+    if not are_prefixes(claim):
+        raise ValueError("a claim with a gap, where only the first rows of a column are claimed")
+    return claim
 
 
 def normal(ranges: Iterable[tuple[int, int]]) -> Rows:
@@ -200,7 +212,9 @@ def minus(rows: Rows, others: Rows) -> Rows:
     return _value(found)
 
 
-def order_gap(claim: Claim, rules: Rules, dropped: Container[int] = ()) -> tuple[int, int] | None:
+def order_gap(
+    claim: Claim, rules: Rules, dropped: Container[int] | RowSet = ()
+) -> tuple[int, int] | None:
     """The first cell (column, row) that is claimed without what comes before it in order.
 
     In an ORDERED column a cell needs the cells of all earlier rows; an output cell of an ordered

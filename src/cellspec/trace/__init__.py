@@ -38,6 +38,7 @@ from cellspec.errors import TraceError
 from cellspec.trace.convert import (
     action_of,
     check_size,
+    claimed_rows,
     clause_set,
     event_of,
     failures_of,
@@ -81,6 +82,7 @@ __all__ = [
     "TraceWriter",
     "action_of",
     "check_size",
+    "claimed_rows",
     "clause_set",
     "event_from_json",
     "event_of",

@@ -19,6 +19,7 @@ from cellspec.errors import GraphError, SpecError, TraceError
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.plain import column_shape, descriptor_of
 from cellspec.machine.machine import Action, FailurePolicy, Limits, Ranges
+from cellspec.state.claims import Claim, Rows, end_of, normal
 from cellspec.trace.format import (
     TRACE_VERSION,
     WORDS_OF_2,
@@ -35,6 +36,7 @@ from cellspec.trace.format import (
 __all__ = [
     "action_of",
     "check_size",
+    "claimed_rows",
     "clause_set",
     "event_of",
     "failures_of",
@@ -248,18 +250,30 @@ def action_of(event: Event, graph: ExecutionGraph, source: str = "trace") -> Act
     )
 
 
-def _claim_of(event: Event, graph: ExecutionGraph, source: str) -> tuple[int, ...] | None:
+def _claim_of(event: Event, graph: ExecutionGraph, source: str) -> Claim | None:
     claim = event.claim
     if claim is None:
         return None
     names = graph.column_names
-    for name in names:
+    for name in names if event.event != "commit_begin" else ():
         if name not in claim:
             _foreign(source, event, f"claim.{name}", "missing: a claim names every column")
     for name in claim:
         if name not in graph.rules.index:
             _foreign(source, event, f"claim.{name}", "no such column")
-    return tuple(claim[name] for name in names)
+    made = tuple(claimed_rows(claim.get(name, 0)) for name in names)
+    total = graph.num_records
+    if event.event == "commit_begin" and end_of(made) > total:
+        # How far a claim may reach is judged; a commit is of cells that there are.
+        name, rows = next(one for one in claim.items() if end_of((claimed_rows(one[1]),)) > total)
+        expected = f"expected rows below {total}, got {end_of((claimed_rows(rows),)) - 1}"
+        _foreign(source, event, f"claim.{name}", expected)
+    return made
+
+
+def claimed_rows(rows: int | Ranges) -> Rows:
+    """The rows of a column in the claim of an event, as one value."""
+    return rows if isinstance(rows, int) else normal(rows)
 
 
 def _skipped_of(event: Event, graph: ExecutionGraph, source: str) -> Mapping[str, Ranges] | None:

@@ -252,9 +252,13 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     reads: Annotated[
         RangeList | None, Meta(description="The rows that a barrier reads, in row order.")
     ] = None
+    # No bound on the number here either; `misfit` checks it.
     claim: Annotated[
-        dict[str, Count] | None,
-        Meta(description="For each column the rows from 0 on that are claimed as resolved."),
+        Mapping[str, int | RangeList] | None,
+        Meta(
+            description="For each column the rows that are claimed as resolved: a number of rows "
+            "from 0 on, or ranges. Of a commit, those that are new; columns left out have none."
+        ),
     ] = None
     dropped: Annotated[
         RangeList | None, Meta(description="The dropped rows that storage read back.")
@@ -485,6 +489,10 @@ def _find_misfit(event: Event) -> tuple[str, str] | None:
         return "rows", "expected either rows, of cells, or scope, of a barrier node"
     if event.column == "":
         return "column", "expected a name that is not empty, or no such field"
+    if kind == "commit_begin" and (event.rows is None) == (event.claim is None):
+        return "rows", "expected either rows, or a claim of what is new"
+    if event.claim is not None and event.column is not None:
+        return "column", "no such field beside a claim, which names columns"
     if event.rows is not None and event.reads is not None:
         return "reads", "no such field of a cell"
     if isinstance(event.rows, int):
@@ -502,6 +510,11 @@ def _odd_ranges(event: Event) -> tuple[str, str] | None:
             return "reads", "expected ranges [start, stop) that are not empty"
     sets = {"dropped": event.dropped or (), "rejected": event.rejected or ()}
     sets |= {f"skipped.{name}": ranges for name, ranges in (event.skipped or {}).items()}
+    for name, rows in (event.claim or {}).items():
+        if not isinstance(rows, int):
+            sets[f"claim.{name}"] = rows
+        elif not 0 <= rows <= INTEGER_MAX:
+            return f"claim.{name}", "expected an integer from 0, or ranges of rows"
     for name, ranges in sets.items():
         last = 0
         for start, stop in ranges:

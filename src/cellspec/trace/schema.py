@@ -67,6 +67,12 @@ def _event(kind: str) -> dict[str, Any]:
             {"required": ["rows"], "not": {"required": ["reads"]}},
             {"required": ["scope"]},
         ]
+    if kind == "commit_begin":
+        named = [{"required": ["rows"]}, {"required": ["column"]}]
+        made["oneOf"] = [
+            {"required": ["rows"], "not": {"required": ["claim"]}},
+            {"required": ["claim"], "not": {"anyOf": named}},
+        ]
     return made
 
 
@@ -76,6 +82,9 @@ def _plain(name: str, field: dict[str, Any]) -> dict[str, Any]:
     options = [option for option in field.pop("anyOf", []) if option != {"type": "null"}]
     if name == "rows":
         options[0] = {**options[0], "minimum": 0, "maximum": 2**53 - 1}
+    if name == "claim":
+        rows = options[0]["additionalProperties"]["anyOf"]
+        rows[0] = {**rows[0], "minimum": 0, "maximum": 2**53 - 1}
     if name == "column":
         options = [{**options[0], "minLength": 1}]
     if len(options) == 1:

@@ -27,7 +27,7 @@ from collections.abc import Callable, Collection, Iterator
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.machine.actions import Choose
 from cellspec.state.checkpoint import make_payload
-from cellspec.state.claims import Prefixes
+from cellspec.state.claims import Prefixes, as_prefixes
 from sim.simulator.calls import Calls, Picker, PlainCalls, Settle
 from sim.simulator.crashes import CrashSchedule, SeededChoice
 from sim.simulator.latency import Latency
@@ -300,7 +300,7 @@ class Simulator:
             return
         if self.plan.checkpoint is None:
             self._make_durable((self.graph.num_records,) * self.graph.num_columns)
-        elif min(machine.durable_claim) < self.graph.num_records:
+        elif min(as_prefixes(machine.durable_claim)) < self.graph.num_records:
             self._begin_checkpoint()
             if self._writing:
                 return
@@ -367,8 +367,9 @@ class Simulator:
         """The claim in storage: the last durable one, or the one that was being written."""
         machine = self.machine
         if machine.pending_claim is None:
-            return machine.durable_claim
-        return self.choose("claim after crash", (machine.durable_claim, machine.pending_claim))
+            return as_prefixes(machine.durable_claim)
+        claims = (as_prefixes(machine.durable_claim), as_prefixes(machine.pending_claim))
+        return self.choose("claim after crash", claims)
 
     # Queues
 

@@ -41,6 +41,7 @@ from cellspec.conformance.judge.run_end import (
     tail,
 )
 from cellspec.conformance.judge.run_result import RunResult
+from cellspec.conformance.judge.storage_record import StorageRecord
 from cellspec.conformance.judge.table_judge import TableJudge
 from cellspec.conformance.run.backend import CAPABILITIES, Backend, check_capabilities
 from cellspec.conformance.run.clock_mode import ClockMode, RealClock, VirtualClock
@@ -159,8 +160,7 @@ class _JudgedRun:
         )
         self.checker: Checker | None = None
         self.storage_reported = False
-        self.claim: dict[str, int] | None = None
-        self.pending_claim: dict[str, int] | None = None
+        self.storage = StorageRecord()
         self.now_s = 0.0
         self.settled = 0
 
@@ -195,7 +195,7 @@ class _JudgedRun:
             probe,
             self.settled,
             self.result.tables[-1] if self.result.tables else None,
-            self._possible_claim(probe),
+            self.storage.possible(probe.graph.column_names),
         )
         refuses = isinstance(error, Refused) or (isinstance(error, SpecError) and due is not None)
         if refuses and not probe.misuse:
@@ -234,14 +234,6 @@ class _JudgedRun:
         else:
             self.result.refused = str(error) or due.reason
 
-    def _possible_claim(self, probe: Probe) -> dict[str, int]:
-        """By column, the most rows that storage may give back: the claim being written counts."""
-        durable, pending = self.claim or {}, self.pending_claim or {}
-        return {
-            name: max(durable.get(name, 0), pending.get(name, 0))
-            for name in probe.graph.column_names
-        }
-
     # Events
 
     def _judge_events(self, probe: Probe) -> None:
@@ -258,7 +250,7 @@ class _JudgedRun:
             self.events.append(event)
             self.result.events.append(to_json(event))
             self.now_s = max(self.now_s, event.t)
-            self._note_claim(event)
+            self.storage.note(event, probe.graph.column_names)
             try:
                 found = self.checker.feed(event)
             except TraceError:
@@ -317,16 +309,6 @@ class _JudgedRun:
                     }
             yield entry
 
-    def _note_claim(self, event: Event) -> None:
-        """Follow the last durable claim, for the table judge."""
-        if event.event == "checkpoint_begin":
-            self.pending_claim = event.claim
-        elif event.event == "checkpoint_durable":
-            self.claim = self.pending_claim
-        elif event.event == "resume":
-            self.claim = event.claim
-            self.pending_claim = None
-
     # The table
 
     def _read(self, probe: Probe) -> Table | None:
@@ -351,7 +333,7 @@ class _JudgedRun:
             self._find("TABLE-01", text, *tail(error))
             return
         self.result.tables.append(table)
-        claim = self.claim
+        claim = self.storage.claim
         if claim is None and self.storage_reported:
             claim = dict.fromkeys(probe.graph.column_names, 0)
         broken = self.tables.judge(

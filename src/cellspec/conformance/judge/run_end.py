@@ -17,6 +17,7 @@ from cellspec.conformance.run.workload import Workload
 from cellspec.faults import GeneratorError
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.machine.policy import changed_scopes, scopes_too_wide
+from cellspec.state.claims import Rows, end_of, meet, normal
 from cellspec.text import be, counted, node_words
 
 __all__ = ["BadEnd", "Refusal", "bad_end", "due_refusal", "first_line", "tail"]
@@ -125,7 +126,7 @@ def tail(error: BaseException) -> list[str]:
 
 
 def due_refusal(
-    work: Workload, probe: Probe, settled: int, table: Table | None, claim: Mapping[str, int]
+    work: Workload, probe: Probe, settled: int, table: Table | None, claim: Mapping[str, Rows]
 ) -> Refusal | None:
     """The refusal that the engine owes in this incarnation; None if it must run.
 
@@ -134,7 +135,7 @@ def due_refusal(
         probe: the incarnation's probe.
         settled: the incarnation whose number of rows storage keeps to.
         table: the table that the incarnation before it left; None for the first incarnation.
-        claim: by column, the most rows that a claim on storage may hold.
+        claim: by column, every row that a claim on storage may hold.
     """
     scope = _scope_too_wide(work, probe.graph)
     if scope:
@@ -146,10 +147,11 @@ def due_refusal(
         name = probe.graph.column_names[changed.column]
         first, was = changed.start, changed.before
         held = any(name in table.rows.get(row, {}) for row in range(first, was))
-        if held or claim.get(name, 0) > first:
+        if held or meet(claim.get(name, 0), normal([(first, was)])):
             what = f"rows of {name!r} from {first} are kept, and their scope ends at {was}"
             return Refusal("CKPT-16", f"{what}, then at {changed.after}")
-    kept = max((0, *claim.values(), *(row + 1 for row in (*table.rows, *table.dropped))))
+    reached = end_of(tuple(claim.values())) if claim else 0
+    kept = max((reached, *(row + 1 for row in (*table.rows, *table.dropped))))
     if rows < kept:
         text = f"{counted(rows, 'row')} {be(rows)} asked for, and more are kept"
         return Refusal("CKPT-16", text)

@@ -9,8 +9,9 @@ last durable claim, and for TABLE-07 the rows that the machine counts as dropped
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from cellspec.conformance.judge.expected_table import (
     Expected,
@@ -22,6 +23,9 @@ from cellspec.conformance.judge.expected_table import (
 from cellspec.conformance.run.values import SKIPPED, BarrierRun, Registry, Table, Value
 from cellspec.conformance.run.workload import Workload
 from cellspec.text import counted
+
+Claimed: TypeAlias = int | Sequence[tuple[int, int]]
+"""The claimed rows of a column: the first ones as a number, or ranges ``[start, stop)``."""
 
 __all__ = ["TableJudge", "TableViolation"]
 
@@ -65,7 +69,7 @@ class TableJudge:
         self._crashed = False
         self._odd: set[tuple[str, int]] = set()
         """Cells of the table that break a waived clause: further violations follow from them."""
-        self._claims: list[tuple[int, Table, Mapping[str, int] | None]] = []
+        self._claims: list[tuple[int, Table, Mapping[str, Claimed] | None]] = []
         self._open_scopes: list[tuple[str, int]] = []
 
     def judge(
@@ -73,7 +77,7 @@ class TableJudge:
         incarnation: int,
         table: Table,
         outcome: str,
-        claim: Mapping[str, int] | None = None,
+        claim: Mapping[str, Claimed] | None = None,
         dropped: Container[int] | None = None,
     ) -> TableViolation | None:
         """The first clause that the table at the end of an incarnation breaks, or None.
@@ -236,7 +240,7 @@ class TableJudge:
             safe = self._safe_rows(run.incarnation, need) if run.incarnation < incarnation else None
             for row, inputs in run.reads:
                 cells = table.rows.get(row, {})
-                if need not in cells or (safe is not None and row >= safe):
+                if need not in cells or (safe is not None and not _holds(safe, row)):
                     continue
                 if (need, row) in self._odd:
                     continue
@@ -248,7 +252,7 @@ class TableJudge:
                     )
         return ""
 
-    def _safe_rows(self, incarnation: int, column: str) -> int:
+    def _safe_rows(self, incarnation: int, column: str) -> Claimed:
         """The rows of a column that were claimed when an incarnation ended."""
         for earlier, _, claim in self._claims:
             if earlier == incarnation:
@@ -257,9 +261,8 @@ class TableJudge:
 
     def _unchanged(self, incarnation: int, table: Table) -> Iterator[TableViolation]:
         for earlier, old, claim in self._claims:
-            whole = min(claim.values(), default=0) if claim else 0
             for row, cells in sorted(old.rows.items()):
-                if row in table.dropped and row >= whole:
+                if row in table.dropped and not _holds_row(claim, row):
                     # It was not finished yet: the rest of it failed later.
                     continue
                 for name, value in cells.items():
@@ -275,7 +278,7 @@ class TableJudge:
                             "there",
                         )
             for row in sorted(old.dropped):
-                if claim and row < min(claim.values()) and row not in table.dropped:
+                if _holds_row(claim, row) and row not in table.dropped:
                     yield TableViolation(
                         "TABLE-05",
                         f"the drop of row {row} was safe at the end of {_process(earlier)}, and at "
@@ -283,10 +286,10 @@ class TableJudge:
                     )
 
     def _was_claimed(
-        self, claim: Mapping[str, int] | None, name: str, row: int, now: Value | None
+        self, claim: Mapping[str, Claimed] | None, name: str, row: int, now: Value | None
     ) -> bool:
         if claim is not None:
-            return row < claim.get(name, 0)
+            return _holds(claim.get(name, 0), row)
         # Unclaimed values may be thrown away and made again, to the same value.
         return now is not None and not self._may_drop
 
@@ -393,6 +396,18 @@ class TableJudge:
             max([made.incarnation] if made is not None else incarnations, default=incarnation),
             incarnation,
         )
+
+
+def _holds(rows: Claimed, row: int) -> bool:
+    """True if a row is among the claimed rows of a column."""
+    if isinstance(rows, int):
+        return row < rows
+    return any(start <= row < stop for start, stop in rows)
+
+
+def _holds_row(claim: Mapping[str, Claimed] | None, row: int) -> bool:
+    """True if every column claims a row."""
+    return bool(claim) and all(_holds(rows, row) for rows in (claim or {}).values())
 
 
 def _process(incarnation: int) -> str:

@@ -101,7 +101,7 @@ class _CaseFile(_Strict):
     faults: list[_FaultFile] = []
     skips: list[Annotated[tuple[str, int], _Many]] = []
     checkpoint_every_rows: int | None = None
-    checkpoint_version: Literal[1, 2] = 1
+    checkpoint_version: Literal[1, 2, 3] = 1
     crashes: list[int] = []
     targets: list[int] = []
     order_seed: int = 0

@@ -104,7 +104,8 @@ class Workload:
         faults: the calls that fail.
         skips: (column, row) of the cells whose own condition says to skip them.
         checkpoint_every_rows: a checkpoint is due after so many rows; None for none before the end.
-        checkpoint_version: the version of the checkpoint's payload, 1 or 2.
+        checkpoint_version: the version of the checkpoint's payload: 1 claims rows, 2 the first
+            rows of each column, 3 any cells.
         crashes: for each incarnation, the step at which the process dies, from 1; 0 for one that
             runs to its end, as those beyond the list do. A step is a call's start, a call's end, a
             report to the probe (but the end of the run), or a `Probe.storage_step`.
@@ -130,7 +131,7 @@ class Workload:
     faults: tuple[Fault, ...] = ()
     skips: tuple[tuple[str, int], ...] = ()
     checkpoint_every_rows: int | None = None
-    checkpoint_version: Literal[1, 2] = 1
+    checkpoint_version: Literal[1, 2, 3] = 1
     crashes: tuple[int, ...] = ()
     targets: tuple[int, ...] = ()
     order_seed: int = 0
@@ -311,9 +312,9 @@ def _check_counts(work: Workload) -> None:
         raise SpecError(f"workload: seed: expected an integer, got {work.seed!r}")
     if work.checkpoint_every_rows is not None:
         _expect("checkpoint_every_rows", work.checkpoint_every_rows, 1)
-    if work.checkpoint_version not in (1, 2):
+    if work.checkpoint_version not in (1, 2, 3):
         raise SpecError(
-            f"workload: checkpoint_version: expected 1 or 2, got {work.checkpoint_version!r}"
+            f"workload: checkpoint_version: expected 1, 2 or 3, got {work.checkpoint_version!r}"
         )
     for name, least in (("crashes", 0), ("targets", 1)):
         for incarnation, value in enumerate(getattr(work, name)):

@@ -88,7 +88,12 @@ class Checkpoints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Positive | None, Meta(description="After so many rows; null: at the end only.")
     ]
     version: Annotated[
-        int, Meta(ge=1, le=2, description="1: one claim for all columns. 2: one for each.")
+        int,
+        Meta(
+            ge=1,
+            le=3,
+            description="1: one claim for all columns. 2: one for each. 3: any cells.",
+        ),
     ]
 
 
