@@ -94,6 +94,7 @@ class _Incarnation:
     async def run(self) -> None:
         """Until nothing is left to do."""
         self.refuse_what_cannot_be()
+        self.expect_same_pipeline()
         self.restore()
         while True:
             self.news.clear()
@@ -485,6 +486,16 @@ class _Incarnation:
                     first, last = start, self.scope(rule, start)[1] - 1
                     if last // self.size - first // self.size >= most:
                         raise Refused(f"{rule.name} from row {start} needs too many groups")
+
+    def expect_same_pipeline(self) -> None:
+        """Write down what is run before anything is claimed, and compare it afterwards."""
+        graph = self.probe.graph
+        mine = {"graph": graph.fingerprint, **graph.config}
+        path = self.probe.folder / "pipeline.json"
+        if not (self.probe.folder / "claim.json").exists():
+            path.write_text(json.dumps(mine))
+        elif json.loads(path.read_text()) != mine:
+            raise Refused("the folder holds a run of another pipeline")
 
     def expect_same_scopes(self, before: int | None) -> None:
         rows = self.probe.rows

@@ -31,7 +31,7 @@ from cellspec.engine.saving import Saving
 from cellspec.engine.scheduler import Scheduler
 from cellspec.engine.skips import Skips
 from cellspec.engine.slots import Slots
-from cellspec.engine.storage.durable import Storage
+from cellspec.engine.storage.durable import Storage, StorageError
 from cellspec.engine.storage.filesystem import RealFileSystem
 from cellspec.engine.storage.stores import Store
 from cellspec.engine.values import Values
@@ -853,6 +853,27 @@ class _BelievesTheNewest(Storage):
 @mutant("a resume goes back a row behind the last checkpoint, to be on the safe side")
 class ResumesARowBack(_OtherStorage):
     storage = _BelievesTheNewest
+
+
+@mutant("the version of a column is not compared: cells of an earlier prompt are taken over")
+class TakesAnyVersion(AsyncioEngine):
+    def expect_config(self, restored: Restored) -> None:
+        pass
+
+
+class _ClearsTheFolder(Storage):
+    def load(self) -> Restored | None:
+        try:
+            return super().load()
+        except StorageError:
+            for name in self.files.names():
+                self.files.remove(name)
+            return super().load()
+
+
+@mutant("a folder that holds another pipeline is cleared, and the run begins in it")
+class ClearsTheFolder(_OtherStorage):
+    storage = _ClearsTheFolder
 
 
 class _FailsOnce(Storage):

@@ -188,7 +188,14 @@ class Checker:
         waive = (*self.waived, *self.unjudged)
         drops = "drops" in self.header.claims
         try:
-            return Machine(graph, limits, failures=failures, drops=drops, waive=waive)
+            return Machine(
+                graph,
+                limits,
+                failures=failures,
+                drops=drops,
+                waive=waive,
+                config=self.header.config,
+            )
         except SpecError as error:
             if "GROUP-04" in self.waived:
                 return self._make_machine(graph, replace(limits, groups=None))

@@ -14,10 +14,12 @@ from cellspec.engine.scheduler import Scheduler, WantsSkip
 from cellspec.engine.storage.durable import Storage
 from cellspec.engine.storage.filesystem import RealFileSystem
 from cellspec.engine.storage.stores import MemoryStore, Store
-from cellspec.errors import SpecError
+from cellspec.errors import CheckpointError, SpecError
+from cellspec.graph.configuration import changed_columns
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.machine.actions import Outcome
 from cellspec.machine.limits import FailurePolicy, Limits
+from cellspec.state.checkpoint import read_payload
 from cellspec.state.tracker import CompletionTracker
 
 __all__ = ["Engine", "Result"]
@@ -73,6 +75,8 @@ class Engine:
         range_rows: most rows in one call of a range generator.
         checkpoint_every_rows: rows between two checkpoints; None for one at the end.
         checkpoint_version: 1 (finished rows) or 2 (each column as far as it got).
+        keep_config: go on over claimed cells of a column whose version has changed, and keep them;
+            without it such a folder is refused (clause CKPT-20).
         backoff: how long a node waits after a failure.
         observer: is notified of every step.
         progress: draw a progress bar, if standard error is a terminal.
@@ -99,6 +103,7 @@ class Engine:
         range_rows: int = 32,
         checkpoint_every_rows: int | None = 100,
         checkpoint_version: int = 1,
+        keep_config: bool = False,
         backoff: Backoff | None = None,
         observer: Observer | None = None,
         progress: bool = False,
@@ -112,6 +117,7 @@ class Engine:
         watching = [observer] if observer is not None else []
         if progress:
             watching.append(ProgressBar(graph.num_records))
+        self.keep_config = keep_config
         self.observer = watching[0] if len(watching) == 1 else Observers(*watching)
         self.store = store if store is not None else self._open_store(folder, run_name)
         self.scheduler = scheduler_class(
@@ -155,12 +161,30 @@ class Engine:
 
         Raises:
             SpecError: the store holds a run, and `resume` is false.
+            CheckpointError: it holds cells of another configuration (clause CKPT-20).
         """
         restored: Restored | None = self.store.load()
         if restored is not None and not resume:
             raise SpecError("run: there is a run to resume here; give it another folder")
+        if restored is not None and not self.keep_config:
+            self.expect_config(restored)
         self.scheduler.now = now
         self.scheduler.begin(restored, keep=keep)
+
+    def expect_config(self, restored: Restored) -> None:
+        """Refuse claimed cells of another version of their column (clause CKPT-20).
+
+        Raises:
+            CheckpointError: the column, and both digests.
+        """
+        claim = read_payload(restored.checkpoint, self.graph)
+        for name in changed_columns(restored.config, self.graph.config):
+            if claim[self.graph.rules.index[name]]:
+                raise CheckpointError(
+                    f"checkpoint: config: {name!r} has claimed cells of configuration "
+                    f"{restored.config[name]}, and is now {self.graph.config[name]}; give this run "
+                    "another folder, or keep_config=True to keep those cells"
+                )
 
     def result_of(self, ending: Ending) -> Result:
         """The value that a run returns."""

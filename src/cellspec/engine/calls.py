@@ -158,12 +158,15 @@ class Restored:
         records: the number of rows that the earlier incarnation wanted.
         rows: by row, the values of claimed cells, by column; skipped cells hold `SKIPPED`.
         dropped: the rows given up that the claim covers.
+        config: by column, the digest of the configuration that made its claimed cells, as far as
+            it is known.
     """
 
     checkpoint: Checkpoint
     records: int
     rows: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     dropped: Mapping[int, Drop] = field(default_factory=dict)
+    config: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

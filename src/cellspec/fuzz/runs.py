@@ -36,7 +36,7 @@ def run_once(
     order = SCHEDULES[seed % len(SCHEDULES)] if method == "targeted" else method
     choose = schedule(order, seed, work.graph().num_nodes)
     result = run_workload(backend, work, choose=choose)
-    shown = coverage_of(work, result.events, refused=bool(result.refused))
+    shown = coverage_of(work, result.events, refused=bool(result.refused), visits=result.visits)
     return RunSummary(
         method,
         seed,

@@ -8,9 +8,9 @@ descriptor (see `cellspec.build.builder`); `cellspec.graph.rules` alone turns th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Flag, auto
-from typing import Any
+from typing import Any, Self
 
 from cellspec.errors import GraphError
 
@@ -52,9 +52,13 @@ class ColumnDescriptor:
         side_effects: further names that this column produces beside its own.
         may_skip: the column has a condition of its own by which its cells may be skipped.
         propagate_skip: a cell is skipped if one of its inputs was; False makes it run all the same.
+        version: a text that changes when the column's values would: the version of the generator,
+            or `cellspec.graph.configuration.config_digest` of prompt, model and sampling. It is no
+            part of the graph's fingerprint. None: the column's configuration is not compared.
 
     Raises:
-        GraphError: if the name is empty, or the traits hold both kinds of barrier.
+        GraphError: if the name is empty, the traits hold both kinds of barrier, or the version is
+            no text.
     """
 
     name: str
@@ -65,6 +69,7 @@ class ColumnDescriptor:
     side_effects: tuple[str, ...] = ()
     may_skip: bool = False
     propagate_skip: bool = True
+    version: str | None = None
 
     def __init__(
         self,
@@ -76,6 +81,7 @@ class ColumnDescriptor:
         side_effects: Iterable[str] = (),
         may_skip: bool = False,
         propagate_skip: bool = True,
+        version: str | None = None,
     ) -> None:
         if not isinstance(name, str) or not name:
             raise GraphError(f"column name: expected a non-empty string, got {name!r}")
@@ -88,6 +94,11 @@ class ColumnDescriptor:
         for label, names in (("dependencies", dependencies), ("side_effects", side_effects)):
             if isinstance(names, str):
                 raise GraphError(f"column {name!r}: {label}: expected a list of names, got a str")
+        if version is not None and not isinstance(version, str):
+            raise GraphError(
+                f"column {name!r}: version: expected a text, got {version!r}; config_digest makes "
+                "one of JSON data"
+            )
         put = object.__setattr__
         put(self, "name", name)
         put(self, "config", config)
@@ -98,6 +109,11 @@ class ColumnDescriptor:
         put(self, "side_effects", tuple(side_effects))
         put(self, "may_skip", bool(may_skip))
         put(self, "propagate_skip", bool(propagate_skip))
+        put(self, "version", version)
+
+    def replace(self, *, version: str | None) -> Self:
+        """The same column with another version; itself, if it has that one."""
+        return self if version == self.version else replace(self, version=version)
 
     @property
     def is_start_column(self) -> bool:

@@ -27,6 +27,7 @@ from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
 
 from cellspec.errors import GraphError, NodeError, UnknownColumnError
 from cellspec.graph.columns import ColumnDescriptor
+from cellspec.graph.configuration import config_digest
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
 from cellspec.graph.rowset import Ranges
 from cellspec.graph.rules import Rules, compile_rules, fingerprint, resolve_columns
@@ -239,6 +240,15 @@ class ExecutionGraph:
         GRAPH-15).
         """
         return self._fingerprint
+
+    @property
+    def config(self) -> dict[str, str]:
+        """By column, the digest of its version; columns without a version are left out."""
+        return {
+            item.name: config_digest(item.version)
+            for item in self._columns
+            if item.version is not None
+        }
 
     def __repr__(self) -> str:
         return (

@@ -222,4 +222,6 @@ def resume_arguments(run: RunState, action: Action) -> dict[str, Any]:
         "skipped": action.skipped,
         "records": action.records,
         "keep": action.keep,
+        "config": action.config,
+        "keep_config": action.keep_config,
     }

@@ -47,6 +47,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from cellspec.graph.configuration import Config
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.rowset import Ranges
 from cellspec.machine import (
@@ -97,6 +98,7 @@ class Machine:
             may give up at a failure for good (clause SCHED-14).
         waive: clauses not to judge; a step that breaks one is taken, and later steps are judged as
             if it had been right (see `cellspec.machine.explain_refusal`).
+        config: by column, a digest of what shapes its values (clause CKPT-20).
 
     Raises:
         SpecError: limits under which a barrier would wait for ever (clause GROUP-04).
@@ -117,8 +119,11 @@ class Machine:
         failures: FailurePolicy | None = None,
         drops: bool = True,
         waive: Collection[str] = (),
+        config: Config | None = None,
     ) -> None:
-        state = RunState(graph, limits or Limits(), failures, drops=drops, waive=waive)
+        state = RunState(
+            graph, limits or Limits(), failures, drops=drops, waive=waive, config=config
+        )
         state.judge = cells.CellJudge(state)
         state.set_graph(graph)
         self.state = state
@@ -437,13 +442,23 @@ class Machine:
         skipped: Mapping[str, Ranges] | None = None,
         records: int | None = None,
         keep: bool = False,
+        config: Config | None = None,
+        keep_config: bool = False,
     ) -> None:
         """A new process begins from `claim`; exactly the claimed cells are complete."""
+        resuming.expect_config(self.state, claim, config, keep=keep_config)
         resuming.resume(self.state, claim, dropped, skipped, records, keep=keep)
         self.graph, self.counters = self.state.graph, self.state.counters
         if self.on_step is not None:
             self._note(
-                "resume", claim=claim, dropped=dropped, skipped=skipped, records=records, keep=keep
+                "resume",
+                claim=claim,
+                dropped=dropped,
+                skipped=skipped,
+                records=records,
+                keep=keep,
+                config=config,
+                keep_config=keep_config,
             )
 
     def stop(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection, Iterable, Mapping
 
+from cellspec.graph.configuration import Config, changed_columns
 from cellspec.graph.rowset import Ranges, RowSet, ranges_of, rows_of
 from cellspec.machine.commits import resumable
 from cellspec.machine.explain_refusal import expect_running
@@ -25,7 +26,15 @@ from cellspec.state.claims import (
 )
 from cellspec.text import be, cell_words, counted, row_words
 
-__all__ = ["covered_drops", "covered_skips", "crash", "halt", "restore", "resume"]
+__all__ = [
+    "covered_drops",
+    "covered_skips",
+    "crash",
+    "expect_config",
+    "halt",
+    "restore",
+    "resume",
+]
 
 
 def restore(
@@ -131,6 +140,29 @@ def resume(
         {column: kept(rows) for column, rows in skips.items()},
         {column: kept(rows) for column, rows in lost.items()},
     )
+
+
+def expect_config(run: RunState, claim: Claim, config: Config | None, *, keep: bool) -> None:
+    """A new process states its configuration, and takes over cells that another one made.
+
+    Args:
+        claim: the claim from which it resumes.
+        config: by column, the digest of what shapes its values; None if the engine does not say.
+        keep: it is told to keep claimed cells whose configuration changed.
+
+    Raises:
+        Violation: CKPT-20 (the claim holds cells of another configuration).
+    """
+    index = run.graph.rules.index
+    for name in () if keep else changed_columns(run.config, config):
+        if name in index and claim[index[name]]:
+            run.breaks(
+                "CKPT-20",
+                f"resumed with configuration {(config or {})[name]} of {name!r}, of which claimed "
+                f"cells were made with {(run.config or {})[name]}",
+            )
+    if config is not None:
+        run.config = {**(run.config or {}), **config}
 
 
 def covered_drops(run: RunState, claim: Claim) -> list[int]:

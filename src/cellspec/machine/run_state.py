@@ -14,6 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from cellspec.errors import Violation
+from cellspec.graph.configuration import Config
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key, place_of
 from cellspec.graph.rowset import GrowingRows
@@ -61,6 +62,7 @@ class RunState:
             failures out.
         drops: the engine can drop rows and go on without them (clause SCHED-14).
         waive: clauses that are not judged.
+        config: by column, a digest of what shapes its values; None if it is not compared.
 
     Raises:
         SpecError: limits under which a barrier would wait for ever (clause GROUP-04).
@@ -110,7 +112,9 @@ class RunState:
         *,
         drops: bool,
         waive: Collection[str],
+        config: Config | None = None,
     ) -> None:
+        self.config = config
         self.limits = limits
         self.failures = failures or FailurePolicy()
         self.offers_failures = failures is not None

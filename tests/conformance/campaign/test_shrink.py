@@ -77,6 +77,8 @@ RICH = Workload(
     order_seed=5,
     keep=True,
     ends=(End(0, "x", 0, 1, 9.0),),
+    versions={"x": "1"},
+    visits=("config",),
 )
 """A workload that makes use of every field."""
 

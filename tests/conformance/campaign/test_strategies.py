@@ -129,6 +129,7 @@ HAS: dict[str, Callable[[Workload], bool]] = {
     "batch_barriers": lambda work: work.batch_size is not None,
     "column_checkpoints": lambda work: work.checkpoint_version == 2,
     "targets": lambda work: bool(work.targets),
+    "config": lambda work: any(work.visits),
     "early_stop": lambda work: work.failures.stop_window is not None,
 }
 

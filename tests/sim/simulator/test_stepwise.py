@@ -97,7 +97,10 @@ def failing_run(seed: int) -> tuple[ExecutionGraph, RunPlan, DrawnOutcomes] | No
     for name, _, _, traits, needs, side in example.columns:
         if draw.random() < 0.4 and not traits & ONE_KIND:
             traits |= ExecutionTraits.ROW_STREAMABLE
-        skips = {"may_skip": draw.random() < 0.3, "propagate_skip": draw.random() < 0.7}
+        skips: dict[str, Any] = {
+            "may_skip": draw.random() < 0.3,
+            "propagate_skip": draw.random() < 0.7,
+        }
         columns.append(ColumnDescriptor(name, None, None, traits, needs, side, **skips))
     graph = ExecutionGraph(
         example.rows, columns, batch_size=example.batch_size, barrier_scope=example.scope

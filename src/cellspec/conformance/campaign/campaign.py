@@ -189,7 +189,10 @@ def _account(
     run_again: Callable[[], RunResult],
     deterministic: bool,
 ) -> None:
-    _count(evidence, coverage_of(work, result.events, refused=bool(result.refused)))
+    _count(
+        evidence,
+        coverage_of(work, result.events, refused=bool(result.refused), visits=result.visits),
+    )
     evidence.refused += bool(result.refused)
     evidence.by_table_alone += result.by_table_alone
     evidence.graphs.add(_digest(work.graph().rules.columns))

@@ -174,6 +174,7 @@ def _without_column(plain: Json, place: int) -> Json:
     for item in new["columns"]:
         item["needs"] = [name for name in item["needs"] if name not in names]
     new["latency_s"].pop(gone["name"], None)
+    new["versions"].pop(gone["name"], None)
     new["limits"]["column_resource"].pop(gone["name"], None)
     return new
 
@@ -244,6 +245,8 @@ def _plainer_rules(plain: Json) -> Iterator[Json]:
         "seed": 0,
         "order_seed": 0,
         "ends": [],
+        "versions": {},
+        "visits": [],
     }
     for name, value in usual.items():
         if plain[name] != value:
@@ -302,6 +305,7 @@ def _renamed(plain: Json) -> Json:
         "columns": columns,
         "limits": {**limits, "column_resource": users},
         "latency_s": {new(name): seconds for name, seconds in plain["latency_s"].items()},
+        "versions": {new(name): version for name, version in plain["versions"].items()},
         "faults": [{**fault, "column": new(fault["column"])} for fault in plain["faults"]],
         "skips": [[new(name), row] for name, row in plain["skips"]],
         "ends": [{**end, "column": new(end["column"])} for end in plain["ends"]],

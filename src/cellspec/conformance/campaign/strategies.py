@@ -21,6 +21,7 @@ Profiles are drawn *swarm* fashion: besides its own feature a workload has each 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,7 +30,7 @@ from typing import Literal
 from hypothesis import strategies as st
 
 from cellspec.conformance.judge.profiles import DRAWN
-from cellspec.conformance.run.workload import Fault, Workload
+from cellspec.conformance.run.workload import Fault, Visit, Workload
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.graph.rowset import parts_touched
 from cellspec.machine.actions import Failure
@@ -170,7 +171,7 @@ def workloads(
     resuming = "resume" in has
     every = draw(st.sampled_from((None, 1, 1, 1, 2, 3))) if resuming else None
     steps = shape.step_count(every, 12 if "storage_steps" in known else 4)
-    return Workload(
+    work = Workload(
         columns=tuple(shape.columns),
         rows=rows,
         batch_size=shape.batch_size,
@@ -190,6 +191,7 @@ def workloads(
         seed=draw(st.integers(0, 255)),
         order_seed=draw(st.integers(0, 15)),
     )
+    return _visited(work) if "config" in known else work
 
 
 # Columns
@@ -363,6 +365,24 @@ def _skips(draw: st.DrawFn, shape: _Shape) -> tuple[tuple[str, int], ...]:
         for row in range(shape.most_rows)
         if bits >> row & 1
     )
+
+
+_VISITS: tuple[Visit, ...] = ("", "", "", "config", "batch_size", "pipeline")
+
+
+def _visited(work: Workload) -> Workload:
+    """The workload with visits of other processes after some of its crashes.
+
+    They follow from the rest of the workload, so they change nothing else that is drawn.
+    """
+    key = repr((work.seed, work.order_seed, work.rows, work.crashes, len(work.columns)))
+    text = hashlib.blake2b(key.encode(), digest_size=8).digest()
+    visits = [_VISITS[byte % len(_VISITS)] for byte in text[: len(work.crashes)]]
+    if not any(visits):
+        return work
+    # A version that is not stated is not compared.
+    versions = {item.name: "1" for item in work.columns} if "config" in visits else {}
+    return work.replace(visits=tuple(visits), versions=versions)
 
 
 # Crashes, and other targets

@@ -21,11 +21,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cellspec.conformance.judge.run_picture import Node, RunPicture, span_of
+from cellspec.conformance.judge.visits import CLAUSE_OF
 from cellspec.conformance.run.coverage_goals import Sometimes
-from cellspec.conformance.run.workload import Workload
+from cellspec.conformance.run.workload import Visit, Workload
 from cellspec.machine.policy import is_final
 
 __all__ = ["Coverage", "coverage_of"]
+
+
+_VISITS: Mapping[Visit, Sometimes] = {
+    "config": Sometimes.OTHER_CONFIG,
+    "batch_size": Sometimes.OTHER_BATCHES,
+    "pipeline": Sometimes.OTHER_PIPELINE,
+}
 
 
 @dataclass(slots=True)
@@ -54,7 +62,11 @@ class Coverage:
 
 
 def coverage_of(
-    work: Workload, events: Iterable[Mapping[str, Any]], *, refused: bool = False
+    work: Workload,
+    events: Iterable[Mapping[str, Any]],
+    *,
+    refused: bool = False,
+    visits: Iterable[Visit] = (),
 ) -> Coverage:
     """The coverage of a run, from its events in order.
 
@@ -62,6 +74,7 @@ def coverage_of(
         work: the workload of the run.
         events: its events, as JSON objects.
         refused: the engine refused a workload that must be refused.
+        visits: the processes of somebody else that began in the run's folder.
     """
     observer = _Observer(work)
     order = hashlib.blake2b(digest_size=8)
@@ -72,6 +85,9 @@ def coverage_of(
     if refused:
         # In the first incarnation only limits can be out of reach; in a later one, the target.
         observer.note("CKPT-16" if work.targets else "GROUP-04")
+    for visit in visits:
+        observer.note(CLAUSE_OF[visit])
+        observer.was(_VISITS[visit])
     observer.seen.digest = order.hexdigest()
     return observer.seen
 

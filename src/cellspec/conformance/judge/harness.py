@@ -27,7 +27,7 @@ from __future__ import annotations
 import inspect
 import shutil
 import tempfile
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Collection, Container, Iterator, Mapping
 from pathlib import Path
 
 from cellspec.check.checker import Checker, Finding, expect_clauses
@@ -43,14 +43,22 @@ from cellspec.conformance.judge.run_end import (
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.judge.storage_record import StorageRecord
 from cellspec.conformance.judge.table_judge import TableJudge
+from cellspec.conformance.judge.visits import (
+    CLAUSE_OF,
+    Host,
+    judge_visit,
+    kept_cells,
+    visiting_workload,
+)
 from cellspec.conformance.run.backend import CAPABILITIES, Backend, check_capabilities
 from cellspec.conformance.run.clock_mode import ClockMode, RealClock, VirtualClock
 from cellspec.conformance.run.incarnations import Incarnations, scratch_folder
 from cellspec.conformance.run.probe import Entry, Probe, Refused
-from cellspec.conformance.run.values import Table
-from cellspec.conformance.run.workload import Workload
+from cellspec.conformance.run.values import Registry, Table
+from cellspec.conformance.run.workload import Visit, Workload
 from cellspec.errors import SpecError, TraceError
 from cellspec.machine.actions import Choose
+from cellspec.state.claims import Rows
 from cellspec.trace import Event, TraceWriter, header_for, to_json
 
 __all__ = ["Finding", "RunResult", "run_workload"]
@@ -147,6 +155,7 @@ class _JudgedRun:
             seed=work.seed,
             clock=clock_mode.clock,
             claims=[name for name in CAPABILITIES if name in capabilities],
+            config=work.graph().config or None,
         )
         self.result = RunResult(work, to_json(self.header))
         self.events: list[Event] = []
@@ -155,21 +164,24 @@ class _JudgedRun:
             backend, work, root, clock_mode, self.result.calls, keeps=keeps
         )
         self.result.cost = self.incarnations.cost
-        self.tables = TableJudge(
-            work, self.result.calls, by_column="column_checkpoints" in capabilities, waive=waived
-        )
+        self.by_column = "column_checkpoints" in capabilities
+        self.tables = TableJudge(work, self.result.calls, by_column=self.by_column, waive=waived)
         self.checker: Checker | None = None
         self.storage_reported = False
         self.storage = StorageRecord()
         self.now_s = 0.0
         self.settled = 0
+        self.probe: Probe | None = None
 
     def through_all_incarnations(self) -> None:
         """Run one incarnation after another, and leave the findings in `result`."""
         for number in range(self.work.incarnations):
             if number and not self._goes_on(number):
                 return
+            if number and self._visited(number):
+                return
             ended = self.incarnations.run_next(number, self.now_s)
+            self.probe = ended.probe
             self._judge_incarnation(ended.probe, ended.error)
             if self.result.violations or self.result.refused or self.result.adapter:
                 return
@@ -186,6 +198,26 @@ class _JudgedRun:
         outcome = self.result.outcomes[-1]
         others = self.work.rows_of(number) != self.work.rows_of(number - 1)
         return outcome == "crash" or (outcome != "" and others)
+
+    def _visited(self, number: int) -> bool:
+        """Let somebody else's process begin in the folder; true if that broke a clause."""
+        visits = self.work.visits
+        kind: Visit = visits[number - 1] if number <= len(visits) else ""
+        if not kind or CLAUSE_OF[kind] in self.waived or self.probe is None:
+            return False
+        table = kept_cells(self.result.tables[-1], self._known_claim(self.probe))
+        visiting = visiting_workload(self.work, kind, table)
+        if visiting is None:
+            return False
+        visitor, words = visiting
+        registry = Registry()
+        ended = self.incarnations.visit(number, visitor, registry, self.now_s)
+        self.result.visits.append(kind)
+        host = Host(self.backend, self.probe, table, by_column=self.by_column)
+        bad = judge_visit(host, visitor, ended, registry, kind, words)
+        if bad is not None:
+            self._find(bad.clause, bad.detail)
+        return bad is not None
 
     # The end of an incarnation
 
@@ -333,14 +365,22 @@ class _JudgedRun:
             self._find("TABLE-01", text, *tail(error))
             return
         self.result.tables.append(table)
-        claim = self.storage.claim
-        if claim is None and self.storage_reported:
-            claim = dict.fromkeys(probe.graph.column_names, 0)
         broken = self.tables.judge(
-            probe.incarnation, table, self.result.outcomes[-1], claim, self._dropped_by_run()
+            probe.incarnation,
+            table,
+            self.result.outcomes[-1],
+            self._known_claim(probe),
+            self._dropped_by_run(),
         )
         if broken is not None:
             self._find(broken.clause, broken.detail)
+
+    def _known_claim(self, probe: Probe) -> Mapping[str, Rows] | None:
+        """By column, the rows that the last durable claim holds; None if claims are unknown."""
+        claim = self.storage.claim
+        if claim is None and self.storage_reported:
+            return dict.fromkeys(probe.graph.column_names, 0)
+        return claim
 
     def _dropped_by_run(self) -> Container[int] | None:
         """The rows that the run dropped, by its events; None if some events were not judged."""

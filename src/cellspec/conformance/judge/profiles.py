@@ -152,6 +152,8 @@ PROFILES: tuple[Profile, ...] = (
             retries=[_S.CRASH_IN_BACKOFF],
             targets=[_S.MORE_ROWS, _S.FEWER_ROWS],
             column_checkpoints=[_S.COLUMN_CLAIM],
+            config=[_S.OTHER_CONFIG, _S.OTHER_PIPELINE],
+            config__batch_barriers=[_S.OTHER_BATCHES],
         ),
     ),
     Profile(

@@ -10,7 +10,7 @@ from typing import Any
 from cellspec.check.checker import Finding
 from cellspec.conformance.run.incarnations import Cost
 from cellspec.conformance.run.values import Registry, Table
-from cellspec.conformance.run.workload import Workload
+from cellspec.conformance.run.workload import Visit, Workload
 
 __all__ = ["RunResult"]
 
@@ -31,6 +31,7 @@ class RunResult:
         adapter: the mistake of the adapter, if it made one; "" else.
         by_table_alone: incarnations whose events were not judged, because the claim that they
             resumed from is unknown.
+        visits: the processes of somebody else that began in the run's folder, by what differed.
         calls: every call of the run.
         cost: the cost of the run.
     """
@@ -45,6 +46,7 @@ class RunResult:
     refused: str = ""
     adapter: str = ""
     by_table_alone: int = 0
+    visits: list[Visit] = field(default_factory=list)
     calls: Registry = field(default_factory=Registry)
     cost: Cost = field(default_factory=Cost)
 

@@ -21,6 +21,8 @@ capability            the engine …
 ``resume``            goes on after a crash from its durable state
 ``column_checkpoints``  claims rows column by column (version 2)
 ``targets``           resumes with another number of rows
+``config``            refuses another pipeline, batch size or version of a column over what it
+                      claimed, or begins in a fresh place
 ``early_stop``        stops when too many calls fail
 ``storage_steps``     reports the steps of its storage, so that it may be killed between them
 ``work_conserving``   starts every call that could start before time moves on
@@ -79,6 +81,7 @@ CAPABILITIES: Final = (
     "resume",
     "column_checkpoints",
     "targets",
+    "config",
     "early_stop",
     "storage_steps",
     "work_conserving",

@@ -283,7 +283,8 @@ class Calls:
                 (row, self._arguments.inputs(column, mine))
                 for row, mine in zip(rows, inputs, strict=True)
             ]
-            values = barrier_values(column, rows, reads)
+            version = self._work.versions.get(column, "")
+            values = barrier_values(column, rows, reads, version)
             self._registry.add_barrier(self._incarnation, column, scope, reads, values)
             self._recorder.record("complete", column=column, scope=scope)
             claimed = self.claimed.get(column, 0)
@@ -295,7 +296,7 @@ class Calls:
 
     def _make(self, column: str, row: int, inputs: Inputs) -> str:
         own = self._arguments.inputs(column, inputs)
-        value = value_of(column, row, own)
+        value = value_of(column, row, own, self._work.versions.get(column, ""))
         self._registry.add_cell(self._incarnation, column, row, own, value)
         return value
 

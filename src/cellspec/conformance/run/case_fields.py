@@ -107,6 +107,8 @@ class _CaseFile(_Strict):
     order_seed: int = 0
     keep: bool = False
     ends: list[_EndFile] = []
+    versions: dict[str, str] = {}
+    visits: list[Literal["", "config", "batch_size", "pipeline"]] = []
 
 
 def _first_error(error: ValidationError) -> str:

@@ -27,7 +27,7 @@ class CountingGraph(ExecutionGraph):
         """The graph of one incarnation of a workload."""
         graph = cls(
             work.rows_of(incarnation),
-            work.columns,
+            work.descriptors,
             batch_size=work.batch_size,
             barrier_scope=work.barrier_scope,
         )

@@ -64,4 +64,7 @@ class Sometimes(StrEnum):
     CRASH_IN_BACKOFF = "a crash came while a failed call waited to be tried again"
     MORE_ROWS = "a run was resumed with more rows"
     FEWER_ROWS = "a run was resumed with fewer rows"
+    OTHER_CONFIG = "a process with another configuration came to claimed cells"
+    OTHER_PIPELINE = "a process with another pipeline came to claimed cells"
+    OTHER_BATCHES = "a process with another batch size came to claimed cells"
     COLUMN_CLAIM = "a run resumed from a claim of more rows of one column than of another"

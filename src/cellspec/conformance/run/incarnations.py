@@ -106,15 +106,33 @@ class Incarnations:
             folder = self._root / f"life-{number}"
             shutil.copytree(self._left, folder)
         left = self._root / f"life-{number}-left"
-        probe, error = self._run_process(number, folder, left, start_s)
+        probe, error = self._run_process(self._work, self._registry, number, folder, left, start_s)
         # Without a crash nothing was cut off: the folder is as the process left it.
         self._left = left if left.exists() else folder
         return Incarnation(probe, error, self._left)
 
+    def visit(self, number: int, work: Workload, registry: Registry, start_s: float) -> Incarnation:
+        """Run a process of somebody else in the folder that the last incarnation left.
+
+        Args:
+            number: the number of the incarnation that is next.
+            work: the work of the other process; it does not crash.
+            registry: keeps its calls.
+            start_s: the time at which it starts, in seconds since the run began.
+        """
+        left = self._root / f"visit-{number}-left"
+        probe, error = self._run_process(work, registry, number, self._left, left, start_s)
+        return Incarnation(probe, error, self._left)
+
     def _run_process(
-        self, number: int, folder: Path, left: Path, start_s: float
+        self,
+        work: Workload,
+        registry: Registry,
+        number: int,
+        folder: Path,
+        left: Path,
+        start_s: float,
     ) -> tuple[Probe, BaseException | None]:
-        work = self._work
         calls = work.graph(number).num_nodes + len(work.faults)
 
         def make(clock: Clock) -> Probe:
@@ -124,7 +142,7 @@ class Incarnations:
                 folder,
                 self._capabilities,
                 clock,
-                self._registry,
+                registry,
                 freeze=lambda: _copy_when_still(folder, left),
                 call_limit=100 + 10 * calls,
             )

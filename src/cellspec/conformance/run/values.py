@@ -68,12 +68,13 @@ Reads: TypeAlias = Sequence[tuple[int, Mapping[str, Value]]]
 """The input of a barrier: rows in order, each with the values of the columns that it needs."""
 
 
-def value_of(column: str, row: int, inputs: Mapping[str, Value]) -> str:
+def value_of(column: str, row: int, inputs: Mapping[str, Value], version: str = "") -> str:
     """The value of a cell: its column and row, and a digest of the values that it was made from.
 
-    A skipped input counts as a missing one.
+    A skipped input counts as a missing one; each version of a column makes other values.
     """
-    return f"{column}.{row}.{_digest([column, row, _plain(inputs)])}"
+    made_of: list[object] = [column, row, _plain(inputs)]
+    return f"{column}.{row}.{_digest([*made_of, version] if version else made_of)}"
 
 
 def barrier_value(column: str, row: int, reads: Reads) -> str:
@@ -81,9 +82,12 @@ def barrier_value(column: str, row: int, reads: Reads) -> str:
     return next(iter(barrier_values(column, (row,), reads).values()))
 
 
-def barrier_values(column: str, rows: Iterable[int], reads: Reads) -> dict[int, str]:
-    """`barrier_value` of several rows of one run."""
-    seen = _digest([column, [[row, _plain(inputs)] for row, inputs in reads]])
+def barrier_values(
+    column: str, rows: Iterable[int], reads: Reads, version: str = ""
+) -> dict[int, str]:
+    """`barrier_value` of several rows of one run, made by a version of the column."""
+    made_of: list[object] = [column, [[row, _plain(inputs)] for row, inputs in reads]]
+    seen = _digest([*made_of, version] if version else made_of)
     return {row: f"{column}.{row}.{_digest([seen, row])}" for row in rows}
 
 

@@ -22,7 +22,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 import msgspec
 
@@ -34,7 +34,7 @@ from cellspec.machine.machine import Failure, FailurePolicy, Limits
 from cellspec.shapes import Column
 from cellspec.text import listed_names
 
-__all__ = ["CASE_FORMAT", "DEFAULT_LATENCY_S", "TICK_S", "End", "Fault", "Workload"]
+__all__ = ["CASE_FORMAT", "DEFAULT_LATENCY_S", "TICK_S", "End", "Fault", "Visit", "Workload"]
 
 CASE_FORMAT = 1
 """The version of the case file that `Workload.to_json` writes and `Workload.from_json` reads."""
@@ -44,6 +44,9 @@ TICK_S = 1 / 16
 
 DEFAULT_LATENCY_S = 0.5
 """The mean latency of a column that the workload does not name, in seconds."""
+
+Visit: TypeAlias = Literal["", "config", "batch_size", "pipeline"]
+"""A process of somebody else that begins in a run's folder: what differs from the run's own."""
 
 _FAILURES = ("retryable", "backpressure", "permanent")
 
@@ -115,6 +118,10 @@ class Workload:
         keep: a resume with another target keeps claimed rows of barriers whose scope changes,
             instead of being refused (clause CKPT-16).
         ends: calls whose end is set; the others take as long as `latency` says.
+        versions: by column, the version of its generator: its values are others in each version.
+        visits: for each incarnation, the process of somebody else that begins in the folder after
+            it crashed, and must leave it as it is (clauses CKPT-20 and CKPT-21); "" for none, as
+            after those beyond the list.
 
     Raises:
         SpecError: a field that cannot be used; the message names it.
@@ -137,9 +144,11 @@ class Workload:
     order_seed: int = 0
     keep: bool = False
     ends: tuple[End, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    visits: tuple[Visit, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("columns", "faults", "skips", "crashes", "targets", "ends"):
+        for name in ("columns", "faults", "skips", "crashes", "targets", "ends", "visits"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_counts(self)
         object.__setattr__(self, "_graph_of", {})
@@ -147,6 +156,7 @@ class Workload:
         _check_columns(self, graph)
         _check_faults(self, graph)
         _check_ends(self, graph)
+        _check_versions(self, graph)
         # Refused here rather than in the middle of a run: every incarnation has a graph.
         for incarnation in range(self.incarnations):
             self.graph(incarnation)
@@ -172,6 +182,11 @@ class Workload:
         """`incarnations`, by its name up to version 0.1."""
         return self.incarnations
 
+    @property
+    def descriptors(self) -> list[ColumnDescriptor]:
+        """The columns with their versions."""
+        return [item.replace(version=self.versions.get(item.name)) for item in self.columns]
+
     def rows_of(self, incarnation: int) -> int:
         """The number of rows that an incarnation is asked for."""
         if not self.targets:
@@ -193,7 +208,7 @@ class Workload:
         if rows not in made:
             made[rows] = ExecutionGraph(
                 rows,
-                self.columns,
+                self.descriptors,
                 batch_size=self.batch_size,
                 barrier_scope=self.barrier_scope,
             )
@@ -371,6 +386,24 @@ def _check_ends(work: Workload, graph: ExecutionGraph) -> None:
         _expect(f"{where}.call", end.call, 1)
         if not _is_seconds(end.t):
             raise SpecError(f"workload: {where}.t: expected seconds from 0 up, got {end.t!r}")
+
+
+def _check_versions(work: Workload, graph: ExecutionGraph) -> None:
+    for item in work.columns:
+        if item.version is not None:
+            raise SpecError(
+                f"workload: columns: {item.name!r} has a version; give it in `versions`"
+            )
+    for column, version in work.versions.items():
+        _known(f"versions.{column}", column, graph)
+        if not isinstance(version, str):
+            raise SpecError(f"workload: versions.{column}: expected a text, got {version!r}")
+    for place, visit in enumerate(work.visits):
+        if visit not in get_args(Visit):
+            raise SpecError(
+                f"workload: visits[{place}]: expected one of {', '.join(get_args(Visit)[1:])}, or "
+                f"'' for none, got {visit!r}"
+            )
 
 
 def _expect(where: str, value: object, least: int) -> None:

@@ -47,7 +47,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -77,6 +77,7 @@ from cellspec.engine.storage.segments import (
     incoming_name,
     segment_name,
 )
+from cellspec.graph.configuration import changed_columns
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.state.checkpoint import Checkpoint, make_payload, read_payload
 from cellspec.state.claims import Prefixes
@@ -108,6 +109,8 @@ class Storage(RunDirectory):
         self._is_open = False
         self._process = 0
         self._leaves = False
+        self._config: dict[str, str] = {}
+        self._kept: dict[str, Sequence[str]] = {}
         self._busy = threading.Lock()
 
     def load(self) -> Restored | None:
@@ -136,6 +139,7 @@ class Storage(RunDirectory):
     def _begin_incarnation(self, found: FolderState) -> Restored | None:
         names = self.graph.column_names
         zero = (0,) * len(names)
+        self._config = self.graph.config
         record = found.record or self._make_record(make_payload(self.graph, zero, 1), 0, ())
         self.incarnation = found.incarnation
         self.notes = found.notes
@@ -146,6 +150,12 @@ class Storage(RunDirectory):
         self._keeps_current = found.is_current
         self._leftovers = list(found.leftovers)
         self._dropped = dict(found.index.dropped)
+        # A column without a version now keeps the digest that its claimed cells were made under.
+        self._config = {**record.config, **self.graph.config}
+        self._kept = dict(record.kept)
+        for name in changed_columns(record.config, self.graph.config):
+            if found.claim[self.graph.rules.index[name]]:
+                self._kept[name] = (*self._kept.get(name, ()), record.config[name])
         self._sealed = dict(zip(names, found.claim, strict=True))
         self._held = {name: Layers() for name in names}
         for name, rows in self._sealed.items():
@@ -278,7 +288,14 @@ class Storage(RunDirectory):
     ) -> Record:
         graph = self.graph
         return Record(
-            self.run, graph.fingerprint, graph.num_records, serial, incarnations, checkpoint
+            self.run,
+            graph.fingerprint,
+            graph.num_records,
+            serial,
+            incarnations,
+            checkpoint,
+            self._config,
+            self._kept,
         )
 
     def _next_serial(self) -> int:

@@ -138,7 +138,7 @@ class RunDirectory:
             return None
         record = found.record
         rows = self.rows(found, max(found.claim))
-        return Restored(record.checkpoint, record.records, rows, found.index.dropped)
+        return Restored(record.checkpoint, record.records, rows, found.index.dropped, record.config)
 
     def rows(self, found: FolderState, stop: int) -> ClaimedRows:
         """The claimed cells of the rows before `stop`, read when they are asked for."""

@@ -31,8 +31,8 @@ import hashlib
 import json
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
@@ -302,7 +302,12 @@ class Incarnation:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A checkpoint file: the payload, and the facts that make its claim readable."""
+    """A checkpoint file: the payload, and the facts that make its claim readable.
+
+    Attributes:
+        config: by column, the digest of the configuration that makes its cells now.
+        kept: by column, the digests of earlier ones, of which claimed cells were kept on purpose.
+    """
 
     run: str
     graph: str
@@ -310,10 +315,15 @@ class Record:
     serial: int
     incarnations: tuple[Incarnation, ...]
     checkpoint: Checkpoint
+    config: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """The file."""
         plain = {_NAMES.get(name, name): value for name, value in asdict(self).items()}
+        for name in ("config", "kept"):
+            if not plain[name]:
+                del plain[name]
         for incarnation in plain["lives"]:
             if not incarnation["writer"]:
                 del incarnation["writer"]
@@ -346,9 +356,18 @@ class Record:
                 record["serial"],
                 incarnations,
                 record["checkpoint"],
+                _config_of(record),
+                {name: tuple(digests) for name, digests in record.get("kept", {}).items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(f"{name}: no checkpoint of format {_FORMAT}: {error}") from error
+
+
+def _config_of(record: Mapping[str, Any]) -> dict[str, str]:
+    config = record.get("config", {})
+    if not all(isinstance(text, str) for text in (*config, *config.values())):
+        raise ValueError(f"config is {config!r}")
+    return dict(config)
 
 
 def _expect_format(header: Mapping[str, object], field: str) -> None:

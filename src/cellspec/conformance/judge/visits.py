@@ -1,0 +1,162 @@
+"""Visits: a process of somebody else begins in the folder of a run, and must leave it as it is.
+
+Between two incarnations of a run the suite starts the engine in the run's folder with another
+version of a column, another batch size or another pipeline (`Workload.visits`). The engine must
+refuse, or begin in a fresh place (clauses CKPT-20 and CKPT-21). Either way the run's table must
+read as before, and the table of a process that was not refused must hold its own values alone. The
+next incarnation then goes on from the folder, and its resume is judged like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from cellspec.conformance.judge.run_end import first_line
+from cellspec.conformance.judge.table_judge import TableJudge
+from cellspec.conformance.run.backend import Backend
+from cellspec.conformance.run.incarnations import Incarnation
+from cellspec.conformance.run.probe import Probe, Refused
+from cellspec.conformance.run.values import Registry, Table, Value
+from cellspec.conformance.run.workload import Visit, Workload
+from cellspec.errors import SpecError
+from cellspec.graph.columns import ColumnDescriptor
+from cellspec.state.claims import Rows, covers
+
+__all__ = ["CLAUSE_OF", "BadVisit", "judge_visit", "visiting_workload"]
+
+CLAUSE_OF: Mapping[Visit, str] = {
+    "config": "CKPT-20",
+    "batch_size": "CKPT-21",
+    "pipeline": "CKPT-21",
+}
+"""The clause that judges each kind of visit."""
+
+_WORDS: Mapping[Visit, str] = {
+    "config": "another version of {column!r}",
+    "batch_size": "another batch size",
+    "pipeline": "another pipeline",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BadVisit:
+    """A visit that broke a clause: the clause, and the violation in one line."""
+
+    clause: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The run whose folder a visitor is given.
+
+    Attributes:
+        backend: the engine.
+        probe: the probe of the run's last incarnation.
+        kept: the cells that storage must keep.
+        by_column: a row may be half there.
+    """
+
+    backend: Backend
+    probe: Probe
+    kept: Mapping[tuple[str, int], Value]
+    by_column: bool
+
+
+def kept_cells(table: Table, claim: Mapping[str, Rows] | None) -> dict[tuple[str, int], Value]:
+    """The cells of a table that a claim covers; all of them if claims are unknown."""
+    return {
+        (name, row): value
+        for row, cells in sorted(table.rows.items())
+        for name, value in cells.items()
+        if claim is None or covers(claim.get(name, 0), row)
+    }
+
+
+def visiting_workload(
+    work: Workload, kind: Visit, kept: Collection[tuple[str, int]]
+) -> tuple[Workload, str] | None:
+    """The work of a visitor, and its difference in words; None if there is nothing to protect.
+
+    Args:
+        work: the workload of the run.
+        kind: what differs.
+        kept: the cells that storage must keep.
+    """
+    held = {name for name, _ in kept}
+    columns = [item.name for item in work.columns if item.name in held]
+    if kind == "config":
+        # A version that the run did not state is not compared.
+        columns = [name for name in columns if name in work.versions]
+    if not columns:
+        return None
+    plain = work.replace(crashes=(), visits=(), ends=(), keep=False)
+    words = _WORDS[kind].format(column=columns[0])
+    if kind == "config":
+        versions = {**work.versions, columns[0]: f"{work.versions[columns[0]]}+"}
+        return plain.replace(versions=versions), words
+    if kind == "pipeline":
+        visitor = ColumnDescriptor("visitor")
+        return plain.replace(columns=(*work.columns, visitor)), words
+    if work.batch_size is None:
+        return None
+    other = plain.replace(batch_size=work.batch_size + 1)
+    same = other.graph().fingerprint == work.graph().fingerprint
+    return None if same else (other, words)
+
+
+def judge_visit(
+    host: Host,
+    visitor: Workload,
+    ended: Incarnation,
+    registry: Registry,
+    kind: Visit,
+    words: str,
+) -> BadVisit | None:
+    """The clause that a visit broke, or None.
+
+    Args:
+        host: the run that was visited.
+        visitor: the work that the visitor was asked for.
+        ended: the visitor's process, after its end.
+        registry: the calls of the visitor.
+        kind: what differs.
+        words: the same in words.
+    """
+
+    def bad(detail: str) -> BadVisit:
+        return BadVisit(CLAUSE_OF[kind], f"a process with {words} {detail}")
+
+    if not isinstance(ended.error, Refused | SpecError):
+        wrong = _wrong_if_let_in(host, visitor, ended, registry)
+        if wrong:
+            return bad(wrong)
+    host.probe.folder = ended.left
+    try:
+        after = host.backend.table(host.probe)
+    except Exception as error:
+        return bad(f"left a table that cannot be read any more: {first_line(error)}")
+    for (name, row), value in host.kept.items():
+        found = after.rows.get(row, {}).get(name)
+        if found != value:
+            there = "is gone" if found is None else f"is {found!r}, and was {value!r}"
+            return bad(f"changed what it found: {name}[{row}] {there}")
+    return None
+
+
+def _wrong_if_let_in(host: Host, visitor: Workload, ended: Incarnation, registry: Registry) -> str:
+    """What is wrong with a visitor that was not refused, in words; "" if it ran as it must."""
+    if ended.error is not None:
+        return f"was not refused, and died: {first_line(ended.error)}"
+    ends = [entry for entry in ended.probe.log if entry["event"] == "end"]
+    if not ends:
+        return "was not refused, and did not report how it ended"
+    ended.probe.folder = ended.left
+    judge = TableJudge(visitor, registry, by_column=host.by_column)
+    try:
+        table = host.backend.table(ended.probe)
+    except Exception as error:
+        return f"was let in, and its table cannot be read: {first_line(error)}"
+    broken = judge.judge(ended.probe.incarnation, table, ends[0]["outcome"])
+    return "" if broken is None else f"was let in, and its table is wrong: {broken.detail}"
