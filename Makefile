@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test lint bench specs conformance engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel recompute clean
+.PHONY: run test lint bench specs conformance odd engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel recompute clean
 
 run: $(READY)
 	$(BIN)/cellspec run text_to_sql
@@ -58,6 +58,10 @@ bench-engines: $(READY)
 # The reference engine under its own conformance suite, every profile, in virtual time.
 conformance: $(READY)
 	$(BIN)/cellspec conformance reference
+
+# Odd but right engines under the suite, which must not call one of them wrong.
+odd: $(READY)
+	$(BIN)/python -m tests.conformance.odd
 
 # Every figure of 10,000 random runs, worked out again from their traces by a program of its own.
 recompute: $(READY)
