@@ -72,6 +72,7 @@ class LineProbe:
     def __init__(self, talk: Talk, run: m.Run) -> None:
         self._talk = talk
         self.work = workload_of(run)
+        self._config = run.config or None
         self.incarnation, self.rows, self.folder = run.incarnation, run.rows, Path(run.folder)
         self.graph: ExecutionGraph = self.work.graph(0)
         self._skips = {(item.name, row) for item in run.columns for row in item.skip_rows}
@@ -183,9 +184,10 @@ class LineProbe:
         dropped: Iterable[int] = (),
         skipped: Mapping[str, Iterable[int]] | None = None,
         keep: bool = False,  # noqa: ARG002 - the suite knows
+        config: Mapping[str, str] | None = None,  # noqa: ARG002 - digests of the line's digests
     ) -> None:
         marks = {name: ranges_of(sorted(rows)) for name, rows in (skipped or {}).items()}
-        self._say(m.Resume(self._claim(claim), ranges_of(sorted(dropped)), marks))
+        self._say(m.Resume(self._claim(claim), ranges_of(sorted(dropped)), marks, self._config))
 
     def storage_step(self, name: str) -> None:
         self._say(m.Step(name))
@@ -232,6 +234,7 @@ def workload_of(asked: m.Run | m.Read) -> Workload:
             "checkpoint_every_rows": asked.checkpoint.every_rows,
             "checkpoint_version": asked.checkpoint.version,
             "keep": asked.keep,
+            "versions": asked.config,
         }
     return Workload(tuple(columns), **common)
 

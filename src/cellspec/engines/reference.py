@@ -160,7 +160,13 @@ class _Reports(Observer):
             for name, value in values.items():
                 if value is SKIPPED:
                     skipped.setdefault(name, []).append(row)
-        self._probe.resumed(claim, restored.dropped, skipped, keep=self._probe.work.keep)
+        self._probe.resumed(
+            claim,
+            restored.dropped,
+            skipped,
+            keep=self._probe.work.keep,
+            config=self._probe.graph.config or None,
+        )
 
     def started(self, call: Call) -> None:
         position = call.start if call.scope is None else call.scope

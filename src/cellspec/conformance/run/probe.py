@@ -393,6 +393,8 @@ class Probe:
         dropped: Iterable[int] | None = None,
         skipped: Mapping[str, Iterable[int]] | None = None,
         keep: bool = False,
+        config: Mapping[str, str] | None = None,
+        keep_config: bool = False,
     ) -> None:
         """This incarnation goes on from a claim that storage gave back. Report it before any call.
 
@@ -403,6 +405,9 @@ class Probe:
             skipped: the cells, by column, whose skip mark storage gave back, within the claim; None
                 if the engine does not say.
             keep: claimed rows of barriers that change with the target are kept.
+            config: by column, the digest of what shapes its values in this process; None if the
+                engine does not compare it.
+            keep_config: claimed cells of another configuration are kept on purpose.
         """
         if self.incarnation == 0:
             self._recorder.refuse("resumed: the first incarnation has nothing to resume from")
@@ -418,6 +423,10 @@ class Probe:
             fields["records"] = self.rows
         if keep:
             fields["keep"] = True
+        if config is not None:
+            fields["config"] = dict(config)
+        if keep_config:
+            fields["keep_config"] = True
         with self._recorder.lock:
             self._calls.claimed = claimed
             self._calls.dropped.update(dropped or ())

@@ -160,6 +160,15 @@ class Resume(Line, frozen=True, tag="resume"):
         dict[str, tuple[Range, ...]],
         Meta(description="By column, the skipped cells that the folder gave back."),
     ] = msgspec.field(default_factory=dict)
+    config: Annotated[
+        dict[str, str] | None,
+        Meta(
+            description="The configuration of this process, as `run` gave it; null: not compared."
+        ),
+    ] = None
+    keep_config: Annotated[
+        bool, Meta(description="Claimed cells of another configuration are kept on purpose.")
+    ] = False
 
 
 class Stop(Line, frozen=True, tag="stop"):

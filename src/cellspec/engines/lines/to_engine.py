@@ -116,6 +116,13 @@ class Run(Line, frozen=True, tag="run"):
         bool,
         Meta(description="With other rows, keep the output of barriers whose scope changes."),
     ]
+    config: Annotated[
+        dict[str, str],
+        Meta(
+            description="By column, a digest of what shapes its values, to be kept beside claims "
+            "and compared; a column that is left out is not compared."
+        ),
+    ]
 
 
 class Complete(Line, frozen=True, tag="complete"):

@@ -241,6 +241,8 @@ class Incarnation:
             rows_of(line.dropped),
             {name: rows_of(ranges) for name, ranges in line.skipped.items()},
             keep=self._probe.work.keep,
+            config=line.config,
+            keep_config=line.keep_config,
         )
 
     def _check_rows(self, ranges: Iterable[Range]) -> None:

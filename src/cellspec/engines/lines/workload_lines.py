@@ -25,6 +25,7 @@ def run_message(probe: Probe) -> Run:
         failures=Failures(failures.max_attempts, failures.stop_window, failures.stop_rate),
         checkpoint=Checkpoints(work.checkpoint_every_rows, work.checkpoint_version),
         keep=work.keep,
+        config=probe.graph.config,
     )
 
 
