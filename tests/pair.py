@@ -34,7 +34,8 @@ from tests.strategies import Plan
 
 __all__ = ["FAILURES", "OUTCOMES", "QUIET", "Pair", "snapshot", "words_of_action"]
 
-FAILURES: tuple[Failure, ...] = ("retryable", "backpressure", "permanent")
+FAILURES: tuple[Failure, ...] = ("retryable", "backpressure", "permanent", "timeout")
+OFFERED = FAILURES[:3]
 QUIET = ("skip", "drop")
 OUTCOMES: tuple[Outcome, ...] = ("success", "stopped", "failed")
 
@@ -113,6 +114,7 @@ class Pair:
                 default.max_attempts,
                 default.stop_window,
                 default.stop_rate,
+                default.timeout_s,
                 plan.drops,
             ),
         )
@@ -210,7 +212,9 @@ class Pair:
             if isinstance(node, BarrierNodeId):
                 return model.read_breaks(node, action.reads, action.attempt)
             return model.start_breaks(node, action.attempt)
-        if kind in ("complete", "fail", "cancel"):
+        if kind == "fail":
+            return model.fail_breaks(self.node(action), action.attempt, action.failure)
+        if kind in ("complete", "cancel"):
             judge: Callable[..., set[str]] = getattr(model, f"{kind}_breaks")
             return judge(self.node(action), action.attempt)
         if kind == "emit":
@@ -310,7 +314,7 @@ class Pair:
             if kind == "start" or (kind in ("complete", "fail", "cancel") and attempt != 1):
                 action = action._replace(attempt=attempt or self.model.spent(node) + 1)
             if kind == "fail":
-                action = action._replace(failure=FAILURES[attempt % 3])
+                action = action._replace(failure=FAILURES[attempt % 4])
             broken = self.broken(action)
             if broken:
                 self._refused(action, broken)
@@ -324,6 +328,14 @@ class Pair:
         if t < self.model.now:
             with pytest.raises(Violation, match=r"^SCHED-08"):
                 self.machine.at(t)
+            return
+        late = self.model.late_breaks(t)
+        if late:
+            # The first that the machine finds is as good.
+            late |= self.model.idle_breaks()
+            with pytest.raises(Violation) as caught:
+                self.machine.at(t)
+            assert caught.value.clause in late
             return
         while self.model.now < t:
             broken = self.model.idle_breaks()
@@ -374,7 +386,7 @@ class Pair:
             if node in abandoned:
                 found.add(self.action("cancel", node))
             elif self.fails and not model.is_output(node):
-                found |= {self.action("fail", node, failure=kind) for kind in FAILURES}
+                found |= {self.action("fail", node, failure=kind) for kind in OFFERED}
         for name in model.names:
             cells = (CellNodeId(row, name) for row in model.rows)
             found |= {self.action("skip", c) for c in cells if not model.skip_breaks(c)}

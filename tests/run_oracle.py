@@ -43,6 +43,7 @@ class RunRules:
     max_attempts: int = 1
     stop_window: int | None = None
     stop_rate: float = 1.0
+    timeout_s: float | None = None
     drops: bool = True
 
 
@@ -120,6 +121,7 @@ class RunModel:
         self.ranges: list[Range] = []
         self.failed: list[tuple[NodeId, str]] = []
         self.cooling: dict[NodeId, float | None] = {}
+        self.began: dict[NodeId, float] = {}
         self.ends: list[bool] = []
         self.unwritten: set[str] = set()
         self.stopped = False
@@ -282,7 +284,7 @@ class RunModel:
     # Failures
 
     def spent(self, node: NodeId) -> int:
-        return self.failed.count((node, "retryable"))
+        return self.failed.count((node, "retryable")) + self.failed.count((node, "timeout"))
 
     def failed_for_good(self, node: NodeId) -> bool:
         return (node, "permanent") in self.failed or self.spent(node) >= self.rules.max_attempts
@@ -411,6 +413,7 @@ class RunModel:
 
     def start(self, node: NodeId) -> None:
         self.running.add(node)
+        self.began[node] = self.now
         self.cooling.pop(node, None)
 
     def reads(self, barrier: BarrierNodeId) -> Spans:
@@ -450,6 +453,7 @@ class RunModel:
 
     def start_range(self, column: str, rows: range) -> None:
         self.ranges.append(Range(column, rows))
+        self.began[CellNodeId(rows.start, column)] = self.now
         for row in rows:
             self.cooling.pop(CellNodeId(row, column), None)
 
@@ -502,13 +506,34 @@ class RunModel:
         if live:
             self.results[node] = VALUE
 
-    def fail_breaks(self, node: NodeId, attempt: int | None = None) -> set[str]:
+    def fail_breaks(
+        self, node: NodeId, attempt: int | None = None, failure: str | None = None
+    ) -> set[str]:
         if self.over():
             return self.over()
         runs = node in self.running and (not self.is_output(node) or node in self.abandoned())
         if not runs and self.range_of(node) is None:
             return {"FAIL-04"}
-        return self.attempt_breaks(self.calls_of(node), attempt)
+        broken = self.attempt_breaks(self.calls_of(node), attempt)
+        bound = self.rules.timeout_s
+        if failure == "timeout" and bound is not None and self.now < self.begin_of(node) + bound:
+            broken.add("FAIL-07")
+        return broken
+
+    def begin_of(self, node: NodeId) -> float:
+        """When the call began that a node, or its range, is in flight as."""
+        ranged = None if node in self.running else self.range_of(node)
+        first = node if ranged is None else CellNodeId(ranged.rows.start, ranged.column)
+        # An output cell takes no call of its own.
+        return self.began.get(first, self.now)
+
+    def late_breaks(self, t: float) -> set[str]:
+        """Time moves to `t`: a call in flight may be beyond its bound (FAIL-07)."""
+        calls: list[NodeId] = [node for node in self.running if not self.is_output(node)]
+        calls += [CellNodeId(ranged.rows.start, ranged.column) for ranged in self.ranges]
+        bound = self.rules.timeout_s
+        late = bound is not None and any(self.began[each] + bound < t for each in calls)
+        return {"FAIL-07"} if late and not self.over() else set()
 
     def fail(self, node: NodeId, failure: str, until: float | None) -> None:
         ranged = None if node in self.running else self.range_of(node)

@@ -185,6 +185,7 @@ policies = st.builds(
     max_attempts=st.integers(1, 3),
     stop_window=st.sampled_from((None, None, None, 1, 2, 3, 4)),
     stop_rate=st.sampled_from((1.0, 0.5, 0.3)),
+    timeout_s=st.sampled_from((None, None, 1.0, 2.0)),
 )
 
 picks = st.lists(st.integers(0, 63), max_size=40)

@@ -12,7 +12,9 @@ raised              when                                                        
 `Permanent`         the same call will fail again                                   the row
 ==================  ==============================================================  ===============
 
-Any other exception of a generator is treated as permanent, with that exception as the cause.
+A `TimeoutError` costs one attempt too: an engine that bounds its calls raises it when a call takes
+too long. Any other exception of a generator is treated as permanent, with that exception as the
+cause.
 """
 
 from __future__ import annotations

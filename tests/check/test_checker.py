@@ -162,6 +162,7 @@ def header(
 
 PLAIN = header()
 RETRY = header(failures=FailurePolicy(2))
+BOUNDED = header(failures=FailurePolicy(2, timeout_s=2.0))
 STOPS = header(failures=FailurePolicy(1, stop_window=2, stop_rate=0.5))
 GROUPS = header(Limits(group_rows=2, groups=1))
 TIMED = header(Limits(workers=2), claims=("core", "work_conserving"))
@@ -365,6 +366,18 @@ CASES: list[tuple[str, Header, list[Any]]] = [
         ["start a 0", "fail a 0 failure=retryable until=5", "start a 0 attempt=2 t=4"],
     ),
     ("FAIL-04", PLAIN, ["fail a 0 failure=permanent"]),
+    ("FAIL-01", BOUNDED, ["start a 0", "fail a 0 failure=timeout t=2", "start a 0 t=2"]),
+    (
+        "FAIL-02",
+        BOUNDED,
+        [
+            *("start a 0", "fail a 0 failure=timeout t=2", "start a 0 attempt=2 t=2"),
+            *("fail a 0 failure=timeout t=4", "start a 0 attempt=3 t=4"),
+        ],
+    ),
+    ("FAIL-07", BOUNDED, ["start a 0", "fail a 0 failure=timeout t=1.5"]),
+    ("FAIL-07", BOUNDED, ["start a 0", "complete a 0 t=2.5"]),
+    ("FAIL-07", BOUNDED, ["start a 0", "start a 1 t=2.5"]),
     ("FAIL-05", PLAIN, ["start a 0", "complete a 0 attempt=7"]),
     ("FAIL-05", STOPS, ["start a 0", "complete a 0 attempt=2"]),
     ("FAIL-05", RETRY, [*TWICE, "complete a 0 attempt=1"]),

@@ -243,21 +243,25 @@ class _Incarnation:
             self.running.append(node)
             if not fits:
                 return
-            if rule.is_barrier:
-                await self.call_barrier(rule, start, stop)
-            elif rule.streamable:
-                await self.call_range(rule, start, stop)
-            else:
-                value = await self.probe.cell(name, start, self.inputs(rule, start))
-                self.count_end(well=True)
-                if start not in self.dropped:
-                    self.cells[name, start] = value
-        except (Retryable, BackPressure, Permanent) as failure:
+            async with asyncio.timeout(self.probe.timeout_s):
+                await self.make(rule, start, stop)
+        except (Retryable, BackPressure, Permanent, TimeoutError) as failure:
             self.fail(rule, start, stop, failure)
         finally:
             self.running.remove(node)
             del self.tasks[node]
             self.news.set()
+
+    async def make(self, rule: ColumnRule, start: int, stop: int) -> None:
+        if rule.is_barrier:
+            await self.call_barrier(rule, start, stop)
+        elif rule.streamable:
+            await self.call_range(rule, start, stop)
+        else:
+            value = await self.probe.cell(rule.name, start, self.inputs(rule, start))
+            self.count_end(well=True)
+            if start not in self.dropped:
+                self.cells[rule.name, start] = value
 
     async def call_barrier(self, rule: ColumnRule, start: int, stop: int) -> None:
         live = [row for row in range(start, stop) if row not in self.dropped]
@@ -293,10 +297,10 @@ class _Incarnation:
         if not rows:
             self.finished_barriers.add((name, stop - 1))
             return
-        if isinstance(failure, Retryable):
+        if isinstance(failure, Retryable | TimeoutError):
             self.spent |= {key: self.spent.get(key, 0) + 1 for key in keys}
         final = isinstance(failure, Permanent) or (
-            isinstance(failure, Retryable)
+            isinstance(failure, Retryable | TimeoutError)
             and self.spent[keys[0]] >= self.work.failures.max_attempts
         )
         if final:

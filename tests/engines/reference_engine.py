@@ -73,6 +73,7 @@ class LineProbe:
         self._talk = talk
         self.work = workload_of(run)
         self._config = run.config or None
+        self.timeout_s = self.work.timeout_s
         self.incarnation, self.rows, self.folder = run.incarnation, run.rows, Path(run.folder)
         self.graph: ExecutionGraph = self.work.graph(0)
         self._skips = {(item.name, row) for item in run.columns for row in item.skip_rows}
@@ -229,7 +230,10 @@ def workload_of(asked: m.Run | m.Read) -> Workload:
                 limits.workers, limits.resources, resource, limits.group_rows, limits.groups
             ),
             "failures": FailurePolicy(
-                failures.max_attempts, failures.stop_window, failures.stop_rate
+                failures.max_attempts,
+                failures.stop_window,
+                failures.stop_rate,
+                failures.timeout_s,
             ),
             "checkpoint_every_rows": asked.checkpoint.every_rows,
             "checkpoint_version": asked.checkpoint.version,

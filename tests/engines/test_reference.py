@@ -6,6 +6,7 @@ tested here is both sides at once: that the engines are right, and that the judg
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from cellspec.conformance.judge.profiles import DRAWN
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.engine import AsyncioEngine, Scheduler
 from cellspec.engine.call_builder import CallBuilder
+from cellspec.engine.calls import Call
 from cellspec.engine.ready_queues import ReadyQueues
 from cellspec.engines.reference import ReferenceBackend, ThreadBackend
 from cellspec.graph.nodes import NodeKey
@@ -58,13 +60,34 @@ class PatientBackend(ReferenceBackend):
     scheduler_class = Other
 
 
+class WaitsFor(AsyncioEngine):
+    """Bounds each call by `asyncio.wait_for`, as most programs do, and not by its own means."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._bound_s = options.pop("timeout_s")
+        super().__init__(*arguments, **options)
+
+    async def _value(self, call: Call) -> Any:
+        return await asyncio.wait_for(super()._value(call), self._bound_s)
+
+    async def _give_rows(self, call: Call) -> None:
+        await asyncio.wait_for(super()._give_rows(call), self._bound_s)
+
+
+class WaitsForBackend(ReferenceBackend):
+    """The reference with `asyncio.wait_for` around its calls."""
+
+    engine_class = WaitsFor
+
+
 BACKENDS: dict[str, Backend] = {
     "asyncio": ReferenceBackend(),
     "patient": PatientBackend(),
+    "wait-for": WaitsForBackend(),
     "column-first": ColumnFirst(),
     "threads": ThreadBackend(),
 }
-EXAMPLES = {"asyncio": 40, "patient": 20, "column-first": 20, "threads": 5}
+EXAMPLES = {"asyncio": 40, "patient": 20, "wait-for": 20, "column-first": 20, "threads": 5}
 
 
 def column(name: str, needs: str = "", traits: T = T.NONE) -> ColumnDescriptor:

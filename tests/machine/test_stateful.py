@@ -131,8 +131,9 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
                 return [action for action in ending if not pair.broken(action)]
             rest = (None, 0.0, 1.0, 2.0)[pick % 4]
             until = None if rest is None else pair.machine.now + rest
-            ending = [a._replace(failure=FAILURES[pick % 3], until=until) for a in ending]
-            return ending * pair.fails
+            failure = FAILURES[pick // 4 % 4]
+            ending = [a._replace(failure=failure, until=until) for a in ending]
+            return [action for action in ending if not pair.broken(action)] * pair.fails
         if kind == "range":
             return self._ranges()
         if kind == "give":
@@ -342,7 +343,7 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
                 action = Action(kind, name, longer)
             if kind == "start":
                 return action._replace(attempt=attempt)
-            return action._replace(failure=FAILURES[attempt - 1]) if kind == "fail" else action
+            return action._replace(failure=FAILURES[place[2] % 4]) if kind == "fail" else action
         if kind == "emit":
             return Action(kind, name, longer) if scopes else None
         if kind == "durable":
@@ -446,6 +447,7 @@ def _nonsense(graph: ExecutionGraph, *, grouped: bool) -> list[Action]:
     "FAIL-03",
     "FAIL-04",
     "FAIL-05",
+    "FAIL-07",
     "DROP-01",
     "DROP-02",
     "DROP-03",

@@ -269,6 +269,43 @@ class GivesUpEarly(Retries):
         return failure == "permanent" or (failure == "retryable" and call.attempt >= budget)
 
 
+@mutant("a call that takes longer than its bound is waited for")
+class WaitsForLateCalls(AsyncioEngine):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{**options, "timeout_s": None})
+
+
+@mutant("a call that timed out spends no attempt")
+class TimeoutsSpendNothing(Retries):
+    def spend_attempt(self, keys: Iterable[NodeKey]) -> None:
+        if not self.timed_out:
+            super().spend_attempt(keys)
+
+    def is_final(self, call: Call, failure: Failure) -> bool:
+        self.timed_out = failure == "timeout"
+        return super().is_final(call, failure)
+
+
+@mutant("a call that times out is made again for ever")
+class RepeatsTimeoutsForEver(Retries):
+    def is_final(self, call: Call, failure: Failure) -> bool:
+        return failure != "timeout" and super().is_final(call, failure)
+
+
+@mutant("a call that times out is given up for good, whatever attempts are left")
+class GivesUpAtATimeout(Retries):
+    def is_final(self, call: Call, failure: Failure) -> bool:
+        return failure == "timeout" or super().is_final(call, failure)
+
+
+@mutant("a time-out counts as a permanent failure in the window of the early stop")
+class CountsTimeoutsInTheWindow(Scheduler):
+    def on_fail(self, call: Call, error: BaseException) -> None:
+        super().on_fail(call, error)
+        if isinstance(error, TimeoutError):
+            self.early_stop.note_end(well=False)
+
+
 @mutant("the next event wakes every node in backoff, due or not")
 class WakesTooEarly(Scheduler):
     def advance(self, now: float) -> None:

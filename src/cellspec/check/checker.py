@@ -181,6 +181,7 @@ class Checker:
             limits.column_resource.get(name) for name in graph.column_names
         ]
         self._plain_ends = header.failures.stop_window is None
+        self._plain_starts = header.timeout_s is None
         self._note_graph()
 
     def _make_machine(self, graph: ExecutionGraph, limits: Limits) -> Machine:
@@ -195,6 +196,7 @@ class Checker:
                 drops=drops,
                 waive=waive,
                 config=self.header.config,
+                real_time=self.header.clock == "real",
             )
         except SpecError as error:
             if "GROUP-04" in self.waived:
@@ -250,7 +252,7 @@ class Checker:
                         self._recent.append(event)
                         return None
                     if kind == "start":
-                        if first and not machine.attempts:
+                        if first and self._plain_starts and not machine.attempts:
                             self._starts[column](rows)
                         else:
                             machine.start_cell(column, rows, attempt or 1)

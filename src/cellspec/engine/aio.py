@@ -171,17 +171,20 @@ class AsyncioEngine(Engine):
         assert task is not None
         self._task_of[call.number] = task
         try:
-            if call.kind == RANGE:
-                await self._give_rows(call)
-                done: tuple[Any, ...] = (self.scheduler.on_range_end, call)
-            else:
-                done = (self.scheduler.on_complete, call, await self._value(call))
+            async with asyncio.timeout(self.timeout_s) as bound:
+                if call.kind == RANGE:
+                    await self._give_rows(call)
+                    done: tuple[Any, ...] = (self.scheduler.on_range_end, call)
+                else:
+                    done = (self.scheduler.on_complete, call, await self._value(call))
         except asyncio.CancelledError:
             if call.number not in self._cancelled:
                 raise
             task.uncancel()
             done = (self.scheduler.on_cancel, call)
         except Exception as error:
+            if bound.expired() and not self.generators[call.column].is_async:
+                self._report(self.observer.abandoned, call)
             done = (self.scheduler.on_fail, call, error)
         finally:
             del self._task_of[call.number]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,9 @@ class Engine:
         keep_config: go on over claimed cells of a column whose version has changed, and keep them;
             without it such a folder is refused (clause CKPT-20).
         backoff: how long a node waits after a failure.
+        timeout_s: seconds after which a call is ended as timed out, which spends an attempt; None
+            without a bound. The call of a plain function goes on in its thread, and its late
+            answer is thrown away.
         observer: is notified of every step.
         progress: draw a progress bar, if standard error is a terminal.
         scheduler_class: the class that decides; for engines that decide otherwise.
@@ -105,13 +109,17 @@ class Engine:
         checkpoint_version: int = 1,
         keep_config: bool = False,
         backoff: Backoff | None = None,
+        timeout_s: float | None = None,
         observer: Observer | None = None,
         progress: bool = False,
         scheduler_class: type[Scheduler] = Scheduler,
     ) -> None:
         if folder is not None and store is not None:
             raise SpecError("engine: folder and store: give one of them")
+        if timeout_s is not None and not 0 < timeout_s < math.inf:
+            raise SpecError(f"engine: timeout_s: expected seconds above 0, got {timeout_s!r}")
         self.graph = graph
+        self.timeout_s = timeout_s
         self.generators = bind(graph, generators)
         self._check_conditions(skip_when or {})
         watching = [observer] if observer is not None else []

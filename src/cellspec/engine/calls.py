@@ -44,7 +44,7 @@ class Call:
         kind: a single cell, a range of rows, or a barrier node.
         start, stop: the rows ``[start, stop)``; of a barrier, those of its scope.
         scope: a barrier's scope number; None for cells.
-        attempt: 1, and one more after each retryable failure (clause FAIL-01).
+        attempt: 1, and one more after each failure that spends an attempt (clause FAIL-01).
         rows: the rows that the generator is given: of a barrier the live ones (clause BARR-06).
         inputs: for each of `rows`, the values that it needs, by name.
         left: of a cell or range, the rows that have not been given yet, in order.
@@ -75,7 +75,7 @@ class Failed:
     """How a call failed, and whether it is made again.
 
     Attributes:
-        failure: "retryable", "backpressure" or "permanent".
+        failure: "retryable", "backpressure", "permanent" or "timeout".
         final: the call is not made again in this incarnation (clause FAIL-02).
         until_s: the moment, on the engine's clock, before which it is not made again; None if it
             is final.

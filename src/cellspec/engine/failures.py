@@ -26,8 +26,10 @@ __all__ = ["EarlyStop", "Retries", "cause_of", "failure_of"]
 
 
 def failure_of(error: BaseException) -> Failure:
-    """The kind of a failure; any exception but a `GeneratorError` is permanent."""
-    return error.failure if isinstance(error, GeneratorError) else "permanent"
+    """The kind of a failure: as a `GeneratorError` names it, a time-out, or else permanent."""
+    if isinstance(error, GeneratorError):
+        return error.failure
+    return "timeout" if isinstance(error, TimeoutError) else "permanent"
 
 
 def cause_of(error: BaseException) -> str:

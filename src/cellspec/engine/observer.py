@@ -45,6 +45,12 @@ class Observer:
     def failed(self, call: Call, failed: Failed) -> None:
         """A call failed."""
 
+    def abandoned(self, call: Call) -> None:
+        """A call passed its bound and cannot be ended; its failure follows, its late end does not.
+
+        It is the call of a function in a thread.
+        """
+
     def cancelled(self, call: Call) -> None:
         """A call was cancelled: its rows were dropped, or the run stopped."""
 

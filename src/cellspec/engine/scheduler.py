@@ -75,6 +75,7 @@ from cellspec.graph.nodes import NodeId, NodeKey, cell_key, place_of
 from cellspec.graph.rowset import ranges_of
 from cellspec.machine.actions import Failure
 from cellspec.machine.limits import FailurePolicy, Limits, check_limits
+from cellspec.machine.policy import spends_attempt
 from cellspec.state.checkpoint import read_payload
 from cellspec.state.claims import Prefixes
 from cellspec.state.tracker import CompletionTracker
@@ -370,7 +371,7 @@ class Scheduler:
 
         Args:
             call: the call, as `next_call` gave it.
-            error: the exception; anything but a `GeneratorError` is permanent.
+            error: the exception; anything but a `GeneratorError` or a `TimeoutError` is permanent.
         """
         if not self.slots.is_running(call):
             # A range that gave all its rows, and failed at nothing.
@@ -390,7 +391,7 @@ class Scheduler:
         self, call: Call, keys: list[NodeKey], failure: Failure, error: BaseException
     ) -> None:
         final = self.retries.is_final(call, failure)
-        if failure == "retryable":
+        if spends_attempt(failure):
             self.retries.spend_attempt(keys)
         until = None if final else self.retries.backoff_until(keys[0], error, self.now)
         self.observer.failed(call, Failed(failure, final, until, error))

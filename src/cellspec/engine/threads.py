@@ -14,6 +14,7 @@ import asyncio
 import inspect
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import Any
 
@@ -29,8 +30,9 @@ class ThreadEngine(Engine):
     """Runs a graph on threads; for the arguments see `Engine`.
 
     A call of a row that was dropped meanwhile keeps its slot until it ends; its value is thrown
-    away. If the run breaks off, by an exception of an observer or of storage, threads that are
-    within a call are left to end on their own.
+    away. So is that of a call that took longer than its bound, but its slot is free at once. If the
+    run breaks off, by an exception of an observer or of storage, threads that are within a call are
+    left to end on their own.
 
     Attributes:
         threads_most: threads of the pool, if no limit on workers asks for fewer.
@@ -52,17 +54,16 @@ class ThreadEngine(Engine):
             SpecError: the run in the folder cannot be resumed, or not with this graph.
         """
         self._changed = threading.Condition()
+        self._deadlines: deque[tuple[float, Call, threading.Thread]] = deque()
+        self._given_up: set[int] = set()
         self._closed = False
         self._error: BaseException | None = None
         count = min(self.scheduler.limits.workers or self.threads_most, self.threads_most)
-        threads = [
-            threading.Thread(target=self._work, name=f"cellspec-{number}", daemon=True)
-            for number in range(count)
-        ]
+        self._threads = [self._new_thread(number) for number in range(count)]
         with self._changed:
             try:
                 self.begin(self.clock(), resume=resume, keep=keep)
-                for thread in threads:
+                for thread in self._threads:
                     thread.start()
                 self._drive()
                 ending = self.scheduler.finish()
@@ -70,9 +71,12 @@ class ThreadEngine(Engine):
                 self._closed = True
                 self._changed.notify_all()
                 self.store.close()
-        for thread in threads:
+        for thread in self._threads:
             thread.join()
         return self.result_of(ending)
+
+    def _new_thread(self, number: int) -> threading.Thread:
+        return threading.Thread(target=self._work, name=f"cellspec-{number}", daemon=True)
 
     def _drive(self) -> None:
         while not self.scheduler.is_over():
@@ -80,11 +84,32 @@ class ThreadEngine(Engine):
             if save is not None:
                 self._save(save)
             elif not self.scheduler.is_over():
-                wake_s = self.scheduler.wake_s()
+                moments = [self.scheduler.wake_s(), self._next_deadline_s()]
+                wake_s = min((each for each in moments if each is not None), default=None)
                 self._changed.wait(None if wake_s is None else max(0.0, wake_s - self.clock()))
                 self._advance()
+                self._give_up_late_calls()
             if self._error is not None:
                 raise self._error
+
+    def _next_deadline_s(self) -> float | None:
+        """When the bound of the oldest call in flight is over; None if none has a bound."""
+        while self._deadlines and not self.scheduler.slots.is_running(self._deadlines[0][1]):
+            self._deadlines.popleft()
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def _give_up_late_calls(self) -> None:
+        """A thread cannot be stopped: another takes its place, and its late end is thrown away."""
+        while (until := self._next_deadline_s()) is not None and until <= self.clock():
+            _, call, thread = self._deadlines.popleft()
+            self._given_up.add(call.number)
+            self._threads.remove(thread)
+            self._threads.append(self._new_thread(call.number))
+            self._threads[-1].start()
+            self.observer.abandoned(call)
+            error = TimeoutError(f"{call} took longer than {self.timeout_s:g} s")
+            self.scheduler.on_fail(call, error)
+            self._changed.notify_all()
 
     def _advance(self) -> None:
         self.scheduler.advance(self.clock())
@@ -99,8 +124,8 @@ class ThreadEngine(Engine):
                     call = self.scheduler.next_call()
                     if call is None:
                         self._changed.wait()
-                    else:
-                        self._make(call)
+                    elif not self._make(call):
+                        return
                 except RunBrokeOff:
                     return
                 except BaseException as error:
@@ -141,9 +166,13 @@ class ThreadEngine(Engine):
 
     # Calls
 
-    def _make(self, call: Call) -> None:
-        """Make a call and report how it went."""
+    def _make(self, call: Call) -> bool:
+        """Make a call and report how it went; false if it was given up, and with it the thread."""
         scheduler = self.scheduler
+        if self.timeout_s is not None:
+            thread = threading.current_thread()
+            self._deadlines.append((self.clock() + self.timeout_s, call, thread))
+            self._changed.notify_all()
         try:
             if call.kind == RANGE:
                 self._give_rows(call)
@@ -152,7 +181,11 @@ class ThreadEngine(Engine):
                 done = (scheduler.on_complete, call, self.call(self._value, call))
         except Exception as error:
             done = (scheduler.on_fail, call, error)
+        if call.number in self._given_up:
+            self._given_up.discard(call.number)
+            return False
         self._report(*done)
+        return True
 
     def _value(self, call: Call) -> Any:
         generator = self.generators[call.column]
@@ -168,6 +201,8 @@ class ThreadEngine(Engine):
         rows = self._iterate(call)
         try:
             while (item := self.call(next, rows, None)) is not None:
+                if call.number in self._given_up:
+                    return
                 self._report(self.scheduler.on_row, call, *item)
         finally:
             self.call(rows.close)

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from cellspec.conformance.run.probe import Probe
 from cellspec.conformance.run.values import SKIPPED, Table
-from cellspec.faults import BackPressure, GeneratorError, Permanent
+from cellspec.faults import BackPressure, GeneratorError
 from cellspec.files import write_files
 from cellspec.graph.rowset import rows_of
 from cellspec.machine.actions import Action
@@ -64,6 +64,7 @@ class MachineBackend:
             "column_checkpoints",
             "early_stop",
             "work_conserving",
+            "timeouts",
         }
     )
     machine_class: type[Machine] = Machine
@@ -206,7 +207,7 @@ class _Incarnation:
         kind, probe = action.kind, self.probe
         if kind == "start":
             self.machine.apply(action)
-            task = asyncio.ensure_future(self._call(action))
+            task = asyncio.ensure_future(self._bounded(action))
             task.add_done_callback(self.ended.append)
             self.calls[task] = action
             return
@@ -267,6 +268,10 @@ class _Incarnation:
 
     # Calls
 
+    async def _bounded(self, action: Action) -> Any:
+        async with asyncio.timeout(self.probe.timeout_s):
+            return await self._call(action)
+
     async def _call(self, action: Action) -> Any:
         probe, machine = self.probe, self.machine
         rule = self.graph.rules.columns[self.graph.rules.index[action.column]]
@@ -309,7 +314,7 @@ class _Incarnation:
     def _end(self, task: asyncio.Task[Any], action: Action) -> None:
         try:
             made = task.result()
-        except GeneratorError as error:
+        except (GeneratorError, TimeoutError) as error:
             self._fail(action, error)
             return
         if action.scope is None:
@@ -323,13 +328,13 @@ class _Incarnation:
                     self.values[action.column, row] = value
         self.machine.apply(action._replace(kind="complete"))
 
-    def _fail(self, action: Action, error: GeneratorError) -> None:
+    def _fail(self, action: Action, error: GeneratorError | TimeoutError) -> None:
         until = None
-        failure: Failure = "permanent" if isinstance(error, Permanent) else "retryable"
-        if isinstance(error, BackPressure):
-            failure = "backpressure"
-            if error.retry_after_s:
-                until = self.probe.now() + error.retry_after_s
+        failure: Failure = "timeout"
+        if isinstance(error, GeneratorError):
+            failure = error.failure
+        if isinstance(error, BackPressure) and error.retry_after_s:
+            until = self.probe.now() + error.retry_after_s
         self.machine.apply(action._replace(kind="fail", failure=failure, until=until))
         if until is not None:
             start = action.rows[0] if action.rows is not None else action.scope

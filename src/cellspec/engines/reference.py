@@ -118,6 +118,7 @@ def _arguments(probe: Probe, reports: _Reports, scheduler: type[Scheduler]) -> d
             for item in work.columns
             if item.may_skip
         },
+        "timeout_s": probe.timeout_s,
         "checkpoint_every_rows": work.checkpoint_every_rows,
         "checkpoint_version": work.checkpoint_version,
         "observer": reports,
@@ -176,6 +177,10 @@ class _Reports(Observer):
         if failed.until_s is not None:
             position = next(iter(call.left)) if call.scope is None else call.scope
             self._probe.cooling(call.column, position, failed.until_s - self._behind_s)
+
+    def abandoned(self, call: Call) -> None:
+        position = next(iter(call.left)) if call.scope is None else call.scope
+        self._probe.abandon(call.column, position)
 
     def skipped(self, column: str, row: int) -> None:
         self._probe.skip(column, row)

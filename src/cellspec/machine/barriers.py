@@ -7,6 +7,7 @@ from cellspec.graph.nodes import (
 )
 from cellspec.graph.rowset import Ranges
 from cellspec.machine.attempts import expect_attempt, is_wrong_attempt, refuse_attempt
+from cellspec.machine.call_bound import note_start
 from cellspec.machine.calls import end_stray, start_stray
 from cellspec.machine.early_stop import call_ended
 from cellspec.machine.explain_refusal import (
@@ -74,6 +75,7 @@ def start_barrier(
         return
     run.backoffs.pop(key, None)
     counters.start_barrier(column, scope)
+    note_start(run, key)
 
 
 def complete_barrier(run: RunState, column: int, scope: int, attempt: int | None) -> None:

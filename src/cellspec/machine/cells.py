@@ -6,6 +6,7 @@ from cellspec.graph.nodes import (
     cell_key,
 )
 from cellspec.machine.attempts import expect_attempt, is_wrong_attempt, refuse_attempt
+from cellspec.machine.call_bound import note_start
 from cellspec.machine.calls import (
     begin_range,
     end_range,
@@ -42,7 +43,7 @@ __all__ = ["CellJudge", "complete_cell", "skip_cell", "start_cell", "start_range
 
 
 def start_cell(run: RunState, column: int, row: int, attempt: int | None) -> None:
-    """A cell starts. A hot loop calls ``counters.start[column](row)``, which is the same.
+    """A cell starts. Without a bound of calls ``counters.start[column](row)`` is the same.
 
     Args:
         column: by position.
@@ -60,6 +61,8 @@ def start_cell(run: RunState, column: int, row: int, attempt: int | None) -> Non
             judge_start(run, column, row)
         refuse_attempt(run, (column, row), attempt)
     run.counters.start[column](row)
+    if run.bound_s is not None and not run.barrier_flags[column]:
+        note_start(run, (column, row))
 
 
 def complete_cell(run: RunState, column: int, row: int, attempt: int | None) -> None:
@@ -137,6 +140,7 @@ def start_range(run: RunState, column: int, start: int, stop: int, attempt: int 
             if not has_begun(body[row]):
                 run.counters.join_range(column, row, row + 1)
     begin_range(run, column, start, stop)
+    note_start(run, (column, start))
 
 
 def skip_cell(run: RunState, column: int, row: int) -> None:

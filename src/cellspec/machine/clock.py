@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cellspec.machine.backoff import end_backoffs
+from cellspec.machine.call_bound import expect_none_late
 from cellspec.machine.enabled import key_of, of_state
 from cellspec.machine.row_groups import leave_groups
 from cellspec.machine.run_state import RunState
@@ -18,9 +19,11 @@ def at(run: RunState, t: float) -> None:
 
     Raises:
         Violation: SCHED-08 (time fell), SCHED-09 (dispatchable work was left when time moved),
-            GROUP-06 (a row group was left waiting).
+            GROUP-06 (a row group was left waiting), FAIL-07 (a call passed its bound).
     """
     if t > run.now:
+        if run.begun:
+            expect_none_late(run, t)
         while run.due and run.due[0][0] < t:
             # A node whose backoff ends at a moment without any other step is ready from then.
             _leave_moment(run, run.due[0][0])

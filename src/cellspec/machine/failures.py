@@ -13,6 +13,7 @@ from cellspec.graph.nodes import (
 from cellspec.machine.actions import Failure
 from cellspec.machine.attempts import expect_attempt, expect_attempt_of_range, fails_for_good
 from cellspec.machine.backoff import begin_backoff
+from cellspec.machine.call_bound import expect_bound_reached
 from cellspec.machine.calls import end_range, end_stray, range_of
 from cellspec.machine.drops import drop_row
 from cellspec.machine.early_stop import call_ended
@@ -50,9 +51,9 @@ def fail_cell(
 
     Raises:
         Violation: FAIL-04 (it was not running), FAIL-05 (another attempt is in flight),
-            SCHED-07.
+            FAIL-07 (it timed out before its bound), SCHED-07.
     """
-    slot = _end_abandoned(run, column, row, attempt)
+    slot = _end_abandoned(run, column, row, attempt, timed_out=failure == "timeout")
     if slot is not None:
         if slot:
             run.counters.free_slot(column)
@@ -68,6 +69,8 @@ def fail_cell(
     ranged = range_of(run, column, row)
     if ranged is not None:
         expect_attempt_of_range(run, column, ranged, attempt)
+        if failure == "timeout":
+            expect_bound_reached(run, (column, ranged.start))
         end_range(run, column, ranged)
         rows = run.counters.stop_range(column, ranged.start, ranged.stop)
     else:
@@ -75,6 +78,8 @@ def fail_cell(
             return
         if attempt is not None:
             expect_attempt(run, (column, row), attempt)
+        if failure == "timeout":
+            expect_bound_reached(run, (column, row))
         run.counters.hold(column, row)
         rows = [row]
     if failure == "permanent":
@@ -110,10 +115,15 @@ def _fail_stray(run: RunState, key: NodeKey, failure: Failure, rows: Iterable[in
                 drop_row(run, row, column)
 
 
-def _end_abandoned(run: RunState, column: int, row: int, attempt: int | None) -> bool | None:
+def _end_abandoned(
+    run: RunState, column: int, row: int, attempt: int | None, *, timed_out: bool = False
+) -> bool | None:
     """End a call whose row was dropped meanwhile; True if it held a slot, None if there is none."""
-    if attempt is not None and (column, row) in run.counters.abandoned:
-        expect_attempt(run, (column, row), attempt)
+    if (column, row) in run.counters.abandoned:
+        if attempt is not None:
+            expect_attempt(run, (column, row), attempt)
+        if timed_out:
+            expect_bound_reached(run, (column, row))
     return run.counters.abandoned.pop((column, row), None)
 
 
@@ -167,7 +177,7 @@ def fail_barrier(
 
     Raises:
         Violation: FAIL-04 (it was not running), FAIL-05 (another attempt is in flight),
-            SCHED-07.
+            FAIL-07 (it timed out before its bound), SCHED-07.
     """
     where = run.where(barrier_key(column, scope))
     state, key = run.counters.barrier_state(column, scope), barrier_key(column, scope)
@@ -185,6 +195,8 @@ def fail_barrier(
         return
     if attempt is not None:
         expect_attempt(run, key, attempt)
+    if failure == "timeout":
+        expect_bound_reached(run, key)
     run.counters.hold_barrier(column, scope)
     if failure == "permanent":
         call_ended(run, failed=True)

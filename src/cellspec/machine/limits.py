@@ -6,6 +6,7 @@ run bears before it stops early. `check_limits` refuses limits that a graph cann
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -67,14 +68,17 @@ class FailurePolicy:
             not count. None without an early stop.
         stop_rate: the share of permanent failures among them at which starts are refused, as
             the decimal number that it is written as.
+        timeout_s: seconds that a call may be in flight (clause FAIL-07); None without a bound.
 
     Raises:
-        SpecError: a count below 1, or a rate that is not above 0 and at most 1.
+        SpecError: a count below 1, a rate that is not above 0 and at most 1, or a bound that is
+            not above 0.
     """
 
     max_attempts: int = 1
     stop_window: int | None = None
     stop_rate: float = 1.0
+    timeout_s: float | None = None
 
     def __post_init__(self) -> None:
         counts = (("max_attempts", self.max_attempts), ("stop_window", self.stop_window))
@@ -88,6 +92,13 @@ class FailurePolicy:
             raise SpecError(
                 f"failures: stop_rate: expected a number above 0 and at most 1, got {rate!r}"
             )
+        bound = self.timeout_s
+        if bound is not None and (
+            isinstance(bound, bool)
+            or not isinstance(bound, int | float)
+            or not 0 < bound < math.inf
+        ):
+            raise SpecError(f"failures: timeout_s: expected seconds above 0, got {bound!r}")
 
     @property
     def stop_failures(self) -> int | None:

@@ -32,7 +32,8 @@ stop                  an early stop: starts are refused from now on
 end                   the run reports how it ended
 ====================  =======================================================================
 
-A node *fails for good* with a permanent failure, or when a retryable one spends its last attempt.
+A node *fails for good* with a permanent failure, or when a retryable one or a time-out spends its
+last attempt.
 At that moment its row is dropped: every open cell of the row is resolved, and barriers wait for it
 no longer. A barrier that fails for good drops the rows that still wanted its output. The `drop`
 that follows is a record, and comes before a claim holds a cell that the drop left unmade.
@@ -96,6 +97,7 @@ class Machine:
             only if this is given.
         drops: the engine can drop rows and go on without them; where it does not, a run
             may give up at a failure for good (clause SCHED-14).
+        real_time: time just passes, so that a call may end a little after its bound.
         waive: clauses not to judge; a step that breaks one is taken, and later steps are judged as
             if it had been right (see `cellspec.machine.explain_refusal`).
         config: by column, a digest of what shapes its values (clause CKPT-20).
@@ -120,9 +122,16 @@ class Machine:
         drops: bool = True,
         waive: Collection[str] = (),
         config: Config | None = None,
+        real_time: bool = False,
     ) -> None:
         state = RunState(
-            graph, limits or Limits(), failures, drops=drops, waive=waive, config=config
+            graph,
+            limits or Limits(),
+            failures,
+            drops=drops,
+            waive=waive,
+            config=config,
+            real_time=real_time,
         )
         state.judge = cells.CellJudge(state)
         state.set_graph(graph)
@@ -245,7 +254,7 @@ class Machine:
 
         Raises:
             Violation: SCHED-08 (time fell), SCHED-09 (dispatchable work was left when time moved),
-                GROUP-06 (a row group was left waiting).
+                GROUP-06 (a row group was left waiting), FAIL-07 (a call passed its bound).
         """
         clock.at(self.state, t)
 
@@ -277,7 +286,7 @@ class Machine:
             take_action(self.state, action, self.on_step)
 
     def start_cell(self, column: int, row: int, attempt: int | None = None) -> None:
-        """A cell starts. A hot loop calls ``counters.start[column](row)``, which is the same."""
+        """A cell starts. Without a bound of calls ``counters.start[column](row)`` is the same."""
         cells.start_cell(self.state, column, row, attempt)
         if self.on_step is not None:
             self._note("start", column, (row, row + 1), attempt=attempt)

@@ -22,6 +22,7 @@ __all__ = [
     "changed_scopes",
     "is_final",
     "scopes_too_wide",
+    "spends_attempt",
     "stop_threshold",
     "within_budget",
 ]
@@ -36,15 +37,20 @@ def stop_threshold(window: int, rate: float) -> int:
     return math.ceil(Fraction(str(rate)) * window)
 
 
+def spends_attempt(failure: Failure) -> bool:
+    """True for a failure that spends one of a node's attempts (clause FAIL-01)."""
+    return failure in ("retryable", "timeout")
+
+
 def is_final(failure: Failure, attempt: int, max_attempts: int) -> bool:
     """True if a node that failed is not tried again in this incarnation (clause FAIL-02).
 
     Args:
         failure: how it failed.
-        attempt: which attempt it was, from 1: one more than the retryable failures before it.
+        attempt: which attempt it was, from 1: one more than the failures before it that spent one.
         max_attempts: the attempts that a node has.
     """
-    if failure == "retryable":
+    if spends_attempt(failure):
         return attempt >= max_attempts
     return failure == "permanent"
 
@@ -53,7 +59,7 @@ def within_budget(answers: Sequence[Failure], max_attempts: int) -> tuple[Failur
     """The failures of one node in a row, without those that would be final."""
     kept: list[Failure] = []
     for failure in answers:
-        if not is_final(failure, 1 + kept.count("retryable"), max_attempts):
+        if not is_final(failure, 1 + sum(map(spends_attempt, kept)), max_attempts):
             kept.append(failure)
     return tuple(kept)
 

@@ -63,6 +63,7 @@ class RunState:
         drops: the engine can drop rows and go on without them (clause SCHED-14).
         waive: clauses that are not judged.
         config: by column, a digest of what shapes its values; None if it is not compared.
+        real_time: time just passes, so nobody can say that a step came too late.
 
     Raises:
         SpecError: limits under which a barrier would wait for ever (clause GROUP-04).
@@ -76,6 +77,9 @@ class RunState:
         backoffs: by node in backoff, the time at which it may start again; None if left open.
         due: the times of `backoffs` that are known, as a heap.
         ranges: by column, the ranges in flight, by their first row.
+        bound_s: seconds that a call may be in flight, or None.
+        began_at: by node whose call began within the bound, when; a range under its first row.
+        begun: the same in the order of starts.
         strays: by node, calls that it cannot take (of waived clauses); see
             `cellspec.machine.explain_refusal`.
         presumed: barrier nodes (column, scope) that count as complete because their output was
@@ -113,6 +117,7 @@ class RunState:
         drops: bool,
         waive: Collection[str],
         config: Config | None = None,
+        real_time: bool = False,
     ) -> None:
         self.config = config
         self.limits = limits
@@ -120,6 +125,8 @@ class RunState:
         self.offers_failures = failures is not None
         self.stop_failures = self.failures.stop_failures
         self.drops_rows = drops
+        self.real_time = real_time
+        self.bound_s = self.failures.timeout_s
         self.waived = frozenset(waive)
         self.judges_idleness = not {"SCHED-09", "GROUP-06"} <= self.waived
         # Groups of ready work: one a resource, one for columns that take none, and one for the
@@ -135,6 +142,8 @@ class RunState:
         self.backoffs: dict[NodeKey, float | None] = {}
         self.due: list[tuple[float, NodeKey]] = []
         self.ranges: list[list[RunningRange]] = []
+        self.began_at: dict[NodeKey, float] = {}
+        self.begun: deque[tuple[float, NodeKey]] = deque()
         self.strays: dict[NodeKey, int] = {}
         self.presumed: set[tuple[int, int]] = set()
         self.unrecorded: dict[int, int] = {}
@@ -161,11 +170,12 @@ class RunState:
 
     def forget_calls(self) -> None:
         """Forget every call, failure and admission of the incarnation that ends."""
-        for known in (self.attempts, self.backoffs, self.strays, self.unrecorded):
+        for known in (self.attempts, self.backoffs, self.began_at, self.strays, self.unrecorded):
             known.clear()
         for names in (self.presumed, self.admitted, self.was_admitted, self.admissions):
             names.clear()
         self.due.clear()
+        self.begun.clear()
         self.forget_at = 0
         self.ends.clear()
         self.failed_ends = 0

@@ -82,10 +82,10 @@ def header_for(
         killer_tries: how often a cell that ends the process is tried, if that is promised.
     """
     claims = tuple(claims)
-    promises = (config, saving, idle_s or None, bypass, killer_tries)
-    newer = not WORDS_OF_2.isdisjoint(claims) or any(one is not None for one in promises)
     limits = limits or Limits()
     failures = failures or FailurePolicy()
+    promises = (config, saving, idle_s or None, bypass, killer_tries, failures.timeout_s)
+    newer = not WORDS_OF_2.isdisjoint(claims) or any(one is not None for one in promises)
     rules = graph.rules
     columns = [graph.get_column_descriptor(name) for name in graph.column_names]
     # A graph does not keep the word it was given; batches everywhere mean the same either way.
@@ -119,6 +119,7 @@ def header_for(
         idle_s=idle_s or None,
         bypass=bypass,
         killer_tries=killer_tries,
+        timeout_s=failures.timeout_s,
     )
 
 
@@ -197,7 +198,7 @@ def limits_of(header: Header, source: str = "trace") -> Limits:
 def failures_of(header: Header) -> FailurePolicy:
     """The failure policy of a header; its types make it valid."""
     given = header.failures
-    return FailurePolicy(given.max_attempts, given.stop_window, given.stop_rate)
+    return FailurePolicy(given.max_attempts, given.stop_window, given.stop_rate, header.timeout_s)
 
 
 # Events

@@ -202,6 +202,10 @@ class Header(JsonObject, frozen=True, omit_defaults=True):
         Positive | None,
         Meta(description="How often a cell that ends the process is tried, if that is promised."),
     ] = None
+    timeout_s: Annotated[
+        Annotated[float, Meta(gt=0, le=SECONDS_MAX)] | None,
+        Meta(description="Seconds that a call may be in flight; null: no bound."),
+    ] = None
 
 
 # Events

@@ -69,6 +69,8 @@ def work(*columns: ColumnDescriptor, rows: int = 2, **more: Any) -> Workload:
 
 RETRY = FailurePolicy(max_attempts=2)
 PERMANENT = 'failure="permanent"'
+BOUNDED = FailurePolicy(max_attempts=2, timeout_s=2.0)
+TIMEOUT = 'failure="timeout"'
 RETRYABLE = 'failure="retryable"'
 CLAIM_1 = 'resume claim={"a":1}'
 
@@ -179,6 +181,9 @@ SHOWN: list[tuple[Sometimes, Workload, str]] = [
     (S.MORE_ROWS, work(A, targets=(2, 3)), f"crash; {CLAIM_1} records=3"),
     (S.FEWER_ROWS, work(A, targets=(2, 1)), f"crash; {CLAIM_1} records=1"),
     (S.COLUMN_CLAIM, work(A, B), 'crash; resume claim={"a":2,"b":1}'),
+    (S.TIMED_OUT, work(A, failures=BOUNDED), f"start a0; 2 fail a0 {TIMEOUT}"),
+    (S.BARRIER_TIMED_OUT, work(A, V, failures=BOUNDED), f"start v/0; 2 fail v/0 {TIMEOUT}"),
+    (S.SPENT_BY_TIMEOUT, work(A), f"start a0; 2 fail a0 {TIMEOUT}"),
 ]
 
 
@@ -214,6 +219,8 @@ NOT_SHOWN: list[tuple[Sometimes, Workload, str]] = [
         work(A, failures=RETRY),
         "start a0; 1 complete a0",
     ),
+    (S.SPENT_BY_TIMEOUT, work(A, failures=RETRY), f"start a0; 2 fail a0 {TIMEOUT}"),
+    (S.SPENT, work(A), f"start a0; 2 fail a0 {TIMEOUT}"),
     (S.SPENT, work(A, failures=RETRY), f"start a0; 1 fail a0 {RETRYABLE}"),
     (S.DROP_DURING_BARRIER, work(A, V), f"start a0; start a1; 1 fail a0 {PERMANENT}"),
     (S.SKIPPED, work(M, N), "start m0"),

@@ -65,6 +65,7 @@ def incarnations_of(
     backend: Any,
     folder: Path | None = None,
     incarnation: int = 0,
+    capabilities: tuple[str, ...] = ("core",),
 ) -> tuple[Probe, BaseException | None]:
     frozen: list[Probe] = []
 
@@ -73,7 +74,7 @@ def incarnations_of(
             work,
             incarnation,
             folder or Path(),
-            frozenset({"core"}),
+            frozenset(capabilities),
             clock,
             Registry(),
             freeze=lambda: frozen.append(probe),
@@ -85,10 +86,14 @@ def incarnations_of(
     return probe, error
 
 
-def watch(script: Script, work: Workload = WORK, incarnation: int = 0) -> Probe:
+def watch(script: Script, work: Workload = WORK, incarnation: int = 0, *capabilities: str) -> Probe:
     """Run a script in virtual time; its errors are the test's."""
     probe, error = incarnations_of(
-        VirtualClock(work), work, Scripted(script), incarnation=incarnation
+        VirtualClock(work),
+        work,
+        Scripted(script),
+        incarnation=incarnation,
+        capabilities=("core", *capabilities),
     )
     if error is not None and not isinstance(error, Crash):
         raise error
@@ -181,6 +186,54 @@ def test_a_cancelled_call_is_seen_to_be_cancelled() -> None:
         await expect(asyncio.CancelledError, task)  # type: ignore[arg-type]
 
     assert steps(watch(script), "t", "rows") == [("start", 0.0, 0), ("cancel", 1 / 64, 0)]
+
+
+HANGS = WORK.replace(
+    failures=FailurePolicy(2, timeout_s=2.0), faults=(Fault("a", 0, failure="timeout"),)
+)
+
+
+@pytest.mark.clause("FAIL-07")
+@pytest.mark.parametrize("bound_s", [1.0, 2.0])
+def test_a_call_that_is_cancelled_at_its_bound_has_timed_out(bound_s: float) -> None:
+    async def script(probe: Probe) -> None:
+        await expect(TimeoutError, asyncio.wait_for(probe.cell("a", 0, {}), bound_s))
+
+    end = ("fail", 2.0, "timeout") if bound_s == 2 else ("cancel", 1.0, None)
+    seen = steps(watch(script, HANGS, 0, "timeouts"), "t", "failure")
+    assert seen == [("start", 0.0, None), end]
+    # Without the capability nobody agreed on a bound.
+    assert steps(watch(script, HANGS))[-1] == ("cancel",)
+
+
+@pytest.mark.clause("FAIL-05", "FAIL-07")
+def test_the_late_end_of_an_abandoned_call_is_no_event_and_its_answer_no_value() -> None:
+    answers: list[str] = []
+
+    async def script(probe: Probe) -> None:
+        late = asyncio.create_task(probe.cell("a", 0, {}))
+        await asyncio.sleep(2)
+        probe.abandon("a", 0)
+        answers.append(await probe.cell("a", 0, {}))
+        answers.append(await late)
+
+    probe = watch(script, HANGS, 0, "timeouts")
+    assert steps(probe, "rows", "failure", "abandoned", "attempt") == [
+        ("start", 0, None, None, 1),
+        ("fail", 0, "timeout", True, 1),
+        ("start", 0, None, None, 2),
+        ("complete", 0, None, None, None),
+    ]
+    assert answers[0] != answers[1]
+
+
+def test_a_call_that_does_not_run_cannot_be_abandoned() -> None:
+    async def script(probe: Probe) -> None:
+        await probe.cell("a", 0, {})
+        probe.abandon("a", 0)
+
+    probe, _ = incarnations_of(VirtualClock(HANGS), HANGS, Scripted(script))
+    assert probe.misuse == "abandon: no call of 'a' at 0 is in flight"
 
 
 def test_a_call_that_the_end_of_the_run_cancels_is_no_event() -> None:

@@ -224,8 +224,13 @@ def test_any_text_is_a_workload_or_refused_in_one_line(text: str | bytes) -> Non
             "faults: two of them say how the same call fails",
         ),
         (
+            {"faults": (Fault("a", 0, 1, "timeout"),)},
+            "faults[0].failure: a call that hangs needs failures.timeout_s",
+        ),
+        (
             {"faults": (Fault("a", 0, 1, "odd"),)},  # type: ignore[arg-type]
-            "faults[0].failure: expected one of retryable, backpressure, permanent, got 'odd'",
+            "faults[0].failure: expected one of retryable, backpressure, permanent, timeout, "
+            "got 'odd'",
         ),
         (
             {"faults": (Fault("a", 0, 1, "backpressure", -2.0),)},

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -41,7 +41,7 @@ __all__ = ["workloads"]
 
 _T = ExecutionTraits
 _NAMES = "abcdefghijkl"
-_FEATURES = tuple(profile.name for profile in DRAWN)
+_FEATURES = tuple(profile.name for profile in DRAWN if profile.mixed)
 
 # Chains of answers that one node gives to its calls, by kind of failure.
 _RETRY: tuple[tuple[Failure, ...], ...] = (
@@ -61,6 +61,8 @@ _LATE_FOR_GOOD: tuple[tuple[Failure, ...], ...] = (
     ("retryable", "retryable", "retryable", "retryable"),
     ("backpressure", "permanent"),
 )
+# No latency is equal to a bound, and the first is above every latency.
+_BOUNDS_S = (4.03125, 1.03125, 0.53125, 0.53125)
 _BACKOFFS_S = (0.0, 0.25, 1.0, 3.0, 3.0)
 _LATENCIES_S = (0.5, 0.0625, 0.25, 2.0, 0.0)
 
@@ -191,6 +193,9 @@ def workloads(
         seed=draw(st.integers(0, 255)),
         order_seed=draw(st.integers(0, 15)),
     )
+    # What came later is drawn last, so that the earlier profiles draw what they always drew.
+    if profile == "timeouts":
+        work = draw(_timeouts(work, shape, drops="drops" in known))
     return _visited(work) if "config" in known else work
 
 
@@ -296,8 +301,8 @@ def _limits(draw: st.DrawFn, shape: _Shape, has: Collection[str]) -> Limits:
 
 
 @st.composite
-def _policy(draw: st.DrawFn, has: Collection[str], known: Collection[str]) -> FailurePolicy:
-    attempts = draw(st.integers(2, 3)) if "retries" in has else 1
+def _policy(draw: st.DrawFn, has: set[str], known: Collection[str]) -> FailurePolicy:
+    attempts = draw(st.integers(2, 3)) if has & {"retries", "timeouts"} else 1
     if "drops" in has and "early_stop" in known and draw(_sometimes()):
         window = draw(st.sampled_from((4, 3, 2, 1)))
         # A rate need not be a simple fraction, nor a whole number of calls.
@@ -347,6 +352,35 @@ def _faults(
             )
         whole = False
     return tuple(fault for faults in made.values() for fault in faults)
+
+
+@st.composite
+def _timeouts(draw: st.DrawFn, work: Workload, shape: _Shape, *, drops: bool) -> Workload:
+    """A bound of calls, and calls that hang; without drops no node times out more than once."""
+    bound_s = draw(st.sampled_from(_BOUNDS_S if drops else _BOUNDS_S[:1]))
+    taken = {(fault.column, fault.position) for fault in work.faults}
+    hanging: dict[tuple[str, int], int] = {}
+    for column, place, calls in draw(
+        st.lists(
+            st.tuples(
+                st.integers(0, len(shape.columns) - 1),
+                st.integers(0, 2 * shape.most_rows - 1),
+                st.integers(1, work.failures.max_attempts if drops else 1),
+            ),
+            min_size=1,
+            max_size=3,
+        )
+    ):
+        node = shape.columns[column].name, place % shape.positions(column)
+        if node not in taken:
+            hanging.setdefault(node, calls)
+    made = (
+        Fault(name, position, call, "timeout")
+        for (name, position), calls in hanging.items()
+        for call in range(1, calls + 1)
+    )
+    policy = replace(work.failures, timeout_s=bound_s)
+    return work.replace(failures=policy, faults=(*work.faults, *made))
 
 
 @st.composite

@@ -24,7 +24,7 @@ from cellspec.conformance.judge.run_picture import Node, RunPicture, span_of
 from cellspec.conformance.judge.visits import CLAUSE_OF
 from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.workload import Visit, Workload
-from cellspec.machine.policy import is_final
+from cellspec.machine.policy import is_final, spends_attempt
 
 __all__ = ["Coverage", "coverage_of"]
 
@@ -278,11 +278,16 @@ class _Observer:
         self.run.free(node)
         if failure == "backpressure":
             self.was(Sometimes.PUSHED_BACK)
+        if failure == "timeout":
+            self.note("FAIL-07")
+            self.was(Sometimes.TIMED_OUT)
+            if node[1]:
+                self.was(Sometimes.BARRIER_TIMED_OUT)
         nodes = [node] if node[1] else [(column, False, row) for row in sorted(left)]
         lost = []
         for each in nodes:
             final = is_final(failure, self.run.spent[each] + 1, self.work.failures.max_attempts)
-            self.run.spent[each] += failure == "retryable"
+            self.run.spent[each] += spends_attempt(failure)
             if final:
                 lost.append(each)
             else:
@@ -293,7 +298,8 @@ class _Observer:
     def _lose(self, nodes: Sequence[Node], failure: str) -> None:
         """Nodes failed for good: their rows are dropped at this moment."""
         self.note("FAIL-02", "DROP-01")
-        self.was(Sometimes.DROPPED if failure == "permanent" else Sometimes.SPENT)
+        how = {"permanent": Sometimes.DROPPED, "timeout": Sometimes.SPENT_BY_TIMEOUT}
+        self.was(how.get(failure, Sometimes.SPENT))
         if nodes[0][1]:
             self.was(Sometimes.BARRIER_FAILED)
             column = nodes[0][0]

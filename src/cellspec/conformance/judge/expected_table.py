@@ -182,6 +182,9 @@ def _present(inputs: Mapping[str, Value | None]) -> dict[str, Value]:
 
 def may_drop(work: Workload, column: PlainColumn) -> bool:
     """True if the column's failures can be for good, however its rows are cut into ranges."""
+    if work.timeout_s is not None:
+        # Any call may take too long, and a range longer than one of its rows.
+        return True
     mine = [fault.failure for fault in work.faults if fault.column == column.name]
     return "permanent" in mine or mine.count("retryable") >= work.failures.max_attempts
 
@@ -190,9 +193,9 @@ def _fails_for_good(work: Workload, column: str, position: int) -> bool:
     """True if a node fails for good when it is called as often as it may be."""
     spent = 0
     call = 1
-    while (fault := work.fault(column, position, call)) is not None:
-        spent += fault.failure == "retryable"
-        if fault.failure == "permanent" or spent == work.failures.max_attempts:
+    while (failure := work.failure_of(column, position, call)) is not None:
+        spent += failure in ("retryable", "timeout")
+        if failure == "permanent" or spent == work.failures.max_attempts:
             return True
         call += 1
     return False

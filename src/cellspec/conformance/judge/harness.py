@@ -28,6 +28,7 @@ import inspect
 import shutil
 import tempfile
 from collections.abc import Collection, Container, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from cellspec.check.checker import Checker, Finding, expect_clauses
@@ -146,12 +147,17 @@ class _JudgedRun:
         self.work = work
         self.waived = waived
         capabilities = frozenset(backend.capabilities)
+        bound_s = work.timeout_s
+        failures = work.failures
+        if bound_s is not None:
+            # Events have the times of the run's clock.
+            failures = replace(failures, timeout_s=bound_s * clock_mode.scale)
         self.header = header_for(
             work.graph(),
             engine=backend.name,
             version=backend.version,
             limits=work.limits,
-            failures=work.failures,
+            failures=failures,
             seed=work.seed,
             clock=clock_mode.clock,
             claims=[name for name in CAPABILITIES if name in capabilities],

@@ -36,6 +36,7 @@ class Profile:
         clauses: in the order in which they are reported.
         goals: the coverage goals, in the order in which they are reported.
         drawn: random workloads are drawn for it; else it brings workloads of its own.
+        mixed: workloads of other profiles may have its feature as well.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Profile:
     clauses: tuple[Clause, ...]
     goals: tuple[CoverageGoal, ...]
     drawn: bool = True
+    mixed: bool = True
 
 
 def _goals(*plain: Sometimes, **needing: Collection[Sometimes]) -> tuple[CoverageGoal, ...]:
@@ -155,6 +157,17 @@ PROFILES: tuple[Profile, ...] = (
             config=[_S.OTHER_CONFIG, _S.OTHER_PIPELINE],
             config__batch_barriers=[_S.OTHER_BATCHES],
         ),
+    ),
+    Profile(
+        "timeouts",
+        "calls that hang or take too long, and end at a bound",
+        clauses_of("timeouts"),
+        _goals(
+            _S.TIMED_OUT,
+            drops=[_S.SPENT_BY_TIMEOUT],
+            batch_barriers=[_S.BARRIER_TIMED_OUT],
+        ),
+        mixed=False,
     ),
     Profile(
         "counted_work",

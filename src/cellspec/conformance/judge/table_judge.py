@@ -182,7 +182,7 @@ class TableJudge:
     ) -> str:
         made = self._registry.cells.get(value)
         if made is None:
-            return "no call made it"
+            return "no call made it" + self._lateness(value)
         if (made.column, made.row) != (column.name, row):
             earlier = _in_earlier(made.incarnation, incarnation)
             return f"it was made for {made.column}[{made.row}]{earlier}"
@@ -196,6 +196,11 @@ class TableJudge:
                     f"{_quoted(cells.get(need))} stands beside it"
                 )
         return ""
+
+    def _lateness(self, value: str) -> str:
+        """The words for the answer of a call that the engine had given up; "" for others."""
+        late = self._registry.late.get(value)
+        return "" if late is None else f": it is the late answer of a call of {late!r} given up"
 
     def _barrier_values(
         self, incarnation: int, column: PlainColumn, table: Table
@@ -222,7 +227,7 @@ class TableJudge:
                 run, given = owner[0]
                 earlier = _in_earlier(run.incarnation, incarnation)
                 return f"a run of {column.name!r} gave it{earlier} to row {given}"
-            return f"no run of {column.name!r} gave it to this row"
+            return f"no run of {column.name!r} gave it to this row{self._lateness(value)}"
         odd = ""
         for run in mine:
             odd = self._other_input(incarnation, run, table)

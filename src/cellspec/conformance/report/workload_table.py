@@ -141,6 +141,8 @@ def _failure_words(failures: Mapping[str, Any]) -> Iterator[str]:
             f"early stop when {failures.get('stop_rate', 1.0)} of the last "
             f"{failures['stop_window']} calls failed for good"
         )
+    if failures.get("timeout_s") is not None:
+        yield f"a call times out after {failures['timeout_s']} s"
 
 
 def _crash_words(work: Mapping[str, Any]) -> Iterator[str]:

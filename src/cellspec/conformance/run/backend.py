@@ -24,6 +24,7 @@ capability            the engine …
 ``config``            refuses another pipeline, batch size or version of a column over what it
                       claimed, or begins in a fresh place
 ``early_stop``        stops when too many calls fail
+``timeouts``          ends a call that takes longer than ``work.timeout_s``, or gives it up
 ``storage_steps``     reports the steps of its storage, so that it may be killed between them
 ``work_conserving``   starts every call that could start before time moves on
 ``counted_work``      does no more work for an event in a long run than in a short one; runs in this
@@ -83,6 +84,7 @@ CAPABILITIES: Final = (
     "targets",
     "config",
     "early_stop",
+    "timeouts",
     "storage_steps",
     "work_conserving",
     "counted_work",

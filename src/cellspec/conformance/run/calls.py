@@ -18,11 +18,11 @@ from cellspec.conformance.run.arguments import Arguments, Inputs
 from cellspec.conformance.run.clock import Clock
 from cellspec.conformance.run.recorder import Crash, Entry, Recorder
 from cellspec.conformance.run.values import Registry, barrier_values, value_of
-from cellspec.conformance.run.workload import Fault, Workload
+from cellspec.conformance.run.workload import HANG_BOUNDS, Fault, Workload
 from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
 from cellspec.graph.rowset import ranges_of
 from cellspec.machine.machine import Failure
-from cellspec.machine.policy import is_final
+from cellspec.machine.policy import is_final, spends_attempt
 from cellspec.text import counted
 
 __all__ = ["Call", "Calls", "IsLost", "Lost"]
@@ -38,7 +38,7 @@ class Lost(Exception):  # noqa: N818 - what became of the caller
     """A threaded call ends here because its caller died, and there is none left to answer."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
     """A call in flight.
 
@@ -51,6 +51,8 @@ class Call:
         scoped: it is the call of a barrier.
         reads: the rows that a barrier reads.
         attempt: the number of its attempt, from 1.
+        began_s: the time of its start.
+        abandoned: the engine gave it up although it cannot end it: its end is nobody's.
     """
 
     column: str
@@ -61,6 +63,8 @@ class Call:
     scoped: bool
     reads: Sequence[int] = ()
     attempt: int = 1
+    began_s: float = 0.0
+    abandoned: bool = False
 
 
 class Calls:
@@ -79,6 +83,7 @@ class Calls:
         count: the calls so far.
         lost_as: how a call fails whose caller died.
         let_go: lets the time of a threaded call pass; see `Probe.pass_time_in`.
+        bound_s: seconds of the clock after which a cancelled call counts as timed out, or None.
         dropped: rows that are dropped.
         claimed: by column, the rows that storage gave back as resolved.
     """
@@ -96,6 +101,7 @@ class Calls:
         self.count = 0
         self.lost_as: Failure = "backpressure"
         self.let_go: Callable[[Callable[[], None]], None] = lambda wait: wait()
+        self.bound_s: float | None = None
         self.dropped: set[int] = set()
         self.claimed: dict[str, int] = {}
         self._work = work
@@ -107,6 +113,7 @@ class Calls:
         self._limit = limit
         self._calls_of: dict[tuple[str, int], int] = {}
         self._spent: dict[tuple[str, int], int] = {}
+        self._in_flight: dict[Call, None] = {}
         self._last_fail: dict[tuple[str, int], tuple[Entry, float | None]] = {}
         recorder.before_crash = self._note_backoffs
 
@@ -195,6 +202,11 @@ class Calls:
         else:
             latency_s = max(0.0, end_s * self._clock.scale - self._clock.now())
         fault = self._work.fault(column, start, nth)
+        if fault is not None and fault.failure == "timeout":
+            # It does not fail by itself: the engine has to end it.
+            assert self._work.timeout_s is not None
+            latency_s += HANG_BOUNDS * self._work.timeout_s * self._clock.scale
+            fault = None
         return Call(column, start, stop, latency_s, fault, scoped)
 
     def _record_start(self, call: Call, attempt: int | None, **fields: Any) -> None:
@@ -204,9 +216,11 @@ class Calls:
         if attempt is None:
             attempt = self._spent.get((call.column, call.start), 0) + 1
         call.attempt = attempt
+        call.began_s = self._clock.now()
         for position in range(call.start, call.stop):
             self._end_backoff(call.column, position)
         self._recorder.record("start", column=call.column, attempt=attempt, **fields)
+        self._in_flight[call] = None
         self._recorder.step()
 
     # Time
@@ -238,11 +252,32 @@ class Calls:
             self._lose(call)
 
     def cancel(self, call: Call) -> None:
-        """Record that the engine gave up a call in flight."""
+        """Record that the engine ended a call in flight: late enough, it timed out."""
         with self._recorder.lock:
-            if not self._recorder.gone.is_set() and call.start < call.stop:
+            if self._recorder.gone.is_set() or call not in self._in_flight:
+                return
+            if self.bound_s is not None and self._clock.now() >= call.began_s + self.bound_s:
+                self._spend(call, Fault(call.column, call.start, failure="timeout"), None)
+            else:
+                del self._in_flight[call]
                 self._recorder.record("cancel", column=call.column, **self._place(call))
-                self._recorder.step()
+            self._recorder.step()
+
+    def abandon(self, column: str, position: int) -> None:
+        """Record that the engine gave up a call that it cannot end; see `Probe.abandon`."""
+        with self._recorder.lock:
+            self._recorder.check_alive()
+            call = self._call_at(column, position)
+            if call is None:
+                self._recorder.refuse(f"abandon: no call of {column!r} at {position} is in flight")
+            self._spend(call, Fault(column, position, failure="timeout"), None, abandoned=True)
+            call.abandoned = True
+            self._recorder.step()
+
+    def _call_at(self, column: str, position: int) -> Call | None:
+        """The call in flight of a cell, a row of a range, or a barrier's scope."""
+        mine = (call for call in self._in_flight if call.column == column)
+        return next((call for call in mine if call.start <= position < call.stop), None)
 
     def _lose(self, call: Call) -> NoReturn:
         """End a call whose caller died; the cell is still wanted."""
@@ -260,7 +295,11 @@ class Calls:
             self._recorder.check_alive()
             if call.fault is not None:
                 self._fail(call, call.fault)
-            value = self._make(call.column, call.start, inputs)
+            value = self._make(call, inputs)
+            if call.abandoned:
+                return value
+            if call.start + 1 == call.stop:
+                del self._in_flight[call]
             self._recorder.record("complete", column=call.column, rows=call.start)
             self._recorder.step()
             return value
@@ -285,6 +324,9 @@ class Calls:
             ]
             version = self._work.versions.get(column, "")
             values = barrier_values(column, rows, reads, version)
+            if call.abandoned:
+                return [self._registry.note_late(value, column) for value in values.values()]
+            del self._in_flight[call]
             self._registry.add_barrier(self._incarnation, column, scope, reads, values)
             self._recorder.record("complete", column=column, scope=scope)
             claimed = self.claimed.get(column, 0)
@@ -294,9 +336,12 @@ class Calls:
             self._recorder.step()
             return [values[row] for row in rows]
 
-    def _make(self, column: str, row: int, inputs: Inputs) -> str:
+    def _make(self, call: Call, inputs: Inputs) -> str:
+        column, row = call.column, call.start
         own = self._arguments.inputs(column, inputs)
         value = value_of(column, row, own, self._work.versions.get(column, ""))
+        if call.abandoned:
+            return self._registry.note_late(value, column)
         self._registry.add_cell(self._incarnation, column, row, own, value)
         return value
 
@@ -305,17 +350,28 @@ class Calls:
     def _fail(self, call: Call, fault: Fault) -> NoReturn:
         """Record a failure, and raise it. Of a range, the rows that it has not given yet fail."""
         wait_s = fault.cool_down_s * self._clock.scale
+        if call.abandoned:
+            raise _failure(call, fault, wait_s)
         bounded = fault.failure == "backpressure" and wait_s > 0
-        self._record_failure(call, fault.failure, wait_s if bounded else None)
+        self._spend(call, fault, wait_s if bounded else None)
+        self._recorder.step()
+        raise _failure(call, fault, wait_s)
+
+    def _spend(
+        self, call: Call, fault: Fault, wait_s: float | None, *, abandoned: bool = False
+    ) -> None:
+        """Record the failure of a call, and the rows that fail for good with it."""
+        del self._in_flight[call]
+        self._record_failure(call, fault.failure, wait_s, abandoned=abandoned)
         for position in range(call.start, call.stop):
             if self._was_last(call.column, position, fault):
                 # A barrier that fails for good drops the rows that still want its output.
                 lost = (row for row in call.reads if row >= self.claimed.get(call.column, 0))
                 self.dropped.update(lost if call.scoped else (position,))
-        self._recorder.step()
-        raise _failure(call, fault, wait_s)
 
-    def _record_failure(self, call: Call, failure: Failure, wait_s: float | None) -> None:
+    def _record_failure(
+        self, call: Call, failure: Failure, wait_s: float | None, *, abandoned: bool
+    ) -> None:
         """Record a failure, with the backoff that it asks for in seconds, if any."""
         entry = self._recorder.record(
             "fail",
@@ -323,6 +379,7 @@ class Calls:
             **self._place(call),
             attempt=call.attempt,
             failure=failure,
+            **({"abandoned": True} if abandoned else {}),
         )
         least = None if wait_s is None else entry["t"] + wait_s
         for position in range(call.start, call.stop):
@@ -331,7 +388,7 @@ class Calls:
     def _was_last(self, column: str, position: int, fault: Fault) -> bool:
         """Count a failure of a node; True if it has failed for good."""
         attempt = self._spent.get((column, position), 0) + 1
-        if fault.failure == "retryable":
+        if spends_attempt(fault.failure):
             self._spent[column, position] = attempt
         return is_final(fault.failure, attempt, self._work.failures.max_attempts)
 

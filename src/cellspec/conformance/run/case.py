@@ -164,7 +164,8 @@ def _describe(work: Workload) -> Iterator[str]:
     for fault in work.faults:
         wait = f", come back after {fault.cool_down_s:g} s" if fault.cool_down_s else ""
         where = _node(work, fault.column, fault.position)
-        yield f"call {fault.call} of {where} fails: {fault.failure}{wait}"
+        how = "hangs" if fault.failure == "timeout" else f"fails: {fault.failure}{wait}"
+        yield f"call {fault.call} of {where} {how}"
     if work.skips:
         yield f"skipped: {', '.join(f'{column}[{row}]' for column, row in work.skips)}"
     for incarnation in range(work.incarnations):
@@ -218,6 +219,8 @@ def _describe_rules(work: Workload) -> Iterator[str]:
             f"stops early if {policy.stop_rate:.0%} of the last "
             f"{counted(policy.stop_window, 'call')} failed for good"
         )
+    if policy.timeout_s is not None:
+        yield f"a call times out after {policy.timeout_s:g} s"
     if work.checkpoint_every_rows is not None:
         every = counted(work.checkpoint_every_rows, "row")
         yield f"a checkpoint of version {work.checkpoint_version} every {every}"

@@ -69,7 +69,10 @@ if TYPE_CHECKING:
     _LimitsFile: TypeAlias = BaseModel
     _PolicyFile: TypeAlias = BaseModel
 else:
-    _ColumnFile, _LimitsFile, _PolicyFile = map(_strict, (Column, RunLimits, FailureRules))
+    _ColumnFile, _LimitsFile = map(_strict, (Column, RunLimits))
+
+    class _PolicyFile(_strict(FailureRules)):
+        timeout_s: float | None = None
 
 
 class _FaultFile(_Strict):

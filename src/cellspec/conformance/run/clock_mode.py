@@ -20,7 +20,7 @@ from cellspec import virtualtime
 from cellspec.conformance.run.backend import Backend
 from cellspec.conformance.run.clock import ChosenClock, Clock, LoopClock, WallClock
 from cellspec.conformance.run.probe import Probe
-from cellspec.conformance.run.workload import TICK_S, Workload
+from cellspec.conformance.run.workload import HANG_BOUNDS, TICK_S, Workload
 from cellspec.machine.actions import Choose
 
 __all__ = ["GRACE_S", "ClockMode", "MakeProbe", "RealClock", "VirtualClock"]
@@ -36,6 +36,9 @@ class ClockMode(Protocol):
 
     clock: Literal["virtual", "real"]
     """Its name in a trace: ``"virtual"`` or ``"real"``."""
+
+    scale: float
+    """Seconds of its clock for one second of the workload."""
 
     def run(
         self, backend: Backend, make: MakeProbe, start_s: float
@@ -53,6 +56,7 @@ class VirtualClock:
     """
 
     clock: Literal["virtual", "real"] = "virtual"
+    scale = 1.0
 
     def __init__(self, work: Workload, choose: Choose | None = None) -> None:
         self._choose = choose
@@ -63,7 +67,8 @@ class VirtualClock:
         self._iterations = 20_000 + 2_000 * calls
         self._idle_iterations = 10_000 + 200 * calls
         longest_s = 2 * max(work.latency_s.values(), default=1.0) + TICK_S
-        waits_s = sum(fault.cool_down_s for fault in work.faults)
+        hang_s = HANG_BOUNDS * (work.timeout_s or 0.0)
+        waits_s = sum(fault.cool_down_s + hang_s for fault in work.faults)
         # A set end may be any time: a trace's clock may count from 1970.
         last_s = max((end.t for end in work.ends), default=0.0)
         self._horizon_s = last_s + 100_000.0 + 10 * (calls * longest_s + waits_s)
@@ -111,7 +116,7 @@ class RealClock:
     clock: Literal["virtual", "real"] = "real"
 
     def __init__(self, scale: float, stall_s: float) -> None:
-        self._scale = scale
+        self.scale = scale
         self._stall_s = stall_s
         self._origin_s = time.monotonic()
 
@@ -119,7 +124,7 @@ class RealClock:
         self, backend: Backend, make: MakeProbe, start_s: float
     ) -> tuple[Probe, BaseException | None]:
         """Run one incarnation in a thread of its own; a coroutine on an ordinary loop there."""
-        probe = make(WallClock(self._scale, self._origin_s))
+        probe = make(WallClock(self.scale, self._origin_s))
         assert probe.now() >= start_s
         box: list[BaseException] = []
 

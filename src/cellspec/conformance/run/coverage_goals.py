@@ -68,3 +68,6 @@ class Sometimes(StrEnum):
     OTHER_PIPELINE = "a process with another pipeline came to claimed cells"
     OTHER_BATCHES = "a process with another batch size came to claimed cells"
     COLUMN_CLAIM = "a run resumed from a claim of more rows of one column than of another"
+    TIMED_OUT = "a call ended as timed out"
+    BARRIER_TIMED_OUT = "the call of a barrier ended as timed out"
+    SPENT_BY_TIMEOUT = "a row was dropped because the last attempt of a cell timed out"

@@ -110,6 +110,8 @@ class Probe:
         self._calls = Calls(
             work, incarnation, clock, self._arguments, self._recorder, registry, call_limit
         )
+        if "timeouts" in capabilities:
+            self._calls.bound_s = self.timeout_s
 
     @property
     def log(self) -> list[Entry]:
@@ -315,6 +317,12 @@ class Probe:
 
     # Reports
 
+    @property
+    def timeout_s(self) -> float | None:
+        """Seconds, as `now` counts them, that each call may be in flight; None without a bound."""
+        bound_s = self.work.timeout_s
+        return None if bound_s is None else bound_s * self._clock.scale
+
     def now(self) -> float:
         """The time on every event: seconds since the run began, over all its incarnations. In
         virtual time it is the loop's own."""
@@ -346,6 +354,18 @@ class Probe:
             until_s: the time, as `now` gives it.
         """
         self._calls.report_backoff(column, position, until_s)
+
+    def abandon(self, column: str, position: int) -> None:
+        """A call in flight is given up as timed out, although it goes on: a thread, say.
+
+        Its late answer is nobody's, and the node may start again. A call that can be cancelled
+        needs no report: one that is cancelled at or after `timeout_s` counts as timed out.
+
+        Args:
+            column: the node's column.
+            position: its row, a row of the range, or its scope.
+        """
+        self._calls.abandon(column, position)
 
     def skip(self, column: str, row: int) -> None:
         """The cell is skipped: by its own condition, or because an input was."""

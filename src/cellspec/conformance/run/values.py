@@ -132,12 +132,14 @@ class Registry:
     Attributes:
         cells: by value, the first call that made it.
         runs: by column, the runs of a barrier.
+        late: by value, the column whose call gave it after the engine had given that call up.
         ranged: columns of which several rows were run as one call, in the order seen.
     """
 
     cells: dict[str, CellCall] = field(default_factory=dict)
     runs: dict[str, list[BarrierRun]] = field(default_factory=dict)
     ranged: dict[str, None] = field(default_factory=dict)
+    late: dict[str, str] = field(default_factory=dict)
 
     def add_cell(
         self, incarnation: int, column: str, row: int, inputs: Mapping[str, Value], value: str
@@ -152,6 +154,12 @@ class Registry:
         self.runs.setdefault(column, []).append(
             BarrierRun(incarnation, column, scope, reads, values)
         )
+
+    def note_late(self, value: str, column: str) -> str:
+        """The answer of a call that was given up: another value, so that it shows if it is used."""
+        late = f"{value}.late"
+        self.late[late] = column
+        return late
 
     @property
     def calls(self) -> int:

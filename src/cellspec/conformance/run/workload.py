@@ -34,7 +34,16 @@ from cellspec.machine.machine import Failure, FailurePolicy, Limits
 from cellspec.shapes import Column
 from cellspec.text import listed_names
 
-__all__ = ["CASE_FORMAT", "DEFAULT_LATENCY_S", "TICK_S", "End", "Fault", "Visit", "Workload"]
+__all__ = [
+    "CASE_FORMAT",
+    "DEFAULT_LATENCY_S",
+    "HANG_BOUNDS",
+    "TICK_S",
+    "End",
+    "Fault",
+    "Visit",
+    "Workload",
+]
 
 CASE_FORMAT = 1
 """The version of the case file that `Workload.to_json` writes and `Workload.from_json` reads."""
@@ -48,7 +57,10 @@ DEFAULT_LATENCY_S = 0.5
 Visit: TypeAlias = Literal["", "config", "batch_size", "pipeline"]
 """A process of somebody else that begins in a run's folder: what differs from the run's own."""
 
-_FAILURES = ("retryable", "backpressure", "permanent")
+HANG_BOUNDS = 3
+"""A call that hangs is in flight for so many times the bound, unless the engine ends it."""
+
+_FAILURES = ("retryable", "backpressure", "permanent", "timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +72,8 @@ class Fault:
         position: the row; for a barrier, the number of its scope.
         call: which call of that cell or barrier in one incarnation fails, from 1. A call of a range
             counts for a row when it comes to that row: the rows before it have been given then.
-        failure: ``"retryable"``, ``"backpressure"`` or ``"permanent"``.
+        failure: ``"retryable"``, ``"backpressure"``, ``"permanent"``, or ``"timeout"`` for a call
+            that hangs until the engine ends it (see `Workload.timeout_s`).
         cool_down_s: seconds before which the call must not be repeated, as a back-pressure answer
             says. After another failure the engine decides how long to wait.
     """
@@ -178,6 +191,11 @@ class Workload:
         return max(len(self.crashes) + 1, len(self.targets))
 
     @property
+    def timeout_s(self) -> float | None:
+        """Seconds that each call may be in flight, by the failure policy; None without a bound."""
+        return self.failures.timeout_s
+
+    @property
     def lives(self) -> int:
         """`incarnations`, by its name up to version 0.1."""
         return self.incarnations
@@ -241,6 +259,17 @@ class Workload:
         """The fault of the n-th call of a cell or barrier in each incarnation, or None."""
         found: Fault | None = self._fault_of.get((column, position, call))  # type: ignore[attr-defined]
         return found
+
+    def failure_of(self, column: str, position: int, call: int) -> Failure | None:
+        """How the n-th call of a cell or barrier fails that no one cancels; None if it ends well.
+
+        A call that takes longer than the bound times out, whatever it would have answered.
+        """
+        bound_s = self.timeout_s
+        if bound_s is not None and self.latency(column, position, call) > bound_s:
+            return "timeout"
+        fault = self.fault(column, position, call)
+        return None if fault is None else fault.failure
 
     def wants_skip(self, column: str, row: int) -> bool:
         """True if the column's own condition says to skip this cell."""
@@ -367,6 +396,10 @@ def _check_faults(work: Workload, graph: ExecutionGraph) -> None:
                 f"workload: {where}.failure: expected one of {', '.join(_FAILURES)}, "
                 f"got {fault.failure!r}"
             )
+        if fault.failure == "timeout" and work.timeout_s is None:
+            raise SpecError(
+                f"workload: {where}.failure: a call that hangs needs failures.timeout_s"
+            )
         if not _is_seconds(fault.cool_down_s):
             raise SpecError(
                 f"workload: {where}.cool_down_s: expected seconds from 0 up, "
@@ -480,6 +513,8 @@ def _short(value: object) -> str:
 
 # The word of the format for a field of `End`.
 _NAMES = {"incarnation": "life"}
+# Fields of parts that a file without them is read as; files from before stay as they were.
+_NEWER = frozenset({"timeout_s"})
 
 
 def _plain(value: Any) -> Any:
@@ -491,6 +526,7 @@ def _plain(value: Any) -> Any:
         return {
             _NAMES.get(item.name, item.name): _plain(getattr(value, item.name))
             for item in fields(value)
+            if item.name not in _NEWER or getattr(value, item.name) != _default(item)
         }
     if isinstance(value, Mapping):
         return dict(value)

@@ -68,7 +68,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     groups: Annotated[Positive | None, Meta(description="Row groups admitted at once.")]
 
 
-class Failures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Failures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The rules for failures."""
 
     max_attempts: Annotated[Positive, Meta(description="Attempts that a node has in one run.")]
@@ -79,6 +79,13 @@ class Failures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stop_rate: Annotated[
         float, Meta(gt=0, le=1, description="Share of permanent failures at which to stop.")
     ]
+    timeout_s: Annotated[
+        Seconds | None,
+        Meta(
+            description="Seconds after which a call in flight is to be ended, by `cancel`; left "
+            "out without such a bound."
+        ),
+    ] = None
 
 
 class Checkpoints(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

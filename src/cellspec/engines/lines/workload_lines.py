@@ -22,7 +22,9 @@ def run_message(probe: Probe) -> Run:
         rows=probe.rows,
         columns=columns_of(work, probe.graph),
         limits=Limits(limits.workers, dict(limits.resources), limits.group_rows, limits.groups),
-        failures=Failures(failures.max_attempts, failures.stop_window, failures.stop_rate),
+        failures=Failures(
+            failures.max_attempts, failures.stop_window, failures.stop_rate, probe.timeout_s
+        ),
         checkpoint=Checkpoints(work.checkpoint_every_rows, work.checkpoint_version),
         keep=work.keep,
         config=probe.graph.config,

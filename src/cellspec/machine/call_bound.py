@@ -1,0 +1,67 @@
+"""The bound of calls: how long one may be in flight, and which one was for too long (FAIL-07).
+
+Only a run whose failure policy has a bound keeps the times of its starts. They are kept as long as
+the bound lasts, so the memory is that of the calls which began within it.
+"""
+
+from __future__ import annotations
+
+from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key, place_of
+from cellspec.machine.run_state import RunState
+from cellspec.state.codes import RUNNING
+
+__all__ = ["expect_bound_reached", "expect_none_late", "note_start"]
+
+
+def note_start(run: RunState, key: NodeKey) -> None:
+    """A call of a node begins now; of a range, the node is that of its first row."""
+    if run.bound_s is not None:
+        run.began_at[key] = run.now
+        run.begun.append((run.now, key))
+
+
+def expect_none_late(run: RunState, t: float) -> None:
+    """The clock moves to `t`: refuse that if a call is then in flight for longer than the bound.
+
+    Raises:
+        Violation: FAIL-07.
+    """
+    bound_s, begun = run.bound_s, run.begun
+    assert bound_s is not None
+    while begun and begun[0][0] + bound_s < t:
+        since, key = begun[0]
+        # One that began again since then has a later place in the line.
+        if run.began_at.get(key) == since:
+            if _runs(run, key) and not run.real_time:
+                run.breaks(
+                    "FAIL-07",
+                    f"{run.where(key)} is in flight since t={since:g} s, and the bound of "
+                    f"{bound_s:g} s ended at t={since + bound_s:g} s",
+                )
+            del run.began_at[key]
+        begun.popleft()
+
+
+def _runs(run: RunState, key: NodeKey) -> bool:
+    column, place = column_of(key), place_of(key)
+    if is_barrier_key(key):
+        return run.counters.barrier_state(column, place) == RUNNING
+    if run.counters.cells[column][place] == RUNNING or (column, place) in run.counters.abandoned:
+        return True
+    # A range is in flight until its last row, also when it has given its first.
+    return any(ranged.start == place for ranged in run.ranges[column])
+
+
+def expect_bound_reached(run: RunState, key: NodeKey) -> None:
+    """A call ends as timed out: refuse that before its bound has passed.
+
+    Raises:
+        Violation: FAIL-07.
+    """
+    since, bound_s = run.began_at.get(key), run.bound_s
+    if bound_s is not None and since is not None and run.now < since + bound_s:
+        run.breaks(
+            "FAIL-07",
+            f"{run.where(key)} ends as timed out {run.now - since:g} s after its start, and "
+            f"the bound is {bound_s:g} s",
+        )
