@@ -121,7 +121,7 @@ class GracefulEngine:
             self.pending[node] = self.now() + 0.75 * self.attempts[node]
             self.attempts[node] += 1
         elif isinstance(error, Exception):
-            for row in self.open(node):
+            for row in self.wanted(node):
                 self.drop(row, node.column.name)
         elif error is not None:
             raise error

@@ -159,8 +159,9 @@ class JournalEngine:
                     self.leave_out(node)
                     return
                 if attempt > self.job.attempts:
-                    for row in self.open(node):
+                    for row in self.wanted(node):
                         self.drop(row, node.column.name)
+                    self.leave_out(node)
                     return
             await asyncio.sleep(pause)
 

@@ -183,8 +183,9 @@ class LostWorkerEngine:
         self.driver[node.column.name, row] = SKIP
 
     def give_up(self, node: Node) -> None:
-        for row in self.open(node):
+        for row in self.wanted(node):
             self.drop(row, node.column.name)
+        self.leave_out(node)
 
     def drop(self, row: int, cause: str) -> None:
         self.dropped[row] = cause

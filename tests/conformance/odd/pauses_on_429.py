@@ -162,7 +162,7 @@ class PausingEngine:
                 if not self.has(node.column.name, row):
                     self.made[node.column.name, row] = value
             return None
-        for row in self.open(node):
+        for row in self.wanted(node):
             self.drop(row, node.column.name)
         return None
 

@@ -155,7 +155,7 @@ class SeldomEngine:
                 except Exception:
                     attempt = self.job.attempts + 1
                 if attempt > self.job.attempts:
-                    for row in self.open(node):
+                    for row in self.wanted(node):
                         self.drop(row, node.column.name)
             await asyncio.sleep(pause)
 

@@ -368,19 +368,27 @@ class Probe:
         self._calls.abandon(column, position)
 
     def skip(self, column: str, row: int) -> None:
-        """The cell is skipped: by its own condition, or because an input was."""
+        """The cell is skipped: by its own condition, or because an input was.
+
+        Report it when the cell could start. An output cell of a barrier could when the barrier's
+        call has ended, or when the barrier has no output to give (clauses SKIP-01 and BARR-08).
+        """
         self._arguments.check_row(column, row)
         self._recorder.report("skip", column=column, rows=row)
 
     def drop(self, start: int, stop: int, column: str) -> None:
-        """Rows ``[start, stop)`` are dropped, because of a failure in `column`."""
+        """Rows ``[start, stop)`` are dropped, because of a failure in `column`.
+
+        A barrier that fails for good drops the rows that it would have given output to, and no
+        row whose output cell was claimed or is to be skipped (clause DROP-01).
+        """
         self._arguments.check_column(column)
         self._recorder.report("drop", column=column, rows=self._arguments.rows(start, stop))
         with self._recorder.lock:
             self._calls.dropped.update(range(start, stop))
 
     def admit(self, group: int) -> None:
-        """A row group enters."""
+        """A row group enters; only if the workload's limits have row groups."""
         self._recorder.report("admit", rows=self._arguments.group(group))
 
     def retire(self, group: int) -> None:

@@ -40,7 +40,8 @@ class Table:
     """The table on an engine's storage, as a backend reads it back.
 
     Attributes:
-        rows: for each durable row its columns, with their values or `SKIPPED`.
+        rows: for each durable row its columns, with their values or `SKIPPED`. An engine that
+            keeps single cells leaves out rows of which it does not have every cell yet.
         dropped: rows whose drop is durable.
         doubled: rows that storage holds more than once; `from_records` finds them.
     """
