@@ -101,7 +101,10 @@ class Pair:
 
     def __init__(self, plan: Plan) -> None:
         case, limits, policy = plan.case, plan.limits, plan.failures
-        self.machine = Machine(case.graph(), limits, failures=policy, drops=plan.drops)
+        self.machine = Machine(
+            case.graph(), limits, failures=policy, drops=plan.drops, saving=plan.saving
+        )
+        saving = plan.saving
         default = policy or FailurePolicy()
         self.model = RunModel(
             Definition(case.rows, case.columns, case.batch_size, case.barrier_scope),
@@ -116,6 +119,7 @@ class Pair:
                 default.stop_rate,
                 default.timeout_s,
                 plan.drops,
+                *((saving.rows, saving.group, saving.seconds) if saving is not None else ()),
             ),
         )
         self.fails = policy is not None
@@ -338,7 +342,7 @@ class Pair:
             assert caught.value.clause in late
             return
         while self.model.now < t:
-            broken = self.model.idle_breaks()
+            broken = self.model.save_breaks(t) or self.model.idle_breaks()
             if broken:
                 with pytest.raises(Violation) as caught:
                     self.machine.at(t)

@@ -45,6 +45,9 @@ class RunRules:
     stop_rate: float = 1.0
     timeout_s: float | None = None
     drops: bool = True
+    save_rows: int | None = None
+    save_groups: bool = False
+    save_s: float | None = None
 
 
 @dataclass
@@ -124,6 +127,8 @@ class RunModel:
         self.began: dict[NodeId, float] = {}
         self.ends: list[bool] = []
         self.unwritten: set[str] = set()
+        self.saved_rows = min(claim.values())
+        self.unsaved_since: float | None = None
         self.stopped = False
         self.stored = {name: set(range(claim[name])) for name in self.names}
         self.admitted: set[int] = set()
@@ -678,6 +683,24 @@ class RunModel:
         """The end of the first backoff before `t`, or `t`."""
         return min([u for u in self.cooling.values() if u is not None and u < t], default=t)
 
+    def claimable_rows(self) -> int:
+        """Finished rows that a claim may hold: each before the first drop without a record."""
+        return min([self.completed_rows(), *self.unrecorded()])
+
+    def save_breaks(self, t: float) -> set[str]:
+        """Time moves on from now to `t`, and no save is being written (clause CKPT-19)."""
+        rows, before, rules = self.claimable_rows(), self.saved_rows, self.rules
+        if self.over() or self.pending_claim is not None or rows <= before:
+            return set()
+        since = self.now if self.unsaved_since is None else self.unsaved_since
+        due = rules.save_rows is not None and rows >= before + rules.save_rows
+        due |= rules.save_s is not None and t > since + rules.save_s
+        if rules.save_groups:
+            # A group is there to be claimed once its last row is.
+            ends = [members.stop for members in self.groups().values()]
+            due |= any(before < end <= rows for end in ends)
+        return {"CKPT-19"} if due else set()
+
     def idle_breaks(self) -> set[str]:
         """Time moves on from now."""
         if self.over() or self.halted() or self.gives_up():
@@ -686,6 +709,8 @@ class RunModel:
         return broken | ({"GROUP-06"} if self.waiting_groups() else set())
 
     def pass_to(self, t: float) -> None:
+        if self.pending_claim is None and self.claimable_rows() > self.saved_rows:
+            self.unsaved_since = self.now if self.unsaved_since is None else self.unsaved_since
         self.now = t
         for node in [n for n, until in self.cooling.items() if until is not None and until <= t]:
             del self.cooling[node]
@@ -740,10 +765,12 @@ class RunModel:
         self.durable_claim, self.pending_claim = self.pending_claim, None
         self.durable_drops = self.pending_drops
         self.unwritten.discard("claim")
+        self.saved_rows, self.unsaved_since = min(self.durable_claim.values()), None
 
     def not_written(self) -> None:
         self.unwritten.add("rows" if self.pending_claim is None else "claim")
         self.pending_claim = None
+        self.saved_rows, self.unsaved_since = self.claimable_rows(), None
 
     # Crash, resume, end
 

@@ -20,7 +20,7 @@ from cellspec import (
     Limits,
     SpecError,
 )
-from cellspec.machine.limits import check_limits
+from cellspec.machine.limits import SavePolicy, check_limits
 
 T = ExecutionTraits
 
@@ -154,6 +154,7 @@ class Plan:
     limits: Limits
     failures: FailurePolicy | None
     drops: bool = True
+    saving: SavePolicy | None = None
 
 
 @st.composite
@@ -176,8 +177,17 @@ def plans(draw: st.DrawFn, *, max_columns: int, max_rows: int) -> Plan:
     if draw(st.booleans()):
         free = draw(grouped(case, free))
     if draw(st.sampled_from((True, True, True, False))):
-        return Plan(case, free, draw(policies), draw(st.sampled_from((True, True, False))))
+        drops = draw(st.sampled_from((True, True, False)))
+        return Plan(case, free, draw(policies), drops, draw(saves(free)))
     return Plan(case, free, None)
+
+
+def saves(free: Limits) -> st.SearchStrategy[SavePolicy | None]:
+    """A promise to save, or none; row groups can be promised where there are some."""
+    promised = [SavePolicy(rows=1), SavePolicy(rows=2), SavePolicy(seconds=0.0)]
+    promised += [SavePolicy(seconds=3.0)]
+    promised += [SavePolicy(group=True)] if free.group_rows is not None else []
+    return st.none() | st.sampled_from(promised)
 
 
 policies = st.builds(

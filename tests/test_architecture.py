@@ -270,6 +270,7 @@ WALLS = {
                 "Probe",
                 "Refused",
                 "Retryable",
+                "SavePolicy",
                 "Table",
                 "Value",
             },

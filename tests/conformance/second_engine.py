@@ -28,6 +28,7 @@ from cellspec.conformance import (
     Probe,
     Refused,
     Retryable,
+    SavePolicy,
     Table,
     Value,
 )
@@ -47,6 +48,7 @@ class ColumnFirst:
     name = "column-first"
     version = "1"
     capabilities = frozenset(CAPABILITIES) - {"column_checkpoints", "counted_work"}
+    saving = SavePolicy(group=True)
 
     async def run(self, probe: Probe) -> None:
         """Run one incarnation of a workload."""
@@ -412,7 +414,9 @@ class _Incarnation:
 
     def save(self, *, last: bool = False) -> None:
         """Write each group that is whole, and then how many there are from the first on."""
-        every = self.work.checkpoint_every_rows
+        # Its promise: every row group is claimed as soon as it, and all before it, are whole.
+        grouped = self.work.limits.group_rows is not None
+        every = 1 if grouped else self.work.checkpoint_every_rows
         for group in range(self.groups):
             if (every or last) and group not in self.durable and self.is_whole(group):
                 self.write_group(group)

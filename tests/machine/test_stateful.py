@@ -201,7 +201,10 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
         pair = self.pair
         while pair.model.idle_breaks():
             pair.take((pair.enabled("admit")[:1] + pair.enabled("start"))[0])
-        pair.wait(pair.machine.now + (1.0, 5.0)[pick % 2])
+        t = pair.machine.now + (1.0, 5.0)[pick % 2]
+        if pick % 4 and pair.model.save_breaks(t):
+            self._save(pick)
+        pair.wait(t)
         return True
 
     def _save(self, pick: int) -> bool:
@@ -442,6 +445,7 @@ def _nonsense(graph: ExecutionGraph, *, grouped: bool) -> list[Action]:
     "CKPT-15",
     "CKPT-16",
     "CKPT-17",
+    "CKPT-19",
     "FAIL-01",
     "FAIL-02",
     "FAIL-03",

@@ -62,6 +62,7 @@ class EngineMutant:
     Attributes:
         scheduler, engine: the classes it is made of.
         export: what it makes of the table that storage holds, given the incarnation's probe.
+        lacks: capabilities of the reference that it does not declare.
     """
 
     name: str
@@ -69,12 +70,14 @@ class EngineMutant:
     scheduler: type[Scheduler] = Scheduler
     engine: type[AsyncioEngine] = AsyncioEngine
     export: Callable[[Table, Probe], Table] | None = None
+    lacks: tuple[str, ...] = ()
 
     def backend(self) -> ReferenceBackend:
         """The engine as the suite takes it."""
         broken = ReferenceBackend()
         broken.scheduler_class = self.scheduler
         broken.engine_class = self.engine
+        broken.capabilities = broken.capabilities.difference(self.lacks)
         if self.export is not None:
             export, table = self.export, broken.table
             broken.table = lambda probe: export(table(probe), probe)  # type: ignore[method-assign]
@@ -832,6 +835,25 @@ class DropsOnDoubleEnd(AsyncioEngine):
 # ------------------------------------------------------------------------------ storage and table
 
 
+@mutant("saves at the end alone, whatever the workload asks for")
+class SavesAtTheEnd(Saving):
+    def _is_due(self) -> bool:
+        return False
+
+
+@mutant("saves one row late")
+class SavesOneRowLate(Saving):
+    def _is_due(self) -> bool:
+        every = self.plan.every_rows
+        return every is not None and self.completed_rows() - self._due_rows > every
+
+
+@mutant("holds saves back while a failed call waits to be tried again")
+class HoldsSavesWhileRetrying(Scheduler):
+    def due_save(self) -> Save | None:
+        return None if self.wake_s() is not None else super().due_save()
+
+
 class _OtherStorage(AsyncioEngine):
     """An engine whose storage is another one."""
 
@@ -1033,5 +1055,6 @@ ENGINE_MUTANTS.append(
         "a resume gives up the first row that is not claimed, and storage is not reported",
         scheduler=GivesUpTheRowAtTheClaim,
         engine=ReportsNoStorage,
+        lacks=("prompt_saving",),
     )
 )

@@ -17,7 +17,8 @@ unjudged.
   in `cellspec.conformance.judge.verdict`, and nowhere else.
 
 Two clauses judge an engine that stayed *idle* while time passed: SCHED-09 and GROUP-06. They are
-judged only in virtual time, and only if the engine has the capability ``work_conserving``.
+judged only in virtual time, and only if the engine has the capability ``work_conserving``. CKPT-19
+judges saves that came late, in virtual time too, by the policy that the header declares.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from cellspec.trace import (
     failures_of,
     graph_of,
     limits_of,
+    saving_of,
 )
 
 __all__ = ["CheckResult", "Checker", "Finding", "check_file", "expect_clauses"]
@@ -197,6 +199,7 @@ class Checker:
                 waive=waive,
                 config=self.header.config,
                 real_time=self.header.clock == "real",
+                saving=saving_of(self.header, self.source),
             )
         except SpecError as error:
             if "GROUP-04" in self.waived:
@@ -392,11 +395,12 @@ def _unjudged(header: Header) -> dict[str, str]:
     """Clauses that this trace cannot be judged by, with the reason."""
     if header.clock == "real":
         reason = "in real time nobody can say that something started too late"
-    elif "work_conserving" not in header.claims:
+        promised = _IDLENESS if header.saving is None else (*_IDLENESS, "CKPT-19")
+        return dict.fromkeys(promised, reason)
+    if "work_conserving" not in header.claims:
         reason = "the engine is without the capability work_conserving"
-    else:
-        return {}
-    return dict.fromkeys(_IDLENESS, reason)
+        return dict.fromkeys(_IDLENESS, reason)
+    return {}
 
 
 def check_file(

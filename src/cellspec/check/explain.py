@@ -52,7 +52,7 @@ _STORAGE = frozenset(
     }
 )
 _INCARNATIONS = frozenset({"crash", "resume"})
-_OF_TIME = frozenset({"SCHED-08", "SCHED-09", "GROUP-06"})
+_OF_TIME = frozenset({"SCHED-08", "SCHED-09", "GROUP-06", "CKPT-19"})
 _WORDS = {
     READY: "ready",
     SKIP_READY: "to be skipped",

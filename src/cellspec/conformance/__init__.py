@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cellspec.conformance.run.values import SKIPPED, Table, Value
     from cellspec.conformance.run.workload import End, Fault, Workload
     from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
+    from cellspec.machine.limits import SavePolicy
 
 _HOMES = {
     "cellspec.check.checker": ("Finding",),
@@ -35,6 +36,7 @@ _HOMES = {
     "cellspec.conformance.run.values": ("SKIPPED", "Table", "Value"),
     "cellspec.conformance.run.workload": ("End", "Fault", "Workload"),
     "cellspec.faults": ("BackPressure", "GeneratorError", "Permanent", "Retryable"),
+    "cellspec.machine.limits": ("SavePolicy",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -54,6 +56,7 @@ __all__ = [
     "Refused",
     "Retryable",
     "RunResult",
+    "SavePolicy",
     "Table",
     "Value",
     "Workload",

@@ -101,8 +101,8 @@ class CheckpointPlan:
     """When progress is saved.
 
     Attributes:
-        every_rows: rows finished between two checkpoints (version 1), or as many rows' worth of
-            cells (version 2); None to save at the end only.
+        every_rows: rows finished between two checkpoints, or, in version 2, as many rows' worth of
+            cells; None to save at the end only.
         version: 1 claims finished rows; 2 claims each column as far as it got.
     """
 

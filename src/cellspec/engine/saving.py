@@ -96,10 +96,10 @@ class Saving:
         every = self.plan.every_rows
         if every is None:
             return False
-        if self.plan.version == 2:
-            done = self.progress.cells_done - self._due_cells
-            return done >= every * self.progress.column_count
-        return self.completed_rows() - self._due_rows >= every
+        if self.completed_rows() - self._due_rows >= every:
+            return True
+        done = self.progress.cells_done - self._due_cells
+        return self.plan.version == 2 and done >= every * self.progress.column_count
 
     def completed_rows(self) -> int:
         """The rows from row 0 on that are resolved without a gap."""

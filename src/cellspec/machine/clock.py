@@ -5,6 +5,7 @@ from __future__ import annotations
 from cellspec.machine.backoff import end_backoffs
 from cellspec.machine.call_bound import expect_none_late
 from cellspec.machine.enabled import key_of, of_state
+from cellspec.machine.prompt_saving import leave_unsaved
 from cellspec.machine.row_groups import leave_groups
 from cellspec.machine.run_state import RunState
 from cellspec.state.codes import (
@@ -19,11 +20,14 @@ def at(run: RunState, t: float) -> None:
 
     Raises:
         Violation: SCHED-08 (time fell), SCHED-09 (dispatchable work was left when time moved),
-            GROUP-06 (a row group was left waiting), FAIL-07 (a call passed its bound).
+            GROUP-06 (a row group was left waiting), FAIL-07 (a call passed its bound), CKPT-19 (a
+            save was due).
     """
     if t > run.now:
         if run.begun:
             expect_none_late(run, t)
+        if run.saving is not None:
+            leave_unsaved(run, t)
         while run.due and run.due[0][0] < t:
             # A node whose backoff ends at a moment without any other step is ready from then.
             _leave_moment(run, run.due[0][0])

@@ -10,6 +10,7 @@ from __future__ import annotations
 from cellspec.graph.rowset import GrowingRows, Ranges
 from cellspec.machine.drops import unexplained
 from cellspec.machine.explain_refusal import expect_running
+from cellspec.machine.prompt_saving import count_from_claim, count_from_now
 from cellspec.machine.run_state import Commit, RunState
 from cellspec.machine.saving import first_unclaimable, unrecorded_words
 from cellspec.state.claims import Claim, first_outside, join, minus, spans
@@ -122,6 +123,7 @@ def committed(run: RunState, number: int | None) -> None:
             known.add(column, start, stop)
     run.durable_drops = max(run.durable_drops, commit.drops)
     run.unsaved = run.lost_rows = False
+    count_from_claim(run)
 
 
 def commit_failed(run: RunState, number: int | None) -> None:
@@ -138,6 +140,7 @@ def commit_failed(run: RunState, number: int | None) -> None:
         return
     run.failed_commits.append(commit)
     run.unsaved = True
+    count_from_now(run)
 
 
 def _words(number: int | None) -> str:

@@ -1,7 +1,8 @@
-"""The limits of a run, and its policy for failures: chosen once, when the run is set up.
+"""The limits of a run, and its policies: chosen once, when the run is set up.
 
 `Limits` bounds the work in flight, `FailurePolicy` the attempts of a node and the failures that a
-run bears before it stops early. `check_limits` refuses limits that a graph cannot run under.
+run bears before it stops early, `SavePolicy` the work that a crash may cost. `check_limits` refuses
+limits that a graph cannot run under.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from cellspec.errors import SpecError
 from cellspec.graph.rules import Rules
 from cellspec.machine.policy import scopes_too_wide, stop_threshold
 
-__all__ = ["FailurePolicy", "Limits", "check_limits"]
+__all__ = ["FailurePolicy", "Limits", "SavePolicy", "check_limits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,28 @@ class FailurePolicy:
         """So many permanent failures among the last `stop_window` calls stop the run, or None."""
         window = self.stop_window
         return None if window is None else stop_threshold(window, self.stop_rate)
+
+
+@dataclass(frozen=True, slots=True)
+class SavePolicy:
+    """When an engine promises to save (clause CKPT-19); one of the three.
+
+    Attributes:
+        rows: a save is due when this many rows more could be claimed than at the last save.
+        group: a save is due when the rows of a further row group could be claimed.
+        seconds: a save is due this long after rows could be claimed that no save holds.
+
+    Raises:
+        SpecError: none of the three, or several.
+    """
+
+    rows: int | None = None
+    group: bool = False
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.rows is not None) + self.group + (self.seconds is not None) != 1:
+            raise SpecError("saving: expected one of rows, group and seconds")
 
 
 def check_limits(limits: Limits, rules: Rules) -> None:

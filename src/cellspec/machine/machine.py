@@ -67,7 +67,7 @@ from cellspec.machine import (
 )
 from cellspec.machine.actions import Action, Choose, Failure, Outcome
 from cellspec.machine.apply import resume_arguments, take_action
-from cellspec.machine.limits import FailurePolicy, Limits
+from cellspec.machine.limits import FailurePolicy, Limits, SavePolicy
 from cellspec.machine.run_state import RunState
 from cellspec.state.claims import Claim, Prefixes
 
@@ -80,6 +80,7 @@ __all__ = [
     "Machine",
     "Outcome",
     "Ranges",
+    "SavePolicy",
 ]
 
 
@@ -101,6 +102,7 @@ class Machine:
         waive: clauses not to judge; a step that breaks one is taken, and later steps are judged as
             if it had been right (see `cellspec.machine.explain_refusal`).
         config: by column, a digest of what shapes its values (clause CKPT-20).
+        saving: when the engine promises to save (clause CKPT-19); by default it promises nothing.
 
     Raises:
         SpecError: limits under which a barrier would wait for ever (clause GROUP-04).
@@ -123,6 +125,7 @@ class Machine:
         waive: Collection[str] = (),
         config: Config | None = None,
         real_time: bool = False,
+        saving: SavePolicy | None = None,
     ) -> None:
         state = RunState(
             graph,
@@ -132,6 +135,7 @@ class Machine:
             waive=waive,
             config=config,
             real_time=real_time,
+            saving=saving,
         )
         state.judge = cells.CellJudge(state)
         state.set_graph(graph)
@@ -254,7 +258,8 @@ class Machine:
 
         Raises:
             Violation: SCHED-08 (time fell), SCHED-09 (dispatchable work was left when time moved),
-                GROUP-06 (a row group was left waiting), FAIL-07 (a call passed its bound).
+                GROUP-06 (a row group was left waiting), FAIL-07 (a call passed its bound),
+                CKPT-19 (a save was due).
         """
         clock.at(self.state, t)
 

@@ -10,6 +10,7 @@ from cellspec.graph.rowset import Ranges, RowSet, ranges_of, rows_of
 from cellspec.machine.commits import resumable
 from cellspec.machine.explain_refusal import expect_running
 from cellspec.machine.policy import changed_scopes
+from cellspec.machine.prompt_saving import count_from_claim
 from cellspec.machine.row_groups import open_groups
 from cellspec.machine.run_state import RunState
 from cellspec.state.claims import (
@@ -56,6 +57,7 @@ def restore(
     run.unsaved = run.lost_rows = False
     run.counters.restore(as_prefixes(claim), dropped, skipped, lost)
     run.waiting_groups = open_groups(run)
+    count_from_claim(run)
 
 
 def crash(run: RunState) -> None:

@@ -18,7 +18,7 @@ from cellspec.graph.configuration import Config
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key, place_of
 from cellspec.graph.rowset import GrowingRows
-from cellspec.machine.limits import FailurePolicy, Limits, check_limits
+from cellspec.machine.limits import FailurePolicy, Limits, SavePolicy, check_limits
 from cellspec.state.claims import Claim, normal
 from cellspec.state.counters import UNLIMITED, Counters, Judge
 from cellspec.text import cell_words, node_words
@@ -64,6 +64,7 @@ class RunState:
         waive: clauses that are not judged.
         config: by column, a digest of what shapes its values; None if it is not compared.
         real_time: time just passes, so nobody can say that a step came too late.
+        saving: when the engine promises to save; None if it promises nothing.
 
     Raises:
         SpecError: limits under which a barrier would wait for ever (clause GROUP-04).
@@ -97,6 +98,10 @@ class RunState:
         committed: the cells that are claimed, if commits added some; None else.
         unsaved: the last claim, or commit, could not be written.
         lost_rows: the last rows could not be written.
+        saving: when the engine promises to save, if that is judged.
+        saved_rows: the rows that could be claimed at the last save; the next one counts from here.
+        unsaved_since: the time since which rows beyond these could be claimed, in seconds; None if
+            there were none, or no matter.
         admitted: the row groups that are admitted.
         was_admitted: those that were admitted in this incarnation, retired ones among them.
         admissions: the names under which groups were admitted.
@@ -118,6 +123,7 @@ class RunState:
         waive: Collection[str],
         config: Config | None = None,
         real_time: bool = False,
+        saving: SavePolicy | None = None,
     ) -> None:
         self.config = config
         self.limits = limits
@@ -164,6 +170,9 @@ class RunState:
         self.committed: GrowingRows | None = None
         self.durable_drops = self.pending_drops = 0
         self.unsaved = self.lost_rows = False
+        self.saving = None if "CKPT-19" in self.waived else saving
+        self.saved_rows = 0
+        self.unsaved_since: float | None = None
         self.graph = graph
         self.counters: Counters
         self.judge: Judge

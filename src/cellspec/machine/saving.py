@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from cellspec.graph.rowset import parts_touched
 from cellspec.machine.drops import unexplained
 from cellspec.machine.explain_refusal import expect_running
+from cellspec.machine.prompt_saving import count_from_claim, count_from_now
 from cellspec.machine.run_state import Commit, RunState
 from cellspec.state.claims import (
     Claim,
@@ -219,6 +220,7 @@ def checkpoint_durable(run: RunState) -> None:
     run.pending_claim = None
     run.failed_claims.clear()
     run.unsaved = False
+    count_from_claim(run)
 
 
 def checkpoint_failed(run: RunState) -> None:
@@ -237,3 +239,4 @@ def checkpoint_failed(run: RunState) -> None:
         # A write that reported an error may have landed all the same.
         run.failed_claims.append(Commit(run.pending_claim, run.pending_drops))
     run.pending_claim = None
+    count_from_now(run)

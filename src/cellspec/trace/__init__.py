@@ -45,6 +45,7 @@ from cellspec.trace.convert import (
     graph_of,
     header_for,
     limits_of,
+    saving_of,
 )
 from cellspec.trace.format import (
     KINDS,
@@ -92,5 +93,6 @@ __all__ = [
     "header_from_json",
     "limits_of",
     "misfit",
+    "saving_of",
     "to_json",
 ]

@@ -18,7 +18,7 @@ from cellspec.clauses import clause_set
 from cellspec.errors import GraphError, SpecError, TraceError
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.plain import column_shape, descriptor_of
-from cellspec.machine.machine import Action, FailurePolicy, Limits, Ranges
+from cellspec.machine.machine import Action, FailurePolicy, Limits, Ranges, SavePolicy
 from cellspec.state.claims import Claim, Rows, end_of, normal
 from cellspec.trace.format import (
     TRACE_VERSION,
@@ -43,6 +43,7 @@ __all__ = [
     "graph_of",
     "header_for",
     "limits_of",
+    "saving_of",
 ]
 
 
@@ -60,7 +61,7 @@ def header_for(
     clock: Clock = "virtual",
     claims: Iterable[str] = ("core",),
     config: Mapping[str, str] | None = None,
-    saving: SavingPolicy | None = None,
+    saving: SavePolicy | None = None,
     idle_s: float = 0.0,
     bypass: int | None = None,
     killer_tries: int | None = None,
@@ -115,7 +116,7 @@ def header_for(
         claims=claims,
         clauses=clause_set(),
         config=None if config is None else dict(config),
-        saving=saving,
+        saving=None if saving is None else SavingPolicy(saving.rows, saving.group, saving.seconds),
         idle_s=idle_s or None,
         bypass=bypass,
         killer_tries=killer_tries,
@@ -191,6 +192,25 @@ def limits_of(header: Header, source: str = "trace") -> Limits:
             group_rows=given.group_rows,
             groups=given.groups,
         )
+    except SpecError as error:
+        raise TraceError(source, 1, "", str(error), clause="TRACE-02") from None
+
+
+def saving_of(header: Header, source: str = "trace") -> SavePolicy | None:
+    """When the engine of a header promises to save; None if it promises nothing.
+
+    Raises:
+        TraceError: clause TRACE-02: it names none of the three policies or several, or row groups
+            in a run without them.
+    """
+    given = header.saving
+    if given is None:
+        return None
+    if given.group and header.limits.group_rows is None:
+        expected = "this run has no row groups"
+        raise TraceError(source, 1, "saving.group", expected, clause="TRACE-02")
+    try:
+        return SavePolicy(given.rows, given.group, given.seconds)
     except SpecError as error:
         raise TraceError(source, 1, "", str(error), clause="TRACE-02") from None
 

@@ -184,6 +184,11 @@ SHOWN: list[tuple[Sometimes, Workload, str]] = [
     (S.TIMED_OUT, work(A, failures=BOUNDED), f"start a0; 2 fail a0 {TIMEOUT}"),
     (S.BARRIER_TIMED_OUT, work(A, V, failures=BOUNDED), f"start v/0; 2 fail v/0 {TIMEOUT}"),
     (S.SPENT_BY_TIMEOUT, work(A), f"start a0; 2 fail a0 {TIMEOUT}"),
+    (
+        S.SAVE_DUE,
+        work(A, checkpoint_every_rows=1),
+        'start a0; 1 complete a0; durable a0; checkpoint_begin claim={"a":1}',
+    ),
 ]
 
 
@@ -234,6 +239,12 @@ NOT_SHOWN: list[tuple[Sometimes, Workload, str]] = [
     (S.CRASH_IN_BARRIER, work(A, V), "start v/0; 1 complete v/0; crash"),
     (S.BARRIER_AGAIN, work(A, V), 'crash; resume claim={"a":1,"v":0}; start v/0'),
     (S.CRASH_IN_BACKOFF, work(A, failures=RETRY), f"start a0; 1 fail a0 {RETRYABLE}; 2 crash"),
+    (
+        S.SAVE_DUE,
+        work(A, checkpoint_every_rows=2),
+        'start a0; 1 complete a0; checkpoint_begin claim={"a":1}',
+    ),
+    (S.SAVE_DUE, work(A, rows=1), 'start a0; 1 complete a0; checkpoint_begin claim={"a":1}'),
 ]
 
 

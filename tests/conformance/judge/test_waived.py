@@ -140,7 +140,7 @@ FOLLOWS: Mapping[str, tuple[str, str]] = {
     "swaps rows on write": ("TABLE-02 TABLE-03 TABLE-06 TABLE-08", "each swapped cell shows alone"),
     "resumes a row back": ("SKIP-03", "it tells of skips beyond the claim that it goes back to"),
     "swallows write errors": (
-        "CKPT-12 TABLE-06",
+        "CKPT-12 TABLE-01 TABLE-06",
         "the claim that was not written is what the next incarnation should go on from",
     ),
     "forgets drops": ("SCHED-12", "a row that is dropped and not known to be is waited for"),
@@ -154,6 +154,7 @@ FOLLOWS: Mapping[str, tuple[str, str]] = {
     "table that forgets drops": ("TABLE-05", "the lost drop was safe before"),
     "table that drops the last row": ("TABLE-06", "no run drops that row"),
     "table with values swapped": ("TABLE-06 TABLE-08", "a skip mark was one of the two"),
+    "claims from the resume": ("CKPT-19", "rows that a claim takes back are unsaved again"),
     "gives up the row at the claim": ("SCHED-12", "its own counts go wrong"),
 }
 WORKLOADS = range(1, 2 * len(DRAWN) + 1)

@@ -51,7 +51,12 @@ from cellspec.conformance.judge.visits import (
     kept_cells,
     visiting_workload,
 )
-from cellspec.conformance.run.backend import CAPABILITIES, Backend, check_capabilities
+from cellspec.conformance.run.backend import (
+    CAPABILITIES,
+    Backend,
+    check_capabilities,
+    saving_of,
+)
 from cellspec.conformance.run.clock_mode import ClockMode, RealClock, VirtualClock
 from cellspec.conformance.run.incarnations import Incarnations, scratch_folder
 from cellspec.conformance.run.probe import Entry, Probe, Refused
@@ -162,6 +167,7 @@ class _JudgedRun:
             clock=clock_mode.clock,
             claims=[name for name in CAPABILITIES if name in capabilities],
             config=work.graph().config or None,
+            saving=saving_of(backend, work),
         )
         self.result = RunResult(work, to_json(self.header))
         self.events: list[Event] = []

@@ -156,6 +156,7 @@ PROFILES: tuple[Profile, ...] = (
             column_checkpoints=[_S.COLUMN_CLAIM],
             config=[_S.OTHER_CONFIG, _S.OTHER_PIPELINE],
             config__batch_barriers=[_S.OTHER_BATCHES],
+            prompt_saving=[_S.SAVE_DUE],
         ),
     ),
     Profile(

@@ -24,7 +24,8 @@ class RunPicture:
     Attributes:
         claim_durable: a claim was durable at some time.
         claim_pending: a claim is being written.
-        claimed: by column, the rows that are claimed.
+        claimed: by column, the rows that the incarnation began with.
+        saved_rows: the rows that were finished without a gap at the last save.
         resolved: by column, the moment at which each row was resolved, by a count of its own;
             claimed rows come before all others.
         dropped: the dropped rows.
@@ -63,6 +64,7 @@ class RunPicture:
         self.admitted: set[int] = set()
         self.retired = 0
         self.claim_pending = False
+        self.saved_rows = min(self.claimed)
 
     # What is where
 
@@ -89,6 +91,12 @@ class RunPicture:
 
     def is_resolved(self, column: int, row: int) -> bool:
         return row in self.resolved[column] or row in self.dropped
+
+    def finished_rows(self) -> int:
+        """How many rows, from row 0 on, are resolved in every column."""
+        columns = range(len(self.columns))
+        rows = (r for r in range(self.rows) if not all(self.is_resolved(c, r) for c in columns))
+        return next(rows, self.rows)
 
     def inputs_moment(self, column: int, row: int) -> int | None:
         """When the last input of a cell came; None if one is missing."""

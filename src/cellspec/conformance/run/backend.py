@@ -20,6 +20,7 @@ capability            the engine …
 ``skips``             leaves out cells, and the cells that depend on them
 ``resume``            goes on after a crash from its durable state
 ``column_checkpoints``  claims rows column by column (version 2)
+``prompt_saving``     saves when its policy says so, by default every so many rows
 ``targets``           resumes with another number of rows
 ``config``            refuses another pipeline, batch size or version of a column over what it
                       claimed, or begins in a fresh place
@@ -40,6 +41,9 @@ It gives the nearest workload that the engine can express, or None, and the suit
 instead. It is a function of the workload alone, and maps its own results to themselves. Use it for
 features that your engine lacks, and leave the mistakes of your engine to the suite.
 
+A backend that saves promptly by another policy than rows names it in an attribute ``saving``: a
+`cellspec.conformance.SavePolicy` of row groups, or of seconds.
+
 Without the parts that `fit` takes away, a workload may never reach some coverage goals
 (`cellspec.conformance.run.coverage_goals.Sometimes`). A backend lists them in an attribute
 ``unasked``. They are no goals for it then, and every report says so.
@@ -53,6 +57,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_check
 from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.values import SKIPPED, Skipped, Table, Value
 from cellspec.errors import SpecError
+from cellspec.machine.limits import SavePolicy
 
 if TYPE_CHECKING:
     from cellspec.conformance.run.probe import Probe
@@ -68,6 +73,7 @@ __all__ = [
     "Value",
     "check_capabilities",
     "fit_of",
+    "saving_of",
 ]
 
 CAPABILITIES: Final = (
@@ -81,6 +87,7 @@ CAPABILITIES: Final = (
     "skips",
     "resume",
     "column_checkpoints",
+    "prompt_saving",
     "targets",
     "config",
     "early_stop",
@@ -148,6 +155,20 @@ def fit_of(backend: Backend) -> Fit:
         return made
 
     return fit
+
+
+def saving_of(backend: Backend, work: Workload) -> SavePolicy | None:
+    """When the engine promises to save in a run of this workload (clause CKPT-19).
+
+    None if it is without the capability, or is told to save at the end alone.
+    """
+    if "prompt_saving" not in backend.capabilities:
+        return None
+    own: SavePolicy | None = getattr(backend, "saving", None)
+    if own is not None:
+        return None if own.group and work.limits.group_rows is None else own
+    every = work.checkpoint_every_rows
+    return None if every is None else SavePolicy(rows=every)
 
 
 def check_capabilities(backend: Backend) -> None:

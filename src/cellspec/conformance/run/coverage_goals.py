@@ -71,3 +71,4 @@ class Sometimes(StrEnum):
     TIMED_OUT = "a call ended as timed out"
     BARRIER_TIMED_OUT = "the call of a barrier ended as timed out"
     SPENT_BY_TIMEOUT = "a row was dropped because the last attempt of a cell timed out"
+    SAVE_DUE = "a save was due while rows were left to finish"

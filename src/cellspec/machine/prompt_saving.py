@@ -1,0 +1,75 @@
+"""Prompt saving: by the policy that an engine declares, a save that is due must be under way.
+
+Counted are the rows from row 0 on that a claim could hold. Of claims with gaps this is less than
+could be claimed, so that an engine is never blamed for a save that was not due.
+"""
+
+from __future__ import annotations
+
+from cellspec.machine.run_state import RunState
+from cellspec.state.claims import prefix_of
+from cellspec.text import counted
+
+__all__ = ["count_from_claim", "count_from_now", "leave_unsaved"]
+
+
+def count_from_claim(run: RunState) -> None:
+    """A claim is durable: the next save counts from it. O(columns)."""
+    if run.saving is None:
+        return
+    known = run.committed
+    rows = known.firsts if known is not None else map(prefix_of, run.durable_claim)
+    run.saved_rows, run.unsaved_since = min(rows), None
+
+
+def count_from_now(run: RunState) -> None:
+    """A write failed: the next save counts from here, or a full disk would be written for ever."""
+    if run.saving is not None:
+        run.saved_rows, run.unsaved_since = _claimable_rows(run), None
+
+
+def leave_unsaved(run: RunState, t: float) -> None:
+    """Time moves on to `t` seconds: a save that is due must be under way.
+
+    Raises:
+        Violation: CKPT-19.
+    """
+    if run.is_over or run.pending_claim is not None or run.commits:
+        return
+    rows = _claimable_rows(run)
+    if rows <= run.saved_rows:
+        return
+    if run.unsaved_since is None:
+        run.unsaved_since = run.now
+    due = _why_due(run, rows, t)
+    if due:
+        run.breaks(
+            "CKPT-19",
+            f"{counted(rows, 'row')} could be claimed at t={run.now:g} s, {run.saved_rows} at the "
+            f"last save; {due}, and none was begun before t={t:g} s",
+        )
+
+
+def _claimable_rows(run: RunState) -> int:
+    """How many rows, from row 0 on, a claim could hold now."""
+    rows = run.completed_rows
+    # Of an unrecorded drop no claim may hold a cell (DROP-04).
+    return min(rows, *run.unrecorded) if run.unrecorded else rows
+
+
+def _why_due(run: RunState, rows: int, t: float) -> str:
+    """Why a save is due before `t` with so many claimable rows, in words; "" if it is not."""
+    policy, size = run.saving, run.limits.group_rows
+    assert policy is not None
+    assert run.unsaved_since is not None
+    if policy.rows is not None:
+        due = rows - run.saved_rows >= policy.rows
+        return f"a save is due every {counted(policy.rows, 'row')}" if due else ""
+    if policy.seconds is not None:
+        due = t > run.unsaved_since + policy.seconds
+        late = f"{policy.seconds:g} s after the first of them, which was at {run.unsaved_since:g} s"
+        return f"a save is due {late}" if due else ""
+    if size is None:
+        return ""
+    whole = rows == run.graph.num_records or rows // size > run.saved_rows // size
+    return f"a save is due for every row group of {counted(size, 'row')}" if whole else ""
