@@ -239,7 +239,7 @@ class BatchFiles:
     version = "1"
     capabilities = frozenset(
         {"core", "batch_barriers", "work_conserving", "retries", "drops", "skips"}
-        | {"resume", "set_claims", "commits", "storage_steps"}
+        | {"resume", "set_claims", "commits", "storage_steps", "prompt_saving"}
     )
 
     async def run(self, probe: Any) -> None:

@@ -307,7 +307,7 @@ class OneCommit(TablesAlone):
     """The journal under the suite: each line is one commit."""
 
     name = "odd-journal-one-commit"
-    capabilities = TablesAlone.capabilities | {"set_claims", "commits"}
+    capabilities = TablesAlone.capabilities | {"set_claims", "commits", "prompt_saving"}
     journal: type[_Silent] = _Committing
 
     def resume(self, probe: Any, journal: _Silent) -> None:
@@ -328,6 +328,6 @@ class DataThenClaim(OneCommit):
     """The journal with marks: each line is data, each mark a claim."""
 
     name = "odd-journal-data-then-claim"
-    capabilities = TablesAlone.capabilities | {"set_claims"}
+    capabilities = TablesAlone.capabilities | {"set_claims", "prompt_saving"}
     journal: type[_Silent] = _Claiming
     marks = True

@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from cellspec.conformance import Probe, Refused, Table
+from cellspec.conformance import Probe, Refused, SavePolicy, Table
 from tests.conformance.odd.adapting import job_of, table_of
 from tests.conformance.odd.pipeline import (
     SKIP,
@@ -95,19 +95,18 @@ class SeldomEngine:
                 await self.places.acquire()
                 self.admit(group)
                 inside.set()
-                tasks.create_task(self.group(group))
+                tasks.create_task(self.group(group, tasks))
         timer.cancel()
         self.save()
 
-    async def group(self, group: int) -> None:
+    async def group(self, group: int, tasks: asyncio.TaskGroup) -> None:
         rows = self.rows_of(group)
-        async with asyncio.TaskGroup() as tasks:
-            for node in self.job.nodes():
-                if not node.column.scope_rows and node.number in rows:
-                    tasks.create_task(self.node(node))
-            for column in self.job.columns:
-                for row in rows:
-                    await asyncio.wait([self.cells[column.name, row]])
+        for node in self.job.nodes():
+            if not node.column.scope_rows and node.number in rows:
+                tasks.create_task(self.node(node))
+        for column in self.job.columns:
+            for row in rows:
+                await asyncio.wait([self.cells[column.name, row]])
         if self.seconds is None:
             self.save()
         self.retire(group)
@@ -291,9 +290,9 @@ class SavesByGroup:
     version = "1"
     capabilities = frozenset(
         {"core", "batch_barriers", "work_conserving", "groups", "retries", "drops", "skips"}
-        | {"resume", "set_claims", "commits", "storage_steps"}
+        | {"resume", "set_claims", "commits", "storage_steps", "prompt_saving"}
     )
-    seconds: float | None = None
+    saving = SavePolicy(group=True)
 
     async def run(self, probe: Any) -> None:
         limits = probe.work.limits
@@ -304,7 +303,7 @@ class SavesByGroup:
                 wide = last // group_rows - start // group_rows + 1
                 if rule.is_barrier and limits.groups is not None and wide > limits.groups:
                     raise Refused(f"{rule.name} reads {wide} groups, and {limits.groups} fit")
-        engine = _Watched(job_of(probe), group_rows, limits.groups, self.seconds)
+        engine = _Watched(job_of(probe), group_rows, limits.groups, self.saving.seconds)
         engine.probe = probe
         if probe.incarnation:
             skipped: dict[str, list[int]] = {}
@@ -334,4 +333,4 @@ class SavesBySeconds(SavesByGroup):
     """Seldom saves under the suite: one every two seconds."""
 
     name = "odd-saves-by-seconds"
-    seconds = 2.0
+    saving = SavePolicy(seconds=2.0)
