@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellspec.graph.rowset import GrowingRows, RowSet, part_of, parts_touched, ranges_of, rows_of
+from cellspec.graph.rowset import (
+    GrowingRows,
+    RowSet,
+    flagged,
+    part_of,
+    parts_touched,
+    ranges_of,
+    rows_of,
+)
 from tests.matrix.checks import steps
 
 few = st.sets(st.integers(0, 40))
@@ -34,6 +42,17 @@ def test_a_set_of_rows_gives_those_within_a_range_in_order(
     rows: set[int], start: int, stop: int
 ) -> None:
     assert list(RowSet(41, rows).within(start, stop)) == sorted(rows & set(range(start, stop)))
+
+
+@given(rows=few, start=ends, stop=ends)
+def test_a_set_of_rows_is_made_of_flags_or_of_ranges(rows: set[int], start: int, stop: int) -> None:
+    flags = bytes(row in rows for row in range(42))
+    assert list(flagged(flags, 3)) == list(ranges_of(row + 3 for row in sorted(rows)))
+    for mine in (RowSet.from_flags(flags), RowSet.from_ranges(42, ranges_of(sorted(rows)))):
+        assert (list(mine), len(mine)) == (sorted(rows), len(rows))
+        if start < stop:
+            assert mine.flags(start, stop) == flags[start:stop]
+            assert mine.holds(start, stop) == (set(range(start, stop)) <= rows)
 
 
 def test_a_set_of_rows_holds_a_bit_a_row_and_nothing_while_it_is_empty() -> None:

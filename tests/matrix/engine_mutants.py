@@ -48,7 +48,7 @@ from cellspec.graph.nodes import (
 )
 from cellspec.machine.machine import Failure
 from cellspec.machine.policy import stop_threshold
-from cellspec.state.checkpoint import Checkpoint, make_payload, read_payload
+from cellspec.state.checkpoint import Checkpoint, make_payload, read_prefixes
 from cellspec.state.claims import Prefixes
 from cellspec.state.codes import DROPPED_BEHIND
 from cellspec.state.moving import advance_order
@@ -756,7 +756,7 @@ class ClaimsFinishedRows(Scheduler):
     def _with_gaps(self, checkpoint: Checkpoint) -> Checkpoint:
         if self._is_work_over() or self.slots.running:
             rows = sum(not left for left in self.progress.open_cells)
-            claim = read_payload(checkpoint, self.graph)
+            claim = read_prefixes(checkpoint, self.graph)
             more = tuple(max(mine, rows) for mine in claim)
             return make_payload(self.graph, more, self.plan.version)
         return checkpoint
@@ -772,7 +772,7 @@ class ClaimsFromTheResume(Saving):
 
     def claim(self) -> Checkpoint:
         graph = self.progress.graph
-        claim = read_payload(super().claim(), graph)
+        claim = read_prefixes(super().claim(), graph)
         if min(claim) < graph.num_records:
             claim = tuple(max(rows - self._base, 0) for rows in claim)
         return make_payload(graph, claim, self.plan.version)

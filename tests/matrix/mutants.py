@@ -32,7 +32,7 @@ from cellspec.graph.graph import CompletionTrackerProtocol
 from cellspec.graph.rowset import RowSet
 from cellspec.graph.rules import ColumnRule, Rules
 from cellspec.state.checkpoint import read_payload
-from cellspec.state.claims import Prefixes, as_prefixes
+from cellspec.state.claims import Claim, Prefixes, Rows, as_prefixes, covers, join, prefix_of
 from cellspec.state.codes import DROPPED_BEHIND, READY
 from cellspec.state.counters import Counters
 from cellspec.state.moving import advance_order
@@ -637,14 +637,14 @@ class _OtherReader(CompletionTracker):
         return tracker
 
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Prefixes:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
         raise NotImplementedError
 
 
 @mutant("counts are converted with int() (seed defect 9)", "tracker")
 class ConvertsCounts(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Prefixes:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
         with contextlib.suppress(TypeError, ValueError, KeyError):
             checkpoint = {**checkpoint, "completed_rows": int(checkpoint["completed_rows"])}
         return read_payload(checkpoint, graph)
@@ -653,7 +653,7 @@ class ConvertsCounts(_OtherReader):
 @mutant("counts out of range are cut to it (seed defect 9)", "tracker")
 class ClampsCounts(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Prefixes:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
         with contextlib.suppress(TypeError, KeyError):
             rows = min(max(checkpoint["completed_rows"], 0), graph.num_records)
             checkpoint = {**checkpoint, "completed_rows": rows}
@@ -663,7 +663,7 @@ class ClampsCounts(_OtherReader):
 @mutant("a missing version is taken for version 1 (seed defect 9)", "tracker")
 class AssumesVersion(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Prefixes:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
         if isinstance(checkpoint, dict):
             checkpoint = {"version": 1, **checkpoint}
         return read_payload(checkpoint, graph)
@@ -672,7 +672,7 @@ class AssumesVersion(_OtherReader):
 @mutant("the graph's fingerprint is not compared (seed defect 9)", "tracker")
 class TrustsAnyGraph(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Prefixes:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
         if isinstance(checkpoint, dict) and "graph" in checkpoint:
             checkpoint = {**checkpoint, "graph": graph.fingerprint}
         return read_payload(checkpoint, graph)
@@ -681,7 +681,7 @@ class TrustsAnyGraph(_OtherReader):
 @mutant("column counts are believed without their inputs", "tracker")
 class BelievesColumns(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Prefixes:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
         try:
             return read_payload(checkpoint, graph)
         except CheckpointError as error:
@@ -693,7 +693,7 @@ class BelievesColumns(_OtherReader):
 @mutant("a column's count is compared with that of its first input only", "tracker")
 class BelievesLaterInputs(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Prefixes:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
         try:
             return read_payload(checkpoint, graph)
         except CheckpointError as error:
@@ -708,7 +708,7 @@ class BelievesLaterInputs(_OtherReader):
 @mutant("completed_rows of version 2 is not compared with its columns", "tracker")
 class BelievesRows(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Prefixes:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get("column_rows"), dict):
             least = min(checkpoint["column_rows"].values(), default=0)
             if "completed_rows" in checkpoint:
@@ -719,18 +719,19 @@ class BelievesRows(_OtherReader):
 @mutant("a restore brings back one row more than was claimed", "tracker")
 class RestoresOneRowMore(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Prefixes:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
         claim = read_payload(checkpoint, graph)
-        more = min(graph.num_records, min(claim) + 1)
-        return tuple(max(rows, more) if min(claim) else rows for rows in claim)
+        least = min(map(prefix_of, claim))
+        more = min(graph.num_records, least + 1)
+        return tuple(join(rows, more) if least else rows for rows in claim)
 
 
 @mutant("a restore of version 2 brings back finished rows only", "tracker")
 class RestoresRowsOnly(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Prefixes:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
         claim = read_payload(checkpoint, graph)
-        return (min(claim),) * len(claim)
+        return (min(map(prefix_of, claim)),) * len(claim)
 
 
 class _OtherRestore(CompletionTracker):
@@ -749,22 +750,22 @@ class _OtherRestore(CompletionTracker):
         return tracker
 
     @staticmethod
-    def _complete(claimed: int, scope: range) -> bool:
+    def _complete(claimed: Rows, scope: range) -> bool:
         raise NotImplementedError
 
 
 @mutant("every barrier is restored complete (seed defect 1)", "tracker")
 class RestoresEveryBarrier(_OtherRestore):
     @staticmethod
-    def _complete(claimed: int, scope: range) -> bool:  # noqa: ARG004
-        return claimed > 0
+    def _complete(claimed: Rows, scope: range) -> bool:  # noqa: ARG004
+        return claimed != 0
 
 
 @mutant("a barrier is restored complete if any row of its scope was claimed", "tracker")
 class RestoresTouchedBarriers(_OtherRestore):
     @staticmethod
-    def _complete(claimed: int, scope: range) -> bool:
-        return scope[0] < claimed
+    def _complete(claimed: Rows, scope: range) -> bool:
+        return any(covers(claimed, row) for row in scope)
 
 
 @mutant("barriers are restored as if they had to run again, all of them", "tracker")

@@ -243,7 +243,7 @@ def test_a_count_that_is_no_number_of_rows_is_refused(value: Any, shown: str) ->
 
 BAD_VERSIONS: list[tuple[Any, str]] = [
     (0, "0"),
-    (3, "3"),
+    (4, "4"),
     (-1, "-1"),
     (1.0, "1.0"),
     (True, "True"),
@@ -258,10 +258,8 @@ BAD_VERSIONS: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(
     ("value", "shown"), BAD_VERSIONS, ids=[shown[:32] for _, shown in BAD_VERSIONS]
 )
-def test_a_version_other_than_1_and_2_is_refused_when_read_and_when_asked_for(
-    value: Any, shown: str
-) -> None:
-    expected = f"Incompatible checkpoint version: {shown}, expected 1 or 2"
+def test_an_unknown_version_is_refused_when_read_and_when_asked_for(value: Any, shown: str) -> None:
+    expected = f"Incompatible checkpoint version: {shown}, expected 1, 2 or 3"
     assert refusal({**V1, "version": value}) == expected
     with pytest.raises(CheckpointError) as caught:
         GRAPH.tracker().to_checkpoint(GRAPH, version=value)
@@ -275,8 +273,8 @@ MALFORMED: list[tuple[Any, str]] = [
     ("{}", "expected an object, got '{}'"),
     ([("version", 1)], "expected an object, got [('version', 1)]"),
     (DEEP, f"expected an object, got {TOO_LARGE.format('list')}"),
-    ({}, "version: missing; expected 1 or 2"),
-    ({"completed_rows": 1}, "version: missing; expected 1 or 2"),
+    ({}, "version: missing; expected 1, 2 or 3"),
+    ({"completed_rows": 1}, "version: missing; expected 1, 2 or 3"),
     ({"version": 1}, "completed_rows: missing; version 1 needs it"),
     ({"version": 2, "completed_rows": 1}, "column_rows: missing; version 2 needs it"),
     ({k: v for k, v in V2.items() if k != "graph"}, "graph: missing; version 2 needs it"),

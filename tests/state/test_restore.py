@@ -7,6 +7,7 @@ them, against the naive model and against `graphlib`.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +25,13 @@ from cellspec import (
     NodeId,
     ThreadSafeCompletionTracker,
 )
+from cellspec.graph.rowset import ranges_of
+from cellspec.state import restoring_sets
+from cellspec.state.claims import normal
+from cellspec.state.codes import CLAIMED
+from cellspec.state.counters import Counters
 from tests.oracles import Definition, NaiveModel, SorterOracle
+from tests.state.restores import run
 from tests.strategies import Case, cases, picks
 
 pytestmark = pytest.mark.invariant
@@ -373,3 +380,41 @@ def test_a_claim_of_a_column_waits_for_each_of_its_inputs(there: str) -> None:
         tracker.mark_complete(CellNodeId(0, name))
     expected = {"a": 0, "b": 0, "c": 0, there: 1}
     assert tracker.to_checkpoint(graph, 2)["column_rows"] == expected
+
+
+# Claims of any rows
+
+
+@pytest.mark.clause("CKPT-06", "CKPT-07", "CKPT-13", "CKPT-14", "CKPT-15")
+def test_restores_from_any_rows_follow_the_law() -> None:
+    """The first of the runs of ``make restores``."""
+    seen: Counter[str] = Counter()
+    for seed in range(100):
+        run(seed, seen)
+    assert min(seen.values()) > 10, seen
+
+
+@pytest.mark.clause("CKPT-06")
+@pytest.mark.parametrize("few", [0, 256])
+@given(data=st.data(), rows=st.integers(1, 9), group_rows=st.none() | st.integers(1, 4))
+def test_after_a_restore_each_cell_waits_for_its_open_inputs_its_turn_and_its_group(
+    few: int, data: st.DataObject, rows: int, group_rows: int | None
+) -> None:
+    columns = [C("a"), C("b"), C("c", dependencies=["a", "b"]), C("o", traits=T.ORDERED)]
+    graph = ExecutionGraph(rows, columns)
+    claim = {name: data.draw(st.sets(st.integers(0, rows - 1))) for name in "ab"}
+    claim["c"] = data.draw(st.sets(st.integers(0, rows - 1))) & claim["a"] & claim["b"]
+    claim["o"] = set(range(data.draw(st.integers(0, rows))))
+    counters = Counters(graph.rules, group_rows=group_rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(restoring_sets, "FEW_EDGES", few)
+        counters.restore(tuple(normal(ranges_of(sorted(claim[name]))) for name in "abco"))
+    held = group_rows is not None
+    inputs = {"c": ("a", "b")}
+    for index, name in enumerate("abco"):
+        for row in range(rows):
+            waits = sum(row not in claim[need] for need in inputs.get(name, ()))
+            waits += (name == "o" and row > len(claim["o"])) + held
+            found = counters.cells[index][row]
+            assert found == (CLAIMED if row in claim[name] else waits), f"{name}[{row}]"
+            assert counters.is_claimed(index, row) == (row in claim[name])

@@ -7,7 +7,7 @@ time from the marks, the rows that were given up, and what the last restore clai
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
 from tests.oracles import Definition
@@ -25,23 +25,24 @@ class TrackerModel:
         self.definition = definition
         self.names = [item.name for item in definition.columns]
         self.rows = range(definition.num_records)
-        self.restore(dict.fromkeys(self.names, 0))
+        self.restore(dict.fromkeys(self.names, ()))
 
     def restore(
         self,
-        claim: Mapping[str, int],
+        claim: Mapping[str, Collection[int]],
         dropped: Iterable[int] = (),
         skipped: Mapping[str, Iterable[int]] | None = None,
     ) -> None:
         """Clauses CKPT-06 and CKPT-07: what is claimed is resolved, and what is told is known."""
         skips = {CellNodeId(r, name) for name, rows in (skipped or {}).items() for r in rows}
-        self.claimed = dict(claim)
+        self.claimed = {name: set(rows) for name, rows in claim.items()}
         self.dropped = set(dropped)
         self.ran: set[BarrierNodeId] = set()
         self.results = {
             cell: SKIP if cell in skips else VALUE
             for name in self.names
-            for cell in self.definition.cells(name)[: claim[name]]
+            for cell in self.definition.cells(name)
+            if self.is_claimed(cell)
         }
 
     # Marks: on what is resolved they change nothing (TRACK-01, TRACK-12)
@@ -64,7 +65,11 @@ class TrackerModel:
     # What is resolved
 
     def is_claimed(self, cell: CellNodeId) -> bool:
-        return cell.row < self.claimed[cell.column]
+        return cell.row in self.claimed[cell.column]
+
+    def is_restored(self, barrier: BarrierNodeId) -> bool:
+        """A checkpoint claimed its whole scope."""
+        return all(map(self.is_claimed, self.outputs(barrier)))
 
     def is_skipped(self, cell: CellNodeId) -> bool:
         return self.results.get(cell) == SKIP
@@ -97,29 +102,34 @@ class TrackerModel:
             return node in self.results or node.row in self.dropped
         return (
             node in self.ran
-            or all(map(self.is_claimed, self.outputs(node)))
+            or self.is_restored(node)
             or (not self.wanted(node) and self.waits_for_nothing(node))
         )
 
-    def is_lost(self, cell: CellNodeId) -> bool:
-        """Only the drop of its row resolved it."""
-        return cell.row in self.dropped and cell not in self.results
+    def hands_on(self, node: NodeId) -> bool:
+        """Its turn is the next one's: its row was dropped before it was made, or its scope was."""
+        if isinstance(node, BarrierNodeId):
+            return self.is_restored(node)
+        return node.row in self.dropped and (node not in self.results or self.is_claimed(node))
 
-    def is_in_turn(self, cell: CellNodeId) -> bool:
-        """Clauses GRAPH-13 and SCHED-13: the live cell before it in an ordered column is there."""
-        if not self.definition.is_ordered(cell.column) or self.definition.is_barrier(cell.column):
+    def is_in_turn(self, node: NodeId) -> bool:
+        """Clauses GRAPH-13 and SCHED-13: the one before it that does not hand on is there."""
+        if not self.definition.is_ordered(node.column):
             return True
-        before = [CellNodeId(row, cell.column) for row in range(cell.row)]
-        live = [other for other in before if not self.is_lost(other)]
-        return not live or self.resolved(live[-1])
+        line: list[NodeId] = list(self.definition.barriers(node.column))
+        if not line:
+            line = list(self.definition.cells(node.column))
+        elif isinstance(node, CellNodeId):
+            return True
+        before = [other for other in line[: line.index(node)] if not self.hands_on(other)]
+        return not before or self.resolved(before[-1])
 
     def waits_for_nothing(self, node: NodeId) -> bool:
         needs = self.definition.dependencies(node)
-        if isinstance(node, CellNodeId):
-            needs = {n for n in needs if n.column != node.column or isinstance(n, BarrierNodeId)}
-            if not self.is_in_turn(node):
-                return False
-        return all(map(self.resolved, needs))
+        if isinstance(node, CellNodeId) and self.definition.is_barrier(node.column):
+            return all(map(self.resolved, needs))
+        inputs = {other for other in needs if other.column != node.column}
+        return self.is_in_turn(node) and all(map(self.resolved, inputs))
 
     # What is asked
 
@@ -167,16 +177,34 @@ class TrackerModel:
     def completed_rows(self) -> int:
         return next((row for row in self.rows if not self.row_complete(row)), len(self.rows))
 
-    def claim(self, version: int) -> dict[str, int]:
-        """What a checkpoint claims: no row of a column that one of its inputs does not claim."""
+    def claim(self, version: int) -> dict[str, set[int]]:
+        """What a checkpoint claims: no cell without its inputs, or before its turn (CKPT-05)."""
         if version == 1:
-            return dict.fromkeys(self.names, self.completed_rows())
-        found: dict[str, int] = {}
+            return {name: set(range(self.completed_rows())) for name in self.names}
+        found: dict[str, set[int]] = {}
         while len(found) < len(self.names):
             for name in self.names:
                 inputs = self.definition.inputs(name)
                 if inputs <= found.keys():
-                    cells = self.definition.cells(name)
-                    own = next((c.row for c in cells if not self.counts(c)), len(cells))
-                    found[name] = min([own, *(found[need] for need in inputs)])
+                    rows = {cell.row for cell in self.definition.cells(name) if self.counts(cell)}
+                    rows = rows.intersection(*(found[need] for need in inputs))
+                    if version == 2:
+                        rows = {row for row in rows if rows.issuperset(range(row))}
+                    found[name] = self.in_order(name, rows)
         return found
+
+    def rows_before(self, name: str, row: int) -> set[int]:
+        """The rows whose cells come before a cell in order: earlier ones, or of earlier batches."""
+        node: NodeId = CellNodeId(row, name)
+        if self.definition.is_barrier(name):
+            node = self.definition.barrier_of(name, row)
+        found: set[int] = set()
+        for other in self.definition.earlier(node):
+            found |= set(
+                [other.row] if isinstance(other, CellNodeId) else self.definition.scope(other)
+            )
+        return found
+
+    def in_order(self, name: str, rows: set[int]) -> set[int]:
+        """Those of the rows that have all that comes before them, or are dropped."""
+        return {row for row in rows if row in self.dropped or rows >= self.rows_before(name, row)}

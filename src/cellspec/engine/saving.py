@@ -14,7 +14,7 @@ from cellspec.engine.calls import CheckpointPlan, Drop, Save
 from cellspec.engine.observer import Observer
 from cellspec.engine.progress import Progress
 from cellspec.graph.nodes import barrier_key
-from cellspec.state.checkpoint import Checkpoint, read_payload
+from cellspec.state.checkpoint import Checkpoint, read_prefixes
 from cellspec.state.claims import Prefixes
 
 __all__ = ["FINAL_TRIES", "Saving"]
@@ -113,7 +113,7 @@ class Saving:
     def _make_save(self, *, final: bool) -> Save:
         progress = self.progress
         checkpoint = self.claim()
-        claim = read_payload(checkpoint, progress.graph)
+        claim = read_prefixes(checkpoint, progress.graph)
         rows: dict[int, dict[str, Any]] = {}
         ranges = []
         for column, stop in enumerate(claim):
@@ -167,7 +167,7 @@ class Saving:
     def on_checkpoint_durable(self, save: Save) -> None:
         """The checkpoint of a save is safe."""
         assert save.checkpoint is not None
-        self.claimed = read_payload(save.checkpoint, self.progress.graph)
+        self.claimed = read_prefixes(save.checkpoint, self.progress.graph)
         self._observer.checkpoint_durable(save.checkpoint)
         self._succeed(save)
 

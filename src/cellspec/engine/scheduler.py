@@ -76,7 +76,7 @@ from cellspec.graph.rowset import ranges_of
 from cellspec.machine.actions import Failure
 from cellspec.machine.limits import FailurePolicy, Limits, check_limits
 from cellspec.machine.policy import spends_attempt
-from cellspec.state.checkpoint import read_payload
+from cellspec.state.checkpoint import read_prefixes
 from cellspec.state.claims import Prefixes
 from cellspec.state.tracker import CompletionTracker
 from cellspec.text import counted
@@ -236,7 +236,7 @@ class Scheduler:
         self.ready.settle()
 
     def _restore(self, restored: Restored, *, keep: bool) -> None:
-        claim = read_payload(restored.checkpoint, self.graph)
+        claim = read_prefixes(restored.checkpoint, self.graph)
         self.resume.check_target(restored.records, claim, keep=keep)
         self.progress.dropped = self.resume.covered_drops(restored, claim)
         self.progress.tracker = self.resume.restore_tracker(restored, claim, self.dropped)

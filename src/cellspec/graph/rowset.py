@@ -12,7 +12,16 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
-__all__ = ["GrowingRows", "Ranges", "RowSet", "part_of", "parts_touched", "ranges_of", "rows_of"]
+__all__ = [
+    "GrowingRows",
+    "Ranges",
+    "RowSet",
+    "flagged",
+    "part_of",
+    "parts_touched",
+    "ranges_of",
+    "rows_of",
+]
 
 Ranges: TypeAlias = tuple[tuple[int, int], ...]
 """Rows as ranges ``[start, stop)`` in order, none empty, none touching the next."""
@@ -20,6 +29,9 @@ Ranges: TypeAlias = tuple[tuple[int, int], ...]
 
 _NOT_EMPTY = re.compile(rb"[^\x00]")
 _NOT_FULL = re.compile(rb"[^\xff]")
+
+_AS_DIGITS = bytes((ord("0"), ord("1"), *range(2, 256)))
+_FROM_DIGITS = bytes(value == ord("1") for value in range(256))
 
 
 class RowSet:
@@ -33,6 +45,49 @@ class RowSet:
         self._count = 0
         for row in rows:
             self.add(row)
+
+    @classmethod
+    def from_flags(cls, flags: bytes | bytearray) -> RowSet:
+        """The rows whose byte is 1 and not 0, of as many rows as there are bytes."""
+        found = cls(len(flags))
+        found._count = flags.count(1)
+        if found._count:
+            # In base 2 a text becomes a number in O(its length), at the speed of C.
+            bits = int(flags[::-1].translate(_AS_DIGITS), 2)
+            found._bits = bytearray(bits.to_bytes(-(-len(flags) // 8), "little"))
+        return found
+
+    @classmethod
+    def from_ranges(cls, num_records: int, ranges: Ranges) -> RowSet:
+        """The rows of ranges: O(ranges), and the bytes between them at the speed of C."""
+        found = cls(num_records)
+        for start, stop in ranges:
+            first, last = -(-start // 8), stop // 8
+            if first < last:
+                if not found._bits:
+                    found._bits = bytearray(-(-num_records // 8))
+                found._bits[first:last] = b"\xff" * (last - first)
+                found._count += 8 * (last - first)
+            for row in (*range(start, min(8 * first, stop)), *range(max(8 * last, start), stop)):
+                found.add(row)
+        return found
+
+    def flags(self, start: int, stop: int) -> bytes:
+        """A byte for each of rows ``[start, stop)``: 1 if the row is in the set, or else 0."""
+        if not self._count or start >= stop:
+            return bytes(stop - start)
+        bits = self._slice(start, stop)
+        return f"{bits:0{stop - start}b}".encode()[::-1].translate(_FROM_DIGITS)
+
+    def holds(self, start: int, stop: int) -> bool:
+        """True if each of rows ``[start, stop)`` is in the set: O(their bytes)."""
+        every: int = (1 << stop - start) - 1
+        return bool(self._count) and self._slice(start, stop) == every
+
+    def _slice(self, start: int, stop: int) -> int:
+        """The bits of rows ``[start, stop)``, the first row's the lowest."""
+        bits = int.from_bytes(self._bits[start >> 3 : (stop + 7) >> 3], "little") >> (start & 7)
+        return bits & ((1 << stop - start) - 1)
 
     def add(self, row: int) -> None:
         """Put a row in; one that is in already stays."""
@@ -156,6 +211,17 @@ def ranges_of(rows: Iterable[int]) -> Ranges:
         else:
             found.append((row, row + 1))
     return tuple(found)
+
+
+def flagged(flags: bytes | bytearray, offset: int = 0) -> Iterator[tuple[int, int]]:
+    """The rows whose byte is 1 and not 0, as ranges in order; the first byte is of row `offset`."""
+    start = flags.find(1)
+    while start >= 0:
+        stop = flags.find(0, start)
+        if stop < 0:
+            stop = len(flags)
+        yield start + offset, stop + offset
+        start = flags.find(1, stop)
 
 
 def rows_of(ranges: Ranges) -> Iterator[int]:

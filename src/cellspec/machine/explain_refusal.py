@@ -185,7 +185,7 @@ def state_of(run: RunState, column: int, row: int) -> int:
     """The state of a cell, as far as messages tell states apart."""
     state = run.counters.cells[column][row]
     # A column that is finished keeps one state for all its rows; what was claimed stays so.
-    return CLAIMED if state == DONE and row < run.counters.claimed[column] else state
+    return CLAIMED if state == DONE and run.counters.is_claimed(column, row) else state
 
 
 def unadmitted_group(run: RunState, row: int) -> int | None:

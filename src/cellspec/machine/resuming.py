@@ -16,7 +16,6 @@ from cellspec.machine.run_state import RunState
 from cellspec.state.claims import (
     Claim,
     are_prefixes,
-    as_prefixes,
     covers,
     end_of,
     first_outside,
@@ -55,7 +54,7 @@ def restore(
     run.recorded = array("q", dropped or ())
     run.durable_drops = run.pending_drops = len(run.recorded)
     run.unsaved = run.lost_rows = False
-    run.counters.restore(as_prefixes(claim), dropped, skipped, lost)
+    run.counters.restore(claim, dropped, skipped, lost)
     run.waiting_groups = open_groups(run)
     count_from_claim(run)
 

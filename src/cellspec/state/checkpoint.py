@@ -7,22 +7,47 @@ each column, how many of its rows are resolved without a gap, and the graph's fi
 
     {"version": 2, "completed_rows": 1000, "column_rows": {"a": 4000, "b": 1000}, "graph": "9c…"}
 
-Either way a payload means one *claim*: for each column, the rows from 0 on that are resolved.
-A payload is read whole or refused. One that is malformed, too new, of another graph, or that claims
-more than there is, is refused with one line that names the field and the expected value.
+Version 3 claims any rows of a column, as ranges ``[start, stop)`` in order, none empty, none
+touching the next; it may also say how each column was configured::
+
+    {"version": 3, "completed_rows": 40, "column_rows": {"a": [[0, 40], [42, 50]], "b": [[0, 40]]},
+     "graph": "9c…", "config": {"a": "5e…", "b": "07…"}}
+
+In any version a payload means one *claim*: for each column, the rows that are resolved
+(`cellspec.state.claims`). A payload is read whole or refused. One that is malformed, too new, of
+another graph, or that claims more than there is, is refused with one line that names the field and
+the expected value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from collections.abc import Container, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 from cellspec.errors import CheckpointError
 from cellspec.graph.graph import ExecutionGraph
-from cellspec.state.claims import Prefixes
-from cellspec.text import counted
+from cellspec.state.claims import (
+    Claim,
+    Prefixes,
+    Rows,
+    are_prefixes,
+    as_rows,
+    first_outside,
+    order_gap,
+    prefix_of,
+    spans,
+)
+from cellspec.text import cell_words, counted
 
-__all__ = ["CHECKPOINT_VERSION", "Checkpoint", "make_payload", "read_payload"]
+__all__ = [
+    "CHECKPOINT_VERSION",
+    "Checkpoint",
+    "Payload",
+    "make_payload",
+    "parse_payload",
+    "read_payload",
+    "read_prefixes",
+]
 
 CHECKPOINT_VERSION = 1
 """The version that `to_checkpoint` writes by default."""
@@ -32,54 +57,116 @@ Checkpoint: TypeAlias = dict[str, Any]
 _FIELDS = {
     1: frozenset({"version", "completed_rows"}),
     2: frozenset({"version", "completed_rows", "column_rows", "graph"}),
+    3: frozenset({"version", "completed_rows", "column_rows", "graph"}),
 }
+_OPTIONAL = {1: frozenset[str](), 2: frozenset[str](), 3: frozenset({"config"})}
 
 
-def make_payload(graph: ExecutionGraph, claim: Prefixes, version: int) -> Checkpoint:
+class Payload(NamedTuple):
+    """What a payload says.
+
+    Attributes:
+        claim: for each column, by position, the rows that are resolved.
+        config: of version 3, by column a digest of its configuration; None if it has none.
+    """
+
+    claim: Claim
+    config: dict[str, str] | None = None
+
+
+def make_payload(
+    graph: ExecutionGraph, claim: Claim, version: int, config: Mapping[str, str] | None = None
+) -> Checkpoint:
     """The payload of a claim. Version 1 keeps the rows that every column claims.
 
+    Args:
+        graph: the graph of the run.
+        claim: the claim; of versions 1 and 2 only its first rows without a gap are kept.
+        version: 1, 2 or 3.
+        config: of version 3, by column a digest of its configuration.
+
     Raises:
-        CheckpointError: for a version other than 1 and 2.
+        CheckpointError: for any other version.
     """
     _check_version(version)
-    payload: Checkpoint = {"version": version, "completed_rows": min(claim)}
+    payload: Checkpoint = {"version": version, "completed_rows": min(map(prefix_of, claim))}
+    if version == 1:
+        return payload
+    by_column = zip(graph.column_names, claim, strict=True)
     if version == 2:
-        payload["column_rows"] = dict(zip(graph.column_names, claim, strict=True))
-        payload["graph"] = graph.fingerprint
+        payload["column_rows"] = {name: prefix_of(rows) for name, rows in by_column}
+    else:
+        payload["column_rows"] = {name: list(map(list, spans(rows))) for name, rows in by_column}
+    payload["graph"] = graph.fingerprint
+    if version == 3 and config is not None:
+        payload["config"] = dict(config)
     return payload
 
 
-def read_payload(payload: object, graph: ExecutionGraph) -> Prefixes:
+def read_payload(payload: object, graph: ExecutionGraph, dropped: Container[int] = ()) -> Claim:
     """The claim that a payload makes about `graph`.
+
+    Args:
+        payload: the payload, as it came from JSON.
+        graph: the graph of the run.
+        dropped: the dropped rows that storage gave back beside it.
 
     Raises:
         CheckpointError: clauses CKPT-03 to CKPT-05: not an object, a field missing or unknown, a
-            count that is not an integer from 0 to the number of rows, a version that this reader
-            does not know, another graph, or a column that claims rows its inputs do not.
+            count that is not an integer from 0 to the number of rows, rows that are not ranges in
+            order, a version that this reader does not know, another graph, or a column that claims
+            rows its inputs do not, or a cell without those that come before it in order.
     """
+    return parse_payload(payload, graph, dropped).claim
+
+
+def read_prefixes(payload: object, graph: ExecutionGraph) -> Prefixes:
+    """The claim of a payload, for an engine that resumes from first rows without a gap only.
+
+    Raises:
+        CheckpointError: as `read_payload`; and for version 3, which may claim any rows.
+    """
+    if isinstance(payload, Mapping) and payload.get("version") == 3:
+        raise CheckpointError(
+            "checkpoint: version: 3 may claim rows with gaps, and this engine resumes from rows "
+            "without a gap; expected 1 or 2"
+        )
+    claim = read_payload(payload, graph)
+    assert are_prefixes(claim)
+    return claim
+
+
+def parse_payload(payload: object, graph: ExecutionGraph, dropped: Container[int] = ()) -> Payload:
+    """All that a payload says about `graph`; arguments and errors as of `read_payload`."""
     if not isinstance(payload, Mapping):
         raise CheckpointError(f"checkpoint: expected an object, got {_show(payload)}")
     if "version" not in payload:
-        raise CheckpointError("checkpoint: version: missing; expected 1 or 2")
+        raise CheckpointError("checkpoint: version: missing; expected 1, 2 or 3")
     version = payload["version"]
     _check_version(version)
     for name in sorted(_FIELDS[version] - payload.keys()):
         raise CheckpointError(f"checkpoint: {name}: missing; version {version} needs it")
-    for name in sorted(map(_field, payload.keys() - _FIELDS[version])):
+    for name in sorted(map(_field, payload.keys() - _FIELDS[version] - _OPTIONAL[version])):
         raise CheckpointError(f"checkpoint: {name}: unknown in version {version}")
     rows = _count("completed_rows", payload["completed_rows"], graph.num_records)
     if version == 1:
-        return (rows,) * graph.num_columns
-    claim = _column_claim(payload, graph)
-    if rows != min(claim):
-        raise CheckpointError(
-            f"checkpoint: completed_rows: expected {min(claim)}, the least of column_rows, "
-            f"got {rows}"
-        )
-    return claim
+        return Payload((rows,) * graph.num_columns)
+    column_rows = _column_rows(payload, graph)
+    total = graph.num_records
+    read = _count if version == 2 else _ranges
+    claim = tuple(
+        read(f"column_rows.{name}", column_rows[name], total) for name in graph.column_names
+    )
+    _check_inputs(claim, graph)
+    _check_order(claim, graph, dropped)
+    whole = min(map(prefix_of, claim))
+    if rows != whole:
+        what = "the least of column_rows" if version == 2 else "the first rows of every column"
+        raise CheckpointError(f"checkpoint: completed_rows: expected {whole}, {what}, got {rows}")
+    return Payload(claim, _config(payload, graph))
 
 
-def _column_claim(payload: Mapping[str, Any], graph: ExecutionGraph) -> Prefixes:
+def _column_rows(payload: Mapping[str, Any], graph: ExecutionGraph) -> Mapping[str, Any]:
     if payload["graph"] != graph.fingerprint:
         raise CheckpointError(
             f"checkpoint: graph: this run's graph is {graph.fingerprint}, the checkpoint is of "
@@ -96,24 +183,82 @@ def _column_claim(payload: Mapping[str, Any], graph: ExecutionGraph) -> Prefixes
         raise CheckpointError(
             f"checkpoint: column_rows: expected the columns of the graph; differs in {odd[0]}"
         )
-    claim = tuple(
-        _count(f"column_rows.{name}", column_rows[name], graph.num_records) for name in names
-    )
+    return column_rows
+
+
+def _check_inputs(claim: Claim, graph: ExecutionGraph) -> None:
+    """Refuse a claim of a cell without its inputs."""
+    names = graph.column_names
     for rule in graph.rules.columns:
+        mine = claim[rule.index]
         for need in rule.needs:
-            if claim[rule.index] > claim[need]:
-                raise CheckpointError(
-                    f"checkpoint: column_rows.{rule.name}: claims "
-                    f"{counted(claim[rule.index], 'row')}, but its input {names[need]!r} "
-                    f"claims {claim[need]}"
-                )
-    return claim
+            row = first_outside(mine, claim[need])
+            if row < 0:
+                continue
+            theirs = claim[need]
+            if isinstance(mine, int) and isinstance(theirs, int):
+                claims = f"{counted(mine, 'row')}, but its input {names[need]!r} claims {theirs}"
+            else:
+                claims = f"{cell_words(rule.name, row)}, but its input {names[need]!r} does not"
+            raise CheckpointError(f"checkpoint: column_rows.{rule.name}: claims {claims}")
+
+
+def _check_order(claim: Claim, graph: ExecutionGraph, dropped: Container[int]) -> None:
+    """Refuse a claim of a cell without those that come before it in order."""
+    gap = order_gap(claim, graph.rules, dropped)
+    if gap is not None:
+        name = graph.column_names[gap[0]]
+        raise CheckpointError(
+            f"checkpoint: column_rows.{name}: claims {cell_words(name, gap[1])}, but not every "
+            "cell that comes before it in order"
+        )
+
+
+def _config(payload: Mapping[str, Any], graph: ExecutionGraph) -> dict[str, str] | None:
+    if "config" not in payload:
+        return None
+    config = payload["config"]
+    if not isinstance(config, Mapping):
+        raise CheckpointError(f"checkpoint: config: expected an object, got {_show(config)}")
+    for name, digest in config.items():
+        if name not in graph.rules.index:
+            raise CheckpointError(
+                f"checkpoint: config: expected columns of the graph, got {_show(name)}"
+            )
+        if not isinstance(digest, str):
+            raise CheckpointError(
+                f"checkpoint: config.{name}: expected a string, got {_show(digest)}"
+            )
+    return dict(config)
 
 
 def _check_version(version: object) -> None:
     # `True == 1`, so the type is part of the question.
     if type(version) is not int or version not in _FIELDS:
-        raise CheckpointError(f"Incompatible checkpoint version: {_show(version)}, expected 1 or 2")
+        raise CheckpointError(
+            f"Incompatible checkpoint version: {_show(version)}, expected 1, 2 or 3"
+        )
+
+
+def _ranges(field: str, value: object, limit: int) -> Rows:
+    if not isinstance(value, list | tuple):
+        raise CheckpointError(f"checkpoint: {field}: expected a list of ranges, got {_show(value)}")
+    found: list[tuple[int, int]] = []
+    least = 0
+    for span in value:
+        try:
+            start, stop = span
+            fits = type(start) is int and type(stop) is int and least <= start < stop
+        except (TypeError, ValueError):
+            fits = False
+        if not fits or stop > limit:
+            raise CheckpointError(
+                f"checkpoint: {field}: expected ranges [start, stop) of integers within 0 to "
+                f"{limit}, in order, none empty, none touching the next; got {_show(span)}"
+            )
+        found.append((start, stop))
+        least = stop + 1
+    return as_rows(found)
 
 
 def _count(field: str, value: object, limit: int) -> int:

@@ -24,6 +24,7 @@ __all__ = [
     "Rows",
     "are_prefixes",
     "as_prefixes",
+    "as_rows",
     "beyond",
     "count_rows",
     "covers",
@@ -80,11 +81,11 @@ def normal(ranges: Iterable[tuple[int, int]]) -> Rows:
                 merged[-1] = (merged[-1][0], stop)
         else:
             merged.append((start, stop))
-    return _value(merged)
+    return as_rows(merged)
 
 
-def _value(ranges: Sequence[tuple[int, int]]) -> Rows:
-    """The set of ranges that are in order, not empty and do not touch."""
+def as_rows(ranges: Sequence[tuple[int, int]]) -> Rows:
+    """The set of ranges that are in order already, none empty, none touching the next."""
     if not ranges:
         return 0
     if len(ranges) == 1 and ranges[0][0] == 0:
@@ -190,7 +191,7 @@ def meet(rows: Rows, others: Rows) -> Rows:
             i += 1
         else:
             j += 1
-    return _value(found)
+    return as_rows(found)
 
 
 def minus(rows: Rows, others: Rows) -> Rows:
@@ -209,7 +210,7 @@ def minus(rows: Rows, others: Rows) -> Rows:
             after += 1
         if start < stop:
             found.append((start, stop))
-    return _value(found)
+    return as_rows(found)
 
 
 def order_gap(

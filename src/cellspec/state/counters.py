@@ -28,7 +28,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from cellspec.graph.rowset import RowSet
 from cellspec.graph.rules import Rules
-from cellspec.state import moving, prefixes, restoring, slots, wanting, without_value
+from cellspec.state import claimable, moving, prefixes, restoring, slots, wanting, without_value
 from cellspec.state.claims import Claim, Prefixes
 from cellspec.state.node_states import UNLIMITED, Judge, Lenient, NodeStates, ignore
 
@@ -117,7 +117,7 @@ class Counters(NodeStates):
 
     def restore(
         self,
-        claim: Prefixes,
+        claim: Claim,
         dropped: RowSet | None = None,
         skipped: Mapping[int, RowSet] | None = None,
         lost: Mapping[int, RowSet] | None = None,
@@ -227,3 +227,7 @@ class Counters(NodeStates):
     def column_prefixes(self) -> Prefixes:
         """By column, its `prefix` as far as its inputs reach: the claim of columns."""
         return prefixes.column_prefixes(self)
+
+    def claimable(self) -> Claim:
+        """By column, every resolved row that a claim of sets may hold: O(rows after the prefix)."""
+        return claimable.claimable(self)

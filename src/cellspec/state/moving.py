@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from cellspec.graph.rowset import parts_touched
 from cellspec.state.codes import (
+    CLAIMED,
     DONE,
     DROPPED,
     DROPPED_BEHIND,
@@ -220,12 +221,21 @@ def resolve_barrier(nodes: NodeStates, column: int, scope: int) -> None:
     nodes.wanted_rows.pop((column, scope), None)
     start, stop = nodes.rules.scope_bounds(column, scope)
     count_down_rows(nodes, column, start, stop)
-    if rule.ordered and scope + 1 < len(nodes.barriers[column]):
-        counts = nodes.missing[column]
-        counts[scope + 1] -= 1
-        if not counts[scope + 1]:
-            barrier_ready(nodes, column, scope + 1)
+    if rule.ordered:
+        _advance_batches(nodes, column, scope + 1)
     forget_barriers(nodes, column)
+
+
+def _advance_batches(nodes: NodeStates, column: int, scope: int) -> None:
+    """It is the turn of a barrier node in an ordered column; one that was claimed hands it on."""
+    states = nodes.barriers[column]
+    while scope < len(states) and states[scope] == CLAIMED:
+        scope += 1
+    if scope < len(states):
+        counts = nodes.missing[column]
+        counts[scope] -= 1
+        if not counts[scope]:
+            barrier_ready(nodes, column, scope)
 
 
 def forget_barriers(nodes: NodeStates, column: int) -> None:

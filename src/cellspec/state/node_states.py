@@ -94,9 +94,11 @@ class NodeStates:
 
 
         start, resolve: by column, the compiled functions that start and end a cell.
+        claimed: by column, how many first rows were claimed without a gap.
+        claimed_sets: by column that was claimed with a gap, all rows that were.
         missing: by column and barrier node, how many nodes it waits for.
         wanted_rows: by barrier node (column, scope), how many output cells want it, once counted.
-        prefix_found, scope_prefix, drop_prefix: by column, how far the searches for the finished
+        prefix_found, scope_prefix, exempt_prefix: by column, how far the searches for the finished
             prefix have come.
         held_groups: by row group, whether its rows wait for it to be admitted.
         on_cell, on_cells, on_barrier, on_skip: the subscribers to ready work.
@@ -110,8 +112,9 @@ class NodeStates:
         "cell_groups",
         "cells",
         "claimed",
-        "drop_prefix",
+        "claimed_sets",
         "dropped",
+        "exempt_prefix",
         "group_rows",
         "groups",
         "held_groups",
@@ -144,7 +147,8 @@ class NodeStates:
     busy: list[int]
     cells: list[bytearray | Uniform]
     claimed: Prefixes
-    drop_prefix: list[int]
+    claimed_sets: dict[int, RowSet]
+    exempt_prefix: list[int]
     dropped: RowSet
     held_groups: bytearray
     judge: Judge
@@ -195,14 +199,28 @@ class NodeStates:
 
     def is_barrier_resolved(self, column: int, scope: int) -> bool:
         """True if the barrier node is complete, or its whole scope was claimed."""
-        return self.barrier_state(column, scope) >= DONE
+        return not self.open_barriers[column] or self.barriers[column][scope] >= DONE
+
+    def is_claimed(self, column: int, row: int) -> bool:
+        """True if a checkpoint claimed the cell."""
+        if row < self.claimed[column]:
+            return True
+        rows = self.claimed_sets.get(column)
+        return rows is not None and row in rows
+
+    def is_scope_claimed(self, column: int, scope: int) -> bool:
+        """True if a checkpoint claimed every output cell of a barrier node."""
+        start, stop = self.rules.scope_bounds(column, scope)
+        if stop <= self.claimed[column]:
+            return True
+        rows = self.claimed_sets.get(column)
+        return rows is not None and rows.holds(start, stop)
 
     def barrier_state(self, column: int, scope: int) -> int:
         """The state of a barrier node: `READY`, 1 (it waits), or one from `BACKOFF` up."""
         if self.open_barriers[column]:
             return self.barriers[column][scope]
-        claimed = self.claimed[column] >= self.rules.scope_bounds(column, scope)[1]
-        return CLAIMED if claimed else DONE
+        return CLAIMED if self.is_scope_claimed(column, scope) else DONE
 
     def iter_rows(self, column: int, code: int, start: int = 0) -> Iterator[int]:
         """Rows from `start` on whose byte is `code`, in order; live."""
@@ -286,8 +304,8 @@ class NodeStates:
                 return False
             if (
                 rule.scope_rows
-                and self.barrier_state(rule.index, row // rule.scope_rows) < DONE
-                and row >= self.claimed[rule.index]
+                and not self.is_barrier_resolved(rule.index, row // rule.scope_rows)
+                and not self.is_claimed(rule.index, row)
             ):
                 return False
         return True

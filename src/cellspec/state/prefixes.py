@@ -27,15 +27,18 @@ def prefix(nodes: NodeStates, column: int) -> int:
     rows = nodes.prefix_found[column]
     if nodes.open_barriers[column]:
         limit = _barrier_limit(nodes, column)
-        if nodes.dropped and limit < rows:
-            # A dropped row waits for no barrier.
-            size = nodes.rules.columns[column].scope_rows
-            limit = max(limit, nodes.drop_prefix[column])
-            while limit < rows and (
-                limit in nodes.dropped or nodes.barriers[column][limit // size] >= DONE
-            ):
-                limit += 1
-            nodes.drop_prefix[column] = limit
+        if limit < rows and (nodes.dropped or column in nodes.claimed_sets):
+            # A dropped row waits for no barrier, and neither does a claimed cell.
+            size, states = nodes.rules.columns[column].scope_rows, nodes.barriers[column]
+            limit = max(limit, nodes.exempt_prefix[column])
+            while limit < rows:
+                if states[limit // size] >= DONE:
+                    limit += size - limit % size
+                elif limit in nodes.dropped or nodes.is_claimed(column, limit):
+                    limit += 1
+                else:
+                    break
+            nodes.exempt_prefix[column] = limit
         rows = min(rows, limit)
     return rows
 

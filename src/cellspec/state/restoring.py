@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from cellspec.graph.rowset import RowSet, parts_touched
-from cellspec.state.claims import Prefixes
+from cellspec.state.claims import Claim, Rows, are_prefixes, holds, prefix_of
 from cellspec.state.codes import (
     CLAIMED,
     DONE,
@@ -36,6 +36,7 @@ from cellspec.state.node_states import (
     Uniform,
     filled,
 )
+from cellspec.state.restoring_sets import claimed_flags, fill_column, ready_runs
 from cellspec.state.without_value import lose, mark_skip
 
 __all__ = ["admit", "announce_all", "restore"]
@@ -45,7 +46,7 @@ _READY_RUN = re.compile(rb"\x00+")
 
 def restore(
     nodes: NodeStates,
-    claim: Prefixes,
+    claim: Claim,
     dropped: RowSet | None = None,
     skipped: Mapping[int, RowSet] | None = None,
     lost: Mapping[int, RowSet] | None = None,
@@ -57,24 +58,25 @@ def restore(
     (clause CKPT-07). Everything that is ready is announced, in row ranges.
 
     Args:
-        claim: for each column the rows that are resolved.
+        claim: for each column the rows that are resolved; it obeys clause CKPT-05.
         dropped: rows that are dropped, also beyond the claim of a column.
         skipped: by column, those of the claimed cells that were skipped.
         lost: by column, those of the claimed cells that a drop left unmade.
     """
     rules = nodes.rules
     count = len(claim)
-    nodes.claimed = claim
+    nodes.claimed = claim if are_prefixes(claim) else tuple(map(prefix_of, claim))
+    nodes.claimed_sets = {}
     # They hold the bytes of the state that ends here.
     nodes.start.clear()
     nodes.resolve.clear()
     nodes.cells = []
     nodes.barriers = []
     nodes.missing = []
-    nodes.open_cells = [rules.num_records - claimed for claimed in claim]
+    nodes.open_cells = [rules.num_records - claimed for claimed in nodes.claimed]
     nodes.open_barriers = [0] * count
-    nodes.prefix_found = list(claim)
-    nodes.drop_prefix = [0] * count
+    nodes.prefix_found = list(nodes.claimed)
+    nodes.exempt_prefix = [0] * count
     nodes.scope_prefix = [0] * count
     nodes.ready = [0] * len(nodes.capacity)
     nodes.ready_barriers = [0] * len(nodes.capacity)
@@ -88,7 +90,7 @@ def restore(
     nodes.wanted_rows = {}
     for index in range(count):
         _restore_column(nodes, index, claim)
-    _restore_skips(nodes, claim)
+    _restore_skips(nodes)
     for row in nodes.dropped:
         _restore_dropped(nodes, row)
     _restore_groups(nodes)
@@ -110,25 +112,32 @@ def restore(
         _announce(nodes, index)
 
 
-def _restore_column(nodes: NodeStates, index: int, claim: Prefixes) -> None:
+def _restore_column(nodes: NodeStates, index: int, claim: Claim) -> None:
     """The bytes of a column, and the states of its barrier nodes."""
     rules = nodes.rules
     rule = rules.columns[index]
     total = rules.num_records
-    mine = claim[index]
     nodes.barriers.append(bytearray())
     nodes.missing.append(array("q"))
     if rule.is_barrier:
         _restore_barriers(nodes, index, claim)
+    rows = (claim[index], *(claim[need] for need in rule.needs))
+    if not are_prefixes(rows):
+        nodes.cells.append(
+            Uniform(CLAIMED) if claim[index] == total else fill_column(nodes, rule, claim)
+        )
+        return
+    mine, *inputs = rows
+    if rule.is_barrier:
         body = filled(CLAIMED, mine) + filled(LAST_WAIT, total - mine)
     else:
         body = filled(CLAIMED, mine)
         row = mine
         held = nodes.group_rows is not None
         # The number of open needs changes only where some need's claim ends.
-        for edge in sorted({claim[need] for need in rule.needs} | {total}):
+        for edge in sorted({*inputs, total}):
             if edge > row:
-                still_open = sum(claim[need] <= row for need in rule.needs)
+                still_open = sum(end <= row for end in inputs)
                 body += filled(still_open + rule.ordered + held, edge - row)
                 row = edge
         if rule.ordered and mine < total:
@@ -136,27 +145,34 @@ def _restore_column(nodes: NodeStates, index: int, claim: Prefixes) -> None:
     nodes.cells.append(Uniform(CLAIMED) if mine == total else body)
 
 
-def _restore_barriers(nodes: NodeStates, index: int, claim: Prefixes) -> None:
+def _restore_barriers(nodes: NodeStates, index: int, claim: Claim) -> None:
     """The states of the barrier nodes of a column."""
     rules = nodes.rules
     rule = rules.columns[index]
     states = nodes.barriers[index]
     missing = nodes.missing[index]
-    finished = 0
+    open_cells = [_open_cells_within(nodes, need, claim[need]) for need in rule.needs]
+    in_turn = True
     for scope in range(rules.scope_count(index)):
         start, stop = rules.scope_bounds(index, scope)
-        if claim[index] >= stop:
+        if holds(claim[index], start, stop):
             states.append(CLAIMED)
             missing.append(0)
-            finished += 1
             continue
-        missing.append(
-            sum(stop - min(max(claim[need], start), stop) for need in rule.needs)
-            + (rule.ordered and scope > finished)
-        )
+        waits = rule.ordered and not in_turn
+        missing.append(sum(count(start, stop) for count in open_cells) + waits)
         states.append(LAST_WAIT if missing[scope] else READY)
         nodes.open_barriers[index] += 1
+        in_turn = False
     forget_barriers(nodes, index)
+
+
+def _open_cells_within(nodes: NodeStates, column: int, rows: Rows) -> Callable[[int, int], int]:
+    """How many cells of a column are not claimed, as a function of a range of rows."""
+    if isinstance(rows, int):
+        return lambda start, stop: stop - min(max(rows, start), stop)
+    flags = claimed_flags(nodes, column)
+    return lambda start, stop: flags.count(0, start, stop)
 
 
 def _restore_groups(nodes: NodeStates) -> None:
@@ -182,13 +198,13 @@ def _restore_groups(nodes: NodeStates) -> None:
                     nodes.barriers[rule.index][scope] = LAST_WAIT
 
 
-def _restore_skips(nodes: NodeStates, claim: Prefixes) -> None:
+def _restore_skips(nodes: NodeStates) -> None:
     """Cells that wait, and have a skipped claimed input, are to be skipped."""
     for index, rows in sorted(nodes.skipped.items()):
         rule = nodes.rules.columns[index]
         for row in rows:
             for other in (*rule.cell_dependents, *rule.barrier_dependents):
-                if nodes.rules.columns[other].propagates and row >= claim[other]:
+                if nodes.rules.columns[other].propagates:
                     mark_skip(nodes, other, row, restoring=True)
 
 
@@ -208,12 +224,15 @@ def _restore_dropped(nodes: NodeStates, row: int) -> None:
                 if not nodes.missing[other][scope] and nodes.barriers[other][scope] == LAST_WAIT:
                     nodes.barriers[other][scope] = READY
         if rule.ordered and not rule.is_barrier:
-            # Rows come in order: none that follows is dropped yet.
             if nodes.is_behind(rule.index, row):
                 body[row] = DROPPED_BEHIND
-            else:
-                following = body[row + 1 : row + 2]
-                body[row + 1 : row + 2] = following.translate(COUNT_DOWN)
+                continue
+            following = row + 1
+            while following < len(body) and body[following] == DROPPED_BEHIND:
+                # It was claimed, behind a gap that this row was the last of.
+                body[following] = DROPPED
+                following += 1
+            body[following : following + 1] = body[following : following + 1].translate(COUNT_DOWN)
 
 
 def _announce(nodes: NodeStates, index: int) -> None:
@@ -232,9 +251,15 @@ def _announce(nodes: NodeStates, index: int) -> None:
     body = nodes.cells[index]
     if not isinstance(body, bytearray):
         return
-    for run in _READY_RUN.finditer(bytes(body), nodes.claimed[index]):
-        nodes.ready[nodes.cell_groups[index]] += run.end() - run.start()
-        nodes.on_cells(index, run.start(), run.end())
+    first = nodes.claimed[index]
+    runs = (
+        ready_runs(body, first)
+        if nodes.claimed_sets
+        else (run.span() for run in _READY_RUN.finditer(bytes(body), first))
+    )
+    for start, stop in runs:
+        nodes.ready[nodes.cell_groups[index]] += stop - start
+        nodes.on_cells(index, start, stop)
     if nodes.skipped:
         for row in nodes.iter_rows(index, SKIP_READY, nodes.claimed[index]):
             nodes.on_skip(index, row)

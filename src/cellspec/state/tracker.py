@@ -29,7 +29,13 @@ from cellspec.errors import CheckpointError, NodeError
 from cellspec.graph.graph import ExecutionGraph, provide_tracker
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
 from cellspec.graph.rowset import Ranges, RowSet
-from cellspec.state.checkpoint import CHECKPOINT_VERSION, Checkpoint, make_payload, read_payload
+from cellspec.state.checkpoint import (
+    CHECKPOINT_VERSION,
+    Checkpoint,
+    make_payload,
+    parse_payload,
+)
+from cellspec.state.claims import Claim, are_prefixes, reaches
 from cellspec.state.codes import DONE, READY
 from cellspec.state.counters import Counters
 
@@ -90,6 +96,7 @@ class CompletionTracker:
         self._graph: ExecutionGraph | None = None
         self._counters: Counters | None = None
         self._index: Mapping[str, int] = {}
+        self._config: dict[str, str] | None = None
         self._closed = False
 
     @classmethod
@@ -314,22 +321,29 @@ class CompletionTracker:
     def reset(self) -> None:
         """Forget every mark, and the claim of a checkpoint."""
         self._loose.clear()
+        self._config = None
         if self._counters is not None:
             self._counters.restore((0,) * len(self._counters.cells))
 
     # Checkpoints
 
     def to_checkpoint(self, graph: ExecutionGraph, version: int = CHECKPOINT_VERSION) -> Checkpoint:
-        """The resolved nodes, as a JSON object; O(columns) at any number of rows (CKPT-02).
+        """The resolved nodes, as a JSON object (CKPT-02, CKPT-13).
+
+        Versions 1 and 2 cost O(columns) at any number of rows, version 3 costs O(rows behind the
+        first that is not complete).
 
         Args:
             graph: the graph of the run.
-            version: 1 claims rows; 2 claims rows of each column, and names the graph.
+            version: 1 claims rows; 2 claims rows of each column, and names the graph; 3 claims
+                any rows of each column.
 
         Raises:
             CheckpointError: for any other version.
         """
-        return make_payload(graph, self._counters_for(graph).column_prefixes(), version)
+        counters = self._counters_for(graph)
+        claim = counters.claimable() if version == 3 else counters.column_prefixes()
+        return make_payload(graph, claim, version, self._config)
 
     @classmethod
     def from_checkpoint(
@@ -345,29 +359,21 @@ class CompletionTracker:
         Args:
             checkpoint: the payload.
             graph: the graph of the run.
-            dropped: the dropped rows that storage read back, all within the claim; their cells
-                beyond it are resolved too.
+            dropped: the dropped rows that storage read back, of each of which the claim holds a
+                cell; the other cells of these rows are resolved too.
             skipped: by column, the skipped rows that it read back, all within the column's claim.
 
         Raises:
             CheckpointError: if the payload cannot be trusted; see `cellspec.state.checkpoint`. Also
                 for a dropped or skipped row that the claim does not cover (CKPT-17, SKIP-03).
         """
-        claim = read_payload(checkpoint, graph)
+        given = list(dropped)
+        claim, config = parse_payload(checkpoint, graph, frozenset(filter(_is_row, given)))
+        drops = RowSet(graph.num_records, _covered("dropped", given, claim))
+        skips = _covered_skips(skipped or {}, claim, graph)
         tracker = cls.for_graph(graph)
-        drops = _covered("dropped", dropped, max(claim))
-        skips = {}
-        for name, rows in (skipped or {}).items():
-            index = graph.rules.index.get(name)
-            if index is None:
-                raise CheckpointError(f"skipped: unknown column {name!r}")
-            skips[index] = _covered(f"skipped.{name}", rows, claim[index])
-        total = graph.num_records
-        tracker._counters_for(graph).restore(
-            claim,
-            RowSet(total, drops),
-            {index: RowSet(total, rows) for index, rows in skips.items() if rows},
-        )
+        tracker._config = config
+        tracker._counters_for(graph).restore(claim, drops, skips)
         return tracker
 
     # What a graph asks (see `cellspec.graph.graph.IndexedTracker`)
@@ -510,15 +516,34 @@ class CompletionTracker:
             marks.barriers.add(node.batch)
 
 
-def _covered(field: str, rows: Iterable[int], claimed: int) -> list[int]:
-    """Rows that storage read back, if the claim covers each of them."""
+def _is_row(row: object) -> bool:
+    return type(row) is int and row >= 0
+
+
+def _covered_skips(
+    skipped: Mapping[str, Iterable[int]], claim: Claim, graph: ExecutionGraph
+) -> dict[int, RowSet]:
+    """By column, the skipped rows that storage read back, if the claim covers each of them."""
+    found = {}
+    for name, rows in skipped.items():
+        index = graph.rules.index.get(name)
+        if index is None:
+            raise CheckpointError(f"skipped: unknown column {name!r}")
+        covered = _covered(f"skipped.{name}", rows, (claim[index],))
+        if covered:
+            found[index] = RowSet(graph.num_records, covered)
+    return found
+
+
+def _covered(field: str, rows: Iterable[int], claim: Claim) -> list[int]:
+    """Rows that storage read back, if some column of the claim holds each of them."""
     found = list(rows)
+    expected = "of which the checkpoint claims a cell"
+    if are_prefixes(claim):
+        expected = f"from 0 to {max(claim) - 1}, which the checkpoint claims"
     for row in found:
-        if type(row) is not int or not 0 <= row < claimed:
-            raise CheckpointError(
-                f"{field}: expected rows from 0 to {claimed - 1}, which the checkpoint claims; "
-                f"got {row!r}"
-            )
+        if not (_is_row(row) and reaches(claim, row)):
+            raise CheckpointError(f"{field}: expected rows {expected}; got {row!r}")
     return found
 
 

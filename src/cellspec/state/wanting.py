@@ -42,8 +42,8 @@ def wants(nodes: NodeStates, column: int, row: int) -> bool:
     """True if the output cell of a row still wants a run of its barrier node."""
     rule = nodes.rules.columns[column]
     return (
-        row >= nodes.claimed[column]
-        and nodes.barrier_state(column, row // rule.scope_rows) < DONE
+        not nodes.is_barrier_resolved(column, row // rule.scope_rows)
+        and not nodes.is_claimed(column, row)
         and row not in nodes.dropped
         and not (rule.propagates and any(nodes.is_skipped(need, row) for need in rule.needs))
     )

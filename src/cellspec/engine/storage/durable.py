@@ -79,7 +79,7 @@ from cellspec.engine.storage.segments import (
 )
 from cellspec.graph.configuration import changed_columns
 from cellspec.graph.graph import ExecutionGraph
-from cellspec.state.checkpoint import Checkpoint, make_payload, read_payload
+from cellspec.state.checkpoint import Checkpoint, make_payload, read_prefixes
 from cellspec.state.claims import Prefixes
 from cellspec.text import counted, listed_names
 
@@ -274,7 +274,7 @@ class Storage(RunDirectory):
             self._write_checkpoint(checkpoint)
 
     def _write_checkpoint(self, checkpoint: Checkpoint) -> None:
-        claim = read_payload(checkpoint, self.graph)
+        claim = read_prefixes(checkpoint, self.graph)
         self._check_covered(claim)
         earlier = tuple(x for x in self._last.incarnations if x.incarnation != self.incarnation)
         failed = tuple(self._failed)

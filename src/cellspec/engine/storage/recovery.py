@@ -34,7 +34,7 @@ from cellspec.engine.storage.segments import (
     unsealed,
 )
 from cellspec.graph.graph import ExecutionGraph
-from cellspec.state.checkpoint import read_payload
+from cellspec.state.checkpoint import read_prefixes
 from cellspec.state.claims import Prefixes
 
 __all__ = [
@@ -159,7 +159,7 @@ class RunDirectory:
         chosen = ""
         for name, record in records.items():
             if record is not None and not chosen:
-                claim = read_payload(record.checkpoint, self.graph)
+                claim = read_prefixes(record.checkpoint, self.graph)
                 try:
                     index = self._index(record, claim)
                     chosen = name
