@@ -226,7 +226,9 @@ WALLS = {
         "the workload and its traits, which are data",
         {
             "cellspec.conformance.run.values": {
+                "PLAIN",
                 "SKIPPED",
+                "Style",
                 "Value",
                 "barrier_values",
                 "value_of",
@@ -249,6 +251,7 @@ WALLS = {
             "cellspec.conformance.run.values": {
                 "SKIPPED",
                 "BarrierRun",
+                "CellCall",
                 "Registry",
                 "Table",
                 "Value",

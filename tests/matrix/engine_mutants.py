@@ -966,6 +966,63 @@ def table_without_gaps(table: Table, _: Probe) -> Table:
     return Table(rows, frozenset())
 
 
+@mutant("rows are read back in the order of their names as texts: 10 stands before 2")
+def table_in_order_of_names(table: Table, _: Probe) -> Table:
+    names = sorted(table.rows, key=str)
+    return Table(
+        {row: table.rows[name] for row, name in zip(sorted(table.rows), names, strict=True)},
+        table.dropped,
+    )
+
+
+@mutant("texts that look like a null are read back as empty")
+def table_without_nulls(table: Table, _: Probe) -> Table:
+    nulls = {"null", "None", "NaN", "nan", "NULL", ""}
+    rows = {
+        row: {name: "" if value in nulls else value for name, value in cells.items()}
+        for row, cells in table.rows.items()
+    }
+    return Table(rows, table.dropped)
+
+
+@mutant("texts that look like a number are read back as the number")
+def table_with_numbers(table: Table, _: Probe) -> Table:
+    def read(value: Any) -> Any:
+        return f"{float(value):g}" if isinstance(value, str) and value[:1].isdigit() else value
+
+    rows = {
+        row: {name: read(value) for name, value in cells.items()}
+        for row, cells in table.rows.items()
+    }
+    return Table(rows, table.dropped)
+
+
+@mutant("of rows with equal values only the first is kept")
+def table_without_duplicates(table: Table, _: Probe) -> Table:
+    seen = set()
+    kept = {}
+    for row, cells in sorted(table.rows.items()):
+        values = tuple(value for value in cells.values() if value is not SKIPPED)
+        if not values or values not in seen:
+            kept[row] = cells
+        seen.add(values)
+    return Table(kept, table.dropped)
+
+
+@mutant("a barrier reads a window of 64 rows")
+class BarrierReadsAWindow(CallBuilder):
+    def _barrier_call(self, column: int, scope: int, number: int) -> Call:
+        call = super()._barrier_call(column, scope, number)
+        return replace(call, rows=call.rows[:64], inputs=call.inputs[:64])
+
+
+@mutant("slots are counted for all resources together")
+class OnePoolOfSlots(Slots):
+    def has_slot(self, resource: int) -> bool:
+        capacity = self.capacity[resource]
+        return capacity is None or sum(self.busy[:-1]) < capacity
+
+
 @mutant("dropped rows stand in the table, empty")
 def table_with_dropped_rows(table: Table, _: Probe) -> Table:
     names = [name for cells in table.rows.values() for name in cells]

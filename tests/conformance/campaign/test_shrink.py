@@ -78,6 +78,7 @@ RICH = Workload(
     keep=True,
     ends=(End(0, "x", 0, 1, 9.0),),
     versions={"x": "1"},
+    texts={"y": "null"},
     visits=("config",),
 )
 """A workload that makes use of every field."""

@@ -60,7 +60,7 @@ def events(text: str) -> Iterator[Mapping[str, Any]]:
 
 
 def seen(work: Workload, text: str) -> Coverage:
-    return coverage_of(work, list(events(text)))
+    return coverage_of(work, list(events(text)), visits=work.visits)
 
 
 def work(*columns: ColumnDescriptor, rows: int = 2, **more: Any) -> Workload:
@@ -96,6 +96,9 @@ SHOWN: list[tuple[Sometimes, Workload, str]] = [
         work(A, O),
         "start a0; start a1; 1 complete a1; 2 complete a0; start o0; 3 complete o0; start o1",
     ),
+    (S.ODD_TEXTS, work(A, texts={"a": "null"}), "start a0; 1 complete a0"),
+    (S.EQUAL_TEXTS, work(A, texts={"a": "same"}), "start a1; 1 complete a1"),
+    (S.MANY_ROWS, work(A, rows=66), "start a65; 1 complete a65"),
     (S.RANGE_STARTED, work(R), "start r0-2"),
     (S.RANGE_PART, work(R), "start r0-2; 1 complete r0"),
     (S.RANGE_FED, work(R, F), "start r0-2; 1 complete r0; start f0"),
@@ -180,6 +183,9 @@ SHOWN: list[tuple[Sometimes, Workload, str]] = [
     ),
     (S.MORE_ROWS, work(A, targets=(2, 3)), f"crash; {CLAIM_1} records=3"),
     (S.FEWER_ROWS, work(A, targets=(2, 1)), f"crash; {CLAIM_1} records=1"),
+    (S.OTHER_CONFIG, work(A, visits=("config",)), "crash"),
+    (S.OTHER_PIPELINE, work(A, visits=("pipeline",)), "crash"),
+    (S.OTHER_BATCHES, work(A, visits=("batch_size",)), "crash"),
     (S.COLUMN_CLAIM, work(A, B), 'crash; resume claim={"a":2,"b":1}'),
     (S.TIMED_OUT, work(A, failures=BOUNDED), f"start a0; 2 fail a0 {TIMEOUT}"),
     (S.BARRIER_TIMED_OUT, work(A, V, failures=BOUNDED), f"start v/0; 2 fail v/0 {TIMEOUT}"),

@@ -175,6 +175,7 @@ def _without_column(plain: Json, place: int) -> Json:
         item["needs"] = [name for name in item["needs"] if name not in names]
     new["latency_s"].pop(gone["name"], None)
     new["versions"].pop(gone["name"], None)
+    new["texts"].pop(gone["name"], None)
     new["limits"]["column_resource"].pop(gone["name"], None)
     return new
 
@@ -250,6 +251,7 @@ def _plainer_rules(plain: Json) -> Iterator[Json]:
         "order_seed": 0,
         "ends": [],
         "versions": {},
+        "texts": {},
         "visits": [],
     }
     for name, value in usual.items():
@@ -310,6 +312,7 @@ def _renamed(plain: Json) -> Json:
         "limits": {**limits, "column_resource": users},
         "latency_s": {new(name): seconds for name, seconds in plain["latency_s"].items()},
         "versions": {new(name): version for name, version in plain["versions"].items()},
+        "texts": {new(name): texts for name, texts in plain["texts"].items()},
         "faults": [{**fault, "column": new(fault["column"])} for fault in plain["faults"]],
         "skips": [[new(name), row] for name, row in plain["skips"]],
         "ends": [{**end, "column": new(end["column"])} for end in plain["ends"]],
@@ -334,6 +337,11 @@ def _lower_numbers(plain: Json) -> Iterator[Json]:
         for change in changes:
             faults = [*plain["faults"][:place], {**fault, **change}, *plain["faults"][place + 1 :]]
             yield {**plain, "faults": faults}
+    for place, (name, row) in enumerate(plain["skips"]):
+        for lower in dict.fromkeys((0, row // 2, row - 1)):
+            if 0 <= lower < row and [name, lower] not in plain["skips"]:
+                skips = [*plain["skips"][:place], [name, lower], *plain["skips"][place + 1 :]]
+                yield {**plain, "skips": skips}
     for name in ("batch_size", "checkpoint_every_rows"):
         if plain[name] is not None and plain[name] > 1:
             yield {**plain, name: plain[name] - 1}

@@ -21,7 +21,6 @@ Profiles are drawn *swarm* fashion: besides its own feature a workload has each 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -29,8 +28,9 @@ from typing import Literal
 
 from hypothesis import strategies as st
 
+from cellspec.conformance.campaign.variations import varied
 from cellspec.conformance.judge.profiles import DRAWN
-from cellspec.conformance.run.workload import Fault, Visit, Workload
+from cellspec.conformance.run.workload import Fault, Workload
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.graph.rowset import parts_touched
 from cellspec.machine.actions import Failure
@@ -196,7 +196,7 @@ def workloads(
     # What came later is drawn last, so that the earlier profiles draw what they always drew.
     if profile == "timeouts":
         work = draw(_timeouts(work, shape, drops="drops" in known))
-    return _visited(work) if "config" in known else work
+    return varied(work, known)
 
 
 # Columns
@@ -399,24 +399,6 @@ def _skips(draw: st.DrawFn, shape: _Shape) -> tuple[tuple[str, int], ...]:
         for row in range(shape.most_rows)
         if bits >> row & 1
     )
-
-
-_VISITS: tuple[Visit, ...] = ("", "", "", "config", "batch_size", "pipeline")
-
-
-def _visited(work: Workload) -> Workload:
-    """The workload with visits of other processes after some of its crashes.
-
-    They follow from the rest of the workload, so they change nothing else that is drawn.
-    """
-    key = repr((work.seed, work.order_seed, work.rows, work.crashes, len(work.columns)))
-    text = hashlib.blake2b(key.encode(), digest_size=8).digest()
-    visits = [_VISITS[byte % len(_VISITS)] for byte in text[: len(work.crashes)]]
-    if not any(visits):
-        return work
-    # A version that is not stated is not compared.
-    versions = {item.name: "1" for item in work.columns} if "config" in visits else {}
-    return work.replace(visits=tuple(visits), versions=versions)
 
 
 # Crashes, and other targets

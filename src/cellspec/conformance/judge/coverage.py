@@ -29,6 +29,9 @@ from cellspec.machine.policy import is_final, spends_attempt
 __all__ = ["Coverage", "coverage_of"]
 
 
+_MANY_ROWS = 64
+"""Rows after which a number of rows is large: beyond the word of a mask or a page."""
+
 _VISITS: Mapping[Visit, Sometimes] = {
     "config": Sometimes.OTHER_CONFIG,
     "batch_size": Sometimes.OTHER_BATCHES,
@@ -232,8 +235,18 @@ class _Observer:
         for row in range(*span_of(event)):
             self._see_given(column, row)
 
+    def _see_text(self, column: int, row: int) -> None:
+        texts = self.work.style(self.run.rules.columns[column].name).texts
+        if texts:
+            self.was(Sometimes.ODD_TEXTS)
+        if texts == "same" and row:
+            self.was(Sometimes.EQUAL_TEXTS)
+        if row > _MANY_ROWS:
+            self.was(Sometimes.MANY_ROWS)
+
     def _see_given(self, column: int, row: int) -> None:
         self._see_last_attempt((column, False, row))
+        self._see_text(column, row)
         if any(not self.run.is_resolved(column, earlier) for earlier in range(row)):
             self.was(Sometimes.OVERTAKING)
         self.run.resolve(column, (row,))

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cellspec.conformance.run.values import SKIPPED, Value, barrier_values, value_of
+from cellspec.conformance.run.values import PLAIN, SKIPPED, Style, Value, barrier_values, value_of
 from cellspec.conformance.run.workload import Workload
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
 
@@ -35,7 +35,7 @@ class PlainColumn:
     """Rows of one scope of a barrier; 0 for a row column."""
     streams: bool
     propagates: bool
-    version: str = ""
+    style: Style = PLAIN
 
     def scope(self, number: int, total: int) -> range:
         return range(number * self.scope_rows, min((number + 1) * self.scope_rows, total))
@@ -84,7 +84,7 @@ def _column(
         scope_rows=scope_rows,
         streams=ExecutionTraits.ROW_STREAMABLE in item.traits,
         propagates=item.propagate_skip,
-        version=work.versions.get(item.name, ""),
+        style=work.style(item.name),
     )
 
 
@@ -156,7 +156,7 @@ def _cell(
     inputs = {need: beside[need] for need in column.needs}
     if row_outcome != _NORMAL or None in inputs.values():
         return None
-    return value_of(column.name, row, _present(inputs), column.version)
+    return value_of(column.name, row, _present(inputs), column.style)
 
 
 def _fill_scope(
@@ -171,7 +171,7 @@ def _fill_scope(
     inputs = [{need: table[row][need] for need in column.needs} for row in read]
     is_open = is_open or any(None in mine.values() for mine in inputs)
     reads = [(row, _present(mine)) for row, mine in zip(read, inputs, strict=True)]
-    values = {} if is_open else barrier_values(column.name, read, reads, column.version)
+    values = {} if is_open else barrier_values(column.name, read, reads, column.style)
     for row in scope:
         table[row][column.name] = SKIPPED if row_outcome[row] == _SKIP else values.get(row)
 

@@ -20,7 +20,7 @@ from cellspec.conformance.judge.expected_table import (
     may_drop,
     plain_columns,
 )
-from cellspec.conformance.run.values import SKIPPED, BarrierRun, Registry, Table, Value
+from cellspec.conformance.run.values import SKIPPED, BarrierRun, CellCall, Registry, Table, Value
 from cellspec.conformance.run.workload import Workload
 from cellspec.text import counted
 
@@ -180,12 +180,21 @@ class TableJudge:
         value: str,
         cells: Mapping[str, Value],
     ) -> str:
-        made = self._registry.cells.get(value)
-        if made is None:
-            return "no call made it" + self._lateness(value)
-        if (made.column, made.row) != (column.name, row):
+        calls = self._registry.made.get((column.name, row, value))
+        if calls is None:
+            made = self._registry.cells.get(value)
+            if made is None:
+                return "no call made it" + self._lateness(value)
             earlier = _in_earlier(made.incarnation, incarnation)
             return f"it was made for {made.column}[{made.row}]{earlier}"
+        # Calls on other inputs may give one value; it fits if one of them does.
+        return min(self._other_beside(incarnation, column, made, cells) for made in calls)
+
+    def _other_beside(
+        self, incarnation: int, column: PlainColumn, made: CellCall, cells: Mapping[str, Value]
+    ) -> str:
+        """How the inputs of a call differ from what stands beside its value; "" if they do not."""
+        row = made.row
         for need in column.needs:
             if (need, row) not in self._odd and _text(made.inputs.get(need)) != _text(
                 cells.get(need)

@@ -28,6 +28,8 @@ capability            the engine …
 ``timeouts``          ends a call that takes longer than ``work.timeout_s``, or gives it up
 ``storage_steps``     reports the steps of its storage, so that it may be killed between them
 ``work_conserving``   starts every call that could start before time moves on
+``any_text``          keeps each text as it is: empty, like a null or a number, of several lines,
+                      long, or equal in several rows
 ``counted_work``      does no more work for an event in a long run than in a short one; runs in this
                       process and in virtual time, so that its work can be counted
 ====================  ==========================================================================
@@ -94,6 +96,7 @@ CAPABILITIES: Final = (
     "timeouts",
     "storage_steps",
     "work_conserving",
+    "any_text",
     "counted_work",
 )
 """Every capability that a backend may name, in the order in which reports list them."""

@@ -322,8 +322,7 @@ class Calls:
                 (row, self._arguments.inputs(column, mine))
                 for row, mine in zip(rows, inputs, strict=True)
             ]
-            version = self._work.versions.get(column, "")
-            values = barrier_values(column, rows, reads, version)
+            values = barrier_values(column, rows, reads, self._work.style(column))
             if call.abandoned:
                 return [self._registry.note_late(value, column) for value in values.values()]
             del self._in_flight[call]
@@ -339,7 +338,7 @@ class Calls:
     def _make(self, call: Call, inputs: Inputs) -> str:
         column, row = call.column, call.start
         own = self._arguments.inputs(column, inputs)
-        value = value_of(column, row, own, self._work.versions.get(column, ""))
+        value = value_of(column, row, own, self._work.style(column))
         if call.abandoned:
             return self._registry.note_late(value, column)
         self._registry.add_cell(self._incarnation, column, row, own, value)

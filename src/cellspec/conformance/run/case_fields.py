@@ -111,6 +111,7 @@ class _CaseFile(_Strict):
     keep: bool = False
     ends: list[_EndFile] = []
     versions: dict[str, str] = {}
+    texts: dict[str, Literal["", "empty", "null", "number", "lines", "long", "same"]] = {}
     visits: list[Literal["", "config", "batch_size", "pipeline"]] = []
 
 

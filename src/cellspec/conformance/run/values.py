@@ -12,18 +12,21 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 from cellspec.skipped import SKIPPED, Skipped
 
 __all__ = [
+    "PLAIN",
     "SKIPPED",
     "BarrierRun",
     "CellCall",
     "Reads",
     "Registry",
     "Skipped",
+    "Style",
     "Table",
+    "Texts",
     "Value",
     "barrier_value",
     "barrier_values",
@@ -69,13 +72,48 @@ Reads: TypeAlias = Sequence[tuple[int, Mapping[str, Value]]]
 """The input of a barrier: rows in order, each with the values of the columns that it needs."""
 
 
-def value_of(column: str, row: int, inputs: Mapping[str, Value], version: str = "") -> str:
+Texts: TypeAlias = Literal["", "empty", "null", "number", "lines", "long", "same"]
+"""How the values of a column look; "" for plain digests."""
+
+_LOOK_ALIKES: Mapping[Texts, Sequence[str]] = {
+    "empty": ("", " "),
+    "null": ("null", "None", "NaN", "nan", "\\N", "NULL", "undefined"),
+    "number": ("007", "1e5", "1.0", "-0", "1_000", "0x10", "true"),
+    "same": ("same",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """What the values of a column depend on beside their inputs: its version, and their looks."""
+
+    version: str = ""
+    texts: Texts = ""
+
+    def dress(self, value: str, row: int) -> str:
+        """The text that stands for a value; of look-alikes every third row keeps the digest."""
+        if self.texts == "lines":
+            return f'{value}\n"quoted", and\r\n\ttabbed\u2028\U0001f600'
+        if self.texts == "long":
+            return value + "." * 70_000
+        found = _LOOK_ALIKES.get(self.texts, ())
+        if not found or (row % 3 == 2 and self.texts != "same"):
+            return value
+        return found[row % len(found)]
+
+
+PLAIN = Style()
+"""Plain digests, of columns without a version."""
+
+
+def value_of(column: str, row: int, inputs: Mapping[str, Value], style: Style = PLAIN) -> str:
     """The value of a cell: its column and row, and a digest of the values that it was made from.
 
     A skipped input counts as a missing one; each version of a column makes other values.
     """
     made_of: list[object] = [column, row, _plain(inputs)]
-    return f"{column}.{row}.{_digest([*made_of, version] if version else made_of)}"
+    digest = _digest([*made_of, style.version] if style.version else made_of)
+    return style.dress(f"{column}.{row}.{digest}", row)
 
 
 def barrier_value(column: str, row: int, reads: Reads) -> str:
@@ -84,12 +122,12 @@ def barrier_value(column: str, row: int, reads: Reads) -> str:
 
 
 def barrier_values(
-    column: str, rows: Iterable[int], reads: Reads, version: str = ""
+    column: str, rows: Iterable[int], reads: Reads, style: Style = PLAIN
 ) -> dict[int, str]:
-    """`barrier_value` of several rows of one run, made by a version of the column."""
+    """`barrier_value` of several rows of one run."""
     made_of: list[object] = [column, [[row, _plain(inputs)] for row, inputs in reads]]
-    seen = _digest([*made_of, version] if version else made_of)
-    return {row: f"{column}.{row}.{_digest([seen, row])}" for row in rows}
+    seen = _digest([*made_of, style.version] if style.version else made_of)
+    return {row: style.dress(f"{column}.{row}.{_digest([seen, row])}", row) for row in rows}
 
 
 def _plain(inputs: Mapping[str, Value]) -> list[list[str]]:
@@ -132,12 +170,14 @@ class Registry:
 
     Attributes:
         cells: by value, the first call that made it.
+        made: by column, row and value, every call that made it there.
         runs: by column, the runs of a barrier.
         late: by value, the column whose call gave it after the engine had given that call up.
         ranged: columns of which several rows were run as one call, in the order seen.
     """
 
     cells: dict[str, CellCall] = field(default_factory=dict)
+    made: dict[tuple[str, int, str], list[CellCall]] = field(default_factory=dict)
     runs: dict[str, list[BarrierRun]] = field(default_factory=dict)
     ranged: dict[str, None] = field(default_factory=dict)
     late: dict[str, str] = field(default_factory=dict)
@@ -146,7 +186,9 @@ class Registry:
         self, incarnation: int, column: str, row: int, inputs: Mapping[str, Value], value: str
     ) -> None:
         """Keep a call that made a cell."""
-        self.cells.setdefault(value, CellCall(incarnation, column, row, inputs, value))
+        call = CellCall(incarnation, column, row, inputs, value)
+        self.cells.setdefault(value, call)
+        self.made.setdefault((column, row, value), []).append(call)
 
     def add_barrier(
         self, incarnation: int, column: str, scope: int, reads: Reads, values: Mapping[int, str]
@@ -165,4 +207,4 @@ class Registry:
     @property
     def calls(self) -> int:
         """How many different cells and how many runs of barriers there are."""
-        return len(self.cells) + sum(map(len, self.runs.values()))
+        return len(self.made) + sum(map(len, self.runs.values()))

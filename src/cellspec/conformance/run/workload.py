@@ -26,6 +26,7 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 
 import msgspec
 
+from cellspec.conformance.run.values import Style, Texts
 from cellspec.errors import SpecError
 from cellspec.graph.columns import ColumnDescriptor
 from cellspec.graph.graph import BarrierScope, ExecutionGraph
@@ -132,6 +133,8 @@ class Workload:
             instead of being refused (clause CKPT-16).
         ends: calls whose end is set; the others take as long as `latency` says.
         versions: by column, the version of its generator: its values are others in each version.
+        texts: by column, how its values look: ``"empty"``, ``"null"``, ``"number"`` (like one),
+            ``"lines"`` (of several lines), ``"long"`` or ``"same"`` (in every row); else digests.
         visits: for each incarnation, the process of somebody else that begins in the folder after
             it crashed, and must leave it as it is (clauses CKPT-20 and CKPT-21); "" for none, as
             after those beyond the list.
@@ -159,6 +162,7 @@ class Workload:
     ends: tuple[End, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     visits: tuple[Visit, ...] = ()
+    texts: Mapping[str, Texts] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("columns", "faults", "skips", "crashes", "targets", "ends", "visits"):
@@ -270,6 +274,10 @@ class Workload:
             return "timeout"
         fault = self.fault(column, position, call)
         return None if fault is None else fault.failure
+
+    def style(self, column: str) -> Style:
+        """What the values of a column depend on beside their inputs."""
+        return Style(self.versions.get(column, ""), self.texts.get(column, ""))
 
     def wants_skip(self, column: str, row: int) -> bool:
         """True if the column's own condition says to skip this cell."""
@@ -431,6 +439,13 @@ def _check_versions(work: Workload, graph: ExecutionGraph) -> None:
         _known(f"versions.{column}", column, graph)
         if not isinstance(version, str):
             raise SpecError(f"workload: versions.{column}: expected a text, got {version!r}")
+    for column, texts in work.texts.items():
+        _known(f"texts.{column}", column, graph)
+        if texts not in get_args(Texts):
+            raise SpecError(
+                f"workload: texts.{column}: expected one of {', '.join(get_args(Texts)[1:])}, or "
+                f"'' for plain digests, got {texts!r}"
+            )
     for place, visit in enumerate(work.visits):
         if visit not in get_args(Visit):
             raise SpecError(

@@ -1,0 +1,144 @@
+"""Variations: further properties of a drawn workload, which follow from the workload itself.
+
+A workload is drawn small, for a violation must be readable. Some mistakes need more: a hundred
+rows, three resources, values that look like something else, a stranger in the folder. Each is
+added to a part of the workloads, by a hash of what was drawn, so that it changes no other draw.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import TypeAlias, get_args
+
+from cellspec.conformance.run.values import Texts
+from cellspec.conformance.run.workload import Fault, Visit, Workload
+
+__all__ = ["varied"]
+
+_ROWS = (9, 12, 17, 33, 66, 101, 130, 200)
+"""Numbers of rows: names that sort as texts, and the places where a byte or a page wraps."""
+
+_MOST_CELLS = 400
+
+_VISITS: tuple[Visit, ...] = ("", "", "", "config", "batch_size", "pipeline")
+
+_Vary: TypeAlias = "Callable[[Workload, Callable[[str], int]], Workload]"
+
+
+def varied(work: Workload, known: Collection[str]) -> Workload:
+    """The workload with the properties that its hash asks for.
+
+    Args:
+        work: a workload as it was drawn.
+        known: the capabilities of the engine.
+    """
+    drawn = repr((work.seed, work.order_seed, work.rows, work.crashes, len(work.columns)))
+
+    def number(what: str) -> int:
+        """A number that follows from the workload and from what it decides."""
+        text = f"{drawn}\n{what}".encode()
+        return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big")
+
+    for capability, vary in _VARIATIONS:
+        if not capability or capability in known:
+            work = vary(work, number)
+    return work
+
+
+def _with_more_rows(work: Workload, number: Callable[[str], int]) -> Workload:
+    """One workload in eight with many rows; a part of its failures and skips moves to the end."""
+    least = max(work.rows, *work.targets, 6)
+    sizes = [rows for rows in _ROWS if rows > least and rows * len(work.columns) <= _MOST_CELLS]
+    # Groups would have to grow with the scopes that they must hold.
+    if number("many rows") % 8 or not sizes or work.limits.group_rows is not None:
+        return work
+    rows = sizes[number("rows") % len(sizes)]
+    more = rows - work.rows
+    of_scopes = _barriers(work)
+    every = work.checkpoint_every_rows
+
+    def moved(column: str, row: int) -> int:
+        return row + more * (number(f"{column} {row}") % 2) if column not in of_scopes else row
+
+    return work.replace(
+        rows=rows,
+        targets=tuple(target + more for target in work.targets),
+        faults=tuple(
+            replace(fault, position=moved(fault.column, fault.position)) for fault in work.faults
+        ),
+        skips=tuple(dict.fromkeys((name, moved(name, row)) for name, row in work.skips)),
+        crashes=tuple(crash * rows // work.rows for crash in work.crashes),
+        # One save for each row would be most of the run.
+        checkpoint_every_rows=every and max(every, rows // 8),
+    )
+
+
+def _with_many_retries(work: Workload, number: Callable[[str], int]) -> Workload:
+    """One workload in eight with a column in which each cell fails once, all about together."""
+    taken = {(fault.column, fault.position) for fault in work.faults}
+    columns = [
+        fault.column
+        for fault in work.faults
+        if fault.failure == "retryable" and (fault.column not in _barriers(work))
+    ]
+    if number("many retries") % 8 or not columns or work.failures.max_attempts == 1:
+        return work
+    rows = range(max(work.rows, *work.targets, 0))
+    column = columns[number("column of retries") % len(columns)]
+    more = [Fault(column, row, cool_down_s=0.25) for row in rows if (column, row) not in taken]
+    return work.replace(faults=(*work.faults, *more))
+
+
+def _barriers(work: Workload) -> frozenset[str]:
+    return frozenset(rule.name for rule in work.graph().rules.columns if rule.is_barrier)
+
+
+def _with_more_resources(work: Workload, number: Callable[[str], int]) -> Workload:
+    """Half of the workloads that use a resource with two or three of them."""
+    users = sorted(work.limits.column_resource)
+    if len(users) < 2 or number("resources") % 2:
+        return work
+    names = ("r", "s", "t")[: 2 + number("third") % 2]
+    resource_of = {name: names[number(f"resource of {name}") % len(names)] for name in users}
+    used = sorted(set(resource_of.values()))
+    resources = {name: 1 + number(f"slots of {name}") % 3 for name in used}
+    return work.replace(
+        limits=replace(work.limits, resources=resources, column_resource=resource_of)
+    )
+
+
+def _with_texts(work: Workload, number: Callable[[str], int]) -> Workload:
+    """One workload in four with values that look like something else, in half of its columns."""
+    if number("texts") % 4:
+        return work
+    looks = get_args(Texts)[1:]
+    chosen = {
+        item.name: looks[number(f"texts of {item.name}") % len(looks)]
+        for item in work.columns
+        if number(f"has texts {item.name}") % 2
+    }
+    return work.replace(texts=chosen)
+
+
+def _with_visits(work: Workload, number: Callable[[str], int]) -> Workload:
+    """Other processes begin in the folder after some of the crashes."""
+    visits = [
+        _VISITS[number(f"visit {place}") % len(_VISITS)] for place in range(len(work.crashes))
+    ]
+    if not any(visits):
+        return work
+    # A version that is not stated is not compared.
+    versions = {item.name: "1" for item in work.columns} if "config" in visits else {}
+    return work.replace(visits=tuple(visits), versions=versions)
+
+
+_VARIATIONS: tuple[tuple[str, _Vary], ...] = (
+    ("", _with_more_rows),
+    ("retries", _with_many_retries),
+    ("", _with_more_resources),
+    ("any_text", _with_texts),
+    ("config", _with_visits),
+)
+"""Each variation with the capability that it needs; "" for none."""

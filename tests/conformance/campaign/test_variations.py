@@ -1,0 +1,76 @@
+"""Variations of drawn workloads: each follows from the workload, and turns up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from cellspec.conformance import CAPABILITIES, run_workload
+from cellspec.conformance.campaign.variations import varied
+from cellspec.conformance.run.values import PLAIN, Style, value_of
+from cellspec.conformance.run.workload import Fault, Workload
+from cellspec.engines.reference import ReferenceBackend
+from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
+from cellspec.machine.limits import FailurePolicy, Limits
+
+PLAIN_WORK = Workload(
+    columns=(
+        ColumnDescriptor("a", traits=ExecutionTraits.START),
+        ColumnDescriptor("v", traits=ExecutionTraits.BARRIER, dependencies=["a"]),
+        ColumnDescriptor("c", dependencies=["v"]),
+    ),
+    rows=4,
+    limits=Limits(resources={"r": 1}, column_resource={"a": "r", "c": "r"}),
+    failures=FailurePolicy(3),
+    faults=(Fault("a", 1), Fault("v", 0)),
+    checkpoint_every_rows=1,
+    crashes=(20, 20),
+    targets=(4, 5),
+)
+MANY = [PLAIN_WORK.replace(seed=seed) for seed in range(120)]
+
+TURNS_UP: dict[str, Callable[[Workload], bool]] = {
+    "many rows": lambda work: work.rows > 64,
+    "a name with two digits": lambda work: 9 < work.rows < 64,
+    "three resources": lambda work: len(work.limits.resources) > 1,
+    "retries of a whole column": lambda work: len(work.faults) > 4,
+    "odd texts": lambda work: bool(work.texts),
+    "another version": lambda work: "config" in work.visits and bool(work.versions),
+    "another pipeline": lambda work: "pipeline" in work.visits,
+}
+
+
+@pytest.mark.parametrize("what", TURNS_UP)
+def test_each_variation_turns_up_and_leaves_most_workloads_as_they_are(what: str) -> None:
+    found = [work for work in MANY if TURNS_UP[what](varied(work, CAPABILITIES))]
+    assert 0 < len(found) < len(MANY) * 2 // 3
+
+
+def test_a_variation_follows_from_the_workload_alone() -> None:
+    assert [varied(work, CAPABILITIES) for work in MANY] == [
+        varied(work, CAPABILITIES) for work in MANY
+    ]
+
+
+def test_an_engine_is_asked_only_for_what_it_is_able_to_do() -> None:
+    for work in MANY:
+        plain = varied(work, {"core"})
+        assert (plain.texts, plain.visits, plain.versions) == ({}, (), {})
+        assert len(plain.faults) == len(work.faults)
+
+
+def test_a_varied_workload_is_run_like_any_other() -> None:
+    for work in MANY[:24]:
+        result = run_workload(ReferenceBackend(), varied(work, CAPABILITIES))
+        assert not result.violations, (varied(work, CAPABILITIES), result.violations)
+
+
+def test_the_looks_of_a_value_are_those_of_its_column() -> None:
+    plain = value_of("a", 0, {})
+    assert value_of("a", 0, {}, PLAIN) == plain
+    assert value_of("a", 0, {}, Style(version="2")) != plain
+    assert [value_of("a", row, {}, Style(texts="same")) for row in (0, 1)] == ["same"] * 2
+    assert value_of("a", 0, {}, Style(texts="empty")) == ""
+    assert len(value_of("a", 0, {}, Style(texts="long"))) > 65_536
+    assert value_of("a", 0, {}, Style(texts="lines")).startswith(f"{plain}\n")
