@@ -37,7 +37,7 @@ __all__ = ["FAILURES", "OUTCOMES", "QUIET", "Pair", "snapshot", "words_of_action
 FAILURES: tuple[Failure, ...] = ("retryable", "backpressure", "permanent", "timeout")
 OFFERED = FAILURES[:3]
 QUIET = ("skip", "drop")
-OUTCOMES: tuple[Outcome, ...] = ("success", "stopped", "failed")
+OUTCOMES: tuple[Outcome, ...] = ("success", "stopped", "failed", "interrupted")
 
 
 def words_of_action(action: Action) -> str:
@@ -82,6 +82,7 @@ def snapshot(machine: Machine) -> Mapping[str, Any]:
             dict(machine.unrecorded),
         ),
         "failures": (dict(machine.attempts), dict(machine.backoffs), machine.must_stop),
+        "stop": (machine.stop_requested, machine.state.claim_version),
         "groups": sorted(machine.admitted),
         "run": (
             machine.incarnation,
@@ -272,8 +273,12 @@ class Pair:
             model.resume(self._claim_of(action), **self._given_back(action))
             self.notified.clear()
         else:
-            written = {"checkpoint_durable": "written", "checkpoint_failed": "not_written"}
-            getattr(model, written.get(kind, kind))()
+            names = {
+                "checkpoint_durable": "written",
+                "checkpoint_failed": "not_written",
+                "stop_requested": "request",
+            }
+            getattr(model, names.get(kind, kind))()
 
     def take(self, action: Action) -> None:
         """Both sides take a step that the model allows."""
@@ -422,8 +427,9 @@ class Pair:
             found.add(Action("end"))
         if model.must_stop() and not model.stopped:
             found.add(Action("stop"))
-        if not model.end_breaks("stopped"):
-            found.add(Action("end", outcome="stopped"))
+        for outcome in ("stopped", "interrupted"):
+            if not model.end_breaks(outcome):
+                found.add(Action("end", outcome=outcome))
         return found
 
     # What must hold after every step
@@ -466,6 +472,7 @@ class Pair:
             assert list(machine.state.ends) == model.ends[-window:]
         assert machine.must_stop == model.must_stop()
         assert machine.stopped == model.stopped
+        assert machine.stop_requested == model.stop_requested
         if not model.over():
             assert machine.admitted == model.admitted
 
@@ -504,7 +511,7 @@ class Pair:
             assert useful or model.ranges or model.cooling, "the run stands still"
 
     def check_endings(self) -> None:
-        """What the run may say of itself if it ended now (SCHED-10, SCHED-14, STOP-03, STOP-04)."""
+        """What the run may say of itself if it ended now (SCHED-10, SCHED-14, STOP-03 and on)."""
         if self.model.over():
             return
         for outcome in OUTCOMES:

@@ -9,7 +9,7 @@ is worked out when somebody asks.
 The methods named ``…_breaks`` give the numbers of *all* clauses that a step would break now; a step
 that breaks none is allowed, and the method without the ending takes it. What is true of the whole
 run goes before what is true of a node: a run that is over breaks SCHED-07 with every step, and one
-that must stop breaks STOP-01 with every start.
+that must stop breaks STOP-01 with every start of a call, one that was asked to stop STOP-05.
 
 Nothing here is fast. What is imported from `cellspec` are the values that both sides talk in; a
 test checks it.
@@ -81,6 +81,7 @@ class RunModel:
         self.pending_claim: dict[str, int] | None = None
         self.durable_drops: set[int] = set()
         self.pending_drops: set[int] = set()
+        self.begun: list[dict[str, int]] = []
         self.crashed = self.ended = False
         self.now = 0.0
         self._begin_life(nothing, {}, {})
@@ -129,7 +130,7 @@ class RunModel:
         self.unwritten: set[str] = set()
         self.saved_rows = min(claim.values())
         self.unsaved_since: float | None = None
-        self.stopped = False
+        self.stopped = self.stop_requested = False
         self.stored = {name: set(range(claim[name])) for name in self.names}
         self.admitted: set[int] = set()
         self.was_admitted: set[int] = set()
@@ -304,7 +305,12 @@ class RunModel:
         return any(Fraction(sum(run), window) >= share for run in runs)
 
     def halted(self) -> bool:
-        return self.stopped or self.must_stop()
+        """No call starts any more: the run stops early, or somebody asked it to stop."""
+        return bool(self.halt_breaks())
+
+    def halt_breaks(self) -> set[str]:
+        early = {"STOP-01"} if self.stopped or self.must_stop() else set()
+        return early | ({"STOP-05"} if self.stop_requested else set())
 
     def gives_up(self) -> bool:
         """A row is lost, and the engine neither records that nor claims to go on without rows."""
@@ -344,10 +350,12 @@ class RunModel:
 
     def dispatchable(self) -> set[NodeId]:
         """What could start at once (SCHED-09)."""
-        if self.over() or self.halted():
+        if self.over():
             return set()
         ready = self.ready()
-        return {n for n in ready if self.is_output(n) or not self.limit_breaks(n.column)}
+        calls = set() if self.halted() else ready
+        outputs = {node for node in ready if self.is_output(node)}
+        return outputs | {node for node in calls if not self.limit_breaks(node.column)}
 
     def startable(self) -> set[NodeId]:
         """That, and what the engine may try again whenever it likes."""
@@ -357,8 +365,8 @@ class RunModel:
     def start_breaks(self, node: NodeId, attempt: int | None = None) -> set[str]:
         if self.over():
             return self.over()
-        if self.halted():
-            return {"STOP-01"}
+        if self.halted() and not self.is_output(node):
+            return self.halt_breaks()
         broken = self._past_breaks(node)
         if broken:
             return broken
@@ -434,14 +442,14 @@ class RunModel:
     ) -> set[str]:
         """A barrier node starts, and says which rows it read."""
         broken = self.start_breaks(barrier, attempt)
-        if broken & {"SCHED-07", "STOP-01"} or self._past_breaks(barrier):
+        if broken & {"SCHED-07", "STOP-01", "STOP-05"} or self._past_breaks(barrier):
             return broken
         return broken | ({"BARR-06"} if reads not in (None, self.reads(barrier)) else set())
 
     def range_breaks(self, column: str, rows: range, attempt: int | None = None) -> set[str]:
         """Rows of a column start as one task (RANGE-01)."""
         if self.over() or self.halted():
-            return self.over() or {"STOP-01"}
+            return self.over() or self.halt_breaks()
         broken: set[str] = set()
         for row in rows:
             cell = CellNodeId(row, column)
@@ -644,7 +652,7 @@ class RunModel:
 
     def admit_breaks(self, rows: range) -> set[str]:
         if self.over() or self.halted():
-            return self.over() or {"STOP-01"}
+            return self.over() or self.halt_breaks()
         found = [g for g, members in self.groups().items() if members == rows]
         if not found:
             return {"GROUP-05"}
@@ -676,6 +684,9 @@ class RunModel:
 
     def stop(self) -> None:
         self.stopped = True
+
+    def request(self) -> None:
+        self.stop_requested = True
 
     # Time
 
@@ -754,6 +765,7 @@ class RunModel:
         return broken | self._unexplained_breaks(held)
 
     def begin(self, claim: Mapping[str, int]) -> None:
+        self.begun.append(dict(claim))
         self.pending_claim = dict(claim)
         self.pending_drops = set(self.recorded)
 
@@ -917,7 +929,12 @@ class RunModel:
                 broken.add("SCHED-10")
         elif outcome == "stopped":
             if not self.stopped:
-                broken.add("STOP-03")
+                broken.add("STOP-06" if self.stop_requested else "STOP-03")
+        elif outcome == "interrupted":
+            if not self.stop_requested:
+                broken.add("STOP-06")
+            if not self.unwritten and self.claimable() - self.claimed_cells():
+                broken.add("STOP-07")
         else:
             if self.gives_up():
                 broken.clear()
@@ -927,9 +944,21 @@ class RunModel:
                 broken.add("SCHED-14")
         return broken
 
+    def claimable(self) -> set[CellNodeId]:
+        """The cells that a claim of the kind that this run makes could hold (STOP-07)."""
+        whole = dict.fromkeys(self.names, self.completed_rows() if self.begun else 0)
+        by_column = any(len(set(claim.values())) > 1 for claim in self.begun)
+        most = self.prefixes() if by_column else whole
+        return {CellNodeId(row, name) for name in self.names for row in range(most[name])}
+
+    def claimed_cells(self) -> set[CellNodeId]:
+        claim = self.durable_claim
+        return {CellNodeId(row, name) for name in self.names for row in range(claim[name])}
+
     def stood_in_the_way(self) -> bool:
-        """Something excuses that the run gives up."""
-        return bool(self.unwritten) or self.halted() or self.may_give_up()
+        """Something excuses that the run gives up; that somebody asks for a stop does not."""
+        early = self.stopped or self.must_stop()
+        return bool(self.unwritten) or early or self.may_give_up()
 
     def may_give_up(self) -> bool:
         """A node failed for good in an engine that does not claim to go on without rows."""
@@ -937,7 +966,14 @@ class RunModel:
         return lost and not self.rules.drops
 
     def may_go_on(self) -> bool:
-        """There is something to do, to wait for, or to save."""
+        """There is something to do, to wait for, or to save; a request to stop is no obstacle."""
+        asked, self.stop_requested = self.stop_requested, False
+        try:
+            return self._has_a_way()
+        finally:
+            self.stop_requested = asked
+
+    def _has_a_way(self) -> bool:
         if self.completed_rows() == len(self.rows) or self.running or self.ranges:
             return True
         later = any(self.start_breaks(node) == {"FAIL-03"} for node in self.cooling)

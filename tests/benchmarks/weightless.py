@@ -30,6 +30,7 @@ class _Clock:
     """Whatever the time is, nothing takes any."""
 
     scale = 1.0
+    notice_s = 0.0
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.now = now

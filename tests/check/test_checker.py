@@ -475,6 +475,16 @@ CASES: list[tuple[str, Header, list[Any]]] = [
     ("STOP-04", SMALL, [*ALL_SAVED, "end outcome=failed"]),
     ("STOP-04", SMALL, [*ALL_SAVED, BEGUN, "checkpoint_durable", "end outcome=failed"]),
     ("STOP-04", SMALL, [*ALL_SAVED, BEGUN, "end outcome=failed"]),
+    ("STOP-05", PLAIN, ["stop_requested", "start a 0"]),
+    ("STOP-05", PLAIN, ["start a 0", "stop_requested", "complete a 0", "start k 0"]),
+    ("STOP-05", GROUPS, ["stop_requested", "admit 0:2"]),
+    ("STOP-06", PLAIN, ["end outcome=interrupted"]),
+    ("STOP-06", PLAIN, ["stop_requested", "end outcome=stopped"]),
+    (
+        "STOP-07",
+        SMALL,
+        [*ALL_SAVED, BEGUN, "stop_requested", "end outcome=interrupted"],
+    ),
     (
         "CKPT-05",
         PLAIN,

@@ -49,10 +49,17 @@ class ColumnFirst:
     version = "1"
     capabilities = frozenset(CAPABILITIES) - {"column_checkpoints", "counted_work"}
     saving = SavePolicy(group=True)
+    # It writes a claim without a pause in which it could be asked.
+    unasked = ("a stop was requested while a claim was being written",)
 
     async def run(self, probe: Probe) -> None:
         """Run one incarnation of a workload."""
-        await _Incarnation(probe).run()
+        self._running = _Incarnation(probe)
+        await self._running.run()
+
+    def request_stop(self, _probe: Probe) -> None:
+        """Ask the incarnation that runs to end."""
+        self._running.request_stop()
 
     def table(self, probe: Probe) -> Table:
         """Every group that has a file, whether a claim covers it or not."""
@@ -89,7 +96,7 @@ class _Incarnation:
         self.durable: set[int] = set()
         self.claimed = 0
         self.ends: deque[bool] = deque(maxlen=self.work.failures.stop_window or 1)
-        self.stopped = False
+        self.stopped = self.asked = False
         self.tasks: dict[Node, asyncio.Task[None]] = {}
         self.news = asyncio.Event()
 
@@ -106,7 +113,15 @@ class _Incarnation:
             await self.sleep()
         self.save(last=True)
         whole = all(map(self.is_resolved_row, range(self.probe.rows)))
-        self.probe.end("stopped" if self.stopped else "success" if whole else "failed")
+        if self.stopped or whole or not self.asked:
+            self.probe.end("stopped" if self.stopped else "success" if whole else "failed")
+        else:
+            self.probe.end("interrupted")
+
+    def request_stop(self) -> None:
+        """Start nothing more; what runs may end."""
+        self.asked = True
+        self.news.set()
 
     async def sleep(self) -> None:
         """Until a call has ended, or one that failed has rested."""
@@ -124,7 +139,7 @@ class _Incarnation:
             for (name, row), until in self.resting.items()
             if until > now and not self.is_done(name, row)
         ]
-        return min(soon) if soon and not self.stopped else None
+        return min(soon) if soon and not self.stopped and not self.asked else None
 
     def is_done(self, name: str, row: int) -> bool:
         rule = self.rules.columns[self.rules.index[name]]
@@ -200,7 +215,11 @@ class _Incarnation:
     def has_slot(self, name: str) -> bool:
         limits = self.work.limits
         resource = limits.column_resource.get(name)
-        if self.stopped or (limits.workers is not None and len(self.running) >= limits.workers):
+        if (
+            self.stopped
+            or self.asked
+            or (limits.workers is not None and len(self.running) >= limits.workers)
+        ):
             return False
         users = [node for node in self.running if limits.column_resource.get(node[0]) == resource]
         return resource is None or len(users) < limits.resources[resource]
@@ -240,7 +259,7 @@ class _Incarnation:
         name, start, stop = node
         rule = self.rules.columns[self.rules.index[name]]
         self.running.remove(node)
-        fits = not self.stopped and self.reach(rule, start) >= stop
+        fits = not self.stopped and not self.asked and self.reach(rule, start) >= stop
         try:
             self.running.append(node)
             if not fits:
@@ -396,7 +415,7 @@ class _Incarnation:
 
     def admit_one(self) -> bool:
         limits = self.work.limits
-        if limits.group_rows is None or self.stopped:
+        if limits.group_rows is None or self.stopped or self.asked:
             return False
         if limits.groups is not None and len(self.admitted) >= limits.groups:
             return False
@@ -423,14 +442,28 @@ class _Incarnation:
         rows = 0
         while rows < self.probe.rows and rows // self.size in self.durable:
             rows = self.rows_of(rows // self.size).stop
+        if last and self.asked:
+            rows = self.write_part(rows)
         if rows - self.claimed >= (every or self.probe.rows) or (last and rows > self.claimed):
             self.probe.checkpoint_begin(rows)
             self.write("claim.json", {"rows": rows, "of": self.probe.rows})
             self.claimed = rows
             self.probe.checkpoint_durable()
 
+    def write_part(self, start: int) -> int:
+        """Write the first rows of a group that are whole, in a file that the next run replaces."""
+        stop = max(start, self.claimed)
+        while stop < self.probe.rows and self.is_resolved_row(stop):
+            stop += 1
+        if stop > max(start, self.claimed):
+            self.write_rows(range(start, stop))
+        return stop
+
     def write_group(self, group: int) -> None:
-        rows = self.rows_of(group)
+        self.write_rows(self.rows_of(group))
+        self.durable.add(group)
+
+    def write_rows(self, rows: range) -> None:
         kept = {
             row: {
                 rule.name: None if (value := self.cells[rule.name, row]) is SKIPPED else value
@@ -440,8 +473,8 @@ class _Incarnation:
             if row not in self.dropped
         }
         dropped = [row for row in rows if row in self.dropped]
-        self.write(f"group-{group:06}.json", {"rows": kept, "dropped": dropped})
-        self.durable.add(group)
+        number = rows.start // self.size
+        self.write(f"group-{number:06}.json", {"rows": kept, "dropped": dropped})
         self.probe.durable("", rows.start, rows.stop)
 
     def write(self, name: str, data: Any) -> None:

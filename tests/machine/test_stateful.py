@@ -60,6 +60,7 @@ KINDS = (
     "crash",
     "resume",
     "stop",
+    "stop_requested",
     "end",
 )
 STEPS = (
@@ -69,7 +70,7 @@ STEPS = (
     *("range", "give", "row", "pass", "sweep") * 2,
     *("admit", "retire", "skip", "drop", "emit", "durable", "save"),
     *("checkpoint_begin", "checkpoint_durable", "checkpoint_failed"),
-    *("cancel", "stop", "end", "crash", "resume"),
+    *("cancel", "stop", "stop_requested", "end", "crash", "resume"),
 )
 SWEPT = ("start", "complete", "emit", "fail", "cancel", "skip", "drop", "start")
 AT_LEAST = (
@@ -112,6 +113,12 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
             return self._finish_a_row()
         if kind == "sweep":
             pair.sweep(SWEPT[pick % len(SWEPT)])
+            return True
+        if kind == "stop_requested":
+            # Seldom, or few runs would get far.
+            if pick % 4:
+                return False
+            pair.take(Action(kind))
             return True
         if kind == "resume" and pair.model.ended and pick % 2:
             # There is little left to see of this run.
@@ -354,7 +361,7 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
         if kind in ("admit", "retire"):
             return Action(kind, rows=longer) if model.rules.group_rows is not None else None
         if kind == "end":
-            return Action(kind, outcome=OUTCOMES[place[2] - 1])
+            return Action(kind, outcome=OUTCOMES[place[0] % len(OUTCOMES)])
         return Action(kind, name, (row, row + 1)) if kind in QUIET else Action(kind)
 
     def _near(self, base: str, change: list[int]) -> tuple[int, ...]:
@@ -470,6 +477,9 @@ def _nonsense(graph: ExecutionGraph, *, grouped: bool) -> list[Action]:
     "STOP-02",
     "STOP-03",
     "STOP-04",
+    "STOP-05",
+    "STOP-06",
+    "STOP-07",
     "SCHED-14",
 )
 def test_the_machine_allows_and_refuses_the_same_steps_as_the_model() -> None:

@@ -9,6 +9,7 @@ under failures, crashes, limits or an unlucky order.
 from __future__ import annotations
 
 import heapq
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from cellspec.conformance.run.probe import Probe
 from cellspec.conformance.run.values import SKIPPED, Table
 from cellspec.engine.aio import AsyncioEngine
+from cellspec.engine.base import Result
 from cellspec.engine.call_builder import CallBuilder
 from cellspec.engine.call_states import BACKOFF, ENDED, QUEUED, RUNNING, WAITING
 from cellspec.engine.calls import BARRIER, RANGE, Call, Drop, Ending, Restored, Save
@@ -1095,6 +1097,127 @@ class _Quiet(Observer):
 class ReportsNoStorage(AsyncioEngine):
     def __init__(self, *arguments: Any, observer: Observer, **options: Any) -> None:
         super().__init__(*arguments, observer=_Quiet(observer), **options)
+
+
+# ------------------------------------------------------------------------------- stops on request
+
+
+@mutant("after a request to stop a slot that comes free is filled once more")
+class FillsOneMoreSlot(Scheduler):
+    _more = True
+
+    def _may_start(self) -> bool:
+        return super()._may_start() or (
+            self._stop_requested and self._more and self.slots.has_worker() and not self._ended
+        )
+
+    def _start(self, key: NodeKey) -> Call:
+        self._more = not self._stop_requested
+        return super()._start(key)
+
+
+@mutant("after a request to stop a row group is admitted in the place of one that retires")
+class AdmitsAfterTheRequest(RowGroups):
+    def close(self) -> None:
+        pass
+
+
+@mutant("after a request to stop a call that fails is tried again")
+class RetriesAfterTheRequest(Scheduler):
+    def _stops(self) -> bool:
+        waits = self.retries.next_wake_s() is not None or not self.queues.is_empty()
+        return super()._stops() and not (self._stop_requested and self.progress.attempts and waits)
+
+
+@mutant("a run that is asked to stop waits for its backoffs, and is never woken")
+class WaitsForBackoffs(Scheduler):
+    def _is_work_over(self) -> bool:
+        waits = self._stop_requested and self.retries.next_wake_s() is not None
+        return super()._is_work_over() and not waits
+
+
+@mutant("a run that was asked to stop reports an early stop")
+class CallsARequestAnEarlyStop(Scheduler):
+    def _judge_end(self) -> Ending:
+        ending = super()._judge_end()
+        asked = ending.outcome == "interrupted"
+        return Ending("stopped", ending.reason) if asked else ending
+
+
+@mutant("a run that was asked to stop reports success")
+class CallsAnInterruptionSuccess(Scheduler):
+    def _judge_end(self) -> Ending:
+        ending = super()._judge_end()
+        asked = ending.outcome == "interrupted"
+        return Ending("success", ending.reason) if asked else ending
+
+
+@mutant("a run that was asked to stop reports failure")
+class CallsAnInterruptionFailure(Scheduler):
+    def _judge_end(self) -> Ending:
+        ending = super()._judge_end()
+        asked = ending.outcome == "interrupted"
+        return Ending("failed", ending.reason) if asked else ending
+
+
+@mutant("a run that stops early reports that it was interrupted")
+class CallsAnEarlyStopARequest(Scheduler):
+    def _judge_end(self) -> Ending:
+        ending = super()._judge_end()
+        early = ending.outcome == "stopped"
+        return Ending("interrupted", ending.reason) if early else ending
+
+
+class _SaysInterrupted(Scheduler):
+    def _judge_end(self) -> Ending:
+        ending = super()._judge_end()
+        asked = self._stop_requested and min(self.saving.claimed) < self.graph.num_records
+        return Ending("interrupted", ending.reason) if asked else ending
+
+
+@mutant("a run that is asked to stop leaves what is finished unsaved")
+class LeavesFinishedRowsUnsaved(_SaysInterrupted):
+    def due_save(self) -> Save | None:
+        return None if self._stop_requested else super().due_save()
+
+    def is_over(self) -> bool:
+        stops = self._stop_requested and self.saving.in_flight is None
+        return super().is_over() or (stops and self._is_work_over())
+
+
+@mutant("the last save comes when the run is asked to stop, before the last call has ended")
+class SavesAtTheRequest(_SaysInterrupted):
+    def due_save(self) -> Save | None:
+        asked = self._stop_requested and self.slots.running and self.saving.may_begin()
+        return self.saving.next_save(final=True) if asked else super().due_save()
+
+
+@mutant("a second request ends the run at once, with calls in flight and without the last save")
+class BreaksOffAtTheSecondRequest(_SaysInterrupted):
+    _breaks_off = False
+
+    def request_stop(self) -> None:
+        self._breaks_off = self._stop_requested
+        super().request_stop()
+
+    def is_over(self) -> bool:
+        return super().is_over() or (self._breaks_off and self.saving.in_flight is None)
+
+
+@mutant("an interrupted run is begun anew by the next process")
+class BeginsAnewAfterAnInterruption(AsyncioEngine):
+    def _open_store(self, folder: str | Path | None, run: str) -> Store:
+        assert folder is not None
+        self._mark = Path(folder, "interrupted")
+        if self._mark.exists():
+            shutil.rmtree(folder)
+            Path(folder).mkdir()
+        return super()._open_store(folder, run)
+
+    def result_of(self, ending: Ending) -> Result:
+        if ending.outcome == "interrupted":
+            self._mark.touch()
+        return super().result_of(ending)
 
 
 class GivesUpTheRowAtTheClaim(Scheduler):

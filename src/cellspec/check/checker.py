@@ -372,6 +372,7 @@ class Checker:
 
     def _evidence(self) -> dict[str, int]:
         seen = {kind: self._counts[kind] - self._inferred[kind] for kind in KINDS}
+        asked = seen["stop_requested"]
         return {
             "starts": seen["start"],
             "starts of barriers": self._barriers,
@@ -386,6 +387,7 @@ class Checker:
             "claims": seen["checkpoint_begin"],
             "resumes": seen["resume"],
             "early stops": seen["stop"],
+            **({"stop requests": asked} if asked else {}),
             "ends of the run": seen["end"],
             "moves of the clock": self._moments,
         }

@@ -51,6 +51,7 @@ _STORAGE = frozenset(
         "resume",
     }
 )
+_ASKED = frozenset({"stop_requested", "stop", "start", "admit"})
 _INCARNATIONS = frozenset({"crash", "resume"})
 _OF_TIME = frozenset({"SCHED-08", "SCHED-09", "GROUP-06", "CKPT-19"})
 _WORDS = {
@@ -140,6 +141,8 @@ def _state(clause: str, event: Event, machine: Machine) -> Iterator[str]:
         yield "the run has " + ("ended" if machine.ended else "crashed, and was not resumed")
     elif machine.must_stop or machine.stopped:
         yield "the run " + ("has stopped early" if machine.stopped else "must stop early")
+    elif machine.stop_requested:
+        yield "a stop was requested"
     if event.event == "start" or clause == "SCHED-09":
         yield _load(machine)
     if machine.limits.group_rows is not None and clause.startswith("GROUP"):
@@ -269,6 +272,8 @@ def _related(
         found = [one for one in recent if one.event in _STORAGE]
     elif clause in ("SCHED-06", "SCHED-11", "STOP-01", "STOP-02"):
         found = [one for one in recent if one.event in _CALLS and _same_slots(event, one, machine)]
+    elif clause in ("STOP-05", "STOP-06", "STOP-07"):
+        found = [one for one in recent if one.event in _ASKED or one.event in _STORAGE]
     elif clause in ("GROUP-02", "GROUP-06"):
         found = [one for one in recent if one.event in ("admit", "retire")]
     elif clause in _OF_TIME:

@@ -39,6 +39,7 @@ class AsyncioEngine(Engine):
     """
 
     cancel_dropped: bool = True
+    _begun = False
 
     async def run(self, *, resume: bool = True, keep: bool = False) -> Result:
         """Run to the end.
@@ -58,6 +59,7 @@ class AsyncioEngine(Engine):
         self._sparked = False
         self._timer: asyncio.TimerHandle | None = None
         self._error: BaseException | None = None
+        self._begun = True
         try:
             self.begin(self._loop.time(), resume=resume, keep=keep)
             await self._drive()
@@ -67,6 +69,17 @@ class AsyncioEngine(Engine):
             finally:
                 self.store.close()
         return self.result_of(self.scheduler.finish())
+
+    def request_stop(self) -> None:
+        """End the run soon: calls in flight end, no other starts, and what is finished is saved.
+
+        Call it on the loop of the run, for example from a signal:
+        ``loop.add_signal_handler(signal.SIGINT, engine.request_stop)``. It returns at once, and
+        `run` returns with the outcome "interrupted", or "success" if nothing was left to do.
+        """
+        self.scheduler.request_stop()
+        if self._begun:
+            self._news.set()
 
     async def _drive(self) -> None:
         self._look_around()

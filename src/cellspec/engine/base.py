@@ -31,8 +31,9 @@ class Result:
     """The result of a run.
 
     Attributes:
-        outcome: "success" (every row is safe, or was dropped), "stopped" (too many calls failed)
-            or "failed" (rows are open, or could not be saved).
+        outcome: "success" (every row is safe, or was dropped), "stopped" (too many calls failed),
+            "interrupted" (a stop was requested; what is finished is safe) or "failed" (rows are
+            open, or could not be saved).
         reason: the same in words.
         dropped: the rows given up, with the column that failed and its error.
         store: the place of the rows.

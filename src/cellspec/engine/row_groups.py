@@ -49,6 +49,7 @@ class RowGroups:
         self.group_open = [0] * self.group_count
         self.next_group = 0
         self.groups_in = 0
+        self._closed = False
         self._held: dict[int, list[NodeKey]] = {}
         self._observer = observer
         self._announce = announce
@@ -99,11 +100,15 @@ class RowGroups:
             for key in self._held.pop(group, ()):
                 self._announce(self.progress.node(key))
 
+    def close(self) -> None:
+        """Admit no further group: somebody wants the run to end (clause STOP-05)."""
+        self._closed = True
+
     def may_admit(self) -> bool:
         """True if the limit on groups has room for one more, and the run does not stop."""
         most = self.limits.groups
         room = most is None or self.groups_in < most
-        return room and self.early_stop.reason is None
+        return room and self.early_stop.reason is None and not self._closed
 
     def count_row(self, row: int) -> None:
         """The last open cell of a row was resolved."""

@@ -11,6 +11,7 @@ It does not read, write or wait. A driver (`cellspec.engine.aio`,
     if save := scheduler.due_save():              # write the rows, then the checkpoint
         scheduler.on_rows_durable(save); scheduler.on_checkpoint_begin(save); ...
     scheduler.wake_s()                            # when to `advance` although nothing ends
+    scheduler.request_stop()                      # somebody wants the run to end soon
     scheduler.is_over(); scheduler.finish()
 
 The `Scheduler` is assembled from parts, each in a module of its own:
@@ -151,6 +152,7 @@ class Scheduler:
         self.backoff = backoff or Backoff()
         self.observer = observer or Observer()
         self.now = 0.0
+        self._stop_requested = False
         self._columns = graph.rules.columns
         self._order = order
         self._range_rows = range_rows
@@ -230,6 +232,8 @@ class Scheduler:
         else:
             self._restore(restored, keep=keep)
         self.groups.begin()
+        if self._stop_requested:
+            self.groups.close()
         # From here on the tracker announces each node that becomes ready.
         self.tracker.listen(self.ready.announced.append)
         self.groups.admit()
@@ -263,7 +267,11 @@ class Scheduler:
 
     def _may_start(self) -> bool:
         """True unless the run is over, stops, or has every worker busy."""
-        return self.early_stop.reason is None and not self._ended and self.slots.has_worker()
+        return not self._stops() and not self._ended and self.slots.has_worker()
+
+    def _stops(self) -> bool:
+        """True if no call may start any more: too many failed, or somebody wants the run to end."""
+        return self._stop_requested or self.early_stop.reason is not None
 
     def _start(self, key: NodeKey) -> Call:
         call = self.calls.build(key, self._calls)
@@ -428,7 +436,7 @@ class Scheduler:
 
     def wake_s(self) -> float | None:
         """When, on the driver's clock, to call `advance` next; None if no node is in backoff."""
-        return self.retries.next_wake_s() if self.early_stop.reason is None else None
+        return None if self._stops() else self.retries.next_wake_s()
 
     # Rows that are dropped
 
@@ -498,12 +506,20 @@ class Scheduler:
 
     # How an incarnation ends
 
+    def request_stop(self) -> None:
+        """Start no further call: those in flight end, what is finished is saved, the run is over.
+
+        Asking again changes nothing (clauses STOP-05 to STOP-07). A request that comes before
+        `begin` counts as well.
+        """
+        self._stop_requested = True
+        self.groups.close()
+
     def _is_work_over(self) -> bool:
         """True if all calls have ended and no call can start."""
         if self.slots.running:
             return False
-        stops = self.early_stop.reason is not None
-        return not self.progress.open_rows or stops or self._is_stuck()
+        return not self.progress.open_rows or self._stops() or self._is_stuck()
 
     def _is_stuck(self) -> bool:
         """True if no call can ever start, although rows are open: the run must end and say so."""
@@ -516,17 +532,22 @@ class Scheduler:
         return self.saving.is_done()
 
     def finish(self) -> Ending:
-        """End the incarnation, and say how it went (clauses SCHED-10, SCHED-14, STOP-03)."""
+        """End the incarnation, and say how it went (SCHED-10, SCHED-14, STOP-03, STOP-06)."""
         self._ended = True
         ending = self._judge_end()
+        self._stop_requested = False
         self.observer.ended(ending.outcome, ending.reason)
         return ending
 
     def _judge_end(self) -> Ending:
-        return judge_end(self.progress, self.saving, self.early_stop)
+        return judge_end(
+            self.progress, self.saving, self.early_stop, stop_requested=self._stop_requested
+        )
 
 
-def judge_end(progress: Progress, saving: Saving, early_stop: EarlyStop) -> Ending:
+def judge_end(
+    progress: Progress, saving: Saving, early_stop: EarlyStop, *, stop_requested: bool
+) -> Ending:
     """How an incarnation ended whose work is over."""
     records = progress.rows
     saved = min(saving.claimed)
@@ -534,7 +555,10 @@ def judge_end(progress: Progress, saving: Saving, early_stop: EarlyStop) -> Endi
     rows = f"{saved - lost} of {counted(records, 'row')} saved, {len(progress.dropped)} dropped"
     if early_stop.reason is not None:
         return Ending("stopped", f"{early_stop.reason}; {rows}")
-    if progress.open_rows:
+    if progress.open_rows and stop_requested and saving.error is None:
+        left = counted(progress.open_rows, "row")
+        return Ending("interrupted", f"a stop was requested; {left} open, {rows}")
+    if progress.open_rows and not stop_requested:
         left = counted(progress.open_rows, "row")
         return Ending("failed", f"nothing can run; {left} open, {rows}")
     if saved < records:

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from functools import cached_property
 from typing import Any
 
 from cellspec.engine.base import Engine, Result, RunBrokeOff
@@ -43,6 +44,10 @@ class ThreadEngine(Engine):
     threads_most: int = 32
     clock: Callable[[], float] = staticmethod(time.monotonic)
 
+    @cached_property
+    def _changed(self) -> threading.Condition:
+        return threading.Condition()
+
     def run(self, *, resume: bool = True, keep: bool = False) -> Result:
         """Run to the end.
 
@@ -53,7 +58,6 @@ class ThreadEngine(Engine):
         Raises:
             SpecError: the run in the folder cannot be resumed, or not with this graph.
         """
-        self._changed = threading.Condition()
         self._deadlines: deque[tuple[float, Call, threading.Thread]] = deque()
         self._given_up: set[int] = set()
         self._closed = False
@@ -77,6 +81,16 @@ class ThreadEngine(Engine):
 
     def _new_thread(self, number: int) -> threading.Thread:
         return threading.Thread(target=self._work, name=f"cellspec-{number}", daemon=True)
+
+    def request_stop(self) -> None:
+        """End the run soon: calls in flight end, no other starts, and what is finished is saved.
+
+        Call it from any thread, or from a signal handler. It returns at once, and `run` returns
+        with the outcome "interrupted", or "success" if nothing was left to do.
+        """
+        with self._changed:
+            self.scheduler.request_stop()
+            self._changed.notify_all()
 
     def _drive(self) -> None:
         while not self.scheduler.is_over():

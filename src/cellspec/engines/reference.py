@@ -43,6 +43,7 @@ class ReferenceBackend:
     capabilities = frozenset(CAPABILITIES)
     scheduler_class: type[Scheduler] = Scheduler
     engine_class: type[AsyncioEngine] = AsyncioEngine
+    _engine: AsyncioEngine | None = None
 
     async def run(self, probe: Probe) -> None:
         """Run one incarnation of the workload."""
@@ -54,7 +55,13 @@ class ReferenceBackend:
             {name: calls.generator(name) for name in probe.graph.column_names},
             **_arguments(probe, reports, self.scheduler_class),
         )
+        self._engine = engine
         await engine.run(keep=probe.work.keep)
+
+    def request_stop(self, probe: Probe) -> None:  # noqa: ARG002 - the run that goes on
+        """Ask the engine to stop."""
+        assert self._engine is not None
+        self._engine.request_stop()
 
     def table(self, probe: Probe) -> Table:
         """The durable table."""
@@ -86,6 +93,7 @@ class ThreadBackend:
     capabilities = frozenset(CAPABILITIES) - {"counted_work"}
     scheduler_class: type[Scheduler] = Scheduler
     engine_class: type[LockedCalls] = LockedCalls
+    _engine: LockedCalls | None = None
 
     def run(self, probe: Probe) -> None:
         """Run one incarnation of the workload."""
@@ -99,7 +107,13 @@ class ThreadBackend:
         )
         engine.clock = probe.now
         probe.pass_time_in(engine.let_go)
+        self._engine = engine
         engine.run(keep=probe.work.keep)
+
+    def request_stop(self, probe: Probe) -> None:  # noqa: ARG002 - the run that goes on
+        """Ask the engine to stop."""
+        assert self._engine is not None
+        self._engine.request_stop()
 
     def table(self, probe: Probe) -> Table:
         """The durable table."""

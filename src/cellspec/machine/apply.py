@@ -129,6 +129,7 @@ _OF_THE_RUN: dict[str, Callable[[RunState], None]] = {
     "checkpoint_failed": saving.checkpoint_failed,
     "crash": resuming.crash,
     "stop": early_stop.stop,
+    "stop_requested": early_stop.request_stop,
 }
 
 

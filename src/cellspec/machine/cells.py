@@ -55,7 +55,7 @@ def start_cell(run: RunState, column: int, row: int, attempt: int | None) -> Non
             DROP-03, SKIP-02, GROUP-01, STOP-01.
     """
     if is_wrong_attempt(run, (column, row), attempt):
-        if not expect_starts(run, f"{run.name_of(column)}[{row}]"):
+        if not _expect_starts(run, column, row):
             return
         if not may_begin(run.counters.cells[column][row]):
             judge_start(run, column, row)
@@ -63,6 +63,14 @@ def start_cell(run: RunState, column: int, row: int, attempt: int | None) -> Non
     run.counters.start[column](row)
     if run.bound_s is not None and not run.barrier_flags[column]:
         note_start(run, (column, row))
+
+
+def _expect_starts(run: RunState, column: int, row: int) -> bool:
+    """`expect_starts` for a cell; the output of a barrier that has run takes no call."""
+    where = f"{run.name_of(column)}[{row}]"
+    if run.barrier_flags[column]:
+        return expect_running(run, f"start of {where}")
+    return expect_starts(run, where)
 
 
 def complete_cell(run: RunState, column: int, row: int, attempt: int | None) -> None:
@@ -185,7 +193,7 @@ class CellJudge:
             run. Else the cell is ready now.
         """
         run = self._run
-        if not expect_starts(run, f"{run.name_of(column)}[{row}]"):
+        if not _expect_starts(run, column, row):
             return True
         judge_start(run, column, row)
         if not run.barrier_flags[column] and not run.has_slot(run.group_of[column]):

@@ -46,7 +46,7 @@ def _leave_moment(run: RunState, t: float) -> None:
         t > run.now
         and run.judges_idleness
         and (counters.load < run.workers or counters.ready[run.output_group] or run.waiting_groups)
-        and not (run.crashed or run.ended or run.must_stop or run.stopped)
+        and not (run.crashed or run.ended or run.is_stopping)
     ):
         if not run.drops_rows and run.gives_up():
             return

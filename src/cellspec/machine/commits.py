@@ -12,7 +12,7 @@ from cellspec.machine.drops import unexplained
 from cellspec.machine.explain_refusal import expect_running
 from cellspec.machine.prompt_saving import count_from_claim, count_from_now
 from cellspec.machine.run_state import Commit, RunState
-from cellspec.machine.saving import first_unclaimable, unrecorded_words
+from cellspec.machine.saving import first_unclaimable, note_kind, unrecorded_words
 from cellspec.state.claims import Claim, first_outside, join, minus, spans
 from cellspec.text import cell_words
 
@@ -43,6 +43,7 @@ def commit_begin(run: RunState, cells: Claim, number: int | None) -> None:
         for start, stop in spans(rows):
             _check_cells(run, column, start, stop)
             _check_inputs(run, known, cells, column, (start, stop))
+    note_kind(run, cells, gaps=True)
     run.commits[number] = Commit(cells, len(run.recorded))
 
 

@@ -1,4 +1,4 @@
-"""The early stop: how the last calls ended, and from when starts are refused."""
+"""Stops: how the last calls ended, and from when starts are refused, early or on request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from cellspec.machine.explain_refusal import expect_running
 from cellspec.machine.run_state import RunState
 from cellspec.text import counted
 
-__all__ = ["call_ended", "stop"]
+__all__ = ["call_ended", "request_stop", "stop"]
 
 
 def call_ended(run: RunState, *, failed: bool) -> None:
@@ -46,4 +46,17 @@ def stop(run: RunState) -> None:
         run.breaks("STOP-02", f"the run is stopped early, but {detail}")
     run.stopped = True
     if "STOP-01" not in run.waived:
+        run.counters.block_starts()
+
+
+def request_stop(run: RunState) -> None:
+    """Somebody asks the run to stop; asking again changes nothing.
+
+    Raises:
+        Violation: SCHED-07.
+    """
+    if not expect_running(run, "stop_requested"):
+        return
+    run.stop_requested = True
+    if "STOP-05" not in run.waived:
         run.counters.block_starts()

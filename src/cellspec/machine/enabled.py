@@ -14,6 +14,7 @@ from cellspec.machine.drops import unexplained
 from cellspec.machine.row_groups import unresolved
 from cellspec.machine.run_state import RunState
 from cellspec.machine.saving import longest_claim
+from cellspec.machine.unclaimed import unclaimed
 from cellspec.state.claims import first_outside
 from cellspec.state.codes import (
     BACKOFF,
@@ -39,8 +40,7 @@ def enabled(run: RunState) -> Iterator[Action]:
         claims = dict.fromkeys((run.durable_claim, run.pending_claim or run.durable_claim))
         yield from (Action("resume", claim=claim) for claim in claims)
         return
-    if not (run.must_stop or run.stopped):
-        yield from starts(run)
+    yield from _starts_now(run)
     yield from of_state(run, "complete", RUNNING)
     if run.offers_failures:
         yield from _failures_of(run)
@@ -53,8 +53,22 @@ def enabled(run: RunState) -> Iterator[Action]:
     yield Action("crash")
     if run.must_stop and not run.stopped:
         yield Action("stop")
-    if run.stopped and not run.unrecorded:
-        yield Action("end", outcome="stopped")
+    if not run.unrecorded:
+        if run.stopped:
+            yield Action("end", outcome="stopped")
+        if run.stop_requested and not unclaimed(run):
+            yield Action("end", outcome="interrupted")
+
+
+def _starts_now(run: RunState) -> Iterator[Action]:
+    """The starts that are allowed; once the run stops, those of output cells, without a call."""
+    if not run.is_stopping:
+        yield from starts(run)
+        return
+    for rule in run.graph.rules.columns:
+        if rule.is_barrier:
+            for row in run.counters.iter_rows(rule.index, READY):
+                yield Action("start", rule.name, (row, row + 1), attempt=1)
 
 
 def starts(run: RunState) -> Iterator[Action]:
@@ -112,7 +126,7 @@ def _group_steps(run: RunState) -> Iterator[Action]:
     size, total, most = run.limits.group_rows, run.graph.num_records, run.limits.groups
     if size is None:
         return
-    room = (most is None or len(run.admitted) < most) and not (run.must_stop or run.stopped)
+    room = (most is None or len(run.admitted) < most) and not run.is_stopping
     for start in range(0, total, size):
         span = (start, min(start + size, total))
         if start // size in run.admitted:

@@ -16,6 +16,7 @@ from cellspec.machine.explain_refusal import expect_running
 from cellspec.machine.resuming import halt
 from cellspec.machine.row_groups import way_of_groups
 from cellspec.machine.run_state import RunState
+from cellspec.machine.unclaimed import unclaimed
 from cellspec.state.codes import (
     BACKOFF,
     RUNNING,
@@ -32,7 +33,8 @@ def end(run: RunState, outcome: Outcome) -> None:
         Violation: SCHED-10 (success with a row that is not complete, or not durable), DROP-04
             (with a drop that is not recorded), STOP-03 (stopped or not, and the other said),
             STOP-04 (failure with all work done and saved), SCHED-14 (failure, and nothing
-            stood in the way), SCHED-07.
+            stood in the way), STOP-06 (interrupted without a request, or a request that is
+            called an early stop), STOP-07 (interrupted with less claimed than could be), SCHED-07.
     """
     if not expect_running(run, "end"):
         return
@@ -43,6 +45,10 @@ def end(run: RunState, outcome: Outcome) -> None:
         _expect_success(run)
     elif outcome == "failed":
         expect_failure(run)
+    elif outcome == "interrupted":
+        _expect_interruption(run)
+    elif not run.stopped and run.stop_requested:
+        run.breaks("STOP-06", "the run ends as stopped; a stop was requested, and none came early")
     elif not run.stopped:
         run.breaks("STOP-03", "the run ends as stopped, and had not stopped early")
     run.ended = True
@@ -66,6 +72,15 @@ def _expect_success(run: RunState) -> None:
                 f"success with {rows} of {counted(total, 'row')} of "
                 f"{run.name_of(column)!r} durable",
             )
+
+
+def _expect_interruption(run: RunState) -> None:
+    """Refuse an interruption that nobody asked for, or that leaves finished work behind."""
+    if not run.stop_requested:
+        run.breaks("STOP-06", "the run ends as interrupted, and no stop was requested")
+    left = unclaimed(run)
+    if left:
+        run.breaks("STOP-07", f"the run ends as interrupted, but {left}{_open_claim(run)}")
 
 
 def expect_failure(run: RunState) -> None:

@@ -69,7 +69,7 @@ def expect_running(run: RunState, what: str) -> bool:
 
 
 def expect_starts(run: RunState, where: str) -> bool:
-    """True if starts are allowed at all; refuses one after an early stop."""
+    """True if starts are allowed at all; refuses one after an early stop, or after a request."""
     if not expect_running(run, f"start of {where}"):
         return False
     if run.must_stop or run.stopped:
@@ -78,6 +78,8 @@ def expect_starts(run: RunState, where: str) -> bool:
             f"{where} starts although "
             + ("the run was stopped" if run.stopped else "too many of the last calls failed"),
         )
+    if run.stop_requested:
+        run.breaks("STOP-05", f"{where} starts although a stop was requested")
     return True
 
 

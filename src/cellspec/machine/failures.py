@@ -128,7 +128,7 @@ def _end_abandoned(
 
 
 def cancel_cell(run: RunState, column: int, row: int, attempt: int | None) -> None:
-    """A running cell, or range, ends without a result: its row was dropped, or the run stopped.
+    """A running cell, or range, ends without a result: its row was dropped, or the run stops.
 
     Raises:
         Violation: FAIL-04 (it was not running, or its result is wanted), FAIL-05 (another
@@ -215,7 +215,7 @@ def fail_barrier(
 
 
 def cancel_barrier(run: RunState, column: int, scope: int, attempt: int | None) -> None:
-    """A running barrier node is cancelled: its output is unwanted, or the run stopped.
+    """A running barrier node is cancelled: its output is unwanted, or the run stops.
 
     Raises:
         Violation: FAIL-04 (it was not running, or is wanted), FAIL-05 (another attempt is in

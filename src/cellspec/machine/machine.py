@@ -29,6 +29,7 @@ commit_failed         it reported an error; it may be on storage all the same
 crash                 everything that is not durable is gone
 resume                a new incarnation begins, from a claim that storage gave back
 stop                  an early stop: starts are refused from now on
+stop_requested        somebody asks the run to stop: starts are refused from now on
 end                   the run reports how it ended
 ====================  =======================================================================
 
@@ -212,6 +213,11 @@ class Machine:
     def stopped(self) -> bool:
         """True if the engine has stopped early."""
         return self.state.stopped
+
+    @property
+    def stop_requested(self) -> bool:
+        """True if somebody asked the run to stop."""
+        return self.state.stop_requested
 
     @property
     def durable_claim(self) -> Claim:
@@ -480,6 +486,12 @@ class Machine:
         early_stop.stop(self.state)
         if self.on_step is not None:
             self._note("stop")
+
+    def request_stop(self) -> None:
+        """Somebody asks the run to stop: calls in flight may end, and starts are refused."""
+        early_stop.request_stop(self.state)
+        if self.on_step is not None:
+            self._note("stop_requested")
 
     def end(self, outcome: Outcome = "success") -> None:
         """The run reports how it ended."""

@@ -91,6 +91,9 @@ class RunState:
         durable: for each column, how many first rows are.
         durable_claim: the last claim that became durable, with the commits since then.
         pending_claim: the claim being written, or None.
+        claim_version: the kind of the claims so far: 1 of whole rows, 2 by column, 3 of any rows;
+            0 for none.
+        claims_by_column: one of them was not of whole rows.
         durable_drops, pending_drops: how many recorded drops storage holds with these claims.
         failed_claims: claims whose write reported an error after the last durable one.
         commits: the commits that are open, by number; None for one without.
@@ -110,6 +113,7 @@ class RunState:
         failed_ends: how many of these did.
         must_stop: so many of the last calls failed that starts are refused.
         stopped: the engine has stopped early.
+        stop_requested: somebody asked the run to stop, in this incarnation.
         failed_for_good: a node of this incarnation failed for good.
     """
 
@@ -133,6 +137,8 @@ class RunState:
         self.drops_rows = drops
         self.real_time = real_time
         self.bound_s = self.failures.timeout_s
+        self.claim_version = 0
+        self.claims_by_column = False
         self.waived = frozenset(waive)
         self.judges_idleness = not {"SCHED-09", "GROUP-06"} <= self.waived
         # Groups of ready work: one a resource, one for columns that take none, and one for the
@@ -189,6 +195,7 @@ class RunState:
         self.ends.clear()
         self.failed_ends = 0
         self.must_stop = self.stopped = self.failed_for_good = False
+        self.stop_requested = False
 
     def set_graph(self, graph: ExecutionGraph) -> None:
         """Take a graph, with new counters for it.
@@ -275,6 +282,11 @@ class RunState:
         return not self.drops_rows and bool(self.unrecorded)
 
     def starts_no_more(self) -> bool:
-        """True if the run stops early, or may be giving up, with or without a record of it."""
+        """True if the run stops, or may be giving up, with or without a record of it."""
         lost = not self.drops_rows and self.failed_for_good
-        return self.must_stop or self.stopped or lost or self.gives_up()
+        return self.is_stopping or lost or self.gives_up()
+
+    @property
+    def is_stopping(self) -> bool:
+        """True if no call may start any more: the run stops early, or a stop was requested."""
+        return self.must_stop or self.stopped or self.stop_requested

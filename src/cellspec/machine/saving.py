@@ -28,6 +28,7 @@ __all__ = [
     "checkpoint_failed",
     "first_unclaimable",
     "longest_claim",
+    "note_kind",
     "store",
 ]
 
@@ -73,6 +74,12 @@ def _check_stored(run: RunState, column: int, start: int, stop: int) -> None:
         )
 
 
+def note_kind(run: RunState, claim: Claim, *, gaps: bool) -> None:
+    """Learn from a claim, or a commit, which kind of claims the run makes."""
+    run.claims_by_column |= len(set(claim)) > 1
+    run.claim_version = max(run.claim_version, 3 if gaps else 2 if run.claims_by_column else 1)
+
+
 def longest_claim(run: RunState, version: int) -> Prefixes:
     """The longest claim that a checkpoint of this version may make: the resolved prefix."""
     if version == 2:
@@ -107,6 +114,7 @@ def checkpoint_begin(run: RunState, claim: Claim) -> None:
                 f"{cell_words(run.name_of(gap[0]), gap[1])} is claimed, but not the cells that "
                 "come before it in order",
             )
+    note_kind(run, claim, gaps=not are_prefixes(claim))
     run.pending_claim = claim
     run.pending_drops = len(run.recorded)
 

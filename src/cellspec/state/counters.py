@@ -149,7 +149,7 @@ class Counters(NodeStates):
         moving.resolve_barrier(self, column, scope)
 
     def block_starts(self) -> None:
-        """Cells cannot start from now on; calls in flight may end."""
+        """Calls of cells cannot start from now on; output cells can, and calls may end."""
         moving.block_starts(self)
 
     def halt(self) -> None:

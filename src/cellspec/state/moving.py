@@ -321,9 +321,10 @@ def _block_start(nodes: NodeStates, column: int) -> None:
 
 
 def block_starts(nodes: NodeStates) -> None:
-    """Cells cannot start from now on; calls in flight may end."""
-    for column in range(len(nodes.cells)):
-        _block_start(nodes, column)
+    """Calls of cells cannot start from now on; output cells can, and calls in flight may end."""
+    for rule in nodes.rules.columns:
+        if not rule.is_barrier:
+            _block_start(nodes, rule.index)
 
 
 def halt(nodes: NodeStates) -> None:

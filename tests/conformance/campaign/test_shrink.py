@@ -80,6 +80,8 @@ RICH = Workload(
     versions={"x": "1"},
     texts={"y": "null"},
     visits=("config",),
+    stop_at=(5,),
+    stop_twice=True,
 )
 """A workload that makes use of every field."""
 

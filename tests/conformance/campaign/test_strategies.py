@@ -135,6 +135,7 @@ HAS: dict[str, Callable[[Workload], bool]] = {
     "config": lambda work: any(work.visits),
     "early_stop": lambda work: work.failures.stop_window is not None,
     "timeouts": lambda work: work.timeout_s is not None,
+    "interrupts": lambda work: bool(work.stop_at),
 }
 
 

@@ -195,6 +195,25 @@ SHOWN: list[tuple[Sometimes, Workload, str]] = [
         work(A, checkpoint_every_rows=1),
         'start a0; 1 complete a0; durable a0; checkpoint_begin claim={"a":1}',
     ),
+    (S.ASKED_IN_FLIGHT, work(A), "start a0; stop_requested"),
+    (
+        S.ASKED_IN_BACKOFF,
+        work(A, failures=RETRY),
+        f"start a0; 1 fail a0 {RETRYABLE} until=3.0; 2 stop_requested",
+    ),
+    (S.ASKED_IN_CLAIM, work(A), 'checkpoint_begin claim={"a":1}; stop_requested'),
+    (
+        S.ASKED_IN_GROUP,
+        work(A, limits=Limits(group_rows=1, groups=1)),
+        "admit 0; stop_requested",
+    ),
+    (S.ASKED_TWICE, work(A), "stop_requested; stop_requested"),
+    (S.INTERRUPTED, work(A), 'stop_requested; 1 end outcome="interrupted"'),
+    (
+        S.INTERRUPTED_RESUMED,
+        work(A),
+        f'stop_requested; 1 end outcome="interrupted"; {CLAIM_1}',
+    ),
 ]
 
 
@@ -242,6 +261,14 @@ NOT_SHOWN: list[tuple[Sometimes, Workload, str]] = [
     ),
     (S.CLAIM_PART, work(A), 'crash; resume claim={"a":2}'),
     (S.CRASH_IN_CLAIM, work(A), 'checkpoint_begin claim={"a":1}; checkpoint_failed; crash'),
+    (S.ASKED_IN_FLIGHT, work(A), "start a0; 1 complete a0; stop_requested"),
+    (
+        S.ASKED_IN_CLAIM,
+        work(A),
+        'checkpoint_begin claim={"a":1}; checkpoint_durable; stop_requested',
+    ),
+    (S.ASKED_TWICE, work(A), f"stop_requested; crash; {CLAIM_1}; stop_requested"),
+    (S.INTERRUPTED_RESUMED, work(A), f"stop_requested; crash; {CLAIM_1}"),
     (S.CRASH_IN_BARRIER, work(A, V), "start v/0; 1 complete v/0; crash"),
     (S.BARRIER_AGAIN, work(A, V), 'crash; resume claim={"a":1,"v":0}; start v/0'),
     (S.CRASH_IN_BACKOFF, work(A, failures=RETRY), f"start a0; 1 fail a0 {RETRYABLE}; 2 crash"),
@@ -302,6 +329,11 @@ def test_every_clause_is_exercised_in_some_of_these_runs() -> None:
     found |= seen(work(M), 'skip m0; 1 end outcome="success"').exercised
     barrier = f"start a0; 1 fail a0 {PERMANENT}; start v/0; 2 complete v/0; emit v1"
     found |= seen(work(A, V), barrier).exercised
+    found |= seen(
+        work(A),
+        'checkpoint_begin claim={"a":1}; checkpoint_durable; stop_requested; '
+        'end outcome="interrupted"',
+    ).exercised
     groups = work(A, limits=Limits(group_rows=1, groups=1))
     found |= seen(groups, "admit 0; start a0; 1 complete a0").exercised
     homes = {clause.number for profile in DRAWN for clause in profile.clauses}

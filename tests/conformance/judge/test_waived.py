@@ -73,7 +73,10 @@ def test_with_every_clause_waived_any_action_is_taken_and_the_counts_hold(
 
 FOLLOWS: Mapping[str, tuple[str, str]] = {
     # By mutant: what else its mistake breaks, and why that is no false blame.
-    "queues the first only": ("SCHED-12", "what is never queued never runs"),
+    "queues the first only": (
+        "SCHED-12 SCHED-14",
+        "what is never queued never runs: the engine waits for it, or gives up",
+    ),
     "starts from snapshot": (
         "SCHED-02 SCHED-03 SCHED-06 SCHED-12 FAIL-03 FAIL-05 DROP-02 DROP-03 RANGE-02",
         "it starts whatever stands in line: each is such a start, or a call twice in flight",

@@ -525,7 +525,7 @@ MISUSES: list[tuple[str, Callable[[Probe], Any], str]] = [
     (
         "end",
         lambda p: p.end(cast(Any, "fine")),
-        "end: expected success, stopped or failed, got 'fine'",
+        "end: expected one of success, stopped, failed, interrupted, got 'fine'",
     ),
     ("group", lambda p: p.admit(0), "the workload has no row groups"),
     ("skip", lambda p: p.skip("z", 0), "unknown column 'z'"),

@@ -41,7 +41,7 @@ def size_of(work: Workload) -> tuple[int, int, int, int, int, str]:
     return (
         len(work.columns),
         rows,
-        len(work.crashes) + len(work.targets),
+        len(work.crashes) + len(work.targets) + len(work.stop_at),
         len(work.faults) + len(work.skips),
         len(text),
         text,
@@ -119,12 +119,11 @@ def _fitted(plain: Json) -> Json:
 
 
 def _earlier_crashes(work: Workload) -> Iterator[Workload]:
-    """The workload with its last crash a little earlier, the nearest first."""
-    if not work.crashes:
-        return
-    *before, step = work.crashes
-    for earlier in range(step - 1, max(0, step - 1 - _STEPS_BACK), -1):
-        yield work.replace(crashes=(*before, earlier))
+    """The workload with its last crash, or stop, a little earlier, the nearest first."""
+    for name in ("crashes", "stop_at"):
+        *before, step = getattr(work, name) or (0,)
+        for earlier in range(step - 1, max(0, step - 1 - _STEPS_BACK), -1):
+            yield work.replace(**{name: (*before, earlier)})
 
 
 # Candidates. Each comes with whether steps of the run go with it.
@@ -207,7 +206,7 @@ def _fewer_incarnations(plain: Json) -> Iterator[tuple[Json, bool]]:
             for name in ("crashes", "targets")
         }
         yield {**plain, **both}, True
-    for name in ("crashes", "targets"):
+    for name in ("crashes", "targets", "stop_at"):
         for candidate in _without_each(plain, name):
             yield candidate, True
 
@@ -253,6 +252,7 @@ def _plainer_rules(plain: Json) -> Iterator[Json]:
         "versions": {},
         "texts": {},
         "visits": [],
+        "stop_twice": False,
     }
     for name, value in usual.items():
         if plain[name] != value:
@@ -321,15 +321,12 @@ def _renamed(plain: Json) -> Json:
 
 def _lower_numbers(plain: Json) -> Iterator[Json]:
     """Numbers that mean something when they are lower."""
-    for incarnation, step in enumerate(plain["crashes"]):
+    steps = [(name, *item) for name in ("crashes", "stop_at") for item in enumerate(plain[name])]
+    for name, incarnation, step in steps:
         for lower in dict.fromkeys((0, 1, step // 2, step - 1)):
             if 0 <= lower < step:
-                crashes = [
-                    *plain["crashes"][:incarnation],
-                    lower,
-                    *plain["crashes"][incarnation + 1 :],
-                ]
-                yield {**plain, "crashes": crashes}
+                moved = [*plain[name][:incarnation], lower, *plain[name][incarnation + 1 :]]
+                yield {**plain, name: moved}
     for place, fault in enumerate(plain["faults"]):
         changes: list[Json] = [{"cool_down_s": 0.0}] if fault["cool_down_s"] else []
         changes += [{"call": fault["call"] - 1}] if fault["call"] > 1 else []

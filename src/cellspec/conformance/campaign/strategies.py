@@ -154,8 +154,8 @@ def workloads(
         max_rows: of the dataset.
     """
     known = frozenset(beside) | {profile}
-    # A crash is interesting by the work that it interrupts.
-    mixed_in = st.booleans() if profile == "resume" else _sometimes()
+    # A crash, or a stop, is interesting by the work that it interrupts.
+    mixed_in = st.booleans() if profile in ("resume", "interrupts") else _sometimes()
     has = {profile} | {
         name for name in _FEATURES if name in known and name != profile and draw(mixed_in)
     }
@@ -196,6 +196,8 @@ def workloads(
     # What came later is drawn last, so that the earlier profiles draw what they always drew.
     if profile == "timeouts":
         work = draw(_timeouts(work, shape, drops="drops" in known))
+    if profile == "interrupts":
+        work = draw(_asked_to_stop(work, steps))
     return varied(work, known)
 
 
@@ -398,6 +400,21 @@ def _skips(draw: st.DrawFn, shape: _Shape) -> tuple[tuple[str, int], ...]:
         for name, bits in zip(able, masks, strict=True)
         for row in range(shape.most_rows)
         if bits >> row & 1
+    )
+
+
+# Stop requests
+
+
+@st.composite
+def _asked_to_stop(draw: st.DrawFn, work: Workload, steps: int) -> Workload:
+    """The workload with stop requests in 64ths of an incarnation, which has so many steps."""
+    if not draw(_often()):
+        return work
+    stop = st.integers(0, 63) | st.integers(8, 47)
+    stops = draw(st.lists(stop, min_size=1, max_size=len(work.crashes) + 1))
+    return work.replace(
+        stop_at=tuple(1 + stop * steps // 64 for stop in stops), stop_twice=draw(_sometimes())
     )
 
 

@@ -103,6 +103,8 @@ class _Observer:
         self.seen = Coverage()
         self.t = 0.0
         self.inferred = False
+        self.asked = False
+        self.interrupted = False
         self.run = RunPicture(work)
 
     # Notes
@@ -429,6 +431,9 @@ class _Observer:
     def _see_resume(self, event: Mapping[str, Any], _column: int) -> None:
         self.seen.incarnations += 1
         self.note("CKPT-12", "SCHED-07")
+        if self.interrupted:
+            self.was(Sometimes.INTERRUPTED_RESUMED)
+        self.asked = self.interrupted = False
         if self.seen.crashes:
             self.note("TABLE-06")
         claim: Mapping[str, int] = event.get("claim") or {}
@@ -465,6 +470,23 @@ class _Observer:
         if self.run.running:
             self.was(Sometimes.STOPPED_IN_FLIGHT)
 
+    def _see_stop_requested(self, _event: Mapping[str, Any], _column: int) -> None:
+        self.note("STOP-05")
+        if self.asked:
+            self.was(Sometimes.ASKED_TWICE)
+        self.asked = True
+        if self.run.running:
+            self.was(Sometimes.ASKED_IN_FLIGHT)
+        if any(until is None or until > self.t for _, until in self.run.waiting.values()):
+            self.was(Sometimes.ASKED_IN_BACKOFF)
+        if self.run.claim_pending:
+            self.was(Sometimes.ASKED_IN_CLAIM)
+        size = self.run.limits.group_rows
+        if size is not None and len(self.run.admitted) + self.run.retired < -(
+            -self.run.rows // size
+        ):
+            self.was(Sometimes.ASKED_IN_GROUP)
+
     def _see_end(self, event: Mapping[str, Any], _column: int) -> None:
         self.note("SCHED-07", "SCHED-10", "SCHED-12", "SCHED-14", "STOP-04", "TABLE-01", "TABLE-04")
         if event.get("outcome") == "success":
@@ -474,5 +496,12 @@ class _Observer:
                 self.note("TABLE-08")
         if event.get("outcome") != "success" or self.run.dropped:
             self.note("STOP-03")
+        if self.asked:
+            self.note("STOP-06")
+        self.interrupted = event.get("outcome") == "interrupted"
+        if self.interrupted:
+            self.was(Sometimes.INTERRUPTED)
+            if self.run.claim_durable:
+                self.note("STOP-07")
         if self.work.failures.stop_window is not None:
             self.note("STOP-01", "STOP-02")

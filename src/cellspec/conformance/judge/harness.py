@@ -204,12 +204,14 @@ class _JudgedRun:
     def _goes_on(self, number: int) -> bool:
         """True if this incarnation can be judged.
 
-        After an incarnation that ended by itself, another makes sense only with another number of
-        rows. After one in which the engine died, and that is waived, the state is unknown.
+        After an incarnation that ended by itself, another makes sense only if it was interrupted,
+        or with another number of rows. After one in which the engine died, and that is waived, the
+        state is unknown.
         """
         outcome = self.result.outcomes[-1]
         others = self.work.rows_of(number) != self.work.rows_of(number - 1)
-        return outcome == "crash" or (outcome != "" and others)
+        interrupted = outcome == "interrupted" and "resume" in self.backend.capabilities
+        return outcome == "crash" or interrupted or (outcome != "" and others)
 
     def _visited(self, number: int) -> bool:
         """Let somebody else's process begin in the folder; true if that broke a clause."""

@@ -173,6 +173,21 @@ PROFILES: tuple[Profile, ...] = (
         mixed=False,
     ),
     Profile(
+        "interrupts",
+        "runs that are asked to stop, as by Ctrl-C, and go on later",
+        clauses_of("interrupts"),
+        _goals(
+            _S.INTERRUPTED,
+            _S.ASKED_TWICE,
+            work_conserving=[_S.ASKED_IN_FLIGHT],
+            groups=[_S.ASKED_IN_GROUP],
+            retries=[_S.ASKED_IN_BACKOFF],
+            resume=[_S.INTERRUPTED_RESUMED],
+            storage_steps=[_S.ASKED_IN_CLAIM],
+        ),
+        mixed=False,
+    ),
+    Profile(
         "counted_work",
         "what an event costs, in lines of the engine's code, as runs grow",
         clauses_of("counted_work"),

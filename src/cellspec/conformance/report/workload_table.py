@@ -20,7 +20,7 @@ __all__ = ["workload_section"]
 _PLACED = (
     *("case", "columns", "rows", "batch_size", "barrier_scope", "seed", "limits", "failures"),
     *("latency_s", "faults", "skips", "checkpoint_every_rows", "checkpoint_version", "crashes"),
-    *("targets", "order_seed", "keep", "ends"),
+    *("targets", "order_seed", "keep", "ends", "stop_at", "stop_twice"),
 )
 
 
@@ -105,6 +105,10 @@ def _facts(work: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     when = "at the end only" if every is None else f"every {rows}"
     yield "checkpoints", f"{when}, version {work.get('checkpoint_version', 1)}"
     yield "crashes", "; ".join(_crash_words(work)) or "none"
+    stops = [f"incarnation {at} after step {step}" for at, step in _stops(work)]
+    if stops:
+        again = ", and again two steps later" if work.get("stop_twice") else ""
+        yield "stop requests", "; ".join(stops) + again
     targets = _items(work.get("targets"))
     if targets:
         yield (
@@ -119,6 +123,10 @@ def _facts(work: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in work.items():
         if key not in _PLACED:
             yield str(key), _plain(value)
+
+
+def _stops(work: Mapping[str, Any]) -> Iterator[tuple[int, Any]]:
+    return ((at, step) for at, step in enumerate(_items(work.get("stop_at"))) if step)
 
 
 def _limit_words(limits: Mapping[str, Any]) -> Iterator[str]:

@@ -26,6 +26,7 @@ capability            the engine …
                       claimed, or begins in a fresh place
 ``early_stop``        stops when too many calls fail
 ``timeouts``          ends a call that takes longer than ``work.timeout_s``, or gives it up
+``interrupts``        ends well when it is asked to stop
 ``storage_steps``     reports the steps of its storage, so that it may be killed between them
 ``work_conserving``   starts every call that could start before time moves on
 ``any_text``          keeps each text as it is: empty, like a null or a number, of several lines,
@@ -45,6 +46,16 @@ features that your engine lacks, and leave the mistakes of your engine to the su
 
 A backend that saves promptly by another policy than rows names it in an attribute ``saving``: a
 `cellspec.conformance.SavePolicy` of row groups, or of seconds.
+
+A backend with the capability ``interrupts`` has a method that asks its engine to stop, as Ctrl-C,
+SIGTERM or a deadline would::
+
+    def request_stop(self, probe: Probe) -> None: ...
+
+The suite calls it while `run` runs: in virtual time from the loop, between two of its steps, in
+real time from another thread. It returns at once, and the engine then ends its run in its own time.
+If an engine writes a claim without a pause, it is never asked in between; its backend says so in
+``unasked``, which is described next.
 
 Without the parts that `fit` takes away, a workload may never reach some coverage goals
 (`cellspec.conformance.run.coverage_goals.Sometimes`). A backend lists them in an attribute
@@ -94,6 +105,7 @@ CAPABILITIES: Final = (
     "config",
     "early_stop",
     "timeouts",
+    "interrupts",
     "storage_steps",
     "work_conserving",
     "any_text",
@@ -205,6 +217,8 @@ def check_capabilities(backend: Backend) -> None:
     if not isinstance(capabilities, frozenset | set | tuple | list):
         wrong.append(f"capabilities: expected a set of names, got {capabilities!r}")
         capabilities = ()
+    if "interrupts" in capabilities and not callable(getattr(backend, "request_stop", None)):
+        wrong.append("request_stop: expected a method, which the capability 'interrupts' needs")
     if wrong:
         raise SpecError(f"{where}: {'; '.join(wrong)}")
     unknown = sorted(str(name) for name in capabilities if name not in CAPABILITIES)

@@ -171,9 +171,11 @@ def _describe(work: Workload) -> Iterator[str]:
     for incarnation in range(work.incarnations):
         step, rows = work.crash_step(incarnation), work.rows_of(incarnation)
         asked = f"asked for {counted(rows, 'row')}" if work.targets else ""
+        stops = " and ".join(map(str, work.stop_steps(incarnation)))
+        stops = f"asked to stop after step {stops}" if stops else ""
         ends = f"crashes at step {step}" if step else ""
-        if asked or ends:
-            yield f"{_process(incarnation)}: {', '.join(filter(None, (asked, ends)))}"
+        if asked or stops or ends:
+            yield f"{_process(incarnation)}: {', '.join(filter(None, (asked, stops, ends)))}"
     for end in work.ends:
         where = f"call {end.call} of {_node(work, end.column, end.position)}"
         yield f"{where} ends at {end.t:g} s" + (

@@ -113,6 +113,8 @@ class _CaseFile(_Strict):
     versions: dict[str, str] = {}
     texts: dict[str, Literal["", "empty", "null", "number", "lines", "long", "same"]] = {}
     visits: list[Literal["", "config", "batch_size", "pipeline"]] = []
+    stop_at: list[int] = []
+    stop_twice: bool = False
 
 
 def _first_error(error: ValidationError) -> str:

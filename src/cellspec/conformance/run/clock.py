@@ -23,6 +23,9 @@ class Clock(Protocol):
     scale: float
     """Seconds of this clock for one second of the workload."""
 
+    notice_s: float
+    """Seconds of this clock in which an engine notices that it was asked to stop."""
+
     def now(self) -> float:
         """Seconds since the run began, over all its incarnations."""
 
@@ -40,6 +43,7 @@ class LoopClock:
     """The time of a virtual loop."""
 
     scale = 1.0
+    notice_s = 0.0
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -99,6 +103,8 @@ class ChosenClock(LoopClock):
 
 class WallClock:
     """Real time, counted from the start of the run, with latencies shortened."""
+
+    notice_s = 0.05
 
     def __init__(self, scale: float, origin_s: float) -> None:
         self.scale = scale

@@ -14,7 +14,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from cellspec import virtualtime
 from cellspec.conformance.run.backend import Backend
@@ -85,6 +85,7 @@ class VirtualClock:
             clock = LoopClock(loop)
             probe = make(clock if self._choose is None else ChosenClock(loop, self._choose))
             made.append(probe)
+            _deliver_stops(backend, probe, loop.call_soon)
             try:
                 running = backend.run(probe)
                 assert running is not None
@@ -126,6 +127,7 @@ class RealClock:
         """Run one incarnation in a thread of its own; a coroutine on an ordinary loop there."""
         probe = make(WallClock(self.scale, self._origin_s))
         assert probe.now() >= start_s
+        _deliver_stops(backend, probe, _in_thread)
         box: list[BaseException] = []
 
         def live() -> None:
@@ -158,3 +160,16 @@ class RealClock:
             if now - since > self._stall_s:
                 return True
         return False
+
+
+def _deliver_stops(
+    backend: Backend, probe: Probe, later: Callable[[Callable[[], None]], object]
+) -> None:
+    """Have a backend that can be interrupted asked to stop where the workload says so."""
+    if "interrupts" in probe.capabilities:
+        asked: Any = backend
+        probe.ask_to_stop(later, asked.request_stop)
+
+
+def _in_thread(function: Callable[[], None]) -> None:
+    threading.Thread(target=function, name="stop request", daemon=True).start()

@@ -28,6 +28,7 @@ from collections.abc import (
     Sequence,
 )
 from pathlib import Path
+from typing import TypeAlias, get_args
 
 from cellspec.conformance.run.arguments import Arguments, Inputs
 from cellspec.conformance.run.calls import Calls, IsLost, Lost
@@ -49,6 +50,10 @@ __all__ = [
     "Probe",
     "Refused",
 ]
+
+
+AskToStop: TypeAlias = "Callable[[Probe], None]"
+"""Asks the engine of a probe's incarnation to stop, and returns at once."""
 
 
 class Refused(Exception):  # noqa: N818 - the word that the specification uses
@@ -105,7 +110,10 @@ class Probe:
         self.capabilities = capabilities
         self.graph = CountingGraph.of(work, incarnation)
         self._clock = clock
-        self._recorder = recorder or Recorder(clock, work.crash_step(incarnation), freeze)
+        stops = work.stop_steps(incarnation) if "interrupts" in capabilities else ()
+        self._recorder = recorder or Recorder(
+            clock, work.crash_step(incarnation), freeze, stop_steps=stops, notice_s=clock.notice_s
+        )
         self._arguments = Arguments(work, incarnation, self._recorder.refuse)
         self._calls = Calls(
             work, incarnation, clock, self._arguments, self._recorder, registry, call_limit
@@ -465,9 +473,16 @@ class Probe:
         self._recorder.report("stop", reason=reason)
 
     def end(self, outcome: Outcome, reason: str | None = None) -> None:
-        """The run is over, and says how it went: ``success``, ``stopped`` or ``failed``."""
-        if outcome not in ("success", "stopped", "failed"):
-            self._recorder.refuse(f"end: expected success, stopped or failed, got {outcome!r}")
+        """The run is over, and says how it went.
+
+        Args:
+            outcome: ``success``, ``stopped``, ``failed``, or ``interrupted`` after a stop that was
+                requested.
+            reason: the same in words.
+        """
+        known = get_args(Outcome)
+        if outcome not in known:
+            self._recorder.refuse(f"end: expected one of {', '.join(known)}, got {outcome!r}")
         fields = {"outcome": outcome} | ({"reason": reason} if reason is not None else {})
         self._recorder.report("end", **fields)
 
@@ -485,6 +500,16 @@ class Probe:
     def note_misuse(self, mistake: str, place: tuple[str, ...]) -> None:
         """Keep a mistake that an adapter found by itself, in one line, and where it was made."""
         self._recorder.misuse, self._recorder.misuse_place = mistake, place
+
+    def ask_to_stop(self, later: Callable[[Callable[[], None]], object], ask: AskToStop) -> None:
+        """Have the engine asked to stop after the steps that the workload names.
+
+        Args:
+            later: has a function called soon, outside of the engine's own steps.
+            ask: asks the engine; it gets this probe.
+        """
+        recorder = self._recorder
+        recorder.on_stop_step = lambda: later(lambda: recorder.request_stop(lambda: ask(self)))
 
     def close(self) -> None:
         """End the incarnation: calls that are still running get `Crash`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import PurePath
 from types import FrameType
 from typing import Any, NoReturn, TypeAlias
@@ -21,6 +21,9 @@ __all__ = ["AdapterError", "Crash", "Entry", "Recorder"]
 
 Entry: TypeAlias = dict[str, Any]
 """One recorded event: the fields of a trace event but its number."""
+
+_STARTS = frozenset({"start", "admit"})
+_REACTIONS = frozenset({"cancel", "take_back", "end"})
 
 
 class Crash(BaseException):
@@ -38,6 +41,9 @@ class Recorder:
         clock: the time of this incarnation.
         crash_step: the step at which the process dies, from 1; 0 for no crash.
         freeze: called at the instant of the crash; it copies the folder.
+        stop_steps: the steps after which the engine is asked to stop.
+        notice_s: seconds of the clock within which an engine may still start what it had decided
+            on when it was asked to stop.
 
     Attributes:
         log: the events, in order.
@@ -50,9 +56,18 @@ class Recorder:
         lock: held while an event is recorded; whoever must record several at once holds it too.
         gone: set when the process is dead or has ended.
         before_crash: called at the instant of the crash, before the folder is frozen.
+        on_stop_step: called at each step of `stop_steps`; it sees to it that the engine is asked.
     """
 
-    def __init__(self, clock: Clock, crash_step: int, freeze: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        crash_step: int,
+        freeze: Callable[[], None],
+        *,
+        stop_steps: Collection[int] = (),
+        notice_s: float = 0.0,
+    ) -> None:
         self.log: list[Entry] = []
         self.steps = 0
         self.ended_by = ""
@@ -66,11 +81,18 @@ class Recorder:
         self._clock = clock
         self._crash_step = crash_step
         self._freeze = freeze
+        self.on_stop_step: Callable[[], object] = lambda: None
+        self._stop_steps = stop_steps
+        self._notice_s = notice_s
+        self._request: Entry | None = None
+        self._noticed_by_s: float | None = None
 
     def record(self, event: str, **fields: Any) -> Entry:
         """Append an event; it is stamped with the time."""
         entry: Entry = {"t": self._clock.now(), "event": event, **fields}
         self.log.append(entry)
+        if self._request is not None:
+            self._settle_request(self._request, entry)
         return entry
 
     def report(self, event: str, **fields: Any) -> None:
@@ -96,6 +118,35 @@ class Recorder:
             self.before_crash()
             self._freeze()
             self.halt("crash", Crash(f"the process dies at step {self.steps}"))
+        if self.steps in self._stop_steps:
+            self.on_stop_step()
+
+    # Stop on request
+
+    def request_stop(self, ask: Callable[[], None]) -> None:
+        """Record that a stop is requested, and ask the engine; not of a process that is gone."""
+        with self.lock:
+            if self.gone.is_set() or any(entry["event"] == "end" for entry in self.log[-1:]):
+                return
+            self._request = self.record("stop_requested", reason="the workload says so")
+            self._noticed_by_s = None
+        # Without the lock: an engine may take a lock of its own, under which it reports.
+        try:
+            ask()
+        except Exception as error:
+            self.misuse = f"request_stop: {type(error).__name__}: {error}"
+        self._noticed_by_s = self._clock.now() + self._notice_s
+
+    def _settle_request(self, request: Entry, entry: Entry) -> None:
+        """Move a request behind a start that was decided on before the engine could know of it."""
+        kind, until = entry["event"], self._noticed_by_s
+        if kind in _REACTIONS or (until is not None and entry["t"] > until):
+            self._request = None
+        elif kind in _STARTS:
+            place = next(i for i in reversed(range(len(self.log))) if self.log[i] is request)
+            del self.log[place]
+            request["t"] = entry["t"]
+            self.log.append(request)
 
     def halt(self, why: str, reason: BaseException) -> NoReturn:
         """End the incarnation, and raise `reason`."""

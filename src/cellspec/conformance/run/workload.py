@@ -138,6 +138,9 @@ class Workload:
         visits: for each incarnation, the process of somebody else that begins in the folder after
             it crashed, and must leave it as it is (clauses CKPT-20 and CKPT-21); "" for none, as
             after those beyond the list.
+        stop_at: for each incarnation, the step after which the engine is asked to stop, counted as
+            for `crashes`; 0 for none, as beyond the list. The next incarnation goes on from there.
+        stop_twice: the engine is asked again two steps later.
 
     Raises:
         SpecError: a field that cannot be used; the message names it.
@@ -163,9 +166,12 @@ class Workload:
     versions: Mapping[str, str] = field(default_factory=dict)
     visits: tuple[Visit, ...] = ()
     texts: Mapping[str, Texts] = field(default_factory=dict)
+    stop_at: tuple[int, ...] = ()
+    stop_twice: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("columns", "faults", "skips", "crashes", "targets", "ends", "visits"):
+        lists = ("columns", "faults", "skips", "crashes", "targets", "ends", "visits", "stop_at")
+        for name in lists:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_counts(self)
         object.__setattr__(self, "_graph_of", {})
@@ -191,8 +197,11 @@ class Workload:
 
     @property
     def incarnations(self) -> int:
-        """The most processes that the run can take: one more than crashes, one for each target."""
-        return max(len(self.crashes) + 1, len(self.targets))
+        """The most processes that the run can take.
+
+        One more than crashes or stop requests, and one for each target.
+        """
+        return max(len(self.crashes) + 1, len(self.targets), len(self.stop_at) + 1)
 
     @property
     def timeout_s(self) -> float | None:
@@ -218,6 +227,13 @@ class Workload:
     def crash_step(self, incarnation: int) -> int:
         """The step at which an incarnation crashes, from 1; 0 if it runs to its end."""
         return self.crashes[incarnation] if incarnation < len(self.crashes) else 0
+
+    def stop_steps(self, incarnation: int) -> tuple[int, ...]:
+        """The steps of an incarnation after which the engine is asked to stop, from 1."""
+        step = self.stop_at[incarnation] if incarnation < len(self.stop_at) else 0
+        if not step:
+            return ()
+        return (step, step + 2) if self.stop_twice else (step,)
 
     def graph(self, incarnation: int = 0) -> ExecutionGraph:
         """The graph of one incarnation.
@@ -368,7 +384,7 @@ def _check_counts(work: Workload) -> None:
         raise SpecError(
             f"workload: checkpoint_version: expected 1, 2 or 3, got {work.checkpoint_version!r}"
         )
-    for name, least in (("crashes", 0), ("targets", 1)):
+    for name, least in (("crashes", 0), ("targets", 1), ("stop_at", 0)):
         for incarnation, value in enumerate(getattr(work, name)):
             _expect(f"{name}[{incarnation}]", value, least)
 

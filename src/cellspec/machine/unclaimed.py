@@ -1,0 +1,63 @@
+"""What a run could have claimed when it ended, and did not.
+
+It depends on the claims that the run makes. Of whole rows it is the rows from row 0 on that are
+resolved; by column, those of each column; of any rows, every row that is resolved, or every cell.
+A run shows by its claims of which kind they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cellspec.machine.run_state import RunState
+from cellspec.machine.saving import first_unclaimable, longest_claim
+from cellspec.state.claims import minus, prefix_of, spans
+from cellspec.text import be, cell_words, counted
+
+__all__ = ["unclaimed"]
+
+
+def unclaimed(run: RunState) -> str:
+    """Cells that could be claimed and are not, in words; "" if there are none.
+
+    A run without any claim is judged by its table. A claim that could not be written, or rows,
+    excuse the rest.
+    """
+    if not run.claim_version or run.unsaved or run.lost_rows:
+        return ""
+    if run.claim_version == 3:
+        return next(_beyond_gaps(run), "")
+    known = run.durable_claim
+    for column, rows in enumerate(longest_claim(run, run.claim_version)):
+        claimed = prefix_of(known[column])
+        if rows > claimed:
+            return (
+                f"{counted(rows, 'row')} of {run.name_of(column)!r} could be claimed, and "
+                f"{claimed} {be(claimed)}"
+            )
+    return ""
+
+
+def _beyond_gaps(run: RunState) -> Iterator[str]:
+    """Cells that a claim of any rows could hold, in words: O(cells that are not claimed)."""
+    total, rules = run.graph.num_records, run.graph.rules.columns
+    for column, rows in enumerate(run.durable_claim):
+        # Output of an ordered barrier is claimed with that of the batches before, or not at all.
+        if any(run.barrier_flags[each] and rules[each].ordered for each in _upstream(run, column)):
+            continue
+        for start, stop in spans(minus(total, rows)):
+            for row in range(start, stop):
+                mine = (column,) if run.claims_by_column else range(len(rules))
+                if all(first_unclaimable(run, each, row, row + 1) < 0 for each in mine):
+                    yield f"{cell_words(run.name_of(column), row)} could be claimed, and is not"
+
+
+def _upstream(run: RunState, column: int) -> set[int]:
+    """A column, and all that its cells depend on."""
+    found, left = set(), [column]
+    while left:
+        one = left.pop()
+        if one not in found:
+            found.add(one)
+            left += run.graph.rules.columns[one].needs
+    return found
