@@ -82,6 +82,8 @@ class RunModel:
         self.durable_drops: set[int] = set()
         self.pending_drops: set[int] = set()
         self.begun: list[dict[str, int]] = []
+        self.doubtful: list[tuple[dict[str, int], set[int]]] = []
+        """Claims whose write reported an error since the last durable one, with their drops."""
         self.crashed = self.ended = False
         self.now = 0.0
         self._begin_life(nothing, {}, {})
@@ -775,12 +777,15 @@ class RunModel:
     def written(self) -> None:
         assert self.pending_claim is not None
         self.durable_claim, self.pending_claim = self.pending_claim, None
-        self.durable_drops = self.pending_drops
+        self.durable_drops = self.durable_drops | self.pending_drops
+        self.doubtful = []
         self.unwritten.discard("claim")
         self.saved_rows, self.unsaved_since = min(self.durable_claim.values()), None
 
     def not_written(self) -> None:
         self.unwritten.add("rows" if self.pending_claim is None else "claim")
+        if self.pending_claim is not None:
+            self.doubtful.append((self.pending_claim, self.pending_drops))
         self.pending_claim = None
         self.saved_rows, self.unsaved_since = self.claimable_rows(), None
 
@@ -813,7 +818,10 @@ class RunModel:
         """What storage says is dropped; if the engine keeps it to itself, what was at the claim."""
         if given_back is not None:
             return {row for span in given_back for row in range(*span)}
-        known = self.durable_drops if claim == self.durable_claim else self.pending_drops
+        known = self.durable_drops
+        if claim != self.durable_claim:
+            written = [(self.pending_claim, self.pending_drops), *self.doubtful]
+            known = next((drops for held, drops in written if held == claim), self.pending_drops)
         return {row for row in known if row < max(claim.values())}
 
     def covered_skips(self, claim: Mapping[str, int], drops: set[int]) -> dict[str, Spans]:
@@ -839,7 +847,8 @@ class RunModel:
     ) -> set[str]:
         if not self.crashed and not self.ended:
             return {"SCHED-07"}
-        if claim not in (self.durable_claim, self.pending_claim):
+        doubtful = [held for held, _ in self.doubtful]
+        if claim not in (self.durable_claim, self.pending_claim, *doubtful):
             return {"CKPT-12"}
         broken: set[str] = set()
         must, may = self.covered_drops(claim)
@@ -911,6 +920,7 @@ class RunModel:
             self._define(self.resized(records))
         self.durable_claim = dict(claim)
         self.pending_claim = None
+        self.doubtful = []
         self.crashed = self.ended = False
         self.durable_drops = self.pending_drops = set(drops)
         self._begin_life(claim, results, drops)

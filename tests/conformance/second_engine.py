@@ -47,15 +47,24 @@ class ColumnFirst:
 
     name = "column-first"
     version = "1"
-    capabilities = frozenset(CAPABILITIES) - {"column_checkpoints", "counted_work"}
+    capabilities = frozenset(CAPABILITIES) - {
+        "column_checkpoints",
+        "set_claims",
+        "commits",
+        "counted_work",
+    }
     saving = SavePolicy(group=True)
     # It writes a claim without a pause in which it could be asked.
     unasked = ("a stop was requested while a claim was being written",)
 
     async def run(self, probe: Probe) -> None:
         """Run one incarnation of a workload."""
-        self._running = _Incarnation(probe)
+        self._running = self.begin(probe)
         await self._running.run()
+
+    def begin(self, probe: Probe) -> Incarnation:
+        """The incarnation that is to run."""
+        return Incarnation(probe)
 
     def request_stop(self, _probe: Probe) -> None:
         """Ask the incarnation that runs to end."""
@@ -75,7 +84,7 @@ class ColumnFirst:
         return Table(rows, frozenset(dropped))
 
 
-class _Incarnation:
+class Incarnation:
     """One incarnation: the table so far, and what runs."""
 
     def __init__(self, probe: Probe) -> None:

@@ -251,7 +251,11 @@ class Engine:
     probe_class: type[LineProbe] = LineProbe
 
     def hello(self) -> m.Hello:
-        able = tuple(name for name in CAPABILITIES if name != "counted_work")
+        able = tuple(
+            name
+            for name in CAPABILITIES
+            if name in self.backend_class.capabilities and name != "counted_work"
+        )
         return m.Hello(m.PROTOCOL_VERSION, self.name, "1", able)
 
     def run(self, talk: Talk, asked: m.Run) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -190,6 +191,42 @@ def test_the_published_schemas_are_those_of_the_messages(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(json.loads(published))
 
 
+COMMITS = ("commit_begin", "committed", "commit_failed")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"event": "commit_begin", "rows": [0, 2]},
+        {"event": "commit_begin", "rows": 3, "column": "a", "commit": 7},
+        {"event": "commit_begin", "claim": {"a": [[0, 2], [4, 5]], "b": 2}},
+        {"event": "committed"},
+        {"event": "committed", "commit": 7},
+        {"event": "commit_failed", "commit": 0, "reason": "no answer"},
+        {"event": "checkpoint_begin", "claim": {"a": [[0, 2], [4, 5]], "b": 2}},
+        {"event": "resume", "claim": {"a": [], "b": [[1, 2]]}},
+    ],
+)
+def test_claims_of_any_rows_and_commits_are_lines_of_the_protocol(line: dict[str, Any]) -> None:
+    assert not list(schema("from").iter_errors(line))
+    assert json.loads(m.encode(m.decode(json.dumps(line).encode()))) == line
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ({"event": "commit_begin"}, "commit_begin: rows: expected either rows, or a claim"),
+        ({"event": "commit_begin", "rows": 1, "claim": {}}, "expected either rows, or a claim"),
+        ({"event": "commit_begin", "column": "a", "claim": {"a": 1}}, "no such field beside"),
+        ({"event": "checkpoint_begin", "claim": {"a": -1}}, "claim.a: expected a number of rows"),
+        ({"event": "checkpoint_begin", "claim": {"a": [[2, 2]]}}, "claim.a: expected ranges"),
+    ],
+)
+def test_a_line_whose_claim_is_none_is_refused(line: dict[str, Any], reason: str) -> None:
+    with pytest.raises(m.BadLine, match=re.escape(reason)):
+        m.decode(json.dumps(line).encode())
+
+
 @pytest.mark.parametrize("way", ["from", "to"])
 def test_the_schemas_take_every_line_of_real_runs(
     exchange: list[tuple[str, dict[str, Any]]], way: str
@@ -201,7 +238,7 @@ def test_the_schemas_take_every_line_of_real_runs(
         assert not errors, (line, errors)
     seen = {line["event"] for line in lines}
     known = set(m.FROM_ENGINE if way == "from" else m.TO_ENGINE)
-    assert known - seen <= {"checkpoint_failed"}, "runs that show these are missing"
+    assert known - seen <= {"checkpoint_failed", *COMMITS}, "runs that show these are missing"
 
 
 _ODD: tuple[Any, ...] = (None, "", "x", 0, -1, 1.5, True, [], [3], [2, 1], [0, 2], {}, {"a": 1})

@@ -24,6 +24,7 @@ from cellspec.engine.calls import Call
 from cellspec.engine.ready_queues import ReadyQueues
 from cellspec.engines.reference import ReferenceBackend, ThreadBackend
 from cellspec.graph.nodes import NodeKey
+from tests.conformance.journal_engine import Claims, Commits, Tables
 from tests.conformance.second_engine import ColumnFirst
 from tests.engine.test_engine import Failing
 
@@ -85,9 +86,12 @@ BACKENDS: dict[str, Backend] = {
     "patient": PatientBackend(),
     "wait-for": WaitsForBackend(),
     "column-first": ColumnFirst(),
+    "journal-commits": Commits(),
+    "journal-claims": Claims(),
+    "journal-tables": Tables(),
     "threads": ThreadBackend(),
 }
-EXAMPLES = {"asyncio": 40, "patient": 20, "wait-for": 20, "column-first": 20, "threads": 5}
+EXAMPLES = dict.fromkeys(BACKENDS, 20) | {"asyncio": 40, "threads": 5}
 
 
 def column(name: str, needs: str = "", traits: T = T.NONE) -> ColumnDescriptor:

@@ -259,6 +259,9 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
         """A new incarnation, perhaps with another target; storage may have a row wrong."""
         pair, model = self.pair, self.pair.model
         known = model.pending_claim if pending and model.pending_claim else model.durable_claim
+        if pending and known == model.durable_claim and model.doubtful:
+            # Its write reported an error, and had landed all the same.
+            known = model.doubtful[-1][0]
         action = Action("resume", claim=pair.claim(known), keep=keep)
         if given_back:
             must, may = model.covered_drops(known)

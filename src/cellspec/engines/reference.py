@@ -40,7 +40,8 @@ class ReferenceBackend:
 
     name = "cellspec-asyncio"
     version = version("cellspec")
-    capabilities = frozenset(CAPABILITIES)
+    # It saves the first rows of each column alone.
+    capabilities = frozenset(CAPABILITIES) - {"set_claims", "commits"}
     scheduler_class: type[Scheduler] = Scheduler
     engine_class: type[AsyncioEngine] = AsyncioEngine
     _engine: AsyncioEngine | None = None
@@ -90,7 +91,7 @@ class ThreadBackend:
 
     name = "cellspec-threads"
     version = version("cellspec")
-    capabilities = frozenset(CAPABILITIES) - {"counted_work"}
+    capabilities = ReferenceBackend.capabilities - {"counted_work"}
     scheduler_class: type[Scheduler] = Scheduler
     engine_class: type[LockedCalls] = LockedCalls
     _engine: LockedCalls | None = None

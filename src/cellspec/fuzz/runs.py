@@ -36,7 +36,13 @@ def run_once(
     order = SCHEDULES[seed % len(SCHEDULES)] if method == "targeted" else method
     choose = schedule(order, seed, work.graph().num_nodes)
     result = run_workload(backend, work, choose=choose)
-    shown = coverage_of(work, result.events, refused=bool(result.refused), visits=result.visits)
+    shown = coverage_of(
+        work,
+        result.events,
+        refused=bool(result.refused) and result.refusal_is_due,
+        visits=result.visits,
+        silent=result.silent,
+    )
     return RunSummary(
         method,
         seed,

@@ -99,7 +99,8 @@ def resume(
         keep: keep claimed rows of barriers whose scope changes with the number of rows.
 
     Raises:
-        Violation: CKPT-12 (a claim that storage cannot have given back), CKPT-16 (another
+        Violation: CKPT-09 (a claim without a cell that a commit brought), CKPT-12 (a claim that
+            storage cannot have given back), CKPT-16 (another
             target that the claimed rows do not allow), CKPT-17 (other drops than the claim
             covers), SKIP-03 (other skips), SCHED-07 (no crash or end came before).
     """
@@ -107,7 +108,7 @@ def resume(
         run.breaks("SCHED-07", "resume without a crash or an end")
     recorded = resumable(run, claim)
     if recorded is None:
-        run.breaks("CKPT-12", _why_not_resumable(run, claim))
+        run.breaks(*_why_not_resumable(run, claim))
         recorded = run.pending_drops
     drops = _covered_drops(run, claim, recorded)
     if dropped is not None:
@@ -287,11 +288,11 @@ def _beyond_words(run: RunState, claim: Claim, records: int) -> str:
     return f"{asked}, but {cell_words(run.name_of(column), row)} is claimed"
 
 
-def _why_not_resumable(run: RunState, claim: Claim) -> str:
-    """The reason why storage cannot have given back a claim."""
+def _why_not_resumable(run: RunState, claim: Claim) -> tuple[str, str]:
+    """The clause that a claim breaks which storage cannot have given back, and the reason."""
     known, pending = run.durable_claim, run.pending_claim
-    if are_prefixes(claim) and are_prefixes(known) and not run.commits:
-        return (
+    if run.committed is None and are_prefixes(claim) and are_prefixes(known) and not run.commits:
+        return "CKPT-12", (
             f"resumed from a claim of {_claim_words(run, claim)}; the last durable one is of "
             f"{_claim_words(run, known)}, and being written was "
             + ("none" if pending is None else f"one of {_claim_words(run, pending)}")
@@ -300,12 +301,14 @@ def _why_not_resumable(run: RunState, claim: Claim) -> str:
         row = first_outside(rows, claim[column])
         if row >= 0:
             where = cell_words(run.name_of(column), row)
-            return f"resumed without {where}, which the last durable claim holds"
+            # Each commit adds to the claim before it: one that was on storage is not gone.
+            clause = "CKPT-12" if run.committed is None else "CKPT-09"
+            return clause, f"resumed without {where}, which the last durable claim holds"
     for column, rows in enumerate(claim):
         row = first_outside(rows, known[column])
         if row >= 0:
             where = cell_words(run.name_of(column), row)
-            return (
+            return "CKPT-12", (
                 f"resumed with {where}, which the last durable claim does not hold, and which no "
                 "claim or commit that may have landed brings whole"
             )

@@ -210,7 +210,7 @@ def test_any_text_is_a_workload_or_refused_in_one_line(text: str | bytes) -> Non
         ({"seed": 1.5}, "seed: expected an integer, got 1.5"),
         ({"order_seed": -1}, "order_seed: expected an integer from 0 up, got -1"),
         ({"checkpoint_every_rows": 0}, "checkpoint_every_rows: expected an integer from 1 up"),
-        ({"checkpoint_version": 3}, "checkpoint_version: expected 1 or 2, got 3"),
+        ({"checkpoint_version": 4}, "checkpoint_version: expected 1, 2 or 3, got 4"),
         ({"crashes": (1, -1)}, "crashes[1]: expected an integer from 0 up, got -1"),
         ({"targets": (2, 0)}, "targets[1]: expected an integer from 1 up, got 0"),
         ({"latency_s": {"z": 1.0}}, "latency_s.z: unknown column 'z'; the columns are 'a', 'b'"),

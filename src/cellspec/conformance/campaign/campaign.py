@@ -191,7 +191,13 @@ def _account(
 ) -> None:
     _count(
         evidence,
-        coverage_of(work, result.events, refused=bool(result.refused), visits=result.visits),
+        coverage_of(
+            work,
+            result.events,
+            refused=bool(result.refused) and result.refusal_is_due,
+            visits=result.visits,
+            silent=result.silent,
+        ),
     )
     evidence.refused += bool(result.refused)
     evidence.by_table_alone += result.by_table_alone

@@ -184,8 +184,10 @@ def workloads(
         faults=draw(_faults(shape, has, policy)),
         skips=draw(_skips(shape)),
         checkpoint_every_rows=every,
-        checkpoint_version=2
-        if resuming and "column_checkpoints" in known and draw(_often())
+        checkpoint_version=_version(
+            known, by_column=resuming and "column_checkpoints" in known and draw(_often())
+        )
+        if resuming
         else 1,
         crashes=tuple(1 + crash * steps // 64 for crash in crashes),
         targets=targets,
@@ -199,6 +201,13 @@ def workloads(
     if profile == "interrupts":
         work = draw(_asked_to_stop(work, steps))
     return varied(work, known)
+
+
+def _version(known: Collection[str], *, by_column: bool) -> Literal[1, 2, 3]:
+    """The version of the checkpoints: an engine that claims any cells is asked for no less."""
+    if {"set_claims", "commits"}.intersection(known):
+        return 3
+    return 2 if by_column else 1
 
 
 # Columns

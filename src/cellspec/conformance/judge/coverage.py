@@ -20,7 +20,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cellspec.conformance.judge.run_picture import Node, RunPicture, span_of
+from cellspec.conformance.judge.run_picture import (
+    Claimed,
+    Node,
+    RunPicture,
+    rows_of_claim,
+    span_of,
+)
+from cellspec.conformance.judge.silent_resume import SilentResume, exercised_by, situations_of
 from cellspec.conformance.judge.visits import CLAUSE_OF
 from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.workload import Visit, Workload
@@ -69,6 +76,7 @@ def coverage_of(
     events: Iterable[Mapping[str, Any]],
     *,
     refused: bool = False,
+    silent: Iterable[SilentResume] = (),
     visits: Iterable[Visit] = (),
 ) -> Coverage:
     """The coverage of a run, from its events in order.
@@ -77,6 +85,7 @@ def coverage_of(
         work: the workload of the run.
         events: its events, as JSON objects.
         refused: the engine refused a workload that must be refused.
+        silent: the incarnations that reported no claim, whose events are not among them.
         visits: the processes of somebody else that began in the run's folder.
     """
     observer = _Observer(work)
@@ -91,6 +100,10 @@ def coverage_of(
     for visit in visits:
         observer.note(CLAUSE_OF[visit])
         observer.was(_VISITS[visit])
+    for resume in silent:
+        observer.inferred = False
+        observer.note(*exercised_by(resume))
+        observer.seen.sometimes.update(situations_of(resume))
     observer.seen.digest = order.hexdigest()
     return observer.seen
 
@@ -221,8 +234,11 @@ class _Observer:
             self.was(Sometimes.BARRIER_WITHOUT_ROW)
         if rule.propagates and any(self.run.skips_input(rule.index, row) for row in rows):
             self.was(Sometimes.BARRIER_WITHOUT_SKIP)
-        if self.run.claimed[rule.index] > rows[0]:
+        claimed = self.run.claimed[rule.index].intersection(rows)
+        if claimed:
             self.was(Sometimes.BARRIER_AGAIN)
+            if any(row not in claimed for row in range(rows[0], max(claimed))):
+                self.was(Sometimes.BARRIER_BETWEEN)
 
     # Ends
 
@@ -386,6 +402,9 @@ class _Observer:
     def _see_checkpoint_begin(self, _event: Mapping[str, Any], _column: int) -> None:
         self.note("CKPT-05", "CKPT-08", "CKPT-09", "CKPT-10", "CKPT-11")
         self.run.claim_pending = True
+        self._see_save()
+
+    def _see_save(self) -> None:
         rows, every = self.run.finished_rows(), self.work.checkpoint_every_rows
         # With the last row there is nothing left that a later save could lose.
         if every is not None and rows < self.run.rows and rows - self.run.saved_rows >= every:
@@ -400,6 +419,28 @@ class _Observer:
     def _see_checkpoint_failed(self, _event: Mapping[str, Any], _column: int) -> None:
         self.run.claim_pending = False
 
+    def _see_commit_begin(self, event: Mapping[str, Any], _column: int) -> None:
+        self.note("CKPT-05", "CKPT-08", "CKPT-10", "CKPT-11")
+        names = [rule.name for rule in self.run.columns]
+        if "claim" in event:
+            cells = {name: set(rows_of_claim(rows)) for name, rows in event["claim"].items()}
+        else:
+            mine = [event["column"]] if event.get("column") else names
+            cells = {name: set(range(*span_of(event))) for name in mine}
+        self.run.commits[event.get("commit")] = cells
+        self._see_save()
+
+    def _see_committed(self, event: Mapping[str, Any], _column: int) -> None:
+        self.note("CKPT-11")
+        self.run.commits.pop(event.get("commit"), None)
+        self.run.claim_durable = self.run.committed = True
+        self.run.saved_rows = self.run.finished_rows()
+
+    def _see_commit_failed(self, event: Mapping[str, Any], _column: int) -> None:
+        commit = self.run.commits.pop(event.get("commit"), None)
+        if commit is not None:
+            self.run.failed_commits.append(commit)
+
     def _see_crash(self, _event: Mapping[str, Any], _column: int) -> None:
         self.seen.crashes += 1
         self.note("SCHED-07")
@@ -407,7 +448,7 @@ class _Observer:
             self.was(Sometimes.CRASH_TWICE)
         if not self.run.claim_durable:
             self.was(Sometimes.CRASH_EARLY)
-        if self.run.claim_pending:
+        if self.run.claim_pending or self.run.commits:
             self.was(Sometimes.CRASH_IN_CLAIM)
         if any(node[1] for node in self.run.running):
             self.was(Sometimes.CRASH_IN_BARRIER)
@@ -436,7 +477,8 @@ class _Observer:
         self.asked = self.interrupted = False
         if self.seen.crashes:
             self.note("TABLE-06")
-        claim: Mapping[str, int] = event.get("claim") or {}
+        claim: Mapping[str, Claimed] = event.get("claim") or {}
+        self._see_landed(claim)
         rows = event.get("records") or self.run.rows
         if rows != self.run.rows:
             self.was(Sometimes.MORE_ROWS if rows > self.run.rows else Sometimes.FEWER_ROWS)
@@ -447,15 +489,31 @@ class _Observer:
             self.run.skipped.update((column, row) for span in spans for row in range(*span))
         self._see_claim(claim, changed="records" in event)
 
-    def _see_claim(self, claim: Mapping[str, int], *, changed: bool) -> None:
+    def _see_landed(self, claim: Mapping[str, Claimed]) -> None:
+        """Which commits that a crash cut off the resume found."""
+        if self.run.committed:
+            self.note("CKPT-09", "CKPT-18")
+        for cells in (*self.run.commits.values(), *self.run.failed_commits):
+            self.note("CKPT-18")
+            found = all(
+                rows.issubset(rows_of_claim(claim.get(name, 0))) for name, rows in cells.items()
+            )
+            self.was(Sometimes.COMMIT_LANDED if found else Sometimes.COMMIT_LOST)
+
+    def _see_claim(self, claim: Mapping[str, Claimed], *, changed: bool) -> None:
         if not any(claim.values()):
             return
         self.note("TABLE-05")
+        held = [set(rows_of_claim(rows)) for rows in claim.values()]
+        if set.intersection(*held):
+            self.note("TABLE-09")
         if changed:
             self.note("CKPT-16")
-        if any(0 < count < self.run.rows for count in claim.values()):
+        if any(0 < len(rows) < self.run.rows for rows in held):
             self.was(Sometimes.CLAIM_PART)
-        if len(set(claim.values())) > 1:
+        if any(rows and len(rows) <= max(rows) for rows in held):
+            self.was(Sometimes.CLAIM_GAP)
+        if any(rows != held[0] for rows in held):
             self.was(Sometimes.COLUMN_CLAIM)
         if self.run.dropped:
             self.note("CKPT-17")

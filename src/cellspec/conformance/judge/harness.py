@@ -34,6 +34,7 @@ from pathlib import Path
 from cellspec.check.checker import Checker, Finding, expect_clauses
 from cellspec.check.explain import describe
 from cellspec.clauses import clauses
+from cellspec.conformance.judge.landed import judge_landed
 from cellspec.conformance.judge.run_end import (
     Refusal,
     bad_end,
@@ -42,6 +43,7 @@ from cellspec.conformance.judge.run_end import (
     tail,
 )
 from cellspec.conformance.judge.run_result import RunResult
+from cellspec.conformance.judge.silent_resume import SilentResume
 from cellspec.conformance.judge.storage_record import StorageRecord
 from cellspec.conformance.judge.table_judge import TableJudge
 from cellspec.conformance.judge.visits import (
@@ -76,6 +78,9 @@ STALL_S = 20.0
 """Real seconds without a call's start or end after which a run in real time stands still."""
 
 _EXPLANATION_EVENTS = 12
+
+_BY_CELL = frozenset(("set_claims", "commits"))
+_BY_COLUMN = _BY_CELL | {"column_checkpoints"}
 
 
 def run_workload(
@@ -132,6 +137,17 @@ def _write_trace(path: Path, run: _JudgedRun) -> None:
             writer.write(event)
 
 
+def _cells_started(probe: Probe) -> set[tuple[str, int]]:
+    """The cells whose calls an incarnation started; those of barriers are none."""
+    found: set[tuple[str, int]] = set()
+    for entry in probe.log:
+        if entry["event"] == "start" and "rows" in entry:
+            rows = entry["rows"]
+            start, stop = (rows, rows + 1) if isinstance(rows, int) else rows
+            found.update((entry["column"], row) for row in range(start, stop))
+    return found
+
+
 # One run
 
 
@@ -176,8 +192,9 @@ class _JudgedRun:
             backend, work, root, clock_mode, self.result.calls, keeps=keeps
         )
         self.result.cost = self.incarnations.cost
-        self.by_column = "column_checkpoints" in capabilities
+        self.by_column = not _BY_COLUMN.isdisjoint(capabilities)
         self.tables = TableJudge(work, self.result.calls, by_column=self.by_column, waive=waived)
+        self.claims_cells = not _BY_CELL.isdisjoint(capabilities)
         self.checker: Checker | None = None
         self.storage_reported = False
         self.storage = StorageRecord()
@@ -241,7 +258,7 @@ class _JudgedRun:
             probe,
             self.settled,
             self.result.tables[-1] if self.result.tables else None,
-            self.storage.possible(probe.graph.column_names),
+            self.storage.possible(probe.graph.column_names) if self.storage_reported else None,
         )
         refuses = isinstance(error, Refused) or (isinstance(error, SpecError) and due is not None)
         if refuses and not probe.misuse:
@@ -279,6 +296,7 @@ class _JudgedRun:
             self._find("SCHED-12", f"the engine refuses a workload that can be run: {error}")
         else:
             self.result.refused = str(error) or due.reason
+            self.result.refusal_is_due = due.sure
 
     # Events
 
@@ -309,6 +327,22 @@ class _JudgedRun:
                 for seq, later in enumerate(entries, event.seq + 1):
                     self.rest.append(self._event(later, incarnation, seq))
                 self.result.rest = list(map(to_json, self.rest))
+                return
+            if event.event == "resume" and self.claims_cells:
+                self._judge_landed(event)
+
+    def _judge_landed(self, event: Event) -> None:
+        """Hold the claim of a resume against the table that the process before it left."""
+        storage = self.storage
+        for broken in judge_landed(
+            self.result.tables[-1],
+            storage.claim or {},
+            [*storage.in_doubt, *([storage.committed] if storage.committed else [])],
+            storage.reported,
+            {row for start, stop in event.dropped or () for row in range(start, stop)},
+        ):
+            if broken.clause not in self.waived:
+                self._find(broken.clause, broken.detail)
                 return
 
     def _resume_is_known(self, probe: Probe) -> bool:
@@ -379,15 +413,41 @@ class _JudgedRun:
             self._find("TABLE-01", text, *tail(error))
             return
         self.result.tables.append(table)
+        silent = self._is_silent(probe)
+        if silent:
+            self.result.silent.append(self._silent_resume(probe))
         broken = self.tables.judge(
             probe.incarnation,
             table,
             self.result.outcomes[-1],
             self._known_claim(probe),
             self._dropped_by_run(),
+            started=_cells_started(probe),
+            silent=silent,
         )
         if broken is not None:
             self._find(broken.clause, broken.detail)
+
+    def _is_silent(self, probe: Probe) -> bool:
+        """True if an incarnation went on from what another left, and did not say from what."""
+        kinds = {entry["event"] for entry in probe.log}
+        went_on = self.result.outcomes[-1] != "crash" or "start" in kinds
+        return probe.incarnation > 0 and went_on and "resume" not in kinds
+
+    def _silent_resume(self, probe: Probe) -> SilentResume:
+        number = probe.incarnation
+        runs = [run for known in self.result.calls.runs.values() for run in known]
+        return SilentResume(
+            before=self.result.tables[-2],
+            columns=tuple(probe.graph.column_names),
+            rows_before=self.work.rows_of(number - 1),
+            rows=probe.rows,
+            crashes=self.result.outcomes[:-1].count("crash"),
+            outcome=self.result.outcomes[-1],
+            barriers=tuple(
+                frozenset(row for row, _ in run.reads) for run in runs if run.incarnation == number
+            ),
+        )
 
     def _known_claim(self, probe: Probe) -> Mapping[str, Rows] | None:
         """By column, the rows that the last durable claim holds; None if claims are unknown."""

@@ -159,6 +159,8 @@ PROFILES: tuple[Profile, ...] = (
             config=[_S.OTHER_CONFIG, _S.OTHER_PIPELINE],
             config__batch_barriers=[_S.OTHER_BATCHES],
             prompt_saving=[_S.SAVE_DUE],
+            set_claims=[_S.CLAIM_GAP, _S.BARRIER_BETWEEN],
+            commits=[_S.COMMIT_LANDED, _S.COMMIT_LOST],
         ),
     ),
     Profile(

@@ -44,10 +44,17 @@ class BadEnd:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A refusal that is due: the clause that demands it, and the reason in words."""
+    """A refusal that is due.
+
+    Attributes:
+        clause: the clause that demands it.
+        reason: why, in words.
+        sure: False if it may be due, for the engine does not report what its storage keeps.
+    """
 
     clause: str
     reason: str
+    sure: bool = True
 
 
 def bad_end(
@@ -126,7 +133,11 @@ def tail(error: BaseException) -> list[str]:
 
 
 def due_refusal(
-    work: Workload, probe: Probe, settled: int, table: Table | None, claim: Mapping[str, Rows]
+    work: Workload,
+    probe: Probe,
+    settled: int,
+    table: Table | None,
+    claim: Mapping[str, Rows] | None,
 ) -> Refusal | None:
     """The refusal that the engine owes in this incarnation; None if it must run.
 
@@ -135,7 +146,8 @@ def due_refusal(
         probe: the incarnation's probe.
         settled: the incarnation whose number of rows storage keeps to.
         table: the table that the incarnation before it left; None for the first incarnation.
-        claim: by column, every row that a claim on storage may hold.
+        claim: by column, every row that a claim on storage may hold; None if the engine reports
+            nothing of its storage. Then a table of whole rows may leave out parts of others.
     """
     scope = _scope_too_wide(work, probe.graph)
     if scope:
@@ -143,18 +155,22 @@ def due_refusal(
     rows, before = work.rows_of(probe.incarnation), work.rows_of(settled)
     if table is None or rows == before:
         return None
-    for changed in () if work.keep else changed_scopes(probe.graph.rules, before, rows):
+    changes = [] if work.keep else list(changed_scopes(probe.graph.rules, before, rows))
+    known = claim or {}
+    for changed in changes:
         name = probe.graph.column_names[changed.column]
         first, was = changed.start, changed.before
         held = any(name in table.rows.get(row, {}) for row in range(first, was))
-        if held or meet(claim.get(name, 0), normal([(first, was)])):
+        if held or meet(known.get(name, 0), normal([(first, was)])):
             what = f"rows of {name!r} from {first} are kept, and their scope ends at {was}"
             return Refusal("CKPT-16", f"{what}, then at {changed.after}")
-    reached = end_of(tuple(claim.values())) if claim else 0
+    reached = end_of(tuple(known.values())) if known else 0
     kept = max((reached, *(row + 1 for row in (*table.rows, *table.dropped))))
     if rows < kept:
         text = f"{counted(rows, 'row')} {be(rows)} asked for, and more are kept"
         return Refusal("CKPT-16", text)
+    if claim is None and (changes or rows < before):
+        return Refusal("CKPT-16", "what is kept of the run before is not reported", sure=False)
     return None
 
 

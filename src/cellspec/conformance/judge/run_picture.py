@@ -7,25 +7,32 @@ use pictures of their own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from cellspec.conformance.run.workload import Workload
 
-__all__ = ["Node", "RunPicture", "span_of"]
+__all__ = ["Claimed", "Node", "RunPicture", "rows_of_claim", "span_of"]
 
 Node: TypeAlias = tuple[int, bool, int]
 """A column by position, whether it is a barrier node, and the row or scope."""
+
+
+Claimed: TypeAlias = int | Sequence[Sequence[int]]
+"""The rows of a column in the claim of an event: a number of rows from 0 on, or ranges."""
 
 
 class RunPicture:
     """The state of a run after some of its events.
 
     Attributes:
-        claim_durable: a claim was durable at some time.
+        claim_durable: a claim, or a commit, was durable at some time.
         claim_pending: a claim is being written.
-        claimed: by column, the rows that the incarnation began with.
         saved_rows: the rows that were finished without a gap at the last save.
+        committed: a commit was durable at some time.
+        commits: the commits that are open, by number: by column, their rows.
+        failed_commits: those that reported an error.
+        claimed: by column, the rows that the incarnation began with.
         resolved: by column, the moment at which each row was resolved, by a count of its own;
             claimed rows come before all others.
         dropped: the dropped rows.
@@ -42,18 +49,21 @@ class RunPicture:
 
     def __init__(self, work: Workload) -> None:
         self.limits = work.limits
-        self.claim_durable = False
+        self.claim_durable = self.committed = False
         self._work = work
         self.begin(0, {})
 
-    def begin(self, incarnation: int, claim: Mapping[str, int]) -> None:
+    def begin(self, incarnation: int, claim: Mapping[str, Claimed]) -> None:
         """Begin an incarnation: exactly the claimed rows are there."""
         self.rules = self._work.graph(min(incarnation, self._work.incarnations - 1)).rules
         self.columns = self.rules.columns
         self.rows = self.rules.num_records
-        self.claimed = [min(claim.get(rule.name, 0), self.rows) for rule in self.columns]
+        self.claimed = [
+            {row for row in rows_of_claim(claim.get(rule.name, 0)) if row < self.rows}
+            for rule in self.columns
+        ]
         self.moment = 0
-        self.resolved = [dict.fromkeys(range(count), 0) for count in self.claimed]
+        self.resolved = [dict.fromkeys(sorted(rows), 0) for rows in self.claimed]
         self.dropped: set[int] = set()
         self.skipped: set[tuple[int, int]] = set()
         self.running: dict[Node, set[int]] = {}
@@ -64,7 +74,9 @@ class RunPicture:
         self.admitted: set[int] = set()
         self.retired = 0
         self.claim_pending = False
-        self.saved_rows = min(self.claimed)
+        self.saved_rows = self.finished_rows()
+        self.commits: dict[int | None, dict[str, set[int]]] = {}
+        self.failed_commits: list[dict[str, set[int]]] = []
 
     # What is where
 
@@ -121,6 +133,12 @@ class RunPicture:
             resource = self.limits.column_resource.get(self.columns[node[0]].name)
             if resource is not None:
                 self.busy_of[resource] -= 1
+
+
+def rows_of_claim(rows: Claimed) -> Iterator[int]:
+    """The rows of a column in the claim of an event: a number of rows from 0 on, or ranges."""
+    for start, stop in ((0, rows),) if isinstance(rows, int) else rows:
+        yield from range(start, stop)
 
 
 def span_of(event: Mapping[str, Any]) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cellspec.check.checker import Finding
+from cellspec.conformance.judge.silent_resume import SilentResume
 from cellspec.conformance.run.incarnations import Cost
 from cellspec.conformance.run.values import Registry, Table
 from cellspec.conformance.run.workload import Visit, Workload
@@ -28,10 +29,12 @@ class RunResult:
         outcomes: how each incarnation ended: ``"crash"``, or the reported outcome.
         tables: the table at the end of each incarnation.
         refused: why the engine refused the workload, where it must; "" if it ran it.
+        refusal_is_due: it had to; False if that is not known, for its storage is not reported.
         adapter: the mistake of the adapter, if it made one; "" else.
         by_table_alone: incarnations whose events were not judged, because the claim that they
             resumed from is unknown.
         visits: the processes of somebody else that began in the run's folder, by what differed.
+        silent: the incarnations that went on from a table, and reported no claim.
         calls: every call of the run.
         cost: the cost of the run.
     """
@@ -44,8 +47,10 @@ class RunResult:
     outcomes: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     refused: str = ""
+    refusal_is_due: bool = True
     adapter: str = ""
     by_table_alone: int = 0
+    silent: list[SilentResume] = field(default_factory=list)
     visits: list[Visit] = field(default_factory=list)
     calls: Registry = field(default_factory=Registry)
     cost: Cost = field(default_factory=Cost)

@@ -67,7 +67,7 @@ class StorageRecord:
             self._commits[event.commit] = _cells_of(event, names)
         elif kind == "committed":
             cells = self._commits.pop(event.commit, {})
-            self.claim = _joined(self.claim or {}, cells)
+            self.claim = _joined(self.claim or dict.fromkeys(names, 0), cells)
             self.committed = _joined(self.committed, cells)
         elif kind == "commit_failed":
             self._failed_commits.append(self._commits.pop(event.commit, {}))

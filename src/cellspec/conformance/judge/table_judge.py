@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeAlias
 
 from cellspec.conformance.judge.expected_table import (
@@ -27,7 +28,7 @@ from cellspec.text import counted
 Claimed: TypeAlias = int | Sequence[tuple[int, int]]
 """The claimed rows of a column: the first ones as a number, or ranges ``[start, stop)``."""
 
-__all__ = ["TableJudge", "TableViolation"]
+__all__ = ["Claimed", "TableJudge", "TableViolation", "holds", "holds_row"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,9 @@ class TableJudge:
         outcome: str,
         claim: Mapping[str, Claimed] | None = None,
         dropped: Container[int] | None = None,
+        *,
+        started: Collection[tuple[str, int]] = (),
+        silent: bool = False,
     ) -> TableViolation | None:
         """The first clause that the table at the end of an incarnation breaks, or None.
 
@@ -90,9 +94,15 @@ class TableJudge:
                 Then only values that stand in two tables are compared, and only if rows cannot be
                 dropped.
             dropped: the rows that the run dropped, by its events; None if unknown.
+            started: the cells whose calls this incarnation started.
+            silent: this incarnation went on, and reported no claim: the table that the one before
+                left stands for it.
         """
         self._odd.clear()
-        for broken in self._all_broken(incarnation, table, outcome, dropped):
+        for broken in chain(
+            self._all_broken(incarnation, table, outcome, dropped, silent),
+            self._made_again(incarnation, started, silent),
+        ):
             if broken.clause not in self._waive:
                 return broken
             if broken.cell is not None:
@@ -103,7 +113,12 @@ class TableJudge:
         return None
 
     def _all_broken(
-        self, incarnation: int, table: Table, outcome: str, dropped: Container[int] | None
+        self,
+        incarnation: int,
+        table: Table,
+        outcome: str,
+        dropped: Container[int] | None,
+        silent: bool,
     ) -> Iterator[TableViolation]:
         yield from self._complete(table, outcome == "success" or not self._by_column)
         yield from self._partition(incarnation, table, outcome)
@@ -113,7 +128,7 @@ class TableJudge:
                 yield from self._barrier_values(incarnation, column, table)
             else:
                 yield from self._own_values(incarnation, column, table)
-        yield from self._unchanged(incarnation, table)
+        yield from self._unchanged(incarnation, table, silent)
         if outcome == "success":
             if dropped is not None:
                 yield from self._dropped(incarnation, table, dropped)
@@ -254,7 +269,7 @@ class TableJudge:
             safe = self._safe_rows(run.incarnation, need) if run.incarnation < incarnation else None
             for row, inputs in run.reads:
                 cells = table.rows.get(row, {})
-                if need not in cells or (safe is not None and not _holds(safe, row)):
+                if need not in cells or (safe is not None and not holds(safe, row)):
                     continue
                 if (need, row) in self._odd:
                     continue
@@ -273,10 +288,42 @@ class TableJudge:
                 return claim.get(column, 0) if claim else 0
         return 0
 
-    def _unchanged(self, incarnation: int, table: Table) -> Iterator[TableViolation]:
-        for earlier, old, claim in self._claims:
+    def _made_again(
+        self, incarnation: int, started: Collection[tuple[str, int]], silent: bool
+    ) -> Iterator[TableViolation]:
+        """A row that was safe when the process before ended is not made again."""
+        if not self._claims:
+            return
+        earlier, old, claim = self._claims[-1]
+        safe = self._whole_rows(earlier, incarnation, old) if silent else ()
+        for name, row in sorted(started):
+            if row in safe or (not silent and holds_row(claim, row)):
+                where = "stood whole in the table" if silent else "was claimed whole"
+                yield TableViolation(
+                    "TABLE-09",
+                    f"{name}[{row}] is made again in {_process(incarnation)}, although row {row} "
+                    f"{where} at the end of {_process(earlier)}",
+                    (name, row),
+                )
+
+    def _whole_rows(self, earlier: int, incarnation: int, table: Table) -> Collection[int]:
+        """The rows of an earlier table that stand for a claim: whole, and of the same target."""
+        if self._work.rows_of(earlier) != self._work.rows_of(incarnation):
+            return ()
+        return {
+            row
+            for row, cells in table.rows.items()
+            if row not in table.dropped and all(name in cells for name in self._names)
+        }
+
+    def _unchanged(self, incarnation: int, table: Table, silent: bool) -> Iterator[TableViolation]:
+        for earlier, old, known in self._claims:
+            claim = known
+            if silent:
+                whole = sorted(self._whole_rows(earlier, incarnation, old))
+                claim = {name: [(row, row + 1) for row in whole] for name in self._names}
             for row, cells in sorted(old.rows.items()):
-                if row in table.dropped and not _holds_row(claim, row):
+                if row in table.dropped and not holds_row(claim, row):
                     # It was not finished yet: the rest of it failed later.
                     continue
                 for name, value in cells.items():
@@ -292,7 +339,7 @@ class TableJudge:
                             "there",
                         )
             for row in sorted(old.dropped):
-                if _holds_row(claim, row) and row not in table.dropped:
+                if holds_row(claim, row) and row not in table.dropped:
                     yield TableViolation(
                         "TABLE-05",
                         f"the drop of row {row} was safe at the end of {_process(earlier)}, and at "
@@ -303,7 +350,7 @@ class TableJudge:
         self, claim: Mapping[str, Claimed] | None, name: str, row: int, now: Value | None
     ) -> bool:
         if claim is not None:
-            return _holds(claim.get(name, 0), row)
+            return holds(claim.get(name, 0), row)
         # Unclaimed values may be thrown away and made again, to the same value.
         return now is not None and not self._may_drop
 
@@ -412,16 +459,16 @@ class TableJudge:
         )
 
 
-def _holds(rows: Claimed, row: int) -> bool:
+def holds(rows: Claimed, row: int) -> bool:
     """True if a row is among the claimed rows of a column."""
     if isinstance(rows, int):
         return row < rows
     return any(start <= row < stop for start, stop in rows)
 
 
-def _holds_row(claim: Mapping[str, Claimed] | None, row: int) -> bool:
+def holds_row(claim: Mapping[str, Claimed] | None, row: int) -> bool:
     """True if every column claims a row."""
-    return bool(claim) and all(_holds(rows, row) for rows in (claim or {}).values())
+    return bool(claim) and all(holds(rows, row) for rows in (claim or {}).values())
 
 
 def _process(incarnation: int) -> str:

@@ -161,7 +161,10 @@ def _shortfall(
     if not evidence.exercised[clause.number]:
         if evidence.exercised_inferred[clause.number]:
             return "only events that the adapter inferred exercised it, and none that was observed"
-        return f"no workload of {evidence.workloads} exercised it"
+        reason = f"no workload of {evidence.workloads} exercised it"
+        if evidence.by_table_alone and profile.name == "resume":
+            return f"{reason}; the backend did not report the claims that its runs resumed from"
+        return reason
     return ""
 
 

@@ -6,16 +6,20 @@ mistake, and its run ends with a message that names it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NoReturn, TypeAlias
 
 from cellspec.conformance.run.values import SKIPPED, Value
 from cellspec.conformance.run.workload import Workload
 from cellspec.graph.rowset import part_of
 from cellspec.graph.rules import ColumnRule
+from cellspec.state.claims import Rows, normal
 from cellspec.text import listed_names
 
-__all__ = ["Arguments", "Inputs"]
+__all__ = ["Arguments", "ClaimedRows", "Inputs"]
+
+ClaimedRows: TypeAlias = int | Iterable[int] | Iterable[tuple[int, int]]
+"""The claimed rows of a column: how many from row 0 on, any rows, or ranges ``[start, stop)``."""
 
 Inputs: TypeAlias = Mapping[str, Value | None]
 """The values of the columns that a cell needs, by column, or by the names that it needs them by.
@@ -77,13 +81,27 @@ class Arguments:
             self._refuse("the workload has no row groups")
         return self.rows(*part_of(group, size, self._total))
 
-    def claim(self, claim: Mapping[str, int] | int) -> dict[str, int]:
-        """A claim with a number of rows for every column."""
+    def claim(self, claim: Mapping[str, ClaimedRows] | int) -> dict[str, Rows]:
+        """A claim with the rows of every column: a number, or ranges if they have a gap."""
         if isinstance(claim, int):
             return dict.fromkeys(self._names, claim)
         for column in claim:
             self.check_column(column)
-        return {column: claim.get(column, 0) for column in self._names}
+        return {column: self._claimed(column, claim.get(column, 0)) for column in self._names}
+
+    def _claimed(self, column: str, rows: ClaimedRows) -> Rows:
+        if isinstance(rows, int):
+            return rows
+        spans = []
+        for one in rows:
+            span = tuple(one) if isinstance(one, tuple | list) else (one, one)
+            if len(span) != 2 or any(type(row) is not int for row in span):
+                self._refuse(f"claim of {column!r}: expected rows or ranges, got {one!r}")
+            start, stop = span[0], span[1] + (not isinstance(one, tuple | list))
+            if not 0 <= start < stop:
+                self._refuse(f"claim of {column!r}: rows [{start!r}, {stop!r}) are none")
+            spans.append((start, stop))
+        return normal(spans)
 
     def inputs(self, column: str, inputs: Inputs) -> dict[str, Value]:
         """The inputs that the column needs, by producing column; skipped ones are left out."""

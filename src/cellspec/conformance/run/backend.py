@@ -20,6 +20,8 @@ capability            the engine …
 ``skips``             leaves out cells, and the cells that depend on them
 ``resume``            goes on after a crash from its durable state
 ``column_checkpoints``  claims rows column by column (version 2)
+``set_claims``        claims any rows of a column, with gaps (version 3)
+``commits``           writes data together with the claim on it: a crash leaves both, or neither
 ``prompt_saving``     saves when its policy says so, by default every so many rows
 ``targets``           resumes with another number of rows
 ``config``            refuses another pipeline, batch size or version of a column over what it
@@ -100,6 +102,8 @@ CAPABILITIES: Final = (
     "skips",
     "resume",
     "column_checkpoints",
+    "set_claims",
+    "commits",
     "prompt_saving",
     "targets",
     "config",

@@ -23,6 +23,7 @@ from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
 from cellspec.graph.rowset import ranges_of
 from cellspec.machine.machine import Failure
 from cellspec.machine.policy import is_final, spends_attempt
+from cellspec.state.claims import Rows, covers
 from cellspec.text import counted
 
 __all__ = ["Call", "Calls", "IsLost", "Lost"]
@@ -103,7 +104,7 @@ class Calls:
         self.let_go: Callable[[Callable[[], None]], None] = lambda wait: wait()
         self.bound_s: float | None = None
         self.dropped: set[int] = set()
-        self.claimed: dict[str, int] = {}
+        self.claimed: dict[str, Rows] = {}
         self._work = work
         self._incarnation = incarnation
         self._clock = clock
@@ -329,7 +330,7 @@ class Calls:
             self._registry.add_barrier(self._incarnation, column, scope, reads, values)
             self._recorder.record("complete", column=column, scope=scope)
             claimed = self.claimed.get(column, 0)
-            wanted = (row for row in rows if row >= claimed and row not in self.dropped)
+            wanted = (row for row in rows if not covers(claimed, row) and row not in self.dropped)
             for start, stop in ranges_of(wanted):
                 self._recorder.record("emit", column=column, rows=self._arguments.rows(start, stop))
             self._recorder.step()
@@ -365,7 +366,8 @@ class Calls:
         for position in range(call.start, call.stop):
             if self._was_last(call.column, position, fault):
                 # A barrier that fails for good drops the rows that still want its output.
-                lost = (row for row in call.reads if row >= self.claimed.get(call.column, 0))
+                claimed = self.claimed.get(call.column, 0)
+                lost = (row for row in call.reads if not covers(claimed, row))
                 self.dropped.update(lost if call.scoped else (position,))
 
     def _record_failure(

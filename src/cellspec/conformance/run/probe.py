@@ -23,8 +23,6 @@ from collections.abc import (
     AsyncIterator,
     Callable,
     Generator,
-    Iterable,
-    Mapping,
     Sequence,
 )
 from pathlib import Path
@@ -35,9 +33,9 @@ from cellspec.conformance.run.calls import Calls, IsLost, Lost
 from cellspec.conformance.run.clock import Clock
 from cellspec.conformance.run.counting_graph import CountingGraph
 from cellspec.conformance.run.recorder import AdapterError, Crash, Entry, Recorder
+from cellspec.conformance.run.storage_reports import StorageReports
 from cellspec.conformance.run.values import Registry
 from cellspec.conformance.run.workload import Workload
-from cellspec.graph.rowset import ranges_of
 from cellspec.machine.machine import Failure, Outcome
 
 __all__ = [
@@ -64,7 +62,7 @@ class Refused(Exception):  # noqa: N818 - the word that the specification uses
     """
 
 
-class Probe:
+class Probe(StorageReports):
     """One incarnation of a workload, as its backend sees it. See `cellspec.conformance.run.probe`.
 
     Calls and reports may come from any thread; they are put into one order.
@@ -103,10 +101,7 @@ class Probe:
         call_limit: int = 1_000_000,
         recorder: Recorder | None = None,
     ) -> None:
-        self.work = work
-        self.incarnation = incarnation
         self.folder = folder
-        self.rows = work.rows_of(incarnation)
         self.capabilities = capabilities
         self.graph = CountingGraph.of(work, incarnation)
         self._clock = clock
@@ -118,6 +113,7 @@ class Probe:
         self._calls = Calls(
             work, incarnation, clock, self._arguments, self._recorder, registry, call_limit
         )
+        super().__init__(work, incarnation, self._recorder, self._arguments, self._calls)
         if "timeouts" in capabilities:
             self._calls.bound_s = self.timeout_s
 
@@ -403,71 +399,6 @@ class Probe:
         """A row group leaves: all its rows are resolved."""
         self._recorder.report("retire", rows=self._arguments.group(group))
 
-    def durable(self, column: str, start: int, stop: int) -> None:
-        """Rows ``[start, stop)`` of a column, or with ``""`` of every one, are safe on storage."""
-        if column:
-            self._arguments.check_column(column)
-        self._recorder.report_storage(
-            "durable", column=column, rows=self._arguments.rows(start, stop)
-        )
-
-    def checkpoint_begin(self, claim: Mapping[str, int] | int) -> None:
-        """A claim is being written: rows from 0 on, by column, or the same number for each."""
-        self._recorder.report_storage("checkpoint_begin", claim=self._arguments.claim(claim))
-
-    def checkpoint_durable(self) -> None:
-        """The claim that was being written is safe on storage."""
-        self._recorder.report_storage("checkpoint_durable")
-
-    def checkpoint_failed(self) -> None:
-        """The claim that was being written, or the rows for the next one, could not be written."""
-        self._recorder.report_storage("checkpoint_failed")
-
-    def resumed(
-        self,
-        claim: Mapping[str, int] | int,
-        dropped: Iterable[int] | None = None,
-        skipped: Mapping[str, Iterable[int]] | None = None,
-        keep: bool = False,
-        config: Mapping[str, str] | None = None,
-        keep_config: bool = False,
-    ) -> None:
-        """This incarnation goes on from a claim that storage gave back. Report it before any call.
-
-        Args:
-            claim: the claim, as `checkpoint_begin` takes it.
-            dropped: the rows whose drop storage gave back, within the claim; None if the engine
-                does not say.
-            skipped: the cells, by column, whose skip mark storage gave back, within the claim; None
-                if the engine does not say.
-            keep: claimed rows of barriers that change with the target are kept.
-            config: by column, the digest of what shapes its values in this process; None if the
-                engine does not compare it.
-            keep_config: claimed cells of another configuration are kept on purpose.
-        """
-        if self.incarnation == 0:
-            self._recorder.refuse("resumed: the first incarnation has nothing to resume from")
-        claimed = self._arguments.claim(claim)
-        fields: Entry = {"claim": claimed}
-        if dropped is not None:
-            dropped = sorted(set(dropped))
-            fields["dropped"] = ranges_of(dropped)
-        if skipped is not None:
-            marks = {column: ranges_of(sorted(set(rows))) for column, rows in skipped.items()}
-            fields["skipped"] = {column: spans for column, spans in marks.items() if spans}
-        if self.rows != self.work.rows_of(self.incarnation - 1):
-            fields["records"] = self.rows
-        if keep:
-            fields["keep"] = True
-        if config is not None:
-            fields["config"] = dict(config)
-        if keep_config:
-            fields["keep_config"] = True
-        with self._recorder.lock:
-            self._calls.claimed = claimed
-            self._calls.dropped.update(dropped or ())
-            self._recorder.report("resume", **fields)
-
     def stop(self, reason: str) -> None:
         """The run stops early: it starts no further call."""
         self._recorder.report("stop", reason=reason)
@@ -485,15 +416,6 @@ class Probe:
             self._recorder.refuse(f"end: expected one of {', '.join(known)}, got {outcome!r}")
         fields = {"outcome": outcome} | ({"reason": reason} if reason is not None else {})
         self._recorder.report("end", **fields)
-
-    def storage_step(self, name: str) -> None:  # noqa: ARG002 - for whoever reads the adapter
-        """The engine is about to do one step on storage: a write, a sync, a rename, by name.
-
-        The process may be killed here; the step is then not done.
-        """
-        with self._recorder.lock:
-            self._recorder.check_alive()
-            self._recorder.step()
 
     # For the suite and its adapters
 

@@ -6,12 +6,13 @@ time, which are the suite's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from cellspec.engines.lines.line import Line, Rows, Values
+from cellspec.engines.lines.line import CLAIM, Claimed, Line, Rows, Values
 from cellspec.shapes import Count, Name, OutcomeWord, Positive, Range, Seconds
 
 __all__ = [
@@ -20,6 +21,9 @@ __all__ = [
     "CheckpointBegin",
     "CheckpointDurable",
     "CheckpointFailed",
+    "CommitBegin",
+    "CommitFailed",
+    "Committed",
     "Cooling",
     "Drop",
     "Durable",
@@ -133,10 +137,7 @@ class Durable(Line, frozen=True, tag="durable"):
 class CheckpointBegin(Line, frozen=True, tag="checkpoint_begin"):
     """A claim is being written."""
 
-    claim: Annotated[
-        dict[str, Count],
-        Meta(description="For each column the rows from 0 on that are claimed as resolved."),
-    ]
+    claim: Annotated[Mapping[str, Claimed], CLAIM]
 
 
 class CheckpointDurable(Line, frozen=True, tag="checkpoint_durable"):
@@ -149,10 +150,36 @@ class CheckpointFailed(Line, frozen=True, tag="checkpoint_failed"):
     reason: str | None = None
 
 
+class CommitBegin(Line, frozen=True, tag="commit_begin"):
+    """Data is being written together with the claim on it: a crash leaves both, or neither."""
+
+    rows: Annotated[Rows | None, Meta(description="The rows that are new.")] = None
+    column: Annotated[Name | None, Meta(description="Their column; left out, every one.")] = None
+    claim: Annotated[
+        Mapping[str, Claimed] | None, Meta(description="Instead of rows, what is new by column.")
+    ] = None
+    commit: Annotated[
+        Count | None, Meta(description="Tells apart commits that are open at the same time.")
+    ] = None
+
+
+class Committed(Line, frozen=True, tag="committed"):
+    """That commit is in the folder: its data, and the claim on it."""
+
+    commit: Count | None = None
+
+
+class CommitFailed(Line, frozen=True, tag="commit_failed"):
+    """That commit reported an error; it may be in the folder all the same."""
+
+    commit: Count | None = None
+    reason: str | None = None
+
+
 class Resume(Line, frozen=True, tag="resume"):
     """This run goes on from a claim that the folder gave back."""
 
-    claim: dict[str, Count]
+    claim: Annotated[Mapping[str, Claimed], CLAIM]
     dropped: Annotated[
         tuple[Range, ...], Meta(description="The dropped rows that the folder gave back.")
     ] = ()

@@ -9,12 +9,17 @@ from msgspec import Meta
 
 from cellspec.shapes import Range
 
-__all__ = ["NOW", "Line", "Rows", "Values"]
+__all__ = ["CLAIM", "NOW", "Claimed", "Line", "Rows", "Values"]
 
 # Without bounds on the single row, for the reason that `cellspec.trace.format` gives.
 Rows: TypeAlias = Annotated[int | Range, Meta(description="One row, or rows [start, stop).")]
+Claimed: TypeAlias = int | tuple[Range, ...]
 Values: TypeAlias = dict[str, str | None]
 
+CLAIM = Meta(
+    description="For each column the rows that are claimed as resolved: a number of rows from 0 "
+    "on, or ranges."
+)
 NOW = Meta(description="The time, in seconds: the suite's clock, which is virtual.")
 
 

@@ -23,6 +23,9 @@ from cellspec.engines.lines.from_engine import (
     CheckpointBegin,
     CheckpointDurable,
     CheckpointFailed,
+    CommitBegin,
+    CommitFailed,
+    Committed,
     Cooling,
     Drop,
     Durable,
@@ -39,7 +42,7 @@ from cellspec.engines.lines.from_engine import (
     Table,
     Wait,
 )
-from cellspec.engines.lines.line import Line, Rows, Values
+from cellspec.engines.lines.line import Claimed, Line, Rows, Values
 from cellspec.engines.lines.to_engine import (
     Checkpoints,
     Column,
@@ -68,7 +71,11 @@ __all__ = [
     "CheckpointDurable",
     "CheckpointFailed",
     "Checkpoints",
+    "Claimed",
     "Column",
+    "CommitBegin",
+    "CommitFailed",
+    "Committed",
     "Complete",
     "Cooling",
     "Drop",
@@ -125,6 +132,9 @@ FromEngine: TypeAlias = (
     | CheckpointBegin
     | CheckpointDurable
     | CheckpointFailed
+    | CommitBegin
+    | Committed
+    | CommitFailed
     | Resume
     | Stop
     | Wait
@@ -227,6 +237,16 @@ def misfit(message: Line) -> tuple[str, str] | None:
             given, other = ("value", "values") if message.scope is None else ("values", "value")
             if getattr(message, given) is None or getattr(message, other) is not None:
                 return given, f"expected {given}, and no {other}"
+    if isinstance(message, CommitBegin) and (message.rows is None) == (message.claim is None):
+        return "rows", "expected either rows, or a claim of what is new"
+    if isinstance(message, CommitBegin) and message.claim and message.column is not None:
+        return "column", "no such field beside a claim, which names columns"
+    if isinstance(message, CheckpointBegin | CommitBegin | Resume):
+        for name, rows in (message.claim or {}).items():
+            if isinstance(rows, int) and not 0 <= rows <= INTEGER_MAX:
+                return f"claim.{name}", f"expected a number of rows from 0, or ranges, got {rows}"
+            if isinstance(rows, tuple) and any(start >= stop for start, stop in rows):
+                return f"claim.{name}", "expected ranges [start, stop) that are not empty"
     return _odd_rows(getattr(message, "rows", None))
 
 

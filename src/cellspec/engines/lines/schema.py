@@ -82,6 +82,9 @@ def _plain(value: Any) -> Any:
 
 def _fitting(kind: str) -> dict[str, Any]:
     """The fields that fit together in one line: `misfit` of the messages, as a schema."""
+    if kind == "commit_begin":
+        rows = _has("rows", without=["claim"])
+        return {"oneOf": [rows, _has("claim", without=["rows", "column"])]}
     if kind not in _NODES:
         return {}
     cell = _has("rows", without=["scope"])

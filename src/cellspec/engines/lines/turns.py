@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from cellspec import virtualtime
@@ -46,6 +46,9 @@ class Incarnation:
             m.CheckpointBegin: lambda line: probe.checkpoint_begin(line.claim),
             m.CheckpointDurable: lambda _: probe.checkpoint_durable(),
             m.CheckpointFailed: lambda _: probe.checkpoint_failed(),
+            m.CommitBegin: self._commit_begin,
+            m.Committed: lambda line: probe.committed(line.commit),
+            m.CommitFailed: lambda line: probe.commit_failed(line.commit),
             m.Resume: self._resume,
             m.Stop: lambda line: probe.stop(line.reason or ""),
         }
@@ -231,6 +234,17 @@ class Incarnation:
     def _step(self, line: m.Step) -> None:
         self._probe.storage_step(line.name)
         self._conversation.send(m.Go(t=self._probe.now()))
+
+    def _commit_begin(self, line: m.CommitBegin) -> None:
+        if line.rows is None:
+            self._check_claim(line.claim or {})
+            self._probe.commit_begin(claim=line.claim, number=line.commit)
+        else:
+            self._probe.commit_begin(line.column or "", *_span(line.rows), number=line.commit)
+
+    def _check_claim(self, claim: Mapping[str, m.Claimed]) -> None:
+        for rows in claim.values():
+            self._check_rows(((0, rows),) if isinstance(rows, int) else rows)
 
     def _resume(self, line: m.Resume) -> None:
         self._check_rows(line.dropped)
