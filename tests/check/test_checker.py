@@ -1174,6 +1174,7 @@ def test_the_command_judges_a_right_trace_with_code_0(
     path = write_trace(tmp_path / "run.jsonl.gz", *run)
     code, out, err = run_check(capsys, path)
     assert (code, err) == (0, [])
+    assert "not compared: the configuration, which header and resume must state (CKPT-20)" in out
     lines = out.splitlines()
     assert lines[0] == f"{path}: toy 1, 7 rows × 6 columns, virtual clock"
     assert lines[-1] == f"pass: {len(run[1])} events, each of them allowed"

@@ -103,6 +103,8 @@ class CheckResult:
         completed_rows: rows that were resolved without a gap when judging ended.
         waived: clauses that were not judged because the caller said so.
         unjudged: clauses that could not be judged, with the reason.
+        compares_config: header and resumes from claimed cells state their configuration, so that
+            clause CKPT-20 was judged.
         footer: the last line, if it was read.
     """
 
@@ -120,6 +122,7 @@ class CheckResult:
     completed_rows: int = 0
     waived: tuple[str, ...] = ()
     unjudged: Mapping[str, str] = field(default_factory=dict)
+    compares_config: bool = True
     footer: Footer | None = None
 
 
@@ -174,6 +177,7 @@ class Checker:
         self._moments = self._barriers = self._ranges = 0
         self._outcome: str | None = None
         self._impossible = ""
+        self._compares_config = True
         self._columns = len(header.graph.columns)
         check_size(header.graph.rows, self._columns, source, 1, memory_bytes=memory_bytes)
         graph = graph_of(header, source)
@@ -324,6 +328,9 @@ class Checker:
         if event.event == "resume":
             self._outcome = None
             self._note_graph()
+            if action.claim is not None and any(action.claim):
+                known = None not in (self.header.config, event.config)
+                self._compares_config = self._compares_config and known
         elif event.event == "end":
             self._outcome = action.outcome
         elif event.event == "start" and not event.inferred:
@@ -368,6 +375,7 @@ class Checker:
             completed_rows=self.machine.completed_rows,
             waived=self.waived,
             unjudged=self.unjudged,
+            compares_config=self._compares_config,
         )
 
     def _evidence(self) -> dict[str, int]:

@@ -71,6 +71,10 @@ def _judged(result: CheckResult) -> list[str]:
     for clause, reason in result.unjudged.items():
         reasons.setdefault(reason, []).append(clause)
     lines += [f"not judged: {', '.join(names)} ({reason})" for reason, names in reasons.items()]
+    if not result.compares_config:
+        lines.append(
+            "not compared: the configuration, which header and resume must state (CKPT-20)"
+        )
     if result.waived:
         lines.append(f"waived: {', '.join(result.waived)}")
     if result.inferred:
@@ -121,4 +125,5 @@ def _plain(result: CheckResult, judgement: Judgement) -> dict[str, Any]:
         "outcome": result.outcome,
         "waived": list(result.waived),
         "unjudged": dict(result.unjudged),
+        "compares_config": result.compares_config,
     }
