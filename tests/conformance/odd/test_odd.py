@@ -18,14 +18,7 @@ EXAMPLES = 8
 NAMES = [profile.name for profile in PROFILES]
 
 WAITS_FOR = {
-    "journal-data-then-claim": "set claims: a claim by column of any rows",
-    "journal-one-commit": "commits: commit_begin, committed",
-    "batch-files": "commits: commit_begin of a claim, committed",
-    "graceful-stop": "interrupts: request_stop; and commits",
-    "graceful-cancels": "interrupts: request_stop; and commits",
-    "lost-worker": "lost_workers: take_back, lost; and set claims",
-    "saves-by-group": "commits: commit_begin of a claim, committed",
-    "saves-by-seconds": "commits: commit_begin of a claim, committed",
+    "lost-worker": "lost_workers: lose_worker, lost; and take_back",
     "pauses-on-429": "pause: a pause of every start",
 }
 """For each adapter the word of its reports that the probe does not have yet."""
