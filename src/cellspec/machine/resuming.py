@@ -54,6 +54,7 @@ def restore(
     run.recorded = array("q", dropped or ())
     run.durable_drops = run.pending_drops = len(run.recorded)
     run.unsaved = run.lost_rows = False
+    run.paused_until = 0.0
     run.counters.restore(claim, dropped, skipped, lost)
     run.waiting_groups = open_groups(run)
     count_from_claim(run)
@@ -78,6 +79,9 @@ def halt(run: RunState) -> None:
     run.ranges = [[] for _ in run.ranges]
     run.backoffs.clear()
     run.due.clear()
+    run.writes.clear()
+    # The next process may know of the pause, and go on with it.
+    run.may_pause = run.may_pause or run.is_paused
 
 
 def resume(

@@ -19,7 +19,6 @@ NAMES = [profile.name for profile in PROFILES]
 
 WAITS_FOR = {
     "lost-worker": "lost_workers: lose_worker, lost; and take_back",
-    "pauses-on-429": "pause: a pause of every start",
 }
 """For each adapter the word of its reports that the probe does not have yet."""
 
@@ -45,7 +44,6 @@ def backend_of(name: str) -> Backend:
 def test_no_clause_calls_an_odd_engine_wrong(name: str) -> None:
     backend = backend_of(name)
     assert backend.capabilities <= set(CAPABILITIES)
-    assert name != "pauses-on-429" or hasattr(Probe, "pause")
     for number, profile in enumerate(NAMES):
         if profile not in backend.capabilities:
             continue
@@ -57,3 +55,16 @@ def test_no_clause_calls_an_odd_engine_wrong(name: str) -> None:
         )
         assert campaign.failures == {}
         assert campaign.evidence.unequal == ""
+
+
+@pytest.mark.clause("SCHED-15")
+def test_an_engine_that_pauses_everything_and_does_not_say_so_is_idle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Probe, "pause", lambda *_: None)
+    campaign = run_campaign(
+        lambda work, waived: run_workload(backend_of("pauses-on-429"), work, waive=tuple(waived)),
+        "retries",
+        max_examples=40,
+    )
+    assert list(campaign.failures) == ["SCHED-15"]

@@ -83,6 +83,7 @@ class LineBackend:
         self.name = hello.name
         self.version = hello.version
         self.capabilities = frozenset(hello.capabilities)
+        self.idle_s = hello.idle_s
 
     def close(self) -> None:
         """Kill the process, if there is one; the next run starts another."""

@@ -31,6 +31,7 @@ from cellspec.engines.lines.from_engine import (
     Durable,
     End,
     Hello,
+    Pause,
     Refuse,
     Resume,
     Retire,
@@ -41,6 +42,7 @@ from cellspec.engines.lines.from_engine import (
     Stop,
     Table,
     Wait,
+    WriteBegin,
 )
 from cellspec.engines.lines.line import Claimed, Line, Rows, Values
 from cellspec.engines.lines.to_engine import (
@@ -88,6 +90,7 @@ __all__ = [
     "Hello",
     "Limits",
     "Line",
+    "Pause",
     "Read",
     "Refuse",
     "Resume",
@@ -104,6 +107,7 @@ __all__ = [
     "Values",
     "Wait",
     "Wake",
+    "WriteBegin",
     "decode",
     "encode",
     "kind_of",
@@ -128,6 +132,7 @@ FromEngine: TypeAlias = (
     | Admit
     | Retire
     | Step
+    | WriteBegin
     | Durable
     | CheckpointBegin
     | CheckpointDurable
@@ -136,6 +141,7 @@ FromEngine: TypeAlias = (
     | Committed
     | CommitFailed
     | Resume
+    | Pause
     | Stop
     | Wait
     | End
