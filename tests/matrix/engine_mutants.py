@@ -75,6 +75,11 @@ class EngineMutant:
     export: Callable[[Table, Probe], Table] | None = None
     lacks: tuple[str, ...] = ()
 
+    @property
+    def able(self) -> frozenset[str]:
+        """The capabilities that its workloads are drawn for."""
+        return ReferenceBackend.capabilities
+
     def backend(self) -> ReferenceBackend:
         """The engine as the suite takes it."""
         broken = ReferenceBackend()
