@@ -169,6 +169,9 @@ def exchange() -> list[tuple[str, dict[str, Any]]]:
             ),
         )
         run_workload(backend, BARRIER.replace(rows=4, limits=Limits(group_rows=1, groups=2)))
+        asked = run_workload(backend, BARRIER.replace(rows=4, stop_at=(2,), stop_twice=True))
+        assert asked.outcomes == ["interrupted", "success"]
+        assert not asked.violations
         two = (ColumnDescriptor("a"), ColumnDescriptor("b"))
         dropped = (Fault("a", 0, failure="permanent"),)
         run_workload(backend, Workload(two, rows=1, latency_s={"b": 9.0}, faults=dropped))

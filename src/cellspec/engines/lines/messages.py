@@ -55,6 +55,7 @@ from cellspec.engines.lines.to_engine import (
     Limits,
     Read,
     Run,
+    StopRequested,
     Wake,
 )
 from cellspec.shapes import INTEGER_MAX
@@ -102,6 +103,7 @@ __all__ = [
     "Start",
     "Step",
     "Stop",
+    "StopRequested",
     "Table",
     "ToEngine",
     "Values",
@@ -148,7 +150,7 @@ FromEngine: TypeAlias = (
     | Refuse
     | Table
 )
-ToEngine: TypeAlias = Run | Complete | Fail | Wake | Go | Read
+ToEngine: TypeAlias = Run | Complete | Fail | Wake | StopRequested | Go | Read
 
 L = TypeVar("L", bound=Line)
 

@@ -61,6 +61,10 @@ class Incarnation:
         self._turn(run_message(self._probe))
         await self._over
 
+    def request_stop(self) -> None:
+        """Ask the engine to stop: a turn of its own, between two others."""
+        self._turn(m.StopRequested(t=self._probe.now()))
+
     # Turns
 
     def _turn(self, message: m.Line) -> None:
