@@ -148,11 +148,7 @@ class Tiny:
         return None
 
     def wait(self, column: str, position: int, seconds: float) -> Steps:
-        until = self.probe.now() + seconds
-        self.probe.cooling(column, position, until)
-        if seconds:
-            # It waits here, with all other work.
-            self.probe.pause(until)
+        self.probe.cooling(column, position, self.probe.now() + seconds)
         yield ("sleep", seconds)
 
     def keep(self, column: str, row: int, value: Value) -> None:

@@ -51,6 +51,7 @@ class ColumnFirst:
         "column_checkpoints",
         "set_claims",
         "commits",
+        "storage_faults",
         "counted_work",
     }
     saving = SavePolicy(group=True)
@@ -451,7 +452,7 @@ class Incarnation:
         rows = 0
         while rows < self.probe.rows and rows // self.size in self.durable:
             rows = self.rows_of(rows // self.size).stop
-        if last and self.asked:
+        if last and (self.asked or self.stopped):
             rows = self.write_part(rows)
         if rows - self.claimed >= (every or self.probe.rows) or (last and rows > self.claimed):
             self.probe.checkpoint_begin(rows)

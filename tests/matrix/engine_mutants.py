@@ -8,7 +8,6 @@ under failures, crashes, limits or an unlucky order.
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 import shutil
 from collections.abc import Callable, Iterable
@@ -36,6 +35,7 @@ from cellspec.engine.skips import Skips
 from cellspec.engine.slots import Slots
 from cellspec.engine.storage.durable import Storage, StorageError
 from cellspec.engine.storage.filesystem import RealFileSystem
+from cellspec.engine.storage.recovery import CURRENT, PREVIOUS
 from cellspec.engine.storage.stores import Store
 from cellspec.engine.values import Values
 from cellspec.engines.reference import ReferenceBackend
@@ -75,11 +75,6 @@ class EngineMutant:
     export: Callable[[Table, Probe], Table] | None = None
     lacks: tuple[str, ...] = ()
 
-    @property
-    def able(self) -> frozenset[str]:
-        """The capabilities that its workloads are drawn for."""
-        return ReferenceBackend.capabilities
-
     def backend(self) -> ReferenceBackend:
         """The engine as the suite takes it."""
         broken = ReferenceBackend()
@@ -109,13 +104,8 @@ def as_scheduler(broken: type) -> type[Scheduler]:
     return type(broken.__name__, (Scheduler,), {"parts": parts, "__module__": broken.__module__})
 
 
-def mutant(wrong: str, *, lacks: str = "") -> Callable[[Any], Any]:
-    """Register a broken part of the scheduler, a scheduler, an engine, or an export function.
-
-    Args:
-        wrong: what is wrong with it, in a sentence.
-        lacks: a capability that it does not promise.
-    """
+def mutant(wrong: str) -> Callable[[Any], Any]:
+    """Register a broken part of the scheduler, a scheduler, an engine, or an export function."""
 
     def register(broken: Any) -> Any:
         name = broken.__name__
@@ -126,8 +116,7 @@ def mutant(wrong: str, *, lacks: str = "") -> Callable[[Any], Any]:
             kind, made = "engine", broken
         else:
             kind, made = "scheduler", as_scheduler(broken)
-        missing = (lacks,) if lacks else ()
-        ENGINE_MUTANTS.append(EngineMutant(words, wrong, lacks=missing, **{kind: made}))
+        ENGINE_MUTANTS.append(EngineMutant(words, wrong, **{kind: made}))
         return broken
 
     return register
@@ -855,6 +844,50 @@ class SavesAtTheEnd(Saving):
         return False
 
 
+@mutant("ends as success although the last writes failed")
+class EndsWellAfterAFailedWrite(Scheduler):
+    def _judge_end(self) -> Ending:
+        ending = super()._judge_end()
+        saved = self.progress.open_rows or ending.outcome != "failed"
+        return ending if saved else Ending("success", "every row was made")
+
+
+@mutant("ends without the last claim, for every row is on storage")
+class EndsWithoutTheLastClaim(Scheduler):
+    def due_save(self) -> Save | None:
+        save = super().due_save()
+        if save is not None and save.final and any(self.saving.claimed):
+            return replace(save, checkpoint=None)
+        return save
+
+    def _judge_end(self) -> Ending:
+        ending = super()._judge_end()
+        left = self.progress.open_rows or self.saving.error or ending.outcome != "failed"
+        return ending if left else Ending("success", "every row is on storage")
+
+
+@mutant("an early stop ends at once, without a last save")
+class StopsWithoutSaving(Scheduler):
+    def due_save(self) -> Save | None:
+        stops = self.early_stop.reason is not None
+        return None if stops and self._is_work_over() else super().due_save()
+
+    def is_over(self) -> bool:
+        stops = self.early_stop.reason is not None
+        return (stops and self._is_work_over()) or super().is_over()
+
+
+@mutant("after a claim that could not be written, the claim before is thrown away too")
+class ThrowsTheClaimBeforeAway(AsyncioEngine):
+    def _save_step(self, step: Callable[..., None], *arguments: Any) -> None:
+        super()._save_step(step, *arguments)
+        if step == self.scheduler.on_checkpoint_failed:
+            assert isinstance(self.store, Storage)
+            assert isinstance(self.store.files, RealFileSystem)
+            for name in (CURRENT, PREVIOUS):
+                (self.store.files.root / name).unlink(missing_ok=True)
+
+
 @mutant("saves one row late")
 class SavesOneRowLate(Saving):
     def _is_due(self) -> bool:
@@ -1091,35 +1124,6 @@ def table_with_values_swapped(table: Table, probe: Probe) -> Table:
             rows[2][rule.name], rows[3][rule.name] = rows[3][rule.name], rows[2][rule.name]
             break
     return Table(rows, table.dropped)
-
-
-# ---------------------------------------------------------------- engines that promise less
-
-
-@mutant(
-    "while a node waits to be tried again nothing starts, and nobody is told of a pause",
-    lacks="work_conserving",
-)
-class SleepsInBackoff(Scheduler):
-    def next_call(self) -> Call | None:
-        return None if self.wake_s() is not None else super().next_call()
-
-
-@mutant(
-    "once it has saved, the engine looks for work one tick late when its last call has ended",
-    lacks="work_conserving",
-)
-class IdlesOneTick(AsyncioEngine):
-    saved = False
-
-    async def _save(self, save: Save) -> None:
-        await super()._save(save)
-        self.saved = save.checkpoint is not None
-
-    async def _work(self) -> None:
-        if self.saved and not self._task_of:
-            await asyncio.sleep(1 / 16)
-        await super()._work()
 
 
 # ---------------------------------------------------------------- storage that is not reported

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cellspec.conformance.run.backend import CAPABILITIES, Backend
     from cellspec.conformance.run.probe import AdapterError, Crash, Probe, Refused
     from cellspec.conformance.run.values import SKIPPED, Table, Value
-    from cellspec.conformance.run.workload import End, Fault, Workload
+    from cellspec.conformance.run.workload import End, Fault, StorageFault, Workload
     from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
     from cellspec.machine.limits import SavePolicy
 
@@ -34,7 +34,7 @@ _HOMES = {
     "cellspec.conformance.run.backend": ("CAPABILITIES", "Backend"),
     "cellspec.conformance.run.probe": ("AdapterError", "Crash", "Probe", "Refused"),
     "cellspec.conformance.run.values": ("SKIPPED", "Table", "Value"),
-    "cellspec.conformance.run.workload": ("End", "Fault", "Workload"),
+    "cellspec.conformance.run.workload": ("End", "Fault", "StorageFault", "Workload"),
     "cellspec.faults": ("BackPressure", "GeneratorError", "Permanent", "Retryable"),
     "cellspec.machine.limits": ("SavePolicy",),
 }
@@ -57,6 +57,7 @@ __all__ = [
     "Retryable",
     "RunResult",
     "SavePolicy",
+    "StorageFault",
     "Table",
     "Value",
     "Workload",

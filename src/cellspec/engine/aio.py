@@ -17,11 +17,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any
 
 from cellspec.engine.base import Engine, Result, RunBrokeOff
-from cellspec.engine.calls import BARRIER, RANGE, Call, Save
+from cellspec.engine.calls import BARRIER, RANGE, Call, Save, StoreWrite
 from cellspec.faults import GeneratorError
 
 __all__ = ["AsyncioEngine"]
@@ -36,10 +36,15 @@ class AsyncioEngine(Engine):
         cancel_dropped: cancel running calls of rows that were dropped meanwhile, if their
             generators are coroutine functions; otherwise they end, and their values are thrown
             away.
+        storing: surrounds each write of storage, by what it writes; a test slows writes here, or
+            fails them with an `OSError`.
     """
 
     cancel_dropped: bool = True
     _begun = False
+    storing: Callable[[StoreWrite], AbstractAsyncContextManager[object]] = staticmethod(
+        lambda _: nullcontext()
+    )
 
     async def run(self, *, resume: bool = True, keep: bool = False) -> Result:
         """Run to the end.
@@ -241,7 +246,8 @@ class AsyncioEngine(Engine):
     async def _save(self, save: Save) -> None:
         scheduler = self.scheduler
         try:
-            await self._in_thread(self.store.write_rows, save)
+            async with self.storing("data"):
+                await self._in_thread(self.store.write_rows, save)
         except OSError as error:
             self._save_step(scheduler.on_rows_failed, save, error)
             return
@@ -250,7 +256,8 @@ class AsyncioEngine(Engine):
             return
         self._save_step(scheduler.on_checkpoint_begin, save)
         try:
-            await self._in_thread(self.store.write_checkpoint, save.checkpoint)
+            async with self.storing("claim"):
+                await self._in_thread(self.store.write_checkpoint, save.checkpoint)
         except OSError as error:
             self._save_step(scheduler.on_checkpoint_failed, save, error)
         else:

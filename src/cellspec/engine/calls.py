@@ -24,10 +24,12 @@ __all__ = [
     "Order",
     "Restored",
     "Save",
+    "StoreWrite",
 ]
 
 Kind: TypeAlias = Literal["cell", "range", "barrier"]
 Order: TypeAlias = Literal["row-first", "fifo"]
+StoreWrite: TypeAlias = Literal["data", "claim"]
 
 CELL: Final = "cell"
 RANGE: Final = "range"

@@ -69,6 +69,9 @@ class Observer:
     def retired(self, group: int) -> None:
         """Every row of a group is resolved, and another group may be admitted in its place."""
 
+    def rows_begin(self, column: str, start: int, stop: int) -> None:
+        """Rows ``[start, stop)`` of a column are about to be written."""
+
     def rows_durable(self, column: str, start: int, stop: int) -> None:
         """Rows ``[start, stop)`` of a column ("": of every column) are safe on storage."""
 

@@ -90,6 +90,8 @@ class Saving:
             self._final_saved = final
             return None
         self.in_flight = save
+        for name, start, stop in save.ranges:
+            self._observer.rows_begin(name, start, stop)
         return save
 
     def _is_due(self) -> bool:

@@ -16,11 +16,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
 from cellspec.engine.base import Engine, Result, RunBrokeOff
-from cellspec.engine.calls import BARRIER, RANGE, Call, Save
+from cellspec.engine.calls import BARRIER, RANGE, Call, Save, StoreWrite
 from cellspec.faults import GeneratorError
 from cellspec.state.tracker import ThreadSafeCompletionTracker
 
@@ -38,11 +39,16 @@ class ThreadEngine(Engine):
     Attributes:
         threads_most: threads of the pool, if no limit on workers asks for fewer.
         clock: monotonic seconds, by which backoffs and reports of failures are timed.
+        storing: surrounds each write of storage, by what it writes; a test slows writes here, or
+            fails them with an `OSError`.
     """
 
     tracker_class = ThreadSafeCompletionTracker
     threads_most: int = 32
     clock: Callable[[], float] = staticmethod(time.monotonic)
+    storing: Callable[[StoreWrite], AbstractContextManager[object]] = staticmethod(
+        lambda _: nullcontext()
+    )
 
     @cached_property
     def _changed(self) -> threading.Condition:
@@ -239,7 +245,7 @@ class ThreadEngine(Engine):
     def _save(self, save: Save) -> None:
         scheduler = self.scheduler
         try:
-            self.unlocked(self.store.write_rows, save)
+            self.unlocked(self._store, "data", self.store.write_rows, save)
         except OSError as error:
             self._save_step(scheduler.on_rows_failed, save, error)
             return
@@ -248,11 +254,15 @@ class ThreadEngine(Engine):
             return
         self._save_step(scheduler.on_checkpoint_begin, save)
         try:
-            self.unlocked(self.store.write_checkpoint, save.checkpoint)
+            self.unlocked(self._store, "claim", self.store.write_checkpoint, save.checkpoint)
         except OSError as error:
             self._save_step(scheduler.on_checkpoint_failed, save, error)
         else:
             self._save_step(scheduler.on_checkpoint_durable, save)
+
+    def _store(self, what: StoreWrite, write: Callable[[Any], None], given: Any) -> None:
+        with self.storing(what):
+            write(given)
 
     def _save_step(self, step: Callable[..., None], *arguments: Any) -> None:
         if self._error is not None:

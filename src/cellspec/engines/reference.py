@@ -57,6 +57,7 @@ class ReferenceBackend:
             **_arguments(probe, reports, self.scheduler_class),
         )
         self._engine = engine
+        engine.storing = probe.storage
         await engine.run(keep=probe.work.keep)
 
     def request_stop(self, probe: Probe) -> None:  # noqa: ARG002 - the run that goes on
@@ -107,6 +108,7 @@ class ThreadBackend:
             **_arguments(probe, reports, self.scheduler_class),
         )
         engine.clock = probe.now
+        engine.storing = probe.storage_sync
         probe.pass_time_in(engine.let_go)
         self._engine = engine
         engine.run(keep=probe.work.keep)

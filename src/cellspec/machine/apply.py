@@ -18,7 +18,6 @@ from cellspec.machine import (
     early_stop,
     ending,
     failures,
-    pauses,
     resuming,
     row_groups,
     saving,
@@ -105,11 +104,6 @@ def _take(run: RunState, action: Action) -> None:
             _take_of_rows(run, column, action)
     elif kind == "durable":
         saving.store(run, range(run.graph.num_columns), *_rows_of(run, action))
-    elif kind == "write_begin":
-        columns = [_column_of(run, action)] if action.column else range(run.graph.num_columns)
-        saving.write_begin(run, columns, *_rows_of(run, action))
-    elif kind == "pause":
-        pauses.pause(run, action.until)
     elif kind == "admit":
         row_groups.admit(run, *_rows_of(run, action))
     elif kind == "retire":

@@ -14,7 +14,7 @@ from cellspec.machine.drops import unexplained
 from cellspec.machine.row_groups import unresolved
 from cellspec.machine.run_state import RunState
 from cellspec.machine.saving import longest_claim
-from cellspec.machine.unclaimed import unclaimed
+from cellspec.machine.unclaimed import unclaimed, unsaved
 from cellspec.state.claims import first_outside
 from cellspec.state.codes import (
     BACKOFF,
@@ -54,15 +54,15 @@ def enabled(run: RunState) -> Iterator[Action]:
     if run.must_stop and not run.stopped:
         yield Action("stop")
     if not run.unrecorded:
-        if run.stopped:
+        if run.stopped and not unsaved(run):
             yield Action("end", outcome="stopped")
         if run.stop_requested and not unclaimed(run):
             yield Action("end", outcome="interrupted")
 
 
 def _starts_now(run: RunState) -> Iterator[Action]:
-    """The starts that are allowed; in a stop or a pause those of output cells, without a call."""
-    if not (run.is_stopping or run.is_paused):
+    """The starts that are allowed; once the run stops, those of output cells, without a call."""
+    if not run.is_stopping:
         yield from starts(run)
         return
     for rule in run.graph.rules.columns:
@@ -157,7 +157,8 @@ def _storage_actions(run: RunState) -> Iterator[Action]:
                 yield Action("checkpoint_begin", claim=claim)
     total = run.graph.num_records
     done = run.completed_rows == total and min(run.durable) == total and not run.unrecorded
-    if done and not run.stopped:
+    claimed = not run.claim_version or min(run.claimed_rows()) == total
+    if done and claimed and not run.stopped:
         yield Action("end")
 
 

@@ -16,7 +16,7 @@ from cellspec.machine.explain_refusal import expect_running
 from cellspec.machine.resuming import halt
 from cellspec.machine.row_groups import way_of_groups
 from cellspec.machine.run_state import RunState
-from cellspec.machine.unclaimed import unclaimed
+from cellspec.machine.unclaimed import unclaimed, unsaved
 from cellspec.state.codes import (
     BACKOFF,
     RUNNING,
@@ -34,7 +34,9 @@ def end(run: RunState, outcome: Outcome) -> None:
             (with a drop that is not recorded), STOP-03 (stopped or not, and the other said),
             STOP-04 (failure with all work done and saved), SCHED-14 (failure, and nothing
             stood in the way), STOP-06 (interrupted without a request, or a request that is
-            called an early stop), STOP-07 (interrupted with less claimed than could be), SCHED-07.
+            called an early stop), STOP-07 (interrupted with less claimed than could be), STOP-08
+            (stopped early with less claimed than could be), CKPT-22 (success without a claim of
+            everything), CKPT-23 (success after a write that failed for good), SCHED-07.
     """
     if not expect_running(run, "end"):
         return
@@ -51,6 +53,8 @@ def end(run: RunState, outcome: Outcome) -> None:
         run.breaks("STOP-06", "the run ends as stopped; a stop was requested, and none came early")
     elif not run.stopped:
         run.breaks("STOP-03", "the run ends as stopped, and had not stopped early")
+    elif left := unsaved(run):
+        run.breaks("STOP-08", f"the run stops early, and {left}")
     run.ended = True
     halt(run)
 
@@ -68,9 +72,26 @@ def _expect_success(run: RunState) -> None:
     for column, rows in enumerate(run.durable):
         if rows != total:
             run.breaks(
-                "SCHED-10",
+                "CKPT-23" if run.lost_rows else "SCHED-10",
                 f"success with {rows} of {counted(total, 'row')} of "
-                f"{run.name_of(column)!r} durable",
+                f"{run.name_of(column)!r} durable"
+                + (", after a write of rows that failed" if run.lost_rows else ""),
+            )
+    _expect_claimed(run)
+
+
+def _expect_claimed(run: RunState) -> None:
+    """Refuse success of an engine that claims rows, and has not claimed them all."""
+    if not run.claim_version:
+        return
+    total = run.graph.num_records
+    for column, rows in enumerate(run.claimed_rows()):
+        if rows != total:
+            run.breaks(
+                "CKPT-23" if run.unsaved else "CKPT-22",
+                f"success with {rows} of {counted(total, 'row')} of "
+                f"{run.name_of(column)!r} claimed"
+                + (", after a claim that could not be written" if run.unsaved else ""),
             )
 
 

@@ -7,7 +7,6 @@ could be claimed, so that an engine is never blamed for a save that was not due.
 from __future__ import annotations
 
 from cellspec.machine.run_state import RunState
-from cellspec.state.claims import prefix_of
 from cellspec.text import counted
 
 __all__ = ["count_from_claim", "count_from_now", "leave_unsaved"]
@@ -15,11 +14,8 @@ __all__ = ["count_from_claim", "count_from_now", "leave_unsaved"]
 
 def count_from_claim(run: RunState) -> None:
     """A claim is durable: the next save counts from it. O(columns)."""
-    if run.saving is None:
-        return
-    known = run.committed
-    rows = known.firsts if known is not None else map(prefix_of, run.durable_claim)
-    run.saved_rows, run.unsaved_since = min(rows), None
+    if run.saving is not None:
+        run.saved_rows, run.unsaved_since = min(run.claimed_rows()), None
 
 
 def count_from_now(run: RunState) -> None:

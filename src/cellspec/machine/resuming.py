@@ -54,7 +54,6 @@ def restore(
     run.recorded = array("q", dropped or ())
     run.durable_drops = run.pending_drops = len(run.recorded)
     run.unsaved = run.lost_rows = False
-    run.paused_until = 0.0
     run.counters.restore(claim, dropped, skipped, lost)
     run.waiting_groups = open_groups(run)
     count_from_claim(run)
@@ -79,9 +78,6 @@ def halt(run: RunState) -> None:
     run.ranges = [[] for _ in run.ranges]
     run.backoffs.clear()
     run.due.clear()
-    run.writes.clear()
-    # The next process may know of the pause, and go on with it.
-    run.may_pause = run.may_pause or run.is_paused
 
 
 def resume(
@@ -104,7 +100,8 @@ def resume(
 
     Raises:
         Violation: CKPT-09 (a claim without a cell that a commit brought), CKPT-12 (a claim that
-            storage cannot have given back), CKPT-16 (another
+            storage cannot have given back), CKPT-23 (less than was safe before a write failed),
+            CKPT-16 (another
             target that the claimed rows do not allow), CKPT-17 (other drops than the claim
             covers), SKIP-03 (other skips), SCHED-07 (no crash or end came before).
     """
@@ -112,7 +109,8 @@ def resume(
         run.breaks("SCHED-07", "resume without a crash or an end")
     recorded = resumable(run, claim)
     if recorded is None:
-        run.breaks(*_why_not_resumable(run, claim))
+        clause, reason = _why_not_resumable(run, claim)
+        run.breaks("CKPT-23" if _lost_by_failure(run, claim) else clause, reason)
         recorded = run.pending_drops
     drops = _covered_drops(run, claim, recorded)
     if dropped is not None:
@@ -290,6 +288,13 @@ def _beyond_words(run: RunState, claim: Claim, records: int) -> str:
     column = next(column for column, rows in enumerate(claim) if end_of((rows,)) > records)
     row = next(row for row in rows_of(spans(claim[column])) if row >= records)
     return f"{asked}, but {cell_words(run.name_of(column), row)} is claimed"
+
+
+def _lost_by_failure(run: RunState, claim: Claim) -> bool:
+    """True if a claim is less than the last durable one, after which a write failed."""
+    failed = run.unsaved or run.lost_rows
+    pairs = zip(claim, run.durable_claim, strict=True)
+    return failed and all(first_outside(*rows) < 0 for rows in pairs)
 
 
 def _why_not_resumable(run: RunState, claim: Claim) -> tuple[str, str]:

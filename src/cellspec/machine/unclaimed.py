@@ -14,7 +14,7 @@ from cellspec.machine.saving import first_unclaimable, longest_claim
 from cellspec.state.claims import minus, prefix_of, spans
 from cellspec.text import be, cell_words, counted
 
-__all__ = ["unclaimed"]
+__all__ = ["unclaimed", "unsaved"]
 
 
 def unclaimed(run: RunState) -> str:
@@ -36,6 +36,16 @@ def unclaimed(run: RunState) -> str:
                 f"{claimed} {be(claimed)}"
             )
     return ""
+
+
+def unsaved(run: RunState) -> str:
+    """The same; of a run without claims, finished rows that are not durable (clause STOP-08)."""
+    if run.claim_version or not run.has_stored or run.unsaved or run.lost_rows:
+        return unclaimed(run)
+    durable = min(run.durable)
+    if durable >= run.completed_rows:
+        return ""
+    return f"{counted(run.completed_rows, 'row')} finished, and {durable} {be(durable)} durable"
 
 
 def _beyond_gaps(run: RunState) -> Iterator[str]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits
 from cellspec.conformance.campaign.shrink import Tries, fewest, shrink
 from cellspec.conformance.campaign.shrink_workload import shrunk_workload
-from cellspec.conformance.run.workload import End, Fault, Workload
+from cellspec.conformance.run.workload import End, Fault, StorageFault, Workload
 
 
 def test_an_example_is_asked_about_once() -> None:
@@ -82,6 +82,8 @@ RICH = Workload(
     visits=("config",),
     stop_at=(5,),
     stop_twice=True,
+    storage_s=0.5,
+    storage_faults=(StorageFault("claim", 2),),
 )
 """A workload that makes use of every field."""
 

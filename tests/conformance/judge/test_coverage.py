@@ -86,7 +86,6 @@ SHOWN: list[tuple[Sometimes, Workload, str]] = [
     (S.JOIN, work(A, B, C), "start c0"),
     (S.SHORT_BATCH, work(A, X, rows=3, batch_size=2), "start x/1"),
     (S.OVERTAKING, work(A), "start a0; start a1; 1 complete a1"),
-    (S.WENT_ON, work(A), "start a0; 1 complete a0; start a1"),
     (
         S.ORDER_HELD,
         work(A, O),
@@ -219,6 +218,15 @@ SHOWN: list[tuple[Sometimes, Workload, str]] = [
         work(A),
         f'stop_requested; 1 end outcome="interrupted"; {CLAIM_1}',
     ),
+    (S.CLAIM_FAILED, work(A), 'checkpoint_begin claim={"a":1}; checkpoint_failed'),
+    (S.ROWS_FAILED, work(A), "write_begin a0; checkpoint_failed"),
+    (S.MADE_GOOD, work(A), "write_begin a0; checkpoint_failed; durable a0"),
+    (S.SLOW_WRITE, work(A), "start a1; write_begin a0; 1 complete a1"),
+    (
+        S.LANDED,
+        work(A),
+        f'checkpoint_begin claim={{"a":1}}; checkpoint_failed; crash; {CLAIM_1}',
+    ),
 ]
 
 
@@ -241,7 +249,6 @@ NOT_SHOWN: list[tuple[Sometimes, Workload, str]] = [
     (S.JOIN, work(A, B), "start b0"),
     (S.SHORT_BATCH, work(A, X, rows=4, batch_size=2), "start x/1"),
     (S.OVERTAKING, work(A), "start a0; start a1; 1 complete a0; 2 complete a1"),
-    (S.WENT_ON, work(A), "start a0; start a1; 1 complete a0"),
     (
         S.ORDER_INVERTED,
         work(A, O),
@@ -330,7 +337,9 @@ def test_every_clause_is_exercised_in_some_of_these_runs() -> None:
         f"start a0; 1 fail a0 {PERMANENT}; drop a0; cancel a1; start a1",
     ):
         found |= seen(work(A, targets=(2, 3)), text).exercised
-    found |= seen(work(A, failures=FailurePolicy(1, 1)), 'end outcome="stopped"').exercised
+    claimed = 'checkpoint_begin claim={"a":1}; checkpoint_durable'
+    stopped = f'{claimed}; end outcome="stopped"'
+    found |= seen(work(A, failures=FailurePolicy(1, 1)), stopped).exercised
     found |= seen(work(M, N), 'skip m0; start n1; crash; resume claim={"m":1}').exercised
     found |= seen(work(M), 'skip m0; 1 end outcome="success"').exercised
     barrier = f"start a0; 1 fail a0 {PERMANENT}; start v/0; 2 complete v/0; emit v1"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, GraphError, Limits, SpecError
-from cellspec.conformance import Fault, Workload
+from cellspec.conformance import Fault, StorageFault, Workload
 from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.profiles import DRAWN
 from cellspec.conformance.run.workload import DEFAULT_LATENCY_S, TICK_S, End
@@ -21,7 +21,15 @@ SKIPPING = (ColumnDescriptor("a", may_skip=True),)
 BARRIER = (ColumnDescriptor("a"), ColumnDescriptor("v", traits=T.BARRIER, dependencies=["a"]))
 NAMES = {
     each.__name__: each
-    for each in (ColumnDescriptor, ExecutionTraits, FailurePolicy, Fault, Limits, Workload)
+    for each in (
+        ColumnDescriptor,
+        ExecutionTraits,
+        FailurePolicy,
+        Fault,
+        Limits,
+        StorageFault,
+        Workload,
+    )
 }
 
 any_workload = st.sampled_from([profile.name for profile in DRAWN]).flatmap(workloads)

@@ -139,7 +139,7 @@ def _candidates(plain: Json) -> Iterator[tuple[Json, bool]]:
         yield _without_column(plain, place), True
     yield from _fewer_rows(plain)
     yield from _fewer_incarnations(plain)
-    for name in ("faults", "skips"):
+    for name in ("faults", "skips", "storage_faults"):
         for candidate in _without_each(plain, name):
             yield candidate, True
     yield from ((candidate, False) for candidate in _plainer_rules(plain))
@@ -253,6 +253,8 @@ def _plainer_rules(plain: Json) -> Iterator[Json]:
         "texts": {},
         "visits": [],
         "stop_twice": False,
+        "storage_s": 0.0,
+        "storage_faults": [],
     }
     for name, value in usual.items():
         if plain[name] != value:

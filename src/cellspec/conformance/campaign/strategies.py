@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 
 from cellspec.conformance.campaign.variations import varied
 from cellspec.conformance.judge.profiles import DRAWN
-from cellspec.conformance.run.workload import Fault, Workload
+from cellspec.conformance.run.workload import Fault, StorageFault, Workload
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.graph.rowset import parts_touched
 from cellspec.machine.actions import Failure
@@ -159,6 +159,9 @@ def workloads(
     has = {profile} | {
         name for name in _FEATURES if name in known and name != profile and draw(mixed_in)
     }
+    if profile == "storage_faults":
+        # What storage loses shows in what the next process finds.
+        has.add("resume")
     rows = draw(_mostly_several(max_rows))
     column = _column(frozenset(has), known, max_columns)
     shape = _read_columns(
@@ -198,6 +201,8 @@ def workloads(
     # What came later is drawn last, so that the earlier profiles draw what they always drew.
     if profile == "timeouts":
         work = draw(_timeouts(work, shape, drops="drops" in known))
+    if profile == "storage_faults":
+        work = draw(_storage(work))
     if profile == "interrupts":
         work = draw(_asked_to_stop(work, steps))
     return varied(work, known)
@@ -424,6 +429,26 @@ def _asked_to_stop(draw: st.DrawFn, work: Workload, steps: int) -> Workload:
     stops = draw(st.lists(stop, min_size=1, max_size=len(work.crashes) + 1))
     return work.replace(
         stop_at=tuple(1 + stop * steps // 64 for stop in stops), stop_twice=draw(_sometimes())
+    )
+
+
+# Storage
+
+
+@st.composite
+def _storage(draw: st.DrawFn, work: Workload) -> Workload:
+    """The workload with storage that is slow, and fails now and then or from some write on."""
+    fault = st.builds(
+        StorageFault,
+        write=st.sampled_from(("data", "claim")),
+        number=st.integers(1, 2) | st.integers(1, 5),
+        lands=st.booleans(),
+        lasts=_seldom(),
+    )
+    drawn = draw(st.lists(fault, min_size=1, max_size=4))
+    return work.replace(
+        checkpoint_every_rows=work.checkpoint_every_rows or draw(st.integers(1, 2)),
+        storage_faults={(one.write, one.number): one for one in drawn}.values(),
     )
 
 

@@ -29,6 +29,7 @@ from cellspec.conformance.judge.run_picture import (
 )
 from cellspec.conformance.judge.silent_resume import SilentResume, exercised_by, situations_of
 from cellspec.conformance.judge.visits import CLAUSE_OF
+from cellspec.conformance.judge.write_coverage import WriteCoverage
 from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.workload import Visit, Workload
 from cellspec.machine.policy import is_final, spends_attempt
@@ -89,9 +90,11 @@ def coverage_of(
         visits: the processes of somebody else that began in the run's folder.
     """
     observer = _Observer(work)
+    writes = WriteCoverage()
     order = hashlib.blake2b(digest_size=8)
     for event in events:
         observer.take(event)
+        writes.take(event, calls=bool(observer.run.running))
         step = (event["event"], event.get("column"), event.get("rows"), event.get("scope"))
         order.update(repr(step).encode())
     if refused:
@@ -104,6 +107,9 @@ def coverage_of(
         observer.inferred = False
         observer.note(*exercised_by(resume))
         observer.seen.sometimes.update(situations_of(resume))
+    observer.inferred = False
+    observer.note(*writes.exercised)
+    observer.seen.sometimes.update(writes.sometimes)
     observer.seen.digest = order.hexdigest()
     return observer.seen
 
@@ -152,12 +158,6 @@ class _Observer:
     # Starts
 
     def _see_start(self, event: Mapping[str, Any], column: int) -> None:
-        if not self.run.running:
-            self.note("SCHED-15")
-            if self.run.moment:
-                self.was(Sometimes.WENT_ON)
-        if self.run.failed:
-            self.note("SCHED-16")
         node = self.run.node_of(event, column)
         rows = range(0) if node[1] else range(*span_of(event))
         self.note("SCHED-02", "SCHED-03", "SCHED-07", "FAIL-01")
@@ -307,7 +307,6 @@ class _Observer:
 
     def _see_fail(self, event: Mapping[str, Any], column: int) -> None:
         self.note("FAIL-04", "FAIL-05")
-        self.run.failed = True
         node = self.run.held_by(self.run.node_of(event, column))
         left = self.run.running.get(node, set())
         failure = event["failure"]
@@ -401,11 +400,6 @@ class _Observer:
         self.run.admitted.discard(span_of(event)[0])
         self.run.retired += 1
 
-    # Pauses
-
-    def _see_pause(self, _event: Mapping[str, Any], _column: int) -> None:
-        self.note("SCHED-16")
-
     # Storage, crash and resume
 
     def _see_durable(self, _event: Mapping[str, Any], _column: int) -> None:
@@ -414,14 +408,7 @@ class _Observer:
     def _see_checkpoint_begin(self, _event: Mapping[str, Any], _column: int) -> None:
         self.note("CKPT-05", "CKPT-08", "CKPT-09", "CKPT-10", "CKPT-11")
         self.run.claim_pending = True
-        self._see_save()
-
-    def _see_save(self) -> None:
-        rows, every = self.run.finished_rows(), self.work.checkpoint_every_rows
-        # With the last row there is nothing left that a later save could lose.
-        if every is not None and rows < self.run.rows and rows - self.run.saved_rows >= every:
-            self.note("CKPT-19")
-            self.was(Sometimes.SAVE_DUE)
+        _note_save(self)
 
     def _see_checkpoint_durable(self, _event: Mapping[str, Any], _column: int) -> None:
         self.run.saved_rows = self.run.finished_rows()
@@ -440,7 +427,7 @@ class _Observer:
             mine = [event["column"]] if event.get("column") else names
             cells = {name: set(range(*span_of(event))) for name in mine}
         self.run.commits[event.get("commit")] = cells
-        self._see_save()
+        _note_save(self)
 
     def _see_committed(self, event: Mapping[str, Any], _column: int) -> None:
         self.note("CKPT-11")
@@ -575,3 +562,12 @@ class _Observer:
                 self.note("STOP-07")
         if self.work.failures.stop_window is not None:
             self.note("STOP-01", "STOP-02")
+
+
+def _note_save(observer: _Observer) -> None:
+    """A save begins: was it due, while there was something left that a later one could lose?"""
+    run, every = observer.run, observer.work.checkpoint_every_rows
+    rows = run.finished_rows()
+    if every is not None and rows < run.rows and rows - run.saved_rows >= every:
+        observer.note("CKPT-19")
+        observer.was(Sometimes.SAVE_DUE)

@@ -21,6 +21,7 @@ _PLACED = (
     *("case", "columns", "rows", "batch_size", "barrier_scope", "seed", "limits", "failures"),
     *("latency_s", "faults", "skips", "checkpoint_every_rows", "checkpoint_version", "crashes"),
     *("targets", "order_seed", "keep", "ends", "stop_at", "stop_twice"),
+    *("storage_s", "storage_faults"),
 )
 
 
@@ -119,6 +120,9 @@ def _facts(work: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
     if work.get("keep"):
         yield "another target", "claimed rows of barriers that change are kept"
+    storage = "; ".join(_storage_words(work))
+    if storage:
+        yield "storage", storage
     yield "seeds", f"latencies {work.get('seed', 0)}, order {work.get('order_seed', 0)}"
     for key, value in work.items():
         if key not in _PLACED:
@@ -127,6 +131,15 @@ def _facts(work: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _stops(work: Mapping[str, Any]) -> Iterator[tuple[int, Any]]:
     return ((at, step) for at, step in enumerate(_items(work.get("stop_at"))) if step)
+
+
+def _storage_words(work: Mapping[str, Any]) -> Iterator[str]:
+    if work.get("storage_s"):
+        yield f"{_plain(work['storage_s'])} s a write"
+    for fault in map(_mapping, _items(work.get("storage_faults"))):
+        lands = ", done all the same" if fault.get("lands") else ""
+        lasts = ", as all later ones" if fault.get("lasts") else ""
+        yield f"{fault.get('write')} write {fault.get('number', 1)} fails{lands}{lasts}"
 
 
 def _limit_words(limits: Mapping[str, Any]) -> Iterator[str]:

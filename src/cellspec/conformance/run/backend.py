@@ -30,17 +30,14 @@ capability            the engine …
 ``timeouts``          ends a call that takes longer than ``work.timeout_s``, or gives it up
 ``interrupts``        ends well when it is asked to stop
 ``storage_steps``     reports the steps of its storage, so that it may be killed between them
+``storage_faults``    bears storage that is slow, full or failing: it writes inside `Probe.storage`,
+                      and resumes
 ``work_conserving``   starts every call that could start before time moves on
 ``any_text``          keeps each text as it is: empty, like a null or a number, of several lines,
                       long, or equal in several rows
 ``counted_work``      does no more work for an event in a long run than in a short one; runs in this
                       process and in virtual time, so that its work can be counted
 ====================  ==========================================================================
-
-An engine that looks for work now and then, and not at once, declares how long that may take: an
-attribute ``idle_s``, in seconds of its own clock (clause SCHED-15), which is 0 for a backend
-without it. One that starts nothing at all for a while after a failure reports a pause
-(`Probe.pause`).
 
 Some workloads may be impossible to express for your engine: its barriers always run on a row
 group, say, or it counts attempts for the whole run. A backend then has a third method::
@@ -78,7 +75,6 @@ from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.values import SKIPPED, Skipped, Table, Value
 from cellspec.errors import SpecError
 from cellspec.machine.limits import SavePolicy
-from cellspec.shapes import SECONDS_MAX
 
 if TYPE_CHECKING:
     from cellspec.conformance.run.probe import Probe
@@ -94,7 +90,6 @@ __all__ = [
     "Value",
     "check_capabilities",
     "fit_of",
-    "idle_s_of",
     "saving_of",
 ]
 
@@ -118,6 +113,7 @@ CAPABILITIES: Final = (
     "timeouts",
     "interrupts",
     "storage_steps",
+    "storage_faults",
     "work_conserving",
     "any_text",
     "counted_work",
@@ -197,20 +193,6 @@ def saving_of(backend: Backend, work: Workload) -> SavePolicy | None:
     return None if every is None else SavePolicy(rows=every)
 
 
-def idle_s_of(backend: Backend) -> float:
-    """How long ready work may wait beside nothing in flight, in seconds, as the backend declares.
-
-    Raises:
-        SpecError: its attribute ``idle_s`` is no finite number from 0.
-    """
-    declared = getattr(backend, "idle_s", 0.0)
-    ok = isinstance(declared, int | float) and not isinstance(declared, bool)
-    if not ok or not 0 <= declared <= SECONDS_MAX:
-        where = f"backend {type(backend).__name__}: idle_s"
-        raise SpecError(f"{where}: expected seconds from 0, got {declared!r}")
-    return float(declared)
-
-
 def check_capabilities(backend: Backend) -> None:
     """Refuse a backend whose attributes cannot be used.
 
@@ -252,6 +234,5 @@ def check_capabilities(backend: Backend) -> None:
             f"{where}: capabilities: unknown {', '.join(unknown)}; there are "
             f"{', '.join(CAPABILITIES)}"
         )
-    idle_s_of(backend)
     if "core" not in capabilities:
         raise SpecError(f"{where}: capabilities: 'core' is missing; no engine is without it")

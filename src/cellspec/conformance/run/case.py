@@ -198,6 +198,9 @@ def _node(work: Workload, column: str, position: int) -> str:
     return node_words(column, position)
 
 
+_WRITES = {"data": "rows", "claim": "a claim"}
+
+
 def _describe_rules(work: Workload) -> Iterator[str]:
     if work.batch_size is not None:
         every = ", for every barrier" if work.barrier_scope == "batch" else ""
@@ -226,6 +229,12 @@ def _describe_rules(work: Workload) -> Iterator[str]:
     if work.checkpoint_every_rows is not None:
         every = counted(work.checkpoint_every_rows, "row")
         yield f"a checkpoint of version {work.checkpoint_version} every {every}"
+    if work.storage_s:
+        yield f"each write of storage takes {work.storage_s:g} s"
+    for fault in work.storage_faults:
+        lands = ", and is done all the same" if fault.lands else ""
+        lasts = ", and all later writes" if fault.lasts else ""
+        yield f"write {fault.number} of {_WRITES[fault.write]} fails{lands}{lasts}"
     if work.keep:
         yield "claimed rows are kept if their barriers change"
 
@@ -261,7 +270,7 @@ _TEST = '''\
 from {module} import {attribute}
 
 from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits
-from cellspec.conformance import End, Fault, Workload, run_workload
+from cellspec.conformance import End, Fault, StorageFault, Workload, run_workload
 from cellspec.conformance.campaign.scaling import judge_cost
 
 

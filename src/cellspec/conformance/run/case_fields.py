@@ -91,6 +91,13 @@ class _EndFile(_Strict):
     t: float
 
 
+class _StorageFaultFile(_Strict):
+    write: Literal["data", "claim"]
+    number: int = 1
+    lands: bool = False
+    lasts: bool = False
+
+
 class _CaseFile(_Strict):
     case: Literal[1]
     columns: list[_ColumnFile]
@@ -115,6 +122,8 @@ class _CaseFile(_Strict):
     visits: list[Literal["", "config", "batch_size", "pipeline"]] = []
     stop_at: list[int] = []
     stop_twice: bool = False
+    storage_s: float = 0.0
+    storage_faults: list[_StorageFaultFile] = []
 
 
 def _first_error(error: ValidationError) -> str:

@@ -19,7 +19,6 @@ every later one. It is no `Exception`: the process is gone. A backend lets it pa
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import (
     AsyncIterator,
     Callable,
@@ -34,6 +33,7 @@ from cellspec.conformance.run.calls import Calls, IsLost, Lost
 from cellspec.conformance.run.clock import Clock
 from cellspec.conformance.run.counting_graph import CountingGraph
 from cellspec.conformance.run.recorder import AdapterError, Crash, Entry, Recorder
+from cellspec.conformance.run.storage import WorkloadStorage
 from cellspec.conformance.run.storage_reports import StorageReports
 from cellspec.conformance.run.values import Registry
 from cellspec.conformance.run.workload import Workload
@@ -114,7 +114,8 @@ class Probe(StorageReports):
         self._calls = Calls(
             work, incarnation, clock, self._arguments, self._recorder, registry, call_limit
         )
-        super().__init__(work, incarnation, self._recorder, self._arguments, self._calls)
+        storage = WorkloadStorage(work, clock, self._recorder)
+        super().__init__(work, incarnation, self._recorder, self._arguments, self._calls, storage)
         if "timeouts" in capabilities:
             self._calls.bound_s = self.timeout_s
 
@@ -380,19 +381,6 @@ class Probe(StorageReports):
         """
         self._arguments.check_row(column, row)
         self._recorder.report("skip", column=column, rows=row)
-
-    def pause(self, until_s: float, reason: str = "") -> None:
-        """The engine starts no call before `until_s`, because a call failed or was turned away.
-
-        Until then it is not idle (clause SCHED-15). Each pause needs a failure of its own, and a
-        later end counts where pauses overlap (clause SCHED-16).
-
-        Args:
-            until_s: the time, as `now` gives it.
-            reason: for people.
-        """
-        fields: Entry = {"until": until_s} if math.isfinite(until_s) else {}
-        self._recorder.report("pause", **fields, **({"reason": reason} if reason else {}))
 
     def drop(self, start: int, stop: int, column: str) -> None:
         """Rows ``[start, stop)`` are dropped, because of a failure in `column`.

@@ -7,11 +7,13 @@ table that the run leaves. Each report is a step at which the process may die.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 from cellspec.conformance.run.arguments import Arguments, ClaimedRows
 from cellspec.conformance.run.calls import Calls
 from cellspec.conformance.run.recorder import Entry, Recorder
-from cellspec.conformance.run.workload import Workload
+from cellspec.conformance.run.storage import WorkloadStorage
+from cellspec.conformance.run.workload import StorageWrite, Workload
 from cellspec.graph.rowset import ranges_of
 
 __all__ = ["StorageReports"]
@@ -25,6 +27,7 @@ class StorageReports:
         incarnation: the number of the incarnation, from 0.
         recorder: records the events.
         arguments: checks what a report names.
+        storage: how long each write takes, and which one fails.
         calls: is told what is claimed and dropped when the incarnation begins.
     """
 
@@ -35,6 +38,7 @@ class StorageReports:
         recorder: Recorder,
         arguments: Arguments,
         calls: Calls,
+        storage: WorkloadStorage,
     ) -> None:
         self.work = work
         self.incarnation = incarnation
@@ -42,18 +46,24 @@ class StorageReports:
         self._recorder = recorder
         self._arguments = arguments
         self._calls = calls
+        self._storage = storage
 
-    def write_begin(self, column: str, start: int, stop: int) -> None:
-        """Rows ``[start, stop)`` of a column, or with ``""`` of every one, are handed to storage.
+    def storage(self, write: StorageWrite) -> AbstractAsyncContextManager[None]:
+        """Surround one write of the engine: of rows (``"data"``) or of a claim (``"claim"``).
 
-        Report it if storage takes time: until the rows are `durable`, or the write fails
-        (`checkpoint_failed`), the engine is not idle (clause SCHED-15).
+        For engines with the capability ``storage_faults``: ``async with probe.storage("data"):``.
+        The write takes as long as the workload says. Report before it what it holds
+        (`write_begin`, `checkpoint_begin`), and after it how it went.
+
+        Raises:
+            OSError: on entry, the write fails, and the engine does not do it; on exit, the write
+                was done and reports an error all the same. Report `checkpoint_failed`.
         """
-        if column:
-            self._arguments.check_column(column)
-        self._recorder.report_storage(
-            "write_begin", column=column, rows=self._arguments.rows(start, stop)
-        )
+        return self._storage.write(write)
+
+    def storage_sync(self, write: StorageWrite) -> AbstractContextManager[None]:
+        """`storage`, for threads."""
+        return self._storage.write_sync(write)
 
     def durable(self, column: str, start: int, stop: int) -> None:
         """Rows ``[start, stop)`` of a column, or with ``""`` of every one, are safe on storage."""

@@ -42,6 +42,8 @@ __all__ = [
     "TICK_S",
     "End",
     "Fault",
+    "StorageFault",
+    "StorageWrite",
     "Visit",
     "Workload",
 ]
@@ -84,6 +86,28 @@ class Fault:
     call: int = 1
     failure: Failure = "retryable"
     cool_down_s: float = 0.0
+
+
+StorageWrite: TypeAlias = Literal["data", "claim"]
+"""What a write of storage holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class StorageFault:
+    """One write of storage that fails.
+
+    Attributes:
+        write: what it would write, ``"data"`` or ``"claim"``.
+        number: which write of that kind in each incarnation, from 1.
+        lands: it reports an error, and what it was to write is on storage all the same.
+        lasts: every later write of the incarnation fails too, whatever it holds, and none of them
+            lands: storage is full.
+    """
+
+    write: StorageWrite
+    number: int = 1
+    lands: bool = False
+    lasts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +165,8 @@ class Workload:
         stop_at: for each incarnation, the step after which the engine is asked to stop, counted as
             for `crashes`; 0 for none, as beyond the list. The next incarnation goes on from there.
         stop_twice: the engine is asked again two steps later.
+        storage_s: how long each write of storage takes, in seconds; see `Probe.storage`.
+        storage_faults: the writes of storage that fail.
 
     Raises:
         SpecError: a field that cannot be used; the message names it.
@@ -168,10 +194,12 @@ class Workload:
     texts: Mapping[str, Texts] = field(default_factory=dict)
     stop_at: tuple[int, ...] = ()
     stop_twice: bool = False
+    storage_s: float = 0.0
+    storage_faults: tuple[StorageFault, ...] = ()
 
     def __post_init__(self) -> None:
         lists = ("columns", "faults", "skips", "crashes", "targets", "ends", "visits", "stop_at")
-        for name in lists:
+        for name in (*lists, "storage_faults"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_counts(self)
         object.__setattr__(self, "_graph_of", {})
@@ -192,6 +220,7 @@ class Workload:
         if len(ends) != len(self.ends):
             raise SpecError("workload: ends: two of them say when the same call ends")
         object.__setattr__(self, "_end_of", ends)
+        _check_storage(self)
 
     # Incarnations
 
@@ -431,6 +460,22 @@ def _check_faults(work: Workload, graph: ExecutionGraph) -> None:
             )
 
 
+def _check_storage(work: Workload) -> None:
+    if not _is_seconds(work.storage_s):
+        raise SpecError(f"workload: storage_s: expected seconds from 0 up, got {work.storage_s!r}")
+    for place, fault in enumerate(work.storage_faults):
+        where = f"storage_faults[{place}]"
+        if not isinstance(fault, StorageFault) or fault.write not in get_args(StorageWrite):
+            raise SpecError(
+                f"workload: {where}: expected a StorageFault of data or claim, got {fault!r}"
+            )
+        _expect(f"{where}.number", fault.number, 1)
+    if len({(fault.write, fault.number) for fault in work.storage_faults}) < len(
+        work.storage_faults
+    ):
+        raise SpecError("workload: storage_faults: two of them say how the same write fails")
+
+
 def _check_ends(work: Workload, graph: ExecutionGraph) -> None:
     for place, end in enumerate(work.ends):
         where = f"ends[{place}]"
@@ -524,7 +569,7 @@ def _column_text(item: ColumnDescriptor) -> str:
 
 def _short(value: object) -> str:
     """`repr`, without the fields of our own values that have their default."""
-    if isinstance(value, Limits | FailurePolicy | Fault | End):
+    if isinstance(value, Limits | FailurePolicy | Fault | End | StorageFault):
         parts = []
         for item in fields(value):
             mine = getattr(value, item.name)
@@ -553,7 +598,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, ColumnDescriptor):
         shape = msgspec.structs.asdict(column_shape(value))
         return {name: _plain(field) for name, field in shape.items()}
-    if isinstance(value, Limits | FailurePolicy | Fault | End):
+    if isinstance(value, Limits | FailurePolicy | Fault | End | StorageFault):
         return {
             _NAMES.get(item.name, item.name): _plain(getattr(value, item.name))
             for item in fields(value)
@@ -571,6 +616,7 @@ def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     own["limits"] = Limits(**given["limits"])
     own["failures"] = FailurePolicy(**given["failures"])
     own["faults"] = [Fault(**item) for item in given["faults"]]
+    own["storage_faults"] = [StorageFault(**item) for item in given["storage_faults"]]
     own["ends"] = [
         End(item["life"], item["column"], item["position"], item["call"], item["t"])
         for item in given["ends"]

@@ -31,7 +31,6 @@ from cellspec.engines.lines.from_engine import (
     Durable,
     End,
     Hello,
-    Pause,
     Refuse,
     Resume,
     Retire,
@@ -42,7 +41,6 @@ from cellspec.engines.lines.from_engine import (
     Stop,
     Table,
     Wait,
-    WriteBegin,
 )
 from cellspec.engines.lines.line import Claimed, Line, Rows, Values
 from cellspec.engines.lines.to_engine import (
@@ -55,7 +53,6 @@ from cellspec.engines.lines.to_engine import (
     Limits,
     Read,
     Run,
-    StopRequested,
     Wake,
 )
 from cellspec.shapes import INTEGER_MAX
@@ -91,7 +88,6 @@ __all__ = [
     "Hello",
     "Limits",
     "Line",
-    "Pause",
     "Read",
     "Refuse",
     "Resume",
@@ -103,13 +99,11 @@ __all__ = [
     "Start",
     "Step",
     "Stop",
-    "StopRequested",
     "Table",
     "ToEngine",
     "Values",
     "Wait",
     "Wake",
-    "WriteBegin",
     "decode",
     "encode",
     "kind_of",
@@ -134,7 +128,6 @@ FromEngine: TypeAlias = (
     | Admit
     | Retire
     | Step
-    | WriteBegin
     | Durable
     | CheckpointBegin
     | CheckpointDurable
@@ -143,14 +136,13 @@ FromEngine: TypeAlias = (
     | Committed
     | CommitFailed
     | Resume
-    | Pause
     | Stop
     | Wait
     | End
     | Refuse
     | Table
 )
-ToEngine: TypeAlias = Run | Complete | Fail | Wake | StopRequested | Go | Read
+ToEngine: TypeAlias = Run | Complete | Fail | Wake | Go | Read
 
 L = TypeVar("L", bound=Line)
 
