@@ -24,7 +24,7 @@ from cellspec import (
     NodeId,
     Violation,
 )
-from cellspec.machine.actions import Failure, Outcome
+from cellspec.machine.actions import Cause, Failure, Outcome
 from cellspec.machine.ending import expect_failure
 from cellspec.state.claims import as_prefixes
 from cellspec.state.codes import READY, SKIP_READY
@@ -227,7 +227,7 @@ class Pair:
         if kind == "skip":
             return model.skip_breaks(CellNodeId(rows[0], action.column))
         if kind == "drop":
-            return {c for row in rows for c in model.drop_breaks(action.column, row)}
+            return {c for row in rows for c in model.drop_breaks(action.column, row, action.cause)}
         if kind == "admit":
             return model.admit_breaks(rows)
         if kind == "retire":
@@ -251,6 +251,10 @@ class Pair:
             self.in_order = True
         if kind == "start" and self._is_range(action):
             model.start_range(action.column, rows)
+        elif kind == "complete" and action.rejected is not None:
+            model.reject(
+                self.node(action), [row for span in action.rejected for row in range(*span)]
+            )
         elif kind in ("start", "complete", "cancel"):
             getattr(model, kind)(self.node(action))
         elif kind == "fail":
@@ -403,7 +407,9 @@ class Pair:
             span = (rows.start, rows.stop)
             found |= {Action("admit", rows=span)} if not model.admit_breaks(rows) else set()
             found |= {Action("retire", rows=span)} if not model.retire_breaks(rows) else set()
-        found |= {Action("drop", model.dropped[r], (r, r + 1)) for r in model.unrecorded()}
+        for row in model.unrecorded():
+            cause: Cause | None = "filtered" if row in model.filtered else None
+            found.add(Action("drop", model.dropped[row], (row, row + 1), cause=cause))
         return found | self._expected_of_the_run() | {Action("crash")}
 
     def _expected_of_the_run(self) -> set[Action]:

@@ -87,6 +87,7 @@ class RunModel:
         """Claims whose write reported an error since the last durable one, with their drops."""
         self.crashed = self.ended = False
         self.now = 0.0
+        self.filtered: set[int] = set()
         self._begin_life(nothing, {}, {})
 
     def _define(self, definition: Definition) -> None:
@@ -122,6 +123,7 @@ class RunModel:
         self.claimed = dict(claim)
         self.results = dict(results)
         self.dropped = dict(dropped)
+        self.filtered &= set(dropped)
         self.recorded = set(dropped)
         self.ran: set[BarrierNodeId] = set()
         self.running: set[NodeId] = set()
@@ -317,7 +319,7 @@ class RunModel:
 
     def gives_up(self) -> bool:
         """A row is lost, and the engine neither records that nor claims to go on without rows."""
-        return not self.rules.drops and bool(self.unrecorded())
+        return not self.rules.drops and bool(self.unrecorded() - self.filtered)
 
     def over(self) -> set[str]:
         return {"SCHED-07"} if self.crashed or self.ended else set()
@@ -500,6 +502,17 @@ class RunModel:
         in_turn = not self.definition.is_ordered(node.column) or node.row == ranged.left()[0]
         return other if in_turn else other | {"RANGE-02"}
 
+    def reject(self, node: NodeId, rows: Iterable[int]) -> None:
+        """A call ends well, and its answer rejects rows: those that are wanted are dropped."""
+        if isinstance(node, BarrierNodeId):
+            lost = {cell.row for cell in self._scopes[node] if not self.cell_resolved(cell)}
+        else:
+            lost = {node.row} - set(self.dropped)
+        for row in sorted(lost & set(rows)):
+            self.dropped[row] = node.column
+            self.filtered.add(row)
+        self.complete(node)
+
     def complete(self, node: NodeId) -> None:
         """What ends for a dropped row gives no value; that its call ended counts (STOP-01)."""
         ranged = self.range_of(node)
@@ -638,7 +651,7 @@ class RunModel:
     def skip(self, cell: CellNodeId) -> None:
         self.results[cell] = SKIP
 
-    def drop_breaks(self, column: str, row: int) -> set[str]:
+    def drop_breaks(self, column: str, row: int, cause: str | None = None) -> set[str]:
         if self.over():
             return self.over()
         broken: set[str] = set()
@@ -646,6 +659,8 @@ class RunModel:
             broken.add("DROP-01")
         if row in self.recorded:
             broken.add("DROP-02")
+        if (row in self.filtered) != (cause == "filtered"):
+            broken.add("DROP-05")
         return broken
 
     def drop(self, row: int) -> None:

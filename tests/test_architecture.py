@@ -267,6 +267,7 @@ WALLS = {
         {
             "cellspec.conformance": {
                 "CAPABILITIES",
+                "REJECTED",
                 "SKIPPED",
                 "BackPressure",
                 "Permanent",

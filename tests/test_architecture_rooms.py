@@ -23,6 +23,7 @@ ROOMS = (
         "cellspec.shapes",
         "cellspec.text",
         "cellspec.skipped",
+        "cellspec.rejected",
         "cellspec.console",
         "cellspec.progress_line",
         "cellspec.files",

@@ -185,6 +185,8 @@ def steps(*given: Any) -> list[Event]:
                 name, equals, value = word.partition("=")
                 if equals:
                     fields[name] = float(value) if name in ("t", "until") else _plain(value)
+                    if name == "rejected":
+                        fields[name] = ((int(value), int(value) + 1),)
                 elif word[0].isdigit():
                     start, _, stop = word.partition(":")
                     fields["rows"] = (int(start), int(stop)) if stop else int(start)
@@ -375,6 +377,14 @@ CASES: list[tuple[str, Header, list[Any]]] = [
             *("fail a 0 failure=timeout t=4", "start a 0 attempt=3 t=4"),
         ],
     ),
+    ("DROP-05", PLAIN, ["start a 0", "complete a 0 rejected=0", "drop a 0"]),
+    (
+        "DROP-05",
+        PLAIN,
+        ["start a 0", "fail a 0 failure=permanent", "drop a 0 cause=filtered"],
+    ),
+    ("DROP-01", PLAIN, ["start a 0", "complete a 0", "drop a 0 cause=filtered"]),
+    ("DROP-03", PLAIN, ["start a 0", "complete a 0 rejected=0", "start k 0"]),
     ("FAIL-07", BOUNDED, ["start a 0", "fail a 0 failure=timeout t=1.5"]),
     ("FAIL-07", BOUNDED, ["start a 0", "complete a 0 t=2.5"]),
     ("FAIL-07", BOUNDED, ["start a 0", "start a 1 t=2.5"]),
@@ -736,7 +746,8 @@ def test_every_clause_that_a_single_trace_can_break_has_a_case() -> None:
         "CKPT-17",
     }
     # Graphs and their nodes; and a run that stands still writes no event.
-    elsewhere = {"BARR-03", "BARR-04", "BARR-05", "SCHED-12"}
+    # FAIL-09 shows in values.
+    elsewhere = {"FAIL-09", "BARR-03", "BARR-04", "BARR-05", "SCHED-12"}
     expected = {n for n in clauses() if n.partition("-")[0] in by_trace} | resumed
     missing = expected - elsewhere - {clause for clause, *_ in CASES}
     assert missing == set()

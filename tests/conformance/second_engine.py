@@ -22,6 +22,7 @@ from typing import Any
 
 from cellspec.conformance import (
     CAPABILITIES,
+    REJECTED,
     SKIPPED,
     BackPressure,
     Permanent,
@@ -291,28 +292,40 @@ class Incarnation:
         else:
             value = await self.probe.cell(rule.name, start, self.inputs(rule, start))
             self.count_end(well=True)
-            if start not in self.dropped:
-                self.cells[rule.name, start] = value
+            self.take(rule, start, value)
 
     async def call_barrier(self, rule: ColumnRule, start: int, stop: int) -> None:
         live = [row for row in range(start, stop) if row not in self.dropped]
         reads = [row for row in live if not self.wants_skip(rule, row)]
         given = [self.inputs(rule, row) for row in reads]
-        values = await self.probe.barrier(rule.name, start // rule.scope_rows, reads, given)
+        answer = await self.probe.barrier(rule.name, start // rule.scope_rows, reads, given)
+        if isinstance(answer, list) and len(answer) != len(reads):
+            raise Permanent(f"{len(answer)} values for {len(reads)} rows")
         self.finished_barriers.add((rule.name, stop - 1))
         self.count_end(well=True)
-        for row, value in zip(reads, values, strict=True):
+        values = answer if isinstance(answer, dict) else dict(zip(reads, answer, strict=True))
+        for row in reads:
             if not self.is_resolved(rule.name, row):
-                self.cells[rule.name, row] = value
+                self.take(rule, row, values.get(row, REJECTED))
 
     async def call_range(self, rule: ColumnRule, start: int, stop: int) -> None:
         given = [self.inputs(rule, row) for row in range(start, stop)]
         async for row, value in self.probe.range(rule.name, start, stop, given):
             if row == stop - 1:
                 self.count_end(well=True)
-            if row not in self.dropped:
-                self.cells[rule.name, row] = value
-                self.news.set()
+            self.take(rule, row, value)
+            self.news.set()
+
+    def take(self, rule: ColumnRule, row: int, value: object) -> None:
+        """Keep a value, or drop the row that the answer rejects."""
+        if row in self.dropped:
+            return
+        if value is REJECTED:
+            self.dropped[row] = rule.name
+            self.probe.drop(row, row + 1, rule.name, "filtered")
+        else:
+            assert isinstance(value, str)
+            self.cells[rule.name, row] = value
 
     def fail(self, rule: ColumnRule, start: int, stop: int, failure: Exception) -> None:
         """Rest and try again, or drop what the call was for."""

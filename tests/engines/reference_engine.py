@@ -17,12 +17,13 @@ from typing import Any, cast
 from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, FailurePolicy, Limits
 from cellspec.conformance import Probe, Refused, Workload
 from cellspec.conformance.run.backend import CAPABILITIES
-from cellspec.conformance.run.values import SKIPPED
+from cellspec.conformance.run.values import REJECTED, SKIPPED
 from cellspec.engines.lines import messages as m
 from cellspec.engines.reference import ReferenceBackend
 from cellspec.errors import SpecError
 from cellspec.faults import BackPressure, Permanent, Retryable
-from cellspec.graph.rowset import ranges_of
+from cellspec.graph.rowset import ranges_of, rows_of
+from cellspec.machine.actions import Cause
 from cellspec.shapes import Range
 from cellspec.virtualtime.loop import VirtualTimeLoop
 
@@ -96,7 +97,9 @@ class LineProbe:
         row = place if isinstance(place, int) else place[0] if place is not None else -1
         self._answers[message.column, row].put_nowait(message)
 
-    async def _end(self, column: str, position: int, **place: Any) -> Any:
+    async def _end(
+        self, column: str, position: int, reads: Sequence[int] = (), **place: Any
+    ) -> Any:
         mine = self._answers[column, position] = asyncio.Queue()
         try:
             answer = await mine.get()
@@ -104,7 +107,13 @@ class LineProbe:
             self._say(m.Cancel(column, **place))
             raise
         if isinstance(answer, m.Complete):
-            return answer.value if answer.values is None else list(answer.values)
+            if answer.values is None:
+                return REJECTED if answer.rejected else answer.value
+            if answer.rejected:
+                left_out = set(rows_of(answer.rejected))
+                kept = (row for row in reads if row not in left_out)
+                return dict(zip(kept, answer.values, strict=True))
+            return list(answer.values)
         if answer.failure == "backpressure":
             raise BackPressure("turned away", retry_after_s=answer.retry_after)
         raise (Retryable if answer.failure == "retryable" else Permanent)("failed")
@@ -119,7 +128,7 @@ class LineProbe:
         given = tuple(map(dict, inputs))
         reads = ranges_of(rows)
         self._say(m.Start(column, scope=scope, reads=reads, inputs=given, attempt=attempt))
-        return await self._end(column, scope, scope=scope)
+        return await self._end(column, scope, rows, scope=scope)
 
     async def range(
         self, column: str, start: int, stop: int, inputs: Any, attempt: int
@@ -148,8 +157,8 @@ class LineProbe:
     def skip(self, column: str, row: int) -> None:
         self._say(m.Skip(column, row))
 
-    def drop(self, start: int, stop: int, column: str) -> None:
-        self._say(m.Drop(column, (start, stop)))
+    def drop(self, start: int, stop: int, column: str, cause: Cause = "failed") -> None:
+        self._say(m.Drop(column, (start, stop), cause=None if cause == "failed" else cause))
 
     def admit(self, group: int) -> None:
         self._say(m.Admit(self._group(group)))

@@ -71,6 +71,7 @@ STEPS = (
     *("admit", "retire", "skip", "drop", "emit", "durable", "save"),
     *("checkpoint_begin", "checkpoint_durable", "checkpoint_failed"),
     *("cancel", "stop", "stop_requested", "end", "crash", "resume"),
+    *("reject", "reject"),
 )
 SWEPT = ("start", "complete", "emit", "fail", "cancel", "skip", "drop", "start")
 AT_LEAST = (
@@ -145,6 +146,9 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
             return self._ranges()
         if kind == "give":
             return pair.gives()
+        if kind == "reject":
+            ending = [a for a in pair.enabled("complete") if not self._is_output(a)]
+            return [self._rejecting(action, pick) for action in ending + pair.gives()]
         if kind == "emit":
             return self._emissions()
         if kind == "admit":
@@ -152,6 +156,15 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
         if kind == "resume" and pair.model.ended:
             return self._next_targets()
         return pair.enabled(kind)
+
+    def _rejecting(self, action: Action, pick: int) -> Action:
+        """An end whose answer rejects its row; of a barrier, some rows of its scope."""
+        node = self.pair.node(action)
+        if isinstance(node, CellNodeId):
+            return action._replace(rejected=((node.row, node.row + 1),))
+        scope = self.pair.model.definition.scope(node)
+        some = [row for place, row in enumerate(scope) if (pick >> place) & 1] or [scope[-1]]
+        return action._replace(rejected=spans(some))
 
     def _next_targets(self) -> list[Action]:
         """A run that has ended goes on with the same target, or with one or two rows more."""
@@ -337,6 +350,8 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
                 action = action._replace(reads=spans(reads))
             if kind in ("complete", "fail", "cancel") and says:
                 action = action._replace(attempt=attempt)
+            if kind == "drop" and says:
+                action = action._replace(cause="filtered")
             self.pair.attempt(action)
 
     def _somewhere(
@@ -468,6 +483,7 @@ def _nonsense(graph: ExecutionGraph, *, grouped: bool) -> list[Action]:
     "DROP-02",
     "DROP-03",
     "DROP-04",
+    "DROP-05",
     "SKIP-01",
     "SKIP-02",
     "SKIP-03",

@@ -329,6 +329,55 @@ class ForgetsAttempts(Progress):
         super().count_cell(row)
 
 
+# --------------------------------------------------------------------------------------- filters
+
+
+@mutant("a row that an answer rejects is recorded as failed")
+class RecordsFilteredAsFailed(Scheduler):
+    def _drop(self, rows: list[int], drop: Drop) -> None:
+        super()._drop(rows, replace(drop, kind="failed"))
+
+
+@mutant(
+    "a row that failed is recorded as filtered if an answer of its column rejected a row before"
+)
+class RecordsFailedAsFiltered(Scheduler):
+    def _drop(self, rows: list[int], drop: Drop) -> None:
+        known = self.progress.dropped.values()
+        if any(each.kind == "filtered" and each.column == drop.column for each in known):
+            drop = replace(drop, kind="filtered")
+        super()._drop(rows, drop)
+
+
+@mutant("an answer that rejects its row counts as a failure in the window of the early stop")
+class CountsRejectsAsFailures(Scheduler):
+    def _end_well(self, call: Call, row: int | None) -> bool:
+        wanted = super()._end_well(call, row)
+        dropped = self.progress.dropped.get(call.start)
+        if dropped is not None and dropped.kind == "filtered" and self.early_stop.ends:
+            self.early_stop.ends.pop()
+            self.early_stop.note_end(well=False)
+        return wanted
+
+
+@mutant("a barrier's answer that is a list of another length is matched to rows by position")
+class ZipsTheAnswer(Scheduler):
+    def _complete_barrier(self, call: Call, values: Any) -> None:
+        if isinstance(values, list) and len(values) != len(call.rows):
+            values = dict(zip(call.rows, values, strict=False))
+            values = {row: values.get(row, "") for row in call.rows}
+        super()._complete_barrier(call, values)
+
+
+@mutant("rows that a barrier's answer leaves out are given up as failed")
+class FailsRowsLeftOut(Scheduler):
+    def _reject(self, call: Call, rows: list[int]) -> None:
+        if call.kind != BARRIER:
+            super()._reject(call, rows)
+        elif rows:
+            self._drop(rows, Drop(call.column, "no value"))
+
+
 # ----------------------------------------------------------------------------------------- drops
 
 

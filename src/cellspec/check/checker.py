@@ -254,7 +254,7 @@ class Checker:
                     # Without a failure, attempt 1 is in flight, and the next.
                     attempt = event.attempt
                     first = attempt is None or (attempt == 1 and not machine.attempts)
-                    if kind == "complete" and first and self._plain_ends:
+                    if kind == "complete" and first and self._plain_ends and event.rejected is None:
                         self._resolves[column](rows)
                         self._recent.append(event)
                         return None

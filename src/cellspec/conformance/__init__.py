@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cellspec.conformance.judge.run_result import RunResult
     from cellspec.conformance.run.backend import CAPABILITIES, Backend
     from cellspec.conformance.run.probe import AdapterError, Crash, Probe, Refused
-    from cellspec.conformance.run.values import SKIPPED, Table, Value
+    from cellspec.conformance.run.values import REJECTED, SKIPPED, Table, Value
     from cellspec.conformance.run.workload import End, Fault, StorageFault, Workload
     from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
     from cellspec.machine.limits import SavePolicy
@@ -33,7 +33,7 @@ _HOMES = {
     "cellspec.conformance.judge.run_result": ("RunResult",),
     "cellspec.conformance.run.backend": ("CAPABILITIES", "Backend"),
     "cellspec.conformance.run.probe": ("AdapterError", "Crash", "Probe", "Refused"),
-    "cellspec.conformance.run.values": ("SKIPPED", "Table", "Value"),
+    "cellspec.conformance.run.values": ("REJECTED", "SKIPPED", "Table", "Value"),
     "cellspec.conformance.run.workload": ("End", "Fault", "StorageFault", "Workload"),
     "cellspec.faults": ("BackPressure", "GeneratorError", "Permanent", "Retryable"),
     "cellspec.machine.limits": ("SavePolicy",),
@@ -42,6 +42,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "CAPABILITIES",
+    "REJECTED",
     "SKIPPED",
     "AdapterError",
     "BackPressure",

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any
 
@@ -221,7 +221,8 @@ class AsyncioEngine(Engine):
             value = await self._in_thread(generator.call, *given)
             if inspect.isawaitable(value):
                 value = await value
-        return list(value) if call.kind == BARRIER else value
+        # An answer by row stays one; any other is a list, if it is an iterator.
+        return list(value) if call.kind == BARRIER and not isinstance(value, Mapping) else value
 
     async def _give_rows(self, call: Call) -> None:
         generator = self.generators[call.column]

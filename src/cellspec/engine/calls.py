@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
-from cellspec.machine.actions import Failure, Outcome
+from cellspec.machine.actions import Cause, Failure, Outcome
 from cellspec.state.checkpoint import Checkpoint
 
 __all__ = [
@@ -92,10 +92,17 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Why a row was given up: the column that failed for good, and its error in words."""
+    """Why a row was given up.
+
+    Attributes:
+        column: the column that failed for good, or whose answer rejected the row.
+        cause: its error, in words.
+        kind: "filtered" if an answer rejected the row.
+    """
 
     column: str
     cause: str
+    kind: Cause = "failed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ from cellspec.graph.rowset import ranges_of
 from cellspec.machine.actions import Failure
 from cellspec.machine.limits import FailurePolicy, Limits, check_limits
 from cellspec.machine.policy import spends_attempt
+from cellspec.rejected import REJECTED
 from cellspec.state.checkpoint import read_prefixes
 from cellspec.state.claims import Prefixes
 from cellspec.state.tracker import CompletionTracker
@@ -294,8 +295,11 @@ class Scheduler:
 
         Args:
             call: the call, as `next_call` gave it.
-            value: the cell's value, or a barrier's values in the order of `Call.rows`.
+            value: the cell's value or `REJECTED`, or a barrier's values: a list in the order of
+                `Call.rows`, or a mapping by row that may leave rows out.
         """
+        if value is REJECTED and self.progress.is_wanted(call):
+            self._reject(call, [call.start])
         if call.kind == BARRIER:
             self._complete_barrier(call, value)
         elif self._end_well(call, call.start):
@@ -320,16 +324,23 @@ class Scheduler:
         except Permanent as error:
             self.on_fail(call, error)
             return
+        progress = self.progress
+        wanted = [row for row in call.rows if progress.wants_output(call.index, row)]
+        self._reject(call, [row for row in wanted if row not in given])
         if not self._end_well(call, None):
             return
-        progress = self.progress
-        for row, value in zip(call.rows, given, strict=True):
-            if progress.wants_output(call.index, row):
-                progress.values.put(call.index, row, value)
+        for row in wanted:
+            if row in given:
+                progress.values.put(call.index, row, given[row])
         key = progress.keys_of(call)[0]
         progress.end(key)
         progress.tracker.mark_complete(progress.node(key))
         self.saving.release_scope(call.start, call.stop)
+
+    def _reject(self, call: Call, rows: list[int]) -> None:
+        """The answer of a call rejects rows: they are dropped, and nothing has failed (DROP-05)."""
+        if rows:
+            self._drop(rows, Drop(call.column, "rejected by the answer", "filtered"))
 
     def on_row(self, call: Call, row: int, value: Any) -> None:
         """A range gave one of its rows.
@@ -341,8 +352,11 @@ class Scheduler:
         expected = next(iter(call.left), None)
         if row not in call.left or (self._columns[call.index].ordered and row != expected):
             raise Permanent(f"gave row {row!r} of {call}; expected row {expected}")
-        del call.left[row]
         wanted = self.progress.state[cell_key(call.index, row)] == RUNNING
+        if wanted and value is REJECTED:
+            self._reject(call, [row])
+            wanted = False
+        del call.left[row]
         if wanted:
             self.observer.completed(call, row)
         if not call.left:
@@ -580,12 +594,18 @@ def _check(order: str, range_rows: int, plan: CheckpointPlan) -> None:
         raise SpecError(f"version: expected 1 or 2, got {plan.version!r}")
 
 
-def _check_values(call: Call, values: Any) -> list[Any]:
-    """The values of a barrier, one for each row that it was given.
+def _check_values(call: Call, values: Any) -> Mapping[int, Any]:
+    """The values of a barrier by row: of all rows that it was given, or of those in a mapping.
 
     Raises:
-        Permanent: there are more or fewer, or `values` holds none.
+        Permanent: a list of another length (clause FAIL-09), a row that it was not given, or no
+            values at all.
     """
+    if isinstance(values, Mapping):
+        odd = next((row for row in values if row not in call.rows), None)
+        if odd is not None:
+            raise Permanent(f"answers for row {odd!r}, which {call} was not given")
+        return values
     try:
         given = list(values)
     except TypeError:
@@ -595,4 +615,4 @@ def _check_values(call: Call, values: Any) -> list[Any]:
             f"expected {len(call.rows)} values, one for each row that it was given, got "
             f"{len(given) if given else repr(values)[:60]}"
         )
-    return given
+    return dict(zip(call.rows, given, strict=True))

@@ -15,7 +15,7 @@ import inspect
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
@@ -215,7 +215,8 @@ class ThreadEngine(Engine):
             value = generator.call(call.start, call.inputs[0])
         if inspect.isawaitable(value):
             value = asyncio.run(_wait_for(value))
-        return list(value) if call.kind == BARRIER else value
+        # An answer by row stays one; any other is a list, if it is an iterator.
+        return list(value) if call.kind == BARRIER and not isinstance(value, Mapping) else value
 
     def _give_rows(self, call: Call) -> None:
         rows = self._iterate(call)

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from cellspec.conformance.run.probe import Probe
-from cellspec.conformance.run.values import SKIPPED, Table
-from cellspec.faults import BackPressure, GeneratorError
+from cellspec.conformance.run.values import REJECTED, SKIPPED, Table
+from cellspec.faults import BackPressure, GeneratorError, Retryable
 from cellspec.files import write_files
-from cellspec.graph.rowset import rows_of
+from cellspec.graph.rowset import ranges_of, rows_of
 from cellspec.machine.actions import Action
 from cellspec.machine.machine import Failure, Machine
 from cellspec.state.claims import Prefixes, as_prefixes
@@ -65,6 +65,7 @@ class MachineBackend:
             "early_stop",
             "work_conserving",
             "timeouts",
+            "filters",
         }
     )
     machine_class: type[Machine] = Machine
@@ -222,7 +223,7 @@ class _Incarnation:
         if kind == "skip":
             probe.skip(action.column, start)
         elif kind == "drop":
-            probe.drop(start, stop, action.column)
+            probe.drop(start, stop, action.column, action.cause or "failed")
         elif kind in ("admit", "retire"):
             assert self.machine.limits.group_rows is not None
             getattr(probe, kind)(start // self.machine.limits.group_rows)
@@ -282,6 +283,10 @@ class _Incarnation:
         rows = list(rows_of(machine.counters.reads(rule.index, action.scope)))
         inputs = [self._inputs(rule, row) for row in rows]
         made = await probe.barrier(action.column, action.scope, rows, inputs, action.attempt)
+        if isinstance(made, dict):
+            return made
+        if len(made) != len(rows):
+            raise Retryable(f"{len(made)} values for {len(rows)} rows")
         return dict(zip(rows, made, strict=True))
 
     def _inputs(self, rule: Any, row: int) -> Mapping[str, str]:
@@ -317,16 +322,24 @@ class _Incarnation:
         except (GeneratorError, TimeoutError) as error:
             self._fail(action, error)
             return
+        rejected: tuple[int, ...] = ()
         if action.scope is None:
             assert action.rows is not None
-            self.values[action.column, action.rows[0]] = made
+            if made is REJECTED:
+                rejected = (action.rows[0],)
+            else:
+                self.values[action.column, action.rows[0]] = made
         else:
+            column = self.graph.rules.index[action.column]
+            read = rows_of(self.machine.counters.reads(column, action.scope))
+            rejected = tuple(row for row in read if row not in made)
             claim = self._named(as_prefixes(self.machine.durable_claim))
             for row, value in made.items():
                 # What a rerun says of claimed rows is discarded.
                 if row >= claim[action.column]:
                     self.values[action.column, row] = value
-        self.machine.apply(action._replace(kind="complete"))
+        end = action._replace(kind="complete", rejected=ranges_of(rejected) or None)
+        self.machine.apply(end)
 
     def _fail(self, action: Action, error: GeneratorError | TimeoutError) -> None:
         until = None

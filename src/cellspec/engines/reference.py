@@ -151,7 +151,8 @@ def read_table(probe: Probe) -> Table:
     found = RunDirectory(RealFileSystem(probe.folder), graph).read()
     if found is None:
         return Table({})
-    return Table(dict(found.rows), frozenset(found.dropped))
+    causes = {row: drop.kind for row, drop in found.dropped.items()}
+    return Table(dict(found.rows), frozenset(found.dropped), causes=causes)
 
 
 class _Reports(Observer):
@@ -203,7 +204,7 @@ class _Reports(Observer):
         self._probe.skip(column, row)
 
     def dropped(self, start: int, stop: int, drop: Drop) -> None:
-        self._probe.drop(start, stop, drop.column)
+        self._probe.drop(start, stop, drop.column, drop.kind)
 
     def admitted(self, group: int) -> None:
         self._probe.admit(group)
@@ -253,17 +254,17 @@ class _Calls:
         """The generator of a column."""
         rule = self._probe.graph.rules.columns[self._probe.graph.rules.index[name]]
 
-        async def cell(row: int, inputs: Row) -> str:
+        async def cell(row: int, inputs: Row) -> Any:
             return await self._probe.cell(name, row, _made(inputs), self._attempts[name, row])
 
-        async def barrier(rows: Sequence[int], inputs: Sequence[Row]) -> list[str]:
+        async def barrier(rows: Sequence[int], inputs: Sequence[Row]) -> Any:
             scope = rows[0] // rule.scope_rows
             made = list(map(_made, inputs))
             return await self._probe.barrier(name, scope, rows, made, self._attempts[name, scope])
 
         async def stream(
             rows: Sequence[int], inputs: Sequence[Row]
-        ) -> AsyncIterator[tuple[int, str]]:
+        ) -> AsyncIterator[tuple[int, Any]]:
             attempt = self._attempts[name, rows[0]]
             made = list(map(_made, inputs))
             async for item in self._probe.range(name, rows[0], rows[-1] + 1, made, attempt):
@@ -283,15 +284,15 @@ class _ThreadCalls:
         """The generator of a column."""
         rule = self._probe.graph.rules.columns[self._probe.graph.rules.index[name]]
 
-        def cell(row: int, inputs: Row) -> str:
+        def cell(row: int, inputs: Row) -> Any:
             return self._probe.cell_sync(name, row, _made(inputs), self._attempts[name, row])
 
-        def barrier(rows: Sequence[int], inputs: Sequence[Row]) -> list[str]:
+        def barrier(rows: Sequence[int], inputs: Sequence[Row]) -> Any:
             scope = rows[0] // rule.scope_rows
             made = list(map(_made, inputs))
             return self._probe.barrier_sync(name, scope, rows, made, self._attempts[name, scope])
 
-        def stream(rows: Sequence[int], inputs: Sequence[Row]) -> Iterator[tuple[int, str]]:
+        def stream(rows: Sequence[int], inputs: Sequence[Row]) -> Iterator[tuple[int, Any]]:
             attempt = self._attempts[name, rows[0]]
             made = list(map(_made, inputs))
             yield from self._probe.range_sync(name, rows[0], rows[-1] + 1, made, attempt)

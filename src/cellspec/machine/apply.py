@@ -42,6 +42,8 @@ def take_action(run: RunState, action: Action, on_step: Callable[[Action], objec
         SpecError: an action with an unknown column, rows or kind, or a resume.
     """
     rows = action.rows
+    if action.rejected:
+        _check_rejected(run, action)
     if rows is None or rows[1] == rows[0] + 1 or action.kind not in _ON_CELLS:
         _take_step(run, action, on_step)
     else:
@@ -139,7 +141,7 @@ def _take_of_barrier(run: RunState, column: int, scope: int, action: Action) -> 
     if action.kind == "start":
         barriers.start_barrier(run, column, scope, action.reads, attempt)
     elif action.kind == "complete":
-        barriers.complete_barrier(run, column, scope, attempt)
+        barriers.complete_barrier(run, column, scope, attempt, action.rejected or ())
     elif action.kind == "cancel":
         failures.cancel_barrier(run, column, scope, attempt)
     else:
@@ -156,7 +158,10 @@ def _take_of_rows(run: RunState, column: int, action: Action) -> None:
         else:
             cells.start_range(run, column, start, stop, attempt)
     elif kind == "complete":
-        cells.complete_cell(run, column, start, attempt)
+        if action.rejected and any(first <= start < last for first, last in action.rejected):
+            cells.reject_cell(run, column, start, attempt)
+        else:
+            cells.complete_cell(run, column, start, attempt)
     elif kind == "skip":
         cells.skip_cell(run, column, start)
     elif kind == "cancel":
@@ -166,7 +171,7 @@ def _take_of_rows(run: RunState, column: int, action: Action) -> None:
     elif kind == "durable":
         saving.store(run, (column,), start, stop)
     elif kind == "drop":
-        drops.record_drop(run, column, start, stop)
+        drops.record_drop(run, column, start, stop, action.cause)
     elif not run.barrier_flags[column]:
         raise SpecError(f"action {action}: only a barrier emits")
     else:
@@ -184,6 +189,18 @@ def _rows_of(run: RunState, action: Action) -> tuple[int, int]:
     if action.rows is None or not 0 <= action.rows[0] < action.rows[1] <= total:
         raise SpecError(f"action {action}: expected rows within 0 to {total}")
     return action.rows
+
+
+def _check_rejected(run: RunState, action: Action) -> None:
+    """Refuse an answer that rejects rows which the call was not for."""
+    if action.scope is None:
+        first, last = _rows_of(run, action)
+    else:
+        scope = _scope_of(run, action, action.scope)
+        first, last = run.graph.rules.scope_bounds(_column_of(run, action), scope)
+    for start, stop in action.rejected or ():
+        if start < first or stop > last:
+            raise SpecError(f"action {action}: rejected: expected rows within {first} to {last}")
 
 
 def _failure_of(action: Action) -> Failure:

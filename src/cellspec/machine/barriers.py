@@ -5,10 +5,11 @@ from __future__ import annotations
 from cellspec.graph.nodes import (
     barrier_key,
 )
-from cellspec.graph.rowset import Ranges
+from cellspec.graph.rowset import Ranges, rows_of
 from cellspec.machine.attempts import expect_attempt, is_wrong_attempt, refuse_attempt
 from cellspec.machine.call_bound import note_start
 from cellspec.machine.calls import end_stray, start_stray
+from cellspec.machine.drops import drop_row
 from cellspec.machine.early_stop import call_ended
 from cellspec.machine.explain_refusal import (
     expect_running,
@@ -78,8 +79,17 @@ def start_barrier(
     note_start(run, key)
 
 
-def complete_barrier(run: RunState, column: int, scope: int, attempt: int | None) -> None:
+def complete_barrier(
+    run: RunState, column: int, scope: int, attempt: int | None, rejected: Ranges = ()
+) -> None:
     """A running barrier node ends well: its output cells are ready.
+
+    Args:
+        column: by position.
+        scope: which of its nodes.
+        attempt: the attempt that ended; None for the one in flight.
+        rejected: rows that its answer leaves out: those that want its output are dropped as
+            filtered.
 
     Raises:
         Violation: SCHED-04, FAIL-05 (another attempt is in flight), SCHED-07.
@@ -95,6 +105,10 @@ def complete_barrier(run: RunState, column: int, scope: int, attempt: int | None
         run.backoffs.pop(key, None)
     elif attempt is not None:
         expect_attempt(run, key, attempt)
+    if rejected:
+        for row in rows_of(rejected):
+            if not run.counters.is_resolved(column, row):
+                drop_row(run, row, column, "filtered")
     run.counters.resolve_barrier(column, scope)
     call_ended(run, failed=False)
 

@@ -15,6 +15,7 @@ from cellspec.machine.calls import (
     range_of,
     start_stray,
 )
+from cellspec.machine.drops import drop_row
 from cellspec.machine.early_stop import call_ended
 from cellspec.machine.explain_refusal import (
     expect_running,
@@ -27,7 +28,7 @@ from cellspec.machine.explain_refusal import (
     state_of,
     unadmitted_group,
 )
-from cellspec.machine.run_state import RunState
+from cellspec.machine.run_state import RunningRange, RunState
 from cellspec.state.codes import (
     BACKOFF,
     LAST_WAIT,
@@ -39,7 +40,7 @@ from cellspec.state.codes import (
     may_begin,
 )
 
-__all__ = ["CellJudge", "complete_cell", "skip_cell", "start_cell", "start_range"]
+__all__ = ["CellJudge", "complete_cell", "reject_cell", "skip_cell", "start_cell", "start_range"]
 
 
 def start_cell(run: RunState, column: int, row: int, attempt: int | None) -> None:
@@ -93,6 +94,32 @@ def complete_cell(run: RunState, column: int, row: int, attempt: int | None) -> 
     run.counters.resolve[column](row)
     if single and not run.barrier_flags[column]:
         call_ended(run, failed=False)
+
+
+def reject_cell(run: RunState, column: int, row: int, attempt: int | None) -> None:
+    """A running cell ends well, and its answer rejects the row: that is dropped as filtered.
+
+    Raises:
+        Violation: as `complete_cell`.
+    """
+    if not run.barrier_flags[column] and is_in_flight(run, column, row):
+        if attempt is not None:
+            expect_attempt(run, (column, row), attempt)
+        ranged = range_of(run, column, row)
+        if ranged is not None:
+            _expect_in_turn(run, column, row, ranged)
+        if row not in run.counters.dropped:
+            drop_row(run, row, column, "filtered")
+    complete_cell(run, column, row, attempt)
+
+
+def _expect_in_turn(run: RunState, column: int, row: int, ranged: RunningRange) -> None:
+    """Refuse a row that the range of an ordered column gives before the row before it."""
+    if run.graph.rules.columns[column].ordered and row - ranged.start != len(ranged.given):
+        run.breaks(
+            "RANGE-02",
+            f"{run.name_of(column)}[{row}] is given before the row before it, in an ordered column",
+        )
 
 
 def _complete_unbooked(run: RunState, column: int, row: int) -> bool:
@@ -227,14 +254,11 @@ class CellJudge:
         ranged = range_of(run, column, row)
         if ranged is None:
             return _complete_unbooked(run, column, row)
-        where = f"{run.name_of(column)}[{row}]"
         if row in ranged.given:
+            where = f"{run.name_of(column)}[{row}]"
             run.breaks("RANGE-02", f"{where} is given again by its range")
             return True
-        if run.graph.rules.columns[column].ordered and row - ranged.start != len(ranged.given):
-            run.breaks(
-                "RANGE-02", f"{where} is given before the row before it, in an ordered column"
-            )
+        _expect_in_turn(run, column, row, ranged)
         ignored = run.counters.cells[column][row] != RANGED
         ranged.given.add(row)
         ranged.left -= 1

@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from cellspec.machine.actions import Cause
 from cellspec.machine.explain_refusal import expect_running
 from cellspec.machine.run_state import RunState
 
 __all__ = ["drop_row", "record_drop", "unexplained"]
 
 
-def drop_row(run: RunState, row: int, column: int) -> None:
-    """A row is given up because a node of a column failed for good."""
+_DEED: Mapping[Cause, str] = {
+    "failed": "failed for good",
+    "filtered": "rejected the row",
+    "killer": "ended the process too often",
+}
+"""What the column of a drop did, in the words of messages."""
+
+
+def drop_row(run: RunState, row: int, column: int, cause: Cause = "failed") -> None:
+    """A row is given up because a node of a column failed for good, or for another cause."""
     run.unrecorded[row] = column
+    if cause != "failed":
+        run.causes[row] = cause
     run.counters.drop(row)
 
 
-def record_drop(run: RunState, column: int, start: int, stop: int) -> None:
-    """The engine records that rows ``[start, stop)`` are dropped because `column` failed.
+def record_drop(
+    run: RunState, column: int, start: int, stop: int, cause: Cause | None = None
+) -> None:
+    """The engine records that rows ``[start, stop)`` are dropped because of a column.
+
+    Args:
+        column: the one that failed for good, or rejected the rows.
+        start, stop: the rows.
+        cause: why; None for "failed".
 
     Raises:
         Violation: DROP-01 (nothing of the row failed for good, or not this column), DROP-02
-            (it is recorded already), SCHED-07.
+            (it is recorded already), DROP-05 (it was another cause), SCHED-07.
     """
     if not expect_running(run, "drop"):
         return
+    given = cause or "failed"
     for row in range(start, stop):
         if row not in run.counters.dropped:
             run.breaks("DROP-01", f"row {row} is dropped although nothing of it failed for good")
@@ -31,11 +52,17 @@ def record_drop(run: RunState, column: int, start: int, stop: int) -> None:
         elif row not in run.unrecorded:
             run.breaks("DROP-02", f"the drop of row {row} is recorded again")
         elif run.unrecorded[row] != column:
-            cause = run.name_of(run.unrecorded[row])
+            other = run.name_of(run.unrecorded[row])
             run.breaks(
                 "DROP-01",
                 f"row {row} is recorded dropped because of {run.name_of(column)!r}, but it was "
-                f"{cause!r} that failed for good",
+                f"{other!r} that {_DEED[run.cause_of(row)]}",
+            )
+        elif run.cause_of(row) != given:
+            run.breaks(
+                "DROP-05",
+                f"row {row} is recorded dropped as {given}, but {run.name_of(column)!r} "
+                f"{_DEED[run.cause_of(row)]}",
             )
     for row in range(start, stop):
         if run.unrecorded.pop(row, None) is not None:

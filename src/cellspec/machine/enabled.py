@@ -48,7 +48,7 @@ def enabled(run: RunState) -> Iterator[Action]:
     yield from skips(run)
     yield from _group_steps(run)
     for row, column in sorted(run.unrecorded.items()):
-        yield Action("drop", run.name_of(column), (row, row + 1))
+        yield Action("drop", run.name_of(column), (row, row + 1), cause=run.causes.get(row))
     yield from _storage_actions(run)
     yield Action("crash")
     if run.must_stop and not run.stopped:

@@ -37,7 +37,8 @@ A node *fails for good* with a permanent failure, or when a retryable one or a t
 last attempt.
 At that moment its row is dropped: every open cell of the row is resolved, and barriers wait for it
 no longer. A barrier that fails for good drops the rows that still wanted its output. The `drop`
-that follows is a record, and comes before a claim holds a cell that the drop left unmade.
+that follows is a record, and comes before a claim holds a cell that the drop left unmade. A call
+that ends well may *reject* its row instead: that is dropped in the same way, as filtered.
 
 A driver decides which action comes next. The simulator, where time decides, calls the methods
 directly. A driver that enumerates asks `enabled` and hands an `Action` to `apply`; an action names
@@ -66,7 +67,7 @@ from cellspec.machine import (
     row_groups,
     saving,
 )
-from cellspec.machine.actions import Action, Choose, Failure, Outcome
+from cellspec.machine.actions import Action, Cause, Choose, Failure, Outcome
 from cellspec.machine.apply import resume_arguments, take_action
 from cellspec.machine.limits import FailurePolicy, Limits, SavePolicy
 from cellspec.machine.run_state import RunState
@@ -252,8 +253,8 @@ class Machine:
 
         Checkpoints are offered for version 1 and 2, each with its longest claim; data is offered
         to storage as a whole column prefix; ranges, and resumes with another target, are not
-        offered. An end as failed is left out too. A failure is offered as each kind, without a
-        backoff.
+        offered. An end as failed, a time-out and an answer that rejects rows are left out too. A
+        failure is offered as each other kind, without a backoff.
         """
         return enabled.enabled(self.state)
 
@@ -385,11 +386,11 @@ class Machine:
         if self.on_step is not None:
             self._note("cancel", column, scope=scope, attempt=attempt)
 
-    def record_drop(self, column: int, start: int, stop: int) -> None:
-        """The engine records that rows ``[start, stop)`` are dropped because `column` failed."""
-        drops.record_drop(self.state, column, start, stop)
+    def record_drop(self, column: int, start: int, stop: int, cause: Cause | None = None) -> None:
+        """The engine records that rows ``[start, stop)`` are dropped because of `column`."""
+        drops.record_drop(self.state, column, start, stop, cause)
         if self.on_step is not None:
-            self._note("drop", column, (start, stop))
+            self._note("drop", column, (start, stop), cause=cause)
 
     def admit(self, start: int, stop: int) -> None:
         """A row group begins: from now on its rows may run."""

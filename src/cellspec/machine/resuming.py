@@ -55,6 +55,7 @@ def restore(
     run.durable_drops = run.pending_drops = len(run.recorded)
     run.unsaved = run.lost_rows = False
     run.counters.restore(claim, dropped, skipped, lost)
+    run.causes = {row: why for row, why in run.causes.items() if row in run.counters.dropped}
     run.waiting_groups = open_groups(run)
     count_from_claim(run)
 
@@ -78,6 +79,8 @@ def halt(run: RunState) -> None:
     run.ranges = [[] for _ in run.ranges]
     run.backoffs.clear()
     run.due.clear()
+    run.begun.clear()
+    run.began_at.clear()
 
 
 def resume(

@@ -18,6 +18,7 @@ from cellspec.graph.configuration import Config
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key, place_of
 from cellspec.graph.rowset import GrowingRows
+from cellspec.machine.actions import Cause
 from cellspec.machine.limits import FailurePolicy, Limits, SavePolicy, check_limits
 from cellspec.state.claims import Claim, normal, prefix_of
 from cellspec.state.counters import UNLIMITED, Counters, Judge
@@ -86,6 +87,7 @@ class RunState:
         presumed: barrier nodes (column, scope) that count as complete because their output was
             given, which is waived.
         unrecorded: rows that are dropped and not yet recorded, each with the column that failed.
+        causes: rows that are dropped for another cause than a node that failed for good.
         recorded: the recorded drops, in the order in which they came.
         on_storage: the rows of each column that are safe on storage.
         durable: for each column, how many first rows are.
@@ -160,6 +162,7 @@ class RunState:
         self.strays: dict[NodeKey, int] = {}
         self.presumed: set[tuple[int, int]] = set()
         self.unrecorded: dict[int, int] = {}
+        self.causes: dict[int, Cause] = {}
         self.recorded = array("q")
         self.ends: deque[bool] = deque(maxlen=self.failures.stop_window or 1)
         self.admitted: set[int] = set()
@@ -286,7 +289,11 @@ class RunState:
 
         One that records the drop shows that it does go on.
         """
-        return not self.drops_rows and bool(self.unrecorded)
+        return not self.drops_rows and any(row not in self.causes for row in self.unrecorded)
+
+    def cause_of(self, row: int) -> Cause:
+        """Why a dropped row is dropped."""
+        return self.causes.get(row, "failed")
 
     def starts_no_more(self) -> bool:
         """True if the run stops, or may be giving up, with or without a record of it."""

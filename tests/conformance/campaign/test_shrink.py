@@ -69,6 +69,7 @@ RICH = Workload(
     failures=FailurePolicy(2, 4, 0.5, 9.5),
     latency_s={"x": 2.0},
     faults=(Fault("x", 0), Fault("x", 2, failure="timeout")),
+    rejects=(("x", 3),),
     skips=(("x", 1),),
     checkpoint_every_rows=1,
     checkpoint_version=2,

@@ -124,7 +124,8 @@ HAS: dict[str, Callable[[Workload], bool]] = {
     "streaming": lambda work: any(item.is_row_streamable for item in work.columns),
     "groups": lambda work: work.limits.group_rows is not None,
     "retries": lambda work: any(
-        fault.failure in ("retryable", "backpressure") for fault in work.faults
+        fault.failure in ("retryable", "backpressure") and not fault.answers
+        for fault in work.faults
     ),
     "drops": lambda work: any(fault.failure == "permanent" for fault in work.faults),
     "skips": lambda work: bool(work.skips),
@@ -135,6 +136,7 @@ HAS: dict[str, Callable[[Workload], bool]] = {
     "targets": lambda work: bool(work.targets),
     "config": lambda work: any(work.visits),
     "early_stop": lambda work: work.failures.stop_window is not None,
+    "filters": lambda work: bool(work.rejects),
     "timeouts": lambda work: work.timeout_s is not None,
     "interrupts": lambda work: bool(work.stop_at),
 }

@@ -12,7 +12,7 @@ from cellspec import ColumnDescriptor, ExecutionTraits, Limits
 from cellspec.conformance.judge.coverage import Coverage, coverage_of
 from cellspec.conformance.judge.profiles import DRAWN
 from cellspec.conformance.run.coverage_goals import Sometimes
-from cellspec.conformance.run.workload import Workload
+from cellspec.conformance.run.workload import Fault, Workload
 from cellspec.machine.machine import FailurePolicy
 
 T = ExecutionTraits
@@ -70,6 +70,8 @@ def work(*columns: ColumnDescriptor, rows: int = 2, **more: Any) -> Workload:
 RETRY = FailurePolicy(max_attempts=2)
 PERMANENT = 'failure="permanent"'
 BOUNDED = FailurePolicy(max_attempts=2, timeout_s=2.0)
+ODD = Fault("v", 0, answers="short")
+REJECTED = "rejected=[[0,1]]"
 TIMEOUT = 'failure="timeout"'
 RETRYABLE = 'failure="retryable"'
 CLAIM_1 = 'resume claim={"a":1}'
@@ -227,6 +229,14 @@ SHOWN: list[tuple[Sometimes, Workload, str]] = [
         work(A),
         f'checkpoint_begin claim={{"a":1}}; checkpoint_failed; crash; {CLAIM_1}',
     ),
+    (S.FILTERED, work(A), f"start a0; 2 complete a0 {REJECTED}"),
+    (S.LEFT_OUT, work(A, V), f"start v/0; 2 complete v/0 {REJECTED}"),
+    (S.ANSWER_REFUSED, work(A, V, faults=(ODD,)), f"start v/0; 2 fail v/0 {PERMANENT}"),
+    (
+        S.FILTERED_IN_WINDOW,
+        work(A, failures=FailurePolicy(1, 2)),
+        f"start a0; 2 complete a0 {REJECTED}",
+    ),
 ]
 
 
@@ -262,6 +272,9 @@ NOT_SHOWN: list[tuple[Sometimes, Workload, str]] = [
         work(A, failures=RETRY),
         "start a0; 1 complete a0",
     ),
+    (S.FILTERED, work(A), "start a0; 2 complete a0"),
+    (S.FILTERED_IN_WINDOW, work(A), f"start a0; 2 complete a0 {REJECTED}"),
+    (S.ANSWER_REFUSED, work(A, V), f"start v/0; 2 fail v/0 {PERMANENT}"),
     (S.SPENT_BY_TIMEOUT, work(A, failures=RETRY), f"start a0; 2 fail a0 {TIMEOUT}"),
     (S.SPENT, work(A), f"start a0; 2 fail a0 {TIMEOUT}"),
     (S.SPENT, work(A, failures=RETRY), f"start a0; 1 fail a0 {RETRYABLE}"),

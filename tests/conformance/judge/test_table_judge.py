@@ -508,6 +508,7 @@ def test_the_table_judge_shares_no_code_with_the_modules_that_engines_are_built_
         "cellspec.conformance.judge.expected_table",
         "cellspec.conformance.run.values",
         "cellspec.conformance.run.workload",
+        "cellspec.rejected",
         "cellspec.skipped",
         # It spells counts in messages, and knows nothing of rows or values.
         "cellspec.text",

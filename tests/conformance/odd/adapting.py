@@ -36,8 +36,8 @@ def _column(probe: Probe, rule: ColumnRule) -> Column:
         ]
         try:
             if rule.is_barrier:
-                return await probe.barrier(rule.name, number, rows, given)
-            return [await probe.cell(rule.name, rows[0], given[0])]
+                return cast("list[str]", await probe.barrier(rule.name, number, rows, given))
+            return [cast("str", await probe.cell(rule.name, rows[0], given[0]))]
         except BackPressure as error:
             raise Busy(error.retry_after_s or 1.0) from None
         except Retryable:

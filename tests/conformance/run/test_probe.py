@@ -208,7 +208,7 @@ def test_a_call_that_is_cancelled_at_its_bound_has_timed_out(bound_s: float) -> 
 
 @pytest.mark.clause("FAIL-05", "FAIL-07")
 def test_the_late_end_of_an_abandoned_call_is_no_event_and_its_answer_no_value() -> None:
-    answers: list[str] = []
+    answers: list[object] = []
 
     async def script(probe: Probe) -> None:
         late = asyncio.create_task(probe.cell("a", 0, {}))

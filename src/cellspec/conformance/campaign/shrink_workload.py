@@ -100,7 +100,7 @@ def _made(plain: Json) -> Workload | None:
 
 def _fitted(plain: Json) -> Json:
     """The workload without faults, ends and skips of cells and barriers that have gone."""
-    bare = Workload.from_dict({**plain, "faults": [], "skips": [], "ends": []})
+    bare = Workload.from_dict({**plain, "faults": [], "skips": [], "rejects": [], "ends": []})
     rules = bare.graph(max(range(bare.incarnations), key=bare.rows_of)).rules
     able = {item["name"] for item in plain["columns"] if item["may_skip"]}
 
@@ -115,6 +115,9 @@ def _fitted(plain: Json) -> Json:
         "faults": [f for f in plain["faults"] if is_there(f["column"], f["position"])],
         "ends": [e for e in plain["ends"] if is_there(e["column"], e["position"])],
         "skips": [s for s in plain["skips"] if s[0] in able and is_there(s[0], s[1])],
+        "rejects": [
+            s for s in plain["rejects"] if s[0] in rules.index and s[1] < rules.num_records
+        ],
     }
 
 
@@ -139,7 +142,7 @@ def _candidates(plain: Json) -> Iterator[tuple[Json, bool]]:
         yield _without_column(plain, place), True
     yield from _fewer_rows(plain)
     yield from _fewer_incarnations(plain)
-    for name in ("faults", "skips", "storage_faults"):
+    for name in ("faults", "skips", "rejects", "storage_faults"):
         for candidate in _without_each(plain, name):
             yield candidate, True
     yield from ((candidate, False) for candidate in _plainer_rules(plain))
@@ -317,6 +320,7 @@ def _renamed(plain: Json) -> Json:
         "texts": {new(name): texts for name, texts in plain["texts"].items()},
         "faults": [{**fault, "column": new(fault["column"])} for fault in plain["faults"]],
         "skips": [[new(name), row] for name, row in plain["skips"]],
+        "rejects": [[new(name), row] for name, row in plain["rejects"]],
         "ends": [{**end, "column": new(end["column"])} for end in plain["ends"]],
     }
 

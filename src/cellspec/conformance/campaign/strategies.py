@@ -203,6 +203,8 @@ def workloads(
         work = draw(_timeouts(work, shape, drops="drops" in known))
     if profile == "storage_faults":
         work = draw(_storage(work))
+    if profile == "filters":
+        work = draw(_filters(work, shape))
     if profile == "interrupts":
         work = draw(_asked_to_stop(work, steps))
     return varied(work, known)
@@ -319,7 +321,7 @@ def _limits(draw: st.DrawFn, shape: _Shape, has: Collection[str]) -> Limits:
 @st.composite
 def _policy(draw: st.DrawFn, has: set[str], known: Collection[str]) -> FailurePolicy:
     attempts = draw(st.integers(2, 3)) if has & {"retries", "timeouts"} else 1
-    if "drops" in has and "early_stop" in known and draw(_sometimes()):
+    if has & {"drops", "filters"} and "early_stop" in known and draw(_sometimes()):
         window = draw(st.sampled_from((4, 3, 2, 1)))
         # A rate need not be a simple fraction, nor a whole number of calls.
         odd = st.integers(1, 100).map(lambda percent: percent / 100)
@@ -397,6 +399,28 @@ def _timeouts(draw: st.DrawFn, work: Workload, shape: _Shape, *, drops: bool) ->
     )
     policy = replace(work.failures, timeout_s=bound_s)
     return work.replace(failures=policy, faults=(*work.faults, *made))
+
+
+@st.composite
+def _filters(draw: st.DrawFn, work: Workload, shape: _Shape) -> Workload:
+    """Cells whose answer rejects their row, and barriers that answer with a wrong length."""
+    places = st.tuples(
+        st.integers(0, len(shape.columns) - 1), st.integers(0, 2 * shape.most_rows - 1)
+    )
+    rejects = dict.fromkeys(
+        (shape.columns[column].name, place % shape.most_rows)
+        for column, place in draw(st.lists(places, min_size=1, max_size=4))
+    )
+    taken = {(fault.column, fault.position) for fault in work.faults}
+    odd: dict[tuple[str, int], Fault] = {}
+    # How an engine fails such a call is its choice, and would decide whether the run stops early.
+    if shape.barriers and work.failures.stop_window is None and draw(_sometimes()):
+        column = draw(st.sampled_from(shape.barriers))
+        node = shape.columns[column].name, draw(st.integers(0, shape.positions(column) - 1))
+        if node not in taken:
+            how: Literal["short", "long"] = draw(st.sampled_from(("short", "long")))
+            odd[node] = Fault(*node, answers=how)
+    return work.replace(rejects=tuple(rejects), faults=(*work.faults, *odd.values()))
 
 
 @st.composite

@@ -125,6 +125,7 @@ class _Observer:
         self.asked = False
         self.interrupted = False
         self.run = RunPicture(work)
+        self.misshapen = {(item.column, item.position) for item in work.faults if item.answers}
 
     # Notes
 
@@ -255,9 +256,15 @@ class _Observer:
             self.note("BARR-02")
             self._see_last_attempt(node)
             self.run.free(node)
-            return
-        for row in range(*span_of(event)):
-            self._see_given(column, row)
+        else:
+            for row in range(*span_of(event)):
+                self._see_given(column, row)
+        rejected = [row for span in event.get("rejected") or () for row in range(*span)]
+        if rejected:
+            self.was(Sometimes.LEFT_OUT if node[1] else Sometimes.FILTERED)
+            if self.work.failures.stop_window is not None:
+                self.was(Sometimes.FILTERED_IN_WINDOW)
+            self._see_dropped(rejected)
 
     def _see_text(self, column: int, row: int) -> None:
         texts = self.work.style(self.run.rules.columns[column].name).texts
@@ -315,6 +322,9 @@ class _Observer:
         self.run.free(node)
         if failure == "backpressure":
             self.was(Sometimes.PUSHED_BACK)
+        if node[1] and (self.run.columns[column].name, node[2]) in self.misshapen:
+            self.note("FAIL-09")
+            self.was(Sometimes.ANSWER_REFUSED)
         if failure == "timeout":
             self.note("FAIL-07")
             self.was(Sometimes.TIMED_OUT)
@@ -344,6 +354,10 @@ class _Observer:
             rows = [row for row in scope if not self.run.is_resolved(column, row)]
         else:
             rows = [node[2] for node in nodes]
+        self._see_dropped(rows)
+
+    def _see_dropped(self, rows: Collection[int]) -> None:
+        """Rows are dropped at this moment."""
         for node, left in self.run.running.items():
             if node[1] and any(row in self.run.rows_of(node) for row in rows):
                 self.was(Sometimes.DROP_DURING_BARRIER)
@@ -368,7 +382,7 @@ class _Observer:
                 self.was(Sometimes.SCOPE_SKIPPED)
 
     def _see_drop(self, event: Mapping[str, Any], _column: int) -> None:
-        self.note("DROP-01", "DROP-02", "DROP-04")
+        self.note("DROP-01", "DROP-02", "DROP-04", "DROP-05")
         self.run.dropped.update(range(*span_of(event)))
 
     def _see_skip(self, event: Mapping[str, Any], column: int) -> None:

@@ -128,6 +128,9 @@ def expected_table(
     """
     columns = plain_columns(work, total)
     cut = set(ranged)
+    if any(fault.answers for fault in work.faults):
+        # Whether the call that gave such an answer is made again is the engine's choice.
+        return Expected({}, None)
     if any(column.streams and column.name in cut and may_drop(work, column) for column in columns):
         return Expected({}, None)
     row_outcomes = _RowOutcomes(work, columns, total)
@@ -181,7 +184,9 @@ def _present(inputs: Mapping[str, Value | None]) -> dict[str, Value]:
 
 
 def may_drop(work: Workload, column: PlainColumn) -> bool:
-    """True if the column's failures can be for good, however its rows are cut into ranges."""
+    """True if rows can be lost in the column, however its rows are cut into ranges."""
+    if any(column.name == name for name, _ in work.rejects):
+        return True
     if work.timeout_s is not None:
         # Any call may take too long, and a range longer than one of its rows.
         return True
@@ -218,17 +223,22 @@ class _RowOutcomes:
             self.of[column.name] = row_outcomes
             if column.scope_rows:
                 for number, scope in column.scopes(total):
-                    if _fails_for_good(work, column.name, number):
-                        self._fail(
-                            column.name, [row for row in scope if row_outcomes[row] == _NORMAL]
-                        )
+                    fails = _fails_for_good(work, column.name, number)
+                    lost = [row for row in scope if row_outcomes[row] == _NORMAL]
+                    if not fails:
+                        lost = [row for row in lost if work.is_rejected(column.name, row)]
+                    self._fail(column.name, lost)
             else:
                 self._fail(
                     column.name,
                     [
                         row
                         for row in range(total)
-                        if row_outcomes[row] == _NORMAL and _fails_for_good(work, column.name, row)
+                        if row_outcomes[row] == _NORMAL
+                        and (
+                            work.is_rejected(column.name, row)
+                            or _fails_for_good(work, column.name, row)
+                        )
                     ],
                 )
 

@@ -40,6 +40,7 @@ from cellspec.conformance.judge.run_end import (
     bad_end,
     due_refusal,
     first_line,
+    refused_answer_used,
     tail,
 )
 from cellspec.conformance.judge.run_result import RunResult
@@ -277,6 +278,12 @@ class _JudgedRun:
         resumed = any(entry["event"] == "resume" for entry in probe.log)
         if resumed or not self.storage_reported:
             self.settled = probe.incarnation
+        if self.result.calls.refused:
+            used = refused_answer_used(self.result.calls, self._read(probe))
+            if used:
+                self._find("FAIL-09", used)
+                if self.result.violations:
+                    return
         self._judge_events(probe)
         if not self.result.violations and not crashed:
             bad = bad_end(
@@ -422,6 +429,7 @@ class _JudgedRun:
             self.result.outcomes[-1],
             self._known_claim(probe),
             self._dropped_by_run(),
+            causes={} if self.checker is None else self.checker.machine.state.causes,
             started=_cells_started(probe),
             silent=silent,
         )

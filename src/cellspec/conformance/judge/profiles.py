@@ -202,6 +202,15 @@ PROFILES: tuple[Profile, ...] = (
         mixed=False,
     ),
     Profile(
+        "filters",
+        "answers that reject their rows, and answers that the engine must refuse",
+        clauses_of("filters"),
+        _goals(
+            _S.FILTERED, _S.LEFT_OUT, _S.ANSWER_REFUSED, drops__early_stop=[_S.FILTERED_IN_WINDOW]
+        ),
+        mixed=False,
+    ),
+    Profile(
         "counted_work",
         "what an event costs, in lines of the engine's code, as runs grow",
         clauses_of("counted_work"),

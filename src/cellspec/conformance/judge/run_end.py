@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from cellspec import virtualtime
 from cellspec.conformance.run.probe import Crash, Entry, Probe
-from cellspec.conformance.run.values import Table
+from cellspec.conformance.run.values import Registry, Table
 from cellspec.conformance.run.workload import Workload
 from cellspec.faults import GeneratorError
 from cellspec.graph.graph import ExecutionGraph
@@ -97,6 +97,26 @@ def bad_end(
         reason = ends[0].get("reason", "no reason given")
         return BadEnd("SCHED-14", f"the run gave up although nothing stood in its way: {reason}")
     return None
+
+
+def refused_answer_used(calls: Registry, table: Table | None) -> str:
+    """Where a barrier's answer of another length than its input was used; "" if nowhere.
+
+    Args:
+        calls: the calls of the run.
+        table: the table that the incarnation left, or None.
+    """
+    if not calls.refused:
+        return ""
+    odd = "an answer of another length than its input"
+    for column, place, value in calls.used:
+        source = calls.refused[value]
+        return f"a call of {column!r} at {place} was given {value!r} of {source!r}, {odd}"
+    for row, cells in sorted(table.rows.items()) if table is not None else ():
+        for name, held in sorted(cells.items()):
+            if isinstance(held, str) and held in calls.refused:
+                return f"{name}[{row}] holds {held!r}, of {odd}"
+    return ""
 
 
 def _stands_still(error: BaseException) -> bool:

@@ -81,6 +81,7 @@ class TableJudge:
         claim: Mapping[str, Claimed] | None = None,
         dropped: Container[int] | None = None,
         *,
+        causes: Mapping[int, str] | None = None,
         started: Collection[tuple[str, int]] = (),
         silent: bool = False,
     ) -> TableViolation | None:
@@ -94,13 +95,14 @@ class TableJudge:
                 Then only values that stand in two tables are compared, and only if rows cannot be
                 dropped.
             dropped: the rows that the run dropped, by its events; None if unknown.
+            causes: of some of these why; the others failed.
             started: the cells whose calls this incarnation started.
             silent: this incarnation went on, and reported no claim: the table that the one before
                 left stands for it.
         """
         self._odd.clear()
         for broken in chain(
-            self._all_broken(incarnation, table, outcome, dropped, silent),
+            self._all_broken(incarnation, table, outcome, dropped, causes or {}, silent),
             self._made_again(incarnation, started, silent),
         ):
             if broken.clause not in self._waive:
@@ -118,6 +120,7 @@ class TableJudge:
         table: Table,
         outcome: str,
         dropped: Container[int] | None,
+        causes: Mapping[int, str],
         silent: bool,
     ) -> Iterator[TableViolation]:
         yield from self._complete(table, outcome == "success" or not self._by_column)
@@ -131,7 +134,7 @@ class TableJudge:
         yield from self._unchanged(incarnation, table, silent)
         if outcome == "success":
             if dropped is not None:
-                yield from self._dropped(incarnation, table, dropped)
+                yield from self._dropped(incarnation, table, dropped, causes)
             yield from self._final(incarnation, table)
 
     def _complete(self, table: Table, whole: bool) -> Iterator[TableViolation]:
@@ -376,9 +379,13 @@ class TableJudge:
                     self._open_scopes.append((column.name, number))
 
     def _dropped(
-        self, incarnation: int, table: Table, dropped: Container[int]
+        self,
+        incarnation: int,
+        table: Table,
+        dropped: Container[int],
+        causes: Mapping[int, str],
     ) -> Iterator[TableViolation]:
-        """The table drops the rows that the run dropped."""
+        """The table drops the rows that the run dropped, for the same cause if it says one."""
         rows = range(self._work.rows_of(incarnation))
         for row in rows:
             if row in table.dropped and row not in dropped:
@@ -388,6 +395,12 @@ class TableJudge:
                 )
             elif row in dropped and row in table.rows:
                 yield TableViolation("TABLE-07", f"row {row} was dropped, and stands in the table")
+            elif row in table.causes and table.causes[row] != causes.get(row, "failed"):
+                yield TableViolation(
+                    "TABLE-07",
+                    f"row {row} counts as {table.causes[row]} in the table, and the run dropped it "
+                    f"as {causes.get(row, 'failed')}",
+                )
 
     def _final(self, incarnation: int, table: Table) -> Iterator[TableViolation]:
         work, total = self._work, self._work.rows_of(incarnation)

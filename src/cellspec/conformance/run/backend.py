@@ -29,6 +29,7 @@ capability            the engine …
 ``early_stop``        stops when too many calls fail
 ``timeouts``          ends a call that takes longer than ``work.timeout_s``, or gives it up
 ``interrupts``        ends well when it is asked to stop
+``filters``           drops a row that an answer rejects, as filtered
 ``storage_steps``     reports the steps of its storage, so that it may be killed between them
 ``storage_faults``    bears storage that is slow, full or failing: it writes inside `Probe.storage`,
                       and resumes
@@ -112,6 +113,7 @@ CAPABILITIES: Final = (
     "early_stop",
     "timeouts",
     "interrupts",
+    "filters",
     "storage_steps",
     "storage_faults",
     "work_conserving",

@@ -10,14 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
 from cellspec.conformance.run.arguments import Arguments, Inputs
 from cellspec.conformance.run.clock import Clock
 from cellspec.conformance.run.recorder import Crash, Entry, Recorder
-from cellspec.conformance.run.values import Registry, barrier_values, value_of
+from cellspec.conformance.run.values import (
+    REJECTED,
+    Registry,
+    Rejected,
+    barrier_values,
+    value_of,
+)
 from cellspec.conformance.run.workload import HANG_BOUNDS, Fault, Workload
 from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
 from cellspec.graph.rowset import ranges_of
@@ -115,6 +121,7 @@ class Calls:
         self._calls_of: dict[tuple[str, int], int] = {}
         self._spent: dict[tuple[str, int], int] = {}
         self._in_flight: dict[Call, None] = {}
+        self._undecided: dict[tuple[str, int], Entry] = {}
         self._last_fail: dict[tuple[str, int], tuple[Entry, float | None]] = {}
         recorder.before_crash = self._note_backoffs
 
@@ -220,6 +227,7 @@ class Calls:
         call.began_s = self._clock.now()
         for position in range(call.start, call.stop):
             self._end_backoff(call.column, position)
+            self._undecided.pop((call.column, position), None)
         self._recorder.record("start", column=call.column, attempt=attempt, **fields)
         self._in_flight[call] = None
         self._recorder.step()
@@ -290,8 +298,8 @@ class Calls:
 
     # Ends
 
-    def end_cell(self, call: Call, inputs: Inputs) -> str:
-        """End the call of a cell: gives its value, or raises its fault."""
+    def end_cell(self, call: Call, inputs: Inputs) -> str | Rejected:
+        """End the call of a cell: gives its value or `REJECTED`, or raises its fault."""
         with self._recorder.lock:
             self._recorder.check_alive()
             if call.fault is not None:
@@ -301,23 +309,32 @@ class Calls:
                 return value
             if call.start + 1 == call.stop:
                 del self._in_flight[call]
-            self._recorder.record("complete", column=call.column, rows=call.start)
+            rejected = {}
+            if value is REJECTED:
+                self.dropped.add(call.start)
+                rejected = {"rejected": ((call.start, call.start + 1),)}
+            self._recorder.record("complete", column=call.column, rows=call.start, **rejected)
             self._recorder.step()
             return value
 
-    def end_row(self, call: Call, inputs: Inputs) -> str:
-        """End one row of a range: gives its value, or raises its fault."""
+    def end_row(self, call: Call, inputs: Inputs) -> str | Rejected:
+        """End one row of a range: gives its value or `REJECTED`, or raises its fault."""
         with self._recorder.lock:
             value = self.end_cell(call, inputs)
             call.start += 1
             return value
 
-    def end_barrier(self, call: Call, rows: Sequence[int], inputs: Sequence[Inputs]) -> list[str]:
-        """End the call of a barrier: gives the value of each row, or raises its fault."""
+    def end_barrier(
+        self, call: Call, rows: Sequence[int], inputs: Sequence[Inputs]
+    ) -> list[str] | dict[int, str]:
+        """End the call of a barrier: gives the value of each row, or raises its fault.
+
+        An answer that leaves rows out is a mapping by row.
+        """
         column, scope = call.column, call.start
         with self._recorder.lock:
             self._recorder.check_alive()
-            if call.fault is not None:
+            if call.fault is not None and not call.fault.answers:
                 self._fail(call, call.fault)
             reads = [
                 (row, self._arguments.inputs(column, mine))
@@ -326,22 +343,58 @@ class Calls:
             values = barrier_values(column, rows, reads, self._work.style(column))
             if call.abandoned:
                 return [self._registry.note_late(value, column) for value in values.values()]
+            for _, own in reads:
+                self._registry.note_inputs(column, scope, own)
+            if call.fault is not None:
+                return self._misshape(call, call.fault, list(values.values()))
             del self._in_flight[call]
-            self._registry.add_barrier(self._incarnation, column, scope, reads, values)
-            self._recorder.record("complete", column=column, scope=scope)
             claimed = self.claimed.get(column, 0)
-            wanted = (row for row in rows if not covers(claimed, row) and row not in self.dropped)
+            wanted = [row for row in rows if not covers(claimed, row) and row not in self.dropped]
+            left_out = [row for row in wanted if self._work.is_rejected(column, row)]
+            values = {row: values[row] for row in rows if row not in left_out}
+            self._registry.add_barrier(self._incarnation, column, scope, reads, values)
+            rejected = {"rejected": ranges_of(left_out)} if left_out else {}
+            self._recorder.record("complete", column=column, scope=scope, **rejected)
+            self.dropped.update(left_out)
+            wanted = [row for row in wanted if row in values]
             for start, stop in ranges_of(wanted):
                 self._recorder.record("emit", column=column, rows=self._arguments.rows(start, stop))
             self._recorder.step()
-            return [values[row] for row in rows]
+            return values if left_out else [values[row] for row in rows]
 
-    def _make(self, call: Call, inputs: Inputs) -> str:
+    def _misshape(self, call: Call, fault: Fault, values: Sequence[str]) -> list[str]:
+        """A barrier answers with a list of another length, which the engine must refuse.
+
+        It may fail the call as retryable or as permanent. Until the engine drops the rows, the
+        event says retryable (see `note_drop`).
+        """
+        column, scope = call.column, call.start
+        odd = self._registry.note_refused([*values, f"{column}.{scope}.more"], column)
+        self._spend(call, replace(fault, failure="retryable"), None)
+        spent = self._spent[column, scope]
+        if not is_final("retryable", spent, self._work.failures.max_attempts):
+            self._undecided[column, scope] = self._last_fail[column, scope][0]
+        self._recorder.step()
+        return odd if fault.answers == "long" else odd[:-2]
+
+    def note_drop(self, start: int, stop: int, column: str) -> None:
+        """The engine drops rows because of a column: so an answer that it refused was its last."""
+        self.dropped.update(range(start, stop))
+        for key in list(self._undecided):
+            if key[0] == column:
+                size = self._arguments.rule(column).scope_rows
+                if start < (key[1] + 1) * size and stop > key[1] * size:
+                    self._undecided.pop(key)["failure"] = "permanent"
+
+    def _make(self, call: Call, inputs: Inputs) -> str | Rejected:
         column, row = call.column, call.start
         own = self._arguments.inputs(column, inputs)
         value = value_of(column, row, own, self._work.style(column))
         if call.abandoned:
             return self._registry.note_late(value, column)
+        self._registry.note_inputs(column, row, own)
+        if self._work.is_rejected(column, row):
+            return REJECTED
         self._registry.add_cell(self._incarnation, column, row, own, value)
         return value
 

@@ -165,9 +165,13 @@ def _describe(work: Workload) -> Iterator[str]:
         wait = f", come back after {fault.cool_down_s:g} s" if fault.cool_down_s else ""
         where = _node(work, fault.column, fault.position)
         how = "hangs" if fault.failure == "timeout" else f"fails: {fault.failure}{wait}"
+        if fault.answers:
+            how = f"answers with a list that is one value too {fault.answers}"
         yield f"call {fault.call} of {where} {how}"
     if work.skips:
         yield f"skipped: {', '.join(f'{column}[{row}]' for column, row in work.skips)}"
+    if work.rejects:
+        yield f"rejected: {', '.join(f'{column}[{row}]' for column, row in work.rejects)}"
     for incarnation in range(work.incarnations):
         step, rows = work.crash_step(incarnation), work.rows_of(incarnation)
         asked = f"asked for {counted(rows, 'row')}" if work.targets else ""

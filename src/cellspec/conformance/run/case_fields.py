@@ -81,6 +81,7 @@ class _FaultFile(_Strict):
     call: int = 1
     failure: FailureKind = "retryable"
     cool_down_s: float = 0.0
+    answers: Literal["", "short", "long"] = ""
 
 
 class _EndFile(_Strict):
@@ -110,6 +111,7 @@ class _CaseFile(_Strict):
     latency_s: dict[str, float] = {}
     faults: list[_FaultFile] = []
     skips: list[Annotated[tuple[str, int], _Many]] = []
+    rejects: list[Annotated[tuple[str, int], _Many]] = []
     checkpoint_every_rows: int | None = None
     checkpoint_version: Literal[1, 2, 3] = 1
     crashes: list[int] = []

@@ -91,3 +91,7 @@ class Sometimes(StrEnum):
     MADE_GOOD = "a write succeeded after one that had failed"
     SLOW_WRITE = "a call ended while rows or a claim were being written"
     LANDED = "a run resumed from a claim whose write had reported an error"
+    FILTERED = "an answer rejected its row"
+    LEFT_OUT = "the answer of a barrier left out a row"
+    ANSWER_REFUSED = "the call of a barrier that answers with a list of another length failed"
+    FILTERED_IN_WINDOW = "an answer rejected its row in a run that may stop early"

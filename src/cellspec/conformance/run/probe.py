@@ -35,9 +35,9 @@ from cellspec.conformance.run.counting_graph import CountingGraph
 from cellspec.conformance.run.recorder import AdapterError, Crash, Entry, Recorder
 from cellspec.conformance.run.storage import WorkloadStorage
 from cellspec.conformance.run.storage_reports import StorageReports
-from cellspec.conformance.run.values import Registry
+from cellspec.conformance.run.values import Registry, Rejected
 from cellspec.conformance.run.workload import Workload
-from cellspec.machine.machine import Failure, Outcome
+from cellspec.machine.actions import Cause, Failure, Outcome
 
 __all__ = [
     "AdapterError",
@@ -186,8 +186,10 @@ class Probe(StorageReports):
 
     # Calls
 
-    async def cell(self, column: str, row: int, inputs: Inputs, attempt: int | None = None) -> str:
-        """Make one cell.
+    async def cell(
+        self, column: str, row: int, inputs: Inputs, attempt: int | None = None
+    ) -> str | Rejected:
+        """Make one cell: its value, or `REJECTED` if the row is to be dropped as filtered.
 
         Args:
             column: its column.
@@ -210,7 +212,7 @@ class Probe(StorageReports):
         inputs: Inputs,
         attempt: int | None = None,
         lost: IsLost | None = None,
-    ) -> str:
+    ) -> str | Rejected:
         """`cell`, for threads.
 
         Args:
@@ -237,8 +239,11 @@ class Probe(StorageReports):
         rows: Sequence[int],
         inputs: Sequence[Inputs],
         attempt: int | None = None,
-    ) -> list[str]:
+    ) -> list[str] | dict[int, str]:
         """Run a barrier over the rows that it reads, and give the value of each of them.
+
+        An answer that leaves rows out is a mapping by row; these rows are to be dropped as
+        filtered. A list of another length than `rows` is a mistake of the generator: refuse it.
 
         Args:
             column: the barrier's column.
@@ -262,7 +267,7 @@ class Probe(StorageReports):
         inputs: Sequence[Inputs],
         attempt: int | None = None,
         lost: IsLost | None = None,
-    ) -> list[str]:
+    ) -> list[str] | dict[int, str]:
         """`barrier`, for threads; `lost` as for `cell_sync`."""
         call = self._calls.start_barrier(column, scope, rows, inputs, attempt)
         self._calls.wait(call, lost)
@@ -275,7 +280,7 @@ class Probe(StorageReports):
         stop: int,
         inputs: Sequence[Inputs],
         attempt: int | None = None,
-    ) -> AsyncIterator[tuple[int, str]]:
+    ) -> AsyncIterator[tuple[int, str | Rejected]]:
         """Run rows ``[start, stop)`` of a row-streamable column as one call.
 
         Gives (row, value) one at a time, in row order, each as it is ready. If it fails, the rows
@@ -309,7 +314,7 @@ class Probe(StorageReports):
         inputs: Sequence[Inputs],
         attempt: int | None = None,
         lost: IsLost | None = None,
-    ) -> Generator[tuple[int, str], None, None]:
+    ) -> Generator[tuple[int, str | Rejected], None, None]:
         """`range`, for threads; `lost` as for `cell_sync`."""
         call = self._calls.start_range(column, start, stop, inputs, attempt)
         try:
@@ -382,16 +387,27 @@ class Probe(StorageReports):
         self._arguments.check_row(column, row)
         self._recorder.report("skip", column=column, rows=row)
 
-    def drop(self, start: int, stop: int, column: str) -> None:
-        """Rows ``[start, stop)`` are dropped, because of a failure in `column`.
+    def drop(self, start: int, stop: int, column: str, cause: Cause = "failed") -> None:
+        """Rows ``[start, stop)`` are dropped, because of a failure or an answer in `column`.
 
         A barrier that fails for good drops the rows that it would have given output to, and no
         row whose output cell was claimed or is to be skipped (clause DROP-01).
+
+        Args:
+            start: the first row.
+            stop: the row after the last.
+            column: the column.
+            cause: ``"filtered"`` if its answer rejected the rows, or left them out.
         """
         self._arguments.check_column(column)
-        self._recorder.report("drop", column=column, rows=self._arguments.rows(start, stop))
+        if cause not in get_args(Cause):
+            known = ", ".join(get_args(Cause))
+            self._recorder.refuse(f"drop: cause: expected one of {known}, got {cause!r}")
+        rows = self._arguments.rows(start, stop)
         with self._recorder.lock:
-            self._calls.dropped.update(range(start, stop))
+            self._calls.note_drop(start, stop, column)
+            more = {} if cause == "failed" else {"cause": cause}
+            self._recorder.report("drop", column=column, rows=rows, **more)
 
     def admit(self, group: int) -> None:
         """A row group enters; only if the workload's limits have row groups."""

@@ -14,15 +14,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Self, TypeAlias
 
+from cellspec.rejected import REJECTED, Rejected
 from cellspec.skipped import SKIPPED, Skipped
 
 __all__ = [
     "PLAIN",
+    "REJECTED",
     "SKIPPED",
     "BarrierRun",
     "CellCall",
     "Reads",
     "Registry",
+    "Rejected",
     "Skipped",
     "Style",
     "Table",
@@ -46,12 +49,14 @@ class Table:
         rows: for each durable row its columns, with their values or `SKIPPED`. An engine that
             keeps single cells leaves out rows of which it does not have every cell yet.
         dropped: rows whose drop is durable.
+        causes: of some of them why; an adapter that does not know leaves them out.
         doubled: rows that storage holds more than once; `from_records` finds them.
     """
 
     rows: Mapping[int, Mapping[str, Value]]
     dropped: frozenset[int] = frozenset()
     doubled: frozenset[int] = frozenset()
+    causes: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
     def from_records(
@@ -173,6 +178,8 @@ class Registry:
         made: by column, row and value, every call that made it there.
         runs: by column, the runs of a barrier.
         late: by value, the column whose call gave it after the engine had given that call up.
+        refused: by value, the barrier whose answer had another length than its input.
+        used: where a value of `refused` was given to a call, as (column, place of the call, value).
         ranged: columns of which several rows were run as one call, in the order seen.
     """
 
@@ -181,6 +188,8 @@ class Registry:
     runs: dict[str, list[BarrierRun]] = field(default_factory=dict)
     ranged: dict[str, None] = field(default_factory=dict)
     late: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    used: list[tuple[str, int, str]] = field(default_factory=list)
 
     def add_cell(
         self, incarnation: int, column: str, row: int, inputs: Mapping[str, Value], value: str
@@ -203,6 +212,18 @@ class Registry:
         late = f"{value}.late"
         self.late[late] = column
         return late
+
+    def note_refused(self, values: Iterable[str], column: str) -> list[str]:
+        """A barrier's answer of a wrong length: other values, so that their use shows."""
+        odd = [f"{value}.refused" for value in values]
+        self.refused.update(dict.fromkeys(odd, column))
+        return odd
+
+    def note_inputs(self, column: str, place: int, inputs: Mapping[str, Value]) -> None:
+        """A call was given these inputs: a value that had to be refused is used here."""
+        for value in inputs.values() if self.refused else ():
+            if isinstance(value, str) and value in self.refused:
+                self.used.append((column, place, value))
 
     @property
     def calls(self) -> int:

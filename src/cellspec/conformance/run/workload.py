@@ -77,6 +77,9 @@ class Fault:
             counts for a row when it comes to that row: the rows before it have been given then.
         failure: ``"retryable"``, ``"backpressure"``, ``"permanent"``, or ``"timeout"`` for a call
             that hangs until the engine ends it (see `Workload.timeout_s`).
+        answers: of a barrier, a list of another length than its input, in place of a failure:
+            ``"short"`` or ``"long"``, by one value. The engine must refuse it; whether it then
+            fails the call as permanent or as retryable is its choice (clause FAIL-09).
         cool_down_s: seconds before which the call must not be repeated, as a back-pressure answer
             says. After another failure the engine decides how long to wait.
     """
@@ -86,6 +89,7 @@ class Fault:
     call: int = 1
     failure: Failure = "retryable"
     cool_down_s: float = 0.0
+    answers: Literal["", "short", "long"] = ""
 
 
 StorageWrite: TypeAlias = Literal["data", "claim"]
@@ -159,6 +163,8 @@ class Workload:
         versions: by column, the version of its generator: its values are others in each version.
         texts: by column, how its values look: ``"empty"``, ``"null"``, ``"number"`` (like one),
             ``"lines"`` (of several lines), ``"long"`` or ``"same"`` (in every row); else digests.
+        rejects: (column, row) of the cells whose answer is `cellspec.conformance.REJECTED`: their
+            rows are dropped as filtered. Of a barrier, the rows that its answer leaves out.
         visits: for each incarnation, the process of somebody else that begins in the folder after
             it crashed, and must leave it as it is (clauses CKPT-20 and CKPT-21); "" for none, as
             after those beyond the list.
@@ -196,10 +202,11 @@ class Workload:
     stop_twice: bool = False
     storage_s: float = 0.0
     storage_faults: tuple[StorageFault, ...] = ()
+    rejects: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
-        lists = ("columns", "faults", "skips", "crashes", "targets", "ends", "visits", "stop_at")
-        for name in (*lists, "storage_faults"):
+        lists = ("columns", "faults", "skips", "rejects", "crashes", "targets", "ends")
+        for name in (*lists, "visits", "stop_at", "storage_faults"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_counts(self)
         object.__setattr__(self, "_graph_of", {})
@@ -216,6 +223,7 @@ class Workload:
             raise SpecError("workload: faults: two of them say how the same call fails")
         object.__setattr__(self, "_fault_of", made)
         object.__setattr__(self, "_skip_of", frozenset(self.skips))
+        object.__setattr__(self, "_reject_of", frozenset(self.rejects))
         ends = {(end.incarnation, end.column, end.position, end.call): end.t for end in self.ends}
         if len(ends) != len(self.ends):
             raise SpecError("workload: ends: two of them say when the same call ends")
@@ -328,6 +336,10 @@ class Workload:
         """True if the column's own condition says to skip this cell."""
         return (column, row) in self._skip_of  # type: ignore[attr-defined]
 
+    def is_rejected(self, column: str, row: int) -> bool:
+        """True if the answer of this cell rejects its row, or that of the barrier leaves it out."""
+        return (column, row) in self._reject_of  # type: ignore[attr-defined]
+
     # Text
 
     def __repr__(self) -> str:
@@ -433,6 +445,9 @@ def _check_columns(work: Workload, graph: ExecutionGraph) -> None:
         if not graph.rules.columns[graph.rules.index[column]].may_skip:
             raise SpecError(f"workload: {where}: column {column!r} has no skip condition")
         _within(where, row, graph.num_records)
+    for place, (column, row) in enumerate(work.rejects):
+        _known(f"rejects[{place}]", column, graph)
+        _within(f"rejects[{place}]", row, graph.num_records)
 
 
 def _check_faults(work: Workload, graph: ExecutionGraph) -> None:
@@ -453,6 +468,12 @@ def _check_faults(work: Workload, graph: ExecutionGraph) -> None:
             raise SpecError(
                 f"workload: {where}.failure: a call that hangs needs failures.timeout_s"
             )
+        if fault.answers not in ("", "short", "long"):
+            raise SpecError(
+                f"workload: {where}.answers: expected short or long, got {fault.answers!r}"
+            )
+        if fault.answers and not graph.rules.columns[column].is_barrier:
+            raise SpecError(f"workload: {where}.answers: column {fault.column!r} is no barrier")
         if not _is_seconds(fault.cool_down_s):
             raise SpecError(
                 f"workload: {where}.cool_down_s: expected seconds from 0 up, "
@@ -590,7 +611,7 @@ def _short(value: object) -> str:
 # The word of the format for a field of `End`.
 _NAMES = {"incarnation": "life"}
 # Fields of parts that a file without them is read as; files from before stay as they were.
-_NEWER = frozenset({"timeout_s"})
+_NEWER = frozenset({"timeout_s", "answers"})
 
 
 def _plain(value: Any) -> Any:

@@ -184,7 +184,7 @@ class Segment:
                     column: tuple((start, stop) for start, stop in ranges)
                     for column, ranges in header["cells"].items()
                 },
-                {row: Drop(column, cause) for row, column, cause in header["dropped"]},
+                {row: Drop(*drop) for row, *drop in header["dropped"]},
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(f"{name}: no file of rows of format {_FORMAT}: {error}") from error
@@ -197,6 +197,12 @@ def cells_of(rows: Mapping[int, Mapping[str, Any]]) -> dict[str, Ranges]:
         for name in rows[row]:
             found.setdefault(name, []).append(row)
     return {name: ranges_of(mine) for name, mine in found.items()}
+
+
+def _drop_fields(drop: Drop) -> list[str]:
+    """A drop as the header of a file holds it; a kind that is not usual comes last."""
+    kind = [] if drop.kind == "failed" else [drop.kind]
+    return [drop.column, drop.cause, *kind]
 
 
 def encode_rows(
@@ -220,7 +226,7 @@ def encode_rows(
         "rows_file": _FORMAT,
         **identity,
         "cells": cells,
-        "dropped": [[row, dropped[row].column, dropped[row].cause] for row in sorted(dropped)],
+        "dropped": [[row, *_drop_fields(dropped[row])] for row in sorted(dropped)],
     }
     digest = hashlib.blake2b(digest_size=16)
     piece = bytearray(_line(header))

@@ -8,7 +8,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from cellspec.conformance.run.probe import Crash, IsLost, Probe
 from cellspec.conformance.run.values import SKIPPED
@@ -77,7 +77,8 @@ class CallBroker:
                 self.probe.skip(column, row)
                 return SKIPPED
             try:
-                return self.probe.cell_sync(column, row, values_of(inputs), lost=lost)
+                made = self.probe.cell_sync(column, row, values_of(inputs), lost=lost)
+                return cast("str", made)
             except (Permanent, Retryable) as failure:
                 self.expect_last(column, row, failure)
             return self.drop([row], column)[row]
@@ -137,7 +138,8 @@ class CallBroker:
         except (Permanent, Retryable) as failure:
             self.expect_last(column, scope, failure)
             return self.drop(asked, column)
-        return {row: value for row, value in zip(reads, values, strict=True) if row in asked}
+        given = zip(reads, cast("list[str]", values), strict=True)
+        return {row: value for row, value in given if row in asked}
 
     def _skips(self, column: str, inputs: Row) -> bool:
         rules = self.probe.graph.rules

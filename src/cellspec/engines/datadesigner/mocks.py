@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import SimpleNamespace
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, cast
 
 from cellspec.conformance.run.probe import Inputs, Probe
 from cellspec.engines.datadesigner.releases import Release
@@ -171,7 +171,7 @@ class Calls:
             self.listener.failed(item.name, scope, rows, error)
             raise failure_of(error, scope, self.release.errors) from error
         self.listener.barrier_over(item.name, scope, well=True)
-        return values
+        return cast("list[str]", values)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from cellspec.engines.lines.line import CLAIM, Claimed, Line, Rows, Values
 from cellspec.shapes import Count, Name, OutcomeWord, Positive, Range, Seconds
+from cellspec.trace.format import Cause
 
 __all__ = [
     "Admit",
@@ -102,11 +103,14 @@ class Skip(Line, frozen=True, tag="skip"):
 
 
 class Drop(Line, frozen=True, tag="drop"):
-    """Rows are dropped, because of a failure in a column."""
+    """Rows are dropped, because of a failure or an answer in a column."""
 
     column: Name
     rows: Rows
     reason: str | None = None
+    cause: Annotated[
+        Cause | None, Meta(description="`filtered` if the answer rejected the rows.")
+    ] = None
 
 
 class Admit(Line, frozen=True, tag="admit"):

@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Generator
 from typing import Any
 
 from cellspec.engines.lines import messages as m
+from cellspec.graph.rowset import rows_of
 
 __all__ = ["Begun", "InFlight"]
 
@@ -52,6 +53,7 @@ class InFlight:
     def __init__(self, start: m.Start) -> None:
         self.column = start.column
         self.scope = start.scope
+        self.reads = list(rows_of(start.reads or ()))
         rows = 0 if start.rows is None else start.rows
         self.start, self.stop = (rows, rows + 1) if isinstance(rows, int) else rows
         self.begun: Begun | None = None

@@ -235,6 +235,8 @@ def misfit(message: Line) -> tuple[str, str] | None:
             return _misfit_of_start(message) or _odd_rows(message.rows)
         if isinstance(message, Complete):
             given, other = ("value", "values") if message.scope is None else ("values", "value")
+            if message.scope is None and message.rejected is not None:
+                given = "rejected"
             if getattr(message, given) is None or getattr(message, other) is not None:
                 return given, f"expected {given}, and no {other}"
     if isinstance(message, CommitBegin) and (message.rows is None) == (message.claim is None):

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from cellspec.engines.lines.line import NOW, Line, Rows
-from cellspec.shapes import Count, FailureKind, Name, Positive, Seconds
+from cellspec.shapes import Count, FailureKind, Name, Positive, Range, Seconds
 
 __all__ = [
     "Checkpoints",
@@ -142,7 +142,17 @@ class Complete(Line, frozen=True, tag="complete"):
     value: Annotated[str | None, Meta(description="The value of that row.")] = None
     values: Annotated[
         tuple[str, ...] | None,
-        Meta(description="Of a barrier: a value for each row that it read, in that order."),
+        Meta(
+            description="Of a barrier: a value for each row that it read, in that order, without "
+            "those in `rejected`. A list of another length is a mistake, to be refused."
+        ),
+    ] = None
+    rejected: Annotated[
+        tuple[Range, ...] | None,
+        Meta(
+            description="Rows that the answer rejects or leaves out, to be dropped as `filtered`; "
+            "of a cell or a row of a range, that row, in place of a value."
+        ),
     ] = None
 
 

@@ -13,7 +13,8 @@ from cellspec.engines.lines.conversation import Conversation
 from cellspec.engines.lines.in_flight import Begun, InFlight
 from cellspec.engines.lines.workload_lines import run_message
 from cellspec.faults import BackPressure, GeneratorError
-from cellspec.graph.rowset import rows_of
+from cellspec.graph.rowset import ranges_of, rows_of
+from cellspec.rejected import REJECTED, Rejected
 from cellspec.shapes import Range
 
 __all__ = ["Incarnation"]
@@ -170,10 +171,19 @@ class Incarnation:
             self._fail(call, error)
             return
         self._calls.remove(call)
-        given = {"value": value} if call.scope is None else {"values": tuple(value)}
-        self._turn(m.Complete(t=self._probe.now(), column=call.column, **call.place | given))
+        place = call.place
+        if call.scope is None:
+            given = _answer(call.start, value)
+        elif isinstance(value, dict):
+            left_out = ranges_of([row for row in call.reads if row not in value])
+            given = {"values": tuple(value.values()), "rejected": left_out}
+        else:
+            given = {"values": tuple(value)}
+        self._turn(m.Complete(t=self._probe.now(), column=call.column, **place | given))
 
-    async def _give_rows(self, call: InFlight, rows: AsyncIterator[tuple[int, str]]) -> None:
+    async def _give_rows(
+        self, call: InFlight, rows: AsyncIterator[tuple[int, str | Rejected]]
+    ) -> None:
         while call.begun is not None:
             try:
                 row, value = await call.begun
@@ -187,7 +197,8 @@ class Incarnation:
             except StopAsyncIteration:
                 call.begun = None
                 self._calls.remove(call)
-            self._turn(m.Complete(t=self._probe.now(), column=call.column, rows=row, value=value))
+            given = _answer(row, value)
+            self._turn(m.Complete(t=self._probe.now(), column=call.column, rows=row, **given))
 
     def _fail(self, call: InFlight, error: GeneratorError) -> None:
         self._calls.remove(call)
@@ -226,7 +237,7 @@ class Incarnation:
             self._probe.skip(line.column, row)
 
     def _drop(self, line: m.Drop) -> None:
-        self._probe.drop(*_span(line.rows), line.column)
+        self._probe.drop(*_span(line.rows), line.column, line.cause or "failed")
 
     def _durable(self, line: m.Durable) -> None:
         self._probe.durable(line.column or "", *_span(line.rows))
@@ -282,5 +293,12 @@ def _span(rows: m.Rows) -> tuple[int, int]:
     return (rows, rows + 1) if isinstance(rows, int) else rows
 
 
-async def _next(rows: AsyncIterator[tuple[int, str]]) -> tuple[int, str]:
+def _answer(row: int, value: str | Rejected) -> dict[str, Any]:
+    """The answer of one row, as fields of a line."""
+    return {"rejected": ((row, row + 1),)} if value is REJECTED else {"value": value}
+
+
+async def _next(
+    rows: AsyncIterator[tuple[int, str | Rejected]],
+) -> tuple[int, str | Rejected]:
     return await anext(rows)
