@@ -113,6 +113,10 @@ class RowSet:
         self._bits[first:last] = b"\xff" * (last - first)
         self._count += 8 * (last - first) - known
 
+    def as_integer(self) -> int:
+        """The set as a number: bit n is row n."""
+        return int.from_bytes(self._bits, "little")
+
     def first_outside(self, start: int, stop: int) -> int:
         """The first of rows ``[start, stop)`` that is not in the set; −1 if all are in."""
         if not self._count or start >= self._rows:
@@ -194,6 +198,15 @@ class GrowingRows:
         if start >= stop:
             return -1
         return start if beyond is None else beyond.first_outside(start, stop)
+
+    def count_common(self, start: int, stop: int) -> int:
+        """How many of rows ``[start, stop)`` are in every column: O(their bytes) a column."""
+        common = ((1 << max(stop - start, 0)) - 1) << start
+        for first, beyond in zip(self.firsts, self._beyond, strict=True):
+            if first < stop:
+                mine = (1 << first) - 1
+                common &= mine if beyond is None else mine | beyond.as_integer()
+        return common.bit_count()
 
     def ranges(self, column: int) -> Ranges:
         """The rows of a column, as ranges."""

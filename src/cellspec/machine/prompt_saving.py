@@ -6,7 +6,10 @@ could be claimed, so that an engine is never blamed for a save that was not due.
 
 from __future__ import annotations
 
+from functools import reduce
+
 from cellspec.machine.run_state import RunState
+from cellspec.state.claims import are_prefixes, count_rows, meet, normal
 from cellspec.text import counted
 
 __all__ = ["count_from_claim", "count_from_now", "leave_unsaved"]
@@ -35,6 +38,9 @@ def leave_unsaved(run: RunState, t: float) -> None:
     rows = _claimable_rows(run)
     if rows <= run.saved_rows:
         return
+    rows -= _saved_behind_a_gap(run, rows)
+    if rows <= run.saved_rows:
+        return
     if run.unsaved_since is None:
         run.unsaved_since = run.now
     due = _why_due(run, rows, t)
@@ -44,6 +50,16 @@ def leave_unsaved(run: RunState, t: float) -> None:
             f"{counted(rows, 'row')} could be claimed at t={run.now:g} s, {run.saved_rows} at the "
             f"last save; {due}, and none was begun before t={t:g} s",
         )
+
+
+def _saved_behind_a_gap(run: RunState, rows: int) -> int:
+    """How many of the first rows are claimed already, behind a gap that has closed since."""
+    if run.committed is not None:
+        return run.committed.count_common(run.saved_rows, rows)
+    claim = run.durable_claim
+    if are_prefixes(claim):
+        return 0
+    return count_rows(meet(reduce(meet, claim), normal([(run.saved_rows, rows)])))
 
 
 def _claimable_rows(run: RunState) -> int:

@@ -27,7 +27,12 @@ from cellspec.conformance.judge.run_picture import (
     rows_of_claim,
     span_of,
 )
-from cellspec.conformance.judge.silent_resume import SilentResume, exercised_by, situations_of
+from cellspec.conformance.judge.silent_resume import (
+    OF_CALLS,
+    SilentResume,
+    exercised_by,
+    situations_of,
+)
 from cellspec.conformance.judge.visits import CLAUSE_OF
 from cellspec.conformance.judge.write_coverage import WriteCoverage
 from cellspec.conformance.run.coverage_goals import Sometimes
@@ -107,6 +112,11 @@ def coverage_of(
         observer.inferred = False
         observer.note(*exercised_by(resume))
         observer.seen.sometimes.update(situations_of(resume))
+        beside = _Observer(work)
+        beside.run.begin(resume.incarnation, {})
+        for event in resume.log:
+            beside.take(event)
+        observer.seen.sometimes.update(OF_CALLS & beside.seen.sometimes)
     observer.inferred = False
     observer.note(*writes.exercised)
     observer.seen.sometimes.update(writes.sometimes)

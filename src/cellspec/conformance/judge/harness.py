@@ -199,6 +199,7 @@ class _JudgedRun:
         self.checker: Checker | None = None
         self.storage_reported = False
         self.storage = StorageRecord()
+        self.cut_write = False
         self.now_s = 0.0
         self.settled = 0
         self.probe: Probe | None = None
@@ -423,6 +424,7 @@ class _JudgedRun:
         silent = self._is_silent(probe)
         if silent:
             self.result.silent.append(self._silent_resume(probe))
+        self.cut_write = probe.in_storage_step and self.result.outcomes[-1] == "crash"
         broken = self.tables.judge(
             probe.incarnation,
             table,
@@ -446,12 +448,15 @@ class _JudgedRun:
         number = probe.incarnation
         runs = [run for known in self.result.calls.runs.values() for run in known]
         return SilentResume(
+            incarnation=number,
             before=self.result.tables[-2],
             columns=tuple(probe.graph.column_names),
             rows_before=self.work.rows_of(number - 1),
             rows=probe.rows,
             crashes=self.result.outcomes[:-1].count("crash"),
             outcome=self.result.outcomes[-1],
+            cut_write=self.cut_write,
+            log=tuple(probe.log),
             barriers=tuple(
                 frozenset(row for row, _ in run.reads) for run in runs if run.incarnation == number
             ),

@@ -8,13 +8,20 @@ situations it was in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.values import SKIPPED, Table
 
-__all__ = ["SilentResume", "exercised_by", "situations_of"]
+__all__ = ["OF_CALLS", "SilentResume", "exercised_by", "situations_of"]
+
+
+OF_CALLS = frozenset(
+    (Sometimes.CRASH_IN_BARRIER, Sometimes.CRASH_IN_BACKOFF, Sometimes.CRASH_IN_GROUP)
+)
+"""Situations that the events of an incarnation show, whatever it resumed from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +29,27 @@ class SilentResume:
     """A run of the process that went on from a table, and reported no claim.
 
     Attributes:
+        incarnation: its number, from 1.
         before: the table that the run before it left.
         columns: the names of all columns.
         rows_before, rows: the number of rows that the run before was asked for, and this one.
         crashes: how many runs of the process had crashed before it.
         outcome: how it ended.
+        cut_write: the run before it died at a step on storage.
         barriers: the rows that each run of a barrier in it read.
+        log: its events, which nobody judged.
     """
 
+    incarnation: int
     before: Table
     columns: tuple[str, ...]
     rows_before: int
     rows: int
     crashes: int
     outcome: str
-    barriers: tuple[frozenset[int], ...] = field(default=())
+    cut_write: bool = False
+    barriers: tuple[frozenset[int], ...] = ()
+    log: Sequence[Mapping[str, Any]] = ()
 
     @property
     def whole(self) -> frozenset[int]:
@@ -61,6 +74,8 @@ def situations_of(resume: SilentResume) -> Iterator[Sometimes]:
     whole = resume.whole
     if resume.crashes and not resume.before.rows and not resume.before.dropped:
         yield Sometimes.CRASH_EARLY
+    if resume.cut_write:
+        yield Sometimes.CRASH_IN_CLAIM
     if 0 < len(whole) < resume.rows_before:
         yield Sometimes.CLAIM_PART
     if resume.crashes and resume.outcome == "crash":

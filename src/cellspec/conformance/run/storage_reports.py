@@ -29,6 +29,9 @@ class StorageReports:
         arguments: checks what a report names.
         storage: how long each write takes, and which one fails.
         calls: is told what is claimed and dropped when the incarnation begins.
+
+    Attributes:
+        in_storage_step: the engine is at a step on storage, or died at one.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class StorageReports:
         self.work = work
         self.incarnation = incarnation
         self.rows = work.rows_of(incarnation)
+        self.in_storage_step = False
         self._recorder = recorder
         self._arguments = arguments
         self._calls = calls
@@ -182,4 +186,6 @@ class StorageReports:
         """
         with self._recorder.lock:
             self._recorder.check_alive()
+            self.in_storage_step = True
             self._recorder.step()
+            self.in_storage_step = False
