@@ -1,6 +1,7 @@
 """``python -m tests.benchmarks``: measures everything, and writes the page and its raw figures.
 
-Each part is in a module of its own: `simulating`, `tracking`, `tracing`; `graphs` has what they run
+Each part is in a module of its own: `simulating`, `tracking`, `claiming`,
+`tracing`; `graphs` has what they run
 on, `timing` how, and `page` what becomes of it. Parts that need a fresh process (for memory) or
 another interpreter (one that has DataDesigner) are run again from here with ``--part``.
 """
@@ -34,9 +35,11 @@ CHECKPOINT_ROWS = (1_000, 10_000, 100_000, 1_000_000)
 
 def run_part(arguments: Sequence[str]) -> Any:
     """One part, in this process."""
-    from tests.benchmarks import tracking
+    from tests.benchmarks import claiming, tracking
 
     name, *numbers = arguments
+    if name == "claims":
+        return claiming.measure_claims(int(numbers[0]), int(numbers[1]))
     if name == "trackers":
         return tracking.measure_trackers(TRACKER_ROWS, NAIVE_ROWS, int(numbers[0]))
     if name == "checkpoints":
@@ -94,6 +97,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         data["versions"]["data-designer"] = data["trackers"]["datadesigner"]
     progress("checkpoints")
     data["checkpoints"] = child("checkpoints", rounds)
+    progress("claims with gaps")
+    data["claims"] = child("claims", "100000" if arguments.quick else "1000000", "3")
     progress("traces")
     data["traces"] = child("traces", "2000", rounds)
     data["check"] = child("check", "5000" if arguments.quick else "50000")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tests.benchmarks.claiming import LIMITS, PREFIX
 from tests.benchmarks.timing import Figure
 
 Data = dict[str, Any]
@@ -36,6 +37,7 @@ def budgets(data: Data) -> list[Budget]:
         *_scale_budgets(data),
         *_tracker_budgets(data),
         *_call_budgets(data),
+        *_claim_budgets(data),
         *_trace_budgets(data),
     ]
 
@@ -158,6 +160,28 @@ def _call_budgets(data: Data) -> list[Budget]:
     return found
 
 
+def _claim_budgets(data: Data) -> list[Budget]:
+    """A claim with gaps against one without: what was measured before it was built is kept to."""
+    found: list[Budget] = []
+    claims = data.get("claims", {}).get("claims", {})
+    for name, limits in LIMITS.items() if claims else ():
+        for what, limit in zip(("restore", "from_checkpoint"), limits, strict=True):
+            if limit is None:
+                continue
+            ratio = _figure(claims[name][what]).over(_figure(claims[PREFIX][what]))
+            met = ratio.median <= limit
+            found.append(
+                (
+                    f"`{what}` of a claim of {name}, against {PREFIX}",
+                    f"≤ {limit} ×",
+                    f"{ratio.show()} ×",
+                    met,
+                    "" if met else _more(ratio.median, limit),
+                )
+            )
+    return found
+
+
 def _trace_budgets(data: Data) -> list[Budget]:
     if "check" not in data:
         return []
@@ -194,7 +218,12 @@ def render(data: Data) -> str:
         [[what, promised, got, words[met], why] for what, promised, got, met, why in budgets(data)],
     )
     lines += _cells_section(data) + _scale_section(data) + _tracker_section(data)
-    lines += _checkpoint_section(data) + _trace_section(data) + _million_section(data)
+    lines += (
+        _checkpoint_section(data)
+        + _claim_section(data)
+        + _trace_section(data)
+        + _million_section(data)
+    )
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -318,6 +347,43 @@ def _checkpoint_section(data: Data) -> list[str]:
     return lines + _table(
         ["rows", *(f"`{name}`" for name in names)],
         [[f"{x['rows']:,}", *(_figure(x[n]).show(1) for n in names)] for x in data["checkpoints"]],
+    )
+
+
+def _claim_section(data: Data) -> list[str]:
+    if "claims" not in data:
+        return []
+    found = data["claims"]
+    lines = [
+        "## Claims with gaps",
+        "",
+        f"{found['columns']} columns × {found['rows']:,} rows, the same rows claimed of each; ms "
+        "of processor time. `restore` is of the counters alone, `from_checkpoint` reads the "
+        "payload too. A gap costs the tracker one bit a cell of its column.",
+        "",
+    ]
+    return lines + _table(
+        [
+            "claim",
+            "ranges",
+            "`restore`",
+            "`from_checkpoint`",
+            "`to_checkpoint`",
+            "payload",
+            "memory",
+        ],
+        [
+            [
+                name,
+                f"{x['ranges']:,}",
+                _figure([1e3 * value for value in x["restore"]]).show(1),
+                _figure([1e3 * value for value in x["from_checkpoint"]]).show(1),
+                f"{1e3 * x['to_checkpoint']:.1f}",
+                f"{x['payload_bytes']:,} B",
+                f"{x['memory_bytes'] / 1e6:.1f} MB",
+            ]
+            for name, x in found["claims"].items()
+        ],
     )
 
 

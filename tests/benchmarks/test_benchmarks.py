@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks import simulating, tracing, tracking
+from tests.benchmarks import claiming, simulating, tracing, tracking
 from tests.benchmarks.engines_page import render as of_engines
 from tests.benchmarks.page import budgets, render
 from tests.benchmarks.timing import Figure, interleave, machine_size, versions
@@ -27,6 +27,7 @@ def data() -> dict[str, Any]:
         "cells": simulating.measure_cells(20, 1),
         "trackers": tracking.measure_trackers((10, 20), (5,), 1),
         "checkpoints": tracking.measure_checkpoints((1_000, 2_000), 1),
+        "claims": claiming.measure_claims(1_200, 1),
         "scale": [
             simulating.measure_scale(rows, policy, 200)
             for policy in ("row-first", "fifo")

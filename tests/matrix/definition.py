@@ -6,7 +6,8 @@ obvious, and that is its use: the checks compare the reference, and every mutant
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from cellspec import BarrierNodeId, CellNodeId, ExecutionTraits, NodeId
 from tests.matrix.examples import Example
@@ -101,13 +102,46 @@ class Definition:
             row += 1
         return row
 
-    def restored(self, claim: dict[str, int]) -> set[NodeId]:
+    def claimable(self, done: set[NodeId], claim: Mapping[str, Collection[int]]) -> dict[str, Any]:
+        """What a checkpoint of version 3 holds: each resolved cell that a claim may hold.
+
+        `claim` is what the run was restored from; no row is dropped.
+        """
+        found: dict[str, set[int]] = {}
+        while len(found) < len(self.names):
+            for name in self.names:
+                if not found.keys() >= set(self.needs[name]):
+                    continue
+                rows = {
+                    row
+                    for row in range(self.rows)
+                    if CellNodeId(row, name) in done
+                    and all(row in found[need] for need in self.needs[name])
+                    and (
+                        not self.is_barrier(name)
+                        or row in claim[name]
+                        or self.barrier_of(name, row) in done
+                    )
+                }
+                found[name] = self.in_order(name, rows)
+        return found
+
+    def in_order(self, name: str, rows: set[int]) -> set[int]:
+        """Those of the rows of a column that have all rows, or batches, before them."""
+        if ExecutionTraits.ORDERED not in self.traits[name]:
+            return rows
+        first = min(set(range(self.rows + 1)) - rows)
+        for scope in self.scopes(name):
+            if first in scope:
+                first = scope[-1] + 1
+                break
+        return {row for row in rows if row < first}
+
+    def restored(self, claim: Mapping[str, Collection[int]]) -> set[NodeId]:
         """What is complete after a restore, by the general law."""
-        done: set[NodeId] = {
-            CellNodeId(row, name) for name in self.names for row in range(claim[name])
-        }
+        done: set[NodeId] = {CellNodeId(row, name) for name in self.names for row in claim[name]}
         for name in self.names:
             for scope in self.scopes(name):
-                if scope[-1] < claim[name]:
+                if all(row in claim[name] for row in scope):
                     done.add(self.barrier_of(name, scope[0]))
         return done

@@ -11,6 +11,7 @@ import itertools
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Self
 
 from cellspec import (
@@ -29,11 +30,22 @@ from cellspec import (
 )
 from cellspec.build.inference import Known
 from cellspec.graph.graph import CompletionTrackerProtocol
-from cellspec.graph.rowset import RowSet
+from cellspec.graph.rowset import RowSet, ranges_of
 from cellspec.graph.rules import ColumnRule, Rules
 from cellspec.state.checkpoint import read_payload
-from cellspec.state.claims import Claim, Prefixes, Rows, as_prefixes, covers, join, prefix_of
-from cellspec.state.codes import DROPPED_BEHIND, READY
+from cellspec.state.claims import (
+    Claim,
+    Prefixes,
+    Rows,
+    as_prefixes,
+    covers,
+    join,
+    normal,
+    prefix_of,
+    reach,
+    spans,
+)
+from cellspec.state.codes import CLAIMED, DROPPED_BEHIND, READY
 from cellspec.state.counters import Counters
 from cellspec.state.moving import advance_order
 from sim.simulator.outcome import Incarnation
@@ -624,6 +636,16 @@ class ClaimsFurthestColumn(CompletionTracker):
         return payload
 
 
+@mutant("version 3 claims the finished rows of the column that is furthest", "tracker")
+class ClaimsFurthestSet(CompletionTracker):
+    def to_checkpoint(self, graph: ExecutionGraph, version: int = 1) -> dict[str, Any]:
+        payload = super().to_checkpoint(graph, version)
+        if version == 3:
+            firsts = [rows[0] for rows in payload["column_rows"].values() if rows]
+            payload["completed_rows"] = max((b for a, b in firsts if a == 0), default=0)
+        return payload
+
+
 class _OtherReader(CompletionTracker):
     """Restores from a payload that is first changed, or read by someone more lenient."""
 
@@ -631,59 +653,105 @@ class _OtherReader(CompletionTracker):
     def from_checkpoint(
         cls, checkpoint: Any, graph: ExecutionGraph, *, dropped: Iterable[int] = (), **_: Any
     ) -> Self:
-        claim = cls._read(checkpoint, graph)
+        dropped = list(dropped)
+        claim = cls._read(checkpoint, graph, dropped)
         tracker = cls.for_graph(graph)
         tracker._counters_for(graph).restore(claim, RowSet(graph.num_records, dropped))
         return tracker
 
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph, dropped: list[int]) -> Claim:
         raise NotImplementedError
 
 
 @mutant("counts are converted with int() (seed defect 9)", "tracker")
 class ConvertsCounts(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph, dropped: list[int]) -> Claim:
         with contextlib.suppress(TypeError, ValueError, KeyError):
             checkpoint = {**checkpoint, "completed_rows": int(checkpoint["completed_rows"])}
-        return read_payload(checkpoint, graph)
+        return read_payload(checkpoint, graph, dropped)
 
 
 @mutant("counts out of range are cut to it (seed defect 9)", "tracker")
 class ClampsCounts(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph, dropped: list[int]) -> Claim:
         with contextlib.suppress(TypeError, KeyError):
             rows = min(max(checkpoint["completed_rows"], 0), graph.num_records)
             checkpoint = {**checkpoint, "completed_rows": rows}
-        return read_payload(checkpoint, graph)
+        return read_payload(checkpoint, graph, dropped)
 
 
 @mutant("a missing version is taken for version 1 (seed defect 9)", "tracker")
 class AssumesVersion(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph, dropped: list[int]) -> Claim:
         if isinstance(checkpoint, dict):
             checkpoint = {"version": 1, **checkpoint}
-        return read_payload(checkpoint, graph)
+        return read_payload(checkpoint, graph, dropped)
+
+
+@mutant("ranges of version 3 that touch are joined, not refused", "tracker")
+class JoinsRangesThatTouch(_OtherReader):
+    @classmethod
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph, dropped: list[int]) -> Claim:
+        with contextlib.suppress(TypeError, ValueError, KeyError, AttributeError):
+            if checkpoint["version"] == 3:
+                joined = {n: spans(normal(rows)) for n, rows in checkpoint["column_rows"].items()}
+                if all(a <= b for rows in joined.values() for a, b in pairwise(rows)):
+                    checkpoint = {**checkpoint, "column_rows": joined}
+        return read_payload(checkpoint, graph, dropped)
+
+
+@mutant("in version 3 the graph's fingerprint is not compared", "tracker")
+class TrustsAnyGraphOfSets(_OtherReader):
+    @classmethod
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph, dropped: list[int]) -> Claim:
+        if (
+            isinstance(checkpoint, dict)
+            and checkpoint.get("version") == 3
+            and "graph" in checkpoint
+        ):
+            checkpoint = {**checkpoint, "graph": graph.fingerprint}
+        return read_payload(checkpoint, graph, dropped)
+
+
+@mutant("a claim of a cell without those before it in order is accepted", "tracker")
+class AcceptsOrderGaps(_OtherReader):
+    @classmethod
+    def _read(
+        cls,
+        checkpoint: Any,
+        graph: ExecutionGraph,
+        dropped: list[int],  # noqa: ARG003
+    ) -> Claim:
+        # Cells of dropped rows need nothing that comes before them.
+        return read_payload(checkpoint, graph, range(graph.num_records))
+
+
+@mutant("a gap is restored as if it had been claimed", "tracker")
+class RestoresGaps(_OtherReader):
+    @classmethod
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph, dropped: list[int]) -> Claim:
+        return tuple(map(reach, read_payload(checkpoint, graph, dropped)))
 
 
 @mutant("the graph's fingerprint is not compared (seed defect 9)", "tracker")
 class TrustsAnyGraph(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph, dropped: list[int]) -> Claim:
         if isinstance(checkpoint, dict) and "graph" in checkpoint:
             checkpoint = {**checkpoint, "graph": graph.fingerprint}
-        return read_payload(checkpoint, graph)
+        return read_payload(checkpoint, graph, dropped)
 
 
 @mutant("column counts are believed without their inputs", "tracker")
 class BelievesColumns(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph, dropped: list[int]) -> Claim:
         try:
-            return read_payload(checkpoint, graph)
+            return read_payload(checkpoint, graph, dropped)
         except CheckpointError as error:
             if "but its input" not in str(error):
                 raise
@@ -693,9 +761,9 @@ class BelievesColumns(_OtherReader):
 @mutant("a column's count is compared with that of its first input only", "tracker")
 class BelievesLaterInputs(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph, dropped: list[int]) -> Claim:
         try:
-            return read_payload(checkpoint, graph)
+            return read_payload(checkpoint, graph, dropped)
         except CheckpointError as error:
             claim = checkpoint["column_rows"] if "but its input" in str(error) else {}
             names = graph.column_names
@@ -708,19 +776,20 @@ class BelievesLaterInputs(_OtherReader):
 @mutant("completed_rows of version 2 is not compared with its columns", "tracker")
 class BelievesRows(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
-        if isinstance(checkpoint, dict) and isinstance(checkpoint.get("column_rows"), dict):
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph, dropped: list[int]) -> Claim:
+        known = checkpoint if isinstance(checkpoint, dict) else {}
+        if known.get("version") == 2 and isinstance(known.get("column_rows"), dict):
             least = min(checkpoint["column_rows"].values(), default=0)
             if "completed_rows" in checkpoint:
                 checkpoint = {**checkpoint, "completed_rows": least}
-        return read_payload(checkpoint, graph)
+        return read_payload(checkpoint, graph, dropped)
 
 
 @mutant("a restore brings back one row more than was claimed", "tracker")
 class RestoresOneRowMore(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
-        claim = read_payload(checkpoint, graph)
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph, dropped: list[int]) -> Claim:
+        claim = read_payload(checkpoint, graph, dropped)
         least = min(map(prefix_of, claim))
         more = min(graph.num_records, least + 1)
         return tuple(join(rows, more) if least else rows for rows in claim)
@@ -729,8 +798,8 @@ class RestoresOneRowMore(_OtherReader):
 @mutant("a restore of version 2 brings back finished rows only", "tracker")
 class RestoresRowsOnly(_OtherReader):
     @classmethod
-    def _read(cls, checkpoint: Any, graph: ExecutionGraph) -> Claim:
-        claim = read_payload(checkpoint, graph)
+    def _read(cls, checkpoint: Any, graph: ExecutionGraph, dropped: list[int]) -> Claim:
+        claim = read_payload(checkpoint, graph, dropped)
         return (min(map(prefix_of, claim)),) * len(claim)
 
 
@@ -766,6 +835,13 @@ class RestoresTouchedBarriers(_OtherRestore):
     @staticmethod
     def _complete(claimed: Rows, scope: range) -> bool:
         return any(covers(claimed, row) for row in scope)
+
+
+@mutant("a barrier is restored complete if the last row of its scope was claimed", "tracker")
+class RestoresBarriersOverGaps(_OtherRestore):
+    @staticmethod
+    def _complete(claimed: Rows, scope: range) -> bool:
+        return covers(claimed, scope[-1])
 
 
 @mutant("barriers are restored as if they had to run again, all of them", "tracker")
@@ -805,6 +881,79 @@ class ClaimsOutputWithoutBarrier(CompletionTracker):
                     row += 1
                 payload["column_rows"][name] = row
         return payload
+
+
+@mutant("version 3 claims output cells whose barrier has not run", "tracker")
+class ClaimsSetsOfEarlyOutput(CompletionTracker):
+    def to_checkpoint(self, graph: ExecutionGraph, version: int = 1) -> dict[str, Any]:
+        payload = super().to_checkpoint(graph, version)
+        for rule in graph.rules.columns if version == 3 else ():
+            if rule.is_barrier:
+                rows = range(self.num_records)
+                made = ranges_of(row for row in rows if CellNodeId(row, rule.name) in self)
+                payload["column_rows"][rule.name] = list(map(list, made))
+        return payload
+
+
+@mutant("a restored tracker forgets the rows that were claimed behind a gap", "tracker")
+class ForgetsClaimedSets(CompletionTracker):
+    @classmethod
+    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph, **more: Any) -> Self:
+        tracker = super().from_checkpoint(checkpoint, graph, **more)
+        tracker._counters_for(graph).claimed_sets = {}
+        return tracker
+
+
+@mutant("a restored tracker keeps a claim as its ranges", "tracker")
+class KeepsRanges(CompletionTracker):
+    claim: Claim = ()
+
+    @classmethod
+    def from_checkpoint(
+        cls, checkpoint: Any, graph: ExecutionGraph, *, dropped: Iterable[int] = (), **_: Any
+    ) -> Self:
+        tracker = super().from_checkpoint(checkpoint, graph, dropped=dropped)
+        tracker.claim = read_payload(checkpoint, graph, list(dropped))
+        return tracker
+
+
+@mutant("after a restore nothing that lies in a gap is ready", "tracker")
+class ForgetsGaps(CompletionTracker):
+    claim: Claim = ()
+
+    @classmethod
+    def from_checkpoint(
+        cls, checkpoint: Any, graph: ExecutionGraph, *, dropped: Iterable[int] = (), **_: Any
+    ) -> Self:
+        tracker = super().from_checkpoint(checkpoint, graph, dropped=dropped)
+        tracker.claim = read_payload(checkpoint, graph, list(dropped))
+        return tracker
+
+    def reset(self) -> None:
+        super().reset()
+        self.claim = ()
+
+    def ready_nodes(self, graph: ExecutionGraph, column: int | None) -> Iterator[NodeId]:
+        for node in super().ready_nodes(graph, column):
+            rows = self.claim[graph.rules.index[node.column]] if self.claim else 0
+            if isinstance(node, BarrierNodeId) or node.row >= reach(rows):
+                yield node
+
+
+@mutant("after a restore a batch may overtake open ones before a claimed one", "tracker")
+class LetsBatchesOvertake(CompletionTracker):
+    @classmethod
+    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph, **more: Any) -> Self:
+        tracker = super().from_checkpoint(checkpoint, graph, **more)
+        counters = tracker._counters_for(graph)
+        for rule in graph.rules.columns:
+            states, counts = counters.barriers[rule.index], counters.missing[rule.index]
+            for scope in range(1, len(states)):
+                if rule.ordered and states[scope - 1] == CLAIMED and counts[scope]:
+                    counts[scope] -= counters.open_barriers[rule.index] > len(states) - scope
+                    if not counts[scope]:
+                        states[scope] = READY
+        return tracker
 
 
 @mutant("a restored tracker forgets what was claimed, so its rows wait for barriers", "tracker")
