@@ -45,6 +45,7 @@ class RunRules:
     stop_rate: float = 1.0
     timeout_s: float | None = None
     drops: bool = True
+    conserves: bool = True
     save_rows: int | None = None
     save_groups: bool = False
     save_s: float | None = None
@@ -88,6 +89,7 @@ class RunModel:
         self.crashed = self.ended = False
         self.now = 0.0
         self.filtered: set[int] = set()
+        self.may_pause = False
         self._begin_life(nothing, {}, {})
 
     def _define(self, definition: Definition) -> None:
@@ -136,6 +138,8 @@ class RunModel:
         self.saved_rows = min(claim.values())
         self.unsaved_since: float | None = None
         self.stopped = self.stop_requested = False
+        self.paused_until = 0.0
+        self.writes: list[tuple[set[str], set[int]]] = []
         self.stored = {name: set(range(claim[name])) for name in self.names}
         self.admitted: set[int] = set()
         self.was_admitted: set[int] = set()
@@ -364,10 +368,19 @@ class RunModel:
 
     def startable(self) -> set[NodeId]:
         """That, and what the engine may try again whenever it likes."""
-        later = {node for node in self.cooling if not self.start_breaks(node)}
+        later = {node for node in self.cooling if not self._start_breaks(node)}
         return self.dispatchable() | later
 
+    def paused(self) -> bool:
+        """The engine said that it starts no call before a later time."""
+        return self.now < self.paused_until
+
     def start_breaks(self, node: NodeId, attempt: int | None = None) -> set[str]:
+        broken = self._start_breaks(node, attempt)
+        judged = not (self.over() or self.halted() or self.is_output(node))
+        return broken | ({"SCHED-16"} if judged and self.paused() else set())
+
+    def _start_breaks(self, node: NodeId, attempt: int | None = None) -> set[str]:
         if self.over():
             return self.over()
         if self.halted() and not self.is_output(node):
@@ -455,7 +468,7 @@ class RunModel:
         """Rows of a column start as one task (RANGE-01)."""
         if self.over() or self.halted():
             return self.over() or self.halt_breaks()
-        broken: set[str] = set()
+        broken: set[str] = {"SCHED-16"} if self.paused() else set()
         for row in rows:
             cell = CellNodeId(row, column)
             wrong = self._past_breaks(cell) or self._present_breaks(cell)
@@ -566,6 +579,7 @@ class RunModel:
 
     def fail(self, node: NodeId, failure: str, until: float | None) -> None:
         ranged = None if node in self.running else self.range_of(node)
+        self.may_pause = True
         if failure == "permanent" and not self.is_output(node):
             self.ends.append(True)
         if node in self.running:
@@ -730,12 +744,32 @@ class RunModel:
             due |= any(before < end <= rows for end in ends)
         return {"CKPT-19"} if due else set()
 
-    def idle_breaks(self) -> set[str]:
-        """Time moves on from now."""
+    def idle_breaks(self, until: float | None = None) -> set[str]:
+        """Time moves on from now, to a moment."""
         if self.over() or self.halted() or self.gives_up():
             return set()
         broken = {"SCHED-09"} if self.dispatchable() else set()
-        return broken | ({"GROUP-06"} if self.waiting_groups() else set())
+        broken |= {"GROUP-06"} if self.waiting_groups() else set()
+        if not self.rules.conserves:
+            broken = {"SCHED-15"} if broken and self._is_still(until) else set()
+        return broken
+
+    def _is_still(self, until: float | None) -> bool:
+        """Nothing happens from now on, for a part of the time until a moment."""
+        if self.working() or self.pending_claim is not None or self.writes or self.may_give_up():
+            return False
+        return not self.paused() or (until is not None and self.paused_until < until)
+
+    # Pauses
+
+    def pause_breaks(self, until: float | None) -> set[str]:
+        if self.over():
+            return self.over()
+        return set() if until is not None and self.may_pause else {"SCHED-16"}
+
+    def pause(self, until: float) -> None:
+        self.may_pause = False
+        self.paused_until = max(self.paused_until, until)
 
     def pass_to(self, t: float) -> None:
         if self.pending_claim is None and self.claimable_rows() > self.saved_rows:
@@ -764,8 +798,19 @@ class RunModel:
     def store(self, columns: Iterable[str], rows: range) -> None:
         self.has_stored = True
         self.unwritten.discard("rows")
-        for column in columns:
+        reported = set(columns)
+        for column in reported:
             self.stored[column] |= set(rows)
+        self.writes = [
+            (names, those)
+            for names, those in self.writes
+            if not (names <= reported and those <= set(rows))
+            and not all(those <= self.stored[name] for name in names)
+        ]
+
+    def write_begin(self, columns: Iterable[str], rows: range) -> None:
+        """Rows are handed to storage, until they are reported, or all there."""
+        self.writes.append((set(columns), set(rows)))
 
     def begin_breaks(self, claim: Mapping[str, int]) -> set[str]:
         if self.over():
@@ -800,6 +845,8 @@ class RunModel:
         self.saved_rows, self.unsaved_since = min(self.durable_claim.values()), None
 
     def not_written(self) -> None:
+        if self.pending_claim is None:
+            self.writes.clear()
         self.unwritten.add("rows" if self.pending_claim is None else "claim")
         if self.pending_claim is not None:
             self.doubtful.append((self.pending_claim, self.pending_drops))
@@ -813,6 +860,8 @@ class RunModel:
         self._halt()
 
     def _halt(self) -> None:
+        self.may_pause = self.may_pause or self.paused()
+        self.writes.clear()
         self.running.clear()
         self.ranges.clear()
         self.cooling.clear()
@@ -1017,7 +1066,7 @@ class RunModel:
     def _has_a_way(self) -> bool:
         if self.completed_rows() == len(self.rows) or self.running or self.ranges:
             return True
-        later = any(self.start_breaks(node) == {"FAIL-03"} for node in self.cooling)
+        later = any(self._start_breaks(node) == {"FAIL-03"} for node in self.cooling)
         cells = [CellNodeId(row, name) for row in self.rows for name in self.names]
         skips = any(not self.skip_breaks(cell) for cell in cells)
         return bool(self.startable()) or later or skips or self._groups_may_move()

@@ -154,6 +154,7 @@ class Plan:
     limits: Limits
     failures: FailurePolicy | None
     drops: bool = True
+    conserves: bool = True
     saving: SavePolicy | None = None
 
 
@@ -177,8 +178,9 @@ def plans(draw: st.DrawFn, *, max_columns: int, max_rows: int) -> Plan:
     if draw(st.booleans()):
         free = draw(grouped(case, free))
     if draw(st.sampled_from((True, True, True, False))):
-        drops = draw(st.sampled_from((True, True, False)))
-        return Plan(case, free, draw(policies), drops, draw(saves(free)))
+        policy, drops = draw(policies), draw(st.sampled_from((True, True, False)))
+        saving, conserves = draw(saves(free)), draw(st.sampled_from((True, True, False)))
+        return Plan(case, free, policy, drops, conserves, saving)
     return Plan(case, free, None)
 
 

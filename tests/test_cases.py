@@ -66,7 +66,7 @@ TRACES = {
     "per_task_cache": Judged("pass"),
     "per_task_cache_as_set": Judged("pass"),
     "ctrl_c_cancel_then_resume": Judged("pass"),
-    "slot_idle_real_clock": Judged("violated", "", ("--slack", "1s"), brings=JUDGE),
+    "slot_idle_real_clock": Judged("violated", "SCHED-09", ("--slack", "1s")),
 }
 
 SCENARIOS = {

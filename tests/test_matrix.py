@@ -11,6 +11,7 @@ from tests.matrix.cost_measure import costly_clause, first_costly
 from tests.matrix.cost_mutants import COST_MUTANTS
 from tests.matrix.engine_measure import broken_clause, smoke_of
 from tests.matrix.engine_mutants import ENGINE_MUTANTS, EngineMutant
+from tests.matrix.journal_mutants import JOURNAL_MUTANTS
 from tests.matrix.measure import Row, judge, smoke
 from tests.matrix.mutants import MUTANTS, Mutant
 from tests.matrix.pages import SPECS, chapter_pages, counts, first_kills, matrix_start, published
@@ -18,6 +19,7 @@ from tests.matrix.subject import Subject
 from tests.matrix.trace_mutants import RUNS, TRACE_MUTANTS, TraceMutant, trace_breaks
 
 PAGE = SPECS / "matrix.md"
+ENGINES: list[EngineMutant] = [*ENGINE_MUTANTS, *JOURNAL_MUTANTS]
 
 
 def test_every_clause_has_exactly_one_check_and_every_check_a_clause() -> None:
@@ -49,7 +51,14 @@ def test_the_reference_engine_keeps_every_clause_where_a_mutant_breaks_one() -> 
         assert broken_clause(right, number) == "", f"workload {number}"
 
 
-@pytest.mark.parametrize("mutant", ENGINE_MUTANTS, ids=lambda m: m.name.replace(" ", "-"))
+def test_the_journals_keep_every_clause_where_a_mutant_of_theirs_breaks_one() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    for mutant in JOURNAL_MUTANTS:
+        right = mutant.as_right()
+        assert broken_clause(right, published(page, mutant.name).example) == "", mutant.name
+
+
+@pytest.mark.parametrize("mutant", ENGINES, ids=lambda m: m.name.replace(" ", "-"))
 def test_broken_engine_passes_smoke_and_is_caught_as_published(mutant: EngineMutant) -> None:
     row = published(PAGE.read_text(encoding="utf-8"), mutant.name)
     assert row.wrong == mutant.wrong, "`make specs` is due"
@@ -85,7 +94,7 @@ def test_a_right_trace_breaks_nothing() -> None:
 
 def test_most_broken_engines_are_not_trivial() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    hard = [m for m in ENGINE_MUTANTS if published(page, m.name).example > len(DRAWN)]
+    hard = [m for m in ENGINES if published(page, m.name).example > len(DRAWN)]
     assert len(hard) >= 40
 
 
@@ -100,13 +109,13 @@ def test_the_matrix_lists_each_mutant_once() -> None:
     listed = sorted(
         name for names in first_kills(PAGE.read_text(encoding="utf-8")).values() for name in names
     )
-    names = [one.name for one in MUTANTS] + [one.name for one in ENGINE_MUTANTS]
+    names = [one.name for one in MUTANTS] + [one.name for one in ENGINES]
     names += [one.name for one in TRACE_MUTANTS] + [one.name for one in COST_MUTANTS]
     assert listed == sorted(names)
 
 
 def test_the_matrix_counts_its_mutants_and_the_clauses() -> None:
-    total = len(MUTANTS) + len(ENGINE_MUTANTS) + len(TRACE_MUTANTS) + len(COST_MUTANTS)
+    total = len(MUTANTS) + len(ENGINES) + len(TRACE_MUTANTS) + len(COST_MUTANTS)
     assert counts(total) in PAGE.read_text(encoding="utf-8"), "`make specs` is due"
 
 

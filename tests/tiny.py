@@ -148,7 +148,11 @@ class Tiny:
         return None
 
     def wait(self, column: str, position: int, seconds: float) -> Steps:
-        self.probe.cooling(column, position, self.probe.now() + seconds)
+        until = self.probe.now() + seconds
+        self.probe.cooling(column, position, until)
+        if seconds:
+            # It waits here, with all other work.
+            self.probe.pause(until)
         yield ("sleep", seconds)
 
     def keep(self, column: str, row: int, value: Value) -> None:

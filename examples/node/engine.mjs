@@ -163,12 +163,12 @@ export class Engine {
   turn(now) {
     for (const task of this.waiting) {
       if (this.isOver(task)) task.done = true;
-      else if (this.isReady(task, now) && this.hasSlot(task)) this.start(task);
+      else if (!this.stopping && this.isReady(task, now) && this.hasSlot(task)) this.start(task);
     }
     this.waiting = this.waiting.filter((task) => !task.done && !task.reads);
-    const over = this.waiting.length === 0 && this.running.size === 0;
+    const over = this.running.size === 0 && (this.stopping || this.waiting.length === 0);
     this.saveIfDue(over);
-    if (over) return say("end", { outcome: "success" });
+    if (over) return say("end", { outcome: this.waiting.length ? "interrupted" : "success" });
     const times = this.waiting.map((task) => task.notBefore).filter((time) => time > now);
     say("wait", times.length ? { until: Math.min(...times) } : {});
   }
@@ -252,7 +252,7 @@ function sayTable(folder) {
 
 // The capabilities of this engine. The suite judges it by these alone.
 export const CAPABILITIES = ["core", "batch_barriers", "ordered", "retries", "drops", "resume"];
-CAPABILITIES.push("storage_steps", "work_conserving");
+CAPABILITIES.push("interrupts", "storage_steps", "work_conserving");
 
 export function serve(EngineClass, capabilities = CAPABILITIES) {
   say("hello", { protocol: 1, name: "cells-on-node", version: "1", capabilities });
@@ -262,6 +262,7 @@ export function serve(EngineClass, capabilities = CAPABILITIES) {
     if (line.event === "run") engine = new EngineClass(line);
     if (line.event === "complete") engine.complete(line);
     if (line.event === "fail") engine.fail(line);
+    if (line.event === "stop_requested") engine.stopping = true;
     if (line.event !== "read") engine.turn(line.t);
   }
 }

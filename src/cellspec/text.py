@@ -21,6 +21,7 @@ __all__ = [
     "noun",
     "quoted",
     "row_words",
+    "seconds_of",
     "span_words",
     "table_lines",
 ]
@@ -144,3 +145,15 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     """The end of a message: "; did you mean 'model'?", or "" if all are unlike it."""
     found = closest(name, known)
     return "" if found is None else f"; did you mean {found!r}?"
+
+
+def seconds_of(text: str) -> float | None:
+    """The seconds that a length of time names: "2", "2s" or "2000ms"; None if it names none.
+
+    A length is more than 0 and at most 1e9 seconds.
+    """
+    try:
+        value = float(text[:-2]) / 1000 if text.endswith("ms") else float(text.removesuffix("s"))
+    except ValueError:
+        return None
+    return value if 0 < value <= 1e9 else None

@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from cellspec.text import seconds_of
+
 __all__ = [
     "add_case",
     "add_format",
@@ -46,12 +48,9 @@ def add_case(parser: Any) -> None:
 
 
 def seconds(text: str) -> float:
-    """A length of time, perhaps with an s at its end."""
-    try:
-        value = float(text.removesuffix("s"))
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 1e9:
+    """A length of time, perhaps with an s or ms at its end."""
+    value = seconds_of(text)
+    if value is None:
         raise argparse.ArgumentTypeError(f"expected more than 0 to 1e9 seconds, got {text!r}")
     return value
 

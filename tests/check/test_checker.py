@@ -78,9 +78,9 @@ def runs(*, dice: Sequence[Dice] = (Dice(), Dice(fail=0.4), CALM)) -> st.SearchS
     )
 
 
-def judged(run: Run, waive: Collection[str] = ()) -> CheckResult:
+def judged(run: Run, waive: Collection[str] = (), *, slack_s: float = 0.0) -> CheckResult:
     header, events = run
-    checker = Checker(header, waive=waive)
+    checker = Checker(header, waive=waive, slack_s=slack_s)
     for event in events:
         checker.feed(event)
     return checker.result()
@@ -165,6 +165,8 @@ RETRY = header(failures=FailurePolicy(2))
 BOUNDED = header(failures=FailurePolicy(2, timeout_s=2.0))
 STOPS = header(failures=FailurePolicy(1, stop_window=2, stop_rate=0.5))
 GROUPS = header(Limits(group_rows=2, groups=1))
+PATIENT = replace(header(), trace=2, idle_s=1.0)
+PUSHED_BACK = ("start a 0", "fail a 0 failure=backpressure until=3")
 TIMED = header(Limits(workers=2), claims=("core", "work_conserving"))
 
 LOOSE = ExecutionGraph(4, [ColumnDescriptor("a"), ColumnDescriptor("k")])
@@ -266,7 +268,7 @@ CASES: list[tuple[str, Header, list[Any]]] = [
     ("SCHED-06", header(Limits(workers=1)), ["start a 0", "start a 1"]),
     ("SCHED-07", PLAIN, ["crash", "start a 0"]),
     ("SCHED-07", PLAIN, [{"event": "resume", "claim": CLAIMS_NOTHING}]),
-    ("SCHED-08", PLAIN, ["start a 0 t=2", "complete a 0 t=1"]),
+    ("SCHED-08", PLAIN, ["start a 0", "complete a 0 t=2", "start a 1 t=1"]),
     ("SCHED-09", TIMED, ["start a 0", "complete a 0 t=1"]),
     ("SCHED-10", PLAIN, ["end outcome=success"]),
     (
@@ -275,6 +277,19 @@ CASES: list[tuple[str, Header, list[Any]]] = [
         ["start a 0 resource=x", "start a 1 resource=x"],
     ),
     ("SCHED-13", PLAIN, ["start s 1"]),
+    ("SCHED-15", PLAIN, ["start a 0", "complete a 0 t=1", "start a 1 t=2"]),
+    ("SCHED-15", RETRY, ["start a 0", "fail a 0 failure=backpressure until=3", "start a 0 t=3"]),
+    ("SCHED-15", RETRY_ONE, [*PUSHED_BACK, "start a 0 t=4"]),
+    # Row groups are work too.
+    ("SCHED-15", header(Limits(group_rows=2)), ["admit 0:2 t=1"]),
+    # A wait begins anew with each call, however short it is.
+    ("SCHED-15", PATIENT, ["start a 0 t=1", "complete a 0 t=1", "start a 1 t=2.5"]),
+    ("SCHED-16", PLAIN, ["pause until=3"]),
+    ("SCHED-16", RETRY, [*PUSHED_BACK, "pause"]),
+    ("SCHED-16", RETRY, [*PUSHED_BACK, "pause until=3", "pause until=4"]),
+    ("SCHED-16", RETRY, [*PUSHED_BACK, "pause until=3", "start a 1"]),
+    ("SCHED-16", RETRY, [*PUSHED_BACK, "pause until=3", "start v scope=0 t=1"]),
+    ("SCHED-16", RETRY, [*PUSHED_BACK, "pause until=3", "start s 0:2 t=2"]),
     ("SCHED-14", PLAIN, ["end outcome=failed"]),
     ("SCHED-14", PLAIN, [{"event": "end", "outcome": "failed", "reason": "tired"}]),
     ("SCHED-14", SMALL, ["start a 0", "end outcome=failed"]),
@@ -364,7 +379,7 @@ CASES: list[tuple[str, Header, list[Any]]] = [
     ("FAIL-02", PLAIN, ["start a 0", "fail a 0 failure=retryable", "start a 0 attempt=2"]),
     (
         "FAIL-03",
-        RETRY,
+        RETRY_ONE,
         ["start a 0", "fail a 0 failure=retryable until=5", "start a 0 attempt=2 t=4"],
     ),
     ("FAIL-04", PLAIN, ["fail a 0 failure=permanent"]),
@@ -848,7 +863,135 @@ def test_idle_work_is_judged_only_if_the_engine_claims_to_leave_none(clock: Any)
         given_header = header_for(GRAPH, engine="suite", version="1", clock=clock, claims=claims)
         result = judged((given_header, events))
         assert bool(result.violations) is judges
-        assert set(result.unjudged) == (set() if judges else {"SCHED-09", "GROUP-06"})
+        progress = {"SCHED-15"} if clock == "real" else set()
+        unjudged = set() if judges else {"SCHED-09", "GROUP-06"} | progress
+        assert set(result.unjudged) == unjudged
+
+
+MOMENTS: list[tuple[list[Any], str]] = [
+    # While a call is in flight, or nothing is ready, nobody waits.
+    (["start a 0", "complete a 0 t=5", "start a 1 t=5"], ""),
+    (["start a 0", "complete a 0 t=5", "start a 1 t=5.1"], "SCHED-15"),
+    (
+        ["start a 0", "complete a 0 t=5", {"event": "end", "t": 9.0, "outcome": "failed"}],
+        "SCHED-14",
+    ),
+    # A write, or a claim, is a step of storage.
+    (["start a 0", "complete a 0", "write_begin a 0", "durable a 0 t=3", "start a 1 t=3"], ""),
+    (["start a 0", "complete a 0", "write_begin a 0", "durable a 0", "start a 1 t=3"], "SCHED-15"),
+    (["start a 0", "complete a 0", "write_begin a 0", "durable 0 t=3"], "CKPT-08"),
+    (
+        ["start a 0", "complete a 0", "write_begin a 0", "checkpoint_failed", "start a 1 t=3"],
+        "SCHED-15",
+    ),
+    # A pause ends when it says.
+    ([*PUSHED_BACK, "pause until=3", "start a 1 t=3"], ""),
+    ([*PUSHED_BACK, "pause until=3", "start a 1 t=3.5"], "SCHED-15"),
+    ([*PUSHED_BACK, "pause until=3", "pause until=2"], "SCHED-16"),
+    (
+        [
+            *PUSHED_BACK,
+            "start a 1",
+            "pause until=3",
+            "fail a 1 failure=retryable t=1",
+            "pause until=2 t=1",
+            "start a 1 t=2 attempt=2",
+        ],
+        "SCHED-16",
+    ),
+    (
+        [
+            *PUSHED_BACK,
+            "start a 1",
+            "pause until=3",
+            "fail a 1 failure=retryable t=1",
+            "pause until=4 t=1",
+            "start a 1 t=4 attempt=2",
+        ],
+        "",
+    ),
+    # A crash ends it; the next process may go on with it.
+    (
+        [
+            *PUSHED_BACK,
+            "pause until=3",
+            "crash",
+            {"event": "resume", "claim": CLAIMS_NOTHING},
+            "start a 1",
+        ],
+        "",
+    ),
+    (
+        [
+            *PUSHED_BACK,
+            "pause until=3",
+            "crash",
+            {"event": "resume", "claim": CLAIMS_NOTHING},
+            "pause until=3",
+            "start a 1 t=3",
+        ],
+        "",
+    ),
+]
+
+
+@pytest.mark.clause("SCHED-15", "SCHED-16")
+@pytest.mark.parametrize(("given_steps", "clause"), MOMENTS)
+def test_an_engine_without_promises_is_idle_only_while_nothing_happens(
+    given_steps: list[Any], clause: str
+) -> None:
+    found = [one.clause for one in judged((RETRY, steps(*given_steps))).violations]
+    assert found == ([clause] if clause else [])
+
+
+ONE_BY_ONE = [
+    f"start {name} {row} t={1000 + 0.04 * (2 * row + (name == 'k'))}"
+    for row in range(4)
+    for name in "ak"
+]
+ANOTHER_CLOCK: list[Any] = [
+    "start a 0 t=1000",
+    "crash t=1000.01",
+    {"event": "resume", "claim": {"a": 0, "k": 0}, "t": 5.0},
+    "start a 0 t=5.02",
+    "complete a 0 t=5.03",
+]
+REAL_STEPS: list[tuple[bool, list[Any], str]] = [
+    (False, ["start a 0 t=1000", "complete a 0 t=1001", "start a 1 t=1001.04"], ""),
+    (False, ["start a 0 t=1000", "complete a 0 t=1001", "start a 1 t=1001.2"], "SCHED-15"),
+    # Each start ends the waits of its resource: this engine starts one call after the other.
+    (True, ONE_BY_ONE, ""),
+    (True, [*ONE_BY_ONE[:4], "complete a 0 t=1000.2"], "SCHED-09"),
+    (True, ["start a 0 t=1000", "complete a 0 t=1000.5"], "SCHED-09"),
+    (True, ANOTHER_CLOCK, ""),
+]
+
+
+@pytest.mark.clause("SCHED-09", "SCHED-15")
+@pytest.mark.parametrize(("conserves", "given_steps", "clause"), REAL_STEPS)
+def test_in_real_time_a_slack_says_from_when_an_engine_is_idle(
+    conserves: bool, given_steps: list[Any], clause: str
+) -> None:
+    claims = ("core", "work_conserving") if conserves else ("core",)
+    real = header_for(LOOSE, engine="suite", version="1", clock="real", claims=claims)
+    result = judged((real, steps(*given_steps)), slack_s=0.05)
+    assert [one.clause for one in result.violations] == ([clause] if clause else [])
+    assert set(result.unjudged) == (set() if conserves else {"SCHED-09", "GROUP-06"})
+    assert not judged((real, steps(*given_steps))).violations
+
+
+@pytest.mark.clause("GROUP-06")
+@pytest.mark.parametrize(("late", "clause"), [(7.04, ""), (7.2, "GROUP-06")])
+def test_in_real_time_a_slack_says_from_when_a_row_group_waits(late: float, clause: str) -> None:
+    limits = Limits(workers=1, group_rows=2)
+    claims = ("core", "work_conserving")
+    real = header_for(
+        LOOSE, engine="suite", version="1", limits=limits, clock="real", claims=claims
+    )
+    admits = {"event": "admit", "rows": (2, 4), "t": late}
+    events = steps("admit 0:2 t=7", "start a 0 t=7", admits, "complete a 0 t=8")
+    found = [one.clause for one in judged((real, events), slack_s=0.05).violations]
+    assert found == ([clause] if clause else [])
 
 
 def test_inferred_events_are_judged_and_counted_and_are_no_evidence(
@@ -896,13 +1039,14 @@ def test_a_resume_may_change_the_number_of_rows() -> None:
 
 def test_a_new_incarnation_may_read_another_clock() -> None:
     events = steps(
+        "start a 0",
         {"event": "crash", "t": 100.0},
         {"event": "resume", "claim": CLAIMS_NOTHING, "t": 3.0},
         "start a 0 t=3",
         "complete a 0 t=2",
     )
     (found,) = judged((PLAIN, events)).violations
-    assert (found.clause, found.seq) == ("SCHED-08", 4)
+    assert (found.clause, found.seq) == ("SCHED-08", 5)
 
 
 # Memory

@@ -76,7 +76,7 @@ class Journal(Incarnation):
 
     def restore(self) -> None:
         """Take back every cell that is claimed, and say so."""
-        lines = claimed_lines(self.probe.folder)
+        lines = self.given_back()
         cells, dropped = content(lines)
         self.saved = {*cells}
         self.cells = {cell: value for cell, value in cells.items() if cell[1] not in dropped}
@@ -90,6 +90,10 @@ class Journal(Incarnation):
                     self.finished_barriers.add((rule.name, stop - 1))
         if self.probe.incarnation:
             self.tell_resume()
+
+    def given_back(self) -> list[Line]:
+        """The lines that storage gives back."""
+        return claimed_lines(self.probe.folder)
 
     def tell_resume(self) -> None:
         skips = {
@@ -122,10 +126,13 @@ class CommitJournal(Journal):
 
     def write_parts(self, parts: list[list[Cell]]) -> None:
         for number, part in enumerate(parts):
-            self.probe.commit_begin(claim=by_column(part), number=number or None)
+            self.probe.commit_begin(claim=by_column(part), number=self.number_of(number))
         for number, part in enumerate(parts):
             self.append(self.line_of(part))
-            self.probe.committed(number or None)
+            self.probe.committed(self.number_of(number))
+
+    def number_of(self, number: int) -> int | None:
+        return number or None
 
 
 class ClaimJournal(Journal):
@@ -150,11 +157,14 @@ class ClaimJournal(Journal):
             for name, row in part:
                 self.probe.durable(name, row, row + 1)
             claimed.update(part)
-            self.probe.checkpoint_begin(by_column(claimed))
+            self.probe.checkpoint_begin(self.claim_of(claimed))
             self.probe.storage_step("write claim")
             (self.probe.folder / "claim").write_text(str(len(read(path))))
             self.probe.storage_step("claim written")
             self.probe.checkpoint_durable()
+
+    def claim_of(self, cells: set[Cell]) -> Mapping[str, list[int]]:
+        return by_column(cells)
 
 
 class TableJournal(Journal):

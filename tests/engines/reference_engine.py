@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -80,6 +80,7 @@ class LineProbe:
         self._skips = {(item.name, row) for item in run.columns for row in item.skip_rows}
         self._answers: dict[tuple[str, int], asyncio.Queue[Any]] = {}
         self.storage_reported = False
+        self.on_request: Callable[[], None] = lambda: None
         self._over = False
 
     def _say(self, message: m.Line) -> None:
@@ -91,8 +92,11 @@ class LineProbe:
 
     # Calls
 
-    def receive(self, message: m.Complete | m.Fail) -> None:
-        """The end of a call, or the next row of a range."""
+    def receive(self, message: m.Complete | m.Fail | m.StopRequested) -> None:
+        """The end of a call, or the next row of a range; or a request to stop."""
+        if isinstance(message, m.StopRequested):
+            self.on_request()
+            return
         place = message.rows if message.scope is None else message.scope
         row = place if isinstance(place, int) else place[0] if place is not None else -1
         self._answers[message.column, row].put_nowait(message)
@@ -271,9 +275,11 @@ class Engine:
         """One run of the process."""
         probe = self.probe_class(talk, asked)
         loop = LineLoop(talk, probe, asked.t)
+        backend = self.backend_class()
+        probe.on_request = lambda: backend.request_stop(cast(Probe, probe))
         try:
             with asyncio.Runner(loop_factory=lambda: loop) as runner:
-                runner.run(self.backend_class().run(cast(Probe, probe)))
+                runner.run(backend.run(cast(Probe, probe)))
         except (Refused, SpecError) as error:
             talk.say(m.Refuse(str(error)))
         finally:

@@ -169,6 +169,9 @@ def exchange() -> list[tuple[str, dict[str, Any]]]:
             ),
         )
         run_workload(backend, BARRIER.replace(rows=4, limits=Limits(group_rows=1, groups=2)))
+        asked = run_workload(backend, BARRIER.replace(rows=4, stop_at=(2,), stop_twice=True))
+        assert asked.outcomes == ["interrupted", "success"]
+        assert not asked.violations
         two = (ColumnDescriptor("a"), ColumnDescriptor("b"))
         dropped = (Fault("a", 0, failure="permanent"),)
         run_workload(backend, Workload(two, rows=1, latency_s={"b": 9.0}, faults=dropped))
@@ -238,7 +241,30 @@ def test_the_schemas_take_every_line_of_real_runs(
         assert not errors, (line, errors)
     seen = {line["event"] for line in lines}
     known = set(m.FROM_ENGINE if way == "from" else m.TO_ENGINE)
-    assert known - seen <= {"checkpoint_failed", *COMMITS}, "runs that show these are missing"
+    # The reference neither pauses nor waits for its storage; below, another engine does.
+    shown_below = {"checkpoint_failed", "pause", "write_begin", *COMMITS}
+    assert known - seen <= shown_below, "runs that show these are missing"
+
+
+@pytest.mark.clause("SCHED-15", "SCHED-16")
+@pytest.mark.parametrize("told", [True, False], ids=["told", "untold"])
+def test_a_pause_and_a_write_that_takes_time_are_told_in_a_line(
+    made: list[LineBackend], told: bool
+) -> None:
+    pause = [{"event": "pause", "until": 9.0, "reason": "429"}] * told
+    write = [{"event": "write_begin", "rows": 0, "column": "a"}] * told
+    work = CELL.replace(rows=2, faults=(Fault("a", 0, failure="backpressure", cool_down_s=2.0),))
+    turns = (
+        [START, WAIT],
+        [*pause, {**WAIT, "until": 9.0}],
+        [START, WAIT],
+        [*write, {**WAIT, "until": 30.0}],
+        [{"event": "durable", "rows": 0, "column": "a"}, {**START, "rows": 1}, WAIT],
+        [{"event": "durable", "rows": [0, 2]}, {"event": "end", "outcome": "success"}],
+    )
+    found = [one.clause for one in run_stub(made, work, *turns).violations]
+    # The table of the stub is empty.
+    assert found == (["TABLE-01"] if told else ["SCHED-15"])
 
 
 _ODD: tuple[Any, ...] = (None, "", "x", 0, -1, 1.5, True, [], [3], [2, 1], [0, 2], {}, {"a": 1})

@@ -62,6 +62,8 @@ KINDS = (
     "stop",
     "stop_requested",
     "end",
+    "pause",
+    "write_begin",
 )
 STEPS = (
     *("start",) * 8,
@@ -70,7 +72,7 @@ STEPS = (
     *("range", "give", "row", "pass", "sweep") * 2,
     *("admit", "retire", "skip", "drop", "emit", "durable", "save"),
     *("checkpoint_begin", "checkpoint_durable", "checkpoint_failed"),
-    *("cancel", "stop", "stop_requested", "end", "crash", "resume"),
+    *("cancel", "stop", "stop_requested", "end", "crash", "resume", "pause", "write_begin"),
     *("reject", "reject"),
 )
 SWEPT = ("start", "complete", "emit", "fail", "cancel", "skip", "drop", "start")
@@ -153,6 +155,8 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
             return self._emissions()
         if kind == "admit":
             return pair.enabled("admit")[:1]
+        if kind in ("pause", "write_begin"):
+            return self._breaks(kind, pick)
         if kind == "resume" and pair.model.ended:
             return self._next_targets()
         return pair.enabled(kind)
@@ -165,6 +169,16 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
         scope = self.pair.model.definition.scope(node)
         some = [row for place, row in enumerate(scope) if (pick >> place) & 1] or [scope[-1]]
         return action._replace(rejected=spans(some))
+
+    def _breaks(self, kind: str, pick: int) -> list[Action]:
+        """A pause after a failure, or a write that takes its time."""
+        model = self.pair.model
+        if kind == "write_begin":
+            name = ("", *model.names)[pick % (len(model.names) + 1)]
+            return [Action(kind, name, (0, max(1, model.completed_rows())))]
+        # An engine that conserves work may not pause while any work is ready.
+        pauses = Action(kind, until=model.now + (0.0, 1.0, 6.0)[pick % 3])
+        return [pauses] if model.may_pause and not model.rules.conserves else []
 
     def _next_targets(self) -> list[Action]:
         """A run that has ended goes on with the same target, or with one or two rows more."""
@@ -219,9 +233,13 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
     def _let_time_pass(self, pick: int) -> bool:
         """Everything that can start does, and then the clock moves."""
         pair = self.pair
-        while pair.model.idle_breaks():
-            pair.take((pair.enabled("admit")[:1] + pair.enabled("start"))[0])
         t = pair.machine.now + (1.0, 5.0)[pick % 2]
+        while pair.model.idle_breaks(t):
+            steps = pair.enabled("admit")[:1] + pair.enabled("start")
+            if not steps:
+                assert pair.model.paused()
+                break
+            pair.take(steps[0])
         if pick % 4 and pair.model.save_breaks(t):
             self._save(pick)
         pair.wait(t)
@@ -374,7 +392,11 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
             return action._replace(failure=FAILURES[place[2] % 4]) if kind == "fail" else action
         if kind == "emit":
             return Action(kind, name, longer) if scopes else None
-        if kind == "durable":
+        if kind == "pause":
+            if model.rules.conserves:
+                return None
+            return Action(kind, until=(None, model.now, model.now + 1.0, 0.0)[place[2]])
+        if kind in ("durable", "write_begin"):
             return Action(kind, name if barrier else "", longer)
         if kind in ("admit", "retire"):
             return Action(kind, rows=longer) if model.rules.group_rows is not None else None
@@ -503,6 +525,8 @@ def _nonsense(graph: ExecutionGraph, *, grouped: bool) -> list[Action]:
     "STOP-07",
     "STOP-08",
     "SCHED-14",
+    "SCHED-15",
+    "SCHED-16",
 )
 def test_the_machine_allows_and_refuses_the_same_steps_as_the_model() -> None:
     often = settings(max_examples=3 * settings().max_examples)

@@ -37,19 +37,20 @@ class EngineRow:
 
 
 @cache
-def workload(number: int) -> Workload:
-    """The workload with this number, from 1: a function of the number alone."""
-    profile = PROFILES[(number - 1) % len(PROFILES)]
-    example = (number - 1) // len(PROFILES) + 1
-    later = PROFILES[PROFILES.index(profile) + 1 :]
-    beside = [name for name in sorted(ReferenceBackend.capabilities) if name not in later]
+def workload(number: int, able: frozenset[str] = ReferenceBackend.capabilities) -> Workload:
+    """The workload with this number, from 1, for engines with these capabilities."""
+    profiles = [name for name in PROFILES if name in able]
+    profile = profiles[(number - 1) % len(profiles)]
+    example = (number - 1) // len(profiles) + 1
+    later = profiles[profiles.index(profile) + 1 :]
+    beside = [name for name in sorted(able) if name not in later]
     strategy = workloads(profile, beside=[name for name in beside if name != profile])
     return draw(strategy, workload_seed(0, profile, example), dullest=example == 1)
 
 
 def broken_clause(mutant: EngineMutant, number: int, waive: Collection[str] = ()) -> str:
     """The clause that a mutant breaks on a workload; "" if none."""
-    result = run_workload(mutant.backend(), workload(number), waive=waive)
+    result = run_workload(mutant.backend(), workload(number, mutant.able), waive=waive)
     assert not result.adapter, f"{mutant.name}: the adapter is wrong: {result.adapter}"
     return result.violations[0].clause if result.violations else ""
 

@@ -8,6 +8,7 @@ under failures, crashes, limits or an unlucky order.
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import shutil
 from collections.abc import Callable, Iterable
@@ -75,6 +76,11 @@ class EngineMutant:
     export: Callable[[Table, Probe], Table] | None = None
     lacks: tuple[str, ...] = ()
 
+    @property
+    def able(self) -> frozenset[str]:
+        """The capabilities that its workloads are drawn for."""
+        return ReferenceBackend.capabilities
+
     def backend(self) -> ReferenceBackend:
         """The engine as the suite takes it."""
         broken = ReferenceBackend()
@@ -104,8 +110,13 @@ def as_scheduler(broken: type) -> type[Scheduler]:
     return type(broken.__name__, (Scheduler,), {"parts": parts, "__module__": broken.__module__})
 
 
-def mutant(wrong: str) -> Callable[[Any], Any]:
-    """Register a broken part of the scheduler, a scheduler, an engine, or an export function."""
+def mutant(wrong: str, *, lacks: str = "") -> Callable[[Any], Any]:
+    """Register a broken part of the scheduler, a scheduler, an engine, or an export function.
+
+    Args:
+        wrong: what is wrong with it, in a sentence.
+        lacks: a capability that it does not promise.
+    """
 
     def register(broken: Any) -> Any:
         name = broken.__name__
@@ -116,7 +127,8 @@ def mutant(wrong: str) -> Callable[[Any], Any]:
             kind, made = "engine", broken
         else:
             kind, made = "scheduler", as_scheduler(broken)
-        ENGINE_MUTANTS.append(EngineMutant(words, wrong, **{kind: made}))
+        missing = (lacks,) if lacks else ()
+        ENGINE_MUTANTS.append(EngineMutant(words, wrong, lacks=missing, **{kind: made}))
         return broken
 
     return register
@@ -1173,6 +1185,35 @@ def table_with_values_swapped(table: Table, probe: Probe) -> Table:
             rows[2][rule.name], rows[3][rule.name] = rows[3][rule.name], rows[2][rule.name]
             break
     return Table(rows, table.dropped)
+
+
+# ---------------------------------------------------------------- engines that promise less
+
+
+@mutant(
+    "while a node waits to be tried again nothing starts, and nobody is told of a pause",
+    lacks="work_conserving",
+)
+class SleepsInBackoff(Scheduler):
+    def next_call(self) -> Call | None:
+        return None if self.wake_s() is not None else super().next_call()
+
+
+@mutant(
+    "once it has saved, the engine looks for work one tick late when its last call has ended",
+    lacks="work_conserving",
+)
+class IdlesOneTick(AsyncioEngine):
+    saved = False
+
+    async def _save(self, save: Save) -> None:
+        await super()._save(save)
+        self.saved = save.checkpoint is not None
+
+    async def _work(self) -> None:
+        if self.saved and not self._task_of:
+            await asyncio.sleep(1 / 16)
+        await super()._work()
 
 
 # ---------------------------------------------------------------- storage that is not reported

@@ -201,6 +201,46 @@ def admits_late(lines: Lines) -> Lines:
     return _numbered(lines)
 
 
+def _at_first_failure(lines: Lines, more: Lines) -> Lines:
+    """Events at the moment of the first failure, after it."""
+    for place, line in enumerate(lines):
+        if line.get("event") == "fail":
+            lines[place + 1 : place + 1] = [{"t": line["t"], **one} for one in more]
+            break
+    return _numbered(lines)
+
+
+@mutant("after the first failure the engine pauses, and leaves open for how long")
+def pauses_for_ever(lines: Lines) -> Lines:
+    return _at_first_failure(lines, [{"event": "pause"}])
+
+
+@mutant("after the first failure a pause is reported, and what is in line starts all the same")
+def starts_during_a_pause(lines: Lines) -> Lines:
+    return _at_first_failure(lines, [{"event": "pause", "until": 1e6}])
+
+
+@mutant("a pause is reported again and again, long after the failure that was its cause")
+def pauses_without_a_cause(lines: Lines) -> Lines:
+    again = [{"event": "pause", "until": 0.0}, {"event": "pause", "until": 0.0}]
+    return _at_first_failure(lines, again)
+
+
+@mutant("an engine that promises nothing sleeps beside ready work when its last call has ended")
+def sleeps_after_the_last_call(lines: Lines) -> Lines:
+    lines[0]["claims"] = ["core"]
+    running = late_s = 0
+    last = ""
+    for line in lines[1:-1]:
+        kind = line["event"]
+        late_s += kind == "start" and not running and last == "complete"
+        running = 0 if kind == "crash" else running + (kind == "start")
+        running -= kind in ("complete", "fail", "cancel") and "rows" in line
+        last = kind
+        line["t"] += late_s
+    return lines
+
+
 @cache
 def _run(number: int) -> tuple[str, ...]:
     """The lines of a right run: a function of the number alone."""

@@ -16,9 +16,10 @@ unjudged.
 - neither: every event that there is was allowed. Whether that is enough for a verdict is decided
   in `cellspec.conformance.judge.verdict`, and nowhere else.
 
-Two clauses judge an engine that stayed *idle* while time passed: SCHED-09 and GROUP-06. They are
-judged only in virtual time, and only if the engine has the capability ``work_conserving``. CKPT-19
-judges saves that came late, in virtual time too, by the policy that the header declares.
+Three clauses judge an engine that stayed *idle* while time passed: SCHED-15, and, of engines with
+the capability ``work_conserving``, SCHED-09 and GROUP-06. In real time no step is taken at once:
+they are judged there only by a caller who names a slack, the wait that is no fault. CKPT-19
+judges saves that came late, in virtual time alone, by the policy that the header declares.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ __all__ = ["CheckResult", "Checker", "Finding", "check_file", "expect_clauses"]
 RECENT_EVENTS = 256
 """How many events are kept for an explanation."""
 
-_IDLENESS = ("SCHED-09", "GROUP-06")
+_CONSERVATION = ("SCHED-09", "GROUP-06")
+_IDLENESS = (*_CONSERVATION, "SCHED-15")
 _PROGRESS_EVENTS = 1 << 16
 
 
@@ -146,6 +148,8 @@ class Checker:
         waive: clauses not to judge; see `Machine`.
         source: the name of the trace in errors and findings.
         memory_bytes: how much memory the run may take; by default half of the machine's.
+        slack_s: in real time, how long in seconds work may wait beyond what the engine promised;
+            by default nobody judges that there. It changes nothing in virtual time.
 
     Attributes:
         finding: the first violation, or None.
@@ -164,12 +168,14 @@ class Checker:
         waive: Collection[str] = (),
         source: str = "trace",
         memory_bytes: int | None = None,
+        slack_s: float = 0.0,
     ) -> None:
+        self._slack_s = slack_s if header.clock == "real" else 0.0
         self.header = header
         self.source = source
         self.finding: Finding | None = None
         self.waived = expect_clauses(waive)
-        self.unjudged = _unjudged(header)
+        self.unjudged = _unjudged(header, self._slack_s)
         self._memory_bytes = memory_bytes
         self._recent: deque[Event] = deque(maxlen=RECENT_EVENTS)
         self._counts = dict.fromkeys(KINDS, 0)
@@ -186,14 +192,16 @@ class Checker:
         self._resource_of: list[str | None] = [
             limits.column_resource.get(name) for name in graph.column_names
         ]
+        # Some clauses ask when a call began: the machine has to know of each.
+        self._plain_starts = header.timeout_s is None and not self.machine.state.waits_s
         self._plain_ends = header.failures.stop_window is None
-        self._plain_starts = header.timeout_s is None
         self._note_graph()
 
     def _make_machine(self, graph: ExecutionGraph, limits: Limits) -> Machine:
         failures = failures_of(self.header)
         waive = (*self.waived, *self.unjudged)
         drops = "drops" in self.header.claims
+        idle_s = self.header.idle_s or 0.0
         try:
             return Machine(
                 graph,
@@ -204,6 +212,8 @@ class Checker:
                 config=self.header.config,
                 real_time=self.header.clock == "real",
                 saving=saving_of(self.header, self.source),
+                idle_s=idle_s,
+                slack_s=self._slack_s,
             )
         except SpecError as error:
             if "GROUP-04" in self.waived:
@@ -289,11 +299,13 @@ class Checker:
         return None
 
     def _move_clock(self, event: Event) -> None:
-        if event.event == "resume" and event.t < self.machine.now:
-            # A new process may read another clock; within one incarnation time never falls.
+        begins = self._slack_s and not self._moments
+        if begins or (event.event == "resume" and event.t < self.machine.now):
+            # A new process may read another clock; within one incarnation time never falls. In
+            # real time the clock of the first process reads anything when the run begins.
             self.machine.set_clock(event.t)
         else:
-            self.machine.at(event.t)
+            self.machine.at(event.t, ends=event.event == "end")
         self._moments += 1
 
     def _apply(self, event: Event) -> None:
@@ -398,19 +410,24 @@ class Checker:
             **({"stop requests": asked} if asked else {}),
             "ends of the run": seen["end"],
             "moves of the clock": self._moments,
+            # Most engines never pause, and lack nothing without it.
+            **({"pauses": seen["pause"]} if seen["pause"] else {}),
         }
 
 
-def _unjudged(header: Header) -> dict[str, str]:
+def _unjudged(header: Header, slack_s: float) -> dict[str, str]:
     """Clauses that this trace cannot be judged by, with the reason."""
-    if header.clock == "real":
-        reason = "in real time nobody can say that something started too late"
+    if header.clock == "real" and not slack_s:
+        reason = "in real time nobody can say that something started too late, without a slack"
         promised = _IDLENESS if header.saving is None else (*_IDLENESS, "CKPT-19")
         return dict.fromkeys(promised, reason)
+    unjudged: dict[str, str] = {}
     if "work_conserving" not in header.claims:
         reason = "the engine is without the capability work_conserving"
-        return dict.fromkeys(_IDLENESS, reason)
-    return {}
+        unjudged = dict.fromkeys(_CONSERVATION, reason)
+    if header.clock == "real" and header.saving is not None:
+        unjudged["CKPT-19"] = "in real time nobody can say that a save came too late"
+    return unjudged
 
 
 def check_file(
@@ -419,6 +436,7 @@ def check_file(
     waive: Collection[str] = (),
     progress: Callable[[int], object] | None = None,
     memory_bytes: int | None = None,
+    slack_s: float = 0.0,
 ) -> CheckResult:
     """Judge a trace file.
 
@@ -427,6 +445,7 @@ def check_file(
         waive: clauses not to judge.
         progress: called now and then with the number of events.
         memory_bytes: how much memory the run may take; by default half of the machine's.
+        slack_s: how long work may wait in a run in real time; see `Checker`.
 
     Raises:
         SpecError: a clause to waive that does not exist. The content of the file never raises.
@@ -438,7 +457,13 @@ def check_file(
     try:
         with TraceReader(source, name=name) as reader:
             result.header = reader.header
-            checker = Checker(reader.header, waive=waived, source=name, memory_bytes=memory_bytes)
+            checker = Checker(
+                reader.header,
+                waive=waived,
+                source=name,
+                memory_bytes=memory_bytes,
+                slack_s=slack_s,
+            )
             _feed_all(reader, checker, progress)
             result = checker.result()
             result.footer = reader.footer

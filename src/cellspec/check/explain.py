@@ -40,6 +40,7 @@ NODES_SHOWN = 6
 _CALLS = frozenset({"start", "complete", "fail", "cancel"})
 _STORAGE = frozenset(
     {
+        "write_begin",
         "durable",
         "checkpoint_begin",
         "checkpoint_durable",
@@ -53,7 +54,7 @@ _STORAGE = frozenset(
 )
 _ASKED = frozenset({"stop_requested", "stop", "start", "admit"})
 _INCARNATIONS = frozenset({"crash", "resume"})
-_OF_TIME = frozenset({"SCHED-08", "SCHED-09", "GROUP-06", "CKPT-19"})
+_OF_TIME = frozenset({"SCHED-08", "SCHED-09", "SCHED-15", "GROUP-06", "CKPT-19"})
 _WORDS = {
     READY: "ready",
     SKIP_READY: "to be skipped",
@@ -143,8 +144,10 @@ def _state(clause: str, event: Event, machine: Machine) -> Iterator[str]:
         yield "the run " + ("has stopped early" if machine.stopped else "must stop early")
     elif machine.stop_requested:
         yield "a stop was requested"
-    if event.event == "start" or clause == "SCHED-09":
+    if event.event == "start" or clause in ("SCHED-09", "SCHED-15"):
         yield _load(machine)
+    if machine.state.is_paused:
+        yield f"the engine pauses until t={machine.state.paused_until:g} s"
     if machine.limits.group_rows is not None and clause.startswith("GROUP"):
         most = machine.limits.groups
         limit = "" if most is None else f" of {most}"
@@ -274,6 +277,8 @@ def _related(
         found = [one for one in recent if one.event in _CALLS and _same_slots(event, one, machine)]
     elif clause in ("STOP-05", "STOP-06", "STOP-07"):
         found = [one for one in recent if one.event in _ASKED or one.event in _STORAGE]
+    elif clause == "SCHED-16":
+        found = [one for one in recent if one.event in ("fail", "pause")]
     elif clause in ("GROUP-02", "GROUP-06"):
         found = [one for one in recent if one.event in ("admit", "retire")]
     elif clause in _OF_TIME:

@@ -12,6 +12,7 @@ memory for the next run of the process, because the machine itself says where a 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 from collections.abc import Iterator, Mapping
@@ -63,6 +64,7 @@ class MachineBackend:
             "resume",
             "column_checkpoints",
             "early_stop",
+            "interrupts",
             "work_conserving",
             "timeouts",
             "filters",
@@ -72,6 +74,7 @@ class MachineBackend:
 
     def __init__(self) -> None:
         self._left: tuple[Machine, Any] | None = None
+        self._running: _Incarnation | None = None
 
     async def run(self, probe: Probe) -> None:
         """Run one incarnation."""
@@ -88,7 +91,13 @@ class MachineBackend:
         incarnation = _Incarnation(probe, machine, values)
         if probe.incarnation:
             incarnation.resume()
+        self._running = incarnation
         await incarnation.run()
+
+    def request_stop(self, probe: Probe) -> None:  # noqa: ARG002 - the run that goes on
+        """Ask the incarnation that runs to stop."""
+        assert self._running is not None
+        self._running.request_stop()
 
     def table(self, probe: Probe) -> Table:
         """Every cell that the claim in the folder covers."""
@@ -125,6 +134,7 @@ class _Incarnation:
         self.dice = random.Random(probe.work.seed + probe.incarnation)
         every = probe.work.checkpoint_every_rows
         self.saves = 0.0 if every is None else 1 / every
+        self.asked = asyncio.Event()
 
     def resume(self) -> None:
         """Go on from the claim in the folder."""
@@ -136,6 +146,12 @@ class _Incarnation:
         covered = max(claim)
         dropped = [row for row in self.machine.counters.dropped if row < covered]
         self.probe.resumed(dict(zip(self.graph.column_names, claim, strict=True)), sorted(dropped))
+
+    def request_stop(self) -> None:
+        """Somebody wants the run to end: the machine allows no further call."""
+        self.machine.at(self.probe.now())
+        self.machine.request_stop()
+        self.asked.set()
 
     async def run(self) -> None:
         """Until the end."""
@@ -193,13 +209,13 @@ class _Incarnation:
     def _save_or_end(self) -> bool:
         """Save, or end the run: after all other steps, and often, seldom or at the end alone."""
         options = [action for action in self.machine.enabled() if action.kind in _STORAGE]
-        last = not self.calls and not self._ends_of_backoffs()
+        last = not self.calls and (self.asked.is_set() or not self._ends_of_backoffs())
         if options and (last or self.dice.random() < self.saves):
             self._take(self.dice.choice(options))
             return True
         ends = [action for action in self.machine.enabled() if action.kind == "end"]
         saved = min(as_prefixes(self.machine.durable_claim)) == self.graph.num_records
-        if ends and last and (saved or ends[0].outcome == "stopped"):
+        if ends and last and (saved or ends[0].outcome in ("stopped", "interrupted")):
             self._take(ends[0])
             return True
         return False
@@ -305,7 +321,8 @@ class _Incarnation:
         if not self.calls:
             if timeout is None:
                 self.machine.stuck()
-            await asyncio.sleep(timeout or 0.0)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.asked.wait(), timeout or 0.0)
             return
         await asyncio.wait(self.calls, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         # Calls that end at the same moment all end before the next step is chosen.

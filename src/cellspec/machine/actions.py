@@ -51,7 +51,7 @@ class Action(NamedTuple):
         claim: rows claimed, by column position; of a commit, those that are new.
         failure: of a fail: "retryable", "backpressure", "permanent" or "timeout".
         until: of a fail: the time in seconds at which the node may start again; None if the engine
-            leaves it open.
+            leaves it open. Of a pause: when calls may start again.
         reads: of a barrier's start: the rows it read, as ranges in row order.
         dropped: of a resume: the dropped rows that storage read back, as ranges.
         skipped: of a resume: for each column the skipped rows that storage read back, as ranges.

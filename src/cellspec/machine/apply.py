@@ -18,6 +18,7 @@ from cellspec.machine import (
     early_stop,
     ending,
     failures,
+    pauses,
     resuming,
     row_groups,
     saving,
@@ -106,6 +107,11 @@ def _take(run: RunState, action: Action) -> None:
             _take_of_rows(run, column, action)
     elif kind == "durable":
         saving.store(run, range(run.graph.num_columns), *_rows_of(run, action))
+    elif kind == "write_begin":
+        columns = [_column_of(run, action)] if action.column else range(run.graph.num_columns)
+        saving.write_begin(run, columns, *_rows_of(run, action))
+    elif kind == "pause":
+        pauses.pause(run, action.until)
     elif kind == "admit":
         row_groups.admit(run, *_rows_of(run, action))
     elif kind == "retire":

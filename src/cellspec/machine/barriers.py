@@ -12,6 +12,7 @@ from cellspec.machine.calls import end_stray, start_stray
 from cellspec.machine.drops import drop_row
 from cellspec.machine.early_stop import call_ended
 from cellspec.machine.explain_refusal import (
+    expect_no_pause,
     expect_running,
     expect_starts,
     may_retry,
@@ -55,6 +56,7 @@ def start_barrier(
     state = counters.barrier_state(column, scope)
     if not expect_starts(run, run.where(barrier_key(column, scope))):
         return
+    expect_no_pause(run, run.where(key))
     fits = state == READY or may_retry(run, key, state)
     if not fits:
         refuse_barrier(run, column, scope)
@@ -77,6 +79,8 @@ def start_barrier(
     run.backoffs.pop(key, None)
     counters.start_barrier(column, scope)
     note_start(run, key)
+    if run.waits_s:
+        run.note_start(group)
 
 
 def complete_barrier(
@@ -122,6 +126,8 @@ def emit(run: RunState, column: int, start: int, stop: int) -> None:
     """
     if not expect_running(run, f"output of {run.name_of(column)!r}"):
         return
+    if run.waits_s:
+        run.note_start(run.output_group)
     counters = run.counters
     body = counters.cells[column]
     ready = isinstance(body, bytearray) and body.count(READY, start, stop) == stop - start

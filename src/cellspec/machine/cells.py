@@ -18,6 +18,7 @@ from cellspec.machine.calls import (
 from cellspec.machine.drops import drop_row
 from cellspec.machine.early_stop import call_ended
 from cellspec.machine.explain_refusal import (
+    expect_no_pause,
     expect_running,
     expect_starts,
     judge_start,
@@ -64,6 +65,8 @@ def start_cell(run: RunState, column: int, row: int, attempt: int | None) -> Non
     run.counters.start[column](row)
     if run.bound_s is not None and not run.barrier_flags[column]:
         note_start(run, (column, row))
+    if run.waits_s:
+        run.note_start(run.cell_group(column))
 
 
 def _expect_starts(run: RunState, column: int, row: int) -> bool:
@@ -146,6 +149,7 @@ def start_range(run: RunState, column: int, start: int, stop: int, attempt: int 
     """
     if not expect_starts(run, f"{run.name_of(column)}[{start}:{stop}]"):
         return
+    expect_no_pause(run, f"{run.name_of(column)}[{start}:{stop}]")
     body = run.counters.cells[column]
     ordered = run.graph.rules.columns[column].ordered
     whole = True
@@ -176,6 +180,8 @@ def start_range(run: RunState, column: int, start: int, stop: int, attempt: int 
                 run.counters.join_range(column, row, row + 1)
     begin_range(run, column, start, stop)
     note_start(run, (column, start))
+    if run.waits_s:
+        run.note_start(group)
 
 
 def skip_cell(run: RunState, column: int, row: int) -> None:
@@ -222,6 +228,8 @@ class CellJudge:
         run = self._run
         if not _expect_starts(run, column, row):
             return True
+        if not run.barrier_flags[column]:
+            expect_no_pause(run, f"{run.name_of(column)}[{row}]")
         judge_start(run, column, row)
         if not run.barrier_flags[column] and not run.has_slot(run.group_of[column]):
             self.no_slot(column, row)

@@ -45,6 +45,7 @@ def commit_begin(run: RunState, cells: Claim, number: int | None) -> None:
             _check_inputs(run, known, cells, column, (start, stop))
     note_kind(run, cells, gaps=True)
     run.commits[number] = Commit(cells, len(run.recorded))
+    run.idle_since = None
     run.has_stored = True
 
 

@@ -61,8 +61,8 @@ def enabled(run: RunState) -> Iterator[Action]:
 
 
 def _starts_now(run: RunState) -> Iterator[Action]:
-    """The starts that are allowed; once the run stops, those of output cells, without a call."""
-    if not run.is_stopping:
+    """The starts that are allowed; in a stop or a pause those of output cells, without a call."""
+    if not (run.is_stopping or run.is_paused):
         yield from starts(run)
         return
     for rule in run.graph.rules.columns:

@@ -44,6 +44,7 @@ from cellspec.state.codes import (
 from cellspec.text import be, cell_words, counted, node_words, noun
 
 __all__ = [
+    "expect_no_pause",
     "expect_running",
     "expect_starts",
     "judge_start",
@@ -81,6 +82,15 @@ def expect_starts(run: RunState, where: str) -> bool:
     if run.stop_requested:
         run.breaks("STOP-05", f"{where} starts although a stop was requested")
     return True
+
+
+def expect_no_pause(run: RunState, where: str) -> None:
+    """Refuse the start of a call while the engine pauses (SCHED-16)."""
+    if run.is_paused:
+        run.breaks(
+            "SCHED-16",
+            f"{where} starts at t={run.now:g} s, in a pause until t={run.paused_until:g} s",
+        )
 
 
 def judge_start(run: RunState, column: int, row: int) -> None:

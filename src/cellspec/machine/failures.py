@@ -55,6 +55,7 @@ def fail_cell(
     """
     slot = _end_abandoned(run, column, row, attempt, timed_out=failure == "timeout")
     if slot is not None:
+        run.may_pause = True
         if slot:
             run.counters.free_slot(column)
             if failure == "permanent":
@@ -64,6 +65,7 @@ def fail_cell(
             fails_for_good(run, (column, row), failure)
         return
     if end_stray(run, (column, row)):
+        run.may_pause = True
         _fail_stray(run, (column, row), failure, (row,))
         return
     ranged = range_of(run, column, row)
@@ -82,6 +84,7 @@ def fail_cell(
             expect_bound_reached(run, (column, row))
         run.counters.hold(column, row)
         rows = [row]
+    run.may_pause = True
     if failure == "permanent":
         call_ended(run, failed=True)
     for each in rows:
@@ -197,6 +200,7 @@ def fail_barrier(
         expect_attempt(run, key, attempt)
     if failure == "timeout":
         expect_bound_reached(run, key)
+    run.may_pause = True
     run.counters.hold_barrier(column, scope)
     if failure == "permanent":
         call_ended(run, failed=True)

@@ -19,6 +19,7 @@ cancel                a call ends without a result, because it is not wanted any
 skip                  a cell is resolved without a value
 drop                  the engine records that rows are given up, and because of which column
 admit, retire         a row group begins, and ends
+write_begin           data is handed to storage, which takes its time
 durable               data is safe on storage
 checkpoint_begin      a claim is being written
 checkpoint_durable    that claim is safe on storage
@@ -28,6 +29,7 @@ committed             that commit is safe on storage
 commit_failed         it reported an error; it may be on storage all the same
 crash                 everything that is not durable is gone
 resume                a new incarnation begins, from a claim that storage gave back
+pause                 no call starts until a time, after one that failed
 stop                  an early stop: starts are refused from now on
 stop_requested        somebody asks the run to stop: starts are refused from now on
 end                   the run reports how it ended
@@ -63,6 +65,8 @@ from cellspec.machine import (
     enabled,
     ending,
     failures,
+    idleness,
+    pauses,
     resuming,
     row_groups,
     saving,
@@ -105,6 +109,9 @@ class Machine:
             if it had been right (see `cellspec.machine.explain_refusal`).
         config: by column, a digest of what shapes its values (clause CKPT-20).
         saving: when the engine promises to save (clause CKPT-19); by default it promises nothing.
+        idle_s: how long, in seconds, ready work may wait while nothing is in flight (SCHED-15).
+            With a wait that is allowed, cells start through `start_cell` alone.
+        slack_s: how much longer than it may any work waits, in seconds; for runs in real time.
 
     Raises:
         SpecError: limits under which a barrier would wait for ever (clause GROUP-04).
@@ -128,6 +135,8 @@ class Machine:
         config: Config | None = None,
         real_time: bool = False,
         saving: SavePolicy | None = None,
+        idle_s: float = 0.0,
+        slack_s: float = 0.0,
     ) -> None:
         state = RunState(
             graph,
@@ -138,6 +147,8 @@ class Machine:
             config=config,
             real_time=real_time,
             saving=saving,
+            idle_s=idle_s,
+            slack_s=slack_s,
         )
         state.judge = cells.CellJudge(state)
         state.set_graph(graph)
@@ -246,7 +257,7 @@ class Machine:
 
     def dispatchable(self) -> str:
         """One node that could start now, in words; "" if there is none. O(resources)."""
-        return clock.dispatchable(self.state)
+        return idleness.dispatchable(self.state)
 
     def enabled(self) -> Iterator[Action]:
         """Every action that the specification allows now, lazily, in a fixed order.
@@ -260,15 +271,19 @@ class Machine:
 
     # Time
 
-    def at(self, t: float) -> None:
+    def at(self, t: float, *, ends: bool = False) -> None:
         """The clock reads `t` seconds; all that could have started before must have started.
+
+        Args:
+            t: the time.
+            ends: the run reports its end now, which judges the wait before it (SCHED-14).
 
         Raises:
             Violation: SCHED-08 (time fell), SCHED-09 (dispatchable work was left when time moved),
-                GROUP-06 (a row group was left waiting), FAIL-07 (a call passed its bound),
-                CKPT-19 (a save was due).
+                GROUP-06 (a row group was left waiting), SCHED-15 (work was left waiting while
+                nothing was in flight), FAIL-07 (a call passed its bound), CKPT-19 (a save was due).
         """
-        clock.at(self.state, t)
+        clock.at(self.state, t, ends=ends)
 
     def set_clock(self, t: float) -> None:
         """The clock reads `t` seconds, unjudged: a new process may read another clock."""
@@ -404,6 +419,13 @@ class Machine:
         if self.on_step is not None:
             self._note("retire", None, (start, stop))
 
+    def write_begin(self, column: int | None, start: int, stop: int) -> None:
+        """Rows ``[start, stop)`` of a column, or of every one, are handed to storage."""
+        columns = range(self.graph.num_columns) if column is None else (column,)
+        saving.write_begin(self.state, columns, start, stop)
+        if self.on_step is not None:
+            self._note("write_begin", column, (start, stop))
+
     def durable_rows(self, column: int, stop: int, start: int = 0) -> None:
         """Rows ``[start, stop)`` of a column, drops and skip marks among them, are on storage."""
         if self.on_step is not None:
@@ -481,6 +503,12 @@ class Machine:
                 config=config,
                 keep_config=keep_config,
             )
+
+    def pause(self, until: float | None) -> None:
+        """The engine starts no call before `until`, in seconds of the clock."""
+        pauses.pause(self.state, until)
+        if self.on_step is not None:
+            self._note("pause", until=until)
 
     def stop(self) -> None:
         """The engine stops early: calls in flight may end, and starts are refused."""

@@ -54,6 +54,7 @@ def restore(
     run.recorded = array("q", dropped or ())
     run.durable_drops = run.pending_drops = len(run.recorded)
     run.unsaved = run.lost_rows = False
+    run.paused_until = 0.0
     run.counters.restore(claim, dropped, skipped, lost)
     run.causes = {row: why for row, why in run.causes.items() if row in run.counters.dropped}
     run.waiting_groups = open_groups(run)
@@ -81,6 +82,9 @@ def halt(run: RunState) -> None:
     run.due.clear()
     run.begun.clear()
     run.began_at.clear()
+    run.writes.clear()
+    # The next process may know of the pause, and go on with it.
+    run.may_pause = run.may_pause or run.is_paused
 
 
 def resume(

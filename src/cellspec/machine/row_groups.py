@@ -6,9 +6,16 @@ from cellspec.errors import SpecError
 from cellspec.graph.rowset import part_of, parts_touched
 from cellspec.machine.explain_refusal import expect_running, expect_starts
 from cellspec.machine.run_state import RunState
-from cellspec.text import counted, noun
 
-__all__ = ["admit", "leave_groups", "open_groups", "retire", "unresolved", "way_of_groups"]
+__all__ = [
+    "admit",
+    "count_waiting",
+    "may_admit",
+    "open_groups",
+    "retire",
+    "unresolved",
+    "way_of_groups",
+]
 
 
 def open_groups(run: RunState) -> int:
@@ -32,25 +39,17 @@ def unresolved(run: RunState, start: int, stop: int) -> str | None:
     return None
 
 
-def leave_groups(run: RunState, t: float) -> None:
-    """Time moves on to `t`: row groups that could have been admitted must be."""
+def may_admit(run: RunState) -> bool:
+    """True if a row group waits, as far as is counted, and the limit would admit it."""
     most = run.limits.groups
-    if (
-        not run.waiting_groups
-        or (most is not None and len(run.admitted) >= most)
-        or "GROUP-06" in run.waived
-    ):
-        return
+    return bool(run.waiting_groups) and (most is None or len(run.admitted) < most)
+
+
+def count_waiting(run: RunState) -> int:
+    """How many row groups wait, counted anew: O(groups)."""
     # A group whose last cells were skipped needs no admission any more.
     run.waiting_groups = open_groups(run)
-    if run.waiting_groups:
-        run.breaks(
-            "GROUP-06",
-            f"{counted(run.waiting_groups, 'row group')} "
-            f"{noun(run.waiting_groups, 'waits', 'wait')} at t={run.now:g} s with "
-            f"{len(run.admitted)} of {'any number' if most is None else most} admitted, and "
-            f"none was admitted before t={t:g} s",
-        )
+    return run.waiting_groups
 
 
 def admit(run: RunState, start: int, stop: int) -> None:
@@ -73,6 +72,8 @@ def admit(run: RunState, start: int, stop: int) -> None:
             "GROUP-02",
             f"row group {group} is admitted with {len(run.admitted)} admitted of {most}",
         )
+    if run.waits_s:
+        run.note_start(run.output_group + 1)
     run.admitted.add(group)
     run.admissions.add(group)
     size, total = run.limits.group_rows, run.graph.num_records

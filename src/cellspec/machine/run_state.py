@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cellspec.errors import Violation
@@ -66,6 +66,9 @@ class RunState:
         config: by column, a digest of what shapes its values; None if it is not compared.
         real_time: time just passes, so nobody can say that a step came too late.
         saving: when the engine promises to save; None if it promises nothing.
+        idle_s: how long ready work may wait while nothing is in flight, in seconds (SCHED-15).
+        slack_s: how much longer than allowed any work may wait, in seconds: in real time a step
+            is never taken at once.
 
     Raises:
         SpecError: limits under which a barrier would wait for ever (clause GROUP-04).
@@ -108,6 +111,14 @@ class RunState:
         saved_rows: the rows that could be claimed at the last save; the next one counts from here.
         unsaved_since: the time since which rows beyond these could be claimed, in seconds; None if
             there were none, or no matter.
+        writes: the writes of rows that are open: their columns, and rows ``[start, stop)``.
+        paused_until: the end of the last pause, in seconds.
+        may_pause: a call failed since the last pause began, so that another may begin.
+        waits_s: some work may wait: a wait is measured over several moments.
+        waiting_since: where waits are measured, by group of ready work, and last for row groups,
+            the moment since which one could have started; None if none could.
+        idle_since: where waits are measured, the moment since which nothing is in flight and
+            work waits; None if something is, or none does.
         admitted: the row groups that are admitted.
         was_admitted: those that were admitted in this incarnation, retired ones among them.
         admissions: the names under which groups were admitted.
@@ -131,6 +142,8 @@ class RunState:
         config: Config | None = None,
         real_time: bool = False,
         saving: SavePolicy | None = None,
+        idle_s: float = 0.0,
+        slack_s: float = 0.0,
     ) -> None:
         self.config = config
         self.limits = limits
@@ -144,6 +157,9 @@ class RunState:
         self.claims_by_column = False
         self.waived = frozenset(waive)
         self.judges_idleness = not {"SCHED-09", "GROUP-06"} <= self.waived
+        self.judges_progress = "SCHED-15" not in self.waived
+        self.idle_s, self.slack_s = idle_s, slack_s
+        self.waits_s = bool(idle_s or slack_s)
         # Groups of ready work: one a resource, one for columns that take none, and one for the
         # output cells of barriers, which take no worker either.
         self.output_group = len(limits.resources) + 1
@@ -184,6 +200,9 @@ class RunState:
         self.saving = None if "CKPT-19" in self.waived else saving
         self.saved_rows = 0
         self.unsaved_since: float | None = None
+        self.writes: list[tuple[Sequence[int], int, int]] = []
+        self.paused_until = 0.0
+        self.may_pause = False
         self.graph = graph
         self.counters: Counters
         self.judge: Judge
@@ -201,6 +220,8 @@ class RunState:
         self.failed_ends = 0
         self.must_stop = self.stopped = self.failed_for_good = False
         self.stop_requested = False
+        self.idle_since: float | None = None
+        self.waiting_since: list[float | None] = [None] * (self.output_group + 2)
 
     def set_graph(self, graph: ExecutionGraph) -> None:
         """Take a graph, with new counters for it.
@@ -279,6 +300,15 @@ class RunState:
         """True if a worker is free, and a slot of the group's resource."""
         counters = self.counters
         return counters.load < self.workers and counters.busy[group] < self.capacity[group]
+
+    @property
+    def is_paused(self) -> bool:
+        """True if the engine said that it starts nothing before a later time."""
+        return self.now < self.paused_until
+
+    def note_start(self, group: int) -> None:
+        """Work of a group starts: whatever waits beside it is waiting for its turn."""
+        self.waiting_since[group] = self.idle_since = None
 
     def cell_group(self, column: int) -> int:
         """The group in which ready cells of a column are counted."""

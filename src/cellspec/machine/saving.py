@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from cellspec.graph.rowset import parts_touched
 from cellspec.machine.drops import unexplained
@@ -30,6 +30,7 @@ __all__ = [
     "longest_claim",
     "note_kind",
     "store",
+    "write_begin",
 ]
 
 
@@ -57,6 +58,32 @@ def store(run: RunState, columns: Iterable[int], start: int, stop: int) -> None:
     run.has_stored = True
     for column in columns:
         run.on_storage.add(column, start, stop)
+    if run.writes:
+        _end_writes(run, set(columns), start, stop)
+
+
+def write_begin(run: RunState, columns: Sequence[int], start: int, stop: int) -> None:
+    """Rows ``[start, stop)`` of some columns are handed to storage, which takes its time.
+
+    The write is open until these rows are reported durable, or a write is reported as failed;
+    while one is, the engine is not idle (SCHED-15).
+
+    Raises:
+        Violation: SCHED-07.
+    """
+    if expect_running(run, "write_begin"):
+        run.writes.append((columns, start, stop))
+        run.idle_since = None
+
+
+def _end_writes(run: RunState, columns: set[int], start: int, stop: int) -> None:
+    """These rows are durable: writes of them are over, and writes of which nothing is open."""
+    run.writes = [
+        write
+        for write in run.writes
+        if not (start <= write[1] and write[2] <= stop and columns.issuperset(write[0]))
+        and not all(run.on_storage.first_outside(column, *write[1:]) < 0 for column in write[0])
+    ]
 
 
 def _check_stored(run: RunState, column: int, start: int, stop: int) -> None:
@@ -117,6 +144,7 @@ def checkpoint_begin(run: RunState, claim: Claim) -> None:
             )
     note_kind(run, claim, gaps=not are_prefixes(claim))
     run.pending_claim = claim
+    run.idle_since = None
     run.pending_drops = len(run.recorded)
 
 
@@ -243,6 +271,7 @@ def checkpoint_failed(run: RunState) -> None:
     if run.pending_claim is None:
         # It was the rows for the next one; a claim of other rows does not write them.
         run.lost_rows = True
+        run.writes.clear()
     else:
         run.unsaved = True
         # A write that reported an error may have landed all the same.

@@ -152,6 +152,14 @@ class Counters(NodeStates):
         """Calls of cells cannot start from now on; output cells can, and calls may end."""
         moving.block_starts(self)
 
+    def block_calls(self) -> None:
+        """No call of a cell can start until `allow_calls`; output of barriers may be given."""
+        moving.block_calls(self)
+
+    def allow_calls(self) -> None:
+        """Calls of cells may start again, unless all starts are blocked for good."""
+        moving.allow_calls(self)
+
     def halt(self) -> None:
         """The process is gone, with its calls; every step is out of order until a restore."""
         moving.halt(self)

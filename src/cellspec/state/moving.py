@@ -37,8 +37,10 @@ from cellspec.state.wanting import wanted
 __all__ = [
     "advance_order",
     "advance_rows",
+    "allow_calls",
     "barrier_ready",
     "block",
+    "block_calls",
     "block_starts",
     "compile_resolve",
     "compile_start",
@@ -322,9 +324,24 @@ def _block_start(nodes: NodeStates, column: int) -> None:
 
 def block_starts(nodes: NodeStates) -> None:
     """Calls of cells cannot start from now on; output cells can, and calls in flight may end."""
+    nodes.starts_blocked = True
+    block_calls(nodes)
+
+
+def block_calls(nodes: NodeStates) -> None:
+    """No call of a cell can start until `allow_calls`; output of barriers may be given."""
     for rule in nodes.rules.columns:
-        if not rule.is_barrier:
+        if not rule.scope_rows:
             _block_start(nodes, rule.index)
+
+
+def allow_calls(nodes: NodeStates) -> None:
+    """Calls may start again, unless all starts are blocked for good."""
+    if nodes.starts_blocked:
+        return
+    for rule in nodes.rules.columns:
+        if not rule.scope_rows and isinstance(nodes.cells[rule.index], bytearray):
+            nodes.start[rule.index] = compile_start(nodes, rule.index)
 
 
 def halt(nodes: NodeStates) -> None:

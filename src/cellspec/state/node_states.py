@@ -96,6 +96,7 @@ class NodeStates:
         start, resolve: by column, the compiled functions that start and end a cell.
         claimed: by column, how many first rows were claimed without a gap.
         claimed_sets: by column that was claimed with a gap, all rows that were.
+        starts_blocked: starts are out of order until the next restore.
         missing: by column and barrier node, how many nodes it waits for.
         wanted_rows: by barrier node (column, scope), how many output cells want it, once counted.
         prefix_found, scope_prefix, exempt_prefix: by column, how far the searches for the finished
@@ -137,6 +138,7 @@ class NodeStates:
         "scope_prefix",
         "skipped",
         "start",
+        "starts_blocked",
         "unrun",
         "wanted_rows",
         "workers",
@@ -165,6 +167,7 @@ class NodeStates:
     ready_barriers: list[int]
     scope_prefix: list[int]
     skipped: dict[int, RowSet]
+    starts_blocked: bool
     unrun: set[tuple[int, int]]
     wanted_rows: dict[tuple[int, int], int]
 

@@ -82,6 +82,7 @@ def restore(
     nodes.ready_barriers = [0] * len(nodes.capacity)
     nodes.busy = [0] * len(nodes.capacity)
     nodes.load = 0
+    nodes.starts_blocked = False
     nodes.dropped = dropped if dropped is not None else RowSet(rules.num_records)
     nodes.skipped = dict(skipped or {})
     nodes.lost = dict(lost or {})

@@ -251,7 +251,7 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     ] = None
     until: Annotated[
         Seconds | None,
-        Meta(description="When the node may start again, in seconds of the clock."),
+        Meta(description="When the node, or after a pause any, may start again, in seconds."),
     ] = None
     reads: Annotated[
         RangeList | None, Meta(description="The rows that a barrier reads, in row order.")
@@ -423,7 +423,7 @@ KINDS: Mapping[str, Shape] = {
         ("reason",),
         node=True,
     ),
-    "pause": Shape("The engine starts nothing until a time.", ("until",), ("reason",)),
+    "pause": Shape("The engine starts no call until a time.", (), ("until", "reason")),
     "stop_requested": Shape(
         "The engine is asked to stop; nothing starts from here.", (), ("reason",)
     ),

@@ -8,7 +8,7 @@ from typing import Any
 
 from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, VIOLATED, complain, put
 from cellspec.progress_line import progress_line
-from sim.arguments import add_format
+from sim.arguments import add_format, seconds
 from sim.terminal import note, say_cost
 
 __all__ = ["add_parser"]
@@ -32,6 +32,14 @@ def add_parser(commands: Any) -> None:
         default=[],
         help="a clause not to judge, to see what else breaks; the verdict is then inconclusive at "
         "best; repeatable",
+    )
+    check.add_argument(
+        "--slack",
+        metavar="SECONDS",
+        type=seconds,
+        default=0.0,
+        help="in real time, how long work may wait that could start, as 0.05s or 50ms; without it "
+        "no engine is judged there for being idle",
     )
     check.add_argument(
         "--chrome",
@@ -58,7 +66,12 @@ def _check(args: argparse.Namespace) -> int:
 
     start = time.perf_counter()
     try:
-        result = check_file(args.trace, waive=args.waive, progress=None if line is None else show)
+        result = check_file(
+            args.trace,
+            waive=args.waive,
+            progress=None if line is None else show,
+            slack_s=args.slack,
+        )
     finally:
         if line is not None:
             line.clear()

@@ -88,6 +88,7 @@ SHOWN: list[tuple[Sometimes, Workload, str]] = [
     (S.JOIN, work(A, B, C), "start c0"),
     (S.SHORT_BATCH, work(A, X, rows=3, batch_size=2), "start x/1"),
     (S.OVERTAKING, work(A), "start a0; start a1; 1 complete a1"),
+    (S.WENT_ON, work(A), "start a0; 1 complete a0; start a1"),
     (
         S.ORDER_HELD,
         work(A, O),
@@ -259,6 +260,7 @@ NOT_SHOWN: list[tuple[Sometimes, Workload, str]] = [
     (S.JOIN, work(A, B), "start b0"),
     (S.SHORT_BATCH, work(A, X, rows=4, batch_size=2), "start x/1"),
     (S.OVERTAKING, work(A), "start a0; start a1; 1 complete a0; 2 complete a1"),
+    (S.WENT_ON, work(A), "start a0; start a1; 1 complete a0"),
     (
         S.ORDER_INVERTED,
         work(A, O),

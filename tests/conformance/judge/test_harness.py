@@ -157,6 +157,7 @@ class Impatient(TinyAsync):
     """Does not wait before it tries again."""
 
     def wait(self, _column: str, _position: int, seconds: float) -> Steps:
+        self.probe.pause(self.probe.now() + seconds / 2)
         yield ("sleep", seconds / 2)
 
 

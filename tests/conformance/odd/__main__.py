@@ -66,9 +66,12 @@ def judged(name: str, asked: argparse.Namespace) -> bool:
     for item in suite.errors.items():
         print(f"  {item}", flush=True)
     verdicts = {clause.number: result for _, clause, result in suite.judgements()}
+    open_ones: dict[str, list[str]] = {}
     for number, result in verdicts.items():
         if result.verdict is Verdict.INCONCLUSIVE:
-            print(f"  {number} inconclusive: {result.reason}", flush=True)
+            open_ones.setdefault(result.reason, []).append(number)
+    for reason, numbers in open_ones.items():
+        print(f"  inconclusive ({reason}): {', '.join(numbers)}", flush=True)
     passed = sum(result.verdict is Verdict.PASS for result in verdicts.values())
     print(f"{name}: {passed} clauses pass", flush=True)
     return bool(suite.failures) or bool(suite.errors)

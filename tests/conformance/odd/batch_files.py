@@ -210,7 +210,7 @@ class BatchFilesEngine:
 
 
 class _Watched(BatchFilesEngine):
-    probe: Any
+    probe: Probe
 
     def keep(self, node: Node, row: int, value: Any) -> None:
         if value is SKIP and not self.has(node.column.name, row):
@@ -242,7 +242,7 @@ class BatchFiles:
         | {"resume", "set_claims", "commits", "storage_steps", "prompt_saving"}
     )
 
-    async def run(self, probe: Any) -> None:
+    async def run(self, probe: Probe) -> None:
         engine = _Watched(job_of(probe))
         engine.probe = probe
         if probe.incarnation:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cellspec.conformance import Probe, Table
 from tests.conformance.odd.adapting import job_of, table_of
@@ -62,7 +62,7 @@ class GracefulEngine:
     def request_stop(self) -> None:
         self.requested.set()
 
-    async def run(self) -> str:
+    async def run(self) -> Literal["success", "interrupted"]:
         request = asyncio.create_task(self.requested.wait())
         while True:
             while self.settle():
@@ -215,7 +215,7 @@ class GracefulEngine:
 
 
 class _Watched(GracefulEngine):
-    probe: Any
+    probe: Probe
 
     def keep(self, node: Node, row: int, value: Any) -> None:
         if value is SKIP and not self.has(node.column.name, row):
@@ -248,7 +248,7 @@ class GracefulStop:
     cancels = False
     engine: _Watched
 
-    async def run(self, probe: Any) -> None:
+    async def run(self, probe: Probe) -> None:
         self.engine = engine = _Watched(job_of(probe))
         engine.probe, engine.cancels = probe, self.cancels
         if probe.incarnation:

@@ -217,7 +217,7 @@ class JournalEngine:
 
 
 class _Watched(JournalEngine):
-    probe: Any
+    probe: Probe
 
     def finish(self, node: Node, row: int, value: Any) -> None:
         if value is SKIP:
@@ -236,7 +236,7 @@ def _row_of(line: dict[str, Any]) -> int:
 class _Silent(Journal):
     """Says when it changes its file, and claims nothing: only the table shows what it keeps."""
 
-    def __init__(self, path: Path, marks: bool, probe: Any) -> None:
+    def __init__(self, path: Path, marks: bool, probe: Probe) -> None:
         super().__init__(path, marks)
         self.probe = probe
 
@@ -257,7 +257,7 @@ class _Committing(_Silent):
 class _Claiming(_Silent):
     """A line is data, and its mark is the claim: of everything that is marked by then."""
 
-    def __init__(self, path: Path, marks: bool, probe: Any) -> None:
+    def __init__(self, path: Path, marks: bool, probe: Probe) -> None:
         super().__init__(path, marks, probe)
         names = [column.name for column in probe.graph.rules.columns]
         self.claim: dict[str, set[int]] = {name: set(self.dropped) for name in names}
@@ -286,7 +286,7 @@ class TablesAlone:
     journal: type[_Silent] = _Silent
     marks = False
 
-    async def run(self, probe: Any) -> None:
+    async def run(self, probe: Probe) -> None:
         journal = self.journal(probe.folder / "journal", self.marks, probe)
         engine = _Watched(job_of(probe), journal)
         engine.probe = probe
@@ -294,7 +294,7 @@ class TablesAlone:
         await engine.run()
         probe.end("success")
 
-    def resume(self, probe: Any, journal: _Silent) -> None:
+    def resume(self, probe: Probe, journal: _Silent) -> None:
         """Report what the process goes on from."""
 
     def table(self, probe: Probe) -> Table:
@@ -310,7 +310,7 @@ class OneCommit(TablesAlone):
     capabilities = TablesAlone.capabilities | {"set_claims", "commits", "prompt_saving"}
     journal: type[_Silent] = _Committing
 
-    def resume(self, probe: Any, journal: _Silent) -> None:
+    def resume(self, probe: Probe, journal: _Silent) -> None:
         if not probe.incarnation:
             return
         claim: dict[str, set[int]] = {

@@ -82,6 +82,7 @@ class PausingEngine:
         self.line = [node for node in job.nodes() if self.open(node)]
         self.attempts = dict.fromkeys(self.line, 1)
         self.left = len(self.line)
+        self.inside: set[Node] = set()  # Nodes that a worker has in its hands.
         self.gate = 0.0  # Nothing starts before this time.
         self.changed = asyncio.Condition()
         self.slots = {n: asyncio.Semaphore(count) for n, count in job.resources.items()}
@@ -101,11 +102,13 @@ class PausingEngine:
                     await self.changed.wait()
             if node is None:
                 return
+            self.inside.add(node)
             async with self.slots[node.column.resource]:
                 while self.gate > self.loop.time():
                     await asyncio.sleep(self.gate - self.loop.time())
                 rest = await self.call(node) if self.wanted(node) else None
                 self.leave_out(node, rest is None)
+            self.inside.remove(node)
             if self.unsaved() >= self.job.every:
                 self.save()
             if rest is None:
@@ -174,6 +177,8 @@ class PausingEngine:
 
     def may_start(self, node: Node) -> bool:
         """Whether its inputs are there, and in an ordered column what comes before it."""
+        if node.column.ordered and any(other.column is node.column for other in self.inside):
+            return False
         before = range(node.rows[0]) if node.column.ordered else range(0)
         return all(self.has(name, row) for name in node.column.needs for row in node.rows) and all(
             self.has(node.column.name, row) for row in before

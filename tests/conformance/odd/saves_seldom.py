@@ -248,7 +248,7 @@ class SeldomEngine:
 
 
 class _Watched(SeldomEngine):
-    probe: Any
+    probe: Probe
 
     def admit(self, group: int) -> None:
         if self.probe.work.limits.group_rows:  # Else all rows are one group, and nobody asked.
@@ -294,7 +294,7 @@ class SavesByGroup:
     )
     saving = SavePolicy(group=True)
 
-    async def run(self, probe: Any) -> None:
+    async def run(self, probe: Probe) -> None:
         limits = probe.work.limits
         group_rows = limits.group_rows or max(probe.rows, 1)
         for rule in probe.graph.rules.columns:

@@ -18,15 +18,7 @@ EXAMPLES = 8
 NAMES = [profile.name for profile in PROFILES]
 
 WAITS_FOR = {
-    "journal-data-then-claim": "set claims: a claim by column of any rows",
-    "journal-one-commit": "commits: commit_begin, committed",
-    "batch-files": "commits: commit_begin of a claim, committed",
-    "graceful-stop": "interrupts: request_stop; and commits",
-    "graceful-cancels": "interrupts: request_stop; and commits",
-    "lost-worker": "lost_workers: take_back, lost; and set claims",
-    "saves-by-group": "commits: commit_begin of a claim, committed",
-    "saves-by-seconds": "commits: commit_begin of a claim, committed",
-    "pauses-on-429": "pause: a pause of every start",
+    "lost-worker": "lost_workers: lose_worker, lost; and take_back",
 }
 """For each adapter the word of its reports that the probe does not have yet."""
 
@@ -52,7 +44,6 @@ def backend_of(name: str) -> Backend:
 def test_no_clause_calls_an_odd_engine_wrong(name: str) -> None:
     backend = backend_of(name)
     assert backend.capabilities <= set(CAPABILITIES)
-    assert name != "pauses-on-429" or hasattr(Probe, "pause")
     for number, profile in enumerate(NAMES):
         if profile not in backend.capabilities:
             continue
@@ -64,3 +55,16 @@ def test_no_clause_calls_an_odd_engine_wrong(name: str) -> None:
         )
         assert campaign.failures == {}
         assert campaign.evidence.unequal == ""
+
+
+@pytest.mark.clause("SCHED-15")
+def test_an_engine_that_pauses_everything_and_does_not_say_so_is_idle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Probe, "pause", lambda *_: None)
+    campaign = run_campaign(
+        lambda work, waived: run_workload(backend_of("pauses-on-429"), work, waive=tuple(waived)),
+        "retries",
+        max_examples=40,
+    )
+    assert list(campaign.failures) == ["SCHED-15"]

@@ -27,6 +27,8 @@ class Options:
         xfails: the list of expected failures.
         keep_going: go on after a violation, with that clause waived.
         allow_inconclusive: let a run pass with inconclusive clauses.
+        slack_s: in real time, how long in seconds work may wait that could start; 0 judges no
+            engine there for being idle.
         replay: a case file to run in place of the campaigns.
         cases: the folder for case files.
     """
@@ -39,6 +41,7 @@ class Options:
     xfails: Path | None = None
     keep_going: bool = False
     allow_inconclusive: bool = False
+    slack_s: float = 0.0
     replay: Path | None = None
     cases: Path = Path(".cellspec/cases")
 

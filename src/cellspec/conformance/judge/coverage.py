@@ -169,6 +169,12 @@ class _Observer:
     # Starts
 
     def _see_start(self, event: Mapping[str, Any], column: int) -> None:
+        if not self.run.running:
+            self.note("SCHED-15")
+            if self.run.moment:
+                self.was(Sometimes.WENT_ON)
+        if self.run.failed:
+            self.note("SCHED-16")
         node = self.run.node_of(event, column)
         rows = range(0) if node[1] else range(*span_of(event))
         self.note("SCHED-02", "SCHED-03", "SCHED-07", "FAIL-01")
@@ -324,6 +330,7 @@ class _Observer:
 
     def _see_fail(self, event: Mapping[str, Any], column: int) -> None:
         self.note("FAIL-04", "FAIL-05")
+        self.run.failed = True
         node = self.run.held_by(self.run.node_of(event, column))
         left = self.run.running.get(node, set())
         failure = event["failure"]
@@ -423,6 +430,11 @@ class _Observer:
         self.note("GROUP-03", "GROUP-05")
         self.run.admitted.discard(span_of(event)[0])
         self.run.retired += 1
+
+    # Pauses
+
+    def _see_pause(self, _event: Mapping[str, Any], _column: int) -> None:
+        self.note("SCHED-16")
 
     # Storage, crash and resume
 

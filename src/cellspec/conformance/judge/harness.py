@@ -16,7 +16,8 @@ consequences.
 A backend whose `run` is a coroutine function runs on a loop in virtual time: a crash stops that
 loop at an instant, and a hang is an error at once. Any other backend runs in a thread of its own,
 in real time, with all latencies shortened. In real time the suite cannot say that an engine
-started something *too late*, so clauses SCHED-09 and GROUP-06 are left out.
+started something *too late*, so clauses SCHED-09, SCHED-15 and GROUP-06 are judged there only with
+a slack: the seconds that work may wait without a fault.
 
 A backend that has the capability to resume, but leaves its storage unreported, is judged by its
 tables alone from the first crash on, because its storage may have given back any claim.
@@ -58,6 +59,7 @@ from cellspec.conformance.run.backend import (
     CAPABILITIES,
     Backend,
     check_capabilities,
+    idle_s_of,
     saving_of,
 )
 from cellspec.conformance.run.clock_mode import ClockMode, RealClock, VirtualClock
@@ -95,6 +97,7 @@ def run_workload(
     scale: float = REAL_SCALE,
     stall_s: float = STALL_S,
     choose: Choose | None = None,
+    slack_s: float = 0.0,
 ) -> RunResult:
     """Run a workload on a backend, and judge the run.
 
@@ -109,6 +112,8 @@ def run_workload(
         stall_s: in real time, seconds without any call after which the run stands still.
         choose: in virtual time, which of the calls in flight ends next, by column and position; by
             default each takes as long as the workload says.
+        slack_s: in real time, how long in seconds work may wait that could start (clauses
+            SCHED-09, SCHED-15 and GROUP-06); 0 leaves these clauses out there.
 
     Raises:
         SpecError: a backend whose attributes cannot be used, or an unknown clause to waive.
@@ -121,7 +126,13 @@ def run_workload(
     clock_mode: ClockMode = VirtualClock(work, choose) if virtual else RealClock(scale, stall_s)
     try:
         run = _JudgedRun(
-            backend, work, frozenset(waived), root, clock_mode, keeps=keep_folder is not None
+            backend,
+            work,
+            frozenset(waived),
+            root,
+            clock_mode,
+            keeps=keep_folder is not None,
+            slack_s=slack_s,
         )
         run.through_all_incarnations()
     finally:
@@ -164,8 +175,10 @@ class _JudgedRun:
         clock_mode: ClockMode,
         *,
         keeps: bool,
+        slack_s: float = 0.0,
     ) -> None:
         self.backend = backend
+        self.slack_s = slack_s
         self.work = work
         self.waived = waived
         capabilities = frozenset(backend.capabilities)
@@ -185,6 +198,7 @@ class _JudgedRun:
             claims=[name for name in CAPABILITIES if name in capabilities],
             config=work.graph().config or None,
             saving=saving_of(backend, work),
+            idle_s=idle_s_of(backend),
         )
         self.result = RunResult(work, to_json(self.header))
         self.events: list[Event] = []
@@ -315,7 +329,12 @@ class _JudgedRun:
             return
         if self.checker is None:
             # Limits that admit no barrier are refused by now; a checker cannot take them.
-            self.checker = Checker(self.header, waive=self.waived, source=self.backend.name)
+            self.checker = Checker(
+                self.header,
+                waive=self.waived,
+                source=self.backend.name,
+                slack_s=self.slack_s,
+            )
         entries = self._with_inferred(probe)
         for entry in entries:
             event = self._event(entry, incarnation, len(self.events) + 1)

@@ -70,6 +70,7 @@ PROFILES: tuple[Profile, ...] = (
             _S.BARRIER_CHAIN,
             _S.JOIN,
             _S.MANY_ROWS,
+            _S.WENT_ON,
             batch_barriers=[_S.SHORT_BATCH],
             any_text=[_S.ODD_TEXTS, _S.EQUAL_TEXTS],
             work_conserving=[_S.OVERTAKING],

@@ -45,6 +45,7 @@ class RunPicture:
         spent: by node, the attempts that it has spent.
         admitted: the first row of each row group in flight.
         retired: the number of row groups that have left.
+        failed: a call failed.
     """
 
     def __init__(self, work: Workload) -> None:
@@ -73,6 +74,7 @@ class RunPicture:
         self.spent: Counter[Node] = Counter()
         self.admitted: set[int] = set()
         self.retired = 0
+        self.failed = False
         self.claim_pending = False
         self.saved_rows = self.finished_rows()
         self.commits: dict[int | None, dict[str, set[int]]] = {}

@@ -54,6 +54,14 @@ _OPTIONS: tuple[tuple[str, str, str, Any, str], ...] = (
         None,
         "run the workload of a case file alone",
     ),
+    (
+        "slack",
+        "--slack",
+        "SECONDS",
+        None,
+        "in real time, how long work may wait that could start, as 50ms; else no engine is judged "
+        "there for being idle",
+    ),
     ("xfails", "", "FILE", None, "clauses expected to fail: lines CLAUSE REASON"),
     ("report", "", "DIR", None, "write results.json, HTML pages and case files there"),
     ("json", "", "FILE", None, "write the results as JSON"),

@@ -33,6 +33,7 @@ from cellspec.conformance.report.write import write_reports
 from cellspec.conformance.run.case import describe
 from cellspec.errors import SpecError
 from cellspec.exit_codes import BAD_INPUT, FINE, INCONCLUSIVE, INTERNAL, INTERRUPTED, VIOLATED
+from cellspec.text import seconds_of
 
 __all__ = ["Session"]
 
@@ -299,9 +300,19 @@ def _options(config: pytest.Config) -> Options:
         xfails=_path(config, "xfails"),
         keep_going=config.getoption("cellspec_keep_going"),
         allow_inconclusive=config.getoption("cellspec_allow_inconclusive"),
+        slack_s=_seconds(config, "slack"),
         replay=_path(config, "replay"),
         cases=Path(".cellspec/cases") if report is None else report / "cases",
     )
+
+
+def _seconds(config: pytest.Config, name: str) -> float:
+    """A length of time that was asked for; 0 without one."""
+    given = config.getoption(f"cellspec_{name}")
+    value = 0.0 if given is None else seconds_of(given)
+    if value is None:
+        raise SpecError(f"--{name}: expected more than 0 to 1e9 seconds, got {given!r}")
+    return value
 
 
 def _path(config: pytest.Config, name: str) -> Path | None:

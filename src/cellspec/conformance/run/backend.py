@@ -40,6 +40,11 @@ capability            the engine …
                       process and in virtual time, so that its work can be counted
 ====================  ==========================================================================
 
+An engine that looks for work now and then, and not at once, declares how long that may take: an
+attribute ``idle_s``, in seconds of its own clock (clause SCHED-15), which is 0 for a backend
+without it. One that starts nothing at all for a while after a failure reports a pause
+(`Probe.pause`).
+
 Some workloads may be impossible to express for your engine: its barriers always run on a row
 group, say, or it counts attempts for the whole run. A backend then has a third method::
 
@@ -76,6 +81,7 @@ from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.values import SKIPPED, Skipped, Table, Value
 from cellspec.errors import SpecError
 from cellspec.machine.limits import SavePolicy
+from cellspec.shapes import SECONDS_MAX
 
 if TYPE_CHECKING:
     from cellspec.conformance.run.probe import Probe
@@ -91,6 +97,7 @@ __all__ = [
     "Value",
     "check_capabilities",
     "fit_of",
+    "idle_s_of",
     "saving_of",
 ]
 
@@ -195,6 +202,20 @@ def saving_of(backend: Backend, work: Workload) -> SavePolicy | None:
     return None if every is None else SavePolicy(rows=every)
 
 
+def idle_s_of(backend: Backend) -> float:
+    """How long ready work may wait beside nothing in flight, in seconds, as the backend declares.
+
+    Raises:
+        SpecError: its attribute ``idle_s`` is no finite number from 0.
+    """
+    declared = getattr(backend, "idle_s", 0.0)
+    ok = isinstance(declared, int | float) and not isinstance(declared, bool)
+    if not ok or not 0 <= declared <= SECONDS_MAX:
+        where = f"backend {type(backend).__name__}: idle_s"
+        raise SpecError(f"{where}: expected seconds from 0, got {declared!r}")
+    return float(declared)
+
+
 def check_capabilities(backend: Backend) -> None:
     """Refuse a backend whose attributes cannot be used.
 
@@ -236,5 +257,6 @@ def check_capabilities(backend: Backend) -> None:
             f"{where}: capabilities: unknown {', '.join(unknown)}; there are "
             f"{', '.join(CAPABILITIES)}"
         )
+    idle_s_of(backend)
     if "core" not in capabilities:
         raise SpecError(f"{where}: capabilities: 'core' is missing; no engine is without it")

@@ -22,6 +22,7 @@ class Sometimes(StrEnum):
     JOIN = "a cell waited for two columns"
     SHORT_BATCH = "a barrier ran on a short last batch"
     OVERTAKING = "a row overtook an earlier one"
+    WENT_ON = "a call started after all calls before it had ended"
     ORDER_HELD = "an ordered column held back a row whose inputs were there"
     ORDER_INVERTED = "an ordered column got its inputs in another order"
     ODD_TEXTS = "a value looked like a null, a number, an empty or a long text"

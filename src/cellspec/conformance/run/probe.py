@@ -19,6 +19,7 @@ every later one. It is no `Exception`: the process is gone. A backend lets it pa
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import (
     AsyncIterator,
     Callable,
@@ -386,6 +387,19 @@ class Probe(StorageReports):
         """
         self._arguments.check_row(column, row)
         self._recorder.report("skip", column=column, rows=row)
+
+    def pause(self, until_s: float, reason: str = "") -> None:
+        """The engine starts no call before `until_s`, because a call failed or was turned away.
+
+        Until then it is not idle (clause SCHED-15). Each pause needs a failure of its own, and a
+        later end counts where pauses overlap (clause SCHED-16).
+
+        Args:
+            until_s: the time, as `now` gives it.
+            reason: for people.
+        """
+        fields: Entry = {"until": until_s} if math.isfinite(until_s) else {}
+        self._recorder.report("pause", **fields, **({"reason": reason} if reason else {}))
 
     def drop(self, start: int, stop: int, column: str, cause: Cause = "failed") -> None:
         """Rows ``[start, stop)`` are dropped, because of a failure or an answer in `column`.

@@ -84,15 +84,15 @@ class Recorder:
         self.on_stop_step: Callable[[], object] = lambda: None
         self._stop_steps = stop_steps
         self._notice_s = notice_s
-        self._request: Entry | None = None
+        self._requests: list[Entry] = []
         self._noticed_by_s: float | None = None
 
     def record(self, event: str, **fields: Any) -> Entry:
         """Append an event; it is stamped with the time."""
         entry: Entry = {"t": self._clock.now(), "event": event, **fields}
         self.log.append(entry)
-        if self._request is not None:
-            self._settle_request(self._request, entry)
+        if self._requests:
+            self._settle_requests(entry)
         return entry
 
     def report(self, event: str, **fields: Any) -> None:
@@ -128,7 +128,7 @@ class Recorder:
         with self.lock:
             if self.gone.is_set() or any(entry["event"] == "end" for entry in self.log[-1:]):
                 return
-            self._request = self.record("stop_requested", reason="the workload says so")
+            self._requests.append(self.record("stop_requested", reason="the workload says so"))
             self._noticed_by_s = None
         # Without the lock: an engine may take a lock of its own, under which it reports.
         try:
@@ -137,16 +137,17 @@ class Recorder:
             self.misuse = f"request_stop: {type(error).__name__}: {error}"
         self._noticed_by_s = self._clock.now() + self._notice_s
 
-    def _settle_request(self, request: Entry, entry: Entry) -> None:
-        """Move a request behind a start that was decided on before the engine could know of it."""
+    def _settle_requests(self, entry: Entry) -> None:
+        """Move requests behind a start that was decided on before the engine could know of them."""
         kind, until = entry["event"], self._noticed_by_s
         if kind in _REACTIONS or (until is not None and entry["t"] > until):
-            self._request = None
+            self._requests.clear()
         elif kind in _STARTS:
-            place = next(i for i in reversed(range(len(self.log))) if self.log[i] is request)
-            del self.log[place]
-            request["t"] = entry["t"]
-            self.log.append(request)
+            for request in self._requests:
+                place = next(i for i in reversed(range(len(self.log))) if self.log[i] is request)
+                del self.log[place]
+                request["t"] = entry["t"]
+                self.log.append(request)
 
     def halt(self, why: str, reason: BaseException) -> NoReturn:
         """End the incarnation, and raise `reason`."""

@@ -69,6 +69,18 @@ class StorageReports:
         """`storage`, for threads."""
         return self._storage.write_sync(write)
 
+    def write_begin(self, column: str, start: int, stop: int) -> None:
+        """Rows ``[start, stop)`` of a column, or with ``""`` of every one, are handed to storage.
+
+        Report it if storage takes time: until the rows are `durable`, or the write fails
+        (`checkpoint_failed`), the engine is not idle (clause SCHED-15).
+        """
+        if column:
+            self._arguments.check_column(column)
+        self._recorder.report_storage(
+            "write_begin", column=column, rows=self._arguments.rows(start, stop)
+        )
+
     def durable(self, column: str, start: int, stop: int) -> None:
         """Rows ``[start, stop)`` of a column, or with ``""`` of every one, are safe on storage."""
         if column:

@@ -23,6 +23,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.probe import Probe, Refused
 from cellspec.conformance.run.values import SKIPPED, Table, Value
 from cellspec.engines.lines import messages as m
@@ -57,6 +58,9 @@ class LineBackend:
         SpecError: no command, one that cannot be started, or one that does not begin with `hello`.
     """
 
+    # A claim is written within a turn, and the engine is asked between two.
+    unasked = (Sometimes.ASKED_IN_CLAIM,)
+
     def __init__(
         self,
         command: Sequence[str] | None = None,
@@ -65,6 +69,7 @@ class LineBackend:
         silence_s: float = SILENCE_S,
         watch: Watch | None = None,
     ) -> None:
+        self._running: Incarnation | None = None
         self.command = tuple(_command_of_environment() if command is None else command)
         if not self.command:
             raise SpecError("engine command: expected a program and its arguments, got nothing")
@@ -83,6 +88,7 @@ class LineBackend:
         self.name = hello.name
         self.version = hello.version
         self.capabilities = frozenset(hello.capabilities)
+        self.idle_s = hello.idle_s
 
     def close(self) -> None:
         """Kill the process, if there is one; the next run starts another."""
@@ -92,7 +98,8 @@ class LineBackend:
         """Run the workload for one run of the process."""
         over = False
         try:
-            await Incarnation(self._conversation, probe).run()
+            self._running = Incarnation(self._conversation, probe)
+            await self._running.run()
             over = True
         except Refused:
             over = True
@@ -100,6 +107,11 @@ class LineBackend:
         finally:
             if not over:
                 self.close()
+
+    def request_stop(self, probe: Probe) -> None:  # noqa: ARG002 - the run that goes on
+        """Ask the engine to stop."""
+        assert self._running is not None
+        self._running.request_stop()
 
     def table(self, probe: Probe) -> Table:
         """The table in the folder, as the engine reads it."""

@@ -30,6 +30,7 @@ __all__ = [
     "Durable",
     "End",
     "Hello",
+    "Pause",
     "Refuse",
     "Resume",
     "Retire",
@@ -40,6 +41,7 @@ __all__ = [
     "Stop",
     "Table",
     "Wait",
+    "WriteBegin",
 ]
 
 
@@ -52,6 +54,10 @@ class Hello(Line, frozen=True, tag="hello"):
     capabilities: Annotated[
         tuple[Name, ...], Meta(description="Its capabilities, `core` at least.")
     ]
+    idle_s: Annotated[
+        Seconds,
+        Meta(description="Seconds for which ready work may wait beside nothing in flight."),
+    ] = 0.0
 
 
 class Start(Line, frozen=True, tag="start"):
@@ -131,6 +137,13 @@ class Step(Line, frozen=True, tag="step"):
     name: Annotated[str, Meta(description="The change that it is about to make, for people.")]
 
 
+class WriteBegin(Line, frozen=True, tag="write_begin"):
+    """Rows of a column, or of every column, are handed to storage, which takes its time."""
+
+    rows: Rows
+    column: Name | None = None
+
+
 class Durable(Line, frozen=True, tag="durable"):
     """Rows of a column, or of every column, are safe in the folder."""
 
@@ -200,6 +213,13 @@ class Resume(Line, frozen=True, tag="resume"):
     keep_config: Annotated[
         bool, Meta(description="Claimed cells of another configuration are kept on purpose.")
     ] = False
+
+
+class Pause(Line, frozen=True, tag="pause"):
+    """The engine starts no call until a time, because a call failed or was turned away."""
+
+    until: Annotated[Seconds, Meta(description="The time, in seconds of the suite's clock.")]
+    reason: str | None = None
 
 
 class Stop(Line, frozen=True, tag="stop"):

@@ -31,6 +31,7 @@ from cellspec.engines.lines.from_engine import (
     Durable,
     End,
     Hello,
+    Pause,
     Refuse,
     Resume,
     Retire,
@@ -41,6 +42,7 @@ from cellspec.engines.lines.from_engine import (
     Stop,
     Table,
     Wait,
+    WriteBegin,
 )
 from cellspec.engines.lines.line import Claimed, Line, Rows, Values
 from cellspec.engines.lines.to_engine import (
@@ -53,6 +55,7 @@ from cellspec.engines.lines.to_engine import (
     Limits,
     Read,
     Run,
+    StopRequested,
     Wake,
 )
 from cellspec.shapes import INTEGER_MAX
@@ -88,6 +91,7 @@ __all__ = [
     "Hello",
     "Limits",
     "Line",
+    "Pause",
     "Read",
     "Refuse",
     "Resume",
@@ -99,11 +103,13 @@ __all__ = [
     "Start",
     "Step",
     "Stop",
+    "StopRequested",
     "Table",
     "ToEngine",
     "Values",
     "Wait",
     "Wake",
+    "WriteBegin",
     "decode",
     "encode",
     "kind_of",
@@ -128,6 +134,7 @@ FromEngine: TypeAlias = (
     | Admit
     | Retire
     | Step
+    | WriteBegin
     | Durable
     | CheckpointBegin
     | CheckpointDurable
@@ -136,13 +143,14 @@ FromEngine: TypeAlias = (
     | Committed
     | CommitFailed
     | Resume
+    | Pause
     | Stop
     | Wait
     | End
     | Refuse
     | Table
 )
-ToEngine: TypeAlias = Run | Complete | Fail | Wake | Go | Read
+ToEngine: TypeAlias = Run | Complete | Fail | Wake | StopRequested | Go | Read
 
 L = TypeVar("L", bound=Line)
 

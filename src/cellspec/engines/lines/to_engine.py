@@ -20,6 +20,7 @@ __all__ = [
     "Limits",
     "Read",
     "Run",
+    "StopRequested",
     "Wake",
 ]
 
@@ -174,6 +175,12 @@ class Fail(Line, frozen=True, tag="fail"):
 
 class Wake(Line, frozen=True, tag="wake"):
     """The time has come that `wait` named."""
+
+    t: Annotated[Seconds, NOW]
+
+
+class StopRequested(Line, frozen=True, tag="stop_requested"):
+    """The run is asked to stop; sent to an engine with the capability `interrupts` alone."""
 
     t: Annotated[Seconds, NOW]
 

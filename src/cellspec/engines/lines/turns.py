@@ -43,6 +43,7 @@ class Incarnation:
             m.Admit: lambda line: probe.admit(self._group(line)),
             m.Retire: lambda line: probe.retire(self._group(line)),
             m.Step: self._step,
+            m.WriteBegin: lambda line: probe.write_begin(line.column or "", *_span(line.rows)),
             m.Durable: self._durable,
             m.CheckpointBegin: lambda line: probe.checkpoint_begin(line.claim),
             m.CheckpointDurable: lambda _: probe.checkpoint_durable(),
@@ -51,6 +52,7 @@ class Incarnation:
             m.Committed: lambda line: probe.committed(line.commit),
             m.CommitFailed: lambda line: probe.commit_failed(line.commit),
             m.Resume: self._resume,
+            m.Pause: lambda line: probe.pause(line.until, line.reason or ""),
             m.Stop: lambda line: probe.stop(line.reason or ""),
         }
 
@@ -59,6 +61,10 @@ class Incarnation:
         self._guarded(self._conversation.ready)
         self._turn(run_message(self._probe))
         await self._over
+
+    def request_stop(self) -> None:
+        """Ask the engine to stop: a turn of its own, between two others."""
+        self._turn(m.StopRequested(t=self._probe.now()))
 
     # Turns
 

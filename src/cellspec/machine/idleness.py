@@ -1,0 +1,178 @@
+"""Idleness: work that could start and does not, and how long it may wait.
+
+Three clauses judge it when time moves on. SCHED-09 and GROUP-06 allow an engine that conserves
+work no wait at all. SCHED-15 holds every engine to less: while *nothing* happens (no call is in
+flight, no storage step runs, and no pause was reported) ready work waits no longer than declared.
+
+Without a declared wait and without slack one look at the state decides, for any passing of time is
+too long. Otherwise a wait is measured over the moments of the run: it begins when work could start
+and ends when some of that work starts, so an engine that is busy starting is not idle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cellspec.machine.enabled import key_of, of_state
+from cellspec.machine.row_groups import count_waiting, may_admit
+from cellspec.machine.run_state import RunState
+from cellspec.state.codes import READY
+from cellspec.text import counted, noun
+
+__all__ = ["dispatchable", "leave_moment"]
+
+_ROUNDING = 1e-9
+"""The share of a time by which sums of declared waits may differ."""
+
+
+def leave_moment(run: RunState, t: float, *, ends: bool) -> None:
+    """Time moves on to `t`: work that could have started must have, as far as it is promised.
+
+    Raises:
+        Violation: SCHED-09 (dispatchable work waits), GROUP-06 (a row group waits), SCHED-15
+            (work waits, and nothing is in flight).
+    """
+    if t <= run.now or run.is_over or run.is_stopping:
+        return
+    counters = run.counters
+    if run.judges_idleness:
+        # With every worker busy only output cells and groups could wait.
+        free = counters.load < run.workers
+        if run.slack_s:
+            _measure_waits(run, t)
+        elif free or counters.ready[run.output_group] or run.waiting_groups:
+            _expect_no_wait(run, t)
+    if run.judges_progress and not ends:
+        if not counters.load:
+            _expect_progress(run, t)
+        elif run.waits_s:
+            run.idle_since = None
+
+
+# An engine that conserves work
+
+
+def _expect_no_wait(run: RunState, t: float) -> None:
+    """Nothing that could start waits at all."""
+    if not run.drops_rows and run.gives_up():
+        return
+    idle = dispatchable(run)
+    if idle:
+        run.breaks(
+            "SCHED-09",
+            f"{idle} at t={run.now:g} s was ready, with a worker and its resource "
+            f"free, and was not started before t={t:g} s",
+        )
+    if may_admit(run):
+        _expect_admission(run, run.now, t)
+
+
+def _measure_waits(run: RunState, t: float) -> None:
+    """No group of work waits for longer than the slack without a start."""
+    if not run.drops_rows and run.gives_up():
+        return
+    since = run.waiting_since
+    open_groups = set(_dispatchable_groups(run))
+    if may_admit(run):
+        open_groups.add(run.output_group + 1)
+    for group, began in enumerate(since):
+        if group not in open_groups:
+            since[group] = None
+            continue
+        since[group] = began = run.now if began is None else began
+        if not _is_over(t, began, run.slack_s):
+            continue
+        if group > run.output_group:
+            _expect_admission(run, began, t)
+        elif "SCHED-09" not in run.waived:
+            run.breaks(
+                "SCHED-09",
+                f"{_find_ready(run, group)} is ready, and since t={began:g} s a worker and its "
+                f"resource were free and nothing that takes it was started before t={t:g} s, "
+                f"which is longer than the slack of {run.slack_s:g} s",
+            )
+
+
+def _expect_admission(run: RunState, since_s: float, t: float) -> None:
+    """No row group waits that the limit would admit."""
+    if "GROUP-06" in run.waived:
+        return
+    waits = _waiting_groups(run)
+    if waits:
+        most = run.limits.groups
+        run.breaks(
+            "GROUP-06",
+            f"{waits} {noun(run.waiting_groups, 'waits', 'wait')} at t={since_s:g} s with "
+            f"{len(run.admitted)} of {'any number' if most is None else most} admitted, and "
+            f"none was admitted before t={t:g} s",
+        )
+
+
+def _waiting_groups(run: RunState) -> str:
+    """How many row groups wait to be admitted, in words; "" for none."""
+    waiting = count_waiting(run)
+    return counted(waiting, "row group") if waiting else ""
+
+
+# Every engine
+
+
+def _expect_progress(run: RunState, t: float) -> None:
+    """While nothing is in flight, work does not wait for longer than the engine declared."""
+    since = max(run.now, run.paused_until)
+    stores = run.pending_claim is not None or run.commits or run.writes
+    if since >= t or stores or run.starts_no_more():
+        run.idle_since = None
+        return
+    groups = list(_dispatchable_groups(run))
+    if not groups and not may_admit(run):
+        run.idle_since = None
+        return
+    if run.waits_s:
+        if run.idle_since is not None:
+            since = max(run.idle_since, run.paused_until)
+        run.idle_since = since
+        if not _is_over(t, since, run.idle_s + run.slack_s):
+            return
+    waits = _find_ready(run, groups[0]) if groups else _waiting_groups(run)
+    if waits:
+        declared = f", for longer than the declared {run.idle_s:g} s" if run.idle_s else ""
+        run.breaks(
+            "SCHED-15",
+            f"{waits} waited from t={since:g} s to t={t:g} s with nothing in flight{declared}",
+        )
+
+
+def _is_over(t: float, since: float, allowed_s: float) -> bool:
+    return t - since > allowed_s + _ROUNDING * max(1.0, t)
+
+
+# What could start
+
+
+def dispatchable(run: RunState) -> str:
+    """One node that could start now, in words; "" if there is none. O(resources)."""
+    group = next(_dispatchable_groups(run), None)
+    return "" if group is None else _find_ready(run, group)
+
+
+def _dispatchable_groups(run: RunState) -> Iterator[int]:
+    """The groups of work of which something could start now; output, which takes no slot, first."""
+    ready, barriers = run.counters.ready, run.counters.ready_barriers
+    if ready[run.output_group]:
+        yield run.output_group
+    if run.counters.load < run.workers:
+        for group in range(run.output_group):
+            if (ready[group] or barriers[group]) and run.has_slot(group):
+                yield group
+
+
+def _find_ready(run: RunState, group: int) -> str:
+    """The first ready node of a group, in words."""
+    for action in of_state(run, "start", READY):
+        column = run.graph.rules.index[action.column]
+        output = action.scope is None and run.barrier_flags[column]
+        if (run.output_group if output else run.group_of[column]) == group:
+            key = key_of(column, action)
+            return run.where(key)
+    raise AssertionError("a ready count has no ready node")
