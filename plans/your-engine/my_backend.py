@@ -14,14 +14,21 @@ class Watched(Engine):
         self.probe.drop(row, row + 1, cause)
         super().drop(row, cause)
 
-    def save_rows(self, start, stop):
-        super().save_rows(start, stop)
-        self.probe.durable("", start, stop)
+    def append(self, row, record):
+        self.probe.commit_begin(record.get("column", ""), row, row + 1)
+        super().append(row, record)
+        self.probe.committed()
 
-    def save_claim(self, rows):
-        self.probe.checkpoint_begin(rows)
-        super().save_claim(rows)
-        self.probe.checkpoint_durable()
+    def sync(self, file):
+        self.probe.storage_step("sync the journal")
+        super().sync(file)
+
+
+def claim(engine):
+    """By column, the rows that a restart would find."""
+    rows, dropped = read(engine.folder)
+    names = [column.name for column in engine.columns]
+    return {name: {row for row in rows if name in rows[row]} | set(dropped) for name in names}
 
 
 def column(probe, rule):
@@ -37,8 +44,11 @@ def column(probe, rule):
 
 class MyBackend:
     name = "my-engine"
-    version = "1"
-    capabilities = frozenset({"core", "work_conserving", "retries", "drops", "resume"})
+    version = "2"
+    capabilities = frozenset(
+        {"core", "work_conserving", "retries", "drops", "resume"}
+        | {"set_claims", "commits", "storage_steps"}
+    )
 
     async def run(self, probe: Probe) -> None:
         work, limits = probe.work, probe.work.limits
@@ -46,12 +56,13 @@ class MyBackend:
         slots = {"": 1000, "workers": limits.workers or 1000, **limits.resources}
         engine = Watched(columns, probe.rows, slots, probe.folder)
         engine.probe, engine.attempts = probe, work.failures.max_attempts
-        engine.every = work.checkpoint_every_rows
         if probe.incarnation:
-            probe.resumed(engine.claimed, dropped=engine.dropped)
+            probe.resumed(claim(engine), dropped=engine.dropped)
         await engine.run()
         probe.end("success")
 
     def table(self, probe: Probe) -> Table:
         rows, dropped = read(probe.folder)
-        return Table(rows, frozenset(dropped))
+        names = {rule.name for rule in probe.graph.rules.columns}
+        whole = {row: rows[row] for row in rows if rows[row].keys() == names}
+        return Table(whole, frozenset(dropped))

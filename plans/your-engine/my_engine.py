@@ -6,7 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 
 @dataclass
@@ -26,7 +26,6 @@ class Engine:
     again: type[Exception] = TimeoutError  # Worth another attempt.
     busy: type[Exception] = BlockingIOError  # Costs no attempt, and says when to come back.
     attempts = 1
-    every: int | None = None  # A checkpoint after so many rows.
 
     def __init__(self, columns: list[Column], rows: int, slots: dict[str, int], folder: Path):
         self.columns, self.rows, self.folder = columns, range(rows), folder
@@ -34,7 +33,6 @@ class Engine:
         new = asyncio.get_running_loop().create_future
         self.cells = {(column.name, row): new() for column in columns for row in self.rows}
         self.dropped: dict[int, str] = {}
-        self.done = self.claimed = 0  # Rows from the first on that are finished, and claimed.
         self.restore()
 
     async def run(self) -> None:
@@ -42,7 +40,6 @@ class Engine:
             for column in self.columns:
                 for rows in [list(self.rows)] if column.barrier else [[row] for row in self.rows]:
                     tasks.create_task(self.call(column, rows))
-        self.checkpoint(1)
 
     async def call(self, column: Column, rows: list[int]) -> None:
         """Make one cell, or all cells of a barrier; again if that may help."""
@@ -81,71 +78,62 @@ class Engine:
     def keep(self, column: Column, rows: list[int], values: Sequence[Any]) -> None:
         for row, value in zip(rows, values, strict=True):
             if not self.cells[column.name, row].done():
+                self.append(row, {"column": column.name, "value": value})
                 self.cells[column.name, row].set_result(value)
-        self.checkpoint(self.every)
 
     def give_up(self, column: Column, rows: list[int]) -> None:
         for row in rows:
             if not self.cells[column.name, row].done():
                 self.drop(row, column.name)
-        self.checkpoint(self.every)
 
     def drop(self, row: int, cause: str) -> None:
         """Leave a row out, and let go whoever waits for a cell of it."""
+        self.append(row, {"dropped": cause})
+        self.let_go(row, cause)
+
+    def let_go(self, row: int, cause: str) -> None:
         self.dropped[row] = cause
         for column in self.columns:
             if not self.cells[column.name, row].done():
                 self.cells[column.name, row].set_result(None)
 
-    def checkpoint(self, every: int | None) -> None:
-        """Save what is finished from the first row on, if there is enough of it."""
-        while self.done < self.rows.stop and all(
-            self.cells[column.name, self.done].done() for column in self.columns
-        ):
-            self.done += 1
-        if every and self.done - self.claimed >= every:
-            self.save_rows(self.claimed, self.done)
-            self.save_claim(self.done)
-            self.claimed = self.done
-
-    def save_rows(self, start: int, stop: int) -> None:
-        """Append finished rows to the table, a line each: its values, or why it was dropped."""
-        with (self.folder / "rows.jsonl").open("a") as file:
-            for row in range(start, stop):
-                values = {c.name: self.cells[c.name, row].result() for c in self.columns}
-                file.write(json.dumps(self.dropped.get(row, values)) + "\n")
+    def append(self, row: int, record: dict[str, Any]) -> None:
+        """Append a finished cell, or a dropped row, before anybody makes use of it."""
+        with (self.folder / "journal.jsonl").open("a") as file:
+            file.write(json.dumps({"row": row, **record}) + "\n")
             file.flush()
-            os.fsync(file.fileno())
+            self.sync(file)
 
-    def save_claim(self, rows: int) -> None:
-        """Say how much of the table counts; what a crash leaves behind it does not."""
-        size = (self.folder / "rows.jsonl").stat().st_size
-        new = self.folder / "claim.new"
-        new.write_text(json.dumps([rows, size]))
-        new.replace(self.folder / "claim")
+    def sync(self, file: IO[str]) -> None:
+        os.fsync(file.fileno())
 
     def restore(self) -> None:
-        """Go on from the claim of the run before, if there was one."""
-        rows, self.dropped = read(self.folder)
-        self.done = self.claimed = len(rows) + len(self.dropped)
-        for row in range(self.claimed):
-            for column in self.columns:
-                self.cells[column.name, row].set_result(rows.get(row, {}).get(column.name))
-        if (self.folder / "rows.jsonl").exists():
-            os.truncate(self.folder / "rows.jsonl", claim(self.folder)[1])
+        """Go on from the cells in the journal of the run before, if there was one."""
+        if (self.folder / "journal.jsonl").exists():
+            os.truncate(self.folder / "journal.jsonl", len(whole_lines(self.folder)))
+        rows, dropped = read(self.folder)
+        for row, cells in rows.items():
+            for name, value in cells.items():
+                self.cells[name, row].set_result(value)
+        for row, cause in dropped.items():
+            self.let_go(row, cause)
 
 
-def claim(folder: Path) -> tuple[int, int]:
-    """How many rows of the table count, and how many bytes they are."""
-    path = folder / "claim"
-    rows, size = json.loads(path.read_text()) if path.exists() else (0, 0)
-    return rows, size
+def whole_lines(folder: Path) -> bytes:
+    """The journal in a folder, without the half line that a crash may have left."""
+    path = folder / "journal.jsonl"
+    data = path.read_bytes() if path.exists() else b""
+    return data[: data.rfind(b"\n") + 1]
 
 
 def read(folder: Path) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
-    """The table in a folder: the values of each row, and what dropped the others."""
-    rows, size = claim(folder)
-    lines = (folder / "rows.jsonl").read_bytes()[:size].splitlines() if rows else []
-    records = dict(enumerate(map(json.loads, lines)))
-    dropped = {row: record for row, record in records.items() if isinstance(record, str)}
-    return {row: records[row] for row in records if row not in dropped}, dropped
+    """The journal in a folder: the cells of each row, and what dropped rows."""
+    rows: dict[int, dict[str, Any]] = {}
+    dropped: dict[int, str] = {}
+    for record in map(json.loads, whole_lines(folder).splitlines()):
+        cells = rows.setdefault(record["row"], {})
+        if "dropped" in record:
+            dropped[record["row"]] = record["dropped"]
+        else:
+            cells[record["column"]] = record["value"]
+    return rows, dropped

@@ -15,8 +15,8 @@ STEPS = read_steps(TEXT)
 FILES = {name: text for name, text in files_after(STEPS).items() if name.endswith(".py")}
 
 
-def test_the_tutorial_has_eight_steps_and_a_table_that_leads_to_them() -> None:
-    assert [step.number for step in STEPS] == list(range(1, 9))
+def test_the_tutorial_has_nine_steps_and_a_table_that_leads_to_them() -> None:
+    assert [step.number for step in STEPS] == list(range(1, 10))
     for step in STEPS:
         anchor = f"step-{step.number}-{step.title.replace(' ', '-')}"
         assert f"| [{step.number}](#{anchor})" in TEXT
@@ -52,8 +52,8 @@ def test_a_step_prints_what_the_page_says(number: int, tmp_path: Path) -> None:
         )
 
 
-def test_the_adapter_is_under_60_lines() -> None:
-    assert len(FILES["my_backend.py"].splitlines()) < 60
+def test_the_adapter_is_under_70_lines() -> None:
+    assert len(FILES["my_backend.py"].splitlines()) < 70
 
 
 def test_the_engine_is_independent_of_cellspec() -> None:
