@@ -746,6 +746,9 @@ class RunModel:
 
     def idle_breaks(self, until: float | None = None) -> set[str]:
         """Time moves on from now, to a moment."""
+        if not self.over() and self.stop_requested:
+            stores = self.pending_claim is not None or self.writes
+            return set() if self.working() or stores else {"STOP-05"}
         if self.over() or self.halted() or self.gives_up():
             return set()
         broken = {"SCHED-09"} if self.dispatchable() else set()

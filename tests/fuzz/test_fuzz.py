@@ -70,6 +70,7 @@ def test_workloads_are_large_and_have_every_feature_or_not() -> None:
         lambda work: bool(work.targets),
         lambda work: work.limits.group_rows is not None,
         lambda work: work.failures.stop_window is not None,
+        lambda work: bool(work.stop_at),
     ]
     for has in tests:
         assert 0 < sum(map(has, drawn)) < len(drawn)
@@ -79,7 +80,7 @@ def test_a_workload_is_a_function_of_its_seed_and_asks_for_nothing_that_is_not_c
     assert workload(3, CAPABILITIES) == workload(3, CAPABILITIES)
     for seed in range(30):
         work = workload(seed, {"core"})
-        assert not [*work.faults, *work.skips, *work.crashes]
+        assert not [*work.faults, *work.skips, *work.crashes, *work.stop_at]
         assert work.limits.group_rows is None
         assert all("BATCH" not in str(one.traits) for one in work.columns)
 

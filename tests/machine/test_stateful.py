@@ -234,7 +234,7 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
         """Everything that can start does, and then the clock moves."""
         pair = self.pair
         t = pair.machine.now + (1.0, 5.0)[pick % 2]
-        while pair.model.idle_breaks(t):
+        while pair.model.idle_breaks(t) and not pair.model.stop_requested:
             steps = pair.enabled("admit")[:1] + pair.enabled("start")
             if not steps:
                 assert pair.model.paused()

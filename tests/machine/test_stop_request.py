@@ -107,6 +107,20 @@ def test_no_call_starts_after_a_request() -> None:
     )
 
 
+@pytest.mark.clause("STOP-05")
+def test_after_a_request_only_calls_in_flight_and_storage_take_time() -> None:
+    machine = run_of()
+    machine.apply(ASKED)
+    machine.at(1.0)
+    machine.complete_cell(0, 2)
+    machine.durable_rows(0, 3)
+    machine.checkpoint_begin((3,))
+    machine.at(2.0)
+    machine.checkpoint_durable()
+    with pytest.raises(Violation, match="STOP-05: a stop was requested, and the run waited from"):
+        machine.at(3.0)
+
+
 @pytest.mark.clause("STOP-06")
 def test_a_run_is_interrupted_only_by_a_request() -> None:
     assert refused(run_of(), INTERRUPTED).startswith("STOP-06: the run ends as interrupted, and no")

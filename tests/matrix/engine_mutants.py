@@ -1271,6 +1271,15 @@ class WaitsForBackoffs(Scheduler):
         return super()._is_work_over() and not waits
 
 
+@mutant("a run that is asked to stop waits until its backoffs are over")
+class WaitsOutItsBackoffs(Scheduler):
+    def _is_work_over(self) -> bool:
+        return super()._is_work_over() and self.retries.next_wake_s() is None
+
+    def wake_s(self) -> float | None:
+        return self.retries.next_wake_s()
+
+
 @mutant("a run that was asked to stop reports an early stop")
 class CallsARequestAnEarlyStop(Scheduler):
     def _judge_end(self) -> Ending:

@@ -133,7 +133,7 @@ class _Draw:
         )
         policy = self._policy()
         every = max(1, round(self.rows ** (1 - self.knobs.saving))) if self.has["resume"] else None
-        return draft.replace(
+        work = draft.replace(
             seed=dice.randrange(1 << 30),
             limits=self._limits(draft),
             failures=policy,
@@ -147,6 +147,13 @@ class _Draw:
             crashes=self._steps(draft, crashes, every),
             order_seed=dice.randrange(16),
             keep=bool(targets) and dice.random() < 0.5,
+        )
+        # Drawn last, so that all else is drawn as it was before there were stop requests.
+        if "interrupts" not in self.known or dice.random() < 0.7:
+            return work
+        asked = [dice.random() for _ in range(1 + len(crashes) if self.has["resume"] else 1)]
+        return work.replace(
+            stop_at=self._steps(draft, asked, every), stop_twice=dice.random() < 0.3
         )
 
     def _column(self, place: int) -> ColumnDescriptor:
@@ -192,7 +199,10 @@ class _Draw:
     def _steps(
         self, draft: Workload, crashes: Sequence[float], every: int | None
     ) -> tuple[int, ...]:
-        """Crash points as steps: two of each call, and those of each time that rows are saved."""
+        """Crash points, or stop requests, as steps.
+
+        A call takes two, and each time that rows are saved a few.
+        """
         graph = draft.graph()
         saves = self.rows // every if every else 0
         steps = 2 * graph.num_nodes + saves * (12 if "storage_steps" in self.known else 4)

@@ -30,9 +30,14 @@ def leave_moment(run: RunState, t: float, *, ends: bool) -> None:
 
     Raises:
         Violation: SCHED-09 (dispatchable work waits), GROUP-06 (a row group waits), SCHED-15
-            (work waits, and nothing is in flight).
+            (work waits, and nothing is in flight), STOP-05 (the run should have ended: a stop was
+            requested, and nothing is in flight).
     """
-    if t <= run.now or run.is_over or run.is_stopping:
+    if t <= run.now or run.is_over:
+        return
+    if run.stop_requested and run.judges_progress:
+        _expect_end(run, t)
+    if run.is_stopping:
         return
     counters = run.counters
     if run.judges_idleness:
@@ -141,6 +146,18 @@ def _expect_progress(run: RunState, t: float) -> None:
             "SCHED-15",
             f"{waits} waited from t={since:g} s to t={t:g} s with nothing in flight{declared}",
         )
+
+
+def _expect_end(run: RunState, t: float) -> None:
+    """After a request to stop only calls in flight and storage take time."""
+    stores = run.pending_claim is not None or run.commits or run.writes
+    if run.counters.load or stores or not _is_over(t, run.now, run.idle_s + run.slack_s):
+        return
+    run.breaks(
+        "STOP-05",
+        f"a stop was requested, and the run waited from t={run.now:g} s to t={t:g} s with nothing "
+        "in flight, in place of its end",
+    )
 
 
 def _is_over(t: float, since: float, allowed_s: float) -> bool:

@@ -509,6 +509,7 @@ class _Observer:
         self.note("CKPT-12", "SCHED-07")
         if self.interrupted:
             self.was(Sometimes.INTERRUPTED_RESUMED)
+            self.note("TABLE-06")
         self.asked = self.interrupted = False
         if self.seen.crashes:
             self.note("TABLE-06")

@@ -90,7 +90,7 @@ class TableJudge:
         Args:
             incarnation: its number; incarnations are judged in order.
             table: the table, as the backend read it back.
-            outcome: ``"success"``, ``"stopped"``, ``"failed"``, or ``"crash"``.
+            outcome: ``"success"``, ``"stopped"``, ``"failed"``, ``"interrupted"`` or ``"crash"``.
             claim: the last durable claim, by column; None if the backend does not report claims.
                 Then only values that stand in two tables are compared, and only if rows cannot be
                 dropped.
@@ -109,7 +109,8 @@ class TableJudge:
                 return broken
             if broken.cell is not None:
                 self._odd.add(broken.cell)
-        self._crashed = self._crashed or outcome == "crash"
+        # What a run without a crash makes is asked of one that was interrupted, too.
+        self._crashed = self._crashed or outcome in ("crash", "interrupted")
         self._claims.append((incarnation, table, claim))
         self._note_open_scopes(incarnation, table)
         return None
