@@ -935,7 +935,7 @@ class RunModel:
             }
             if mine != {name: rows for name, rows in theirs.items() if rows}:
                 broken.add("SKIP-03")
-        if records is not None and self._target_breaks(claim, records, keep=keep):
+        if records is not None and self._target_breaks(claim, records, given_back, keep=keep):
             broken.add("CKPT-16")
         return broken
 
@@ -943,12 +943,15 @@ class RunModel:
         old = self.definition
         return Definition(records, old.columns, old.batch_size, old.barrier_scope)
 
-    def _target_breaks(self, claim: Mapping[str, int], records: int, *, keep: bool) -> bool:
+    def _target_breaks(
+        self, claim: Mapping[str, int], records: int, drops: set[int], *, keep: bool
+    ) -> bool:
         if any(rows > records for rows in claim.values()):
             return True
         after = self.resized(records)
         for barrier, cells in self._scopes.items():
-            claimed = [cell.row for cell in cells if cell.row < claim[cell.column]]
+            held = [cell.row for cell in cells if cell.row < claim[cell.column]]
+            claimed = [row for row in held if row not in drops]
             if claimed and not keep:
                 then = after.scope(after.barrier_of(barrier.column, claimed[0]))
                 if then != self.definition.scope(barrier):

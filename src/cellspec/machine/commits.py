@@ -164,11 +164,12 @@ def resumable(run: RunState, claim: Claim) -> int | None:
     if run.pending_claim is not None:
         bases.append(Commit(run.pending_claim, run.pending_drops))
     bases += run.failed_claims
-    for base in bases:
-        if base.cells == claim:
-            return base.drops
-    if run.committed is None and not run.commits and not run.failed_commits:
-        return None
+    if run.committed is None:
+        for base in bases:
+            if base.cells == claim:
+                return base.drops
+        if not run.commits and not run.failed_commits:
+            return None
     landed = [
         commit
         for commit in (*run.commits.values(), *run.failed_commits)
