@@ -129,6 +129,7 @@ class Pair:
             ),
         )
         self.fails = policy is not None
+        self.machine.state.offers_losses = True
         self.in_order = True
         self.notified: list[NodeId] = []
         self._offers: list[Action] | None = None
@@ -229,6 +230,8 @@ class Pair:
             return judge(self.node(action), action.attempt)
         if kind == "emit":
             return model.emit_breaks([CellNodeId(row, action.column) for row in rows])
+        if kind == "lose":
+            return model.lose_breaks(self.node(action))
         if kind == "skip":
             return model.skip_breaks(CellNodeId(rows[0], action.column))
         if kind == "drop":
@@ -262,7 +265,7 @@ class Pair:
             model.reject(
                 self.node(action), [row for span in action.rejected for row in range(*span)]
             )
-        elif kind in ("start", "complete", "cancel"):
+        elif kind in ("start", "complete", "cancel", "lose"):
             getattr(model, kind)(self.node(action))
         elif kind == "fail":
             assert action.failure is not None
@@ -293,6 +296,7 @@ class Pair:
                 "checkpoint_durable": "written",
                 "checkpoint_failed": "not_written",
                 "stop_requested": "request",
+                "worker_lost": "lose_worker",
             }
             getattr(model, names.get(kind, kind))()
 
@@ -444,6 +448,9 @@ class Pair:
         for claim in (dict.fromkeys(model.names, model.completed_rows()), model.prefixes()):
             if not model.begin_breaks(claim) and claim != model.durable_claim:
                 found.add(Action("checkpoint_begin", claim=self.claim(claim)))
+        if not model.worker_gone:
+            found.add(Action("worker_lost"))
+        found |= {self.action("lose", n) for n in model.definition.nodes() if model.may_lose(n)}
         if not model.end_breaks("success"):
             found.add(Action("end"))
         if model.must_stop() and not model.stopped:
@@ -457,7 +464,8 @@ class Pair:
 
     def check_readiness(self) -> None:
         model, machine = self.model, self.machine
-        assert set(self.enabled()) == self.expected()
+        odd = set(self.enabled()) ^ self.expected()
+        assert not odd, sorted(map(words_of_action, odd))
         assert len(self.enabled()) == len(set(self.enabled()))
         for action in self.enabled():
             assert not self.broken(action), words_of_action(action)

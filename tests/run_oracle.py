@@ -143,6 +143,9 @@ class RunModel:
         self.stored = {name: set(range(claim[name])) for name in self.names}
         self.admitted: set[int] = set()
         self.was_admitted: set[int] = set()
+        self.worker_gone = False
+        self.gone: set[NodeId] = set()
+        self.kept: set[CellNodeId] = set()
         self.over_from_the_start = {g for g in self.groups() if self.group_resolved(g)}
 
     # Facts about columns
@@ -178,7 +181,7 @@ class RunModel:
         return [
             cell
             for cell in self._scopes[barrier]
-            if not self.cell_resolved(cell) and not self.marked(cell)
+            if not (self.cell_resolved(cell) or self.marked(cell) or cell in self.running)
         ]
 
     def barrier_resolved(self, barrier: BarrierNodeId) -> bool:
@@ -210,7 +213,7 @@ class RunModel:
             cell = CellNodeId(row, name)
             if cell not in self.results:
                 return False
-            waits = self.is_output(cell) and not self.is_claimed(cell)
+            waits = self.is_output(cell) and not self.is_claimed(cell) and cell not in self.kept
             if waits and not self.barrier_resolved(self._barrier_of[cell]):
                 return False
         return True
@@ -224,14 +227,20 @@ class RunModel:
         for row in self.rows:
             cell = CellNodeId(row, column)
             counts = self.cell_resolved(cell)
-            if self.is_output(cell) and not self.is_claimed(cell) and row not in self.dropped:
+            known = self.is_claimed(cell) or cell in self.kept or row in self.dropped
+            if self.is_output(cell) and not known:
                 counts = counts and self.barrier_resolved(self._barrier_of[cell])
             if not counts:
                 return row
         return len(self.rows)
 
     def prefixes(self) -> dict[str, int]:
-        return {name: self.prefix(name) for name in self.names}
+        """Clause CKPT-13: by column, no further than the inputs."""
+
+        def reach(name: str) -> int:
+            return min([self.prefix(name), *map(reach, self._inputs[name])])
+
+        return {name: reach(name) for name in self.names}
 
     def durable(self, column: str) -> int:
         """First rows of a column that are on storage without a gap."""
@@ -275,14 +284,16 @@ class RunModel:
     def range_of(self, cell: NodeId) -> Range | None:
         if isinstance(cell, BarrierNodeId):
             return None
-        found = (r for r in self.ranges if r.column == cell.column and cell.row in r.rows)
-        return next(found, None)
+        found = [r for r in self.ranges if r.column == cell.column and cell.row in r.rows]
+        # A row that was given and then lost may run anew while the rest of its range still does.
+        found.sort(key=lambda r: (cell.row in r.given, r.rows.start))
+        return found[0] if found else None
 
     def in_flight(self, node: NodeId) -> bool:
         ranged = self.range_of(node)
         if ranged is not None:
             assert isinstance(node, CellNodeId)
-            return node.row not in ranged.given
+            return node.row not in ranged.given or node in self.running
         return node in self.running
 
     def working(self) -> list[str]:
@@ -432,6 +443,8 @@ class RunModel:
         if self._to_skip(node):
             broken.add("SKIP-02")
         missing = self.open_needs(node)
+        if any(self._was_lost(need) for need in missing):
+            broken.add("FAIL-08")
         if missing and isinstance(node, BarrierNodeId):
             broken.add("BARR-01")
         elif missing and self.is_output(node):
@@ -660,10 +673,75 @@ class RunModel:
             return self.over()
         could_start = self.is_open(cell) and self.waits_for_nothing(cell)
         reason = self.marked(cell) or self.may_skip(cell.column)
-        return set() if could_start and reason else {"SKIP-01"}
+        broken = set() if could_start and reason else {"SKIP-01"}
+        if cell in self.gone and cell not in self.results and not self.in_flight(cell):
+            broken.add("FAIL-08")
+        return broken
 
     def skip(self, cell: CellNodeId) -> None:
         self.results[cell] = SKIP
+
+    # The loss of a worker
+
+    def lose_worker(self) -> None:
+        self.worker_gone = True
+
+    def lose_breaks(self, node: NodeId) -> set[str]:
+        """Clause FAIL-08; output goes with its barrier node."""
+        if self.over():
+            return self.over()
+        if isinstance(node, CellNodeId):
+            gives = self.results.get(node) == VALUE and not self.is_claimed(node)
+            fragile = gives and node.row not in self.stored[node.column]
+        else:
+            live = self._live_output(node)
+            fragile = node in self.ran and not (live and all(map(self._is_stored, live)))
+        return set() if self.worker_gone and fragile else {"FAIL-08"}
+
+    def may_lose(self, node: NodeId) -> bool:
+        """It may be lost, and somebody wants it."""
+        if isinstance(node, CellNodeId):
+            wanted = not self.is_output(node) and node.row not in self.dropped
+        else:
+            wanted = bool(self._live_output(node))
+        return wanted and not self.lose_breaks(node)
+
+    def lose(self, node: NodeId) -> None:
+        """It is pending again, and nothing else is."""
+        if isinstance(node, CellNodeId):
+            if node.row not in self.dropped:
+                del self.results[node]
+                self.gone.add(node)
+            return
+        live = self._live_output(node)
+        if not live:
+            return
+        self.gone.add(node)
+        self.ran.remove(node)
+        for cell in live:
+            if not self._is_stored(cell):
+                self.results.pop(cell, None)
+        self.kept -= set(self._scopes[node])
+        self.kept |= {c for c in self._scopes[node] if c in self.results or c in self.running}
+
+    def _live_output(self, barrier: BarrierNodeId) -> list[CellNodeId]:
+        """Output cells with a value, or about to get one."""
+        return [
+            cell
+            for cell in self._scopes[barrier]
+            if cell.row not in self.dropped
+            and self.results.get(cell) != SKIP
+            and not self.marked(cell)
+            and cell not in self.running
+        ]
+
+    def _is_stored(self, cell: CellNodeId) -> bool:
+        return cell.row in self.stored[cell.column]
+
+    def _was_lost(self, node: NodeId) -> bool:
+        """It went with a worker, or with the barrier that gave it."""
+        barrier = self._barrier_of.get(node) if isinstance(node, CellNodeId) else None
+        return node in self.gone or barrier in self.gone
 
     def drop_breaks(self, column: str, row: int, cause: str | None = None) -> set[str]:
         if self.over():

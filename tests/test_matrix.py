@@ -15,11 +15,12 @@ from tests.matrix.journal_mutants import JOURNAL_MUTANTS
 from tests.matrix.measure import Row, judge, smoke
 from tests.matrix.mutants import MUTANTS, Mutant
 from tests.matrix.pages import SPECS, chapter_pages, counts, first_kills, matrix_start, published
+from tests.matrix.second_mutants import SECOND_MUTANTS
 from tests.matrix.subject import Subject
 from tests.matrix.trace_mutants import RUNS, TRACE_MUTANTS, TraceMutant, trace_breaks
 
 PAGE = SPECS / "matrix.md"
-ENGINES: list[EngineMutant] = [*ENGINE_MUTANTS, *JOURNAL_MUTANTS]
+ENGINES: list[EngineMutant] = [*ENGINE_MUTANTS, *JOURNAL_MUTANTS, *SECOND_MUTANTS]
 
 
 def test_every_clause_has_exactly_one_check_and_every_check_a_clause() -> None:

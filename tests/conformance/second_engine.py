@@ -72,6 +72,10 @@ class ColumnFirst:
         """Ask the incarnation that runs to end."""
         self._running.request_stop()
 
+    def lose_worker(self, _probe: Probe) -> None:
+        """A worker goes, with every other result that no file holds."""
+        self._running.lose_results()
+
     def table(self, probe: Probe) -> Table:
         """Every group that has a file, whether a claim covers it or not."""
         rows: dict[int, dict[str, Value]] = {}
@@ -372,6 +376,35 @@ class Incarnation:
         if bad >= Decimal(repr(policy.stop_rate)) * policy.stop_window:
             self.stopped = True
             self.probe.stop(f"{bad} of {policy.stop_window} failed")
+
+    # The loss of a worker
+
+    def lose_results(self) -> None:
+        """Forget what it held; what was made from that stays."""
+        for rule in self.rules.columns:
+            for scope in range(self.rules.scope_count(rule.index)):
+                if (scope + rule.index) % 2 == 0:
+                    self.lose_output(rule, *self.rules.scope_bounds(rule.index, scope))
+            for row in () if rule.is_barrier else range(self.probe.rows):
+                if (row + rule.index) % 2 == 0 and self.is_fragile(rule, row):
+                    del self.cells[rule.name, row]
+                    self.probe.lost(rule.name, row, row + 1)
+        self.news.set()
+
+    def lose_output(self, rule: ColumnRule, start: int, stop: int) -> None:
+        for row in range(start, stop):
+            if self.is_fragile(rule, row):
+                self.finished_barriers.discard((rule.name, stop - 1))
+                del self.cells[rule.name, row]
+                self.probe.lost(rule.name, row, row + 1)
+
+    def is_fragile(self, rule: ColumnRule, row: int) -> bool:
+        """True for a value that a worker holds, and no file; a range holds its rows to its end."""
+        value = self.cells.get((rule.name, row))
+        if self.in_flight(rule.name, row):
+            return False
+        safe = row < self.claimed or row // self.size in self.durable
+        return isinstance(value, str) and row not in self.dropped and not safe
 
     # Skips and groups
 

@@ -64,6 +64,8 @@ KINDS = (
     "end",
     "pause",
     "write_begin",
+    "worker_lost",
+    "lose",
 )
 STEPS = (
     *("start",) * 8,
@@ -74,6 +76,7 @@ STEPS = (
     *("checkpoint_begin", "checkpoint_durable", "checkpoint_failed"),
     *("cancel", "stop", "stop_requested", "end", "crash", "resume", "pause", "write_begin"),
     *("reject", "reject"),
+    *("worker_lost", "lose", "lose", "lose"),
 )
 SWEPT = ("start", "complete", "emit", "fail", "cancel", "skip", "drop", "start")
 AT_LEAST = (
@@ -390,6 +393,9 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
             if kind == "start":
                 return action._replace(attempt=attempt)
             return action._replace(failure=FAILURES[place[2] % 4]) if kind == "fail" else action
+        if kind == "lose":
+            place_of = {"scope": row % len(scopes)} if scopes else {"rows": (row, row + 1)}
+            return Action(kind, name, **place_of)
         if kind == "emit":
             return Action(kind, name, longer) if scopes else None
         if kind == "pause":

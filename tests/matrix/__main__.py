@@ -22,6 +22,7 @@ from tests.matrix.journal_mutants import JOURNAL_MUTANTS
 from tests.matrix.measure import judge, measure
 from tests.matrix.mutants import MUTANTS, Mutant
 from tests.matrix.pages import SPECS, chapter_pages, matrix_page
+from tests.matrix.second_mutants import SECOND_MUTANTS
 from tests.matrix.subject import Subject
 from tests.matrix.trace_mutants import TRACE_MUTANTS, TraceMutant, measure_trace
 
@@ -64,7 +65,7 @@ def main() -> int:
         print(f"the reference engine breaks {costly[0]} with shape {costly[1]}", file=sys.stderr)
         return 1
     rows = list(_measured(MUTANTS, measure))
-    engines = list(_measured([*ENGINE_MUTANTS, *JOURNAL_MUTANTS], measure_engine))
+    engines = list(_measured([*ENGINE_MUTANTS, *JOURNAL_MUTANTS, *SECOND_MUTANTS], measure_engine))
     costs = list(_measured(COST_MUTANTS, measure_cost))
     page = matrix_page(rows, engines, _measured(TRACE_MUTANTS, measure_trace), costs)
     print(file=sys.stderr)

@@ -25,7 +25,7 @@ from cellspec.conformance.run.probe import Probe
 from cellspec.conformance.run.values import REJECTED, SKIPPED, Table
 from cellspec.faults import BackPressure, GeneratorError, Retryable
 from cellspec.files import write_files
-from cellspec.graph.rowset import ranges_of, rows_of
+from cellspec.graph.rowset import Ranges, ranges_of, rows_of
 from cellspec.machine.actions import Action
 from cellspec.machine.machine import Failure, Machine
 from cellspec.state.claims import Prefixes, as_prefixes
@@ -36,7 +36,9 @@ __all__ = ["MachineBackend"]
 OPTIONS_MAX: Final = 48
 """How many of the possible steps one is picked from; they come in the order of columns and rows."""
 
-_LATER = frozenset({"complete", "fail", "cancel", "crash", "checkpoint_failed", "end"})
+_LATER = frozenset(
+    {"complete", "fail", "cancel", "crash", "checkpoint_failed", "end", "worker_lost", "lose"}
+)
 """What the engine does not do of its own accord: calls end when they end, storage never fails."""
 
 _STORAGE = frozenset({"durable", "checkpoint_begin", "checkpoint_durable"})
@@ -65,6 +67,7 @@ class MachineBackend:
             "column_checkpoints",
             "early_stop",
             "interrupts",
+            "lost_workers",
             "work_conserving",
             "timeouts",
             "filters",
@@ -87,6 +90,7 @@ class MachineBackend:
             work = probe.work
             machine = self.machine_class(probe.graph, work.limits, failures=work.failures)
             values = {}
+        machine.state.offers_losses = True
         self._left = (machine, values)
         incarnation = _Incarnation(probe, machine, values)
         if probe.incarnation:
@@ -98,6 +102,13 @@ class MachineBackend:
         """Ask the incarnation that runs to stop."""
         assert self._running is not None
         self._running.request_stop()
+
+    def lose_worker(self, probe: Probe) -> None:  # noqa: ARG002 - of the run that goes on
+        """Lose some of the results that may be lost, once the calls begun by now have started."""
+        assert self._running is not None
+        self._running.losses += 1
+        if self._running.woken is not None:
+            self._running.woken.set()
 
     def table(self, probe: Probe) -> Table:
         """Every cell that the claim in the folder covers."""
@@ -135,6 +146,8 @@ class _Incarnation:
         every = probe.work.checkpoint_every_rows
         self.saves = 0.0 if every is None else 1 / every
         self.asked = asyncio.Event()
+        self.losses = 0
+        self.woken = asyncio.Event() if probe.work.loss_step(probe.incarnation) else None
 
     def resume(self) -> None:
         """Go on from the claim in the folder."""
@@ -157,11 +170,45 @@ class _Incarnation:
         """Until the end."""
         while not self.machine.ended:
             self.machine.at(self.probe.now())
+            if self.losses:
+                self.losses -= 1
+                self._lose_worker()
+                if self.woken is not None:
+                    self.woken.clear()
             while self._act():
                 pass
             if self.machine.ended:
                 return
             await self._wait()
+
+    def _lose_worker(self) -> None:
+        """Lose a worker, and about half of what may go with it."""
+        machine, graph = self.machine, self.graph
+        machine.apply(Action("worker_lost"))
+        for action in [each for each in machine.enabled() if each.kind == "lose"]:
+            if self.dice.random() < 0.5:
+                continue
+            rows = action.rows
+            if action.scope is not None:
+                column = graph.rules.index[action.column]
+                rows = graph.rules.scope_bounds(column, action.scope)
+            for start, stop in self._fragile(action.column, rows or (0, 0)):
+                self.probe.lost(action.column, start, stop)
+            machine.apply(action)
+
+    def _fragile(self, name: str, rows: tuple[int, int]) -> Ranges:
+        """The rows whose values no storage holds, and nobody dropped or skipped."""
+        column, machine = self.graph.rules.index[name], self.machine
+        safe = set(rows_of(machine.state.on_storage.within(column, *rows)))
+        counters = machine.counters
+        return ranges_of(
+            row
+            for row in range(*rows)
+            if row not in safe
+            and row not in counters.dropped
+            and not counters.is_skipped(column, row)
+            and not counters.must_skip(column, row)
+        )
 
     # What may be done now
 
@@ -322,9 +369,10 @@ class _Incarnation:
             if timeout is None:
                 self.machine.stuck()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.asked.wait(), timeout or 0.0)
+                woken = self.asked if self.woken is None else self.woken
+                await asyncio.wait_for(woken.wait(), timeout or 0.0)
             return
-        await asyncio.wait(self.calls, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        await self._pass_time(timeout)
         # Calls that end at the same moment all end before the next step is chosen.
         for _ in range(_TURNS):
             await asyncio.sleep(0)
@@ -332,6 +380,18 @@ class _Incarnation:
         ended, self.ended[:] = self.ended[:], []
         for task in ended:
             self._end(task, self.calls.pop(task))
+
+    async def _pass_time(self, timeout_s: float | None) -> None:
+        """Until a call ends, time is up, or a worker is lost."""
+        if self.woken is None:
+            first = asyncio.FIRST_COMPLETED
+            await asyncio.wait(self.calls, timeout=timeout_s, return_when=first)
+            return
+        waker = asyncio.ensure_future(self.woken.wait())
+        waits = (*self.calls, waker)
+        await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        waker.cancel()
+        self.woken.clear()
 
     def _end(self, task: asyncio.Task[Any], action: Action) -> None:
         try:

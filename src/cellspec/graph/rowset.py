@@ -132,6 +132,12 @@ class RowSet:
                 row += 1
         return row if row < stop else -1
 
+    def discard(self, row: int) -> None:
+        """Take a row out, if it is in."""
+        if row in self:
+            self._bits[row >> 3] &= ~(1 << (row & 7))
+            self._count -= 1
+
     def __contains__(self, row: int) -> bool:
         return bool(self._count) and bool(self._bits[row >> 3] >> (row & 7) & 1)
 
@@ -210,9 +216,13 @@ class GrowingRows:
 
     def ranges(self, column: int) -> Ranges:
         """The rows of a column, as ranges."""
-        first, beyond = self.firsts[column], self._beyond[column]
-        later = () if beyond is None else ranges_of(beyond.within(first, self._rows))
-        return ((0, first), *later) if first else later
+        return self.within(column, 0, self._rows)
+
+    def within(self, column: int, start: int, stop: int) -> Ranges:
+        """Those of rows ``[start, stop)`` of a column that are in, as ranges."""
+        first, beyond = min(self.firsts[column], stop), self._beyond[column]
+        later = () if beyond is None else ranges_of(beyond.within(max(first, start), stop))
+        return ((start, first), *later) if start < first else later
 
 
 def ranges_of(rows: Iterable[int]) -> Ranges:

@@ -18,6 +18,7 @@ from cellspec.machine import (
     early_stop,
     ending,
     failures,
+    losing,
     pauses,
     resuming,
     row_groups,
@@ -99,7 +100,9 @@ def _column_of(run: RunState, action: Action) -> int:
 
 def _take(run: RunState, action: Action) -> None:
     kind = action.kind
-    if kind in _ON_NODES or (kind == "durable" and action.column):
+    if kind in _ON_RESULTS:
+        _take_of_result(run, _column_of(run, action), action)
+    elif kind in _ON_NODES or (kind == "durable" and action.column):
         column = _column_of(run, action)
         if action.scope is not None and kind in _ON_BARRIERS:
             _take_of_barrier(run, column, action.scope, action)
@@ -138,7 +141,23 @@ _OF_THE_RUN: dict[str, Callable[[RunState], None]] = {
     "crash": resuming.crash,
     "stop": early_stop.stop,
     "stop_requested": early_stop.request_stop,
+    "worker_lost": losing.worker_lost,
 }
+
+_ON_RESULTS = {
+    "lose": (losing.lose_cells, losing.lose_barrier),
+}
+"""Of steps on what nodes gave: the functions for cells, and for what a barrier node gave."""
+
+
+def _take_of_result(run: RunState, column: int, action: Action) -> None:
+    of_cells, of_barrier = _ON_RESULTS[action.kind]
+    if action.scope is not None:
+        of_barrier(run, column, _scope_of(run, action, action.scope))
+    elif run.barrier_flags[column]:
+        raise SpecError(f"action {action}: what a barrier gave is named by its scope")
+    else:
+        of_cells(run, column, *_rows_of(run, action))
 
 
 def _take_of_barrier(run: RunState, column: int, scope: int, action: Action) -> None:

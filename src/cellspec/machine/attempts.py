@@ -28,7 +28,14 @@ _FORGET_ABOVE = 1024
 def is_wrong_attempt(run: RunState, key: NodeKey, attempt: int | None) -> bool:
     """True if the engine numbers the next attempt of a node otherwise than it is."""
     spent = run.attempts.get(key, 0)
-    return attempt is not None and attempt != 1 + spent and spent != FAILED
+    if attempt is None or attempt == 1 + spent or spent == FAILED:
+        return False
+    if key in run.uncounted:
+        # It was lost, and its attempts were forgotten before: the engine's number is the right one.
+        run.uncounted.discard(key)
+        run.attempts[key] = max(attempt - 1, 0)
+        return False
+    return True
 
 
 def refuse_attempt(run: RunState, key: NodeKey, attempt: int | None) -> None:

@@ -33,13 +33,22 @@ def range_of(run: RunState, column: int, row: int) -> RunningRange | None:
     """The range in flight that a row of a column is part of, or None."""
     ranges = run.ranges[column]
     place = bisect_right(ranges, row, key=_start_of) - 1
-    return ranges[place] if place >= 0 and row < ranges[place].stop else None
+    found = ranges[place] if place >= 0 and row < ranges[place].stop else None
+    if run.gone and (found is None or row in found.given):
+        # Rows that were given and then lost may run anew while the rest of their range still does.
+        holding = [each for each in ranges if each.start <= row < each.stop]
+        left = (each for each in holding if row not in each.given)
+        found = next(left, holding[0] if holding else None)
+    return found
 
 
 def end_range(run: RunState, column: int, ranged: RunningRange) -> None:
     """A range ends: its slot is free."""
     ranges = run.ranges[column]
-    del ranges[bisect_right(ranges, ranged.start, key=_start_of) - 1]
+    place = bisect_right(ranges, ranged.start, key=_start_of) - 1
+    while ranges[place] is not ranged:
+        place -= 1
+    del ranges[place]
     run.counters.free_slot(column)
 
 

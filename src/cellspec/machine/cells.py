@@ -194,6 +194,8 @@ def skip_cell(run: RunState, column: int, row: int) -> None:
     if not expect_running(run, f"skip of {where}"):
         return
     state = run.counters.cells[column][row]
+    if (column, row) in run.gone and state in (READY, SKIP_READY):
+        run.breaks("FAIL-08", f"{where} is skipped although it was made, and lost with a worker")
     if state == READY and not run.graph.rules.columns[column].may_skip:
         run.breaks(
             "SKIP-01",

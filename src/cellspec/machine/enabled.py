@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from cellspec.graph.nodes import (
     NodeKey,
     barrier_key,
+    column_of,
     is_barrier_key,
+    place_of,
 )
 from cellspec.machine.actions import Action, Failure
 from cellspec.machine.drops import unexplained
+from cellspec.machine.losing import may_lose, may_lose_barrier
 from cellspec.machine.row_groups import unresolved
 from cellspec.machine.run_state import RunState
 from cellspec.machine.saving import longest_claim
@@ -23,7 +26,7 @@ from cellspec.state.codes import (
     SKIP_READY,
 )
 
-__all__ = ["enabled", "key_of", "of_state", "skips", "starts"]
+__all__ = ["enabled", "key_of", "of_state", "skips", "starts", "waits_again"]
 
 
 def enabled(run: RunState) -> Iterator[Action]:
@@ -50,6 +53,8 @@ def enabled(run: RunState) -> Iterator[Action]:
     for row, column in sorted(run.unrecorded.items()):
         yield Action("drop", run.name_of(column), (row, row + 1), cause=run.causes.get(row))
     yield from _storage_actions(run)
+    if run.offers_losses:
+        yield from _losses(run)
     yield Action("crash")
     if run.must_stop and not run.stopped:
         yield Action("stop")
@@ -81,10 +86,17 @@ def starts(run: RunState) -> Iterator[Action]:
             until = run.backoffs.get(key) if state == BACKOFF else None
             if until is not None and until > run.now:
                 continue
-            if state == BACKOFF and not is_barrier_key(key) and run.counters.is_behind(*key):
+            if state == BACKOFF and waits_again(run, key):
                 continue
             if output or run.has_slot(run.group_of[column]):
                 yield action._replace(attempt=1 + run.attempts.get(key, 0))
+
+
+def waits_again(run: RunState, key: NodeKey) -> bool:
+    """True for a node in backoff that waits for its turn, or for an input that was lost."""
+    if is_barrier_key(key):
+        return bool(run.counters.missing[column_of(key)][place_of(key)])
+    return bool(run.counters.open_inputs(*key))
 
 
 def key_of(column: int, action: Action) -> NodeKey:
@@ -118,7 +130,8 @@ def skips(run: RunState) -> Iterator[Action]:
             states = (READY, SKIP_READY) if rule.may_skip else (SKIP_READY,)
             for state in states:
                 for row in run.counters.iter_rows(rule.index, state):
-                    yield Action("skip", rule.name, (row, row + 1))
+                    if (rule.index, row) not in run.gone:
+                        yield Action("skip", rule.name, (row, row + 1))
 
 
 def _group_steps(run: RunState) -> Iterator[Action]:
@@ -138,8 +151,8 @@ def _group_steps(run: RunState) -> Iterator[Action]:
 
 def _storage_actions(run: RunState) -> Iterator[Action]:
     """Data and claims that may be saved, and the end in success."""
-    prefixes = run.counters.column_prefixes()
-    for column, rows in enumerate(prefixes):
+    for column in range(run.graph.num_columns):
+        rows = run.counters.prefix(column)
         odd = unexplained(run, column, run.durable[column], rows)
         rows = odd if odd >= 0 else rows
         if rows > run.durable[column]:
@@ -160,6 +173,20 @@ def _storage_actions(run: RunState) -> Iterator[Action]:
     claimed = not run.claim_version or min(run.claimed_rows()) == total
     if done and claimed and not run.stopped:
         yield Action("end")
+
+
+def _losses(run: RunState) -> Iterator[Action]:
+    """The loss of a worker, and of each result that may have gone with it."""
+    if not run.lost_worker:
+        yield Action("worker_lost")
+        return
+    for rule in run.graph.rules.columns:
+        for scope in range(run.graph.rules.scope_count(rule.index)):
+            if may_lose_barrier(run, rule.index, scope):
+                yield Action("lose", rule.name, scope=scope)
+        for row in () if rule.is_barrier else range(run.graph.num_records):
+            if may_lose(run, rule.index, row):
+                yield Action("lose", rule.name, (row, row + 1))
 
 
 def of_state(run: RunState, kind: str, state: int) -> Iterator[Action]:

@@ -11,7 +11,7 @@ from cellspec.graph.nodes import (
     place_of,
 )
 from cellspec.machine.actions import Outcome
-from cellspec.machine.enabled import key_of, of_state, skips, starts
+from cellspec.machine.enabled import key_of, of_state, skips, starts, waits_again
 from cellspec.machine.explain_refusal import expect_running
 from cellspec.machine.resuming import halt
 from cellspec.machine.row_groups import way_of_groups
@@ -154,8 +154,10 @@ def _way_forward(run: RunState) -> str:
 def _waits_for_attempt(run: RunState, key: NodeKey) -> bool:
     """True for a node that failed and waits for its next attempt alone."""
     if is_barrier_key(key):
-        return run.counters.barrier_state(column_of(key), place_of(key)) == BACKOFF
-    return run.counters.cells[key[0]][key[1]] == BACKOFF and not run.counters.is_behind(*key)
+        state = run.counters.barrier_state(column_of(key), place_of(key))
+    else:
+        state = run.counters.cells[key[0]][key[1]]
+    return state == BACKOFF and not waits_again(run, key)
 
 
 def stuck(run: RunState) -> None:

@@ -23,6 +23,8 @@ from cellspec.graph.nodes import (
     NodeId,
     NodeKey,
     barrier_key,
+    cell_key,
+    column_of,
     is_barrier_key,
     place_of,
 )
@@ -129,6 +131,7 @@ def _refuse_early(run: RunState, cell: CellNodeId) -> None:
     """Refuse a cell that waits for something."""
     missing = list(_open_needs(run, cell))
     where = f"{cell.column}[{cell.row}]"
+    _refuse_lost(run, where, missing)
     if missing and all(node.column == cell.column for node in missing):
         row = run.counters.row_in_turn(run.graph.rules.index[cell.column], cell.row)
         run.breaks(
@@ -138,6 +141,27 @@ def _refuse_early(run: RunState, cell: CellNodeId) -> None:
         return
     first = words_of(missing[0]) if missing else "something that it waits for"
     run.breaks("SCHED-01", f"{where} starts although {first} is not complete")
+
+
+def _refuse_lost(run: RunState, where: str, missing: list[NodeId]) -> None:
+    """Refuse a node that needs a result which went with a worker, and is not made again."""
+    for node in missing if run.gone else ():
+        column = run.graph.rules.index[node.column]
+        key: NodeKey
+        if isinstance(node, CellNodeId):
+            key = cell_key(column, node.row)
+            if run.barrier_flags[column]:
+                scope = node.row // run.graph.rules.columns[column].scope_rows
+                key = barrier_key(column, scope)
+        else:
+            key = barrier_key(column, node.batch or 0)
+        if key in run.gone:
+            run.breaks(
+                "FAIL-08",
+                f"{where} starts although {words_of(node)} was lost with a worker, and is not "
+                "made again",
+            )
+            return
 
 
 def _skipped_input(run: RunState, column: int, row: int) -> str:
@@ -177,7 +201,9 @@ def may_retry(run: RunState, key: NodeKey, state: int, *, in_turn: bool = False)
             "FAIL-03",
             f"{run.where(key)} starts at t={run.now:g} s, in a backoff until t={until:g} s",
         )
-    return in_turn or is_barrier_key(key) or not run.counters.is_behind(*key)
+    if is_barrier_key(key):
+        return not run.counters.missing[column_of(key)][place_of(key)]
+    return not run.counters.open_inputs(*key, in_turn=in_turn)
 
 
 def _refuse_again(run: RunState, key: NodeKey, state: int) -> None:
@@ -251,7 +277,7 @@ def refuse_barrier(run: RunState, column: int, scope: int) -> None:
         run.breaks("BARR-08", f"{where} starts although no row of its scope wants its output")
     elif (column, scope) in run.presumed:
         _refuse_early_barrier(run, column, scope, where)
-    elif state >= BACKOFF:
+    elif state > BACKOFF:
         # Claims are of cells; a barrier that they made complete is complete.
         _refuse_again(run, barrier_key(column, scope), DONE if state == CLAIMED else state)
     else:
@@ -261,6 +287,7 @@ def refuse_barrier(run: RunState, column: int, scope: int) -> None:
 def _refuse_early_barrier(run: RunState, column: int, scope: int, where: str) -> None:
     """Refuse a barrier node that waits for something."""
     missing = list(_open_needs(run, run.graph.barrier_node(column, scope)))
+    _refuse_lost(run, where, missing)
     start, stop = run.graph.rules.scope_bounds(column, scope)
     size = run.limits.group_rows
     if not missing:

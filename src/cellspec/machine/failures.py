@@ -68,13 +68,14 @@ def fail_cell(
         run.may_pause = True
         _fail_stray(run, (column, row), failure, (row,))
         return
-    ranged = range_of(run, column, row)
+    alone = run.counters.cells[column][row] == RUNNING
+    ranged = None if alone else range_of(run, column, row)
     if ranged is not None:
         expect_attempt_of_range(run, column, ranged, attempt)
         if failure == "timeout":
             expect_bound_reached(run, (column, ranged.start))
         end_range(run, column, ranged)
-        rows = run.counters.stop_range(column, ranged.start, ranged.stop)
+        rows = run.counters.stop_range(column, ranged.start, ranged.stop, ranged.given)
     else:
         if not _expect_fails(run, column, row):
             return
@@ -143,17 +144,20 @@ def cancel_cell(run: RunState, column: int, row: int, attempt: int | None) -> No
     slot = _end_abandoned(run, column, row, attempt)
     if slot is None and end_stray(run, (column, row)):
         return
-    ranged = range_of(run, column, row) if slot is None else None
+    alone = slot is not None or run.counters.cells[column][row] == RUNNING
+    ranged = None if alone else range_of(run, column, row)
     if slot is not None:
         if slot:
             run.counters.free_slot(column)
     elif ranged is not None:
-        left = next(run.counters.iter_rows(column, RANGED, ranged.start), ranged.stop)
-        if left < ranged.stop and not run.starts_no_more():
+        left = run.counters.iter_rows(column, RANGED, ranged.start)
+        first = next((each for each in left if each not in ranged.given), ranged.stop)
+        if first < ranged.stop and not run.starts_no_more():
             run.breaks("FAIL-04", f"{where} is cancelled although its rows are wanted")
         expect_attempt_of_range(run, column, ranged, attempt)
         end_range(run, column, ranged)
-        for each in run.counters.stop_range(column, ranged.start, ranged.stop):
+        given = ranged.given
+        for each in run.counters.stop_range(column, ranged.start, ranged.stop, given):
             begin_backoff(run, (column, each), None)
     else:
         state = run.counters.cells[column][row]

@@ -129,6 +129,10 @@ class RunState:
         stopped: the engine has stopped early.
         stop_requested: somebody asked the run to stop, in this incarnation.
         failed_for_good: a node of this incarnation failed for good.
+        lost_worker: a worker of this incarnation was lost.
+        gone: nodes whose results went with a worker; those that are resolved again among them.
+        uncounted: those of them whose attempts may have been forgotten.
+        offers_losses: `enabled` offers the loss of a worker, and of results.
     """
 
     def __init__(
@@ -177,6 +181,9 @@ class RunState:
         self.begun: deque[tuple[float, NodeKey]] = deque()
         self.strays: dict[NodeKey, int] = {}
         self.presumed: set[tuple[int, int]] = set()
+        self.gone: set[NodeKey] = set()
+        self.uncounted: set[NodeKey] = set()
+        self.offers_losses = False
         self.unrecorded: dict[int, int] = {}
         self.causes: dict[int, Cause] = {}
         self.recorded = array("q")
@@ -213,15 +220,17 @@ class RunState:
             known.clear()
         for names in (self.presumed, self.admitted, self.was_admitted, self.admissions):
             names.clear()
+        self.gone.clear()
+        self.uncounted.clear()
         self.due.clear()
         self.begun.clear()
         self.forget_at = 0
         self.ends.clear()
         self.failed_ends = 0
-        self.must_stop = self.stopped = self.failed_for_good = False
-        self.stop_requested = False
+        self.stop_requested = self.lost_worker = False
         self.idle_since: float | None = None
         self.waiting_since: list[float | None] = [None] * (self.output_group + 2)
+        self.must_stop = self.stopped = self.failed_for_good = False
 
     def set_graph(self, graph: ExecutionGraph) -> None:
         """Take a graph, with new counters for it.

@@ -227,7 +227,8 @@ def first_unclaimable(run: RunState, column: int, start: int, stop: int) -> int:
             continue
         first, last = run.graph.rules.scope_bounds(column, scope)
         for row in range(max(first, start), min(last, stop)):
-            if counters.cells[column][row] != CLAIMED and row not in counters.dropped:
+            exempt = row in counters.dropped or counters.is_kept(column, row)
+            if counters.cells[column][row] != CLAIMED and not exempt:
                 return row
     return odd
 

@@ -64,6 +64,8 @@ def _leave_out_early_output(nodes: NodeStates, column: int, flags: bytearray, fi
         flags[within] = claimed[within]
     for row in nodes.dropped.within(first, total):
         flags[row - first] = 1
+    for row in nodes.kept[column].within(first, total) if column in nodes.kept else ():
+        flags[row - first] = nodes.is_resolved(column, row)
 
 
 def _in_order(nodes: NodeStates, rule: ColumnRule, rows: Rows) -> Rows:

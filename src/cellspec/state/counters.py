@@ -24,11 +24,20 @@ the record `cellspec.state.node_states.NodeStates`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from cellspec.graph.rowset import RowSet
+from cellspec.graph.rowset import Ranges, RowSet
 from cellspec.graph.rules import Rules
-from cellspec.state import claimable, moving, prefixes, restoring, slots, wanting, without_value
+from cellspec.state import (
+    claimable,
+    losing,
+    moving,
+    prefixes,
+    restoring,
+    slots,
+    wanting,
+    without_value,
+)
 from cellspec.state.claims import Claim, Prefixes
 from cellspec.state.node_states import UNLIMITED, Judge, Lenient, NodeStates, ignore
 
@@ -172,6 +181,14 @@ class Counters(NodeStates):
         """A row is given up: each of its open cells is resolved, as dropped."""
         without_value.drop(self, row)
 
+    def lose(self, column: int, row: int) -> None:
+        """The value of a complete cell is gone: the cell alone is pending again."""
+        losing.lose(self, column, row)
+
+    def lose_barrier(self, column: int, scope: int, kept: Ranges) -> None:
+        """A complete barrier node is pending again, with its output but that of rows `kept`."""
+        losing.lose_barrier(self, column, scope, kept)
+
     def give_up(self, column: int, scope: int) -> None:
         """A held barrier node that will not be tried again resolves without a run."""
         without_value.give_up(self, column, scope)
@@ -220,9 +237,11 @@ class Counters(NodeStates):
         """A cell that waits, or is held, counts as ready: it starts, or ends, at once."""
         slots.offer(self, column, row)
 
-    def stop_range(self, column: int, start: int, stop: int) -> list[int]:
+    def stop_range(
+        self, column: int, start: int, stop: int, given: Collection[int] = ()
+    ) -> list[int]:
         """Rows of a range that ended which were not given are held; they are listed."""
-        return slots.stop_range(self, column, start, stop)
+        return slots.stop_range(self, column, start, stop, given)
 
     def prefix(self, column: int) -> int:
         """How many rows of the column are resolved without a gap from row 0."""

@@ -27,6 +27,7 @@ from cellspec.state.codes import (
 from cellspec.state.node_states import (
     COUNT_DOWN,
     UNLIMITED,
+    UNRESOLVED,
     NodeStates,
     Uniform,
     filled,
@@ -101,7 +102,7 @@ def compile_resolve(nodes: NodeStates, column: int) -> Callable[[int], None]:
     ]
     barriers = rule.barrier_dependents
     on_skip = nodes.on_skip
-    is_sink = rule.is_sink
+    ends_rows = rule.is_sink or column in nodes.watched
     orders_next = rule.ordered and not rule.scope_rows
 
     def resolve(row: int) -> None:
@@ -130,7 +131,7 @@ def compile_resolve(nodes: NodeStates, column: int) -> Callable[[int], None]:
         open_cells[column] = left = open_cells[column] - 1
         if not left:
             _finish(nodes, column)
-        if is_sink and row == nodes.rows:
+        if ends_rows and row == nodes.rows:
             advance_rows(nodes)
 
     return resolve
@@ -150,7 +151,13 @@ def count_down_barrier(nodes: NodeStates, column: int, row: int) -> None:
 def advance_rows(nodes: NodeStates) -> None:
     """The next rows are finished, as the columns at the end of the graph say."""
     # A row's sinks are the last of it to finish: what feeds them is resolved already.
-    nodes.rows = min(prefix(nodes, rule.index) for rule in nodes.rules.columns if rule.is_sink)
+    rows = min(prefix(nodes, rule.index) for rule in nodes.rules.columns if rule.is_sink)
+    for column, stop in [*nodes.watched.items()] if nodes.watched else ():
+        found = prefix(nodes, column)
+        rows = min(rows, found)
+        if found >= stop:
+            del nodes.watched[column]
+    nodes.rows = rows
 
 
 def resolve_range(nodes: NodeStates, column: int, start: int, stop: int) -> None:
@@ -173,7 +180,8 @@ def resolve_range(nodes: NodeStates, column: int, start: int, stop: int) -> None
     nodes.open_cells[column] -= stop - start
     if not nodes.open_cells[column]:
         _finish(nodes, column)
-    if nodes.rules.columns[column].is_sink and start <= nodes.rows < stop:
+    ends_rows = nodes.rules.columns[column].is_sink or column in nodes.watched
+    if ends_rows and start <= nodes.rows < stop:
         advance_rows(nodes)
 
 
@@ -231,6 +239,12 @@ def resolve_barrier(nodes: NodeStates, column: int, scope: int) -> None:
 def _advance_batches(nodes: NodeStates, column: int, scope: int) -> None:
     """It is the turn of a barrier node in an ordered column; one that was claimed hands it on."""
     states = nodes.barriers[column]
+    if column in nodes.turns:
+        found = UNRESOLVED.search(states, nodes.turns[column])
+        scope = found.start() if found else len(states)
+        if scope == nodes.turns[column]:
+            return
+        nodes.turns[column] = scope
     while scope < len(states) and states[scope] == CLAIMED:
         scope += 1
     if scope < len(states):
@@ -253,7 +267,8 @@ def barrier_ready(nodes: NodeStates, column: int, scope: int) -> None:
         return
     nodes.barriers[column][scope] = READY
     nodes.ready_barriers[nodes.groups[column]] += 1
-    if (nodes.dropped or nodes.skipped) and not wanted(nodes, column, scope):
+    unwanted = nodes.dropped or nodes.skipped or nodes.kept
+    if unwanted and not wanted(nodes, column, scope):
         resolve_unrun(nodes, column, scope)
     else:
         nodes.on_barrier(column, scope)
@@ -268,6 +283,11 @@ def resolve_unrun(nodes: NodeStates, column: int, scope: int) -> None:
 def advance_order(nodes: NodeStates, column: int, row: int) -> None:
     """It is a row's turn in an ordered column; one that is dropped hands it on."""
     body, total = nodes.cells[column], nodes.rules.num_records
+    if column in nodes.turns:
+        row = prefix(nodes, column)
+        if row == nodes.turns[column]:
+            return
+        nodes.turns[column] = row
     while row < total and isinstance(body, bytearray) and body[row] == DROPPED_BEHIND:
         body[row] = DROPPED
         row += 1

@@ -103,6 +103,10 @@ class NodeStates:
             prefix have come.
         held_groups: by row group, whether its rows wait for it to be admitted.
         on_cell, on_cells, on_barrier, on_skip: the subscribers to ready work.
+        watched: by column of which results were lost, the row after the last of them; such a
+            column may be open in a row that the columns at the end of the graph have finished.
+        turns: by ordered column of which results were lost, the row whose turn it is.
+        kept: by barrier column of which results were lost, output that stayed without its barrier.
     """
 
     __slots__ = (
@@ -120,6 +124,7 @@ class NodeStates:
         "groups",
         "held_groups",
         "judge",
+        "kept",
         "load",
         "lost",
         "missing",
@@ -139,8 +144,10 @@ class NodeStates:
         "skipped",
         "start",
         "starts_blocked",
+        "turns",
         "unrun",
         "wanted_rows",
+        "watched",
         "workers",
     )
 
@@ -154,6 +161,7 @@ class NodeStates:
     dropped: RowSet
     held_groups: bytearray
     judge: Judge
+    kept: dict[int, RowSet]
     lost: dict[int, RowSet]
     missing: list[array[int]]
     on_barrier: Callable[[int, int], object]
@@ -168,8 +176,10 @@ class NodeStates:
     scope_prefix: list[int]
     skipped: dict[int, RowSet]
     starts_blocked: bool
+    turns: dict[int, int]
     unrun: set[tuple[int, int]]
     wanted_rows: dict[tuple[int, int], int]
+    watched: dict[int, int]
 
     def __init__(
         self,
@@ -265,14 +275,34 @@ class NodeStates:
         rule = self.rules.columns[column]
         if not row or not rule.ordered or rule.is_barrier:
             return False
+        if column in self.turns:
+            return self.turns[column] < row
         before = self.cells[column][row - 1]
         return before < DONE or before == DROPPED_BEHIND
+
+    def is_kept(self, column: int, row: int) -> bool:
+        """True for output that stayed when its barrier node was lost."""
+        rows = self.kept.get(column)
+        return rows is not None and row in rows
+
+    def open_inputs(self, column: int, row: int, *, in_turn: bool = False) -> int:
+        """How many nodes a cell in backoff waits for: inputs that were lost, and its turn.
+
+        Args:
+            column, row: the cell.
+            in_turn: it is known that the rows before it do not hold it up.
+        """
+        needs = self.rules.columns[column].needs if self.watched else ()
+        waits = sum(self.cells[need][row] < DONE for need in needs)
+        return waits + (not in_turn and self.is_behind(column, row))
 
     def row_in_turn(self, column: int, row: int) -> int:
         """The row before `row` in an ordered column, dropped ones passed over; −1 if none is left.
 
         For telling why a cell waits: it looks at each row that it passes.
         """
+        if self.turns.get(column, row) < row:
+            return self.turns[column]
         row -= 1
         while row >= 0 and self.cells[column][row] in (DROPPED, DROPPED_BEHIND):
             row -= 1

@@ -27,14 +27,18 @@ def prefix(nodes: NodeStates, column: int) -> int:
     rows = nodes.prefix_found[column]
     if nodes.open_barriers[column]:
         limit = _barrier_limit(nodes, column)
-        if limit < rows and (nodes.dropped or column in nodes.claimed_sets):
-            # A dropped row waits for no barrier, and neither does a claimed cell.
+        if limit < rows and (nodes.dropped or nodes.kept or column in nodes.claimed_sets):
+            # A dropped row waits for no barrier, nor does a claimed cell, or output that was kept.
             size, states = nodes.rules.columns[column].scope_rows, nodes.barriers[column]
             limit = max(limit, nodes.exempt_prefix[column])
             while limit < rows:
                 if states[limit // size] >= DONE:
                     limit += size - limit % size
-                elif limit in nodes.dropped or nodes.is_claimed(column, limit):
+                elif (
+                    limit in nodes.dropped
+                    or nodes.is_claimed(column, limit)
+                    or nodes.is_kept(column, limit)
+                ):
                     limit += 1
                 else:
                     break

@@ -89,6 +89,7 @@ def restore(
     nodes.abandoned = {}
     nodes.unrun = set()
     nodes.wanted_rows = {}
+    nodes.watched, nodes.turns, nodes.kept = {}, {}, {}
     for index in range(count):
         _restore_column(nodes, index, claim)
     _restore_skips(nodes)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import takewhile
 
 from cellspec.state.codes import (
     BACKOFF,
-    LAST_WAIT,
     RANGED,
     READY,
     RUNNING,
@@ -52,11 +52,12 @@ def hold(nodes: NodeStates, column: int, row: int) -> None:
 
 
 def release(nodes: NodeStates, column: int, row: int) -> None:
-    """A held cell is ready again, or waits for the row before it in order."""
+    """A held cell is ready again, or waits for its turn, or for inputs that were lost."""
     body = nodes.cells[column]
     if isinstance(body, bytearray) and body[row] == BACKOFF:
-        if nodes.is_behind(column, row):
-            body[row] = LAST_WAIT
+        waits = nodes.open_inputs(column, row)
+        if waits:
+            body[row] = waits
             return
         body[row] = READY
         nodes.ready[nodes.cell_groups[column]] += 1
@@ -117,10 +118,14 @@ def offer(nodes: NodeStates, column: int, row: int) -> None:
     body[row] = READY
 
 
-def stop_range(nodes: NodeStates, column: int, start: int, stop: int) -> list[int]:
+def stop_range(
+    nodes: NodeStates, column: int, start: int, stop: int, given: Collection[int] = ()
+) -> list[int]:
     """Rows of a range that ended which were not given are held; they are listed."""
     body = nodes.cells[column]
-    left = list(takewhile(lambda row: row < stop, nodes.iter_rows(column, RANGED, start)))
+    rows = takewhile(lambda row: row < stop, nodes.iter_rows(column, RANGED, start))
+    # A row that it gave, and that was lost, may be part of another range by now.
+    left = [row for row in rows if row not in given]
     for row in left:
         assert isinstance(body, bytearray)
         body[row] = BACKOFF

@@ -45,5 +45,6 @@ def wants(nodes: NodeStates, column: int, row: int) -> bool:
         not nodes.is_barrier_resolved(column, row // rule.scope_rows)
         and not nodes.is_claimed(column, row)
         and row not in nodes.dropped
+        and not nodes.is_kept(column, row)
         and not (rule.propagates and any(nodes.is_skipped(need, row) for need in rule.needs))
     )

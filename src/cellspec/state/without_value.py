@@ -52,7 +52,7 @@ def skip(nodes: NodeStates, column: int, row: int) -> None:
     if rule.ordered and not rule.is_barrier:
         advance_order(nodes, column, row + 1)
     resolved_one(nodes, column)
-    if rule.is_sink and row == nodes.rows:
+    if (rule.is_sink or column in nodes.watched) and row == nodes.rows:
         advance_rows(nodes)
 
 

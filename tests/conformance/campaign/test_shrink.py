@@ -85,6 +85,7 @@ RICH = Workload(
     stop_twice=True,
     storage_s=0.5,
     storage_faults=(StorageFault("claim", 2),),
+    worker_losses=(2,),
 )
 """A workload that makes use of every field."""
 

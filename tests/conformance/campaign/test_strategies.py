@@ -139,6 +139,7 @@ HAS: dict[str, Callable[[Workload], bool]] = {
     "filters": lambda work: bool(work.rejects),
     "timeouts": lambda work: work.timeout_s is not None,
     "interrupts": lambda work: bool(work.stop_at),
+    "lost_workers": lambda work: any(work.worker_losses),
 }
 
 

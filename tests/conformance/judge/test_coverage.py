@@ -76,6 +76,7 @@ TIMEOUT = 'failure="timeout"'
 RETRYABLE = 'failure="retryable"'
 CLAIM_1 = 'resume claim={"a":1}'
 
+MADE = "start a0; 1 complete a0; worker_lost"
 SHOWN: list[tuple[Sometimes, Workload, str]] = [
     (S.WORKERS_FULL, work(A, limits=Limits(workers=2)), "start a0; start a1"),
     (
@@ -193,6 +194,11 @@ SHOWN: list[tuple[Sometimes, Workload, str]] = [
     (S.BARRIER_BETWEEN, work(A, V), 'crash; resume claim={"a":2,"v":[[1,2]]}; start v/0'),
     (S.COMMIT_LANDED, work(A), f"commit_begin a0; 1 crash; {CLAIM_1}"),
     (S.COMMIT_LOST, work(A), 'commit_begin claim={"a":[[1,2]]}; 1 crash; resume claim={"a":0}'),
+    (S.LOST_NEEDED, work(A, B), f"{MADE}; lose a0"),
+    (S.LOST_UNDER, work(A, B), f"{MADE}; start b0; 1 complete b0; lose a0"),
+    (S.LOST_BARRIER, work(A, V), "start v/0; 1 complete v/0; emit v0; worker_lost; lose v/0"),
+    (S.LOST_BESIDE_DURABLE, work(A), "start a0; 1 complete a0; durable a0; worker_lost"),
+    (S.REMADE, work(A), f"{MADE}; lose a0; start a0; 1 complete a0"),
     (S.COLUMN_CLAIM, work(A, B), 'crash; resume claim={"a":2,"b":1}'),
     (S.TIMED_OUT, work(A, failures=BOUNDED), f"start a0; 2 fail a0 {TIMEOUT}"),
     (S.BARRIER_TIMED_OUT, work(A, V, failures=BOUNDED), f"start v/0; 2 fail v/0 {TIMEOUT}"),

@@ -30,6 +30,9 @@ Json = dict[str, Any]
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
+_STEPS = ("crashes", "stop_at", "worker_losses")
+"""The fields that name steps of an incarnation."""
+
 _STEPS_BACK = 24
 """How many earlier steps are tried for a crash when something before it was taken away."""
 
@@ -41,7 +44,7 @@ def size_of(work: Workload) -> tuple[int, int, int, int, int, str]:
     return (
         len(work.columns),
         rows,
-        len(work.crashes) + len(work.targets) + len(work.stop_at),
+        len(work.crashes) + len(work.targets) + len(work.stop_at) + len(work.worker_losses),
         len(work.faults) + len(work.skips),
         len(text),
         text,
@@ -123,7 +126,7 @@ def _fitted(plain: Json) -> Json:
 
 def _earlier_crashes(work: Workload) -> Iterator[Workload]:
     """The workload with its last crash, or stop, a little earlier, the nearest first."""
-    for name in ("crashes", "stop_at"):
+    for name in _STEPS:
         *before, step = getattr(work, name) or (0,)
         for earlier in range(step - 1, max(0, step - 1 - _STEPS_BACK), -1):
             yield work.replace(**{name: (*before, earlier)})
@@ -209,7 +212,7 @@ def _fewer_incarnations(plain: Json) -> Iterator[tuple[Json, bool]]:
             for name in ("crashes", "targets")
         }
         yield {**plain, **both}, True
-    for name in ("crashes", "targets", "stop_at"):
+    for name in ("crashes", "targets", "stop_at", "worker_losses"):
         for candidate in _without_each(plain, name):
             yield candidate, True
 
@@ -327,7 +330,7 @@ def _renamed(plain: Json) -> Json:
 
 def _lower_numbers(plain: Json) -> Iterator[Json]:
     """Numbers that mean something when they are lower."""
-    steps = [(name, *item) for name in ("crashes", "stop_at") for item in enumerate(plain[name])]
+    steps = [(name, *item) for name in _STEPS for item in enumerate(plain[name])]
     for name, incarnation, step in steps:
         for lower in dict.fromkeys((0, 1, step // 2, step - 1)):
             if 0 <= lower < step:

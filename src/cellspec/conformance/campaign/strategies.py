@@ -154,8 +154,9 @@ def workloads(
         max_rows: of the dataset.
     """
     known = frozenset(beside) | {profile}
-    # A crash, or a stop, is interesting by the work that it interrupts.
-    mixed_in = st.booleans() if profile in ("resume", "interrupts") else _sometimes()
+    # A crash, or a stop, is interesting by the work that it interrupts, a loss by what is durable.
+    often = ("resume", "interrupts", "lost_workers")
+    mixed_in = st.booleans() if profile in often else _sometimes()
     has = {profile} | {
         name for name in _FEATURES if name in known and name != profile and draw(mixed_in)
     }
@@ -207,6 +208,9 @@ def workloads(
         work = draw(_filters(work, shape))
     if profile == "interrupts":
         work = draw(_asked_to_stop(work, steps))
+    if profile == "lost_workers":
+        losses = draw(_losses(len(crashes) + 1))
+        work = work.replace(worker_losses=tuple(1 + loss * steps // 64 for loss in losses))
     return varied(work, known)
 
 
@@ -477,6 +481,11 @@ def _storage(draw: st.DrawFn, work: Workload) -> Workload:
 
 
 # Crashes, and other targets
+
+
+def _losses(most: int) -> st.SearchStrategy[list[int]]:
+    """Where incarnations lose a worker, in 64ths of one; early there is little to lose."""
+    return st.lists(st.integers(4, 63) | st.integers(16, 48), min_size=1, max_size=most)
 
 
 @st.composite

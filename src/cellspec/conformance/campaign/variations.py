@@ -62,14 +62,18 @@ def _with_more_rows(work: Workload, number: Callable[[str], int]) -> Workload:
     def moved(column: str, row: int) -> int:
         return row + more * (number(f"{column} {row}") % 2) if column not in of_scopes else row
 
+    # A cell of a larger target may be where another is moved to; the first one's failures stay.
+    faults: dict[tuple[str, int, int], Fault] = {}
+    for fault in work.faults:
+        position = moved(fault.column, fault.position)
+        faults.setdefault((fault.column, position, fault.call), replace(fault, position=position))
     return work.replace(
         rows=rows,
         targets=tuple(target + more for target in work.targets),
-        faults=tuple(
-            replace(fault, position=moved(fault.column, fault.position)) for fault in work.faults
-        ),
+        faults=tuple(faults.values()),
         skips=tuple(dict.fromkeys((name, moved(name, row)) for name, row in work.skips)),
         crashes=tuple(crash * rows // work.rows for crash in work.crashes),
+        worker_losses=tuple(step * rows // work.rows for step in work.worker_losses),
         # One save for each row would be most of the run.
         checkpoint_every_rows=every and max(every, rows // 8),
     )

@@ -296,6 +296,8 @@ class _Observer:
         self._see_text(column, row)
         if any(not self.run.is_resolved(column, earlier) for earlier in range(row)):
             self.was(Sometimes.OVERTAKING)
+        if (column, row) in self.run.lost:
+            self.was(Sometimes.REMADE)
         self.run.resolve(column, (row,))
         for node, left in self.run.running.items():
             if node[:2] == (column, False) and row in left:
@@ -402,6 +404,28 @@ class _Observer:
         self.note("DROP-01", "DROP-02", "DROP-04", "DROP-05")
         self.run.dropped.update(range(*span_of(event)))
 
+    # The loss of a worker
+
+    def _see_worker_lost(self, _event: Mapping[str, Any], _column: int) -> None:
+        self.note("FAIL-08")
+        if self.run.durable_rows:
+            self.was(Sometimes.LOST_BESIDE_DURABLE)
+
+    def _see_lose(self, event: Mapping[str, Any], column: int) -> None:
+        self.note("FAIL-08")
+        node = self.run.node_of(event, column)
+        rows = self.run.rows_of(node) if node[1] else range(*span_of(event))
+        if node[1]:
+            self.was(Sometimes.LOST_BARRIER)
+        rule = self.run.columns[column]
+        for other in (*rule.cell_dependents, *rule.barrier_dependents):
+            made = [self.run.is_resolved(other, row) for row in rows]
+            if any(made):
+                self.was(Sometimes.LOST_UNDER)
+            if not all(made):
+                self.was(Sometimes.LOST_NEEDED)
+        self.run.lose(column, rows)
+
     def _see_skip(self, event: Mapping[str, Any], column: int) -> None:
         self.note("SKIP-01")
         rows = range(*span_of(event))
@@ -440,6 +464,7 @@ class _Observer:
 
     def _see_durable(self, _event: Mapping[str, Any], _column: int) -> None:
         self.note("CKPT-08", "DROP-04")
+        self.run.durable_rows = True
 
     def _see_checkpoint_begin(self, _event: Mapping[str, Any], _column: int) -> None:
         self.note("CKPT-05", "CKPT-08", "CKPT-09", "CKPT-10", "CKPT-11")

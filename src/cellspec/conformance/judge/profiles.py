@@ -212,6 +212,19 @@ PROFILES: tuple[Profile, ...] = (
         mixed=False,
     ),
     Profile(
+        "lost_workers",
+        "workers that are lost, with results that nothing else holds",
+        clauses_of("lost_workers"),
+        _goals(
+            _S.LOST_NEEDED,
+            _S.LOST_UNDER,
+            _S.LOST_BARRIER,
+            _S.REMADE,
+            resume=[_S.LOST_BESIDE_DURABLE],
+        ),
+        mixed=False,
+    ),
+    Profile(
         "counted_work",
         "what an event costs, in lines of the engine's code, as runs grow",
         clauses_of("counted_work"),

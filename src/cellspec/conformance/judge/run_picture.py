@@ -46,6 +46,8 @@ class RunPicture:
         admitted: the first row of each row group in flight.
         retired: the number of row groups that have left.
         failed: a call failed.
+        durable_rows: some rows are safe on storage.
+        lost: the cells whose values went with a worker, by column and row.
     """
 
     def __init__(self, work: Workload) -> None:
@@ -79,6 +81,8 @@ class RunPicture:
         self.saved_rows = self.finished_rows()
         self.commits: dict[int | None, dict[str, set[int]]] = {}
         self.failed_commits: list[dict[str, set[int]]] = []
+        self.durable_rows = False
+        self.lost: set[tuple[int, int]] = set()
 
     # What is where
 
@@ -102,6 +106,11 @@ class RunPicture:
         for row in rows:
             self.moment += 1
             self.resolved[column].setdefault(row, self.moment)
+
+    def lose(self, column: int, rows: Iterable[int]) -> None:
+        for row in rows:
+            if self.resolved[column].pop(row, None) is not None:
+                self.lost.add((column, row))
 
     def is_resolved(self, column: int, row: int) -> bool:
         return row in self.resolved[column] or row in self.dropped

@@ -215,8 +215,11 @@ class TableJudge:
         """How the inputs of a call differ from what stands beside its value; "" if they do not."""
         row = made.row
         for need in column.needs:
-            if (need, row) not in self._odd and _text(made.inputs.get(need)) != _text(
-                cells.get(need)
+            given = made.inputs.get(need)
+            if (
+                (need, row) not in self._odd
+                and _text(given) != _text(cells.get(need))
+                and not self._was_remade(need, row, given)
             ):
                 return (
                     f"it was made{_in_earlier(made.incarnation, incarnation)} from "
@@ -277,13 +280,27 @@ class TableJudge:
                     continue
                 if (need, row) in self._odd:
                     continue
-                if _text(cells[need]) != _text(inputs.get(need)):
+                given = inputs.get(need)
+                if _text(cells[need]) != _text(given) and not self._was_remade(need, row, given):
                     earlier = _in_earlier(run.incarnation, incarnation)
                     return (
                         f"the run{earlier} read {_quoted(inputs.get(need))} in "
                         f"{need}[{row}], but {_quoted(cells[need])} stands there"
                     )
         return ""
+
+    def _was_remade(self, column: str, row: int, value: Value | None) -> bool:
+        """True if a value may have gone with a worker, and another have been made instead.
+
+        A barrier that runs again reads no row that was dropped meanwhile.
+        """
+        if not self._work.worker_losses or not isinstance(value, str):
+            return False
+        made = self._registry.cells.get(value)
+        if made is not None:
+            return (made.column, made.row) == (column, row)
+        runs = self._registry.runs.get(column, ())
+        return any(run.values.get(row) == value for run in runs)
 
     def _safe_rows(self, incarnation: int, column: str) -> Claimed:
         """The rows of a column that were claimed when an incarnation ended."""
@@ -410,7 +427,7 @@ class TableJudge:
         expected = expected_table(
             work,
             total,
-            resumed=incarnation > 0,
+            resumed=incarnation > 0 or bool(work.worker_losses),
             ranged=self._registry.ranged,
             open_scopes=self._open_scopes,
         )

@@ -30,6 +30,7 @@ capability            the engine …
 ``timeouts``          ends a call that takes longer than ``work.timeout_s``, or gives it up
 ``interrupts``        ends well when it is asked to stop
 ``filters``           drops a row that an answer rejects, as filtered
+``lost_workers``      makes again what went with a worker that was lost
 ``storage_steps``     reports the steps of its storage, so that it may be killed between them
 ``storage_faults``    bears storage that is slow, full or failing: it writes inside `Probe.storage`,
                       and resumes
@@ -66,6 +67,14 @@ The suite calls it while `run` runs: in virtual time from the loop, between two 
 real time from another thread. It returns at once, and the engine then ends its run in its own time.
 If an engine writes a claim without a pause, it is never asked in between; its backend says so in
 ``unasked``, which is described next.
+
+A backend with the capability ``lost_workers`` has a method that makes its engine lose a worker,
+with the results that only this worker holds::
+
+    def lose_worker(self, probe: Probe) -> None: ...
+
+The suite calls it while `run` runs: in virtual time from the loop, between two of its steps, in
+real time from another thread. It returns at once. The backend reports what was lost (`Probe.lost`).
 
 Without the parts that `fit` takes away, a workload may never reach some coverage goals
 (`cellspec.conformance.run.coverage_goals.Sometimes`). A backend lists them in an attribute
@@ -121,6 +130,7 @@ CAPABILITIES: Final = (
     "timeouts",
     "interrupts",
     "filters",
+    "lost_workers",
     "storage_steps",
     "storage_faults",
     "work_conserving",
@@ -249,6 +259,8 @@ def check_capabilities(backend: Backend) -> None:
         capabilities = ()
     if "interrupts" in capabilities and not callable(getattr(backend, "request_stop", None)):
         wrong.append("request_stop: expected a method, which the capability 'interrupts' needs")
+    if "lost_workers" in capabilities and not callable(getattr(backend, "lose_worker", None)):
+        wrong.append("lose_worker: expected a method, which the capability 'lost_workers' needs")
     if wrong:
         raise SpecError(f"{where}: {'; '.join(wrong)}")
     unknown = sorted(str(name) for name in capabilities if name not in CAPABILITIES)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NoReturn, TypeAlias
@@ -26,7 +26,7 @@ from cellspec.conformance.run.values import (
 )
 from cellspec.conformance.run.workload import HANG_BOUNDS, Fault, Workload
 from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
-from cellspec.graph.rowset import ranges_of
+from cellspec.graph.rowset import parts_touched, ranges_of
 from cellspec.machine.machine import Failure
 from cellspec.machine.policy import is_final, spends_attempt
 from cellspec.state.claims import Rows, covers
@@ -93,6 +93,7 @@ class Calls:
         bound_s: seconds of the clock after which a cancelled call counts as timed out, or None.
         dropped: rows that are dropped.
         claimed: by column, the rows that storage gave back as resolved.
+        remakes: results may be lost; a node that is made again meets no fault.
     """
 
     def __init__(
@@ -111,6 +112,10 @@ class Calls:
         self.bound_s: float | None = None
         self.dropped: set[int] = set()
         self.claimed: dict[str, Rows] = {}
+        self.remakes = False
+        self._made: set[tuple[str, int]] = set()
+        self._given: dict[str, set[int]] = {}
+        self._lost_scopes: set[tuple[str, int]] = set()
         self._work = work
         self._incarnation = incarnation
         self._clock = clock
@@ -209,7 +214,8 @@ class Calls:
             latency_s = self._work.latency(column, start, nth) * self._clock.scale
         else:
             latency_s = max(0.0, end_s * self._clock.scale - self._clock.now())
-        fault = self._work.fault(column, start, nth)
+        again = self.remakes and (column, start) in self._made
+        fault = None if again else self._work.fault(column, start, nth)
         if fault is not None and fault.failure == "timeout":
             # It does not fail by itself: the engine has to end it.
             assert self._work.timeout_s is not None
@@ -356,7 +362,12 @@ class Calls:
             rejected = {"rejected": ranges_of(left_out)} if left_out else {}
             self._recorder.record("complete", column=column, scope=scope, **rejected)
             self.dropped.update(left_out)
-            wanted = [row for row in wanted if row in values]
+            given = self._given.setdefault(column, set()) if self.remakes else ()
+            wanted = [row for row in wanted if row in values and row not in given]
+            if self.remakes:
+                self._made.add((column, scope))
+                self._given[column].update(wanted)
+                self._lost_scopes.discard((column, scope))
             for start, stop in ranges_of(wanted):
                 self._recorder.record("emit", column=column, rows=self._arguments.rows(start, stop))
             self._recorder.step()
@@ -396,7 +407,24 @@ class Calls:
         if self._work.is_rejected(column, row):
             return REJECTED
         self._registry.add_cell(self._incarnation, column, row, own, value)
+        if self.remakes:
+            self._made.add((column, row))
         return value
+
+    def lose(self, column: str, rows: range) -> Iterable[int] | None:
+        """Output of a barrier is lost: the scopes of it that run again, and did not have to before.
+
+        Returns:
+            None for a column that is no barrier.
+        """
+        if not self._arguments.scope_count(column):
+            return None
+        self._given.setdefault(column, set()).difference_update(rows)
+        size = self._arguments.rule(column).scope_rows
+        touched = {(column, scope) for scope in parts_touched(rows.start, rows.stop, size)}
+        touched -= self._lost_scopes
+        self._lost_scopes |= touched
+        return sorted(scope for _, scope in touched)
 
     # Failures
 

@@ -178,8 +178,11 @@ def _describe(work: Workload) -> Iterator[str]:
         stops = " and ".join(map(str, work.stop_steps(incarnation)))
         stops = f"asked to stop after step {stops}" if stops else ""
         ends = f"crashes at step {step}" if step else ""
-        if asked or stops or ends:
-            yield f"{_process(incarnation)}: {', '.join(filter(None, (asked, stops, ends)))}"
+        loss = work.loss_step(incarnation)
+        loses = f"loses a worker after step {loss}" if loss else ""
+        parts = list(filter(None, (asked, stops, loses, ends)))
+        if parts:
+            yield f"{_process(incarnation)}: {', '.join(parts)}"
     for end in work.ends:
         where = f"call {end.call} of {_node(work, end.column, end.position)}"
         yield f"{where} ends at {end.t:g} s" + (

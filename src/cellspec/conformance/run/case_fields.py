@@ -126,6 +126,7 @@ class _CaseFile(_Strict):
     stop_twice: bool = False
     storage_s: float = 0.0
     storage_faults: list[_StorageFaultFile] = []
+    worker_losses: list[int] = []
 
 
 def _first_error(error: ValidationError) -> str:

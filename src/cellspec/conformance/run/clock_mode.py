@@ -14,11 +14,13 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, Protocol, TypeAlias
 
 from cellspec import virtualtime
 from cellspec.conformance.run.backend import Backend
 from cellspec.conformance.run.clock import ChosenClock, Clock, LoopClock, WallClock
+from cellspec.conformance.run.disturbing import Later
 from cellspec.conformance.run.probe import Probe
 from cellspec.conformance.run.workload import HANG_BOUNDS, TICK_S, Workload
 from cellspec.machine.actions import Choose
@@ -86,6 +88,7 @@ class VirtualClock:
             probe = make(clock if self._choose is None else ChosenClock(loop, self._choose))
             made.append(probe)
             _deliver_stops(backend, probe, loop.call_soon)
+            _deliver_losses(backend, probe, loop.call_soon)
             try:
                 running = backend.run(probe)
                 assert running is not None
@@ -128,6 +131,7 @@ class RealClock:
         probe = make(WallClock(self.scale, self._origin_s))
         assert probe.now() >= start_s
         _deliver_stops(backend, probe, _in_thread)
+        _deliver_losses(backend, probe, _in_thread)
         box: list[BaseException] = []
 
         def live() -> None:
@@ -171,5 +175,12 @@ def _deliver_stops(
         probe.ask_to_stop(later, asked.request_stop)
 
 
+def _deliver_losses(backend: Backend, probe: Probe, later: Later) -> None:
+    """Have a backend that survives it lose a worker where the workload says so."""
+    if "lost_workers" in probe.capabilities:
+        losing: Any = backend
+        probe.disturbing.have_worker_lost(later, partial(losing.lose_worker, probe))
+
+
 def _in_thread(function: Callable[[], None]) -> None:
-    threading.Thread(target=function, name="stop request", daemon=True).start()
+    threading.Thread(target=function, name="disturbance", daemon=True).start()

@@ -33,6 +33,7 @@ from cellspec.conformance.run.arguments import Arguments, Inputs
 from cellspec.conformance.run.calls import Calls, IsLost, Lost
 from cellspec.conformance.run.clock import Clock
 from cellspec.conformance.run.counting_graph import CountingGraph
+from cellspec.conformance.run.disturbing import Disturbing
 from cellspec.conformance.run.recorder import AdapterError, Crash, Entry, Recorder
 from cellspec.conformance.run.storage import WorkloadStorage
 from cellspec.conformance.run.storage_reports import StorageReports
@@ -88,6 +89,7 @@ class Probe(StorageReports):
         folder: where the engine keeps its durable state; this incarnation's own.
         rows: how many rows this incarnation is asked for.
         capabilities: the capabilities that the engine is asked for.
+        disturbing: what the workload does to the engine.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class Probe(StorageReports):
         super().__init__(work, incarnation, self._recorder, self._arguments, self._calls, storage)
         if "timeouts" in capabilities:
             self._calls.bound_s = self.timeout_s
+        self.disturbing = Disturbing(work, incarnation, self._recorder, self._calls)
 
     @property
     def log(self) -> list[Entry]:
@@ -422,6 +425,21 @@ class Probe(StorageReports):
             self._calls.note_drop(start, stop, column)
             more = {} if cause == "failed" else {"cause": cause}
             self._recorder.report("drop", column=column, rows=rows, **more)
+
+    def lost(self, column: str, start: int, stop: int) -> None:
+        """Values of rows ``[start, stop)`` of a column went with a worker, and are made again.
+
+        Once `lose_worker` was called, for complete results that are not durable. Of a barrier they
+        are rows to which it gave output; its node runs again for them.
+        """
+        self._arguments.check_column(column)
+        rows = self._arguments.rows(start, stop)
+        with self._recorder.lock:
+            scopes = self._calls.lose(column, range(start, stop))
+            if scopes is None:
+                self._recorder.report("lose", column=column, rows=rows)
+            for scope in scopes or ():
+                self._recorder.report("lose", column=column, scope=scope)
 
     def admit(self, group: int) -> None:
         """A row group enters; only if the workload's limits have row groups."""

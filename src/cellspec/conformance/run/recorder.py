@@ -57,6 +57,7 @@ class Recorder:
         gone: set when the process is dead or has ended.
         before_crash: called at the instant of the crash, before the folder is frozen.
         on_stop_step: called at each step of `stop_steps`; it sees to it that the engine is asked.
+        on_step: by the number of a step, what is called after it.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Recorder:
         self.lock = threading.RLock()
         self.gone = threading.Event()
         self.before_crash: Callable[[], None] = lambda: None
+        self.on_step: dict[int, Callable[[], object]] = {}
         self._clock = clock
         self._crash_step = crash_step
         self._freeze = freeze
@@ -120,6 +122,8 @@ class Recorder:
             self.halt("crash", Crash(f"the process dies at step {self.steps}"))
         if self.steps in self._stop_steps:
             self.on_stop_step()
+        if self.steps in self.on_step:
+            self.on_step.pop(self.steps)()
 
     # Stop on request
 
@@ -148,6 +152,19 @@ class Recorder:
                 del self.log[place]
                 request["t"] = entry["t"]
                 self.log.append(request)
+
+    def lose_worker(self, lose: Callable[[], None]) -> None:
+        """Record that a worker is lost, and have the engine lose it, unless the process is gone."""
+        with self.lock:
+            if self.gone.is_set() or any(entry["event"] == "end" for entry in self.log[-1:]):
+                return
+            self.record("worker_lost", reason="the workload says so")
+        # Without the lock: an engine may take a lock of its own, under which it reports.
+        try:
+            lose()
+        except Exception as error:
+            if not self.misuse:
+                self.misuse = f"lose_worker: {type(error).__name__}: {error}"
 
     def halt(self, why: str, reason: BaseException) -> NoReturn:
         """End the incarnation, and raise `reason`."""

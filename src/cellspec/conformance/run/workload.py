@@ -160,6 +160,8 @@ class Workload:
         keep: a resume with another target keeps claimed rows of barriers whose scope changes,
             instead of being refused (clause CKPT-16).
         ends: calls whose end is set; the others take as long as `latency` says.
+        worker_losses: for each incarnation, the step after which a worker is lost, from 1; 0 for
+            none, as in those beyond the list. A result that was lost is made again without a fault.
         versions: by column, the version of its generator: its values are others in each version.
         texts: by column, how its values look: ``"empty"``, ``"null"``, ``"number"`` (like one),
             ``"lines"`` (of several lines), ``"long"`` or ``"same"`` (in every row); else digests.
@@ -203,10 +205,11 @@ class Workload:
     storage_s: float = 0.0
     storage_faults: tuple[StorageFault, ...] = ()
     rejects: tuple[tuple[str, int], ...] = ()
+    worker_losses: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         lists = ("columns", "faults", "skips", "rejects", "crashes", "targets", "ends")
-        for name in (*lists, "visits", "stop_at", "storage_faults"):
+        for name in (*lists, "visits", "stop_at", "storage_faults", "worker_losses"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_counts(self)
         object.__setattr__(self, "_graph_of", {})
@@ -271,6 +274,11 @@ class Workload:
         if not step:
             return ()
         return (step, step + 2) if self.stop_twice else (step,)
+
+    def loss_step(self, incarnation: int) -> int:
+        """The step after which an incarnation loses a worker, from 1; 0 if it loses none."""
+        steps = self.worker_losses
+        return steps[incarnation] if incarnation < len(steps) else 0
 
     def graph(self, incarnation: int = 0) -> ExecutionGraph:
         """The graph of one incarnation.
@@ -425,7 +433,8 @@ def _check_counts(work: Workload) -> None:
         raise SpecError(
             f"workload: checkpoint_version: expected 1, 2 or 3, got {work.checkpoint_version!r}"
         )
-    for name, least in (("crashes", 0), ("targets", 1), ("stop_at", 0)):
+    steps = (("crashes", 0), ("targets", 1), ("stop_at", 0), ("worker_losses", 0))
+    for name, least in steps:
         for incarnation, value in enumerate(getattr(work, name)):
             _expect(f"{name}[{incarnation}]", value, least)
 

@@ -1,0 +1,107 @@
+"""Second engines broken on purpose, where the reference engine has nothing to break.
+
+The reference engine keeps its results in its own process, so it loses none with a worker. Each
+mutant is the second engine (`tests.conformance.second_engine`) with one method replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cellspec.graph.rules import ColumnRule
+from tests.conformance.second_engine import ColumnFirst, Incarnation
+from tests.matrix.engine_mutants import EngineMutant
+
+__all__ = ["SECOND_MUTANTS", "SecondMutant"]
+
+
+@dataclass(frozen=True)
+class SecondMutant(EngineMutant):
+    """A second engine that is wrong: the class that runs its incarnations."""
+
+    incarnation: type[Incarnation] = Incarnation
+
+    @property
+    def able(self) -> frozenset[str]:
+        return ColumnFirst.capabilities
+
+    def backend(self) -> ColumnFirst:  # type: ignore[override]  # an engine of another kind
+        """The engine as the suite takes it."""
+        broken = ColumnFirst()
+        broken.begin = self.incarnation  # type: ignore[method-assign]
+        return broken
+
+
+SECOND_MUTANTS: list[SecondMutant] = []
+
+
+def mutant(wrong: str) -> Callable[[type[Incarnation]], type[Incarnation]]:
+    """Register a broken class."""
+
+    def register(broken: type[Incarnation]) -> type[Incarnation]:
+        words = "".join(f" {c.lower()}" if c.isupper() else c for c in broken.__name__).strip()
+        SECOND_MUTANTS.append(SecondMutant(words, wrong, incarnation=broken))
+        return broken
+
+    return register
+
+
+@mutant("the loss of a worker is taken for the loss of what is on storage too")
+class LosesDurableResults(Incarnation):
+    def is_fragile(self, rule: ColumnRule, row: int) -> bool:
+        made = isinstance(self.cells.get((rule.name, row)), str) and row not in self.dropped
+        return made and not self.in_flight(rule.name, row)
+
+
+@mutant("what went with a worker is not made again: its value counts as known")
+class ForgetsToMakeAgain(Incarnation):
+    def lose_results(self) -> None:
+        known = dict(self.cells)
+        super().lose_results()
+        self.cells |= known
+
+
+@mutant("what went with a worker is reported late, when it is made again")
+class ReportsLossesLate(Incarnation):
+    def lose_results(self) -> None:
+        report, self.probe.lost = self.probe.lost, lambda *_: None  # type: ignore[method-assign]
+        super().lose_results()
+        self.probe.lost = report  # type: ignore[method-assign]
+
+
+@mutant("all that was made from a lost result is made again as well")
+class RemakesDescendants(Incarnation):
+    def lose_results(self) -> None:
+        before = set(self.cells)
+        super().lose_results()
+        lost = before - set(self.cells)
+        for rule in self.rules.columns:
+            for row in range(self.probe.rows):
+                from_lost = any((name, row) in lost for name in self.needs(rule))
+                if from_lost and not rule.is_barrier and self.is_fragile(rule, row):
+                    del self.cells[rule.name, row]
+                    lost.add((rule.name, row))
+
+
+@mutant("dependents of a lost result that wait start without it")
+class StartsWithoutLostInputs(Incarnation):
+    def lose_results(self) -> None:
+        self.remembered = dict(self.cells)
+        super().lose_results()
+
+    def has_inputs(self, rule: ColumnRule, row: int) -> bool:
+        known = getattr(self, "remembered", {})
+        return all(self.is_resolved(name, row) or (name, row) in known for name in self.needs(rule))
+
+    def inputs(self, rule: ColumnRule, row: int) -> dict[str, object]:  # type: ignore[override]
+        known = getattr(self, "remembered", {}) | self.cells
+        return {name: known[name, row] for name in self.needs(rule)}
+
+
+@mutant("a barrier whose output was lost is not run again")
+class KeepsLostBarriers(Incarnation):
+    def lose_output(self, rule: ColumnRule, start: int, stop: int) -> None:
+        super().lose_output(rule, start, stop)
+        if any(rule.name == name for name, _ in self.cells):
+            self.finished_barriers.add((rule.name, stop - 1))
