@@ -130,7 +130,6 @@ class Pair:
         )
         self.fails = policy is not None
         self.machine.state.offers_losses = True
-        self.in_order = True
         self.notified: list[NodeId] = []
         self._offers: list[Action] | None = None
         self._listen()
@@ -257,8 +256,6 @@ class Pair:
     def _move(self, action: Action) -> None:
         model, kind = self.model, action.kind
         rows = range(*action.rows) if action.rows is not None else range(0)
-        if kind == "resume":
-            self.in_order = True
         if kind == "start" and self._is_range(action):
             model.start_range(action.column, rows)
         elif kind == "complete" and action.rejected is not None:
@@ -303,8 +300,6 @@ class Pair:
     def take(self, action: Action) -> None:
         """Both sides take a step that the model allows."""
         _say(f"{words_of_action(action)}")
-        if action.kind == "admit" and action != self.enabled("admit")[0]:
-            self.in_order = False
         self._offers = None
         self._take_out()
         self._move(action)
@@ -529,13 +524,9 @@ class Pair:
         self.best_rows = min(durable.values())
 
     def check_going_on(self) -> None:
-        """Unless the run is over there is something to do, or something to wait for.
-
-        Row groups that are admitted out of order may be those that wait for the others: that is
-        the engine's choice, and its fault (SCHED-12).
-        """
+        """Unless the run is over there is something to do, or something to wait for (GROUP-08)."""
         model = self.model
-        if self.in_order and not model.over():
+        if not model.over():
             useful = [a for a in self.enabled() if a.kind != "crash"]
             waits = model.cooling or model.paused()
             assert useful or model.ranges or waits, "the run stands still"

@@ -769,7 +769,50 @@ class RunModel:
         broken = {"GROUP-03"} if found[0] in self.was_admitted else set()
         if self.rules.groups is not None and len(self.admitted) >= self.rules.groups:
             broken.add("GROUP-02")
+        elif not broken and not self._groups_lead_on(found[0]):
+            broken.add("GROUP-08")
         return broken
+
+    def _rows_of(self, node: NodeId) -> list[int]:
+        if isinstance(node, CellNodeId):
+            return [node.row]
+        return [cell.row for cell in self._scopes[node]]
+
+    def _groups_lead_on(self, group: int) -> bool:
+        """After this admission some order of further ones ends the run, if no call fails."""
+        most, memo = self.rules.groups, dict[frozenset[int], frozenset[int]]()
+
+        def finished(was: frozenset[int]) -> frozenset[int]:
+            """The groups that are resolved in the end if no other group than these is admitted."""
+            if was not in memo:
+                size = self.rules.group_rows
+                assert size is not None
+                done = {node for node in self._needs if self.resolved(node)}
+                open_nodes = [
+                    node
+                    for node in self._needs
+                    if node not in done and {row // size for row in self._rows_of(node)} <= was
+                ]
+                for _ in open_nodes:
+                    done |= {node for node in open_nodes if self._needs[node] <= done}
+                memo[was] = frozenset(
+                    number
+                    for number, members in self.groups().items()
+                    if all(CellNodeId(row, name) in done for row in members for name in self.names)
+                )
+            return memo[was]
+
+        def ends(admitted: frozenset[int], was: frozenset[int]) -> bool:
+            over = finished(was)
+            admitted -= over
+            outside = [g for g in self.groups() if g not in was and g not in over]
+            if not outside:
+                return not admitted
+            room = most is None or len(admitted) < most
+            return room and any(ends(admitted | {g}, was | {g}) for g in outside)
+
+        start = frozenset(self.was_admitted | self.over_from_the_start) | {group}
+        return most is None or ends(frozenset(self.admitted) | {group}, start)
 
     def admit(self, rows: range) -> None:
         assert self.rules.group_rows is not None

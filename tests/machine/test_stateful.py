@@ -520,6 +520,7 @@ def _nonsense(graph: ExecutionGraph, *, grouped: bool) -> list[Action]:
     "GROUP-03",
     "GROUP-05",
     "GROUP-06",
+    "GROUP-08",
     "RANGE-01",
     "RANGE-02",
     "STOP-01",

@@ -709,6 +709,20 @@ class RunsOneGroupAhead(RowGroups):
         return last
 
 
+@mutant("the second row group that is admitted is the last one, to see the end of the table soon")
+class AdmitsLastGroupEarly(RowGroups):
+    ahead = -1
+
+    def admit(self) -> None:
+        last = self.group_count - 1
+        early = self.ahead < 0 and self.next_group == 1 and last > 1 and self.group_open[last]
+        if early and self.may_admit():
+            self.ahead = last
+            self.groups_in += 1
+            self._observer.admitted(last)
+        super().admit()
+
+
 @mutant("after a drop the next row group waits until all that are admitted have ended")
 class AdmitsInWaves(RowGroups):
     def may_admit(self) -> bool:

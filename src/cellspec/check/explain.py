@@ -279,7 +279,7 @@ def _related(
         found = [one for one in recent if one.event in _ASKED or one.event in _STORAGE]
     elif clause == "SCHED-16":
         found = [one for one in recent if one.event in ("fail", "pause")]
-    elif clause in ("GROUP-02", "GROUP-06"):
+    elif clause in ("GROUP-02", "GROUP-06", "GROUP-08"):
         found = [one for one in recent if one.event in ("admit", "retire")]
     elif clause in _OF_TIME:
         found = list(recent)

@@ -14,7 +14,7 @@ from cellspec.graph.nodes import (
 from cellspec.machine.actions import Action, Failure
 from cellspec.machine.drops import unexplained
 from cellspec.machine.losing import may_lose, may_lose_barrier
-from cellspec.machine.row_groups import unresolved
+from cellspec.machine.row_groups import leads_nowhere, unresolved
 from cellspec.machine.run_state import RunState
 from cellspec.machine.saving import longest_claim
 from cellspec.machine.unclaimed import unclaimed, unsaved
@@ -145,7 +145,9 @@ def _group_steps(run: RunState) -> Iterator[Action]:
         if start // size in run.admitted:
             if unresolved(run, *span) is None:
                 yield Action("retire", rows=span)
-        elif room and start // size not in run.was_admitted:
+        elif (
+            room and start // size not in run.was_admitted and not leads_nowhere(run, start // size)
+        ):
             yield Action("admit", rows=span)
 
 

@@ -8,7 +8,7 @@ invariants of the explorer and the second engine decide for themselves on purpos
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from cellspec.machine.actions import Failure
 __all__ = [
     "ChangedScope",
     "WideScope",
+    "admission_leads_nowhere",
     "changed_scopes",
     "is_final",
     "scopes_too_wide",
@@ -134,3 +135,50 @@ def scopes_too_wide(
             touched = parts_touched(*rules.scope_bounds(rule.index, scope), group_rows)
             if len(touched) > groups:
                 yield WideScope(rule.index, scope, touched)
+
+
+def admission_leads_nowhere(
+    group: int,
+    admitted: Collection[int],
+    most: int,
+    waits_for: Callable[[int], range],
+    is_outside: Callable[[int], bool],
+) -> bool:
+    """True if the admission of a row group leads where only a failure leads on (clause GROUP-08).
+
+    A group that waits for rows of groups outside keeps its place until they are admitted. The best
+    that is left is to admit these, lowest rows first. The run is stuck once every place is held by
+    a group that still waits; it is safe once nothing below the groups that wait is missing, because
+    a limit that admits each scope (GROUP-04) lets groups in the order of their rows come and go.
+
+    Args:
+        group: the one that is to be admitted.
+        admitted: those that hold a place now.
+        most: row groups that may be admitted at once.
+        waits_for: the groups on whose rows the open rows of a group depend, itself among them.
+        is_outside: whether a group has work left and was not admitted yet.
+    """
+    known: set[int] = {group}
+    searched: dict[int, int] = {}
+
+    def missing(waiting: int) -> int:
+        """The first group outside that a group waits for; -1 if there is none."""
+        wanted = waits_for(waiting)
+        first = searched.get(wanted.start, wanted.start)
+        while first < wanted.stop and (first in known or not is_outside(first)):
+            first += 1
+        searched[wanted.start] = min(first, wanted.stop)
+        return first if first < wanted.stop else -1
+
+    holding = {group, *admitted}
+    while True:
+        open_needs = {each: need for each in holding if (need := missing(each)) >= 0}
+        if not open_needs:
+            return False
+        lowest = min(open_needs.values())
+        if lowest > max(open_needs):
+            return False
+        if len(open_needs) >= most:
+            return True
+        known.add(lowest)
+        holding = {*open_needs, lowest}

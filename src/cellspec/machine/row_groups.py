@@ -5,11 +5,13 @@ from __future__ import annotations
 from cellspec.errors import SpecError
 from cellspec.graph.rowset import part_of, parts_touched
 from cellspec.machine.explain_refusal import expect_running, expect_starts
+from cellspec.machine.policy import admission_leads_nowhere
 from cellspec.machine.run_state import RunState
 
 __all__ = [
     "admit",
     "count_waiting",
+    "leads_nowhere",
     "may_admit",
     "open_groups",
     "retire",
@@ -57,7 +59,8 @@ def admit(run: RunState, start: int, stop: int) -> None:
 
     Raises:
         Violation: GROUP-02 (too many at once), GROUP-03 (it was admitted before), GROUP-05
-            (these rows are no group), SCHED-07, STOP-01.
+            (these rows are no group), GROUP-08 (the groups would wait for each other), SCHED-07,
+            STOP-01.
     """
     _expect_groups(run, start, stop)
     if not expect_starts(run, f"row group [{start}:{stop}]"):
@@ -72,6 +75,12 @@ def admit(run: RunState, start: int, stop: int) -> None:
             "GROUP-02",
             f"row group {group} is admitted with {len(run.admitted)} admitted of {most}",
         )
+    elif leads_nowhere(run, group):
+        run.breaks(
+            "GROUP-08",
+            f"row group {group} is admitted with {len(run.admitted)} admitted of {most}, and then "
+            "each of them would wait for rows of a group that gets no place",
+        )
     if run.waits_s:
         run.note_start(run.output_group + 1)
     run.admitted.add(group)
@@ -85,6 +94,47 @@ def admit(run: RunState, start: int, stop: int) -> None:
             run.waiting_groups -= unresolved(run, *span) is not None
             run.was_admitted.add(each)
             run.counters.admit(*span)
+
+
+def leads_nowhere(run: RunState, group: int) -> bool:
+    """True if the admission of a group would fill the limit with groups that wait for others."""
+    most, size = run.limits.groups, run.limits.group_rows
+    if most is None or size is None or not run.groups_depend or group < 0:
+        return False
+    return admission_leads_nowhere(
+        group,
+        run.admitted,
+        most,
+        lambda each: _waits_for(run, each, size),
+        lambda each: _is_outside(run, each, size),
+    )
+
+
+def _is_outside(run: RunState, group: int, size: int) -> bool:
+    """True if a group has work left and was not admitted."""
+    start, stop = part_of(group, size, run.graph.num_records)
+    return group not in run.was_admitted and not run.counters.is_range_resolved(start, stop)
+
+
+def _waits_for(run: RunState, group: int, size: int) -> range:
+    """The groups from the first to the last on whose rows open rows of a group depend."""
+    rules, counters = run.graph.rules, run.counters
+    start, stop = part_of(group, size, run.graph.num_records)
+    first, last = group, group
+    for rule in rules.columns:
+        column = rule.index
+        if rule.is_barrier:
+            # A barrier node waits until every group of its scope was admitted.
+            for scope in {start // rule.scope_rows, (stop - 1) // rule.scope_rows}:
+                low, high = rules.scope_bounds(column, scope)
+                mine = max(start, low), min(stop, high)
+                if not counters.is_barrier_resolved(column, scope) and (
+                    counters.find_unresolved(column, *mine) >= 0
+                ):
+                    first, last = min(first, low // size), max(last, (high - 1) // size)
+        if rule.ordered and counters.find_unresolved(column, start, stop) >= 0:
+            first = min(first, counters.prefix(column) // size)
+    return range(first, last + 1)
 
 
 def retire(run: RunState, start: int, stop: int) -> None:

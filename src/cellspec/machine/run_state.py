@@ -122,6 +122,7 @@ class RunState:
         admitted: the row groups that are admitted.
         was_admitted: those that were admitted in this incarnation, retired ones among them.
         admissions: the names under which groups were admitted.
+        groups_depend: rows of one row group may wait for rows of another.
         waiting_groups: row groups with something left to do that were not admitted.
         ends: of the last calls in the window of the early stop, which ones failed permanently.
         failed_ends: how many of these did.
@@ -242,6 +243,7 @@ class RunState:
         check_limits(self.limits, rules)
         self.graph = graph
         self.barrier_flags = [rule.is_barrier for rule in rules.columns]
+        self.groups_depend = any(rule.ordered or rule.scope_rows for rule in rules.columns)
         names = list(self.limits.resources)
         resource_of = self.limits.column_resource
         self.group_of = [

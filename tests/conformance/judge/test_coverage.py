@@ -113,6 +113,11 @@ SHOWN: list[tuple[Sometimes, Workload, str]] = [
         work(A, limits=Limits(group_rows=1, groups=1)),
         "admit 0; 1 retire 0; admit 1",
     ),
+    (
+        S.GROUP_OF_ORDER,
+        work(A, O, limits=Limits(group_rows=1, groups=1)),
+        "admit 0",
+    ),
     (S.SCOPE_OVER_GROUPS, work(A, V, limits=Limits(group_rows=1)), "start v/0"),
     (
         S.RETRIED,
@@ -266,6 +271,7 @@ NOT_SHOWN: list[tuple[Sometimes, Workload, str]] = [
     (S.JOIN, work(A, B), "start b0"),
     (S.SHORT_BATCH, work(A, X, rows=4, batch_size=2), "start x/1"),
     (S.OVERTAKING, work(A), "start a0; start a1; 1 complete a0; 2 complete a1"),
+    (S.GROUP_OF_ORDER, work(A, O, limits=Limits(group_rows=1, groups=1)), "admit 1"),
     (S.WENT_ON, work(A), "start a0; start a1; 1 complete a0"),
     (
         S.ORDER_INVERTED,

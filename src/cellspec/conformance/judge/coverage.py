@@ -445,6 +445,10 @@ class _Observer:
         if self.run.limits.groups is not None and len(self.run.admitted) >= self.run.limits.groups:
             self.note("GROUP-02")
             self.was(Sometimes.GROUPS_FULL)
+        if self.run.limits.groups is not None:
+            self.note("GROUP-08")
+            if stop < self.run.rows and any(rule.ordered for rule in self.run.columns):
+                self.was(Sometimes.GROUP_OF_ORDER)
         if self.run.retired:
             self.was(Sometimes.GROUP_TURN)
         if start and stop - start < (self.run.limits.group_rows or 0):

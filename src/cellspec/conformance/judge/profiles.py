@@ -97,6 +97,7 @@ PROFILES: tuple[Profile, ...] = (
             _S.GROUPS_FULL,
             _S.GROUP_TURN,
             _S.SCOPE_OVER_GROUPS,
+            ordered=[_S.GROUP_OF_ORDER],
         ),
     ),
     Profile(

@@ -34,6 +34,7 @@ class Sometimes(StrEnum):
     SHORT_GROUP = "the last row group was shorter than the others"
     GROUPS_FULL = "as many row groups were admitted as the limit allows"
     GROUP_TURN = "a row group was admitted after another had retired"
+    GROUP_OF_ORDER = "a row group was admitted under a limit, and later rows waited in order"
     SCOPE_OVER_GROUPS = "a barrier read rows of several row groups"
     RETRIED = "a failed call was tried again"
     PUSHED_BACK = "a call was turned away without spending an attempt"
