@@ -1020,7 +1020,9 @@ def checkpoints_claim_what_is_resolved(subject: Subject, example: Example) -> No
 def restored_trackers_claim_the_same(subject: Subject, example: Example) -> None:
     for graph, tracker, _, claim, payload in _restored(subject, example):
         assert tracker.to_checkpoint(graph, payload["version"]) == payload
-        assert graph.get_completed_row_count(tracker) == payload["completed_rows"]
+        if payload["version"] < 3:
+            # With gaps the count is judged by TRACK-10.
+            assert graph.get_completed_row_count(tracker) == payload["completed_rows"]
         assert set.intersection(*claim.values()) >= set(range(payload["completed_rows"]))
 
 

@@ -807,9 +807,9 @@ class _OtherRestore(CompletionTracker):
     """Restores as it should, then marks more nodes."""
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph, **_: Any) -> Self:
-        tracker = super().from_checkpoint(checkpoint, graph)
-        claim = read_payload(checkpoint, graph)
+    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph, **more: Any) -> Self:
+        tracker = super().from_checkpoint(checkpoint, graph, **more)
+        claim = read_payload(checkpoint, graph, more.get("dropped", ()))
         for node in list(graph.iter_nodes()):
             if isinstance(node, BarrierNodeId):
                 rule = graph.rules.columns[graph.rules.index[node.column]]
@@ -847,8 +847,8 @@ class RestoresBarriersOverGaps(_OtherRestore):
 @mutant("barriers are restored as if they had to run again, all of them", "tracker")
 class RestoresNoBarrier(CompletionTracker):
     @classmethod
-    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph, **_: Any) -> Self:
-        tracker = super().from_checkpoint(checkpoint, graph)
+    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph, **more: Any) -> Self:
+        tracker = super().from_checkpoint(checkpoint, graph, **more)
         counters = tracker._counters_for(graph)
         for column in range(graph.num_columns):
             count = graph.rules.scope_count(column)
@@ -959,8 +959,8 @@ class LetsBatchesOvertake(CompletionTracker):
 @mutant("a restored tracker forgets what was claimed, so its rows wait for barriers", "tracker")
 class ForgetsTheClaim(CompletionTracker):
     @classmethod
-    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph, **_: Any) -> Self:
-        tracker = super().from_checkpoint(checkpoint, graph)
+    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph, **more: Any) -> Self:
+        tracker = super().from_checkpoint(checkpoint, graph, **more)
         counters = tracker._counters_for(graph)
         counters.claimed = (0,) * len(counters.claimed)
         return tracker
@@ -969,15 +969,16 @@ class ForgetsTheClaim(CompletionTracker):
 @mutant("after a restore cells are ready although they wait for a barrier", "tracker")
 class ReadyBeforeBarrier(CompletionTracker):
     @classmethod
-    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph, **_: Any) -> Self:
-        tracker = super().from_checkpoint(checkpoint, graph)
+    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph, **more: Any) -> Self:
+        tracker = super().from_checkpoint(checkpoint, graph, **more)
         counters = tracker._counters_for(graph)
         for rule in graph.rules.columns:
             body = counters.cells[rule.index]
             if rule.is_barrier and counters.claimed[rule.index] and isinstance(body, bytearray):
                 for row in range(counters.claimed[rule.index], graph.num_records):
-                    body[row] = READY
-                    counters.ready[rule.index] += 1
+                    if not counters.is_resolved(rule.index, row):
+                        body[row] = READY
+                        counters.ready[rule.index] += 1
         return tracker
 
 
@@ -1003,9 +1004,10 @@ class ForgetsHalfDoneRows(CompletionTracker):
     _stale = False
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph, **_: Any) -> Self:
-        tracker = super().from_checkpoint(checkpoint, graph)
-        tracker._stale = len(set(read_payload(checkpoint, graph))) > 1
+    def from_checkpoint(cls, checkpoint: object, graph: ExecutionGraph, **more: Any) -> Self:
+        tracker = super().from_checkpoint(checkpoint, graph, **more)
+        claim = read_payload(checkpoint, graph, more.get("dropped", ()))
+        tracker._stale = len(set(claim)) > 1
         return tracker
 
     def ready_nodes(self, graph: ExecutionGraph, column: int | None) -> Iterator[NodeId]:

@@ -387,6 +387,82 @@ def test_a_damaged_payload_is_refused_in_one_line_or_means_what_it_says(payload:
     assert len(message) < 250
 
 
+V3: dict[str, Any] = {
+    "version": 3,
+    "completed_rows": 0,
+    "column_rows": {"a": [[0, 2], [3, 5]], "b": [[1, 2], [4, 5]], "c": [[4, 5]]},
+    "graph": GRAPH.fingerprint,
+}
+
+
+@pytest.mark.clause("CKPT-14")
+@pytest.mark.parametrize("cls", [CompletionTracker, ThreadSafeCompletionTracker])
+@pytest.mark.parametrize("config", [None, {}, {"a": "5e", "c": ""}], ids=repr)
+def test_a_payload_of_any_rows_comes_back_the_same_with_its_config(
+    cls: type[CompletionTracker], config: dict[str, str] | None
+) -> None:
+    payload = V3 if config is None else {**V3, "config": config}
+    restored = cls.from_checkpoint(json.loads(json.dumps(payload)), GRAPH)
+    assert restored.to_checkpoint(GRAPH, 3) == payload
+    assert restored.to_checkpoint(GRAPH, 2)["column_rows"] == {"a": 2, "b": 0, "c": 0}
+    restored.reset()
+    assert "config" not in restored.to_checkpoint(GRAPH, 3)
+
+
+RANGES = (
+    "expected ranges [start, stop) of integers within 0 to 5, in order, none empty, none touching"
+)
+BAD_SETS: list[tuple[dict[str, Any], str]] = [
+    ({"column_rows": {**V3["column_rows"], "c": [[4, 6]]}}, f"column_rows.c: {RANGES}"),
+    ({"column_rows": {**V3["column_rows"], "c": [[3, 4], [4, 5]]}}, f"column_rows.c: {RANGES}"),
+    ({"column_rows": {**V3["column_rows"], "c": 1}}, "column_rows.c: expected a list of ranges"),
+    (
+        {"column_rows": {**V3["column_rows"], "c": [[2, 3]]}},
+        "column_rows.c: claims c[2], but its input 'b' does not",
+    ),
+    ({"completed_rows": 1}, "completed_rows: expected 0, the first rows of every column, got 1"),
+    ({"config": []}, "config: expected an object, got []"),
+    ({"config": {"z": "5e"}}, "config: expected columns of the graph, got 'z'"),
+    ({"config": {"a": 5}}, "config.a: expected a string, got 5"),
+    ({"rows": 1}, "rows: unknown in version 3"),
+]
+
+
+@pytest.mark.clause("CKPT-03", "CKPT-05")
+@pytest.mark.parametrize(("change", "message"), BAD_SETS, ids=range(len(BAD_SETS)))
+def test_a_bad_payload_of_any_rows_is_refused(change: dict[str, Any], message: str) -> None:
+    assert refusal({**V3, **change}).startswith(f"checkpoint: {message}")
+
+
+@pytest.mark.clause("CKPT-05")
+def test_a_claim_out_of_order_is_refused_unless_the_row_is_dropped() -> None:
+    graph = ExecutionGraph(3, [C("o", traits=T.ORDERED)])
+    payload = {
+        "version": 3,
+        "completed_rows": 1,
+        "column_rows": {"o": [[0, 1], [2, 3]]},
+        "graph": graph.fingerprint,
+    }
+    with pytest.raises(CheckpointError) as caught:
+        CompletionTracker.from_checkpoint(payload, graph)
+    assert str(caught.value) == (
+        "checkpoint: column_rows.o: claims o[2], but not every cell that comes before it in order"
+    )
+    assert CompletionTracker.from_checkpoint(payload, graph, dropped=[2]).is_dropped(2)
+
+
+@pytest.mark.clause("CKPT-17", "SKIP-03")
+def test_a_dropped_row_must_be_one_of_which_the_claim_holds_a_cell() -> None:
+    for bad in (2, 5, -1, True):
+        with pytest.raises(CheckpointError) as caught:
+            CompletionTracker.from_checkpoint(V3, GRAPH, dropped=[0, bad])
+        assert str(caught.value) == (
+            f"dropped: expected rows of which the checkpoint claims a cell; got {bad!r}"
+        )
+    with pytest.raises(CheckpointError, match=r"^skipped\.c: expected rows of which"):
+        CompletionTracker.from_checkpoint(V3, GRAPH, skipped={"c": [0]})
+
+
 # Trackers and graphs that do not belong together
 
 

@@ -44,6 +44,7 @@ __all__ = [
     "Checkpoint",
     "Payload",
     "make_payload",
+    "make_prefix_payload",
     "parse_payload",
     "read_payload",
     "read_prefixes",
@@ -88,18 +89,31 @@ def make_payload(
     Raises:
         CheckpointError: for any other version.
     """
-    _check_version(version)
-    payload: Checkpoint = {"version": version, "completed_rows": min(map(prefix_of, claim))}
-    if version == 1:
-        return payload
-    by_column = zip(graph.column_names, claim, strict=True)
-    if version == 2:
-        payload["column_rows"] = {name: prefix_of(rows) for name, rows in by_column}
-    else:
-        payload["column_rows"] = {name: list(map(list, spans(rows))) for name, rows in by_column}
-    payload["graph"] = graph.fingerprint
-    if version == 3 and config is not None:
+    if version != 3:
+        return make_prefix_payload(graph, tuple(map(prefix_of, claim)), version)
+    rows = (list(map(list, spans(rows))) for rows in claim)
+    payload: Checkpoint = {
+        "version": version,
+        "completed_rows": min(map(prefix_of, claim)),
+        "column_rows": dict(zip(graph.column_names, rows, strict=True)),
+        "graph": graph.fingerprint,
+    }
+    if config is not None:
         payload["config"] = dict(config)
+    return payload
+
+
+def make_prefix_payload(graph: ExecutionGraph, claim: Prefixes, version: int) -> Checkpoint:
+    """The payload of version 1 or 2 of a claim without gaps.
+
+    Raises:
+        CheckpointError: for any other version.
+    """
+    _check_version(version)
+    payload: Checkpoint = {"version": version, "completed_rows": min(claim)}
+    if version == 2:
+        payload["column_rows"] = dict(zip(graph.column_names, claim, strict=True))
+        payload["graph"] = graph.fingerprint
     return payload
 
 

@@ -33,6 +33,7 @@ from cellspec.state.checkpoint import (
     CHECKPOINT_VERSION,
     Checkpoint,
     make_payload,
+    make_prefix_payload,
     parse_payload,
 )
 from cellspec.state.claims import Claim, are_prefixes, reaches
@@ -342,8 +343,9 @@ class CompletionTracker:
             CheckpointError: for any other version.
         """
         counters = self._counters_for(graph)
-        claim = counters.claimable() if version == 3 else counters.column_prefixes()
-        return make_payload(graph, claim, version, self._config)
+        if type(version) is int and version == 3:
+            return make_payload(graph, counters.claimable(), version, self._config)
+        return make_prefix_payload(graph, counters.column_prefixes(), version)
 
     @classmethod
     def from_checkpoint(
