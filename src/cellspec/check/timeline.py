@@ -39,7 +39,7 @@ __all__ = ["ChromeWriter", "export_chrome"]
 _RUN_PID = 0
 _EVENTS_TID, _STORAGE_TID = 0, 1
 
-_GLOBAL = frozenset({"crash", "resume", "stop", "end"})
+_GLOBAL = frozenset({"crash", "resume", "stop", "stop_requested", "end"})
 
 
 @dataclass(slots=True)

@@ -185,3 +185,29 @@ def test_the_next_process_of_an_engine_that_cannot_resume_is_not_started() -> No
 
     _, result = judged(script, WORK.replace(stop_at=(1, 1)))
     assert result.outcomes == ["interrupted"]
+
+
+@pytest.mark.clause("STOP-07")
+@pytest.mark.parametrize("keeps", [True, False])
+def test_an_engine_without_claims_is_judged_by_the_table_that_an_interruption_leaves(
+    keeps: bool,
+) -> None:
+    class Journal(Asked):
+        capabilities = frozenset({"core", "interrupts", "resume"})
+        rows: dict[int, dict[str, Any]]
+
+        def table(self, _probe: Probe) -> Table:
+            return Table(dict(self.rows) if keeps else {})
+
+    async def script(engine: Asked, probe: Probe) -> None:
+        assert isinstance(engine, Journal)
+        engine.rows = {} if not probe.incarnation else engine.rows
+        for row in range(len(engine.rows), 4):
+            engine.rows[row] = {"a": await probe.cell("a", row, {})}
+            if engine.requests and not probe.incarnation:
+                probe.end("interrupted")
+                return
+        probe.end("success")
+
+    result = run_workload(Journal(script), WORK)
+    assert [one.clause for one in result.violations] == ([] if keeps else ["STOP-07"])

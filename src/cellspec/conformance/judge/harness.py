@@ -208,7 +208,13 @@ class _JudgedRun:
         )
         self.result.cost = self.incarnations.cost
         self.by_column = not _BY_COLUMN.isdisjoint(capabilities)
-        self.tables = TableJudge(work, self.result.calls, by_column=self.by_column, waive=waived)
+        self.tables = TableJudge(
+            work,
+            self.result.calls,
+            by_column=self.by_column,
+            resumes="resume" in capabilities,
+            waive=waived,
+        )
         self.claims_cells = not _BY_CELL.isdisjoint(capabilities)
         self.checker: Checker | None = None
         self.storage_reported = False

@@ -47,6 +47,7 @@ class TableJudge:
         work: the workload.
         registry: the calls of the run, so far.
         by_column: rows may be durable column by column, so that a row may be half there.
+        resumes: the engine goes on from its table, so that an interruption loses no finished row.
         waive: clauses not to judge.
     """
 
@@ -56,11 +57,13 @@ class TableJudge:
         registry: Registry,
         *,
         by_column: bool = False,
+        resumes: bool = False,
         waive: Collection[str] = (),
     ) -> None:
         self._work = work
         self._registry = registry
         self._by_column = by_column
+        self._resumes = resumes
         self._waive = frozenset(waive)
         self._names = [item.name for item in work.columns]
         self._side_effects = {name for item in work.columns for name in item.side_effects}
@@ -101,9 +104,11 @@ class TableJudge:
                 left stands for it.
         """
         self._odd.clear()
+        by_table = outcome == "interrupted" and claim is None and self._resumes
         for broken in chain(
             self._all_broken(incarnation, table, outcome, dropped, causes or {}, silent),
             self._made_again(incarnation, started, silent),
+            self._left_behind(incarnation, table, dropped or ()) if by_table else (),
         ):
             if broken.clause not in self._waive:
                 return broken
@@ -137,6 +142,33 @@ class TableJudge:
             if dropped is not None:
                 yield from self._dropped(incarnation, table, dropped, causes)
             yield from self._final(incarnation, table)
+
+    def _left_behind(
+        self, incarnation: int, table: Table, dropped: Container[int]
+    ) -> Iterator[TableViolation]:
+        """Finished rows, from row 0 on, that an interrupted engine without claims does not keep."""
+        made = {
+            (column, row)
+            for (column, row, _), calls in self._registry.made.items()
+            if any(call.incarnation == incarnation for call in calls)
+        }
+        for column, runs in self._registry.runs.items():
+            made |= {
+                (column, row)
+                for run in runs
+                if run.incarnation == incarnation
+                for row in run.values
+            }
+        for row in range(self._work.rows_of(incarnation)):
+            if row in table.rows or row in table.dropped or row in dropped:
+                continue
+            if all((name, row) in made for name in self._names):
+                yield TableViolation(
+                    "STOP-07",
+                    f"the run was interrupted, and row {row}, of which every cell was made, is not "
+                    "in the table",
+                )
+            return
 
     def _complete(self, table: Table, whole: bool) -> Iterator[TableViolation]:
         for row in sorted(table.doubled):

@@ -30,7 +30,8 @@ const KEY = [
   ["being-written", "dashed line: claim being written"],
 ];
 const NOTABLE = new Set([
-  "crash", "resume", "stop", "end", "drop", "checkpoint_durable", "checkpoint_failed",
+  "crash", "resume", "stop", "stop_requested", "end", "drop", "checkpoint_durable",
+  "checkpoint_failed",
 ]);
 const NOW = 1, BAD = 2, CLAIM_END = 4, PENDING_END = 8, SELECTED = 16;
 const WINDOW_CELLS = 12000; // in the page at once
