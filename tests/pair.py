@@ -224,7 +224,7 @@ class Pair:
             return model.start_breaks(node, action.attempt)
         if kind == "fail":
             return model.fail_breaks(self.node(action), action.attempt, action.failure)
-        if kind in ("complete", "cancel"):
+        if kind in ("complete", "cancel", "take_back"):
             judge: Callable[..., set[str]] = getattr(model, f"{kind}_breaks")
             return judge(self.node(action), action.attempt)
         if kind == "emit":
@@ -262,7 +262,7 @@ class Pair:
             model.reject(
                 self.node(action), [row for span in action.rejected for row in range(*span)]
             )
-        elif kind in ("start", "complete", "cancel", "lose"):
+        elif kind in ("start", "complete", "cancel", "take_back", "lose"):
             getattr(model, kind)(self.node(action))
         elif kind == "fail":
             assert action.failure is not None
@@ -335,7 +335,9 @@ class Pair:
             if (kind in QUIET and not is_cell) or (kind == "emit" and not output):
                 continue
             action = self.action(kind, node)
-            if kind == "start" or (kind in ("complete", "fail", "cancel") and attempt != 1):
+            if kind == "start" or (
+                kind in ("complete", "fail", "cancel", "take_back") and attempt != 1
+            ):
                 action = action._replace(attempt=attempt or self.model.spent(node) + 1)
             if kind == "fail":
                 action = action._replace(failure=FAILURES[attempt % 4])

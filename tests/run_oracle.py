@@ -133,6 +133,7 @@ class RunModel:
         self.failed: list[tuple[NodeId, str]] = []
         self.cooling: dict[NodeId, float | None] = {}
         self.began: dict[NodeId, float] = {}
+        self.taken_back: dict[NodeId, int] = {}
         self.ends: list[bool] = []
         self.unwritten: set[str] = set()
         self.saved_rows = min(claim.values())
@@ -575,12 +576,15 @@ class RunModel:
             broken.add("FAIL-07")
         return broken
 
+    def first_of(self, node: NodeId) -> NodeId:
+        """The node itself, or the first row of the range that it is in flight with."""
+        ranged = None if node in self.running else self.range_of(node)
+        return node if ranged is None else CellNodeId(ranged.rows.start, ranged.column)
+
     def begin_of(self, node: NodeId) -> float:
         """When the call began that a node, or its range, is in flight as."""
-        ranged = None if node in self.running else self.range_of(node)
-        first = node if ranged is None else CellNodeId(ranged.rows.start, ranged.column)
         # An output cell takes no call of its own.
-        return self.began.get(first, self.now)
+        return self.began.get(self.first_of(node), self.now)
 
     def late_breaks(self, t: float) -> set[str]:
         """Time moves to `t`: a call in flight may be beyond its bound (FAIL-07)."""
@@ -606,6 +610,7 @@ class RunModel:
             nodes = [CellNodeId(row, ranged.column) for row in rows]
         for each in nodes:
             self.failed.append((each, failure))
+            self.taken_back.pop(each, None)
             if self.failed_for_good(each):
                 self._drop_for(each)
             elif until is None or until > self.now:
@@ -621,6 +626,27 @@ class RunModel:
             return self.over()
         wanted = self._unwanted_breaks(node)
         return wanted or self.attempt_breaks(self.calls_of(node), attempt)
+
+    def take_back_breaks(self, node: NodeId, attempt: int | None = None) -> set[str]:
+        if self.over():
+            return self.over()
+        runs = node in self.running and (not self.is_output(node) or node in self.abandoned())
+        if not runs and self.range_of(node) is None:
+            return {"FAIL-06"}
+        often = self.taken_back.get(self.first_of(node), 0) >= 8
+        broken = {"FAIL-06"} if often and node not in self.abandoned() else set()
+        return broken | self.attempt_breaks(self.calls_of(node), attempt)
+
+    def take_back(self, node: NodeId) -> None:
+        """What is wanted still is ready at once."""
+        first = self.first_of(node)
+        self.taken_back[first] = self.taken_back.get(first, 0) + 1
+        if node in self.running:
+            self.running.remove(node)
+        else:
+            ranged = self.range_of(node)
+            assert ranged is not None
+            self.ranges.remove(ranged)
 
     def _unwanted_breaks(self, node: NodeId) -> set[str]:
         """Only what nobody wants any more may be cancelled."""

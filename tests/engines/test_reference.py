@@ -81,10 +81,45 @@ class WaitsForBackend(ReferenceBackend):
     engine_class = WaitsFor
 
 
+class Steals(AsyncioEngine):
+    """Takes a call back from its worker, and gives it to another, up to twice in a row."""
+
+    most = 2
+
+    def _spark(self) -> None:
+        super()._spark()
+        self._stolen = getattr(self, "_stolen", {})
+        for call in list(self.scheduler.slots.running.values()):
+            place = call.column, call.scope, next(iter(call.left), call.start)
+            times = self._stolen.get(place, 0)
+            task = self._task_of.get(call.number)
+            if call.number % 3 == 0 and times < self.most and task is not None:
+                self._stolen[place] = times + 1
+                self._loop.call_soon(self._steal, call, task)
+
+    def _steal(self, call: Call, task: asyncio.Task[Any]) -> None:
+        wanted = self.scheduler.progress.is_wanted(call)
+        if not wanted or self._task_of.get(call.number) is not task or task.done():
+            return
+        if call.number in self._cancelled:
+            return
+        position = next(iter(call.left)) if call.scope is None else call.scope
+        self.observer.probe.take_back(call.column, position)  # type: ignore[attr-defined]
+        self._cancelled.add(call.number)
+        task.cancel()
+
+
+class StealingBackend(ReferenceBackend):
+    """A reference whose workers steal calls from each other."""
+
+    engine_class = Steals
+
+
 BACKENDS: dict[str, Backend] = {
     "asyncio": ReferenceBackend(),
     "patient": PatientBackend(),
     "wait-for": WaitsForBackend(),
+    "steals": StealingBackend(),
     "column-first": ColumnFirst(),
     "journal-commits": Commits(),
     "journal-claims": Claims(),

@@ -49,6 +49,7 @@ KINDS = (
     "emit",
     "fail",
     "cancel",
+    "take_back",
     "skip",
     "drop",
     "admit",
@@ -75,15 +76,15 @@ STEPS = (
     *("admit", "retire", "skip", "drop", "emit", "durable", "save"),
     *("checkpoint_begin", "checkpoint_durable", "checkpoint_failed"),
     *("cancel", "stop", "stop_requested", "end", "crash", "resume", "pause", "write_begin"),
-    *("reject", "reject"),
+    *("reject", "reject", "take_back", "take_back"),
     *("worker_lost", "lose", "lose", "lose"),
 )
-SWEPT = ("start", "complete", "emit", "fail", "cancel", "skip", "drop", "start")
+SWEPT = ("start", "complete", "emit", "fail", "cancel", "skip", "drop", "take_back", "start")
 AT_LEAST = (
     *("start", "complete", "give", "drop", "skip", "admit", "retire", "stop"),
     *("durable", "checkpoint_begin", "checkpoint_durable", "end", "pass", "resume"),
 )
-ON_NODES = ("start", "complete", "fail", "cancel")
+ON_NODES = ("start", "complete", "fail", "cancel", "take_back")
 
 
 small = st.integers(0, 63)
@@ -137,10 +138,10 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
 
     def _steps(self, kind: str, pick: int) -> list[Action]:
         pair = self.pair
-        if kind in ("fail", "cancel"):
+        if kind in ("fail", "cancel", "take_back"):
             ending = [a for a in pair.enabled("complete") if not self._is_output(a)]
             ending = [a._replace(kind=kind) for a in ending + pair.gives()]
-            if kind == "cancel":
+            if kind != "fail":
                 return [action for action in ending if not pair.broken(action)]
             rest = (None, 0.0, 1.0, 2.0)[pick % 4]
             until = None if rest is None else pair.machine.now + rest
@@ -369,7 +370,7 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
         if action is not None:
             if kind == "start" and action.scope is not None and reads is not None:
                 action = action._replace(reads=spans(reads))
-            if kind in ("complete", "fail", "cancel") and says:
+            if kind in ON_NODES[1:] and says:
                 action = action._replace(attempt=attempt)
             if kind == "drop" and says:
                 action = action._replace(cause="filtered")
@@ -506,6 +507,7 @@ def _nonsense(graph: ExecutionGraph, *, grouped: bool) -> list[Action]:
     "FAIL-03",
     "FAIL-04",
     "FAIL-05",
+    "FAIL-06",
     "FAIL-07",
     "DROP-01",
     "DROP-02",

@@ -341,6 +341,25 @@ class ForgetsAttempts(Progress):
         super().count_cell(row)
 
 
+@mutant("a call that is made again is taken back from its worker nine times before it may end")
+class TakesBackNineTimes(AsyncioEngine):
+    async def _make(self, call: Call) -> None:
+        place = call.column, call.scope, call.start
+        self._handed: dict[tuple[str, int | None, int], int] = getattr(self, "_handed", {})
+        if call.attempt > 1 and call.kind != RANGE and self._handed.get(place, 0) < 9:
+            self._handed[place] = self._handed.get(place, 0) + 1
+            self._loop.call_soon(self._hand_over, call)
+        await super()._make(call)
+
+    def _hand_over(self, call: Call) -> None:
+        task = self._task_of.get(call.number)
+        if task is not None and call.number not in self._cancelled:
+            position = call.start if call.scope is None else call.scope
+            self.observer.probe.take_back(call.column, position)  # type: ignore[attr-defined]
+            self._cancelled.add(call.number)
+            task.cancel()
+
+
 # --------------------------------------------------------------------------------------- filters
 
 

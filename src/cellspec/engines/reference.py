@@ -164,13 +164,13 @@ class _Reports(Observer):
     """
 
     def __init__(self, probe: Probe, *, behind_s: float = 0.0) -> None:
-        self._probe = probe
+        self.probe = probe
         self._behind_s = behind_s
         self.attempts: dict[tuple[str, int], int] = {}
 
     def began(self) -> None:
-        if self._probe.incarnation:
-            self._probe.resumed(0)
+        if self.probe.incarnation:
+            self.probe.resumed(0)
 
     def resumed(self, restored: Restored) -> None:
         claim = _claim(restored.checkpoint)
@@ -179,12 +179,12 @@ class _Reports(Observer):
             for name, value in values.items():
                 if value is SKIPPED:
                     skipped.setdefault(name, []).append(row)
-        self._probe.resumed(
+        self.probe.resumed(
             claim,
             restored.dropped,
             skipped,
-            keep=self._probe.work.keep,
-            config=self._probe.graph.config or None,
+            keep=self.probe.work.keep,
+            config=self.probe.graph.config or None,
         )
 
     def started(self, call: Call) -> None:
@@ -194,47 +194,47 @@ class _Reports(Observer):
     def failed(self, call: Call, failed: Failed) -> None:
         if failed.until_s is not None:
             position = next(iter(call.left)) if call.scope is None else call.scope
-            self._probe.cooling(call.column, position, failed.until_s - self._behind_s)
+            self.probe.cooling(call.column, position, failed.until_s - self._behind_s)
 
     def abandoned(self, call: Call) -> None:
         position = next(iter(call.left)) if call.scope is None else call.scope
-        self._probe.abandon(call.column, position)
+        self.probe.abandon(call.column, position)
 
     def skipped(self, column: str, row: int) -> None:
-        self._probe.skip(column, row)
+        self.probe.skip(column, row)
 
     def dropped(self, start: int, stop: int, drop: Drop) -> None:
-        self._probe.drop(start, stop, drop.column, drop.kind)
+        self.probe.drop(start, stop, drop.column, drop.kind)
 
     def admitted(self, group: int) -> None:
-        self._probe.admit(group)
+        self.probe.admit(group)
 
     def retired(self, group: int) -> None:
-        self._probe.retire(group)
+        self.probe.retire(group)
 
     def rows_durable(self, column: str, start: int, stop: int) -> None:
-        self._probe.durable(column, start, stop)
+        self.probe.durable(column, start, stop)
 
     def checkpoint_begin(self, checkpoint: Checkpoint) -> None:
-        self._probe.checkpoint_begin(_claim(checkpoint))
+        self.probe.checkpoint_begin(_claim(checkpoint))
 
     def checkpoint_durable(self, checkpoint: Checkpoint) -> None:  # noqa: ARG002 - as begun
-        self._probe.checkpoint_durable()
+        self.probe.checkpoint_durable()
 
     def checkpoint_failed(self, checkpoint: Checkpoint, error: Exception) -> None:  # noqa: ARG002
-        self._probe.checkpoint_failed()
+        self.probe.checkpoint_failed()
 
     def rows_failed(self, error: Exception) -> None:  # noqa: ARG002
-        self._probe.checkpoint_failed()
+        self.probe.checkpoint_failed()
 
     def storage_step(self, name: str) -> None:
-        self._probe.storage_step(name)
+        self.probe.storage_step(name)
 
     def stopped(self, reason: str) -> None:
-        self._probe.stop(reason)
+        self.probe.stop(reason)
 
     def ended(self, outcome: Outcome, reason: str) -> None:
-        self._probe.end(outcome, reason)
+        self.probe.end(outcome, reason)
 
 
 def _claim(checkpoint: Checkpoint) -> dict[str, int] | int:

@@ -23,6 +23,7 @@ from cellspec.machine import (
     resuming,
     row_groups,
     saving,
+    taking_back,
 )
 from cellspec.machine.actions import Action, Failure
 from cellspec.machine.calls import range_of
@@ -31,7 +32,7 @@ from cellspec.state.claims import Claim, normal
 
 __all__ = ["resume_arguments", "take_action"]
 
-_ON_BARRIERS = frozenset(("start", "complete", "fail", "cancel"))
+_ON_BARRIERS = frozenset(("start", "complete", "fail", "cancel", "take_back"))
 _ON_CELLS = _ON_BARRIERS | {"skip"}
 _ON_NODES = _ON_CELLS | {"emit", "drop"}
 
@@ -83,7 +84,7 @@ def _steps(run: RunState, action: Action) -> Iterable[Action]:
     streamable = run.graph.rules.columns[column].streamable
     if streamable and kind == "start":
         return (action,)
-    if streamable and kind in ("fail", "cancel"):
+    if streamable and kind in ("fail", "cancel", "take_back"):
         # Any row of a range stands for all that is left of it.
         ranged = range_of(run, column, start) or range_of(run, column, stop - 1)
         if ranged is not None:
@@ -169,6 +170,8 @@ def _take_of_barrier(run: RunState, column: int, scope: int, action: Action) -> 
         barriers.complete_barrier(run, column, scope, attempt, action.rejected or ())
     elif action.kind == "cancel":
         failures.cancel_barrier(run, column, scope, attempt)
+    elif action.kind == "take_back":
+        taking_back.take_back_barrier(run, column, scope, attempt)
     else:
         failure = _failure_of(action)
         failures.fail_barrier(run, column, scope, failure, action.until, attempt)
@@ -191,6 +194,8 @@ def _take_of_rows(run: RunState, column: int, action: Action) -> None:
         cells.skip_cell(run, column, start)
     elif kind == "cancel":
         failures.cancel_cell(run, column, start, attempt)
+    elif kind == "take_back":
+        taking_back.take_back_cell(run, column, start, attempt)
     elif kind == "fail":
         failures.fail_cell(run, column, start, _failure_of(action), action.until, attempt)
     elif kind == "durable":

@@ -76,6 +76,8 @@ def expect_attempt_of_range(
 
 def fails_for_good(run: RunState, key: NodeKey, failure: Failure) -> bool:
     """Count the failure of a node; True if it was its last."""
+    if run.taken_back:
+        run.taken_back.pop(key, None)
     if failure == "backpressure":
         return False
     if len(run.attempts) > _FORGET_ABOVE:

@@ -34,8 +34,9 @@ def enabled(run: RunState) -> Iterator[Action]:
 
     Checkpoints are offered for version 1 and 2, each with its longest claim; data is offered
     to storage as a whole column prefix; commits, ranges, and resumes with another target, or from
-    a claim whose write reported an error, are not offered. An end as failed is left out too. A
-    failure is offered as each kind, without a backoff.
+    a claim whose write reported an error, are not offered. An end as failed, a time-out, an
+    answer that rejects rows and a call taken back are left out too. A failure is offered as each
+    other kind, without a backoff.
     """
     if run.ended:
         return

@@ -259,7 +259,7 @@ def refuse_complete(run: RunState, where: str, state: int, clause: str = "SCHED-
     Returns:
         True if the clause is waived, and there is a process whose step this is.
     """
-    verb = "completes" if clause == "SCHED-04" else "fails"
+    verb = {"SCHED-04": "completes", "FAIL-06": "is taken back"}.get(clause, "fails")
     if not expect_running(run, f"end of {where}"):
         return False
     run.breaks(clause, f"{where} {verb}, but is {_word(state)}")

@@ -15,6 +15,7 @@ start                 a cell, a range of a streamable column, or a barrier node 
 complete              a call ends well, or gives some rows of its range
 emit                  output cells of a finished barrier, as a range: start and complete at once
 fail                  a call ends badly; its node may be tried again, or has failed for good
+take_back             a call is cancelled, to be made again by another worker
 cancel                a call ends without a result, because it is not wanted any more
 skip                  a cell is resolved without a value
 drop                  the engine records that rows are given up, and because of which column
@@ -264,8 +265,8 @@ class Machine:
 
         Checkpoints are offered for version 1 and 2, each with its longest claim; data is offered
         to storage as a whole column prefix; ranges, and resumes with another target, are not
-        offered. An end as failed, a time-out and an answer that rejects rows are left out too. A
-        failure is offered as each other kind, without a backoff.
+        offered. An end as failed, a time-out, an answer that rejects rows and a call taken back are
+        left out too. A failure is offered as each other kind, without a backoff.
         """
         return enabled.enabled(self.state)
 

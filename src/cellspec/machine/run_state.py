@@ -85,6 +85,7 @@ class RunState:
         bound_s: seconds that a call may be in flight, or None.
         began_at: by node whose call began within the bound, when; a range under its first row.
         begun: the same in the order of starts.
+        taken_back: by node, how often its call was taken back since one ended in another way.
         strays: by node, calls that it cannot take (of waived clauses); see
             `cellspec.machine.explain_refusal`.
         presumed: barrier nodes (column, scope) that count as complete because their output was
@@ -180,6 +181,7 @@ class RunState:
         self.ranges: list[list[RunningRange]] = []
         self.began_at: dict[NodeKey, float] = {}
         self.begun: deque[tuple[float, NodeKey]] = deque()
+        self.taken_back: dict[NodeKey, int] = {}
         self.strays: dict[NodeKey, int] = {}
         self.presumed: set[tuple[int, int]] = set()
         self.gone: set[NodeKey] = set()
@@ -217,7 +219,14 @@ class RunState:
 
     def forget_calls(self) -> None:
         """Forget every call, failure and admission of the incarnation that ends."""
-        for known in (self.attempts, self.backoffs, self.began_at, self.strays, self.unrecorded):
+        for known in (
+            self.attempts,
+            self.backoffs,
+            self.began_at,
+            self.taken_back,
+            self.strays,
+            self.unrecorded,
+        ):
             known.clear()
         for names in (self.presumed, self.admitted, self.was_admitted, self.admissions):
             names.clear()

@@ -59,8 +59,12 @@ def _with_more_rows(work: Workload, number: Callable[[str], int]) -> Workload:
     of_scopes = _barriers(work)
     every = work.checkpoint_every_rows
 
+    most = max(work.rows, *work.targets, 0)
+
     def moved(column: str, row: int) -> int:
-        return row + more * (number(f"{column} {row}") % 2) if column not in of_scopes else row
+        # Beyond the rows that there were, so that no two faults meet in one cell.
+        moves = column not in of_scopes and row + more >= most and number(f"{column} {row}") % 2
+        return row + more if moves else row
 
     # A cell of a larger target may be where another is moved to; the first one's failures stay.
     faults: dict[tuple[str, int, int], Fault] = {}

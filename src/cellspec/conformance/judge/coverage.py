@@ -214,6 +214,7 @@ class _Observer:
         nodes = [node] if node[1] else [(node[0], False, row) for row in rows]
         waited = [self.run.waiting.pop(each) for each in nodes if each in self.run.waiting]
         for failed_at, until in waited:
+            self.note("FAIL-06")
             self.was(Sometimes.BARRIER_RETRIED if node[1] else Sometimes.RETRIED)
             if until is not None and until > failed_at:
                 self.note("FAIL-03")
@@ -326,6 +327,10 @@ class _Observer:
 
     def _see_cancel(self, event: Mapping[str, Any], column: int) -> None:
         self.note("FAIL-04")
+        self.run.free(self.run.held_by(self.run.node_of(event, column)))
+
+    def _see_take_back(self, event: Mapping[str, Any], column: int) -> None:
+        self.note("FAIL-06")
         self.run.free(self.run.held_by(self.run.node_of(event, column)))
 
     # Failures and drops

@@ -59,6 +59,7 @@ class Call:
         reads: the rows that a barrier reads.
         attempt: the number of its attempt, from 1.
         began_s: the time of its start.
+        taken_back: the engine is about to cancel it, and to make it again.
         abandoned: the engine gave it up although it cannot end it: its end is nobody's.
     """
 
@@ -71,6 +72,7 @@ class Call:
     reads: Sequence[int] = ()
     attempt: int = 1
     began_s: float = 0.0
+    taken_back: bool = False
     abandoned: bool = False
 
 
@@ -271,12 +273,30 @@ class Calls:
         with self._recorder.lock:
             if self._recorder.gone.is_set() or call not in self._in_flight:
                 return
-            if self.bound_s is not None and self._clock.now() >= call.began_s + self.bound_s:
+            if call.taken_back:
+                self._take_back(call)
+            elif self.bound_s is not None and self._clock.now() >= call.began_s + self.bound_s:
                 self._spend(call, Fault(call.column, call.start, failure="timeout"), None)
             else:
                 del self._in_flight[call]
                 self._recorder.record("cancel", column=call.column, **self._place(call))
             self._recorder.step()
+
+    def mark_taken_back(self, column: str, position: int) -> None:
+        """Note that a call in flight will be taken back; see `Probe.take_back`."""
+        with self._recorder.lock:
+            self._recorder.check_alive()
+            call = self._call_at(column, position)
+            if call is None:
+                what = f"take_back: no call of {column!r} at {position} is in flight"
+                self._recorder.refuse(what)
+            call.taken_back = True
+
+    def _take_back(self, call: Call) -> None:
+        """A call is taken back: the next one of the node is the same call, made by another."""
+        del self._in_flight[call]
+        self._calls_of[call.column, call.start] -= 1
+        self._recorder.record("take_back", column=call.column, **self._place(call))
 
     def abandon(self, column: str, position: int) -> None:
         """Record that the engine gave up a call that it cannot end; see `Probe.abandon`."""
@@ -298,8 +318,12 @@ class Calls:
         """End a call whose caller died; the cell is still wanted."""
         with self._recorder.lock:
             self._recorder.check_alive()
-            with contextlib.suppress(GeneratorError):
-                self._fail(call, Fault(call.column, call.start, failure=self.lost_as))
+            if call.taken_back:
+                self._take_back(call)
+                self._recorder.step()
+            else:
+                with contextlib.suppress(GeneratorError):
+                    self._fail(call, Fault(call.column, call.start, failure=self.lost_as))
         raise Lost(f"{call.column} {call.start}: the caller died")
 
     # Ends

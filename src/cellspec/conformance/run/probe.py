@@ -382,6 +382,18 @@ class Probe(StorageReports):
         """
         self._calls.abandon(column, position)
 
+    def take_back(self, column: str, position: int) -> None:
+        """A call in flight is about to be cancelled, and made again by another worker.
+
+        Say it just before the engine cancels the call: the cancellation then spends no attempt,
+        and the node is ready again at once (clause FAIL-06).
+
+        Args:
+            column: the node's column.
+            position: its row, a row of the range, or its scope.
+        """
+        self._calls.mark_taken_back(column, position)
+
     def skip(self, column: str, row: int) -> None:
         """The cell is skipped: by its own condition, or because an input was.
 

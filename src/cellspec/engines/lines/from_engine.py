@@ -40,6 +40,7 @@ __all__ = [
     "Step",
     "Stop",
     "Table",
+    "TakeBack",
     "Wait",
     "WriteBegin",
 ]
@@ -85,6 +86,15 @@ class Start(Line, frozen=True, tag="start"):
 
 class Cancel(Line, frozen=True, tag="cancel"):
     """A call in flight is given up; its result is not wanted any more."""
+
+    column: Name
+    rows: Rows | None = None
+    scope: Count | None = None
+    reason: str | None = None
+
+
+class TakeBack(Line, frozen=True, tag="take_back"):
+    """A call in flight is cancelled, and will be made again by another worker."""
 
     column: Name
     rows: Rows | None = None

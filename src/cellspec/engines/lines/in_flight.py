@@ -59,7 +59,7 @@ class InFlight:
         self.begun: Begun | None = None
         self.task: asyncio.Task[None] | None = None
 
-    def is_that_of(self, line: m.Cancel) -> bool:
+    def is_that_of(self, line: m.Cancel | m.TakeBack) -> bool:
         """Whether a line that names a call names this one."""
         if line.column != self.column or line.scope != self.scope:
             return False

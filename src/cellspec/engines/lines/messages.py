@@ -41,6 +41,7 @@ from cellspec.engines.lines.from_engine import (
     Step,
     Stop,
     Table,
+    TakeBack,
     Wait,
     WriteBegin,
 )
@@ -105,6 +106,7 @@ __all__ = [
     "Stop",
     "StopRequested",
     "Table",
+    "TakeBack",
     "ToEngine",
     "Values",
     "Wait",
@@ -128,6 +130,7 @@ FromEngine: TypeAlias = (
     Hello
     | Start
     | Cancel
+    | TakeBack
     | Cooling
     | Skip
     | Drop
@@ -236,7 +239,7 @@ def _no_number(word: str) -> NoReturn:
 
 def misfit(message: Line) -> tuple[str, str] | None:
     """A field of a message that does not fit the others, and the expected value; None if all do."""
-    if isinstance(message, Start | Cancel | Cooling | Complete | Fail):
+    if isinstance(message, Start | Cancel | TakeBack | Cooling | Complete | Fail):
         if (message.rows is None) == (message.scope is None):
             return "rows", "expected either rows, of cells, or scope, of a barrier"
         if isinstance(message, Start):

@@ -37,6 +37,7 @@ class Incarnation:
         self._takes: dict[type[m.Line], Callable[[Any], None]] = {
             m.Start: self._start,
             m.Cancel: self._cancel,
+            m.TakeBack: self._take_back,
             m.Cooling: self._backoff,
             m.Skip: self._skip,
             m.Drop: self._drop,
@@ -219,7 +220,13 @@ class Incarnation:
             )
         )
 
-    def _cancel(self, line: m.Cancel) -> None:
+    def _take_back(self, line: m.TakeBack) -> None:
+        rows = line.rows if line.scope is None else line.scope
+        assert rows is not None
+        self._probe.take_back(line.column, rows if isinstance(rows, int) else rows[0])
+        self._cancel(line)
+
+    def _cancel(self, line: m.Cancel | m.TakeBack) -> None:
         for call in self._calls:
             if call.is_that_of(line):
                 assert call.begun is not None
