@@ -17,7 +17,7 @@ from cellspec.errors import Violation
 from tests.pair import Pair
 from tests.strategies import Case, Plan
 
-pytestmark = pytest.mark.clause("GROUP-08")
+pytestmark = [pytest.mark.invariant, pytest.mark.clause("GROUP-08")]
 
 T = ExecutionTraits
 A = ColumnDescriptor("a", traits=T.START)

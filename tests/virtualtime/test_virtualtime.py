@@ -201,7 +201,8 @@ def test_a_function_that_sleeps_takes_no_virtual_time() -> None:
         await asyncio.to_thread(time.sleep, 0.001)
         return now()
 
-    assert virtualtime.run(main()) == 0.0
+    with pytest.warns(virtualtime.RealTimeWarning):
+        assert virtualtime.run(main()) == 0.0
 
 
 def test_a_deadline_that_is_not_a_number_is_refused() -> None:

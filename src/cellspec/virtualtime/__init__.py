@@ -1,5 +1,6 @@
 """Virtual time for asyncio: the clock jumps when all that is ready has run."""
 
+from cellspec.virtualtime.blocking import RealTimeWarning
 from cellspec.virtualtime.loop import (
     Abandoned,
     Deadlock,
@@ -18,6 +19,7 @@ __all__ = [
     "Livelock",
     "LoopOptions",
     "RealTimeError",
+    "RealTimeWarning",
     "VirtualTimeError",
     "VirtualTimeLoop",
     "WaitingTask",

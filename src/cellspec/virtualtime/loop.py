@@ -37,8 +37,8 @@ run at once, past every ``except``. An endless run is a `Livelock`. Functions fo
 even without unwinding the caller. The code of the run stops there. Its tasks unwind once the run
 is over, when ``loop.aborted`` says so.
 
-Code that asks the operating system (``time.sleep``, ``time.monotonic``, ``datetime.now``) takes, or
-sees, real time.
+Code that asks the operating system (``time.monotonic``, ``datetime.now``) sees real time. Code that
+blocks (``time.sleep``, a socket's ``connect``) takes it, and a `RealTimeWarning` names its line.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypedDict, TypeVar, TypeVarTuple, Unpack
 
 from cellspec.errors import SpecError
+from cellspec.virtualtime.blocking import noticed
 from cellspec.virtualtime.hermetic import HermeticLoop
 from cellspec.virtualtime.tasks import (
     A_THREAD,
@@ -405,7 +406,8 @@ def run(
             raise SpecError(f"main: expected a coroutine or a function of one, got {given}")
         task = loop.create_task(coroutine)
         try:
-            return loop.run_until_complete(task)  # type: ignore[no-any-return]
+            with noticed():
+                return loop.run_until_complete(task)  # type: ignore[no-any-return]
         finally:
             if task.done() and loop.aborted is None:
                 _finish(loop)

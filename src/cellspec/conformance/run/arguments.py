@@ -6,7 +6,7 @@ mistake, and its run ends with a message that names it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NoReturn, TypeAlias
 
 from cellspec.conformance.run.values import SKIPPED, Value
@@ -14,7 +14,7 @@ from cellspec.conformance.run.workload import Workload
 from cellspec.graph.rowset import part_of
 from cellspec.graph.rules import ColumnRule
 from cellspec.state.claims import Rows, normal
-from cellspec.text import listed_names
+from cellspec.text import be, listed_names
 
 __all__ = ["Arguments", "ClaimedRows", "Inputs"]
 
@@ -102,6 +102,22 @@ class Arguments:
                 self._refuse(f"claim of {column!r}: rows [{start!r}, {stop!r}) are none")
             spans.append((start, stop))
         return normal(spans)
+
+    def certain_inputs(self, column: str) -> list[str]:
+        """The columns that a column needs of which no cell can be skipped."""
+        return [
+            producer
+            for producer in dict.fromkeys(self._producer[column].values())
+            if not self.rule(producer).skippable
+        ]
+
+    def words_of_lost(self, column: str, row: int, lost: Sequence[str], inputs: Inputs) -> str:
+        """The mistake of a call without the inputs that were made for it, in one line."""
+        got = listed_names(list(inputs)) if inputs else "none"
+        return (
+            f"{column!r}: row {row}: inputs: {listed_names(lost)} {be(len(lost))} missing, and "
+            f"{'was' if len(lost) == 1 else 'were'} made; got {got}"
+        )
 
     def inputs(self, column: str, inputs: Inputs) -> dict[str, Value]:
         """The inputs that the column needs, by producing column; skipped ones are left out."""

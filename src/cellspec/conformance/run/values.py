@@ -199,6 +199,12 @@ class Registry:
         self.cells.setdefault(value, call)
         self.made.setdefault((column, row, value), []).append(call)
 
+    def was_made(self, column: str, row: int) -> bool:
+        """True if a call gave a value of this cell. O(calls)."""
+        return any(place[:2] == (column, row) for place in self.made) or any(
+            row in run.values for run in self.runs.get(column, ())
+        )
+
     def add_barrier(
         self, incarnation: int, column: str, scope: int, reads: Reads, values: Mapping[int, str]
     ) -> None:

@@ -1,0 +1,84 @@
+"""Blocking calls: code that takes real time on a virtual loop is told of, with file and line.
+
+A coroutine that calls ``time.sleep``, or opens a socket and waits for it, stops every task of its
+loop for as long as that takes. In virtual time it takes nothing: clauses would judge an engine that
+waits as one that does not. Such a call is let through, and a `RealTimeWarning` names it. The same
+calls always give the same warnings, because it is the call that is noticed and not the time.
+
+Functions that a loop runs for an executor (``asyncio.to_thread``) may block: in an engine they do
+so in a thread of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+
+from cellspec.virtualtime.hermetic import HermeticLoop
+
+__all__ = ["RealTimeWarning", "noticed"]
+
+_PLACES: tuple[tuple[Any, str, str], ...] = (
+    (time, "sleep", "time.sleep()"),
+    (socket.socket, "connect", "a connection of a socket"),
+)
+_lock = Lock()
+_runs = 0
+_originals: list[Any] = []
+
+
+class RealTimeWarning(RuntimeWarning):
+    """Code on a virtual loop took real time."""
+
+
+@contextmanager
+def noticed() -> Iterator[None]:
+    """Notice blocking calls on virtual loops, of any thread, while the block runs."""
+    global _runs
+    with _lock:
+        _runs += 1
+        if _runs == 1:
+            _originals[:] = [getattr(owner, name) for owner, name, _ in _PLACES]
+            for (owner, name, what), original in zip(_PLACES, _originals, strict=True):
+                setattr(owner, name, _noticing(original, what))
+    try:
+        yield
+    finally:
+        with _lock:
+            _runs -= 1
+            if not _runs:
+                for (owner, name, _), original in zip(_PLACES, _originals, strict=True):
+                    setattr(owner, name, original)
+
+
+def _noticing(original: Callable[..., Any], what: str) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        # A sleep of 0 seconds takes no time, and lets other threads run.
+        if isinstance(asyncio._get_running_loop(), HermeticLoop) and arguments != (0,):
+            _tell(what)
+        return original(*arguments)
+
+    return call
+
+
+def _tell(what: str) -> None:
+    """Warn of a call, at the line that made it; calls of this package are its own affair."""
+    frame = sys._getframe(2)
+    names = frame.f_globals
+    if str(names.get("__name__", "")).partition(".")[0] == "cellspec":
+        return
+    warnings.warn_explicit(
+        f"{what} takes real time, and no virtual time: await asyncio.sleep() there, or run it "
+        "by asyncio.to_thread()",
+        RealTimeWarning,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        registry=names.setdefault("__warningregistry__", {}),
+    )
