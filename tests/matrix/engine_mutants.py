@@ -1297,13 +1297,6 @@ class RetriesAfterTheRequest(Scheduler):
         return super()._stops() and not (self._stop_requested and self.progress.attempts and waits)
 
 
-@mutant("a run that is asked to stop waits for its backoffs, and is never woken")
-class WaitsForBackoffs(Scheduler):
-    def _is_work_over(self) -> bool:
-        waits = self._stop_requested and self.retries.next_wake_s() is not None
-        return super()._is_work_over() and not waits
-
-
 @mutant("a run that is asked to stop waits until its backoffs are over")
 class WaitsOutItsBackoffs(Scheduler):
     def _is_work_over(self) -> bool:
