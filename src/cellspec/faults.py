@@ -13,8 +13,8 @@ raised              when                                                        
 ==================  ==============================================================  ===============
 
 A `TimeoutError` costs one attempt too: an engine that bounds its calls raises it when a call takes
-too long. Any other exception of a generator is treated as permanent, with that exception as the
-cause.
+too long. Any other exception of a generator is read as the engine was told by its argument
+`foreign`: as permanent, or as retryable.
 """
 
 from __future__ import annotations

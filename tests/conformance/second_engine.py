@@ -281,7 +281,7 @@ class Incarnation:
                 return
             async with asyncio.timeout(self.probe.timeout_s):
                 await self.make(rule, start, stop)
-        except (Retryable, BackPressure, Permanent, TimeoutError) as failure:
+        except Exception as failure:
             self.fail(rule, start, stop, failure)
         finally:
             self.running.remove(node)
@@ -340,6 +340,8 @@ class Incarnation:
         else:
             rows = [row for row in range(start, stop) if not self.is_resolved(name, row)]
             keys = [(name, row) for row in rows]
+        if not isinstance(failure, Retryable | BackPressure | Permanent | TimeoutError):
+            failure = Retryable() if self.work.foreign == "retryable" else Permanent()
         if isinstance(failure, Permanent):
             self.count_end(well=False)
         if not rows:

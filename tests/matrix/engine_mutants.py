@@ -40,7 +40,7 @@ from cellspec.engine.storage.recovery import CURRENT, PREVIOUS
 from cellspec.engine.storage.stores import Store
 from cellspec.engine.values import Values
 from cellspec.engines.reference import ReferenceBackend
-from cellspec.faults import BackPressure
+from cellspec.faults import BackPressure, GeneratorError
 from cellspec.graph.nodes import (
     CellNodeId,
     NodeKey,
@@ -322,6 +322,22 @@ class CountsTimeoutsInTheWindow(Scheduler):
         super().on_fail(call, error)
         if isinstance(error, TimeoutError):
             self.early_stop.note_end(well=False)
+
+
+@mutant("an exception that names no kind counts as an empty answer")
+class TakesUnknownExceptionsAsAnswers(Scheduler):
+    def on_fail(self, call: Call, error: BaseException) -> None:
+        known = isinstance(error, GeneratorError | TimeoutError)
+        if known or call.kind == RANGE:
+            super().on_fail(call, error)
+        else:
+            self.on_complete(call, [""] * len(call.rows) if call.kind == BARRIER else "")
+
+
+@mutant("an exception that names no kind is read as retryable, whatever the engine was told")
+class RepeatsUnknownExceptions(Scheduler):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{**options, "foreign": "retryable"})
 
 
 @mutant("the next event wakes every node in backoff, due or not")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cellspec.engine.calls import Backoff, CheckpointPlan, Drop, Ending, Order, Restored
 from cellspec.engine.generators import Generator, bind
@@ -80,6 +80,8 @@ class Engine:
         keep_config: go on over claimed cells of a column whose version has changed, and keep them;
             without it such a folder is refused (clause CKPT-20).
         backoff: how long a node waits after a failure.
+        foreign: how to read an exception of a generator that is no `GeneratorError`: as permanent,
+            or as retryable. A `TimeoutError` always spends an attempt, and is worth another.
         timeout_s: seconds after which a call is ended as timed out, which spends an attempt; None
             without a bound. The call of a plain function goes on in its thread, and its late
             answer is thrown away.
@@ -111,6 +113,7 @@ class Engine:
         keep_config: bool = False,
         backoff: Backoff | None = None,
         timeout_s: float | None = None,
+        foreign: Literal["permanent", "retryable"] = "permanent",
         observer: Observer | None = None,
         progress: bool = False,
         scheduler_class: type[Scheduler] = Scheduler,
@@ -138,6 +141,7 @@ class Engine:
             ranged=[name for name, made in self.generators.items() if made.kind == "range"],
             plan=CheckpointPlan(checkpoint_every_rows, checkpoint_version),
             backoff=backoff,
+            foreign=foreign,
             wants_skip=skip_when,
             observer=self.observer,
             tracker_class=self.tracker_class,

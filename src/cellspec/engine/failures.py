@@ -25,11 +25,11 @@ from cellspec.text import counted
 __all__ = ["EarlyStop", "Retries", "cause_of", "failure_of"]
 
 
-def failure_of(error: BaseException) -> Failure:
-    """The kind of a failure: as a `GeneratorError` names it, a time-out, or else permanent."""
+def failure_of(error: BaseException, foreign: Failure = "permanent") -> Failure:
+    """The kind of a failure: as a `GeneratorError` names it, a time-out, or else `foreign`."""
     if isinstance(error, GeneratorError):
         return error.failure
-    return "timeout" if isinstance(error, TimeoutError) else "permanent"
+    return "timeout" if isinstance(error, TimeoutError) else foreign
 
 
 def cause_of(error: BaseException) -> str:

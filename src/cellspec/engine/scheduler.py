@@ -116,6 +116,7 @@ class Scheduler:
         ranged: the columns that run ranges; others run cell by cell.
         plan: when to save.
         backoff: how long a node waits after a failure.
+        foreign: how to read an exception that names no kind.
         wants_skip: the conditions of columns that may skip.
         observer: is notified of every step.
         tracker_class: which tracker to use.
@@ -142,6 +143,7 @@ class Scheduler:
         ranged: Iterable[str] = (),
         plan: CheckpointPlan | None = None,
         backoff: Backoff | None = None,
+        foreign: Failure = "permanent",
         wants_skip: Mapping[str, WantsSkip] | None = None,
         observer: Observer | None = None,
         tracker_class: type[CompletionTracker] = CompletionTracker,
@@ -155,6 +157,7 @@ class Scheduler:
         self.now = 0.0
         self._stop_requested = False
         self._columns = graph.rules.columns
+        self._foreign = foreign
         self._order = order
         self._range_rows = range_rows
         self._ranged = frozenset(ranged)
@@ -393,14 +396,14 @@ class Scheduler:
 
         Args:
             call: the call, as `next_call` gave it.
-            error: the exception; anything but a `GeneratorError` or a `TimeoutError` is permanent.
+            error: the exception.
         """
         if not self.slots.is_running(call):
             # A range that gave all its rows, and failed at nothing.
             return
         self._release_slot(call)
         keys = self.progress.unfinished(call)
-        failure = failure_of(error)
+        failure = failure_of(error, self._foreign)
         if keys:
             self._fail(call, keys, failure, error)
         else:

@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from cellspec.conformance.run.foreign import is_foreign
 from cellspec.conformance.run.probe import Probe
 from cellspec.conformance.run.values import REJECTED, SKIPPED, Table
 from cellspec.faults import BackPressure, GeneratorError, Retryable
@@ -396,7 +397,9 @@ class _Incarnation:
     def _end(self, task: asyncio.Task[Any], action: Action) -> None:
         try:
             made = task.result()
-        except (GeneratorError, TimeoutError) as error:
+        except Exception as error:
+            if not isinstance(error, GeneratorError | TimeoutError) and not is_foreign(error):
+                raise
             self._fail(action, error)
             return
         rejected: tuple[int, ...] = ()
@@ -418,9 +421,11 @@ class _Incarnation:
         end = action._replace(kind="complete", rejected=ranges_of(rejected) or None)
         self.machine.apply(end)
 
-    def _fail(self, action: Action, error: GeneratorError | TimeoutError) -> None:
+    def _fail(self, action: Action, error: Exception) -> None:
         until = None
-        failure: Failure = "timeout"
+        # The one that a bound raises says nothing; one of a call says which.
+        bounded = isinstance(error, TimeoutError) and not error.args
+        failure: Failure = "timeout" if bounded else self.probe.work.foreign
         if isinstance(error, GeneratorError):
             failure = error.failure
         if isinstance(error, BackPressure) and error.retry_after_s:

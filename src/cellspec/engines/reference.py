@@ -136,6 +136,7 @@ def _arguments(probe: Probe, reports: _Reports, scheduler: type[Scheduler]) -> d
             if item.may_skip
         },
         "timeout_s": probe.timeout_s,
+        "foreign": work.foreign,
         "checkpoint_every_rows": work.checkpoint_every_rows,
         "checkpoint_version": work.checkpoint_version,
         "observer": reports,

@@ -70,6 +70,7 @@ RICH = Workload(
     latency_s={"x": 2.0},
     faults=(Fault("x", 0), Fault("x", 2, failure="timeout")),
     rejects=(("x", 3),),
+    foreign="retryable",
     skips=(("x", 1),),
     checkpoint_every_rows=1,
     checkpoint_version=2,

@@ -188,6 +188,22 @@ def test_a_cancelled_call_is_seen_to_be_cancelled() -> None:
     assert steps(watch(script), "t", "rows") == [("start", 0.0, 0), ("cancel", 1 / 64, 0)]
 
 
+def test_a_call_raises_a_foreign_exception_and_is_recorded_as_the_workload_reads_it() -> None:
+    faults = (
+        Fault("a", 0, 1, raises="OSError"),
+        Fault("a", 0, 2, "backpressure", cool_down_s=None),
+    )
+    work = WORK.replace(faults=faults, foreign="retryable", failures=FailurePolicy(max_attempts=9))
+
+    async def script(probe: Probe) -> None:
+        await expect(OSError, probe.cell("a", 0, {}))
+        busy = await expect(BackPressure, probe.cell("a", 0, {}))
+        assert busy.retry_after_s is None
+
+    ends = [kind for event, kind in steps(watch(script, work), "failure") if event == "fail"]
+    assert ends == ["retryable", "backpressure"]
+
+
 HANGS = WORK.replace(
     failures=FailurePolicy(2, timeout_s=2.0), faults=(Fault("a", 0, failure="timeout"),)
 )

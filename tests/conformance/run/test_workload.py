@@ -232,6 +232,21 @@ def test_any_text_is_a_workload_or_refused_in_one_line(text: str | bytes) -> Non
             "faults: two of them say how the same call fails",
         ),
         (
+            {"faults": (Fault("a", 0, failure="permanent", raises="Odd"),)},
+            "faults[0].raises: expected one of ValueError, OSError, Unheard, TimeoutError, "
+            "got 'Odd'",
+        ),
+        (
+            {"faults": (Fault("a", 0, raises="ValueError"),)},
+            "faults[0].failure: expected permanent, as foreign exceptions are read, "
+            "got 'retryable'",
+        ),
+        (
+            {"faults": (Fault("a", 0, answers="short"),)},
+            "faults[0].answers: column 'a' is no barrier",
+        ),
+        ({"foreign": "ignored"}, "foreign: expected permanent or retryable, got 'ignored'"),
+        (
             {"faults": (Fault("a", 0, 1, "timeout"),)},
             "faults[0].failure: a call that hangs needs failures.timeout_s",
         ),

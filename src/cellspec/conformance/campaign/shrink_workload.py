@@ -247,6 +247,7 @@ def _plainer_rules(plain: Json) -> Iterator[Json]:
         yield {**plain, "failures": {**failures, "timeout_s": None}, "faults": faults}
     usual: Json = {
         "barrier_scope": "declared",
+        "foreign": "permanent",
         "batch_size": None,
         "checkpoint_every_rows": None,
         "checkpoint_version": 1,
@@ -337,7 +338,8 @@ def _lower_numbers(plain: Json) -> Iterator[Json]:
                 moved = [*plain[name][:incarnation], lower, *plain[name][incarnation + 1 :]]
                 yield {**plain, name: moved}
     for place, fault in enumerate(plain["faults"]):
-        changes: list[Json] = [{"cool_down_s": 0.0}] if fault["cool_down_s"] else []
+        changes: list[Json] = [{"cool_down_s": 0.0}] if fault["cool_down_s"] != 0.0 else []
+        changes += [{"raises": ""}] if fault.get("raises") else []
         changes += [{"call": fault["call"] - 1}] if fault["call"] > 1 else []
         changes += [{"position": 0}] if fault["position"] else []
         for change in changes:

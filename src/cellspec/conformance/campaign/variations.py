@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import TypeAlias, get_args
 
+from cellspec.conformance.run.foreign import FOREIGN, Reading
 from cellspec.conformance.run.values import Texts
 from cellspec.conformance.run.workload import Fault, Visit, Workload
 
@@ -142,11 +143,30 @@ def _with_visits(work: Workload, number: Callable[[str], int]) -> Workload:
     return work.replace(visits=tuple(visits), versions=versions)
 
 
+def _with_foreign_exceptions(work: Workload, number: Callable[[str], int]) -> Workload:
+    """Half of the workloads with exceptions that name no kind, and waits that are left open."""
+    if number("foreign") % 2:
+        return work
+    reading: Reading = "retryable" if number("reading") % 2 else "permanent"
+    names = [name for name in FOREIGN if reading == "retryable" or name != "TimeoutError"]
+
+    def varied_fault(fault: Fault) -> Fault:
+        drawn = number(f"raises {fault.column} {fault.position} {fault.call}")
+        if fault.failure == reading and not fault.answers and drawn % 3:
+            return replace(fault, raises=names[drawn // 3 % len(names)])
+        open_wait = fault.failure == "backpressure" and not fault.cool_down_s and drawn % 2
+        return replace(fault, cool_down_s=None) if open_wait else fault
+
+    return work.replace(foreign=reading, faults=tuple(map(varied_fault, work.faults)))
+
+
 _VARIATIONS: tuple[tuple[str, _Vary], ...] = (
     ("", _with_more_rows),
     ("retries", _with_many_retries),
     ("", _with_more_resources),
     ("any_text", _with_texts),
     ("config", _with_visits),
+    # An engine that cannot be told how to read an exception does not know filters either.
+    ("filters", _with_foreign_exceptions),
 )
 """Each variation with the capability that it needs; "" for none."""

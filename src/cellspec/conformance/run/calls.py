@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from cellspec.conformance.run.arguments import Arguments, Inputs
 from cellspec.conformance.run.clock import Clock
+from cellspec.conformance.run.foreign import FOREIGN
 from cellspec.conformance.run.recorder import Crash, Entry, Recorder
 from cellspec.conformance.run.values import (
     REJECTED,
@@ -471,10 +472,10 @@ class Calls:
 
     def _fail(self, call: Call, fault: Fault) -> NoReturn:
         """Record a failure, and raise it. Of a range, the rows that it has not given yet fail."""
-        wait_s = fault.cool_down_s * self._clock.scale
+        wait_s = None if fault.cool_down_s is None else fault.cool_down_s * self._clock.scale
         if call.abandoned:
             raise _failure(call, fault, wait_s)
-        bounded = fault.failure == "backpressure" and wait_s > 0
+        bounded = fault.failure == "backpressure" and bool(wait_s)
         self._spend(call, fault, wait_s if bounded else None)
         self._recorder.step()
         raise _failure(call, fault, wait_s)
@@ -561,9 +562,11 @@ def _is_of_one_node(entry: Entry) -> bool:
     return isinstance(entry.get("rows", 0), int)
 
 
-def _failure(call: Call, fault: Fault, wait_s: float) -> GeneratorError:
+def _failure(call: Call, fault: Fault, wait_s: float | None) -> Exception:
     node = f"{call.column} {'barrier ' if call.scoped else ''}{call.start}"
     text = f"{node}: call {fault.call} fails, as the workload says"
+    if fault.raises:
+        return FOREIGN[fault.raises](text)
     if fault.failure == "retryable":
         return Retryable(text)
     if fault.failure == "permanent":

@@ -165,6 +165,8 @@ def _describe(work: Workload) -> Iterator[str]:
         wait = f", come back after {fault.cool_down_s:g} s" if fault.cool_down_s else ""
         where = _node(work, fault.column, fault.position)
         how = "hangs" if fault.failure == "timeout" else f"fails: {fault.failure}{wait}"
+        if fault.raises:
+            how = f"raises {fault.raises}, read as {fault.failure}"
         if fault.answers:
             how = f"answers with a list that is one value too {fault.answers}"
         yield f"call {fault.call} of {where} {how}"

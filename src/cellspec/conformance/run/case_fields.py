@@ -80,8 +80,9 @@ class _FaultFile(_Strict):
     position: int
     call: int = 1
     failure: FailureKind = "retryable"
-    cool_down_s: float = 0.0
+    cool_down_s: float | None = 0.0
     answers: Literal["", "short", "long"] = ""
+    raises: str = ""
 
 
 class _EndFile(_Strict):
@@ -111,6 +112,7 @@ class _CaseFile(_Strict):
     latency_s: dict[str, float] = {}
     faults: list[_FaultFile] = []
     skips: list[Annotated[tuple[str, int], _Many]] = []
+    foreign: Literal["permanent", "retryable"] = "permanent"
     rejects: list[Annotated[tuple[str, int], _Many]] = []
     checkpoint_every_rows: int | None = None
     checkpoint_version: Literal[1, 2, 3] = 1

@@ -70,7 +70,7 @@ class VirtualClock:
         self._idle_iterations = 10_000 + 200 * calls
         longest_s = 2 * max(work.latency_s.values(), default=1.0) + TICK_S
         hang_s = HANG_BOUNDS * (work.timeout_s or 0.0)
-        waits_s = sum(fault.cool_down_s + hang_s for fault in work.faults)
+        waits_s = sum((fault.cool_down_s or 0.0) + hang_s for fault in work.faults)
         # A set end may be any time: a trace's clock may count from 1970.
         last_s = max((end.t for end in work.ends), default=0.0)
         self._horizon_s = last_s + 100_000.0 + 10 * (calls * longest_s + waits_s)

@@ -26,6 +26,7 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 
 import msgspec
 
+from cellspec.conformance.run.foreign import FOREIGN, Reading
 from cellspec.conformance.run.values import Style, Texts
 from cellspec.errors import SpecError
 from cellspec.graph.columns import ColumnDescriptor
@@ -80,16 +81,21 @@ class Fault:
         answers: of a barrier, a list of another length than its input, in place of a failure:
             ``"short"`` or ``"long"``, by one value. The engine must refuse it; whether it then
             fails the call as permanent or as retryable is its choice (clause FAIL-09).
+        raises: the name of a foreign exception (`cellspec.conformance.run.foreign.FOREIGN`) that
+            the call raises, in place of one that names its kind; `failure` is how the workload
+            reads it, `Workload.foreign`.
         cool_down_s: seconds before which the call must not be repeated, as a back-pressure answer
-            says. After another failure the engine decides how long to wait.
+            says; None if the answer does not say. After another failure the engine decides how
+            long to wait.
     """
 
     column: str
     position: int
     call: int = 1
     failure: Failure = "retryable"
-    cool_down_s: float = 0.0
+    cool_down_s: float | None = 0.0
     answers: Literal["", "short", "long"] = ""
+    raises: str = ""
 
 
 StorageWrite: TypeAlias = Literal["data", "claim"]
@@ -165,6 +171,8 @@ class Workload:
         versions: by column, the version of its generator: its values are others in each version.
         texts: by column, how its values look: ``"empty"``, ``"null"``, ``"number"`` (like one),
             ``"lines"`` (of several lines), ``"long"`` or ``"same"`` (in every row); else digests.
+        foreign: how a call is to be read that raises an exception which names no kind:
+            ``"permanent"`` or ``"retryable"``. The engine is told so, as by a configuration.
         rejects: (column, row) of the cells whose answer is `cellspec.conformance.REJECTED`: their
             rows are dropped as filtered. Of a barrier, the rows that its answer leaves out.
         visits: for each incarnation, the process of somebody else that begins in the folder after
@@ -205,6 +213,7 @@ class Workload:
     storage_s: float = 0.0
     storage_faults: tuple[StorageFault, ...] = ()
     rejects: tuple[tuple[str, int], ...] = ()
+    foreign: Reading = "permanent"
     worker_losses: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -425,6 +434,8 @@ class Workload:
 def _check_counts(work: Workload) -> None:
     _expect("rows", work.rows, 1)
     _expect("order_seed", work.order_seed, 0)
+    if work.foreign not in get_args(Reading):
+        raise SpecError(f"workload: foreign: expected permanent or retryable, got {work.foreign!r}")
     if type(work.seed) is not int:
         raise SpecError(f"workload: seed: expected an integer, got {work.seed!r}")
     if work.checkpoint_every_rows is not None:
@@ -477,13 +488,15 @@ def _check_faults(work: Workload, graph: ExecutionGraph) -> None:
             raise SpecError(
                 f"workload: {where}.failure: a call that hangs needs failures.timeout_s"
             )
+        if fault.raises:
+            _check_raises(work, fault, where)
         if fault.answers not in ("", "short", "long"):
             raise SpecError(
                 f"workload: {where}.answers: expected short or long, got {fault.answers!r}"
             )
         if fault.answers and not graph.rules.columns[column].is_barrier:
             raise SpecError(f"workload: {where}.answers: column {fault.column!r} is no barrier")
-        if not _is_seconds(fault.cool_down_s):
+        if fault.cool_down_s is not None and not _is_seconds(fault.cool_down_s):
             raise SpecError(
                 f"workload: {where}.cool_down_s: expected seconds from 0 up, "
                 f"got {fault.cool_down_s!r}"
@@ -504,6 +517,22 @@ def _check_storage(work: Workload) -> None:
         work.storage_faults
     ):
         raise SpecError("workload: storage_faults: two of them say how the same write fails")
+
+
+def _check_raises(work: Workload, fault: Fault, where: str) -> None:
+    if fault.raises not in FOREIGN:
+        known = ", ".join(FOREIGN)
+        raise SpecError(f"workload: {where}.raises: expected one of {known}, got {fault.raises!r}")
+    if fault.failure != work.foreign:
+        raise SpecError(
+            f"workload: {where}.failure: expected {work.foreign}, as foreign exceptions are read, "
+            f"got {fault.failure!r}"
+        )
+    if fault.raises == "TimeoutError" and work.foreign == "permanent":
+        raise SpecError(
+            f"workload: {where}.raises: a TimeoutError is worth another attempt; give it to a "
+            "workload with foreign='retryable'"
+        )
 
 
 def _check_ends(work: Workload, graph: ExecutionGraph) -> None:
@@ -620,7 +649,7 @@ def _short(value: object) -> str:
 # The word of the format for a field of `End`.
 _NAMES = {"incarnation": "life"}
 # Fields of parts that a file without them is read as; files from before stay as they were.
-_NEWER = frozenset({"timeout_s", "answers"})
+_NEWER = frozenset({"timeout_s", "answers", "raises"})
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from typing import Any, NoReturn, TypeVar
 
 from cellspec import virtualtime
+from cellspec.conformance.run.foreign import is_foreign
 from cellspec.conformance.run.probe import AdapterError, Probe, Refused
 from cellspec.engines.lines import messages as m
 from cellspec.engines.lines.conversation import Conversation
@@ -174,7 +175,7 @@ class Incarnation:
         assert call.begun is not None
         try:
             value = await call.begun
-        except GeneratorError as error:
+        except Exception as error:
             self._fail(call, error)
             return
         self._calls.remove(call)
@@ -194,7 +195,7 @@ class Incarnation:
         while call.begun is not None:
             try:
                 row, value = await call.begun
-            except GeneratorError as error:
+            except Exception as error:
                 self._fail(call, error)
                 return
             call.start = row + 1
@@ -207,14 +208,21 @@ class Incarnation:
             given = _answer(row, value)
             self._turn(m.Complete(t=self._probe.now(), column=call.column, rows=row, **given))
 
-    def _fail(self, call: InFlight, error: GeneratorError) -> None:
+    def _fail(self, call: InFlight, error: Exception) -> None:
+        """Tell the engine of a failure, in the words of the protocol.
+
+        Exceptions are a matter of a language: a foreign one goes over as the workload reads it.
+        """
+        if not isinstance(error, GeneratorError) and not is_foreign(error):
+            raise error
+        own = error.failure if isinstance(error, GeneratorError) else self._probe.work.foreign
         self._calls.remove(call)
         wait_s = error.retry_after_s if isinstance(error, BackPressure) else None
         self._turn(
             m.Fail(
                 t=self._probe.now(),
                 column=call.column,
-                failure=error.failure,
+                failure=own,
                 retry_after=wait_s,
                 **call.place,
             )
