@@ -141,6 +141,7 @@ class RunModel:
         self.stopped = self.stop_requested = False
         self.paused_until = 0.0
         self.writes: list[tuple[set[str], set[int]]] = []
+        self.lost_writes: list[tuple[set[str], set[int]]] = []
         self.stored = {name: set(range(claim[name])) for name in self.names}
         self.admitted: set[int] = set()
         self.was_admitted: set[int] = set()
@@ -880,7 +881,7 @@ class RunModel:
     def save_breaks(self, t: float) -> set[str]:
         """Time moves on from now to `t`, and no save is being written (clause CKPT-19)."""
         rows, before, rules = self.claimable_rows(), self.saved_rows, self.rules
-        if self.over() or self.pending_claim is not None or rows <= before:
+        if self.over() or self.pending_claim is not None or self.writes or rows <= before:
             return set()
         since = self.now if self.unsaved_since is None else self.unsaved_since
         due = rules.save_rows is not None and rows >= before + rules.save_rows
@@ -922,7 +923,8 @@ class RunModel:
         self.paused_until = max(self.paused_until, until)
 
     def pass_to(self, t: float) -> None:
-        if self.pending_claim is None and self.claimable_rows() > self.saved_rows:
+        stores = self.pending_claim is not None or self.writes
+        if not stores and self.claimable_rows() > self.saved_rows:
             self.unsaved_since = self.now if self.unsaved_since is None else self.unsaved_since
         self.now = t
         for node in [n for n, until in self.cooling.items() if until is not None and until <= t]:
@@ -947,7 +949,6 @@ class RunModel:
 
     def store(self, columns: Iterable[str], rows: range) -> None:
         self.has_stored = True
-        self.unwritten.discard("rows")
         reported = set(columns)
         for column in reported:
             self.stored[column] |= set(rows)
@@ -957,6 +958,13 @@ class RunModel:
             if not (names <= reported and those <= set(rows))
             and not all(those <= self.stored[name] for name in names)
         ]
+        self.lost_writes = [
+            (names, those)
+            for names, those in self.lost_writes
+            if any(those - self.stored[name] for name in names)
+        ]
+        if not self.lost_writes:
+            self.unwritten.discard("rows")
 
     def write_begin(self, columns: Iterable[str], rows: range) -> None:
         """Rows are handed to storage, until they are reported, or all there."""
@@ -996,6 +1004,7 @@ class RunModel:
 
     def not_written(self) -> None:
         if self.pending_claim is None:
+            self.lost_writes += self.writes
             self.writes.clear()
         self.unwritten.add("rows" if self.pending_claim is None else "claim")
         if self.pending_claim is not None:

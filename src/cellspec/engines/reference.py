@@ -167,6 +167,8 @@ class _Reports(Observer):
     def __init__(self, probe: Probe, *, behind_s: float = 0.0) -> None:
         self.probe = probe
         self._behind_s = behind_s
+        # A report is a step at which the process may die, so there is none without a need.
+        self._slow_storage = bool(probe.work.storage_s or probe.work.storage_faults)
         self.attempts: dict[tuple[str, int], int] = {}
 
     def began(self) -> None:
@@ -212,6 +214,10 @@ class _Reports(Observer):
 
     def retired(self, group: int) -> None:
         self.probe.retire(group)
+
+    def rows_begin(self, column: str, start: int, stop: int) -> None:
+        if self._slow_storage:
+            self._probe.write_begin(column, start, stop)
 
     def rows_durable(self, column: str, start: int, stop: int) -> None:
         self.probe.durable(column, start, stop)

@@ -126,6 +126,7 @@ def committed(run: RunState, number: int | None) -> None:
             known.add(column, start, stop)
     run.durable_drops = max(run.durable_drops, commit.drops)
     run.unsaved = run.lost_rows = False
+    run.lost_writes.clear()
     count_from_claim(run)
 
 

@@ -33,7 +33,7 @@ def leave_unsaved(run: RunState, t: float) -> None:
     Raises:
         Violation: CKPT-19.
     """
-    if run.is_over or run.pending_claim is not None or run.commits:
+    if run.is_over or run.pending_claim is not None or run.commits or run.writes:
         return
     rows = _claimable_rows(run)
     if rows <= run.saved_rows:

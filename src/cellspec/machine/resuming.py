@@ -54,6 +54,7 @@ def restore(
     run.recorded = array("q", dropped or ())
     run.durable_drops = run.pending_drops = len(run.recorded)
     run.unsaved = run.lost_rows = False
+    run.lost_writes.clear()
     run.paused_until = 0.0
     run.counters.restore(claim, dropped, skipped, lost)
     run.causes = {row: why for row, why in run.causes.items() if row in run.counters.dropped}

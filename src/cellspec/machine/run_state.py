@@ -106,7 +106,8 @@ class RunState:
         failed_commits: those of this incarnation that reported an error.
         committed: the cells that are claimed, if commits added some; None else.
         unsaved: the last claim, or commit, could not be written.
-        lost_rows: the last rows could not be written.
+        lost_rows: rows could not be written, and were not since.
+        lost_writes: the writes of these rows, as far as they were announced.
         has_stored: the engine reported rows on storage at some time.
         saving: when the engine promises to save, if that is judged.
         saved_rows: the rows that could be claimed at the last save; the next one counts from here.
@@ -211,6 +212,7 @@ class RunState:
         self.saved_rows = 0
         self.unsaved_since: float | None = None
         self.writes: list[tuple[Sequence[int], int, int]] = []
+        self.lost_writes: list[tuple[Sequence[int], int, int]] = []
         self.paused_until = 0.0
         self.may_pause = False
         self.graph = graph

@@ -54,12 +54,15 @@ def store(run: RunState, columns: Iterable[int], start: int, stop: int) -> None:
                 f"{run.name_of(column)}[{row}] is on storage, but was never made: row {row} was "
                 "dropped, which is not recorded yet",
             )
-    run.lost_rows = False
     run.has_stored = True
     for column in columns:
         run.on_storage.add(column, start, stop)
     if run.writes:
         _end_writes(run, set(columns), start, stop)
+    if run.lost_rows:
+        # Writes that were announced are made good by their rows, others by any.
+        run.lost_writes = [write for write in run.lost_writes if not _is_stored(run, write)]
+        run.lost_rows = bool(run.lost_writes)
 
 
 def write_begin(run: RunState, columns: Sequence[int], start: int, stop: int) -> None:
@@ -82,8 +85,14 @@ def _end_writes(run: RunState, columns: set[int], start: int, stop: int) -> None
         write
         for write in run.writes
         if not (start <= write[1] and write[2] <= stop and columns.issuperset(write[0]))
-        and not all(run.on_storage.first_outside(column, *write[1:]) < 0 for column in write[0])
+        and not _is_stored(run, write)
     ]
+
+
+def _is_stored(run: RunState, write: tuple[Sequence[int], int, int]) -> bool:
+    """True if every row of a write is on storage."""
+    columns, start, stop = write
+    return all(run.on_storage.first_outside(column, start, stop) < 0 for column in columns)
 
 
 def _check_stored(run: RunState, column: int, start: int, stop: int) -> None:
@@ -272,6 +281,7 @@ def checkpoint_failed(run: RunState) -> None:
     if run.pending_claim is None:
         # It was the rows for the next one; a claim of other rows does not write them.
         run.lost_rows = True
+        run.lost_writes += run.writes
         run.writes.clear()
     else:
         run.unsaved = True

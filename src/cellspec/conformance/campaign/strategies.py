@@ -469,7 +469,7 @@ def _storage(draw: st.DrawFn, work: Workload) -> Workload:
     """The workload with storage that is slow, and fails now and then or from some write on."""
     fault = st.builds(
         StorageFault,
-        write=st.sampled_from(("data", "claim")),
+        write=st.sampled_from(("data", "claim", "claim")),
         number=st.integers(1, 2) | st.integers(1, 5),
         lands=st.booleans(),
         lasts=_seldom(),
@@ -477,6 +477,7 @@ def _storage(draw: st.DrawFn, work: Workload) -> Workload:
     drawn = draw(st.lists(fault, min_size=1, max_size=4))
     return work.replace(
         checkpoint_every_rows=work.checkpoint_every_rows or draw(st.integers(1, 2)),
+        storage_s=draw(st.sampled_from((0.0, 0.25, 1.0))),
         storage_faults={(one.write, one.number): one for one in drawn}.values(),
     )
 

@@ -199,6 +199,7 @@ PROFILES: tuple[Profile, ...] = (
             _S.CLAIM_FAILED,
             _S.ROWS_FAILED,
             _S.MADE_GOOD,
+            _S.SLOW_WRITE,
             _S.LANDED,
         ),
         mixed=False,
