@@ -901,9 +901,11 @@ class RunModel:
             return set()
         broken = {"SCHED-09"} if self.dispatchable() else set()
         broken |= {"GROUP-06"} if self.waiting_groups() else set()
+        over = self.rules.groups is not None and any(map(self.group_resolved, self.admitted))
         if not self.rules.conserves:
             broken = {"SCHED-15"} if broken and self._is_still(until) else set()
-        return broken
+            over = False
+        return broken | ({"GROUP-07"} if over else set())
 
     def _is_still(self, until: float | None) -> bool:
         """Nothing happens from now on, for a part of the time until a moment."""

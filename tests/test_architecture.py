@@ -242,7 +242,6 @@ WALLS = {
         "workload; and the words of a count",
         {
             "cellspec.conformance.judge.expected_table": {
-                "Expected",
                 "PlainColumn",
                 "expected_table",
                 "may_drop",

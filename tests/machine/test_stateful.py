@@ -239,7 +239,8 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
         pair = self.pair
         t = pair.machine.now + (1.0, 5.0)[pick % 2]
         while pair.model.idle_breaks(t) and not pair.model.stop_requested:
-            steps = pair.enabled("admit")[:1] + pair.enabled("start")
+            admissions = pair.enabled("admit")[:1]
+            steps = pair.enabled("retire") + admissions + pair.enabled("start")
             if not steps:
                 assert pair.model.paused()
                 break
@@ -522,6 +523,7 @@ def _nonsense(graph: ExecutionGraph, *, grouped: bool) -> list[Action]:
     "GROUP-03",
     "GROUP-05",
     "GROUP-06",
+    "GROUP-07",
     "GROUP-08",
     "RANGE-01",
     "RANGE-02",

@@ -998,6 +998,24 @@ class ThrowsTheClaimBeforeAway(AsyncioEngine):
                 (self.store.files.root / name).unlink(missing_ok=True)
 
 
+@mutant("a group retires only after all groups before it")
+class RetiresInOrder(RowGroups):
+    def retire(self, group: int) -> None:
+        waiting = vars(self).setdefault("finished", set())
+        waiting.add(group)
+        for one in sorted(waiting):
+            if not any(self.group_open[: one + 1]):
+                waiting.discard(one)
+                super().retire(one)
+
+
+@mutant("the skip conditions of columns are never asked")
+class IgnoresConditions(Skips):
+    def must_skip(self, column: int, row: int) -> bool:
+        name = self.progress.rules.columns[column].name
+        return self.progress.tracker.must_skip(CellNodeId(row, name))
+
+
 @mutant("saves one row late")
 class SavesOneRowLate(Saving):
     def _is_due(self) -> bool:

@@ -298,6 +298,11 @@ class Checker:
         self._recent.append(event)
         return None
 
+    def refuse(self, clause: str, detail: str, event: Event) -> Finding:
+        """The finding that an event breaks a clause for a reason that only the caller knows."""
+        self._counts[event.event] += 1
+        return self._find(clause, detail, event, event.seq + 1)
+
     def _move_clock(self, event: Event) -> None:
         begins = self._slack_s and not self._moments
         if begins or (event.event == "resume" and event.t < self.machine.now):
@@ -417,6 +422,14 @@ class Checker:
 
 def _unjudged(header: Header, slack_s: float) -> dict[str, str]:
     """Clauses that this trace cannot be judged by, with the reason."""
+    unjudged = _idleness_unjudged(header, slack_s)
+    if header.limits.groups is not None and (header.clock == "real" or "GROUP-06" in unjudged):
+        reason = "in real time nobody can say that a row group retired too late"
+        unjudged["GROUP-07"] = unjudged.get("GROUP-06", reason)
+    return unjudged
+
+
+def _idleness_unjudged(header: Header, slack_s: float) -> dict[str, str]:
     if header.clock == "real" and not slack_s:
         reason = "in real time nobody can say that something started too late, without a slack"
         promised = _IDLENESS if header.saving is None else (*_IDLENESS, "CKPT-19")

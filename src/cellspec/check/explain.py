@@ -54,7 +54,7 @@ _STORAGE = frozenset(
 )
 _ASKED = frozenset({"stop_requested", "stop", "start", "admit"})
 _INCARNATIONS = frozenset({"crash", "resume"})
-_OF_TIME = frozenset({"SCHED-08", "SCHED-09", "SCHED-15", "GROUP-06", "CKPT-19"})
+_OF_TIME = frozenset({"SCHED-08", "SCHED-09", "SCHED-15", "GROUP-06", "GROUP-07", "CKPT-19"})
 _WORDS = {
     READY: "ready",
     SKIP_READY: "to be skipped",
@@ -279,7 +279,7 @@ def _related(
         found = [one for one in recent if one.event in _ASKED or one.event in _STORAGE]
     elif clause == "SCHED-16":
         found = [one for one in recent if one.event in ("fail", "pause")]
-    elif clause in ("GROUP-02", "GROUP-06", "GROUP-08"):
+    elif clause in ("GROUP-02", "GROUP-06", "GROUP-07", "GROUP-08"):
         found = [one for one in recent if one.event in ("admit", "retire")]
     elif clause in _OF_TIME:
         found = list(recent)

@@ -217,7 +217,7 @@ class _Reports(Observer):
 
     def rows_begin(self, column: str, start: int, stop: int) -> None:
         if self._slow_storage:
-            self._probe.write_begin(column, start, stop)
+            self.probe.write_begin(column, start, stop)
 
     def rows_durable(self, column: str, start: int, stop: int) -> None:
         self.probe.durable(column, start, stop)

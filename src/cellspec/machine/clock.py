@@ -7,6 +7,7 @@ from cellspec.machine.call_bound import expect_none_late
 from cellspec.machine.idleness import leave_moment
 from cellspec.machine.pauses import end_pause
 from cellspec.machine.prompt_saving import leave_unsaved
+from cellspec.machine.row_groups import expect_retired
 from cellspec.machine.run_state import RunState
 
 __all__ = ["at"]
@@ -23,13 +24,16 @@ def at(run: RunState, t: float, *, ends: bool = False) -> None:
     Raises:
         Violation: SCHED-08 (time fell), SCHED-09 (dispatchable work was left when time moved),
             GROUP-06 (a row group was left waiting), SCHED-15 (work was left waiting while nothing
-            was in flight), FAIL-07 (a call passed its bound), CKPT-19 (a save was due).
+            was in flight), FAIL-07 (a call passed its bound), CKPT-19 (a save was due),
+            GROUP-07 (a row group did not retire).
     """
     if t > run.now:
         if run.begun:
             expect_none_late(run, t)
         if run.saving is not None:
             leave_unsaved(run, t)
+        if run.judges_retirement and run.admitted:
+            expect_retired(run, t)
         while run.due and run.due[0][0] < t:
             # A node whose backoff ends at a moment without any other step is ready from then.
             _move(run, run.due[0][0], ends=ends)

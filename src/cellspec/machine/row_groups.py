@@ -11,6 +11,7 @@ from cellspec.machine.run_state import RunState
 __all__ = [
     "admit",
     "count_waiting",
+    "expect_retired",
     "leads_nowhere",
     "may_admit",
     "open_groups",
@@ -52,6 +53,37 @@ def count_waiting(run: RunState) -> int:
     # A group whose last cells were skipped needs no admission any more.
     run.waiting_groups = open_groups(run)
     return run.waiting_groups
+
+
+def expect_retired(run: RunState, t: float) -> None:
+    """Time moves on to `t`: a group whose rows are all resolved must have retired.
+
+    For each admitted group one open cell is remembered, from which the search goes on when it is
+    resolved: O(admitted groups) a moment, and every cell once.
+
+    Raises:
+        Violation: GROUP-07.
+    """
+    if run.is_over or run.is_stopping or run.gives_up():
+        return
+    size, total = run.limits.group_rows, run.graph.num_records
+    assert size is not None
+    for group in run.admitted:
+        start, stop = part_of(group, size, total)
+        column, row = run.open_cells.get(group, (0, start))
+        columns = run.graph.num_columns
+        while column < columns:
+            row = run.counters.find_unresolved(column, row, stop)
+            if row >= 0:
+                break
+            column, row = column + 1, start
+        run.open_cells[group] = (column, row)
+        if column == columns and unresolved(run, start, stop) is None:
+            run.breaks(
+                "GROUP-07",
+                f"every row of row group [{start}:{stop}] is resolved at t={run.now:g} s, and the "
+                f"group did not retire before t={t:g} s",
+            )
 
 
 def admit(run: RunState, start: int, stop: int) -> None:
@@ -153,6 +185,7 @@ def retire(run: RunState, start: int, stop: int) -> None:
     if left is not None:
         run.breaks("GROUP-03", f"row group {group} retires although {left} is not resolved")
     run.admitted.discard(group)
+    run.open_cells.pop(group, None)
 
 
 def _expect_groups(run: RunState, start: int, stop: int) -> None:

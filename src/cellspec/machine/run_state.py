@@ -122,6 +122,7 @@ class RunState:
         idle_since: where waits are measured, the moment since which nothing is in flight and
             work waits; None if something is, or none does.
         admitted: the row groups that are admitted.
+        open_cells: by admitted group, a cell (column, row) before which all of it is resolved.
         was_admitted: those that were admitted in this incarnation, retired ones among them.
         admissions: the names under which groups were admitted.
         groups_depend: rows of one row group may wait for rows of another.
@@ -193,7 +194,9 @@ class RunState:
         self.recorded = array("q")
         self.ends: deque[bool] = deque(maxlen=self.failures.stop_window or 1)
         self.admitted: set[int] = set()
+        self.open_cells: dict[int, tuple[int, int]] = {}
         self.was_admitted: set[int] = set()
+        self.judges_retirement = limits.groups is not None and "GROUP-07" not in self.waived
         self.admissions: set[int] = set()
         self.waiting_groups = 0
         self.forget_calls()
@@ -230,6 +233,7 @@ class RunState:
             self.unrecorded,
         ):
             known.clear()
+        self.open_cells.clear()
         for names in (self.presumed, self.admitted, self.was_admitted, self.admissions):
             names.clear()
         self.gone.clear()

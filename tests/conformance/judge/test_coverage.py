@@ -376,6 +376,8 @@ def test_every_clause_is_exercised_in_some_of_these_runs() -> None:
         'checkpoint_begin claim={"a":1}; checkpoint_durable; stop_requested; '
         'end outcome="interrupted"',
     ).exercised
+    two = work(A, limits=Limits(group_rows=1, groups=2))
+    found |= seen(two, "admit 0; admit 1; retire 1").exercised
     groups = work(A, limits=Limits(group_rows=1, groups=1))
     found |= seen(groups, "admit 0; start a0; 1 complete a0").exercised
     homes = {clause.number for profile in DRAWN for clause in profile.clauses}

@@ -290,7 +290,7 @@ WRONG: list[tuple[type[Tiny], Workload, str]] = [
     (DropsInSilence, DROPS, "DROP-04"),
     (SkipsForNothing, PLAIN, "SKIP-01"),
     (SkipsAlone, SKIPS, "SKIP-02"),
-    (NeverSkips, SKIPS, "TABLE-08"),
+    (NeverSkips, SKIPS, "SKIP-04"),
     (ClaimsTooMuch, BATCHED, "CKPT-08"),
     (ClaimsFirst, PLAIN, "CKPT-10"),
     (ForgetsTheClaim, BATCHED.replace(crashes=(LATE,)), "CKPT-12"),

@@ -438,6 +438,8 @@ class _Observer:
             inherited = self.run.columns[column].propagates and self.run.skips_input(column, row)
             self.was(Sometimes.SKIP_SPREAD if inherited else Sometimes.SKIPPED)
             self.run.skipped.add((column, row))
+            if not inherited:
+                self.note("SKIP-04")
         self.run.resolve(column, rows)
         self._see_scopes(rows)
 
@@ -460,7 +462,7 @@ class _Observer:
             self.was(Sometimes.SHORT_GROUP)
 
     def _see_retire(self, event: Mapping[str, Any], _column: int) -> None:
-        self.note("GROUP-03", "GROUP-05")
+        self.note("GROUP-03", "GROUP-05", *(["GROUP-07"] if len(self.run.admitted) > 1 else []))
         self.run.admitted.discard(span_of(event)[0])
         self.run.retired += 1
 

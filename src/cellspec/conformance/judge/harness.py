@@ -349,7 +349,9 @@ class _JudgedRun:
             self.now_s = max(self.now_s, event.t)
             self.storage.note(event, probe.graph.column_names)
             try:
-                found = self.checker.feed(event)
+                own = self._started_against_condition(event)
+                found = self.checker.refuse("SKIP-04", own, event) if own else None
+                found = found or self.checker.feed(event)
             except TraceError:
                 # It, or a step before it, breaks a clause that is waived: nothing that follows can
                 # be judged by its events.
@@ -363,6 +365,17 @@ class _JudgedRun:
                 return
             if event.event == "resume" and self.claims_cells:
                 self._judge_landed(event)
+
+    def _started_against_condition(self, event: Event) -> str:
+        """A cell that starts although its column's own condition says to skip it, in words."""
+        column, rows = event.column, event.rows
+        if event.event != "start" or column is None or rows is None or not self.work.skips:
+            return ""
+        span = range(rows, rows + 1) if isinstance(rows, int) else range(*rows)
+        row = next((row for row in span if self.work.wants_skip(column, row)), None)
+        if row is None or "SKIP-04" in self.waived:
+            return ""
+        return f"{column}[{row}] starts, and the condition of {column!r} says to skip it"
 
     def _judge_landed(self, event: Event) -> None:
         """Hold the claim of a resume against the table that the process before it left."""

@@ -15,7 +15,6 @@ from itertools import chain
 from typing import TypeAlias
 
 from cellspec.conformance.judge.expected_table import (
-    Expected,
     PlainColumn,
     expected_table,
     may_drop,
@@ -138,9 +137,11 @@ class TableJudge:
             else:
                 yield from self._own_values(incarnation, column, table)
         yield from self._unchanged(incarnation, table, silent)
+        if outcome == "success" and dropped is not None:
+            yield from self._dropped(incarnation, table, dropped, causes)
+        total = self._work.rows_of(incarnation)
+        yield from _wrong_skips(self._work, total, table, self._odd)
         if outcome == "success":
-            if dropped is not None:
-                yield from self._dropped(incarnation, table, dropped, causes)
             yield from self._final(incarnation, table)
 
     def _left_behind(
@@ -454,8 +455,6 @@ class TableJudge:
 
     def _final(self, incarnation: int, table: Table) -> Iterator[TableViolation]:
         work, total = self._work, self._work.rows_of(incarnation)
-        if work.failures.stop_window is not None:
-            return
         expected = expected_table(
             work,
             total,
@@ -465,7 +464,6 @@ class TableJudge:
         )
         if expected.dropped is None:
             return
-        yield from self._skips(table, expected)
         if not self._crashed:
             return
         dropped = frozenset(row for row in table.dropped if row < total)
@@ -487,25 +485,6 @@ class TableJudge:
                         "TABLE-06",
                         f"{name}[{row}] ends as {held!r}{made}; a run without a crash ends with "
                         f"{value!r}",
-                    )
-
-    def _skips(self, table: Table, expected: Expected) -> Iterator[TableViolation]:
-        """A cell is skipped exactly where the workload asks for it."""
-        for row, cells in sorted(expected.rows.items()):
-            for name, value in cells.items():
-                held = table.rows.get(row, {}).get(name)
-                if held is SKIPPED and value is not SKIPPED:
-                    yield TableViolation(
-                        "TABLE-08",
-                        f"{name}[{row}] is skipped, and has no reason to be: neither its column's "
-                        "condition nor a skipped input asks for it",
-                        (name, row),
-                    )
-                elif value is SKIPPED and isinstance(held, str) and (name, row) not in self._odd:
-                    yield TableViolation(
-                        "TABLE-08",
-                        f"{name}[{row}] holds {held!r}, and must be skipped in this workload",
-                        (name, row),
                     )
 
     def _made_earlier(self, column: str, row: int, value: str, incarnation: int) -> str:
@@ -532,6 +511,35 @@ def holds(rows: Claimed, row: int) -> bool:
 def holds_row(claim: Mapping[str, Claimed] | None, row: int) -> bool:
     """True if every column claims a row."""
     return bool(claim) and all(holds(rows, row) for rows in (claim or {}).values())
+
+
+def _wrong_skips(
+    work: Workload, total: int, table: Table, odd: Collection[tuple[str, int]]
+) -> Iterator[TableViolation]:
+    """A cell is skipped exactly where its column's condition, or a skipped input, asks for it.
+
+    That is so in every table, however the run ended. An input that is not there may have been
+    skipped or not.
+    """
+    columns = plain_columns(work, total)
+    for row, cells in sorted(table.rows.items()):
+        for column in columns:
+            name, held = column.name, cells.get(column.name)
+            inputs = [cells.get(need) for need in column.needs if column.propagates]
+            asked = work.wants_skip(name, row) or SKIPPED in inputs
+            if held is SKIPPED and not asked and None not in inputs:
+                yield TableViolation(
+                    "TABLE-08",
+                    f"{name}[{row}] is skipped, and has no reason to be: neither its column's "
+                    "condition nor a skipped input asks for it",
+                    (name, row),
+                )
+            elif asked and isinstance(held, str) and (name, row) not in odd:
+                yield TableViolation(
+                    "TABLE-08",
+                    f"{name}[{row}] holds {held!r}, and must be skipped in this workload",
+                    (name, row),
+                )
 
 
 def _process(incarnation: int) -> str:
