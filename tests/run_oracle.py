@@ -123,6 +123,7 @@ class RunModel:
         dropped: Mapping[int, str],
     ) -> None:
         self.claimed = dict(claim)
+        self.claims_here = False
         self.results = dict(results)
         self.dropped = dict(dropped)
         self.filtered &= set(dropped)
@@ -990,6 +991,7 @@ class RunModel:
 
     def begin(self, claim: Mapping[str, int]) -> None:
         self.begun.append(dict(claim))
+        self.claims_here = True
         self.pending_claim = dict(claim)
         self.pending_drops = set(self.recorded)
 
@@ -1170,7 +1172,7 @@ class RunModel:
                 broken.add("SCHED-10")
             if not saved and "rows" in self.unwritten:
                 broken.add("CKPT-23")
-            if self.begun and min(self.durable_claim.values()) < total:
+            if self.claims_here and min(self.durable_claim.values()) < total:
                 broken.add("CKPT-23" if "claim" in self.unwritten else "CKPT-22")
         elif outcome == "stopped":
             if not self.stopped:

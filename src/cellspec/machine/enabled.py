@@ -173,7 +173,7 @@ def _storage_actions(run: RunState) -> Iterator[Action]:
                 yield Action("checkpoint_begin", claim=claim)
     total = run.graph.num_records
     done = run.completed_rows == total and min(run.durable) == total and not run.unrecorded
-    claimed = not run.claim_version or min(run.claimed_rows()) == total
+    claimed = not run.claims_here or min(run.claimed_rows()) == total
     if done and claimed and not run.stopped:
         yield Action("end")
 

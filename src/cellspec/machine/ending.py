@@ -81,8 +81,8 @@ def _expect_success(run: RunState) -> None:
 
 
 def _expect_claimed(run: RunState) -> None:
-    """Refuse success of an engine that claims rows, and has not claimed them all."""
-    if not run.claim_version:
+    """Refuse success of a process that claims rows, and has not claimed them all."""
+    if not run.claims_here:
         return
     total = run.graph.num_records
     for column, rows in enumerate(run.claimed_rows()):

@@ -100,6 +100,7 @@ class RunState:
         claim_version: the kind of the claims so far: 1 of whole rows, 2 by column, 3 of any rows;
             0 for none.
         claims_by_column: one of them was not of whole rows.
+        claims_here: this incarnation has begun a claim, or a commit.
         durable_drops, pending_drops: how many recorded drops storage holds with these claims.
         failed_claims: claims whose write reported an error after the last durable one.
         commits: the commits that are open, by number; None for one without.
@@ -246,6 +247,7 @@ class RunState:
         self.stop_requested = self.lost_worker = False
         self.idle_since: float | None = None
         self.waiting_since: list[float | None] = [None] * (self.output_group + 2)
+        self.claims_here = False
         self.must_stop = self.stopped = self.failed_for_good = False
 
     def set_graph(self, graph: ExecutionGraph) -> None:

@@ -113,6 +113,7 @@ def _check_stored(run: RunState, column: int, start: int, stop: int) -> None:
 
 def note_kind(run: RunState, claim: Claim, *, gaps: bool) -> None:
     """Learn from a claim, or a commit, which kind of claims the run makes."""
+    run.claims_here = True
     run.claims_by_column |= len(set(claim)) > 1
     run.claim_version = max(run.claim_version, 3 if gaps else 2 if run.claims_by_column else 1)
 

@@ -360,7 +360,8 @@ def test_every_clause_is_exercised_in_some_of_these_runs() -> None:
         found |= seen(asked, text).exercised
     for text in (
         'start a0; 1 complete a0; durable a0; checkpoint_begin claim={"a":1}; checkpoint_durable; '
-        f'crash; {CLAIM_1} dropped=[[0,1]] records=3; start a1; 2 end outcome="success"',
+        f"crash; {CLAIM_1} dropped=[[0,1]] records=3; start a1; "
+        'checkpoint_begin claim={"a":2}; 2 end outcome="success"',
         f"start a0; 1 fail a0 {PERMANENT}; drop a0; cancel a1; start a1",
     ):
         found |= seen(work(A, targets=(2, 3)), text).exercised

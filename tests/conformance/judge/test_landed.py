@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,18 @@ from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.judge.landed import judge_landed
 from cellspec.conformance.judge.silent_resume import SilentResume, exercised_by, situations_of
 from cellspec.conformance.judge.table_judge import Claimed, TableJudge
+from cellspec.conformance.run.backend import Backend, fit_of
 from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.values import SKIPPED, Registry, Table
 from cellspec.conformance.run.workload import Workload
-from tests.conformance.journal_engine import Tables
+from cellspec.engines.reference import ReferenceBackend
+from cellspec.replay.source import Steps, read_source
+from cellspec.replay.workload_of import workload_of
+from sim.cli import main
+from tests.conformance.journal_engine import Commits, Tables
+from tests.conformance.second_engine import ColumnFirst
 
+CASES = Path(__file__).parents[2] / "cases" / "traces"
 AB = (ColumnDescriptor("a"), ColumnDescriptor("b", dependencies=["a"]))
 WORK = Workload(AB, 3, checkpoint_every_rows=1, crashes=(20,))
 HALF = Table({0: {"a": "a0", "b": "b0"}, 1: {"a": "a1"}}, frozenset({2}))
@@ -117,3 +125,28 @@ def test_a_journal_that_says_nothing_is_judged_with_evidence(tmp_path: Path) -> 
     assert [one.incarnation for one in result.silent] == [1]
     seen = coverage_of(WORK, result.events, silent=result.silent)
     assert {"TABLE-05", "TABLE-06", "TABLE-09"} <= seen.exercised
+
+
+@pytest.mark.parametrize(
+    ("backend", "version"), [(ReferenceBackend(), 2), (ColumnFirst(), 1), (Commits(), 3)]
+)
+def test_an_engine_is_asked_for_checkpoints_that_it_can_write(
+    backend: Backend, version: int
+) -> None:
+    work = fit_of(backend)(WORK.replace(checkpoint_version=3))
+    assert work is not None
+    assert work.checkpoint_version == version
+
+
+@pytest.mark.parametrize("case", ["per_task_cache", "per_task_cache_as_set"])
+def test_a_trace_of_set_claims_is_replayed_and_drawn(case: str, tmp_path: Path) -> None:
+    path = str(CASES / f"{case}.jsonl")
+    steps = read_source(path)
+    assert isinstance(steps, Steps)
+    assert workload_of(steps).checkpoint_version == 3
+    assert main(["replay", path, "--backend", "reference"]) == 0
+    assert main(["check", path, "--chrome", str(tmp_path / "chrome.json")]) == 0
+    text = (tmp_path / "chrome.json").read_text()
+    rows = [one["args"] for one in json.loads(text)["traceEvents"] if one["name"] == "rows"]
+    # All three rows at the end, of which the resume kept parts of two.
+    assert rows[-1] == {"complete": 3, "dropped": 0}

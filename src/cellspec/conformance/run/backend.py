@@ -178,12 +178,13 @@ class Backend(Protocol):
 def fit_of(backend: Backend) -> Fit:
     """The function that maps workloads to those that the engine can express.
 
-    It is the backend's own method, or the identity. It raises `SpecError` if that method fails or
-    gives a value that is no workload.
+    It is the backend's own method, or the identity, and asks for checkpoints of cells (version 3)
+    only where they can be claimed. It raises `SpecError` if that method fails or gives a value that
+    is no workload.
     """
     own: Fit | None = getattr(backend, "fit", None)
     if own is None:
-        return lambda work: work
+        return lambda work: _with_claims_of(backend, work)
 
     def fit(work: Workload) -> Workload | None:
         where = f"backend {type(backend).__name__}: fit"
@@ -193,7 +194,7 @@ def fit_of(backend: Backend) -> Fit:
             raise SpecError(f"{where}: {type(error).__name__}: {error}") from error
         if made is not None and not isinstance(made, type(work)):
             raise SpecError(f"{where}: expected a Workload or None, got {made!r}")
-        return made
+        return made if made is None else _with_claims_of(backend, made)
 
     return fit
 
@@ -224,6 +225,14 @@ def idle_s_of(backend: Backend) -> float:
         where = f"backend {type(backend).__name__}: idle_s"
         raise SpecError(f"{where}: expected seconds from 0, got {declared!r}")
     return float(declared)
+
+
+def _with_claims_of(backend: Backend, work: Workload) -> Workload:
+    """The workload, with checkpoints of a version that the engine can write."""
+    able = frozenset(backend.capabilities)
+    if work.checkpoint_version < 3 or not able.isdisjoint(("set_claims", "commits")):
+        return work
+    return work.replace(checkpoint_version=2 if "column_checkpoints" in able else 1)
 
 
 def check_capabilities(backend: Backend) -> None:
