@@ -138,6 +138,8 @@ def checkpoint_begin(run: RunState, claim: Claim) -> None:
         return
     if run.pending_claim is not None:
         run.breaks("CKPT-11", "a claim is begun while another is being written")
+        # Not judged: either of the two may be what storage gives back.
+        run.failed_claims.append(Commit(run.pending_claim, run.pending_drops))
     known = run.durable_claim
     if are_prefixes(claim) and are_prefixes(known):
         for column, rows in enumerate(claim):

@@ -265,11 +265,12 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         ),
     ] = None
     dropped: Annotated[
-        RangeList | None, Meta(description="The dropped rows that storage read back.")
+        RangeList | None,
+        Meta(description="The dropped rows that storage read back; left out: not compared."),
     ] = None
     skipped: Annotated[
         dict[str, RangeList] | None,
-        Meta(description="By column, the skipped cells that storage read back."),
+        Meta(description="By column, the skipped cells that storage read; left out: not compared."),
     ] = None
     records: Annotated[
         Positive | None, Meta(description="Rows of the dataset from now on, if it is another.")
