@@ -16,6 +16,7 @@ from cellspec.graph.nodes import CellNodeId
 from cellspec.machine.actions import Action
 from cellspec.machine.limits import FailurePolicy, Limits
 from cellspec.machine.machine import Machine
+from cellspec.state.claims import join, minus, spans
 
 __all__ = ["ActionsOfSteps", "actions_of", "machine_for", "policy_for"]
 
@@ -80,9 +81,9 @@ class ActionsOfSteps:
         elif step.kind == "checkpoint_begin":
             claim = relation.claims[step.place]
             for column, rows in enumerate(claim):
-                if rows > self._stored[column]:
-                    self._stored[column] = rows
-                    yield Action("durable", relation.graph.column_names[column], (0, rows))
+                for start, stop in spans(minus(rows, self._stored[column])):
+                    yield Action("durable", relation.graph.column_names[column], (start, stop))
+                self._stored[column] = join(rows, self._stored[column])
             yield Action("checkpoint_begin", claim=claim)
         elif step.kind == "checkpoint_durable":
             yield Action("checkpoint_durable")

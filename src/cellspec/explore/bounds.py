@@ -37,6 +37,17 @@ from cellspec.text import noun
 __all__ = ["BOUNDS", "Configuration", "Progress", "Totals", "drops_of", "explore", "search_for"]
 
 
+_CLAIMS = {
+    (1,): "rows",
+    (2,): "columns",
+    (3,): "cells",
+    (1, 2): "both",
+    (1, 3): "rows and cells",
+    (2, 3): "columns and cells",
+    (1, 2, 3): "each kind",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Configuration:
     """All graphs of one size under one set of rules; or one graph.
@@ -76,7 +87,7 @@ class Configuration:
         if faults.torn:
             words.append("torn writes")
         if faults.crashes:
-            words.append("claims of " + {1: "rows", 2: "columns", 3: "both"}[sum(faults.versions)])
+            words.append("claims of " + _CLAIMS[faults.versions])
         if faults.workers is not None:
             words.append(f"{faults.workers} {noun(faults.workers, 'worker')}")
         return ", ".join(words) or "no fault"

@@ -19,7 +19,8 @@ from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import CellNodeId
 from cellspec.machine.actions import Action
 from cellspec.machine.limits import Limits
-from cellspec.text import noun
+from cellspec.state.claims import Claim
+from cellspec.text import noun, row_words
 from cellspec.trace import event_of, header_for, to_json
 
 __all__ = ["counterexample_lines", "explain_path"]
@@ -73,10 +74,13 @@ def _line(relation: Relation, step: Step) -> str:
     return f"the process dies, and resumes from {claim}{what[step.outcome]}"
 
 
-def _claim(graph: ExecutionGraph, claim: Sequence[int]) -> str:
-    if len(set(claim)) == 1:
+def _claim(graph: ExecutionGraph, claim: Claim) -> str:
+    if len(set(claim)) == 1 and isinstance(claim[0], int):
         return f"{claim[0]} {noun(claim[0], 'row')}"
-    return ", ".join(f"{name} {rows}" for name, rows in zip(graph.column_names, claim, strict=True))
+    return ", ".join(
+        f"{name} {rows if isinstance(rows, int) else row_words(rows)}"
+        for name, rows in zip(graph.column_names, claim, strict=True)
+    )
 
 
 def counterexample_lines(relation: Relation, actions: Iterable[Action], version: str) -> str:

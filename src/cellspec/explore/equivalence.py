@@ -14,6 +14,7 @@ the search, and made for small pipelines.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 
 from cellspec.errors import Violation
@@ -58,6 +59,8 @@ def check_equivalence(search: Search) -> tuple[int, int]:
         machine = _replayed(search, path)
         try:
             offered = _offered(search, machine, state)
+            if 3 in search.relation.faults.versions:
+                offered |= _set_claims(search, _replayed(search, path), state)
         except Difference as odd:
             raise Difference(f"{_words(path)}: {odd}") from None
         if offered != expected:
@@ -184,7 +187,8 @@ def _place(relation: Relation, action: Action) -> int:
 
 def _claims(search: Search, machine: Machine) -> set[Step]:
     relation = search.relation
-    wanted = [machine.claim(version) for version in relation.faults.versions]
+    versions = relation.faults.versions
+    wanted = [machine.claim(version) for version in versions if version < 3]
     found: set[Step] = set()
     for action in machine.enabled():
         claim = action.claim
@@ -193,6 +197,31 @@ def _claims(search: Search, machine: Machine) -> set[Step]:
             index = relation.claim_index[mine, _drops_of(relation, machine, mine)]
             found.add(Step("checkpoint_begin", index))
     return found
+
+
+def _set_claims(search: Search, machine: Machine, state: State) -> set[Step]:
+    """The largest claim of any cells that the machine lets begin; the machine is used up.
+
+    The machine offers claims without gaps; of the others it is asked for each.
+    """
+    relation, durable = search.relation, search.histories.claims_of(state.history)[0]
+    if not 1 << state.history & search.histories.may_crash:
+        return set()
+    for column, name in enumerate(relation.graph.column_names):
+        for row in range(relation.graph.num_records):
+            if is_resolved(machine.counters.cells[column][row]):
+                machine.apply(Action("durable", name, (row, row + 1)))
+    held = relation.claimed_cells[durable]
+    larger = [
+        index
+        for index, cells in enumerate(relation.claimed_cells)
+        if cells != held and not held & ~cells
+    ]
+    for index in sorted(larger, key=lambda index: -relation.claimed_cells[index].bit_count()):
+        with contextlib.suppress(Violation):
+            machine.apply(Action("checkpoint_begin", claim=relation.claims[index]))
+            return {Step("checkpoint_begin", index)}
+    return set()
 
 
 def _drops_of(relation: Relation, machine: Machine, claim: Prefixes) -> int:

@@ -37,7 +37,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cellspec.graph.graph import ExecutionGraph
-from cellspec.state.claims import Prefixes
+from cellspec.state.claims import Claim
 
 __all__ = ["Invariants"]
 
@@ -57,7 +57,7 @@ class Invariants:
     def __init__(
         self,
         graph: ExecutionGraph,
-        claims: Sequence[Prefixes],
+        claims: Sequence[Claim],
         workers: int | None = None,
         waive: Sequence[str] = (),
         drops: Sequence[int] | None = None,
@@ -104,10 +104,7 @@ class Invariants:
         self.is_call = [not (self._is_output(place)) for place in range(self.count)]
         self.calls = sum(1 << place for place in range(self.count) if self.is_call[place])
         self.claimed_cells = [self._claimed(claim) for claim in self.claims]
-        self.after_restore = [
-            cells | self._whole_scopes(claim)
-            for cells, claim in zip(self.claimed_cells, self.claims, strict=True)
-        ]
+        self.after_restore = [cells | self._whole_scopes(cells) for cells in self.claimed_cells]
         self.cells = (1 << self.rows * self.width) - 1
 
     def _cell(self, row: int, column: int) -> int:
@@ -147,17 +144,20 @@ class Invariants:
             self.clause.append("BARR-01")
             self.before.append(before)
 
-    def _claimed(self, claim: Prefixes) -> int:
+    def _claimed(self, claim: Claim) -> int:
         return sum(
-            self._cell(row, column) for column, count in enumerate(claim) for row in range(count)
+            self._cell(row, column)
+            for column, rows in enumerate(claim)
+            for start, stop in ([(0, rows)] if isinstance(rows, int) else rows)
+            for row in range(start, stop)
         )
 
-    def _whole_scopes(self, claim: Prefixes) -> int:
+    def _whole_scopes(self, cells: int) -> int:
         first = self.rows * self.width
         return sum(
             1 << first + place
-            for place, (column, _, stop) in enumerate(self._scopes)
-            if claim[column] >= stop
+            for place, (column, start, stop) in enumerate(self._scopes)
+            if not sum(self._cell(row, column) for row in range(start, stop)) & ~cells
         )
 
     def _wanted(self, place: int, done: int) -> int:
@@ -249,7 +249,11 @@ class Invariants:
     def restore(self, claim: int, before: int, after: int) -> str:
         """The clause that a resume breaks, given the base before the crash."""
         size = self.count
-        claimed = (1 << max(self.claims[claim])) - 1
+        claimed = sum(
+            1 << row
+            for row in range(self.rows)
+            if self.claimed_cells[claim] >> row * self.width & (1 << self.width) - 1
+        )
         kept = before >> 2 * size & claimed if self._drops is None else self._drops[claim]
         odd = (self._restored(claim, kept) ^ after) & (1 << size) - 1
         return self._or_waived(
@@ -306,19 +310,57 @@ class Invariants:
         clause = self._or_waived("CKPT-06")
         return (wrong, clause) if clause else (0, "")
 
-    def reported(self, version: int, claim: Prefixes, done: int, dropped: int, durable: int) -> str:
+    def reported(self, version: int, claim: Claim, done: int, dropped: int, durable: int) -> str:
         """The clause that a report of finished rows breaks."""
-        held = self.claims[durable]
-        right = tuple(
-            [self._prefix(column, done, dropped, count) for column, count in enumerate(held)]
-        )
+        held = self.claimed_cells[durable]
+        if version == 3:
+            mine, right = self._claimed(claim), self._closed(held, done)
+            falls = held & ~mine
+            return "" if mine == right else self._or_waived("CKPT-09" if falls else "", "CKPT-13")
+        counts = [
+            self._prefix(column, done, dropped, self._held(column, held))
+            for column in range(self.width)
+        ]
+        before = [self._held(column, held) for column in range(self.width)]
         if version == 1:
-            right = (min(right),) * self.width
-            held = (min(held),) * self.width
-        if claim == right:
+            counts, before = [min(counts)] * self.width, [min(before)] * self.width
+        if claim == tuple(counts):
             return ""
-        falls = any(mine < before for mine, before in zip(claim, held, strict=True))
+        falls = any(self._held(c, self._claimed(claim)) < before[c] for c in range(self.width))
         return self._or_waived("CKPT-09" if falls else "", "CKPT-02" if version == 1 else "CKPT-13")
+
+    def _held(self, column: int, cells: int) -> int:
+        """How many first rows of a column are among some cells."""
+        row = 0
+        while row < self.rows and cells & self._cell(row, column):
+            row += 1
+        return row
+
+    def _closed(self, held: int, done: int) -> int:
+        """Clauses CKPT-05 and CKPT-13: the largest closed set of resolved cells."""
+        found = held
+        for row in range(self.rows):
+            for column in range(self.width):
+                if not self._counted[column][row] & ~done:
+                    found |= self._cell(row, column)
+        before = -1
+        while before != found:
+            before = found
+            for row in range(self.rows):
+                for column in range(self.width):
+                    cell = self._cell(row, column)
+                    if cell & ~held & found and self._claimed_after(row, column) & ~found:
+                        found &= ~cell
+        return found
+
+    def _claimed_after(self, row: int, column: int) -> int:
+        """The cells without which a cell is not claimed: its inputs, and those before in order."""
+        rule = self._rules[column]
+        cells = sum(self._cell(row, need) for need in rule.needs)
+        if rule.ordered:
+            first = row // rule.scope_rows * rule.scope_rows if rule.scope_rows else row
+            cells |= sum(self._cell(earlier, column) for earlier in range(first))
+        return cells
 
     def _prefix(self, column: int, done: int, dropped: int, held: int) -> int:
         """Clause CKPT-13: resolved cells, counted on from those that the claim holds."""

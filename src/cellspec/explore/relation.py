@@ -32,8 +32,18 @@ from dataclasses import dataclass
 from cellspec.errors import CheckpointError, SpecError
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import BarrierNodeId, NodeId
+from cellspec.graph.rowset import ranges_of, rows_of
 from cellspec.state.checkpoint import make_payload
-from cellspec.state.claims import Prefixes
+from cellspec.state.claims import (
+    Claim,
+    Rows,
+    covers,
+    end_of,
+    first_outside,
+    normal,
+    prefix_of,
+    spans,
+)
 from cellspec.state.tracker import CompletionTracker
 
 __all__ = ["Faults", "Relation", "bits"]
@@ -50,10 +60,11 @@ class Faults:
         retries: how many calls may fail and be tried again.
         drops: how many calls may fail for good.
         workers: calls in flight at once; None for no limit.
-        versions: which checkpoints are written: 1 claims whole rows, 2 a prefix of each column.
+        versions: which checkpoints are written, in order: 1 claims whole rows, 2 a prefix of each
+            column, 3 any cells.
 
     Raises:
-        SpecError: a count below 0, or an empty `versions`.
+        SpecError: a count below 0, an empty `versions`, or claims of any cells beside drops.
     """
 
     crashes: int = 0
@@ -69,8 +80,10 @@ class Faults:
                 raise SpecError(f"{name}: expected a number from 0, got {getattr(self, name)}")
         if self.workers is not None and self.workers < 1:
             raise SpecError(f"workers: expected a number from 1, got {self.workers}")
-        if self.versions not in ((1,), (2,), (1, 2)):
-            raise SpecError(f"versions: expected 1, 2 or both, got {self.versions}")
+        if not self.versions or self.versions != tuple(sorted({1, 2, 3} & {*self.versions})):
+            raise SpecError(f"versions: expected some of 1, 2 and 3, got {self.versions}")
+        if 3 in self.versions and self.drops:
+            raise SpecError("drops: not beside version 3: claims of any cells leave them out")
 
     @property
     def claims_hold_drops(self) -> bool:
@@ -88,6 +101,11 @@ def bits(mask: int) -> Iterator[int]:
         low = mask & -mask
         yield low.bit_length() - 1
         mask ^= low
+
+
+def _rows_of(found: int | list[list[int]]) -> Rows:
+    """The rows of a column in a checkpoint: a count, or ranges."""
+    return found if isinstance(found, int) else normal((start, stop) for start, stop in found)
 
 
 def _is_alike(node: NodeId, other: NodeId) -> bool:
@@ -161,21 +179,24 @@ class Relation:
             found |= {need for need in self._needs_of(before) if _is_alike(need, node)}
         return found
 
-    def _restore(self, claim: Prefixes) -> CompletionTracker:
-        version = 1 if self.faults.versions == (1,) else 2
+    def _restore(self, claim: Claim) -> CompletionTracker:
+        version = max(self.faults.versions)
         return CompletionTracker.from_checkpoint(
             make_payload(self.graph, claim, version), self.graph
         )
 
     def _ask_claims(self) -> None:
         rows, columns = self.graph.num_records, self.graph.num_columns
-        claims: list[Prefixes] = [(0,) * columns]
+        claims: list[Claim] = [(0,) * columns]
         if self.faults.crashes:
             if self.faults.versions == (1,):
                 claims = [(count,) * columns for count in range(rows + 1)]
+            elif 3 in self.faults.versions:
+                sets = [normal(ranges_of(bits(mask))) for mask in range(1 << rows)]
+                claims = list(itertools.product(sets, repeat=columns))
             else:
                 claims = list(itertools.product(range(rows + 1), repeat=columns))
-        self.claims: list[Prefixes] = []
+        self.claims: list[Claim] = []
         self.claim_drops: list[int] = []
         self.restored: list[int] = []
         for claim in claims:
@@ -188,15 +209,26 @@ class Relation:
                 self.claims.append(claim)
                 self.claim_drops.append(drops)
                 self.restored.append(restored)
-        self._may_claim: dict[tuple[Prefixes, int, int], int | None] = {}
+        self.claimed_cells = [self._cells_of(claim) for claim in self.claims]
+        self._claim_of: dict[int, Claim] = {}
+        self._may_claim: dict[tuple[Claim, int, int], int | None] = {}
         pairs = zip(self.claims, self.claim_drops, strict=True)
         self.claim_index = {pair: index for index, pair in enumerate(pairs)}
 
-    def drops_below(self, claim: Prefixes, dropped: int) -> int:
+    def _cells_of(self, claim: Claim) -> int:
+        """The cells of a claim, as a mask."""
+        columns = self.graph.num_columns
+        return sum(
+            1 << row * columns + column
+            for column, rows in enumerate(claim)
+            for row in rows_of(spans(rows))
+        )
+
+    def drops_below(self, claim: Claim, dropped: int) -> int:
         """Of some dropped rows those that a claim holds if it is begun now, as in `claim_drops`."""
         if not self.faults.claims_hold_drops:
             return 0
-        return dropped & ((1 << max(claim)) - 1)
+        return dropped & ((1 << end_of(claim)) - 1)
 
     def _ask_completeness(self) -> None:
         graph, every = self.graph, set(self.nodes)
@@ -214,16 +246,25 @@ class Relation:
         if self.faults.versions == (1,):
             return
         order = list(graph.iter_nodes())
+        columns = range(graph.num_columns)
+        self._inputs = [
+            sum(1 << row * len(columns) + need for need in self._inputs_of(column))
+            for row in rows
+            for column in columns
+        ]
         for column, name in enumerate(graph.column_names):
             inputs = self._inputs_of(column)
             for row, missing in itertools.product(rows, order):
                 # The column's inputs are claimed, so the answer depends on its own cell alone.
-                claim = tuple(row + (c in inputs) for c in range(graph.num_columns))
+                claim = tuple(row + (c in inputs) for c in columns)
+                if 3 in self.faults.versions:
+                    claim = tuple(row + 1 if c in inputs else 0 for c in columns)
                 tracker = self._restore(claim)
                 for node in order:
                     if node != missing:
                         tracker.mark_complete(node)
-                if tracker.to_checkpoint(graph, 2)["column_rows"][name] <= row:
+                found = tracker.to_checkpoint(graph, max(self.faults.versions))["column_rows"]
+                if not covers(_rows_of(found[name]), row):
                     self.cell_full[column][row] |= self.bit[missing]
 
     def _inputs_of(self, column: int) -> set[int]:
@@ -306,7 +347,7 @@ class Relation:
         """The base after a resume from a claim, by its index; of the drops it keeps its own."""
         kept = self.claim_drops[claim]
         if not self.faults.claims_hold_drops:
-            kept = dropped & ((1 << max(self.claims[claim])) - 1)
+            kept = dropped & ((1 << end_of(self.claims[claim])) - 1)
         base = self.restored[claim] | kept << 2 * self.size
         for row in bits(kept):
             base |= self.row_cells[row]
@@ -324,30 +365,66 @@ class Relation:
             if self.faults.torn:
                 yield "torn", durable
 
-    def claim_after(self, version: int, done: int, dropped: int, durable: int) -> Prefixes:
-        """The claim of a checkpoint now: rows, or each column's, counted on from the last claim."""
+    def claim_after(self, version: int, done: int, dropped: int, durable: int) -> Claim:
+        """The claim of a checkpoint now: what is resolved, beside the last claim.
+
+        Of version 1 whole rows, of version 2 each column, both counted on from the last claim; of
+        version 3 any cells.
+        """
+        if version == 3:
+            return self._set_after(done, durable)
         claimed = self.claims[durable]
         if self.faults.versions == (1,):
-            count = claimed[0]
+            count = prefix_of(claimed[0])
             while count < len(self.row_full) and (
                 dropped >> count & 1 or not self.row_full[count] & ~done
             ):
                 count += 1
             return (count,) * len(claimed)
-        counts = list(claimed)
+        held = self.claimed_cells[durable]
+        counts = [prefix_of(rows) for rows in claimed]
+        columns = len(counts)
         for column, full in enumerate(self.cell_full):
             while counts[column] < len(full) and (
-                dropped >> counts[column] & 1 or not full[counts[column]] & ~done
+                held >> counts[column] * columns + column & 1
+                or dropped >> counts[column] & 1
+                or not full[counts[column]] & ~done
             ):
                 counts[column] += 1
-        return tuple(counts) if version == 2 else (min(counts),) * len(counts)
+        return tuple(counts) if version == 2 else (min(counts),) * columns
 
-    def may_claim(self, claim: Prefixes, dropped: int, durable: int) -> int | None:
+    def _set_after(self, done: int, durable: int) -> Claim:
+        """Every cell that may be claimed: resolved, and all claimed that it is claimed after."""
+        claimed, columns = self.claimed_cells[durable], self.graph.num_columns
+        for row, column in itertools.product(range(len(self.row_cells)), range(columns)):
+            full = self.cell_full[column][row]
+            after = full & self.cells | self._inputs[row * columns + column]
+            cell = 1 << row * columns + column
+            if not full & ~done and not after & ~(claimed | cell):
+                claimed |= cell
+        found = self._claim_of.get(claimed)
+        if found is None:
+            found = self._claim_of[claimed] = tuple(
+                normal(ranges_of(row for row in range(len(self.row_cells)) if mine >> row & 1))
+                for mine in (self._column_of(claimed, column) for column in range(columns))
+            )
+        return found
+
+    def _column_of(self, cells: int, column: int) -> int:
+        """The rows of a column among some cells, as a mask."""
+        columns = self.graph.num_columns
+        return sum(
+            (cells >> row * columns + column & 1) << row for row in range(len(self.row_cells))
+        )
+
+    def may_claim(self, claim: Claim, dropped: int, durable: int) -> int | None:
         """The index of a claim that may be begun after another: one that is more."""
         key = (claim, self.drops_below(claim, dropped), durable)
         if key not in self._may_claim:
             before = self.claims[durable]
-            grows = claim != before and all(c >= b for c, b in zip(claim, before, strict=True))
+            grows = claim != before and all(
+                first_outside(mine, rows) < 0 for rows, mine in zip(claim, before, strict=True)
+            )
             self._may_claim[key] = self.claim_index.get(key[:2]) if grows else None
         return self._may_claim[key]
 
