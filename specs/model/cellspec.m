@@ -5,7 +5,7 @@
 -- A configuration comes before this text. It gives the constants
 --   COLUMNS, ROWS, BATCH (rows of a batch; ROWS if there are none),
 --   CRASHES, RETRIES, DROPS (how many of each), TORN (whether writes may be torn),
---   WORKERS (0 for no limit), CLAIM_ROWS, CLAIM_COLUMNS (versions 1 and 2),
+--   WORKERS (0 for no limit), CLAIM_ROWS, CLAIM_COLUMNS, CLAIM_CELLS (versions 1, 2 and 3),
 --   BROKEN (0, or the number of a mistake)
 -- and the functions kind(column), ordered(column) and needs(column, other).
 
@@ -40,12 +40,16 @@ const
   DropsTheNextRow: 22;
   ForgetsDrops: 23;
   ReportsSuccessEarly: 24;
+  FillsTheGap: 25;
+  ForgetsTheSet: 26;
+  ClaimsOutOfOrder: 27;
 
 type
   Column: 0 .. COLUMNS - 1;
   Row: 0 .. ROWS - 1;
   Scope: 0 .. BATCHES - 1;
   Count: 0 .. ROWS;
+  Cells: array [Column] of array [Row] of boolean;
 
 var
   cell_done: array [Column] of array [Row] of boolean;
@@ -53,9 +57,9 @@ var
   node_done: array [Column] of array [Scope] of boolean;
   node_flight: array [Column] of array [Scope] of boolean;
   dropped: array [Row] of boolean;
-  durable: array [Column] of Count;
+  durable: array [Column] of array [Row] of boolean;
   writing: boolean;
-  pending: array [Column] of Count;
+  pending: array [Column] of array [Row] of boolean;
   durable_drops: array [Row] of boolean;
   pending_drops: array [Row] of boolean;
   crashes: 0 .. CRASHES;
@@ -229,7 +233,7 @@ begin
   -- What the last claim holds is held by every column's number, in version 1.
   below := true;
   for c: Column do
-    if r >= durable[c] | BROKEN = ForgetsClaimsOfRows then
+    if !durable[c][r] | BROKEN = ForgetsClaimsOfRows then
       below := false;
     end;
   end;
@@ -290,7 +294,7 @@ begin
     return n;
   end;
   for r: Row do
-    if n = r & (r < durable[c] | cell_counts(c, r)) then
+    if n = r & (durable[c][r] | cell_counts(c, r)) then
       n := r + 1;
     end;
   end;
@@ -313,15 +317,78 @@ begin
   return n;
 end;
 
+-- Of any cells: the largest set of resolved cells that is closed. A cell is in it with its inputs
+-- in its row; of an ordered column with all rows before, of ordered batches with all batches before.
+function must_be_claimed_first(c: Column; r: Row; d: Column; other: Row): boolean;
+begin
+  if d != c then
+    return needs(c, d) & other = r;
+  end;
+  if !ordered(c) | other >= r then
+    return false;
+  end;
+  return !is_barrier(c) | scope_of(c, other) < scope_of(c, r);
+end;
+
+function cell_to_claim(column: Column; row: Row): boolean;
+var found: Cells; again: boolean; whole: boolean;
+begin
+  for c: Column do
+    for r: Row do
+      found[c][r] := (durable[c][r] & BROKEN != ForgetsTheSet) | cell_counts(c, r);
+    end;
+  end;
+  again := true;
+  while again do
+    again := false;
+    for c: Column do
+      for r: Row do
+        if found[c][r] & !durable[c][r] & BROKEN != ClaimsOutOfOrder then
+          whole := true;
+          for d: Column do
+            for other: Row do
+              if must_be_claimed_first(c, r, d, other) & !found[d][other] then
+                whole := false;
+              end;
+            end;
+          end;
+          if !whole then
+            found[c][r] := false;
+            again := true;
+          end;
+        end;
+      end;
+    end;
+  end;
+  return found[column][row];
+end;
+
+function cells_grow(): boolean;
+var more: boolean;
+begin
+  more := false;
+  for c: Column do
+    for r: Row do
+      if durable[c][r] & !cell_to_claim(c, r) then
+        return false;
+      end;
+      more := more | (cell_to_claim(c, r) & !durable[c][r]);
+    end;
+  end;
+  return more;
+end;
+
 function rows_grow(): boolean;
 var more: boolean;
 begin
   more := false;
   for c: Column do
-    if claim_of_rows() < durable[c] then
-      return false;
+    for r: Row do
+      if durable[c][r] & r >= claim_of_rows() then
+        return false;
+      end;
+      more := more | (r < claim_of_rows() & !durable[c][r]);
     end;
-    more := more | claim_of_rows() > durable[c];
   end;
   return more;
 end;
@@ -331,10 +398,12 @@ var more: boolean;
 begin
   more := false;
   for c: Column do
-    if column_to_claim(c) < durable[c] then
-      return false;
+    for r: Row do
+      if durable[c][r] & r >= column_to_claim(c) then
+        return false;
+      end;
+      more := more | (r < column_to_claim(c) & !durable[c][r]);
     end;
-    more := more | column_to_claim(c) > durable[c];
   end;
   return more;
 end;
@@ -349,11 +418,27 @@ begin
   return true;
 end;
 
+function cells_are_columns(): boolean;
+begin
+  return forall c: Column do forall r: Row do
+    cell_to_claim(c, r) = (r < column_to_claim(c))
+  end end;
+end;
+
+function cells_are_rows(): boolean;
+begin
+  return forall c: Column do forall r: Row do
+    cell_to_claim(c, r) = (r < claim_of_rows())
+  end end;
+end;
+
 procedure forget_pending();
 begin
   writing := false;
   for c: Column do
-    pending[c] := 0;
+    for r: Row do
+      pending[c][r] := false;
+    end;
   end;
   for r: Row do
     pending_drops[r] := false;
@@ -366,7 +451,7 @@ procedure hold_drops();
 begin
   for c: Column do
     for r: Row do
-      if CLAIM_COLUMNS & r < pending[c] then
+      if CLAIM_COLUMNS & pending[c][r] then
         pending_drops[r] := dropped[r];
       end;
     end;
@@ -388,10 +473,27 @@ begin
   if CLAIM_COLUMNS then
     return durable_drops[r];
   end;
-  return dropped[r] & r < durable[0];
+  return dropped[r] & durable[0][r];
 end;
 
 -- A crash, and what the next process begins with. What storage gives back is in `durable`.
+
+function first_open(c: Column): Count;
+var n: Count;
+begin
+  n := 0;
+  for r: Row do
+    if n = r & durable[c][r] then
+      n := r + 1;
+    end;
+  end;
+  return n;
+end;
+
+function claimed_later(c: Column; r: Row): boolean;
+begin
+  return exists other: Row do other > r & durable[c][other] end;
+end;
 
 procedure resume();
 var whole: boolean; kept: array [Row] of boolean;
@@ -399,9 +501,10 @@ begin
   crashes := crashes + 1;
   for c: Column do
     for r: Row do
-      cell_flight[c][r] := BROKEN = KeepsCallsOfTheDead & c = 0 & r = 0 & durable[0] = 0;
-      cell_done[c][r] := r < durable[c]
-        | (BROKEN = RestoresOneRowMore & r = durable[c] & durable[c] > 0);
+      cell_flight[c][r] := BROKEN = KeepsCallsOfTheDead & c = 0 & r = 0 & !durable[0][0];
+      cell_done[c][r] := durable[c][r]
+        | (BROKEN = RestoresOneRowMore & r = first_open(c) & r > 0)
+        | (BROKEN = FillsTheGap & claimed_later(c, r));
     end;
     for s: Scope do
       node_flight[c][s] := false;
@@ -412,7 +515,7 @@ begin
         end;
       end;
       node_done[c][s] := whole
-        | (BROKEN = RestoresEveryBarrier & has_scope(c, s) & durable[0] > 0);
+        | (BROKEN = RestoresEveryBarrier & has_scope(c, s) & durable[0][0]);
     end;
   end;
   for r: Row do
@@ -428,7 +531,7 @@ begin
       node_done[c][s] := node_done[c][s] & BROKEN != RestoresNoBarrier;
     end;
     for r: Row do
-      assert cell_done[c][r] = (r < durable[c] | dropped[r])
+      assert cell_done[c][r] = (durable[c][r] | dropped[r])
         "CKPT-06: exactly what is claimed is done, and dropped rows";
       assert !cell_flight[c][r] "SCHED-04: nothing runs that a crash has ended";
     end;
@@ -440,26 +543,31 @@ begin
 end;
 
 procedure resume_from(torn: boolean);
-var was: array [Column] of Count; right: boolean; new: boolean;
+var was: Cells; right: boolean; new: boolean; first: Count;
 begin
   was := durable;
   if BROKEN = ReplacesTheClaimInPlace & torn then
     for c: Column do
-      durable[c] := 0;
+      for r: Row do
+        durable[c][r] := false;
+      end;
     end;
   end;
   if BROKEN = ResumesFromTheOneBefore & !torn then
     for c: Column do
-      if durable[c] > 0 then
-        durable[c] := durable[c] - 1;
+      first := first_open(c);
+      if first > 0 then
+        durable[c][first - 1] := false;
       end;
     end;
   end;
   right := true;
   new := writing;
   for c: Column do
-    right := right & durable[c] = was[c];
-    new := new & durable[c] = pending[c];
+    for r: Row do
+      right := right & durable[c][r] = was[c][r];
+      new := new & durable[c][r] = pending[c][r];
+    end;
   end;
   assert right | new "CKPT-12: a resume begins from the last claim, or from the one in flight";
   resume();
@@ -498,13 +606,13 @@ begin
     for r: Row do
       cell_done[c][r] := false;
       cell_flight[c][r] := false;
+      durable[c][r] := false;
+      pending[c][r] := false;
     end;
     for s: Scope do
       node_done[c][s] := false;
       node_flight[c][s] := false;
     end;
-    durable[c] := 0;
-    pending[c] := 0;
   end;
   for r: Row do
     dropped[r] := false;
@@ -609,7 +717,9 @@ rule "a claim of rows is begun"
 ==>
 begin
   for c: Column do
-    pending[c] := claim_of_rows();
+    for r: Row do
+      pending[c][r] := r < claim_of_rows();
+    end;
   end;
   hold_drops();
   writing := true;
@@ -621,9 +731,24 @@ rule "a claim of columns is begun"
 ==>
 begin
   for c: Column do
-    pending[c] := column_to_claim(c);
+    for r: Row do
+      pending[c][r] := r < column_to_claim(c);
+    end;
   end;
   hold_drops();
+  writing := true;
+end;
+
+rule "a claim of cells is begun"
+  CLAIM_CELLS & crashes < CRASHES & !writing & cells_grow()
+  & !(CLAIM_COLUMNS & cells_are_columns()) & !(CLAIM_ROWS & cells_are_rows())
+==>
+begin
+  for c: Column do
+    for r: Row do
+      pending[c][r] := cell_to_claim(c, r);
+    end;
+  end;
   writing := true;
 end;
 
@@ -684,20 +809,20 @@ invariant "CKPT-07: of a complete barrier every row has the inputs, or the outpu
 invariant "BARR-02: an output cell is of a finished barrier, or claimed, or of a dropped row"
   forall c: Column do forall r: Row do
     is_barrier(c) & (cell_done[c][r] | cell_flight[c][r])
-    -> node_done[c][scope_of(c, r)] | r < durable[c] | dropped[r]
+    -> node_done[c][scope_of(c, r)] | durable[c][r] | dropped[r]
   end end;
 
 -- One in flight, all of whose rows that it still had to make were dropped meanwhile, may be claimed
 -- before it ends; and of an ordered column those after it, before they resolve by themselves.
 invariant "CKPT-07: a barrier all of whose output is claimed is complete, runs, or waits for its turn"
   forall c: Column do forall s: Scope do
-    has_scope(c, s) & (forall r: Row do in_scope(c, s, r) -> r < durable[c] end)
+    has_scope(c, s) & (forall r: Row do in_scope(c, s, r) -> durable[c][r] end)
     -> node_done[c][s] | node_flight[c][s] | !node_may_start(c, s)
   end end;
 
 invariant "CKPT-08: what is claimed is done"
   forall c: Column do forall r: Row do
-    r < durable[c] -> cell_done[c][r]
+    durable[c][r] -> cell_done[c][r]
   end end;
 
 invariant "CKPT-02: what a claim of rows would hold is done"
@@ -706,27 +831,43 @@ invariant "CKPT-02: what a claim of rows would hold is done"
   end end;
 
 invariant "CKPT-09: a claim of rows would hold no less than before"
-  !CLAIM_ROWS | CLAIM_COLUMNS | CRASHES = 0 | forall c: Column do
-    claim_of_rows() >= durable[c]
-  end;
+  !CLAIM_ROWS | CLAIM_COLUMNS | CLAIM_CELLS | CRASHES = 0 | forall c: Column do forall r: Row do
+    durable[c][r] -> r < claim_of_rows()
+  end end;
 
 invariant "CKPT-13: what a claim of columns would hold is done"
   !CLAIM_COLUMNS | CRASHES = 0 | forall c: Column do forall r: Row do
     r < column_to_claim(c) -> cell_done[c][r]
   end end;
 
-invariant "CKPT-08: what is being claimed is done"
-  forall c: Column do forall r: Row do
-    writing & r < pending[c] -> cell_done[c][r]
+invariant "CKPT-13: a claim of cells would be closed, and hold what is done"
+  !CLAIM_CELLS | CRASHES = 0 | forall c: Column do forall r: Row do
+    cell_to_claim(c, r) -> cell_done[c][r] & forall d: Column do forall other: Row do
+      must_be_claimed_first(c, r, d, other) -> cell_to_claim(d, other)
+    end end
   end end;
 
-invariant "CKPT-05: a column claims no row that one of its inputs does not"
-  forall c: Column do forall d: Column do
-    needs(c, d) -> durable[c] <= durable[d]
+invariant "CKPT-09: a claim of cells would hold what is claimed"
+  !CLAIM_CELLS | CRASHES = 0 | forall c: Column do forall r: Row do
+    durable[c][r] -> cell_to_claim(c, r)
+  end end;
+
+invariant "CKPT-08: what is being claimed is done"
+  forall c: Column do forall r: Row do
+    writing & pending[c][r] -> cell_done[c][r]
+  end end;
+
+invariant "CKPT-05: a cell is claimed only with its inputs, and in order"
+  forall c: Column do forall r: Row do
+    durable[c][r] -> forall d: Column do forall other: Row do
+      must_be_claimed_first(c, r, d, other) -> durable[d][other]
+    end end
   end end;
 
 invariant "CKPT-09: a claim does not fall"
-  forall c: Column do writing -> durable[c] <= pending[c] end;
+  forall c: Column do forall r: Row do
+    writing & durable[c][r] -> pending[c][r]
+  end end;
 
 invariant "SCHED-03: what is done is not run again"
   forall c: Column do forall r: Row do

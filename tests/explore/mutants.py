@@ -20,7 +20,7 @@ from cellspec.explore.relation import Faults, Relation, bits
 from cellspec.explore.search import Search
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
-from cellspec.state.claims import Prefixes
+from cellspec.state.claims import Claim
 
 __all__ = ["MUTANTS", "Mutant", "mutant_table", "search_of"]
 
@@ -96,7 +96,7 @@ class RestoresEveryBarrier(Relation):
 class ForgetsClaimsOfRows(Relation):
     """A row whose barrier must run again is not complete, though it was claimed."""
 
-    def claim_after(self, version: int, done: int, dropped: int, durable: int) -> Prefixes:
+    def claim_after(self, version: int, done: int, dropped: int, durable: int) -> Claim:
         return super().claim_after(version, done, dropped, 0)
 
 
@@ -162,7 +162,7 @@ class ResumesFromTheOneBefore(Relation):
 class ClaimsTheFurthestColumn(Relation):
     """A claim of rows counts the rows of the column that is furthest."""
 
-    def claim_after(self, version: int, done: int, dropped: int, durable: int) -> Prefixes:
+    def claim_after(self, version: int, done: int, dropped: int, durable: int) -> Claim:
         width = self.graph.num_columns
         best = 0
         for column in range(width):
@@ -176,7 +176,7 @@ class ClaimsTheFurthestColumn(Relation):
 class ClaimsWithGaps(Relation):
     """A claim of columns counts cells, gaps or not."""
 
-    def claim_after(self, version: int, done: int, dropped: int, durable: int) -> Prefixes:
+    def claim_after(self, version: int, done: int, dropped: int, durable: int) -> Claim:
         width = self.graph.num_columns
         counts = [
             sum(done >> row * width + column & 1 for row in range(len(self.row_cells)))
@@ -274,6 +274,36 @@ class ReportsSuccessEarly(Relation):
         return not last & ~done
 
 
+class FillsTheGap(Relation):
+    """After a resume everything before the last claimed row of a column is resolved."""
+
+    def __init__(self, graph: ExecutionGraph, faults: Faults) -> None:
+        super().__init__(graph, faults)
+        for index, cells in enumerate(self.claimed_cells):
+            width = graph.num_columns
+            for place in bits(cells):
+                self.restored[index] |= sum(1 << n for n in range(place % width, place, width))
+
+
+class ForgetsTheSet(Relation):
+    """A claim of cells leaves out claimed ones whose barrier must run again."""
+
+    def claim_after(self, version: int, done: int, dropped: int, durable: int) -> Claim:
+        return super().claim_after(version, done, dropped, 0 if version == 3 else durable)
+
+
+class ClaimsOutOfOrder(Relation):
+    """A claim of cells holds each resolved one, whatever comes before it in order."""
+
+    def __init__(self, graph: ExecutionGraph, faults: Faults) -> None:
+        super().__init__(graph, faults)
+        width = graph.num_columns
+        for column, full in enumerate(self.cell_full):
+            for row in range(len(full)):
+                mine = self.bit[graph.cell_node(column, row)]
+                full[row] = full[row] & ~self.cells & self.needs[row * width + column] | mine
+
+
 @dataclass(frozen=True)
 class Mutant:
     """A broken relation and where it shows.
@@ -301,6 +331,7 @@ class Mutant:
 
 ONE_CRASH = {"crashes": 1}
 _DROP = {"drops": 1}
+_CELLS = {"crashes": 1, "versions": (3,)}
 
 MUTANTS = (
     Mutant(RestoresEveryBarrier, "a v:barrier(a)", "CKPT-07", 10, faults=ONE_CRASH),
@@ -327,6 +358,9 @@ MUTANTS = (
     Mutant(DropsTheNextRow, "a", "DROP-01", 2, faults=_DROP),
     Mutant(ForgetsDrops, "a", "CKPT-17", 4, faults={"crashes": 1, "drops": 1}),
     Mutant(ReportsSuccessEarly, "a b", "SCHED-10", 4),
+    Mutant(FillsTheGap, "a", "CKPT-06", 4, faults=_CELLS),
+    Mutant(ForgetsTheSet, "a v:barrier(a)", "CKPT-09", 10, faults=_CELLS),
+    Mutant(ClaimsOutOfOrder, "v:batch+ordered", "CKPT-13", 6, batch=1, faults=_CELLS),
 )
 
 

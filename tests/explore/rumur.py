@@ -78,6 +78,7 @@ def configuration_text(one: Configuration, broken: str = "") -> str:
         "WORKERS": faults.workers or 0,
         "CLAIM_ROWS": str(1 in faults.versions).lower(),
         "CLAIM_COLUMNS": str(2 in faults.versions).lower(),
+        "CLAIM_CELLS": str(3 in faults.versions).lower(),
         "BROKEN": MISTAKES.index(broken) + 1 if broken else 0,
     }
     kinds = [
@@ -198,6 +199,8 @@ def _draw(random: Random) -> Configuration:
         words.append(f"{name}:{kind}{needed}")
     crashes, drops = random.choice((0, 1, 1, 2)), random.choice((0, 1, 1, 2))
     versions: tuple[tuple[int, ...], ...] = ((1,), (1,), (2,), (1, 2))
+    if not drops:
+        versions += ((3,), (3,), (1, 2, 3))
     faults = Faults(
         crashes=crashes,
         torn=bool(crashes) and random.random() < 0.4,

@@ -208,10 +208,35 @@ def test_relation_and_machine_allow_the_same_steps(one: Configuration) -> None:
     assert check_equivalence(search) == (run.states, run.transitions)
 
 
-def test_relation_and_machine_agree_on_every_graph_of_two_columns() -> None:
-    faults = Faults(crashes=1, drops=1)
+@pytest.mark.parametrize(
+    "faults", [Faults(crashes=1, drops=1), Faults(crashes=1, versions=(1, 2, 3))], ids=str
+)
+def test_relation_and_machine_agree_on_every_graph_of_two_columns(faults: Faults) -> None:
     for shape in distinct_shapes(2, ("row", "barrier")):
         check_equivalence(search_for(shape.graph(2), faults))
+
+
+@pytest.mark.clause("CKPT-05", "CKPT-13")
+@pytest.mark.parametrize("graph", ["a:row+ordered", "v:batch+ordered", "v:batch+ordered b(v)"])
+def test_relation_and_machine_agree_on_claims_of_cells_in_order(graph: str) -> None:
+    search = search_for(parse_shape(graph).graph(2, 1), Faults(crashes=1, versions=(3,)))
+    run = search.run()
+    assert run.clause == ""
+    assert check_equivalence(search) == (run.states, run.transitions)
+
+
+def test_the_states_with_claims_of_each_kind_are_counted() -> None:
+    """3 columns × 2 rows, one crash."""
+    counts = {}
+    for versions in ((1,), (2,), (3,), (1, 2, 3)):
+        one = Configuration(2, Faults(crashes=1, versions=versions), 3, ("row", "barrier"))
+        counts[versions] = explore(one, Progress(None)).states
+    assert counts == {(1,): 17_752, (2,): 91_058, (3,): 196_366, (1, 2, 3): 197_478}
+
+
+def test_claims_of_cells_leave_drops_out() -> None:
+    with pytest.raises(SpecError, match="drops: not beside version 3"):
+        Faults(crashes=1, drops=1, versions=(3,))
 
 
 @pytest.mark.clause("CKPT-17")

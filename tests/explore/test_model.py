@@ -69,7 +69,7 @@ def test_the_draws_differ_and_have_a_bit_of_everything() -> None:
     assert {one.rows for one in found} == {1, 2, 3}
     assert {len(one.graph.split()) for one in found} == {1, 2, 3}
     assert {each.crashes for each in faults} == {each.drops for each in faults} == {0, 1, 2}
-    assert {each.versions for each in faults} == {(1,), (2,), (1, 2)}
+    assert {each.versions for each in faults} == {(1,), (2,), (1, 2), (3,), (1, 2, 3)}
     assert {each.workers for each in faults} == {None, 1, 2}
     assert {each.retries for each in faults} == {0, 1}
     assert {each.torn for each in faults} == {False, True}

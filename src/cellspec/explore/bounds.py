@@ -146,6 +146,9 @@ BOUNDS: Mapping[int, Sequence[Configuration]] = {
         _single("a v:barrier(a) b(a)", 2, crashes=1, drops=1, versions=(1, 2)),
         _single("a v:batch(a) c(v)", 2, 1, crashes=2, torn=True, drops=1, versions=(2,)),
         _single("a:row+ordered b", 2, crashes=2, drops=2, versions=(2,)),
+        _single(_CHAIN, 2, crashes=1, versions=(3,)),
+        _single(_CHAIN, 2, crashes=2, torn=True, versions=(1, 2, 3)),
+        _single("a:row+ordered v:batch+ordered(a)", 3, 2, crashes=1, versions=(3,)),
     ),
     1: (
         _every(4, 2, _BOTH, crashes=1),
@@ -155,6 +158,7 @@ BOUNDS: Mapping[int, Sequence[Configuration]] = {
         _every(3, 3, _ALL, 2, crashes=1),
         _every(2, 3, _ALL, 2, crashes=1, versions=(1, 2)),
         _every(3, 2, _BOTH, crashes=1, versions=(1, 2)),
+        _every(3, 2, _BOTH, crashes=1, versions=(3,)),
     ),
     3: (
         _every(2, 3, _ALL, 2, crashes=2, torn=True),
@@ -168,6 +172,9 @@ BOUNDS: Mapping[int, Sequence[Configuration]] = {
         _every(4, 2, _BOTH, crashes=1, retries=1, drops=1),
         _every(3, 2, _BOTH, crashes=2, torn=True, versions=(1, 2)),
         _every(3, 3, _ALL, 2, crashes=2, torn=True),
+        _every(3, 2, _BOTH, crashes=2, versions=(3,)),
+        _every(3, 2, _BOTH, crashes=1, versions=(1, 2, 3)),
+        _every(2, 3, _ORDER, 2, crashes=1, versions=(3,)),
     ),
 }
 
