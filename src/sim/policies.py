@@ -14,15 +14,19 @@ random           uniform, from the seed                      finds faults that a
 ===============  ==========================================  =================================
 
 Under every policy but ``fifo`` and ``random`` a barrier node goes before cells: its whole scope
-waits for it. ``fifo`` alone promises that a node is not overtaken. `sim.simulator.queues` has a
-queue for each.
+waits for it. ``fifo`` alone promises that a node is not overtaken, and its traces say so.
+`sim.simulator.queues` has a queue for each.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Final, Literal, get_args
 
-__all__ = ["POLICIES", "Policy"]
+__all__ = ["BYPASS_BOUNDS", "POLICIES", "Policy"]
 
 Policy = Literal["fifo", "row-first", "column-first", "critical-path", "random"]
+BYPASS_BOUNDS: Final[Mapping[Policy, int]] = {"fifo": 0}
+"""By policy, the most later nodes of its resource that overtake a ready one (clause SCHED-17); the
+policies that are left out promise no bound."""
 POLICIES: tuple[str, ...] = get_args(Policy)

@@ -8,6 +8,7 @@ from typing import Any
 
 from cellspec.exit_codes import Stdout
 from cellspec.trace import TraceWriter, header_for
+from sim.policies import BYPASS_BOUNDS
 from sim.scenario.records import Crash
 from sim.scenario.scenario import Scenario
 from sim.simulator.call_outcomes import ColumnRates, DrawnOutcomes
@@ -100,5 +101,6 @@ def trace_writer(scenario: Scenario, path: str) -> TraceWriter:
         failures=scenario.failure_policy(),
         seed=scenario.seed,
         claims=capabilities,
+        bypass=BYPASS_BOUNDS.get(scenario.policy),
     )
     return TraceWriter(Stdout() if path == STDOUT else path, header)

@@ -226,6 +226,11 @@ def pauses_without_a_cause(lines: Lines) -> Lines:
     return _at_first_failure(lines, again)
 
 
+@mutant("an engine that promises that no node is overtaken takes whichever is ready")
+def starves_what_was_ready_first(lines: Lines) -> Lines:
+    return [lines[0] | {"trace": 2, "bypass": 0}, *lines[1:]]
+
+
 @mutant("an engine that promises nothing sleeps beside ready work when its last call has ended")
 def sleeps_after_the_last_call(lines: Lines) -> Lines:
     lines[0]["claims"] = ["core"]

@@ -193,7 +193,9 @@ class Checker:
             limits.column_resource.get(name) for name in graph.column_names
         ]
         # Some clauses ask when a call began: the machine has to know of each.
-        self._plain_starts = header.timeout_s is None and not self.machine.state.waits_s
+        self._plain_starts = header.timeout_s is None and not (
+            self.machine.state.waits_s or header.bypass is not None
+        )
         self._plain_ends = header.failures.stop_window is None
         self._note_graph()
 
@@ -213,6 +215,7 @@ class Checker:
                 real_time=self.header.clock == "real",
                 saving=saving_of(self.header, self.source),
                 idle_s=idle_s,
+                bypass=self.header.bypass,
                 slack_s=self._slack_s,
             )
         except SpecError as error:

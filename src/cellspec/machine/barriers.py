@@ -72,6 +72,8 @@ def start_barrier(
     group = run.group_of[column]
     if not run.has_slot(group):
         refuse_limit(run, group, run.where(barrier_key(column, scope)))
+    if run.overtaking is not None:
+        run.overtaking.expect_turn(key)
     run.presumed.discard((column, scope))
     if state >= RUNNING:
         start_stray(run, key)
@@ -79,8 +81,8 @@ def start_barrier(
     run.backoffs.pop(key, None)
     counters.start_barrier(column, scope)
     note_start(run, key)
-    if run.waits_s:
-        run.note_start(group)
+    if run.waits_s or run.overtaking is not None:
+        run.begin_call(key)
 
 
 def complete_barrier(

@@ -62,11 +62,13 @@ def start_cell(run: RunState, column: int, row: int, attempt: int | None) -> Non
         if not may_begin(run.counters.cells[column][row]):
             judge_start(run, column, row)
         refuse_attempt(run, (column, row), attempt)
+    if run.overtaking is not None:
+        run.overtaking.expect_turn((column, row))
     run.counters.start[column](row)
     if run.bound_s is not None and not run.barrier_flags[column]:
         note_start(run, (column, row))
-    if run.waits_s:
-        run.note_start(run.cell_group(column))
+    if run.waits_s or run.overtaking is not None:
+        run.begin_call((column, row))
 
 
 def _expect_starts(run: RunState, column: int, row: int) -> bool:
@@ -180,8 +182,8 @@ def start_range(run: RunState, column: int, start: int, stop: int, attempt: int 
                 run.counters.join_range(column, row, row + 1)
     begin_range(run, column, start, stop)
     note_start(run, (column, start))
-    if run.waits_s:
-        run.note_start(group)
+    if run.waits_s or run.overtaking is not None:
+        run.begin_call(*((column, row) for row in range(start, stop)))
 
 
 def skip_cell(run: RunState, column: int, row: int) -> None:

@@ -75,6 +75,7 @@ from cellspec.machine import (
 from cellspec.machine.actions import Action, Cause, Choose, Failure, Outcome
 from cellspec.machine.apply import resume_arguments, take_action
 from cellspec.machine.limits import FailurePolicy, Limits, SavePolicy
+from cellspec.machine.overtaking import Overtaking
 from cellspec.machine.run_state import RunState
 from cellspec.state.claims import Claim, Prefixes
 
@@ -113,6 +114,8 @@ class Machine:
         idle_s: how long, in seconds, ready work may wait while nothing is in flight (SCHED-15).
             With a wait that is allowed, cells start through `start_cell` alone.
         slack_s: how much longer than it may any work waits, in seconds; for runs in real time.
+        bypass: the most later nodes of its resource that overtake a ready one (SCHED-17); by
+            default no bound is promised. With one, cells start through `start_cell` alone.
 
     Raises:
         SpecError: limits under which a barrier would wait for ever (clause GROUP-04).
@@ -138,6 +141,7 @@ class Machine:
         saving: SavePolicy | None = None,
         idle_s: float = 0.0,
         slack_s: float = 0.0,
+        bypass: int | None = None,
     ) -> None:
         state = RunState(
             graph,
@@ -153,6 +157,8 @@ class Machine:
         )
         state.judge = cells.CellJudge(state)
         state.set_graph(graph)
+        if bypass is not None and "SCHED-17" not in waive:
+            state.overtaking = Overtaking(state, bypass)
         self.state = state
         self.on_step: Callable[[Action], object] | None = None
         # Plain attributes, for they are read for each event. Only a resume replaces the first two;
@@ -179,6 +185,9 @@ class Machine:
         Before the first action everything that is ready is announced at once; later, a driver
         calls this between a crash and its resume.
         """
+        overtaking = self.state.overtaking
+        if overtaking is not None:
+            on_cell, on_cells, on_barrier = overtaking.listener(on_cell, on_cells, on_barrier)
         self.counters.listen(on_cell, on_cells, on_barrier, on_skip)
         if not self.state.is_over:
             resuming.restore(self.state, self.state.durable_claim)

@@ -56,6 +56,8 @@ def restore(
     run.unsaved = run.lost_rows = False
     run.lost_writes.clear()
     run.paused_until = 0.0
+    if run.overtaking is not None:
+        run.overtaking.begin()
     run.counters.restore(claim, dropped, skipped, lost)
     run.causes = {row: why for row, why in run.causes.items() if row in run.counters.dropped}
     run.waiting_groups = open_groups(run)

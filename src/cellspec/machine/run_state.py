@@ -12,6 +12,7 @@ from array import array
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from cellspec.errors import Violation
 from cellspec.graph.configuration import Config
@@ -23,6 +24,9 @@ from cellspec.machine.limits import FailurePolicy, Limits, SavePolicy, check_lim
 from cellspec.state.claims import Claim, normal, prefix_of
 from cellspec.state.counters import UNLIMITED, Counters, Judge
 from cellspec.text import cell_words, node_words
+
+if TYPE_CHECKING:
+    from cellspec.machine.overtaking import Overtaking
 
 __all__ = ["FAILED", "Commit", "RunState", "RunningRange"]
 
@@ -117,6 +121,7 @@ class RunState:
         writes: the writes of rows that are open: their columns, and rows ``[start, stop)``.
         paused_until: the end of the last pause, in seconds.
         may_pause: a call failed since the last pause began, so that another may begin.
+        overtaking: which ready nodes started out of turn, if the engine promises a bound.
         waits_s: some work may wait: a wait is measured over several moments.
         waiting_since: where waits are measured, by group of ready work, and last for row groups,
             the moment since which one could have started; None if none could.
@@ -166,6 +171,7 @@ class RunState:
         self.claims_by_column = False
         self.waived = frozenset(waive)
         self.judges_idleness = not {"SCHED-09", "GROUP-06"} <= self.waived
+        self.overtaking: Overtaking | None = None
         self.judges_progress = "SCHED-15" not in self.waived
         self.idle_s, self.slack_s = idle_s, slack_s
         self.waits_s = bool(idle_s or slack_s)
@@ -333,6 +339,14 @@ class RunState:
     def is_paused(self) -> bool:
         """True if the engine said that it starts nothing before a later time."""
         return self.now < self.paused_until
+
+    def begin_call(self, *keys: NodeKey) -> None:
+        """A call of nodes starts, for those clauses that have to know of each."""
+        if self.waits_s:
+            self.note_start(self.group_of[column_of(keys[0])])
+        if self.overtaking is not None:
+            for key in keys:
+                self.overtaking.started(key)
 
     def note_start(self, group: int) -> None:
         """Work of a group starts: whatever waits beside it is waiting for its turn."""

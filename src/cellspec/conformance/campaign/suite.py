@@ -39,7 +39,13 @@ from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.judge.profiles import PROFILES, Profile
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.judge.verdict import Judgement, judge_clause
-from cellspec.conformance.run.backend import CAPABILITIES, Backend, Fit, fit_of
+from cellspec.conformance.run.backend import (
+    CAPABILITIES,
+    Backend,
+    Fit,
+    bypass_bound_of,
+    fit_of,
+)
 from cellspec.conformance.run.case import Case, read_case
 from cellspec.conformance.run.loading import expect_named, load_backend
 from cellspec.conformance.run.registered import backend_path
@@ -241,6 +247,12 @@ class Suite:
                 found.setdefault(clause, failure)
         return found
 
+    @property
+    def promises(self) -> tuple[str, ...]:
+        """The capabilities, and what else the backend promises by an attribute of its own."""
+        bound = bypass_bound_of(self.backend)
+        return (*self.capabilities, *(() if bound is None else ("bypass_bound",)))
+
     def judge(self, clause: Clause, profile: Profile) -> Judgement:
         """The judgement of a clause by the campaigns that have been run."""
         campaign = self.campaigns.get(profile.name)
@@ -248,7 +260,7 @@ class Suite:
         return judge_clause(
             clause,
             profile,
-            self.capabilities,
+            self.promises,
             None if campaign is None else campaign.evidence,
             violation="" if failure is None else failure.detail,
             expected=self.expected.get(clause.number, ""),
@@ -275,7 +287,7 @@ class Suite:
         return judge_clause(
             clauses()[failure.clause],
             PROFILES[0],
-            self.capabilities,
+            self.promises,
             None,
             violation=failure.detail,
             expected=self.expected.get(failure.clause, ""),

@@ -173,6 +173,8 @@ class _Observer:
             self.note("SCHED-15")
             if self.run.moment:
                 self.was(Sometimes.WENT_ON)
+        else:
+            self.note("SCHED-17")
         if self.run.failed:
             self.note("SCHED-16")
         node = self.run.node_of(event, column)

@@ -58,6 +58,7 @@ from cellspec.conformance.judge.visits import (
 from cellspec.conformance.run.backend import (
     CAPABILITIES,
     Backend,
+    bypass_bound_of,
     check_capabilities,
     idle_s_of,
     saving_of,
@@ -199,6 +200,7 @@ class _JudgedRun:
             config=work.graph().config or None,
             saving=saving_of(backend, work),
             idle_s=idle_s_of(backend),
+            bypass=bypass_bound_of(backend),
         )
         self.result = RunResult(work, to_json(self.header))
         self.events: list[Event] = []

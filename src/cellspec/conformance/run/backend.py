@@ -44,7 +44,8 @@ capability            the engine …
 An engine that looks for work now and then, and not at once, declares how long that may take: an
 attribute ``idle_s``, in seconds of its own clock (clause SCHED-15), which is 0 for a backend
 without it. One that starts nothing at all for a while after a failure reports a pause
-(`Probe.pause`).
+(`Probe.pause`). One whose policy bounds how often a ready node is overtaken by later ones of its
+resource promises that in an attribute ``bypass_bound`` (clause SCHED-17).
 
 Some workloads may be impossible to express for your engine: its barriers always run on a row
 group, say, or it counts attempts for the whole run. A backend then has a third method::
@@ -104,6 +105,7 @@ __all__ = [
     "Skipped",
     "Table",
     "Value",
+    "bypass_bound_of",
     "check_capabilities",
     "fit_of",
     "idle_s_of",
@@ -213,6 +215,19 @@ def saving_of(backend: Backend, work: Workload) -> SavePolicy | None:
     return None if every is None else SavePolicy(rows=every)
 
 
+def bypass_bound_of(backend: Backend) -> int | None:
+    """The most later nodes that overtake a ready one, as the backend promises; None for no promise.
+
+    Raises:
+        SpecError: its attribute ``bypass_bound`` is no integer from 0.
+    """
+    promised: int | None = getattr(backend, "bypass_bound", None)
+    if promised is not None and (type(promised) is not int or promised < 0):
+        where = f"backend {type(backend).__name__}: bypass_bound"
+        raise SpecError(f"{where}: expected an integer from 0, got {promised!r}")
+    return promised
+
+
 def idle_s_of(backend: Backend) -> float:
     """How long ready work may wait beside nothing in flight, in seconds, as the backend declares.
 
@@ -279,5 +294,6 @@ def check_capabilities(backend: Backend) -> None:
             f"{', '.join(CAPABILITIES)}"
         )
     idle_s_of(backend)
+    bypass_bound_of(backend)
     if "core" not in capabilities:
         raise SpecError(f"{where}: capabilities: 'core' is missing; no engine is without it")
