@@ -15,7 +15,17 @@ from typing import Any
 
 from cellspec.conformance import Probe, Table
 from tests.conformance.odd.adapting import job_of, table_of
-from tests.conformance.odd.pipeline import SKIP, Again, Busy, Job, Node, packed, ranges, unpacked
+from tests.conformance.odd.pipeline import (
+    SKIP,
+    Again,
+    Busy,
+    Job,
+    Node,
+    packed,
+    ranges,
+    sync_folder,
+    unpacked,
+)
 
 __all__ = ["BatchFiles", "BatchFilesEngine", "read_files"]
 
@@ -194,6 +204,8 @@ class BatchFilesEngine:
         await asyncio.sleep(self.write_s)
         self.step(f"rename to {path.name}")
         new.replace(path)
+        self.step("sync the folder")
+        sync_folder(self.job.folder)
         self.written(number)
 
     def begin(self, number: int, batch: list[int]) -> None:

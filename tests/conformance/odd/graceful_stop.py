@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cellspec.conformance import Probe, Table
+from cellspec.conformance.run.coverage_goals import Sometimes
 from tests.conformance.odd.adapting import job_of, table_of
 from tests.conformance.odd.pipeline import (
     SKIP,
@@ -46,6 +47,7 @@ class GracefulEngine:
     """A dispatcher that waits for whatever comes first: a call, the end of a rest, a request."""
 
     cancels = False  # Whether a request cancels running calls, or lets them end.
+    save_s = 0.0  # How long a save takes; nothing starts meanwhile.
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -65,10 +67,13 @@ class GracefulEngine:
     async def run(self) -> Literal["success", "interrupted"]:
         request = asyncio.create_task(self.requested.wait())
         while True:
+            for task in [task for task in self.running if task.done()]:
+                self.ended(task, self.running.pop(task))
             while self.settle():
                 pass
             if self.unsaved >= self.job.every:
-                self.save()
+                await self.save()
+                continue
             rest = None if self.requested.is_set() else self.start_all()
             if not self.running and (self.requested.is_set() or not self.pending):
                 break
@@ -80,11 +85,9 @@ class GracefulEngine:
             else:
                 waits = [*self.running, request]
                 await asyncio.wait(waits, timeout=rest, return_when=asyncio.FIRST_COMPLETED)
-            for task in [task for task in self.running if task.done()]:
-                self.ended(task, self.running.pop(task))
         request.cancel()
         if self.unsaved:
-            self.save()
+            await self.save()
         return "interrupted" if any(map(self.open, self.pending)) else "success"
 
     def start_all(self) -> float | None:
@@ -195,17 +198,28 @@ class GracefulEngine:
         dropped = set(self.dropped)
         return {name: (set(self.cells[name]) | dropped) - self.saved[name] for name in self.cells}
 
-    def save(self) -> None:
+    async def save(self) -> None:
+        """Replace the file by all that there is now; it may take time."""
+        new = self.new()
         cells = {
             name: {row: packed(value) for row, value in column.items()}
             for name, column in self.cells.items()
         }
-        atomically(
-            self.job.folder / "state.json", {"cells": cells, "dropped": self.dropped}, self.step
-        )
-        for name, rows in self.new().items():
-            self.saved[name] |= rows
+        state = {"cells": cells, "dropped": dict(self.dropped)}
         self.unsaved = 0
+        self.begin(new)
+        if self.save_s:
+            await asyncio.sleep(self.save_s)
+        atomically(self.job.folder / "state.json", state, self.step)
+        for name, rows in new.items():
+            self.saved[name] |= rows
+        self.written()
+
+    def begin(self, new: dict[str, set[int]]) -> None:
+        """Called before a save, with the cells that it adds to the file."""
+
+    def written(self) -> None:
+        """Called after it."""
 
     def step(self, name: str) -> None:
         """Called before each change of the folder."""
@@ -226,10 +240,10 @@ class _Watched(GracefulEngine):
         self.probe.drop(row, row + 1, cause)
         super().drop(row, cause)
 
-    def save(self) -> None:
-        new = {name: ranges(rows) for name, rows in self.new().items() if rows}
-        self.probe.commit_begin(claim=new)
-        super().save()
+    def begin(self, new: dict[str, set[int]]) -> None:
+        self.probe.commit_begin(claim={name: ranges(rows) for name, rows in new.items() if rows})
+
+    def written(self) -> None:
         self.probe.committed()
 
     def step(self, name: str) -> None:
@@ -246,11 +260,13 @@ class GracefulStop:
         | {"resume", "set_claims", "commits", "storage_steps", "interrupts"}
     )
     cancels = False
+    save_s = 0.0
+    unasked = frozenset({Sometimes.ASKED_IN_CLAIM})  # A save takes no time.
     engine: _Watched
 
     async def run(self, probe: Probe) -> None:
         self.engine = engine = _Watched(job_of(probe))
-        engine.probe, engine.cancels = probe, self.cancels
+        engine.probe, engine.cancels, engine.save_s = probe, self.cancels, self.save_s
         if probe.incarnation:
             skipped = {
                 name: [row for row, value in column.items() if value is SKIP]
@@ -277,7 +293,10 @@ class GracefulStop:
 
 
 class GracefulCancels(GracefulStop):
-    """Graceful stop under the suite: a request cancels running calls."""
+    """Graceful stop under the suite: a request cancels running calls; a save takes its time."""
 
     name = "odd-graceful-cancels"
+    capabilities = GracefulStop.capabilities - {"work_conserving"}
     cancels = True
+    save_s = 0.25
+    unasked = frozenset[Sometimes]()

@@ -50,6 +50,7 @@ class Worker:
     def __init__(self) -> None:
         self.memory: dict[Cell, Any] = {}
         self.node: Node | None = None
+        self.calling = False  # A node that was just assigned waits for the task's first step.
         self.task: asyncio.Task[None] | None = None
 
 
@@ -141,6 +142,7 @@ class LostWorkerEngine:
         try:
             # Between the assignment and the first step of this task the inputs may be lost.
             if self.has_inputs(node) and self.wanted(node):
+                worker.calling = True
                 values = await node.column.make(
                     node.number, reads, [self.inputs(node, row) for row in reads]
                 )
@@ -160,6 +162,7 @@ class LostWorkerEngine:
         except Exception:
             self.give_up(node)
         worker.node = worker.task = None
+        worker.calling = False
         self.changed.set()
 
     def rest(self, node: Node, seconds: float) -> None:
@@ -170,13 +173,21 @@ class LostWorkerEngine:
         self.resting[node] = asyncio.get_running_loop().call_later(seconds, rested)
 
     def lose(self) -> None:
-        """The worker that holds most is lost; another takes its place."""
+        """The worker that holds most is lost; another takes its place when its call has ended."""
         worker = max(self.workers, key=lambda each: (len(each.memory), each.node is not None))
-        self.workers[self.workers.index(worker)] = Worker()
+        heir = Worker()
+        self.workers[self.workers.index(worker)] = heir
         if worker.node is not None and worker.task is not None:
-            self.take_back(worker.node)
+            if worker.calling:
+                self.take_back(worker.node)
+            heir.node = worker.node
+            worker.task.add_done_callback(lambda _: self.ready(heir))
             worker.task.cancel()
         self.lost({cell for cell in worker.memory if cell[1] not in self.dropped})
+        self.changed.set()
+
+    def ready(self, heir: Worker) -> None:
+        heir.node = None
         self.changed.set()
 
     def skip(self, node: Node, row: int) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "atomically",
     "packed",
     "ranges",
+    "sync_folder",
     "unpacked",
 ]
 
@@ -140,3 +141,12 @@ def atomically(path: Path, content: Any, step: Callable[[str], None]) -> None:
         os.fsync(file.fileno())
     step(f"rename to {path.name}")
     new.replace(path)
+    step("sync the folder")
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder last."""
+    handle = os.open(folder, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)

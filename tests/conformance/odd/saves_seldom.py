@@ -230,6 +230,7 @@ class SeldomEngine:
                     [(row, self.dropped[row]) for row in sorted(dropped)],
                 )
                 self.step("commit")
+            self.step("close")
         self.stored |= cells
         self.told |= dropped
         self.saved()

@@ -17,11 +17,6 @@ from tests.conformance.odd.adapters import ADAPTERS
 EXAMPLES = 8
 NAMES = [profile.name for profile in PROFILES]
 
-WAITS_FOR = {
-    "lost-worker": "lost_workers: lose_worker, lost; and take_back",
-}
-"""For each adapter the word of its reports that the probe does not have yet."""
-
 
 def backend_of(name: str) -> Backend:
     module, attribute = ADAPTERS[name].split(":")
@@ -29,18 +24,7 @@ def backend_of(name: str) -> Backend:
     return made
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(
-            name,
-            marks=[pytest.mark.xfail(strict=True, reason=WAITS_FOR[name])]
-            if name in WAITS_FOR
-            else [],
-        )
-        for name in ADAPTERS
-    ],
-)
+@pytest.mark.parametrize("name", ADAPTERS)
 def test_no_clause_calls_an_odd_engine_wrong(name: str) -> None:
     backend = backend_of(name)
     assert backend.capabilities <= set(CAPABILITIES)

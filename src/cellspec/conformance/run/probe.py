@@ -420,7 +420,9 @@ class Probe(StorageReports):
         """Rows ``[start, stop)`` are dropped, because of a failure or an answer in `column`.
 
         A barrier that fails for good drops the rows that it would have given output to, and no
-        row whose output cell was claimed or is to be skipped (clause DROP-01).
+        row whose output cell was claimed or is to be skipped (clause DROP-01). A row is dropped
+        when its call has failed for good, though the report comes later: an engine looks at ended
+        calls before it starts others.
 
         Args:
             start: the first row.
