@@ -229,8 +229,9 @@ class Pair:
             return judge(self.node(action), action.attempt)
         if kind == "emit":
             return model.emit_breaks([CellNodeId(row, action.column) for row in rows])
-        if kind == "lose":
-            return model.lose_breaks(self.node(action))
+        if kind in ("lose", "recall"):
+            breaks: Callable[..., set[str]] = getattr(model, f"{kind}_breaks")
+            return breaks(self.node(action))
         if kind == "skip":
             return model.skip_breaks(CellNodeId(rows[0], action.column))
         if kind == "drop":
@@ -262,7 +263,7 @@ class Pair:
             model.reject(
                 self.node(action), [row for span in action.rejected for row in range(*span)]
             )
-        elif kind in ("start", "complete", "cancel", "take_back", "lose"):
+        elif kind in ("start", "complete", "cancel", "take_back", "lose", "recall"):
             getattr(model, kind)(self.node(action))
         elif kind == "fail":
             assert action.failure is not None

@@ -86,6 +86,7 @@ class RunModel:
         self.has_stored = False
         self.doubtful: list[tuple[dict[str, int], set[int]]] = []
         """Claims whose write reported an error since the last durable one, with their drops."""
+        self.once_durable: set[CellNodeId] = set()
         self.crashed = self.ended = False
         self.now = 0.0
         self.filtered: set[int] = set()
@@ -709,6 +710,28 @@ class RunModel:
     def skip(self, cell: CellNodeId) -> None:
         self.results[cell] = SKIP
 
+    # Answers from a cache
+
+    def recall_breaks(self, node: NodeId) -> set[str]:
+        """Clause CKPT-25; output is recalled with its barrier node."""
+        if self.over():
+            return self.over()
+        past = self._past_breaks(node)
+        broken = past or self._present_breaks(node)
+        cells = [node] if isinstance(node, CellNodeId) else self._read_cells(node)
+        return broken if set(cells) <= self.once_durable else broken | {"CKPT-25"}
+
+    def _read_cells(self, barrier: BarrierNodeId) -> list[CellNodeId]:
+        rows = {row for span in self.reads(barrier) for row in range(*span)}
+        return [cell for cell in self._scopes[barrier] if cell.row in rows]
+
+    def recall(self, node: NodeId) -> None:
+        self.cooling.pop(node, None)
+        if isinstance(node, BarrierNodeId):
+            self.ran.add(node)
+        else:
+            self.results[node] = VALUE
+
     # The loss of a worker
 
     def lose_worker(self) -> None:
@@ -1155,6 +1178,9 @@ class RunModel:
         self.pending_claim = None
         self.doubtful = []
         self.crashed = self.ended = False
+        self.once_durable |= {
+            CellNodeId(r, name) for name in self.stored for r in self.stored[name]
+        }
         self.durable_drops = self.pending_drops = set(drops)
         self._begin_life(claim, results, drops)
 

@@ -248,6 +248,12 @@ GIVES_UP = ["end outcome=failed"]
 RESUMED = {"event": "resume", "claim": CLAIMS_NOTHING}
 BEGUN_OF_A = {"event": "checkpoint_begin", "claim": {**CLAIMS_NOTHING, "a": 1}}
 
+KEPT_A = [
+    *("start a 0", "complete a 0", "durable a 0", "crash"),
+    {"event": "resume", "claim": CLAIMS_NOTHING},
+]
+"""A cell was made and is on storage; the next incarnation begins from nothing."""
+
 CASES: list[tuple[str, Header, list[Any]]] = [
     ("SCHED-01", PLAIN, ["start b 0"]),
     ("SCHED-02", PLAIN, ["start a 0", "start a 0"]),
@@ -411,6 +417,10 @@ CASES: list[tuple[str, Header, list[Any]]] = [
     ("FAIL-07", BOUNDED, ["start a 0", "fail a 0 failure=timeout t=1.5"]),
     ("FAIL-07", BOUNDED, ["start a 0", "complete a 0 t=2.5"]),
     ("FAIL-07", BOUNDED, ["start a 0", "start a 1 t=2.5"]),
+    ("CKPT-25", PLAIN, ["recall a 0"]),
+    ("CKPT-25", PLAIN, [*KEPT_A, "recall a 1"]),
+    ("SCHED-01", PLAIN, [*KEPT_A, "recall b 0"]),
+    ("SCHED-03", PLAIN, [*KEPT_A, "recall a 0", "start a 0"]),
     ("FAIL-08", PLAIN, ["start a 0", "complete a 0", "lose a 0"]),
     ("FAIL-08", PLAIN, ["start a 0", "worker_lost", "lose a 0"]),
     ("FAIL-08", PLAIN, ["start a 0", "complete a 0", "durable a 0", "worker_lost", "lose a 0"]),

@@ -52,6 +52,7 @@ class ColumnFirst:
         "column_checkpoints",
         "set_claims",
         "commits",
+        "cache",
         "storage_faults",
         "counted_work",
     }

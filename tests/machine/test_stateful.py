@@ -67,6 +67,7 @@ KINDS = (
     "write_begin",
     "worker_lost",
     "lose",
+    "recall",
 )
 STEPS = (
     *("start",) * 8,
@@ -77,7 +78,7 @@ STEPS = (
     *("checkpoint_begin", "checkpoint_durable", "checkpoint_failed"),
     *("cancel", "stop", "stop_requested", "end", "crash", "resume", "pause", "write_begin"),
     *("reject", "reject", "take_back", "take_back"),
-    *("worker_lost", "lose", "lose", "lose"),
+    *("worker_lost", "lose", "lose", "lose", "recall", "recall"),
 )
 SWEPT = ("start", "complete", "emit", "fail", "cancel", "skip", "drop", "take_back", "start")
 AT_LEAST = (
@@ -161,6 +162,10 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
             return pair.enabled("admit")[:1]
         if kind in ("pause", "write_begin"):
             return self._breaks(kind, pick)
+        if kind == "recall":
+            nodes = pair.model.definition.nodes()
+            found = [pair.action(kind, n) for n in nodes if not pair.model.is_output(n)]
+            return [action for action in found if not pair.broken(action)]
         if kind == "resume" and pair.model.ended:
             return self._next_targets()
         return pair.enabled(kind)
@@ -395,7 +400,7 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
             if kind == "start":
                 return action._replace(attempt=attempt)
             return action._replace(failure=FAILURES[place[2] % 4]) if kind == "fail" else action
-        if kind == "lose":
+        if kind in ("lose", "recall"):
             place_of = {"scope": row % len(scopes)} if scopes else {"rows": (row, row + 1)}
             return Action(kind, name, **place_of)
         if kind == "emit":

@@ -1,15 +1,18 @@
 """Second engines broken on purpose, where the reference engine has nothing to break.
 
-The reference engine keeps its results in its own process, so it loses none with a worker. Each
-mutant is the second engine (`tests.conformance.second_engine`) with one method replaced.
+The reference engine keeps its results in its own process, so it loses none with a worker, and has
+no cache beside its claims. Each mutant is the second engine (`tests.conformance.second_engine`), or
+the one with a cache, with one method replaced.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from cellspec.graph.rules import ColumnRule
+from tests.conformance.cache_engine import Cached, CacheIncarnation
 from tests.conformance.second_engine import ColumnFirst, Incarnation
 from tests.matrix.engine_mutants import EngineMutant
 
@@ -18,17 +21,21 @@ __all__ = ["SECOND_MUTANTS", "SecondMutant"]
 
 @dataclass(frozen=True)
 class SecondMutant(EngineMutant):
-    """A second engine that is wrong: the class that runs its incarnations."""
+    """A second engine, or one with a cache, that is wrong: the class that runs its incarnations."""
 
     incarnation: type[Incarnation] = Incarnation
 
     @property
     def able(self) -> frozenset[str]:
-        return ColumnFirst.capabilities
+        return self._engine.capabilities
+
+    @property
+    def _engine(self) -> type[ColumnFirst]:
+        return Cached if issubclass(self.incarnation, CacheIncarnation) else ColumnFirst
 
     def backend(self) -> ColumnFirst:  # type: ignore[override]  # an engine of another kind
         """The engine as the suite takes it."""
-        broken = ColumnFirst()
+        broken = self._engine()
         broken.begin = self.incarnation  # type: ignore[method-assign]
         return broken
 
@@ -105,3 +112,28 @@ class KeepsLostBarriers(Incarnation):
         super().lose_output(rule, start, stop)
         if any(rule.name == name for name, _ in self.cells):
             self.finished_barriers.add((rule.name, stop - 1))
+
+
+@mutant("the key of the cache leaves the row out, and rows with equal inputs get one answer")
+class RecallsForOtherRows(CacheIncarnation):
+    def key(self, rule: ColumnRule, row: int) -> str:
+        return super().key(rule, row).replace(f'", {row}, ', '", ', 1)
+
+
+@mutant("an answer counts as kept when it is in the file, whether or not that was synced")
+class RecallsWhatWasNotDurable(CacheIncarnation):
+    def remember(self, rule: ColumnRule, row: int, value: str) -> None:
+        self.cache[self.key(rule, row)] = value
+        self.write("cache.json", self.cache)
+        if row % 2:
+            self.probe.durable(rule.name, row, row + 1)
+
+
+@mutant("all that the cache holds is recalled at the start, before its inputs are there")
+class RecallsBeforeItsInputs(CacheIncarnation):
+    def restore(self) -> None:
+        super().restore()
+        for key, value in self.cache.items():
+            name, row, given = json.loads(key)
+            self.probe.recall(name, row, given, value)
+            self.cells[name, row] = value

@@ -20,6 +20,7 @@ from cellspec.machine import (
     failures,
     losing,
     pauses,
+    recalling,
     resuming,
     row_groups,
     saving,
@@ -147,6 +148,7 @@ _OF_THE_RUN: dict[str, Callable[[RunState], None]] = {
 
 _ON_RESULTS = {
     "lose": (losing.lose_cells, losing.lose_barrier),
+    "recall": (recalling.recall_cells, recalling.recall_barrier),
 }
 """Of steps on what nodes gave: the functions for cells, and for what a barrier node gave."""
 

@@ -19,6 +19,7 @@ from cellspec.state.claims import (
     covers,
     end_of,
     first_outside,
+    join,
     meet,
     normal,
     reaches,
@@ -141,6 +142,8 @@ def resume(
 
     run.durable_claim = claim
     run.pending_claim = None
+    for column, rows in enumerate(run.once_durable):
+        run.once_durable[column] = join(rows, normal(run.on_storage.ranges(column)))
     run.on_storage.clear(total)
     for column, rows in enumerate(claim):
         for start, stop in spans(rows):

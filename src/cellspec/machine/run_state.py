@@ -21,7 +21,7 @@ from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key, place_of
 from cellspec.graph.rowset import GrowingRows
 from cellspec.machine.actions import Cause
 from cellspec.machine.limits import FailurePolicy, Limits, SavePolicy, check_limits
-from cellspec.state.claims import Claim, normal, prefix_of
+from cellspec.state.claims import Claim, Rows, normal, prefix_of
 from cellspec.state.counters import UNLIMITED, Counters, Judge
 from cellspec.text import cell_words, node_words
 
@@ -139,6 +139,7 @@ class RunState:
         stopped: the engine has stopped early.
         stop_requested: somebody asked the run to stop, in this incarnation.
         failed_for_good: a node of this incarnation failed for good.
+        once_durable: for each column the rows that earlier incarnations made durable.
         lost_worker: a worker of this incarnation was lost.
         gone: nodes whose results went with a worker; those that are resolved again among them.
         uncounted: those of them whose attempts may have been forgotten.
@@ -196,6 +197,7 @@ class RunState:
         self.gone: set[NodeKey] = set()
         self.uncounted: set[NodeKey] = set()
         self.offers_losses = False
+        self.once_durable: list[Rows] = [0] * graph.num_columns
         self.unrecorded: dict[int, int] = {}
         self.causes: dict[int, Cause] = {}
         self.recorded = array("q")

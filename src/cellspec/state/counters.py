@@ -181,6 +181,10 @@ class Counters(NodeStates):
         """A row is given up: each of its open cells is resolved, as dropped."""
         without_value.drop(self, row)
 
+    def recall(self, column: int, row: int) -> None:
+        """A ready cell is complete without a call."""
+        slots.recall(self, column, row)
+
     def lose(self, column: int, row: int) -> None:
         """The value of a complete cell is gone: the cell alone is pending again."""
         losing.lose(self, column, row)

@@ -24,6 +24,7 @@ __all__ = [
     "hold_barrier",
     "join_range",
     "offer",
+    "recall",
     "release",
     "release_barrier",
     "start_barrier",
@@ -94,6 +95,16 @@ def take_slot(nodes: NodeStates, column: int) -> None:
     group = nodes.groups[column]
     if nodes.capacity[group] < UNLIMITED:
         nodes.busy[group] += 1
+
+
+def recall(nodes: NodeStates, column: int, row: int) -> None:
+    """A ready cell is complete without a call."""
+    body = nodes.cells[column]
+    assert isinstance(body, bytearray)
+    take_slot(nodes, column)
+    nodes.ready[nodes.cell_groups[column]] -= 1
+    body[row] = RUNNING
+    nodes.resolve[column](row)
 
 
 def start_range(nodes: NodeStates, column: int, start: int, stop: int) -> None:

@@ -204,6 +204,8 @@ SHOWN: list[tuple[Sometimes, Workload, str]] = [
     (S.LOST_BARRIER, work(A, V), "start v/0; 1 complete v/0; emit v0; worker_lost; lose v/0"),
     (S.LOST_BESIDE_DURABLE, work(A), "start a0; 1 complete a0; durable a0; worker_lost"),
     (S.REMADE, work(A), f"{MADE}; lose a0; start a0; 1 complete a0"),
+    (S.RECALLED, work(A), "recall a0"),
+    (S.RECALLED_UNDER, work(A, B), "recall a0; start b0"),
     (S.COLUMN_CLAIM, work(A, B), 'crash; resume claim={"a":2,"b":1}'),
     (S.TIMED_OUT, work(A, failures=BOUNDED), f"start a0; 2 fail a0 {TIMEOUT}"),
     (S.BARRIER_TIMED_OUT, work(A, V, failures=BOUNDED), f"start v/0; 2 fail v/0 {TIMEOUT}"),

@@ -163,6 +163,9 @@ def workloads(
     if profile == "storage_faults":
         # What storage loses shows in what the next process finds.
         has.add("resume")
+    if profile == "cache":
+        # Only what a crash leaves can be recalled.
+        has.add("resume")
     rows = draw(_mostly_several(max_rows))
     column = _column(frozenset(has), known, max_columns)
     shape = _read_columns(

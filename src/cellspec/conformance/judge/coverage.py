@@ -232,6 +232,8 @@ class _Observer:
             self.note("SKIP-02")
         if self.run.skips_input(column, row):
             self.was(Sometimes.SKIP_HELD)
+        if any((need, row) in self.run.recalled for need in rule.needs):
+            self.was(Sometimes.RECALLED_UNDER)
         if any((need, row) in self.run.streamed for need in rule.needs):
             self.was(Sometimes.RANGE_FED)
         if rule.ordered and row > 0:
@@ -410,6 +412,13 @@ class _Observer:
     def _see_drop(self, event: Mapping[str, Any], _column: int) -> None:
         self.note("DROP-01", "DROP-02", "DROP-04", "DROP-05")
         self.run.dropped.update(range(*span_of(event)))
+
+    def _see_recall(self, event: Mapping[str, Any], column: int) -> None:
+        self.note("CKPT-25")
+        self.was(Sometimes.RECALLED)
+        rows = range(*span_of(event))
+        self.run.recalled.update((column, row) for row in rows)
+        self.run.resolve(column, rows)
 
     # The loss of a worker
 

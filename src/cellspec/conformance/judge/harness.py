@@ -307,6 +307,10 @@ class _JudgedRun:
                 self._find("FAIL-09", used)
                 if self.result.violations:
                     return
+        if self.result.calls.odd_recalls:
+            self._find("CKPT-25", self.result.calls.odd_recalls[0])
+            if self.result.violations:
+                return
         self._judge_events(probe)
         if not self.result.violations and not crashed:
             bad = bad_end(

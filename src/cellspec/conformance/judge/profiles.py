@@ -214,6 +214,13 @@ PROFILES: tuple[Profile, ...] = (
         mixed=False,
     ),
     Profile(
+        "cache",
+        "answers of a cache, after a crash and without a call",
+        clauses_of("cache"),
+        _goals(_S.RECALLED, _S.RECALLED_UNDER),
+        mixed=False,
+    ),
+    Profile(
         "lost_workers",
         "workers that are lost, with results that nothing else holds",
         clauses_of("lost_workers"),

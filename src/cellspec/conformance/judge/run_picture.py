@@ -47,6 +47,7 @@ class RunPicture:
         retired: the number of row groups that have left.
         failed: a call failed.
         durable_rows: some rows are safe on storage.
+        recalled: the cells that a cache answered for, by column and row.
         lost: the cells whose values went with a worker, by column and row.
     """
 
@@ -83,6 +84,7 @@ class RunPicture:
         self.failed_commits: list[dict[str, set[int]]] = []
         self.durable_rows = False
         self.lost: set[tuple[int, int]] = set()
+        self.recalled: set[tuple[int, int]] = set()
 
     # What is where
 

@@ -30,6 +30,7 @@ capability            the engine …
 ``timeouts``          ends a call that takes longer than ``work.timeout_s``, or gives it up
 ``interrupts``        ends well when it is asked to stop
 ``filters``           drops a row that an answer rejects, as filtered
+``cache``             recalls answers that an earlier incarnation made durable, without a call
 ``lost_workers``      makes again what went with a worker that was lost
 ``storage_steps``     reports the steps of its storage, so that it may be killed between them
 ``storage_faults``    bears storage that is slow, full or failing: it writes inside `Probe.storage`,
@@ -132,6 +133,7 @@ CAPABILITIES: Final = (
     "timeouts",
     "interrupts",
     "filters",
+    "cache",
     "lost_workers",
     "storage_steps",
     "storage_faults",

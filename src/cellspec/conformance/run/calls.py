@@ -453,6 +453,17 @@ class Calls:
             self._made.add((column, row))
         return value
 
+    def recall(self, column: str, row: int, inputs: Inputs, value: str) -> None:
+        """Keep an answer of the engine's cache, if a call with other inputs, or none, gave it."""
+        own = self._arguments.inputs(column, inputs)
+        self._registry.note_inputs(column, row, own)
+        calls = self._registry.made.get((column, row, value), ())
+        if not any(call.inputs == own for call in calls):
+            self._registry.odd_recalls.append(
+                f"{column}[{row}] is recalled as {value!r}, which no call of it with the same "
+                "inputs gave"
+            )
+
     def lose(self, column: str, rows: range) -> Iterable[int] | None:
         """Output of a barrier is lost: the scopes of it that run again, and did not have to before.
 

@@ -81,6 +81,8 @@ class Sometimes(StrEnum):
     LOST_BARRIER = "what a barrier gave was lost with a worker"
     LOST_BESIDE_DURABLE = "a worker was lost, and some results were durable"
     REMADE = "a lost result was made again"
+    RECALLED = "a cache answered instead of a call"
+    RECALLED_UNDER = "a call used an answer of a cache"
     COLUMN_CLAIM = "a run resumed from a claim of more rows of one column than of another"
     TIMED_OUT = "a call ended as timed out"
     BARRIER_TIMED_OUT = "the call of a barrier ended as timed out"

@@ -440,6 +440,15 @@ class Probe(StorageReports):
             more = {} if cause == "failed" else {"cause": cause}
             self._recorder.report("drop", column=column, rows=rows, **more)
 
+    def recall(self, column: str, row: int, inputs: Inputs, value: str) -> None:
+        """A cache gave the value of a cell, for these inputs and without a call."""
+        self._arguments.check_row(column, row)
+        if self._arguments.scope_count(column):
+            self._recorder.refuse(f"recall: column {column!r} is a barrier, which has to run")
+        with self._recorder.lock:
+            self._calls.recall(column, row, inputs, value)
+            self._recorder.report("recall", column=column, rows=row)
+
     def lost(self, column: str, start: int, stop: int) -> None:
         """Values of rows ``[start, stop)`` of a column went with a worker, and are made again.
 

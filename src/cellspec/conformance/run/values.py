@@ -181,6 +181,7 @@ class Registry:
         refused: by value, the barrier whose answer had another length than its input.
         used: where a value of `refused` was given to a call, as (column, place of the call, value).
         ranged: columns of which several rows were run as one call, in the order seen.
+        odd_recalls: answers of a cache that no call with the same inputs gave, in words.
     """
 
     cells: dict[str, CellCall] = field(default_factory=dict)
@@ -190,6 +191,7 @@ class Registry:
     late: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     used: list[tuple[str, int, str]] = field(default_factory=list)
+    odd_recalls: list[str] = field(default_factory=list)
 
     def add_cell(
         self, incarnation: int, column: str, row: int, inputs: Mapping[str, Value], value: str

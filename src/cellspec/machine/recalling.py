@@ -1,0 +1,72 @@
+"""Answers from a cache: a node is complete without a call (clause CKPT-25).
+
+A cache may outlive a crash although the run's claims do not cover what it holds. Its answers are
+neither claims nor calls: a recalled node could start now, takes no worker and spends no attempt.
+"""
+
+from __future__ import annotations
+
+from cellspec.graph.nodes import barrier_key
+from cellspec.graph.rowset import rows_of
+from cellspec.machine.explain_refusal import (
+    expect_running,
+    judge_start,
+    may_retry,
+    refuse_barrier,
+)
+from cellspec.machine.run_state import RunState
+from cellspec.state.claims import covers
+from cellspec.state.codes import READY, RUNNING, has_begun
+
+__all__ = ["recall_barrier", "recall_cells"]
+
+
+def recall_cells(run: RunState, column: int, start: int, stop: int) -> None:
+    """Cells ``[start, stop)`` of a column that is no barrier are complete without a call.
+
+    Raises:
+        Violation: CKPT-25 (no earlier incarnation made the value durable), SCHED-07, and what
+            forbids the start of the cell, its worker apart.
+    """
+    counters = run.counters
+    for row in range(start, stop):
+        where = f"{run.name_of(column)}[{row}]"
+        if not expect_running(run, f"recall of {where}"):
+            return
+        if counters.cells[column][row] != READY:
+            judge_start(run, column, row)
+        if not covers(run.once_durable[column], row):
+            _refuse(run, where)
+        if not has_begun(counters.cells[column][row]):
+            run.backoffs.pop((column, row), None)
+            counters.offer(column, row)
+            counters.recall(column, row)
+
+
+def recall_barrier(run: RunState, column: int, scope: int) -> None:
+    """A barrier node is complete without a call; its output is given as after a run.
+
+    Raises:
+        Violation: as `recall_cells`; the output of each row that it reads was durable.
+    """
+    key, counters = barrier_key(column, scope), run.counters
+    where = run.where(key)
+    if not expect_running(run, f"recall of {where}"):
+        return
+    state = counters.barrier_state(column, scope)
+    if state != READY and not may_retry(run, key, state):
+        refuse_barrier(run, column, scope)
+    reads = rows_of(counters.reads(column, scope))
+    if not all(covers(run.once_durable[column], row) for row in reads):
+        _refuse(run, where)
+    if state < RUNNING:
+        run.backoffs.pop(key, None)
+        counters.start_barrier(column, scope)
+        counters.resolve_barrier(column, scope)
+
+
+def _refuse(run: RunState, where: str) -> None:
+    run.breaks(
+        "CKPT-25",
+        f"{where} is recalled from a cache, but no earlier incarnation made its value durable",
+    )
