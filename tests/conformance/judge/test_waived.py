@@ -157,7 +157,14 @@ FOLLOWS: Mapping[str, tuple[str, str]] = {
     "table that forgets drops": ("TABLE-05", "the lost drop was safe before"),
     "table that drops the last row": ("TABLE-06", "no run drops that row"),
     "table with values swapped": ("TABLE-06 TABLE-08", "a skip mark was one of the two"),
-    "claims from the resume": ("CKPT-19", "rows that a claim takes back are unsaved again"),
+    "claims from the resume": (
+        "CKPT-19 STOP-08",
+        "rows that a claim takes back are unsaved again",
+    ),
+    "ends well after a failed write": ("TABLE-04", "what was not written is not in the table"),
+    "ends without the last claim": ("TABLE-04", "the table holds what is claimed"),
+    "throws the claim before away": ("TABLE-05", "and with it the rows that were safe"),
+    "ignores conditions": ("TABLE-08 TABLE-06", "the table holds a value for the skip"),
     "gives up the row at the claim": ("SCHED-12", "its own counts go wrong"),
 }
 WORKLOADS = range(1, 2 * len(DRAWN) + 1)
