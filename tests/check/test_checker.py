@@ -410,6 +410,9 @@ CASES: list[tuple[str, Header, list[Any]]] = [
     ),
     ("DROP-01", PLAIN, ["start a 0", "complete a 0", "drop a 0 cause=filtered"]),
     ("DROP-03", PLAIN, ["start a 0", "complete a 0 rejected=0", "start k 0"]),
+    # Rows that have spent unlike numbers of attempts are no range.
+    ("FAIL-01", RETRY, ["start s 0", "fail s 0 failure=retryable", "start s 0:2 attempt=2"]),
+    ("FAIL-01", RETRY, ["start s 0", "fail s 0 failure=retryable", "start s 0:2"]),
     ("FAIL-06", PLAIN, ["take_back a 0"]),
     ("FAIL-06", PLAIN, ["start a 0", "take_back a 0"] * 9),
     ("FAIL-01", PLAIN, ["start a 0", "take_back a 0", "start a 0 attempt=2"]),

@@ -253,13 +253,20 @@ def refuse_limit(run: RunState, group: int, where: str) -> None:
     )
 
 
-def refuse_complete(run: RunState, where: str, state: int, clause: str = "SCHED-04") -> bool:
+def refuse_complete(
+    run: RunState, where: str, state: int, clause: str = "SCHED-04", verb: str = "completes"
+) -> bool:
     """Refuse the end of a call that does not run.
+
+    Args:
+        where: its node, in words.
+        state: of the node.
+        clause: the clause that this end breaks.
+        verb: how it ends, in words.
 
     Returns:
         True if the clause is waived, and there is a process whose step this is.
     """
-    verb = {"SCHED-04": "completes", "FAIL-06": "is taken back"}.get(clause, "fails")
     if not expect_running(run, f"end of {where}"):
         return False
     run.breaks(clause, f"{where} {verb}, but is {_word(state)}")

@@ -101,7 +101,7 @@ def _expect_fails(run: RunState, column: int, row: int) -> bool:
     if run.counters.cells[column][row] == RUNNING and not run.barrier_flags[column]:
         return expect_running(run, f"failure of {where}")
     state = state_of(run, column, row)
-    alive = refuse_complete(run, where, state, "FAIL-04")
+    alive = refuse_complete(run, where, state, "FAIL-04", "fails")
     if not alive or run.barrier_flags[column] or not may_begin(state):
         return False
     run.counters.ready[run.group_of[column]] -= state == READY
@@ -153,7 +153,12 @@ def cancel_cell(run: RunState, column: int, row: int, attempt: int | None) -> No
         left = run.counters.iter_rows(column, RANGED, ranged.start)
         first = next((each for each in left if each not in ranged.given), ranged.stop)
         if first < ranged.stop and not run.starts_no_more():
-            run.breaks("FAIL-04", f"{where} is cancelled although its rows are wanted")
+            name = run.name_of(column)
+            run.breaks(
+                "FAIL-04",
+                f"{name}[{ranged.start}:{ranged.stop}] is cancelled although {name}[{first}] of it "
+                "is wanted",
+            )
         expect_attempt_of_range(run, column, ranged, attempt)
         end_range(run, column, ranged)
         given = ranged.given
@@ -162,7 +167,7 @@ def cancel_cell(run: RunState, column: int, row: int, attempt: int | None) -> No
     else:
         state = run.counters.cells[column][row]
         if state != RUNNING or run.barrier_flags[column]:
-            refuse_complete(run, where, state_of(run, column, row), "FAIL-04")
+            refuse_complete(run, where, state_of(run, column, row), "FAIL-04", "is cancelled")
             return
         if not run.starts_no_more():
             run.breaks("FAIL-04", f"{where} is cancelled although its value is wanted")
@@ -196,7 +201,7 @@ def fail_barrier(
         )
         return
     if state != RUNNING:
-        refuse_complete(run, where, state, "FAIL-04")
+        refuse_complete(run, where, state, "FAIL-04", "fails")
         return
     if not expect_running(run, f"failure of {where}"):
         return
@@ -234,7 +239,7 @@ def cancel_barrier(run: RunState, column: int, scope: int, attempt: int | None) 
     if end_stray(run, barrier_key(column, scope)):
         return
     if state != RUNNING:
-        refuse_complete(run, where, state, "FAIL-04")
+        refuse_complete(run, where, state, "FAIL-04", "is cancelled")
         return
     if not expect_running(run, f"cancellation of {where}"):
         return

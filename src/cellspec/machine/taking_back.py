@@ -44,16 +44,18 @@ def take_back_cell(run: RunState, column: int, row: int, attempt: int | None) ->
         return
     if end_stray(run, key):
         return
-    ranged = range_of(run, column, row)
+    # A row that its range gave and a worker lost may run again by itself.
+    alone = run.counters.cells[column][row] == RUNNING
+    ranged = None if alone else range_of(run, column, row)
     if ranged is not None:
         expect_attempt_of_range(run, column, ranged, attempt)
         _count(run, (column, ranged.start), where)
         end_range(run, column, ranged)
-        for each in run.counters.stop_range(column, ranged.start, ranged.stop):
+        for each in run.counters.stop_range(column, ranged.start, ranged.stop, ranged.given):
             begin_backoff(run, (column, each), run.now)
         return
     if run.counters.cells[column][row] != RUNNING or run.barrier_flags[column]:
-        refuse_complete(run, where, state_of(run, column, row), "FAIL-06")
+        refuse_complete(run, where, state_of(run, column, row), "FAIL-06", "is taken back")
         return
     if attempt is not None:
         expect_attempt(run, key, attempt)
@@ -74,7 +76,7 @@ def take_back_barrier(run: RunState, column: int, scope: int, attempt: int | Non
         return
     state = run.counters.barrier_state(column, scope)
     if state != RUNNING:
-        refuse_complete(run, where, state, "FAIL-06")
+        refuse_complete(run, where, state, "FAIL-06", "is taken back")
         return
     if not expect_running(run, f"taking back of {where}"):
         return
