@@ -157,8 +157,9 @@ class Machine:
         )
         state.judge = cells.CellJudge(state)
         state.set_graph(graph)
+        self._overtaking: Overtaking | None = None
         if bypass is not None and "SCHED-17" not in waive:
-            state.overtaking = Overtaking(state, bypass)
+            state.overtaking = self._overtaking = Overtaking(state, bypass)
         self.state = state
         self.on_step: Callable[[Action], object] | None = None
         # Plain attributes, for they are read for each event. Only a resume replaces the first two;
@@ -185,7 +186,7 @@ class Machine:
         Before the first action everything that is ready is announced at once; later, a driver
         calls this between a crash and its resume.
         """
-        overtaking = self.state.overtaking
+        overtaking = self._overtaking
         if overtaking is not None:
             on_cell, on_cells, on_barrier = overtaking.listener(on_cell, on_cells, on_barrier)
         self.counters.listen(on_cell, on_cells, on_barrier, on_skip)

@@ -12,7 +12,7 @@ from array import array
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from cellspec.errors import Violation
 from cellspec.graph.configuration import Config
@@ -24,9 +24,6 @@ from cellspec.machine.limits import FailurePolicy, Limits, SavePolicy, check_lim
 from cellspec.state.claims import Claim, Rows, normal, prefix_of
 from cellspec.state.counters import UNLIMITED, Counters, Judge
 from cellspec.text import cell_words, node_words
-
-if TYPE_CHECKING:
-    from cellspec.machine.overtaking import Overtaking
 
 __all__ = ["FAILED", "Commit", "RunState", "RunningRange"]
 
@@ -55,6 +52,19 @@ class Commit:
 
     cells: Claim
     drops: int
+
+
+class Turns(Protocol):
+    """The order in which nodes became ready; see `cellspec.machine.overtaking`."""
+
+    def begin(self) -> None:
+        """Forget everything: an incarnation begins."""
+
+    def expect_turn(self, key: NodeKey) -> None:
+        """Refuse the start of a ready node that overtakes another once too often."""
+
+    def started(self, key: NodeKey) -> None:
+        """A node has started."""
 
 
 class RunState:
@@ -172,7 +182,7 @@ class RunState:
         self.claims_by_column = False
         self.waived = frozenset(waive)
         self.judges_idleness = not {"SCHED-09", "GROUP-06"} <= self.waived
-        self.overtaking: Overtaking | None = None
+        self.overtaking: Turns | None = None
         self.judges_progress = "SCHED-15" not in self.waived
         self.idle_s, self.slack_s = idle_s, slack_s
         self.waits_s = bool(idle_s or slack_s)

@@ -17,6 +17,7 @@ from typing import Any, NoReturn, TypeAlias
 from cellspec.conformance.run.arguments import Arguments, Inputs
 from cellspec.conformance.run.clock import Clock
 from cellspec.conformance.run.foreign import FOREIGN
+from cellspec.conformance.run.handed_inputs import HandedInputs
 from cellspec.conformance.run.recorder import Crash, Entry, Recorder
 from cellspec.conformance.run.values import (
     REJECTED,
@@ -125,7 +126,7 @@ class Calls:
         self._arguments = arguments
         self._recorder = recorder
         self._registry = registry
-        self._handed_on = False
+        self._handed = HandedInputs(arguments, registry, recorder.refuse, incarnation)
         self._limit = limit
         self._calls_of: dict[tuple[str, int], int] = {}
         self._spent: dict[tuple[str, int], int] = {}
@@ -369,7 +370,7 @@ class Calls:
             if call.fault is not None and not call.fault.answers:
                 self._fail(call, call.fault)
             reads = [
-                (row, self._own_inputs(column, row, mine))
+                (row, self._handed.inputs(column, row, mine))
                 for row, mine in zip(rows, inputs, strict=True)
             ]
             values = barrier_values(column, rows, reads, self._work.style(column))
@@ -423,25 +424,9 @@ class Calls:
                 if start < (key[1] + 1) * size and stop > key[1] * size:
                     self._undecided.pop(key)["failure"] = "permanent"
 
-    def _own_inputs(self, column: str, row: int, inputs: Inputs) -> dict[str, Any]:
-        """The inputs that the column needs; a backend that has never handed any on is mistaken.
-
-        An engine that loses an input breaks a clause. Where no call of a run ever got one, although
-        the cells were made, it is the adapter that passes none, or names them wrongly.
-        """
-        own = self._arguments.inputs(column, inputs)
-        if own:
-            self._handed_on = True
-        elif not self._handed_on and not self._incarnation:
-            certain = self._arguments.certain_inputs(column)
-            lost = [name for name in certain if self._registry.was_made(name, row)]
-            if lost:
-                self._recorder.refuse(self._arguments.words_of_lost(column, row, lost, inputs))
-        return own
-
     def _make(self, call: Call, inputs: Inputs) -> str | Rejected:
         column, row = call.column, call.start
-        own = self._own_inputs(column, row, inputs)
+        own = self._handed.inputs(column, row, inputs)
         value = value_of(column, row, own, self._work.style(column))
         if call.abandoned:
             return self._registry.note_late(value, column)
