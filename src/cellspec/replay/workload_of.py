@@ -57,8 +57,11 @@ def workload_of(steps: Steps) -> Workload:
             skips[event.column, event.rows] = None
     faults: dict[tuple[str, int, int], Fault] = {}
     ends: list[End] = []
+    rejects: dict[tuple[str, int], None] = {}
     for end, event in ends_of(steps.events, graph):
         ends.append(end)
+        for start, stop in event.rejected or ():
+            rejects.update(((end.column, row), None) for row in range(start, stop))
         if event.event == "fail":
             wait_s = 0.0 if event.until is None else max(0.0, event.until - event.t)
             faults[end.column, end.position, end.call] = Fault(
@@ -72,6 +75,7 @@ def workload_of(steps: Steps) -> Workload:
     return plain.replace(
         faults=tuple(faults.values()),
         skips=tuple(skips),
+        rejects=tuple(rejects),
         ends=tuple(ends),
         checkpoint_every_rows=1,
         checkpoint_version=_version_of(steps.events),
