@@ -19,8 +19,8 @@ from tests.conformance.second_engine import ColumnFirst, Incarnation
 Cell = tuple[str, int]
 Line = dict[str, Any]
 
-OF_THE_JOURNAL = ColumnFirst.capabilities - {"config", "prompt_saving"}
-"""A journal keeps no word of the pipeline that it is of, nor of row groups."""
+OF_THE_JOURNAL = ColumnFirst.capabilities - {"config", "prompt_saving", "lost_workers"}
+"""A journal keeps no word of the pipeline that it is of, nor of row groups, nor of workers."""
 
 
 class Journal(Incarnation):
@@ -88,6 +88,9 @@ class Journal(Incarnation):
                 start, stop = self.scope(rule, row)
                 if all((rule.name, one) in self.saved for one in range(start, stop)):
                     self.finished_barriers.add((rule.name, stop - 1))
+                elif rule.ordered:
+                    # A later scope whose rows were all dropped does not end the wait for this one.
+                    break
         if self.probe.incarnation:
             self.tell_resume()
 

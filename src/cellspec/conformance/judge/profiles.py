@@ -162,7 +162,8 @@ PROFILES: tuple[Profile, ...] = (
             config__batch_barriers=[_S.OTHER_BATCHES],
             prompt_saving=[_S.SAVE_DUE],
             set_claims=[_S.CLAIM_GAP, _S.BARRIER_BETWEEN],
-            commits__storage_steps=[_S.COMMIT_LANDED, _S.COMMIT_LOST],
+            commits=[_S.COMMIT_LANDED],
+            commits__storage_steps=[_S.COMMIT_LOST],
         ),
     ),
     Profile(

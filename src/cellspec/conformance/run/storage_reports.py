@@ -135,8 +135,14 @@ class StorageReports:
         self._recorder.report_storage("commit_begin", **fields)
 
     def committed(self, number: int | None = None) -> None:
-        """A commit is on storage: its data, and the claim on it."""
-        self._report_commit("committed", number)
+        """A commit is on storage: its data, and the claim on it.
+
+        The process may die before this is said: the commit is there then, and nobody knew.
+        """
+        with self._recorder.lock:
+            self._recorder.check_alive()
+            self._recorder.step()
+            self._report_commit("committed", number)
 
     def commit_failed(self, number: int | None = None) -> None:
         """A commit reported an error. It may be on storage all the same."""
