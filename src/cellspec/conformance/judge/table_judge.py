@@ -252,7 +252,7 @@ class TableJudge:
             if (
                 (need, row) not in self._odd
                 and _text(given) != _text(cells.get(need))
-                and not self._was_remade(need, row, given)
+                and not _was_remade(self._work, self._registry, need, row, given)
             ):
                 return (
                     f"it was made{_in_earlier(made.incarnation, incarnation)} from "
@@ -314,26 +314,15 @@ class TableJudge:
                 if (need, row) in self._odd:
                     continue
                 given = inputs.get(need)
-                if _text(cells[need]) != _text(given) and not self._was_remade(need, row, given):
+                if _text(cells[need]) != _text(given) and not _was_remade(
+                    self._work, self._registry, need, row, given
+                ):
                     earlier = _in_earlier(run.incarnation, incarnation)
                     return (
                         f"the run{earlier} read {_quoted(inputs.get(need))} in "
                         f"{need}[{row}], but {_quoted(cells[need])} stands there"
                     )
         return ""
-
-    def _was_remade(self, column: str, row: int, value: Value | None) -> bool:
-        """True if a value may have gone with a worker, and another have been made instead.
-
-        A barrier that runs again reads no row that was dropped meanwhile.
-        """
-        if not self._work.worker_losses or not isinstance(value, str):
-            return False
-        made = self._registry.cells.get(value)
-        if made is not None:
-            return (made.column, made.row) == (column, row)
-        runs = self._registry.runs.get(column, ())
-        return any(run.values.get(row) == value for run in runs)
 
     def _safe_rows(self, incarnation: int, column: str) -> Claimed:
         """The rows of a column that were claimed when an incarnation ended."""
@@ -557,3 +546,17 @@ def _quoted(value: Value | None) -> str:
 
 def _text(value: Value | None) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _was_remade(
+    work: Workload, registry: Registry, column: str, row: int, value: Value | None
+) -> bool:
+    """True if a value may have gone with a worker, and another have been made instead.
+
+    A barrier that runs again reads no row that was dropped meanwhile.
+    """
+    if not work.worker_losses or not isinstance(value, str):
+        return False
+    if registry.made.get((column, row, value)):
+        return True
+    return any(run.values.get(row) == value for run in registry.runs.get(column, ()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NoReturn, TypeAlias
@@ -19,6 +19,7 @@ from cellspec.conformance.run.clock import Clock
 from cellspec.conformance.run.foreign import FOREIGN
 from cellspec.conformance.run.handed_inputs import HandedInputs
 from cellspec.conformance.run.recorder import Crash, Entry, Recorder
+from cellspec.conformance.run.remade import Remade
 from cellspec.conformance.run.values import (
     REJECTED,
     Registry,
@@ -28,7 +29,7 @@ from cellspec.conformance.run.values import (
 )
 from cellspec.conformance.run.workload import HANG_BOUNDS, Fault, Workload
 from cellspec.faults import BackPressure, GeneratorError, Permanent, Retryable
-from cellspec.graph.rowset import parts_touched, ranges_of
+from cellspec.graph.rowset import ranges_of
 from cellspec.machine.machine import Failure
 from cellspec.machine.policy import is_final, spends_attempt
 from cellspec.state.claims import Rows, covers
@@ -97,7 +98,7 @@ class Calls:
         bound_s: seconds of the clock after which a cancelled call counts as timed out, or None.
         dropped: rows that are dropped.
         claimed: by column, the rows that storage gave back as resolved.
-        remakes: results may be lost; a node that is made again meets no fault.
+        remade: the nodes that may be lost and made again.
     """
 
     def __init__(
@@ -116,10 +117,7 @@ class Calls:
         self.bound_s: float | None = None
         self.dropped: set[int] = set()
         self.claimed: dict[str, Rows] = {}
-        self.remakes = False
-        self._made: set[tuple[str, int]] = set()
-        self._given: dict[str, set[int]] = {}
-        self._lost_scopes: set[tuple[str, int]] = set()
+        self.remade = Remade()
         self._work = work
         self._incarnation = incarnation
         self._clock = clock
@@ -219,7 +217,7 @@ class Calls:
             latency_s = self._work.latency(column, start, nth) * self._clock.scale
         else:
             latency_s = max(0.0, end_s * self._clock.scale - self._clock.now())
-        again = self.remakes and (column, start) in self._made
+        again = self.remade.is_again(column, start)
         fault = None if again else self._work.fault(column, start, nth)
         if fault is not None and fault.failure == "timeout":
             # It does not fail by itself: the engine has to end it.
@@ -389,12 +387,8 @@ class Calls:
             rejected = {"rejected": ranges_of(left_out)} if left_out else {}
             self._recorder.record("complete", column=column, scope=scope, **rejected)
             self.dropped.update(left_out)
-            given = self._given.setdefault(column, set()) if self.remakes else ()
-            wanted = [row for row in wanted if row in values and row not in given]
-            if self.remakes:
-                self._made.add((column, scope))
-                self._given[column].update(wanted)
-                self._lost_scopes.discard((column, scope))
+            wanted = [row for row in wanted if row in values]
+            wanted = list(self.remade.new_output(column, scope, wanted))
             for start, stop in ranges_of(wanted):
                 self._recorder.record("emit", column=column, rows=self._arguments.rows(start, stop))
             self._recorder.step()
@@ -434,35 +428,14 @@ class Calls:
         if self._work.is_rejected(column, row):
             return REJECTED
         self._registry.add_cell(self._incarnation, column, row, own, value)
-        if self.remakes:
-            self._made.add((column, row))
+        self.remade.note(column, row)
         return value
 
     def recall(self, column: str, row: int, inputs: Inputs, value: str) -> None:
-        """Keep an answer of the engine's cache, if a call with other inputs, or none, gave it."""
+        """Keep an answer of the engine's cache."""
         own = self._arguments.inputs(column, inputs)
         self._registry.note_inputs(column, row, own)
-        calls = self._registry.made.get((column, row, value), ())
-        if not any(call.inputs == own for call in calls):
-            self._registry.odd_recalls.append(
-                f"{column}[{row}] is recalled as {value!r}, which no call of it with the same "
-                "inputs gave"
-            )
-
-    def lose(self, column: str, rows: range) -> Iterable[int] | None:
-        """Output of a barrier is lost: the scopes of it that run again, and did not have to before.
-
-        Returns:
-            None for a column that is no barrier.
-        """
-        if not self._arguments.scope_count(column):
-            return None
-        self._given.setdefault(column, set()).difference_update(rows)
-        size = self._arguments.rule(column).scope_rows
-        touched = {(column, scope) for scope in parts_touched(rows.start, rows.stop, size)}
-        touched -= self._lost_scopes
-        self._lost_scopes |= touched
-        return sorted(scope for _, scope in touched)
+        self._registry.note_recall(column, row, own, value)
 
     # Failures
 

@@ -41,6 +41,6 @@ class Disturbing:
             lose: makes the engine lose a worker, and returns at once.
         """
         if self._loss_step:
-            self._calls.remakes = True
+            self._calls.remade.on = True
             recorder = self._recorder
             recorder.on_step[self._loss_step] = lambda: later(lambda: recorder.lose_worker(lose))

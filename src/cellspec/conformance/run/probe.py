@@ -39,6 +39,7 @@ from cellspec.conformance.run.storage import WorkloadStorage
 from cellspec.conformance.run.storage_reports import StorageReports
 from cellspec.conformance.run.values import Registry, Rejected
 from cellspec.conformance.run.workload import Workload
+from cellspec.graph.rowset import parts_touched
 from cellspec.machine.actions import Cause, Failure, Outcome
 
 __all__ = [
@@ -458,10 +459,11 @@ class Probe(StorageReports):
         self._arguments.check_column(column)
         rows = self._arguments.rows(start, stop)
         with self._recorder.lock:
-            scopes = self._calls.lose(column, range(start, stop))
-            if scopes is None:
+            if not self._arguments.scope_count(column):
                 self._recorder.report("lose", column=column, rows=rows)
-            for scope in scopes or ():
+                return
+            scopes = parts_touched(start, stop, self._arguments.rule(column).scope_rows)
+            for scope in self._calls.remade.lose_output(column, range(start, stop), scopes):
                 self._recorder.report("lose", column=column, scope=scope)
 
     def admit(self, group: int) -> None:

@@ -215,6 +215,15 @@ class Registry:
             BarrierRun(incarnation, column, scope, reads, values)
         )
 
+    def note_recall(self, column: str, row: int, inputs: Mapping[str, Value], value: str) -> None:
+        """Keep an answer of a cache if a call with other inputs, or none, gave it."""
+        calls = self.made.get((column, row, value), ())
+        if not any(call.inputs == inputs for call in calls):
+            self.odd_recalls.append(
+                f"{column}[{row}] is recalled as {value!r}, which no call of it with the same "
+                "inputs gave"
+            )
+
     def note_late(self, value: str, column: str) -> str:
         """The answer of a call that was given up: another value, so that it shows if it is used."""
         late = f"{value}.late"
