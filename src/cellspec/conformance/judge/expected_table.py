@@ -259,7 +259,11 @@ class _RowOutcomes:
     def races(self, column: PlainColumn, scope: range, resumed: bool) -> bool:
         """True if a row may be dropped before or after this barrier reads it."""
         for row in scope:
-            if self.of[column.name][row] != _NORMAL:
+            outcome = self.of[column.name][row]
+            if outcome == _FAILS and resumed:
+                # Its answer left the row out, and a barrier that runs again does not read it.
+                return True
+            if outcome != _NORMAL:
                 continue
             for failed in self.failed_in.get(row, ()):
                 after = column.name in self._before[failed]
