@@ -409,6 +409,44 @@ def test_a_payload_of_any_rows_comes_back_the_same_with_its_config(
     assert "config" not in restored.to_checkpoint(GRAPH, 3)
 
 
+@pytest.mark.clause("CKPT-20")
+@pytest.mark.parametrize("cls", [CompletionTracker, ThreadSafeCompletionTracker])
+def test_version_3_keeps_the_configuration_and_refuses_another(
+    cls: type[CompletionTracker],
+) -> None:
+    old, new = (
+        ExecutionGraph(5, [item.replace(version=versions.get(item.name)) for item in COLUMNS])
+        for versions in ({"a": "1", "b": "1"}, {"a": "2", "c": "1"})
+    )
+    tracker = cls.for_graph(old)
+    tracker.mark_complete(CellNodeId(3, "a"))
+    payload = json.loads(json.dumps(tracker.to_checkpoint(old, 3)))
+    assert payload["config"] == old.config
+    assert "config" not in tracker.to_checkpoint(old, 2)
+    with pytest.raises(CheckpointError) as caught:
+        cls.from_checkpoint(payload, new)
+    assert str(caught.value) == (
+        f"checkpoint: config: 'a' has claimed cells of configuration {old.config['a']}, and is now "
+        f"{new.config['a']}; give this run another folder, or keep_config=True to keep those cells"
+    )
+    kept = cls.from_checkpoint(payload, new, keep_config=True)
+    # The digest of `b`, which states none now, stays beside the new ones.
+    assert kept.to_checkpoint(new, 3)["config"] == {**old.config, **new.config}
+    assert kept.to_checkpoint(new, 3)["column_rows"]["a"] == [[3, 4]]
+
+
+@pytest.mark.clause("CKPT-20")
+def test_a_column_without_claimed_cells_or_without_a_version_is_not_compared() -> None:
+    graph = ExecutionGraph(5, [item.replace(version="2") for item in COLUMNS])
+    nothing_of_c = {**V3, "column_rows": {**V3["column_rows"], "c": []}}
+    same = {name: graph.config[name] for name in "ab"}
+    for payload in (V3, {**nothing_of_c, "config": {**same, "c": "5e"}}):
+        restored = CompletionTracker.from_checkpoint(payload, graph)
+        assert restored.to_checkpoint(graph, 3) == {**payload, "config": graph.config}
+    stated = {**V3, "config": dict.fromkeys("abc", "5e")}
+    assert CompletionTracker.from_checkpoint(stated, GRAPH).to_checkpoint(GRAPH, 3) == stated
+
+
 RANGES = (
     "expected ranges [start, stop) of integers within 0 to 5, in order, none empty, none touching"
 )

@@ -15,12 +15,11 @@ from cellspec.engine.scheduler import Scheduler, WantsSkip
 from cellspec.engine.storage.durable import Storage
 from cellspec.engine.storage.filesystem import RealFileSystem
 from cellspec.engine.storage.stores import MemoryStore, Store
-from cellspec.errors import CheckpointError, SpecError
-from cellspec.graph.configuration import changed_columns
+from cellspec.errors import SpecError
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.machine.actions import Outcome
 from cellspec.machine.limits import FailurePolicy, Limits
-from cellspec.state.checkpoint import read_payload
+from cellspec.state.checkpoint import expect_config, read_payload
 from cellspec.state.tracker import CompletionTracker
 
 __all__ = ["Engine", "Result"]
@@ -191,13 +190,7 @@ class Engine:
             CheckpointError: the column, and both digests.
         """
         claim = read_payload(restored.checkpoint, self.graph)
-        for name in changed_columns(restored.config, self.graph.config):
-            if claim[self.graph.rules.index[name]]:
-                raise CheckpointError(
-                    f"checkpoint: config: {name!r} has claimed cells of configuration "
-                    f"{restored.config[name]}, and is now {self.graph.config[name]}; give this run "
-                    "another folder, or keep_config=True to keep those cells"
-                )
+        expect_config(self.graph, claim, restored.config)
 
     def result_of(self, ending: Ending) -> Result:
         """The value that a run returns."""

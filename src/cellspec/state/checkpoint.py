@@ -25,6 +25,7 @@ from collections.abc import Container, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from cellspec.errors import CheckpointError
+from cellspec.graph.configuration import Config, changed_columns
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.state.claims import (
     Claim,
@@ -43,6 +44,7 @@ __all__ = [
     "CHECKPOINT_VERSION",
     "Checkpoint",
     "Payload",
+    "expect_config",
     "make_payload",
     "make_prefix_payload",
     "parse_payload",
@@ -178,6 +180,28 @@ def parse_payload(payload: object, graph: ExecutionGraph, dropped: Container[int
         what = "the least of column_rows" if version == 2 else "the first rows of every column"
         raise CheckpointError(f"checkpoint: completed_rows: expected {whole}, {what}, got {rows}")
     return Payload(claim, _config(payload, graph))
+
+
+def expect_config(graph: ExecutionGraph, claim: Claim, before: Config | None) -> None:
+    """Refuse claimed cells that were made under another configuration than the graph's.
+
+    Args:
+        graph: the graph of the run.
+        claim: the claim from which it resumes.
+        before: by column, the digest under which claimed cells were made. A column that is left
+            out here or has no version in the graph is not compared.
+
+    Raises:
+        CheckpointError: clause CKPT-20; the column, and both digests.
+    """
+    after = graph.config
+    for name in changed_columns(before, after):
+        if claim[graph.rules.index[name]]:
+            raise CheckpointError(
+                f"checkpoint: config: {name!r} has claimed cells of configuration "
+                f"{(before or {})[name]}, and is now {after[name]}; give this run another folder, "
+                "or keep_config=True to keep those cells"
+            )
 
 
 def _column_rows(payload: Mapping[str, Any], graph: ExecutionGraph) -> Mapping[str, Any]:

@@ -32,6 +32,7 @@ from cellspec.graph.rowset import Ranges, RowSet
 from cellspec.state.checkpoint import (
     CHECKPOINT_VERSION,
     Checkpoint,
+    expect_config,
     make_payload,
     make_prefix_payload,
     parse_payload,
@@ -332,7 +333,8 @@ class CompletionTracker:
         """The resolved nodes, as a JSON object (CKPT-02, CKPT-13).
 
         Versions 1 and 2 cost O(columns) at any number of rows, version 3 costs O(rows behind the
-        first that is not complete).
+        first that is not complete). Version 3 also keeps the graph's configuration; of a column
+        that has no version now, what the checkpoint said from which the tracker was restored.
 
         Args:
             graph: the graph of the run.
@@ -344,7 +346,9 @@ class CompletionTracker:
         """
         counters = self._counters_for(graph)
         if type(version) is int and version == 3:
-            return make_payload(graph, counters.claimable(), version, self._config)
+            config = graph.config
+            known = {**(self._config or {}), **config} if config else self._config
+            return make_payload(graph, counters.claimable(), version, known)
         return make_prefix_payload(graph, counters.column_prefixes(), version)
 
     @classmethod
@@ -355,6 +359,7 @@ class CompletionTracker:
         *,
         dropped: Iterable[int] = (),
         skipped: Mapping[str, Iterable[int]] | None = None,
+        keep_config: bool = False,
     ) -> Self:
         """A tracker in which exactly what `checkpoint` claims is resolved (CKPT-06, CKPT-07).
 
@@ -364,13 +369,17 @@ class CompletionTracker:
             dropped: the dropped rows that storage read back, of each of which the claim holds a
                 cell; the other cells of these rows are resolved too.
             skipped: by column, the skipped rows that it read back, all within the column's claim.
+            keep_config: keep claimed cells although the version of their column has changed.
 
         Raises:
             CheckpointError: if the payload cannot be trusted; see `cellspec.state.checkpoint`. Also
-                for a dropped or skipped row that the claim does not cover (CKPT-17, SKIP-03).
+                for a dropped or skipped row that the claim does not cover (CKPT-17, SKIP-03), and
+                for claimed cells of another configuration (CKPT-20).
         """
         given = list(dropped)
         claim, config = parse_payload(checkpoint, graph, frozenset(filter(_is_row, given)))
+        if not keep_config:
+            expect_config(graph, claim, config)
         drops = RowSet(graph.num_records, _covered("dropped", given, claim))
         skips = _covered_skips(skipped or {}, claim, graph)
         tracker = cls.for_graph(graph)
