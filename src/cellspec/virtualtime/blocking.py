@@ -62,13 +62,13 @@ def _noticing(original: Callable[..., Any], what: str) -> Callable[..., Any]:
     def call(*arguments: Any) -> Any:
         # A sleep of 0 seconds takes no time, and lets other threads run.
         if isinstance(asyncio._get_running_loop(), HermeticLoop) and arguments != (0,):
-            _tell(what)
+            _report(what)
         return original(*arguments)
 
     return call
 
 
-def _tell(what: str) -> None:
+def _report(what: str) -> None:
     """Warn of a call, at the line that made it; calls of this package are its own affair."""
     frame = sys._getframe(2)
     names = frame.f_globals
