@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cellspec.conformance import Probe, Table
+from cellspec.conformance.run.coverage_goals import Sometimes
 from tests.conformance.odd.adapting import job_of, table_of
 from tests.conformance.odd.pipeline import (
     SKIP,
@@ -72,7 +73,8 @@ class LostWorkerEngine:
     async def run(self) -> None:
         while True:
             self.changed.clear()
-            if sum(len(worker.memory) for worker in self.workers) >= self.job.every:
+            held = sum(len(worker.memory) for worker in self.workers)
+            if held >= self.job.every * len(self.job.columns):
                 self.save()
             self.assign()
             if not self.resting and all(worker.node is None for worker in self.workers):
@@ -239,7 +241,7 @@ class LostWorkerEngine:
 
 
 class _Watched(LostWorkerEngine):
-    probe: Any
+    probe: Probe
 
     def skip(self, node: Node, row: int) -> None:
         self.probe.skip(node.column.name, row)
@@ -293,9 +295,10 @@ class LostWorker:
         {"core", "batch_barriers", "retries", "drops", "skips"}
         | {"resume", "set_claims", "storage_steps", "lost_workers"}
     )
+    unasked = frozenset({Sometimes.LOST_BARRIER})  # The driver has it at once.
     engine: _Watched
 
-    async def run(self, probe: Any) -> None:
+    async def run(self, probe: Probe) -> None:
         self.engine = engine = _Watched(job_of(probe))
         engine.probe = probe
         if probe.incarnation:

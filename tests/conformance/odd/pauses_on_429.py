@@ -259,7 +259,7 @@ class PausingEngine:
 
 
 class _Watched(PausingEngine):
-    probe: Any
+    probe: Probe
 
     def pause(self, until: float) -> None:
         super().pause(until)
@@ -295,7 +295,7 @@ class PausesOn429:
         | {"resume", "column_checkpoints", "storage_steps"}
     )
 
-    async def run(self, probe: Any) -> None:
+    async def run(self, probe: Probe) -> None:
         engine = _Watched(job_of(probe), probe.work.checkpoint_version == 2)
         engine.probe = probe
         if probe.incarnation:
