@@ -1,6 +1,6 @@
 """The long campaign of the odd engines: every profile of every adapter, in the suite's usual size.
 
-``python -m tests.conformance.odd [--max-examples N] [--seed N] [--profile NAMES] [NAME …]``
+``python -m tests.conformance.odd [--max-examples N] [--seed N] [--keep-going] [NAME …]``
 prints a line for each adapter and profile, and each violation with the case that replays it. A
 violation is a false alarm until the documents say that the engine is wrong.
 """
@@ -26,6 +26,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("names", nargs="*", choices=[*ADAPTERS, []], metavar="NAME")
     parser.add_argument("--max-examples", type=int, default=MAX_EXAMPLES)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep-going", action="store_true")
     parser.add_argument("--profile", default="all")
     parser.add_argument("--cases", type=Path, default=Path(".cellspec/odd"))
     asked = parser.parse_args(arguments)
@@ -44,6 +45,7 @@ def judged(name: str, asked: argparse.Namespace) -> bool:
         asked.profile,
         max_examples=asked.max_examples,
         seed=asked.seed,
+        keep_going=asked.keep_going,
         cases=asked.cases / name,
     )
     try:

@@ -261,7 +261,10 @@ class GracefulStop:
     )
     cancels = False
     save_s = 0.0
-    unasked = frozenset({Sometimes.ASKED_IN_CLAIM})  # A save takes no time.
+    # A save takes no time, and has all that a barrier gave, or none.
+    unasked = frozenset(
+        {Sometimes.ASKED_IN_CLAIM, Sometimes.BARRIER_AGAIN, Sometimes.BARRIER_BETWEEN}
+    )
     engine: _Watched
 
     async def run(self, probe: Probe) -> None:
@@ -299,4 +302,4 @@ class GracefulCancels(GracefulStop):
     capabilities = GracefulStop.capabilities - {"work_conserving"}
     cancels = True
     save_s = 0.25
-    unasked = frozenset[Sometimes]()
+    unasked = frozenset({Sometimes.BARRIER_AGAIN, Sometimes.BARRIER_BETWEEN})

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cellspec.conformance import Probe, Refused, SavePolicy, Table
+from cellspec.conformance.run.coverage_goals import Sometimes
 from tests.conformance.odd.adapting import job_of, table_of
 from tests.conformance.odd.pipeline import (
     SKIP,
@@ -335,3 +336,4 @@ class SavesBySeconds(SavesByGroup):
 
     name = "odd-saves-by-seconds"
     saving = SavePolicy(seconds=2.0)
+    unasked = frozenset({Sometimes.BARRIER_BETWEEN})  # A save has all that a barrier gave, or none.
