@@ -42,7 +42,7 @@ success - 3 of 4 rows saved, 1 dropped
 0 {'topic': 'tides', 'draft': 'All about tides.', 'twin_of': 0}
 1 {'topic': 'moss', 'draft': 'All about moss.', 'twin_of': 1}
 2 {'topic': 'tides', 'draft': 'All about tides.', 'twin_of': 0}
-{3: Drop(column='draft', cause='Permanent: no topic')}
+{3: Drop(column='draft', cause='Permanent: no topic', kind='failed')}
 
 ======================  ==========================================================================
 module                  it decides

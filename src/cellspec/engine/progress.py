@@ -13,7 +13,15 @@ from cellspec.engine.call_states import ENDED, RUNNING, WAITING, CallStates
 from cellspec.engine.calls import BARRIER, Call, Drop
 from cellspec.engine.values import Values
 from cellspec.graph.graph import ExecutionGraph
-from cellspec.graph.nodes import CellNodeId, NodeId, NodeKey, barrier_key, cell_key, split_key
+from cellspec.graph.nodes import (
+    CellNodeId,
+    NodeId,
+    NodeKey,
+    barrier_key,
+    cell_key,
+    place_of,
+    split_key,
+)
 from cellspec.state.tracker import CompletionTracker
 
 __all__ = ["Progress"]
@@ -117,6 +125,14 @@ class Progress:
         self.state[key] = ENDED
         self.attempts.pop(key, None)
         self.backoffs.pop(key, None)
+
+    def give_up(self, call: Call, keys: list[NodeKey]) -> list[int]:
+        """The nodes of a call failed for good; returns the rows that they take with them."""
+        if call.kind != BARRIER:
+            return [place_of(key) for key in keys]
+        self.state[keys[0]] = ENDED
+        # A row that it did not read, because an input was skipped, wanted nothing of it.
+        return [row for row in call.rows if self.wants_output(call.index, row)]
 
     def resolve(self, column: int, row: int) -> None:
         """A cell has its value; the nodes that waited for it may become ready."""

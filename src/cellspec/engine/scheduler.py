@@ -45,7 +45,7 @@ from typing import Any, ClassVar
 
 from cellspec.engine.barrier_turns import BarrierTurns
 from cellspec.engine.call_builder import CallBuilder
-from cellspec.engine.call_states import ENDED, RUNNING
+from cellspec.engine.call_states import RUNNING
 from cellspec.engine.calls import (
     BARRIER,
     Backoff,
@@ -72,7 +72,7 @@ from cellspec.engine.values import Values
 from cellspec.errors import SpecError
 from cellspec.faults import Permanent
 from cellspec.graph.graph import ExecutionGraph
-from cellspec.graph.nodes import NodeId, NodeKey, cell_key, place_of
+from cellspec.graph.nodes import NodeId, NodeKey, cell_key
 from cellspec.graph.rowset import ranges_of
 from cellspec.machine.actions import Failure
 from cellspec.machine.limits import FailurePolicy, Limits, check_limits
@@ -352,9 +352,7 @@ class Scheduler:
             Permanent: a row that is not of the range, was given before, or in an ordered column is
                 not the next one (clause RANGE-02). The driver reports it as the call's failure.
         """
-        expected = next(iter(call.left), None)
-        if row not in call.left or (self._columns[call.index].ordered and row != expected):
-            raise Permanent(f"gave row {row!r} of {call}; expected row {expected}")
+        _check_row(call, row, ordered=self._columns[call.index].ordered)
         wanted = self.progress.state[cell_key(call.index, row)] == RUNNING
         if wanted and value is REJECTED:
             self._reject(call, [row])
@@ -459,14 +457,7 @@ class Scheduler:
 
     def _give_up(self, call: Call, keys: list[NodeKey], error: BaseException) -> None:
         """A node failed for good: its rows are dropped, with one cause (clause DROP-01)."""
-        progress = self.progress
-        if call.kind == BARRIER:
-            progress.state[keys[0]] = ENDED
-            # A row that it did not read, because an input was skipped, wanted nothing of it.
-            rows = [row for row in call.rows if progress.wants_output(call.index, row)]
-        else:
-            rows = [place_of(key) for key in keys]
-        self._drop(rows, Drop(call.column, cause_of(error)))
+        self._drop(self.progress.give_up(call, keys), Drop(call.column, cause_of(error)))
 
     def _drop(self, rows: list[int], drop: Drop) -> None:
         for start, stop in ranges_of(rows):
@@ -595,6 +586,12 @@ def _check(order: str, range_rows: int, plan: CheckpointPlan) -> None:
             raise SpecError(f"{name}: expected a positive integer, got {number!r}")
     if plan.version not in (1, 2):
         raise SpecError(f"version: expected 1 or 2, got {plan.version!r}")
+
+
+def _check_row(call: Call, row: int, *, ordered: bool) -> None:
+    expected = next(iter(call.left), None)
+    if row not in call.left or (ordered and row != expected):
+        raise Permanent(f"gave row {row!r} of {call}; expected row {expected}")
 
 
 def _check_values(call: Call, values: Any) -> Mapping[int, Any]:
