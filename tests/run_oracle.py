@@ -133,6 +133,7 @@ class RunModel:
         self.running: set[NodeId] = set()
         self.ranges: list[Range] = []
         self.failed: list[tuple[NodeId, str]] = []
+        self.also_failed: set[tuple[int, str]] = set()
         self.cooling: dict[NodeId, float | None] = {}
         self.began: dict[NodeId, float] = {}
         self.taken_back: dict[NodeId, int] = {}
@@ -605,6 +606,9 @@ class RunModel:
         if node in self.running:
             self.running.remove(node)
             if isinstance(node, CellNodeId) and node.row in self.dropped:
+                spent = self.spent(node) + (failure in ("retryable", "timeout"))
+                if failure == "permanent" or spent >= self.rules.max_attempts:
+                    self.also_failed.add((node.row, node.column))
                 return
         nodes: list[NodeId] = [node]
         if ranged is not None:
@@ -621,6 +625,9 @@ class RunModel:
 
     def _drop_for(self, node: NodeId) -> None:
         lost = [node] if isinstance(node, CellNodeId) else self.wanted(node)
+        if isinstance(node, BarrierNodeId):
+            rows = {cell.row for cell in self._scopes[node]} & self.unrecorded()
+            self.also_failed |= {(row, node.column) for row in rows}
         for cell in lost:
             self.dropped[cell.row] = node.column
 
@@ -798,10 +805,12 @@ class RunModel:
         if self.over():
             return self.over()
         broken: set[str] = set()
-        if self.dropped.get(row) != column:
-            broken.add("DROP-01")
         if row in self.recorded:
             broken.add("DROP-02")
+        elif (row, column) in self.also_failed and cause in (None, "failed"):
+            return broken
+        if self.dropped.get(row) != column:
+            broken.add("DROP-01")
         if (row in self.filtered) != (cause == "filtered"):
             broken.add("DROP-05")
         return broken

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from cellspec.machine.actions import Cause
 from cellspec.machine.explain_refusal import expect_running
 from cellspec.machine.run_state import RunState
 
-__all__ = ["drop_row", "record_drop", "unexplained"]
+__all__ = ["drop_row", "fails_too", "record_drop", "unexplained"]
 
 
 _DEED: Mapping[Cause, str] = {
@@ -25,6 +25,13 @@ def drop_row(run: RunState, row: int, column: int, cause: Cause = "failed") -> N
     if cause != "failed":
         run.causes[row] = cause
     run.counters.drop(row)
+
+
+def fails_too(run: RunState, rows: Iterable[int], column: int) -> None:
+    """Another node failed for good over rows that are given up, and that nobody has recorded."""
+    for row in rows:
+        if row in run.unrecorded:
+            run.also_failed.setdefault(row, set()).add(column)
 
 
 def record_drop(
@@ -51,6 +58,9 @@ def record_drop(
             drop_row(run, row, column)
         elif row not in run.unrecorded:
             run.breaks("DROP-02", f"the drop of row {row} is recorded again")
+        elif column in run.also_failed.get(row, ()) and given == "failed":
+            # Of failures at one instant an engine may look at any first.
+            continue
         elif run.unrecorded[row] != column:
             other = run.name_of(run.unrecorded[row])
             run.breaks(
@@ -67,6 +77,7 @@ def record_drop(
     for row in range(start, stop):
         if run.unrecorded.pop(row, None) is not None:
             run.recorded.append(row)
+            run.also_failed.pop(row, None)
 
 
 def unexplained(run: RunState, column: int, start: int, stop: int) -> int:

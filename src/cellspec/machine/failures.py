@@ -15,9 +15,10 @@ from cellspec.machine.attempts import expect_attempt, expect_attempt_of_range, f
 from cellspec.machine.backoff import begin_backoff
 from cellspec.machine.call_bound import expect_bound_reached
 from cellspec.machine.calls import end_range, end_stray, range_of
-from cellspec.machine.drops import drop_row
+from cellspec.machine.drops import drop_row, fails_too
 from cellspec.machine.early_stop import call_ended
 from cellspec.machine.explain_refusal import expect_running, refuse_complete, state_of
+from cellspec.machine.policy import is_final
 from cellspec.machine.run_state import RunState
 from cellspec.state.codes import (
     LAST_WAIT,
@@ -60,6 +61,9 @@ def fail_cell(
             run.counters.free_slot(column)
             if failure == "permanent":
                 call_ended(run, failed=True)
+        spent = 1 + run.attempts.get((column, row), 0)
+        if is_final(failure, spent, run.failures.max_attempts):
+            fails_too(run, (row,), column)
         if run.waived:
             # A retry of it, which is not judged, counts on from here.
             fails_for_good(run, (column, row), failure)
@@ -222,6 +226,7 @@ def fail_barrier(
     start, stop = run.graph.rules.scope_bounds(column, scope)
     # An output cell that is wanted waits for its barrier, and for nothing else.
     wanting = run.counters.iter_rows(column, LAST_WAIT, start)
+    fails_too(run, [row for row in run.unrecorded if start <= row < stop], column)
     for row in list(takewhile(lambda row: row < stop, wanting)):
         drop_row(run, row, column)
     run.counters.give_up(column, scope)

@@ -105,6 +105,7 @@ class RunState:
         presumed: barrier nodes (column, scope) that count as complete because their output was
             given, which is waived.
         unrecorded: rows that are dropped and not yet recorded, each with the column that failed.
+        also_failed: of such a row, the columns of which a node failed for good after that one.
         causes: rows that are dropped for another cause than a node that failed for good.
         recorded: the recorded drops, in the order in which they came.
         on_storage: the rows of each column that are safe on storage.
@@ -209,6 +210,7 @@ class RunState:
         self.offers_losses = False
         self.once_durable: list[Rows] = [0] * graph.num_columns
         self.unrecorded: dict[int, int] = {}
+        self.also_failed: dict[int, set[int]] = {}
         self.causes: dict[int, Cause] = {}
         self.recorded = array("q")
         self.ends: deque[bool] = deque(maxlen=self.failures.stop_window or 1)
@@ -250,6 +252,7 @@ class RunState:
             self.taken_back,
             self.strays,
             self.unrecorded,
+            self.also_failed,
         ):
             known.clear()
         self.open_cells.clear()

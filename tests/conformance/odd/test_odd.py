@@ -62,7 +62,6 @@ def test_an_engine_that_pauses_everything_and_does_not_say_so_is_idle(
     assert list(campaign.failures) == ["SCHED-15"]
 
 
-@pytest.mark.xfail(strict=True, reason="the cause of a drop is fixed by the first failure for good")
 def test_either_of_two_failures_at_one_instant_may_be_the_cause_of_a_drop() -> None:
     work = Workload(
         (ColumnDescriptor("a"), ColumnDescriptor("b")),
