@@ -102,7 +102,8 @@ def test_skips_spread_as_the_workload_says(backend: CreateBackend) -> None:
 
 
 def test_a_failure_for_good_drops_its_row(backend: CreateBackend) -> None:
-    result = run(backend, TWO_GROUPS.replace(rows=3, faults=(Fault("a", 1, failure="permanent"),)))
+    faults = (Fault("a", 1, failure="permanent"),)
+    result = run(backend, TWO_GROUPS.replace(rows=3, limits=Limits(group_rows=2), faults=faults))
     assert not result.violations
     assert result.tables[-1].dropped == {1}
     assert [event["column"] for event in result.events if event["event"] == "drop"] == ["a"]
@@ -153,6 +154,36 @@ def test_a_group_that_is_saved_is_not_made_again(resuming: CreateBackend) -> Non
     made = [event["rows"] for event in again if event["event"] == "complete" and "rows" in event]
     assert made
     assert min(made) >= min(resume["claim"].values())
+
+
+class _Counts(CreateBackend):
+    """Notes the cells of `a` that each run of the process starts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: list[list[int]] = []
+
+    async def run(self, probe: Probe) -> None:
+        await super().run(probe)
+        self.started.append(
+            [
+                event["rows"]
+                for event in probe.log
+                if (event["event"], event.get("column")) == ("start", "a")
+            ]
+        )
+
+
+def test_a_row_group_of_which_nothing_is_left_is_made_again(
+    resuming: CreateBackend,  # noqa: ARG001
+) -> None:
+    """Defect of 0.9.6: such a group has no file, and so the next run pays for its calls again."""
+    backend = _Counts()
+    work = TWO_GROUPS.replace(faults=(Fault("a", 1, failure="permanent"),), targets=(2, 3))
+    assert broken(run(backend, work)) == ["CKPT-22"]
+    backend.started.clear()
+    assert run(backend, work, waive=("CKPT-22",)).outcomes == ["success", "success"]
+    assert backend.started == [[0, 1], [1, 2]]
 
 
 def test_a_dataset_is_extended(resuming: CreateBackend) -> None:

@@ -89,6 +89,16 @@ KNOWN: Mapping[str, tuple[str, Workload]] = {
             ),
         ),
     ),
+    "GROUP-07": (
+        "a row group that is done in a round of salvage is saved when the whole round is over",
+        Workload(
+            (A,),
+            rows=2,
+            seed=1,
+            limits=Limits(group_rows=1, groups=2),
+            faults=(Fault("a", 0), Fault("a", 1)),
+        ),
+    ),
     "DROP-01": (
         "rounds of salvage are counted for all tasks together: b is never tried again",
         Workload(

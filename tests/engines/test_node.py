@@ -77,6 +77,8 @@ def test_every_clause_of_the_core_profile_passes(monkeypatch: pytest.MonkeyPatch
     assert suite.smoke is None
     suite.run_all()
     verdicts = {clause.number: judged for _, clause, judged in suite.judgements()}
+    # The engine promises no bound on overtaking: the line protocol has no field for one.
+    assert verdicts.pop("SCHED-17").verdict is Verdict.NOT_CLAIMED
     assert {judged.verdict for judged in verdicts.values()} == {Verdict.PASS}, verdicts
     assert {"SCHED-09", "SCHED-12", "BARR-06", "TABLE-02"} <= set(verdicts)
 
