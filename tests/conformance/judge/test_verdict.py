@@ -96,6 +96,27 @@ def test_each_missing_piece_of_evidence_makes_a_clause_inconclusive_with_that_re
     assert not judgement.passed
 
 
+def test_an_engine_that_never_reports_a_claim_is_judged_by_its_tables_alone() -> None:
+    resume = profile_of("resume")
+    shown = Counter({"TABLE-06": 3})
+    silent = replace(plenty(resume), by_table_alone=4, exercised=shown)
+    silent.sometimes[Sometimes.CRASH_IN_CLAIM] = 0
+    able = ("core", "resume", "storage_steps")
+
+    def judged_by(evidence: Evidence) -> dict[str, Verdict]:
+        return {
+            number: judge_clause(clauses()[number], resume, able, evidence).verdict
+            for number in ("CKPT-12", "TABLE-05", "TABLE-06")
+        }
+
+    assert judged_by(silent) == {
+        "CKPT-12": Verdict.NOT_CLAIMED,
+        "TABLE-05": Verdict.INCONCLUSIVE,
+        "TABLE-06": Verdict.PASS,
+    }
+    assert set(judged_by(replace(silent, reports_claims=True)).values()) == {Verdict.INCONCLUSIVE}
+
+
 def test_each_coverage_goal_of_a_profile_is_needed() -> None:
     for profile in PROFILES:
         for one in profile.goals:

@@ -22,9 +22,9 @@ import contextlib
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import seed as seeded
@@ -201,6 +201,7 @@ def _account(
     )
     evidence.refused += bool(result.refused)
     evidence.by_table_alone += result.by_table_alone
+    evidence.reports_claims = evidence.reports_claims or any(map(_claims, result.events))
     evidence.graphs.add(_digest(work.graph().rules.columns))
     if evidence.workloads % REPEAT_EVERY == 1:
         evidence.repeated += 1
@@ -218,6 +219,12 @@ def _count(evidence: Evidence, seen: Coverage) -> None:
     evidence.exercised.update(sorted(seen.exercised))
     evidence.exercised_inferred.update(sorted(seen.exercised_inferred))
     evidence.sometimes.update(sorted(seen.sometimes))
+
+
+def _claims(event: Mapping[str, Any]) -> bool:
+    """True for the report of a claim."""
+    resumes = event["event"] == "resume" and any(event["claim"].values())
+    return resumes or event["event"] in ("checkpoint_begin", "commit_begin")
 
 
 def _digest(value: object) -> str:

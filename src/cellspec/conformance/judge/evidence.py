@@ -13,6 +13,10 @@ from cellspec.conformance.run.coverage_goals import Sometimes
 __all__ = ["Evidence"]
 
 
+_WITHIN_A_CLAIM = frozenset({Sometimes.CRASH_IN_CLAIM, Sometimes.ASKED_IN_CLAIM})
+"""Situations that only an engine can be in that reports its claims."""
+
+
 @dataclass(slots=True)
 class Evidence:
     """How much a campaign tried, and what it exercised: all that a verdict rests on.
@@ -34,6 +38,7 @@ class Evidence:
         sometimes: for each situation, the number of workloads that covered it.
         refused: workloads that the engine refused, as it must.
         by_table_alone: runs of the process whose events could not be judged, and whose tables were.
+        reports_claims: a run began a claim or a commit, or resumed from one.
         stopped_at: the clause that broke and ended the campaign; "" if it came to its end.
         waived: clauses that broke and were not judged from there on.
         unjudged: clauses that such runs cannot be judged by, with the reason.
@@ -56,10 +61,16 @@ class Evidence:
     sometimes: Counter[Sometimes] = field(default_factory=Counter)
     refused: int = 0
     by_table_alone: int = 0
+    reports_claims: bool = False
     stopped_at: str = ""
     waived: tuple[str, ...] = ()
     unjudged: Mapping[str, str] = field(default_factory=dict)
     unasked: tuple[Sometimes, ...] = ()
+
+    @property
+    def is_silent(self) -> bool:
+        """True if the engine went on from storage, and never reported a claim."""
+        return bool(self.by_table_alone) and not self.reports_claims
 
     def uncovered(self, profile: Profile, capabilities: Collection[str]) -> list[Sometimes]:
         """The coverage goals of the profile that are still to be covered, in its order."""
@@ -69,6 +80,7 @@ class Evidence:
             if one.needs <= frozenset(capabilities)
             and not self.sometimes[one.what]
             and one.what not in self.unasked
+            and not (self.is_silent and one.what in _WITHIN_A_CLAIM)
         ]
 
     def to_json(self) -> dict[str, Any]:

@@ -127,6 +127,10 @@ def judge_clause(
         return Judgement(Verdict.NOT_CLAIMED, reason)
     if evidence is None:
         return Judgement(Verdict.INCONCLUSIVE, not_run or f"no campaign of {profile.name} was run")
+    by_claims = profile.name == "resume" and not clause.number.startswith(("TABLE", "GROUP"))
+    if by_claims and evidence.is_silent and not evidence.exercised[clause.number]:
+        reason = "the engine reports no claims: what it resumes from is judged by its tables"
+        return Judgement(Verdict.NOT_CLAIMED, reason)
     short = _shortfall(clause, profile, capabilities, evidence)
     if short:
         return Judgement(Verdict.INCONCLUSIVE, short)
@@ -161,10 +165,7 @@ def _shortfall(
     if not evidence.exercised[clause.number]:
         if evidence.exercised_inferred[clause.number]:
             return "only events that the adapter inferred exercised it, and none that was observed"
-        reason = f"no workload of {evidence.workloads} exercised it"
-        if evidence.by_table_alone and profile.name == "resume":
-            return f"{reason}; the backend did not report the claims that its runs resumed from"
-        return reason
+        return f"no workload of {evidence.workloads} exercised it"
     return ""
 
 
