@@ -12,11 +12,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
 from tests.matrix.cost_measure import first_costly, measure_cost
 from tests.matrix.cost_mutants import COST_MUTANTS
-from tests.matrix.engine_measure import measure_engine, reference_breaks
+from tests.matrix.engine_measure import EngineRow, measure_engine, reference_breaks
 from tests.matrix.engine_mutants import ENGINE_MUTANTS, EngineMutant
 from tests.matrix.journal_mutants import JOURNAL_MUTANTS
 from tests.matrix.measure import judge, measure
@@ -34,6 +35,22 @@ def _measured(mutants: Sequence[M], measure: Callable[[M], R]) -> Iterator[R]:
     for number, mutant in enumerate(mutants, start=1):
         print(f"\r{number}/{len(mutants)} {mutant.name:50s}", end="", file=sys.stderr, flush=True)
         yield measure(mutant)
+
+
+_ENGINES = [*ENGINE_MUTANTS, *JOURNAL_MUTANTS, *SECOND_MUTANTS]
+
+
+def _measure_engine(number: int) -> EngineRow:
+    return measure_engine(_ENGINES[number])
+
+
+def _measured_engines() -> Iterator[EngineRow]:
+    """The engines in processes beside each other: each is judged by workloads, and by no clock."""
+    with ProcessPoolExecutor() as pool:
+        for number, row in enumerate(pool.map(_measure_engine, range(len(_ENGINES))), start=1):
+            shown = f"{number}/{len(_ENGINES)} {row.name:50s}"
+            print(f"\r{shown}", end="", file=sys.stderr, flush=True)
+            yield row
 
 
 def _write_chapters(matrix: str) -> None:
@@ -65,7 +82,7 @@ def main() -> int:
         print(f"the reference engine breaks {costly[0]} with shape {costly[1]}", file=sys.stderr)
         return 1
     rows = list(_measured(MUTANTS, measure))
-    engines = list(_measured([*ENGINE_MUTANTS, *JOURNAL_MUTANTS, *SECOND_MUTANTS], measure_engine))
+    engines = list(_measured_engines())
     costs = list(_measured(COST_MUTANTS, measure_cost))
     page = matrix_page(rows, engines, _measured(TRACE_MUTANTS, measure_trace), costs)
     print(file=sys.stderr)
