@@ -271,13 +271,25 @@ class _Toy:
         if machine.must_stop or machine.stopped:
             if not machine.stopped:
                 self.take(Action("stop"))
+            self.keep_rest()
             self.take(Action("end", outcome="stopped"))
             return True
         if machine.completed_rows < machine.graph.num_records or self.running:
             return False
-        self.store()
+        self.keep_rest()
         self.take(Action("end", outcome="success"))
         return True
+
+    def keep_rest(self) -> None:
+        """Store what is finished, and claim it in a run that claims rows."""
+        machine = self.machine
+        if machine.pending_claim is not None:
+            self.take(Action("checkpoint_durable"))
+        self.store()
+        claim = machine.claim(2)
+        if machine.state.claim_version and claim != machine.durable_claim:
+            self.take(Action("checkpoint_begin", claim=claim))
+            self.take(Action("checkpoint_durable"))
 
 
 def toy_run(
