@@ -19,7 +19,12 @@ from tests.conformance.second_engine import ColumnFirst, Incarnation
 Cell = tuple[str, int]
 Line = dict[str, Any]
 
-OF_THE_JOURNAL = ColumnFirst.capabilities - {"config", "prompt_saving", "lost_workers"}
+OF_THE_JOURNAL = ColumnFirst.capabilities - {
+    "config",
+    "prompt_saving",
+    "lost_workers",
+    "row_ids",
+}
 """A journal keeps no word of the pipeline that it is of, nor of row groups, nor of workers."""
 
 

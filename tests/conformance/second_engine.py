@@ -3,9 +3,9 @@
 It shares nothing with `cellspec.engine`. There is no queue and no tracker: after each event it
 looks at every cell, column by column, and starts whatever it may, so earlier columns run far ahead
 of later ones. Rows become durable a group at a time, in whatever order the groups are finished,
-each as a file of its own; a checkpoint says how many groups from the first on are all there. It
-keeps its events coarse: it does not say when it will try a failed call again, nor in which column
-data is durable, and it lets calls of dropped rows end.
+each as a file of its own, in which rows are named by their ids; a checkpoint says how many groups
+from the first on are all there. It keeps its events coarse: it does not say when it will try a
+failed call again, nor in which column data is durable, and it lets calls of dropped rows end.
 
 It is a hundred times slower than it should be, and easy to believe.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -79,16 +79,15 @@ class ColumnFirst:
 
     def table(self, probe: Probe) -> Table:
         """Every group that has a file, whether a claim covers it or not."""
-        rows: dict[int, dict[str, Value]] = {}
+        rows: list[tuple[int, dict[str, Value]]] = []
         dropped: set[int] = set()
         for path in sorted(probe.folder.glob("group-*.json")):
             group = json.loads(path.read_text())
-            dropped.update(group["dropped"])
-            for row, cells in group["rows"].items():
-                rows[int(row)] = {
-                    name: SKIPPED if value is None else value for name, value in cells.items()
-                }
-        return Table(rows, frozenset(dropped))
+            dropped.update(map(probe.row_of, group["dropped"]))
+            for one, cells in group["rows"]:
+                held = {name: SKIPPED if value is None else value for name, value in cells.items()}
+                rows.append((probe.row_of(one), held))
+        return Table.from_records(rows, dropped)
 
 
 class Incarnation:
@@ -523,18 +522,23 @@ class Incarnation:
         self.durable.add(group)
 
     def write_rows(self, rows: range) -> None:
-        kept = {
-            row: {
+        live = [row for row in rows if row not in self.dropped]
+        cells = [
+            {
                 rule.name: None if (value := self.cells[rule.name, row]) is SKIPPED else value
                 for rule in self.rules.columns
             }
-            for row in rows
-            if row not in self.dropped
-        }
-        dropped = [row for row in rows if row in self.dropped]
+            for row in live
+        ]
+        kept = list(zip(self.ids_of(live), cells, strict=True))
+        dropped = self.ids_of(row for row in rows if row in self.dropped)
         number = rows.start // self.size
         self.write(f"group-{number:06}.json", {"rows": kept, "dropped": dropped})
         self.probe.durable("", rows.start, rows.stop)
+
+    def ids_of(self, rows: Iterable[int]) -> list[int | str]:
+        """The ids by which files name these rows."""
+        return [self.probe.row_ids[row] for row in rows]
 
     def write(self, name: str, data: Any) -> None:
         new = self.probe.folder / "new"
@@ -566,14 +570,16 @@ class Incarnation:
     def restore_group(self, file: Path) -> None:
         number = int(file.stem.partition("-")[2])
         group = json.loads(file.read_text())
-        rows = sorted([*map(int, group["rows"]), *group["dropped"]])
+        kept = {self.probe.row_of(one): cells for one, cells in group["rows"]}
+        gone = list(map(self.probe.row_of, group["dropped"]))
+        rows = sorted([*kept, *gone])
         if rows[0] >= self.claimed:
             file.unlink()
             return
-        for key, cells in group["rows"].items():
-            for name, value in cells.items() if int(key) < self.claimed else ():
-                self.cells[name, int(key)] = SKIPPED if value is None else value
-        self.dropped |= dict.fromkeys((row for row in group["dropped"] if row < self.claimed), "")
+        for row, cells in kept.items():
+            for name, value in cells.items() if row < self.claimed else ():
+                self.cells[name, row] = SKIPPED if value is None else value
+        self.dropped |= dict.fromkeys((row for row in gone if row < self.claimed), "")
         # With more rows than were claimed, the last group has to be written again.
         if self.rows_of(number).stop <= self.claimed:
             self.durable.add(number)

@@ -8,7 +8,7 @@ the one with a cache, with one method replaced.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from cellspec.graph.rules import ColumnRule
@@ -137,3 +137,22 @@ class RecallsBeforeItsInputs(CacheIncarnation):
             name, row, given = json.loads(key)
             self.probe.recall(name, row, given, value)
             self.cells[name, row] = value
+
+
+@mutant("row ids are put in order as texts before their rows are written")
+class SortsIdsAsTexts(Incarnation):
+    def ids_of(self, rows: Iterable[int]) -> list[int | str]:
+        return sorted(super().ids_of(rows), key=str)
+
+
+@mutant("a row id that is a text of digits is written as a number")
+class MakesNumbersOfIds(Incarnation):
+    def ids_of(self, rows: Iterable[int]) -> list[int | str]:
+        found = super().ids_of(rows)
+        return [int(one) if isinstance(one, str) and one.isdigit() else one for one in found]
+
+
+@mutant("after a resume rows are written under their numbers, not their ids")
+class ForgetsIdsAtResume(Incarnation):
+    def ids_of(self, rows: Iterable[int]) -> list[int | str]:
+        return list(rows) if self.probe.incarnation else super().ids_of(rows)

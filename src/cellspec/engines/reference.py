@@ -41,7 +41,13 @@ class ReferenceBackend:
     name = "cellspec-asyncio"
     version = version("cellspec")
     # It saves the first rows of each column alone.
-    capabilities = frozenset(CAPABILITIES) - {"set_claims", "commits", "cache", "lost_workers"}
+    capabilities = frozenset(CAPABILITIES) - {
+        "set_claims",
+        "commits",
+        "cache",
+        "lost_workers",
+        "row_ids",
+    }
     scheduler_class: type[Scheduler] = Scheduler
     engine_class: type[AsyncioEngine] = AsyncioEngine
     _engine: AsyncioEngine | None = None

@@ -87,6 +87,7 @@ RICH = Workload(
     storage_s=0.5,
     storage_faults=(StorageFault("claim", 2),),
     worker_losses=(2,),
+    row_ids="gappy",
 )
 """A workload that makes use of every field."""
 

@@ -141,6 +141,7 @@ HAS: dict[str, Callable[[Workload], bool]] = {
     "interrupts": lambda work: bool(work.stop_at),
     "cache": lambda work: bool(work.crashes),
     "lost_workers": lambda work: any(work.worker_losses),
+    "row_ids": lambda work: bool(work.row_ids),
 }
 
 

@@ -36,6 +36,10 @@ TURNS_UP: dict[str, Callable[[Workload], bool]] = {
     "three resources": lambda work: len(work.limits.resources) > 1,
     "retries of a whole column": lambda work: len(work.faults) > 4,
     "odd texts": lambda work: bool(work.texts),
+    "row ids of digits": lambda work: work.row_ids == "digits",
+    "row ids with gaps": lambda work: work.row_ids == "gappy",
+    "row ids out of order": lambda work: work.row_ids == "shuffled",
+    "row ids that are texts": lambda work: work.row_ids == "text",
     "another version": lambda work: "config" in work.visits and bool(work.versions),
     "another pipeline": lambda work: "pipeline" in work.visits,
 }
@@ -57,6 +61,7 @@ def test_an_engine_is_asked_only_for_what_it_is_able_to_do() -> None:
     for work in MANY:
         plain = varied(work, {"core"})
         assert (plain.texts, plain.visits, plain.versions) == ({}, (), {})
+        assert plain.row_ids == ""
         assert len(plain.faults) == len(work.faults)
 
 

@@ -102,6 +102,8 @@ SHOWN: list[tuple[Sometimes, Workload, str]] = [
     ),
     (S.ODD_TEXTS, work(A, texts={"a": "null"}), "start a0; 1 complete a0"),
     (S.EQUAL_TEXTS, work(A, texts={"a": "same"}), "start a1; 1 complete a1"),
+    (S.ALIKE_IDS, work(A, row_ids="digits"), "start a0"),
+    (S.IDS_RESUMED, work(A, row_ids="text"), f"crash; {CLAIM_1}"),
     (S.MANY_ROWS, work(A, rows=66), "start a65; 1 complete a65"),
     (S.RANGE_STARTED, work(R), "start r0-2"),
     (S.RANGE_PART, work(R), "start r0-2; 1 complete r0"),

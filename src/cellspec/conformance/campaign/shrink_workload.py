@@ -258,6 +258,7 @@ def _plainer_rules(plain: Json) -> Iterator[Json]:
         "ends": [],
         "versions": {},
         "texts": {},
+        "row_ids": "",
         "visits": [],
         "stop_twice": False,
         "storage_s": 0.0,

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TypeAlias, get_args
 
 from cellspec.conformance.run.foreign import FOREIGN, Reading
+from cellspec.conformance.run.row_ids import RowIds
 from cellspec.conformance.run.values import Texts
 from cellspec.conformance.run.workload import Fault, Visit, Workload
 
@@ -131,6 +132,14 @@ def _with_texts(work: Workload, number: Callable[[str], int]) -> Workload:
     return work.replace(texts=chosen)
 
 
+def _with_row_ids(work: Workload, number: Callable[[str], int]) -> Workload:
+    """Half of the workloads with rows that have ids of their own."""
+    kinds = get_args(RowIds)[1:]
+    if number("row ids") % 2:
+        return work
+    return work.replace(row_ids=kinds[number("kind of row ids") % len(kinds)])
+
+
 def _with_visits(work: Workload, number: Callable[[str], int]) -> Workload:
     """Other processes begin in the folder after some of the crashes."""
     visits = [
@@ -165,6 +174,7 @@ _VARIATIONS: tuple[tuple[str, _Vary], ...] = (
     ("retries", _with_many_retries),
     ("", _with_more_resources),
     ("any_text", _with_texts),
+    ("row_ids", _with_row_ids),
     ("config", _with_visits),
     # An engine that cannot be told how to read an exception does not know filters either.
     ("filters", _with_foreign_exceptions),

@@ -74,6 +74,10 @@ def coverage_of(
     if refused:
         # In the first incarnation only limits can be out of reach; in a later one, the target.
         notes.note("CKPT-16" if work.targets else "GROUP-04")
+    if work.row_ids == "digits" and work.rows_of(0) > 1:
+        notes.was(Sometimes.ALIKE_IDS)
+    if work.row_ids and notes.seen.incarnations > 1:
+        notes.was(Sometimes.IDS_RESUMED)
     for visit in visits:
         notes.note(CLAUSE_OF[visit])
         notes.was(_VISITS[visit])

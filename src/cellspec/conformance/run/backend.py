@@ -38,6 +38,8 @@ capability            the engine …
 ``work_conserving``   starts every call that could start before time moves on
 ``any_text``          keeps each text as it is: empty, like a null or a number, of several lines,
                       long, or equal in several rows
+``row_ids``           names rows by the ids that the workload gives (`Probe.row_ids`): numbers with
+                      gaps or out of order, texts, texts of digits
 ``counted_work``      does no more work for an event in a long run than in a short one; runs in this
                       process and in virtual time, so that its work can be counted
 ====================  ==========================================================================
@@ -139,6 +141,7 @@ CAPABILITIES: Final = (
     "storage_faults",
     "work_conserving",
     "any_text",
+    "row_ids",
     "counted_work",
 )
 """Every capability that a backend may name, in the order in which reports list them."""

@@ -129,6 +129,7 @@ class _CaseFile(_Strict):
     storage_s: float = 0.0
     storage_faults: list[_StorageFaultFile] = []
     worker_losses: list[int] = []
+    row_ids: Literal["", "shuffled", "gappy", "text", "digits"] = ""
 
 
 def _first_error(error: ValidationError) -> str:

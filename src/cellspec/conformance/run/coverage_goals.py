@@ -27,6 +27,8 @@ class Sometimes(StrEnum):
     ORDER_INVERTED = "an ordered column got its inputs in another order"
     ODD_TEXTS = "a value looked like a null, a number, an empty or a long text"
     EQUAL_TEXTS = "two rows had equal values"
+    ALIKE_IDS = "the ids of two rows were digits of one number"
+    IDS_RESUMED = "a run resumed whose rows had ids of their own"
     MANY_ROWS = "a run had more than 64 rows"
     RANGE_STARTED = "a range of several rows started"
     RANGE_PART = "a range had given some of its rows and not others"

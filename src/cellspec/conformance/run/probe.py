@@ -89,6 +89,8 @@ class Probe(StorageReports):
             the state that the one before left.
         folder: where the engine keeps its durable state; this incarnation's own.
         rows: how many rows this incarnation is asked for.
+        row_ids: the ids of these rows, in order, by which the engine is to name them.
+        row_of: called with an id, gives the number of its row; −1 if no row has that id.
         capabilities: the capabilities that the engine is asked for.
         disturbing: what the workload does to the engine.
     """
@@ -109,6 +111,8 @@ class Probe(StorageReports):
         self.folder = folder
         self.capabilities = capabilities
         self.graph = CountingGraph.of(work, incarnation)
+        self.row_ids = work.ids[: work.rows_of(incarnation)]
+        self.row_of = work.row_of
         self._clock = clock
         stops = work.stop_steps(incarnation) if "interrupts" in capabilities else ()
         self._recorder = recorder or Recorder(

@@ -27,6 +27,7 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 import msgspec
 
 from cellspec.conformance.run.foreign import FOREIGN, Reading
+from cellspec.conformance.run.row_ids import RowId, RowIds, ids_of, row_of
 from cellspec.conformance.run.values import Style, Texts
 from cellspec.errors import SpecError
 from cellspec.graph.columns import ColumnDescriptor
@@ -168,6 +169,8 @@ class Workload:
         ends: calls whose end is set; the others take as long as `latency` says.
         worker_losses: for each incarnation, the step after which a worker is lost, from 1; 0 for
             none, as in those beyond the list. A result that was lost is made again without a fault.
+        row_ids: how the ids look by which an engine is to name the rows: ``"shuffled"``,
+            ``"gappy"``, ``"text"`` or ``"digits"``; "" for row numbers (see `ids`).
         versions: by column, the version of its generator: its values are others in each version.
         texts: by column, how its values look: ``"empty"``, ``"null"``, ``"number"`` (like one),
             ``"lines"`` (of several lines), ``"long"`` or ``"same"`` (in every row); else digests.
@@ -215,6 +218,7 @@ class Workload:
     rejects: tuple[tuple[str, int], ...] = ()
     foreign: Reading = "permanent"
     worker_losses: tuple[int, ...] = ()
+    row_ids: RowIds = ""
 
     def __post_init__(self) -> None:
         lists = ("columns", "faults", "skips", "rejects", "crashes", "targets", "ends")
@@ -272,6 +276,20 @@ class Workload:
         if not self.targets:
             return self.rows
         return self.targets[min(incarnation, len(self.targets) - 1)]
+
+    @property
+    def ids(self) -> tuple[RowId, ...]:
+        """The ids of the rows, as many as any incarnation is asked for; the first ones are those of
+        an incarnation with fewer rows."""
+        return ids_of(self.row_ids, self.seed, self._most_rows)
+
+    def row_of(self, one: object) -> int:
+        """The number of the row with this id; −1 for one that no row has."""
+        return row_of(self.row_ids, self.seed, self._most_rows, one)
+
+    @property
+    def _most_rows(self) -> int:
+        return max(map(self.rows_of, range(self.incarnations)))
 
     def crash_step(self, incarnation: int) -> int:
         """The step at which an incarnation crashes, from 1; 0 if it runs to its end."""
@@ -566,6 +584,11 @@ def _check_versions(work: Workload, graph: ExecutionGraph) -> None:
                 f"workload: texts.{column}: expected one of {', '.join(get_args(Texts)[1:])}, or "
                 f"'' for plain digests, got {texts!r}"
             )
+    if work.row_ids not in get_args(RowIds):
+        raise SpecError(
+            f"workload: row_ids: expected one of {', '.join(get_args(RowIds)[1:])}, or '' for row "
+            f"numbers, got {work.row_ids!r}"
+        )
     for place, visit in enumerate(work.visits):
         if visit not in get_args(Visit):
             raise SpecError(

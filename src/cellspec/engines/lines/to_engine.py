@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from cellspec.engines.lines.line import NOW, Line, Rows
+from cellspec.engines.lines.line import NOW, ROW_IDS, Line, RowIds, Rows
 from cellspec.shapes import Count, FailureKind, Name, Positive, Range, Seconds
 
 __all__ = [
@@ -131,6 +131,7 @@ class Run(Line, frozen=True, tag="run"):
             "and compared; a column that is left out is not compared."
         ),
     ]
+    row_ids: Annotated[RowIds, ROW_IDS] = ()
 
 
 class Complete(Line, frozen=True, tag="complete"):
@@ -199,3 +200,4 @@ class Read(Line, frozen=True, tag="read"):
     columns: Annotated[
         tuple[Column, ...], Meta(description="As in `run`, for an engine that does not keep them.")
     ]
+    row_ids: Annotated[RowIds, ROW_IDS] = ()

@@ -28,6 +28,7 @@ def run_message(probe: Probe) -> Run:
         checkpoint=Checkpoints(work.checkpoint_every_rows, work.checkpoint_version),
         keep=work.keep,
         config=probe.graph.config,
+        row_ids=probe.row_ids if work.row_ids else (),
     )
 
 
@@ -39,7 +40,12 @@ def read_message(probe: Probe) -> Read:
     """
     work = probe.work
     graph = work.graph(max(range(work.incarnations), key=work.rows_of))
-    return Read(folder=str(probe.folder), rows=graph.num_records, columns=columns_of(work, graph))
+    return Read(
+        folder=str(probe.folder),
+        rows=graph.num_records,
+        columns=columns_of(work, graph),
+        row_ids=work.ids if work.row_ids else (),
+    )
 
 
 def columns_of(work: Workload, graph: ExecutionGraph) -> tuple[Column, ...]:
