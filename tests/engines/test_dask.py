@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -21,8 +21,10 @@ from cellspec.conformance.campaign.smoke import smoke
 from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.judge.verdict import Verdict
+from cellspec.conformance.run.workload import Visit
 from cellspec.engines import dask as engine
 from cellspec.engines.dask import CallBroker, DaskBackend, Driver, ProcessBackend, clusters
+from cellspec.engines.dask.driver import ReportedState
 from cellspec.engines.rows import Dropped
 from cellspec.graph.rules import ColumnRule
 
@@ -215,6 +217,36 @@ def test_a_crash_at_any_step_is_survived() -> None:
         assert set(result.tables[-1].rows) == set(range(4))
     # Two of each of nine calls, and what is done for three checkpoints at least.
     assert step > 40
+
+
+def visited(kind: Visit, driver: type[Driver] = Driver) -> RunResult:
+    """A run that crashed after a claim, and in whose folder another process began then."""
+    columns = (column("a"), column("v", "a", T.BATCH_BARRIER), column("c", "v"))
+    versions = {"a": "1"} if kind == "config" else {}
+    work = SAVING.replace(columns=columns, batch_size=2, visits=(kind,), versions=versions)
+    for step in range(24, 60):
+        result = run(work.replace(crashes=(step,)), driver, scale=1 / 256)
+        if result.visits:
+            return result
+    raise AssertionError("no crash came after a claim")
+
+
+@pytest.mark.parametrize("kind", get_args(Visit)[1:])
+def test_a_process_with_other_work_is_refused(kind: Visit) -> None:
+    result = visited(kind)
+    assert not result.violations
+    assert result.outcomes == ["crash", "success"]
+
+
+def test_a_driver_that_does_not_compare_configurations_is_caught() -> None:
+    class Careless(ReportedState):
+        def expect_config(self, before: Any) -> None:
+            pass
+
+    class Takes(Driver):
+        state_class = Careless
+
+    assert broken(visited("config", Takes)) == "CKPT-20"
 
 
 # Fit

@@ -291,6 +291,17 @@ def test_a_resume_that_would_change_claimed_output_is_refused() -> None:
     raise AssertionError("no crash came after a claim")
 
 
+def test_a_process_with_another_version_of_a_column_is_refused() -> None:
+    work = SAVING.replace(versions={"a": "1"}, visits=("config",))
+    for step in range(26, 60, 2):
+        result = run(work.replace(crashes=(step,)))
+        assert not result.violations
+        if result.visits:
+            assert result.outcomes == ["crash", "success"]
+            return
+    raise AssertionError("no crash came after a claim")
+
+
 # Fit, and what cannot be used
 
 

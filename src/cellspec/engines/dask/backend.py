@@ -41,7 +41,7 @@ class DaskBackend:
     name = "dask"
     capabilities = frozenset(
         {"core", "batch_barriers", "ordered", "retries", "drops", "skips", "resume", "targets"}
-        | {"column_checkpoints", "storage_steps"}
+        | {"column_checkpoints", "config", "storage_steps"}
     )
     driver_class: type[Driver] = Driver
 

@@ -40,6 +40,7 @@ class RayBackend:
             "skips",
             "resume",
             "targets",
+            "config",
             "storage_steps",
         }
     )

@@ -10,10 +10,11 @@ from cellspec.conformance.run.values import SKIPPED, Value
 from cellspec.engines.rows import storage
 from cellspec.engines.rows.results import Dropped, Result
 from cellspec.errors import CheckpointError, SpecError
+from cellspec.graph.configuration import Config
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId
 from cellspec.machine.policy import changed_scopes
-from cellspec.state.checkpoint import Checkpoint
+from cellspec.state.checkpoint import Checkpoint, expect_config
 from cellspec.state.tracker import CompletionTracker
 
 __all__ = ["DriverState"]
@@ -41,6 +42,7 @@ class DriverState:
         self.claimed = dict.fromkeys(self.graph.column_names, 0)
         self.tracker = CompletionTracker.for_graph(self.graph)
         self._kept_drops: frozenset[int] = frozenset()
+        self._config = self.graph.config
         self._size = 0
 
     # The run begins
@@ -49,7 +51,8 @@ class DriverState:
         """Take over the rows in the folder, and report them to the probe.
 
         Raises:
-            Refused: they do not fit the number of rows that this run is asked for (CKPT-16).
+            Refused: they do not fit the number of rows that this run is asked for (CKPT-16), or
+                were made under another configuration (CKPT-20).
             SpecError: the folder cannot be read, or holds rows of another graph.
         """
         kept = storage.read(self.probe.folder)
@@ -66,7 +69,13 @@ class DriverState:
         storage.cut(self.probe.folder, record["bytes"], self.probe.storage_step)
         self._size = record["bytes"]
         skipped = self._skipped(kept.rows)
-        self.probe.resumed(self.claimed, self.dropped, skipped, keep=self.probe.work.keep)
+        self.probe.resumed(
+            self.claimed,
+            self.dropped,
+            skipped,
+            keep=self.probe.work.keep,
+            config=self.graph.config or None,
+        )
 
     def _take(self, kept: storage.Kept) -> None:
         checkpoint = kept.record["checkpoint"]
@@ -77,9 +86,10 @@ class DriverState:
                 dropped=sorted(kept.dropped),
                 skipped=self._skipped(kept.rows),
             )
+            self.claimed = _rows_by_column(checkpoint, self.graph)
+            self.expect_config(kept.record.get("config", {}))
         except CheckpointError as error:
             raise Refused(str(error)) from None
-        self.claimed = _rows_by_column(checkpoint, self.graph)
         self.dropped = dict(kept.dropped)
         self._kept_drops = frozenset(kept.dropped)
         self.values = {
@@ -87,6 +97,19 @@ class DriverState:
             for row, cells in kept.rows.items()
             for column, value in cells.items()
         }
+
+    def expect_config(self, before: Config) -> None:
+        """Refuse claimed cells of another version of their column (CKPT-20).
+
+        Args:
+            before: by column, the digest of the version that its cells on storage are of.
+
+        Raises:
+            CheckpointError: the column, and both digests.
+        """
+        expect_config(self.graph, tuple(self.claimed.values()), before)
+        # What a run does not state stays as it was stated before.
+        self._config = {**before, **self._config}
 
     def _skipped(self, rows: Mapping[int, Mapping[str, Value]]) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {}
@@ -198,6 +221,7 @@ class DriverState:
             "checkpoint": self.tracker.to_checkpoint(self.graph, version),
             "graph": self.graph.fingerprint,
             "records": self.graph.num_records,
+            "config": self._config,
             "bytes": self._size,
         }
 
