@@ -4,7 +4,7 @@
 --
 -- A configuration comes before this text. It gives the constants
 --   COLUMNS, ROWS, BATCH (rows of a batch; ROWS if there are none),
---   CRASHES, RETRIES, DROPS (how many of each), TORN (whether writes may be torn),
+--   CRASHES, RETRIES, DROPS, STOPS (how many of each), TORN (whether writes may be torn),
 --   WORKERS (0 for no limit), CLAIM_ROWS, CLAIM_COLUMNS, CLAIM_CELLS (versions 1, 2 and 3),
 --   BROKEN (0, or the number of a mistake)
 -- and the functions kind(column), ordered(column) and needs(column, other).
@@ -43,6 +43,10 @@ const
   FillsTheGap: 25;
   ForgetsTheSet: 26;
   ClaimsOutOfOrder: 27;
+  StartsAfterTheRequest: 28;
+  EndsBeforeTheClaim: 29;
+  EndsUnasked: 30;
+  WaitsForTheWholeTable: 31;
 
 type
   Column: 0 .. COLUMNS - 1;
@@ -65,6 +69,8 @@ var
   crashes: 0 .. CRASHES;
   retries: 0 .. RETRIES;
   drops: 0 .. DROPS;
+  stops: 0 .. STOPS;
+  stopping: boolean;
 
 -- Scopes
 
@@ -183,6 +189,12 @@ function a_worker_is_free(): boolean;
 begin
   return WORKERS = 0 | slots_taken() < WORKERS
     | (BROKEN = UsesOneWorkerMore & slots_taken() = WORKERS);
+end;
+
+-- After a stop was requested no call starts; an output cell takes none.
+function calls_may_start(): boolean;
+begin
+  return !stopping | BROKEN = StartsAfterTheRequest;
 end;
 
 -- A barrier that nobody wants any more is done with.
@@ -432,6 +444,49 @@ begin
   end end;
 end;
 
+-- Claims are made while a crash or a stop may come that reads them.
+function may_save(): boolean;
+begin
+  return crashes < CRASHES | stopping | stops < STOPS;
+end;
+
+function is_claimed_next(c: Column; r: Row): boolean;
+begin
+  if CLAIM_CELLS then
+    return cell_to_claim(c, r);
+  elsif CLAIM_COLUMNS then
+    return r < column_to_claim(c);
+  end;
+  return r < claim_of_rows();
+end;
+
+function nothing_is_left_to_claim(): boolean;
+begin
+  return forall c: Column do forall r: Row do is_claimed_next(c, r) = durable[c][r] end end;
+end;
+
+function everything_is_claimed(): boolean;
+begin
+  return forall c: Column do forall r: Row do durable[c][r] end end;
+end;
+
+function nothing_runs(): boolean;
+begin
+  return forall c: Column do
+    forall r: Row do !cell_flight[c][r] end & forall s: Scope do !node_flight[c][s] end
+  end;
+end;
+
+function may_interrupt(): boolean;
+begin
+  if !stopping then
+    return BROKEN = EndsUnasked & stops < STOPS & nothing_is_left_to_claim();
+  elsif BROKEN = WaitsForTheWholeTable then
+    return everything_is_claimed();
+  end;
+  return BROKEN = EndsBeforeTheClaim | nothing_is_left_to_claim();
+end;
+
 procedure forget_pending();
 begin
   writing := false;
@@ -498,7 +553,7 @@ end;
 procedure resume();
 var whole: boolean; kept: array [Row] of boolean;
 begin
-  crashes := crashes + 1;
+  stopping := false;
   for c: Column do
     for r: Row do
       cell_flight[c][r] := BROKEN = KeepsCallsOfTheDead & c = 0 & r = 0 & !durable[0][0];
@@ -623,16 +678,19 @@ begin
   crashes := 0;
   retries := 0;
   drops := 0;
+  stops := 0;
+  stopping := false;
 end;
 
 ruleset c: Column; r: Row do
   rule "a cell starts"
     !cell_done[c][r] & (!cell_flight[c][r] | BROKEN = StartsTwice) & cell_may_start(c, r)
-    & (is_barrier(c) | a_worker_is_free())
+    & (is_barrier(c) | (a_worker_is_free() & calls_may_start()))
   ==>
   begin
     assert !cell_flight[c][r] "SCHED-02: a cell is not started while it runs";
     assert !dropped[r] "DROP-03: nothing of a dropped row starts";
+    assert !stopping | is_barrier(c) "STOP-05: no call starts after a stop was requested";
     cell_flight[c][r] := true;
     settle();
   end;
@@ -669,9 +727,10 @@ end;
 ruleset c: Column; s: Scope do
   rule "a barrier starts"
     has_scope(c, s) & !node_done[c][s] & !node_flight[c][s] & node_may_start(c, s)
-    & a_worker_is_free()
+    & a_worker_is_free() & calls_may_start()
   ==>
   begin
+    assert !stopping "STOP-05: no call starts after a stop was requested";
     assert exists r: Row do in_scope(c, s, r) & !cell_done[c][r] end
       "BARR-08: a barrier runs only for rows that want its output";
     node_flight[c][s] := true;
@@ -713,7 +772,7 @@ ruleset c: Column; s: Scope do
 end;
 
 rule "a claim of rows is begun"
-  CLAIM_ROWS & crashes < CRASHES & !writing & rows_grow()
+  CLAIM_ROWS & may_save() & !writing & rows_grow()
 ==>
 begin
   for c: Column do
@@ -726,7 +785,7 @@ begin
 end;
 
 rule "a claim of columns is begun"
-  CLAIM_COLUMNS & crashes < CRASHES & !writing & columns_grow()
+  CLAIM_COLUMNS & may_save() & !writing & columns_grow()
   & !(CLAIM_ROWS & columns_are_level())
 ==>
 begin
@@ -740,7 +799,7 @@ begin
 end;
 
 rule "a claim of cells is begun"
-  CLAIM_CELLS & crashes < CRASHES & !writing & cells_grow()
+  CLAIM_CELLS & may_save() & !writing & cells_grow()
   & !(CLAIM_COLUMNS & cells_are_columns()) & !(CLAIM_ROWS & cells_are_rows())
 ==>
 begin
@@ -753,7 +812,7 @@ begin
 end;
 
 rule "a claim is durable"
-  writing & crashes < CRASHES
+  writing & may_save()
 ==>
 begin
   make_durable();
@@ -764,6 +823,7 @@ rule "a crash leaves the claim before"
   crashes < CRASHES
 ==>
 begin
+  crashes := crashes + 1;
   resume_from(false);
 end;
 
@@ -771,6 +831,7 @@ rule "a crash leaves the claim that was being written"
   crashes < CRASHES & writing
 ==>
 begin
+  crashes := crashes + 1;
   make_durable();
   resume();
 end;
@@ -779,10 +840,33 @@ rule "a crash tears the claim that was being written"
   crashes < CRASHES & writing & TORN
 ==>
 begin
+  crashes := crashes + 1;
   resume_from(true);
 end;
 
+rule "a stop is requested"
+  !stopping & stops < STOPS
+==>
+begin
+  stopping := true;
+  stops := stops + 1;
+end;
+
+rule "the run ends as interrupted, and a new process resumes"
+  !writing & nothing_runs() & may_interrupt()
+==>
+begin
+  assert stopping "STOP-06: a run is interrupted only if a stop was requested";
+  assert nothing_is_left_to_claim() "STOP-07: an interrupted run has claimed what it could";
+  resume_from(false);
+end;
+
 -- What must always hold
+
+function saves(): boolean;
+begin
+  return CRASHES + STOPS > 0;
+end;
 
 invariant "SCHED-01: a cell that runs, and is wanted, has its inputs"
   forall c: Column do forall r: Row do
@@ -826,29 +910,29 @@ invariant "CKPT-08: what is claimed is done"
   end end;
 
 invariant "CKPT-02: what a claim of rows would hold is done"
-  !CLAIM_ROWS | CRASHES = 0 | forall c: Column do forall r: Row do
+  !CLAIM_ROWS | !saves() | forall c: Column do forall r: Row do
     r < claim_of_rows() -> cell_done[c][r]
   end end;
 
 invariant "CKPT-09: a claim of rows would hold no less than before"
-  !CLAIM_ROWS | CLAIM_COLUMNS | CLAIM_CELLS | CRASHES = 0 | forall c: Column do forall r: Row do
+  !CLAIM_ROWS | CLAIM_COLUMNS | CLAIM_CELLS | !saves() | forall c: Column do forall r: Row do
     durable[c][r] -> r < claim_of_rows()
   end end;
 
 invariant "CKPT-13: what a claim of columns would hold is done"
-  !CLAIM_COLUMNS | CRASHES = 0 | forall c: Column do forall r: Row do
+  !CLAIM_COLUMNS | !saves() | forall c: Column do forall r: Row do
     r < column_to_claim(c) -> cell_done[c][r]
   end end;
 
 invariant "CKPT-13: a claim of cells would be closed, and hold what is done"
-  !CLAIM_CELLS | CRASHES = 0 | forall c: Column do forall r: Row do
+  !CLAIM_CELLS | !saves() | forall c: Column do forall r: Row do
     cell_to_claim(c, r) -> cell_done[c][r] & forall d: Column do forall other: Row do
       must_be_claimed_first(c, r, d, other) -> cell_to_claim(d, other)
     end end
   end end;
 
 invariant "CKPT-09: a claim of cells would hold what is claimed"
-  !CLAIM_CELLS | CRASHES = 0 | forall c: Column do forall r: Row do
+  !CLAIM_CELLS | !saves() | forall c: Column do forall r: Row do
     durable[c][r] -> cell_to_claim(c, r)
   end end;
 

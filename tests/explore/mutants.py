@@ -304,6 +304,34 @@ class ClaimsOutOfOrder(Relation):
                 full[row] = full[row] & ~self.cells & self.needs[row * width + column] | mine
 
 
+class StartsAfterTheRequest(Relation):
+    """After a stop was requested calls start as before."""
+
+    def startable_in_stop(self, ready: int, flight: int) -> int:
+        return self.startable(ready, flight)
+
+
+class EndsBeforeTheClaim(Relation):
+    """A run that was asked to stop ends with finished rows that it has not claimed."""
+
+    def may_interrupt(self, claim: Claim, durable: int, *, stopping: bool) -> bool:
+        return stopping
+
+
+class EndsUnasked(Relation):
+    """A run ends as interrupted, and nobody asked it to stop."""
+
+    def may_interrupt(self, claim: Claim, durable: int, *, stopping: bool) -> bool:
+        return super().may_interrupt(claim, durable, stopping=True)
+
+
+class WaitsForTheWholeTable(Relation):
+    """A run that was asked to stop ends as interrupted only if every cell is claimed."""
+
+    def may_interrupt(self, claim: Claim, durable: int, *, stopping: bool) -> bool:
+        return stopping and not self.cells & ~self.claimed_cells[durable]
+
+
 @dataclass(frozen=True)
 class Mutant:
     """A broken relation and where it shows.
@@ -332,6 +360,7 @@ class Mutant:
 ONE_CRASH = {"crashes": 1}
 _DROP = {"drops": 1}
 _CELLS = {"crashes": 1, "versions": (3,)}
+_STOP = {"stops": 1}
 
 MUTANTS = (
     Mutant(RestoresEveryBarrier, "a v:barrier(a)", "CKPT-07", 10, faults=ONE_CRASH),
@@ -361,6 +390,10 @@ MUTANTS = (
     Mutant(FillsTheGap, "a", "CKPT-06", 4, faults=_CELLS),
     Mutant(ForgetsTheSet, "a v:barrier(a)", "CKPT-09", 10, faults=_CELLS),
     Mutant(ClaimsOutOfOrder, "v:batch+ordered", "CKPT-13", 6, batch=1, faults=_CELLS),
+    Mutant(StartsAfterTheRequest, "a", "STOP-05", 2, faults=_STOP),
+    Mutant(EndsBeforeTheClaim, "a", "STOP-07", 4, faults=_STOP),
+    Mutant(EndsUnasked, "a", "STOP-06", 1, faults=_STOP),
+    Mutant(WaitsForTheWholeTable, "a", "SCHED-12", 1, faults=_STOP),
 )
 
 

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -74,6 +74,7 @@ def configuration_text(one: Configuration, broken: str = "") -> str:
         "CRASHES": faults.crashes,
         "RETRIES": faults.retries,
         "DROPS": faults.drops,
+        "STOPS": faults.stops,
         "TORN": str(faults.torn).lower(),
         "WORKERS": faults.workers or 0,
         "CLAIM_ROWS": str(1 in faults.versions).lower(),
@@ -176,10 +177,12 @@ def drawn(count: int, seed: int = 0, states_max: int = 30_000) -> dict[Configura
         seed: the seed of the draws.
         states_max: one with more states is left out: each is compiled and searched by both.
     """
-    random = Random(seed)
+    random, stops = Random(seed), Random(f"stops of {seed}")
     found: dict[Configuration, SearchResult] = {}
     while len(found) < count:
         one = _draw(random)
+        if stops.random() < 0.35:
+            one = _stopped(one, stops)
         if one in found or one in CONFIGURATIONS:
             continue
         says = found_of(one)
@@ -211,6 +214,15 @@ def _draw(random: Random) -> Configuration:
     )
     batch = random.randint(1, rows) if any("batch" in kind for kind in kinds) else None
     return Configuration(rows, faults, batch=batch, graph=" ".join(words))
+
+
+def _stopped(one: Configuration, random: Random) -> Configuration:
+    """The same with stops on request, and claims of some kind for the end to read."""
+    versions = one.faults.versions
+    if not one.faults.crashes:
+        versions = random.choice(((1,), (2,)) if one.faults.drops else ((1,), (2,), (3,)))
+    stops = random.choice((1, 1, 2))
+    return replace(one, faults=replace(one.faults, stops=stops, versions=versions))
 
 
 def ask_all(configurations: Collection[Configuration]) -> list[Answer]:

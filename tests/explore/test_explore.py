@@ -27,6 +27,7 @@ from cellspec.explore.page import compare_page, pinned
 from cellspec.explore.pipelines import KINDS, Shape, all_shapes, distinct_shapes, parse_shape
 from cellspec.explore.relation import Faults, Relation
 from cellspec.explore.search import SearchResult
+from cellspec.explore.steps import Step
 from cellspec.explore.symmetry import may_reduce
 from cellspec.graph.nodes import BarrierNodeId
 from cellspec.machine.machine import Machine
@@ -209,7 +210,13 @@ def test_relation_and_machine_allow_the_same_steps(one: Configuration) -> None:
 
 
 @pytest.mark.parametrize(
-    "faults", [Faults(crashes=1, drops=1), Faults(crashes=1, versions=(1, 2, 3))], ids=str
+    "faults",
+    [
+        Faults(crashes=1, drops=1),
+        Faults(crashes=1, versions=(1, 2, 3)),
+        Faults(stops=1, versions=(3,)),
+    ],
+    ids=str,
 )
 def test_relation_and_machine_agree_on_every_graph_of_two_columns(faults: Faults) -> None:
     for shape in distinct_shapes(2, ("row", "barrier")):
@@ -232,6 +239,47 @@ def test_the_states_with_claims_of_each_kind_are_counted() -> None:
         one = Configuration(2, Faults(crashes=1, versions=versions), 3, ("row", "barrier"))
         counts[versions] = explore(one, Progress(None)).states
     assert counts == {(1,): 17_752, (2,): 91_058, (3,): 196_366, (1, 2, 3): 197_478}
+
+
+@pytest.mark.clause("STOP-05", "STOP-06", "STOP-07")
+def test_the_states_with_a_stop_are_counted() -> None:
+    """3 columns × 2 rows, one stop on request, without a crash and with one."""
+    counts = {}
+    for crashes, versions in ((0, (1,)), (0, (2,)), (0, (3,)), (1, (1,))):
+        faults = Faults(crashes=crashes, stops=1, versions=versions)
+        totals = explore(Configuration(2, faults, 3, ("row", "barrier")), Progress(None))
+        assert not totals.clause
+        counts[crashes, versions] = totals.states
+    assert counts == {(0, (1,)): 26_600, (0, (2,)): 153_929, (0, (3,)): 340_376, (1, (1,)): 54_680}
+
+
+@pytest.mark.clause("STOP-05", "STOP-06", "STOP-07")
+@pytest.mark.parametrize(
+    ("graph", "rows", "faults"),
+    [
+        ("a b(a)", 2, Faults(stops=1, retries=1)),
+        ("a b(a)", 2, Faults(stops=2, drops=1)),
+        ("a v:barrier(a)", 2, Faults(stops=1, crashes=1, torn=True, versions=(1, 2))),
+        ("a v:barrier(a) b(a)", 1, Faults(stops=1, crashes=1, drops=1, versions=(2,))),
+        ("a v:batch(a) b(v)", 2, Faults(stops=1, workers=1, versions=(3,))),
+    ],
+    ids=str,
+)
+def test_relation_and_machine_agree_on_a_stop(graph: str, rows: int, faults: Faults) -> None:
+    search = search_for(parse_shape(graph).graph(rows, 1), faults)
+    run = search.run()
+    assert run.clause == ""
+    assert check_equivalence(search) == (run.states, run.transitions)
+
+
+def test_an_interruption_is_explained() -> None:
+    search = search_for(parse_shape("a").graph(1), Faults(stops=1))
+    path = [Step("stop_requested"), Step("interrupt", 0), Step("start", 0)]
+    assert explain_path(search, path) == [
+        "a stop is requested",
+        "the run ends as interrupted, and the next process resumes from 0 rows",
+        "a[0] starts",
+    ]
 
 
 def test_claims_of_cells_leave_drops_out() -> None:
@@ -280,7 +328,7 @@ def test_a_drop_after_a_claim_of_columns_was_begun_is_not_in_it() -> None:
 
 @pytest.mark.parametrize(
     "mutant",
-    [m for m in MUTANTS if m.clause.startswith(("SCHED-01", "BARR", "SCHED-13"))],
+    [m for m in MUTANTS if m.clause.startswith(("SCHED-01", "BARR", "SCHED-13", "STOP"))],
     ids=lambda m: m.name,
 )
 def test_a_relation_that_is_wrong_differs_from_the_machine(mutant: Mutant) -> None:
@@ -332,9 +380,12 @@ def test_a_mutant_keeps_its_verdict_when_rows_are_exchanged(mutant: Mutant) -> N
     assert (whole.clause, whole.path) == (reduced.clause, reduced.path)
 
 
+_REPLAYED = ("SCHED-0", "SCHED-13", "BARR-0", "CKPT-12", "STOP-05")
+
+
 @pytest.mark.parametrize(
     "mutant",
-    [m for m in MUTANTS if m.clause.startswith(("SCHED-0", "BARR-0", "SCHED-13", "CKPT-12"))],
+    [m for m in MUTANTS if m.clause.startswith(_REPLAYED)],
     ids=lambda m: m.name,
 )
 def test_a_counterexample_replays_on_the_machine(mutant: Mutant, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ module               contents
 `relation`           the steps of one pipeline as masks, compiled by asking the reference
 `invariants`         the clauses, stated a second time, that judge steps and states
 `histories`          claims on storage and spent faults, as one bit of an integer
+`resuming`           the states in which a new process may begin
+`stopping`           the steps of a run that is asked to stop, and its end as interrupted
 `symmetry`           states that differ in the order of interchangeable rows
 `search`             breadth first through all states; the shortest path to a broken clause; no trap
 `actions`            steps as actions of the machine

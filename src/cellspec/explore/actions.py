@@ -25,11 +25,16 @@ def machine_for(relation: Relation) -> Machine:
     """A machine under the same rules as the relation."""
     faults = relation.faults
     failing = faults.retries or faults.drops
-    return Machine(
+    machine = Machine(
         relation.graph,
         Limits(workers=faults.workers),
         failures=policy_for(relation) if failing else None,
     )
+    if faults.stops:
+        # The claims of a run show of which kind they are; here it is known before the first.
+        machine.state.claim_version = max(faults.versions)
+        machine.state.claims_by_column = max(faults.versions) > 1
+    return machine
 
 
 def policy_for(relation: Relation) -> FailurePolicy:
@@ -87,11 +92,14 @@ class ActionsOfSteps:
             yield Action("checkpoint_begin", claim=claim)
         elif step.kind == "checkpoint_durable":
             yield Action("checkpoint_durable")
+        elif step.kind == "stop_requested":
+            yield Action("stop_requested")
         else:
             claim = relation.claims[step.place]
             self._attempts.clear()
             self._stored = list(claim)
-            yield Action("crash")
+            over = Action("end", outcome="interrupted")
+            yield Action("crash") if step.kind == "crash" else over
             yield Action("resume", claim=claim)
 
     def _on(self, kind: str, place: int) -> Action:

@@ -9,8 +9,9 @@ name  pipelines in scope
 ====  =============================================================================================
 0     single graphs, each under rules that show one thing: what a model by hand is compared with
 1     row columns and dataset barriers, one crash anywhere; half a minute
-2     batch barriers too, with a short last batch, and checkpoints of both versions; for CI
-3     failures, torn writes, two crashes, order, limits; for the night
+2     batch barriers too, with a short last batch, checkpoints of each version, and a stop on
+      request; for CI
+3     failures, torn writes, two crashes, stops, order, limits; for the night
 ====  =============================================================================================
 """
 
@@ -80,13 +81,14 @@ class Configuration:
             (faults.crashes, "crash"),
             (faults.retries, "retry"),
             (faults.drops, "drop"),
+            (faults.stops, "stop"),
         ):
             if count:
                 many = {"crash": "crashes", "retry": "retries"}.get(name, "")
                 words.append(f"{count} {noun(count, name, many)}")
         if faults.torn:
             words.append("torn writes")
-        if faults.crashes:
+        if faults.saves:
             words.append("claims of " + _CLAIMS[faults.versions])
         if faults.workers is not None:
             words.append(f"{faults.workers} {noun(faults.workers, 'worker')}")
@@ -149,6 +151,11 @@ BOUNDS: Mapping[int, Sequence[Configuration]] = {
         _single(_CHAIN, 2, crashes=1, versions=(3,)),
         _single(_CHAIN, 2, crashes=2, torn=True, versions=(1, 2, 3)),
         _single("a:row+ordered v:batch+ordered(a)", 3, 2, crashes=1, versions=(3,)),
+        _single(_CHAIN, 2, stops=1),
+        _single("a v:barrier(a)", 2, stops=2, versions=(2,)),
+        _single("a v:barrier(a)", 2, crashes=1, stops=1, versions=(3,)),
+        _single("a:row+ordered v:batch+ordered(a)", 2, 1, drops=1, stops=1, workers=1),
+        _single(_CHAIN, 2, crashes=1, stops=1, torn=True, versions=(1, 2, 3)),
     ),
     1: (
         _every(4, 2, _BOTH, crashes=1),
@@ -159,6 +166,8 @@ BOUNDS: Mapping[int, Sequence[Configuration]] = {
         _every(2, 3, _ALL, 2, crashes=1, versions=(1, 2)),
         _every(3, 2, _BOTH, crashes=1, versions=(1, 2)),
         _every(3, 2, _BOTH, crashes=1, versions=(3,)),
+        _every(3, 2, _BOTH, stops=1, versions=(3,)),
+        _every(3, 2, _BOTH, crashes=1, stops=1),
     ),
     3: (
         _every(2, 3, _ALL, 2, crashes=2, torn=True),
@@ -175,6 +184,8 @@ BOUNDS: Mapping[int, Sequence[Configuration]] = {
         _every(3, 2, _BOTH, crashes=2, versions=(3,)),
         _every(3, 2, _BOTH, crashes=1, versions=(1, 2, 3)),
         _every(2, 3, _ORDER, 2, crashes=1, versions=(3,)),
+        _every(3, 2, _BOTH, crashes=1, stops=1, versions=(1, 2, 3)),
+        _every(2, 3, _ALL, 2, retries=1, drops=1, stops=2),
     ),
 }
 

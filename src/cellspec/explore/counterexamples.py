@@ -65,11 +65,15 @@ def _line(relation: Relation, step: Step) -> str:
             which = f" {node.batch or 0}" if batches > 1 else ""  # type: ignore[union-attr]  # no cell
             name = f"barrier {node.column}{which}"
         return verb.format(name)
+    if step.kind == "stop_requested":
+        return "a stop is requested"
     claim = _claim(relation.graph, relation.claims[step.place])
     if step.kind == "checkpoint_begin":
         return f"data is durable, and a claim of {claim} is begun"
     if step.kind == "checkpoint_durable":
         return f"the claim of {claim} is durable"
+    if step.kind == "interrupt":
+        return f"the run ends as interrupted, and the next process resumes from {claim}"
     what = {"old": "", "new": ", which had just become durable", "torn": "; the newest was torn"}
     return f"the process dies, and resumes from {claim}{what[step.outcome]}"
 

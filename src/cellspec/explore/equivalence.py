@@ -154,17 +154,25 @@ def _offered(search: Search, machine: Machine, state: State) -> set[Step]:
         elif kind == "durable":
             storing.append(action)
         elif kind == "checkpoint_durable":
-            durable = histories.claims_of(state.history)[1]
-            assert durable is not None
-            offered.add(Step("checkpoint_durable", durable))
+            pending = histories.claims_of(state.history)[1]
+            assert pending is not None
+            offered.add(Step("checkpoint_durable", pending))
+        elif action.outcome == "interrupted":
+            # With a call in flight the machine lets a run end that does not wait for it.
+            if not state.base >> relation.size & relation.every:
+                durable = histories.claims_of(state.history)[0]
+                offered.add(Step("interrupt", durable))
         elif kind == "drop":
             raise Difference("a drop is not recorded")
     for action in storing:
         machine.apply(action)
     if _may_end(machine) != relation.is_end(state.base & relation.every):
         raise Difference("only one of them may report success")
-    if mask & histories.may_crash:
+    if mask & histories.may_request:
+        offered.add(Step("stop_requested"))
+    if mask & histories.may_save:
         offered |= _claims(search, machine)
+    if mask & histories.may_crash:
         offered |= _crashes(search, machine, state)
     return offered
 
@@ -173,7 +181,9 @@ def _may_end(machine: Machine) -> bool:
     """The machine offers the end, or first the claim of every row that it needs (CKPT-22)."""
     over = machine.completed_rows == machine.graph.num_records
     kinds = {"end", "checkpoint_begin", "checkpoint_durable"} if over else {"end"}
-    return any(action.kind in kinds for action in machine.enabled())
+    return any(
+        action.kind in kinds and action.outcome != "interrupted" for action in machine.enabled()
+    )
 
 
 def _place(relation: Relation, action: Action) -> int:
@@ -205,7 +215,7 @@ def _set_claims(search: Search, machine: Machine, state: State) -> set[Step]:
     The machine offers claims without gaps; of the others it is asked for each.
     """
     relation, durable = search.relation, search.histories.claims_of(state.history)[0]
-    if not 1 << state.history & search.histories.may_crash:
+    if not 1 << state.history & search.histories.may_save:
         return set()
     for column, name in enumerate(relation.graph.column_names):
         for row in range(relation.graph.num_records):

@@ -21,6 +21,9 @@ DROP-03    a cell of a dropped row starts
 SCHED-06   more calls are in flight than there are workers
 SCHED-10   success is possible with a cell that is not resolved
 SCHED-12   a state from which the run cannot end well, or in which it stands still
+STOP-05    a call starts after a stop was requested
+STOP-06    the run ends as interrupted, and no stop was requested
+STOP-07    the run ends as interrupted, and could claim more
 CKPT-02    what a checkpoint would claim is not what is resolved without a gap (CKPT-13: of a
            column; CKPT-09: it is less than what is claimed already)
 CKPT-06    after a restore other cells are done than those claimed or dropped; or a cell is done
@@ -34,7 +37,7 @@ CKPT-17    after a resume other rows are dropped than those that were, below the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.state.claims import Claim
@@ -294,6 +297,22 @@ class Invariants:
         dropped = before >> 2 * size | sum(1 << row for row in wanting)
         return self._or_waived("" if after >> 2 * size == dropped else "DROP-01")
 
+    def starts_in_stop(self, places: Iterable[int]) -> int:
+        """The first of some starts after a request that breaks STOP-05; −1 for none."""
+        if "STOP-05" in self.waived:
+            return -1
+        return next((place for place in places if self.is_call[place]), -1)
+
+    def interruption(
+        self, version: int, done: int, dropped: int, durable: int, *, stopping: bool
+    ) -> str:
+        """The clause that an end as interrupted breaks, with this last durable claim."""
+        held = self.claimed_cells[durable]
+        right = self._closed(held, done)
+        if version < 3:
+            right = self._claimed(tuple(self._counts(version, done, dropped, held)))
+        return self._or_waived("" if stopping else "STOP-06", "STOP-07" if right & ~held else "")
+
     def resume(self, claim: int, durable: int, pending: int | None) -> str:
         """The clause that a resume from a claim breaks."""
         return self._or_waived("" if claim in (durable, pending) else "CKPT-12")
@@ -317,17 +336,22 @@ class Invariants:
             mine, right = self._claimed(claim), self._closed(held, done)
             falls = held & ~mine
             return "" if mine == right else self._or_waived("CKPT-09" if falls else "", "CKPT-13")
-        counts = [
-            self._prefix(column, done, dropped, self._held(column, held))
-            for column in range(self.width)
-        ]
+        counts = self._counts(version, done, dropped, held)
         before = [self._held(column, held) for column in range(self.width)]
         if version == 1:
-            counts, before = [min(counts)] * self.width, [min(before)] * self.width
+            before = [min(before)] * self.width
         if claim == tuple(counts):
             return ""
         falls = any(self._held(c, self._claimed(claim)) < before[c] for c in range(self.width))
         return self._or_waived("CKPT-09" if falls else "", "CKPT-02" if version == 1 else "CKPT-13")
+
+    def _counts(self, version: int, done: int, dropped: int, held: int) -> list[int]:
+        """How many rows of each column a claim of rows, or of columns, would hold."""
+        counts = [
+            self._prefix(column, done, dropped, self._held(column, held))
+            for column in range(self.width)
+        ]
+        return [min(counts)] * self.width if version == 1 else counts
 
     def _held(self, column: int, cells: int) -> int:
         """How many first rows of a column are among some cells."""

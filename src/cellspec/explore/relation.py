@@ -54,11 +54,13 @@ class Faults:
     """The faults of a run, each with how often it may happen, and the limits.
 
     Attributes:
-        crashes: how often the process may die; without one the run writes no checkpoint.
+        crashes: how often the process may die; without one, and without a stop, the run writes no
+            checkpoint.
         torn: an interrupted write of a claim may also leave a torn file, besides the old claim and
             the new one.
         retries: how many calls may fail and be tried again.
         drops: how many calls may fail for good.
+        stops: how often the run is asked to stop, ends as interrupted, and is resumed.
         workers: calls in flight at once; None for no limit.
         versions: which checkpoints are written, in order: 1 claims whole rows, 2 a prefix of each
             column, 3 any cells.
@@ -71,11 +73,12 @@ class Faults:
     torn: bool = False
     retries: int = 0
     drops: int = 0
+    stops: int = 0
     workers: int | None = None
     versions: tuple[int, ...] = (1,)
 
     def __post_init__(self) -> None:
-        for name in ("crashes", "retries", "drops"):
+        for name in ("crashes", "retries", "drops", "stops"):
             if getattr(self, name) < 0:
                 raise SpecError(f"{name}: expected a number from 0, got {getattr(self, name)}")
         if self.workers is not None and self.workers < 1:
@@ -86,13 +89,18 @@ class Faults:
             raise SpecError("drops: not beside version 3: claims of any cells leave them out")
 
     @property
+    def saves(self) -> bool:
+        """Whether checkpoints are written: only if one may be resumed from."""
+        return bool(self.crashes or self.stops)
+
+    @property
     def claims_hold_drops(self) -> bool:
         """Whether two claims of the same rows may hold different drops.
 
         A claim of rows reaches resolved rows, which are dropped before it or never. A column's
         claim may reach a row that is dropped after it was begun: that drop it does not hold.
         """
-        return bool(self.drops and self.crashes and 2 in self.versions)
+        return bool(self.drops and self.saves and 2 in self.versions)
 
 
 def bits(mask: int) -> Iterator[int]:
@@ -188,7 +196,7 @@ class Relation:
     def _ask_claims(self) -> None:
         rows, columns = self.graph.num_records, self.graph.num_columns
         claims: list[Claim] = [(0,) * columns]
-        if self.faults.crashes:
+        if self.faults.saves:
             if self.faults.versions == (1,):
                 claims = [(count,) * columns for count in range(rows + 1)]
             elif 3 in self.faults.versions:
@@ -235,7 +243,7 @@ class Relation:
         rows = range(graph.num_records)
         self.row_full = [0 for _ in rows]
         self.cell_full = [[0 for _ in rows] for _ in range(graph.num_columns)]
-        if not self.faults.crashes:
+        if not self.faults.saves:
             return
         for node, bit in self.bit.items():
             every.remove(node)
@@ -290,6 +298,10 @@ class Relation:
         if workers is not None and (flight & self.calls).bit_count() >= workers:
             found &= ~self.calls
         return found
+
+    def startable_in_stop(self, ready: int, flight: int) -> int:
+        """After a stop was requested: output cells alone, for they take no call."""
+        return ready & ~flight & ~self.calls
 
     def endable(self, done: int, flight: int) -> int:
         """The nodes that may end: those in flight."""
@@ -427,6 +439,16 @@ class Relation:
             )
             self._may_claim[key] = self.claim_index.get(key[:2]) if grows else None
         return self._may_claim[key]
+
+    def may_interrupt(self, claim: Claim, durable: int, *, stopping: bool) -> bool:
+        """True if the run may end as interrupted, with nothing in flight.
+
+        Args:
+            claim: what a checkpoint made now would claim, of the largest version.
+            durable: the last durable claim.
+            stopping: a stop was requested in this incarnation.
+        """
+        return stopping and claim == self.claims[durable]
 
     def is_end(self, done: int) -> bool:
         """True if the run may report success, once its data is durable: every cell is resolved.

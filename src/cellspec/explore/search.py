@@ -2,7 +2,8 @@
 
 A state has two halves. Its *base* holds the running and the done nodes: one integer, see
 `cellspec.explore.relation`. Its *history* holds the claims on storage and the faults so far: the
-last durable claim, the claim being written, and how many crashes, retries and drops are spent.
+last durable claim, the claim being written, and how many crashes, retries, drops and stops are
+spent.
 
 ==================  ================================================================================
 step                changes
@@ -14,6 +15,8 @@ checkpoint_durable  history: that claim is the last durable one
 crash               both: the process dies, storage gives back a claim, a new one resumes from it
 fail retryable      both: a call fails, and the node is as if it had never been started
 fail permanent      both: a call fails for good; the rows that want it are dropped
+stop_requested      history: from now on the run is stopping; only output cells start
+interrupt           both: the run ends as interrupted, and a new process resumes
 ==================  ================================================================================
 
 The end of the run is invisible to every other step. So it is a property of a state, not a step.
@@ -39,7 +42,9 @@ from functools import partial
 from cellspec.explore.histories import Histories
 from cellspec.explore.invariants import Invariants
 from cellspec.explore.relation import Relation, bits
+from cellspec.explore.resuming import Resumes
 from cellspec.explore.steps import State, Step
+from cellspec.explore.stopping import Stopping
 from cellspec.explore.symmetry import may_reduce, sorted_rows
 
 __all__ = ["Search", "SearchResult"]
@@ -121,6 +126,8 @@ class Search:
             raise ValueError("rows are not interchangeable here")
         self.relation, self.invariants = relation, invariants
         self.histories = Histories(relation)
+        self._resumes = Resumes(relation, invariants, self.histories)
+        self._stopping = Stopping(relation, invariants, self.histories, self._resumes)
         size = relation.size
         self._done = (1 << size) - 1
         # The answers for a base without its calls in flight, by that base.
@@ -128,7 +135,6 @@ class Search:
         self._settled = ((1 << 2 * size + len(relation.row_cells)) - 1) & ~(self._done << size)
         self._all_claims = (1 << len(relation.claims)) - 1
         self._steps: dict[int, list[int]] = {}
-        self._resumes: dict[tuple[int, int], list[tuple[Step, State, str]]] = {}
         self._fault_steps: dict[int, list[tuple[Step, int, str]]] = {}
         self._canonical = partial(sorted_rows, relation) if symmetric else None
         self._expand = self._compile_expand()
@@ -184,7 +190,8 @@ class Search:
         following: defaultdict[int, int] = defaultdict(int)
         histories = self.histories
         steps_of, about_of, settled = self._steps, self._known, self._settled
-        may_crash, writing = histories.may_crash, histories.writing
+        may_save, may_crash, writing = histories.may_save, histories.may_crash, histories.writing
+        stopping, has_stops = histories.stopping, bool(histories.stopping)
         has_faults = histories.may_retry | histories.may_fail
         of_row = 2 * self.relation.size
         crashing: dict[int, int] = {}
@@ -202,20 +209,25 @@ class Search:
                     state = State(base, (found & -found).bit_length() - 1)
                     tally.violation = _Violation(number + 1, broken[1], state, broken[0])
                     break
-            transitions += len(steps) * found.bit_count()
+            running = found & ~stopping if has_stops else found
+            transitions += len(steps) * running.bit_count()
             for other in steps:
-                following[other] |= found
+                following[other] |= running
             if about.is_end:
                 tally.ends += found.bit_count()
             if has_faults:
                 transitions += self._fault(base, found, number, tally, following)
-            crash = found & may_crash
-            if crash:
-                dropped = base >> of_row
-                crashing[dropped] = crashing.get(dropped, 0) | crash
-                transitions += crash.bit_count()
-                if about.begins or crash & writing:
-                    moved, count = self._storage(crash, about)
+            if has_stops:
+                transitions += self._stops(base, about, found, number, tally, following)
+            saved = found & may_save
+            if saved:
+                crash = saved & may_crash
+                if crash:
+                    dropped = base >> of_row
+                    crashing[dropped] = crashing.get(dropped, 0) | crash
+                    transitions += crash.bit_count()
+                if about.begins or saved & writing:
+                    moved, count = self._storage(saved, about)
                     transitions += count
                     following[base] |= moved
         tally.transitions += transitions
@@ -239,21 +251,44 @@ class Search:
                 return _Violation(number, clause, State(base, (bad & -bad).bit_length() - 1), None)
         return None
 
-    def _storage(self, crash: int, about: _Done) -> tuple[int, int]:
+    def _stops(
+        self,
+        base: int,
+        about: _Done,
+        found: int,
+        number: int,
+        tally: _Tally,
+        following: defaultdict[int, int],
+    ) -> int:
+        """Requests to stop, and the steps of a run that is stopping; gives how many there are."""
+        begins = 0
+        for mask, _ in about.begins:
+            begins |= mask
+        moves, count, broken = self._stopping.advance(base, about.ready, begins, found)
+        for other, moved in moves:
+            following[other] |= moved
+        if broken is not None and tally.violation is None:
+            level = number + (broken.step is not None)
+            state = State(base, broken.history)
+            tally.violation = _Violation(level, broken.clause, state, broken.step)
+        return count
+
+    def _storage(self, saved: int, about: _Done) -> tuple[int, int]:
         """Histories that begin or finish a claim: where they go, and how many steps these are.
 
         Crashes in the middle of a write are counted too; `_crash` takes them, all bases at once.
         """
-        writes = crash & self.histories.writing
+        writes = saved & self.histories.writing
         count = moved = 0
         for mask, shift in about.begins:
-            may = crash & mask
+            may = saved & mask
             if may:
                 count += may.bit_count()
                 moved |= may << shift
         if writes:
             # It becomes durable; or the process dies, and finds the new claim, or a torn one.
-            count += writes.bit_count() * (3 if self.relation.faults.torn else 2)
+            died = (writes & self.histories.may_crash).bit_count()
+            count += writes.bit_count() + died * (2 if self.relation.faults.torn else 1)
             moved |= self.histories.written(writes)
         return moved, count
 
@@ -272,7 +307,7 @@ class Search:
         bad, clause = invariants.states(done, unsettled)
         wrong = {clause: bad} if bad else {}
         begins: dict[int, int] = {}
-        versions = relation.faults.versions if relation.faults.crashes else ()
+        versions = relation.faults.versions if relation.faults.saves else ()
         for durable in bits(self._all_claims & ~bad):
             clause = ""
             for version in versions:
@@ -363,18 +398,7 @@ class Search:
         histories = self.histories
         steps = self._fault_steps.get(base)
         if steps is None:
-            steps = self._fault_steps[base] = []
-            relation = self.relation
-            for place in bits(relation.failable(base)):
-                steps.append((Step("fail", place, "retryable"), relation.retry(base, place), ""))
-                other = relation.fail(base, place)
-                steps.append(
-                    (
-                        Step("fail", place, "permanent"),
-                        other,
-                        self.invariants.fail(base, other, place),
-                    )
-                )
+            steps = self._fault_steps[base] = list(self._failures(base))
         count = 0
         for step, other, clause in steps:
             again = step.outcome == "retryable"
@@ -388,6 +412,14 @@ class Search:
                 count += may.bit_count()
         return count
 
+    def _failures(self, base: int) -> Iterator[tuple[Step, int, str]]:
+        """The ways in which calls in flight may fail: each with the base, and a broken clause."""
+        for place in bits(self.relation.failable(base)):
+            yield Step("fail", place, "retryable"), self.relation.retry(base, place), ""
+            other = self.relation.fail(base, place)
+            clause = self.invariants.fail(base, other, place)
+            yield Step("fail", place, "permanent"), other, clause
+
     def _crash(
         self,
         dropped: int,
@@ -398,12 +430,8 @@ class Search:
         following: defaultdict[int, int],
     ) -> None:
         """All histories that crash with these rows dropped, and the claims they resume from."""
-        resumes = self._resumes
         for history in bits(crash):
-            found = resumes.get((dropped, history))
-            if found is None:
-                found = resumes[dropped, history] = self._judged_resumes(history, dropped)
-            for step, other, clause in found:
+            for step, other, clause in self._resumes.after("crash", history, dropped):
                 if clause:
                     base = next(
                         base
@@ -413,24 +441,6 @@ class Search:
                     tally.violation = _Violation(number + 1, clause, State(base, history), step)
                     return
                 following[other.base] |= 1 << other.history
-
-    def _judged_resumes(self, history: int, dropped: int) -> list[tuple[Step, State, str]]:
-        relation, invariants = self.relation, self.invariants
-        durable, pending = self.histories.claims_of(history)
-        before = dropped << 2 * relation.size
-        judged = []
-        for outcome, claim in relation.interrupted(durable, pending):
-            other = self._resumed(history, claim, dropped)
-            clause = invariants.resume(claim, durable, pending) or invariants.restore(
-                claim, before, other.base
-            )
-            judged.append((Step("crash", claim, outcome), other, clause))
-        return judged
-
-    def _resumed(self, history: int, claim: int, dropped: int) -> State:
-        histories = self.histories
-        faults = history - history % histories.block + histories.of_crash
-        return State(self.relation.restore(claim, dropped), faults + claim)
 
     # No trap
 
@@ -464,33 +474,44 @@ class Search:
         base, history = state
         size = relation.size
         flight, dropped = base >> size & self._done, base >> 2 * size
-        about = self._about(base)
-        for place in bits(relation.startable(about.ready, flight)):
-            yield Step("start", place), State(base | 1 << place + size, history)
-        for place in bits(flight):
-            yield Step("complete", place), State(relation.complete(base, place), history)
-        mask = 1 << history
+        about, mask = self._about(base), 1 << history
+        if mask & histories.stopping:
+            for step, other in self._stopping.nodes(base, about.ready):
+                yield step, State(other, history)
+        else:
+            for place in bits(relation.startable(about.ready, flight)):
+                yield Step("start", place), State(base | 1 << place + size, history)
+            for place in bits(flight):
+                yield Step("complete", place), State(relation.complete(base, place), history)
         for place in bits(relation.failable(base)):
             if mask & histories.may_retry:
-                other = State(relation.retry(base, place), history + histories.of_retry)
-                yield Step("fail", place, "retryable"), other
+                after = State(relation.retry(base, place), history + histories.of_retry)
+                yield Step("fail", place, "retryable"), after
             if mask & histories.may_fail:
-                other = State(relation.fail(base, place), history + histories.of_fail)
-                yield Step("fail", place, "permanent"), other
-        if not mask & histories.may_crash:
+                after = State(relation.fail(base, place), history + histories.of_fail)
+                yield Step("fail", place, "permanent"), after
+        if mask & histories.may_request:
+            yield Step("stop_requested"), State(base, history + histories.of_stop)
+        if histories.stopping and not flight:
+            for may, _ in self._stopping.interruptible(base & self._done, dropped):
+                if mask & may:
+                    for step, resumed, _ in self._resumes.after("interrupt", history, dropped):
+                        yield step, resumed
+        if not mask & histories.may_save:
             return
         for may, shift in about.begins:
             if mask & may:
                 claim = shift // histories.claims - 1
                 yield Step("checkpoint_begin", claim), State(base, history + shift)
-        durable, pending = histories.claims_of(history)
+        pending = histories.claims_of(history)[1]
         if pending is not None:
             yield (
                 Step("checkpoint_durable", pending),
                 State(base, histories.written(mask).bit_length() - 1),
             )
-        for outcome, claim in relation.interrupted(durable, pending):
-            yield Step("crash", claim, outcome), self._resumed(history, claim, dropped)
+        if mask & histories.may_crash:
+            for step, resumed, _ in self._resumes.after("crash", history, dropped):
+                yield step, resumed
 
     # The way to a violation
 

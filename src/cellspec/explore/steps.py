@@ -13,6 +13,8 @@ fail permanent      fail (permanent), and drop for each row that it gives up
 checkpoint_begin    durable for each column that the claim reaches further in, checkpoint_begin
 checkpoint_durable  checkpoint_durable
 crash               crash, resume
+stop_requested      stop_requested
+interrupt           end (interrupted), resume
 ==================  ================================================================================
 
 `cellspec.explore.actions` spells steps out as actions, and `cellspec.explore.equivalence` holds the
@@ -37,9 +39,10 @@ class Step(NamedTuple):
     """One step, by name.
 
     Attributes:
-        kind: start, complete, fail, checkpoint_begin, checkpoint_durable or crash.
-        place: of start, complete and fail: the node, by its bit; of the others: the claim, by its
-            index.
+        kind: start, complete, fail, checkpoint_begin, checkpoint_durable, crash, stop_requested or
+            interrupt.
+        place: of start, complete and fail: the node, by its bit; of checkpoints, crashes and
+            interruptions: the claim, by its index.
         outcome: of fail: retryable or permanent; of crash: the fate of the claim that was being
             written: old, new or torn.
     """

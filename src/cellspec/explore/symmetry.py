@@ -8,8 +8,8 @@ __all__ = ["may_reduce", "sorted_rows"]
 
 
 def may_reduce(relation: Relation) -> bool:
-    """True if rows are interchangeable: without crashes, batches and ordered columns."""
-    if relation.faults.crashes:
+    """True if rows are interchangeable: without crashes, stops, batches and ordered columns."""
+    if relation.faults.saves:
         return False
     total = relation.graph.num_records
     return not any(

@@ -89,6 +89,9 @@ def add_parser(commands: Any) -> None:
     explore.set_defaults(command=_explore)
 
 
+_VERSIONS = {"1": (1,), "2": (2,), "both": (1, 2), "3": (3,), "each": (1, 2, 3)}
+
+
 def _add_faults(explore: Any) -> None:
     explore.add_argument(
         "--crashes", metavar="N", type=_budget, help="crashes at most (default: 1)"
@@ -98,12 +101,16 @@ def _add_faults(explore: Any) -> None:
     )
     explore.add_argument(
         "--versions",
-        choices=("1", "2", "both"),
+        choices=_VERSIONS,
         default="1",
-        help="of checkpoints: claims of rows, of columns, or both (default: 1)",
+        help="of checkpoints: claims of rows, of columns, or both; of any cells; or each of them "
+        "(default: 1)",
     )
     explore.add_argument("--retries", metavar="N", type=_budget, default=0, help="default: 0")
     explore.add_argument("--drops", metavar="N", type=_budget, default=0, help="default: 0")
+    explore.add_argument(
+        "--stops", metavar="N", type=_budget, default=0, help="stops on request (default: 0)"
+    )
     explore.add_argument("--workers", metavar="N", type=_count, help="default: no limit")
 
 
@@ -132,9 +139,10 @@ def _check(args: argparse.Namespace) -> None:
         raise SpecError("--resume: needs --out, the folder of the earlier search")
     if args.symmetry and args.graph is None:
         raise SpecError("--symmetry: needs --graph")
-    own = (args.rows, args.batch, args.crashes, args.workers)
+    own = [args.rows, args.batch, args.crashes, args.workers]
     named = args.graph is None and args.columns is None
-    if named and (any(own) or args.retries or args.drops or args.torn or args.versions != "1"):
+    own += [args.retries, args.drops, args.stops, args.torn, args.versions != "1"]
+    if named and any(own):
         raise SpecError(
             "--bounds brings its own rows and faults: give --graph or --columns with them"
         )
@@ -150,8 +158,9 @@ def _faults(args: argparse.Namespace) -> Faults:
         torn=args.torn,
         retries=args.retries,
         drops=args.drops,
+        stops=args.stops,
         workers=args.workers,
-        versions={"1": (1,), "2": (2,), "both": (1, 2)}[args.versions],
+        versions=_VERSIONS[args.versions],
     )
 
 
