@@ -195,3 +195,7 @@ class Metered:
     def table(self, probe: Probe) -> Table:
         """The backend's."""
         return self._backend.table(probe)
+
+    def __getattr__(self, name: str) -> Any:
+        """What else the backend has: an optional method, or a number that it promises."""
+        return getattr(self._backend, name)
