@@ -254,6 +254,10 @@ KEPT_A = [
 ]
 """A cell was made and is on storage; the next incarnation begins from nothing."""
 
+KILLS = replace(header(), trace=2, killer_tries=2)
+DIED = ["start a 0", "crash", RESUMED]
+RANGE_DIED = ["start s 0:2", "crash", RESUMED]
+
 CASES: list[tuple[str, Header, list[Any]]] = [
     ("SCHED-01", PLAIN, ["start b 0"]),
     ("SCHED-02", PLAIN, ["start a 0", "start a 0"]),
@@ -409,6 +413,16 @@ CASES: list[tuple[str, Header, list[Any]]] = [
         ["start a 0", "fail a 0 failure=permanent", "drop a 0 cause=filtered"],
     ),
     ("DROP-01", PLAIN, ["start a 0", "complete a 0", "drop a 0 cause=filtered"]),
+    ("DROP-01", PLAIN, [*DIED, *DIED, "drop a 0 cause=killer"]),
+    ("DROP-01", KILLS, [*DIED, *ALL_MADE, "drop a 0 cause=killer"]),
+    ("DROP-02", KILLS, [*DIED, *DIED, *["drop a 0 cause=killer"] * 2]),
+    ("DROP-03", KILLS, [*DIED, *DIED, "drop a 0 cause=killer", "start a 0"]),
+    ("DROP-06", KILLS, [*DIED, "drop a 0 cause=killer"]),
+    ("DROP-06", KILLS, [*DIED, *DIED, "drop a 1 cause=killer"]),
+    ("DROP-06", KILLS, [*DIED, *DIED, "drop k 0 cause=killer"]),
+    ("DROP-06", KILLS, [*DIED, *DIED, "start a 0"]),
+    ("DROP-06", KILLS, [*RANGE_DIED, *RANGE_DIED, "start s 0:2"]),
+    ("DROP-06", KILLS, ["start a 0", f"fail a 0 {PERMANENT}", "drop a 0 cause=killer"]),
     ("DROP-03", PLAIN, ["start a 0", "complete a 0 rejected=0", "start k 0"]),
     # Rows that have spent unlike numbers of attempts are no range.
     ("FAIL-01", RETRY, ["start s 0", "fail s 0 failure=retryable", "start s 0:2 attempt=2"]),
@@ -631,6 +645,18 @@ CASES[[clause for clause, *_ in CASES].index("CKPT-16")] = (
     header(graph=GRAPH.resized(3)),
     _claim_16(),
 )
+
+
+@pytest.mark.clause("DROP-06")
+@pytest.mark.parametrize(
+    "last",
+    [["start a 0"], ["drop a 0 cause=killer", "start a 1"]],
+    ids=["tried again", "given up"],
+)
+def test_a_cell_that_ended_well_in_between_may_start_or_be_given_up(last: list[str]) -> None:
+    """Engines may forget what died with a cell when it ends well, or remember it."""
+    made = [*DIED, *ALL_MADE, "crash", RESUMED]
+    assert not judged((KILLS, steps(*made, *last))).violations
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ OF_THE_JOURNAL = ColumnFirst.capabilities - {
     "prompt_saving",
     "lost_workers",
     "row_ids",
+    "killer_cells",
 }
 """A journal keeps no word of the pipeline that it is of, nor of row groups, nor of workers."""
 

@@ -57,6 +57,7 @@ class ColumnFirst:
         "counted_work",
     }
     saving = SavePolicy(group=True)
+    killer_tries = 2
     # It writes a claim without a pause in which it could be asked.
     unasked = ("a stop was requested while a claim was being written",)
 
@@ -90,6 +91,30 @@ class ColumnFirst:
         return Table.from_records(rows, dropped)
 
 
+class Suspects:
+    """A small file: the cells in flight, and how many processes died with each of them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        nothing: dict[str, Any] = {"in_flight": [], "died": []}
+        known = json.loads(path.read_text()) if path.exists() else nothing
+        self.died = {(name, row): times for name, row, times in known["died"]}
+        for name, row in known["in_flight"]:
+            self.count((name, row))
+        self.note([])
+
+    def count(self, cell: tuple[str, int]) -> None:
+        """A process died with this cell in flight."""
+        self.died[cell] = self.died.get(cell, 0) + 1
+
+    def note(self, cells: list[tuple[str, int]]) -> None:
+        """These cells are in flight from now on, and no others."""
+        died = [[*cell, times] for cell, times in self.died.items()]
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps({"in_flight": cells, "died": died}))
+        new.rename(self.path)
+
+
 class Incarnation:
     """One incarnation: the table so far, and what runs."""
 
@@ -114,11 +139,13 @@ class Incarnation:
         self.stopped = self.asked = False
         self.tasks: dict[Node, asyncio.Task[None]] = {}
         self.news = asyncio.Event()
+        self.called: list[Node] = []
 
     async def run(self) -> None:
         """Until nothing is left to do."""
         self.refuse_what_cannot_be()
         self.expect_same_pipeline()
+        self.suspects = Suspects(self.probe.folder / "suspects.json")
         self.restore()
         while True:
             self.news.clear()
@@ -166,7 +193,7 @@ class Incarnation:
 
     def look(self) -> None:
         """Skip, admit, save and start whatever can be, until there is nothing more."""
-        while self.skip_some() or self.retire_some() or self.admit_one():
+        while self.skip_some() or self.give_up_some() or self.retire_some() or self.admit_one():
             pass
         self.save()
         # A task looks again before it begins: what it was made for may be gone by then.
@@ -279,6 +306,8 @@ class Incarnation:
             self.running.append(node)
             if not fits:
                 return
+            self.called.append(node)
+            self.note_in_flight()
             async with asyncio.timeout(self.probe.timeout_s):
                 await self.make(rule, start, stop)
         except Exception as failure:
@@ -286,6 +315,9 @@ class Incarnation:
         finally:
             self.running.remove(node)
             del self.tasks[node]
+            if node in self.called:
+                self.called.remove(node)
+                self.note_in_flight()
             self.news.set()
 
     async def make(self, rule: ColumnRule, start: int, stop: int) -> None:
@@ -378,6 +410,38 @@ class Incarnation:
         if bad >= Decimal(repr(policy.stop_rate)) * policy.stop_window:
             self.stopped = True
             self.probe.stop(f"{bad} of {policy.stop_window} failed")
+
+    # Cells that end the process
+
+    def note_in_flight(self) -> None:
+        """Write down which cells are being called, for the process after this one."""
+        if "killer_cells" not in self.probe.capabilities:
+            return
+        self.suspects.note(
+            [
+                (name, row)
+                for name, start, stop in self.called
+                if not self.rules.columns[self.rules.index[name]].is_barrier
+                for row in range(start, stop)
+                if not self.is_resolved(name, row)
+            ]
+        )
+
+    def give_up_some(self) -> bool:
+        """Drop the rows of cells with which so many processes died."""
+        given_up = False
+        for (name, row), times in self.suspects.died.items():
+            rule = self.rules.columns[self.rules.index[name]]
+            if (
+                times >= ColumnFirst.killer_tries
+                and not self.stopped
+                and not self.asked
+                and self.may_run_cell(rule, row, row)
+            ):
+                self.dropped[row] = name
+                self.probe.drop(row, row + 1, name, "killer")
+                given_up = True
+        return given_up
 
     # The loss of a worker
 

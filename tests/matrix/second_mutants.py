@@ -114,6 +114,41 @@ class KeepsLostBarriers(Incarnation):
             self.finished_barriers.add((rule.name, stop - 1))
 
 
+@mutant("a cell that ends the process is tried for ever")
+class TriesKillersForEver(Incarnation):
+    def give_up_some(self) -> bool:
+        return False
+
+
+@mutant("the row of each cell that was in flight at a crash is given up at once")
+class GivesUpAtTheFirstCrash(Incarnation):
+    def give_up_some(self) -> bool:
+        self.suspects.died = {cell: times + 1 for cell, times in self.suspects.died.items()}
+        given_up = super().give_up_some()
+        self.suspects.died = {cell: times - 1 for cell, times in self.suspects.died.items()}
+        return given_up
+
+
+@mutant("what was in flight at the last crash replaces what earlier processes died with")
+class ForgetsEarlierDeaths(Incarnation):
+    def expect_same_pipeline(self) -> None:
+        super().expect_same_pipeline()
+        path = self.probe.folder / "suspects.json"
+        if path.exists():
+            known = json.loads(path.read_text())
+            path.write_text(json.dumps({**known, "died": []}))
+
+
+@mutant("the row of a cell that ended the process counts as failed")
+class CallsKillersFailed(Incarnation):
+    def give_up_some(self) -> bool:
+        drop = self.probe.drop
+        self.probe.drop = lambda *where: drop(*where[:3])  # type: ignore[method-assign]
+        given_up = super().give_up_some()
+        self.probe.drop = drop  # type: ignore[method-assign]
+        return given_up
+
+
 @mutant("the key of the cache leaves the row out, and rows with equal inputs get one answer")
 class RecallsForOtherRows(CacheIncarnation):
     def key(self, rule: ColumnRule, row: int) -> str:

@@ -34,6 +34,7 @@ from cellspec.check.explain import explain
 from cellspec.clauses import clauses
 from cellspec.errors import SpecError, TraceError, Violation
 from cellspec.graph.graph import ExecutionGraph
+from cellspec.machine.killers import Killers
 from cellspec.machine.machine import Limits, Machine
 from cellspec.trace import (
     KINDS,
@@ -189,14 +190,16 @@ class Checker:
         graph = graph_of(header, source)
         limits = limits_of(header, source)
         self.machine = self._make_machine(graph, limits)
+        if header.killer_tries is not None:
+            self.machine.state.killers = Killers(header.killer_tries)
         self._resource_of: list[str | None] = [
             limits.column_resource.get(name) for name in graph.column_names
         ]
         # Some clauses ask when a call began: the machine has to know of each.
         self._plain_starts = header.timeout_s is None and not (
-            self.machine.state.waits_s or header.bypass is not None
+            self.machine.state.waits_s or header.bypass is not None or header.killer_tries
         )
-        self._plain_ends = header.failures.stop_window is None
+        self._plain_ends = header.failures.stop_window is None and header.killer_tries is None
         self._note_graph()
 
     def _make_machine(self, graph: ExecutionGraph, limits: Limits) -> Machine:

@@ -47,6 +47,7 @@ class ReferenceBackend:
         "cache",
         "lost_workers",
         "row_ids",
+        "killer_cells",
     }
     scheduler_class: type[Scheduler] = Scheduler
     engine_class: type[AsyncioEngine] = AsyncioEngine

@@ -81,7 +81,7 @@ def start_barrier(
     run.backoffs.pop(key, None)
     counters.start_barrier(column, scope)
     note_start(run, key)
-    if run.waits_s or run.overtaking is not None:
+    if run.waits_s or run.overtaking is not None or run.killers is not None:
         run.begin_call(key)
 
 

@@ -29,6 +29,7 @@ from cellspec.machine.explain_refusal import (
     state_of,
     unadmitted_group,
 )
+from cellspec.machine.killers import Killers
 from cellspec.machine.run_state import RunningRange, RunState
 from cellspec.state.codes import (
     BACKOFF,
@@ -40,6 +41,7 @@ from cellspec.state.codes import (
     has_begun,
     may_begin,
 )
+from cellspec.text import counted
 
 __all__ = ["CellJudge", "complete_cell", "reject_cell", "skip_cell", "start_cell", "start_range"]
 
@@ -54,7 +56,7 @@ def start_cell(run: RunState, column: int, row: int, attempt: int | None) -> Non
 
     Raises:
         Violation: SCHED-01 to SCHED-07, SCHED-11, SCHED-13, BARR-02, FAIL-01 to FAIL-03,
-            DROP-03, SKIP-02, GROUP-01, STOP-01.
+            DROP-03, DROP-06, SKIP-02, GROUP-01, STOP-01.
     """
     if is_wrong_attempt(run, (column, row), attempt):
         if not _expect_starts(run, column, row):
@@ -64,11 +66,25 @@ def start_cell(run: RunState, column: int, row: int, attempt: int | None) -> Non
         refuse_attempt(run, (column, row), attempt)
     if run.overtaking is not None:
         run.overtaking.expect_turn((column, row))
+    if run.killers is not None:
+        _expect_tries(run, run.killers, column, row, row + 1)
     run.counters.start[column](row)
     if run.bound_s is not None and not run.barrier_flags[column]:
         note_start(run, (column, row))
-    if run.waits_s or run.overtaking is not None:
+    if run.waits_s or run.overtaking is not None or run.killers is not None:
         run.begin_call((column, row))
+
+
+def _expect_tries(run: RunState, killers: Killers, column: int, start: int, stop: int) -> None:
+    """Refuse cells that were in flight when so many processes died as is promised (DROP-06)."""
+    for row in range(start, stop):
+        if killers.is_spent((column, row)) and row not in run.counters.dropped:
+            run.breaks(
+                "DROP-06",
+                f"{run.where((column, row))} starts again although it was in flight when "
+                f"{counted(killers.tries, 'process', 'processes')} died; the engine promises to "
+                "give its row up",
+            )
 
 
 def _expect_starts(run: RunState, column: int, row: int) -> bool:
@@ -97,6 +113,8 @@ def complete_cell(run: RunState, column: int, row: int, attempt: int | None) -> 
         expect_attempt(run, (column, row), attempt)
     single = run.counters.cells[column][row] == RUNNING
     run.counters.resolve[column](row)
+    if run.killers is not None:
+        run.killers.ended_well((column, row))
     if single and not run.barrier_flags[column]:
         call_ended(run, failed=False)
 
@@ -172,6 +190,8 @@ def start_range(run: RunState, column: int, start: int, stop: int, attempt: int 
         refuse_limit(run, group, f"{run.name_of(column)}[{start}:{stop}]")
     for row in range(start, stop) if run.backoffs else ():
         run.backoffs.pop((column, row), None)
+    if run.killers is not None:
+        _expect_tries(run, run.killers, column, start, stop)
     if whole:
         run.counters.start_range(column, start, stop)
     else:
@@ -182,7 +202,7 @@ def start_range(run: RunState, column: int, start: int, stop: int, attempt: int 
                 run.counters.join_range(column, row, row + 1)
     begin_range(run, column, start, stop)
     note_start(run, (column, start))
-    if run.waits_s or run.overtaking is not None:
+    if run.waits_s or run.overtaking is not None or run.killers is not None:
         run.begin_call(*((column, row) for row in range(start, stop)))
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from cellspec.graph.nodes import barrier_key
 from cellspec.machine.actions import Cause
 from cellspec.machine.explain_refusal import expect_running
 from cellspec.machine.run_state import RunState
+from cellspec.state.codes import DONE
+from cellspec.text import counted
 
 __all__ = ["drop_row", "fails_too", "record_drop", "unexplained"]
 
@@ -46,12 +49,15 @@ def record_drop(
 
     Raises:
         Violation: DROP-01 (nothing of the row failed for good, or not this column), DROP-02
-            (it is recorded already), DROP-05 (it was another cause), SCHED-07.
+            (it is recorded already), DROP-05 (it was another cause), DROP-06 (too few processes
+            died of it), SCHED-07.
     """
     if not expect_running(run, "drop"):
         return
     given = cause or "failed"
     for row in range(start, stop):
+        if given == "killer" and _give_up(run, column, row):
+            continue
         if row not in run.counters.dropped:
             run.breaks("DROP-01", f"row {row} is dropped although nothing of it failed for good")
             # Not judged: the row is gone all the same, and what follows is no finding.
@@ -70,7 +76,7 @@ def record_drop(
             )
         elif run.cause_of(row) != given:
             run.breaks(
-                "DROP-05",
+                "DROP-06" if "killer" in (given, run.cause_of(row)) else "DROP-05",
                 f"row {row} is recorded dropped as {given}, but {run.name_of(column)!r} "
                 f"{_DEED[run.cause_of(row)]}",
             )
@@ -78,6 +84,24 @@ def record_drop(
         if run.unrecorded.pop(row, None) is not None:
             run.recorded.append(row)
             run.also_failed.pop(row, None)
+
+
+def _give_up(run: RunState, column: int, row: int) -> bool:
+    """Give a row up because processes died of a node of it (DROP-06); False if that was not it."""
+    made = run.counters.cells[column][row] >= DONE
+    if run.killers is None or made or row in run.counters.dropped:
+        return False
+    rule = run.graph.rules.columns[column]
+    key = barrier_key(column, row // rule.scope_rows) if rule.is_barrier else (column, row)
+    if not run.killers.may_give_up(key):
+        tries = counted(run.killers.tries, "process", "processes")
+        run.breaks(
+            "DROP-06",
+            f"row {row} is given up as a killer before {tries} that had started {run.where(key)} "
+            "died",
+        )
+    drop_row(run, row, column, "killer")
+    return True
 
 
 def unexplained(run: RunState, column: int, start: int, stop: int) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 
 from cellspec.graph.configuration import Config, changed_columns
+from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key, place_of
 from cellspec.graph.rowset import Ranges, RowSet, ranges_of, rows_of
 from cellspec.machine.commits import resumable
 from cellspec.machine.explain_refusal import expect_running
@@ -25,6 +27,7 @@ from cellspec.state.claims import (
     reaches,
     spans,
 )
+from cellspec.state.codes import RANGED, RUNNING
 from cellspec.text import be, cell_words, counted, row_words
 
 __all__ = [
@@ -59,6 +62,8 @@ def restore(
     run.paused_until = 0.0
     if run.overtaking is not None:
         run.overtaking.begin()
+    if run.killers is not None:
+        run.killers.begin()
     run.counters.restore(claim, dropped, skipped, lost)
     run.causes = {row: why for row, why in run.causes.items() if row in run.counters.dropped}
     run.waiting_groups = open_groups(run)
@@ -74,7 +79,17 @@ def crash(run: RunState) -> None:
     if not expect_running(run, "crash"):
         return
     run.crashed = True
+    if run.killers is not None:
+        in_flight = filter(partial(_is_in_flight, run), run.killers.started)
+        run.killers.process_died(in_flight)
     halt(run)
+
+
+def _is_in_flight(run: RunState, key: NodeKey) -> bool:
+    """True for a cell that runs, alone or in a range; what barriers do is not asked."""
+    if is_barrier_key(key):
+        return False
+    return run.counters.cells[column_of(key)][place_of(key)] in (RUNNING, RANGED)
 
 
 def halt(run: RunState) -> None:

@@ -20,6 +20,7 @@ from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key, place_of
 from cellspec.graph.rowset import GrowingRows
 from cellspec.machine.actions import Cause
+from cellspec.machine.killers import Killers
 from cellspec.machine.limits import FailurePolicy, Limits, SavePolicy, check_limits
 from cellspec.state.claims import Claim, Rows, normal, prefix_of
 from cellspec.state.counters import UNLIMITED, Counters, Judge
@@ -152,6 +153,7 @@ class RunState:
         failed_for_good: a node of this incarnation failed for good.
         once_durable: for each column the rows that earlier incarnations made durable.
         lost_worker: a worker of this incarnation was lost.
+        killers: which nodes processes died of, if the engine promises a number of tries.
         gone: nodes whose results went with a worker; those that are resolved again among them.
         uncounted: those of them whose attempts may have been forgotten.
         offers_losses: `enabled` offers the loss of a worker, and of results.
@@ -184,6 +186,7 @@ class RunState:
         self.waived = frozenset(waive)
         self.judges_idleness = not {"SCHED-09", "GROUP-06"} <= self.waived
         self.overtaking: Turns | None = None
+        self.killers: Killers | None = None
         self.judges_progress = "SCHED-15" not in self.waived
         self.idle_s, self.slack_s = idle_s, slack_s
         self.waits_s = bool(idle_s or slack_s)
@@ -362,6 +365,8 @@ class RunState:
         if self.overtaking is not None:
             for key in keys:
                 self.overtaking.started(key)
+        if self.killers is not None:
+            self.killers.started.update(keys)
 
     def note_start(self, group: int) -> None:
         """Work of a group starts: whatever waits beside it is waiting for its turn."""

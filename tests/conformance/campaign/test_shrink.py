@@ -88,6 +88,7 @@ RICH = Workload(
     storage_faults=(StorageFault("claim", 2),),
     worker_losses=(2,),
     row_ids="gappy",
+    killers=(("x", 0),),
 )
 """A workload that makes use of every field."""
 

@@ -142,6 +142,7 @@ HAS: dict[str, Callable[[Workload], bool]] = {
     "cache": lambda work: bool(work.crashes),
     "lost_workers": lambda work: any(work.worker_losses),
     "row_ids": lambda work: bool(work.row_ids),
+    "killer_cells": lambda work: bool(work.killers),
 }
 
 
@@ -151,7 +152,9 @@ def test_a_profile_uses_its_feature_and_none_that_is_not_beside_it(name: str) ->
     assert any(map(HAS[name], alone))
     # A retryable failure that spends the only attempt drops its row: that needs no retries.
     # Only what a crash leaves can be recalled: the workloads of a cache are those of a resume.
-    alike = {"cache", "resume"} if name in ("cache", "resume") else {name}
+    # After a killer the process goes on as after a crash.
+    dies = name in ("cache", "resume", "killer_cells")
+    alike = {name, "cache", "resume"} if dies else {name}
     others = [other for other in HAS if other not in alike and any(map(HAS[other], alone))]
     assert others == []
 

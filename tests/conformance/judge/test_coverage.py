@@ -76,6 +76,7 @@ TIMEOUT = 'failure="timeout"'
 RETRYABLE = 'failure="retryable"'
 CLAIM_1 = 'resume claim={"a":1}'
 
+KILLED = 'start a0; 1 crash; resume claim={"a":0}'
 MADE = "start a0; 1 complete a0; worker_lost"
 SHOWN: list[tuple[Sometimes, Workload, str]] = [
     (S.WORKERS_FULL, work(A, limits=Limits(workers=2)), "start a0; start a1"),
@@ -206,6 +207,8 @@ SHOWN: list[tuple[Sometimes, Workload, str]] = [
     (S.LOST_BARRIER, work(A, V), "start v/0; 1 complete v/0; emit v0; worker_lost; lose v/0"),
     (S.LOST_BESIDE_DURABLE, work(A), "start a0; 1 complete a0; durable a0; worker_lost"),
     (S.REMADE, work(A), f"{MADE}; lose a0; start a0; 1 complete a0"),
+    (S.KILLED_AGAIN, work(A, killers=(("a", 0),)), f"{KILLED}; start a0; 1 crash"),
+    (S.KILLER_DROPPED, work(A), f'{KILLED}; drop a0 cause="killer"'),
     (S.RECALLED, work(A), "recall a0"),
     (S.RECALLED_UNDER, work(A, B), "recall a0; start b0"),
     (S.COLUMN_CLAIM, work(A, B), 'crash; resume claim={"a":2,"b":1}'),

@@ -45,7 +45,7 @@ def size_of(work: Workload) -> tuple[int, int, int, int, int, str]:
         len(work.columns),
         rows,
         len(work.crashes) + len(work.targets) + len(work.stop_at) + len(work.worker_losses),
-        len(work.faults) + len(work.skips),
+        len(work.faults) + len(work.skips) + len(work.killers),
         len(text),
         text,
     )
@@ -103,9 +103,12 @@ def _made(plain: Json) -> Workload | None:
 
 def _fitted(plain: Json) -> Json:
     """The workload without faults, ends and skips of cells and barriers that have gone."""
-    bare = Workload.from_dict({**plain, "faults": [], "skips": [], "rejects": [], "ends": []})
+    bare = Workload.from_dict(
+        {**plain, "faults": [], "skips": [], "rejects": [], "killers": [], "ends": []}
+    )
     rules = bare.graph(max(range(bare.incarnations), key=bare.rows_of)).rules
     able = {item["name"] for item in plain["columns"] if item["may_skip"]}
+    cells = {rule.name for rule in rules.columns if not rule.is_barrier}
 
     def is_there(column: str, position: int) -> bool:
         index = rules.index.get(column)
@@ -121,6 +124,7 @@ def _fitted(plain: Json) -> Json:
         "rejects": [
             s for s in plain["rejects"] if s[0] in rules.index and s[1] < rules.num_records
         ],
+        "killers": [s for s in plain["killers"] if s[0] in cells and s[1] < rules.num_records],
     }
 
 
@@ -145,7 +149,7 @@ def _candidates(plain: Json) -> Iterator[tuple[Json, bool]]:
         yield _without_column(plain, place), True
     yield from _fewer_rows(plain)
     yield from _fewer_incarnations(plain)
-    for name in ("faults", "skips", "rejects", "storage_faults"):
+    for name in ("faults", "skips", "rejects", "killers", "storage_faults"):
         for candidate in _without_each(plain, name):
             yield candidate, True
     yield from ((candidate, False) for candidate in _plainer_rules(plain))
@@ -326,6 +330,7 @@ def _renamed(plain: Json) -> Json:
         "faults": [{**fault, "column": new(fault["column"])} for fault in plain["faults"]],
         "skips": [[new(name), row] for name, row in plain["skips"]],
         "rejects": [[new(name), row] for name, row in plain["rejects"]],
+        "killers": [[new(name), row] for name, row in plain["killers"]],
         "ends": [{**end, "column": new(end["column"])} for end in plain["ends"]],
     }
 

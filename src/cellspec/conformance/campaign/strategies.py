@@ -154,6 +154,9 @@ def workloads(
         max_rows: of the dataset.
     """
     known = frozenset(beside) | {profile}
+    if profile == "killer_cells":
+        # Which rows are given up depends on what else was in flight.
+        known -= {"targets", "config"}
     # A crash, or a stop, is interesting by the work that it interrupts, a loss by what is durable.
     often = ("resume", "interrupts", "lost_workers")
     mixed_in = st.booleans() if profile in often else _sometimes()
@@ -163,7 +166,7 @@ def workloads(
     if profile == "storage_faults":
         # What storage loses shows in what the next process finds.
         has.add("resume")
-    if profile == "cache":
+    if profile in ("cache", "killer_cells"):
         # Only what a crash leaves can be recalled.
         has.add("resume")
     rows = draw(_mostly_several(max_rows))
@@ -214,6 +217,8 @@ def workloads(
     if profile == "lost_workers":
         losses = draw(_losses(len(crashes) + 1))
         work = work.replace(worker_losses=tuple(1 + loss * steps // 64 for loss in losses))
+    if profile == "killer_cells":
+        work = draw(_killers(work, shape))
     return varied(work, known)
 
 
@@ -446,6 +451,17 @@ def _skips(draw: st.DrawFn, shape: _Shape) -> tuple[tuple[str, int], ...]:
         for row in range(shape.most_rows)
         if bits >> row & 1
     )
+
+
+@st.composite
+def _killers(draw: st.DrawFn, work: Workload, shape: _Shape) -> Workload:
+    """The workload with cells that end the process."""
+    able = [place for place in range(len(shape.columns)) if place not in shape.barriers]
+    if not able:
+        return work
+    cells = st.tuples(st.sampled_from(able), st.integers(0, work.rows - 1))
+    drawn = draw(st.lists(cells, min_size=1, max_size=2, unique=True))
+    return work.replace(killers=tuple((shape.columns[place].name, row) for place, row in drawn))
 
 
 # Stop requests

@@ -289,6 +289,9 @@ class CallCoverage:
     def see_drop(self, event: Mapping[str, Any], _column: int) -> None:
         """Rows are recorded as dropped."""
         self._notes.note("DROP-01", "DROP-02", "DROP-04", "DROP-05")
+        if event.get("cause") == "killer":
+            self._notes.note("DROP-06")
+            self._notes.was(Sometimes.KILLER_DROPPED)
         self._run.dropped.update(range(*span_of(event)))
 
     def see_skip(self, event: Mapping[str, Any], column: int) -> None:

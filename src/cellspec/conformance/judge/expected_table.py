@@ -114,6 +114,7 @@ def expected_table(
     resumed: bool = False,
     ranged: Iterable[str] = (),
     open_scopes: Iterable[tuple[str, int]] = (),
+    killed: Iterable[int] | None = (),
 ) -> Expected:
     """The table of a run without a crash, as far as the workload decides it.
 
@@ -125,15 +126,20 @@ def expected_table(
         ranged: columns of which several rows were run as one call: a failure of one is a failure of
             those after it.
         open_scopes: scopes of barriers, by column and number, whose values are open.
+        killed: rows that the run dropped because processes died of them: beside the killers an
+            engine may suspect what was in flight with them. None if that is unknown.
     """
     columns = plain_columns(work, total)
     cut = set(ranged)
-    if any(fault.answers for fault in work.faults):
-        # Whether the call that gave such an answer is made again is the engine's choice.
+    if any(fault.answers for fault in work.faults) or (work.killers and killed is None):
+        # Whether the call that gave such an answer is made again is the engine's choice, as is
+        # which rows it suspects.
         return Expected({}, None)
     if any(column.streams and column.name in cut and may_drop(work, column) for column in columns):
         return Expected({}, None)
     row_outcomes = _RowOutcomes(work, columns, total)
+    for row in killed or ():
+        row_outcomes.failed_in.setdefault(row, []).append(columns[0].name)
     table: dict[int, dict[str, Value | None]] = {row: {} for row in range(total)}
     known_open = set(open_scopes)
     for column in columns:
@@ -237,6 +243,7 @@ class _RowOutcomes:
                         if row_outcomes[row] == _NORMAL
                         and (
                             work.is_rejected(column.name, row)
+                            or work.is_killer(column.name, row)
                             or _fails_for_good(work, column.name, row)
                         )
                     ],

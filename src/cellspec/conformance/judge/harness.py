@@ -28,8 +28,10 @@ from __future__ import annotations
 import inspect
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 from cellspec.check.checker import Checker, Finding, expect_clauses
@@ -61,6 +63,7 @@ from cellspec.conformance.run.backend import (
     bypass_bound_of,
     check_capabilities,
     idle_s_of,
+    killer_tries_of,
     saving_of,
 )
 from cellspec.conformance.run.clock_mode import ClockMode, RealClock, VirtualClock
@@ -71,6 +74,7 @@ from cellspec.conformance.run.workload import Visit, Workload
 from cellspec.errors import SpecError, TraceError
 from cellspec.machine.actions import Choose
 from cellspec.state.claims import Rows
+from cellspec.text import cell_words, counted
 from cellspec.trace import Event, TraceWriter, header_for, to_json
 
 __all__ = ["Finding", "RunResult", "run_workload"]
@@ -201,6 +205,7 @@ class _JudgedRun:
             saving=saving_of(backend, work),
             idle_s=idle_s_of(backend),
             bypass=bypass_bound_of(backend),
+            killer_tries=killer_tries_of(backend),
         )
         self.result = RunResult(work, to_json(self.header))
         self.events: list[Event] = []
@@ -225,10 +230,13 @@ class _JudgedRun:
         self.now_s = 0.0
         self.settled = 0
         self.probe: Probe | None = None
+        self.kills: Counter[tuple[str, int]] = Counter()
 
     def through_all_incarnations(self) -> None:
         """Run one incarnation after another, and leave the findings in `result`."""
-        for number in range(self.work.incarnations):
+        for number in count():
+            if number >= self.work.incarnations and not self._was_killed(number):
+                return
             if number and not self._goes_on(number):
                 return
             if number and self._visited(number):
@@ -236,11 +244,31 @@ class _JudgedRun:
             ended = self.incarnations.run_next(number, self.now_s)
             self.probe = ended.probe
             self._judge_incarnation(ended.probe, ended.error)
+            self._judge_kill(ended.probe)
             if self.result.violations or self.result.refused or self.result.adapter:
                 return
             self._judge_table(ended.probe, ended.left)
             if self.result.violations or self.result.adapter:
                 return
+
+    def _was_killed(self, number: int) -> bool:
+        """True if a killer ended the last process, and another may follow."""
+        tries = self.header.killer_tries or 1
+        most = self.work.incarnations + len(self.work.killers) * (tries + 1)
+        return self.probe is not None and self.probe.killer is not None and number < most
+
+    def _judge_kill(self, probe: Probe) -> None:
+        """Count how often a cell has ended the process (clause DROP-06)."""
+        if probe.killer is None:
+            return
+        self.kills[probe.killer] += 1
+        kills, tries = self.kills[probe.killer], self.header.killer_tries
+        if tries is not None and kills > tries and not self.result.violations:
+            self._find(
+                "DROP-06",
+                f"{cell_words(*probe.killer)} has ended the process {counted(kills, 'time')}; the "
+                f"engine promises to try it {counted(tries, 'time')} at most",
+            )
 
     def _goes_on(self, number: int) -> bool:
         """True if this incarnation can be judged.

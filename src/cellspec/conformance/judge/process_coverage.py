@@ -19,6 +19,7 @@ class ProcessCoverage:
         self._notes = notes
         self._run = notes.run
         self._asked = self._interrupted = False
+        self._killed: set[tuple[str, int]] = set()
 
     def see_crash(self, _event: Mapping[str, Any], _column: int) -> None:
         """The process died."""
@@ -50,6 +51,18 @@ class ProcessCoverage:
             ]
             if any(mine) and not all(mine):
                 self._notes.was(Sometimes.CRASH_IN_GROUP)
+        if self._notes.work.killers:
+            self._see_killers()
+
+    def _see_killers(self) -> None:
+        """Cells that end the process are in flight at its death."""
+        running = self._run.running.items()
+        cells = {(self._run.columns[node[0]].name, row) for node, left in running for row in left}
+        killers = cells.intersection(self._notes.work.killers)
+        if killers & self._killed:
+            self._notes.note("DROP-06")
+            self._notes.was(Sometimes.KILLED_AGAIN)
+        self._killed |= killers
 
     def see_resume(self, event: Mapping[str, Any], _column: int) -> None:
         """The next process begins."""

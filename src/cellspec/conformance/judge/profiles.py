@@ -237,6 +237,13 @@ PROFILES: tuple[Profile, ...] = (
         mixed=False,
     ),
     Profile(
+        "killer_cells",
+        "cells that end the process each time that they are called",
+        clauses_of("killer_cells"),
+        _goals(_S.KILLED_AGAIN, _S.KILLER_DROPPED),
+        mixed=False,
+    ),
+    Profile(
         "counted_work",
         "what an event costs, in lines of the engine's code, as runs grow",
         clauses_of("counted_work"),

@@ -25,6 +25,7 @@ from cellspec.conformance.run.workload import Workload
 from cellspec.text import counted
 
 Claimed: TypeAlias = int | Sequence[tuple[int, int]]
+_Killed: TypeAlias = Sequence[int] | None
 """The claimed rows of a column: the first ones as a number, or ranges ``[start, stop)``."""
 
 __all__ = ["Claimed", "TableJudge", "TableViolation", "holds", "holds_row"]
@@ -68,7 +69,7 @@ class TableJudge:
         self._side_effects = {name for item in work.columns for name in item.side_effects}
         columns = plain_columns(work, work.rows)
         self._needs = {column.name: column.needs for column in columns}
-        self._may_drop = any(may_drop(work, column) for column in columns)
+        self._may_drop = bool(work.killers) or any(may_drop(work, column) for column in columns)
         self._crashed = False
         self._odd: set[tuple[str, int]] = set()
         """Cells of the table that break a waived clause: further violations follow from them."""
@@ -142,7 +143,7 @@ class TableJudge:
         total = self._work.rows_of(incarnation)
         yield from _wrong_skips(self._work, total, table, self._odd)
         if outcome == "success":
-            yield from self._final(incarnation, table)
+            yield from self._final(incarnation, table, _killed(dropped, causes))
 
     def _left_behind(
         self, incarnation: int, table: Table, dropped: Container[int]
@@ -442,7 +443,7 @@ class TableJudge:
                     f"as {causes.get(row, 'failed')}",
                 )
 
-    def _final(self, incarnation: int, table: Table) -> Iterator[TableViolation]:
+    def _final(self, incarnation: int, table: Table, killed: _Killed) -> Iterator[TableViolation]:
         work, total = self._work, self._work.rows_of(incarnation)
         expected = expected_table(
             work,
@@ -450,6 +451,7 @@ class TableJudge:
             resumed=incarnation > 0 or bool(work.worker_losses),
             ranged=self._registry.ranged,
             open_scopes=self._open_scopes,
+            killed=killed,
         )
         if expected.dropped is None:
             return
@@ -488,6 +490,11 @@ class TableJudge:
             max([made.incarnation] if made is not None else incarnations, default=incarnation),
             incarnation,
         )
+
+
+def _killed(dropped: Container[int] | None, causes: Mapping[int, str]) -> _Killed:
+    """The rows that the run dropped as killers, by its events; None if unknown."""
+    return None if dropped is None else [row for row, why in causes.items() if why == "killer"]
 
 
 def holds(rows: Claimed, row: int) -> bool:

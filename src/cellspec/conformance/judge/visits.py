@@ -91,7 +91,7 @@ def visiting_workload(
         columns = [name for name in columns if name in work.versions]
     if not columns:
         return None
-    plain = work.replace(crashes=(), visits=(), ends=(), faults=(), keep=False)
+    plain = work.replace(crashes=(), killers=(), visits=(), ends=(), faults=(), keep=False)
     words = _WORDS[kind].format(column=columns[0])
     if kind == "config":
         versions = {**work.versions, columns[0]: f"{work.versions[columns[0]]}+"}

@@ -80,6 +80,10 @@ with the results that only this worker holds::
 The suite calls it while `run` runs: in virtual time from the loop, between two of its steps, in
 real time from another thread. It returns at once. The backend reports what was lost (`Probe.lost`).
 
+A backend with the capability ``killer_cells`` names in an attribute ``killer_tries`` how many
+processes may die with a cell in flight before its engine gives the row of that cell up. It reports
+the drop with the cause ``killer`` (clause DROP-06).
+
 Without the parts that `fit` takes away, a workload may never reach some coverage goals
 (`cellspec.conformance.run.coverage_goals.Sometimes`). A backend lists them in an attribute
 ``unasked``. They are no goals for it then, and every report says so.
@@ -112,6 +116,7 @@ __all__ = [
     "check_capabilities",
     "fit_of",
     "idle_s_of",
+    "killer_tries_of",
     "saving_of",
 ]
 
@@ -137,6 +142,7 @@ CAPABILITIES: Final = (
     "filters",
     "cache",
     "lost_workers",
+    "killer_cells",
     "storage_steps",
     "storage_faults",
     "work_conserving",
@@ -233,6 +239,21 @@ def bypass_bound_of(backend: Backend) -> int | None:
     return promised
 
 
+def killer_tries_of(backend: Backend) -> int | None:
+    """How often a cell that ends the process is tried; None without the capability.
+
+    Raises:
+        SpecError: the backend has the capability, and its ``killer_tries`` is no integer from 1.
+    """
+    if "killer_cells" not in backend.capabilities:
+        return None
+    tries = getattr(backend, "killer_tries", None)
+    if type(tries) is not int or tries < 1:
+        where = f"backend {type(backend).__name__}: killer_tries"
+        raise SpecError(f"{where}: expected an integer from 1, got {tries!r}")
+    return tries
+
+
 def idle_s_of(backend: Backend) -> float:
     """How long ready work may wait beside nothing in flight, in seconds, as the backend declares.
 
@@ -300,5 +321,6 @@ def check_capabilities(backend: Backend) -> None:
         )
     idle_s_of(backend)
     bypass_bound_of(backend)
+    killer_tries_of(backend)
     if "core" not in capabilities:
         raise SpecError(f"{where}: capabilities: 'core' is missing; no engine is without it")

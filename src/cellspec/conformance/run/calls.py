@@ -333,6 +333,8 @@ class Calls:
         """End the call of a cell: gives its value or `REJECTED`, or raises its fault."""
         with self._recorder.lock:
             self._recorder.check_alive()
+            if self._work.is_killer(call.column, call.start):
+                self._recorder.kill(call.column, call.start)
             if call.fault is not None:
                 self._fail(call, call.fault)
             value = self._make(call, inputs)

@@ -174,6 +174,9 @@ def _describe(work: Workload) -> Iterator[str]:
         yield f"skipped: {', '.join(f'{column}[{row}]' for column, row in work.skips)}"
     if work.rejects:
         yield f"rejected: {', '.join(f'{column}[{row}]' for column, row in work.rejects)}"
+    if work.killers:
+        names = ", ".join(f"{column}[{row}]" for column, row in work.killers)
+        yield f"ends the process: {names}"
     for incarnation in range(work.incarnations):
         step, rows = work.crash_step(incarnation), work.rows_of(incarnation)
         asked = f"asked for {counted(rows, 'row')}" if work.targets else ""

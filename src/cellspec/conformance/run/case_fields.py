@@ -114,6 +114,7 @@ class _CaseFile(_Strict):
     skips: list[Annotated[tuple[str, int], _Many]] = []
     foreign: Literal["permanent", "retryable"] = "permanent"
     rejects: list[Annotated[tuple[str, int], _Many]] = []
+    killers: list[Annotated[tuple[str, int], _Many]] = []
     checkpoint_every_rows: int | None = None
     checkpoint_version: Literal[1, 2, 3] = 1
     crashes: list[int] = []

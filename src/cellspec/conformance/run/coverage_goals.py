@@ -83,6 +83,8 @@ class Sometimes(StrEnum):
     LOST_BARRIER = "what a barrier gave was lost with a worker"
     LOST_BESIDE_DURABLE = "a worker was lost, and some results were durable"
     REMADE = "a lost result was made again"
+    KILLED_AGAIN = "a cell that was in flight when the process died ended it again"
+    KILLER_DROPPED = "a row was given up because the process died of it"
     RECALLED = "a cache answered instead of a call"
     RECALLED_UNDER = "a call used an answer of a cache"
     COLUMN_CLAIM = "a run resumed from a claim of more rows of one column than of another"

@@ -149,6 +149,11 @@ class Probe(StorageReports):
         return self._recorder.ended_by
 
     @property
+    def killer(self) -> tuple[str, int] | None:
+        """The cell (column, row) whose call ended the process, if one did."""
+        return self._recorder.killer
+
+    @property
     def ended_at_s(self) -> float:
         """The time at which the probe ended the incarnation."""
         return self._recorder.ended_at_s
@@ -433,7 +438,7 @@ class Probe(StorageReports):
             start: the first row.
             stop: the row after the last.
             column: the column.
-            cause: ``"filtered"`` if its answer rejected the rows, or left them out.
+            cause: ``"filtered"`` if its answer rejected the rows; ``"killer"`` if processes died.
         """
         self._arguments.check_column(column)
         if cause not in get_args(Cause):

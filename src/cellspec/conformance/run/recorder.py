@@ -50,6 +50,7 @@ class Recorder:
         steps: the steps so far.
         ended_by: ``"crash"``, ``"limit"`` or ``"misuse"``, if the suite ended the incarnation.
         ended_at_s: the time of that end.
+        killer: the cell (column, row) whose call ended the process, if one did.
         misuse: the mistake of the adapter, in one line; "" for none.
         misuse_place: the line of the adapter that made it, if that is known.
         storage_reported: the backend reported a step of storage.
@@ -73,6 +74,7 @@ class Recorder:
         self.steps = 0
         self.ended_by = ""
         self.ended_at_s = 0.0
+        self.killer: tuple[str, int] | None = None
         self.misuse = ""
         self.misuse_place: tuple[str, ...] = ()
         self.storage_reported = False
@@ -116,14 +118,22 @@ class Recorder:
         """Count one more step; at the crash step the process dies."""
         self.steps += 1
         if self.steps == self._crash_step:
-            self.gone.set()
-            self.before_crash()
-            self._freeze()
-            self.halt("crash", Crash(f"the process dies at step {self.steps}"))
+            self._die(f"the process dies at step {self.steps}")
         if self.steps in self._stop_steps:
             self.on_stop_step()
         if self.steps in self.on_step:
             self.on_step.pop(self.steps)()
+
+    def kill(self, column: str, row: int) -> NoReturn:
+        """The call of a cell ends the process."""
+        self.killer = (column, row)
+        self._die(f"the process dies of {column}[{row}]")
+
+    def _die(self, why: str) -> NoReturn:
+        self.gone.set()
+        self.before_crash()
+        self._freeze()
+        self.halt("crash", Crash(why))
 
     # Stop on request
 

@@ -171,6 +171,8 @@ class Workload:
             none, as in those beyond the list. A result that was lost is made again without a fault.
         row_ids: how the ids look by which an engine is to name the rows: ``"shuffled"``,
             ``"gappy"``, ``"text"`` or ``"digits"``; "" for row numbers (see `ids`).
+        killers: (column, row) of the cells whose call ends the process each time that it would end;
+            no output of a barrier. The next process begins by itself.
         versions: by column, the version of its generator: its values are others in each version.
         texts: by column, how its values look: ``"empty"``, ``"null"``, ``"number"`` (like one),
             ``"lines"`` (of several lines), ``"long"`` or ``"same"`` (in every row); else digests.
@@ -219,9 +221,10 @@ class Workload:
     foreign: Reading = "permanent"
     worker_losses: tuple[int, ...] = ()
     row_ids: RowIds = ""
+    killers: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
-        lists = ("columns", "faults", "skips", "rejects", "crashes", "targets", "ends")
+        lists = ("columns", "faults", "skips", "rejects", "killers", "crashes", "targets", "ends")
         for name in (*lists, "visits", "stop_at", "storage_faults", "worker_losses"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_counts(self)
@@ -240,6 +243,7 @@ class Workload:
         object.__setattr__(self, "_fault_of", made)
         object.__setattr__(self, "_skip_of", frozenset(self.skips))
         object.__setattr__(self, "_reject_of", frozenset(self.rejects))
+        object.__setattr__(self, "_killer_of", frozenset(self.killers))
         ends = {(end.incarnation, end.column, end.position, end.call): end.t for end in self.ends}
         if len(ends) != len(self.ends):
             raise SpecError("workload: ends: two of them say when the same call ends")
@@ -252,7 +256,8 @@ class Workload:
     def incarnations(self) -> int:
         """The most processes that the run can take.
 
-        One more than crashes or stop requests, and one for each target.
+        One more than crashes or stop requests, and one for each target. Those that follow a
+        process which a killer ended are not counted.
         """
         return max(len(self.crashes) + 1, len(self.targets), len(self.stop_at) + 1)
 
@@ -375,6 +380,10 @@ class Workload:
         """True if the answer of this cell rejects its row, or that of the barrier leaves it out."""
         return (column, row) in self._reject_of  # type: ignore[attr-defined]
 
+    def is_killer(self, column: str, row: int) -> bool:
+        """True if the call of this cell ends the process."""
+        return (column, row) in self._killer_of  # type: ignore[attr-defined]
+
     # Text
 
     def __repr__(self) -> str:
@@ -486,6 +495,11 @@ def _check_columns(work: Workload, graph: ExecutionGraph) -> None:
     for place, (column, row) in enumerate(work.rejects):
         _known(f"rejects[{place}]", column, graph)
         _within(f"rejects[{place}]", row, graph.num_records)
+    for place, (column, row) in enumerate(work.killers):
+        _known(f"killers[{place}]", column, graph)
+        _within(f"killers[{place}]", row, graph.num_records)
+        if graph.rules.columns[graph.rules.index[column]].is_barrier:
+            raise SpecError(f"workload: killers[{place}]: column {column!r} is a barrier")
 
 
 def _check_faults(work: Workload, graph: ExecutionGraph) -> None:
