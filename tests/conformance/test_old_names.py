@@ -44,7 +44,7 @@ def test_the_adapter_of_the_old_tutorial_passes_all_that_it_has_the_capabilities
         suite, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
     )
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
-    assert re.search(r"^clauses: 43 pass, 22 not claimed$", run.stdout, re.MULTILINE)
+    assert re.search(r"^clauses: 48 pass, \d+ not claimed$", run.stdout, re.MULTILINE)
 
 
 def test_a_probe_and_a_workload_have_their_old_names() -> None:
