@@ -242,6 +242,8 @@ class Pair:
             return model.retire_breaks(rows)
         if kind == "durable":
             return model.durable_breaks(self._columns(action), rows)
+        if kind == "write_begin":
+            return model.write_breaks(self._columns(action), rows)
         if kind == "pause":
             return model.pause_breaks(action.until)
         if kind == "checkpoint_begin":

@@ -67,6 +67,9 @@ TRACES = {
     "per_task_cache_as_set": Judged("pass"),
     "ctrl_c_cancel_then_resume": Judged("pass"),
     "slot_idle_real_clock": Judged("violated", "SCHED-09", ("--slack", "1s")),
+    "judge_first_wait_from_zero": Judged("violated", "SCHED-15", ("--slack", "1s")),
+    "judge_write_of_row_never_made": Judged("violated", "CKPT-08"),
+    "judge_write_of_durable_row": Judged("violated", "SCHED-15"),
 }
 
 SCENARIOS = {

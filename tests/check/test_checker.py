@@ -1555,3 +1555,26 @@ def test_the_command_prints_the_same_for_any_hash_seed(tmp_path: Path) -> None:
         )
         outputs.add(done.stdout)
     assert len(outputs) == 1
+
+
+@pytest.mark.parametrize(
+    ("saving", "words"),
+    [
+        ({}, "expected one of rows, group and seconds"),
+        ({"group": False}, "expected one of rows, group and seconds"),
+        ({"rows": 1, "seconds": 2.0}, "expected one of rows, group and seconds"),
+        ({"group": True}, "saving.group: this run has no row groups"),
+    ],
+)
+def test_a_promise_to_save_that_means_nothing_gives_no_verdict(
+    good: bytes, saving: dict[str, Any], words: str
+) -> None:
+    first, *rest = good.splitlines(keepends=True)
+    value = json.loads(first)
+    value["limits"].update(group_rows=None, groups=None)
+    value["saving"] = saving
+    data = b"".join([json.dumps(value).encode() + b"\n", *rest])
+    found = check_file(io.BytesIO(data))
+    assert found.header is None
+    assert not found.violations
+    assert words in found.unreadable

@@ -184,7 +184,8 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
         model = self.pair.model
         if kind == "write_begin":
             name = ("", *model.names)[pick % (len(model.names) + 1)]
-            return [Action(kind, name, (0, max(1, model.completed_rows())))]
+            write = Action(kind, name, (0, max(1, model.completed_rows())))
+            return [] if self.pair.broken(write) else [write]
         # An engine that conserves work may not pause while any work is ready.
         pauses = Action(kind, until=model.now + (0.0, 1.0, 6.0)[pick % 3])
         return [pauses] if model.may_pause and not model.rules.conserves else []

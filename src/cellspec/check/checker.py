@@ -207,6 +207,8 @@ class Checker:
         waive = (*self.waived, *self.unjudged)
         drops = "drops" in self.header.claims
         idle_s = self.header.idle_s or 0.0
+        # Outside of the `try`: a promise that means nothing is no limit that must be refused.
+        saving = saving_of(self.header, self.source)
         try:
             return Machine(
                 graph,
@@ -216,7 +218,7 @@ class Checker:
                 waive=waive,
                 config=self.header.config,
                 real_time=self.header.clock == "real",
-                saving=saving_of(self.header, self.source),
+                saving=saving,
                 idle_s=idle_s,
                 bypass=self.header.bypass,
                 slack_s=self._slack_s,
@@ -310,7 +312,7 @@ class Checker:
         return self._find(clause, detail, event, event.seq + 1)
 
     def _move_clock(self, event: Event) -> None:
-        begins = self._slack_s and not self._moments
+        begins = self._slack_s and event.seq == 1
         if begins or (event.event == "resume" and event.t < self.machine.now):
             # A new process may read another clock; within one incarnation time never falls. In
             # real time the clock of the first process reads anything when the run begins.
@@ -475,6 +477,8 @@ def check_file(
     checker: Checker | None = None
     try:
         with TraceReader(source, name=name) as reader:
+            # A promise that means nothing makes the header unreadable, and breaks no clause.
+            saving_of(reader.header, name)
             result.header = reader.header
             checker = Checker(
                 reader.header,

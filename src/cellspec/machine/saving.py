@@ -69,13 +69,18 @@ def write_begin(run: RunState, columns: Sequence[int], start: int, stop: int) ->
     """Rows ``[start, stop)`` of some columns are handed to storage, which takes its time.
 
     The write is open until these rows are reported durable, or a write is reported as failed;
-    while one is, the engine is not idle (SCHED-15).
+    while one is, the engine is not idle (SCHED-15). Rows that are durable already open none.
 
     Raises:
-        Violation: SCHED-07.
+        Violation: CKPT-08 (rows that are not there), SCHED-07.
     """
-    if expect_running(run, "write_begin"):
-        run.writes.append((columns, start, stop))
+    if not expect_running(run, "write_begin"):
+        return
+    for column in columns:
+        _check_stored(run, column, start, stop, "handed to storage")
+    write = (columns, start, stop)
+    if not _is_stored(run, write):
+        run.writes.append(write)
         run.idle_since = None
 
 
@@ -95,8 +100,10 @@ def _is_stored(run: RunState, write: tuple[Sequence[int], int, int]) -> bool:
     return all(run.on_storage.first_outside(column, start, stop) < 0 for column in columns)
 
 
-def _check_stored(run: RunState, column: int, start: int, stop: int) -> None:
-    """Refuse rows as durable that are not resolved."""
+def _check_stored(
+    run: RunState, column: int, start: int, stop: int, what: str = "reported durable"
+) -> None:
+    """Refuse rows that are written, or to be written, and are not resolved."""
     odd = -1
     if stop > run.counters.prefix(column):
         start_new = max(start, run.durable[column])
@@ -105,7 +112,7 @@ def _check_stored(run: RunState, column: int, start: int, stop: int) -> None:
         run.breaks(
             "CKPT-08",
             f"{row_words([(start, stop)])} of {run.name_of(column)!r} "
-            f"{be(stop - start)} reported durable, but row {odd} is not resolved; "
+            f"{be(stop - start)} {what}, but row {odd} is not resolved; "
             f"{counted(run.counters.prefix(column), 'row')} "
             f"{be(run.counters.prefix(column))} resolved without a gap",
         )

@@ -200,19 +200,19 @@ def saving_of(header: Header, source: str = "trace") -> SavePolicy | None:
     """When the engine of a header promises to save; None if it promises nothing.
 
     Raises:
-        TraceError: clause TRACE-02: it names none of the three policies or several, or row groups
-            in a run without them.
+        TraceError: it names none of the three policies or several, or row groups in a run without
+            them. Which save is due cannot be said then, and no clause is broken.
     """
     given = header.saving
     if given is None:
         return None
     if given.group and header.limits.group_rows is None:
         expected = "this run has no row groups"
-        raise TraceError(source, 1, "saving.group", expected, clause="TRACE-02")
+        raise TraceError(source, 1, "saving.group", expected)
     try:
         return SavePolicy(given.rows, given.group, given.seconds)
     except SpecError as error:
-        raise TraceError(source, 1, "", str(error), clause="TRACE-02") from None
+        raise TraceError(source, 1, "", str(error)) from None
 
 
 def failures_of(header: Header) -> FailurePolicy:
