@@ -934,11 +934,21 @@ class RunModel:
             return set()
         broken = {"SCHED-09"} if self.dispatchable() else set()
         broken |= {"GROUP-06"} if self.waiting_groups() else set()
-        over = self.rules.groups is not None and any(map(self.group_resolved, self.admitted))
+        over = self.rules.groups is not None and any(
+            self.group_resolved(group) and not self._is_being_stored(group)
+            for group in self.admitted
+        )
         if not self.rules.conserves:
             broken = {"SCHED-15"} if broken and self._is_still(until) else set()
             over = False
         return broken | ({"GROUP-07"} if over else set())
+
+    def _is_being_stored(self, group: int) -> bool:
+        """Rows of a group are being written, or claimed anew (GROUP-07)."""
+        mine = set(self.groups()[group])
+        claim = self.pending_claim or self.durable_claim
+        anew = {r for name in self.names for r in range(self.durable_claim[name], claim[name])}
+        return bool(mine & anew) or any(mine & rows for _, rows in self.writes)
 
     def _is_still(self, until: float | None) -> bool:
         """Nothing happens from now on, for a part of the time until a moment."""
@@ -1193,9 +1203,8 @@ class RunModel:
         self.pending_claim = None
         self.doubtful = []
         self.crashed = self.ended = False
-        self.once_durable |= {
-            CellNodeId(r, name) for name in self.stored for r in self.stored[name]
-        }
+        safe = {CellNodeId(r, name) for name in self.stored for r in self.stored[name]}
+        self.once_durable |= {cell for cell in safe if self.results.get(cell) == VALUE}
         self.durable_drops = self.pending_drops = set(drops)
         self._begin_life(claim, results, drops)
 

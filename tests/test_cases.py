@@ -22,6 +22,7 @@ CASES = Path(__file__).parent / "cases"
 
 JUDGE = "The judge hears what real engines do"
 ENDPOINT = "An endpoint that saturates"
+OTHER_ROWS = "A recalled barrier is not yet compared with the rows that its call had read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,13 @@ TRACES = {
     "judge_first_wait_from_zero": Judged("violated", "SCHED-15", ("--slack", "1s")),
     "judge_write_of_row_never_made": Judged("violated", "CKPT-08"),
     "judge_write_of_durable_row": Judged("violated", "SCHED-15"),
+    "judge_ready_at_once": Judged("pass"),
+    "judge_claimed_of_dropped_row": Judged("pass"),
+    "judge_group_waits_for_its_commit": Judged("pass"),
+    "judge_recalls_dropped": Judged("violated", "CKPT-25"),
+    "judge_recalls_skipped": Judged("violated", "CKPT-25"),
+    "judge_recalls_rejected": Judged("violated", "CKPT-25"),
+    "judge_recalls_of_other_rows": Judged("violated", "CKPT-25", brings=OTHER_ROWS),
 }
 
 SCENARIOS = {

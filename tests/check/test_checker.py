@@ -303,7 +303,11 @@ CASES: list[tuple[str, Header, list[Any]]] = [
     ("SCHED-16", RETRY, [*PUSHED_BACK, "pause until=3", "start a 1"]),
     ("SCHED-16", RETRY, [*PUSHED_BACK, "pause until=3", "start v scope=0 t=1"]),
     ("SCHED-16", RETRY, [*PUSHED_BACK, "pause until=3", "start s 0:2 t=2"]),
-    ("SCHED-17", replace(header(), trace=2, bypass=1), ["start a 1", "start a 2"]),
+    (
+        "SCHED-17",
+        replace(header(graph=IN_ORDER), trace=2, bypass=0),
+        ["start a 0", "complete a 0", "start o 0"],
+    ),
     ("SCHED-14", PLAIN, ["end outcome=failed"]),
     ("SCHED-14", PLAIN, [{"event": "end", "outcome": "failed", "reason": "tired"}]),
     ("SCHED-14", SMALL, ["start a 0", "end outcome=failed"]),

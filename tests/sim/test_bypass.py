@@ -25,16 +25,22 @@ def trace_of(policy: str, folder: Path, name: str = "text_to_sql") -> Path:
 
 
 def most_overtaken(path: Path) -> int:
-    """By definition: of all ready nodes, how often the worst was overtaken in its resource."""
+    """By definition: of all ready nodes, how often the worst was overtaken in its resource.
+
+    Nodes that one event makes ready are no later ones of each other.
+    """
     with TraceReader(path) as reader:
         graph, limits = graph_of(reader.header), limits_of(reader.header)
         machine = Machine(graph, limits, failures=failures_of(reader.header))
         waiting: dict[tuple[str, str | None, object], int] = {}
+        since: dict[tuple[str, str | None, object], int] = {}
+        step = 0
 
         def ready(kind: str, column: int, place: int) -> None:
             name = graph.column_names[column]
             if kind == "barrier" or not graph.rules.columns[column].is_barrier:
-                waiting[limits.column_resource.get(name, ""), name, place] = 0
+                key = (limits.column_resource.get(name, ""), name, place)
+                waiting[key], since[key] = 0, step
 
         def cells(column: int, start: int, stop: int) -> None:
             for row in range(start, stop):
@@ -46,7 +52,7 @@ def most_overtaken(path: Path) -> int:
             partial(ready, "barrier"),
         )
         worst = 0
-        for event in reader:
+        for step, event in enumerate(reader, 1):  # noqa: B007  # `ready` reads it
             if event.event == "start":
                 place = event.scope if event.scope is not None else event.rows
                 key = (limits.column_resource.get(event.column or "", ""), event.column, place)
@@ -54,7 +60,7 @@ def most_overtaken(path: Path) -> int:
                     if other == key:
                         del waiting[other]
                         break
-                    waiting[other] += other[0] == key[0]
+                    waiting[other] += other[0] == key[0] and since[other] < since[key]
                     worst = max(worst, waiting[other])
             machine.at(event.t)
             machine.apply(action_of(event, graph))

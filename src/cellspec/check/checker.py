@@ -195,7 +195,7 @@ class Checker:
         self._resource_of: list[str | None] = [
             limits.column_resource.get(name) for name in graph.column_names
         ]
-        # Some clauses ask when a call began: the machine has to know of each.
+        # Some clauses ask when a call began, or what a step made ready: the machine has to know.
         self._plain_starts = header.timeout_s is None and not (
             self.machine.state.waits_s or header.bypass is not None or header.killer_tries
         )

@@ -46,6 +46,8 @@ def take_action(run: RunState, action: Action, on_step: Callable[[Action], objec
         SpecError: an action with an unknown column, rows or kind, or a resume.
     """
     rows = action.rows
+    if run.overtaking is not None:
+        run.overtaking.next_step()
     if action.rejected:
         _check_rejected(run, action)
     if rows is None or rows[1] == rows[0] + 1 or action.kind not in _ON_CELLS:

@@ -45,6 +45,8 @@ def at(run: RunState, t: float, *, ends: bool = False) -> None:
 def _move(run: RunState, t: float, *, ends: bool) -> None:
     """From one moment to the next."""
     leave_moment(run, t, ends=ends)
+    if run.overtaking is not None:
+        run.overtaking.next_step()
     end_backoffs(run, t)
     if run.paused_until:
         end_pause(run)

@@ -1,7 +1,8 @@
 """Overtaking: which ready nodes started before one that was ready earlier (clause SCHED-17).
 
-Kept only for a run whose engine promises a bound. Nodes get a number when they become ready. Of the
-nodes of one resource the one with the lowest number that still waits was overtaken most, by each
+Kept only for a run whose engine promises a bound. Nodes get a number when they become ready; those
+that one step makes ready share it, for none of them is later than another. Of the nodes of one
+resource the one with the lowest number that still waits was overtaken most, by each
 node with a higher number that has started: these are kept, and there are no more of them than the
 promised bound. So a start costs O(log bound), and memory is eight bytes for each cell that became
 ready and for each that waits.
@@ -80,7 +81,7 @@ class Overtaking:
         return [of(column) for column in range(len(self._run.barrier_flags))], cells, barrier
 
     def _number(self, first: int, second: int) -> None:
-        """Give a node, by its key, the next number."""
+        """Give a node, by its key, the number of this step."""
         run, key = self._run, (first, second)
         column = column_of(key)
         if run.barrier_flags[column] and not is_barrier_key(key):
@@ -94,6 +95,9 @@ class Overtaking:
         numbers, places_in_line = self._lines[run.group_of[column]]
         numbers.append(self._next)
         places_in_line.append(column * run.graph.num_records + place_of(key))
+
+    def next_step(self) -> None:
+        """What becomes ready from now on is ready later than what already is."""
         self._next += 1
 
     def expect_turn(self, key: NodeKey) -> None:
@@ -114,6 +118,7 @@ class Overtaking:
 
     def started(self, key: NodeKey) -> None:
         """A node has started."""
+        self.next_step()
         number = self._number_of(key)
         if number == _NEVER:
             return

@@ -17,12 +17,15 @@ from cellspec.machine.row_groups import open_groups
 from cellspec.machine.run_state import RunState
 from cellspec.state.claims import (
     Claim,
+    Rows,
     are_prefixes,
+    as_rows,
     covers,
     end_of,
     first_outside,
     join,
     meet,
+    minus,
     normal,
     reaches,
     spans,
@@ -158,7 +161,8 @@ def resume(
     run.durable_claim = claim
     run.pending_claim = None
     for column, rows in enumerate(run.once_durable):
-        run.once_durable[column] = join(rows, normal(run.on_storage.ranges(column)))
+        kept_values = minus(normal(run.on_storage.ranges(column)), _without_value(run, column))
+        run.once_durable[column] = join(rows, kept_values)
     run.on_storage.clear(total)
     for column, rows in enumerate(claim):
         for start, stop in spans(rows):
@@ -187,7 +191,7 @@ def expect_config(run: RunState, claim: Claim, config: Config | None, *, keep: b
     """
     index = run.graph.rules.index
     for name in () if keep else changed_columns(run.config, config):
-        if name in index and claim[index[name]]:
+        if name in index and _holds_made(run, index[name], claim):
             run.breaks(
                 "CKPT-20",
                 f"resumed with configuration {(config or {})[name]} of {name!r}, of which claimed "
@@ -195,6 +199,21 @@ def expect_config(run: RunState, claim: Claim, config: Config | None, *, keep: b
             )
     if config is not None:
         run.config = {**(run.config or {}), **config}
+
+
+def _holds_made(run: RunState, column: int, claim: Claim) -> bool:
+    """True if a claim holds a cell of a column that was made; a drop leaves cells unmade."""
+    lost = run.counters.lost.get(column, ())
+    return bool(minus(claim[column], as_rows(ranges_of(lost))))
+
+
+def _without_value(run: RunState, column: int) -> Rows:
+    """The rows of a column that are resolved without a value: skipped, or never made for a drop."""
+    counters = run.counters
+    return join(
+        as_rows(ranges_of(counters.lost.get(column, ()))),
+        as_rows(ranges_of(counters.skipped.get(column, ()))),
+    )
 
 
 def covered_drops(run: RunState, claim: Claim) -> list[int]:

@@ -7,6 +7,7 @@ from cellspec.graph.rowset import part_of, parts_touched
 from cellspec.machine.explain_refusal import expect_running, expect_starts
 from cellspec.machine.policy import admission_leads_nowhere
 from cellspec.machine.run_state import RunState
+from cellspec.state.claims import meet, minus, normal
 
 __all__ = [
     "admit",
@@ -78,12 +79,24 @@ def expect_retired(run: RunState, t: float) -> None:
                 break
             column, row = column + 1, start
         run.open_cells[group] = (column, row)
-        if column == columns and unresolved(run, start, stop) is None:
+        over = column == columns and unresolved(run, start, stop) is None
+        if over and not _is_being_stored(run, start, stop):
             run.breaks(
                 "GROUP-07",
                 f"every row of row group [{start}:{stop}] is resolved at t={run.now:g} s, and the "
                 f"group did not retire before t={t:g} s",
             )
+
+
+def _is_being_stored(run: RunState, start: int, stop: int) -> bool:
+    """True if storage has not answered yet for rows ``[start, stop)``: they wait for no group."""
+    if any(write[1] < stop and start < write[2] for write in run.writes):
+        return True
+    mine = normal([(start, stop)])
+    parts = [cells for commit in run.commits.values() for cells in commit.cells]
+    if run.pending_claim is not None:
+        parts += map(minus, run.pending_claim, run.durable_claim)
+    return any(meet(rows, mine) for rows in parts)
 
 
 def admit(run: RunState, start: int, stop: int) -> None:

@@ -67,6 +67,9 @@ class Turns(Protocol):
     def started(self, key: NodeKey) -> None:
         """A node has started."""
 
+    def next_step(self) -> None:
+        """What becomes ready from now on is ready later than what already is."""
+
 
 class RunState:
     """The state of one run.
