@@ -532,6 +532,15 @@ CASES: list[tuple[str, Header, list[Any]]] = [
         [{"event": "crash", "t": 1.0}],
     ),
     (
+        "GROUP-07",
+        header(
+            Limits(group_rows=1, groups=1),
+            claims=("core", "work_conserving"),
+            graph=ExecutionGraph(2, [ColumnDescriptor("a")]),
+        ),
+        ["admit 0", *ALL_MADE, "retire 0 t=1"],
+    ),
+    (
         "GROUP-08",
         header(Limits(group_rows=1, groups=1), graph=IN_ORDER),
         ["admit 1"],
@@ -557,6 +566,18 @@ CASES: list[tuple[str, Header, list[Any]]] = [
         "STOP-07",
         SMALL,
         [*ALL_SAVED, BEGUN, "stop_requested", "end outcome=interrupted"],
+    ),
+    # The row that was finished before the endpoint broke is not on storage.
+    (
+        "STOP-08",
+        header(
+            failures=FailurePolicy(1, stop_window=2, stop_rate=0.5),
+            graph=ExecutionGraph(4, [ColumnDescriptor("a")]),
+        ),
+        [
+            *(*ALL_SAVED, "start a 1", "complete a 1", "start a 2"),
+            *(f"fail a 2 {PERMANENT}", "drop a 2", "stop", "end outcome=stopped"),
+        ],
     ),
     (
         "CKPT-05",
@@ -824,8 +845,8 @@ def test_every_clause_that_a_single_trace_can_break_has_a_case() -> None:
         "CKPT-17",
     }
     # Graphs and their nodes; and a run that stands still writes no event.
-    # FAIL-09 shows in values.
-    elsewhere = {"FAIL-09", "BARR-03", "BARR-04", "BARR-05", "SCHED-12"}
+    # FAIL-09 shows in values, and SKIP-04 in the conditions of columns.
+    elsewhere = {"FAIL-09", "SKIP-04", "BARR-03", "BARR-04", "BARR-05", "SCHED-12"}
     expected = {n for n in clauses() if n.partition("-")[0] in by_trace} | resumed
     missing = expected - elsewhere - {clause for clause, *_ in CASES}
     assert missing == set()

@@ -312,13 +312,15 @@ class Checker:
         return self._find(clause, detail, event, event.seq + 1)
 
     def _move_clock(self, event: Event) -> None:
-        begins = self._slack_s and event.seq == 1
-        if begins or (event.event == "resume" and event.t < self.machine.now):
+        kind = event.event
+        if (kind == "resume" and event.t < self.machine.now) or (self._slack_s and event.seq == 1):
             # A new process may read another clock; within one incarnation time never falls. In
             # real time the clock of the first process reads anything when the run begins.
             self.machine.set_clock(event.t)
+        elif kind == "end":
+            self.machine.at(event.t, ends=True)
         else:
-            self.machine.at(event.t, ends=event.event == "end")
+            self.machine.at(event.t)
         self._moments += 1
 
     def _apply(self, event: Event) -> None:

@@ -28,12 +28,8 @@ def at(run: RunState, t: float, *, ends: bool = False) -> None:
             GROUP-07 (a row group did not retire).
     """
     if t > run.now:
-        if run.begun:
-            expect_none_late(run, t)
-        if run.saving is not None:
-            leave_unsaved(run, t)
-        if run.judges_retirement and run.admitted:
-            expect_retired(run, t)
+        if run.judges_delays:
+            _expect_no_delay(run, t)
         while run.due and run.due[0][0] < t:
             # A node whose backoff ends at a moment without any other step is ready from then.
             _move(run, run.due[0][0], ends=ends)
@@ -42,9 +38,27 @@ def at(run: RunState, t: float, *, ends: bool = False) -> None:
         run.breaks("SCHED-08", f"t fell from {run.now:g} s to {t:g} s")
 
 
+def _expect_no_delay(run: RunState, t: float) -> None:
+    """Time moves on to `t`: no call, save or row group was due before."""
+    if run.begun:
+        expect_none_late(run, t)
+    if run.saving is not None:
+        leave_unsaved(run, t)
+    if run.judges_retirement and run.admitted:
+        expect_retired(run, t)
+
+
 def _move(run: RunState, t: float, *, ends: bool) -> None:
     """From one moment to the next."""
-    leave_moment(run, t, ends=ends)
+    counters = run.counters
+    # With every worker busy only output cells and groups could wait; the common case passes here.
+    if (
+        counters.load < run.workers
+        or counters.ready[run.output_group]
+        or run.waiting_groups
+        or run.waits_s
+    ):
+        leave_moment(run, t, ends=ends)
     if run.overtaking is not None:
         run.overtaking.next_step()
     end_backoffs(run, t)

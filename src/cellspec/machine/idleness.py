@@ -11,8 +11,6 @@ and ends when some of that work starts, so an engine that is busy starting is no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from cellspec.machine.enabled import key_of, of_state
 from cellspec.machine.row_groups import count_waiting, may_admit
 from cellspec.machine.run_state import RunState
@@ -33,22 +31,19 @@ def leave_moment(run: RunState, t: float, *, ends: bool) -> None:
             (work waits, and nothing is in flight), STOP-05 (the run should have ended: a stop was
             requested, and nothing is in flight).
     """
-    if t <= run.now or run.is_over:
+    if t <= run.now or run.crashed or run.ended:
         return
     if run.stop_requested and run.judges_progress:
         _expect_end(run, t)
-    if run.is_stopping:
+    if run.must_stop or run.stopped or run.stop_requested:
         return
-    counters = run.counters
     if run.judges_idleness:
-        # With every worker busy only output cells and groups could wait.
-        free = counters.load < run.workers
         if run.slack_s:
             _measure_waits(run, t)
-        elif free or counters.ready[run.output_group] or run.waiting_groups:
+        elif run.waiting_groups or _dispatchable_groups(run):
             _expect_no_wait(run, t)
     if run.judges_progress and not ends:
-        if not counters.load:
+        if not run.counters.load:
             _expect_progress(run, t)
         elif run.waits_s:
             run.idle_since = None
@@ -59,7 +54,7 @@ def leave_moment(run: RunState, t: float, *, ends: bool) -> None:
 
 def _expect_no_wait(run: RunState, t: float) -> None:
     """Nothing that could start waits at all."""
-    if not run.drops_rows and run.gives_up():
+    if run.gives_up():
         return
     idle = dispatchable(run)
     if idle:
@@ -74,7 +69,7 @@ def _expect_no_wait(run: RunState, t: float) -> None:
 
 def _measure_waits(run: RunState, t: float) -> None:
     """No group of work waits for longer than the slack without a start."""
-    if not run.drops_rows and run.gives_up():
+    if run.gives_up():
         return
     since = run.waiting_since
     open_groups = set(_dispatchable_groups(run))
@@ -129,7 +124,7 @@ def _expect_progress(run: RunState, t: float) -> None:
     if since >= t or stores or run.starts_no_more():
         run.idle_since = None
         return
-    groups = list(_dispatchable_groups(run))
+    groups = _dispatchable_groups(run)
     if not groups and not may_admit(run):
         run.idle_since = None
         return
@@ -169,19 +164,20 @@ def _is_over(t: float, since: float, allowed_s: float) -> bool:
 
 def dispatchable(run: RunState) -> str:
     """One node that could start now, in words; "" if there is none. O(resources)."""
-    group = next(_dispatchable_groups(run), None)
-    return "" if group is None else _find_ready(run, group)
+    groups = _dispatchable_groups(run)
+    return _find_ready(run, groups[0]) if groups else ""
 
 
-def _dispatchable_groups(run: RunState) -> Iterator[int]:
+def _dispatchable_groups(run: RunState) -> list[int]:
     """The groups of work of which something could start now; output, which takes no slot, first."""
-    ready, barriers = run.counters.ready, run.counters.ready_barriers
-    if ready[run.output_group]:
-        yield run.output_group
-    if run.counters.load < run.workers:
+    counters, capacity = run.counters, run.capacity
+    ready, barriers, busy = counters.ready, counters.ready_barriers, counters.busy
+    found = [run.output_group] if ready[run.output_group] else []
+    if counters.load < run.workers:
         for group in range(run.output_group):
-            if (ready[group] or barriers[group]) and run.has_slot(group):
-                yield group
+            if (ready[group] or barriers[group]) and busy[group] < capacity[group]:
+                found.append(group)
+    return found
 
 
 def _find_ready(run: RunState, group: int) -> str:

@@ -130,6 +130,7 @@ class RunState:
         lost_writes: the writes of these rows, as far as they were announced.
         has_stored: the engine reported rows on storage at some time.
         saving: when the engine promises to save, if that is judged.
+        judges_delays: a call, a save or the end of a row group may come too late.
         saved_rows: the rows that could be claimed at the last save; the next one counts from here.
         unsaved_since: the time since which rows beyond these could be claimed, in seconds; None if
             there were none, or no matter.
@@ -239,6 +240,9 @@ class RunState:
         self.unsaved = self.lost_rows = False
         self.has_stored = False
         self.saving = None if "CKPT-19" in self.waived else saving
+        self.judges_delays = (
+            self.bound_s is not None or self.saving is not None or self.judges_retirement
+        )
         self.saved_rows = 0
         self.unsaved_since: float | None = None
         self.writes: list[tuple[Sequence[int], int, int]] = []
@@ -384,7 +388,9 @@ class RunState:
 
         One that records the drop shows that it does go on.
         """
-        return not self.drops_rows and any(row not in self.causes for row in self.unrecorded)
+        if self.drops_rows or not self.unrecorded:
+            return False
+        return any(row not in self.causes for row in self.unrecorded)
 
     def cause_of(self, row: int) -> Cause:
         """Why a dropped row is dropped."""
