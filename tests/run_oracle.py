@@ -1071,7 +1071,7 @@ class RunModel:
         self._halt()
 
     def _halt(self) -> None:
-        self.may_pause = self.may_pause or self.paused()
+        self.may_pause = self.paused()
         self.writes.clear()
         self.running.clear()
         self.ranges.clear()

@@ -22,6 +22,9 @@ CASES = Path(__file__).parent / "cases"
 
 JUDGE = "The judge hears what real engines do"
 ENDPOINT = "An endpoint that saturates"
+BEHIND_A_GAP = "CKPT-19 counts rows from row 0 on alone, also of an engine that claims any rows"
+LOST_LATER = "Results that end after the loss of a worker are not yet told from those before it"
+NOT_RETIRED = "SCHED-15 does not yet take a retirement that is due for work that waits"
 OTHER_ROWS = "A recalled barrier is not yet compared with the rows that its call had read"
 
 
@@ -71,6 +74,13 @@ TRACES = {
     "judge_first_wait_from_zero": Judged("violated", "SCHED-15", ("--slack", "1s")),
     "judge_write_of_row_never_made": Judged("violated", "CKPT-08"),
     "judge_write_of_durable_row": Judged("violated", "SCHED-15"),
+    "judge_late_call_in_real_time": Judged("violated", "FAIL-07", ("--slack", "1s")),
+    "judge_unclaimed_batch_in_order": Judged("violated", "STOP-07"),
+    "judge_pauses_for_an_earlier_process": Judged("violated", "SCHED-16"),
+    "judge_loses_later_results": Judged("violated", "FAIL-08", brings=LOST_LATER),
+    "judge_saves_behind_a_gap": Judged("violated", "CKPT-19", brings=BEHIND_A_GAP),
+    "judge_saves_behind_an_earlier_save": Judged("violated", "CKPT-19", brings=BEHIND_A_GAP),
+    "judge_idles_by_not_retiring": Judged("violated", "SCHED-15", brings=NOT_RETIRED),
     "judge_ready_at_once": Judged("pass"),
     "judge_claimed_of_dropped_row": Judged("pass"),
     "judge_group_waits_for_its_commit": Judged("pass"),

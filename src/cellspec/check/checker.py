@@ -57,6 +57,9 @@ RECENT_EVENTS = 256
 
 _CONSERVATION = ("SCHED-09", "GROUP-06")
 _IDLENESS = (*_CONSERVATION, "SCHED-15")
+_JUDGED_IN_PART = frozenset({"FAIL-07"})
+"""Clauses of which a part is judged where another is not: a time-out may always be too early."""
+
 _PROGRESS_EVENTS = 1 << 16
 
 
@@ -204,7 +207,7 @@ class Checker:
 
     def _make_machine(self, graph: ExecutionGraph, limits: Limits) -> Machine:
         failures = failures_of(self.header)
-        waive = (*self.waived, *self.unjudged)
+        waive = (*self.waived, *(one for one in self.unjudged if one not in _JUDGED_IN_PART))
         drops = "drops" in self.header.claims
         idle_s = self.header.idle_s or 0.0
         # Outside of the `try`: a promise that means nothing is no limit that must be refused.
@@ -418,8 +421,8 @@ class Checker:
             "drops": seen["drop"],
             "skips": seen["skip"],
             "row groups": seen["admit"],
-            "data on storage": seen["durable"],
-            "claims": seen["checkpoint_begin"],
+            "data on storage": seen["durable"] + seen["committed"],
+            "claims": seen["checkpoint_begin"] + seen["commit_begin"],
             "resumes": seen["resume"],
             "early stops": seen["stop"],
             **({"stop requests": asked} if asked else {}),
@@ -436,6 +439,9 @@ def _unjudged(header: Header, slack_s: float) -> dict[str, str]:
     if header.limits.groups is not None and (header.clock == "real" or "GROUP-06" in unjudged):
         reason = "in real time nobody can say that a row group retired too late"
         unjudged["GROUP-07"] = unjudged.get("GROUP-06", reason)
+    if header.timeout_s is not None and header.clock == "real" and not slack_s:
+        reason = "in real time nobody can say that a call ended after its bound, without a slack"
+        unjudged["FAIL-07"] = reason
     return unjudged
 
 

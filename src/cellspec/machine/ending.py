@@ -74,7 +74,7 @@ def _expect_success(run: RunState) -> None:
             run.breaks(
                 "CKPT-23" if run.lost_rows else "SCHED-10",
                 f"success with {rows} of {counted(total, 'row')} of "
-                f"{run.name_of(column)!r} durable"
+                f"{run.name_of(column)!r} durable from row 0 on"
                 + (", after a write of rows that failed" if run.lost_rows else ""),
             )
     _expect_claimed(run)
@@ -90,7 +90,7 @@ def _expect_claimed(run: RunState) -> None:
             run.breaks(
                 "CKPT-23" if run.unsaved else "CKPT-22",
                 f"success with {rows} of {counted(total, 'row')} of "
-                f"{run.name_of(column)!r} claimed"
+                f"{run.name_of(column)!r} claimed from row 0 on"
                 + (", after a claim that could not be written" if run.unsaved else ""),
             )
 

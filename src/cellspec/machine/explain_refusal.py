@@ -71,18 +71,18 @@ def expect_running(run: RunState, what: str) -> bool:
     return False
 
 
-def expect_starts(run: RunState, where: str) -> bool:
+def expect_starts(run: RunState, where: str, verb: str = "starts") -> bool:
     """True if starts are allowed at all; refuses one after an early stop, or after a request."""
     if not expect_running(run, f"start of {where}"):
         return False
     if run.must_stop or run.stopped:
         run.breaks(
             "STOP-01",
-            f"{where} starts although "
+            f"{where} {verb} although "
             + ("the run was stopped" if run.stopped else "too many of the last calls failed"),
         )
     if run.stop_requested:
-        run.breaks("STOP-05", f"{where} starts although a stop was requested")
+        run.breaks("STOP-05", f"{where} {verb} although a stop was requested")
     return True
 
 

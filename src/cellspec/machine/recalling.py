@@ -6,6 +6,10 @@ neither claims nor calls: a recalled node could start now, takes no worker and s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cellspec.errors import Violation
 from cellspec.graph.nodes import barrier_key
 from cellspec.graph.rowset import rows_of
 from cellspec.machine.explain_refusal import (
@@ -34,7 +38,8 @@ def recall_cells(run: RunState, column: int, start: int, stop: int) -> None:
         if not expect_running(run, f"recall of {where}"):
             return
         if counters.cells[column][row] != READY:
-            judge_start(run, column, row)
+            with _named_a_recall():
+                judge_start(run, column, row)
         if not covers(run.once_durable[column], row):
             _refuse(run, where)
         if not has_begun(counters.cells[column][row]):
@@ -55,7 +60,8 @@ def recall_barrier(run: RunState, column: int, scope: int) -> None:
         return
     state = counters.barrier_state(column, scope)
     if state != READY and not may_retry(run, key, state):
-        refuse_barrier(run, column, scope)
+        with _named_a_recall():
+            refuse_barrier(run, column, scope)
     reads = rows_of(counters.reads(column, scope))
     if not all(covers(run.once_durable[column], row) for row in reads):
         _refuse(run, where)
@@ -63,6 +69,16 @@ def recall_barrier(run: RunState, column: int, scope: int) -> None:
         run.backoffs.pop(key, None)
         counters.start_barrier(column, scope)
         counters.resolve_barrier(column, scope)
+
+
+@contextmanager
+def _named_a_recall() -> Iterator[None]:
+    """What is refused as a start is called a recall, for nothing started."""
+    try:
+        yield
+    except Violation as broken:
+        detail = broken.detail.replace(" starts ", " is recalled ", 1)
+        raise Violation(broken.clause, detail) from None
 
 
 def _refuse(run: RunState, where: str) -> None:

@@ -105,8 +105,8 @@ def halt(run: RunState) -> None:
     run.begun.clear()
     run.began_at.clear()
     run.writes.clear()
-    # The next process may know of the pause, and go on with it.
-    run.may_pause = run.may_pause or run.is_paused
+    # The next process may know of the pause, and go on with it; of a failure it knows nothing.
+    run.may_pause = run.is_paused
 
 
 def resume(

@@ -108,7 +108,7 @@ def admit(run: RunState, start: int, stop: int) -> None:
             STOP-01.
     """
     _expect_groups(run, start, stop)
-    if not expect_starts(run, f"row group [{start}:{stop}]"):
+    if not expect_starts(run, f"row group [{start}:{stop}]", "is admitted"):
         return
     group = _group_of_span(run, start, stop)
     if group in run.admissions:

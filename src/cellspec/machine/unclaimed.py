@@ -50,16 +50,27 @@ def unsaved(run: RunState) -> str:
 
 def _beyond_gaps(run: RunState) -> Iterator[str]:
     """Cells that a claim of any rows could hold, in words: O(cells that are not claimed)."""
-    total, rules = run.graph.num_records, run.graph.rules.columns
+    rules = run.graph.rules.columns
     for column, rows in enumerate(run.durable_claim):
-        # Output of an ordered barrier is claimed with that of the batches before, or not at all.
-        if any(run.barrier_flags[each] and rules[each].ordered for each in _upstream(run, column)):
-            continue
-        for start, stop in spans(minus(total, rows)):
+        for start, stop in spans(minus(_in_order(run, column), rows)):
             for row in range(start, stop):
                 mine = (column,) if run.claims_by_column else range(len(rules))
                 if all(first_unclaimable(run, each, row, row + 1) < 0 for each in mine):
                     yield f"{cell_words(run.name_of(column), row)} could be claimed, and is not"
+
+
+def _in_order(run: RunState, column: int) -> int:
+    """How many rows of a column, from row 0 on, may be claimed whatever else is.
+
+    Output of an ordered barrier is claimed with that of the batches before, or not at all.
+    """
+    total, counters = run.graph.num_records, run.counters
+    rows = total
+    for each in _upstream(run, column):
+        rule = run.graph.rules.columns[each]
+        if rule.is_barrier and rule.ordered and (done := counters.prefix(each)) < total:
+            rows = min(rows, done - done % rule.scope_rows)
+    return rows
 
 
 def _upstream(run: RunState, column: int) -> set[int]:
