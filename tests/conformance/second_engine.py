@@ -423,7 +423,7 @@ class Incarnation:
                 for name, start, stop in self.called
                 if not self.rules.columns[self.rules.index[name]].is_barrier
                 for row in range(start, stop)
-                if not self.is_resolved(name, row)
+                if (name, row) not in self.cells
             ]
         )
 
@@ -434,9 +434,13 @@ class Incarnation:
             rule = self.rules.columns[self.rules.index[name]]
             if (
                 times >= ColumnFirst.killer_tries
+                and row < self.probe.rows
                 and not self.stopped
                 and not self.asked
-                and self.may_run_cell(rule, row, row)
+                and not self.is_resolved(name, row)
+                and self.has_inputs(rule, row)
+                and not self.wants_skip(rule, row)
+                and self.is_in(row)
             ):
                 self.dropped[row] = name
                 self.probe.drop(row, row + 1, name, "killer")

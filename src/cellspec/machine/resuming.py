@@ -92,7 +92,8 @@ def _is_in_flight(run: RunState, key: NodeKey) -> bool:
     """True for a cell that runs, alone or in a range; what barriers do is not asked."""
     if is_barrier_key(key):
         return False
-    return run.counters.cells[column_of(key)][place_of(key)] in (RUNNING, RANGED)
+    state = run.counters.cells[column_of(key)][place_of(key)]
+    return state in (RUNNING, RANGED) or key in run.counters.abandoned
 
 
 def halt(run: RunState) -> None:

@@ -220,6 +220,7 @@ class _JudgedRun:
             self.result.calls,
             by_column=self.by_column,
             resumes="resume" in capabilities,
+            gives_up="killer_cells" in capabilities,
             waive=waived,
         )
         self.claims_cells = not _BY_CELL.isdisjoint(capabilities)
@@ -255,18 +256,19 @@ class _JudgedRun:
         """True if a killer ended the last process, and another may follow."""
         tries = self.header.killer_tries or 1
         most = self.work.incarnations + len(self.work.killers) * (tries + 1)
-        return self.probe is not None and self.probe.killer is not None and number < most
+        return self.probe is not None and self.probe.disturbing.killer is not None and number < most
 
     def _judge_kill(self, probe: Probe) -> None:
         """Count how often a cell has ended the process (clause DROP-06)."""
-        if probe.killer is None:
+        killer = probe.disturbing.killer
+        if killer is None:
             return
-        self.kills[probe.killer] += 1
-        kills, tries = self.kills[probe.killer], self.header.killer_tries
+        self.kills[killer] += 1
+        kills, tries = self.kills[killer], self.header.killer_tries
         if tries is not None and kills > tries and not self.result.violations:
             self._find(
                 "DROP-06",
-                f"{cell_words(*probe.killer)} has ended the process {counted(kills, 'time')}; the "
+                f"{cell_words(*killer)} has ended the process {counted(kills, 'time')}; the "
                 f"engine promises to try it {counted(tries, 'time')} at most",
             )
 

@@ -48,6 +48,7 @@ class TableJudge:
         registry: the calls of the run, so far.
         by_column: rows may be durable column by column, so that a row may be half there.
         resumes: the engine goes on from its table, so that an interruption loses no finished row.
+        gives_up: the engine drops rows that it suspects of having ended processes.
         waive: clauses not to judge.
     """
 
@@ -58,18 +59,17 @@ class TableJudge:
         *,
         by_column: bool = False,
         resumes: bool = False,
+        gives_up: bool = False,
         waive: Collection[str] = (),
     ) -> None:
-        self._work = work
-        self._registry = registry
-        self._by_column = by_column
-        self._resumes = resumes
+        self._work, self._registry = work, registry
+        self._by_column, self._resumes = by_column, resumes
         self._waive = frozenset(waive)
         self._names = [item.name for item in work.columns]
         self._side_effects = {name for item in work.columns for name in item.side_effects}
         columns = plain_columns(work, work.rows)
         self._needs = {column.name: column.needs for column in columns}
-        self._may_drop = bool(work.killers) or any(may_drop(work, column) for column in columns)
+        self._may_drop = gives_up or any(may_drop(work, column) for column in columns)
         self._crashed = False
         self._odd: set[tuple[str, int]] = set()
         """Cells of the table that break a waived clause: further violations follow from them."""

@@ -33,6 +33,11 @@ class Disturbing:
         self._recorder = recorder
         self._calls = calls
 
+    @property
+    def killer(self) -> tuple[str, int] | None:
+        """The cell (column, row) whose call ended the process, if one did."""
+        return self._recorder.killer
+
     def have_worker_lost(self, later: Later, lose: Callable[[], None]) -> None:
         """Have the engine lose a worker after the step that the workload names, if it names one.
 

@@ -149,11 +149,6 @@ class Probe(StorageReports):
         return self._recorder.ended_by
 
     @property
-    def killer(self) -> tuple[str, int] | None:
-        """The cell (column, row) whose call ended the process, if one did."""
-        return self._recorder.killer
-
-    @property
     def ended_at_s(self) -> float:
         """The time at which the probe ended the incarnation."""
         return self._recorder.ended_at_s
