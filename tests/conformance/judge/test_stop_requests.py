@@ -11,6 +11,8 @@ import pytest
 from cellspec import ColumnDescriptor, Limits, SpecError
 from cellspec.conformance import Crash, Probe, RunResult, Table, Workload, run_workload
 from cellspec.conformance.run.backend import check_capabilities
+from cellspec.conformance.run.clock import WallClock
+from cellspec.conformance.run.recorder import Recorder
 from cellspec.engines.reference import ReferenceBackend, ThreadBackend
 
 WORK = Workload((ColumnDescriptor("a"),), rows=4, limits=Limits(workers=2), stop_at=(1,))
@@ -116,6 +118,14 @@ def test_a_start_that_comes_later_or_after_an_answer_to_the_request_is_a_finding
     for script in (later, after_the_answer):
         _, result = judged(script)
         assert [one.clause for one in result.violations] == ["STOP-05"], script
+
+
+def test_a_process_that_is_asked_while_it_reads_its_storage_was_asked_after_its_resume() -> None:
+    recorder = Recorder(WallClock(1.0, 0.0), 0, lambda: None)
+    recorder.request_stop(lambda: None)
+    recorder.record("resume", claim={})
+    recorder.record("end", outcome="interrupted")
+    assert [entry["event"] for entry in recorder.log] == ["resume", "stop_requested", "end"]
 
 
 def test_a_process_that_is_gone_or_over_is_not_asked() -> None:

@@ -152,11 +152,15 @@ class Recorder:
         self._noticed_by_s = self._clock.now() + self._notice_s
 
     def _settle_requests(self, entry: Entry) -> None:
-        """Move requests behind a start that was decided on before the engine could know of them."""
+        """Move requests behind what was decided on before the engine could know of them.
+
+        That is a start, and the resume of a process that was asked while it read its storage.
+        """
         kind, until = entry["event"], self._noticed_by_s
-        if kind in _REACTIONS or (until is not None and entry["t"] > until):
+        late = until is not None and entry["t"] > until
+        if kind in _REACTIONS or (late and kind != "resume"):
             self._requests.clear()
-        elif kind in _STARTS:
+        elif kind in _STARTS or kind == "resume":
             for request in self._requests:
                 place = next(i for i in reversed(range(len(self.log))) if self.log[i] is request)
                 del self.log[place]
