@@ -139,6 +139,8 @@ class RunModel:
         self.taken_back: dict[NodeId, int] = {}
         self.ends: list[bool] = []
         self.unwritten: set[str] = set()
+        self.claimed_since = False
+        """A claim became durable after the last write of rows that failed."""
         self.saved_rows = min(claim.values())
         self.unsaved_since: float | None = None
         self.stopped = self.stop_requested = False
@@ -1052,10 +1054,12 @@ class RunModel:
         self.durable_drops = self.durable_drops | self.pending_drops
         self.doubtful = []
         self.unwritten.discard("claim")
+        self.claimed_since = True
         self.saved_rows, self.unsaved_since = min(self.durable_claim.values()), None
 
     def not_written(self) -> None:
         if self.pending_claim is None:
+            self.claimed_since = False
             self.lost_writes += self.writes
             self.writes.clear()
         self.unwritten.add("rows" if self.pending_claim is None else "claim")
@@ -1227,12 +1231,12 @@ class RunModel:
         elif outcome == "stopped":
             if not self.stopped:
                 broken.add("STOP-06" if self.stop_requested else "STOP-03")
-            elif not self.unwritten and self.leaves_unsaved():
+            elif not self.is_excused() and self.leaves_unsaved():
                 broken.add("STOP-08")
         elif outcome == "interrupted":
             if not self.stop_requested:
                 broken.add("STOP-06")
-            if not self.unwritten and self.claimable() - self.claimed_cells():
+            if not self.is_excused() and self.claimable() - self.claimed_cells():
                 broken.add("STOP-07")
         else:
             if self.gives_up():
@@ -1253,6 +1257,10 @@ class RunModel:
     def claimed_cells(self) -> set[CellNodeId]:
         claim = self.durable_claim
         return {CellNodeId(row, name) for name in self.names for row in range(claim[name])}
+
+    def is_excused(self) -> bool:
+        """A claim or rows could not be written, and no claim was written since."""
+        return "claim" in self.unwritten or ("rows" in self.unwritten and not self.claimed_since)
 
     def leaves_unsaved(self) -> bool:
         """Something could be claimed and is not; of a run without claims, could be durable."""

@@ -21,6 +21,13 @@ from sim.cli import main
 CASES = Path(__file__).parent / "cases"
 
 JUDGE = "The judge hears what real engines do"
+KIND_OF_CLAIM = (
+    "The header does not say which kind of claims this run makes, and the judge guesses it from "
+    "those that it saw; an engine that can claim sets may be asked for prefixes"
+)
+IN_FLIGHT = (
+    "No clause says that a call in flight ends, or is taken back, before its run is interrupted"
+)
 ENDPOINT = "An endpoint that saturates"
 BEHIND_A_GAP = "CKPT-19 counts rows from row 0 on alone, also of an engine that claims any rows"
 LOST_LATER = "Results that end after the loss of a worker are not yet told from those before it"
@@ -73,6 +80,12 @@ TRACES = {
     "slot_idle_real_clock": Judged("violated", "SCHED-09", ("--slack", "1s")),
     "judge_first_wait_from_zero": Judged("violated", "SCHED-15", ("--slack", "1s")),
     "judge_write_of_row_never_made": Judged("violated", "CKPT-08"),
+    "judge_excuse_outlived": Judged("violated", "STOP-07"),
+    "judge_interrupted_in_flight": Judged("violated", "STOP-06", brings=IN_FLIGHT),
+    "judge_no_claim_when_asked": Judged("violated", "STOP-07", brings=KIND_OF_CLAIM),
+    "judge_no_claim_when_stopped": Judged("violated", "STOP-08", brings=KIND_OF_CLAIM),
+    "judge_claim_behind_a_gap": Judged("violated", "STOP-07", brings=KIND_OF_CLAIM),
+    "judge_table_when_asked": Judged("violated", "STOP-07", brings=KIND_OF_CLAIM),
     "judge_write_of_durable_row": Judged("violated", "SCHED-15"),
     "judge_late_call_in_real_time": Judged("violated", "FAIL-07", ("--slack", "1s")),
     "judge_unclaimed_batch_in_order": Judged("violated", "STOP-07"),

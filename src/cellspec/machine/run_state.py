@@ -127,6 +127,7 @@ class RunState:
         committed: the cells that are claimed, if commits added some; None else.
         unsaved: the last claim, or commit, could not be written.
         lost_rows: rows could not be written, and were not since.
+        lost_since_claim: that was after the last claim became durable; of `lost_rows` alone.
         lost_writes: the writes of these rows, as far as they were announced.
         has_stored: the engine reported rows on storage at some time.
         saving: when the engine promises to save, if that is judged.
@@ -237,7 +238,7 @@ class RunState:
         self.failed_commits: list[Commit] = []
         self.committed: GrowingRows | None = None
         self.durable_drops = self.pending_drops = 0
-        self.unsaved = self.lost_rows = False
+        self.unsaved = self.lost_rows = self.lost_since_claim = False
         self.has_stored = False
         self.saving = None if "CKPT-19" in self.waived else saving
         self.judges_delays = (

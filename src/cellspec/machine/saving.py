@@ -276,7 +276,7 @@ def checkpoint_durable(run: RunState) -> None:
     run.durable_drops = max(run.durable_drops, run.pending_drops)
     run.pending_claim = None
     run.failed_claims.clear()
-    run.unsaved = False
+    run.unsaved = run.lost_since_claim = False
     count_from_claim(run)
 
 
@@ -290,7 +290,7 @@ def checkpoint_failed(run: RunState) -> None:
         return
     if run.pending_claim is None:
         # It was the rows for the next one; a claim of other rows does not write them.
-        run.lost_rows = True
+        run.lost_rows = run.lost_since_claim = True
         run.lost_writes += run.writes
         run.writes.clear()
     else:

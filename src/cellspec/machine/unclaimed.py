@@ -21,9 +21,9 @@ def unclaimed(run: RunState) -> str:
     """Cells that could be claimed and are not, in words; "" if there are none.
 
     A run without any claim is judged by its table. A claim that could not be written, or rows,
-    excuse the rest.
+    excuse the rest, until the next claim is durable.
     """
-    if not run.claim_version or run.unsaved or run.lost_rows:
+    if not run.claim_version or run.unsaved or (run.lost_rows and run.lost_since_claim):
         return ""
     if run.claim_version == 3:
         return next(_beyond_gaps(run), "")
@@ -40,8 +40,10 @@ def unclaimed(run: RunState) -> str:
 
 def unsaved(run: RunState) -> str:
     """The same; of a run without claims, finished rows that are not durable (clause STOP-08)."""
-    if run.claim_version or not run.has_stored or run.unsaved or run.lost_rows:
+    if run.claim_version:
         return unclaimed(run)
+    if not run.has_stored or run.unsaved or run.lost_rows:
+        return ""
     durable = min(run.durable)
     if durable >= run.completed_rows:
         return ""
