@@ -81,6 +81,7 @@ TRACES = {
     "judge_first_wait_from_zero": Judged("violated", "SCHED-15", ("--slack", "1s")),
     "judge_write_of_row_never_made": Judged("violated", "CKPT-08"),
     "judge_excuse_outlived": Judged("violated", "STOP-07"),
+    "judge_misspelt_config": Judged("violated", "TRACE-02"),
     "judge_interrupted_in_flight": Judged("violated", "STOP-06", brings=IN_FLIGHT),
     "judge_no_claim_when_asked": Judged("violated", "STOP-07", brings=KIND_OF_CLAIM),
     "judge_no_claim_when_stopped": Judged("violated", "STOP-08", brings=KIND_OF_CLAIM),
@@ -162,6 +163,35 @@ def test_a_trace_is_judged_rightly(
     named = [one["clause"] for one in found["violations"]]
     assert named == ([] if case.clause is None else [case.clause or named[0]])
     assert set(named) <= set(clauses())
+
+
+@pytest.mark.clause("CKPT-20", "TRACE-02")
+@pytest.mark.parametrize(
+    ("line", "config", "code", "says"),
+    [
+        (0, {"a": "x1", "b": "y1", "c": "z1"}, 1, "config.c: no such column"),
+        (8, {"a": "x1"}, 0, "pass: "),
+        (8, {"b": "y1"}, 0, "not compared: the configuration"),
+    ],
+)
+def test_a_configuration_names_columns_and_each_claimed_one(
+    line: int,
+    config: dict[str, str],
+    code: int,
+    says: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = (CASES / "traces" / "judge_misspelt_config.jsonl").read_text(encoding="utf-8")
+    lines = [json.loads(each) for each in given.splitlines()]
+    lines[8]["config"] = {"a": "x1", "b": "y1"}
+    lines[line]["config"] = config
+    path = tmp_path / "run.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in lines), encoding="utf-8")
+    assert main(["check", str(path)]) == code
+    out = capsys.readouterr().out
+    assert says in out
+    assert ("not compared" in out) is ("not compared" in says)
 
 
 @pytest.mark.parametrize(("name", "case"), cases(SCENARIOS))

@@ -33,9 +33,11 @@ from typing import BinaryIO
 from cellspec.check.explain import explain
 from cellspec.clauses import clauses
 from cellspec.errors import SpecError, TraceError, Violation
+from cellspec.graph.configuration import Config
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.machine.killers import Killers
 from cellspec.machine.machine import Limits, Machine
+from cellspec.state.claims import Rows
 from cellspec.trace import (
     KINDS,
     Event,
@@ -109,8 +111,8 @@ class CheckResult:
         completed_rows: rows that were resolved without a gap when judging ended.
         waived: clauses that were not judged because the caller said so.
         unjudged: clauses that could not be judged, with the reason.
-        compares_config: header and resumes from claimed cells state their configuration, so that
-            clause CKPT-20 was judged.
+        compares_config: header and resumes from claimed cells state their configuration, and a
+            resume that of each claimed column of the header, so that clause CKPT-20 was judged.
         footer: the last line, if it was read.
     """
 
@@ -359,13 +361,19 @@ class Checker:
             self._outcome = None
             self._note_graph()
             if action.claim is not None and any(action.claim):
-                known = None not in (self.header.config, event.config)
-                self._compares_config = self._compares_config and known
+                claimed = dict(zip(graph.column_names, action.claim, strict=True))
+                self._note_config(claimed, event.config)
         elif event.event == "end":
             self._outcome = action.outcome
         elif event.event == "start" and not event.inferred:
             self._barriers += event.scope is not None
             self._ranges += event.scope is None and isinstance(event.rows, tuple)
+
+    def _note_config(self, claimed: Mapping[str, Rows], config: Config | None) -> None:
+        """Note whether a resume states the configuration of the claimed columns of the header."""
+        before = self.header.config
+        if before is None or config is None or any(map(claimed.get, before.keys() - config.keys())):
+            self._compares_config = False
 
     def _check_incarnation(self, event: Event) -> None:
         expected = self.machine.incarnation + 1

@@ -132,8 +132,14 @@ def graph_of(header: Header, source: str = "trace") -> ExecutionGraph:
         source: the name of the trace in errors.
 
     Raises:
-        TraceError: clause TRACE-02: its columns form an invalid graph.
+        TraceError: clause TRACE-02: its columns form an invalid graph, or the configuration names
+            one that it does not have.
     """
+    names = {column.name for column in header.graph.columns}
+    for name in header.config or ():
+        if name not in names:
+            field = f"config.{name}"
+            raise TraceError(source, 1, field, "no such column", clause="TRACE-02")
     try:
         return ExecutionGraph(
             header.graph.rows,
@@ -235,6 +241,9 @@ def action_of(event: Event, graph: ExecutionGraph, source: str = "trace") -> Act
     if column and column not in graph.rules.index:
         _foreign(source, event, "column", f"no such column: {column!r}")
     rows = (event.rows, event.rows + 1) if isinstance(event.rows, int) else event.rows
+    for name in event.config or ():
+        if name not in graph.rules.index:
+            _foreign(source, event, f"config.{name}", "no such column")
     total = graph.num_records
     if rows is not None and rows[1] > total:
         _foreign(source, event, "rows", f"expected rows below {total}, got {rows[1] - 1}")
