@@ -1142,6 +1142,10 @@ def test_a_run_that_is_too_large_to_follow_is_refused_in_one_line(tmp_path: Path
     assert result.unreadable == (
         f"{path}: line 1: graph.rows: 4 rows × 6 columns need 0 MiB of memory; 0 MiB may be used"
     )
+    # In a run whose turns are judged, each row takes 25 bytes more.
+    turns = write_trace(path, replace(PLAIN, bypass=1), [])
+    assert "graph.rows" in check_file(turns, memory_bytes=4 * (6 + 25) - 1).unreadable
+    assert "graph.rows" not in check_file(turns, memory_bytes=4 * (6 + 25)).unreadable
     huge = header(graph=ExecutionGraph(2**50, [ColumnDescriptor("a")]))
     assert "graph.rows" in check_file(write_trace(path, huge, [])).unreadable
     resume = steps("crash", {"event": "resume", "claim": CLAIMS_NOTHING, "records": 2**50})

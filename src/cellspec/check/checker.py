@@ -191,7 +191,7 @@ class Checker:
         self._impossible = ""
         self._compares_config = True
         self._columns = len(header.graph.columns)
-        check_size(header.graph.rows, self._columns, source, 1, memory_bytes=memory_bytes)
+        self._check_size(header.graph.rows, 1)
         graph = graph_of(header, source)
         limits = limits_of(header, source)
         self.machine = self._make_machine(graph, limits)
@@ -206,6 +206,11 @@ class Checker:
         )
         self._plain_ends = header.failures.stop_window is None and header.killer_tries is None
         self._note_graph()
+
+    def _check_size(self, rows: int, line: int) -> None:
+        turns = self.header.bypass is not None
+        given, columns = self._memory_bytes, self._columns
+        check_size(rows, columns, self.source, line, memory_bytes=given, turns=turns)
 
     def _make_machine(self, graph: ExecutionGraph, limits: Limits) -> Machine:
         failures = failures_of(self.header)
@@ -338,13 +343,7 @@ class Checker:
         if event.event == "resume":
             self._check_incarnation(event)
             if event.records is not None:
-                check_size(
-                    event.records,
-                    self._columns,
-                    self.source,
-                    event.seq + 1,
-                    memory_bytes=self._memory_bytes,
-                )
+                self._check_size(event.records, event.seq + 1)
         action = action_of(event, graph, self.source)
         if event.resource is not None:
             column = graph.rules.index[action.column]

@@ -46,6 +46,8 @@ __all__ = [
     "saving_of",
 ]
 
+_TURN_BYTES = 25
+"""What the order of turns takes for a row: 24 bytes while it waits, and what an array grows by."""
 
 # The header
 
@@ -152,14 +154,23 @@ def graph_of(header: Header, source: str = "trace") -> ExecutionGraph:
 
 
 def check_size(
-    rows: int, columns: int, source: str, line: int, *, memory_bytes: int | None = None
+    rows: int,
+    columns: int,
+    source: str,
+    line: int,
+    *,
+    memory_bytes: int | None = None,
+    turns: bool = False,
 ) -> None:
     """Say that a run is too large to follow, before the machine swaps: a byte a cell is needed.
+
+    Whose turn it is to start takes 25 bytes a row more.
 
     Args:
         rows, columns: of the graph.
         source, line: the place of the statement.
         memory_bytes: how much may be used; by default half of the machine's memory.
+        turns: the engine bounds how often a ready node is overtaken (SCHED-17).
 
     Raises:
         TraceError: it is.
@@ -169,9 +180,10 @@ def check_size(
             memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
         except (AttributeError, OSError, ValueError):
             return
-    if rows * columns > memory_bytes:
+    needed = rows * (columns + _TURN_BYTES * turns)
+    if needed > memory_bytes:
         expected = (
-            f"{rows:,} rows × {columns:,} columns need {rows * columns >> 20:,} MiB of memory; "
+            f"{rows:,} rows × {columns:,} columns need {needed >> 20:,} MiB of memory; "
             f"{memory_bytes >> 20:,} MiB may be used"
         )
         field = "graph.rows" if line == 1 else "records"
