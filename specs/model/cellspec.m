@@ -4,7 +4,7 @@
 --
 -- A configuration comes before this text. It gives the constants
 --   COLUMNS, ROWS, BATCH (rows of a batch; ROWS if there are none),
---   CRASHES, RETRIES, DROPS, STOPS (how many of each), TORN (whether writes may be torn),
+--   CRASHES, RETRIES, DROPS, STOPS, LOSSES (how many of each), TORN (whether writes may be torn),
 --   WORKERS (0 for no limit), CLAIM_ROWS, CLAIM_COLUMNS, CLAIM_CELLS (versions 1, 2 and 3),
 --   BROKEN (0, or the number of a mistake)
 -- and the functions kind(column), ordered(column) and needs(column, other).
@@ -47,6 +47,9 @@ const
   EndsBeforeTheClaim: 29;
   EndsUnasked: 30;
   WaitsForTheWholeTable: 31;
+  LosesWhatIsClaimed: 32;
+  LosesWhatWasMadeFromIt: 33;
+  KeepsTheOutput: 34;
 
 type
   Column: 0 .. COLUMNS - 1;
@@ -71,6 +74,7 @@ var
   drops: 0 .. DROPS;
   stops: 0 .. STOPS;
   stopping: boolean;
+  losses: 0 .. LOSSES;
 
 -- Scopes
 
@@ -191,6 +195,11 @@ begin
     | (BROKEN = UsesOneWorkerMore & slots_taken() = WORKERS);
 end;
 
+function has_inputs(c: Column; r: Row): boolean;
+begin
+  return forall d: Column do needs(c, d) -> cell_done[d][r] end;
+end;
+
 -- After a stop was requested no call starts; an output cell takes none.
 function calls_may_start(): boolean;
 begin
@@ -234,9 +243,10 @@ end;
 
 -- Claims
 
+-- Output that was given stays when its barrier is lost, and counts: only a loss leaves it without one.
 function cell_counts(c: Column; r: Row): boolean;
 begin
-  return cell_done[c][r] & (!is_barrier(c) | node_done[c][scope_of(c, r)] | dropped[r]);
+  return cell_done[c][r] & (LOSSES > 0 | !is_barrier(c) | node_done[c][scope_of(c, r)] | dropped[r]);
 end;
 
 function row_counts(r: Row): boolean;
@@ -293,7 +303,7 @@ begin
   return n;
 end;
 
-function column_to_claim(c: Column): Count;
+function column_alone(c: Column): Count;
 var n: Count;
 begin
   n := 0;
@@ -311,6 +321,24 @@ begin
     end;
   end;
   return n;
+end;
+
+-- What was made from a lost input waits for it: no column claims rows that its inputs do not. Columns
+-- come after those that they need.
+function column_to_claim(column: Column): Count;
+var found: array [Column] of Count;
+begin
+  for c: Column do
+    found[c] := column_alone(c);
+    for d: Column do
+      if LOSSES > 0 & d < c & needs(c, d) then
+        if found[d] < found[c] then
+          found[c] := found[d];
+        end;
+      end;
+    end;
+  end;
+  return found[column];
 end;
 
 -- With both versions, version 1 claims the least of the columns' numbers.
@@ -653,6 +681,53 @@ begin
   end;
 end;
 
+-- Results that a claim holds, or one being written, are durable: no worker takes them.
+function is_safe(c: Column; r: Row): boolean;
+begin
+  return durable[c][r] | (writing & pending[c][r]);
+end;
+
+-- Of a barrier the output that was given, or could be; what is being given stays.
+function may_lose_output(c: Column; r: Row): boolean;
+begin
+  return !is_safe(c, r) & !cell_flight[c][r];
+end;
+
+procedure lose_cell(c: Column; r: Row);
+var was: Cells;
+begin
+  assert !is_safe(c, r) "FAIL-08: what is durable is not lost";
+  was := cell_done;
+  cell_done[c][r] := false;
+  for d: Column do
+    if BROKEN = LosesWhatWasMadeFromIt & needs(d, c) then
+      cell_done[d][r] := false;
+    end;
+  end;
+  for d: Column do
+    for other: Row do
+      assert (d = c & other = r) | cell_done[d][other] = was[d][other]
+        "FAIL-08: what was made from a lost result stays";
+    end;
+  end;
+  losses := losses + 1;
+end;
+
+procedure lose_node(c: Column; s: Scope);
+begin
+  node_done[c][s] := false;
+  for r: Row do
+    if in_scope(c, s, r) & !is_safe(c, r) & BROKEN != KeepsTheOutput then
+      cell_done[c][r] := false;
+    end;
+  end;
+  for r: Row do
+    assert !in_scope(c, s, r) | !cell_done[c][r] | is_safe(c, r)
+      "FAIL-08: output that is not durable is lost with its barrier";
+  end;
+  losses := losses + 1;
+end;
+
 -- Steps
 
 startstate "nothing is there yet"
@@ -680,6 +755,7 @@ begin
   drops := 0;
   stops := 0;
   stopping := false;
+  losses := 0;
 end;
 
 ruleset c: Column; r: Row do
@@ -690,6 +766,7 @@ ruleset c: Column; r: Row do
   begin
     assert !cell_flight[c][r] "SCHED-02: a cell is not started while it runs";
     assert !dropped[r] "DROP-03: nothing of a dropped row starts";
+    assert is_barrier(c) | has_inputs(c, r) "SCHED-01: a cell starts with its inputs";
     assert !stopping | is_barrier(c) "STOP-05: no call starts after a stop was requested";
     cell_flight[c][r] := true;
     settle();
@@ -702,6 +779,14 @@ ruleset c: Column; r: Row do
     cell_flight[c][r] := false;
     cell_done[c][r] := true;
     settle();
+  end;
+
+  rule "a result is lost with a worker"
+    losses < LOSSES & cell_done[c][r] & !is_barrier(c)
+    & (!is_safe(c, r) | BROKEN = LosesWhatIsClaimed)
+  ==>
+  begin
+    lose_cell(c, r);
   end;
 
   rule "a cell fails, to be tried again"
@@ -744,6 +829,14 @@ ruleset c: Column; s: Scope do
     node_flight[c][s] := false;
     node_done[c][s] := true;
     settle();
+  end;
+
+  rule "what a barrier gave is lost with a worker"
+    losses < LOSSES & has_scope(c, s) & node_done[c][s]
+    & exists r: Row do in_scope(c, s, r) & may_lose_output(c, r) end
+  ==>
+  begin
+    lose_node(c, s);
   end;
 
   rule "a barrier fails, to be tried again"
@@ -861,7 +954,8 @@ begin
   resume_from(false);
 end;
 
--- What must always hold
+-- What must always hold. What holds only until a result is lost says so: what runs, or was made from
+-- it, stays.
 
 function saves(): boolean;
 begin
@@ -869,20 +963,20 @@ begin
 end;
 
 invariant "SCHED-01: a cell that runs, and is wanted, has its inputs"
-  forall c: Column do forall r: Row do
+  losses > 0 | forall c: Column do forall r: Row do
     cell_flight[c][r] & !cell_done[c][r] & !is_barrier(c)
     -> forall d: Column do needs(c, d) -> cell_done[d][r] end
   end end;
 
 invariant "BARR-01: a barrier that runs has its inputs from every row of its scope"
-  forall c: Column do forall s: Scope do
+  losses > 0 | forall c: Column do forall s: Scope do
     node_flight[c][s] -> forall d: Column do forall r: Row do
       needs(c, d) & in_scope(c, s, r) -> cell_done[d][r]
     end end
   end end;
 
 invariant "CKPT-07: of a complete barrier every row has the inputs, or the output"
-  forall c: Column do forall s: Scope do
+  losses > 0 | forall c: Column do forall s: Scope do
     node_done[c][s] -> forall r: Row do
       in_scope(c, s, r) -> cell_done[c][r] | forall d: Column do
         needs(c, d) -> cell_done[d][r]
@@ -891,7 +985,7 @@ invariant "CKPT-07: of a complete barrier every row has the inputs, or the outpu
   end end;
 
 invariant "BARR-02: an output cell is of a finished barrier, or claimed, or of a dropped row"
-  forall c: Column do forall r: Row do
+  losses > 0 | forall c: Column do forall r: Row do
     is_barrier(c) & (cell_done[c][r] | cell_flight[c][r])
     -> node_done[c][scope_of(c, r)] | durable[c][r] | dropped[r]
   end end;
@@ -959,7 +1053,7 @@ invariant "SCHED-03: what is done is not run again"
   end end;
 
 invariant "SCHED-13: rows of an ordered column run one after the other"
-  forall c: Column do forall r: Row do
+  losses > 0 | forall c: Column do forall r: Row do
     ordered(c) & !is_barrier(c) & cell_flight[c][r] & !cell_done[c][r]
     -> forall earlier: Row do earlier < r -> cell_done[c][earlier] end
   end end;

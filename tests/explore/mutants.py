@@ -332,6 +332,28 @@ class WaitsForTheWholeTable(Relation):
         return stopping and not self.cells & ~self.claimed_cells[durable]
 
 
+class LosesWhatIsClaimed(Relation):
+    """With a worker go results that are claimed, or whose claim is being written."""
+
+    def may_lose(self, base: int, place: int, safe: int) -> bool:
+        return super().may_lose(base, place, 0)
+
+
+class LosesWhatWasMadeFromIt(Relation):
+    """With a lost result goes what was made from it."""
+
+    def lose(self, base: int, place: int, safe: int) -> int:
+        made = sum(1 << n for n, needs in enumerate(self.needs) if needs >> place & 1)
+        return super().lose(base, place, safe) & ~made
+
+
+class KeepsTheOutput(Relation):
+    """A barrier that is lost is run again, and its output is kept."""
+
+    def lose(self, base: int, place: int, safe: int) -> int:
+        return super().lose(base, place, self.outputs[place])
+
+
 @dataclass(frozen=True)
 class Mutant:
     """A broken relation and where it shows.
@@ -361,6 +383,7 @@ ONE_CRASH = {"crashes": 1}
 _DROP = {"drops": 1}
 _CELLS = {"crashes": 1, "versions": (3,)}
 _STOP = {"stops": 1}
+_LOSS = {"losses": 1}
 
 MUTANTS = (
     Mutant(RestoresEveryBarrier, "a v:barrier(a)", "CKPT-07", 10, faults=ONE_CRASH),
@@ -394,6 +417,9 @@ MUTANTS = (
     Mutant(EndsBeforeTheClaim, "a", "STOP-07", 4, faults=_STOP),
     Mutant(EndsUnasked, "a", "STOP-06", 1, faults=_STOP),
     Mutant(WaitsForTheWholeTable, "a", "SCHED-12", 1, faults=_STOP),
+    Mutant(LosesWhatIsClaimed, "a", "FAIL-08", 4, faults={"crashes": 1, "losses": 1}),
+    Mutant(LosesWhatWasMadeFromIt, "a b(a)", "FAIL-08", 5, faults=_LOSS),
+    Mutant(KeepsTheOutput, "a v:barrier(a)", "FAIL-08", 9, faults=_LOSS),
 )
 
 
@@ -401,8 +427,14 @@ def search_of(mutant: Mutant, *, symmetric: bool = False, waive: tuple[str, ...]
     """The search of a mutant's graph under its broken relation."""
     graph = parse_shape(mutant.graph).graph(mutant.rows, mutant.batch)
     relation = mutant.relation(graph, Faults(**mutant.faults))
+    faults = relation.faults
     invariants = Invariants(
-        graph, relation.claims, relation.faults.workers, waive, drops_of(relation)
+        graph,
+        relation.claims,
+        faults.workers,
+        waive,
+        drops_of(relation),
+        losses=bool(faults.losses),
     )
     return Search(relation, invariants, symmetric=symmetric)
 

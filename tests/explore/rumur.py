@@ -75,6 +75,7 @@ def configuration_text(one: Configuration, broken: str = "") -> str:
         "RETRIES": faults.retries,
         "DROPS": faults.drops,
         "STOPS": faults.stops,
+        "LOSSES": faults.losses,
         "TORN": str(faults.torn).lower(),
         "WORKERS": faults.workers or 0,
         "CLAIM_ROWS": str(1 in faults.versions).lower(),
@@ -177,12 +178,14 @@ def drawn(count: int, seed: int = 0, states_max: int = 30_000) -> dict[Configura
         seed: the seed of the draws.
         states_max: one with more states is left out: each is compiled and searched by both.
     """
-    random, stops = Random(seed), Random(f"stops of {seed}")
+    random, stops = Random(seed), Random(f"stops and losses of {seed}")
     found: dict[Configuration, SearchResult] = {}
     while len(found) < count:
         one = _draw(random)
         if stops.random() < 0.35:
             one = _stopped(one, stops)
+        if not one.faults.drops and stops.random() < 0.35:
+            one = replace(one, faults=replace(one.faults, losses=stops.choice((1, 1, 2))))
         if one in found or one in CONFIGURATIONS:
             continue
         says = found_of(one)

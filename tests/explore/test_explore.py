@@ -215,6 +215,7 @@ def test_relation_and_machine_allow_the_same_steps(one: Configuration) -> None:
         Faults(crashes=1, drops=1),
         Faults(crashes=1, versions=(1, 2, 3)),
         Faults(stops=1, versions=(3,)),
+        Faults(losses=1),
     ],
     ids=str,
 )
@@ -270,6 +271,63 @@ def test_relation_and_machine_agree_on_a_stop(graph: str, rows: int, faults: Fau
     run = search.run()
     assert run.clause == ""
     assert check_equivalence(search) == (run.states, run.transitions)
+
+
+@pytest.mark.clause("FAIL-08")
+def test_the_states_with_a_lost_result_are_counted() -> None:
+    """3 columns × 2 rows, one loss, without a crash and with one."""
+    counts = {}
+    for crashes, versions in ((0, (1,)), (1, (1,)), (1, (2,)), (1, (3,))):
+        faults = Faults(crashes=crashes, losses=1, versions=versions)
+        totals = explore(Configuration(2, faults, 3, ("row", "barrier")), Progress(None))
+        assert not totals.clause
+        counts[crashes, versions] = totals.states
+    assert counts == {
+        (0, (1,)): 39_496,
+        (1, (1,)): 85_680,
+        (1, (2,)): 345_724,
+        (1, (3,)): 703_376,
+    }
+
+
+@pytest.mark.clause("FAIL-08", "CKPT-05")
+@pytest.mark.parametrize(
+    ("graph", "rows", "faults"),
+    [
+        ("a:row+ordered", 3, Faults(losses=2)),
+        ("a v:barrier(a)", 2, Faults(losses=1, crashes=1)),
+        ("a b(a)", 2, Faults(losses=1, crashes=1, versions=(2,))),
+        ("a b(a)", 1, Faults(losses=2, stops=1, retries=1)),
+        ("a v:batch(a) c(v)", 1, Faults(losses=1, crashes=1, versions=(1, 2, 3))),
+    ],
+    ids=str,
+)
+def test_relation_and_machine_agree_on_lost_results(graph: str, rows: int, faults: Faults) -> None:
+    search = search_for(parse_shape(graph).graph(rows, 1), faults)
+    run = search.run()
+    assert run.clause == ""
+    assert check_equivalence(search) == (run.states, run.transitions)
+
+
+@pytest.mark.clause("FAIL-08")
+def test_output_that_was_given_counts_although_its_barrier_is_lost() -> None:
+    """v[0] is being given while its barrier is lost: it stays, and may be claimed."""
+    search = search_for(parse_shape("a v:barrier(a)").graph(2), Faults(crashes=1, losses=1))
+    names = [("start", 0), ("complete", 0), ("start", 2), ("complete", 2), ("start", 4)]
+    names += [("complete", 4), ("start", 1), ("lose", 4), ("complete", 1)]
+    state = search.start()
+    for name in names:
+        state = next(other for step, other in search.steps(state) if step[:2] == name)
+    claims = [step.place for step, _ in search.steps(state) if step.kind == "checkpoint_begin"]
+    assert [search.relation.claims[claim] for claim in claims] == [(1, 1)]
+    assert explain_path(search, [Step(*name) for name in names])[-2] == (
+        "a worker is lost, and with it the result of barrier v"
+    )
+
+
+def test_drops_leave_losses_out() -> None:
+    with pytest.raises(SpecError, match="drops: not beside losses"):
+        Faults(drops=1, losses=1)
 
 
 def test_an_interruption_is_explained() -> None:
@@ -328,7 +386,7 @@ def test_a_drop_after_a_claim_of_columns_was_begun_is_not_in_it() -> None:
 
 @pytest.mark.parametrize(
     "mutant",
-    [m for m in MUTANTS if m.clause.startswith(("SCHED-01", "BARR", "SCHED-13", "STOP"))],
+    [m for m in MUTANTS if m.clause.startswith(("SCHED-01", "BARR", "SCHED-13", "STOP", "FAIL"))],
     ids=lambda m: m.name,
 )
 def test_a_relation_that_is_wrong_differs_from_the_machine(mutant: Mutant) -> None:

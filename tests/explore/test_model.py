@@ -72,7 +72,7 @@ def test_the_draws_differ_and_have_a_bit_of_everything() -> None:
     assert {each.versions for each in faults} == {(1,), (2,), (1, 2), (3,), (1, 2, 3)}
     assert {each.workers for each in faults} == {None, 1, 2}
     assert {each.retries for each in faults} == {0, 1}
-    assert {each.stops for each in faults} == {0, 1, 2}
+    assert {each.stops for each in faults} == {each.losses for each in faults} == {0, 1, 2}
     assert {each.torn for each in faults} == {False, True}
     for word in ("row", "row+ordered", "barrier", "batch", "batch+ordered"):
         assert any(f":{word}" in one.graph for one in found), word

@@ -15,6 +15,7 @@ module               contents
 `histories`          claims on storage and spent faults, as one bit of an integer
 `resuming`           the states in which a new process may begin
 `stopping`           the steps of a run that is asked to stop, and its end as interrupted
+`losing`             the steps by which results are lost with a worker
 `symmetry`           states that differ in the order of interchangeable rows
 `search`             breadth first through all states; the shortest path to a broken clause; no trap
 `actions`            steps as actions of the machine

@@ -92,6 +92,9 @@ class ActionsOfSteps:
             yield Action("checkpoint_begin", claim=claim)
         elif step.kind == "checkpoint_durable":
             yield Action("checkpoint_durable")
+        elif step.kind == "lose":
+            yield Action("worker_lost")
+            yield self._on("lose", step.place)
         elif step.kind == "stop_requested":
             yield Action("stop_requested")
         else:

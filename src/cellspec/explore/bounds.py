@@ -9,9 +9,9 @@ name  pipelines in scope
 ====  =============================================================================================
 0     single graphs, each under rules that show one thing: what a model by hand is compared with
 1     row columns and dataset barriers, one crash anywhere; half a minute
-2     batch barriers too, with a short last batch, checkpoints of each version, and a stop on
-      request; for CI
-3     failures, torn writes, two crashes, stops, order, limits; for the night
+2     batch barriers too, with a short last batch, checkpoints of each version, a stop on
+      request, and a lost result; for CI
+3     failures, torn writes, two crashes, stops, losses, order, limits; for the night
 ====  =============================================================================================
 """
 
@@ -82,9 +82,10 @@ class Configuration:
             (faults.retries, "retry"),
             (faults.drops, "drop"),
             (faults.stops, "stop"),
+            (faults.losses, "loss"),
         ):
             if count:
-                many = {"crash": "crashes", "retry": "retries"}.get(name, "")
+                many = {"crash": "crashes", "retry": "retries", "loss": "losses"}.get(name, "")
                 words.append(f"{count} {noun(count, name, many)}")
         if faults.torn:
             words.append("torn writes")
@@ -156,6 +157,11 @@ BOUNDS: Mapping[int, Sequence[Configuration]] = {
         _single("a v:barrier(a)", 2, crashes=1, stops=1, versions=(3,)),
         _single("a:row+ordered v:batch+ordered(a)", 2, 1, drops=1, stops=1, workers=1),
         _single(_CHAIN, 2, crashes=1, stops=1, torn=True, versions=(1, 2, 3)),
+        _single("a b(a)", 2, losses=2),
+        _single("a v:barrier(a)", 2, crashes=1, losses=1, versions=(2,)),
+        _single("a v:barrier(a)", 2, crashes=1, losses=1, versions=(3,)),
+        _single("a:row+ordered v:batch+ordered(a)", 2, 1, stops=1, losses=1, workers=1),
+        _single(_CHAIN, 2, crashes=1, losses=1, torn=True, versions=(1, 2, 3)),
     ),
     1: (
         _every(4, 2, _BOTH, crashes=1),
@@ -168,6 +174,7 @@ BOUNDS: Mapping[int, Sequence[Configuration]] = {
         _every(3, 2, _BOTH, crashes=1, versions=(3,)),
         _every(3, 2, _BOTH, stops=1, versions=(3,)),
         _every(3, 2, _BOTH, crashes=1, stops=1),
+        _every(3, 2, _BOTH, crashes=1, losses=1),
     ),
     3: (
         _every(2, 3, _ALL, 2, crashes=2, torn=True),
@@ -186,6 +193,9 @@ BOUNDS: Mapping[int, Sequence[Configuration]] = {
         _every(2, 3, _ORDER, 2, crashes=1, versions=(3,)),
         _every(3, 2, _BOTH, crashes=1, stops=1, versions=(1, 2, 3)),
         _every(2, 3, _ALL, 2, retries=1, drops=1, stops=2),
+        _every(3, 2, _BOTH, crashes=1, losses=1, versions=(3,)),
+        _every(3, 2, _BOTH, stops=1, losses=2),
+        _every(2, 3, _ORDER, 2, crashes=1, losses=1, versions=(2,)),
     ),
 }
 
@@ -302,7 +312,13 @@ def drops_of(relation: Relation) -> list[int] | None:
 def search_for(graph: ExecutionGraph, faults: Faults, *, symmetric: bool = False) -> Search:
     """The search of one graph under the reference's own rules."""
     relation = Relation(graph, faults)
-    invariants = Invariants(graph, relation.claims, faults.workers, drops=drops_of(relation))
+    invariants = Invariants(
+        graph,
+        relation.claims,
+        faults.workers,
+        drops=drops_of(relation),
+        losses=bool(faults.losses),
+    )
     return Search(relation, invariants, symmetric=symmetric)
 
 

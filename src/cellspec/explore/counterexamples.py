@@ -30,6 +30,7 @@ _VERBS = {
     ("start", ""): "{} starts",
     ("complete", ""): "{} ends",
     ("fail", "retryable"): "{} fails, and will be tried again",
+    ("lose", ""): "a worker is lost, and with it the result of {}",
     ("fail", "permanent"): "{} fails for good",
 }
 

@@ -24,6 +24,7 @@ from cellspec.explore.search import Search
 from cellspec.explore.steps import State, Step
 from cellspec.graph.nodes import BarrierNodeId
 from cellspec.machine.actions import Action
+from cellspec.machine.losing import may_lose, may_lose_barrier
 from cellspec.machine.machine import Machine
 from cellspec.state.claims import Prefixes, as_prefixes
 from cellspec.state.codes import RUNNING, is_resolved
@@ -164,6 +165,8 @@ def _offered(search: Search, machine: Machine, state: State) -> set[Step]:
                 offered.add(Step("interrupt", durable))
         elif kind == "drop":
             raise Difference("a drop is not recorded")
+    if mask & histories.may_lose:
+        offered |= _losses(relation, machine)
     for action in storing:
         machine.apply(action)
     if _may_end(machine) != relation.is_end(state.base & relation.every):
@@ -193,6 +196,20 @@ def _place(relation: Relation, action: Action) -> int:
         return relation.nodes.index(node)
     assert action.rows is not None
     return relation.nodes.index(relation.graph.cell_node(column, action.rows[0]))
+
+
+def _losses(relation: Relation, machine: Machine) -> set[Step]:
+    """The results that a worker may take with it, as far as data is durable now."""
+    found: set[Step] = set()
+    for place, node in enumerate(relation.nodes):
+        column = relation.graph.rules.index[node.column]
+        if isinstance(node, BarrierNodeId):
+            lost = may_lose_barrier(machine.state, column, node.batch or 0)
+        else:
+            lost = bool(relation.calls >> place & 1) and may_lose(machine.state, column, node.row)
+        if lost:
+            found.add(Step("lose", place))
+    return found
 
 
 def _claims(search: Search, machine: Machine) -> set[Step]:

@@ -6,6 +6,8 @@ while the run is stopping for the next one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cellspec.explore.relation import Relation
 
 __all__ = ["Histories"]
@@ -24,13 +26,15 @@ class Histories:
         self.of_retry = self.of_crash * (faults.crashes + 1)
         self.of_fail = self.of_retry * (faults.retries + 1)
         self.of_stop = self.of_fail * (faults.drops + 1)
-        self.total = self.of_stop * (2 * faults.stops + 1)
+        self.of_loss = self.of_stop * (2 * faults.stops + 1)
+        self.total = self.of_loss * (faults.losses + 1)
         every = range(0, self.total, self.block)
         plain = (1 << self.claims) - 1
         whole = (1 << self.block) - 1
         self.may_crash = sum(whole << x for x in every if self.spent(x)[0] < faults.crashes)
         self.may_retry = sum(whole << x for x in every if self.spent(x)[1] < faults.retries)
         self.may_fail = sum(whole << x for x in every if self.spent(x)[2] < faults.drops)
+        self.may_lose = sum(whole << x for x in every if x // self.of_loss < faults.losses)
         last = 2 * faults.stops
         self.stopping = sum(whole << x for x in every if self.phase(x) % 2)
         self.may_request = sum(
@@ -55,7 +59,7 @@ class Histories:
 
     def phase(self, history: int) -> int:
         """Twice the number of stops that are over; one more while the run is stopping."""
-        return history // self.of_stop
+        return history % self.of_loss // self.of_stop
 
     def claims_of(self, history: int) -> tuple[int, int | None]:
         """The last durable claim and the one being written, by index."""
@@ -81,6 +85,22 @@ class Histories:
         """
         asked = self.stopping if stopping else self.may_request
         return sum(claims << x for x in self._every) & asked
+
+    def by_safe(self, claimed: Sequence[int]) -> list[tuple[int, int]]:
+        """The histories that may lose a result, by what their claims hold of some cells.
+
+        Args:
+            claimed: by claim, those of the cells that it holds.
+        """
+        found: dict[int, int] = {}
+        for place in range(self.block):
+            durable, pending = self.claims_of(place)
+            safe = claimed[durable] | (0 if pending is None else claimed[pending])
+            found[safe] = found.get(safe, 0) | 1 << place
+        return [
+            (safe, sum(mask << x for x in self._every) & self.may_lose)
+            for safe, mask in found.items()
+        ]
 
     def resumed(self, history: int, claim: int, *, crash: bool) -> int:
         """The history of the next incarnation, which resumes from a claim."""

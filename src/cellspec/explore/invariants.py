@@ -24,10 +24,11 @@ SCHED-12   a state from which the run cannot end well, or in which it stands sti
 STOP-05    a call starts after a stop was requested
 STOP-06    the run ends as interrupted, and no stop was requested
 STOP-07    the run ends as interrupted, and could claim more
+FAIL-08    a result is lost that a claim holds, or another with it
 CKPT-02    what a checkpoint would claim is not what is resolved without a gap (CKPT-13: of a
            column; CKPT-09: it is less than what is claimed already)
 CKPT-06    after a restore other cells are done than those claimed or dropped; or a cell is done
-           though what it waits for is not, and no claim holds it
+           though what it waits for is not, and no claim holds it (nor a loss took it)
 CKPT-07    after a restore a barrier node is done whose scope is not all claimed (nor unwanted), or
            is not done whose scope is
 CKPT-12    a resume begins from a claim that is neither the last durable one nor the one in flight
@@ -55,6 +56,7 @@ class Invariants:
         waive: clauses to leave unjudged, to see the consequences.
         drops: by claim, the rows (a mask) whose drop was recorded when it was begun, and which it
             reaches; None if a claim reaches a dropped row only when all of it is resolved.
+        losses: results may be lost: what was made from one that is lost stays resolved.
     """
 
     def __init__(
@@ -64,7 +66,10 @@ class Invariants:
         workers: int | None = None,
         waive: Sequence[str] = (),
         drops: Sequence[int] | None = None,
+        *,
+        losses: bool = False,
     ) -> None:
+        self.losses = losses
         rules = graph.rules
         self.rows, self.width, self.workers = graph.num_records, graph.num_columns, workers
         self.waived = frozenset(waive)
@@ -95,11 +100,13 @@ class Invariants:
             for place in range(self.count)
             if self._is_barrier(place)
         ]
+        # Output that is given stays and counts, although its barrier may be lost and run again.
+        awaited = {} if losses else self._first_barrier
         # The nodes by which a row of a column counts, if it is not claimed (CKPT-13, TRACK-06).
         self._counted = [
             [
                 self._cell(row, column)
-                | (self._barrier_over(column, row) if column in self._first_barrier else 0)
+                | (self._barrier_over(column, row) if column in awaited else 0)
                 for row in range(self.rows)
             ]
             for column in range(self.width)
@@ -190,6 +197,8 @@ class Invariants:
             if not required & undone:
                 content |= node
         unsettled = done & ~content
+        if self.losses:
+            unsettled = 0
         if dropped:
             for row in range(self.rows):
                 if dropped >> row & 1:
@@ -297,6 +306,16 @@ class Invariants:
         dropped = before >> 2 * size | sum(1 << row for row in wanting)
         return self._or_waived("" if after >> 2 * size == dropped else "DROP-01")
 
+    def lose(self, before: int, after: int, place: int, safe: int) -> str:
+        """The clause that a loss breaks; `safe` is what claims hold of the cells of the node."""
+        gone = 1 << place
+        right = not safe
+        if self._is_barrier(place):
+            left = self._wanted(place, 0) & ~safe
+            gone |= left
+            right = bool(left)
+        return self._or_waived("" if right and after == before & ~gone else "FAIL-08")
+
     def starts_in_stop(self, places: Iterable[int]) -> int:
         """The first of some starts after a request that breaks STOP-05; −1 for none."""
         if "STOP-05" in self.waived:
@@ -351,7 +370,13 @@ class Invariants:
             self._prefix(column, done, dropped, self._held(column, held))
             for column in range(self.width)
         ]
-        return [min(counts)] * self.width if version == 1 else counts
+        if version == 1:
+            return [min(counts)] * self.width
+        if self.losses:
+            # Clause CKPT-05, for an input that is lost: columns come after those that they need.
+            for rule in self._rules:
+                counts[rule.index] = min([counts[rule.index], *(counts[n] for n in rule.needs)])
+        return counts
 
     def _held(self, column: int, cells: int) -> int:
         """How many first rows of a column are among some cells."""

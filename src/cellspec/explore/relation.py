@@ -61,12 +61,14 @@ class Faults:
         retries: how many calls may fail and be tried again.
         drops: how many calls may fail for good.
         stops: how often the run is asked to stop, ends as interrupted, and is resumed.
+        losses: how many results may be lost with a worker.
         workers: calls in flight at once; None for no limit.
         versions: which checkpoints are written, in order: 1 claims whole rows, 2 a prefix of each
             column, 3 any cells.
 
     Raises:
-        SpecError: a count below 0, an empty `versions`, or claims of any cells beside drops.
+        SpecError: a count below 0, an empty `versions`, or drops beside claims of any cells or
+            beside losses.
     """
 
     crashes: int = 0
@@ -74,11 +76,12 @@ class Faults:
     retries: int = 0
     drops: int = 0
     stops: int = 0
+    losses: int = 0
     workers: int | None = None
     versions: tuple[int, ...] = (1,)
 
     def __post_init__(self) -> None:
-        for name in ("crashes", "retries", "drops", "stops"):
+        for name in ("crashes", "retries", "drops", "stops", "losses"):
             if getattr(self, name) < 0:
                 raise SpecError(f"{name}: expected a number from 0, got {getattr(self, name)}")
         if self.workers is not None and self.workers < 1:
@@ -87,6 +90,8 @@ class Faults:
             raise SpecError(f"versions: expected some of 1, 2 and 3, got {self.versions}")
         if 3 in self.versions and self.drops:
             raise SpecError("drops: not beside version 3: claims of any cells leave them out")
+        if self.losses and self.drops:
+            raise SpecError("drops: not beside losses: of a dropped row nothing is lost")
 
     @property
     def saves(self) -> bool:
@@ -251,6 +256,9 @@ class Relation:
                 if not graph.is_row_complete(row, every):
                     self.row_full[row] |= bit
             every.add(node)
+        if self.faults.losses:
+            # Output that was given stays and counts, also if its barrier is lost later.
+            self.row_full = [full & self.cells for full in self.row_full]
         if self.faults.versions == (1,):
             return
         order = list(graph.iter_nodes())
@@ -274,6 +282,8 @@ class Relation:
                 found = tracker.to_checkpoint(graph, max(self.faults.versions))["column_rows"]
                 if not covers(_rows_of(found[name]), row):
                     self.cell_full[column][row] |= self.bit[missing]
+        if self.faults.losses:
+            self.cell_full = [[full & self.cells for full in each] for each in self.cell_full]
 
     def _inputs_of(self, column: int) -> set[int]:
         """The columns that a column needs, and those that they need."""
@@ -403,6 +413,10 @@ class Relation:
                 or not full[counts[column]] & ~done
             ):
                 counts[column] += 1
+            if self.faults.losses:
+                # An input that is lost holds back the claim of what was made from it.
+                needs = self.graph.rules.columns[column].needs
+                counts[column] = min([counts[column], *(counts[need] for need in needs)])
         return tuple(counts) if version == 2 else (min(counts),) * columns
 
     def _set_after(self, done: int, durable: int) -> Claim:
@@ -439,6 +453,24 @@ class Relation:
             )
             self._may_claim[key] = self.claim_index.get(key[:2]) if grows else None
         return self._may_claim[key]
+
+    def may_lose(self, base: int, place: int, safe: int) -> bool:
+        """True if what a complete node gave may go with a worker.
+
+        Args:
+            base: the base; the node is complete.
+            place: the node: a cell of a row column, or a barrier node.
+            safe: those of the cells that it gives which a claim holds, or one being written.
+        """
+        outputs = self.outputs[place]
+        if not outputs:
+            return not safe
+        # Output that is being given stays, as what runs on it.
+        return bool(outputs & ~safe & ~(base >> self.size))
+
+    def lose(self, base: int, place: int, safe: int) -> int:
+        """The base after the loss: that alone is pending again, and of a barrier its output."""
+        return base & ~(1 << place | self.outputs[place] & ~safe)
 
     def may_interrupt(self, claim: Claim, durable: int, *, stopping: bool) -> bool:
         """True if the run may end as interrupted, with nothing in flight.

@@ -2,8 +2,8 @@
 
 A state has two halves. Its *base* holds the running and the done nodes: one integer, see
 `cellspec.explore.relation`. Its *history* holds the claims on storage and the faults so far: the
-last durable claim, the claim being written, and how many crashes, retries, drops and stops are
-spent.
+last durable claim, the claim being written, and how many crashes, retries, drops, stops and
+losses are spent.
 
 ==================  ================================================================================
 step                changes
@@ -17,6 +17,7 @@ fail retryable      both: a call fails, and the node is as if it had never been 
 fail permanent      both: a call fails for good; the rows that want it are dropped
 stop_requested      history: from now on the run is stopping; only output cells start
 interrupt           both: the run ends as interrupted, and a new process resumes
+lose                both: a result that is not durable is gone; its node is pending again
 ==================  ================================================================================
 
 The end of the run is invisible to every other step. So it is a property of a state, not a step.
@@ -41,6 +42,7 @@ from functools import partial
 
 from cellspec.explore.histories import Histories
 from cellspec.explore.invariants import Invariants
+from cellspec.explore.losing import Losses
 from cellspec.explore.relation import Relation, bits
 from cellspec.explore.resuming import Resumes
 from cellspec.explore.steps import State, Step
@@ -134,6 +136,7 @@ class Search:
         self._known: dict[int, _Done] = {}
         self._settled = ((1 << 2 * size + len(relation.row_cells)) - 1) & ~(self._done << size)
         self._all_claims = (1 << len(relation.claims)) - 1
+        self._losses = Losses(relation, invariants, self.histories)
         self._steps: dict[int, list[int]] = {}
         self._fault_steps: dict[int, list[tuple[Step, int, str]]] = {}
         self._canonical = partial(sorted_rows, relation) if symmetric else None
@@ -193,6 +196,7 @@ class Search:
         may_save, may_crash, writing = histories.may_save, histories.may_crash, histories.writing
         stopping, has_stops = histories.stopping, bool(histories.stopping)
         has_faults = histories.may_retry | histories.may_fail
+        may_lose = histories.may_lose
         of_row = 2 * self.relation.size
         crashing: dict[int, int] = {}
         transitions = 0
@@ -219,6 +223,8 @@ class Search:
                 transitions += self._fault(base, found, number, tally, following)
             if has_stops:
                 transitions += self._stops(base, about, found, number, tally, following)
+            if may_lose & found:
+                transitions += self._loss(base, found, number, tally, following)
             saved = found & may_save
             if saved:
                 crash = saved & may_crash
@@ -271,6 +277,21 @@ class Search:
             level = number + (broken.step is not None)
             state = State(base, broken.history)
             tally.violation = _Violation(level, broken.clause, state, broken.step)
+        return count
+
+    def _loss(
+        self, base: int, found: int, number: int, tally: _Tally, following: defaultdict[int, int]
+    ) -> int:
+        """Results that are lost with a worker; gives how many steps there are."""
+        count = 0
+        for step, histories, other, clause in self._losses.of(base):
+            may = found & histories
+            if may:
+                if clause and tally.violation is None:
+                    state = State(base, (may & -may).bit_length() - 1)
+                    tally.violation = _Violation(number + 1, clause, state, step)
+                following[other] |= may << self.histories.of_loss
+                count += may.bit_count()
         return count
 
     def _storage(self, saved: int, about: _Done) -> tuple[int, int]:
@@ -490,6 +511,9 @@ class Search:
             if mask & histories.may_fail:
                 after = State(relation.fail(base, place), history + histories.of_fail)
                 yield Step("fail", place, "permanent"), after
+        for step, may, lost, _ in self._losses.of(base) if histories.may_lose else ():
+            if mask & may:
+                yield step, State(lost, history + histories.of_loss)
         if mask & histories.may_request:
             yield Step("stop_requested"), State(base, history + histories.of_stop)
         if histories.stopping and not flight:

@@ -15,6 +15,7 @@ checkpoint_durable  checkpoint_durable
 crash               crash, resume
 stop_requested      stop_requested
 interrupt           end (interrupted), resume
+lose                worker_lost, lose
 ==================  ================================================================================
 
 `cellspec.explore.actions` spells steps out as actions, and `cellspec.explore.equivalence` holds the
@@ -39,9 +40,9 @@ class Step(NamedTuple):
     """One step, by name.
 
     Attributes:
-        kind: start, complete, fail, checkpoint_begin, checkpoint_durable, crash, stop_requested or
-            interrupt.
-        place: of start, complete and fail: the node, by its bit; of checkpoints, crashes and
+        kind: start, complete, fail, checkpoint_begin, checkpoint_durable, crash, stop_requested,
+            interrupt or lose.
+        place: of start, complete, fail and lose: the node, by its bit; of checkpoints, crashes and
             interruptions: the claim, by its index.
         outcome: of fail: retryable or permanent; of crash: the fate of the claim that was being
             written: old, new or torn.

@@ -111,6 +111,13 @@ def _add_faults(explore: Any) -> None:
     explore.add_argument(
         "--stops", metavar="N", type=_budget, default=0, help="stops on request (default: 0)"
     )
+    explore.add_argument(
+        "--losses",
+        metavar="N",
+        type=_budget,
+        default=0,
+        help="results lost with a worker (default: 0)",
+    )
     explore.add_argument("--workers", metavar="N", type=_count, help="default: no limit")
 
 
@@ -141,7 +148,7 @@ def _check(args: argparse.Namespace) -> None:
         raise SpecError("--symmetry: needs --graph")
     own = [args.rows, args.batch, args.crashes, args.workers]
     named = args.graph is None and args.columns is None
-    own += [args.retries, args.drops, args.stops, args.torn, args.versions != "1"]
+    own += [args.retries, args.drops, args.stops, args.losses, args.torn, args.versions != "1"]
     if named and any(own):
         raise SpecError(
             "--bounds brings its own rows and faults: give --graph or --columns with them"
@@ -159,6 +166,7 @@ def _faults(args: argparse.Namespace) -> Faults:
         retries=args.retries,
         drops=args.drops,
         stops=args.stops,
+        losses=args.losses,
         workers=args.workers,
         versions=_VERSIONS[args.versions],
     )
