@@ -42,12 +42,12 @@ class Resumes:
         durable, pending = histories.claims_of(history)
         before = dropped << 2 * relation.size
         judged = []
-        for fate, claim in relation.interrupted(durable, pending):
+        for outcome, claim in relation.interrupted(durable, pending):
             base = relation.restore(claim, dropped)
             clause = invariants.resume(claim, durable, pending) or invariants.restore(
                 claim, before, base
             )
-            step = Step(kind, claim, fate if kind == "crash" else "")
+            step = Step(kind, claim, outcome if kind == "crash" else "")
             after = histories.resumed(history, claim, crash=kind == "crash")
             judged.append((step, State(base, after), clause))
         return judged

@@ -419,7 +419,7 @@ class Search:
         histories = self.histories
         steps = self._fault_steps.get(base)
         if steps is None:
-            steps = self._fault_steps[base] = list(self._failures(base))
+            steps = self._fault_steps[base] = list(_failures(self.relation, self.invariants, base))
         count = 0
         for step, other, clause in steps:
             again = step.outcome == "retryable"
@@ -432,14 +432,6 @@ class Search:
                 following[other if self._canonical is None else self._canonical(other)] |= moved
                 count += may.bit_count()
         return count
-
-    def _failures(self, base: int) -> Iterator[tuple[Step, int, str]]:
-        """The ways in which calls in flight may fail: each with the base, and a broken clause."""
-        for place in bits(self.relation.failable(base)):
-            yield Step("fail", place, "retryable"), self.relation.retry(base, place), ""
-            other = self.relation.fail(base, place)
-            clause = self.invariants.fail(base, other, place)
-            yield Step("fail", place, "permanent"), other, clause
 
     def _crash(
         self,
@@ -558,18 +550,30 @@ class Search:
         else:
             last = violation.level - len(path)
         for level in reversed(levels[:last]):
-            step, state = plain._step_before(level, state)
+            step, state = _step_before(plain, level, state)
             path.append(step)
         path.reverse()
         return replace(
             found, clause=violation.clause, path=tuple(path), trap=violation.clause == "SCHED-12"
         )
 
-    def _step_before(self, level: dict[int, int], target: State) -> tuple[Step, State]:
-        for base, found in level.items():
-            for history in bits(found):
-                state = State(base, history)
-                for step, other in self.steps(state):
-                    if other == target:
-                        return step, state
-        raise AssertionError("a state of one level has no step from the level before")
+
+def _step_before(search: Search, level: dict[int, int], target: State) -> tuple[Step, State]:
+    for base, found in level.items():
+        for history in bits(found):
+            state = State(base, history)
+            for step, other in search.steps(state):
+                if other == target:
+                    return step, state
+    raise AssertionError("a state of one level has no step from the level before")
+
+
+def _failures(
+    relation: Relation, invariants: Invariants, base: int
+) -> Iterator[tuple[Step, int, str]]:
+    """The ways in which calls in flight may fail: each with the base, and a broken clause."""
+    for place in bits(relation.failable(base)):
+        yield Step("fail", place, "retryable"), relation.retry(base, place), ""
+        other = relation.fail(base, place)
+        clause = invariants.fail(base, other, place)
+        yield Step("fail", place, "permanent"), other, clause
