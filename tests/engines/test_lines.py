@@ -242,7 +242,7 @@ def test_the_schemas_take_every_line_of_real_runs(
     seen = {line["event"] for line in lines}
     known = set(m.FROM_ENGINE if way == "from" else m.TO_ENGINE)
     # The reference neither pauses nor waits for its storage; below, another engine does.
-    shown_below = {"checkpoint_failed", "pause", "write_begin", *COMMITS}
+    shown_below = {"checkpoint_failed", "pause", "take_back", "write_begin", *COMMITS}
     assert known - seen <= shown_below, "runs that show these are missing"
 
 
@@ -265,6 +265,19 @@ def test_a_pause_and_a_write_that_takes_time_are_told_in_a_line(
     found = [one.clause for one in run_stub(made, work, *turns).violations]
     # The table of the stub is empty.
     assert found == (["TABLE-01"] if told else ["SCHED-15"])
+
+
+@pytest.mark.clause("FAIL-06")
+@pytest.mark.parametrize("word", ["take_back", "cancel"])
+def test_a_call_that_is_taken_back_is_told_in_a_line(made: list[LineBackend], word: str) -> None:
+    turns = (
+        [START, {**WAIT, "until": 0.03125}],
+        [{"event": word, "column": "a", "rows": 0}, START, WAIT],
+        [{"event": "durable", "rows": 0}, {"event": "end", "outcome": "success"}],
+    )
+    found = [one.clause for one in run_stub(made, CELL.replace(rows=1), *turns).violations]
+    # The table of the stub is empty; a call that is wanted must not be cancelled.
+    assert found == (["TABLE-01"] if word == "take_back" else ["FAIL-04"])
 
 
 _ODD: tuple[Any, ...] = (None, "", "x", 0, -1, 1.5, True, [], [3], [2, 1], [0, 2], {}, {"a": 1})
