@@ -23,6 +23,8 @@ from tests.matrix.engine_mutants import EngineMutant
 
 PROFILES = tuple(profile.name for profile in DRAWN)
 WORKLOADS = 2000
+AFTER = 500
+"""Workloads on which a mutant is run again without the clause that caught it."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,11 @@ def broken_clause(mutant: EngineMutant, number: int, waive: Collection[str] = ()
     return result.violations[0].clause if result.violations else ""
 
 
-def first_broken(mutant: EngineMutant, waive: Collection[str] = ()) -> tuple[str, int]:
+def first_broken(
+    mutant: EngineMutant, waive: Collection[str] = (), most: int = WORKLOADS
+) -> tuple[str, int]:
     """The first clause that a mutant breaks, and on which workload; ("", 0) if it survives."""
-    for number in range(1, WORKLOADS + 1):
+    for number in range(1, most + 1):
         clause = broken_clause(mutant, number, waive)
         if clause:
             return clause, number
@@ -73,7 +77,7 @@ def smoke_of(mutant: EngineMutant) -> str:
 def measure_engine(mutant: EngineMutant) -> EngineRow:
     """One mutant, judged, and judged again without the clause that caught it."""
     clause, number = first_broken(mutant)
-    after = first_broken(mutant, (clause,))[0] if clause else ""
+    after = first_broken(mutant, (clause,), AFTER)[0] if clause else ""
     return EngineRow(
         mutant.name, mutant.wrong, clause, number, f"then {after}" if after else "survives"
     )
