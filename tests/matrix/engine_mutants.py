@@ -1163,7 +1163,10 @@ def table_without_nulls(table: Table, _: Probe) -> Table:
 @mutant("texts that look like a number are read back as the number")
 def table_with_numbers(table: Table, _: Probe) -> Table:
     def read(value: Any) -> Any:
-        return f"{float(value):g}" if isinstance(value, str) and value[:1].isdigit() else value
+        try:
+            return f"{float(value):g}" if isinstance(value, str) else value
+        except ValueError:
+            return value
 
     rows = {
         row: {name: read(value) for name, value in cells.items()}
