@@ -170,3 +170,11 @@ class ClearsItsFolder(TableJournal):
     def given_back(self) -> list[Line]:
         (self.probe.folder / "journal").unlink(missing_ok=True)
         return []
+
+
+@mutant("an engine that says nothing of its storage gives up the rows that were half done")
+class GivesUpHalfDoneRows(TableJournal):
+    def restore(self) -> None:
+        super().restore()
+        begun = {row for _, row in self.cells}
+        self.dropped |= {row: "" for row in sorted(begun) if not self.is_resolved_row(row)}
