@@ -111,6 +111,8 @@ NOT_RUN = {
     "make conformance": COMPARED_IN_CI,
     "cellspec conformance reference": COMPARED_IN_CI,
     "make explore": IN_CI,
+    "make odd": MINUTES,
+    "make restores": MINUTES,
     "make recompute": "it takes minutes; `.ci/run` runs a fifth of it",
     "make test-browser": IN_CI,
     "make test-clusters": IN_CI,

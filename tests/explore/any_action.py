@@ -136,4 +136,8 @@ def renamed_workload(work: Workload) -> Workload:
         faults=tuple(replace(fault, column=long(fault.column)) for fault in work.faults),
         skips=tuple((long(name), row) for name, row in work.skips),
         ends=tuple(replace(end, column=long(end.column)) for end in work.ends),
+        rejects=tuple((long(name), row) for name, row in work.rejects),
+        killers=tuple((long(name), row) for name, row in work.killers),
+        versions={long(name): version for name, version in work.versions.items()},
+        texts={long(name): texts for name, texts in work.texts.items()},
     )

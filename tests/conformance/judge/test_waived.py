@@ -73,6 +73,37 @@ def test_with_every_clause_waived_any_action_is_taken_and_the_counts_hold(
 
 FOLLOWS: Mapping[str, tuple[str, str]] = {
     # By mutant: what else its mistake breaks, and why that is no false blame.
+    "loses group slot on drop": (
+        "SCHED-14",
+        "what is never admitted is never made: the engine gives up",
+    ),
+    "repeats timeouts for ever": (
+        "DROP-03 DROP-04 FAIL-07 SCHED-12",
+        "after its last attempt a row counts as dropped: the engine goes on with it",
+    ),
+    "takes unknown exceptions as answers": (
+        "TABLE-02 TABLE-03 TABLE-04 TABLE-06",
+        "the table holds what no call gave",
+    ),
+    "repeats unknown exceptions": (
+        "FAIL-02 DROP-03 DROP-04 SCHED-12",
+        "after a permanent failure a row counts as dropped: the engine goes on with it",
+    ),
+    "records failed as filtered": ("TABLE-07", "the table has the same cause"),
+    "fails rows left out": ("TABLE-07 DROP-01", "the table has the same cause"),
+    "zips the answer": (
+        "DROP-01 DROP-03 DROP-04 TABLE-03 TABLE-04 BARR-02 BARR-06",
+        "the call counts as failed, and its rows as dropped: the engine goes on with them",
+    ),
+    "barrier reads a window": (
+        "SCHED-12 BARR-02 TABLE-04 DROP-04",
+        "rows that the barrier did not read never get its output",
+    ),
+    "calls an interruption success": ("TABLE-04 STOP-03", "the table is not whole"),
+    "begins anew after an interruption": (
+        "CKPT-12 SCHED-05 TABLE-05 TABLE-06 TABLE-09 CKPT-09 CKPT-08 CKPT-17 SKIP-03 DROP-04",
+        "what was claimed is made again, or given up",
+    ),
     "queues the first only": (
         "SCHED-12 SCHED-14 SCHED-15",
         "what is never queued never runs: the engine waits for it, or gives up",
@@ -127,7 +158,7 @@ FOLLOWS: Mapping[str, tuple[str, str]] = {
     "barrier reads as finished": ("TABLE-06", "another order of reading gives another value"),
     "misplaces output": ("TABLE-06", "other values follow from a misplaced one"),
     "admits last group early": ("SCHED-14", "no call can start, and the engine gives up"),
-    "admits in waves": ("GROUP-06", "the group waits at a later moment too"),
+    "admits in waves": ("GROUP-06 SCHED-14", "the group waits at a later moment too"),
     "reports success after stop": ("SCHED-10", "and it had not done all its work"),
     "reports failure for drops": ("SCHED-12 SCHED-14", "nothing stood in the way of success"),
     "ends before the last save": (
