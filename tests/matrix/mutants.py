@@ -904,8 +904,9 @@ class ForgetsClaimedSets(CompletionTracker):
         return tracker
 
 
-@mutant("a restored tracker keeps a claim as its ranges", "tracker")
-class KeepsRanges(CompletionTracker):
+class _KeepsTheClaim(CompletionTracker):
+    """A restored tracker that holds its claim as a value."""
+
     claim: Claim = ()
 
     @classmethod
@@ -915,20 +916,15 @@ class KeepsRanges(CompletionTracker):
         tracker = super().from_checkpoint(checkpoint, graph, dropped=dropped)
         tracker.claim = read_payload(checkpoint, graph, list(dropped))
         return tracker
+
+
+@mutant("a restored tracker keeps a claim as its ranges", "tracker")
+class KeepsRanges(_KeepsTheClaim):
+    pass
 
 
 @mutant("after a restore nothing that lies in a gap is ready", "tracker")
-class ForgetsGaps(CompletionTracker):
-    claim: Claim = ()
-
-    @classmethod
-    def from_checkpoint(
-        cls, checkpoint: Any, graph: ExecutionGraph, *, dropped: Iterable[int] = (), **_: Any
-    ) -> Self:
-        tracker = super().from_checkpoint(checkpoint, graph, dropped=dropped)
-        tracker.claim = read_payload(checkpoint, graph, list(dropped))
-        return tracker
-
+class ForgetsGaps(_KeepsTheClaim):
     def reset(self) -> None:
         super().reset()
         self.claim = ()

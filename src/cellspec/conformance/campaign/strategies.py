@@ -205,7 +205,7 @@ def workloads(
         seed=draw(st.integers(0, 255)),
         order_seed=draw(st.integers(0, 15)),
     )
-    # What came later is drawn last, so that the earlier profiles draw what they always drew.
+    # Drawn last, so that it changes no draw of another profile.
     if profile == "timeouts":
         work = draw(_timeouts(work, shape, drops="drops" in known))
     if profile == "storage_faults":
