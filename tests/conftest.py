@@ -12,6 +12,7 @@ version of Hypothesis, and nothing else.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Generator
 
@@ -99,6 +100,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     unknown = [line for item in items for line in unknown_clauses(item)]
     if unknown and not hasattr(config, "workerinput"):
         raise pytest.UsageError("\n".join(unknown))
+
+
+def pytest_collection_finish() -> None:
+    """Take what was imported and collected out of the sight of the collector of cyclic garbage.
+
+    It stays until the end, and there is so much of it that a test which empties the collector,
+    to measure time or memory, would mostly wait for it.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
