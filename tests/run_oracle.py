@@ -1236,7 +1236,7 @@ class RunModel:
         elif outcome == "interrupted":
             if not self.stop_requested:
                 broken.add("STOP-06")
-            if not self.is_excused() and self.claimable() - self.claimed_cells():
+            if not self.is_excused() and self.leaves_unsaved():
                 broken.add("STOP-07")
         else:
             if self.gives_up():

@@ -21,10 +21,6 @@ from sim.cli import main
 CASES = Path(__file__).parent / "cases"
 
 JUDGE = "The judge hears what real engines do"
-KIND_OF_CLAIM = (
-    "The header does not say which kind of claims this run makes, and the judge guesses it from "
-    "those that it saw; an engine that can claim sets may be asked for prefixes"
-)
 IN_FLIGHT = (
     "No clause says that a call in flight ends, or is taken back, before its run is interrupted"
 )
@@ -83,10 +79,10 @@ TRACES = {
     "judge_excuse_outlived": Judged("violated", "STOP-07"),
     "judge_misspelt_config": Judged("violated", "TRACE-02"),
     "judge_interrupted_in_flight": Judged("violated", "STOP-06", brings=IN_FLIGHT),
-    "judge_no_claim_when_asked": Judged("violated", "STOP-07", brings=KIND_OF_CLAIM),
-    "judge_no_claim_when_stopped": Judged("violated", "STOP-08", brings=KIND_OF_CLAIM),
-    "judge_claim_behind_a_gap": Judged("violated", "STOP-07", brings=KIND_OF_CLAIM),
-    "judge_table_when_asked": Judged("violated", "STOP-07", brings=KIND_OF_CLAIM),
+    "judge_no_claim_when_asked": Judged("violated", "STOP-07"),
+    "judge_no_claim_when_stopped": Judged("violated", "STOP-08"),
+    "judge_claim_behind_a_gap": Judged("violated", "STOP-07"),
+    "judge_table_when_asked": Judged("violated", "STOP-07"),
     "judge_write_of_durable_row": Judged("violated", "SCHED-15"),
     "judge_late_call_in_real_time": Judged("violated", "FAIL-07", ("--slack", "1s")),
     "judge_unclaimed_batch_in_order": Judged("violated", "STOP-07"),

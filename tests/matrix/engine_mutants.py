@@ -966,7 +966,8 @@ class EndsWellAfterAFailedWrite(Scheduler):
 class EndsWithoutTheLastClaim(Scheduler):
     def due_save(self) -> Save | None:
         save = super().due_save()
-        if save is not None and save.final and any(self.saving.claimed):
+        done = not self.progress.open_rows
+        if save is not None and save.final and done and any(self.saving.claimed):
             return replace(save, checkpoint=None)
         return save
 

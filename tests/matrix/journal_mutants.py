@@ -95,6 +95,25 @@ class DropsItsSetAtTheSecondResume(ClaimJournal):
         return lines
 
 
+@mutant("saves when every row is finished, and not when the run ends before that")
+class SavesWhenAllIsFinished(ClaimJournal):
+    def save(self, *, last: bool = False) -> None:
+        if all(map(self.is_resolved_row, range(self.probe.rows))):
+            super().save(last=last)
+
+
+@mutant("after a resume data is appended, and the claim on it is not written")
+class ClaimsNothingAfterAResume(ClaimJournal):
+    def write_parts(self, parts: list[list[Cell]]) -> None:
+        if not self.probe.incarnation:
+            super().write_parts(parts)
+            return
+        for part in parts:
+            self.append(self.line_of(part))
+            for name, row in part:
+                self.probe.durable(name, row, row + 1)
+
+
 @mutant("a barrier that runs again replaces the output that is claimed")
 class ReplacesClaimedOutput(CommitJournal):
     async def call_barrier(self, rule: ColumnRule, start: int, stop: int) -> None:

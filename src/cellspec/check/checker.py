@@ -46,6 +46,7 @@ from cellspec.trace import (
     TraceReader,
     action_of,
     check_size,
+    claims_of,
     failures_of,
     graph_of,
     limits_of,
@@ -195,6 +196,7 @@ class Checker:
         graph = graph_of(header, source)
         limits = limits_of(header, source)
         self.machine = self._make_machine(graph, limits)
+        self.machine.state.expect_claims(claims_of(header))
         if header.killer_tries is not None:
             self.machine.state.killers = Killers(header.killer_tries)
         self._resource_of: list[str | None] = [

@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from cellspec.conformance.run.backend import claim_version_of
 from cellspec.conformance.run.foreign import is_foreign
 from cellspec.conformance.run.probe import Probe
 from cellspec.conformance.run.values import REJECTED, SKIPPED, Table
@@ -28,6 +29,7 @@ from cellspec.faults import BackPressure, GeneratorError, Retryable
 from cellspec.files import write_files
 from cellspec.graph.rowset import Ranges, ranges_of, rows_of
 from cellspec.machine.actions import Action
+from cellspec.machine.limits import ClaimKind
 from cellspec.machine.machine import Failure, Machine
 from cellspec.state.claims import Prefixes, as_prefixes
 from cellspec.state.codes import SKIP_READY
@@ -92,6 +94,8 @@ class MachineBackend:
             machine = self.machine_class(probe.graph, work.limits, failures=work.failures)
             values = {}
         machine.state.offers_losses = True
+        version = claim_version_of(self, probe.work) or 1
+        machine.state.expect_claims(ClaimKind(version, by_column=version > 1))
         self._left = (machine, values)
         incarnation = _Incarnation(probe, machine, values)
         if probe.incarnation:

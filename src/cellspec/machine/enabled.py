@@ -17,7 +17,7 @@ from cellspec.machine.losing import may_lose, may_lose_barrier
 from cellspec.machine.row_groups import leads_nowhere, unresolved
 from cellspec.machine.run_state import RunState
 from cellspec.machine.saving import longest_claim
-from cellspec.machine.unclaimed import unclaimed, unsaved
+from cellspec.machine.unclaimed import unsaved
 from cellspec.state.claims import first_outside
 from cellspec.state.codes import (
     BACKOFF,
@@ -62,7 +62,7 @@ def enabled(run: RunState) -> Iterator[Action]:
     if not run.unrecorded:
         if run.stopped and not unsaved(run):
             yield Action("end", outcome="stopped")
-        if run.stop_requested and not unclaimed(run):
+        if run.stop_requested and not unsaved(run):
             yield Action("end", outcome="interrupted")
 
 

@@ -16,7 +16,7 @@ from cellspec.machine.explain_refusal import expect_running
 from cellspec.machine.resuming import halt
 from cellspec.machine.row_groups import way_of_groups
 from cellspec.machine.run_state import RunState
-from cellspec.machine.unclaimed import unclaimed, unsaved
+from cellspec.machine.unclaimed import unsaved
 from cellspec.state.codes import (
     BACKOFF,
     RUNNING,
@@ -99,7 +99,7 @@ def _expect_interruption(run: RunState) -> None:
     """Refuse an interruption that nobody asked for, or that leaves finished work behind."""
     if not run.stop_requested:
         run.breaks("STOP-06", "the run ends as interrupted, and no stop was requested")
-    left = unclaimed(run)
+    left = unsaved(run)
     if left:
         run.breaks("STOP-07", f"the run ends as interrupted, but {left}{_open_claim(run)}")
 

@@ -1,8 +1,8 @@
 """The limits of a run, and its policies: chosen once, when the run is set up.
 
 `Limits` bounds the work in flight, `FailurePolicy` the attempts of a node and the failures that a
-run bears before it stops early, `SavePolicy` the work that a crash may cost. `check_limits` refuses
-limits that a graph cannot run under.
+run bears before it stops early, `SavePolicy` the work that a crash may cost; `ClaimKind` says what
+claims hold. `check_limits` refuses limits that a graph cannot run under.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cellspec.errors import SpecError
 from cellspec.graph.rules import Rules
 from cellspec.machine.policy import scopes_too_wide, stop_threshold
 
-__all__ = ["FailurePolicy", "Limits", "SavePolicy", "check_limits"]
+__all__ = ["ClaimKind", "FailurePolicy", "Limits", "SavePolicy", "check_limits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,19 @@ class SavePolicy:
     def __post_init__(self) -> None:
         if (self.rows is not None) + self.group + (self.seconds is not None) != 1:
             raise SpecError("saving: expected one of rows, group and seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimKind:
+    """What the claims of a run hold, as far as it is known before the first of them.
+
+    Attributes:
+        version: 1 whole rows without a gap; 2 the first rows of each column; 3 any rows.
+        by_column: a claim may hold a cell of a row and leave out another.
+    """
+
+    version: int
+    by_column: bool
 
 
 def check_limits(limits: Limits, rules: Rules) -> None:

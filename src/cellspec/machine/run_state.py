@@ -21,7 +21,7 @@ from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key, place_of
 from cellspec.graph.rowset import GrowingRows
 from cellspec.machine.actions import Cause
 from cellspec.machine.killers import Killers
-from cellspec.machine.limits import FailurePolicy, Limits, SavePolicy, check_limits
+from cellspec.machine.limits import ClaimKind, FailurePolicy, Limits, SavePolicy, check_limits
 from cellspec.state.claims import Claim, Rows, normal, prefix_of
 from cellspec.state.counters import UNLIMITED, Counters, Judge
 from cellspec.text import cell_words, node_words
@@ -116,10 +116,11 @@ class RunState:
         durable: for each column, how many first rows are.
         durable_claim: the last claim that became durable, with the commits since then.
         pending_claim: the claim being written, or None.
-        claim_version: the kind of the claims so far: 1 of whole rows, 2 by column, 3 of any rows;
-            0 for none.
-        claims_by_column: one of them was not of whole rows.
-        claims_here: this incarnation has begun a claim, or a commit.
+        claim_version: the kind of the claims that the run is to make, or made: 1 of whole rows, 2
+            by column, 3 of any rows; 0 for none.
+        claims_by_column: one of them is, or was, not of whole rows.
+        must_claim: the run is to make claims, also if none was seen.
+        claims_here: this incarnation has begun a claim, or a commit, or is to.
         durable_drops, pending_drops: how many recorded drops storage holds with these claims.
         failed_claims: claims whose write reported an error after the last durable one.
         commits: the commits that are open, by number; None for one without.
@@ -187,7 +188,7 @@ class RunState:
         self.real_time = real_time
         self.bound_s = self.failures.timeout_s
         self.claim_version = 0
-        self.claims_by_column = False
+        self.claims_by_column = self.must_claim = False
         self.waived = frozenset(waive)
         self.judges_idleness = not {"SCHED-09", "GROUP-06"} <= self.waived
         self.overtaking: Turns | None = None
@@ -279,8 +280,14 @@ class RunState:
         self.stop_requested = self.lost_worker = False
         self.idle_since: float | None = None
         self.waiting_since: list[float | None] = [None] * (self.output_group + 2)
-        self.claims_here = False
+        self.claims_here = self.must_claim
         self.must_stop = self.stopped = self.failed_for_good = False
+
+    def expect_claims(self, kind: ClaimKind | None) -> None:
+        """The run is to make claims of a kind; None if its claims have to show which it makes."""
+        if kind is not None:
+            self.claim_version, self.claims_by_column = kind.version, kind.by_column
+            self.must_claim = self.claims_here = True
 
     def set_graph(self, graph: ExecutionGraph) -> None:
         """Take a graph, with new counters for it.

@@ -2,7 +2,7 @@
 
 It depends on the claims that the run makes. Of whole rows it is the rows from row 0 on that are
 resolved; by column, those of each column; of any rows, every row that is resolved, or every cell.
-A run shows by its claims of which kind they are.
+The trace says of which kind they are (`claim_version` in its header), or the claims show it.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ from cellspec.machine.saving import first_unclaimable, longest_claim
 from cellspec.state.claims import minus, prefix_of, spans
 from cellspec.text import be, cell_words, counted
 
-__all__ = ["unclaimed", "unsaved"]
+__all__ = ["unsaved"]
 
 
-def unclaimed(run: RunState) -> str:
+def unsaved(run: RunState) -> str:
     """Cells that could be claimed and are not, in words; "" if there are none.
 
-    A run without any claim is judged by its table. A claim that could not be written, or rows,
-    excuse the rest, until the next claim is durable.
+    Of a run without claims, finished rows that are not durable, if it reports any as durable. A
+    claim that could not be written, or rows, excuse the rest, until the next claim is durable.
     """
-    if not run.claim_version or run.unsaved or (run.lost_rows and run.lost_since_claim):
+    if run.unsaved or (run.lost_rows and (run.lost_since_claim or not run.claim_version)):
         return ""
+    if not run.claim_version:
+        return _not_durable(run) if run.has_stored else ""
     if run.claim_version == 3:
         return next(_beyond_gaps(run), "")
     known = run.durable_claim
@@ -38,12 +40,8 @@ def unclaimed(run: RunState) -> str:
     return ""
 
 
-def unsaved(run: RunState) -> str:
-    """The same; of a run without claims, finished rows that are not durable (clause STOP-08)."""
-    if run.claim_version:
-        return unclaimed(run)
-    if not run.has_stored or run.unsaved or run.lost_rows:
-        return ""
+def _not_durable(run: RunState) -> str:
+    """Rows finished without a gap that are not durable, in words; "" if there are none."""
     durable = min(run.durable)
     if durable >= run.completed_rows:
         return ""

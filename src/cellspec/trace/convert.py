@@ -18,6 +18,7 @@ from cellspec.clauses import clause_set
 from cellspec.errors import GraphError, SpecError, TraceError
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.plain import column_shape, descriptor_of
+from cellspec.machine.limits import ClaimKind
 from cellspec.machine.machine import Action, FailurePolicy, Limits, Ranges, SavePolicy
 from cellspec.state.claims import Claim, Rows, end_of, normal
 from cellspec.trace.format import (
@@ -37,6 +38,7 @@ __all__ = [
     "action_of",
     "check_size",
     "claimed_rows",
+    "claims_of",
     "clause_set",
     "event_of",
     "failures_of",
@@ -67,6 +69,7 @@ def header_for(
     idle_s: float = 0.0,
     bypass: int | None = None,
     killer_tries: int | None = None,
+    claim_version: int | None = None,
 ) -> Header:
     """Line 1 of the trace of a run.
 
@@ -83,6 +86,8 @@ def header_for(
         idle_s: how long, in seconds, ready work may wait while nothing is in flight.
         bypass: the most later nodes that overtake a ready one, if the engine promises a bound.
         killer_tries: how often a cell that ends the process is tried, if that is promised.
+        claim_version: the kind of claims that the run is asked for, 0 for none. It alone makes no
+            trace of version 2: a header of version 1 leaves it out.
     """
     claims = tuple(claims)
     limits = limits or Limits()
@@ -123,6 +128,7 @@ def header_for(
         bypass=bypass,
         killer_tries=killer_tries,
         timeout_s=failures.timeout_s,
+        claim_version=claim_version if newer else None,
     )
 
 
@@ -231,6 +237,20 @@ def saving_of(header: Header, source: str = "trace") -> SavePolicy | None:
         return SavePolicy(given.rows, given.group, given.seconds)
     except SpecError as error:
         raise TraceError(source, 1, "", str(error)) from None
+
+
+def claims_of(header: Header) -> ClaimKind | None:
+    """The kind of claims that the run of a header is to make; None if its claims have to show it.
+
+    The header says it; or else an engine that can claim any cells is taken to do so. Claims of
+    version 3 hold whole rows, as batch files do, unless the engine also claims by column.
+    """
+    version = header.claim_version
+    if version is None:
+        version = 3 if {"set_claims", "commits"}.intersection(header.claims) else 0
+    if not version:
+        return None
+    return ClaimKind(version, by_column=version > 1 and "column_checkpoints" in header.claims)
 
 
 def failures_of(header: Header) -> FailurePolicy:

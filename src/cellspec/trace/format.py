@@ -206,6 +206,13 @@ class Header(JsonObject, frozen=True, omit_defaults=True):
         Annotated[float, Meta(gt=0, le=SECONDS_MAX)] | None,
         Meta(description="Seconds that a call may be in flight; null: no bound."),
     ] = None
+    claim_version: Annotated[
+        Annotated[int, Meta(ge=0, le=3)] | None,
+        Meta(
+            description="What the run's claims hold: 1 whole rows without a gap; 2 the first rows "
+            "of each column; 3 any rows; 0: it is asked for none; null: not said."
+        ),
+    ] = None
 
 
 # Events

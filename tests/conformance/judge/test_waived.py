@@ -99,7 +99,10 @@ FOLLOWS: Mapping[str, tuple[str, str]] = {
         "SCHED-12 BARR-02 TABLE-04 DROP-04",
         "rows that the barrier did not read never get its output",
     ),
-    "calls an interruption success": ("TABLE-04 STOP-03", "the table is not whole"),
+    "calls an interruption success": (
+        "TABLE-04 STOP-03 CKPT-22",
+        "the table is not whole, nor claimed",
+    ),
     "begins anew after an interruption": (
         "CKPT-12 SCHED-05 TABLE-05 TABLE-06 TABLE-09 CKPT-09 CKPT-08 CKPT-17 SKIP-03 DROP-04",
         "what was claimed is made again, or given up",
@@ -137,7 +140,7 @@ FOLLOWS: Mapping[str, tuple[str, str]] = {
     "records filtered as failed": ("TABLE-07", "the table holds the same cause"),
     "blames the first column": ("TABLE-07", "the table holds a cause of another column"),
     "drop holds barriers": (
-        "SCHED-12 BARR-08 FAIL-04",
+        "SCHED-12 BARR-08 FAIL-04 CKPT-19 STOP-08",
         "the barrier waits for ever, or runs when nobody wants it; giving up cancels what runs",
     ),
     "writes no drops": ("SCHED-12 FAIL-04", "storage refuses the claim; giving up cancels calls"),

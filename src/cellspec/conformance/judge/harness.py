@@ -62,6 +62,7 @@ from cellspec.conformance.run.backend import (
     Backend,
     bypass_bound_of,
     check_capabilities,
+    claim_version_of,
     idle_s_of,
     killer_tries_of,
     saving_of,
@@ -206,6 +207,7 @@ class _JudgedRun:
             idle_s=idle_s_of(backend),
             bypass=bypass_bound_of(backend),
             killer_tries=killer_tries_of(backend),
+            claim_version=claim_version_of(backend, work),
         )
         self.result = RunResult(work, to_json(self.header))
         self.events: list[Event] = []

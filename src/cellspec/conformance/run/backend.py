@@ -114,6 +114,7 @@ __all__ = [
     "Value",
     "bypass_bound_of",
     "check_capabilities",
+    "claim_version_of",
     "fit_of",
     "idle_s_of",
     "killer_tries_of",
@@ -224,6 +225,22 @@ def saving_of(backend: Backend, work: Workload) -> SavePolicy | None:
         return None if own.group and work.limits.group_rows is None else own
     every = work.checkpoint_every_rows
     return None if every is None else SavePolicy(rows=every)
+
+
+def claim_version_of(backend: Backend, work: Workload) -> int | None:
+    """The kind of claims that a run is asked for, as `Workload.checkpoint_version`.
+
+    0 for an engine that does not resume. None where nobody can say: an engine that resumes from
+    whole rows may write claims, or leave only a table.
+    """
+    able = frozenset(backend.capabilities)
+    if "resume" not in able:
+        return 0
+    if work.checkpoint_version == 3 and not able.isdisjoint(("set_claims", "commits")):
+        return 3
+    if "column_checkpoints" in able:
+        return min(work.checkpoint_version, 2)
+    return None if able.isdisjoint(("set_claims", "commits")) else 1
 
 
 def bypass_bound_of(backend: Backend) -> int | None:
