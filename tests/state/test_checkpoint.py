@@ -433,6 +433,16 @@ def test_version_3_keeps_the_configuration_and_refuses_another(
     # The digest of `b`, which states none now, stays beside the new ones.
     assert kept.to_checkpoint(new, 3)["config"] == {**old.config, **new.config}
     assert kept.to_checkpoint(new, 3)["column_rows"]["a"] == [[3, 4]]
+    # What was kept is recorded, also by those that come after it.
+    newer = ExecutionGraph(5, [item.replace(version="3") for item in COLUMNS])
+    before = new
+    for graph, digests in ((new, [old]), (newer, [old, new]), (newer, [old, new])):
+        payload = json.loads(json.dumps(kept.to_checkpoint(before, 3)))
+        kept, before = cls.from_checkpoint(payload, graph, keep_config=True), graph
+        payload = kept.to_checkpoint(graph, 3)
+        assert payload["kept"] == {"a": [each.config["a"] for each in digests]}
+    kept.reset()
+    assert "kept" not in kept.to_checkpoint(newer, 3)
 
 
 @pytest.mark.clause("CKPT-20")
@@ -462,6 +472,10 @@ BAD_SETS: list[tuple[dict[str, Any], str]] = [
     ({"config": []}, "config: expected an object, got []"),
     ({"config": {"z": "5e"}}, "config: expected columns of the graph, got 'z'"),
     ({"config": {"a": 5}}, "config.a: expected a string, got 5"),
+    ({"kept": ["5e"]}, "kept: expected an object, got ['5e']"),
+    ({"kept": {"z": ["5e"]}}, "kept: expected columns of the graph, got 'z'"),
+    ({"kept": {"a": []}}, "kept.a: expected a list of strings, not empty, got []"),
+    ({"kept": {"a": ["5e", 5]}}, "kept.a: expected a list of strings, not empty, got ['5e', 5]"),
     ({"rows": 1}, "rows: unknown in version 3"),
 ]
 

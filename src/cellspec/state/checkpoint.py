@@ -8,10 +8,11 @@ each column, how many of its rows are resolved without a gap, and the graph's fi
     {"version": 2, "completed_rows": 1000, "column_rows": {"a": 4000, "b": 1000}, "graph": "9c…"}
 
 Version 3 claims any rows of a column, as ranges ``[start, stop)`` in order, none empty, none
-touching the next; it may also say how each column was configured::
+touching the next. It may also say how each column is configured, and which earlier digests have
+cells in it that were kept on purpose::
 
     {"version": 3, "completed_rows": 40, "column_rows": {"a": [[0, 40], [42, 50]], "b": [[0, 40]]},
-     "graph": "9c…", "config": {"a": "5e…", "b": "07…"}}
+     "graph": "9c…", "config": {"a": "5e…", "b": "07…"}, "kept": {"a": ["31…"]}}
 
 In any version a payload means one *claim*: for each column, the rows that are resolved
 (`cellspec.state.claims`). A payload is read whole or refused. One that is malformed, too new, of
@@ -22,6 +23,7 @@ the expected value.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 from cellspec.errors import CheckpointError
@@ -43,8 +45,10 @@ from cellspec.text import cell_words, counted
 __all__ = [
     "CHECKPOINT_VERSION",
     "Checkpoint",
+    "Kept",
     "Payload",
     "expect_config",
+    "kept_digests",
     "make_payload",
     "make_prefix_payload",
     "parse_payload",
@@ -57,12 +61,15 @@ CHECKPOINT_VERSION = 1
 
 Checkpoint: TypeAlias = dict[str, Any]
 
+Kept: TypeAlias = Mapping[str, tuple[str, ...]]
+"""By column, the digests of earlier configurations whose cells were kept on purpose."""
+
 _FIELDS = {
     1: frozenset({"version", "completed_rows"}),
     2: frozenset({"version", "completed_rows", "column_rows", "graph"}),
     3: frozenset({"version", "completed_rows", "column_rows", "graph"}),
 }
-_OPTIONAL = {1: frozenset[str](), 2: frozenset[str](), 3: frozenset({"config"})}
+_OPTIONAL = {1: frozenset[str](), 2: frozenset[str](), 3: frozenset({"config", "kept"})}
 
 
 class Payload(NamedTuple):
@@ -71,14 +78,20 @@ class Payload(NamedTuple):
     Attributes:
         claim: for each column, by position, the rows that are resolved.
         config: of version 3, by column a digest of its configuration; None if it has none.
+        kept: of version 3, by column the earlier digests whose cells were kept on purpose.
     """
 
     claim: Claim
     config: dict[str, str] | None = None
+    kept: Kept = MappingProxyType({})
 
 
 def make_payload(
-    graph: ExecutionGraph, claim: Claim, version: int, config: Mapping[str, str] | None = None
+    graph: ExecutionGraph,
+    claim: Claim,
+    version: int,
+    config: Mapping[str, str] | None = None,
+    kept: Kept = MappingProxyType({}),
 ) -> Checkpoint:
     """The payload of a claim. Version 1 keeps the rows that every column claims.
 
@@ -87,6 +100,7 @@ def make_payload(
         claim: the claim; of versions 1 and 2 only its first rows without a gap are kept.
         version: 1, 2 or 3.
         config: of version 3, by column a digest of its configuration.
+        kept: of version 3, by column the earlier digests whose cells were kept on purpose.
 
     Raises:
         CheckpointError: for any other version.
@@ -102,6 +116,8 @@ def make_payload(
     }
     if config is not None:
         payload["config"] = dict(config)
+    if kept:
+        payload["kept"] = {name: list(digests) for name, digests in kept.items()}
     return payload
 
 
@@ -179,7 +195,7 @@ def parse_payload(payload: object, graph: ExecutionGraph, dropped: Container[int
     if rows != whole:
         what = "the least of column_rows" if version == 2 else "the first rows of every column"
         raise CheckpointError(f"checkpoint: completed_rows: expected {whole}, {what}, got {rows}")
-    return Payload(claim, _config(payload, graph))
+    return Payload(claim, _config(payload, graph), _kept(payload, graph))
 
 
 def expect_config(graph: ExecutionGraph, claim: Claim, before: Config | None) -> None:
@@ -202,6 +218,19 @@ def expect_config(graph: ExecutionGraph, claim: Claim, before: Config | None) ->
                 f"{(before or {})[name]}, and is now {after[name]}; give this run another folder, "
                 "or keep_config=True to keep those cells"
             )
+
+
+def kept_digests(graph: ExecutionGraph, payload: Payload) -> Kept:
+    """By column, the digests whose claimed cells are kept although the graph has others now.
+
+    Those that the payload had kept before come first. What is kept on purpose (CKPT-20) stays on
+    record, for the table holds cells of several configurations from then on.
+    """
+    found = dict(payload.kept)
+    for name in changed_columns(payload.config, graph.config):
+        if payload.claim[graph.rules.index[name]]:
+            found[name] = (*found.get(name, ()), (payload.config or {})[name])
+    return found
 
 
 def _column_rows(payload: Mapping[str, Any], graph: ExecutionGraph) -> Mapping[str, Any]:
@@ -255,19 +284,40 @@ def _check_order(claim: Claim, graph: ExecutionGraph, dropped: Container[int]) -
 def _config(payload: Mapping[str, Any], graph: ExecutionGraph) -> dict[str, str] | None:
     if "config" not in payload:
         return None
-    config = payload["config"]
-    if not isinstance(config, Mapping):
-        raise CheckpointError(f"checkpoint: config: expected an object, got {_show(config)}")
+    config = _by_column("config", payload, graph)
     for name, digest in config.items():
-        if name not in graph.rules.index:
-            raise CheckpointError(
-                f"checkpoint: config: expected columns of the graph, got {_show(name)}"
-            )
         if not isinstance(digest, str):
             raise CheckpointError(
                 f"checkpoint: config.{name}: expected a string, got {_show(digest)}"
             )
     return dict(config)
+
+
+def _kept(payload: Mapping[str, Any], graph: ExecutionGraph) -> Kept:
+    if "kept" not in payload:
+        return {}
+    kept = _by_column("kept", payload, graph)
+    for name, digests in kept.items():
+        is_list = isinstance(digests, list | tuple) and len(digests) > 0
+        if not is_list or not all(isinstance(digest, str) for digest in digests):
+            raise CheckpointError(
+                f"checkpoint: kept.{name}: expected a list of strings, not empty, got "
+                f"{_show(digests)}"
+            )
+    return {name: tuple(digests) for name, digests in kept.items()}
+
+
+def _by_column(field: str, payload: Mapping[str, Any], graph: ExecutionGraph) -> Mapping[str, Any]:
+    """A field with a value for some columns."""
+    found = payload[field]
+    if not isinstance(found, Mapping):
+        raise CheckpointError(f"checkpoint: {field}: expected an object, got {_show(found)}")
+    for name in found:
+        if name not in graph.rules.index:
+            raise CheckpointError(
+                f"checkpoint: {field}: expected columns of the graph, got {_show(name)}"
+            )
+    return found
 
 
 def _check_version(version: object) -> None:

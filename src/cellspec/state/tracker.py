@@ -32,7 +32,9 @@ from cellspec.graph.rowset import Ranges, RowSet
 from cellspec.state.checkpoint import (
     CHECKPOINT_VERSION,
     Checkpoint,
+    Kept,
     expect_config,
+    kept_digests,
     make_payload,
     make_prefix_payload,
     parse_payload,
@@ -99,6 +101,7 @@ class CompletionTracker:
         self._counters: Counters | None = None
         self._index: Mapping[str, int] = {}
         self._config: dict[str, str] | None = None
+        self._kept_config: Kept = {}
         self._closed = False
 
     @classmethod
@@ -323,7 +326,7 @@ class CompletionTracker:
     def reset(self) -> None:
         """Forget every mark, and the claim of a checkpoint."""
         self._loose.clear()
-        self._config = None
+        self._config, self._kept_config = None, {}
         if self._counters is not None:
             self._counters.restore((0,) * len(self._counters.cells))
 
@@ -335,6 +338,7 @@ class CompletionTracker:
         Versions 1 and 2 cost O(columns) at any number of rows, version 3 costs O(rows behind the
         first that is not complete). Version 3 also keeps the graph's configuration; of a column
         that has no version now, what the checkpoint said from which the tracker was restored.
+        Digests whose cells were kept on purpose stay in it, as `kept`.
 
         Args:
             graph: the graph of the run.
@@ -348,7 +352,7 @@ class CompletionTracker:
         if type(version) is int and version == 3:
             config = graph.config
             known = {**(self._config or {}), **config} if config else self._config
-            return make_payload(graph, counters.claimable(), version, known)
+            return make_payload(graph, counters.claimable(), version, known, self._kept_config)
         return make_prefix_payload(graph, counters.column_prefixes(), version)
 
     @classmethod
@@ -369,7 +373,8 @@ class CompletionTracker:
             dropped: the dropped rows that storage read back, of each of which the claim holds a
                 cell; the other cells of these rows are resolved too.
             skipped: by column, the skipped rows that it read back, all within the column's claim.
-            keep_config: keep claimed cells although the version of their column has changed.
+            keep_config: keep claimed cells although the version of their column has changed; the
+                digests under which they were made stay on record.
 
         Raises:
             CheckpointError: if the payload cannot be trusted; see `cellspec.state.checkpoint`. Also
@@ -377,13 +382,14 @@ class CompletionTracker:
                 for claimed cells of another configuration (CKPT-20).
         """
         given = list(dropped)
-        claim, config = parse_payload(checkpoint, graph, frozenset(filter(_is_row, given)))
+        payload = parse_payload(checkpoint, graph, frozenset(filter(_is_row, given)))
+        claim = payload.claim
         if not keep_config:
-            expect_config(graph, claim, config)
+            expect_config(graph, claim, payload.config)
         drops = RowSet(graph.num_records, _covered("dropped", given, claim))
         skips = _covered_skips(skipped or {}, claim, graph)
         tracker = cls.for_graph(graph)
-        tracker._config = config
+        tracker._config, tracker._kept_config = payload.config, kept_digests(graph, payload)
         tracker._counters_for(graph).restore(claim, drops, skips)
         return tracker
 
