@@ -94,3 +94,15 @@ def test_without_a_limit_groups_are_admitted_in_any_order() -> None:
     machine = Machine(Case(3, (A, O)).graph(), Limits(group_rows=1))
     for row in (2, 1, 0):
         machine.admit(row, row + 1)
+
+
+@pytest.mark.clause("GROUP-08")
+def test_a_group_of_a_later_batch_may_come_first_if_its_batch_can_be_finished() -> None:
+    """Three places: rows 3 and 4 are a batch, and give their places back to rows 1 and 2."""
+    columns = [ColumnDescriptor("b", traits=ExecutionTraits.BATCH_BARRIER)]
+    run = Machine(Case(5, tuple(columns), batch_size=3).graph(), Limits(group_rows=1, groups=3))
+    run.apply(Action("admit", rows=(0, 1)))
+    run.apply(Action("admit", rows=(3, 4)))
+    with pytest.raises(Violation, match=r"^GROUP-08"):
+        run.apply(Action("admit", rows=(1, 2)))
+    run.apply(Action("admit", rows=(4, 5)))

@@ -78,7 +78,9 @@ def start_cell(run: RunState, column: int, row: int, attempt: int | None) -> Non
 def _expect_tries(run: RunState, killers: Killers, column: int, start: int, stop: int) -> None:
     """Refuse cells that were in flight when so many processes died as is promised (DROP-06)."""
     for row in range(start, stop):
-        if killers.is_spent((column, row)) and row not in run.counters.dropped:
+        if (column, row) not in killers.spent or row in run.counters.dropped:
+            continue
+        if _expect_starts(run, column, row):
             run.breaks(
                 "DROP-06",
                 f"{run.where((column, row))} starts again although it was in flight when "
@@ -188,10 +190,12 @@ def start_range(run: RunState, column: int, start: int, stop: int, attempt: int 
     group = run.group_of[column]
     if not run.has_slot(group):
         refuse_limit(run, group, f"{run.name_of(column)}[{start}:{stop}]")
-    for row in range(start, stop) if run.backoffs else ():
-        run.backoffs.pop((column, row), None)
+    if run.overtaking is not None:
+        run.overtaking.expect_turn(*((column, row) for row in range(start, stop)))
     if run.killers is not None:
         _expect_tries(run, run.killers, column, start, stop)
+    for row in range(start, stop) if run.backoffs else ():
+        run.backoffs.pop((column, row), None)
     if whole:
         run.counters.start_range(column, start, stop)
     else:

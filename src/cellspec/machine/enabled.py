@@ -53,6 +53,8 @@ def enabled(run: RunState) -> Iterator[Action]:
     yield from _group_steps(run)
     for row, column in sorted(run.unrecorded.items()):
         yield Action("drop", run.name_of(column), (row, row + 1), cause=run.causes.get(row))
+    if run.killers is not None:
+        yield from _killers(run)
     yield from _storage_actions(run)
     if run.offers_losses:
         yield from _losses(run)
@@ -88,6 +90,10 @@ def starts(run: RunState) -> Iterator[Action]:
             if until is not None and until > run.now:
                 continue
             if state == BACKOFF and waits_again(run, key):
+                continue
+            if run.killers is not None and key in run.killers.spent:
+                continue
+            if run.overtaking is not None and not (output or run.overtaking.is_in_turn(key)):
                 continue
             if output or run.has_slot(run.group_of[column]):
                 yield action._replace(attempt=1 + run.attempts.get(key, 0))
@@ -176,6 +182,14 @@ def _storage_actions(run: RunState) -> Iterator[Action]:
     claimed = not run.claims_here or min(run.claimed_rows()) == total
     if done and claimed and not run.stopped:
         yield Action("end")
+
+
+def _killers(run: RunState) -> Iterator[Action]:
+    """Rows that only this leads on with: a cell of theirs starts no more (clause DROP-06)."""
+    assert run.killers is not None
+    for column, row in sorted(run.killers.spent):
+        if row < run.graph.num_records and not run.counters.is_resolved(column, row):
+            yield Action("drop", run.name_of(column), (row, row + 1), cause="killer")
 
 
 def _losses(run: RunState) -> Iterator[Action]:

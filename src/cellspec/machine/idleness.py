@@ -11,6 +11,7 @@ and ends when some of that work starts, so an engine that is busy starting is no
 
 from __future__ import annotations
 
+from cellspec.graph.nodes import NodeKey
 from cellspec.machine.enabled import key_of, of_state
 from cellspec.machine.row_groups import count_waiting, may_admit
 from cellspec.machine.run_state import RunState
@@ -177,15 +178,26 @@ def _dispatchable_groups(run: RunState) -> list[int]:
         for group in range(run.output_group):
             if (ready[group] or barriers[group]) and busy[group] < capacity[group]:
                 found.append(group)
+    if run.killers is not None and run.killers.spent:
+        return [group for group in found if _first_ready(run, group) is not None]
     return found
 
 
 def _find_ready(run: RunState, group: int) -> str:
     """The first ready node of a group, in words."""
+    key = _first_ready(run, group)
+    assert key is not None, "a ready count has no ready node"
+    return run.where(key)
+
+
+def _first_ready(run: RunState, group: int) -> NodeKey | None:
+    """The first ready node of a group, but for cells that are given up as killers (DROP-06)."""
+    spent = run.killers.spent if run.killers is not None else ()
     for action in of_state(run, "start", READY):
         column = run.graph.rules.index[action.column]
         output = action.scope is None and run.barrier_flags[column]
         if (run.output_group if output else run.group_of[column]) == group:
             key = key_of(column, action)
-            return run.where(key)
-    raise AssertionError("a ready count has no ready node")
+            if key not in spent:
+                return key
+    return None

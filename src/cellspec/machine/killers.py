@@ -25,11 +25,15 @@ class Killers:
     Attributes:
         tries: the same.
         started: the nodes that this incarnation started.
+        spent: nodes that were in flight when so many processes died, and never ended well; their
+            cells start no more.
     """
 
     def __init__(self, tries: int) -> None:
         self.tries = tries
         self.started: set[NodeKey] = set()
+        self.spent: set[NodeKey] = set()
+        self._well: set[NodeKey] = set()
         self._in_flight: Counter[NodeKey] = Counter()
         self._started: Counter[NodeKey] = Counter()
 
@@ -40,15 +44,14 @@ class Killers:
     def process_died(self, in_flight: Iterable[NodeKey]) -> None:
         """The process died, with these nodes in flight."""
         self._started.update(self.started)
-        self._in_flight.update(in_flight)
+        died_in = set(in_flight) - self._well
+        self._in_flight.update(died_in)
+        self.spent.update(key for key in died_in if self._in_flight[key] >= self.tries)
 
     def ended_well(self, key: NodeKey) -> None:
         """A call of a node ended well: it kills no process."""
-        self._in_flight.pop(key, None)
-
-    def is_spent(self, key: NodeKey) -> bool:
-        """True if a node was in flight when so many processes died, and never ended well."""
-        return self._in_flight[key] >= self.tries
+        self._well.add(key)
+        self.spent.discard(key)
 
     def may_give_up(self, key: NodeKey) -> bool:
         """True if so many processes died that had started a node."""

@@ -15,6 +15,7 @@ from bisect import bisect, insort
 from collections.abc import Callable, Sequence
 
 from cellspec.graph.nodes import NodeKey, barrier_key, column_of, is_barrier_key, place_of
+from cellspec.machine.explain_refusal import expect_starts
 from cellspec.machine.run_state import RunState
 from cellspec.state.codes import READY
 from cellspec.text import counted
@@ -100,21 +101,51 @@ class Overtaking:
         """What becomes ready from now on is ready later than what already is."""
         self._next += 1
 
-    def expect_turn(self, key: NodeKey) -> None:
-        """Refuse the start of a ready node that overtakes another once too often (SCHED-17)."""
-        number = self._number_of(key)
-        if number == _NEVER or not self._is_ready(column_of(key), place_of(key)):
+    def expect_turn(self, *keys: NodeKey) -> None:
+        """Refuse a start that overtakes a node once too often: of a node, or a range (SCHED-17)."""
+        passed = self._passed(keys)
+        if passed is None or not expect_starts(self._run, self._run.where(keys[0])):
             return
-        first, ahead = self._first(self._run.group_of[column_of(key)])
-        if first is not None and first[0] < number and len(ahead) >= self._bound:
-            column, place = first[1:]
-            waiting = barrier_key(column, place) if self._is_barrier(column) else (column, place)
-            self._run.breaks(
-                "SCHED-17",
-                f"{self._run.where(key)} starts, and is number {len(ahead) + 1} of those that were "
-                f"ready after {self._run.where(waiting)}, which still waits; the engine promises "
-                f"{counted(self._bound, 'node')} at most",
-            )
+        waiting, starts = passed
+        self._run.breaks(
+            "SCHED-17",
+            f"{self._run.where(keys[-1])} starts, and is number {starts} of those that were "
+            f"ready after {self._run.where(waiting)}, which still waits; the engine promises "
+            f"{counted(self._bound, 'node')} at most",
+        )
+
+    def is_in_turn(self, key: NodeKey) -> bool:
+        """True if the start of a node overtakes no other once too often, or is none anyway."""
+        return self._passed((key,)) is None
+
+    def _passed(self, keys: Sequence[NodeKey]) -> tuple[NodeKey, int] | None:
+        """The node that a start would overtake once too often, and how often with it."""
+        group = self._run.group_of[column_of(keys[0])]
+        first, ahead = self._first(group)
+        later = [self._number_of(key) for key in keys if self._waits(key)]
+        if first is None or not later or max(later) <= first[0]:
+            return None
+        number, waiting = first[0], self._key(*first[1:])
+        if waiting in keys:
+            number, waiting = self._first_beside(group, keys)
+        starts = len(ahead) - bisect(ahead, number) + sum(each > number for each in later)
+        if max(later) <= number or starts <= self._bound:
+            return None
+        return waiting, starts
+
+    def _first_beside(self, group: int, keys: Sequence[NodeKey]) -> tuple[int, NodeKey]:
+        """The node of a resource that waits longest, beside some that start, and its number."""
+        for number, place in zip(*self._lines[group], strict=True):
+            key = self._key(*divmod(place, self._run.graph.num_records))
+            if self._number_of(key) == number and key not in keys and self._waits(key):
+                return number, key
+        return self._next, keys[0]
+
+    def _waits(self, key: NodeKey) -> bool:
+        return self._number_of(key) != _NEVER and self._is_ready(column_of(key), place_of(key))
+
+    def _key(self, column: int, place: int) -> NodeKey:
+        return barrier_key(column, place) if self._is_barrier(column) else (column, place)
 
     def started(self, key: NodeKey) -> None:
         """A node has started."""
@@ -129,7 +160,11 @@ class Overtaking:
             insort(ahead, number)
 
     def _number_of(self, key: NodeKey) -> int:
-        known = self._numbers.get(column_of(key))
+        column = column_of(key)
+        if self._is_barrier(column) and not is_barrier_key(key):
+            # Its place would be that of another barrier node.
+            return _NEVER
+        known = self._numbers.get(column)
         return _NEVER if known is None else known[place_of(key)]
 
     def _first(self, group: int) -> tuple[tuple[int, int, int] | None, list[int]]:
@@ -154,7 +189,9 @@ class Overtaking:
         return self._run.barrier_flags[column]
 
     def _is_ready(self, column: int, place: int) -> bool:
-        counters = self._run.counters
+        counters, killers = self._run.counters, self._run.killers
         if self._is_barrier(column):
             return counters.barrier_state(column, place) == READY
+        if killers is not None and (column, place) in killers.spent:
+            return False
         return counters.cells[column][place] == READY

@@ -146,10 +146,9 @@ def admission_leads_nowhere(
 ) -> bool:
     """True if the admission of a row group leads where only a failure leads on (clause GROUP-08).
 
-    A group that waits for rows of groups outside keeps its place until they are admitted. The best
-    that is left is to admit these, lowest rows first. The run is stuck once every place is held by
-    a group that still waits; it is safe once nothing below the groups that wait is missing, because
-    a limit that admits each scope (GROUP-04) lets groups in the order of their rows come and go.
+    A group that waits for rows of groups outside keeps its place until they are admitted. First
+    these are admitted in thought, lowest rows first, which leads on in nearly every run. If that
+    ends with every place held by a group that still waits, every other order is tried.
 
     Args:
         group: the one that is to be admitted.
@@ -157,6 +156,46 @@ def admission_leads_nowhere(
         most: row groups that may be admitted at once.
         waits_for: the groups on whose rows the open rows of a group depend, itself among them.
         is_outside: whether a group has work left and was not admitted yet.
+    """
+    holding = {group, *admitted}
+    if not _lowest_first_is_stuck(group, holding, most, waits_for, is_outside):
+        return False
+    tried: set[frozenset[int]] = set()
+
+    def missing(waiting: int, known: frozenset[int]) -> list[int]:
+        return [each for each in waits_for(waiting) if each not in known and is_outside(each)]
+
+    def leads_on(holding: set[int], known: frozenset[int]) -> bool:
+        """True if some order of admissions lets all those that hold a place give it back."""
+        if known in tried:
+            return False
+        tried.add(known)
+        open_needs = {each: found for each in holding if (found := missing(each, known))}
+        if open_needs and min(map(min, open_needs.values())) > max(open_needs):
+            return True
+        wanted = set(open_needs).union(*open_needs.values())
+        room = most - len(open_needs)
+        for each in sorted(wanted):
+            needs = open_needs.get(each) or missing(each, known)
+            # With these a group has all that it waits for: its place is free again.
+            if len(needs) <= room and leads_on({*open_needs, *needs}, known.union(needs)):
+                return True
+        return not open_needs
+
+    return not leads_on(holding, frozenset({group}))
+
+
+def _lowest_first_is_stuck(
+    group: int,
+    holding: set[int],
+    most: int,
+    waits_for: Callable[[int], range],
+    is_outside: Callable[[int], bool],
+) -> bool:
+    """True if groups, admitted lowest rows first, end with each place held by one that waits.
+
+    They do not once nothing below the groups that wait is missing, because a limit that admits
+    each scope (GROUP-04) lets groups in the order of their rows come and go.
     """
     known: set[int] = {group}
     searched: dict[int, int] = {}
@@ -170,7 +209,6 @@ def admission_leads_nowhere(
         searched[wanted.start] = min(first, wanted.stop)
         return first if first < wanted.stop else -1
 
-    holding = {group, *admitted}
     while True:
         open_needs = {each: need for each in holding if (need := missing(each)) >= 0}
         if not open_needs:

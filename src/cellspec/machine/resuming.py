@@ -89,8 +89,8 @@ def crash(run: RunState) -> None:
 
 
 def _is_in_flight(run: RunState, key: NodeKey) -> bool:
-    """True for a cell that runs, alone or in a range; what barriers do is not asked."""
-    if is_barrier_key(key):
+    """True for a cell with a call, alone or in a range; what barriers do is not asked."""
+    if is_barrier_key(key) or run.barrier_flags[column_of(key)]:
         return False
     state = run.counters.cells[column_of(key)][place_of(key)]
     return state in (RUNNING, RANGED) or key in run.counters.abandoned

@@ -61,8 +61,11 @@ class Turns(Protocol):
     def begin(self) -> None:
         """Forget everything: an incarnation begins."""
 
-    def expect_turn(self, key: NodeKey) -> None:
-        """Refuse the start of a ready node that overtakes another once too often."""
+    def expect_turn(self, *keys: NodeKey) -> None:
+        """Refuse a start of ready nodes that overtakes another node once too often."""
+
+    def is_in_turn(self, key: NodeKey) -> bool:
+        """True if the start of a node overtakes no other once too often, or is none anyway."""
 
     def started(self, key: NodeKey) -> None:
         """A node has started."""
