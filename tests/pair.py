@@ -26,10 +26,12 @@ from cellspec import (
 )
 from cellspec.machine.actions import Cause, Failure, Outcome
 from cellspec.machine.ending import expect_failure
-from cellspec.state.claims import as_prefixes
+from cellspec.machine.killers import Killers
+from cellspec.state.claims import Claim, normal
+from cellspec.state.claims import spans as ranges_of
 from cellspec.state.codes import READY, SKIP_READY
 from tests.oracles import Definition
-from tests.run_oracle import RunModel, RunRules
+from tests.run_oracle import Held, RunModel, RunRules, spans
 from tests.strategies import Plan
 
 __all__ = ["FAILURES", "OUTCOMES", "QUIET", "Pair", "snapshot", "words_of_action"]
@@ -94,6 +96,7 @@ def snapshot(machine: Machine) -> Mapping[str, Any]:
         ),
         "pauses": (machine.state.paused_until, machine.state.may_pause),
         "storage": (tuple(machine.durable), machine.durable_claim, machine.pending_claim),
+        "killers": vars(machine.state.killers) if machine.state.killers is not None else None,
         "writes": list(machine.state.writes),
         "ready work": machine.dispatchable(),
     }
@@ -105,8 +108,15 @@ class Pair:
     def __init__(self, plan: Plan) -> None:
         case, limits, policy = plan.case, plan.limits, plan.failures
         self.machine = Machine(
-            case.graph(), limits, failures=policy, drops=plan.drops, saving=plan.saving
+            case.graph(),
+            limits,
+            failures=policy,
+            drops=plan.drops,
+            saving=plan.saving,
+            bypass=plan.bypass,
         )
+        if plan.killer_tries is not None:
+            self.machine.state.killers = Killers(plan.killer_tries)
         saving = plan.saving
         # As with SCHED-09 and GROUP-06 waived, which alone would not change anything else.
         self.machine.state.judges_idleness = plan.conserves
@@ -125,16 +135,19 @@ class Pair:
                 default.timeout_s,
                 plan.drops,
                 plan.conserves,
-                *((saving.rows, saving.group, saving.seconds) if saving is not None else ()),
+                *((saving.rows, saving.group, saving.seconds) if saving else (None, False, None)),
+                bypass=plan.bypass,
+                killer_tries=plan.killer_tries,
             ),
         )
+        self.model.move_on()
         self.fails = policy is not None
         self.machine.state.offers_losses = True
         self.notified: list[NodeId] = []
         self._offers: list[Action] | None = None
         self._listen()
         self.best_rows = 0
-        self.best_claim = dict.fromkeys(self.graph.column_names, 0)
+        self.best_claim: Held = self.model.durable_claim
 
     @property
     def graph(self) -> ExecutionGraph:
@@ -185,12 +198,19 @@ class Pair:
             return Action(kind, node.column, scope=node.batch or 0, **more)
         return Action(kind, node.column, (node.row, node.row + 1), **more)
 
-    def claim(self, claim: Mapping[str, int]) -> tuple[int, ...]:
-        return tuple(claim[name] for name in self.graph.column_names)
+    def claim(self, claim: Held) -> Claim:
+        return tuple(normal((r, r + 1) for r in claim[name]) for name in self.graph.column_names)
 
-    def _claim_of(self, action: Action) -> dict[str, int]:
-        assert action.claim is not None
-        return dict(zip(self.graph.column_names, as_prefixes(action.claim), strict=True))
+    def _claim_of(self, action: Action) -> Held:
+        """What an action claims, or what a commit brings."""
+        rows = frozenset(range(*action.rows)) if action.rows is not None else frozenset[int]()
+        if action.claim is None:
+            mine = self._columns(action)
+            return {name: rows if name in mine else frozenset() for name in self.model.names}
+        return {
+            name: frozenset(row for span in ranges_of(held) for row in range(*span))
+            for name, held in zip(self.graph.column_names, action.claim, strict=True)
+        }
 
     def _is_range(self, action: Action) -> bool:
         return (
@@ -250,6 +270,10 @@ class Pair:
             return model.begin_breaks(self._claim_of(action))
         if kind == "checkpoint_durable":
             return model.written_breaks()
+        if kind == "commit_begin":
+            return model.commit_begin_breaks(self._claim_of(action), action.commit)
+        if kind in ("committed", "commit_failed"):
+            return model.committed_breaks(action.commit)
         if kind == "resume":
             return model.resume_breaks(self._claim_of(action), **self._given_back(action))
         if kind == "end":
@@ -276,7 +300,7 @@ class Pair:
             model.skip(CellNodeId(rows[0], action.column))
         elif kind == "drop":
             for row in rows:
-                model.drop(row)
+                model.drop(row, action.column)
         elif kind in ("admit", "retire"):
             getattr(model, kind)(rows)
         elif kind == "durable":
@@ -288,6 +312,10 @@ class Pair:
             model.pause(action.until)
         elif kind == "checkpoint_begin":
             model.begin(self._claim_of(action))
+        elif kind == "commit_begin":
+            model.commit_begin(self._claim_of(action), action.commit)
+        elif kind in ("committed", "commit_failed"):
+            getattr(model, kind)(action.commit)
         elif kind == "resume":
             model.resume(self._claim_of(action), **self._given_back(action))
             self.notified.clear()
@@ -302,14 +330,24 @@ class Pair:
 
     def take(self, action: Action) -> None:
         """Both sides take a step that the model allows."""
+        action = self._outspoken(action)
         _say(f"{words_of_action(action)}")
         self._offers = None
         self._take_out()
         self._move(action)
+        self.model.move_on()
         self.machine.apply(action)
+
+    def _outspoken(self, action: Action) -> Action:
+        """After commits, a resume that says which drops storage gave back: no claim tells it."""
+        if action.kind != "resume" or action.dropped is not None or not self.model.commits:
+            return action
+        must, _ = self.model.covered_drops(self._claim_of(action))
+        return action._replace(dropped=spans(must))
 
     def attempt(self, action: Action) -> None:
         """A step that may be wrong: the machine agrees with the model whether it is."""
+        action = self._outspoken(action)
         broken = self.broken(action)
         if not broken:
             self.take(action)
@@ -376,6 +414,7 @@ class Pair:
                 assert self.machine.now == self.model.now
                 return
             self.model.pass_to(moment)
+            self.model.move_on()
         self.machine.at(t)
 
     # What is offered
@@ -410,7 +449,7 @@ class Pair:
         found = {
             self.action("start", node, attempt=model.spent(node) + 1)
             for node in model.startable()
-            if model.is_output(node) or not model.paused()
+            if model.is_output(node) or not (model.paused() or model.bypass_breaks([node]))
         }
         abandoned = model.abandoned()
         for node in model.running:
@@ -429,6 +468,10 @@ class Pair:
         for row in model.unrecorded():
             cause: Cause | None = "filtered" if row in model.filtered else None
             found.add(Action("drop", model.dropped[row], (row, row + 1), cause=cause))
+        for cell in model.died_in:
+            if isinstance(cell, CellNodeId) and model.is_killer(cell):
+                give_up = self.action("drop", cell, cause="killer")
+                found |= {give_up} if not self.broken(give_up) else set()
         return found | self._expected_of_the_run() | {Action("crash")}
 
     def _expected_of_the_run(self) -> set[Action]:
@@ -445,7 +488,8 @@ class Pair:
         if model.pending_claim is not None:
             found.add(Action("checkpoint_durable"))
             found |= {Action("checkpoint_failed")} if self.fails else set()
-        for claim in (dict.fromkeys(model.names, model.completed_rows()), model.prefixes()):
+        counts = (dict.fromkeys(model.names, model.completed_rows()), model.prefixes())
+        for claim in map(model.first_rows, counts):
             if not model.begin_breaks(claim) and claim != model.durable_claim:
                 found.add(Action("checkpoint_begin", claim=self.claim(claim)))
         if not model.worker_gone:
@@ -525,8 +569,8 @@ class Pair:
         assert self.machine.durable_claim == self.claim(durable)
         assert all(durable[name] >= rows for name, rows in self.best_claim.items())
         assert self.machine.completed_rows >= self.best_rows
-        self.best_claim = dict(durable)
-        self.best_rows = min(durable.values())
+        self.best_claim = durable
+        self.best_rows = self.model.whole_rows(durable)
 
     def check_going_on(self) -> None:
         """Unless the run is over there is something to do, or something to wait for (GROUP-08)."""

@@ -17,17 +17,21 @@ test checks it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import combinations
 
 from cellspec.graph.columns import ExecutionTraits
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
 from tests.oracles import Definition
 
-__all__ = ["Range", "RunModel", "RunRules"]
+__all__ = ["Held", "Range", "RunModel", "RunRules", "spans"]
 
 Spans = tuple[tuple[int, int], ...]
+Held = Mapping[str, frozenset[int]]
+"""A claim, or what a commit brings: by column the rows that it holds."""
 VALUE, SKIP = "value", "skip"
 
 
@@ -49,6 +53,8 @@ class RunRules:
     save_rows: int | None = None
     save_groups: bool = False
     save_s: float | None = None
+    bypass: int | None = None
+    killer_tries: int | None = None
 
 
 @dataclass
@@ -77,15 +83,19 @@ class RunModel:
     def __init__(self, definition: Definition, rules: RunRules) -> None:
         self.rules = rules
         self._define(definition)
-        nothing = dict.fromkeys(self.names, 0)
-        self.durable_claim: dict[str, int] = dict(nothing)
-        self.pending_claim: dict[str, int] | None = None
+        nothing = dict.fromkeys(self.names, frozenset[int]())
+        self.durable_claim: Held = nothing
+        self.pending_claim: Held | None = None
         self.durable_drops: set[int] = set()
         self.pending_drops: set[int] = set()
-        self.begun: list[dict[str, int]] = []
-        self.has_stored = False
-        self.doubtful: list[tuple[dict[str, int], set[int]]] = []
+        self.begun: list[Held] = []
+        self.has_stored = self.commits = False
+        self.doubtful: list[tuple[Held, set[int]]] = []
         """Claims whose write reported an error since the last durable one, with their drops."""
+        self.well: set[NodeId] = set()
+        self.died_in = Counter[NodeId]()
+        self.died_after = Counter[NodeId]()
+        """By node the processes that died in flight of it, and that died after they started it."""
         self.once_durable: set[CellNodeId] = set()
         self.crashed = self.ended = False
         self.now = 0.0
@@ -119,11 +129,18 @@ class RunModel:
 
     def _begin_life(
         self,
-        claim: Mapping[str, int],
+        claim: Held,
         results: Mapping[CellNodeId, str],
         dropped: Mapping[int, str],
     ) -> None:
-        self.claimed = dict(claim)
+        self.claimed = claim
+        self.open_commits: dict[int | None, Held] = {}
+        self.odd_commits: list[Held] = []
+        """Commits that reported an error in this process, and may have landed."""
+        self.started: set[NodeId] = set()
+        self.waiting: dict[NodeId, int] = {}
+        self.overtaken = Counter[NodeId]()
+        self.moves = 0
         self.claims_here = False
         self.results = dict(results)
         self.dropped = dict(dropped)
@@ -141,18 +158,20 @@ class RunModel:
         self.unwritten: set[str] = set()
         self.claimed_since = False
         """A claim became durable after the last write of rows that failed."""
-        self.saved_rows = min(claim.values())
+        self.saved_rows = self.whole_rows(claim)
         self.unsaved_since: float | None = None
         self.stopped = self.stop_requested = False
         self.paused_until = 0.0
         self.writes: list[tuple[set[str], set[int]]] = []
         self.lost_writes: list[tuple[set[str], set[int]]] = []
-        self.stored = {name: set(range(claim[name])) for name in self.names}
+        self.stored = {name: set(claim[name]) for name in self.names}
         self.admitted: set[int] = set()
         self.was_admitted: set[int] = set()
         self.worker_gone = False
         self.gone: set[NodeId] = set()
         self.kept: set[CellNodeId] = set()
+        self.by_itself: set[BarrierNodeId] = set()
+        """Barrier nodes that nobody wanted before a result that they wait for was lost."""
         self.over_from_the_start = {g for g in self.groups() if self.group_resolved(g)}
 
     # Facts about columns
@@ -171,7 +190,7 @@ class RunModel:
     # What is resolved
 
     def is_claimed(self, cell: CellNodeId) -> bool:
-        return cell.row < self.claimed[cell.column]
+        return cell.row in self.claimed[cell.column]
 
     def marked(self, cell: CellNodeId) -> bool:
         """It is skipped because an input of it was."""
@@ -194,6 +213,8 @@ class RunModel:
     def barrier_resolved(self, barrier: BarrierNodeId) -> bool:
         """It ran, its whole output was claimed, or nobody wants any of it (BARR-08)."""
         if barrier in self.ran or all(self.is_claimed(cell) for cell in self._scopes[barrier]):
+            return True
+        if barrier in self.by_itself:
             return True
         return (
             not self.wanted(barrier)
@@ -229,17 +250,17 @@ class RunModel:
         """Clause TRACK-10."""
         return next((row for row in self.rows if not self.row_resolved(row)), len(self.rows))
 
+    def may_hold(self, cell: CellNodeId) -> bool:
+        """A claim may hold a cell, whatever else it holds (CKPT-08)."""
+        known = self.is_claimed(cell) or cell in self.kept or cell.row in self.dropped
+        if self.is_output(cell) and not known:
+            return self.cell_resolved(cell) and self.barrier_resolved(self._barrier_of[cell])
+        return self.cell_resolved(cell)
+
     def prefix(self, column: str) -> int:
         """Clause CKPT-13."""
-        for row in self.rows:
-            cell = CellNodeId(row, column)
-            counts = self.cell_resolved(cell)
-            known = self.is_claimed(cell) or cell in self.kept or row in self.dropped
-            if self.is_output(cell) and not known:
-                counts = counts and self.barrier_resolved(self._barrier_of[cell])
-            if not counts:
-                return row
-        return len(self.rows)
+        without = (row for row in self.rows if not self.may_hold(CellNodeId(row, column)))
+        return next(without, len(self.rows))
 
     def prefixes(self) -> dict[str, int]:
         """Clause CKPT-13: by column, no further than the inputs."""
@@ -248,6 +269,60 @@ class RunModel:
             return min([self.prefix(name), *map(reach, self._inputs[name])])
 
         return {name: reach(name) for name in self.names}
+
+    def most(self) -> Held:
+        """Clause CKPT-13: every cell that a claim with gaps may hold, without what it may not."""
+        held = {
+            name: {r for r in self.rows if self.may_hold(CellNodeId(r, name))}
+            for name in self.names
+        }
+        return self.closed({name: frozenset(rows) for name, rows in held.items()})
+
+    def first_rows(self, counts: Mapping[str, int]) -> Held:
+        """The first rows of each column, as a claim."""
+        return {name: frozenset(range(rows)) for name, rows in counts.items()}
+
+    def cells_of(self, claim: Held) -> list[CellNodeId]:
+        return [CellNodeId(row, name) for name in self.names for row in sorted(claim[name])]
+
+    def whole_rows(self, claim: Held) -> int:
+        """First rows of which every column is claimed."""
+        cut = (row for row in self.rows if any(row not in claim[name] for name in self.names))
+        return next(cut, len(self.rows))
+
+    def closed(self, held: Held, beside: Held | None = None, *, leave: int = 0) -> Held:
+        """Of some cells without those that a number says, the most that CKPT-05 allows."""
+        places = [cell for place, cell in enumerate(self.cells_of(held)) if leave >> place % 6 & 1]
+        left = {name: set(rows) for name, rows in held.items()}
+        for cell in places:
+            left[cell.column].discard(cell.row)
+        while odd := self._not_closed(left, beside):
+            for cell in odd:
+                left[cell.column].discard(cell.row)
+        return {name: frozenset(rows) for name, rows in left.items()}
+
+    def _not_closed(
+        self, held: Mapping[str, Iterable[int]], beside: Held | None = None
+    ) -> list[CellNodeId]:
+        """Cells without an input in their row, or without what comes before in order (CKPT-05)."""
+        all_of_it = {
+            name: set(held[name]) | (beside[name] if beside is not None else set())
+            for name in self.names
+        }
+        found = []
+        for cell in (CellNodeId(row, name) for name in self.names for row in held[name]):
+            inputs = [CellNodeId(cell.row, name) for name in self._inputs[cell.column]]
+            before = [] if cell.row in self.dropped else self._before(cell)
+            if any(need.row not in all_of_it[need.column] for need in inputs + before):
+                found.append(cell)
+        return found
+
+    def _before(self, cell: CellNodeId) -> list[CellNodeId]:
+        """The cells that come before a cell in the order of its column."""
+        if not self.definition.is_ordered(cell.column):
+            return []
+        first = self._scopes[self._barrier_of[cell]][0].row if self.is_output(cell) else cell.row
+        return [CellNodeId(row, cell.column) for row in range(first)]
 
     def durable(self, column: str) -> int:
         """First rows of a column that are on storage without a gap."""
@@ -380,7 +455,8 @@ class RunModel:
         if self.over():
             return set()
         ready = self.ready()
-        calls = set() if self.halted() else ready
+        spent = {n for n in ready if isinstance(n, CellNodeId) and self.is_killer(n)}
+        calls = set() if self.halted() else ready - spent
         outputs = {node for node in ready if self.is_output(node)}
         return outputs | {node for node in calls if not self.limit_breaks(node.column)}
 
@@ -395,8 +471,9 @@ class RunModel:
 
     def start_breaks(self, node: NodeId, attempt: int | None = None) -> set[str]:
         broken = self._start_breaks(node, attempt)
-        judged = not (self.over() or self.halted() or self.is_output(node))
-        return broken | ({"SCHED-16"} if judged and self.paused() else set())
+        if self.over() or self.halted() or self.is_output(node):
+            return broken
+        return broken | self.bypass_breaks([node]) | ({"SCHED-16"} if self.paused() else set())
 
     def _start_breaks(self, node: NodeId, attempt: int | None = None) -> set[str]:
         if self.over():
@@ -437,7 +514,50 @@ class RunModel:
                 broken.add("SCHED-05")
             elif node in self.results:
                 broken.add("SCHED-03")
+            if self.is_killer(node):
+                broken.add("DROP-06")
         return broken
+
+    def is_killer(self, cell: CellNodeId) -> bool:
+        """Clause DROP-06: so many processes died in flight of it, and it never ended well."""
+        tries = self.rules.killer_tries
+        return tries is not None and self.died_in[cell] >= tries and cell not in self.well
+
+    def bypass_breaks(self, nodes: Iterable[NodeId]) -> set[str]:
+        """These start as one task; what became ready at an earlier step waits on (SCHED-17)."""
+        bound = self.rules.bypass
+        if bound is None:
+            return set()
+        more = self._overtaken_by(list(nodes))
+        return {"SCHED-17"} if any(self.overtaken[n] + more[n] > bound for n in more) else set()
+
+    def _overtaken_by(self, nodes: Sequence[NodeId]) -> Counter[NodeId]:
+        found = Counter[NodeId]()
+        resource = self.rules.column_resource.get
+        # What the engine may try again whenever it likes has no turn.
+        for now in (self.waiting[node] for node in nodes if node in self.waiting):
+            found.update(
+                other
+                for other, since in self.waiting.items()
+                if other not in nodes
+                and since < now
+                and resource(other.column) == resource(nodes[0].column)
+            )
+        return found
+
+    def _overtake(self, nodes: Sequence[NodeId]) -> None:
+        if self.rules.bypass is not None:
+            self.overtaken.update(self._overtaken_by(nodes))
+
+    def move_on(self) -> None:
+        """A step was taken: what it made ready waits from now on."""
+        if self.rules.bypass is None:
+            return
+        self.moves += 1
+        ready = set() if self.over() else {n for n in self.ready() if not self.is_output(n)}
+        ready = {n for n in ready if not (isinstance(n, CellNodeId) and self.is_killer(n))}
+        self.waiting = {n: self.waiting.get(n, self.moves) for n in sorted(ready, key=str)}
+        self.overtaken = Counter({n: self.overtaken[n] for n in ready})
 
     def _present_breaks(self, node: NodeId) -> set[str]:
         """The node's turn has not come yet."""
@@ -463,6 +583,10 @@ class RunModel:
         return broken
 
     def start(self, node: NodeId) -> None:
+        self._overtake([node])
+        if not self.is_output(node):
+            # Output takes no call that could end the process.
+            self.started.add(node)
         self.running.add(node)
         self.began[node] = self.now
         self.cooling.pop(node, None)
@@ -500,9 +624,13 @@ class RunModel:
                 broken |= wrong | {"RANGE-01"}
             elif attempt is not None and attempt != self.spent(cell) + 1:
                 broken.add("FAIL-01")
-        return broken | self.limit_breaks(column)
+        cells = [CellNodeId(row, column) for row in rows]
+        return broken | self.limit_breaks(column) | self.bypass_breaks(cells)
 
     def start_range(self, column: str, rows: range) -> None:
+        cells = [CellNodeId(row, column) for row in rows]
+        self._overtake(cells)
+        self.started.update(cells)
         self.ranges.append(Range(column, rows))
         self.began[CellNodeId(rows.start, column)] = self.now
         for row in rows:
@@ -548,6 +676,7 @@ class RunModel:
 
     def complete(self, node: NodeId) -> None:
         """What ends for a dropped row gives no value; that its call ended counts (STOP-01)."""
+        self.well.add(node)
         ranged = self.range_of(node)
         if isinstance(node, BarrierNodeId):
             self.running.remove(node)
@@ -768,6 +897,8 @@ class RunModel:
 
     def lose(self, node: NodeId) -> None:
         """It is pending again, and nothing else is."""
+        barriers = (b for b in self._scopes if b != node and b not in self.ran)
+        self.by_itself.update(b for b in barriers if self.barrier_resolved(b))
         if isinstance(node, CellNodeId):
             if node.row not in self.dropped:
                 del self.results[node]
@@ -807,6 +938,8 @@ class RunModel:
         if self.over():
             return self.over()
         broken: set[str] = set()
+        if cause == "killer":
+            return self._give_up_breaks(column, row)
         if row in self.recorded:
             broken.add("DROP-02")
         elif (row, column) in self.also_failed and cause in (None, "failed"):
@@ -817,7 +950,23 @@ class RunModel:
             broken.add("DROP-05")
         return broken
 
-    def drop(self, row: int) -> None:
+    def _give_up_breaks(self, column: str, row: int) -> set[str]:
+        """A row is given up because its node ended so many processes (DROP-06)."""
+        node: NodeId = CellNodeId(row, column)
+        if self.definition.is_barrier(column):
+            node = self._barrier_of[CellNodeId(row, column)]
+        tries = self.rules.killer_tries
+        spent = tries is not None and self.died_after[node] >= tries
+        spent = spent and CellNodeId(row, column) not in self.results
+        broken = set() if spent else {"DROP-06", "DROP-01"}
+        if row in self.recorded:
+            broken.add("DROP-02")
+        elif row in self.dropped:
+            broken |= {"DROP-01", "DROP-05", "DROP-06"}
+        return broken
+
+    def drop(self, row: int, column: str) -> None:
+        self.dropped.setdefault(row, column)
         self.recorded.add(row)
 
     # Groups and early stop
@@ -835,7 +984,7 @@ class RunModel:
             broken.add("GROUP-08")
         return broken
 
-    def _rows_of(self, node: NodeId) -> list[int]:
+    def rows_of(self, node: NodeId) -> list[int]:
         if isinstance(node, CellNodeId):
             return [node.row]
         return [cell.row for cell in self._scopes[node]]
@@ -853,7 +1002,7 @@ class RunModel:
                 open_nodes = [
                     node
                     for node in self._needs
-                    if node not in done and {row // size for row in self._rows_of(node)} <= was
+                    if node not in done and {row // size for row in self.rows_of(node)} <= was
                 ]
                 for _ in open_nodes:
                     done |= {node for node in open_nodes if self._needs[node] <= done}
@@ -916,7 +1065,7 @@ class RunModel:
     def save_breaks(self, t: float) -> set[str]:
         """Time moves on from now to `t`, and no save is being written (clause CKPT-19)."""
         rows, before, rules = self.claimable_rows(), self.saved_rows, self.rules
-        if self.over() or self.pending_claim is not None or self.writes or rows <= before:
+        if self.over() or self.stores() or rows <= before:
             return set()
         since = self.now if self.unsaved_since is None else self.unsaved_since
         due = rules.save_rows is not None and rows >= before + rules.save_rows
@@ -930,8 +1079,7 @@ class RunModel:
     def idle_breaks(self, until: float | None = None) -> set[str]:
         """Time moves on from now, to a moment."""
         if not self.over() and self.stop_requested:
-            stores = self.pending_claim is not None or self.writes
-            return set() if self.working() or stores else {"STOP-05"}
+            return set() if self.working() or self.stores() else {"STOP-05"}
         if self.over() or self.halted() or self.gives_up():
             return set()
         broken = {"SCHED-09"} if self.dispatchable() else set()
@@ -942,19 +1090,24 @@ class RunModel:
         )
         if not self.rules.conserves:
             broken = {"SCHED-15"} if broken and self._is_still(until) else set()
-            over = False
         return broken | ({"GROUP-07"} if over else set())
 
     def _is_being_stored(self, group: int) -> bool:
         """Rows of a group are being written, or claimed anew (GROUP-07)."""
         mine = set(self.groups()[group])
         claim = self.pending_claim or self.durable_claim
-        anew = {r for name in self.names for r in range(self.durable_claim[name], claim[name])}
+        anew = {row for name in self.names for row in claim[name] - self.durable_claim[name]}
+        for commit in self.open_commits.values():
+            anew |= {row for name in self.names for row in commit[name]}
         return bool(mine & anew) or any(mine & rows for _, rows in self.writes)
+
+    def stores(self) -> bool:
+        """A storage step runs: rows, a claim or a commit are being written."""
+        return self.pending_claim is not None or bool(self.writes or self.open_commits)
 
     def _is_still(self, until: float | None) -> bool:
         """Nothing happens from now on, for a part of the time until a moment."""
-        if self.working() or self.pending_claim is not None or self.writes or self.may_give_up():
+        if self.working() or self.stores() or self.may_give_up():
             return False
         return not self.paused() or (until is not None and self.paused_until < until)
 
@@ -970,8 +1123,7 @@ class RunModel:
         self.paused_until = max(self.paused_until, until)
 
     def pass_to(self, t: float) -> None:
-        stores = self.pending_claim is not None or self.writes
-        if not stores and self.claimable_rows() > self.saved_rows:
+        if not self.stores() and self.claimable_rows() > self.saved_rows:
             self.unsaved_since = self.now if self.unsaved_since is None else self.unsaved_since
         self.now = t
         for node in [n for n, until in self.cooling.items() if until is not None and until <= t]:
@@ -994,15 +1146,15 @@ class RunModel:
         lost = (cell for cell in cells if cell.row in hidden and cell not in self.results)
         return {"DROP-04"} if any(lost) else set()
 
-    def store(self, columns: Iterable[str], rows: range) -> None:
+    def store(self, columns: Iterable[str], rows: Iterable[int]) -> None:
         self.has_stored = True
-        reported = set(columns)
+        reported, those_rows = set(columns), set(rows)
         for column in reported:
-            self.stored[column] |= set(rows)
+            self.stored[column] |= those_rows
         self.writes = [
             (names, those)
             for names, those in self.writes
-            if not (names <= reported and those <= set(rows))
+            if not (names <= reported and those <= those_rows)
             and not all(those <= self.stored[name] for name in names)
         ]
         self.lost_writes = [
@@ -1023,26 +1175,25 @@ class RunModel:
         if any(set(rows) - self.stored[name] for name in columns):
             self.writes.append((set(columns), set(rows)))
 
-    def begin_breaks(self, claim: Mapping[str, int]) -> set[str]:
+    def begin_breaks(self, claim: Held) -> set[str]:
         if self.over():
             return self.over()
+        cells = self.cells_of(claim)
         broken = set() if self.pending_claim is None else {"CKPT-11"}
-        for column in self.names:
-            if claim[column] > self.prefix(column):
-                broken.add("CKPT-08")
-            if claim[column] < self.durable_claim[column]:
-                broken.add("CKPT-09")
-            if claim[column] > self.durable(column):
-                broken.add("CKPT-10")
-            if any(claim[column] > claim[name] for name in self._inputs[column]):
-                broken.add("CKPT-05")
-        held = [CellNodeId(row, name) for name in self.names for row in range(claim[name])]
-        return broken | self._unexplained_breaks(held)
+        if not all(map(self.may_hold, cells)):
+            broken.add("CKPT-08")
+        if any(self.durable_claim[name] - claim[name] for name in self.names):
+            broken.add("CKPT-09")
+        if not all(map(self._is_stored, cells)):
+            broken.add("CKPT-10")
+        if self._not_closed(claim):
+            broken.add("CKPT-05")
+        return broken | self._unexplained_breaks(cells)
 
-    def begin(self, claim: Mapping[str, int]) -> None:
-        self.begun.append(dict(claim))
+    def begin(self, claim: Held) -> None:
+        self.begun.append(claim)
         self.claims_here = True
-        self.pending_claim = dict(claim)
+        self.pending_claim = claim
         self.pending_drops = set(self.recorded)
 
     def written_breaks(self) -> set[str]:
@@ -1050,12 +1201,17 @@ class RunModel:
 
     def written(self) -> None:
         assert self.pending_claim is not None
-        self.durable_claim, self.pending_claim = self.pending_claim, None
+        # What was committed while it was being written stays.
+        self.durable_claim = self.together(self.durable_claim, self.pending_claim)
+        self.pending_claim = None
         self.durable_drops = self.durable_drops | self.pending_drops
         self.doubtful = []
+        self._has_claimed()
+
+    def _has_claimed(self) -> None:
         self.unwritten.discard("claim")
         self.claimed_since = True
-        self.saved_rows, self.unsaved_since = min(self.durable_claim.values()), None
+        self.saved_rows, self.unsaved_since = self.whole_rows(self.durable_claim), None
 
     def not_written(self) -> None:
         if self.pending_claim is None:
@@ -1068,9 +1224,47 @@ class RunModel:
         self.pending_claim = None
         self.saved_rows, self.unsaved_since = self.claimable_rows(), None
 
+    def together(self, *claims: Held) -> Held:
+        return {name: frozenset().union(*(one[name] for one in claims)) for name in self.names}
+
+    # Commits: data and claim in one write
+
+    def commit_begin_breaks(self, new: Held, number: int | None) -> set[str]:
+        """What is new, each cell with its inputs in it or claimed."""
+        if self.over():
+            return self.over()
+        broken = {"CKPT-11"} if number in self.open_commits else set()
+        if not all(map(self.may_hold, self.cells_of(new))):
+            broken.add("CKPT-08")
+        if self._not_closed(new, self.durable_claim):
+            broken.add("CKPT-05")
+        return broken | self._unexplained_breaks(self.cells_of(new))
+
+    def commit_begin(self, new: Held, number: int | None) -> None:
+        self.open_commits[number] = new
+        self.claims_here = self.commits = True
+
+    def committed_breaks(self, number: int | None) -> set[str]:
+        return self.over() or (set() if number in self.open_commits else {"CKPT-11"})
+
+    def committed(self, number: int | None) -> None:
+        new = self.open_commits.pop(number)
+        self.durable_claim = self.together(self.durable_claim, new)
+        for name in self.names:
+            if new[name]:
+                self.store([name], new[name])
+        self._has_claimed()
+
+    def commit_failed(self, number: int | None) -> None:
+        self.odd_commits.append(self.open_commits.pop(number))
+        self.unwritten.add("claim")
+
     # Crash, resume, end
 
     def crash(self) -> None:
+        in_flight = [node for node in self.started if self.in_flight(node)]
+        self.died_in.update(in_flight)
+        self.died_after.update(self.started)
         self.crashed = True
         self._halt()
 
@@ -1081,45 +1275,59 @@ class RunModel:
         self.ranges.clear()
         self.cooling.clear()
 
-    def covered_drops(self, claim: Mapping[str, int]) -> tuple[set[int], set[int]]:
+    def covered_drops(self, claim: Held) -> tuple[set[int], set[int]]:
         """Drops that a resume must know, and those that it may know (CKPT-17).
 
         It must if the claim covers a cell that nobody ever made; it may if storage can have given
-        the drop back: it was recorded, and the claim reaches the row.
+        the drop back: it was recorded, and the claim holds a cell of the row.
         """
-        lost = {
-            row
-            for row in self.dropped
-            for name in self.names
-            if row < claim[name] and CellNodeId(row, name) not in self.results
-        }
-        return lost, {row for row in self.recorded if row < max(claim.values())}
+        cells = self.cells_of(claim)
+        lost = {c.row for c in cells if c.row in self.dropped and c not in self.results}
+        return lost, self.recorded & {cell.row for cell in cells}
 
-    def drops_after(self, claim: Mapping[str, int], given_back: Spans | None) -> set[int]:
+    def drops_after(self, claim: Held, given_back: Spans | None) -> set[int]:
         """What storage says is dropped; if the engine keeps it to itself, what was at the claim."""
         if given_back is not None:
             return {row for span in given_back for row in range(*span)}
+        if self.has_gap(claim):
+            # A set tells by itself: it holds cells that were never made.
+            return self.covered_drops(claim)[0]
         known = self.durable_drops
         if claim != self.durable_claim:
             written = [(self.pending_claim, self.pending_drops), *self.doubtful]
             known = next((drops for held, drops in written if held == claim), self.pending_drops)
-        return {row for row in known if row < max(claim.values())}
+        return known & {cell.row for cell in self.cells_of(claim)}
 
-    def covered_skips(self, claim: Mapping[str, int], drops: set[int]) -> dict[str, Spans]:
+    def has_gap(self, claim: Held) -> bool:
+        return any(rows != frozenset(range(len(rows))) for rows in claim.values())
+
+    def covered_skips(self, claim: Held, drops: set[int]) -> dict[str, Spans]:
         """The skips of live rows that a claim covers, by column (SKIP-03)."""
         found = {
             name: spans(
                 row
-                for row in range(claim[name])
+                for row in claim[name]
                 if self.results.get(CellNodeId(row, name)) == SKIP and row not in drops
             )
             for name in self.names
         }
         return {name: rows for name, rows in found.items() if rows}
 
+    def resumable(self) -> list[Held]:
+        """Every claim that storage may give back (CKPT-12); the last durable one is the first."""
+        whole = [self.durable_claim, *(held for held, _ in self.doubtful)]
+        whole += [] if self.pending_claim is None else [self.pending_claim]
+        commits = [*self.open_commits.values(), *self.odd_commits]
+        return [
+            self.together(self.durable_claim, base, *chosen)
+            for base in whole
+            for count in range(len(commits) + 1)
+            for chosen in combinations(commits, count)
+        ]
+
     def resume_breaks(
         self,
-        claim: Mapping[str, int],
+        claim: Held,
         *,
         dropped: Spans | None = None,
         skipped: Mapping[str, Spans] | None = None,
@@ -1128,10 +1336,12 @@ class RunModel:
     ) -> set[str]:
         if not self.crashed and not self.ended:
             return {"SCHED-07"}
-        doubtful = [held for held, _ in self.doubtful]
-        if claim not in (self.durable_claim, self.pending_claim, *doubtful):
+        if claim not in self.resumable():
+            lacks = any(self.durable_claim[name] - claim[name] for name in self.names)
             shrank = all(claim[name] <= self.durable_claim[name] for name in self.names)
-            return {"CKPT-23" if shrank and self.unwritten else "CKPT-12"}
+            if shrank and self.unwritten:
+                return {"CKPT-23"}
+            return {"CKPT-12", "CKPT-09"} if lacks and self.commits else {"CKPT-12"}
         broken: set[str] = set()
         must, may = self.covered_drops(claim)
         given_back = self.drops_after(claim, dropped)
@@ -1155,14 +1365,12 @@ class RunModel:
         old = self.definition
         return Definition(records, old.columns, old.batch_size, old.barrier_scope)
 
-    def _target_breaks(
-        self, claim: Mapping[str, int], records: int, drops: set[int], *, keep: bool
-    ) -> bool:
-        if any(rows > records for rows in claim.values()):
+    def _target_breaks(self, claim: Held, records: int, drops: set[int], *, keep: bool) -> bool:
+        if any(row >= records for rows in claim.values() for row in rows):
             return True
         after = self.resized(records)
         for barrier, cells in self._scopes.items():
-            held = [cell.row for cell in cells if cell.row < claim[cell.column]]
+            held = [cell.row for cell in cells if cell.row in claim[cell.column]]
             claimed = [row for row in held if row not in drops]
             if claimed and not keep:
                 then = after.scope(after.barrier_of(barrier.column, claimed[0]))
@@ -1186,7 +1394,7 @@ class RunModel:
 
     def resume(
         self,
-        claim: Mapping[str, int],
+        claim: Held,
         *,
         dropped: Spans | None = None,
         skipped: Mapping[str, Spans] | None = None,  # noqa: ARG002
@@ -1199,11 +1407,11 @@ class RunModel:
         results = {
             cell: VALUE if cell.row in drops else result
             for cell, result in self.results.items()
-            if cell.row < claim[cell.column]
+            if cell.row in claim[cell.column]
         }
         if records is not None:
             self._define(self.resized(records))
-        self.durable_claim = dict(claim)
+        self.durable_claim = claim
         self.pending_claim = None
         self.doubtful = []
         self.crashed = self.ended = False
@@ -1226,7 +1434,7 @@ class RunModel:
                 broken.add("SCHED-10")
             if not saved and "rows" in self.unwritten:
                 broken.add("CKPT-23")
-            if self.claims_here and min(self.durable_claim.values()) < total:
+            if self.claims_here and self.whole_rows(self.durable_claim) < total:
                 broken.add("CKPT-23" if "claim" in self.unwritten else "CKPT-22")
         elif outcome == "stopped":
             if not self.stopped:
@@ -1249,14 +1457,14 @@ class RunModel:
 
     def claimable(self) -> set[CellNodeId]:
         """The cells that a claim of the kind that this run makes could hold (STOP-07)."""
+        if self.commits or any(map(self.has_gap, self.begun)):
+            return set(self.cells_of(self.most()))
         whole = dict.fromkeys(self.names, self.completed_rows() if self.begun else 0)
         by_column = any(len(set(claim.values())) > 1 for claim in self.begun)
-        most = self.prefixes() if by_column else whole
-        return {CellNodeId(row, name) for name in self.names for row in range(most[name])}
+        return set(self.cells_of(self.first_rows(self.prefixes() if by_column else whole)))
 
     def claimed_cells(self) -> set[CellNodeId]:
-        claim = self.durable_claim
-        return {CellNodeId(row, name) for name in self.names for row in range(claim[name])}
+        return set(self.cells_of(self.durable_claim))
 
     def is_excused(self) -> bool:
         """A claim or rows could not be written, and no claim was written since."""
@@ -1264,7 +1472,7 @@ class RunModel:
 
     def leaves_unsaved(self) -> bool:
         """Something could be claimed and is not; of a run without claims, could be durable."""
-        if self.begun:
+        if self.begun or self.commits:
             return bool(self.claimable() - self.claimed_cells())
         kept = min(map(self.durable, self.names))
         return self.has_stored and kept < self.completed_rows()

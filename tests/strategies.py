@@ -156,6 +156,9 @@ class Plan:
     drops: bool = True
     conserves: bool = True
     saving: SavePolicy | None = None
+    bypass: int | None = None
+    killer_tries: int | None = None
+    sets: bool = False
 
 
 @st.composite
@@ -180,8 +183,11 @@ def plans(draw: st.DrawFn, *, max_columns: int, max_rows: int) -> Plan:
     if draw(st.sampled_from((True, True, True, False))):
         policy, drops = draw(policies), draw(st.sampled_from((True, True, False)))
         saving, conserves = draw(saves(free)), draw(st.sampled_from((True, True, False)))
-        return Plan(case, free, policy, drops, conserves, saving)
-    return Plan(case, free, None)
+        bypass = draw(st.sampled_from((None, None, None, 0, 1, 2)))
+        tries = draw(st.sampled_from((None, None, 1, 2)))
+        sets = saving is None and draw(st.booleans())
+        return Plan(case, free, policy, drops, conserves, saving, bypass, tries, sets)
+    return Plan(case, free, None, sets=draw(st.booleans()))
 
 
 def saves(free: Limits) -> st.SearchStrategy[SavePolicy | None]:

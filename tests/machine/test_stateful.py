@@ -36,6 +36,7 @@ from cellspec import (
     SpecError,
     Violation,
 )
+from cellspec.state.claims import Claim
 from tests.pair import FAILURES, OUTCOMES, QUIET, Pair, snapshot
 from tests.run_oracle import Spans, spans
 from tests.strategies import Case, Plan, plans
@@ -58,6 +59,9 @@ KINDS = (
     "checkpoint_begin",
     "checkpoint_durable",
     "checkpoint_failed",
+    "commit_begin",
+    "committed",
+    "commit_failed",
     "crash",
     "resume",
     "stop",
@@ -79,6 +83,8 @@ STEPS = (
     *("cancel", "stop", "stop_requested", "end", "crash", "resume", "pause", "write_begin"),
     *("reject", "reject", "take_back", "take_back"),
     *("worker_lost", "lose", "lose", "lose", "recall", "recall"),
+    *("set_claim", "set_claim", "commit_begin", "commit_begin", "committed", "commit_failed"),
+    *("give_up", "give_up", "cells"),
 )
 SWEPT = ("start", "complete", "emit", "fail", "cancel", "skip", "drop", "take_back", "start")
 AT_LEAST = (
@@ -119,6 +125,8 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
             return self._save(pick)
         if kind == "row":
             return self._finish_a_row()
+        if kind == "cells":
+            return self._store_cells(pick)
         if kind == "sweep":
             pair.sweep(SWEPT[pick % len(SWEPT)])
             return True
@@ -166,9 +174,59 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
             nodes = pair.model.definition.nodes()
             found = [pair.action(kind, n) for n in nodes if not pair.model.is_output(n)]
             return [action for action in found if not pair.broken(action)]
+        if kind in ("set_claim", "commit_begin", "committed", "commit_failed"):
+            return self._sets(kind, pick)
+        if kind == "give_up":
+            return self._give_ups()
         if kind == "resume" and pair.model.ended:
             return self._next_targets()
         return pair.enabled(kind)
+
+    def _sets(self, kind: str, pick: int) -> list[Action]:
+        """A claim of any rows, a commit of cells that nobody claimed, or the end of a commit."""
+        pair, model = self.pair, self.pair.model
+        if not self.plan.sets:
+            return []
+        if kind in ("committed", "commit_failed"):
+            return [Action(kind, commit=number) for number in model.open_commits]
+        most = model.most()
+        if kind == "set_claim":
+            there = {name: rows & model.stored[name] for name, rows in most.items()}
+            some = model.closed(there, leave=pick)
+            claims = [Action("checkpoint_begin", claim=pair.claim(some))]
+        else:
+            new = {name: rows - model.durable_claim[name] for name, rows in most.items()}
+            some = model.closed(new, model.durable_claim, leave=pick)
+            number = (None, 0, 1)[pick % 3]
+            claims = [Action(kind, claim=pair.claim(some), commit=number)] * any(some.values())
+        return [claim for claim in claims if not pair.broken(claim)]
+
+    def _give_ups(self) -> list[Action]:
+        """Rows that may be dropped because a node of theirs ended so many processes."""
+        model = self.pair.model
+        if model.rules.killer_tries is None:
+            return []
+        found = [
+            Action("drop", node.column, (row, row + 1), cause="killer")
+            for node in model.died_after
+            for row in model.rows_of(node)
+        ]
+        return [action for action in found if not self.pair.broken(action)]
+
+    def _store_cells(self, pick: int) -> bool:
+        """The data of cells that are resolved goes to storage, some of it beyond a gap."""
+        model = self.pair.model
+        cells = [
+            CellNodeId(row, name)
+            for name in model.names
+            for row in model.rows
+            if (row + pick) % 3 and row not in model.stored[name]
+        ]
+        for cell in cells:
+            action = self.pair.action("durable", cell)
+            if not self.pair.broken(action):
+                self.pair.take(action)
+        return bool(cells)
 
     def _rejecting(self, action: Action, pick: int) -> Action:
         """An end whose answer rejects its row; of a barrier, some rows of its scope."""
@@ -248,7 +306,7 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
             admissions = pair.enabled("admit")[:1]
             steps = pair.enabled("retire") + admissions + pair.enabled("start")
             if not steps:
-                assert pair.model.paused()
+                assert pair.model.paused(), pair.model.idle_breaks(t)
                 break
             pair.take(steps[0])
         if pick % 4 and pair.model.save_breaks(t):
@@ -283,6 +341,7 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
     @precondition(lambda self: self.pair.model.over())
     @rule(
         pending=st.booleans(),
+        choice=small,
         more=st.none() | st.integers(-3, 3),
         keep=st.booleans(),
         given_back=st.booleans(),
@@ -292,6 +351,7 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
     def resume(
         self,
         pending: bool,
+        choice: int,
         more: int | None,
         keep: bool,
         given_back: bool,
@@ -300,10 +360,8 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
     ) -> None:
         """A new incarnation, perhaps with another target; storage may have a row wrong."""
         pair, model = self.pair, self.pair.model
-        known = model.pending_claim if pending and model.pending_claim else model.durable_claim
-        if pending and known == model.durable_claim and model.doubtful:
-            # Its write reported an error, and had landed all the same.
-            known = model.doubtful[-1][0]
+        found = model.resumable()
+        known = found[(choice if pending else 0) % len(found)]
         action = Action("resume", claim=pair.claim(known), keep=keep)
         if given_back:
             must, may = model.covered_drops(known)
@@ -370,8 +428,9 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
         says: bool,
     ) -> None:
         """Any well-formed action, allowed or not."""
-        if kind in ("checkpoint_begin", "resume"):
-            self.pair.attempt(Action(kind, claim=self._near(base, change)))
+        sets = self.plan.sets and says
+        if kind in ("checkpoint_begin", "resume") or (kind == "commit_begin" and sets):
+            self.pair.attempt(Action(kind, claim=self._near(base, change, place if sets else None)))
             return
         action = self._somewhere(kind, place, barrier=barrier, attempt=attempt)
         if action is not None:
@@ -380,7 +439,7 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
             if kind in ON_NODES[1:] and says:
                 action = action._replace(attempt=attempt)
             if kind == "drop" and says:
-                action = action._replace(cause="filtered")
+                action = action._replace(cause="filtered" if barrier else "killer")
             self.pair.attempt(action)
 
     def _somewhere(
@@ -410,7 +469,11 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
             if model.rules.conserves:
                 return None
             return Action(kind, until=(None, model.now, model.now + 1.0, 0.0)[place[2]])
-        if kind in ("durable", "write_begin"):
+        if kind == "commit_begin" and not self.plan.sets:
+            return None
+        if kind in ("committed", "commit_failed"):
+            return Action(kind, commit=(None, 0, 1)[place[2] - 1])
+        if kind in ("durable", "write_begin", "commit_begin"):
             return Action(kind, name if barrier else "", longer)
         if kind in ("admit", "retire"):
             return Action(kind, rows=longer) if model.rules.group_rows is not None else None
@@ -418,18 +481,29 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
             return Action(kind, outcome=OUTCOMES[place[0] % len(OUTCOMES)])
         return Action(kind, name, (row, row + 1)) if kind in QUIET else Action(kind)
 
-    def _near(self, base: str, change: list[int]) -> tuple[int, ...]:
+    def _near(
+        self, base: str, change: list[int], beside: tuple[int, int, int] | None = None
+    ) -> Claim:
+        """A claim of so many rows of each column more or less, and perhaps of rows beside it."""
         model = self.pair.model
+        rows = len(model.rows)
         known = {
-            "prefix": model.prefixes(),
-            "durable": {name: model.durable(name) for name in model.names},
+            "prefix": model.first_rows(model.prefixes()),
+            "durable": {name: frozenset(model.stored[name]) for name in model.names},
             "claim": model.durable_claim,
             "pending": model.pending_claim or model.durable_claim,
         }[base]
         claim = [known[name] for name in self.pair.graph.column_names]
-        for position, by in enumerate(change[: len(claim)]):
-            claim[position] = min(max(claim[position] + by, 0), len(model.rows))
-        return tuple(claim)
+        if beside is not None:
+            column, row = beside[0] % len(claim), beside[1] % rows
+            claim[column] ^= frozenset(range(row, min(row + beside[2], rows)))
+        elif not self.plan.sets:
+            counts = [len(held) for held in claim]
+            for position, by in enumerate(change[: len(claim)]):
+                counts[position] = min(max(counts[position] + by, 0), rows)
+            claim = [frozenset(range(count)) for count in counts]
+        names = self.pair.graph.column_names
+        return self.pair.claim(dict(zip(names, claim, strict=True)))
 
     @invariant()
     def agrees(self) -> None:
@@ -506,6 +580,7 @@ def _nonsense(graph: ExecutionGraph, *, grouped: bool) -> list[Action]:
     "CKPT-15",
     "CKPT-16",
     "CKPT-17",
+    "CKPT-18",
     "CKPT-19",
     "CKPT-22",
     "CKPT-23",
@@ -521,6 +596,7 @@ def _nonsense(graph: ExecutionGraph, *, grouped: bool) -> list[Action]:
     "DROP-03",
     "DROP-04",
     "DROP-05",
+    "DROP-06",
     "SKIP-01",
     "SKIP-02",
     "SKIP-03",
@@ -544,6 +620,7 @@ def _nonsense(graph: ExecutionGraph, *, grouped: bool) -> list[Action]:
     "SCHED-14",
     "SCHED-15",
     "SCHED-16",
+    "SCHED-17",
 )
 def test_the_machine_allows_and_refuses_the_same_steps_as_the_model() -> None:
     often = settings(max_examples=3 * settings().max_examples)
