@@ -25,7 +25,6 @@ IN_FLIGHT = (
     "No clause says that a call in flight ends, or is taken back, before its run is interrupted"
 )
 ENDPOINT = "An endpoint that saturates"
-BEHIND_A_GAP = "CKPT-19 counts rows from row 0 on alone, also of an engine that claims any rows"
 LOST_LATER = "Results that end after the loss of a worker are not yet told from those before it"
 NOT_RETIRED = "SCHED-15 does not yet take a retirement that is due for work that waits"
 OTHER_ROWS = "A recalled barrier is not yet compared with the rows that its call had read"
@@ -88,8 +87,8 @@ TRACES = {
     "judge_unclaimed_batch_in_order": Judged("violated", "STOP-07"),
     "judge_pauses_for_an_earlier_process": Judged("violated", "SCHED-16"),
     "judge_loses_later_results": Judged("violated", "FAIL-08", brings=LOST_LATER),
-    "judge_saves_behind_a_gap": Judged("violated", "CKPT-19", brings=BEHIND_A_GAP),
-    "judge_saves_behind_an_earlier_save": Judged("violated", "CKPT-19", brings=BEHIND_A_GAP),
+    "judge_saves_behind_a_gap": Judged("violated", "CKPT-19"),
+    "judge_saves_behind_an_earlier_save": Judged("violated", "CKPT-19"),
     "judge_idles_by_not_retiring": Judged("violated", "SCHED-15", brings=NOT_RETIRED),
     "judge_ready_at_once": Judged("pass"),
     "judge_claimed_of_dropped_row": Judged("pass"),

@@ -208,6 +208,14 @@ class Commits(ColumnFirst):
         return Table(rows, frozenset(dropped))
 
 
+class PromptCommits(Commits):
+    """The journal as a backend that promises when it commits: every so many rows."""
+
+    name = "journal-commits-promptly"
+    capabilities = Commits.capabilities | {"prompt_saving"}
+    saving = None  # type: ignore[assignment]  # by rows, as it is asked
+
+
 class Claims(Commits):
     """The journal as a backend that writes data, then a claim."""
 

@@ -66,8 +66,7 @@ def test_a_run_that_never_claimed_is_judged_by_its_kind_of_claims(
 @pytest.mark.clause("CKPT-22")
 def test_every_process_of_a_run_that_claims_needs_a_claim_of_everything() -> None:
     for stated, breaks in ((ClaimKind(1, by_column=False), True), (None, False)):
-        machine = Machine(GRAPH)
-        machine.state.expect_claims(stated)
+        machine = Machine(GRAPH, claims=stated)
         machine.apply(Action("crash"))
         machine.apply(Action("resume", claim=(0, 0)))
         for column in (0, 1):

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-import pytest
+import random
 
-from cellspec import Action, ColumnDescriptor, ExecutionGraph, Limits, Machine, Violation
-from cellspec.machine.limits import SavePolicy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellspec import (
+    Action,
+    ColumnDescriptor,
+    ExecutionGraph,
+    ExecutionTraits,
+    Limits,
+    Machine,
+    SpecError,
+    Violation,
+)
+from cellspec.clauses import clauses
+from cellspec.machine.limits import ClaimKind, SavePolicy
+from tests.explore.any_action import any_action, graph_of, renamed_limits
+from tests.strategies import Plan, plans
 
 GRAPH = ExecutionGraph(6, [ColumnDescriptor("a")])
 
@@ -110,3 +126,189 @@ def test_success_of_an_engine_that_claims_needs_a_claim_of_everything() -> None:
     save(run, 6)
     run.apply(Action("checkpoint_durable"))
     run.apply(Action("end", outcome="success"))
+
+
+ANY_ROWS = ClaimKind(3, by_column=True)
+NEVER = 10**9
+
+
+def claiming_any(
+    saving: SavePolicy, rows: int = 6, *columns: ColumnDescriptor, drops: bool = True
+) -> Machine:
+    graph = ExecutionGraph(rows, columns or [ColumnDescriptor("a")])
+    waive = ("SCHED-09", "SCHED-15", "GROUP-06", "GROUP-07")
+    limits = Limits(group_rows=2)
+    run = Machine(graph, limits, drops=drops, waive=waive, saving=saving, claims=ANY_ROWS)
+    for start in range(0, rows, 2):
+        run.apply(Action("admit", rows=(start, min(start + 2, rows))))
+    return run
+
+
+def make(run: Machine, *rows: int, column: str = "a") -> None:
+    for row in rows:
+        run.apply(Action("start", column, (row, row + 1)))
+        run.apply(Action("complete", column, (row, row + 1)))
+
+
+def commit(run: Machine, *rows: int, column: str = "", ends: str = "committed") -> None:
+    for row in rows:
+        run.apply(Action("commit_begin", column, (row, row + 1)))
+        run.apply(Action(ends))
+
+
+@pytest.mark.clause("CKPT-19")
+@pytest.mark.parametrize(
+    ("saving", "words"),
+    [
+        (SavePolicy(rows=2), "2 rows could be claimed at t=0 s, 0 at the last save"),
+        (SavePolicy(group=True), "1 row group could be claimed at t=0 s, 0 at the last save"),
+        (SavePolicy(seconds=1.0), "2 rows could be claimed at t=0 s, 0 at the last save"),
+    ],
+    ids=["rows", "group", "seconds"],
+)
+def test_rows_behind_a_gap_count_where_any_rows_are_claimed(saving: SavePolicy, words: str) -> None:
+    run = claiming_any(saving)
+    make(run, 2, 3)
+    with pytest.raises(Violation, match=rf"^CKPT-19: {words}"):
+        run.at(2.0)
+    commit(run, 2, 3)
+    run.at(9.0)
+
+
+@pytest.mark.clause("CKPT-19")
+def test_rows_of_two_groups_make_no_group() -> None:
+    run = claiming_any(SavePolicy(group=True), 5)
+    make(run, 1, 2)
+    run.at(1.0)
+    # The last group is short.
+    make(run, 4)
+    with pytest.raises(Violation, match=r"^CKPT-19: 1 row group"):
+        run.at(2.0)
+
+
+@pytest.mark.clause("CKPT-19")
+def test_a_row_counts_once_every_cell_of_it_could_be_claimed() -> None:
+    b = ColumnDescriptor("b", dependencies=["a"])
+    run = claiming_any(SavePolicy(rows=1), 6, ColumnDescriptor("a"), b)
+    make(run, 3)
+    run.at(1.0)
+    commit(run, 3, column="a")
+    make(run, 3, column="b")
+    with pytest.raises(Violation, match=r"^CKPT-19"):
+        run.at(2.0)
+    # A commit of half a row saves no row.
+    make(run, 4)
+    commit(run, 4, column="a")
+    with pytest.raises(Violation, match=r"^CKPT-19: 1 row could be claimed at t=1 s, 0 at"):
+        run.at(2.0)
+    commit(run, 3, column="b")
+    run.at(2.0)
+
+
+@pytest.mark.clause("CKPT-19", "DROP-04")
+def test_a_row_whose_drop_is_not_recorded_could_not_be_claimed() -> None:
+    run = claiming_any(SavePolicy(rows=1))
+    run.apply(Action("start", "a", (3, 4)))
+    run.apply(Action("fail", "a", (3, 4), failure="permanent"))
+    run.at(1.0)
+    run.apply(Action("drop", "a", (3, 4)))
+    with pytest.raises(Violation, match=r"^CKPT-19"):
+        run.at(2.0)
+
+
+@pytest.mark.clause("CKPT-19", "CKPT-05")
+def test_with_an_ordered_column_rows_count_from_row_0_on() -> None:
+    ordered = ColumnDescriptor(
+        "o", dependencies=["a"], traits=ExecutionTraits.ROW_STREAMABLE | ExecutionTraits.ORDERED
+    )
+    b = ColumnDescriptor("b", dependencies=["o"])
+    run = claiming_any(SavePolicy(rows=1), 6, ColumnDescriptor("a"), ordered, b)
+    make(run, 0, 1)
+    make(run, 0, 1, column="o")
+    # Row 1 is whole; as a row it is claimed after row 0.
+    make(run, 1, column="b")
+    run.at(1.0)
+    make(run, 0, column="b")
+    with pytest.raises(Violation, match=r"^CKPT-19: 2 rows"):
+        run.at(2.0)
+
+
+@pytest.mark.clause("CKPT-19")
+def test_after_a_commit_that_failed_a_save_is_due_by_what_is_new() -> None:
+    run = claiming_any(SavePolicy(rows=2))
+    make(run, 4, 5)
+    commit(run, 4, ends="commit_failed")
+    make(run, 2)
+    run.at(1.0)
+    make(run, 1)
+    with pytest.raises(Violation, match=r"^CKPT-19: 4 rows could be claimed at t=1 s, 2 at"):
+        run.at(2.0)
+
+
+@given(
+    plans(max_columns=4, max_rows=5),
+    st.sampled_from([SavePolicy(rows=NEVER), SavePolicy(seconds=NEVER), SavePolicy(group=True)]),
+    st.integers(0, 10**6),
+)
+def test_what_is_counted_is_what_a_look_at_every_row_finds(
+    plan: Plan, saving: SavePolicy, seed: int
+) -> None:
+    waive = [number for number in clauses() if number != "CKPT-19"]
+    machine = Machine(
+        graph_of(plan.case),
+        renamed_limits(plan.limits),
+        failures=plan.failures,
+        waive=waive,
+        saving=saving,
+        claims=ANY_ROWS,
+    )
+    rng = random.Random(seed)
+    for _ in range(80):
+        if rng.random() < 0.2:
+            # A moment at which no save was due.
+            machine.set_clock(machine.now + 1)
+        try:
+            machine.apply(any_step(machine, rng))
+        except SpecError:
+            continue
+        expect_counts(machine)
+
+
+def any_step(machine: Machine, rng: random.Random) -> Action:
+    """Any action, also a commit of single cells, or a loss."""
+    column = rng.randrange(machine.graph.num_columns)
+    name, row = machine.graph.column_names[column], rng.randrange(machine.graph.num_records)
+    if machine.state.commits:
+        return Action("committed")
+    if rng.random() < 0.3:
+        return Action("commit_begin", rng.choice(("", name)), (row, row + 1))
+    if rng.random() < 0.2 and not machine.state.lost_worker:
+        return Action("worker_lost")
+    if rng.random() < 0.1:
+        size = machine.graph.rules.columns[column].scope_rows
+        if size:
+            return Action("lose", name, scope=row // size)
+        return Action("lose", name, (row, row + 1))
+    return any_action(machine, rng)
+
+
+def expect_counts(machine: Machine) -> None:
+    """The counts of parts are what a look at every cell finds."""
+    counters, committed = machine.counters, machine.state.committed
+    rules, total = machine.graph.rules, machine.graph.num_records
+    ordered = any(rule.ordered for rule in rules.columns)
+    assert (counters.parts is None) == ordered
+    if counters.parts is None:
+        return
+    size = counters.parts.size
+    parts = [range(start, min(start + size, total)) for start in range(0, total, size)]
+    columns = range(len(rules.columns))
+    assert counters.parts.count == sum(
+        all(counters.is_resolved(column, row) for column in columns for row in part)
+        for part in parts
+    )
+    if committed is not None and committed.parts is not None:
+        assert committed.parts.count == sum(
+            all(committed.first_outside(column, part.start, part.stop) < 0 for column in columns)
+            for part in parts
+        )

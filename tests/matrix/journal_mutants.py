@@ -20,6 +20,7 @@ from tests.conformance.journal_engine import (
     Commits,
     Journal,
     Line,
+    PromptCommits,
     TableJournal,
     Tables,
     by_column,
@@ -99,6 +100,19 @@ class DropsItsSetAtTheSecondResume(ClaimJournal):
 class SavesWhenAllIsFinished(ClaimJournal):
     def save(self, *, last: bool = False) -> None:
         if all(map(self.is_resolved_row, range(self.probe.rows))):
+            super().save(last=last)
+
+
+@mutant("what is finished behind a row that waits is not saved before that row", PromptCommits)
+class SavesTheFirstRowsAlone(CommitJournal):
+    first_rows = 0
+
+    def save(self, *, last: bool = False) -> None:
+        done = [self.is_resolved_row(row) for row in range(self.probe.rows)]
+        first = done.index(False) if False in done else len(done)
+        every = self.work.checkpoint_every_rows
+        if last or (every is not None and first - self.first_rows >= every):
+            self.first_rows = first
             super().save(last=last)
 
 

@@ -196,7 +196,6 @@ class Checker:
         graph = graph_of(header, source)
         limits = limits_of(header, source)
         self.machine = self._make_machine(graph, limits)
-        self.machine.state.expect_claims(claims_of(header))
         if header.killer_tries is not None:
             self.machine.state.killers = Killers(header.killer_tries)
         self._resource_of: list[str | None] = [
@@ -234,6 +233,7 @@ class Checker:
                 idle_s=idle_s,
                 bypass=self.header.bypass,
                 slack_s=self._slack_s,
+                claims=claims_of(self.header),
             )
         except SpecError as error:
             if "GROUP-04" in self.waived:

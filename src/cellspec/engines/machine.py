@@ -91,11 +91,15 @@ class MachineBackend:
                 machine.crash()
         else:
             work = probe.work
-            machine = self.machine_class(probe.graph, work.limits, failures=work.failures)
+            kind = claim_version_of(self, work) or 1
+            machine = self.machine_class(
+                probe.graph,
+                work.limits,
+                failures=work.failures,
+                claims=ClaimKind(kind, by_column=kind > 1),
+            )
             values = {}
         machine.state.offers_losses = True
-        version = claim_version_of(self, probe.work) or 1
-        machine.state.expect_claims(ClaimKind(version, by_column=version > 1))
         self._left = (machine, values)
         incarnation = _Incarnation(probe, machine, values)
         if probe.incarnation:

@@ -9,6 +9,7 @@ next: one set of rows is written in one way only.
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
@@ -16,6 +17,7 @@ __all__ = [
     "GrowingRows",
     "Ranges",
     "RowSet",
+    "WholeParts",
     "flagged",
     "part_of",
     "parts_touched",
@@ -170,12 +172,14 @@ class GrowingRows:
 
     Attributes:
         firsts: by column, how many rows from 0 on are in.
+        parts: counts the parts of which every column is in, or None.
     """
 
-    __slots__ = ("_beyond", "_rows", "firsts")
+    __slots__ = ("_beyond", "_rows", "firsts", "parts")
 
     def __init__(self, num_records: int, columns: int) -> None:
         self.firsts = [0] * columns
+        self.parts: WholeParts | None = None
         self.clear(num_records)
 
     def clear(self, num_records: int) -> None:
@@ -197,6 +201,14 @@ class GrowingRows:
             found = beyond.first_outside(first, self._rows)
             first = found if found >= 0 else self._rows
         self.firsts[column] = first
+
+    def add_counted(self, column: int, start: int, stop: int) -> None:
+        """`add` rows, and count the parts that are whole by them: O(rows)."""
+        assert self.parts is not None
+        for row in range(start, stop):
+            if self.first_outside(column, row, row + 1) >= 0:
+                self.parts.add(row)
+        self.add(column, start, stop)
 
     def first_outside(self, column: int, start: int, stop: int) -> int:
         """The first of rows ``[start, stop)`` of a column that is not in; −1 if all are in."""
@@ -223,6 +235,60 @@ class GrowingRows:
         first, beyond = min(self.firsts[column], stop), self._beyond[column]
         later = () if beyond is None else ranges_of(beyond.within(max(first, start), stop))
         return ((start, first), *later) if start < first else later
+
+
+class WholeParts:
+    """How many parts of the rows have every cell in, kept as cells come and go: O(1) a cell.
+
+    A part is a row, or a row group. It takes two bytes, or eight if it has more cells than that.
+
+    Args:
+        num_records: rows of the dataset.
+        size: rows of a part; the last part may be short.
+        missing: by column, a byte a row: 1 if the cell is not in, or else 0. Columns that are in
+            may be left out.
+        columns: how many columns there are.
+
+    Attributes:
+        size: rows of a part.
+        count: how many parts have every cell in.
+    """
+
+    __slots__ = ("_left", "count", "size")
+
+    def __init__(
+        self, num_records: int, size: int, missing: Iterable[bytes | bytearray], columns: int
+    ) -> None:
+        self.size = size
+        flags = [*missing] or [bytes(num_records)]
+        counts = (
+            map(sum, zip(*flags, strict=True))
+            if size == 1
+            else (
+                sum(each.count(1, start, start + size) for each in flags)
+                for start in range(0, num_records, size)
+            )
+        )
+        self._left = array("H" if columns * size < 1 << 16 else "Q", counts)
+        self.count = self._left.count(0)
+
+    def add(self, row: int) -> None:
+        """A cell of a row is in that was not."""
+        part = row // self.size
+        self._left[part] -= 1
+        if not self._left[part]:
+            self.count += 1
+
+    def take(self, row: int) -> None:
+        """A cell of a row is not in any more."""
+        part = row // self.size
+        if not self._left[part]:
+            self.count -= 1
+        self._left[part] += 1
+
+    def is_whole(self, part: int) -> bool:
+        """True if every cell of a part is in."""
+        return not self._left[part]
 
 
 def ranges_of(rows: Iterable[int]) -> Ranges:

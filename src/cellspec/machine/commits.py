@@ -7,13 +7,14 @@ any of them may land without the others.
 
 from __future__ import annotations
 
-from cellspec.graph.rowset import GrowingRows, Ranges
+from cellspec.graph.rowset import GrowingRows, Ranges, WholeParts
 from cellspec.machine.drops import unexplained
 from cellspec.machine.explain_refusal import expect_running
 from cellspec.machine.prompt_saving import count_from_claim, count_from_now
 from cellspec.machine.run_state import Commit, RunState
 from cellspec.machine.saving import first_unclaimable, note_kind, unrecorded_words
-from cellspec.state.claims import Claim, first_outside, join, minus, spans
+from cellspec.state.claims import Claim, Rows, first_outside, join, minus, spans
+from cellspec.state.node_states import filled
 from cellspec.text import cell_words
 
 __all__ = ["commit_begin", "commit_failed", "committed", "resumable"]
@@ -57,8 +58,20 @@ def _claimed(run: RunState) -> GrowingRows:
         for column, rows in enumerate(claim):
             for start, stop in spans(rows):
                 grown.add(column, start, stop)
+        parts = run.counters.parts
+        if parts is not None:
+            missing = (_missing(rows, run.graph.num_records) for rows in claim)
+            grown.parts = WholeParts(run.graph.num_records, parts.size, missing, len(claim))
         run.committed = grown
     return run.committed
+
+
+def _missing(rows: Rows, total: int) -> bytearray:
+    """A byte a row: 0 if it is among the rows, or else 1."""
+    flags = filled(1, total)
+    for start, stop in spans(rows):
+        flags[start:stop] = bytes(stop - start)
+    return flags
 
 
 def _check_cells(run: RunState, column: int, start: int, stop: int) -> None:
@@ -120,10 +133,11 @@ def committed(run: RunState, number: int | None) -> None:
         run.breaks("CKPT-11", f"{_words(number)} became durable that nobody had begun")
         return
     known = _claimed(run)
+    add = known.add if known.parts is None else known.add_counted
     for column, rows in enumerate(commit.cells):
         for start, stop in spans(rows):
             run.on_storage.add(column, start, stop)
-            known.add(column, start, stop)
+            add(column, start, stop)
     run.durable_drops = max(run.durable_drops, commit.drops)
     run.unsaved = run.lost_rows = False
     run.lost_writes.clear()

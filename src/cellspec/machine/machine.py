@@ -74,7 +74,7 @@ from cellspec.machine import (
 )
 from cellspec.machine.actions import Action, Cause, Choose, Failure, Outcome
 from cellspec.machine.apply import resume_arguments, take_action
-from cellspec.machine.limits import FailurePolicy, Limits, SavePolicy
+from cellspec.machine.limits import ClaimKind, FailurePolicy, Limits, SavePolicy
 from cellspec.machine.overtaking import Overtaking
 from cellspec.machine.run_state import RunState
 from cellspec.state.claims import Claim, Prefixes
@@ -116,6 +116,7 @@ class Machine:
         slack_s: how much longer than it may any work waits, in seconds; for runs in real time.
         bypass: the most later nodes of its resource that overtake a ready one (SCHED-17); by
             default no bound is promised. With one, cells start through `start_cell` alone.
+        claims: what the run's claims hold; by default they have to show it.
 
     Raises:
         SpecError: limits under which a barrier would wait for ever (clause GROUP-04).
@@ -142,6 +143,7 @@ class Machine:
         idle_s: float = 0.0,
         slack_s: float = 0.0,
         bypass: int | None = None,
+        claims: ClaimKind | None = None,
     ) -> None:
         state = RunState(
             graph,
@@ -154,6 +156,7 @@ class Machine:
             saving=saving,
             idle_s=idle_s,
             slack_s=slack_s,
+            claims=claims,
         )
         state.judge = cells.CellJudge(state)
         state.set_graph(graph)

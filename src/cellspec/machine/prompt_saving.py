@@ -1,7 +1,9 @@
 """Prompt saving: by the policy that an engine declares, a save that is due must be under way.
 
-Counted are the rows from row 0 on that a claim could hold. Of claims with gaps this is less than
-could be claimed, so that an engine is never blamed for a save that was not due.
+Counted are whole rows that a claim could hold. Where claims hold any rows, the counters know how
+many rows, or row groups, are resolved, and the claims and commits how many of them are claimed.
+Elsewhere, and where a column is ORDERED, it is the rows from row 0 on; of claims with gaps that is
+less than could be claimed, so that an engine is never blamed for a save that was not due.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from functools import reduce
 
 from cellspec.machine.run_state import RunState
-from cellspec.state.claims import are_prefixes, count_rows, meet, normal
+from cellspec.state.claims import are_prefixes, count_parts, count_rows, meet, normal
 from cellspec.text import counted
 
 __all__ = ["count_from_claim", "count_from_now", "leave_unsaved"]
@@ -18,13 +20,13 @@ __all__ = ["count_from_claim", "count_from_now", "leave_unsaved"]
 def count_from_claim(run: RunState) -> None:
     """A claim is durable: the next save counts from it. O(columns)."""
     if run.saving is not None:
-        run.saved_rows, run.unsaved_since = min(run.claimed_rows()), None
+        run.saved_rows, run.unsaved_since = _claimed(run), None
 
 
 def count_from_now(run: RunState) -> None:
     """A write failed: the next save counts from here, or a full disk would be written for ever."""
     if run.saving is not None:
-        run.saved_rows, run.unsaved_since = _claimable_rows(run), None
+        run.saved_rows, run.unsaved_since = _claimable(run), None
 
 
 def leave_unsaved(run: RunState, t: float) -> None:
@@ -35,21 +37,38 @@ def leave_unsaved(run: RunState, t: float) -> None:
     """
     if run.is_over or run.pending_claim is not None or run.commits or run.writes:
         return
-    rows = _claimable_rows(run)
+    rows = _claimable(run)
     if rows <= run.saved_rows:
         return
-    rows -= _saved_behind_a_gap(run, rows)
-    if rows <= run.saved_rows:
-        return
+    if run.counters.parts is None:
+        rows -= _saved_behind_a_gap(run, rows)
+        if rows <= run.saved_rows:
+            return
     if run.unsaved_since is None:
         run.unsaved_since = run.now
     due = _why_due(run, rows, t)
     if due:
         run.breaks(
             "CKPT-19",
-            f"{counted(rows, 'row')} could be claimed at t={run.now:g} s, {run.saved_rows} at the "
-            f"last save; {due}, and none was begun before t={t:g} s",
+            f"{counted(rows, _unit(run))} could be claimed at t={run.now:g} s, {run.saved_rows} at "
+            f"the last save; {due}, and none was begun before t={t:g} s",
         )
+
+
+def _unit(run: RunState) -> str:
+    """What is counted, as a noun."""
+    by_group = run.saving is not None and run.saving.group and run.counters.parts is not None
+    return "row group" if by_group else "row"
+
+
+def _claimed(run: RunState) -> int:
+    """How many rows, or row groups, the last durable claim holds, with the commits since."""
+    parts = run.counters.parts
+    if parts is None:
+        return min(run.claimed_rows())
+    if run.committed is not None and run.committed.parts is not None:
+        return run.committed.parts.count
+    return count_parts(reduce(meet, run.durable_claim), parts.size, run.graph.num_records)
 
 
 def _saved_behind_a_gap(run: RunState, rows: int) -> int:
@@ -62,11 +81,15 @@ def _saved_behind_a_gap(run: RunState, rows: int) -> int:
     return count_rows(meet(reduce(meet, claim), normal([(run.saved_rows, rows)])))
 
 
-def _claimable_rows(run: RunState) -> int:
-    """How many rows, from row 0 on, a claim could hold now."""
-    rows = run.completed_rows
+def _claimable(run: RunState) -> int:
+    """How many rows, or row groups, a claim could hold now; without a count, from row 0 on."""
     # Of an unrecorded drop no claim may hold a cell (DROP-04).
-    return min(rows, *run.unrecorded) if run.unrecorded else rows
+    parts = run.counters.parts
+    if parts is None:
+        rows = run.completed_rows
+        return min(rows, *run.unrecorded) if run.unrecorded else rows
+    unrecorded = {row // parts.size for row in run.unrecorded}
+    return parts.count - sum(map(parts.is_whole, unrecorded))
 
 
 def _why_due(run: RunState, rows: int, t: float) -> str:
@@ -83,5 +106,9 @@ def _why_due(run: RunState, rows: int, t: float) -> str:
         return f"a save is due {late}" if due else ""
     if size is None:
         return ""
-    whole = rows == run.graph.num_records or rows // size > run.saved_rows // size
+    whole = (
+        run.counters.parts is not None
+        or rows == run.graph.num_records
+        or rows // size > run.saved_rows // size
+    )
     return f"a save is due for every row group of {counted(size, 'row')}" if whole else ""

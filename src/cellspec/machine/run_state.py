@@ -90,6 +90,7 @@ class RunState:
         idle_s: how long ready work may wait while nothing is in flight, in seconds (SCHED-15).
         slack_s: how much longer than allowed any work may wait, in seconds: in real time a step
             is never taken at once.
+        claims: what the run's claims hold; None if they have to show it.
 
     Raises:
         SpecError: limits under which a barrier would wait for ever (clause GROUP-04).
@@ -136,7 +137,8 @@ class RunState:
         has_stored: the engine reported rows on storage at some time.
         saving: when the engine promises to save, if that is judged.
         judges_delays: a call, a save or the end of a row group may come too late.
-        saved_rows: the rows that could be claimed at the last save; the next one counts from here.
+        saved_rows: the rows, or row groups, that could be claimed at the last save; the next one
+            counts from here.
         unsaved_since: the time since which rows beyond these could be claimed, in seconds; None if
             there were none, or no matter.
         writes: the writes of rows that are open: their columns, and rows ``[start, stop)``.
@@ -181,6 +183,7 @@ class RunState:
         saving: SavePolicy | None = None,
         idle_s: float = 0.0,
         slack_s: float = 0.0,
+        claims: ClaimKind | None = None,
     ) -> None:
         self.config = config
         self.limits = limits
@@ -190,8 +193,9 @@ class RunState:
         self.drops_rows = drops
         self.real_time = real_time
         self.bound_s = self.failures.timeout_s
-        self.claim_version = 0
-        self.claims_by_column = self.must_claim = False
+        self.claim_version = 0 if claims is None else claims.version
+        self.claims_by_column = claims is not None and claims.by_column
+        self.must_claim = claims is not None
         self.waived = frozenset(waive)
         self.judges_idleness = not {"SCHED-09", "GROUP-06"} <= self.waived
         self.overtaking: Turns | None = None
@@ -286,12 +290,6 @@ class RunState:
         self.claims_here = self.must_claim
         self.must_stop = self.stopped = self.failed_for_good = False
 
-    def expect_claims(self, kind: ClaimKind | None) -> None:
-        """The run is to make claims of a kind; None if its claims have to show which it makes."""
-        if kind is not None:
-            self.claim_version, self.claims_by_column = kind.version, kind.by_column
-            self.must_claim = self.claims_here = True
-
     def set_graph(self, graph: ExecutionGraph) -> None:
         """Take a graph, with new counters for it.
 
@@ -317,7 +315,18 @@ class RunState:
             workers=self.workers,
             judge=self.judge,
             group_rows=self.limits.group_rows,
+            part_rows=self._part_rows(),
         )
+
+    def _part_rows(self) -> int | None:
+        """Rows of the parts that count for a save that is due; None to count from row 0 on.
+
+        A part is claimed by itself if claims hold any rows and none waits for its turn (CKPT-05).
+        """
+        in_order = any(rule.ordered for rule in self.graph.rules.columns)
+        if self.saving is None or self.claim_version != 3 or not self.must_claim or in_order:
+            return None
+        return (self.limits.group_rows or 1) if self.saving.group else 1
 
     @property
     def durable_claim(self) -> Claim:

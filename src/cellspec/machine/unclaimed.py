@@ -8,10 +8,11 @@ The trace says of which kind they are (`claim_version` in its header), or the cl
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 
 from cellspec.machine.run_state import RunState
-from cellspec.machine.saving import first_unclaimable, longest_claim
-from cellspec.state.claims import minus, prefix_of, spans
+from cellspec.machine.saving import longest_claim
+from cellspec.state.claims import Claim, Rows, meet, minus, prefix_of, spans
 from cellspec.text import be, cell_words, counted
 
 __all__ = ["unsaved"]
@@ -50,13 +51,21 @@ def _not_durable(run: RunState) -> str:
 
 def _beyond_gaps(run: RunState) -> Iterator[str]:
     """Cells that a claim of any rows could hold, in words: O(cells that are not claimed)."""
-    rules = run.graph.rules.columns
+    # A cell whose input was lost, say, is claimed with the input or not at all.
+    claim = run.counters.claimable()
+    if not run.claims_by_column:
+        claim = (_whole_rows(run, claim),) * len(claim)
     for column, rows in enumerate(run.durable_claim):
-        for start, stop in spans(minus(_in_order(run, column), rows)):
-            for row in range(start, stop):
-                mine = (column,) if run.claims_by_column else range(len(rules))
-                if all(first_unclaimable(run, each, row, row + 1) < 0 for each in mine):
-                    yield f"{cell_words(run.name_of(column), row)} could be claimed, and is not"
+        mine = meet(claim[column], _in_order(run, column))
+        for start, _ in spans(minus(mine, rows)):
+            yield f"{cell_words(run.name_of(column), start)} could be claimed, and is not"
+
+
+def _whole_rows(run: RunState, claim: Claim) -> Rows:
+    """The rows of which a claim holds every cell; in order, if a column is ORDERED."""
+    rows = reduce(meet, claim)
+    in_order = any(rule.ordered for rule in run.graph.rules.columns)
+    return prefix_of(rows) if in_order else rows
 
 
 def _in_order(run: RunState, column: int) -> int:

@@ -26,6 +26,7 @@ __all__ = [
     "as_prefixes",
     "as_rows",
     "beyond",
+    "count_parts",
     "count_rows",
     "covers",
     "end_of",
@@ -151,6 +152,15 @@ def count_rows(rows: Rows) -> int:
     if isinstance(rows, int):
         return rows
     return sum(stop - start for start, stop in rows)
+
+
+def count_parts(rows: Rows, size: int, num_records: int) -> int:
+    """How many parts of `size` rows, of which the last may be short, are whole among the rows."""
+    found = 0
+    for start, stop in spans(rows):
+        last = -(-stop // size) if stop == num_records else stop // size
+        found += max(0, last - -(-start // size))
+    return found
 
 
 def first_outside(rows: Rows, others: Rows) -> int:

@@ -62,6 +62,7 @@ class Counters(NodeStates):
         workers: how many may run at once in all.
         judge: notified of each step that is out of order; by default such a step is let pass.
         group_rows: rows of a row group, if rows wait until their group is admitted.
+        part_rows: rows of a part, if the parts are counted of which every cell is resolved.
 
     Its attributes are those of `NodeStates`.
     """
@@ -78,6 +79,7 @@ class Counters(NodeStates):
         workers: int = UNLIMITED,
         judge: Judge | None = None,
         group_rows: int | None = None,
+        part_rows: int | None = None,
     ) -> None:
         super().__init__(
             rules,
@@ -86,6 +88,7 @@ class Counters(NodeStates):
             capacity=capacity,
             workers=workers,
             group_rows=group_rows,
+            part_rows=part_rows,
         )
         self.judge = judge if judge is not None else Lenient(self)
         self.listen()

@@ -55,6 +55,8 @@ def lose(nodes: NodeStates, column: int, row: int) -> None:
         waits += _take_turn(nodes, column, row)
     body[row] = waits
     nodes.open_cells[column] += 1
+    if nodes.parts is not None:
+        nodes.parts.take(row)
     nodes.prefix_found[column] = min(nodes.prefix_found[column], row)
     nodes.rows = min(nodes.rows, row)
     _count_up(nodes, column, row, row + 1)
@@ -79,6 +81,9 @@ def lose_barrier(nodes: NodeStates, column: int, scope: int, kept: Ranges) -> No
         nodes.ready[nodes.cell_groups[column]] -= body.count(READY, first, after)
         nodes.open_cells[column] += done
         before = bytes(body[first:after])
+        if nodes.parts is not None:
+            for row in (row for row, code in enumerate(before, first) if code == DONE):
+                nodes.parts.take(row)
         body[first:after] = before.translate(_TAKE_OUTPUT)
         if done == after - first:
             _count_up(nodes, column, first, after)

@@ -134,7 +134,17 @@ def compile_resolve(nodes: NodeStates, column: int) -> Callable[[int], None]:
         if ends_rows and row == nodes.rows:
             advance_rows(nodes)
 
-    return resolve
+    parts = nodes.parts
+    if parts is None:
+        return resolve
+
+    def resolve_counted(row: int) -> None:
+        before = body[row]
+        resolve(row)
+        if before < DONE <= body[row]:
+            parts.add(row)
+
+    return resolve_counted
 
 
 def count_down_barrier(nodes: NodeStates, column: int, row: int) -> None:
@@ -178,6 +188,9 @@ def resolve_range(nodes: NodeStates, column: int, start: int, stop: int) -> None
             if not counts[scope]:
                 barrier_ready(nodes, other, scope)
     nodes.open_cells[column] -= stop - start
+    if nodes.parts is not None:
+        for row in range(start, stop):
+            nodes.parts.add(row)
     if not nodes.open_cells[column]:
         _finish(nodes, column)
     ends_rows = nodes.rules.columns[column].is_sink or column in nodes.watched
@@ -303,9 +316,11 @@ def advance_order(nodes: NodeStates, column: int, row: int) -> None:
             nodes.on_skip(column, row)
 
 
-def resolved_one(nodes: NodeStates, column: int) -> None:
+def resolved_one(nodes: NodeStates, column: int, row: int) -> None:
     """A cell of a column is resolved that the compiled function did not resolve."""
     nodes.open_cells[column] -= 1
+    if nodes.parts is not None:
+        nodes.parts.add(row)
     if not nodes.open_cells[column]:
         _finish(nodes, column)
 

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from cellspec.graph.rowset import Ranges, RowSet, ranges_of
+from cellspec.graph.rowset import Ranges, RowSet, WholeParts, ranges_of
 from cellspec.graph.rules import Rules
 from cellspec.state.claims import Prefixes
 from cellspec.state.codes import (
@@ -91,6 +91,7 @@ class NodeStates:
         capacity: for each group, how many cells and barriers may run at once.
         workers: how many may run at once in all.
         group_rows: rows of a row group, if rows wait until their group is admitted.
+        part_rows: rows of a part, if the parts are counted of which every cell is resolved.
 
 
         start, resolve: by column, the compiled functions that start and end a cell.
@@ -106,6 +107,7 @@ class NodeStates:
         watched: by column of which results were lost, the row after the last of them; such a
             column may be open in a row that the columns at the end of the graph have finished.
         turns: by ordered column of which results were lost, the row whose turn it is.
+        parts: counts the parts of which every cell is resolved, if they are counted.
         kept: by barrier column of which results were lost, output that stayed without its barrier.
     """
 
@@ -134,6 +136,8 @@ class NodeStates:
         "on_skip",
         "open_barriers",
         "open_cells",
+        "part_rows",
+        "parts",
         "prefix_found",
         "ready",
         "ready_barriers",
@@ -170,6 +174,7 @@ class NodeStates:
     on_skip: Callable[[int, int], object]
     open_barriers: list[int]
     open_cells: list[int]
+    parts: WholeParts | None
     prefix_found: list[int]
     ready: list[int]
     ready_barriers: list[int]
@@ -190,6 +195,7 @@ class NodeStates:
         capacity: Sequence[int] | None,
         workers: int,
         group_rows: int | None,
+        part_rows: int | None,
     ) -> None:
         count = len(rules.columns)
         self.rules = rules
@@ -201,6 +207,7 @@ class NodeStates:
         self.capacity = list(capacity) if capacity is not None else [UNLIMITED] * count
         self.workers = workers
         self.group_rows = group_rows
+        self.part_rows = part_rows
         self.load = 0
         self.rows = 0
         self.start: list[Callable[[int], None]] = []

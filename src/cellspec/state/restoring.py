@@ -10,7 +10,7 @@ import re
 from array import array
 from collections.abc import Callable, Mapping
 
-from cellspec.graph.rowset import RowSet, parts_touched
+from cellspec.graph.rowset import RowSet, WholeParts, parts_touched
 from cellspec.state.claims import Claim, Rows, are_prefixes, holds, prefix_of
 from cellspec.state.codes import (
     CLAIMED,
@@ -42,6 +42,7 @@ from cellspec.state.without_value import lose, mark_skip
 __all__ = ["admit", "announce_all", "restore"]
 
 _READY_RUN = re.compile(rb"\x00+")
+_IS_OPEN = bytes(code < DONE for code in range(256))
 
 
 def restore(
@@ -104,6 +105,7 @@ def restore(
     # Before anything is compiled: what their inputs resolve with would keep their bytes.
     for index in finished:
         nodes.cells[index] = Uniform(DONE)
+    nodes.parts = None if nodes.part_rows is None else _whole_parts(nodes, nodes.part_rows)
     nodes.start[:] = [compile_start(nodes, index) for index in range(count)]
     nodes.resolve[:] = [compile_resolve(nodes, index) for index in range(count)]
     for index in finished:
@@ -112,6 +114,13 @@ def restore(
     advance_rows(nodes)
     for index in range(count):
         _announce(nodes, index)
+
+
+def _whole_parts(nodes: NodeStates, size: int) -> WholeParts:
+    """The parts of which every cell is resolved."""
+    bodies = (body for body in nodes.cells if isinstance(body, bytearray))
+    missing = (body.translate(_IS_OPEN) for body in bodies)
+    return WholeParts(nodes.rules.num_records, size, missing, len(nodes.cells))
 
 
 def _restore_column(nodes: NodeStates, index: int, claim: Claim) -> None:

@@ -51,7 +51,7 @@ def skip(nodes: NodeStates, column: int, row: int) -> None:
         count_down_barrier(nodes, other, row)
     if rule.ordered and not rule.is_barrier:
         advance_order(nodes, column, row + 1)
-    resolved_one(nodes, column)
+    resolved_one(nodes, column, row)
     if (rule.is_sink or column in nodes.watched) and row == nodes.rows:
         advance_rows(nodes)
 
@@ -102,7 +102,7 @@ def drop(nodes: NodeStates, row: int) -> None:
                 body[row] = DROPPED_BEHIND
             else:
                 in_turn.append(column)
-        resolved_one(nodes, column)
+        resolved_one(nodes, column, row)
     nodes.dropped.add(row)
     for column in in_turn:
         advance_order(nodes, column, row + 1)
