@@ -334,6 +334,31 @@ def test_the_plan_names_every_clause_that_settles_a_defect() -> None:
 
 
 @pytest.mark.parametrize(
+    "row", rows_of("in flight +\\| version"), ids=lambda row: " ".join(row[:2])
+)
+def test_the_comparison_of_claims_is_what_the_scenario_gives(
+    row: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls, version, _, *figures = row
+    settings = (
+        f"checkpoint.version={version}",
+        "checkpoint.every_rows=null",
+        "checkpoint.every_s=10",
+        f"limits.resources.nvidia-text={calls}",
+        "crashes=[{at_time_s: 250}]",
+    )
+    arguments = [str(ROOT / "simulations" / "barrier_option_c.yaml")]
+    for setting in settings:
+        arguments += ["--set", setting]
+    assert main(["run", *arguments, "--format", "json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    again, lost_s, share = (
+        result[name] for name in ("cells_done_again", "busy_lost_s", "busy_lost_share")
+    )
+    assert figures == [f"{again:,}", f"{round(lost_s):,}", f"{100 * share:.1f}"]
+
+
+@pytest.mark.parametrize(
     "row", rows_of("option +\\| checkpoint due"), ids=lambda row: " ".join(row)
 )
 def test_the_comparison_of_barriers_is_what_the_scenarios_give(

@@ -229,7 +229,7 @@ class _Toy:
             self.take(Action("checkpoint_failed" if failed else "checkpoint_durable"))
         elif machine.pending_claim is None and self.chance(self.dice.checkpoint):
             self.store()
-            claim = machine.claim(self.random.choice((1, 2)))
+            claim = as_prefixes(machine.claim(self.random.choice((1, 2))))
             known = as_prefixes(machine.durable_claim)
             if all(c >= d for c, d in zip(claim, known, strict=True)):
                 self.take(Action("checkpoint_begin", claim=claim))

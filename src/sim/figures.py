@@ -65,10 +65,10 @@ TERMS: tuple[tuple[str, str], ...] = (
     ),
     (
         "resume",
-        "of each column a `resume` keeps the rows below its number in `claim` as they were at the "
-        "crash, with a value, skipped, or neither. Rows that were dropped when this claim was "
-        "begun (its last `checkpoint_begin`), and are below the largest number of the claim, stay "
-        "dropped. Everything else is as at the start of the run.",
+        "of each column a `resume` keeps the rows of its `claim` (ranges, or a number: so many "
+        "rows from row 0 on) as they were at the crash, with a value, skipped, or neither. Rows "
+        "that were dropped when this claim was begun (its last `checkpoint_begin`), and of which "
+        "it holds a cell, stay dropped. Everything else is as at the start of the run.",
     ),
     (
         "resolved",
@@ -96,7 +96,7 @@ TERMS: tuple[tuple[str, str], ...] = (
         "at a crash: calls that run are lost, a range only from the last `complete` in it on; so "
         "is each value that the `resume` does not keep, unless the `resume` keeps its row dropped; "
         "and so is each barrier node that was complete by a run of this incarnation, if the "
-        "claim does not reach the end of its scope.",
+        "claim does not hold the output of its whole scope.",
     ),
     (
         "working columns",

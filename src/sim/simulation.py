@@ -91,6 +91,8 @@ def trace_writer(scenario: Scenario, path: str) -> TraceWriter:
         TraceError: the file cannot be written.
     """
     capabilities = ["core", "resume", "work_conserving"]
+    if scenario.checkpoint is not None and scenario.checkpoint.version == 3:
+        capabilities += ["column_checkpoints", "set_claims"]
     if not scenario.is_plain:
         capabilities += ["groups", "streaming", "retries", "drops", "skips", "early_stop"]
     header = header_for(

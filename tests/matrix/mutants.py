@@ -1148,7 +1148,7 @@ class UsesOneSlotMore(Simulator):
 
 @mutant("the dead process finishes its write after the crash", "simulator")
 class WritesAfterCrash(Simulator):
-    def _claim_after_crash(self) -> Prefixes:
+    def _claim_after_crash(self) -> Claim:
         if self.machine.pending_claim is not None:
             self.machine.checkpoint_durable()
         return super()._claim_after_crash()
@@ -1242,19 +1242,19 @@ class ClaimsWithGaps(Simulator):
     def _claim(self, version: int) -> Prefixes:
         counters = self.machine.counters
         rows = sum(counters.is_row_complete(row) for row in range(self.graph.num_records))
-        return tuple(max(rows, mine) for mine in super()._claim(version))
+        return tuple(max(rows, mine) for mine in as_prefixes(super()._claim(version)))
 
 
 @mutant("after a resume claims count from the rows of this incarnation", "simulator")
 class CountsFromTheResume(Simulator):
     def _claim(self, version: int) -> Prefixes:
         base = self.outcome.incarnations[-1].claimed_rows
-        return tuple(max(rows - base, 0) for rows in super()._claim(version))
+        return tuple(max(rows - base, 0) for rows in as_prefixes(super()._claim(version)))
 
 
 @mutant("the data of a checkpoint is flushed after its claim", "simulator")
 class ClaimsBeforeData(Simulator):
-    def _make_durable(self, claim: Prefixes) -> None:
+    def _make_durable(self, claim: Claim) -> None:
         if self.plan.checkpoint is None or self.machine.pending_claim is not None:
             super()._make_durable(claim)
 
@@ -1282,6 +1282,6 @@ class ResumesFromTheOneBefore(Simulator):
 
 @mutant("a run resumes from what was in memory when it crashed", "simulator")
 class ResumesFromMemory(Simulator):
-    def _claim_after_crash(self) -> Prefixes:
+    def _claim_after_crash(self) -> Claim:
         plan = self.plan.checkpoint
         return self.machine.claim(plan.version if plan else 1)

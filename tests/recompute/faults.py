@@ -15,8 +15,10 @@ import pytest
 
 import cellspec.state.checkpoint
 import sim.results
+import sim.simulator.losses
 import sim.simulator.simulator
 import sim.simulator.timings
+from cellspec.state.claims import minus, prefix_of
 from cellspec.state.codes import READY, RUNNING
 from sim.simulator.run_state import RunState
 from sim.simulator.simulator import Simulator
@@ -178,6 +180,14 @@ def _all_skips(monkeypatch: pytest.MonkeyPatch) -> None:
 
     _after(monkeypatch, StepwiseCalls, "_skip", count)
     _after(monkeypatch, StepwiseCalls, "count_table", then)
+
+
+@_fault("a claim keeps no value behind its first gap", "cells_done_again")
+def _lost_behind_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(rows: Any, others: Any) -> Any:
+        return minus(rows, prefix_of(others))
+
+    monkeypatch.setattr(sim.simulator.losses, "minus", wrong)
 
 
 # Time

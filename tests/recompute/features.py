@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import combinations, pairwise
 from typing import Any
 
-from tests.recompute.history import History, Incarnation
+from tests.recompute.history import Claim, History, Incarnation
 
 __all__ = ["APART", "FEATURES", "Coverage", "features", "is_plain"]
 
@@ -43,6 +43,7 @@ FEATURES: dict[str, str] = {
     "groups unlimited": "row groups without a limit",
     "version 1": "checkpoints of version 1",
     "version 2": "checkpoints of version 2",
+    "version 3": "checkpoints of version 3",
     "every rows": "a checkpoint after so many rows",
     "every seconds": "a checkpoint after so many seconds",
     "write time": "storage that takes time",
@@ -71,6 +72,7 @@ FEATURES: dict[str, str] = {
     "lost in flight": "a call was lost in a crash",
     "lost cell": "a crash lost a cell that had been made",
     "lost write": "a crash came while a checkpoint was being written",
+    "gap restored": "a resume that keeps a cell behind one that it does not keep",
     "restored drop": "a resume found a row dropped",
     "restored skip": "a resume found a cell skipped",
     "few rows": "three rows or fewer",
@@ -119,6 +121,7 @@ def _asked(data: dict[str, Any], history: History) -> Iterator[tuple[str, bool]]
     checkpoint = data.get("checkpoint", {})
     yield "version 1", checkpoint.get("version") == 1
     yield "version 2", checkpoint.get("version") == 2
+    yield "version 3", checkpoint.get("version") == 3
     yield "every rows", "every_rows" in checkpoint
     yield "every seconds", "every_s" in checkpoint
     yield "write time", "write_s" in checkpoint
@@ -179,10 +182,15 @@ def _happened(history: History) -> Iterator[tuple[str, bool]]:
     pairs = list(pairwise(incarnations))
     yield "lost cell", any(cell not in b.restored for a, b in pairs for cell in a.made)
     yield "lost write", any(incarnation.pending is not None for incarnation, _ in pairs)
+    yield "gap restored", any(map(_has_gap, (item.claim for item in incarnations)))
     yield "restored drop", any(incarnation.restored_drops for incarnation in incarnations)
     restored = [what for incarnation in incarnations for what, _ in incarnation.restored.values()]
     yield "restored skip", "skipped" in restored
     yield from _skips(history)
+
+
+def _has_gap(claim: Claim) -> bool:
+    return any(rows and max(rows) >= len(rows) for rows in claim.values())
 
 
 def _spent(incarnation: Incarnation) -> bool:
@@ -234,7 +242,9 @@ _apart("one worker", "many workers", why="one number of workers")
 _apart("few workers", "many workers", why="one number of workers")
 _apart("one resource", "two resources", why="one number of resources")
 _apart("groups limited", "groups unlimited", why="groups have a limit or none")
-_apart("version 1", "version 2", why="checkpoints have one version")
+for _one, _other in combinations(("version 1", "version 2", "version 3"), 2):
+    _apart(_one, _other, why="checkpoints have one version")
+_apart("gap restored", "version 1", "version 2", why="these versions claim first rows only")
 _apart("every rows", "every seconds", why="checkpoints have one interval")
 _apart("dataset barrier", "scope batch", why="that setting leaves no barrier over the dataset")
 _apart(

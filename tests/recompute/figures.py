@@ -15,7 +15,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any, TypeAlias
 
-from tests.recompute.history import Call, Cell, History, Incarnation
+from tests.recompute.history import Call, Cell, Claim, History, Incarnation
 
 __all__ = ["NOT_FIGURES", "Figures", "count_figures", "differences", "figure_of", "recompute"]
 
@@ -92,6 +92,17 @@ def _over(part: float, whole: float) -> float | None:
 def _percentile(values: Iterable[float], p: int) -> float | None:
     ordered = sorted(values)
     return ordered[-(-p * len(ordered) // 100) - 1] if ordered else None
+
+
+def _ranges(rows: Iterable[int]) -> list[list[int]]:
+    """Rows as [first, after the last] of each run of neighbours."""
+    found: list[list[int]] = []
+    for row in sorted(rows):
+        if found and found[-1][1] == row:
+            found[-1][1] = row + 1
+        else:
+            found.append([row, row + 1])
+    return found
 
 
 class _Recompute:
@@ -275,12 +286,16 @@ class _Recompute:
             "cells_done": self.cells_done(self.columns),
         }
 
-    def payload_length(self, claim: dict[str, int]) -> int:
+    def payload_length(self, claim: Claim) -> int:
         version = self.scenario["checkpoint"]["version"]
-        payload: Figures = {"version": version, "completed_rows": min(claim.values())}
-        if version == 2:
+        ranges = {name: _ranges(rows) for name, rows in claim.items()}
+        first = {
+            name: found[0][1] if found and found[0][0] == 0 else 0 for name, found in ranges.items()
+        }
+        payload: Figures = {"version": version, "completed_rows": min(first.values())}
+        if version > 1:
             # A fingerprint has 32 characters, whatever they are.
-            payload |= {"column_rows": claim, "graph": "f" * 32}
+            payload |= {"column_rows": first if version == 2 else ranges, "graph": "f" * 32}
         return len(json.dumps(payload))
 
     # Crashes
@@ -308,7 +323,7 @@ class _Recompute:
             if call.scope is not None
             and call.outcome == "complete"
             and call.end_s is not None
-            and claim[call.column] < call.rows.stop
+            and not claim[call.column].issuperset(call.rows)
         ]
         return math.fsum((*running, *values, *barriers))
 

@@ -13,11 +13,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-__all__ = ["Call", "Cell", "Column", "History", "Incarnation", "read"]
+__all__ = ["Call", "Cell", "Claim", "Column", "History", "Incarnation", "read"]
 
 Cell: TypeAlias = tuple[str, int]
 """Column and row."""
 Event: TypeAlias = dict[str, Any]
+Claim: TypeAlias = dict[str, set[int]]
+"""By column, the rows that a checkpoint holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class Incarnation:
 
     number: int
     start_s: float
-    claim: dict[str, int] = field(default_factory=dict)
+    claim: Claim = field(default_factory=dict)
     end_s: float = 0.0
     ended_by: str = "end"
     outcome: str | None = None
@@ -105,8 +107,8 @@ class Incarnation:
     backoff_ends: dict[Cell, float] = field(default_factory=dict)
     admitted: list[tuple[range, float]] = field(default_factory=list)
     retired: list[tuple[range, float]] = field(default_factory=list)
-    claims_durable: list[tuple[dict[str, int], float]] = field(default_factory=list)
-    pending: dict[str, int] | None = None
+    claims_durable: list[tuple[Claim, float]] = field(default_factory=list)
+    pending: Claim | None = None
     durable: dict[str, set[int]] = field(default_factory=dict)
     drop_causes: dict[int, str] = field(default_factory=dict)
 
@@ -226,20 +228,29 @@ def _rows(event: Event) -> range:
     return range(rows, rows + 1) if isinstance(rows, int) else range(*rows)
 
 
+def _claim(event: Event) -> Claim:
+    """A number stands for so many rows from row 0 on."""
+    return {
+        name: set(range(rows)) if isinstance(rows, int) else {n for r in rows for n in range(*r)}
+        for name, rows in event["claim"].items()
+    }
+
+
 class _Reader:
     """Takes one event after the other."""
 
     def __init__(self, rows: int, columns: dict[str, Column]) -> None:
         self.rows, self.columns = rows, columns
-        self.incarnations = [Incarnation(0, 0.0, dict.fromkeys(columns, 0))]
+        nothing: Claim = {name: set() for name in columns}
+        self.incarnations = [Incarnation(0, 0.0, nothing)]
         self.incarnations[0].durable = {name: set() for name in columns}
         self.steps: list[Step] = []
         self.given: list[Cell] = []
         self.finished = 0
         self.running: list[Call] = []
         # A claim, and the rows that had been dropped when it was begun.
-        self.durable: tuple[dict[str, int], set[int]] = (dict.fromkeys(columns, 0), set())
-        self.pending: tuple[dict[str, int], set[int]] | None = None
+        self.durable: tuple[Claim, set[int]] = (nothing, set())
+        self.pending: tuple[Claim, set[int]] | None = None
 
     @property
     def incarnation(self) -> Incarnation:
@@ -342,11 +353,8 @@ class _Reader:
             self.incarnation.durable[name].update(_rows(event))
 
     def on_checkpoint_begin(self, event: Event, t: float) -> None:  # noqa: ARG002
-        self.incarnation.pending = event["claim"]
-        self.pending = (
-            event["claim"],
-            set(self.incarnation.dropped) | self.incarnation.restored_drops,
-        )
+        claim = self.incarnation.pending = _claim(event)
+        self.pending = claim, set(self.incarnation.dropped) | self.incarnation.restored_drops
 
     def on_checkpoint_durable(self, event: Event, t: float) -> None:  # noqa: ARG002
         assert self.incarnation.pending is not None
@@ -370,7 +378,7 @@ class _Reader:
         self.running.clear()
 
     def on_resume(self, event: Event, t: float) -> None:
-        before, claim = self.incarnation, event["claim"]
+        before, claim = self.incarnation, _claim(event)
         if claim != self.durable[0]:
             assert self.pending is not None
             self.durable = self.pending
@@ -378,15 +386,17 @@ class _Reader:
         self.pending = None
         incarnation = Incarnation(before.number + 1, t, claim)
         # What a resume that tells nothing else found in storage (plans/trace.md).
-        incarnation.restored_drops = {row for row in self.durable[1] if row < max(claim.values())}
-        for name, count in claim.items():
-            for row in range(count):
+        incarnation.restored_drops = {
+            row for row in self.durable[1] if any(row in rows for rows in claim.values())
+        }
+        for name, rows in claim.items():
+            for row in sorted(rows):
                 if not incarnation.is_dropped(row):
                     cell = (name, row)
                     assert before.has(cell), cell
                     what = "skipped" if before.was_skipped(cell) else "made"
                     incarnation.restored[cell] = what, before.since_s(cell)
-        incarnation.durable = {name: set(range(count)) for name, count in claim.items()}
+        incarnation.durable = {name: set(rows) for name, rows in claim.items()}
         incarnation.drop_causes = dict(before.drop_causes)
         self.incarnations.append(incarnation)
         self.finished = 0

@@ -19,7 +19,8 @@ ODD_RATES = (0.07, 0.14, 0.28, 0.29, 0.33, 0.55, 0.57, 0.58, 0.7, 1.0)
 
 def draw(seed: int, number: int) -> Data:
     """The scenario with this number."""
-    return _Draw(random.Random(f"{seed}/{number}")).scenario(number)
+    sources = (random.Random(f"{seed}/{number}{part}") for part in ("", "/sets"))
+    return _Draw(*sources).scenario(number)
 
 
 class _Draw:
@@ -31,8 +32,8 @@ class _Draw:
     that gives up (`stops`). In another share of them nothing goes wrong but crashes (`plain`).
     """
 
-    def __init__(self, source: random.Random) -> None:
-        self.random = source
+    def __init__(self, source: random.Random, sets: random.Random) -> None:
+        self.random, self.sets = source, sets
         self.outlives, self.restores, self.stops = map(self.yes, (0.14, 0.55, 0.38))
         self.plain = not self.outlives and self.yes(0.09)
         self.abandons = self.outlives or self.yes(0.3)
@@ -81,7 +82,30 @@ class _Draw:
             data["failures"] = self.failures(data)
         if self.stops and self.restores and not self.plain and not self.outlives and self.yes(0.3):
             self.stop_after_resume(data)
+        # From a source of its own: all else is as it was without claims of any cells.
+        share = 0.8 if self.plain else 0.6
+        if data.get("checkpoint", {}).get("version") == 2 and self.sets.random() < share:
+            data["checkpoint"]["version"] = 3
+            if self.sets.random() < 0.8:
+                self.leave_gaps(data)
         return data
+
+    def leave_gaps(self, data: Data) -> None:
+        """Calls that overtake each other, saved often, and a crash among them."""
+        if self.sets.random() < 0.3:
+            data["policy"] = "random"
+        else:
+            data["limits"]["workers"] = max(4, data["limits"]["workers"])
+        if "row_groups" not in data["limits"]:
+            data["rows"] = max(3, data["rows"])
+        every = self.sets.choice(({"every_s": 0.5}, {"every_rows": 1}))
+        slow = self.sets.choice(({}, {}, {"write_s": 0.25}, {"write_s": 0.5}))
+        data["checkpoint"] = {"version": 3, **every, **slow}
+        crash = {"at_time_s": self.sets.choice((1.0, 2.0, 3.5))}
+        data["crashes"] = [crash, *data.get("crashes", [])[:1]]
+        for column in data["columns"]:
+            if "START" in column["traits"] and column["traits"][1:2] != ["BARRIER"]:
+                column["latency"] = {"model": "uniform", "low_s": 0.1, "high_s": 3.0}
 
     def stop_after_resume(self, data: Data) -> None:
         """Skips that a claim holds, a crash soon after it, and failures that go on until a stop."""

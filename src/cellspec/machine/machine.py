@@ -77,7 +77,7 @@ from cellspec.machine.apply import resume_arguments, take_action
 from cellspec.machine.limits import ClaimKind, FailurePolicy, Limits, SavePolicy
 from cellspec.machine.overtaking import Overtaking
 from cellspec.machine.run_state import RunState
-from cellspec.state.claims import Claim, Prefixes
+from cellspec.state.claims import Claim
 
 __all__ = [
     "Action",
@@ -265,8 +265,10 @@ class Machine:
         """Nodes running, output cells of barriers not counted."""
         return self.counters.load
 
-    def claim(self, version: int) -> Prefixes:
-        """The longest claim that a checkpoint of this version may make now."""
+    def claim(self, version: int) -> Claim:
+        """The largest claim that a checkpoint of this version may make now."""
+        if version == 3:
+            return self.counters.claimable()
         return saving.longest_claim(self.state, version)
 
     def dispatchable(self) -> str:

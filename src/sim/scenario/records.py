@@ -235,8 +235,9 @@ class CheckpointSpec(StrictModel):
     every_s: float | None = Field(
         None, gt=0, le=1e9, allow_inf_nan=False, description="after so many seconds"
     )
-    version: Literal[1, 2] = Field(
-        1, description="1: finished rows; 2: finished rows, and the rows of each column"
+    version: Literal[1, 2, 3] = Field(
+        1,
+        description="1: finished rows; 2: the first rows of each column; 3: any cells done",
     )
     write_s: Seconds = Field(0.0, description="seconds until a checkpoint is durable")
 

@@ -8,8 +8,9 @@ holds them.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
+from cellspec.state.claims import Claim, holds
 from sim.simulator.call_outcomes import CallOutcomes
 from sim.simulator.latency import Latency
 
@@ -39,11 +40,15 @@ class CallCosts:
             kept[0].extend((start, stop))
             kept[1].append(row_s)
 
-    def forget(self, claim: Sequence[int]) -> None:
-        """The rows below the claim of each column are safe: their costs are not asked any more."""
+    def forget(self, claim: Claim) -> None:
+        """The rows that a claim holds are safe: their costs are not asked any more."""
         for column, (bounds, seconds) in self._streams.items():
             rows = claim[column]
-            left = [place for place in range(len(seconds)) if bounds[2 * place + 1] > rows]
+            left = [
+                place
+                for place in range(len(seconds))
+                if not holds(rows, *bounds[2 * place : 2 * place + 2])
+            ]
             self._streams[column] = (
                 array("q", (bounds[2 * p + k] for p in left for k in (0, 1))),
                 array("d", (seconds[p] for p in left)),

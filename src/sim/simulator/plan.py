@@ -16,8 +16,8 @@ class CheckpointPlan:
     """When a checkpoint is written, and how long storage takes.
 
     Attributes:
-        every_rows: after so many rows. With version 1 rows are finished rows; with version 2, which
-            saves columns too, so many rows' worth of cells in any column.
+        every_rows: after so many rows. With version 1 rows are finished rows; with versions 2 and
+            3, which save cells of any column, so many rows' worth of them.
         every_s: after so many seconds.
         version: of the payload.
         write_s: seconds from the begin of a write until it is durable.

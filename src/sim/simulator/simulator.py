@@ -23,11 +23,12 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Collection, Iterator
+from functools import reduce
 
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.machine.actions import Choose
 from cellspec.state.checkpoint import make_payload
-from cellspec.state.claims import Prefixes, as_prefixes
+from cellspec.state.claims import Claim, count_rows, covers, meet, minus, prefix_of, spans
 from sim.simulator.calls import Calls, Picker, PlainCalls, Settle
 from sim.simulator.crashes import CrashSchedule, SeededChoice
 from sim.simulator.latency import Latency
@@ -132,13 +133,13 @@ class Simulator:
     def _count_table(self) -> None:
         """Add up the rows and cells of the finished table."""
         outcome, counters = self.outcome, self.machine.counters
-        durable, dropped = min(self.machine.durable), counters.dropped
-        gone = sum(row < durable for row in dropped)
+        durable, dropped = reduce(meet, self._durable), counters.dropped
+        gone = sum(covers(durable, row) for row in dropped)
         outcome.tried = self.calls.rows_tried()
         outcome.dropped = len(dropped)
-        outcome.delivered = durable - gone
+        outcome.delivered = count_rows(durable) - gone
         outcome.made = outcome.delivered * self.graph.num_columns - sum(
-            row < durable and row not in dropped
+            covers(durable, row) and row not in dropped
             for rows in counters.skipped.values()
             for row in rows
         )
@@ -151,6 +152,8 @@ class Simulator:
         """One incarnation, to its crash or to the end of the run."""
         machine, state = self.machine, self.state
         open_before = list(machine.counters.open_cells)
+        # What is on storage beside the claim is not used after a crash.
+        self._durable = machine.durable_claim
         state.begin(incarnation.start_s)
         self.calls.begin()
         state.crash_event = self._crashes.event
@@ -224,7 +227,7 @@ class Simulator:
     def _plan_claim(self) -> None:
         """Set the count of rows, or of cells done, at which the next claim is due.
 
-        Version 1 saves finished rows only; version 2 saves cells of any column.
+        Version 1 saves finished rows only; versions 2 and 3 save cells of any column.
         """
         plan = self.plan.checkpoint
         self._next_claim_at: float = math.inf
@@ -263,15 +266,17 @@ class Simulator:
         else:
             self._checkpoint_durable(len(text))
 
-    def _claim(self, version: int) -> Prefixes:
+    def _claim(self, version: int) -> Claim:
         return self.machine.claim(version)
 
-    def _make_durable(self, claim: Prefixes) -> None:
+    def _make_durable(self, claim: Claim) -> None:
+        """Hand the data of a claim to storage, as far as it is not there."""
         for column, rows in enumerate(claim):
-            known = self.machine.durable[column]
-            if rows > known:
-                self.machine.durable_rows(column, rows, known)
+            # A crash may come after each part.
+            for start, stop in spans(minus(rows, self._durable[column])):
+                self.machine.durable_rows(column, stop, start)
                 self.state.count_event()
+        self._durable = claim
 
     def _written(self, size: int) -> None:
         self._checkpoint_durable(size)
@@ -300,7 +305,7 @@ class Simulator:
             return
         if self.plan.checkpoint is None:
             self._make_durable((self.graph.num_records,) * self.graph.num_columns)
-        elif min(as_prefixes(machine.durable_claim)) < self.graph.num_records:
+        elif min(map(prefix_of, machine.durable_claim)) < self.graph.num_records:
             self._begin_checkpoint()
             if self._writing:
                 return
@@ -363,13 +368,12 @@ class Simulator:
         calls.resumed(incarnation.in_flight_lost)
         state.digest.update(repr((machine.incarnation, t, claim)).encode())
 
-    def _claim_after_crash(self) -> Prefixes:
+    def _claim_after_crash(self) -> Claim:
         """The claim in storage: the last durable one, or the one that was being written."""
         machine = self.machine
         if machine.pending_claim is None:
-            return as_prefixes(machine.durable_claim)
-        claims = (as_prefixes(machine.durable_claim), as_prefixes(machine.pending_claim))
-        return self.choose("claim after crash", claims)
+            return machine.durable_claim
+        return self.choose("claim after crash", (machine.durable_claim, machine.pending_claim))
 
     # Queues
 

@@ -16,7 +16,6 @@ from cellspec.graph.nodes import NodeKey, barrier_key, column_of
 from cellspec.graph.rowset import RowSet
 from cellspec.machine.actions import Failure
 from cellspec.machine.machine import Machine
-from cellspec.state.claims import as_prefixes
 from cellspec.state.codes import LAST_WAIT, RANGED, READY, RUNNING
 from sim.simulator.call_outcomes import CallOutcomes
 from sim.simulator.calls import Picker, Settle
@@ -430,7 +429,7 @@ class StepwiseCalls:
     # What a crash costs
 
     def saved(self) -> None:
-        self._costs.forget(as_prefixes(self._machine.durable_claim))
+        self._costs.forget(self._machine.durable_claim)
 
     def crashed(self) -> None:
         self._skips.clear()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from cellspec.graph.rules import Rules
+from cellspec.state.claims import Rows, spans
 from sim.figures import KEPT_CALLS, SAMPLED_CELLS
 
 __all__ = ["Timings", "Waits", "percentile", "sample_every"]
@@ -184,17 +185,22 @@ class Timings:
             waits[group].append(wait_s)
         return [_waits(*pair, makespan_s) for pair in zip(starts, waits, strict=True)]
 
-    def ages(self, rows: int, dropped: Iterable[int]) -> tuple[float | None, ...]:
-        """Percentiles of how old rows below `rows` became that were not dropped."""
+    def ages(self, rows: Rows, dropped: Iterable[int]) -> tuple[float | None, ...]:
+        """Percentiles of how old those of `rows` became that were not dropped."""
         every = self.every
-        count = -(-rows // every)
         gone = {row // every for row in dropped if row % every == 0}
-        done = map(max, zip(*(ends[:count] for ends in self.ends), strict=True))
-        found = sorted(
-            end - first
-            for place, (end, first) in enumerate(zip(done, self._first[:count], strict=True))
-            if first < math.inf and place not in gone
-        )
+        found: list[float] = []
+        for start, stop in spans(rows):
+            part = slice(-(-start // every), -(-stop // every))
+            done = map(max, zip(*(ends[part] for ends in self.ends), strict=True))
+            found += (
+                end - first
+                for place, (end, first) in enumerate(
+                    zip(done, self._first[part], strict=True), part.start
+                )
+                if first < math.inf and place not in gone
+            )
+        found.sort()
         return tuple(percentile(found, percent) for percent in PERCENTS)
 
 

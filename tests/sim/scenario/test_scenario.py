@@ -411,8 +411,8 @@ BAD_FIELDS: list[tuple[str, Any, str]] = [
     ("checkpoint", {"every_s": 0}, "checkpoint.every_s: expected more than 0, got 0"),
     (
         "checkpoint",
-        {"every_rows": 1, "version": 3},
-        "checkpoint.version: expected 1 or 2, got 3",
+        {"every_rows": 1, "version": 4},
+        "checkpoint.version: expected 1, 2 or 3, got 4",
     ),
     (
         "crashes",

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, Limits, Violation
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId, NodeId
-from cellspec.state.claims import Prefixes
+from cellspec.state.claims import Prefixes, as_prefixes
 from sim.policies import POLICIES, Policy
 from sim.scenario.distributions import Constant, Exponential
 from sim.scenario.sampler import ColumnLatency, LatencySource
@@ -113,7 +113,7 @@ class _Observed(Simulator):
     claims: list[Prefixes]
 
     def _claim_after_crash(self) -> Prefixes:
-        claim = super()._claim_after_crash()
+        claim = as_prefixes(super()._claim_after_crash())
         self.claims.append(claim)
         return claim
 
