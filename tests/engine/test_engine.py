@@ -227,7 +227,7 @@ def test_the_table_is_what_the_columns_make_one_after_another(
     assert len(made.calls) == len(set(made.calls))
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 @pytest.mark.parametrize("group_rows", [None, 2])
 @pytest.mark.clause("CKPT-12", "TABLE-05", "TABLE-06", "GROUP-05")
 def test_a_run_that_dies_anywhere_any_number_of_times_ends_with_the_same_table(
@@ -869,7 +869,7 @@ def test_generators_that_do_not_fit_are_refused_in_one_line(
         ({"order": "lifo"}, "order: expected 'row-first' or 'fifo', got 'lifo'"),
         ({"range_rows": 0}, "range_rows: expected a positive integer, got 0"),
         ({"checkpoint_every_rows": -1}, "every_rows: expected a positive integer, got -1"),
-        ({"checkpoint_version": 3}, "version: expected 1 or 2, got 3"),
+        ({"checkpoint_version": 4}, "version: expected 1, 2 or 3, got 4"),
         ({"skip_when": {"a": wants_skip}}, "skip_when: no column 'a' with may_skip=True"),
         ({"skip_when": {"x": wants_skip}}, "skip_when: no column 'x' with may_skip=True"),
         ({"folder": "x", "store": MemoryStore(1)}, "folder and store: give one of them"),

@@ -18,8 +18,7 @@ from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.judge.profiles import DRAWN
 from cellspec.conformance.run.workload import Workload
-from cellspec.engines.reference import ReferenceBackend
-from tests.matrix.engine_mutants import EngineMutant
+from tests.matrix.engine_mutants import FIRST_ROWS, EngineMutant
 
 PROFILES = tuple(profile.name for profile in DRAWN)
 WORKLOADS = 2000
@@ -39,7 +38,7 @@ class EngineRow:
 
 
 @cache
-def workload(number: int, able: frozenset[str] = ReferenceBackend.capabilities) -> Workload:
+def workload(number: int, able: frozenset[str] = FIRST_ROWS) -> Workload:
     """The workload with this number, from 1, for engines with these capabilities."""
     profiles = [name for name in PROFILES if name in able]
     profile = profiles[(number - 1) % len(profiles)]

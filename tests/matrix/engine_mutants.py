@@ -52,11 +52,14 @@ from cellspec.graph.nodes import (
 )
 from cellspec.machine.machine import Failure
 from cellspec.machine.policy import stop_threshold
-from cellspec.state.checkpoint import Checkpoint, make_payload, read_prefixes
-from cellspec.state.claims import Prefixes
+from cellspec.state.checkpoint import Checkpoint, make_payload, read_payload
+from cellspec.state.claims import Claim, as_prefixes, join, prefix_of
 from cellspec.state.codes import DROPPED_BEHIND
 from cellspec.state.moving import advance_order
 from cellspec.state.tracker import CompletionTracker
+
+FIRST_ROWS = ReferenceBackend.capabilities - {"set_claims"}
+"""The capabilities of a reference that is asked for claims without gaps only."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class EngineMutant:
         scheduler, engine: the classes it is made of.
         export: what it makes of the table that storage holds, given the incarnation's probe.
         lacks: capabilities of the reference that it does not declare.
+        first_rows: it claims first rows only, by row and by column.
     """
 
     name: str
@@ -75,18 +79,19 @@ class EngineMutant:
     engine: type[AsyncioEngine] = AsyncioEngine
     export: Callable[[Table, Probe], Table] | None = None
     lacks: tuple[str, ...] = ()
+    first_rows: bool = True
 
     @property
     def able(self) -> frozenset[str]:
         """The capabilities that its workloads are drawn for."""
-        return ReferenceBackend.capabilities
+        return FIRST_ROWS if self.first_rows else ReferenceBackend.capabilities
 
     def backend(self) -> ReferenceBackend:
         """The engine as the suite takes it."""
         broken = ReferenceBackend()
         broken.scheduler_class = self.scheduler
         broken.engine_class = self.engine
-        broken.capabilities = broken.capabilities.difference(self.lacks)
+        broken.capabilities = self.able.difference(self.lacks)
         if self.export is not None:
             export, table = self.export, broken.table
             broken.table = lambda probe: export(table(probe), probe)  # type: ignore[method-assign]
@@ -110,12 +115,13 @@ def as_scheduler(broken: type) -> type[Scheduler]:
     return type(broken.__name__, (Scheduler,), {"parts": parts, "__module__": broken.__module__})
 
 
-def mutant(wrong: str, *, lacks: str = "") -> Callable[[Any], Any]:
+def mutant(wrong: str, *, lacks: str = "", first_rows: bool = True) -> Callable[[Any], Any]:
     """Register a broken part of the scheduler, a scheduler, an engine, or an export function.
 
     Args:
         wrong: what is wrong with it, in a sentence.
         lacks: a capability that it does not promise.
+        first_rows: it claims first rows only, by row and by column.
     """
 
     def register(broken: Any) -> Any:
@@ -128,7 +134,10 @@ def mutant(wrong: str, *, lacks: str = "") -> Callable[[Any], Any]:
         else:
             kind, made = "scheduler", as_scheduler(broken)
         missing = (lacks,) if lacks else ()
-        ENGINE_MUTANTS.append(EngineMutant(words, wrong, lacks=missing, **{kind: made}))
+        broken_one = EngineMutant(
+            words, wrong, lacks=missing, first_rows=first_rows, **{kind: made}
+        )
+        ENGINE_MUTANTS.append(broken_one)
         return broken
 
     return register
@@ -564,12 +573,13 @@ class MisplacesOutput(Scheduler):
 @mutant("after a resume every barrier that gave any output counts as complete (seed defect 1)")
 class ResumesBarriersComplete(Resume):
     def restore_tracker(
-        self, restored: Restored, claim: Prefixes, dropped: dict[int, Drop]
+        self, restored: Restored, claim: Claim, dropped: dict[int, Drop]
     ) -> CompletionTracker:
         tracker = super().restore_tracker(restored, claim, dropped)
         for rule in self.graph.rules.columns:
-            if rule.is_barrier and 0 < claim[rule.index] < self.graph.num_records:
-                scope = claim[rule.index] // rule.scope_rows
+            rows = prefix_of(claim[rule.index])
+            if rule.is_barrier and 0 < rows < self.graph.num_records:
+                scope = rows // rule.scope_rows
                 tracker.mark_complete(self.graph.barrier_node(rule.index, scope))
         return tracker
 
@@ -777,10 +787,10 @@ class _ShiftedGroups(RowGroups):
 class RenumbersGroups(Scheduler):
     parts = replace(Scheduler.parts, groups=_ShiftedGroups)
 
-    def _restore_states(self, claim: Prefixes) -> None:
+    def _restore_states(self, claim: Claim) -> None:
         super()._restore_states(claim)
         assert isinstance(self.groups, _ShiftedGroups)
-        self.groups.shift = min(claim) % self.groups.group_rows
+        self.groups.shift = min(map(prefix_of, claim)) % self.groups.group_rows
 
 
 # ------------------------------------------------------------------------------------ early stop
@@ -850,13 +860,14 @@ class GivesUpInsteadOfWaiting(Scheduler):
 @mutant("success is reported before the last rows are written, if a checkpoint was")
 class EndsBeforeTheLastSave(Scheduler):
     def is_over(self) -> bool:
+        saves = self.saving
         return super().is_over() or (
-            self._is_work_over() and self.saving.in_flight is None and min(self.saving.claimed) > 0
+            self._is_work_over() and saves.in_flight is None and min(as_prefixes(saves.claimed)) > 0
         )
 
     def _judge_end(self) -> Ending:
         ending = super()._judge_end()
-        return Ending("success", "") if min(self.saving.claimed) > 0 else ending
+        return Ending("success", "") if min(as_prefixes(self.saving.claimed)) > 0 else ending
 
 
 @mutant("a claim counts finished rows, gaps or not")
@@ -869,7 +880,7 @@ class ClaimsFinishedRows(Scheduler):
     def _with_gaps(self, checkpoint: Checkpoint) -> Checkpoint:
         if self._is_work_over() or self.slots.running:
             rows = sum(not left for left in self.progress.open_cells)
-            claim = read_prefixes(checkpoint, self.graph)
+            claim = as_prefixes(read_payload(checkpoint, self.graph))
             more = tuple(max(mine, rows) for mine in claim)
             return make_payload(self.graph, more, self.plan.version)
         return checkpoint
@@ -879,37 +890,72 @@ class ClaimsFinishedRows(Scheduler):
 class ClaimsFromTheResume(Saving):
     _base = 0
 
-    def restore(self, claim: Prefixes) -> None:
+    def restore(self, claim: Claim) -> None:
         super().restore(claim)
-        self._base = min(claim)
+        self._base = min(as_prefixes(claim))
 
     def claim(self) -> Checkpoint:
         graph = self.progress.graph
-        claim = read_prefixes(super().claim(), graph)
+        claim = as_prefixes(read_payload(super().claim(), graph))
         if min(claim) < graph.num_records:
             claim = tuple(max(rows - self._base, 0) for rows in claim)
         return make_payload(graph, claim, self.plan.version)
 
 
+@mutant("a save writes rows up to the first gap only, and claims those behind it", first_rows=False)
+class WritesUpToTheFirstGap(Saving):
+    def next_save(self, *, final: bool) -> Save | None:
+        save = super().next_save(final=final)
+        if save is None or save.checkpoint is None:
+            return save
+        claim = read_payload(save.checkpoint, self.progress.graph, self.progress.dropped)
+        first = dict(zip(self.progress.graph.column_names, map(prefix_of, claim), strict=True))
+        ranges = tuple(each for each in save.ranges if each[2] <= first[each[0]])
+        self.in_flight = replace(save, ranges=ranges)
+        return self.in_flight
+
+
+@mutant("a resume from a claim of any cells takes its first rows alone as done", first_rows=False)
+class CountsFirstRowsAsDone(Scheduler):
+    def _restore_states(self, claim: Claim) -> None:
+        super()._restore_states(tuple(map(prefix_of, claim)))
+
+
+@mutant("a run that claims any cells claims first rows when it is asked to stop", first_rows=False)
+class ClaimsFirstRowsAtAStop(Scheduler):
+    def _assemble(self) -> None:
+        super()._assemble()
+        self.saving.claim = self._claim  # type: ignore[method-assign]
+        self._all = type(self.saving).claim
+
+    def _claim(self) -> Checkpoint:
+        checkpoint = self._all(self.saving)
+        if not self._stop_requested or self.plan.version < 3:
+            return checkpoint
+        claim = read_payload(checkpoint, self.graph, self.dropped)
+        less = tuple(map(join, map(prefix_of, claim), self.saving.claimed))
+        return make_payload(self.graph, less, 3)
+
+
 @mutant("a resume forgets the drops that its claim covers")
 class ForgetsDrops(Resume):
-    def covered_drops(self, restored: Restored, claim: Prefixes) -> dict[int, Drop]:  # noqa: ARG002
+    def covered_drops(self, restored: Restored, claim: Claim) -> dict[int, Drop]:  # noqa: ARG002
         return {}
 
 
 @mutant("a resume with another target keeps what barriers gave, whatever it is told")
 class KeepsBarrierOutput(Resume):
-    def check_target(self, records: int, claim: Prefixes, *, keep: bool) -> None:
+    def check_target(self, records: int, claim: Claim, *, keep: bool) -> None:
         pass
 
 
 @mutant("a resume queues a claimed cell again, if its barrier must run again")
 class RunsClaimedCells(Scheduler):
-    def _restore_states(self, claim: Prefixes) -> None:
+    def _restore_states(self, claim: Claim) -> None:
         super()._restore_states(claim)
         known = self.progress
         for rule in self._columns:
-            rows = claim[rule.index]
+            rows = prefix_of(claim[rule.index])
             if not rule.is_barrier and 1 < rows < self.graph.num_records and rule.needs:
                 key = cell_key(rule.index, rows - 1)
                 known.state[key] = WAITING
@@ -1379,7 +1425,8 @@ class CallsAnEarlyStopARequest(Scheduler):
 class _SaysInterrupted(Scheduler):
     def _judge_end(self) -> Ending:
         ending = super()._judge_end()
-        asked = self._stop_requested and min(self.saving.claimed) < self.graph.num_records
+        saved = min(as_prefixes(self.saving.claimed))
+        asked = self._stop_requested and saved < self.graph.num_records
         return Ending("interrupted", ending.reason) if asked else ending
 
 
@@ -1429,9 +1476,9 @@ class BeginsAnewAfterAnInterruption(AsyncioEngine):
 
 
 class GivesUpTheRowAtTheClaim(Scheduler):
-    def _restore_states(self, claim: Prefixes) -> None:
+    def _restore_states(self, claim: Claim) -> None:
         super()._restore_states(claim)
-        row = min(claim)
+        row = min(as_prefixes(claim))
         known = self.progress
         if 0 < row < self.graph.num_records and known.is_live(row) and known.open_cells[row]:
             self._drop([row], Drop(self._columns[-1].name, "it ran when the process died"))

@@ -49,7 +49,7 @@ def by_conformance(mutant: EngineMutant) -> Attempt:
     number = 0
     while time.process_time() - began_s < BUDGET_S:
         number += 1
-        if run_workload(backend, workload(number)).violations:
+        if run_workload(backend, workload(number, mutant.able)).violations:
             return Attempt("suite", mutant.name, True, number, time.process_time() - began_s)
     return Attempt("suite", mutant.name, False, number, time.process_time() - began_s)
 

@@ -53,7 +53,7 @@ from cellspec.replay import (
     workload_of,
 )
 from cellspec.replay.rerun import replay
-from cellspec.state.claims import Prefixes
+from cellspec.state.claims import Claim
 from cellspec.trace import TraceWriter, event_of, header_for
 from sim.cli import main
 
@@ -75,7 +75,7 @@ class _ResumesComplete(Resume):
     """After a resume, every barrier counts as complete of which any input does."""
 
     def restore_tracker(
-        self, restored: Restored, claim: Prefixes, dropped: dict[int, Drop]
+        self, restored: Restored, claim: Claim, dropped: dict[int, Drop]
     ) -> CompletionTracker:
         tracker = super().restore_tracker(restored, claim, dropped)
         tracker.mark_complete(BarrierNodeId("b"))

@@ -55,6 +55,9 @@ module                  it decides
 ``observer``            how a progress bar, a log or the conformance suite follows a run
 ======================  ==========================================================================
 
+With ``checkpoint_version=3`` a checkpoint claims any cells: a crash loses what was in flight, or is
+younger than the last save, and nothing else, also behind a row that takes long.
+
 `AsyncioEngine` takes time from its loop alone, so a test can run a day's work in virtual time
 (`cellspec.virtualtime.loop`). `ThreadEngine` is the same for generators that block.
 """

@@ -75,7 +75,7 @@ class Engine:
         order: which ready node goes first: "row-first" or "fifo".
         range_rows: most rows in one call of a range generator.
         checkpoint_every_rows: rows between two checkpoints; None for one at the end.
-        checkpoint_version: 1 (finished rows) or 2 (each column as far as it got).
+        checkpoint_version: 1 (finished rows), 2 (each column as far as it got) or 3 (any cells).
         keep_config: go on over claimed cells of a column whose version has changed, and keep them;
             without it such a folder is refused (clause CKPT-20).
         backoff: how long a node waits after a failure.
@@ -189,7 +189,7 @@ class Engine:
         Raises:
             CheckpointError: the column, and both digests.
         """
-        claim = read_payload(restored.checkpoint, self.graph)
+        claim = read_payload(restored.checkpoint, self.graph, restored.dropped)
         expect_config(self.graph, claim, restored.config)
 
     def result_of(self, ending: Ending) -> Result:

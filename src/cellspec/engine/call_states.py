@@ -34,6 +34,6 @@ class CallStates:
     def __setitem__(self, key: NodeKey, state: int) -> None:
         self._bytes[key[0]][key[1]] = state
 
-    def end_first(self, column: int, rows: int) -> None:
-        """The cells of the first rows of a column have ended."""
-        self._bytes[column][:rows] = bytes((ENDED,)) * rows
+    def end_rows(self, column: int, start: int, stop: int) -> None:
+        """The cells of rows ``[start, stop)`` of a column have ended."""
+        self._bytes[column][start:stop] = bytes((ENDED,)) * (stop - start)

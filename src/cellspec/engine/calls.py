@@ -110,9 +110,9 @@ class CheckpointPlan:
     """When progress is saved.
 
     Attributes:
-        every_rows: rows finished between two checkpoints, or, in version 2, as many rows' worth of
-            cells; None to save at the end only.
-        version: 1 claims finished rows; 2 claims each column as far as it got.
+        every_rows: rows finished between two checkpoints, or, in versions 2 and 3, as many rows'
+            worth of cells; None to save at the end only.
+        version: 1 claims finished rows; 2 claims each column as far as it got; 3 claims any cells.
     """
 
     every_rows: int | None = 100

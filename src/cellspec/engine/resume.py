@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from functools import reduce
 from itertools import pairwise
 
 from cellspec.engine.call_states import ENDED
@@ -12,8 +13,22 @@ from cellspec.engine.values import SKIPPED
 from cellspec.errors import CheckpointError
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import barrier_key
+from cellspec.graph.rowset import rows_of
 from cellspec.machine.policy import changed_scopes
-from cellspec.state.claims import Prefixes
+from cellspec.state.claims import (
+    Claim,
+    count_rows,
+    covers,
+    end_of,
+    holds,
+    join,
+    meet,
+    minus,
+    normal,
+    prefix_of,
+    reaches,
+    spans,
+)
 from cellspec.state.tracker import CompletionTracker
 
 __all__ = ["Resume"]
@@ -31,7 +46,7 @@ class Resume:
         self.graph = graph
         self._tracker_class = tracker_class
 
-    def check_target(self, records: int, claim: Prefixes, *, keep: bool) -> None:
+    def check_target(self, records: int, claim: Claim, *, keep: bool) -> None:
         """Refuse another number of rows if it changes a scope that has output (clause CKPT-16).
 
         Args:
@@ -45,7 +60,7 @@ class Resume:
         if keep:
             return
         for changed in changed_scopes(self.graph.rules, records, self.graph.num_records):
-            if claim[changed.column] > changed.start:
+            if meet(claim[changed.column], normal([(changed.start, changed.before)])):
                 name = self.graph.rules.columns[changed.column].name
                 raise CheckpointError(
                     f"checkpoint: barrier {name!r} gave output to "
@@ -54,55 +69,65 @@ class Resume:
                     f"{changed.after - 1}; resume with keep=True to keep that output"
                 )
 
-    def covered_drops(self, restored: Restored, claim: Prefixes) -> dict[int, Drop]:
+    def covered_drops(self, restored: Restored, claim: Claim) -> dict[int, Drop]:
         """The drops that the claim covers; any other row is tried again (clause CKPT-17)."""
-        return {row: drop for row, drop in restored.dropped.items() if row < max(claim)}
+        return {row: drop for row, drop in restored.dropped.items() if reaches(claim, row)}
 
     def restore_tracker(
-        self, restored: Restored, claim: Prefixes, dropped: dict[int, Drop]
+        self, restored: Restored, claim: Claim, dropped: dict[int, Drop]
     ) -> CompletionTracker:
         """A tracker in which the claimed cells are resolved."""
         skipped = {
             rule.name: [
                 row
-                for row in range(claim[rule.index])
+                for row in rows_of(spans(claim[rule.index]))
                 if row not in dropped and restored.rows[row].get(rule.name) is SKIPPED
             ]
             for rule in self.graph.rules.columns
             if rule.skippable
         }
         return self._tracker_class.from_checkpoint(
-            restored.checkpoint, self.graph, dropped=dropped, skipped=skipped
+            restored.checkpoint,
+            self.graph,
+            dropped=dropped,
+            skipped=skipped,
+            # The engine has asked for it: it knows what storage holds of versions 1 and 2 too.
+            keep_config=True,
         )
 
-    def restore_states(self, progress: Progress, claim: Prefixes) -> None:
+    def restore_states(self, progress: Progress, claim: Claim) -> None:
         """End the claimed cells, the dropped rows, and the barriers that need not run again."""
+        edges = {0, progress.rows}
         for column, rows in enumerate(claim):
-            progress.state.end_first(column, rows)
-        edges = sorted({0, *claim, progress.rows})
-        for start, stop in pairwise(edges):
-            left = sum(rows <= start for rows in claim)
+            for span in spans(rows):
+                progress.state.end_rows(column, *span)
+                edges.update(span)
+        for start, stop in pairwise(sorted(edges)):
+            left = sum(not covers(rows, start) for rows in claim)
             progress.open_cells[start:stop] = array("L", [left]) * (stop - start)
-        progress.open_rows = progress.rows - min(claim)
+        whole = reduce(meet, claim)
+        progress.open_rows = progress.rows - count_rows(whole)
         for row in progress.dropped:
-            progress.open_rows -= row >= min(claim)
+            progress.open_rows -= not covers(whole, row)
             progress.end_row(row)
         for rule in self.graph.rules.columns:
             for scope in range(self.graph.rules.scope_count(rule.index)):
-                if self.graph.rules.scope_bounds(rule.index, scope)[1] <= claim[rule.index]:
+                if holds(claim[rule.index], *self.graph.rules.scope_bounds(rule.index, scope)):
                     progress.state[barrier_key(rule.index, scope)] = ENDED
 
-    def restore_values(self, progress: Progress, restored: Restored, claim: Prefixes) -> None:
+    def restore_values(self, progress: Progress, restored: Restored, claim: Claim) -> None:
         """Take back the values that an unfinished row, or a barrier that must run, will read."""
-        first = min(claim)
+        whole = reduce(meet, claim)
+        first = end_of(claim)
         for rule in self.graph.rules.columns:
             for scope in range(self.graph.rules.scope_count(rule.index)):
                 if progress.state[barrier_key(rule.index, scope)] != ENDED:
                     first = min(first, self.graph.rules.scope_bounds(rule.index, scope)[0])
                     break
-        for row in range(first, max(claim)):
-            if progress.is_live(row):
+        needed = minus(reduce(join, claim), min(first, prefix_of(whole)))
+        for row in rows_of(spans(needed)):
+            if progress.is_live(row) and (row >= first or not covers(whole, row)):
                 for name, value in restored.rows[row].items():
                     column = self.graph.rules.index[name]
-                    if row < claim[column]:
+                    if covers(claim[column], row):
                         progress.values.put(column, row, value)

@@ -7,6 +7,7 @@ flight at a time (clause CKPT-11).
 from __future__ import annotations
 
 import heapq
+from functools import reduce
 from typing import Any
 
 from cellspec.engine.call_states import ENDED
@@ -14,8 +15,18 @@ from cellspec.engine.calls import CheckpointPlan, Drop, Save
 from cellspec.engine.observer import Observer
 from cellspec.engine.progress import Progress
 from cellspec.graph.nodes import barrier_key
-from cellspec.state.checkpoint import Checkpoint, read_prefixes
-from cellspec.state.claims import Prefixes
+from cellspec.state.checkpoint import Checkpoint, read_payload
+from cellspec.state.claims import (
+    Claim,
+    Rows,
+    end_of,
+    join,
+    meet,
+    minus,
+    normal,
+    prefix_of,
+    spans,
+)
 
 __all__ = ["FINAL_TRIES", "Saving"]
 
@@ -41,27 +52,27 @@ class Saving:
         columns = progress.column_count
         self.progress = progress
         self.plan = plan
-        self.claimed: Prefixes = (0,) * columns
+        self.claimed: Claim = (0,) * columns
         self.in_flight: Save | None = None
         self.error: Exception | None = None
         self._observer = observer
-        self._durable = [0] * columns
-        self._released = 0
+        self._durable: list[Rows] = [0] * columns
+        self._released: Rows = 0
         self._unsaved_drops: list[int] = []
         self._final_saved = False
         self._final_tries = 0
         self._plan_next()
 
-    def restore(self, claim: Prefixes) -> None:
+    def restore(self, claim: Claim) -> None:
         """Go on from a checkpoint that is durable."""
         self._durable = list(claim)
-        self._released = min(claim)
+        self._released = reduce(meet, claim)
         self.claimed = claim
         self._plan_next()
 
     def _plan_next(self) -> None:
         """Count progress until the next save from here."""
-        self._due_rows = min(self.claimed)
+        self._due_rows = min(map(prefix_of, self.claimed))
         self._due_cells = self.progress.cells_done
 
     def note_drop(self, row: int) -> None:
@@ -101,34 +112,34 @@ class Saving:
         if self.completed_rows() - self._due_rows >= every:
             return True
         done = self.progress.cells_done - self._due_cells
-        return self.plan.version == 2 and done >= every * self.progress.column_count
+        return self.plan.version > 1 and done >= every * self.progress.column_count
 
     def completed_rows(self) -> int:
         """The rows from row 0 on that are resolved without a gap."""
         return self.progress.completed_rows()
 
     def claim(self) -> Checkpoint:
-        """The payload that may be written now: the longest resolved prefix (CKPT-02, CKPT-13)."""
+        """The payload that may be written now: all that is resolved (CKPT-02, CKPT-13)."""
         progress = self.progress
         return progress.tracker.to_checkpoint(progress.graph, self.plan.version)
 
     def _make_save(self, *, final: bool) -> Save:
         progress = self.progress
         checkpoint = self.claim()
-        claim = read_prefixes(checkpoint, progress.graph)
+        claim = read_payload(checkpoint, progress.graph, progress.dropped)
         rows: dict[int, dict[str, Any]] = {}
         ranges = []
-        for column, stop in enumerate(claim):
-            start, name = self._durable[column], progress.rules.columns[column].name
-            if start < stop:
+        for column, mine in enumerate(claim):
+            name = progress.rules.columns[column].name
+            for start, stop in spans(minus(mine, self._durable[column])):
                 ranges.append((name, start, stop))
-            for row in range(start, stop):
-                if progress.is_live(row):
-                    rows.setdefault(row, {})[name] = progress.values.get(column, row)
+                for row in range(start, stop):
+                    if progress.is_live(row):
+                        rows.setdefault(row, {})[name] = progress.values.get(column, row)
         return Save(
             ranges=tuple(ranges),
             rows=rows,
-            dropped=self.drops_to_save(max(claim)),
+            dropped=self.drops_to_save(end_of(claim)),
             checkpoint=checkpoint if claim != self.claimed else None,
             final=final,
         )
@@ -146,11 +157,13 @@ class Saving:
     def on_rows_durable(self, save: Save) -> None:
         """The rows of a save are safe; a checkpoint may be begun on them (clause CKPT-10)."""
         for name, start, stop in save.ranges:
-            self._durable[self.progress.rules.index[name]] = stop
+            column = self.progress.rules.index[name]
+            self._durable[column] = join(self._durable[column], normal([(start, stop)]))
             self._observer.rows_durable(name, start, stop)
-        safe = min(self._durable)
-        self._release(self._released, safe)
-        self._released = max(self._released, safe)
+        safe = reduce(meet, self._durable)
+        for start, stop in spans(minus(safe, self._released)):
+            self._release(start, stop)
+        self._released = join(self._released, safe)
         if save.checkpoint is None:
             self._succeed(save)
 
@@ -169,7 +182,7 @@ class Saving:
     def on_checkpoint_durable(self, save: Save) -> None:
         """The checkpoint of a save is safe."""
         assert save.checkpoint is not None
-        self.claimed = read_prefixes(save.checkpoint, self.progress.graph)
+        self.claimed = read_payload(save.checkpoint, self.progress.graph, self.progress.dropped)
         self._observer.checkpoint_durable(save.checkpoint)
         self._succeed(save)
 
@@ -196,7 +209,8 @@ class Saving:
 
     def release_scope(self, call_start: int, call_stop: int) -> None:
         """A barrier has run: rows of its scope that are safe were kept for it alone."""
-        self._release(call_start, min(call_stop, self._released))
+        for start, stop in spans(meet(self._released, normal([(call_start, call_stop)]))):
+            self._release(start, stop)
 
     def _release(self, start: int, stop: int) -> None:
         """Forget the values of rows that are safe, unless a barrier has still to read them."""

@@ -41,6 +41,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, ClassVar
 
 from cellspec.engine.barrier_turns import BarrierTurns
@@ -78,8 +79,8 @@ from cellspec.machine.actions import Failure
 from cellspec.machine.limits import FailurePolicy, Limits, check_limits
 from cellspec.machine.policy import spends_attempt
 from cellspec.rejected import REJECTED
-from cellspec.state.checkpoint import read_prefixes
-from cellspec.state.claims import Prefixes
+from cellspec.state.checkpoint import read_payload
+from cellspec.state.claims import Claim, count_rows, covers, meet
 from cellspec.state.tracker import CompletionTracker
 from cellspec.text import counted
 
@@ -244,7 +245,7 @@ class Scheduler:
         self.ready.settle()
 
     def _restore(self, restored: Restored, *, keep: bool) -> None:
-        claim = read_prefixes(restored.checkpoint, self.graph)
+        claim = read_payload(restored.checkpoint, self.graph, restored.dropped)
         self.resume.check_target(restored.records, claim, keep=keep)
         self.progress.dropped = self.resume.covered_drops(restored, claim)
         self.progress.tracker = self.resume.restore_tracker(restored, claim, self.dropped)
@@ -253,7 +254,7 @@ class Scheduler:
         self.saving.restore(claim)
         self.observer.resumed(restored)
 
-    def _restore_states(self, claim: Prefixes) -> None:
+    def _restore_states(self, claim: Claim) -> None:
         self.resume.restore_states(self.progress, claim)
 
     # Calls that start
@@ -558,8 +559,9 @@ def judge_end(
 ) -> Ending:
     """How an incarnation ended whose work is over."""
     records = progress.rows
-    saved = min(saving.claimed)
-    lost = sum(row < saved for row in progress.dropped)
+    whole = reduce(meet, saving.claimed)
+    saved = count_rows(whole)
+    lost = sum(covers(whole, row) for row in progress.dropped)
     rows = f"{saved - lost} of {counted(records, 'row')} saved, {len(progress.dropped)} dropped"
     if early_stop.reason is not None:
         return Ending("stopped", f"{early_stop.reason}; {rows}")
@@ -584,8 +586,8 @@ def _check(order: str, range_rows: int, plan: CheckpointPlan) -> None:
     for name, number in numbers:
         if type(number) is not int or number < 1:
             raise SpecError(f"{name}: expected a positive integer, got {number!r}")
-    if plan.version not in (1, 2):
-        raise SpecError(f"version: expected 1 or 2, got {plan.version!r}")
+    if plan.version not in (1, 2, 3):
+        raise SpecError(f"version: expected 1, 2 or 3, got {plan.version!r}")
 
 
 def _check_row(call: Call, row: int, *, ordered: bool) -> None:

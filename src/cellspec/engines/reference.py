@@ -8,11 +8,12 @@ calls (`_Calls`, `_ThreadCalls`), an observer that reports to the probe all that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from cellspec.conformance.run.backend import CAPABILITIES
+from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.probe import Probe
 from cellspec.conformance.run.values import SKIPPED, Table
 from cellspec.engine.aio import AsyncioEngine
@@ -40,15 +41,16 @@ class ReferenceBackend:
 
     name = "cellspec-asyncio"
     version = version("cellspec")
-    # It saves the first rows of each column alone.
+    # It saves rows, and then the claim on them.
     capabilities = frozenset(CAPABILITIES) - {
-        "set_claims",
         "commits",
         "cache",
         "lost_workers",
         "row_ids",
         "killer_cells",
     }
+    # All output of a barrier is there in one step, so that a claim holds all of a scope or nothing.
+    unasked: Collection[Sometimes] = (Sometimes.BARRIER_BETWEEN,)
     scheduler_class: type[Scheduler] = Scheduler
     engine_class: type[AsyncioEngine] = AsyncioEngine
     _engine: AsyncioEngine | None = None
@@ -100,6 +102,7 @@ class ThreadBackend:
     name = "cellspec-threads"
     version = version("cellspec")
     capabilities = ReferenceBackend.capabilities - {"counted_work"}
+    unasked = ReferenceBackend.unasked
     scheduler_class: type[Scheduler] = Scheduler
     engine_class: type[LockedCalls] = LockedCalls
     _engine: LockedCalls | None = None
@@ -251,9 +254,9 @@ class _Reports(Observer):
         self.probe.end(outcome, reason)
 
 
-def _claim(checkpoint: Checkpoint) -> dict[str, int] | int:
+def _claim(checkpoint: Checkpoint) -> dict[str, Any] | int:
     rows: int = checkpoint["completed_rows"]
-    by_column: dict[str, int] | None = checkpoint.get("column_rows")
+    by_column: dict[str, Any] | None = checkpoint.get("column_rows")
     return rows if by_column is None else by_column
 
 

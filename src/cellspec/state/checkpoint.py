@@ -33,7 +33,6 @@ from cellspec.state.claims import (
     Claim,
     Prefixes,
     Rows,
-    are_prefixes,
     as_rows,
     first_outside,
     order_gap,
@@ -53,7 +52,6 @@ __all__ = [
     "make_prefix_payload",
     "parse_payload",
     "read_payload",
-    "read_prefixes",
 ]
 
 CHECKPOINT_VERSION = 1
@@ -150,22 +148,6 @@ def read_payload(payload: object, graph: ExecutionGraph, dropped: Container[int]
             rows its inputs do not, or a cell without those that come before it in order.
     """
     return parse_payload(payload, graph, dropped).claim
-
-
-def read_prefixes(payload: object, graph: ExecutionGraph) -> Prefixes:
-    """The claim of a payload, for an engine that resumes from first rows without a gap only.
-
-    Raises:
-        CheckpointError: as `read_payload`; and for version 3, which may claim any rows.
-    """
-    if isinstance(payload, Mapping) and payload.get("version") == 3:
-        raise CheckpointError(
-            "checkpoint: version: 3 may claim rows with gaps, and this engine resumes from rows "
-            "without a gap; expected 1 or 2"
-        )
-    claim = read_payload(payload, graph)
-    assert are_prefixes(claim)
-    return claim
 
 
 def parse_payload(payload: object, graph: ExecutionGraph, dropped: Container[int] = ()) -> Payload:

@@ -32,7 +32,8 @@ from cellspec.engine.storage.segments import (
     StorageWriteError,
 )
 from cellspec.engine.values import SKIPPED
-from cellspec.state.checkpoint import make_payload, read_prefixes
+from cellspec.state.checkpoint import make_payload, read_payload
+from cellspec.state.claims import as_prefixes
 from tests.engine.storage.storage_arms import Arm, Faults, no_faults
 
 COLUMNS = [
@@ -68,7 +69,7 @@ def outcome_of(restored: Restored | None, graph: ExecutionGraph = GRAPH) -> Outc
     rows = tuple((row, repr(sorted(cells.items()))) for row, cells in restored.rows.items())
     assert len(restored.rows) == len(rows)
     drops = tuple((row, drop.column, drop.cause) for row, drop in restored.dropped.items())
-    return read_prefixes(restored.checkpoint, graph), rows, drops
+    return as_prefixes(read_payload(restored.checkpoint, graph)), rows, drops
 
 
 @dataclass

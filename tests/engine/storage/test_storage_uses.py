@@ -15,7 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellspec import CheckpointError, ColumnDescriptor, ExecutionGraph, SpecError
+from cellspec import (
+    CheckpointError,
+    ColumnDescriptor,
+    ExecutionGraph,
+    ExecutionTraits,
+    SpecError,
+)
 from cellspec.engine.calls import Drop, Save
 from cellspec.engine.storage.durable import InDoubtError, Storage, StorageError, StorageWriteError
 from cellspec.engine.storage.filesystem import LOCK, RealFileSystem
@@ -23,7 +29,7 @@ from cellspec.engine.storage.model_filesystem import Fault, ModelFileSystem
 from cellspec.engine.storage.recovery import CURRENT, INCOMING, PREVIOUS, RunDirectory
 from cellspec.engine.storage.segments import Layers
 from cellspec.engine.values import SKIPPED
-from cellspec.state.checkpoint import Checkpoint
+from cellspec.state.checkpoint import Checkpoint, make_payload
 from tests.engine.storage.storage_body import COLUMNS, GRAPH, RUN, reseal
 
 
@@ -336,8 +342,11 @@ def test_a_claim_on_cells_that_were_not_written_is_refused() -> None:
         "b[1]: a checkpoint claims 2 rows of 'b', but this one was not written"
     )
     assert refusal(lambda: storage.write_checkpoint({"version": 3})) == (
-        "checkpoint: version: 3 may claim rows with gaps, and this engine resumes from rows "
-        "without a gap; expected 1 or 2"
+        "checkpoint: column_rows: missing; version 3 needs it"
+    )
+    with_gap = make_payload(GRAPH, (((1, 3),), 0), 3)
+    assert refusal(lambda: storage.write_checkpoint(with_gap)) == (
+        "a[2]: a checkpoint claims 2 rows of 'a', but this one was not written"
     )
     storage.write_checkpoint(v1(1))
 
@@ -445,7 +454,11 @@ def test_a_whole_file_that_does_not_fit_the_graph_is_refused_in_one_line(
     assert old.encode() in data
     files.write(name, reseal(data.replace(old.encode(), new.encode())))
     found = refusal(Storage(files, GRAPH, run=RUN).load)
-    assert found.startswith("files of incarnation 0: do not fit the graph: ")
+    graph, form = (
+        "files of incarnation 0: do not fit the graph: ",
+        f"{CURRENT}: no checkpoint of format 1: ",
+    )
+    assert found.startswith((graph, form))
     assert "\n" not in found
 
 
@@ -517,3 +530,43 @@ def test_layers_hold_the_last_value_of_each_row(
     assert {row: layers.find(row) for row in range(20)} == {r: plain.get(r) for r in range(20)}
     gaps = [row for row in range(20) if row not in plain and row not in dropped]
     assert layers.gap(20, dropped) == (gaps[0] if gaps else None)
+
+
+@pytest.mark.clause("CKPT-06", "CKPT-10", "TABLE-05")
+def test_a_claim_of_any_cells_gives_back_exactly_those() -> None:
+    files = ModelFileSystem()
+    first = storage_on(files)
+    first.write_rows(save({0: {"a": 0, "b": 0}, 2: {"a": 2, "b": 2}}, ("a", 0, 1), ("a", 2, 3)))
+    first.write_checkpoint(make_payload(GRAPH, (((0, 1), (2, 3)), ((2, 3),)), 3))
+    # These come after the claim, and do not count.
+    first.write_rows(save({1: {"a": "lost"}}, ("a", 1, 2)))
+    first.close()
+    second = Storage(files, GRAPH, run=RUN)
+    restored = second.load()
+    assert restored is not None
+    assert {row: dict(cells) for row, cells in restored.rows.items()} == {
+        0: {"a": 0},
+        2: {"a": 2, "b": 2},
+    }
+    assert 1 not in restored.rows
+    assert refusal(lambda: second.write_rows(save({2: {"b": "again"}}))) == (
+        "b[2]: an earlier incarnation claimed it; it cannot be written again"
+    )
+    second.write_rows(save({0: {"b": "anew"}, 1: {"a": 1, "b": 1}}, ("", 0, 3)))
+    second.write_checkpoint(make_payload(GRAPH, (3, 3), 3))
+    rows, _ = second.table()
+    assert dict(rows[0]) == {"a": 0, "b": "anew"}
+    assert dict(rows[1]) == {"a": 1, "b": 1}
+
+
+def test_a_cell_behind_a_gap_in_an_ordered_column_is_taken_if_its_row_was_dropped() -> None:
+    columns = [ColumnDescriptor("a", traits=ExecutionTraits.START | ExecutionTraits.ORDERED)]
+    graph, files = ExecutionGraph(3, columns), ModelFileSystem()
+    first = Storage(files, graph, run=RUN)
+    first.load()
+    first.write_rows(Save((), {0: {"a": 0}}, {2: Drop("a", "failed")}, None, False))
+    first.write_checkpoint(make_payload(graph, (((0, 1), (2, 3)),), 3))
+    first.close()
+    restored = Storage(files, graph, run=RUN).load()
+    assert restored is not None
+    assert (list(restored.rows), list(restored.dropped)) == ([0], [2])

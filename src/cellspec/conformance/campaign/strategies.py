@@ -195,7 +195,7 @@ def workloads(
         skips=draw(_skips(shape)),
         checkpoint_every_rows=every,
         checkpoint_version=_version(
-            known, by_column=resuming and "column_checkpoints" in known and draw(_often())
+            known, rows, by_column=resuming and "column_checkpoints" in known and draw(_often())
         )
         if resuming
         else 1,
@@ -222,10 +222,15 @@ def workloads(
     return varied(work, known)
 
 
-def _version(known: Collection[str], *, by_column: bool) -> Literal[1, 2, 3]:
-    """The version of the checkpoints: an engine that claims any cells is asked for no less."""
+def _version(known: Collection[str], rows: int, *, by_column: bool) -> Literal[1, 2, 3]:
+    """The version of the checkpoints: an engine that claims any cells is asked for no less.
+
+    One that also claims the first rows of each column is asked for every version.
+    """
     if {"set_claims", "commits"}.intersection(known):
-        return 3
+        if by_column or "column_checkpoints" not in known:
+            return 3
+        return 2 if rows % 2 else 1
     return 2 if by_column else 1
 
 

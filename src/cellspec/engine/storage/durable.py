@@ -51,6 +51,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import reduce
 from itertools import chain
 from typing import Any
 
@@ -79,8 +80,8 @@ from cellspec.engine.storage.segments import (
 )
 from cellspec.graph.configuration import changed_columns
 from cellspec.graph.graph import ExecutionGraph
-from cellspec.state.checkpoint import Checkpoint, make_payload, read_prefixes
-from cellspec.state.claims import Prefixes
+from cellspec.state.checkpoint import Checkpoint, make_payload, read_payload
+from cellspec.state.claims import Claim, count_rows, covers, meet, spans
 from cellspec.text import counted, listed_names
 
 __all__ = ["InDoubtError", "InUseError", "Storage", "StorageError", "StorageWriteError"]
@@ -159,8 +160,8 @@ class Storage(RunDirectory):
         self._sealed = dict(zip(names, found.claim, strict=True))
         self._held = {name: Layers() for name in names}
         for name, rows in self._sealed.items():
-            if rows:
-                self._held[name].lay(0, rows, 0)
+            for start, stop in spans(rows):
+                self._held[name].lay(start, stop, 0)
         self._process = os.getpid()
         self._is_open = True
         return self.restored(found)
@@ -214,7 +215,7 @@ class Storage(RunDirectory):
             StorageError, CheckpointError: as `load`.
         """
         found = self.look()
-        return self.rows(found, min(found.claim)), found.index.dropped
+        return self.rows(found, reduce(meet, found.claim)), found.index.dropped
 
     def write_rows(self, save: Save) -> None:
         """Make rows and tombstones safe: when this returns, a claim on them may be written.
@@ -274,7 +275,7 @@ class Storage(RunDirectory):
             self._write_checkpoint(checkpoint)
 
     def _write_checkpoint(self, checkpoint: Checkpoint) -> None:
-        claim = read_prefixes(checkpoint, self.graph)
+        claim = read_payload(checkpoint, self.graph, self._dropped)
         self._check_covered(claim)
         earlier = tuple(x for x in self._last.incarnations if x.incarnation != self.incarnation)
         failed = tuple(self._failed)
@@ -378,7 +379,7 @@ class Storage(RunDirectory):
                 if name not in self._sealed:
                     known = listed_names(self._sealed)
                     raise StorageError(f"unknown column {name!r}; this graph has {known}")
-                if row < self._sealed[name]:
+                if covers(self._sealed[name], row):
                     raise StorageError(
                         f"{name}[{row}]: an earlier incarnation claimed it; "
                         "it cannot be written again"
@@ -398,10 +399,10 @@ class Storage(RunDirectory):
                     if name not in self._held or self._held[name].find(row) is None:
                         raise StorageError(f"{name}[{row}]: promised as safe, but has no value")
 
-    def _check_covered(self, claim: Prefixes) -> None:
+    def _check_covered(self, claim: Claim) -> None:
         for (name, layers), rows in zip(self._held.items(), claim, strict=True):
             if (row := layers.gap(rows, self._dropped)) is not None:
                 raise StorageError(
-                    f"{name}[{row}]: a checkpoint claims {counted(rows, 'row')} of {name!r}, but "
-                    "this one was not written"
+                    f"{name}[{row}]: a checkpoint claims {counted(count_rows(rows), 'row')} of "
+                    f"{name!r}, but this one was not written"
                 )

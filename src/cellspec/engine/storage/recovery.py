@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Final
 
 from cellspec.engine.calls import Drop, Restored
@@ -34,8 +35,8 @@ from cellspec.engine.storage.segments import (
     unsealed,
 )
 from cellspec.graph.graph import ExecutionGraph
-from cellspec.state.checkpoint import read_prefixes
-from cellspec.state.claims import Prefixes
+from cellspec.state.checkpoint import read_payload
+from cellspec.state.claims import Claim, Rows, join, meet, normal, reaches, spans
 
 __all__ = [
     "CURRENT",
@@ -84,7 +85,7 @@ class FolderState:
     """
 
     record: Record | None
-    claim: Prefixes
+    claim: Claim
     index: Index
     is_current: bool
     incarnation: int
@@ -137,13 +138,13 @@ class RunDirectory:
         if found.record is None:
             return None
         record = found.record
-        rows = self.rows(found, max(found.claim))
+        rows = self.rows(found, reduce(join, found.claim))
         return Restored(record.checkpoint, record.records, rows, found.index.dropped, record.config)
 
-    def rows(self, found: FolderState, stop: int) -> ClaimedRows:
-        """The claimed cells of the rows before `stop`, read when they are asked for."""
+    def rows(self, found: FolderState, rows: Rows) -> ClaimedRows:
+        """The claimed cells of some rows, read when they are asked for."""
         index = found.index
-        return ClaimedRows(index.columns, index.segments, index.dropped, stop, self._read_again)
+        return ClaimedRows(index.columns, index.segments, index.dropped, rows, self._read_again)
 
     def _look(self) -> FolderState:
         with reported("folder", "read"):
@@ -155,16 +156,20 @@ class RunDirectory:
         }
         self._check_serials(records)
         index = Index(self._no_layers())
-        claim: Prefixes = (0,) * self.graph.num_columns
+        claim: Claim = (0,) * self.graph.num_columns
         chosen = ""
         for name, record in records.items():
             if record is not None and not chosen:
-                claim = read_prefixes(record.checkpoint, self.graph)
+                # Which rows were dropped is in the files that count, which the claim decides.
+                any_row = range(self.graph.num_records)
+                claim = read_payload(record.checkpoint, self.graph, any_row)
                 try:
                     index = self._index(record, claim)
                     chosen = name
                 except DamagedError as error:
                     notes.append(str(error))
+                else:
+                    read_payload(record.checkpoint, self.graph, index.dropped)
         if notes and not chosen:
             raise StorageError(f"{notes[0]}; and there is no earlier checkpoint to fall back to")
         known = [record for record in records.values() if record is not None]
@@ -210,7 +215,7 @@ class RunDirectory:
                 f"got {newest.serial}"
             )
 
-    def _index(self, record: Record, claim: Prefixes) -> Index:
+    def _index(self, record: Record, claim: Claim) -> Index:
         """Where the claimed cells are.
 
         Raises:
@@ -220,7 +225,7 @@ class RunDirectory:
         for incarnation in record.incarnations:
             try:
                 # Rows beyond a claim were made again by a later incarnation, or will be.
-                reach = dict(zip(index.columns, map(min, incarnation.claim, claim), strict=True))
+                reach = dict(zip(index.columns, map(meet, incarnation.claim, claim), strict=True))
                 for name in incarnation.names():
                     self._add(index, self._read_segment(name), reach)
             except (LookupError, TypeError, ValueError) as error:
@@ -234,13 +239,14 @@ class RunDirectory:
         index.dropped = dict(sorted(index.dropped.items()))
         return index
 
-    def _add(self, index: Index, segment: Segment, reach: Mapping[str, int]) -> None:
+    def _add(self, index: Index, segment: Segment, reach: Mapping[str, Rows]) -> None:
         for column, ranges in segment.cells.items():
-            for start, stop in ranges:
-                if start < min(stop, reach[column]):
-                    index.columns[column].lay(start, min(stop, reach[column]), len(index.segments))
-        limit = max(reach.values())
-        index.dropped.update((row, drop) for row, drop in segment.dropped.items() if row < limit)
+            for start, stop in spans(meet(normal(ranges), reach[column])):
+                index.columns[column].lay(start, stop, len(index.segments))
+        claim = tuple(reach.values())
+        index.dropped.update(
+            (row, drop) for row, drop in segment.dropped.items() if reaches(claim, row)
+        )
         index.segments.append(segment.name)
 
     def _no_layers(self) -> dict[str, Layers]:

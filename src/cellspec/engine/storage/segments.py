@@ -16,7 +16,8 @@ with the cells that were flushed. A row that was given up has its tombstone in t
 *A checkpoint*: a payload of `cellspec.state.checkpoint`, and beside it the facts that make its
 claim readable: run, graph and rows of the dataset, a serial number that grows with each write, and
 for each incarnation that wrote rows (in the file under the name ``lives``), which of its files
-count and how far it had claimed when it ended. So rows that it wrote beyond its last claim do not
+count and what it had claimed when it ended: by column a number of first rows, or ranges where there
+is a gap. So rows that it wrote beyond its last claim do not
 count, even if they still lie in the folder::
 
     {"checkpoint_file": 1, "run": "seed 7", "graph": "9c…", "records": 4, "serial": 3,
@@ -39,9 +40,9 @@ from typing import Any, Final
 from cellspec.engine.calls import Drop
 from cellspec.engine.values import SKIPPED
 from cellspec.errors import SpecError
-from cellspec.graph.rowset import Ranges, ranges_of
+from cellspec.graph.rowset import Ranges, ranges_of, rows_of
 from cellspec.state.checkpoint import Checkpoint
-from cellspec.state.claims import Prefixes
+from cellspec.state.claims import Claim, Rows, count_rows, covers, normal, spans
 
 __all__ = [
     "ClaimedRows",
@@ -296,7 +297,7 @@ class Incarnation:
     incarnation: int
     segments: int
     failed: tuple[int, ...]
-    claim: Prefixes
+    claim: Claim
     writer: str = ""
 
     def names(self) -> Iterator[str]:
@@ -350,7 +351,7 @@ class Record:
                     incarnation["incarnation"],
                     incarnation["segments"],
                     tuple(incarnation["failed"]),
-                    tuple(incarnation["claim"]),
+                    tuple(map(_rows_of, incarnation["claim"])),
                     incarnation.get("writer", ""),
                 )
                 for incarnation in record["lives"]
@@ -367,6 +368,11 @@ class Record:
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(f"{name}: no checkpoint of format {_FORMAT}: {error}") from error
+
+
+def _rows_of(rows: int | list[list[int]]) -> Rows:
+    """The rows of a column of a claim; a number stands for the first ones."""
+    return rows if isinstance(rows, int) else normal((start, stop) for start, stop in rows)
 
 
 def _config_of(record: Mapping[str, Any]) -> dict[str, str]:
@@ -417,18 +423,19 @@ class Layers:
             return self._ranges[place][2]
         return None
 
-    def gap(self, stop: int, dropped: Collection[int]) -> int | None:
-        """The first row before `stop` that is missing without a drop."""
-        row = place = 0
-        while row < stop:
-            while place < len(self._ranges) and self._ranges[place][1] <= row:
-                place += 1
-            if place < len(self._ranges) and self._ranges[place][0] <= row:
-                row = self._ranges[place][1]
-            elif row in dropped:
-                row += 1
-            else:
-                return row
+    def gap(self, rows: Rows, dropped: Collection[int]) -> int | None:
+        """The first of the rows that is missing without a drop."""
+        place = 0
+        for row, stop in spans(rows):
+            while row < stop:
+                while place < len(self._ranges) and self._ranges[place][1] <= row:
+                    place += 1
+                if place < len(self._ranges) and self._ranges[place][0] <= row:
+                    row = self._ranges[place][1]
+                elif row in dropped:
+                    row += 1
+                else:
+                    return row
         return None
 
 
@@ -450,7 +457,7 @@ class ClaimedRows(Mapping[int, Mapping[str, Any]]):
         columns: by column, which file holds which row.
         names: the files.
         dropped: the rows that were dropped.
-        stop: rows before this one are claimed, at least in one column.
+        rows: the rows to give; each is claimed, at least in one column.
         read: gives the lines of a file, having compared its checksum.
     """
 
@@ -459,18 +466,19 @@ class ClaimedRows(Mapping[int, Mapping[str, Any]]):
         columns: Mapping[str, Layers],
         names: list[str],
         dropped: Collection[int],
-        stop: int,
+        rows: Rows,
         read: Callable[[str], bytes],
     ) -> None:
         self._columns = columns
         self._dropped = dropped
-        self._stop = stop
+        self._claimed = rows
         self._rows_of = lru_cache(max(8, len(columns)))(
             lambda item: _decode_rows(read(names[item]))
         )
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        if type(row) is not int or not 0 <= row < self._stop or row in self._dropped:
+        known = type(row) is int and row >= 0 and covers(self._claimed, row)
+        if not known or row in self._dropped:
             raise KeyError(row)
         return {
             name: self._rows_of(item)[row][name]
@@ -479,7 +487,8 @@ class ClaimedRows(Mapping[int, Mapping[str, Any]]):
         }
 
     def __iter__(self) -> Iterator[int]:
-        return (row for row in range(self._stop) if row not in self._dropped)
+        return (row for row in rows_of(spans(self._claimed)) if row not in self._dropped)
 
     def __len__(self) -> int:
-        return self._stop - sum(row < self._stop for row in self._dropped)
+        gone = sum(covers(self._claimed, row) for row in self._dropped)
+        return count_rows(self._claimed) - gone
