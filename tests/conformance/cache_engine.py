@@ -24,7 +24,7 @@ class Cached(ColumnFirst):
     name = "cached"
     capabilities = frozenset(
         {"core", "batch_barriers", "ordered", "retries", "skips", "resume", "cache"}
-        | {"storage_steps", "work_conserving"}
+        | {"storage_steps", "torn_writes", "work_conserving"}
     )
 
     def begin(self, probe: Probe) -> Incarnation:

@@ -9,6 +9,7 @@ first and then a claim on it, and `Tables` says nothing and is judged by what it
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -73,10 +74,18 @@ class Journal(Incarnation):
         return {"cells": made, "dropped": dropped, "of": self.probe.rows}
 
     def append(self, line: Line) -> None:
+        self.cut_torn_line()
         self.probe.storage_step("append")
         with (self.probe.folder / "journal").open("a") as file:
             file.write(json.dumps(line) + "\n")
         self.probe.storage_step("appended")
+
+    def cut_torn_line(self) -> None:
+        """Cut off half a line of a process that died in the middle of it."""
+        path = self.probe.folder / "journal"
+        if path.exists() and path.stat().st_size > len(whole_lines(path)):
+            self.probe.storage_step("cut the torn line")
+            os.truncate(path, len(whole_lines(path)))
 
     # Resuming
 
@@ -149,7 +158,7 @@ class ClaimJournal(Journal):
 
     def restore(self) -> None:
         if not (self.probe.folder / "claim").exists():
-            (self.probe.folder / "claim").write_text("0")
+            self.write_claim(0)
         super().restore()
 
     def write_parts(self, parts: list[list[Cell]]) -> None:
@@ -158,8 +167,8 @@ class ClaimJournal(Journal):
         if len(lines) > claimed_count(self.probe.folder):
             # Lines that no claim holds are cut off before others follow them.
             self.probe.storage_step("cut")
-            kept = lines[: claimed_count(self.probe.folder)]
-            path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            kept = whole_lines(path).splitlines(keepends=True)
+            os.truncate(path, sum(map(len, kept[: claimed_count(self.probe.folder)])))
         claimed = set(self.saved)
         for part in parts:
             self.append(self.line_of(part))
@@ -168,9 +177,15 @@ class ClaimJournal(Journal):
             claimed.update(part)
             self.probe.checkpoint_begin(self.claim_of(claimed))
             self.probe.storage_step("write claim")
-            (self.probe.folder / "claim").write_text(str(len(read(path))))
+            self.write_claim(len(read(path)))
             self.probe.storage_step("claim written")
             self.probe.checkpoint_durable()
+
+    def write_claim(self, lines: int) -> None:
+        """Write how many lines are claimed beside the claim, which stays whole until then."""
+        new = self.probe.folder / "claim.new"
+        new.write_text(str(lines))
+        new.replace(self.probe.folder / "claim")
 
     def claim_of(self, cells: set[Cell]) -> Mapping[str, list[int]]:
         return by_column(cells)
@@ -240,8 +255,14 @@ def by_column(cells: set[Cell] | list[Cell]) -> Mapping[str, list[int]]:
     return found
 
 
+def whole_lines(path: Path) -> bytes:
+    """The journal without the half line that a crash may have left."""
+    data = path.read_bytes()
+    return data[: data.rfind(b"\n") + 1]
+
+
 def read(path: Path) -> list[Line]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return list(map(json.loads, whole_lines(path).splitlines())) if path.exists() else []
 
 
 def claimed_count(folder: Path) -> int:

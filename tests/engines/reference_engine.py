@@ -19,6 +19,7 @@ from cellspec.conformance import Probe, Refused, Workload
 from cellspec.conformance.run.backend import CAPABILITIES
 from cellspec.conformance.run.values import REJECTED, SKIPPED
 from cellspec.engines.lines import messages as m
+from cellspec.engines.lines.backend import NOT_BY_LINES
 from cellspec.engines.reference import ReferenceBackend
 from cellspec.errors import SpecError
 from cellspec.faults import BackPressure, Permanent, Retryable
@@ -269,11 +270,8 @@ class Engine:
     probe_class: type[LineProbe] = LineProbe
 
     def hello(self) -> m.Hello:
-        able = tuple(
-            name
-            for name in CAPABILITIES
-            if name in self.backend_class.capabilities and name != "counted_work"
-        )
+        mine = self.backend_class.capabilities.difference(NOT_BY_LINES)
+        able = tuple(name for name in CAPABILITIES if name in mine)
         return m.Hello(m.PROTOCOL_VERSION, self.name, "1", able)
 
     def run(self, talk: Talk, asked: m.Run) -> None:

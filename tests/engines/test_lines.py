@@ -31,6 +31,7 @@ from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.run.loading import load_backend
 from cellspec.engines.lines import COMMAND_VARIABLE, LineBackend
 from cellspec.engines.lines import messages as m
+from cellspec.engines.lines.backend import NOT_BY_LINES
 from cellspec.engines.lines.check import main
 from cellspec.engines.lines.process import EngineProcess
 from cellspec.engines.lines.schema import schema_files
@@ -102,7 +103,9 @@ def run_stub(made: list[LineBackend], work: Workload, *turns: Sequence[Any]) -> 
 # The reference, in another process
 
 
-@pytest.mark.parametrize("profile", [each.name for each in PROFILES if each.name != "counted_work"])
+@pytest.mark.parametrize(
+    "profile", [each.name for each in PROFILES if each.name not in NOT_BY_LINES]
+)
 def test_the_reference_is_blamed_for_nothing_behind_the_protocol(
     reference: LineBackend, profile: str
 ) -> None:
@@ -544,6 +547,7 @@ def _is_running(number: int) -> bool:
             "ended with exit status 4; it wrote to stderr: Error: no such key",
         ),
         (stub([{**HELLO, "capabilities": ["core", "counted_work"]}]), "is not possible"),
+        (stub([{**HELLO, "capabilities": ["core", "torn_writes"]}]), "is not possible"),
     ],
 )
 def test_a_command_that_is_no_engine_is_refused_in_one_line(

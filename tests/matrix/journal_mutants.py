@@ -198,6 +198,36 @@ class NumbersEveryCommitAlike(CommitJournal):
         return 1 if self.probe.incarnation else super().number_of(number)
 
 
+@mutant("half a line at the end of the journal is read like any other")
+class ReadsHalfALine(CommitJournal):
+    def given_back(self) -> list[Line]:
+        path = self.probe.folder / "journal"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@mutant("half a line is passed over, and the next line is appended behind it")
+class AppendsBehindHalfALine(CommitJournal):
+    def cut_torn_line(self) -> None:
+        pass
+
+
+@mutant("the number of claimed lines is written over the one before: half of 12 is 1")
+class WritesItsClaimInPlace(ClaimJournal):
+    def write_claim(self, lines: int) -> None:
+        (self.probe.folder / "claim").write_text(str(lines))
+
+
+@mutant("a commit is a line for each of its cells, and the lines that are there count")
+class CommitsLineByLine(CommitJournal):
+    def append(self, line: Line) -> None:
+        self.cut_torn_line()
+        self.probe.storage_step("append")
+        lines = [{**line, "cells": [cell]} for cell in line["cells"]] or [line]
+        with (self.probe.folder / "journal").open("a") as file:
+            file.write("".join(json.dumps(one) + "\n" for one in lines))
+        self.probe.storage_step("appended")
+
+
 @mutant("an engine that says nothing of its storage begins with an empty folder after a crash")
 class ClearsItsFolder(TableJournal):
     def given_back(self) -> list[Line]:

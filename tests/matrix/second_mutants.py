@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from cellspec.graph.rules import ColumnRule
 from tests.conformance.cache_engine import Cached, CacheIncarnation
@@ -172,6 +173,13 @@ class RecallsBeforeItsInputs(CacheIncarnation):
             name, row, given = json.loads(key)
             self.probe.recall(name, row, given, value)
             self.cells[name, row] = value
+
+
+@mutant("each file is written in place, and not beside it and renamed")
+class WritesInPlace(Incarnation):
+    def write(self, name: str, data: Any) -> None:
+        self.probe.storage_step(f"write {name}")
+        (self.probe.folder / name).write_text(json.dumps(data))
 
 
 @mutant("row ids are put in order as texts before their rows are written")

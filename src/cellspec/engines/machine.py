@@ -74,6 +74,7 @@ class MachineBackend:
             "work_conserving",
             "timeouts",
             "filters",
+            "torn_writes",
         }
     )
     machine_class: type[Machine] = Machine

@@ -89,6 +89,7 @@ RICH = Workload(
     worker_losses=(2,),
     row_ids="gappy",
     killers=(("x", 0),),
+    torn=(1,),
 )
 """A workload that makes use of every field."""
 

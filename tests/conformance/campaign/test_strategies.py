@@ -144,6 +144,7 @@ HAS: dict[str, Callable[[Workload], bool]] = {
     "row_ids": lambda work: bool(work.row_ids),
     "storage_faults": lambda work: bool(work.storage_faults),
     "killer_cells": lambda work: bool(work.killers),
+    "torn_writes": lambda work: any(work.torn),
 }
 
 
@@ -154,7 +155,7 @@ def test_a_profile_uses_its_feature_and_none_that_is_not_beside_it(name: str) ->
     # A retryable failure that spends the only attempt drops its row: that needs no retries.
     # Only what a crash leaves can be recalled: the workloads of a cache are those of a resume.
     # After a killer the process goes on as after a crash; what storage loses shows after one.
-    dies = name in ("cache", "resume", "killer_cells", "storage_faults")
+    dies = name in ("cache", "resume", "killer_cells", "storage_faults", "torn_writes")
     alike = {name, "cache", "resume"} if dies else {name}
     others = [other for other in HAS if other not in alike and any(map(HAS[other], alone))]
     assert others == []

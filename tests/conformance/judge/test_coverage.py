@@ -60,7 +60,8 @@ def events(text: str) -> Iterator[Mapping[str, Any]]:
 
 
 def seen(work: Workload, text: str) -> Coverage:
-    return coverage_of(work, list(events(text)), visits=work.visits)
+    torn = [(incarnation, "write") for incarnation, number in enumerate(work.torn) if number]
+    return coverage_of(work, list(events(text)), visits=work.visits, torn=torn)
 
 
 def work(*columns: ColumnDescriptor, rows: int = 2, **more: Any) -> Workload:
@@ -243,6 +244,7 @@ SHOWN: list[tuple[Sometimes, Workload, str]] = [
     (S.ROWS_FAILED, work(A), "write_begin a0; checkpoint_failed"),
     (S.MADE_GOOD, work(A), "write_begin a0; checkpoint_failed; durable a0"),
     (S.SLOW_WRITE, work(A), "start a1; write_begin a0; 1 complete a1"),
+    (S.WRITE_TORN, work(A, crashes=(1,), torn=(1,)), "crash"),
     (
         S.LANDED,
         work(A),

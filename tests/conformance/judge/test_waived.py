@@ -134,13 +134,13 @@ FOLLOWS: Mapping[str, tuple[str, str]] = {
     "gives up early": ("TABLE-06", "the row is lost, in the table too"),
     "drops the next row": ("TABLE-06", "the row is lost, in the table too"),
     "drops no rows of barrier": (
-        "DROP-01 DROP-03 DROP-04 SCHED-12 BARR-08 STOP-08",
+        "DROP-01 DROP-03 DROP-04 SCHED-12 BARR-08 STOP-08 SCHED-14",
         "the rows that it leaves count as dropped, and the engine goes on with them, or waits",
     ),
     "records filtered as failed": ("TABLE-07", "the table holds the same cause"),
     "blames the first column": ("TABLE-07", "the table holds a cause of another column"),
     "drop holds barriers": (
-        "SCHED-12 BARR-08 FAIL-04 CKPT-19 STOP-08",
+        "SCHED-12 BARR-08 FAIL-04 CKPT-19 STOP-08 SCHED-14",
         "the barrier waits for ever, or runs when nobody wants it; giving up cancels what runs",
     ),
     "writes no drops": ("SCHED-12 FAIL-04", "storage refuses the claim; giving up cancels calls"),

@@ -251,7 +251,7 @@ class BatchFiles:
     version = "1"
     capabilities = frozenset(
         {"core", "batch_barriers", "work_conserving", "retries", "drops", "skips"}
-        | {"resume", "set_claims", "commits", "storage_steps", "prompt_saving"}
+        | {"resume", "set_claims", "commits", "storage_steps", "torn_writes", "prompt_saving"}
     )
 
     async def run(self, probe: Probe) -> None:

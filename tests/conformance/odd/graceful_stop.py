@@ -257,7 +257,7 @@ class GracefulStop:
     version = "1"
     capabilities = frozenset(
         {"core", "batch_barriers", "work_conserving", "retries", "drops", "skips"}
-        | {"resume", "set_claims", "commits", "storage_steps", "interrupts"}
+        | {"resume", "set_claims", "commits", "storage_steps", "torn_writes", "interrupts"}
     )
     cancels = False
     save_s = 0.0

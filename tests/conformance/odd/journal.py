@@ -281,7 +281,7 @@ class TablesAlone:
     version = "1"
     capabilities = frozenset(
         {"core", "batch_barriers", "work_conserving", "retries", "drops", "skips"}
-        | {"resume", "storage_steps"}
+        | {"resume", "storage_steps", "torn_writes"}
     )
     journal: type[_Silent] = _Silent
     marks = False

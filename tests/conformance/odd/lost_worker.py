@@ -293,7 +293,7 @@ class LostWorker:
     version = "1"
     capabilities = frozenset(
         {"core", "batch_barriers", "retries", "drops", "skips"}
-        | {"resume", "set_claims", "storage_steps", "lost_workers"}
+        | {"resume", "set_claims", "storage_steps", "torn_writes", "lost_workers"}
     )
     unasked = frozenset({Sometimes.LOST_BARRIER})  # The driver has it at once.
     engine: _Watched

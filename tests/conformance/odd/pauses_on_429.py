@@ -292,7 +292,7 @@ class PausesOn429:
     version = "1"
     capabilities = frozenset(
         {"core", "batch_barriers", "ordered", "retries", "drops", "skips"}
-        | {"resume", "column_checkpoints", "storage_steps"}
+        | {"resume", "column_checkpoints", "storage_steps", "torn_writes"}
     )
 
     async def run(self, probe: Probe) -> None:

@@ -196,6 +196,7 @@ def _account(
             result.events,
             refused=bool(result.refused) and result.refusal_is_due,
             visits=result.visits,
+            torn=result.torn,
             silent=result.silent,
         ),
     )

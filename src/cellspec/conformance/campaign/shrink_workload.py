@@ -210,12 +210,13 @@ def _fewer_incarnations(plain: Json) -> Iterator[tuple[Json, bool]]:
     if plain["targets"]:
         yield {**plain, "targets": [], "rows": plain["targets"][0]}, False
         yield {**plain, "targets": [], "rows": plain["targets"][-1]}, False
-    for incarnation in range(min(len(plain["crashes"]), len(plain["targets"]))):
-        both = {
-            name: [*plain[name][:incarnation], *plain[name][incarnation + 1 :]]
-            for name in ("crashes", "targets")
-        }
-        yield {**plain, **both}, True
+    for beside in ("targets", "torn"):
+        for incarnation in range(min(len(plain["crashes"]), len(plain[beside]))):
+            both = {
+                name: [*plain[name][:incarnation], *plain[name][incarnation + 1 :]]
+                for name in ("crashes", beside)
+            }
+            yield {**plain, **both}, True
     for name in ("crashes", "targets", "stop_at", "worker_losses"):
         for candidate in _without_each(plain, name):
             yield candidate, True
@@ -264,6 +265,7 @@ def _plainer_rules(plain: Json) -> Iterator[Json]:
         "texts": {},
         "row_ids": "",
         "visits": [],
+        "torn": [],
         "stop_twice": False,
         "storage_s": 0.0,
         "storage_faults": [],
@@ -343,6 +345,11 @@ def _lower_numbers(plain: Json) -> Iterator[Json]:
             if 0 <= lower < step:
                 moved = [*plain[name][:incarnation], lower, *plain[name][incarnation + 1 :]]
                 yield {**plain, name: moved}
+    for incarnation, operation in enumerate(plain["torn"]):
+        for lower in dict.fromkeys((0, 1, operation - 1)):
+            if 0 <= lower < operation:
+                torn = [*plain["torn"][:incarnation], lower, *plain["torn"][incarnation + 1 :]]
+                yield {**plain, "torn": torn}
     for place, fault in enumerate(plain["faults"]):
         changes: list[Json] = [{"cool_down_s": 0.0}] if fault["cool_down_s"] != 0.0 else []
         changes += [{"raises": ""}] if fault.get("raises") else []

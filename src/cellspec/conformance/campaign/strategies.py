@@ -163,7 +163,7 @@ def workloads(
     has = {profile} | {
         name for name in _FEATURES if name in known and name != profile and draw(mixed_in)
     }
-    if profile == "storage_faults":
+    if profile in ("storage_faults", "torn_writes"):
         # What storage loses shows in what the next process finds.
         has.add("resume")
     if profile in ("cache", "killer_cells"):
@@ -217,6 +217,8 @@ def workloads(
     if profile == "lost_workers":
         losses = draw(_losses(len(crashes) + 1))
         work = work.replace(worker_losses=tuple(1 + loss * steps // 64 for loss in losses))
+    if profile == "torn_writes":
+        work = draw(_torn(work, steps))
     if profile == "killer_cells":
         work = draw(_killers(work, shape))
     return varied(work, known)
@@ -503,6 +505,19 @@ def _storage(draw: st.DrawFn, work: Workload) -> Workload:
         checkpoint_every_rows=work.checkpoint_every_rows or draw(st.integers(1, 2)),
         storage_s=draw(st.sampled_from((0.0, 0.25, 1.0))),
         storage_faults={(one.write, one.number): one for one in drawn}.values(),
+    )
+
+
+@st.composite
+def _torn(draw: st.DrawFn, work: Workload, steps: int) -> Workload:
+    """The workload with crashes in the middle of an operation on a file; it has one at least."""
+    crashes = work.crashes or (1 + draw(st.integers(0, 63)) * steps // 64,)
+    # An engine makes a claim by some four of them.
+    operations = [draw(st.integers(1, 2) | st.integers(0, 6)) for _ in crashes]
+    return work.replace(
+        crashes=crashes,
+        torn=[operations[0] or 1, *operations[1:]],
+        checkpoint_every_rows=work.checkpoint_every_rows or draw(st.integers(1, 2)),
     )
 
 

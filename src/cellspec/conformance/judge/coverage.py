@@ -52,6 +52,7 @@ def coverage_of(
     refused: bool = False,
     silent: Iterable[SilentResume] = (),
     visits: Iterable[Visit] = (),
+    torn: Iterable[tuple[int, str]] = (),
 ) -> Coverage:
     """The coverage of a run, from its events in order.
 
@@ -61,6 +62,7 @@ def coverage_of(
         refused: the engine refused a workload that must be refused.
         silent: the incarnations that reported no claim, whose events are not among them.
         visits: the processes of somebody else that began in the run's folder.
+        torn: the crashes in the middle of an operation on a file, as `RunResult.torn`.
     """
     observer = _Observer(work)
     notes = observer.notes
@@ -78,6 +80,10 @@ def coverage_of(
         notes.was(Sometimes.ALIKE_IDS)
     if work.row_ids and notes.seen.incarnations > 1:
         notes.was(Sometimes.IDS_RESUMED)
+    for _, kind in torn:
+        notes.note("CKPT-28")
+        if kind == "write":
+            notes.was(Sometimes.WRITE_TORN)
     for visit in visits:
         notes.note(CLAUSE_OF[visit])
         notes.was(_VISITS[visit])

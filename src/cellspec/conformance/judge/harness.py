@@ -328,6 +328,8 @@ class _JudgedRun:
             probe.log.append({"t": probe.ended_at_s, "event": "crash"})
         ends = [entry for entry in probe.log if entry["event"] == "end"]
         self.result.outcomes.append("crash" if crashed else ends[0]["outcome"] if ends else "")
+        if crashed and probe.disturbing.torn_at:
+            self.result.torn.append((probe.incarnation, probe.disturbing.torn_at))
         self.storage_reported = self.storage_reported or probe.storage_reported
         # A process that died before it reported its resume may have died before it could refuse.
         resumed = any(entry["event"] == "resume" for entry in probe.log)
@@ -354,7 +356,14 @@ class _JudgedRun:
             )
             if bad is not None:
                 self.result.adapter = bad.adapter
-                self._find(bad.clause, bad.detail, *bad.more)
+                lost = self._after_torn(probe) and not bad.adapter
+                clause = "CKPT-28" if lost else bad.clause
+                self._find(clause, bad.detail, *bad.more)
+
+    def _after_torn(self, probe: Probe) -> bool:
+        """True of a process that follows a crash in an operation on a file, and called nothing."""
+        torn = any(incarnation == probe.incarnation - 1 for incarnation, _ in self.result.torn)
+        return torn and not probe.calls
 
     def _judge_refusal(self, error: BaseException | None, due: Refusal | None) -> None:
         self.result.outcomes.append("refused")
@@ -494,13 +503,14 @@ class _JudgedRun:
                 text = f"what the crash left cannot be read: {text}"
             else:
                 self.result.adapter = text = f"table: {text}"
-            self._find("TABLE-01", text, *tail(error))
+            self._find("CKPT-28" if self.result.torn else "TABLE-01", text, *tail(error))
             return
         self.result.tables.append(table)
         silent = self._is_silent(probe)
         if silent:
             self.result.silent.append(self._silent_resume(probe))
-        self.cut_write = probe.in_storage_step and self.result.outcomes[-1] == "crash"
+        within = probe.in_storage_step or bool(probe.disturbing.torn_at)
+        self.cut_write = within and self.result.outcomes[-1] == "crash"
         broken = self.tables.judge(
             probe.incarnation,
             table,

@@ -244,6 +244,13 @@ PROFILES: tuple[Profile, ...] = (
         mixed=False,
     ),
     Profile(
+        "torn_writes",
+        "crashes in the middle of a write, at a byte that nobody announced",
+        clauses_of("torn_writes"),
+        _goals(_S.WRITE_TORN),
+        mixed=False,
+    ),
+    Profile(
         "counted_work",
         "what an event costs, in lines of the engine's code, as runs grow",
         clauses_of("counted_work"),

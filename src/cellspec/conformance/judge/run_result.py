@@ -33,6 +33,8 @@ class RunResult:
         adapter: the mistake of the adapter, if it made one; "" else.
         by_table_alone: incarnations whose events were not judged, because the claim that they
             resumed from is unknown.
+        torn: the crashes that came in the middle of an operation on a file: the incarnation, and
+            the kind of operation (``"write"``, ``"rename"`` …).
         visits: the processes of somebody else that began in the run's folder, by what differed.
         silent: the incarnations that went on from a table, and reported no claim.
         calls: every call of the run.
@@ -51,6 +53,7 @@ class RunResult:
     adapter: str = ""
     by_table_alone: int = 0
     silent: list[SilentResume] = field(default_factory=list)
+    torn: list[tuple[int, str]] = field(default_factory=list)
     visits: list[Visit] = field(default_factory=list)
     calls: Registry = field(default_factory=Registry)
     cost: Cost = field(default_factory=Cost)

@@ -117,7 +117,7 @@ class TableJudge:
         # What a run without a crash makes is asked of one that was interrupted, too.
         self._crashed = self._crashed or outcome in ("crash", "interrupted")
         self._claims.append((incarnation, table, claim))
-        self._note_open_scopes(incarnation, table)
+        self._note_open_scopes(incarnation, table, unknown=claim is None)
         return None
 
     def _all_broken(
@@ -398,10 +398,10 @@ class TableJudge:
         # Unclaimed values may be thrown away and made again, to the same value.
         return now is not None and not self._may_drop
 
-    def _note_open_scopes(self, incarnation: int, table: Table) -> None:
+    def _note_open_scopes(self, incarnation: int, table: Table, *, unknown: bool) -> None:
         """Keep the scopes that hold claimed rows and change with the next target.
 
-        Values of two runs of a barrier may mix there.
+        Values of two runs of a barrier may mix there, and a table need not show what is kept.
         """
         work = self._work
         if incarnation + 1 >= work.incarnations or work.rows_of(incarnation + 1) == work.rows_of(
@@ -416,7 +416,7 @@ class TableJudge:
             for number, scope in column.scopes(after):
                 was = old[column.name].scope(number, before)
                 held = any(column.name in table.rows.get(row, {}) for row in was)
-                if held and was != scope:
+                if (held or (unknown and work.keep)) and was != scope:
                     self._open_scopes.append((column.name, number))
 
     def _dropped(

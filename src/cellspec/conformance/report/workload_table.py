@@ -21,7 +21,7 @@ _PLACED = (
     *("case", "columns", "rows", "batch_size", "barrier_scope", "seed", "limits", "failures"),
     *("latency_s", "faults", "skips", "checkpoint_every_rows", "checkpoint_version", "crashes"),
     *("targets", "order_seed", "keep", "ends", "stop_at", "stop_twice"),
-    *("storage_s", "storage_faults"),
+    *("storage_s", "storage_faults", "torn"),
 )
 
 
@@ -167,12 +167,12 @@ def _failure_words(failures: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _crash_words(work: Mapping[str, Any]) -> Iterator[str]:
+    torn = _items(work.get("torn"))
     for incarnation, step in enumerate(_items(work.get("crashes"))):
-        yield (
-            f"incarnation {incarnation} at step {step}"
-            if step
-            else f"incarnation {incarnation} not"
-        )
+        operation = torn[incarnation] if incarnation < len(torn) else 0
+        within = f"in operation {operation} on a file from step {step} on"
+        where = within if operation else f"at step {step}"
+        yield f"incarnation {incarnation} {where if step else 'not'}"
 
 
 def _fault_rows(work: Mapping[str, Any]) -> Iterator[Sequence[Child]]:

@@ -35,6 +35,8 @@ capability            the engine …
 ``storage_steps``     reports the steps of its storage, so that it may be killed between them
 ``storage_faults``    bears storage that is slow, full or failing: it writes inside `Probe.storage`,
                       and resumes
+``torn_writes``       keeps what must last in files of its folder that it opens in this process and
+                      from Python, and bears a crash in the middle of a write to one
 ``work_conserving``   starts every call that could start before time moves on
 ``any_text``          keeps each text as it is: empty, like a null or a number, of several lines,
                       long, or equal in several rows
@@ -146,6 +148,7 @@ CAPABILITIES: Final = (
     "killer_cells",
     "storage_steps",
     "storage_faults",
+    "torn_writes",
     "work_conserving",
     "any_text",
     "row_ids",

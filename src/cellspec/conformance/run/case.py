@@ -183,6 +183,9 @@ def _describe(work: Workload) -> Iterator[str]:
         stops = " and ".join(map(str, work.stop_steps(incarnation)))
         stops = f"asked to stop after step {stops}" if stops else ""
         ends = f"crashes at step {step}" if step else ""
+        if step and work.torn_operation(incarnation):
+            number = work.torn_operation(incarnation)
+            ends = f"crashes in operation {number} on a file from step {step} on"
         loss = work.loss_step(incarnation)
         loses = f"loses a worker after step {loss}" if loss else ""
         parts = list(filter(None, (asked, stops, loses, ends)))

@@ -130,6 +130,7 @@ class _CaseFile(_Strict):
     storage_s: float = 0.0
     storage_faults: list[_StorageFaultFile] = []
     worker_losses: list[int] = []
+    torn: list[int] = []
     row_ids: Literal["", "shuffled", "gappy", "text", "digits"] = ""
 
 

@@ -103,6 +103,7 @@ class Sometimes(StrEnum):
     ROWS_FAILED = "rows could not be written"
     MADE_GOOD = "a write succeeded after one that had failed"
     SLOW_WRITE = "a call ended while rows or a claim were being written"
+    WRITE_TORN = "a crash left half of a write"
     LANDED = "a run resumed from a claim whose write had reported an error"
     FILTERED = "an answer rejected its row"
     LEFT_OUT = "the answer of a barrier left out a row"

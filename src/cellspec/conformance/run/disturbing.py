@@ -1,6 +1,7 @@
-"""What a workload does to an engine while it runs, beside calls that fail: a worker is lost.
+"""What a workload does to an engine while it runs, beside calls that fail.
 
-The suite calls the backend between two steps of the engine: in virtual time from the loop, in real
+A worker is lost, or the process dies of a call, or in the middle of a write. To have a worker lost,
+the suite calls the backend between two steps of the engine: in virtual time from the loop, in real
 time from another thread.
 """
 
@@ -11,6 +12,7 @@ from typing import TypeAlias
 
 from cellspec.conformance.run.calls import Calls
 from cellspec.conformance.run.recorder import Recorder
+from cellspec.conformance.run.torn_writes import FileWatch
 from cellspec.conformance.run.workload import Workload
 
 __all__ = ["Disturbing", "Later"]
@@ -37,6 +39,16 @@ class Disturbing:
     def killer(self) -> tuple[str, int] | None:
         """The cell (column, row) whose call ended the process, if one did."""
         return self._recorder.killer
+
+    @property
+    def torn_at(self) -> str:
+        """The kind of operation on a file in whose middle the process died; "" if in none."""
+        files = self._recorder.files
+        return "" if files is None else files.died_at
+
+    def watch_files(self, files: FileWatch) -> None:
+        """Have the process die in the middle of an operation on a file."""
+        self._recorder.watch(files)
 
     def have_worker_lost(self, later: Later, lose: Callable[[], None]) -> None:
         """Have the engine lose a worker after the step that the workload names, if it names one.

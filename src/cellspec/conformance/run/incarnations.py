@@ -18,6 +18,7 @@ from cellspec.conformance.run.backend import Backend
 from cellspec.conformance.run.clock import Clock
 from cellspec.conformance.run.clock_mode import ClockMode
 from cellspec.conformance.run.probe import Probe
+from cellspec.conformance.run.torn_writes import FileWatch, watched
 from cellspec.conformance.run.values import Registry
 from cellspec.conformance.run.workload import Workload
 
@@ -134,21 +135,32 @@ class Incarnations:
         start_s: float,
     ) -> tuple[Probe, BaseException | None]:
         calls = work.graph(number).num_nodes + len(work.faults)
+        torn = work.torn_operation(number) if "torn_writes" in self._capabilities else 0
+        files = FileWatch(folder, torn) if torn else None
+
+        def freeze() -> None:
+            _copy_when_still(folder, left)
+            if files is not None:
+                files.tear(left)
 
         def make(clock: Clock) -> Probe:
-            return Probe(
+            probe = Probe(
                 work,
                 number,
                 folder,
                 self._capabilities,
                 clock,
                 registry,
-                freeze=lambda: _copy_when_still(folder, left),
+                freeze=freeze,
                 call_limit=100 + 10 * calls,
             )
+            if files is not None:
+                probe.disturbing.watch_files(files)
+            return probe
 
         began_s = time.process_time()
-        probe, error = self._clock_mode.run(self._backend, make, start_s)
+        with watched(files):
+            probe, error = self._clock_mode.run(self._backend, make, start_s)
         self.cost.cpu_s += time.process_time() - began_s
         self.cost.events += len(probe.log)
         self.cost.graph_questions += probe.graph.questions

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any, NoReturn, TypeAlias
 
 from cellspec.conformance.run.clock import Clock
+from cellspec.conformance.run.torn_writes import FileWatch
 from cellspec.errors import SpecError
 
 __all__ = ["AdapterError", "Crash", "Entry", "Recorder"]
@@ -56,6 +57,7 @@ class Recorder:
         storage_reported: the backend reported a step of storage.
         lock: held while an event is recorded; whoever must record several at once holds it too.
         gone: set when the process is dead or has ended.
+        files: sees what the process does with files; None if it does not die of that.
         before_crash: called at the instant of the crash, before the folder is frozen.
         on_stop_step: called at each step of `stop_steps`; it sees to it that the engine is asked.
         on_step: by the number of a step, what is called after it.
@@ -90,6 +92,7 @@ class Recorder:
         self._notice_s = notice_s
         self._requests: list[Entry] = []
         self._noticed_by_s: float | None = None
+        self.files: FileWatch | None = None
 
     def record(self, event: str, **fields: Any) -> Entry:
         """Append an event; it is stamped with the time."""
@@ -118,11 +121,19 @@ class Recorder:
         """Count one more step; at the crash step the process dies."""
         self.steps += 1
         if self.steps == self._crash_step:
-            self._die(f"the process dies at step {self.steps}")
+            if self.files is None:
+                self._die(f"the process dies at step {self.steps}")
+            self.files.arm()
         if self.steps in self._stop_steps:
             self.on_stop_step()
         if self.steps in self.on_step:
             self.on_step.pop(self.steps)()
+
+    def watch(self, files: FileWatch) -> None:
+        """Have the process die in an operation on a file that comes after the crash step."""
+        files.lock = self.lock
+        files.die = lambda where: self._die(f"the process dies {where}")
+        self.files = files
 
     def kill(self, column: str, row: int) -> NoReturn:
         """The call of a cell ends the process."""
@@ -197,9 +208,11 @@ class Recorder:
         self.halt("misuse", AdapterError(mistake))
 
     def check_alive(self) -> None:
-        """Raise `Crash` if the process is gone."""
+        """Raise `Crash` if the process is gone, or died in what it has just written."""
         if self.gone.is_set():
             raise Crash("the process is gone")
+        if self.files is not None:
+            self.files.look()
 
     def close(self) -> None:
         """End the incarnation: calls that are still running get `Crash`."""

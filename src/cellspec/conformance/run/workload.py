@@ -183,6 +183,9 @@ class Workload:
         visits: for each incarnation, the process of somebody else that begins in the folder after
             it crashed, and must leave it as it is (clauses CKPT-20 and CKPT-21); "" for none, as
             after those beyond the list.
+        torn: for each incarnation that crashes, the operation on a file, from 1 and from the crash
+            step on, in whose middle the process dies instead (clause CKPT-28); 0 for the step
+            itself, as beyond the list.
         stop_at: for each incarnation, the step after which the engine is asked to stop, counted as
             for `crashes`; 0 for none, as beyond the list. The next incarnation goes on from there.
         stop_twice: the engine is asked again two steps later.
@@ -222,10 +225,11 @@ class Workload:
     worker_losses: tuple[int, ...] = ()
     row_ids: RowIds = ""
     killers: tuple[tuple[str, int], ...] = ()
+    torn: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         lists = ("columns", "faults", "skips", "rejects", "killers", "crashes", "targets", "ends")
-        for name in (*lists, "visits", "stop_at", "storage_faults", "worker_losses"):
+        for name in (*lists, "visits", "stop_at", "storage_faults", "worker_losses", "torn"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_counts(self)
         object.__setattr__(self, "_graph_of", {})
@@ -299,6 +303,11 @@ class Workload:
     def crash_step(self, incarnation: int) -> int:
         """The step at which an incarnation crashes, from 1; 0 if it runs to its end."""
         return self.crashes[incarnation] if incarnation < len(self.crashes) else 0
+
+    def torn_operation(self, incarnation: int) -> int:
+        """The operation on a file in whose middle an incarnation dies, from 1 and from its crash
+        step on; 0 if it dies at no such operation."""
+        return self.torn[incarnation] if incarnation < len(self.torn) else 0
 
     def stop_steps(self, incarnation: int) -> tuple[int, ...]:
         """The steps of an incarnation after which the engine is asked to stop, from 1."""
@@ -471,7 +480,7 @@ def _check_counts(work: Workload) -> None:
         raise SpecError(
             f"workload: checkpoint_version: expected 1, 2 or 3, got {work.checkpoint_version!r}"
         )
-    steps = (("crashes", 0), ("targets", 1), ("stop_at", 0), ("worker_losses", 0))
+    steps = (("crashes", 0), ("targets", 1), ("stop_at", 0), ("worker_losses", 0), ("torn", 0))
     for name, least in steps:
         for incarnation, value in enumerate(getattr(work, name)):
             _expect(f"{name}[{incarnation}]", value, least)

@@ -41,6 +41,12 @@ COMMAND_VARIABLE = "CELLSPEC_ENGINE"
 SILENCE_S = 10.0
 """Real seconds without a line after which an engine that should write one is given up."""
 
+NOT_BY_LINES = {
+    "counted_work": "the work of another process cannot be counted from here",
+    "torn_writes": "the writes of another process are not seen from here",
+}
+"""Capabilities that an engine in a process of its own cannot name, each with the reason."""
+
 
 class LineBackend:
     """An engine that speaks the line protocol.
@@ -79,12 +85,12 @@ class LineBackend:
         except (m.BadLine, RuntimeError, TimeoutError) as error:
             self.close()
             raise self._conversation.failed(str(error).partition("\n")[0]) from None
-        if "counted_work" in hello.capabilities:
-            self.close()
-            raise self._conversation.failed(
-                "hello: capabilities: 'counted_work' is not possible: the work of another process "
-                "cannot be counted from here"
-            )
+        for name in NOT_BY_LINES:
+            if name in hello.capabilities:
+                self.close()
+                raise self._conversation.failed(
+                    f"hello: capabilities: {name!r} is not possible: {NOT_BY_LINES[name]}"
+                )
         self.name = hello.name
         self.version = hello.version
         self.capabilities = frozenset(hello.capabilities)
