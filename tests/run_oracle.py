@@ -1441,11 +1441,13 @@ class RunModel:
                 broken.add("STOP-06" if self.stop_requested else "STOP-03")
             elif not self.is_excused() and self.leaves_unsaved():
                 broken.add("STOP-08")
+            broken |= {"STOP-09"} if self.working() else set()
         elif outcome == "interrupted":
             if not self.stop_requested:
                 broken.add("STOP-06")
             if not self.is_excused() and self.leaves_unsaved():
                 broken.add("STOP-07")
+            broken |= {"STOP-09"} if self.working() else set()
         else:
             if self.gives_up():
                 broken.clear()

@@ -21,9 +21,6 @@ from sim.cli import main
 CASES = Path(__file__).parent / "cases"
 
 JUDGE = "The judge hears what real engines do"
-IN_FLIGHT = (
-    "No clause says that a call in flight ends, or is taken back, before its run is interrupted"
-)
 ENDPOINT = "An endpoint that saturates"
 LOST_LATER = "Results that end after the loss of a worker are not yet told from those before it"
 NOT_RETIRED = "SCHED-15 does not yet take a retirement that is due for work that waits"
@@ -77,7 +74,7 @@ TRACES = {
     "judge_write_of_row_never_made": Judged("violated", "CKPT-08"),
     "judge_excuse_outlived": Judged("violated", "STOP-07"),
     "judge_misspelt_config": Judged("violated", "TRACE-02"),
-    "judge_interrupted_in_flight": Judged("violated", "STOP-06", brings=IN_FLIGHT),
+    "judge_interrupted_in_flight": Judged("violated", "STOP-09"),
     "judge_no_claim_when_asked": Judged("violated", "STOP-07"),
     "judge_no_claim_when_stopped": Judged("violated", "STOP-08"),
     "judge_claim_behind_a_gap": Judged("violated", "STOP-07"),

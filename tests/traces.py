@@ -271,6 +271,8 @@ class _Toy:
         if machine.must_stop or machine.stopped:
             if not machine.stopped:
                 self.take(Action("stop"))
+            if self.running:
+                return False
             self.keep_rest()
             self.take(Action("end", outcome="stopped"))
             return True

@@ -567,6 +567,7 @@ CASES: list[tuple[str, Header, list[Any]]] = [
         SMALL,
         [*ALL_SAVED, BEGUN, "stop_requested", "end outcome=interrupted"],
     ),
+    ("STOP-09", PLAIN, ["start a 0", "stop_requested", "end outcome=interrupted"]),
     # The row that was finished before the endpoint broke is not on storage.
     (
         "STOP-08",

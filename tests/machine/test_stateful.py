@@ -617,6 +617,7 @@ def _nonsense(graph: ExecutionGraph, *, grouped: bool) -> list[Action]:
     "STOP-06",
     "STOP-07",
     "STOP-08",
+    "STOP-09",
     "SCHED-14",
     "SCHED-15",
     "SCHED-16",

@@ -140,8 +140,48 @@ def test_an_interrupted_run_has_claimed_what_it_could() -> None:
     assert found.endswith("that the claim it began could not be written is not reported")
     for answer in ("checkpoint_durable", "checkpoint_failed"):
         machine = run_of()
-        for action in (ASKED, begun, Action(answer), INTERRUPTED):
+        for action in (ASKED, begun, Action(answer), cell("cancel", "a", 2), INTERRUPTED):
             machine.apply(action)
+
+
+@pytest.mark.clause("STOP-09")
+def test_a_run_that_is_interrupted_or_stops_early_has_ended_its_calls() -> None:
+    saved = (Action("checkpoint_begin", claim=(2,)), Action("checkpoint_durable"))
+    found = refused(run_of(), ASKED, *saved, INTERRUPTED)
+    assert found == "STOP-09: the run ends as interrupted, and 1 call is in flight"
+    for end in (
+        cell("complete", "a", 2),
+        cell("cancel", "a", 2),
+        cell("take_back", "a", 2),
+    ):
+        machine = run_of()
+        for action in (ASKED, *saved, end):
+            machine.apply(action)
+        if end.kind == "complete":
+            machine.durable_rows(0, 3)
+            machine.checkpoint_begin((3,))
+            machine.checkpoint_durable()
+        machine.apply(INTERRUPTED)
+
+
+@pytest.mark.clause("STOP-09")
+def test_a_call_of_a_dropped_row_is_in_flight_until_it_ends() -> None:
+    failures = FailurePolicy(1, stop_window=1, stop_rate=1.0)
+    columns = [ColumnDescriptor("a"), ColumnDescriptor("b")]
+    machine = Machine(ExecutionGraph(1, columns), failures=failures)
+    stopped = Action("end", outcome="stopped")
+    steps = (
+        cell("start", "a", 0),
+        cell("start", "b", 0),
+        cell("fail", "a", 0, failure="permanent"),
+        cell("drop", "a", 0),
+        Action("stop"),
+    )
+    found = refused(machine, *steps, stopped)
+    assert found == "STOP-09: the run ends as stopped, and 1 call is in flight"
+    assert Action("end", outcome="stopped") not in machine.enabled()
+    machine.apply(cell("complete", "b", 0))
+    machine.apply(stopped)
 
 
 @pytest.mark.clause("STOP-07")
@@ -177,9 +217,9 @@ def test_a_call_may_be_cancelled_after_a_request() -> None:
 @pytest.mark.clause("STOP-05")
 def test_the_next_process_may_start_again() -> None:
     machine = run_of()
-    for action in (ASKED, Action("checkpoint_begin", claim=(2,)), Action("checkpoint_durable")):
+    saved = (Action("checkpoint_begin", claim=(2,)), Action("checkpoint_durable"))
+    for action in (ASKED, cell("cancel", "a", 2), *saved, INTERRUPTED):
         machine.apply(action)
-    machine.apply(INTERRUPTED)
     assert [each.kind for each in machine.enabled()] == []
     machine.apply(Action("resume", claim=(2,)))
     assert not machine.stop_requested

@@ -1459,6 +1459,27 @@ class BreaksOffAtTheSecondRequest(_SaysInterrupted):
         return super().is_over() or (self._breaks_off and self.saving.in_flight is None)
 
 
+class EndsAtTheRequest(Scheduler):
+    def _is_work_over(self) -> bool:
+        return self._stop_requested or super()._is_work_over()
+
+
+class LetsCallsRunOn(AsyncioEngine):
+    async def _abandon(self) -> None:
+        if self._error is not None:
+            await super()._abandon()
+
+
+ENGINE_MUTANTS.append(
+    EngineMutant(
+        "leaves calls in flight",
+        "a run that is asked to stop saves what is finished and ends, while its calls run on",
+        scheduler=EndsAtTheRequest,
+        engine=LetsCallsRunOn,
+    )
+)
+
+
 @mutant("an interrupted run is begun anew by the next process")
 class BeginsAnewAfterAnInterruption(AsyncioEngine):
     def _open_store(self, folder: str | Path | None, run: str) -> Store:

@@ -61,7 +61,7 @@ def enabled(run: RunState) -> Iterator[Action]:
     yield Action("crash")
     if run.must_stop and not run.stopped:
         yield Action("stop")
-    if not run.unrecorded:
+    if not run.unrecorded and not run.counters.load:
         if run.stopped and not unsaved(run):
             yield Action("end", outcome="stopped")
         if run.stop_requested and not unsaved(run):

@@ -35,8 +35,8 @@ def end(run: RunState, outcome: Outcome) -> None:
             STOP-04 (failure with all work done and saved), SCHED-14 (failure, and nothing
             stood in the way), STOP-06 (interrupted without a request, or a request that is
             called an early stop), STOP-07 (interrupted with less claimed than could be), STOP-08
-            (stopped early with less claimed than could be), CKPT-22 (success without a claim of
-            everything), CKPT-23 (success after a write that failed for good), SCHED-07.
+            (stopped early with less claimed than could be), STOP-09 (stopped or interrupted with a
+            call in flight), CKPT-22 (success without a claim of everything), CKPT-23 (success after a write that failed for good), SCHED-07.
     """
     if not expect_running(run, "end"):
         return
@@ -47,7 +47,15 @@ def end(run: RunState, outcome: Outcome) -> None:
         _expect_success(run)
     elif outcome == "failed":
         expect_failure(run)
-    elif outcome == "interrupted":
+    else:
+        _expect_stop(run, outcome)
+    run.ended = True
+    halt(run)
+
+
+def _expect_stop(run: RunState, outcome: Outcome) -> None:
+    """Refuse an end as interrupted or stopped without its cause, or that leaves work behind."""
+    if outcome == "interrupted":
         _expect_interruption(run)
     elif not run.stopped and run.stop_requested:
         run.breaks("STOP-06", "the run ends as stopped; a stop was requested, and none came early")
@@ -55,8 +63,10 @@ def end(run: RunState, outcome: Outcome) -> None:
         run.breaks("STOP-03", "the run ends as stopped, and had not stopped early")
     elif left := unsaved(run):
         run.breaks("STOP-08", f"the run stops early, and {left}")
-    run.ended = True
-    halt(run)
+    running = run.counters.load
+    if running:
+        calls = f"{counted(running, 'call')} {be(running)}"
+        run.breaks("STOP-09", f"the run ends as {outcome}, and {calls} in flight")
 
 
 def _expect_success(run: RunState) -> None:

@@ -18,7 +18,7 @@ class ProcessCoverage:
     def __init__(self, notes: Notes) -> None:
         self._notes = notes
         self._run = notes.run
-        self._asked = self._interrupted = False
+        self._asked = self._interrupted = self._in_flight = False
         self._killed: set[tuple[str, int]] = set()
 
     def see_crash(self, _event: Mapping[str, Any], _column: int) -> None:
@@ -71,7 +71,7 @@ class ProcessCoverage:
         if self._interrupted:
             self._notes.was(Sometimes.INTERRUPTED_RESUMED)
             self._notes.note("TABLE-06")
-        self._asked = self._interrupted = False
+        self._asked = self._interrupted = self._in_flight = False
         if self._notes.seen.crashes:
             self._notes.note("TABLE-06")
         claim: Mapping[str, Claimed] = event.get("claim") or {}
@@ -124,6 +124,7 @@ class ProcessCoverage:
         self._notes.note("STOP-01", "STOP-02")
         self._notes.was(Sometimes.STOPPED)
         if self._run.running:
+            self._in_flight = True
             self._notes.was(Sometimes.STOPPED_IN_FLIGHT)
 
     def see_stop_requested(self, _event: Mapping[str, Any], _column: int) -> None:
@@ -133,6 +134,7 @@ class ProcessCoverage:
             self._notes.was(Sometimes.ASKED_TWICE)
         self._asked = True
         if self._run.running:
+            self._in_flight = True
             self._notes.was(Sometimes.ASKED_IN_FLIGHT)
         if any(until is None or until > self._notes.t for _, until in self._run.waiting.values()):
             self._notes.was(Sometimes.ASKED_IN_BACKOFF)
@@ -158,6 +160,9 @@ class ProcessCoverage:
             self._notes.note("STOP-03")
         if self._asked:
             self._notes.note("STOP-06")
+        if event.get("outcome") in ("interrupted", "stopped") and self._in_flight:
+            # Calls were in flight when the run had to stop: an engine could have left them so.
+            self._notes.note("STOP-09")
         self._interrupted = event.get("outcome") == "interrupted"
         if self._interrupted:
             self._notes.was(Sometimes.INTERRUPTED)
