@@ -118,8 +118,9 @@ class Pair:
         if plan.killer_tries is not None:
             self.machine.state.killers = Killers(plan.killer_tries)
         saving = plan.saving
-        # As with SCHED-09 and GROUP-06 waived, which alone would not change anything else.
+        # As with SCHED-09, GROUP-06 and GROUP-07 waived, which alone change nothing else.
         self.machine.state.judges_idleness = plan.conserves
+        self.machine.state.judges_retirement &= plan.conserves
         default = policy or FailurePolicy()
         self.model = RunModel(
             Definition(case.rows, case.columns, case.batch_size, case.barrier_scope),

@@ -168,6 +168,7 @@ class RunModel:
         self.admitted: set[int] = set()
         self.was_admitted: set[int] = set()
         self.worker_gone = False
+        self.at_loss: set[NodeId] = set()
         self.gone: set[NodeId] = set()
         self.kept: set[CellNodeId] = set()
         self.by_itself: set[BarrierNodeId] = set()
@@ -874,6 +875,8 @@ class RunModel:
 
     def lose_worker(self) -> None:
         self.worker_gone = True
+        made = {cell for cell, result in self.results.items() if result == VALUE}
+        self.at_loss = made | self.ran
 
     def lose_breaks(self, node: NodeId) -> set[str]:
         """Clause FAIL-08; output goes with its barrier node."""
@@ -885,7 +888,7 @@ class RunModel:
         else:
             live = self._live_output(node)
             fragile = node in self.ran and not (live and all(map(self._is_stored, live)))
-        return set() if self.worker_gone and fragile else {"FAIL-08"}
+        return set() if node in self.at_loss and fragile else {"FAIL-08"}
 
     def may_lose(self, node: NodeId) -> bool:
         """It may be lost, and somebody wants it."""
@@ -902,6 +905,7 @@ class RunModel:
         if isinstance(node, CellNodeId):
             if node.row not in self.dropped:
                 del self.results[node]
+                self.at_loss.remove(node)
                 self.gone.add(node)
             return
         live = self._live_output(node)
@@ -909,6 +913,7 @@ class RunModel:
             return
         self.gone.add(node)
         self.ran.remove(node)
+        self.at_loss.remove(node)
         for cell in live:
             if not self._is_stored(cell):
                 self.results.pop(cell, None)
@@ -1089,6 +1094,10 @@ class RunModel:
             for group in self.admitted
         )
         if not self.rules.conserves:
+            outside = [g for g in self.groups() if g not in self.was_admitted]
+            # The place of a group that is over is free for any that waits.
+            if not all(map(self.group_resolved, outside)):
+                broken |= {"GROUP-07"} if any(map(self.group_resolved, self.admitted)) else set()
             broken = {"SCHED-15"} if broken and self._is_still(until) else set()
         return broken | ({"GROUP-07"} if over else set())
 

@@ -295,6 +295,16 @@ CASES: list[tuple[str, Header, list[Any]]] = [
     ("SCHED-15", RETRY_ONE, [*PUSHED_BACK, "start a 0 t=4"]),
     # Row groups are work too.
     ("SCHED-15", header(Limits(group_rows=2)), ["admit 0:2 t=1"]),
+    # Without `work_conserving`; a commit of the group would excuse it.
+    (
+        "SCHED-15",
+        header(
+            Limits(group_rows=1, groups=1),
+            graph=ExecutionGraph(2, [ColumnDescriptor("a")]),
+            claims=["core", "groups"],
+        ),
+        ["admit 0", "start a 0", "complete a 0 t=1", "retire 0 t=2"],
+    ),
     # A wait begins anew with each call, however short it is.
     ("SCHED-15", PATIENT, ["start a 0 t=1", "complete a 0 t=1", "start a 1 t=2.5"]),
     ("SCHED-16", PLAIN, ["pause until=3"]),
@@ -446,6 +456,15 @@ CASES: list[tuple[str, Header, list[Any]]] = [
     ("FAIL-08", PLAIN, ["start a 0", "worker_lost", "lose a 0"]),
     ("FAIL-08", PLAIN, ["start a 0", "complete a 0", "durable a 0", "worker_lost", "lose a 0"]),
     ("FAIL-08", PLAIN, ["start a 0", "complete a 0", "worker_lost", "lose a 0", "start b 0"]),
+    ("FAIL-08", PLAIN, ["start a 0", "worker_lost", "complete a 0", "lose a 0"]),
+    (
+        "FAIL-08",
+        PLAIN,
+        [
+            *("start a 0", "complete a 0", "worker_lost", "lose a 0"),
+            *("start a 0", "complete a 0", "lose a 0"),
+        ],
+    ),
     ("FAIL-05", PLAIN, ["start a 0", "complete a 0 attempt=7"]),
     ("FAIL-05", STOPS, ["start a 0", "complete a 0 attempt=2"]),
     ("FAIL-05", RETRY, [*TWICE, "complete a 0 attempt=1"]),

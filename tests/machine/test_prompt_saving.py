@@ -282,7 +282,7 @@ def any_step(machine: Machine, rng: random.Random) -> Action:
         return Action("committed")
     if rng.random() < 0.3:
         return Action("commit_begin", rng.choice(("", name)), (row, row + 1))
-    if rng.random() < 0.2 and not machine.state.lost_worker:
+    if rng.random() < 0.2:
         return Action("worker_lost")
     if rng.random() < 0.1:
         size = machine.graph.rules.columns[column].scope_rows

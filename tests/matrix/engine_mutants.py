@@ -1316,6 +1316,40 @@ class SleepsInBackoff(Scheduler):
         return None if self.wake_s() is not None else super().next_call()
 
 
+class _KeepsPlaces(RowGroups):
+    due: tuple[int, ...] = ()
+
+    def retire(self, group: int) -> None:
+        self.due += (group,)
+
+
+class RetiresOnTheNextTick(as_scheduler(_KeepsPlaces)):  # type: ignore[misc]  # made of a part
+    tick_s: float | None = None
+
+    def advance(self, now: float) -> None:
+        if self.tick_s is not None and now >= self.tick_s:
+            due, self.groups.due, self.tick_s = self.groups.due, (), None
+            for group in due:
+                RowGroups.retire(self.groups, group)
+        super().advance(now)
+
+    def wake_s(self) -> float | None:
+        if self.groups.due and self.tick_s is None:
+            self.tick_s = self.now + 0.5
+        times = (super().wake_s(), None if self._stops() else self.tick_s)
+        return min((each for each in times if each is not None), default=None)
+
+
+ENGINE_MUTANTS.append(
+    EngineMutant(
+        "retires on the next tick",
+        "a row group that is finished retires half a second later, and another waits for its place",
+        scheduler=RetiresOnTheNextTick,
+        lacks=("work_conserving",),
+    )
+)
+
+
 @mutant(
     "once it has saved, the engine looks for work one tick late when its last call has ended",
     lacks="work_conserving",

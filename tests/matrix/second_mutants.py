@@ -78,6 +78,23 @@ class ReportsLossesLate(Incarnation):
         self.probe.lost = report  # type: ignore[method-assign]
 
 
+@mutant("the results that come in next after the loss of a worker count as lost with it")
+class LosesLaterResults(Incarnation):
+    lost = False
+
+    def lose_results(self) -> None:
+        super().lose_results()
+        self.lost = True
+
+    def look(self) -> None:
+        known = len(self.cells)
+        if self.lost:
+            super().lose_results()
+            self.news.clear()
+            self.lost = known == len(self.cells)
+        super().look()
+
+
 @mutant("all that was made from a lost result is made again as well")
 class RemakesDescendants(Incarnation):
     def lose_results(self) -> None:

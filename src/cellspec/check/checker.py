@@ -366,6 +366,8 @@ class Checker:
                 self._note_config(claimed, event.config)
         elif event.event == "end":
             self._outcome = action.outcome
+        elif event.event == "worker_lost":
+            self._plain_ends = False
         elif event.event == "start" and not event.inferred:
             self._barriers += event.scope is not None
             self._ranges += event.scope is None and isinstance(event.rows, tuple)

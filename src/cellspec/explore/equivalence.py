@@ -159,7 +159,7 @@ def _offered(search: Search, machine: Machine, state: State) -> set[Step]:
             assert pending is not None
             offered.add(Step("checkpoint_durable", pending))
         elif action.outcome == "interrupted":
-            # With a call in flight the machine lets a run end that does not wait for it.
+            # Output that a barrier is giving is no call; the explorer waits for it all the same.
             if not state.base >> relation.size & relation.every:
                 durable = histories.claims_of(state.history)[0]
                 offered.add(Step("interrupt", durable))
@@ -201,6 +201,8 @@ def _place(relation: Relation, action: Action) -> int:
 def _losses(relation: Relation, machine: Machine) -> set[Step]:
     """The results that a worker may take with it, as far as data is durable now."""
     found: set[Step] = set()
+    # Each step of the explorer is a loss of its own, of what was made up to now.
+    machine.apply(Action("worker_lost"))
     for place, node in enumerate(relation.nodes):
         column = relation.graph.rules.index[node.column]
         if isinstance(node, BarrierNodeId):

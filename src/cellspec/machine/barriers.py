@@ -116,6 +116,8 @@ def complete_barrier(
             if not run.counters.is_resolved(column, row):
                 drop_row(run, row, column, "filtered")
     run.counters.resolve_barrier(column, scope)
+    if run.since_loss is not None:
+        run.since_loss.add(column, scope, scope + 1)
     call_ended(run, failed=False)
 
 

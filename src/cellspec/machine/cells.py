@@ -100,7 +100,7 @@ def _expect_starts(run: RunState, column: int, row: int) -> bool:
 def complete_cell(run: RunState, column: int, row: int, attempt: int | None) -> None:
     """A running cell ends well; of one whose row was dropped only the call counts (STOP-01).
 
-    Without an early stop or an attempt it is the same as ``counters.resolve[column](row)``.
+    Without early stop, lost worker or attempt it is the same as ``counters.resolve[column](row)``.
 
     Args:
         column: by position.
@@ -117,6 +117,8 @@ def complete_cell(run: RunState, column: int, row: int, attempt: int | None) -> 
     run.counters.resolve[column](row)
     if run.killers is not None:
         run.killers.ended_well((column, row))
+    if run.since_loss is not None and not run.barrier_flags[column]:
+        run.since_loss.add(column, row, row + 1)
     if single and not run.barrier_flags[column]:
         call_ended(run, failed=False)
 

@@ -194,7 +194,7 @@ def _killers(run: RunState) -> Iterator[Action]:
 
 def _losses(run: RunState) -> Iterator[Action]:
     """The loss of a worker, and of each result that may have gone with it."""
-    if not run.lost_worker:
+    if run.since_loss is None:
         yield Action("worker_lost")
         return
     for rule in run.graph.rules.columns:

@@ -36,7 +36,8 @@ def end(run: RunState, outcome: Outcome) -> None:
             stood in the way), STOP-06 (interrupted without a request, or a request that is
             called an early stop), STOP-07 (interrupted with less claimed than could be), STOP-08
             (stopped early with less claimed than could be), STOP-09 (stopped or interrupted with a
-            call in flight), CKPT-22 (success without a claim of everything), CKPT-23 (success after a write that failed for good), SCHED-07.
+            call in flight), CKPT-22 (success without a claim of everything), CKPT-23
+            (success after a write that failed for good), SCHED-07.
     """
     if not expect_running(run, "end"):
         return

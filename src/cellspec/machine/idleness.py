@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from cellspec.graph.nodes import NodeKey
 from cellspec.machine.enabled import key_of, of_state
-from cellspec.machine.row_groups import count_waiting, may_admit
+from cellspec.machine.row_groups import count_waiting, finished_group, may_admit
 from cellspec.machine.run_state import RunState
 from cellspec.state.codes import READY
 from cellspec.text import counted, noun
@@ -126,7 +126,8 @@ def _expect_progress(run: RunState, t: float) -> None:
         run.idle_since = None
         return
     groups = _dispatchable_groups(run)
-    if not groups and not may_admit(run):
+    over = None if groups or may_admit(run) else finished_group(run)
+    if not groups and over is None and not may_admit(run):
         run.idle_since = None
         return
     if run.waits_s:
@@ -136,6 +137,8 @@ def _expect_progress(run: RunState, t: float) -> None:
         if not _is_over(t, since, run.idle_s + run.slack_s):
             return
     waits = _find_ready(run, groups[0]) if groups else _waiting_groups(run)
+    if waits and over is not None:
+        waits += f", for row group [{over[0]}:{over[1]}], whose rows are all resolved,"
     if waits:
         declared = f", for longer than the declared {run.idle_s:g} s" if run.idle_s else ""
         run.breaks(

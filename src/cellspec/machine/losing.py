@@ -9,6 +9,7 @@ of a row group that has retired is made again without another admission.
 from __future__ import annotations
 
 from cellspec.graph.nodes import NodeKey, barrier_key
+from cellspec.graph.rowset import GrowingRows
 from cellspec.machine.explain_refusal import expect_running
 from cellspec.machine.run_state import RunState
 from cellspec.state.codes import DONE, READY
@@ -23,9 +24,9 @@ __all__ = [
 
 
 def worker_lost(run: RunState) -> None:
-    """A worker is gone, with results that only it held."""
+    """A worker is gone, with results that only it held: none that is made from now on."""
     if expect_running(run, "loss of a worker"):
-        run.lost_worker = True
+        run.since_loss = GrowingRows(run.graph.num_records, run.graph.num_columns)
 
 
 def lose_cells(run: RunState, column: int, start: int, stop: int) -> None:
@@ -64,7 +65,15 @@ def _why_kept(run: RunState, column: int, row: int) -> str:
     unmade = counters.lost.get(column)
     if unmade is not None and row in unmade:
         return "was never made: its row was dropped"
+    if _is_later(run, column, row):
+        return "was made after the loss"
     return "is durable" if run.on_storage.within(column, row, row + 1) else ""
+
+
+def _is_later(run: RunState, column: int, place: int) -> bool:
+    """True if a row, or a scope of a barrier, was made since the last worker was lost."""
+    known = run.since_loss
+    return known is not None and known.first_outside(column, place, place + 1) < 0
 
 
 def may_lose(run: RunState, column: int, row: int) -> bool:
@@ -100,6 +109,8 @@ def _why_output_kept(run: RunState, column: int, scope: int) -> str:
         return "is not complete"
     if (column, scope) in run.counters.unrun:
         return "never ran"
+    if _is_later(run, column, scope):
+        return "ran after the loss"
     live = _live_output(run, column, scope)
     kept = sum(bool(run.on_storage.within(column, row, row + 1)) for row in live)
     return "all that it gave is durable" if live and kept == len(live) else ""
@@ -128,7 +139,7 @@ def _expect_loss(run: RunState, where: str) -> bool:
     """True if a process runs whose results may be lost, for it has lost a worker."""
     if not expect_running(run, f"loss of {where}"):
         return False
-    if not run.lost_worker:
+    if run.since_loss is None:
         run.breaks("FAIL-08", f"{where} is lost although no worker was")
     return True
 

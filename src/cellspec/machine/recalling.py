@@ -46,6 +46,8 @@ def recall_cells(run: RunState, column: int, start: int, stop: int) -> None:
             run.backoffs.pop((column, row), None)
             counters.offer(column, row)
             counters.recall(column, row)
+            if run.since_loss is not None:
+                run.since_loss.add(column, row, row + 1)
 
 
 def recall_barrier(run: RunState, column: int, scope: int) -> None:
@@ -69,6 +71,8 @@ def recall_barrier(run: RunState, column: int, scope: int) -> None:
         run.backoffs.pop(key, None)
         counters.start_barrier(column, scope)
         counters.resolve_barrier(column, scope)
+        if run.since_loss is not None:
+            run.since_loss.add(column, scope, scope + 1)
 
 
 @contextmanager

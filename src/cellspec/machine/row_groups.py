@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from cellspec.errors import SpecError
 from cellspec.graph.rowset import part_of, parts_touched
 from cellspec.machine.explain_refusal import expect_running, expect_starts
@@ -13,6 +15,7 @@ __all__ = [
     "admit",
     "count_waiting",
     "expect_retired",
+    "finished_group",
     "leads_nowhere",
     "may_admit",
     "open_groups",
@@ -59,33 +62,48 @@ def count_waiting(run: RunState) -> int:
 def expect_retired(run: RunState, t: float) -> None:
     """Time moves on to `t`: a group whose rows are all resolved must have retired.
 
-    For each admitted group one open cell is remembered, from which the search goes on when it is
-    resolved: O(admitted groups) a moment, and every cell once.
-
     Raises:
         Violation: GROUP-07.
     """
     if run.is_over or run.is_stopping or run.gives_up():
         return
+    for start, stop in _finished_groups(run):
+        if not _is_being_stored(run, start, stop):
+            run.breaks(
+                "GROUP-07",
+                f"every row of row group [{start}:{stop}] is resolved at t={run.now:g} s, and the "
+                f"group did not retire before t={t:g} s",
+            )
+
+
+def finished_group(run: RunState) -> tuple[int, int] | None:
+    """The rows of an admitted group that could give its place to one that waits, if there is one.
+
+    Groups that wait are counted as by `may_admit`.
+    """
+    return next(_finished_groups(run), None) if run.waiting_groups else None
+
+
+def _finished_groups(run: RunState) -> Iterator[tuple[int, int]]:
+    """The rows of each admitted group whose rows are all resolved.
+
+    For each admitted group one open cell is remembered, from which the search goes on when it is
+    resolved: O(admitted groups) a moment, and every cell once.
+    """
     size, total = run.limits.group_rows, run.graph.num_records
+    columns = run.graph.num_columns
     assert size is not None
     for group in run.admitted:
         start, stop = part_of(group, size, total)
         column, row = run.open_cells.get(group, (0, start))
-        columns = run.graph.num_columns
         while column < columns:
             row = run.counters.find_unresolved(column, row, stop)
             if row >= 0:
                 break
             column, row = column + 1, start
         run.open_cells[group] = (column, row)
-        over = column == columns and unresolved(run, start, stop) is None
-        if over and not _is_being_stored(run, start, stop):
-            run.breaks(
-                "GROUP-07",
-                f"every row of row group [{start}:{stop}] is resolved at t={run.now:g} s, and the "
-                f"group did not retire before t={t:g} s",
-            )
+        if column == columns and unresolved(run, start, stop) is None:
+            yield start, stop
 
 
 def _is_being_stored(run: RunState, start: int, stop: int) -> bool:

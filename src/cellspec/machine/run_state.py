@@ -163,7 +163,8 @@ class RunState:
         stop_requested: somebody asked the run to stop, in this incarnation.
         failed_for_good: a node of this incarnation failed for good.
         once_durable: for each column the rows that earlier incarnations made durable.
-        lost_worker: a worker of this incarnation was lost.
+        since_loss: what was made since the last worker of this incarnation was lost: rows of a
+            column, of a barrier column its scopes; None if none was lost.
         killers: which nodes processes died of, if the engine promises a number of tries.
         gone: nodes whose results went with a worker; those that are resolved again among them.
         uncounted: those of them whose attempts may have been forgotten.
@@ -284,7 +285,8 @@ class RunState:
         self.forget_at = 0
         self.ends.clear()
         self.failed_ends = 0
-        self.stop_requested = self.lost_worker = False
+        self.stop_requested = False
+        self.since_loss: GrowingRows | None = None
         self.idle_since: float | None = None
         self.waiting_since: list[float | None] = [None] * (self.output_group + 2)
         self.claims_here = self.must_claim

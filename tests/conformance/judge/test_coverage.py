@@ -386,8 +386,8 @@ def test_every_clause_is_exercised_in_some_of_these_runs() -> None:
         'checkpoint_begin claim={"a":1}; checkpoint_durable; stop_requested; '
         'end outcome="interrupted"',
     ).exercised
-    asked = 'start a0; stop_requested; 1 complete a0; end outcome="interrupted"'
-    found |= seen(work(A), asked).exercised
+    requested = 'start a0; stop_requested; 1 complete a0; end outcome="interrupted"'
+    found |= seen(work(A), requested).exercised
     two = work(A, limits=Limits(group_rows=1, groups=2))
     found |= seen(two, "admit 0; admit 1; retire 1").exercised
     groups = work(A, limits=Limits(group_rows=1, groups=1))

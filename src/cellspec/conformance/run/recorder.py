@@ -44,7 +44,7 @@ class Recorder:
         freeze: called at the instant of the crash; it copies the folder.
         stop_steps: the steps after which the engine is asked to stop.
         notice_s: seconds of the clock within which an engine may still start what it had decided
-            on when it was asked to stop.
+            on when it was asked to stop, and a worker that is lost may still end its calls.
 
     Attributes:
         log: the events, in order.
@@ -93,6 +93,8 @@ class Recorder:
         self._requests: list[Entry] = []
         self._noticed_by_s: float | None = None
         self.files: FileWatch | None = None
+        self._loss: Entry | None = None
+        self._lost_by_s: float | None = None
 
     def record(self, event: str, **fields: Any) -> Entry:
         """Append an event; it is stamped with the time."""
@@ -100,6 +102,8 @@ class Recorder:
         self.log.append(entry)
         if self._requests:
             self._settle_requests(entry)
+        if self._loss is not None:
+            self._settle_loss(self._loss, entry)
         return entry
 
     def report(self, event: str, **fields: Any) -> None:
@@ -173,23 +177,37 @@ class Recorder:
             self._requests.clear()
         elif kind in _STARTS or kind == "resume":
             for request in self._requests:
-                place = next(i for i in reversed(range(len(self.log))) if self.log[i] is request)
-                del self.log[place]
-                request["t"] = entry["t"]
-                self.log.append(request)
+                self._move_behind(request, entry)
+
+    def _move_behind(self, moved: Entry, entry: Entry) -> None:
+        """Move an event to the end of the log, behind its last entry."""
+        place = next(i for i in reversed(range(len(self.log))) if self.log[i] is moved)
+        del self.log[place]
+        moved["t"] = entry["t"]
+        self.log.append(moved)
 
     def lose_worker(self, lose: Callable[[], None]) -> None:
         """Record that a worker is lost, and have the engine lose it, unless the process is gone."""
         with self.lock:
             if self.gone.is_set() or any(entry["event"] == "end" for entry in self.log[-1:]):
                 return
-            self.record("worker_lost", reason="the workload says so")
+            self._loss = self.record("worker_lost", reason="the workload says so")
+            self._lost_by_s = None
         # Without the lock: an engine may take a lock of its own, under which it reports.
         try:
             lose()
         except Exception as error:
             if not self.misuse:
                 self.misuse = f"lose_worker: {type(error).__name__}: {error}"
+        self._lost_by_s = self._clock.now() + self._notice_s
+
+    def _settle_loss(self, loss: Entry, entry: Entry) -> None:
+        """Move the loss of a worker behind calls that ended before the worker was really gone."""
+        kind, until = entry["event"], self._lost_by_s
+        if kind in ("lose", "take_back") or (until is not None and entry["t"] > until):
+            self._loss = None
+        elif kind == "complete":
+            self._move_behind(loss, entry)
 
     def halt(self, why: str, reason: BaseException) -> NoReturn:
         """End the incarnation, and raise `reason`."""
