@@ -1485,8 +1485,8 @@ class RunModel:
         """Something could be claimed and is not; of a run without claims, could be durable."""
         if self.begun or self.commits:
             return bool(self.claimable() - self.claimed_cells())
-        kept = min(map(self.durable, self.names))
-        return self.has_stored and kept < self.completed_rows()
+        live = set(range(self.completed_rows())) - set(self.dropped)
+        return self.has_stored and any(live - self.stored[name] for name in self.names)
 
     def stood_in_the_way(self) -> bool:
         """Something excuses that the run gives up; that somebody asks for a stop does not."""

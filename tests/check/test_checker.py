@@ -592,6 +592,7 @@ CASES: list[tuple[str, Header, list[Any]]] = [
         "STOP-08",
         header(
             failures=FailurePolicy(1, stop_window=2, stop_rate=0.5),
+            claims=("core", "resume"),
             graph=ExecutionGraph(4, [ColumnDescriptor("a")]),
         ),
         [

@@ -196,6 +196,7 @@ class Checker:
         graph = graph_of(header, source)
         limits = limits_of(header, source)
         self.machine = self._make_machine(graph, limits)
+        self.machine.state.resumes = "resume" in header.claims
         if header.killer_tries is not None:
             self.machine.state.killers = Killers(header.killer_tries)
         self._resource_of: list[str | None] = [

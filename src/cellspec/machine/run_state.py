@@ -135,6 +135,7 @@ class RunState:
         lost_since_claim: that was after the last claim became durable; of `lost_rows` alone.
         lost_writes: the writes of these rows, as far as they were announced.
         has_stored: the engine reported rows on storage at some time.
+        resumes: the engine goes on after a crash, so that what a run leaves on storage counts.
         saving: when the engine promises to save, if that is judged.
         judges_delays: a call, a save or the end of a row group may come too late.
         saved_rows: the rows, or row groups, that could be claimed at the last save; the next one
@@ -249,6 +250,7 @@ class RunState:
         self.durable_drops = self.pending_drops = 0
         self.unsaved = self.lost_rows = self.lost_since_claim = False
         self.has_stored = False
+        self.resumes = True
         self.saving = None if "CKPT-19" in self.waived else saving
         self.judges_delays = (
             self.bound_s is not None or self.saving is not None or self.judges_retirement

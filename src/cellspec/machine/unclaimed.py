@@ -21,13 +21,14 @@ __all__ = ["unsaved"]
 def unsaved(run: RunState) -> str:
     """Cells that could be claimed and are not, in words; "" if there are none.
 
-    Of a run without claims, finished rows that are not durable, if it reports any as durable. A
-    claim that could not be written, or rows, excuse the rest, until the next claim is durable.
+    Of a run without claims, finished rows that are not durable, if it reports any as durable and
+    a later process goes on from its table. A claim that could not be written, or rows, excuse the
+    rest, until the next claim is durable.
     """
     if run.unsaved or (run.lost_rows and (run.lost_since_claim or not run.claim_version)):
         return ""
     if not run.claim_version:
-        return _not_durable(run) if run.has_stored else ""
+        return _not_durable(run) if run.has_stored and run.resumes else ""
     if run.claim_version == 3:
         return next(_beyond_gaps(run), "")
     known = run.durable_claim
@@ -42,11 +43,15 @@ def unsaved(run: RunState) -> str:
 
 
 def _not_durable(run: RunState) -> str:
-    """Rows finished without a gap that are not durable, in words; "" if there are none."""
-    durable = min(run.durable)
-    if durable >= run.completed_rows:
-        return ""
-    return f"{counted(run.completed_rows, 'row')} finished, and {durable} {be(durable)} durable"
+    """Live rows finished without a gap that are not durable, in words; "" if there are none."""
+    done = run.completed_rows
+    for column, durable in enumerate(run.durable):
+        row = run.on_storage.first_outside(column, durable, done)
+        while row >= 0 and row in run.counters.dropped:
+            row = run.on_storage.first_outside(column, row + 1, done)
+        if row >= 0:
+            return f"{counted(done, 'row')} finished, and {durable} {be(durable)} durable"
+    return ""
 
 
 def _beyond_gaps(run: RunState) -> Iterator[str]:
