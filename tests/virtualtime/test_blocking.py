@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -40,3 +42,17 @@ def test_what_takes_no_time_of_the_loop_is_not_named() -> None:
         virtualtime.run(sleeps_in_a_thread())
         asyncio.run(sleeps(0.001))
     assert time.sleep is before
+
+
+async def runs_a_child() -> None:
+    subprocess.run([sys.executable, "-c", ""], check=True)
+
+
+def test_blocking_calls_are_kept_by_the_line_outside_of_the_standard_library() -> None:
+    line = runs_a_child.__code__.co_firstlineno + 1
+    with virtualtime.blocking_calls() as found, pytest.warns(virtualtime.RealTimeWarning):
+        virtualtime.run(runs_a_child())
+    assert list(found) == [f"a wait for a child process at virtualtime/{HERE}:{line}"]
+    with virtualtime.blocking_calls() as found:
+        virtualtime.run(sleeps(0))
+    assert list(found) == []

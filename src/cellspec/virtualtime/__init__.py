@@ -1,6 +1,6 @@
 """Virtual time for asyncio: the clock jumps when all that is ready has run."""
 
-from cellspec.virtualtime.blocking import RealTimeWarning
+from cellspec.virtualtime.blocking import RealTimeWarning, blocking_calls
 from cellspec.virtualtime.loop import (
     Abandoned,
     Deadlock,
@@ -23,5 +23,6 @@ __all__ = [
     "VirtualTimeError",
     "VirtualTimeLoop",
     "WaitingTask",
+    "blocking_calls",
     "run",
 ]

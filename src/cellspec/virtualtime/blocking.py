@@ -1,9 +1,12 @@
 """Blocking calls: code that takes real time on a virtual loop is told of, with file and line.
 
-A coroutine that calls ``time.sleep``, or opens a socket and waits for it, stops every task of its
-loop for as long as that takes. In virtual time it takes nothing: clauses would judge an engine that
-waits as one that does not. Such a call is let through, and a `RealTimeWarning` names it. The same
-calls always give the same warnings, because it is the call that is noticed and not the time.
+A coroutine that calls ``time.sleep``, opens a socket and waits for it, or waits for a child process
+(``subprocess.run``), stops every task of its loop for as long as that takes. In virtual time it
+takes nothing: clauses would judge an engine that waits as one that does not. Such a call is let
+through, and a `RealTimeWarning` names it. The same calls always give the same warnings, because it
+is the call that is noticed and not the time.
+
+Code of the standard library is not blamed: the line is the first outside of it that led there.
 
 Functions that a loop runs for an executor (``asyncio.to_thread``) may block: in an engine they do
 so in a thread of their own.
@@ -13,25 +16,30 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 from threading import Lock
+from types import FrameType
 from typing import Any
 
 from cellspec.virtualtime.hermetic import HermeticLoop
 
-__all__ = ["RealTimeWarning", "noticed"]
+__all__ = ["RealTimeWarning", "blocking_calls", "noticed"]
 
 _PLACES: tuple[tuple[Any, str, str], ...] = (
     (time, "sleep", "time.sleep()"),
     (socket.socket, "connect", "a connection of a socket"),
+    (subprocess.Popen, "wait", "a wait for a child process"),
 )
 _lock = Lock()
 _runs = 0
 _originals: list[Any] = []
+_kept: list[dict[str, None]] = []
 
 
 class RealTimeWarning(RuntimeWarning):
@@ -58,22 +66,37 @@ def noticed() -> Iterator[None]:
                     setattr(owner, name, original)
 
 
+@contextmanager
+def blocking_calls() -> Iterator[dict[str, None]]:
+    """Keep the blocking calls that are noticed while the block runs: what, and file and line."""
+    found: dict[str, None] = {}
+    _kept.append(found)
+    try:
+        yield found
+    finally:
+        # By identity: two that are empty are equal.
+        _kept[:] = [one for one in _kept if one is not found]
+
+
 def _noticing(original: Callable[..., Any], what: str) -> Callable[..., Any]:
-    def call(*arguments: Any) -> Any:
+    def call(*arguments: Any, **more: Any) -> Any:
         # A sleep of 0 seconds takes no time, and lets other threads run.
         if isinstance(asyncio._get_running_loop(), HermeticLoop) and arguments != (0,):
             _report(what)
-        return original(*arguments)
+        return original(*arguments, **more)
 
     return call
 
 
 def _report(what: str) -> None:
     """Warn of a call, at the line that made it; calls of this package are its own affair."""
-    frame = sys._getframe(2)
+    frame = _blamed(sys._getframe(2))
     names = frame.f_globals
-    if str(names.get("__name__", "")).partition(".")[0] == "cellspec":
+    if _package(frame) == "cellspec":
         return
+    file = "/".join(PurePath(frame.f_code.co_filename).parts[-2:])
+    for found in _kept:
+        found[f"{what} at {file}:{frame.f_lineno}"] = None
     warnings.warn_explicit(
         f"{what} takes real time, and no virtual time: await asyncio.sleep() there, or run it "
         "by asyncio.to_thread()",
@@ -82,3 +105,15 @@ def _report(what: str) -> None:
         frame.f_lineno,
         registry=names.setdefault("__warningregistry__", {}),
     )
+
+
+def _blamed(frame: FrameType) -> FrameType:
+    """The first frame outside of the standard library; the given one if a loop called that."""
+    found: FrameType | None = frame
+    while found is not None and _package(found) in sys.stdlib_module_names:
+        found = None if _package(found) == "asyncio" else found.f_back
+    return frame if found is None else found
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

@@ -38,7 +38,8 @@ even without unwinding the caller. The code of the run stops there. Its tasks un
 is over, when ``loop.aborted`` says so.
 
 Code that asks the operating system (``time.monotonic``, ``datetime.now``) sees real time. Code that
-blocks (``time.sleep``, a socket's ``connect``) takes it, and a `RealTimeWarning` names its line.
+blocks (``time.sleep``, a socket's ``connect``, a wait for a child process) takes it, and a
+`RealTimeWarning` names its line.
 """
 
 from __future__ import annotations

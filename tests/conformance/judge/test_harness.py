@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits, SpecError
+from cellspec import (
+    ColumnDescriptor,
+    ExecutionTraits,
+    FailurePolicy,
+    Limits,
+    SpecError,
+    virtualtime,
+)
 from cellspec.check.checker import check_file
 from cellspec.conformance import (
     BackPressure,
@@ -740,3 +747,15 @@ def test_cost_is_measured_while_the_engine_runs() -> None:
     assert cost.cpu_s > 0
     assert cost.events > 20
     assert cost.graph_questions == 0
+
+
+def test_a_run_tells_of_calls_that_took_real_time_inside_virtual_time() -> None:
+    class Sleeps(TinyAsync):
+        async def run(self, probe: Probe) -> None:
+            time.sleep(0.001)
+            await super().run(probe)
+
+    with pytest.warns(virtualtime.RealTimeWarning):
+        result = run_workload(Sleeps(), PLAIN)
+    line = Sleeps.run.__code__.co_firstlineno + 1
+    assert list(result.blocking) == [f"time.sleep() at judge/test_harness.py:{line}"]

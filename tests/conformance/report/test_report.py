@@ -275,6 +275,28 @@ def test_pages_lead_back_to_the_matrix_whatever_it_is_called(
                 assert link in pages
 
 
+def test_every_report_says_where_real_time_passed_inside_virtual_time(
+    found: dict[str, Any], tmp_path: Path
+) -> None:
+    assert "real_time_in_virtual_time" not in found["backends"][0]["evidence"]
+
+    class Sleeping(ScriptedSuite):
+        def run(self, work: Workload, waive: Collection[str] = ()) -> RunResult:
+            ended = super().run(work, waive)
+            ended.blocking = {"time.sleep() at engine/io.py:7": None}
+            return ended
+
+    plain = scripted_suite(tmp_path, max_examples=2)
+    suite = Sleeping(plain.options, plain.backend, True, plain.profiles, {})
+    suite.run_all()
+    told = results(suite)
+    calls = ["time.sleep() at engine/io.py:7"]
+    assert told["backends"][0]["evidence"]["real_time_in_virtual_time"] == calls
+    assert f"real time inside virtual time: {calls[0]}" in summary(told)
+    write_reports(told, folder=tmp_path)
+    assert calls[0] in (tmp_path / "index.html").read_text()
+
+
 def test_a_folder_of_reports_holds_results_and_pages(found: dict[str, Any], tmp_path: Path) -> None:
     write_reports(found, folder=tmp_path, json_file=tmp_path / "deep" / "own.json")
     assert json.loads((tmp_path / "results.json").read_text()) == found

@@ -202,6 +202,7 @@ def _account(
     )
     evidence.refused += bool(result.refused)
     evidence.by_table_alone += result.by_table_alone
+    evidence.blocking.update(result.blocking)
     evidence.reports_claims = evidence.reports_claims or any(map(_claims, result.events))
     evidence.graphs.add(_digest(work.graph().rules.columns))
     if evidence.workloads % REPEAT_EVERY == 1:

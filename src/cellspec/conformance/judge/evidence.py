@@ -41,6 +41,8 @@ class Evidence:
         reports_claims: a run began a claim or a commit, or resumed from one.
         stopped_at: the clause that broke and ended the campaign; "" if it came to its end.
         waived: clauses that broke and were not judged from there on.
+        blocking: the calls of the engine that took real time inside virtual time: what, and file
+            and line.
         unjudged: clauses that such runs cannot be judged by, with the reason.
         unasked: situations that this engine cannot express; they are not among its goals,
             and every report lists them.
@@ -64,6 +66,7 @@ class Evidence:
     reports_claims: bool = False
     stopped_at: str = ""
     waived: tuple[str, ...] = ()
+    blocking: set[str] = field(default_factory=set)
     unjudged: Mapping[str, str] = field(default_factory=dict)
     unasked: tuple[Sometimes, ...] = ()
 

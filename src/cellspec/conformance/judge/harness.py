@@ -216,6 +216,7 @@ class _JudgedRun:
             backend, work, root, clock_mode, self.result.calls, keeps=keeps
         )
         self.result.cost = self.incarnations.cost
+        self.result.blocking = self.incarnations.blocking
         self.by_column = not _BY_COLUMN.isdisjoint(capabilities)
         self.tables = TableJudge(
             work,

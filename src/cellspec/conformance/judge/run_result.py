@@ -37,6 +37,7 @@ class RunResult:
             the kind of operation (``"write"``, ``"rename"`` …).
         visits: the processes of somebody else that began in the run's folder, by what differed.
         silent: the incarnations that went on from a table, and reported no claim.
+        blocking: the calls that took real time inside virtual time, each with file and line.
         calls: every call of the run.
         cost: the cost of the run.
     """
@@ -55,6 +56,7 @@ class RunResult:
     silent: list[SilentResume] = field(default_factory=list)
     torn: list[tuple[int, str]] = field(default_factory=list)
     visits: list[Visit] = field(default_factory=list)
+    blocking: Mapping[str, None] = field(default_factory=dict)
     calls: Registry = field(default_factory=Registry)
     cost: Cost = field(default_factory=Cost)
 

@@ -116,6 +116,7 @@ def _evidence(suite: Suite) -> Json:
     all_of_them = [campaign.evidence for campaign in suite.campaigns.values()]
     graphs = {digest for evidence in all_of_them for digest in evidence.graphs}
     traces = {digest for evidence in all_of_them for digest in evidence.traces}
+    blocking = {call for evidence in all_of_them for call in evidence.blocking}
     smoke = suite.smoke
     return {
         "smoke": "fine" if smoke is None else str(smoke),
@@ -128,4 +129,5 @@ def _evidence(suite: Suite) -> Json:
         "run_twice": sum(evidence.repeated for evidence in all_of_them),
         "deterministic": suite.deterministic,
         "cost": suite.cost(),
+        **({"real_time_in_virtual_time": sorted(blocking)} if blocking else {}),
     }

@@ -44,6 +44,8 @@ def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
             yield f"  not asked for in {name}, the engine has no word for it: {what}"
         if profile.get("unequal"):
             yield f"  not deterministic in {name}: {profile['unequal']}"
+    for call in evidence.get("real_time_in_virtual_time", ()):
+        yield f"real time inside virtual time: {call}"
     if evidence["cost"]:
         cost = evidence["cost"]
         asked = cost["question_ratio"]

@@ -21,6 +21,7 @@ from cellspec.conformance.run.probe import Probe
 from cellspec.conformance.run.torn_writes import FileWatch, watched
 from cellspec.conformance.run.values import Registry
 from cellspec.conformance.run.workload import Workload
+from cellspec.virtualtime import blocking_calls
 
 __all__ = ["Cost", "Incarnation", "Incarnations", "scratch_folder"]
 
@@ -71,6 +72,7 @@ class Incarnations:
 
     Attributes:
         cost: the cost of all incarnations so far.
+        blocking: the calls of the engine that took real time inside virtual time.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Incarnations:
         keeps: bool,
     ) -> None:
         self.cost = Cost()
+        self.blocking: dict[str, None] = {}
         self._backend = backend
         self._work = work
         self._root = root
@@ -159,9 +162,10 @@ class Incarnations:
             return probe
 
         began_s = time.process_time()
-        with watched(files):
+        with watched(files), blocking_calls() as blocking:
             probe, error = self._clock_mode.run(self._backend, make, start_s)
         self.cost.cpu_s += time.process_time() - began_s
+        self.blocking |= blocking
         self.cost.events += len(probe.log)
         self.cost.graph_questions += probe.graph.questions
         return probe, _innermost(error)
