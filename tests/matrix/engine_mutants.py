@@ -1067,7 +1067,7 @@ class IgnoresConditions(Skips):
 class SavesOneRowLate(Saving):
     def _is_due(self) -> bool:
         every = self.plan.every_rows
-        return every is not None and self.completed_rows() - self._due_rows > every
+        return every is not None and self.progress.completed_rows() - self._due_rows > every
 
 
 @mutant("holds saves back while a failed call waits to be tried again")

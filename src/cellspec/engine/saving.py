@@ -19,12 +19,12 @@ from cellspec.state.checkpoint import Checkpoint, read_payload
 from cellspec.state.claims import (
     Claim,
     Rows,
+    count_rows,
     end_of,
     join,
     meet,
     minus,
     normal,
-    prefix_of,
     spans,
 )
 
@@ -72,7 +72,7 @@ class Saving:
 
     def _plan_next(self) -> None:
         """Count progress until the next save from here."""
-        self._due_rows = min(map(prefix_of, self.claimed))
+        self._due_rows = count_rows(reduce(meet, self.claimed))
         self._due_cells = self.progress.cells_done
 
     def note_drop(self, row: int) -> None:
@@ -109,13 +109,15 @@ class Saving:
         every = self.plan.every_rows
         if every is None:
             return False
-        if self.completed_rows() - self._due_rows >= every:
+        if self._rows_done() - self._due_rows >= every:
             return True
         done = self.progress.cells_done - self._due_cells
         return self.plan.version > 1 and done >= every * self.progress.column_count
 
-    def completed_rows(self) -> int:
-        """The rows from row 0 on that are resolved without a gap."""
+    def _rows_done(self) -> int:
+        """The rows whose cells are all resolved, as far as a claim may hold them: O(1)."""
+        if self.plan.version > 2:
+            return self.progress.rows - self.progress.open_rows
         return self.progress.completed_rows()
 
     def claim(self) -> Checkpoint:
@@ -203,7 +205,7 @@ class Saving:
         self.in_flight = None
         self.error = error
         self._final_tries += save.final
-        self._due_rows, self._due_cells = self.completed_rows(), self.progress.cells_done
+        self._due_rows, self._due_cells = self._rows_done(), self.progress.cells_done
 
     # Values that are not needed any more
 
