@@ -117,6 +117,7 @@ class Pair:
         )
         if plan.killer_tries is not None:
             self.machine.state.killers = Killers(plan.killer_tries)
+        self.machine.state.once_read = {}
         saving = plan.saving
         # As with SCHED-09, GROUP-06 and GROUP-07 waived, which alone change nothing else.
         self.machine.state.judges_idleness = plan.conserves

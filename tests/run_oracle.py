@@ -97,6 +97,8 @@ class RunModel:
         self.died_after = Counter[NodeId]()
         """By node the processes that died in flight of it, and that died after they started it."""
         self.once_durable: set[CellNodeId] = set()
+        self.read_by: dict[BarrierNodeId, Spans] = {}
+        self.once_read: dict[BarrierNodeId, set[Spans]] = {}
         self.crashed = self.ended = False
         self.now = 0.0
         self.filtered: set[int] = set()
@@ -589,6 +591,8 @@ class RunModel:
             # Output takes no call that could end the process.
             self.started.add(node)
         self.running.add(node)
+        if isinstance(node, BarrierNodeId):
+            self.read_by[node] = self.reads(node)
         self.began[node] = self.now
         self.cooling.pop(node, None)
 
@@ -858,7 +862,8 @@ class RunModel:
         past = self._past_breaks(node)
         broken = past or self._present_breaks(node)
         cells = [node] if isinstance(node, CellNodeId) else self._read_cells(node)
-        return broken if set(cells) <= self.once_durable else broken | {"CKPT-25"}
+        same = isinstance(node, CellNodeId) or self.reads(node) in self.once_read.get(node, set())
+        return broken if same and set(cells) <= self.once_durable else broken | {"CKPT-25"}
 
     def _read_cells(self, barrier: BarrierNodeId) -> list[CellNodeId]:
         rows = {row for span in self.reads(barrier) for row in range(*span)}
@@ -1425,6 +1430,10 @@ class RunModel:
         self.doubtful = []
         self.crashed = self.ended = False
         safe = {CellNodeId(r, name) for name in self.stored for r in self.stored[name]}
+        for barrier, read in self.read_by.items():
+            if safe & set(self._scopes.get(barrier, ())):
+                self.once_read.setdefault(barrier, set()).add(read)
+        self.read_by.clear()
         self.once_durable |= {cell for cell in safe if self.results.get(cell) == VALUE}
         self.durable_drops = self.pending_drops = set(drops)
         self._begin_life(claim, results, drops)

@@ -22,7 +22,6 @@ CASES = Path(__file__).parent / "cases"
 
 JUDGE = "The judge hears what real engines do"
 ENDPOINT = "An endpoint that saturates"
-OTHER_ROWS = "A recalled barrier is not yet compared with the rows that its call had read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ TRACES = {
     "judge_recalls_dropped": Judged("violated", "CKPT-25"),
     "judge_recalls_skipped": Judged("violated", "CKPT-25"),
     "judge_recalls_rejected": Judged("violated", "CKPT-25"),
-    "judge_recalls_of_other_rows": Judged("violated", "CKPT-25", brings=OTHER_ROWS),
+    "judge_recalls_of_other_rows": Judged("violated", "CKPT-25"),
 }
 
 SCENARIOS = {

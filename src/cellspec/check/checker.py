@@ -199,6 +199,8 @@ class Checker:
         self.machine.state.resumes = "resume" in header.claims
         if header.killer_tries is not None:
             self.machine.state.killers = Killers(header.killer_tries)
+        if "cache" in header.claims:
+            self.machine.state.once_read = {}
         self._resource_of: list[str | None] = [
             limits.column_resource.get(name) for name in graph.column_names
         ]

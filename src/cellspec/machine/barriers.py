@@ -79,6 +79,8 @@ def start_barrier(
         start_stray(run, key)
         return
     run.backoffs.pop(key, None)
+    if run.once_read is not None:
+        run.reads[key] = counters.reads(column, scope)
     counters.start_barrier(column, scope)
     note_start(run, key)
     if run.waits_s or run.overtaking is not None or run.killers is not None:

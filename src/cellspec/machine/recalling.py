@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cellspec.errors import Violation
-from cellspec.graph.nodes import barrier_key
+from cellspec.graph.nodes import barrier_key, column_of, place_of
 from cellspec.graph.rowset import rows_of
 from cellspec.machine.explain_refusal import (
     expect_running,
@@ -21,8 +21,19 @@ from cellspec.machine.explain_refusal import (
 from cellspec.machine.run_state import RunState
 from cellspec.state.claims import covers
 from cellspec.state.codes import READY, RUNNING, has_begun
+from cellspec.text import listed, row_words
 
-__all__ = ["recall_barrier", "recall_cells"]
+__all__ = ["note_reads", "recall_barrier", "recall_cells"]
+
+
+def note_reads(run: RunState) -> None:
+    """A process is over: a barrier whose output is durable may be recalled for what it read."""
+    known = run.once_read
+    for key, reads in run.reads.items() if known is not None else ():
+        column, scope = column_of(key), place_of(key)
+        span = run.graph.rules.scope_bounds(column, scope)
+        if known is not None and run.on_storage.within(column, *span):
+            known.setdefault(key, set()).add(reads)
 
 
 def recall_cells(run: RunState, column: int, start: int, stop: int) -> None:
@@ -54,7 +65,8 @@ def recall_barrier(run: RunState, column: int, scope: int) -> None:
     """A barrier node is complete without a call; its output is given as after a run.
 
     Raises:
-        Violation: as `recall_cells`; the output of each row that it reads was durable.
+        Violation: as `recall_cells`; the output of each row that it reads was durable, and a call
+            read exactly these rows.
     """
     key, counters = barrier_key(column, scope), run.counters
     where = run.where(key)
@@ -64,9 +76,16 @@ def recall_barrier(run: RunState, column: int, scope: int) -> None:
     if state != READY and not may_retry(run, key, state):
         with _named_a_recall():
             refuse_barrier(run, column, scope)
-    reads = rows_of(counters.reads(column, scope))
-    if not all(covers(run.once_durable[column], row) for row in reads):
+    reads = counters.reads(column, scope)
+    if not all(covers(run.once_durable[column], row) for row in rows_of(reads)):
         _refuse(run, where)
+    known = (run.once_read or {}).get(key)
+    if known is not None and reads not in known:
+        run.breaks(
+            "CKPT-25",
+            f"{where} is recalled from a cache for {row_words(reads)}, but its calls read "
+            f"{listed(sorted(map(row_words, known)), 3)}",
+        )
     if state < RUNNING:
         run.backoffs.pop(key, None)
         counters.start_barrier(column, scope)

@@ -13,6 +13,7 @@ from cellspec.machine.commits import resumable
 from cellspec.machine.explain_refusal import expect_running
 from cellspec.machine.policy import changed_scopes
 from cellspec.machine.prompt_saving import count_from_claim
+from cellspec.machine.recalling import note_reads
 from cellspec.machine.row_groups import open_groups
 from cellspec.machine.run_state import RunState
 from cellspec.state.claims import (
@@ -159,6 +160,7 @@ def resume(
     def kept(rows: Iterable[int]) -> RowSet:
         return RowSet(total, (row for row in rows if row < total))
 
+    note_reads(run)
     run.durable_claim = claim
     run.pending_claim = None
     for column, rows in enumerate(run.once_durable):

@@ -18,7 +18,7 @@ from cellspec.errors import Violation
 from cellspec.graph.configuration import Config
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key, place_of
-from cellspec.graph.rowset import GrowingRows
+from cellspec.graph.rowset import GrowingRows, Ranges
 from cellspec.machine.actions import Cause
 from cellspec.machine.killers import Killers
 from cellspec.machine.limits import ClaimKind, FailurePolicy, Limits, SavePolicy, check_limits
@@ -164,6 +164,10 @@ class RunState:
         stop_requested: somebody asked the run to stop, in this incarnation.
         failed_for_good: a node of this incarnation failed for good.
         once_durable: for each column the rows that earlier incarnations made durable.
+        reads: which rows each barrier node read that started in this incarnation; kept only with
+            `once_read`.
+        once_read: by barrier node, the rows that its calls in earlier incarnations read, of those
+            whose output was durable; None if the engine has no cache.
         since_loss: what was made since the last worker of this incarnation was lost: rows of a
             column, of a barrier column its scopes; None if none was lost.
         killers: which nodes processes died of, if the engine promises a number of tries.
@@ -226,6 +230,8 @@ class RunState:
         self.gone: set[NodeKey] = set()
         self.uncounted: set[NodeKey] = set()
         self.offers_losses = False
+        self.reads: dict[NodeKey, Ranges] = {}
+        self.once_read: dict[NodeKey, set[Ranges]] | None = None
         self.once_durable: list[Rows] = [0] * graph.num_columns
         self.unrecorded: dict[int, int] = {}
         self.also_failed: dict[int, set[int]] = {}
@@ -281,6 +287,7 @@ class RunState:
         for names in (self.presumed, self.admitted, self.was_admitted, self.admissions):
             names.clear()
         self.gone.clear()
+        self.reads.clear()
         self.uncounted.clear()
         self.due.clear()
         self.begun.clear()
