@@ -11,6 +11,7 @@ import pytest
 from cellspec import ColumnDescriptor, ExecutionTraits, Limits
 from cellspec.conformance.judge.coverage import Coverage, coverage_of
 from cellspec.conformance.judge.profiles import DRAWN
+from cellspec.conformance.judge.run_result import Torn
 from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.workload import Fault, Workload
 from cellspec.machine.machine import FailurePolicy
@@ -60,7 +61,7 @@ def events(text: str) -> Iterator[Mapping[str, Any]]:
 
 
 def seen(work: Workload, text: str) -> Coverage:
-    torn = [(incarnation, "write") for incarnation, number in enumerate(work.torn) if number]
+    torn = [Torn(incarnation, "write") for incarnation, number in enumerate(work.torn) if number]
     return coverage_of(work, list(events(text)), visits=work.visits, torn=torn)
 
 

@@ -15,6 +15,8 @@ import pytest
 from cellspec import ColumnDescriptor, ExecutionTraits
 from cellspec.conformance import Workload, run_workload
 from cellspec.conformance.judge.coverage import coverage_of
+from cellspec.conformance.report.workload_table import workload_section
+from cellspec.conformance.run.case import describe
 from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.recorder import Crash
 from cellspec.conformance.run.torn_writes import FileWatch, watched
@@ -144,7 +146,7 @@ def test_a_right_engine_goes_on_from_what_a_torn_write_left(backend: Commits) ->
     first, second = run_workload(backend, WORK), run_workload(backend, WORK)
     assert first.violations == []
     assert first.outcomes == ["crash", "crash", "success"]
-    assert [incarnation for incarnation, _ in first.torn] == [0, 1]
+    assert [crash.incarnation for crash in first.torn] == [0, 1]
     assert (first.torn, first.events) == (second.torn, second.events)
     seen = coverage_of(WORK, first.events, torn=first.torn)
     assert "CKPT-28" in seen.exercised
@@ -166,6 +168,11 @@ def test_an_engine_that_cannot_read_half_a_line_is_told_so() -> None:
     result = run_workload(broken, WORK)
     assert [found.clause for found in result.violations] == ["CKPT-28"]
     assert "JSONDecodeError" in result.violations[0].detail
+    died = "run 1 of the process died in the middle of the write to journal"
+    assert died in result.explanation
+    within = "in operation 1 on a file from step 4 on"
+    assert f"run 1 of the process: crashes {within}" in describe(WORK)
+    assert f"incarnation 0 {within}" in str(workload_section(WORK.to_dict()))
 
 
 def test_without_the_capability_or_a_file_the_process_does_not_die_of_a_file() -> None:

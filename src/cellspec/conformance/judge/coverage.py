@@ -23,6 +23,7 @@ from cellspec.conformance.judge.call_coverage import CallCoverage
 from cellspec.conformance.judge.coverage_notes import Coverage, Notes
 from cellspec.conformance.judge.group_coverage import GroupCoverage
 from cellspec.conformance.judge.process_coverage import ProcessCoverage
+from cellspec.conformance.judge.run_result import Torn
 from cellspec.conformance.judge.silent_resume import (
     OF_CALLS,
     SilentResume,
@@ -52,7 +53,7 @@ def coverage_of(
     refused: bool = False,
     silent: Iterable[SilentResume] = (),
     visits: Iterable[Visit] = (),
-    torn: Iterable[tuple[int, str]] = (),
+    torn: Iterable[Torn] = (),
 ) -> Coverage:
     """The coverage of a run, from its events in order.
 
@@ -62,7 +63,7 @@ def coverage_of(
         refused: the engine refused a workload that must be refused.
         silent: the incarnations that reported no claim, whose events are not among them.
         visits: the processes of somebody else that began in the run's folder.
-        torn: the crashes in the middle of an operation on a file, as `RunResult.torn`.
+        torn: the crashes in the middle of an operation on a file.
     """
     observer = _Observer(work)
     notes = observer.notes
@@ -80,9 +81,9 @@ def coverage_of(
         notes.was(Sometimes.ALIKE_IDS)
     if work.row_ids and notes.seen.incarnations > 1:
         notes.was(Sometimes.IDS_RESUMED)
-    for _, kind in torn:
+    for crash in torn:
         notes.note("CKPT-28")
-        if kind == "write":
+        if crash.kind == "write":
             notes.was(Sometimes.WRITE_TORN)
     for visit in visits:
         notes.note(CLAUSE_OF[visit])

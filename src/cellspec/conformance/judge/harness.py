@@ -46,7 +46,7 @@ from cellspec.conformance.judge.run_end import (
     refused_answer_used,
     tail,
 )
-from cellspec.conformance.judge.run_result import RunResult
+from cellspec.conformance.judge.run_result import RunResult, Torn
 from cellspec.conformance.judge.silent_resume import SilentResume
 from cellspec.conformance.judge.storage_record import StorageRecord
 from cellspec.conformance.judge.table_judge import TableJudge
@@ -329,8 +329,9 @@ class _JudgedRun:
             probe.log.append({"t": probe.ended_at_s, "event": "crash"})
         ends = [entry for entry in probe.log if entry["event"] == "end"]
         self.result.outcomes.append("crash" if crashed else ends[0]["outcome"] if ends else "")
-        if crashed and probe.disturbing.torn_at:
-            self.result.torn.append((probe.incarnation, probe.disturbing.torn_at))
+        kind, where = probe.disturbing.torn_at
+        if crashed and kind:
+            self.result.torn.append(Torn(probe.incarnation, kind, where))
         self.storage_reported = self.storage_reported or probe.storage_reported
         # A process that died before it reported its resume may have died before it could refuse.
         resumed = any(entry["event"] == "resume" for entry in probe.log)
@@ -363,7 +364,7 @@ class _JudgedRun:
 
     def _after_torn(self, probe: Probe) -> bool:
         """True of a process that follows a crash in an operation on a file, and called nothing."""
-        torn = any(incarnation == probe.incarnation - 1 for incarnation, _ in self.result.torn)
+        torn = any(crash.incarnation == probe.incarnation - 1 for crash in self.result.torn)
         return torn and not probe.calls
 
     def _judge_refusal(self, error: BaseException | None, due: Refusal | None) -> None:
@@ -510,7 +511,7 @@ class _JudgedRun:
         silent = self._is_silent(probe)
         if silent:
             self.result.silent.append(self._silent_resume(probe))
-        within = probe.in_storage_step or bool(probe.disturbing.torn_at)
+        within = probe.in_storage_step or any(probe.disturbing.torn_at)
         self.cut_write = within and self.result.outcomes[-1] == "crash"
         broken = self.tables.judge(
             probe.incarnation,
@@ -568,6 +569,8 @@ class _JudgedRun:
         if clause in self.waived:
             return
         lines = [f"{clause}: {clauses()[clause].text}", f"found: {detail}", *more]
+        for crash in self.result.torn:
+            lines.append(f"run {crash.incarnation + 1} of the process died {crash.where}")
         if self.events:
             last = self.events[-_EXPLANATION_EVENTS:]
             lines += ["the last events:", *(f"  {event.seq}: {describe(event)}" for event in last)]

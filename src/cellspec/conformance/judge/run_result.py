@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from cellspec.check.checker import Finding
 from cellspec.conformance.judge.silent_resume import SilentResume
@@ -13,7 +13,21 @@ from cellspec.conformance.run.incarnations import Cost
 from cellspec.conformance.run.values import Registry, Table
 from cellspec.conformance.run.workload import Visit, Workload
 
-__all__ = ["RunResult"]
+__all__ = ["RunResult", "Torn"]
+
+
+class Torn(NamedTuple):
+    """A crash in the middle of an operation on a file.
+
+    Attributes:
+        incarnation: that of the process that died.
+        kind: of the operation: ``"write"``, ``"rename"`` …
+        where: in words, with the name of the file.
+    """
+
+    incarnation: int
+    kind: str
+    where: str = ""
 
 
 @dataclass(slots=True)
@@ -33,8 +47,7 @@ class RunResult:
         adapter: the mistake of the adapter, if it made one; "" else.
         by_table_alone: incarnations whose events were not judged, because the claim that they
             resumed from is unknown.
-        torn: the crashes that came in the middle of an operation on a file: the incarnation, and
-            the kind of operation (``"write"``, ``"rename"`` …).
+        torn: the crashes that came in the middle of an operation on a file.
         visits: the processes of somebody else that began in the run's folder, by what differed.
         silent: the incarnations that went on from a table, and reported no claim.
         blocking: the calls that took real time inside virtual time, each with file and line.
@@ -54,7 +67,7 @@ class RunResult:
     adapter: str = ""
     by_table_alone: int = 0
     silent: list[SilentResume] = field(default_factory=list)
-    torn: list[tuple[int, str]] = field(default_factory=list)
+    torn: list[Torn] = field(default_factory=list)
     visits: list[Visit] = field(default_factory=list)
     blocking: Mapping[str, None] = field(default_factory=dict)
     calls: Registry = field(default_factory=Registry)

@@ -41,10 +41,11 @@ class Disturbing:
         return self._recorder.killer
 
     @property
-    def torn_at(self) -> str:
-        """The kind of operation on a file in whose middle the process died; "" if in none."""
+    def torn_at(self) -> tuple[str, str]:
+        """The kind of operation on a file in whose middle the process died, and where in words;
+        both "" if it died in none."""
         files = self._recorder.files
-        return "" if files is None else files.died_at
+        return ("", "") if files is None else (files.died_at, files.where)
 
     def watch_files(self, files: FileWatch) -> None:
         """Have the process die in the middle of an operation on a file."""

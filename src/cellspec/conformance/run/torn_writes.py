@@ -73,12 +73,13 @@ class FileWatch:
         die: ends the process, with the reason in words; it raises.
         died_at: the kind of operation in whose middle the process died: ``"write"``,
             ``"rename"`` …; "" if it did not.
+        where: the same in words, with the name of the file.
     """
 
     def __init__(self, folder: Path, number: int) -> None:
         self.lock = RLock()
         self.die: Callable[[str], object] = lambda _: None
-        self.died_at = ""
+        self.died_at = self.where = ""
         self._roots = tuple({f"{folder.absolute()}{os.sep}", f"{folder.resolve()}{os.sep}"})
         self._left = number
         self._armed = False
@@ -145,7 +146,8 @@ class FileWatch:
         self._left -= 1
         if not self._left:
             self.died_at = kind
-            self.die(f"in the middle of the {words} {_RANDOM.sub('…', self._name(path))}")
+            self.where = f"in the middle of the {words} {_RANDOM.sub('…', self._name(path))}"
+            self.die(self.where)
 
     def _inside(self, path: Any) -> str:
         """The path of a file in the folder; "" for any other."""
