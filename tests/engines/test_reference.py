@@ -18,6 +18,7 @@ from cellspec.conformance.campaign.campaign import draw, workload_seed
 from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.profiles import DRAWN
 from cellspec.conformance.judge.run_result import RunResult
+from cellspec.conformance.run.workload import End, StorageFault
 from cellspec.engine import AsyncioEngine, Scheduler
 from cellspec.engine.call_builder import CallBuilder
 from cellspec.engine.calls import Call
@@ -373,7 +374,7 @@ class FullDisk(AsyncioEngine):
 @pytest.mark.parametrize("first", [1, 2], ids=["rows", "claims"])
 def test_an_engine_whose_storage_takes_nothing_may_say_that_it_failed(first: int) -> None:
     class Full(FullDisk):
-        writes = range(first, 1000, first)
+        writes = range(first, 1000)
 
     class FullBackend(ReferenceBackend):
         engine_class = Full
@@ -381,3 +382,37 @@ def test_an_engine_whose_storage_takes_nothing_may_say_that_it_failed(first: int
     work = Workload(columns=(column("a"), column("b", "a")), rows=3, checkpoint_every_rows=None)
     result = run_workload(FullBackend(), work)
     assert (result.outcomes, result.violations) == (["failed"], [])
+
+
+@pytest.mark.clause("GROUP-01")
+def test_a_barrier_of_claimed_inputs_waits_for_its_row_group() -> None:
+    """After a stop every input is claimed, so that nothing else holds the barriers back."""
+    work = Workload(
+        (ColumnDescriptor("a"), ColumnDescriptor("b", traits=T.BATCH_BARRIER, dependencies=["a"])),
+        rows=3,
+        batch_size=1,
+        limits=Limits(group_rows=1, groups=2),
+        failures=FailurePolicy(2),
+        faults=(Fault("b", 0, 1, "backpressure"),),
+        checkpoint_every_rows=1,
+        checkpoint_version=2,
+        stop_at=(21,),
+        ends=(End(0, "b", 0, 1, 2.0), End(0, "b", 1, 1, 1.0)),
+    )
+    for engine in (ReferenceBackend(), ThreadBackend()):
+        result = run_workload(engine, work)
+        assert (result.outcomes[-1], result.violations) == ("success", [])
+
+
+@pytest.mark.clause("STOP-05")
+def test_a_claim_that_is_written_again_writes_no_data_before_it() -> None:
+    work = Workload(
+        (ColumnDescriptor("a"),),
+        rows=1,
+        checkpoint_every_rows=1,
+        storage_s=0.25,
+        storage_faults=(StorageFault("claim", 1),),
+        stop_at=(3,),
+    )
+    result = run_workload(ReferenceBackend(), work)
+    assert not result.violations

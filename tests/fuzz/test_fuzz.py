@@ -71,6 +71,15 @@ def test_workloads_are_large_and_have_every_feature_or_not() -> None:
         lambda work: work.limits.group_rows is not None,
         lambda work: work.failures.stop_window is not None,
         lambda work: bool(work.stop_at),
+        lambda work: bool(work.worker_losses),
+        lambda work: bool(work.killers),
+        lambda work: bool(work.storage_faults),
+        lambda work: bool(work.rejects),
+        lambda work: any(work.visits),
+        lambda work: bool(work.texts),
+        lambda work: bool(work.row_ids),
+        lambda work: work.failures.timeout_s is not None,
+        lambda work: work.checkpoint_version == 3,
     ]
     for has in tests:
         assert 0 < sum(map(has, drawn)) < len(drawn)
@@ -87,10 +96,32 @@ def test_a_workload_is_a_function_of_its_seed_and_asks_for_nothing_that_is_not_c
 
 def test_each_knob_turns_the_feature_in_its_name() -> None:
     def faults(share: float) -> int:
-        knobs = Knobs(**dict.fromkeys(KNOBS, 0.5) | {"faults": share})
+        knobs = Knobs(**dict.fromkeys(KNOBS, 0.5) | {"faults": share, "mishaps": 0.0})
         return sum(len(workload(seed, CAPABILITIES, SMALL, knobs).faults) for seed in range(20))
 
+    def mishaps(amount: float) -> int:
+        knobs = Knobs(mishaps=amount)
+        drawn = [workload(seed, CAPABILITIES, SMALL, knobs) for seed in range(60)]
+        return sum(
+            len([*work.rejects, *work.storage_faults, *work.worker_losses, *work.killers])
+            for work in drawn
+        )
+
     assert faults(0.0) == 0 < faults(0.3) < faults(1.0)
+    assert mishaps(0.0) == 0 < mishaps(0.3) < mishaps(1.0)
+
+
+def test_what_engines_newly_claim_changes_nothing_that_a_seed_drew_before() -> None:
+    later = {"timeouts", "filters", "storage_faults", "lost_workers", "killer_cells", "row_ids"}
+    later |= {"any_text", "config", "set_claims", "commits"}
+    for seed in range(20):
+        old, new = (
+            workload(seed, frozenset(CAPABILITIES) - less, SMALL, Knobs())
+            for less in (set(), later)
+        )
+        assert old.columns == new.columns
+        assert old.order_seed == new.order_seed
+        assert old.crashes == new.crashes or old.rows != new.rows
 
 
 # Schedules

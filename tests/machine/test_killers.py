@@ -75,3 +75,17 @@ def test_after_a_crash_a_killer_is_refused_as_every_step_is() -> None:
     run.apply(Action("crash"))
     with pytest.raises(Violation, match=r"^SCHED-07"):
         run.apply(START)
+
+
+@pytest.mark.clause("CKPT-16")
+def test_a_resume_with_fewer_rows_forgets_why_the_rows_beyond_them_were_dropped() -> None:
+    run = Machine(ExecutionGraph(9, (ColumnDescriptor("a"),)))
+    for row in (0, 8):
+        run.apply(Action("start", "a", (row, row + 1)))
+        run.apply(Action("complete", "a", (row, row + 1), rejected=((row, row + 1),)))
+        run.apply(Action("drop", "a", (row, row + 1), cause="filtered"))
+    run.apply(Action("durable", "a", (0, 1)))
+    run.apply(Action("checkpoint_begin", claim=(1,)))
+    run.apply(Action("crash"))
+    run.apply(Action("resume", claim=(1,), records=1, dropped=((0, 1),)))
+    assert list(run.state.causes) == [0]

@@ -247,8 +247,9 @@ class AsyncioEngine(Engine):
     async def _save(self, save: Save) -> None:
         scheduler = self.scheduler
         try:
-            async with self.storing("data"):
-                await self._in_thread(self.store.write_rows, save)
+            if save.has_data:
+                async with self.storing("data"):
+                    await self._in_thread(self.store.write_rows, save)
         except OSError as error:
             self._save_step(scheduler.on_rows_failed, save, error)
             return

@@ -157,6 +157,11 @@ class Save:
     checkpoint: Checkpoint | None
     final: bool
 
+    @property
+    def has_data(self) -> bool:
+        """False for a claim that is written again, on data that is safe."""
+        return bool(self.ranges or self.rows or self.dropped)
+
 
 @dataclass(frozen=True, slots=True)
 class Restored:

@@ -72,7 +72,8 @@ class RowGroups:
     def last_group_out(self, key: NodeKey) -> int | None:
         """The last group that still has to be admitted for a node; None if it may run.
 
-        A cell that depends on cells of its row, or on its barrier, waits for them alone.
+        Output waits for its barrier alone. What a barrier node reads may have been claimed by an
+        earlier incarnation, before its rows are admitted in this one.
         """
         column, place, is_barrier = split_key(key)
         rule = self.progress.rules.columns[column]
@@ -80,7 +81,7 @@ class RowGroups:
             group = self.group_of(place)
             return group if not rule.is_barrier and group >= self.next_group else None
         last = self.group_of(self.progress.rules.scope_bounds(column, place)[1] - 1)
-        return last if not rule.needs and last >= self.next_group else None
+        return last if last >= self.next_group else None
 
     def hold(self, key: NodeKey) -> None:
         """Hold a node back until its rows are admitted."""

@@ -246,7 +246,8 @@ class ThreadEngine(Engine):
     def _save(self, save: Save) -> None:
         scheduler = self.scheduler
         try:
-            self.unlocked(self._store, "data", self.store.write_rows, save)
+            if save.has_data:
+                self.unlocked(self._store, "data", self.store.write_rows, save)
         except OSError as error:
             self._save_step(scheduler.on_rows_failed, save, error)
             return

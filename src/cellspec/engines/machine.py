@@ -175,6 +175,8 @@ class _Incarnation:
         self.machine.at(self.probe.now())
         self.machine.request_stop()
         self.asked.set()
+        if self.woken is not None:
+            self.woken.set()
 
     async def run(self) -> None:
         """Until the end."""

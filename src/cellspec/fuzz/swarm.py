@@ -14,7 +14,9 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from cellspec.conformance.campaign.variations import varied
 from cellspec.conformance.run.workload import Fault, Workload
+from cellspec.fuzz.mishaps import with_mishaps
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.machine.actions import Failure
 from cellspec.machine.limits import FailurePolicy, Limits
@@ -65,6 +67,8 @@ class Knobs:
         faults: how many calls fail.
         lateness: how late in its incarnation a process crashes.
         saving: how often claims are written.
+        mishaps: how many calls time out or reject their row, writes fail, workers are lost and
+            cells end the process.
     """
 
     barriers: float = 0.3
@@ -73,6 +77,7 @@ class Knobs:
     faults: float = 0.2
     lateness: float = 0.6
     saving: float = 0.5
+    mishaps: float = 0.0
 
 
 KNOBS: tuple[str, ...] = tuple(Knobs.__dataclass_fields__)
@@ -90,23 +95,24 @@ def workload(
         size: how large it gets.
         knobs: its knobs; by default drawn too.
     """
-    return _Draw(random.Random(seed), frozenset(capabilities), size, knobs).workload()
+    draw = _Draw(seed, frozenset(capabilities), size, knobs)
+    return draw.with_more(draw.workload())
 
 
 class _Draw:
     """The draws of one workload, in order."""
 
-    def __init__(
-        self, dice: random.Random, known: frozenset[str], size: Size, knobs: Knobs | None
-    ) -> None:
-        self.dice = dice
+    def __init__(self, seed: int, known: frozenset[str], size: Size, knobs: Knobs | None) -> None:
+        self.dice = dice = random.Random(seed)
+        # What came later, so that all else is drawn as it was before.
+        self.more = random.Random(f"{seed} more")
         # The coins of the swarm; a capability without a coin is used whenever it is known.
         tossed = ("batch_barriers", "groups", "streaming", "ordered", "retries", "drops", "skips")
         self.has = {name: name in known and dice.random() < 0.6 for name in tossed}
         self.has["resume"] = "resume" in known and dice.random() < 0.7
         self.known = known
         self.size = size
-        self.knobs = knobs or Knobs(*(dice.random() for _ in KNOBS))
+        self.knobs = knobs or Knobs(*[*(dice.random() for _ in KNOBS[:-1]), self.more.random()])
         low, high = size.columns
         # Small numbers as often as large ones.
         self.width = round(low * (high / low) ** dice.random())
@@ -154,6 +160,21 @@ class _Draw:
         asked = [dice.random() for _ in range(1 + len(crashes) if self.has["resume"] else 1)]
         return work.replace(
             stop_at=self._steps(draft, asked, every), stop_twice=dice.random() < 0.3
+        )
+
+    def with_more(self, work: Workload) -> Workload:
+        """The workload with what came later: set claims, mishaps, and the campaign's variations."""
+        dice, every = self.more, work.checkpoint_every_rows
+        if every and not self.known.isdisjoint(("set_claims", "commits")) and dice.random() < 0.5:
+            work = work.replace(checkpoint_version=3)
+        if dice.random() < 0.5:
+            work = varied(work, self.known)
+        return with_mishaps(
+            work,
+            dice,
+            self.known,
+            amount=self.knobs.mishaps,
+            steps=lambda share: self._steps(work, (share,), every)[0],
         )
 
     def _column(self, place: int) -> ColumnDescriptor:

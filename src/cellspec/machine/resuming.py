@@ -69,7 +69,9 @@ def restore(
     if run.killers is not None:
         run.killers.begin()
     run.counters.restore(claim, dropped, skipped, lost)
-    run.causes = {row: why for row, why in run.causes.items() if row in run.counters.dropped}
+    dropped_rows, total = run.counters.dropped, run.graph.num_records
+    kept = ((row, why) for row, why in run.causes.items() if row < total)
+    run.causes = {row: why for row, why in kept if row in dropped_rows}
     run.waiting_groups = open_groups(run)
     count_from_claim(run)
 
