@@ -27,6 +27,7 @@ from cellspec import (
 from cellspec.machine.actions import Cause, Failure, Outcome
 from cellspec.machine.ending import expect_failure
 from cellspec.machine.killers import Killers
+from cellspec.machine.limits import ClaimKind
 from cellspec.state.claims import Claim, normal
 from cellspec.state.claims import spans as ranges_of
 from cellspec.state.codes import READY, SKIP_READY
@@ -114,6 +115,7 @@ class Pair:
             drops=plan.drops,
             saving=plan.saving,
             bypass=plan.bypass,
+            claims=ClaimKind(3, by_column=True) if plan.states else None,
         )
         if plan.killer_tries is not None:
             self.machine.state.killers = Killers(plan.killer_tries)
@@ -140,6 +142,7 @@ class Pair:
                 *((saving.rows, saving.group, saving.seconds) if saving else (None, False, None)),
                 bypass=plan.bypass,
                 killer_tries=plan.killer_tries,
+                claims_any=plan.states,
             ),
         )
         self.model.move_on()

@@ -55,6 +55,8 @@ class RunRules:
     save_s: float | None = None
     bypass: int | None = None
     killer_tries: int | None = None
+    claims_any: bool = False
+    """The run is asked for claims of any cells."""
 
 
 @dataclass
@@ -143,7 +145,7 @@ class RunModel:
         self.waiting: dict[NodeId, int] = {}
         self.overtaken = Counter[NodeId]()
         self.moves = 0
-        self.claims_here = False
+        self.claims_here = self.rules.claims_any
         self.results = dict(results)
         self.dropped = dict(dropped)
         self.filtered &= set(dropped)
@@ -160,7 +162,7 @@ class RunModel:
         self.unwritten: set[str] = set()
         self.claimed_since = False
         """A claim became durable after the last write of rows that failed."""
-        self.saved_rows = self.whole_rows(claim)
+        self.saved_rows = self.saved_by(claim)
         self.unsaved_since: float | None = None
         self.stopped = self.stop_requested = False
         self.paused_until = 0.0
@@ -1069,17 +1071,49 @@ class RunModel:
         return min([u for u in self.cooling.values() if u is not None and u < t], default=t)
 
     def claimable_rows(self) -> int:
-        """Finished rows that a claim may hold: each before the first drop without a record."""
-        return min([self.completed_rows(), *self.unrecorded()])
+        """Finished rows that a claim may hold: each before the first drop without a record.
+
+        Where rows count wherever they are, it is every whole row, or row group.
+        """
+        if not self.counts_anywhere():
+            return min([self.completed_rows(), *self.unrecorded()])
+        done = {row for row in self.rows if self.row_resolved(row)} - self.unrecorded()
+        return sum(done.issuperset(part) for part in self.save_parts())
+
+    def counts_anywhere(self) -> bool:
+        """A row may be claimed before those that come before it (CKPT-19)."""
+        return self.rules.claims_any and not any(map(self.definition.is_ordered, self.names))
+
+    def save_parts(self) -> list[set[int]]:
+        """What counts for a save: rows, or row groups."""
+        groups = self.groups() if self.rules.save_groups else {row: [row] for row in self.rows}
+        return [set(rows) for rows in groups.values()]
+
+    def saved_by(self, claim: Held) -> int:
+        """How many rows, or row groups, a claim saves."""
+        if not self.counts_anywhere():
+            return self.whole_rows(claim)
+        held = set.intersection(*(set(claim[name]) for name in self.names))
+        return sum(held.issuperset(part) for part in self.save_parts())
+
+    def unsaved_rows(self) -> int:
+        """`claimable_rows`, without those that are saved behind a gap that has closed since."""
+        rows, before = self.claimable_rows(), self.saved_rows
+        if self.counts_anywhere():
+            return rows
+        behind = range(before, max(rows, before))
+        return rows - sum(all(row in self.durable_claim[n] for n in self.names) for row in behind)
 
     def save_breaks(self, t: float) -> set[str]:
         """Time moves on from now to `t`, and no save is being written (clause CKPT-19)."""
-        rows, before, rules = self.claimable_rows(), self.saved_rows, self.rules
+        rows, before, rules = self.unsaved_rows(), self.saved_rows, self.rules
         if self.over() or self.stores() or rows <= before:
             return set()
         since = self.now if self.unsaved_since is None else self.unsaved_since
         due = rules.save_rows is not None and rows >= before + rules.save_rows
         due |= rules.save_s is not None and t > since + rules.save_s
+        if rules.save_groups and self.counts_anywhere():
+            return {"CKPT-19"}
         if rules.save_groups:
             # A group is there to be claimed once its last row is.
             ends = [members.stop for members in self.groups().values()]
@@ -1137,7 +1171,7 @@ class RunModel:
         self.paused_until = max(self.paused_until, until)
 
     def pass_to(self, t: float) -> None:
-        if not self.stores() and self.claimable_rows() > self.saved_rows:
+        if not self.stores() and self.unsaved_rows() > self.saved_rows:
             self.unsaved_since = self.now if self.unsaved_since is None else self.unsaved_since
         self.now = t
         for node in [n for n, until in self.cooling.items() if until is not None and until <= t]:
@@ -1225,7 +1259,7 @@ class RunModel:
     def _has_claimed(self) -> None:
         self.unwritten.discard("claim")
         self.claimed_since = True
-        self.saved_rows, self.unsaved_since = self.whole_rows(self.durable_claim), None
+        self.saved_rows, self.unsaved_since = self.saved_by(self.durable_claim), None
 
     def not_written(self) -> None:
         if self.pending_claim is None:
@@ -1477,7 +1511,7 @@ class RunModel:
 
     def claimable(self) -> set[CellNodeId]:
         """The cells that a claim of the kind that this run makes could hold (STOP-07)."""
-        if self.commits or any(map(self.has_gap, self.begun)):
+        if self.rules.claims_any or self.commits or any(map(self.has_gap, self.begun)):
             return set(self.cells_of(self.most()))
         whole = dict.fromkeys(self.names, self.completed_rows() if self.begun else 0)
         by_column = any(len(set(claim.values())) > 1 for claim in self.begun)
@@ -1492,7 +1526,7 @@ class RunModel:
 
     def leaves_unsaved(self) -> bool:
         """Something could be claimed and is not; of a run without claims, could be durable."""
-        if self.begun or self.commits:
+        if self.begun or self.commits or self.rules.claims_any:
             return bool(self.claimable() - self.claimed_cells())
         live = set(range(self.completed_rows())) - set(self.dropped)
         return self.has_stored and any(live - self.stored[name] for name in self.names)

@@ -159,6 +159,7 @@ class Plan:
     bypass: int | None = None
     killer_tries: int | None = None
     sets: bool = False
+    states: bool = False
 
 
 @st.composite
@@ -185,8 +186,9 @@ def plans(draw: st.DrawFn, *, max_columns: int, max_rows: int) -> Plan:
         saving, conserves = draw(saves(free)), draw(st.sampled_from((True, True, False)))
         bypass = draw(st.sampled_from((None, None, None, 0, 1, 2)))
         tries = draw(st.sampled_from((None, None, 1, 2)))
-        sets = saving is None and draw(st.booleans())
-        return Plan(case, free, policy, drops, conserves, saving, bypass, tries, sets)
+        sets = draw(st.booleans())
+        states = sets and (saving is not None or draw(st.booleans()))
+        return Plan(case, free, policy, drops, conserves, saving, bypass, tries, sets, states)
     return Plan(case, free, None, sets=draw(st.booleans()))
 
 

@@ -78,7 +78,7 @@ def workload_of(steps: Steps) -> Workload:
         rejects=tuple(rejects),
         ends=tuple(ends),
         checkpoint_every_rows=1,
-        checkpoint_version=_version_of(steps.events),
+        checkpoint_version=_version_of(steps),
     )
 
 
@@ -138,15 +138,18 @@ def _positions(event: Event) -> Sequence[int]:
     return range(*rows) if isinstance(rows, tuple) else () if rows is None else (rows,)
 
 
-def _version_of(events: Sequence[Event]) -> Literal[1, 2, 3]:
-    """The version of the checkpoints of a trace, by what its claims need.
+def _version_of(steps: Steps) -> Literal[1, 2, 3]:
+    """The version of the checkpoints of a trace, by its header or by what its claims need.
 
     Version 1 has one number for all columns, version 2 one for each, and version 3 any rows, which
     commits add to.
     """
-    claims = [event.claim for event in events if event.claim]
-    if any(event.event == "commit_begin" for event in events) or any(
-        not are_prefixes(tuple(map(claimed_rows, claim.values()))) for claim in claims
+    claims = [event.claim for event in steps.events if event.claim]
+    said = steps.header.claim_version or 0
+    if (
+        said == 3
+        or any(event.event == "commit_begin" for event in steps.events)
+        or any(not are_prefixes(tuple(map(claimed_rows, claim.values()))) for claim in claims)
     ):
         return 3
-    return 1 if all(len(set(claim.values())) < 2 for claim in claims) else 2
+    return 2 if said == 2 or any(len(set(claim.values())) > 1 for claim in claims) else 1
