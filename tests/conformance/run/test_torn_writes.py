@@ -130,6 +130,17 @@ def test_a_write_whose_order_is_not_known_is_not_torn(tmp_path: Path, writes: Wr
     assert left(tmp_path, 1, writes)[0] == ""
 
 
+def test_a_child_process_does_not_die_of_the_writes_that_its_parent_is_watched_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_a_child(folder: Path, watch: FileWatch) -> None:
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        appends(folder, watch)
+        renames(folder, watch)
+
+    assert left(tmp_path, 1, in_a_child)[0] == ""
+
+
 def test_parts_of_names_that_are_drawn_are_not_told(tmp_path: Path) -> None:
     def writes(folder: Path, _: FileWatch) -> None:
         (folder / "rows-000001-1a2b3c4d.jsonl").write_text("row")

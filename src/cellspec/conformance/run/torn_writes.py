@@ -81,6 +81,7 @@ class FileWatch:
         self.die: Callable[[str], object] = lambda _: None
         self.died_at = self.where = ""
         self._roots = tuple({f"{folder.absolute()}{os.sep}", f"{folder.resolve()}{os.sep}"})
+        self._process = os.getpid()
         self._left = number
         self._armed = False
         self._files: dict[str, _Written] = {}
@@ -118,13 +119,17 @@ class FileWatch:
 
     def see(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Take an audit event of the interpreter, before what it tells of is done."""
-        if self.died_at:
-            return
         count, words = _AT_ONCE.get(event, (1, ""))
         paths = [path for path in map(self._inside, arguments[:count]) if path]
         if not paths or (not words and not arguments[2] & _TO_WRITE):
             return
+        if os.getpid() != self._process:
+            # A child that was forked from it is another process, with another copy of the lock.
+            return
         with self.lock:
+            if self.died_at:
+                # Other threads go on once the folder is copied as it was at the death.
+                return
             self.look()
             if not words:
                 self._note_open(paths[0], anew=bool(arguments[2] & os.O_TRUNC))
