@@ -450,7 +450,13 @@ class Incarnation:
     # The loss of a worker
 
     def lose_results(self) -> None:
-        """Forget what it held; what was made from that stays."""
+        """Forget what it held; what was made from that stays, and its calls are made by another."""
+        for name, start, stop in list(self.called):
+            rule = self.rules.columns[self.rules.index[name]]
+            # Of a range the worker may have given the last row at this moment.
+            if (start + rule.index) % 2 == 0 and not rule.streamable:
+                self.probe.take_back(name, start // rule.scope_rows if rule.is_barrier else start)
+                self.tasks[name, start, stop].cancel()
         for rule in self.rules.columns:
             for scope in range(self.rules.scope_count(rule.index)):
                 if (scope + rule.index) % 2 == 0:

@@ -46,6 +46,7 @@ def test_what_was_lost_is_made_again_and_what_was_made_from_it_stays() -> None:
     assert "worker_lost" in kinds
     lost = [event for event in result.events if event["event"] == "lose"]
     assert lost
+    lost += [event for event in result.events if event["event"] == "take_back"]
     starts = [
         (e["column"], e.get("rows"), e.get("scope"))
         for e in result.events[:]
