@@ -215,10 +215,15 @@ export class Engine {
   }
 
   complete(line) {
-    const task = this.take(line);
+    const task = this.running.get(this.nameOf(line.column, line));
     const values = task.column.scope_rows ? line.values : [line.value];
-    task.done = true;
-    task.reads.forEach((row, index) => this.keep(task, row, values[index]));
+    const isRejected = (row) => line.rejected?.some(([start, stop]) => start <= row && row < stop);
+    const kept = task.reads.filter((row) => !isRejected(row));
+    const isOdd = task.column.scope_rows && values.length !== kept.length;
+    if (isOdd) return this.fail({ ...line, failure: "permanent" });
+    this.take(line).done = true;
+    kept.forEach((row, index) => this.keep(task, row, values[index]));
+    for (const row of task.reads.filter(isRejected)) this.drop(row, line.column, "filtered");
   }
 
   keep(task, row, value) {
@@ -238,9 +243,9 @@ export class Engine {
     }
   }
 
-  drop(row, column) {
+  drop(row, column, cause = "failed") {
     this.dropped.set(row, column);
-    say("drop", { column, rows: row });
+    say("drop", { column, rows: row, cause });
   }
 }
 
@@ -252,10 +257,10 @@ function sayTable(folder) {
 
 // The capabilities of this engine. The suite judges it by these alone.
 export const CAPABILITIES = ["core", "batch_barriers", "ordered", "retries", "drops", "resume"];
-CAPABILITIES.push("interrupts", "storage_steps", "work_conserving");
+CAPABILITIES.push("filters", "interrupts", "storage_steps", "work_conserving");
 
 export function serve(EngineClass, capabilities = CAPABILITIES) {
-  say("hello", { protocol: 1, name: "cells-on-node", version: "1", capabilities });
+  say("hello", { protocol: 2, name: "cells-on-node", version: "1", capabilities });
   for (let engine; ; ) {
     const line = listen();
     if (line.event === "read") sayTable(line.folder);

@@ -1,22 +1,25 @@
-"""The reference engine behind the line protocol: a process that speaks all of it.
+"""Engines of this process behind the line protocol: a process that speaks all of it.
 
-`LineProbe` has the face of a probe, and writes a line for each call and each report; so the
-backend of the reference runs here as it does in the suite's own process, on a loop whose clock is
-the suite's. ``python -m tests.engines.reference_engine`` is the command.
+`LineProbe` has the face of a probe, and writes a line for each call and each report; so a backend
+runs here as it does in the suite's own process, on a loop whose clock is the suite's.
+``python -m tests.engines.reference_engine`` is the command of the reference engine; a module and a
+class, as in ``tests.conformance.second_engine:ColumnFirst``, name another backend.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import importlib
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, FailurePolicy, Limits
-from cellspec.conformance import Probe, Refused, Workload
-from cellspec.conformance.run.backend import CAPABILITIES
+from cellspec.conformance import Backend, Probe, Refused, Workload
+from cellspec.conformance.run.backend import CAPABILITIES, bypass_bound_of, idle_s_of
 from cellspec.conformance.run.values import REJECTED, SKIPPED
 from cellspec.engines.lines import messages as m
 from cellspec.engines.lines.backend import NOT_BY_LINES
@@ -25,7 +28,9 @@ from cellspec.errors import SpecError
 from cellspec.faults import BackPressure, Permanent, Retryable
 from cellspec.graph.rowset import ranges_of, rows_of
 from cellspec.machine.actions import Cause
+from cellspec.machine.limits import SavePolicy
 from cellspec.shapes import Range
+from cellspec.trace.format import SavingPolicy
 from cellspec.virtualtime.loop import VirtualTimeLoop
 
 T = ExecutionTraits
@@ -71,17 +76,24 @@ class LineLoop(VirtualTimeLoop):
 class LineProbe:
     """A probe whose calls and reports are lines."""
 
-    def __init__(self, talk: Talk, run: m.Run) -> None:
+    def __init__(self, talk: Talk, run: m.Run, capabilities: frozenset[str]) -> None:
         self._talk = talk
-        self.work = workload_of(run)
+        self.capabilities = capabilities
+        # Storage may take its time, as the answer to each write says.
+        self.work = workload_of(run).replace(storage_s=1.0)
         self._config = run.config or None
         self.timeout_s = self.work.timeout_s
         self.incarnation, self.rows, self.folder = run.incarnation, run.rows, Path(run.folder)
         self.graph: ExecutionGraph = self.work.graph(0)
         self._skips = {(item.name, row) for item in run.columns for row in item.skip_rows}
+        self.row_ids = run.row_ids or tuple(range(run.rows))
+        self.row_of = row_finder(run)
         self._answers: dict[tuple[str, int], asyncio.Queue[Any]] = {}
+        self._late: dict[tuple[str, int], list[asyncio.Queue[Any]]] = {}
+        self._taken_back: set[tuple[str, int]] = set()
         self.storage_reported = False
         self.on_request: Callable[[], None] = lambda: None
+        self.on_loss: Callable[[], None] = lambda: None
         self._over = False
 
     def _say(self, message: m.Line) -> None:
@@ -93,14 +105,20 @@ class LineProbe:
 
     # Calls
 
-    def receive(self, message: m.Complete | m.Fail | m.StopRequested) -> None:
-        """The end of a call, or the next row of a range; or a request to stop."""
+    def receive(self, message: m.Complete | m.Fail | m.StopRequested | m.WorkerLost) -> None:
+        """The end of a call, or the next row of a range; a request to stop, or a loss."""
         if isinstance(message, m.StopRequested):
             self.on_request()
             return
+        if isinstance(message, m.WorkerLost):
+            self.on_loss()
+            return
         place = message.rows if message.scope is None else message.scope
         row = place if isinstance(place, int) else place[0] if place is not None else -1
-        self._answers[message.column, row].put_nowait(message)
+        if message.late:
+            self._late[message.column, row].pop(0).put_nowait(message)
+        else:
+            self._answers[message.column, row].put_nowait(message)
 
     async def _end(
         self, column: str, position: int, reads: Sequence[int] = (), **place: Any
@@ -109,7 +127,11 @@ class LineProbe:
         try:
             answer = await mine.get()
         except asyncio.CancelledError:
-            self._say(m.Cancel(column, **place))
+            if (column, position) in self._taken_back:
+                self._taken_back.remove((column, position))
+                self._say(m.TakeBack(column, **place))
+            elif mine not in self._late.get((column, position), ()):
+                self._say(m.Cancel(column, **place))
             raise
         if isinstance(answer, m.Complete):
             if answer.values is None:
@@ -123,23 +145,23 @@ class LineProbe:
             raise BackPressure("turned away", retry_after_s=answer.retry_after)
         raise (Retryable if answer.failure == "retryable" else Permanent)("failed")
 
-    async def cell(self, column: str, row: int, inputs: Any, attempt: int) -> Any:
-        self._say(m.Start(column, rows=row, inputs=dict(inputs), attempt=attempt))
+    async def cell(self, column: str, row: int, inputs: Any, attempt: int | None = None) -> Any:
+        self._say(m.Start(column, rows=row, inputs=given(inputs), attempt=attempt))
         return await self._end(column, row, rows=row)
 
     async def barrier(
-        self, column: str, scope: int, rows: Sequence[int], inputs: Any, attempt: int
+        self, column: str, scope: int, rows: Sequence[int], inputs: Any, attempt: int | None = None
     ) -> Any:
-        given = tuple(map(dict, inputs))
+        each = tuple(map(given, inputs))
         reads = ranges_of(rows)
-        self._say(m.Start(column, scope=scope, reads=reads, inputs=given, attempt=attempt))
+        self._say(m.Start(column, scope=scope, reads=reads, inputs=each, attempt=attempt))
         return await self._end(column, scope, rows, scope=scope)
 
     async def range(
-        self, column: str, start: int, stop: int, inputs: Any, attempt: int
+        self, column: str, start: int, stop: int, inputs: Any, attempt: int | None = None
     ) -> AsyncIterator[tuple[int, Any]]:
-        given = tuple(map(dict, inputs))
-        self._say(m.Start(column, rows=(start, stop), inputs=given, attempt=attempt))
+        each = tuple(map(given, inputs))
+        self._say(m.Start(column, rows=(start, stop), inputs=each, attempt=attempt))
         row = start
         try:
             for row in range(start, stop):
@@ -149,15 +171,35 @@ class LineProbe:
                 self._say(m.Cancel(column, rows=(row + 1, stop)))
             raise
 
+    def take_back(self, column: str, position: int) -> None:
+        self._taken_back.add((column, position))
+
+    def abandon(self, column: str, position: int) -> None:
+        key = column, position
+        self._late.setdefault(key, []).append(self._answers.pop(key))
+        place: dict[str, Any] = self._place(column, position)
+        self._say(m.Abandon(column, **place))
+
     # Reports
 
     def wants_skip(self, column: str, row: int) -> bool:
         return (column, row) in self._skips
 
     def cooling(self, column: str, position: int, until_s: float) -> None:
+        self._say(m.Cooling(column, until_s, **self._place(column, position)))
+
+    def _place(self, column: str, position: int) -> dict[str, int]:
         rule = self.graph.rules.columns[self.graph.rules.index[column]]
-        place = {"scope": position} if rule.is_barrier else {"rows": position}
-        self._say(m.Cooling(column, until_s, **place))
+        return {"scope": position} if rule.is_barrier else {"rows": position}
+
+    def pause(self, until_s: float, reason: str = "") -> None:
+        self._say(m.Pause(until_s, reason or None))
+
+    def recall(self, column: str, row: int, inputs: Mapping[str, Any], value: str) -> None:
+        self._say(m.Recall(column, row, value, given(inputs)))
+
+    def lost(self, column: str, start: int, stop: int) -> None:
+        self._say(m.Lose(column, (start, stop)))
 
     def skip(self, column: str, row: int) -> None:
         self._say(m.Skip(column, row))
@@ -176,10 +218,13 @@ class LineProbe:
         assert size is not None
         return group * size, min((group + 1) * size, self.rows)
 
+    def write_begin(self, column: str, start: int, stop: int) -> None:
+        self._say(m.WriteBegin((start, stop), column or None))
+
     def durable(self, column: str, start: int, stop: int) -> None:
         self._say(m.Durable((start, stop), column or None))
 
-    def checkpoint_begin(self, claim: Mapping[str, int] | int) -> None:
+    def checkpoint_begin(self, claim: Mapping[str, Any] | int) -> None:
         self._say(m.CheckpointBegin(self._claim(claim)))
 
     def checkpoint_durable(self) -> None:
@@ -188,26 +233,69 @@ class LineProbe:
     def checkpoint_failed(self) -> None:
         self._say(m.CheckpointFailed())
 
-    def _claim(self, claim: Mapping[str, int] | int) -> dict[str, int]:
+    def commit_begin(
+        self,
+        column: str = "",
+        start: int = 0,
+        stop: int = 0,
+        *,
+        claim: Mapping[str, Any] | None = None,
+        number: int | None = None,
+    ) -> None:
+        if claim is None:
+            self._say(m.CommitBegin((start, stop), column or None, commit=number))
+        else:
+            self._say(m.CommitBegin(claim=self._claim(claim), commit=number))
+
+    def committed(self, number: int | None = None) -> None:
+        self._say(m.Committed(number))
+
+    def commit_failed(self, number: int | None = None) -> None:
+        self._say(m.CommitFailed(number))
+
+    def _claim(self, claim: Mapping[str, Any] | int) -> dict[str, m.Claimed]:
         if isinstance(claim, int):
             return dict.fromkeys(self.graph.column_names, claim)
-        return dict(claim)
+        return {
+            name: rows if isinstance(rows, int) else ranges_of(sorted(all_rows(rows)))
+            for name, rows in claim.items()
+        }
 
     def resumed(
         self,
-        claim: Mapping[str, int] | int,
-        dropped: Iterable[int] = (),
+        claim: Mapping[str, Any] | int,
+        dropped: Iterable[int] | None = None,
         skipped: Mapping[str, Iterable[int]] | None = None,
         keep: bool = False,  # noqa: ARG002 - the suite knows
-        config: Mapping[str, str] | None = None,  # noqa: ARG002 - digests of the line's digests
+        config: Mapping[str, str] | None = None,
+        keep_config: bool = False,
     ) -> None:
-        marks = {name: ranges_of(sorted(rows)) for name, rows in (skipped or {}).items()}
-        self._say(m.Resume(self._claim(claim), ranges_of(sorted(dropped)), marks, self._config))
+        # The engine's digests are those of the line's digests, which the suite compares.
+        self._say(
+            m.Resume(
+                self._claim(claim),
+                None if dropped is None else ranges_of(sorted(set(dropped))),
+                None
+                if skipped is None
+                else {name: ranges_of(sorted(set(rows))) for name, rows in skipped.items()},
+                None if config is None else self._config,
+                keep_config,
+            )
+        )
 
     @contextlib.asynccontextmanager
-    async def storage(self, write: str) -> AsyncIterator[None]:  # noqa: ARG002 - never fails here
-        """Storage that takes no time: slow or failing storage is no matter of the protocol."""
+    async def storage(self, write: m.StorageWrite) -> AsyncIterator[None]:
+        """One write, of which the suite says how it goes."""
+        self._say(m.Storage(write))
+        go = self._talk.listen()
+        assert isinstance(go, m.Go)
+        if go.until is not None:
+            await asyncio.sleep(go.until - self.now())
+        if go.error is not None and not go.lands:
+            raise OSError(getattr(errno, go.error), "the write fails")
         yield
+        if go.error is not None:
+            raise OSError(getattr(errno, go.error), "the write is done, and reports an error")
 
     def storage_step(self, name: str) -> None:
         self._say(m.Step(name))
@@ -219,6 +307,24 @@ class LineProbe:
     def end(self, outcome: Any, reason: str | None = None) -> None:
         self._say(m.End(outcome, reason))
         self._over = True
+
+
+def given(inputs: Mapping[str, Any]) -> m.Values:
+    """Inputs as a line gives them."""
+    return {name: None if value is SKIPPED else value for name, value in inputs.items()}
+
+
+def all_rows(rows: Iterable[Any]) -> Iterable[int]:
+    """The rows of single rows, or of ranges."""
+    for one in rows:
+        yield from (one,) if isinstance(one, int) else range(*one)
+
+
+def row_finder(asked: m.Run | m.Read) -> Callable[[object], int]:
+    """`Probe.row_of` for the rows of a line."""
+    ids = asked.row_ids or tuple(range(asked.rows))
+    known: dict[Any, int] = {(type(one), one): row for row, one in enumerate(ids)}
+    return lambda one: known.get((type(one), one), -1)
 
 
 def workload_of(asked: m.Run | m.Read) -> Workload:
@@ -266,20 +372,33 @@ class Engine:
     """The loop over lines; a test overrides a method to make it wrong."""
 
     name = "cellspec-by-lines"
-    backend_class: type[ReferenceBackend] = ReferenceBackend
+    backend_class: type[Any] = ReferenceBackend
     probe_class: type[LineProbe] = LineProbe
 
     def hello(self) -> m.Hello:
         mine = self.backend_class.capabilities.difference(NOT_BY_LINES)
         able = tuple(name for name in CAPABILITIES if name in mine)
-        return m.Hello(m.PROTOCOL_VERSION, self.name, "1", able)
+        backend: Backend = self.backend_class()
+        own: SavePolicy | None = getattr(backend, "saving", None)
+        return m.Hello(
+            m.PROTOCOL_VERSION,
+            self.name,
+            "1",
+            able,
+            idle_s=idle_s_of(backend),
+            bypass_bound=bypass_bound_of(backend),
+            killer_tries=getattr(backend, "killer_tries", None),
+            saving=None if own is None else SavingPolicy(own.rows, own.group, own.seconds),
+            unasked=tuple(map(str, getattr(backend, "unasked", ()))),
+        )
 
     def run(self, talk: Talk, asked: m.Run) -> None:
         """One run of the process."""
-        probe = self.probe_class(talk, asked)
-        loop = LineLoop(talk, probe, asked.t)
         backend = self.backend_class()
+        probe = self.probe_class(talk, asked, frozenset(backend.capabilities))
+        loop = LineLoop(talk, probe, asked.t)
         probe.on_request = lambda: backend.request_stop(cast(Probe, probe))
+        probe.on_loss = lambda: backend.lose_worker(cast(Probe, probe))
         try:
             with asyncio.Runner(loop_factory=lambda: loop) as runner:
                 runner.run(backend.run(cast(Probe, probe)))
@@ -294,7 +413,10 @@ class Engine:
 
         class Place:
             work = workload_of(asked)
+            graph = work.graph(0)
+            rows = asked.rows
             folder = Path(asked.folder)
+            row_of = staticmethod(row_finder(asked))
 
         table = self.backend_class().table(cast(Probe, Place))
         rows = (
@@ -315,5 +437,15 @@ class Engine:
                 self.run(talk, asked)
 
 
+def main(arguments: Sequence[str]) -> None:
+    """Serve the reference engine, or the backend that is named."""
+    engine = Engine()
+    for name in arguments:
+        module, _, attribute = name.partition(":")
+        engine.backend_class = getattr(importlib.import_module(module), attribute)
+        engine.name = engine.backend_class.name
+    engine.serve()
+
+
 if __name__ == "__main__":
-    Engine().serve()
+    main(sys.argv[1:])

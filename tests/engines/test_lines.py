@@ -6,6 +6,7 @@ test wants it to. The example engine on Node has tests of its own (`test_node`).
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -22,13 +23,20 @@ import jsonschema
 import pytest
 
 from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits, SpecError
-from cellspec.conformance import Fault, Workload, run_workload
+from cellspec.conformance import Fault, SavePolicy, Workload, run_workload
 from cellspec.conformance.campaign.campaign import draw, workload_seed
 from cellspec.conformance.campaign.smoke import smoke
 from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.profiles import PROFILES
 from cellspec.conformance.judge.run_result import RunResult
+from cellspec.conformance.run.backend import (
+    bypass_bound_of,
+    check_capabilities,
+    killer_tries_of,
+)
+from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.loading import load_backend
+from cellspec.conformance.run.workload import StorageFault
 from cellspec.engines.lines import COMMAND_VARIABLE, LineBackend
 from cellspec.engines.lines import messages as m
 from cellspec.engines.lines.backend import NOT_BY_LINES
@@ -244,9 +252,9 @@ def test_the_schemas_take_every_line_of_real_runs(
         assert not errors, (line, errors)
     seen = {line["event"] for line in lines}
     known = set(m.FROM_ENGINE if way == "from" else m.TO_ENGINE)
-    # The reference neither pauses nor waits for its storage; below, another engine does.
-    shown_below = {"checkpoint_failed", "pause", "take_back", "write_begin", *COMMITS}
-    assert known - seen <= shown_below, "runs that show these are missing"
+    # The reference does none of these; below, other engines do.
+    shown_below = {"abandon", "checkpoint_failed", "lose", "pause", "recall", "take_back"}
+    assert known - seen <= shown_below | {"worker_lost", *COMMITS}, "runs of these are missing"
 
 
 @pytest.mark.clause("SCHED-15", "SCHED-16")
@@ -281,6 +289,181 @@ def test_a_call_that_is_taken_back_is_told_in_a_line(made: list[LineBackend], wo
     found = [one.clause for one in run_stub(made, CELL.replace(rows=1), *turns).violations]
     # The table of the stub is empty; a call that is wanted must not be cancelled.
     assert found == (["TABLE-01"] if word == "take_back" else ["FAIL-04"])
+
+
+@pytest.mark.clause("FAIL-07")
+@pytest.mark.parametrize("word", ["abandon", "cancel"])
+def test_the_late_end_of_an_abandoned_call_is_said_to_be_nobodys(
+    made: list[LineBackend], word: str
+) -> None:
+    """The call hangs for three bounds; the one that is made instead ends before it."""
+    lines: list[tuple[str, str]] = []
+    hello = {**HELLO, "protocol": 2, "capabilities": ["core", "timeouts", "retries"]}
+    turns: tuple[list[Any], ...] = (
+        [START, {**WAIT, "until": 1.0}],
+        [{"event": word, "column": "a", "rows": 0}, START, WAIT],
+        [{**WAIT, "until": 9.0}],
+        *[[{**WAIT, "until": 9.0}]] * (word == "abandon"),
+        [{"event": "end", "outcome": "success"}],
+    )
+    made.append(LineBackend(stub([hello], *turns), watch=lambda *line: lines.append(line)))
+    work = CELL.replace(
+        rows=1,
+        failures=FailurePolicy(max_attempts=2, timeout_s=1.0),
+        faults=(Fault("a", 0, failure="timeout"),),
+    )
+    result = run_workload(made[-1], work)
+    ends = [json.loads(line) for way, line in lines if way == "to" and '"complete"' in line]
+    late = [end.get("late", False) for end in ends]
+    assert late == ([False, True] if word == "abandon" else [False])
+    fails = [event for event in result.events if event["event"] == "fail"]
+    assert [(one["failure"], "abandoned" in one) for one in fails] == [
+        ("timeout", word == "abandon")
+    ]
+
+
+def test_a_write_takes_as_long_and_fails_as_the_workload_says(made: list[LineBackend]) -> None:
+    lines: list[dict[str, Any]] = []
+
+    def watch(way: str, text: str) -> None:
+        if way == "to" and '"go"' in text:
+            lines.append(json.loads(text))
+
+    hello = {**HELLO, "protocol": 2, "capabilities": ["core", "resume", "storage_faults"]}
+    writes = [[{"event": "storage", "write": word}] for word in ("data", "claim", "claim", "data")]
+    turns = ([{"event": "storage", "write": "data"}], *writes, [{"event": "refuse", "reason": ""}])
+    work = CELL.replace(
+        storage_s=0.5,
+        storage_faults=(StorageFault("data", 2, lands=True), StorageFault("claim", 2, lasts=True)),
+    )
+    made.append(LineBackend(stub([hello], *turns), watch=watch))
+    run_workload(made[-1], work)
+    assert {(line.pop("t"), line.pop("until"), line.pop("event")) for line in lines} == {
+        (0.0, 0.5, "go")
+    }
+    full = {"error": "ENOSPC"}
+    assert lines == [{}, {"error": "EIO", "lands": True}, {}, full, full]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "said", "heard"), [(1, {}, ()), (2, {}, None), (2, {"dropped": []}, ())]
+)
+def test_a_resume_that_does_not_tell_the_drops_says_none_in_version_1_alone(
+    made: list[LineBackend], protocol: int, said: dict[str, Any], heard: object
+) -> None:
+    resume = {"event": "resume", "claim": {"a": 0}, **said}
+    hello = {**HELLO, "protocol": protocol, "capabilities": ["core", "resume"]}
+    turns = ([START, WAIT], [resume, {"event": "end", "outcome": "failed"}])
+    # The first process dies at its first step, and the second begins with `resume`.
+    made.append(LineBackend(stub([hello], turns[1])))
+    result = run_workload(made[-1], CELL.replace(crashes=(1,)))
+    assert result.adapter.startswith("line 2: resume: resumed: the first"), result
+    made.append(LineBackend(by_life(hello, turns)))
+    result = run_workload(made[-1], CELL.replace(crashes=(1,)))
+    (found,) = [event for event in result.events if event["event"] == "resume"]
+    assert found.get("dropped") == heard
+
+
+def by_life(hello: dict[str, Any], turns: Sequence[Sequence[Any]]) -> list[str]:
+    """The command of a stub whose turn depends on the number of its process."""
+    said = [[json.dumps(line) for line in turn] for turn in turns]
+    text = f"""
+import json, sys
+print({json.dumps(json.dumps(hello))}, flush=True)
+for line in sys.stdin:
+    asked = json.loads(line)
+    for said in {said!r}[asked["life"]] if asked["event"] == "run" else ():
+        print(said, flush=True)
+    if asked["event"] == "read":
+        print('{{"event": "table", "rows": []}}', flush=True)
+"""
+    return [sys.executable, "-S", "-c", text]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"capabilities": ["core", "killer_cells"]}, "killer_tries: expected a number of processe"),
+        ({"saving": {"rows": 2, "seconds": 1}}, "saving: expected one of rows, group and seconds"),
+        ({"unasked": ["x"]}, "unasked: expected a situation as reports word it, such as 'a barr"),
+        ({"bypass_bound": -1}, "hello: bypass_bound: expected int >= 0"),
+        (
+            {"protocol": 1, "capabilities": ["core", "cache"]},
+            "capabilities: 'cache' needs lines of protocol 2; this hello says 1",
+        ),
+    ],
+)
+def test_a_hello_that_contradicts_itself_is_refused_in_one_line(
+    change: dict[str, Any], message: str
+) -> None:
+    hello = {**HELLO, "protocol": 2, **change}
+    with pytest.raises(SpecError, match=re.escape(message)) as found:
+        LineBackend(stub([hello]))
+    assert "\n" not in str(found.value)
+
+
+def test_the_promises_of_a_hello_are_those_of_the_backend(made: list[LineBackend]) -> None:
+    words = {
+        "capabilities": ["core", "killer_cells", "prompt_saving"],
+        "bypass_bound": 3,
+        "killer_tries": 2,
+        "saving": {"seconds": 1.5},
+        "unasked": ["a barrier started"],
+    }
+    made.append(LineBackend(stub([{**HELLO, "protocol": 2, **words}])))
+    backend = made[-1]
+    assert (bypass_bound_of(backend), killer_tries_of(backend)) == (3, 2)
+    assert backend.saving == SavePolicy(seconds=1.5)
+    assert backend.unasked == (Sometimes.ASKED_IN_CLAIM, Sometimes.BARRIER_RAN)
+    check_capabilities(backend)
+
+
+BEHIND = {
+    "tests.conformance.second_engine:ColumnFirst": {
+        "retries": "fail",
+        "filters": "filtered",
+        "groups": "retire",
+        "timeouts": "timeout",
+        "prompt_saving": "checkpoint_durable",
+        "interrupts": "stop_requested",
+        "lost_workers": "lose",
+        "killer_cells": "killer",
+        "row_ids": "resume",
+        "config": "resume",
+    },
+    "tests.conformance.cache_engine:Cached": {"cache": "recall"},
+    "tests.conformance.journal_engine:Commits": {"commits": "committed", "set_claims": "resume"},
+    "tests.conformance.odd.lost_worker:LostWorker": {"lost_workers": "lose"},
+    "tests.conformance.odd.pauses_on_429:PausesOn429": {"retries": "pause"},
+    "tests.engines.reference_engine:ReferenceBackend": {"storage_faults": "checkpoint_failed"},
+}
+"""By engine, profiles that it is run in here and behind the protocol, with a word to come up."""
+
+
+@pytest.mark.parametrize("engine", BEHIND, ids=lambda name: name.rpartition(":")[2])
+def test_an_engine_is_judged_behind_the_protocol_as_it_is_in_this_process(
+    made: list[LineBackend], engine: str
+) -> None:
+    module, _, name = engine.partition(":")
+    here = getattr(importlib.import_module(module), name)()
+    made.append(LineBackend([*REFERENCE, engine], folder=ROOT))
+    there = made[-1]
+    assert there.capabilities == here.capabilities.difference(NOT_BY_LINES)
+    for profile, word in BEHIND[engine].items():
+        beside = sorted(there.capabilities - {profile})
+        seen: set[Any] = set()
+        for example in range(1, 7):
+            work = draw(workloads(profile, beside=beside), workload_seed(5, profile, example))
+            mine, other = (run_workload(backend, work) for backend in (here, there))
+            assert mine.violations == other.violations == [], (work, other.explanation)
+            assert (mine.adapter, other.adapter) == ("", "")
+            assert bool(mine.refused) == bool(other.refused)
+            # Calls that end at one instant may end in another order, and a crash comes by steps.
+            assert mine.outcomes[-1:] == other.outcomes[-1:], work
+            seen |= {value for event in other.events for value in event.values() if value == word}
+            if example > 2 and seen:
+                break
+        assert seen, (profile, word)
 
 
 _ODD: tuple[Any, ...] = (None, "", "x", 0, -1, 1.5, True, [], [3], [2, 1], [0, 2], {}, {"a": 1})
@@ -541,7 +724,7 @@ def _is_running(number: int) -> bool:
         (["/no/such/engine"], "engine command /no/such/engine: cannot be started: No such file"),
         (stub(["hello\n"]), "line 1: expected a JSON object, got 'hello'"),
         (stub([WAIT]), "line 1: expected hello, got wait"),
-        (stub([{**HELLO, "protocol": 9}]), "line 1: hello: protocol: expected 1, got 9"),
+        (stub([{**HELLO, "protocol": 9}]), "line 1: hello: protocol: expected 1, 2, got 9"),
         (
             stub([["stderr", "at line 3\nError: no such key\n  in main"], ["exit", 4]]),
             "ended with exit status 4; it wrote to stderr: Error: no such key",

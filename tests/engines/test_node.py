@@ -86,7 +86,7 @@ def test_every_clause_of_the_core_profile_passes(monkeypatch: pytest.MonkeyPatch
 NAMES = [each.name for each in PROFILES]
 
 
-@pytest.mark.parametrize("profile", ["ordered", "retries", "drops", "resume"])
+@pytest.mark.parametrize("profile", ["ordered", "retries", "drops", "filters", "resume"])
 def test_its_other_capabilities_pass(engine: LineBackend, profile: str) -> None:
     assert profile in engine.capabilities
     later = NAMES[NAMES.index(profile) :]
@@ -144,7 +144,7 @@ def test_the_page_shows_the_output_of_the_check(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_example_stays_small_and_needs_nothing() -> None:
     text = ENGINE.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 270
+    assert len(text.splitlines()) <= 275
     assert set(re.findall(r'from "(.*?)"', text)) == {"node:fs", "node:path", "node:url"}
     assert max(map(len, text.splitlines())) <= 100
 
@@ -154,4 +154,4 @@ def test_the_engine_ends_with_its_input() -> None:
         ["node", str(ENGINE)], input="", capture_output=True, text=True, timeout=30, check=False
     )
     assert found.returncode == 0
-    assert found.stdout.startswith('{"event":"hello","protocol":1,"name":"cells-on-node"')
+    assert found.stdout.startswith('{"event":"hello","protocol":2,"name":"cells-on-node"')

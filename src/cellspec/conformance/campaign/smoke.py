@@ -19,7 +19,7 @@ from cellspec.conformance.run.backend import Fit
 from cellspec.conformance.run.workload import Workload
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
 
-__all__ = ["SmokeFailure", "smoke"]
+__all__ = ["SmokeFailure", "failure_of", "smoke"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,20 @@ def smoke(
         work = fit(drawn)
         if work is None:
             continue
-        found = _judge(work, run(work), trivial)
+        found = failure_of(work, run(work), trivial)
         if found is not None:
             return found
     return None
 
 
-def _judge(work: Workload, result: RunResult, trivial: bool) -> SmokeFailure | None:
+def failure_of(work: Workload, result: RunResult, trivial: bool = False) -> SmokeFailure | None:
+    """What is wrong in the run of a small workload, and whose fault it is; None if nothing is.
+
+    Args:
+        work: the workload.
+        result: its run.
+        trivial: it is too simple for an engine to break a rule, so the adapter is at fault.
+    """
     broken = result.violations[0] if result.violations else None
     called = any(event["event"] == "start" for event in result.events)
     if result.adapter:

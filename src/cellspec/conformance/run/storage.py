@@ -11,12 +11,28 @@ import errno
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 
 from cellspec.conformance.run.clock import Clock
 from cellspec.conformance.run.recorder import Recorder
 from cellspec.conformance.run.workload import StorageFault, StorageWrite, Workload
 
-__all__ = ["WorkloadStorage"]
+__all__ = ["PlannedWrite", "WorkloadStorage"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedWrite:
+    """How one write goes.
+
+    Attributes:
+        latency_s: how long it takes, in seconds of the clock.
+        error: what it reports; None if all is well.
+        lands: it is done, whether it reports an error or not.
+    """
+
+    latency_s: float
+    error: OSError | None = None
+    lands: bool = True
 
 
 class WorkloadStorage:
@@ -39,42 +55,45 @@ class WorkloadStorage:
     @asynccontextmanager
     async def write(self, what: StorageWrite) -> AsyncIterator[None]:
         """One write; see `Probe.storage`."""
-        fault = self._next(what)
-        if self._latency_s:
-            await self._clock.sleep(self._latency_s, (f"write of {what}", self._counts[what]))
-        self._before(what, fault)
+        planned = self.next_write(what)
+        if planned.latency_s:
+            await self._clock.sleep(planned.latency_s, (f"write of {what}", self._counts[what]))
+        self._begin(planned)
         yield
-        self._after(what, fault)
+        _end(planned)
 
     @contextmanager
     def write_sync(self, what: StorageWrite) -> Iterator[None]:
         """`write`, for threads."""
         with self._recorder.lock:
-            fault = self._next(what)
-        if self._latency_s:
-            self._clock.wait(self._latency_s, self._recorder.gone)
-        self._before(what, fault)
+            planned = self.next_write(what)
+        if planned.latency_s:
+            self._clock.wait(planned.latency_s, self._recorder.gone)
+        self._begin(planned)
         yield
-        self._after(what, fault)
+        _end(planned)
 
-    def _next(self, what: StorageWrite) -> StorageFault | None:
+    def next_write(self, what: StorageWrite) -> PlannedWrite:
+        """How the next write of this kind goes; see `Probe.next_write`."""
         self._recorder.check_alive()
         self._counts[what] += 1
         fault = self._full or self._faults.get((what, self._counts[what]))
-        if fault is not None and fault.lasts:
+        if fault is None:
+            return PlannedWrite(self._latency_s)
+        words = f"write {self._counts[what]} of {what}"
+        if fault.lasts:
             self._full = fault
-        return fault
+            error = OSError(errno.ENOSPC, f"{words} fails, as the workload says")
+            return PlannedWrite(self._latency_s, error, lands=False)
+        end = "is done, and reports an error" if fault.lands else "fails, as the workload says"
+        return PlannedWrite(self._latency_s, OSError(errno.EIO, f"{words} {end}"), fault.lands)
 
-    def _before(self, what: StorageWrite, fault: StorageFault | None) -> None:
+    def _begin(self, planned: PlannedWrite) -> None:
         self._recorder.check_alive()
-        if fault is None or (fault.lands and not fault.lasts):
-            return
-        reason = errno.ENOSPC if fault.lasts else errno.EIO
-        raise OSError(reason, f"{self._words(what)} fails, as the workload says")
+        if planned.error is not None and not planned.lands:
+            raise planned.error
 
-    def _after(self, what: StorageWrite, fault: StorageFault | None) -> None:
-        if fault is not None:
-            raise OSError(errno.EIO, f"{self._words(what)} is done, and reports an error")
 
-    def _words(self, what: StorageWrite) -> str:
-        return f"write {self._counts[what]} of {what}"
+def _end(planned: PlannedWrite) -> None:
+    if planned.error is not None:
+        raise planned.error

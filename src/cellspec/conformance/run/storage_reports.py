@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from cellspec.conformance.run.arguments import Arguments, ClaimedRows
 from cellspec.conformance.run.calls import Calls
 from cellspec.conformance.run.recorder import Entry, Recorder
-from cellspec.conformance.run.storage import WorkloadStorage
+from cellspec.conformance.run.storage import PlannedWrite, WorkloadStorage
 from cellspec.conformance.run.workload import StorageWrite, Workload
 from cellspec.graph.rowset import ranges_of
 
@@ -68,6 +68,13 @@ class StorageReports:
     def storage_sync(self, write: StorageWrite) -> AbstractContextManager[None]:
         """`storage`, for threads."""
         return self._storage.write_sync(write)
+
+    def next_write(self, write: StorageWrite) -> PlannedWrite:
+        """How the engine's next write of this kind goes, in place of `storage`.
+
+        For an engine whose own clock lets the time of the write pass, such as another process.
+        """
+        return self._storage.next_write(write)
 
     def write_begin(self, column: str, start: int, stop: int) -> None:
         """Rows ``[start, stop)`` of a column, or with ``""`` of every one, are handed to storage.

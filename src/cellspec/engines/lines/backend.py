@@ -23,6 +23,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.probe import Probe, Refused
 from cellspec.conformance.run.values import SKIPPED, Table, Value
@@ -32,6 +34,7 @@ from cellspec.engines.lines.process import Watch
 from cellspec.engines.lines.turns import Incarnation
 from cellspec.engines.lines.workload_lines import read_message
 from cellspec.errors import SpecError
+from cellspec.machine.limits import SavePolicy
 
 __all__ = ["COMMAND_VARIABLE", "SILENCE_S", "LineBackend"]
 
@@ -46,6 +49,9 @@ NOT_BY_LINES = {
     "torn_writes": "the writes of another process are not seen from here",
 }
 """Capabilities that an engine in a process of its own cannot name, each with the reason."""
+
+_WORDS_OF_2 = ("storage_faults", "cache", "lost_workers", "killer_cells")
+"""Capabilities that an engine cannot have without lines that version 1 does not have."""
 
 
 class LineBackend:
@@ -65,7 +71,8 @@ class LineBackend:
     """
 
     # A claim is written within a turn, and the engine is asked between two.
-    unasked = (Sometimes.ASKED_IN_CLAIM,)
+    unasked: tuple[Sometimes, ...] = (Sometimes.ASKED_IN_CLAIM,)
+    saving: SavePolicy | None = None
 
     def __init__(
         self,
@@ -85,16 +92,20 @@ class LineBackend:
         except (m.BadLine, RuntimeError, TimeoutError) as error:
             self.close()
             raise self._conversation.failed(str(error).partition("\n")[0]) from None
-        for name in NOT_BY_LINES:
-            if name in hello.capabilities:
-                self.close()
-                raise self._conversation.failed(
-                    f"hello: capabilities: {name!r} is not possible: {NOT_BY_LINES[name]}"
-                )
+        odd = _odd_hello(hello)
+        if odd is not None:
+            self.close()
+            raise self._conversation.failed(f"hello: {odd}")
         self.name = hello.name
         self.version = hello.version
         self.capabilities = frozenset(hello.capabilities)
+        self.protocol = hello.protocol
         self.idle_s = hello.idle_s
+        self.bypass_bound = hello.bypass_bound
+        self.killer_tries = hello.killer_tries
+        if hello.saving is not None:
+            self.saving = SavePolicy(*msgspec.structs.astuple(hello.saving))
+        self.unasked = tuple(dict.fromkeys((*self.unasked, *map(Sometimes, hello.unasked))))
 
     def close(self) -> None:
         """Kill the process, if there is one; the next run starts another."""
@@ -119,6 +130,11 @@ class LineBackend:
         assert self._running is not None
         self._running.request_stop()
 
+    def lose_worker(self, probe: Probe) -> None:  # noqa: ARG002 - the run that goes on
+        """Have the engine lose a worker."""
+        assert self._running is not None
+        self._running.lose_worker()
+
     def table(self, probe: Probe) -> Table:
         """The table in the folder, as the engine reads it."""
         try:
@@ -136,6 +152,31 @@ class LineBackend:
         return Table.from_records(
             ((row.row, _values(row.values)) for row in answer.rows), answer.dropped
         )
+
+
+def _odd_hello(hello: m.Hello) -> str | None:
+    """What in a hello contradicts the rest of it or names nothing, and what to do; None if nothing.
+
+    The suite checks the names of capabilities, as those of any backend.
+    """
+    for name, reason in NOT_BY_LINES.items():
+        if name in hello.capabilities:
+            return f"capabilities: {name!r} is not possible: {reason}"
+    newer = [name for name in _WORDS_OF_2 if name in hello.capabilities]
+    if hello.protocol < 2 and newer:
+        return f"capabilities: {newer[0]!r} needs lines of protocol 2; this hello says 1"
+    if "killer_cells" in hello.capabilities and hello.killer_tries is None:
+        return (
+            "killer_tries: expected a number of processes, which the capability 'killer_cells' "
+            "needs; got none"
+        )
+    odd = [words for words in hello.unasked if words not in set(Sometimes)]
+    if odd:
+        return (
+            f"unasked: expected a situation as reports word it, such as "
+            f"{Sometimes.BARRIER_RAN.value!r}, got {odd[0]!r}"
+        )
+    return None
 
 
 def _command_of_environment() -> list[str]:

@@ -27,6 +27,9 @@ class Conversation:
         folder: the working directory of the process; None for that of this process.
         silence_s: real seconds without a line after which the process is given up.
         watch: called with each line that passes.
+
+    Attributes:
+        protocol: the version that the engine speaks, as its last `hello` said.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Conversation:
         self._watch = watch
         self._process: EngineProcess | None = None
         self._last_stop: Callable[[], object] = lambda: None
+        self.protocol = m.PROTOCOL_VERSION
 
     def begin(self) -> m.Hello:
         """Start the process; its first line.
@@ -58,6 +62,7 @@ class Conversation:
         if hello.protocol not in m.VERSIONS_READ:
             spoken = ", ".join(map(str, m.VERSIONS_READ))
             raise m.BadLine(f"line 1: hello: protocol: expected {spoken}, got {hello.protocol}")
+        self.protocol = hello.protocol
         return hello
 
     def ready(self) -> None:

@@ -7,16 +7,17 @@ time, which are the suite's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
 from cellspec.engines.lines.line import CLAIM, Claimed, Line, Rows, Values
 from cellspec.shapes import Count, Name, OutcomeWord, Positive, Range, Seconds
-from cellspec.trace.format import Cause
+from cellspec.trace.format import Cause, SavingPolicy
 
 __all__ = [
+    "Abandon",
     "Admit",
     "Cancel",
     "CheckpointBegin",
@@ -30,7 +31,9 @@ __all__ = [
     "Durable",
     "End",
     "Hello",
+    "Lose",
     "Pause",
+    "Recall",
     "Refuse",
     "Resume",
     "Retire",
@@ -39,11 +42,16 @@ __all__ = [
     "Start",
     "Step",
     "Stop",
+    "Storage",
+    "StorageWrite",
     "Table",
     "TakeBack",
     "Wait",
     "WriteBegin",
 ]
+
+StorageWrite: TypeAlias = Literal["data", "claim"]
+"""What a write of storage holds."""
 
 
 class Hello(Line, frozen=True, tag="hello"):
@@ -59,6 +67,31 @@ class Hello(Line, frozen=True, tag="hello"):
         Seconds,
         Meta(description="Seconds for which ready work may wait beside nothing in flight."),
     ] = 0.0
+    bypass_bound: Annotated[
+        Count | None,
+        Meta(description="The most later nodes of its resource that overtake a ready node."),
+    ] = None
+    killer_tries: Annotated[
+        Positive | None,
+        Meta(
+            description="Processes that may die with a cell in flight before its row is dropped "
+            "as `killer`; with the capability `killer_cells`."
+        ),
+    ] = None
+    saving: Annotated[
+        SavingPolicy | None,
+        Meta(
+            description="When it promises to save, with the capability `prompt_saving`; left out, "
+            "after every `checkpoint.every_rows` rows."
+        ),
+    ] = None
+    unasked: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Situations that its runs cannot come to, in the words of the report: they "
+            "are no goals for it, and each report says so."
+        ),
+    ] = ()
 
 
 class Start(Line, frozen=True, tag="start"):
@@ -93,6 +126,15 @@ class Cancel(Line, frozen=True, tag="cancel"):
     reason: str | None = None
 
 
+class Abandon(Line, frozen=True, tag="abandon"):
+    """A call in flight is given up as timed out, although it cannot be ended; it ends late."""
+
+    column: Name
+    rows: Rows | None = None
+    scope: Count | None = None
+    reason: str | None = None
+
+
 class TakeBack(Line, frozen=True, tag="take_back"):
     """A call in flight is cancelled, and will be made again by another worker."""
 
@@ -118,6 +160,31 @@ class Skip(Line, frozen=True, tag="skip"):
     rows: Rows
 
 
+class Recall(Line, frozen=True, tag="recall"):
+    """A cache gave the value of a cell, for these inputs and without a call."""
+
+    column: Name
+    rows: Annotated[Count, Meta(description="The row of the cell.")]
+    value: str
+    inputs: Annotated[
+        Values,
+        Meta(
+            description="The values of the columns that the cell needs. A skipped one is null or "
+            "left out."
+        ),
+    ] = msgspec.field(default_factory=dict)
+
+
+class Lose(Line, frozen=True, tag="lose"):
+    """Values that were not durable went with a worker, and are made again.
+
+    Of a barrier they are rows to which it gave output; its node runs again for them.
+    """
+
+    column: Name
+    rows: Rows
+
+
 class Drop(Line, frozen=True, tag="drop"):
     """Rows are dropped, because of a failure or an answer in a column."""
 
@@ -125,7 +192,11 @@ class Drop(Line, frozen=True, tag="drop"):
     rows: Rows
     reason: str | None = None
     cause: Annotated[
-        Cause | None, Meta(description="`filtered` if the answer rejected the rows.")
+        Cause | None,
+        Meta(
+            description="`filtered` if the answer rejected the rows, `killer` if processes died of "
+            "them; left out, `failed`."
+        ),
     ] = None
 
 
@@ -145,6 +216,12 @@ class Step(Line, frozen=True, tag="step"):
     """The engine asks to change its folder; it waits for `go` before it does."""
 
     name: Annotated[str, Meta(description="The change that it is about to make, for people.")]
+
+
+class Storage(Line, frozen=True, tag="storage"):
+    """The engine asks how its next write of rows or of a claim goes; `go` answers at once."""
+
+    write: Annotated[StorageWrite, Meta(description="What the write holds.")]
 
 
 class WriteBegin(Line, frozen=True, tag="write_begin"):
@@ -208,12 +285,19 @@ class Resume(Line, frozen=True, tag="resume"):
 
     claim: Annotated[Mapping[str, Claimed], CLAIM]
     dropped: Annotated[
-        tuple[Range, ...], Meta(description="The dropped rows that the folder gave back.")
-    ] = ()
+        tuple[Range, ...] | None,
+        Meta(
+            description="The dropped rows that the folder gave back; left out, the engine does not "
+            "say (in version 1: none)."
+        ),
+    ] = None
     skipped: Annotated[
-        dict[str, tuple[Range, ...]],
-        Meta(description="By column, the skipped cells that the folder gave back."),
-    ] = msgspec.field(default_factory=dict)
+        dict[str, tuple[Range, ...]] | None,
+        Meta(
+            description="By column, the skipped cells that the folder gave back; left out, the "
+            "engine does not say (in version 1: none)."
+        ),
+    ] = None
     config: Annotated[
         dict[str, str] | None,
         Meta(

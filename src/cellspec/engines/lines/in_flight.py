@@ -48,7 +48,10 @@ class Begun:
 
 
 class InFlight:
-    """A call in flight: a barrier node, or rows [start, stop) of which a range gives the first."""
+    """A call in flight: a barrier node, or rows [start, stop) of which a range gives the first.
+
+    One that was abandoned stays in flight and is named by no line of the engine any more.
+    """
 
     def __init__(self, start: m.Start) -> None:
         self.column = start.column
@@ -58,14 +61,20 @@ class InFlight:
         self.start, self.stop = (rows, rows + 1) if isinstance(rows, int) else rows
         self.begun: Begun | None = None
         self.task: asyncio.Task[None] | None = None
+        self.abandoned = False
 
-    def is_that_of(self, line: m.Cancel | m.TakeBack) -> bool:
+    def is_that_of(self, line: m.Cancel | m.Abandon | m.TakeBack) -> bool:
         """Whether a line that names a call names this one."""
-        if line.column != self.column or line.scope != self.scope:
+        if self.abandoned or line.column != self.column or line.scope != self.scope:
             return False
         rows = line.rows
         first = self.start if rows is None else rows if isinstance(rows, int) else rows[0]
         return self.start <= first < self.stop
+
+    @property
+    def lateness(self) -> dict[str, Any]:
+        """How a line says that its end comes too late."""
+        return {"late": True} if self.abandoned else {}
 
     @property
     def place(self) -> dict[str, Any]:

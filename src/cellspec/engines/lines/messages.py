@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypeAlias, TypeVar, get_args
 import msgspec
 
 from cellspec.engines.lines.from_engine import (
+    Abandon,
     Admit,
     Cancel,
     CheckpointBegin,
@@ -31,7 +32,9 @@ from cellspec.engines.lines.from_engine import (
     Durable,
     End,
     Hello,
+    Lose,
     Pause,
+    Recall,
     Refuse,
     Resume,
     Retire,
@@ -40,6 +43,8 @@ from cellspec.engines.lines.from_engine import (
     Start,
     Step,
     Stop,
+    Storage,
+    StorageWrite,
     Table,
     TakeBack,
     Wait,
@@ -58,6 +63,7 @@ from cellspec.engines.lines.to_engine import (
     Run,
     StopRequested,
     Wake,
+    WorkerLost,
 )
 from cellspec.shapes import INTEGER_MAX
 from cellspec.trace.format import CHOICES
@@ -68,6 +74,7 @@ __all__ = [
     "PROTOCOL_VERSION",
     "TO_ENGINE",
     "VERSIONS_READ",
+    "Abandon",
     "Admit",
     "BadLine",
     "Cancel",
@@ -92,8 +99,10 @@ __all__ = [
     "Hello",
     "Limits",
     "Line",
+    "Lose",
     "Pause",
     "Read",
+    "Recall",
     "Refuse",
     "Resume",
     "Retire",
@@ -105,12 +114,15 @@ __all__ = [
     "Step",
     "Stop",
     "StopRequested",
+    "Storage",
+    "StorageWrite",
     "Table",
     "TakeBack",
     "ToEngine",
     "Values",
     "Wait",
     "Wake",
+    "WorkerLost",
     "WriteBegin",
     "decode",
     "encode",
@@ -118,25 +130,30 @@ __all__ = [
     "misfit",
 ]
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """The version of the protocol that is spoken here."""
 
 VERSIONS_READ = tuple(range(max(1, PROTOCOL_VERSION - 1), PROTOCOL_VERSION + 1))
 """The versions that an engine may speak: this one and the one before."""
 
 _SHOWN_CHARACTERS = 80
+_WORDS = {**CHOICES, "write": get_args(StorageWrite)}
 
 FromEngine: TypeAlias = (
     Hello
     | Start
     | Cancel
+    | Abandon
     | TakeBack
     | Cooling
     | Skip
     | Drop
+    | Recall
+    | Lose
     | Admit
     | Retire
     | Step
+    | Storage
     | WriteBegin
     | Durable
     | CheckpointBegin
@@ -153,7 +170,7 @@ FromEngine: TypeAlias = (
     | Refuse
     | Table
 )
-ToEngine: TypeAlias = Run | Complete | Fail | Wake | StopRequested | Go | Read
+ToEngine: TypeAlias = Run | Complete | Fail | Wake | StopRequested | WorkerLost | Go | Read
 
 L = TypeVar("L", bound=Line)
 
@@ -225,7 +242,7 @@ def _explain(line: bytes, known: Mapping[str, type[Line]], error: Exception) -> 
         error = wrong
     field, expected = explain(error, value)
     if "invalid enum value" in expected.lower():
-        expected = f"expected one of {', '.join(CHOICES.get(field, ()))}"
+        expected = f"expected one of {', '.join(_WORDS.get(field, ()))}"
     return ": ".join(filter(None, (kind, field, expected)))
 
 
@@ -239,17 +256,17 @@ def _no_number(word: str) -> NoReturn:
 
 def misfit(message: Line) -> tuple[str, str] | None:
     """A field of a message that does not fit the others, and the expected value; None if all do."""
-    if isinstance(message, Start | Cancel | TakeBack | Cooling | Complete | Fail):
+    if isinstance(message, Start | Cancel | Abandon | TakeBack | Cooling | Complete | Fail):
         if (message.rows is None) == (message.scope is None):
             return "rows", "expected either rows, of cells, or scope, of a barrier"
         if isinstance(message, Start):
             return _misfit_of_start(message) or _odd_rows(message.rows)
         if isinstance(message, Complete):
-            given, other = ("value", "values") if message.scope is None else ("values", "value")
-            if message.scope is None and message.rejected is not None:
-                given = "rejected"
-            if getattr(message, given) is None or getattr(message, other) is not None:
-                return given, f"expected {given}, and no {other}"
+            return _misfit_of_complete(message) or _odd_rows(message.rows)
+    if isinstance(message, Hello) and message.saving is not None:
+        rows, group, seconds = msgspec.structs.astuple(message.saving)
+        if (rows is not None) + group + (seconds is not None) != 1:
+            return "saving", "expected one of rows, group and seconds"
     if isinstance(message, CommitBegin) and (message.rows is None) == (message.claim is None):
         return "rows", "expected either rows, or a claim of what is new"
     if isinstance(message, CommitBegin) and message.claim and message.column is not None:
@@ -261,6 +278,17 @@ def misfit(message: Line) -> tuple[str, str] | None:
             if isinstance(rows, tuple) and any(start >= stop for start, stop in rows):
                 return f"claim.{name}", "expected ranges [start, stop) that are not empty"
     return _odd_rows(getattr(message, "rows", None))
+
+
+def _misfit_of_complete(ended: Complete) -> tuple[str, str] | None:
+    given, others = "values", ["value"]
+    if ended.scope is None:
+        given, others = ("value" if ended.rejected is None else "rejected"), ["values"]
+        others += ["value"] * (given == "rejected")
+    for other in others:
+        if getattr(ended, given) is None or getattr(ended, other) is not None:
+            return given, f"expected {given}, and no {other}"
+    return None
 
 
 def _misfit_of_start(start: Start) -> tuple[str, str] | None:

@@ -22,7 +22,7 @@ from cellspec.files import write_files
 __all__ = ["schema_files"]
 
 _REFERENCE = "#/$defs/{name}"
-_NODES = {"start", "cancel", "cooling", "complete", "fail"}
+_NODES = {"start", "cancel", "abandon", "take_back", "cooling", "complete", "fail"}
 
 
 def schema_files() -> dict[str, str]:
@@ -85,12 +85,17 @@ def _fitting(kind: str) -> dict[str, Any]:
     if kind == "commit_begin":
         rows = _has("rows", without=["claim"])
         return {"oneOf": [rows, _has("claim", without=["rows", "column"])]}
+    if kind == "hello":
+        group: dict[str, Any] = {"properties": {"group": {"const": True}}, "required": ["group"]}
+        one: dict[str, Any] = {"oneOf": [group, {"required": ["rows"]}, {"required": ["seconds"]}]}
+        return {"allOf": [{"properties": {"saving": one}}]}
     if kind not in _NODES:
         return {}
     cell = _has("rows", without=["scope"])
     barrier = _has("scope", without=["rows"])
     if kind == "complete":
-        cell = _has("rows", "value", without=["scope", "values"])
+        cell = _has("rows", without=["scope", "values"])
+        cell["oneOf"] = [{"required": ["value"]}, {"required": ["rejected"]}]
         barrier = _has("scope", "values", without=["rows", "value"])
     elif kind == "start":
         each = {"inputs": {"type": "array"}}

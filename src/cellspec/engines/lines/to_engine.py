@@ -22,6 +22,7 @@ __all__ = [
     "Run",
     "StopRequested",
     "Wake",
+    "WorkerLost",
 ]
 
 
@@ -156,6 +157,9 @@ class Complete(Line, frozen=True, tag="complete"):
             "of a cell or a row of a range, that row, in place of a value."
         ),
     ] = None
+    late: Annotated[
+        bool, Meta(description="The end of a call that was abandoned: it is nobody's.")
+    ] = False
 
 
 class Fail(Line, frozen=True, tag="fail"):
@@ -172,6 +176,9 @@ class Fail(Line, frozen=True, tag="fail"):
     retry_after: Annotated[
         Seconds | None, Meta(description="Seconds from now before which it must not be repeated.")
     ] = None
+    late: Annotated[
+        bool, Meta(description="The end of a call that was abandoned: it is nobody's.")
+    ] = False
 
 
 class Wake(Line, frozen=True, tag="wake"):
@@ -186,10 +193,27 @@ class StopRequested(Line, frozen=True, tag="stop_requested"):
     t: Annotated[Seconds, NOW]
 
 
-class Go(Line, frozen=True, tag="go"):
-    """The answer to `step`: do it now."""
+class WorkerLost(Line, frozen=True, tag="worker_lost"):
+    """A worker is lost; sent to an engine with the capability `lost_workers` alone."""
 
     t: Annotated[Seconds, NOW]
+
+
+class Go(Line, frozen=True, tag="go"):
+    """The answer to `step`: do it now; and to `storage`: the write goes like this."""
+
+    t: Annotated[Seconds, NOW]
+    until: Annotated[
+        Seconds | None,
+        Meta(description="Of a write: the time before which it is not to be done, if not now."),
+    ] = None
+    error: Annotated[
+        Literal["EIO", "ENOSPC"] | None,
+        Meta(description="Of a write: the error that it reports; `ENOSPC`: storage is full."),
+    ] = None
+    lands: Annotated[
+        bool, Meta(description="Of a write with an error: it is to be done all the same.")
+    ] = False
 
 
 class Read(Line, frozen=True, tag="read"):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
+
+import msgspec
 
 from cellspec import virtualtime
 from cellspec.conformance.run.foreign import is_foreign
@@ -38,13 +41,17 @@ class Incarnation:
         self._takes: dict[type[m.Line], Callable[[Any], None]] = {
             m.Start: self._start,
             m.Cancel: self._cancel,
+            m.Abandon: self._abandon,
             m.TakeBack: self._take_back,
             m.Cooling: self._backoff,
             m.Skip: self._skip,
             m.Drop: self._drop,
+            m.Recall: lambda line: probe.recall(line.column, line.rows, line.inputs, line.value),
+            m.Lose: lambda line: probe.lost(line.column, *_span(line.rows)),
             m.Admit: lambda line: probe.admit(self._group(line)),
             m.Retire: lambda line: probe.retire(self._group(line)),
             m.Step: self._step,
+            m.Storage: self._storage,
             m.WriteBegin: lambda line: probe.write_begin(line.column or "", *_span(line.rows)),
             m.Durable: self._durable,
             m.CheckpointBegin: lambda line: probe.checkpoint_begin(line.claim),
@@ -67,6 +74,10 @@ class Incarnation:
     def request_stop(self) -> None:
         """Ask the engine to stop: a turn of its own, between two others."""
         self._turn(m.StopRequested(t=self._probe.now()))
+
+    def lose_worker(self) -> None:
+        """Have the engine lose a worker: a turn of its own, too."""
+        self._turn(m.WorkerLost(t=self._probe.now()))
 
     # Turns
 
@@ -179,7 +190,7 @@ class Incarnation:
             self._fail(call, error)
             return
         self._calls.remove(call)
-        place = call.place
+        place: dict[str, Any] = call.place | call.lateness
         if call.scope is None:
             given = _answer(call.start, value)
         elif isinstance(value, dict):
@@ -206,6 +217,7 @@ class Incarnation:
                 call.begun = None
                 self._calls.remove(call)
             given = _answer(row, value)
+            given |= call.lateness
             self._turn(m.Complete(t=self._probe.now(), column=call.column, rows=row, **given))
 
     def _fail(self, call: InFlight, error: Exception) -> None:
@@ -225,8 +237,14 @@ class Incarnation:
                 failure=own,
                 retry_after=wait_s,
                 **call.place,
+                **call.lateness,
             )
         )
+
+    def _abandon(self, line: m.Abandon) -> None:
+        call = self._call_of(line)
+        self._probe.abandon(call.column, call.start if call.scope is None else call.scope)
+        call.abandoned = True
 
     def _take_back(self, line: m.TakeBack) -> None:
         rows = line.rows if line.scope is None else line.scope
@@ -235,14 +253,18 @@ class Incarnation:
         self._cancel(line)
 
     def _cancel(self, line: m.Cancel | m.TakeBack) -> None:
+        call = self._call_of(line)
+        assert call.begun is not None
+        assert call.task is not None
+        self._calls.remove(call)
+        call.begun.cancel()
+        call.task.cancel()
+
+    def _call_of(self, line: m.Cancel | m.Abandon | m.TakeBack) -> InFlight:
+        """The call in flight that a line names."""
         for call in self._calls:
             if call.is_that_of(line):
-                assert call.begun is not None
-                assert call.task is not None
-                self._calls.remove(call)
-                call.begun.cancel()
-                call.task.cancel()
-                return
+                return call
         raise AdapterError("no such call is in flight")
 
     def _backoff(self, line: m.Cooling) -> None:
@@ -267,6 +289,16 @@ class Incarnation:
         self._probe.storage_step(line.name)
         self._conversation.send(m.Go(t=self._probe.now()))
 
+    def _storage(self, line: m.Storage) -> None:
+        planned = self._probe.next_write(line.write)
+        now = self._probe.now()
+        go = m.Go(t=now, until=now + planned.latency_s if planned.latency_s else None)
+        if planned.error is not None:
+            full = planned.error.errno == errno.ENOSPC
+            error: Literal["EIO", "ENOSPC"] = "ENOSPC" if full else "EIO"
+            go = msgspec.structs.replace(go, error=error, lands=planned.lands)
+        self._conversation.send(go)
+
     def _commit_begin(self, line: m.CommitBegin) -> None:
         if line.rows is None:
             self._check_claim(line.claim or {})
@@ -279,13 +311,17 @@ class Incarnation:
             self._check_rows(((0, rows),) if isinstance(rows, int) else rows)
 
     def _resume(self, line: m.Resume) -> None:
-        self._check_rows(line.dropped)
-        for ranges in line.skipped.values():
+        dropped, skipped = line.dropped, line.skipped
+        if self._conversation.protocol == 1:
+            dropped, skipped = dropped or (), skipped or {}
+        self._check_rows(dropped or ())
+        for ranges in (skipped or {}).values():
             self._check_rows(ranges)
+        marks = None if skipped is None else {name: rows_of(mine) for name, mine in skipped.items()}
         self._probe.resumed(
             line.claim,
-            rows_of(line.dropped),
-            {name: rows_of(ranges) for name, ranges in line.skipped.items()},
+            None if dropped is None else rows_of(dropped),
+            marks,
             keep=self._probe.work.keep,
             config=line.config,
             keep_config=line.keep_config,
