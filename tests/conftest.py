@@ -12,8 +12,11 @@ version of Hypothesis, and nothing else.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
+import shutil
+import tempfile
 from collections.abc import Generator
 
 import pytest
@@ -22,6 +25,22 @@ from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
 
 from cellspec.clauses import clauses
+
+
+def keep_bytecode() -> None:
+    """Let the processes that tests start share compiled modules, in a folder of this run's own.
+
+    Where Python is told to write no bytecode, each of them would compile every module that it
+    imports: more than half of the time of a short command.
+    """
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", "") and "PYTHONPYCACHEPREFIX" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="cellspec-bytecode-")
+        os.environ["PYTHONPYCACHEPREFIX"] = folder
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+
+# Workers of pytest-xdist inherit the folder.
+keep_bytecode()
 
 _SLOW_IS_FINE = (HealthCheck.too_slow, HealthCheck.data_too_large)
 

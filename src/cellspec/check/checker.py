@@ -35,6 +35,7 @@ from cellspec.clauses import clauses
 from cellspec.errors import SpecError, TraceError, Violation
 from cellspec.graph.configuration import Config
 from cellspec.graph.graph import ExecutionGraph
+from cellspec.machine.clock import at as leave_moments
 from cellspec.machine.killers import Killers
 from cellspec.machine.machine import Limits, Machine
 from cellspec.state.claims import Rows
@@ -275,7 +276,11 @@ class Checker:
             self._inferred[kind] += 1
         try:
             if event.t != machine.state.now:
-                self._move_clock(event)
+                if (kind == "complete" or kind == "start") and not self._slack_s:
+                    leave_moments(machine.state, event.t)
+                    self._moments += 1
+                else:
+                    self._move_clock(event)
             rows = event.rows
             # Nearly all events are starts and ends of one cell; they are judged where they stand.
             if type(rows) is int and rows < self._rows:

@@ -32,8 +32,8 @@ def at(run: RunState, t: float, *, ends: bool = False) -> None:
             _expect_no_delay(run, t)
         while run.due and run.due[0][0] < t:
             # A node whose backoff ends at a moment without any other step is ready from then.
-            _move(run, run.due[0][0], ends=ends)
-        _move(run, t, ends=ends)
+            _move(run, run.due[0][0], ends)
+        _move(run, t, ends)
     elif t < run.now:
         run.breaks("SCHED-08", f"t fell from {run.now:g} s to {t:g} s")
 
@@ -48,7 +48,7 @@ def _expect_no_delay(run: RunState, t: float) -> None:
         expect_retired(run, t)
 
 
-def _move(run: RunState, t: float, *, ends: bool) -> None:
+def _move(run: RunState, t: float, ends: bool) -> None:
     """From one moment to the next."""
     counters = run.counters
     # With every worker busy only output cells and groups could wait; the common case passes here.
