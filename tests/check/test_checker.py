@@ -1628,3 +1628,67 @@ def test_a_promise_to_save_that_means_nothing_gives_no_verdict(
     assert found.header is None
     assert not found.violations
     assert words in found.unreadable
+
+
+# Calls that end with the run, results that go with a worker, and what a cache answers
+
+TWO_ROWS = ExecutionGraph(2, [ColumnDescriptor("a")])
+OVER_TWO = ExecutionGraph(
+    2, [ColumnDescriptor("a"), ColumnDescriptor("v", traits=T.BARRIER, dependencies=["a"])]
+)
+ONE_GROUP = header(Limits(group_rows=1, groups=1), graph=TWO_ROWS, claims=("core", "groups"))
+CACHES = header(graph=OVER_TWO, claims=("core", "cache", "drops"))
+ASKED, INTERRUPTED = "stop_requested", "end outcome=interrupted"
+BARRIER = ("start v scope=0", "complete v scope=0")
+BEFORE_V = ("start a 0", "start a 1", "complete a 0", "complete a 1", *BARRIER)
+CRASHED = ("crash", {"event": "resume", "claim": {"a": 0, "v": 0}})
+KEPT_BOTH = (*BEFORE_V, "emit v 0:2", "durable a 0:2", "durable v 0:2", *CRASHED)
+LOST_ROW = ("recall a 0", "start a 1", f"fail a 1 {PERMANENT}", "drop a 1")
+KEPT_ONE = (*BARRIER, "emit v 0", "durable v 0", *CRASHED)
+GIVEN_UP = {"event": "fail", "column": "a", "rows": 0, "t": 2.0, "failure": "timeout"}
+MADE_AT_1 = ("admit 0", "start a 0", "complete a 0 t=1")
+
+OF_CALLS: list[tuple[str, Header, Sequence[Any]]] = [
+    ("", BOUNDED, ["start a 0", ASKED, {**GIVEN_UP, "abandoned": True}, f"{INTERRUPTED} t=2"]),
+    ("", PLAIN, ["start a 0", ASKED, "take_back a 0", INTERRUPTED]),
+    ("", RETRY, ["start a 0", ASKED, "fail a 0 failure=retryable until=9", INTERRUPTED]),
+    ("", STREAMS, ["start s 0:2", "complete s 0", ASKED, "cancel s 1", INTERRUPTED]),
+    ("STOP-09", STREAMS, ["start s 0:2", "complete s 0", ASKED, INTERRUPTED]),
+    ("", header(graph=OVER_TWO), [*BEFORE_V, "start v 0", ASKED, INTERRUPTED]),
+    ("", header(graph=OVER_TWO), ["start a 0", *CRASHED, ASKED, INTERRUPTED]),
+    ("", PLAIN, ["start a 0", "worker_lost", "complete a 0", "worker_lost", "lose a 0"]),
+    ("", PLAIN, ["start a 0", "complete a 0", "worker_lost", "start a 1", "lose a 0"]),
+    ("", header(graph=OVER_TWO), [*BEFORE_V, "worker_lost", "emit v 0:2", "lose v scope=0"]),
+    ("", STREAMS, ["start s 0:2", "complete s 0", "worker_lost", "complete s 1", "lose s 0"]),
+    ("FAIL-08", STREAMS, ["start s 0:2", "worker_lost", "complete s 0", "lose s 0"]),
+    ("", ONE_GROUP, [*MADE_AT_1, "retire 0 t=1", "admit 1 t=1", "start a 1 t=1"]),
+    ("", ONE_GROUP, [*MADE_AT_1, "write_begin a 0 t=1", "durable a 0 t=3", "retire 0 t=3"]),
+    (
+        "",
+        ONE_GROUP,
+        [
+            *(*MADE_AT_1, "stop_requested t=1", "write_begin a 0 t=1"),
+            *("durable a 0 t=2", "end outcome=interrupted t=2"),
+        ],
+    ),
+    ("SCHED-15", ONE_GROUP, [*MADE_AT_1, "durable a 0 t=1", "retire 0 t=3"]),
+    ("", CACHES, [*KEPT_BOTH, "recall a 0", "recall a 1", "recall v scope=0"]),
+    ("CKPT-25", CACHES, [*KEPT_BOTH, *LOST_ROW, "recall v scope=0"]),
+    ("", CACHES, [*KEPT_BOTH, *LOST_ROW, *KEPT_ONE, *LOST_ROW, "recall v scope=0"]),
+    (
+        "",
+        CACHES,
+        [*KEPT_BOTH, *LOST_ROW, *KEPT_ONE, "recall a 0", "recall a 1", "recall v scope=0"],
+    ),
+]
+
+
+@pytest.mark.clause("STOP-09", "FAIL-08", "SCHED-15", "CKPT-25")
+@pytest.mark.parametrize(("clause", "head", "given_steps"), OF_CALLS)
+def test_calls_results_and_answers_that_go_and_come_are_judged_rightly(
+    clause: str, head: Header, given_steps: Sequence[Any]
+) -> None:
+    checker = Checker(head)
+    for event in steps(*given_steps):
+        checker.feed(event)
+    assert ("" if checker.finding is None else checker.finding.clause) == clause
