@@ -79,3 +79,15 @@ def test_the_looks_of_a_value_are_those_of_its_column() -> None:
     assert value_of("a", 0, {}, Style(texts="empty")) == ""
     assert len(value_of("a", 0, {}, Style(texts="long"))) > 65_536
     assert value_of("a", 0, {}, Style(texts="lines")).startswith(f"{plain}\n")
+
+
+@pytest.mark.parametrize("able", [{"retries", "drops"}, {"retries", "drops", "filters"}])
+def test_every_engine_meets_foreign_exceptions_and_some_are_told_how_to_read_them(
+    able: set[str],
+) -> None:
+    """An engine that is told nothing takes an exception that it does not know for permanent."""
+    failing = PLAIN_WORK.replace(faults=(Fault("a", 1), Fault("v", 0, failure="permanent")))
+    found = [varied(failing.replace(seed=seed), able) for seed in range(60)]
+    raised = {(work.foreign, f.failure) for work in found for f in work.faults if f.raises}
+    told = {("retryable", "retryable")} if "filters" in able else set()
+    assert raised == {("permanent", "permanent")} | told

@@ -152,18 +152,33 @@ def _with_visits(work: Workload, number: Callable[[str], int]) -> Workload:
     return work.replace(visits=tuple(visits), versions=versions)
 
 
+def _with_foreign_failures(work: Workload, number: Callable[[str], int]) -> Workload:
+    """Half of the workloads with exceptions that name no kind: these are permanent failures."""
+    return _raising(work, number, "permanent", open_waits=False)
+
+
 def _with_foreign_exceptions(work: Workload, number: Callable[[str], int]) -> Workload:
-    """Half of the workloads with exceptions that name no kind, and waits that are left open."""
+    """The same with a reading that the engine is told, and with waits that are left open."""
+    reading: Reading = "retryable" if number("reading") % 2 else "permanent"
+    plain = tuple(replace(fault, raises="") for fault in work.faults)
+    return _raising(work.replace(faults=plain), number, reading, open_waits=True)
+
+
+def _raising(
+    work: Workload, number: Callable[[str], int], reading: Reading, *, open_waits: bool
+) -> Workload:
+    """Half of the workloads with foreign exceptions in place of failures of one kind."""
     if number("foreign") % 2:
         return work
-    reading: Reading = "retryable" if number("reading") % 2 else "permanent"
     names = [name for name in FOREIGN if reading == "retryable" or name != "TimeoutError"]
 
     def varied_fault(fault: Fault) -> Fault:
         drawn = number(f"raises {fault.column} {fault.position} {fault.call}")
         if fault.failure == reading and not fault.answers and drawn % 3:
             return replace(fault, raises=names[drawn // 3 % len(names)])
-        open_wait = fault.failure == "backpressure" and not fault.cool_down_s and drawn % 2
+        open_wait = (
+            open_waits and fault.failure == "backpressure" and not fault.cool_down_s and drawn % 2
+        )
         return replace(fault, cool_down_s=None) if open_wait else fault
 
     return work.replace(foreign=reading, faults=tuple(map(varied_fault, work.faults)))
@@ -176,7 +191,9 @@ _VARIATIONS: tuple[tuple[str, _Vary], ...] = (
     ("any_text", _with_texts),
     ("row_ids", _with_row_ids),
     ("config", _with_visits),
-    # An engine that cannot be told how to read an exception does not know filters either.
+    ("", _with_foreign_failures),
+    # An engine that cannot be told how to read an exception does not know filters either: it
+    # takes one that it does not know for permanent.
     ("filters", _with_foreign_exceptions),
 )
 """Each variation with the capability that it needs; "" for none."""

@@ -12,7 +12,7 @@ from cellspec.conformance.run.workload import Workload
 from cellspec.engines.dask.calls import serve_elsewhere, serve_here
 from cellspec.engines.dask.clusters import Shape, client_of, connect, limits_of
 from cellspec.engines.dask.driver import Driver
-from cellspec.engines.rows import table, with_failures_in_line
+from cellspec.engines.rows import table, with_failures_in_line, with_named_failures
 from cellspec.errors import SpecError, how_to_install
 from cellspec.machine.limits import Limits
 
@@ -61,7 +61,7 @@ class DaskBackend:
 
     def fit(self, work: Workload) -> Workload:
         """The nearest workload that Dask can be asked for."""
-        work = with_failures_in_line(work)
+        work = with_failures_in_line(with_named_failures(work))
         if self._there is None:
             return work
         has, asked = self._has.resources, work.limits

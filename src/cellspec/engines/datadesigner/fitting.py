@@ -26,14 +26,15 @@ def node_counts(work: Workload) -> dict[str, int]:
 def fitted_faults(faults: Iterable[Fault], counts: Mapping[str, int]) -> tuple[Fault, ...]:
     """The faults, each at a node that is there; of two that meet at one node the first.
 
-    Backoffs are left out: a model's client keeps those, and is not here.
+    Backoffs are left out: a model's client keeps those, and is not here. So are foreign exceptions:
+    the generators raise errors of DataDesigner's models, and built-in ones, for any failure.
     """
     came_from: dict[tuple[str, int], int] = {}
     kept = []
     for fault in faults:
         position = fault.position % counts[fault.column]
         if came_from.setdefault((fault.column, position), fault.position) == fault.position:
-            kept.append(replace(fault, position=position, cool_down_s=0.0))
+            kept.append(replace(fault, position=position, cool_down_s=0.0, raises=""))
     return tuple(kept)
 
 

@@ -10,7 +10,7 @@ from cellspec.conformance.run.workload import Workload
 from cellspec.engines.ray.driver import Driver
 from cellspec.engines.ray.instance import RESOURCES_MAX, started
 from cellspec.engines.remote import ProbeServer
-from cellspec.engines.rows import table, with_failures_in_line
+from cellspec.engines.rows import table, with_failures_in_line, with_named_failures
 from cellspec.errors import SpecError
 from cellspec.machine.limits import check_limits
 
@@ -54,7 +54,7 @@ class RayBackend:
         """The nearest workload that Ray can be asked for; None with too many limited resources."""
         if len(work.limits.resources) > RESOURCES_MAX:
             return None
-        return with_failures_in_line(work)
+        return with_failures_in_line(with_named_failures(work))
 
     def run(self, probe: Probe) -> None:
         """Run the workload for one run of the process.

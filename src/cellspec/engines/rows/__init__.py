@@ -9,12 +9,20 @@ that must last. The modules:
 - `state`: `DriverState`, the driver's knowledge. It takes results one at a time, each node after
   those that it needs, and leaves it to the engine to decide what runs;
 - `storage`: the folder;
-- `in_line`: workloads in which a dropped row leaves no task of its row to run.
+- `in_line`: workloads in which a dropped row leaves no task of its row to run, and no failure is
+  of a type that says nothing.
 """
 
-from cellspec.engines.rows.in_line import with_failures_in_line
+from cellspec.engines.rows.in_line import with_failures_in_line, with_named_failures
 from cellspec.engines.rows.results import Dropped, Result
 from cellspec.engines.rows.state import DriverState
 from cellspec.engines.rows.storage import table
 
-__all__ = ["DriverState", "Dropped", "Result", "table", "with_failures_in_line"]
+__all__ = [
+    "DriverState",
+    "Dropped",
+    "Result",
+    "table",
+    "with_failures_in_line",
+    "with_named_failures",
+]

@@ -14,7 +14,7 @@ from dataclasses import replace
 from cellspec.conformance.run.workload import Workload
 from cellspec.machine.policy import within_budget
 
-__all__ = ["with_failures_in_line"]
+__all__ = ["with_failures_in_line", "with_named_failures"]
 
 
 def with_failures_in_line(work: Workload) -> Workload:
@@ -42,6 +42,13 @@ def with_failures_in_line(work: Workload) -> Workload:
         for item in work.columns
     )
     return work if columns == work.columns else replace(work, columns=columns)
+
+
+def with_named_failures(work: Workload) -> Workload:
+    """The workload without foreign exceptions: what these engines repeat is named by its type."""
+    if not any(fault.raises for fault in work.faults):
+        return work
+    return work.replace(faults=tuple(replace(fault, raises="") for fault in work.faults))
 
 
 def _may_fail_for_good(work: Workload, column: str) -> bool:
