@@ -48,7 +48,10 @@ must be able to import `cellspec`. Their threads and resources are fixed when th
 workloads are fitted to them: ``dask worker $ADDRESS --nworkers 2 --nthreads 1 --resources r=1``.
 
 *Capabilities that are left out.* Row groups, ranges and early stops: Dask has none of them. Work
-conservation (``work_conserving``): it cannot be judged in real time.
+conservation (``work_conserving``): it cannot be judged in real time. Lost workers
+(``lost_workers``): the broker keeps every result, so none is lost; and without it nobody could say
+which results went. Dask learns of the death from a connection that closes, at a moment of real
+time, and runs the tasks again by itself; it reports to no client who alone had held what.
 
 The modules: `backend`, `driver` (the graph and its results), `calls` (the generators), `tasks`
 (what runs in a worker), `clusters`.
