@@ -449,7 +449,9 @@ class Pair:
         if model.ended:
             return set()
         if model.crashed:
-            claims = (model.durable_claim, model.pending_claim or model.durable_claim)
+            known, open_commits = model.durable_claim, model.open_commits.values()
+            new = [each for each in (model.pending_claim, *open_commits) if each is not None]
+            claims = [known, *(model.together(known, each) for each in new)]
             return {Action("resume", claim=self.claim(claim)) for claim in claims}
         found = {
             self.action("start", node, attempt=model.spent(node) + 1)
@@ -497,6 +499,12 @@ class Pair:
         for claim in map(model.first_rows, counts):
             if not model.begin_breaks(claim) and claim != model.durable_claim:
                 found.add(Action("checkpoint_begin", claim=self.claim(claim)))
+        found |= self._expected_of_sets()
+        calls = [a for a in self.enabled("take_back") if not self.broken(a)]
+        # The first call that may be taken back, whichever that is.
+        found |= set(calls[:1])
+        taken = [n for n in model.running if not model.take_back_breaks(n)]
+        assert bool(calls) >= any(n not in model.abandoned() for n in taken)
         if not model.worker_gone:
             found.add(Action("worker_lost"))
         found |= {self.action("lose", n) for n in model.definition.nodes() if model.may_lose(n)}
@@ -507,6 +515,25 @@ class Pair:
         for outcome in ("stopped", "interrupted"):
             if not model.end_breaks(outcome):
                 found.add(Action("end", outcome=outcome))
+        return found
+
+    def _expected_of_sets(self) -> set[Action]:
+        """A run whose claims have gaps is offered one of any rows, and a commit at a time."""
+        model = self.model
+        found: set[Action] = set()
+        for number in model.open_commits:
+            found.add(Action("committed", commit=number))
+            found |= {Action("commit_failed", commit=number)} if self.fails else set()
+        if not model.claims_sets() or model.unrecorded():
+            return found
+        most = model.most()
+        new = {name: rows - model.durable_claim[name] for name, rows in most.items()}
+        if any(new.values()) and not model.open_commits:
+            found.add(Action("commit_begin", claim=self.claim(new)))
+        claim = model.stored_claim()
+        begins = Action("checkpoint_begin", claim=self.claim(claim))
+        if model.has_gap(claim) and claim != model.durable_claim and not self.broken(begins):
+            found.add(begins)
         return found
 
     # What must hold after every step
@@ -545,6 +572,7 @@ class Pair:
         assert machine.durable == [model.durable(name) for name in names]
         assert set(machine.unrecorded) == model.unrecorded()
         assert set(machine.counters.dropped) == set(model.dropped)
+        assert machine.claim(3) == self.claim(model.most())
         window = model.rules.stop_window
         if window is not None:
             assert list(machine.state.ends) == model.ends[-window:]

@@ -283,6 +283,24 @@ class RunModel:
         }
         return self.closed({name: frozenset(rows) for name, rows in held.items()})
 
+    def claims_sets(self) -> bool:
+        """Claims of this run have, or are to have, gaps, or bring their data with them."""
+        return self.rules.claims_any or self.commits or any(map(self.has_gap, self.begun))
+
+    def stored_claim(self) -> Held:
+        """Of the most that can be claimed what is durable; of ordered columns, without a gap."""
+        held = {name: frozenset(rows & self.stored[name]) for name, rows in self.most().items()}
+        while True:
+            cut = {
+                name: frozenset(r for r in rows if frozenset(range(r)) <= rows)
+                if self.definition.is_ordered(name)
+                else rows
+                for name, rows in self.closed(held).items()
+            }
+            if cut == held:
+                return held
+            held = cut
+
     def first_rows(self, counts: Mapping[str, int]) -> Held:
         """The first rows of each column, as a claim."""
         return {name: frozenset(range(rows)) for name, rows in counts.items()}
@@ -488,7 +506,7 @@ class RunModel:
         broken = self._past_breaks(node)
         if broken:
             return broken
-        broken |= self._present_breaks(node)
+        broken |= self._present_breaks(node) | self._killer_breaks(node)
         if not self.is_output(node):
             broken |= self.limit_breaks(node.column)
         if attempt is not None and attempt != self.spent(node) + 1:
@@ -519,9 +537,11 @@ class RunModel:
                 broken.add("SCHED-05")
             elif node in self.results:
                 broken.add("SCHED-03")
-            if self.is_killer(node):
-                broken.add("DROP-06")
         return broken
+
+    def _killer_breaks(self, node: NodeId) -> set[str]:
+        spent = isinstance(node, CellNodeId) and self.is_killer(node)
+        return {"DROP-06"} if spent else set()
 
     def is_killer(self, cell: CellNodeId) -> bool:
         """Clause DROP-06: so many processes died in flight of it, and it never ended well."""
@@ -623,6 +643,7 @@ class RunModel:
         for row in rows:
             cell = CellNodeId(row, column)
             wrong = self._past_breaks(cell) or self._present_breaks(cell)
+            broken |= self._killer_breaks(cell)
             before = {CellNodeId(other, column) for other in rows if other < row}
             if self.open_needs(cell) <= before:
                 # The range itself gives those rows first.
@@ -1511,7 +1532,7 @@ class RunModel:
 
     def claimable(self) -> set[CellNodeId]:
         """The cells that a claim of the kind that this run makes could hold (STOP-07)."""
-        if self.rules.claims_any or self.commits or any(map(self.has_gap, self.begun)):
+        if self.claims_sets():
             return set(self.cells_of(self.most()))
         whole = dict.fromkeys(self.names, self.completed_rows() if self.begun else 0)
         by_column = any(len(set(claim.values())) > 1 for claim in self.begun)

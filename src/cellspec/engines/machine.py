@@ -40,7 +40,10 @@ OPTIONS_MAX: Final = 48
 """How many of the possible steps one is picked from; they come in the order of columns and rows."""
 
 _LATER = frozenset(
-    {"complete", "fail", "cancel", "crash", "checkpoint_failed", "end", "worker_lost", "lose"}
+    {
+        *("complete", "fail", "cancel", "take_back", "worker_lost", "lose"),
+        *("checkpoint_failed", "commit_failed", "crash", "end"),
+    }
 )
 """What the engine does not do of its own accord: calls end when they end, storage never fails."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from cellspec.graph.nodes import (
     NodeKey,
@@ -17,8 +18,19 @@ from cellspec.machine.losing import may_lose, may_lose_barrier
 from cellspec.machine.row_groups import leads_nowhere, unresolved
 from cellspec.machine.run_state import RunState
 from cellspec.machine.saving import longest_claim
+from cellspec.machine.taking_back import TAKEN_BACK_MAX
 from cellspec.machine.unclaimed import unsaved
-from cellspec.state.claims import first_outside
+from cellspec.state.claims import (
+    Claim,
+    Rows,
+    are_prefixes,
+    as_rows,
+    first_outside,
+    join,
+    meet,
+    minus,
+    prefix_of,
+)
 from cellspec.state.codes import (
     BACKOFF,
     READY,
@@ -33,15 +45,19 @@ def enabled(run: RunState) -> Iterator[Action]:
     """Every action that the specification allows now, lazily, in a fixed order.
 
     Checkpoints are offered for version 1 and 2, each with its longest claim; data is offered
-    to storage as a whole column prefix; commits, ranges, and resumes with another target, or from
-    a claim whose write reported an error, are not offered. An end as failed, a time-out, an
-    answer that rejects rows and a call taken back are left out too. A failure is offered as each
-    other kind, without a backoff.
+    to storage as a whole column prefix. A run whose claims have gaps is offered one of any rows,
+    and one commit at a time. Ranges, and resumes with another target, from several commits, or from
+    a claim whose write reported an error, are not offered. An end as failed, a time-out and an
+    answer that rejects rows are left out too. A failure is offered as each other kind, without a
+    backoff; of the calls that may be taken back, the first.
     """
     if run.ended:
         return
     if run.crashed:
-        claims = dict.fromkeys((run.durable_claim, run.pending_claim or run.durable_claim))
+        known = run.durable_claim
+        new = (run.pending_claim, *(commit.cells for commit in run.commits.values()))
+        found = (tuple(map(join, known, cells)) for cells in new if cells is not None)
+        claims = dict.fromkeys((known, *found))
         yield from (Action("resume", claim=claim) for claim in claims)
         return
     yield from _starts_now(run)
@@ -177,6 +193,8 @@ def _storage_actions(run: RunState) -> Iterator[Action]:
             grows = all(first_outside(d, c) < 0 for c, d in zip(claim, known, strict=True))
             if covered and grows and claim != known:
                 yield Action("checkpoint_begin", claim=claim)
+    if run.claim_version == 3:
+        yield from _set_actions(run)
     total = run.graph.num_records
     done = run.completed_rows == total and min(run.durable) == total and not run.unrecorded
     claimed = not run.claims_here or min(run.claimed_rows()) == total
@@ -192,8 +210,40 @@ def _killers(run: RunState) -> Iterator[Action]:
             yield Action("drop", run.name_of(column), (row, row + 1), cause="killer")
 
 
+def _set_actions(run: RunState) -> Iterator[Action]:
+    """A claim of any rows, a commit of all that nobody claimed, or the ends of open commits."""
+    for number in run.commits:
+        yield Action("committed", commit=number)
+        if run.offers_failures:
+            yield Action("commit_failed", commit=number)
+    if run.unrecorded:
+        return
+    most, known = run.counters.claimable(), run.durable_claim
+    if not run.commits:
+        new = tuple(map(minus, most, known))
+        if any(new):
+            yield Action("commit_begin", claim=new)
+    if run.pending_claim is None:
+        claim = _stored_claim(run, most)
+        grows = all(first_outside(d, c) < 0 for c, d in zip(claim, known, strict=True))
+        if grows and claim != known and not are_prefixes(claim):
+            yield Action("checkpoint_begin", claim=claim)
+
+
+def _stored_claim(run: RunState, most: Claim) -> Claim:
+    """What is durable of the largest claim, without gaps in ordered columns (CKPT-05, CKPT-10)."""
+    found: list[Rows] = []
+    for rule in run.graph.rules.columns:
+        rows = meet(most[rule.index], as_rows(run.on_storage.ranges(rule.index)))
+        for need in rule.needs:
+            rows = meet(rows, found[need])
+        found.append(prefix_of(rows) if rule.ordered else rows)
+    return tuple(found)
+
+
 def _losses(run: RunState) -> Iterator[Action]:
-    """The loss of a worker, and of each result that may have gone with it."""
+    """A call that is taken back, the loss of a worker, and of each result that may go with it."""
+    yield from islice(_take_backs(run), 1)
     if run.since_loss is None:
         yield Action("worker_lost")
         return
@@ -204,6 +254,15 @@ def _losses(run: RunState) -> Iterator[Action]:
         for row in () if rule.is_barrier else range(run.graph.num_records):
             if may_lose(run, rule.index, row):
                 yield Action("lose", rule.name, (row, row + 1))
+
+
+def _take_backs(run: RunState) -> Iterator[Action]:
+    """Calls in flight that were not taken back too often (clause FAIL-06)."""
+    for action in of_state(run, "take_back", RUNNING):
+        column = run.graph.rules.index[action.column]
+        output = action.scope is None and run.barrier_flags[column]
+        if not output and run.taken_back.get(key_of(column, action), 0) < TAKEN_BACK_MAX:
+            yield action
 
 
 def of_state(run: RunState, kind: str, state: int) -> Iterator[Action]:
