@@ -24,6 +24,7 @@ from cellspec.build.datadesigner import Model, load_pipeline
 from cellspec.errors import MissingExtraError, SpecError
 from cellspec.graph.columns import ColumnDescriptor
 from cellspec.graph.columns import ExecutionTraits as T
+from cellspec.graph.configuration import changed_columns
 from cellspec.graph.nodes import BarrierNodeId, CellNodeId
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -126,6 +127,63 @@ def test_models_skips_and_drops_are_those_of_the_file(config: str) -> None:
     assert {c.name: c.skip_when for c in columns if c.skip_when} == facts["skips"]
     assert [c.name for c in columns if not c.propagate_skip] == facts["propagate_skip_false"]
     assert [c.name for c in columns if c.drop] == facts["drops"]
+
+
+# By name, what is changed in a file, and whether that changes a value.
+CHANGES: dict[str, tuple[str, str, object, bool]] = {
+    "prompt": ("columns", "prompt", "Say nothing.", True),
+    "model": ("model_configs", "model", "another/model", True),
+    "temperature": ("model_configs", "inference_parameters.temperature", 0.125, True),
+    "limit": ("model_configs", "inference_parameters.max_parallel_requests", 99, False),
+    "timeout": ("model_configs", "inference_parameters.timeout", 77, False),
+    "provider": ("model_configs", "provider", "elsewhere", False),
+    "drop": ("columns", "drop", True, False),
+}
+
+
+def changed(data: dict[str, Any], part: str, path: str, value: object) -> None:
+    """Change a field of the LLM columns, or of the models."""
+    for item in data["data_designer"][part]:
+        if part == "columns" and not item["column_type"].startswith("llm"):
+            continue
+        *folders, last = path.split(".")
+        for folder in folders:
+            item = item[folder]
+        if last in item:  # A model of embeddings has no temperature.
+            item[last] = value
+
+
+@pytest.mark.datadesigner
+@pytest.mark.clause("CKPT-20")
+@pytest.mark.usefixtures("_datadesigner")
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("config", ["text_to_python", "tutorial_1_the_basics"])
+def test_a_version_changes_with_what_shapes_a_value_and_with_nothing_else(
+    config: str, change: str, tmp_path: Path
+) -> None:
+    source = shared(f"{config}.yaml")
+    data = yaml.safe_load(source.read_text(encoding="utf-8"))
+    *where, shapes = CHANGES[change]
+    changed(data, *where)  # type: ignore[arg-type]
+    path = tmp_path / f"{config}.yaml"
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    before = load_pipeline(source)
+    after = load_pipeline(path, base_dir=source.parent)
+    llm = {column.name for column in before.columns if column.column_type.startswith("llm")}
+    found = changed_columns(before.graph(1).config, after.graph(1).config)
+    assert llm
+    assert set(found) == (llm if shapes else set())
+
+
+@pytest.mark.datadesigner
+@pytest.mark.usefixtures("_datadesigner")
+@pytest.mark.parametrize("config", LOADABLE)
+def test_every_column_of_a_real_file_has_a_version(config: str) -> None:
+    path, seeds = shared(f"{config}.yaml"), SEED_FROM_OUTSIDE.get(config)
+    one, two = (load_pipeline(path, seed_columns=seeds) for _ in range(2))
+    versions = [item.version for item in one.descriptors]
+    assert None not in versions
+    assert versions == [item.version for item in two.descriptors]
 
 
 @pytest.mark.datadesigner

@@ -5,7 +5,8 @@ prompts, samplers, validators and model aliases. `load_pipeline` lets DataDesign
 check and compile that file, asks its own registry for the generator classes, and leaves the rest to
 `cellspec.build.builder`. The result holds the things that a scheduler needs (columns with traits,
 dependencies and side effects, the model that each one calls, the number of requests that each model
-takes at a time), and leaves prompts out.
+takes at a time). It leaves prompts out, and gives each column a version instead: a digest of what
+shapes its values.
 
 Differences between DataDesigner's view and ours, and how each is resolved:
 
@@ -18,6 +19,10 @@ Differences between DataDesigner's view and ours, and how each is resolved:
   which are start columns besides. DataDesigner runs each once for every group of rows: that is this
   graph with ``barrier_scope="batch"``, and the caller chooses.
 - *Skips.* A column waits for the inputs of its skip condition, as it does there.
+- *Versions.* A column's version digests its own settings, with its prompt, and the model, the
+  sampling and the tools that it uses; and its generator's class with DataDesigner's version.
+  Aliases, endpoints, limits, time-outs and secrets are no part of it. Of a seed column it holds how
+  rows are taken, and not the data. Settings that JSON does not have leave a column without one.
 - *Seed columns.* Their names stand in the seed's data, not in the file. The data is not opened, for
   it may be large or far away: the seed brings every name that columns need and do not make. In a
   file without a seed such a name is an error, unless the caller names it (`seed_columns`).
@@ -30,6 +35,7 @@ import importlib
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -39,12 +45,21 @@ import yaml
 from cellspec.build.builder import BuildReport, GraphBuilder, RegistryLike
 from cellspec.errors import MissingExtraError, SpecError
 from cellspec.graph.columns import ColumnDescriptor
+from cellspec.graph.configuration import config_digest
 from cellspec.graph.graph import BarrierScope, ExecutionGraph
 from cellspec.plain_yaml import PlainLoader
 
 __all__ = ["Model", "Pipeline", "PipelineColumn", "load_pipeline"]
 
 SEED_TYPE = "seed-dataset"
+# Settings that change a run and no value: of a column, a model, its sampling, tools, a validator.
+_OF_COLUMN = {"name", "drop", "model_alias", "model_aliases", "tool_alias", "propagate_skip"}
+_OF_MODEL = {"alias", "provider", "skip_health_check"}
+_OF_SAMPLING = {"max_parallel_requests", "timeout"}
+_OF_TOOLS = {"tool_alias", "providers", "timeout_sec"}
+_OF_VALIDATOR = {"endpoint_url", "headers", "timeout", "max_retries", "retry_backoff"}
+_OF_VALIDATOR |= {"max_parallel_requests"}
+_OF_SEED = {"source"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +216,9 @@ def load_pipeline(
     models = _models(config)
     by_name = {item.name: item for item in config.columns}
     columns = tuple(
-        _pipeline_column(graph.get_column_descriptor(name), by_name[name], models, source)
-        for name in graph.column_names
+        _pipeline_column(_with_version(descriptor, item, config), item, models, source)
+        for descriptor in map(graph.get_column_descriptor, graph.column_names)
+        for item in (by_name[descriptor.name],)
     )
     place = {name: number for number, name in enumerate(graph.column_names)}
     report = BuildReport(tuple(sorted(builder.report, key=lambda item: place[item.column])))
@@ -437,6 +453,49 @@ def _canonical(
         )
         for item in sorted(descriptors, key=lambda item: order[item.name])
     ]
+
+
+def _with_version(descriptor: ColumnDescriptor, item: Any, config: Any) -> ColumnDescriptor:
+    """The column with a digest of what shapes its values, or without one if nobody can say.
+
+    A function of the pipeline's author is stored as a name, which says nothing of its code.
+    """
+    own = _plain(item, _OF_COLUMN)
+    if own is None or own["column_type"] == "custom":
+        return descriptor
+    if (validator := own.get("validator_params")) is not None:
+        if own.get("validator_type") == "local_callable":
+            return descriptor
+        own["validator_params"] = _without(validator, _OF_VALIDATOR)
+    known = {model.alias: model for model in config.model_configs or ()}
+    aliases = [alias for alias in item.get_model_aliases() if alias in known]
+    models = [_plain(known[alias], _OF_MODEL) for alias in aliases]
+    for model in filter(None, models):
+        model["inference_parameters"] = _without(model["inference_parameters"], _OF_SAMPLING)
+    alias = getattr(item, "tool_alias", None)
+    tools = [tool for tool in getattr(config, "tool_configs", None) or () if alias is not None]
+    shaping = {
+        "column": own,
+        "models": models,
+        "tools": [_plain(tool, _OF_TOOLS) for tool in tools if tool.tool_alias == alias],
+        "seed": _plain(config.seed_config, _OF_SEED) if own["column_type"] == SEED_TYPE else None,
+        "generator": getattr(descriptor.generator_cls, "__qualname__", None),
+        "datadesigner": version("data-designer"),
+    }
+    return descriptor.replace(version=config_digest(shaping))
+
+
+def _plain(settings: Any, left_out: set[str]) -> dict[str, Any] | None:
+    """Settings as JSON data; None if they are none."""
+    try:
+        plain: dict[str, Any] = settings.model_dump(mode="json", exclude=left_out)
+    except (TypeError, ValueError):
+        return None
+    return plain
+
+
+def _without(settings: Mapping[str, Any], left_out: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in left_out}
 
 
 def _models(config: Any) -> dict[str, Model]:
