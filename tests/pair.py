@@ -413,6 +413,7 @@ class Pair:
             moment = self.model.next_moment(t)
             broken = self.model.save_breaks(t) or self.model.idle_breaks(moment)
             if broken:
+                _say(f"    which is too late: {', '.join(sorted(broken))}")
                 with pytest.raises(Violation) as caught:
                     self.machine.at(t)
                 assert caught.value.clause in broken
