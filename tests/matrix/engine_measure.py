@@ -18,7 +18,7 @@ from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.harness import run_workload
 from cellspec.conformance.judge.profiles import DRAWN
 from cellspec.conformance.run.workload import Workload
-from tests.matrix.engine_mutants import FIRST_ROWS, EngineMutant
+from tests.matrix.engine_mutants import MEASURED, EngineMutant
 
 PROFILES = tuple(profile.name for profile in DRAWN)
 WORKLOADS = 2000
@@ -38,7 +38,7 @@ class EngineRow:
 
 
 @cache
-def workload(number: int, able: frozenset[str] = FIRST_ROWS) -> Workload:
+def workload(number: int, able: frozenset[str] = MEASURED) -> Workload:
     """The workload with this number, from 1, for engines with these capabilities."""
     profiles = [name for name in PROFILES if name in able]
     profile = profiles[(number - 1) % len(profiles)]

@@ -58,8 +58,8 @@ from cellspec.state.codes import DROPPED_BEHIND
 from cellspec.state.moving import advance_order
 from cellspec.state.tracker import CompletionTracker
 
-FIRST_ROWS = ReferenceBackend.capabilities - {"set_claims"}
-"""The capabilities of a reference that is asked for claims without gaps only."""
+MEASURED = ReferenceBackend.capabilities - {"set_claims", "killer_cells"}
+"""The capabilities by which most mutants are measured: claims without gaps, and no killers."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class EngineMutant:
         scheduler, engine: the classes it is made of.
         export: what it makes of the table that storage holds, given the incarnation's probe.
         lacks: capabilities of the reference that it does not declare.
-        first_rows: it claims first rows only, by row and by column.
+        wide: its workloads ask for claims of any cells, and have killers, too.
     """
 
     name: str
@@ -79,12 +79,12 @@ class EngineMutant:
     engine: type[AsyncioEngine] = AsyncioEngine
     export: Callable[[Table, Probe], Table] | None = None
     lacks: tuple[str, ...] = ()
-    first_rows: bool = True
+    wide: bool = False
 
     @property
     def able(self) -> frozenset[str]:
         """The capabilities that its workloads are drawn for."""
-        return FIRST_ROWS if self.first_rows else ReferenceBackend.capabilities
+        return ReferenceBackend.capabilities if self.wide else MEASURED
 
     def backend(self) -> ReferenceBackend:
         """The engine as the suite takes it."""
@@ -115,13 +115,13 @@ def as_scheduler(broken: type) -> type[Scheduler]:
     return type(broken.__name__, (Scheduler,), {"parts": parts, "__module__": broken.__module__})
 
 
-def mutant(wrong: str, *, lacks: str = "", first_rows: bool = True) -> Callable[[Any], Any]:
+def mutant(wrong: str, *, lacks: str = "", wide: bool = False) -> Callable[[Any], Any]:
     """Register a broken part of the scheduler, a scheduler, an engine, or an export function.
 
     Args:
         wrong: what is wrong with it, in a sentence.
         lacks: a capability that it does not promise.
-        first_rows: it claims first rows only, by row and by column.
+        wide: its workloads ask for claims of any cells, and have killers, too.
     """
 
     def register(broken: Any) -> Any:
@@ -134,9 +134,7 @@ def mutant(wrong: str, *, lacks: str = "", first_rows: bool = True) -> Callable[
         else:
             kind, made = "scheduler", as_scheduler(broken)
         missing = (lacks,) if lacks else ()
-        broken_one = EngineMutant(
-            words, wrong, lacks=missing, first_rows=first_rows, **{kind: made}
-        )
+        broken_one = EngineMutant(words, wrong, lacks=missing, wide=wide, **{kind: made})
         ENGINE_MUTANTS.append(broken_one)
         return broken
 
@@ -902,7 +900,7 @@ class ClaimsFromTheResume(Saving):
         return make_payload(graph, claim, self.plan.version)
 
 
-@mutant("a save writes rows up to the first gap only, and claims those behind it", first_rows=False)
+@mutant("a save writes rows up to the first gap only, and claims those behind it", wide=True)
 class WritesUpToTheFirstGap(Saving):
     def next_save(self, *, final: bool) -> Save | None:
         save = super().next_save(final=final)
@@ -915,13 +913,20 @@ class WritesUpToTheFirstGap(Saving):
         return self.in_flight
 
 
-@mutant("a resume from a claim of any cells takes its first rows alone as done", first_rows=False)
+@mutant("a resume from a claim of any cells takes its first rows alone as done", wide=True)
 class CountsFirstRowsAsDone(Scheduler):
     def _restore_states(self, claim: Claim) -> None:
         super()._restore_states(tuple(map(prefix_of, claim)))
 
 
-@mutant("a run that claims any cells claims first rows when it is asked to stop", first_rows=False)
+@mutant("a cell with which processes died is tried again without end", wide=True)
+class TriesKillersWithoutEnd(Scheduler):
+    def begin(self, restored: Restored | None = None, *, keep: bool = False) -> None:
+        self.spent = ()
+        super().begin(restored, keep=keep)
+
+
+@mutant("a run that claims any cells claims first rows when it is asked to stop", wide=True)
 class ClaimsFirstRowsAtAStop(Scheduler):
     def _assemble(self) -> None:
         super()._assemble()

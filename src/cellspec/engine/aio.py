@@ -66,6 +66,7 @@ class AsyncioEngine(Engine):
         self._error: BaseException | None = None
         self._begun = True
         try:
+            self.scheduler.on_news = self._look_around
             self.begin(self._loop.time(), resume=resume, keep=keep)
             await self._drive()
         finally:

@@ -15,6 +15,7 @@ from cellspec.engine.scheduler import Scheduler, WantsSkip
 from cellspec.engine.storage.durable import Storage
 from cellspec.engine.storage.filesystem import RealFileSystem
 from cellspec.engine.storage.stores import MemoryStore, Store
+from cellspec.engine.suspects import Suspects
 from cellspec.errors import SpecError
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.machine.actions import Outcome
@@ -57,6 +58,14 @@ class RunBrokeOff(BaseException):
     """Ends a task or thread whose run broke off while it made a call."""
 
 
+def _suspects(folder: str | Path | None, graph: ExecutionGraph, tries: int) -> Suspects:
+    if folder is None:
+        raise SpecError("engine: killer_tries: expected a folder beside it, to count processes in")
+    if type(tries) is not int or tries < 1:
+        raise SpecError(f"engine: killer_tries: expected an integer from 1, got {tries!r}")
+    return Suspects(Path(folder), graph, tries)
+
+
 class Engine:
     """Arguments and first steps of every engine; see `cellspec.engine` for an example.
 
@@ -78,6 +87,8 @@ class Engine:
         checkpoint_version: 1 (finished rows), 2 (each column as far as it got) or 3 (any cells).
         keep_config: go on over claimed cells of a column whose version has changed, and keep them;
             without it such a folder is refused (clause CKPT-20).
+        killer_tries: how many processes may die with a cell in flight before its row is given up
+            (clause DROP-06); None for any number. It needs a folder.
         backoff: how long a node waits after a failure.
         foreign: how to read an exception of a generator that is no `GeneratorError`: as permanent,
             or as retryable. A `TimeoutError` always spends an attempt, and is worth another.
@@ -110,6 +121,7 @@ class Engine:
         checkpoint_every_rows: int | None = 100,
         checkpoint_version: int = 1,
         keep_config: bool = False,
+        killer_tries: int | None = None,
         backoff: Backoff | None = None,
         timeout_s: float | None = None,
         foreign: Literal["permanent", "retryable"] = "permanent",
@@ -128,6 +140,10 @@ class Engine:
         watching = [observer] if observer is not None else []
         if progress:
             watching.append(ProgressBar(graph.num_records))
+        self._suspects: Suspects | None = None
+        if killer_tries is not None:
+            self._suspects = _suspects(folder, graph, killer_tries)
+            watching.append(self._suspects)
         self.keep_config = keep_config
         self.observer = watching[0] if len(watching) == 1 else Observers(*watching)
         self.store = store if store is not None else self._open_store(folder, run_name)
@@ -181,6 +197,8 @@ class Engine:
         if restored is not None and not self.keep_config:
             self.expect_config(restored)
         self.scheduler.now = now
+        if self._suspects is not None:
+            self.scheduler.spent = self._suspects.load()
         self.scheduler.begin(restored, keep=keep)
 
     def expect_config(self, restored: Restored) -> None:

@@ -119,6 +119,8 @@ class CallBuilder:
         key = cell_key(column, row)
         if progress.attempt(key) != progress.attempt(cell_key(column, first)):
             return False
+        if key in progress.spent:
+            return False
         if not self._columns[column].ordered:
             return progress.state[key] == QUEUED
         # It must wait for nothing but the row before, which the range itself will give.

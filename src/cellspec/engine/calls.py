@@ -95,9 +95,10 @@ class Drop:
     """Why a row was given up.
 
     Attributes:
-        column: the column that failed for good, or whose answer rejected the row.
+        column: the column that failed for good, or whose answer rejected the row, or whose calls
+            ran when processes died.
         cause: its error, in words.
-        kind: "filtered" if an answer rejected the row.
+        kind: "filtered" if an answer rejected the row; "killer" if processes died.
     """
 
     column: str

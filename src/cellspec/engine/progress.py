@@ -7,7 +7,7 @@ changes one row.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from cellspec.engine.call_states import ENDED, RUNNING, WAITING, CallStates
 from cellspec.engine.calls import BARRIER, Call, Drop
@@ -43,6 +43,7 @@ class Progress:
         backoffs: for each node that failed, how often it has backed off.
         values: the values that this incarnation still needs.
         dropped: the rows given up so far, with the reason.
+        spent: cells that do not start: too many processes died with them in flight.
         open_cells: for each row, how many of its cells are unresolved.
         open_rows: how many rows have an unresolved cell.
         cells_done: how many cells this incarnation has resolved without a drop.
@@ -61,6 +62,7 @@ class Progress:
         self.column_count = graph.num_columns
         self.values = Values(graph)
         self.dropped: dict[int, Drop] = {}
+        self.spent: Collection[NodeKey] = ()
         self.state = CallStates(graph)
         self.attempts: dict[NodeKey, int] = {}
         self.backoffs: dict[NodeKey, int] = {}

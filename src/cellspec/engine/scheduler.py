@@ -39,7 +39,7 @@ barrier looks at its scope, and a save at the rows that it writes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, ClassVar
@@ -73,7 +73,7 @@ from cellspec.engine.values import Values
 from cellspec.errors import SpecError
 from cellspec.faults import Permanent
 from cellspec.graph.graph import ExecutionGraph
-from cellspec.graph.nodes import NodeId, NodeKey, cell_key
+from cellspec.graph.nodes import NodeId, NodeKey, cell_key, place_of
 from cellspec.graph.rowset import ranges_of
 from cellspec.machine.actions import Failure
 from cellspec.machine.limits import FailurePolicy, Limits, check_limits
@@ -85,6 +85,8 @@ from cellspec.state.tracker import CompletionTracker
 from cellspec.text import counted
 
 __all__ = ["Parts", "Scheduler", "WantsSkip"]
+
+_KILLER = "processes died while it was in flight"
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,8 @@ class Scheduler:
     Attributes:
         parts: the classes that it is assembled from.
         now: seconds of the driver's clock, as given to the last `advance`.
+        on_news: called when `next_call` gave up a row, so that a save or the end may be due.
+        spent: cells to give up: so many processes died with them in flight (clause DROP-06).
 
     Raises:
         SpecError: limits that cannot admit a barrier's whole scope (clause GROUP-04), or an
@@ -155,8 +159,9 @@ class Scheduler:
         self.plan = plan or CheckpointPlan()
         self.backoff = backoff or Backoff()
         self.observer = observer or Observer()
-        self.now = 0.0
-        self._stop_requested = False
+        self.now, self._stop_requested = 0.0, False
+        self.on_news: Callable[[], object] = lambda: None
+        self.spent: Collection[NodeKey] = ()
         self._columns = graph.rules.columns
         self._foreign = foreign
         self._order = order
@@ -178,6 +183,7 @@ class Scheduler:
         self.progress = parts.progress(
             self.graph, self._tracker_class.for_graph(self.graph), self._on_row_resolved
         )
+        self.progress.spent = self.spent
         self.slots = parts.slots(self.graph, self.limits)
         self.queues = parts.queues(self.progress, self.slots, self._order)
         self.turns = parts.turns(self.progress)
@@ -260,15 +266,14 @@ class Scheduler:
     # Calls that start
 
     def next_call(self) -> Call | None:
-        """Start the next node: it takes its slot, and its call is to be made at once.
-
-        Returns:
-            None if nothing may start now.
-        """
-        if not self._may_start():
-            return None
-        key = self.queues.take()
-        return None if key is None else self._start(key)
+        """Start the next node, if one may: it takes its slot, and is to be called at once."""
+        while self._may_start() and (key := self.queues.take()) is not None:
+            if key not in self.spent:
+                return self._start(key)
+            self._drop([place_of(key)], Drop(self._columns[key[0]].name, _KILLER, "killer"))
+            self.ready.settle()
+            self.on_news()
+        return None
 
     def _may_start(self) -> bool:
         """True unless the run is over, stops, or has every worker busy."""

@@ -72,6 +72,7 @@ class ThreadEngine(Engine):
         self._threads = [self._new_thread(number) for number in range(count)]
         with self._changed:
             try:
+                self.scheduler.on_news = self._changed.notify_all
                 self.begin(self.clock(), resume=resume, keep=keep)
                 for thread in self._threads:
                     thread.start()

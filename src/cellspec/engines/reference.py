@@ -47,8 +47,8 @@ class ReferenceBackend:
         "cache",
         "lost_workers",
         "row_ids",
-        "killer_cells",
     }
+    killer_tries = 2
     # All output of a barrier is there in one step, so that a claim holds all of a scope or nothing.
     unasked: Collection[Sometimes] = (Sometimes.BARRIER_BETWEEN,)
     scheduler_class: type[Scheduler] = Scheduler
@@ -103,6 +103,7 @@ class ThreadBackend:
     version = version("cellspec")
     capabilities = ReferenceBackend.capabilities - {"counted_work"}
     unasked = ReferenceBackend.unasked
+    killer_tries = ReferenceBackend.killer_tries
     scheduler_class: type[Scheduler] = Scheduler
     engine_class: type[LockedCalls] = LockedCalls
     _engine: LockedCalls | None = None
@@ -149,9 +150,17 @@ def _arguments(probe: Probe, reports: _Reports, scheduler: type[Scheduler]) -> d
         "foreign": work.foreign,
         "checkpoint_every_rows": work.checkpoint_every_rows,
         "checkpoint_version": work.checkpoint_version,
+        "killer_tries": _killer_tries(probe),
         "observer": reports,
         "scheduler_class": scheduler,
     }
+
+
+def _killer_tries(probe: Probe) -> int | None:
+    """How many processes may die with a cell, where so many can."""
+    work, tries = probe.work, ReferenceBackend.killer_tries
+    promised = "killer_cells" in probe.capabilities
+    return tries if promised and (work.killers or work.incarnations > tries) else None
 
 
 def read_table(probe: Probe) -> Table:

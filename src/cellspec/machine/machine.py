@@ -267,9 +267,8 @@ class Machine:
 
     def claim(self, version: int) -> Claim:
         """The largest claim that a checkpoint of this version may make now."""
-        if version == 3:
-            return self.counters.claimable()
-        return saving.longest_claim(self.state, version)
+        run = self.state
+        return run.counters.claimable() if version == 3 else saving.longest_claim(run, version)
 
     def dispatchable(self) -> str:
         """One node that could start now, in words; "" if there is none. O(resources)."""

@@ -63,7 +63,7 @@ class TableJudge:
         waive: Collection[str] = (),
     ) -> None:
         self._work, self._registry = work, registry
-        self._by_column, self._resumes = by_column, resumes
+        self._by_column, self._resumes, self._gives_up = by_column, resumes, gives_up
         self._waive = frozenset(waive)
         self._names = [item.name for item in work.columns]
         self._side_effects = {name for item in work.columns for name in item.side_effects}
@@ -142,7 +142,7 @@ class TableJudge:
             yield from self._dropped(incarnation, table, dropped, causes)
         total = self._work.rows_of(incarnation)
         yield from _wrong_skips(self._work, total, table, self._odd)
-        if outcome == "success":
+        if outcome == "success" and (dropped is not None or not self._gives_up):
             yield from self._final(incarnation, table, _killed(dropped, causes))
 
     def _left_behind(
