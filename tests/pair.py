@@ -123,7 +123,6 @@ class Pair:
         saving = plan.saving
         # As with SCHED-09, GROUP-06 and GROUP-07 waived, which alone change nothing else.
         self.machine.state.judges_idleness = plan.conserves
-        self.machine.state.judges_retirement &= plan.conserves
         default = policy or FailurePolicy()
         self.model = RunModel(
             Definition(case.rows, case.columns, case.batch_size, case.barrier_scope),
