@@ -81,6 +81,21 @@ def test_after_a_failed_write_a_save_is_due_by_what_is_new() -> None:
         run.at(4.0)
 
 
+@pytest.mark.clause("CKPT-19")
+def test_a_row_behind_a_gap_may_have_been_in_a_save_that_failed() -> None:
+    run = Machine(GRAPH, Limits(4), saving=SavePolicy(rows=2), waive=("SCHED-09", "SCHED-15"))
+    make(run, 0, 2)
+    run.at(1.0)
+    run.apply(Action("durable", "a", (0, 1)))
+    run.apply(Action("checkpoint_begin", claim=(1,)))
+    run.apply(Action("checkpoint_failed"))
+    make(run, 1)
+    run.at(2.0)
+    make(run, 3)
+    with pytest.raises(Violation, match=r"^CKPT-19: 3 rows"):
+        run.at(3.0)
+
+
 @pytest.mark.clause("CKPT-23", "CKPT-12")
 @pytest.mark.parametrize(("fails", "clause"), [(True, "CKPT-23"), (False, "CKPT-12")])
 def test_a_failed_write_never_costs_what_was_safe(fails: bool, clause: str) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import reduce
 
 from cellspec.machine.run_state import RunState
-from cellspec.state.claims import are_prefixes, count_parts, count_rows, meet, normal
+from cellspec.state.claims import are_prefixes, count_parts, count_rows, join, meet, normal
 from cellspec.text import counted
 
 __all__ = ["count_from_claim", "count_from_now", "leave_unsaved"]
@@ -20,13 +20,18 @@ __all__ = ["count_from_claim", "count_from_now", "leave_unsaved"]
 def count_from_claim(run: RunState) -> None:
     """A claim is durable: the next save counts from it. O(columns)."""
     if run.saving is not None:
-        run.saved_rows, run.unsaved_since = _claimed(run), None
+        run.saved_rows, run.unsaved_since, run.tried_rows = _claimed(run), None, 0
 
 
 def count_from_now(run: RunState) -> None:
-    """A write failed: the next save counts from here, or a full disk would be written for ever."""
+    """A write failed: the next save counts from here, or a full disk would be written for ever.
+
+    What it held behind a gap is not known, and counts as tried: O(rows behind the first gap).
+    """
     if run.saving is not None:
         run.saved_rows, run.unsaved_since = _claimable(run), None
+        if run.counters.parts is None:
+            run.tried_rows = reduce(meet, run.counters.claimable())
 
 
 def leave_unsaved(run: RunState, t: float) -> None:
@@ -72,13 +77,14 @@ def _claimed(run: RunState) -> int:
 
 
 def _saved_behind_a_gap(run: RunState, rows: int) -> int:
-    """How many of the first rows are claimed already, behind a gap that has closed since."""
+    """How many of the first rows a save held already, behind a gap that has closed since."""
+    since = normal([(run.saved_rows, rows)])
     if run.committed is not None:
-        return run.committed.count_common(run.saved_rows, rows)
+        tried = count_rows(meet(run.tried_rows, since))
+        return run.committed.count_common(run.saved_rows, rows) + tried
     claim = run.durable_claim
-    if are_prefixes(claim):
-        return 0
-    return count_rows(meet(reduce(meet, claim), normal([(run.saved_rows, rows)])))
+    saved = 0 if are_prefixes(claim) else reduce(meet, claim)
+    return count_rows(meet(join(saved, run.tried_rows), since))
 
 
 def _claimable(run: RunState) -> int:

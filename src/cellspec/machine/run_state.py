@@ -142,6 +142,8 @@ class RunState:
             counts from here.
         unsaved_since: the time since which rows beyond these could be claimed, in seconds; None if
             there were none, or no matter.
+        tried_rows: the rows that could be claimed when a save failed, behind a gap too; a claim of
+            any rows may have held them. 0 where parts are counted.
         writes: the writes of rows that are open: their columns, and rows ``[start, stop)``.
         paused_until: the end of the last pause, in seconds.
         may_pause: a call failed since the last pause began, so that another may begin.
@@ -263,6 +265,7 @@ class RunState:
         )
         self.saved_rows = 0
         self.unsaved_since: float | None = None
+        self.tried_rows: Rows = 0
         self.writes: list[tuple[Sequence[int], int, int]] = []
         self.lost_writes: list[tuple[Sequence[int], int, int]] = []
         self.paused_until = 0.0

@@ -336,22 +336,19 @@ class CompletionTracker:
         """The resolved nodes, as a JSON object (CKPT-02, CKPT-13).
 
         Versions 1 and 2 cost O(columns) at any number of rows, version 3 costs O(rows behind the
-        first that is not complete). Version 3 also keeps the graph's configuration; of a column
-        that has no version now, what the checkpoint said from which the tracker was restored.
-        Digests whose cells were kept on purpose stay in it, as `kept`.
+        first that is not complete). Version 3 also keeps the graph's configuration, of a column
+        without a version what the last checkpoint said, and the digests `kept` on purpose.
 
         Args:
             graph: the graph of the run.
-            version: 1 claims rows; 2 claims rows of each column, and names the graph; 3 claims
-                any rows of each column.
+            version: 1 claims rows; 2 rows of each column; 3 any rows of each column.
 
         Raises:
             CheckpointError: for any other version.
         """
         counters = self._counters_for(graph)
         if type(version) is int and version == 3:
-            config = graph.config
-            known = {**(self._config or {}), **config} if config else self._config
+            known = {**(self._config or {}), **(graph.config or {})} or self._config
             return make_payload(graph, counters.claimable(), version, known, self._kept_config)
         return make_prefix_payload(graph, counters.column_prefixes(), version)
 
@@ -370,26 +367,25 @@ class CompletionTracker:
         Args:
             checkpoint: the payload.
             graph: the graph of the run.
-            dropped: the dropped rows that storage read back, of each of which the claim holds a
-                cell; the other cells of these rows are resolved too.
+            dropped: the dropped rows that storage read back, each with a claimed cell; the other
+                cells of these rows are resolved too.
             skipped: by column, the skipped rows that it read back, all within the column's claim.
-            keep_config: keep claimed cells although the version of their column has changed; the
-                digests under which they were made stay on record.
+            keep_config: keep claimed cells of another version of their column, on record.
 
         Raises:
-            CheckpointError: if the payload cannot be trusted; see `cellspec.state.checkpoint`. Also
-                for a dropped or skipped row that the claim does not cover (CKPT-17, SKIP-03), and
-                for claimed cells of another configuration (CKPT-20).
+            CheckpointError: if the payload cannot be trusted (`cellspec.state.checkpoint`), for a
+                dropped or skipped row outside the claim (CKPT-17, SKIP-03), and for claimed cells
+                of another configuration (CKPT-20).
         """
         given = list(dropped)
         payload = parse_payload(checkpoint, graph, frozenset(filter(_is_row, given)))
-        claim = payload.claim
+        claim, config = payload.claim, payload.config
         if not keep_config:
-            expect_config(graph, claim, payload.config)
+            expect_config(graph, claim, config)
         drops = RowSet(graph.num_records, _covered("dropped", given, claim))
         skips = _covered_skips(skipped or {}, claim, graph)
         tracker = cls.for_graph(graph)
-        tracker._config, tracker._kept_config = payload.config, kept_digests(graph, payload)
+        tracker._config, tracker._kept_config = config, kept_digests(graph, payload)
         tracker._counters_for(graph).restore(claim, drops, skips)
         return tracker
 
