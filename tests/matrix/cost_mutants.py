@@ -14,7 +14,6 @@ from cellspec.engine.call_states import ENDED, QUEUED
 from cellspec.engine.calls import Call
 from cellspec.engine.progress import Progress
 from cellspec.engine.ready_queues import ReadyQueues
-from cellspec.engine.saving import Saving
 from cellspec.engine.scheduler import Scheduler
 from cellspec.graph.nodes import NodeKey, barrier_key, cell_key, column_of
 from tests.matrix.engine_mutants import EngineMutant, as_scheduler
@@ -67,10 +66,10 @@ class AsksEveryRunningCall(Scheduler):
 
 
 @mutant("how many rows are complete is counted from the first row at each event (seed defect 10)")
-class CountsRowsFromTheFirst(Saving):
+class CountsRowsFromTheFirst(Progress):
     def completed_rows(self) -> int:
         row = 0
-        while row < self.progress.rows and not self.progress.open_cells[row]:
+        while row < self.rows and not self.open_cells[row]:
             row += 1
         return row
 

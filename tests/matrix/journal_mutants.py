@@ -40,11 +40,15 @@ class JournalMutant(EngineMutant):
 
     @property
     def able(self) -> frozenset[str]:
-        return self.tells.capabilities
+        return self.tells.capabilities.difference(self.lacks)
 
     def backend(self) -> Backend:  # type: ignore[override]  # an engine of another kind
         """The engine as the suite takes it."""
-        broken: Any = type(self.journal.__name__, (self.tells,), {"incarnation": self.journal})
+        broken: Any = type(
+            self.journal.__name__,
+            (self.tells,),
+            {"incarnation": self.journal, "capabilities": self.able},
+        )
         made: Backend = broken()
         return made
 
@@ -55,6 +59,9 @@ class JournalMutant(EngineMutant):
 
 JOURNAL_MUTANTS: list[JournalMutant] = []
 
+IN_PARTS = ("torn_writes",)
+"""What a journal must not promise that writes a commit in several operations on files."""
+
 _TELLS: dict[type[Journal], type[Commits]] = {
     CommitJournal: Commits,
     ClaimJournal: Claims,
@@ -62,13 +69,15 @@ _TELLS: dict[type[Journal], type[Commits]] = {
 }
 
 
-def mutant(wrong: str, tells: type[Commits] | None = None) -> Any:
+def mutant(wrong: str, tells: type[Commits] | None = None, lacks: tuple[str, ...] = ()) -> Any:
     """Register a broken journal; the right one that it is made from says how it is told of."""
 
     def register(broken: type[Journal]) -> type[Journal]:
         words = "".join(f" {c.lower()}" if c.isupper() else c for c in broken.__name__).strip()
         known = tells or next(told for base, told in _TELLS.items() if issubclass(broken, base))
-        JOURNAL_MUTANTS.append(JournalMutant(words, wrong, tells=known, journal=broken))
+        JOURNAL_MUTANTS.append(
+            JournalMutant(words, wrong, lacks=lacks, tells=known, journal=broken)
+        )
         return broken
 
     return register
@@ -139,7 +148,7 @@ class ReplacesClaimedOutput(CommitJournal):
         self.saved -= {(rule.name, row) for row, value in held.items() if value is not None}
 
 
-@mutant("the mark of a commit is written first, and its data after that")
+@mutant("the mark of a commit is written first, and its data after that", lacks=IN_PARTS)
 class MarksACommitBeforeItsData(CommitJournal):
     def append(self, line: Line) -> None:
         with (self.probe.folder / "marks").open("a") as file:
@@ -153,7 +162,7 @@ class MarksACommitBeforeItsData(CommitJournal):
         super().tell_resume()
 
 
-@mutant("the data of a commit is there before the mark by which it is found")
+@mutant("the data of a commit is there before the mark by which it is found", lacks=IN_PARTS)
 class MarksACommitAfterItsData(CommitJournal):
     def append(self, line: Line) -> None:
         super().append({**line, "mark": 0})
@@ -165,7 +174,7 @@ class MarksACommitAfterItsData(CommitJournal):
         return [line for line in super().given_back() if line["mark"]]
 
 
-@mutant("of a commit that was cut off, the part that was written is taken")
+@mutant("of a commit that was cut off, the part that was written is taken", lacks=IN_PARTS)
 class TakesHalfACommit(CommitJournal):
     def append(self, line: Line) -> None:
         path = self.probe.folder / "journal"

@@ -82,7 +82,7 @@ FOLLOWS: Mapping[str, tuple[str, str]] = {
         "after its last attempt a row counts as dropped: the engine goes on with it",
     ),
     "takes unknown exceptions as answers": (
-        "TABLE-02 TABLE-03 TABLE-04 TABLE-06",
+        "DROP-03 TABLE-02 TABLE-03 TABLE-04 TABLE-06",
         "the table holds what no call gave",
     ),
     "repeats unknown exceptions": (
@@ -204,6 +204,7 @@ FOLLOWS: Mapping[str, tuple[str, str]] = {
     "throws the claim before away": ("TABLE-05", "and with it the rows that were safe"),
     "ignores conditions": ("TABLE-08 TABLE-06", "the table holds a value for the skip"),
     "gives up the row at the claim": ("SCHED-12", "its own counts go wrong"),
+    "counts first rows as done": ("STOP-04", "rows behind a gap are taken for ones that wait"),
 }
 WORKLOADS = range(1, 2 * len(DRAWN) + 1)
 
