@@ -32,6 +32,7 @@ capability            the engine …
 ``filters``           drops a row that an answer rejects, as filtered
 ``cache``             recalls answers that an earlier incarnation made durable, without a call
 ``lost_workers``      makes again what went with a worker that was lost
+``killer_cells``      gives a row up when a cell of it was in flight as too many processes died
 ``storage_steps``     reports the steps of its storage, so that it may be killed between them
 ``storage_faults``    bears storage that is slow, full or failing: it writes inside `Probe.storage`,
                       and resumes
@@ -188,7 +189,8 @@ class Backend(Protocol):
     def table(self, probe: Probe) -> Table:
         """Read the durable table in ``probe.folder``, after a crash or after the end.
 
-        Leave the folder as it is: the next incarnation goes on from it.
+        Leave the folder as it is: the next incarnation goes on from it. A store that mends its
+        files when it is opened, as a database rolls back its journal, is read from a copy of them.
         """
 
 

@@ -391,7 +391,8 @@ class Probe(StorageReports):
         """A call in flight is about to be cancelled, and made again by another worker.
 
         Say it just before the engine cancels the call: the cancellation then spends no attempt,
-        and the node is ready again at once (clause FAIL-06).
+        and the node is ready again at once (clause FAIL-06). Until the cancellation has reached
+        the call, it holds its slot (SCHED-11).
 
         Args:
             column: the node's column.

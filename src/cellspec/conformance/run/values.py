@@ -49,8 +49,8 @@ class Table:
         rows: for each durable row its columns, with their values or `SKIPPED`. An engine that
             keeps single cells leaves out rows of which it does not have every cell yet.
         dropped: rows whose drop is durable.
-        causes: of some of them why; an adapter that does not know leaves them out.
         doubled: rows that storage holds more than once; `from_records` finds them.
+        causes: of some dropped rows why; an adapter that does not know leaves them out.
     """
 
     rows: Mapping[int, Mapping[str, Value]]
