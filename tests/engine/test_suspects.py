@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cellspec import ColumnDescriptor, ExecutionGraph, Limits, SpecError
+from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, Limits, SpecError
 from cellspec.conformance import Workload, run_workload
 from cellspec.engine import AsyncioEngine
-from cellspec.engine.suspects import SUSPECTS
+from cellspec.engine.suspects import SUSPECTS, Suspects
 from cellspec.engines.reference import ReferenceBackend
+from cellspec.rejected import REJECTED
 
 GRAPH = ExecutionGraph(3, [ColumnDescriptor("a"), ColumnDescriptor("b", dependencies=["a"])])
 
@@ -59,6 +61,21 @@ def test_a_cell_that_ended_well_is_no_suspect_any_more(tmp_path: Path) -> None:
     with pytest.raises(Death):
         run(tmp_path, 2)
     assert run(tmp_path, 2, None).rows().keys() == {0, 1, 2}
+
+
+@pytest.mark.clause("DROP-06")
+def test_a_row_that_a_range_rejects_is_in_flight_no_more(tmp_path: Path) -> None:
+    graph = ExecutionGraph(
+        3, [ColumnDescriptor("a", traits=ExecutionTraits.START | ExecutionTraits.ROW_STREAMABLE)]
+    )
+
+    async def a(rows: list[int], _: Any) -> AsyncIterator[tuple[int, Any]]:
+        for row in rows:
+            yield row, REJECTED if row == 1 else f"a{row}"
+
+    engine = AsyncioEngine(graph, {"a": a}, folder=tmp_path, killer_tries=1)
+    assert asyncio.run(engine.run()).dropped.keys() == {1}
+    assert not Suspects(tmp_path, graph, 1).load()
 
 
 @pytest.mark.clause("DROP-06", "TABLE-06")

@@ -36,6 +36,9 @@ class Observer:
     def completed(self, call: Call, row: int | None) -> None:
         """A cell got its value: of a range, one of its rows. Of a barrier, None: its call ended."""
 
+    def row_ignored(self, call: Call, row: int) -> None:
+        """A range gave a row that it rejects, or that was dropped meanwhile."""
+
     def range_ended(self, call: Call) -> None:
         """A range has given its last row, and its slot is free."""
 

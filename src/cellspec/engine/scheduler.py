@@ -364,8 +364,7 @@ class Scheduler:
             self._reject(call, [row])
             wanted = False
         del call.left[row]
-        if wanted:
-            self.observer.completed(call, row)
+        (self.observer.completed if wanted else self.observer.row_ignored)(call, row)
         if not call.left:
             self._end_range(call)
             self.early_stop.note_end(well=True)

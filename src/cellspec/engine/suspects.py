@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from cellspec.engine.calls import BARRIER, Call, Failed
+from cellspec.engine.calls import BARRIER, Call, Drop, Failed
 from cellspec.engine.observer import Observer
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import NodeKey, cell_key
@@ -100,6 +100,14 @@ class Suspects(Observer):
     def completed(self, call: Call, row: int | None) -> None:
         if row is not None:
             self._note("well", call, [row])
+
+    def row_ignored(self, call: Call, row: int) -> None:
+        self._note("badly", call, [row])
+
+    def dropped(self, start: int, stop: int, drop: Drop) -> None:
+        if drop.kind == "filtered":
+            # The answer came: a rejected cell has ended well.
+            self._write("well", ((drop.column, row) for row in range(start, stop)))
 
     def failed(self, call: Call, failed: Failed) -> None:  # noqa: ARG002
         self._note("badly", call, call.left)
