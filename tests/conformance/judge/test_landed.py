@@ -74,6 +74,8 @@ def silent(before: Table, **more: Any) -> SilentResume:
 def test_the_tables_of_an_engine_without_claims_are_evidence() -> None:
     assert set(exercised_by(silent(HALF))) == {"TABLE-05", "TABLE-06", "TABLE-09"}
     assert set(exercised_by(silent(HALF, outcome="crash"))) == {"TABLE-05", "TABLE-09"}
+    recalls = silent(HALF, log=[{"event": "recall", "column": "a", "rows": 2}])
+    assert "CKPT-25" in set(exercised_by(recalls))
     assert set(exercised_by(silent(Table({1: {"a": "a1"}})))) == {"TABLE-06"}
     assert set(exercised_by(silent(HALF, rows=4))) == {"TABLE-06"}
 

@@ -19,7 +19,13 @@ __all__ = ["OF_CALLS", "SilentResume", "exercised_by", "situations_of"]
 
 
 OF_CALLS = frozenset(
-    (Sometimes.CRASH_IN_BARRIER, Sometimes.CRASH_IN_BACKOFF, Sometimes.CRASH_IN_GROUP)
+    (
+        Sometimes.CRASH_IN_BARRIER,
+        Sometimes.CRASH_IN_BACKOFF,
+        Sometimes.CRASH_IN_GROUP,
+        Sometimes.RECALLED,
+        Sometimes.RECALLED_UNDER,
+    )
 )
 """Situations that the events of an incarnation show, whatever it resumed from."""
 
@@ -67,6 +73,9 @@ def exercised_by(resume: SilentResume) -> Iterator[str]:
         yield from ("TABLE-05", "TABLE-09")
     if resume.crashes and resume.outcome == "success":
         yield "TABLE-06"
+    if any(event["event"] == "recall" for event in resume.log):
+        # Its value is compared with those that calls gave, whatever the claim was.
+        yield "CKPT-25"
 
 
 def situations_of(resume: SilentResume) -> Iterator[Sometimes]:
