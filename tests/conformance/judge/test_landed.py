@@ -130,7 +130,7 @@ def test_a_journal_that_says_nothing_is_judged_with_evidence(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("backend", "version"), [(ReferenceBackend(), 2), (ColumnFirst(), 1), (Commits(), 3)]
+    ("backend", "version"), [(ReferenceBackend(), 3), (ColumnFirst(), 1), (Commits(), 3)]
 )
 def test_an_engine_is_asked_for_checkpoints_that_it_can_write(
     backend: Backend, version: int
