@@ -25,6 +25,7 @@ from cellspec.conformance import (
     Table,
     Value,
 )
+from cellspec.conformance.run.foreign import is_foreign
 from cellspec.graph.rules import ColumnRule
 
 Steps = Generator[tuple[Any, ...], Any, Any]
@@ -264,6 +265,10 @@ class TinyAsync(Tiny):
                     result = await self.do(probe, kind, *arguments)
                 except _FAILURES as failure:
                     step = steps.throw(failure)
+                except Exception as error:
+                    if not is_foreign(error):
+                        raise
+                    step = steps.throw(Permanent(str(error)))
                 else:
                     step = steps.send(result)
 
@@ -287,6 +292,10 @@ class TinySync(Tiny):
                     result = self.do(probe, kind, *arguments)
                 except _FAILURES as failure:
                     step = steps.throw(failure)
+                except Exception as error:
+                    if not is_foreign(error):
+                        raise
+                    step = steps.throw(Permanent(str(error)))
                 else:
                     step = steps.send(result)
 
