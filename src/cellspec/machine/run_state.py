@@ -157,6 +157,7 @@ class RunState:
         open_cells: by admitted group, a cell (column, row) before which all of it is resolved.
         was_admitted: those that were admitted in this incarnation, retired ones among them.
         admissions: the names under which groups were admitted.
+        in_order: a column is ORDERED, so that whole rows are claimed from row 0 on.
         groups_depend: rows of one row group may wait for rows of another.
         waiting_groups: row groups with something left to do that were not admitted.
         ends: of the last calls in the window of the early stop, which ones failed permanently.
@@ -314,7 +315,8 @@ class RunState:
         check_limits(self.limits, rules)
         self.graph = graph
         self.barrier_flags = [rule.is_barrier for rule in rules.columns]
-        self.groups_depend = any(rule.ordered or rule.scope_rows for rule in rules.columns)
+        self.in_order = any(rule.ordered for rule in rules.columns)
+        self.groups_depend = self.in_order or any(rule.scope_rows for rule in rules.columns)
         names = list(self.limits.resources)
         resource_of = self.limits.column_resource
         self.group_of = [
@@ -337,8 +339,7 @@ class RunState:
 
         A part is claimed by itself if claims hold any rows and none waits for its turn (CKPT-05).
         """
-        in_order = any(rule.ordered for rule in self.graph.rules.columns)
-        if self.saving is None or self.claim_version != 3 or not self.must_claim or in_order:
+        if self.saving is None or self.claim_version != 3 or not self.must_claim or self.in_order:
             return None
         return (self.limits.group_rows or 1) if self.saving.group else 1
 

@@ -69,8 +69,7 @@ def _beyond_gaps(run: RunState) -> Iterator[str]:
 def _whole_rows(run: RunState, claim: Claim) -> Rows:
     """The rows of which a claim holds every cell; in order, if a column is ORDERED."""
     rows = reduce(meet, claim)
-    in_order = any(rule.ordered for rule in run.graph.rules.columns)
-    return prefix_of(rows) if in_order else rows
+    return prefix_of(rows) if run.in_order else rows
 
 
 def _in_order(run: RunState, column: int) -> int:
