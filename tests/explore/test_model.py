@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import pytest
 
 from cellspec.explore.bounds import Configuration
 from cellspec.explore.relation import Faults
+from cellspec.explore.search import SearchResult
 from tests.explore.mutants import MUTANTS, Mutant
 from tests.explore.rumur import (
     CONFIGURATIONS,
@@ -26,6 +28,12 @@ rumur = [
 ]
 
 
+@functools.cache
+def all_drawn() -> dict[Configuration, SearchResult]:
+    """The configurations drawn at random, once for all tests."""
+    return drawn(44)
+
+
 def names(text: str) -> list[str]:
     return re.findall(r"^  ([A-Z][a-z]\w+): \d+;$", text, re.M)
 
@@ -40,16 +48,17 @@ class TestCounts:
     pytestmark = rumur
 
     def test_states_and_transitions_are_those_of_the_explorer(self, one: Configuration) -> None:
-        answer = ask(one)
+        expected = counts_of(one)
+        answer = ask(one, states=expected[0])
         assert answer.broken == ""
-        assert (answer.states, answer.transitions) == counts_of(one)
+        assert (answer.states, answer.transitions) == expected
 
 
 class TestDrawn:
     pytestmark = rumur
 
     def test_both_agree_on_configurations_drawn_at_random(self) -> None:
-        expected = drawn(44)
+        expected = all_drawn()
         for one, answer in zip(expected, ask_all(expected), strict=True):
             found = expected[one]
             said = (answer.states, answer.transitions, answer.broken)
@@ -64,7 +73,7 @@ class TestDrawn:
 
 
 def test_the_draws_differ_and_have_a_bit_of_everything() -> None:
-    found = drawn(44)
+    found = all_drawn()
     faults = [one.faults for one in found]
     assert {one.rows for one in found} == {1, 2, 3}
     assert {len(one.graph.split()) for one in found} == {1, 2, 3}
@@ -78,7 +87,7 @@ def test_the_draws_differ_and_have_a_bit_of_everything() -> None:
         assert any(f":{word}" in one.graph for one in found), word
     assert {one.batch for one in found} >= {None, 1, 2, 3}
     assert not any(each.clause for each in found.values())
-    assert drawn(44) == found
+    assert list(drawn(9).items()) == list(found.items())[:9]
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
