@@ -61,6 +61,9 @@ def _move(run: RunState, t: float, ends: bool) -> None:
         leave_moment(run, t, ends=ends)
     if run.overtaking is not None:
         run.overtaking.next_step()
-    end_backoffs(run, t)
+    if run.due:
+        end_backoffs(run, t)
+    else:
+        run.now = t
     if run.paused_until:
         end_pause(run)

@@ -17,7 +17,6 @@ import io
 import json
 import re
 import zlib
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -84,7 +83,7 @@ class TraceReader:
         self.line = 0
         self.events = 0
         self.footer: Footer | None = None
-        self._counts: Counter[str] = Counter()
+        self._counts: dict[str, int] = dict.fromkeys(KINDS, 0)
         self._opened: list[BinaryIO] = []
         is_path = isinstance(source, str | Path)
         self.name = name if name is not None else str(source) if is_path else "trace"
