@@ -154,7 +154,8 @@ KEPT_NAMES = {
     "cellspec/check/checker.py": {"story"},
     "cellspec/conformance/judge/run_result.py": {"story"},
     # `probe.life` is the old name of `probe.incarnation`; adapters call `probe.cooling`.
-    "cellspec/conformance/run/probe.py": {"cooling", "life"},
+    "cellspec/conformance/run/node_reports.py": {"cooling"},
+    "cellspec/conformance/run/probe.py": {"life"},
 }
 
 

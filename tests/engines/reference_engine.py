@@ -90,7 +90,7 @@ class LineProbe:
         self.row_of = row_finder(run)
         self._answers: dict[tuple[str, int], asyncio.Queue[Any]] = {}
         self._late: dict[tuple[str, int], list[asyncio.Queue[Any]]] = {}
-        self._taken_back: set[tuple[str, int]] = set()
+        self._taken_back: dict[tuple[str, int], str | None] = {}
         self.storage_reported = False
         self.on_request: Callable[[], None] = lambda: None
         self.on_loss: Callable[[], None] = lambda: None
@@ -128,8 +128,8 @@ class LineProbe:
             answer = await mine.get()
         except asyncio.CancelledError:
             if (column, position) in self._taken_back:
-                self._taken_back.remove((column, position))
-                self._say(m.TakeBack(column, **place))
+                reason = self._taken_back.pop((column, position))
+                self._say(m.TakeBack(column, **place, reason=reason))
             elif mine not in self._late.get((column, position), ()):
                 self._say(m.Cancel(column, **place))
             raise
@@ -171,8 +171,8 @@ class LineProbe:
                 self._say(m.Cancel(column, rows=(row + 1, stop)))
             raise
 
-    def take_back(self, column: str, position: int) -> None:
-        self._taken_back.add((column, position))
+    def take_back(self, column: str, position: int, reason: str = "") -> None:
+        self._taken_back[column, position] = reason or None
 
     def abandon(self, column: str, position: int) -> None:
         key = column, position
@@ -197,6 +197,17 @@ class LineProbe:
 
     def recall(self, column: str, row: int, inputs: Mapping[str, Any], value: str) -> None:
         self._say(m.Recall(column, row, value, given(inputs)))
+
+    def recall_barrier(
+        self,
+        column: str,
+        scope: int,
+        rows: Sequence[int],
+        inputs: Sequence[Mapping[str, Any]],
+        values: Sequence[str],
+    ) -> None:
+        each, reads = tuple(map(given, inputs)), ranges_of(rows)
+        self._say(m.Recall(column, None, None, each, scope, reads, tuple(values)))
 
     def lost(self, column: str, start: int, stop: int) -> None:
         self._say(m.Lose(column, (start, stop)))

@@ -242,6 +242,37 @@ def test_a_line_whose_claim_is_none_is_refused(line: dict[str, Any], reason: str
         m.decode(json.dumps(line).encode())
 
 
+RECALLS: tuple[dict[str, Any], ...] = (
+    {"event": "recall", "column": "a", "rows": 3, "value": "x"},
+    {"event": "recall", "column": "a", "rows": 3, "value": "x", "inputs": {"b": None}},
+    {
+        **{"event": "recall", "column": "v", "scope": 0, "reads": [[0, 1], [2, 3]]},
+        **{"inputs": [{"a": "1"}, {}], "values": ["x", "y"]},
+    },
+)
+
+
+@pytest.mark.parametrize("line", RECALLS, ids=["cell", "inputs", "barrier"])
+def test_cells_and_barriers_are_recalled_in_lines_of_the_protocol(line: dict[str, Any]) -> None:
+    own = jsonschema.Draft202012Validator(schema("from").schema)
+    assert own.is_valid(line)
+    assert json.loads(m.encode(m.decode(json.dumps(line).encode()))) == line
+    for other in mutations(line):
+        try:
+            m.decode(json.dumps(other).encode())
+            taken = True
+        except m.BadLine:
+            taken = False
+        null = any(value is None for value in other.values())
+        assert taken == own.is_valid(other) or (taken and null), other
+
+
+def test_the_values_of_a_recalled_barrier_are_as_many_as_its_rows(made: list[LineBackend]) -> None:
+    recall = {**RECALLS[2], "reads": [[0, 2]], "values": ["x"]}
+    result = run_stub(made, BARRIER, [recall, WAIT])
+    assert result.adapter == "line 2: recall: recall_barrier: 'v': 2 rows, 1 value"
+
+
 @pytest.mark.parametrize("way", ["from", "to"])
 def test_the_schemas_take_every_line_of_real_runs(
     exchange: list[tuple[str, dict[str, Any]]], way: str
@@ -284,12 +315,15 @@ def test_a_pause_and_a_write_that_takes_time_are_told_in_a_line(
 def test_a_call_that_is_taken_back_is_told_in_a_line(made: list[LineBackend], word: str) -> None:
     turns = (
         [START, {**WAIT, "until": 0.03125}],
-        [{"event": word, "column": "a", "rows": 0}, START, WAIT],
+        [{"event": word, "column": "a", "rows": 0, "reason": "it idles"}, START, WAIT],
         [{"event": "durable", "rows": 0}, {"event": "end", "outcome": "success"}],
     )
-    found = [one.clause for one in run_stub(made, CELL.replace(rows=1), *turns).violations]
+    result = run_stub(made, CELL.replace(rows=1), *turns)
+    found = [one.clause for one in result.violations]
     # The table of the stub is empty; a call that is wanted must not be cancelled.
     assert found == (["TABLE-01"] if word == "take_back" else ["FAIL-04"])
+    told = [event.get("reason") for event in result.events if event["event"] == word]
+    assert told == (["it idles"] if word == "take_back" else [None])
 
 
 @pytest.mark.clause("FAIL-07")

@@ -175,11 +175,9 @@ class RecallsForOtherRows(CacheIncarnation):
 
 @mutant("an answer counts as kept when it is in the file, whether or not that was synced")
 class RecallsWhatWasNotDurable(CacheIncarnation):
-    def remember(self, rule: ColumnRule, row: int, value: str) -> None:
-        self.cache[self.key(rule, row)] = value
-        self.write("cache.json", self.cache)
-        if row % 2:
-            self.probe.durable(rule.name, row, row + 1)
+    def remember(self, key: str, answer: str, rule: ColumnRule, rows: list[int]) -> None:
+        odd = [row for row in rows if row % 2]
+        super().remember(key, answer, rule, odd)
 
 
 @mutant("all that the cache holds is recalled at the start, before its inputs are there")
@@ -188,8 +186,22 @@ class RecallsBeforeItsInputs(CacheIncarnation):
         super().restore()
         for key, value in self.cache.items():
             name, row, given = json.loads(key)
-            self.probe.recall(name, row, given, value)
-            self.cells[name, row] = value
+            if not self.rules.columns[self.rules.index[name]].is_barrier:
+                self.probe.recall(name, row, given, value)
+                self.cells[name, row] = value
+
+
+@mutant("a barrier's output is recalled row by row: other rows that it read may be gone, or others")
+class RecallsBarriersByRow(CacheIncarnation):
+    def kept_output(self, rule: ColumnRule, row: int, reads: list[int]) -> list[str] | None:
+        for key, answer in self.cache.items():
+            name, first, read = json.loads(key)
+            if (name, first) == (rule.name, row):
+                rows = (one for one, _ in read)
+                kept = dict(zip(rows, json.loads(answer), strict=True))
+                if kept.keys() >= set(reads):
+                    return [kept[one] for one in reads]
+        return None
 
 
 @mutant("each file is written in place, and not beside it and renamed")

@@ -272,6 +272,12 @@ def test_a_situation_is_seen_at_the_event_that_makes_it(
         assert what not in seen(asked, without_the_last).sometimes
 
 
+@pytest.mark.clause("CKPT-25")
+def test_the_output_of_a_recalled_barrier_counts_as_recalled() -> None:
+    after = work(A, V, ColumnDescriptor("c", dependencies=["v"]))
+    assert S.RECALLED_UNDER in seen(after, "recall v/0; emit v0; start c0").sometimes
+
+
 def test_every_situation_has_its_run() -> None:
     assert [what for what, *_ in SHOWN] == list(Sometimes)
 

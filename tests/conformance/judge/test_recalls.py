@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
+
 import pytest
 
-from cellspec.conformance import run_workload
+from cellspec.conformance import Workload, run_workload
 from cellspec.conformance.campaign.campaign import run_campaign
 from cellspec.conformance.judge.profiles import profile_of
+from cellspec.conformance.judge.run_result import RunResult
 from tests.conformance.cache_engine import Cached
 
 
 @pytest.mark.clause("CKPT-25", "TABLE-06")
 def test_an_engine_that_resumes_from_its_cache_alone_passes_with_its_tables_judged() -> None:
     engine = Cached()
+    recalled: Counter[str] = Counter()
+
+    def run(work: Workload, waived: Collection[str]) -> RunResult:
+        result = run_workload(engine, work, waive=waived)
+        words = [set(event) for event in result.events if event["event"] == "recall"]
+        recalled.update("barrier" if "scope" in fields else "cell" for fields in words)
+        return result
+
     campaign = run_campaign(
-        lambda work, waived: run_workload(engine, work, waive=waived),
+        run,
         "cache",
         beside=engine.capabilities,
         max_examples=100,
     )
     assert campaign.failures == {}
+    assert recalled["barrier"] > 10
+    assert recalled["cell"] > 100
     assert campaign.evidence.exercised["CKPT-25"]
     assert campaign.evidence.exercised["TABLE-06"]
     goals = profile_of("cache").goals

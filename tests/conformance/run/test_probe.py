@@ -31,6 +31,7 @@ from cellspec.conformance.run.calls import Lost
 from cellspec.conformance.run.clock import Clock
 from cellspec.conformance.run.clock_mode import ClockMode, RealClock, VirtualClock
 from cellspec.conformance.run.values import Registry, barrier_value, value_of
+from cellspec.text import row_words
 from tests.tiny import TinyAsync
 
 T = ExecutionTraits
@@ -250,6 +251,65 @@ def test_a_call_that_does_not_run_cannot_be_abandoned() -> None:
 
     probe, _ = incarnations_of(VirtualClock(HANGS), HANGS, Scripted(script))
     assert probe.misuse == "abandon: no call of 'a' at 0 is in flight"
+
+
+@pytest.mark.clause("FAIL-06")
+@pytest.mark.parametrize("reason", ["", "its worker idles"])
+def test_a_call_that_is_taken_back_says_why_if_the_engine_does(reason: str) -> None:
+    async def script(probe: Probe) -> None:
+        task = asyncio.create_task(probe.cell("a", 0, {}))
+        await asyncio.sleep(1 / 64)
+        probe.take_back("a", 0, reason)
+        task.cancel()
+        await asyncio.sleep(0)
+
+    taken = {"t": 1 / 64, "event": "take_back", "column": "a", "rows": 0}
+    assert watch(script).log[1:] == [taken | ({"reason": reason} if reason else {})]
+
+
+# A cache
+
+
+@pytest.mark.clause("CKPT-25")
+def test_a_barrier_that_is_recalled_gives_its_output_without_a_call() -> None:
+    async def script(probe: Probe) -> None:
+        probe.recall_barrier("w", 1, [4, 5], [{"a": "1"}, {"a": "2"}], ["x", "y"])
+
+    probe = watch(script)
+    assert steps(probe, "scope", "rows") == [("recall", 1, None), ("emit", None, (4, 6))]
+    assert (probe.calls, probe.steps) == (0, 1)
+
+
+@pytest.mark.clause("CKPT-25")
+@pytest.mark.parametrize(
+    ("inputs", "values", "odd"),
+    [
+        ((1, 2), None, False),
+        ((1, 3), None, True),
+        ((1,), None, True),
+        ((1, 2), ["another", "value"], True),
+    ],
+    ids=["the same", "another input", "a row less", "another value"],
+)
+def test_what_a_cache_gives_for_a_barrier_is_compared_with_what_its_runs_read_and_gave(
+    inputs: tuple[int, ...], values: list[str] | None, odd: bool
+) -> None:
+    async def script(probe: Probe) -> None:
+        made = await probe.barrier("w", 1, [4, 5], [{"a": "1"}, {"a": "2"}])
+        assert isinstance(made, list)
+        rows = [4, 5][: len(inputs)]
+        given = [{"a": str(one)} for one in inputs]
+        probe.recall_barrier("w", 1, rows, given, values or made[: len(rows)])
+
+    found = watch(script)._registry.odd_recalls
+    assert found == (
+        [
+            f"barrier 1 of 'w' is recalled for {row_words([(4, 4 + len(inputs))])}, with "
+            "values that no run of it gave for the same inputs of exactly these rows"
+        ]
+        if odd
+        else []
+    )
 
 
 def test_a_call_that_the_end_of_the_run_cancels_is_no_event() -> None:
@@ -528,6 +588,21 @@ MISUSES: list[tuple[str, Callable[[Probe], Any], str]] = [
     ("barrier of a cell", lambda p: p.barrier("a", 0, [], []), "barrier: column 'a' is no barrier"),
     ("no such scope", lambda p: p.barrier("w", 2, [], []), "barrier: column 'w' has no scope 2 of"),
     ("too few inputs", lambda p: p.barrier("v", 0, [1], []), "barrier: 'v': 1 row, 0 inputs"),
+    (
+        "recall of a barrier",
+        lambda p: p.recall("v", 0, {}, ""),
+        "recall: column 'v' is a barrier; call recall_barrier",
+    ),
+    (
+        "recalled barrier of a cell",
+        lambda p: p.recall_barrier("a", 0, [], [], []),
+        "recall_barrier: column 'a' is no barrier; call recall",
+    ),
+    (
+        "too few recalled values",
+        lambda p: p.recall_barrier("v", 0, [1], [{}], []),
+        "recall_barrier: 'v': 1 row, 0 values",
+    ),
     (
         "range of a cell",
         lambda p: rows_of(p.range("a", 0, 1, [{}])),

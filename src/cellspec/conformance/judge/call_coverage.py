@@ -204,12 +204,14 @@ class CallCoverage:
         self._run.free(self._run.held_by(self._run.node_of(event, column)))
 
     def see_recall(self, event: Mapping[str, Any], column: int) -> None:
-        """A cache answered for cells."""
+        """A cache answered for cells, or for a barrier, whose output is given as after a call."""
         self._notes.note("CKPT-25")
         self._notes.was(Sometimes.RECALLED)
-        rows = range(*span_of(event))
+        node = self._run.node_of(event, column)
+        rows = self._run.rows_of(node) if node[1] else range(*span_of(event))
         self._run.recalled.update((column, row) for row in rows)
-        self._run.resolve(column, rows)
+        if not node[1]:
+            self._run.resolve(column, rows)
 
     # Failures and drops
 

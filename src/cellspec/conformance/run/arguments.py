@@ -14,7 +14,7 @@ from cellspec.conformance.run.workload import Workload
 from cellspec.graph.rowset import part_of
 from cellspec.graph.rules import ColumnRule
 from cellspec.state.claims import Rows, normal
-from cellspec.text import be, listed_names
+from cellspec.text import be, counted, listed_names
 
 __all__ = ["Arguments", "ClaimedRows", "Inputs"]
 
@@ -24,6 +24,10 @@ ClaimedRows: TypeAlias = int | Iterable[int] | Iterable[tuple[int, int]]
 Inputs: TypeAlias = Mapping[str, Value | None]
 """The values of the columns that a cell needs, by column, or by the names that it needs them by.
 A skipped input may be `SKIPPED`, None or left out; further names are ignored."""
+
+
+_CELL_WORDS = {"barrier": "cell", "recall_barrier": "recall"}
+"""By what names a barrier node, what names a cell."""
 
 
 class Arguments:
@@ -66,6 +70,29 @@ class Arguments:
             self._refuse(f"{column!r}: expected the number of a row, got {row!r}")
         if not 0 <= row < self._total:
             self._refuse(f"{column!r}: row {row!r} is out of range; there are {self._total}")
+
+    def check_barrier(
+        self, what: str, column: str, scope: int, rows: Sequence[int], inputs: Sequence[Inputs]
+    ) -> None:
+        """Refuse a barrier node that there is not, or rows that it is not given the inputs of.
+
+        Args:
+            what: what names it, such as ``"barrier"``.
+            column: its column.
+            scope: the number of its scope.
+            rows: the rows that it reads.
+            inputs: their inputs.
+        """
+        count = self.scope_count(column)
+        if not count:
+            self._refuse(f"{what}: column {column!r} is no barrier; call {_CELL_WORDS[what]}")
+        if type(scope) is not int or not 0 <= scope < count:
+            self._refuse(f"{what}: column {column!r} has no scope {scope!r} of {count}")
+        if len(rows) != len(inputs):
+            given = f"{counted(len(rows), 'row')}, {counted(len(inputs), 'input')}"
+            self._refuse(f"{what}: {column!r}: {given}")
+        for row in rows:
+            self.check_row(column, row)
 
     def rows(self, start: int, stop: int) -> int | tuple[int, int]:
         """Rows ``[start, stop)`` as an event writes them: the number of one row, or a pair."""

@@ -62,7 +62,7 @@ class Call:
         reads: the rows that a barrier reads.
         attempt: the number of its attempt, from 1.
         began_s: the time of its start.
-        taken_back: the engine is about to cancel it, and to make it again.
+        taken_back: why the engine is about to cancel it, and to make it again; None if it is not.
         abandoned: the engine gave it up although it cannot end it: its end is nobody's.
     """
 
@@ -75,7 +75,7 @@ class Call:
     reads: Sequence[int] = ()
     attempt: int = 1
     began_s: float = 0.0
-    taken_back: bool = False
+    taken_back: str | None = None
     abandoned: bool = False
 
 
@@ -156,18 +156,7 @@ class Calls:
         attempt: int | None,
     ) -> Call:
         """Start the call of a barrier's scope."""
-        refuse = self._recorder.refuse
-        count = self._arguments.scope_count(column)
-        if not count:
-            refuse(f"barrier: column {column!r} is no barrier; call cell")
-        if type(scope) is not int or not 0 <= scope < count:
-            refuse(f"barrier: column {column!r} has no scope {scope!r} of {count}")
-        if len(rows) != len(inputs):
-            refuse(
-                f"barrier: {column!r}: {counted(len(rows), 'row')}, {counted(len(inputs), 'input')}"
-            )
-        for row in rows:
-            self._arguments.check_row(column, row)
+        self._arguments.check_barrier("barrier", column, scope, rows, inputs)
         with self._recorder.lock:
             self._recorder.check_alive()
             call = self._new(column, scope, scope + 1, True)
@@ -274,7 +263,7 @@ class Calls:
         with self._recorder.lock:
             if self._recorder.gone.is_set() or call not in self._in_flight:
                 return
-            if call.taken_back:
+            if call.taken_back is not None:
                 self._take_back(call)
             elif self.bound_s is not None and self._clock.now() >= call.began_s + self.bound_s:
                 self._spend(call, Fault(call.column, call.start, failure="timeout"), None)
@@ -283,7 +272,7 @@ class Calls:
                 self._recorder.record("cancel", column=call.column, **self._place(call))
             self._recorder.step()
 
-    def mark_taken_back(self, column: str, position: int) -> None:
+    def mark_taken_back(self, column: str, position: int, reason: str) -> None:
         """Note that a call in flight will be taken back; see `Probe.take_back`."""
         with self._recorder.lock:
             self._recorder.check_alive()
@@ -291,13 +280,14 @@ class Calls:
             if call is None:
                 what = f"take_back: no call of {column!r} at {position} is in flight"
                 self._recorder.refuse(what)
-            call.taken_back = True
+            call.taken_back = reason
 
     def _take_back(self, call: Call) -> None:
         """A call is taken back: the next one of the node is the same call, made by another."""
         del self._in_flight[call]
         self._calls_of[call.column, call.start] -= 1
-        self._recorder.record("take_back", column=call.column, **self._place(call))
+        why = {"reason": call.taken_back} if call.taken_back else {}
+        self._recorder.record("take_back", column=call.column, **self._place(call), **why)
 
     def abandon(self, column: str, position: int) -> None:
         """Record that the engine gave up a call that it cannot end; see `Probe.abandon`."""
@@ -319,7 +309,7 @@ class Calls:
         """End a call whose caller died; the cell is still wanted."""
         with self._recorder.lock:
             self._recorder.check_alive()
-            if call.taken_back:
+            if call.taken_back is not None:
                 self._take_back(call)
                 self._recorder.step()
             else:
@@ -381,20 +371,27 @@ class Calls:
             if call.fault is not None:
                 return self._misshape(call, call.fault, list(values.values()))
             del self._in_flight[call]
-            claimed = self.claimed.get(column, 0)
-            wanted = [row for row in rows if not covers(claimed, row) and row not in self.dropped]
+            wanted = self.wanted(column, rows)
             left_out = [row for row in wanted if self._work.is_rejected(column, row)]
             values = {row: values[row] for row in rows if row not in left_out}
             self._registry.add_barrier(self._incarnation, column, scope, reads, values)
             rejected = {"rejected": ranges_of(left_out)} if left_out else {}
             self._recorder.record("complete", column=column, scope=scope, **rejected)
             self.dropped.update(left_out)
-            wanted = [row for row in wanted if row in values]
-            wanted = list(self.remade.new_output(column, scope, wanted))
-            for start, stop in ranges_of(wanted):
-                self._recorder.record("emit", column=column, rows=self._arguments.rows(start, stop))
+            self.give_output(column, scope, [row for row in wanted if row in values])
             self._recorder.step()
             return values if left_out else [values[row] for row in rows]
+
+    def wanted(self, column: str, rows: Sequence[int]) -> list[int]:
+        """Of the rows that a barrier reads, those that still want its output."""
+        claimed = self.claimed.get(column, 0)
+        return [row for row in rows if not covers(claimed, row) and row not in self.dropped]
+
+    def give_output(self, column: str, scope: int, wanted: Sequence[int]) -> None:
+        """Record the rows to which a barrier gives output."""
+        new = list(self.remade.new_output(column, scope, wanted))
+        for start, stop in ranges_of(new):
+            self._recorder.record("emit", column=column, rows=self._arguments.rows(start, stop))
 
     def _misshape(self, call: Call, fault: Fault, values: Sequence[str]) -> list[str]:
         """A barrier answers with a list of another length, which the engine must refuse.
@@ -432,12 +429,6 @@ class Calls:
         self._registry.add_cell(self._incarnation, column, row, own, value)
         self.remade.note(column, row)
         return value
-
-    def recall(self, column: str, row: int, inputs: Inputs, value: str) -> None:
-        """Keep an answer of the engine's cache."""
-        own = self._arguments.inputs(column, inputs)
-        self._registry.note_inputs(column, row, own)
-        self._registry.note_recall(column, row, own, value)
 
     # Failures
 

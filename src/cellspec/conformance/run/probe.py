@@ -34,12 +34,12 @@ from cellspec.conformance.run.calls import Calls, IsLost, Lost
 from cellspec.conformance.run.clock import Clock
 from cellspec.conformance.run.counting_graph import CountingGraph
 from cellspec.conformance.run.disturbing import Disturbing
+from cellspec.conformance.run.node_reports import NodeReports
 from cellspec.conformance.run.recorder import AdapterError, Crash, Entry, Recorder
 from cellspec.conformance.run.storage import WorkloadStorage
 from cellspec.conformance.run.storage_reports import StorageReports
 from cellspec.conformance.run.values import Registry, Rejected
 from cellspec.conformance.run.workload import Workload
-from cellspec.graph.rowset import parts_touched
 from cellspec.machine.actions import Cause, Failure, Outcome
 
 __all__ = [
@@ -66,7 +66,7 @@ class Refused(Exception):  # noqa: N818 - the word that the specification uses
     """
 
 
-class Probe(StorageReports):
+class Probe(NodeReports, StorageReports):
     """One incarnation of a workload, as its backend sees it. See `cellspec.conformance.run.probe`.
 
     Calls and reports may come from any thread; they are put into one order.
@@ -123,7 +123,10 @@ class Probe(StorageReports):
             work, incarnation, clock, self._arguments, self._recorder, registry, call_limit
         )
         storage = WorkloadStorage(work, clock, self._recorder)
-        super().__init__(work, incarnation, self._recorder, self._arguments, self._calls, storage)
+        NodeReports.__init__(self, self._recorder, self._arguments, self._calls, registry)
+        StorageReports.__init__(
+            self, work, incarnation, self._recorder, self._arguments, self._calls, storage
+        )
         if "timeouts" in capabilities:
             self._calls.bound_s = self.timeout_s
         self.disturbing = Disturbing(work, incarnation, self._recorder, self._calls)
@@ -362,53 +365,6 @@ class Probe(StorageReports):
         self._arguments.check_row(column, row)
         return self.work.wants_skip(column, row)
 
-    def cooling(self, column: str, position: int, until_s: float) -> None:
-        """The node that just failed will be started again at `until_s`, and not before.
-
-        Call it when the failure is caught. Without it the suite assumes that the node was in
-        backoff until its next call.
-
-        Args:
-            column: the node's column.
-            position: its row, a row of the range that failed, or its scope.
-            until_s: the time, as `now` gives it.
-        """
-        self._calls.report_backoff(column, position, until_s)
-
-    def abandon(self, column: str, position: int) -> None:
-        """A call in flight is given up as timed out, although it goes on: a thread, say.
-
-        Its late answer is nobody's, and the node may start again. A call that can be cancelled
-        needs no report: one that is cancelled at or after `timeout_s` counts as timed out.
-
-        Args:
-            column: the node's column.
-            position: its row, a row of the range, or its scope.
-        """
-        self._calls.abandon(column, position)
-
-    def take_back(self, column: str, position: int) -> None:
-        """A call in flight is about to be cancelled, and made again by another worker.
-
-        Say it just before the engine cancels the call: the cancellation then spends no attempt,
-        and the node is ready again at once (clause FAIL-06). Until the cancellation has reached
-        the call, it holds its slot (SCHED-11).
-
-        Args:
-            column: the node's column.
-            position: its row, a row of the range, or its scope.
-        """
-        self._calls.mark_taken_back(column, position)
-
-    def skip(self, column: str, row: int) -> None:
-        """The cell is skipped: by its own condition, or because an input was.
-
-        Report it when the cell could start. An output cell of a barrier could when the barrier's
-        call has ended, or when the barrier has no output to give (clauses SKIP-01 and BARR-08).
-        """
-        self._arguments.check_row(column, row)
-        self._recorder.report("skip", column=column, rows=row)
-
     def pause(self, until_s: float, reason: str = "") -> None:
         """The engine starts no call before `until_s`, because a call failed or was turned away.
 
@@ -445,31 +401,6 @@ class Probe(StorageReports):
             self._calls.note_drop(start, stop, column)
             more = {} if cause == "failed" else {"cause": cause}
             self._recorder.report("drop", column=column, rows=rows, **more)
-
-    def recall(self, column: str, row: int, inputs: Inputs, value: str) -> None:
-        """A cache gave the value of a cell, for these inputs and without a call."""
-        self._arguments.check_row(column, row)
-        if self._arguments.scope_count(column):
-            self._recorder.refuse(f"recall: column {column!r} is a barrier, which has to run")
-        with self._recorder.lock:
-            self._calls.recall(column, row, inputs, value)
-            self._recorder.report("recall", column=column, rows=row)
-
-    def lost(self, column: str, start: int, stop: int) -> None:
-        """Values of rows ``[start, stop)`` of a column went with a worker, and are made again.
-
-        Once `lose_worker` was called, for complete results that are not durable. Of a barrier they
-        are rows to which it gave output; its node runs again for them.
-        """
-        self._arguments.check_column(column)
-        rows = self._arguments.rows(start, stop)
-        with self._recorder.lock:
-            if not self._arguments.scope_count(column):
-                self._recorder.report("lose", column=column, rows=rows)
-                return
-            scopes = parts_touched(start, stop, self._arguments.rule(column).scope_rows)
-            for scope in self._calls.remade.lose_output(column, range(start, stop), scopes):
-                self._recorder.report("lose", column=column, scope=scope)
 
     def admit(self, group: int) -> None:
         """A row group enters; only if the workload's limits have row groups."""

@@ -14,8 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Self, TypeAlias
 
+from cellspec.graph.rowset import ranges_of
 from cellspec.rejected import REJECTED, Rejected
 from cellspec.skipped import SKIPPED, Skipped
+from cellspec.text import node_words, row_words
 
 __all__ = [
     "PLAIN",
@@ -223,6 +225,20 @@ class Registry:
                 f"{column}[{row}] is recalled as {value!r}, which no call of it with the same "
                 "inputs gave"
             )
+
+    def note_barrier_recall(
+        self, column: str, scope: int, reads: Reads, values: Mapping[int, str]
+    ) -> None:
+        """Keep an answer of a cache for a barrier if no run of it read the same and gave it."""
+        mine = list(reads)
+        for run in self.runs.get(column, ()):
+            if run.scope == scope and list(run.reads) == mine and run.values == values:
+                return
+        where, rows = node_words(column, scope=scope), row_words(ranges_of(values))
+        self.odd_recalls.append(
+            f"{where} is recalled for {rows}, with values that no run of it gave for the same "
+            "inputs of exactly these rows"
+        )
 
     def note_late(self, value: str, column: str) -> str:
         """The answer of a call that was given up: another value, so that it shows if it is used."""

@@ -161,18 +161,29 @@ class Skip(Line, frozen=True, tag="skip"):
 
 
 class Recall(Line, frozen=True, tag="recall"):
-    """A cache gave the value of a cell, for these inputs and without a call."""
+    """A cache gave the value of a cell, or those of a barrier, for these inputs and without a call.
+
+    A barrier is recalled for exactly the rows that it would read now.
+    """
 
     column: Name
-    rows: Annotated[Count, Meta(description="The row of the cell.")]
-    value: str
+    rows: Annotated[Count | None, Meta(description="The row of the cell.")] = None
+    value: Annotated[str | None, Meta(description="The value of the cell.")] = None
     inputs: Annotated[
-        Values,
+        Values | tuple[Values, ...] | None,
         Meta(
-            description="The values of the columns that the cell needs. A skipped one is null or "
-            "left out."
+            description="The values of the columns that it needs: one object for a cell, one for "
+            "each row of a barrier. A skipped one is null or left out."
         ),
-    ] = msgspec.field(default_factory=dict)
+    ] = None
+    scope: Annotated[Count | None, Meta(description="A barrier node, by number from 0.")] = None
+    reads: Annotated[
+        tuple[Range, ...] | None,
+        Meta(description="The rows that the barrier reads, in the order of `inputs`."),
+    ] = None
+    values: Annotated[
+        tuple[str, ...] | None, Meta(description="The value that it gives each of these rows.")
+    ] = None
 
 
 class Lose(Line, frozen=True, tag="lose"):

@@ -253,14 +253,18 @@ def _no_number(word: str) -> NoReturn:
 
 # Fields that must fit together
 
+_OF_NODES = Start | Cancel | Abandon | TakeBack | Cooling | Complete | Fail | Recall
+
 
 def misfit(message: Line) -> tuple[str, str] | None:
     """A field of a message that does not fit the others, and the expected value; None if all do."""
-    if isinstance(message, Start | Cancel | Abandon | TakeBack | Cooling | Complete | Fail):
+    if isinstance(
+        message, Start | Cancel | Abandon | TakeBack | Cooling | Complete | Fail | Recall
+    ):
         if (message.rows is None) == (message.scope is None):
             return "rows", "expected either rows, of cells, or scope, of a barrier"
-        if isinstance(message, Start):
-            return _misfit_of_start(message) or _odd_rows(message.rows)
+        if isinstance(message, Start | Recall):
+            return _misfit_of_inputs(message) or _odd_rows(message.rows)
         if isinstance(message, Complete):
             return _misfit_of_complete(message) or _odd_rows(message.rows)
     if isinstance(message, Hello) and message.saving is not None:
@@ -291,15 +295,19 @@ def _misfit_of_complete(ended: Complete) -> tuple[str, str] | None:
     return None
 
 
-def _misfit_of_start(start: Start) -> tuple[str, str] | None:
-    if (start.scope is None) != (start.reads is None):
+def _misfit_of_inputs(given: Start | Recall) -> tuple[str, str] | None:
+    if (given.scope is None) != (given.reads is None):
         return "reads", "expected the rows that a barrier reads; a cell has no such field"
-    if any(first >= stop for first, stop in start.reads or ()):
+    if any(first >= stop for first, stop in given.reads or ()):
         return "reads", "expected ranges [start, stop) that are not empty"
-    one = isinstance(start.rows, int)
-    if start.inputs is not None and isinstance(start.inputs, dict) != one:
+    one = isinstance(given.rows, int)
+    if given.inputs is not None and isinstance(given.inputs, dict) != one:
         what = "an object, of the values by column" if one else "a list, of an object for each row"
         return "inputs", f"expected {what}"
+    if isinstance(given, Recall):
+        answer, other = ("value", "values") if one else ("values", "value")
+        if getattr(given, answer) is None or getattr(given, other) is not None:
+            return answer, f"expected {answer}, and no {other}"
     return None
 
 

@@ -22,7 +22,7 @@ from cellspec.files import write_files
 __all__ = ["schema_files"]
 
 _REFERENCE = "#/$defs/{name}"
-_NODES = {"start", "cancel", "abandon", "take_back", "cooling", "complete", "fail"}
+_NODES = {"start", "cancel", "abandon", "take_back", "cooling", "complete", "fail", "recall"}
 
 
 def schema_files() -> dict[str, str]:
@@ -97,6 +97,11 @@ def _fitting(kind: str) -> dict[str, Any]:
         cell = _has("rows", without=["scope", "values"])
         cell["oneOf"] = [{"required": ["value"]}, {"required": ["rejected"]}]
         barrier = _has("scope", "values", without=["rows", "value"])
+    elif kind == "recall":
+        cell = _has("rows", "value", without=["scope", "reads", "values"])
+        cell["properties"] = {"inputs": {"type": "object"}}
+        barrier = _has("scope", "reads", "values", without=["rows", "value"])
+        barrier["properties"] = {"inputs": {"type": "array"}}
     elif kind == "start":
         each = {"inputs": {"type": "array"}}
         one = {"rows": {"type": "integer"}, "inputs": {"type": "object"}}

@@ -46,7 +46,7 @@ class Incarnation:
             m.Cooling: self._backoff,
             m.Skip: self._skip,
             m.Drop: self._drop,
-            m.Recall: lambda line: probe.recall(line.column, line.rows, line.inputs, line.value),
+            m.Recall: self._recall,
             m.Lose: lambda line: probe.lost(line.column, *_span(line.rows)),
             m.Admit: lambda line: probe.admit(self._group(line)),
             m.Retire: lambda line: probe.retire(self._group(line)),
@@ -157,17 +157,13 @@ class Incarnation:
 
     def _start(self, line: m.Start) -> None:
         call = InFlight(line)
-        inputs = line.inputs
         self._check_rows(((call.start, call.stop), *(line.reads or ())))
-        if inputs is None or isinstance(inputs, dict):
-            each = [inputs or {}] * (call.stop - call.start)
-        else:
-            each = list(inputs)
+        own = ((call.start, call.stop),) if line.reads is None else line.reads
+        rows = list(rows_of(own))
+        each = _inputs_of_each(line, len(rows))
         if line.scope is not None:
-            rows = list(rows_of(line.reads or ()))
-            given = [{}] * len(rows) if inputs is None else each
             self._begin(
-                call, self._probe.barrier(line.column, line.scope, rows, given, line.attempt)
+                call, self._probe.barrier(line.column, line.scope, rows, each, line.attempt)
             )
         elif isinstance(line.rows, int):
             self._begin(call, self._probe.cell(line.column, line.rows, each[0], line.attempt))
@@ -249,7 +245,8 @@ class Incarnation:
     def _take_back(self, line: m.TakeBack) -> None:
         rows = line.rows if line.scope is None else line.scope
         assert rows is not None
-        self._probe.take_back(line.column, rows if isinstance(rows, int) else rows[0])
+        position = rows if isinstance(rows, int) else rows[0]
+        self._probe.take_back(line.column, position, line.reason or "")
         self._cancel(line)
 
     def _cancel(self, line: m.Cancel | m.TakeBack) -> None:
@@ -278,6 +275,15 @@ class Incarnation:
     def _skip(self, line: m.Skip) -> None:
         for row in range(*_span(line.rows)):
             self._probe.skip(line.column, row)
+
+    def _recall(self, line: m.Recall) -> None:
+        self._check_rows(line.reads or ())
+        rows = list(rows_of(line.reads or ()))
+        if line.scope is not None:
+            each = _inputs_of_each(line, len(rows))
+            self._probe.recall_barrier(line.column, line.scope, rows, each, line.values or ())
+        elif line.rows is not None and line.value is not None:
+            self._probe.recall(line.column, line.rows, _inputs_of_each(line, 1)[0], line.value)
 
     def _drop(self, line: m.Drop) -> None:
         self._probe.drop(*_span(line.rows), line.column, line.cause or "failed")
@@ -348,6 +354,13 @@ class Incarnation:
 
 def _span(rows: m.Rows) -> tuple[int, int]:
     return (rows, rows + 1) if isinstance(rows, int) else rows
+
+
+def _inputs_of_each(line: m.Start | m.Recall, rows: int) -> list[m.Values]:
+    """The inputs of each row that a line is for: none, those of its one cell, or a list."""
+    if line.inputs is None or isinstance(line.inputs, dict):
+        return [line.inputs or {}] * rows
+    return list(line.inputs)
 
 
 def _answer(row: int, value: str | Rejected) -> dict[str, Any]:
