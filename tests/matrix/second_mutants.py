@@ -186,7 +186,8 @@ class RecallsBeforeItsInputs(CacheIncarnation):
         super().restore()
         for key, value in self.cache.items():
             name, row, given = json.loads(key)
-            if not self.rules.columns[self.rules.index[name]].is_barrier:
+            barrier = self.rules.columns[self.rules.index[name]].is_barrier
+            if not barrier and row < self.probe.rows:
                 self.probe.recall(name, row, given, value)
                 self.cells[name, row] = value
 

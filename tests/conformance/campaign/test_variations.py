@@ -91,3 +91,18 @@ def test_every_engine_meets_foreign_exceptions_and_some_are_told_how_to_read_the
     raised = {(work.foreign, f.failure) for work in found for f in work.faults if f.raises}
     told = {("retryable", "retryable")} if "filters" in able else set()
     assert raised == {("permanent", "permanent")} | told
+
+
+@pytest.mark.parametrize("able", [{"retries"}, {"retries", "drops"}, {"retries", "filters"}])
+def test_every_engine_that_retries_is_turned_away_without_a_time_to_come_back(
+    able: set[str],
+) -> None:
+    """As by a 429 without the header; where a time is named, it stays."""
+    faults = (
+        Fault("a", 1, failure="backpressure"),
+        Fault("a", 2, failure="backpressure", cool_down_s=1.0),
+    )
+    turned = PLAIN_WORK.replace(faults=faults)
+    found = [varied(turned.replace(seed=seed), able).faults for seed in range(60)]
+    waits = {(fault.position > 1, fault.cool_down_s) for drawn in found for fault in drawn}
+    assert {wait_s for late, wait_s in waits if not late} == {0.0, None}

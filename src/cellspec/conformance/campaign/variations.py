@@ -154,20 +154,22 @@ def _with_visits(work: Workload, number: Callable[[str], int]) -> Workload:
 
 def _with_foreign_failures(work: Workload, number: Callable[[str], int]) -> Workload:
     """Half of the workloads with exceptions that name no kind: these are permanent failures."""
-    return _raising(work, number, "permanent", open_waits=False)
+    return _raising(work, number, "permanent")
 
 
 def _with_foreign_exceptions(work: Workload, number: Callable[[str], int]) -> Workload:
-    """The same with a reading that the engine is told, and with waits that are left open."""
+    """The same with a reading that the engine is told."""
     reading: Reading = "retryable" if number("reading") % 2 else "permanent"
     plain = tuple(replace(fault, raises="") for fault in work.faults)
-    return _raising(work.replace(faults=plain), number, reading, open_waits=True)
+    return _raising(work.replace(faults=plain), number, reading)
 
 
-def _raising(
-    work: Workload, number: Callable[[str], int], reading: Reading, *, open_waits: bool
-) -> Workload:
-    """Half of the workloads with foreign exceptions in place of failures of one kind."""
+def _raising(work: Workload, number: Callable[[str], int], reading: Reading) -> Workload:
+    """Half of the workloads with foreign exceptions in place of failures of one kind.
+
+    Half of their calls that are turned away until no time in particular do not say when to come
+    back, as many a 429 has no such header.
+    """
     if number("foreign") % 2:
         return work
     names = [name for name in FOREIGN if reading == "retryable" or name != "TimeoutError"]
@@ -176,10 +178,8 @@ def _raising(
         drawn = number(f"raises {fault.column} {fault.position} {fault.call}")
         if fault.failure == reading and not fault.answers and drawn % 3:
             return replace(fault, raises=names[drawn // 3 % len(names)])
-        open_wait = (
-            open_waits and fault.failure == "backpressure" and not fault.cool_down_s and drawn % 2
-        )
-        return replace(fault, cool_down_s=None) if open_wait else fault
+        is_open = fault.failure == "backpressure" and not fault.cool_down_s and drawn % 2
+        return replace(fault, cool_down_s=None) if is_open else fault
 
     return work.replace(foreign=reading, faults=tuple(map(varied_fault, work.faults)))
 

@@ -29,7 +29,8 @@ capability            the engine …
 ``early_stop``        stops when too many calls fail
 ``timeouts``          ends a call that takes longer than ``work.timeout_s``, or gives it up
 ``interrupts``        ends well when it is asked to stop
-``filters``           drops a row that an answer rejects, as filtered
+``filters``           drops a row that an answer rejects, as filtered, and refuses a barrier's list
+                      of another length
 ``cache``             recalls answers that an earlier incarnation made durable, without a call
 ``lost_workers``      makes again what went with a worker that was lost
 ``killer_cells``      gives a row up when a cell of it was in flight as too many processes died
