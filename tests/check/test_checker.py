@@ -387,8 +387,8 @@ CASES: list[tuple[str, Header, list[Any]]] = [
             "start a 0",
             "fail a 0 failure=permanent",
             "start v scope=0",
-            "complete v scope=0",
-            "emit v 0:2",
+            "complete v scope=0 t=1",
+            "emit v 0:2 t=1",
         ],
     ),
     (
@@ -437,7 +437,7 @@ CASES: list[tuple[str, Header, list[Any]]] = [
     ("DROP-06", KILLS, [*DIED, *DIED, "start a 0"]),
     ("DROP-06", KILLS, [*RANGE_DIED, *RANGE_DIED, "start s 0:2"]),
     ("DROP-06", KILLS, ["start a 0", f"fail a 0 {PERMANENT}", "drop a 0 cause=killer"]),
-    ("DROP-03", PLAIN, ["start a 0", "complete a 0 rejected=0", "start k 0"]),
+    ("DROP-03", PLAIN, ["start a 1", "start a 0", "complete a 0 rejected=0", "start k 0 t=1"]),
     # Rows that have spent unlike numbers of attempts are no range.
     ("FAIL-01", RETRY, ["start s 0", "fail s 0 failure=retryable", "start s 0:2 attempt=2"]),
     ("FAIL-01", RETRY, ["start s 0", "fail s 0 failure=retryable", "start s 0:2"]),
@@ -528,7 +528,8 @@ CASES: list[tuple[str, Header, list[Any]]] = [
     ),
     ("DROP-01", PLAIN, ["drop a 0"]),
     ("DROP-02", PLAIN, ["start a 0", "fail a 0 failure=permanent", "drop a 0", "drop a 0"]),
-    ("DROP-03", PLAIN, ["start a 0", "fail a 0 failure=permanent", "start k 0"]),
+    ("DROP-03", PLAIN, ["start a 1", "start a 0", "fail a 0 failure=permanent", "start k 0 t=1"]),
+    ("DROP-03", PLAIN, ["start a 0", "fail a 0 failure=permanent", "drop a 0", "start k 0"]),
     (
         "DROP-04",
         PLAIN,
@@ -569,7 +570,7 @@ CASES: list[tuple[str, Header, list[Any]]] = [
     (
         "STOP-01",
         STOPS,
-        ["start a 0", "start a 1", "complete a 0", "fail a 1 failure=permanent", "start k 0"],
+        ["start a 0", "start a 1", "complete a 0", "fail a 1 failure=permanent", "start a 2 t=1"],
     ),
     ("STOP-02", PLAIN, ["stop"]),
     ("STOP-03", PLAIN, ["end outcome=stopped"]),
@@ -822,7 +823,7 @@ LATE = ["start k 0", "start a 0", "fail k 0 failure=permanent"]
 def test_a_call_that_ends_after_its_row_was_dropped_counts_for_the_early_stop(end: str) -> None:
     given_header = header(failures=FailurePolicy(stop_window=2, stop_rate=0.5), graph=LOOSE)
     assert not judged((given_header, steps(*LATE, end, "stop"))).violations
-    (found,) = judged((given_header, steps(*LATE, end, "start a 1"))).violations
+    (found,) = judged((given_header, steps(*LATE, end, "start a 1 t=1"))).violations
     assert found.clause == "STOP-01"
 
 
@@ -847,7 +848,7 @@ def test_a_rate_of_failures_means_its_decimal_number() -> None:
     fails = [word for row in range(7) for word in (f"start a {row}", f"fail a {row} {PERMANENT}")]
     ends = [word for row in range(7, 25) for word in (f"start a {row}", f"complete a {row}")]
     assert not judged((given_header, steps(*fails, *ends, "stop"))).violations
-    (found,) = judged((given_header, steps(*fails, *ends, "start a 25"))).violations
+    (found,) = judged((given_header, steps(*fails, *ends, "start a 25 t=1"))).violations
     assert found.clause == "STOP-01"
     fewer = judged((given_header, steps(*fails[:-2], *ends, "start a 6", "complete a 6", "stop")))
     assert fewer.violations[0].clause == "STOP-02"

@@ -238,6 +238,7 @@ class Checker:
                 bypass=self.header.bypass,
                 slack_s=self._slack_s,
                 claims=claims_of(self.header),
+                hears_late=True,
             )
         except SpecError as error:
             if "GROUP-04" in self.waived:
@@ -246,7 +247,7 @@ class Checker:
             # refuses them may say that the run failed.
             self._impossible = str(error)
             waive = (*waive, "SCHED-14")
-            return Machine(graph, failures=failures, drops=drops, waive=waive)
+            return Machine(graph, failures=failures, drops=drops, waive=waive, hears_late=True)
 
     def _note_graph(self) -> None:
         """The values that the hot path looks up; anew when a resume changes the number of rows."""

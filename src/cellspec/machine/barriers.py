@@ -16,6 +16,7 @@ from cellspec.machine.explain_refusal import (
     expect_running,
     expect_starts,
     may_retry,
+    reads_news,
     refuse_barrier,
     refuse_complete,
     refuse_limit,
@@ -63,7 +64,8 @@ def start_barrier(
     if is_wrong_attempt(run, key, attempt):
         refuse_attempt(run, key, attempt)
     # What one reads that starts too early, which is not judged, is no second mistake.
-    if reads is not None and fits and reads != counters.reads(column, scope):
+    misreads = reads is not None and fits and reads != counters.reads(column, scope)
+    if reads is not None and misreads and not reads_news(run, column, scope, reads):
         run.breaks(
             "BARR-06",
             f"{run.where(key)} reads {row_words(reads)}, but of its scope "

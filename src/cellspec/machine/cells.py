@@ -21,8 +21,10 @@ from cellspec.machine.explain_refusal import (
     expect_no_pause,
     expect_running,
     expect_starts,
+    is_open_to,
     judge_start,
     may_retry,
+    note_made,
     refuse_complete,
     refuse_limit,
     refuse_range,
@@ -152,6 +154,7 @@ def _expect_in_turn(run: RunState, column: int, row: int, ranged: RunningRange) 
 def _complete_unbooked(run: RunState, column: int, row: int) -> bool:
     """A cell that does not run ends well; True if that has no effect."""
     if end_stray(run, (column, row)):
+        note_made(run, column, row)
         call_ended(run, failed=False)
         return True
     state = state_of(run, column, row)
@@ -222,6 +225,9 @@ def skip_cell(run: RunState, column: int, row: int) -> None:
     if not expect_running(run, f"skip of {where}"):
         return
     state = run.counters.cells[column][row]
+    if is_open_to(run, column, row):
+        note_made(run, column, row)
+        return
     if (column, row) in run.gone and state in (READY, SKIP_READY):
         run.breaks("FAIL-08", f"{where} is skipped although it was made, and lost with a worker")
     if state == READY and not run.graph.rules.columns[column].may_skip:
@@ -285,6 +291,7 @@ class CellJudge:
         run = self._run
         slot = run.counters.abandoned.pop((column, row), None)
         if slot is not None:
+            note_made(run, column, row)
             if slot:
                 run.counters.free_slot(column)
                 call_ended(run, failed=False)
@@ -299,6 +306,8 @@ class CellJudge:
         _expect_in_turn(run, column, row, ranged)
         ignored = run.counters.cells[column][row] != RANGED
         ranged.given.add(row)
+        if run.news:
+            note_made(run, column, row)
         ranged.left -= 1
         if not ranged.left:
             end_range(run, column, ranged)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cellspec.machine.backoff import end_backoffs
 from cellspec.machine.call_bound import expect_none_late
+from cellspec.machine.early_stop import expect_stop
 from cellspec.machine.idleness import leave_moment
 from cellspec.machine.pauses import end_pause
 from cellspec.machine.prompt_saving import leave_unsaved
@@ -42,6 +43,8 @@ def _expect_no_delay(run: RunState, t: float) -> None:
     """Time moves on to `t`: no call, save or row group was due before."""
     if run.begun:
         expect_none_late(run, t)
+    if run.must_stop:
+        expect_stop(run, t)
     if run.saving is not None:
         leave_unsaved(run, t)
     if run.judges_retirement and run.admitted:

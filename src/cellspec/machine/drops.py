@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from cellspec.graph.nodes import barrier_key
 from cellspec.machine.actions import Cause
 from cellspec.machine.explain_refusal import expect_running
-from cellspec.machine.run_state import RunState
+from cellspec.machine.run_state import News, RunState
 from cellspec.state.codes import DONE
 from cellspec.text import counted
 
@@ -27,6 +27,8 @@ def drop_row(run: RunState, row: int, column: int, cause: Cause = "failed") -> N
     run.unrecorded[row] = column
     if cause != "failed":
         run.causes[row] = cause
+    if run.hears_late:
+        run.news[row] = News(run.now)
     run.counters.drop(row)
 
 
@@ -84,6 +86,7 @@ def record_drop(
         if run.unrecorded.pop(row, None) is not None:
             run.recorded.append(row)
             run.also_failed.pop(row, None)
+            run.news.pop(row, None)
 
 
 def _give_up(run: RunState, column: int, row: int) -> bool:

@@ -6,7 +6,7 @@ from cellspec.machine.explain_refusal import expect_running
 from cellspec.machine.run_state import RunState
 from cellspec.text import counted
 
-__all__ = ["call_ended", "request_stop", "stop"]
+__all__ = ["call_ended", "expect_stop", "request_stop", "stop"]
 
 
 def call_ended(run: RunState, *, failed: bool) -> None:
@@ -22,9 +22,17 @@ def call_ended(run: RunState, *, failed: bool) -> None:
     run.failed_ends += failed
     full = full or len(ends) == ends.maxlen
     if full and run.failed_ends >= most and not run.must_stop:
-        run.must_stop = True
-        if "STOP-01" not in run.waived:
-            run.counters.block_starts()
+        run.must_stop, run.must_stop_at = True, run.now
+        if run.hears_late:
+            run.judges_delays = True
+        else:
+            expect_stop(run, run.now)
+
+
+def expect_stop(run: RunState, t: float) -> None:
+    """Refuse starts from time `t` on, if an engine that must stop knows it by then (STOP-01)."""
+    if "STOP-01" not in run.waived and not run.may_be_news(run.must_stop_at, at_s=t):
+        run.counters.block_starts()
 
 
 def stop(run: RunState) -> None:

@@ -28,7 +28,7 @@ from cellspec.graph.nodes import (
     is_barrier_key,
     place_of,
 )
-from cellspec.graph.rowset import parts_touched
+from cellspec.graph.rowset import Ranges, parts_touched, rows_of
 from cellspec.machine.run_state import FAILED, RunState
 from cellspec.state.codes import (
     BACKOFF,
@@ -49,8 +49,11 @@ __all__ = [
     "expect_no_pause",
     "expect_running",
     "expect_starts",
+    "is_open_to",
     "judge_start",
     "may_retry",
+    "note_made",
+    "reads_news",
     "refuse_barrier",
     "refuse_complete",
     "refuse_limit",
@@ -75,7 +78,7 @@ def expect_starts(run: RunState, where: str, verb: str = "starts") -> bool:
     """True if starts are allowed at all; refuses one after an early stop, or after a request."""
     if not expect_running(run, f"start of {where}"):
         return False
-    if run.must_stop or run.stopped:
+    if run.stopped or (run.must_stop and not run.may_be_news(run.must_stop_at)):
         run.breaks(
             "STOP-01",
             f"{where} {verb} although "
@@ -102,7 +105,8 @@ def judge_start(run: RunState, column: int, row: int) -> None:
     if may_retry(run, key, state):
         return
     if row in run.counters.dropped:
-        _refuse_dropped(run, key)
+        if not _could_start(run, column, row):
+            _refuse_dropped(run, key)
         return
     held = unadmitted_group(run, row)
     if held is not None and state < RANGED:
@@ -180,6 +184,75 @@ def _refuse_dropped(run: RunState, key: NodeKey) -> None:
         run.breaks("DROP-03", f"{run.where(key)} starts although row {place_of(key)} was dropped")
     if key in run.counters.abandoned or key in run.strays:
         run.breaks("SCHED-02", f"{run.where(key)} starts while it is in flight")
+
+
+def _is_news(run: RunState, row: int) -> bool:
+    """True if a row is dropped, and the engine may not have heard of it yet."""
+    news = run.news.get(row)
+    return news is not None and run.may_be_news(news.since_s)
+
+
+def _is_open(run: RunState, column: int, row: int) -> bool:
+    """True for a cell of a dropped row that was not made, before the drop or in ignorance of it."""
+    lost = run.counters.lost.get(column)
+    return lost is not None and row in lost and column not in run.news[row].made
+
+
+def is_open_to(run: RunState, column: int, row: int) -> bool:
+    """True for a cell of a dropped row that is open to an engine that may not know of the drop."""
+    return _is_news(run, row) and _is_open(run, column, row)
+
+
+def note_made(run: RunState, column: int, row: int) -> None:
+    """A cell of a dropped row was made: an engine that does not know goes on from it."""
+    news = run.news.get(row)
+    if news is not None:
+        news.made.add(column)
+
+
+def _could_read(run: RunState, column: int, row: int) -> bool:
+    """True if an engine that does not know of a drop could read the row for a node."""
+    rule = run.graph.rules.columns[column]
+    if rule.propagates and any(run.counters.is_skipped(need, row) for need in rule.needs):
+        return False
+    return not any(_is_open(run, need, row) for need in rule.needs)
+
+
+def _could_start(run: RunState, column: int, row: int) -> bool:
+    """True if a cell of a dropped row could start if the row were not, and that may be news."""
+    key = (column, row)
+    if not (is_open_to(run, column, row) and _could_read(run, column, row)):
+        return False
+    if key in run.counters.abandoned or key in run.strays or run.attempts.get(key) == FAILED:
+        return False
+    backs_off = run.backoffs.get(key)
+    waits = (backs_off is not None and backs_off > run.now) or run.counters.is_behind(column, row)
+    return not waits and unadmitted_group(run, row) is None
+
+
+def _barrier_could_start(run: RunState, column: int, scope: int) -> bool:
+    """True if a barrier node could start if a row that wanted it were not dropped; may be news."""
+    key, rule = barrier_key(column, scope), run.graph.rules.columns[column]
+    backs_off = run.backoffs.get(key)
+    if key in run.strays or (backs_off is not None and backs_off > run.now):
+        return False
+    start, stop = run.graph.rules.scope_bounds(column, scope)
+    news = [row for row in run.news if start <= row < stop and _is_news(run, row)]
+    if any(_is_open(run, need, row) for need in rule.needs for row in news):
+        return False
+    return any(_is_open(run, column, row) and _could_read(run, column, row) for row in news)
+
+
+def reads_news(run: RunState, column: int, scope: int, reads: Ranges) -> bool:
+    """True if a barrier reads what it should, and rows of whose drop the engine may not know."""
+    expected = set(rows_of(run.counters.reads(column, scope)))
+    found = list(rows_of(reads))
+    more = set(found) - expected
+    return (
+        expected <= set(found)
+        and all(_is_news(run, row) and _could_read(run, column, row) for row in more)
+        and found == sorted(expected | more)
+    )
 
 
 def may_retry(run: RunState, key: NodeKey, state: int, *, in_turn: bool = False) -> bool:
@@ -281,7 +354,8 @@ def refuse_barrier(run: RunState, column: int, scope: int) -> None:
         if run.attempts.get(barrier_key(column, scope)) == FAILED:
             run.breaks("FAIL-02", f"{where} starts although it failed for good")
             return
-        run.breaks("BARR-08", f"{where} starts although no row of its scope wants its output")
+        if not _barrier_could_start(run, column, scope):
+            run.breaks("BARR-08", f"{where} starts although no row of its scope wants its output")
     elif (column, scope) in run.presumed:
         _refuse_early_barrier(run, column, scope, where)
     elif state > BACKOFF:
@@ -322,7 +396,10 @@ def refuse_output(run: RunState, column: int, row: int) -> None:
     where = f"{run.name_of(column)}[{row}]"
     state = state_of(run, column, row)
     if row in run.counters.dropped:
-        run.breaks("BARR-07", f"{where} is given although row {row} was dropped")
+        if is_open_to(run, column, row):
+            note_made(run, column, row)
+        else:
+            run.breaks("BARR-07", f"{where} is given although row {row} was dropped")
     elif is_to_be_skipped(state) or (state == SKIPPED and _left_out(run, column, row)):
         run.breaks("BARR-07", f"{where} is given although its barrier left the row out")
     elif state >= RANGED:

@@ -64,8 +64,8 @@ def fail_cell(
         spent = 1 + run.attempts.get((column, row), 0)
         if is_final(failure, spent, run.failures.max_attempts):
             fails_too(run, (row,), column)
-        if run.waived:
-            # A retry of it, which is not judged, counts on from here.
+        if run.waived or row in run.news:
+            # A retry of it, which is not judged, or not yet, counts on from here.
             fails_for_good(run, (column, row), failure)
         return
     if end_stray(run, (column, row)):

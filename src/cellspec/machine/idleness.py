@@ -14,14 +14,11 @@ from __future__ import annotations
 from cellspec.graph.nodes import NodeKey
 from cellspec.machine.enabled import key_of, of_state
 from cellspec.machine.row_groups import count_waiting, finished_group, may_admit
-from cellspec.machine.run_state import RunState
+from cellspec.machine.run_state import RunState, is_over
 from cellspec.state.codes import READY
 from cellspec.text import counted, noun
 
 __all__ = ["dispatchable", "leave_moment"]
-
-_ROUNDING = 1e-9
-"""The share of a time by which sums of declared waits may differ."""
 
 
 def leave_moment(run: RunState, t: float, *, ends: bool) -> None:
@@ -81,7 +78,7 @@ def _measure_waits(run: RunState, t: float) -> None:
             since[group] = None
             continue
         since[group] = began = run.now if began is None else began
-        if not _is_over(t, began, run.slack_s):
+        if not is_over(t, began, run.slack_s):
             continue
         if group > run.output_group:
             _expect_admission(run, began, t)
@@ -134,7 +131,7 @@ def _expect_progress(run: RunState, t: float) -> None:
         if run.idle_since is not None:
             since = max(run.idle_since, run.paused_until)
         run.idle_since = since
-        if not _is_over(t, since, run.idle_s + run.slack_s):
+        if not is_over(t, since, run.idle_s + run.slack_s):
             return
     waits = _find_ready(run, groups[0]) if groups else _waiting_groups(run)
     if waits and over is not None:
@@ -150,17 +147,13 @@ def _expect_progress(run: RunState, t: float) -> None:
 def _expect_end(run: RunState, t: float) -> None:
     """After a request to stop only calls in flight and storage take time."""
     stores = run.pending_claim is not None or run.commits or run.writes
-    if run.counters.load or stores or not _is_over(t, run.now, run.idle_s + run.slack_s):
+    if run.counters.load or stores or not is_over(t, run.now, run.idle_s + run.slack_s):
         return
     run.breaks(
         "STOP-05",
         f"a stop was requested, and the run waited from t={run.now:g} s to t={t:g} s with nothing "
         "in flight, in place of its end",
     )
-
-
-def _is_over(t: float, since: float, allowed_s: float) -> bool:
-    return t - since > allowed_s + _ROUNDING * max(1.0, t)
 
 
 # What could start

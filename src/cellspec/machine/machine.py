@@ -117,6 +117,9 @@ class Machine:
         bypass: the most later nodes of its resource that overtake a ready one (SCHED-17); by
             default no bound is promised. With one, cells start through `start_cell` alone.
         claims: what the run's claims hold; by default they have to show it.
+        hears_late: the engine is watched from outside: in the moment in which a call ends it may
+            still start what this end forbids (DROP-03, BARR-06 to BARR-08, STOP-01). By default
+            whoever takes the steps knows of each.
 
     Raises:
         SpecError: limits under which a barrier would wait for ever (clause GROUP-04).
@@ -144,6 +147,7 @@ class Machine:
         slack_s: float = 0.0,
         bypass: int | None = None,
         claims: ClaimKind | None = None,
+        hears_late: bool = False,
     ) -> None:
         state = RunState(
             graph,
@@ -157,6 +161,7 @@ class Machine:
             idle_s=idle_s,
             slack_s=slack_s,
             claims=claims,
+            hears_late=hears_late,
         )
         state.judge = cells.CellJudge(state)
         state.set_graph(graph)

@@ -80,7 +80,7 @@ def recall_barrier(run: RunState, column: int, scope: int) -> None:
     if not all(covers(run.once_durable[column], row) for row in rows_of(reads)):
         _refuse(run, where)
     known = (run.once_read or {}).get(key)
-    if known is not None and reads not in known:
+    if known is not None and state < RUNNING and reads not in known:
         run.breaks(
             "CKPT-25",
             f"{where} is recalled from a cache for {row_words(reads)}, but its calls read "

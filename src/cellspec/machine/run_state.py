@@ -26,10 +26,18 @@ from cellspec.state.claims import Claim, Rows, normal, prefix_of
 from cellspec.state.counters import UNLIMITED, Counters, Judge
 from cellspec.text import cell_words, node_words
 
-__all__ = ["FAILED", "Commit", "RunState", "RunningRange"]
+__all__ = ["FAILED", "Commit", "News", "RunState", "RunningRange", "is_over"]
+
+_ROUNDING = 1e-9
+"""The share of a time by which sums of declared waits may differ."""
 
 FAILED = -1
 """In place of a count of spent attempts: the node failed for good."""
+
+
+def is_over(t: float, since_s: float, allowed_s: float) -> bool:
+    """True if at time `t` more than the allowed seconds have passed since another time."""
+    return t - since_s > allowed_s + _ROUNDING * max(1.0, t)
 
 
 @dataclass(slots=True)
@@ -40,6 +48,19 @@ class RunningRange:
     stop: int
     left: int
     given: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class News:
+    """A drop that the engine has not recorded.
+
+    Attributes:
+        since_s: when the row was dropped, in seconds.
+        made: columns whose cells of the row were made since, for an engine that does not know.
+    """
+
+    since_s: float
+    made: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +112,8 @@ class RunState:
         slack_s: how much longer than allowed any work may wait, in seconds: in real time a step
             is never taken at once.
         claims: what the run's claims hold; None if they have to show it.
+        hears_late: the engine is watched from outside: of the end of a call it may hear later than
+            whoever watches, yet before time moves on.
 
     Raises:
         SpecError: limits under which a barrier would wait for ever (clause GROUP-04).
@@ -113,6 +136,7 @@ class RunState:
         presumed: barrier nodes (column, scope) that count as complete because their output was
             given, which is waived.
         unrecorded: rows that are dropped and not yet recorded, each with the column that failed.
+        news: the drops of such rows, if the engine hears late.
         also_failed: of such a row, the columns of which a node failed for good after that one.
         causes: rows that are dropped for another cause than a node that failed for good.
         recorded: the recorded drops, in the order in which they came.
@@ -163,6 +187,7 @@ class RunState:
         ends: of the last calls in the window of the early stop, which ones failed permanently.
         failed_ends: how many of these did.
         must_stop: so many of the last calls failed that starts are refused.
+        must_stop_at: the time at which it was so, in seconds.
         stopped: the engine has stopped early.
         stop_requested: somebody asked the run to stop, in this incarnation.
         failed_for_good: a node of this incarnation failed for good.
@@ -193,6 +218,7 @@ class RunState:
         idle_s: float = 0.0,
         slack_s: float = 0.0,
         claims: ClaimKind | None = None,
+        hears_late: bool = False,
     ) -> None:
         self.config = config
         self.limits = limits
@@ -202,6 +228,7 @@ class RunState:
         self.drops_rows = drops
         self.real_time = real_time
         self.bound_s = self.failures.timeout_s
+        self.hears_late = hears_late
         self.claim_version = 0 if claims is None else claims.version
         self.claims_by_column = claims is not None and claims.by_column
         self.must_claim = claims is not None
@@ -237,6 +264,7 @@ class RunState:
         self.once_read: dict[NodeKey, set[Ranges]] | None = None
         self.once_durable: list[Rows] = [0] * graph.num_columns
         self.unrecorded: dict[int, int] = {}
+        self.news: dict[int, News] = {}
         self.also_failed: dict[int, set[int]] = {}
         self.causes: dict[int, Cause] = {}
         self.recorded = array("q")
@@ -284,6 +312,7 @@ class RunState:
             self.taken_back,
             self.strays,
             self.unrecorded,
+            self.news,
             self.also_failed,
         ):
             known.clear()
@@ -304,6 +333,7 @@ class RunState:
         self.waiting_since: list[float | None] = [None] * (self.output_group + 2)
         self.claims_here = self.must_claim
         self.must_stop = self.stopped = self.failed_for_good = False
+        self.must_stop_at = 0.0
 
     def set_graph(self, graph: ExecutionGraph) -> None:
         """Take a graph, with new counters for it.
@@ -394,6 +424,18 @@ class RunState:
         """True if a worker is free, and a slot of the group's resource."""
         counters = self.counters
         return counters.load < self.workers and counters.busy[group] < self.capacity[group]
+
+    def may_be_news(self, since_s: float, *, at_s: float | None = None) -> bool:
+        """True if the engine may not have heard yet of what happened at a time.
+
+        It may not in the same moment, nor while it may let ready work wait.
+
+        Args:
+            since_s: when it happened, in seconds.
+            at_s: the time now, if it is not that of the last event.
+        """
+        now = self.now if at_s is None else at_s
+        return self.hears_late and not is_over(now, since_s, self.idle_s + self.slack_s)
 
     @property
     def is_paused(self) -> bool:
