@@ -115,4 +115,10 @@ def unexplained(run: RunState, column: int, start: int, stop: int) -> int:
     lost = run.counters.lost.get(column)
     if not run.unrecorded or lost is None or start >= stop:
         return -1
-    return next((row for row in lost.within(start, stop) if row in run.unrecorded), -1)
+    return next((row for row in lost.within(start, stop) if _is_hole(run, column, row)), -1)
+
+
+def _is_hole(run: RunState, column: int, row: int) -> bool:
+    """True if the drop of a row is not recorded, and left the cell unmade."""
+    news = run.news.get(row)
+    return row in run.unrecorded and (news is None or column not in news.made)

@@ -232,14 +232,12 @@ def _could_start(run: RunState, column: int, row: int) -> bool:
 
 def _barrier_could_start(run: RunState, column: int, scope: int) -> bool:
     """True if a barrier node could start if a row that wanted it were not dropped; may be news."""
-    key, rule = barrier_key(column, scope), run.graph.rules.columns[column]
+    key = barrier_key(column, scope)
     backs_off = run.backoffs.get(key)
     if key in run.strays or (backs_off is not None and backs_off > run.now):
         return False
     start, stop = run.graph.rules.scope_bounds(column, scope)
     news = [row for row in run.news if start <= row < stop and _is_news(run, row)]
-    if any(_is_open(run, need, row) for need in rule.needs for row in news):
-        return False
     return any(_is_open(run, column, row) and _could_read(run, column, row) for row in news)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import takewhile
 
 from cellspec.graph.nodes import (
     NodeKey,
     barrier_key,
     column_of,
+    is_barrier_key,
 )
 from cellspec.machine.actions import Failure
 from cellspec.machine.attempts import expect_attempt, expect_attempt_of_range, fails_for_good
@@ -70,7 +70,7 @@ def fail_cell(
         return
     if end_stray(run, (column, row)):
         run.may_pause = True
-        _fail_stray(run, (column, row), failure, (row,))
+        _fail_stray(run, (column, row), failure, row, row + 1)
         return
     alone = run.counters.cells[column][row] == RUNNING
     ranged = None if alone else range_of(run, column, row)
@@ -112,15 +112,19 @@ def _expect_fails(run: RunState, column: int, row: int) -> bool:
     return True
 
 
-def _fail_stray(run: RunState, key: NodeKey, failure: Failure, rows: Iterable[int]) -> None:
-    """A stray of a node ends badly; if for good, the rows that it stands for are dropped."""
+def _fail_stray(run: RunState, key: NodeKey, failure: Failure, start: int, stop: int) -> None:
+    """A stray of a node over rows ``[start, stop)`` ends badly; if for good, they are dropped."""
     if failure == "permanent":
         call_ended(run, failed=True)
-    if fails_for_good(run, key, failure):
-        column = column_of(key)
-        for row in rows:
-            if row not in run.counters.dropped:
-                drop_row(run, row, column)
+    if not fails_for_good(run, key, failure):
+        return
+    column = column_of(key)
+    fails_too(run, [row for row in run.unrecorded if start <= row < stop], column)
+    body = run.counters.cells[column]
+    for row in range(start, stop):
+        made = is_barrier_key(key) and is_resolved(body[row])
+        if not made and row not in run.counters.dropped:
+            drop_row(run, row, column)
 
 
 def _end_abandoned(
@@ -198,11 +202,7 @@ def fail_barrier(
     where = run.where(barrier_key(column, scope))
     state, key = run.counters.barrier_state(column, scope), barrier_key(column, scope)
     if end_stray(run, key):
-        start, stop = run.graph.rules.scope_bounds(column, scope)
-        body = run.counters.cells[column]
-        _fail_stray(
-            run, key, failure, [row for row in range(start, stop) if not is_resolved(body[row])]
-        )
+        _fail_stray(run, key, failure, *run.graph.rules.scope_bounds(column, scope))
         return
     if state != RUNNING:
         refuse_complete(run, where, state, "FAIL-04", "fails")
