@@ -1130,6 +1130,8 @@ class RunModel:
         rows, before, rules = self.unsaved_rows(), self.saved_rows, self.rules
         if self.over() or self.stores() or rows <= before:
             return set()
+        if self.unwritten and t <= self.paused_until:
+            return set()
         since = self.now if self.unsaved_since is None else self.unsaved_since
         due = rules.save_rows is not None and rows >= before + rules.save_rows
         due |= rules.save_s is not None and t > since + rules.save_s
@@ -1291,7 +1293,11 @@ class RunModel:
         if self.pending_claim is not None:
             self.doubtful.append((self.pending_claim, self.pending_drops))
         self.pending_claim = None
-        self.saved_rows, self.unsaved_since = self.claimable_rows(), None
+        self.may_pause = True
+        if self.rules.save_s is None:
+            self.saved_rows, self.unsaved_since = self.claimable_rows(), None
+        else:
+            self.unsaved_since = self.now
 
     def together(self, *claims: Held) -> Held:
         return {name: frozenset().union(*(one[name] for one in claims)) for name in self.names}
@@ -1327,6 +1333,7 @@ class RunModel:
     def commit_failed(self, number: int | None) -> None:
         self.odd_commits.append(self.open_commits.pop(number))
         self.unwritten.add("claim")
+        self.may_pause = True
 
     # Crash, resume, end
 

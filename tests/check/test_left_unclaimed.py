@@ -168,6 +168,75 @@ CASES = [
         "",
     ),
     case(
+        "storage is left alone after a save that failed, until the policy asks again",
+        [A],
+        4,
+        'start a 2; start a 3; made a 0 1; durable 0:2; checkpoint_begin claim={"a":2}; 1; '
+        "checkpoint_failed; 2; complete a 2; 5; complete a 3; durable 0:4; "
+        'checkpoint_begin claim={"a":4}; 6; checkpoint_durable; end outcome=success',
+        "",
+        saving=SavePolicy(rows=2),
+    ),
+    case(
+        "storage is left alone though the policy asks again",
+        [A],
+        4,
+        'start a 2; start a 3; made a 0 1; durable 0:2; checkpoint_begin claim={"a":2}; 1; '
+        "checkpoint_failed; 2; complete a 2; 5; complete a 3; 6; durable 0:4; "
+        'checkpoint_begin claim={"a":4}',
+        "CKPT-19",
+        saving=SavePolicy(rows=2),
+    ),
+    case(
+        "the engine pauses after a save that failed, and saves when the pause is over",
+        [A],
+        4,
+        'made a 0 1; start a 2; durable 0:2; checkpoint_begin claim={"a":2}; 1; '
+        "checkpoint_failed; pause until=9; 2; complete a 2; 9; durable 0:3; "
+        'checkpoint_begin claim={"a":3}; checkpoint_durable; made a 3; saved 3; '
+        "end outcome=success",
+        "",
+        saving=R1,
+    ),
+    case(
+        "a pause after a save that failed is over, and nothing is saved",
+        [A],
+        4,
+        'made a 0 1; start a 2; start a 3; durable 0:2; checkpoint_begin claim={"a":2}; 1; '
+        "checkpoint_failed; pause until=9; 2; complete a 2; 10; complete a 3",
+        "CKPT-19",
+        saving=R1,
+    ),
+    case(
+        "a pause after a call that failed is no excuse to save late",
+        [A],
+        4,
+        "start a 0; start a 1; start a 2; 1; fail a 0 failure=backpressure; pause until=9; "
+        "complete a 1; saved 1; 2; complete a 2; 3; saved 2",
+        "CKPT-19",
+        saving=R1,
+    ),
+    case(
+        "a save that failed is tried again after the seconds of the policy",
+        [A],
+        3,
+        'start a 2; made a 0 1; 2; durable 0:2; checkpoint_begin claim={"a":2}; 3; '
+        'checkpoint_failed; 5; durable 0:2; checkpoint_begin claim={"a":2}; '
+        'checkpoint_durable; 9; complete a 2; durable 2; checkpoint_begin claim={"a":3}; '
+        "checkpoint_durable; end outcome=success",
+        "",
+        saving=SavePolicy(seconds=2.0),
+    ),
+    case(
+        "a save that failed is not tried again after the seconds of the policy",
+        [A],
+        3,
+        'start a 2; made a 0 1; 2; durable 0:2; checkpoint_begin claim={"a":2}; 3; '
+        'checkpoint_failed; 6; complete a 2; durable 0:2; checkpoint_begin claim={"a":2}',
+        "CKPT-19",
+        saving=SavePolicy(seconds=2.0),
+    ),
+    case(
         "more rows are asked for",
         [A],
         2,

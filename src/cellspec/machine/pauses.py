@@ -1,9 +1,10 @@
 """Pauses: the engine says that it starts no call before a time (clause SCHED-16).
 
-A pause is the engine's own answer to trouble: an endpoint turned a call away, and it leaves the
-endpoint alone, with everything else. It excuses idleness (SCHED-15), so it may not be had for
-nothing: each one follows a call that failed, and has an end. Output that is there already may be
-given meanwhile, row groups may be admitted and data saved, for none of that calls anybody.
+A pause is the engine's own answer to trouble: an endpoint turned a call away, or storage a write,
+and it leaves both alone, with everything else. It excuses idleness (SCHED-15) and, after a failed
+write, a save that is due (CKPT-19), so it may not be had for nothing: each one follows a call or a
+write that failed, and has an end. Output that is there already may be given meanwhile, row groups
+may be admitted and data saved, for none of that calls anybody.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def pause(run: RunState, until: float | None) -> None:
         until: the end; None if it has none.
 
     Raises:
-        Violation: SCHED-16 (a pause without an end, or before which no call failed), SCHED-07.
+        Violation: SCHED-16 (a pause without an end, or before which nothing failed), SCHED-07.
     """
     if not expect_running(run, "pause"):
         return
@@ -33,8 +34,8 @@ def pause(run: RunState, until: float | None) -> None:
     if not run.may_pause:
         run.breaks(
             "SCHED-16",
-            f"the engine pauses until t={until:g} s, and no call failed before it, or since the "
-            "pause before it began",
+            f"the engine pauses until t={until:g} s, and no call or write failed before it, or "
+            "since the pause before it began",
         )
     run.may_pause = False
     run.paused_until = max(run.paused_until, until)

@@ -4,6 +4,10 @@ Counted are whole rows that a claim could hold. Where claims hold any rows, the 
 many rows, or row groups, are resolved, and the claims and commits how many of them are claimed.
 Elsewhere, and where a column is ORDERED, it is the rows from row 0 on; of claims with gaps that is
 less than could be claimed, so that an engine is never blamed for a save that was not due.
+
+After a write that failed the policy counts anew: so many rows more, another row group, or so many
+seconds from then. Meanwhile the engine may leave storage alone; if more time than that is needed,
+it pauses, for what it makes and cannot save is what a crash costs.
 """
 
 from __future__ import annotations
@@ -28,7 +32,10 @@ def count_from_now(run: RunState) -> None:
 
     What it held behind a gap is not known, and counts as tried: O(rows behind the first gap).
     """
-    if run.saving is not None:
+    run.may_pause = True
+    if run.saving is not None and run.saving.seconds is not None:
+        run.unsaved_since = run.now
+    elif run.saving is not None:
         run.saved_rows, run.unsaved_since = _claimable(run), None
         if run.counters.parts is None:
             run.tried_rows = reduce(meet, run.counters.claimable())
@@ -41,6 +48,8 @@ def leave_unsaved(run: RunState, t: float) -> None:
         Violation: CKPT-19.
     """
     if run.is_over or run.pending_claim is not None or run.commits or run.writes:
+        return
+    if (run.unsaved or run.lost_rows) and t <= run.paused_until:
         return
     rows = _claimable(run)
     if rows <= run.saved_rows:
@@ -108,7 +117,9 @@ def _why_due(run: RunState, rows: int, t: float) -> str:
         return f"a save is due every {counted(policy.rows, 'row')}" if due else ""
     if policy.seconds is not None:
         due = t > run.unsaved_since + policy.seconds
-        late = f"{policy.seconds:g} s after the first of them, which was at {run.unsaved_since:g} s"
+        failed = run.unsaved or run.lost_rows
+        first = "a write that failed" if failed else "the first of them, which was"
+        late = f"{policy.seconds:g} s after {first} at {run.unsaved_since:g} s"
         return f"a save is due {late}" if due else ""
     if size is None:
         return ""

@@ -170,7 +170,7 @@ class RunState:
             any rows may have held them. 0 where parts are counted.
         writes: the writes of rows that are open: their columns, and rows ``[start, stop)``.
         paused_until: the end of the last pause, in seconds.
-        may_pause: a call failed since the last pause began, so that another may begin.
+        may_pause: a call or a write failed since the last pause began, so that another may begin.
         overtaking: which ready nodes started out of turn, if the engine promises a bound.
         waits_s: some work may wait: a wait is measured over several moments.
         waiting_since: where waits are measured, by group of ready work, and last for row groups,

@@ -366,10 +366,11 @@ class Probe(NodeReports, StorageReports):
         return self.work.wants_skip(column, row)
 
     def pause(self, until_s: float, reason: str = "") -> None:
-        """The engine starts no call before `until_s`, because a call failed or was turned away.
+        """The engine starts no call before `until_s`, because a call or a write failed.
 
-        Until then it is not idle (clause SCHED-15). Each pause needs a failure of its own, and a
-        later end counts where pauses overlap (clause SCHED-16).
+        Until then it is not idle (clause SCHED-15), and after a write that failed it need not save
+        (CKPT-19). Each pause needs a failure of its own, and a later end counts where pauses
+        overlap (clause SCHED-16).
 
         Args:
             until_s: the time, as `now` gives it.

@@ -321,7 +321,7 @@ class Resume(Line, frozen=True, tag="resume"):
 
 
 class Pause(Line, frozen=True, tag="pause"):
-    """The engine starts no call until a time, because a call failed or was turned away."""
+    """The engine starts no call until a time, because a call or a write failed."""
 
     until: Annotated[Seconds, Meta(description="The time, in seconds of the suite's clock.")]
     reason: str | None = None
