@@ -4,6 +4,8 @@
 --
 -- A configuration comes before this text. It gives the constants
 --   COLUMNS, ROWS, BATCH (rows of a batch; ROWS if there are none),
+--   ADMITS (whether rows are admitted in groups), GROUP_ROWS (rows of a group; ROWS if there are none),
+--   GROUPS (how many may be admitted at once; 0 for no limit), SUBSETS (how many sets of groups there are),
 --   CRASHES, RETRIES, DROPS, STOPS, LOSSES (how many of each), TORN (whether writes may be torn),
 --   WORKERS (0 for no limit), CLAIM_ROWS, CLAIM_COLUMNS, CLAIM_CELLS (versions 1, 2 and 3),
 --   BROKEN (0, or the number of a mistake)
@@ -14,6 +16,7 @@ const
   DATASET_BARRIER: 1;
   BATCH_BARRIER: 2;
   BATCHES: (ROWS + BATCH - 1) / BATCH;
+  LAST_GROUP: (ROWS - 1) / GROUP_ROWS;
 
   -- Mistakes that a checker must find. What each one is stands where it is read.
   RestoresEveryBarrier: 1;
@@ -50,13 +53,21 @@ const
   LosesWhatIsClaimed: 32;
   LosesWhatWasMadeFromIt: 33;
   KeepsTheOutput: 34;
+  StartsBeforeAdmission: 35;
+  AdmitsOneGroupMore: 36;
+  AdmitsInAnyOrder: 37;
+  ForgetsTheRestOfTheBatch: 38;
 
 type
   Column: 0 .. COLUMNS - 1;
   Row: 0 .. ROWS - 1;
   Scope: 0 .. BATCHES - 1;
+  Group: 0 .. LAST_GROUP;
+  -- A set of groups: the bits of a number.
+  GroupSet: 0 .. SUBSETS - 1;
   Count: 0 .. ROWS;
   Cells: array [Column] of array [Row] of boolean;
+  Nodes: array [Column] of array [Scope] of boolean;
 
 var
   cell_done: array [Column] of array [Row] of boolean;
@@ -64,6 +75,7 @@ var
   node_done: array [Column] of array [Scope] of boolean;
   node_flight: array [Column] of array [Scope] of boolean;
   dropped: array [Row] of boolean;
+  admitted: array [Group] of boolean;
   durable: array [Column] of array [Row] of boolean;
   writing: boolean;
   pending: array [Column] of array [Row] of boolean;
@@ -108,9 +120,22 @@ begin
   return exists d: Column do needs(c, d) end;
 end;
 
+function row_is_admitted(r: Row): boolean;
+begin
+  return admitted[r / GROUP_ROWS];
+end;
+
+function scope_is_admitted(c: Column; s: Scope): boolean;
+begin
+  return forall r: Row do in_scope(c, s, r) -> row_is_admitted(r) end;
+end;
+
 function cell_may_start(c: Column; r: Row): boolean;
 var here: boolean;
 begin
+  if !row_is_admitted(r) & BROKEN != StartsBeforeAdmission then
+    return false;
+  end;
   if is_barrier(c) then
     return node_done[c][scope_of(c, r)]
       | (BROKEN = StartBarrierGivesCells & !needs_anything(c));
@@ -146,6 +171,9 @@ end;
 function node_may_start(c: Column; s: Scope): boolean;
 var here: boolean;
 begin
+  if !scope_is_admitted(c, s) & BROKEN != StartsBeforeAdmission then
+    return false;
+  end;
   if BROKEN = ShortBatchNeverStarts & scope_is_short(c, s) then
     return false;
   end;
@@ -239,6 +267,131 @@ begin
       end;
     end;
   end;
+end;
+
+-- Row groups. One without an open cell has retired, and takes no place.
+
+function group_is_open(g: Group): boolean;
+begin
+  return exists c: Column do exists r: Row do r / GROUP_ROWS = g & !cell_done[c][r] end end;
+end;
+
+function places_taken(): 0 .. ROWS;
+var taken: 0 .. ROWS;
+begin
+  taken := 0;
+  for g: Group do
+    if admitted[g] & group_is_open(g) then
+      taken := taken + 1;
+    end;
+  end;
+  return taken;
+end;
+
+function a_place_is_free(): boolean;
+begin
+  return GROUPS = 0 | places_taken() < GROUPS
+    | (BROKEN = AdmitsOneGroupMore & places_taken() = GROUPS);
+end;
+
+function set_with(g: Group): 1 .. SUBSETS;
+var number: 1 .. SUBSETS;
+begin
+  number := 1;
+  for other: Group do
+    if other < g then
+      number := number * 2;
+    end;
+  end;
+  return number;
+end;
+
+function is_in(set: GroupSet; g: Group): boolean;
+begin
+  return set / set_with(g) % 2 = 1;
+end;
+
+-- What is done when all work ends that some admitted groups allow, whatever else is admitted.
+procedure work(var done: Cells; var nodes: Nodes; set: GroupSet);
+var again: boolean; may: boolean;
+begin
+  again := true;
+  while again do
+    again := false;
+    for c: Column do
+      for s: Scope do
+        may := has_scope(c, s) & !nodes[c][s]
+          & (!ordered(c) | forall earlier: Scope do earlier < s -> nodes[c][earlier] end);
+        for r: Row do
+          may := may & (!in_scope(c, s, r)
+            | (is_in(set, r / GROUP_ROWS) & forall d: Column do needs(c, d) -> done[d][r] end));
+        end;
+        if may then
+          nodes[c][s] := true;
+          again := true;
+        end;
+      end;
+      for r: Row do
+        may := is_in(set, r / GROUP_ROWS) & !done[c][r];
+        if is_barrier(c) then
+          may := may & nodes[c][scope_of(c, r)];
+        else
+          may := may & (forall d: Column do needs(c, d) -> done[d][r] end)
+            & (!ordered(c) | forall earlier: Row do earlier < r -> done[c][earlier] end);
+        end;
+        if may then
+          done[c][r] := true;
+          again := true;
+        end;
+      end;
+    end;
+  end;
+end;
+
+-- Clause GROUP-08 as it stands: of each set of groups, the largest first, whether some order in which
+-- the others are admitted ends the run.
+function some_order_ends(group: Group): boolean;
+var
+  ends: array [GroupSet] of boolean;
+  done: Cells; nodes: Nodes;
+  set: GroupSet; now: GroupSet; taken: 0 .. ROWS;
+begin
+  now := set_with(group);
+  for g: Group do
+    if admitted[g] & g != group then
+      now := now + set_with(g);
+    end;
+  end;
+  for place: GroupSet do
+    set := SUBSETS - 1 - place;
+    for c: Column do
+      for r: Row do
+        done[c][r] := cell_done[c][r] | cell_flight[c][r];
+      end;
+      for s: Scope do
+        nodes[c][s] := node_done[c][s] | node_flight[c][s] | BROKEN = ForgetsTheRestOfTheBatch;
+      end;
+    end;
+    work(done, nodes, set);
+    taken := 0;
+    for g: Group do
+      if is_in(set, g) & (exists c: Column do exists r: Row do r / GROUP_ROWS = g & !done[c][r] end end) then
+        taken := taken + 1;
+      end;
+    end;
+    ends[set] := forall c: Column do forall r: Row do done[c][r] end end;
+    for g: Group do
+      if taken < GROUPS & !is_in(set, g) then
+        ends[set] := ends[set] | ends[set + set_with(g)];
+      end;
+    end;
+  end;
+  return ends[now];
+end;
+
+function leads_on(g: Group): boolean;
+begin
+  return GROUPS = 0 | BROKEN = AdmitsInAnyOrder | some_order_ends(g);
 end;
 
 -- Claims
@@ -608,6 +761,10 @@ begin
       cell_done[c][r] := cell_done[c][r] | dropped[r];
     end;
   end;
+  for g: Group do
+    -- One with nothing left to do needs no admission.
+    admitted[g] := !ADMITS | !group_is_open(g);
+  end;
   settle();
   for c: Column do
     for s: Scope do
@@ -749,6 +906,9 @@ begin
     durable_drops[r] := false;
     pending_drops[r] := false;
   end;
+  for g: Group do
+    admitted[g] := !ADMITS;
+  end;
   writing := false;
   crashes := 0;
   retries := 0;
@@ -768,6 +928,7 @@ ruleset c: Column; r: Row do
     assert !dropped[r] "DROP-03: nothing of a dropped row starts";
     assert is_barrier(c) | has_inputs(c, r) "SCHED-01: a cell starts with its inputs";
     assert !stopping | is_barrier(c) "STOP-05: no call starts after a stop was requested";
+    assert row_is_admitted(r) "GROUP-01: a cell starts after its row was admitted";
     cell_flight[c][r] := true;
     settle();
   end;
@@ -818,6 +979,7 @@ ruleset c: Column; s: Scope do
     assert !stopping "STOP-05: no call starts after a stop was requested";
     assert exists r: Row do in_scope(c, s, r) & !cell_done[c][r] end
       "BARR-08: a barrier runs only for rows that want its output";
+    assert scope_is_admitted(c, s) "GROUP-01: a barrier starts after its rows were admitted";
     node_flight[c][s] := true;
     settle();
   end;
@@ -860,6 +1022,17 @@ ruleset c: Column; s: Scope do
       end;
     end;
     node_done[c][s] := true;
+    settle();
+  end;
+end;
+
+ruleset g: Group do
+  rule "a row group is admitted"
+    !admitted[g] & !stopping & group_is_open(g) & a_place_is_free() & leads_on(g)
+  ==>
+  begin
+    assert GROUPS = 0 | places_taken() < GROUPS "GROUP-02: no more groups than the limit allows";
+    admitted[g] := true;
     settle();
   end;
 end;
@@ -1060,6 +1233,15 @@ invariant "SCHED-13: rows of an ordered column run one after the other"
 
 invariant "SCHED-06: no more calls than workers"
   WORKERS = 0 | slots_taken() <= WORKERS;
+
+invariant "GROUP-01: what runs is of admitted rows"
+  forall c: Column do
+    forall r: Row do cell_flight[c][r] -> row_is_admitted(r) end
+    & forall s: Scope do node_flight[c][s] -> scope_is_admitted(c, s) end
+  end;
+
+invariant "GROUP-02: no more groups with something left to do than the limit allows"
+  GROUPS = 0 | places_taken() <= GROUPS;
 
 -- What is said of a run that ended well: here only whether every node is done.
 function says_success(): boolean;

@@ -354,6 +354,35 @@ class KeepsTheOutput(Relation):
         return super().lose(base, place, self.outputs[place])
 
 
+class StartsBeforeAdmission(Relation):
+    """A node does not wait for the row group of its rows to be admitted."""
+
+    def hold_groups(self) -> None:
+        pass
+
+
+class AdmitsOneGroupMore(Relation):
+    """The limit of row groups is checked with ≤ for <."""
+
+    def places_taken(self, done: int) -> int:
+        return max(0, super().places_taken(done) - 1)
+
+
+class AdmitsInAnyOrder(Relation):
+    """A row group is admitted whenever there is room for it."""
+
+    def leads_on(self, done: int) -> bool:
+        return True
+
+
+class ForgetsTheRestOfTheBatch(Relation):
+    """The admission of a row group takes no account of the rest of its batch."""
+
+    def leads_on(self, done: int) -> bool:
+        barriers = sum(1 << place for place, outputs in enumerate(self.outputs) if outputs)
+        return super().leads_on(done | barriers)
+
+
 @dataclass(frozen=True)
 class Mutant:
     """A broken relation and where it shows.
@@ -384,6 +413,7 @@ _DROP = {"drops": 1}
 _CELLS = {"crashes": 1, "versions": (3,)}
 _STOP = {"stops": 1}
 _LOSS = {"losses": 1}
+_ONE_GROUP = {"group_rows": 1, "groups": 1}
 
 MUTANTS = (
     Mutant(RestoresEveryBarrier, "a v:barrier(a)", "CKPT-07", 10, faults=ONE_CRASH),
@@ -420,6 +450,18 @@ MUTANTS = (
     Mutant(LosesWhatIsClaimed, "a", "FAIL-08", 4, faults={"crashes": 1, "losses": 1}),
     Mutant(LosesWhatWasMadeFromIt, "a b(a)", "FAIL-08", 5, faults=_LOSS),
     Mutant(KeepsTheOutput, "a v:barrier(a)", "FAIL-08", 9, faults=_LOSS),
+    Mutant(StartsBeforeAdmission, "a", "GROUP-01", 1, faults=_ONE_GROUP),
+    Mutant(AdmitsOneGroupMore, "a", "GROUP-02", 2, faults=_ONE_GROUP),
+    Mutant(AdmitsInAnyOrder, "a:row+ordered", "GROUP-08", 1, faults=_ONE_GROUP),
+    Mutant(
+        ForgetsTheRestOfTheBatch,
+        "v:batch",
+        "GROUP-08",
+        2,
+        rows=4,
+        batch=2,
+        faults={"group_rows": 1, "groups": 2},
+    ),
 )
 
 
@@ -435,6 +477,8 @@ def search_of(mutant: Mutant, *, symmetric: bool = False, waive: tuple[str, ...]
         waive,
         drops_of(relation),
         losses=bool(faults.losses),
+        group_rows=faults.group_rows,
+        groups=faults.groups,
     )
     return Search(relation, invariants, symmetric=symmetric)
 

@@ -25,6 +25,7 @@ from cellspec.explore.pipelines import parse_shape
 from cellspec.explore.relation import Faults
 from cellspec.explore.search import SearchResult
 from cellspec.files import write_files
+from cellspec.machine.policy import scopes_too_wide
 from tests.explore.mutants import MUTANTS, Mutant
 
 MODEL = Path(__file__).parents[2] / "specs" / "model"
@@ -70,10 +71,15 @@ def configuration_text(one: Configuration, broken: str = "") -> str:
     """The constants and functions that come before the model."""
     shape = parse_shape(one.graph)
     faults = one.faults
+    size = faults.group_rows or one.rows
     constants = {
         "COLUMNS": len(shape.kinds),
         "ROWS": one.rows,
         "BATCH": one.batch or one.rows,
+        "ADMITS": str(faults.group_rows is not None).lower(),
+        "GROUP_ROWS": size,
+        "GROUPS": faults.groups or 0,
+        "SUBSETS": 2 ** len(range(0, one.rows, size)) if faults.groups else 1,
         "CRASHES": faults.crashes,
         "RETRIES": faults.retries,
         "DROPS": faults.drops,
@@ -184,6 +190,7 @@ def drawn(count: int, seed: int = 0, states_max: int = 30_000) -> dict[Configura
         states_max: one with more states is left out: each is compiled and searched by both.
     """
     random, stops = Random(seed), Random(f"stops and losses of {seed}")
+    groups = Random(f"row groups of {seed}")
     found: dict[Configuration, SearchResult] = {}
     while len(found) < count:
         one = _draw(random)
@@ -191,6 +198,8 @@ def drawn(count: int, seed: int = 0, states_max: int = 30_000) -> dict[Configura
             one = _stopped(one, stops)
         if not one.faults.drops and stops.random() < 0.35:
             one = replace(one, faults=replace(one.faults, losses=stops.choice((1, 1, 2))))
+        if not one.faults.losses and groups.random() < 0.35:
+            one = _grouped(one, groups)
         if one in found or one in CONFIGURATIONS:
             continue
         says = found_of(one)
@@ -231,6 +240,15 @@ def _stopped(one: Configuration, random: Random) -> Configuration:
         versions = random.choice(((1,), (2,)) if one.faults.drops else ((1,), (2,), (3,)))
     stops = random.choice((1, 1, 2))
     return replace(one, faults=replace(one.faults, stops=stops, versions=versions))
+
+
+def _grouped(one: Configuration, random: Random) -> Configuration:
+    """The same with rows admitted in groups, under a limit that each scope allows, or none."""
+    size = random.randint(1, one.rows)
+    rules = parse_shape(one.graph).graph(one.rows, one.batch).rules
+    fitting = [most for most in (1, 1, 2) if not any(scopes_too_wide(rules, size, most))]
+    limits = replace(one.faults, group_rows=size, groups=random.choice((*fitting, None)))
+    return replace(one, faults=limits)
 
 
 def ask_all(found: Mapping[Configuration, SearchResult]) -> list[Answer]:

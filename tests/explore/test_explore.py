@@ -116,6 +116,16 @@ def test_rows_that_are_alike_are_counted_once(columns: int, rows: int) -> None:
     assert search.run().states == comb(2 * columns + rows, rows)
 
 
+@pytest.mark.parametrize(
+    ("columns", "rows", "groups"), [(1, 3, 1), (2, 3, 2), (1, 4, 2), (3, 2, 2)]
+)
+def test_row_groups_bound_the_rows_that_are_open(columns: int, rows: int, groups: int) -> None:
+    assert states(chain(columns), rows, group_rows=1, groups=groups) == sum(
+        comb(rows, open_) * (2 * columns) ** open_ * 2 ** (rows - open_)
+        for open_ in range(min(groups, rows) + 1)
+    )
+
+
 # The page
 
 
@@ -384,9 +394,12 @@ def test_a_drop_after_a_claim_of_columns_was_begun_is_not_in_it() -> None:
     assert invariants.restore(held, row, relation.restore(without, 1)) == "CKPT-06"
 
 
+_OF_STEPS = ("SCHED-01", "BARR", "SCHED-13", "STOP", "FAIL", "GROUP")
+
+
 @pytest.mark.parametrize(
     "mutant",
-    [m for m in MUTANTS if m.clause.startswith(("SCHED-01", "BARR", "SCHED-13", "STOP", "FAIL"))],
+    [m for m in MUTANTS if m.clause.startswith(_OF_STEPS)],
     ids=lambda m: m.name,
 )
 def test_a_relation_that_is_wrong_differs_from_the_machine(mutant: Mutant) -> None:
@@ -438,7 +451,7 @@ def test_a_mutant_keeps_its_verdict_when_rows_are_exchanged(mutant: Mutant) -> N
     assert (whole.clause, whole.path) == (reduced.clause, reduced.path)
 
 
-_REPLAYED = ("SCHED-0", "SCHED-13", "BARR-0", "CKPT-12", "STOP-05")
+_REPLAYED = ("SCHED-0", "SCHED-13", "BARR-0", "CKPT-12", "STOP-05", "GROUP")
 
 
 @pytest.mark.parametrize(

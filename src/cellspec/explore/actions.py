@@ -13,12 +13,13 @@ from cellspec.explore.relation import Relation, bits
 from cellspec.explore.search import Search
 from cellspec.explore.steps import State, Step
 from cellspec.graph.nodes import CellNodeId
+from cellspec.graph.rowset import part_of
 from cellspec.machine.actions import Action
 from cellspec.machine.limits import FailurePolicy, Limits
 from cellspec.machine.machine import Machine
 from cellspec.state.claims import join, minus, spans
 
-__all__ = ["ActionsOfSteps", "actions_of", "machine_for", "policy_for"]
+__all__ = ["ActionsOfSteps", "actions_of", "limits_for", "machine_for", "policy_for"]
 
 
 def machine_for(relation: Relation) -> Machine:
@@ -27,7 +28,7 @@ def machine_for(relation: Relation) -> Machine:
     failing = faults.retries or faults.drops
     machine = Machine(
         relation.graph,
-        Limits(workers=faults.workers),
+        limits_for(relation),
         failures=policy_for(relation) if failing else None,
     )
     if faults.stops:
@@ -35,6 +36,12 @@ def machine_for(relation: Relation) -> Machine:
         machine.state.claim_version = max(faults.versions)
         machine.state.claims_by_column = max(faults.versions) > 1
     return machine
+
+
+def limits_for(relation: Relation) -> Limits:
+    """The limits of the relation."""
+    faults = relation.faults
+    return Limits(workers=faults.workers, group_rows=faults.group_rows, groups=faults.groups)
 
 
 def policy_for(relation: Relation) -> FailurePolicy:
@@ -64,6 +71,8 @@ class ActionsOfSteps:
         """
         actions = list(self._actions(step, after))
         if after is not None:
+            if step.kind not in ("crash", "interrupt"):
+                actions += self._retirements(after.base)
             self.state = after
         return actions
 
@@ -95,6 +104,8 @@ class ActionsOfSteps:
         elif step.kind == "lose":
             yield Action("worker_lost")
             yield self._on("lose", step.place)
+        elif step.kind == "admit":
+            yield self._of_group("admit", step.place - len(relation.nodes))
         elif step.kind == "stop_requested":
             yield Action("stop_requested")
         else:
@@ -104,6 +115,18 @@ class ActionsOfSteps:
             over = Action("end", outcome="interrupted")
             yield Action("crash") if step.kind == "crash" else over
             yield Action("resume", claim=claim)
+
+    def _retirements(self, base: int) -> Iterator[Action]:
+        """Admitted row groups whose last open cells a step resolved."""
+        for place, (group, cells, _) in enumerate(self._relation.groups):
+            if group & self.state.base and cells & ~self.state.base and not cells & ~base:
+                yield self._of_group("retire", place)
+
+    def _of_group(self, kind: str, group: int) -> Action:
+        relation = self._relation
+        size = relation.faults.group_rows
+        assert size is not None
+        return Action(kind, rows=part_of(group, size, relation.graph.num_records))
 
     def _on(self, kind: str, place: int) -> Action:
         node = self._relation.nodes[place]

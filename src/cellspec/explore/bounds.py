@@ -10,7 +10,7 @@ name  pipelines in scope
 0     single graphs, each under rules that show one thing: what a model by hand is compared with
 1     row columns and dataset barriers, one crash anywhere; half a minute
 2     batch barriers too, with a short last batch, checkpoints of each version, a stop on
-      request, and a lost result; for CI
+      request, a lost result, and row groups; for CI
 3     failures, torn writes, two crashes, stops, losses, order, limits; for the night
 ====  =============================================================================================
 """
@@ -33,6 +33,8 @@ from cellspec.explore.search import Search, SearchResult
 from cellspec.explore.steps import Step
 from cellspec.files import open_log, write_files
 from cellspec.graph.graph import ExecutionGraph
+from cellspec.machine.limits import Limits, check_limits
+from cellspec.machine.policy import scopes_too_wide
 from cellspec.text import noun
 
 __all__ = ["BOUNDS", "Configuration", "Progress", "Totals", "drops_of", "explore", "search_for"]
@@ -75,7 +77,7 @@ class Configuration:
         return f"{what} × {self.rows} {noun(self.rows, 'row')}{batch}; {self.rules()}"
 
     def rules(self) -> str:
-        """The faults, in words."""
+        """The faults and limits, in words."""
         faults, words = self.faults, []
         for count, name in (
             (faults.crashes, "crash"),
@@ -93,13 +95,24 @@ class Configuration:
             words.append("claims of " + _CLAIMS[faults.versions])
         if faults.workers is not None:
             words.append(f"{faults.workers} {noun(faults.workers, 'worker')}")
+        if faults.group_rows is not None:
+            most = "" if faults.groups is None else f", {faults.groups} at once"
+            words.append(f"groups of {faults.group_rows} {noun(faults.group_rows, 'row')}{most}")
         return ", ".join(words) or "no fault"
 
     def shapes(self) -> dict[Shape, int]:
         """The graphs to explore, each with the number of graphs that it stands for."""
         if self.graph:
             return {parse_shape(self.graph): 1}
-        return distinct_shapes(self.columns, self.kinds)
+        found = distinct_shapes(self.columns, self.kinds)
+        return {shape: count for shape, count in found.items() if not self._is_refused(shape)}
+
+    def _is_refused(self, shape: Shape) -> bool:
+        """True for a graph that the limit of row groups leaves out (clause GROUP-04)."""
+        most, size = self.faults.groups, self.faults.group_rows
+        if most is None:
+            return False
+        return any(scopes_too_wide(shape.graph(self.rows, self.batch).rules, size, most))
 
 
 _BOTH = ("row", "barrier")
@@ -162,6 +175,12 @@ BOUNDS: Mapping[int, Sequence[Configuration]] = {
         _single("a v:barrier(a)", 2, crashes=1, losses=1, versions=(3,)),
         _single("a:row+ordered v:batch+ordered(a)", 2, 1, stops=1, losses=1, workers=1),
         _single(_CHAIN, 2, crashes=1, losses=1, torn=True, versions=(1, 2, 3)),
+        _single("a:row+ordered", 3, group_rows=1, groups=2),
+        _single("a v:batch(a)", 4, 2, group_rows=1, groups=2),
+        _single("v:batch", 5, 3, group_rows=1, groups=3),
+        _single("a v:batch(a)", 3, 2, crashes=1, group_rows=1, groups=2),
+        _single("a v:batch(a)", 2, 1, crashes=1, drops=1, versions=(2,), group_rows=1, groups=1),
+        _single("a:row+ordered v:batch(a)", 2, 1, stops=1, group_rows=1, groups=1),
     ),
     1: (
         _every(4, 2, _BOTH, crashes=1),
@@ -175,6 +194,9 @@ BOUNDS: Mapping[int, Sequence[Configuration]] = {
         _every(3, 2, _BOTH, stops=1, versions=(3,)),
         _every(3, 2, _BOTH, crashes=1, stops=1),
         _every(3, 2, _BOTH, crashes=1, losses=1),
+        _every(2, 4, _ORDER, 2, crashes=1, group_rows=1, groups=2),
+        _every(2, 4, _ORDER, 3, group_rows=1, groups=3),
+        _every(3, 3, _ORDER, 2, group_rows=1, groups=2),
     ),
     3: (
         _every(2, 3, _ALL, 2, crashes=2, torn=True),
@@ -196,6 +218,10 @@ BOUNDS: Mapping[int, Sequence[Configuration]] = {
         _every(3, 2, _BOTH, crashes=1, losses=1, versions=(3,)),
         _every(3, 2, _BOTH, stops=1, losses=2),
         _every(2, 3, _ORDER, 2, crashes=1, losses=1, versions=(2,)),
+        _every(3, 3, _ORDER, 2, crashes=1, group_rows=1, groups=2),
+        _every(3, 3, _ORDER, 3, group_rows=2, groups=2),
+        _every(2, 3, _ORDER, 2, crashes=1, drops=1, group_rows=1, groups=2),
+        _every(2, 3, _ORDER, 2, crashes=1, versions=(3,), group_rows=1, groups=2),
     ),
 }
 
@@ -310,7 +336,12 @@ def drops_of(relation: Relation) -> list[int] | None:
 
 
 def search_for(graph: ExecutionGraph, faults: Faults, *, symmetric: bool = False) -> Search:
-    """The search of one graph under the reference's own rules."""
+    """The search of one graph under the reference's own rules.
+
+    Raises:
+        SpecError: a barrier whose scope has rows in more row groups than may be admitted at once.
+    """
+    check_limits(Limits(group_rows=faults.group_rows, groups=faults.groups), graph.rules)
     relation = Relation(graph, faults)
     invariants = Invariants(
         graph,
@@ -318,6 +349,8 @@ def search_for(graph: ExecutionGraph, faults: Faults, *, symmetric: bool = False
         faults.workers,
         drops=drops_of(relation),
         losses=bool(faults.losses),
+        group_rows=faults.group_rows,
+        groups=faults.groups,
     )
     return Search(relation, invariants, symmetric=symmetric)
 

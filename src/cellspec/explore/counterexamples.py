@@ -11,14 +11,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from cellspec.explore.actions import policy_for
+from cellspec.explore.actions import limits_for, policy_for
 from cellspec.explore.relation import Relation, bits
 from cellspec.explore.search import Search
 from cellspec.explore.steps import Step
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import CellNodeId
 from cellspec.machine.actions import Action
-from cellspec.machine.limits import Limits
 from cellspec.state.claims import Claim
 from cellspec.text import noun, row_words
 from cellspec.trace import event_of, header_for, to_json
@@ -66,6 +65,8 @@ def _line(relation: Relation, step: Step) -> str:
             which = f" {node.batch or 0}" if batches > 1 else ""  # type: ignore[union-attr]  # no cell
             name = f"barrier {node.column}{which}"
         return verb.format(name)
+    if step.kind == "admit":
+        return f"row group {step.place - len(relation.nodes)} is admitted"
     if step.kind == "stop_requested":
         return "a stop is requested"
     claim = _claim(relation.graph, relation.claims[step.place])
@@ -94,7 +95,7 @@ def counterexample_lines(relation: Relation, actions: Iterable[Action], version:
         relation.graph,
         engine="explorer",
         version=version,
-        limits=Limits(workers=relation.faults.workers),
+        limits=limits_for(relation),
         failures=policy_for(relation),
     )
     events = [

@@ -101,7 +101,9 @@ def _replayed(search: Search, path: list[tuple[Step, State]]) -> Machine:
 
 def _check_step(search: Search, path: list[tuple[Step, State]], target: State) -> None:
     machine = _replayed(search, path)
-    if _base_of(search, machine) != target.base or not _same_claims(search, machine, target):
+    odd = _base_of(search, machine) != target.base or not _same_claims(search, machine, target)
+    taken = search.relation.places_taken(target.base & search.relation.every)
+    if odd or len(machine.admitted) != taken:
         raise Difference(f"{_words(path)}: the step leads the machine elsewhere")
 
 
@@ -129,14 +131,19 @@ def _base_of(search: Search, machine: Machine) -> int:
         base |= (code == RUNNING or abandoned) << place + relation.size
     for row in counters.dropped:
         base |= 1 << 2 * relation.size + row
+    for place, (group, cells, _) in enumerate(relation.groups):
+        # One that has nothing open needs no admission.
+        if place in machine.state.was_admitted or not cells & ~base:
+            base |= group
     return base
 
 
 def _offered(search: Search, machine: Machine, state: State) -> set[Step]:
     """The steps that the machine allows.
 
-    Left out: back-pressure (it is like a retry), a claim that cannot be written, and what the
-    explorer takes together with another step: data that becomes durable, and the end.
+    Left out: back-pressure (it is like a retry), a claim that cannot be written, the admission of a
+    row group with nothing open, and what the explorer takes together with another step: data that
+    becomes durable, and the end.
     """
     relation, histories = search.relation, search.histories
     mask = 1 << state.history
@@ -163,8 +170,14 @@ def _offered(search: Search, machine: Machine, state: State) -> set[Step]:
             if not state.base >> relation.size & relation.every:
                 durable = histories.claims_of(state.history)[0]
                 offered.add(Step("interrupt", durable))
+        elif kind == "admit":
+            group = _group_of(relation, action)
+            if not relation.groups[group][0] & state.base:
+                offered.add(Step("admit", len(relation.nodes) + group))
         elif kind == "drop":
             raise Difference("a drop is not recorded")
+        elif kind == "retire":
+            raise Difference("a row group did not retire")
     if mask & histories.may_lose:
         offered |= _losses(relation, machine)
     for action in storing:
@@ -178,6 +191,13 @@ def _offered(search: Search, machine: Machine, state: State) -> set[Step]:
     if mask & histories.may_crash:
         offered |= _crashes(search, machine, state)
     return offered
+
+
+def _group_of(relation: Relation, action: Action) -> int:
+    """The number of the row group of an action."""
+    assert action.rows is not None
+    assert relation.faults.group_rows is not None
+    return action.rows[0] // relation.faults.group_rows
 
 
 def _may_end(machine: Machine) -> bool:

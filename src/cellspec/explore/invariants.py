@@ -21,6 +21,10 @@ DROP-03    a cell of a dropped row starts
 SCHED-06   more calls are in flight than there are workers
 SCHED-10   success is possible with a cell that is not resolved
 SCHED-12   a state from which the run cannot end well, or in which it stands still
+GROUP-01   a cell, or a barrier node over a row, starts before the row's group is admitted
+GROUP-02   more row groups are admitted at once than the limit allows
+GROUP-03   a row group is admitted again
+GROUP-08   such a state as for SCHED-12, in which row groups with open cells hold every place
 STOP-05    a call starts after a stop was requested
 STOP-06    the run ends as interrupted, and no stop was requested
 STOP-07    the run ends as interrupted, and could claim more
@@ -38,7 +42,7 @@ CKPT-17    after a resume other rows are dropped than those that were, below the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.state.claims import Claim
@@ -57,6 +61,8 @@ class Invariants:
         drops: by claim, the rows (a mask) whose drop was recorded when it was begun, and which it
             reaches; None if a claim reaches a dropped row only when all of it is resolved.
         losses: results may be lost: what was made from one that is lost stays resolved.
+        group_rows: rows of a row group; None if rows are not admitted in groups.
+        groups: row groups that may be admitted at once; None for no limit.
     """
 
     def __init__(
@@ -68,8 +74,10 @@ class Invariants:
         drops: Sequence[int] | None = None,
         *,
         losses: bool = False,
+        group_rows: int | None = None,
+        groups: int | None = None,
     ) -> None:
-        self.losses = losses
+        self.losses, self.groups = losses, groups
         rules = graph.rules
         self.rows, self.width, self.workers = graph.num_records, graph.num_columns, workers
         self.waived = frozenset(waive)
@@ -85,7 +93,9 @@ class Invariants:
                     stop = min(start + rule.scope_rows, self.rows)
                     self._scopes.append((rule.index, start, stop))
         self._rules = rules.columns
-        self.count = self.rows * self.width + len(self._scopes)
+        self._groups = list(self._state_groups(group_rows))
+        self._group_bits = sum(group for group, _, _ in self._groups)
+        self.count = self.rows * self.width + len(self._scopes) + len(self._groups)
         self.required: list[int] = []
         self.clause: list[str] = []
         self.before: list[int] = []
@@ -93,11 +103,12 @@ class Invariants:
         self._state_barriers()
         self._every = (1 << self.count) - 1
         self._all_required = [
-            (self.required[place] | self.before[place], 1 << place) for place in range(self.count)
+            (self.required[place] | self.before[place], 1 << place)
+            for place in range(len(self.required))
         ]
         self._outputs = [
             (self._wanted(place, 0), 1 << place)
-            for place in range(self.count)
+            for place in range(len(self.required))
             if self._is_barrier(place)
         ]
         # Output that is given stays and counts, although its barrier may be lost and run again.
@@ -111,8 +122,8 @@ class Invariants:
             ]
             for column in range(self.width)
         ]
-        self.is_call = [not (self._is_output(place)) for place in range(self.count)]
-        self.calls = sum(1 << place for place in range(self.count) if self.is_call[place])
+        self.is_call = [not self._is_output(place) for place in range(len(self.required))]
+        self.calls = sum(1 << place for place, is_call in enumerate(self.is_call) if is_call)
         self.claimed_cells = [self._claimed(claim) for claim in self.claims]
         self.after_restore = [cells | self._whole_scopes(cells) for cells in self.claimed_cells]
         self.cells = (1 << self.rows * self.width) - 1
@@ -154,6 +165,19 @@ class Invariants:
             self.clause.append("BARR-01")
             self.before.append(before)
 
+    def _state_groups(self, size: int | None) -> Iterator[tuple[int, int, int]]:
+        """The bit of each row group, its cells, and all nodes over its rows; bits follow nodes."""
+        cells = self.rows * self.width
+        for place, start in enumerate(range(0, self.rows, size) if size else ()):
+            stop = min(start + (size or 0), self.rows)
+            mine = sum(self._cell(row, c) for row in range(start, stop) for c in range(self.width))
+            over = sum(
+                1 << cells + node
+                for node, (_, low, high) in enumerate(self._scopes)
+                if low < stop and start < high
+            )
+            yield 1 << cells + len(self._scopes) + place, mine, mine | over
+
     def _claimed(self, claim: Claim) -> int:
         return sum(
             self._cell(row, column)
@@ -192,7 +216,7 @@ class Invariants:
         The first: those that may not start. The second: those that are done though a node that they
         wait for is open, which is right only where a claim holds them.
         """
-        content, undone = 0, ~done
+        content, undone = self._group_bits, ~done
         for required, node in self._all_required:
             if not required & undone:
                 content |= node
@@ -204,12 +228,15 @@ class Invariants:
                 if dropped >> row & 1:
                     unsettled &= ~(((1 << self.width) - 1) << row * self.width)
         if dropped or self.waived:
-            places = range(self.count)
+            places = range(len(self.required))
             return sum(1 << n for n in places if self._start_breaks(done, dropped, n)), unsettled
         allowed = content & undone
         for outputs, node in self._outputs:
             if not outputs & undone:
                 allowed &= ~node
+        for group, _, waiting in self._groups:
+            if group & undone:
+                allowed &= ~waiting
         return self._every & ~allowed, unsettled
 
     def _start_breaks(self, done: int, dropped: int, place: int) -> str:
@@ -225,7 +252,27 @@ class Invariants:
             found.append("BARR-01" if barrier else "SCHED-13")
         if barrier and not self._wanted(place, done):
             found.append("BARR-08")
+        if self._groups_over(place) & ~done:
+            found.append("GROUP-01")
         return self._or_waived(*found) if found else ""
+
+    def _groups_over(self, place: int) -> int:
+        """The row groups that a node waits for, as a mask."""
+        return sum(group for group, _, waiting in self._groups if waiting >> place & 1)
+
+    def admissions(self, done: int, places: Iterable[int]) -> tuple[int, str] | None:
+        """The first of some admissions, one of them next, that breaks a clause, and that clause."""
+        full = self.groups is not None and len(self._holding(done)) >= self.groups
+        for place in places:
+            again = "GROUP-03" if done >> place & 1 else ""
+            clause = self._or_waived(again, "GROUP-02" if full else "")
+            if clause:
+                return place, clause
+        return None
+
+    def _holding(self, done: int) -> list[int]:
+        """The admitted row groups with an open cell: one without has retired."""
+        return [group for group, cells, _ in self._groups if done & group and cells & ~done]
 
     def starts(
         self, done: int, flight: int, dropped: int, starts: int, forbidden: int
@@ -270,7 +317,8 @@ class Invariants:
         odd = (self._restored(claim, kept) ^ after) & (1 << size) - 1
         return self._or_waived(
             "CKPT-06" if odd & self.cells else "",
-            "CKPT-07" if odd & ~self.cells else "",
+            "CKPT-07" if odd & ~self.cells & ~self._group_bits else "",
+            "GROUP-01" if odd & self._group_bits else "",
             "SCHED-04" if after >> size & (1 << size) - 1 else "",
             "CKPT-17" if after >> 2 * size != kept else "",
         )
@@ -278,17 +326,21 @@ class Invariants:
     def _restored(self, claim: int, dropped: int) -> int:
         """The nodes resolved after a restore: claimed, of a dropped row, or an unwanted barrier."""
         found = self.after_restore[claim]
+        if self._drops is not None:
+            for row in range(self.rows):
+                if dropped >> row & 1:
+                    found |= sum(self._cell(row, column) for column in range(self.width))
+        # A row group that is whole needs no admission.
+        found |= sum(group for group, cells, _ in self._groups if not cells & ~found)
         if not dropped or self._drops is None:
             return found
-        for row in range(self.rows):
-            if dropped >> row & 1:
-                found |= sum(self._cell(row, column) for column in range(self.width))
         before = -1
         while before != found:
             before = found
             for outputs, node in self._outputs:
                 place = node.bit_length() - 1
-                if not (outputs | self.required[place] | self.before[place]) & ~found:
+                awaited = self.required[place] | self.before[place] | self._groups_over(place)
+                if not (outputs | awaited) & ~found:
                     found |= node
         return found
 
@@ -427,6 +479,16 @@ class Invariants:
         """The clause that a report of success breaks."""
         return self._or_waived("SCHED-10" if self.cells & ~done else "")
 
-    def trap(self) -> str:
-        """The clause that a trap breaks: a state from which every good end is out of reach."""
-        return self._or_waived("SCHED-12")
+    def trap(self, done: int | None = None) -> str:
+        """The clause that a trap breaks: a state from which every good end is out of reach.
+
+        Args:
+            done: what is done in it; None in a stop, in which no row group is waited for.
+        """
+        full = (
+            self.groups is not None
+            and done is not None
+            and len(self._holding(done)) >= self.groups
+            and any(cells & ~done and not group & done for group, cells, _ in self._groups)
+        )
+        return self._or_waived("GROUP-08" if full else "", "SCHED-12")

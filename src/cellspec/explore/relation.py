@@ -63,12 +63,14 @@ class Faults:
         stops: how often the run is asked to stop, ends as interrupted, and is resumed.
         losses: how many results may be lost with a worker.
         workers: calls in flight at once; None for no limit.
+        group_rows: rows of a row group; None if rows are not admitted in groups.
+        groups: row groups that may be admitted at once; None for no limit.
         versions: which checkpoints are written, in order: 1 claims whole rows, 2 a prefix of each
             column, 3 any cells.
 
     Raises:
-        SpecError: a count below 0, an empty `versions`, or drops beside claims of any cells or
-            beside losses.
+        SpecError: a count below 0, a limit below 1, an empty `versions`, drops beside claims of any
+            cells or beside losses, a limit of groups without groups, or groups beside losses.
     """
 
     crashes: int = 0
@@ -78,20 +80,28 @@ class Faults:
     stops: int = 0
     losses: int = 0
     workers: int | None = None
+    group_rows: int | None = None
+    groups: int | None = None
     versions: tuple[int, ...] = (1,)
 
     def __post_init__(self) -> None:
         for name in ("crashes", "retries", "drops", "stops", "losses"):
             if getattr(self, name) < 0:
                 raise SpecError(f"{name}: expected a number from 0, got {getattr(self, name)}")
-        if self.workers is not None and self.workers < 1:
-            raise SpecError(f"workers: expected a number from 1, got {self.workers}")
+        for name in ("workers", "group_rows", "groups"):
+            limit = getattr(self, name)
+            if limit is not None and limit < 1:
+                raise SpecError(f"{name}: expected a number from 1, got {limit}")
+        if self.groups is not None and self.group_rows is None:
+            raise SpecError("groups: needs group_rows, the rows of a row group")
         if not self.versions or self.versions != tuple(sorted({1, 2, 3} & {*self.versions})):
             raise SpecError(f"versions: expected some of 1, 2 and 3, got {self.versions}")
         if 3 in self.versions and self.drops:
             raise SpecError("drops: not beside version 3: claims of any cells leave them out")
         if self.losses and self.drops:
             raise SpecError("drops: not beside losses: of a dropped row nothing is lost")
+        if self.losses and self.group_rows is not None:
+            raise SpecError("group_rows: not beside losses: a group that retired stays so")
 
     @property
     def saves(self) -> bool:
@@ -129,7 +139,9 @@ def _is_alike(node: NodeId, other: NodeId) -> bool:
 class Relation:
     """The steps of one graph, on masks.
 
-    A base is ``done | flight << size | dropped << 2 * size``.
+    A base is ``done | flight << size | dropped << 2 * size``. A row group is a bit of ``done`` too,
+    after those of the nodes: it was admitted in this incarnation, or had nothing open when that
+    began.
 
     Args:
         graph: a small graph.
@@ -137,8 +149,9 @@ class Relation:
 
     Attributes:
         nodes: the node of each bit: cells row by row, then barrier nodes.
-        size: how many nodes there are.
+        size: how many nodes and row groups there are.
         every: the mask of all of them.
+        groups: the row groups of the graph, with its cells, and with the nodes that wait for it.
         needs: by node, the mask of the nodes that it waits for.
         calls: the nodes that an engine makes a call for: all but output cells of barriers. They
             take a worker, and may fail.
@@ -161,11 +174,14 @@ class Relation:
             graph.cell_node(column, row) for row in range(rows) for column in range(columns)
         ] + list(barriers)
         self.bit = {node: 1 << place for place, node in enumerate(self.nodes)}
-        self.size = len(self.nodes)
-        self.every = (1 << self.size) - 1
         self.row_cells = [((1 << columns) - 1) << row * columns for row in range(rows)]
         self.cells = (1 << rows * columns) - 1
         self._ask_edges()
+        self.groups = list(self._row_groups())
+        self._leads_on: dict[int, bool] = {}
+        self.hold_groups()
+        self.size = len(self.nodes) + len(self.groups)
+        self.every = (1 << self.size) - 1
         self._ask_claims()
         self._ask_completeness()
 
@@ -178,9 +194,26 @@ class Relation:
             else 0
             for node in self.nodes
         ]
-        self.calls = self.every
+        self.calls = (1 << len(self.nodes)) - 1
         for outputs in self.outputs:
             self.calls &= ~outputs
+
+    def hold_groups(self) -> None:
+        """A node waits for the row groups of its rows to be admitted (clause GROUP-01)."""
+        for group, _, waiting in self.groups:
+            for place in bits(waiting):
+                self.needs[place] |= group
+
+    def _row_groups(self) -> Iterator[tuple[int, int, int]]:
+        """The row groups: the bit of each, its cells, and the nodes that wait for its admission."""
+        size, total = self.faults.group_rows, self.graph.num_records
+        if size is None:
+            return
+        for place, start in enumerate(range(0, total, size), len(self.nodes)):
+            rows = range(start, min(start + size, total))
+            cells = sum(self.row_cells[row] for row in rows)
+            waiting = [1 << n for n, outputs in enumerate(self.outputs) if outputs & cells]
+            yield 1 << place, cells, cells | sum(waiting)
 
     def _needs_of(self, node: NodeId) -> set[NodeId]:
         """The nodes that a node waits for, and all before them in the same column.
@@ -309,6 +342,42 @@ class Relation:
             found &= ~self.calls
         return found
 
+    def places_taken(self, done: int) -> int:
+        """How many row groups are admitted and have an open cell: a group that has none retires."""
+        return sum(bool(done & group and cells & ~done) for group, cells, _ in self.groups)
+
+    def admissible(self, done: int, flight: int) -> int:
+        """The row groups that may be admitted, as a mask (clauses GROUP-02 and GROUP-08)."""
+        most = self.faults.groups
+        if most is not None and self.places_taken(done) >= most:
+            return 0
+        return sum(
+            group
+            for group, cells, _ in self.groups
+            if not group & done and cells & ~done and self.leads_on(done | flight | group)
+        )
+
+    def leads_on(self, done: int) -> bool:
+        """True if some order of admissions resolves every cell, with all work done at once.
+
+        That is clause GROUP-08 as it stands: each order is tried.
+        """
+        while now := self.ready(done):
+            done |= now
+        most = self.faults.groups
+        if most is None or not self.cells & ~done:
+            return True
+        if done not in self._leads_on:
+            has_place = self.places_taken(done) < most
+            self._leads_on[done] = has_place and any(
+                self.leads_on(done | group) for group, _, _ in self.groups if not group & done
+            )
+        return self._leads_on[done]
+
+    def admit(self, base: int, group: int) -> int:
+        """The base after the admission of a row group, by the place of its bit."""
+        return self._settled(base | 1 << group)
+
     def startable_in_stop(self, ready: int, flight: int) -> int:
         """After a stop was requested: output cells alone, for they take no call."""
         return ready & ~flight & ~self.calls
@@ -373,6 +442,9 @@ class Relation:
         base = self.restored[claim] | kept << 2 * self.size
         for row in bits(kept):
             base |= self.row_cells[row]
+        for group, cells, _ in self.groups:
+            if not cells & ~base:
+                base |= group
         return self._settled(base)
 
     def interrupted(self, durable: int, pending: int | None) -> Iterator[tuple[str, int]]:

@@ -18,6 +18,7 @@ fail permanent      both: a call fails for good; the rows that want it are dropp
 stop_requested      history: from now on the run is stopping; only output cells start
 interrupt           both: the run ends as interrupted, and a new process resumes
 lose                both: a result that is not durable is gone; its node is pending again
+admit               base: a row group is admitted; it retires with its last cell
 ==================  ================================================================================
 
 The end of the run is invisible to every other step. So it is a property of a state, not a step.
@@ -36,7 +37,7 @@ as that level with its levels kept, and the way is found backwards through them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -371,6 +372,7 @@ class Search:
         startable = None if is_plain else relation.startable
         endable = None if kind.endable is Relation.endable else relation.endable
         canonical, judged_alone = self._canonical, invariants.workers is not None
+        has_groups = bool(relation.groups)
         # By set of nodes: the number that each start adds to a base, and that each end takes.
         added: dict[int, list[int]] = {}
         taken: dict[int, list[int]] = {}
@@ -388,6 +390,10 @@ class Search:
                 added[starts] = [1 << place + size for place in bits(starts)]
             for more in added[starts]:
                 steps.append(base + more)
+            if has_groups:
+                wrong = _admissions(relation, invariants, base, steps)
+                if wrong is not None:
+                    return Step("admit", wrong[0]), wrong[1]
             ends = flight if endable is None else endable(base & every, flight)
             if ends & ~flight:
                 place = next(bits(ends & ~flight))
@@ -465,18 +471,9 @@ class Search:
         on one; and checkpoints are independent of running calls. The first trap reached is
         reported.
         """
-        good: set[int] = set()
-        # Most steps lead to states reached later, so one pass from the back finds nearly all.
-        order = list(reversed(seen))
-        before = -1
-        while before < len(good) < len(seen):
-            before = len(good)
-            for base in order:
-                if not good.isdisjoint(self._steps[base]) or self._about(base).is_end:
-                    good.add(base)
-        clause = self.invariants.trap()
-        if len(good) < len(seen) and clause:
-            trap = next(base for base in seen if base not in good)
+        trap = _first_trap(seen, self._steps, lambda base: self._about(base).is_end)
+        clause = "" if trap is None else self.invariants.trap(trap & self._done)
+        if trap is not None and clause:
             tally.violation = _Violation(-1, clause, State(trap, -1), None)
 
     # One state at a time
@@ -496,6 +493,8 @@ class Search:
                 yield Step("start", place), State(base | 1 << place + size, history)
             for place in bits(flight):
                 yield Step("complete", place), State(relation.complete(base, place), history)
+            for place in bits(relation.admissible(base & self._done, flight)):
+                yield Step("admit", place), State(relation.admit(base, place), history)
         for place in bits(relation.failable(base)):
             if mask & histories.may_retry:
                 after = State(relation.retry(base, place), history + histories.of_retry)
@@ -554,8 +553,28 @@ class Search:
             path.append(step)
         path.reverse()
         return replace(
-            found, clause=violation.clause, path=tuple(path), trap=violation.clause == "SCHED-12"
+            found,
+            clause=violation.clause,
+            path=tuple(path),
+            trap=violation.clause in ("SCHED-12", "GROUP-08"),
         )
+
+
+def _first_trap(
+    seen: Iterable[int], steps: Mapping[int, Sequence[int]], is_end: Callable[[int], bool]
+) -> int | None:
+    """The first base from which steps lead to no end; None if there is none."""
+    good: set[int] = set()
+    # Most steps lead to states reached later, so one pass from the back finds nearly all.
+    order = list(seen)
+    order.reverse()
+    before = -1
+    while before < len(good) < len(order):
+        before = len(good)
+        for base in order:
+            if not good.isdisjoint(steps[base]) or is_end(base):
+                good.add(base)
+    return next((base for base in reversed(order) if base not in good), None)
 
 
 def _step_before(search: Search, level: dict[int, int], target: State) -> tuple[Step, State]:
@@ -566,6 +585,16 @@ def _step_before(search: Search, level: dict[int, int], target: State) -> tuple[
                 if other == target:
                     return step, state
     raise AssertionError("a state of one level has no step from the level before")
+
+
+def _admissions(
+    relation: Relation, invariants: Invariants, base: int, steps: list[int]
+) -> tuple[int, str] | None:
+    """The admissions from a base, added to its steps, and the first that breaks a clause."""
+    done = base & relation.every
+    admits = relation.admissible(done, base >> relation.size & relation.every)
+    steps += [relation.admit(base, place) for place in bits(admits)]
+    return invariants.admissions(done, bits(admits))
 
 
 def _failures(

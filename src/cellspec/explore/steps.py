@@ -15,11 +15,12 @@ checkpoint_durable  checkpoint_durable
 crash               crash, resume
 stop_requested      stop_requested
 interrupt           end (interrupted), resume
+admit               admit
 lose                worker_lost, lose
 ==================  ================================================================================
 
 `cellspec.explore.actions` spells steps out as actions, and `cellspec.explore.equivalence` holds the
-machine to them.
+machine to them. A row group retires in the step that resolves its last cell, by the action retire.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ class Step(NamedTuple):
 
     Attributes:
         kind: start, complete, fail, checkpoint_begin, checkpoint_durable, crash, stop_requested,
-            interrupt or lose.
+            interrupt, lose or admit.
         place: of start, complete, fail and lose: the node, by its bit; of checkpoints, crashes and
-            interruptions: the claim, by its index.
+            interruptions: the claim, by its index; of admit: the row group, by its bit.
         outcome: of fail: retryable or permanent; of crash: the fate of the claim that was being
             written: old, new or torn.
     """

@@ -8,8 +8,8 @@ __all__ = ["may_reduce", "sorted_rows"]
 
 
 def may_reduce(relation: Relation) -> bool:
-    """True if rows are interchangeable: without claims, losses, batches and ordered columns."""
-    if relation.faults.saves or relation.faults.losses:
+    """True if rows are interchangeable: without claims, losses, groups, batches and order."""
+    if relation.faults.saves or relation.faults.losses or relation.groups:
         return False
     total = relation.graph.num_records
     return not any(

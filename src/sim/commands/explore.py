@@ -119,6 +119,12 @@ def _add_faults(explore: Any) -> None:
         help="results lost with a worker (default: 0)",
     )
     explore.add_argument("--workers", metavar="N", type=_count, help="default: no limit")
+    explore.add_argument(
+        "--group-rows", metavar="N", type=_count, help="rows of a row group (default: no groups)"
+    )
+    explore.add_argument(
+        "--groups", metavar="N", type=_count, help="row groups admitted at once (default: no limit)"
+    )
 
 
 def _count(text: str) -> int:
@@ -146,7 +152,7 @@ def _check(args: argparse.Namespace) -> None:
         raise SpecError("--resume: needs --out, the folder of the earlier search")
     if args.symmetry and args.graph is None:
         raise SpecError("--symmetry: needs --graph")
-    own = [args.rows, args.batch, args.crashes, args.workers]
+    own = [args.rows, args.batch, args.crashes, args.workers, args.group_rows, args.groups]
     named = args.graph is None and args.columns is None
     own += [args.retries, args.drops, args.stops, args.losses, args.torn, args.versions != "1"]
     if named and any(own):
@@ -168,6 +174,8 @@ def _faults(args: argparse.Namespace) -> Faults:
         stops=args.stops,
         losses=args.losses,
         workers=args.workers,
+        group_rows=args.group_rows,
+        groups=args.groups,
         versions=_VERSIONS[args.versions],
     )
 
@@ -226,8 +234,8 @@ def _one(args: argparse.Namespace) -> int:
     if args.symmetry:
         if not may_reduce(search.relation):
             raise SpecError(
-                "--symmetry: rows are not alike here: it needs --crashes 0, and no column that is "
-                "ordered or a batch barrier"
+                "--symmetry: rows are not alike here: it needs --crashes 0, no row groups, and no "
+                "column that is ordered or a batch barrier"
             )
         search = search_for(graph, _faults(args), symmetric=True)
     clock = Clock()
