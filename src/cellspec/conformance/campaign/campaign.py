@@ -175,6 +175,8 @@ def draw(strategy: SearchStrategy[Workload], seed: int, *, dullest: bool = False
     def keep(work: Workload) -> None:
         drawn.append(work)
 
+    # Without a database nobody asks for the key of this function in it: a digest of its source.
+    vars(keep)["_hypothesis_internal_database_key"] = b""
     with draws_of_the_seed_alone(), warnings.catch_warnings():
         # Threads of an engine that is never stopped may use it meanwhile; no draw sees that.
         warnings.filterwarnings("ignore", "Do not use the `random` module inside strategies")

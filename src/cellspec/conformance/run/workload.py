@@ -21,6 +21,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Literal, Self, TypeAlias, get_args
 
@@ -232,7 +233,9 @@ class Workload:
         for name in (*lists, "visits", "stop_at", "storage_faults", "worker_losses", "torn"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_counts(self)
-        object.__setattr__(self, "_graph_of", {})
+        # A workload that was made from another with the same columns has its graphs already.
+        if "_graph_of" not in vars(self):
+            object.__setattr__(self, "_graph_of", {})
         graph = self.graph(max(range(self.incarnations), key=self.rows_of))
         _check_columns(self, graph)
         _check_faults(self, graph)
@@ -461,7 +464,21 @@ class Workload:
         Raises:
             SpecError: as for the fields themselves.
         """
-        return replace(self, **changes)
+        if not changes.keys() <= _KEEPS_GRAPHS:
+            return replace(self, **changes)
+        made = copy(self)
+        vars(made).update(changes)
+        made.__post_init__()
+        return made
+
+
+_KEEPS_GRAPHS = frozenset(item.name for item in fields(Workload)) - {
+    "columns",
+    "versions",
+    "batch_size",
+    "barrier_scope",
+}
+"""The fields of which the graphs, by number of rows, are independent."""
 
 
 # Checks
