@@ -21,10 +21,10 @@ Profiles are drawn *swarm* fashion: besides its own feature a workload has each 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal, TypeVar, cast
 
 from hypothesis import strategies as st
 
@@ -67,24 +67,45 @@ _BACKOFFS_S = (0.0, 0.25, 1.0, 3.0, 3.0)
 _LATENCIES_S = (0.5, 0.0625, 0.25, 2.0, 0.0)
 
 
+_Value = TypeVar("_Value")
+_Make = TypeVar("_Make", bound=Callable[..., Any])
+
+
+def _once(make: _Make) -> _Make:
+    """The function, which makes each strategy once: to make one takes longer than to draw."""
+    return cast(_Make, lru_cache(maxsize=256, typed=True)(make))
+
+
+@_once
+def _any_of(*values: _Value) -> st.SearchStrategy[_Value]:
+    """One of the values, each as often as it is given; it shrinks to the first."""
+    return st.sampled_from(values)
+
+
+@_once
+def _either(few: tuple[int, int], many: tuple[int, int]) -> st.SearchStrategy[int]:
+    """An integer of one of two ranges, which may overlap; bounds are included."""
+    return st.integers(*few) | st.integers(*many)
+
+
 def _often(value: bool = True) -> st.SearchStrategy[bool]:
     """True two times in three, and shrinks to the opposite of `value`."""
-    return st.sampled_from((not value, value, value))
+    return _any_of(not value, value, value)
 
 
 def _sometimes() -> st.SearchStrategy[bool]:
     """True one time in three."""
-    return st.sampled_from((False, False, True))
+    return _any_of(False, False, True)
 
 
 def _seldom() -> st.SearchStrategy[bool]:
     """True one time in six."""
-    return st.sampled_from((False,) * 5 + (True,))
+    return _any_of(*(False,) * 5, True)
 
 
 def _mostly_several(most: int) -> st.SearchStrategy[int]:
     """1 to `most`, and 1 half as often as the others: with one of a thing little can go wrong."""
-    return st.integers(1, most) | st.integers(min(2, most), most)
+    return _either((1, most), (min(2, most), most))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +202,7 @@ def workloads(
     shape.most_rows = max((rows, *targets))
     policy = draw(_policy(has, known))
     resuming = "resume" in has
-    every = draw(st.sampled_from((None, 1, 1, 1, 2, 3))) if resuming else None
+    every = draw(_any_of(None, 1, 1, 1, 2, 3)) if resuming else None
     steps = shape.step_count(every, 12 if "storage_steps" in known else 4)
     work = Workload(
         columns=tuple(shape.columns),
@@ -239,7 +260,7 @@ def _version(known: Collection[str], rows: int, *, by_column: bool) -> Literal[1
 # Columns
 
 
-@lru_cache
+@_once
 def _column(
     has: frozenset[str], known: frozenset[str], max_columns: int
 ) -> st.SearchStrategy[_Column]:
@@ -253,7 +274,7 @@ def _column(
     never = st.just(False)
     return st.builds(
         _Column,
-        kind=st.sampled_from(kinds),
+        kind=_any_of(*kinds),
         needs=st.integers(0, 2 ** (max_columns - 1) - 1),
         start=st.booleans(),
         makes_more=_sometimes(),
@@ -261,7 +282,7 @@ def _column(
         ordered=st.booleans() if "ordered" in has else never,
         may_skip=st.booleans() if "skips" in has else never,
         keeps_skip=_sometimes() if "skips" in has else never,
-        latency_s=st.sampled_from(_LATENCIES_S),
+        latency_s=_any_of(*_LATENCIES_S),
     )
 
 
@@ -310,7 +331,7 @@ def _read_columns(
 
 @st.composite
 def _limits(draw: st.DrawFn, shape: _Shape, has: Collection[str]) -> Limits:
-    workers = draw(st.sampled_from((None, 1, 2, 3)))
+    workers = draw(_any_of(None, 1, 2, 3))
     resources: dict[str, int] = {}
     column_resource: dict[str, str] = {}
     users = draw(st.integers(0, 2 ** len(shape.columns) - 1)) if draw(st.booleans()) else 0
@@ -330,7 +351,7 @@ def _limits(draw: st.DrawFn, shape: _Shape, has: Collection[str]) -> Limits:
         for start in range(0, shape.most_rows, size):
             stop = min(start + size, shape.most_rows)
             touched = max(touched, len(parts_touched(start, stop, group_rows)))
-    spare = draw(st.sampled_from((None, 0, 0, 0, 1, -1)))
+    spare = draw(_any_of(None, 0, 0, 0, 1, -1))
     if spare == -1 and (touched == 1 or "resume" in has):
         spare = 0
     groups = None if spare is None else touched + spare
@@ -341,10 +362,10 @@ def _limits(draw: st.DrawFn, shape: _Shape, has: Collection[str]) -> Limits:
 def _policy(draw: st.DrawFn, has: set[str], known: Collection[str]) -> FailurePolicy:
     attempts = draw(st.integers(2, 3)) if has & {"retries", "timeouts"} else 1
     if has & {"drops", "filters"} and "early_stop" in known and draw(_sometimes()):
-        window = draw(st.sampled_from((4, 3, 2, 1)))
+        window = draw(_any_of(4, 3, 2, 1))
         # A rate need not be a simple fraction, nor a whole number of calls.
         odd = st.integers(1, 100).map(lambda percent: percent / 100)
-        return FailurePolicy(attempts, window, draw(st.sampled_from((1.0, 0.5, 0.25)) | odd))
+        return FailurePolicy(attempts, window, draw(_any_of(1.0, 0.5, 0.25) | odd))
     return FailurePolicy(attempts)
 
 
@@ -360,18 +381,7 @@ def _faults(
         chains += _LATE_FOR_GOOD if "retries" in has else ()
     if not chains:
         return ()
-    drawn = draw(
-        st.lists(
-            st.tuples(
-                st.integers(0, len(shape.columns) - 1),
-                st.integers(0, 1) | st.integers(0, 2 * shape.most_rows - 1),
-                st.sampled_from(chains),
-                st.sampled_from(_BACKOFFS_S),
-            ),
-            min_size=1,
-            max_size=4,
-        )
-    )
+    drawn = draw(_failing(len(shape.columns), shape.most_rows, chains))
     # Now and then a whole column fails, and with it every row of a barrier's scope.
     whole = "drops" in has and draw(_seldom())
     made: dict[tuple[str, int], tuple[Fault, ...]] = {}
@@ -391,10 +401,27 @@ def _faults(
     return tuple(fault for faults in made.values() for fault in faults)
 
 
+@_once
+def _failing(
+    columns: int, rows: int, chains: tuple[tuple[Failure, ...], ...]
+) -> st.SearchStrategy[list[tuple[int, int, tuple[Failure, ...], float]]]:
+    """Nodes that fail: each a column, a place in it, the chain of its answers, and a backoff."""
+    return st.lists(
+        st.tuples(
+            st.integers(0, columns - 1),
+            _either((0, 1), (0, 2 * rows - 1)),
+            _any_of(*chains),
+            _any_of(*_BACKOFFS_S),
+        ),
+        min_size=1,
+        max_size=4,
+    )
+
+
 @st.composite
 def _timeouts(draw: st.DrawFn, work: Workload, shape: _Shape, *, drops: bool) -> Workload:
     """A bound of calls, and calls that hang; without drops no node times out more than once."""
-    bound_s = draw(st.sampled_from(_BOUNDS_S if drops else _BOUNDS_S[:1]))
+    bound_s = draw(_any_of(*(_BOUNDS_S if drops else _BOUNDS_S[:1])))
     taken = {(fault.column, fault.position) for fault in work.faults}
     hanging: dict[tuple[str, int], int] = {}
     for column, place, calls in draw(
@@ -434,10 +461,10 @@ def _filters(draw: st.DrawFn, work: Workload, shape: _Shape) -> Workload:
     odd: dict[tuple[str, int], Fault] = {}
     # How an engine fails such a call is its choice, and would decide whether the run stops early.
     if shape.barriers and work.failures.stop_window is None and draw(_sometimes()):
-        column = draw(st.sampled_from(shape.barriers))
+        column = draw(_any_of(*shape.barriers))
         node = shape.columns[column].name, draw(st.integers(0, shape.positions(column) - 1))
         if node not in taken:
-            how: Literal["short", "long"] = draw(st.sampled_from(("short", "long")))
+            how: Literal["short", "long"] = draw(_any_of("short", "long"))
             odd[node] = Fault(*node, answers=how)
     return work.replace(rejects=tuple(rejects), faults=(*work.faults, *odd.values()))
 
@@ -466,7 +493,7 @@ def _killers(draw: st.DrawFn, work: Workload, shape: _Shape) -> Workload:
     able = [place for place in range(len(shape.columns)) if place not in shape.barriers]
     if not able:
         return work
-    cells = st.tuples(st.sampled_from(able), st.integers(0, work.rows - 1))
+    cells = st.tuples(_any_of(*able), st.integers(0, work.rows - 1))
     drawn = draw(st.lists(cells, min_size=1, max_size=2, unique=True))
     return work.replace(killers=tuple((shape.columns[place].name, row) for place, row in drawn))
 
@@ -478,9 +505,9 @@ def _killers(draw: st.DrawFn, work: Workload, shape: _Shape) -> Workload:
 def _asked_to_stop(draw: st.DrawFn, work: Workload, steps: int) -> Workload:
     """The workload with stop requests in 64ths of an incarnation, which has so many steps."""
     # Nearly always, and more of them early than late: the interest is in what is left to do.
-    if not draw(st.sampled_from((False,) + (True,) * 5)):
+    if not draw(_any_of(False, *(True,) * 5)):
         return work
-    stop = st.integers(0, 63) | st.integers(6, 36)
+    stop = _either((0, 63), (6, 36))
     stops = draw(st.lists(stop, min_size=1, max_size=len(work.crashes) + 1))
     return work.replace(
         stop_at=tuple(1 + stop * steps // 64 for stop in stops), stop_twice=draw(_sometimes())
@@ -490,20 +517,25 @@ def _asked_to_stop(draw: st.DrawFn, work: Workload, steps: int) -> Workload:
 # Storage
 
 
-@st.composite
-def _storage(draw: st.DrawFn, work: Workload) -> Workload:
-    """The workload with storage that is slow, and fails now and then or from some write on."""
+@_once
+def _storage_faults() -> st.SearchStrategy[list[StorageFault]]:
     fault = st.builds(
         StorageFault,
-        write=st.sampled_from(("data", "claim", "claim")),
-        number=st.integers(1, 2) | st.integers(1, 5),
+        write=_any_of("data", "claim", "claim"),
+        number=_either((1, 2), (1, 5)),
         lands=st.booleans(),
         lasts=_seldom(),
     )
-    drawn = draw(st.lists(fault, min_size=1, max_size=4))
+    return st.lists(fault, min_size=1, max_size=4)
+
+
+@st.composite
+def _storage(draw: st.DrawFn, work: Workload) -> Workload:
+    """The workload with storage that is slow, and fails now and then or from some write on."""
+    drawn = draw(_storage_faults())
     return work.replace(
         checkpoint_every_rows=work.checkpoint_every_rows or draw(st.integers(1, 2)),
-        storage_s=draw(st.sampled_from((0.0, 0.25, 1.0))),
+        storage_s=draw(_any_of(0.0, 0.25, 1.0)),
         storage_faults={(one.write, one.number): one for one in drawn}.values(),
     )
 
@@ -513,7 +545,7 @@ def _torn(draw: st.DrawFn, work: Workload, steps: int) -> Workload:
     """The workload with crashes in the middle of an operation on a file; it has one at least."""
     crashes = work.crashes or (1 + draw(st.integers(0, 63)) * steps // 64,)
     # An engine makes a claim by some four of them.
-    operations = [draw(st.integers(1, 2) | st.integers(0, 6)) for _ in crashes]
+    operations = [draw(_either((1, 2), (0, 6))) for _ in crashes]
     return work.replace(
         crashes=crashes,
         torn=[operations[0] or 1, *operations[1:]],
@@ -524,9 +556,16 @@ def _torn(draw: st.DrawFn, work: Workload, steps: int) -> Workload:
 # Crashes, and other targets
 
 
+@_once
 def _losses(most: int) -> st.SearchStrategy[list[int]]:
     """Where incarnations lose a worker, in 64ths of one; early there is little to lose."""
-    return st.lists(st.integers(4, 63) | st.integers(16, 48), min_size=1, max_size=most)
+    return st.lists(_either((4, 63), (16, 48)), min_size=1, max_size=most)
+
+
+@_once
+def _crashes() -> st.SearchStrategy[list[int]]:
+    """Crash points; more of them late than early, for claims come late."""
+    return st.lists(_either((0, 63), (24, 71)), max_size=3)
 
 
 @st.composite
@@ -536,9 +575,7 @@ def _incarnations(
     """Crash points in 64ths of an incarnation, its rows, and whether claimed rows are kept."""
     if "resume" not in has:
         return [], (), False
-    # More of them late than early: claims come late.
-    crash = st.integers(0, 63) | st.integers(24, 71)
-    crashes = draw(st.lists(crash, max_size=3))
+    crashes = draw(_crashes())
     if "targets" not in known or not draw(_sometimes()):
         return crashes, (), False
     later = draw(st.lists(st.integers(1, max_rows + 2), min_size=1, max_size=2))
