@@ -577,7 +577,8 @@ def judge_end(
         return Ending("failed", f"nothing can run; {left} open, {rows}")
     if saved < records:
         # Rows that no checkpoint claims are as good as lost: the next run makes them again.
-        return Ending("failed", f"could not save: {saving.error}; {rows}")
+        why = saving.error or "no save was tried"
+        return Ending("failed", f"could not save: {why}; {rows}")
     return Ending("success", rows)
 
 
