@@ -15,9 +15,11 @@ module           contents
 `strings`        a file as one line of text
 `judging`        puts the steps of a trace to the transition system
 `workload_of`    makes the workload that leads an engine into the steps of a trace
+`storage_of`     reads from a trace which claims could not be written, and how long a write took
 `shrink_trace`   looks for the smallest trace that breaks the same clause
 `rerun`          replays a trace or a case, perhaps on an engine
-`crash_steps`    finds the steps at which an engine dies when the engine of a trace did
+`mishap_steps`   finds the steps at which an engine dies, is asked to stop or loses a worker when
+                 the engine of a trace did
 `state_grid`     draws the state after an event
 `trace_test`     makes a trace a test in Python
 `shrink`         makes a trace or a case small

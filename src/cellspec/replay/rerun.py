@@ -21,15 +21,16 @@ from cellspec.conformance.run.backend import Backend, fit_of
 from cellspec.conformance.run.case import Case, describe, python_test
 from cellspec.conformance.run.loading import expect_named, load_backend
 from cellspec.conformance.run.registered import REFERENCE, backend_path, canonical_path
+from cellspec.conformance.run.workload import Workload
 from cellspec.errors import SpecError
-from cellspec.replay.crash_steps import crash_steps
 from cellspec.replay.judging import judge
+from cellspec.replay.mishap_steps import MishapSearch
 from cellspec.replay.source import Steps, read_source
 from cellspec.replay.state_grid import grid, state_after
 from cellspec.replay.strings import PREFIX, to_string
 from cellspec.replay.trace_test import trace_test
-from cellspec.replay.workload_of import plain_workload_of, timed, workload_of
-from cellspec.text import noun
+from cellspec.replay.workload_of import plain_workload_of, timed, unsaid, workload_of
+from cellspec.text import listed, noun
 from cellspec.trace import to_json
 
 __all__ = ["Replayed", "engine_of", "replay", "replay_steps", "replayed_run"]
@@ -151,7 +152,7 @@ def _describe_header(steps: Steps) -> Iterator[str]:
 
 
 def _replay_steps_on(steps: Steps, backend: str, folder: Path, until: int | None) -> Replayed:
-    """Lead an engine into the steps of a trace, with a crash at the same moment."""
+    """Lead an engine into the steps of a trace, with crashes and stops at the same moments."""
     engine, made = load_backend(backend, folder, "--backend")
     steps = timed(steps)
     work = fit_of(engine)(workload_of(steps))
@@ -159,9 +160,10 @@ def _replay_steps_on(steps: Steps, backend: str, folder: Path, until: int | None
         raise SpecError(f"{backend}: cannot be asked for what {steps.source} is about")
     best: RunResult | None = None
     tried = 0
-    for crashes in crash_steps(engine, work, steps):
+    search = MishapSearch(engine, steps)
+    for asked in search.workloads(work):
         tried += 1
-        result = run_workload(engine, work.replace(crashes=crashes))
+        result = run_workload(engine, asked)
         if best is None or result.violations:
             best = result
         if result.violations:
@@ -177,9 +179,19 @@ def _replay_steps_on(steps: Steps, backend: str, folder: Path, until: int | None
     broken = best.violations[0].clause if best.violations else ""
     path = backend_path(backend, "--backend")
     case = Case(best.work, broken, best.violations[0].detail if broken else "", path)
-    more = f"{tried} {noun(tried, 'run')}, with a crash at another step in each"
     again = replayed_run(steps.source, case, engine, best, until, made_by_call=made)
-    return replace(again, more=(*again.more, more)) if any(best.work.crashes) else again
+    return replace(again, more=(*again.more, *_remarks(steps, search, tried, best.work)))
+
+
+def _remarks(steps: Steps, search: MishapSearch, tried: int, work: Workload) -> Iterator[str]:
+    """What the runs of an engine have of the trace that led to them, and what they lack."""
+    if any(work.crashes):
+        yield f"{tried} {noun(tried, 'run')}, with a crash at another step in each"
+    if search.missed:
+        yield f"no step of the engine is at {listed(search.missed, 3)}, which is left out"
+    left_out = unsaid(steps)
+    if left_out:
+        yield f"the trace does not say, so the runs leave out: {listed(left_out, 9)}"
 
 
 def replayed_run(

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cellspec.errors import SpecError, TraceError
 from cellspec.replay.strings import PREFIX, from_string
 from cellspec.trace import Event, Header, TraceReader, to_json
 
-__all__ = ["Steps", "read_source"]
+__all__ = ["Steps", "numbered", "read_source"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,16 @@ class Steps:
         """The trace again, without a footer, because a failure is not a whole run."""
         lines = [to_json(self.header), *map(to_json, self.events)]
         return [json.dumps(line, separators=(",", ":")) for line in lines]
+
+
+def numbered(events: Iterable[Event]) -> Iterator[tuple[int, Event]]:
+    """The events of a run, each with the number of its incarnation, from 0."""
+    incarnation, over = 0, False
+    for event in events:
+        if over or event.event == "resume":
+            incarnation += 1
+        over = event.event in ("crash", "end")
+        yield incarnation, event
 
 
 def read_source(source: str) -> Steps | Case:

@@ -6,18 +6,20 @@ meets the same situations.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 from cellspec.conformance.run.workload import DEFAULT_LATENCY_S, TICK_S, End, Fault, Workload
 from cellspec.graph.graph import ExecutionGraph
-from cellspec.replay.source import Steps
+from cellspec.replay.source import Steps, numbered
+from cellspec.replay.storage_of import storage_of
 from cellspec.state.claims import are_prefixes
 from cellspec.trace import Event, claimed_rows, failures_of, graph_of, limits_of
 
-__all__ = ["ends_of", "plain_workload_of", "timed", "workload_of"]
+__all__ = ["ends_of", "plain_workload_of", "timed", "unsaid", "workload_of"]
 
 
 def timed(steps: Steps) -> Steps:
@@ -35,8 +37,9 @@ def workload_of(steps: Steps) -> Workload:
     """The workload that leads an engine into the steps of a trace.
 
     Columns, rows, limits and failures are the trace's, and each call ends when it does there; other
-    calls end after the last event of that incarnation. The engine decides when calls begin and when
-    it writes. So crashes are left to the caller (see `Workload.crashes`).
+    calls end after the last event of that incarnation. Claims fail as they do there. The engine
+    decides when calls begin and when it writes. So crashes, stops and losses, which a workload
+    counts in steps, are left to `cellspec.replay.mishap_steps`; `unsaid` names what no trace says.
 
     Args:
         steps: the trace; one without times goes through `timed` first.
@@ -46,13 +49,12 @@ def workload_of(steps: Steps) -> Workload:
     """
     plain = plain_workload_of(steps)
     graph = plain.graph()
+    written = storage_of(steps.events)
     able = {name for name in graph.column_names if graph.get_column_descriptor(name).may_skip}
     skips: dict[tuple[str, int], None] = {}
-    last_s = [0.0]
-    for event in steps.events:
-        if event.event == "resume":
-            last_s.append(event.t)
-        last_s[-1] = event.t
+    last_s: dict[int, float] = {0: 0.0}
+    for incarnation, event in numbered(steps.events):
+        last_s[incarnation] = event.t
         if event.event == "skip" and isinstance(event.rows, int) and event.column in able:
             skips[event.column, event.rows] = None
     faults: dict[tuple[str, int, int], Fault] = {}
@@ -67,19 +69,36 @@ def workload_of(steps: Steps) -> Workload:
             faults[end.column, end.position, end.call] = Fault(
                 end.column, end.position, end.call, event.failure or "retryable", wait_s
             )
-    ended = {(end.incarnation, end.column, end.position) for end in ends}
-    for incarnation, t in enumerate(last_s):
-        for column, position in _calls_of(graph):
-            if (incarnation, column, position) not in ended:
-                ends.append(End(incarnation, column, position, 1, t + DEFAULT_LATENCY_S))
+    ends += _later_ends(ends, _calls_made(steps.events), last_s, plain)
     return plain.replace(
         faults=tuple(faults.values()),
         skips=tuple(skips),
         rejects=tuple(rejects),
         ends=tuple(ends),
-        checkpoint_every_rows=1,
+        seed=steps.header.seed or 0,
+        checkpoint_every_rows=_save_rows_of(steps),
         checkpoint_version=_version_of(steps),
+        keep=any(event.keep for event in steps.events),
+        stop_twice=_is_asked_twice(steps.events),
+        storage_s=written.took_s or 0.0,
+        storage_faults=written.faults,
     )
+
+
+def unsaid(steps: Steps) -> tuple[str, ...]:
+    """What may have befallen the engine of a trace that the trace does not say, in words."""
+    kinds = {event.event for event in steps.events}
+    said = list(storage_of(steps.events).unsaid)
+    if "crash" in kinds and steps.header.killer_tries:
+        said.append("whether a cell ended a process")
+    saving = steps.header.saving
+    if saving is not None and saving.rows is None:
+        said.append("after how many rows a save was asked for")
+    if steps.header.config is not None:
+        said.append("the versions of columns behind their digests")
+        if "crash" in kinds:
+            said.append("processes of others in the folder")
+    return tuple(said)
 
 
 def plain_workload_of(steps: Steps) -> Workload:
@@ -110,18 +129,42 @@ def ends_of(events: Iterable[Event], graph: ExecutionGraph) -> Iterator[tuple[En
     The output cells of a barrier are made without calls, so their events are left out.
     """
     barriers = {rule.name for rule in graph.rules.columns if rule.is_barrier}
-    incarnation = 0
-    calls: dict[tuple[str, int], int] = {}
-    for event in events:
-        if event.event == "resume":
-            incarnation += 1
-            calls = {}
-        elif event.event in ("complete", "fail") and event.column:
+    calls: Counter[tuple[int, str, int]] = Counter()
+    for incarnation, event in numbered(events):
+        if event.event in ("complete", "fail", "cancel") and event.column:
             if event.scope is None and event.column in barriers:
                 continue
             for position in _positions(event):
-                nth = calls[event.column, position] = calls.get((event.column, position), 0) + 1
+                calls[incarnation, event.column, position] += 1
+                nth = calls[incarnation, event.column, position]
+                if event.event == "cancel":
+                    continue
                 yield End(incarnation, event.column, position, nth, event.t), event
+
+
+def _calls_made(events: Iterable[Event]) -> Counter[tuple[int, str, int]]:
+    """How many calls of each node began in each incarnation; one taken back is made again."""
+    made: Counter[tuple[int, str, int]] = Counter()
+    for incarnation, event in numbered(events):
+        if event.event in ("start", "take_back") and event.column:
+            for position in _positions(event):
+                made[incarnation, event.column, position] += 1 if event.event == "start" else -1
+    return made
+
+
+def _later_ends(
+    ends: Iterable[End],
+    made: Counter[tuple[int, str, int]],
+    last_s: Mapping[int, float],
+    plain: Workload,
+) -> Iterator[End]:
+    """The ends of calls that end in no event: after all that the incarnation did."""
+    ended = {(end.incarnation, end.column, end.position, end.call) for end in ends}
+    for incarnation, t in last_s.items():
+        for column, position in _calls_of(plain.graph(incarnation)):
+            for call in range(1, max(1, made[incarnation, column, position]) + 1):
+                if (incarnation, column, position, call) not in ended:
+                    yield End(incarnation, column, position, call, t + DEFAULT_LATENCY_S)
 
 
 def _calls_of(graph: ExecutionGraph) -> Iterator[tuple[str, int]]:
@@ -153,3 +196,27 @@ def _version_of(steps: Steps) -> Literal[1, 2, 3]:
     ):
         return 3
     return 2 if said == 2 or any(len(set(claim.values())) > 1 for claim in claims) else 1
+
+
+def _save_rows_of(steps: Steps) -> int | None:
+    """After how many rows a save is due: as the header says, or after each one.
+
+    An engine that would promise it and does not is asked for none before the end, unless it saves
+    while calls are still to come.
+    """
+    saving = steps.header.saving
+    if saving is not None or "prompt_saving" not in steps.header.claims:
+        return 1 if saving is None else saving.rows or 1
+    saved: set[int] = set()
+    for incarnation, event in numbered(steps.events):
+        if event.event in ("durable", "checkpoint_begin"):
+            saved.add(incarnation)
+        elif event.event == "start" and incarnation in saved:
+            return 1
+    return None
+
+
+def _is_asked_twice(events: Iterable[Event]) -> bool:
+    """A run of the process was asked to stop more than once."""
+    asked = [number for number, event in numbered(events) if event.event == "stop_requested"]
+    return len(asked) > len(set(asked))
