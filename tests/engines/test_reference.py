@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits
-from cellspec.conformance import Backend, Fault, Workload, run_workload
+from cellspec.conformance import Backend, Fault, SavePolicy, Workload, run_workload
 from cellspec.conformance.campaign.campaign import draw, workload_seed
 from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.profiles import DRAWN
@@ -423,3 +423,15 @@ def test_a_claim_that_is_written_again_writes_no_data_before_it() -> None:
     )
     result = run_workload(ReferenceBackend(), work)
     assert not result.violations
+
+
+@pytest.mark.clause("CKPT-19")
+def test_a_policy_by_which_no_save_was_due_is_not_exercised() -> None:
+    class Seldom(ReferenceBackend):
+        """Saves every row, and promises to do so within a million seconds."""
+
+        saving = SavePolicy(seconds=1e6)
+
+    work = Workload((ColumnDescriptor("a"),), 4, checkpoint_every_rows=1, limits=Limits(1))
+    assert run_workload(ReferenceBackend(), work).due_saves
+    assert not run_workload(Seldom(), work).due_saves

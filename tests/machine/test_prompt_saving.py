@@ -68,6 +68,31 @@ def test_a_save_is_due_by_each_policy(saving: SavePolicy, late_at: float, on_tim
 
 
 @pytest.mark.clause("CKPT-19")
+@pytest.mark.parametrize(
+    ("saving", "due"),
+    [
+        (SavePolicy(rows=2), 1),
+        (SavePolicy(rows=3), 0),
+        (SavePolicy(group=True), 1),
+        (SavePolicy(seconds=1.0), 1),
+        (SavePolicy(seconds=1.5), 0),
+    ],
+)
+def test_a_save_that_was_not_due_by_the_policy_is_no_evidence(saving: SavePolicy, due: int) -> None:
+    run = machine(saving, waive=("GROUP-06",))
+    finish(run, 0, 1.0)
+    finish(run, 1, 2.0)
+    save(run, 2)
+    run.apply(Action("checkpoint_durable"))
+    assert run.state.due_saves == due
+    for row in range(2, 6):
+        finish(run, row, 2.0)
+    # Nothing is left that a later save could lose.
+    save(run, 6)
+    assert run.state.due_saves == due
+
+
+@pytest.mark.clause("CKPT-19")
 def test_after_a_failed_write_a_save_is_due_by_what_is_new() -> None:
     run = machine(SavePolicy(rows=2), waive=("GROUP-06",))
     finish(run, 0, 1.0)

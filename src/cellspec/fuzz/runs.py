@@ -42,6 +42,7 @@ def run_once(
         refused=bool(result.refused) and result.refusal_is_due,
         visits=result.visits,
         silent=result.silent,
+        due_saves=result.due_saves,
     )
     return RunSummary(
         method,

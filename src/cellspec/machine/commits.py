@@ -10,7 +10,7 @@ from __future__ import annotations
 from cellspec.graph.rowset import GrowingRows, Ranges, WholeParts
 from cellspec.machine.drops import unexplained
 from cellspec.machine.explain_refusal import expect_running
-from cellspec.machine.prompt_saving import count_from_claim, count_from_now
+from cellspec.machine.prompt_saving import begin_save, count_from_claim, count_from_now
 from cellspec.machine.run_state import Commit, RunState
 from cellspec.machine.saving import first_unclaimable, note_kind, unrecorded_words
 from cellspec.state.claims import Claim, Rows, first_outside, join, minus, spans
@@ -45,6 +45,7 @@ def commit_begin(run: RunState, cells: Claim, number: int | None) -> None:
             _check_cells(run, column, start, stop)
             _check_inputs(run, known, cells, column, (start, stop))
     note_kind(run, cells, gaps=True)
+    begin_save(run)
     run.commits[number] = Commit(cells, len(run.recorded))
     run.idle_since = None
     run.has_stored = True

@@ -18,7 +18,7 @@ from cellspec.machine.run_state import RunState
 from cellspec.state.claims import are_prefixes, count_parts, count_rows, join, meet, normal
 from cellspec.text import counted
 
-__all__ = ["count_from_claim", "count_from_now", "leave_unsaved"]
+__all__ = ["begin_save", "count_from_claim", "count_from_now", "leave_unsaved"]
 
 
 def count_from_claim(run: RunState) -> None:
@@ -41,6 +41,17 @@ def count_from_now(run: RunState) -> None:
             run.tried_rows = reduce(meet, run.counters.claimable())
 
 
+def begin_save(run: RunState) -> None:
+    """Rows, a claim or a commit are handed to storage: note it if a save was due just now."""
+    if run.saving is None:
+        return
+    rows, since = _unsaved(run), run.unsaved_since
+    waited = since is not None and since + (run.saving.seconds or 0.0) <= run.now
+    due = waited if run.saving.seconds is not None else bool(_why_due(run, rows, run.now))
+    if rows > run.saved_rows and due and run.completed_rows < run.graph.num_records:
+        run.due_saves += 1
+
+
 def leave_unsaved(run: RunState, t: float) -> None:
     """Time moves on to `t` seconds: a save that is due must be under way.
 
@@ -51,13 +62,9 @@ def leave_unsaved(run: RunState, t: float) -> None:
         return
     if (run.unsaved or run.lost_rows) and t <= run.paused_until:
         return
-    rows = _claimable(run)
+    rows = _unsaved(run)
     if rows <= run.saved_rows:
         return
-    if run.counters.parts is None:
-        rows -= _saved_behind_a_gap(run, rows)
-        if rows <= run.saved_rows:
-            return
     if run.unsaved_since is None:
         run.unsaved_since = run.now
     due = _why_due(run, rows, t)
@@ -67,6 +74,14 @@ def leave_unsaved(run: RunState, t: float) -> None:
             f"{counted(rows, _unit(run))} could be claimed at t={run.now:g} s, {run.saved_rows} at "
             f"the last save; {due}, and none was begun before t={t:g} s",
         )
+
+
+def _unsaved(run: RunState) -> int:
+    """`_claimable`, without what a save held already behind a gap that has closed since."""
+    rows = _claimable(run)
+    if rows > run.saved_rows and run.counters.parts is None:
+        rows -= _saved_behind_a_gap(run, rows)
+    return rows
 
 
 def _unit(run: RunState) -> str:
@@ -111,11 +126,11 @@ def _why_due(run: RunState, rows: int, t: float) -> str:
     """Why a save is due before `t` with so many claimable rows, in words; "" if it is not."""
     policy, size = run.saving, run.limits.group_rows
     assert policy is not None
-    assert run.unsaved_since is not None
     if policy.rows is not None:
         due = rows - run.saved_rows >= policy.rows
         return f"a save is due every {counted(policy.rows, 'row')}" if due else ""
     if policy.seconds is not None:
+        assert run.unsaved_since is not None
         due = t > run.unsaved_since + policy.seconds
         failed = run.unsaved or run.lost_rows
         first = "a write that failed" if failed else "the first of them, which was"

@@ -168,6 +168,7 @@ class RunState:
             there were none, or no matter.
         tried_rows: the rows that could be claimed when a save failed, behind a gap too; a claim of
             any rows may have held them. 0 where parts are counted.
+        due_saves: how many saves were begun when they were due, with rows left to finish.
         writes: the writes of rows that are open: their columns, and rows ``[start, stop)``.
         paused_until: the end of the last pause, in seconds.
         may_pause: a call or a write failed since the last pause began, so that another may begin.
@@ -295,6 +296,7 @@ class RunState:
         self.saved_rows = 0
         self.unsaved_since: float | None = None
         self.tried_rows: Rows = 0
+        self.due_saves = 0
         self.writes: list[tuple[Sequence[int], int, int]] = []
         self.lost_writes: list[tuple[Sequence[int], int, int]] = []
         self.paused_until = 0.0

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from cellspec.graph.rowset import parts_touched
 from cellspec.machine.drops import unexplained
 from cellspec.machine.explain_refusal import expect_running
-from cellspec.machine.prompt_saving import count_from_claim, count_from_now
+from cellspec.machine.prompt_saving import begin_save, count_from_claim, count_from_now
 from cellspec.machine.run_state import Commit, RunState
 from cellspec.state.claims import (
     Claim,
@@ -80,6 +80,7 @@ def write_begin(run: RunState, columns: Sequence[int], start: int, stop: int) ->
         _check_stored(run, column, start, stop, "handed to storage")
     write = (columns, start, stop)
     if not _is_stored(run, write):
+        begin_save(run)
         run.writes.append(write)
         run.idle_since = None
 
@@ -162,6 +163,7 @@ def checkpoint_begin(run: RunState, claim: Claim) -> None:
                 "come before it in order",
             )
     note_kind(run, claim, gaps=not are_prefixes(claim))
+    begin_save(run)
     run.pending_claim = claim
     run.idle_since = None
     run.pending_drops = len(run.recorded)

@@ -200,6 +200,7 @@ def _account(
             visits=result.visits,
             torn=result.torn,
             silent=result.silent,
+            due_saves=result.due_saves,
         ),
     )
     evidence.refused += bool(result.refused)

@@ -54,6 +54,7 @@ def coverage_of(
     silent: Iterable[SilentResume] = (),
     visits: Iterable[Visit] = (),
     torn: Iterable[Torn] = (),
+    due_saves: int = 0,
 ) -> Coverage:
     """The coverage of a run, from its events in order.
 
@@ -64,6 +65,7 @@ def coverage_of(
         silent: the incarnations that reported no claim, whose events are not among them.
         visits: the processes of somebody else that began in the run's folder.
         torn: the crashes in the middle of an operation on a file.
+        due_saves: how many saves were begun when they were due; the machine knows.
     """
     observer = _Observer(work)
     notes = observer.notes
@@ -98,6 +100,9 @@ def coverage_of(
             beside.take(event)
         notes.seen.sometimes.update(OF_CALLS & beside.notes.seen.sometimes)
     notes.inferred = False
+    if due_saves:
+        notes.note("CKPT-19")
+        notes.was(Sometimes.SAVE_DUE)
     notes.note(*writes.exercised)
     notes.seen.sometimes.update(writes.sometimes)
     notes.seen.digest = order.hexdigest()

@@ -248,6 +248,8 @@ class _JudgedRun:
             ended = self.incarnations.run_next(number, self.now_s)
             self.probe = ended.probe
             self._judge_incarnation(ended.probe, ended.error)
+            if self.checker is not None:
+                self.result.due_saves = self.checker.machine.state.due_saves
             self._judge_kill(ended.probe)
             if self.result.violations or self.result.refused or self.result.adapter:
                 return

@@ -28,7 +28,6 @@ class RunPicture:
     Attributes:
         claim_durable: a claim, or a commit, was durable at some time.
         claim_pending: a claim is being written.
-        saved_rows: the rows that were finished without a gap at the last save.
         committed: a commit was durable at some time.
         commits: the commits that are open, by number: by column, their rows.
         failed_commits: those that reported an error.
@@ -79,7 +78,6 @@ class RunPicture:
         self.retired = 0
         self.failed = False
         self.claim_pending = False
-        self.saved_rows = self.finished_rows()
         self.commits: dict[int | None, dict[str, set[int]]] = {}
         self.failed_commits: list[dict[str, set[int]]] = []
         self.durable_rows = False
@@ -116,12 +114,6 @@ class RunPicture:
 
     def is_resolved(self, column: int, row: int) -> bool:
         return row in self.resolved[column] or row in self.dropped
-
-    def finished_rows(self) -> int:
-        """How many rows, from row 0 on, are resolved in every column."""
-        columns = range(len(self.columns))
-        rows = (r for r in range(self.rows) if not all(self.is_resolved(c, r) for c in columns))
-        return next(rows, self.rows)
 
     def inputs_moment(self, column: int, row: int) -> int | None:
         """When the last input of a cell came; None if one is missing."""

@@ -45,6 +45,7 @@ class RunResult:
         refused: why the engine refused the workload, where it must; "" if it ran it.
         refusal_is_due: it had to; False if that is not known, for its storage is not reported.
         adapter: the mistake of the adapter, if it made one; "" else.
+        due_saves: how many saves were begun when they were due by the declared policy.
         by_table_alone: incarnations whose events were not judged, because the claim that they
             resumed from is unknown.
         torn: the crashes that came in the middle of an operation on a file.
@@ -65,6 +66,7 @@ class RunResult:
     refused: str = ""
     refusal_is_due: bool = True
     adapter: str = ""
+    due_saves: int = 0
     by_table_alone: int = 0
     silent: list[SilentResume] = field(default_factory=list)
     torn: list[Torn] = field(default_factory=list)

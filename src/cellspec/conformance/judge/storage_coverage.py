@@ -1,4 +1,4 @@
-"""The coverage of storage: claims and commits, and the saves that were due."""
+"""The coverage of storage: claims and commits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 from cellspec.conformance.judge.coverage_notes import Notes
 from cellspec.conformance.judge.run_picture import rows_of_claim, span_of
-from cellspec.conformance.run.coverage_goals import Sometimes
 
 __all__ = ["StorageCoverage"]
 
@@ -28,11 +27,9 @@ class StorageCoverage:
         """A claim is being written."""
         self._notes.note("CKPT-05", "CKPT-08", "CKPT-09", "CKPT-10", "CKPT-11")
         self._run.claim_pending = True
-        self._note_save()
 
     def see_checkpoint_durable(self, _event: Mapping[str, Any], _column: int) -> None:
         """A claim is safe."""
-        self._run.saved_rows = self._run.finished_rows()
         self._run.claim_pending = False
         self._run.claim_durable = True
 
@@ -50,25 +47,15 @@ class StorageCoverage:
             mine = [event["column"]] if event.get("column") else names
             cells = {name: set(range(*span_of(event))) for name in mine}
         self._run.commits[event.get("commit")] = cells
-        self._note_save()
 
     def see_committed(self, event: Mapping[str, Any], _column: int) -> None:
         """A commit is safe."""
         self._notes.note("CKPT-11")
         self._run.commits.pop(event.get("commit"), None)
         self._run.claim_durable = self._run.committed = True
-        self._run.saved_rows = self._run.finished_rows()
 
     def see_commit_failed(self, event: Mapping[str, Any], _column: int) -> None:
         """A commit reported an error."""
         commit = self._run.commits.pop(event.get("commit"), None)
         if commit is not None:
             self._run.failed_commits.append(commit)
-
-    def _note_save(self) -> None:
-        """A save begins: was it due, while there was something left that a later one could lose?"""
-        run, every = self._run, self._notes.work.checkpoint_every_rows
-        rows = run.finished_rows()
-        if every is not None and rows < run.rows and rows - run.saved_rows >= every:
-            self._notes.note("CKPT-19")
-            self._notes.was(Sometimes.SAVE_DUE)
