@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 
-from cellspec.graph.configuration import Config, changed_columns
+from cellspec.graph.configuration import Config
 from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key, place_of
 from cellspec.graph.rowset import Ranges, RowSet, ranges_of, rows_of
 from cellspec.machine.commits import resumable
@@ -194,22 +194,42 @@ def expect_config(run: RunState, claim: Claim, config: Config | None, *, keep: b
     Raises:
         Violation: CKPT-20 (the claim holds cells of another configuration).
     """
-    index = run.graph.rules.index
-    for name in () if keep else changed_columns(run.config, config):
-        if name in index and _holds_made(run, index[name], claim):
+    after = config or {}
+    made = {
+        rule.name: _made_under(run, rule.index, claim[rule.index])
+        for rule in run.graph.rules.columns
+        if after or run.config or run.made_under
+    }
+    changes = [
+        (name, theirs, after[name])
+        for name, parts in made.items()
+        for theirs, _ in parts
+        if theirs is not None and name in after and theirs != after[name]
+    ]
+    for change in () if keep else changes:
+        if change not in run.kept_config:
+            name, theirs, mine = change
             run.breaks(
                 "CKPT-20",
-                f"resumed with configuration {(config or {})[name]} of {name!r}, of which claimed "
-                f"cells were made with {(run.config or {})[name]}",
+                f"resumed with configuration {mine} of {name!r}, of which claimed cells were made "
+                f"with {theirs}",
             )
-    if config is not None:
-        run.config = {**(run.config or {}), **config}
+    run.config, run.made_under = after, made
+    run.kept_config.update(changes if keep else ())
 
 
-def _holds_made(run: RunState, column: int, claim: Claim) -> bool:
-    """True if a claim holds a cell of a column that was made; a drop leaves cells unmade."""
-    lost = run.counters.lost.get(column, ())
-    return bool(minus(claim[column], as_rows(ranges_of(lost))))
+def _made_under(run: RunState, column: int, claimed: Rows) -> list[tuple[str | None, Rows]]:
+    """The claimed rows of a column by the configuration of the process that made them.
+
+    A drop leaves cells unmade.
+    """
+    left = minus(claimed, as_rows(ranges_of(run.counters.lost.get(column, ()))))
+    name, parts = run.name_of(column), list[tuple[str | None, Rows]]()
+    for config, rows in run.made_under.get(name, ()):
+        parts.append((config, meet(rows, left)))
+        left = minus(left, rows)
+    parts.append((run.config.get(name), left))
+    return [(config, rows) for config, rows in parts if rows]
 
 
 def _without_value(run: RunState, column: int) -> Rows:

@@ -144,6 +144,11 @@ class RunState:
         durable: for each column, how many first rows are.
         durable_claim: the last claim that became durable, with the commits since then.
         pending_claim: the claim being written, or None.
+        config: by column, the digest of what shapes its values in this process; a column that is
+            left out is not compared.
+        made_under: by column, the rows of the last claim that was resumed from, by the
+            configuration of the process that made them; None if it did not say.
+        kept_config: column, earlier and later digest where the later process was told to keep.
         claim_version: the kind of the claims that the run is to make, or made: 1 of whole rows, 2
             by column, 3 of any rows; 0 for none.
         claims_by_column: one of them is, or was, not of whole rows.
@@ -221,7 +226,9 @@ class RunState:
         claims: ClaimKind | None = None,
         hears_late: bool = False,
     ) -> None:
-        self.config = config
+        self.config: Config = config or {}
+        self.made_under: dict[str, list[tuple[str | None, Rows]]] = {}
+        self.kept_config: set[tuple[str, str, str]] = set()
         self.limits = limits
         self.failures = failures or FailurePolicy()
         self.offers_failures = failures is not None

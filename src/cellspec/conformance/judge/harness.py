@@ -296,7 +296,7 @@ class _JudgedRun:
         if not kind or CLAUSE_OF[kind] in self.waived or self.probe is None:
             return False
         table = kept_cells(self.result.tables[-1], self._known_claim(self.probe))
-        visiting = visiting_workload(self.work, kind, table)
+        visiting = visiting_workload(self.work, kind, table, number)
         if visiting is None:
             return False
         visitor, words = visiting

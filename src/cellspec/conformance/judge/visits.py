@@ -9,8 +9,9 @@ next incarnation then goes on from the folder, and its resume is judged like any
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from cellspec.conformance.judge.run_end import first_line
 from cellspec.conformance.judge.table_judge import TableJudge
@@ -35,7 +36,7 @@ CLAUSE_OF: Mapping[Visit, str] = {
 _WORDS: Mapping[Visit, str] = {
     "config": "another version of {column!r}",
     "batch_size": "another batch size",
-    "pipeline": "another pipeline",
+    "pipeline": "another pipeline ({column})",
 }
 
 
@@ -75,7 +76,7 @@ def kept_cells(table: Table, claim: Mapping[str, Rows] | None) -> dict[tuple[str
 
 
 def visiting_workload(
-    work: Workload, kind: Visit, kept: Collection[tuple[str, int]]
+    work: Workload, kind: Visit, kept: Collection[tuple[str, int]], number: int = 0
 ) -> tuple[Workload, str] | None:
     """The work of a visitor, and its difference in words; None if there is nothing to protect.
 
@@ -83,6 +84,8 @@ def visiting_workload(
         work: the workload of the run.
         kind: what differs.
         kept: the cells that storage must keep.
+        number: of the incarnation that is next. With the seed of the workload it says which column
+            differs, and in what.
     """
     held = {name for name, _ in kept}
     columns = [item.name for item in work.columns if item.name in held]
@@ -92,18 +95,42 @@ def visiting_workload(
     if not columns:
         return None
     plain = work.replace(crashes=(), killers=(), visits=(), ends=(), faults=(), keep=False)
-    words = _WORDS[kind].format(column=columns[0])
+    choice = work.seed + number
     if kind == "config":
-        versions = {**work.versions, columns[0]: f"{work.versions[columns[0]]}+"}
-        return plain.replace(versions=versions), words
+        column = columns[choice % len(columns)]
+        versions = {**work.versions, column: f"{work.versions[column]}+"}
+        return plain.replace(versions=versions), _WORDS[kind].format(column=column)
     if kind == "pipeline":
-        visitor = ColumnDescriptor("visitor")
-        return plain.replace(columns=(*work.columns, visitor)), words
+        others = list(_other_pipelines(plain))
+        other, words = others[choice % len(others)]
+        return other, _WORDS[kind].format(column=words)
     if work.batch_size is None:
         return None
+    words = _WORDS[kind]
     other = plain.replace(batch_size=work.batch_size + 1)
     same = other.graph().fingerprint == work.graph().fingerprint
     return None if same else (other, words)
+
+
+def _other_pipelines(work: Workload) -> Iterator[tuple[Workload, str]]:
+    """Pipelines like that of a workload, each with its difference in words: never none."""
+    columns = work.columns
+    yield work.replace(columns=(*columns, ColumnDescriptor("visitor"))), "one column more"
+    for item in columns:
+        for need in item.dependencies:
+            left = tuple(name for name in item.dependencies if name != need)
+            fewer = tuple(replace(item, dependencies=left) if c is item else c for c in columns)
+            with suppress(SpecError):
+                # A barrier without an input is none.
+                yield work.replace(columns=fewer), f"{item.name!r} does not read {need!r}"
+    last = columns[-1]
+    given = {last.name, *last.side_effects}
+    fewer = columns[:-1]
+    if not fewer or any(given & set(item.dependencies) for item in fewer):
+        return
+    with suppress(SpecError):
+        # Where a fault, or the like, is of the column.
+        yield work.replace(columns=fewer), "one column fewer"
 
 
 def judge_visit(
