@@ -11,7 +11,7 @@ import pytest
 from cellspec import CheckpointError, ColumnDescriptor, ExecutionGraph, GraphError
 from cellspec.engine import AsyncioEngine
 from cellspec.errors import Violation
-from cellspec.graph.configuration import changed_columns, config_digest
+from cellspec.graph.configuration import Config, changed_columns, config_digest
 from cellspec.machine.machine import Action, Machine
 
 
@@ -79,8 +79,9 @@ def test_a_folder_with_cells_of_another_version_is_refused_unless_told_to_keep_t
     assert saved["kept"] == {"text": [pipeline(text="1").config["text"]]}
 
 
-def crashed(claim: tuple[int, int]) -> Machine:
-    machine = Machine(pipeline(), config={"topic": "1", "text": "1"})
+def crashed(claim: tuple[int, int], config: Config | None = None) -> Machine:
+    stated = {"topic": "1", "text": "1"} if config is None else config
+    machine = Machine(pipeline(), config=stated)
     for column, rows in enumerate(claim):
         for row in range(rows):
             machine.start_cell(column, row)
@@ -106,3 +107,49 @@ def test_without_claimed_cells_any_configuration_may_follow_and_counts_from_then
     machine.crash()
     machine.resume((0, 0), config={"topic": "2"})
     assert machine.state.config == {"topic": "2"}
+
+
+def taken_up(
+    machine: Machine, topic: str | None, *, keep: bool = False, makes: bool = False
+) -> None:
+    """A process that goes on from what is claimed, perhaps makes row 2, and dies."""
+    config = None if topic is None else {"topic": topic}
+    machine.resume(machine.durable_claim, config=config, keep_config=keep)
+    if makes:
+        for column in (0, 1):
+            machine.start_cell(column, 2)
+            machine.complete_cell(column, 2)
+        machine.apply(Action("durable", rows=(2, 3)))
+        machine.checkpoint_begin((3, 3))
+        machine.checkpoint_durable()
+    machine.crash()
+
+
+@pytest.mark.clause("CKPT-20")
+@pytest.mark.parametrize("makes", [False, True])
+def test_cells_count_for_the_configuration_under_which_they_were_made(makes: bool) -> None:
+    machine = crashed((2, 2))
+    taken_up(machine, "2", keep=True, makes=makes)
+    taken_up(machine, "2")
+    if makes:
+        with pytest.raises(Violation, match="of which claimed cells were made with 2"):
+            taken_up(machine, "1")
+    else:
+        taken_up(machine, "1")
+    with pytest.raises(Violation, match="CKPT-20"):
+        taken_up(machine, "3")
+
+
+@pytest.mark.clause("CKPT-20")
+def test_cells_of_a_process_that_states_no_configuration_are_not_compared() -> None:
+    machine = crashed((2, 2), config={})
+    taken_up(machine, "2")
+    taken_up(machine, "3")
+    taken_up(machine, None, makes=True)
+    taken_up(machine, "4")
+
+
+def test_a_store_says_which_cells_it_cannot_compare(tmp_path: Path) -> None:
+    assert run(tmp_path, pipeline(2)) == "success"
+    with pytest.warns(UserWarning, match="cells of 'topic' are not compared"):
+        assert run(tmp_path, pipeline(4, topic="2")) == "success"

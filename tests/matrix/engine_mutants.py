@@ -1147,6 +1147,14 @@ class TakesAnyVersion(AsyncioEngine):
         pass
 
 
+@mutant("the version of the first column alone is compared")
+class ComparesOneVersion(AsyncioEngine):
+    def expect_config(self, restored: Restored) -> None:
+        first = self.graph.column_names[0]
+        config = {name: v for name, v in (restored.config or {}).items() if name == first}
+        super().expect_config(replace(restored, config=config))
+
+
 class _ClearsTheFolder(Storage):
     def load(self) -> Restored | None:
         try:

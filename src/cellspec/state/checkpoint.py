@@ -22,6 +22,7 @@ the expected value.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Container, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
@@ -39,7 +40,7 @@ from cellspec.state.claims import (
     prefix_of,
     spans,
 )
-from cellspec.text import cell_words, counted
+from cellspec.text import cell_words, counted, listed_names
 
 __all__ = [
     "CHECKPOINT_VERSION",
@@ -187,7 +188,8 @@ def expect_config(graph: ExecutionGraph, claim: Claim, before: Config | None) ->
         graph: the graph of the run.
         claim: the claim from which it resumes.
         before: by column, the digest under which claimed cells were made. A column that is left
-            out here or has no version in the graph is not compared.
+            out here or has no version in the graph is not compared; a warning says so of one that
+            has a configuration on one side alone.
 
     Raises:
         CheckpointError: clause CKPT-20; the column, and both digests.
@@ -200,6 +202,17 @@ def expect_config(graph: ExecutionGraph, claim: Claim, before: Config | None) ->
                 f"{(before or {})[name]}, and is now {after[name]}; give this run another folder, "
                 "or keep_config=True to keep those cells"
             )
+    unknown = sorted(
+        name
+        for name in set(before or {}) ^ set(after)
+        if name in graph.rules.index and claim[graph.rules.index[name]]
+    )
+    if unknown:
+        warnings.warn(
+            f"checkpoint: config: claimed cells of {listed_names(unknown)} are not compared: they "
+            "were made without a version on record, or the column states none now",
+            stacklevel=2,
+        )
 
 
 def kept_digests(graph: ExecutionGraph, payload: Payload) -> Kept:

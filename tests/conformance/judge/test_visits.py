@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cellspec.conformance import Backend, Probe, Table, run_workload
+from cellspec.conformance.judge.visits import visiting_workload
 from cellspec.conformance.run.workload import Visit, Workload
 from cellspec.engines.reference import ReferenceBackend
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
@@ -94,6 +95,22 @@ def test_the_first_visit_finds_the_mutant(name: str, kind: Visit) -> None:
     (mutant,) = [item for item in ENGINE_MUTANTS if item.name == name]
     (found,) = run_workload(mutant.backend(), WORK.replace(visits=(kind,))).violations
     assert found.clause == CLAUSES[kind]
+
+
+def test_visitors_differ_in_any_column_and_their_pipelines_in_many_ways() -> None:
+    kept = [(item.name, 0) for item in WORK.columns]
+    work = WORK.replace(versions={"a": "1", "b": "1"})
+
+    def words(kind: Visit) -> set[str]:
+        found = (visiting_workload(work, kind, kept, number) for number in range(6))
+        return {visit[1] for visit in found if visit is not None}
+
+    assert words("config") == {"another version of 'a'", "another version of 'b'"}
+    assert words("pipeline") == {
+        "another pipeline (one column more)",
+        "another pipeline (without 'b')",
+        "another pipeline ('b' does not read 'a')",
+    }
 
 
 def test_nobody_is_let_in_while_nothing_is_claimed() -> None:

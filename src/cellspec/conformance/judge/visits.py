@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from cellspec.conformance.judge.run_end import first_line
 from cellspec.conformance.judge.table_judge import TableJudge
@@ -38,6 +39,9 @@ _WORDS: Mapping[Visit, str] = {
     "batch_size": "another batch size",
     "pipeline": "another pipeline ({column})",
 }
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +125,31 @@ def _other_pipelines(work: Workload) -> Iterator[tuple[Workload, str]]:
             left = tuple(name for name in item.dependencies if name != need)
             fewer = tuple(replace(item, dependencies=left) if c is item else c for c in columns)
             with suppress(SpecError):
-                # A barrier without an input is none.
                 yield work.replace(columns=fewer), f"{item.name!r} does not read {need!r}"
-    last = columns[-1]
-    given = {last.name, *last.side_effects}
-    fewer = columns[:-1]
-    if not fewer or any(given & set(item.dependencies) for item in fewer):
-        return
-    with suppress(SpecError):
-        # Where a fault, or the like, is of the column.
-        yield work.replace(columns=fewer), "one column fewer"
+    for item in columns:
+        given = {item.name, *item.side_effects}
+        others = tuple(other for other in columns if other is not item)
+        if not others or any(given & set(other.dependencies) for other in others):
+            continue
+        resources = _without(work.limits.column_resource, item.name)
+        with suppress(SpecError):
+            yield (
+                work.replace(
+                    columns=others,
+                    faults=tuple(fault for fault in work.faults if fault.column != item.name),
+                    skips=tuple(cell for cell in work.skips if cell[0] != item.name),
+                    rejects=tuple(cell for cell in work.rejects if cell[0] != item.name),
+                    versions=_without(work.versions, item.name),
+                    texts=_without(work.texts, item.name),
+                    latency_s=_without(work.latency_s, item.name),
+                    limits=replace(work.limits, column_resource=resources),
+                ),
+                f"without {item.name!r}",
+            )
+
+
+def _without(by_column: Mapping[str, T], column: str) -> dict[str, T]:
+    return {name: value for name, value in by_column.items() if name != column}
 
 
 def judge_visit(
