@@ -95,7 +95,7 @@ def snapshot(machine: Machine) -> Mapping[str, Any]:
             machine.stopped,
             machine.graph.num_records,
         ),
-        "pauses": (machine.state.paused_until, machine.state.may_pause),
+        "pauses": (machine.state.paused_until, machine.state.unanswered),
         "storage": (tuple(machine.durable), machine.durable_claim, machine.pending_claim),
         "killers": vars(machine.state.killers) if machine.state.killers is not None else None,
         "writes": list(machine.state.writes),

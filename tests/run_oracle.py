@@ -104,7 +104,8 @@ class RunModel:
         self.crashed = self.ended = False
         self.now = 0.0
         self.filtered: set[int] = set()
-        self.may_pause = False
+        self.unanswered: list[NodeId | str] = []
+        """What failed, beyond the pauses that answered one each: nodes, writes, an old wait."""
         self._begin_life(nothing, {}, {})
 
     def _define(self, definition: Definition) -> None:
@@ -759,7 +760,7 @@ class RunModel:
 
     def fail(self, node: NodeId, failure: str, until: float | None) -> None:
         ranged = None if node in self.running else self.range_of(node)
-        self.may_pause = True
+        self.unanswered.append(node)
         if failure == "permanent" and not self.is_output(node):
             self.ends.append(True)
         if node in self.running:
@@ -1187,10 +1188,10 @@ class RunModel:
     def pause_breaks(self, until: float | None) -> set[str]:
         if self.over():
             return self.over()
-        return set() if until is not None and self.may_pause else {"SCHED-16"}
+        return set() if until is not None and self.unanswered else {"SCHED-16"}
 
     def pause(self, until: float) -> None:
-        self.may_pause = False
+        self.unanswered.pop()
         self.paused_until = max(self.paused_until, until)
 
     def pass_to(self, t: float) -> None:
@@ -1293,7 +1294,7 @@ class RunModel:
         if self.pending_claim is not None:
             self.doubtful.append((self.pending_claim, self.pending_drops))
         self.pending_claim = None
-        self.may_pause = True
+        self.unanswered.append("write")
         if self.rules.save_s is None:
             self.saved_rows, self.unsaved_since = self.claimable_rows(), None
         else:
@@ -1333,7 +1334,7 @@ class RunModel:
     def commit_failed(self, number: int | None) -> None:
         self.odd_commits.append(self.open_commits.pop(number))
         self.unwritten.add("claim")
-        self.may_pause = True
+        self.unanswered.append("write")
 
     # Crash, resume, end
 
@@ -1345,7 +1346,8 @@ class RunModel:
         self._halt()
 
     def _halt(self) -> None:
-        self.may_pause = self.paused()
+        rests = self.paused() or any(self.cooling.values())
+        self.unanswered = ["the process before"] if rests else []
         self.writes.clear()
         self.running.clear()
         self.ranges.clear()

@@ -167,6 +167,10 @@ STOPS = header(failures=FailurePolicy(1, stop_window=2, stop_rate=0.5))
 GROUPS = header(Limits(group_rows=2, groups=1))
 PATIENT = replace(header(), trace=2, idle_s=1.0)
 PUSHED_BACK = ("start a 0", "fail a 0 failure=backpressure until=3")
+PUSHED_BACK_TWICE = (
+    *("start a 0", "start a 1"),
+    *("fail a 0 failure=backpressure until=3", "fail a 1 failure=backpressure until=5"),
+)
 TIMED = header(Limits(workers=2), claims=("core", "work_conserving"))
 
 IN_ORDER = ExecutionGraph(
@@ -974,6 +978,8 @@ def test_idle_work_is_judged_only_if_the_engine_claims_to_leave_none(clock: Any)
         assert set(result.unjudged) == unjudged
 
 
+DIES: tuple[Any, ...] = ("crash", {"event": "resume", "claim": CLAIMS_NOTHING})
+
 MOMENTS: list[tuple[list[Any], str]] = [
     # While a call is in flight, or nothing is ready, nobody waits.
     (["start a 0", "complete a 0 t=5", "start a 1 t=5"], ""),
@@ -1016,6 +1022,20 @@ MOMENTS: list[tuple[list[Any], str]] = [
         ],
         "",
     ),
+    # Two calls that were turned away, seen together, have a pause each, and no third one.
+    (
+        [*PUSHED_BACK_TWICE, "pause until=3", "pause until=5", "start a 0 t=5"],
+        "",
+    ),
+    (
+        [*PUSHED_BACK_TWICE, *("pause until=3", "pause until=4", "pause until=5")],
+        "SCHED-16",
+    ),
+    # The next process may know how long a call asked to be left alone, and that one pause.
+    ([*PUSHED_BACK, *DIES, "pause until=3", "start a 1 t=3"], ""),
+    ([*PUSHED_BACK, *DIES, "pause until=3", "pause until=4", "start a 1 t=4"], "SCHED-16"),
+    ([*PUSHED_BACK, *DIES, "start a 1 t=3"], "SCHED-15"),
+    (["start a 0", "fail a 0 failure=backpressure", *DIES, "pause until=3"], "SCHED-16"),
     # A crash ends it; the next process may go on with it.
     (
         [

@@ -246,7 +246,7 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
             return [] if self.pair.broken(write) else [write]
         # An engine that conserves work may not pause while any work is ready.
         pauses = Action(kind, until=model.now + (0.0, 1.0, 6.0)[pick % 3])
-        return [pauses] if model.may_pause and not model.rules.conserves else []
+        return [pauses] if model.unanswered and not model.rules.conserves else []
 
     def _next_targets(self) -> list[Action]:
         """A run that has ended goes on with the same target, or with one or two rows more."""

@@ -56,7 +56,7 @@ def fail_cell(
     """
     slot = _end_abandoned(run, column, row, attempt, timed_out=failure == "timeout")
     if slot is not None:
-        run.may_pause = True
+        run.unanswered += 1
         if slot:
             run.counters.free_slot(column)
             if failure == "permanent":
@@ -69,7 +69,7 @@ def fail_cell(
             fails_for_good(run, (column, row), failure)
         return
     if end_stray(run, (column, row)):
-        run.may_pause = True
+        run.unanswered += 1
         _fail_stray(run, (column, row), failure, row, row + 1)
         return
     alone = run.counters.cells[column][row] == RUNNING
@@ -89,7 +89,7 @@ def fail_cell(
             expect_bound_reached(run, (column, row))
         run.counters.hold(column, row)
         rows = [row]
-    run.may_pause = True
+    run.unanswered += 1
     if failure == "permanent":
         call_ended(run, failed=True)
     for each in rows:
@@ -213,7 +213,7 @@ def fail_barrier(
         expect_attempt(run, key, attempt)
     if failure == "timeout":
         expect_bound_reached(run, key)
-    run.may_pause = True
+    run.unanswered += 1
     run.counters.hold_barrier(column, scope)
     if failure == "permanent":
         call_ended(run, failed=True)

@@ -32,7 +32,7 @@ def count_from_now(run: RunState) -> None:
 
     What it held behind a gap is not known, and counts as tried: O(rows behind the first gap).
     """
-    run.may_pause = True
+    run.unanswered += 1
     if run.saving is not None and run.saving.seconds is not None:
         run.unsaved_since = run.now
     elif run.saving is not None:

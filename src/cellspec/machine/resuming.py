@@ -104,13 +104,15 @@ def halt(run: RunState) -> None:
     run.counters.halt()
     run.strays.clear()
     run.ranges = [[] for _ in run.ranges]
+    # The next process may know of a pause, or of a wait before a retry, and go on with it; of a
+    # failure that asked for no wait it knows nothing.
+    waits = any(until is not None for until in run.backoffs.values())
+    run.unanswered = int(run.is_paused or waits)
     run.backoffs.clear()
     run.due.clear()
     run.begun.clear()
     run.began_at.clear()
     run.writes.clear()
-    # The next process may know of the pause, and go on with it; of a failure it knows nothing.
-    run.may_pause = run.is_paused
 
 
 def resume(

@@ -176,7 +176,7 @@ class RunState:
         due_saves: how many saves were begun when they were due, with rows left to finish.
         writes: the writes of rows that are open: their columns, and rows ``[start, stop)``.
         paused_until: the end of the last pause, in seconds.
-        may_pause: a call or a write failed since the last pause began, so that another may begin.
+        unanswered: how many calls and writes failed, beyond the pauses that answered one each.
         overtaking: which ready nodes started out of turn, if the engine promises a bound.
         waits_s: some work may wait: a wait is measured over several moments.
         waiting_since: where waits are measured, by group of ready work, and last for row groups,
@@ -307,7 +307,7 @@ class RunState:
         self.writes: list[tuple[Sequence[int], int, int]] = []
         self.lost_writes: list[tuple[Sequence[int], int, int]] = []
         self.paused_until = 0.0
-        self.may_pause = False
+        self.unanswered = 0
         self.graph = graph
         self.counters: Counters
         self.judge: Judge

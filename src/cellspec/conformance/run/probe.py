@@ -369,8 +369,9 @@ class Probe(NodeReports, StorageReports):
         """The engine starts no call before `until_s`, because a call or a write failed.
 
         Until then it is not idle (clause SCHED-15), and after a write that failed it need not save
-        (CKPT-19). Each pause needs a failure of its own, and a later end counts where pauses
-        overlap (clause SCHED-16).
+        (CKPT-19). Each pause answers one failure, of which several may be seen together; so report
+        one for each failure, or only a pause that ends later than those before. Where pauses
+        overlap, the latest end counts (clause SCHED-16).
 
         Args:
             until_s: the time, as `now` gives it.
