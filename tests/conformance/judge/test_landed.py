@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from cellspec import ColumnDescriptor
+from cellspec import ColumnDescriptor, ExecutionTraits
 from cellspec.conformance.judge.coverage import coverage_of
 from cellspec.conformance.judge.harness import run_workload
+from cellspec.conformance.judge.kept_scopes import Kept, kept_scopes
 from cellspec.conformance.judge.landed import judge_landed
 from cellspec.conformance.judge.silent_resume import SilentResume, exercised_by, situations_of
 from cellspec.conformance.judge.table_judge import Claimed, TableJudge
@@ -77,6 +78,9 @@ def test_the_tables_of_an_engine_without_claims_are_evidence() -> None:
     recalls = silent(HALF, log=[{"event": "recall", "column": "a", "rows": 2}])
     assert "CKPT-25" in set(exercised_by(recalls))
     assert set(exercised_by(silent(Table({1: {"a": "a1"}})))) == {"TABLE-06"}
+    asked = silent(Table({}), crashes=0, interrupted=True, kills=2)
+    assert set(exercised_by(asked)) == {"TABLE-06", "DROP-06"}
+    assert set(situations_of(asked)) == {Sometimes.INTERRUPTED_RESUMED, Sometimes.KILLED_AGAIN}
     assert set(exercised_by(silent(HALF, rows=4))) == {"TABLE-06"}
 
 
@@ -152,3 +156,23 @@ def test_a_trace_of_set_claims_is_replayed_and_drawn(case: str, tmp_path: Path) 
     rows = [one["args"] for one in json.loads(text)["traceEvents"] if one["name"] == "rows"]
     # All three rows at the end, of which the resume kept parts of two.
     assert rows[-1] == {"complete": 3, "dropped": 0}
+
+
+@pytest.mark.parametrize(
+    ("held", "dropped", "found"),
+    [
+        ((), (), set()),
+        ((1,), (0, 2), set()),
+        ((0, 1, 2), (), {Kept.ANY}),
+        ((0, 2), (1,), {Kept.ANY}),
+        ((0, 1), (), {Kept.ANY, Kept.PART}),
+        ((1, 2), (), {Kept.ANY, Kept.PART, Kept.GAP}),
+        ((0, 2), (), {Kept.ANY, Kept.PART, Kept.GAP}),
+    ],
+)
+def test_what_a_resume_finds_of_a_barriers_answer_is_told(
+    held: Sequence[int], dropped: Sequence[int], found: set[Kept]
+) -> None:
+    barrier = ColumnDescriptor("c", traits=ExecutionTraits.BARRIER, dependencies=["a"])
+    rules = Workload((ColumnDescriptor("a"), barrier), 3).graph().rules
+    assert set(kept_scopes(rules, [range(3), held], dropped)) == found

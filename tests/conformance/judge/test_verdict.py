@@ -13,6 +13,7 @@ import pytest
 
 from cellspec.clauses import clauses
 from cellspec.conformance.judge.evidence import Evidence
+from cellspec.conformance.judge.kept_scopes import Kept
 from cellspec.conformance.judge.profiles import PROFILES, Profile, profile_of
 from cellspec.conformance.judge.verdict import (
     Judgement,
@@ -314,3 +315,26 @@ def test_only_one_module_may_say_pass() -> None:
 def test_the_word_is_told_from_all_others() -> None:
     assert [word.name for word in Verdict if says_pass(word.value)] == ["PASS"]
     assert not says_pass("passed")
+
+
+def test_an_engine_that_leaves_no_barrier_half_claimed_is_not_asked_for_one() -> None:
+    resume = profile_of("resume")
+    again, between = Sometimes.BARRIER_AGAIN, Sometimes.BARRIER_BETWEEN
+    able = ["core", "resume", "set_claims", "commits", "targets"]
+    evidence = plenty(resume)
+    evidence.sometimes[again] = evidence.sometimes[between] = 0
+
+    def left(found: Mapping[Kept, int], *more: str) -> list[Sometimes]:
+        return replace(evidence, kept=Counter(found)).uncovered(resume, [*able, *more])
+
+    assert left({}) == [again, between]
+    assert left({Kept.ANY: 9}) == [again, between]
+    assert left({Kept.ANY: 10}) == []
+    assert left({Kept.ANY: 10, Kept.PART: 1}) == [again]
+    assert left({Kept.ANY: 10, Kept.PART: 1, Kept.GAP: 1}) == [again, between]
+    # A dropped row counts as claimed, and its barrier runs later.
+    assert left({Kept.ANY: 10}, "drops") == [again, between]
+    evidence.kept[Kept.ANY] = 10
+    said = judge_clause(clauses()["CKPT-16"], resume, able, evidence)
+    assert said.passed
+    assert said.reason.endswith("; no claim of it held a part of a barrier's answer")

@@ -224,6 +224,7 @@ def _count(evidence: Evidence, seen: Coverage) -> None:
     evidence.exercised.update(sorted(seen.exercised))
     evidence.exercised_inferred.update(sorted(seen.exercised_inferred))
     evidence.sometimes.update(sorted(seen.sometimes))
+    evidence.kept.update(seen.kept)
 
 
 def _claims(event: Mapping[str, Any]) -> bool:

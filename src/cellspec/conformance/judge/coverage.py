@@ -22,6 +22,7 @@ from typing import Any
 from cellspec.conformance.judge.call_coverage import CallCoverage
 from cellspec.conformance.judge.coverage_notes import Coverage, Notes
 from cellspec.conformance.judge.group_coverage import GroupCoverage
+from cellspec.conformance.judge.kept_scopes import Kept, kept_scopes
 from cellspec.conformance.judge.process_coverage import ProcessCoverage
 from cellspec.conformance.judge.run_result import Torn
 from cellspec.conformance.judge.silent_resume import (
@@ -99,6 +100,8 @@ def coverage_of(
         for event in resume.log:
             beside.take(event)
         notes.seen.sometimes.update(OF_CALLS & beside.notes.seen.sometimes)
+        found = [resume.whole] * len(resume.columns)
+        notes.seen.kept |= {Kept.ANY} & set(kept_scopes(beside.notes.run.rules, found, ()))
     notes.inferred = False
     if due_saves:
         notes.note("CKPT-19")

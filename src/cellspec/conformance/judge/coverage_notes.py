@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from cellspec.conformance.judge.kept_scopes import Kept
 from cellspec.conformance.judge.run_picture import RunPicture
 from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.workload import Workload
@@ -23,6 +24,7 @@ class Coverage:
         exercised: clauses that could have failed at an observed event.
         exercised_inferred: clauses that could have failed at an event that the adapter inferred.
         sometimes: situations that the run was in.
+        kept: what its resumes found of the answers of barriers.
         incarnations: runs of the process.
         crashes: crashes among their ends.
         events: events.
@@ -33,6 +35,7 @@ class Coverage:
     exercised: set[str] = field(default_factory=set)
     exercised_inferred: set[str] = field(default_factory=set)
     sometimes: set[Sometimes] = field(default_factory=set)
+    kept: set[Kept] = field(default_factory=set)
     incarnations: int = 1
     crashes: int = 0
     events: int = 0

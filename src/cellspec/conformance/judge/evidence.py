@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cellspec.conformance.judge.kept_scopes import NEEDS_KEPT, Kept
 from cellspec.conformance.judge.profiles import Profile
 from cellspec.conformance.run.coverage_goals import Sometimes
 
@@ -15,6 +16,10 @@ __all__ = ["Evidence"]
 
 _WITHIN_A_CLAIM = frozenset({Sometimes.CRASH_IN_CLAIM, Sometimes.ASKED_IN_CLAIM})
 """Situations that only an engine can be in that reports its claims."""
+
+_ENOUGH_KEPT = 10
+"""Workloads in which a resume found an answer of a barrier, after which it is known whether the
+engine ever leaves a part of one."""
 
 
 @dataclass(slots=True)
@@ -36,6 +41,8 @@ class Evidence:
         exercised: for each clause, the number of workloads in which it could have failed.
         exercised_inferred: the same, by inferred events.
         sometimes: for each situation, the number of workloads that covered it.
+        kept: for what a resume may find of a barrier's answer, the number of workloads in which
+            one found it.
         refused: workloads that the engine refused, as it must.
         by_table_alone: runs of the process whose events could not be judged, and whose tables were.
         reports_claims: a run began a claim or a commit, or resumed from one.
@@ -61,6 +68,7 @@ class Evidence:
     exercised: Counter[str] = field(default_factory=Counter)
     exercised_inferred: Counter[str] = field(default_factory=Counter)
     sometimes: Counter[Sometimes] = field(default_factory=Counter)
+    kept: Counter[Kept] = field(default_factory=Counter)
     refused: int = 0
     by_table_alone: int = 0
     reports_claims: bool = False
@@ -84,7 +92,17 @@ class Evidence:
             and not self.sometimes[one.what]
             and one.what not in self.unasked
             and not (self.is_silent and one.what in _WITHIN_A_CLAIM)
+            and one.what not in self.out_of_reach(capabilities)
         ]
+
+    def out_of_reach(self, capabilities: Collection[str]) -> list[Sometimes]:
+        """The situations that nothing which the engine claims leads to; they are no goals for it.
+
+        With the capability ``drops`` there are none: a claim holds the cells of dropped rows.
+        """
+        if "drops" in capabilities or self.kept[Kept.ANY] < _ENOUGH_KEPT:
+            return []
+        return [what for what, found in NEEDS_KEPT.items() if not self.kept[found]]
 
     def to_json(self) -> dict[str, Any]:
         """Counts alone, in a fixed order, for the results file."""

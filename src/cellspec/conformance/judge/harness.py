@@ -545,6 +545,8 @@ class _JudgedRun:
             rows=probe.rows,
             crashes=self.result.outcomes[:-1].count("crash"),
             outcome=self.result.outcomes[-1],
+            interrupted=self.result.outcomes[-2] == "interrupted",
+            kills=self.kills[killer] if (killer := probe.disturbing.killer) else 0,
             cut_write=self.cut_write,
             log=tuple(probe.log),
             barriers=tuple(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cellspec.conformance.judge.coverage_notes import Notes
+from cellspec.conformance.judge.kept_scopes import kept_scopes
 from cellspec.conformance.judge.run_picture import Claimed, rows_of_claim
 from cellspec.conformance.run.coverage_goals import Sometimes
 
@@ -84,6 +85,9 @@ class ProcessCoverage:
         for name, spans in (event.get("skipped") or {}).items():
             column = self._run.rules.index.get(name, -1)
             self._run.skipped.update((column, row) for span in spans for row in range(*span))
+        self._notes.seen.kept.update(
+            kept_scopes(self._run.rules, self._run.claimed, self._run.dropped)
+        )
         self._see_claim(claim, changed="records" in event)
 
     def _see_landed(self, claim: Mapping[str, Claimed]) -> None:
@@ -146,6 +150,10 @@ class ProcessCoverage:
         ):
             self._notes.was(Sometimes.ASKED_IN_GROUP)
 
+    def _has_row(self) -> bool:
+        """True if row 0 is finished: the table of an engine without claims must have it."""
+        return all(self._run.is_resolved(rule.index, 0) for rule in self._run.columns)
+
     def see_end(self, event: Mapping[str, Any], _column: int) -> None:
         """An incarnation ends."""
         self._notes.note(
@@ -166,7 +174,7 @@ class ProcessCoverage:
         self._interrupted = event.get("outcome") == "interrupted"
         if self._interrupted:
             self._notes.was(Sometimes.INTERRUPTED)
-            if self._run.claim_durable:
+            if self._run.claim_durable or self._has_row():
                 self._notes.note("STOP-07")
         if self._notes.work.failures.stop_window is not None:
             self._notes.note("STOP-01", "STOP-02")

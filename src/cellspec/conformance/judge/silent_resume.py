@@ -23,6 +23,7 @@ OF_CALLS = frozenset(
         Sometimes.CRASH_IN_BARRIER,
         Sometimes.CRASH_IN_BACKOFF,
         Sometimes.CRASH_IN_GROUP,
+        Sometimes.KILLER_DROPPED,
         Sometimes.RECALLED,
         Sometimes.RECALLED_UNDER,
     )
@@ -41,6 +42,8 @@ class SilentResume:
         rows_before, rows: the number of rows that the run before was asked for, and this one.
         crashes: how many runs of the process had crashed before it.
         outcome: how it ended.
+        interrupted: the run before it was interrupted.
+        kills: how often the cell that ended this run has ended one; 0 if none did.
         cut_write: the run before it died at a step on storage.
         barriers: the rows that each run of a barrier in it read.
         log: its events, which nobody judged.
@@ -53,6 +56,8 @@ class SilentResume:
     rows: int
     crashes: int
     outcome: str
+    interrupted: bool = False
+    kills: int = 0
     cut_write: bool = False
     barriers: tuple[frozenset[int], ...] = ()
     log: Sequence[Mapping[str, Any]] = ()
@@ -71,8 +76,11 @@ def exercised_by(resume: SilentResume) -> Iterator[str]:
     """The clauses that could have failed."""
     if resume.whole and resume.rows == resume.rows_before:
         yield from ("TABLE-05", "TABLE-09")
-    if resume.crashes and resume.outcome == "success":
+    if (resume.crashes or resume.interrupted) and resume.outcome == "success":
         yield "TABLE-06"
+    if resume.kills > 1:
+        # The harness counts deaths over runs of the process, whatever these resumed from.
+        yield "DROP-06"
     if any(event["event"] == "recall" for event in resume.log):
         # Its value is compared with those that calls gave, whatever the claim was.
         yield "CKPT-25"
@@ -83,6 +91,10 @@ def situations_of(resume: SilentResume) -> Iterator[Sometimes]:
     whole = resume.whole
     if resume.crashes and not resume.before.rows and not resume.before.dropped:
         yield Sometimes.CRASH_EARLY
+    if resume.interrupted:
+        yield Sometimes.INTERRUPTED_RESUMED
+    if resume.kills > 1:
+        yield Sometimes.KILLED_AGAIN
     if resume.cut_write:
         yield Sometimes.CRASH_IN_CLAIM
     if 0 < len(whole) < resume.rows_before:

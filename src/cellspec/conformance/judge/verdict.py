@@ -40,6 +40,7 @@ from typing import Any, Protocol
 from cellspec.clauses import Clause
 from cellspec.conformance.judge.evidence import Evidence
 from cellspec.conformance.judge.profiles import Profile
+from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.text import counted, listed_names, noun
 
 __all__ = [
@@ -50,6 +51,9 @@ __all__ = [
     "judge_trace",
     "says_pass",
 ]
+
+_OF_PARTS = "CKPT-16"
+"""The clause that also says what becomes of a barrier whose answer is claimed in part."""
 
 
 class Verdict(Enum):
@@ -134,12 +138,13 @@ def judge_clause(
     short = _shortfall(clause, profile, capabilities, evidence)
     if short:
         return Judgement(Verdict.INCONCLUSIVE, short)
-    return Judgement(
-        Verdict.PASS,
-        f"exercised in {evidence.exercised[clause.number]:,} of "
-        f"{counted(evidence.workloads, 'workload')}",
-        evidence.to_json(),
-    )
+    exercised = f"exercised in {evidence.exercised[clause.number]:,} of "
+    exercised += counted(evidence.workloads, "workload")
+    if clause.number == _OF_PARTS and Sometimes.BARRIER_AGAIN in evidence.out_of_reach(
+        capabilities
+    ):
+        exercised += "; no claim of it held a part of a barrier's answer"
+    return Judgement(Verdict.PASS, exercised, evidence.to_json())
 
 
 def _shortfall(

@@ -100,14 +100,18 @@ def _profile(suite: Suite, profile: Profile) -> Json:
     done = suite.campaigns.get(profile.name)
     if done is None:
         return {"not_run": suite.not_run(profile)}
+    able = frozenset(suite.capabilities)
+    out = done.evidence.out_of_reach(able)
+    far = [str(one.what) for one in profile.goals if one.needs <= able and one.what in out]
     return {
         **done.evidence.to_json(),
         "sometimes": {
             str(one.what): done.evidence.sometimes[one.what]
             for one in profile.goals
-            if one.needs <= frozenset(suite.capabilities)
+            if one.needs <= able
         },
-        "owed": [str(what) for what in done.evidence.uncovered(profile, suite.capabilities)],
+        **({"out_of_reach": far} if far else {}),
+        "owed": [str(what) for what in done.evidence.uncovered(profile, able)],
     }
 
 

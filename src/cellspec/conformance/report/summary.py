@@ -42,6 +42,8 @@ def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
             yield f"  not covered in {name}: {what}"
         for what in profile.get("unasked", ()):
             yield f"  not asked for in {name}, the engine has no word for it: {what}"
+        for what in profile.get("out_of_reach", ()):
+            yield f"  not asked for in {name}, nothing that the engine keeps leads to it: {what}"
         if profile.get("unequal"):
             yield f"  not deterministic in {name}: {profile['unequal']}"
     for call in evidence.get("real_time_in_virtual_time", ()):
