@@ -8,6 +8,7 @@ that the path replays on.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 
 from cellspec.explore.relation import Relation, bits
 from cellspec.explore.search import Search
@@ -61,6 +62,12 @@ class ActionsOfSteps:
         self.state = search.start()
         self._attempts: dict[int, int] = {}
         self._stored = list(self._relation.claims[0])
+
+    def copy(self) -> ActionsOfSteps:
+        """The same, for another way to go on from here."""
+        other = copy(self)
+        other._attempts, other._stored = dict(self._attempts), list(self._stored)
+        return other
 
     def next(self, step: Step, after: State | None) -> list[Action]:
         """The actions of the next step.

@@ -46,22 +46,26 @@ def check_equivalence(search: Search) -> tuple[int, int]:
     came: dict[State, tuple[State, Step] | None] = {start: None}
     queue = deque([start])
     transitions = 0
+    may_claim_sets = 3 in search.relation.faults.versions
     while queue:
         state = queue.popleft()
         path = _path(came, state)
+        way = ActionsOfSteps(search)
+        actions = [action for step, after in path for action in way.next(step, after)]
         expected: set[Step] = set()
         for step, other in search.steps(state):
             expected.add(step)
             transitions += 1
-            _check_step(search, [*path, (step, other)], other)
+            more = way.copy().next(step, other)
+            _check_step(search, [*path, (step, other)], [*actions, *more], other)
             if other not in came:
                 came[other] = (state, step)
                 queue.append(other)
-        machine = _replayed(search, path)
+        machine = _replayed(search, path, actions)
         try:
             offered = _offered(search, machine, state)
-            if 3 in search.relation.faults.versions:
-                offered |= _set_claims(search, _replayed(search, path), state)
+            if may_claim_sets and 1 << state.history & search.histories.may_save:
+                offered |= _set_claims(search, _replayed(search, path, actions), state)
         except Difference as odd:
             raise Difference(f"{_words(path)}: {odd}") from None
         if offered != expected:
@@ -87,20 +91,22 @@ def _words(path: list[tuple[Step, State]]) -> str:
     )
 
 
-def _replayed(search: Search, path: list[tuple[Step, State]]) -> Machine:
-    machine, steps = machine_for(search.relation), ActionsOfSteps(search)
-    for step, after in path:
-        for action in steps.next(step, after):
-            try:
-                machine.apply(action)
-            except Violation as broken:
-                what = f"the machine refuses {action}: {broken}"
-                raise Difference(f"{_words(path)}: {what}") from None
+def _replayed(search: Search, path: list[tuple[Step, State]], actions: list[Action]) -> Machine:
+    """A machine that took the actions of a path."""
+    machine = machine_for(search.relation)
+    for action in actions:
+        try:
+            machine.apply(action)
+        except Violation as broken:
+            what = f"the machine refuses {action}: {broken}"
+            raise Difference(f"{_words(path)}: {what}") from None
     return machine
 
 
-def _check_step(search: Search, path: list[tuple[Step, State]], target: State) -> None:
-    machine = _replayed(search, path)
+def _check_step(
+    search: Search, path: list[tuple[Step, State]], actions: list[Action], target: State
+) -> None:
+    machine = _replayed(search, path, actions)
     odd = _base_of(search, machine) != target.base or not _same_claims(search, machine, target)
     taken = search.relation.places_taken(target.base & search.relation.every)
     if odd or len(machine.admitted) != taken:
@@ -254,8 +260,6 @@ def _set_claims(search: Search, machine: Machine, state: State) -> set[Step]:
     The machine offers claims without gaps; of the others it is asked for each.
     """
     relation, durable = search.relation, search.histories.claims_of(state.history)[0]
-    if not 1 << state.history & search.histories.may_save:
-        return set()
     for column, name in enumerate(relation.graph.column_names):
         for row in range(relation.graph.num_records):
             if is_resolved(machine.counters.cells[column][row]):

@@ -253,6 +253,7 @@ def test_failures_come_as_often_in_a_workload_that_is_grown() -> None:
 
 @pytest.mark.clause("COST-01", "COST-02", "COST-03", "COST-04")
 def test_the_reference_does_no_more_work_per_event_in_a_long_run() -> None:
+    """The shapes are those with which the matrix measures mutants that do too much."""
     found = run_cost_campaign(ReferenceBackend(), ALL)
     assert not found.failures
     assert list(found.scalings) == [one.name for one in SHAPES]
