@@ -7,24 +7,28 @@ tested here is both sides at once: that the engines are right, and that the judg
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cellspec import ColumnDescriptor, ExecutionTraits, FailurePolicy, Limits
+from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, FailurePolicy, Limits
 from cellspec.conformance import Backend, Fault, SavePolicy, Workload, run_workload
 from cellspec.conformance.campaign.campaign import draw, workload_seed
 from cellspec.conformance.campaign.strategies import workloads
 from cellspec.conformance.judge.profiles import DRAWN
 from cellspec.conformance.judge.run_result import RunResult
+from cellspec.conformance.run.clock import WallClock
 from cellspec.conformance.run.workload import End, StorageFault
 from cellspec.engine import AsyncioEngine, Scheduler
 from cellspec.engine.call_builder import CallBuilder
 from cellspec.engine.calls import Call
 from cellspec.engine.ready_queues import ReadyQueues
-from cellspec.engines.reference import ReferenceBackend, ThreadBackend
+from cellspec.engines.reference import LockedCalls, ReferenceBackend, ThreadBackend
 from cellspec.graph.nodes import NodeKey
 from tests.conformance.journal_engine import Claims, Commits, Tables
 from tests.conformance.second_engine import ColumnFirst
@@ -435,3 +439,39 @@ def test_a_policy_by_which_no_save_was_due_is_not_exercised() -> None:
     work = Workload((ColumnDescriptor("a"),), 4, checkpoint_every_rows=1, limits=Limits(1))
     assert run_workload(ReferenceBackend(), work).due_saves
     assert not run_workload(Seldom(), work).due_saves
+
+
+@pytest.mark.clause("FAIL-07")
+def test_the_bound_of_a_call_counts_from_where_it_takes_time(tmp_path: Path) -> None:
+    """On a busy machine a thread may wait long between taking a call and making it."""
+    clock = [0.0]
+
+    def make(row: int, _inputs: object) -> str:
+        clock[0] += 10.0
+        engine.let_go(lambda: time.sleep(0.05))
+        return f"{row}"
+
+    graph = ExecutionGraph(1, [ColumnDescriptor("a")])
+    engine = LockedCalls(graph, {"a": make}, folder=tmp_path, timeout_s=5.0)
+    engine.clock = lambda: clock[0]
+    result = engine.run()
+    assert (result.outcome, result.dropped) == ("success", {})
+
+
+@pytest.mark.clause("TABLE-06", "FAIL-07")
+def test_a_row_that_a_busy_machine_costs_is_no_fault_of_the_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In real time a call may take longer than its workload says, and pass its bound."""
+    wait = WallClock.wait
+
+    def busy(self: WallClock, seconds: float, gone: threading.Event) -> None:
+        wait(self, seconds + 0.05, gone)
+
+    monkeypatch.setattr(WallClock, "wait", busy)
+    bound = FailurePolicy(max_attempts=1, timeout_s=1.0)
+    work = Workload(CHAIN[:1], rows=2, failures=bound, crashes=(1,), latency_s={"a": 0.0625})
+    result = run_workload(ThreadBackend(), work)
+    assert result.violations == []
+    assert result.outcomes == ["crash", "success"]
+    assert result.tables[-1].dropped == {0, 1}

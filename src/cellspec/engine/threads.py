@@ -65,6 +65,7 @@ class ThreadEngine(Engine):
             SpecError: the run in the folder cannot be resumed, or not with this graph.
         """
         self._deadlines: deque[tuple[float, Call, threading.Thread]] = deque()
+        self._unbound: dict[int, Call] = {}
         self._given_up: set[int] = set()
         self._closed = False
         self._error: BaseException | None = None
@@ -162,7 +163,19 @@ class ThreadEngine(Engine):
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run a piece of a generator: it takes its time, so without the lock."""
+        self.begin_bound()
         return self.unlocked(function, *arguments)
+
+    def begin_bound(self) -> None:
+        """The call of this thread takes time from now on, and its bound counts from here.
+
+        Not from where the thread took the call: on a busy machine it may wait in between.
+        """
+        call = self._unbound.pop(threading.get_ident(), None)
+        if call is not None and self.timeout_s is not None:
+            until_s = self.clock() + self.timeout_s
+            self._deadlines.append((until_s, call, threading.current_thread()))
+            self._changed.notify_all()
 
     def _report(self, step: Callable[..., None], *arguments: Any) -> None:
         """Report to the scheduler how a call goes, unless the run broke off."""
@@ -191,9 +204,7 @@ class ThreadEngine(Engine):
         """Make a call and report how it went; false if it was given up, and with it the thread."""
         scheduler = self.scheduler
         if self.timeout_s is not None:
-            thread = threading.current_thread()
-            self._deadlines.append((self.clock() + self.timeout_s, call, thread))
-            self._changed.notify_all()
+            self._unbound[threading.get_ident()] = call
         try:
             if call.kind == RANGE:
                 self._give_rows(call)

@@ -86,7 +86,8 @@ class LockedCalls(ThreadEngine):
         return function(*arguments)
 
     def let_go(self, function: Callable[[], None]) -> None:
-        """Release the lock while a function takes its time."""
+        """Release the lock while a function takes its time, and count the bound from here."""
+        self.begin_bound()
         self.unlocked(function)
 
 

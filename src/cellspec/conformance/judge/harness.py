@@ -166,6 +166,26 @@ def _cells_started(probe: Probe) -> set[tuple[str, int]]:
     return found
 
 
+def _is_held_up(work: Workload, probe: Probe) -> bool:
+    """True if a node timed out more often than the workload says: in real time, on a busy machine.
+
+    Its row may be dropped then, which a run on an idle machine does not do.
+    """
+    late: Counter[tuple[str, int]] = Counter()
+    for entry in probe.log:
+        if entry["event"] != "fail" or entry["failure"] != "timeout":
+            continue
+        column: str = entry["column"]
+        rows: int | tuple[int, int] = entry["scope"] if "scope" in entry else entry["rows"]
+        places = range(*rows) if isinstance(rows, tuple) else (rows,)
+        late[column, places[0]] += 1
+        calls = range(1, work.failures.max_attempts + len(work.faults) + 1)
+        failures = ([work.failure_of(column, place, call) for call in calls] for place in places)
+        if late[column, places[0]] > max(each.count("timeout") for each in failures):
+            return True
+    return False
+
+
 # One run
 
 
@@ -515,6 +535,7 @@ class _JudgedRun:
             self.result.silent.append(self._silent_resume(probe))
         within = probe.in_storage_step or any(probe.disturbing.torn_at)
         self.cut_write = within and self.result.outcomes[-1] == "crash"
+        self.tables.held_up |= self.header.clock == "real" and _is_held_up(self.work, probe)
         broken = self.tables.judge(
             probe.incarnation,
             table,

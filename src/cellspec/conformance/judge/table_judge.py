@@ -50,6 +50,9 @@ class TableJudge:
         resumes: the engine goes on from its table, so that an interruption loses no finished row.
         gives_up: the engine drops rows that it suspects of having ended processes.
         waive: clauses not to judge.
+
+    Attributes:
+        held_up: a call timed out that was to be fast: what the run drops is the machine's doing.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class TableJudge:
         columns = plain_columns(work, work.rows)
         self._needs = {column.name: column.needs for column in columns}
         self._may_drop = gives_up or any(may_drop(work, column) for column in columns)
-        self._crashed = False
+        self._crashed = self.held_up = False
         self._odd: set[tuple[str, int]] = set()
         """Cells of the table that break a waived clause: further violations follow from them."""
         self._claims: list[tuple[int, Table, Mapping[str, Claimed] | None]] = []
@@ -100,8 +103,7 @@ class TableJudge:
             dropped: the rows that the run dropped, by its events; None if unknown.
             causes: of some of these why; the others failed.
             started: the cells whose calls this incarnation started.
-            silent: this incarnation went on, and reported no claim: the table that the one before
-                left stands for it.
+            silent: it went on, and reported no claim: the table before it stands for that.
         """
         self._odd.clear()
         by_table = outcome == "interrupted" and claim is None and self._resumes
@@ -453,9 +455,7 @@ class TableJudge:
             open_scopes=self._open_scopes,
             killed=killed,
         )
-        if expected.dropped is None:
-            return
-        if not self._crashed:
+        if expected.dropped is None or not self._crashed or self.held_up:
             return
         dropped = frozenset(row for row in table.dropped if row < total)
         for row in sorted(dropped ^ expected.dropped):
