@@ -59,6 +59,7 @@ class ColumnFirst:
     saving = SavePolicy(group=True)
     killer_tries = 2
     # It writes a claim without a pause in which it could be asked.
+    reads_foreign = True
     unasked = ("a stop was requested while a claim was being written",)
 
     async def run(self, probe: Probe) -> None:

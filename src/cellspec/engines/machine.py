@@ -80,6 +80,7 @@ class MachineBackend:
             "torn_writes",
         }
     )
+    reads_foreign = True
     machine_class: type[Machine] = Machine
 
     def __init__(self) -> None:

@@ -49,6 +49,7 @@ class ReferenceBackend:
         "row_ids",
     }
     killer_tries = 2
+    reads_foreign = True
     # All output of a barrier is there in one step, so that a claim holds all of a scope or nothing.
     unasked: Collection[Sometimes] = (Sometimes.BARRIER_BETWEEN,)
     scheduler_class: type[Scheduler] = Scheduler
@@ -105,6 +106,7 @@ class ThreadBackend:
     capabilities = ReferenceBackend.capabilities - {"counted_work"}
     unasked = ReferenceBackend.unasked
     killer_tries = ReferenceBackend.killer_tries
+    reads_foreign = True
     scheduler_class: type[Scheduler] = Scheduler
     engine_class: type[LockedCalls] = LockedCalls
     _engine: LockedCalls | None = None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from cellspec.conformance import CAPABILITIES, run_workload
 from cellspec.conformance.campaign.variations import varied
+from cellspec.conformance.run.backend import check_capabilities, fit_of
 from cellspec.conformance.run.values import PLAIN, Style, value_of
 from cellspec.conformance.run.workload import Fault, Workload
 from cellspec.engines.reference import ReferenceBackend
+from cellspec.errors import SpecError
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
 from cellspec.machine.limits import FailurePolicy, Limits
 
@@ -91,6 +94,25 @@ def test_every_engine_meets_foreign_exceptions_and_some_are_told_how_to_read_the
     raised = {(work.foreign, f.failure) for work in found for f in work.faults if f.raises}
     told = {("retryable", "retryable")} if "filters" in able else set()
     assert raised == {("permanent", "permanent")} | told
+
+
+def test_only_an_engine_that_asks_how_to_read_an_exception_is_told_to_try_again() -> None:
+    class Asks(ReferenceBackend):
+        reads_foreign = True
+
+    class AsksNothing(ReferenceBackend):
+        reads_foreign = False
+
+    raised = Fault("a", 1, raises="OSError")
+    work = PLAIN_WORK.replace(faults=(raised,), foreign="retryable")
+    assert fit_of(Asks())(work) == work
+    plain = fit_of(AsksNothing())(work)
+    assert plain == PLAIN_WORK.replace(faults=(replace(raised, raises=""),))
+    permanent = work.replace(faults=(replace(raised, failure="permanent"),), foreign="permanent")
+    assert fit_of(AsksNothing())(permanent) == permanent
+    AsksNothing.reads_foreign = 1  # type: ignore[assignment]
+    with pytest.raises(SpecError, match="reads_foreign: expected True or False"):
+        check_capabilities(AsksNothing())
 
 
 @pytest.mark.parametrize("able", [{"retries"}, {"retries", "drops"}, {"retries", "filters"}])

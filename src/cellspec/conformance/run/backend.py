@@ -63,6 +63,12 @@ It gives the nearest workload that the engine can express, or None, and the suit
 instead. It is a function of the workload alone, and maps its own results to themselves. Use it for
 features that your engine lacks, and leave the mistakes of your engine to the suite.
 
+Some calls raise an exception that names no kind, as other people's code does: `ValueError`,
+`OSError`, one that nobody has heard of. It counts as permanent. A backend whose engine can be
+told otherwise sets an attribute ``reads_foreign`` to True and reads in ``probe.work.foreign``
+what such an exception counts as in this workload: ``"permanent"``, or ``"retryable"``, which some
+workloads with the capability ``filters`` ask for.
+
 A backend that saves promptly by another policy than rows names it in an attribute ``saving``: a
 `cellspec.conformance.SavePolicy` of row groups, or of seconds.
 
@@ -96,6 +102,7 @@ Without the parts that `fit` takes away, a workload may never reach some coverag
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, runtime_checkable
 
 from cellspec.conformance.run.coverage_goals import Sometimes
@@ -198,13 +205,14 @@ class Backend(Protocol):
 def fit_of(backend: Backend) -> Fit:
     """The function that maps workloads to those that the engine can express.
 
-    It is the backend's own method, or the identity, and asks for checkpoints of cells (version 3)
-    only where they can be claimed. It raises `SpecError` if that method fails or gives a value that
-    is no workload.
+    It is the backend's own method, or the identity. It asks for checkpoints of cells (version 3)
+    only where they can be claimed, and has exceptions that name no kind read as retryable only by
+    backends that say that they ask how to read them (``reads_foreign``). It raises `SpecError` if
+    that method fails or gives a value that is no workload.
     """
     own: Fit | None = getattr(backend, "fit", None)
     if own is None:
-        return lambda work: _with_claims_of(backend, work)
+        return lambda work: _with_reading_of(backend, _with_claims_of(backend, work))
 
     def fit(work: Workload) -> Workload | None:
         where = f"backend {type(backend).__name__}: fit"
@@ -214,7 +222,9 @@ def fit_of(backend: Backend) -> Fit:
             raise SpecError(f"{where}: {type(error).__name__}: {error}") from error
         if made is not None and not isinstance(made, type(work)):
             raise SpecError(f"{where}: expected a Workload or None, got {made!r}")
-        return made if made is None else _with_claims_of(backend, made)
+        if made is None:
+            return None
+        return _with_reading_of(backend, _with_claims_of(backend, made))
 
     return fit
 
@@ -299,6 +309,14 @@ def _with_claims_of(backend: Backend, work: Workload) -> Workload:
     return work.replace(checkpoint_version=2 if "column_checkpoints" in able else 1)
 
 
+def _with_reading_of(backend: Backend, work: Workload) -> Workload:
+    """The workload, with retryable failures that name their kind unless the engine is told it."""
+    if work.foreign == "permanent" or getattr(backend, "reads_foreign", False) is True:
+        return work
+    faults = tuple(replace(fault, raises="") for fault in work.faults)
+    return work.replace(foreign="permanent", faults=faults)
+
+
 def check_capabilities(backend: Backend) -> None:
     """Refuse a backend whose attributes cannot be used.
 
@@ -342,6 +360,8 @@ def check_capabilities(backend: Backend) -> None:
             f"{where}: capabilities: unknown {', '.join(unknown)}; there are "
             f"{', '.join(CAPABILITIES)}"
         )
+    if not isinstance(getattr(backend, "reads_foreign", False), bool):
+        raise SpecError(f"{where}: reads_foreign: expected True or False")
     idle_s_of(backend)
     bypass_bound_of(backend)
     killer_tries_of(backend)

@@ -72,6 +72,8 @@ class LineBackend:
 
     # A claim is written within a turn, and the engine is asked between two.
     unasked: tuple[Sometimes, ...] = (Sometimes.ASKED_IN_CLAIM,)
+    # `fail` names the kind as which the workload reads an exception.
+    reads_foreign = True
     saving: SavePolicy | None = None
 
     def __init__(
