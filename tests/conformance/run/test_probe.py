@@ -304,7 +304,7 @@ def test_what_a_cache_gives_for_a_barrier_is_compared_with_what_its_runs_read_an
     found = watch(script)._registry.odd_recalls
     assert found == (
         [
-            f"barrier 1 of 'w' is recalled for {row_words([(4, 4 + len(inputs))])}, with "
+            f"barrier 1 of 'w' is recalled for {row_words([(4, 5), (5, 6)][: len(inputs)])}, with "
             "values that no run of it gave for the same inputs of exactly these rows"
         ]
         if odd

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Self, TypeAlias
 
-from cellspec.graph.rowset import ranges_of
 from cellspec.rejected import REJECTED, Rejected
 from cellspec.skipped import SKIPPED, Skipped
 from cellspec.text import node_words, row_words
@@ -234,7 +233,7 @@ class Registry:
         for run in self.runs.get(column, ()):
             if run.scope == scope and list(run.reads) == mine and run.values == values:
                 return
-        where, rows = node_words(column, scope=scope), row_words(ranges_of(values))
+        where, rows = node_words(column, scope=scope), row_words((row, row + 1) for row in values)
         self.odd_recalls.append(
             f"{where} is recalled for {rows}, with values that no run of it gave for the same "
             "inputs of exactly these rows"
