@@ -803,14 +803,14 @@ class RunModel:
         runs = node in self.running and (not self.is_output(node) or node in self.abandoned())
         if not runs and self.range_of(node) is None:
             return {"FAIL-06"}
-        often = self.taken_back.get(self.first_of(node), 0) >= 8
+        often = any(self.taken_back.get(each, 0) >= 8 for each in self.calls_of(node))
         broken = {"FAIL-06"} if often and node not in self.abandoned() else set()
         return broken | self.attempt_breaks(self.calls_of(node), attempt)
 
     def take_back(self, node: NodeId) -> None:
         """What is wanted still is ready at once."""
-        first = self.first_of(node)
-        self.taken_back[first] = self.taken_back.get(first, 0) + 1
+        for each in self.calls_of(node):
+            self.taken_back[each] = self.taken_back.get(each, 0) + 1
         if node in self.running:
             self.running.remove(node)
         else:

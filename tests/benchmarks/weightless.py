@@ -31,6 +31,7 @@ class _Clock:
 
     scale = 1.0
     notice_s = 0.0
+    timer_share = 1.0
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.now = now

@@ -258,6 +258,8 @@ KEPT_A = [
 ]
 """A cell was made and is on storage; the next incarnation begins from nothing."""
 
+TAKEN_BACK = ["start s 1", "take_back s 1"] * 8
+
 KILLS = replace(header(), trace=2, killer_tries=2)
 DIED = ["start a 0", "crash", RESUMED]
 RANGE_DIED = ["start s 0:2", "crash", RESUMED]
@@ -447,6 +449,8 @@ CASES: list[tuple[str, Header, list[Any]]] = [
     ("FAIL-01", RETRY, ["start s 0", "fail s 0 failure=retryable", "start s 0:2"]),
     ("FAIL-06", PLAIN, ["take_back a 0"]),
     ("FAIL-06", PLAIN, ["start a 0", "take_back a 0"] * 9),
+    # Each row of a range counts, with whatever rows it is called.
+    ("FAIL-06", PLAIN, ["start s 0:2", "complete s 0", "take_back s 0", *TAKEN_BACK]),
     ("FAIL-01", PLAIN, ["start a 0", "take_back a 0", "start a 0 attempt=2"]),
     ("SCHED-09", TIMED, ["start a 0", "take_back a 0", "start a 1 t=1"]),
     ("FAIL-07", BOUNDED, ["start a 0", "fail a 0 failure=timeout t=1.5"]),
@@ -1713,3 +1717,16 @@ def test_calls_results_and_answers_that_go_and_come_are_judged_rightly(
     for event in steps(*given_steps):
         checker.feed(event)
     assert ("" if checker.finding is None else checker.finding.clause) == clause
+
+
+@pytest.mark.clause("FAIL-07")
+def test_in_real_time_a_timer_of_the_engine_begins_before_the_call() -> None:
+    early = ["start a 0", "fail a 0 failure=timeout t=1.99"]
+    real = replace(BOUNDED, trace=2, clock="real", claims=("core", "timeouts"), idle_s=9.0)
+    assert [found.clause for found in judged((BOUNDED, steps(*early))).violations] == ["FAIL-07"]
+    assert not judged((real, steps(*early))).violations
+    assert not judged((real, steps(*early)), slack_s=0.05).violations
+    (found,) = judged(
+        (real, steps("start a 0", "fail a 0 failure=timeout t=1")), slack_s=0.05
+    ).violations
+    assert found.clause == "FAIL-07"

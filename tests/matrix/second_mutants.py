@@ -229,3 +229,14 @@ class MakesNumbersOfIds(Incarnation):
 class ForgetsIdsAtResume(Incarnation):
     def ids_of(self, rows: Iterable[int]) -> list[int | str]:
         return list(rows) if self.probe.incarnation else super().ids_of(rows)
+
+
+@mutant("a folder is taken up by a run with another batch size")
+class IgnoresTheBatchSize(Incarnation):
+    def expect_same_pipeline(self) -> None:
+        mine = self.work.replace(batch_size=1).graph()
+        path = self.probe.folder / "pipeline.json"
+        found = json.loads(path.read_text()) if path.exists() else {}
+        if not found or found != {"graph": mine.fingerprint, **mine.config}:
+            super().expect_same_pipeline()
+            path.write_text(json.dumps({"graph": mine.fingerprint, **mine.config}))

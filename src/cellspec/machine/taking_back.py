@@ -49,7 +49,8 @@ def take_back_cell(run: RunState, column: int, row: int, attempt: int | None) ->
     ranged = None if alone else range_of(run, column, row)
     if ranged is not None:
         expect_attempt_of_range(run, column, ranged, attempt)
-        _count(run, (column, ranged.start), where)
+        rows = range(ranged.start, ranged.stop)
+        _count(run, where, *((column, each) for each in rows if each not in ranged.given))
         end_range(run, column, ranged)
         for each in run.counters.stop_range(column, ranged.start, ranged.stop, ranged.given):
             begin_backoff(run, (column, each), run.now)
@@ -59,7 +60,7 @@ def take_back_cell(run: RunState, column: int, row: int, attempt: int | None) ->
         return
     if attempt is not None:
         expect_attempt(run, key, attempt)
-    _count(run, key, where)
+    _count(run, where, key)
     run.counters.hold(column, row)
     begin_backoff(run, key, run.now)
 
@@ -82,7 +83,7 @@ def take_back_barrier(run: RunState, column: int, scope: int, attempt: int | Non
         return
     if attempt is not None:
         expect_attempt(run, key, attempt)
-    _count(run, key, where)
+    _count(run, where, key)
     run.counters.hold_barrier(column, scope)
     if run.counters.wanted(column, scope):
         begin_backoff(run, key, run.now)
@@ -90,12 +91,12 @@ def take_back_barrier(run: RunState, column: int, scope: int, attempt: int | Non
         run.counters.give_up(column, scope)
 
 
-def _count(run: RunState, key: NodeKey, where: str) -> None:
-    """Count that a node is taken back; of a range, its first row."""
-    times = run.taken_back.get(key, 0) + 1
-    if times > TAKEN_BACK_MAX:
+def _count(run: RunState, where: str, *keys: NodeKey) -> None:
+    """Count that the call of nodes is taken back."""
+    times = {key: run.taken_back.get(key, 0) + 1 for key in keys}
+    if max(times.values()) > TAKEN_BACK_MAX:
         run.breaks(
             "FAIL-06",
             f"{where} is taken back again, after {counted(TAKEN_BACK_MAX, 'time')} in a row",
         )
-    run.taken_back[key] = times
+    run.taken_back.update(times)

@@ -142,7 +142,7 @@ class ProcessCoverage:
             self._notes.was(Sometimes.ASKED_IN_FLIGHT)
         if any(until is None or until > self._notes.t for _, until in self._run.waiting.values()):
             self._notes.was(Sometimes.ASKED_IN_BACKOFF)
-        if self._run.claim_pending:
+        if self._run.claim_pending or self._run.commits:
             self._notes.was(Sometimes.ASKED_IN_CLAIM)
         size = self._run.limits.group_rows
         if size is not None and len(self._run.admitted) + self._run.retired < -(

@@ -98,7 +98,20 @@ def visiting_workload(
         columns = [name for name in columns if name in work.versions]
     if not columns:
         return None
-    plain = work.replace(crashes=(), killers=(), visits=(), ends=(), faults=(), keep=False)
+    # As many rows as the run had, so that nothing else can be the reason of a refusal.
+    rows = work.rows_of(max(number - 1, 0))
+    plain = work.replace(
+        rows=rows,
+        targets=(),
+        crashes=(),
+        killers=(),
+        visits=(),
+        ends=(),
+        faults=(),
+        skips=tuple(cell for cell in work.skips if cell[1] < rows),
+        rejects=tuple(cell for cell in work.rejects if cell[1] < rows),
+        keep=False,
+    )
     choice = work.seed + number
     if kind == "config":
         column = columns[choice % len(columns)]
@@ -136,7 +149,6 @@ def _other_pipelines(work: Workload) -> Iterator[tuple[Workload, str]]:
             yield (
                 work.replace(
                     columns=others,
-                    faults=tuple(fault for fault in work.faults if fault.column != item.name),
                     skips=tuple(cell for cell in work.skips if cell[0] != item.name),
                     rejects=tuple(cell for cell in work.rejects if cell[0] != item.name),
                     versions=_without(work.versions, item.name),

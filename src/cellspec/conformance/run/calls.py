@@ -265,12 +265,18 @@ class Calls:
                 return
             if call.taken_back is not None:
                 self._take_back(call)
-            elif self.bound_s is not None and self._clock.now() >= call.began_s + self.bound_s:
+            elif self._may_be_late(call):
                 self._spend(call, Fault(call.column, call.start, failure="timeout"), None)
             else:
                 del self._in_flight[call]
                 self._recorder.record("cancel", column=call.column, **self._place(call))
             self._recorder.step()
+
+    def _may_be_late(self, call: Call) -> bool:
+        """True if the bound of a call may have passed, by a timer of the engine."""
+        if self.bound_s is None:
+            return False
+        return self._clock.now() >= call.began_s + self.bound_s * self._clock.timer_share
 
     def mark_taken_back(self, column: str, position: int, reason: str) -> None:
         """Note that a call in flight will be taken back; see `Probe.take_back`."""

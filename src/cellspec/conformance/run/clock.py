@@ -26,6 +26,10 @@ class Clock(Protocol):
     notice_s: float
     """Seconds of this clock in which an engine notices that it was asked to stop."""
 
+    timer_share: float
+    """The share of a bound of a call after which a timer of the engine may have run out: in real
+    time the timer begins earlier than the call, and nobody can say by how much."""
+
     def now(self) -> float:
         """Seconds since the run began, over all its incarnations."""
 
@@ -44,6 +48,7 @@ class LoopClock:
 
     scale = 1.0
     notice_s = 0.0
+    timer_share = 1.0
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -105,6 +110,7 @@ class WallClock:
     """Real time, counted from the start of the run, with latencies shortened."""
 
     notice_s = 0.05
+    timer_share = 0.0
 
     def __init__(self, scale: float, origin_s: float) -> None:
         self.scale = scale
