@@ -143,13 +143,23 @@ export class Engine {
     return this.liveRows(task).every(has);
   }
 
+  // A barrier that runs is over when it ends, also if every row of it was dropped meanwhile.
+  isRunningBarrier(task) {
+    return task.column.scope_rows && task.reads && !task.done;
+  }
+
   isOver(task) {
-    return task.done || this.wantedRows(task).length === 0;
+    return task.done || (!this.isRunningBarrier(task) && this.wantedRows(task).length === 0);
+  }
+
+  // In order, a dropped row hands its turn on: what counts is the row before it.
+  isNext({ after }) {
+    while (after && this.liveRows(after).length === 0 && !this.isRunningBarrier(after)) ({ after } = after);
+    return !after || this.isOver(after);
   }
 
   isReady(task, now) {
-    const isNext = !task.after || this.isOver(task.after);
-    return task.notBefore <= now && isNext && this.hasInputs(task);
+    return task.notBefore <= now && this.isNext(task) && this.hasInputs(task);
   }
 
   hasSlot({ column: { resource } }) {
@@ -223,7 +233,8 @@ export class Engine {
     if (isOdd) return this.fail({ ...line, failure: "permanent" });
     this.take(line).done = true;
     kept.forEach((row, index) => this.keep(task, row, values[index]));
-    for (const row of task.reads.filter(isRejected)) this.drop(row, line.column, "filtered");
+    const isNews = (row) => isRejected(row) && !this.dropped.has(row);
+    for (const row of task.reads.filter(isNews)) this.drop(row, line.column, "filtered");
   }
 
   keep(task, row, value) {

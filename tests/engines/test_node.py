@@ -19,6 +19,7 @@ from cellspec.conformance.campaign.suite import Suite
 from cellspec.conformance.judge.profiles import PROFILES, profile_of
 from cellspec.conformance.judge.run_result import RunResult
 from cellspec.conformance.judge.verdict import Verdict
+from cellspec.conformance.run.case import read_case
 from cellspec.engines.lines import COMMAND_VARIABLE, LineBackend
 from tests.engines.protocol_page import PAGE, exchange, shown_exchange
 
@@ -32,6 +33,7 @@ T = ExecutionTraits
 ROOT = Path(__file__).parents[2]
 ENGINE = ROOT / "examples" / "node" / "engine.mjs"
 MUTANTS = Path(__file__).with_name("node_mutants")
+CASES = Path(__file__).with_name("node_cases")
 
 BROKEN = {
     "claims_before_rows": ("resume", "CKPT-10"),
@@ -98,6 +100,12 @@ def test_its_other_capabilities_pass(engine: LineBackend, profile: str) -> None:
     )
     assert campaign.failures == {}
     assert campaign.evidence.unequal == ""
+
+
+@pytest.mark.parametrize("case", sorted(CASES.glob("*.json")), ids=lambda path: path.stem)
+def test_what_once_went_wrong_does_not_again(engine: LineBackend, case: Path) -> None:
+    result = run_workload(engine, read_case(case).workload)
+    assert result.violations == [], result.explanation
 
 
 def test_two_runs_write_the_same_trace_through_crashes(engine: LineBackend, tmp_path: Path) -> None:
