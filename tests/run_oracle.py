@@ -146,7 +146,6 @@ class RunModel:
         self.waiting: dict[NodeId, int] = {}
         self.overtaken = Counter[NodeId]()
         self.moves = 0
-        self.claims_here = self.rules.claims_any
         self.results = dict(results)
         self.dropped = dict(dropped)
         self.filtered &= set(dropped)
@@ -1264,7 +1263,6 @@ class RunModel:
 
     def begin(self, claim: Held) -> None:
         self.begun.append(claim)
-        self.claims_here = True
         self.pending_claim = claim
         self.pending_drops = set(self.recorded)
 
@@ -1318,7 +1316,7 @@ class RunModel:
 
     def commit_begin(self, new: Held, number: int | None) -> None:
         self.open_commits[number] = new
-        self.claims_here = self.commits = True
+        self.commits = True
 
     def committed_breaks(self, number: int | None) -> set[str]:
         return self.over() or (set() if number in self.open_commits else {"CKPT-11"})
@@ -1516,7 +1514,7 @@ class RunModel:
                 broken.add("SCHED-10")
             if not saved and "rows" in self.unwritten:
                 broken.add("CKPT-23")
-            if self.claims_here and self.whole_rows(self.durable_claim) < total:
+            if self.makes_claims() and self.whole_rows(self.durable_claim) < total:
                 broken.add("CKPT-23" if "claim" in self.unwritten else "CKPT-22")
         elif outcome == "stopped":
             if not self.stopped:
@@ -1554,9 +1552,13 @@ class RunModel:
         """A claim or rows could not be written, and no claim was written since."""
         return "claim" in self.unwritten or ("rows" in self.unwritten and not self.claimed_since)
 
+    def makes_claims(self) -> bool:
+        """A process of the run began a claim or a commit, or the run is to claim (CKPT-22)."""
+        return bool(self.begun) or self.commits or self.rules.claims_any
+
     def leaves_unsaved(self) -> bool:
         """Something could be claimed and is not; of a run without claims, could be durable."""
-        if self.begun or self.commits or self.rules.claims_any:
+        if self.makes_claims():
             return bool(self.claimable() - self.claimed_cells())
         live = set(range(self.completed_rows())) - set(self.dropped)
         return self.has_stored and any(live - self.stored[name] for name in self.names)

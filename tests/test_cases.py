@@ -74,6 +74,7 @@ TRACES = {
     "judge_interrupted_in_flight": Judged("violated", "STOP-09"),
     "judge_no_claim_when_asked": Judged("violated", "STOP-07"),
     "judge_no_claim_when_stopped": Judged("violated", "STOP-08"),
+    "judge_no_claim_after_resume": Judged("violated", "CKPT-22"),
     "judge_claim_behind_a_gap": Judged("violated", "STOP-07"),
     "judge_table_when_asked": Judged("violated", "STOP-07"),
     "judge_write_of_durable_row": Judged("violated", "SCHED-15"),

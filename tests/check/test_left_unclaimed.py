@@ -33,6 +33,10 @@ TABLES = (
 )
 SETS = (*TABLES, "set_claims", "commits")
 R1 = SavePolicy(rows=1)
+CLAIMED_ONCE = (
+    'made a 0; durable 0; checkpoint_begin claim={"a":1}; checkpoint_durable; crash; '
+    'resume claim={"a":1}; made a 1; durable 1'
+)
 
 
 def events_of(steps: str) -> Iterator[dict[str, Any]]:
@@ -689,6 +693,50 @@ CASES = [
         "made a 0 1; durable a 0:2; made b 0; durable b 0; stop_requested; end outcome=interrupted",
         "",
         claims=TABLES,
+    ),
+    case(
+        "a resumed process claims no more",
+        [A],
+        2,
+        f"{CLAIMED_ONCE}; end outcome=success",
+        "CKPT-22",
+        claims=("core", "resume"),
+    ),
+    case(
+        "a resumed process claims again",
+        [A],
+        2,
+        f'{CLAIMED_ONCE}; checkpoint_begin claim={{"a":2}}; checkpoint_durable; '
+        "end outcome=success",
+        "",
+        claims=("core", "resume"),
+    ),
+    case(
+        "a resumed process has nothing left to claim",
+        [A],
+        1,
+        'made a 0; durable 0; checkpoint_begin claim={"a":1}; checkpoint_durable; crash; '
+        'resume claim={"a":1}; end outcome=success',
+        "",
+        claims=("core", "resume"),
+    ),
+    case(
+        "a table is resumed from without claims",
+        [A],
+        2,
+        'made a 0; durable 0; crash; resume claim={"a":0}; made a 0 1; durable 0:2; '
+        "end outcome=success",
+        "",
+        claims=("core", "resume"),
+    ),
+    case(
+        "claims by column are asked for and none comes",
+        [A],
+        1,
+        "made a 0; durable 0; end outcome=success",
+        "CKPT-22",
+        claims=("core", "resume", "column_checkpoints"),
+        version=2,
     ),
 ]
 

@@ -33,9 +33,12 @@ def interrupted(machine: Machine, cells: list[tuple[int, int]]) -> str:
     return ""
 
 
-def test_a_header_of_version_1_does_not_name_the_kind_of_claims() -> None:
-    assert header("core", "resume", version=1).claim_version is None
-    assert header("core", "resume", "interrupts", version=1).claim_version == 1
+def test_a_header_names_the_kind_of_claims_wherever_claims_are_asked_for() -> None:
+    for version, trace, said in ((None, 1, None), (0, 1, None), (1, 2, 1), (2, 2, 2)):
+        found = header("core", "resume", "column_checkpoints", version=version)
+        assert (found.trace, found.claim_version) == (trace, said)
+    # Without claims of any rows it would be taken to make them.
+    assert header("core", "resume", "commits", version=0).claim_version == 0
 
 
 def test_the_kind_of_claims_is_that_of_the_header_or_that_of_the_capabilities() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -1386,8 +1386,9 @@ class IdlesOneTick(AsyncioEngine):
 class _Quiet(Observer):
     """Tells nobody of storage, as an engine does that has no hook for it."""
 
-    def __init__(self, inner: Observer) -> None:
-        silent = ("rows_", "checkpoint_", "storage_")
+    def __init__(
+        self, inner: Observer, silent: Collection[str] = ("rows_", "checkpoint_", "storage_")
+    ) -> None:
         for name, step in vars(Observer).items():
             if callable(step) and not name.startswith(("_", *silent)):
                 setattr(self, name, getattr(inner, name))
@@ -1396,6 +1397,26 @@ class _Quiet(Observer):
 class ReportsNoStorage(AsyncioEngine):
     def __init__(self, *arguments: Any, observer: Observer, **options: Any) -> None:
         super().__init__(*arguments, observer=_Quiet(observer), **options)
+
+
+class ClaimsNothingLater(AsyncioEngine):
+    def __init__(self, *arguments: Any, observer: Any, **options: Any) -> None:
+        resumed = observer.probe.incarnation > 0
+        later = resumed and observer.probe.work.failures.stop_window is None
+        observer = _Quiet(observer, ("checkpoint_",)) if later else observer
+        options["checkpoint_version"] = 1
+        super().__init__(*arguments, observer=observer, **options)
+
+
+ENGINE_MUTANTS.append(
+    EngineMutant(
+        "claims nothing later",
+        "a process that was resumed, and cannot stop early, reports no claim on what it saves",
+        engine=ClaimsNothingLater,
+        # Nobody asks it for claims: only those that it made show that it does make them.
+        lacks=("prompt_saving", "column_checkpoints"),
+    )
+)
 
 
 # ------------------------------------------------------------------------------- stops on request

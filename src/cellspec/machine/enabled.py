@@ -197,7 +197,7 @@ def _storage_actions(run: RunState) -> Iterator[Action]:
         yield from _set_actions(run)
     total = run.graph.num_records
     done = run.completed_rows == total and min(run.durable) == total and not run.unrecorded
-    claimed = not run.claims_here or min(run.claimed_rows()) == total
+    claimed = not run.makes_claims or min(run.claimed_rows()) == total
     if done and claimed and not run.stopped:
         yield Action("end")
 

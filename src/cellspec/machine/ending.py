@@ -92,8 +92,8 @@ def _expect_success(run: RunState) -> None:
 
 
 def _expect_claimed(run: RunState) -> None:
-    """Refuse success of a process that claims rows, and has not claimed them all."""
-    if not run.claims_here:
+    """Refuse success of a run that claims rows, and has not claimed them all."""
+    if not run.makes_claims:
         return
     total = run.graph.num_records
     for column, rows in enumerate(run.claimed_rows()):

@@ -153,7 +153,7 @@ class RunState:
             by column, 3 of any rows; 0 for none.
         claims_by_column: one of them is, or was, not of whole rows.
         must_claim: the run is to make claims, also if none was seen.
-        claims_here: this incarnation has begun a claim, or a commit, or is to.
+        makes_claims: some incarnation has begun a claim, or a commit, or is to.
         durable_drops, pending_drops: how many recorded drops storage holds with these claims.
         failed_claims: claims whose write reported an error after the last durable one.
         commits: the commits that are open, by number; None for one without.
@@ -239,7 +239,7 @@ class RunState:
         self.hears_late = hears_late
         self.claim_version = 0 if claims is None else claims.version
         self.claims_by_column = claims is not None and claims.by_column
-        self.must_claim = claims is not None
+        self.must_claim = self.makes_claims = claims is not None
         self.waived = frozenset(waive)
         self.judges_idleness = not {"SCHED-09", "GROUP-06"} <= self.waived
         self.overtaking: Turns | None = None
@@ -340,7 +340,6 @@ class RunState:
         self.since_loss: GrowingRows | None = None
         self.idle_since: float | None = None
         self.waiting_since: list[float | None] = [None] * (self.output_group + 2)
-        self.claims_here = self.must_claim
         self.must_stop = self.stopped = self.failed_for_good = False
         self.must_stop_at = 0.0
 

@@ -121,7 +121,7 @@ def _check_stored(
 
 def note_kind(run: RunState, claim: Claim, *, gaps: bool) -> None:
     """Learn from a claim, or a commit, which kind of claims the run makes."""
-    run.claims_here = True
+    run.makes_claims = True
     run.claims_by_column |= len(set(claim)) > 1
     run.claim_version = max(run.claim_version, 3 if gaps else 2 if run.claims_by_column else 1)
 

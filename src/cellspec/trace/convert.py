@@ -86,14 +86,15 @@ def header_for(
         idle_s: how long, in seconds, ready work may wait while nothing is in flight.
         bypass: the most later nodes that overtake a ready one, if the engine promises a bound.
         killer_tries: how often a cell that ends the process is tried, if that is promised.
-        claim_version: the kind of claims that the run is asked for, 0 for none. It alone makes no
-            trace of version 2: a header of version 1 leaves it out.
+        claim_version: the kind of claims that the run is asked for, 0 for none. Only a header of
+            version 2 says it; 0 alone, which decides nothing, makes none.
     """
     claims = tuple(claims)
     limits = limits or Limits()
     failures = failures or FailurePolicy()
     promises = (config, saving, idle_s or None, bypass, killer_tries, failures.timeout_s)
-    newer = not WORDS_OF_2.isdisjoint(claims) or any(one is not None for one in promises)
+    promised = any(one is not None for one in promises)
+    newer = promised or bool(claim_version) or not WORDS_OF_2.isdisjoint(claims)
     rules = graph.rules
     columns = [graph.get_column_descriptor(name) for name in graph.column_names]
     # A graph does not keep the word it was given; batches everywhere mean the same either way.

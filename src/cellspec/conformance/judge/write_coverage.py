@@ -24,7 +24,7 @@ class WriteCoverage:
         self._t = 0.0
         self._calls = False
         self._writing: list[Any] = []
-        self._claims = self._claims_here = False
+        self._claims = self._begun = False
         self._pending: Mapping[str, Any] | None = None
         self._perhaps: list[Mapping[str, Any]] = []
         self._failed = False
@@ -35,7 +35,7 @@ class WriteCoverage:
         if t > self._t and self._calls and (self._writing or self._pending is not None):
             self.sometimes.add(Sometimes.SLOW_WRITE)
         self._t, self._calls = t, calls
-        self._claims_here |= kind in ("checkpoint_begin", "commit_begin")
+        self._begun |= kind in ("checkpoint_begin", "commit_begin")
         if kind == "write_begin":
             self._writing.append(event.get("rows"))
         elif kind == "checkpoint_begin":
@@ -73,7 +73,7 @@ class WriteCoverage:
     def _end(self, outcome: str) -> None:
         if self._failed:
             self.exercised.add("CKPT-23")
-        if self._claims_here and outcome == "success":
+        if self._begun and outcome == "success":
             self.exercised.add("CKPT-22")
         if self._claims and outcome == "stopped":
             self.exercised.add("STOP-08")
@@ -81,6 +81,6 @@ class WriteCoverage:
     def _resume(self, claim: Mapping[str, Any]) -> None:
         if claim in self._perhaps and any(claim.values()):
             self.sometimes.add(Sometimes.LANDED)
-        self._pending, self._failed, self._claims_here = None, False, False
+        self._pending, self._failed = None, False
         self._perhaps.clear()
         self._writing.clear()
