@@ -751,3 +751,32 @@ def test_a_trace_is_blamed_for_what_it_could_have_claimed_and_for_nothing_else(
     header: dict[str, Any],
 ) -> None:
     assert broken(columns, rows, steps, **header) == clause
+
+
+@pytest.mark.parametrize(
+    ("outcome", "before", "kind", "left_open"),
+    [
+        ("interrupted", "stop_requested", None, ["STOP-07"]),
+        ("stopped", "start a 1; fail a 1 failure=permanent; drop a 1; stop", None, ["STOP-08"]),
+        ("interrupted", "durable 0; stop_requested", None, []),
+        ("interrupted", "stop_requested", 0, []),
+    ],
+)
+@pytest.mark.clause("STOP-07", "STOP-08")
+def test_a_trace_says_if_nobody_knows_what_it_had_to_claim(
+    outcome: str, before: str, kind: int | None, left_open: list[str]
+) -> None:
+    header = header_for(
+        ExecutionGraph(2, [A]),
+        engine="hand",
+        version="1",
+        failures=FailurePolicy(1, stop_window=1),
+        claims=TABLES,
+        claim_version=kind,
+        idle_s=9.0,
+    )
+    checker = Checker(header)
+    for event in events_of(f"made a 0; {before}; end outcome={outcome}"):
+        assert checker.feed(msgspec.convert(event, Event)) is None
+    about = [one for one in checker.result().unjudged if one[:4] in ("STOP", "CKPT")]
+    assert about == left_open

@@ -66,6 +66,9 @@ _JUDGED_IN_PART = frozenset({"FAIL-07"})
 
 _PROGRESS_EVENTS = 1 << 16
 
+_CLAIMED_AT = {"interrupted": "STOP-07", "stopped": "STOP-08", "success": "CKPT-22"}
+"""The clause on what is claimed when a run ends with this outcome."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -375,6 +378,7 @@ class Checker:
                 self._note_config(claimed, event.config)
         elif event.event == "end":
             self._outcome = action.outcome
+            self._note_unclaimed(action.outcome)
         elif event.event == "worker_lost":
             self._plain_ends = False
         elif event.event == "start" and not event.inferred:
@@ -427,6 +431,16 @@ class Checker:
             unjudged=self.unjudged,
             compares_config=self._compares_config,
         )
+
+    def _note_unclaimed(self, outcome: str | None) -> None:
+        """A run ends: nobody knows what it had to claim if it stored nothing, and does not say."""
+        state = self.machine.state
+        says = self.header.claim_version is not None or state.has_stored or state.claim_version
+        clause = _CLAIMED_AT.get(outcome or "")
+        if clause and state.resumes and not says and self._counts["complete"]:
+            self.unjudged.setdefault(
+                clause, "the trace does not say what kind of claims it makes: claim_version"
+            )
 
     def _evidence(self) -> dict[str, int]:
         seen = {kind: self._counts[kind] - self._inferred[kind] for kind in KINDS}
