@@ -2,7 +2,8 @@
 
 Small graphs of two and three columns, each with every size of groups and batches and every limit,
 are run through every order of admissions, with all other work done at once. The machine
-offers exactly the admissions after which, by definition, some order ends the run.
+offers exactly the admissions after which, by definition, some order ends the run. The explorer
+shows the same with all other work in every order (`tests/explore/test_groups.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import pytest
 
 from cellspec import Action, ColumnDescriptor, ExecutionTraits, Limits, Machine, SpecError
 from cellspec.errors import Violation
+from cellspec.machine.policy import admission_leads_nowhere
 from tests.pair import Pair
 from tests.strategies import Case, Plan
 
@@ -106,3 +108,99 @@ def test_a_group_of_a_later_batch_may_come_first_if_its_batch_can_be_finished() 
     with pytest.raises(Violation, match=r"^GROUP-08"):
         run.apply(Action("admit", rows=(1, 2)))
     run.apply(Action("admit", rows=(4, 5)))
+
+
+def spans_of(
+    rows: int, size: int, batch: int | None, closed: frozenset[int], first: int | None
+) -> list[range]:
+    """By group the groups that it waits for.
+
+    Args:
+        rows: how many there are.
+        size: of a group.
+        batch: rows of a batch; None without a batch barrier.
+        closed: groups in which the barrier's output is claimed.
+        first: with an ordered column the first group that is not resolved.
+    """
+    found = []
+    for group, start in enumerate(range(0, rows, size)):
+        stop = min(start + size, rows)
+        low = group if first is None else min(group, first)
+        high = group
+        if batch is not None and group not in closed:
+            low = min(low, start // batch * batch // size)
+            high = (min(-(-stop // batch) * batch, rows) - 1) // size
+        found.append(range(low, high + 1))
+    return found
+
+
+def every_order_is_stuck(
+    now: frozenset[int], spans: list[range], left: set[int], most: int
+) -> bool:
+    """By definition: no order of admissions lets every group end; each is tried."""
+    stuck: dict[frozenset[int], bool] = {}
+
+    def search(known: frozenset[int]) -> bool:
+        if known not in stuck:
+            outside = left - known
+            holding = sum(not outside.isdisjoint(spans[each]) for each in now | known)
+            stuck[known] = bool(outside) and (
+                holding >= most or all(search(known | {each}) for each in outside)
+            )
+        return stuck[known]
+
+    return search(now)
+
+
+@pytest.mark.parametrize(("rows", "size"), [(4, 1), (5, 1), (7, 2), (9, 2), (10, 3)])
+def test_runs_of_neighbours_decide_like_the_trial_of_every_order(rows: int, size: int) -> None:
+    count = -(-rows // size)
+    refused = 0
+    for batch, order in itertools.product((None, *range(2, rows)), (False, True)):
+        for states in itertools.product(["waiting", "admitted", "resolved"], repeat=count):
+            left = {each for each, state in enumerate(states) if state == "waiting"}
+            admitted = {each for each, state in enumerate(states) if state == "admitted"}
+            resolved = {each for each, state in enumerate(states) if state == "resolved"}
+            first = min(left | admitted, default=0) if order else None
+            for claimed in (frozenset[int](), frozenset(resolved ^ {count - 1})):
+                spans = spans_of(rows, size, batch, claimed | resolved, first)
+                scopes = max(map(len, spans_of(rows, 1, batch, frozenset(), None)))
+                widest = -(-scopes // size) + (size > 1)
+                for most in range(max(widest, len(admitted) + 1), count):
+                    for group in left:
+                        found = admission_leads_nowhere(
+                            group, admitted, most, spans.__getitem__, left.__contains__
+                        )
+                        now = frozenset({group, *admitted})
+                        assert found == every_order_is_stuck(now, spans, left, most)
+                        refused += found
+    assert refused
+
+
+def test_a_group_that_waits_for_nobody_makes_no_other_wait() -> None:
+    """Row 16 has its output claimed, and lets rows 12 to 15 end beside rows 8 to 11."""
+    columns = (A, X, ColumnDescriptor("c", dependencies=["x"]))
+    limits = Limits(group_rows=4, groups=2)
+    run = Machine(Case(17, columns, batch_size=5).graph(), limits)
+    run.apply(Action("admit", rows=(12, 16)))
+    run.apply(Action("admit", rows=(16, 17)))
+    for row in (15, 16):
+        run.apply(Action("start", "a", (row, row + 1)))
+        run.apply(Action("complete", "a", (row, row + 1)))
+    run.apply(Action("start", "x", scope=3))
+    run.apply(Action("complete", "x", scope=3))
+    run.apply(Action("start", "x", (16, 17)))
+    run.apply(Action("complete", "x", (16, 17)))
+    run.apply(Action("durable", "a", (15, 17)))
+    run.apply(Action("durable", "x", (16, 17)))
+    claim = (((15, 17),), ((16, 17),), 0)
+    run.apply(Action("checkpoint_begin", claim=claim))
+    run.apply(Action("checkpoint_durable"))
+    run.apply(Action("crash"))
+    run.apply(Action("resume", claim=claim))
+    for first in (8, 16, 12, 4, 0):
+        run.apply(Action("admit", rows=(first, min(first + 4, 17))))
+        now = ("start", "complete", "retire")
+        while step := next((each for each in run.enabled() if each.kind in now), None):
+            run.apply(step)
+    assert run.completed_rows == 17

@@ -148,7 +148,7 @@ def admission_leads_nowhere(
 
     A group that waits for rows of groups outside keeps its place until they are admitted. First
     these are admitted in thought, lowest rows first, which leads on in nearly every run. If that
-    ends with every place held by a group that still waits, every other order is tried.
+    ends with every place held by a group that still waits, shortest runs of neighbours are tried.
 
     Args:
         group: the one that is to be admitted.
@@ -157,32 +157,82 @@ def admission_leads_nowhere(
         waits_for: the groups on whose rows the open rows of a group depend, itself among them.
         is_outside: whether a group has work left and was not admitted yet.
     """
-    holding = {group, *admitted}
-    if not _lowest_first_is_stuck(group, holding, most, waits_for, is_outside):
+    if not _lowest_first_is_stuck(group, {group, *admitted}, most, waits_for, is_outside):
         return False
-    tried: set[frozenset[int]] = set()
-
-    def missing(waiting: int, known: frozenset[int]) -> list[int]:
-        return [each for each in waits_for(waiting) if each not in known and is_outside(each)]
-
-    def leads_on(holding: set[int], known: frozenset[int]) -> bool:
-        """True if some order of admissions lets all those that hold a place give it back."""
-        if known in tried:
-            return False
-        tried.add(known)
-        open_needs = {each: found for each in holding if (found := missing(each, known))}
-        if open_needs and min(map(min, open_needs.values())) > max(open_needs):
+    admissions = _Admissions(group, admitted, most, waits_for, is_outside)
+    while admissions.holding:
+        if not admissions.admit_shortest_run():
             return True
-        wanted = set(open_needs).union(*open_needs.values())
-        room = most - len(open_needs)
-        for each in sorted(wanted):
-            needs = open_needs.get(each) or missing(each, known)
-            # With these a group has all that it waits for: its place is free again.
-            if len(needs) <= room and leads_on({*open_needs, *needs}, known.union(needs)):
-                return True
-        return not open_needs
+    return False
 
-    return not leads_on(holding, frozenset({group}))
+
+class _Admissions:
+    """Admissions in thought, and the groups that hold a place after them.
+
+    A run is of neighbours, admitted one after the other while there is room, up to the first after
+    which no more groups hold a place than before it. The shortest takes no room from any order that
+    comes after it, for a part of it that gave more places back would be shorter. So runs decide
+    like the trial of every order, and are few; `tests/machine/test_row_groups.py` compares them.
+    """
+
+    def __init__(
+        self,
+        group: int,
+        admitted: Collection[int],
+        most: int,
+        waits_for: Callable[[int], range],
+        is_outside: Callable[[int], bool],
+    ) -> None:
+        self._most, self._waits_for, self._is_outside = most, waits_for, is_outside
+        self._known = {group}
+        self.holding = self._waiting({group, *admitted})
+
+    def _is_missing(self, group: int) -> bool:
+        return group not in self._known and self._is_outside(group)
+
+    def _waiting(self, groups: Collection[int]) -> set[int]:
+        return {each for each in groups if any(map(self._is_missing, self._waits_for(each)))}
+
+    def admit_shortest_run(self) -> bool:
+        """Admit the shortest run; False if there is none."""
+        starts = filter(self._is_missing, self._within_reach())
+        runs = (self._run(first, up=up) for first in starts for up in (True, False))
+        shortest = min(filter(None, runs), key=len, default=None)
+        if shortest is None:
+            return False
+        self._known.update(shortest)
+        self.holding = self._waiting({*self.holding, *shortest})
+        return True
+
+    def _within_reach(self) -> range:
+        """The groups from the first to the last for which those that hold a place wait in turn."""
+        seen, found = range(0), range(min(self.holding), max(self.holding) + 1)
+        while seen != found:
+            spans = [self._waits_for(each) for each in found if each not in seen]
+            seen = found
+            starts, stops = (span.start for span in spans), (span.stop for span in spans)
+            found = range(min(found.start, *starts), max(found.stop, *stops))
+        return found
+
+    def _run(self, first: int, *, up: bool) -> list[int]:
+        """The run from one group on, in a direction; empty if there is none."""
+        now, run, following = set(self.holding), list[int](), [first]
+        while following and len(now) < self._most:
+            run.append(min(following) if up else max(following))
+            self._known.add(run[-1])
+            now = self._waiting({*now, run[-1]})
+            if len(now) <= len(self.holding):
+                self._known.difference_update(run)
+                return run
+            spans = map(self._waits_for, now)
+            ahead = [
+                range(run[-1] + 1, span.stop) if up else range(run[-1] - 1, span.start - 1, -1)
+                for span in spans
+            ]
+            nearest = (next(filter(self._is_missing, each), None) for each in ahead)
+            following = [each for each in nearest if each is not None]
+        self._known.difference_update(run)
+        return []
 
 
 def _lowest_first_is_stuck(
