@@ -20,7 +20,6 @@ from sim.cli import main
 
 CASES = Path(__file__).parent / "cases"
 
-JUDGE = "The judge hears what real engines do"
 ENDPOINT = "An endpoint that saturates"
 
 

@@ -358,6 +358,10 @@ class Checker:
             self._check_incarnation(event)
             if event.records is not None:
                 self._check_size(event.records, event.seq + 1)
+        if event.abandoned and event.failure not in (None, "timeout"):
+            self._refuse(
+                event, "abandoned", f"only of a call that timed out, got {event.failure!r}"
+            )
         action = action_of(event, graph, self.source)
         if event.resource is not None:
             column = graph.rules.index[action.column]

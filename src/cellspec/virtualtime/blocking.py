@@ -4,7 +4,8 @@ A coroutine that calls ``time.sleep``, opens a socket and waits for it, or waits
 (``subprocess.run``), stops every task of its loop for as long as that takes. In virtual time it
 takes nothing: clauses would judge an engine that waits as one that does not. Such a call is let
 through, and a `RealTimeWarning` names it. The same calls always give the same warnings, because it
-is the call that is noticed and not the time.
+is the call that is noticed and not the time. A name that a module took from `time` counts too, if
+the module was imported before the run.
 
 Code of the standard library is not blamed: the line is the first outside of it that led there.
 
@@ -40,6 +41,9 @@ _lock = Lock()
 _runs = 0
 _originals: list[Any] = []
 _kept: list[dict[str, None]] = []
+_scanned: set[str] = set()
+_imported: list[dict[str, Any]] = []
+"""The names of modules that hold `time.sleep` as ``sleep`` or as another name of their own."""
 
 
 class RealTimeWarning(RuntimeWarning):
@@ -56,14 +60,33 @@ def noticed() -> Iterator[None]:
             _originals[:] = [getattr(owner, name) for owner, name, _ in _PLACES]
             for (owner, name, what), original in zip(_PLACES, _originals, strict=True):
                 setattr(owner, name, _noticing(original, what))
+            _look_for(_originals[0])
+            _exchange(_originals[0], time.sleep)
     try:
         yield
     finally:
         with _lock:
             _runs -= 1
             if not _runs:
+                _exchange(time.sleep, _originals[0])
                 for (owner, name, _), original in zip(_PLACES, _originals, strict=True):
                     setattr(owner, name, original)
+
+
+def _look_for(sleep: object) -> None:
+    """Find the modules that took `time.sleep` by name; each module is looked at once."""
+    for name in sys.modules.keys() - _scanned:
+        names = getattr(sys.modules[name], "__dict__", None)
+        values = list(names.values()) if isinstance(names, dict) and name != "time" else []
+        if isinstance(names, dict) and any(value is sleep for value in values):
+            _imported.append(names)
+        _scanned.add(name)
+
+
+def _exchange(before: object, after: object) -> None:
+    for names in _imported:
+        for name in [name for name, value in names.items() if value is before]:
+            names[name] = after
 
 
 @contextmanager

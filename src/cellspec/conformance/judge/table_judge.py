@@ -203,8 +203,9 @@ class TableJudge:
         earlier = {row for _, old, _ in self._claims for row in (*old.rows, *old.dropped)}
         for row in sorted({*table.rows, *table.dropped}):
             if not 0 <= row < total and row not in earlier:
+                held = f"row {row}" if row >= 0 else "an id that no row has"
                 yield TableViolation(
-                    "TABLE-04", f"storage holds row {row}, but the run has {counted(total, 'row')}"
+                    "TABLE-04", f"storage holds {held}, but the run has {counted(total, 'row')}"
                 )
         if outcome == "success":
             for row in range(total):

@@ -149,11 +149,19 @@ class Arguments:
     def inputs(self, column: str, inputs: Inputs) -> dict[str, Value]:
         """The inputs that the column needs, by producing column; skipped ones are left out."""
         own: dict[str, Value] = {}
+        if not isinstance(inputs, Mapping):
+            got = type(inputs).__name__
+            self._refuse(f"{column!r}: inputs: expected values by column, got a {got}")
         for name, producer in self._producer[column].items():
             value = inputs.get(name)
             if value is None:
                 value = inputs.get(producer)
             if value is not None and value is not SKIPPED:
+                if not isinstance(value, str):
+                    self._refuse(
+                        f"{column!r}: inputs: expected of {name!r} the text that its call "
+                        f"returned, got {value!r:.60}"
+                    )
                 own[producer] = value
         return own
 
