@@ -96,8 +96,11 @@ class RunModel:
         """Claims whose write reported an error since the last durable one, with their drops."""
         self.well: set[NodeId] = set()
         self.died_in = Counter[NodeId]()
-        self.died_after = Counter[NodeId]()
-        """By node the processes that died in flight of it, and that died after they started it."""
+        """By node the processes that died in flight of it before it ever ended well."""
+        self.died_with = Counter[NodeId]()
+        """The same since it last ended well, as far as the engine knows what was in flight."""
+        self.just_ended: dict[NodeId, bool] = {}
+        """What ended at this moment, and whether well: the process may not have noted it yet."""
         self.once_durable: set[CellNodeId] = set()
         self.read_by: dict[BarrierNodeId, Spans] = {}
         self.once_read: dict[BarrierNodeId, set[Spans]] = {}
@@ -143,6 +146,8 @@ class RunModel:
         self.odd_commits: list[Held] = []
         """Commits that reported an error in this process, and may have landed."""
         self.started: set[NodeId] = set()
+        self.timed_out: set[NodeId] = set()
+        self.just_ended.clear()
         self.waiting: dict[NodeId, int] = {}
         self.overtaken = Counter[NodeId]()
         self.moves = 0
@@ -705,6 +710,7 @@ class RunModel:
     def complete(self, node: NodeId) -> None:
         """What ends for a dropped row gives no value; that its call ended counts (STOP-01)."""
         self.well.add(node)
+        self.just_ended[node] = True
         ranged = self.range_of(node)
         if isinstance(node, BarrierNodeId):
             self.running.remove(node)
@@ -760,6 +766,9 @@ class RunModel:
     def fail(self, node: NodeId, failure: str, until: float | None) -> None:
         ranged = None if node in self.running else self.range_of(node)
         self.unanswered.append(node)
+        self._ends_badly(node)
+        if failure == "timeout":
+            self.timed_out.update(self.calls_of(node))
         if failure == "permanent" and not self.is_output(node):
             self.ends.append(True)
         if node in self.running:
@@ -781,6 +790,9 @@ class RunModel:
                 self._drop_for(each)
             elif until is None or until > self.now:
                 self.cooling[each] = until
+
+    def _ends_badly(self, node: NodeId) -> None:
+        self.just_ended.update(dict.fromkeys(self.calls_of(node), False))
 
     def _drop_for(self, node: NodeId) -> None:
         lost = [node] if isinstance(node, CellNodeId) else self.wanted(node)
@@ -808,6 +820,7 @@ class RunModel:
 
     def take_back(self, node: NodeId) -> None:
         """What is wanted still is ready at once."""
+        self._ends_badly(node)
         for each in self.calls_of(node):
             self.taken_back[each] = self.taken_back.get(each, 0) + 1
         if node in self.running:
@@ -835,6 +848,7 @@ class RunModel:
 
     def cancel(self, node: NodeId) -> None:
         """What somebody wants still is open again, but never ready: it was cancelled by a stop."""
+        self._ends_badly(node)
         ranged = None if node in self.running else self.range_of(node)
         if ranged is None:
             self.running.remove(node)
@@ -989,7 +1003,7 @@ class RunModel:
         if self.definition.is_barrier(column):
             node = self._barrier_of[CellNodeId(row, column)]
         tries = self.rules.killer_tries
-        spent = tries is not None and self.died_after[node] >= tries
+        spent = tries is not None and self.died_with[node] >= tries
         spent = spent and CellNodeId(row, column) not in self.results
         broken = set() if spent else {"DROP-06", "DROP-01"}
         if row in self.recorded:
@@ -1196,6 +1210,11 @@ class RunModel:
     def pass_to(self, t: float) -> None:
         if not self.stores() and self.unsaved_rows() > self.saved_rows:
             self.unsaved_since = self.now if self.unsaved_since is None else self.unsaved_since
+        if t > self.now:
+            for node in (node for node, well in self.just_ended.items() if well):
+                self.died_with.pop(node, None)
+                self.timed_out.discard(node)
+            self.just_ended.clear()
         self.now = t
         for node in [n for n, until in self.cooling.items() if until is not None and until <= t]:
             del self.cooling[node]
@@ -1339,7 +1358,7 @@ class RunModel:
     def crash(self) -> None:
         in_flight = [node for node in self.started if self.in_flight(node)]
         self.died_in.update(in_flight)
-        self.died_after.update(self.started)
+        self.died_with.update({*in_flight, *self.just_ended, *self.timed_out})
         self.crashed = True
         self._halt()
 

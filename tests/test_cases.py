@@ -81,6 +81,8 @@ TRACES = {
     "judge_unclaimed_batch_in_order": Judged("violated", "STOP-07"),
     "judge_pauses_for_an_earlier_process": Judged("violated", "SCHED-16"),
     "judge_loses_later_results": Judged("violated", "FAIL-08"),
+    "judge_gives_up_what_ended_well": Judged("violated", "DROP-06"),
+    "judge_gives_up_what_was_in_flight_beside": Judged("pass"),
     "judge_saves_behind_a_gap": Judged("violated", "CKPT-19"),
     "judge_saves_behind_an_earlier_save": Judged("violated", "CKPT-19"),
     "judge_idles_by_not_retiring": Judged("violated", "SCHED-15"),

@@ -351,10 +351,12 @@ class Incarnation:
             if row == stop - 1:
                 self.count_end(well=True)
             self.take(rule, row, value)
+            self.note_in_flight()
             self.news.set()
 
     def take(self, rule: ColumnRule, row: int, value: object) -> None:
         """Keep a value, or drop the row that the answer rejects."""
+        self.suspects.died.pop((rule.name, row), None)
         if row in self.dropped:
             return
         if value is REJECTED:
@@ -424,7 +426,7 @@ class Incarnation:
                 for name, start, stop in self.called
                 if not self.rules.columns[self.rules.index[name]].is_barrier
                 for row in range(start, stop)
-                if (name, row) not in self.cells
+                if (name, row) not in self.cells and row not in self.dropped
             ]
         )
 

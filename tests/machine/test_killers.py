@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from cellspec import Action, ColumnDescriptor, ExecutionGraph, ExecutionTraits, Machine, Violation
+from cellspec import (
+    Action,
+    ColumnDescriptor,
+    ExecutionGraph,
+    ExecutionTraits,
+    FailurePolicy,
+    Machine,
+    Violation,
+)
 from cellspec.machine.killers import Killers
 
 T = ExecutionTraits
+V = ColumnDescriptor("v", traits=T.BARRIER, dependencies=["a"])
 START = Action("start", "a", (0, 1), attempt=1)
 
 
@@ -48,6 +57,63 @@ def test_a_cell_that_ended_well_once_is_no_killer_of_any_later_process() -> None
     run = die(machine(1), START, START._replace(kind="complete", attempt=None))
     die(run, START)
     run.apply(START)
+
+
+MADE = START._replace(kind="complete", attempt=None)
+FAILED = MADE._replace(kind="fail", failure="permanent")
+TIMED_OUT = MADE._replace(kind="fail", failure="timeout", until=9.0)
+BARRIER = Action("start", "v", scope=0)
+
+
+@pytest.mark.clause("DROP-06")
+@pytest.mark.parametrize(
+    ("lives", "lawful"),
+    [
+        ([(START, 1), (START, 1)], True),
+        ([(START, 1)], False),
+        # A bystander that had ended well when the process died, of another cell.
+        ([(START, MADE, 1), (START, MADE, 1)], False),
+        ([(START, FAILED, 1), (START, FAILED, 1)], False),
+        # The process may have died before it wrote the end down.
+        ([(START, 1, MADE), (START, 1, MADE)], True),
+        ([(START, 1, FAILED), (START, 1, FAILED)], True),
+        # A call that timed out may have gone on.
+        ([(START, TIMED_OUT, 1), (START, TIMED_OUT, 1)], True),
+        ([(START, TIMED_OUT, START._replace(attempt=2), MADE, 1), (START, 1)], False),
+        # Deaths count anew once it ended well.
+        ([(START, 1), (START, MADE, 1), (START, 1)], False),
+        ([(START, 1), (START, MADE, 1), (START, 1), (START, 1)], True),
+        ([(START, 1), (START, 1, MADE)], True),
+    ],
+)
+def test_only_deaths_with_a_node_in_flight_count(
+    lives: list[tuple[Action | int, ...]], lawful: bool
+) -> None:
+    run = Machine(
+        ExecutionGraph(2, (ColumnDescriptor("a"),)),
+        failures=FailurePolicy(max_attempts=2),
+        waive=["SCHED-09", "SCHED-15", "FAIL-03"],
+    )
+    run.state.killers = Killers(2)
+    for life in lives:
+        for step in life:
+            if isinstance(step, Action):
+                run.apply(step)
+            else:
+                run.at(run.now + step)
+        die(run)
+    give_up = Action("drop", "a", (0, 1), cause="killer")
+    if lawful:
+        run.apply(give_up)
+        return
+    with pytest.raises(Violation, match=r"^DROP-06: row 0 is given up as a killer before 2 proc"):
+        run.apply(give_up)
+
+
+@pytest.mark.clause("DROP-06")
+def test_a_row_is_given_up_for_a_barrier_with_which_processes_died() -> None:
+    run = die(machine(1, ColumnDescriptor("a"), V), START, MADE, BARRIER)
+    run.apply(Action("drop", "v", (0, 1), cause="killer"))
 
 
 @pytest.mark.clause("DROP-06")

@@ -208,7 +208,7 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
             return []
         found = [
             Action("drop", node.column, (row, row + 1), cause="killer")
-            for node in model.died_after
+            for node in model.died_with
             for row in model.rows_of(node)
         ]
         return [action for action in found if not self.pair.broken(action)]

@@ -147,6 +147,17 @@ class GivesUpAtTheFirstCrash(Incarnation):
         return given_up
 
 
+@mutant("a cell that ended well counts as in flight until its process ends")
+class SuspectsWhatEndedWell(Incarnation):
+    def note_in_flight(self) -> None:
+        if "killer_cells" not in self.probe.capabilities:
+            return
+        cells = [(name, row) for name, start, stop in self.called for row in range(start, stop)]
+        known = {rule.name for rule in self.rules.columns if not rule.is_barrier}
+        self.begun = {**getattr(self, "begun", {}), **dict.fromkeys(cells)}
+        self.suspects.note([cell for cell in self.begun if cell[0] in known])
+
+
 @mutant("what was in flight at the last crash replaces what earlier processes died with")
 class ForgetsEarlierDeaths(Incarnation):
     def expect_same_pipeline(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from cellspec.errors import SpecError
+from cellspec.graph.nodes import NodeKey, barrier_key
 from cellspec.machine import (
     barriers,
     cells,
@@ -28,12 +29,14 @@ from cellspec.machine import (
 )
 from cellspec.machine.actions import Action, Failure
 from cellspec.machine.calls import range_of
+from cellspec.machine.killers import Killers
 from cellspec.machine.run_state import RunState
 from cellspec.state.claims import Claim, normal
 
 __all__ = ["resume_arguments", "take_action"]
 
 _ON_BARRIERS = frozenset(("start", "complete", "fail", "cancel", "take_back"))
+_ENDS = _ON_BARRIERS - {"start"}
 _ON_CELLS = _ON_BARRIERS | {"skip"}
 _ON_NODES = _ON_CELLS | {"emit", "drop"}
 
@@ -58,12 +61,29 @@ def take_action(run: RunState, action: Action, on_step: Callable[[Action], objec
 
 
 def _take_step(run: RunState, step: Action, on_step: Callable[[Action], object] | None) -> None:
+    if run.killers is not None and step.kind in _ENDS:
+        _note_end(run, run.killers, step)
     if on_step is None:
         _take(run, step)
         return
     notified = _as_notified(run, step)
     _take(run, step)
     on_step(notified)
+
+
+def _note_end(run: RunState, killers: Killers, step: Action) -> None:
+    """A call ends, for an engine that gives killers up; good ends of cells are noted with them."""
+    column = _column_of(run, step)
+    keys: list[NodeKey] = []
+    if step.scope is not None:
+        keys = [barrier_key(column, _scope_of(run, step, step.scope))]
+    elif step.kind != "complete":
+        row = _rows_of(run, step)[0]
+        ranged = range_of(run, column, row)
+        rows = [row] if ranged is None else range(ranged.start, ranged.stop)
+        keys = [(column, each) for each in rows if ranged is None or each not in ranged.given]
+    well, timed_out = step.kind == "complete", step.failure == "timeout"
+    killers.ended(keys, run.now, well=well, timed_out=timed_out)
 
 
 def _as_notified(run: RunState, step: Action) -> Action:

@@ -96,12 +96,12 @@ def _give_up(run: RunState, column: int, row: int) -> bool:
         return False
     rule = run.graph.rules.columns[column]
     key = barrier_key(column, row // rule.scope_rows) if rule.is_barrier else (column, row)
-    if not run.killers.may_give_up(key):
+    if not run.killers.may_give_up(key, run.now):
         tries = counted(run.killers.tries, "process", "processes")
         run.breaks(
             "DROP-06",
-            f"row {row} is given up as a killer before {tries} that had started {run.where(key)} "
-            "died",
+            f"row {row} is given up as a killer before {tries} died with {run.where(key)} in "
+            "flight since it last ended well",
         )
     drop_row(run, row, column, "killer")
     return True

@@ -1,9 +1,11 @@
 """Killer cells: how often processes died of them, for an engine that gives such cells up.
 
-Whoever finds a dead process knows which calls it had started, and not which of them killed it. So
-an engine suspects each of them, and the rules are as generous as that: a row may be given up once
-so many processes died that had started the named node, and a cell must not start again once so
-many died while it was in flight. Kept only for a run whose engine promises a number of tries.
+Whoever finds a dead process knows which calls were in flight, and not which of them killed it. So
+an engine suspects each of them: a row may be given up once so many processes died with the named
+node in flight since it last ended well, and a cell that never did must not start again. What ended
+at the very moment of the death may count as in flight, for the process may have died before it
+wrote the end down, and so may a call that timed out, for it may have gone on. Kept only for a run
+whose engine promises a number of tries.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from cellspec.graph.nodes import NodeKey
+from cellspec.graph.nodes import NodeKey, is_barrier_key
 
 __all__ = ["Killers"]
 
@@ -35,24 +37,49 @@ class Killers:
         self.spent: set[NodeKey] = set()
         self._well: set[NodeKey] = set()
         self._in_flight: Counter[NodeKey] = Counter()
-        self._started: Counter[NodeKey] = Counter()
+        self._suspected: Counter[NodeKey] = Counter()
+        self._timed_out: set[NodeKey] = set()
+        self._just_ended: dict[NodeKey, bool] = {}
+        self._ended_at = 0.0
 
     def begin(self) -> None:
         """An incarnation begins."""
         self.started.clear()
+        self._timed_out.clear()
+        self._just_ended.clear()
 
-    def process_died(self, in_flight: Iterable[NodeKey]) -> None:
-        """The process died, with these nodes in flight."""
-        self._started.update(self.started)
-        died_in = set(in_flight) - self._well
+    def process_died(self, in_flight: Iterable[NodeKey], now: float) -> None:
+        """The process died at a time in seconds, with these nodes in flight."""
+        self._note_ends(now)
+        running = set(in_flight)
+        self._suspected.update(running | self._timed_out | self._just_ended.keys())
+        died_in = {key for key in running if not is_barrier_key(key)} - self._well
         self._in_flight.update(died_in)
         self.spent.update(key for key in died_in if self._in_flight[key] >= self.tries)
 
-    def ended_well(self, key: NodeKey) -> None:
-        """A call of a node ended well: it kills no process."""
-        self._well.add(key)
-        self.spent.discard(key)
+    def ended(
+        self, keys: Iterable[NodeKey], now: float, *, well: bool = False, timed_out: bool = False
+    ) -> None:
+        """A call of nodes ended at a time in seconds; one that ended well kills no process."""
+        self._note_ends(now)
+        self._just_ended.update(dict.fromkeys(keys, well))
+        if well:
+            self._well.update(keys)
+            self.spent.difference_update(keys)
+        if timed_out:
+            self._timed_out.update(keys)
 
-    def may_give_up(self, key: NodeKey) -> bool:
-        """True if so many processes died that had started a node."""
-        return self._started[key] >= self.tries
+    def _note_ends(self, now: float) -> None:
+        """What ended before this moment is known to the engine."""
+        if now != self._ended_at:
+            for key, well in self._just_ended.items():
+                if well:
+                    self._suspected.pop(key, None)
+                    self._timed_out.discard(key)
+            self._just_ended.clear()
+            self._ended_at = now
+
+    def may_give_up(self, key: NodeKey, now: float) -> bool:
+        """True if so many processes died with a node in flight since it last ended well."""
+        self._note_ends(now)
+        return self._suspected[key] >= self.tries

@@ -87,13 +87,15 @@ def crash(run: RunState) -> None:
     run.crashed = True
     if run.killers is not None:
         in_flight = filter(partial(_is_in_flight, run), run.killers.started)
-        run.killers.process_died(in_flight)
+        run.killers.process_died(in_flight, run.now)
     halt(run)
 
 
 def _is_in_flight(run: RunState, key: NodeKey) -> bool:
-    """True for a cell with a call, alone or in a range; what barriers do is not asked."""
-    if is_barrier_key(key) or run.barrier_flags[column_of(key)]:
+    """True for a node with a call, alone or in a range; output of a barrier takes none."""
+    if is_barrier_key(key):
+        return run.counters.barrier_state(column_of(key), place_of(key)) == RUNNING
+    if run.barrier_flags[column_of(key)]:
         return False
     state = run.counters.cells[column_of(key)][place_of(key)]
     return state in (RUNNING, RANGED) or key in run.counters.abandoned
