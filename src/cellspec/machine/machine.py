@@ -117,9 +117,8 @@ class Machine:
         bypass: the most later nodes of its resource that overtake a ready one (SCHED-17); by
             default no bound is promised. With one, cells start through `start_cell` alone.
         claims: what the run's claims hold; by default they have to show it.
-        hears_late: the engine is watched from outside: in the moment in which a call ends it may
-            still start what this end forbids (DROP-03, BARR-06 to BARR-08, STOP-01). By default
-            whoever takes the steps knows of each.
+        hears_late: in the moment in which a call ends, an engine that is watched from outside may
+            still start what this forbids (DROP-03, BARR-06 to BARR-08, STOP-01).
 
     Raises:
         SpecError: limits under which a barrier would wait for ever (clause GROUP-04).
@@ -189,11 +188,7 @@ class Machine:
         on_barrier: Callable[[int, int], object],
         on_skip: Callable[[int, int], object] = lambda *_: None,
     ) -> None:
-        """Subscribe to ready work (see `Counters.listen`), from now or the next resume on.
-
-        Before the first action everything that is ready is announced at once; later, a driver
-        calls this between a crash and its resume.
-        """
+        """Subscribe to ready work (see `Counters.listen`): at once, or between crash and resume."""
         overtaking = self._overtaking
         if overtaking is not None:
             on_cell, on_cells, on_barrier = overtaking.listener(on_cell, on_cells, on_barrier)

@@ -204,9 +204,8 @@ class TableJudge:
         for row in sorted({*table.rows, *table.dropped}):
             if not 0 <= row < total and row not in earlier:
                 held = f"row {row}" if row >= 0 else "an id that no row has"
-                yield TableViolation(
-                    "TABLE-04", f"storage holds {held}, but the run has {counted(total, 'row')}"
-                )
+                rows = counted(total, "row")
+                yield TableViolation("TABLE-04", f"storage holds {held}, but the run has {rows}")
         if outcome == "success":
             for row in range(total):
                 if row not in table.rows and row not in table.dropped:
