@@ -465,7 +465,10 @@ BAD_HEADERS: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda h: h.pop("engine"), "engine: expected a value, got none"),
     (lambda h: h.pop("limits"), "limits: expected a value, got none"),
     (lambda h: h.update(colour=1), "colour: no such field"),
-    (lambda h: h.update(trace=3), "trace: expected version 2, got 3, which is newer than this"),
+    (
+        lambda h: h.update(trace=3),
+        "trace: expected version 1 to 2, got 3, which is newer than this",
+    ),
     (lambda h: h.update(trace=0), "trace: expected int >= 1; got 0"),
     (lambda h: h.update(trace="1"), 'trace: expected int, got str; got "1"'),
     (lambda h: h.update(clock="sun"), 'clock: expected one of virtual, real; got "sun"'),

@@ -277,17 +277,17 @@ def may_retry(run: RunState, key: NodeKey, state: int, *, in_turn: bool = False)
     return not run.counters.open_inputs(*key, in_turn=in_turn)
 
 
-def _refuse_again(run: RunState, key: NodeKey, state: int) -> None:
-    """Refuse a start of a node that has begun."""
-    where = run.where(key)
+def _refuse_again(run: RunState, key: NodeKey, state: int, verb: str = "starts") -> None:
+    """Refuse a start, or the output, of a node that has begun."""
+    where = f"{run.where(key)} {verb}"
     if state == CLAIMED:
-        run.breaks("SCHED-05", f"{where} starts although a checkpoint claimed it")
+        run.breaks("SCHED-05", f"{where} although a checkpoint claimed it")
     elif state in (RUNNING, RANGED):
-        run.breaks("SCHED-02", f"{where} starts while it is in flight")
+        run.breaks("SCHED-02", f"{where} while it is in flight")
     elif state == SKIPPED or (not is_barrier_key(key) and run.counters.is_skipped(*key)):
-        run.breaks("SCHED-03", f"{where} starts although it was skipped")
+        run.breaks("SCHED-03", f"{where} although it was skipped")
     else:
-        run.breaks("SCHED-03", f"{where} starts although it is complete")
+        run.breaks("SCHED-03", f"{where} although it is complete")
 
 
 def state_of(run: RunState, column: int, row: int) -> int:
@@ -401,7 +401,7 @@ def refuse_output(run: RunState, column: int, row: int) -> None:
     elif is_to_be_skipped(state) or (state == SKIPPED and _left_out(run, column, row)):
         run.breaks("BARR-07", f"{where} is given although its barrier left the row out")
     elif state >= RANGED:
-        _refuse_again(run, (column, row), state)
+        _refuse_again(run, (column, row), state, "is given")
     else:
         run.breaks("BARR-02", f"{where} is given although its barrier is not complete")
 

@@ -187,7 +187,7 @@ class TraceReader:
         if type(version) is int and version > TRACE_VERSION:
             self._refuse(
                 "trace",
-                f"expected version {TRACE_VERSION}, got {_show(version)}, which is newer than "
+                f"expected version 1 to {TRACE_VERSION}, got {_show(version)}, which is newer than "
                 "this reader",
             )
         self._refuse_field(value, error)
