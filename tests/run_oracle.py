@@ -1554,6 +1554,11 @@ class RunModel:
                 broken |= set() if "claim" in self.unwritten else {"STOP-04"}
             elif not self.stood_in_the_way() and self.may_go_on():
                 broken.add("SCHED-14")
+            if self.stopped or self.must_stop():
+                if not self.is_excused() and self.leaves_unsaved():
+                    broken.add("STOP-08")
+                if not self.unwritten and not self.may_give_up() and self.working():
+                    broken.add("STOP-09")
         return broken
 
     def claimable(self) -> set[CellNodeId]:
@@ -1571,6 +1576,10 @@ class RunModel:
         """A claim or rows could not be written, and no claim was written since."""
         return "claim" in self.unwritten or ("rows" in self.unwritten and not self.claimed_since)
 
+    def known_rows(self) -> int:
+        """The rows before the first drop that is not recorded."""
+        return min(self.unrecorded(), default=len(self.rows))
+
     def makes_claims(self) -> bool:
         """A process of the run began a claim or a commit, or the run is to claim (CKPT-22)."""
         return bool(self.begun) or self.commits or self.rules.claims_any
@@ -1578,8 +1587,10 @@ class RunModel:
     def leaves_unsaved(self) -> bool:
         """Something could be claimed and is not; of a run without claims, could be durable."""
         if self.makes_claims():
-            return bool(self.claimable() - self.claimed_cells())
-        live = set(range(self.completed_rows())) - set(self.dropped)
+            left = self.claimable() - self.claimed_cells()
+            return any(cell.row < self.known_rows() for cell in left)
+        done = min(self.completed_rows(), self.known_rows())
+        live = set(range(done)) - set(self.dropped)
         return self.has_stored and any(live - self.stored[name] for name in self.names)
 
     def stood_in_the_way(self) -> bool:

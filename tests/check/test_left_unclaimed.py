@@ -33,6 +33,7 @@ TABLES = (
 )
 SETS = (*TABLES, "set_claims", "commits")
 R1 = SavePolicy(rows=1)
+STOPS = "start a 1; made a 0; 1; fail a 1 failure=permanent; drop a 1"
 CLAIMED_ONCE = (
     'made a 0; durable 0; checkpoint_begin claim={"a":1}; checkpoint_durable; crash; '
     'resume claim={"a":1}; made a 1; durable 1'
@@ -693,6 +694,81 @@ CASES = [
         "made a 0 1; durable a 0:2; made b 0; durable b 0; stop_requested; end outcome=interrupted",
         "",
         claims=TABLES,
+    ),
+    case(
+        "a failure leaves what an early stop saves",
+        [A],
+        3,
+        f"{STOPS}; stop; end outcome=failed",
+        "STOP-08",
+        claims=("core", "resume", "drops", "early_stop"),
+        version=1,
+        failures=FailurePolicy(1, 1, 1.0),
+    ),
+    case(
+        "a failure leaves what a due early stop saves",
+        [A],
+        3,
+        f"{STOPS}; end outcome=failed",
+        "STOP-08",
+        claims=("core", "resume", "drops", "early_stop"),
+        version=1,
+        failures=FailurePolicy(1, 1, 1.0),
+    ),
+    case(
+        "a failure saves what an early stop saves",
+        [A],
+        3,
+        f'{STOPS}; stop; durable 0:2; checkpoint_begin claim={{"a":2}}; checkpoint_durable; '
+        "end outcome=failed",
+        "",
+        claims=("core", "resume", "drops", "early_stop"),
+        version=1,
+        failures=FailurePolicy(1, 1, 1.0),
+    ),
+    case(
+        "storage fails at an early stop",
+        [A],
+        3,
+        f'{STOPS}; stop; durable 0:2; checkpoint_begin claim={{"a":2}}; checkpoint_failed; '
+        "end outcome=failed",
+        "",
+        claims=("core", "resume", "drops", "early_stop"),
+        version=1,
+        failures=FailurePolicy(1, 1, 1.0),
+    ),
+    case(
+        "an engine without drops ends with its row at an early stop",
+        [A],
+        3,
+        "made a 0; start a 1; start a 2; durable 0; "
+        'checkpoint_begin claim={"a":1}; checkpoint_durable; 1; fail a 1 failure=permanent; '
+        "end outcome=failed",
+        "",
+        claims=("core", "resume", "early_stop"),
+        version=1,
+        failures=FailurePolicy(1, 2, 0.5),
+    ),
+    case(
+        "an engine without drops loses what it finished at an early stop",
+        [A],
+        3,
+        "made a 0; start a 1; 1; fail a 1 failure=permanent; end outcome=failed",
+        "STOP-08",
+        claims=("core", "resume", "early_stop"),
+        version=1,
+        failures=FailurePolicy(1, 2, 0.5),
+    ),
+    case(
+        "a failure leaves a call in flight at an early stop",
+        [A],
+        3,
+        "start a 2; start a 0; 1; fail a 0 failure=permanent; drop a 0; stop; durable 0; "
+        'checkpoint_begin claim={"a":1}; checkpoint_durable; end outcome=failed',
+        "STOP-09",
+        claims=("core", "resume", "drops", "early_stop"),
+        version=1,
+        failures=FailurePolicy(1, 1, 1.0),
     ),
     case(
         "a resumed process claims no more",

@@ -1039,6 +1039,13 @@ class StopsWithoutSaving(Scheduler):
         return (stops and self._is_work_over()) or super().is_over()
 
 
+@mutant("an early stop ends at once, without a last save, and is reported as a failure")
+class FailsWithoutSaving(StopsWithoutSaving):
+    def _judge_end(self) -> Ending:
+        ending = super()._judge_end()
+        return Ending("failed", ending.reason) if ending.outcome == "stopped" else ending
+
+
 @mutant("after a claim that could not be written, the claim before is thrown away too")
 class ThrowsTheClaimBeforeAway(AsyncioEngine):
     def _save_step(self, step: Callable[..., None], *arguments: Any) -> None:
@@ -1406,6 +1413,25 @@ class ClaimsNothingLater(AsyncioEngine):
         observer = _Quiet(observer, ("checkpoint_",)) if later else observer
         options["checkpoint_version"] = 1
         super().__init__(*arguments, observer=observer, **options)
+
+
+class ReportsNoClaims(AsyncioEngine):
+    def __init__(self, *arguments: Any, observer: Any, **options: Any) -> None:
+        # Of storage that fails nobody may be silent.
+        faults = observer.probe.work.storage_faults
+        options["checkpoint_version"] = 1
+        super().__init__(*arguments, observer=observer if faults else _Quiet(observer), **options)
+
+
+ENGINE_MUTANTS.append(
+    EngineMutant(
+        "leaves a table without its last rows",
+        "an early stop ends without a last save, and storage is not reported",
+        scheduler=StopsWithoutSaving,
+        engine=ReportsNoClaims,
+        lacks=("prompt_saving", "column_checkpoints"),
+    )
+)
 
 
 ENGINE_MUTANTS.append(

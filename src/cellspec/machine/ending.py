@@ -35,9 +35,9 @@ def end(run: RunState, outcome: Outcome) -> None:
             STOP-04 (failure with all work done and saved), SCHED-14 (failure, and nothing
             stood in the way), STOP-06 (interrupted without a request, or a request that is
             called an early stop), STOP-07 (interrupted with less claimed than could be), STOP-08
-            (stopped early with less claimed than could be), STOP-09 (stopped or interrupted with a
-            call in flight), CKPT-22 (success without a claim of everything), CKPT-23
-            (success after a write that failed for good), SCHED-07.
+            (ended after an early stop, or when one was due, with less claimed than could be),
+            STOP-09 (the same, or interrupted, with a call in flight), CKPT-22 (success without a
+            claim of everything), CKPT-23 (success after a write that failed for good), SCHED-07.
     """
     if not expect_running(run, "end"):
         return
@@ -48,6 +48,7 @@ def end(run: RunState, outcome: Outcome) -> None:
         _expect_success(run)
     elif outcome == "failed":
         expect_failure(run)
+        _expect_stop_in_failure(run)
     else:
         _expect_stop(run, outcome)
     run.ended = True
@@ -64,10 +65,36 @@ def _expect_stop(run: RunState, outcome: Outcome) -> None:
         run.breaks("STOP-03", "the run ends as stopped, and had not stopped early")
     elif left := unsaved(run):
         run.breaks("STOP-08", f"the run stops early, and {left}")
+    _expect_no_calls(run, outcome)
+
+
+def _expect_no_calls(run: RunState, outcome: Outcome) -> None:
+    """Refuse an end of a stopped run beside its calls."""
     running = run.counters.load
     if running:
         calls = f"{counted(running, 'call')} {be(running)}"
         run.breaks("STOP-09", f"the run ends as {outcome}, and {calls} in flight")
+
+
+def _expect_stop_in_failure(run: RunState) -> None:
+    """Refuse a failure, by which an early stop is told, that leaves work behind."""
+    if not run.stopped and not run.must_stop:
+        return
+    if left := unsaved(run):
+        when = "after an early stop" if run.stopped else "where an early stop is due"
+        run.breaks("STOP-08", f"the run ends as failed {when}, and {left}")
+    if not _lost_a_write(run) and not _lost_a_row(run):
+        _expect_no_calls(run, "failed")
+
+
+def _lost_a_write(run: RunState) -> bool:
+    """True of a run that may fail because storage does."""
+    return run.unsaved or run.lost_rows
+
+
+def _lost_a_row(run: RunState) -> bool:
+    """True of a run that may fail because a row did, without which it cannot go on."""
+    return run.failed_for_good and not run.drops_rows
 
 
 def _expect_success(run: RunState) -> None:
@@ -127,8 +154,8 @@ def expect_failure(run: RunState) -> None:
                 f"that could not be written{_open_claim(run)}",
             )
         return
-    stood = run.unsaved or run.lost_rows or run.stopped or run.must_stop
-    if stood or (run.failed_for_good and not run.drops_rows):
+    stood = _lost_a_write(run) or _lost_a_row(run)
+    if stood or run.stopped or run.must_stop:
         return
     left = _way_forward(run)
     if left:

@@ -31,9 +31,9 @@ def unsaved(run: RunState) -> str:
         return _not_durable(run) if run.has_stored and run.resumes else ""
     if run.claim_version == 3:
         return next(_beyond_gaps(run), "")
-    known = run.durable_claim
-    for column, rows in enumerate(longest_claim(run, run.claim_version)):
-        claimed = prefix_of(known[column])
+    known, end = run.durable_claim, _known_rows(run)
+    for column, most in enumerate(longest_claim(run, run.claim_version)):
+        rows, claimed = min(most, end), prefix_of(known[column])
         if rows > claimed:
             return (
                 f"{counted(rows, 'row')} of {run.name_of(column)!r} could be claimed, and "
@@ -42,9 +42,14 @@ def unsaved(run: RunState) -> str:
     return ""
 
 
+def _known_rows(run: RunState) -> int:
+    """The rows before the first drop that is not recorded, by an engine that ends with it."""
+    return min(run.unrecorded, default=run.graph.num_records)
+
+
 def _not_durable(run: RunState) -> str:
     """Live rows finished without a gap that are not durable, in words; "" if there are none."""
-    done = run.completed_rows
+    done = min(run.completed_rows, _known_rows(run))
     for column, durable in enumerate(run.durable):
         row = run.on_storage.first_outside(column, durable, done)
         while row >= 0 and row in run.counters.dropped:
@@ -61,7 +66,7 @@ def _beyond_gaps(run: RunState) -> Iterator[str]:
     if not run.claims_by_column:
         claim = (_whole_rows(run, claim),) * len(claim)
     for column, rows in enumerate(run.durable_claim):
-        mine = meet(claim[column], _in_order(run, column))
+        mine = meet(claim[column], min(_in_order(run, column), _known_rows(run)))
         for start, _ in spans(minus(mine, rows)):
             yield f"{cell_words(run.name_of(column), start)} could be claimed, and is not"
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from cellspec import ColumnDescriptor, Limits, SpecError
-from cellspec.conformance import Crash, Probe, RunResult, Table, Workload, run_workload
+from cellspec import ColumnDescriptor, FailurePolicy, Limits, SpecError
+from cellspec.conformance import (
+    Crash,
+    Fault,
+    Permanent,
+    Probe,
+    RunResult,
+    Table,
+    Workload,
+    run_workload,
+)
 from cellspec.conformance.run.backend import check_capabilities
 from cellspec.conformance.run.clock import WallClock
 from cellspec.conformance.run.recorder import Recorder
@@ -195,6 +204,38 @@ def test_the_next_process_of_an_engine_that_cannot_resume_is_not_started() -> No
 
     _, result = judged(script, WORK.replace(stop_at=(1, 1)))
     assert result.outcomes == ["interrupted"]
+
+
+@pytest.mark.clause("STOP-08")
+@pytest.mark.parametrize("keeps", [True, False])
+@pytest.mark.parametrize("outcome", ["stopped", "failed"])
+def test_an_engine_without_claims_is_judged_by_the_table_that_an_early_stop_leaves(
+    keeps: bool, outcome: Literal["stopped", "failed"]
+) -> None:
+    class Journal(Asked):
+        capabilities = frozenset({"core", "drops", "early_stop", "resume"})
+
+        def table(self, _probe: Probe) -> Table:
+            return Table({0: {"a": made[0]}} if keeps else {}, frozenset({1}))
+
+    made: list[Any] = []
+
+    async def script(_engine: Asked, probe: Probe) -> None:
+        made.append(await probe.cell("a", 0, {}))
+        with pytest.raises(Permanent):
+            await probe.cell("a", 1, {})
+        probe.drop(1, 2, "a")
+        probe.stop("one call of one failed")
+        probe.end(outcome)
+
+    work = Workload(
+        (ColumnDescriptor("a"),),
+        rows=3,
+        faults=(Fault("a", 1, failure="permanent"),),
+        failures=FailurePolicy(1, 1, 1.0),
+    )
+    result = run_workload(Journal(script), work)
+    assert [one.clause for one in result.violations] == ([] if keeps else ["STOP-08"])
 
 
 @pytest.mark.clause("STOP-07")

@@ -545,6 +545,7 @@ class _JudgedRun:
             causes={} if self.checker is None else self.checker.machine.state.causes,
             started=_cells_started(probe),
             silent=silent,
+            stopped=self._stopped_early(),
         )
         if broken is not None:
             self._find(broken.clause, broken.detail)
@@ -581,6 +582,13 @@ class _JudgedRun:
         if claim is None and self.storage_reported:
             return dict.fromkeys(probe.graph.column_names, 0)
         return claim
+
+    def _stopped_early(self) -> bool:
+        """True if the last incarnation stopped early, or its events say that it had to."""
+        if self.checker is None or self.result.by_table_alone:
+            return self.result.outcomes[-1] == "stopped"
+        state = self.checker.machine.state
+        return state.stopped or state.must_stop
 
     def _dropped_by_run(self) -> Container[int] | None:
         """The rows that the run dropped, by its events; None if some events were not judged."""

@@ -171,6 +171,8 @@ class ProcessCoverage:
         if event.get("outcome") in ("interrupted", "stopped") and self._in_flight:
             # Calls were in flight when the run had to stop: an engine could have left them so.
             self._notes.note("STOP-09")
+        if event.get("outcome") == "stopped" and self._has_row() and 0 not in self._run.dropped:
+            self._notes.note("STOP-08")
         self._interrupted = event.get("outcome") == "interrupted"
         if self._interrupted:
             self._notes.was(Sometimes.INTERRUPTED)

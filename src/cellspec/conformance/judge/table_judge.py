@@ -47,7 +47,7 @@ class TableJudge:
         work: the workload.
         registry: the calls of the run, so far.
         by_column: rows may be durable column by column, so that a row may be half there.
-        resumes: the engine goes on from its table, so that an interruption loses no finished row.
+        resumes: the engine goes on from its table, so that a stop loses no finished row.
         gives_up: the engine drops rows that it suspects of having ended processes.
         waive: clauses not to judge.
 
@@ -90,6 +90,7 @@ class TableJudge:
         causes: Mapping[int, str] | None = None,
         started: Collection[tuple[str, int]] = (),
         silent: bool = False,
+        stopped: bool = False,
     ) -> TableViolation | None:
         """The first clause that the table at the end of an incarnation breaks, or None.
 
@@ -104,13 +105,16 @@ class TableJudge:
             causes: of some of these why; the others failed.
             started: the cells whose calls this incarnation started.
             silent: it went on, and reported no claim: the table before it stands for that.
+            stopped: it stopped early, or had to.
         """
         self._odd.clear()
-        by_table = outcome == "interrupted" and claim is None and self._resumes
+        early = "STOP-08" if stopped and outcome in ("stopped", "failed") else ""
+        clause = "STOP-07" if outcome == "interrupted" else early
+        known = (self._work, self._registry, incarnation, table, dropped or (), clause)
         for broken in chain(
             self._all_broken(incarnation, table, outcome, dropped, causes or {}, silent),
             self._made_again(incarnation, started, silent),
-            self._left_behind(incarnation, table, dropped or ()) if by_table else (),
+            _left_behind(*known) if clause and claim is None and self._resumes else (),
         ):
             if broken.clause not in self._waive:
                 return broken
@@ -146,33 +150,6 @@ class TableJudge:
         yield from _wrong_skips(self._work, total, table, self._odd)
         if outcome == "success" and (dropped is not None or not self._gives_up):
             yield from self._final(incarnation, table, _killed(dropped, causes))
-
-    def _left_behind(
-        self, incarnation: int, table: Table, dropped: Container[int]
-    ) -> Iterator[TableViolation]:
-        """Finished rows, from row 0 on, that an interrupted engine without claims does not keep."""
-        made = {
-            (column, row)
-            for (column, row, _), calls in self._registry.made.items()
-            if any(call.incarnation == incarnation for call in calls)
-        }
-        for column, runs in self._registry.runs.items():
-            made |= {
-                (column, row)
-                for run in runs
-                if run.incarnation == incarnation
-                for row in run.values
-            }
-        for row in range(self._work.rows_of(incarnation)):
-            if row in table.rows or row in table.dropped or row in dropped:
-                continue
-            if all((name, row) in made for name in self._names):
-                yield TableViolation(
-                    "STOP-07",
-                    f"the run was interrupted, and row {row}, of which every cell was made, is not "
-                    "in the table",
-                )
-            return
 
     def _complete(self, table: Table, whole: bool) -> Iterator[TableViolation]:
         for row in sorted(table.doubled):
@@ -507,6 +484,39 @@ def holds(rows: Claimed, row: int) -> bool:
 def holds_row(claim: Mapping[str, Claimed] | None, row: int) -> bool:
     """True if every column claims a row."""
     return bool(claim) and all(holds(rows, row) for rows in (claim or {}).values())
+
+
+def _left_behind(
+    work: Workload,
+    registry: Registry,
+    incarnation: int,
+    table: Table,
+    dropped: Container[int],
+    clause: str,
+) -> Iterator[TableViolation]:
+    """Finished rows, from row 0 on, that a stopped engine without claims does not keep."""
+    if work.worker_losses or work.storage_faults:
+        # What was made need not be there: it went with a worker, or could not be written.
+        return
+    made = {
+        (column, row)
+        for (column, row, _), calls in registry.made.items()
+        if any(call.incarnation == incarnation for call in calls)
+    }
+    for column, runs in registry.runs.items():
+        made |= {
+            (column, row) for run in runs if run.incarnation == incarnation for row in run.values
+        }
+    for row in range(work.rows_of(incarnation)):
+        if row in table.rows or row in table.dropped or row in dropped:
+            continue
+        if all((item.name, row) in made for item in work.columns):
+            how = "was interrupted" if clause == "STOP-07" else "stopped early"
+            yield TableViolation(
+                clause,
+                f"the run {how}, and row {row}, of which every cell was made, is not in the table",
+            )
+        return
 
 
 def _wrong_skips(
