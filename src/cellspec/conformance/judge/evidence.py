@@ -44,7 +44,8 @@ class Evidence:
         kept: for what a resume may find of a barrier's answer, the number of workloads in which
             one found it.
         refused: workloads that the engine refused, as it must.
-        by_table_alone: runs of the process whose events could not be judged, and whose tables were.
+        by_table_alone: runs of the process whose events could not be judged, but for what calls
+            show without a claim; their tables were.
         reports_claims: a run began a claim or a commit, or resumed from one.
         stopped_at: the clause that broke and ended the campaign; "" if it came to its end.
         waived: clauses that broke and were not judged from there on.

@@ -20,7 +20,8 @@ started something *too late*, so clauses SCHED-09, SCHED-15 and GROUP-06 are jud
 a slack: the seconds that work may wait without a fault.
 
 A backend that has the capability to resume, but leaves its storage unreported, is judged by its
-tables alone from the first crash on, because its storage may have given back any claim.
+tables and by what calls show without a claim from the first crash on, because its storage may have
+given back any claim.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from cellspec.conformance.judge.run_end import (
     tail,
 )
 from cellspec.conformance.judge.run_result import RunResult, Torn
+from cellspec.conformance.judge.silent_calls import judge_silent_calls
 from cellspec.conformance.judge.silent_resume import SilentResume
 from cellspec.conformance.judge.storage_record import StorageRecord
 from cellspec.conformance.judge.table_judge import TableJudge
@@ -403,6 +405,7 @@ class _JudgedRun:
         incarnation = probe.incarnation
         if self.result.by_table_alone or (incarnation and not self._resume_is_known(probe)):
             self.result.by_table_alone += 1
+            self._judge_silent_calls(probe)
             return
         if self.checker is None:
             # Limits that admit no barrier are refused by now; a checker cannot take them.
@@ -436,6 +439,27 @@ class _JudgedRun:
                 return
             if event.event == "resume" and self.claims_cells:
                 self._judge_landed(event)
+
+    def _judge_silent_calls(self, probe: Probe) -> None:
+        """Judge the calls of a process that resumed, and whose claim nobody knows."""
+        number = probe.incarnation
+        if not number or not self.result.tables:
+            return
+        found = judge_silent_calls(
+            self.header,
+            self.work.graph(number),
+            [self._event(entry, number, seq) for seq, entry in enumerate(probe.log, 3)],
+            self.result.tables[-1],
+            waive=self.waived,
+            slack_s=self.slack_s,
+        )
+        if found is not None:
+            # These events are not among those of the run, whose numbers people would look up.
+            where = f"in run {number + 1} of the process"
+            lines = (line.replace(f" (line {found.line})", "") for line in found.explanation)
+            explanation = (*lines, f"{where}, which reported no claim")
+            detail = f"{found.detail}, {where}"
+            self.result.violations.append(Finding(found.clause, detail, explanation=explanation))
 
     def _started_against_condition(self, event: Event) -> str:
         """A cell that starts although its column's own condition says to skip it, in words."""

@@ -46,8 +46,8 @@ class RunResult:
         refusal_is_due: it had to; False if that is not known, for its storage is not reported.
         adapter: the mistake of the adapter, if it made one; "" else.
         due_saves: how many saves were begun when they were due by the declared policy.
-        by_table_alone: incarnations whose events were not judged, because the claim that they
-            resumed from is unknown.
+        by_table_alone: incarnations whose events were not judged, but for what calls show without a
+            claim, because the claim that they resumed from is unknown.
         torn: the crashes that came in the middle of an operation on a file.
         visits: the processes of somebody else that began in the run's folder, by what differed.
         silent: the incarnations that went on from a table, and reported no claim.

@@ -1,6 +1,7 @@
 """Resumes without a claim: what the tables show of an engine that does not say where it goes on.
 
-Such an engine is judged by its tables alone from its first crash on. What it left whole in its
+Such an engine is judged by its tables from its first crash on, and by those of its calls that need
+no claim (`cellspec.conformance.judge.silent_calls`). What it left whole in its
 table stands for what it claimed: a reader may have used it. So the clauses that a table shows are
 judged as for any other engine, and this module says which of them a resume exercised, and which
 situations it was in.
@@ -46,7 +47,7 @@ class SilentResume:
         kills: how often the cell that ended this run has ended one; 0 if none did.
         cut_write: the run before it died at a step on storage.
         barriers: the rows that each run of a barrier in it read.
-        log: its events, which nobody judged.
+        log: its events.
     """
 
     incarnation: int

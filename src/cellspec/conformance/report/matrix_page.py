@@ -117,8 +117,11 @@ def _facts(facts: Mapping[str, Any]) -> Markup:
     return tag("dl", *(part for pair in pairs for part in pair), class_="facts")
 
 
-_LABELS = {"lives": "incarnations"}
-"""Words for keys of the results file whose names are older than the glossary."""
+_LABELS = {
+    "lives": "incarnations",
+    "by_table_alone": "incarnations judged by tables, and by calls without a claim",
+}
+"""Words for keys of the results file that say too little, or are older than the glossary."""
 
 
 def _words(key: object) -> str:

@@ -121,6 +121,7 @@ def _evidence(suite: Suite) -> Json:
     graphs = {digest for evidence in all_of_them for digest in evidence.graphs}
     traces = {digest for evidence in all_of_them for digest in evidence.traces}
     blocking = {call for evidence in all_of_them for call in evidence.blocking}
+    by_table_alone = sum(evidence.by_table_alone for evidence in all_of_them)
     smoke = suite.smoke
     return {
         "smoke": "fine" if smoke is None else str(smoke),
@@ -130,6 +131,7 @@ def _evidence(suite: Suite) -> Json:
         "lives": sum(evidence.incarnations for evidence in all_of_them),
         "crashes": sum(evidence.crash_points for evidence in all_of_them),
         "events": sum(evidence.events for evidence in all_of_them),
+        **({"by_table_alone": by_table_alone} if by_table_alone else {}),
         "run_twice": sum(evidence.repeated for evidence in all_of_them),
         "deterministic": suite.deterministic,
         "cost": suite.cost(),

@@ -9,7 +9,7 @@ from typing import Any
 from cellspec.conformance.campaign.options import MAX_EXAMPLES
 from cellspec.conformance.judge.verdict import says_pass
 from cellspec.exit_codes import INCONCLUSIVE
-from cellspec.text import table_lines
+from cellspec.text import counted, table_lines
 
 __all__ = ["summary"]
 
@@ -46,6 +46,12 @@ def _summary(backend: Mapping[str, Any], clause_set: str) -> Iterator[str]:
             yield f"  not asked for in {name}, nothing that the engine keeps leads to it: {what}"
         if profile.get("unequal"):
             yield f"  not deterministic in {name}: {profile['unequal']}"
+    alone = evidence.get("by_table_alone", 0)
+    if alone:
+        yield (
+            f"{counted(alone, 'incarnation')} without a known claim: judged by tables, and by what "
+            "calls show without one"
+        )
     for call in evidence.get("real_time_in_virtual_time", ()):
         yield f"real time inside virtual time: {call}"
     if evidence["cost"]:
