@@ -334,6 +334,9 @@ def test_an_engine_that_leaves_no_barrier_half_claimed_is_not_asked_for_one() ->
     assert left({Kept.ANY: 10, Kept.PART: 1, Kept.GAP: 1}) == [again, between]
     # A dropped row counts as claimed, and its barrier runs later.
     assert left({Kept.ANY: 10}, "drops") == [again, between]
+    # Tables alone may show the situation without what led to it.
+    met = replace(evidence, kept=Counter({Kept.ANY: 10}), sometimes=Counter({again: 1}))
+    assert met.out_of_reach(able) == [between]
     evidence.kept[Kept.ANY] = 10
     said = judge_clause(clauses()["CKPT-16"], resume, able, evidence)
     assert said.passed

@@ -103,7 +103,11 @@ class Evidence:
         """
         if "drops" in capabilities or self.kept[Kept.ANY] < _ENOUGH_KEPT:
             return []
-        return [what for what, found in NEEDS_KEPT.items() if not self.kept[found]]
+        return [
+            what
+            for what, found in NEEDS_KEPT.items()
+            if not self.kept[found] and not self.sometimes[what]
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """Counts alone, in a fixed order, for the results file."""
