@@ -297,6 +297,32 @@ def test_every_report_says_where_real_time_passed_inside_virtual_time(
     assert calls[0] in (tmp_path / "index.html").read_text()
 
 
+def test_every_report_says_how_many_incarnations_were_judged_without_a_claim(
+    found: dict[str, Any], tmp_path: Path
+) -> None:
+    assert "by_table_alone" not in found["backends"][0]["evidence"]
+
+    class Silent(ScriptedSuite):
+        def run(self, work: Workload, waive: Collection[str] = ()) -> RunResult:
+            ended = super().run(work, waive)
+            ended.by_table_alone = 2
+            return ended
+
+    plain = scripted_suite(tmp_path, max_examples=2)
+    suite = Silent(plain.options, plain.backend, True, plain.profiles, {})
+    suite.run_all()
+    told = results(suite)
+    number = told["backends"][0]["evidence"]["by_table_alone"]
+    assert number >= 2
+    words = f"{number} incarnations without a known claim: judged by tables, and by what calls"
+    assert any(line.startswith(words) for line in summary(told))
+    write_reports(told, folder=tmp_path)
+    assert "incarnations judged by tables, and by calls" in (tmp_path / "index.html").read_text()
+    told["backends"][0]["profiles"]["core"]["out_of_reach"] = ["a barrier ran again"]
+    line = "  not asked for in core, nothing that the engine keeps leads to it: a barrier ran again"
+    assert line in summary(told)
+
+
 def test_a_folder_of_reports_holds_results_and_pages(found: dict[str, Any], tmp_path: Path) -> None:
     write_reports(found, folder=tmp_path, json_file=tmp_path / "deep" / "own.json")
     assert json.loads((tmp_path / "results.json").read_text()) == found
