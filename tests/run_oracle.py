@@ -176,6 +176,7 @@ class RunModel:
         self.stored = {name: set(claim[name]) for name in self.names}
         self.admitted: set[int] = set()
         self.was_admitted: set[int] = set()
+        self.in_line: set[int] = set()
         self.worker_gone = False
         self.at_loss: set[NodeId] = set()
         self.gone: set[NodeId] = set()
@@ -1165,26 +1166,36 @@ class RunModel:
             return set()
         broken = {"SCHED-09"} if self.dispatchable() else set()
         broken |= {"GROUP-06"} if self.waiting_groups() else set()
-        over = self.rules.groups is not None and any(
-            self.group_resolved(group) and not self._is_being_stored(group)
-            for group in self.admitted
-        )
+        limited, admitted = self.rules.groups is not None, self.admitted
+        late = [group for group in admitted if limited and self.group_resolved(group)]
+        if self.rules.conserves:
+            late = [group for group in late if group not in self._in_line()]
+        elif self.stores() or not self._goes_on(until) or len(late) == len(admitted):
+            late = []
         if not self.rules.conserves:
             outside = [g for g in self.groups() if g not in self.was_admitted]
             # The place of a group that is over is free for any that waits.
             if not all(map(self.group_resolved, outside)):
                 broken |= {"GROUP-07"} if any(map(self.group_resolved, self.admitted)) else set()
             broken = {"SCHED-15"} if broken and self._is_still(until) else set()
-        return broken | ({"GROUP-07"} if over else set())
+        return broken | ({"GROUP-07"} if late else set())
 
-    def _is_being_stored(self, group: int) -> bool:
-        """Rows of a group are being written, or claimed anew (GROUP-07)."""
-        mine = set(self.groups()[group])
-        claim = self.pending_claim or self.durable_claim
-        anew = {row for name in self.names for row in claim[name] - self.durable_claim[name]}
-        for commit in self.open_commits.values():
-            anew |= {row for name in self.names for row in commit[name]}
-        return bool(mine & anew) or any(mine & rows for _, rows in self.writes)
+    def _in_line(self) -> set[int]:
+        """Finished groups that wait for storage, as it was busy ever since they were not safe."""
+        mine = {g for g in self.admitted if self.group_resolved(g) and self._is_at_risk(g)}
+        return self.in_line | mine if self.stores() else set()
+
+    def _is_at_risk(self, group: int) -> bool:
+        """A row of a group that was not dropped would be lost with the process (GROUP-07)."""
+        live = set(self.groups()[group]) - self.dropped.keys()
+        safe = [self.stored[name] for name in self.names]
+        if self.makes_claims():
+            safe += [set(self.durable_claim[name]) for name in self.names]
+        return not all(live <= rows for rows in safe)
+
+    def _goes_on(self, until: float | None) -> bool:
+        """No pause covers all the time until a moment."""
+        return not self.paused() or (until is not None and self.paused_until < until)
 
     def stores(self) -> bool:
         """A storage step runs: rows, a claim or a commit are being written."""
@@ -1194,7 +1205,7 @@ class RunModel:
         """Nothing happens from now on, for a part of the time until a moment."""
         if self.working() or self.stores() or self.may_give_up():
             return False
-        return not self.paused() or (until is not None and self.paused_until < until)
+        return self._goes_on(until)
 
     # Pauses
 
@@ -1208,6 +1219,7 @@ class RunModel:
         self.paused_until = max(self.paused_until, until)
 
     def pass_to(self, t: float) -> None:
+        self.in_line = self._in_line()
         if not self.stores() and self.unsaved_rows() > self.saved_rows:
             self.unsaved_since = self.now if self.unsaved_since is None else self.unsaved_since
         if t > self.now:

@@ -1076,6 +1076,89 @@ def test_an_engine_without_promises_is_idle_only_while_nothing_happens(
     assert found == ([clause] if clause else [])
 
 
+GROUPS_OF_ONE = Limits(group_rows=1, groups=2)
+ONE_COLUMN = ExecutionGraph(3, [ColumnDescriptor("a")])
+BY_GROUP = header(GROUPS_OF_ONE, claims=("core", "groups", "work_conserving"), graph=ONE_COLUMN)
+AT_LEISURE = header(GROUPS_OF_ONE, claims=("core", "groups"), graph=ONE_COLUMN)
+POLLS = replace(AT_LEISURE, trace=2, idle_s=1.0)
+TWO_GROUPS = ("admit 0", "admit 1", "start a 0", "start a 1")
+FIRST_WRITTEN = (*TWO_GROUPS, "complete a 0 t=1", "write_begin a 0", "complete a 1 t=2")
+SECOND_FIRST = (*TWO_GROUPS, "complete a 1 t=1")
+NEXT = ("durable 0 t=3", "retire 0", "admit 2", "start a 2")
+
+BY_THREE = replace(BY_GROUP, limits=Limits(group_rows=1, groups=3))
+IN_LINE = (
+    *("admit 0", "admit 1", "admit 2", "start a 0", "start a 1", "start a 2"),
+    *("complete a 0 t=1", "complete a 1", "complete a 2", "write_begin a 0"),
+    *("durable 0:2 t=2", "retire 0", "write_begin a 2"),
+)
+
+RETIREMENTS: list[tuple[Header, list[str], str]] = [
+    # Storage takes one group after the other; the second one waits for it, and for no group.
+    (BY_GROUP, [*FIRST_WRITTEN, *NEXT, "write_begin a 1", "durable 1 t=4", "retire 1 t=4"], ""),
+    (
+        BY_GROUP,
+        [*FIRST_WRITTEN, *NEXT, "write_begin a 1", "durable 1 t=4", "retire 1 t=5"],
+        "GROUP-07",
+    ),
+    # It does nothing while storage is free; and what is safe waits for no storage.
+    (BY_GROUP, [*FIRST_WRITTEN, *NEXT, "write_begin a 1 t=4"], "GROUP-07"),
+    (
+        BY_GROUP,
+        [
+            *TWO_GROUPS,
+            "complete a 0 t=1",
+            "durable 0",
+            *("complete a 1", "write_begin a 1", "durable 1 t=2"),
+        ],
+        "GROUP-07",
+    ),
+    # The write of another group makes it safe, of which it learns when its turn comes.
+    (BY_THREE, [*IN_LINE, "retire 1 t=3"], ""),
+    (BY_THREE, [*IN_LINE, "durable 2 t=3", "retire 1 t=4"], "GROUP-07"),
+    # Without a promise of work conservation it may not wait for another group either.
+    (AT_LEISURE, [*SECOND_FIRST, "complete a 0 t=50"], "GROUP-07"),
+    (AT_LEISURE, [*SECOND_FIRST, "retire 1", "complete a 0 t=50"], ""),
+    (
+        AT_LEISURE,
+        [
+            *TWO_GROUPS,
+            "complete a 0 t=1",
+            "durable 0",
+            "complete a 1",
+            "write_begin a 1",
+            "durable 1 t=2",
+            "retire 0",
+            "retire 1",
+        ],
+        "",
+    ),
+    (AT_LEISURE, [*SECOND_FIRST, "complete a 0", "durable 0:2 t=2"], "SCHED-15"),
+    (POLLS, [*SECOND_FIRST, "retire 1 t=2", "complete a 0 t=50"], ""),
+    (POLLS, [*SECOND_FIRST, "durable 1 t=2", "complete a 0 t=2.5"], "GROUP-07"),
+    (
+        POLLS,
+        [*SECOND_FIRST, "write_begin a 1", "durable 1 t=2", "retire 1 t=3", "complete a 0 t=3.5"],
+        "",
+    ),
+]
+
+
+@pytest.mark.clause("GROUP-07", "SCHED-15")
+@pytest.mark.parametrize(("given_header", "given_steps", "clause"), RETIREMENTS)
+def test_a_finished_row_group_waits_for_storage_and_for_no_other_group(
+    given_header: Header, given_steps: list[str], clause: str
+) -> None:
+    timed, last = [], "t=0"
+    for each in given_steps:
+        # A step without a time happens at that of the step before.
+        step, _, told = each.partition(" t=")
+        last = f"t={told}" if told else last
+        timed.append(f"{step} {last}")
+    found = [one.clause for one in judged((given_header, steps(*timed))).violations]
+    assert found == ([clause] if clause else [])
+
+
 ONE_BY_ONE = [
     f"start {name} {row} t={1000 + 0.04 * (2 * row + (name == 'k'))}"
     for row in range(4)

@@ -1068,6 +1068,14 @@ class RetiresInOrder(RowGroups):
                 super().retire(one)
 
 
+@mutant(
+    "an engine that does not promise work conservation retires a group only after all before it",
+    lacks="work_conserving",
+)
+class RetiresInOrderAtLeisure(RetiresInOrder):
+    pass
+
+
 @mutant("the skip conditions of columns are never asked")
 class IgnoresConditions(Skips):
     def must_skip(self, column: int, row: int) -> bool:

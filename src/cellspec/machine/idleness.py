@@ -118,8 +118,7 @@ def _waiting_groups(run: RunState) -> str:
 def _expect_progress(run: RunState, t: float) -> None:
     """While nothing is in flight, work does not wait for longer than the engine declared."""
     since = max(run.now, run.paused_until)
-    stores = run.pending_claim is not None or run.commits or run.writes
-    if since >= t or stores or run.starts_no_more():
+    if since >= t or run.stores or run.starts_no_more():
         run.idle_since = None
         return
     groups = _dispatchable_groups(run)
@@ -146,8 +145,7 @@ def _expect_progress(run: RunState, t: float) -> None:
 
 def _expect_end(run: RunState, t: float) -> None:
     """After a request to stop only calls in flight and storage take time."""
-    stores = run.pending_claim is not None or run.commits or run.writes
-    if run.counters.load or stores or not is_over(t, run.now, run.idle_s + run.slack_s):
+    if run.counters.load or run.stores or not is_over(t, run.now, run.idle_s + run.slack_s):
         return
     run.breaks(
         "STOP-05",

@@ -8,8 +8,8 @@ from cellspec.errors import SpecError
 from cellspec.graph.rowset import part_of, parts_touched
 from cellspec.machine.explain_refusal import expect_running, expect_starts
 from cellspec.machine.policy import admission_leads_nowhere
-from cellspec.machine.run_state import RunState
-from cellspec.state.claims import meet, minus, normal
+from cellspec.machine.run_state import RunState, is_over
+from cellspec.state.claims import as_rows, meet, minus, spans
 
 __all__ = [
     "admit",
@@ -67,13 +67,37 @@ def expect_retired(run: RunState, t: float) -> None:
     """
     if run.is_over or run.is_stopping or run.gives_up():
         return
-    for start, stop in _finished_groups(run):
-        if not _is_being_stored(run, start, stop):
+    if not run.stores:
+        run.in_line.clear()
+    finished = _finished_groups(run) if run.judges_idleness else _held_up(run, t)
+    for start, stop in finished:
+        if not _waits_for_storage(run, start, stop):
             run.breaks(
                 "GROUP-07",
                 f"every row of row group [{start}:{stop}] is resolved at t={run.now:g} s, and the "
                 f"group did not retire before t={t:g} s",
             )
+
+
+def _held_up(run: RunState, t: float) -> list[tuple[int, int]]:
+    """The finished groups of an engine without `work_conserving` that wait for another at `t`.
+
+    Nothing else explains a wait: not storage, not a pause, not idleness as long as is declared; and
+    another group is in flight that is not finished.
+    """
+    finished, size = list(_finished_groups(run)), run.limits.group_rows
+    since = max(run.now, run.paused_until)
+    if not finished or len(finished) == len(run.admitted) or run.stores or since >= t:
+        run.finished_since.clear()
+        return []
+    assert size is not None
+    if not run.waits_s:
+        return finished
+    known, groups = run.finished_since, [start // size for start, _ in finished]
+    known = {each: max(known.get(each, since), run.paused_until) for each in groups}
+    run.finished_since = known
+    allowed = run.idle_s + run.slack_s
+    return [span for span in finished if is_over(t, known[span[0] // size], allowed)]
 
 
 def finished_group(run: RunState) -> tuple[int, int] | None:
@@ -106,15 +130,34 @@ def _finished_groups(run: RunState) -> Iterator[tuple[int, int]]:
             yield start, stop
 
 
-def _is_being_stored(run: RunState, start: int, stop: int) -> bool:
-    """True if storage has not answered yet for rows ``[start, stop)``: they wait for no group."""
-    if any(write[1] < stop and start < write[2] for write in run.writes):
-        return True
-    mine = normal([(start, stop)])
-    parts = [cells for commit in run.commits.values() for cells in commit.cells]
-    if run.pending_claim is not None:
-        parts += map(minus, run.pending_claim, run.durable_claim)
-    return any(meet(rows, mine) for rows in parts)
+def _waits_for_storage(run: RunState, start: int, stop: int) -> bool:
+    """True if the group of rows ``[start, stop)`` may wait for its turn at storage, which is busy.
+
+    It waits in line if a cell of it was not safe yet. Another group's write may make that cell safe
+    meanwhile, of which it learns in its turn: when storage has nothing else to do, at the latest.
+    """
+    if not run.stores:
+        return False
+    if start not in run.in_line and _is_at_risk(run, start, stop):
+        run.in_line.add(start)
+    return start in run.in_line
+
+
+def _is_at_risk(run: RunState, start: int, stop: int) -> bool:
+    """True if a cell of rows ``[start, stop)`` is not safe.
+
+    A cell is safe that is on storage, and claimed if the run makes claims; that of a dropped row
+    need not be.
+    """
+    claim = run.durable_claim if run.makes_claims else None
+    for column in range(run.graph.num_columns):
+        safe = as_rows(run.on_storage.within(column, start, stop))
+        if claim is not None:
+            safe = meet(safe, claim[column])
+        for first, last in spans(minus(as_rows(((start, stop),)), safe)):
+            if any(row not in run.counters.dropped for row in range(first, last)):
+                return True
+    return False
 
 
 def admit(run: RunState, start: int, stop: int) -> None:
@@ -246,13 +289,13 @@ def way_of_groups(run: RunState) -> str:
     size, total, most = run.limits.group_rows, run.graph.num_records, run.limits.groups
     if size is None:
         return ""
-    spans = [(start, min(start + size, total)) for start in range(0, total, size)]
-    waiting = [s for s in spans if s[0] // size not in run.was_admitted and _is_left(run, s)]
+    every = [(start, min(start + size, total)) for start in range(0, total, size)]
+    waiting = [s for s in every if s[0] // size not in run.was_admitted and _is_left(run, s)]
     if not waiting:
         return ""
     if most is None or len(run.admitted) < most:
         return f"row group [{waiting[0][0]}:{waiting[0][1]}] may be admitted"
-    over = [s for s in spans if s[0] // size in run.admitted and not _is_left(run, s)]
+    over = [s for s in every if s[0] // size in run.admitted and not _is_left(run, s)]
     return f"row group [{over[0][0]}:{over[0][1]}] may retire" if over else ""
 
 

@@ -185,6 +185,9 @@ class RunState:
             work waits; None if something is, or none does.
         admitted: the row groups that are admitted.
         open_cells: by admitted group, a cell (column, row) before which all of it is resolved.
+        in_line: the first rows of finished groups that wait for storage, busy since.
+        finished_since: where waits are measured, by finished group that could have retired, since
+            when.
         was_admitted: those that were admitted in this incarnation, retired ones among them.
         admissions: the names under which groups were admitted.
         in_order: a column is ORDERED, so that whole rows are claimed from row 0 on.
@@ -279,6 +282,8 @@ class RunState:
         self.ends: deque[bool] = deque(maxlen=self.failures.stop_window or 1)
         self.admitted: set[int] = set()
         self.open_cells: dict[int, tuple[int, int]] = {}
+        self.in_line: set[int] = set()
+        self.finished_since: dict[int, float] = {}
         self.was_admitted: set[int] = set()
         self.judges_retirement = limits.groups is not None and "GROUP-07" not in self.waived
         self.admissions: set[int] = set()
@@ -326,6 +331,8 @@ class RunState:
         ):
             known.clear()
         self.open_cells.clear()
+        self.in_line.clear()
+        self.finished_since.clear()
         for names in (self.presumed, self.admitted, self.was_admitted, self.admissions):
             names.clear()
         self.gone.clear()
@@ -402,6 +409,11 @@ class RunState:
     def completed_rows(self) -> int:
         """Rows resolved without a gap from row 0. O(1): kept as rows finish."""
         return self.counters.rows
+
+    @property
+    def stores(self) -> bool:
+        """True while a storage step runs: a claim, a commit or rows are being written."""
+        return self.pending_claim is not None or bool(self.commits or self.writes)
 
     @property
     def is_over(self) -> bool:
