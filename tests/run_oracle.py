@@ -1178,7 +1178,17 @@ class RunModel:
             if not all(map(self.group_resolved, outside)):
                 broken |= {"GROUP-07"} if any(map(self.group_resolved, self.admitted)) else set()
             broken = {"SCHED-15"} if broken and self._is_still(until) else set()
+        if self._skips_wait() and self._is_still(until):
+            broken.add("SCHED-15")
         return broken | ({"GROUP-07"} if late else set())
+
+    def _skips_wait(self) -> bool:
+        """A cell waits for nothing but its skip, for an input of it was skipped."""
+        cells = (node for node in self._needs if isinstance(node, CellNodeId))
+        return any(
+            self.is_open(cell) and self.waits_for_nothing(cell) and self.marked(cell)
+            for cell in cells
+        )
 
     def _in_line(self) -> set[int]:
         """Finished groups that wait for storage, as it was busy ever since they were not safe."""

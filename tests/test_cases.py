@@ -86,6 +86,7 @@ TRACES = {
     "judge_saves_behind_a_gap": Judged("violated", "CKPT-19"),
     "judge_saves_behind_an_earlier_save": Judged("violated", "CKPT-19"),
     "judge_idles_by_not_retiring": Judged("violated", "SCHED-15"),
+    "judge_passes_a_skip_on_late": Judged("violated", "SCHED-15"),
     "judge_ready_at_once": Judged("pass"),
     "judge_claimed_of_dropped_row": Judged("pass"),
     "judge_group_waits_for_its_commit": Judged("pass"),

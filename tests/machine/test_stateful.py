@@ -305,6 +305,7 @@ class MachineFollowsTheModel(RuleBasedStateMachine):
         while pair.model.idle_breaks(t) and not pair.model.stop_requested:
             admissions = pair.enabled("admit")[:1]
             steps = pair.enabled("retire") + admissions + pair.enabled("start")
+            steps = steps or pair.enabled("skip")
             if not steps:
                 assert pair.model.paused(), pair.model.idle_breaks(t)
                 break

@@ -246,6 +246,7 @@ def skip_cell(run: RunState, column: int, row: int) -> None:
             return
         run.backoffs.pop((column, row), None)
     run.counters.skip(column, row)
+    run.idle_since = None
 
 
 class CellJudge:

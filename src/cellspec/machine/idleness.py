@@ -15,8 +15,8 @@ from cellspec.graph.nodes import NodeKey
 from cellspec.machine.enabled import key_of, of_state
 from cellspec.machine.row_groups import count_waiting, finished_group, may_admit
 from cellspec.machine.run_state import RunState, is_over
-from cellspec.state.codes import READY
-from cellspec.text import counted, noun
+from cellspec.state.codes import READY, SKIP_READY
+from cellspec.text import cell_words, counted, noun
 
 __all__ = ["dispatchable", "leave_moment"]
 
@@ -122,8 +122,10 @@ def _expect_progress(run: RunState, t: float) -> None:
         run.idle_since = None
         return
     groups = _dispatchable_groups(run)
-    over = None if groups or may_admit(run) else finished_group(run)
-    if not groups and over is None and not may_admit(run):
+    others = groups or may_admit(run)
+    over = None if others else finished_group(run)
+    skip = "" if others else _find_skip(run)
+    if not others and over is None and not skip:
         run.idle_since = None
         return
     if run.waits_s:
@@ -132,8 +134,8 @@ def _expect_progress(run: RunState, t: float) -> None:
         run.idle_since = since
         if not is_over(t, since, run.idle_s + run.slack_s):
             return
-    waits = _find_ready(run, groups[0]) if groups else _waiting_groups(run)
-    if waits and over is not None:
+    waits = skip or (_find_ready(run, groups[0]) if groups else _waiting_groups(run))
+    if waits and not skip and over is not None:
         waits += f", for row group [{over[0]}:{over[1]}], whose rows are all resolved,"
     if waits:
         declared = f", for longer than the declared {run.idle_s:g} s" if run.idle_s else ""
@@ -141,6 +143,18 @@ def _expect_progress(run: RunState, t: float) -> None:
             "SCHED-15",
             f"{waits} waited from t={since:g} s to t={t:g} s with nothing in flight{declared}",
         )
+
+
+def _find_skip(run: RunState) -> str:
+    """One cell that only has to be skipped, as an input of it was, in words; "" if there is none.
+
+    Its byte is looked for, O(cells): only while nothing is in flight, and nothing else could start.
+    """
+    for rule in run.graph.rules.columns if run.counters.skipped else ():
+        row = next(run.counters.iter_rows(rule.index, SKIP_READY), -1)
+        if row >= 0:
+            return f"{cell_words(rule.name, row)}, which is to be skipped,"
+    return ""
 
 
 def _expect_end(run: RunState, t: float) -> None:
