@@ -30,6 +30,8 @@ from tests.oracles import Definition
 __all__ = ["Held", "Range", "RunModel", "RunRules", "spans"]
 
 Spans = tuple[tuple[int, int], ...]
+Mark = tuple[float, int]
+"""A moment: the time, and the rows, or groups, that could be claimed then."""
 Held = Mapping[str, frozenset[int]]
 """A claim, or what a commit brings: by column the rows that it holds."""
 VALUE, SKIP = "value", "skip"
@@ -167,8 +169,13 @@ class RunModel:
         self.unwritten: set[str] = set()
         self.claimed_since = False
         """A claim became durable after the last write of rows that failed."""
-        self.saved_rows = self.saved_by(claim)
-        self.unsaved_since: float | None = None
+        self.saved_rows = self.held_before = self.saved_by(claim)
+        self.waits: list[tuple[float, int]] = []
+        self.open_saves: dict[object, tuple[Mark, Mark]] = {}
+        """Saves by the order of their begin: when each began, and since when it counts as open."""
+        self.just_saved: list[tuple[Mark, bool]] = []
+        """Saves that ended well at this moment: when each began, and whether it was of rows."""
+        self.on_the_way: set[int] = set()
         self.stopped = self.stop_requested = False
         self.paused_until = 0.0
         self.writes: list[tuple[set[str], set[int]]] = []
@@ -1132,24 +1139,48 @@ class RunModel:
         held = set.intersection(*(set(claim[name]) for name in self.names))
         return sum(held.issuperset(part) for part in self.save_parts())
 
-    def unsaved_rows(self) -> int:
-        """`claimable_rows`, without those that are saved behind a gap that has closed since."""
-        rows, before = self.claimable_rows(), self.saved_rows
+    def held(self) -> Held:
+        """The cells that are claimed, or held by a claim or a commit that is open."""
+        pending = [] if self.pending_claim is None else [self.pending_claim]
+        return self.together(self.durable_claim, *pending, *self.open_commits.values())
+
+    def held_rows(self) -> int:
+        """The rows, or groups, that the next save need not hold."""
+        return self.saved_rows + self.saved_by(self.held()) - self.held_before
+
+    def held_beside(self, before: int, rows: int) -> int:
+        """Held behind a gap that has closed since, or by data that is being written."""
+        written = self.on_the_way if self.writes else set()
         if self.counts_anywhere():
-            return rows
-        behind = range(before, max(rows, before))
-        return rows - sum(all(row in self.durable_claim[n] for n in self.names) for row in behind)
+            return sum(not written.isdisjoint(part) for part in self.save_parts())
+        held, behind = self.held(), set(range(before, max(rows, before)))
+        whole = sum(all(row in held[name] for name in self.names) for row in behind)
+        return whole + len(behind & written)
+
+    def next_waits(self) -> list[tuple[float, int]]:
+        """Since when rows wait that no save holds: as if saves took those that waited longest."""
+        rows, before, waits = self.claimable_rows(), self.held_rows(), self.waits
+        waits = [] if waits and rows < waits[-1][1] else waits
+        waits = [wait for wait in waits if wait[1] > before]
+        if rows > (waits[-1][1] if waits else before):
+            waits = [*waits, (self.now, rows)]
+        return waits
 
     def save_breaks(self, t: float) -> set[str]:
-        """Time moves on from now to `t`, and no save is being written (clause CKPT-19)."""
-        rows, before, rules = self.unsaved_rows(), self.saved_rows, self.rules
-        if self.over() or self.stores() or rows <= before:
+        """Time moves on from now to `t`: what is due is held by a save (clause CKPT-19)."""
+        total, before, rules = self.claimable_rows(), self.held_rows(), self.rules
+        if self.over() or (self.unwritten and t <= self.paused_until):
             return set()
-        if self.unwritten and t <= self.paused_until:
+        since = next((since for _, since in self.open_saves.values()), None)
+        rows = total if since is None or rules.save_s is not None else min(total, since[1])
+        rows -= self.held_beside(before, rows)
+        if rows <= before:
             return set()
-        since = self.now if self.unsaved_since is None else self.unsaved_since
+        until = t if since is None else since[0]
+        left = total - (rows - before)
+        began = next((at for at, count in self.next_waits() if count > left), self.now)
         due = rules.save_rows is not None and rows >= before + rules.save_rows
-        due |= rules.save_s is not None and t > since + rules.save_s
+        due |= rules.save_s is not None and until > began + rules.save_s
         if rules.save_groups and self.counts_anywhere():
             return {"CKPT-19"}
         if rules.save_groups:
@@ -1157,6 +1188,29 @@ class RunModel:
             ends = [members.stop for members in self.groups().values()]
             due |= any(before < end <= rows for end in ends)
         return {"CKPT-19"} if due else set()
+
+    def begin_save(self, name: object, *, claims: bool = False) -> None:
+        """A save begins; one that begins as another ends is open since that one began."""
+        own = now = (self.now, self.claimable_rows())
+        if claims:
+            own = min([mark for mark, of_rows in self.just_saved if of_rows], default=now)
+        since = min([own, *(mark for mark, _ in self.just_saved)])
+        self.open_saves.setdefault(name, (own, since))
+
+    def end_save(self, name: object, *, well: bool = True) -> None:
+        own, _ = self.open_saves.pop(name, (None, None))
+        if own is not None and well:
+            self.just_saved.append((own, isinstance(name, tuple)))
+
+    def end_writes(self, *, well: bool = True) -> None:
+        """What is written no more is on its way no more."""
+        names = {(frozenset(columns), frozenset(rows)) for columns, rows in self.writes}
+        for name in [n for n in self.open_saves if isinstance(n, tuple) and n not in names]:
+            self.end_save(name, well=well)
+        self.on_the_way = {row for _, rows in self.writes for row in rows}
+        if self.counts_anywhere():
+            claimed = [self.durable_claim[name] for name in self.names]
+            self.on_the_way -= frozenset.intersection(*claimed)
 
     def idle_breaks(self, until: float | None = None) -> set[str]:
         """Time moves on from now, to a moment."""
@@ -1230,9 +1284,9 @@ class RunModel:
 
     def pass_to(self, t: float) -> None:
         self.in_line = self._in_line()
-        if not self.stores() and self.unsaved_rows() > self.saved_rows:
-            self.unsaved_since = self.now if self.unsaved_since is None else self.unsaved_since
         if t > self.now:
+            self.waits = self.next_waits()
+            self.just_saved.clear()
             for node in (node for node, well in self.just_ended.items() if well):
                 self.died_with.pop(node, None)
                 self.timed_out.discard(node)
@@ -1269,6 +1323,7 @@ class RunModel:
             if not (names <= reported and those <= those_rows)
             and not all(those <= self.stored[name] for name in names)
         ]
+        self.end_writes()
         self.lost_writes = [
             (names, those)
             for names, those in self.lost_writes
@@ -1286,6 +1341,8 @@ class RunModel:
         """Rows are handed to storage, until they are reported, or all there."""
         if any(set(rows) - self.stored[name] for name in columns):
             self.writes.append((set(columns), set(rows)))
+            self.begin_save((frozenset(columns), frozenset(rows)))
+            self.end_writes()
 
     def begin_breaks(self, claim: Held) -> set[str]:
         if self.over():
@@ -1304,6 +1361,8 @@ class RunModel:
 
     def begin(self, claim: Held) -> None:
         self.begun.append(claim)
+        if claim != self.durable_claim:
+            self.begin_save("claim", claims=True)
         self.pending_claim = claim
         self.pending_drops = set(self.recorded)
 
@@ -1317,27 +1376,34 @@ class RunModel:
         self.pending_claim = None
         self.durable_drops = self.durable_drops | self.pending_drops
         self.doubtful = []
+        self.end_save("claim")
         self._has_claimed()
 
     def _has_claimed(self) -> None:
         self.unwritten.discard("claim")
         self.claimed_since = True
-        self.saved_rows, self.unsaved_since = self.saved_by(self.durable_claim), None
+        self.saved_rows = self.held_before = self.saved_by(self.held())
 
     def not_written(self) -> None:
         if self.pending_claim is None:
             self.claimed_since = False
             self.lost_writes += self.writes
             self.writes.clear()
+            self.end_writes(well=False)
         self.unwritten.add("rows" if self.pending_claim is None else "claim")
         if self.pending_claim is not None:
             self.doubtful.append((self.pending_claim, self.pending_drops))
         self.pending_claim = None
+        self.end_save("claim", well=False)
         self.unanswered.append("write")
+        self._counts_anew()
+
+    def _counts_anew(self) -> None:
+        self.held_before = self.saved_by(self.held())
         if self.rules.save_s is None:
-            self.saved_rows, self.unsaved_since = self.claimable_rows(), None
+            self.saved_rows = self.claimable_rows()
         else:
-            self.unsaved_since = self.now
+            self.waits = [(self.now, self.claimable_rows())]
 
     def together(self, *claims: Held) -> Held:
         return {name: frozenset().union(*(one[name] for one in claims)) for name in self.names}
@@ -1356,6 +1422,8 @@ class RunModel:
         return broken | self._unexplained_breaks(self.cells_of(new))
 
     def commit_begin(self, new: Held, number: int | None) -> None:
+        if any(new[name] - self.held()[name] for name in self.names):
+            self.begin_save(f"commit {number}")
         self.open_commits[number] = new
         self.commits = True
 
@@ -1368,12 +1436,15 @@ class RunModel:
         for name in self.names:
             if new[name]:
                 self.store([name], new[name])
+        self.end_save(f"commit {number}")
         self._has_claimed()
 
     def commit_failed(self, number: int | None) -> None:
         self.odd_commits.append(self.open_commits.pop(number))
         self.unwritten.add("claim")
         self.unanswered.append("write")
+        self.end_save(f"commit {number}", well=False)
+        self._counts_anew()
 
     # Crash, resume, end
 

@@ -343,8 +343,17 @@ CASES = [
         [A],
         3,
         "start a 0; start a 1; start a 2; 1; complete a 2; 3; saved 2; complete a 1; 5; "
-        "commit_begin 1; complete a 0; 9; committed; 11; saved 0; end outcome=success",
+        "commit_begin 1; complete a 0; 9; committed; saved 0; end outcome=success",
         "",
+        saving=SavePolicy(seconds=2.0),
+    ),
+    case(
+        "a row that finished while storage was busy waits for its seconds again",
+        [A],
+        3,
+        "start a 0; start a 1; start a 2; 1; complete a 2; 3; saved 2; complete a 1; 5; "
+        "commit_begin 1; complete a 0; 9; committed; 11; saved 0; end outcome=success",
+        "CKPT-19",
         saving=SavePolicy(seconds=2.0),
     ),
     case(

@@ -334,7 +334,7 @@ def any_step(machine: Machine, rng: random.Random) -> Action:
 
 def expect_counts(machine: Machine) -> None:
     """The counts of parts are what a look at every cell finds."""
-    counters, committed = machine.counters, machine.state.committed
+    counters, held = machine.counters, machine.state.held
     rules, total = machine.graph.rules, machine.graph.num_records
     ordered = any(rule.ordered for rule in rules.columns)
     assert (counters.parts is None) == ordered
@@ -347,8 +347,8 @@ def expect_counts(machine: Machine) -> None:
         all(counters.is_resolved(column, row) for column in columns for row in part)
         for part in parts
     )
-    if committed is not None and committed.parts is not None:
-        assert committed.parts.count == sum(
-            all(committed.first_outside(column, part.start, part.stop) < 0 for column in columns)
+    if held is not None and held.parts is not None:
+        assert held.parts.count == sum(
+            all(held.first_outside(column, part.start, part.stop) < 0 for column in columns)
             for part in parts
         )

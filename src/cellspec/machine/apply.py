@@ -29,7 +29,6 @@ from cellspec.machine import (
 )
 from cellspec.machine.actions import Action, Failure
 from cellspec.machine.calls import range_of
-from cellspec.machine.killers import Killers
 from cellspec.machine.run_state import RunState
 from cellspec.state.claims import Claim, normal
 
@@ -61,29 +60,27 @@ def take_action(run: RunState, action: Action, on_step: Callable[[Action], objec
 
 
 def _take_step(run: RunState, step: Action, on_step: Callable[[Action], object] | None) -> None:
-    if run.killers is not None and step.kind in _ENDS:
-        _note_end(run, run.killers, step)
-    if on_step is None:
-        _take(run, step)
-        return
-    notified = _as_notified(run, step)
+    ending = _ended(run, step) if run.killers is not None and step.kind in _ENDS else []
+    notified = step if on_step is None else _as_notified(run, step)
     _take(run, step)
-    on_step(notified)
+    if ending and run.killers is not None:
+        well, timed_out = step.kind == "complete", step.failure == "timeout"
+        run.killers.ended(ending, run.now, well=well, timed_out=timed_out)
+    if on_step is not None:
+        on_step(notified)
 
 
-def _note_end(run: RunState, killers: Killers, step: Action) -> None:
-    """A call ends, for an engine that gives killers up; good ends of cells are noted with them."""
+def _ended(run: RunState, step: Action) -> list[NodeKey]:
+    """The nodes whose call ends with a step; good ends of cells are noted with them."""
     column = _column_of(run, step)
-    keys: list[NodeKey] = []
     if step.scope is not None:
-        keys = [barrier_key(column, _scope_of(run, step, step.scope))]
-    elif step.kind != "complete":
-        row = _rows_of(run, step)[0]
-        ranged = range_of(run, column, row)
-        rows = [row] if ranged is None else range(ranged.start, ranged.stop)
-        keys = [(column, each) for each in rows if ranged is None or each not in ranged.given]
-    well, timed_out = step.kind == "complete", step.failure == "timeout"
-    killers.ended(keys, run.now, well=well, timed_out=timed_out)
+        return [barrier_key(column, _scope_of(run, step, step.scope))]
+    if step.kind == "complete":
+        return []
+    row = _rows_of(run, step)[0]
+    ranged = range_of(run, column, row)
+    rows = [row] if ranged is None else range(ranged.start, ranged.stop)
+    return [(column, each) for each in rows if ranged is None or each not in ranged.given]
 
 
 def _as_notified(run: RunState, step: Action) -> Action:

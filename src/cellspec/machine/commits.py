@@ -7,14 +7,18 @@ any of them may land without the others.
 
 from __future__ import annotations
 
-from cellspec.graph.rowset import GrowingRows, Ranges, WholeParts
+from cellspec.graph.rowset import GrowingRows, Ranges
 from cellspec.machine.drops import unexplained
 from cellspec.machine.explain_refusal import expect_running
-from cellspec.machine.prompt_saving import begin_save, count_from_claim, count_from_now
+from cellspec.machine.prompt_saving import (
+    begin_commit,
+    count_from_claim,
+    count_from_now,
+    end_commit,
+)
 from cellspec.machine.run_state import Commit, RunState
 from cellspec.machine.saving import first_unclaimable, note_kind, unrecorded_words
-from cellspec.state.claims import Claim, Rows, first_outside, join, minus, spans
-from cellspec.state.node_states import filled
+from cellspec.state.claims import Claim, first_outside, join, minus, spans
 from cellspec.text import cell_words
 
 __all__ = ["commit_begin", "commit_failed", "committed", "resumable"]
@@ -45,7 +49,7 @@ def commit_begin(run: RunState, cells: Claim, number: int | None) -> None:
             _check_cells(run, column, start, stop)
             _check_inputs(run, known, cells, column, (start, stop))
     note_kind(run, cells, gaps=True)
-    begin_save(run)
+    begin_commit(run, cells, number)
     run.commits[number] = Commit(cells, len(run.recorded))
     run.idle_since = None
     run.has_stored = True
@@ -59,20 +63,8 @@ def _claimed(run: RunState) -> GrowingRows:
         for column, rows in enumerate(claim):
             for start, stop in spans(rows):
                 grown.add(column, start, stop)
-        parts = run.counters.parts
-        if parts is not None:
-            missing = (_missing(rows, run.graph.num_records) for rows in claim)
-            grown.parts = WholeParts(run.graph.num_records, parts.size, missing, len(claim))
         run.committed = grown
     return run.committed
-
-
-def _missing(rows: Rows, total: int) -> bytearray:
-    """A byte a row: 0 if it is among the rows, or else 1."""
-    flags = filled(1, total)
-    for start, stop in spans(rows):
-        flags[start:stop] = bytes(stop - start)
-    return flags
 
 
 def _check_cells(run: RunState, column: int, start: int, stop: int) -> None:
@@ -134,14 +126,14 @@ def committed(run: RunState, number: int | None) -> None:
         run.breaks("CKPT-11", f"{_words(number)} became durable that nobody had begun")
         return
     known = _claimed(run)
-    add = known.add if known.parts is None else known.add_counted
     for column, rows in enumerate(commit.cells):
         for start, stop in spans(rows):
             run.on_storage.add(column, start, stop)
-            add(column, start, stop)
+            known.add(column, start, stop)
     run.durable_drops = max(run.durable_drops, commit.drops)
     run.unsaved = run.lost_rows = False
     run.lost_writes.clear()
+    end_commit(run, number)
     count_from_claim(run)
 
 
@@ -159,6 +151,7 @@ def commit_failed(run: RunState, number: int | None) -> None:
         return
     run.failed_commits.append(commit)
     run.unsaved = True
+    end_commit(run, number, failed=True)
     count_from_now(run)
 
 

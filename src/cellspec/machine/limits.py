@@ -115,7 +115,7 @@ class SavePolicy:
     Attributes:
         rows: a save is due when this many rows more could be claimed than at the last save.
         group: a save is due when the rows of a further row group could be claimed.
-        seconds: a save is due this long after rows could be claimed that no save holds.
+        seconds: a save is due this long after a row could be claimed that no save holds.
 
     Raises:
         SpecError: none of the three, or several.

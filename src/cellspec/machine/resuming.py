@@ -73,6 +73,9 @@ def restore(
     kept = ((row, why) for row, why in run.causes.items() if row < total)
     run.causes = {row: why for row, why in kept if row in dropped_rows}
     run.waiting_groups = open_groups(run)
+    run.held = None
+    run.saves.clear()
+    run.waits.clear()
     count_from_claim(run)
 
 

@@ -22,6 +22,7 @@ from cellspec.graph.rowset import GrowingRows, Ranges
 from cellspec.machine.actions import Cause
 from cellspec.machine.killers import Killers
 from cellspec.machine.limits import ClaimKind, FailurePolicy, Limits, SavePolicy, check_limits
+from cellspec.machine.open_saves import OpenSaves
 from cellspec.state.claims import Claim, Rows, normal, prefix_of
 from cellspec.state.counters import UNLIMITED, Counters, Judge
 from cellspec.text import cell_words, node_words
@@ -167,10 +168,15 @@ class RunState:
         resumes: the engine goes on after a crash, so that what a run leaves on storage counts.
         saving: when the engine promises to save, if that is judged.
         judges_delays: a call, a save or the end of a row group may come too late.
-        saved_rows: the rows, or row groups, that could be claimed at the last save; the next one
-            counts from here.
-        unsaved_since: the time since which rows beyond these could be claimed, in seconds; None if
-            there were none, or no matter.
+        saved_rows: the rows, or row groups, that the last save holds, or that could be claimed when
+            it failed; the next one counts from here.
+        held_rows, held_before: the rows, or row groups, that are claimed, or held by an open claim
+            or commit; and how many were when `saved_rows` was counted.
+        held: their cells, if there are commits; None until it is asked for.
+        on_the_way: the rows whose data is being written.
+        waits: times since which rows could be claimed that no save holds, with the rows that could
+            be claimed then; for a policy of seconds.
+        saves: the saves that are open, and since when.
         tried_rows: the rows that could be claimed when a save failed, behind a gap too; a claim of
             any rows may have held them. 0 where parts are counted.
         due_saves: how many saves were begun when they were due, with rows left to finish.
@@ -306,7 +312,11 @@ class RunState:
             self.bound_s is not None or self.saving is not None or self.judges_retirement
         )
         self.saved_rows = 0
-        self.unsaved_since: float | None = None
+        self.held_rows = self.held_before = 0
+        self.held: GrowingRows | None = None
+        self.on_the_way: Rows = 0
+        self.waits: deque[tuple[float, int]] = deque()
+        self.saves = OpenSaves()
         self.tried_rows: Rows = 0
         self.due_saves = 0
         self.writes: list[tuple[Sequence[int], int, int]] = []

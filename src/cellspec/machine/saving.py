@@ -7,7 +7,13 @@ from collections.abc import Iterable, Sequence
 from cellspec.graph.rowset import parts_touched
 from cellspec.machine.drops import unexplained
 from cellspec.machine.explain_refusal import expect_running
-from cellspec.machine.prompt_saving import begin_save, count_from_claim, count_from_now
+from cellspec.machine.prompt_saving import (
+    begin_claim,
+    begin_write,
+    count_from_claim,
+    count_from_now,
+    end_writes,
+)
 from cellspec.machine.run_state import Commit, RunState
 from cellspec.state.claims import (
     Claim,
@@ -80,8 +86,8 @@ def write_begin(run: RunState, columns: Sequence[int], start: int, stop: int) ->
         _check_stored(run, column, start, stop, "handed to storage")
     write = (columns, start, stop)
     if not _is_stored(run, write):
-        begin_save(run)
         run.writes.append(write)
+        begin_write(run)
         run.idle_since = None
 
 
@@ -93,6 +99,7 @@ def _end_writes(run: RunState, columns: set[int], start: int, stop: int) -> None
         if not (start <= write[1] and write[2] <= stop and columns.issuperset(write[0]))
         and not _is_stored(run, write)
     ]
+    end_writes(run)
 
 
 def _is_stored(run: RunState, write: tuple[Sequence[int], int, int]) -> bool:
@@ -163,8 +170,8 @@ def checkpoint_begin(run: RunState, claim: Claim) -> None:
                 "come before it in order",
             )
     note_kind(run, claim, gaps=not are_prefixes(claim))
-    begin_save(run)
     run.pending_claim = claim
+    begin_claim(run)
     run.idle_since = None
     run.pending_drops = len(run.recorded)
 
@@ -295,6 +302,7 @@ def checkpoint_failed(run: RunState) -> None:
         run.lost_rows = run.lost_since_claim = True
         run.lost_writes += run.writes
         run.writes.clear()
+        end_writes(run, failed=True)
     else:
         run.unsaved = True
         # A write that reported an error may have landed all the same.
