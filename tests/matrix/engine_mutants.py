@@ -1378,6 +1378,47 @@ ENGINE_MUTANTS.append(
 )
 
 
+class _HoldsSkips(ReadyNodes):
+    held: tuple[NodeKey, ...] = ()
+
+    def offer(self, key: NodeKey) -> None:
+        column, place, is_barrier = split_key(key)
+        rules = self.progress.rules.columns
+        if not is_barrier and self.progress.state[key] == WAITING:
+            cell = CellNodeId(place, rules[column].name)
+            if self.progress.tracker.must_skip(cell) and self._groups.is_admitted(key):
+                self.held += (key,)
+                return
+        super().offer(key)
+
+
+class PassesSkipsOnLate(as_scheduler(_HoldsSkips)):  # type: ignore[misc]  # made of a part
+    tick_s: float | None = None
+
+    def advance(self, now: float) -> None:
+        if self.tick_s is not None and now >= self.tick_s:
+            due, self.ready.held, self.tick_s = self.ready.held, (), None
+            for key in due:
+                ReadyNodes.offer(self.ready, key)
+        super().advance(now)
+
+    def wake_s(self) -> float | None:
+        if self.ready.held and self.tick_s is None:
+            self.tick_s = self.now + 0.5
+        times = (super().wake_s(), None if self._stops() else self.tick_s)
+        return min((each for each in times if each is not None), default=None)
+
+
+ENGINE_MUTANTS.append(
+    EngineMutant(
+        "passes skips on late",
+        "a cell of which an input was skipped is skipped half a second later",
+        scheduler=PassesSkipsOnLate,
+        lacks=("work_conserving",),
+    )
+)
+
+
 @mutant(
     "once it has saved, the engine looks for work one tick late when its last call has ended",
     lacks="work_conserving",
