@@ -348,6 +348,26 @@ CASES = [
         saving=SavePolicy(seconds=2.0),
     ),
     case(
+        "one file after the other is written, of one row each, while storage is busy",
+        [A],
+        3,
+        "start a 0; start a 1; start a 2; 1; complete a 0; commit_begin 0; complete a 1; "
+        "complete a 2; 2; committed; commit_begin 1; 3; committed; commit_begin 2; 4; committed; "
+        "end outcome=success",
+        "",
+        saving=R1,
+    ),
+    case(
+        "data that is durable is not claimed while other data is written",
+        [A],
+        4,
+        "start a 0; start a 1; start a 2; start a 3; 1; complete a 0; write_begin 0; 2; "
+        "durable 0; complete a 1; write_begin 1; 3; durable 1; complete a 2; write_begin 2; 4; "
+        "complete a 3",
+        "CKPT-19",
+        saving=R1,
+    ),
+    case(
         "a row that finished while storage was busy waits for its seconds again",
         [A],
         3,

@@ -125,6 +125,20 @@ class SavesTheFirstRowsAlone(CommitJournal):
             super().save(last=last)
 
 
+@mutant("a commit takes the first of the rows that are due, and leaves the others", PromptCommits)
+class CommitsOneRowOfThoseDue(CommitJournal):
+    def save(self, *, last: bool = False) -> None:
+        before, parts_of = set(self.saved), self.parts_of
+        first = min((row for _, row in self.resolved() - before), default=0)
+        if last or any(rule.ordered or rule.is_barrier for rule in self.rules.columns):
+            super().save(last=last)
+            return
+        self.parts_of = lambda new: [[c for c in new if c[1] == first]]  # type: ignore[method-assign]
+        super().save()
+        self.parts_of = parts_of  # type: ignore[method-assign]
+        self.saved = {c for c in self.saved if c in before or c[1] == first}
+
+
 @mutant("after a resume data is appended, and the claim on it is not written")
 class ClaimsNothingAfterAResume(ClaimJournal):
     def write_parts(self, parts: list[list[Cell]]) -> None:
