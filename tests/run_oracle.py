@@ -167,6 +167,8 @@ class RunModel:
         self.taken_back: dict[NodeId, int] = {}
         self.ends: list[bool] = []
         self.unwritten: set[str] = set()
+        self.excused: set[CellNodeId] = set()
+        self.excused_at = 0.0
         self.claimed_since = False
         """A claim became durable after the last write of rows that failed."""
         self.saved_rows = self.held_before = self.saved_by(claim)
@@ -1314,6 +1316,8 @@ class RunModel:
 
     def store(self, columns: Iterable[str], rows: Iterable[int]) -> None:
         self.has_stored = True
+        if self.now > self.excused_at:
+            self.excused.clear()
         reported, those_rows = set(columns), set(rows)
         for column in reported:
             self.stored[column] |= those_rows
@@ -1382,6 +1386,7 @@ class RunModel:
     def _has_claimed(self) -> None:
         self.unwritten.discard("claim")
         self.claimed_since = True
+        self.excused.clear()
         self.saved_rows = self.held_before = self.saved_by(self.held())
 
     def not_written(self) -> None:
@@ -1391,6 +1396,8 @@ class RunModel:
             self.writes.clear()
             self.end_writes(well=False)
         self.unwritten.add("rows" if self.pending_claim is None else "claim")
+        most = self.most() if self.claims_sets() else self.first_rows(self.prefixes())
+        self.excuse(most if self.pending_claim is None else self.pending_claim)
         if self.pending_claim is not None:
             self.doubtful.append((self.pending_claim, self.pending_drops))
         self.pending_claim = None
@@ -1404,6 +1411,10 @@ class RunModel:
             self.saved_rows = self.claimable_rows()
         else:
             self.waits = [(self.now, self.claimable_rows())]
+
+    def excuse(self, held: Held) -> None:
+        self.excused |= set(self.cells_of(held))
+        self.excused_at = self.now
 
     def together(self, *claims: Held) -> Held:
         return {name: frozenset().union(*(one[name] for one in claims)) for name in self.names}
@@ -1441,6 +1452,7 @@ class RunModel:
 
     def commit_failed(self, number: int | None) -> None:
         self.odd_commits.append(self.open_commits.pop(number))
+        self.excuse(self.odd_commits[-1])
         self.unwritten.add("claim")
         self.unanswered.append("write")
         self.end_save(f"commit {number}", well=False)
@@ -1631,13 +1643,13 @@ class RunModel:
         elif outcome == "stopped":
             if not self.stopped:
                 broken.add("STOP-06" if self.stop_requested else "STOP-03")
-            elif not self.is_excused() and self.leaves_unsaved():
+            elif self.leaves_unsaved():
                 broken.add("STOP-08")
             broken |= {"STOP-09"} if self.working() else set()
         elif outcome == "interrupted":
             if not self.stop_requested:
                 broken.add("STOP-06")
-            if not self.is_excused() and self.leaves_unsaved():
+            if self.leaves_unsaved():
                 broken.add("STOP-07")
             broken |= {"STOP-09"} if self.working() else set()
         else:
@@ -1648,7 +1660,7 @@ class RunModel:
             elif not self.stood_in_the_way() and self.may_go_on():
                 broken.add("SCHED-14")
             if self.stopped or self.must_stop():
-                if not self.is_excused() and self.leaves_unsaved():
+                if self.leaves_unsaved():
                     broken.add("STOP-08")
                 if not self.unwritten and not self.may_give_up() and self.working():
                     broken.add("STOP-09")
@@ -1679,12 +1691,14 @@ class RunModel:
 
     def leaves_unsaved(self) -> bool:
         """Something could be claimed and is not; of a run without claims, could be durable."""
+        excused = self.excused if self.is_excused() else set()
         if self.makes_claims():
-            left = self.claimable() - self.claimed_cells()
+            left = self.claimable() - self.claimed_cells() - excused
             return any(cell.row < self.known_rows() for cell in left)
         done = min(self.completed_rows(), self.known_rows())
         live = set(range(done)) - set(self.dropped)
-        return self.has_stored and any(live - self.stored[name] for name in self.names)
+        left = {CellNodeId(row, name) for name in self.names for row in live - self.stored[name]}
+        return self.has_stored and bool(left - excused)
 
     def stood_in_the_way(self) -> bool:
         """Something excuses that the run gives up; that somebody asks for a stop does not."""

@@ -34,6 +34,7 @@ TABLES = (
 SETS = (*TABLES, "set_claims", "commits")
 R1 = SavePolicy(rows=1)
 STOPS = "start a 1; made a 0; 1; fail a 1 failure=permanent; drop a 1"
+FAILED_CLAIM = 'made a 0; durable 0; checkpoint_begin claim={"a":1}; checkpoint_failed'
 CLAIMED_ONCE = (
     'made a 0; durable 0; checkpoint_begin claim={"a":1}; checkpoint_durable; crash; '
     'resume claim={"a":1}; made a 1; durable 1'
@@ -798,6 +799,96 @@ CASES = [
         claims=("core", "resume", "drops", "early_stop"),
         version=1,
         failures=FailurePolicy(1, 1, 1.0),
+    ),
+    case(
+        "a claim that failed excuses what it held",
+        [A],
+        4,
+        f"{FAILED_CLAIM}; 2; stop_requested; end outcome=interrupted",
+        "",
+        idle_s=9.0,
+        claims=("core", "resume", "interrupts"),
+        version=1,
+    ),
+    case(
+        "a claim that failed excuses nothing finished later",
+        [A],
+        4,
+        f"{FAILED_CLAIM}; made a 1; 2; stop_requested; end outcome=interrupted",
+        "STOP-07",
+        idle_s=9.0,
+        claims=("core", "resume", "interrupts"),
+        version=1,
+    ),
+    case(
+        "a claim fails to the end",
+        [A],
+        4,
+        f'{FAILED_CLAIM}; made a 1; 2; durable 1; checkpoint_begin claim={{"a":2}}; '
+        "checkpoint_failed; stop_requested; end outcome=interrupted",
+        "",
+        idle_s=9.0,
+        claims=("core", "resume", "interrupts"),
+        version=1,
+    ),
+    case(
+        "storage works again after a claim that failed",
+        [A],
+        4,
+        f"{FAILED_CLAIM}; 2; durable 0; stop_requested; end outcome=interrupted",
+        "STOP-07",
+        idle_s=9.0,
+        claims=("core", "resume", "interrupts"),
+        version=1,
+    ),
+    case(
+        "rows that failed excuse what was finished",
+        [A],
+        4,
+        "made a 0; checkpoint_failed; 2; stop_requested; end outcome=interrupted",
+        "",
+        idle_s=9.0,
+        claims=("core", "resume", "interrupts"),
+        version=1,
+    ),
+    case(
+        "rows that failed excuse nothing finished later",
+        [A],
+        4,
+        "made a 0; checkpoint_failed; made a 1; 2; stop_requested; end outcome=interrupted",
+        "STOP-07",
+        idle_s=9.0,
+        claims=("core", "resume", "interrupts"),
+        version=1,
+    ),
+    case(
+        "a commit that failed excuses its own rows",
+        [A],
+        4,
+        "made a 0 2; commit_begin 0; commit_failed; 2; stop_requested; end outcome=interrupted",
+        "STOP-07",
+        idle_s=9.0,
+        claims=SETS,
+    ),
+    case(
+        "commits fail to the end",
+        [A],
+        4,
+        "made a 0 2; commit_begin 0; commit_failed; commit_begin 2; commit_failed; 2; "
+        "stop_requested; end outcome=interrupted",
+        "",
+        idle_s=9.0,
+        claims=SETS,
+    ),
+    case(
+        "a table that failed misses what was finished later",
+        [A],
+        4,
+        "made a 0; durable 0; made a 1; checkpoint_failed; made a 2; 2; stop_requested; "
+        "end outcome=interrupted",
+        "STOP-07",
+        idle_s=9.0,
+        claims=("core", "resume", "interrupts"),
     ),
     case(
         "a resumed process claims no more",

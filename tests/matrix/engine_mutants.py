@@ -1046,6 +1046,21 @@ class FailsWithoutSaving(StopsWithoutSaving):
         return Ending("failed", ending.reason) if ending.outcome == "stopped" else ending
 
 
+@mutant("after the first write that failed nothing is saved any more", lacks="prompt_saving")
+class NeverSavesAgain(Saving):
+    _gave_up = False
+
+    def _fail(self, save: Save, error: Exception) -> None:
+        super()._fail(save, error)
+        self._gave_up = True
+
+    def is_done(self) -> bool:
+        return self._gave_up or super().is_done()
+
+    def next_save(self, *, final: bool) -> Save | None:
+        return None if self._gave_up else super().next_save(final=final)
+
+
 @mutant("after a claim that could not be written, the claim before is thrown away too")
 class ThrowsTheClaimBeforeAway(AsyncioEngine):
     def _save_step(self, step: Callable[..., None], *arguments: Any) -> None:

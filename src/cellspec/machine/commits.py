@@ -17,7 +17,7 @@ from cellspec.machine.prompt_saving import (
     end_commit,
 )
 from cellspec.machine.run_state import Commit, RunState
-from cellspec.machine.saving import first_unclaimable, note_kind, unrecorded_words
+from cellspec.machine.saving import excuse, first_unclaimable, note_kind, unrecorded_words
 from cellspec.state.claims import Claim, first_outside, join, minus, spans
 from cellspec.text import cell_words
 
@@ -132,6 +132,7 @@ def committed(run: RunState, number: int | None) -> None:
             known.add(column, start, stop)
     run.durable_drops = max(run.durable_drops, commit.drops)
     run.unsaved = run.lost_rows = False
+    run.excused = None
     run.lost_writes.clear()
     end_commit(run, number)
     count_from_claim(run)
@@ -151,6 +152,7 @@ def commit_failed(run: RunState, number: int | None) -> None:
         return
     run.failed_commits.append(commit)
     run.unsaved = True
+    excuse(run, commit.cells)
     end_commit(run, number, failed=True)
     count_from_now(run)
 

@@ -164,6 +164,9 @@ class RunState:
         lost_rows: rows could not be written, and were not since.
         lost_since_claim: that was after the last claim became durable; of `lost_rows` alone.
         lost_writes: the writes of these rows, as far as they were announced.
+        excused: the cells that failed writes held, or could have; None if none failed, or storage
+            has worked since.
+        excused_at: the time of the last of these failures, in seconds.
         has_stored: the engine reported rows on storage at some time.
         resumes: the engine goes on after a crash, so that what a run leaves on storage counts.
         saving: when the engine promises to save, if that is judged.
@@ -305,6 +308,8 @@ class RunState:
         self.committed: GrowingRows | None = None
         self.durable_drops = self.pending_drops = 0
         self.unsaved = self.lost_rows = self.lost_since_claim = False
+        self.excused: Claim | None = None
+        self.excused_at = 0.0
         self.has_stored = False
         self.resumes = True
         self.saving = None if "CKPT-19" in self.waived else saving

@@ -32,6 +32,7 @@ __all__ = [
     "checkpoint_begin",
     "checkpoint_durable",
     "checkpoint_failed",
+    "excuse",
     "first_unclaimable",
     "longest_claim",
     "note_kind",
@@ -63,6 +64,9 @@ def store(run: RunState, columns: Iterable[int], start: int, stop: int) -> None:
     run.has_stored = True
     for column in columns:
         run.on_storage.add(column, start, stop)
+    if run.excused is not None and run.now > run.excused_at:
+        # Storage works again, and there was time to try what had failed once more.
+        run.excused = None
     if run.writes:
         _end_writes(run, set(columns), start, stop)
     if run.lost_rows:
@@ -286,6 +290,7 @@ def checkpoint_durable(run: RunState) -> None:
     run.pending_claim = None
     run.failed_claims.clear()
     run.unsaved = run.lost_since_claim = False
+    run.excused = None
     count_from_claim(run)
 
 
@@ -300,6 +305,8 @@ def checkpoint_failed(run: RunState) -> None:
     if run.pending_claim is None:
         # It was the rows for the next one; a claim of other rows does not write them.
         run.lost_rows = run.lost_since_claim = True
+        sets = run.claim_version == 3
+        excuse(run, run.counters.claimable() if sets else run.counters.column_prefixes())
         run.lost_writes += run.writes
         run.writes.clear()
         end_writes(run, failed=True)
@@ -307,5 +314,12 @@ def checkpoint_failed(run: RunState) -> None:
         run.unsaved = True
         # A write that reported an error may have landed all the same.
         run.failed_claims.append(Commit(run.pending_claim, run.pending_drops))
+        excuse(run, run.pending_claim)
     run.pending_claim = None
     count_from_now(run)
+
+
+def excuse(run: RunState, cells: Claim) -> None:
+    """A write failed that held these cells: who ends now leaves them for a reason."""
+    run.excused = cells if run.excused is None else tuple(map(join, run.excused, cells))
+    run.excused_at = run.now

@@ -12,7 +12,7 @@ from functools import reduce
 
 from cellspec.machine.run_state import RunState
 from cellspec.machine.saving import longest_claim
-from cellspec.state.claims import Claim, Rows, meet, minus, prefix_of, spans
+from cellspec.state.claims import Claim, Rows, covers, join, meet, minus, prefix_of, spans
 from cellspec.text import be, cell_words, counted
 
 __all__ = ["unsaved"]
@@ -22,19 +22,18 @@ def unsaved(run: RunState) -> str:
     """Cells that could be claimed and are not, in words; "" if there are none.
 
     Of a run without claims, finished rows that are not durable, if it reports any as durable and
-    a later process goes on from its table. A claim that could not be written, or rows, excuse the
-    rest, until the next claim is durable.
+    a later process goes on from its table. A claim that could not be written, or rows, excuse what
+    the write held, until the next claim is durable, or other rows at a later time.
     """
-    if run.unsaved or (run.lost_rows and (run.lost_since_claim or not run.claim_version)):
-        return ""
+    excused = _excused(run)
     if not run.claim_version:
-        return _not_durable(run) if run.has_stored and run.resumes else ""
+        return _not_durable(run, excused) if run.has_stored and run.resumes else ""
     if run.claim_version == 3:
-        return next(_beyond_gaps(run), "")
+        return next(_beyond_gaps(run, excused), "")
     known, end = run.durable_claim, _known_rows(run)
     for column, most in enumerate(longest_claim(run, run.claim_version)):
         rows, claimed = min(most, end), prefix_of(known[column])
-        if rows > claimed:
+        if rows > claimed and rows > prefix_of(join(known[column], excused[column])):
             return (
                 f"{counted(rows, 'row')} of {run.name_of(column)!r} could be claimed, and "
                 f"{claimed} {be(claimed)}"
@@ -47,19 +46,27 @@ def _known_rows(run: RunState) -> int:
     return min(run.unrecorded, default=run.graph.num_records)
 
 
-def _not_durable(run: RunState) -> str:
+def _excused(run: RunState) -> Claim:
+    """By column the rows that need not be claimed, for their write failed."""
+    lost_rows = run.lost_rows and (run.lost_since_claim or not run.claim_version)
+    if run.excused is None or not (run.unsaved or lost_rows):
+        return (0,) * run.graph.num_columns
+    return run.excused
+
+
+def _not_durable(run: RunState, excused: Claim) -> str:
     """Live rows finished without a gap that are not durable, in words; "" if there are none."""
     done = min(run.completed_rows, _known_rows(run))
     for column, durable in enumerate(run.durable):
         row = run.on_storage.first_outside(column, durable, done)
-        while row >= 0 and row in run.counters.dropped:
+        while row >= 0 and (row in run.counters.dropped or covers(excused[column], row)):
             row = run.on_storage.first_outside(column, row + 1, done)
         if row >= 0:
             return f"{counted(done, 'row')} finished, and {durable} {be(durable)} durable"
     return ""
 
 
-def _beyond_gaps(run: RunState) -> Iterator[str]:
+def _beyond_gaps(run: RunState, excused: Claim) -> Iterator[str]:
     """Cells that a claim of any rows could hold, in words: O(cells that are not claimed)."""
     # A cell whose input was lost, say, is claimed with the input or not at all.
     claim = run.counters.claimable()
@@ -67,7 +74,7 @@ def _beyond_gaps(run: RunState) -> Iterator[str]:
         claim = (_whole_rows(run, claim),) * len(claim)
     for column, rows in enumerate(run.durable_claim):
         mine = meet(claim[column], min(_in_order(run, column), _known_rows(run)))
-        for start, _ in spans(minus(mine, rows)):
+        for start, _ in spans(minus(mine, join(rows, excused[column]))):
             yield f"{cell_words(run.name_of(column), start)} could be claimed, and is not"
 
 
