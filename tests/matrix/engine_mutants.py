@@ -731,6 +731,12 @@ class LosesGroupSlotOnDrop(Scheduler):
         self.groups.admit = admit  # type: ignore[method-assign]
 
 
+@mutant("row groups have names of one digit: no more than ten are ever admitted")
+class AdmitsTenGroups(RowGroups):
+    def may_admit(self) -> bool:
+        return self.next_group < 10 and super().may_admit()
+
+
 @mutant("a row group retires when its last row is in flight")
 class RetiresEarly(RowGroups):
     def count_row(self, row: int) -> None:

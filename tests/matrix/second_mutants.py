@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from cellspec.graph.rules import ColumnRule
@@ -251,3 +252,33 @@ class IgnoresTheBatchSize(Incarnation):
         if not found or found != {"graph": mine.fingerprint, **mine.config}:
             super().expect_same_pipeline()
             path.write_text(json.dumps({"graph": mine.fingerprint, **mine.config}))
+
+
+class _ForgetsFrom(Incarnation):
+    """Claimed rows from one on are taken for claimed, and are not there."""
+
+    first = 0
+
+    def restore(self) -> None:
+        super().restore()
+        self.cells = {cell: value for cell, value in self.cells.items() if cell[1] < self.first}
+
+
+@mutant("a mask of one byte says which claimed rows there are: those from row 8 on are forgotten")
+class ResumesByAByte(_ForgetsFrom):
+    first = 8
+
+
+@mutant("a mask of 64 bits says which claimed rows there are: those from row 64 on are forgotten")
+class ResumesByAWord(_ForgetsFrom):
+    first = 64
+
+
+@mutant("claimed groups are looked for in the order of their numbers as texts, to the first gap")
+class CountsGroupsAsTexts(Incarnation):
+    def restore(self) -> None:
+        super().restore()
+        names = sorted(map(str, range(-(-self.claimed // self.size))))
+        found = takewhile(lambda pair: pair[1] == str(pair[0]), enumerate(names))
+        stop = self.size * sum(1 for _ in found)
+        self.cells = {cell: value for cell, value in self.cells.items() if cell[1] < stop}

@@ -128,3 +128,29 @@ def test_every_engine_that_retries_is_turned_away_without_a_time_to_come_back(
     found = [varied(turned.replace(seed=seed), able).faults for seed in range(60)]
     waits = {(fault.position > 1, fault.cool_down_s) for drawn in found for fault in drawn}
     assert {wait_s for late, wait_s in waits if not late} == {0.0, None}
+
+
+def test_a_larger_run_is_disturbed_at_the_same_part_of_it() -> None:
+    disturbed = PLAIN_WORK.replace(
+        crashes=(), checkpoint_every_rows=None, stop_at=(10, 0), worker_losses=(10,)
+    )
+    found = [varied(disturbed.replace(seed=seed), {"core"}) for seed in range(60)]
+    larger = [work for work in found if work.rows > 8]
+    assert larger
+    for work in larger:
+        # One barrier, two calls of a row, and two steps of a call; one save.
+        before, after = (2 * (2 * (rows + 1) + 1) + 4 for rows in (4, work.rows))
+        assert work.stop_at == (1 + 9 * after // before, 0)
+        assert work.worker_losses == (1 + 9 * after // before,)
+
+
+@pytest.mark.parametrize("spare", [0, 1, -1])
+def test_as_many_more_groups_are_admitted_as_the_scopes_of_a_larger_run_touch(spare: int) -> None:
+    """The spare number stays; without one the workload must be refused, and still must be."""
+    limits = Limits(group_rows=2, groups=3 + spare)
+    grouped = PLAIN_WORK.replace(limits=limits, crashes=())
+    found = [varied(grouped.replace(seed=seed), {"core"}) for seed in range(60)]
+    larger = [work for work in found if work.rows > 8]
+    assert larger
+    for work in larger:
+        assert work.limits.groups == -(-(work.rows + 1) // 2) + spare

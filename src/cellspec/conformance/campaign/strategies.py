@@ -28,7 +28,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from hypothesis import strategies as st
 
-from cellspec.conformance.campaign.variations import varied
+from cellspec.conformance.campaign.variations import step_count, varied
 from cellspec.conformance.judge.profiles import DRAWN
 from cellspec.conformance.run.workload import Fault, StorageFault, Workload
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
@@ -149,11 +149,10 @@ class _Shape:
             return self.most_rows
         return -(-self.most_rows // self.scope_rows(column))
 
-    def step_count(self, every: int | None, steps_of_a_save: int) -> int:
-        """Steps of a run, about: two of each call, and those of each time that rows are saved."""
-        saves = 1 if every is None else -(-self.most_rows // every)
-        calls = sum(map(self.positions, range(len(self.columns))))
-        return 2 * calls + saves * steps_of_a_save
+    def step_count(self, every: int | None, known: Collection[str]) -> int:
+        """Steps of a run, about, with a save after so many rows."""
+        calls = map(self.positions, range(len(self.columns)))
+        return step_count(calls, self.most_rows, every, known)
 
 
 @st.composite
@@ -203,7 +202,7 @@ def workloads(
     policy = draw(_policy(has, known))
     resuming = "resume" in has
     every = draw(_any_of(None, 1, 1, 1, 2, 3)) if resuming else None
-    steps = shape.step_count(every, 12 if "storage_steps" in known else 4)
+    steps = shape.step_count(every, known)
     work = Workload(
         columns=tuple(shape.columns),
         rows=rows,

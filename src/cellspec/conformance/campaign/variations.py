@@ -8,7 +8,7 @@ added to a part of the workloads, by a hash of what was drawn, so that it change
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import TypeAlias, get_args
 
@@ -16,8 +16,11 @@ from cellspec.conformance.run.foreign import FOREIGN, Reading
 from cellspec.conformance.run.row_ids import RowIds
 from cellspec.conformance.run.values import Texts
 from cellspec.conformance.run.workload import Fault, Visit, Workload
+from cellspec.graph.graph import ExecutionGraph
+from cellspec.graph.rowset import parts_touched
+from cellspec.machine.limits import Limits
 
-__all__ = ["varied"]
+__all__ = ["step_count", "varied"]
 
 _ROWS = (9, 12, 17, 33, 66, 101, 130, 200)
 """Numbers of rows: names that sort as texts, and the places where a byte or a page wraps."""
@@ -43,19 +46,97 @@ def varied(work: Workload, known: Collection[str]) -> Workload:
         text = f"{drawn}\n{what}".encode()
         return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big")
 
+    larger = _with_more_rows(work, number)
+    if larger is not work:
+        work = _with_later_steps(work, larger, number, known)
     for capability, vary in _VARIATIONS:
         if not capability or capability in known:
             work = vary(work, number)
     return work
 
 
+def step_count(calls: Iterable[int], rows: int, every: int | None, known: Collection[str]) -> int:
+    """Steps of a run, about: two of each call, and those of each time that rows are saved.
+
+    Args:
+        calls: by column, how many calls it takes.
+        rows: of the dataset.
+        every: rows between two saves; None for one save at the end.
+        known: the capabilities of the engine.
+    """
+    saves = 1 if every is None else -(-rows // every)
+    return 2 * sum(calls) + saves * (12 if "storage_steps" in known else 4)
+
+
+def _step_count_of(work: Workload, known: Collection[str]) -> int:
+    rules = _largest_graph(work).rules
+    rows = max(work.rows, *work.targets, 0)
+    calls = [rules.scope_count(rule.index) or rows for rule in rules.columns]
+    return step_count(calls, rows, work.checkpoint_every_rows, known)
+
+
+def _with_later_steps(
+    work: Workload, larger: Workload, number: Callable[[str], int], known: Collection[str]
+) -> Workload:
+    """The larger one of two workloads, disturbed at the same parts of its run as the other.
+
+    Most of the runs that save, and those without a crash, crash late, where much is claimed.
+    An engine that claims its first rows at the very end goes on from nothing after the first of
+    these crashes, and the second one finds it there.
+    """
+    before, after = (_step_count_of(one, known) for one in (work, larger))
+
+    def later(steps: Iterable[int]) -> tuple[int, ...]:
+        return tuple(step and 1 + (step - 1) * after // before for step in steps)
+
+    crashes = later(work.crashes)
+    every = work.checkpoint_every_rows
+    # A process that is to be asked for fewer rows must die before they are claimed.
+    if not work.targets and every and not work.stop_at and (not crashes or number("late") % 4):
+        parts = (36 + number("late crash") % 20, 54 + number("second late crash") % 20)
+        crashes = tuple(1 + part * after // 64 for part in parts)
+    return larger.replace(
+        limits=_with_more_groups(work, larger),
+        crashes=crashes,
+        stop_at=later(work.stop_at),
+        worker_losses=later(work.worker_losses),
+    )
+
+
+def _with_more_groups(work: Workload, larger: Workload) -> Limits:
+    """The limits of a larger workload: as many more groups as its scopes touch (GROUP-04)."""
+    limits = work.limits
+    if limits.groups is None or limits.group_rows is None:
+        return limits
+    more = _groups_of_a_scope(larger) - _groups_of_a_scope(work)
+    return replace(limits, groups=limits.groups + more)
+
+
+def _groups_of_a_scope(work: Workload) -> int:
+    """How many row groups a scope touches at most."""
+    rules = _largest_graph(work).rules
+    scopes = [
+        rules.scope_bounds(rule.index, scope)
+        for rule in rules.columns
+        for scope in range(rules.scope_count(rule.index))
+    ]
+    size = work.limits.group_rows or 1
+    return max((len(parts_touched(*scope, size)) for scope in scopes), default=1)
+
+
+def _largest_graph(work: Workload) -> ExecutionGraph:
+    return work.graph(max(range(work.incarnations), key=work.rows_of))
+
+
 def _with_more_rows(work: Workload, number: Callable[[str], int]) -> Workload:
     """One workload in eight with many rows; a part of its failures and skips moves to the end."""
     least = max(work.rows, *work.targets, 6)
     sizes = [rows for rows in _ROWS if rows > least and rows * len(work.columns) <= _MOST_CELLS]
-    # Groups would have to grow with the scopes that they must hold.
-    if number("many rows") % 8 or not sizes or work.limits.group_rows is not None:
+    if number("many rows") % 8 or not sizes:
         return work
+    if work.checkpoint_every_rows and number("far") % 4:
+        # To have claims far behind the first rows for the next process to resume from.
+        sizes = sizes[-3:]
     rows = sizes[number("rows") % len(sizes)]
     more = rows - work.rows
     of_scopes = _barriers(work)
@@ -78,8 +159,6 @@ def _with_more_rows(work: Workload, number: Callable[[str], int]) -> Workload:
         targets=tuple(target + more for target in work.targets),
         faults=tuple(faults.values()),
         skips=tuple(dict.fromkeys((name, moved(name, row)) for name, row in work.skips)),
-        crashes=tuple(crash * rows // work.rows for crash in work.crashes),
-        worker_losses=tuple(step * rows // work.rows for step in work.worker_losses),
         # One save for each row would be most of the run.
         checkpoint_every_rows=every and max(every, rows // 8),
     )
@@ -185,7 +264,6 @@ def _raising(work: Workload, number: Callable[[str], int], reading: Reading) -> 
 
 
 _VARIATIONS: tuple[tuple[str, _Vary], ...] = (
-    ("", _with_more_rows),
     ("retries", _with_many_retries),
     ("", _with_more_resources),
     ("any_text", _with_texts),

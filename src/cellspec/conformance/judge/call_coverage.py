@@ -6,14 +6,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from cellspec.conformance.judge.coverage_notes import Notes
-from cellspec.conformance.judge.run_picture import Node, span_of
+from cellspec.conformance.judge.run_picture import FAR_ROW, Node, span_of
 from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.machine.policy import is_final, spends_attempt
 
 __all__ = ["CallCoverage"]
 
 
-_MANY_ROWS = 64
 """Rows after which a number of rows is large: beyond the word of a mask or a page."""
 
 
@@ -156,7 +155,7 @@ class CallCoverage:
             self._notes.was(Sometimes.ODD_TEXTS)
         if texts == "same" and row:
             self._notes.was(Sometimes.EQUAL_TEXTS)
-        if row > _MANY_ROWS:
+        if row > FAR_ROW:
             self._notes.was(Sometimes.MANY_ROWS)
 
     def _see_given(self, column: int, row: int) -> None:

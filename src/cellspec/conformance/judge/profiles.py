@@ -95,6 +95,7 @@ PROFILES: tuple[Profile, ...] = (
         clauses_of("groups"),
         _goals(
             _S.SHORT_GROUP,
+            _S.MANY_GROUPS,
             _S.GROUPS_FULL,
             _S.GROUP_TURN,
             _S.SCOPE_OVER_GROUPS,
@@ -148,6 +149,7 @@ PROFILES: tuple[Profile, ...] = (
         _goals(
             _S.CRASH_EARLY,
             _S.CLAIM_PART,
+            _S.CLAIM_FAR,
             _S.CRASH_TWICE,
             _S.CRASH_IN_BARRIER,
             _S.CRASH_LATE,
