@@ -31,7 +31,7 @@ PLAIN_WORK = Workload(
     crashes=(20, 20),
     targets=(4, 5),
 )
-MANY = [PLAIN_WORK.replace(seed=seed) for seed in range(120)]
+MANY = [PLAIN_WORK.replace(seed=seed) for seed in range(240)]
 
 TURNS_UP: dict[str, Callable[[Workload], bool]] = {
     "many rows": lambda work: work.rows > 64,
