@@ -731,6 +731,14 @@ class LosesGroupSlotOnDrop(Scheduler):
         self.groups.admit = admit  # type: ignore[method-assign]
 
 
+@mutant("the queue of calls that wait to be tried again holds eight: one more is forgotten")
+class HoldsEightRetries(Retries):
+    def back_off(self, keys: list[NodeKey], until: float) -> None:
+        super().back_off(keys, until)
+        if len(self.pending) > 8:
+            self.pending.remove(max(self.pending))
+
+
 @mutant("row groups have names of one digit: no more than ten are ever admitted")
 class AdmitsTenGroups(RowGroups):
     def may_admit(self) -> bool:
@@ -1251,6 +1259,18 @@ def table_without_nulls(table: Table, _: Probe) -> Table:
     nulls = {"null", "None", "NaN", "nan", "NULL", ""}
     rows = {
         row: {name: "" if value in nulls else value for name, value in cells.items()}
+        for row, cells in table.rows.items()
+    }
+    return Table(rows, table.dropped)
+
+
+@mutant("the table is read back line by line: a text of several lines ends with its first one")
+def table_of_first_lines(table: Table, _: Probe) -> Table:
+    rows = {
+        row: {
+            name: value.partition("\n")[0] if isinstance(value, str) else value
+            for name, value in cells.items()
+        }
         for row, cells in table.rows.items()
     }
     return Table(rows, table.dropped)

@@ -282,3 +282,11 @@ class CountsGroupsAsTexts(Incarnation):
         found = takewhile(lambda pair: pair[1] == str(pair[0]), enumerate(names))
         stop = self.size * sum(1 for _ in found)
         self.cells = {cell: value for cell, value in self.cells.items() if cell[1] < stop}
+
+
+@mutant("of the ids of a group only the first is kept: the others are counted on from it")
+class CountsIdsOn(Incarnation):
+    def ids_of(self, rows: Iterable[int]) -> list[int | str]:
+        found = super().ids_of(rows)
+        first = found[0] if found else 0
+        return [first + place for place in range(len(found))] if isinstance(first, int) else found
