@@ -97,6 +97,9 @@ CLAIM_1 = 'resume claim={"a":1}'
 
 KILLED = 'start a0; 1 crash; resume claim={"a":0}'
 MADE = "start a0; 1 complete a0; worker_lost"
+TWO_RESOURCES = work(
+    A, B, limits=Limits(resources={"x": 1, "y": 1}, column_resource={"a": "x", "b": "y"})
+)
 SHOWN: list[tuple[Sometimes, Workload, str]] = [
     (S.WORKERS_FULL, work(A, limits=Limits(workers=2)), "start a0; start a1"),
     (
@@ -104,6 +107,7 @@ SHOWN: list[tuple[Sometimes, Workload, str]] = [
         work(A, limits=Limits(resources={"x": 1}, column_resource={"a": "x"})),
         "start a0",
     ),
+    (S.RESOURCES_TOGETHER, TWO_RESOURCES, "start a0; start b1"),
     (S.BARRIER_RAN, work(A, V), "start v/0"),
     (S.BARRIER_CHAIN, work(A, V, W), "start w/0"),
     (S.JOIN, work(A, B, C), "start c0"),
@@ -336,6 +340,7 @@ NOT_SHOWN: list[tuple[Sometimes, Workload, str]] = [
     ),
     (S.CLAIM_PART, work(A), 'crash; resume claim={"a":2}'),
     (S.CLAIM_FAR, work(A, rows=80), 'crash; resume claim={"a":65}'),
+    (S.RESOURCES_TOGETHER, TWO_RESOURCES, "start a0; 1 complete a0; start b0"),
     (S.MANY_GROUPS, work(A, rows=24, limits=Limits(group_rows=2)), "admit 18-20"),
     (S.CRASH_IN_CLAIM, work(A), 'checkpoint_begin claim={"a":1}; checkpoint_failed; crash'),
     (S.ASKED_IN_FLIGHT, work(A), "start a0; 1 complete a0; stop_requested"),

@@ -71,6 +71,8 @@ class CallCoverage:
             if self._run.busy_of[resource] >= self._run.limits.resources[resource]:
                 self._notes.note("SCHED-11")
                 self._notes.was(Sometimes.RESOURCE_FULL)
+            if sum(busy > 0 for busy in self._run.busy_of.values()) > 1:
+                self._notes.was(Sometimes.RESOURCES_TOGETHER)
 
     def _see_again(self, node: Node, rows: Iterable[int]) -> None:
         """A node that failed is tried again."""

@@ -74,7 +74,7 @@ PROFILES: tuple[Profile, ...] = (
             batch_barriers=[_S.SHORT_BATCH],
             any_text=[_S.ODD_TEXTS, _S.EQUAL_TEXTS],
             row_ids=[_S.ALIKE_IDS],
-            work_conserving=[_S.OVERTAKING],
+            work_conserving=[_S.OVERTAKING, _S.RESOURCES_TOGETHER],
         ),
     ),
     Profile(

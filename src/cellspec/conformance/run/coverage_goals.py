@@ -17,6 +17,7 @@ class Sometimes(StrEnum):
 
     WORKERS_FULL = "every worker was busy"
     RESOURCE_FULL = "a resource was used up to its limit"
+    RESOURCES_TOGETHER = "calls used two resources at the same time"
     BARRIER_RAN = "a barrier started"
     BARRIER_CHAIN = "a barrier read the output of another barrier"
     JOIN = "a cell waited for two columns"
