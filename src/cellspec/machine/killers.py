@@ -23,6 +23,8 @@ class Killers:
 
     Args:
         tries: how often a cell that ends the process is tried, from 1.
+        unheard_s: for how many seconds an engine may not know of the end of a call; 0 for the
+            moment of that end alone.
 
     Attributes:
         tries: the same.
@@ -31,8 +33,9 @@ class Killers:
             cells start no more.
     """
 
-    def __init__(self, tries: int) -> None:
+    def __init__(self, tries: int, *, unheard_s: float = 0.0) -> None:
         self.tries = tries
+        self._unheard_s = unheard_s
         self.started: set[NodeKey] = set()
         self.spent: set[NodeKey] = set()
         self._well: set[NodeKey] = set()
@@ -62,6 +65,7 @@ class Killers:
     ) -> None:
         """A call of nodes ended at a time in seconds; one that ended well kills no process."""
         self._note_ends(now)
+        self._ended_at = now
         self._just_ended.update(dict.fromkeys(keys, well))
         if well:
             self._well.update(keys)
@@ -70,14 +74,13 @@ class Killers:
             self._timed_out.update(keys)
 
     def _note_ends(self, now: float) -> None:
-        """What ended before this moment is known to the engine."""
-        if now != self._ended_at:
+        """What ended long enough before this moment is known to the engine."""
+        if not 0 <= now - self._ended_at <= self._unheard_s:
             for key, well in self._just_ended.items():
                 if well:
                     self._suspected.pop(key, None)
                     self._timed_out.discard(key)
             self._just_ended.clear()
-            self._ended_at = now
 
     def may_give_up(self, key: NodeKey, now: float) -> bool:
         """True if so many processes died with a node in flight since it last ended well."""
