@@ -148,7 +148,7 @@ class RunModel:
         self.odd_commits: list[Held] = []
         """Commits that reported an error in this process, and may have landed."""
         self.started: set[NodeId] = set()
-        self.timed_out: set[NodeId] = set()
+        self.to_try_again: set[NodeId] = set()
         self.just_ended.clear()
         self.waiting: dict[NodeId, int] = {}
         self.overtaken = Counter[NodeId]()
@@ -776,9 +776,7 @@ class RunModel:
     def fail(self, node: NodeId, failure: str, until: float | None) -> None:
         ranged = None if node in self.running else self.range_of(node)
         self.unanswered.append(node)
-        self._ends_badly(node)
-        if failure == "timeout":
-            self.timed_out.update(self.calls_of(node))
+        self._ends_badly(node, again=failure != "permanent")
         if failure == "permanent" and not self.is_output(node):
             self.ends.append(True)
         if node in self.running:
@@ -801,8 +799,9 @@ class RunModel:
             elif until is None or until > self.now:
                 self.cooling[each] = until
 
-    def _ends_badly(self, node: NodeId) -> None:
+    def _ends_badly(self, node: NodeId, *, again: bool = True) -> None:
         self.just_ended.update(dict.fromkeys(self.calls_of(node), False))
+        self.to_try_again.update(self.calls_of(node) if again else ())
 
     def _drop_for(self, node: NodeId) -> None:
         lost = [node] if isinstance(node, CellNodeId) else self.wanted(node)
@@ -1291,7 +1290,7 @@ class RunModel:
             self.just_saved.clear()
             for node in (node for node, well in self.just_ended.items() if well):
                 self.died_with.pop(node, None)
-                self.timed_out.discard(node)
+                self.to_try_again.discard(node)
             self.just_ended.clear()
         self.now = t
         for node in [n for n, until in self.cooling.items() if until is not None and until <= t]:
@@ -1463,7 +1462,7 @@ class RunModel:
     def crash(self) -> None:
         in_flight = [node for node in self.started if self.in_flight(node)]
         self.died_in.update(in_flight)
-        self.died_with.update({*in_flight, *self.just_ended, *self.timed_out})
+        self.died_with.update({*in_flight, *self.just_ended, *self.to_try_again})
         self.crashed = True
         self._halt()
 

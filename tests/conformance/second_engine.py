@@ -141,6 +141,7 @@ class Incarnation:
         self.tasks: dict[Node, asyncio.Task[None]] = {}
         self.news = asyncio.Event()
         self.called: list[Node] = []
+        self.answered: set[tuple[str, int]] = set()
 
     async def run(self) -> None:
         """Until nothing is left to do."""
@@ -308,6 +309,7 @@ class Incarnation:
             if not fits:
                 return
             self.called.append(node)
+            self.answered -= {(name, row) for row in range(start, stop)}
             self.note_in_flight()
             async with asyncio.timeout(self.probe.timeout_s):
                 await self.make(rule, start, stop)
@@ -357,6 +359,7 @@ class Incarnation:
     def take(self, rule: ColumnRule, row: int, value: object) -> None:
         """Keep a value, or drop the row that the answer rejects."""
         self.suspects.died.pop((rule.name, row), None)
+        self.answered.add((rule.name, row))
         if row in self.dropped:
             return
         if value is REJECTED:
@@ -426,7 +429,7 @@ class Incarnation:
                 for name, start, stop in self.called
                 if not self.rules.columns[self.rules.index[name]].is_barrier
                 for row in range(start, stop)
-                if (name, row) not in self.cells and row not in self.dropped
+                if (name, row) not in self.cells and (name, row) not in self.answered
             ]
         )
 

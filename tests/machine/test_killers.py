@@ -63,6 +63,7 @@ def test_a_cell_that_ended_well_once_is_no_killer_of_any_later_process() -> None
 
 MADE = START._replace(kind="complete", attempt=None)
 FAILED = MADE._replace(kind="fail", failure="permanent")
+RETRIED = MADE._replace(kind="fail", failure="retryable", until=9.0)
 TIMED_OUT = MADE._replace(kind="fail", failure="timeout", until=9.0)
 BARRIER = Action("start", "v", scope=0)
 
@@ -79,7 +80,8 @@ BARRIER = Action("start", "v", scope=0)
         # The process may have died before it wrote the end down.
         ([(START, 1, MADE), (START, 1, MADE)], True),
         ([(START, 1, FAILED), (START, 1, FAILED)], True),
-        # A call that timed out may have gone on.
+        # What was to be tried again clears nothing; a call that timed out may have gone on.
+        ([(START, RETRIED, 1), (START, RETRIED, 1)], True),
         ([(START, TIMED_OUT, 1), (START, TIMED_OUT, 1)], True),
         ([(START, TIMED_OUT, START._replace(attempt=2), MADE, 1), (START, 1)], False),
         # Deaths count anew once it ended well.

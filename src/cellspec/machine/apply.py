@@ -64,8 +64,8 @@ def _take_step(run: RunState, step: Action, on_step: Callable[[Action], object] 
     notified = step if on_step is None else _as_notified(run, step)
     _take(run, step)
     if ending and run.killers is not None:
-        well, timed_out = step.kind == "complete", step.failure == "timeout"
-        run.killers.ended(ending, run.now, well=well, timed_out=timed_out)
+        well, again = step.kind == "complete", step.failure != "permanent"
+        run.killers.ended(ending, run.now, well=well, again=again)
     if on_step is not None:
         on_step(notified)
 

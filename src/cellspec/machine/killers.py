@@ -4,8 +4,8 @@ Whoever finds a dead process knows which calls were in flight, and not which of 
 an engine suspects each of them: a row may be given up once so many processes died with the named
 node in flight since it last ended well, and a cell that never did must not start again. What ended
 at the very moment of the death may count as in flight, for the process may have died before it
-wrote the end down, and so may a call that timed out, for it may have gone on. Kept only for a run
-whose engine promises a number of tries.
+wrote the end down, and so may what was to be tried again: that clears nothing, and a call that
+timed out may have gone on. Kept only for a run whose engine promises a number of tries.
 """
 
 from __future__ import annotations
@@ -41,28 +41,26 @@ class Killers:
         self._well: set[NodeKey] = set()
         self._in_flight: Counter[NodeKey] = Counter()
         self._suspected: Counter[NodeKey] = Counter()
-        self._timed_out: set[NodeKey] = set()
+        self._to_try_again: set[NodeKey] = set()
         self._just_ended: dict[NodeKey, bool] = {}
         self._ended_at = 0.0
 
     def begin(self) -> None:
         """An incarnation begins."""
         self.started.clear()
-        self._timed_out.clear()
+        self._to_try_again.clear()
         self._just_ended.clear()
 
     def process_died(self, in_flight: Iterable[NodeKey], now: float) -> None:
         """The process died at a time in seconds, with these nodes in flight."""
         self._note_ends(now)
         running = set(in_flight)
-        self._suspected.update(running | self._timed_out | self._just_ended.keys())
+        self._suspected.update(running | self._to_try_again | self._just_ended.keys())
         died_in = {key for key in running if not is_barrier_key(key)} - self._well
         self._in_flight.update(died_in)
         self.spent.update(key for key in died_in if self._in_flight[key] >= self.tries)
 
-    def ended(
-        self, keys: Iterable[NodeKey], now: float, *, well: bool = False, timed_out: bool = False
-    ) -> None:
+    def ended(self, keys: Iterable[NodeKey], now: float, *, well: bool, again: bool = True) -> None:
         """A call of nodes ended at a time in seconds; one that ended well kills no process."""
         self._note_ends(now)
         self._ended_at = now
@@ -70,8 +68,8 @@ class Killers:
         if well:
             self._well.update(keys)
             self.spent.difference_update(keys)
-        if timed_out:
-            self._timed_out.update(keys)
+        elif again:
+            self._to_try_again.update(keys)
 
     def _note_ends(self, now: float) -> None:
         """What ended long enough before this moment is known to the engine."""
@@ -79,7 +77,7 @@ class Killers:
             for key, well in self._just_ended.items():
                 if well:
                     self._suspected.pop(key, None)
-                    self._timed_out.discard(key)
+                    self._to_try_again.discard(key)
             self._just_ended.clear()
 
     def may_give_up(self, key: NodeKey, now: float) -> bool:
