@@ -98,8 +98,13 @@ def expect_no_pause(run: RunState, where: str) -> None:
         )
 
 
-def judge_start(run: RunState, column: int, row: int) -> None:
-    """Refuse a start that the state does not allow; return if it does, or is not judged."""
+def judge_start(run: RunState, column: int, row: int, *, start: int | None = None) -> None:
+    """Refuse a start that the state does not allow; return if it does, or is not judged.
+
+    Args:
+        column, row: the cell.
+        start: the first row of the range with which it starts, which gives those before it in turn.
+    """
     state = state_of(run, column, row)
     key = (column, row)
     if may_retry(run, key, state):
@@ -126,9 +131,16 @@ def judge_start(run: RunState, column: int, row: int) -> None:
         if (
             state == BACKOFF
             or (held is None and state < SKIP_READY)
-            or next(_open_needs(run, node), None) is not None
+            or any(not _is_of_range(need, node, start) for need in _open_needs(run, node))
         ):
             _refuse_early(run, node)
+
+
+def _is_of_range(need: NodeId, cell: CellNodeId, start: int | None) -> bool:
+    """True for a cell before another one in the range that begins with a row."""
+    if start is None or not isinstance(need, CellNodeId):
+        return False
+    return need.column == cell.column and need.row >= start
 
 
 def _refuse_early(run: RunState, cell: CellNodeId) -> None:
@@ -443,7 +455,7 @@ def refuse_range(run: RunState, column: int, row: int, span: tuple[int, int]) ->
             + ("its turn" if node is None else words_of(node)),
         )
     else:
-        judge_start(run, column, row)
+        judge_start(run, column, row, start=span[0])
 
 
 def words_of(node: NodeId) -> str:

@@ -77,6 +77,11 @@ FOLLOWS: Mapping[str, tuple[str, str]] = {
         "SCHED-14",
         "what is never admitted is never made: the engine gives up",
     ),
+    "renumbers groups": (
+        "GROUP-07",
+        "groups that are counted elsewhere retire elsewhere, too late",
+    ),
+    "holds eight retries": ("SCHED-15", "what is forgotten waits with nothing in flight"),
     "repeats timeouts for ever": (
         "DROP-03 DROP-04 FAIL-07 SCHED-12",
         "after its last attempt a row counts as dropped: the engine goes on with it",
