@@ -97,9 +97,6 @@ CLAIM_1 = 'resume claim={"a":1}'
 
 KILLED = 'start a0; 1 crash; resume claim={"a":0}'
 MADE = "start a0; 1 complete a0; worker_lost"
-TWO_RESOURCES = work(
-    A, B, limits=Limits(resources={"x": 1, "y": 1}, column_resource={"a": "x", "b": "y"})
-)
 SHOWN: list[tuple[Sometimes, Workload, str]] = [
     (S.WORKERS_FULL, work(A, limits=Limits(workers=2)), "start a0; start a1"),
     (
@@ -107,7 +104,6 @@ SHOWN: list[tuple[Sometimes, Workload, str]] = [
         work(A, limits=Limits(resources={"x": 1}, column_resource={"a": "x"})),
         "start a0",
     ),
-    (S.RESOURCES_TOGETHER, TWO_RESOURCES, "start a0; start b1"),
     (S.BARRIER_RAN, work(A, V), "start v/0"),
     (S.BARRIER_CHAIN, work(A, V, W), "start w/0"),
     (S.JOIN, work(A, B, C), "start c0"),
@@ -133,7 +129,6 @@ SHOWN: list[tuple[Sometimes, Workload, str]] = [
     (S.RANGE_PART, work(R), "start r0-2; 1 complete r0"),
     (S.RANGE_FED, work(R, F), "start r0-2; 1 complete r0; start f0"),
     (S.SHORT_GROUP, work(A, rows=3, limits=Limits(group_rows=2)), "admit 0-2; admit 2"),
-    (S.MANY_GROUPS, work(A, rows=12, limits=Limits(group_rows=1)), "admit 10"),
     (S.GROUPS_FULL, work(A, limits=Limits(group_rows=1, groups=1)), "admit 0"),
     (
         S.GROUP_TURN,
@@ -200,7 +195,6 @@ SHOWN: list[tuple[Sometimes, Workload, str]] = [
     (S.SCOPE_SKIPPED, work(M, Y), "skip m0; skip m1"),
     (S.CRASH_EARLY, work(A), "start a0; 1 crash"),
     (S.CLAIM_PART, work(A), f"crash; {CLAIM_1}"),
-    (S.CLAIM_FAR, work(A, rows=80), 'crash; resume claim={"a":66}'),
     (S.CRASH_TWICE, work(A), f"crash; {CLAIM_1}; 1 crash"),
     (S.CRASH_IN_BARRIER, work(A, V), "start v/0; 1 crash"),
     (S.CRASH_LATE, work(A, rows=1), "start a0; 1 complete a0; crash"),
@@ -339,9 +333,6 @@ NOT_SHOWN: list[tuple[Sometimes, Workload, str]] = [
         'checkpoint_begin claim={"a":1}; checkpoint_durable; crash',
     ),
     (S.CLAIM_PART, work(A), 'crash; resume claim={"a":2}'),
-    (S.CLAIM_FAR, work(A, rows=80), 'crash; resume claim={"a":65}'),
-    (S.RESOURCES_TOGETHER, TWO_RESOURCES, "start a0; 1 complete a0; start b0"),
-    (S.MANY_GROUPS, work(A, rows=24, limits=Limits(group_rows=2)), "admit 18-20"),
     (S.CRASH_IN_CLAIM, work(A), 'checkpoint_begin claim={"a":1}; checkpoint_failed; crash'),
     (S.ASKED_IN_FLIGHT, work(A), "start a0; 1 complete a0; stop_requested"),
     (

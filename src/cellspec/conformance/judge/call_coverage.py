@@ -6,13 +6,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from cellspec.conformance.judge.coverage_notes import Notes
-from cellspec.conformance.judge.run_picture import FAR_ROW, Node, span_of
+from cellspec.conformance.judge.run_picture import Node, span_of
 from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.machine.policy import is_final, spends_attempt
 
 __all__ = ["CallCoverage"]
 
 
+_MANY_ROWS = 64
 """Rows after which a number of rows is large: beyond the word of a mask or a page."""
 
 
@@ -71,8 +72,6 @@ class CallCoverage:
             if self._run.busy_of[resource] >= self._run.limits.resources[resource]:
                 self._notes.note("SCHED-11")
                 self._notes.was(Sometimes.RESOURCE_FULL)
-            if sum(busy > 0 for busy in self._run.busy_of.values()) > 1:
-                self._notes.was(Sometimes.RESOURCES_TOGETHER)
 
     def _see_again(self, node: Node, rows: Iterable[int]) -> None:
         """A node that failed is tried again."""
@@ -157,7 +156,7 @@ class CallCoverage:
             self._notes.was(Sometimes.ODD_TEXTS)
         if texts == "same" and row:
             self._notes.was(Sometimes.EQUAL_TEXTS)
-        if row > FAR_ROW:
+        if row > _MANY_ROWS:
             self._notes.was(Sometimes.MANY_ROWS)
 
     def _see_given(self, column: int, row: int) -> None:

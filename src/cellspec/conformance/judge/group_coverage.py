@@ -11,8 +11,6 @@ from cellspec.conformance.run.coverage_goals import Sometimes
 
 __all__ = ["GroupCoverage"]
 
-_MANY_GROUPS = 10
-
 
 class GroupCoverage:
     """What the moves of row groups are evidence for."""
@@ -26,8 +24,6 @@ class GroupCoverage:
         start, stop = span_of(event)
         self._notes.note("GROUP-03", "GROUP-05")
         self._run.admitted.add(start)
-        if start >= _MANY_GROUPS * (self._run.limits.group_rows or self._run.rows):
-            self._notes.was(Sometimes.MANY_GROUPS)
         groups = self._run.limits.groups
         if groups is not None:
             self._notes.note("GROUP-08")

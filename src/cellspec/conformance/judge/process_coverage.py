@@ -7,7 +7,7 @@ from typing import Any
 
 from cellspec.conformance.judge.coverage_notes import Notes
 from cellspec.conformance.judge.kept_scopes import kept_scopes
-from cellspec.conformance.judge.run_picture import FAR_ROW, Claimed, rows_of_claim
+from cellspec.conformance.judge.run_picture import Claimed, rows_of_claim
 from cellspec.conformance.run.coverage_goals import Sometimes
 
 __all__ = ["ProcessCoverage"]
@@ -112,8 +112,6 @@ class ProcessCoverage:
             self._notes.note("CKPT-16")
         if any(0 < len(rows) < self._run.rows for rows in held):
             self._notes.was(Sometimes.CLAIM_PART)
-        if any(row > FAR_ROW for rows in held for row in rows):
-            self._notes.was(Sometimes.CLAIM_FAR)
         if any(rows and len(rows) <= max(rows) for rows in held):
             self._notes.was(Sometimes.CLAIM_GAP)
         if any(rows != held[0] for rows in held):

@@ -74,7 +74,7 @@ PROFILES: tuple[Profile, ...] = (
             batch_barriers=[_S.SHORT_BATCH],
             any_text=[_S.ODD_TEXTS, _S.EQUAL_TEXTS],
             row_ids=[_S.ALIKE_IDS],
-            work_conserving=[_S.OVERTAKING, _S.RESOURCES_TOGETHER],
+            work_conserving=[_S.OVERTAKING],
         ),
     ),
     Profile(
@@ -95,7 +95,6 @@ PROFILES: tuple[Profile, ...] = (
         clauses_of("groups"),
         _goals(
             _S.SHORT_GROUP,
-            _S.MANY_GROUPS,
             _S.GROUPS_FULL,
             _S.GROUP_TURN,
             _S.SCOPE_OVER_GROUPS,
@@ -149,7 +148,6 @@ PROFILES: tuple[Profile, ...] = (
         _goals(
             _S.CRASH_EARLY,
             _S.CLAIM_PART,
-            _S.CLAIM_FAR,
             _S.CRASH_TWICE,
             _S.CRASH_IN_BARRIER,
             _S.CRASH_LATE,

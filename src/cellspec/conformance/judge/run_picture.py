@@ -12,10 +12,7 @@ from typing import Any, TypeAlias
 
 from cellspec.conformance.run.workload import Workload
 
-__all__ = ["FAR_ROW", "Claimed", "Node", "RunPicture", "rows_of_claim", "span_of"]
-
-FAR_ROW = 64
-"""A row beyond it is in no small workload, and its number is none of a bit in a word."""
+__all__ = ["Claimed", "Node", "RunPicture", "rows_of_claim", "span_of"]
 
 Node: TypeAlias = tuple[int, bool, int]
 """A column by position, whether it is a barrier node, and the row or scope."""

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cellspec.conformance.judge.run_picture import FAR_ROW
 from cellspec.conformance.run.coverage_goals import Sometimes
 from cellspec.conformance.run.values import SKIPPED, Table
 
@@ -101,8 +100,6 @@ def situations_of(resume: SilentResume) -> Iterator[Sometimes]:
         yield Sometimes.CRASH_IN_CLAIM
     if 0 < len(whole) < resume.rows_before:
         yield Sometimes.CLAIM_PART
-    if any(row > FAR_ROW for row in whole):
-        yield Sometimes.CLAIM_FAR
     if resume.crashes and resume.outcome == "crash":
         yield Sometimes.CRASH_TWICE
     if any(not reads.isdisjoint(whole) for reads in resume.barriers):

@@ -17,7 +17,6 @@ class Sometimes(StrEnum):
 
     WORKERS_FULL = "every worker was busy"
     RESOURCE_FULL = "a resource was used up to its limit"
-    RESOURCES_TOGETHER = "calls used two resources at the same time"
     BARRIER_RAN = "a barrier started"
     BARRIER_CHAIN = "a barrier read the output of another barrier"
     JOIN = "a cell waited for two columns"
@@ -35,7 +34,6 @@ class Sometimes(StrEnum):
     RANGE_PART = "a range had given some of its rows and not others"
     RANGE_FED = "a node started on a row of a range that was still running"
     SHORT_GROUP = "the last row group was shorter than the others"
-    MANY_GROUPS = "a run had more than 10 row groups"
     GROUPS_FULL = "as many row groups were admitted as the limit allows"
     GROUP_TURN = "a row group was admitted after another had retired"
     GROUP_OF_ORDER = "a row group was admitted under a limit, and later rows waited in order"
@@ -62,7 +60,6 @@ class Sometimes(StrEnum):
     SCOPE_SKIPPED = "every row of a barrier's scope was skipped or dropped"
     CRASH_EARLY = "a crash came before any claim was durable"
     CLAIM_PART = "a run resumed from a claim of some of its rows"
-    CLAIM_FAR = "a run resumed from a claim beyond row 64"
     CRASH_TWICE = "a run crashed, was resumed and crashed again"
     CRASH_IN_BARRIER = "a crash came while a barrier was in flight"
     CRASH_LATE = "a crash came when every row was resolved and the run had not ended"

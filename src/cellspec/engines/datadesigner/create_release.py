@@ -63,7 +63,6 @@ class CreateRelease:
         """Situations that need resources, backoffs, or parts of a row group."""
         yield from (
             Sometimes.RESOURCE_FULL,
-            Sometimes.RESOURCES_TOGETHER,
             Sometimes.BACKOFF_ENDED,
             Sometimes.CRASH_IN_BACKOFF,
             Sometimes.SCOPE_OVER_GROUPS,

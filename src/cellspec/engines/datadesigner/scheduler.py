@@ -85,9 +85,6 @@ class SchedulerBackend:
         self.release = load()
         self.version = self.release.version
         self.capabilities = self.release.capabilities
-        if "models_take_places" not in self.release.features:
-            # There is one limit for all models.
-            self.unasked = self.unasked | {Sometimes.RESOURCES_TOGETHER}
 
     def fit(self, work: Workload) -> Workload | None:
         """The nearest workload that the scheduler can be asked for."""
