@@ -124,9 +124,7 @@ export class Engine {
     return tasks;
   }
 
-  nameOf(column, place) {
-    return `${column}[${place.scope ?? place.rows}]`;
-  }
+  nameOf = (column, place) => `${column}[${place.scope ?? place.rows}]`;
 
   // The tasks that may start.
 
@@ -144,18 +142,14 @@ export class Engine {
   }
 
   // A barrier that runs is over when it ends, also if every row of it was dropped meanwhile.
-  isRunningBarrier(task) {
-    return task.column.scope_rows && task.reads && !task.done;
-  }
-
   isOver(task) {
-    return task.done || (!this.isRunningBarrier(task) && this.wantedRows(task).length === 0);
+    const isRunning = task.column.scope_rows && task.reads;
+    return task.done || !(isRunning || this.wantedRows(task).length);
   }
 
-  // In order, a dropped row hands its turn on: what counts is the row before it.
+  // A dropped row hands its turn on: what counts is the row before it.
   isNext({ after }) {
-    while (after && this.liveRows(after).length === 0 && !this.isRunningBarrier(after)) ({ after } = after);
-    return !after || this.isOver(after);
+    return !after || (this.isOver(after) && (this.liveRows(after).length || this.isNext(after)));
   }
 
   isReady(task, now) {
@@ -233,8 +227,7 @@ export class Engine {
     if (isOdd) return this.fail({ ...line, failure: "permanent" });
     this.take(line).done = true;
     kept.forEach((row, index) => this.keep(task, row, values[index]));
-    const isNews = (row) => isRejected(row) && !this.dropped.has(row);
-    for (const row of task.reads.filter(isNews)) this.drop(row, line.column, "filtered");
+    for (const row of task.reads.filter(isRejected)) this.drop(row, line.column, "filtered");
   }
 
   keep(task, row, value) {
@@ -255,6 +248,7 @@ export class Engine {
   }
 
   drop(row, column, cause = "failed") {
+    if (this.dropped.has(row)) return;
     this.dropped.set(row, column);
     say("drop", { column, rows: row, cause });
   }

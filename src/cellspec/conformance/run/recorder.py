@@ -136,8 +136,15 @@ class Recorder:
     def watch(self, files: FileWatch) -> None:
         """Have the process die in an operation on a file that comes after the crash step."""
         files.lock = self.lock
-        files.die = lambda where: self._die(f"the process dies {where}")
+        files.die = self._die_at_file
         self.files = files
+
+    def _die_at_file(self, where: str) -> None:
+        """The process dies at a file, of a write at the time of the last event before it."""
+        if self.files is not None and self.files.died_at == "write" and self.log:
+            # The write is seen only now: nobody can say when after that event it was done.
+            self.ended_by, self.ended_at_s = "crash", self.log[-1]["t"]
+        self._die(f"the process dies {where}")
 
     def kill(self, column: str, row: int) -> NoReturn:
         """The call of a cell ends the process."""
