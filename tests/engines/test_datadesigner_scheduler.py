@@ -111,10 +111,10 @@ KNOWN: Mapping[str, tuple[str, Workload]] = {
     "DROP-03": (
         "a row whose last attempt failed goes on until the round ends",
         Workload(
-            (A, B),
+            (A, B, ColumnDescriptor("c")),
             rows=1,
             limits=Limits(workers=1),
-            faults=(*twice("a", 0, 2), *twice("b", 0, 1)),
+            faults=(*twice("a", 0, 2), *twice("b", 0, 1), *twice("c", 0, 1)),
         ),
     ),
     "FAIL-02": (
