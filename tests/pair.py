@@ -339,7 +339,7 @@ class Pair:
         self._offers = None
         self._take_out()
         self._move(action)
-        self.model.move_on()
+        self.model.move_on(admits=action.kind == "admit")
         self.machine.apply(action)
 
     def _outspoken(self, action: Action) -> Action:

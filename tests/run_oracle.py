@@ -589,11 +589,11 @@ class RunModel:
         if self.rules.bypass is not None:
             self.overtaken.update(self._overtaken_by(nodes))
 
-    def move_on(self) -> None:
-        """A step was taken: what it made ready waits from now on."""
+    def move_on(self, *, admits: bool = False) -> None:
+        """A step was taken: what it made ready waits from now on, or from the step before it."""
         if self.rules.bypass is None:
             return
-        self.moves += 1
+        self.moves += not admits
         ready = set() if self.over() else {n for n in self.ready() if not self.is_output(n)}
         ready = {n for n in ready if not (isinstance(n, CellNodeId) and self.is_killer(n))}
         self.waiting = {n: self.waiting.get(n, self.moves) for n in sorted(ready, key=str)}

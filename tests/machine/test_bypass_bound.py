@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from cellspec import Action, ColumnDescriptor, ExecutionGraph, ExecutionTraits, Machine, Violation
+from cellspec import (
+    Action,
+    ColumnDescriptor,
+    ExecutionGraph,
+    ExecutionTraits,
+    Limits,
+    Machine,
+    Violation,
+)
 
 T = ExecutionTraits
 
@@ -48,3 +56,13 @@ def test_only_starts_that_keep_the_bound_are_offered() -> None:
     run.apply(Action("start", "a", (0, 1)))
     run.apply(Action("complete", "a", (0, 1)))
     assert [str(each) for each in run.enabled() if each.kind == "start"] == ["start a[1]"]
+
+
+@pytest.mark.clause("SCHED-17")
+def test_groups_that_are_admitted_one_after_the_other_are_ready_at_one_step() -> None:
+    graph = ExecutionGraph(2, [ColumnDescriptor("a"), ColumnDescriptor("b", dependencies=["a"])])
+    run = Machine(graph, Limits(group_rows=1), bypass=0)
+    for row in (0, 1):
+        run.apply(Action("admit", rows=(row, row + 1)))
+    run.apply(Action("start", "a", (1, 2)))
+    assert run.in_flight == 1
