@@ -108,6 +108,14 @@ def broken(
     return ""
 
 
+ASKED: dict[str, Any] = {
+    "idle_s": 9.0,
+    "claims": ("core", "resume", "interrupts"),
+    "version": 1,
+}
+"""An engine of whole rows that resumes, may be asked to stop, and may take its time."""
+
+
 def case(
     name: str,
     columns: Sequence[ColumnDescriptor],
@@ -806,9 +814,7 @@ CASES = [
         4,
         f"{FAILED_CLAIM}; 2; stop_requested; end outcome=interrupted",
         "",
-        idle_s=9.0,
-        claims=("core", "resume", "interrupts"),
-        version=1,
+        **ASKED,
     ),
     case(
         "a claim that failed excuses nothing finished later",
@@ -816,9 +822,7 @@ CASES = [
         4,
         f"{FAILED_CLAIM}; made a 1; 2; stop_requested; end outcome=interrupted",
         "STOP-07",
-        idle_s=9.0,
-        claims=("core", "resume", "interrupts"),
-        version=1,
+        **ASKED,
     ),
     case(
         "a claim fails to the end",
@@ -827,9 +831,7 @@ CASES = [
         f'{FAILED_CLAIM}; made a 1; 2; durable 1; checkpoint_begin claim={{"a":2}}; '
         "checkpoint_failed; stop_requested; end outcome=interrupted",
         "",
-        idle_s=9.0,
-        claims=("core", "resume", "interrupts"),
-        version=1,
+        **ASKED,
     ),
     case(
         "storage works again after a claim that failed",
@@ -837,9 +839,7 @@ CASES = [
         4,
         f"{FAILED_CLAIM}; 2; durable 0; stop_requested; end outcome=interrupted",
         "STOP-07",
-        idle_s=9.0,
-        claims=("core", "resume", "interrupts"),
-        version=1,
+        **ASKED,
     ),
     case(
         "rows that failed excuse what was finished",
@@ -847,9 +847,7 @@ CASES = [
         4,
         "made a 0; checkpoint_failed; 2; stop_requested; end outcome=interrupted",
         "",
-        idle_s=9.0,
-        claims=("core", "resume", "interrupts"),
-        version=1,
+        **ASKED,
     ),
     case(
         "rows that failed excuse nothing finished later",
@@ -857,9 +855,7 @@ CASES = [
         4,
         "made a 0; checkpoint_failed; made a 1; 2; stop_requested; end outcome=interrupted",
         "STOP-07",
-        idle_s=9.0,
-        claims=("core", "resume", "interrupts"),
-        version=1,
+        **ASKED,
     ),
     case(
         "a commit that failed excuses its own rows",
