@@ -57,6 +57,7 @@ SUITE = ("run", "judge", "campaign", "report", "pytest")
 SIM = (
     ("policies", "draws", "figures", "targets", "terminal", "arguments", "hints", "examples"),
     ("scenario",),
+    ("endpoints",),
     ("simulator",),
     # A scenario made into a run, and a run into figures.
     ("simulation", "results"),

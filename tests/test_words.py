@@ -156,6 +156,8 @@ KEPT_NAMES = {
     # `probe.life` is the old name of `probe.incarnation`; adapters call `probe.cooling`.
     "cellspec/conformance/run/node_reports.py": {"cooling"},
     "cellspec/conformance/run/probe.py": {"life"},
+    # A throttle's, which is no backoff of a node; DataDesigner's word.
+    "sim/endpoints/plan.py": {"cool_down_s"},
 }
 
 
