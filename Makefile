@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test lint bench specs conformance odd engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel recompute restores clean
+.PHONY: run test lint bench specs conformance odd engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel recompute restores theory clean
 
 run: $(READY)
 	$(BIN)/cellspec run text_to_sql
@@ -66,6 +66,10 @@ odd: $(READY)
 # Every figure of 10,000 random runs, worked out again from their traces by a program of its own.
 recompute: $(READY)
 	$(BIN)/python -m tests.recompute --scenarios 10000
+
+# The long ones of the cases with known answers, which lie in ../shared/theory.
+theory: $(READY)
+	$(BIN)/python -m pytest -q -m theory
 
 # Restores of random runs, from claims of any rows, against the law by definition; ten minutes.
 restores: $(READY)

@@ -104,7 +104,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # What takes minutes, and is run by a command of its own.
-OWN_COMMANDS = {"rumur": "make test-model", "wheel": "make test-wheel"}
+OWN_COMMANDS = {
+    "rumur": "make test-model",
+    "theory": "make theory",
+    "wheel": "make test-wheel",
+}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

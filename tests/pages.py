@@ -114,6 +114,7 @@ NOT_RUN = {
     "make odd": MINUTES,
     "make restores": MINUTES,
     "make recompute": "it takes minutes; `.ci/run` runs a fifth of it",
+    "make theory": "it takes minutes; `make test` runs the short cases",
     "make test-browser": "`make test` runs these tests where Chromium is installed",
     "make test-clusters": IN_CI,
     "make test-datadesigner": IN_CI,
