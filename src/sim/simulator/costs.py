@@ -1,8 +1,8 @@
 """The costs of values that a crash may lose: the worker time that each of them took.
 
 A cell or barrier node that was made by a call of its own is asked for again: its latency and the
-outcomes of its calls are functions of the seed. The rows of a range are kept here, until a claim
-holds them.
+outcomes of its calls are functions of the seed. The rows of a range, and all that came over a route
+(`sim.simulator.route`), are kept here, rows until a claim holds them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class CallCosts:
     Args:
         latency: how long each call takes.
         outcomes: how calls end; None if all end well.
-        streams: the columns that make ranges.
+        streams: the columns whose rows are kept.
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class CallCosts:
         self._latency, self._outcomes = latency, outcomes
         # By column: [start, stop) of the rows that each call gave, and the seconds of each row.
         self._streams = {column: (array("q"), array("d")) for column in streams}
+        self._barriers: dict[tuple[int, int], float] = {}
 
     def add_rows(self, column: int, start: int, stop: int, row_s: float) -> None:
         """A call gave rows ``[start, stop)``, each in `row_s` seconds; the range may be empty."""
@@ -39,6 +40,10 @@ class CallCosts:
         if kept is not None and stop > start:
             kept[0].extend((start, stop))
             kept[1].append(row_s)
+
+    def add_barrier(self, column: int, scope: int, seconds: float) -> None:
+        """A barrier node of a column with a route was complete after so many seconds."""
+        self._barriers[column, scope] = seconds
 
     def forget(self, claim: Claim) -> None:
         """The rows that a claim holds are safe: their costs are not asked any more."""
@@ -76,6 +81,9 @@ class CallCosts:
 
     def of_barrier(self, column: int, scope: int) -> float:
         """The seconds that a barrier node took."""
+        kept = self._barriers.get((column, scope))
+        if kept is not None:
+            return kept
         call, outcomes = 1, self._outcomes
         while outcomes is not None and outcomes.of_barrier(column, scope, call) is not None:
             call += 1

@@ -43,8 +43,9 @@ class CrashPlan:
 class RunPlan:
     """Everything that decides a run, beside its graph and its latencies.
 
-    Failures, row groups and ranges (`range_rows`: how many rows one call of a column makes) are
-    for `sim.simulator.stepwise.StepwiseSimulator`; `Simulator` runs without them.
+    Failures, row groups, ranges (`range_rows`: how many rows one call of a column makes) and
+    bounds (`timeouts`: by column, the seconds after which a call is given up) are for
+    `sim.simulator.stepwise.StepwiseSimulator`; `Simulator` runs without them.
     """
 
     seed: int = 0
@@ -55,3 +56,4 @@ class RunPlan:
     restart_delay_s: float = 0.0
     failures: FailurePolicy | None = None
     range_rows: Mapping[str, int] = field(default_factory=dict)
+    timeouts: Mapping[str, float] = field(default_factory=dict)

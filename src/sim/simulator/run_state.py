@@ -38,7 +38,7 @@ class Task(simpy.events.Event):
 
     Attributes:
         column, row: the node's key (`cellspec.graph.nodes.NodeKey`), in two attributes.
-        ends_s: when it ends, unless the process crashes before.
+        ends_s: when it ends, unless the process crashes before; minus infinity while nobody knows.
     """
 
     def __init__(self, env: simpy.Environment) -> None:

@@ -11,16 +11,20 @@ skips, and how long a backoff is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from cellspec.errors import SpecError
 from cellspec.graph.graph import ExecutionGraph
 from sim.simulator.call_outcomes import CallOutcomes
 from sim.simulator.latency import Latency
 from sim.simulator.outcome import Outcome
 from sim.simulator.plan import RunPlan
 from sim.simulator.recording import Notify
+from sim.simulator.route import Route
 from sim.simulator.simulator import Simulator
 from sim.simulator.stepwise_calls import StepwiseCalls
+from sim.simulator.time_outs import BoundedLatency, BoundedOutcomes
 
 __all__ = ["StepwiseSimulator"]
 
@@ -32,6 +36,7 @@ class StepwiseSimulator:
         graph, latency, plan: as of `Simulator`.
         outcomes: how calls end; None if all end well.
         notify: receives every step; see `sim.simulator.recording`.
+        routes: by column, what its calls go through; see `sim.simulator.route`.
         options: `checked`, `choose` and `progress` of `Simulator`.
     """
 
@@ -43,9 +48,21 @@ class StepwiseSimulator:
         *,
         outcomes: CallOutcomes | None = None,
         notify: Notify | None = None,
+        routes: Mapping[int, Route] | None = None,
         **options: Any,
     ) -> None:
-        self._calls = StepwiseCalls(outcomes, notify)
+        if plan.timeouts:
+            if outcomes is None:
+                name = next(iter(plan.timeouts))
+                raise SpecError(
+                    f"timeouts: {name!r} has a bound, and nothing says how failures are answered: "
+                    "give outcomes"
+                )
+            index = graph.rules.index
+            bounds = {index[name]: bound_s for name, bound_s in plan.timeouts.items()}
+            outcomes = BoundedOutcomes(outcomes, latency, bounds)
+            latency = BoundedLatency(latency, bounds)
+        self._calls = StepwiseCalls(outcomes, notify, routes)
         self._driver = Simulator(graph, latency, plan, calls=self._calls, **options)
 
     def run(self) -> Outcome:

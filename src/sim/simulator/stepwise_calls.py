@@ -2,12 +2,16 @@
 
 `StepwiseCalls` takes every step by the machine's own methods, so that a trace can hold each of them
 (`sim.simulator.recording`). A call that fails takes as long as one that ends well. A range that
-fails does so when it has given half of its rows.
+fails does so when it has given half of its rows; one that times out has given none.
+
+A column may have a route (`sim.simulator.route`): then nobody knows how long a call will take until
+the route says that it is through, and a range gives all of its rows at that moment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import simpy
 
@@ -24,6 +28,7 @@ from sim.simulator.outcome import Incarnation
 from sim.simulator.plan import RunPlan
 from sim.simulator.ready_times import ReadyTimes
 from sim.simulator.recording import Notify, record
+from sim.simulator.route import Route
 from sim.simulator.row_groups import RowGroups
 from sim.simulator.run_state import RunState, Task
 
@@ -37,7 +42,8 @@ class _Work(Task):
         call: which call of its node, or of the first row of its range, from 1.
         stop: the row after the last of its range; for anything else the row after its own.
         given: rows of its range that it has given, or passed over.
-        start_s, seconds: when it began, and how long it takes in all.
+        start_s, seconds: when it began, and how long it takes in all; of a call on a route that is
+            known at its end.
         failure: how it will fail, or None.
     """
 
@@ -62,15 +68,22 @@ class StepwiseCalls:
     Args:
         outcomes: how calls end; None if all end well.
         notify: receives every step.
+        routes: by column, what its calls go through; other columns' calls take their latency.
     """
 
     counts_calls = True
     # Backoffs end when the machine gets the time.
     always_timed = True
 
-    def __init__(self, outcomes: CallOutcomes | None, notify: Notify | None) -> None:
+    def __init__(
+        self,
+        outcomes: CallOutcomes | None,
+        notify: Notify | None,
+        routes: Mapping[int, Route] | None = None,
+    ) -> None:
         self._outcomes = outcomes
         self._notify = notify
+        self._routes = routes or {}
 
     def make_machine(
         self, graph: ExecutionGraph, plan: RunPlan, *, checked: bool, waive: Collection[str]
@@ -93,6 +106,8 @@ class StepwiseCalls:
         state.outcome.failures = [
             {"retryable": 0, "backpressure": 0, "permanent": 0} for _ in state.rules.columns
         ]
+        # What a crash may lose: only then somebody asks what it took.
+        self._kept = set(self._routes) if state.plan.crashes else set()
         self._tried = RowSet(graph.num_records)
         self._blamed = [RowSet(graph.num_records) for _ in state.rules.columns]
         self._ready = ReadyTimes(state)
@@ -102,8 +117,10 @@ class StepwiseCalls:
         self._groups = RowGroups(self._state)
         self._made = [0] * self._state.graph.num_columns
         self._first_live = 0
-        streams = [column for column, rows in enumerate(self._range_rows) if rows > 1]
-        self._costs = CallCosts(self._state.latency, self._outcomes, streams)
+        streams = {column for column, rows in enumerate(self._range_rows) if rows > 1}
+        self._costs = CallCosts(self._state.latency, self._outcomes, sorted(streams | self._kept))
+        for route in dict.fromkeys(self._routes.values()):
+            route.attach(self._state.env, self._through)
 
     # What follows by itself
 
@@ -223,7 +240,8 @@ class StepwiseCalls:
         call = self._call((column, row))
         task = self._take_task(column, row, t)
         task.stop, task.call = stop, call
-        task.seconds = state.latency.get(column, row, call)
+        if column not in self._routes:
+            task.seconds = state.latency.get(column, row, call)
         task.failure = self._outcomes.of_cell(column, row, call) if self._outcomes else None
         state.timings.called(column, row, stop, t, self._ready.of(column, row))
         self._try_rows(row, stop)
@@ -260,7 +278,8 @@ class StepwiseCalls:
         call = self._call(key)
         task = self._take_task(*key, t)
         task.call, task.stop = call, scope + 1
-        task.seconds = self._state.latency.get_barrier(column, scope, call)
+        if column not in self._routes:
+            task.seconds = self._state.latency.get_barrier(column, scope, call)
         task.failure = self._outcomes.of_barrier(column, scope, call) if self._outcomes else None
         self._try_rows(*self._state.rules.scope_bounds(column, scope))
         self._launch(task, column)
@@ -285,9 +304,14 @@ class StepwiseCalls:
 
     def _launch(self, task: _Work, column: int) -> None:
         self._state.outcome.calls[column] += 1
-        self._state.outcome.busy_s[column] += task.seconds
-        task.ends_s = task.start_s + task.seconds
-        self._await(task, task.row_s)
+        route = self._routes.get(column)
+        if route is None:
+            self._state.outcome.busy_s[column] += task.seconds
+            task.ends_s = task.start_s + task.seconds
+            self._await(task, task.seconds if task.failure == "timeout" else task.row_s)
+        else:
+            task.ends_s = -math.inf
+            route.enter(task, task.call, task.start_s)
         self._state.count_event()
 
     def _await(self, task: _Work, seconds: float) -> None:
@@ -295,6 +319,20 @@ class StepwiseCalls:
         self._state.env.schedule(task, simpy.events.NORMAL, seconds)
 
     # What ends
+
+    def _through(self, task: Task, failure: Failure | None = None) -> None:
+        """A call is through its route, now; with a failure of the route, it fails by that."""
+        assert isinstance(task, _Work)
+        if failure is not None:
+            task.failure = failure
+        self._book(task)
+        self._state.on_completed[0](task)
+
+    def _book(self, task: _Work) -> None:
+        """Count what a call on a route took up to now."""
+        now = self._state.env.now
+        task.seconds, task.ends_s = now - task.start_s, now
+        self._state.outcome.busy_s[column_of((task.column, task.row))] += task.seconds
 
     def completion(self, settle: Settle) -> Callable[[Task], None]:
         state, env, machine = self._state, self._state.env, self._machine
@@ -339,7 +377,9 @@ class StepwiseCalls:
         """A range gives its next row, or fails half-way."""
         column, machine, state = task.column, self._machine, self._state
         row = task.row + task.given
-        if task.failure is not None and task.given >= (task.stop - task.row) // 2:
+        if task.failure is not None and (
+            task.failure == "timeout" or task.given >= (task.stop - task.row) // 2
+        ):
             state.outcome.busy_s[column] -= max(0.0, task.ends_s - t)
             self._keep_stream(task)
             self._fail((column, task.row), column, row, task, t)
@@ -379,6 +419,8 @@ class StepwiseCalls:
             self._fail((task.column, scope), column, scope, task, t)
         else:
             self._machine.complete_barrier(column, scope)
+            if column in self._kept:
+                self._costs.add_barrier(column, scope, task.seconds)
             self._calls.pop((task.column, scope), None)
             state.log.append(task.column * state.graph.num_records + scope)
         state.spare.append(task)
@@ -387,7 +429,7 @@ class StepwiseCalls:
         """A call fails: it is tried again after a backoff, or its rows are given up."""
         failure, machine, state = task.failure, self._machine, self._state
         assert failure is not None and self._outcomes is not None  # noqa: PT018
-        state.outcome.failures[column][failure] += 1
+        state.outcome.failures[column]["retryable" if failure == "timeout" else failure] += 1
         self._calls[key[0], place] = task.call
         backoff = self._outcomes.backoff_s(column, place, task.call, failure)
         if key[0] >= 0:
@@ -417,6 +459,10 @@ class StepwiseCalls:
         incarnation.cells_done = sum(self._made)
         for column, done in enumerate(self._made):
             self._state.outcome.done[column] += done
+        for task in self._state.running:
+            if task.ends_s == -math.inf:
+                assert isinstance(task, _Work)
+                self._book(task)
 
     def count_table(self) -> None:
         counters, outcome = self._machine.counters, self._state.outcome
@@ -433,6 +479,8 @@ class StepwiseCalls:
 
     def crashed(self) -> None:
         self._skips.clear()
+        for route in dict.fromkeys(self._routes.values()):
+            route.crash(self._state.env.now)
         for task in self._state.running:
             assert isinstance(task, _Work)
             self._keep_stream(task)
@@ -445,10 +493,16 @@ class StepwiseCalls:
 
     def _keep_stream(self, task: _Work) -> None:
         """Remember the cost of the rows that a call gave, until a claim holds them."""
-        self._costs.add_rows(task.column, task.row, task.row + task.given, task.row_s)
+        if task.column not in self._routes:
+            self._costs.add_rows(task.column, task.row, task.row + task.given, task.row_s)
+        elif task.given:
+            # Its rows came at one moment: the first has taken all the time.
+            self._costs.add_rows(task.column, task.row, task.row + 1, task.seconds)
 
     def lost_s(self, task: Task) -> float:
         assert isinstance(task, _Work)
+        if column_of((task.column, task.row)) in self._routes:
+            return 0.0 if task.given else task.seconds
         return task.seconds * (1 - task.given / (task.stop - task.row))
 
     def cell_cost(self, column: int) -> Callable[[int], float]:

@@ -1,0 +1,41 @@
+"""The route of a call: what it goes through from its start to its end, where no latency says."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import simpy
+
+from cellspec.machine.actions import Failure
+from sim.simulator.run_state import Task
+
+__all__ = ["Finish", "Route"]
+
+
+class Finish(Protocol):
+    """Takes a call that is through its route; called at that time, once."""
+
+    def __call__(self, task: Task, failure: Failure | None = None, /) -> None:
+        """The call ends as drawn for it, or by `failure`.
+
+        Other calls may enter the route before this returns.
+        """
+
+
+class Route(Protocol):
+    """The way of the calls of one or several columns; it lives through all incarnations."""
+
+    def attach(self, env: simpy.Environment, finish: Finish) -> None:
+        """An incarnation begins, with a clock of its own and without calls."""
+
+    def enter(self, task: Task, call: int, t: float) -> None:
+        """A call starts; it may be through at this same time, but only after this returned.
+
+        Args:
+            task: the call; its node is `column` and `row`.
+            call: which call of its node in this incarnation, from 1.
+            t: now, in seconds.
+        """
+
+    def crash(self, t: float) -> None:
+        """The process died at `t`: the calls that are under way are gone."""
