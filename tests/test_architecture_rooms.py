@@ -56,8 +56,8 @@ SUITE = ("run", "judge", "campaign", "report", "pytest")
 
 SIM = (
     ("policies", "draws", "figures", "targets", "terminal", "arguments", "hints", "examples"),
-    ("scenario",),
     ("endpoints",),
+    ("scenario",),
     ("simulator",),
     # A scenario made into a run, and a run into figures.
     ("simulation", "results"),

@@ -158,6 +158,7 @@ KEPT_NAMES = {
     "cellspec/conformance/run/probe.py": {"life"},
     # A throttle's, which is no backoff of a node; DataDesigner's word.
     "sim/endpoints/plan.py": {"cool_down_s"},
+    "sim/scenario/endpoints.py": {"cool_down_s"},
 }
 
 

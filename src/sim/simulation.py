@@ -6,7 +6,9 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
+from cellspec.errors import SpecError
 from cellspec.exit_codes import Stdout
+from cellspec.text import listed_names
 from cellspec.trace import TraceWriter, header_for
 from sim.policies import BYPASS_BOUNDS
 from sim.scenario.records import Crash
@@ -39,6 +41,10 @@ def run_plan(scenario: Scenario) -> RunPlan:
         restart_delay_s=scenario.restart_delay_s,
         failures=scenario.failure_policy(),
         range_rows=scenario.range_rows(),
+        endpoints=scenario.endpoint_plans(),
+        throttles=scenario.throttle_plans(),
+        serial=scenario.serial_plan(),
+        timeouts=scenario.timeouts(),
     )
 
 
@@ -57,10 +63,14 @@ def make_simulator(
         scenario: the scenario to run.
         on_event: called with each event, as a trace writes it.
         options: `checked` and `progress` of either simulator.
+
+    Raises:
+        SpecError: the scenario says what the simulator cannot do.
     """
     # The random policy visits rows in any order, and would draw each block again and again.
     blocks = None if scenario.policy == "random" else 8
     graph, plan = scenario.graph(), run_plan(scenario)
+    _refuse_unknown(plan)
     latency = scenario.latency_source(blocks_per_column=blocks)
     if scenario.is_plain and on_event is None:
         return Simulator(graph, latency, plan, **options)
@@ -78,6 +88,17 @@ def make_simulator(
         backoff = scenario.failures.backoff.model_dump() if scenario.failures else {}
         outcomes = DrawnOutcomes(scenario.seed, columns, recorded=latency.failure, **backoff)
     return StepwiseSimulator(graph, latency, plan, outcomes=outcomes, notify=on_event, **options)
+
+
+def _refuse_unknown(plan: RunPlan) -> None:
+    """Refuse what is read and not yet simulated, so that it is not left out in silence.
+
+    Raises:
+        SpecError: the plan has endpoints, throttles, or a scheduler that takes time.
+    """
+    given = {"endpoints": plan.endpoints, "throttle": plan.throttles, "scheduler": plan.serial}
+    if words := [word for word, part in given.items() if part]:
+        raise SpecError(f"{listed_names(words)}: not simulated yet; leave it out to run the rest")
 
 
 def trace_writer(scenario: Scenario, path: str) -> TraceWriter:

@@ -121,7 +121,8 @@ def _key(mapping: Mapping[Any, Any], part: int | str) -> Any:
     """The key of a mapping that pydantic names so; `_NONE` if there is none."""
     if part in mapping and not isinstance(part, bool):
         return part
-    return next((key for key in mapping if key_words(key) == part), _NONE)
+    # The key of a table may be a number that the file, as JSON does, writes as a string.
+    return next((key for key in mapping if key_words(key) == key_words(part)), _NONE)
 
 
 def place_words(where: Place, data: Any = None) -> str:

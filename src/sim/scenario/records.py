@@ -14,7 +14,14 @@ from cellspec.errors import GraphError
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
 from sim.scenario.distributions import Constant
 from sim.scenario.latency import Latency
-from sim.scenario.strict import Fault, Seconds, StrictModel, faults_error, field_error
+from sim.scenario.strict import (
+    Fault,
+    PositiveSeconds,
+    Seconds,
+    StrictModel,
+    faults_error,
+    field_error,
+)
 
 __all__ = [
     "Backoff",
@@ -31,6 +38,7 @@ __all__ = [
     "Positive",
     "RandomCrashes",
     "RowGroups",
+    "Share",
     "Trait",
     "one_of_schema",
 ]
@@ -72,6 +80,9 @@ class ColumnSpec(StrictModel):
     propagate_skip: bool = Field(True, description="a skipped input skips the cell")
     range_rows: Positive = Field(
         1, description="rows that one call makes, for a ROW_STREAMABLE column"
+    )
+    timeout_s: PositiveSeconds | None = Field(
+        None, description="of each call of the column; none: as failures.timeout_s says"
     )
 
     @model_validator(mode="after")
@@ -212,6 +223,11 @@ class FailuresSpec(StrictModel):
     """The failures of calls, how often they come, and the answer to them; the closest rate wins."""
 
     max_attempts: Positive = Field(3, description="attempts of a node in one incarnation")
+    timeout_s: PositiveSeconds | None = Field(
+        None,
+        description="a call that takes longer ends then, as a retryable failure; none: never; a "
+        "column's own timeout_s goes before it",
+    )
     default: FailureRates = Field(FailureRates(), description="of all other columns")
     by_resource: dict[Name, FailureRates] = Field(
         default_factory=dict, description="of the columns that use a resource"

@@ -72,6 +72,11 @@ def reference_faults(data: Mapping[str, Any], names: Names) -> Iterator[Fault]:
         given = holder.get(key) if isinstance(holder, Mapping) else None
         if known is not None and isinstance(given, Mapping):
             yield from unknown_keys((part, key), given, known, text, what)
+    for part in ("endpoints", "throttle"):
+        given = data.get(part)
+        if names.resources is not None and isinstance(given, Mapping):
+            text, what = "no column takes {!r}", "columns take"
+            yield from unknown_keys((part,), given, names.resources, text, what)
 
 
 def unknown_keys(

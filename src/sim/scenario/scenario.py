@@ -40,7 +40,9 @@ from pydantic import (
 from cellspec.errors import SpecError
 from cellspec.graph.graph import BarrierScope, ExecutionGraph
 from cellspec.machine.limits import FailurePolicy, Limits
+from sim.endpoints.plan import EndpointPlan, SerialPlan, ThrottlePlan
 from sim.policies import Policy
+from sim.scenario.endpoints import EndpointSpec, SchedulerSpec, ThrottleSpec
 from sim.scenario.records import (
     CheckpointSpec,
     ColumnSpec,
@@ -87,6 +89,17 @@ class Scenario(StrictModel):
     crashes: Annotated[tuple[Crash, ...], Field(strict=False)] = ()
     restart_delay_s: Seconds = Field(0.0, description="seconds from a crash to the resume")
     failures: FailuresSpec | None = Field(None, description="none: every call ends well")
+    endpoints: dict[Name, EndpointSpec] = Field(
+        default_factory=dict,
+        description="the server behind a resource: its speed, its limits, its weather, its price",
+    )
+    throttle: dict[Name, ThrottleSpec] = Field(
+        default_factory=dict,
+        description="by resource: the client lowers its limit when it is refused",
+    )
+    scheduler: SchedulerSpec | None = Field(
+        None, description="the scheduler's own time for each start and end; none: none"
+    )
 
     _plan: Resolved = PrivateAttr()
     _folder: Path = PrivateAttr(default_factory=Path)
@@ -125,13 +138,18 @@ class Scenario(StrictModel):
         if plan is None:
             return
         self._plan = plan
-        failing = next((item.name for item in plan.columns if item.latency.fails), None)
-        if self.failures is None and failing is not None:
+        if self.failures is None:
+            failing = next((item.name for item in plan.columns if item.latency.fails), None)
+            late = next((item.name for item in self.columns or () if item.timeout_s), None)
             text = (
-                f"is missing; column {failing!r} replays requests that failed, and failures says "
-                "how often a call is tried, and after which backoff"
+                "is missing; column {!r} {}, and failures says how often a call is tried, and "
+                "after which backoff"
             )
-            faults.append(Fault(("failures",), text))
+            if failing is not None:
+                what = "replays requests that failed"
+                faults.append(Fault(("failures",), text.format(failing, what)))
+            elif late is not None:
+                faults.append(Fault(("failures",), text.format(late, "has a timeout_s")))
 
     # What a simulator asks
 
@@ -202,6 +220,28 @@ class Scenario(StrictModel):
         failures = self.failures or FailuresSpec()
         general = failures.by_resource.get(self.column_resource.get(column, ""), failures.default)
         return failures.by_column.get(column, general)
+
+    def timeouts(self) -> dict[str, float]:
+        """By column whose calls have one: the seconds after which a call ends as timed out."""
+        failures = self.failures
+        general = None if failures is None else failures.timeout_s
+        own = {item.name: item.timeout_s for item in self.columns or ()}
+        names = self.graph().column_names
+        found = {name: own.get(name) or general for name in names}
+        return {name: seconds for name, seconds in found.items() if seconds is not None}
+
+    def endpoint_plans(self) -> dict[str, EndpointPlan]:
+        """By resource that has one: the server behind it."""
+        return {name: item.plan(name) for name, item in self.endpoints.items()}
+
+    def throttle_plans(self) -> dict[str, ThrottlePlan]:
+        """By resource that has one: how its client lowers and raises its own limit."""
+        limits = self.resource_limits
+        return {name: item.plan(limits[name]) for name, item in self.throttle.items()}
+
+    def serial_plan(self) -> SerialPlan | None:
+        """The scheduler's own time for each start and end; None if it takes none."""
+        return None if self.scheduler is None else self.scheduler.plan()
 
     def skip_rates(self) -> dict[str, float]:
         """The share of cells that each column's own condition skips."""
@@ -275,10 +315,20 @@ def _leave_out_unused(data: dict[str, Any]) -> None:
     else:
         # The digest of a scenario is older than the name.
         data["failures"]["cool_down"] = data["failures"].pop("backoff")
+        if data["failures"]["timeout_s"] is None:
+            del data["failures"]["timeout_s"]
+    for name in ("endpoints", "throttle", "scheduler"):
+        if not data[name]:
+            del data[name]
     if data["limits"]["row_groups"] is None:
         del data["limits"]["row_groups"]
     for item in data["columns"] or ():
-        for name, default in (("skip_rate", 0.0), ("propagate_skip", True), ("range_rows", 1)):
+        for name, default in (
+            ("skip_rate", 0.0),
+            ("propagate_skip", True),
+            ("range_rows", 1),
+            ("timeout_s", None),
+        ):
             if item[name] == default:
                 del item[name]
 

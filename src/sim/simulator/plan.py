@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cellspec.machine.limits import FailurePolicy, Limits
+from sim.endpoints.plan import EndpointPlan, SerialPlan, ThrottlePlan
 from sim.policies import Policy
 
 __all__ = ["CheckpointPlan", "CrashPlan", "RunPlan"]
@@ -46,6 +47,11 @@ class RunPlan:
     Failures, row groups, ranges (`range_rows`: how many rows one call of a column makes) and
     bounds (`timeouts`: by column, the seconds after which a call is given up) are for
     `sim.simulator.stepwise.StepwiseSimulator`; `Simulator` runs without them.
+
+    Attributes:
+        endpoints: by resource, the server behind it.
+        throttles: by resource, how its client lowers its own limit.
+        serial: the scheduler's own time; None if it takes none.
     """
 
     seed: int = 0
@@ -56,4 +62,7 @@ class RunPlan:
     restart_delay_s: float = 0.0
     failures: FailurePolicy | None = None
     range_rows: Mapping[str, int] = field(default_factory=dict)
+    endpoints: Mapping[str, EndpointPlan] = field(default_factory=dict)
+    throttles: Mapping[str, ThrottlePlan] = field(default_factory=dict)
+    serial: SerialPlan | None = None
     timeouts: Mapping[str, float] = field(default_factory=dict)
