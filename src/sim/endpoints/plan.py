@@ -179,6 +179,7 @@ class ThrottlePlan:
         increase, successes: so many successes raise the limit by `increase`.
         cool_down_s: no call goes out for so long after a refusal that says nothing itself.
         most: the limit is never above it.
+        heeds_retry_after: a refusal that says Retry-After sets the time instead of `cool_down_s`.
     """
 
     start: int
@@ -187,6 +188,12 @@ class ThrottlePlan:
     successes: int = 25
     cool_down_s: float = 2.0
     most: int = 1 << 30
+    heeds_retry_after: bool = True
+
+    @classmethod
+    def pausing(cls, pause_s: float, most: int = 1 << 30) -> ThrottlePlan:
+        """All calls pause for `pause_s` after a refusal, and the limit stays (``pause_s: 10``)."""
+        return cls(most, decrease=1.0, cool_down_s=pause_s, most=most, heeds_retry_after=False)
 
 
 @dataclass(frozen=True, slots=True)
