@@ -121,6 +121,7 @@ class Result:
     Rates are None for a run without duration, and `first_row_s` for one without delivered rows.
 
     Attributes:
+        crashes_planned: None if they come again and again, to the end of the run.
         notes: lines that a reader must know of the figures.
     """
 
@@ -153,7 +154,7 @@ class Result:
     mean_in_flight: float | None
     checkpoints: int
     checkpoint_bytes: int
-    crashes_planned: int
+    crashes_planned: int | None
     crashes: int
     cells_done: int
     cells_done_again: int
@@ -218,9 +219,7 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
         mean_in_flight=_ratio(busy, makespan),
         checkpoints=outcome.checkpoints,
         checkpoint_bytes=outcome.checkpoint_bytes,
-        crashes_planned=sum(
-            crash.random.count if crash.random else 1 for crash in scenario.crashes
-        ),
+        crashes_planned=_planned(scenario),
         crashes=sum(incarnation.crashed for incarnation in outcome.incarnations),
         cells_done=outcome.cells_done,
         cells_done_again=again,
@@ -237,6 +236,13 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
         failures=() if scenario.is_plain else _failures(scenario, outcome),
         notes=tuple(load_notes(scenario)),
     )
+
+
+def _planned(scenario: Scenario) -> int | None:
+    """How many crashes a scenario has; None if they come again and again."""
+    counts = [crash.random.count if crash.random else 1 for crash in scenario.crashes]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def _resources(scenario: Scenario, outcome: Outcome) -> tuple[ResourceFigures, ...]:

@@ -134,7 +134,6 @@ class _Recompute:
 
     def about(self) -> Figures:
         rows, columns = self.history.rows, len(self.columns)
-        crashes = self.scenario.get("crashes", ())
         return {
             "name": self.scenario["name"],
             "seed": self.history.header["seed"],
@@ -143,8 +142,18 @@ class _Recompute:
             "columns": columns,
             "cells": rows * columns,
             "workers": self.workers,
-            "crashes_planned": sum(crash.get("random", {}).get("count", 1) for crash in crashes),
+            "crashes_planned": self.planned(),
         }
+
+    def planned(self) -> int | None:
+        """How many crashes the scenario asks for; none is a number of them without end."""
+        found = 0
+        for crash in self.scenario.get("crashes", ()):
+            count = crash["random"].get("count") if "random" in crash else 1
+            if count is None:
+                return None
+            found += count
+        return found
 
     # Rows
 

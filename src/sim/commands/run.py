@@ -69,8 +69,8 @@ def add_parser(commands: Any) -> None:
         action="append",
         default=[],
         help="one more crash than the scenario has: 5000 = just after event number 5000, 300s = "
-        "at 300 s of virtual time, random:600s = at a random time, 600 s after the start or the "
-        "last resume on average; repeatable",
+        "at 300 s of virtual time, random:600s = again and again at random times, each 600 s after "
+        "the start or the last resume on average; repeatable",
     )
     run.add_argument(
         "--format",
@@ -107,7 +107,7 @@ def _run(args: argparse.Namespace) -> int:
     from sim.examples import example_path, is_path
     from sim.output.run import OUT_FILES, files_of_run, render
     from sim.results import summarise
-    from sim.scenario.remarks import remarks
+    from sim.scenario.remarks import missed_crashes, remarks
     from sim.targets import STDOUT, check_targets, check_trace_target, stream_beside
 
     if not is_path(args.scenario):
@@ -126,7 +126,9 @@ def _run(args: argparse.Namespace) -> int:
         check_apart(outputs, list(scenario.files().values()))
         for remark in remarks(scenario):
             note(f"note: {args.scenario}: {remark}")
-        outcome = _simulate(scenario, checked=args.checked, trace=args.trace)
+        outcome = _simulate(scenario, args.scenario, checked=args.checked, trace=args.trace)
+        for remark in missed_crashes(scenario, outcome.makespan_s, outcome.events):
+            note(f"note: {args.scenario}: {remark}")
         result = summarise(scenario, outcome, checked=args.checked)
         text = render(result, args.format)
         contents = {} if folder is None else files_of_run(scenario, result, folder)
@@ -206,21 +208,25 @@ def _memory() -> int | None:
         return None
 
 
-def _simulate(scenario: Scenario, *, checked: bool, trace: str | None = None) -> Outcome:
+def _simulate(scenario: Scenario, name: str, *, checked: bool, trace: str | None = None) -> Outcome:
     """Run a scenario, and say on stderr how long it took.
 
     Args:
         scenario: the scenario to run.
+        name: its file, for errors.
         checked: judge time too.
         trace: the file to write the trace to.
 
     Raises:
         Violation: an event breaks a clause.
         TraceError: the trace cannot be written.
+        SpecError: the run may never end.
     """
     from contextlib import ExitStack
 
+    from cellspec.errors import SpecError
     from sim.simulation import make_simulator, trace_writer
+    from sim.simulator.crashes import EndlessError
 
     line = progress_line()
 
@@ -237,6 +243,9 @@ def _simulate(scenario: Scenario, *, checked: bool, trace: str | None = None) ->
         simulator = make_simulator(
             scenario, on_event, checked=checked, progress=None if line is None else show
         )
-        outcome = simulator.run()
+        try:
+            outcome = simulator.run()
+        except EndlessError as error:
+            raise SpecError(f"{name}: {error}") from None
     say_cost("events", outcome.events, time.perf_counter() - start)
     return outcome

@@ -40,6 +40,13 @@ def render_table(result: Result) -> str:
     return "".join(f"{line.rstrip()}\n" for line in parts)
 
 
+def _crashes(result: Result) -> str:
+    if result.crashes_planned is None:
+        return f"{result.crashes:,}; they come again and again"
+    # "of 2" says that a planned crash did not come: the run was over first.
+    return f"{result.crashes:,} of {result.crashes_planned:,} planned"
+
+
 def _summary(result: Result) -> list[str]:
     ages = (result.row_age_p50_s, result.row_age_p95_s, result.row_age_p99_s)
     lines = [
@@ -61,8 +68,7 @@ def _summary(result: Result) -> list[str]:
     ]
     if result.failures:
         lines.append(("outcome", result.outcome))
-    if result.crashes_planned:
-        # "of 2" says that a planned crash did not come: the run was over first.
+    if result.crashes_planned != 0:
         lost = f"{result.cells_done_again:,}"
         if result.cells_done_again_share is not None:
             lost += f" ({100 * result.cells_done_again_share:.3g} % of all done)"
@@ -70,7 +76,7 @@ def _summary(result: Result) -> list[str]:
         if result.busy_lost_share is not None:
             paid += f" ({100 * result.busy_lost_share:.3g} % of all)"
         lines += [
-            ("crashes", f"{result.crashes:,} of {result.crashes_planned:,} planned"),
+            ("crashes", _crashes(result)),
             ("cells lost to crashes", lost),
             ("busy time lost to crashes", paid),
         ]

@@ -267,7 +267,9 @@ class RandomCrashes(StrictModel):
         allow_inf_nan=False,
         description="mean seconds from one crash, or the start, to the next",
     )
-    count: Positive = Field(1, description="at most so many crashes")
+    count: Positive | None = Field(
+        None, description="at most so many crashes; none: again and again, to the end of the run"
+    )
 
 
 class Crash(StrictModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cellspec.text import counted, listed_names
 from sim.scenario.scenario import Scenario
 
-__all__ = ["load_notes", "remarks"]
+__all__ = ["load_notes", "missed_crashes", "remarks"]
 
 
 def remarks(scenario: Scenario) -> list[str]:
@@ -33,6 +33,27 @@ def remarks(scenario: Scenario) -> list[str]:
                 f"column {name!r} skips cells when {when!r}; none is skipped here unless "
                 f"pipeline.skip_rates.{name} says how many"
             )
+    return found
+
+
+def missed_crashes(scenario: Scenario, makespan_s: float, events: int) -> list[str]:
+    """The crashes of a scenario that its run was over before, each as a line.
+
+    Args:
+        scenario: with all changes of the command line.
+        makespan_s: how long its run took, in seconds.
+        events: how many events it had.
+    """
+    found = []
+    for place, crash in enumerate(scenario.crashes):
+        if crash.at_time_s is not None and crash.at_time_s > makespan_s:
+            when, end = f"at {crash.at_time_s:g} s", f"at {makespan_s:g} s"
+        # The last event is the end itself.
+        elif crash.at_event is not None and crash.at_event >= events:
+            when, end = f"after event {crash.at_event:,}", f"with event {events:,}"
+        else:
+            continue
+        found.append(f"crashes[{place}]: the crash {when} never came: the run ended {end}")
     return found
 
 

@@ -32,12 +32,19 @@ class CheckpointPlan:
 
 @dataclass(frozen=True, slots=True)
 class CrashPlan:
-    """One cause of crashes: a number of an event, a time, or a mean time between crashes."""
+    """One cause of crashes: a number of an event, a time, or a mean time between crashes.
+
+    Attributes:
+        at_event: just after the event of this number, from 1.
+        at_time_s: seconds since the run began.
+        mean_s: mean seconds from the start, or a resume, to a crash.
+        count: at most so many crashes of that mean; None: again and again.
+    """
 
     at_event: int | None = None
     at_time_s: float | None = None
     mean_s: float | None = None
-    count: int = 1
+    count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

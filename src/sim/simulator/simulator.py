@@ -30,7 +30,7 @@ from cellspec.machine.actions import Choose
 from cellspec.state.checkpoint import make_payload
 from cellspec.state.claims import Claim, count_rows, covers, meet, minus, prefix_of, spans
 from sim.simulator.calls import Calls, Picker, PlainCalls, Settle
-from sim.simulator.crashes import CrashSchedule, SeededChoice
+from sim.simulator.crashes import CrashSchedule, Progress, SeededChoice
 from sim.simulator.latency import Latency
 from sim.simulator.losses import lost_barriers_s, lost_in_flight_s, value_losses
 from sim.simulator.outcome import Incarnation, Outcome
@@ -90,6 +90,8 @@ class Simulator:
         self.outcome = self.state.outcome
         self.choose = choose or SeededChoice(plan.seed)
         self._crashes = CrashSchedule(plan)
+        endless = self._crashes.end_never
+        self._progress = Progress(self.machine.durable_claim) if endless else None
 
     @property
     def now(self) -> float:
@@ -101,6 +103,7 @@ class Simulator:
 
         Raises:
             Violation: an event breaks a clause.
+            EndlessError: crashes come again and again, and for long nothing more was saved.
         """
         self._subscribe()
         start_s = 0.0
@@ -358,6 +361,8 @@ class Simulator:
         machine.crash()
         machine.at(t)
         claim = self._claim_after_crash()
+        if self._progress is not None:
+            self._progress.expect(claim, state.events)
         in_flight_s = lost_in_flight_s(state, calls, incarnation.end_s)
         incarnation.busy_lost_s = in_flight_s + lost_barriers_s(state, calls, claim)
         add_losses = value_losses(state, calls, incarnation)
