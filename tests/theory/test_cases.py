@@ -32,7 +32,6 @@ NOT_YET = {
     "endpoints.refusal",
     "endpoints.tpot_s",
     "endpoints.work",
-    "failures.timeout_s",
     "latency.request",
     "redo: fresh",
     "row_effect",
