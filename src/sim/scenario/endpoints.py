@@ -27,7 +27,7 @@ from sim.endpoints.plan import (
     SpeedTable,
     ThrottlePlan,
 )
-from sim.scenario.records import Positive, Share, one_of_schema
+from sim.scenario.records import LimitsSpec, Name, Positive, Share, one_of_schema
 from sim.scenario.strict import (
     Fault,
     PositiveSeconds,
@@ -46,8 +46,10 @@ __all__ = [
     "PauseSpec",
     "PriceSpec",
     "RefusalSpec",
+    "ResourceOutage",
     "SchedulerSpec",
     "ThrottleSpec",
+    "endpoint_plans",
     "overlap_faults",
 ]
 
@@ -205,6 +207,12 @@ class OutageSpec(PauseSpec):
     def plan(self) -> Outage:
         """The outage as an endpoint takes it."""
         return Outage(self.from_s, self.to_s, self.running)
+
+
+class ResourceOutage(OutageSpec):
+    """An outage that stands beside the endpoints: the older place."""
+
+    resource: Name = Field(description="whose endpoint is down")
 
 
 class ColdStartSpec(StrictModel):
@@ -383,6 +391,31 @@ class SchedulerSpec(StrictModel):
     def plan(self) -> SerialPlan:
         """The scheduler's time as a run takes it."""
         return SerialPlan(self.start_s, self.end_s)
+
+
+def endpoint_plans(
+    endpoints: Mapping[str, EndpointSpec], outages: Sequence[ResourceOutage], limits: LimitsSpec
+) -> dict[str, EndpointPlan]:
+    """By resource that has one, its endpoint, with what stands elsewhere in the file.
+
+    Args:
+        endpoints: by resource.
+        outages: that stand beside the endpoints.
+        limits: of the clients; a resource may say here how many requests a minute are taken.
+    """
+    rates = {
+        name: LimitSpec(requests=rate, per_s=60).plan()
+        for name, rate in limits.requests_per_minute().items()
+    }
+    names = dict.fromkeys([*endpoints, *(item.resource for item in outages), *rates])
+    return {
+        name: endpoints.get(name, EndpointSpec()).plan(
+            name,
+            [rates[name]] if name in rates else [],
+            [item for item in outages if item.resource == name],
+        )
+        for name in names
+    }
 
 
 def overlap_faults(times: Mapping[tuple[str | int, ...], PauseSpec]) -> list[Fault]:

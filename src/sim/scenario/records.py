@@ -6,9 +6,18 @@ names that refer to another part of the file are checked when the scenario is pu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 from cellspec.errors import GraphError
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
@@ -37,6 +46,7 @@ __all__ = [
     "PipelineLatency",
     "Positive",
     "RandomCrashes",
+    "ResourceLimit",
     "RowGroups",
     "Share",
     "Trait",
@@ -159,11 +169,41 @@ class RowGroups(StrictModel):
     admitted: Positive | None = Field(None, description="groups at once; none: no limit")
 
 
+class ResourceLimit(StrictModel):
+    """The limits of a resource in the words of clients that are told a rate."""
+
+    max_concurrent: Positive | None = Field(
+        None, description="cells and barriers at once; none: as many as there are workers"
+    )
+    max_requests_per_minute: Positive | None = Field(
+        None,
+        description="calls that its endpoint takes a minute, in a bucket that is full at the "
+        "start; as endpoints.NAME.limits with per_s: 60",
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.max_concurrent is None and self.max_requests_per_minute is None:
+            text = "expected max_concurrent, max_requests_per_minute, or both; got none"
+            raise field_error("", text)
+        return self
+
+
+def _kind_of_limit(limit: Any) -> str:
+    return "words" if isinstance(limit, Mapping | ResourceLimit) else "calls"
+
+
 class LimitsSpec(StrictModel):
     """How many calls may be in flight at once."""
 
     workers: Positive = Field(description="cells and barriers in all")
-    resources: dict[Name, Positive] = Field(
+    resources: dict[
+        Name,
+        Annotated[
+            Annotated[Positive, Tag("calls")] | Annotated[ResourceLimit, Tag("words")],
+            Discriminator(_kind_of_limit),
+        ],
+    ] = Field(
         default_factory=dict,
         description="cells and barriers by resource; for a pipeline, beside its own limits",
     )
@@ -173,6 +213,29 @@ class LimitsSpec(StrictModel):
         "another limit can be pointed out; decides nothing",
     )
     row_groups: RowGroups | None = Field(None, description="none: rows are not admitted in groups")
+
+    def calls(self, others: Mapping[str, int]) -> dict[str, int]:
+        """How many calls may use each resource at once.
+
+        Args:
+            others: the limits of a pipeline's own, which those that are stated here go before.
+        """
+        found = dict(others)
+        for name, item in self.resources.items():
+            stated = item.max_concurrent if isinstance(item, ResourceLimit) else item
+            if stated is not None:
+                found[name] = stated
+            else:
+                found.setdefault(name, self.workers)
+        return found
+
+    def requests_per_minute(self) -> dict[str, int]:
+        """By resource that says so: how many calls its endpoint takes a minute."""
+        return {
+            name: item.max_requests_per_minute
+            for name, item in self.resources.items()
+            if isinstance(item, ResourceLimit) and item.max_requests_per_minute is not None
+        }
 
 
 def _ends(share: float) -> float:

@@ -77,6 +77,11 @@ def reference_faults(data: Mapping[str, Any], names: Names) -> Iterator[Fault]:
         if names.resources is not None and isinstance(given, Mapping):
             text, what = "no column takes {!r}", "columns take"
             yield from unknown_keys((part,), given, names.resources, text, what)
+    for position, item in enumerate(_items(data.get("outages"))):
+        name, known = item.get("resource"), names.resources
+        if known is not None and isinstance(name, str) and name not in known:
+            text = unknown_name(f"no column takes {name!r}", name, known, "columns take")
+            yield Fault(("outages", position, "resource"), text)
 
 
 def unknown_keys(
@@ -134,11 +139,11 @@ def _produced(items: list[Mapping[str, Any]]) -> dict[str, None] | None:
     return found
 
 
-def _items(columns: Any) -> list[Mapping[str, Any]]:
-    """The columns of plain data, one that is malformed as an empty mapping."""
-    if not isinstance(columns, list | tuple):
+def _items(given: Any) -> list[Mapping[str, Any]]:
+    """The items of a list in plain data, one that is malformed as an empty mapping."""
+    if not isinstance(given, list | tuple):
         return []
-    return [item if isinstance(item, Mapping) else {} for item in columns]
+    return [item if isinstance(item, Mapping) else {} for item in given]
 
 
 def _limited(data: Mapping[str, Any], others: Mapping[str, int]) -> list[str] | None:

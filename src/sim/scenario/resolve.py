@@ -19,6 +19,8 @@ from cellspec.graph.graph import BarrierScope, ExecutionGraph
 from cellspec.machine.limits import Limits, check_limits
 from cellspec.text import closest, listed_names
 from sim.scenario.distributions import LatencyModel
+from sim.scenario.endpoint_faults import Clients, endpoint_faults
+from sim.scenario.endpoints import EndpointSpec, ResourceOutage, ThrottleSpec
 from sim.scenario.graph_faults import graph_faults
 from sim.scenario.records import ColumnSpec, LimitsSpec, Pipeline, Positive
 from sim.scenario.references import Names, reference_faults, unknown_keys
@@ -35,7 +37,7 @@ __all__ = ["Parts", "Resolved", "Source", "readable_parts", "resolve"]
 class Parts(NamedTuple):
     """The parts of a scenario that its columns depend on; None for a part that is malformed.
 
-    A column that is malformed is None among the columns.
+    A column that is malformed is None among the columns, and an outage among the outages.
     """
 
     rows: int | None
@@ -44,6 +46,9 @@ class Parts(NamedTuple):
     columns: Sequence[ColumnSpec | None] | None
     pipeline: Pipeline | None
     limits: LimitsSpec | None
+    endpoints: Mapping[str, EndpointSpec]
+    throttle: Mapping[str, ThrottleSpec]
+    outages: Sequence[ResourceOutage | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,16 @@ def readable_parts(data: Mapping[str, Any], context: Any) -> Parts:
         except ValidationError:
             return None
 
+    def read_all(kind: Any, field: str) -> dict[str, Any]:
+        given = data.get(field)
+        found = {
+            name: read(kind, item)
+            for name, item in (given.items() if isinstance(given, Mapping) else ())
+            if isinstance(name, str)
+        }
+        return {name: item for name, item in found.items() if item is not None}
+
+    outages = data.get("outages")
     columns = data.get("columns")
     items = [read(ColumnSpec, item) for item in columns] if isinstance(columns, list) else []
     size = data.get("batch_size")
@@ -104,6 +119,9 @@ def readable_parts(data: Mapping[str, Any], context: Any) -> Parts:
         items or None,
         read(Pipeline, data.get("pipeline")),
         read(LimitsSpec, data.get("limits")),
+        read_all(EndpointSpec, "endpoints"),
+        read_all(ThrottleSpec, "throttle"),
+        [read(ResourceOutage, item) for item in outages] if isinstance(outages, list) else [],
     )
 
 
@@ -144,6 +162,9 @@ def resolve(
     fits = not faults
     if graph is not None and parts.limits is not None and parts.barrier_scope is not None:
         _check_groups(graph, parts.limits, faults)
+    if graph is not None and parts.limits is not None:
+        clients = _clients(graph, source, parts.limits)
+        faults += endpoint_faults(parts.endpoints, parts.throttle, parts.outages, clients)
     if graph is None or not fits:
         return None
     return Resolved(graph, source.columns(graph), source)
@@ -157,7 +178,7 @@ def _source_of_columns(columns: Sequence[ColumnSpec | None], limits: LimitsSpec 
         [item.descriptor() for item in known],
         {item.name: (item.latency, item.latency_per_row_s) for item in known},
         {item.name: item.resource for item in known if item.resource is not None},
-        {} if limits is None else dict(limits.resources),
+        {} if limits is None else limits.calls({}),
         {},
     )
 
@@ -198,7 +219,7 @@ def _source_of_pipeline(
         general = rules.by_resource.get(resource.get(name, ""), rules.default)
         model = rules.by_column.get(name, general)
         latencies[name] = (model, rules.per_row_s_by_column.get(name, 0.0))
-    all_limits = {**loaded.limits, **limits.resources}
+    all_limits = limits.calls(loaded.limits)
     missing = sorted(set(resource.values()) - set(all_limits))
     if missing:
         text = f"the pipeline uses {listed_names(missing)} without a limit; give one here"
@@ -283,6 +304,13 @@ def _build_graph(source: Source, parts: Parts, faults: list[Fault]) -> Execution
             barrier_scope=scope,
         )
         return None
+
+
+def _clients(graph: ExecutionGraph, source: Source, limits: LimitsSpec) -> Clients:
+    """The columns of a scenario, as its endpoints see them."""
+    groups = limits.row_groups
+    admitted = None if groups is None or groups.admitted is None else groups.rows * groups.admitted
+    return Clients(graph.rules, source.column_resource, source.limits, limits.workers, admitted)
 
 
 def _check_groups(graph: ExecutionGraph, limits: LimitsSpec, faults: list[Fault]) -> None:

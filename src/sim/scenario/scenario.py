@@ -42,7 +42,13 @@ from cellspec.graph.graph import BarrierScope, ExecutionGraph
 from cellspec.machine.limits import FailurePolicy, Limits
 from sim.endpoints.plan import EndpointPlan, SerialPlan, ThrottlePlan
 from sim.policies import Policy
-from sim.scenario.endpoints import EndpointSpec, SchedulerSpec, ThrottleSpec
+from sim.scenario.endpoints import (
+    EndpointSpec,
+    ResourceOutage,
+    SchedulerSpec,
+    ThrottleSpec,
+    endpoint_plans,
+)
 from sim.scenario.records import (
     CheckpointSpec,
     ColumnSpec,
@@ -93,6 +99,9 @@ class Scenario(StrictModel):
         default_factory=dict,
         description="the server behind a resource: its speed, its limits, its weather, its price",
     )
+    outages: Annotated[tuple[ResourceOutage, ...], Field(strict=False)] = Field(
+        (), description="further outages of endpoints, each with its resource"
+    )
     throttle: dict[Name, ThrottleSpec] = Field(
         default_factory=dict,
         description="by resource: the client lowers its limit when it is refused",
@@ -132,7 +141,15 @@ class Scenario(StrictModel):
         if faults:
             return
         parts = Parts(
-            self.rows, self.batch_size, self.barrier_scope, self.columns, self.pipeline, self.limits
+            self.rows,
+            self.batch_size,
+            self.barrier_scope,
+            self.columns,
+            self.pipeline,
+            self.limits,
+            self.endpoints,
+            self.throttle,
+            self.outages,
         )
         plan = resolve(self.model_dump(by_alias=True), parts, self._folder, faults)
         if plan is None:
@@ -232,7 +249,7 @@ class Scenario(StrictModel):
 
     def endpoint_plans(self) -> dict[str, EndpointPlan]:
         """By resource that has one: the server behind it."""
-        return {name: item.plan(name) for name, item in self.endpoints.items()}
+        return endpoint_plans(self.endpoints, self.outages, self.limits)
 
     def throttle_plans(self) -> dict[str, ThrottlePlan]:
         """By resource that has one: how its client lowers and raises its own limit."""
@@ -317,7 +334,7 @@ def _leave_out_unused(data: dict[str, Any]) -> None:
         data["failures"]["cool_down"] = data["failures"].pop("backoff")
         if data["failures"]["timeout_s"] is None:
             del data["failures"]["timeout_s"]
-    for name in ("endpoints", "throttle", "scheduler"):
+    for name in ("endpoints", "outages", "throttle", "scheduler"):
         if not data[name]:
             del data[name]
     if data["limits"]["row_groups"] is None:

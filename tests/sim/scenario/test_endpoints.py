@@ -25,7 +25,7 @@ from sim.endpoints.plan import (
 )
 from sim.scenario.loader import load_scenario
 from sim.simulation import make_simulator, run_plan
-from tests.sim.scenario.test_scenario import SIMULATIONS, refusal, write
+from tests.sim.scenario.test_scenario import SIMULATIONS, refusal, refusals, write
 
 EVERYTHING: dict[str, Any] = {
     "work": {1: 1.0, 4: 0.8},
@@ -209,24 +209,114 @@ def test_a_call_that_would_take_longer_ends_at_its_time_out(
 
 # What is wrong
 
+OUTAGE = {"from_s": 10, "to_s": 20}
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"wrok": {"full_speed": 2}}, "endpoints.gpu.wrok: no such field; did you mean 'work'?"),
-    ({"work": {}}, "endpoints.gpu.work: expected at least one item, got a mapping"),
-    ({"work": {1: 0}}, "endpoints.gpu.work[1]: expected more than 0, got 0"),
-    ({"work": {0: 1}}, "endpoints.gpu.work[0]: expected at least 1, got 0"),
-    ({"work": {1: 1, "1": 2}}, "endpoints.gpu.work: 1 is given twice"),
-    ({"work": 8}, "endpoints.gpu.work: expected a mapping, got 8"),
+    ({"wrok": {"full_speed": 2}}, "wrok: no such field; did you mean 'work'?"),
+    ({"work": {}}, "work: expected at least one item, got a mapping"),
+    ({"work": {2: 0}}, "work[2]: expected more than 0, got 0"),
+    ({"work": {0: 1, 2: 1}}, "work[0]: expected at least 1, got 0"),
+    ({"work": {2: 1, "2": 2}}, "work: 2 is given twice"),
+    ({"work": 8}, "work: expected a mapping, got 8"),
     (
         {"work": {"full_sped": 2}},
-        "endpoints.gpu.work.full_sped: no such field; did you mean 'full_speed'?",
+        "work.full_sped: no such field; did you mean 'full_speed'?",
     ),
-    ({"tpot_s": {}}, "endpoints.gpu.tpot_s: expected at least one item, got a mapping"),
-    ({"tpot_s": {1: -1}}, "endpoints.gpu.tpot_s[1]: expected more than 0, got -1"),
-    ({"tpot_s": {"1": 0}}, "endpoints.gpu.tpot_s.1: expected more than 0, got 0"),
-    ({"tpot_s": {"one": 1}}, 'endpoints.gpu.tpot_s.one: expected an integer, got "one"'),
+    ({"tpot_s": {}}, "tpot_s: expected at least one item, got a mapping"),
+    ({"tpot_s": {2: -1}}, "tpot_s[2]: expected more than 0, got -1"),
+    ({"tpot_s": {"2": 0}}, "tpot_s.2: expected more than 0, got 0"),
+    ({"tpot_s": {"one": 1}}, 'tpot_s.one: expected an integer, got "one"'),
+    (
+        {"tpot_s": {2: 1}, "work": {"full_speed": 2}},
+        "work: expected one of tpot_s and work, got both: a call is tokens, or seconds",
+    ),
+    (
+        {"beyond": "hodl", "work": {1: 1}},
+        "beyond: expected 'line', 'hold' or 'refuse', got \"hodl\"; did you mean 'hold'?",
+    ),
+    (
+        {"beyond": "hold", "work": {"full_speed": 1}},
+        "beyond: is read only with tpot_s, or with work by calls at once",
+    ),
+    (
+        {"beyond": "line", "work": {1: 1}},
+        "beyond: expected two points at least for a line, got one",
+    ),
+    ({"prefill_tokens_per_s": 0}, "prefill_tokens_per_s: expected more than 0, got 0"),
+    (
+        {"prefill_stalls_decode": True},
+        "prefill_stalls_decode: is read only with prefill_tokens_per_s",
+    ),
+    ({"max_in_flight": 0}, "max_in_flight: expected at least 1, got 0"),
+    ({"queue": -1}, "queue: expected at least 0, got -1"),
+    ({"kv_tokens": 0}, "kv_tokens: expected more than 0, got 0"),
     (
         {"limits": [{"per_s": 1}]},
-        "endpoints.gpu.limits[0]: expected exactly one of requests, tokens, got none",
+        "limits[0]: expected exactly one of requests, tokens, got none",
+    ),
+    (
+        {"limits": [{"per_s": 1, "requests": 1, "tokens": 1}]},
+        "limits[0]: expected exactly one of requests, tokens, got requests and tokens",
+    ),
+    ({"limits": [{"requests": 1}]}, "limits[0].per_s: is missing"),
+    ({"limits": [{"requests": 1, "per_s": 0}]}, "limits[0].per_s: expected more than 0, got 0"),
+    (
+        {"limits": [{"requests": 3, "per_s": 1, "window": "fixed", "burst": 5}]},
+        "limits[0].burst: a fixed window has no bucket; leave burst out, or take window: bucket",
+    ),
+    (
+        {"limits": [{"requests": 0.5, "per_s": 1}]},
+        "limits[0].requests: expected at least 1, got 0.5: no call could pass; say a longer per_s, "
+        "or burst: 1",
+    ),
+    (
+        {"limits": [{"requests": 5, "per_s": 1, "burst": 0.5}]},
+        "limits[0].burst: expected at least 1, got 0.5: no call could pass",
+    ),
+    (
+        {"limits": [{"requests": 5, "per_s": 1, "charge": "used"}]},
+        "limits[0].charge: is read only with tokens: a call is one request",
+    ),
+    (
+        {"limits": [{"requests": 5, "per_s": 1, "give_back": True}]},
+        "limits[0].give_back: is read only with tokens: a call is one request",
+    ),
+    (
+        {"limits": [{"tokens": 5, "per_s": 1, "charge": "used", "give_back": True}]},
+        "limits[0].give_back: nothing is left to give back with charge: used",
+    ),
+    ({"refusal": {"latency_s": -1}}, "refusal.latency_s: expected at least 0, got -1"),
+    (
+        {"refusal": {"retry_after": "exactly"}},
+        "refusal.retry_after: expected 'exact' or 'none', got \"exactly\"; did you mean 'exact'?",
+    ),
+    (
+        {"outages": [{"from_s": 5, "to_s": 5}]},
+        "outages[0].to_s: expected more than from_s (5), got 5",
+    ),
+    (
+        {"outages": [OUTAGE, {"from_s": 19, "to_s": 30}]},
+        "outages[1].from_s: expected at least 20, where the one before ends, got 19: make one of "
+        "the two",
+    ),
+    (
+        {"outages": [{**OUTAGE, "refuse": "never"}]},
+        "outages[0].refuse: expected 'until end', got \"never\"",
+    ),
+    (
+        {"pauses": [OUTAGE, {"from_s": 5, "to_s": 11}]},
+        "pauses[0].from_s: expected at least 11, where the one before ends, got 10: make one of "
+        "the two",
+    ),
+    ({"cold_start": {"idle_s": 3}}, "cold_start.first_s: is missing"),
+    (
+        {"price": {"prompt_per_million": -1}},
+        "price.prompt_per_million: expected at least 0, got -1",
+    ),
+    ({"price": {"cached_share": 2}}, "price.cached_share: expected at most 1, got 2"),
+    (
+        {"work": {1: 1}},
+        "work: expected a point for 2 calls at once, got 1 as the last one; give more, or beyond: "
+        "line or hold, or a smaller max_in_flight",
     ),
 ]
 
@@ -235,7 +325,181 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 def test_a_bad_endpoint_is_named_in_one_line(
     tmp_path: Path, endpoint: dict[str, Any], message: str
 ) -> None:
-    assert refusal(with_endpoint(tmp_path, endpoint)) == message
+    assert refusal(with_endpoint(tmp_path, endpoint)) == f"endpoints.gpu.{message}"
+
+
+OTHERS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"endpoints": {"gpuu": {}}},
+        "endpoints.gpuu: no column takes 'gpuu'; did you mean 'gpu'?",
+    ),
+    (
+        {"throttle": {"gpus": {}}},
+        "throttle.gpus: no column takes 'gpus'; did you mean 'gpu'?",
+    ),
+    ({"endpoitns": {}}, "endpoitns: no such field; did you mean 'endpoints'?"),
+    (
+        {"throttle": {"gpu": {"start": 3}}},
+        "throttle.gpu.start: expected at most the limit of the resource (2), got 3",
+    ),
+    ({"throttle": {"gpu": {"decrease": 1}}}, "throttle.gpu.decrease: expected less than 1, got 1"),
+    ({"throttle": {"gpu": {"successes": 0}}}, "throttle.gpu.successes: expected at least 1, got 0"),
+    ({"throttle": {"gpu": {"ramp_s": 5}}}, "throttle.gpu.ramp_s: expected at most 0, got 5"),
+    ({"scheduler": {"start_s": -1}}, "scheduler.start_s: expected at least 0, got -1"),
+    ({"failures": {"timeout_s": 0}}, "failures.timeout_s: expected more than 0, got 0"),
+    (
+        {"outages": [{"resource": "gpuu", **OUTAGE}]},
+        "outages[0].resource: no column takes 'gpuu'; did you mean 'gpu'?",
+    ),
+    ({"outages": [OUTAGE]}, "outages[0].resource: is missing"),
+    (
+        {
+            "outages": [{"resource": "gpu", "from_s": 15, "to_s": 30}],
+            "endpoints": {"gpu": {"outages": [OUTAGE]}},
+        },
+        "outages[0].from_s: expected at least 20, where the one before ends, got 15: make one of "
+        "the two",
+    ),
+    (
+        {"limits.resources.gpu": {}},
+        "limits.resources.gpu: expected max_concurrent, max_requests_per_minute, or both; got none",
+    ),
+    (
+        {"limits.resources.gpu": {"max_concurrent": 0}},
+        "limits.resources.gpu.max_concurrent: expected at least 1, got 0",
+    ),
+    (
+        {"limits.resources.gpu": {"max_concurent": 1}},
+        "limits.resources.gpu.max_concurent: no such field; did you mean 'max_concurrent'?",
+    ),
+    ({"limits.resources.gpu": "many"}, 'limits.resources.gpu: expected an integer, got "many"'),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), OTHERS)
+def test_what_does_not_fit_is_named_in_one_line(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    assert refusal(write(tmp_path, changes)) == message
+
+
+def test_faults_of_endpoints_are_told_beside_each_other(tmp_path: Path) -> None:
+    changes = {
+        "rows": "many",
+        "endpoints": {"gpu": {"work": {1: 1}}, "gpuu": {}},
+        "throttle": {"gpu": {"start": 3, "increase": 0}},
+        "columns[1].timeout_s": 0,
+    }
+    places = [message.split(": ", 1)[1] for message in refusals(write(tmp_path, changes))]
+    assert places == [
+        'rows: expected an integer, got "many"',
+        "columns 'b': timeout_s: expected more than 0, got 0",
+        "endpoints.gpuu: no column takes 'gpuu'; did you mean 'gpu'?",
+        "throttle.gpu.increase: expected at least 1, got 0",
+    ]
+
+
+# The table, and the calls that may run at once
+
+
+@pytest.mark.parametrize(
+    ("changes", "most"),
+    [
+        ({}, 2),
+        ({"limits.resources.gpu": 3}, 3),
+        ({"limits.resources.gpu": 9}, 4),
+        ({"limits.resources.gpu": 9, "limits.workers": 50}, 9),
+        ({"limits.resources.gpu": 90, "limits.workers": 50}, 10),
+        ({"limits.resources.gpu": 90, "limits.workers": 50, "columns[2].resource": "gpu"}, 10),
+        (
+            {
+                "limits.resources.gpu": 90,
+                "limits.workers": 50,
+                "columns[2].resource": "gpu",
+                "columns[2].dependencies": ["a"],
+            },
+            20,
+        ),
+        (
+            {
+                "limits.resources.gpu": 90,
+                "limits.workers": 50,
+                "limits.row_groups": {"rows": 3, "admitted": 2},
+            },
+            6,
+        ),
+        ({"limits.resources.gpu": 90, "limits.workers": 50, "endpoints.gpu.max_in_flight": 5}, 5),
+        (
+            {
+                "limits.resources.gpu": 90,
+                "limits.workers": 50,
+                "columns[2]": {
+                    "name": "c",
+                    "traits": ["BARRIER"],
+                    "dependencies": ["a"],
+                    "resource": "gpu",
+                },
+            },
+            11,
+        ),
+    ],
+)
+def test_a_table_reaches_as_far_as_calls_may_run_at_once(
+    tmp_path: Path, changes: dict[str, Any], most: int
+) -> None:
+    """Columns that wait for each other in a row are not in flight for one row at once."""
+    base: dict[str, Any] = {"endpoints": {"gpu": {"work": {1: 1, most: 0.5}}}}
+    load_scenario(write(tmp_path, {**base, **changes}))
+    base = {"endpoints": {"gpu": {"work": {1: 1, most - 1: 0.5}}}}
+    message = refusal(write(tmp_path, {**base, **changes}))
+    assert f"expected a point for {most} calls at once, got {most - 1}" in message
+    base["endpoints"]["gpu"]["beyond"] = "hold"
+    load_scenario(write(tmp_path, {**base, **changes}))
+
+
+def test_the_last_line_of_a_table_stays_above_0(tmp_path: Path) -> None:
+    changes = {"limits.resources.gpu": 4}
+    for last, fits in ((0.8, True), (0.6, False)):
+        table = {1: 1, 2: 1 / last}
+        endpoint = {"work": table, "beyond": "line"}
+        # Seconds a unit at 4 calls: 3 last − 2.
+        if fits:
+            load_scenario(with_endpoint(tmp_path, endpoint, **changes))
+        else:
+            assert refusal(with_endpoint(tmp_path, endpoint, **changes)) == (
+                "endpoints.gpu.beyond: expected more than 0 seconds at 4 calls at once, where the "
+                "last line of work falls below 0; give a point nearer, or beyond: hold"
+            )
+
+
+# The older words
+
+
+def test_outages_beside_the_endpoints_are_outages_of_the_endpoint(tmp_path: Path) -> None:
+    older = write(tmp_path, {"outages": [{"resource": "gpu", "from_s": 10, "to_s": 600}]})
+    newer = with_endpoint(tmp_path, {"outages": [{"from_s": 10, "to_s": 600}]})
+    plans = load_scenario(older).endpoint_plans()
+    assert plans == load_scenario(newer).endpoint_plans()
+    assert plans["gpu"].outages == (Outage(10, 600),)
+
+
+def test_a_rate_by_the_minute_is_a_limit_of_the_endpoint(tmp_path: Path) -> None:
+    words = {"max_concurrent": 2, "max_requests_per_minute": 600}
+    older = load_scenario(write(tmp_path, {"limits.resources.gpu": words}))
+    newer = load_scenario(with_endpoint(tmp_path, {"limits": [{"requests": 600, "per_s": 60}]}))
+    assert older.endpoint_plans() == newer.endpoint_plans()
+    assert older.resource_limits == newer.resource_limits == {"gpu": 2}
+    # Beside other words of the endpoint, and without a limit on calls at once.
+    changes = {
+        "limits.resources.gpu": {"max_requests_per_minute": 60},
+        "endpoints": {"gpu": {"queue": 3, "limits": [{"requests": 1, "per_s": 1}]}},
+    }
+    scenario = load_scenario(write(tmp_path, changes))
+    assert scenario.resource_limits == {"gpu": 4}, "as many as workers"
+    plan = scenario.endpoint_plans()["gpu"]
+    assert (plan.queue, [limit.amount for limit in plan.limits]) == (3, [1, 60])
+    only = load_scenario(write(tmp_path, {"limits.resources.gpu": {"max_concurrent": 2}}))
+    assert (only.endpoint_plans(), only.resource_limits) == ({}, {"gpu": 2})
 
 
 def test_a_time_out_needs_to_know_how_failures_are_answered(tmp_path: Path) -> None:
