@@ -42,6 +42,7 @@ from cellspec.trace import (
     header_for,
     limits_of,
 )
+from cellspec.trace.format import RequestStep
 from sim.cli import main
 from tests.traces import (
     CALM,
@@ -110,6 +111,29 @@ def test_a_right_run_breaks_no_clause(run: Run) -> None:
     assert result.outcome == run[1][-1].outcome
     assert result.events == len(run[1])
     assert result.incarnations == 1 + sum(event.event == "resume" for event in run[1])
+
+
+@given(run=runs(dice=[Dice(fail=0.4)]), broken=st.booleans(), place=st.integers(0, 99))
+def test_the_way_of_a_call_through_an_endpoint_decides_nothing(
+    run: Run, broken: bool, place: int
+) -> None:
+    header, events = run
+    if broken:
+        events = [event for at, event in enumerate(events) if at != place % len(events)]
+    steps: list[Event] = []
+    for event in events:
+        steps.append(event)
+        if event.event == "start":
+            said = replace(event, event="request", attempt=None, reads=None)
+            steps.append(replace(said, request=RequestStep("sent", work=1.5)))
+            steps.append(replace(said, request=RequestStep("refused", retry_after_s=0.25)))
+    without = judged((header, renumbered(events)))
+    result = judged((header, renumbered(steps)))
+    assert [one.clause for one in result.violations] == [one.clause for one in without.violations]
+    assert (result.outcome, result.evidence) == (without.outcome, without.evidence)
+    odd = Event(1, 0.0, "request", "nobody", 0, request=RequestStep("sent"))
+    (found,) = judged((header, [odd])).violations
+    assert (found.clause, found.detail) == ("TRACE-02", "column: no such column: 'nobody'")
 
 
 @given(run=runs(), compressed=st.booleans())

@@ -391,6 +391,8 @@ class ChromeWriter:
             )
             if getattr(event, name) is not None
         }
+        if event.request is not None:
+            fields["step"] = event.request.step
         self._put(
             {
                 "ph": "i",

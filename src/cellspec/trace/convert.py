@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cellspec.clauses import clause_set
 from cellspec.errors import GraphError, SpecError, TraceError
@@ -70,6 +70,7 @@ def header_for(
     bypass: int | None = None,
     killer_tries: int | None = None,
     claim_version: int | None = None,
+    endpoints: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Header:
     """Line 1 of the trace of a run.
 
@@ -88,11 +89,12 @@ def header_for(
         killer_tries: how often a cell that ends the process is tried, if that is promised.
         claim_version: the kind of claims that the run is asked for, 0 for none. Only a header of
             version 2 says it; 0 alone, which decides nothing, makes none.
+        endpoints: by resource the endpoint behind it, in words that JSON has.
     """
     claims = tuple(claims)
     limits = limits or Limits()
     failures = failures or FailurePolicy()
-    promises = (config, saving, idle_s or None, bypass, killer_tries, failures.timeout_s)
+    promises = (config, saving, idle_s or None, bypass, killer_tries, failures.timeout_s, endpoints)
     promised = any(one is not None for one in promises)
     newer = promised or bool(claim_version) or not WORDS_OF_2.isdisjoint(claims)
     rules = graph.rules
@@ -130,6 +132,7 @@ def header_for(
         killer_tries=killer_tries,
         timeout_s=failures.timeout_s,
         claim_version=claim_version if newer else None,
+        endpoints=None if endpoints is None else {k: dict(v) for k, v in endpoints.items()},
     )
 
 
@@ -412,5 +415,5 @@ def event_of(
         action.cause,
         None if action.config is None else dict(action.config),
         action.keep_config,
-        inferred,
+        inferred=inferred,
     )

@@ -48,6 +48,7 @@ __all__ = [
     "Graph",
     "Header",
     "Kind",
+    "RequestStep",
     "RunLimits",
     "SavingPolicy",
     "misfit",
@@ -70,6 +71,7 @@ WORDS_OF_2 = frozenset(
         "prompt_saving",
         "config",
         "killer_cells",
+        "requests",
     )
 )
 """The capabilities whose traces hold words of version 2."""
@@ -77,6 +79,7 @@ WORDS_OF_2 = frozenset(
 LINE_BYTES_MAX = 64 << 20
 """The longest line that is read: what bounds a reader's memory when a file is no trace at all."""
 
+Tokens: TypeAlias = Annotated[float, Meta(ge=0, le=INTEGER_MAX)]
 RangeList: TypeAlias = tuple[Range, ...]
 
 Kind: TypeAlias = Literal[
@@ -107,9 +110,11 @@ Kind: TypeAlias = Literal[
     "lose",
     "pause",
     "stop_requested",
+    "request",
 ]
 
 Cause: TypeAlias = Literal["failed", "filtered", "killer"]
+Step: TypeAlias = Literal["sent", "refused", "serving", "decoding", "lost"]
 
 Clock: TypeAlias = Literal["virtual", "real"]
 VerdictWord: TypeAlias = Literal["pass", "violated", "inconclusive"]
@@ -122,6 +127,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "failure": get_args(FailureKind),
     "outcome": get_args(OutcomeWord),
     "cause": get_args(Cause),
+    "step": get_args(Step),
     "verdict": get_args(VerdictWord),
     "counts": get_args(Kind),
 }
@@ -213,9 +219,40 @@ class Header(JsonObject, frozen=True, omit_defaults=True):
             "of each column; 3 any rows; 0: it is asked for none; null: not said."
         ),
     ] = None
+    endpoints: Annotated[
+        dict[str, dict[str, Any]] | None,
+        Meta(description="By resource the endpoint behind it, in the engine's own words."),
+    ] = None
 
 
 # Events
+
+
+class RequestStep(JsonObject, frozen=True, omit_defaults=True):
+    """How far a call came on its way through an endpoint."""
+
+    step: Annotated[
+        Step,
+        Meta(
+            description="`sent` by the client; `refused`, as the client hears; `serving`: out of "
+            "the server's line; `decoding`: its prompt is read; `lost` by the server."
+        ),
+    ]
+    prompt_tokens: Annotated[
+        Tokens | None, Meta(description="Tokens of the prompt; counts may be fractions.")
+    ] = None
+    output_tokens: Annotated[
+        Tokens | None, Meta(description="Tokens of the answer, as it will be.")
+    ] = None
+    reserved_tokens: Annotated[
+        Tokens | None, Meta(description="Tokens that are reserved for the answer.")
+    ] = None
+    work: Annotated[
+        Seconds | None, Meta(description="Seconds of work, of a call that is not of tokens.")
+    ] = None
+    retry_after_s: Annotated[
+        Seconds | None, Meta(description="Of a refusal: when to come again, as the client is told.")
+    ] = None
 
 
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
@@ -309,6 +346,9 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     keep_config: Annotated[
         bool, Meta(description="Keep claimed cells although their configuration changed.")
     ] = False
+    request: Annotated[
+        RequestStep | None, Meta(description="Of a request: how far it came, and what it holds.")
+    ] = None
     inferred: Annotated[
         bool, Meta(description="Not observed, but concluded: no clause passes on it.")
     ] = False
@@ -435,6 +475,12 @@ KINDS: Mapping[str, Shape] = {
     "stop_requested": Shape(
         "The engine is asked to stop; nothing starts from here.", (), ("reason",)
     ),
+    "request": Shape(
+        "What was started comes a step further on its way through an endpoint; no clause asks.",
+        ("column", "request"),
+        ("resource",),
+        node=True,
+    ),
 }
 """Every kind of event, in the order in which counts and the schema list them."""
 
@@ -484,6 +530,7 @@ def misfit(event: Event) -> tuple[str, str] | None:
         and event.config is None
         and not event.abandoned
         and not event.keep_config
+        and event.request is None
     ):
         return None
     return _find_misfit(event)
