@@ -55,7 +55,8 @@ class Clients:
         if self.group_rows is not None:
             rows = min(rows, self.group_rows)
         scopes = sum(self.rules.scope_count(rule.index) for rule in mine if rule.is_barrier)
-        cells = rows * _most_together(self.rules, [r.index for r in mine if not r.is_barrier])
+        in_rows = [rule.index for rule in mine if not rule.is_barrier]
+        cells = rows * _most_together(self.rules, in_rows)
         return min(cells + scopes, self.workers, self.limits.get(resource, self.workers))
 
 
