@@ -87,6 +87,9 @@ def make_simulator(
     graph, plan = scenario.graph(), run_plan(scenario)
     _refuse_unknown(plan)
     latency = scenario.latency_source(blocks_per_column=blocks)
+    for column, name in enumerate(graph.column_names):
+        if latency.is_request(column):
+            raise SpecError(f"column {name!r}: latency: no endpoint gives its tokens time yet")
     if scenario.is_plain and on_event is None:
         return Simulator(graph, latency, plan, **options)
     outcomes = None
