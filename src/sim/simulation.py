@@ -38,6 +38,7 @@ def run_plan(scenario: Scenario) -> RunPlan:
             every_s=checkpoint.every_s,
             version=checkpoint.version,
             write_s=checkpoint.write_s,
+            blocking=checkpoint.blocking,
         ),
         crashes=[_crash_plan(crash) for crash in scenario.crashes],
         restart_delay_s=scenario.restart_delay_s,
@@ -129,7 +130,10 @@ def trace_writer(scenario: Scenario, path: str) -> TraceWriter:
     Raises:
         TraceError: the file cannot be written.
     """
-    capabilities = ["core", "resume", "work_conserving"]
+    capabilities = ["core", "resume"]
+    # Whoever starts nothing during a write is idle beside work; a write excuses that of SCHED-15.
+    if scenario.checkpoint is None or not scenario.checkpoint.blocking:
+        capabilities.append("work_conserving")
     if scenario.checkpoint is not None and scenario.checkpoint.version == 3:
         capabilities += ["column_checkpoints", "set_claims"]
     if not scenario.is_plain:

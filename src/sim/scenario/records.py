@@ -327,6 +327,9 @@ class CheckpointSpec(StrictModel):
         description="1: finished rows; 2: the first rows of each column; 3: any cells done",
     )
     write_s: Seconds = Field(0.0, description="seconds until a checkpoint is durable")
+    blocking: bool = Field(
+        False, description="no call starts while a checkpoint is due or is being written"
+    )
 
 
 class RandomCrashes(StrictModel):

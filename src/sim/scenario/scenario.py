@@ -347,6 +347,8 @@ def _leave_out_unused(data: dict[str, Any]) -> None:
     for name in ("endpoints", "outages", "throttle", "scheduler"):
         if not data[name]:
             del data[name]
+    if data["checkpoint"] is not None and not data["checkpoint"]["blocking"]:
+        del data["checkpoint"]["blocking"]
     if data["limits"]["row_groups"] is None:
         del data["limits"]["row_groups"]
     for item in data["columns"] or ():
