@@ -1,0 +1,449 @@
+"""A model endpoint: it takes calls in or refuses them, and serves those that it took in.
+
+A call that is accepted waits in line for a place among `max_in_flight`, for room in memory, and for
+a server that is cold; then its prompt is read (`sim.endpoints.prefill`), and its answer comes at a
+speed that all who decode share (`sim.endpoints.sharing`). The line is first come first served: a
+call whose reservation does not fit holds those behind it.
+
+At one instant, what leaves makes room first; then the line moves; then what comes is looked at.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Literal
+
+import simpy
+
+from cellspec.errors import SpecError
+from sim.endpoints.conservation import ROUNDING, ServerCounts
+from sim.endpoints.plan import EndpointPlan
+from sim.endpoints.prefill import PrefillLine
+from sim.endpoints.provider_limits import ProviderLimits
+from sim.endpoints.request import Refusal, Request
+from sim.endpoints.sharing import Sharing
+from sim.endpoints.timer import SAME_S, Timer
+from sim.endpoints.warmth import Warmth
+from sim.endpoints.weather import Weather
+
+__all__ = ["Server", "Told"]
+
+Told = Callable[[Request, float], object]
+"""Gets a request, and the time in seconds."""
+
+
+class Server:
+    """One endpoint, through all incarnations of its client.
+
+    Args:
+        plan: what it is.
+        env: the clock.
+        on_served: gets a call that ended; others may be offered before it returns. It is never
+            called while `offer` or `cancel` runs.
+        on_lost: gets a call that an outage took.
+        on_serving: gets a call that left the line.
+        on_decoding: gets a call whose answer begins.
+
+    Attributes:
+        in_flight: calls that are served.
+    """
+
+    def __init__(
+        self,
+        plan: EndpointPlan,
+        env: simpy.Environment,
+        on_served: Told,
+        on_lost: Told,
+        *,
+        on_serving: Told | None = None,
+        on_decoding: Told | None = None,
+    ) -> None:
+        self.plan = plan
+        self._on_served, self._on_lost = on_served, on_lost
+        self._on_serving, self._on_decoding = on_serving, on_decoding
+        self._sharing = Sharing(env, plan.speed, self._ended)
+        self._prefill: PrefillLine | None = None
+        if plan.prefill_tokens_per_s is not None:
+            self._prefill = PrefillLine(env, plan.prefill_tokens_per_s, self._read)
+        self._warmth: Warmth | None = None
+        if plan.cold_start is not None:
+            self._warmth = Warmth(plan.cold_start, env, self._warm)
+        self._weather: Weather | None = None
+        if plan.pauses or plan.outages:
+            self._weather = Weather(
+                env,
+                plan.pauses,
+                plan.outages,
+                stall=self._stall,
+                go_on=self._go_on,
+                fail=self._fail,
+            )
+        self.limits: ProviderLimits | None = None
+        if plan.limits:
+            self.limits = ProviderLimits(plan.limits, charged=plan.refusal.charged)
+        self._most = plan.max_in_flight or sys.maxsize
+        self._tells_when = plan.refusal.retry_after == "exact"
+        self._may_refuse = (
+            plan.queue is not None or self._weather is not None or self.limits is not None
+        )
+        self._counts_tokens = bool(plan.limits) or plan.kv_tokens is not None
+        self._line: OrderedDict[Request, None] = OrderedDict()
+        # Calls that left their place, and whose client is not told yet; True if they ended.
+        self._untold: deque[tuple[Request, bool]] = deque()
+        self.in_flight = self._most_in_flight = 0
+        self._kv = self._most_kv = 0.0
+        self._inside = 0
+        # The integral of `_inside` over time, up to `_at_s`.
+        self._call_s = self._at_s = self._sojourn_s = 0.0
+        self._tokens_in = self._tokens_out = 0.0
+        self._accepts = 0
+        self._ends = self._losses = self._cancels = self._crashes = 0
+        self._refusals = {"limits": 0, "queue": 0, "outage": 0}
+        self._teller = Timer(env, self._tell)
+
+    def attach(self, env: simpy.Environment) -> None:
+        """A new incarnation of the client begins, with a clock of its own and without calls."""
+        if self._inside:
+            raise AssertionError(
+                f"endpoint {self.plan.name!r}: {self._inside} calls of a clock that is gone"
+            )
+        self._sharing.attach(env)
+        if self._prefill is not None:
+            self._prefill.attach(env)
+        self._teller = Timer(env, self._tell)
+        if self._weather is not None:
+            self._weather.attach(env)
+            self._weather.catch_up(env.now)
+        if self._warmth is not None:
+            self._warmth.attach(env)
+        self._look_out()
+
+    # What comes
+
+    def offer(self, request: Request, t: float) -> Refusal | None:
+        """A call comes at time t in seconds; None if it is taken in.
+
+        Raises:
+            SpecError: it reserves more memory than there is.
+        """
+        if self._sharing.due_s <= t + SAME_S:
+            self._free(t)
+        if self._may_refuse:
+            refusal = self._refusal(request, t)
+            if refusal is not None:
+                return refusal
+        inside = self._inside
+        if inside:
+            self._call_s += inside * (t - self._at_s)
+            self._at_s = t
+            self._inside = inside + 1
+        else:
+            self._at_s = t
+            self._inside = 1
+            self._begin(t)
+        self._accepts += 1
+        request.accepted_s = t
+        if self._counts_tokens:
+            self._tokens_in += request.held_tokens
+        if self._line or self.waits_for(request) is not None:
+            self._line[request] = None
+        else:
+            self._serve(request, t)
+        return None
+
+    def waits_for(self, request: Request) -> Literal["warmth", "place", "memory"] | None:
+        """What a call at the head of the line has to wait for; None if it can be served."""
+        if self.in_flight >= self._most:
+            return "place"
+        if self._warmth is not None and not self._warmth.warm:
+            return "warmth"
+        if self.plan.kv_tokens is not None and not self._fits(request, self.plan.kv_tokens):
+            return "memory"
+        return None
+
+    @property
+    def waiting(self) -> int:
+        """Calls in line."""
+        return len(self._line)
+
+    @property
+    def head(self) -> Request | None:
+        """The call at the head of the line."""
+        return next(iter(self._line), None)
+
+    def _fits(self, request: Request, room: float) -> bool:
+        held = request.held_tokens
+        if held > room * (1 + ROUNDING):
+            raise SpecError(
+                f"endpoints.{self.plan.name}.kv_tokens: a call that reserves {held:g} tokens never "
+                f"fits into {room:g}: give more, or a lower max_output_tokens"
+            )
+        return self._kv + held <= room * (1 + ROUNDING)
+
+    def _refusal(self, request: Request, t: float) -> Refusal | None:
+        if self._weather is not None:
+            self._weather.catch_up(t)
+            rest_s = self._weather.outage_s(t)
+            if rest_s:
+                return self._refuse("outage", rest_s)
+        if self._is_full():
+            if self.limits is None:
+                return self._refuse("queue", None)
+            if self.plan.refusal.charged:
+                self.limits.refused(t)
+            # The server does not know when there will be a place; a limit says for itself.
+            return self._refuse("queue", self.limits.wait_s(request, t) or None)
+        if self.limits is not None:
+            wait_s = self.limits.ask(request, t)
+            if wait_s is not None:
+                return self._refuse("limits", wait_s)
+        return None
+
+    def _is_full(self) -> bool:
+        """All places are taken, and all in line; who waits for memory alone is not refused."""
+        if self.plan.queue is None:
+            return False
+        cold = self._warmth is not None and not self._warmth.warm
+        return (self.in_flight >= self._most or cold) and (
+            self.in_flight + len(self._line) >= self._most + self.plan.queue
+        )
+
+    def _refuse(self, why: str, wait_s: float | None) -> Refusal:
+        self._refusals[why] += 1
+        return Refusal(wait_s if self._tells_when else None)
+
+    def _begin(self, t: float) -> None:
+        """A call came to a server that had none."""
+        if self._warmth is not None:
+            self._warmth.called(t)
+        if self._weather is not None:
+            self._weather.watch()
+
+    # What is served
+
+    def _admit(self, t: float) -> None:
+        """Serve from the line, while its head can be served."""
+        line = self._line
+        while line:
+            request = next(iter(line))
+            if self.waits_for(request) is not None:
+                return
+            del line[request]
+            self._serve(request, t)
+
+    def _serve(self, request: Request, t: float) -> None:
+        self.in_flight = in_flight = self.in_flight + 1
+        if in_flight > self._most_in_flight:
+            self._most_in_flight = in_flight
+        if self.plan.kv_tokens is not None:
+            self._kv += request.held_tokens
+            self._most_kv = max(self._most_kv, self._kv)
+        request.served_s = t
+        if self._on_serving is not None:
+            self._on_serving(request, t)
+        if self._prefill is None:
+            self._decode(request, t)
+            return
+        if self.plan.prefill_stalls_decode and not self._prefill.busy:
+            self._sharing.stall(t)
+        self._prefill.add(request, t)
+
+    def _read(self, request: Request, t: float) -> None:
+        """A prompt was read."""
+        self._after_prefill(t)
+        self._decode(request, t)
+
+    def _after_prefill(self, t: float) -> None:
+        """A prompt is gone, and was perhaps the last that stalled decode."""
+        prefill = self._prefill
+        if prefill is not None and self.plan.prefill_stalls_decode and not prefill.busy:
+            self._sharing.go_on(t)
+
+    def _decode(self, request: Request, t: float) -> None:
+        request.decoding_s = t
+        if self._on_decoding is not None:
+            self._on_decoding(request, t)
+        self._sharing.add(request, t)
+
+    # What leaves
+
+    def _ended(self, requests: list[Request], t: float) -> None:
+        """Calls end: all leave their places, then the line moves, then their client is told."""
+        for request in requests:
+            self._release(request, t)
+        if self._line:
+            self._admit(t)
+        if len(requests) == 1 and not self._untold:
+            self._left(requests[0], t)
+            self._ends += 1
+            self._on_served(requests[0], t)
+        else:
+            # The client may crash while it is told.
+            self._untold.extend((request, True) for request in requests)
+            self._tell(t)
+
+    def _free(self, t: float) -> None:
+        """Make room by the calls that end now, and tell their client later in this instant."""
+        due_s = self._sharing.due_s
+        requests = self._sharing.free(t, SAME_S)
+        for request in requests:
+            self._release(request, t)
+            self._untold.append((request, True))
+        if requests:
+            self._teller.at(max(due_s, t))
+            self._admit(t)
+
+    def _tell(self, t: float) -> None:
+        """Tell the client of calls that left their places."""
+        untold = self._untold
+        while untold:
+            request, ended = untold.popleft()
+            self._left(request, t)
+            if ended:
+                self._ends += 1
+                self._on_served(request, t)
+            else:
+                self._losses += 1
+                self._on_lost(request, t)
+
+    def _release(self, request: Request, t: float) -> None:
+        """A call leaves its place."""
+        self.in_flight -= 1
+        if self.plan.kv_tokens is not None:
+            # An empty memory is empty: nothing is left of what was rounded.
+            self._kv = self._kv - request.held_tokens if self.in_flight else 0.0
+        if self.limits is not None:
+            self.limits.ended(request, t)
+
+    def _left(self, request: Request, t: float) -> None:
+        """A call leaves the server."""
+        self._call_s += self._inside * (t - self._at_s)
+        self._at_s = t
+        self._sojourn_s += t - request.accepted_s
+        if self._counts_tokens:
+            self._tokens_out += request.held_tokens
+        self._inside -= 1
+        if not self._inside:
+            if self._warmth is not None:
+                self._warmth.left(t)
+            self._look_out()
+
+    def _look_out(self) -> None:
+        """Watch the weather if it could meet anything here."""
+        if self._weather is None:
+            return
+        if self._inside or (self._warmth is not None and self._warmth.becoming):
+            self._weather.watch()
+        else:
+            self._weather.look_away()
+
+    def _take_all(self, t: float) -> list[Request]:
+        """Empty all places and the line; gives the calls in the order in which they came."""
+        served = self._sharing.clear()
+        if self._prefill is not None and self._prefill.busy:
+            served += self._prefill.clear()
+            self._after_prefill(t)
+        for request in served:
+            self._release(request, t)
+        waited = list(self._line)
+        self._line.clear()
+        if self.limits is not None:
+            for request in waited:
+                self.limits.ended(request, t)
+        return served + waited
+
+    def cancel(self, request: Request, t: float) -> bool:
+        """The client gives a call up at time t.
+
+        Returns:
+            False if the call is not here any more, or ends at this very instant: then its end
+            counts, and `on_served` gets it.
+        """
+        if self._weather is not None:
+            self._weather.catch_up(t)
+        if self._sharing.due_s <= t + SAME_S:
+            self._free(t)
+        if request in self._line:
+            del self._line[request]
+            if self.limits is not None:
+                self.limits.ended(request, t)
+        elif self._sharing.remove(request, t):
+            self._release(request, t)
+        elif self._prefill is not None and self._prefill.remove(request, t):
+            self._after_prefill(t)
+            self._release(request, t)
+        else:
+            return False
+        self._cancels += 1
+        self._left(request, t)
+        self._admit(t)
+        return True
+
+    def crash(self, t: float) -> None:
+        """The client's process died at time t: its calls are gone; limits and warmth stay."""
+        gone = self._take_all(t) + [request for request, _ in self._untold]
+        self._untold.clear()
+        for request in gone:
+            self._crashes += 1
+            self._left(request, t)
+
+    # Weather
+
+    def _stall(self, t: float) -> None:
+        self._free(t)
+        if self._prefill is not None:
+            self._prefill.stall(t)
+        if self._warmth is not None:
+            self._warmth.stall(t)
+        self._sharing.stall(t)
+
+    def _go_on(self, t: float) -> None:
+        self._sharing.go_on(t)
+        if self._warmth is not None:
+            self._warmth.go_on(t)
+        if self._prefill is not None:
+            self._prefill.go_on(t)
+
+    def _fail(self, t: float) -> None:
+        """What is here is lost; what ends at this very instant has ended."""
+        self._free(t)
+        lost = self._take_all(t)
+        self._untold.extend((request, False) for request in lost)
+        if lost:
+            self._teller.at(t)
+
+    def _warm(self, t: float) -> None:
+        self._admit(t)
+        self._look_out()
+
+    # What comes out even
+
+    def counts(self, t: float) -> ServerCounts:
+        """The server's counts up to time t; `check` holds them to each other."""
+        served = self._sharing.members()
+        if self._prefill is not None:
+            served += self._prefill.members()
+        inside = [*served, *self._line, *(request for request, _ in self._untold)]
+        return ServerCounts(
+            accepted=self._accepts,
+            ended=self._ends,
+            lost=self._losses,
+            cancelled=self._cancels,
+            crashed=self._crashes,
+            inside=self._inside,
+            refused_by_limits=self._refusals["limits"],
+            refused_by_queue=self._refusals["queue"],
+            refused_by_outage=self._refusals["outage"],
+            call_s=self._call_s + self._inside * (t - self._at_s),
+            sojourn_s=self._sojourn_s,
+            inside_s=sum(t - request.accepted_s for request in inside),
+            most_in_flight=self._most_in_flight,
+            max_in_flight=self.plan.max_in_flight,
+            most_kv_tokens=self._most_kv,
+            kv_tokens=self.plan.kv_tokens,
+            tokens_in=self._tokens_in,
+            tokens_out=self._tokens_out,
+            tokens_inside=sum(request.held_tokens for request in inside) * self._counts_tokens,
+        )

@@ -1,0 +1,292 @@
+"""Processor sharing: calls that run at once, and slow each other down.
+
+Each call that runs progresses at a speed that depends on how many run. The work that a call would
+have done that had run from the beginning is the *virtual time* V: it grows by ``1 / unit_s(n)`` a
+second while n calls run, and stands still in a stall. A call that joins at V ends when V has grown
+by its work, whatever joins and leaves meanwhile. So a change costs a step in a heap of ends, and
+nobody's remaining work is ever worked out anew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from operator import attrgetter
+from typing import Any
+
+import simpy
+from simpy.events import NORMAL
+
+from cellspec.errors import SpecError
+from sim.endpoints.plan import SpeedTable
+from sim.endpoints.request import Request
+
+__all__ = ["Sharing"]
+
+REBASED_AT = 4096.0
+"""Virtual time begins anew when it is so large: what is added to it is rounded by its size."""
+
+
+_ticket = attrgetter("ticket")
+
+
+class _Wake(simpy.events.Event):
+    """A triggered event, as a Timeout is: the kernel runs its callbacks when it is due.
+
+    Attributes:
+        at_s: when that is, as the kernel rounds it.
+    """
+
+    def __init__(self, env: simpy.Environment) -> None:
+        super().__init__(env)
+        self._ok = True
+        self._value = None
+        self.at_s = math.inf
+
+
+class Sharing:
+    """The calls that run at one server, and their ends.
+
+    Args:
+        env: the clock.
+        speed: the seconds that a unit of work takes, by how many run; None if each call runs as if
+            it were alone, and a unit takes a second.
+        on_end: gets the calls that end at one instant, in the order in which they joined, and the
+            instant. All of them have left; others may join before it returns.
+
+    Attributes:
+        running: how many calls run, or stand still in a stall.
+        due_s: when the next call ends if nothing changes; infinity if none does.
+    """
+
+    __slots__ = (
+        "_alone",
+        "_at_s",
+        "_callbacks",
+        "_env",
+        "_heap",
+        "_on_end",
+        "_rebased",
+        "_schedule",
+        "_spare",
+        "_speed",
+        "_stalls",
+        "_tickets",
+        "_unit_s",
+        "_units",
+        "_v",
+        "_wake",
+        "_waking",
+        "due_s",
+        "running",
+    )
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        speed: SpeedTable | None,
+        on_end: Callable[[list[Request], float], object],
+    ) -> None:
+        # Alone, virtual time is the time itself: a call ends at the very sum of start and work.
+        self._alone = speed is None
+        self._speed = speed or SpeedTable(((1, 1.0),))
+        self._units = [self._speed.unit_s(0)]
+        self._on_end = on_end
+        self._heap: list[tuple[float, int, Request]] = []
+        self.running = 0
+        # Virtual time was `_v` at `_at_s`, and has grown since at one unit in `_unit_s` seconds.
+        self._v = self._at_s = 0.0
+        self._unit_s = self._units[0]
+        self._stalls = 0
+        self._tickets = self._rebased = 0
+        self.attach(env)
+
+    def attach(self, env: simpy.Environment) -> None:
+        """Go on with another clock; no call may run."""
+        self._env, self._schedule = env, env.schedule
+        self._callbacks: list[Any] = [self._woken]
+        # What `sim.endpoints.timer` does, without a call for each step: this is the hot path.
+        self._spare: list[_Wake] = []
+        self._wake = _Wake(env)
+        self._waking = False
+        self.due_s = math.inf
+
+    # Joining and leaving
+
+    def add(self, request: Request, t: float) -> None:
+        """A call joins at time t in seconds."""
+        running = self.running
+        if running:
+            v = self._v if self._stalls else self._v + (t - self._at_s) / self._unit_s
+        elif self._alone and not self._stalls:
+            v = self._v + (t - self._at_s)
+        else:
+            v = self._v = 0.0
+            self._at_s = t
+        self._tickets = request.ticket = ticket = self._tickets + 1
+        heappush(self._heap, (v + request.work, ticket, request))
+        self.running = running = running + 1
+        units = self._units
+        unit_s = units[running] if running < len(units) else self._unit_of(running)
+        if unit_s != self._unit_s:
+            self._v = v
+            self._at_s = t
+            self._unit_s = unit_s
+        if not self._waking:
+            self._arm(t)
+
+    def remove(self, request: Request, t: float) -> bool:
+        """A call leaves before its end; False if it does not run."""
+        if request.ticket < 0:
+            return False
+        request.ticket = -1
+        self._left(t)
+        # The ends of calls that left stay in the heap until they come up, or are too many.
+        if len(self._heap) > 2 * self.running + 16:
+            self._heap = [entry for entry in self._heap if entry[1] == entry[2].ticket]
+            heapify(self._heap)
+        if not self._waking:
+            self._arm(t)
+        return True
+
+    def free(self, t: float, slack_s: float) -> list[Request]:
+        """Take out the calls that end by time t, or `slack_s` later, before they are told.
+
+        Returns:
+            The calls in the order in which they joined; `on_end` does not get them.
+        """
+        due = self._take_due(t + slack_s)
+        if due:
+            self._left(t, len(due))
+            self._arm(t)
+        return due
+
+    def members(self) -> list[Request]:
+        """The calls that run, in the order in which they joined."""
+        here = [request for _, ticket, request in self._heap if ticket == request.ticket]
+        here.sort(key=_ticket)
+        return here
+
+    def clear(self) -> list[Request]:
+        """All calls are gone; gives them in the order in which they joined."""
+        gone = self.members()
+        for request in gone:
+            request.ticket = -1
+        self._heap.clear()
+        self.running = 0
+        self._unit_s = self._units[0]
+        self.due_s = math.inf
+        return gone
+
+    # Stalls
+
+    def stall(self, t: float) -> None:
+        """No call advances from time t on, until each stall has ended by `go_on`."""
+        if not self._stalls:
+            self._v += (t - self._at_s) / self._unit_s
+            self._at_s = t
+            self.due_s = math.inf
+        self._stalls += 1
+
+    def go_on(self, t: float) -> None:
+        """One stall ends at time t."""
+        self._stalls -= 1
+        if not self._stalls:
+            self._at_s = t
+            if not self._waking:
+                self._arm(t)
+
+    # The next end
+
+    def _woken(self, wake: _Wake) -> None:
+        if wake is not self._wake:
+            self._spare.append(wake)
+            return
+        t = wake.at_s
+        wake.at_s = math.inf
+        if self.due_s <= t:
+            due = self._take_due(t)
+            self._left(t, len(due))
+            self.due_s = math.inf
+            self._waking = True
+            self._on_end(due, t)
+            self._waking = False
+            if self._v > REBASED_AT and self._tickets - self._rebased > len(self._heap):
+                self._rebase()
+        self._arm(t)
+
+    def _take_due(self, by_s: float) -> list[Request]:
+        """Take the calls from the heap that end by a time, in the order in which they joined."""
+        due: list[Request] = []
+        if self._stalls:
+            return due
+        heap = self._heap
+        v, at_s, unit_s = self._v, self._at_s, self._unit_s
+        while heap:
+            end, ticket, request = heap[0]
+            if ticket == request.ticket:
+                if at_s + (end - v) * unit_s > by_s:
+                    break
+                due.append(request)
+            heappop(heap)
+        if len(due) > 1:
+            due.sort(key=_ticket)
+        for request in due:
+            request.ticket = -1
+        return due
+
+    def _arm(self, t: float) -> None:
+        """Wake at the next end; t is now. An early wake looks again, one too late is left alone."""
+        heap = self._heap
+        if self._stalls:
+            return
+        while heap:
+            end, ticket, request = heap[0]
+            if ticket == request.ticket:
+                break
+            heappop(heap)
+        else:
+            self.due_s = math.inf
+            return
+        self.due_s = due_s = self._at_s + (end - self._v) * self._unit_s
+        wake = self._wake
+        if due_s < wake.at_s:
+            if wake.at_s < math.inf:
+                self._wake = wake = self._spare.pop() if self._spare else _Wake(self._env)
+            delay = due_s - t if due_s > t else 0.0
+            wake.at_s = t + delay
+            wake.callbacks = self._callbacks
+            self._schedule(wake, NORMAL, delay)
+
+    def _left(self, t: float, calls: int = 1) -> None:
+        """So many calls left the heap at time t: the others run at another speed."""
+        self.running = running = self.running - calls
+        unit_s = self._units[running]
+        if unit_s != self._unit_s:
+            if not self._stalls:
+                self._v += (t - self._at_s) / self._unit_s
+                self._at_s = t
+            self._unit_s = unit_s
+
+    def _unit_of(self, running: int) -> float:
+        """Seconds a unit while so many run, kept for the next time."""
+        units = self._units
+        while len(units) <= running:
+            unit_s = self._speed.unit_s(len(units))
+            if not unit_s > 0:
+                raise SpecError(
+                    f"speed: a unit of work takes {unit_s:g} s with {len(units)} calls at once: "
+                    "give a table whose seconds stay above 0"
+                )
+            units.append(unit_s)
+        return units[running]
+
+    def _rebase(self) -> None:
+        """Let virtual time begin anew; ends less a whole number are exact, and keep their order."""
+        if self._alone:
+            return
+        base = math.floor(self._v)
+        self._v -= base
+        self._heap = [(end - base, ticket, request) for end, ticket, request in self._heap]
+        self._rebased = self._tickets
