@@ -28,9 +28,9 @@ from sim.endpoints.timer import SAME_S, Timer
 from sim.endpoints.warmth import Warmth
 from sim.endpoints.weather import Weather
 
-__all__ = ["Server", "Told"]
+__all__ = ["Server", "Handler"]
 
-Told = Callable[[Request, float], object]
+Handler = Callable[[Request, float], object]
 """Gets a request, and the time in seconds."""
 
 
@@ -54,11 +54,11 @@ class Server:
         self,
         plan: EndpointPlan,
         env: simpy.Environment,
-        on_served: Told,
-        on_lost: Told,
+        on_served: Handler,
+        on_lost: Handler,
         *,
-        on_serving: Told | None = None,
-        on_decoding: Told | None = None,
+        on_serving: Handler | None = None,
+        on_decoding: Handler | None = None,
     ) -> None:
         self.plan = plan
         self._on_served, self._on_lost = on_served, on_lost
@@ -91,7 +91,7 @@ class Server:
         self._counts_tokens = bool(plan.limits) or plan.kv_tokens is not None
         self._line: OrderedDict[Request, None] = OrderedDict()
         # Calls that left their place, and whose client is not told yet; True if they ended.
-        self._untold: deque[tuple[Request, bool]] = deque()
+        self._leaving: deque[tuple[Request, bool]] = deque()
         self.in_flight = self._most_in_flight = 0
         self._kv = self._most_kv = 0.0
         self._inside = 0
@@ -101,7 +101,7 @@ class Server:
         self._accepts = 0
         self._ends = self._losses = self._cancels = self._crashes = 0
         self._refusals = {"limits": 0, "queue": 0, "outage": 0}
-        self._teller = Timer(env, self._tell)
+        self._later = Timer(env, self._notify)
 
     def attach(self, env: simpy.Environment) -> None:
         """A new incarnation of the client begins, with a clock of its own and without calls."""
@@ -112,7 +112,7 @@ class Server:
         self._sharing.attach(env)
         if self._prefill is not None:
             self._prefill.attach(env)
-        self._teller = Timer(env, self._tell)
+        self._later = Timer(env, self._notify)
         if self._weather is not None:
             self._weather.attach(env)
             self._weather.catch_up(env.now)
@@ -275,14 +275,14 @@ class Server:
             self._release(request, t)
         if self._line:
             self._admit(t)
-        if len(requests) == 1 and not self._untold:
+        if len(requests) == 1 and not self._leaving:
             self._left(requests[0], t)
             self._ends += 1
             self._on_served(requests[0], t)
         else:
             # The client may crash while it is told.
-            self._untold.extend((request, True) for request in requests)
-            self._tell(t)
+            self._leaving.extend((request, True) for request in requests)
+            self._notify(t)
 
     def _free(self, t: float) -> None:
         """Make room by the calls that end now, and tell their client later in this instant."""
@@ -290,16 +290,16 @@ class Server:
         requests = self._sharing.free(t, SAME_S)
         for request in requests:
             self._release(request, t)
-            self._untold.append((request, True))
+            self._leaving.append((request, True))
         if requests:
-            self._teller.at(max(due_s, t))
+            self._later.at(max(due_s, t))
             self._admit(t)
 
-    def _tell(self, t: float) -> None:
+    def _notify(self, t: float) -> None:
         """Tell the client of calls that left their places."""
-        untold = self._untold
-        while untold:
-            request, ended = untold.popleft()
+        leaving = self._leaving
+        while leaving:
+            request, ended = leaving.popleft()
             self._left(request, t)
             if ended:
                 self._ends += 1
@@ -383,8 +383,8 @@ class Server:
 
     def crash(self, t: float) -> None:
         """The client's process died at time t: its calls are gone; limits and warmth stay."""
-        gone = self._take_all(t) + [request for request, _ in self._untold]
-        self._untold.clear()
+        gone = self._take_all(t) + [request for request, _ in self._leaving]
+        self._leaving.clear()
         for request in gone:
             self._crashes += 1
             self._left(request, t)
@@ -410,9 +410,9 @@ class Server:
         """What is here is lost; what ends at this very instant has ended."""
         self._free(t)
         lost = self._take_all(t)
-        self._untold.extend((request, False) for request in lost)
+        self._leaving.extend((request, False) for request in lost)
         if lost:
-            self._teller.at(t)
+            self._later.at(t)
 
     def _warm(self, t: float) -> None:
         self._admit(t)
@@ -425,7 +425,7 @@ class Server:
         served = self._sharing.members()
         if self._prefill is not None:
             served += self._prefill.members()
-        inside = [*served, *self._line, *(request for request, _ in self._untold)]
+        inside = [*served, *self._line, *(request for request, _ in self._leaving)]
         return ServerCounts(
             accepted=self._accepts,
             ended=self._ends,
