@@ -319,7 +319,7 @@ FIGURES: tuple[Figure, ...] = (
         "failures.retryable, backpressure, permanent",
         "calls",
         "retryable, back-pressure, permanent",
-        "`fail` events of the column by `failure`, in all incarnations.",
+        "`fail` events of the column by `failure`, in all incarnations; a `timeout` is retryable.",
     ),
     Figure(
         "failures.rows_dropped",

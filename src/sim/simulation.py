@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
 from cellspec.errors import SpecError
 from cellspec.exit_codes import Stdout
+from cellspec.machine.limits import FailurePolicy
 from cellspec.text import listed_names
 from cellspec.trace import TraceWriter, header_for
 from sim.policies import BYPASS_BOUNDS
@@ -36,16 +38,30 @@ def run_plan(scenario: Scenario) -> RunPlan:
             every_s=checkpoint.every_s,
             version=checkpoint.version,
             write_s=checkpoint.write_s,
+            blocking=checkpoint.blocking,
         ),
         crashes=[_crash_plan(crash) for crash in scenario.crashes],
         restart_delay_s=scenario.restart_delay_s,
-        failures=scenario.failure_policy(),
+        failures=_failure_policy(scenario),
         range_rows=scenario.range_rows(),
         endpoints=scenario.endpoint_plans(),
         throttles=scenario.throttle_plans(),
         serial=scenario.serial_plan(),
         timeouts=scenario.timeouts(),
     )
+
+
+def _failure_policy(scenario: Scenario) -> FailurePolicy | None:
+    """The policy for failures, with the bound of calls (clause FAIL-07) where they share one.
+
+    A scheduler that takes time, or an endpoint, holds a call for longer than its bound.
+    """
+    policy, bounds = scenario.failure_policy(), scenario.timeouts()
+    shared = len(bounds) == scenario.graph().num_columns and len(set(bounds.values())) == 1
+    held = scenario.endpoint_plans() or scenario.throttle_plans() or scenario.serial_plan()
+    if policy is None or not shared or held:
+        return policy
+    return replace(policy, timeout_s=next(iter(bounds.values())))
 
 
 def _crash_plan(crash: Crash) -> CrashPlan:
@@ -72,6 +88,9 @@ def make_simulator(
     graph, plan = scenario.graph(), run_plan(scenario)
     _refuse_unknown(plan)
     latency = scenario.latency_source(blocks_per_column=blocks)
+    for column, name in enumerate(graph.column_names):
+        if latency.is_request(column):
+            raise SpecError(f"column {name!r}: latency: no endpoint gives its tokens time yet")
     if scenario.is_plain and on_event is None:
         return Simulator(graph, latency, plan, **options)
     outcomes = None
@@ -111,17 +130,22 @@ def trace_writer(scenario: Scenario, path: str) -> TraceWriter:
     Raises:
         TraceError: the file cannot be written.
     """
-    capabilities = ["core", "resume", "work_conserving"]
+    capabilities = ["core", "resume"]
+    # Whoever starts nothing during a write is idle beside work; a write excuses that of SCHED-15.
+    if scenario.checkpoint is None or not scenario.checkpoint.blocking:
+        capabilities.append("work_conserving")
     if scenario.checkpoint is not None and scenario.checkpoint.version == 3:
         capabilities += ["column_checkpoints", "set_claims"]
     if not scenario.is_plain:
         capabilities += ["groups", "streaming", "retries", "drops", "skips", "early_stop"]
+    if scenario.timeouts():
+        capabilities.append("timeouts")
     header = header_for(
         scenario.graph(),
         engine="cellspec simulator",
         version=version("cellspec"),
         limits=scenario.run_limits(),
-        failures=scenario.failure_policy(),
+        failures=_failure_policy(scenario),
         seed=scenario.seed,
         claims=capabilities,
         bypass=BYPASS_BOUNDS.get(scenario.policy),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from tests.recompute.history import read
 from tests.recompute.runner import run
 from tests.recompute.scenarios import Data, draw
 
-__all__ = ["Comparison", "compare", "compare_one"]
+__all__ = ["Comparison", "compare", "compare_one", "starts_in_writes"]
 
 
 @dataclass(slots=True)
@@ -53,6 +54,19 @@ def compare(
     return found
 
 
+def starts_in_writes(trace: list[str]) -> list[str]:
+    """The calls that started while a checkpoint was being written, each as one line."""
+    found, writing = [], False
+    for line in trace:
+        event = json.loads(line)
+        kind = event.get("event")
+        if kind in ("checkpoint_begin", "checkpoint_durable", "crash"):
+            writing = kind == "checkpoint_begin"
+        elif kind == "start" and writing:
+            found.append(f"event {event['seq']}: a call started in a write")
+    return found
+
+
 def compare_one(data: Data, folder: Path, found: Comparison) -> list[str]:
     """Run one scenario; returns the differences, and counts in `found` what was compared."""
     done = run(data, folder)
@@ -64,6 +78,8 @@ def compare_one(data: Data, folder: Path, found: Comparison) -> list[str]:
     found.events += len(history.steps)
     found.figures += count_figures(worked_out)
     wrong = differences(done.printed, worked_out)
+    if data.get("checkpoint", {}).get("blocking"):
+        wrong += starts_in_writes(done.trace)
     if is_plain(data):
         # Without a trace a plainer simulator does the same run.
         untraced = run(data, folder, trace=False)

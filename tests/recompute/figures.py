@@ -452,7 +452,7 @@ class _Recompute:
 
     def failures_of(self, name: str) -> Figures:
         kinds = [
-            kind
+            "retryable" if kind == "timeout" else kind
             for incarnation in self.incarnations
             for column, kind, _ in incarnation.failures
             if column == name

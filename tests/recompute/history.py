@@ -50,8 +50,8 @@ class Call:
         scope: the number of its barrier node; None for anything else.
         gave: the rows that it gave so far, those that had been dropped included, and when.
         end_s: when it ended; None while it runs.
-        outcome: "complete", "retryable", "backpressure" or "permanent"; "lost" in a crash, and
-            "running" where the run ended before it.
+        outcome: "complete", "retryable", "backpressure", "permanent" or "timeout"; "lost" in a
+            crash, and "running" where the run ended before it.
         backoff_end_s: the end of the backoff of its first cell before it, if it had one.
     """
 

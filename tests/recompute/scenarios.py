@@ -20,7 +20,15 @@ ODD_RATES = (0.07, 0.14, 0.28, 0.29, 0.33, 0.55, 0.57, 0.58, 0.7, 1.0)
 def draw(seed: int, number: int) -> Data:
     """The scenario with this number."""
     sources = (random.Random(f"{seed}/{number}{part}") for part in ("", "/sets"))
-    return _Draw(*sources).scenario(number)
+    data = _Draw(*sources).scenario(number)
+    _add_runs(data, random.Random(f"{seed}/{number}/runs"))
+    return data
+
+
+def _add_runs(data: Data, source: random.Random) -> None:
+    """What came later, from a source of its own: all else is as it was without."""
+    if "write_s" in data.get("checkpoint", {}) and source.random() < 0.2:
+        data["checkpoint"]["blocking"] = True
 
 
 class _Draw:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 import sim.simulator.timings
+from cellspec.check.checker import check_file
+from cellspec.conformance.judge.verdict import Verdict, judge_trace
 from sim.figures import KEPT_CALLS, SAMPLED_CELLS
 from tests.recompute import figures
 from tests.recompute.__main__ import report
@@ -286,6 +288,29 @@ def test_a_range_makes_nothing_of_rows_that_were_dropped_in_the_meantime(tmp_pat
     )
     assert not compare_one(data, tmp_path, Comparison())
     assert run(data, tmp_path).printed["cells_done"] == 0
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_call_that_takes_too_long_ends_at_its_bound(own: bool, tmp_path: Path) -> None:
+    slow = {"model": "exponential", "mean_s": 4.0}
+    stream = {"name": "b", "traits": ["START", "ROW_STREAMABLE"], "range_rows": 3, "latency": slow}
+    data = scenario(
+        {"name": "a", "traits": ["START"], "latency": slow},
+        stream | ({"timeout_s": 2.5} if own else {}),
+        {"name": "c", "traits": ["BARRIER"], "dependencies": ["a"], "latency": slow},
+        rows=30,
+        failures={"max_attempts": 3, "timeout_s": 3.0, "default": {"retryable": 0.1}},
+        crashes=[{"at_time_s": 9.5}, {"random": {"mean_s": 20.0, "count": 3}}],
+        checkpoint={"every_rows": 2, "version": 3},
+    )
+    assert not compare_one(data, tmp_path, Comparison())
+    done = run(data, tmp_path)
+    header, *events = map(json.loads, done.trace)
+    assert header.get("timeout_s") == (None if own else 3.0)
+    assert "timeouts" in header["claims"]
+    assert sum(event.get("failure") == "timeout" for event in events) > 9
+    judged = judge_trace(check_file(tmp_path / "run.jsonl"))
+    assert judged.verdict == Verdict.PASS, judged
 
 
 def test_no_time_at_all_is_lost_or_busy_where_calls_end_when_they_begin(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from typing import Any
 __all__ = ["Call", "Naive", "Run", "simulate"]
 
 Data = Mapping[str, Any]
+Ready = tuple[tuple[int, ...], str, int]
+"""A cell that could start: its place in the order of the policy, its column, its row."""
 EPSILON = 1e-9
 """What lacks less than this share of a bucket lacks nothing."""
 TOGETHER_S = 1e-10
@@ -447,7 +449,8 @@ class Naive:
         self.workers: int = limits["workers"]
         self.busy: dict[str | None, int] = dict.fromkeys((*self.resources, None), 0)
         self.columns: dict[str, Data] = {column["name"]: column for column in data["columns"]}
-        self.ready: list[tuple[str, int]] = []
+        self.ready: dict[str | None, deque[Ready]] = {name: deque() for name in self.busy}
+        self.stamps = itertools.count()
         self.calls: dict[tuple[str, int], Call] = {}
         self.loop = Loop(data["scheduler"], self.clock) if "scheduler" in data else None
         self.servers: list[Server] = []
@@ -506,32 +509,39 @@ class Naive:
             self.admitted, self.live = stop, self.live + 1
             for name, column in self.columns.items():
                 if not column.get("dependencies"):
-                    self.ready += [(name, row) for row in range(first, stop)]
+                    for row in range(first, stop):
+                        self._is_ready(name, row)
+
+    def _is_ready(self, name: str, row: int) -> None:
+        order = {
+            "fifo": (next(self.stamps),),
+            "column-first": (list(self.columns).index(name), row),
+            "row-first": (row, -list(self.columns).index(name)),
+        }[self.data.get("policy", "row-first")]
+        waiting = self.ready[self.columns[name].get("resource")]
+        waiting.append((order, name, row))
+        if len(order) > 1:
+            self.ready[self.columns[name].get("resource")] = deque(sorted(waiting))
 
     def _start_ready(self) -> None:
         """Start what may start, in the order of the policy."""
         while sum(self.busy.values()) < self.workers:
-            full = {name for name, most in self.resources.items() if self.busy[name] >= most}
-            cell = self._first_ready(full)
-            if cell is None:
+            heads = [
+                (waiting[0], resource)
+                for resource, waiting in self.ready.items()
+                if waiting and self.busy[resource] < self.resources.get(resource or "", math.inf)
+            ]
+            if not heads:
                 break
-            self.ready.remove(cell)
-            self.busy[self.columns[cell[0]].get("resource")] += 1
-            self.calls[cell] = call = self._call(*cell)
+            (_, name, row), resource = min(heads)
+            self.ready[resource].popleft()
+            self.busy[resource] += 1
+            self.calls[name, row] = call = self._call(name, row)
             call.start_s = self.clock.now
             if self.loop is None:
                 self._begin(call)
             else:
                 self.loop.do("start", _later(self._begin, call))
-
-    def _first_ready(self, full: set[str]) -> tuple[str, int] | None:
-        cells = (cell for cell in self.ready if self.columns[cell[0]].get("resource") not in full)
-        if self.data.get("policy") == "fifo":
-            return next(cells, None)
-        order = list(self.columns)
-        if self.data.get("policy") == "column-first":
-            return min(cells, key=lambda cell: (order.index(cell[0]), cell[1]), default=None)
-        return min(cells, key=lambda cell: (cell[1], -order.index(cell[0])), default=None)
 
     def _begin(self, call: Call) -> None:
         resource = self.columns[call.column].get("resource")
@@ -552,7 +562,7 @@ class Naive:
         for name, column in self.columns.items():
             needs = column.get("dependencies", [])
             if call.column in needs and all(self._ended(need, call.row) for need in needs):
-                self.ready.append((name, call.row))
+                self._is_ready(name, call.row)
         self.cells_left -= 1
         group = call.row // self.group_rows
         self.left_in_group[group] -= 1

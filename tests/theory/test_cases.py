@@ -19,7 +19,6 @@ SHORT = 30_000
 
 NOT_YET = {
     "accept",
-    "checkpoint.blocking",
     "endpoints.cold_start",
     "endpoints.kv_tokens",
     "endpoints.limits",

@@ -26,6 +26,9 @@ class Request:
         served_s: when it left the server's line, and its prompt joined those to be read.
         decoding_s: when its prompt had been read, and its answer began.
         refusals: how often it was refused.
+        timeout_s: how long it may take from when it is sent.
+        fails: its answer is an error, which is no success for the client's throttle.
+        went_at: the throttle's limit when it was last sent.
         ticket: the number of its last start in the server's shared part; the server's own.
     """
 
@@ -40,6 +43,9 @@ class Request:
     served_s: float = math.nan
     decoding_s: float = math.nan
     refusals: int = 0
+    timeout_s: float = math.inf
+    fails: bool = False
+    went_at: int = field(default=0, repr=False)
     ticket: int = field(default=-1, repr=False)
 
     @property

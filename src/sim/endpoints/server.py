@@ -28,7 +28,7 @@ from sim.endpoints.timer import SAME_S, Timer
 from sim.endpoints.warmth import Warmth
 from sim.endpoints.weather import Weather
 
-__all__ = ["Server", "Handler"]
+__all__ = ["Handler", "Server"]
 
 Handler = Callable[[Request, float], object]
 """Gets a request, and the time in seconds."""

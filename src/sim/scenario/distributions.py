@@ -2,7 +2,8 @@
 
 All parameters are in seconds (names end in ``_s``) or plain numbers, and are checked when a
 scenario is read. `sim.scenario.latency` lists every model, with those that replay recorded traces
-and the mixture.
+and the mixture. `sim.scenario.tokens` has the same distributions for counts of tokens, whose
+fields have the same names without ``_s``: so the attributes here have none either.
 
 =============  ====================================================================================
 constant       ``value_s``
@@ -13,6 +14,7 @@ gamma          ``mean_s`` and ``shape``
 weibull        ``scale_s`` and ``shape``
 pareto         ``minimum_s`` and ``alpha``
 quantiles      ``quantiles_s``: a table, probability to seconds
+list           ``values_s``: row i takes the i-th
 =============  ====================================================================================
 """
 
@@ -22,7 +24,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -36,6 +38,7 @@ __all__ = [
     "Exponential",
     "Gamma",
     "LatencyModel",
+    "List",
     "Lognormal",
     "Pareto",
     "Quantiles",
@@ -51,6 +54,14 @@ Z99 = 2.3263478740408408
 class LatencyModel(StrictModel):
     """The base of every latency model: it draws latencies, and knows their mean."""
 
+    unit: ClassVar[str] = "seconds"
+    """What is drawn, in the words of messages."""
+
+    @classmethod
+    def word(cls, field: str) -> str:
+        """The name of a field as a file spells it."""
+        return cls.model_fields[field].alias or field
+
     @property
     def fails(self) -> bool:
         """True if calls fail where the recorded requests did; see `Replay.sample_failures`."""
@@ -64,6 +75,10 @@ class LatencyModel(StrictModel):
         """How many requests were served together when its times were measured, where known."""
         return ()
 
+    def known_rows(self) -> int | None:
+        """How many rows it has numbers for; None if for any."""
+        return None
+
     @abstractmethod
     def sample(self, draws: Draws, start: int, count: int) -> Floats:
         """Latencies in seconds of `count` consecutive rows from row `start`.
@@ -72,45 +87,48 @@ class LatencyModel(StrictModel):
         """
 
     @abstractmethod
+    def expected(self) -> float:
+        """The mean of what is drawn, in `unit`; infinite for some heavy tails."""
+
     def mean_s(self) -> float:
         """The expected latency in seconds; infinite for some heavy tails."""
+        return self.expected()
 
 
 class Constant(LatencyModel):
     """Always the same time."""
 
     model: Literal["constant"] = "constant"
-    value_s: Seconds = Field(description="seconds")
+    value: Seconds = Field(alias="value_s", description="seconds")
 
     def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
         import numpy as np
 
-        return np.full(count, self.value_s)
+        return np.full(count, self.value)
 
-    def mean_s(self) -> float:
-        return self.value_s
+    def expected(self) -> float:
+        return self.value
 
 
 class Uniform(LatencyModel):
     """Any time between two bounds, all equally likely."""
 
     model: Literal["uniform"] = "uniform"
-    low_s: Seconds = Field(description="smallest latency, seconds")
-    high_s: Seconds = Field(description="largest latency, seconds; at least low_s")
+    low: Seconds = Field(alias="low_s", description="smallest latency, seconds")
+    high: Seconds = Field(alias="high_s", description="largest latency, seconds; at least low_s")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.high_s < self.low_s:
-            raise field_error(
-                "high_s", f"expected at least low_s ({self.low_s:g}), got {self.high_s:g}"
-            )
+        if self.high < self.low:
+            text = f"expected at least {self.word('low')} ({self.low:g}), got {self.high:g}"
+            raise field_error(self.word("high"), text)
         return self
 
     def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
-        return self.low_s + (self.high_s - self.low_s) * draws.rng.random(count)
+        return self.low + (self.high - self.low) * draws.rng.random(count)
 
-    def mean_s(self) -> float:
-        return (self.low_s + self.high_s) / 2
+    def expected(self) -> float:
+        return (self.low + self.high) / 2
 
 
 class Exponential(LatencyModel):
@@ -122,7 +140,7 @@ class Exponential(LatencyModel):
     def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
         return self.mean * draws.rng.standard_exponential(count)
 
-    def mean_s(self) -> float:
+    def expected(self) -> float:
         return self.mean
 
 
@@ -136,7 +154,7 @@ class Lognormal(LatencyModel):
     one_of = ("sigma", "p90_s", "p99_s")
 
     model: Literal["lognormal"] = "lognormal"
-    median_s: PositiveSeconds = Field(description="median, seconds")
+    median: PositiveSeconds = Field(alias="median_s", description="median, seconds")
     sigma: float | None = Field(
         None,
         gt=0,
@@ -144,17 +162,16 @@ class Lognormal(LatencyModel):
         allow_inf_nan=False,
         description="standard deviation of the natural logarithm; no unit",
     )
-    p90_s: PositiveSeconds | None = Field(None, description="90th percentile, seconds")
-    p99_s: PositiveSeconds | None = Field(None, description="99th percentile, seconds")
+    p90: PositiveSeconds | None = Field(None, alias="p90_s", description="90th percentile, seconds")
+    p99: PositiveSeconds | None = Field(None, alias="p99_s", description="99th percentile, seconds")
 
     @model_validator(mode="after")
     def _spreads(self) -> Self:
-        for name in ("p90_s", "p99_s"):
-            value = getattr(self, name)
-            if value is not None and value <= self.median_s:
-                raise field_error(
-                    name, f"expected more than median_s ({self.median_s:g}), got {value:g}"
-                )
+        for name, value in (("p90", self.p90), ("p99", self.p99)):
+            if value is not None and value <= self.median:
+                median = f"{self.word('median')} ({self.median:g})"
+                text = f"expected more than {median}, got {value:g}"
+                raise field_error(self.word(name), text)
         return self
 
     @property
@@ -162,18 +179,18 @@ class Lognormal(LatencyModel):
         """Standard deviation of the latency's natural logarithm."""
         if self.sigma is not None:
             return self.sigma
-        if self.p90_s is not None:
-            return math.log(self.p90_s / self.median_s) / Z90
-        assert self.p99_s is not None
-        return math.log(self.p99_s / self.median_s) / Z99
+        if self.p90 is not None:
+            return math.log(self.p90 / self.median) / Z90
+        assert self.p99 is not None
+        return math.log(self.p99 / self.median) / Z99
 
     def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
         import numpy as np
 
-        return self.median_s * np.exp(self.log_sigma * draws.rng.standard_normal(count))
+        return self.median * np.exp(self.log_sigma * draws.rng.standard_normal(count))
 
-    def mean_s(self) -> float:
-        return self.median_s * math.exp(self.log_sigma**2 / 2)
+    def expected(self) -> float:
+        return self.median * math.exp(self.log_sigma**2 / 2)
 
 
 class Gamma(LatencyModel):
@@ -186,7 +203,7 @@ class Gamma(LatencyModel):
     def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
         return draws.rng.standard_gamma(self.shape, count) * (self.mean / self.shape)
 
-    def mean_s(self) -> float:
+    def expected(self) -> float:
         return self.mean
 
 
@@ -194,24 +211,26 @@ class Weibull(LatencyModel):
     """Exponential with a rate that falls (shape below 1) or rises (above 1) with time."""
 
     model: Literal["weibull"] = "weibull"
-    scale_s: PositiveSeconds = Field(description="the time that 63.2 % stay below, seconds")
+    scale: PositiveSeconds = Field(
+        alias="scale_s", description="the time that 63.2 % stay below, seconds"
+    )
     shape: float = Field(
         ge=0.05, le=1e3, allow_inf_nan=False, description="1 is exponential; no unit"
     )
 
     def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
-        found: Floats = self.scale_s * draws.rng.standard_exponential(count) ** (1 / self.shape)
+        found: Floats = self.scale * draws.rng.standard_exponential(count) ** (1 / self.shape)
         return found
 
-    def mean_s(self) -> float:
-        return self.scale_s * math.gamma(1 + 1 / self.shape)
+    def expected(self) -> float:
+        return self.scale * math.gamma(1 + 1 / self.shape)
 
 
 class Pareto(LatencyModel):
     """A heavy tail: P(latency > t) = (minimum_s / t) ** alpha."""
 
     model: Literal["pareto"] = "pareto"
-    minimum_s: PositiveSeconds = Field(description="smallest latency, seconds")
+    minimum: PositiveSeconds = Field(alias="minimum_s", description="smallest latency, seconds")
     alpha: float = Field(
         ge=0.1,
         le=1e3,
@@ -223,13 +242,13 @@ class Pareto(LatencyModel):
         import numpy as np
 
         # 1 - u lies in (0, 1], so no draw divides by zero.
-        found: Floats = self.minimum_s * np.power(1 - draws.rng.random(count), -1 / self.alpha)
+        found: Floats = self.minimum * np.power(1 - draws.rng.random(count), -1 / self.alpha)
         return found
 
-    def mean_s(self) -> float:
+    def expected(self) -> float:
         if self.alpha <= 1:
             return math.inf
-        return self.minimum_s * self.alpha / (self.alpha - 1)
+        return self.minimum * self.alpha / (self.alpha - 1)
 
 
 class Quantiles(LatencyModel):
@@ -240,8 +259,9 @@ class Quantiles(LatencyModel):
     """
 
     model: Literal["quantiles"] = "quantiles"
-    quantiles_s: dict[float, Seconds] = Field(
-        description="probability (0 to 1, in increasing order, both ends included) to seconds"
+    quantiles: dict[float, Seconds] = Field(
+        alias="quantiles_s",
+        description="probability (0 to 1, in increasing order, both ends included) to seconds",
     )
     interpolation: Literal["linear", "log"] = Field(
         "linear", description="straight in seconds, or in the logarithm of seconds"
@@ -250,21 +270,21 @@ class Quantiles(LatencyModel):
     @property
     def points(self) -> list[tuple[float, float]]:
         """The table as (probability, seconds), by probability."""
-        return sorted(self.quantiles_s.items())
+        return sorted(self.quantiles.items())
 
     @model_validator(mode="after")
     def _increasing(self) -> Self:
-        points = self.points
+        points, where = self.points, self.word("quantiles")
         if len(points) < 2 or points[0][0] != 0 or points[-1][0] != 1:
             ends = f"{points[0][0]:g} to {points[-1][0]:g}" if points else "an empty table"
-            raise field_error("quantiles_s", f"expected probabilities from 0 to 1, got {ends}")
+            raise field_error(where, f"expected probabilities from 0 to 1, got {ends}")
         for (p, s), (q, t) in pairwise(points):
             if t < s:
-                text = f"expected increasing seconds, got {t:g} at {q:g} after {s:g} at {p:g}"
-                raise field_error("quantiles_s", text)
+                text = f"expected increasing {self.unit}, got {t:g} at {q:g} after {s:g} at {p:g}"
+                raise field_error(where, text)
         if self.interpolation == "log" and points[0][1] == 0:
-            text = "expected more than 0 seconds everywhere for interpolation: log, got 0 at 0"
-            raise field_error("quantiles_s", text)
+            text = f"expected more than 0 {self.unit} everywhere for interpolation: log, got 0 at 0"
+            raise field_error(where, text)
         return self
 
     def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
@@ -279,7 +299,7 @@ class Quantiles(LatencyModel):
         # exp(log(x)) may miss x by a rounding error; a latency must not leave its table.
         return np.clip(found, seconds[0], seconds[-1])
 
-    def mean_s(self) -> float:
+    def expected(self) -> float:
         total = 0.0
         for (p, s), (q, t) in pairwise(self.points):
             if self.interpolation == "log" and t > s:
@@ -287,3 +307,26 @@ class Quantiles(LatencyModel):
             else:
                 total += (q - p) * (s + t) / 2
         return total
+
+
+class List(LatencyModel):
+    """Known times: row i takes the i-th, in every attempt."""
+
+    model: Literal["list"] = "list"
+    values: Annotated[tuple[Seconds, ...], Field(strict=False, min_length=1)] = Field(
+        alias="values_s", description="seconds of row 0, row 1 and so on, for every row"
+    )
+
+    def known_rows(self) -> int:
+        return len(self.values)
+
+    def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
+        import numpy as np
+
+        found: Floats = np.zeros(count)
+        mine = self.values[start : start + count]
+        found[: len(mine)] = mine
+        return found
+
+    def expected(self) -> float:
+        return math.fsum(self.values) / len(self.values)

@@ -1,40 +1,35 @@
 """Every latency model of a scenario, and the mixture of them.
 
-A model is a class in `sim.scenario.distributions`, or in `sim.scenario.recorded` if it repeats
-recorded requests. Three lists here name it: `Plain`, the models that a mixture may hold, `Latency`,
-all of them, and `LATENCY_MODELS`, their names. The mixture itself has ``components``, each a
-``weight`` and a ``latency``.
+A model is a class in `sim.scenario.distributions`, in `sim.scenario.recorded` if it repeats
+recorded requests, or in `sim.scenario.tokens` if it counts tokens. Three lists here name it:
+`Plain`, the models that a mixture may hold, `Latency`, all of them, and `LATENCY_MODELS`, their
+names. The mixture itself has ``components``, each a ``weight`` and a ``latency``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import (
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    model_validator,
-)
+from pydantic import Field, WrapValidator, model_validator
 
-from cellspec.text import closest, did_you_mean
 from sim.scenario.distributions import (
     Constant,
     Exponential,
     Gamma,
     LatencyModel,
+    List,
     Lognormal,
     Pareto,
     Quantiles,
     Uniform,
     Weibull,
 )
+from sim.scenario.named import NamedModel
 from sim.scenario.recorded import Tokens, Trace
 from sim.scenario.strict import Fault, StrictModel, faults_error
-from sim.scenario.words import given_words
+from sim.scenario.tokens import Request
 
 if TYPE_CHECKING:
     from sim.draws import Draws, Floats
@@ -53,46 +48,13 @@ LATENCY_MODELS = (
     "quantiles",
     "trace",
     "tokens",
+    "list",
+    "request",
 )
 """The names of all models, in the order of the tables."""
 
-_SURELY = 0.8
-"""How alike a misspelt word must be to a known one for the rest to be judged by the known one."""
-
-
-class _Named:
-    """Chooses a latency model by its name; a misspelt name is reported beside all other faults."""
-
-    def __init__(self, *names: str) -> None:
-        self._names = names
-
-    def __call__(self, data: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        if not isinstance(data, Mapping) or data.get("model") in self._names:
-            return handler(data)
-        fields, faults = dict(data), []
-        if "model" not in fields:
-            key = closest("model", (name for name in fields if isinstance(name, str)))
-            if key is None:
-                raise faults_error([Fault(("model",), f"{self._expected()}, got nothing")])
-            faults.append(Fault((key,), "no such field; did you mean 'model'?"))
-            fields["model"] = fields.pop(key)
-        else:
-            key = "model"
-        name = fields["model"]
-        if name not in self._names:
-            near = did_you_mean(name, self._names)
-            faults.append(Fault((key,), f"{self._expected()}, got {given_words(name)}{near}"))
-            name = fields["model"] = closest(name, self._names, _SURELY)
-        if name is not None:
-            try:
-                handler(fields)
-            except ValidationError as error:
-                raise faults_error(faults, error) from None
-        raise faults_error(faults)
-
-    def _expected(self) -> str:
-        return f"expected one of: {', '.join(self._names)}"
-
+_UNMIXED = ("mixture", "list", "request")
+"""The models that no mixture holds."""
 
 Plain = Annotated[
     Constant
@@ -106,7 +68,7 @@ Plain = Annotated[
     | Trace
     | Tokens,
     Field(discriminator="model"),
-    WrapValidator(_Named(*(name for name in LATENCY_MODELS if name != "mixture"))),
+    WrapValidator(NamedModel(*(name for name in LATENCY_MODELS if name not in _UNMIXED))),
 ]
 
 
@@ -119,7 +81,7 @@ class Component(StrictModel):
         allow_inf_nan=False,
         description="share of the cells; weights need not sum to 1",
     )
-    latency: Plain = Field(description="any model but a mixture")
+    latency: Plain = Field(description="any model but a mixture, a list or a request")
 
 
 class Mixture(LatencyModel):
@@ -159,9 +121,9 @@ class Mixture(LatencyModel):
             np.copyto(found, mine, where=picks == index)
         return found
 
-    def mean_s(self) -> float:
+    def expected(self) -> float:
         total = math.fsum(item.weight for item in self.components)
-        return math.fsum(item.weight * item.latency.mean_s() for item in self.components) / total
+        return math.fsum(item.weight * item.latency.expected() for item in self.components) / total
 
 
 Latency = Annotated[
@@ -175,8 +137,10 @@ Latency = Annotated[
     | Mixture
     | Quantiles
     | Trace
-    | Tokens,
+    | Tokens
+    | List
+    | Request,
     Field(discriminator="model"),
-    WrapValidator(_Named(*LATENCY_MODELS)),
+    WrapValidator(NamedModel(*LATENCY_MODELS)),
 ]
 """Any latency model, chosen by its field ``model``."""

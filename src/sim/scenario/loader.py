@@ -130,6 +130,7 @@ def _override(data: dict[Any, Any], dotted: str, text: str) -> tuple[Any, ...]:
     if not all(parts):
         raise SpecError("expected names with single dots between them")
     here: Any = data
+    part: Any
     for depth, part in enumerate(parts):
         last = depth == len(parts) - 1
         if isinstance(here, list):
@@ -140,6 +141,9 @@ def _override(data: dict[Any, Any], dotted: str, text: str) -> tuple[Any, ...]:
             )
         elif where == ["failures"]:
             part = _word_of_file(here, part)
+        elif part not in here and part.isascii() and part.isdigit() and int(part) in here:
+            # A point of a table.
+            part = int(part)
         where.append(part)
         if last:
             here[part] = value

@@ -103,7 +103,9 @@ def _resolve(loc: Sequence[int | str], data: Any, kept: int) -> Place:
     for depth, part in enumerate(loc):
         if isinstance(here, Mapping):
             key = _key(here, part)
-            if key is not _NONE:
+            # A model may have a field of its own name; the name comes first.
+            named = part == here.get("model") and part in loc[depth + 1 : depth + 2]
+            if key is not _NONE and not named:
                 # The words of a key lead to it in the file.
                 where.append(part if key is None or isinstance(key, bool) else key)
                 here = here[key]

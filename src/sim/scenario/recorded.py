@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from sim.draws import Draws, Floats
 
-__all__ = ["Replay", "Tokens", "Trace"]
+__all__ = ["Counts", "Replay", "Tokens", "Trace"]
 
 TokenCount = Annotated[int, Field(ge=1)]
 
@@ -120,7 +120,7 @@ class Replay(LatencyModel):
         total = f"of {self._read_entries:,} requests in {self.file!r}"
         if self.failed_column is None:
             zeros = self._seconds.count(0.0)
-            if not zeros:
+            if not zeros or self.unit != "seconds":
                 return ""
             return (
                 f"{zeros:,} {total} took 0 s, and are replayed so; if they failed, name the "
@@ -163,7 +163,7 @@ class Replay(LatencyModel):
         found: NDArray[np.int64] = (first + np.arange(count)) % entries
         return found
 
-    def mean_s(self) -> float:
+    def expected(self) -> float:
         return math.fsum(self._seconds) / len(self._seconds)
 
 
@@ -176,6 +176,17 @@ class Trace(Replay):
     def _read(self, path: Path) -> tuple[array[float], array[int]]:
         seconds, *failures = read_columns(path, self._columns({self.column_s: "seconds"}))
         return seconds, array("b", map(int, failures[0] if failures else ()))
+
+
+class Counts(Replay):
+    """Replay of a column of recorded token counts; a part of a request (`sim.scenario.tokens`)."""
+
+    model: Literal["trace"] = "trace"
+    column: str = Field(min_length=1, description="the file's column of token counts")
+
+    def _read(self, path: Path) -> tuple[array[float], array[int]]:
+        counts, *failures = read_columns(path, self._columns({self.column: "tokens"}))
+        return counts, array("b", map(int, failures[0] if failures else ()))
 
 
 class Tokens(Replay):

@@ -21,7 +21,7 @@ from pydantic import (
 
 from cellspec.errors import GraphError
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
-from sim.scenario.distributions import Constant
+from sim.scenario.distributions import Constant, LatencyModel
 from sim.scenario.latency import Latency
 from sim.scenario.strict import (
     Fault,
@@ -145,6 +145,14 @@ class PipelineLatency(StrictModel):
         default_factory=dict,
         description="seconds that a barrier takes beside, for each row that it reads",
     )
+
+    def of(self, column: str, resource: str) -> tuple[LatencyModel, tuple[str, ...]]:
+        """The latency of a column that takes a resource ("" for none), and where it stands."""
+        if column in self.by_column:
+            return self.by_column[column], ("by_column", column)
+        if resource in self.by_resource:
+            return self.by_resource[resource], ("by_resource", resource)
+        return self.default, ("default",)
 
 
 class Pipeline(StrictModel):
@@ -319,6 +327,9 @@ class CheckpointSpec(StrictModel):
         description="1: finished rows; 2: the first rows of each column; 3: any cells done",
     )
     write_s: Seconds = Field(0.0, description="seconds until a checkpoint is durable")
+    blocking: bool = Field(
+        False, description="no call starts while a checkpoint is due or is being written"
+    )
 
 
 class RandomCrashes(StrictModel):

@@ -21,6 +21,7 @@ def remarks(scenario: Scenario) -> list[str]:
                 f"limits.resources.{name}: {scenario.resource_limits[name]} is never reached with "
                 f"{workers}"
             )
+    found += _of_endpoints(scenario)
     by_text: dict[str, list[str]] = {}
     for item in scenario.latencies():
         if text := item.latency.remark():
@@ -57,13 +58,32 @@ def missed_crashes(scenario: Scenario, makespan_s: float, events: int) -> list[s
     return found
 
 
+def _of_endpoints(scenario: Scenario) -> list[str]:
+    """The words of endpoints and their clients that nothing comes of."""
+    found = []
+    plans = scenario.endpoint_plans()
+    for name, plan in plans.items():
+        served_late = (plan.max_in_flight, plan.kv_tokens, plan.cold_start)
+        if plan.queue is not None and served_late == (None, None, None):
+            text = "no call waits without max_in_flight, kv_tokens or cold_start"
+            found.append(f"endpoints.{name}.queue: {text}")
+    for name in scenario.throttle:
+        if name not in plans:
+            found.append(f"throttle.{name}: nothing refuses its calls without endpoints.{name}")
+    return found
+
+
 def load_notes(scenario: Scenario) -> list[str]:
     """Of each resource whose limit is not the load at which its latencies were measured.
 
-    Fewer workers than that are the limit.
+    Fewer workers than that are the limit. Where an endpoint says how fast calls run by their
+    number, latencies depend on the load.
     """
     found = []
+    plans = scenario.endpoint_plans()
     for name, limit in scenario.resource_limits.items():
+        if name in plans and plans[name].speed is not None:
+            continue
         most = min(limit, scenario.limits.workers)
         mine = [x for x in scenario.latencies() if scenario.column_resource.get(x.name) == name]
         loads = sorted({load for item in mine for load in item.latency.loads()})

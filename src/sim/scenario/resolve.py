@@ -24,6 +24,7 @@ from sim.scenario.endpoints import EndpointSpec, ResourceOutage, ThrottleSpec
 from sim.scenario.graph_faults import graph_faults
 from sim.scenario.records import ColumnSpec, LimitsSpec, Pipeline, Positive
 from sim.scenario.references import Names, reference_faults, unknown_keys
+from sim.scenario.row_faults import row_faults
 from sim.scenario.sampler import ColumnLatency
 from sim.scenario.strict import Fault
 
@@ -61,6 +62,7 @@ class Source:
         column_resource: by column that takes one, its resource.
         limits: by resource.
         conditions: by column, the condition that a pipeline skips its cells by.
+        places: by column, where the file gives its latency.
     """
 
     field: str
@@ -69,6 +71,7 @@ class Source:
     column_resource: dict[str, str]
     limits: dict[str, int]
     conditions: dict[str, str]
+    places: dict[str, tuple[int | str, ...]]
 
     def columns(self, graph: ExecutionGraph) -> tuple[ColumnLatency, ...]:
         """How long each column takes, in the graph's order of columns."""
@@ -167,11 +170,14 @@ def resolve(
         faults += endpoint_faults(parts.endpoints, parts.throttle, parts.outages, clients)
     if graph is None or not fits:
         return None
+    ranged = [item.name for item in parts.columns or () if item is not None and item.range_rows > 1]
+    faults += row_faults(graph.rules, source.latencies, source.places, ranged)
     return Resolved(graph, source.columns(graph), source)
 
 
 def _source_of_columns(columns: Sequence[ColumnSpec | None], limits: LimitsSpec | None) -> Source:
     """The columns that a scenario lists itself, as far as they are well-formed."""
+    places = {item.name: place for place, item in enumerate(columns) if item is not None}
     known = [item for item in columns if item is not None]
     return Source(
         "columns",
@@ -180,6 +186,7 @@ def _source_of_columns(columns: Sequence[ColumnSpec | None], limits: LimitsSpec 
         {item.name: item.resource for item in known if item.resource is not None},
         {} if limits is None else limits.calls({}),
         {},
+        {name: ("columns", place, "latency") for name, place in places.items()},
     )
 
 
@@ -215,10 +222,11 @@ def _source_of_pipeline(
     names = [item.name for item in loaded.columns]
     rules = pipeline.latency
     latencies: dict[str, tuple[LatencyModel, float]] = {}
+    places: dict[str, tuple[int | str, ...]] = {}
     for name in names:
-        general = rules.by_resource.get(resource.get(name, ""), rules.default)
-        model = rules.by_column.get(name, general)
+        model, place = rules.of(name, resource.get(name, ""))
         latencies[name] = (model, rules.per_row_s_by_column.get(name, 0.0))
+        places[name] = ("pipeline", "latency", *place)
     all_limits = limits.calls(loaded.limits)
     missing = sorted(set(resource.values()) - set(all_limits))
     if missing:
@@ -228,7 +236,7 @@ def _source_of_pipeline(
     descriptors = loaded.descriptors
     if rates:
         descriptors = [_skipping(item, rates.get(item.name, 0.0) > 0) for item in loaded.columns]
-    return Source("pipeline", descriptors, latencies, resource, all_limits, conditions)
+    return Source("pipeline", descriptors, latencies, resource, all_limits, conditions, places)
 
 
 def _unknown_names(

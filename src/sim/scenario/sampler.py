@@ -16,6 +16,8 @@ from cellspec.machine.actions import Failure
 from sim.draws import Draws, stream
 from sim.scenario.distributions import Constant, LatencyModel
 from sim.scenario.recorded import Replay
+from sim.scenario.token_source import TokenSource
+from sim.scenario.tokens import Request
 from sim.scenario.trace_file import FAILURES
 
 __all__ = [
@@ -46,16 +48,22 @@ class ColumnLatency(NamedTuple):
         latency: the model.
         per_row_s: further seconds for each row that a barrier reads.
         scope_rows: rows of one full scope of a barrier column; 0 for a column without barriers.
+        token_s: of a request, the seconds of a token of its prompt, and of its answer, at an
+            endpoint that serves it alone.
     """
 
     name: str
     latency: LatencyModel
     per_row_s: float = 0.0
     scope_rows: int = 0
+    token_s: tuple[float, float] = (0.0, 0.0)
 
 
 class LatencySource:
     """The latencies of a run, in seconds, fetched by column and row.
+
+    A column of requests has no seconds of its own: `tokens` gives what its calls have instead, and
+    to ask for its seconds is a TypeError.
 
     A block of `BLOCK_ROWS` rows is drawn when its first row is asked for and kept until
     `blocks_per_column` younger ones have come; so memory is O(columns) for any number of
@@ -81,6 +89,7 @@ class LatencySource:
         "_seed",
         "_sparse",
         "_streams",
+        "counts",
     )
 
     def __init__(
@@ -100,6 +109,19 @@ class LatencySource:
         self._sparse: dict[tuple[str, int, int, int], list[float]] = {}
         self._failures: dict[tuple[str, int, int, int], list[int]] = {}
         self._streams: dict[tuple[str, int, int], Draws] = {}
+        sizes = BLOCK_ROWS, SPARSE_ROWS
+        self.counts = TokenSource(self._columns, self._stream, rows, sizes, blocks_per_column)
+
+    def is_request(self, column: int) -> bool:
+        """True if a column's calls have tokens instead of seconds."""
+        return self.counts.is_request(column)
+
+    def tokens(self, column: int, place: int, attempt: int = 1) -> tuple[float, float, float]:
+        """The tokens of one call's prompt and answer, and what is reserved for the answer.
+
+        See `sim.scenario.token_source.TokenSource.tokens`; `counts` has the rest of it.
+        """
+        return self.counts.tokens(column, place, attempt)
 
     @property
     def columns(self) -> Sequence[ColumnLatency]:
@@ -162,7 +184,7 @@ class LatencySource:
         """
         item = self._columns[column]
         if isinstance(item.latency, Constant):
-            seconds = item.latency.value_s
+            seconds = item.latency.value
         else:
             block = self._sparse_block("barrier", column, attempt, scope // SPARSE_ROWS)
             seconds = block[scope % SPARSE_ROWS]
@@ -173,8 +195,14 @@ class LatencySource:
         return seconds + rows * item.per_row_s
 
     def mean_s(self, column: int) -> float:
-        """The expected seconds of a column's cell, or of its barrier node with a full scope."""
+        """The expected seconds of a column's cell, or of its barrier node with a full scope.
+
+        Of a request: of its mean tokens at the column's `token_s`.
+        """
         item = self._columns[column]
+        if self.is_request(column):
+            pairs = zip(self.counts.mean_tokens(column), item.token_s, strict=True)
+            return sum(tokens * seconds for tokens, seconds in pairs)
         rows = min(item.scope_rows, self._rows)
         return item.latency.mean_s() + rows * item.per_row_s
 
@@ -234,9 +262,13 @@ class LatencySource:
             barrier: which of the two.
         """
         model = self._columns[column].latency
-        if not isinstance(model, Replay) or not model.fails:
+        if not model.fails:
             return None
         kind = "barrier" if barrier else "cell"
+        if isinstance(model, Request):
+            kind, model = "request", next(item for item in model.counts if item.fails)
+        if not isinstance(model, Replay):
+            return None
         size = BLOCK_ROWS if attempt == 1 and not barrier else SPARSE_ROWS
         block = place // size
         key = (kind, column, attempt, block)
@@ -264,4 +296,4 @@ class LatencySource:
 def _fixed_s(item: ColumnLatency) -> float | None:
     if item.scope_rows:
         return 0.0
-    return item.latency.value_s if isinstance(item.latency, Constant) else None
+    return item.latency.value if isinstance(item.latency, Constant) else None

@@ -194,10 +194,20 @@ class Scenario(StrictModel):
         """
         return LatencySource(
             self.seed if seed is None else seed,
-            self.latencies(),
+            [item._replace(token_s=self._token_s(item.name)) for item in self.latencies()],
             self.rows,
             blocks_per_column=blocks_per_column,
         )
+
+    def _token_s(self, column: str) -> tuple[float, float]:
+        """The seconds of a token of a prompt, and of an answer, at a column's idle endpoint."""
+        endpoint = self.endpoints.get(self.column_resource.get(column, ""))
+        if endpoint is None or endpoint.tpot_s is None:
+            return 0.0, 0.0
+        plan = endpoint.plan("")
+        assert plan.speed is not None
+        rate = plan.prefill_tokens_per_s
+        return 0.0 if rate is None else 1 / rate, plan.speed.unit_s(1)
 
     @property
     def column_resource(self) -> Mapping[str, str]:
@@ -337,6 +347,8 @@ def _leave_out_unused(data: dict[str, Any]) -> None:
     for name in ("endpoints", "outages", "throttle", "scheduler"):
         if not data[name]:
             del data[name]
+    if data["checkpoint"] is not None and not data["checkpoint"]["blocking"]:
+        del data["checkpoint"]["blocking"]
     if data["limits"]["row_groups"] is None:
         del data["limits"]["row_groups"]
     for item in data["columns"] or ():

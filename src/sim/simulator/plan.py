@@ -22,12 +22,14 @@ class CheckpointPlan:
         every_s: after so many seconds.
         version: of the payload.
         write_s: seconds from the begin of a write until it is durable.
+        blocking: no call starts while a checkpoint is due or is being written; what runs goes on.
     """
 
     every_rows: int | None = None
     every_s: float | None = None
     version: int = 1
     write_s: float = 0.0
+    blocking: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,8 @@ class Simulator:
         )
         self.calls.attach(self.state)
         self.outcome = self.state.outcome
+        self._blocks = plan.checkpoint is not None and plan.checkpoint.blocking
+        self._judges_idleness = self.machine.state.judges_idleness
         self.choose = choose or SeededChoice(plan.seed)
         self._crashes = CrashSchedule(plan)
         endless = self._crashes.end_never
@@ -162,7 +164,7 @@ class Simulator:
         state.crash_event = self._crashes.event
         self._settle = self.calls.settler(self._settler(), self._finish_stopped)
         state.on_completed.append(self._completion())
-        self._writing = False
+        self._set_writing(False)
         self._rows_seen = -1
         if not self.calls.has_live_row(machine.completed_rows):
             # No row was complete yet, or the crash lost the first one that was.
@@ -209,7 +211,19 @@ class Simulator:
 
     def _dispatcher(self) -> Settle:
         """Starts nodes, at time t, while a worker, a resource and ready work are there."""
-        return self.calls.dispatcher(self._picker())
+        dispatch = self.calls.dispatcher(self._picker())
+        return self._behind_writes(dispatch) if self._blocks else dispatch
+
+    def _behind_writes(self, dispatch: Settle) -> Settle:
+        """`dispatch`, when no checkpoint is due or is being written."""
+
+        def wait_or_dispatch(t: float) -> None:
+            if self._is_due():
+                self._begin_checkpoint()
+            if not self._writing:
+                dispatch(t)
+
+        return wait_or_dispatch
 
     def _picker(self) -> Picker:
         """Takes the next node to start, of those whose resource is free."""
@@ -263,7 +277,7 @@ class Simulator:
         machine.checkpoint_begin(claim)
         self.state.count_event()
         text = json.dumps(make_payload(self.graph, claim, plan.version))
-        self._writing = True
+        self._set_writing(True)
         if plan.write_s:
             self.state.after(plan.write_s, lambda: self._written(len(text)))
         else:
@@ -289,10 +303,19 @@ class Simulator:
             self._begin_checkpoint()
         if self.machine.stopped:
             self._finish_stopped()
+        if self._blocks:
+            self._settle(self.now)
+
+    def _set_writing(self, writing: bool) -> None:
+        """A checkpoint is being written, or none is."""
+        self._writing = writing
+        if self._blocks:
+            # Work that waits for a write is no idleness.
+            self.machine.state.judges_idleness = self._judges_idleness and not writing
 
     def _checkpoint_durable(self, size: int) -> None:
         self.machine.checkpoint_durable()
-        self._writing = False
+        self._set_writing(False)
         self.outcome.checkpoints += 1
         self.outcome.checkpoint_bytes += size
         self.state.count_event()

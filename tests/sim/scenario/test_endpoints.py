@@ -24,6 +24,7 @@ from sim.endpoints.plan import (
     ThrottlePlan,
 )
 from sim.scenario.loader import load_scenario
+from sim.scenario.remarks import load_notes, remarks
 from sim.simulation import make_simulator, run_plan
 from tests.sim.scenario.test_scenario import SIMULATIONS, refusal, refusals, write
 
@@ -146,6 +147,32 @@ def test_what_is_said_of_endpoints_is_written_down_and_read_back(tmp_path: Path)
     assert again.digest() == scenario.digest()
 
 
+def test_an_override_changes_a_point_of_a_table_or_gives_one(tmp_path: Path) -> None:
+    file = with_endpoint(tmp_path, {"work": {1: 1, 2: 0.5}})
+    overrides = {"endpoints.gpu.work.2": "0.25", "endpoints.gpu.work.8": "0.125"}
+    speed = load_scenario(file, overrides).endpoint_plans()["gpu"].speed
+    assert speed == SpeedTable(((1, 1), (2, 4), (8, 8)))
+
+
+def test_words_that_nothing_comes_of_are_remarked(tmp_path: Path) -> None:
+    scenario = load_scenario(with_endpoint(tmp_path, {"queue": 3}))
+    assert remarks(scenario) == [
+        "endpoints.gpu.queue: no call waits without max_in_flight, kv_tokens or cold_start"
+    ]
+    assert remarks(load_scenario(with_endpoint(tmp_path, {"queue": 3, "max_in_flight": 1}))) == []
+    scenario = load_scenario(write(tmp_path, {"throttle": {"gpu": {}}}))
+    assert remarks(scenario) == ["throttle.gpu: nothing refuses its calls without endpoints.gpu"]
+
+
+def test_a_load_at_which_latencies_were_measured_is_no_news_of_an_endpoint(
+    tmp_path: Path,
+) -> None:
+    changes = {"limits.measured_at": {"gpu": 1}}
+    assert load_notes(load_scenario(with_endpoint(tmp_path, {}, **changes)))
+    endpoint = {"work": {"full_speed": 1}}
+    assert load_notes(load_scenario(with_endpoint(tmp_path, endpoint, **changes))) == []
+
+
 # Digests
 
 
@@ -193,7 +220,7 @@ def test_what_is_not_simulated_yet_is_not_left_out_in_silence(
     with pytest.raises(SpecError, match=word):
         make_simulator(load_scenario(file), None)
     assert main(["run", str(file)]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    *_, line = capsys.readouterr().err.splitlines()
     assert word in line
 
 

@@ -403,7 +403,7 @@ def test_a_line_that_would_give_a_negative_time_is_refused(recorded: Path) -> No
 
 
 def test_every_model_has_a_name_in_the_list_that_messages_give() -> None:
-    assert set(LATENCY_MODELS) == {*EXAMPLES, "trace", "tokens"}
+    assert set(LATENCY_MODELS) == {*EXAMPLES, "trace", "tokens", "list", "request"}
 
 
 # The real traces

@@ -243,7 +243,7 @@ def test_an_override_replaces_a_value(tmp_path: Path) -> None:
     assert scenario.rows == 20
     first, second, third = scenario.latencies()
     assert isinstance(second.latency, Lognormal)
-    assert second.latency.median_s == 4
+    assert second.latency.median == 4
     assert third.name == "last"
     assert scenario.resource_limits == {"gpu": 7}
     assert scenario.checkpoint is not None
@@ -1350,7 +1350,7 @@ def test_shipped_quantiles_are_those_of_the_traces_that_they_cite(
     by_name = {item.name: item for item in load_scenario(SIMULATIONS / f"{file}.yaml").latencies()}
     latency = by_name[column].latency
     assert isinstance(latency, Quantiles)
-    assert latency.quantiles_s == pytest.approx(derived_quantiles(trace, prompt, output), abs=6e-4)
+    assert latency.quantiles == pytest.approx(derived_quantiles(trace, prompt, output), abs=6e-4)
 
 
 def test_all_scenarios_use_the_same_two_tables() -> None:

@@ -1,0 +1,298 @@
+"""The client of an endpoint: calls that wait to go out, are refused, come back, and time out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
+
+import simpy
+
+from cellspec.errors import SpecError
+from sim.endpoints.deadlines import Deadlines
+from sim.endpoints.plan import EndpointPlan
+from sim.endpoints.request import Refusal, Request
+from sim.endpoints.throttle import Throttle
+from sim.endpoints.timer import Timer
+
+__all__ = ["BackOff", "Client", "Endpoint", "Through", "Watch"]
+
+Through: TypeAlias = Callable[[Request, float], object]
+"""Takes a call at a time in seconds."""
+
+BackOff: TypeAlias = Callable[[Request, int], float]
+"""The seconds that a call rests after its n-th refusal, n from 1, if it is not told."""
+
+MOST_REFUSALS = 100_000
+"""A call that is refused so often would be refused for ever."""
+
+
+class Endpoint(Protocol):
+    """What a client sends its calls to; `sim.endpoints.server.Server` is one."""
+
+    def offer(self, request: Request, t: float) -> Refusal | None:
+        """Take a call in, or refuse it."""
+
+    def cancel(self, request: Request, t: float) -> None:
+        """The client gives up a call that was taken in."""
+
+    def crash(self, t: float) -> None:
+        """The client's process died, and its calls with it."""
+
+    def attach(self, env: simpy.Environment) -> None:
+        """A new incarnation of the client, with a clock of its own."""
+
+
+class Watch(Protocol):
+    """Who is told of what happens to calls on their way; it changes nothing."""
+
+    def sent(self, request: Request, t: float) -> None:
+        """A call goes out, for the first time or again."""
+
+    def refused(self, request: Request, retry_after_s: float | None, t: float) -> None:
+        """The client hears that a call was refused."""
+
+    def lost(self, request: Request, t: float) -> None:
+        """The endpoint lost a call that ran; it is tried again."""
+
+
+class _Turn(simpy.events.Event):
+    """A call that hears of its refusal, or comes back after one: an event that is used again.
+
+    Attributes:
+        request: the call.
+        retry_after_s: what it was told.
+    """
+
+    def __init__(self, env: simpy.Environment) -> None:
+        super().__init__(env)
+        # A triggered event, as a Timeout is: the kernel runs its callbacks when it is due.
+        self._ok = True
+        self._value = None
+        self.request: Request
+        self.retry_after_s: float | None
+
+
+_Callbacks: TypeAlias = list[Callable[[Any], None]]
+
+
+class Client:
+    """Sends calls to one endpoint until each has its answer.
+
+    Without a throttle a call goes out as soon as it starts, and after a refusal comes back when it
+    was told to. With one, calls go out first come first served, as `Throttle` lets them; one that
+    was refused goes to the end of the line.
+
+    For its driver a call begins at `enter` and ends at `finish` or `timed_out`. What lies between
+    is no step of the run, and spends no attempt.
+
+    Args:
+        plan: of the endpoint.
+        env: the clock.
+        serve: makes the endpoint, given what takes a call that was answered, and one that it lost.
+        finish: the call has its answer; the driver knows if that is an error (`Request.fails`).
+        throttle: None if each call looks after itself.
+        timed_out: the call had no answer within its `timeout_s`; None if no call has a bound.
+        back_off: for a refusal that does not say when to come back; a throttle needs none.
+        watch: is told of each sending, refusal and loss.
+
+    Attributes:
+        endpoint: what `serve` made.
+        accepted, refused: how many sendings the endpoint took in, and how many it refused.
+    """
+
+    def __init__(
+        self,
+        plan: EndpointPlan,
+        env: simpy.Environment,
+        serve: Callable[[Through, Through], Endpoint],
+        finish: Through,
+        *,
+        throttle: Throttle | None = None,
+        timed_out: Through | None = None,
+        back_off: BackOff | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        if plan.refusal.retry_after == "none" and throttle is None and back_off is None:
+            raise ValueError("a refusal that says nothing needs a throttle or a back-off")
+        self.accepted = self.refused = 0
+        self._name, self._latency_s = plan.name, plan.refusal.latency_s
+        self._finish, self._timed_out = finish, timed_out
+        self._throttle, self._back_off, self._watch = throttle, back_off, watch
+        self._line: deque[Request] = deque()
+        self._deadlines = None if timed_out is None else Deadlines(env, self._give_up)
+        plain = throttle is None and timed_out is None
+        self.endpoint = serve(finish if plain else self.served, self.lost)
+        self._offer = self.endpoint.offer
+        self._on_back: _Callbacks = [self._back]
+        self._on_heard: _Callbacks = [self._heard]
+        self._on_late: _Callbacks = [self._late]
+        self._begin(env)
+
+    def _begin(self, env: simpy.Environment) -> None:
+        self._env = env
+        self._spare: list[_Turn] = []
+        self._timer = Timer(env, self._go)
+
+    def attach(self, env: simpy.Environment) -> None:
+        """A new incarnation begins, with a clock of its own and no calls."""
+        self._begin(env)
+        if self._deadlines is not None:
+            self._deadlines.attach(env)
+        self.endpoint.attach(env)
+
+    def crash(self, t: float) -> None:
+        """The process died at time t: its calls are gone, and what its throttle had learnt."""
+        self._line.clear()
+        if self._throttle is not None:
+            self._throttle.begin(t)
+        self.endpoint.crash(t)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for the throttle."""
+        return len(self._line)
+
+    @property
+    def waits_for_limit(self) -> bool:
+        """True if the call at the head of the line waits for one that is out, and for no pause."""
+        throttle = self._throttle
+        return throttle is not None and throttle.out >= throttle.limit
+
+    # A call on its way
+
+    def enter(self, request: Request, t: float) -> None:
+        """A call starts at time t."""
+        if self._throttle is None:
+            self._send(request, t)
+        else:
+            self._line.append(request)
+            self._go(t)
+
+    def _go(self, t: float) -> None:
+        """Send what may go out of the line."""
+        throttle, line = self._throttle, self._line
+        assert throttle is not None
+        while line:
+            if throttle.may_go(t):
+                request = line.popleft()
+                request.went_at = throttle.went()
+                self._send(request, t)
+            else:
+                if t < throttle.next_s:
+                    self._timer.at(throttle.next_s)
+                return
+
+    def _send(self, request: Request, t: float) -> None:
+        request.sent_s = t
+        if self._watch is not None:
+            self._watch.sent(request, t)
+        refusal = self._offer(request, t)
+        if refusal is None:
+            self.accepted += 1
+            if self._deadlines is not None:
+                self._deadlines.start(request, t)
+            return
+        self.refused += 1
+        request.refusals += 1
+        if request.refusals > MOST_REFUSALS:
+            raise SpecError(
+                f"endpoints.{self._name}: it refused one call {MOST_REFUSALS:,} times, and would "
+                "for ever; let calls wait longer, or fewer be out at once"
+            )
+        after_s, latency_s = refusal.retry_after_s, self._latency_s
+        if self._deadlines is not None and request.timeout_s < latency_s:
+            self._schedule(request, self._on_late, request.timeout_s)
+        elif self._throttle is not None:
+            if latency_s:
+                self._schedule(request, self._on_heard, latency_s, after_s)
+            else:
+                self._hear(request, after_s, t)
+        else:
+            if self._watch is not None:
+                self._schedule(request, self._on_heard, latency_s, after_s)
+            self._schedule(request, self._on_back, latency_s + self._rest_s(request, after_s))
+
+    def _rest_s(self, request: Request, retry_after_s: float | None) -> float:
+        if retry_after_s is not None:
+            return retry_after_s
+        assert self._back_off is not None
+        return self._back_off(request, request.refusals)
+
+    def _schedule(
+        self,
+        request: Request,
+        callbacks: _Callbacks,
+        delay: float,
+        retry_after_s: float | None = None,
+    ) -> None:
+        turn = self._spare.pop() if self._spare else _Turn(self._env)
+        turn.request, turn.retry_after_s = request, retry_after_s
+        turn.callbacks = callbacks
+        self._env.schedule(turn, delay=delay)
+
+    def _back(self, turn: _Turn) -> None:
+        self._spare.append(turn)
+        self._send(turn.request, self._env.now)
+
+    def _heard(self, turn: _Turn) -> None:
+        self._spare.append(turn)
+        t = self._env.now
+        self._hear(turn.request, turn.retry_after_s, t)
+        if self._throttle is not None:
+            self._go(t)
+
+    def _hear(self, request: Request, retry_after_s: float | None, t: float) -> None:
+        """The client learns of a refusal; who calls it lets the line go on."""
+        if self._watch is not None:
+            self._watch.refused(request, retry_after_s, t)
+        if self._throttle is not None:
+            self._throttle.refused(t, request.went_at, retry_after_s)
+            self._line.append(request)
+
+    # What comes back
+
+    def served(self, request: Request, t: float) -> None:
+        """The endpoint answered a call."""
+        if self._deadlines is not None:
+            self._deadlines.stop(request)
+        throttle = self._throttle
+        if throttle is None:
+            self._finish(request, t)
+            return
+        if request.fails:
+            throttle.left()
+        else:
+            throttle.succeeded(t)
+        # What follows from this answer is in the line, at its end, before the line moves.
+        self._finish(request, t)
+        self._go(t)
+
+    def lost(self, request: Request, t: float) -> None:
+        """The endpoint lost a call that it had taken in; it starts again, as the same attempt."""
+        if self._watch is not None:
+            self._watch.lost(request, t)
+        if self._deadlines is not None:
+            self._deadlines.stop(request)
+        if self._throttle is not None:
+            self._throttle.left()
+        self.enter(request, t)
+
+    def _give_up(self, request: Request, t: float) -> None:
+        """A call that was taken in has no answer in time."""
+        self.endpoint.cancel(request, t)
+        self._end_late(request, t)
+
+    def _late(self, turn: _Turn) -> None:
+        """A refusal that takes longer than the call may: nobody hears of it."""
+        self._spare.append(turn)
+        self._end_late(turn.request, self._env.now)
+
+    def _end_late(self, request: Request, t: float) -> None:
+        assert self._timed_out is not None
+        if self._throttle is None:
+            self._timed_out(request, t)
+        else:
+            self._throttle.left()
+            self._timed_out(request, t)
+            self._go(t)

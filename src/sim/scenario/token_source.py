@@ -1,0 +1,203 @@
+"""The token counts of a run's requests, by column, row (or barrier scope) and attempt.
+
+Counts are drawn as latencies are (`sim.scenario.sampler`): in blocks, each a function of (seed,
+kind, column, attempt), where the kind is ``prompt`` or ``output``. Both counts of a recorded trace
+have the kind ``request``, so that they come from one entry.
+
+A sum adds the counts of other columns' cells, as the call drew them that gave the cell its value.
+By itself the source takes that for the first attempt; a driver whose calls fail, or draw again
+after a crash, says otherwise (`TokenSource.gave`), and that a cell was skipped.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+from sim.scenario.distributions import LatencyModel
+from sim.scenario.recorded import Replay
+from sim.scenario.tokens import PARTS, ConstantTokens, Request
+
+if TYPE_CHECKING:
+    from sim.draws import Draws
+
+__all__ = ["Stream", "TokenSource"]
+
+Stream: TypeAlias = "Callable[[str, int, int, int], Draws]"
+"""The draws of (kind, column's index, attempt), at the start of a block."""
+
+_KINDS = ("prompt", "output")
+_NOTHING = (1 << 64) - 1
+"""The call of a cell that was skipped."""
+
+
+class _Column(Protocol):
+    """What is asked of a column; `sim.scenario.sampler.ColumnLatency` has it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def latency(self) -> LatencyModel: ...
+    @property
+    def scope_rows(self) -> int: ...
+
+
+class _Plan(NamedTuple):
+    """One column of requests.
+
+    Attributes:
+        fixed: the counts of all its calls, if they are the same.
+        added: for each of the two counts, the (column, part) whose counts are added.
+        most: the answer is cut there.
+    """
+
+    model: Request
+    fixed: tuple[float, float, float] | None
+    added: tuple[Sequence[tuple[int, int]], Sequence[tuple[int, int]]]
+    most: float | None
+
+
+class TokenSource:
+    """The token counts of a run's requests.
+
+    Args:
+        columns: all columns, in the order of their indices.
+        stream: their random numbers.
+        rows: rows of the dataset.
+        sizes: rows of a block of first attempts, and of any other.
+        keep: blocks kept for each column; None keeps all.
+    """
+
+    __slots__ = ("_blocks", "_columns", "_given", "_keep", "_plans", "_rows", "_sizes", "_stream")
+
+    def __init__(
+        self,
+        columns: Sequence[_Column],
+        stream: Stream,
+        rows: int,
+        sizes: tuple[int, int],
+        keep: int | None,
+    ) -> None:
+        index = {item.name: place for place, item in enumerate(columns)}
+        self._plans = [_plan(item.latency, index) for item in columns]
+        self._columns, self._stream, self._rows, self._keep = columns, stream, rows, keep
+        self._sizes = [sizes if not item.scope_rows else (sizes[1], sizes[1]) for item in columns]
+        self._blocks: list[dict[tuple[int, int], tuple[list[float], list[float]]]] = [
+            {} for _ in columns
+        ]
+        # By column, the call of each row that gave its value; made when one is not the first.
+        self._given: dict[int, array[int]] = {}
+
+    @property
+    def referenced(self) -> frozenset[int]:
+        """The columns whose counts another column's sum holds: of these `gave` is to be told."""
+        return frozenset(
+            column
+            for plan in self._plans
+            if plan is not None
+            for refs in plan.added
+            for column, _ in refs
+        )
+
+    def is_request(self, column: int) -> bool:
+        """True if the column's calls have tokens instead of seconds."""
+        return self._plans[column] is not None
+
+    def tokens(self, column: int, place: int, attempt: int = 1) -> tuple[float, float, float]:
+        """The tokens of one call.
+
+        Args:
+            column: the column's index; of a barrier column for its barrier nodes.
+            place: the row, or the scope of a barrier node.
+            attempt: counted from 1.
+
+        Returns:
+            Of the prompt, of the answer (cut at ``max_output_tokens``), and what is reserved for
+            the answer.
+
+        Raises:
+            TypeError: the column's latency is one of seconds.
+        """
+        plan = self._plans[column]
+        if plan is None:
+            raise TypeError(f"column {self._columns[column].name!r} takes seconds, not tokens")
+        if plan.fixed is not None:
+            return plan.fixed
+        size = self._sizes[column][attempt != 1]
+        block = place // size
+        found = self._blocks[column].get((attempt, block))
+        if found is None:
+            found = self._draw(column, plan, attempt, block, size)
+        at = place - block * size
+        prompt, output = found[0][at], found[1][at]
+        for other, part in plan.added[0]:
+            prompt += self._value(other, part, place)
+        for other, part in plan.added[1]:
+            output += self._value(other, part, place)
+        if plan.most is None:
+            return prompt, output, output
+        return prompt, min(output, plan.most), plan.most
+
+    def gave(self, column: int, row: int, attempt: int) -> None:
+        """A call gave a cell of a `referenced` column its value; attempt 0 stands for a skip."""
+        call = attempt - 1 if attempt else _NOTHING
+        given = self._given.get(column)
+        if given is None:
+            if not call:
+                return
+            given = self._given[column] = array("Q", bytes(8 * self._rows))
+        given[row] = call
+
+    def mean_tokens(self, column: int) -> tuple[float, float]:
+        """The expected tokens of a call's prompt and answer; the cut of each answer is left out.
+
+        The answer is at most ``max_output_tokens`` all the same.
+        """
+        plan = self._plans[column]
+        if plan is None:
+            return 0.0, 0.0
+        found = [
+            model.expected() + sum(self.mean_tokens(other)[part] for other, part in refs)
+            for model, refs in zip(plan.model.counts, plan.added, strict=True)
+        ]
+        return found[0], found[1] if plan.most is None else min(found[1], plan.most)
+
+    def _value(self, column: int, part: int, row: int) -> float:
+        """A count of the call that gave a cell its value."""
+        given = self._given.get(column)
+        call = 0 if given is None else given[row]
+        return 0.0 if call == _NOTHING else self.tokens(column, row, call + 1)[part]
+
+    def _draw(
+        self, column: int, plan: _Plan, attempt: int, block: int, size: int
+    ) -> tuple[list[float], list[float]]:
+        if block < 0:
+            raise IndexError(f"expected a row or scope from 0, got one in block {block}")
+        found: list[list[float]] = []
+        for kind, model in zip(_KINDS, plan.model.counts, strict=True):
+            kind = "request" if isinstance(model, Replay) else kind
+            draws = self._stream(kind, column, attempt, block)
+            found.append(model.sample(draws, block * size, size).tolist())
+        kept = self._blocks[column]
+        if self._keep is not None and len(kept) >= self._keep:
+            del kept[next(iter(kept))]
+        both = kept[attempt, block] = found[0], found[1]
+        return both
+
+
+def _plan(model: LatencyModel, index: dict[str, int]) -> _Plan | None:
+    if not isinstance(model, Request):
+        return None
+    prompt, output = (
+        [(index[name], PARTS.index(part)) for name, part in item.references()]
+        for item in model.counts
+    )
+    most, fixed = model.max_output_tokens, None
+    if isinstance(model.prompt_tokens, ConstantTokens) and isinstance(
+        model.output_tokens, ConstantTokens
+    ):
+        tokens = model.output_tokens.value
+        answer = tokens if most is None else min(tokens, most)
+        fixed = model.prompt_tokens.value, answer, answer if most is None else most
+    return _Plan(model, fixed, (prompt, output), most)
