@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test lint bench specs conformance odd engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel recompute restores theory clean
+.PHONY: run test lint bench specs conformance odd engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel recompute restores theory validation clean
 
 run: $(READY)
 	$(BIN)/cellspec run text_to_sql
@@ -70,6 +70,10 @@ recompute: $(READY)
 # The long ones of the cases with known answers, which lie in ../shared/theory.
 theory: $(READY)
 	$(BIN)/python -m pytest -q -m theory
+
+# What others measured, simulated: writes simulations/validation.md from ../shared/data.
+validation: $(READY)
+	$(BIN)/python -m tests.theory.validation --write
 
 # Restores of random runs, from claims of any rows, against the law by definition; ten minutes.
 restores: $(READY)
