@@ -79,6 +79,10 @@ class LatencyModel(StrictModel):
         """How many rows it has numbers for; None if for any."""
         return None
 
+    def bounds(self, row: int) -> tuple[float, float]:  # noqa: ARG002
+        """The least and the most that a call of a row may draw, in `unit`, as far as is known."""
+        return 0.0, math.inf
+
     @abstractmethod
     def sample(self, draws: Draws, start: int, count: int) -> Floats:
         """Latencies in seconds of `count` consecutive rows from row `start`.
@@ -100,6 +104,9 @@ class Constant(LatencyModel):
 
     model: Literal["constant"] = "constant"
     value: Seconds = Field(alias="value_s", description="seconds")
+
+    def bounds(self, row: int) -> tuple[float, float]:  # noqa: ARG002
+        return self.value, self.value
 
     def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
         import numpy as np
@@ -123,6 +130,9 @@ class Uniform(LatencyModel):
             text = f"expected at least {self.word('low')} ({self.low:g}), got {self.high:g}"
             raise field_error(self.word("high"), text)
         return self
+
+    def bounds(self, row: int) -> tuple[float, float]:  # noqa: ARG002
+        return self.low, self.high
 
     def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
         return self.low + (self.high - self.low) * draws.rng.random(count)
@@ -238,6 +248,9 @@ class Pareto(LatencyModel):
         description="tail index; no finite mean at 1 and below; no unit",
     )
 
+    def bounds(self, row: int) -> tuple[float, float]:  # noqa: ARG002
+        return self.minimum, math.inf
+
     def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
         import numpy as np
 
@@ -287,6 +300,10 @@ class Quantiles(LatencyModel):
             raise field_error(where, text)
         return self
 
+    def bounds(self, row: int) -> tuple[float, float]:  # noqa: ARG002
+        points = self.points
+        return points[0][1], points[-1][1]
+
     def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
         import numpy as np
 
@@ -319,6 +336,9 @@ class List(LatencyModel):
 
     def known_rows(self) -> int:
         return len(self.values)
+
+    def bounds(self, row: int) -> tuple[float, float]:
+        return self.values[row], self.values[row]
 
     def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
         import numpy as np

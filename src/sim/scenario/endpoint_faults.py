@@ -6,11 +6,13 @@ columns, their latencies and the limits of their client.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from cellspec.graph.rules import ColumnRule, Rules
+from sim.scenario.distributions import LatencyModel
 from sim.scenario.endpoints import (
     EndpointSpec,
     PauseSpec,
@@ -19,8 +21,12 @@ from sim.scenario.endpoints import (
     overlap_faults,
 )
 from sim.scenario.strict import Fault
+from sim.scenario.tokens import PARTS, Request
 
-__all__ = ["Clients", "endpoint_faults"]
+__all__ = ["Clients", "endpoint_faults", "token_faults"]
+
+NOTHING = 1e-9
+"""What a call lacks of a limit lacks nothing if it is less than this share of it."""
 
 Place: TypeAlias = "tuple[int | str, ...]"
 
@@ -31,6 +37,8 @@ class Clients:
 
     Attributes:
         rules: of the scenario's graph.
+        latencies: by column, the model.
+        places: by column, where the file gives its latency.
         column_resource: by column that takes one, its resource.
         limits: by resource, the calls that its client has at once.
         workers: calls at once in all.
@@ -38,6 +46,8 @@ class Clients:
     """
 
     rules: Rules
+    latencies: Mapping[str, LatencyModel]
+    places: Mapping[str, Place]
     column_resource: Mapping[str, str]
     limits: Mapping[str, int]
     workers: int
@@ -61,30 +71,33 @@ class Clients:
 
 
 def endpoint_faults(
-    endpoints: Mapping[str, EndpointSpec],
-    throttle: Mapping[str, ThrottleSpec],
+    endpoints: Mapping[str, EndpointSpec | None] | None,
+    throttle: Mapping[str, ThrottleSpec | None] | None,
     outages: Sequence[ResourceOutage | None],
     clients: Clients,
 ) -> list[Fault]:
     """All that keeps endpoints and their clients from fitting each other.
 
     Args:
-        endpoints: by resource, those that are well-formed.
-        throttle: by resource, those that are well-formed.
+        endpoints: by resource; None for one that is malformed, or for all if they are.
+        throttle: the same.
         outages: that stand beside the endpoints; None for one that is malformed.
         clients: the columns.
     """
     found: list[Fault] = []
-    for name, item in endpoints.items():
+    known = {name: item for name, item in (endpoints or {}).items() if item is not None}
+    if endpoints is not None:
+        found += _kinds_of_work(endpoints, clients)
+    for name, item in known.items():
         if clients.columns(name):
             found += _beyond_the_table(name, item, clients)
-    for name, client in throttle.items():
-        most = clients.limits.get(name)
-        if client.start is not None and most is not None and client.start > most:
-            text = f"expected at most the limit of the resource ({most}), got {client.start}"
+    for name, client in (throttle or {}).items():
+        most, start = clients.limits.get(name), None if client is None else client.start
+        if start is not None and most is not None and start > most:
+            text = f"expected at most the limit of the resource ({most}), got {start}"
             found.append(Fault(("throttle", name, "start"), text, (("limits", "resources", name),)))
     for name in dict.fromkeys(item.resource for item in outages if item is not None):
-        own = endpoints[name].outages if name in endpoints else ()
+        own = known[name].outages if name in known else ()
         times: dict[Place, PauseSpec] = {
             ("endpoints", name, "outages", place): item for place, item in enumerate(own)
         }
@@ -93,6 +106,33 @@ def endpoint_faults(
                 times["outages", place] = other
         found += overlap_faults(times)
     return found
+
+
+def _kinds_of_work(endpoints: Mapping[str, EndpointSpec | None], clients: Clients) -> list[Fault]:
+    """The faults of columns whose calls are tokens at an endpoint of seconds, or the reverse."""
+    # Columns may share a latency, and then its faults.
+    found: dict[Fault, None] = {}
+    for rule in clients.rules.columns:
+        model, where = clients.latencies[rule.name], clients.places[rule.name]
+        name = clients.column_resource.get(rule.name)
+        item = None if name is None else endpoints.get(name)
+        if name in endpoints and item is None:
+            continue
+        has_tpot = item is not None and item.tpot_s is not None
+        if isinstance(model, Request) and not has_tpot:
+            text = "a request has tokens, to which an endpoint gives time: expected "
+            if name is None:
+                text += f"a resource of column {rule.name!r}, and its endpoint with tpot_s"
+            else:
+                text += f"endpoints.{name} with tpot_s"
+            found[Fault(where, text)] = None
+        elif has_tpot and not isinstance(model, Request):
+            text = (
+                f"expected model: request, as endpoints.{name} has tpot_s; or give that work "
+                "instead, and the latency stays in seconds"
+            )
+            found[Fault(where, text, (("endpoints", str(name)),))] = None
+    return list(found)
 
 
 def _beyond_the_table(name: str, item: EndpointSpec, clients: Clients) -> Iterator[Fault]:
@@ -121,6 +161,104 @@ def _beyond_the_table(name: str, item: EndpointSpec, clients: Clients) -> Iterat
             "falls below 0; give a point nearer, or beyond: hold"
         )
         yield Fault(("endpoints", name, "beyond"), text, about)
+
+
+def token_faults(
+    endpoints: Mapping[str, EndpointSpec | None] | None, clients: Clients
+) -> list[Fault]:
+    """The limits and KV rooms that could never hold a call of some column.
+
+    As far as is known: what a call asks for at most, or at least if nothing bounds it.
+
+    Args:
+        endpoints: by resource.
+        clients: the columns, whose sums of tokens name columns before them.
+    """
+    found = []
+    for name, item in (endpoints or {}).items():
+        if item is None:
+            continue
+        rooms: list[tuple[Place, str, float]] = [
+            (
+                ("limits", place, "tokens" if limit.burst is None else "burst"),
+                limit.charge,
+                limit.holds,
+            )
+            for place, limit in enumerate(item.limits)
+            if limit.tokens is not None
+        ]
+        if item.kv_tokens is not None:
+            rooms.append((("kv_tokens",), "reserved", item.kv_tokens))
+        columns = [
+            rule
+            for rule in clients.columns(name)
+            if isinstance(clients.latencies[rule.name], Request)
+        ]
+        for place, charge, holds in rooms:
+            for rule in columns:
+                asked = _most_asked(rule, charge, clients)
+                if asked > holds * (1 + NOTHING):
+                    text = (
+                        f"expected at least {asked:.15g}, which a call of column {rule.name!r} may "
+                        f"ask for and would wait for without end, got {holds:.15g}"
+                    )
+                    found.append(
+                        Fault(("endpoints", name, *place), text, (clients.places[rule.name],))
+                    )
+                    break
+    return found
+
+
+def _most_asked(rule: ColumnRule, charge: str, clients: Clients) -> float:
+    """The most tokens that a call of a column asks for; the least if there is no most.
+
+    Args:
+        rule: of a column whose latency is a request.
+        charge: ``reserved`` or ``used``.
+        clients: all columns.
+    """
+
+    def bounds(column: int, part: str, place: int) -> tuple[float, float]:
+        """Of one of the `PARTS` of a column's call for a row, or a scope."""
+        rule = clients.rules.columns[column]
+        model = clients.latencies[rule.name]
+        assert isinstance(model, Request)
+        count = model.counts[PARTS.index(part)]
+        least, most = count.bounds(place)
+        for name, its_part in count.references():
+            other = clients.rules.columns[clients.rules.index[name]]
+            low, high = bounds(other.index, its_part, place)
+            least, most = least + (0.0 if other.skippable else low), most + high
+        if part == "output_tokens" and model.max_output_tokens is not None:
+            least, most = min(least, model.max_output_tokens), min(most, model.max_output_tokens)
+        return least, most
+
+    model = clients.latencies[rule.name]
+    assert isinstance(model, Request)
+    most_asked = least_asked = 0.0
+    for place in range(_places_that_differ(rule, clients)):
+        prompt, output = (bounds(rule.index, part, place) for part in PARTS)
+        if charge == "reserved" and model.max_output_tokens is not None:
+            output = model.max_output_tokens, model.max_output_tokens
+        least_asked = max(least_asked, prompt[0] + output[0])
+        most_asked = max(most_asked, prompt[1] + output[1])
+    return least_asked if math.isinf(most_asked) else most_asked
+
+
+def _places_that_differ(rule: ColumnRule, clients: Clients) -> int:
+    """How many rows, or scopes, of a column have to be looked at: all if a list is counted."""
+    left, seen = [rule.name], set()
+    while left:
+        name = left.pop()
+        model = clients.latencies[name]
+        if name in seen or not isinstance(model, Request):
+            continue
+        seen.add(name)
+        if any(count.known_rows() is not None for count in model.counts):
+            rules = clients.rules
+            return rules.scope_count(rule.index) if rule.is_barrier else rules.num_records
+        left += [other for count in model.counts for other, _ in count.references()]
+    return 1
 
 
 def _most_together(rules: Rules, columns: Sequence[int]) -> int:

@@ -87,13 +87,12 @@ def _kind_of_work(work: Any) -> str:
     return "table" if numbers or work == {} else "full_speed"
 
 
-Tpot = Annotated[
-    dict[Positive, PositiveSeconds], BeforeValidator(_counts), Field(strict=False, min_length=1)
-]
+_AS_NUMBERS = Field(min_length=1, json_schema_extra={"propertyNames": {"pattern": "^[0-9]+$"}})
+Tpot = Annotated[dict[Positive, PositiveSeconds], _AS_NUMBERS, BeforeValidator(_counts)]
 Work = Annotated[
     Annotated[FullSpeed, Tag("full_speed")]
     | Annotated[
-        dict[Positive, PositiveNumber], BeforeValidator(_counts), Field(min_length=1), Tag("table")
+        dict[Positive, PositiveNumber], _AS_NUMBERS, BeforeValidator(_counts), Tag("table")
     ],
     Discriminator(_kind_of_work),
 ]
@@ -369,9 +368,28 @@ class ThrottleSpec(StrictModel):
     ramp_s: float = Field(
         0.0, ge=0, le=0, description="seconds in which the limit rises at the start: 0 only"
     )
+    pause_s: PositiveSeconds | None = Field(
+        None,
+        description="instead of all the others: no call goes out for so many seconds after a "
+        "refusal, whatever its Retry-After, and the limit stays",
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.pause_s is not None:
+            faults = [
+                Fault((name,), "is not read with pause_s: the limit stays; leave one of them out")
+                for name, field in type(self).model_fields.items()
+                if name != "pause_s" and getattr(self, name) != field.default
+            ]
+            if faults:
+                raise faults_error(faults)
+        return self
 
     def plan(self, most: int) -> ThrottlePlan:
         """The throttle as a client takes it; `most` is the client's limit of the resource."""
+        if self.pause_s is not None:
+            return ThrottlePlan.pausing(self.pause_s, most)
         return ThrottlePlan(
             start=most if self.start is None else self.start,
             decrease=self.decrease,

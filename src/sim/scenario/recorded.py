@@ -68,6 +68,7 @@ class Replay(LatencyModel):
     _seconds: array[float] = PrivateAttr(default_factory=lambda: array("d"))
     _failures: array[int] = PrivateAttr(default_factory=lambda: array("b"))
     _read_entries: int = PrivateAttr(0)
+    _bounds: tuple[float, float] | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _load(self, info: ValidationInfo) -> Self:
@@ -138,6 +139,11 @@ class Replay(LatencyModel):
     def seconds(self) -> Sequence[float]:
         """The recorded latencies, in the trace's order, in seconds."""
         return self._seconds
+
+    def bounds(self, row: int) -> tuple[float, float]:  # noqa: ARG002
+        if self._bounds is None:
+            self._bounds = min(self._seconds), max(self._seconds)
+        return self._bounds
 
     def sample(self, draws: Draws, start: int, count: int) -> Floats:
         import numpy as np

@@ -19,7 +19,7 @@ from cellspec.graph.graph import BarrierScope, ExecutionGraph
 from cellspec.machine.limits import Limits, check_limits
 from cellspec.text import closest, listed_names
 from sim.scenario.distributions import LatencyModel
-from sim.scenario.endpoint_faults import Clients, endpoint_faults
+from sim.scenario.endpoint_faults import Clients, endpoint_faults, token_faults
 from sim.scenario.endpoints import EndpointSpec, ResourceOutage, ThrottleSpec
 from sim.scenario.graph_faults import graph_faults
 from sim.scenario.records import ColumnSpec, LimitsSpec, Pipeline, Positive
@@ -38,7 +38,7 @@ __all__ = ["Parts", "Resolved", "Source", "readable_parts", "resolve"]
 class Parts(NamedTuple):
     """The parts of a scenario that its columns depend on; None for a part that is malformed.
 
-    A column that is malformed is None among the columns, and an outage among the outages.
+    An item that is malformed, of columns, endpoints and so on, is None among the others.
     """
 
     rows: int | None
@@ -47,8 +47,8 @@ class Parts(NamedTuple):
     columns: Sequence[ColumnSpec | None] | None
     pipeline: Pipeline | None
     limits: LimitsSpec | None
-    endpoints: Mapping[str, EndpointSpec]
-    throttle: Mapping[str, ThrottleSpec]
+    endpoints: Mapping[str, EndpointSpec | None] | None
+    throttle: Mapping[str, ThrottleSpec | None] | None
     outages: Sequence[ResourceOutage | None]
 
 
@@ -99,14 +99,12 @@ def readable_parts(data: Mapping[str, Any], context: Any) -> Parts:
         except ValidationError:
             return None
 
-    def read_all(kind: Any, field: str) -> dict[str, Any]:
-        given = data.get(field)
-        found = {
-            name: read(kind, item)
-            for name, item in (given.items() if isinstance(given, Mapping) else ())
-            if isinstance(name, str)
-        }
-        return {name: item for name, item in found.items() if item is not None}
+    def read_all(kind: Any, field: str) -> dict[str, Any] | None:
+        given = data.get(field, {})
+        misspelt = field not in data and any(closest(key, [field]) for key in data)
+        if misspelt or not isinstance(given, Mapping):
+            return None
+        return {name: read(kind, item) for name, item in given.items() if isinstance(name, str)}
 
     outages = data.get("outages")
     columns = data.get("columns")
@@ -172,6 +170,8 @@ def resolve(
         return None
     ranged = [item.name for item in parts.columns or () if item is not None and item.range_rows > 1]
     faults += row_faults(graph.rules, source.latencies, source.places, ranged)
+    if not faults and parts.limits is not None:
+        faults += token_faults(parts.endpoints, _clients(graph, source, parts.limits))
     return Resolved(graph, source.columns(graph), source)
 
 
@@ -318,7 +318,15 @@ def _clients(graph: ExecutionGraph, source: Source, limits: LimitsSpec) -> Clien
     """The columns of a scenario, as its endpoints see them."""
     groups = limits.row_groups
     admitted = None if groups is None or groups.admitted is None else groups.rows * groups.admitted
-    return Clients(graph.rules, source.column_resource, source.limits, limits.workers, admitted)
+    return Clients(
+        graph.rules,
+        {name: model for name, (model, _) in source.latencies.items()},
+        source.places,
+        source.column_resource,
+        source.limits,
+        limits.workers,
+        admitted,
+    )
 
 
 def _check_groups(graph: ExecutionGraph, limits: LimitsSpec, faults: list[Fault]) -> None:

@@ -186,6 +186,10 @@ class SumOfTokens(TokenModel):
     def references(self) -> Sequence[Reference]:
         return [Reference(*text.rpartition(".")[::2]) for text in self.of]
 
+    def bounds(self, row: int) -> tuple[float, float]:  # noqa: ARG002
+        """Of the fixed number alone."""
+        return self.plus, self.plus
+
     def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
         import numpy as np
 

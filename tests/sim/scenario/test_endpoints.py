@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cellspec.errors import SpecError
 from sim.cli import main
@@ -23,8 +25,17 @@ from sim.endpoints.plan import (
     SpeedTable,
     ThrottlePlan,
 )
+from sim.scenario.endpoints import (
+    ColdStartSpec,
+    EndpointSpec,
+    LimitSpec,
+    OutageSpec,
+    PriceSpec,
+    RefusalSpec,
+)
 from sim.scenario.loader import load_scenario
 from sim.scenario.remarks import load_notes, remarks
+from sim.scenario.schema import schema_text
 from sim.simulation import make_simulator, run_plan
 from tests.sim.scenario.test_scenario import SIMULATIONS, refusal, refusals, write
 
@@ -116,6 +127,13 @@ def test_a_throttle_begins_at_the_clients_limit_and_stays_below_it(tmp_path: Pat
     words = {"start": 1, "decrease": 0.5, "increase": 2, "successes": 3, "cool_down_s": 4}
     file = write(tmp_path, {"throttle": {"gpu": {**words, "ramp_s": 0}}})
     assert load_scenario(file).throttle_plans() == {"gpu": ThrottlePlan(1, 0.5, 2, 3, 4.0, most=2)}
+
+
+def test_a_client_may_only_pause_after_a_refusal(tmp_path: Path) -> None:
+    scenario = load_scenario(write(tmp_path, {"throttle": {"gpu": {"pause_s": 10}}}))
+    assert scenario.throttle_plans() == {"gpu": ThrottlePlan.pausing(10, 2)}
+    (tmp_path / "again.yaml").write_text(scenario.to_yaml())
+    assert load_scenario(tmp_path / "again.yaml").throttle_plans() == scenario.throttle_plans()
 
 
 def test_the_scheduler_takes_time(tmp_path: Path) -> None:
@@ -371,6 +389,10 @@ OTHERS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"throttle": {"gpu": {"decrease": 1}}}, "throttle.gpu.decrease: expected less than 1, got 1"),
     ({"throttle": {"gpu": {"successes": 0}}}, "throttle.gpu.successes: expected at least 1, got 0"),
+    (
+        {"throttle": {"gpu": {"pause_s": 5, "start": 1}}},
+        "throttle.gpu.start: is not read with pause_s: the limit stays; leave one of them out",
+    ),
     ({"throttle": {"gpu": {"ramp_s": 5}}}, "throttle.gpu.ramp_s: expected at most 0, got 5"),
     ({"scheduler": {"start_s": -1}}, "scheduler.start_s: expected at least 0, got -1"),
     ({"failures": {"timeout_s": 0}}, "failures.timeout_s: expected more than 0, got 0"),
@@ -534,3 +556,151 @@ def test_a_time_out_needs_to_know_how_failures_are_answered(tmp_path: Path) -> N
         "failures: is missing; column 'b' has a timeout_s, and failures says how often a call is "
         "tried, and after which backoff"
     )
+
+
+# Requests: tokens, to which an endpoint gives time
+
+TOKENS: dict[str, Any] = {
+    "model": "request",
+    "prompt_tokens": {"model": "constant", "value": 800},
+    "output_tokens": {"model": "exponential", "mean": 100},
+    "max_output_tokens": 1000,
+}
+TPOT: dict[str, Any] = {"tpot_s": {1: 0.03, 2: 0.04}}
+
+
+def asking(folder: Path, endpoint: dict[str, Any], **latency: Any) -> Path:
+    """A scenario file whose column `b` sends requests to an endpoint; None takes a field away."""
+    fields = {name: item for name, item in {**TOKENS, **latency}.items() if item is not None}
+    return with_endpoint(folder, {**TPOT, **endpoint}, **{"columns[1].latency": fields})
+
+
+def test_tokens_need_an_endpoint_that_gives_them_time(tmp_path: Path) -> None:
+    load_scenario(asking(tmp_path, {}))
+    text = "columns 'b': latency: a request has tokens, to which an endpoint gives time: expected "
+    assert refusal(write(tmp_path, {"columns[1].latency": TOKENS})) == (
+        f"{text}endpoints.gpu with tpot_s"
+    )
+    assert refusal(with_endpoint(tmp_path, {}, **{"columns[1].latency": TOKENS})) == (
+        f"{text}endpoints.gpu with tpot_s"
+    )
+    changes = {"columns[1].latency": TOKENS, "columns[1].resource": ...}
+    assert refusal(write(tmp_path, changes)) == (
+        f"{text}a resource of column 'b', and its endpoint with tpot_s"
+    )
+
+
+def test_seconds_do_not_go_to_an_endpoint_of_tokens(tmp_path: Path) -> None:
+    changes = {"columns[2].resource": "gpu", "columns[1].latency": TOKENS}
+    messages = refusals(with_endpoint(tmp_path, TPOT, **changes))
+    assert [message.split(": ", 1)[1] for message in messages] == [
+        "columns 'c': latency: expected model: request, as endpoints.gpu has tpot_s; or give that "
+        "work instead, and the latency stays in seconds"
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"endpoints": {"gpu": {"tpot_s": {1: 0.03, 2: 0}}}},
+        {"endpoitns": {"gpu": TPOT}},
+        {"endpoints": 3},
+    ],
+)
+def test_an_endpoint_with_faults_is_not_missing_too(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    refusal(write(tmp_path, {**changes, "columns[1].latency": TOKENS}))
+
+
+WITHOUT_MAX = {"max_output_tokens": None}
+LISTED = {"model": "list", "values": [100, 900, 500, 100, 100, 100, 100, 100, 100, 100]}
+AGAINST = {"model": "list", "values": [900, 100, 100, 100, 100, 100, 100, 100, 100, 100]}
+UNIFORM = {"model": "uniform", "low": 10, "high": 500}
+
+
+@pytest.mark.parametrize(
+    ("latency", "charge", "asked"),
+    [
+        ({}, "reserved", 1800),
+        ({}, "used", 1800),
+        ({"output_tokens": UNIFORM}, "reserved", 1800),
+        ({"output_tokens": UNIFORM}, "used", 1300),
+        ({"output_tokens": UNIFORM, **WITHOUT_MAX}, "reserved", 1300),
+        # Nothing bounds the answer: at least its prompt is asked for.
+        (WITHOUT_MAX, "reserved", 800),
+        ({"output_tokens": LISTED}, "used", 1700),
+        # Row by row, for the longest prompt need not have the longest answer.
+        ({"output_tokens": LISTED, "prompt_tokens": AGAINST}, "used", 1000),
+        ({"output_tokens": LISTED, "prompt_tokens": AGAINST}, "reserved", 1900),
+        ({"prompt_tokens": {"model": "pareto", "minimum": 7, "alpha": 2}}, "reserved", 1007),
+    ],
+)
+def test_a_request_that_no_limit_can_hold_is_refused_before_the_run(
+    tmp_path: Path, latency: dict[str, Any], charge: str, asked: int
+) -> None:
+    def limit(tokens: float) -> dict[str, Any]:
+        return {"limits": [{"tokens": tokens, "per_s": 60, "charge": charge}]}
+
+    load_scenario(asking(tmp_path, limit(asked), **latency))
+    assert refusal(asking(tmp_path, limit(asked - 1), **latency)) == (
+        f"endpoints.gpu.limits[0].tokens: expected at least {asked}, which a call of column 'b' "
+        f"may ask for and would wait for without end, got {asked - 1}"
+    )
+    if charge == "reserved":
+        load_scenario(asking(tmp_path, {"kv_tokens": asked}, **latency))
+        message = refusal(asking(tmp_path, {"kv_tokens": asked - 1}, **latency))
+        assert message.startswith(f"endpoints.gpu.kv_tokens: expected at least {asked}, which")
+
+
+def test_a_burst_holds_what_the_limit_does_not(tmp_path: Path) -> None:
+    limit = {"tokens": 600, "per_s": 60, "burst": 1800}
+    load_scenario(asking(tmp_path, {"limits": [limit]}))
+    message = refusal(asking(tmp_path, {"limits": [{**limit, "burst": 1700}]}))
+    assert message.startswith("endpoints.gpu.limits[0].burst: expected at least 1800, which")
+
+
+def test_a_prompt_that_holds_answers_is_as_long_as_they_may_be(tmp_path: Path) -> None:
+    of = ["b.output_tokens", "b.prompt_tokens"]
+    judge = {
+        "model": "request",
+        "prompt_tokens": {"model": "sum", "of": of, "plus": 300},
+        "output_tokens": {"model": "constant", "value": 40},
+    }
+    changes: dict[str, Any] = {"columns[1].latency": TOKENS, "columns[2].latency": judge}
+    changes["columns[2].resource"] = "gpu"
+    for room, fits in ((2140, True), (2139, False)):
+        file = with_endpoint(tmp_path, {**TPOT, "kv_tokens": room}, **changes)
+        if fits:
+            load_scenario(file)
+        else:
+            assert "expected at least 2140, which a call of column 'c' may" in refusal(file)
+
+
+# The page
+
+PAGE = SIMULATIONS / "endpoints.md"
+
+
+def test_the_examples_of_the_page_are_scenarios(tmp_path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(json.loads(schema_text()))
+    whole, older = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    for text in (whole, re.sub(r"(?ms)^limits:.*", "", whole) + older):
+        data = json.loads(json.dumps(yaml.safe_load(text)))
+        validator.validate(data)
+        (tmp_path / "s.yaml").write_text(text)
+        plan = run_plan(load_scenario(tmp_path / "s.yaml"))
+        assert plan.endpoints["chat"].max_in_flight == 64
+    assert [limit.amount for limit in plan.endpoints["chat"].limits] == [600, 200000, 10, 600]
+    for field, value in (("work", {"full_sped": 8}), ("work", {}), ("tpot_s", {"one": 1})):
+        assert not validator.is_valid({**data, "endpoints": {"chat": {field: value}}})
+    for work in ({"full_speed": 8}, {"1": 1.0, "8": 0.5}):
+        validator.validate({**data, "endpoints": {"chat": {"work": work}}})
+
+
+def test_the_page_names_every_word_of_an_endpoint_and_its_clients() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    for record in (EndpointSpec, LimitSpec, RefusalSpec, OutageSpec, ColdStartSpec, PriceSpec):
+        for word in record.model_fields:
+            assert re.search(rf"\b{word}\b", text), word

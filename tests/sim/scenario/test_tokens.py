@@ -302,6 +302,7 @@ def test_an_answer_is_cut_before_another_column_counts_it() -> None:
 
 
 def scenario(folder: Path, latency: dict[str, Any], **changes: Any) -> Scenario:
+    judge = {"resource": "chat"} if latency.get("model") == "request" else {}
     draft = {"model": "request", "output_tokens": example("exponential")}
     data = {
         "name": "t",
@@ -311,8 +312,9 @@ def scenario(folder: Path, latency: dict[str, Any], **changes: Any) -> Scenario:
             {"name": "draft", "traits": ["START"], "resource": "chat", "latency": draft},
             {"name": "side", "traits": ["START"], "resource": "chat", "latency": draft},
             {"name": "plain", "dependencies": ["draft"]},
-            {"name": "judge", "dependencies": ["plain"], "resource": "chat", "latency": latency},
+            {"name": "judge", "dependencies": ["plain"], "latency": latency, **judge},
         ],
+        "endpoints": {"chat": {"tpot_s": {1: 0.03, 2: 0.04}}},
         "limits": {"workers": 4, "resources": {"chat": 2}},
         **changes,
     }
@@ -409,11 +411,12 @@ def test_a_list_of_seconds_must_have_one_for_each_row(tmp_path: Path) -> None:
 
 def test_a_barrier_counts_no_single_row(tmp_path: Path) -> None:
     columns = [
-        {"name": "draft", "traits": ["START"], "latency": request_fields()},
+        {"name": "draft", "traits": ["START"], "resource": "chat", "latency": request_fields()},
         {
             "name": "all",
             "traits": ["BARRIER"],
             "dependencies": ["draft"],
+            "resource": "chat",
             "latency": request_fields(
                 prompt_tokens={"model": "sum", "of": ["draft.output_tokens"]}
             ),
@@ -422,6 +425,7 @@ def test_a_barrier_counts_no_single_row(tmp_path: Path) -> None:
         {
             "name": "after",
             "dependencies": ["all"],
+            "resource": "chat",
             "latency": request_fields(prompt_tokens={"model": "sum", "of": ["all.output_tokens"]}),
         },
     ]
