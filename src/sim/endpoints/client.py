@@ -33,8 +33,8 @@ class Endpoint(Protocol):
     def offer(self, request: Request, t: float) -> Refusal | None:
         """Take a call in, or refuse it."""
 
-    def cancel(self, request: Request, t: float) -> None:
-        """The client gives up a call that was taken in."""
+    def cancel(self, request: Request, t: float) -> bool:
+        """The client gives up a call that was taken in; False if it ends at this very instant."""
 
     def crash(self, t: float) -> None:
         """The client's process died, and its calls with it."""
@@ -280,8 +280,9 @@ class Client:
 
     def _give_up(self, request: Request, t: float) -> None:
         """A call that was taken in has no answer in time."""
-        self.endpoint.cancel(request, t)
-        self._end_late(request, t)
+        # A call that takes just its bound ends well, whatever the sum of its times was rounded to.
+        if self.endpoint.cancel(request, t):
+            self._end_late(request, t)
 
     def _late(self, turn: _Turn) -> None:
         """A refusal that takes longer than the call may: nobody hears of it."""

@@ -49,7 +49,7 @@ class Deadlines:
 
     def stop(self, request: Request) -> None:
         """A call that was sent has its answer. The timer finds out when it looks."""
-        del self._lines[request.timeout_s][request]
+        self._lines[request.timeout_s].pop(request, None)
 
     def _look(self, t: float) -> None:
         late: list[Request] = []

@@ -61,8 +61,9 @@ class PlainServer:
             self._leave(request, self.env.now)
             self._lost(request, self.env.now)
 
-    def cancel(self, request: Request, t: float) -> None:
+    def cancel(self, request: Request, t: float) -> bool:
         self._leave(request, t)
+        return True
 
     def crash(self, t: float) -> None:
         for request in list(self.running):

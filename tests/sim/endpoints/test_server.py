@@ -9,7 +9,9 @@ from statistics import fmean
 
 import numpy as np
 import pytest
+import simpy
 
+from sim.endpoints.client import Client
 from sim.endpoints.plan import (
     ColdStart,
     EndpointPlan,
@@ -20,6 +22,7 @@ from sim.endpoints.plan import (
     SpeedTable,
 )
 from sim.endpoints.request import Refusal, Request
+from sim.endpoints.server import Server
 from tests.sim.endpoints.closed_loop import ClosedLoop, tokens
 
 TPOT = SpeedTable(
@@ -280,3 +283,23 @@ def test_a_server_shared_by_whoever_is_there_has_the_exact_mean(
         loop.run()
         got.append(loop.makespan_s)
     assert abs(fmean(got) - mean) <= 3.5 * sd / math.sqrt(runs)
+
+
+def test_a_call_that_takes_just_its_bound_ends_well() -> None:
+    """Three units of 0.1 s take 0.3 s, which floats round to a little more."""
+    ended: list[float] = []
+    late: list[float] = []
+    env = simpy.Environment()
+    plan = EndpointPlan("chat", SpeedTable(((1, 0.1),)))
+    client = Client(
+        plan,
+        env,
+        lambda served, lost: Server(plan, env, served, lost),
+        lambda _, t: ended.append(t),
+        timed_out=lambda _, t: late.append(t),
+    )
+    for work in (3.0, 3.0, 3.1):
+        client.enter(Request(work=work, timeout_s=0.3), 0.0)
+    env.run()
+    assert (ended, late) == ([3 * 0.1] * 2, [0.3])
+    assert ended[0] > 0.3
