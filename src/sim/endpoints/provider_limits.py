@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from math import ulp
 from typing import TypeAlias
 
+from cellspec.errors import SpecError
 from sim.endpoints.plan import LimitPlan
 from sim.endpoints.request import Request
 
@@ -30,19 +31,31 @@ class _Bucket:
         taken, returned: in all, what was charged and what came back.
     """
 
-    __slots__ = ("_at_s", "_level", "burst", "plan", "rate", "returned", "slack", "taken")
+    __slots__ = (
+        "_amount",
+        "_at_s",
+        "_level",
+        "_per_s",
+        "_rate",
+        "burst",
+        "plan",
+        "returned",
+        "slack",
+        "taken",
+    )
 
     def __init__(self, plan: LimitPlan) -> None:
         self.plan = plan
         self.burst = plan.burst
-        self.rate = plan.amount / plan.per_s
+        self._amount, self._per_s = plan.amount, plan.per_s
+        self._rate = plan.amount / plan.per_s
         self.slack = NOTHING * plan.burst
         self.taken = self.returned = 0.0
         self._level, self._at_s = plan.burst, 0.0
 
     def room(self, t: float) -> float:
         """What may be taken at time t."""
-        level = self._level + (t - self._at_s) * self.rate
+        level = self._level + (t - self._at_s) * self._rate
         return level if level < self.burst else self.burst
 
     def wait_s(self, asked: float, t: float) -> float:
@@ -53,11 +66,14 @@ class _Bucket:
         lacks = asked - self.room(t)
         if lacks <= self.slack:
             return 0.0
-        return max(lacks / self.plan.amount * self.plan.per_s, ulp(t))
+        if asked > self.burst + self.slack:
+            _never(asked, self)
+        wait_s = lacks / self._amount * self._per_s
+        return wait_s if t + wait_s > t else ulp(t)
 
-    def take(self, asked: float, t: float) -> None:
-        """Charge so much; there must be room for it."""
-        left = self.room(t) - asked
+    def take(self, asked: float, room: float, t: float) -> None:
+        """Charge so much of the room that there is, and that must do."""
+        left = room - asked
         self.taken += asked
         if left < 0:
             _check_room(left, self, t)
@@ -103,11 +119,13 @@ class _Window:
         """The rest of the window if there is no room for so much; 0 if there is."""
         if asked - self.room(t) <= self.slack:
             return 0.0
+        if asked > self.burst + self.slack:
+            _never(asked, self)
         return max((self._number + 1) * self.plan.per_s - t, ulp(t))
 
-    def take(self, asked: float, t: float) -> None:
-        """Charge so much; there must be room for it."""
-        left = self.room(t) - asked
+    def take(self, asked: float, room: float, t: float) -> None:
+        """Charge so much of the room that there is, and that must do."""
+        left = room - asked
         self.taken += asked
         if left < 0:
             _check_room(left, self, t)
@@ -142,11 +160,13 @@ class ProviderLimits:
         self._limits: tuple[_Limit, ...] = tuple(
             _Window(each) if each.window == "fixed" else _Bucket(each) for each in limits
         )
-        self._asks = tuple((each, _what(each.plan)) for each in self._limits)
         self._requests = tuple(each for each in self._limits if each.plan.counts == "requests")
         self._giving = tuple(
             each for each in self._limits if each.plan.give_back and _what(each.plan) == RESERVED
         )
+        self._asks = tuple((each, _what(each.plan)) for each in self._limits)
+        # The commonest case, without the work for several limits: one limit, on requests.
+        self._only = self._limits[0] if [what for _, what in self._asks] == [ONE] else None
         self._charged = charged
         self.refused_by = [0] * len(self._limits)
         self.last = -1
@@ -157,31 +177,46 @@ class ProviderLimits:
         Returns:
             None if the call passes; else the seconds of its Retry-After, and nothing is charged.
         """
-        asked = (1.0, request.held_tokens, _used(request))
+        only = self._only
+        if only is not None:
+            room = only.room(t)
+            if 1.0 - room <= only.slack:
+                only.take(1.0, room, t)
+                return None
+            if not self._charged:
+                self.last = 0
+                self.refused_by[0] += 1
+                return only.wait_s(1.0, t)
+        asked = (1.0, request.held_tokens, request.prompt_tokens + request.output_tokens)
         for limit, what in self._asks:
-            if limit.wait_s(asked[what], t):
+            if asked[what] - limit.room(t) > limit.slack:
                 return self._refuse(asked, t)
         for limit, what in self._asks:
-            limit.take(asked[what], t)
+            limit.take(asked[what], limit.room(t), t)
         return None
+
+    def wait_s(self, request: Request, t: float) -> float:
+        """The Retry-After of a call that is not asked for now; 0 if it would pass."""
+        asked = (1.0, request.held_tokens, request.prompt_tokens + request.output_tokens)
+        return self._longest(asked, t)[0]
 
     def _refuse(self, asked: tuple[float, float, float], t: float) -> float:
         """The longest of the limits' waits."""
         if self._charged:
             self.refused(t)
-        longest_s, last = -1.0, 0
+        longest_s, place = self._longest(asked, t)
+        self.last = place
+        self.refused_by[place] += 1
+        return longest_s
+
+    def _longest(self, asked: tuple[float, float, float], t: float) -> tuple[float, int]:
+        """The longest of the limits' waits, and the limit that has it."""
+        longest_s, longest = -1.0, 0
         for place, (limit, what) in enumerate(self._asks):
-            if asked[what] > limit.burst + limit.slack:
-                raise AssertionError(
-                    f"{asked[what]:g} {limit.plan.counts} never pass a limit of {limit.burst:g}; "
-                    "such a call is refused before the run"
-                )
             wait_s = limit.wait_s(asked[what], t)
             if wait_s > longest_s:
-                longest_s, last = wait_s, place
-        self.last = last
-        self.refused_by[last] += 1
-        return longest_s
+                longest_s, longest = wait_s, place
+        return longest_s, longest
 
     def wait_s(self, request: Request, t: float) -> float:
         """How long a call that comes at time t would have to wait; 0 if it would pass."""
@@ -191,7 +226,8 @@ class ProviderLimits:
     def refused(self, t: float) -> None:
         """Take a refused call from the limits on requests; see `charged`."""
         for limit in self._requests:
-            limit.take(min(1.0, limit.room(t)), t)
+            room = limit.room(t)
+            limit.take(min(1.0, room), room, t)
 
     def ended(self, request: Request, t: float) -> None:
         """Give back what a call reserved and did not use. It ended, or was lost, at time t."""
@@ -219,8 +255,11 @@ def _what(plan: LimitPlan) -> int:
     return RESERVED if plan.charge == "reserved" else USED
 
 
-def _used(request: Request) -> float:
-    return request.prompt_tokens + request.output_tokens
+def _never(asked: float, limit: _Limit) -> None:
+    raise SpecError(
+        f"{asked:g} {limit.plan.counts} never pass a limit of {limit.burst:g}: ask for fewer, or "
+        "raise the limit's burst"
+    )
 
 
 def _check_room(left: float, limit: _Limit, t: float) -> None:
@@ -241,7 +280,7 @@ def retry_after_s(*, limit: float, used: float, asked: float, per_s: float = 60.
         limit: tokens or requests that come back in `per_s` seconds.
     """
     bucket = _Bucket(LimitPlan("tokens", limit, per_s, burst=limit))
-    bucket.take(used, 0.0)
+    bucket.take(used, limit, 0.0)
     return bucket.wait_s(asked, 0.0)
 
 

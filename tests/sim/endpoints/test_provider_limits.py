@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import pytest
 
+from cellspec.errors import SpecError
 from sim.endpoints.plan import LimitPlan
 from sim.endpoints.provider_limits import ProviderLimits, retry_after_s, too_large
 from sim.endpoints.request import Request
@@ -147,7 +148,7 @@ def test_a_call_above_a_limit_is_known_before_the_run() -> None:
     assert too_large(limits, 500, 500, 1500) is None
     assert too_large(limits, 500, 501, 501) is limits[1]
     assert too_large(limits, 500, 500, 1501) is limits[2]
-    with pytest.raises(AssertionError, match="2001 tokens never pass a limit of 2000"):
+    with pytest.raises(SpecError, match="2001 tokens never pass a limit of 2000"):
         ProviderLimits(limits).ask(call(500, 500, 1501), 0.0)
 
 
