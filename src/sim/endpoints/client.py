@@ -23,8 +23,8 @@ Through: TypeAlias = Callable[[Request, float], object]
 BackOff: TypeAlias = Callable[[Request, int], float]
 """The seconds that a call rests after its n-th refusal, n from 1, if it is not told."""
 
-MOST_REFUSALS = 100_000
-"""A call that is refused so often would be refused for ever."""
+REFUSALS = 1 << 20
+"""Where so many refusals in a row let no call pass, none ever would."""
 
 
 class Endpoint(Protocol):
@@ -34,7 +34,7 @@ class Endpoint(Protocol):
         """Take a call in, or refuse it."""
 
     def cancel(self, request: Request, t: float) -> bool:
-        """The client gives up a call that was taken in; False if it ends at this very instant."""
+        """The client gives up a call that was taken in; False if it ends now, and is answered."""
 
     def crash(self, t: float) -> None:
         """The client's process died, and its calls with it."""
@@ -113,9 +113,12 @@ class Client:
         back_off: BackOff | None = None,
         watch: Watch | None = None,
     ) -> None:
-        if plan.refusal.retry_after == "none" and throttle is None and back_off is None:
+        # Who is refused because the line is full hears nothing in any case.
+        silent = plan.refusal.retry_after == "none" or plan.queue is not None
+        if silent and throttle is None and back_off is None:
             raise ValueError("a refusal that says nothing needs a throttle or a back-off")
         self.accepted = self.refused = 0
+        self._accepted_before = -1
         self._name, self._latency_s = plan.name, plan.refusal.latency_s
         self._finish, self._timed_out = finish, timed_out
         self._throttle, self._back_off, self._watch = throttle, back_off, watch
@@ -195,11 +198,8 @@ class Client:
             return
         self.refused += 1
         request.refusals += 1
-        if request.refusals > MOST_REFUSALS:
-            raise SpecError(
-                f"endpoints.{self._name}: it refused one call {MOST_REFUSALS:,} times, and would "
-                "for ever; let calls wait longer, or fewer be out at once"
-            )
+        if not self.refused % REFUSALS:
+            self._check_progress()
         after_s, latency_s = refusal.retry_after_s, self._latency_s
         if self._deadlines is not None and request.timeout_s < latency_s:
             self._schedule(request, self._on_late, request.timeout_s)
@@ -212,6 +212,15 @@ class Client:
             if self._watch is not None:
                 self._schedule(request, self._on_heard, latency_s, after_s)
             self._schedule(request, self._on_back, latency_s + self._rest_s(request, after_s))
+
+    def _check_progress(self) -> None:
+        """Raise an error if no call has passed since the last look."""
+        if self.accepted == self._accepted_before:
+            raise SpecError(
+                f"endpoints.{self._name}: it refused {REFUSALS:,} calls in a row and would for "
+                "ever; let clients wait longer, or fewer calls be out at once"
+            )
+        self._accepted_before = self.accepted
 
     def _rest_s(self, request: Request, retry_after_s: float | None) -> float:
         if retry_after_s is not None:
@@ -279,8 +288,7 @@ class Client:
         self.enter(request, t)
 
     def _give_up(self, request: Request, t: float) -> None:
-        """A call that was taken in has no answer in time."""
-        # A call that takes just its bound ends well, whatever the sum of its times was rounded to.
+        """A call that was taken in has no answer in time, unless it comes at this very moment."""
         if self.endpoint.cancel(request, t):
             self._end_late(request, t)
 

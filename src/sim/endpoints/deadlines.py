@@ -12,9 +12,6 @@ from sim.endpoints.timer import Timer
 
 __all__ = ["Deadlines"]
 
-# After whatever else happens at that instant: a call that takes just its bound ends well.
-LAST = simpy.events.EventPriority(simpy.events.NORMAL + 1)
-
 
 class Deadlines:
     """The deadlines of calls that are out.
@@ -35,7 +32,7 @@ class Deadlines:
     def attach(self, env: simpy.Environment) -> None:
         """Begin a new incarnation, in which no call is out."""
         self._lines.clear()
-        self._timer = Timer(env, self._look, LAST)
+        self._timer = Timer(env, self._look)
 
     def start(self, request: Request, t: float) -> None:
         """A call is sent at time t; it may take `timeout_s`."""
@@ -48,7 +45,7 @@ class Deadlines:
             self._timer.at(due_s)
 
     def stop(self, request: Request) -> None:
-        """A call that was sent has its answer. The timer finds out when it looks."""
+        """A call has its answer, perhaps at its deadline. The timer finds out when it looks."""
         self._lines[request.timeout_s].pop(request, None)
 
     def _look(self, t: float) -> None:

@@ -218,11 +218,6 @@ class ProviderLimits:
                 longest_s, longest = wait_s, place
         return longest_s, longest
 
-    def wait_s(self, request: Request, t: float) -> float:
-        """How long a call that comes at time t would have to wait; 0 if it would pass."""
-        asked = (1.0, request.held_tokens, _used(request))
-        return max(limit.wait_s(asked[what], t) for limit, what in self._asks)
-
     def refused(self, t: float) -> None:
         """Take a refused call from the limits on requests; see `charged`."""
         for limit in self._requests:

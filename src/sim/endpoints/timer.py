@@ -33,19 +33,12 @@ class Timer:
     Args:
         env: the clock.
         action: gets the time, in seconds.
-        priority: SimPy's; of events at one instant those of a higher number come later.
     """
 
-    __slots__ = ("_action", "_callbacks", "_due_s", "_env", "_event", "_priority", "_wake_s")
+    __slots__ = ("_action", "_callbacks", "_due_s", "_env", "_event", "_wake_s")
 
-    def __init__(
-        self,
-        env: simpy.Environment,
-        action: Callable[[float], object],
-        priority: simpy.events.EventPriority = simpy.events.NORMAL,
-    ) -> None:
+    def __init__(self, env: simpy.Environment, action: Callable[[float], object]) -> None:
         self._env = env
-        self._priority = priority
         self._action = action
         self._due_s = self._wake_s = math.inf
         self._callbacks: list[Any] = [self._woken]
@@ -65,7 +58,7 @@ class Timer:
             delay = t - now if t > now else 0.0
             # As the kernel works it out: what it rounds, this must round too.
             self._wake_s = now + delay
-            self._env.schedule(self._event, self._priority, delay)
+            self._env.schedule(self._event, delay=delay)
 
     def clear(self) -> None:
         """Do not act."""

@@ -13,6 +13,7 @@ from sim.endpoints.plan import EndpointPlan, ThrottlePlan
 from sim.endpoints.provider_limits import ProviderLimits
 from sim.endpoints.request import Refusal, Request
 from sim.endpoints.throttle import Throttle
+from sim.endpoints.timer import SAME_S
 
 
 class PlainServer:
@@ -62,6 +63,8 @@ class PlainServer:
             self._lost(request, self.env.now)
 
     def cancel(self, request: Request, t: float) -> bool:
+        if request.accepted_s + request.work <= t + SAME_S:
+            return False
         self._leave(request, t)
         return True
 

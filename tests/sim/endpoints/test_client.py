@@ -321,11 +321,15 @@ def test_a_crash_ends_what_was_under_way_and_the_throttle_begins_anew() -> None:
     assert not found.late
 
 
-def test_a_call_that_would_be_refused_for_ever_ends_the_run_in_one_line() -> None:
+def test_calls_that_would_be_refused_for_ever_end_the_run_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     plan = endpoint(requests(1e-9, 1), told=False)
-    found = loop(plan, alike(2, 1.0), 2, back_off=lambda *_: 0.001)
-    with pytest.raises(SpecError, match=r"^endpoints.chat: it refused one call 100,000 times, and"):
+    found = loop(plan, alike(9, 1.0), 9, back_off=lambda *_: 0.001)
+    monkeypatch.setattr("sim.endpoints.client.REFUSALS", 1000)
+    with pytest.raises(SpecError, match=r"^endpoints.chat: it refused 1,000 calls in a row and"):
         found.env.run()
+    assert found.client.refused == 2000
 
 
 class Told:
