@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from cellspec.graph.rules import ColumnRule, Rules
+from sim.endpoints.provider_limits import NOTHING, too_large
 from sim.scenario.distributions import LatencyModel
 from sim.scenario.endpoints import (
     EndpointSpec,
@@ -24,9 +25,6 @@ from sim.scenario.strict import Fault
 from sim.scenario.tokens import PARTS, Request
 
 __all__ = ["Clients", "endpoint_faults", "token_faults"]
-
-NOTHING = 1e-9
-"""What a call lacks of a limit lacks nothing if it is less than this share of it."""
 
 Place: TypeAlias = "tuple[int | str, ...]"
 
@@ -168,8 +166,6 @@ def token_faults(
 ) -> list[Fault]:
     """The limits and KV rooms that could never hold a call of some column.
 
-    As far as is known: what a call asks for at most, or at least if nothing bounds it.
-
     Args:
         endpoints: by resource.
         clients: the columns, whose sums of tokens name columns before them.
@@ -178,71 +174,68 @@ def token_faults(
     for name, item in (endpoints or {}).items():
         if item is None:
             continue
-        rooms: list[tuple[Place, str, float]] = [
-            (
-                ("limits", place, "tokens" if limit.burst is None else "burst"),
-                limit.charge,
-                limit.holds,
-            )
-            for place, limit in enumerate(item.limits)
-            if limit.tokens is not None
-        ]
-        if item.kv_tokens is not None:
-            rooms.append((("kv_tokens",), "reserved", item.kv_tokens))
-        columns = [
-            rule
+        asked = {
+            rule.name: _most_asked(rule, clients)
             for rule in clients.columns(name)
             if isinstance(clients.latencies[rule.name], Request)
-        ]
-        for place, charge, holds in rooms:
-            for rule in columns:
-                asked = _most_asked(rule, charge, clients)
-                if asked > holds * (1 + NOTHING):
-                    text = (
-                        f"expected at least {asked:.15g}, which a call of column {rule.name!r} may "
-                        f"ask for and would wait for without end, got {holds:.15g}"
-                    )
-                    found.append(
-                        Fault(("endpoints", name, *place), text, (clients.places[rule.name],))
-                    )
+        }
+        for place, limit in enumerate(item.limits):
+            plan, where = limit.plan(), "tokens" if limit.burst is None else "burst"
+            for column, (held, used) in asked.items():
+                if limit.tokens is not None and too_large([plan], 0.0, used, held):
+                    most = held if plan.charge == "reserved" else used
+                    at: Place = ("endpoints", name, "limits", place, where)
+                    found.append(_never_held(at, limit.holds, most, column, clients))
                     break
+        for column, (held, _) in asked.items():
+            if item.kv_tokens is not None and held > item.kv_tokens * (1 + NOTHING):
+                at = ("endpoints", name, "kv_tokens")
+                found.append(_never_held(at, item.kv_tokens, held, column, clients))
+                break
     return found
 
 
-def _most_asked(rule: ColumnRule, charge: str, clients: Clients) -> float:
-    """The most tokens that a call of a column asks for; the least if there is no most.
+def _never_held(place: Place, holds: float, asked: float, column: str, clients: Clients) -> Fault:
+    text = (
+        f"expected at least {asked:.15g}, which a call of column {column!r} may ask for and would "
+        f"wait for without end, got {holds:.15g}"
+    )
+    return Fault(place, text, (clients.places[column],))
+
+
+def _most_asked(rule: ColumnRule, clients: Clients) -> tuple[float, float]:
+    """The most tokens that a call of a column reserves with its prompt, and that it uses.
+
+    Of a count without a known bound only the least is taken, which each call has.
 
     Args:
         rule: of a column whose latency is a request.
-        charge: ``reserved`` or ``used``.
         clients: all columns.
     """
 
-    def bounds(column: int, part: str, place: int) -> tuple[float, float]:
+    def count(column: int, part: str, place: int) -> float:
         """Of one of the `PARTS` of a column's call for a row, or a scope."""
-        rule = clients.rules.columns[column]
-        model = clients.latencies[rule.name]
+        model = clients.latencies[clients.rules.columns[column].name]
         assert isinstance(model, Request)
-        count = model.counts[PARTS.index(part)]
-        least, most = count.bounds(place)
-        for name, its_part in count.references():
-            other = clients.rules.columns[clients.rules.index[name]]
-            low, high = bounds(other.index, its_part, place)
-            least, most = least + (0.0 if other.skippable else low), most + high
-        if part == "output_tokens" and model.max_output_tokens is not None:
-            least, most = min(least, model.max_output_tokens), min(most, model.max_output_tokens)
-        return least, most
+        tokens = model.counts[PARTS.index(part)]
+        cut = math.inf if model.max_output_tokens is None else model.max_output_tokens
+        least, most = tokens.bounds(place)
+        if part == "output_tokens":
+            most = min(most, cut)
+        others = tokens.references()
+        found = (least if math.isinf(most) else most) + sum(
+            count(clients.rules.index[name], its_part, place) for name, its_part in others
+        )
+        return min(found, cut) if part == "output_tokens" else found
 
     model = clients.latencies[rule.name]
     assert isinstance(model, Request)
-    most_asked = least_asked = 0.0
+    held = used = 0.0
     for place in range(_places_that_differ(rule, clients)):
-        prompt, output = (bounds(rule.index, part, place) for part in PARTS)
-        if charge == "reserved" and model.max_output_tokens is not None:
-            output = model.max_output_tokens, model.max_output_tokens
-        least_asked = max(least_asked, prompt[0] + output[0])
-        most_asked = max(most_asked, prompt[1] + output[1])
-    return least_asked if math.isinf(most_asked) else most_asked
+        prompt, output = (count(rule.index, part, place) for part in PARTS)
+        reserved = output if model.max_output_tokens is None else model.max_output_tokens
+        held, used = max(held, prompt + reserved), max(used, prompt + output)
+    return held, used
 
 
 def _places_that_differ(rule: ColumnRule, clients: Clients) -> int:
