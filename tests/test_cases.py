@@ -127,7 +127,7 @@ SCENARIOS = {
     "timeout": Gives({"failures.answer.retryable": (1, 25)}),
     "arrivals": Gives({"makespan_s": (200, 400)}, brings=ENDPOINT),
     # 20 rows before it, 80 after it.
-    "outage": Gives({"makespan_s": 640}, brings=ENDPOINT),
+    "outage": Gives({"makespan_s": 640}),
     "resume_from": Gives({"makespan_s": 30}, brings=ENDPOINT),
 }
 

@@ -10,13 +10,13 @@ from typing import Any
 from cellspec.errors import SpecError
 from cellspec.exit_codes import Stdout
 from cellspec.machine.limits import FailurePolicy
-from cellspec.text import listed_names
 from cellspec.trace import TraceWriter, header_for
 from sim.policies import BYPASS_BOUNDS
 from sim.scenario.records import Crash
 from sim.scenario.scenario import Scenario
 from sim.simulator.call_outcomes import ColumnRates, DrawnOutcomes
 from sim.simulator.plan import CheckpointPlan, CrashPlan, RunPlan
+from sim.simulator.routes import make_routes
 from sim.simulator.simulator import Simulator
 from sim.simulator.stepwise import StepwiseSimulator
 from sim.targets import STDOUT
@@ -88,10 +88,14 @@ def make_simulator(
     graph, plan = scenario.graph(), run_plan(scenario)
     _refuse_unknown(plan)
     latency = scenario.latency_source(blocks_per_column=blocks)
+    behind = {*plan.endpoints, *plan.throttles}
     for column, name in enumerate(graph.column_names):
-        if latency.is_request(column):
-            raise SpecError(f"column {name!r}: latency: no endpoint gives its tokens time yet")
-    if scenario.is_plain and on_event is None:
+        if latency.is_request(column) and scenario.column_resource.get(name) not in behind:
+            raise SpecError(
+                f"column {name!r}: latency: a request takes its time at an endpoint; give the "
+                "column a resource, and the resource an endpoint"
+            )
+    if scenario.is_plain and on_event is None and not behind:
         return Simulator(graph, latency, plan, **options)
     outcomes = None
     if not scenario.is_plain:
@@ -106,18 +110,22 @@ def make_simulator(
             )
         backoff = scenario.failures.backoff.model_dump() if scenario.failures else {}
         outcomes = DrawnOutcomes(scenario.seed, columns, recorded=latency.failure, **backoff)
-    return StepwiseSimulator(graph, latency, plan, outcomes=outcomes, notify=on_event, **options)
+    # A refused call that is not told when to come back rests as one that failed.
+    resting = outcomes or DrawnOutcomes(scenario.seed, [ColumnRates()] * graph.num_columns)
+    routes = make_routes(graph, latency, plan, resting, on_event)
+    return StepwiseSimulator(
+        graph, latency, plan, outcomes=outcomes, notify=on_event, routes=routes, **options
+    )
 
 
 def _refuse_unknown(plan: RunPlan) -> None:
     """Refuse what is read and not yet simulated, so that it is not left out in silence.
 
     Raises:
-        SpecError: the plan has endpoints, throttles, or a scheduler that takes time.
+        SpecError: the plan has a scheduler that takes time.
     """
-    given = {"endpoints": plan.endpoints, "throttle": plan.throttles, "scheduler": plan.serial}
-    if words := [word for word, part in given.items() if part]:
-        raise SpecError(f"{listed_names(words)}: not simulated yet; leave it out to run the rest")
+    if plan.serial is not None:
+        raise SpecError("scheduler: not simulated yet; leave it out to run the rest")
 
 
 def trace_writer(scenario: Scenario, path: str) -> TraceWriter:
@@ -140,6 +148,8 @@ def trace_writer(scenario: Scenario, path: str) -> TraceWriter:
         capabilities += ["groups", "streaming", "retries", "drops", "skips", "early_stop"]
     if scenario.timeouts():
         capabilities.append("timeouts")
+    if scenario.endpoints_as_given():
+        capabilities.append("requests")
     header = header_for(
         scenario.graph(),
         engine="cellspec simulator",
@@ -149,5 +159,6 @@ def trace_writer(scenario: Scenario, path: str) -> TraceWriter:
         seed=scenario.seed,
         claims=capabilities,
         bypass=BYPASS_BOUNDS.get(scenario.policy),
+        endpoints=scenario.endpoints_as_given() or None,
     )
     return TraceWriter(Stdout() if path == STDOUT else path, header)

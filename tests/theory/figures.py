@@ -33,15 +33,15 @@ def _of_result(name: str, printed: Any) -> Any:
 
 def _of_trace(name: str, events: list[dict[str, Any]]) -> float:
     requests = [event for event in events if event.get("event") == "request"]
-    refusals = [event for event in requests if event["step"] == "refused"]
+    refusals = [event for event in requests if event["request"]["step"] == "refused"]
     if name == "refused":
         return len(refusals)
     if name == "refused_share":
         # Each request that was sent is refused or accepted.
-        return float(len(refusals) / sum(event["step"] == "sent" for event in requests))
+        return float(len(refusals) / sum(event["request"]["step"] == "sent" for event in requests))
     if name == "retry_after_s":
         (refusal,) = refusals
-        return float(refusal["retry_after_s"])
+        return float(refusal["request"]["retry_after_s"])
     ends = [event for event in events if event.get("event") == "complete"]
     if name == "mean_call_s_end":
         return fmean(event["t"] for event in ends)

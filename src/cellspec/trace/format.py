@@ -114,7 +114,7 @@ Kind: TypeAlias = Literal[
 ]
 
 Cause: TypeAlias = Literal["failed", "filtered", "killer"]
-Step: TypeAlias = Literal["sent", "refused", "serving", "decoding", "lost"]
+Step: TypeAlias = Literal["sent", "refused", "serving", "decoding", "lost", "raised"]
 
 Clock: TypeAlias = Literal["virtual", "real"]
 VerdictWord: TypeAlias = Literal["pass", "violated", "inconclusive"]
@@ -235,7 +235,8 @@ class RequestStep(JsonObject, frozen=True, omit_defaults=True):
         Step,
         Meta(
             description="`sent` by the client; `refused`, as the client hears; `serving`: out of "
-            "the server's line; `decoding`: its prompt is read; `lost` by the server."
+            "the server's line; `decoding`: its prompt is read; `lost` by the server; `raised`: "
+            "its success raised the limit of its client's throttle."
         ),
     ]
     prompt_tokens: Annotated[
@@ -252,6 +253,9 @@ class RequestStep(JsonObject, frozen=True, omit_defaults=True):
     ] = None
     retry_after_s: Annotated[
         Seconds | None, Meta(description="Of a refusal: when to come again, as the client is told.")
+    ] = None
+    limit: Annotated[
+        Positive | None, Meta(description="Of a throttle: how many calls may be out from now on.")
     ] = None
 
 

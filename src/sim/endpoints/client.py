@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
@@ -198,6 +199,8 @@ class Client:
             return
         self.refused += 1
         request.refusals += 1
+        if math.isnan(request.first_sent_s):
+            request.first_sent_s = t
         if not self.refused % REFUSALS:
             self._check_progress()
         after_s, latency_s = refusal.retry_after_s, self._latency_s
@@ -253,11 +256,11 @@ class Client:
 
     def _hear(self, request: Request, retry_after_s: float | None, t: float) -> None:
         """The client learns of a refusal; who calls it lets the line go on."""
-        if self._watch is not None:
-            self._watch.refused(request, retry_after_s, t)
         if self._throttle is not None:
             self._throttle.refused(t, request.went_at, retry_after_s)
             self._line.append(request)
+        if self._watch is not None:
+            self._watch.refused(request, retry_after_s, t)
 
     # What comes back
 

@@ -22,6 +22,7 @@ class Request:
             seconds at speed 1 of any other.
         entered_s: when the call began: it takes its turn at the client.
         sent_s: when it was last sent.
+        first_sent_s: when it was first sent, if it was refused since it began, or was lost.
         accepted_s: when the server took it in.
         served_s: when it left the server's line, and its prompt joined those to be read.
         decoding_s: when its prompt had been read, and its answer began.
@@ -39,6 +40,7 @@ class Request:
     work: float = 0.0
     entered_s: float = math.nan
     sent_s: float = math.nan
+    first_sent_s: float = math.nan
     accepted_s: float = math.nan
     served_s: float = math.nan
     decoding_s: float = math.nan

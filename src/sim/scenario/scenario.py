@@ -261,6 +261,16 @@ class Scenario(StrictModel):
         """By resource that has one: the server behind it."""
         return endpoint_plans(self.endpoints, self.outages, self.limits)
 
+    def endpoints_as_given(self) -> dict[str, dict[str, Any]]:
+        """By resource that has an endpoint or a throttle, its words in the file."""
+        found: dict[str, dict[str, Any]] = {name: {} for name in self.endpoint_plans()}
+        data = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        for name, words in data.get("endpoints", {}).items():
+            found[name] |= words
+        for name, words in data.get("throttle", {}).items():
+            found.setdefault(name, {})["throttle"] = words
+        return found
+
     def throttle_plans(self) -> dict[str, ThrottlePlan]:
         """By resource that has one: how its client lowers and raises its own limit."""
         limits = self.resource_limits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from sim.simulator.endpoint_counts import EndpointOutcome
 from sim.simulator.timings import Waits
 
 __all__ = ["Incarnation", "Outcome"]
@@ -57,6 +58,7 @@ class Outcome:
         skipped: by column, cells of other rows that were skipped, likewise.
         fingerprint: a digest of the order of all completions, of the clock at intervals, at each
             resume and at the end, and of each resume's claim.
+        endpoints: what went on behind resources that have one.
     """
 
     makespan_s: float = 0.0
@@ -82,6 +84,7 @@ class Outcome:
     rows_dropped: list[int] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
     fingerprint: str = ""
+    endpoints: list[EndpointOutcome] = field(default_factory=list)
 
     @property
     def wait_s(self) -> list[float]:

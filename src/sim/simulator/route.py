@@ -7,6 +7,7 @@ from typing import Protocol
 import simpy
 
 from cellspec.machine.actions import Failure
+from sim.simulator.outcome import Outcome
 from sim.simulator.run_state import Task
 
 __all__ = ["Finish", "Route"]
@@ -28,14 +29,22 @@ class Route(Protocol):
     def attach(self, env: simpy.Environment, finish: Finish) -> None:
         """An incarnation begins, with a clock of its own and without calls."""
 
-    def enter(self, task: Task, call: int, t: float) -> None:
+    def enter(self, task: Task, call: int, stop: int, fails: bool, t: float) -> None:
         """A call starts; it may be through at this same time, but only after this returned.
 
         Args:
             task: the call; its node is `column` and `row`.
             call: which call of its node in this incarnation, from 1.
+            stop: the row after the last of its range; for anything else the row after its own.
+            fails: it will end with an error.
             t: now, in seconds.
         """
 
+    def skip(self, column: int, row: int) -> None:
+        """A cell of one of its columns is skipped."""
+
     def crash(self, t: float) -> None:
         """The process died at `t`: the calls that are under way are gone."""
+
+    def add_up(self, outcome: Outcome) -> None:
+        """The run is over; `outcome` has its makespan, and gets what the route counted."""

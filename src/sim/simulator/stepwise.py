@@ -60,6 +60,8 @@ class StepwiseSimulator:
                 )
             index = graph.rules.index
             bounds = {index[name]: bound_s for name, bound_s in plan.timeouts.items()}
+            # On a route the client looks after the bound.
+            bounds = {c: bound_s for c, bound_s in bounds.items() if c not in (routes or {})}
             outcomes = BoundedOutcomes(outcomes, latency, bounds)
             latency = BoundedLatency(latency, bounds)
         self._calls = StepwiseCalls(outcomes, notify, routes)

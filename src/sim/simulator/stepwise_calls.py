@@ -61,6 +61,21 @@ class _Work(Task):
         """The seconds of each row of its range."""
         return self.seconds / (self.stop - self.row)
 
+    def costs(self, *, on_route: bool) -> tuple[int, int, float]:
+        """Rows that it gave, as [start, stop), and the seconds of each.
+
+        On a route all rows come at one moment: the first has taken all the time.
+        """
+        if on_route:
+            return self.row, self.row + min(self.given, 1), self.seconds
+        return self.row, self.row + self.given, self.row_s
+
+    def lost_s(self, *, on_route: bool) -> float:
+        """Its seconds, less those of the rows that it gave."""
+        if on_route:
+            return 0.0 if self.given else self.seconds
+        return self.seconds * (1 - self.given / (self.stop - self.row))
+
 
 class StepwiseCalls:
     """Calls that may fail, give a range of rows, and wait for their row group.
@@ -182,6 +197,8 @@ class StepwiseCalls:
 
     def _skip(self, column: int, row: int) -> None:
         self._machine.skip_cell(column, row)
+        if column in self._routes:
+            self._routes[column].skip(column, row)
         self._state.timings.ended(column, row, self._state.env.now)
         self._try_rows(row, row + 1)
         self._groups.touch(row, row + 1)
@@ -311,7 +328,7 @@ class StepwiseCalls:
             self._await(task, task.seconds if task.failure == "timeout" else task.row_s)
         else:
             task.ends_s = -math.inf
-            route.enter(task, task.call, task.start_s)
+            route.enter(task, task.call, task.stop, task.failure is not None, task.start_s)
         self._state.count_event()
 
     def _await(self, task: _Work, seconds: float) -> None:
@@ -466,6 +483,8 @@ class StepwiseCalls:
 
     def count_table(self) -> None:
         counters, outcome = self._machine.counters, self._state.outcome
+        for route in dict.fromkeys(self._routes.values()):
+            route.add_up(outcome)
         outcome.rows_dropped = [len(rows) for rows in self._blamed]
         outcome.skipped = [
             sum(row not in counters.dropped for row in counters.skipped.get(column, ()))
@@ -493,17 +512,11 @@ class StepwiseCalls:
 
     def _keep_stream(self, task: _Work) -> None:
         """Remember the cost of the rows that a call gave, until a claim holds them."""
-        if task.column not in self._routes:
-            self._costs.add_rows(task.column, task.row, task.row + task.given, task.row_s)
-        elif task.given:
-            # Its rows came at one moment: the first has taken all the time.
-            self._costs.add_rows(task.column, task.row, task.row + 1, task.seconds)
+        self._costs.add_rows(task.column, *task.costs(on_route=task.column in self._routes))
 
     def lost_s(self, task: Task) -> float:
         assert isinstance(task, _Work)
-        if column_of((task.column, task.row)) in self._routes:
-            return 0.0 if task.given else task.seconds
-        return task.seconds * (1 - task.given / (task.stop - task.row))
+        return task.lost_s(on_route=column_of((task.column, task.row)) in self._routes)
 
     def cell_cost(self, column: int) -> Callable[[int], float]:
         if self._state.rules.columns[column].is_barrier:

@@ -223,23 +223,15 @@ def test_each_new_word_changes_the_digest(tmp_path: Path, changes: dict[str, Any
 # What is not simulated yet
 
 
-@pytest.mark.parametrize(
-    ("changes", "word"),
-    [
-        ({"endpoints": {"gpu": {}}}, "'endpoints'"),
-        ({"throttle": {"gpu": {}}}, "'throttle'"),
-        ({"scheduler": {"start_s": 1}}, "'scheduler'"),
-    ],
-)
 def test_what_is_not_simulated_yet_is_not_left_out_in_silence(
-    tmp_path: Path, changes: dict[str, Any], word: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = write(tmp_path, changes)
-    with pytest.raises(SpecError, match=word):
+    file = write(tmp_path, {"scheduler": {"start_s": 1}})
+    with pytest.raises(SpecError, match="scheduler"):
         make_simulator(load_scenario(file), None)
     assert main(["run", str(file)]) == 2
     *_, line = capsys.readouterr().err.splitlines()
-    assert word in line
+    assert "scheduler" in line
 
 
 def test_a_call_that_would_take_longer_ends_at_its_time_out(

@@ -31,7 +31,7 @@ class LatencyRoute:
     def attach(self, env: simpy.Environment, finish: Finish) -> None:
         self.env, self.finish, self.inside = env, finish, 0
 
-    def enter(self, task: Task, call: int, t: float) -> None:
+    def enter(self, task: Task, call: int, stop: int, fails: bool, t: float) -> None:  # noqa: ARG002
         assert t == self.env.now
         column, row = task.column, task.row
         if column >= 0:
@@ -45,6 +45,12 @@ class LatencyRoute:
     def leave(self, task: Task) -> None:
         self.inside -= 1
         self.finish(task)
+
+    def skip(self, column: int, row: int) -> None:
+        assert column >= 0 <= row
+
+    def add_up(self, outcome: Outcome) -> None:
+        assert outcome.makespan_s == self.env.now
 
     def crash(self, t: float) -> None:
         assert t == self.env.now

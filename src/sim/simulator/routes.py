@@ -1,0 +1,247 @@
+"""The routes of a run: what the calls of a column go through where a latency alone does not say.
+
+`make_routes` joins the parts of `sim.endpoints` to a route for each resource that has an endpoint
+or a throttle: its client, the server behind it, and the counts of both. A route lives through all
+incarnations of a run: limits, warmth and counts stay where the client's process dies.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+import simpy
+
+from cellspec.graph.graph import ExecutionGraph
+from sim.endpoints.client import Client, Through
+from sim.endpoints.plan import EndpointPlan, ThrottlePlan
+from sim.endpoints.request import Request
+from sim.endpoints.server import Server
+from sim.endpoints.throttle import Throttle
+from sim.simulator.call_outcomes import CallOutcomes
+from sim.simulator.endpoint_counts import EndpointCounts, EndpointOutcome
+from sim.simulator.latency import Latency
+from sim.simulator.outcome import Outcome
+from sim.simulator.plan import RunPlan
+from sim.simulator.recording import Notify
+from sim.simulator.request_events import RequestEvents
+from sim.simulator.route import Finish, Route
+from sim.simulator.run_state import Task
+
+__all__ = ["Tokens", "WorkSource", "make_routes"]
+
+
+class Tokens(Protocol):
+    """The tokens of calls; `sim.scenario.token_source.TokenSource` fulfils it."""
+
+    @property
+    def referenced(self) -> frozenset[int]:
+        """The columns whose counts are part of another column's."""
+
+    def is_request(self, column: int) -> bool:
+        """True if the column's calls have tokens instead of seconds."""
+
+    def tokens(self, column: int, place: int, attempt: int = 1) -> tuple[float, float, float]:
+        """Of the prompt and of the answer, and what is reserved for it."""
+
+    def gave(self, column: int, row: int, attempt: int) -> None:
+        """A call gave a cell of a `referenced` column its value; attempt 0 stands for a skip."""
+
+
+class WorkSource(Latency, Protocol):
+    """What calls ask of an endpoint: tokens, or seconds of work."""
+
+    @property
+    def counts(self) -> Tokens:
+        """The tokens."""
+
+
+def make_routes(
+    graph: ExecutionGraph,
+    source: WorkSource,
+    plan: RunPlan,
+    outcomes: CallOutcomes,
+    notify: Notify | None = None,
+) -> dict[int, Route]:
+    """By column that has one, its route; columns of one resource share it.
+
+    Args:
+        graph: of the run.
+        source: what calls ask.
+        plan: of the run.
+        outcomes: say how long a call rests that was refused and not told for how long.
+        notify: receives the steps of calls on their way; see `sim.simulator.recording`.
+    """
+    routes: dict[int, Route] = {}
+    for name in dict.fromkeys((*plan.endpoints, *plan.throttles)):
+        taken_by = plan.limits.column_resource
+        columns = [rule.index for rule in graph.rules.columns if taken_by.get(rule.name) == name]
+        endpoint = plan.endpoints.get(name) or EndpointPlan(name)
+        route = EndpointRoute(
+            endpoint, plan.throttles.get(name), graph, source, plan, outcomes, notify
+        )
+        routes |= dict.fromkeys(columns, route)
+    return routes
+
+
+class EndpointRoute:
+    """The way through one endpoint.
+
+    Args:
+        endpoint: the server.
+        throttle: of its client; None if each call looks after itself.
+        graph, source, plan, outcomes, notify: as of `make_routes`.
+    """
+
+    def __init__(
+        self,
+        endpoint: EndpointPlan,
+        throttle: ThrottlePlan | None,
+        graph: ExecutionGraph,
+        source: WorkSource,
+        plan: RunPlan,
+        outcomes: CallOutcomes,
+        notify: Notify | None,
+    ) -> None:
+        columns = range(graph.num_columns)
+        self._endpoint, self._source, self._outcomes = endpoint, source, outcomes
+        self._tokens = source.counts
+        self._names = graph.column_names
+        self._is_request = [self._tokens.is_request(column) for column in columns]
+        bounds = {graph.rules.index[name]: bound_s for name, bound_s in plan.timeouts.items()}
+        self._bound_s = [bounds.get(column, math.inf) for column in columns]
+        self._throttle = None if throttle is None else Throttle(throttle)
+        crashes = bool(plan.crashes)
+        self._counts = EndpointCounts(endpoint, len(columns), graph.num_records, crashes=crashes)
+        # By call that is under way: its number, its column, its row or scope, and where it ends.
+        self._under_way: dict[Request, tuple[int, int, int, int]] = {}
+        self._nodes: dict[Request, dict[str, Any]] = {}
+        self._events: RequestEvents | None = None
+        if notify is not None:
+            has_tokens = dict(zip(self._names, self._is_request, strict=True))
+            self._events = RequestEvents(notify, self._nodes, has_tokens, self._throttle)
+        self._client: Client | None = None
+
+    def attach(self, env: simpy.Environment, finish: Finish) -> None:
+        self._finish, self._env = finish, env
+        if self._client is not None:
+            self._client.attach(env)
+            return
+        self._client = Client(
+            self._endpoint,
+            env,
+            self._serve,
+            self._answered,
+            throttle=self._throttle,
+            timed_out=self._timed_out if min(self._bound_s) < math.inf else None,
+            back_off=self._back_off,
+            watch=self._events,
+        )
+
+    def _serve(self, served: Through, lost: Through) -> Server:
+        """The server, which tells of a lost call after it was counted."""
+
+        def count_lost(request: Request, t: float) -> None:
+            self._counts.lost(request, self._under_way[request][1], t)
+            lost(request, t)
+
+        events = self._events
+        self._server = Server(
+            self._endpoint,
+            self._env,
+            served,
+            count_lost,
+            on_serving=None if events is None else events.serving,
+            on_decoding=None if events is None else events.decoding,
+        )
+        return self._server
+
+    def enter(self, task: Task, call: int, stop: int, fails: bool, t: float) -> None:
+        column, place = task.column, task.row
+        if column >= 0:
+            node = {"rows": place if stop == place + 1 else (place, stop)}
+        else:
+            column, node = ~column, {"scope": place}
+        if self._is_request[column]:
+            prompt, output, reserved = self._tokens.tokens(column, place, call)
+            request = Request(task, prompt, output, reserved, output, t)
+        elif task.column >= 0:
+            request = Request(task, work=self._source.get(column, place, call), entered_s=t)
+        else:
+            seconds = self._source.get_barrier(column, place, call)
+            request = Request(task, work=seconds, entered_s=t)
+        request.timeout_s = self._bound_s[column]
+        request.fails = fails
+        self._under_way[request] = (call, column, place, stop)
+        if self._events is not None:
+            self._nodes[request] = {"column": self._names[column], **node}
+        assert self._client is not None
+        self._client.enter(request, t)
+
+    def _back_off(self, request: Request, refusals: int) -> float:
+        """How long a call rests that was refused, and was not told for how long."""
+        _, column, place, _ = self._under_way[request]
+        return self._outcomes.backoff_s(column, place, refusals, "backpressure")
+
+    # What comes back
+
+    def _answered(self, request: Request, t: float) -> None:
+        call, column, place, stop = self._under_way.pop(request)
+        self._counts.ended(request, column, place, t)
+        if self._events is not None:
+            self._events.answered(request, t)
+            del self._nodes[request]
+        task = request.call
+        assert isinstance(task, Task)
+        if column in self._tokens.referenced and task.column >= 0 and not request.fails:
+            for row in range(place, stop):
+                self._tokens.gave(column, row, call)
+        self._finish(task)
+
+    def _timed_out(self, request: Request, t: float) -> None:
+        _, column, _, _ = self._under_way.pop(request)
+        self._counts.cut_off(request, column, t)
+        self._nodes.pop(request, None)
+        task = request.call
+        assert isinstance(task, Task)
+        self._finish(task, "timeout")
+
+    def skip(self, column: int, row: int) -> None:
+        if column in self._tokens.referenced:
+            self._tokens.gave(column, row, 0)
+
+    # What ends
+
+    def crash(self, t: float) -> None:
+        self._cut_off(t)
+        assert self._client is not None
+        self._client.crash(t)
+        if self._events is not None:
+            self._events.begin()
+        self._server.counts(t).check(self._endpoint.name)
+
+    def _cut_off(self, t: float) -> None:
+        for request, (_, column, _, _) in self._under_way.items():
+            self._counts.cut_off(request, column, t)
+        self._under_way.clear()
+        self._nodes.clear()
+
+    def add_up(self, outcome: Outcome) -> None:
+        t, counts, client = outcome.makespan_s, self._counts, self._client
+        assert client is not None
+        self._cut_off(t)
+        of_server = self._server.counts(t)
+        of_server.check(self._endpoint.name)
+        outcome.endpoints.append(
+            EndpointOutcome(
+                self._endpoint.name,
+                accepted=client.accepted,
+                refused=client.refused,
+                lost=counts.losses,
+                call_s=of_server.call_s,
+                mean_limit=None if self._throttle is None else self._throttle.mean_limit(t),
+                parts_s=counts.parts_s,
+                bill=counts.bill.lines(),
+                cost=counts.bill.cost(),
+            )
+        )
