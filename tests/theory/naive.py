@@ -130,12 +130,16 @@ class Limit:
     def look(self, now: float) -> None:
         """Refill for the time since it was last looked at."""
         if self.fixed:
-            if math.floor(now / self.per_s) > math.floor(self.seen_s / self.per_s):
+            if self.window(now) > self.window(self.seen_s):
                 self.level = self.full
         else:
             gained = (now - self.seen_s) * self.limit / self.per_s
             self.level = min(self.full, self.level + gained)
         self.seen_s = now
+
+    def window(self, t: float) -> int:
+        """The number of the window at a time; a boundary, but for rounding, is in the new one."""
+        return math.floor(t / self.per_s + EPSILON)
 
     def price(self, call: Call) -> float:
         if not self.tokens:
@@ -149,7 +153,7 @@ class Limit:
         if lacks <= EPSILON * self.full:
             return 0.0
         if self.fixed:
-            return (math.floor(now / self.per_s) + 1) * self.per_s - now
+            return (self.window(now) + 1) * self.per_s - now
         return lacks * self.per_s / self.limit
 
     def ended(self, call: Call, now: float) -> None:
@@ -591,8 +595,7 @@ class Naive:
             parts: Sequence[str] = [name.removesuffix(".output_tokens") for name in model["of"]]
             return float(sum(self.calls[name, row].output for name in parts) + model.get("plus", 0))
         if model["model"] == "list":
-            values = model["values"]
-            return float(values[row % len(values)])
+            return float(model["values" if "values" in model else "values_s"][row])
         return float(model["value"] if "value" in model else model["value_s"])
 
 
