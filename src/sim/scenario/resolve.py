@@ -169,9 +169,11 @@ def resolve(
     if graph is None or not fits:
         return None
     ranged = [item.name for item in parts.columns or () if item is not None and item.range_rows > 1]
-    faults += row_faults(graph.rules, source.latencies, source.places, ranged)
-    if not faults and parts.limits is not None:
-        faults += token_faults(parts.endpoints, _clients(graph, source, parts.limits))
+    if None not in (parts.columns or ()):
+        # Sums of tokens name other columns, and one that is malformed is not missing too.
+        faults += row_faults(graph.rules, source.latencies, source.places, ranged)
+        if not faults and parts.limits is not None:
+            faults += token_faults(parts.endpoints, _clients(graph, source, parts.limits))
     return Resolved(graph, source.columns(graph), source)
 
 

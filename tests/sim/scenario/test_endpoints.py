@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from sim.scenario.loader import load_scenario
 from sim.scenario.remarks import load_notes, remarks
 from sim.scenario.schema import schema_text
 from sim.simulation import make_simulator, run_plan
-from tests.sim.scenario.test_scenario import SIMULATIONS, refusal, refusals, write
+from tests.sim.scenario.test_scenario import DAMAGE, SIMULATIONS, refusal, refusals, write
 
 EVERYTHING: dict[str, Any] = {
     "work": {1: 1.0, 4: 0.8},
@@ -669,6 +670,15 @@ def test_a_prompt_that_holds_answers_is_as_long_as_they_may_be(tmp_path: Path) -
             assert "expected at least 2140, which a call of column 'c' may" in refusal(file)
 
 
+def test_a_sum_is_not_judged_by_a_column_that_is_malformed(tmp_path: Path) -> None:
+    judge = {**TOKENS, "prompt_tokens": {"model": "sum", "of": ["b.output_tokens"]}}
+    changes: dict[str, Any] = {"columns[1].latency": {**TOKENS, "max_output_tokens": 0}}
+    changes |= {"columns[2].latency": judge, "columns[2].resource": "gpu"}
+    assert refusal(with_endpoint(tmp_path, {**TPOT, "kv_tokens": 9}, **changes)) == (
+        "columns 'b': latency.max_output_tokens: expected more than 0, got 0"
+    )
+
+
 # The page
 
 PAGE = SIMULATIONS / "endpoints.md"
@@ -689,6 +699,30 @@ def test_the_examples_of_the_page_are_scenarios(tmp_path: Path) -> None:
         assert not validator.is_valid({**data, "endpoints": {"chat": {field: value}}})
     for work in ({"full_speed": 8}, {"1": 1.0, "8": 0.5}):
         validator.validate({**data, "endpoints": {"chat": {"work": work}}})
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_damage_of_any_kind_is_named_in_lines(tmp_path: Path, seed: int) -> None:
+    """Whatever stands in the example of the page, it loads, or each message names the file."""
+    draw = random.Random(seed)
+    (whole, _) = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    data: Any = yaml.safe_load(whole)
+    for _ in range(draw.randint(1, 3)):
+        here = data
+        while isinstance(here, dict | list) and here:
+            key = draw.choice(list(here) if isinstance(here, dict) else range(len(here)))
+            if draw.random() < 0.2 or not isinstance(here[key], dict | list):
+                here[key] = draw.choice(DAMAGE)
+                break
+            here = here[key]
+    file = tmp_path / "s.yaml"
+    file.write_text(yaml.dump(data, sort_keys=False))
+    text = ""
+    try:
+        run_plan(load_scenario(file))
+    except SpecError as error:
+        text = str(error)
+    assert all(line.startswith(f"{file}:") for line in text.splitlines())
 
 
 def test_the_page_names_every_word_of_an_endpoint_and_its_clients() -> None:
