@@ -24,6 +24,7 @@ Through: TypeAlias = Callable[[Request, float], object]
 BackOff: TypeAlias = Callable[[Request, int], float]
 """The seconds that a call rests after its n-th refusal, n from 1, if it is not told."""
 
+NORMAL = simpy.events.NORMAL
 REFUSALS = 1 << 20
 """Where so many refusals in a row let no call pass, none ever would."""
 
@@ -125,8 +126,9 @@ class Client:
         self._throttle, self._back_off, self._watch = throttle, back_off, watch
         self._line: deque[Request] = deque()
         self._deadlines = None if timed_out is None else Deadlines(env, self._give_up)
-        plain = throttle is None and timed_out is None
-        self.endpoint = serve(finish if plain else self.served, self.lost)
+        # The commonest client, without the work for more: each call looks after itself.
+        self._alone = throttle is None and timed_out is None and watch is None
+        self.endpoint = serve(finish if self._alone else self.served, self.lost)
         self._offer = self.endpoint.offer
         self._on_back: _Callbacks = [self._back]
         self._on_heard: _Callbacks = [self._heard]
@@ -203,7 +205,15 @@ class Client:
             request.first_sent_s = t
         if not self.refused % REFUSALS:
             self._check_progress()
-        after_s, latency_s = refusal.retry_after_s, self._latency_s
+        after_s = refusal.retry_after_s
+        if self._alone:
+            self._schedule(request, self._on_back, self._latency_s + self._rest_s(request, after_s))
+        else:
+            self._refused(request, after_s, t)
+
+    def _refused(self, request: Request, after_s: float | None, t: float) -> None:
+        """A call is refused at time t, and others than itself want to know."""
+        latency_s = self._latency_s
         if self._deadlines is not None and request.timeout_s < latency_s:
             self._schedule(request, self._on_late, request.timeout_s)
         elif self._throttle is not None:
@@ -238,10 +248,12 @@ class Client:
         delay: float,
         retry_after_s: float | None = None,
     ) -> None:
-        turn = self._spare.pop() if self._spare else _Turn(self._env)
-        turn.request, turn.retry_after_s = request, retry_after_s
+        spare = self._spare
+        turn = spare.pop() if spare else _Turn(self._env)
+        turn.request = request
+        turn.retry_after_s = retry_after_s
         turn.callbacks = callbacks
-        self._env.schedule(turn, delay=delay)
+        self._env.schedule(turn, NORMAL, delay)
 
     def _back(self, turn: _Turn) -> None:
         self._spare.append(turn)

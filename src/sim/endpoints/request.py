@@ -56,7 +56,7 @@ class Request:
         return self.prompt_tokens + self.reserved_tokens
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Refusal:
     """The server did not take a call in.
 
