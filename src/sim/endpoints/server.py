@@ -287,7 +287,7 @@ class Server:
     def _free(self, t: float) -> None:
         """Make room by the calls that end now, and tell their client later in this instant."""
         due_s = self._sharing.due_s
-        requests = self._sharing.free(t, SAME_S)
+        requests = self._sharing.free(t)
         for request in requests:
             self._release(request, t)
             self._leaving.append((request, True))

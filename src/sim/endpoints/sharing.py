@@ -21,6 +21,7 @@ from simpy.events import NORMAL
 from cellspec.errors import SpecError
 from sim.endpoints.plan import SpeedTable
 from sim.endpoints.request import Request
+from sim.endpoints.timer import SAME_S
 
 __all__ = ["Sharing"]
 
@@ -150,13 +151,13 @@ class Sharing:
             self._arm(t)
         return True
 
-    def free(self, t: float, slack_s: float) -> list[Request]:
-        """Take out the calls that end by time t, or `slack_s` later, before they are told.
+    def free(self, t: float) -> list[Request]:
+        """Take out the calls that end at time t, before the timer comes to it.
 
         Returns:
             The calls in the order in which they joined; `on_end` does not get them.
         """
-        due = self._take_due(t + slack_s)
+        due = self._take_due(t + SAME_S)
         if due:
             self._left(t, len(due))
             self._arm(t)
@@ -206,7 +207,8 @@ class Sharing:
         t = wake.at_s
         wake.at_s = math.inf
         if self.due_s <= t:
-            due = self._take_due(t)
+            # Ends that only rounding keeps apart are one: else the first could begin a stall.
+            due = self._take_due(t + SAME_S)
             self._left(t, len(due))
             self.due_s = math.inf
             self._waking = True

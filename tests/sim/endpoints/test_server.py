@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from sim.endpoints.plan import (
 )
 from sim.endpoints.request import Refusal, Request
 from sim.endpoints.server import Server
+from sim.endpoints.sharing import Sharing
 from tests.sim.endpoints.closed_loop import ClosedLoop, tokens
 
 TPOT = SpeedTable(
@@ -303,3 +305,137 @@ def test_a_call_that_takes_just_its_bound_ends_well() -> None:
     env.run()
     assert (ended, late) == ([3 * 0.1] * 2, [0.3])
     assert ended[0] > 0.3
+
+
+def test_an_outage_loses_the_line_too_and_what_limits_took_comes_back() -> None:
+    # 15 are left of 75; by 9 s nine have come, and three times 12.
+    limit = LimitPlan("tokens", 75, 75, 75, give_back=True)
+    plan = EndpointPlan("chat", max_in_flight=1, limits=[limit], outages=[Outage(5, 9)])
+    loop = ClosedLoop(plan, [tokens(0, 8, 20) for _ in range(3)], 3)
+    assert [call.end_s for call in loop.run()] == [17.0, 25.0, 33.0]
+    counts = loop.server.counts(loop.env.now)
+    assert (counts.lost, counts.refused_by_outage, counts.refused_by_limits) == (3, 3, 0)
+
+
+def test_a_hanging_server_holds_its_line_and_a_pause_takes_calls_in() -> None:
+    plan = EndpointPlan(
+        "chat", max_in_flight=1, outages=[Outage(1, 3, "hang")], pauses=[Pause(2, 6)]
+    )
+    loop = ClosedLoop(plan, seconds(3, 2.0), 2)
+    # One second of the first call, then five of nothing.
+    assert [call.end_s for call in loop.run()] == [7.0, 9.0, 11.0]
+    plan = EndpointPlan("chat", pauses=[Pause(0, 5), Pause(5, 6)])
+    loop = ClosedLoop(plan, seconds(2, 2.0), 2)
+    assert [(call.serving_s, call.end_s) for call in loop.run()] == [(0.0, 8.0)] * 2
+
+
+def test_a_cold_server_takes_in_what_it_can_serve_and_its_queue() -> None:
+    plan = EndpointPlan("chat", max_in_flight=2, queue=1, cold_start=ColdStart(10.0))
+    loop = Asked(plan, [], 0)
+    assert loop.offers([0.0] * 4) == [None, None, None, Refusal(None)]
+    assert (loop.server.in_flight, loop.server.waiting) == (0, 3)
+
+
+def test_calls_die_with_their_client_and_warmth_and_limits_stay() -> None:
+    limit = LimitPlan("requests", 3, 60, 3)
+    plan = EndpointPlan(
+        "chat",
+        SpeedTable.sharing(1),
+        10.0,
+        True,
+        limits=[limit],
+        cold_start=ColdStart(10.0, idle_s=50.0),
+        pauses=[Pause(30, 35)],
+    )
+    loop = ClosedLoop(plan, [], 0)
+    for work in (8.0, 2.0, 4.0):
+        loop.server.offer(Request(work=work, prompt_tokens=20), 0.0)
+    loop.env.run(until=13.0)
+    loop.server.crash(13.0)
+    counts = loop.server.counts(13.0)
+    assert (counts.crashed, counts.inside, counts.call_s) == (3, 0, 39.0)
+    env = simpy.Environment(33.0)
+    loop.server.attach(env)
+    loop.end_s = [math.inf]
+    again = Request(call=0, work=1.0, prompt_tokens=20)
+    assert loop.server.offer(again, 33.0) is None
+    env.run()
+    # A pause until 35 s, two seconds of prompt, and one of answer: it is warm, and runs alone.
+    assert loop.end_s == [38.0]
+    # 3 of 3 requests were gone at 0 s, and one more at 33 s: 1.9 have come back by 38 s.
+    refusal = loop.server.offer(Request(work=1.0), 38.0)
+    assert refusal is not None
+    assert refusal.retry_after_s == pytest.approx(2.0)
+    loop.server.counts(38.0).check("chat")
+
+
+def test_a_cold_start_goes_on_while_the_client_is_gone() -> None:
+    loop = ClosedLoop(EndpointPlan("chat", cold_start=ColdStart(10.0), pauses=[Pause(4, 6)]), [], 0)
+    loop.server.offer(Request(work=1.0), 0.0)
+    loop.env.run(until=2.0)
+    loop.server.crash(2.0)
+    env = simpy.Environment(7.0)
+    loop.server.attach(env)
+    loop.end_s = [math.inf]
+    loop.server.offer(Request(call=0, work=1.0), 7.0)
+    env.run()
+    assert loop.end_s == [13.0]
+
+
+class Frozen(Sharing):
+    """Mutant: the speed of a call is fixed when it starts."""
+
+    def __init__(self, env: simpy.Environment, speed: SpeedTable, on_end: Any) -> None:
+        super().__init__(env, None, on_end)
+        self._table = speed
+
+    def add(self, request: Request, t: float) -> None:
+        request.work *= self._table.unit_s(self.running + 1)
+        super().add(request, t)
+
+
+class OneByOne(Sharing):
+    """Mutant: first come first served, each as if alone."""
+
+    def __init__(self, env: simpy.Environment, speed: SpeedTable, on_end: Any) -> None:
+        super().__init__(env, None, on_end)
+        self._table, self._free_s = speed, 0.0
+
+    def add(self, request: Request, t: float) -> None:
+        self._free_s = max(self._free_s, t) + request.work * self._table.unit_s(1)
+        request.work = self._free_s - t
+        super().add(request, t)
+
+
+@pytest.mark.parametrize(("mutant", "makespan_s"), [(Frozen, 109.626), (OneByOne, 392.733)])
+def test_the_exact_cases_see_speed_that_is_not_shared(
+    mutant: type[Sharing], makespan_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sim.endpoints.server.Sharing", mutant)
+    loop = ClosedLoop(EndpointPlan("chat", TPOT), lengths(), 4)
+    loop.run()
+    assert loop.makespan_s == pytest.approx(makespan_s, abs=1e-3)
+    assert abs(loop.makespan_s - 109.2101715) > 1e-3
+
+
+def lognormal_makespan_s() -> float:
+    """Case A1L in few replications: four clients, work whose spread is wide."""
+    got = []
+    for seed in range(16):
+        rng = np.random.default_rng([seed, 3])
+        works = 0.32465246735834974 * np.exp(1.5 * rng.standard_normal(750))
+        requests = [Request(work=work) for work in works.tolist()]
+        thinks = rng.exponential(3.0, 750).tolist()
+        loop = ClosedLoop(EndpointPlan("chat", SpeedTable.sharing(1)), requests, 4, thinks)
+        loop.run()
+        got.append(loop.makespan_s)
+    return fmean(got)
+
+
+def test_sharing_forgets_the_distribution_of_work_and_a_queue_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = pytest.approx(947.30, abs=3.5 * 55.27 / 4 + 0.0088 * 947.3)
+    assert lognormal_makespan_s() == expected
+    monkeypatch.setattr("sim.endpoints.server.Sharing", OneByOne)
+    assert lognormal_makespan_s() != expected
