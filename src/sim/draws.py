@@ -2,15 +2,18 @@
 
 A draw is a function of the run's seed, the column, the row and the attempt (and, where it says so,
 of the incarnation). Two schedules of one workload meet the same numbers, in any order of starts; a
-crash and a resume meet them again. Three forms serve three kinds of question:
+crash and a resume meet them again, unless the scenario says ``redo: fresh``. Three forms serve
+three kinds of question:
 
 ===============  ==================================  ==============================================
 form             key                                 used for
 ===============  ==================================  ==============================================
-`stream`         kind, seed, attempt, column; then   latencies and recorded outcomes, a block of
-                 the block of rows                   consecutive rows at a time (`sampler`)
+`stream`         kind, seed, attempt, column,        latencies, tokens and recorded outcomes, a
+                 incarnation; then the block of      block of consecutive rows at a time
+                 rows                                (`sampler`)
 `unit`           seed, column, row or scope,         failures, skipped cells and the jitter of a
-                 attempt, kind                       backoff: one number a question
+                 attempt, kind, and a later          backoff: one number a question
+                 incarnation
 `sequence`       seed and a label; the label of      crash times, answers that a run leaves open,
                  a queue holds the incarnation       and the ``random`` policy: numbers in order
 ===============  ==================================  ==============================================
@@ -78,7 +81,7 @@ class Draws:
         return found.at(int(self._state["state"]["counter"][3]))
 
 
-def stream(seed: int, kind: str, column: str, attempt: int) -> Draws:
+def stream(seed: int, kind: str, column: str, attempt: int, incarnation: int = 0) -> Draws:
     """The draws of a stream, from its names alone.
 
     `hash` would depend on PYTHONHASHSEED, and a seed plus an index on the other columns. The name
@@ -87,7 +90,9 @@ def stream(seed: int, kind: str, column: str, attempt: int) -> Draws:
     import numpy as np
 
     text = f"{kind} {seed} {attempt} {column}".encode("utf-8", "surrogatepass")
-    digest = hashlib.blake2b(text, digest_size=24, person=b"cellspec latency").digest()
+    # Another salt for each incarnation; that of the first is none, and its numbers are the older.
+    salt = incarnation.to_bytes(16, "little")
+    digest = hashlib.blake2b(text, digest_size=24, salt=salt, person=b"cellspec latency").digest()
     words = np.frombuffer(digest, dtype="<u8").astype(np.uint64)
     return Draws(words[:2], int(words[2]))
 

@@ -13,6 +13,7 @@ from cellspec.machine.limits import FailurePolicy
 from cellspec.trace import TraceWriter, header_for
 from sim.policies import BYPASS_BOUNDS
 from sim.scenario.records import Crash
+from sim.scenario.sampler import LatencySource
 from sim.scenario.scenario import Scenario
 from sim.simulator.call_outcomes import ColumnRates, DrawnOutcomes
 from sim.simulator.plan import CheckpointPlan, CrashPlan, RunPlan
@@ -95,6 +96,9 @@ def make_simulator(
                 f"column {name!r}: latency: a request takes its time at an endpoint; give the "
                 "column a resource, and the resource an endpoint"
             )
+    drawn: list[LatencySource | DrawnOutcomes] = [latency]
+    if scenario.redo == "fresh":
+        options["on_resume"] = lambda incarnation: [one.begin(incarnation) for one in drawn]
     if scenario.is_plain and on_event is None and not behind:
         return Simulator(graph, latency, plan, **options)
     outcomes = None
@@ -112,6 +116,7 @@ def make_simulator(
         outcomes = DrawnOutcomes(scenario.seed, columns, recorded=latency.failure, **backoff)
     # A refused call that is not told when to come back rests as one that failed.
     resting = outcomes or DrawnOutcomes(scenario.seed, [ColumnRates()] * graph.num_columns)
+    drawn.append(resting)
     routes = make_routes(graph, latency, plan, resting, on_event)
     return StepwiseSimulator(
         graph, latency, plan, outcomes=outcomes, notify=on_event, routes=routes, **options

@@ -29,6 +29,8 @@ def _add_runs(data: Data, source: random.Random) -> None:
     """What came later, from a source of its own: all else is as it was without."""
     if "write_s" in data.get("checkpoint", {}) and source.random() < 0.2:
         data["checkpoint"]["blocking"] = True
+    if "crashes" in data and source.random() < 0.5:
+        data["redo"] = "fresh"
 
 
 class _Draw:

@@ -67,6 +67,11 @@ class LatencyModel(StrictModel):
         """True if calls fail where the recorded requests did; see `Replay.sample_failures`."""
         return False
 
+    @property
+    def is_drawn(self) -> bool:
+        """True if another draw may give a row another number."""
+        return True
+
     def remark(self) -> str:
         """A line for the reader of the scenario about its numbers; often empty."""
         return ""
@@ -107,6 +112,10 @@ class Constant(LatencyModel):
 
     def bounds(self, row: int) -> tuple[float, float]:  # noqa: ARG002
         return self.value, self.value
+
+    @property
+    def is_drawn(self) -> bool:
+        return False
 
     def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
         import numpy as np
@@ -333,6 +342,10 @@ class List(LatencyModel):
     values: Annotated[tuple[Seconds, ...], Field(strict=False, min_length=1)] = Field(
         alias="values_s", description="seconds of row 0, row 1 and so on, for every row"
     )
+
+    @property
+    def is_drawn(self) -> bool:
+        return False
 
     def known_rows(self) -> int:
         return len(self.values)

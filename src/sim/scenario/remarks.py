@@ -22,6 +22,13 @@ def remarks(scenario: Scenario) -> list[str]:
                 f"{workers}"
             )
     found += _of_endpoints(scenario)
+    if scenario.crashes and scenario.redo is None:
+        drawn = [item.name for item in scenario.latencies() if item.latency.is_drawn]
+        if drawn:
+            found.append(
+                "redo is not given: a call that a crash cuts off takes the same time when it runs "
+                f"again, as in column {drawn[0]!r}; redo: fresh draws it anew, redo: same does not"
+            )
     by_text: dict[str, list[str]] = {}
     for item in scenario.latencies():
         if text := item.latency.remark():

@@ -1,7 +1,8 @@
 """The sampler: the latencies of a run, in seconds, by column, row and attempt.
 
 A latency is a *fact about a cell*, not a step of a shared random sequence: a function of (seed,
-column name, row, attempt), drawn by `sim.draws`. So a difference between two policies is a
+column name, row, attempt), drawn by `sim.draws`, and of the incarnation if a run draws anew after a
+crash (`LatencySource.begin`). So a difference between two policies is a
 difference between the policies, because both ran on the same numbers. First attempts are drawn in
 blocks of `BLOCK_ROWS` rows. Later attempts are sparse, and so are barriers (one draw for each
 scope): their blocks have `SPARSE_ROWS`.
@@ -84,6 +85,7 @@ class LatencySource:
         "_columns",
         "_failures",
         "_fixed",
+        "_incarnation",
         "_keep",
         "_rows",
         "_seed",
@@ -108,9 +110,19 @@ class LatencySource:
         self._blocks: list[dict[int, list[float]]] = [{} for _ in self._columns]
         self._sparse: dict[tuple[str, int, int, int], list[float]] = {}
         self._failures: dict[tuple[str, int, int, int], list[int]] = {}
-        self._streams: dict[tuple[str, int, int], Draws] = {}
+        self._streams: dict[tuple[str, int, int, int], Draws] = {}
+        self._incarnation = 0
         sizes = BLOCK_ROWS, SPARSE_ROWS
         self.counts = TokenSource(self._columns, self._stream, rows, sizes, blocks_per_column)
+
+    def begin(self, incarnation: int) -> None:
+        """Draw anew for an incarnation; those of number 0 are the numbers without a crash."""
+        self._incarnation = self.counts.incarnation = incarnation
+        for blocks in self._blocks:
+            blocks.clear()
+        self._sparse.clear()
+        self._failures.clear()
+        self._streams.clear()
 
     def is_request(self, column: int) -> bool:
         """True if a column's calls have tokens instead of seconds."""
@@ -274,22 +286,25 @@ class LatencySource:
         key = (kind, column, attempt, block)
         found = self._failures.get(key)
         if found is None:
-            found = model.sample_failures(self._stream(*key), block * size, size)
+            draws = self._stream(kind, column, attempt, self._incarnation, block)
+            found = model.sample_failures(draws, block * size, size)
             if self._keep is not None and len(self._failures) >= 8 * len(self._columns):
                 del self._failures[next(iter(self._failures))]
             self._failures[key] = found
         return FAILURES[found[place % size]]
 
     def _draw(self, kind: str, column: int, attempt: int, block: int, size: int) -> list[float]:
-        draws, model = self._stream(kind, column, attempt, block), self._columns[column].latency
+        model = self._columns[column].latency
+        draws = self._stream(kind, column, attempt, self._incarnation, block)
         found: list[float] = model.sample(draws, block * size, size).tolist()
         return found
 
-    def _stream(self, kind: str, column: int, attempt: int, block: int) -> Draws:
-        found = self._streams.get((kind, column, attempt))
+    def _stream(self, kind: str, column: int, attempt: int, incarnation: int, block: int) -> Draws:
+        key = kind, column, attempt, incarnation
+        found = self._streams.get(key)
         if found is None:
-            found = stream(self._seed, kind, self._columns[column].name, attempt)
-            self._streams[kind, column, attempt] = found
+            found = stream(self._seed, kind, self._columns[column].name, attempt, incarnation)
+            self._streams[key] = found
         return found.at(block)
 
 

@@ -25,7 +25,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     ConfigDict,
@@ -94,6 +94,11 @@ class Scenario(StrictModel):
     checkpoint: CheckpointSpec | None = Field(None, description="none: a crash loses all")
     crashes: Annotated[tuple[Crash, ...], Field(strict=False)] = ()
     restart_delay_s: Seconds = Field(0.0, description="seconds from a crash to the resume")
+    redo: Literal["fresh", "same"] | None = Field(
+        None,
+        description="after a crash a call that runs again draws its latency, tokens and failures "
+        "anew (fresh), or meets the same numbers again (same); none: same",
+    )
     failures: FailuresSpec | None = Field(None, description="none: every call ends well")
     endpoints: dict[Name, EndpointSpec] = Field(
         default_factory=dict,
@@ -347,6 +352,8 @@ def _leave_out_unused(data: dict[str, Any]) -> None:
     for mapping, _ in _file_fields(data):
         if mapping.get("failed_column", "") is None:
             del mapping["failed_column"], mapping["failed"]
+    if data["redo"] is None:
+        del data["redo"]
     if data["failures"] is None:
         del data["failures"]
     else:

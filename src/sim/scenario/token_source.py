@@ -5,8 +5,8 @@ kind, column, attempt), where the kind is ``prompt`` or ``output``. Both counts 
 have the kind ``request``, so that they come from one entry.
 
 A sum adds the counts of other columns' cells, as the call drew them that gave the cell its value.
-By itself the source takes that for the first attempt; a driver whose calls fail, or draw again
-after a crash, says otherwise (`TokenSource.gave`), and that a cell was skipped.
+By itself the source takes that for the first attempt of the first incarnation; a driver whose calls
+fail, or draw anew after a crash, says otherwise (`TokenSource.gave`).
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Stream", "TokenSource"]
 
-Stream: TypeAlias = "Callable[[str, int, int, int], Draws]"
-"""The draws of (kind, column's index, attempt), at the start of a block."""
+Stream: TypeAlias = "Callable[[str, int, int, int, int], Draws]"
+"""The draws of (kind, column's index, attempt, incarnation), at the start of a block."""
 
 _KINDS = ("prompt", "output")
-_NOTHING = (1 << 64) - 1
-"""The call of a cell that was skipped."""
+_ATTEMPTS = 32
+"""Bits of the number of an attempt; the incarnation is above them."""
 
 
 class _Column(Protocol):
@@ -67,9 +67,24 @@ class TokenSource:
         rows: rows of the dataset.
         sizes: rows of a block of first attempts, and of any other.
         keep: blocks kept for each column; None keeps all.
+
+    Attributes:
+        incarnation: whose numbers are drawn; 0 unless each incarnation draws anew.
+        is_skipped: whether the cell of a (column, row) was skipped; None if none is.
     """
 
-    __slots__ = ("_blocks", "_columns", "_given", "_keep", "_plans", "_rows", "_sizes", "_stream")
+    __slots__ = (
+        "_blocks",
+        "_columns",
+        "_given",
+        "_keep",
+        "_plans",
+        "_rows",
+        "_sizes",
+        "_stream",
+        "incarnation",
+        "is_skipped",
+    )
 
     def __init__(
         self,
@@ -86,6 +101,8 @@ class TokenSource:
         self._blocks: list[dict[tuple[int, int], tuple[list[float], list[float]]]] = [
             {} for _ in columns
         ]
+        self.incarnation = 0
+        self.is_skipped: Callable[[int, int], bool] | None = None
         # By column, the call of each row that gave its value; made when one is not the first.
         self._given: dict[int, array[int]] = {}
 
@@ -119,16 +136,20 @@ class TokenSource:
         Raises:
             TypeError: the column's latency is one of seconds.
         """
+        return self._tokens(column, place, attempt - 1 | self.incarnation << _ATTEMPTS)
+
+    def _tokens(self, column: int, place: int, call: int) -> tuple[float, float, float]:
+        """The tokens of a call, which holds its attempt (from 0) and its incarnation."""
         plan = self._plans[column]
         if plan is None:
             raise TypeError(f"column {self._columns[column].name!r} takes seconds, not tokens")
         if plan.fixed is not None:
             return plan.fixed
-        size = self._sizes[column][attempt != 1]
+        size = self._sizes[column][call != 0]
         block = place // size
-        found = self._blocks[column].get((attempt, block))
+        found = self._blocks[column].get((call, block))
         if found is None:
-            found = self._draw(column, plan, attempt, block, size)
+            found = self._draw(column, plan, call, block, size)
         at = place - block * size
         prompt, output = found[0][at], found[1][at]
         for other, part in plan.added[0]:
@@ -140,8 +161,8 @@ class TokenSource:
         return prompt, min(output, plan.most), plan.most
 
     def gave(self, column: int, row: int, attempt: int) -> None:
-        """A call gave a cell of a `referenced` column its value; attempt 0 stands for a skip."""
-        call = attempt - 1 if attempt else _NOTHING
+        """A call of this incarnation gave a cell of a `referenced` column its value."""
+        call = attempt - 1 | self.incarnation << _ATTEMPTS
         given = self._given.get(column)
         if given is None:
             if not call:
@@ -164,25 +185,27 @@ class TokenSource:
         return found[0], found[1] if plan.most is None else min(found[1], plan.most)
 
     def _value(self, column: int, part: int, row: int) -> float:
-        """A count of the call that gave a cell its value."""
+        """A count of the call that gave a cell its value; 0 for a cell that was skipped."""
+        if self.is_skipped is not None and self.is_skipped(column, row):
+            return 0.0
         given = self._given.get(column)
-        call = 0 if given is None else given[row]
-        return 0.0 if call == _NOTHING else self.tokens(column, row, call + 1)[part]
+        return self._tokens(column, row, 0 if given is None else given[row])[part]
 
     def _draw(
-        self, column: int, plan: _Plan, attempt: int, block: int, size: int
+        self, column: int, plan: _Plan, call: int, block: int, size: int
     ) -> tuple[list[float], list[float]]:
         if block < 0:
             raise IndexError(f"expected a row or scope from 0, got one in block {block}")
+        incarnation, attempt = call >> _ATTEMPTS, (call & (1 << _ATTEMPTS) - 1) + 1
         found: list[list[float]] = []
         for kind, model in zip(_KINDS, plan.model.counts, strict=True):
             kind = "request" if isinstance(model, Replay) else kind
-            draws = self._stream(kind, column, attempt, block)
+            draws = self._stream(kind, column, attempt, incarnation, block)
             found.append(model.sample(draws, block * size, size).tolist())
         kept = self._blocks[column]
         if self._keep is not None and len(kept) >= self._keep:
             del kept[next(iter(kept))]
-        both = kept[attempt, block] = found[0], found[1]
+        both = kept[call, block] = found[0], found[1]
         return both
 
 

@@ -195,6 +195,11 @@ class SumOfTokens(TokenModel):
 
         return np.full(count, self.plus)
 
+    @property
+    def is_drawn(self) -> bool:
+        """False: the sum adds nothing random to what it counts."""
+        return False
+
     def expected(self) -> float:
         """Of the fixed number alone."""
         return self.plus
@@ -257,6 +262,10 @@ class Request(LatencyModel):
     @property
     def fails(self) -> bool:
         return any(item.fails for item in self.counts)
+
+    @property
+    def is_drawn(self) -> bool:
+        return any(item.is_drawn for item in self.counts)
 
     def remark(self) -> str:
         found = dict.fromkeys(item.remark() for item in self.counts)

@@ -77,6 +77,16 @@ class DrawnOutcomes:
         self._first_s, self._factor, self._most_s = first_s, factor, most_s
         self._jitter = jitter
         self._recorded = recorded
+        # An incarnation that draws anew adds its number to the keys; the first never does.
+        self._anew: tuple[int, ...] = ()
+
+    def begin(self, incarnation: int) -> None:
+        """Draw failures and backoffs anew for an incarnation.
+
+        Which cells are skipped stays: a condition reads the row's values, and those that were
+        saved are the same.
+        """
+        self._anew = (incarnation,) if incarnation else ()
 
     def of_cell(self, column: int, row: int, call: int) -> Failure | None:
         return self._outcome(column, row, call, 0)
@@ -86,7 +96,7 @@ class DrawnOutcomes:
 
     def _outcome(self, column: int, place: int, call: int, kind: int) -> Failure | None:
         rates = self._columns[column]
-        u = unit(self._seed, column, place, call, kind)
+        u = unit(self._seed, column, place, call, kind, *self._anew)
         if u < rates.permanent:
             return "permanent"
         u -= rates.permanent
@@ -106,5 +116,6 @@ class DrawnOutcomes:
     def backoff_s(self, column: int, place: int, call: int, failure: Failure) -> float:  # noqa: ARG002
         backoff = min(self._most_s, self._first_s * self._factor ** min(call - 1, 60))
         if self._jitter:
-            backoff *= 1 + self._jitter * (2 * unit(self._seed, column, place, call, 3) - 1)
+            u = unit(self._seed, column, place, call, 3, *self._anew)
+            backoff *= 1 + self._jitter * (2 * u - 1)
         return backoff

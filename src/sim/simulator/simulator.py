@@ -58,6 +58,8 @@ class Simulator:
         choose: answers the question that time leaves open: "claim after crash". By default a draw
             from the seed.
         progress: called now and then with (seconds, finished rows).
+        on_resume: called with the number of each incarnation that begins after a crash, where the
+            draws of a run differ by it.
     """
 
     waive: Collection[str] = ()
@@ -73,6 +75,7 @@ class Simulator:
         checked: bool = True,
         choose: Choose | None = None,
         progress: Callable[[float, int], object] | None = None,
+        on_resume: Callable[[int], object] | None = None,
     ) -> None:
         self.graph, self.rules, self.plan = graph, graph.rules, plan
         self.calls = calls or PlainCalls()
@@ -92,6 +95,7 @@ class Simulator:
         self._judges_idleness = self.machine.state.judges_idleness
         self.choose = choose or SeededChoice(plan.seed)
         self._crashes = CrashSchedule(plan)
+        self._on_resume = on_resume
         endless = self._crashes.end_never
         self._progress = Progress(self.machine.durable_claim) if endless else None
 
@@ -119,6 +123,8 @@ class Simulator:
                 break
             start_s = incarnation.end_s + self.plan.restart_delay_s
             self._resume(incarnation, start_s)
+            if self._on_resume is not None:
+                self._on_resume(self.machine.incarnation)
         self.state.flush_log()
         self._add_up(incarnation.end_s)
         return self.outcome

@@ -200,7 +200,7 @@ def test_a_scenario_without_endpoints_has_the_digest_that_it_had(tmp_path: Path)
     assert load_scenario(write(tmp_path)).digest() == "5cfd3b1a42339b0dfc0fe82bca378fdc"
     failing = write(tmp_path, {"failures": {"max_attempts": 2}})
     assert load_scenario(failing).digest() == "4568e86932fa6ca1ae15b449654e95ef"
-    shipped = load_scenario(SIMULATIONS / "million.yaml")
+    shipped = load_scenario(SIMULATIONS / "million.yaml", {"redo": "null"})
     assert shipped.digest() == "306c298889c7a931102113ff164ae378"
 
 
