@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cellspec.text import counted, listed_names
 from sim.scenario.scenario import Scenario
+from sim.scenario.tokens import Request
 
 __all__ = ["load_notes", "missed_crashes", "remarks"]
 
@@ -74,10 +75,29 @@ def _of_endpoints(scenario: Scenario) -> list[str]:
         if plan.queue is not None and served_late == (None, None, None):
             text = "no call waits without max_in_flight, kv_tokens or cold_start"
             found.append(f"endpoints.{name}.queue: {text}")
+        of_tokens = {
+            "prefill_tokens_per_s": plan.prefill_tokens_per_s,
+            "kv_tokens": plan.kv_tokens,
+            "limits": any(limit.counts == "tokens" for limit in plan.limits) or None,
+            "price": plan.price,
+        }
+        words = [word for word, value in of_tokens.items() if value is not None]
+        if words and not _has_requests(scenario, name):
+            text = "no column that takes it has tokens (latency of model request)"
+            found += [f"endpoints.{name}.{word}: {text}" for word in words]
     for name in scenario.throttle:
         if name not in plans:
             found.append(f"throttle.{name}: nothing refuses its calls without endpoints.{name}")
     return found
+
+
+def _has_requests(scenario: Scenario, resource: str) -> bool:
+    taken = scenario.column_resource
+    return any(
+        isinstance(item.latency, Request)
+        for item in scenario.latencies()
+        if taken.get(item.name) == resource
+    )
 
 
 def load_notes(scenario: Scenario) -> list[str]:

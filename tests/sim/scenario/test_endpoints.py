@@ -179,6 +179,12 @@ def test_words_that_nothing_comes_of_are_remarked(tmp_path: Path) -> None:
         "endpoints.gpu.queue: no call waits without max_in_flight, kv_tokens or cold_start"
     ]
     assert remarks(load_scenario(with_endpoint(tmp_path, {"queue": 3, "max_in_flight": 1}))) == []
+    endpoint = {"kv_tokens": 9, "limits": [{"tokens": 9, "per_s": 1}], "price": {}}
+    why = "no column that takes it has tokens (latency of model request)"
+    assert remarks(load_scenario(with_endpoint(tmp_path, endpoint))) == [
+        f"endpoints.gpu.{word}: {why}" for word in ("kv_tokens", "limits", "price")
+    ]
+    assert remarks(load_scenario(asking(tmp_path, {"kv_tokens": 9000}))) == []
     scenario = load_scenario(write(tmp_path, {"throttle": {"gpu": {}}}))
     assert remarks(scenario) == ["throttle.gpu: nothing refuses its calls without endpoints.gpu"]
 
