@@ -128,7 +128,7 @@ SCENARIOS = {
     "arrivals": Gives({"makespan_s": (200, 400)}, brings=ENDPOINT),
     # 20 rows before it, 80 after it.
     "outage": Gives({"makespan_s": 640}),
-    "resume_from": Gives({"makespan_s": 30}, brings=ENDPOINT),
+    "resume_from": Gives({"makespan_s": 30}),
 }
 
 

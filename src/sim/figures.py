@@ -71,6 +71,12 @@ TERMS: tuple[tuple[str, str], ...] = (
         "it holds a cell, stay dropped. Everything else is as at the start of the run.",
     ),
     (
+        "start",
+        "a `crash` whose `reason` is `start_from` ends the process that made the checkpoint from "
+        "which the run starts: nothing up to it counts for any figure, and the run begins with the "
+        "`resume` after it, whose claim it *found*.",
+    ),
+    (
         "resolved",
         "a cell is resolved if it has a value, is skipped, or its row is dropped.",
     ),
@@ -161,10 +167,17 @@ FIGURES: tuple[Figure, ...] = (
         "Cells of delivered rows that have a value; skipped ones have none.",
     ),
     Figure(
-        "rows_per_s", "rows/s", "throughput", "Delivered rows over the makespan; none if it is 0."
+        "rows_per_s",
+        "rows/s",
+        "throughput",
+        "Delivered rows, without those that the run found in every column, over the makespan; none "
+        "if it is 0.",
     ),
     Figure(
-        "cells_per_s", "cells/s", "throughput", "Cells made over the makespan; none if it is 0."
+        "cells_per_s",
+        "cells/s",
+        "throughput",
+        "Cells made, without those that the run found, over the makespan; none if it is 0.",
     ),
     Figure(
         "first_row_s",

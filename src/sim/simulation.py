@@ -15,6 +15,7 @@ from sim.policies import BYPASS_BOUNDS
 from sim.scenario.records import Crash
 from sim.scenario.sampler import LatencySource
 from sim.scenario.scenario import Scenario
+from sim.scenario.start_from import least_version
 from sim.simulator.call_outcomes import ColumnRates, DrawnOutcomes
 from sim.simulator.plan import CheckpointPlan, CrashPlan, RunPlan
 from sim.simulator.routes import make_routes
@@ -27,20 +28,11 @@ __all__ = ["make_simulator", "run_plan", "trace_writer"]
 
 def run_plan(scenario: Scenario) -> RunPlan:
     """The plan of a run: all that decides it beside the scenario's graph and latencies."""
-    checkpoint = scenario.checkpoint
     return RunPlan(
         seed=scenario.seed,
         limits=scenario.run_limits(),
         policy=scenario.policy,
-        checkpoint=None
-        if checkpoint is None
-        else CheckpointPlan(
-            every_rows=checkpoint.every_rows,
-            every_s=checkpoint.every_s,
-            version=checkpoint.version,
-            write_s=checkpoint.write_s,
-            blocking=checkpoint.blocking,
-        ),
+        checkpoint=_checkpoint_plan(scenario),
         crashes=[_crash_plan(crash) for crash in scenario.crashes],
         restart_delay_s=scenario.restart_delay_s,
         failures=_failure_policy(scenario),
@@ -49,6 +41,7 @@ def run_plan(scenario: Scenario) -> RunPlan:
         throttles=scenario.throttle_plans(),
         serial=scenario.serial_plan(),
         timeouts=scenario.timeouts(),
+        start_from=scenario.start_claim,
     )
 
 
@@ -63,6 +56,20 @@ def _failure_policy(scenario: Scenario) -> FailurePolicy | None:
     if policy is None or not shared or held:
         return policy
     return replace(policy, timeout_s=next(iter(bounds.values())))
+
+
+def _checkpoint_plan(scenario: Scenario) -> CheckpointPlan | None:
+    """When a run saves; whoever starts from a checkpoint has to write one at its end."""
+    checkpoint, start = scenario.checkpoint, scenario.start_claim
+    if checkpoint is None:
+        return None if start is None else CheckpointPlan(version=least_version(start))
+    return CheckpointPlan(
+        every_rows=checkpoint.every_rows,
+        every_s=checkpoint.every_s,
+        version=checkpoint.version,
+        write_s=checkpoint.write_s,
+        blocking=checkpoint.blocking,
+    )
 
 
 def _crash_plan(crash: Crash) -> CrashPlan:
@@ -99,7 +106,7 @@ def make_simulator(
     drawn: list[LatencySource | DrawnOutcomes] = [latency]
     if scenario.redo == "fresh":
         options["on_resume"] = lambda incarnation: [one.begin(incarnation) for one in drawn]
-    if scenario.is_plain and on_event is None and not behind:
+    if scenario.is_plain and on_event is None and not (behind or plan.start_from):
         return Simulator(graph, latency, plan, **options)
     outcomes = None
     if not scenario.is_plain:
@@ -133,6 +140,16 @@ def _refuse_unknown(plan: RunPlan) -> None:
         raise SpecError("scheduler: not simulated yet; leave it out to run the rest")
 
 
+def _bypass_bound(scenario: Scenario) -> int | None:
+    """The most later nodes that overtake a ready one, as a trace promises it; None for no promise.
+
+    The process before a run that starts from a checkpoint makes what is claimed, and leaves out
+    what was ready before. A range takes rows that were ready later than another column's.
+    """
+    overtakes = scenario.start_claim is not None or scenario.range_rows()
+    return None if overtakes else BYPASS_BOUNDS.get(scenario.policy)
+
+
 def trace_writer(scenario: Scenario, path: str) -> TraceWriter:
     """The writer of a run's trace, with its header.
 
@@ -147,7 +164,8 @@ def trace_writer(scenario: Scenario, path: str) -> TraceWriter:
     # Whoever starts nothing during a write is idle beside work; a write excuses that of SCHED-15.
     if scenario.checkpoint is None or not scenario.checkpoint.blocking:
         capabilities.append("work_conserving")
-    if scenario.checkpoint is not None and scenario.checkpoint.version == 3:
+    checkpoint = _checkpoint_plan(scenario)
+    if checkpoint is not None and checkpoint.version == 3:
         capabilities += ["column_checkpoints", "set_claims"]
     if not scenario.is_plain:
         capabilities += ["groups", "streaming", "retries", "drops", "skips", "early_stop"]
@@ -163,7 +181,7 @@ def trace_writer(scenario: Scenario, path: str) -> TraceWriter:
         failures=_failure_policy(scenario),
         seed=scenario.seed,
         claims=capabilities,
-        bypass=BYPASS_BOUNDS.get(scenario.policy),
+        bypass=_bypass_bound(scenario),
         endpoints=scenario.endpoints_as_given() or None,
     )
     return TraceWriter(Stdout() if path == STDOUT else path, header)

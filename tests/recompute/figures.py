@@ -161,6 +161,9 @@ class _Recompute:
         last, every = self.last, range(self.history.rows)
         delivered = self.delivered()
         made = sum(last.has_value((name, row)) for row in delivered for name in self.columns)
+        found = self.history.found
+        cells_found = sum(row in found[name] for row in delivered for name in self.columns)
+        rows_found = sum(all(row in rows for rows in found.values()) for row in delivered)
         ages = [age for row in delivered if self.in_sample(row) for age in self.age(row)]
         return {
             "makespan_s": self.makespan,
@@ -169,8 +172,8 @@ class _Recompute:
             "rows_delivered": len(delivered),
             "rows_dropped": sum(last.is_dropped(row) for row in every),
             "cells_made": made,
-            "rows_per_s": _over(len(delivered), self.makespan),
-            "cells_per_s": _over(made, self.makespan),
+            "rows_per_s": _over(len(delivered) - rows_found, self.makespan),
+            "cells_per_s": _over(made - cells_found, self.makespan),
             "first_row_s": self.first_row() if delivered else None,
             **{f"row_age_p{p}_s": _percentile(ages, p) for p in (50, 95, 99)},
             "window_rows": self.window(),
@@ -198,7 +201,7 @@ class _Recompute:
         """Since when, without a gap to the end, a row is complete with all before it."""
         since = None
         for step in self.history.steps:
-            incarnation = self.incarnations[step.incarnation]
+            incarnation = self.history.numbered(step.incarnation)
             if all(
                 self.was_dropped_by(incarnation, row, step.t) for row in range(step.finished_rows)
             ):
@@ -296,7 +299,9 @@ class _Recompute:
         }
 
     def payload_length(self, claim: Claim) -> int:
-        version = self.scenario["checkpoint"]["version"]
+        # Who starts from a checkpoint writes one like it at the end.
+        saved = self.scenario.get("checkpoint") or self.scenario["start_from"]
+        version = saved["version"]
         ranges = {name: _ranges(rows) for name, rows in claim.items()}
         first = {
             name: found[0][1] if found and found[0][0] == 0 else 0 for name, found in ranges.items()
@@ -321,7 +326,7 @@ class _Recompute:
         """The busy time of workers that the crash at the end of an incarnation lost."""
         if incarnation.number not in self.lost:
             return 0.0
-        claim = self.incarnations[incarnation.number + 1].claim
+        claim = self.history.numbered(incarnation.number + 1).claim
         running = [
             incarnation.end_s - call.last_s for call in incarnation.calls if call.outcome == "lost"
         ]

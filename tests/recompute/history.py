@@ -168,7 +168,7 @@ class History:
 
     Attributes:
         header: the first line.
-        incarnations: in order.
+        incarnations: in order, without the one that left the checkpoint which the run starts from.
         steps: one for each event, in order.
     """
 
@@ -177,6 +177,15 @@ class History:
     columns: dict[str, Column]
     incarnations: list[Incarnation]
     steps: list[Step]
+
+    def numbered(self, number: int) -> Incarnation:
+        """An incarnation by its number."""
+        return self.incarnations[number - self.incarnations[0].number]
+
+    @property
+    def found(self) -> Claim:
+        """What the run found when it began."""
+        return self.incarnations[0].claim
 
     @property
     def limits(self) -> dict[str, Any]:
@@ -251,6 +260,7 @@ class _Reader:
         # A claim, and the rows that had been dropped when it was begun.
         self.durable: tuple[Claim, set[int]] = (nothing, set())
         self.pending: tuple[Claim, set[int]] | None = None
+        self.is_before = False
 
     @property
     def incarnation(self) -> Incarnation:
@@ -371,11 +381,12 @@ class _Reader:
     def on_end(self, event: Event, t: float) -> None:
         self.incarnation.end_s, self.incarnation.outcome = t, event["outcome"]
 
-    def on_crash(self, event: Event, t: float) -> None:  # noqa: ARG002
+    def on_crash(self, event: Event, t: float) -> None:
         self.incarnation.end_s, self.incarnation.ended_by = t, "crash"
         for call in self.running:
             call.outcome = "lost"
         self.running.clear()
+        self.is_before = event.get("reason") == "start_from"
 
     def on_resume(self, event: Event, t: float) -> None:
         before, claim = self.incarnation, _claim(event)
@@ -398,5 +409,9 @@ class _Reader:
                     incarnation.restored[cell] = what, before.since_s(cell)
         incarnation.durable = {name: set(rows) for name, rows in claim.items()}
         incarnation.drop_causes = dict(before.drop_causes)
+        if self.is_before:
+            self.incarnations.clear()
+            self.steps.clear()
+            self.is_before = False
         self.incarnations.append(incarnation)
         self.finished = 0

@@ -31,6 +31,8 @@ def _add_runs(data: Data, source: random.Random) -> None:
         data["checkpoint"]["blocking"] = True
     if "crashes" in data and source.random() < 0.5:
         data["redo"] = "fresh"
+    if source.random() < 0.1:
+        data["start_from"] = {"version": 1, "completed_rows": source.randint(0, data["rows"])}
 
 
 class _Draw:

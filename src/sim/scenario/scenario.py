@@ -40,6 +40,7 @@ from pydantic import (
 from cellspec.errors import SpecError
 from cellspec.graph.graph import BarrierScope, ExecutionGraph
 from cellspec.machine.limits import FailurePolicy, Limits
+from cellspec.state.claims import Claim
 from sim.endpoints.plan import EndpointPlan, SerialPlan, ThrottlePlan
 from sim.policies import Policy
 from sim.scenario.endpoints import (
@@ -63,6 +64,7 @@ from sim.scenario.records import (
 )
 from sim.scenario.resolve import Parts, Resolved, readable_parts, resolve
 from sim.scenario.sampler import ColumnLatency, LatencySource
+from sim.scenario.start_from import read_start
 from sim.scenario.strict import Fault, Seconds, StrictModel, faults_error, one_of_faults
 from sim.scenario.yaml_text import dump_yaml
 
@@ -115,7 +117,15 @@ class Scenario(StrictModel):
         None, description="the scheduler's own time for each start and end; none: none"
     )
 
+    start_from: Any = Field(
+        None,
+        description="the checkpoint that the run starts from, or the name of a file that holds "
+        "it; none: it is the first run",
+        json_schema_extra={"type": ["object", "string", "null"]},
+    )
+
     _plan: Resolved = PrivateAttr()
+    _start: Claim | None = PrivateAttr(None)
     _folder: Path = PrivateAttr(default_factory=Path)
 
     @model_validator(mode="wrap")
@@ -160,6 +170,9 @@ class Scenario(StrictModel):
         if plan is None:
             return
         self._plan = plan
+        if self.start_from is not None:
+            version = None if self.checkpoint is None else self.checkpoint.version
+            self._start = read_start(self.start_from, self._folder, plan.graph, version, faults)
         if self.failures is None:
             failing = next((item.name for item in plan.columns if item.latency.fails), None)
             late = next((item.name for item in self.columns or () if item.timeout_s), None)
@@ -223,6 +236,11 @@ class Scenario(StrictModel):
     def resource_limits(self) -> Mapping[str, int]:
         """How many nodes may use each resource at once, the pipeline's own limits included."""
         return self._plan.source.limits
+
+    @property
+    def start_claim(self) -> Claim | None:
+        """What the run finds on storage; None if that is nothing."""
+        return self._start
 
     def run_limits(self) -> Limits:
         """The limits of the run."""
@@ -364,6 +382,8 @@ def _leave_out_unused(data: dict[str, Any]) -> None:
     for name in ("endpoints", "outages", "throttle", "scheduler"):
         if not data[name]:
             del data[name]
+    if data["start_from"] is None:
+        del data["start_from"]
     if data["checkpoint"] is not None and not data["checkpoint"]["blocking"]:
         del data["checkpoint"]["blocking"]
     if data["limits"]["row_groups"] is None:
@@ -387,6 +407,8 @@ def _file_fields(data: Any) -> list[tuple[dict[str, Any], str]]:
             found.append((data, "file"))
         if isinstance(data.get("datadesigner"), str):
             found.append((data, "datadesigner"))
+        if isinstance(data.get("start_from"), str):
+            found.append((data, "start_from"))
         for value in data.values():
             found.extend(_file_fields(value))
     elif isinstance(data, list | tuple):

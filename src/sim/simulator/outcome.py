@@ -52,6 +52,7 @@ class Outcome:
         checkpoints, checkpoint_bytes: written, and durable.
         tried, delivered, dropped: rows.
         made: cells with a value in delivered rows.
+        found_rows, found_cells: of those, what the checkpoint held that the run started from.
         outcome: how the run ended: "success" or "stopped".
         failures: by column, calls that failed, by kind; empty for a plain run.
         rows_dropped: by column, rows given up because of it, as they are at the end.
@@ -78,6 +79,8 @@ class Outcome:
     delivered: int = 0
     dropped: int = 0
     made: int = 0
+    found_rows: int = 0
+    found_cells: int = 0
     incarnations: list[Incarnation] = field(default_factory=list)
     outcome: str = "success"
     failures: list[dict[str, int]] = field(default_factory=list)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cellspec.machine.limits import FailurePolicy, Limits
+from cellspec.state.claims import Claim
 from sim.endpoints.plan import EndpointPlan, SerialPlan, ThrottlePlan
 from sim.policies import Policy
 
@@ -61,6 +62,7 @@ class RunPlan:
         endpoints: by resource, the server behind it.
         throttles: by resource, how its client lowers its own limit.
         serial: the scheduler's own time; None if it takes none.
+        start_from: what an earlier process left on storage; None if the run is the first.
     """
 
     seed: int = 0
@@ -75,3 +77,4 @@ class RunPlan:
     throttles: Mapping[str, ThrottlePlan] = field(default_factory=dict)
     serial: SerialPlan | None = None
     timeouts: Mapping[str, float] = field(default_factory=dict)
+    start_from: Claim | None = None

@@ -24,8 +24,17 @@ _SPANS = frozenset(("admit", "retire", "emit", "durable"))
 _STOP_REASON = "too many of the last calls failed"
 
 
-def record(machine: Machine, notify: Notify) -> Callable[[Action], None]:
-    """An observer of the steps of `machine` that passes them on to `notify`."""
+def record(
+    machine: Machine, notify: Notify, *, starts_from: bool = False
+) -> Callable[[Action], None]:
+    """An observer of the steps of `machine` that passes them on to `notify`.
+
+    Args:
+        machine: of the run.
+        notify: receives the steps.
+        starts_from: the first incarnation is the process before the run, which leaves it a
+            checkpoint; its crash says so.
+    """
 
     def on_step(action: Action) -> None:
         fields: dict[str, Any] = {}
@@ -52,6 +61,8 @@ def record(machine: Machine, notify: Notify) -> Callable[[Action], None]:
             fields["reason"] = _STOP_REASON
         elif kind == "end":
             fields["outcome"] = action.outcome
+        elif kind == "crash" and starts_from and machine.incarnation == 0:
+            fields["reason"] = "start_from"
         notify(kind, machine.now, **fields)
 
     return on_step

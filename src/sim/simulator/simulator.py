@@ -31,6 +31,7 @@ from cellspec.state.checkpoint import make_payload
 from cellspec.state.claims import Claim, count_rows, covers, meet, minus, prefix_of, spans
 from sim.simulator.calls import Calls, Picker, PlainCalls, Settle
 from sim.simulator.crashes import CrashSchedule, Progress, SeededChoice
+from sim.simulator.earlier import make_claim
 from sim.simulator.latency import Latency
 from sim.simulator.losses import lost_barriers_s, lost_in_flight_s, value_losses
 from sim.simulator.outcome import Incarnation, Outcome
@@ -97,7 +98,8 @@ class Simulator:
         self._crashes = CrashSchedule(plan)
         self._on_resume = on_resume
         endless = self._crashes.end_never
-        self._progress = Progress(self.machine.durable_claim) if endless else None
+        found = plan.start_from or self.machine.durable_claim
+        self._progress = Progress(found) if endless else None
 
     @property
     def now(self) -> float:
@@ -111,7 +113,10 @@ class Simulator:
             Violation: an event breaks a clause.
             EndlessError: crashes come again and again, and for long nothing more was saved.
         """
-        self._subscribe()
+        if self.plan.start_from is None:
+            self._subscribe()
+        else:
+            self._start_from(self.plan.start_from)
         start_s = 0.0
         while True:
             incarnation = Incarnation(
@@ -128,6 +133,15 @@ class Simulator:
         self.state.flush_log()
         self._add_up(incarnation.end_s)
         return self.outcome
+
+    def _start_from(self, claim: Claim) -> None:
+        """Begin as the process that resumes from a checkpoint."""
+        machine, state = self.machine, self.state
+        make_claim(state, claim)
+        self._subscribe()
+        machine.resume(claim)
+        state.other_events += 1
+        state.digest.update(repr((machine.incarnation, 0.0, claim)).encode())
 
     def _add_up(self, makespan_s: float) -> None:
         """The figures of the run as a whole."""
@@ -154,6 +168,13 @@ class Simulator:
             for rows in counters.skipped.values()
             for row in rows
         )
+        if self.plan.start_from is not None:
+            found = [meet(rows, durable) for rows in self.plan.start_from]
+            rows, cells = reduce(meet, found), sum(map(count_rows, found))
+            outcome.found_rows = count_rows(rows) - sum(covers(rows, row) for row in dropped)
+            outcome.found_cells = cells - sum(
+                covers(rows, row) for rows in found for row in dropped
+            )
         outcome.ages_s = self.state.timings.ages(durable, dropped)
         if not outcome.delivered:
             outcome.first_row_s = math.inf

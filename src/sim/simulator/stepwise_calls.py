@@ -107,7 +107,7 @@ class StepwiseCalls:
         waive = waive if checked else (*waive, "SCHED-08", "SCHED-09", "GROUP-06", "SCHED-15")
         machine = Machine(graph, plan.limits, failures=plan.failures, waive=waive)
         if self._notify is not None:
-            machine.on_step = record(machine, self._notify)
+            machine.on_step = record(machine, self._notify, starts_from=plan.start_from is not None)
         return machine
 
     def attach(self, state: RunState) -> None:
