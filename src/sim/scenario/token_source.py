@@ -6,7 +6,7 @@ have the kind ``request``, so that they come from one entry.
 
 A sum adds the counts of other columns' cells, as the call drew them that gave the cell its value.
 By itself the source takes that for the first attempt of the first incarnation; a driver whose calls
-fail, or draw anew after a crash, says otherwise (`TokenSource.gave`).
+fail, or draw anew after a crash, says otherwise, and that a cell was skipped (`TokenSource.gave`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ Stream: TypeAlias = "Callable[[str, int, int, int, int], Draws]"
 _KINDS = ("prompt", "output")
 _ATTEMPTS = 32
 """Bits of the number of an attempt; the incarnation is above them."""
+_NOTHING = (1 << 64) - 1
+"""The call of a cell that was skipped."""
 
 
 class _Column(Protocol):
@@ -70,7 +72,8 @@ class TokenSource:
 
     Attributes:
         incarnation: whose numbers are drawn; 0 unless each incarnation draws anew.
-        is_skipped: whether the cell of a (column, row) was skipped; None if none is.
+        referenced: the columns whose counts another column's sum holds; of these `gave` is to be
+            told.
     """
 
     __slots__ = (
@@ -83,7 +86,7 @@ class TokenSource:
         "_sizes",
         "_stream",
         "incarnation",
-        "is_skipped",
+        "referenced",
     )
 
     def __init__(
@@ -102,20 +105,15 @@ class TokenSource:
             {} for _ in columns
         ]
         self.incarnation = 0
-        self.is_skipped: Callable[[int, int], bool] | None = None
-        # By column, the call of each row that gave its value; made when one is not the first.
-        self._given: dict[int, array[int]] = {}
-
-    @property
-    def referenced(self) -> frozenset[int]:
-        """The columns whose counts another column's sum holds: of these `gave` is to be told."""
-        return frozenset(
+        self.referenced = frozenset(
             column
             for plan in self._plans
             if plan is not None
             for refs in plan.added
             for column, _ in refs
         )
+        # By column, the call of each row that gave its value; made when one is not the first.
+        self._given: dict[int, array[int]] = {}
 
     def is_request(self, column: int) -> bool:
         """True if the column's calls have tokens instead of seconds."""
@@ -161,8 +159,8 @@ class TokenSource:
         return prompt, min(output, plan.most), plan.most
 
     def gave(self, column: int, row: int, attempt: int) -> None:
-        """A call of this incarnation gave a cell of a `referenced` column its value."""
-        call = attempt - 1 | self.incarnation << _ATTEMPTS
+        """A call of this incarnation gave a cell its value; attempt 0 stands for a skip."""
+        call = attempt - 1 | self.incarnation << _ATTEMPTS if attempt else _NOTHING
         given = self._given.get(column)
         if given is None:
             if not call:
@@ -186,10 +184,9 @@ class TokenSource:
 
     def _value(self, column: int, part: int, row: int) -> float:
         """A count of the call that gave a cell its value; 0 for a cell that was skipped."""
-        if self.is_skipped is not None and self.is_skipped(column, row):
-            return 0.0
         given = self._given.get(column)
-        return self._tokens(column, row, 0 if given is None else given[row])[part]
+        call = 0 if given is None else given[row]
+        return 0.0 if call == _NOTHING else self._tokens(column, row, call)[part]
 
     def _draw(
         self, column: int, plan: _Plan, call: int, block: int, size: int

@@ -117,7 +117,7 @@ def test_a_sum_counts_the_incarnation_that_gave_the_value() -> None:
     assert source.tokens(1, 6)[1] == old[6], "made before the crash"
     source.begin(2)
     assert source.tokens(1, 7)[1] == new
-    source.counts.is_skipped = lambda column, row: (column, row) == (0, 6)
+    source.counts.gave(0, 6, 0)
     assert source.tokens(1, 6)[1] == 0
 
 
@@ -169,3 +169,55 @@ def test_crashes_and_random_latencies_without_the_word_are_pointed_out(tmp_path:
     assert not said(columns=[{**column, "latency": {"model": "constant", "value_s": 1}}])
     listed = {"model": "list", "values_s": [1.0] * 60}
     assert not said(columns=[{**column, "latency": listed}])
+
+
+def test_a_prompt_holds_the_answer_that_was_drawn_anew(tmp_path: Path) -> None:
+    """Through crashes, failed attempts and skipped cells, as the trace of the run has it."""
+
+    def column(name: str, **fields: Any) -> dict[str, Any]:
+        request = {"model": "request", "output_tokens": {"model": "exponential", "mean": 50}}
+        latency = {**request, **fields.pop("latency", {})}
+        return {
+            "name": name,
+            "traits": ["CELL_BY_CELL"],
+            "resource": "chat",
+            "latency": latency,
+        } | (fields)
+
+    answers = {"model": "sum", "of": ["draft.output_tokens"], "plus": 300}
+    found = scenario(
+        tmp_path,
+        columns=[
+            column("draft", traits=["START", "CELL_BY_CELL"], skip_rate=0.2),
+            column(
+                "judge",
+                dependencies=["draft"],
+                propagate_skip=False,
+                latency={"prompt_tokens": answers},
+            ),
+        ],
+        limits={"workers": 8, "resources": {"chat": 8}},
+        endpoints={"chat": {"tpot_s": {1: 0.01, 8: 0.02}}},
+        checkpoint={"every_rows": 5, "version": 3},
+        failures={"max_attempts": 9, "default": {"retryable": 0.3}},
+        redo="fresh",
+    )
+    drawn: dict[int, float] = {}
+    kept: dict[int, float] = {}
+    seen = []
+
+    def notify(kind: str, _: float, **fields: Any) -> None:
+        row = fields.get("rows", -1)
+        if kind == "request" and fields["request"].step == "sent":
+            step = fields["request"]
+            if fields["column"] == "draft":
+                drawn[row] = step.output_tokens
+            else:
+                assert step.prompt_tokens == 300 + kept.get(row, 0.0)
+                seen.append(row)
+        elif kind == "complete" and fields.get("column") == "draft":
+            kept[row] = drawn[row]
+
+    outcome = make_simulator(found, notify).run()
+    assert len(outcome.incarnations) > 3
+    assert set(seen) == set(range(60))
