@@ -38,7 +38,8 @@ from sim.scenario.loader import load_scenario
 from sim.scenario.remarks import load_notes, remarks
 from sim.scenario.schema import schema_text
 from sim.simulation import make_simulator, run_plan
-from tests.sim.scenario.test_scenario import DAMAGE, SIMULATIONS, refusal, refusals, write
+from tests.sim.scenario.test_scenario import DAMAGE, PIPELINE, SIMULATIONS, refusal, refusals, write
+from tests.sim.scenario.test_scenario import pipeline as pipeline
 
 EVERYTHING: dict[str, Any] = {
     "work": {1: 1.0, 4: 0.8},
@@ -683,6 +684,34 @@ def test_a_sum_is_not_judged_by_a_column_that_is_malformed(tmp_path: Path) -> No
     assert refusal(with_endpoint(tmp_path, {**TPOT, "kv_tokens": 9}, **changes)) == (
         "columns 'b': latency.max_output_tokens: expected more than 0, got 0"
     )
+
+
+# A pipeline from a DataDesigner configuration
+
+
+@pytest.mark.usefixtures("pipeline")
+def test_a_pipelines_resource_may_have_an_endpoint(tmp_path: Path) -> None:
+    """Its limit may be the pipeline's own; its columns may share a latency, and then a fault."""
+    latency = {"by_resource": {"alias": TOKENS}}
+    changes: dict[str, Any] = {
+        **PIPELINE,
+        "pipeline": {"datadesigner": "p.yaml", "latency": latency},
+        "failures": {"timeout_s": 9},
+        "endpoints": {"alias": {"tpot_s": {1: 0.03, 4: 0.04}}},
+        "throttle": {"alias": {}},
+        "limits": {"workers": 9, "resources": {"alias": {"max_requests_per_minute": 60}}},
+    }
+    plan = run_plan(load_scenario(write(tmp_path, changes)))
+    assert plan.endpoints["alias"].limits == (LimitPlan("requests", 60, 60, 60),)
+    assert plan.throttles == {"alias": ThrottlePlan(4, most=4)}
+    assert plan.timeouts == dict.fromkeys(["topic", "text", "judge", "check"], 9)
+    assert refusal(write(tmp_path, {**changes, "endpoints": {}})) == (
+        "pipeline.latency.by_resource.alias: a request has tokens, to which an endpoint gives "
+        "time: expected endpoints.alias with tpot_s"
+    )
+    changes["limits"] = {"workers": 9, "resources": {"alias": 5}}
+    changes["endpoints"]["alias"]["tpot_s"] = {1: 0.03}
+    assert "expected a point for 5 calls at once, got 1" in refusal(write(tmp_path, changes))
 
 
 # The page
