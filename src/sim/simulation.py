@@ -20,7 +20,6 @@ from sim.simulator.call_outcomes import ColumnRates, DrawnOutcomes
 from sim.simulator.plan import CheckpointPlan, CrashPlan, RunPlan
 from sim.simulator.routes import make_routes
 from sim.simulator.simulator import Simulator
-from sim.simulator.stepwise import StepwiseSimulator
 from sim.targets import STDOUT
 
 __all__ = ["make_simulator", "run_plan", "trace_writer"]
@@ -80,13 +79,13 @@ def _crash_plan(crash: Crash) -> CrashPlan:
 
 def make_simulator(
     scenario: Scenario, on_event: Callable[..., object] | None, **options: Any
-) -> Simulator | StepwiseSimulator:
-    """The simulator of a scenario: the plain one where it will do, for it is faster.
+) -> Simulator:
+    """The simulator of a scenario.
 
     Args:
         scenario: the scenario to run.
         on_event: called with each event, as a trace writes it.
-        options: `checked` and `progress` of either simulator.
+        options: `checked` and `progress` of the simulator.
 
     Raises:
         SpecError: the scenario says what the simulator cannot do.
@@ -106,8 +105,6 @@ def make_simulator(
     drawn: list[LatencySource | DrawnOutcomes] = [latency]
     if scenario.redo == "fresh":
         options["on_resume"] = lambda incarnation: [one.begin(incarnation) for one in drawn]
-    if scenario.is_plain and on_event is None and not (behind or plan.start_from):
-        return Simulator(graph, latency, plan, **options)
     outcomes = None
     if not scenario.is_plain:
         skip = scenario.skip_rates()
@@ -125,7 +122,7 @@ def make_simulator(
     resting = outcomes or DrawnOutcomes(scenario.seed, [ColumnRates()] * graph.num_columns)
     drawn.append(resting)
     routes = make_routes(graph, latency, plan, resting, on_event)
-    return StepwiseSimulator(
+    return Simulator(
         graph, latency, plan, outcomes=outcomes, notify=on_event, routes=routes, **options
     )
 

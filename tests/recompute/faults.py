@@ -18,11 +18,16 @@ import sim.results
 import sim.simulator.losses
 import sim.simulator.simulator
 import sim.simulator.timings
+from cellspec.graph.nodes import column_of
 from cellspec.state.claims import minus, prefix_of
-from cellspec.state.codes import READY, RUNNING
+from cellspec.state.codes import READY
+from sim.simulator.calls import Calls
+from sim.simulator.consequences import Consequences
+from sim.simulator.failing import Failing
+from sim.simulator.ready_times import ReadyTimes
 from sim.simulator.run_state import RunState
 from sim.simulator.simulator import Simulator
-from sim.simulator.stepwise_calls import StepwiseCalls
+from sim.simulator.tally import Tally
 from sim.simulator.timings import Timings
 
 __all__ = ["FAULTS", "Fault"]
@@ -105,20 +110,15 @@ def _skipped_made(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("a row is tried when it is finished", "rows_tried")
 def _finished_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        StepwiseCalls, "rows_tried", lambda self: self._state.machine.completed_rows
-    )
+    monkeypatch.setattr(Tally, "rows_tried", lambda self: self._state.machine.completed_rows)
 
 
 @_fault("the value of a row that was dropped meanwhile is done", "cells_done")
 def _late_value_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    def instead(method: Any, calls: Any, task: Any, t: float) -> None:
-        unwanted = calls._machine.counters.cells[task.column][task.row] != RUNNING
-        method(calls, task, t)
-        if unwanted:
-            calls._made[task.column] += 1
+    def then(calls: Any, column: int, _: int) -> None:
+        calls.tally.made[column] += 1
 
-    _instead(monkeypatch, StepwiseCalls, "_end_cell", instead)
+    _after(monkeypatch, Calls, "_end_unwanted", then)
 
 
 @_fault("the first row is complete when some incarnation first completes it", "first_row_s")
@@ -133,7 +133,7 @@ def _first_row_of_any_incarnation(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("the first row that is finished is the first one, also if it was dropped", "first_row_s")
 def _dropped_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(StepwiseCalls, "has_live_row", lambda _, rows: rows > 0)
+    monkeypatch.setattr(Tally, "has_live_row", lambda _, rows: rows > 0)
 
 
 @_fault("the window is that of all columns", "window_rows")
@@ -159,27 +159,28 @@ def _age_of_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("drops of earlier incarnations are drops", "failures.rows_dropped")
 def _old_drops(monkeypatch: pytest.MonkeyPatch) -> None:
-    def instead(method: Any, calls: Any, in_flight_lost: int) -> None:
-        before = [list(rows) for rows in calls._blamed]
-        method(calls, in_flight_lost)
-        for blamed, rows in zip(calls._blamed, before, strict=True):
+    def instead(method: Any, tally: Any) -> None:
+        before = [list(rows) for rows in tally._blamed]
+        method(tally)
+        for blamed, rows in zip(tally._blamed, before, strict=True):
             for row in rows:
                 blamed.add(row)
 
-    _instead(monkeypatch, StepwiseCalls, "resumed", instead)
+    _instead(monkeypatch, Tally, "resumed", instead)
 
 
 @_fault("skips are summed over the incarnations", "failures.skipped")
 def _all_skips(monkeypatch: pytest.MonkeyPatch) -> None:
-    def count(calls: Any, column: int, _: int) -> None:
-        calls.__dict__.setdefault("_all", [0] * calls._state.graph.num_columns)[column] += 1
+    def count(consequences: Any, column: int, _: int) -> None:
+        tally = consequences._tally
+        tally.__dict__.setdefault("_all", [0] * len(tally.made))[column] += 1
 
-    def then(calls: Any) -> None:
-        outcome = calls._state.outcome
-        outcome.skipped = calls.__dict__.get("_all", outcome.skipped)
+    def then(tally: Any) -> None:
+        outcome = tally._state.outcome
+        outcome.skipped = tally.__dict__.get("_all", outcome.skipped)
 
-    _after(monkeypatch, StepwiseCalls, "_skip", count)
-    _after(monkeypatch, StepwiseCalls, "count_table", then)
+    _after(monkeypatch, Consequences, "skip", count)
+    _after(monkeypatch, Tally, "count_table", then)
 
 
 @_fault("a claim keeps no value behind its first gap", "cells_done_again")
@@ -245,19 +246,19 @@ def _busy_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("a range that fails half-way is busy in full", "by_column.busy_s")
 def _range_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    def instead(method: Any, calls: Any, key: Any, c: int, p: int, task: Any, t: float) -> None:
-        method(calls, key, c, p, task, t)
-        calls._state.outcome.busy_s[c] += max(0.0, task.ends_s - t)
+    def then(failing: Any, key: Any, details: Any, t: float) -> None:
+        left = max(0.0, details.start_s + details.seconds - t)
+        failing._state.outcome.busy_s[column_of(key)] += left
 
-    _instead(monkeypatch, StepwiseCalls, "_fail", instead)
+    _after(monkeypatch, Failing, "fail", then)
 
 
 @_fault("only the first attempt of a node is a call", "by_column.calls")
 def _no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    def then(calls: Any, task: Any, column: int) -> None:
-        calls._state.outcome.calls[column] -= task.call > 1
+    def then(calls: Any, column: int, row: int, details: Any) -> None:
+        calls._state.outcome.calls[column_of((column, row))] -= details.call > 1
 
-    _after(monkeypatch, StepwiseCalls, "_launch", then)
+    _after(monkeypatch, Calls, "_launch", then)
 
 
 # Crashes
@@ -298,27 +299,34 @@ def _first_version(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("a wait goes on during a backoff", "by_resource.wait_s")
 def _backoffs_are_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    def instead(
-        method: Any, timings: Any, column: int, start: int, stop: int, t: float, ready_s: float
-    ) -> None:
-        since = timings.__dict__.setdefault("_since", {})
-        method(timings, column, start, stop, t, since.setdefault((column, start), ready_s))
+    def wrong(ready: Any, column: int, push: Callable[[int], object]) -> Any:
+        known: set[int] = set()
 
-    _instead(monkeypatch, Timings, "called", instead)
+        def take(row: int) -> None:
+            if row not in known:
+                known.add(row)
+                ready.times[column][row] = ready._machine.now
+            push(row)
+
+        return take
+
+    monkeypatch.setattr(ReadyTimes, "noting", wrong)
 
 
 @_fault("what never started waited to the end of its incarnation", "by_resource.wait_calls")
 def _never_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    def then(calls: Any, *_: Any) -> None:
-        state = calls._state
-        now = state.env.now
-        for column, ready in enumerate(calls._ready.times):
+    def then(simulator: Any, *_: Any) -> None:
+        state, timings = simulator.state, simulator.state.timings
+        columns, now = state.graph.num_columns, state.env.now
+        for column, ready in enumerate(simulator.calls._ready.times):
             for row in range(state.graph.num_records):
                 if state.machine.counters.cells[column][row] == READY:
-                    group = state.machine.group_of[column]
-                    state.timings._keep(group, now, now - ready[row])
+                    timings.begun.append(row * columns + column)
+                    timings.begun_s.append(now)
+                    timings.ready_s.append(ready[row])
+        timings.settle(now)
 
-    _after(monkeypatch, StepwiseCalls, "count_cells", then)
+    _after(monkeypatch, Simulator, "_live", then)
 
 
 @_fault("a percentile is the value after the one at its place", "by_resource.wait_p50_s")

@@ -54,11 +54,9 @@ class CrashPlan:
 class RunPlan:
     """Everything that decides a run, beside its graph and its latencies.
 
-    Failures, row groups, ranges (`range_rows`: how many rows one call of a column makes) and
-    bounds (`timeouts`: by column, the seconds after which a call is given up) are for
-    `sim.simulator.stepwise.StepwiseSimulator`; `Simulator` runs without them.
-
     Attributes:
+        range_rows: by column, how many rows one call of it makes.
+        timeouts: by column, the seconds after which a call is given up.
         endpoints: by resource, the server behind it.
         throttles: by resource, how its client lowers its own limit.
         serial: the scheduler's own time; None if it takes none.

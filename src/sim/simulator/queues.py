@@ -16,7 +16,7 @@ import random
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from cellspec.graph.nodes import NodeKey, barrier_key
 from cellspec.graph.rules import Rules
@@ -27,6 +27,7 @@ from sim.policies import Policy
 
 __all__ = [
     "FifoQueue",
+    "Picker",
     "PriorityQueue",
     "RandomQueue",
     "ReadyQueue",
@@ -35,6 +36,9 @@ __all__ = [
 ]
 
 _NOBODY = 1 << 62
+
+Picker: TypeAlias = Callable[[], NodeKey | None]
+"""Takes the next node to start, of those whose resource is free."""
 
 
 class ReadyQueue(Protocol):
@@ -304,9 +308,7 @@ def _critical_rank(rules: Rules, mean_s: Callable[[int], float]) -> list[int]:
     return rank
 
 
-def pick_of(
-    queues: Sequence[ReadyQueue], capacity: Sequence[int], busy: Sequence[int]
-) -> Callable[[], NodeKey | None]:
+def pick_of(queues: Sequence[ReadyQueue], capacity: Sequence[int], busy: Sequence[int]) -> Picker:
     """A function that takes the next node to start, of those whose resource is free.
 
     Args:

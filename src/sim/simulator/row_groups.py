@@ -13,29 +13,35 @@ class RowGroups:
     """The row groups of one incarnation.
 
     Args:
-        state: the run; without row groups in its limits, `move` does nothing.
+        state: the run, whose limits have row groups.
+
+    Attributes:
+        may_move: a group may have come to its end since the last `move`, or was never admitted.
     """
 
     def __init__(self, state: RunState) -> None:
         self._state = state
-        self._size = state.plan.limits.group_rows
+        size = state.plan.limits.group_rows
+        assert size is not None
+        self._size = size
         self._next = 0
+        self.may_move = True
         self._touched: dict[int, None] = {}
         # By group that is admitted, the first column and row that may be unresolved.
         self._scans: dict[int, tuple[int, int]] = {}
 
     def touch(self, start: int, stop: int) -> None:
         """Cells of rows ``[start, stop)`` were resolved: their groups may be at an end."""
-        size = self._size
-        if size is not None:
-            for group in range(start // size, (stop - 1) // size + 1):
-                if group in self._scans:
-                    self._touched[group] = None
+        for group in range(start // self._size, (stop - 1) // self._size + 1):
+            if group in self._scans:
+                self._touched[group] = None
+                self.may_move = True
 
     def move(self) -> bool:
         """Retire groups that are at an end, and admit others; True if one came or went."""
         machine, size, state = self._state.machine, self._size, self._state
-        if size is None or machine.must_stop or machine.stopped:
+        self.may_move = False
+        if machine.must_stop or machine.stopped:
             return False
         moved = False
         for group in self._touched:

@@ -1,7 +1,7 @@
-"""The state of a run that its driver and its calls share: clock, machine, nodes in flight, counts.
+"""The state of a run that its parts share: clock, machine, nodes in flight, counts.
 
-`sim.simulator.simulator.Simulator` drives a run from start to end; a kind of `sim.simulator.calls`
-starts and ends its nodes. Both hold the one `RunState` of the run.
+`sim.simulator.simulator.Simulator` drives a run from start to end; `sim.simulator.calls` and the
+parts beside it start and end its nodes. All hold the one `RunState` of the run.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import hashlib
 import sys
 from array import array
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import simpy
 
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import column_of
+from cellspec.machine.actions import Failure
 from cellspec.machine.machine import Machine
 from sim.simulator.latency import Latency
 from sim.simulator.outcome import Outcome
@@ -23,7 +25,10 @@ from sim.simulator.plan import RunPlan
 from sim.simulator.queues import ReadyQueue
 from sim.simulator.timings import Timings
 
-__all__ = ["Crashed", "RunState", "Task"]
+__all__ = ["CallDetails", "Crashed", "RunState", "Settle", "Task"]
+
+Settle: TypeAlias = Callable[[float], None]
+"""Follows each event, at its time: starts nodes, finishes rows, begins checkpoints."""
 
 FLUSHED_EVERY = 1 << 16
 """After so many cells the log is added to the fingerprint, and progress is reported."""
@@ -33,12 +38,55 @@ class Crashed(Exception):  # noqa: N818 - a control transfer out of the event lo
     """The process crashes."""
 
 
+@dataclass(slots=True)
+class CallDetails:
+    """What a call has beyond its node: it fails, was tried before, or gives a range of rows.
+
+    Attributes:
+        call: which call of its node, or of the first row of its range, from 1.
+        start: the row, or the first row of its range; of a barrier node its scope.
+        stop: the row after the last of its range; for anything else the row after its own.
+        start_s, seconds: when it began, and how long it takes in all.
+        failure: how it will fail, or None.
+        given: rows of its range that it has given, or passed over.
+    """
+
+    call: int
+    start: int
+    stop: int
+    start_s: float
+    seconds: float
+    failure: Failure | None
+    given: int = 0
+
+    @property
+    def row_s(self) -> float:
+        """The seconds of each row of its range."""
+        return self.seconds / (self.stop - self.start)
+
+    def costs(self, *, on_route: bool) -> tuple[int, int, float]:
+        """Rows that it gave, as [start, stop), and the seconds of each.
+
+        On a route all rows come at one moment: the first has taken all the time.
+        """
+        if on_route:
+            return self.start, self.start + min(self.given, 1), self.seconds
+        return self.start, self.start + self.given, self.row_s
+
+    def lost_s(self, *, on_route: bool) -> float:
+        """Its seconds, less those of the rows that it gave."""
+        if on_route:
+            return 0.0 if self.given else self.seconds
+        return self.seconds * (1 - self.given / (self.stop - self.start))
+
+
 class Task(simpy.events.Event):
     """A node in flight: a pooled event that is scheduled again and again.
 
     Attributes:
         column, row: the node's key (`cellspec.graph.nodes.NodeKey`), in two attributes.
         ends_s: when it ends, unless the process crashes before; minus infinity while nobody knows.
+        details: None for the first call of a node that ends well and gives one value.
     """
 
     def __init__(self, env: simpy.Environment) -> None:
@@ -49,6 +97,7 @@ class Task(simpy.events.Event):
         self.column = 0
         self.row = 0
         self.ends_s = 0.0
+        self.details: CallDetails | None = None
 
 
 class RunState:
@@ -56,8 +105,6 @@ class RunState:
 
     Attributes:
         timed: the machine gets the time of each event.
-        counts_calls: starts and ends of calls are counted one by one; if not, the counts of cells
-            say how many there were.
         capacity: by group of columns, how many nodes may run at once.
         works: by column, whether it ages a row.
         env: the clock and the events to come, of this incarnation.
@@ -66,7 +113,7 @@ class RunState:
         emissions: output of barriers that is to be given: column, first row, row after the last.
         queues: by group, the nodes that are ready.
         done: cells with a value, those made again included.
-        other_events: events beside the calls; all events if calls are counted one by one.
+        other_events: events beside those that `done` and the calls in flight stand for.
         furthest: the highest row of a working column that has a value in this incarnation.
         crash_event: the number of the event after which the next crash strikes.
     """
@@ -79,12 +126,11 @@ class RunState:
         machine: Machine,
         *,
         timed: bool,
-        counts_calls: bool,
         progress: Callable[[float, int], object] | None,
     ) -> None:
         self.graph, self.rules, self.latency, self.plan = graph, graph.rules, latency, plan
         self.machine = machine
-        self.timed, self.counts_calls = timed, counts_calls
+        self.timed = timed
         self.progress = progress
         self.capacity = [*plan.limits.resources.values(), sys.maxsize]
         self.workers = plan.limits.workers or sys.maxsize
@@ -115,9 +161,10 @@ class RunState:
 
     @property
     def events(self) -> int:
-        """Actions so far. Each node that started has completed, or runs, or was lost."""
-        if self.counts_calls:
-            return self.other_events
+        """Actions so far. A cell that is done has started and completed; a call in flight started.
+
+        Whatever is otherwise is made good in `other_events` when it happens.
+        """
         return 2 * self.done + self.machine.in_flight + self.other_events
 
     def count_event(self) -> None:

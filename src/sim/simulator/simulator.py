@@ -6,9 +6,11 @@ ready nodes, refuses actions that are not allowed, and restores the claim of a c
 simulator adds the parts of an engine: queues, workers, the moment of a checkpoint, storage that
 takes time, and crashes.
 
-`Simulator` drives a run; its `sim.simulator.calls` start and end the nodes. One event handler runs
-for each completion, and does the same four things: complete the node, start ready nodes, checkpoint
-if it is time, count. Its cost does not grow with rows or columns. A started node is one
+`Simulator` drives a run. It is composed (`sim.simulator.composition`): `sim.simulator.calls` start
+and end the nodes, and parts beside it hold what a run may ask for beyond that: calls that fail
+(`failing`), ranges (`ranges`), output, skips and row groups (`consequences`). One event handler
+runs for each completion, and does the same four things: complete the node, start ready nodes,
+checkpoint if it is time, count. Its cost does not grow with rows or columns. A started node is one
 pooled SimPy event, handed back to the kernel each time; creating a `Timeout` for each node would
 cost as much again as all the rest of the kernel.
 
@@ -22,22 +24,29 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import reduce
+from typing import NoReturn
 
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.machine.actions import Choose
+from cellspec.machine.actions import Outcome as Ending
 from cellspec.state.checkpoint import make_payload
 from cellspec.state.claims import Claim, count_rows, covers, meet, minus, prefix_of, spans
-from sim.simulator.calls import Calls, Picker, PlainCalls, Settle
+from sim.simulator.call_outcomes import CallOutcomes
+from sim.simulator.calls import Calls
+from sim.simulator.composition import Composition
 from sim.simulator.crashes import CrashSchedule, Progress, SeededChoice
 from sim.simulator.earlier import make_claim
 from sim.simulator.latency import Latency
 from sim.simulator.losses import lost_barriers_s, lost_in_flight_s, value_losses
 from sim.simulator.outcome import Incarnation, Outcome
 from sim.simulator.plan import RunPlan
-from sim.simulator.queues import ReadyQueue, make_queue, pick_of
-from sim.simulator.run_state import Crashed, RunState, Task
+from sim.simulator.queues import Picker, ReadyQueue, make_queue, pick_of
+from sim.simulator.recording import Notify
+from sim.simulator.route import Route
+from sim.simulator.run_state import Crashed, RunState, Settle, Task
+from sim.simulator.time_outs import bounded
 
 __all__ = ["Simulator"]
 
@@ -53,7 +62,9 @@ class Simulator:
         graph: the graph whose cells are made.
         latency: how long each node takes.
         plan: limits, policy, checkpoints, crashes and the seed.
-        calls: starts and ends the nodes; by default each call makes one cell and ends well.
+        outcomes: how calls end, and which cells are skipped; by default all end well.
+        notify: receives every step; see `sim.simulator.recording`.
+        routes: by column, what its calls go through; see `sim.simulator.route`.
         checked: judge time too (SCHED-08, SCHED-09); all other clauses are part of how the state
             moves, and cannot be switched off.
         choose: answers the question that time leaves open: "claim after crash". By default a draw
@@ -72,25 +83,28 @@ class Simulator:
         latency: Latency,
         plan: RunPlan,
         *,
-        calls: Calls | None = None,
+        outcomes: CallOutcomes | None = None,
+        notify: Notify | None = None,
+        routes: Mapping[int, Route] | None = None,
         checked: bool = True,
         choose: Choose | None = None,
         progress: Callable[[float, int], object] | None = None,
         on_resume: Callable[[int], object] | None = None,
     ) -> None:
         self.graph, self.rules, self.plan = graph, graph.rules, plan
-        self.calls = calls or PlainCalls()
-        self.machine = self.calls.make_machine(graph, plan, checked=checked, waive=self.waive)
+        if plan.timeouts:
+            latency, outcomes = bounded(graph, plan.timeouts, latency, outcomes, routes or {})
+        self.parts = Composition(graph, plan, outcomes, notify, routes or {})
+        self.machine = self.parts.make_machine(checked=checked, waive=self.waive)
         self.state = RunState(
             graph,
             latency,
             plan,
             self.machine,
-            timed=checked or self.calls.always_timed,
-            counts_calls=self.calls.counts_calls,
+            timed=checked or self.parts.is_timed,
             progress=progress,
         )
-        self.calls.attach(self.state)
+        self.calls = Calls(self.state, self.parts)
         self.outcome = self.state.outcome
         self._blocks = plan.checkpoint is not None and plan.checkpoint.blocking
         self._judges_idleness = self.machine.state.judges_idleness
@@ -160,7 +174,7 @@ class Simulator:
         outcome, counters = self.outcome, self.machine.counters
         durable, dropped = reduce(meet, self._durable), counters.dropped
         gone = sum(covers(durable, row) for row in dropped)
-        outcome.tried = self.calls.rows_tried()
+        outcome.tried = self.calls.tally.rows_tried()
         outcome.dropped = len(dropped)
         outcome.delivered = count_rows(durable) - gone
         outcome.made = outcome.delivered * self.graph.num_columns - sum(
@@ -183,17 +197,16 @@ class Simulator:
     def _live(self, incarnation: Incarnation) -> None:
         """One incarnation, to its crash or to the end of the run."""
         machine, state = self.machine, self.state
-        open_before = list(machine.counters.open_cells)
         # What is on storage beside the claim is not used after a crash.
         self._durable = machine.durable_claim
         state.begin(incarnation.start_s)
         self.calls.begin()
         state.crash_event = self._crashes.event
-        self._settle = self.calls.settler(self._settler(), self._finish_stopped)
+        self._settle = self._settler()
         state.on_completed.append(self._completion())
         self._set_writing(False)
         self._rows_seen = -1
-        if not self.calls.has_live_row(machine.completed_rows):
+        if not self.calls.tally.has_live_row(machine.completed_rows):
             # No row was complete yet, or the crash lost the first one that was.
             self.outcome.first_row_s = math.inf
         self._plan_claim()
@@ -212,23 +225,26 @@ class Simulator:
         state.timings.settle(incarnation.start_s)
         state.emissions.clear()
         state.stop_tasks()
-        self.calls.count_cells(incarnation, open_before)
+        self.calls.count(incarnation)
 
     # Nodes
 
     def _settler(self) -> Settle:
-        """The steps after any event: give barrier output, start nodes, checkpoint, finish."""
-        state, emit, dispatch = self.state, self.calls.emit, self._dispatcher()
-        counters, emissions = state.counters, state.emissions
+        """The steps after any event: what follows by itself, start nodes, checkpoint, finish."""
+        state, machine, dispatch = self.state, self.machine, self._dispatcher()
+        counters, emissions, consequences = state.counters, state.emissions, self.calls.consequences
+        skips, groups, may_stop = consequences.skips, consequences.groups, self.parts.may_stop
 
         def settle(t: float) -> None:
-            if emissions:
-                emit()
+            if emissions or skips or (groups is not None and groups.may_move):
+                consequences.take()
             dispatch(t)
             if counters.rows != self._rows_seen:
                 self._rows_finished(t)
             if state.done >= self._next_claim_at and self._is_due():
                 self._begin_checkpoint()
+            if may_stop and machine.stopped:
+                self._finish_stopped()
 
         return settle
 
@@ -261,7 +277,7 @@ class Simulator:
     def _rows_finished(self, t: float) -> None:
         machine, state = self.machine, self.state
         self._rows_seen = machine.completed_rows
-        if self.outcome.first_row_s > t and self.calls.has_live_row(self._rows_seen):
+        if self.outcome.first_row_s > t and self.calls.tally.has_live_row(self._rows_seen):
             self.outcome.first_row_s = t
         if state.progress is not None:
             state.progress(t, self._rows_seen)
@@ -362,8 +378,7 @@ class Simulator:
             self._begin_checkpoint()
             if self._writing:
                 return
-        machine.end()
-        raise _End
+        self._end("success")
 
     def _finish_stopped(self) -> None:
         """An early stop: when the last call has ended, save finished rows, and end as stopped."""
@@ -376,8 +391,15 @@ class Simulator:
             self._begin_checkpoint()
             if self._writing:
                 return
-        machine.end("stopped")
-        self.outcome.outcome = "stopped"
+        self._end("stopped")
+
+    def _end(self, outcome: Ending) -> NoReturn:
+        """Report the end of the run; calls of dropped rows may still run, and are given up."""
+        in_flight = self.machine.in_flight
+        self.machine.end(outcome)
+        # They have started all the same.
+        self.state.other_events += in_flight
+        self.outcome.outcome = outcome
         raise _End
 
     def _schedule_timer(self) -> None:

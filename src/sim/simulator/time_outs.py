@@ -7,13 +7,40 @@ An attempt draws a new time. A time-out comes before any other failure of the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 
+from cellspec.errors import SpecError
+from cellspec.graph.graph import ExecutionGraph
 from cellspec.machine.actions import Failure
 from sim.simulator.call_outcomes import CallOutcomes
 from sim.simulator.latency import Latency
 
-__all__ = ["BoundedLatency", "BoundedOutcomes"]
+__all__ = ["BoundedLatency", "BoundedOutcomes", "bounded"]
+
+
+def bounded(
+    graph: ExecutionGraph,
+    timeouts: Mapping[str, float],
+    latency: Latency,
+    outcomes: CallOutcomes | None,
+    routed: Container[int],
+) -> tuple[Latency, CallOutcomes]:
+    """Latencies and outcomes under bounds, which are seconds by name of column.
+
+    On a route the client looks after the bound: the columns `routed` are as they were.
+
+    Raises:
+        SpecError: nothing says how failures are answered.
+    """
+    if outcomes is None:
+        name = next(iter(timeouts))
+        raise SpecError(
+            f"timeouts: {name!r} has a bound, and nothing says how failures are answered: "
+            "give outcomes"
+        )
+    index = graph.rules.index
+    bounds = {index[name]: s for name, s in timeouts.items() if index[name] not in routed}
+    return BoundedLatency(latency, bounds), BoundedOutcomes(outcomes, latency, bounds)
 
 
 class BoundedLatency:

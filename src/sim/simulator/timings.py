@@ -13,10 +13,15 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from cellspec.graph.rules import Rules
 from cellspec.state.claims import Rows, spans
 from sim.figures import KEPT_CALLS, SAMPLED_CELLS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["Timings", "Waits", "percentile", "sample_every"]
 
@@ -70,8 +75,10 @@ class Timings:
         flags: by row, whether it is in the sample, and whether the row before one is, as bits;
             the second only where the order of a column makes somebody ask.
         ends: by column, when each cell of the sample got its value, or was skipped.
-        begun, begun_s: starts of flagged cells in an incarnation in which all cells are made, each
-            as row × columns + column, and their times: all that a start has time for. See `settle`.
+        begun, begun_s: starts of flagged cells in an incarnation, each as row × columns + column,
+            and their times: all that a start has time for. See `settle`.
+        ready_s: when these became ready; empty where `settle` can work it out, as all cells are
+            made.
     """
 
     def __init__(
@@ -96,34 +103,30 @@ class Timings:
         self._first = array("d", [math.inf]) * count
         self._starts, self._waits, self._call_groups = array("d"), array("d"), array("l")
         self._seen, self._step = 0, 1
-        self.begun, self.begun_s = array("q"), array("d")
+        self.begun, self.begun_s, self.ready_s = array("q"), array("d"), array("d")
 
     def settle(self, begin_s: float) -> None:
         """Add the waits of the starts in `begun`, at the end of an incarnation from `begin_s` on.
 
-        A cell was ready when the last cell that it waited for was made, or the incarnation began.
-        Each of these cells is made once in an incarnation, so all can be looked at when it is over.
+        Unless `ready_s` says otherwise, a cell was ready when the last cell that it waited for was
+        made, or the incarnation began. Each of these cells is made once in an incarnation, so all
+        can be looked at when it is over.
         """
         if not self.begun:
             return
         import numpy as np
 
         rows, columns = np.divmod(np.array(self.begun, dtype=np.int64), len(self._waits_for))
-        start_s = np.array(self.begun_s)
-        del self.begun[:], self.begun_s[:]
+        start_s, ready_s = np.array(self.begun_s), np.array(self.ready_s)
+        is_noted = bool(self.ready_s)
+        del self.begun[:], self.begun_s[:], self.ready_s[:]
         places, beside = np.divmod(rows, self.every)
         if beside.any():
             sampled = beside == 0
             places, columns, start_s = places[sampled], columns[sampled], start_s[sampled]
-        ready_s = np.full(len(start_s), begin_s)
-        by_column = np.argsort(columns, kind="stable")
-        edges = np.searchsorted(
-            columns, np.arange(len(self._waits_for) + 1), sorter=by_column
-        ).tolist()
-        for column, (start, stop) in enumerate(pairwise(edges)):
-            mine = by_column[start:stop]
-            for ends in self._waits_for[column] if start < stop else ():
-                ready_s[mine] = np.maximum(ready_s[mine], np.frombuffer(ends)[places[mine]])
+            ready_s = ready_s[sampled] if is_noted else ready_s
+        if not is_noted:
+            ready_s = self._ready_s(columns, places, begin_s)
         aging = np.array(self._works)[columns]
         np.minimum.at(np.frombuffer(self._first), places[aging], start_s[aging])
         groups = np.array(self._group_of, dtype="l")[columns]
@@ -134,24 +137,33 @@ class Timings:
         self._call_groups.frombytes(groups[taken].tobytes())
         self._halve()
 
+    def _ready_s(
+        self, columns: NDArray[np.int64], places: NDArray[np.int64], begin_s: float
+    ) -> NDArray[np.float64]:
+        """When cells were ready: when the last cell that each waited for was made."""
+        import numpy as np
+
+        ready_s = np.full(len(columns), begin_s)
+        by_column = np.argsort(columns, kind="stable")
+        edges = np.searchsorted(
+            columns, np.arange(len(self._waits_for) + 1), sorter=by_column
+        ).tolist()
+        for column, (start, stop) in enumerate(pairwise(edges)):
+            mine = by_column[start:stop]
+            for ends in self._waits_for[column] if start < stop else ():
+                ready_s[mine] = np.maximum(ready_s[mine], np.frombuffer(ends)[places[mine]])
+        return ready_s
+
     def called(self, column: int, start: int, stop: int, t: float, ready_s: float) -> None:
         """Rows ``[start, stop)`` start as one call, the first of them ready from `ready_s`."""
-        if self._works[column]:
+        if stop > start + 1 and self._works[column]:
             every = self.every
             for place in range(-(-start // every), -(-stop // every)):
                 self._first[place] = min(self._first[place], t)
         if self.flags[start] & SAMPLED:
-            self._keep(self._group_of[column], t, t - ready_s)
-
-    def _keep(self, group: int, t: float, wait_s: float) -> None:
-        seen = self._seen
-        self._seen = seen + 1
-        if self._step > 1 and seen % self._step:
-            return
-        self._starts.append(t)
-        self._waits.append(wait_s)
-        self._call_groups.append(group)
-        self._halve()
+            self.begun.append(start * len(self._waits_for) + column)
+            self.begun_s.append(t)
+            self.ready_s.append(ready_s)
 
     def _halve(self) -> None:
         """Leave every second call out while there are too many."""
@@ -177,7 +189,7 @@ class Timings:
     # What it comes to
 
     def waits(self, makespan_s: float) -> list[Waits]:
-        """By group."""
+        """By group, of all incarnations; that of each is settled."""
         starts: list[array[float]] = [array("d") for _ in range(self._groups)]
         waits: list[array[float]] = [array("d") for _ in range(self._groups)]
         for group, t, wait_s in zip(self._call_groups, self._starts, self._waits, strict=True):

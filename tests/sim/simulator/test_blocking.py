@@ -18,7 +18,6 @@ from sim.scenario.loader import load_scenario
 from sim.simulator.outcome import Outcome
 from sim.simulator.plan import CheckpointPlan, CrashPlan, RunPlan
 from sim.simulator.simulator import Simulator
-from sim.simulator.stepwise import StepwiseSimulator
 from tests.recompute.comparison import starts_in_writes
 
 
@@ -64,10 +63,10 @@ def naive_makespan(seconds: list[float], workers: int, every: int, write_s: floa
             return t
 
 
-def makespan(seconds: list[float], plan: RunPlan, *, stepwise: bool = False) -> Outcome:
+def makespan(seconds: list[float], plan: RunPlan, *, recorded: bool = False) -> Outcome:
     graph = ExecutionGraph(len(seconds), [ColumnDescriptor("a")])
-    kind = StepwiseSimulator if stepwise else Simulator
-    return kind(graph, _Given(seconds), plan).run()
+    notify = (lambda *_, **__: None) if recorded else None
+    return Simulator(graph, _Given(seconds), plan, notify=notify).run()
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -78,7 +77,7 @@ def test_a_write_that_blocks_holds_every_start(seed: int) -> None:
     saved = CheckpointPlan(every_rows=every, write_s=write_s, blocking=True)
     plan = RunPlan(limits=Limits(workers=workers), policy="fifo", checkpoint=saved)
     expected = naive_makespan(seconds, workers, every, write_s)
-    outcomes = [makespan(seconds, plan, stepwise=stepwise) for stepwise in (False, True)]
+    outcomes = [makespan(seconds, plan, recorded=recorded) for recorded in (False, True)]
     assert outcomes[0].makespan_s == pytest.approx(expected, rel=1e-12)
     assert outcomes[1].makespan_s == outcomes[0].makespan_s
     assert outcomes[1].fingerprint == outcomes[0].fingerprint

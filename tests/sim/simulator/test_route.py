@@ -16,9 +16,9 @@ from sim.simulator.outcome import Outcome
 from sim.simulator.plan import CheckpointPlan, CrashPlan, RunPlan
 from sim.simulator.route import Finish
 from sim.simulator.run_state import Task
-from sim.simulator.stepwise import StepwiseSimulator
+from sim.simulator.simulator import Simulator
 from tests.matrix.examples import TableLatency
-from tests.sim.simulator.test_stepwise import failing_run
+from tests.sim.simulator.test_parts import failing_run
 
 
 class LatencyRoute:
@@ -81,12 +81,12 @@ def test_a_route_that_takes_the_latencies_gives_the_same_run() -> None:
             continue
         graph, plan, outcomes = made
         plan = dataclasses.replace(plan, range_rows={})
-        wanted = StepwiseSimulator(graph, TableLatency(seed), plan, outcomes=outcomes).run()
+        wanted = Simulator(graph, TableLatency(seed), plan, outcomes=outcomes).run()
         for step in (1, 2):
             route = LatencyRoute(TableLatency(seed))
             routes = dict.fromkeys(range(0, graph.num_columns, step), route)
             latency = NoLatency(seed) if step == 1 else TableLatency(seed)
-            found = StepwiseSimulator(graph, latency, plan, outcomes=outcomes, routes=routes).run()
+            found = Simulator(graph, latency, plan, outcomes=outcomes, routes=routes).run()
             assert rounded(dataclasses.asdict(found)) == rounded(dataclasses.asdict(wanted)), seed
             assert len(route.died_s) == len(found.incarnations) - 1
         crashes += len(wanted.incarnations) - 1
@@ -103,7 +103,7 @@ def test_a_range_on_a_route_gives_all_its_rows_at_the_end() -> None:
         range_rows={"a": 3},
     )
     route = LatencyRoute(Steady(4.0))
-    outcome = StepwiseSimulator(
+    outcome = Simulator(
         graph,
         NoLatency(0),
         plan,
@@ -115,9 +115,7 @@ def test_a_range_on_a_route_gives_all_its_rows_at_the_end() -> None:
     # The first range is safe at 5 s, and the second one began at 4 s.
     assert [item.busy_lost_s for item in outcome.incarnations] == [1.5, 0.0]
     plan = dataclasses.replace(plan, checkpoint=None)
-    outcome = StepwiseSimulator(
-        graph, NoLatency(0), plan, routes={0: LatencyRoute(Steady(4.0))}
-    ).run()
+    outcome = Simulator(graph, NoLatency(0), plan, routes={0: LatencyRoute(Steady(4.0))}).run()
     assert [item.busy_lost_s for item in outcome.incarnations] == [5.5, 0.0]
 
 
@@ -143,7 +141,7 @@ class Giving(LatencyRoute):
 def test_a_route_may_end_a_call_with_a_failure_of_its_own() -> None:
     graph = ExecutionGraph(1, [ColumnDescriptor("a")])
     plan = RunPlan(limits=Limits(workers=1), failures=FailurePolicy(max_attempts=2))
-    outcome = StepwiseSimulator(
+    outcome = Simulator(
         graph,
         NoLatency(0),
         plan,
@@ -168,7 +166,7 @@ def timed_out(
         failures=FailurePolicy(max_attempts=2, timeout_s=6.0),
         timeouts={"a": 6.0},
     )
-    outcome = StepwiseSimulator(
+    outcome = Simulator(
         graph,
         Steady(*seconds),
         dataclasses.replace(plan, **changes),
@@ -205,6 +203,6 @@ def test_a_value_costs_what_the_attempt_took_that_gave_it() -> None:
 
 def test_a_bound_without_an_answer_to_failures_is_refused() -> None:
     graph = ExecutionGraph(1, [ColumnDescriptor("a")])
-    make: Callable[..., object] = StepwiseSimulator
+    make: Callable[..., object] = Simulator
     with pytest.raises(SpecError, match="timeouts: 'a' has a bound"):
         make(graph, Steady(1.0), RunPlan(timeouts={"a": 6.0}))

@@ -1,4 +1,4 @@
-"""The stepwise simulator: what goes wrong is simulated, judged, told, and repeatable."""
+"""What may go wrong in a run is simulated, judged, recorded, and repeatable."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from sim.simulator.call_outcomes import ColumnRates, DrawnOutcomes
 from sim.simulator.outcome import Outcome
 from sim.simulator.plan import RunPlan
 from sim.simulator.simulator import Simulator
-from sim.simulator.stepwise import StepwiseSimulator
 from tests.matrix.examples import Example, TableLatency, examples
 from tests.matrix.subject import Subject
 
@@ -72,21 +71,39 @@ def sim(*args: str | Path, seed: str = "0") -> subprocess.CompletedProcess[str]:
     )
 
 
+class Calm:
+    """Outcomes of a run in which nothing goes wrong: it has every part, and takes none of them."""
+
+    def of_cell(self, column: int, row: int, call: int) -> None:
+        pass
+
+    def of_barrier(self, column: int, scope: int, call: int) -> None:
+        pass
+
+    def skips(self, column: int, row: int) -> bool:  # noqa: ARG002
+        return False
+
+    def backoff_s(self, *_: Any) -> float:
+        raise AssertionError
+
+
+@pytest.mark.parametrize("parts", ["recorded", "may fail", "may stop", "all"])
 @pytest.mark.parametrize("example", examples(), ids=lambda e: e.name.replace(" ", "-"))
-def test_without_failures_it_does_what_the_plain_simulator_does(example: Example) -> None:
-    graph = Subject().graph_of(example)
+def test_parts_that_have_nothing_to_do_change_nothing(example: Example, parts: str) -> None:
+    graph, plan = Subject().graph_of(example), example.plan
     notified: list[str] = []
+    options: dict[str, Any] = {}
+    if parts in ("recorded", "all"):
+        options["notify"] = lambda event, _t, **_f: notified.append(event)
+    if parts in ("may fail", "all"):
+        options["outcomes"] = Calm()
+    if parts in ("may stop", "all"):
+        plan = dataclasses.replace(plan, failures=FailurePolicy(3, 1, 1.0))
     plain = Simulator(graph, TableLatency(example.seed), example.plan).run()
-    stepwise = StepwiseSimulator(
-        graph,
-        TableLatency(example.seed),
-        example.plan,
-        notify=lambda event, _t, **_f: notified.append(event),
-    ).run()
-    kept = [f.name for f in dataclasses.fields(Outcome)]
-    for name in (*kept[: kept.index("outcome")], "fingerprint"):
-        assert getattr(stepwise, name) == getattr(plain, name), name
-    assert notified.count("end") == 1
+    found = Simulator(graph, TableLatency(example.seed), plan, **options).run()
+    for name in (field.name for field in dataclasses.fields(Outcome)):
+        assert getattr(found, name) == getattr(plain, name), name
+    assert notified.count("end") == (parts in ("recorded", "all"))
 
 
 def failing_run(seed: int) -> tuple[ExecutionGraph, RunPlan, DrawnOutcomes] | None:
@@ -128,7 +145,7 @@ def failing_run(seed: int) -> tuple[ExecutionGraph, RunPlan, DrawnOutcomes] | No
         for _ in columns
     ]
     try:
-        StepwiseSimulator(graph, TableLatency(seed), plan)
+        Simulator(graph, TableLatency(seed), plan)
     except SpecError:
         return None
     return graph, plan, DrawnOutcomes(seed, rates)
@@ -153,7 +170,7 @@ def test_no_run_with_failures_breaks_a_clause_and_every_trace_of_one_passes(
             claims=("core", "work_conserving"),
         )
         with TraceWriter(path, header) as trace:
-            outcome = StepwiseSimulator(
+            outcome = Simulator(
                 graph, TableLatency(seed), plan, outcomes=outcomes, notify=trace.add
             ).run()
         result = check_file(path)

@@ -1,0 +1,72 @@
+"""Calls that fail: their node is tried again after a backoff, or its rows are given up."""
+
+from __future__ import annotations
+
+from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key
+from sim.simulator.call_outcomes import CallOutcomes
+from sim.simulator.consequences import Consequences
+from sim.simulator.run_state import CallDetails, RunState, Settle
+from sim.simulator.tally import Tally
+
+__all__ = ["Failing"]
+
+
+class Failing:
+    """The failures of a run.
+
+    Args:
+        state, tally, consequences: of the run.
+        outcomes: how long a backoff is.
+
+    Attributes:
+        calls: by node that failed, how many calls of it were made in this incarnation; kept until
+            it ends well.
+        settle: what follows each event; the end of a backoff is one.
+    """
+
+    def __init__(
+        self,
+        state: RunState,
+        tally: Tally,
+        consequences: Consequences,
+        outcomes: CallOutcomes | None,
+    ) -> None:
+        self._state, self._tally, self._consequences = state, tally, consequences
+        self._outcomes = outcomes
+        self.calls: dict[NodeKey, int] = {}
+        self.settle: Settle
+
+    def begin(self) -> None:
+        """A new incarnation begins: it has called nothing yet."""
+        self.calls.clear()
+
+    def fail(self, key: NodeKey, details: CallDetails, t: float) -> None:
+        """A call of a node fails; of a range, the node is the first row that it has not given."""
+        state, machine, failure = self._state, self._state.machine, details.failure
+        assert failure is not None and self._outcomes is not None  # noqa: PT018
+        column, place = column_of(key), key[1]
+        kind = "retryable" if failure == "timeout" else failure
+        state.outcome.failures[column][kind] += 1
+        self.calls[key] = details.call
+        backoff_s = self._outcomes.backoff_s(column, place, details.call, failure)
+        if is_barrier_key(key):
+            machine.fail_barrier(column, place, failure, t + backoff_s)
+        else:
+            machine.fail_cell(column, place, failure, t + backoff_s)
+        # Its start, which stops counting as in flight, and its failure.
+        state.other_events += 2
+        if machine.unrecorded:
+            self._record_drops()
+        if machine.backoffs:
+            state.after(backoff_s, self._over)
+
+    def _record_drops(self) -> None:
+        for row, cause in sorted(self._state.machine.unrecorded.items()):
+            self._state.machine.record_drop(cause, row, row + 1)
+            self._tally.blame(cause, row)
+            self._state.other_events += 1
+            self._consequences.touch(row, row + 1)
+
+    def _over(self) -> None:
+        """A backoff is over: the machine says so when it gets the time."""
+        self.settle(self._state.env.now)
