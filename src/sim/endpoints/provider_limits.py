@@ -147,9 +147,8 @@ class ProviderLimits:
 
     Args:
         limits: in the order of the scenario.
-        charged: a refused call takes from the limits on requests all the same, as far as they have
-            any. Retry-After is then worked out after it took: otherwise a client that obeys would
-            be refused again, for ever.
+        charged: a refused call takes one from each limit on requests that has one. It takes no part
+            of one: clients that come back at different times would keep each other out for ever.
 
     Attributes:
         refused_by: by limit, the refusals for which it stated the longest wait.
@@ -222,7 +221,8 @@ class ProviderLimits:
         """Take a refused call from the limits on requests; see `charged`."""
         for limit in self._requests:
             room = limit.room(t)
-            limit.take(min(1.0, room), room, t)
+            if room >= 1.0:
+                limit.take(1.0, room, t)
 
     def ended(self, request: Request, t: float) -> None:
         """Give back what a call reserved and did not use. It ended, or was lost, at time t."""

@@ -131,16 +131,16 @@ def test_the_longest_wait_counts_and_nothing_is_charged_unless_all_let_it_pass()
     assert limits.refused_by == [0, 2, 0]
 
 
-def test_a_charged_refusal_takes_from_requests_and_an_obedient_client_gets_in() -> None:
-    limits = ProviderLimits([bucket(1, burst=2), tokens(100, per_s=10)], charged=True)
+def test_a_charged_refusal_takes_a_request_where_there_is_one() -> None:
+    limits = ProviderLimits([bucket(0.1, burst=3), tokens(100, per_s=10)], charged=True)
     assert limits.ask(call(100), 0.0) is None
-    assert limits.ask(call(100), 0.0) == 10.0
+    assert limits.ask(call(50), 0.0) == 5.0
+    assert limits.rooms(0.0) == [1, 0]
+    assert limits.ask(call(50), 0.0) == 10.0, "what it lacks after it took the last request"
     assert limits.rooms(0.0) == [0, 0]
-    assert limits.ask(call(100), 10.0) is None
-    alone = ProviderLimits([bucket(1, burst=1)], charged=True)
-    assert alone.ask(call(), 0.0) is None
-    assert alone.ask(call(), 0.5) == 1.0, "half a request was there, and is taken"
-    assert alone.ask(call(), 1.5) is None
+    assert limits.ask(call(50), 4.0) == pytest.approx(6.0)
+    assert limits.rooms(4.0) == [0.4, 40]
+    assert limits.ask(call(50), 10.0) is None
 
 
 def test_a_call_above_a_limit_is_known_before_the_run() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
@@ -12,7 +13,32 @@ from sim.endpoints.plan import SerialPlan
 from sim.endpoints.serial import SerialLoop
 
 
-def run(plan: SerialPlan, calls: int, places: int, takes_s: float) -> float:
+class StartsFirst(SerialLoop[int]):
+    """A mutant: starts that wait go before ends. It is the loop with both roles exchanged."""
+
+    def __init__(
+        self,
+        plan: SerialPlan,
+        env: simpy.Environment,
+        started: Callable[[int, float], object],
+        ended: Callable[[int, float], object],
+    ) -> None:
+        super().__init__(SerialPlan(plan.end_s, plan.start_s), env, ended, started)
+
+    def start(self, call: int) -> None:
+        super().end(call)
+
+    def end(self, call: int) -> None:
+        super().start(call)
+
+
+def run(
+    plan: SerialPlan,
+    calls: int,
+    places: int,
+    takes_s: float,
+    make: type[SerialLoop[int]] = SerialLoop,
+) -> float:
     """The makespan of so many calls with so many places."""
     env = simpy.Environment()
     left = calls
@@ -26,7 +52,7 @@ def run(plan: SerialPlan, calls: int, places: int, takes_s: float) -> float:
     def begun(call: int, _: float) -> None:
         env.timeout(takes_s).callbacks.append(lambda _: loop.end(call))
 
-    loop = SerialLoop[int](plan, env, begun, lambda _call, _t: start())
+    loop = make(plan, env, begun, lambda _call, _t: start())
     for _ in range(places):
         start()
     env.run()
@@ -68,6 +94,12 @@ def test_a_loop_that_costs_something_is_a_ceiling() -> None:
 def test_makespans_are_those_of_a_recursion(places: int, start_s: str, end_s: str) -> None:
     found = run(SerialPlan(float(start_s), float(end_s)), 200, places, 1.001)
     assert found == pytest.approx(naive(start_s, end_s, 200, places, "1.001"), rel=1e-12)
+
+
+def test_a_loop_that_takes_starts_first_is_found_out() -> None:
+    right = naive("0.0407", "0.0211", 200, 16, "1.001")
+    wrong = run(SerialPlan(0.0407, 0.0211), 200, 16, 1.001, StartsFirst)
+    assert wrong != pytest.approx(right, rel=1e-3)
 
 
 def test_ends_that_wait_go_before_starts_that_wait() -> None:
