@@ -20,7 +20,6 @@ SHORT = 30_000
 NOT_YET = {
     "accept",
     "endpoints.price",
-    "row_effect",
     "scheduler",
     "shares",
     "throttle",

@@ -51,6 +51,13 @@ Z99 = 2.3263478740408408
 """Standard normal quantiles at 0.90 and 0.99."""
 
 
+def _below(z: Floats) -> Floats:
+    """The probabilities that a standard normal number is below z; above z it is that of -z."""
+    import numpy as np
+
+    return np.array([math.erfc(x) for x in (z * -math.sqrt(0.5)).tolist()]) / 2
+
+
 class LatencyModel(StrictModel):
     """The base of every latency model: it draws latencies, and knows their mean."""
 
@@ -66,6 +73,9 @@ class LatencyModel(StrictModel):
     def fails(self) -> bool:
         """True if calls fail where the recorded requests did; see `Replay.sample_failures`."""
         return False
+
+    has_quantile: ClassVar[bool] = False
+    """True if `quantile` is known."""
 
     @property
     def is_drawn(self) -> bool:
@@ -94,6 +104,14 @@ class LatencyModel(StrictModel):
 
         Every call with equal arguments gives equal numbers; callers pass whole blocks.
         """
+
+    def quantile(self, z: Floats) -> Floats:
+        """What is drawn at the probabilities that a standard normal number is below z.
+
+        Raises:
+            NotImplementedError: the model has no `has_quantile`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} at {len(z)} points")
 
     @abstractmethod
     def expected(self) -> float:
@@ -146,6 +164,11 @@ class Uniform(LatencyModel):
     def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
         return self.low + (self.high - self.low) * draws.rng.random(count)
 
+    has_quantile: ClassVar[bool] = True
+
+    def quantile(self, z: Floats) -> Floats:
+        return self.low + (self.high - self.low) * _below(z)
+
     def expected(self) -> float:
         return (self.low + self.high) / 2
 
@@ -158,6 +181,14 @@ class Exponential(LatencyModel):
 
     def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
         return self.mean * draws.rng.standard_exponential(count)
+
+    has_quantile: ClassVar[bool] = True
+
+    def quantile(self, z: Floats) -> Floats:
+        import numpy as np
+
+        found: Floats = -self.mean * np.log(_below(-z))
+        return found
 
     def expected(self) -> float:
         return self.mean
@@ -208,6 +239,14 @@ class Lognormal(LatencyModel):
 
         return self.median * np.exp(self.log_sigma * draws.rng.standard_normal(count))
 
+    has_quantile: ClassVar[bool] = True
+
+    def quantile(self, z: Floats) -> Floats:
+        import numpy as np
+
+        found: Floats = self.median * np.exp(self.log_sigma * z)
+        return found
+
     def expected(self) -> float:
         return self.median * math.exp(self.log_sigma**2 / 2)
 
@@ -241,6 +280,14 @@ class Weibull(LatencyModel):
         found: Floats = self.scale * draws.rng.standard_exponential(count) ** (1 / self.shape)
         return found
 
+    has_quantile: ClassVar[bool] = True
+
+    def quantile(self, z: Floats) -> Floats:
+        import numpy as np
+
+        found: Floats = self.scale * (-np.log(_below(-z))) ** (1 / self.shape)
+        return found
+
     def expected(self) -> float:
         return self.scale * math.gamma(1 + 1 / self.shape)
 
@@ -265,6 +312,14 @@ class Pareto(LatencyModel):
 
         # 1 - u lies in (0, 1], so no draw divides by zero.
         found: Floats = self.minimum * np.power(1 - draws.rng.random(count), -1 / self.alpha)
+        return found
+
+    has_quantile: ClassVar[bool] = True
+
+    def quantile(self, z: Floats) -> Floats:
+        import numpy as np
+
+        found: Floats = self.minimum * np.power(_below(-z), -1 / self.alpha)
         return found
 
     def expected(self) -> float:
@@ -314,11 +369,19 @@ class Quantiles(LatencyModel):
         return points[0][1], points[-1][1]
 
     def sample(self, draws: Draws, start: int, count: int) -> Floats:  # noqa: ARG002
+        return self._at(draws.rng.random(count))
+
+    has_quantile: ClassVar[bool] = True
+
+    def quantile(self, z: Floats) -> Floats:
+        return self._at(_below(z))
+
+    def _at(self, u: Floats) -> Floats:
+        """The table at probabilities."""
         import numpy as np
 
         table: Floats = np.array(self.points)
         probabilities, seconds = table[:, 0], table[:, 1]
-        u = draws.rng.random(count)
         if self.interpolation == "linear":
             return np.interp(u, probabilities, seconds)
         found: Floats = np.exp(np.interp(u, probabilities, np.log(seconds)))

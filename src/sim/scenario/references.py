@@ -77,6 +77,12 @@ def reference_faults(data: Mapping[str, Any], names: Names) -> Iterator[Fault]:
         if names.resources is not None and isinstance(given, Mapping):
             text, what = "no column takes {!r}", "columns take"
             yield from unknown_keys((part,), given, names.resources, text, what)
+    effect = data.get("row_effect")
+    given = effect.get("columns") if isinstance(effect, Mapping) else None
+    for place, name in enumerate(given if isinstance(given, list | tuple) else ()):
+        if names.columns is not None and isinstance(name, str) and name not in names.columns:
+            text = unknown_name(f"no column {name!r}", name, names.columns, "there are")
+            yield Fault(("row_effect", "columns", place), text)
     for position, item in enumerate(_items(data.get("outages"))):
         name, known = item.get("resource"), names.resources
         if known is not None and isinstance(name, str) and name not in known:

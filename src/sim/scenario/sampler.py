@@ -11,15 +11,19 @@ scope): their blocks have `SPARSE_ROWS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cellspec.machine.actions import Failure
 from sim.draws import Draws, stream
 from sim.scenario.distributions import Constant, LatencyModel
 from sim.scenario.recorded import Replay
+from sim.scenario.row_effect import RowEffect
 from sim.scenario.token_source import TokenSource
 from sim.scenario.tokens import Request
 from sim.scenario.trace_file import FAILURES
+
+if TYPE_CHECKING:
+    from sim.draws import Floats
 
 __all__ = [
     "BLOCK_MASK",
@@ -78,11 +82,13 @@ class LatencySource:
         columns: the columns in the order of their indices: `ColumnLatency`, or (name, model).
         rows: rows of the dataset.
         blocks_per_column: blocks of first attempts kept for each column; None keeps all.
+        row_effect: what the draws of a row have in common; None if nothing.
     """
 
     __slots__ = (
         "_blocks",
         "_columns",
+        "_effect",
         "_failures",
         "_fixed",
         "_incarnation",
@@ -101,6 +107,7 @@ class LatencySource:
         rows: int,
         *,
         blocks_per_column: int | None = 8,
+        row_effect: RowEffect | None = None,
     ) -> None:
         self._seed = seed
         self._columns = [ColumnLatency(*item) for item in columns]
@@ -112,8 +119,11 @@ class LatencySource:
         self._failures: dict[tuple[str, int, int, int], list[int]] = {}
         self._streams: dict[tuple[str, int, int, int], Draws] = {}
         self._incarnation = 0
+        self._effect = row_effect
         sizes = BLOCK_ROWS, SPARSE_ROWS
-        self.counts = TokenSource(self._columns, self._stream, rows, sizes, blocks_per_column)
+        self.counts = TokenSource(
+            self._columns, self._stream, self._sample, rows, sizes, blocks_per_column
+        )
 
     def begin(self, incarnation: int) -> None:
         """Draw anew for an incarnation; those of number 0 are the numbers without a crash."""
@@ -296,8 +306,15 @@ class LatencySource:
     def _draw(self, kind: str, column: int, attempt: int, block: int, size: int) -> list[float]:
         model = self._columns[column].latency
         draws = self._stream(kind, column, attempt, self._incarnation, block)
-        found: list[float] = model.sample(draws, block * size, size).tolist()
+        found: list[float] = self._sample(column, model, draws, block * size, size).tolist()
         return found
+
+    def _sample(
+        self, column: int, model: LatencyModel, draws: Draws, start: int, count: int
+    ) -> Floats:
+        if self._effect is None:
+            return model.sample(draws, start, count)
+        return self._effect.sample(column, model, draws, start, count)
 
     def _stream(self, kind: str, column: int, attempt: int, incarnation: int, block: int) -> Draws:
         key = kind, column, attempt, incarnation

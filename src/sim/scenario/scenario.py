@@ -63,6 +63,7 @@ from sim.scenario.records import (
     one_of_schema,
 )
 from sim.scenario.resolve import Parts, Resolved, readable_parts, resolve
+from sim.scenario.row_effect import RowEffectSpec, effect_faults
 from sim.scenario.sampler import ColumnLatency, LatencySource
 from sim.scenario.start_from import read_start
 from sim.scenario.strict import Fault, Seconds, StrictModel, faults_error, one_of_faults
@@ -91,6 +92,9 @@ class Scenario(StrictModel):
     )
     columns: Annotated[tuple[ColumnSpec, ...], Field(strict=False, min_length=1)] | None = None
     pipeline: Pipeline | None = Field(None, description="instead of columns")
+    row_effect: RowEffectSpec | None = Field(
+        None, description="what the calls of one row have in common; none: nothing"
+    )
     limits: LimitsSpec
     policy: Policy = Field("fifo", description="which of the nodes that could start starts next")
     checkpoint: CheckpointSpec | None = Field(None, description="none: a crash loses all")
@@ -170,6 +174,9 @@ class Scenario(StrictModel):
         if plan is None:
             return
         self._plan = plan
+        if self.row_effect is not None:
+            models = {item.name: item.latency for item in plan.columns}
+            faults += effect_faults(self.row_effect.columns, plan.graph.rules, models)
         if self.start_from is not None:
             version = None if self.checkpoint is None else self.checkpoint.version
             self._start = read_start(self.start_from, self._folder, plan.graph, version, faults)
@@ -210,11 +217,16 @@ class Scenario(StrictModel):
             seed: another seed than the scenario's, for one of several replications.
             blocks_per_column: see `LatencySource`; None where rows are visited at random.
         """
+        effect, keep = self.row_effect, blocks_per_column
+        seed = self.seed if seed is None else seed
         return LatencySource(
-            self.seed if seed is None else seed,
+            seed,
             [item._replace(token_s=self._token_s(item.name)) for item in self.latencies()],
             self.rows,
-            blocks_per_column=blocks_per_column,
+            blocks_per_column=keep,
+            row_effect=None
+            if effect is None
+            else effect.of_run(seed, self.graph().rules.index, keep),
         )
 
     def _token_s(self, column: str) -> tuple[float, float]:
@@ -370,8 +382,9 @@ def _leave_out_unused(data: dict[str, Any]) -> None:
     for mapping, _ in _file_fields(data):
         if mapping.get("failed_column", "") is None:
             del mapping["failed_column"], mapping["failed"]
-    if data["redo"] is None:
-        del data["redo"]
+    for name in ("redo", "row_effect"):
+        if data[name] is None:
+            del data[name]
     if data["failures"] is None:
         del data["failures"]
     else:

@@ -20,12 +20,15 @@ from sim.scenario.recorded import Replay
 from sim.scenario.tokens import PARTS, ConstantTokens, Request
 
 if TYPE_CHECKING:
-    from sim.draws import Draws
+    from sim.draws import Draws, Floats
 
-__all__ = ["Stream", "TokenSource"]
+__all__ = ["Sample", "Stream", "TokenSource"]
 
 Stream: TypeAlias = "Callable[[str, int, int, int, int], Draws]"
 """The draws of (kind, column's index, attempt, incarnation), at the start of a block."""
+
+Sample: TypeAlias = "Callable[[int, LatencyModel, Draws, int, int], Floats]"
+"""The numbers of a column by its index, from a model and draws, for rows from one on, so many."""
 
 _KINDS = ("prompt", "output")
 _ATTEMPTS = 32
@@ -66,6 +69,7 @@ class TokenSource:
     Args:
         columns: all columns, in the order of their indices.
         stream: their random numbers.
+        sample: a model's `LatencyModel.sample` of the calls of a column.
         rows: rows of the dataset.
         sizes: rows of a block of first attempts, and of any other.
         keep: blocks kept for each column; None keeps all.
@@ -83,6 +87,7 @@ class TokenSource:
         "_keep",
         "_plans",
         "_rows",
+        "_sample",
         "_sizes",
         "_stream",
         "incarnation",
@@ -93,6 +98,7 @@ class TokenSource:
         self,
         columns: Sequence[_Column],
         stream: Stream,
+        sample: Sample,
         rows: int,
         sizes: tuple[int, int],
         keep: int | None,
@@ -100,6 +106,7 @@ class TokenSource:
         index = {item.name: place for place, item in enumerate(columns)}
         self._plans = [_plan(item.latency, index) for item in columns]
         self._columns, self._stream, self._rows, self._keep = columns, stream, rows, keep
+        self._sample = sample
         self._sizes = [sizes if not item.scope_rows else (sizes[1], sizes[1]) for item in columns]
         self._blocks: list[dict[tuple[int, int], tuple[list[float], list[float]]]] = [
             {} for _ in columns
@@ -198,7 +205,7 @@ class TokenSource:
         for kind, model in zip(_KINDS, plan.model.counts, strict=True):
             kind = "request" if isinstance(model, Replay) else kind
             draws = self._stream(kind, column, attempt, incarnation, block)
-            found.append(model.sample(draws, block * size, size).tolist())
+            found.append(self._sample(column, model, draws, block * size, size).tolist())
         kept = self._blocks[column]
         if self._keep is not None and len(kept) >= self._keep:
             del kept[next(iter(kept))]
