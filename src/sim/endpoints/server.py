@@ -89,6 +89,14 @@ class Server:
             plan.queue is not None or self._weather is not None or self.limits is not None
         )
         self._counts_tokens = bool(plan.limits) or plan.kv_tokens is not None
+        # What is served decodes, and there is nothing else to do: this is the hot path.
+        self._straight = not (
+            self._counts_tokens
+            or plan.cold_start is not None
+            or self._prefill is not None
+            or on_serving is not None
+            or on_decoding is not None
+        )
         self._line: OrderedDict[Request, None] = OrderedDict()
         # Calls that left their place, and whose client is not told yet; True if they ended.
         self._leaving: deque[tuple[Request, bool]] = deque()
@@ -135,16 +143,22 @@ class Server:
             if refusal is not None:
                 return refusal
         inside = self._inside
+        self._inside = inside + 1
+        self._accepts += 1
         if inside:
             self._call_s += inside * (t - self._at_s)
             self._at_s = t
-            self._inside = inside + 1
         else:
             self._at_s = t
-            self._inside = 1
             self._begin(t)
-        self._accepts += 1
         request.accepted_s = t
+        if self._straight and self.in_flight < self._most and not self._line:
+            self.in_flight = in_flight = self.in_flight + 1
+            if in_flight > self._most_in_flight:
+                self._most_in_flight = in_flight
+            request.served_s = request.decoding_s = t
+            self._sharing.add(request, t)
+            return None
         if self._counts_tokens:
             self._tokens_in += request.held_tokens
         if self._line or self.waits_for(request) is not None:
@@ -237,10 +251,10 @@ class Server:
         self.in_flight = in_flight = self.in_flight + 1
         if in_flight > self._most_in_flight:
             self._most_in_flight = in_flight
+        request.served_s = t
         if self.plan.kv_tokens is not None:
             self._kv += request.held_tokens
             self._most_kv = max(self._most_kv, self._kv)
-        request.served_s = t
         if self._on_serving is not None:
             self._on_serving(request, t)
         if self._prefill is None:
@@ -271,18 +285,27 @@ class Server:
 
     def _ended(self, requests: list[Request], t: float) -> None:
         """Calls end: all leave their places, then the line moves, then their client is told."""
+        if len(requests) == 1 and self._straight and not (self._line or self._leaving):
+            # The hot path: what `_release`, `_admit` and `_left` do, as far as there is any of it.
+            request = requests[0]
+            inside = self._inside
+            self._call_s += inside * (t - self._at_s)
+            self._at_s = t
+            self._sojourn_s += t - request.accepted_s
+            self._inside = inside = inside - 1
+            self.in_flight -= 1
+            self._ends += 1
+            if not inside:
+                self._emptied(t)
+            self._on_served(request, t)
+            return
         for request in requests:
             self._release(request, t)
         if self._line:
             self._admit(t)
-        if len(requests) == 1 and not self._leaving:
-            self._left(requests[0], t)
-            self._ends += 1
-            self._on_served(requests[0], t)
-        else:
-            # The client may crash while it is told.
-            self._leaving.extend((request, True) for request in requests)
-            self._notify(t)
+        # The client may crash while it hears of them.
+        self._leaving.extend((request, True) for request in requests)
+        self._notify(t)
 
     def _free(self, t: float) -> None:
         """Make room by the calls that end now, and tell their client later in this instant."""
@@ -311,6 +334,8 @@ class Server:
     def _release(self, request: Request, t: float) -> None:
         """A call leaves its place."""
         self.in_flight -= 1
+        if not self._counts_tokens:
+            return
         if self.plan.kv_tokens is not None:
             # An empty memory is empty: nothing is left of what was rounded.
             self._kv = self._kv - request.held_tokens if self.in_flight else 0.0
@@ -326,9 +351,13 @@ class Server:
             self._tokens_out += request.held_tokens
         self._inside -= 1
         if not self._inside:
-            if self._warmth is not None:
-                self._warmth.left(t)
-            self._look_out()
+            self._emptied(t)
+
+    def _emptied(self, t: float) -> None:
+        """The last call left the server."""
+        if self._warmth is not None:
+            self._warmth.left(t)
+        self._look_out()
 
     def _look_out(self) -> None:
         """Watch the weather if it could meet anything here."""

@@ -127,28 +127,22 @@ class Sharing:
             self._at_s = t
         self._tickets = request.ticket = ticket = self._tickets + 1
         heappush(self._heap, (v + request.work, ticket, request))
-        self.running = running = running + 1
-        units = self._units
-        unit_s = units[running] if running < len(units) else self._unit_of(running)
-        if unit_s != self._unit_s:
-            self._v = v
-            self._at_s = t
-            self._unit_s = unit_s
+        self.running = running + 1
         if not self._waking:
-            self._arm(t)
+            self._change(t)
 
     def remove(self, request: Request, t: float) -> bool:
         """A call leaves before its end; False if it does not run."""
         if request.ticket < 0:
             return False
         request.ticket = -1
-        self._left(t)
+        self.running -= 1
         # The ends of calls that left stay in the heap until they come up, or are too many.
         if len(self._heap) > 2 * self.running + 16:
             self._heap = [entry for entry in self._heap if entry[1] == entry[2].ticket]
             heapify(self._heap)
         if not self._waking:
-            self._arm(t)
+            self._change(t)
         return True
 
     def free(self, t: float) -> list[Request]:
@@ -157,10 +151,9 @@ class Sharing:
         Returns:
             The calls in the order in which they joined; `on_end` does not get them.
         """
-        due = self._take_due(t + SAME_S)
-        if due:
-            self._left(t, len(due))
-            self._arm(t)
+        due = self._take_due(t)
+        if due and not self._waking:
+            self._change(t)
         return due
 
     def members(self) -> list[Request]:
@@ -176,7 +169,6 @@ class Sharing:
             request.ticket = -1
         self._heap.clear()
         self.running = 0
-        self._unit_s = self._units[0]
         self.due_s = math.inf
         return gone
 
@@ -196,7 +188,7 @@ class Sharing:
         if not self._stalls:
             self._at_s = t
             if not self._waking:
-                self._arm(t)
+                self._change(t)
 
     # The next end
 
@@ -206,25 +198,36 @@ class Sharing:
             return
         t = wake.at_s
         wake.at_s = math.inf
-        if self.due_s <= t:
-            # Ends that only rounding keeps apart are one: else the first could begin a stall.
-            due = self._take_due(t + SAME_S)
-            self._left(t, len(due))
-            self.due_s = math.inf
-            self._waking = True
-            self._on_end(due, t)
-            self._waking = False
-            if self._v > REBASED_AT and self._tickets - self._rebased > len(self._heap):
-                self._rebase()
-        self._arm(t)
-
-    def _take_due(self, by_s: float) -> list[Request]:
-        """Take the calls from the heap that end by a time, in the order in which they joined."""
-        due: list[Request] = []
-        if self._stalls:
-            return due
+        if self.due_s > t:
+            self._change(t)
+            return
         heap = self._heap
-        v, at_s, unit_s = self._v, self._at_s, self._unit_s
+        first = heappop(heap)
+        if heap and self._at_s + (heap[0][0] - self._v) * self._unit_s <= t + SAME_S:
+            heappush(heap, first)
+            due = self._take_due(t)
+        else:
+            request = first[2]
+            request.ticket = -1
+            self.running -= 1
+            due = [request]
+        self.due_s = math.inf
+        # Until all is said of this instant nobody asks for the speed of those who run.
+        self._waking = True
+        self._on_end(due, t)
+        self._waking = False
+        if self._v > REBASED_AT and self._tickets - self._rebased > len(heap):
+            self._rebase()
+        self._change(t)
+
+    def _take_due(self, t: float) -> list[Request]:
+        """Take the calls from the heap that end at time t, in the order in which they joined."""
+        if self._stalls:
+            return []
+        # Ends that only rounding keeps apart are one: else the first could begin a stall.
+        by_s = t + SAME_S
+        due: list[Request] = []
+        heap, v, at_s, unit_s = self._heap, self._v, self._at_s, self._unit_s
         while heap:
             end, ticket, request = heap[0]
             if ticket == request.ticket:
@@ -236,13 +239,24 @@ class Sharing:
             due.sort(key=_ticket)
         for request in due:
             request.ticket = -1
+        self.running -= len(due)
         return due
 
-    def _arm(self, t: float) -> None:
-        """Wake at the next end; t is now. An early wake looks again, one too late is left alone."""
-        heap = self._heap
+    def _change(self, t: float) -> None:
+        """Go on at the speed of those who run now, and wake at the next end; t is now.
+
+        An early wake looks again, and one too late is left alone.
+        """
+        running, units = self.running, self._units
+        unit_s = units[running] if running < len(units) else self._unit_of(running)
         if self._stalls:
+            self._unit_s = unit_s
             return
+        if unit_s != self._unit_s:
+            self._v += (t - self._at_s) / self._unit_s
+            self._at_s = t
+            self._unit_s = unit_s
+        heap = self._heap
         while heap:
             end, ticket, request = heap[0]
             if ticket == request.ticket:
@@ -251,7 +265,7 @@ class Sharing:
         else:
             self.due_s = math.inf
             return
-        self.due_s = due_s = self._at_s + (end - self._v) * self._unit_s
+        self.due_s = due_s = self._at_s + (end - self._v) * unit_s
         wake = self._wake
         if due_s < wake.at_s:
             if wake.at_s < math.inf:
@@ -260,16 +274,6 @@ class Sharing:
             wake.at_s = t + delay
             wake.callbacks = self._callbacks
             self._schedule(wake, NORMAL, delay)
-
-    def _left(self, t: float, calls: int = 1) -> None:
-        """So many calls left the heap at time t: the others run at another speed."""
-        self.running = running = self.running - calls
-        unit_s = self._units[running]
-        if unit_s != self._unit_s:
-            if not self._stalls:
-                self._v += (t - self._at_s) / self._unit_s
-                self._at_s = t
-            self._unit_s = unit_s
 
     def _unit_of(self, running: int) -> float:
         """Seconds a unit while so many run, kept for the next time."""
