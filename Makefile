@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: run test lint bench specs conformance odd engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel recompute restores theory validation clean
+.PHONY: run test lint bench specs conformance odd engines explore fuzz methods mutation bench-engines test-browser test-clusters test-datadesigner test-model test-sdist test-wheel recompute restores theory differential validation clean
 
 run: $(READY)
 	$(BIN)/cellspec run text_to_sql
@@ -70,6 +70,10 @@ recompute: $(READY)
 # The long ones of the cases with known answers, which lie in ../shared/theory.
 theory: $(READY)
 	$(BIN)/python -m pytest -q -m theory
+
+# 10,000 random scenarios on endpoints: the simulator and a naive program agree on every call.
+differential: $(READY)
+	$(BIN)/python -m tests.theory.differential --scenarios 10000
 
 # What others measured, simulated: writes simulations/validation.md from ../shared/data.
 validation: $(READY)

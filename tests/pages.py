@@ -115,6 +115,7 @@ NOT_RUN = {
     "make restores": MINUTES,
     "make recompute": "it takes minutes; `.ci/run` runs a fifth of it",
     "make theory": "it takes minutes; `make test` runs the short cases",
+    "make differential": "it takes minutes; `make test` compares 80",
     "make validation": "it writes a page; tests/theory compares it",
     "make test-browser": "`make test` runs these tests where Chromium is installed",
     "make test-clusters": IN_CI,

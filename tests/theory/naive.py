@@ -29,6 +29,8 @@ EPSILON = 1e-9
 """What lacks less than this share of a bucket lacks nothing."""
 TOGETHER_S = 1e-10
 """Calls whose ends are nearer than this end at one instant."""
+BLURRED_S = 1e-7
+"""Times nearer than this may change places, to see whether their order matters."""
 
 
 @dataclass(eq=False, slots=True)
@@ -97,21 +99,27 @@ class Run:
 
 
 class Clock:
-    """Time, and what is to be done later: of one instant, what was set up first goes first."""
+    """Time, and what is to be done later: of one instant, what was set up first goes first.
+
+    If it is `last_first`, what was set up last does, and times that but for `BLURRED_S` are one
+    instant are one.
+    """
 
     def __init__(self, last_first: bool) -> None:
         self.now = 0.0
+        self._last_first = last_first
         self._order = itertools.count(0, -1 if last_first else 1)
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._due: list[tuple[float, int, float, Callable[[], None]]] = []
 
     def at(self, t: float, action: Callable[[], None]) -> None:
-        heapq.heappush(self._due, (t, next(self._order), action))
+        place = round(t / BLURRED_S) if self._last_first else t
+        heapq.heappush(self._due, (place, next(self._order), t, action))
 
     def next_s(self) -> float:
-        return self._due[0][0] if self._due else math.inf
+        return max(self.now, self._due[0][2]) if self._due else math.inf
 
     def pop(self) -> Callable[[], None]:
-        return heapq.heappop(self._due)[2]
+        return heapq.heappop(self._due)[3]
 
 
 class Limit:
@@ -216,10 +224,10 @@ class Server:
     def offer(self, call: Call) -> tuple[bool, float | None]:
         """Whether the call is taken, and if not, its Retry-After if it is told one."""
         now = self.clock.now
+        told = self.data.get("refusal", {}).get("retry_after", "exact") == "exact"
         for outage in self.data.get("outages", ()):
             if outage["from_s"] <= now < outage["to_s"]:
-                return False, outage["to_s"] - now
-        told = self.data.get("refusal", {}).get("retry_after", "exact") == "exact"
+                return False, outage["to_s"] - now if told else None
         wait_s = max((limit.wait_s(call, now) for limit in self.limits), default=0.0)
         if wait_s:
             return False, wait_s if told else None

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 from hypothesis import assume, given, settings
 
-from tests.theory.differential import Data, same, scenarios, settled, times_of
+from tests.theory.differential import Data, differences, same, scenarios, settled, times_of
 from tests.theory.parts import Parts
 
+NOT_YET = ("scheduler", "throttle")
+"""What the simulator refuses as not simulated yet."""
 
-@settings(max_examples=200)
+
+@settings(max_examples=80)
+@given(scenarios())
+def test_the_simulator_agrees_with_the_naive_program(data: Data) -> None:
+    data = {word: value for word, value in data.items() if word not in NOT_YET}
+    expected = settled(data)
+    assume(expected is not None)
+    assert expected is not None
+    with TemporaryDirectory() as folder:
+        assert not differences(data, expected, Path(folder))
+
+
+@settings(max_examples=150)
 @given(scenarios())
 def test_client_and_server_agree_with_the_naive_program(data: Data) -> None:
     limits = {"workers": data["limits"]["workers"], "resources": data["limits"]["resources"]}
