@@ -53,6 +53,11 @@ class Replay(LatencyModel):
         description="sequential: consecutive rows take consecutive entries, from a place that "
         "depends on seed, column and attempt, and round again; bootstrap: each row draws any entry",
     )
+    from_start: bool = Field(
+        False,
+        description="row i takes entry i (of those that are not left out), in every attempt, and "
+        "round again; in place of a place that is drawn",
+    )
     failed_column: str | None = Field(
         None,
         min_length=1,
@@ -74,6 +79,13 @@ class Replay(LatencyModel):
     def _load(self, info: ValidationInfo) -> Self:
         if self.failed == "fail" and self.failed_column is None:
             raise field_error("failed", "expected failed_column too: it says which requests failed")
+        if self.from_start and self.order == "bootstrap":
+            raise field_error(
+                "from_start", "expected order: sequential; bootstrap draws each entry"
+            )
+        if self.from_start and self.failed == "fail":
+            text = "expected failed: leave_out; each attempt of a row would fail as the first did"
+            raise field_error("from_start", text)
         folder = (info.context or {}).get("folder", Path())
         try:
             self._keep(*self._read(folder / self.file))
@@ -112,6 +124,10 @@ class Replay(LatencyModel):
         if self.failed == "leave_out" and any(failures):
             seconds = array("d", (s for s, f in zip(seconds, failures, strict=True) if not f))
         self._seconds, self._failures = seconds, failures
+
+    @property
+    def is_drawn(self) -> bool:
+        return not self.from_start
 
     @property
     def fails(self) -> bool:
@@ -165,7 +181,7 @@ class Replay(LatencyModel):
         entries = len(self._seconds)
         if self.order == "bootstrap":
             return (draws.rng.random(count) * entries).astype(np.int64)
-        first = (draws.origin + start) % entries
+        first = (start if self.from_start else draws.origin + start) % entries
         found: NDArray[np.int64] = (first + np.arange(count)) % entries
         return found
 

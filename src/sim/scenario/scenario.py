@@ -382,6 +382,8 @@ def _leave_out_unused(data: dict[str, Any]) -> None:
     for mapping, _ in _file_fields(data):
         if mapping.get("failed_column", "") is None:
             del mapping["failed_column"], mapping["failed"]
+        if mapping.get("from_start") is False:
+            del mapping["from_start"]
     for name in ("redo", "row_effect"):
         if data[name] is None:
             del data[name]

@@ -406,6 +406,35 @@ def test_every_model_has_a_name_in_the_list_that_messages_give() -> None:
     assert set(LATENCY_MODELS) == {*EXAMPLES, "trace", "tokens", "list", "request"}
 
 
+def test_a_trace_from_its_start_gives_row_i_its_entry_i(recorded: Path) -> None:
+    fields = {"model": "trace", "file": "t.csv", "column_s": "e2e_s"}
+    latency = model(recorded, **fields, from_start=True)
+    seconds = [0.5, 1.5, 2.5, 3.5, 7.0]
+    for seed, name in ((1, "a"), (2, "b")):
+        source = LatencySource(seed, [(name, latency)], 3000)
+        for row in (0, 1, 4, 5, 129, BLOCK_ROWS, 2999):
+            assert {source.get(0, row, attempt) for attempt in (1, 2)} == {seconds[row % 5]}
+        assert [source.get_barrier(0, scope) for scope in range(5)] == seconds
+    source.begin(3)
+    assert source.get(0, 7) == 2.5, "in every incarnation"
+    assert not latency.is_drawn
+    assert model(recorded, **fields).is_drawn
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"order": "bootstrap"}, "expected order: sequential"),
+        ({"failed_column": "e2e_s", "failed": "fail"}, "expected failed: leave_out"),
+    ],
+)
+def test_a_trace_from_its_start_draws_nothing(
+    recorded: Path, fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        model(recorded, model="trace", file="t.csv", column_s="e2e_s", from_start=True, **fields)
+
+
 # The real traces
 
 

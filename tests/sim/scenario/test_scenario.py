@@ -221,10 +221,29 @@ def test_the_digest_tells_scenarios_apart_by_what_decides_a_run(tmp_path: Path) 
     changes = {"columns[1].latency": {"model": "trace", "file": "t.csv", "column_s": "s"}}
     file = write(tmp_path, changes)
     digest = load_scenario(file).digest()
+    assert digest == load_scenario(file, {"columns.b.latency.from_start": "false"}).digest()
+    assert digest != load_scenario(file, {"columns.b.latency.from_start": "true"}).digest()
     assert load_scenario(file, {"name": "other", "description": "other"}).digest() == digest
     assert load_scenario(file, {"seed": "1"}).digest() != digest
     (tmp_path / "t.csv").write_text("s\n1\n3\n")
     assert load_scenario(file).digest() != digest
+
+
+def test_no_word_that_came_later_changes_an_older_digest(tmp_path: Path) -> None:
+    """Digests of November 2026, before token counts, redo, row effects and from_start."""
+    (tmp_path / "t.csv").write_text("s\n1\n2\n")
+    (tmp_path / "u.csv").write_text("p,o\n1,2\n")
+    trace = {"model": "trace", "file": "t.csv", "column_s": "s"}
+    file = write(tmp_path, {"columns[1].latency": trace})
+    assert load_scenario(file).digest() == "e3b39af79b9622455a59bc05ad21cb0e"
+    tokens = {**TOKENS, "file": "u.csv", "ttft_s": {100: 0.1}, "tpot_s": 0.02}
+    lognormal = {"model": "lognormal", "median_s": 2.0, "p90_s": 3.0}
+    parts = [{"weight": 1.0, "latency": tokens}, {"weight": 2.0, "latency": lognormal}]
+    changes = {
+        "columns[1].latency": {"model": "mixture", "components": parts},
+        "crashes": [{"random": {"mean_s": 3.0, "count": 2}}],
+    }
+    assert load_scenario(write(tmp_path, changes)).digest() == "8125c9321e1abd094dbba0d3d37c7632"
 
 
 # Overrides

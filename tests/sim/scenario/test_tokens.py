@@ -231,6 +231,17 @@ def test_prompt_and_answer_come_from_one_entry(recorded: Path, order: str) -> No
     assert len(set(pairs)) > 300
 
 
+def test_a_trace_from_its_start_gives_row_i_its_entry_i(recorded: Path) -> None:
+    trace = {"model": "trace", "file": "t.csv", "from_start": True}
+    model = request(
+        recorded, prompt_tokens={**trace, "column": "in"}, output_tokens={**trace, "column": "out"}
+    )
+    found = source(("a", model), rows=3010)
+    for row in (0, 17, 2999, 3007):
+        assert found.tokens(0, row)[:2] == (row % 3000, 2 * (row % 3000))
+        assert found.tokens(0, row, 2) == found.tokens(0, row)
+
+
 def test_calls_that_replay_requests_that_failed_fail_too(recorded: Path) -> None:
     trace = {"model": "trace", "file": "t.csv", "failed_column": "error", "failed": "fail"}
     model = request(
