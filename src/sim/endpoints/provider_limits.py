@@ -235,6 +235,33 @@ class ProviderLimits:
         """By limit, what may be taken at time t."""
         return [limit.room(t) for limit in self._limits]
 
+    def check(self, name: str, accepted: int, refused: int, held_tokens: float, t: float) -> None:
+        """Hold what was charged up to time t to the calls that came.
+
+        Args:
+            name: of the endpoint, for the message.
+            accepted, refused: calls that it took in, and that it did not.
+            held_tokens: of those that it took in, prompts and what was reserved for answers.
+
+        Raises:
+            AssertionError: the limits are wrong, whatever the scenario.
+        """
+        near = NOTHING * max(held_tokens, 1.0)
+        for place, (limit, what) in enumerate(self._asks):
+            least = most = held_tokens
+            if what == ONE:
+                least, most = accepted, accepted + self._charged * refused
+            elif what == USED:
+                least = 0.0
+            room = limit.room(t)
+            right = least - near <= limit.taken <= most + near and limit.returned <= limit.taken
+            if not (right and 0 <= room <= limit.burst):
+                raise AssertionError(
+                    f"endpoint {name!r}: limit {place} charged {limit.taken:g}, got back "
+                    f"{limit.returned:g} and has {room:g} of {limit.burst:g} at {t:g} s; expected "
+                    f"charges from {least:g} to {most:g}"
+                )
+
     def charges(self) -> list[tuple[float, float]]:
         """By limit, what was charged and what was given back, from 0 s on."""
         return [(limit.taken, limit.returned) for limit in self._limits]

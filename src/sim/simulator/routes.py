@@ -14,6 +14,7 @@ import simpy
 
 from cellspec.graph.graph import ExecutionGraph
 from sim.endpoints.client import Client, Through
+from sim.endpoints.conservation import ServerCounts
 from sim.endpoints.plan import EndpointPlan, ThrottlePlan
 from sim.endpoints.request import Request
 from sim.endpoints.server import Server
@@ -218,7 +219,7 @@ class EndpointRoute:
         self._client.crash(t)
         if self._events is not None:
             self._events.begin()
-        self._server.counts(t).check(self._endpoint.name)
+        self._checked(t)
 
     def _cut_off(self, t: float) -> None:
         for request, (_, column, _, _) in self._under_way.items():
@@ -226,12 +227,20 @@ class EndpointRoute:
         self._under_way.clear()
         self._nodes.clear()
 
+    def _checked(self, t: float) -> ServerCounts:
+        """The server's counts, held to each other and to what its limits charged."""
+        name, limits = self._endpoint.name, self._server.limits
+        counts = self._server.counts(t)
+        counts.check(name)
+        if limits is not None:
+            limits.check(name, counts.accepted, counts.refused, counts.tokens_in, t)
+        return counts
+
     def add_up(self, outcome: Outcome) -> None:
         t, counts, client = outcome.makespan_s, self._counts, self._client
         assert client is not None
         self._cut_off(t)
-        of_server = self._server.counts(t)
-        of_server.check(self._endpoint.name)
+        of_server = self._checked(t)
         outcome.endpoints.append(
             EndpointOutcome(
                 self._endpoint.name,

@@ -18,6 +18,7 @@ from sim.endpoints.plan import (
     SpeedTable,
     ThrottlePlan,
 )
+from sim.endpoints.provider_limits import ProviderLimits
 from sim.endpoints.request import Request
 from sim.endpoints.server import Server
 from sim.endpoints.throttle import Throttle
@@ -159,11 +160,16 @@ def test_every_call_ends_once_and_all_counts_come_out_even(seed: int) -> None:
         assert (run.throttle.out, run.client.waiting) == (0, 0)
     if run.server.limits is None:
         return
-    for plan, (taken, returned) in zip(run.plan.limits, run.server.limits.charges(), strict=True):
-        if plan.counts == "requests":
-            # A charged refusal may find none to take.
-            more = counts.refused if run.plan.refusal.charged else 0
-            assert counts.accepted <= taken <= counts.accepted + more
-        elif plan.charge == "reserved":
-            assert taken == pytest.approx(counts.tokens_in)
+    run.server.limits.check("chat", counts.accepted, counts.refused, counts.tokens_in, run.env.now)
+    for plan, (_, returned) in zip(run.plan.limits, run.server.limits.charges(), strict=True):
         assert (returned > 0) == plan.give_back
+
+
+@pytest.mark.parametrize(("accepted", "held"), [(1, 30), (3, 30), (2, 29), (2, 31)])
+def test_charges_that_are_not_those_of_the_calls_are_found_out(accepted: int, held: float) -> None:
+    limits = ProviderLimits([LimitPlan("requests", 9, 1.0, 9), LimitPlan("tokens", 99, 1.0, 99)])
+    for _ in range(2):
+        assert limits.ask(Request(None, 10, 5, 5), 0.0) is None
+    limits.check("chat", 2, 0, 30, 0.0)
+    with pytest.raises(AssertionError, match=r"^endpoint 'chat': limit [01] charged "):
+        limits.check("chat", accepted, 0, held, 0.0)
