@@ -9,7 +9,10 @@ __all__ = ["Latency"]
 
 
 class Latency(Protocol):
-    """Durations in seconds, each a function of (seed, column, row, attempt) alone."""
+    """Durations in seconds, each a function of (seed, column, row, attempt) alone.
+
+    With ``redo: fresh`` of the incarnation too: then they change at each resume.
+    """
 
     def reader(self, column: int) -> Callable[[int], float]:
         """Of the first attempt at a column's cells, by row."""

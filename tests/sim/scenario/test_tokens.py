@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
 import math
 import os
@@ -23,6 +25,8 @@ from sim.scenario.loader import load_scenario
 from sim.scenario.sampler import BLOCK_ROWS, SPARSE_ROWS, ColumnLatency, LatencySource
 from sim.scenario.scenario import Scenario
 from sim.scenario.tokens import TOKEN_MODELS
+
+DATA = Path(__file__).parents[4] / "shared" / "data"
 
 _ADAPTER: TypeAdapter[LatencyModel] = TypeAdapter(Latency)
 
@@ -262,6 +266,26 @@ def test_prompt_and_answer_of_one_trace_are_read_alike(recorded: Path) -> None:
             prompt_tokens={**trace, "column": "in"},
             output_tokens={**trace, "column": "out", "order": "bootstrap"},
         )
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="shared/data absent")
+def test_a_real_trace_gives_its_counts_in_its_order() -> None:
+    """The Azure LLM inference trace 2023: medians of 1,020 and 129 tokens, by another reader."""
+    file = DATA / "azure2023" / "AzureLLMInferenceTrace_conv.csv.gz"
+    with gzip.open(file, "rt", encoding="utf-8-sig") as lines:
+        rows = [(int(r["ContextTokens"]), int(r["GeneratedTokens"])) for r in csv.DictReader(lines)]
+    assert [statistics.median(column) for column in zip(*rows, strict=True)] == [1020, 129]
+    trace = {"model": "trace", "file": file.name, "from_start": True}
+    model = request(
+        file.parent,
+        prompt_tokens={**trace, "column": "ContextTokens"},
+        output_tokens={**trace, "column": "GeneratedTokens"},
+        max_output_tokens=500,
+    )
+    found = source(("a", model), rows=len(rows))
+    for row in (0, 1, 4711, len(rows) - 1):
+        prompt, output = rows[row]
+        assert found.tokens(0, row) == (prompt, min(output, 500), 500)
 
 
 # Sums
