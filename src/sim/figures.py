@@ -118,6 +118,23 @@ TERMS: tuple[tuple[str, str], ...] = (
         "with the second; and so again until there are not more.",
     ),
     (
+        "parts of a call",
+        "where a resource has an endpoint or a throttle, `request` events say how far a call of "
+        "its columns is. A `sent` is accepted if the next event of its call is a `queued` or "
+        "`serving` at the same time; else it is refused. From its start, or from a `lost`, to its "
+        "next `sent` a call is in the client's line; from there to the `sent` that is accepted it "
+        "is refused; then it is in the endpoint's queue until its `serving`, in prefill until its "
+        "`decoding`, and in decode until it ends or is `lost`.",
+    ),
+    (
+        "paid",
+        "each time that a call is served (`serving`), whatever becomes of it, the tokens of its "
+        "last `sent` are paid, for one of these causes: `lost` if it is `lost`, or does not end by "
+        "a `complete`, or the row (of a range the first) had been dropped before; `done again` if "
+        "an earlier call of its column with the same first row or scope was paid and not lost; "
+        "`first` otherwise.",
+    ),
+    (
         "percentile",
         "p of n values in order: the one at place p × n / 100, rounded up, counted from 1.",
     ),
@@ -212,7 +229,12 @@ FIGURES: tuple[Figure, ...] = (
         "The sum of the lengths of their payloads as JSON text (`cellspec.state.checkpoint`); it "
         "follows from claim, graph and `checkpoint.version`, which is in the scenario.",
     ),
-    Figure("events", "", "events", "How many event lines the trace has."),
+    Figure(
+        "events",
+        "",
+        "events",
+        "How many event lines the trace has, those of `request` left out.",
+    ),
     Figure("calls", "calls", "calls", "How many calls were started."),
     Figure(
         "worker_busy_s",
@@ -346,6 +368,57 @@ FIGURES: tuple[Figure, ...] = (
         "cells skipped",
         f"{_AT_END}: skipped cells of the column in rows that are not dropped.",
     ),
+    Figure("cost", "money", "cost", "The sum of by_endpoint.cost."),
+    Figure("by_endpoint.sent", "", "sent", "How many `sent` there are of calls of its columns."),
+    Figure(
+        "by_endpoint.accepted, refused",
+        "",
+        "accepted, refused",
+        "How many of these were accepted, and refused.",
+    ),
+    Figure("by_endpoint.refused_share", "", "refused %", "Its refused / its sent."),
+    Figure("by_endpoint.lost", "", "lost", "How many `lost` there are of calls of its columns."),
+    Figure(
+        "by_endpoint.mean_in_flight",
+        "calls",
+        "mean in flight",
+        "The sum of queue_s, prefill_s and decode_s of its columns / makespan.",
+    ),
+    Figure(
+        "by_endpoint.mean_limit",
+        "calls",
+        "mean limit",
+        "The mean over the makespan of its throttle's limit: what the scenario says at the start "
+        "and from each `crash` on, then `limit` of the last `request` that states it; none without "
+        "a throttle.",
+    ),
+    Figure(
+        "by_endpoint.prompt_tokens, output_tokens",
+        "tokens",
+        "prompt tokens, output tokens",
+        "The sums over its items of the bill.",
+    ),
+    Figure("by_endpoint.cost", "money", "cost", "The sum over its items of the bill."),
+    Figure(
+        "call_times.line_s, refused_s, queue_s, prefill_s, decode_s",
+        "s",
+        "line s, refused s, queue s, prefill s, decode s",
+        "The time that calls of the column were in each of their parts.",
+    ),
+    Figure("bill.calls", "", "calls", "How often a call of the column was paid for the cause."),
+    Figure(
+        "bill.prompt_tokens, output_tokens",
+        "tokens",
+        "prompt tokens, output tokens",
+        "Their tokens.",
+    ),
+    Figure(
+        "bill.cost",
+        "money",
+        "cost",
+        "(prompt_tokens × (1 − cached_share) × prompt_per_million + output_tokens × "
+        "output_per_million) / 1,000,000, at the endpoint's price; 0 without one.",
+    ),
 )
 
 _INTRODUCTION = """\
@@ -356,7 +429,8 @@ figures of the run, and those by resource as `resource.NAME.KEY`. A mean, share 
 an empty set is none (`null` in JSON, an empty field in CSV, – in the text). Numbers are rounded to
 twelve significant digits. `by_resource` has an item for each resource with a limit, and after
 them one for the columns that take none, if there are any. `failures` is empty if the scenario has
-no failures, skips, row groups or ranges.
+no failures, skips, row groups or ranges. `cost`, `by_endpoint`, `call_times` and `bill` are there
+if it has endpoints or throttles; CSV has the first, and those by endpoint as `endpoint.NAME.KEY`.
 
 `make recompute` works every figure of 10,000 random runs out from their traces, with a program that
 shares nothing with the simulator (`tests/recompute`), and compares."""

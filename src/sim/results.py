@@ -15,10 +15,14 @@ from sim.scenario.remarks import load_notes
 
 if TYPE_CHECKING:
     from sim.scenario.scenario import Scenario
+    from sim.simulator.endpoint_counts import EndpointOutcome
     from sim.simulator.outcome import Outcome
 
 __all__ = [
+    "BillFigures",
+    "CallTimes",
     "ColumnFigures",
+    "EndpointFigures",
     "IncarnationFigures",
     "ResourceFigures",
     "Result",
@@ -115,6 +119,72 @@ class FailureFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointFigures:
+    """What went on at one endpoint, and at the client before it. Times in seconds.
+
+    Attributes:
+        endpoint: the resource that it is behind.
+        sent: how often a call was sent, for the first time or again.
+        accepted, refused: of these, the endpoint took in, or not.
+        lost: calls that it lost.
+        mean_in_flight: calls that it had taken in.
+        mean_limit: of the client's throttle; None without one.
+        cost: money.
+    """
+
+    endpoint: str
+    sent: int
+    accepted: int
+    refused: int
+    refused_share: float | None
+    lost: int
+    mean_in_flight: float | None
+    mean_limit: float | None
+    prompt_tokens: float
+    output_tokens: float
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallTimes:
+    """Where the time of a column's calls went, behind an endpoint. Times in seconds.
+
+    Attributes:
+        line_s: before they were first sent.
+        refused_s: from there until they were accepted.
+        queue_s: in the endpoint's line.
+        prefill_s: until their prompt was read.
+        decode_s: until they had their answer.
+    """
+
+    column: str
+    endpoint: str
+    line_s: float
+    refused_s: float
+    queue_s: float
+    prefill_s: float
+    decode_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BillFigures:
+    """What the calls of a column came to that were paid for one cause.
+
+    Attributes:
+        cause: ``"first"``, ``"done again"`` or ``"lost"``.
+        cost: money.
+    """
+
+    column: str
+    endpoint: str
+    cause: str
+    calls: int
+    prompt_tokens: float
+    output_tokens: float
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """The figures of one run, as `sim.figures` defines them.
 
@@ -123,6 +193,7 @@ class Result:
     Attributes:
         crashes_planned: None if they come again and again, to the end of the run.
         notes: lines that a reader must know of the figures.
+        cost, by_endpoint, call_times, bill: of a scenario with endpoints or throttles.
     """
 
     name: str
@@ -170,6 +241,10 @@ class Result:
     incarnations: tuple[IncarnationFigures, ...]
     failures: tuple[FailureFigures, ...]
     notes: tuple[str, ...]
+    cost: float | None = None
+    by_endpoint: tuple[EndpointFigures, ...] = ()
+    call_times: tuple[CallTimes, ...] = ()
+    bill: tuple[BillFigures, ...] = ()
 
 
 def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
@@ -235,6 +310,43 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
         incarnations=_incarnations(outcome),
         failures=() if scenario.is_plain else _failures(scenario, outcome),
         notes=tuple(load_notes(scenario)),
+        cost=_tidy(sum(item.cost for item in outcome.endpoints)) if outcome.endpoints else None,
+        by_endpoint=tuple(_endpoint(item, makespan) for item in outcome.endpoints),
+        call_times=tuple(
+            CallTimes(graph.column_names[column], item.name, *map(_tidy, parts_s))
+            for item in outcome.endpoints
+            for column, parts_s in sorted(item.parts_s.items())
+        ),
+        bill=tuple(
+            BillFigures(
+                column=graph.column_names[line.column],
+                endpoint=item.name,
+                cause=line.cause,
+                calls=line.calls,
+                prompt_tokens=_tidy(line.prompt_tokens),
+                output_tokens=_tidy(line.output_tokens),
+                cost=_tidy(line.money),
+            )
+            for item in outcome.endpoints
+            for line in item.bill
+        ),
+    )
+
+
+def _endpoint(item: EndpointOutcome, makespan_s: float) -> EndpointFigures:
+    sent = item.accepted + item.refused
+    return EndpointFigures(
+        endpoint=item.name,
+        sent=sent,
+        accepted=item.accepted,
+        refused=item.refused,
+        refused_share=_ratio(item.refused, sent),
+        lost=item.lost,
+        mean_in_flight=_ratio(item.call_s, makespan_s),
+        mean_limit=None if item.mean_limit is None else _tidy(item.mean_limit),
+        prompt_tokens=_tidy(sum(line.prompt_tokens for line in item.bill)),
+        output_tokens=_tidy(sum(line.output_tokens for line in item.bill)),
+        cost=_tidy(item.cost),
     )
 
 

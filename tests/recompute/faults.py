@@ -15,16 +15,20 @@ import pytest
 
 import cellspec.state.checkpoint
 import sim.results
+import sim.simulator.endpoint_counts
 import sim.simulator.losses
 import sim.simulator.simulator
 import sim.simulator.timings
 from cellspec.graph.nodes import column_of
 from cellspec.state.claims import minus, prefix_of
 from cellspec.state.codes import READY
+from sim.endpoints.throttle import Throttle
 from sim.simulator.calls import Calls
 from sim.simulator.consequences import Consequences
+from sim.simulator.endpoint_counts import EndpointCounts, parts_s
 from sim.simulator.failing import Failing
 from sim.simulator.ready_times import ReadyTimes
+from sim.simulator.routes import EndpointRoute
 from sim.simulator.run_state import RunState
 from sim.simulator.simulator import Simulator
 from sim.simulator.tally import Tally
@@ -74,6 +78,57 @@ def _instead(
     """Let ``other(method, self, *arguments)`` stand for a method."""
     method = getattr(owner, name)
     monkeypatch.setattr(owner, name, lambda self, *arguments: other(method, self, *arguments))
+
+
+# Endpoints
+
+
+@_fault("calls in an endpoint's queue are not in flight there", "by_endpoint.mean_in_flight")
+def _queue_not_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    def then(_: Any, outcome: Any) -> None:
+        for item in outcome.endpoints:
+            item.call_s -= sum(parts[2] for parts in item.parts_s.values())
+
+    _after(monkeypatch, EndpointRoute, "add_up", then)
+
+
+@_fault("a call that was refused is in the client's line again", "call_times.refused_s")
+def _refused_in_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def parts(request: Any, t: float) -> tuple[float, ...]:
+        line_s, refused_s, *rest = parts_s(request, t)
+        return (line_s + refused_s, 0.0, *rest)
+
+    monkeypatch.setattr(sim.simulator.endpoint_counts, "parts_s", parts)
+
+
+@_fault("what is cut off costs nothing", "cost")
+def _cut_off_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_off(method: Any, counts: Any, request: Any, column: int, t: float) -> None:  # noqa: ARG001
+        counts.parts_s.setdefault(column, [0.0] * 5)
+        for place, seconds in enumerate(parts_s(request, t)):
+            counts.parts_s[column][place] += seconds
+
+    _instead(monkeypatch, EndpointCounts, "cut_off", cut_off)
+
+
+@_fault("a call whose answer is an error is paid for its values", "bill.cause")
+def _errors_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = EndpointCounts.ended
+
+    def ended(counts: Any, *arguments: Any, **_: Any) -> None:
+        method(counts, *arguments, gives=True)
+
+    monkeypatch.setattr(EndpointCounts, "ended", ended)
+
+
+@_fault("the limit of a throttle counts from its first change on", "by_endpoint.mean_limit")
+def _limit_from_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    def move(method: Any, throttle: Any, limit: int, t: float) -> None:
+        method(throttle, limit, t)
+        if throttle.cuts == 1:
+            throttle._limit_s = 0.0
+
+    _instead(monkeypatch, Throttle, "_move", move)
 
 
 # Rows and cells

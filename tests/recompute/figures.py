@@ -15,6 +15,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any, TypeAlias
 
+from tests.recompute.endpoints import endpoint_figures
 from tests.recompute.history import Call, Cell, Claim, History, Incarnation
 
 __all__ = ["NOT_FIGURES", "Figures", "count_figures", "differences", "figure_of", "recompute"]
@@ -130,6 +131,7 @@ class _Recompute:
             "by_column": [self.by_column(name) for name in self.columns],
             "incarnations": [self.incarnation(incarnation) for incarnation in self.incarnations],
             "failures": self.failures(),
+            **endpoint_figures(self.scenario, self.history),
         }
 
     def about(self) -> Figures:

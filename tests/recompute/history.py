@@ -53,6 +53,8 @@ class Call:
         outcome: "complete", "retryable", "backpressure", "permanent" or "timeout"; "lost" in a
             crash, and "running" where the run ended before it.
         backoff_end_s: the end of the backoff of its first cell before it, if it had one.
+        way: how far it came on its way through an endpoint, and when.
+        unwanted: its row, or the first of its range, had been dropped when it ended.
     """
 
     column: str
@@ -63,6 +65,8 @@ class Call:
     end_s: float | None = None
     outcome: str = "running"
     backoff_end_s: float | None = None
+    way: list[tuple[float, Event]] = field(default_factory=list)
+    unwanted: bool = False
 
     @property
     def last_s(self) -> float:
@@ -267,6 +271,10 @@ class _Reader:
         return self.incarnations[-1]
 
     def take(self, event: Event) -> None:
+        if event["event"] == "request":
+            step = event["request"] | {"seq": event["seq"]}
+            self._call(event).way.append((event["t"], step))
+            return
         self.given = []
         getattr(self, f"on_{event['event']}")(event, event["t"])
         while self.finished < self.rows and all(
@@ -329,6 +337,7 @@ class _Reader:
 
     def _end(self, call: Call, outcome: str, t: float) -> None:
         call.end_s, call.outcome = t, outcome
+        call.unwanted = call.scope is None and self.incarnation.is_dropped(call.rows[0])
         self.running.remove(call)
 
     # Cells and rows

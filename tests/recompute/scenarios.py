@@ -22,6 +22,9 @@ def draw(seed: int, number: int) -> Data:
     sources = (random.Random(f"{seed}/{number}{part}") for part in ("", "/sets"))
     data = _Draw(*sources).scenario(number)
     _add_runs(data, random.Random(f"{seed}/{number}/runs"))
+    behind = random.Random(f"{seed}/{number}/endpoints")
+    if behind.random() < 0.3:
+        _Endpoints(behind).add(data)
     return data
 
 
@@ -317,4 +320,87 @@ class _Draw:
             found["most_s"] = pick.choice((1.0, 5.0))
         if self.yes(0.5):
             found["jitter"] = pick.choice((0.2, 0.5))
+        return found
+
+
+class _Endpoints:
+    """Endpoints and throttles for the resources that columns of a scenario take."""
+
+    def __init__(self, source: random.Random) -> None:
+        self.random = source
+
+    def yes(self, share: float) -> bool:
+        return self.random.random() < share
+
+    def add(self, data: Data) -> None:
+        pick = self.random
+        if not data["limits"]["resources"]:
+            data["limits"]["resources"] = {"x": pick.randint(1, 4)}
+        if not any("resource" in column for column in data["columns"]):
+            pick.choice(data["columns"])["resource"] = pick.choice([*data["limits"]["resources"]])
+        used = sorted({column["resource"] for column in data["columns"] if "resource" in column})
+        name = pick.choice(used)
+        data["limits"]["resources"][name] += pick.choice((0, 2, 4))
+        mine = [column for column in data["columns"] if column.get("resource") == name]
+        if self.yes(0.1):
+            data["throttle"] = {name: self.throttle()}
+            return
+        if self.yes(0.6):
+            endpoint: Data = {"tpot_s": {"1": 0.02, "3": 0.05}, "beyond": "line"}
+            for column in mine:
+                column["latency"] = self.request()
+                column.pop("latency_per_row_s", None)
+            if self.yes(0.5):
+                endpoint["prefill_tokens_per_s"] = 100
+                endpoint["prefill_stalls_decode"] = self.yes(0.5)
+            if self.yes(0.3):
+                endpoint["kv_tokens"] = 300
+        else:
+            endpoint = {"work": {"full_speed": pick.randint(1, 3)}}
+        endpoint |= self.server()
+        backoff = data.get("failures", {}).get("backoff", {})
+        if "queue" in endpoint and not backoff.get("first_s", 1.0):
+            # Who finds a full queue is not told when to come back, and must not ask at once.
+            backoff["first_s"] = 0.5
+        data["endpoints"] = {name: endpoint}
+        if self.yes(0.4):
+            data["throttle"] = {name: self.throttle()}
+        if "failures" in data and self.yes(0.4):
+            data["failures"]["timeout_s"] = pick.choice((0.5, 3.0, 8.0))
+
+    def request(self) -> Data:
+        counts = ({"model": "constant", "value": 40}, {"model": "exponential", "mean": 30})
+        found: Data = {"model": "request", "max_output_tokens": 100}
+        found["output_tokens"] = self.random.choice(counts)
+        if self.yes(0.7):
+            found["prompt_tokens"] = {"model": "constant", "value": self.random.choice((20, 150))}
+        return found
+
+    def throttle(self) -> Data:
+        if self.yes(0.2):
+            return {"pause_s": self.random.choice((0.5, 2.0))}
+        return {"start": 1, "successes": self.random.randint(1, 3), "cool_down_s": 0.5}
+
+    def server(self) -> Data:
+        pick = self.random
+        found: Data = {}
+        if self.yes(0.4):
+            found["max_in_flight"] = pick.randint(1, 2)
+            if self.yes(0.6):
+                found["queue"] = pick.randint(0, 2)
+        if self.yes(0.5):
+            limit: Data = {"requests": pick.choice((2, 10)), "per_s": pick.choice((1, 3))}
+            found["limits"] = [limit | ({"window": "fixed"} if self.yes(0.3) else {})]
+        if self.yes(0.4):
+            running = pick.choice(("fail", "hang", "finish"))
+            at_s = pick.choice((1.0, 2.5, 6.0))
+            found["outages"] = [{"from_s": at_s, "to_s": at_s + 1.5, "running": running}]
+        if found.keys() & {"queue", "limits", "outages"} and self.yes(0.4):
+            found["refusal"] = {"latency_s": 0.125}
+        if self.yes(0.2):
+            found["pauses"] = [{"from_s": 3.0, "to_s": 3.75}]
+        if self.yes(0.2):
+            found["cold_start"] = {"first_s": 0.5, "idle_s": 2.0}
+        if self.yes(0.7):
+            found["price"] = {"prompt_per_million": 3.0, "output_per_million": 15.0}
         return found

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -115,14 +116,24 @@ def test_the_figures_of_a_small_run_are_those_worked_out_by_hand() -> None:
     }
 
 
-def test_every_figure_on_the_page_is_worked_out_and_no_other() -> None:
+def of_endpoint(folder: Path) -> dict[str, Any]:
+    """The figures of a run with an endpoint and a throttle that no run without them has."""
+    latency = {"model": "constant", "value_s": 1}
+    data = scenario({"name": "a", "traits": ["START"], "resource": "x", "latency": latency})
+    data["limits"] = {"workers": 2, "resources": {"x": 2}}
+    data |= {"endpoints": {"x": {"work": {"full_speed": 1}}}, "throttle": {"x": {"start": 1}}}
+    found = recompute(data, read(run(data, folder).trace))
+    return {key: value for key, value in found.items() if key not in example()}
+
+
+def test_every_figure_on_the_page_is_worked_out_and_no_other(tmp_path: Path) -> None:
     text = PAGE.read_text(encoding="utf-8")
     on_page = {
         f"{key.rpartition('.')[0]}.{name}".removeprefix(".")
         for key in re.findall(r"^\| `([^`]+)`", text, re.MULTILINE)
         for name in _names(key.rpartition(".")[2])
     }
-    found = example()
+    found = example() | of_endpoint(tmp_path)
     worked_out = set()
     for key, value in found.items():
         if isinstance(value, list):
@@ -138,6 +149,9 @@ def test_every_figure_on_the_page_is_worked_out_and_no_other() -> None:
         "by_column.barrier",
         "incarnations.incarnation",
         "failures.column",
+        "by_endpoint.endpoint",
+        *(f"{part}.{key}" for part in ("call_times", "bill") for key in ("column", "endpoint")),
+        "bill.cause",
     }
     assert on_page - worked_out == set()
     assert worked_out - on_page - names <= beside
@@ -162,7 +176,7 @@ def test_sums_may_differ_in_their_last_digits_and_counts_may_not() -> None:
     assert differences({"a": 1}, {})
 
 
-@pytest.mark.parametrize("name", ["history.py", "figures.py"])
+@pytest.mark.parametrize("name", ["history.py", "figures.py", "endpoints.py"])
 def test_the_figures_are_worked_out_with_the_standard_library_alone(name: str) -> None:
     tree = ast.parse((HERE / name).read_text(encoding="utf-8"))
     modules = {
@@ -170,7 +184,7 @@ def test_the_figures_are_worked_out_with_the_standard_library_alone(name: str) -
         *(a.name for x in ast.walk(tree) if isinstance(x, ast.Import) for a in x.names),
     }
     others = {x for x in modules if x.partition(".")[0] not in sys.stdlib_module_names}
-    assert others <= {"tests.recompute.history"}
+    assert others <= {"tests.recompute.history", "tests.recompute.endpoints"}
     assert "importlib" not in modules
     called = {
         node.func.id
@@ -193,8 +207,11 @@ def test_a_line_of_csv_holds_the_same_figures(tmp_path: Path) -> None:
         for item in worked_out["by_resource"]:
             if item["resource"] is not None:
                 expected |= {f"resource.{item['resource']}.{key}": item[key] for key in item}
+        for item in worked_out.get("by_endpoint", ()):
+            expected |= {f"endpoint.{item['endpoint']}.{key}": item[key] for key in item}
         line = {key: None if text == "" else text for key, text in run_csv(data, tmp_path).items()}
-        expected = {key: value for key, value in expected.items() if not key.endswith(".resource")}
+        named = (".resource", ".endpoint")
+        expected = {key: value for key, value in expected.items() if not key.endswith(named)}
         for key, value in expected.items():
             text = line[key]
             if isinstance(value, int | float) and text is not None:
@@ -226,6 +243,21 @@ def test_a_wrong_definition_is_noticed(fault: Fault, monkeypatch: pytest.MonkeyP
 
 def test_at_least_fifteen_wrong_definitions_are_planted() -> None:
     assert len({fault.says for fault in FAULTS}) >= 15
+
+
+def test_calls_are_refused_lost_cut_off_and_made_again_behind_endpoints(tmp_path: Path) -> None:
+    steps: Counter[str] = Counter()
+    causes: Counter[str] = Counter()
+    for number in range(300):
+        data = draw(0, number)
+        if "endpoints" not in data:
+            continue
+        done = run(data, tmp_path)
+        events = map(json.loads, done.trace[1:-1])
+        steps.update(event["request"]["step"] for event in events if event["event"] == "request")
+        causes.update(item["cause"] for item in done.printed["bill"])
+    assert {"queued", "refused", "lost", "raised"} <= steps.keys(), steps
+    assert min(causes[cause] for cause in ("first", "done again", "lost")) > 9, causes
 
 
 def test_a_first_row_that_a_crash_loses_is_complete_when_it_is_made_again(tmp_path: Path) -> None:

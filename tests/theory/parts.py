@@ -122,6 +122,9 @@ class Parts:
     def sent(self, request: Request, t: float) -> None:
         self._of(request)["sent"].append(t)
 
+    def accepted(self, request: Request, t: float) -> None:
+        """Nothing that the naive program would tell apart from serving."""
+
     def refused(self, request: Request, retry_after_s: float | None, t: float) -> None:
         self._of(request)["refused"].append(t)
         if retry_after_s is not None:

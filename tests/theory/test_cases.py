@@ -19,10 +19,8 @@ SHORT = 30_000
 
 NOT_YET = {
     "accept",
-    "endpoints.price",
     "scheduler",
     "shares",
-    "throttle",
     "tune",
 }
 """Words of scenarios that a run does not follow yet."""

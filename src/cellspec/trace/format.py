@@ -114,7 +114,7 @@ Kind: TypeAlias = Literal[
 ]
 
 Cause: TypeAlias = Literal["failed", "filtered", "killer"]
-Step: TypeAlias = Literal["sent", "refused", "serving", "decoding", "lost", "raised"]
+Step: TypeAlias = Literal["sent", "queued", "refused", "serving", "decoding", "lost", "raised"]
 
 Clock: TypeAlias = Literal["virtual", "real"]
 VerdictWord: TypeAlias = Literal["pass", "violated", "inconclusive"]
@@ -234,9 +234,9 @@ class RequestStep(JsonObject, frozen=True, omit_defaults=True):
     step: Annotated[
         Step,
         Meta(
-            description="`sent` by the client; `refused`, as the client hears; `serving`: out of "
-            "the server's line; `decoding`: its prompt is read; `lost` by the server; `raised`: "
-            "its success raised the limit of its client's throttle."
+            description="`sent` by the client; `queued` in the server's line; `refused`, as the "
+            "client is told; `serving`: out of the line; `decoding`: its prompt is read; `lost` by "
+            "the server; `raised`: its success raised the limit of its client's throttle."
         ),
     ]
     prompt_tokens: Annotated[

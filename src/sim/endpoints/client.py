@@ -51,6 +51,9 @@ class Watch(Protocol):
     def sent(self, request: Request, t: float) -> None:
         """A call goes out, for the first time or again."""
 
+    def accepted(self, request: Request, t: float) -> None:
+        """The endpoint took in the call that was sent."""
+
     def refused(self, request: Request, retry_after_s: float | None, t: float) -> None:
         """The client hears that a call was refused."""
 
@@ -196,6 +199,8 @@ class Client:
         refusal = self._offer(request, t)
         if refusal is None:
             self.accepted += 1
+            if self._watch is not None:
+                self._watch.accepted(request, t)
             if self._deadlines is not None:
                 self._deadlines.start(request, t)
             return

@@ -15,23 +15,36 @@ __all__ = ["render_csv", "render_json"]
 
 def render_json(result: Result) -> str:
     """The result as one JSON object, indented, keys always in the same order."""
-    return json.dumps(asdict(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    """The result as plain values; without endpoints it has none of their fields."""
+    found = asdict(result)
+    if not result.by_endpoint:
+        for name in ("cost", "by_endpoint", "call_times", "bill"):
+            del found[name]
+    return found
 
 
 def render_csv(result: Result) -> str:
-    """A header and one line: every single figure, and those of each resource.
+    """A header and one line: every single figure, and those of each resource and endpoint.
 
     Columns and incarnations are left out, because their number differs between runs. The header
     is the same for all runs with the same resources.
     """
     flat: dict[str, Any] = {
-        key: value for key, value in asdict(result).items() if not isinstance(value, tuple | list)
+        key: value for key, value in _plain(result).items() if not isinstance(value, tuple | list)
     }
     flat["checked"] = str(result.checked).lower()
     for item in result.by_resource:
         for key, value in asdict(item).items():
             if key != "resource" and item.resource is not None:
                 flat[f"resource.{item.resource}.{key}"] = value
+    for endpoint in result.by_endpoint:
+        for key, value in asdict(endpoint).items():
+            if key != "endpoint":
+                flat[f"endpoint.{endpoint.endpoint}.{key}"] = value
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(flat)

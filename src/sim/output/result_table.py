@@ -31,6 +31,8 @@ def render_table(result: Result) -> str:
     ]
     if result.failures:
         parts += ["", *_failure_table(result)]
+    if result.by_endpoint:
+        parts += ["", *_endpoint_table(result), "", *_times_table(result), "", *_bill_table(result)]
     if len(result.incarnations) > 1:
         parts += ["", *_incarnation_table(result)]
     if result.notes:
@@ -158,6 +160,53 @@ def _failure_table(result: Result) -> list[str]:
             ("cells skipped", _integers([item.skipped for item in items])),
         ],
         words=1,
+    )
+
+
+def _endpoint_table(result: Result) -> list[str]:
+    items = result.by_endpoint
+    shares = [item.refused_share for item in items]
+    columns = [
+        ("endpoint", [_printable(item.endpoint) for item in items]),
+        ("sent", _integers([item.sent for item in items])),
+        ("accepted", _integers([item.accepted for item in items])),
+        ("refused", _integers([item.refused for item in items])),
+        ("refused %", _decimals([None if x is None else 100 * x for x in shares])),
+        ("lost", _integers([item.lost for item in items])),
+        ("mean in flight", _decimals([item.mean_in_flight for item in items])),
+        ("mean limit", _decimals([item.mean_limit for item in items])),
+    ]
+    return _table(columns, words=1)
+
+
+def _times_table(result: Result) -> list[str]:
+    items = result.call_times
+    return _table(
+        [
+            ("calls of column", [_printable(item.column) for item in items]),
+            ("line s", _decimals([item.line_s for item in items])),
+            ("refused s", _decimals([item.refused_s for item in items])),
+            ("queue s", _decimals([item.queue_s for item in items])),
+            ("prefill s", _decimals([item.prefill_s for item in items])),
+            ("decode s", _decimals([item.decode_s for item in items])),
+        ],
+        words=1,
+    )
+
+
+def _bill_table(result: Result) -> list[str]:
+    items = result.bill
+    total = sum(item.calls for item in items)
+    return _table(
+        [
+            ("paid for", [*(_printable(item.column) for item in items), "all"]),
+            ("cause", [*(item.cause for item in items), ""]),
+            ("calls", _integers([*(item.calls for item in items), total])),
+            ("prompt tokens", _decimals([*(item.prompt_tokens for item in items), None])),
+            ("output tokens", _decimals([*(item.output_tokens for item in items), None])),
+            ("cost", _decimals([*(item.cost for item in items), result.cost])),
+        ],
+        words=2,
     )
 
 

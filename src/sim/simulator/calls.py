@@ -70,7 +70,7 @@ class Calls:
         kept = sorted(streams | self._kept)
         self._costs = CallCosts(self._state.latency, self._parts.outcomes, kept)
         for route in self._parts.each_route:
-            route.attach(self._state.env, self._through)
+            route.attach(self._state.env, self._through, self._state.counters.dropped)
 
     # What becomes ready
 

@@ -67,10 +67,15 @@ class EndpointCounts:
         # By column, the nodes that had an answer before, which a crash may lose.
         self._had: dict[int, RowSet] | None = {} if crashes else None
 
-    def ended(self, request: Request, column: int, place: int, t: float) -> None:
-        """A call has its answer; its node is `place`, a row or a scope."""
+    def ended(self, request: Request, column: int, place: int, t: float, *, gives: bool) -> None:
+        """A call has its answer.
+
+        Args:
+            place: its row, the first of its range, or its scope.
+            gives: the answer is no error, and its row was not dropped meanwhile.
+        """
         self._add(request, column, t)
-        if request.fails:
+        if not gives:
             self.bill.pay(column, "lost", request.prompt_tokens, request.output_tokens)
             return
         again = False

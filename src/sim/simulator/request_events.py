@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isnan
 from typing import Any
 
 from cellspec.trace.format import RequestStep
@@ -40,6 +41,10 @@ class RequestEvents:
             self._say(request, t, RequestStep("sent", *tokens))
         else:
             self._say(request, t, RequestStep("sent", work=request.work))
+
+    def accepted(self, request: Request, t: float) -> None:
+        if isnan(request.served_s):
+            self._say(request, t, RequestStep("queued"))
 
     def refused(self, request: Request, retry_after_s: float | None, t: float) -> None:
         self._limit = None if self._throttle is None else self._throttle.limit

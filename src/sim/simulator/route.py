@@ -6,6 +6,7 @@ from typing import Protocol
 
 import simpy
 
+from cellspec.graph.rowset import RowSet
 from cellspec.machine.actions import Failure
 from sim.simulator.outcome import Outcome
 from sim.simulator.run_state import Task
@@ -26,8 +27,14 @@ class Finish(Protocol):
 class Route(Protocol):
     """The way of the calls of one or several columns; it lives through all incarnations."""
 
-    def attach(self, env: simpy.Environment, finish: Finish) -> None:
-        """An incarnation begins, with a clock of its own and without calls."""
+    def attach(self, env: simpy.Environment, finish: Finish, dropped: RowSet) -> None:
+        """An incarnation begins, with a clock of its own and without calls.
+
+        Args:
+            env: the clock.
+            finish: takes calls that are through.
+            dropped: the rows that are dropped, as they are now at any time of it.
+        """
 
     def enter(self, task: Task, call: int, stop: int, fails: bool, t: float) -> None:
         """A call starts; it may be through at this same time, but only after this returned.

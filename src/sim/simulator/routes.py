@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import simpy
 
 from cellspec.graph.graph import ExecutionGraph
+from cellspec.graph.rowset import RowSet
 from sim.endpoints.client import Client, Through
 from sim.endpoints.conservation import ServerCounts
 from sim.endpoints.plan import EndpointPlan, ThrottlePlan
@@ -123,8 +124,8 @@ class EndpointRoute:
             self._events = RequestEvents(notify, self._nodes, has_tokens, self._throttle)
         self._client: Client | None = None
 
-    def attach(self, env: simpy.Environment, finish: Finish) -> None:
-        self._finish, self._env = finish, env
+    def attach(self, env: simpy.Environment, finish: Finish, dropped: RowSet) -> None:
+        self._finish, self._env, self._dropped = finish, env, dropped
         if self._client is not None:
             self._client.attach(env)
             return
@@ -188,12 +189,13 @@ class EndpointRoute:
 
     def _answered(self, request: Request, t: float) -> None:
         call, column, place, stop = self._under_way.pop(request)
-        self._counts.ended(request, column, place, t)
+        task = request.call
+        assert isinstance(task, Task)
+        gives = not request.fails and (task.column < 0 or place not in self._dropped)
+        self._counts.ended(request, column, place, t, gives=gives)
         if self._events is not None:
             self._events.answered(request, t)
             del self._nodes[request]
-        task = request.call
-        assert isinstance(task, Task)
         if column in self._tokens.referenced and task.column >= 0 and not request.fails:
             for row in range(place, stop):
                 self._tokens.gave(column, row, call)

@@ -341,6 +341,9 @@ class Told:
     def sent(self, request: Request, t: float) -> None:  # noqa: ARG002
         self.told.append(("sent", t, None))
 
+    def accepted(self, request: Request, t: float) -> None:  # noqa: ARG002
+        self.told.append(("accepted", t, None))
+
     def refused(self, request: Request, retry_after_s: float | None, t: float) -> None:  # noqa: ARG002
         self.told.append(("refused", t, retry_after_s))
 
@@ -357,8 +360,9 @@ def test_a_watch_is_told_when_the_client_hears_of_it_and_changes_nothing(
     watched = ran(loop(plan, alike(12, 2.0), 6, throttle, watch=told))
     assert watched == ran(loop(plan, alike(12, 2.0), 6, throttle))
     assert told.told == sorted(told.told, key=lambda each: each[1])
-    assert told.told[6] == ("refused", 0.125, 2.0)
+    assert told.told[10] == ("refused", 0.125, 2.0)
     assert sum(what == "refused" for what, *_ in told.told) == watched["refused"]
+    assert sum(what == "accepted" for what, *_ in told.told) == 12
     assert sum(what == "sent" for what, *_ in told.told) == watched["refused"] + 12
 
 

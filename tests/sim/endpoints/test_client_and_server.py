@@ -116,6 +116,9 @@ class Run:
         assert request.sent_s == t
         self.look(t)
 
+    def accepted(self, request: Request, t: float) -> None:
+        assert request.accepted_s == request.sent_s == t
+
     def refused(self, request: Request, retry_after_s: float | None, t: float) -> None:
         assert retry_after_s is None or retry_after_s > 0
         assert request.refusals > 0

@@ -11,6 +11,7 @@ import simpy
 
 from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, FailurePolicy, Limits
 from cellspec.errors import SpecError
+from cellspec.graph.rowset import RowSet
 from sim.simulator.call_outcomes import ColumnRates, DrawnOutcomes
 from sim.simulator.outcome import Outcome
 from sim.simulator.plan import CheckpointPlan, CrashPlan, RunPlan
@@ -28,8 +29,8 @@ class LatencyRoute:
         self.latency = latency
         self.died_s: list[float] = []
 
-    def attach(self, env: simpy.Environment, finish: Finish) -> None:
-        self.env, self.finish, self.inside = env, finish, 0
+    def attach(self, env: simpy.Environment, finish: Finish, dropped: RowSet) -> None:
+        self.env, self.finish, self.inside, self.dropped = env, finish, 0, dropped
 
     def enter(self, task: Task, call: int, stop: int, fails: bool, t: float) -> None:  # noqa: ARG002
         assert t == self.env.now

@@ -1,0 +1,207 @@
+"""The figures of endpoints, worked out from a trace by what simulations/figures.md says they are.
+
+As `tests.recompute.figures`: plain arithmetic, to be compared with the page sentence by sentence.
+Nothing is taken from the simulator's own sums, so that Little's law is worked out here: calls in
+flight are counted by the time that each was there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+from tests.recompute.history import Call, History, Incarnation
+
+__all__ = ["endpoint_figures"]
+
+Figures: TypeAlias = dict[str, Any]
+
+PARTS = ("line_s", "refused_s", "queue_s", "prefill_s", "decode_s")
+CAUSES = ("first", "done again", "lost")
+
+
+def endpoint_figures(scenario: dict[str, Any], history: History) -> Figures:
+    """What the result holds of a scenario with endpoints or throttles; empty without them."""
+    given = history.header.get("endpoints") or {}
+    if not given:
+        return {}
+    found = [_Endpoint(name, scenario, history) for name in _order(scenario, given)]
+    return {
+        "cost": math.fsum(one.figures()["cost"] for one in found),
+        "by_endpoint": [one.figures() for one in found],
+        "call_times": [item for one in found for item in one.times()],
+        "bill": [item for one in found for item in one.bill()],
+    }
+
+
+def _order(scenario: dict[str, Any], given: dict[str, Any]) -> list[str]:
+    """Endpoints in the order of the scenario, then throttles of other resources."""
+    names = [*scenario.get("endpoints", {}), *given]
+    return list(dict.fromkeys(name for name in names if name in given))
+
+
+class _Stay(NamedTuple):
+    """A call on its way, from its start or from a loss to its end or to the next loss.
+
+    Attributes:
+        steps: what happened to it, and when.
+        lost: the endpoint lost it.
+    """
+
+    call: Call
+    start_s: float
+    end_s: float
+    steps: list[tuple[float, dict[str, Any]]]
+    lost: bool
+
+    def sent(self) -> Iterator[tuple[float, dict[str, Any], bool]]:
+        """Each `sent`, and whether it was accepted."""
+        for place, (t, step) in enumerate(self.steps):
+            if step["step"] == "sent":
+                then = self.steps[place + 1] if place + 1 < len(self.steps) else (math.nan, {})
+                yield t, step, then[0] == t and then[1].get("step") in ("queued", "serving")
+
+    def when(self, step: str) -> float | None:
+        return next((t for t, found in self.steps if found["step"] == step), None)
+
+    def parts(self) -> dict[str, float]:
+        """The seconds in each part; they add up to all of it."""
+        sent = list(self.sent())
+        moments = [
+            sent[0][0] if sent else None,
+            next((t for t, _, accepted in sent if accepted), None),
+            self.when("serving"),
+            self.when("decoding"),
+        ]
+        found, since = dict.fromkeys(PARTS, 0.0), self.start_s
+        for part, moment in zip(PARTS, [*moments, self.end_s], strict=True):
+            if moment is None:
+                found[part] = self.end_s - since
+                break
+            found[part] = moment - since
+            since = moment
+        return found
+
+
+class _Endpoint:
+    def __init__(self, name: str, scenario: dict[str, Any], history: History) -> None:
+        self.name, self.scenario, self.history = name, scenario, history
+        self.columns = [c for c, column in history.columns.items() if column.resource == name]
+        self.makespan = history.incarnations[-1].end_s
+        self.stays = [
+            stay
+            for incarnation in history.incarnations
+            for call in incarnation.calls
+            if call.column in self.columns
+            for stay in _stays(incarnation, call)
+        ]
+
+    def figures(self) -> Figures:
+        sent = [accepted for stay in self.stays for _, _, accepted in stay.sent()]
+        bill, times = self.bill(), self.times()
+        there = math.fsum(item[part] for item in times for part in PARTS[2:])
+        refused = sent.count(False)
+        return {
+            "endpoint": self.name,
+            "sent": len(sent),
+            "accepted": sent.count(True),
+            "refused": refused,
+            "refused_share": refused / len(sent) if sent else None,
+            "lost": sum(stay.lost for stay in self.stays),
+            "mean_in_flight": there / self.makespan if self.makespan else None,
+            "mean_limit": self.mean_limit(),
+            **{
+                key: math.fsum(item[key] for item in bill)
+                for key in ("prompt_tokens", "output_tokens", "cost")
+            },
+        }
+
+    def times(self) -> list[Figures]:
+        found = []
+        for column in self.columns:
+            parts = [stay.parts() for stay in self.stays if stay.call.column == column]
+            sums = {part: math.fsum(item[part] for item in parts) for part in PARTS}
+            if parts:
+                found.append({"column": column, "endpoint": self.name, **sums})
+        return found
+
+    def mean_limit(self) -> float | None:
+        """The time integral of the limit, from the moments at which it is stated."""
+        throttle = self.scenario.get("throttle", {}).get(self.name)
+        if throttle is None:
+            return None
+        most = self.history.limits["resources"][self.name]
+        first = most if "pause_s" in throttle else min(throttle.get("start", most), most)
+        moments = [(0.0, first)]
+        for incarnation in self.history.incarnations:
+            stated = [
+                (step["seq"], t, step["limit"])
+                for call in incarnation.calls
+                if call.column in self.columns
+                for t, step in call.way
+                if "limit" in step
+            ]
+            moments += [(t, limit) for _, t, limit in sorted(stated)]
+            if incarnation.ended_by == "crash":
+                moments.append((incarnation.end_s, first))
+        ends = [t for t, _ in moments[1:]] + [self.makespan]
+        if not self.makespan:
+            return float(moments[-1][1])
+        pairs = zip(moments, ends, strict=True)
+        return math.fsum(limit * (end - t) for (t, limit), end in pairs) / self.makespan
+
+    def bill(self) -> list[Figures]:
+        sums: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
+        paid: set[tuple[str, bool, int]] = set()
+        for stay in sorted(self.stays, key=lambda stay: stay.end_s):
+            if stay.when("serving") is None:
+                continue
+            call = stay.call
+            node = call.column, call.scope is None, call.rows[0]
+            cause = "done again" if node in paid else "first"
+            if stay.lost or call.outcome != "complete" or call.unwanted:
+                cause = "lost"
+            else:
+                paid.add(node)
+            *_, (_, last, _) = stay.sent()
+            line = sums[call.column, cause]
+            line[0] += 1
+            line[1] += last.get("prompt_tokens", 0.0)
+            line[2] += last.get("output_tokens", 0.0)
+        return [
+            {
+                "column": column,
+                "endpoint": self.name,
+                "cause": cause,
+                "calls": int(sums[column, cause][0]),
+                "prompt_tokens": sums[column, cause][1],
+                "output_tokens": sums[column, cause][2],
+                "cost": self.money(*sums[column, cause][1:]),
+            }
+            for column in self.columns
+            for cause in CAUSES
+            if (column, cause) in sums
+        ]
+
+    def money(self, prompt: float, output: float) -> float:
+        price = self.scenario.get("endpoints", {}).get(self.name, {}).get("price") or {}
+        charged = prompt * (1 - price.get("cached_share", 0.0))
+        found: float = (
+            charged * price.get("prompt_per_million", 0.0)
+            + output * price.get("output_per_million", 0.0)
+        ) / 1_000_000
+        return found
+
+
+def _stays(incarnation: Incarnation, call: Call) -> Iterator[_Stay]:
+    end_s = incarnation.end_s if call.end_s is None else call.end_s
+    start_s, steps = call.start_s, list[tuple[float, dict[str, Any]]]()
+    for t, step in call.way:
+        if step["step"] == "lost":
+            yield _Stay(call, start_s, t, steps, lost=True)
+            start_s, steps = t, []
+        else:
+            steps.append((t, step))
+    yield _Stay(call, start_s, end_s, steps, lost=False)
