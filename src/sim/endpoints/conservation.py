@@ -27,7 +27,7 @@ class ServerCounts:
         max_in_flight: as many may be; None if any number.
         most_kv_tokens, kv_tokens: what calls that were served reserved at most, and may reserve.
         tokens_in: what accepted calls hold, prompts and what is reserved for answers; of a server
-            without limits and memory these three are 0.
+            without limits on tokens, and with memory for all, these three are 0.
         tokens_out, tokens_inside: of calls that left, and of those that are here.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-__all__ = ["Refusal", "Request"]
+__all__ = ["SILENT", "Refusal", "Request"]
 
 
 @dataclass(eq=False, slots=True)
@@ -66,3 +66,7 @@ class Refusal:
     """
 
     retry_after_s: float | None = None
+
+
+SILENT = Refusal()
+"""A refusal that says nothing."""

@@ -22,7 +22,7 @@ from sim.endpoints.conservation import ROUNDING, ServerCounts
 from sim.endpoints.plan import EndpointPlan
 from sim.endpoints.prefill import PrefillLine
 from sim.endpoints.provider_limits import ProviderLimits
-from sim.endpoints.request import Refusal, Request
+from sim.endpoints.request import SILENT, Refusal, Request
 from sim.endpoints.sharing import Sharing
 from sim.endpoints.timer import SAME_S, Timer
 from sim.endpoints.warmth import Warmth
@@ -84,11 +84,15 @@ class Server:
         if plan.limits:
             self.limits = ProviderLimits(plan.limits, charged=plan.refusal.charged)
         self._most = plan.max_in_flight or sys.maxsize
+        # Calls that are served and that wait, at most.
+        self._room = None if plan.queue is None else self._most + plan.queue
         self._tells_when = plan.refusal.retry_after == "exact"
         self._may_refuse = (
             plan.queue is not None or self._weather is not None or self.limits is not None
         )
-        self._counts_tokens = bool(plan.limits) or plan.kv_tokens is not None
+        self._counts_tokens = plan.kv_tokens is not None or any(
+            limit.counts == "tokens" for limit in plan.limits
+        )
         # What is served decodes, and there is nothing else to do: this is the hot path.
         self._straight = not (
             self._counts_tokens
@@ -202,7 +206,7 @@ class Server:
             rest_s = self._weather.outage_s(t)
             if rest_s:
                 return self._refuse("outage", rest_s)
-        if self._is_full():
+        if self._room is not None and self._is_full(self._room):
             if self.limits is None:
                 return self._refuse("queue", None)
             if self.plan.refusal.charged:
@@ -215,18 +219,14 @@ class Server:
                 return self._refuse("limits", wait_s)
         return None
 
-    def _is_full(self) -> bool:
+    def _is_full(self, room: int) -> bool:
         """All places are taken, and all in line; who waits for memory alone is not refused."""
-        if self.plan.queue is None:
-            return False
         cold = self._warmth is not None and not self._warmth.warm
-        return (self.in_flight >= self._most or cold) and (
-            self.in_flight + len(self._line) >= self._most + self.plan.queue
-        )
+        return (self.in_flight >= self._most or cold) and (self.in_flight + len(self._line) >= room)
 
     def _refuse(self, why: str, wait_s: float | None) -> Refusal:
         self._refusals[why] += 1
-        return Refusal(wait_s if self._tells_when else None)
+        return Refusal(wait_s) if self._tells_when else SILENT
 
     def _begin(self, t: float) -> None:
         """A call came to a server that had none."""
