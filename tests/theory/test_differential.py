@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from tests.theory.differential import Data, differences, same, scenarios, settled, times_of
 from tests.theory.parts import Parts
 
-NOT_YET = ("scheduler", "throttle")
+NOT_YET = ("scheduler",)
 """What the simulator refuses as not simulated yet."""
 
 

@@ -24,3 +24,5 @@ def test_the_errors_of_the_page_are_small() -> None:
     assert max(barrier, apart) <= 4.5 < stream
     (streamed,) = re.findall(r"\| streamed \| 1,000 \| 1,012 \| \+([\d.]+) % \|", text)
     assert float(streamed) <= 2
+    assert re.search(r"goes 20 → 15 → 11\..*: 20 → 15 → 11\.$", text, re.DOTALL | re.MULTILINE)
+    assert len(re.findall(r"\| 0\.0 ms \|$", text, re.MULTILINE)) == 6

@@ -191,11 +191,225 @@ def curator(sims: Sims) -> str:
     return CURATOR.format(table=table(["run", "published s", "simulated s", "off"], rows, 1))
 
 
+# OpenAI's messages
+
+MESSAGES = """\
+A provider that refuses says when to come back. Each line is a message of OpenAI's API that a user
+quoted in a public issue. The simulated endpoint has the limit of the message (`charge: used`), a
+first call used so much of it, and a second one asks: what does the refusal say?
+
+{table}"""
+
+TOKENS = (
+    ("FoundationAgents/MetaGPT#523", 10_000, 8_554, 3_082, 9.816),
+    ("BuilderIO/micro-agent#86", 30_000, 29_937, 385, 0.644),
+    ("semanser/codel#72", 30_000, 14_567, 24_754, 18.642),
+    ("continuedev/continue#9563", 30_000, 22_343, 10_955, 6.596),
+)
+"""Where, and of what it says: the limit of tokens a minute, used, requested, seconds to wait."""
+REQUESTS = (("datawhalechina/llm-cookbook#8", 3, 20.0), ("nearform/reviewbot#18", 20, 3.0))
+"""Where, and of what it says: the limit of requests a minute, seconds to wait."""
+
+
+def messages(sims: Sims) -> str:
+    """What refusals say, to the millisecond."""
+    rows = []
+    for where, limit, used, asked, said in TOKENS:
+        latency: Data = {
+            "model": "request",
+            "output_tokens": {"model": "list", "values": [used, asked]},
+        }
+        data = refusing(2, latency, {"tokens": limit, "per_s": 60, "charge": "used"})
+        got = retry_after_s(sims.run(f"message-{limit}-{used}", data, trace=True))
+        counts = [f"{limit:,} tokens", f"{used:,}", f"{asked:,}"]
+        rows.append(
+            [where, *counts, f"{said:.3f}", f"{got:.3f}", f"{abs(got - said) * 1000:.1f} ms"]
+        )
+    for where, limit, said in REQUESTS:
+        latency = {"model": "constant", "value_s": 1.0}
+        data = refusing(limit + 1, latency, {"requests": limit, "per_s": 60})
+        got = retry_after_s(sims.run(f"message-{limit}-requests", data, trace=True))
+        counts = [f"{limit} requests", str(limit), "1"]
+        rows.append(
+            [where, *counts, f"{said:.3f}", f"{got:.3f}", f"{abs(got - said) * 1000:.1f} ms"]
+        )
+    head = ["issue", "limit a minute", "used", "asked", "said s", "simulated s", "off"]
+    return MESSAGES.format(table=table(head, rows, 1))
+
+
+def refusing(rows: int, latency: Data, limit: Data) -> Data:
+    """Calls that all go out at once to an endpoint with a limit."""
+    refusal = {"latency_s": 0, "retry_after": "exact"}
+    endpoint: Data = {"limits": [limit], "refusal": refusal}
+    if latency["model"] == "request":
+        endpoint["tpot_s"] = {1: 0.001, rows: 0.001}
+    return {
+        "rows": rows,
+        "columns": [call(latency)],
+        "limits": {"workers": rows, "resources": {"api": rows}},
+        "policy": "fifo",
+        "endpoints": {"api": endpoint},
+    }
+
+
+def retry_after_s(done: Run) -> float:
+    """What the first refusal of a run says."""
+    return next(float(event["retry_after_s"]) for event in requests_of(done, "refused"))
+
+
+def requests_of(done: Run, *steps: str) -> Iterator[Data]:
+    """The events of requests in the trace of a run, of some steps."""
+    for line in done.trace:
+        event = json.loads(line)
+        if event.get("event") == "request" and event["request"]["step"] in steps:
+            yield {"t": event["t"], **event["request"]}
+
+
+# DataDesigner's throttle
+
+AIMD = """\
+NVIDIA NeMo DataDesigner's client lowers its limit to 3/4 when it is refused, once for each burst,
+and waits 2 s before the next; its worked example goes {published}. The simulated endpoint serves 8
+at once and refuses others, the client begins with 20, and every call takes 60 s. So many calls were
+out at most before each refusal, counted in the trace: {found}."""
+
+
+def aimd(sims: Sims) -> str:
+    """The limits of a client that is refused three times."""
+    data = {
+        "rows": 40,
+        "columns": [call({"model": "constant", "value_s": 60.0})],
+        "limits": {"workers": 40, "resources": {"api": 20}},
+        "policy": "fifo",
+        "endpoints": {
+            "api": {
+                "max_in_flight": 8,
+                "queue": 0,
+                "refusal": {"latency_s": 0.1, "retry_after": "none"},
+            }
+        },
+        "throttle": {
+            "api": {
+                "start": 20,
+                "decrease": 0.75,
+                "increase": 1,
+                "successes": 25,
+                "cool_down_s": 2,
+            }
+        },
+    }
+    done = sims.run("aimd", data, trace=True)
+    out, most, bursts = 0, 0, list[int]()
+    for event in requests_of(done, "sent", "refused"):
+        if event["t"] >= 60.0:
+            break
+        if event["step"] == "sent":
+            out += 1
+            most = max(most, out)
+        else:
+            if most:
+                bursts.append(most)
+            out, most = out - 1, 0
+    found = " → ".join(map(str, bursts))
+    return AIMD.format(published="20 → 15 → 11", found=found)
+
+
+# Splitwise
+
+SPLITWISE = """\
+Splitwise measured the seconds of a token while 1 to 64 requests are served together. A scenario
+whose latency does not depend on load takes the times of a request that is alone. By how much does
+it overstate the throughput of 64 in flight? The table has 640 requests of 512 prompt and 128 output
+tokens to llama2-70b. An endpoint takes `tpot_s` as measured and reads prompts one at a time, at the
+measured speed of one: *beside* the answers, or so that they stand still (`prefill_stalls_decode`).
+*Batch* is what was measured of 64 requests that are read and then answered together, over one.
+
+{table}
+
+On 2 GPUs the measured prompts of 64 requests took less time than those of 32; these lines of the
+data are doubtful.
+
+Data: Splitwise, Patel et al., ISCA 2024 (Mutinifni/splitwise-sim, MIT)."""
+
+PROMPT, OUTPUT, IN_FLIGHT = 512, 128, 64
+
+
+def splitwise(sims: Sims) -> str:
+    """How much a constant speed overstates 64 in flight."""
+    rows = []
+    for (hardware, parallel), measured in sorted(measured_ms().items()):
+        times = {n: (prompt / 1000, token / 1000) for n, (prompt, token) in measured.items()}
+        prompt_s, token_s = times[1]
+        alone_s = prompt_s + OUTPUT * token_s
+        name = f"splitwise-{hardware}-tp{parallel}"
+        data: Data = {
+            "rows": 10 * IN_FLIGHT,
+            "limits": {"workers": IN_FLIGHT, "resources": {"api": IN_FLIGHT}},
+            "policy": "fifo",
+        }
+        constant = {"columns": [call({"model": "constant", "value_s": alone_s})]}
+        without_s = sims.makespan_s(f"{name}-constant", {**data, **constant})
+        latency = {
+            "model": "request",
+            "prompt_tokens": {"model": "constant", "value": PROMPT},
+            "output_tokens": {"model": "constant", "value": OUTPUT},
+        }
+        endpoint = {
+            "tpot_s": {n: token for n, (_, token) in sorted(times.items())},
+            "prefill_tokens_per_s": PROMPT / prompt_s,
+        }
+        loaded: Data = {"columns": [call(latency)], "endpoints": {"api": endpoint}}
+        with_s = sims.makespan_s(f"{name}-endpoint", {**data, **loaded})
+        stalls = {"endpoints": {"api": {**endpoint, "prefill_stalls_decode": True}}}
+        stalled_s = sims.makespan_s(f"{name}-stalls", {**data, **loaded, **stalls})
+        together_s = times[IN_FLIGHT][0] + OUTPUT * times[IN_FLIGHT][1]
+        rows.append(
+            [
+                hardware,
+                parallel,
+                f"{token_s * 1000:.1f}",
+                f"{times[IN_FLIGHT][1] * 1000:.1f}",
+                f"{data['rows'] / without_s:.2f}",
+                f"{data['rows'] / with_s:.2f}",
+                f"{with_s / without_s:.2f}",
+                f"{stalled_s / without_s:.2f}",
+                f"{together_s / alone_s:.2f}",
+            ]
+        )
+    head = [
+        "GPU",
+        "of them",
+        "token ms at 1",
+        "at 64",
+        "constant requests/s",
+        "endpoint requests/s",
+    ]
+    head += ["overstated, beside", "overstated, stands still", "batch"]
+    return SPLITWISE.format(table=table(head, rows, 1))
+
+
+def measured_ms() -> dict[tuple[str, str], dict[int, tuple[float, float]]]:
+    """By hardware and tensor parallelism: by batch size, the prompt's ms and each token's."""
+    found: dict[tuple[str, str], dict[int, tuple[float, float]]] = defaultdict(dict)
+    with (DATA / "splitwise" / "median_table.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            # Rows of capped power were computed and not measured.
+            if row["model"] != "llama2-70b" or row["hardware"].endswith("-pcap"):
+                continue
+            if int(row["prompt_size"]) == PROMPT:
+                times = float(row["prompt_time_ms_p50"]), float(row["token_time_ms_p50"])
+                found[row["hardware"], row["tensor_parallel"]][int(row["batch_size"])] = times
+    return found
+
+
 # The page
 
 SECTIONS: Mapping[str, tuple[str, Callable[[Sims], str]]] = {
     "llmperf": ("LLMPerf: 19 wall times", llmperf),
     "curator": ("NeMo Curator: a pipeline of three stages", curator),
+    "aimd": ("DataDesigner: a throttle that is refused", aimd),
+    "messages": ("OpenAI: when to come back", messages),
+    "splitwise": ("Splitwise: 64 in flight at a constant speed", splitwise),
 }
 
 TOP = """\
