@@ -8,11 +8,10 @@ names. The mixture itself has ``components``, each a ``weight`` and a ``latency`
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, WrapValidator, model_validator
+from pydantic import Field, WrapValidator
 
 from sim.scenario.distributions import (
     Constant,
@@ -26,13 +25,11 @@ from sim.scenario.distributions import (
     Uniform,
     Weibull,
 )
+from sim.scenario.mixed import Mixed, Weight
 from sim.scenario.named import NamedModel
 from sim.scenario.recorded import Tokens, Trace
-from sim.scenario.strict import Fault, StrictModel, faults_error
+from sim.scenario.strict import StrictModel
 from sim.scenario.tokens import Request
-
-if TYPE_CHECKING:
-    from sim.draws import Draws, Floats
 
 __all__ = ["LATENCY_MODELS", "Component", "Latency", "Mixture", "Plain"]
 
@@ -75,55 +72,20 @@ Plain = Annotated[
 class Component(StrictModel):
     """One part of a mixture."""
 
-    weight: float = Field(
-        gt=0,
-        le=1e9,
-        allow_inf_nan=False,
-        description="share of the cells; weights need not sum to 1",
-    )
+    weight: Weight = Field(description="share of the cells; weights need not sum to 1")
     latency: Plain = Field(description="any model but a mixture, a list or a request")
 
 
-class Mixture(LatencyModel):
+class Mixture(Mixed):
     """Each cell follows one of several models, chosen with the given weights."""
+
+    part = "latency"
 
     model: Literal["mixture"] = "mixture"
     components: Annotated[tuple[Component, ...], Field(strict=False, min_length=1, max_length=64)]
 
-    @model_validator(mode="after")
-    def _ends_well(self) -> Self:
-        text = "expected leave_out: calls of a mixture do not fail as their parts did"
-        faults = [
-            Fault(("components", place, "latency", "failed"), text)
-            for place, item in enumerate(self.components)
-            if item.latency.fails
-        ]
-        if faults:
-            raise faults_error(faults)
-        return self
-
-    def remark(self) -> str:
-        found = dict.fromkeys(item.latency.remark() for item in self.components)
-        return "; ".join(text for text in found if text)
-
-    def loads(self) -> Sequence[int]:
-        return [load for item in self.components for load in item.latency.loads()]
-
-    def sample(self, draws: Draws, start: int, count: int) -> Floats:
-        import numpy as np
-
-        ends = np.cumsum([item.weight for item in self.components])
-        picks = np.searchsorted(ends, draws.rng.random(count) * ends[-1], side="right")
-        found = np.empty(count)
-        for index, item in enumerate(self.components):
-            # Each part draws the whole block: then a weight changes who is picked, and no number.
-            mine = item.latency.sample(draws.part(index), start, count)
-            np.copyto(found, mine, where=picks == index)
-        return found
-
-    def expected(self) -> float:
-        total = math.fsum(item.weight for item in self.components)
-        return math.fsum(item.weight * item.latency.expected() for item in self.components) / total
+    def parts(self) -> Sequence[tuple[float, LatencyModel]]:
+        return [(item.weight, item.latency) for item in self.components]
 
 
 Latency = Annotated[

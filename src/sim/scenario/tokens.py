@@ -13,6 +13,7 @@ lognormal      ``median`` and one of ``sigma``, ``p90``, ``p99``
 gamma          ``mean`` and ``shape``
 weibull        ``scale`` and ``shape``
 pareto         ``minimum`` and ``alpha``
+mixture        ``components``, each a ``weight`` and ``tokens``
 quantiles      ``quantiles``: a table, probability to tokens
 list           ``values``: row i takes the i-th
 trace          ``column`` of a recorded trace in ``file``
@@ -39,9 +40,10 @@ from sim.scenario.distributions import (
     Uniform,
     Weibull,
 )
+from sim.scenario.mixed import Mixed, Weight
 from sim.scenario.named import NamedModel
 from sim.scenario.recorded import Counts
-from sim.scenario.strict import MAX_SECONDS, field_error
+from sim.scenario.strict import MAX_SECONDS, StrictModel, field_error
 from sim.scenario.words import given_words
 
 if TYPE_CHECKING:
@@ -57,12 +59,16 @@ TOKEN_MODELS = (
     "gamma",
     "weibull",
     "pareto",
+    "mixture",
     "quantiles",
     "list",
     "trace",
     "sum",
 )
 """The names of all models of a count, in the order of the table."""
+
+_UNMIXED = ("mixture", "list", "sum")
+"""The models that no mixture holds."""
 
 PARTS = ("prompt_tokens", "output_tokens")
 """The two counts of a request."""
@@ -205,6 +211,42 @@ class SumOfTokens(TokenModel):
         return self.plus
 
 
+PlainCount = Annotated[
+    ConstantTokens
+    | UniformTokens
+    | ExponentialTokens
+    | LognormalTokens
+    | GammaTokens
+    | WeibullTokens
+    | ParetoTokens
+    | QuantileTokens
+    | RecordedTokens,
+    Field(discriminator="model"),
+    WrapValidator(NamedModel(*(name for name in TOKEN_MODELS if name not in _UNMIXED))),
+]
+
+
+class TokenComponent(StrictModel):
+    """One part of a mixture of counts."""
+
+    weight: Weight = Field(description="share of the cells; weights need not sum to 1")
+    tokens: PlainCount = Field(description="any model of a count but a mixture, a list or a sum")
+
+
+class MixtureOfTokens(TokenModel, Mixed):
+    """Each cell follows one of several models, chosen with the given weights."""
+
+    part = "tokens"
+
+    model: Literal["mixture"] = "mixture"
+    components: Annotated[
+        tuple[TokenComponent, ...], Field(strict=False, min_length=1, max_length=64)
+    ]
+
+    def parts(self) -> Sequence[tuple[float, LatencyModel]]:
+        return [(item.weight, item.tokens) for item in self.components]
+
+
 TokenCount = Annotated[
     ConstantTokens
     | UniformTokens
@@ -213,6 +255,7 @@ TokenCount = Annotated[
     | GammaTokens
     | WeibullTokens
     | ParetoTokens
+    | MixtureOfTokens
     | QuantileTokens
     | ListedTokens
     | RecordedTokens

@@ -40,6 +40,12 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "gamma": {"mean": 200, "shape": 3},
     "weibull": {"scale": 200, "shape": 1.5},
     "pareto": {"minimum": 100, "alpha": 4},
+    "mixture": {
+        "components": [
+            {"weight": 3, "tokens": {"model": "exponential", "mean": 100}},
+            {"weight": 1, "tokens": {"model": "lognormal", "median": 900, "sigma": 0.2}},
+        ]
+    },
     "quantiles": {"quantiles": {0: 1, 0.5: 200, 0.9: 400, 1: 900}},
 }
 """One model of each kind that needs no file and no other column."""
@@ -52,6 +58,7 @@ MEANS = {
     "gamma": 200,
     "weibull": 200 * math.gamma(5 / 3),
     "pareto": 400 / 3,
+    "mixture": 0.75 * 100 + 0.25 * 900 * math.exp(0.02),
     "quantiles": 0.5 * 100.5 + 0.4 * 300 + 0.1 * 650,
 }
 
