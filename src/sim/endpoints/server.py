@@ -17,12 +17,13 @@ from typing import Literal
 
 import simpy
 
-from cellspec.errors import SpecError
-from sim.endpoints.conservation import ROUNDING, ServerCounts
+from sim.endpoints.conservation import ServerCounts
+from sim.endpoints.gate import Gate
+from sim.endpoints.memory import Memory
 from sim.endpoints.plan import EndpointPlan
 from sim.endpoints.prefill import PrefillLine
 from sim.endpoints.provider_limits import ProviderLimits
-from sim.endpoints.request import SILENT, Refusal, Request
+from sim.endpoints.request import Refusal, Request
 from sim.endpoints.sharing import Sharing
 from sim.endpoints.timer import SAME_S, Timer
 from sim.endpoints.warmth import Warmth
@@ -49,6 +50,41 @@ class Server:
     Attributes:
         in_flight: calls that are served.
     """
+
+    __slots__ = (
+        "_accepts",
+        "_at_s",
+        "_call_s",
+        "_cancels",
+        "_counts_tokens",
+        "_crashes",
+        "_ends",
+        "_gate",
+        "_inside",
+        "_later",
+        "_leaving",
+        "_line",
+        "_losses",
+        "_memory",
+        "_most",
+        "_most_in_flight",
+        "_on_decoding",
+        "_on_lost",
+        "_on_served",
+        "_on_serving",
+        "_prefill",
+        "_room",
+        "_sharing",
+        "_sojourn_s",
+        "_straight",
+        "_tokens_in",
+        "_tokens_out",
+        "_warmth",
+        "_weather",
+        "in_flight",
+        "limits",
+        "plan",
+    )
 
     def __init__(
         self,
@@ -86,11 +122,13 @@ class Server:
         self._most = plan.max_in_flight or sys.maxsize
         # Calls that are served and that wait, at most.
         self._room = None if plan.queue is None else self._most + plan.queue
-        self._tells_when = plan.refusal.retry_after == "exact"
-        self._may_refuse = (
-            plan.queue is not None or self._weather is not None or self.limits is not None
-        )
-        self._counts_tokens = plan.kv_tokens is not None or any(
+        self._gate: Gate | None = None
+        if plan.queue is not None or self._weather is not None or self.limits is not None:
+            self._gate = Gate(plan, self._weather, self.limits)
+        self._memory: Memory | None = None
+        if plan.kv_tokens is not None:
+            self._memory = Memory(plan.name, plan.kv_tokens)
+        self._counts_tokens = self._memory is not None or any(
             limit.counts == "tokens" for limit in plan.limits
         )
         # What is served decodes, and there is nothing else to do: this is the hot path.
@@ -105,14 +143,12 @@ class Server:
         # Calls that left their place, and whose client is not told yet; True if they ended.
         self._leaving: deque[tuple[Request, bool]] = deque()
         self.in_flight = self._most_in_flight = 0
-        self._kv = self._most_kv = 0.0
         self._inside = 0
         # The integral of `_inside` over time, up to `_at_s`.
         self._call_s = self._at_s = self._sojourn_s = 0.0
         self._tokens_in = self._tokens_out = 0.0
         self._accepts = 0
         self._ends = self._losses = self._cancels = self._crashes = 0
-        self._refusals = {"limits": 0, "queue": 0, "outage": 0}
         self._later = Timer(env, self._notify)
 
     def attach(self, env: simpy.Environment) -> None:
@@ -140,10 +176,14 @@ class Server:
         Raises:
             SpecError: it reserves more memory than there is.
         """
-        if self._sharing.due_s <= t + SAME_S:
+        sharing = self._sharing
+        if sharing.due_s <= t + SAME_S:
             self._free(t)
-        if self._may_refuse:
-            refusal = self._refusal(request, t)
+        if self._gate is not None:
+            if self._weather is not None:
+                self._weather.catch_up(t)
+            full = self._room is not None and self._is_full(self._room)
+            refusal = self._gate.refusal(request, t, full=full)
             if refusal is not None:
                 return refusal
         inside = self._inside
@@ -161,7 +201,7 @@ class Server:
             if in_flight > self._most_in_flight:
                 self._most_in_flight = in_flight
             request.served_s = request.decoding_s = t
-            self._sharing.add(request, t)
+            sharing.add(request, t)
             return None
         if self._counts_tokens:
             self._tokens_in += request.held_tokens
@@ -177,7 +217,7 @@ class Server:
             return "place"
         if self._warmth is not None and not self._warmth.warm:
             return "warmth"
-        if self.plan.kv_tokens is not None and not self._fits(request, self.plan.kv_tokens):
+        if self._memory is not None and not self._memory.fits(request):
             return "memory"
         return None
 
@@ -191,42 +231,10 @@ class Server:
         """The call at the head of the line."""
         return next(iter(self._line), None)
 
-    def _fits(self, request: Request, room: float) -> bool:
-        held = request.held_tokens
-        if held > room * (1 + ROUNDING):
-            raise SpecError(
-                f"endpoints.{self.plan.name}.kv_tokens: a call that reserves {held:g} tokens never "
-                f"fits into {room:g}: give more, or a lower max_output_tokens"
-            )
-        return self._kv + held <= room * (1 + ROUNDING)
-
-    def _refusal(self, request: Request, t: float) -> Refusal | None:
-        if self._weather is not None:
-            self._weather.catch_up(t)
-            rest_s = self._weather.outage_s(t)
-            if rest_s:
-                return self._refuse("outage", rest_s)
-        if self._room is not None and self._is_full(self._room):
-            if self.limits is None:
-                return self._refuse("queue", None)
-            if self.plan.refusal.charged:
-                self.limits.refused(t)
-            # The server does not know when there will be a place; a limit says for itself.
-            return self._refuse("queue", self.limits.wait_s(request, t) or None)
-        if self.limits is not None:
-            wait_s = self.limits.ask(request, t)
-            if wait_s is not None:
-                return self._refuse("limits", wait_s)
-        return None
-
     def _is_full(self, room: int) -> bool:
         """All places are taken, and all in line; who waits for memory alone is not refused."""
         cold = self._warmth is not None and not self._warmth.warm
         return (self.in_flight >= self._most or cold) and (self.in_flight + len(self._line) >= room)
-
-    def _refuse(self, why: str, wait_s: float | None) -> Refusal:
-        self._refusals[why] += 1
-        return Refusal(wait_s) if self._tells_when else SILENT
 
     def _begin(self, t: float) -> None:
         """A call came to a server that had none."""
@@ -252,9 +260,8 @@ class Server:
         if in_flight > self._most_in_flight:
             self._most_in_flight = in_flight
         request.served_s = t
-        if self.plan.kv_tokens is not None:
-            self._kv += request.held_tokens
-            self._most_kv = max(self._most_kv, self._kv)
+        if self._memory is not None:
+            self._memory.take(request)
         if self._on_serving is not None:
             self._on_serving(request, t)
         if self._prefill is None:
@@ -336,9 +343,8 @@ class Server:
         self.in_flight -= 1
         if not self._counts_tokens:
             return
-        if self.plan.kv_tokens is not None:
-            # An empty memory is empty: nothing is left of what was rounded.
-            self._kv = self._kv - request.held_tokens if self.in_flight else 0.0
+        if self._memory is not None:
+            self._memory.give_back(request)
         if self.limits is not None:
             self.limits.ended(request, t)
 
@@ -454,6 +460,7 @@ class Server:
         served = self._sharing.members()
         if self._prefill is not None:
             served += self._prefill.members()
+        refused = {} if self._gate is None else self._gate.refused
         inside = [*served, *self._line, *(request for request, _ in self._leaving)]
         return ServerCounts(
             accepted=self._accepts,
@@ -462,15 +469,15 @@ class Server:
             cancelled=self._cancels,
             crashed=self._crashes,
             inside=self._inside,
-            refused_by_limits=self._refusals["limits"],
-            refused_by_queue=self._refusals["queue"],
-            refused_by_outage=self._refusals["outage"],
+            refused_by_limits=refused.get("limits", 0),
+            refused_by_queue=refused.get("queue", 0),
+            refused_by_outage=refused.get("outage", 0),
             call_s=self._call_s + self._inside * (t - self._at_s),
             sojourn_s=self._sojourn_s,
             inside_s=sum(t - request.accepted_s for request in inside),
             most_in_flight=self._most_in_flight,
             max_in_flight=self.plan.max_in_flight,
-            most_kv_tokens=self._most_kv,
+            most_kv_tokens=0.0 if self._memory is None else self._memory.most,
             kv_tokens=self.plan.kv_tokens,
             tokens_in=self._tokens_in,
             tokens_out=self._tokens_out,
