@@ -5,8 +5,8 @@ agree on each call: when it started, when it was refused and what it was told, w
 and when it ended, to a billionth. Exit code 0 if they do in all of them, 1 if not: then the
 smallest scenario that was found, as YAML that ``python -m sim run`` takes, and the differences.
 
-What no convention fixes is left out: scenarios in which the order within one instant matters, and
-words that meet without a convention (a queue that is full and a cold start, say).
+What no convention fixes is left out: scenarios in which the order within one instant matters, and a
+pause that meets a cold start.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ def endpoints(draw: st.DrawFn, *, tokens: bool, most_tokens: float) -> Data:
         found["kv_tokens"] = most_tokens * draw(numbers(1, 3)) + 1
     if "line" in kind:
         found["max_in_flight"] = draw(st.integers(1, 4))
-        if draw(st.booleans()) and not kind & {"cold", "room"}:
+        if draw(st.booleans()):
             found["queue"] = draw(st.integers(0, 3))
     if "cold" in kind:
         found["cold_start"] = {"first_s": draw(numbers(1, 9))}
     if "pause" in kind and "cold" not in kind:
         found["pauses"] = [draw(spans(1))]
-    if "outage" in kind and not kind & {"line", "room", "cold"}:
+    if "outage" in kind:
         running = draw(st.sampled_from(["fail", "hang", "finish"]))
         found["outages"] = [{**draw(spans(40)), "running": running, "refuse": "until end"}]
     if "limits" in kind:
@@ -155,7 +155,7 @@ def scenarios(draw: st.DrawFn) -> Data:
     if refuses:
         endpoint["refusal"] = {"latency_s": draw(st.sampled_from([0, 0.137]))}
         endpoint["refusal"]["retry_after"] = draw(st.sampled_from(["exact", "none"]))
-        if "outages" not in endpoint and draw(st.booleans()):
+        if draw(st.booleans()):
             data["throttle"] = {"chat": draw(throttles(at_once["chat"]))}
         data["failures"] = {"cool_down": {"first_s": 1.7, "factor": 2.0, "most_s": 9.0}}
     if draw(st.integers(0, 4)) == 0:
