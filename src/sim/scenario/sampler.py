@@ -127,7 +127,8 @@ class LatencySource:
 
     def begin(self, incarnation: int) -> None:
         """Draw anew for an incarnation; those of number 0 are the numbers without a crash."""
-        self._incarnation = self.counts.incarnation = incarnation
+        self._incarnation = incarnation
+        self.counts.begin(incarnation)
         for blocks in self._blocks:
             blocks.clear()
         self._sparse.clear()

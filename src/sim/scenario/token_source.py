@@ -12,7 +12,8 @@ fail, or draw anew after a crash, says otherwise, and that a cell was skipped (`
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from sim.scenario.distributions import LatencyModel
@@ -31,8 +32,12 @@ Sample: TypeAlias = "Callable[[int, LatencyModel, Draws, int, int], Floats]"
 """The numbers of a column by its index, from a model and draws, for rows from one on, so many."""
 
 _KINDS = ("prompt", "output")
+_Counts: TypeAlias = tuple[float, float, float]
+"""Of the prompt, of the answer, and what is reserved for it."""
+
 _ATTEMPTS = 32
-"""Bits of the number of an attempt; the incarnation is above them."""
+"""Bits of the number of an attempt, from 0; the incarnation is above them."""
+_ATTEMPT = (1 << _ATTEMPTS) - 1
 _NOTHING = (1 << 64) - 1
 """The call of a cell that was skipped."""
 
@@ -58,7 +63,7 @@ class _Plan(NamedTuple):
     """
 
     model: Request
-    fixed: tuple[float, float, float] | None
+    fixed: _Counts | None
     added: tuple[Sequence[tuple[int, int]], Sequence[tuple[int, int]]]
     most: float | None
 
@@ -75,7 +80,6 @@ class TokenSource:
         keep: blocks kept for each column; None keeps all.
 
     Attributes:
-        incarnation: whose numbers are drawn; 0 unless each incarnation draws anew.
         referenced: the columns whose counts another column's sum holds; of these `gave` is to be
             told.
     """
@@ -83,14 +87,17 @@ class TokenSource:
     __slots__ = (
         "_blocks",
         "_columns",
+        "_first",
+        "_fixed",
         "_given",
         "_keep",
+        "_new",
         "_plans",
         "_rows",
         "_sample",
         "_sizes",
         "_stream",
-        "incarnation",
+        "_whole",
         "referenced",
     )
 
@@ -108,10 +115,13 @@ class TokenSource:
         self._columns, self._stream, self._rows, self._keep = columns, stream, rows, keep
         self._sample = sample
         self._sizes = [sizes if not item.scope_rows else (sizes[1], sizes[1]) for item in columns]
-        self._blocks: list[dict[tuple[int, int], tuple[list[float], list[float]]]] = [
-            {} for _ in columns
-        ]
-        self.incarnation = 0
+        self._fixed = [None if plan is None else plan.fixed for plan in self._plans]
+        # Of columns whose blocks hold all that there is to a call: nothing is to be added.
+        self._whole = [plan is not None and not any(plan.added) for plan in self._plans]
+        self._blocks: list[dict[tuple[int, int], list[_Counts]]] = [{} for _ in columns]
+        # The same blocks of this incarnation's first attempts, whose number is `_first`.
+        self._first = 0
+        self._new: list[dict[int, list[_Counts]]] = [{} for _ in columns]
         self.referenced = frozenset(
             column
             for plan in self._plans
@@ -122,11 +132,17 @@ class TokenSource:
         # By column, the call of each row that gave its value; made when one is not the first.
         self._given: dict[int, array[int]] = {}
 
+    def begin(self, incarnation: int) -> None:
+        """Draw anew for an incarnation; number 0 is the first."""
+        self._first = incarnation << _ATTEMPTS
+        for kept in self._new:
+            kept.clear()
+
     def is_request(self, column: int) -> bool:
         """True if the column's calls have tokens instead of seconds."""
         return self._plans[column] is not None
 
-    def tokens(self, column: int, place: int, attempt: int = 1) -> tuple[float, float, float]:
+    def tokens(self, column: int, place: int, attempt: int = 1) -> _Counts:
         """The tokens of one call.
 
         Args:
@@ -141,22 +157,35 @@ class TokenSource:
         Raises:
             TypeError: the column's latency is one of seconds.
         """
-        return self._tokens(column, place, attempt - 1 | self.incarnation << _ATTEMPTS)
+        fixed = self._fixed[column]
+        if fixed is not None:
+            return fixed
+        if attempt == 1:
+            size = self._sizes[column][0]
+            block = self._new[column].get(place // size)
+            if block is not None:
+                found = block[place % size]
+                return found if self._whole[column] else self._with_others(column, place, found)
+        return self._tokens(column, place, attempt - 1 | self._first)
 
-    def _tokens(self, column: int, place: int, call: int) -> tuple[float, float, float]:
+    def _tokens(self, column: int, place: int, call: int) -> _Counts:
         """The tokens of a call, which holds its attempt (from 0) and its incarnation."""
         plan = self._plans[column]
         if plan is None:
             raise TypeError(f"column {self._columns[column].name!r} takes seconds, not tokens")
-        if plan.fixed is not None:
-            return plan.fixed
-        size = self._sizes[column][call != 0]
+        size = self._sizes[column][call & _ATTEMPT != 0]
         block = place // size
-        found = self._blocks[column].get((call, block))
-        if found is None:
-            found = self._draw(column, plan, call, block, size)
-        at = place - block * size
-        prompt, output = found[0][at], found[1][at]
+        kept = self._blocks[column].get((call, block))
+        if kept is None:
+            kept = self._draw(column, plan, call, block, size)
+        found = kept[place % size]
+        return found if self._whole[column] else self._with_others(column, place, found)
+
+    def _with_others(self, column: int, place: int, own: _Counts) -> _Counts:
+        """A call's own counts, and those that are added to them."""
+        plan = self._plans[column]
+        assert plan is not None
+        prompt, output, _ = own
         for other, part in plan.added[0]:
             prompt += self._value(other, part, place)
         for other, part in plan.added[1]:
@@ -167,7 +196,7 @@ class TokenSource:
 
     def gave(self, column: int, row: int, attempt: int) -> None:
         """A call of this incarnation gave a cell its value; attempt 0 stands for a skip."""
-        call = attempt - 1 | self.incarnation << _ATTEMPTS if attempt else _NOTHING
+        call = attempt - 1 | self._first if attempt else _NOTHING
         given = self._given.get(column)
         if given is None:
             if not call:
@@ -193,24 +222,38 @@ class TokenSource:
         """A count of the call that gave a cell its value; 0 for a cell that was skipped."""
         given = self._given.get(column)
         call = 0 if given is None else given[row]
+        if call == self._first:
+            return self.tokens(column, row)[part]
         return 0.0 if call == _NOTHING else self._tokens(column, row, call)[part]
 
-    def _draw(
-        self, column: int, plan: _Plan, call: int, block: int, size: int
-    ) -> tuple[list[float], list[float]]:
+    def _draw(self, column: int, plan: _Plan, call: int, block: int, size: int) -> list[_Counts]:
+        """The counts of a block of calls, as far as they are the column's own."""
         if block < 0:
             raise IndexError(f"expected a row or scope from 0, got one in block {block}")
-        incarnation, attempt = call >> _ATTEMPTS, (call & (1 << _ATTEMPTS) - 1) + 1
-        found: list[list[float]] = []
+        incarnation, attempt = call >> _ATTEMPTS, (call & _ATTEMPT) + 1
+        drawn = []
         for kind, model in zip(_KINDS, plan.model.counts, strict=True):
             kind = "request" if isinstance(model, Replay) else kind
             draws = self._stream(kind, column, attempt, incarnation, block)
-            found.append(self._sample(column, model, draws, block * size, size).tolist())
-        kept = self._blocks[column]
+            drawn.append(self._sample(column, model, draws, block * size, size))
+        prompts, outputs = drawn
+        if plan.most is None or plan.added[1]:
+            answers = outputs.tolist()
+            reserved: Iterable[float] = answers
+        else:
+            answers = outputs.clip(max=plan.most).tolist()
+            reserved = repeat(plan.most, size)
+        found = list(zip(prompts.tolist(), answers, reserved, strict=True))
+        kept, new = self._blocks[column], self._new[column]
         if self._keep is not None and len(kept) >= self._keep:
-            del kept[next(iter(kept))]
-        both = kept[call, block] = found[0], found[1]
-        return both
+            call_before, block_before = next(iter(kept))
+            del kept[call_before, block_before]
+            if call_before == self._first:
+                new.pop(block_before, None)
+        kept[call, block] = found
+        if call == self._first:
+            new[block] = found
+        return found
 
 
 def _plan(model: LatencyModel, index: dict[str, int]) -> _Plan | None:

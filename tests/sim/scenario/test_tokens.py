@@ -502,3 +502,14 @@ def test_the_endpoint_of_a_request_gives_its_mean_seconds(tmp_path: Path) -> Non
     found = scenario(tmp_path, latency, endpoints={"chat": endpoint})
     column = found.graph().rules.index["judge"]
     assert found.latency_source().mean_s(column) == pytest.approx(0.25 + 120 * 0.03)
+
+
+def test_blocks_that_were_dropped_are_drawn_again_as_they_were() -> None:
+    model = request(output_tokens=example("exponential"), max_output_tokens=300)
+    few = LatencySource(1, [("a", model)], ROWS, blocks_per_column=1)
+    many = LatencySource(1, [("a", model)], ROWS, blocks_per_column=None)
+    cells = [(row, attempt) for row in (0, BLOCK_ROWS, ROWS - 1, 5) for attempt in (1, 2, 1)]
+    for incarnation in (0, 1, 0, 2, 1):
+        few.begin(incarnation)
+        many.begin(incarnation)
+        assert [few.tokens(0, *cell) for cell in cells] == [many.tokens(0, *cell) for cell in cells]
