@@ -134,7 +134,7 @@ class Client:
         self.endpoint = serve(finish if self._alone else self.served, self.lost)
         self._offer = self.endpoint.offer
         self._on_back: _Callbacks = [self._back]
-        self._on_heard: _Callbacks = [self._heard]
+        self._on_learnt: _Callbacks = [self._learnt]
         self._on_late: _Callbacks = [self._late]
         self._begin(env)
 
@@ -223,12 +223,12 @@ class Client:
             self._schedule(request, self._on_late, request.timeout_s)
         elif self._throttle is not None:
             if latency_s:
-                self._schedule(request, self._on_heard, latency_s, after_s)
+                self._schedule(request, self._on_learnt, latency_s, after_s)
             else:
-                self._hear(request, after_s, t)
+                self._learn(request, after_s, t)
         else:
             if self._watch is not None:
-                self._schedule(request, self._on_heard, latency_s, after_s)
+                self._schedule(request, self._on_learnt, latency_s, after_s)
             self._schedule(request, self._on_back, latency_s + self._rest_s(request, after_s))
 
     def _check_progress(self) -> None:
@@ -264,14 +264,14 @@ class Client:
         self._spare.append(turn)
         self._send(turn.request, self._env.now)
 
-    def _heard(self, turn: _Turn) -> None:
+    def _learnt(self, turn: _Turn) -> None:
         self._spare.append(turn)
         t = self._env.now
-        self._hear(turn.request, turn.retry_after_s, t)
+        self._learn(turn.request, turn.retry_after_s, t)
         if self._throttle is not None:
             self._go(t)
 
-    def _hear(self, request: Request, retry_after_s: float | None, t: float) -> None:
+    def _learn(self, request: Request, retry_after_s: float | None, t: float) -> None:
         """The client learns of a refusal; who calls it lets the line go on."""
         if self._throttle is not None:
             self._throttle.refused(t, request.went_at, retry_after_s)
