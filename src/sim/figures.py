@@ -121,10 +121,11 @@ TERMS: tuple[tuple[str, str], ...] = (
         "parts of a call",
         "where a resource has an endpoint or a throttle, `request` events say how far a call of "
         "its columns is. A `sent` is accepted if the next event of its call is a `queued` or "
-        "`serving` at the same time; else it is refused. From its start, or from a `lost`, to its "
-        "next `sent` a call is in the client's line; from there to the `sent` that is accepted it "
-        "is refused; then it is in the endpoint's queue until its `serving`, in prefill until its "
-        "`decoding`, and in decode until it ends or is `lost`.",
+        "`serving` at the same time; else it is refused. From its start (with a scheduler that "
+        "takes time: its `entered`), or from a `lost`, to its next `sent` a call is in the "
+        "client's line; from there to the `sent` that is accepted it is refused; then it is in "
+        "the endpoint's queue until its `serving`, in prefill until its `decoding`, and in decode "
+        "until it ends, is `answered` or `lost`.",
     ),
     (
         "paid",

@@ -93,7 +93,6 @@ def make_simulator(
     # The random policy visits rows in any order, and would draw each block again and again.
     blocks = None if scenario.policy == "random" else 8
     graph, plan = scenario.graph(), run_plan(scenario)
-    _refuse_unknown(plan)
     latency = scenario.latency_source(blocks_per_column=blocks)
     behind = {*plan.endpoints, *plan.throttles}
     for column, name in enumerate(graph.column_names):
@@ -125,16 +124,6 @@ def make_simulator(
     return Simulator(
         graph, latency, plan, outcomes=outcomes, notify=on_event, routes=routes, **options
     )
-
-
-def _refuse_unknown(plan: RunPlan) -> None:
-    """Refuse what is read and not yet simulated, so that it is not left out in silence.
-
-    Raises:
-        SpecError: the plan has a scheduler that takes time.
-    """
-    if plan.serial is not None:
-        raise SpecError("scheduler: not simulated yet; leave it out to run the rest")
 
 
 def _bypass_bound(scenario: Scenario) -> int | None:

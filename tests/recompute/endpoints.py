@@ -96,6 +96,8 @@ class _Endpoint:
             for call in incarnation.calls
             if call.column in self.columns
             for stay in _stays(incarnation, call)
+            # With a scheduler a call may end before it comes here.
+            if "scheduler" not in scenario or call.way
         ]
 
     def figures(self) -> Figures:
@@ -199,7 +201,11 @@ def _stays(incarnation: Incarnation, call: Call) -> Iterator[_Stay]:
     end_s = incarnation.end_s if call.end_s is None else call.end_s
     start_s, steps = call.start_s, list[tuple[float, dict[str, Any]]]()
     for t, step in call.way:
-        if step["step"] == "lost":
+        if step["step"] == "entered":
+            start_s = t
+        elif step["step"] == "answered":
+            end_s = t
+        elif step["step"] == "lost":
             yield _Stay(call, start_s, t, steps, lost=True)
             start_s, steps = t, []
         else:

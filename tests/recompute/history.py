@@ -54,7 +54,7 @@ class Call:
             crash, and "running" where the run ended before it.
         backoff_end_s: the end of the backoff of its first cell before it, if it had one.
         way: how far it came on its way through an endpoint, and when.
-        unwanted: its row, or the first of its range, had been dropped when it ended.
+        unwanted: its row, or the first of its range, had been dropped when it was answered.
     """
 
     column: str
@@ -273,7 +273,10 @@ class _Reader:
     def take(self, event: Event) -> None:
         if event["event"] == "request":
             step = event["request"] | {"seq": event["seq"]}
-            self._call(event).way.append((event["t"], step))
+            call = self._call(event)
+            call.way.append((event["t"], step))
+            if step["step"] == "answered":
+                call.unwanted = self._is_unwanted(call)
             return
         self.given = []
         getattr(self, f"on_{event['event']}")(event, event["t"])
@@ -337,8 +340,12 @@ class _Reader:
 
     def _end(self, call: Call, outcome: str, t: float) -> None:
         call.end_s, call.outcome = t, outcome
-        call.unwanted = call.scope is None and self.incarnation.is_dropped(call.rows[0])
+        if not any(step["step"] == "answered" for _, step in call.way):
+            call.unwanted = self._is_unwanted(call)
         self.running.remove(call)
+
+    def _is_unwanted(self, call: Call) -> bool:
+        return call.scope is None and self.incarnation.is_dropped(call.rows[0])
 
     # Cells and rows
 

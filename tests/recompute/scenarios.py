@@ -367,6 +367,8 @@ class _Endpoints:
             data["throttle"] = {name: self.throttle()}
         if "failures" in data and self.yes(0.4):
             data["failures"]["timeout_s"] = pick.choice((0.5, 3.0, 8.0))
+        if "failures" not in data and self.yes(0.5):
+            data["scheduler"] = {"start_s": 0.125, "end_s": pick.choice((0.0, 0.0625))}
 
     def request(self) -> Data:
         counts = ({"model": "constant", "value": 40}, {"model": "exponential", "mean": 30})

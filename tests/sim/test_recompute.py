@@ -256,7 +256,7 @@ def test_calls_are_refused_lost_cut_off_and_made_again_behind_endpoints(tmp_path
         events = map(json.loads, done.trace[1:-1])
         steps.update(event["request"]["step"] for event in events if event["event"] == "request")
         causes.update(item["cause"] for item in done.printed["bill"])
-    assert {"queued", "refused", "lost", "raised"} <= steps.keys(), steps
+    assert {"queued", "refused", "lost", "answered"} <= steps.keys(), steps
     assert min(causes[cause] for cause in ("first", "done again", "lost")) > 9, causes
 
 

@@ -19,7 +19,6 @@ SHORT = 30_000
 
 NOT_YET = {
     "accept",
-    "scheduler",
     "shares",
     "tune",
 }

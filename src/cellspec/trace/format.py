@@ -114,7 +114,9 @@ Kind: TypeAlias = Literal[
 ]
 
 Cause: TypeAlias = Literal["failed", "filtered", "killer"]
-Step: TypeAlias = Literal["sent", "queued", "refused", "serving", "decoding", "lost", "raised"]
+Step: TypeAlias = Literal[
+    "entered", "sent", "queued", "refused", "serving", "decoding", "lost", "answered"
+]
 
 Clock: TypeAlias = Literal["virtual", "real"]
 VerdictWord: TypeAlias = Literal["pass", "violated", "inconclusive"]
@@ -234,9 +236,10 @@ class RequestStep(JsonObject, frozen=True, omit_defaults=True):
     step: Annotated[
         Step,
         Meta(
-            description="`sent` by the client; `queued` in the server's line; `refused`, as the "
-            "client is told; `serving`: out of the line; `decoding`: its prompt is read; `lost` by "
-            "the server; `raised`: its success raised the limit of its client's throttle."
+            description="`entered`: the scheduler let it go; `sent` by the client; `queued` in the "
+            "server's line; `refused`, as the client is told; `serving`: out of the line; "
+            "`decoding`: its prompt is read; `lost` by the server; `answered`: the client is "
+            "through with it."
         ),
     ]
     prompt_tokens: Annotated[

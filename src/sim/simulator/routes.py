@@ -29,6 +29,7 @@ from sim.simulator.recording import Notify
 from sim.simulator.request_events import RequestEvents
 from sim.simulator.route import Finish, Route
 from sim.simulator.run_state import Task
+from sim.simulator.serial_route import SerialRoute
 
 __all__ = ["Tokens", "WorkSource", "make_routes"]
 
@@ -67,6 +68,8 @@ def make_routes(
 ) -> dict[int, Route]:
     """By column that has one, its route; columns of one resource share it.
 
+    A scheduler that takes time is a route for all columns, around those of their resources.
+
     Args:
         graph: of the run.
         source: what calls ask.
@@ -83,7 +86,11 @@ def make_routes(
             endpoint, plan.throttles.get(name), graph, source, plan, outcomes, notify
         )
         routes |= dict.fromkeys(columns, route)
-    return routes
+    if plan.serial is None:
+        return routes
+    bounds = {graph.rules.index[name]: bound_s for name, bound_s in plan.timeouts.items()}
+    loop = SerialRoute(plan.serial, routes, source, bounds)
+    return dict.fromkeys(range(graph.num_columns), loop)
 
 
 class EndpointRoute:
@@ -121,7 +128,9 @@ class EndpointRoute:
         self._events: RequestEvents | None = None
         if notify is not None:
             has_tokens = dict(zip(self._names, self._is_request, strict=True))
-            self._events = RequestEvents(notify, self._nodes, has_tokens, self._throttle)
+            self._events = RequestEvents(
+                notify, self._nodes, has_tokens, self._throttle, held=plan.serial is not None
+            )
         self._client: Client | None = None
 
     def attach(self, env: simpy.Environment, finish: Finish, dropped: RowSet) -> None:
@@ -177,6 +186,7 @@ class EndpointRoute:
         self._under_way[request] = (call, column, place, stop)
         if self._events is not None:
             self._nodes[request] = {"column": self._names[column], **node}
+            self._events.entered(request, t)
         assert self._client is not None
         self._client.enter(request, t)
 
@@ -204,7 +214,9 @@ class EndpointRoute:
     def _timed_out(self, request: Request, t: float) -> None:
         _, column, _, _ = self._under_way.pop(request)
         self._counts.cut_off(request, column, t)
-        self._nodes.pop(request, None)
+        if self._events is not None:
+            self._events.answered(request, t)
+            del self._nodes[request]
         task = request.call
         assert isinstance(task, Task)
         self._finish(task, "timeout")

@@ -37,7 +37,7 @@ from sim.scenario.endpoints import (
 from sim.scenario.loader import load_scenario
 from sim.scenario.remarks import load_notes, remarks
 from sim.scenario.schema import schema_text
-from sim.simulation import make_simulator, run_plan
+from sim.simulation import run_plan
 from tests.sim.scenario.test_scenario import DAMAGE, PIPELINE, SIMULATIONS, refusal, refusals, write
 from tests.sim.scenario.test_scenario import pipeline as pipeline
 
@@ -226,20 +226,6 @@ def test_each_new_word_changes_the_digest(tmp_path: Path, changes: dict[str, Any
     plain: dict[str, Any] = {"failures": {}} if "failures" in changes else {}
     before = load_scenario(write(tmp_path, plain)).digest()
     assert load_scenario(write(tmp_path, changes)).digest() != before
-
-
-# What is not simulated yet
-
-
-def test_what_is_not_simulated_yet_is_not_left_out_in_silence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = write(tmp_path, {"scheduler": {"start_s": 1}})
-    with pytest.raises(SpecError, match="scheduler"):
-        make_simulator(load_scenario(file), None)
-    assert main(["run", str(file)]) == 2
-    *_, line = capsys.readouterr().err.splitlines()
-    assert "scheduler" in line
 
 
 def test_a_call_that_would_take_longer_ends_at_its_time_out(

@@ -1,0 +1,113 @@
+"""The scheduler's one loop around the way of every call: a time for each start, and for each end.
+
+A call takes its place, waits for the loop and is started by it; then it goes through its endpoint,
+or takes its latency; its end waits for the loop too, and only then its place is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import simpy
+
+from cellspec.graph.rowset import RowSet
+from cellspec.machine.actions import Failure
+from sim.endpoints.plan import SerialPlan
+from sim.endpoints.serial import SerialLoop
+from sim.simulator.latency import Latency
+from sim.simulator.outcome import Outcome
+from sim.simulator.route import Finish, Route
+from sim.simulator.run_state import Task
+
+__all__ = ["SerialRoute"]
+
+
+class _Start(NamedTuple):
+    """A call that waits to be started: what its route is to be given."""
+
+    task: Task
+    call: int
+    stop: int
+    fails: bool
+
+
+class _End(NamedTuple):
+    """A call that waits to be ended."""
+
+    task: Task
+    failure: Failure | None
+
+
+class SerialRoute:
+    """The way of all columns.
+
+    Args:
+        plan: what a start and an end take.
+        inner: by column that has one, its own route.
+        latency: of the other columns.
+        bounds: by column, the seconds after which a call of these is given up.
+    """
+
+    def __init__(
+        self,
+        plan: SerialPlan,
+        inner: Mapping[int, Route],
+        latency: Latency,
+        bounds: Mapping[int, float],
+    ) -> None:
+        self._plan, self._inner, self._latency, self._bounds = plan, inner, latency, bounds
+        self._routes = list(dict.fromkeys(inner.values()))
+        self._loop: SerialLoop[_Start | _End] | None = None
+
+    def attach(self, env: simpy.Environment, finish: Finish, dropped: RowSet) -> None:
+        self._env, self._finish = env, finish
+        if self._loop is None:
+            self._loop = SerialLoop(self._plan, env, self._started, self._ended)
+        else:
+            self._loop.attach(env)
+        for route in self._routes:
+            route.attach(env, self._through, dropped)
+
+    def enter(self, task: Task, call: int, stop: int, fails: bool, t: float) -> None:  # noqa: ARG002
+        assert self._loop is not None
+        self._loop.start(_Start(task, call, stop, fails))
+
+    def _started(self, start: _Start | _End, t: float) -> None:
+        assert isinstance(start, _Start)
+        task, call, stop, fails = start
+        column = task.column if task.column >= 0 else ~task.column
+        route = self._inner.get(column)
+        if route is not None:
+            route.enter(task, call, stop, fails, t)
+            return
+        if task.column >= 0:
+            seconds = self._latency.get(column, task.row, call)
+        else:
+            seconds = self._latency.get_barrier(column, task.row, call)
+        failure: Failure | None = None
+        bound_s = self._bounds.get(column)
+        if bound_s is not None and seconds > bound_s:
+            seconds, failure = bound_s, "timeout"
+        through: list[Any] = [lambda _: self._through(task, failure)]
+        self._env.timeout(seconds).callbacks = through
+
+    def _through(self, task: Task, failure: Failure | None = None) -> None:
+        assert self._loop is not None
+        self._loop.end(_End(task, failure))
+
+    def _ended(self, end: _Start | _End, t: float) -> None:  # noqa: ARG002
+        assert isinstance(end, _End)
+        self._finish(end.task, end.failure)
+
+    def skip(self, column: int, row: int) -> None:
+        if column in self._inner:
+            self._inner[column].skip(column, row)
+
+    def crash(self, t: float) -> None:
+        for route in self._routes:
+            route.crash(t)
+
+    def add_up(self, outcome: Outcome) -> None:
+        for route in self._routes:
+            route.add_up(outcome)
