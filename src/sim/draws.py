@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     Floats: TypeAlias = NDArray[np.float64]
 
-__all__ = ["Draws", "sequence", "stream", "unit"]
+__all__ = ["Draws", "sequence", "stream", "unit", "units"]
 
 
 class Draws:
@@ -106,6 +107,24 @@ def unit(*key: int) -> float:
         mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
         mixed ^= mixed >> 31
     return (mixed >> 11) / (1 << 53)
+
+
+def units(before: Sequence[int], first: int, count: int, after: Sequence[int]) -> Floats:
+    """`unit` of ``(*before, place, *after)`` for each of `count` places from `first` on."""
+    import numpy as np
+
+    places = np.arange(first, first + count, dtype=np.uint64)
+    words = [np.full(count, part & 0xFFFFFFFFFFFFFFFF, np.uint64) for part in (*before, *after)]
+    words.insert(len(before), places)
+    mixed = np.zeros(count, np.uint64)
+    for word in words:
+        # Arrays of this type wrap around, as the mask does above.
+        mixed = (mixed ^ word) + np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ mixed >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ mixed >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+        mixed ^= mixed >> np.uint64(31)
+    found: Floats = (mixed >> np.uint64(11)) / (1 << 53)
+    return found
 
 
 def sequence(*names: int | str) -> random.Random:

@@ -116,7 +116,8 @@ def make_simulator(
                 )
             )
         backoff = scenario.failures.backoff.model_dump() if scenario.failures else {}
-        outcomes = DrawnOutcomes(scenario.seed, columns, recorded=latency.failure, **backoff)
+        recorded = latency.failure if latency.has_failures else None
+        outcomes = DrawnOutcomes(scenario.seed, columns, recorded=recorded, **backoff)
     # A refused call that is not told when to come back rests as one that failed.
     resting = outcomes or DrawnOutcomes(scenario.seed, [ColumnRates()] * graph.num_columns)
     drawn.append(resting)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import sim
-from sim.draws import sequence, stream, unit
+from sim.draws import sequence, stream, unit, units
 
 SOURCES = sorted(Path(str(sim.__file__)).parent.rglob("*.py"))
 MAKERS = {"Random", "Philox", "Generator", "default_rng", "SystemRandom", "seed"}
@@ -50,3 +50,9 @@ def test_one_module_alone_makes_random_numbers(path: Path) -> None:
     ]
     names = {f.attr if isinstance(f, ast.Attribute) else getattr(f, "id", "") for f in calls}
     assert not names & MAKERS
+
+
+@pytest.mark.parametrize("seed", [0, 3, -5, 1 << 70])
+def test_units_are_the_units_of_their_places(seed: int) -> None:
+    found = units((seed, 2), 1024, 300, (1, 0, 4)).tolist()
+    assert found == [unit(seed, 2, place, 1, 0, 4) for place in range(1024, 1324)]

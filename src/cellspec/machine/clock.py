@@ -8,7 +8,7 @@ from cellspec.machine.early_stop import expect_stop
 from cellspec.machine.idleness import leave_moment
 from cellspec.machine.pauses import end_pause
 from cellspec.machine.prompt_saving import leave_unsaved
-from cellspec.machine.row_groups import expect_retired
+from cellspec.machine.row_groups import expect_retired, may_admit
 from cellspec.machine.run_state import RunState
 
 __all__ = ["at"]
@@ -54,12 +54,13 @@ def _expect_no_delay(run: RunState, t: float) -> None:
 def _move(run: RunState, t: float, ends: bool) -> None:
     """From one moment to the next."""
     counters = run.counters
-    # With every worker busy only output cells and groups could wait; the common case passes here.
+    # With every worker busy only output cells could wait, and groups where one more may be
+    # admitted; the common case passes here.
     if (
         counters.load < run.workers
         or counters.ready[run.output_group]
-        or run.waiting_groups
         or run.waits_s
+        or (run.waiting_groups and may_admit(run))
     ):
         leave_moment(run, t, ends=ends)
     if run.overtaking is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import takewhile
 
 from cellspec.graph.nodes import (
@@ -54,6 +55,12 @@ def fail_cell(
         Violation: FAIL-04 (it was not running), FAIL-05 (another attempt is in flight),
             FAIL-07 (it timed out before its bound), SCHED-07.
     """
+    plain = attempt is None and failure != "timeout" and not (run.strays or run.is_over)
+    if plain and run.counters.cells[column][row] == RUNNING and not run.barrier_flags[column]:
+        # A cell that runs by itself, whose call is all that there is: the common case.
+        run.counters.hold(column, row)
+        _fail_rows(run, column, (row,), failure, until)
+        return
     slot = _end_abandoned(run, column, row, attempt, timed_out=failure == "timeout")
     if slot is not None:
         run.unanswered += 1
@@ -89,14 +96,21 @@ def fail_cell(
             expect_bound_reached(run, (column, row))
         run.counters.hold(column, row)
         rows = [row]
+    _fail_rows(run, column, rows, failure, until)
+
+
+def _fail_rows(
+    run: RunState, column: int, rows: Iterable[int], failure: Failure, until: float | None
+) -> None:
+    """A call fails, and these rows with it: they may be tried again, or are dropped."""
     run.unanswered += 1
     if failure == "permanent":
         call_ended(run, failed=True)
-    for each in rows:
-        if fails_for_good(run, (column, each), failure):
-            drop_row(run, each, column)
+    for row in rows:
+        if fails_for_good(run, (column, row), failure):
+            drop_row(run, row, column)
         else:
-            begin_backoff(run, (column, each), until)
+            begin_backoff(run, (column, row), until)
 
 
 def _expect_fails(run: RunState, column: int, row: int) -> bool:

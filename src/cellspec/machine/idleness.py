@@ -38,7 +38,7 @@ def leave_moment(run: RunState, t: float, *, ends: bool) -> None:
     if run.judges_idleness:
         if run.slack_s:
             _measure_waits(run, t)
-        elif run.waiting_groups or _dispatchable_groups(run):
+        elif may_admit(run) or _dispatchable_groups(run):
             _expect_no_wait(run, t)
     if run.judges_progress and not ends:
         if not run.counters.load:

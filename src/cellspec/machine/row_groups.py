@@ -10,6 +10,7 @@ from cellspec.machine.explain_refusal import expect_running, expect_starts
 from cellspec.machine.policy import admission_leads_nowhere
 from cellspec.machine.run_state import RunState, is_over
 from cellspec.state.claims import as_rows, meet, minus, spans
+from cellspec.state.codes import DONE
 
 __all__ = [
     "admit",
@@ -65,6 +66,8 @@ def expect_retired(run: RunState, t: float) -> None:
     Raises:
         Violation: GROUP-07.
     """
+    if run.judges_idleness and not run.in_line and _are_open(run):
+        return
     if run.is_over or run.is_stopping or run.gives_up():
         return
     if not run.stores:
@@ -77,6 +80,17 @@ def expect_retired(run: RunState, t: float) -> None:
                 f"every row of row group [{start}:{stop}] is resolved at t={run.now:g} s, and the "
                 f"group did not retire before t={t:g} s",
             )
+
+
+def _are_open(run: RunState) -> bool:
+    """True if the cell that is remembered of each admitted group is open: none is finished."""
+    known, cells = run.open_cells, run.counters.cells
+    if len(known) < len(run.admitted):
+        return False
+    for column, row in known.values():
+        if column == len(cells) or cells[column][row] >= DONE:
+            return False
+    return True
 
 
 def _held_up(run: RunState, t: float) -> list[tuple[int, int]]:

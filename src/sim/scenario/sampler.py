@@ -40,6 +40,9 @@ BLOCK_ROWS = 1 << BLOCK_SHIFT
 BLOCK_MASK = BLOCK_ROWS - 1
 SPARSE_ROWS = 128
 """Rows (or barrier scopes) of one block of everything else: later attempts and barriers."""
+SPARSE_BLOCKS = 64
+"""So many of these blocks are kept for each column, as many rows as of first attempts by default:
+rows that are tried for the second, third and fourth time are asked for in turn."""
 
 
 class ColumnLatency(NamedTuple):
@@ -268,10 +271,15 @@ class LatencySource:
             if block < 0:
                 raise IndexError(f"expected a row or scope from 0, got one in block {block}")
             found = self._draw(kind, column, attempt, block, SPARSE_ROWS)
-            if self._keep is not None and len(self._sparse) >= 8 * len(self._columns):
+            if self._keep is not None and len(self._sparse) >= SPARSE_BLOCKS * len(self._columns):
                 del self._sparse[next(iter(self._sparse))]
             self._sparse[key] = found
         return found
+
+    @property
+    def has_failures(self) -> bool:
+        """True if some column replays requests that failed."""
+        return any(item.latency.fails for item in self._columns)
 
     def failure(
         self, column: int, place: int, attempt: int = 1, *, barrier: bool = False

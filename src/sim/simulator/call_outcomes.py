@@ -8,9 +8,19 @@ from typing import Protocol
 
 from cellspec.errors import SpecError
 from cellspec.machine.actions import Failure
-from sim.draws import unit
+from sim.draws import unit, units
 
 __all__ = ["CallOutcomes", "ColumnRates", "DrawnOutcomes"]
+
+BLOCK_SHIFT = 10
+BLOCK_MASK = (1 << BLOCK_SHIFT) - 1
+"""The outcomes of so many calls of a column, and one more, are drawn together."""
+
+KEPT_BLOCKS = 8
+"""So many such blocks are kept, of each column and each number of a call."""
+
+SPARSE = 1 / 16
+"""Below this share of the rows that come to a call of that number, each is drawn for itself."""
 
 
 class CallOutcomes(Protocol):
@@ -18,6 +28,9 @@ class CallOutcomes(Protocol):
 
     def of_cell(self, column: int, row: int, call: int) -> Failure | None:
         """How the n-th call of a cell in an incarnation fails; None if it ends well."""
+
+    def of_first_calls(self, column: int) -> Callable[[int], Failure | None] | None:
+        """``of_cell(column, row, 1)`` by row, for this incarnation; None if all of it are None."""
 
     def of_barrier(self, column: int, scope: int, call: int) -> Failure | None:
         """How the n-th run of a barrier node fails; None if it ends well."""
@@ -53,7 +66,7 @@ class DrawnOutcomes:
             ``first_s * factor ** (n - 1)`` seconds, at most `most_s`.
         jitter: the share of that by which it may be longer or shorter, drawn.
         recorded: the failures of replayed requests, from
-            `sim.scenario.sampler.LatencySource.failure`.
+            `sim.scenario.sampler.LatencySource.failure`; None if no column replays any.
 
     Raises:
         SpecError: a column whose every call is answered with back-pressure.
@@ -77,6 +90,9 @@ class DrawnOutcomes:
         self._first_s, self._factor, self._most_s = first_s, factor, most_s
         self._jitter = jitter
         self._recorded = recorded
+        self._shares = [each.permanent + each.retryable + each.backpressure for each in columns]
+        # By column and call, blocks of rows.
+        self._blocks: dict[tuple[int, int], dict[int, list[Failure | None]]] = {}
         # An incarnation that draws anew adds its number to the keys; the first never does.
         self._anew: tuple[int, ...] = ()
 
@@ -87,9 +103,61 @@ class DrawnOutcomes:
         saved are the same.
         """
         self._anew = (incarnation,) if incarnation else ()
+        self._blocks.clear()
 
     def of_cell(self, column: int, row: int, call: int) -> Failure | None:
-        return self._outcome(column, row, call, 0)
+        share = self._shares[column]
+        if not share and self._recorded is None:
+            return None
+        if share ** (call - 1) < SPARSE:
+            return self._outcome(column, row, call, 0)
+        return self._from_block(column, row, call)
+
+    def of_first_calls(self, column: int) -> Callable[[int], Failure | None] | None:
+        if not self._shares[column]:
+            if self._recorded is None:
+                return None
+            return lambda row: self._outcome(column, row, 1, 0)
+        kept = self._blocks.setdefault((column, 1), {})
+
+        def of_row(row: int) -> Failure | None:
+            try:
+                return kept[row >> BLOCK_SHIFT][row & BLOCK_MASK]
+            except KeyError:
+                return self._from_block(column, row, 1)
+
+        return of_row
+
+    def _from_block(self, column: int, row: int, call: int) -> Failure | None:
+        kept = self._blocks.setdefault((column, call), {})
+        block = row >> BLOCK_SHIFT
+        found = kept.get(block)
+        if found is None:
+            if len(kept) >= KEPT_BLOCKS:
+                del kept[next(iter(kept))]
+            found = kept[block] = self._draw(column, block, call)
+        return found[row & BLOCK_MASK]
+
+    def _draw(self, column: int, block: int, call: int) -> list[Failure | None]:
+        """How calls of consecutive cells fail."""
+        size, rates = BLOCK_MASK + 1, self._columns[column]
+        found: list[Failure | None] = [None] * size
+        kinds: list[tuple[float, Failure]] = [
+            (rates.permanent, "permanent"),
+            (rates.retryable, "retryable"),
+            (rates.backpressure, "backpressure"),
+        ]
+        u = units((self._seed, column), block * size, size, (call, 0, *self._anew))
+        others = u >= 0
+        for rate, failure in kinds:
+            for place in (others & (u < rate)).nonzero()[0].tolist():
+                found[place] = failure
+            others &= u >= rate
+            u = u - rate
+        if self._recorded is not None:
+            for place in others.nonzero()[0].tolist():
+                found[place] = self._recorded(column, block * size + place, call, barrier=False)
+        return found
 
     def of_barrier(self, column: int, scope: int, call: int) -> Failure | None:
         return self._outcome(column, scope, call, 1)

@@ -48,14 +48,14 @@ class Calls:
 
     def __init__(self, state: RunState, parts: Composition) -> None:
         self._state, self._parts = state, parts
-        self.tally = Tally(state)
+        self.tally = Tally(state, tries_all=parts.is_plain)
         self.consequences = Consequences(state, self.tally, parts)
         self._failing = Failing(state, self.tally, self.consequences, parts.outcomes)
         self._ranges = Ranges(state, self.consequences, parts)
         self._ready = ReadyTimes(state)
-        # Whether a cell's first call may be anything but one that ends well and gives one value.
+        # Whether a column's calls may be anything but one cell each, which takes its latency.
         self._is_odd = [
-            rows > 1 or skips or parts.outcomes is not None or column in parts.routes
+            rows > 1 or skips or column in parts.routes
             for column, (rows, skips) in enumerate(zip(parts.range_rows, parts.skips, strict=True))
         ]
         # What a crash may lose: only then somebody asks what it took.
@@ -101,7 +101,7 @@ class Calls:
         ready_s, ready_times = state.timings.ready_s.append, self._ready.times
         every, tried, normal = state.timings.every, self.tally.tried, simpy.events.NORMAL
         is_plain, may_stop, is_odd = parts.is_plain, parts.may_stop, self._is_odd
-        cells, again = counters.cells, self._failing.calls
+        cells, again, failures = counters.cells, self._failing.calls, self._first_failures()
 
         def dispatch(t: float) -> None:
             if may_stop and (machine.must_stop or machine.stopped):
@@ -119,14 +119,17 @@ class Calls:
                     # What waited in a queue may be resolved by now: dropped, skipped, in a range.
                     if cells[column][row] != READY:
                         continue
-                    if is_odd[column] or node in again:
+                    if is_odd[column]:
                         self._begin_cell(column, row, t)
                         continue
+                    if node in again:
+                        self._begin_again(column, row, t)
+                        continue
+                    tried[row] = 1
                 start[column](row)
                 seconds = readers[column](row)
                 busy_s[column] += seconds
                 calls[column] += 1
-                tried[row] = 1
                 if flags[row]:
                     begun(row * columns + column)
                     begun_s(t)
@@ -138,6 +141,11 @@ class Calls:
                 task.ends_s = t + seconds
                 task.callbacks = on_completed
                 schedule(task, normal, seconds)
+                if failures is not None:
+                    failure_of = failures[column]
+                    failure = None if failure_of is None else failure_of(row)
+                    if failure is not None:
+                        task.details = CallDetails(1, row, row + 1, t, seconds, failure)
                 if state.crash_event:
                     state.crash_if_due()
 
@@ -164,6 +172,29 @@ class Calls:
             return lambda row: machine.complete_cell(column, row)
 
         return [resolve_of(column) for column in range(self._state.graph.num_columns)]
+
+    def _first_failures(self) -> Sequence[Callable[[int], Failure | None] | None] | None:
+        """By column, how the first call of a cell fails; None if none does."""
+        outcomes = self._parts.outcomes
+        if outcomes is None:
+            return None
+        found = [outcomes.of_first_calls(column) for column in range(len(self._is_odd))]
+        return found if any(found) else None
+
+    def _begin_again(self, column: int, row: int, t: float) -> None:
+        """Start a cell that failed before."""
+        state, outcomes, key = self._state, self._parts.outcomes, (column, row)
+        assert outcomes is not None
+        call = 1 + self._failing.calls[key]
+        if self._parts.by_steps:
+            state.machine.start_cell(column, row, 1 + state.machine.attempts.get(key, 0))
+        else:
+            state.counters.start[column](row)
+        seconds = state.latency.get(column, row, call)
+        if state.timings.flags[row]:
+            state.timings.called(column, row, row + 1, t, self._ready.of(column, row))
+        failure = outcomes.of_cell(column, row, call)
+        self._launch(column, row, CallDetails(call, row, row + 1, t, seconds, failure))
 
     def _begin_cell(self, column: int, row: int, t: float) -> None:
         """Start a ready cell, or the range that begins with it, whatever its call may be."""
@@ -255,6 +286,8 @@ class Calls:
         flags, ends, every, ended = timings.flags, timings.ends, timings.every, timings.ended
         is_plain, may_stop, touch = parts.is_plain, parts.may_stop, self.consequences.touch
         cells, sampled, has_groups = counters.cells, SAMPLED, parts.has_groups
+        emissions, skips = state.emissions, self.consequences.skips
+        ends_rows = [rule.is_sink for rule in state.rules.columns]
         self._failing.settle = settle
 
         def completed(task: Task) -> None:
@@ -276,7 +309,8 @@ class Calls:
                     ends[column][row // every] = t
                 elif flag:
                     ended(column, row, t)
-                if has_groups:
+                # A group ends with a cell that nothing waits for, or with what follows by itself.
+                if has_groups and (ends_rows[column] or emissions or skips):
                     touch(row, row + 1)
                 if row > state.furthest and works[column]:
                     state.furthest = row

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import simpy
+
 from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key
 from sim.simulator.call_outcomes import CallOutcomes
 from sim.simulator.consequences import Consequences
@@ -9,6 +13,14 @@ from sim.simulator.run_state import CallDetails, RunState, Settle
 from sim.simulator.tally import Tally
 
 __all__ = ["Failing"]
+
+
+class _Rest(simpy.events.Event):
+    """The end of a backoff: a pooled event that is scheduled again and again."""
+
+    def __init__(self, env: simpy.Environment) -> None:
+        super().__init__(env)
+        self._ok, self._value = True, None
 
 
 class Failing:
@@ -35,10 +47,13 @@ class Failing:
         self._outcomes = outcomes
         self.calls: dict[NodeKey, int] = {}
         self.settle: Settle
+        self._spare: list[_Rest] = []
 
     def begin(self) -> None:
         """A new incarnation begins: it has called nothing yet."""
         self.calls.clear()
+        self._spare.clear()
+        self._on_over: list[Any] = [self._over]
 
     def fail(self, key: NodeKey, details: CallDetails, t: float) -> None:
         """A call of a node fails; of a range, the node is the first row that it has not given."""
@@ -58,7 +73,9 @@ class Failing:
         if machine.unrecorded:
             self._record_drops()
         if machine.backoffs:
-            state.after(backoff_s, self._over)
+            rest = self._spare.pop() if self._spare else _Rest(state.env)
+            rest.callbacks = self._on_over
+            state.env.schedule(rest, simpy.events.NORMAL, backoff_s)
 
     def _record_drops(self) -> None:
         for row, cause in sorted(self._state.machine.unrecorded.items()):
@@ -67,6 +84,9 @@ class Failing:
             self._state.other_events += 1
             self._consequences.touch(row, row + 1)
 
-    def _over(self) -> None:
+    def _over(self, rest: _Rest) -> None:
         """A backoff is over: the machine says so when it gets the time."""
-        self.settle(self._state.env.now)
+        t = self._state.env.now
+        self._spare.append(rest)
+        self._state.machine.at(t)
+        self.settle(t)

@@ -14,14 +14,16 @@ class Tally:
 
     Args:
         state: the run.
+        tries_all: nothing can keep a row from being tried, so that nobody has to note it.
 
     Attributes:
-        tried: by row, 1 if it had a call, or a skipped cell.
+        tried: by row, 1 if it is noted that it had a call, or a skipped cell.
         made: by column, the cells that got a value in this incarnation.
     """
 
-    def __init__(self, state: RunState) -> None:
+    def __init__(self, state: RunState, *, tries_all: bool) -> None:
         self._state = state
+        self._tries_all = tries_all
         columns, rows = state.graph.num_columns, state.graph.num_records
         state.outcome.failures = [
             {"retryable": 0, "backpressure": 0, "permanent": 0} for _ in range(columns)
@@ -60,7 +62,7 @@ class Tally:
 
     def rows_tried(self) -> int:
         """How many rows had a call, or a skipped cell."""
-        return self.tried.count(1)
+        return self._state.graph.num_records if self._tries_all else self.tried.count(1)
 
     def count_cells(self, incarnation: Incarnation) -> None:
         """Add up the cells that an incarnation made."""

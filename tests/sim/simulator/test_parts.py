@@ -77,6 +77,9 @@ class Calm:
     def of_cell(self, column: int, row: int, call: int) -> None:
         pass
 
+    def of_first_calls(self, column: int) -> None:
+        pass
+
     def of_barrier(self, column: int, scope: int, call: int) -> None:
         pass
 
