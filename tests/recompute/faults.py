@@ -23,14 +23,15 @@ from cellspec.graph.nodes import column_of
 from cellspec.state.claims import minus, prefix_of
 from cellspec.state.codes import READY
 from sim.endpoints.throttle import Throttle
-from sim.simulator.calls import Calls
 from sim.simulator.consequences import Consequences
+from sim.simulator.ending import Ends
 from sim.simulator.endpoint_counts import EndpointCounts, parts_s
 from sim.simulator.failing import Failing
 from sim.simulator.ready_times import ReadyTimes
 from sim.simulator.routes import EndpointRoute
 from sim.simulator.run_state import RunState
 from sim.simulator.simulator import Simulator
+from sim.simulator.starting import Starts
 from sim.simulator.tally import Tally
 from sim.simulator.timings import Timings
 
@@ -170,10 +171,10 @@ def _finished_tried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("the value of a row that was dropped meanwhile is done", "cells_done")
 def _late_value_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    def then(calls: Any, column: int, _: int) -> None:
-        calls.tally.made[column] += 1
+    def then(ends: Any, column: int, _: int) -> None:
+        ends._tally.made[column] += 1
 
-    _after(monkeypatch, Calls, "_end_unwanted", then)
+    _after(monkeypatch, Ends, "_end_unwanted", then)
 
 
 @_fault("the first row is complete when some incarnation first completes it", "first_row_s")
@@ -310,10 +311,10 @@ def _range_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("only the first attempt of a node is a call", "by_column.calls")
 def _no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    def then(calls: Any, column: int, row: int, details: Any) -> None:
-        calls._state.outcome.calls[column_of((column, row))] -= details.call > 1
+    def then(starts: Any, column: int, *_: Any) -> None:
+        starts._state.outcome.calls[column] -= 1
 
-    _after(monkeypatch, Calls, "_launch", then)
+    _after(monkeypatch, Starts, "_details_of_retry", then)
 
 
 # Crashes

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cellspec.machine.backoff import end_backoffs
 from cellspec.machine.call_bound import expect_none_late
 from cellspec.machine.early_stop import expect_stop
 from cellspec.machine.idleness import leave_moment
 from cellspec.machine.pauses import end_pause
 from cellspec.machine.prompt_saving import leave_unsaved
-from cellspec.machine.row_groups import expect_retired, may_admit
+from cellspec.machine.row_groups import are_open, expect_retired, may_admit
 from cellspec.machine.run_state import RunState
 
-__all__ = ["at"]
+__all__ = ["at", "compile_at"]
 
 
 def at(run: RunState, t: float, *, ends: bool = False) -> None:
@@ -71,3 +73,31 @@ def _move(run: RunState, t: float, ends: bool) -> None:
         run.now = t
     if run.paused_until:
         end_pause(run)
+
+
+def compile_at(run: RunState) -> Callable[[float], None]:
+    """`at` as a function of the time, for a driver that calls it at each event of an incarnation.
+
+    It passes moments in which nothing could be late, or wait, by one look: every worker is busy, no
+    output is to be given, no backoff ends, no row group may come or is finished.
+    """
+    quick = not (run.waits_s or run.hears_late or run.saving or run.bound_s is not None)
+    if not quick or run.overtaking is not None:
+        return lambda t: at(run, t)
+    counters, due, workers, output = run.counters, run.due, run.workers, run.output_group
+    ready, has_groups = counters.ready, run.limits.group_rows is not None
+
+    def tick(t: float) -> None:
+        if (
+            counters.load >= workers
+            and t > run.now
+            and not ready[output]
+            and not (due and due[0][0] <= t)
+            and not run.paused_until
+            and not (has_groups and (may_admit(run) or not are_open(run)))
+        ):
+            run.now = t
+        elif t != run.now:
+            at(run, t)
+
+    return tick

@@ -14,6 +14,7 @@ from cellspec.state.codes import DONE
 
 __all__ = [
     "admit",
+    "are_open",
     "count_waiting",
     "expect_retired",
     "finished_group",
@@ -66,7 +67,7 @@ def expect_retired(run: RunState, t: float) -> None:
     Raises:
         Violation: GROUP-07.
     """
-    if run.judges_idleness and not run.in_line and _are_open(run):
+    if run.judges_idleness and are_open(run):
         return
     if run.is_over or run.is_stopping or run.gives_up():
         return
@@ -82,8 +83,13 @@ def expect_retired(run: RunState, t: float) -> None:
             )
 
 
-def _are_open(run: RunState) -> bool:
-    """True if the cell that is remembered of each admitted group is open: none is finished."""
+def are_open(run: RunState) -> bool:
+    """True if the cell that is remembered of each admitted group is open: none is finished.
+
+    False while one waits for storage.
+    """
+    if run.in_line:
+        return False
     known, cells = run.open_cells, run.counters.cells
     if len(known) < len(run.admitted):
         return False

@@ -7,6 +7,7 @@ from typing import Any
 import simpy
 
 from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key
+from cellspec.machine.clock import compile_at
 from sim.simulator.call_outcomes import CallOutcomes
 from sim.simulator.consequences import Consequences
 from sim.simulator.run_state import CallDetails, RunState, Settle
@@ -54,6 +55,7 @@ class Failing:
         self.calls.clear()
         self._spare.clear()
         self._on_over: list[Any] = [self._over]
+        self._at = compile_at(self._state.machine.state)
 
     def fail(self, key: NodeKey, details: CallDetails, t: float) -> None:
         """A call of a node fails; of a range, the node is the first row that it has not given."""
@@ -75,7 +77,7 @@ class Failing:
         if machine.backoffs:
             rest = self._spare.pop() if self._spare else _Rest(state.env)
             rest.callbacks = self._on_over
-            state.env.schedule(rest, simpy.events.NORMAL, backoff_s)
+            state.env.schedule(rest, delay=backoff_s)
 
     def _record_drops(self) -> None:
         for row, cause in sorted(self._state.machine.unrecorded.items()):
@@ -88,5 +90,5 @@ class Failing:
         """A backoff is over: the machine says so when it gets the time."""
         t = self._state.env.now
         self._spare.append(rest)
-        self._state.machine.at(t)
+        self._at(t)
         self.settle(t)

@@ -19,6 +19,7 @@ from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import column_of
 from cellspec.machine.actions import Failure
 from cellspec.machine.machine import Machine
+from sim.simulator.clock import Clock
 from sim.simulator.latency import Latency
 from sim.simulator.outcome import Outcome
 from sim.simulator.plan import RunPlan
@@ -49,6 +50,7 @@ class CallDetails:
         start_s, seconds: when it began, and how long it takes in all.
         failure: how it will fail, or None.
         given: rows of its range that it has given, or passed over.
+        ends_like_first: it is a later call of one cell, which ends well.
     """
 
     call: int
@@ -58,6 +60,7 @@ class CallDetails:
     seconds: float
     failure: Failure | None
     given: int = 0
+    ends_like_first: bool = False
 
     @property
     def row_s(self) -> float:
@@ -109,7 +112,6 @@ class RunState:
         works: by column, whether it ages a row.
         env: the clock and the events to come, of this incarnation.
         tasks, spare: all tasks of this incarnation, and those of them that are free.
-        on_completed: the callbacks of all tasks: the kernel reads the list and never changes it.
         emissions: output of barriers that is to be given: column, first row, row after the last.
         queues: by group, the nodes that are ready.
         done: cells with a value, those made again included.
@@ -150,11 +152,10 @@ class RunState:
 
     def begin(self, start_s: float) -> None:
         """A new incarnation begins, with a new clock and without tasks."""
-        self.env = simpy.Environment(initial_time=start_s)
+        self.env = Clock(start_s, Task)
         self.tasks: list[Task] = []
         self.spare: list[Task] = []
         self.running: list[Task] = []
-        self.on_completed: list[Any] = []
         self.furthest = self.machine.completed_rows - 1
 
     # Events

@@ -203,7 +203,7 @@ class Simulator:
         self.calls.begin()
         state.crash_event = self._crashes.event
         self._settle = self._settler()
-        state.on_completed.append(self._completion())
+        state.env.handler = self._completion()
         self._set_writing(False)
         self._rows_seen = -1
         if not self.calls.tally.has_live_row(machine.completed_rows):

@@ -1,0 +1,74 @@
+"""The clock of an incarnation: SimPy's environment, with a loop that knows the calls of a run.
+
+SimPy's own loop hands each event to a list of callbacks. Nearly all events here are calls of one
+handler, whose time and order are all that counts: an entry of this clock's heap is a time, a number
+in the order of scheduling, and an event, as in SimPy's, and a call goes to the handler at once.
+Whatever else is scheduled (timers, timeouts, anything of SimPy's) finds the environment that it
+knows.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import simpy
+from simpy.events import NORMAL, Event
+
+__all__ = ["Clock"]
+
+_URGENT = 1 << 62
+"""An urgent event comes before all others of its instant."""
+
+
+class Clock(simpy.Environment):
+    """An environment whose queue its users may push to.
+
+    Args:
+        initial_time: the time at its begin, in seconds.
+        kind: the class of the events that are calls.
+
+    Attributes:
+        now: the time.
+        queue: a heap of events to come: their times, their order within an instant, the events.
+        order: gives the next event its place in that order.
+        handler: takes each call that is due.
+    """
+
+    now: float = 0.0  # a plain attribute is read at each event
+
+    def __init__(self, initial_time: float, kind: type[Event]) -> None:
+        super().__init__(initial_time)
+        self.now = initial_time
+        self._kind = kind
+        self.queue: list[tuple[float, int, Event]] = []
+        self.order = itertools.count()
+        self.handler: Callable[[Any], object]
+
+    def schedule(self, event: Event, priority: Any = NORMAL, delay: float = 0) -> None:
+        """Let an event happen so many seconds from now."""
+        order = next(self.order)
+        if priority != NORMAL:
+            order -= _URGENT
+        heapq.heappush(self.queue, (self.now + delay, order, event))
+
+    def peek(self) -> float:
+        """The time of the next event; infinite if there is none."""
+        return self.queue[0][0] if self.queue else math.inf
+
+    def run(self, until: Any = None) -> None:
+        """Let all events happen, one after the other, until none is left or one raises."""
+        assert until is None
+        queue, kind, handler, pop = self.queue, self._kind, self.handler, heapq.heappop
+        while queue:
+            self.now, _, event = pop(queue)
+            if event.__class__ is kind:
+                handler(event)
+                continue
+            callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
+            for callback in callbacks:
+                callback(event)
+            assert event.ok or event.defused, event

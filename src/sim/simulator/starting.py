@@ -1,0 +1,209 @@
+"""How nodes start: from the queue into flight."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Sequence
+
+from cellspec.graph.nodes import barrier_key, column_of
+from cellspec.machine.actions import Failure
+from cellspec.state.codes import READY
+from sim.simulator.composition import Composition
+from sim.simulator.consequences import Consequences
+from sim.simulator.failing import Failing
+from sim.simulator.queues import Picker
+from sim.simulator.ranges import Ranges
+from sim.simulator.ready_times import ReadyTimes
+from sim.simulator.run_state import CallDetails, RunState, Settle, Task
+from sim.simulator.tally import Tally
+
+__all__ = ["Starts"]
+
+
+class Starts:
+    """Starts the nodes of one run.
+
+    Args:
+        state: the run.
+        parts: what it asks for.
+        tally, consequences, failing, ready: its parts.
+    """
+
+    def __init__(
+        self,
+        state: RunState,
+        parts: Composition,
+        tally: Tally,
+        consequences: Consequences,
+        failing: Failing,
+        ready: ReadyTimes,
+    ) -> None:
+        self._state, self._parts, self._tally = state, parts, tally
+        self._consequences, self._failing, self._ready = consequences, failing, ready
+        self._ranges = Ranges(state, consequences, parts)
+        # Whether a column's calls may be anything but one cell each, which takes its latency.
+        self._is_odd = [
+            rows > 1 or skips or column in parts.routes
+            for column, (rows, skips) in enumerate(zip(parts.range_rows, parts.skips, strict=True))
+        ]
+
+    def dispatcher(self, pick: Picker) -> Settle:
+        """Starts nodes, at time t, while a worker, a resource and ready work are there."""
+        state, machine, parts = self._state, self._state.machine, self._parts
+        spare, busy_s, calls = state.spare, state.outcome.busy_s, state.outcome.calls
+        counters, start, workers = state.counters, self._starts(), state.workers
+        queue, order, push = state.env.queue, state.env.order, heapq.heappush
+        readers = [state.latency.reader(column) for column in range(state.graph.num_columns)]
+        flags, columns = state.timings.flags, state.graph.num_columns
+        begun, begun_s = state.timings.begun.append, state.timings.begun_s.append
+        ready_s, ready_times = state.timings.ready_s.append, self._ready.times
+        every, tried = state.timings.every, self._tally.tried
+        is_plain, may_stop, is_odd = parts.is_plain, parts.may_stop, self._is_odd
+        cells, again, failures = counters.cells, self._failing.calls, self._first_failures()
+
+        def dispatch(t: float) -> None:
+            if may_stop and (machine.must_stop or machine.stopped):
+                return
+            while counters.load < workers:
+                node = pick()
+                if node is None:
+                    return
+                column, row = node
+                # `is_barrier_key`, inlined: a call for each node would be felt.
+                if column < 0:
+                    self._begin_barrier(column_of(node), row, t)
+                    continue
+                details = None
+                if is_plain:
+                    start[column](row)
+                    seconds = readers[column](row)
+                else:
+                    # What waited in a queue may be resolved by now: dropped, skipped, in a range.
+                    if cells[column][row] != READY:
+                        continue
+                    if is_odd[column]:
+                        self._begin_cell(column, row, t)
+                        continue
+                    start[column](row)
+                    if node in again:
+                        details = self._details_of_retry(column, row, t)
+                        seconds = details.seconds
+                    else:
+                        seconds = readers[column](row)
+                        tried[row] = 1
+                        failure = failures[column](row) if failures is not None else None
+                        if failure is not None:
+                            details = CallDetails(1, row, row + 1, t, seconds, failure)
+                busy_s[column] += seconds
+                calls[column] += 1
+                if flags[row]:
+                    begun(row * columns + column)
+                    begun_s(t)
+                    if not is_plain:
+                        ready_s(ready_times[column][row // every])
+                task = spare.pop() if spare else self._new_task()
+                task.column = column
+                task.row = row
+                task.ends_s = ends_s = t + seconds
+                if details is not None:
+                    task.details = details
+                push(queue, (ends_s, next(order), task))
+                if state.crash_event:
+                    state.crash_if_due()
+
+        return dispatch
+
+    def _starts(self) -> Sequence[Callable[[int], object]]:
+        """By column, what starts a cell."""
+        machine = self._state.machine
+        if not self._parts.by_steps:
+            return machine.counters.start
+        spent = machine.attempts
+
+        def start_of(column: int) -> Callable[[int], object]:
+            return lambda row: machine.start_cell(column, row, 1 + spent.get((column, row), 0))
+
+        return [start_of(column) for column in range(self._state.graph.num_columns)]
+
+    def _first_failures(self) -> Sequence[Callable[[int], Failure | None]] | None:
+        """By column, how the first call of a cell fails; None if none does."""
+        outcomes = self._parts.outcomes
+        if outcomes is None:
+            return None
+        found = [outcomes.of_first_calls(column) for column in range(len(self._is_odd))]
+        return [each or _ends_well for each in found] if any(found) else None
+
+    def _details_of_retry(self, column: int, row: int, t: float) -> CallDetails:
+        """The call of a cell that failed before."""
+        outcomes = self._parts.outcomes
+        assert outcomes is not None
+        call = 1 + self._failing.calls[column, row]
+        seconds = self._state.latency.get(column, row, call)
+        failure = outcomes.of_cell(column, row, call)
+        details = CallDetails(call, row, row + 1, t, seconds, failure)
+        details.ends_like_first = failure is None
+        return details
+
+    def _begin_cell(self, column: int, row: int, t: float) -> None:
+        """Start a ready cell, or the range that begins with it, whatever its call may be."""
+        state, machine, outcomes = self._state, self._state.machine, self._parts.outcomes
+        if self._consequences.is_skipped(column, row):
+            self._consequences.skip(column, row)
+            self._consequences.take()
+            return
+        stop = self._ranges.stop_of(column, row)
+        attempt = 1 + machine.attempts.get((column, row), 0)
+        if stop == row + 1:
+            machine.start_cell(column, row, attempt)
+        else:
+            machine.start_range(column, row, stop, attempt)
+        call = 1 + self._failing.calls.get((column, row), 0)
+        routed = column in self._parts.routes
+        seconds = 0.0 if routed else state.latency.get(column, row, call)
+        failure = outcomes.of_cell(column, row, call) if outcomes else None
+        state.timings.called(column, row, stop, t, self._ready.of(column, row))
+        self._tally.tried_rows(row, stop)
+        self._launch(column, row, CallDetails(call, row, stop, t, seconds, failure))
+
+    def _begin_barrier(self, column: int, scope: int, t: float) -> None:
+        """Start a barrier node, unless it is not ready any more."""
+        state, machine, outcomes = self._state, self._state.machine, self._parts.outcomes
+        # The last row that wanted its output may have been dropped.
+        if not self._parts.is_plain and machine.counters.barrier_state(column, scope) != READY:
+            return
+        key = barrier_key(column, scope)
+        machine.start_barrier(column, scope, None, 1 + machine.attempts.get(key, 0))
+        call = 1 + self._failing.calls.get(key, 0)
+        routed = column in self._parts.routes
+        seconds = 0.0 if routed else state.latency.get_barrier(column, scope, call)
+        failure = outcomes.of_barrier(column, scope, call) if outcomes else None
+        self._tally.tried_rows(*state.rules.scope_bounds(column, scope))
+        self._launch(~column, scope, CallDetails(call, scope, scope + 1, t, seconds, failure))
+
+    def _launch(self, column: int, row: int, details: CallDetails) -> None:
+        """A call with details begins; the column is that of its key."""
+        state, own = self._state, column_of((column, row))
+        state.outcome.calls[own] += 1
+        task = state.spare.pop() if state.spare else self._new_task()
+        task.column, task.row, task.details = column, row, details
+        route = self._parts.routes.get(own)
+        if route is None:
+            state.outcome.busy_s[own] += details.seconds
+            task.ends_s = details.start_s + details.seconds
+            timed_out = details.failure == "timeout"
+            state.env.schedule(task, delay=details.seconds if timed_out else details.row_s)
+        else:
+            call, fails = details.call, details.failure is not None
+            task.ends_s = -math.inf
+            route.enter(task, call, details.stop, fails, details.start_s)
+        state.crash_if_due()
+
+    def _new_task(self) -> Task:
+        task = Task(self._state.env)
+        self._state.tasks.append(task)
+        return task
+
+
+def _ends_well(_row: int) -> None:
+    """A call that does not fail."""
