@@ -52,7 +52,9 @@ def most_overtaken(path: Path) -> int:
             partial(ready, "barrier"),
         )
         worst = 0
-        for step, event in enumerate(reader, 1):  # noqa: B007  # `ready` reads it
+        # Between its start and its end a call is the endpoint's: its requests are no steps.
+        steps = (event for event in reader if event.event != "request")
+        for step, event in enumerate(steps, 1):  # noqa: B007  # `ready` reads it
             if event.event == "start":
                 place = event.scope if event.scope is not None else event.rows
                 key = (limits.column_resource.get(event.column or "", ""), event.column, place)
