@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 import simpy
+from simpy.events import NORMAL
 
 from sim.endpoints.request import Request
-from sim.endpoints.timer import SAME_S, Timer
+from sim.endpoints.sharing import Sharing
+from sim.endpoints.timer import SAME_S, Wake
 
 __all__ = ["PrefillLine"]
 
@@ -21,6 +24,7 @@ class PrefillLine:
         tokens_per_s: how fast.
         on_read: gets a request whose prompt was read, and the time in seconds. The next prompt, if
             there is one, is being read by then.
+        stalled: stands still while a prompt is being read.
     """
 
     def __init__(
@@ -28,28 +32,31 @@ class PrefillLine:
         env: simpy.Environment,
         tokens_per_s: float,
         on_read: Callable[[Request, float], object],
+        stalled: Sharing | None = None,
     ) -> None:
         self._tokens_per_s = tokens_per_s
         self._on_read = on_read
-        # The first is being read until `_end_s`, or in a stall for `_rest_s` after it.
+        self._stalled = stalled
+        # The first is being read for `_rest_s` from the start or the end of the stall on.
         self._line: OrderedDict[Request, None] = OrderedDict()
-        self._end_s = self._rest_s = 0.0
+        self._rest_s = 0.0
         self._stalls = 0
         self.attach(env)
 
     def attach(self, env: simpy.Environment) -> None:
         """Go on with another clock; no prompt may be here."""
-        self._timer = Timer(env, self._read)
-
-    @property
-    def busy(self) -> bool:
-        """True while a prompt is being read."""
-        return bool(self._line)
+        self._env, self._schedule = env, env.schedule
+        self._callbacks: list[Any] = [self._woken]
+        self._spare: list[Wake] = []
+        # When the first prompt has been read; None while nothing advances.
+        self._wake: Wake | None = None
 
     def add(self, request: Request, t: float) -> None:
         """A prompt joins at time t in seconds."""
         self._line[request] = None
         if len(self._line) == 1:
+            if self._stalled is not None:
+                self._stalled.stall(t)
             self._begin(t)
 
     def remove(self, request: Request, t: float) -> bool:
@@ -59,47 +66,66 @@ class PrefillLine:
         first = next(iter(self._line)) is request
         del self._line[request]
         if first:
-            self._timer.clear()
-            if self._line:
-                self._begin(t)
+            self._wake = None
+            self._next(t)
         return True
 
     def members(self) -> list[Request]:
         """The requests whose prompts are here, in the order in which they joined."""
         return list(self._line)
 
-    def clear(self) -> list[Request]:
-        """All prompts are gone; gives their requests in the order in which they joined."""
+    def clear(self, t: float) -> list[Request]:
+        """All prompts are gone at time t; gives their requests as they joined."""
         gone = self.members()
-        self._line.clear()
-        self._timer.clear()
+        if gone:
+            self._line.clear()
+            self._wake = None
+            self._next(t)
         return gone
 
     def stall(self, t: float) -> None:
         """No prompt advances from time t on, until each stall has ended by `go_on`."""
         if not self._stalls:
-            while self._line and self._end_s <= t + SAME_S:
+            while self._wake is not None and self._wake.at_s <= t + SAME_S:
                 self._read(t)
-            self._rest_s = self._end_s - t
-            self._timer.clear()
+            if self._wake is not None:
+                self._rest_s = self._wake.at_s - t
+                self._wake = None
         self._stalls += 1
 
     def go_on(self, t: float) -> None:
         """One stall ends at time t."""
         self._stalls -= 1
         if not self._stalls and self._line:
-            self._end_s = t + self._rest_s
-            self._timer.at(self._end_s)
+            self._wake_after(self._rest_s, t)
 
     def _begin(self, t: float) -> None:
         """The first prompt of the line is to be read from time t on."""
         self._rest_s = next(iter(self._line)).prompt_tokens / self._tokens_per_s
         if not self._stalls:
-            self._end_s = t + self._rest_s
-            self._timer.at(self._end_s)
+            self._wake_after(self._rest_s, t)
+
+    def _wake_after(self, seconds: float, t: float) -> None:
+        self._wake = wake = self._spare.pop() if self._spare else Wake(self._env)
+        wake.at_s = t + seconds
+        wake.callbacks = self._callbacks
+        self._schedule(wake, NORMAL, seconds)
+
+    def _woken(self, wake: Wake) -> None:
+        self._spare.append(wake)
+        if wake is self._wake:
+            self._read(wake.at_s)
 
     def _read(self, t: float) -> None:
+        """The first prompt has been read."""
+        self._wake = None
         request, _ = self._line.popitem(last=False)
+        self._next(t)
+        self._on_read(request, t)
+
+    def _next(self, t: float) -> None:
+        """The prompt that was being read is gone."""
         if self._line:
             self._begin(t)
-        self._on_read(request, t)
+        elif self._stalled is not None:
+            self._stalled.go_on(t)

@@ -60,6 +60,7 @@ class Server:
         "_crashes",
         "_ends",
         "_gate",
+        "_holds",
         "_inside",
         "_later",
         "_leaving",
@@ -102,7 +103,8 @@ class Server:
         self._sharing = Sharing(env, plan.speed, self._ended)
         self._prefill: PrefillLine | None = None
         if plan.prefill_tokens_per_s is not None:
-            self._prefill = PrefillLine(env, plan.prefill_tokens_per_s, self._read)
+            stalled = self._sharing if plan.prefill_stalls_decode else None
+            self._prefill = PrefillLine(env, plan.prefill_tokens_per_s, self._decode, stalled)
         self._warmth: Warmth | None = None
         if plan.cold_start is not None:
             self._warmth = Warmth(plan.cold_start, env, self._warm)
@@ -131,10 +133,12 @@ class Server:
         self._counts_tokens = self._memory is not None or any(
             limit.counts == "tokens" for limit in plan.limits
         )
+        # There is more to wait for than a place.
+        self._holds = self._memory is not None or self._warmth is not None
         # What is served decodes, and there is nothing else to do: this is the hot path.
         self._straight = not (
             self._counts_tokens
-            or plan.cold_start is not None
+            or self._holds
             or self._prefill is not None
             or on_serving is not None
             or on_decoding is not None
@@ -205,7 +209,11 @@ class Server:
             return None
         if self._counts_tokens:
             self._tokens_in += request.held_tokens
-        if self._line or self.waits_for(request) is not None:
+        if (
+            self._line
+            or self.in_flight >= self._most
+            or (self._holds and self.waits_for(request) is not None)
+        ):
             self._line[request] = None
         else:
             self._serve(request, t)
@@ -248,11 +256,10 @@ class Server:
     def _admit(self, t: float) -> None:
         """Serve from the line, while its head can be served."""
         line = self._line
-        while line:
-            request = next(iter(line))
-            if self.waits_for(request) is not None:
+        while line and self.in_flight < self._most:
+            if self._holds and self.waits_for(next(iter(line))) is not None:
                 return
-            del line[request]
+            request, _ = line.popitem(last=False)
             self._serve(request, t)
 
     def _serve(self, request: Request, t: float) -> None:
@@ -260,6 +267,10 @@ class Server:
         if in_flight > self._most_in_flight:
             self._most_in_flight = in_flight
         request.served_s = t
+        if self._straight:
+            request.decoding_s = t
+            self._sharing.add(request, t)
+            return
         if self._memory is not None:
             self._memory.take(request)
         if self._on_serving is not None:
@@ -267,20 +278,7 @@ class Server:
         if self._prefill is None:
             self._decode(request, t)
             return
-        if self.plan.prefill_stalls_decode and not self._prefill.busy:
-            self._sharing.stall(t)
         self._prefill.add(request, t)
-
-    def _read(self, request: Request, t: float) -> None:
-        """A prompt was read."""
-        self._after_prefill(t)
-        self._decode(request, t)
-
-    def _after_prefill(self, t: float) -> None:
-        """A prompt is gone, and was perhaps the last that stalled decode."""
-        prefill = self._prefill
-        if prefill is not None and self.plan.prefill_stalls_decode and not prefill.busy:
-            self._sharing.go_on(t)
 
     def _decode(self, request: Request, t: float) -> None:
         request.decoding_s = t
@@ -292,18 +290,24 @@ class Server:
 
     def _ended(self, requests: list[Request], t: float) -> None:
         """Calls end: all leave their places, then the line moves, then their client is told."""
-        if len(requests) == 1 and self._straight and not (self._line or self._leaving):
-            # The hot path: what `_release`, `_admit` and `_left` do, as far as there is any of it.
+        if len(requests) == 1 and not self._leaving:
             request = requests[0]
+            if self._counts_tokens:
+                self._release(request, t)
+                self._tokens_out += request.held_tokens
+            else:
+                self.in_flight -= 1
+            if self._line:
+                self._admit(t)
+            # As `_left`, without a call: this is the hot path.
             inside = self._inside
             self._call_s += inside * (t - self._at_s)
             self._at_s = t
             self._sojourn_s += t - request.accepted_s
             self._inside = inside = inside - 1
-            self.in_flight -= 1
-            self._ends += 1
             if not inside:
                 self._emptied(t)
+            self._ends += 1
             self._on_served(request, t)
             return
         for request in requests:
@@ -377,9 +381,8 @@ class Server:
     def _take_all(self, t: float) -> list[Request]:
         """Empty all places and the line; gives the calls in the order in which they came."""
         served = self._sharing.clear()
-        if self._prefill is not None and self._prefill.busy:
-            served += self._prefill.clear()
-            self._after_prefill(t)
+        if self._prefill is not None:
+            served += self._prefill.clear(t)
         for request in served:
             self._release(request, t)
         waited = list(self._line)
@@ -400,17 +403,15 @@ class Server:
             self._weather.catch_up(t)
         if self._sharing.due_s <= t + SAME_S:
             self._free(t)
-        if request in self._line:
+        prefill = self._prefill
+        if self._sharing.remove(request, t) or (prefill and prefill.remove(request, t)):
+            self._release(request, t)
+        elif request not in self._line:
+            return False
+        else:
             del self._line[request]
             if self.limits is not None:
                 self.limits.ended(request, t)
-        elif self._sharing.remove(request, t):
-            self._release(request, t)
-        elif self._prefill is not None and self._prefill.remove(request, t):
-            self._after_prefill(t)
-            self._release(request, t)
-        else:
-            return False
         self._cancels += 1
         self._left(request, t)
         self._admit(t)

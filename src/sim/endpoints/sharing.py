@@ -21,7 +21,7 @@ from simpy.events import NORMAL
 from cellspec.errors import SpecError
 from sim.endpoints.plan import SpeedTable
 from sim.endpoints.request import Request
-from sim.endpoints.timer import SAME_S
+from sim.endpoints.timer import SAME_S, Wake
 
 __all__ = ["Sharing"]
 
@@ -30,20 +30,6 @@ REBASED_AT = 4096.0
 
 
 _ticket = attrgetter("ticket")
-
-
-class _Wake(simpy.events.Event):
-    """A triggered event, as a Timeout is: the kernel runs its callbacks when it is due.
-
-    Attributes:
-        at_s: when that is, as the kernel rounds it.
-    """
-
-    def __init__(self, env: simpy.Environment) -> None:
-        super().__init__(env)
-        self._ok = True
-        self._value = None
-        self.at_s = math.inf
 
 
 class Sharing:
@@ -108,8 +94,8 @@ class Sharing:
         self._env, self._schedule = env, env.schedule
         self._callbacks: list[Any] = [self._woken]
         # What `sim.endpoints.timer` does, without a call for each step: this is the hot path.
-        self._spare: list[_Wake] = []
-        self._wake = _Wake(env)
+        self._spare: list[Wake] = []
+        self._wake = Wake(env)
         self._waking = False
         self.due_s = math.inf
 
@@ -192,7 +178,7 @@ class Sharing:
 
     # The next end
 
-    def _woken(self, wake: _Wake) -> None:
+    def _woken(self, wake: Wake) -> None:
         if wake is not self._wake:
             self._spare.append(wake)
             return
@@ -269,7 +255,7 @@ class Sharing:
         wake = self._wake
         if due_s < wake.at_s:
             if wake.at_s < math.inf:
-                self._wake = wake = self._spare.pop() if self._spare else _Wake(self._env)
+                self._wake = wake = self._spare.pop() if self._spare else Wake(self._env)
             delay = due_s - t if due_s > t else 0.0
             wake.at_s = t + delay
             wake.callbacks = self._callbacks

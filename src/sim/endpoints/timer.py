@@ -8,19 +8,24 @@ from typing import Any
 
 import simpy
 
-__all__ = ["SAME_S", "Timer"]
+__all__ = ["SAME_S", "Timer", "Wake"]
 
 SAME_S = 1e-9
 """Moments that are so few seconds apart are one: sums of times are rounded."""
 
 
-class _Wake(simpy.events.Event):
-    """A triggered event, as a Timeout is: the kernel runs its callbacks when it is due."""
+class Wake(simpy.events.Event):
+    """A triggered event, as a Timeout is: the kernel runs its callbacks when it is due.
+
+    Attributes:
+        at_s: when that is, as the kernel rounds it, for who sets it.
+    """
 
     def __init__(self, env: simpy.Environment) -> None:
         super().__init__(env)
         self._ok = True
         self._value = None
+        self.at_s = math.inf
 
 
 class Timer:
@@ -42,7 +47,7 @@ class Timer:
         self._action = action
         self._due_s = self._wake_s = math.inf
         self._callbacks: list[Any] = [self._woken]
-        self._event = _Wake(env)
+        self._event = Wake(env)
         self._event.callbacks = self._callbacks
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import simpy
@@ -58,7 +59,7 @@ class Weather:
             if outage.running == "fail" and outage.from_s < outage.to_s
         ]
         self._turns = sorted(turns, key=lambda turn: turn[:2])
-        self._outages = sorted((outage.from_s, outage.to_s) for outage in outages)
+        self._outages = deque(sorted((outage.from_s, outage.to_s) for outage in outages))
         self._turned = 0
         self.next_s = self._turns[0][0] if self._turns else math.inf
         self._watched = False
@@ -87,14 +88,20 @@ class Weather:
             self._turned += 1
             more = self._turned < len(self._turns)
             self.next_s = self._turns[self._turned][0] if more else math.inf
-            action(when)
+            # To those who are here it turns now, whatever the clock rounded.
+            action(t if t - when < SAME_S else when)
         if self._watched and self.next_s < math.inf:
             self._timer.at(self.next_s)
 
     def outage_s(self, t: float) -> float:
-        """The rest of the outage at time t, in seconds; 0 if there is none."""
-        end_s = t
-        for from_s, to_s in self._outages:
+        """The rest of the outage at time t, in seconds; 0 if there is none.
+
+        It is asked at times that never go back.
+        """
+        outages, end_s = self._outages, t
+        while outages and outages[0][1] <= t:
+            outages.popleft()
+        for from_s, to_s in outages:
             if from_s > t:
                 break
             end_s = max(end_s, to_s)
