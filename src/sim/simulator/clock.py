@@ -21,7 +21,7 @@ from simpy.events import NORMAL, Event
 __all__ = ["Clock"]
 
 _URGENT = 1 << 62
-"""An urgent event comes before all others of its instant."""
+"""An urgent event comes before all others of its instant, and one of a late priority after them."""
 
 
 class Clock(simpy.Environment):
@@ -51,8 +51,10 @@ class Clock(simpy.Environment):
     def schedule(self, event: Event, priority: Any = NORMAL, delay: float = 0) -> None:
         """Let an event happen so many seconds from now."""
         order = next(self.order)
-        if priority != NORMAL:
+        if priority < NORMAL:
             order -= _URGENT
+        elif priority > NORMAL:
+            order += _URGENT
         heapq.heappush(self.queue, (self.now + delay, order, event))
 
     def peek(self) -> float:
