@@ -54,14 +54,16 @@ TERMS: tuple[tuple[str, str], ...] = (
         "call",
         "the work that one `start` begins: a cell, a range of rows, or a barrier node. Each "
         "attempt is a call of its own. Output cells of a barrier (`emit`) and skipped cells are "
-        "not calls. A call of a cell or barrier node ends at its `complete` or `fail`, a range at "
-        "the `complete` of its last row or at its `fail`, which names the first row that it had "
-        "not given; a call that has not ended at the end of its incarnation ends there.",
+        "not calls. A call of a cell or barrier node ends at its `complete`, `fail` or `cancel`, a "
+        "range at the `complete` of its last row, or at its `fail` or `cancel`, which names the "
+        "first row that it had not given; a call that has not ended at the end of its incarnation "
+        "ends there.",
     ),
     (
         "value",
-        "a cell has a value from its `complete` or `emit` on, unless its row was dropped before: "
-        "then the call ends all the same, and gives no value.",
+        "a cell has a value from its `complete` or `emit` on, unless its row was dropped before, "
+        "or is among those that the `complete` has `rejected`: then the call ends all the same, "
+        "and gives no value.",
     ),
     (
         "resume",
@@ -130,8 +132,8 @@ TERMS: tuple[tuple[str, str], ...] = (
     (
         "paid",
         "each time that a call is served (`serving`), whatever becomes of it, the tokens of its "
-        "last `sent` are paid, for one of these causes: `lost` if it is `lost`, or does not end by "
-        "a `complete`, or the row (of a range the first) had been dropped before; `done again` if "
+        "last `sent` are paid, for one of these causes: `lost` if it is `lost`, or has no "
+        "`complete`, or the row (of a range the first) had been dropped before; `done again` if "
         "an earlier call of its column with the same first row or scope was paid and not lost; "
         "`first` otherwise.",
     ),
@@ -162,13 +164,19 @@ _AT_END = "At the end of the run"
 
 FIGURES: tuple[Figure, ...] = (
     Figure("makespan_s", "s", "makespan", "The time of `end`, crashes and restarts included."),
-    Figure("outcome", "", "outcome", "`success` or `stopped`, as `end` says."),
+    Figure(
+        "outcome",
+        "",
+        "outcome",
+        "`success`, `stopped`, or `interrupted` (enough rows were accepted), as `end` says.",
+    ),
     Figure(
         "rows_tried",
         "rows",
         "rows tried",
         "Rows of which a cell was started (alone or in a range) or skipped, or that are in the "
-        "scope of a barrier node that was started, in any incarnation.",
+        "scope of a barrier node that was started, in any incarnation; of a run that ended as "
+        "`interrupted`, rows whose cells are all resolved at its end.",
     ),
     Figure(
         "rows_delivered",
@@ -390,8 +398,8 @@ FIGURES: tuple[Figure, ...] = (
         "calls",
         "mean limit",
         "The mean over the makespan of its throttle's limit: what the scenario says at the start "
-        "and from each `crash` on, then `limit` of the last `request` that states it; none without "
-        "a throttle.",
+        "and from each `crash` or `stop_requested` on, then `limit` of the last `request` that "
+        "states it; none without a throttle.",
     ),
     Figure(
         "by_endpoint.prompt_tokens, output_tokens",
@@ -430,8 +438,9 @@ figures of the run, and those by resource as `resource.NAME.KEY`. A mean, share 
 an empty set is none (`null` in JSON, an empty field in CSV, – in the text). Numbers are rounded to
 twelve significant digits. `by_resource` has an item for each resource with a limit, and after
 them one for the columns that take none, if there are any. `failures` is empty if the scenario has
-no failures, skips, row groups or ranges. `cost`, `by_endpoint`, `call_times` and `bill` are there
-if it has endpoints or throttles; CSV has the first, and those by endpoint as `endpoint.NAME.KEY`.
+no failures, skips, row groups or ranges, and wants every row. `cost`, `by_endpoint`, `call_times`
+and `bill` are there if it has endpoints or throttles; CSV has the first, and those by endpoint as
+`endpoint.NAME.KEY`.
 
 `make recompute` works every figure of 10,000 random runs out from their traces, with a program that
 shares nothing with the simulator (`tests/recompute`), and compares."""

@@ -17,7 +17,7 @@ from sim.scenario.sampler import LatencySource
 from sim.scenario.scenario import Scenario
 from sim.scenario.start_from import least_version
 from sim.simulator.call_outcomes import ColumnRates, DrawnOutcomes
-from sim.simulator.plan import CheckpointPlan, CrashPlan, RunPlan
+from sim.simulator.plan import AcceptPlan, CheckpointPlan, CrashPlan, RunPlan
 from sim.simulator.routes import make_routes
 from sim.simulator.simulator import Simulator
 from sim.targets import STDOUT
@@ -41,6 +41,7 @@ def run_plan(scenario: Scenario) -> RunPlan:
         serial=scenario.serial_plan(),
         timeouts=scenario.timeouts(),
         start_from=scenario.start_claim,
+        accept=_accept_plan(scenario),
     )
 
 
@@ -69,6 +70,13 @@ def _checkpoint_plan(scenario: Scenario) -> CheckpointPlan | None:
         write_s=checkpoint.write_s,
         blocking=checkpoint.blocking,
     )
+
+
+def _accept_plan(scenario: Scenario) -> AcceptPlan | None:
+    accept = scenario.accept
+    if accept is None:
+        return None
+    return AcceptPlan(accept.rows, accept.rate, draws_anew=scenario.redo == "fresh")
 
 
 def _crash_plan(crash: Crash) -> CrashPlan:
@@ -156,6 +164,8 @@ def trace_writer(scenario: Scenario, path: str) -> TraceWriter:
         capabilities += ["column_checkpoints", "set_claims"]
     if not scenario.is_plain:
         capabilities += ["groups", "streaming", "retries", "drops", "skips", "early_stop"]
+    if scenario.accept is not None:
+        capabilities += ["filters", "interrupts"]
     if scenario.timeouts():
         capabilities.append("timeouts")
     if scenario.endpoints_as_given():

@@ -146,6 +146,8 @@ class _Endpoint:
                 if "limit" in step
             ]
             moments += [(t, limit) for _, t, limit in sorted(stated)]
+            if incarnation.stop_asked_s is not None:
+                moments.append((incarnation.stop_asked_s, first))
             if incarnation.ended_by == "crash":
                 moments.append((incarnation.end_s, first))
         ends = [t for t, _ in moments[1:]] + [self.makespan]
@@ -163,7 +165,9 @@ class _Endpoint:
             call = stay.call
             node = call.column, call.scope is None, call.rows[0]
             cause = "done again" if node in paid else "first"
-            if stay.lost or call.outcome != "complete" or call.unwanted:
+            # A crash may come between the rows of an answer.
+            answered = call.outcome == "complete" or (call.outcome == "lost" and call.gave)
+            if stay.lost or not answered or call.unwanted:
                 cause = "lost"
             else:
                 paid.add(node)

@@ -170,7 +170,7 @@ class _Recompute:
         return {
             "makespan_s": self.makespan,
             "outcome": last.outcome,
-            "rows_tried": sum(self.is_tried(row) for row in every),
+            "rows_tried": sum(map(self.is_tried, every)),
             "rows_delivered": len(delivered),
             "rows_dropped": sum(last.is_dropped(row) for row in every),
             "cells_made": made,
@@ -192,6 +192,8 @@ class _Recompute:
         ]
 
     def is_tried(self, row: int) -> bool:
+        if self.last.outcome == "interrupted":
+            return all(self.last.is_resolved((name, row)) for name in self.columns)
         started = any(row in call.rows for _, call in self.calls)
         return started or any(
             (name, row) in incarnation.skipped
@@ -303,7 +305,7 @@ class _Recompute:
     def payload_length(self, claim: Claim) -> int:
         # Who starts from a checkpoint writes one like it at the end.
         saved = self.scenario.get("checkpoint") or self.scenario["start_from"]
-        version = saved["version"]
+        version = saved.get("version", 1)
         ranges = {name: _ranges(rows) for name, rows in claim.items()}
         first = {
             name: found[0][1] if found and found[0][0] == 0 else 0 for name, found in ranges.items()
@@ -452,6 +454,7 @@ class _Recompute:
         columns: list[Figures] = self.scenario["columns"]
         plain = (
             "failures" not in self.scenario
+            and "accept" not in self.scenario
             and "row_groups" not in self.scenario["limits"]
             and not any(c.get("skip_rate") or c.get("range_rows", 1) > 1 for c in columns)
         )

@@ -50,8 +50,8 @@ class Call:
         scope: the number of its barrier node; None for anything else.
         gave: the rows that it gave so far, those that had been dropped included, and when.
         end_s: when it ended; None while it runs.
-        outcome: "complete", "retryable", "backpressure", "permanent" or "timeout"; "lost" in a
-            crash, and "running" where the run ended before it.
+        outcome: "complete", "retryable", "backpressure", "permanent" or "timeout";
+            "cancelled" by the engine; "lost" in a crash; "running" where the run ended before it.
         backoff_end_s: the end of the backoff of its first cell before it, if it had one.
         way: how far it came on its way through an endpoint, and when.
         unwanted: its row, or the first of its range, had been dropped when it was answered.
@@ -99,6 +99,7 @@ class Incarnation:
     ended_by: str = "end"
     outcome: str | None = None
     stopped_s: float | None = None
+    stop_asked_s: float | None = None
     calls: list[Call] = field(default_factory=list)
     made: dict[Cell, float] = field(default_factory=dict)
     skipped: dict[Cell, float] = field(default_factory=dict)
@@ -303,9 +304,11 @@ class _Reader:
 
     def on_complete(self, event: Event, t: float) -> None:
         call = self._call(event)
+        self._note_answer(call)
         if call.scope is None:
             for row in _rows(event):
-                if not self.incarnation.is_dropped(row):
+                rejected = any(start <= row < stop for start, stop in event.get("rejected") or ())
+                if not self.incarnation.is_dropped(row) and not rejected:
                     self._give((call.column, row), t)
                     self.incarnation.cost_s[call.column, row] = t - call.last_s
                 call.gave.append((row, t))
@@ -326,6 +329,12 @@ class _Reader:
                     if row not in given:
                         self.incarnation.backoff_ends[call.column, row] = event["until"]
 
+    def on_cancel(self, event: Event, t: float) -> None:
+        self._end(self._call(event), "cancelled", t)
+
+    def on_stop_requested(self, event: Event, t: float) -> None:  # noqa: ARG002
+        self.incarnation.stop_asked_s = t
+
     def _call(self, event: Event) -> Call:
         """The call that an event speaks of: of its node, or the range that still owes its row."""
         scope = event.get("scope")
@@ -340,9 +349,13 @@ class _Reader:
 
     def _end(self, call: Call, outcome: str, t: float) -> None:
         call.end_s, call.outcome = t, outcome
-        if not any(step["step"] == "answered" for _, step in call.way):
-            call.unwanted = self._is_unwanted(call)
+        self._note_answer(call)
         self.running.remove(call)
+
+    def _note_answer(self, call: Call) -> None:
+        """An answer comes; unless it came before, as its row may be dropped since."""
+        if not call.gave and not any(step["step"] == "answered" for _, step in call.way):
+            call.unwanted = self._is_unwanted(call)
 
     def _is_unwanted(self, call: Call) -> bool:
         return call.scope is None and self.incarnation.is_dropped(call.rows[0])

@@ -36,6 +36,9 @@ def _add_runs(data: Data, source: random.Random) -> None:
         data["redo"] = "fresh"
     if source.random() < 0.1:
         data["start_from"] = {"version": 1, "completed_rows": source.randint(0, data["rows"])}
+    if source.random() < 0.2 and not any("skip_rate" in column for column in data["columns"]):
+        rate = source.choice((0.3, 0.7, 1.0))
+        data["accept"] = {"rows": source.randint(1, data["rows"]), "rate": rate}
 
 
 class _Draw:

@@ -107,7 +107,7 @@ def _run(args: argparse.Namespace) -> int:
     from sim.examples import example_path, is_path
     from sim.output.run import OUT_FILES, files_of_run, render
     from sim.results import summarise
-    from sim.scenario.remarks import missed_crashes, remarks
+    from sim.scenario.remarks import missed_crashes, missed_rows, remarks
     from sim.targets import STDOUT, check_targets, check_trace_target, stream_beside
 
     if not is_path(args.scenario):
@@ -127,7 +127,10 @@ def _run(args: argparse.Namespace) -> int:
         for remark in remarks(scenario):
             note(f"note: {args.scenario}: {remark}")
         outcome = _simulate(scenario, args.scenario, checked=args.checked, trace=args.trace)
-        for remark in missed_crashes(scenario, outcome.makespan_s, outcome.events):
+        for remark in (
+            *missed_crashes(scenario, outcome.makespan_s, outcome.events),
+            *missed_rows(scenario, outcome.outcome, outcome.delivered),
+        ):
             note(f"note: {args.scenario}: {remark}")
         result = summarise(scenario, outcome, checked=args.checked)
         text = render(result, args.format)

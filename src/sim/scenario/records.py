@@ -33,6 +33,7 @@ from sim.scenario.strict import (
 )
 
 __all__ = [
+    "AcceptSpec",
     "Backoff",
     "CheckpointSpec",
     "ColumnSpec",
@@ -329,6 +330,15 @@ class CheckpointSpec(StrictModel):
     write_s: Seconds = Field(0.0, description="seconds until a checkpoint is durable")
     blocking: bool = Field(
         False, description="no call starts while a checkpoint is due or is being written"
+    )
+
+
+class AcceptSpec(StrictModel):
+    """The run ends when enough rows are accepted."""
+
+    rows: Positive = Field(description="so many are enough")
+    rate: Share = Field(
+        1.0, description="share of the rows that are accepted, each when its last cell ends"
     )
 
 

@@ -6,7 +6,7 @@ from cellspec.text import counted, listed_names
 from sim.scenario.scenario import Scenario
 from sim.scenario.tokens import Request
 
-__all__ = ["load_notes", "missed_crashes", "remarks"]
+__all__ = ["load_notes", "missed_crashes", "missed_rows", "remarks"]
 
 
 def remarks(scenario: Scenario) -> list[str]:
@@ -98,6 +98,23 @@ def _has_requests(scenario: Scenario, resource: str) -> bool:
         for item in scenario.latencies()
         if taken.get(item.name) == resource
     )
+
+
+def missed_rows(scenario: Scenario, outcome: str, delivered: int) -> list[str]:
+    """A line if rows ran out before enough of them were accepted.
+
+    Args:
+        scenario: of the run.
+        outcome: how it ended.
+        delivered: rows, at its end.
+    """
+    accept = scenario.accept
+    if accept is None or outcome != "success" or delivered >= accept.rows:
+        return []
+    return [
+        f"accept.rows: {counted(accept.rows, 'row')} were wanted, and of all {scenario.rows:,} "
+        f"only {delivered:,} were accepted"
+    ]
 
 
 def load_notes(scenario: Scenario) -> list[str]:

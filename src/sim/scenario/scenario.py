@@ -43,6 +43,7 @@ from cellspec.machine.limits import FailurePolicy, Limits
 from cellspec.state.claims import Claim
 from sim.endpoints.plan import EndpointPlan, SerialPlan, ThrottlePlan
 from sim.policies import Policy
+from sim.scenario.accept import accept_faults
 from sim.scenario.endpoints import (
     EndpointSpec,
     ResourceOutage,
@@ -51,6 +52,7 @@ from sim.scenario.endpoints import (
     endpoint_plans,
 )
 from sim.scenario.records import (
+    AcceptSpec,
     CheckpointSpec,
     ColumnSpec,
     Crash,
@@ -128,6 +130,8 @@ class Scenario(StrictModel):
         json_schema_extra={"type": ["object", "string", "null"]},
     )
 
+    accept: AcceptSpec | None = Field(None, description="none: every row is wanted")
+
     _plan: Resolved = PrivateAttr()
     _start: Claim | None = PrivateAttr(None)
     _folder: Path = PrivateAttr(default_factory=Path)
@@ -180,6 +184,8 @@ class Scenario(StrictModel):
         if self.start_from is not None:
             version = None if self.checkpoint is None else self.checkpoint.version
             self._start = read_start(self.start_from, self._folder, plan.graph, version, faults)
+        if self.accept is not None:
+            faults += accept_faults(self.accept.rows, self.rows, plan.graph)
         if self.failures is None:
             failing = next((item.name for item in plan.columns if item.latency.fails), None)
             late = next((item.name for item in self.columns or () if item.timeout_s), None)
@@ -327,9 +333,10 @@ class Scenario(StrictModel):
 
     @property
     def is_plain(self) -> bool:
-        """True for a scenario without failures, skips, row groups and ranges."""
+        """True for a scenario without failures, skips, rejected rows, row groups and ranges."""
         return (
             self.failures is None
+            and self.accept is None
             and self.limits.row_groups is None
             and not self.range_rows()
             and not any(self.skip_rates().values())
@@ -397,8 +404,9 @@ def _leave_out_unused(data: dict[str, Any]) -> None:
     for name in ("endpoints", "outages", "throttle", "scheduler"):
         if not data[name]:
             del data[name]
-    if data["start_from"] is None:
-        del data["start_from"]
+    for name in ("start_from", "accept"):
+        if data[name] is None:
+            del data[name]
     if data["checkpoint"] is not None and not data["checkpoint"]["blocking"]:
         del data["checkpoint"]["blocking"]
     if data["limits"]["row_groups"] is None:

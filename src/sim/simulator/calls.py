@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable
 
 from cellspec.graph.nodes import column_of
+from sim.simulator.accepting import Accepting, cancel_running
 from sim.simulator.composition import Composition
 from sim.simulator.consequences import Consequences
 from sim.simulator.ending import Ends
@@ -39,6 +40,7 @@ class Calls:
     Attributes:
         tally: the counts beside the events.
         consequences: what follows an event before nodes start.
+        accepting: the rows that are accepted; None where all rows are wanted.
     """
 
     def __init__(self, state: RunState, parts: Composition) -> None:
@@ -47,13 +49,19 @@ class Calls:
         self.consequences = Consequences(state, self.tally, parts)
         self._failing = Failing(state, self.tally, self.consequences, parts.outcomes)
         self._ready = ReadyTimes(state)
+        accept = state.plan.accept
+        self.accepting = (
+            None if accept is None else Accepting(state, self.tally, self.consequences, accept)
+        )
         shared = (state, parts, self.tally, self.consequences, self._failing)
-        self._starts, self._ends = Starts(*shared, self._ready), Ends(*shared)
+        self._starts, self._ends = Starts(*shared, self._ready), Ends(*shared, self.accepting)
 
     def begin(self) -> None:
         """A new incarnation begins."""
         self.tally.begin()
         self.consequences.begin()
+        if self.accepting is not None:
+            self.accepting.begin()
         self._failing.begin()
         self._ends.begin()
         for route in self._parts.each_route:
@@ -88,6 +96,16 @@ class Calls:
     def count(self, incarnation: Incarnation) -> None:
         """Count the cells that an incarnation made, and the time of what is on its way."""
         self.tally.count_cells(incarnation)
+        self._book_running()
+
+    def give_up(self) -> None:
+        """Cancel every call that runs: nobody wants its answer any more."""
+        self._state.stop_tasks()
+        self._book_running()
+        self.crashed()
+        cancel_running(self._state)
+
+    def _book_running(self) -> None:
         for task in self._state.running:
             if task.ends_s == -math.inf:
                 assert task.details is not None

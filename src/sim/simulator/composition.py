@@ -62,7 +62,12 @@ class Composition:
         failures = plan.failures
         self.may_stop = failures is not None and failures.stop_window is not None
         self.is_plain = not (
-            outcomes or routes or plan.start_from or self.has_ranges or self.has_groups
+            outcomes
+            or routes
+            or plan.start_from
+            or plan.accept
+            or self.has_ranges
+            or self.has_groups
         )
         # An early stop counts the ends of calls, and a bound knows when each began.
         bound_s = failures.timeout_s if failures is not None else None

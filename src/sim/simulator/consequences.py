@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sim.simulator.composition import Composition
 from sim.simulator.row_groups import RowGroups
 from sim.simulator.run_state import RunState
@@ -20,12 +22,15 @@ class Consequences:
     Attributes:
         skips: cells that are to be skipped because an input of theirs was.
         groups: the row groups of this incarnation; None in a run without.
+        gave_output: is told the rows of output cells, from the first to the one after the last;
+            None if nobody asks.
     """
 
     def __init__(self, state: RunState, tally: Tally, parts: Composition) -> None:
         self._state, self._tally, self._parts = state, tally, parts
         self.skips: list[tuple[int, int]] = []
         self.groups: RowGroups | None = None
+        self.gave_output: Callable[[int, int], None] | None = None
 
     def begin(self) -> None:
         """A new incarnation begins."""
@@ -55,6 +60,8 @@ class Consequences:
             state.other_events -= 2 * (stop - start)
             self._tally.made[column] += stop - start
             state.gave_output(column, start, stop)
+            if self.gave_output is not None:
+                self.gave_output(start, stop)
             self.touch(start, stop)
             state.count_event()
 

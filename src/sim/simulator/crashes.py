@@ -62,6 +62,11 @@ class CrashSchedule:
         self.event = next(self._events, None)
 
     @property
+    def next_s(self) -> float:
+        """When the crash of `next_time` strikes; infinite if there is none."""
+        return self._next_s
+
+    @property
     def end_never(self) -> bool:
         """True if crashes come again and again, to the end of the run."""
         return bool(self._means)

@@ -8,6 +8,7 @@ from cellspec.graph.nodes import column_of
 from cellspec.machine.actions import Failure
 from cellspec.machine.clock import compile_at
 from cellspec.state.codes import RANGED, RUNNING
+from sim.simulator.accepting import Accepting
 from sim.simulator.composition import Composition
 from sim.simulator.consequences import Consequences
 from sim.simulator.costs import CallCosts
@@ -26,6 +27,7 @@ class Ends:
         state: the run.
         parts: what it asks for.
         tally, consequences, failing: its parts.
+        accepting: judges rows by their last call; None where all rows are wanted.
 
     Attributes:
         costs: what values took, which a crash may lose; of this incarnation.
@@ -38,9 +40,11 @@ class Ends:
         tally: Tally,
         consequences: Consequences,
         failing: Failing,
+        accepting: Accepting | None,
     ) -> None:
         self._state, self._parts, self._tally = state, parts, tally
         self._consequences, self._failing = consequences, failing
+        self._accepting = accepting
         # What a crash may lose: only then somebody asks what it took.
         self._kept = set(parts.routes) if state.plan.crashes else set()
 
@@ -132,7 +136,7 @@ class Ends:
         """Stop early if too many calls failed."""
         state, machine = self._state, self._state.machine
         # A run in which all rows are complete has no starts to stop.
-        left = machine.completed_rows < state.graph.num_records
+        left = machine.completed_rows < state.graph.num_records and not machine.stop_requested
         if left and machine.must_stop and not machine.stopped:
             machine.stop()
             state.other_events += 1
@@ -155,6 +159,8 @@ class Ends:
             self._end_unwanted(column, row)
         elif details.failure is not None:
             self._failing.fail((column, row), details, t)
+        elif self._accepting is not None and self._accepting.rejects(column, row):
+            self._failing.calls.pop((column, row), None)
         else:
             machine.complete_cell(column, row)
             self._failing.calls.pop((column, row), None)
@@ -180,9 +186,13 @@ class Ends:
             self._failing.fail((column, row), details, t)
             return True
         wanted = machine.counters.cells[column][row] == RANGED
-        machine.complete_cell(column, row)
-        # Of a range each row is one event, and its start another.
-        state.other_events += -1 if wanted else 1
+        if wanted and self._accepting is not None and self._accepting.rejects(column, row):
+            # Of a range each row is one event, and its start another.
+            state.other_events -= 1
+            wanted = False
+        else:
+            machine.complete_cell(column, row)
+            state.other_events += -1 if wanted else 1
         if wanted:
             self._gave(column, row, t)
         details.given += 1
@@ -200,7 +210,10 @@ class Ends:
         if details.failure is not None:
             self._failing.fail((task.column, scope), details, t)
             return
-        state.machine.complete_barrier(column, scope)
+        if self._accepting is None:
+            state.machine.complete_barrier(column, scope)
+        else:
+            self._accepting.complete_barrier(column, scope)
         if column in self._kept:
             self.costs.add_barrier(column, scope, details.seconds)
         self._failing.calls.pop((task.column, scope), None)

@@ -10,7 +10,7 @@ from cellspec.state.claims import Claim
 from sim.endpoints.plan import EndpointPlan, SerialPlan, ThrottlePlan
 from sim.policies import Policy
 
-__all__ = ["CheckpointPlan", "CrashPlan", "RunPlan"]
+__all__ = ["AcceptPlan", "CheckpointPlan", "CrashPlan", "RunPlan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,21 @@ class CrashPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class AcceptPlan:
+    """A run that ends when enough rows are accepted.
+
+    Attributes:
+        rows: so many are enough.
+        rate: the share of rows that is accepted.
+        draws_anew: a row that is made again after a crash is judged anew.
+    """
+
+    rows: int
+    rate: float = 1.0
+    draws_anew: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RunPlan:
     """Everything that decides a run, beside its graph and its latencies.
 
@@ -61,6 +76,7 @@ class RunPlan:
         throttles: by resource, how its client lowers its own limit.
         serial: the scheduler's own time; None if it takes none.
         start_from: what an earlier process left on storage; None if the run is the first.
+        accept: when enough rows are made; None if all are wanted.
     """
 
     seed: int = 0
@@ -76,3 +92,4 @@ class RunPlan:
     serial: SerialPlan | None = None
     timeouts: Mapping[str, float] = field(default_factory=dict)
     start_from: Claim | None = None
+    accept: AcceptPlan | None = None

@@ -22,6 +22,7 @@ _SPANS = frozenset(("admit", "retire", "emit", "durable"))
 """Steps whose rows are written as a range also if there is one."""
 
 _STOP_REASON = "too many of the last calls failed"
+_ENOUGH = "enough rows are accepted"
 
 
 def record(
@@ -59,6 +60,12 @@ def record(
                 fields["incarnation"] = machine.incarnation
         elif kind == "stop":
             fields["reason"] = _STOP_REASON
+        elif kind == "stop_requested":
+            fields["reason"] = _ENOUGH
+        elif action.rejected is not None:
+            fields["rejected"] = action.rejected
+        elif action.cause is not None:
+            fields["cause"] = action.cause
         elif kind == "end":
             fields["outcome"] = action.outcome
         elif kind == "crash" and starts_from and machine.incarnation == 0:

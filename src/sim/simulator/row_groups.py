@@ -41,7 +41,7 @@ class RowGroups:
         """Retire groups that are at an end, and admit others; True if one came or went."""
         machine, size, state = self._state.machine, self._size, self._state
         self.may_move = False
-        if machine.must_stop or machine.stopped:
+        if machine.must_stop or machine.stopped or machine.stop_requested:
             return False
         moved = False
         for group in self._touched:

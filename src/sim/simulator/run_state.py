@@ -103,6 +103,10 @@ class Task(simpy.events.Event):
         self.details: CallDetails | None = None
 
 
+class _Last(Task):
+    """The last event of an instant; no call."""
+
+
 class RunState:
     """One run, between its events.
 
@@ -196,6 +200,12 @@ class RunState:
 
         callbacks: list[Any] = [due]
         self.env.timeout(seconds).callbacks = callbacks
+
+    def after_all(self, action: Callable[[], None]) -> None:
+        """Let `action` happen now, when all else has happened that is due now."""
+        event = _Last(self.env)
+        event.callbacks = [lambda _: action()]
+        self.env.schedule(event, simpy.events.EventPriority(simpy.events.NORMAL + 1))
 
     # Counts
 

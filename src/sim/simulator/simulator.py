@@ -32,7 +32,8 @@ from cellspec.graph.graph import ExecutionGraph
 from cellspec.machine.actions import Choose
 from cellspec.machine.actions import Outcome as Ending
 from cellspec.state.checkpoint import make_payload
-from cellspec.state.claims import Claim, count_rows, covers, meet, minus, prefix_of, spans
+from cellspec.state.claims import Claim, meet, minus, prefix_of, spans
+from sim.simulator.accepting import Accepting
 from sim.simulator.call_outcomes import CallOutcomes
 from sim.simulator.calls import Calls
 from sim.simulator.composition import Composition
@@ -46,6 +47,7 @@ from sim.simulator.queues import Picker, ReadyQueue, make_queue, pick_of
 from sim.simulator.recording import Notify
 from sim.simulator.route import Route
 from sim.simulator.run_state import Crashed, RunState, Settle, Task
+from sim.simulator.table import add_up
 from sim.simulator.time_outs import bounded
 
 __all__ = ["Simulator"]
@@ -145,7 +147,7 @@ class Simulator:
             if self._on_resume is not None:
                 self._on_resume(self.machine.incarnation)
         self.state.flush_log()
-        self._add_up(incarnation.end_s)
+        add_up(self.state, self.calls, self._durable, incarnation.end_s)
         return self.outcome
 
     def _start_from(self, claim: Claim) -> None:
@@ -156,43 +158,6 @@ class Simulator:
         machine.resume(claim)
         state.other_events += 1
         state.digest.update(repr((machine.incarnation, 0.0, claim)).encode())
-
-    def _add_up(self, makespan_s: float) -> None:
-        """The figures of the run as a whole."""
-        outcome, timings = self.outcome, self.state.timings
-        outcome.makespan_s = makespan_s
-        # The end itself is an event too.
-        outcome.events = self.state.events + 1
-        outcome.cells_done = sum(item.cells_done for item in outcome.incarnations)
-        outcome.waits = timings.waits(makespan_s)
-        outcome.sampled_every = timings.every
-        self._count_table()
-        outcome.fingerprint = self.state.digest.hexdigest()
-
-    def _count_table(self) -> None:
-        """Add up the rows and cells of the finished table."""
-        outcome, counters = self.outcome, self.machine.counters
-        durable, dropped = reduce(meet, self._durable), counters.dropped
-        gone = sum(covers(durable, row) for row in dropped)
-        outcome.tried = self.calls.tally.rows_tried()
-        outcome.dropped = len(dropped)
-        outcome.delivered = count_rows(durable) - gone
-        outcome.made = outcome.delivered * self.graph.num_columns - sum(
-            covers(durable, row) and row not in dropped
-            for rows in counters.skipped.values()
-            for row in rows
-        )
-        if self.plan.start_from is not None:
-            found = [meet(rows, durable) for rows in self.plan.start_from]
-            rows, cells = reduce(meet, found), sum(map(count_rows, found))
-            outcome.found_rows = count_rows(rows) - sum(covers(rows, row) for row in dropped)
-            outcome.found_cells = cells - sum(
-                covers(rows, row) for rows in found for row in dropped
-            )
-        outcome.ages_s = self.state.timings.ages(durable, dropped)
-        if not outcome.delivered:
-            outcome.first_row_s = math.inf
-        self.calls.count_table()
 
     def _live(self, incarnation: Incarnation) -> None:
         """One incarnation, to its crash or to the end of the run."""
@@ -205,6 +170,7 @@ class Simulator:
         self._settle = self._settler()
         state.env.handler = self._completion()
         self._set_writing(False)
+        self._gave_up = False
         self._rows_seen = -1
         if not self.calls.tally.has_live_row(machine.completed_rows):
             # No row was complete yet, or the crash lost the first one that was.
@@ -243,7 +209,7 @@ class Simulator:
                 self._rows_finished(t)
             if state.done >= self._next_claim_at and self._is_due():
                 self._begin_checkpoint()
-            if may_stop and machine.stopped:
+            if may_stop and machine.stopped and not machine.stop_requested:
                 self._finish_stopped()
 
         return settle
@@ -255,7 +221,25 @@ class Simulator:
     def _dispatcher(self) -> Settle:
         """Starts nodes, at time t, while a worker, a resource and ready work are there."""
         dispatch = self.calls.dispatcher(self._picker())
-        return self._behind_writes(dispatch) if self._blocks else dispatch
+        if self._blocks:
+            dispatch = self._behind_writes(dispatch)
+        accepting = self.calls.accepting
+        return dispatch if accepting is None else self._until_enough(accepting, dispatch)
+
+    def _until_enough(self, accepting: Accepting, dispatch: Settle) -> Settle:
+        """`dispatch`, until enough rows are accepted; then the run comes to its end."""
+        machine, state = self.machine, self.state
+
+        def dispatch_or_stop(t: float) -> None:
+            if not accepting.has_enough:
+                dispatch(t)
+            elif not machine.stop_requested:
+                machine.request_stop()
+                state.count_event()
+                # Calls that end at this same moment are counted.
+                state.after_all(self._give_up)
+
+        return dispatch_or_stop
 
     def _behind_writes(self, dispatch: Settle) -> Settle:
         """`dispatch`, when no checkpoint is due or is being written."""
@@ -322,6 +306,7 @@ class Simulator:
         text = json.dumps(make_payload(self.graph, claim, plan.version))
         self._set_writing(True)
         if plan.write_s:
+            self._open_write = self.now + plan.write_s, len(text)
             self.state.after(plan.write_s, lambda: self._written(len(text)))
         else:
             self._checkpoint_durable(len(text))
@@ -340,6 +325,8 @@ class Simulator:
 
     def _written(self, size: int) -> None:
         self._checkpoint_durable(size)
+        if self._gave_up:
+            self._finish_accepted()
         if self._rows_seen == self.graph.num_records:
             self._finish_run()
         elif self._is_due():
@@ -401,6 +388,33 @@ class Simulator:
         self.state.other_events += in_flight
         self.outcome.outcome = outcome
         raise _End
+
+    def _give_up(self) -> None:
+        """Nothing that was to come is wanted, but a write that has begun, and the next crash."""
+        state = self.state
+        self.calls.give_up()
+        self._gave_up = True
+        t = self.now
+        if self._writing:
+            written_s, size = self._open_write
+            state.after(written_s - t, lambda: self._written(size))
+        if self._crashes.next_s < math.inf:
+            state.after(self._crashes.next_s - t, self._on_crash)
+        self._finish_accepted()
+
+    def _finish_accepted(self) -> None:
+        """Enough rows are accepted: save what is finished, and end as interrupted."""
+        machine, plan = self.machine, self.plan.checkpoint
+        if self._writing:
+            return
+        if plan is None:
+            rows = reduce(meet, machine.claim(3))
+            self._make_durable((rows,) * self.graph.num_columns)
+        elif self._claim(plan.version) != machine.durable_claim:
+            self._begin_checkpoint()
+            if self._writing:
+                return
+        self._end("interrupted")
 
     def _schedule_timer(self) -> None:
         plan = self.plan.checkpoint

@@ -44,7 +44,7 @@ class Starts:
         self._ranges = Ranges(state, consequences, parts)
         # Whether a column's calls may be anything but one cell each, which takes its latency.
         self._is_odd = [
-            rows > 1 or skips or column in parts.routes
+            rows > 1 or skips or column in parts.routes or state.plan.accept is not None
             for column, (rows, skips) in enumerate(zip(parts.range_rows, parts.skips, strict=True))
         ]
 
