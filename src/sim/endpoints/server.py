@@ -184,7 +184,7 @@ class Server:
         if sharing.due_s <= t + SAME_S:
             self._free(t)
         if self._gate is not None:
-            if self._weather is not None:
+            if self._weather is not None and self._weather.next_s <= t:
                 self._weather.catch_up(t)
             full = self._room is not None and self._is_full(self._room)
             refusal = self._gate.refusal(request, t, full=full)

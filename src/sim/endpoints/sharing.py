@@ -1,7 +1,7 @@
 """Processor sharing: calls that run at once, and slow each other down.
 
 Each call that runs progresses at a speed that depends on how many run. The work that a call would
-have done that had run from the beginning is the *virtual time* V: it grows by ``1 / unit_s(n)`` a
+have done that had run from the beginning is the *progress* V: it grows by ``1 / unit_s(n)`` a
 second while n calls run, and stands still in a stall. A call that joins at V ends when V has grown
 by its work, whatever joins and leaves meanwhile. So a change costs a step in a heap of ends, and
 nobody's remaining work is ever worked out anew.
@@ -26,7 +26,7 @@ from sim.endpoints.timer import SAME_S, Wake
 __all__ = ["Sharing"]
 
 REBASED_AT = 4096.0
-"""Virtual time begins anew when it is so large: what is added to it is rounded by its size."""
+"""Progress is counted anew when it is so large: what is added to it is rounded by its size."""
 
 
 _ticket = attrgetter("ticket")
@@ -75,14 +75,14 @@ class Sharing:
         speed: SpeedTable | None,
         on_end: Callable[[list[Request], float], object],
     ) -> None:
-        # Alone, virtual time is the time itself: a call ends at the very sum of start and work.
+        # Alone, progress is the time itself: a call ends at the very sum of start and work.
         self._alone = speed is None
         self._speed = speed or SpeedTable(((1, 1.0),))
         self._units = [self._speed.unit_s(0)]
         self._on_end = on_end
         self._heap: list[tuple[float, int, Request]] = []
         self.running = 0
-        # Virtual time was `_v` at `_at_s`, and has grown since at one unit in `_unit_s` seconds.
+        # Progress was `_v` at `_at_s`, and has grown since at one unit in `_unit_s` seconds.
         self._v = self._at_s = 0.0
         self._unit_s = self._units[0]
         self._stalls = 0
@@ -275,7 +275,7 @@ class Sharing:
         return units[running]
 
     def _rebase(self) -> None:
-        """Let virtual time begin anew; ends less a whole number are exact, and keep their order."""
+        """Count progress anew; ends less a whole number are exact, and keep their order."""
         if self._alone:
             return
         base = math.floor(self._v)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
 import simpy
 
 from cellspec.errors import SpecError
+from sim.endpoints import sharing
 from sim.endpoints.plan import SpeedTable
 from sim.endpoints.request import Request
 from sim.endpoints.sharing import Sharing
@@ -177,3 +181,37 @@ def test_a_table_that_comes_to_nothing_is_named() -> None:
     bench.add(1.0)
     with pytest.raises(SpecError, match=r"speed: a unit .* 0 s with 3 calls .* stay above 0"):
         bench.add(1.0)
+
+
+def lines_of_changes(together: int) -> int:
+    """Lines of `sharing` that 200 ends and starts take while so many run."""
+    bench = Bench(SPLITWISE)
+    works = iter(drawn(together + 200, 120, 3))
+    for _ in range(together):
+        bench.add(next(works))
+    lines = 0
+
+    def count(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal lines
+        if frame.f_code.co_filename != sharing.__file__:
+            return None
+        lines += event == "line"
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        while len(bench.ended) < 200:
+            ended = len(bench.ended)
+            bench.env.step()
+            for _ in range(len(bench.ended) - ended):
+                bench.add(next(works))
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+def test_a_change_takes_no_more_steps_with_many_calls_than_with_few() -> None:
+    """But for the depth of a heap, which no line of Python sees."""
+    few, many = lines_of_changes(64), lines_of_changes(8192)
+    assert many <= few * 1.1
