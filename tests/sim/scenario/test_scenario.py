@@ -27,7 +27,7 @@ from sim.cli import main
 from sim.scenario.distributions import Constant, Exponential, Lognormal, Quantiles
 from sim.scenario.latency import LATENCY_MODELS
 from sim.scenario.loader import load_scenario
-from sim.scenario.recorded import Tokens, Trace
+from sim.scenario.recorded import Trace
 from sim.scenario.records import Trait
 from sim.scenario.scenario import Scenario
 from sim.scenario.schema import schema_text
@@ -1421,6 +1421,38 @@ def test_shipped_prompts_are_the_templates_of_the_recipes_and_the_answers_in_the
         assert {item.column for item in drawn.references()} == set(needs) & set(found)
 
 
+def test_the_limit_of_reviews_is_the_one_that_the_runs_of_the_provider_show() -> None:
+    """Ten answers, over a hundred refusals, ten answers: within a minute that two windows share."""
+    with gzip.open(shared("llmperf/llmperf_requests.csv.gz"), "rt", encoding="utf-8") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["provider"] == "lepton"]
+    for size in ("7b", "13b", "70b"):
+        codes = [row["error_code"] for row in rows if row["model_size"] == size]
+        answered = [place for place, code in enumerate(codes) if not code]
+        assert set(codes) == {"", "429"}
+        assert (len(codes), answered[:10]) == (150, [*range(10)])
+        assert answered[10] > 120
+        assert len(answered) == 20
+    with shared("llmperf/llmperf_closed_loop_check.csv").open(encoding="utf-8") as lines:
+        walls = [
+            float(row["published_wall_s"])
+            for row in csv.DictReader(lines)
+            if row["provider"] == "lepton"
+        ]
+    assert max(walls) < 60
+    (limit,) = _shipped("reviews_rate_limited").endpoint_plans()["endpoint"].limits
+    assert (limit.counts, limit.amount, limit.per_s, limit.window) == ("requests", 10, 60, "fixed")
+    drawn = [item.latency for item in _shipped("reviews_rate_limited").latencies()]
+    latency, *others = (item for item in drawn if isinstance(item, Quantiles))
+    assert all(other == latency for other in others)
+    seconds = [
+        float(row["end_to_end_latency_s"])
+        for row in rows
+        if row["model_size"] == "70b" and not row["error_code"]
+    ]
+    table = dict(zip(latency.quantiles, np.quantile(seconds, [*latency.quantiles]), strict=True))
+    assert latency.quantiles == pytest.approx(table, abs=6e-4)
+
+
 def test_the_barrier_options_differ_in_barriers_and_checkpoints_only() -> None:
     def rest(letter: str) -> dict[str, Any]:
         data = _shipped(f"barrier_option_{letter}").model_dump(
@@ -1455,13 +1487,14 @@ def test_the_azure_scenario_takes_its_pipeline_from_datadesigner() -> None:
     assert columns_and_edges(scenario) == columns_and_edges(_shipped("text_to_sql"))
     assert scenario.column_resource == _shipped("text_to_sql").column_resource
     assert scenario.resource_limits == {"nvidia-text": 4}
+    plan = scenario.endpoint_plans()["nvidia-text"]
+    assert plan == _shipped("text_to_sql").endpoint_plans()["nvidia-text"]
     by_name = {item.name: item.latency for item in scenario.latencies()}
     prompt, query = by_name["sql_prompt"], by_name["sql"]
-    assert isinstance(prompt, Tokens)
-    assert isinstance(query, Tokens)
-    assert (len(prompt.seconds), len(query.seconds)) == (19_366, 8_819)
-    assert prompt.mean_s() == pytest.approx(6.78, abs=0.01)
-    assert query.mean_s() == pytest.approx(1.04, abs=0.01)
+    assert isinstance(prompt, Request)
+    assert isinstance(query, Request)
+    means = [count.expected() for item in (prompt, query) for count in item.counts]
+    assert means == pytest.approx([1154.7, 211.1, 2047.8, 27.9], abs=0.1)
 
 
 def test_without_the_extra_a_pipeline_is_refused_by_its_name() -> None:
