@@ -42,6 +42,7 @@ def run_plan(scenario: Scenario) -> RunPlan:
         timeouts=scenario.timeouts(),
         start_from=scenario.start_claim,
         accept=_accept_plan(scenario),
+        shares=scenario.shares,
     )
 
 
@@ -139,9 +140,10 @@ def _bypass_bound(scenario: Scenario) -> int | None:
     """The most later nodes that overtake a ready one, as a trace promises it; None for no promise.
 
     The process before a run that starts from a checkpoint makes what is claimed, and leaves out
-    what was ready before. A range takes rows that were ready later than another column's.
+    what was ready before. A range takes rows that were ready later than another column's, and so
+    does a column that is below its share.
     """
-    overtakes = scenario.start_claim is not None or scenario.range_rows()
+    overtakes = scenario.start_claim is not None or scenario.range_rows() or scenario.shares
     return None if overtakes else BYPASS_BOUNDS.get(scenario.policy)
 
 

@@ -7,6 +7,7 @@ is drawn together with what is left to chance; `tests.recompute.features` counts
 from __future__ import annotations
 
 import random
+from collections import Counter
 from typing import Any, TypeAlias
 
 __all__ = ["Data", "draw"]
@@ -39,6 +40,12 @@ def _add_runs(data: Data, source: random.Random) -> None:
     if source.random() < 0.2 and not any("skip_rate" in column for column in data["columns"]):
         rate = source.choice((0.3, 0.7, 1.0))
         data["accept"] = {"rows": source.randint(1, data["rows"]), "rate": rate}
+    taken = Counter(column["resource"] for column in data["columns"] if "resource" in column)
+    for resource, columns in sorted(taken.items()):
+        if columns > 1 and source.random() < 0.2:
+            names = [c["name"] for c in data["columns"] if c.get("resource") == resource]
+            weights = {name: source.choice((0.5, 1, 3)) for name in names}
+            data.setdefault("shares", {})[resource] = weights
 
 
 class _Draw:

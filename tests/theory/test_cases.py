@@ -18,7 +18,6 @@ SHORT = 30_000
 """Cases of at most so many cells, over all their runs, are in the default tests."""
 
 NOT_YET = {
-    "shares",
     "tune",
 }
 """Words of scenarios that a run does not follow yet."""

@@ -51,11 +51,13 @@ __all__ = [
     "RowGroups",
     "Share",
     "Trait",
+    "Weight",
     "one_of_schema",
 ]
 
 Name = Annotated[str, Field(min_length=1)]
 Positive = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Names = Annotated[tuple[Name, ...], Field(strict=False)]
 Trait: TypeAlias = Literal[

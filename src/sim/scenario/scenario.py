@@ -62,11 +62,13 @@ from sim.scenario.records import (
     Name,
     Pipeline,
     Positive,
+    Weight,
     one_of_schema,
 )
 from sim.scenario.resolve import Parts, Resolved, readable_parts, resolve
 from sim.scenario.row_effect import RowEffectSpec, effect_faults
 from sim.scenario.sampler import ColumnLatency, LatencySource
+from sim.scenario.shares import share_faults
 from sim.scenario.start_from import read_start
 from sim.scenario.strict import Fault, Seconds, StrictModel, faults_error, one_of_faults
 from sim.scenario.yaml_text import dump_yaml
@@ -130,6 +132,11 @@ class Scenario(StrictModel):
         json_schema_extra={"type": ["object", "string", "null"]},
     )
 
+    shares: dict[Name, dict[Name, Weight]] = Field(
+        default_factory=dict,
+        description="by resource, the weights of its columns: of what could start, the column "
+        "furthest below its share does; none: as policy says",
+    )
     accept: AcceptSpec | None = Field(None, description="none: every row is wanted")
 
     _plan: Resolved = PrivateAttr()
@@ -184,6 +191,7 @@ class Scenario(StrictModel):
         if self.start_from is not None:
             version = None if self.checkpoint is None else self.checkpoint.version
             self._start = read_start(self.start_from, self._folder, plan.graph, version, faults)
+        faults += share_faults(self.shares, plan.source.column_resource)
         if self.accept is not None:
             faults += accept_faults(self.accept.rows, self.rows, plan.graph)
         if self.failures is None:
@@ -404,8 +412,8 @@ def _leave_out_unused(data: dict[str, Any]) -> None:
     for name in ("endpoints", "outages", "throttle", "scheduler"):
         if not data[name]:
             del data[name]
-    for name in ("start_from", "accept"):
-        if data[name] is None:
+    for name in ("start_from", "accept", "shares"):
+        if not data[name]:
             del data[name]
     if data["checkpoint"] is not None and not data["checkpoint"]["blocking"]:
         del data["checkpoint"]["blocking"]

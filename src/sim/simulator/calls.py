@@ -24,6 +24,7 @@ from sim.simulator.outcome import Incarnation
 from sim.simulator.queues import Picker
 from sim.simulator.ready_times import ReadyTimes
 from sim.simulator.run_state import RunState, Settle, Task
+from sim.simulator.shares import Shares
 from sim.simulator.starting import Starts
 from sim.simulator.tally import Tally
 
@@ -41,6 +42,7 @@ class Calls:
         tally: the counts beside the events.
         consequences: what follows an event before nodes start.
         accepting: the rows that are accepted; None where all rows are wanted.
+        shares: how many calls of each column run; None where no resource is shared by weights.
     """
 
     def __init__(self, state: RunState, parts: Composition) -> None:
@@ -53,8 +55,12 @@ class Calls:
         self.accepting = (
             None if accept is None else Accepting(state, self.tally, self.consequences, accept)
         )
+        self.shares = Shares(state.machine, state.plan) if state.plan.shares else None
         shared = (state, parts, self.tally, self.consequences, self._failing)
-        self._starts, self._ends = Starts(*shared, self._ready), Ends(*shared, self.accepting)
+        self._starts, self._ends = (
+            Starts(*shared, self._ready, self.shares),
+            Ends(*shared, self.accepting, self.shares),
+        )
 
     def begin(self) -> None:
         """A new incarnation begins."""
@@ -63,6 +69,8 @@ class Calls:
         if self.accepting is not None:
             self.accepting.begin()
         self._failing.begin()
+        if self.shares is not None:
+            self.shares.begin()
         self._ends.begin()
         for route in self._parts.each_route:
             route.attach(self._state.env, self._ends.through, self._state.counters.dropped)

@@ -66,6 +66,7 @@ class Composition:
             or routes
             or plan.start_from
             or plan.accept
+            or plan.shares
             or self.has_ranges
             or self.has_groups
         )

@@ -14,6 +14,7 @@ from sim.simulator.consequences import Consequences
 from sim.simulator.costs import CallCosts
 from sim.simulator.failing import Failing
 from sim.simulator.run_state import CallDetails, RunState, Settle, Task
+from sim.simulator.shares import Shares
 from sim.simulator.tally import Tally
 from sim.simulator.timings import SAMPLED
 
@@ -28,6 +29,7 @@ class Ends:
         parts: what it asks for.
         tally, consequences, failing: its parts.
         accepting: judges rows by their last call; None where all rows are wanted.
+        shares: counts the calls that run; None if nobody asks.
 
     Attributes:
         costs: what values took, which a crash may lose; of this incarnation.
@@ -41,10 +43,11 @@ class Ends:
         consequences: Consequences,
         failing: Failing,
         accepting: Accepting | None,
+        shares: Shares | None,
     ) -> None:
         self._state, self._parts, self._tally = state, parts, tally
         self._consequences, self._failing = consequences, failing
-        self._accepting = accepting
+        self._accepting, self._shares = accepting, shares
         # What a crash may lose: only then somebody asks what it took.
         self._kept = set(parts.routes) if state.plan.crashes else set()
 
@@ -150,6 +153,8 @@ class Ends:
                 return
         else:
             self._end_cell(task, details, t)
+        if self._shares is not None:
+            self._shares.running[column_of((task.column, task.row))] -= 1
         task.details = None
         self._state.spare.append(task)
 

@@ -77,6 +77,7 @@ class RunPlan:
         serial: the scheduler's own time; None if it takes none.
         start_from: what an earlier process left on storage; None if the run is the first.
         accept: when enough rows are made; None if all are wanted.
+        shares: by resource that is shared, the weights of its columns.
     """
 
     seed: int = 0
@@ -93,3 +94,4 @@ class RunPlan:
     timeouts: Mapping[str, float] = field(default_factory=dict)
     start_from: Claim | None = None
     accept: AcceptPlan | None = None
+    shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

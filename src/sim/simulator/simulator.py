@@ -484,9 +484,12 @@ class Simulator:
         )
 
     def _make_queue(self, group: int, clock: Iterator[int] | None) -> ReadyQueue:
-        label = (self.plan.seed, self.machine.incarnation, group)
-        mean_s = self.state.latency.mean_s
-        return make_queue(self.plan.policy, self.machine.counters, clock, label, mean_s)
+        def make(place: int) -> ReadyQueue:
+            label = (self.plan.seed, self.machine.incarnation, place)
+            mean_s = self.state.latency.mean_s
+            return make_queue(self.plan.policy, self.machine.counters, clock, label, mean_s)
+
+        return make(group) if self.calls.shares is None else self.calls.shares.queue(group, make)
 
     def _take_ready(self, column: int) -> Callable[[int], object]:
         queue = self.queues[self.machine.group_of[column]]

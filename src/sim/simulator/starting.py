@@ -16,6 +16,7 @@ from sim.simulator.queues import Picker
 from sim.simulator.ranges import Ranges
 from sim.simulator.ready_times import ReadyTimes
 from sim.simulator.run_state import CallDetails, RunState, Settle, Task
+from sim.simulator.shares import Shares
 from sim.simulator.tally import Tally
 
 __all__ = ["Starts"]
@@ -28,6 +29,7 @@ class Starts:
         state: the run.
         parts: what it asks for.
         tally, consequences, failing, ready: its parts.
+        shares: counts the calls that run; None if nobody asks.
     """
 
     def __init__(
@@ -38,13 +40,15 @@ class Starts:
         consequences: Consequences,
         failing: Failing,
         ready: ReadyTimes,
+        shares: Shares | None,
     ) -> None:
         self._state, self._parts, self._tally = state, parts, tally
         self._consequences, self._failing, self._ready = consequences, failing, ready
-        self._ranges = Ranges(state, consequences, parts)
+        self._ranges, self._shares = Ranges(state, consequences, parts), shares
+        accepts_or_shares = state.plan.accept is not None or shares is not None
         # Whether a column's calls may be anything but one cell each, which takes its latency.
         self._is_odd = [
-            rows > 1 or skips or column in parts.routes or state.plan.accept is not None
+            rows > 1 or skips or column in parts.routes or accepts_or_shares
             for column, (rows, skips) in enumerate(zip(parts.range_rows, parts.skips, strict=True))
         ]
 
@@ -185,6 +189,8 @@ class Starts:
         """A call with details begins; the column is that of its key."""
         state, own = self._state, column_of((column, row))
         state.outcome.calls[own] += 1
+        if self._shares is not None:
+            self._shares.running[own] += 1
         task = state.spare.pop() if state.spare else self._new_task()
         task.column, task.row, task.details = column, row, details
         route = self._parts.routes.get(own)
