@@ -14,7 +14,7 @@ import pytest
 
 from tests.theory.cases import CASES, FOLDER, Case, Expected, failures_of, read_cases
 
-SHORT = 30_000
+SHORT = 15_000
 """Cases of at most so many cells, over all their runs, are in the default tests."""
 
 NOT_YET = {
