@@ -1,9 +1,9 @@
 """``python -m tests.theory.differential``: random scenarios, here and by the naive program.
 
 Each is a small scenario whose latencies are listed by row, so that nothing is drawn. Both must
-agree on each call: when it started, when it was refused and what it was told, when it was served,
-and when it ended, to a billionth. Exit code 0 if they do in all of them, 1 if not: then the
-smallest scenario that was found, as YAML that ``python -m sim run`` takes, and the differences.
+agree on each call: when it started, was refused and what it was told, was served, timed out or
+ended, to a billionth. Exit code 0 if they do in all of them, 1 if not: then the smallest scenario
+that was found, as YAML that ``python -m sim run`` takes, and the differences.
 
 What no convention fixes is left out: scenarios in which the order within one instant matters, and a
 pause that meets a cold start.
@@ -15,8 +15,8 @@ import argparse
 import json
 import math
 import sys
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, Phase, assume, given, seed, settings
 from hypothesis import strategies as st
 
 from tests.recompute.runner import run
-from tests.theory.naive import Call, Run, simulate
+from tests.theory.naive import Call, Run, TooOften, simulate
 
 __all__ = ["differences", "scenarios", "settled"]
 
@@ -157,7 +157,9 @@ def scenarios(draw: st.DrawFn) -> Data:
         endpoint["refusal"]["retry_after"] = draw(st.sampled_from(["exact", "none"]))
         if draw(st.booleans()):
             data["throttle"] = {"chat": draw(throttles(at_once["chat"]))}
-        data["failures"] = {"cool_down": {"first_s": 1.7, "factor": 2.0, "most_s": 9.0}}
+    data["failures"] = {"cool_down": {"first_s": 1.7, "factor": 2.0, "most_s": 9.0}}
+    if draw(st.integers(0, 3)) == 0:
+        data["failures"] |= {"max_attempts": 9, "timeout_s": draw(numbers(21, 60))}
     if draw(st.integers(0, 4)) == 0:
         data["scheduler"] = {"start_s": draw(numbers(0, 1)), "end_s": draw(numbers(0, 1))}
     if draw(st.integers(0, 4)) == 0:
@@ -204,21 +206,26 @@ def most_of(latency: Data) -> float:
 
 def settled(data: Data) -> Run | None:
     """The naive run; None if it depends on an order within one instant."""
-    first, other = simulate(data), simulate(data, last_first=True)
+    try:
+        first, other = simulate(data), simulate(data, last_first=True)
+    except TooOften:
+        return None
     for one, two in zip(first.calls, other.calls, strict=True):
-        if not same(times_of(one), times_of(two), near=1e-5):
+        if not same(times_of(first, one), times_of(other, two), near=1e-5):
             return None
     return first
 
 
-def times_of(call: Call) -> Times:
-    """What happened to a call, by step."""
+def times_of(run: Run, call: Call) -> Times:
+    """What happened to a cell's calls, by step; of service only what led to its end."""
+    calls = [*run.earlier.get((call.column, call.row), []), call]
     return {
-        "start": [call.start_s],
-        "refused": call.refused_s,
-        "Retry-After": [one for one in call.waits_s if one is not None],
+        "start": [one.start_s for one in calls],
+        "refused": [t for one in calls for t in one.refused_s],
+        "Retry-After": [t for one in calls for t in one.waits_s if t is not None],
         "serving": [] if math.isnan(call.serving_s) else [call.serving_s],
         "decoding": [] if math.isnan(call.decoding_s) else [call.decoding_s],
+        "fail": [one.failed_s for one in calls[:-1]],
         "complete": [call.end_s],
     }
 
@@ -228,7 +235,7 @@ def traced(lines: list[str]) -> Mapping[tuple[str, int], Times]:
     found: Mapping[tuple[str, int], Times] = defaultdict(lambda: defaultdict(list))
     for line in lines:
         event = json.loads(line)
-        if event.get("event") not in ("start", "complete", "request"):
+        if event.get("event") not in ("start", "fail", "complete", "request"):
             continue
         times, request = found[event["column"], event["rows"]], event.get("request", {})
         times[request.get("step", event["event"])].append(event["t"])
@@ -257,9 +264,9 @@ def differences(data: Data, expected: Run, folder: Path) -> list[str]:
         return [f"exit code {done.code}: {done.said.strip()}"]
     got, found = traced(done.trace), []
     for call in expected.calls:
-        wanted, times = times_of(call), got[call.column, call.row]
+        wanted, times = times_of(expected, call), got[call.column, call.row]
         if (call.column, "chat") not in {(c["name"], c.get("resource")) for c in data["columns"]}:
-            wanted = {step: wanted[step] for step in ("start", "complete")}
+            wanted = {step: wanted[step] for step in ("start", "fail", "complete")}
         # Each time that a call is served counts, where an outage lost it: the last is compared.
         for step in ("serving", "decoding"):
             times[step] = times[step][-1:]
@@ -271,13 +278,31 @@ def differences(data: Data, expected: Run, folder: Path) -> list[str]:
     return found
 
 
+def met(data: Data, done: Run) -> Iterator[str]:
+    """What a scenario has, and what happened in it."""
+    yield "scenarios"
+    yield from (f"endpoints.{word}" for word in data["endpoints"]["chat"])
+    yield from (word for word in ("throttle", "scheduler") if word in data)
+    yield from (
+        f"running: {one['running']}" for one in data["endpoints"]["chat"].get("outages", ())
+    )
+    if "row_groups" in data["limits"]:
+        yield "limits.row_groups"
+    if done.refused:
+        yield "calls that were refused"
+    if done.earlier:
+        yield "calls that timed out"
+    if any(call.sent > 1 + len(call.refused_s) for call in done.calls):
+        yield "calls that were lost"
+
+
 def main() -> int:
     """Compare, print, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.theory.differential")
     parser.add_argument("--scenarios", type=int, default=10_000, help="default: 10000")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     args = parser.parse_args()
-    compared, smallest = 0, list[Data]()
+    compared, smallest = Counter[str](), list[Data]()
 
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -292,11 +317,10 @@ def main() -> int:
         )
         @given(scenarios())
         def agree(data: Data) -> None:
-            nonlocal compared
             expected = settled(data)
             assume(expected is not None)
             assert expected is not None
-            compared += 1
+            compared.update(met(data, expected))
             if differences(data, expected, folder):
                 smallest[:] = [data]
                 raise AssertionError
@@ -308,7 +332,9 @@ def main() -> int:
             print(yaml.safe_dump(data, sort_keys=False))
             print("\n".join(differences(data, simulate(data), folder)))
             return 1
-    print(f"{compared:,} scenarios, no difference")
+    print(f"{compared.pop('scenarios'):,} scenarios, no difference; of them with")
+    for word, count in compared.most_common():
+        print(f"{count:7,}  {word}")
     return 0
 
 

@@ -6,8 +6,8 @@ are constant or listed by row, so that nothing is drawn. What happens at one ins
 the order in which it was set up; calls that an endpoint ends go first.
 
 It knows columns made cell by cell, three policies, workers and resources, row groups, endpoints
-(speed by load, prefill, lines, room, limits, refusals, weather, cold start), throttles, and the
-scheduler's own time.
+(speed by load, prefill, lines, room, limits, refusals, weather, cold start), throttles, time-outs
+of calls, and the scheduler's own time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Call", "Naive", "Run", "simulate"]
+__all__ = ["Call", "Naive", "Run", "TooOften", "simulate"]
 
 Data = Mapping[str, Any]
 Ready = tuple[tuple[int, ...], str, int]
@@ -41,6 +41,7 @@ class Call:
         work: tokens, or seconds at full speed.
         left: of its work.
         limit_then: the limit of the throttle when it last went out.
+        failed_s: when it timed out; it has no end then, and its cell gets another call.
         refused_s: when its client heard of each refusal; `waits_s`: the Retry-After of each.
     """
 
@@ -58,6 +59,7 @@ class Call:
     end_s: float = math.nan
     limit_then: int = 0
     sent: int = 0
+    failed_s: float = math.nan
     refused_s: list[float] = field(default_factory=list)
     waits_s: list[float | None] = field(default_factory=list)
 
@@ -69,11 +71,18 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What came of a run; `mean_limit` is by resource that has a throttle."""
+    """What came of a run.
+
+    Attributes:
+        calls: the one of each cell that ended.
+        mean_limit: by resource that has a throttle.
+        earlier: by cell, its calls that timed out.
+    """
 
     calls: list[Call]
     makespan_s: float
     mean_limit: dict[str, float]
+    earlier: dict[tuple[str, int], list[Call]] = field(default_factory=dict)
 
     @property
     def refused(self) -> int:
@@ -96,6 +105,10 @@ class Run:
         prompt = sum(call.prompt for call in self.calls) * price["prompt_per_million"]
         output = sum(call.output for call in self.calls) * price["output_per_million"]
         return float(prompt + output) / 1e6
+
+
+class TooOften(Exception):  # noqa: N818 - the end of a run that this program does not know
+    """A cell has had all its attempts; what becomes of its row is not simulated here."""
 
 
 class Clock:
@@ -231,7 +244,9 @@ class Server:
         wait_s = max((limit.wait_s(call, now) for limit in self.limits), default=0.0)
         if wait_s:
             return False, wait_s if told else None
-        if not self._may_begin(call) and len(self.line) >= self.data.get("queue", math.inf):
+        # While it warms up, those that will be served first wait too: not in places of the queue.
+        most = self.data.get("max_in_flight", math.inf) + self.data.get("queue", math.inf)
+        if self.served + len(self.line) >= most:
             return False, None
         for limit in self.limits:
             limit.level -= limit.price(call)
@@ -241,9 +256,6 @@ class Server:
         self.line.append(call)
         self._serve()
         return True, None
-
-    def _may_begin(self, call: Call) -> bool:
-        return not self.line and self._has_place(call)
 
     def _has_place(self, call: Call) -> bool:
         if self.served >= self.data.get("max_in_flight", math.inf):
@@ -325,6 +337,26 @@ class Server:
         for call in over:
             self.ended(call)
 
+    def cancel(self, call: Call) -> bool:
+        """Give up a call, wherever it is; False if it is not here."""
+        if call in self.line:
+            self.line.remove(call)
+        elif call in self.prefills:
+            was_first = call is self.prefills[0]
+            self.prefills.remove(call)
+            if was_first:
+                self._begin_prefill()
+            self._leave(call)
+        elif call in self.decoding:
+            self.decoding.remove(call)
+            self._leave(call)
+        else:
+            return False
+        for limit in self.limits:
+            limit.ended(call, self.clock.now)
+        self._serve()
+        return True
+
     def _leave(self, call: Call) -> None:
         self.served -= 1
         self.room += call.reserved
@@ -337,20 +369,28 @@ class Server:
             self.lost(call)
 
 
+def rest_s(rest: Data, times: int) -> float:
+    """How long a call rests that failed or was refused so many times."""
+    longest: float = rest.get("most_s", math.inf)
+    return min(float(rest["first_s"] * rest.get("factor", 2.0) ** (times - 1)), longest)
+
+
 class Client:
     """Who sends the calls of a resource: at once, or as its throttle says."""
 
     def __init__(
-        self, server: Server, clock: Clock, throttle: Data | None, most: float, rest: Data
+        self, server: Server, clock: Clock, throttle: Data | None, most: float, failures: Data
     ) -> None:
         self.server, self.clock, self.throttle = server, clock, throttle
-        self.most, self.rest = most, rest
+        self.most, self.rest = most, failures.get("cool_down", {})
+        self.timeout_s = failures.get("timeout_s")
         self.line: deque[Call] = deque()
         self.out = self.successes = 0
         self.limit = min(throttle["start"], most) if throttle else math.inf
         self.cool_until_s = -math.inf
         self.limit_area, self.limit_since_s = 0.0, 0.0
         self.done: Callable[[Call], None] = lambda _: None
+        self.late: Callable[[Call], None] = lambda _: None
         server.ended, server.lost = self._answered, self._lost
 
     def enter(self, call: Call) -> None:
@@ -365,6 +405,8 @@ class Client:
             call.sent_s = self.clock.now
             call.limit_then = int(self.limit) if self.throttle else 0
             taken, wait_s = self.server.offer(call)
+            if taken and self.timeout_s is not None:
+                self.clock.at(self.clock.now + self.timeout_s, _later(self._late, call, call.sent))
             if not taken:
                 heard_s = self.clock.now + self.server.data.get("refusal", {}).get("latency_s", 0)
                 hear = _later(self._refused, call, wait_s)
@@ -380,8 +422,7 @@ class Client:
         self.out -= 1
         if self.throttle is None:
             if wait_s is None:
-                factor = self.rest.get("factor", 2.0) ** (len(call.refused_s) - 1)
-                wait_s = min(self.rest["first_s"] * factor, self.rest.get("most_s", math.inf))
+                wait_s = rest_s(self.rest, len(call.refused_s))
             self.clock.at(now + wait_s, _later(self.enter, call))
             return
         self.successes = 0
@@ -400,6 +441,12 @@ class Client:
                 self._set_limit(min(self.most, self.limit + self.throttle["increase"]))
         self.done(call)
         self._send()
+
+    def _late(self, call: Call, sent: int) -> None:
+        if call.sent == sent and self.server.cancel(call):
+            self.out -= 1
+            self.late(call)
+            self._send()
 
     def _lost(self, call: Call) -> None:
         self.out -= 1
@@ -441,6 +488,11 @@ class Loop:
         self._next()
 
 
+def _later_of(loop: Loop | None, action: Callable[[Call], None]) -> Callable[[Call], None]:
+    """The action, when the loop of a scheduler has time for it."""
+    return action if loop is None else lambda call: loop.do("end", _later(action, call))
+
+
 def _later(function: Callable[..., None], *args: Any) -> Callable[[], None]:
     return lambda: function(*args)
 
@@ -467,12 +519,14 @@ class Naive:
         self.loop = Loop(data["scheduler"], self.clock) if "scheduler" in data else None
         self.servers: list[Server] = []
         self.clients: dict[str, Client] = {}
-        throttles, rest = data.get("throttle", {}), data.get("failures", {}).get("cool_down", {})
+        throttles, self.failures = data.get("throttle", {}), data.get("failures", {})
+        self.earlier: dict[tuple[str, int], list[Call]] = {}
         for name in {**data.get("endpoints", {}), **throttles}:
             server = Server(data.get("endpoints", {}).get(name, {}), self.clock)
             most = self.resources[name]
-            client = Client(server, self.clock, throttles.get(name), most, rest)
+            client = Client(server, self.clock, throttles.get(name), most, self.failures)
             client.done = self._through
+            client.late = _later_of(self.loop, self._fail)
             self.servers.append(server)
             self.clients[name] = client
 
@@ -495,7 +549,7 @@ class Naive:
             for name, client in self.clients.items()
             if client.throttle
         }
-        return Run(calls, makespan_s, means)
+        return Run(calls, makespan_s, means, self.earlier)
 
     def _step(self) -> None:
         """To the next moment at which something happens."""
@@ -567,6 +621,21 @@ class Naive:
             self._complete(call)
         else:
             self.loop.do("end", _later(self._complete, call))
+
+    def _fail(self, call: Call) -> None:
+        call.failed_s = self.clock.now
+        earlier = self.earlier.setdefault((call.column, call.row), [])
+        earlier.append(call)
+        if len(earlier) >= self.failures["max_attempts"]:
+            raise TooOften(f"{call.column}[{call.row}]")
+        self.busy[self.columns[call.column].get("resource")] -= 1
+        again_s = self.clock.now + rest_s(self.failures["cool_down"], len(earlier))
+        self.clock.at(again_s, _later(self._again, call))
+        self._start_ready()
+
+    def _again(self, call: Call) -> None:
+        self._is_ready(call.column, call.row)
+        self._start_ready()
 
     def _complete(self, call: Call) -> None:
         call.end_s = self.clock.now

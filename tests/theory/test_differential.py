@@ -29,10 +29,16 @@ def test_the_simulator_agrees_with_the_naive_program(data: Data) -> None:
 @given(scenarios())
 def test_client_and_server_agree_with_the_naive_program(data: Data) -> None:
     limits = {"workers": data["limits"]["workers"], "resources": data["limits"]["resources"]}
-    alone = {**data, "columns": data["columns"][:1], "policy": "fifo", "limits": limits}
+    alone = {
+        **data,
+        "failures": {"cool_down": data["failures"]["cool_down"]},
+        "columns": data["columns"][:1],
+        "policy": "fifo",
+        "limits": limits,
+    }
     expected = settled(alone)
     assume(expected is not None)
     assert expected is not None
     times = Parts(alone).run()
     for call in expected.calls:
-        assert same(times_of(call), times[call.row])
+        assert same(times_of(expected, call), times[call.row])
