@@ -10,14 +10,10 @@ from hypothesis import assume, given, settings
 from tests.theory.differential import Data, differences, same, scenarios, settled, times_of
 from tests.theory.parts import Parts
 
-NOT_YET = ("scheduler",)
-"""What the simulator refuses as not simulated yet."""
-
 
 @settings(max_examples=80)
 @given(scenarios())
 def test_the_simulator_agrees_with_the_naive_program(data: Data) -> None:
-    data = {word: value for word, value in data.items() if word not in NOT_YET}
     expected = settled(data)
     assume(expected is not None)
     assert expected is not None
