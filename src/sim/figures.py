@@ -378,6 +378,19 @@ FIGURES: tuple[Figure, ...] = (
         f"{_AT_END}: skipped cells of the column in rows that are not dropped.",
     ),
     Figure("cost", "money", "cost", "The sum of by_endpoint.cost."),
+    Figure(
+        "binding.share",
+        "",
+        "binding",
+        "The share of the makespan in which that held the run up. At each moment it is the first "
+        "of these that applies. For each endpoint: a call is in its queue (`endpoint NAME`); a "
+        "call was refused, and is not yet told or, without a throttle, sent again (`limits NAME`); "
+        "a call waits for the throttle, before it is first sent or after it was told of a refusal "
+        "(`throttle NAME`). With a scheduler that takes time: two calls or more are before their "
+        "`entered` or after their `answered` (`scheduler`). As many calls of a resource are in "
+        "flight as its limit (`resource NAME`). As many calls as workers are (`workers`). The time "
+        "is between a crash and its resume (`restart`). Nothing of all that (`pipeline`).",
+    ),
     Figure("by_endpoint.sent", "", "sent", "How many `sent` there are of calls of its columns."),
     Figure(
         "by_endpoint.accepted, refused",
@@ -438,9 +451,9 @@ figures of the run, and those by resource as `resource.NAME.KEY`. A mean, share 
 an empty set is none (`null` in JSON, an empty field in CSV, – in the text). Numbers are rounded to
 twelve significant digits. `by_resource` has an item for each resource with a limit, and after
 them one for the columns that take none, if there are any. `failures` is empty if the scenario has
-no failures, skips, row groups or ranges, and wants every row. `cost`, `by_endpoint`, `call_times`
-and `bill` are there if it has endpoints or throttles; CSV has the first, and those by endpoint as
-`endpoint.NAME.KEY`.
+no failures, skips, row groups or ranges, and wants every row. `cost`, `by_endpoint`, `call_times`,
+`bill` and `binding` are there if it has endpoints, throttles or a scheduler that takes time; CSV
+has the first, and those by endpoint as `endpoint.NAME.KEY`.
 
 `make recompute` works every figure of 10,000 random runs out from their traces, with a program that
 shares nothing with the simulator (`tests/recompute`), and compares."""

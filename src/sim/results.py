@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BillFigures",
+    "BindingFigures",
     "CallTimes",
     "ColumnFigures",
     "EndpointFigures",
@@ -185,6 +186,14 @@ class BillFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class BindingFigures:
+    """What held the run up, and for which share of the makespan."""
+
+    binding: str
+    share: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """The figures of one run, as `sim.figures` defines them.
 
@@ -193,7 +202,8 @@ class Result:
     Attributes:
         crashes_planned: None if they come again and again, to the end of the run.
         notes: lines that a reader must know of the figures.
-        cost, by_endpoint, call_times, bill: of a scenario with endpoints or throttles.
+        cost, by_endpoint, call_times, bill, binding: of a scenario with endpoints, throttles or a
+            scheduler that takes time; `cost` is None without these.
     """
 
     name: str
@@ -245,6 +255,7 @@ class Result:
     by_endpoint: tuple[EndpointFigures, ...] = ()
     call_times: tuple[CallTimes, ...] = ()
     bill: tuple[BillFigures, ...] = ()
+    binding: tuple[BindingFigures, ...] | None = None
 
 
 def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
@@ -310,7 +321,15 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
         incarnations=_incarnations(outcome),
         failures=() if scenario.is_plain else _failures(scenario, outcome),
         notes=tuple(load_notes(scenario)),
-        cost=_tidy(sum(item.cost for item in outcome.endpoints)) if outcome.endpoints else None,
+        cost=_tidy(sum(item.cost for item in outcome.endpoints))
+        if outcome.binding is not None
+        else None,
+        binding=None
+        if outcome.binding is None
+        else tuple(
+            BindingFigures(name, _ratio(seconds, makespan))
+            for name, seconds in outcome.binding.items()
+        ),
         by_endpoint=tuple(_endpoint(item, makespan) for item in outcome.endpoints),
         call_times=tuple(
             CallTimes(graph.column_names[column], item.name, *map(_tidy, parts_s))

@@ -170,7 +170,7 @@ def trace_writer(scenario: Scenario, path: str) -> TraceWriter:
         capabilities += ["filters", "interrupts"]
     if scenario.timeouts():
         capabilities.append("timeouts")
-    if scenario.endpoints_as_given():
+    if scenario.endpoints_as_given() or scenario.serial_plan() is not None:
         capabilities.append("requests")
     header = header_for(
         scenario.graph(),

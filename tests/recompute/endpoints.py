@@ -25,7 +25,7 @@ CAUSES = ("first", "done again", "lost")
 def endpoint_figures(scenario: dict[str, Any], history: History) -> Figures:
     """What the result holds of a scenario with endpoints or throttles; empty without them."""
     given = history.header.get("endpoints") or {}
-    if not given:
+    if not given and "scheduler" not in scenario:
         return {}
     found = [_Endpoint(name, scenario, history) for name in _order(scenario, given)]
     return {
@@ -33,6 +33,7 @@ def endpoint_figures(scenario: dict[str, Any], history: History) -> Figures:
         "by_endpoint": [one.figures() for one in found],
         "call_times": [item for one in found for item in one.times()],
         "bill": [item for one in found for item in one.bill()],
+        "binding": _binding(scenario, history, found),
     }
 
 
@@ -215,3 +216,103 @@ def _stays(incarnation: Incarnation, call: Call) -> Iterator[_Stay]:
         else:
             steps.append((t, step))
     yield _Stay(call, start_s, end_s, steps, lost=False)
+
+
+# What held the run up
+
+
+def _binding(
+    scenario: dict[str, Any], history: History, endpoints: list[_Endpoint]
+) -> list[Figures]:
+    """Counts of calls in each state, as they change from moment to moment."""
+    names: list[tuple[str, int]] = []
+    changes: list[tuple[float, str, int]] = []
+
+    def add(name: str, spans: Iterator[tuple[float, float]]) -> None:
+        for start, end in spans:
+            changes.append((start, name, 1))
+            changes.append((end, name, -1))
+
+    for one in endpoints:
+        throttled = one.name in scenario.get("throttle", {})
+        for kind, holds in (("endpoint", _in_queue), ("limits", _refused), ("throttle", _in_line)):
+            if kind != "throttle" or throttled:
+                names.append((f"{kind} {one.name}", 1))
+                for stay in one.stays:
+                    add(f"{kind} {one.name}", holds(stay, throttled=throttled))
+    calls = [
+        (incarnation, call) for incarnation in history.incarnations for call in incarnation.calls
+    ]
+    if "scheduler" in scenario:
+        names.append(("scheduler", 2))
+        for incarnation, call in calls:
+            add("scheduler", _in_loop(call, _end_s(incarnation, call)))
+    for resource, limit in history.limits["resources"].items():
+        names.append((f"resource {resource}", limit))
+    names.append(("workers", history.limits["workers"]))
+    for incarnation, call in calls:
+        span = call.start_s, _end_s(incarnation, call)
+        add("workers", iter([span]))
+        resource = history.columns[call.column].resource
+        if resource is not None:
+            add(f"resource {resource}", iter([span]))
+    for incarnation in history.incarnations:
+        add("runs", iter([(incarnation.start_s, incarnation.end_s)]))
+    sums = _sweep(changes, names)
+    makespan = history.incarnations[-1].end_s
+    shares = sorted(((-seconds, name) for name, seconds in sums.items() if seconds > 0))
+    return [{"binding": name, "share": -seconds / makespan} for seconds, name in shares]
+
+
+def _sweep(changes: list[tuple[float, str, int]], names: list[tuple[str, int]]) -> dict[str, float]:
+    counts: dict[str, int] = defaultdict(int)
+    parts: dict[str, list[float]] = defaultdict(list)
+    since = 0.0
+    for t, name, change in sorted(changes, key=lambda item: item[0]):
+        if t > since:
+            held = next((found for found, least in names if counts[found] >= least), "pipeline")
+            parts[held if counts["runs"] else "restart"].append(t - since)
+            since = t
+        counts[name] += change
+    return {name: math.fsum(found) for name, found in parts.items()}
+
+
+def _end_s(incarnation: Incarnation, call: Call) -> float:
+    return incarnation.end_s if call.end_s is None else call.end_s
+
+
+def _in_queue(stay: _Stay, *, throttled: bool) -> Iterator[tuple[float, float]]:  # noqa: ARG001
+    since = stay.when("queued")
+    if since is not None:
+        served = stay.when("serving")
+        yield since, stay.end_s if served is None else served
+
+
+def _refused(stay: _Stay, *, throttled: bool) -> Iterator[tuple[float, float]]:
+    """Until it is told, or without a throttle sent again."""
+    for t, _, accepted in stay.sent():
+        if not accepted:
+            until = ("refused",) if throttled else ("sent",)
+            then = (at for at, step in stay.steps if at >= t and step["step"] in until)
+            yield t, next((at for at in then if throttled or at > t), stay.end_s)
+
+
+def _in_line(stay: _Stay, *, throttled: bool) -> Iterator[tuple[float, float]]:  # noqa: ARG001
+    since: float | None = stay.start_s
+    for t, step in stay.steps:
+        if step["step"] == "sent" and since is not None:
+            yield since, t
+            since = None
+        elif step["step"] == "refused":
+            since = t
+    if since is not None:
+        yield since, stay.end_s
+
+
+def _in_loop(call: Call, end_s: float) -> Iterator[tuple[float, float]]:
+    """Before it was let go, and after it was answered."""
+    entered = next((t for t, step in call.way if step["step"] == "entered"), end_s)
+    yield call.start_s, entered
+    answered = [t for t, step in call.way if step["step"] == "answered"]
+    if answered:
+        yield answered[-1], end_s

@@ -114,12 +114,12 @@ def _cut_off_free(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("a call whose answer is an error is paid for its values", "bill.cause")
 def _errors_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    method = EndpointCounts.ended
+    method = EndpointCounts.pay
 
-    def ended(counts: Any, *arguments: Any, **_: Any) -> None:
+    def pay(counts: Any, *arguments: Any, **_: Any) -> None:
         method(counts, *arguments, gives=True)
 
-    monkeypatch.setattr(EndpointCounts, "ended", ended)
+    monkeypatch.setattr(EndpointCounts, "pay", pay)
 
 
 @_fault("the limit of a throttle counts from its first change on", "by_endpoint.mean_limit")
@@ -130,6 +130,15 @@ def _limit_from_change(monkeypatch: pytest.MonkeyPatch) -> None:
             throttle._limit_s = 0.0
 
     _instead(monkeypatch, Throttle, "_move", move)
+
+
+@_fault("workers that are all busy hold a run up, whatever they wait for", "binding.binding")
+def _workers_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def holds_up(method: Any, route: Any) -> str:
+        name: str = method(route)
+        return "workers" if name.startswith("endpoint") else name
+
+    _instead(monkeypatch, EndpointRoute, "holds_up", holds_up)
 
 
 # Rows and cells

@@ -54,7 +54,7 @@ class Call:
             "cancelled" by the engine; "lost" in a crash; "running" where the run ended before it.
         backoff_end_s: the end of the backoff of its first cell before it, if it had one.
         way: how far it came on its way through an endpoint, and when.
-        unwanted: its row, or the first of its range, had been dropped when it was answered.
+        unwanted: its row, or the first of its range, had been dropped when it gave an answer.
     """
 
     column: str
@@ -274,10 +274,7 @@ class _Reader:
     def take(self, event: Event) -> None:
         if event["event"] == "request":
             step = event["request"] | {"seq": event["seq"]}
-            call = self._call(event)
-            call.way.append((event["t"], step))
-            if step["step"] == "answered":
-                call.unwanted = self._is_unwanted(call)
+            self._call(event).way.append((event["t"], step))
             return
         self.given = []
         getattr(self, f"on_{event['event']}")(event, event["t"])
@@ -354,11 +351,8 @@ class _Reader:
 
     def _note_answer(self, call: Call) -> None:
         """An answer comes; unless it came before, as its row may be dropped since."""
-        if not call.gave and not any(step["step"] == "answered" for _, step in call.way):
-            call.unwanted = self._is_unwanted(call)
-
-    def _is_unwanted(self, call: Call) -> bool:
-        return call.scope is None and self.incarnation.is_dropped(call.rows[0])
+        if not call.gave:
+            call.unwanted = call.scope is None and self.incarnation.is_dropped(call.rows[0])
 
     # Cells and rows
 

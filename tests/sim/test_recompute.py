@@ -152,6 +152,7 @@ def test_every_figure_on_the_page_is_worked_out_and_no_other(tmp_path: Path) -> 
         "by_endpoint.endpoint",
         *(f"{part}.{key}" for part in ("call_times", "bill") for key in ("column", "endpoint")),
         "bill.cause",
+        "binding.binding",
     }
     assert on_page - worked_out == set()
     assert worked_out - on_page - names <= beside

@@ -19,10 +19,10 @@ def render_json(result: Result) -> str:
 
 
 def _plain(result: Result) -> dict[str, Any]:
-    """The result as plain values; without endpoints it has none of their fields."""
+    """The result as plain values; where calls take their latency it has no field of endpoints."""
     found = asdict(result)
-    if not result.by_endpoint:
-        for name in ("cost", "by_endpoint", "call_times", "bill"):
+    if result.binding is None:
+        for name in ("cost", "by_endpoint", "call_times", "bill", "binding"):
             del found[name]
     return found
 

@@ -31,6 +31,8 @@ def render_table(result: Result) -> str:
     ]
     if result.failures:
         parts += ["", *_failure_table(result)]
+    if result.binding:
+        parts += ["", _binding(result)]
     if result.by_endpoint:
         parts += ["", *_endpoint_table(result), "", *_times_table(result), "", *_bill_table(result)]
     if len(result.incarnations) > 1:
@@ -161,6 +163,16 @@ def _failure_table(result: Result) -> list[str]:
         ],
         words=1,
     )
+
+
+def _binding(result: Result) -> str:
+    """What held the run up: where nearly all of it is the endpoint, it is saturated."""
+    shares = [
+        f"{_printable(item.binding)} {100 * item.share:.3g} %"
+        for item in result.binding or ()
+        if item.share is not None
+    ]
+    return f"binding: {' | '.join(shares)}"
 
 
 def _endpoint_table(result: Result) -> list[str]:

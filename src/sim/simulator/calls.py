@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from cellspec.graph.nodes import column_of
 from sim.simulator.accepting import Accepting, cancel_running
+from sim.simulator.binding import Binding
 from sim.simulator.composition import Composition
 from sim.simulator.consequences import Consequences
 from sim.simulator.ending import Ends
@@ -61,6 +62,7 @@ class Calls:
             Starts(*shared, self._ready, self.shares),
             Ends(*shared, self.accepting, self.shares),
         )
+        self._binding = Binding(state, parts.each_route) if parts.routes else None
 
     def begin(self) -> None:
         """A new incarnation begins."""
@@ -74,6 +76,8 @@ class Calls:
         self._ends.begin()
         for route in self._parts.each_route:
             route.attach(self._state.env, self._ends.through, self._state.counters.dropped)
+        if self._binding is not None:
+            self._state.env.watch = self._binding.passes
 
     def dispatcher(self, pick: Picker) -> Settle:
         """Starts nodes, at time t, while a worker, a resource and ready work are there."""
@@ -123,6 +127,8 @@ class Calls:
         """Add what the parts counted to the outcome, when the run is over."""
         for route in self._parts.each_route:
             route.add_up(self._state.outcome)
+        if self._binding is not None:
+            self._state.outcome.binding = self._binding.seconds()
         self.tally.count_table()
 
     # What a crash costs

@@ -36,6 +36,7 @@ class Clock(simpy.Environment):
         queue: a heap of events to come: their times, their order within an instant, the events.
         order: gives the next event its place in that order.
         handler: takes each call that is due.
+        watch: if given, is called before time moves, with the seconds.
     """
 
     now: float = 0.0  # a plain attribute is read at each event
@@ -47,6 +48,7 @@ class Clock(simpy.Environment):
         self.queue: list[tuple[float, int, Event]] = []
         self.order = itertools.count()
         self.handler: Callable[[Any], object]
+        self.watch: Callable[[float], object] | None = None
 
     def schedule(self, event: Event, priority: Any = NORMAL, delay: float = 0) -> None:
         """Let an event happen so many seconds from now."""
@@ -65,6 +67,9 @@ class Clock(simpy.Environment):
         """Let all events happen, one after the other, until none is left or one raises."""
         assert until is None
         queue, kind, handler, pop = self.queue, self._kind, self.handler, heapq.heappop
+        if self.watch is not None:
+            while queue:
+                self._watched_step(self.watch)
         while queue:
             self.now, _, event = pop(queue)
             if event.__class__ is kind:
@@ -74,3 +79,17 @@ class Clock(simpy.Environment):
             for callback in callbacks:
                 callback(event)
             assert event.ok or event.defused, event
+
+    def _watched_step(self, watch: Callable[[float], object]) -> None:
+        """Let the next event happen."""
+        t, _, event = heapq.heappop(self.queue)
+        if t > self.now:
+            watch(t - self.now)
+            self.now = t
+        if event.__class__ is self._kind:
+            self.handler(event)
+            return
+        callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
+        for callback in callbacks:
+            callback(event)
+        assert event.ok or event.defused, event

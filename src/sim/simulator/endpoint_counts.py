@@ -67,14 +67,17 @@ class EndpointCounts:
         # By column, the nodes that had an answer before, which a crash may lose.
         self._had: dict[int, RowSet] | None = {} if crashes else None
 
-    def ended(self, request: Request, column: int, place: int, t: float, *, gives: bool) -> None:
-        """A call has its answer.
+    def answered(self, request: Request, column: int, t: float) -> None:
+        """A call has its answer; what it was paid for is known when it ends."""
+        self._add(request, column, t)
+
+    def pay(self, request: Request, column: int, place: int, *, gives: bool) -> None:
+        """A call that ran ends.
 
         Args:
             place: its row, the first of its range, or its scope.
-            gives: the answer is no error, and its row was not dropped meanwhile.
+            gives: its answer came, is no error, and its row was not dropped meanwhile.
         """
-        self._add(request, column, t)
         if not gives:
             self.bill.pay(column, "lost", request.prompt_tokens, request.output_tokens)
             return
@@ -93,7 +96,7 @@ class EndpointCounts:
         self._add(request, column, t)
         # A call that left the server's line ran, and is paid in full.
         if not isnan(request.served_s):
-            self.bill.pay(column, "lost", request.prompt_tokens, request.output_tokens)
+            self.pay(request, column, 0, gives=False)
 
     def lost(self, request: Request, column: int, t: float) -> None:
         """An outage took a call; it begins again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sim.simulator.endpoint_counts import EndpointOutcome
@@ -60,6 +61,8 @@ class Outcome:
         fingerprint: a digest of the order of all completions, of the clock at intervals, at each
             resume and at the end, and of each resume's claim.
         endpoints: what went on behind resources that have one.
+        binding: of a run with routes, the seconds by what held it up; see
+            `sim.simulator.binding`.
     """
 
     makespan_s: float = 0.0
@@ -88,6 +91,7 @@ class Outcome:
     skipped: list[int] = field(default_factory=list)
     fingerprint: str = ""
     endpoints: list[EndpointOutcome] = field(default_factory=list)
+    binding: Mapping[str, float] | None = None
 
     @property
     def wait_s(self) -> list[float]:

@@ -22,8 +22,6 @@ class RequestEvents:
         nodes: by call that is under way, the fields that name its node.
         has_tokens: by column, whether its calls have tokens, or seconds of work.
         throttle: of the client, if it has one.
-        held: a scheduler holds calls at their start and end, so that these do not show where they
-            come here and leave.
     """
 
     def __init__(
@@ -32,11 +30,9 @@ class RequestEvents:
         nodes: Mapping[Request, Mapping[str, Any]],
         has_tokens: Mapping[str, bool],
         throttle: Throttle | None,
-        *,
-        held: bool,
     ) -> None:
         self._notify, self._nodes, self._has_tokens = notify, nodes, has_tokens
-        self._throttle, self._held = throttle, held
+        self._throttle = throttle
         self._limit = None if throttle is None else throttle.limit
 
     def sent(self, request: Request, t: float) -> None:
@@ -66,18 +62,11 @@ class RequestEvents:
         """The prompt of a call was read."""
         self._say(request, t, RequestStep("decoding"))
 
-    def entered(self, request: Request, t: float) -> None:
-        """A call comes to the client."""
-        if self._held:
-            self._say(request, t, RequestStep("entered"))
-
     def answered(self, request: Request, t: float) -> None:
-        """A call leaves the client, with an answer or without."""
+        """A call leaves the client; what that changed is noted."""
         if self._throttle is not None and self._throttle.limit != self._limit:
             self._limit = self._throttle.limit
             self._say(request, t, RequestStep("answered", limit=self._limit))
-        elif self._held:
-            self._say(request, t, RequestStep("answered"))
 
     def begin(self) -> None:
         """The process begins anew."""

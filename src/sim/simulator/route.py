@@ -50,6 +50,12 @@ class Route(Protocol):
     def skip(self, column: int, row: int) -> None:
         """A cell of one of its columns is skipped."""
 
+    def ended(self, task: Task) -> None:
+        """A call that was through ends now; told where something holds calls up before that."""
+
+    def holds_up(self) -> str:
+        """What a call on it waits for, beside its own work, in a word; "" if none does."""
+
     def crash(self, t: float) -> None:
         """The process died at `t`: the calls that are under way are gone."""
 

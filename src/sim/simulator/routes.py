@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import simpy
 
 from cellspec.graph.graph import ExecutionGraph
+from cellspec.graph.nodes import column_of
 from cellspec.graph.rowset import RowSet
 from sim.endpoints.client import Client, Through
 from sim.endpoints.conservation import ServerCounts
@@ -89,7 +90,7 @@ def make_routes(
     if plan.serial is None:
         return routes
     bounds = {graph.rules.index[name]: bound_s for name, bound_s in plan.timeouts.items()}
-    loop = SerialRoute(plan.serial, routes, source, bounds)
+    loop = SerialRoute(plan.serial, routes, source, bounds, graph.column_names, notify)
     return dict.fromkeys(range(graph.num_columns), loop)
 
 
@@ -125,12 +126,13 @@ class EndpointRoute:
         # By call that is under way: its number, its column, its row or scope, and where it ends.
         self._under_way: dict[Request, tuple[int, int, int, int]] = {}
         self._nodes: dict[Request, dict[str, Any]] = {}
+        # Calls that were answered and have not ended: the scheduler holds them.
+        self._unpaid: dict[Task, tuple[Request, int]] = {}
+        self._held = plan.serial is not None
         self._events: RequestEvents | None = None
         if notify is not None:
             has_tokens = dict(zip(self._names, self._is_request, strict=True))
-            self._events = RequestEvents(
-                notify, self._nodes, has_tokens, self._throttle, held=plan.serial is not None
-            )
+            self._events = RequestEvents(notify, self._nodes, has_tokens, self._throttle)
         self._client: Client | None = None
 
     def attach(self, env: simpy.Environment, finish: Finish, dropped: RowSet) -> None:
@@ -186,7 +188,6 @@ class EndpointRoute:
         self._under_way[request] = (call, column, place, stop)
         if self._events is not None:
             self._nodes[request] = {"column": self._names[column], **node}
-            self._events.entered(request, t)
         assert self._client is not None
         self._client.enter(request, t)
 
@@ -201,15 +202,25 @@ class EndpointRoute:
         call, column, place, stop = self._under_way.pop(request)
         task = request.call
         assert isinstance(task, Task)
-        gives = not request.fails and (task.column < 0 or place not in self._dropped)
-        self._counts.ended(request, column, place, t, gives=gives)
+        self._counts.answered(request, column, t)
         if self._events is not None:
             self._events.answered(request, t)
             del self._nodes[request]
         if column in self._tokens.referenced and task.column >= 0 and not request.fails:
             for row in range(place, stop):
                 self._tokens.gave(column, row, call)
+        self._unpaid[task] = request, place
+        if not self._held:
+            self.ended(task)
         self._finish(task)
+
+    def ended(self, task: Task) -> None:
+        if task not in self._unpaid:
+            return
+        request, place = self._unpaid.pop(task)
+        column = column_of((task.column, task.row))
+        gives = not request.fails and (task.column < 0 or place not in self._dropped)
+        self._counts.pay(request, column, place, gives=gives)
 
     def _timed_out(self, request: Request, t: float) -> None:
         _, column, _, _ = self._under_way.pop(request)
@@ -225,6 +236,15 @@ class EndpointRoute:
         if column in self._tokens.referenced:
             self._tokens.gave(column, row, 0)
 
+    def holds_up(self) -> str:
+        assert self._client is not None
+        server, waiting, name = self._server, self._client.waiting, self._endpoint.name
+        if server.waiting:
+            return f"endpoint {name}"
+        if len(self._under_way) > waiting + server.in_flight:
+            return f"limits {name}"
+        return f"throttle {name}" if waiting else ""
+
     # What ends
 
     def crash(self, t: float) -> None:
@@ -238,6 +258,9 @@ class EndpointRoute:
     def _cut_off(self, t: float) -> None:
         for request, (_, column, _, _) in self._under_way.items():
             self._counts.cut_off(request, column, t)
+        for task, (request, place) in self._unpaid.items():
+            self._counts.pay(request, column_of((task.column, task.row)), place, gives=False)
+        self._unpaid.clear()
         self._under_way.clear()
         self._nodes.clear()
 

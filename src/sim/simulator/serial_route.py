@@ -6,17 +6,19 @@ or takes its latency; its end waits for the loop too, and only then its place is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import simpy
 
 from cellspec.graph.rowset import RowSet
 from cellspec.machine.actions import Failure
+from cellspec.trace.format import RequestStep
 from sim.endpoints.plan import SerialPlan
 from sim.endpoints.serial import SerialLoop
 from sim.simulator.latency import Latency
 from sim.simulator.outcome import Outcome
+from sim.simulator.recording import Notify
 from sim.simulator.route import Finish, Route
 from sim.simulator.run_state import Task
 
@@ -47,6 +49,8 @@ class SerialRoute:
         inner: by column that has one, its own route.
         latency: of the other columns.
         bounds: by column, the seconds after which a call of these is given up.
+        names: of the columns.
+        notify: receives what happens to a call between its start and its end.
     """
 
     def __init__(
@@ -55,8 +59,13 @@ class SerialRoute:
         inner: Mapping[int, Route],
         latency: Latency,
         bounds: Mapping[int, float],
+        names: Sequence[str],
+        notify: Notify | None,
     ) -> None:
         self._plan, self._inner, self._latency, self._bounds = plan, inner, latency, bounds
+        self._names, self._notify = names, notify
+        # By call that was let go, the fields that name its node in a trace.
+        self._nodes: dict[Task, dict[str, Any]] = {}
         self._routes = list(dict.fromkeys(inner.values()))
         self._loop: SerialLoop[_Start | _End] | None = None
 
@@ -77,6 +86,12 @@ class SerialRoute:
         assert isinstance(start, _Start)
         task, call, stop, fails = start
         column = task.column if task.column >= 0 else ~task.column
+        if self._notify is not None:
+            node: dict[str, Any] = {"scope": task.row}
+            if task.column >= 0:
+                node = {"rows": task.row if stop == task.row + 1 else (task.row, stop)}
+            self._nodes[task] = {"column": self._names[column], **node}
+            self._notify("request", t, **self._nodes[task], request=RequestStep("entered"))
         route = self._inner.get(column)
         if route is not None:
             route.enter(task, call, stop, fails, t)
@@ -94,17 +109,34 @@ class SerialRoute:
 
     def _through(self, task: Task, failure: Failure | None = None) -> None:
         assert self._loop is not None
+        if self._notify is not None:
+            node = self._nodes.pop(task)
+            self._notify("request", self._env.now, **node, request=RequestStep("answered"))
         self._loop.end(_End(task, failure))
 
     def _ended(self, end: _Start | _End, t: float) -> None:  # noqa: ARG002
         assert isinstance(end, _End)
+        column = end.task.column if end.task.column >= 0 else ~end.task.column
+        if column in self._inner:
+            self._inner[column].ended(end.task)
         self._finish(end.task, end.failure)
 
     def skip(self, column: int, row: int) -> None:
         if column in self._inner:
             self._inner[column].skip(column, row)
 
+    def ended(self, task: Task) -> None:
+        """Nothing holds its calls up."""
+
+    def holds_up(self) -> str:
+        for route in self._routes:
+            name = route.holds_up()
+            if name:
+                return name
+        return "scheduler" if self._loop is not None and self._loop.waiting else ""
+
     def crash(self, t: float) -> None:
+        self._nodes.clear()
         for route in self._routes:
             route.crash(t)
 

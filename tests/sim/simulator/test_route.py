@@ -50,6 +50,12 @@ class LatencyRoute:
     def skip(self, column: int, row: int) -> None:
         assert column >= 0 <= row
 
+    def ended(self, task: Task) -> None:
+        raise AssertionError(task)
+
+    def holds_up(self) -> str:
+        return ""
+
     def add_up(self, outcome: Outcome) -> None:
         assert outcome.makespan_s == self.env.now
 
