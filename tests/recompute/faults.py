@@ -18,6 +18,7 @@ import sim.results
 import sim.simulator.endpoint_counts
 import sim.simulator.losses
 import sim.simulator.simulator
+import sim.simulator.table
 import sim.simulator.timings
 from cellspec.graph.nodes import column_of
 from cellspec.state.claims import minus, prefix_of
@@ -79,6 +80,17 @@ def _instead(
     """Let ``other(method, self, *arguments)`` stand for a method."""
     method = getattr(owner, name)
     monkeypatch.setattr(owner, name, lambda self, *arguments: other(method, self, *arguments))
+
+
+def _after_table(monkeypatch: pytest.MonkeyPatch, then: Callable[[RunState], object]) -> None:
+    """Let `then` follow the count of the finished table."""
+    add_up = sim.simulator.table.add_up
+
+    def both(state: RunState, *arguments: Any) -> None:
+        add_up(state, *arguments)
+        then(state)
+
+    monkeypatch.setattr(sim.simulator.simulator, "add_up", both)
 
 
 # Endpoints
@@ -146,10 +158,9 @@ def _workers_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("dropped rows are delivered", "rows_delivered")
 def _dropped_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
-    def then(simulator: Any) -> None:
-        simulator.outcome.delivered = min(simulator.machine.durable)
-
-    _after(monkeypatch, Simulator, "_count_table", then)
+    _after_table(
+        monkeypatch, lambda state: setattr(state.outcome, "delivered", min(state.machine.durable))
+    )
 
 
 @_fault("throughput counts all rows of the dataset", "rows_per_s")
@@ -166,11 +177,10 @@ def _all_rows_per_second(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("skipped cells are made", "cells_made")
 def _skipped_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    def then(simulator: Any) -> None:
-        outcome = simulator.outcome
-        outcome.made = outcome.delivered * simulator.graph.num_columns
+    def then(state: RunState) -> None:
+        state.outcome.made = state.outcome.delivered * state.graph.num_columns
 
-    _after(monkeypatch, Simulator, "_count_table", then)
+    _after_table(monkeypatch, then)
 
 
 @_fault("a row is tried when it is finished", "rows_tried")
