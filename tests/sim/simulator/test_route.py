@@ -80,6 +80,10 @@ def rounded(value: Any) -> Any:
     return {k: rounded(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
+def crashed(outcome: Outcome) -> int:
+    return sum(item.crashed for item in outcome.incarnations)
+
+
 def test_a_route_that_takes_the_latencies_gives_the_same_run() -> None:
     crashes = 0
     for seed in range(150):
@@ -94,6 +98,12 @@ def test_a_route_that_takes_the_latencies_gives_the_same_run() -> None:
             routes = dict.fromkeys(range(0, graph.num_columns, step), route)
             latency = NoLatency(seed) if step == 1 else TableLatency(seed)
             found = Simulator(graph, latency, plan, outcomes=outcomes, routes=routes).run()
+            held = found.binding
+            assert held is not None
+            down_s = held.get("restart", 0.0)
+            assert sum(held.values()) == pytest.approx(found.makespan_s), "and all of it"
+            assert down_s == pytest.approx(plan.restart_delay_s * crashed(found))
+            found.binding = None
             assert rounded(dataclasses.asdict(found)) == rounded(dataclasses.asdict(wanted)), seed
             assert len(route.died_s) == len(found.incarnations) - 1
         crashes += len(wanted.incarnations) - 1
