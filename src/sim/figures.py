@@ -389,7 +389,8 @@ FIGURES: tuple[Figure, ...] = (
         "(`throttle NAME`). With a scheduler that takes time: two calls or more are before their "
         "`entered` or after their `answered` (`scheduler`). As many calls of a resource are in "
         "flight as its limit (`resource NAME`). As many calls as workers are (`workers`). The time "
-        "is between a crash and its resume (`restart`). Nothing of all that (`pipeline`).",
+        "is between a crash and its resume (`restart`). Nothing of all that (`pipeline`). The text "
+        "calls an endpoint saturated that held the run up for 90 % of it.",
     ),
     Figure("by_endpoint.sent", "", "sent", "How many `sent` there are of calls of its columns."),
     Figure(

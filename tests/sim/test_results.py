@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from sim.cli import main
 from sim.output.result_data import render_csv, render_json
 from sim.output.result_table import render_table
 from sim.results import Result, summarise
@@ -384,3 +385,45 @@ def test_the_makespan_is_shown_as_a_clock_and_in_seconds(
 def test_very_small_and_very_large_figures_stay_readable(result: Result) -> None:
     tiny = replace(result, rows_per_s=3.2e-6, cells_per_s=1_234_567.8)
     assert "3.2e-06 rows/s, 1,234,568 cells/s" in render_table(tiny)
+
+
+def test_more_calls_at_a_saturated_endpoint_wait_in_its_queue(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # 20 rows of 3 s, two at a time: 30 s, of which the last 3 s have an empty queue.
+    found: dict[int, dict[str, Any]] = {}
+    for most in (1, 2, 4):
+        column = {"name": "b", "traits": ["START"], "resource": "gpu"}
+        path = tmp_path / f"{most}.yaml"
+        data = {
+            "name": "one",
+            "rows": 20,
+            "columns": [column | {"latency": {"model": "constant", "value_s": 3}}],
+            "limits": {"workers": 8, "resources": {"gpu": most}},
+            "endpoints": {"gpu": {"max_in_flight": 2, "price": {"output_per_million": 1.0}}},
+        }
+        path.write_text(yaml.safe_dump(data), encoding="utf-8")
+        assert main(["run", str(path), "--format", "json"]) == 0
+        found[most] = json.loads(capsys.readouterr().out)
+        assert main(["run", str(path)]) == 0
+        (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("binding: ")]
+        assert (
+            line
+            == {
+                1: "binding: resource gpu 100 %",
+                2: "binding: resource gpu 100 %",
+                4: "binding: endpoint gpu 90 % (saturated) | pipeline 10 %",
+            }[most]
+        )
+    assert [found[most]["makespan_s"] for most in found] == [60.0, 30.0, 30.0]
+    (endpoint,) = found[4]["by_endpoint"]
+    # Four calls are there for 27 s, and two for the last 3 s.
+    assert endpoint["mean_in_flight"] == pytest.approx((4 * 27 + 2 * 3) / 30)
+    (times,) = found[4]["call_times"]
+    assert (times["queue_s"], times["decode_s"]) == (54.0, 60.0)
+
+
+def test_a_result_without_endpoints_has_none_of_their_fields(tmp_path: Path) -> None:
+    found = json.loads(render_json(figures(load(tmp_path))))
+    assert list(found)[-1] == "notes"
+    assert "binding" not in render_table(figures(load(tmp_path)))

@@ -12,6 +12,9 @@ from sim.results import Result
 
 __all__ = ["render_table"]
 
+SATURATED = 0.9
+"""Calls wait in the queue of a saturated endpoint for at least this share of the run."""
+
 
 def render_table(result: Result) -> str:
     """The result as text for a terminal, units in the labels, columns of figures aligned."""
@@ -166,9 +169,10 @@ def _failure_table(result: Result) -> list[str]:
 
 
 def _binding(result: Result) -> str:
-    """What held the run up: where nearly all of it is the endpoint, it is saturated."""
+    """What held the run up; an endpoint that did so nearly all the time is saturated."""
     shares = [
         f"{_printable(item.binding)} {100 * item.share:.3g} %"
+        + (" (saturated)" if item.share >= SATURATED and item.binding.startswith("end") else "")
         for item in result.binding or ()
         if item.share is not None
     ]
