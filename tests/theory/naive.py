@@ -244,9 +244,11 @@ class Server:
         wait_s = max((limit.wait_s(call, now) for limit in self.limits), default=0.0)
         if wait_s:
             return False, wait_s if told else None
-        # While it warms up, those that will be served first wait too: not in places of the queue.
-        most = self.data.get("max_in_flight", math.inf) + self.data.get("queue", math.inf)
-        if self.served + len(self.line) >= most:
+        # Who waits for room alone is not refused; a cold endpoint has a place for those that it
+        # will serve first.
+        places = self.data.get("max_in_flight", math.inf)
+        taken = self.served >= places or self.clock.now < self.warm_s != math.inf
+        if taken and self.served + len(self.line) >= places + self.data.get("queue", math.inf):
             return False, None
         for limit in self.limits:
             limit.level -= limit.price(call)
