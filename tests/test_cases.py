@@ -125,7 +125,7 @@ SCENARIOS = {
     "rpm": Gives({"makespan_s": (999, 1_003), "cells_done": 10_000}, brings=ENDPOINT),
     # 0.74 % of the calls take longer than 60 s.
     "timeout": Gives({"failures.answer.retryable": (1, 25)}),
-    "arrivals": Gives({"makespan_s": (200, 400)}, brings=ENDPOINT),
+    "arrivals": Gives({"makespan_s": (200, 400)}),
     # 20 rows before it, 80 after it.
     "outage": Gives({"makespan_s": 640}),
     "resume_from": Gives({"makespan_s": 30}),

@@ -452,9 +452,9 @@ figures of the run, and those by resource as `resource.NAME.KEY`. A mean, share 
 an empty set is none (`null` in JSON, an empty field in CSV, – in the text). Numbers are rounded to
 twelve significant digits. `by_resource` has an item for each resource with a limit, and after
 them one for the columns that take none, if there are any. `failures` is empty if the scenario has
-no failures, skips, row groups or ranges, and wants every row. `cost`, `by_endpoint`, `call_times`,
-`bill` and `binding` are there if it has endpoints, throttles or a scheduler that takes time; CSV
-has the first, and those by endpoint as `endpoint.NAME.KEY`.
+no failures, skips, row groups, ranges or arrivals, and wants every row. `cost`, `by_endpoint`,
+`call_times`, `bill` and `binding` are there if it has endpoints, throttles or a scheduler that
+takes time; CSV has the first, and those by endpoint as `endpoint.NAME.KEY`.
 
 `make recompute` works every figure of 10,000 random runs out from their traces, with a program that
 shares nothing with the simulator (`tests/recompute`), and compares."""

@@ -12,6 +12,7 @@ from cellspec.exit_codes import Stdout
 from cellspec.machine.limits import FailurePolicy
 from cellspec.trace import TraceWriter, header_for
 from sim.policies import BYPASS_BOUNDS
+from sim.scenario.arrivals import longest_gap_s
 from sim.scenario.records import Crash
 from sim.scenario.sampler import LatencySource
 from sim.scenario.scenario import Scenario
@@ -43,6 +44,7 @@ def run_plan(scenario: Scenario) -> RunPlan:
         start_from=scenario.start_claim,
         accept=_accept_plan(scenario),
         shares=scenario.shares,
+        arrivals=scenario.arrival_times(),
     )
 
 
@@ -159,7 +161,9 @@ def trace_writer(scenario: Scenario, path: str) -> TraceWriter:
     """
     capabilities = ["core", "resume"]
     # Whoever starts nothing during a write is idle beside work; a write excuses that of SCHED-15.
-    if scenario.checkpoint is None or not scenario.checkpoint.blocking:
+    # A row that has not come yet is one that is not admitted: for so long work may wait.
+    blocks = scenario.checkpoint is not None and scenario.checkpoint.blocking
+    if not blocks and scenario.arrivals is None:
         capabilities.append("work_conserving")
     checkpoint = _checkpoint_plan(scenario)
     if checkpoint is not None and checkpoint.version == 3:
@@ -181,6 +185,7 @@ def trace_writer(scenario: Scenario, path: str) -> TraceWriter:
         seed=scenario.seed,
         claims=capabilities,
         bypass=_bypass_bound(scenario),
+        idle_s=longest_gap_s(scenario.arrival_times()),
         endpoints=scenario.endpoints_as_given() or None,
     )
     return TraceWriter(Stdout() if path == STDOUT else path, header)

@@ -90,9 +90,10 @@ def features(data: dict[str, Any], history: History) -> set[str]:
 
 
 def is_plain(data: dict[str, Any]) -> bool:
-    """True if nothing fails, is skipped, comes in groups or is made in ranges, or is rejected."""
+    """True if nothing fails, is skipped or rejected, comes later, in groups or in ranges."""
     return (
         "accept" not in data
+        and "arrivals" not in data
         and "failures" not in data
         and "row_groups" not in data["limits"]
         and not any(c.get("skip_rate") or c.get("range_rows", 1) > 1 for c in data["columns"])

@@ -455,6 +455,7 @@ class _Recompute:
         plain = (
             "failures" not in self.scenario
             and "accept" not in self.scenario
+            and "arrivals" not in self.scenario
             and "row_groups" not in self.scenario["limits"]
             and not any(c.get("skip_rate") or c.get("range_rows", 1) > 1 for c in columns)
         )

@@ -40,6 +40,8 @@ def _add_runs(data: Data, source: random.Random) -> None:
     if source.random() < 0.2 and not any("skip_rate" in column for column in data["columns"]):
         rate = source.choice((0.3, 0.7, 1.0))
         data["accept"] = {"rows": source.randint(1, data["rows"]), "rate": rate}
+    if "row_groups" not in data["limits"] and source.random() < 0.15:
+        data["arrivals"] = {"model": "exponential", "mean_s": source.choice((0.2, 1.0, 4.0))}
     taken = Counter(column["resource"] for column in data["columns"] if "resource" in column)
     for resource, columns in sorted(taken.items()):
         if columns > 1 and source.random() < 0.2:

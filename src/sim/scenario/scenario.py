@@ -23,7 +23,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -40,10 +40,11 @@ from pydantic import (
 from cellspec.errors import SpecError
 from cellspec.graph.graph import BarrierScope, ExecutionGraph
 from cellspec.machine.limits import FailurePolicy, Limits
-from cellspec.state.claims import Claim
+from cellspec.state.claims import Claim, prefix_of
 from sim.endpoints.plan import EndpointPlan, SerialPlan, ThrottlePlan
 from sim.policies import Policy
 from sim.scenario.accept import accept_faults
+from sim.scenario.arrivals import arrival_times
 from sim.scenario.endpoints import (
     EndpointSpec,
     ResourceOutage,
@@ -51,6 +52,7 @@ from sim.scenario.endpoints import (
     ThrottleSpec,
     endpoint_plans,
 )
+from sim.scenario.latency import Plain
 from sim.scenario.records import (
     AcceptSpec,
     CheckpointSpec,
@@ -62,6 +64,7 @@ from sim.scenario.records import (
     Name,
     Pipeline,
     Positive,
+    RowGroups,
     Weight,
     one_of_schema,
 )
@@ -132,6 +135,9 @@ class Scenario(StrictModel):
         json_schema_extra={"type": ["object", "string", "null"]},
     )
 
+    arrivals: Plain | None = Field(
+        None, description="the gaps between rows that come; none: all are there at 0 s"
+    )
     shares: dict[Name, dict[Name, Weight]] = Field(
         default_factory=dict,
         description="by resource, the weights of its columns: of what could start, the column "
@@ -191,6 +197,9 @@ class Scenario(StrictModel):
         if self.start_from is not None:
             version = None if self.checkpoint is None else self.checkpoint.version
             self._start = read_start(self.start_from, self._folder, plan.graph, version, faults)
+        if self.arrivals is not None and self.limits.row_groups is not None:
+            text = "rows come one by one, and each is a row group; leave limits.row_groups out"
+            faults.append(Fault(("arrivals",), text))
         faults += share_faults(self.shares, plan.source.column_resource)
         if self.accept is not None:
             faults += accept_faults(self.accept.rows, self.rows, plan.graph)
@@ -263,6 +272,11 @@ class Scenario(StrictModel):
         """How many nodes may use each resource at once, the pipeline's own limits included."""
         return self._plan.source.limits
 
+    def arrival_times(self) -> Sequence[float]:
+        """When each row comes, in seconds; empty if all are there from the start."""
+        gaps, done = self.arrivals, min(map(prefix_of, self._start or (0,)))
+        return () if gaps is None else arrival_times(gaps, self.seed, self.rows, done)
+
     @property
     def start_claim(self) -> Claim | None:
         """What the run finds on storage; None if that is nothing."""
@@ -270,7 +284,7 @@ class Scenario(StrictModel):
 
     def run_limits(self) -> Limits:
         """The limits of the run."""
-        groups = self.limits.row_groups
+        groups = self.limits.row_groups or (RowGroups(rows=1) if self.arrivals else None)
         return Limits(
             workers=self.limits.workers,
             resources=self.resource_limits,
@@ -345,6 +359,7 @@ class Scenario(StrictModel):
         return (
             self.failures is None
             and self.accept is None
+            and self.arrivals is None
             and self.limits.row_groups is None
             and not self.range_rows()
             and not any(self.skip_rates().values())
@@ -412,7 +427,7 @@ def _leave_out_unused(data: dict[str, Any]) -> None:
     for name in ("endpoints", "outages", "throttle", "scheduler"):
         if not data[name]:
             del data[name]
-    for name in ("start_from", "accept", "shares"):
+    for name in ("start_from", "accept", "shares", "arrivals"):
         if not data[name]:
             del data[name]
     if data["checkpoint"] is not None and not data["checkpoint"]["blocking"]:

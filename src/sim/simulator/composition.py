@@ -20,6 +20,10 @@ _OF_TIME = ("SCHED-08", "SCHED-09", "GROUP-06", "SCHED-15")
 """The clauses that a run which is not checked does without."""
 
 
+_OF_ADMISSION = ("GROUP-06", "SCHED-15")
+"""The clauses that a run does without in which rows wait that have not come yet."""
+
+
 class Composition:
     """What a run is made of.
 
@@ -81,6 +85,8 @@ class Composition:
         if not checked and self.is_timed:
             waive = (*waive, *_OF_TIME)
         plan = self._plan
+        if plan.arrivals:
+            waive = (*waive, *_OF_ADMISSION)
         machine = Machine(self._graph, plan.limits, failures=plan.failures, waive=waive)
         if self.notify is not None:
             machine.on_step = record(machine, self.notify, starts_from=plan.start_from is not None)

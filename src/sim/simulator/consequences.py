@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sim.simulator.arrivals import Arrivals
 from sim.simulator.composition import Composition
 from sim.simulator.row_groups import RowGroups
-from sim.simulator.run_state import RunState
+from sim.simulator.run_state import RunState, Settle
 from sim.simulator.tally import Tally
 
 __all__ = ["Consequences"]
@@ -30,12 +31,25 @@ class Consequences:
         self._state, self._tally, self._parts = state, tally, parts
         self.skips: list[tuple[int, int]] = []
         self.groups: RowGroups | None = None
+        self._arrivals = Arrivals(state) if state.plan.arrivals else None
         self.gave_output: Callable[[int, int], None] | None = None
 
     def begin(self) -> None:
         """A new incarnation begins."""
-        if self._parts.has_groups:
+        if self._arrivals is not None:
+            self.groups = self._arrivals.begin()
+        elif self._parts.has_groups:
             self.groups = RowGroups(self._state)
+
+    def watch(self, settle: Settle) -> None:
+        """From now on rows may come, and `settle` follows each time."""
+        if self._arrivals is not None:
+            self._arrivals.watch(settle)
+
+    @property
+    def rows_come(self) -> bool:
+        """True if a row has not come yet."""
+        return self._arrivals is not None and self._arrivals.are_to_come
 
     def take(self) -> None:
         """Give output, skip cells that must be skipped, and move row groups, until all is done."""

@@ -78,6 +78,8 @@ class RunPlan:
         start_from: what an earlier process left on storage; None if the run is the first.
         accept: when enough rows are made; None if all are wanted.
         shares: by resource that is shared, the weights of its columns.
+        arrivals: by row, when it comes, in seconds, in order; each is then a row group of its own.
+            Empty if all rows are there from the start.
     """
 
     seed: int = 0
@@ -95,3 +97,4 @@ class RunPlan:
     start_from: Claim | None = None
     accept: AcceptPlan | None = None
     shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    arrivals: Sequence[float] = ()

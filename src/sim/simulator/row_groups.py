@@ -16,6 +16,7 @@ class RowGroups:
         state: the run, whose limits have row groups.
 
     Attributes:
+        come: so many groups may be admitted; the others wait for their rows to come.
         may_move: a group may have come to its end since the last `move`, or was never admitted.
     """
 
@@ -25,6 +26,7 @@ class RowGroups:
         assert size is not None
         self._size = size
         self._next = 0
+        self.come = -(-state.graph.num_records // size)
         self.may_move = True
         self._touched: dict[int, None] = {}
         # By group that is admitted, the first column and row that may be unresolved.
@@ -52,7 +54,7 @@ class RowGroups:
                 moved = True
         self._touched.clear()
         most = state.plan.limits.groups or math.inf
-        while len(machine.admitted) < most and self._next * size < state.graph.num_records:
+        while len(machine.admitted) < most and self._next < self.come:
             group = self._next
             self._next += 1
             self._scans[group] = (0, group * size)

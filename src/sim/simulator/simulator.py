@@ -178,6 +178,7 @@ class Simulator:
         self._plan_claim()
         self._schedule_crash(incarnation.start_s)
         self._schedule_timer()
+        self.calls.consequences.watch(self._settle)
         try:
             self._settle(incarnation.start_s)
             state.env.run()
@@ -425,7 +426,8 @@ class Simulator:
         if not self._writing:
             self._begin_checkpoint()
         # A run that is stuck must run out of events, and not tick on for ever.
-        if self._writing or self.machine.in_flight or self.machine.backoffs:
+        rows_come = self.calls.consequences.rows_come
+        if self._writing or self.machine.in_flight or self.machine.backoffs or rows_come:
             self._schedule_timer()
 
     # Crash and resume
