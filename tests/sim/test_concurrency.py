@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from sim.examples import example_path
+from sim.output.run import render
 from sim.results import Result, summarise
 from sim.scenario.loader import load_scenario
 from sim.simulation import make_simulator
@@ -99,6 +100,16 @@ def test_a_constant_speed_would_rise_on() -> None:
     assert rate(4, constant) == pytest.approx(rate(4), rel=0.02)
     assert rate(64, constant) > 1.5 * rate(64)
     assert rate(512, constant) > 6 * rate(512)
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_beyond_the_knee_the_output_says_saturated(limit: int) -> None:
+    """At 64 in flight the client's limit and the endpoint's places are the same number."""
+    lines = render(run(limit), "table").splitlines()
+    (line,) = (line for line in lines if line.startswith("binding: "))
+    beyond = limit > max(TPOT_S)
+    assert line.startswith(f"binding: {'endpoint' if beyond else 'resource'} nvidia-text ")
+    assert ("(saturated)" in line) is beyond
 
 
 def in_line(result: Result) -> float:
