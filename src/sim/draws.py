@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -100,25 +100,28 @@ def stream(seed: int, kind: str, column: str, attempt: int, incarnation: int = 0
 
 def unit(*key: int) -> float:
     """A number in [0, 1) that looks random and depends on the key alone (SplitMix64's mixer)."""
+    return (_mixed(key) >> 11) / (1 << 53)
+
+
+def _mixed(key: Iterable[int]) -> int:
     mixed = 0
     for part in key:
         mixed = (mixed ^ (part & 0xFFFFFFFFFFFFFFFF)) + 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
         mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
         mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
         mixed ^= mixed >> 31
-    return (mixed >> 11) / (1 << 53)
+    return mixed
 
 
 def units(before: Sequence[int], first: int, count: int, after: Sequence[int]) -> Floats:
     """`unit` of ``(*before, place, *after)`` for each of `count` places from `first` on."""
     import numpy as np
 
-    places = np.arange(first, first + count, dtype=np.uint64)
-    words = [np.full(count, part & 0xFFFFFFFFFFFFFFFF, np.uint64) for part in (*before, *after)]
-    words.insert(len(before), places)
-    mixed = np.zeros(count, np.uint64)
+    words: list[Any] = [np.arange(first, first + count, dtype=np.uint64)]
+    words += [np.uint64(part & 0xFFFFFFFFFFFFFFFF) for part in after]
+    mixed: Any = np.uint64(_mixed(before))
     for word in words:
-        # Arrays of this type wrap around, as the mask does above.
+        # Arrays of this type wrap around, as the mask does in `_mixed`.
         mixed = (mixed ^ word) + np.uint64(0x9E3779B97F4A7C15)
         mixed = (mixed ^ mixed >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ mixed >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)

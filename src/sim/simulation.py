@@ -101,8 +101,9 @@ def make_simulator(
     Raises:
         SpecError: the scenario says what the simulator cannot do.
     """
-    # The random policy visits rows in any order, and would draw each block again and again.
-    blocks = None if scenario.policy == "random" else 8
+    # The random policy visits rows in any order, and would draw each block again and again. Rows
+    # that were tried unlike often are under way in places far apart.
+    blocks = None if scenario.policy == "random" else 8 if scenario.failures is None else 32
     graph, plan = scenario.graph(), run_plan(scenario)
     latency = scenario.latency_source(blocks_per_column=blocks)
     behind = {*plan.endpoints, *plan.throttles}

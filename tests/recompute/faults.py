@@ -6,7 +6,6 @@ A fault changes one method for the length of a test.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -380,7 +379,7 @@ def _backoffs_are_waits(monkeypatch: pytest.MonkeyPatch) -> None:
         def take(row: int) -> None:
             if row not in known:
                 known.add(row)
-                ready.times[column][row] = ready._machine.now
+                ready.times[column][row] = ready._run.now
             push(row)
 
         return take
@@ -416,4 +415,4 @@ def _percentile_after(monkeypatch: pytest.MonkeyPatch) -> None:
     "a start on the boundary of two quarters is in the earlier one", "by_resource.mean_wait_q1_s"
 )
 def _earlier_quarter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sim.simulator.timings, "bisect_right", bisect_left)
+    monkeypatch.setattr(sim.simulator.timings, "BOUNDARY", "left")

@@ -94,7 +94,7 @@ def compile_at(run: RunState) -> Callable[[float], None]:
             and not ready[output]
             and not (due and due[0][0] <= t)
             and not run.paused_until
-            and not (has_groups and (may_admit(run) or not are_open(run)))
+            and not (has_groups and ((run.waiting_groups and may_admit(run)) or not are_open(run)))
         ):
             run.now = t
         elif t != run.now:

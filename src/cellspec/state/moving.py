@@ -70,6 +70,19 @@ def compile_start(nodes: NodeStates, column: int) -> Callable[[int], None]:
     # A group without a limit is not counted: nobody could ask.
     limited = takes_slot and capacity < UNLIMITED
 
+    def start_unlimited(row: int) -> None:
+        if body[row] and judge.not_ready(column, row):
+            return
+        running = nodes.load
+        if running >= workers:
+            judge.no_slot(column, row)
+        nodes.load = running + 1
+        body[row] = RUNNING  # type: ignore[index]  # a ready cell: the column is not finished
+        ready[group] -= 1
+
+    if takes_slot and not limited:
+        return start_unlimited
+
     def start(row: int) -> None:
         if body[row] and judge.not_ready(column, row):
             return
@@ -104,6 +117,7 @@ def compile_resolve(nodes: NodeStates, column: int) -> Callable[[int], None]:
     on_skip = nodes.on_skip
     ends_rows = rule.is_sink or column in nodes.watched
     orders_next = rule.ordered and not rule.scope_rows
+    others = orders_next or bool(barriers)
 
     def resolve(row: int) -> None:
         if body[row] != RUNNING:
@@ -124,10 +138,11 @@ def compile_resolve(nodes: NodeStates, column: int) -> Callable[[int], None]:
                 cells[row] = missing - 1
                 if missing == SKIP_READY + 1:
                     on_skip(other, row)
-        for other in barriers:
-            count_down_barrier(nodes, other, row)
-        if orders_next:
-            advance_order(nodes, column, row + 1)
+        if others:
+            for other in barriers:
+                count_down_barrier(nodes, other, row)
+            if orders_next:
+                advance_order(nodes, column, row + 1)
         open_cells[column] = left = open_cells[column] - 1
         if not left:
             _finish(nodes, column)

@@ -40,9 +40,9 @@ BLOCK_ROWS = 1 << BLOCK_SHIFT
 BLOCK_MASK = BLOCK_ROWS - 1
 SPARSE_ROWS = 128
 """Rows (or barrier scopes) of one block of everything else: later attempts and barriers."""
-SPARSE_BLOCKS = 64
-"""So many of these blocks are kept for each column, as many rows as of first attempts by default:
-rows that are tried for the second, third and fourth time are asked for in turn."""
+SPARSE_BLOCKS = 256
+"""So many of these blocks are kept for each column, 4 kB each: where half of all calls fail, rows of
+a dozen tries are under way at once, in places far apart."""
 
 
 class ColumnLatency(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,11 +17,14 @@ BLOCK_SHIFT = 10
 BLOCK_MASK = (1 << BLOCK_SHIFT) - 1
 """The outcomes of so many calls of a column, and one more, are drawn together."""
 
-KEPT_BLOCKS = 8
+KEPT_BLOCKS = 32
 """So many such blocks are kept, of each column and each number of a call."""
 
 SPARSE = 1 / 16
 """Below this share of the rows that come to a call of that number, each is drawn for itself."""
+
+DENSE_CALLS = 16
+"""And beyond this number of a call."""
 
 
 class CallOutcomes(Protocol):
@@ -50,6 +54,14 @@ class ColumnRates:
     backpressure: float = 0.0
     permanent: float = 0.0
     skip: float = 0.0
+
+
+def _dense_calls(rates: ColumnRates) -> int:
+    """Up to which call of a cell so many rows come that a block of them is drawn together."""
+    share = rates.permanent + rates.retryable + rates.backpressure
+    if share >= 1:
+        return DENSE_CALLS
+    return min(DENSE_CALLS, 1 + int(math.log(SPARSE) / math.log(share))) if share else 0
 
 
 class DrawnOutcomes:
@@ -90,7 +102,8 @@ class DrawnOutcomes:
         self._first_s, self._factor, self._most_s = first_s, factor, most_s
         self._jitter = jitter
         self._recorded = recorded
-        self._shares = [each.permanent + each.retryable + each.backpressure for each in columns]
+        # By column, up to which call blocks of rows are drawn.
+        self._dense = [_dense_calls(each) for each in columns]
         # By column and call, blocks of rows.
         self._blocks: dict[tuple[int, int], dict[int, list[Failure | None]]] = {}
         # An incarnation that draws anew adds its number to the keys; the first never does.
@@ -106,15 +119,12 @@ class DrawnOutcomes:
         self._blocks.clear()
 
     def of_cell(self, column: int, row: int, call: int) -> Failure | None:
-        share = self._shares[column]
-        if not share and self._recorded is None:
-            return None
-        if share ** (call - 1) < SPARSE:
-            return self._outcome(column, row, call, 0)
-        return self._from_block(column, row, call)
+        if call <= self._dense[column]:
+            return self._from_block(column, row, call)
+        return self._outcome(column, row, call, 0)
 
     def of_first_calls(self, column: int) -> Callable[[int], Failure | None] | None:
-        if not self._shares[column]:
+        if not self._dense[column]:
             if self._recorded is None:
                 return None
             return lambda row: self._outcome(column, row, 1, 0)

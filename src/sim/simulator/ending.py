@@ -65,8 +65,8 @@ class Ends:
         num_records, log, spare = state.graph.num_records, state.log.append, state.spare.append
         timings, works, made = state.timings, state.works, self._tally.made
         flags, ends, every, ended = timings.flags, timings.ends, timings.every, timings.ended
-        is_plain, may_stop, touch = parts.is_plain, parts.may_stop, self._consequences.touch
-        cells, sampled, has_groups = counters.cells, SAMPLED, parts.has_groups
+        is_plain, may_stop, groups = parts.is_plain, parts.may_stop, self._consequences.groups
+        cells, sampled = counters.cells, SAMPLED
         emissions, skips = state.emissions, self._consequences.skips
         again = self._failing.calls
         ends_rows = [rule.is_sink for rule in state.rules.columns]
@@ -96,8 +96,11 @@ class Ends:
                 elif flag:
                     ended(column, row, t)
                 # A group ends with a cell that nothing waits for, or with what follows by itself.
-                if has_groups and (ends_rows[column] or emissions or skips):
-                    touch(row, row + 1)
+                if groups is not None:
+                    if emissions or skips:
+                        groups.touch(row, row + 1)
+                    elif ends_rows[column]:
+                        groups.touch_last(row)
                 if row > state.furthest and works[column]:
                     state.furthest = row
                     if row - counters.rows >= outcome.window_rows:

@@ -61,7 +61,11 @@ class ReadyQueue(Protocol):
 
 
 class FifoQueue:
-    """First in, first out: nodes as integers in one array, ranges as one entry."""
+    """First in, first out: nodes as integers in one array, ranges as one entry.
+
+    Attributes:
+        key: the stamp of the head; infinite in an empty queue, and not kept without a clock.
+    """
 
     def __init__(self, num_records: int, num_columns: int, clock: Iterator[int] | None) -> None:
         # A node is one integer, its column above the bits of its row.
@@ -72,6 +76,7 @@ class FifoQueue:
         self._stamps = array("q")
         self._head = 0
         self._ranges: deque[list[int]] = deque()
+        self.key = math.inf
 
     def cell_pusher(self, column: int) -> Callable[[int], object]:
         base = column << self._shift
@@ -79,9 +84,14 @@ class FifoQueue:
         if clock is None:
             return lambda row: entries(base + row)
 
+        empty = math.inf
+
         def push(row: int) -> None:
             entries(base + row)
-            stamps(next(clock))
+            stamp = next(clock)
+            stamps(stamp)
+            if self.key == empty:
+                self.key = stamp
 
         return push
 
@@ -96,12 +106,15 @@ class FifoQueue:
     def _append(self, entry: int) -> None:
         self._entries.append(entry)
         if self._clock is not None:
-            self._stamps.append(next(self._clock))
+            stamp = next(self._clock)
+            self._stamps.append(stamp)
+            if self.key == math.inf:
+                self.key = stamp
 
     def head_key(self) -> float:
-        if self._head == len(self._entries):
-            return math.inf
-        return self._stamps[self._head] if self._stamps else 0
+        if self._clock is not None:
+            return self.key
+        return math.inf if self._head == len(self._entries) else 0
 
     def pop(self) -> NodeKey | None:
         head = self._head
@@ -118,7 +131,9 @@ class FifoQueue:
                 column = entry >> shift
                 return column, entry - (column << shift)
             self._ranges.popleft()
-        self._head = head + 1
+        self._head = head = head + 1
+        if self._clock is not None:
+            self.key = self._stamps[head] if head < len(self._stamps) else math.inf
         if head > 65_536 and head * 8 > len(self._entries):
             del self._entries[: self._head]
             del self._stamps[: self._head]
@@ -318,6 +333,8 @@ def pick_of(queues: Sequence[ReadyQueue], capacity: Sequence[int], busy: Sequenc
     """
     if len(queues) == 1:
         return queues[0].pop
+    if all(queue.__class__ is FifoQueue for queue in queues):
+        return _pick_of_fifo(queues, capacity, busy)  # type: ignore[arg-type]
 
     def pick() -> NodeKey | None:
         best, chosen = math.inf, -1
@@ -327,5 +344,21 @@ def pick_of(queues: Sequence[ReadyQueue], capacity: Sequence[int], busy: Sequenc
                 if key < best:
                     best, chosen = key, group
         return queues[chosen].pop() if chosen >= 0 else None
+
+    return pick
+
+
+def _pick_of_fifo(
+    queues: Sequence[FifoQueue], capacity: Sequence[int], busy: Sequence[int]
+) -> Picker:
+    """`pick_of` for queues that know the stamps of their heads."""
+    groups = list(zip(range(len(queues)), queues, capacity, strict=True))
+
+    def pick() -> NodeKey | None:
+        best, chosen = math.inf, None
+        for group, queue, most in groups:
+            if queue.key < best and busy[group] < most:
+                best, chosen = queue.key, queue
+        return None if chosen is None else chosen.pop()
 
     return pick

@@ -19,7 +19,7 @@ class ReadyTimes:
     """
 
     def __init__(self, state: RunState) -> None:
-        self._machine, self._flags = state.machine, state.timings.flags
+        self._run, self._flags = state.machine.state, state.timings.flags
         self._every = every = state.timings.every
         count = -(-state.graph.num_records // every)
         self.times = [array("d", bytes(8 * count)) for _ in state.rules.columns]
@@ -30,11 +30,11 @@ class ReadyTimes:
 
     def noting(self, column: int, push: Callable[[int], object]) -> Callable[[int], object]:
         """`push`, with a note of the time for each row of the sample."""
-        flags, every, times, machine = self._flags, self._every, self.times[column], self._machine
+        flags, every, times, run = self._flags, self._every, self.times[column], self._run
 
         def take(row: int) -> None:
             if flags[row] & SAMPLED:
-                times[row // every] = machine.now
+                times[row // every] = run.now
             push(row)
 
         return take
@@ -42,4 +42,4 @@ class ReadyTimes:
     def note_rows(self, column: int, start: int, stop: int) -> None:
         """All cells of rows ``[start, stop)`` became ready now."""
         first, last = -(-start // self._every), -(-stop // self._every)
-        self.times[column][first:last] = array("d", [self._machine.now]) * (last - first)
+        self.times[column][first:last] = array("d", [self._run.now]) * (last - first)

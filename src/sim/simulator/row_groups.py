@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from cellspec.state.codes import is_resolved
 from sim.simulator.run_state import RunState
 
 __all__ = ["RowGroups"]
@@ -38,6 +39,13 @@ class RowGroups:
             if group in self._scans:
                 self._touched[group] = None
                 self.may_move = True
+
+    def touch_last(self, row: int) -> None:
+        """The last cell of a row was resolved, and nothing else follows from that by itself."""
+        scan = self._scans.get(row // self._size)
+        # As long as the first cell that may be open is, the group is not over.
+        if scan is not None and is_resolved(self._state.counters.cells[scan[0]][scan[1]]):
+            self.touch(row, row + 1)
 
     def move(self) -> bool:
         """Retire groups that are at an end, and admit others; True if one came or went."""

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cellspec.graph.rules import Rules
 from cellspec.state.claims import Rows, spans
@@ -23,10 +22,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    Floats: TypeAlias = NDArray[np.float64]
+
 __all__ = ["Timings", "Waits", "percentile", "sample_every"]
 
 SAMPLED, BEFORE_SAMPLED = 1, 2
 PERCENTS = (50, 95, 99)
+
+BOUNDARY: Literal["left", "right"] = "right"
+"""A start on the boundary of two quarters is in the later one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +194,12 @@ class Timings:
 
     def waits(self, makespan_s: float) -> list[Waits]:
         """By group, of all incarnations; that of each is settled."""
-        starts: list[array[float]] = [array("d") for _ in range(self._groups)]
-        waits: list[array[float]] = [array("d") for _ in range(self._groups)]
-        for group, t, wait_s in zip(self._call_groups, self._starts, self._waits, strict=True):
-            starts[group].append(t)
-            waits[group].append(wait_s)
-        return [_waits(*pair, makespan_s) for pair in zip(starts, waits, strict=True)]
+        import numpy as np
+
+        of_call = np.frombuffer(self._call_groups, dtype="l")
+        starts, waits = np.frombuffer(self._starts), np.frombuffer(self._waits)
+        each = (of_call == group for group in range(self._groups))
+        return [_waits(starts[mine], waits[mine], makespan_s) for mine in each]
 
     def ages(self, rows: Rows, dropped: Iterable[int]) -> tuple[float | None, ...]:
         """Percentiles of how old those of `rows` became that were not dropped."""
@@ -216,14 +220,15 @@ class Timings:
         return tuple(percentile(found, percent) for percent in PERCENTS)
 
 
-def _waits(starts: Sequence[float], waits: Sequence[float], makespan_s: float) -> Waits:
+def _waits(starts: Floats, waits: Floats, makespan_s: float) -> Waits:
+    import numpy as np
+
     bounds = (makespan_s / 4, makespan_s / 2, 3 * makespan_s / 4)
-    counts, sums = [0] * 4, [0.0] * 4
-    for start, wait_s in zip(starts, waits, strict=True):
-        quarter = bisect_right(bounds, start)
-        counts[quarter] += 1
-        sums[quarter] += wait_s
-    values = sorted(waits)
+    quarters = np.searchsorted(bounds, starts, side=BOUNDARY)
+    counts = np.bincount(quarters, minlength=4).tolist()
+    # One after the other, in the order of the starts.
+    sums = np.bincount(quarters, weights=waits, minlength=4).tolist()
+    values = np.sort(waits).tolist()
     return Waits(
         len(values),
         math.fsum(values),
