@@ -50,6 +50,10 @@ def run_part(arguments: Sequence[str]) -> Any:
 
     if name == "cells":
         return simulating.measure_cells(int(numbers[0]), int(numbers[1]))
+    if name == "kinds":
+        from tests.benchmarks import kinds
+
+        return kinds.measure_kinds(int(numbers[0]), int(numbers[1]))
     if name == "million":
         return simulating.measure_million()
     policy = next(known for known in simulating.POLICIES if known == numbers[1])
@@ -89,6 +93,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     progress("one simulated cell")
     data["cells"] = child("cells", str(arguments.rows), rounds)
+    progress("kinds of runs")
+    data["kinds"] = child("kinds", str(arguments.rows), rounds)
     progress("trackers")
     data["trackers"] = child(
         "trackers", rounds, python=datadesigner_python(arguments.datadesigner_python)

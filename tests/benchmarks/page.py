@@ -34,6 +34,7 @@ def budgets(data: Data) -> list[Budget]:
     """What is promised, with what was measured, whether it is met, and why not."""
     return [
         *_cell_budgets(data),
+        *_kind_budgets(data),
         *_scale_budgets(data),
         *_tracker_budgets(data),
         *_call_budgets(data),
@@ -70,6 +71,25 @@ def _cell_budgets(data: Data) -> list[Budget]:
                 f"{ratio.show()} ×",
                 met,
                 "" if met else why,
+            )
+        )
+    return found
+
+
+def _kind_budgets(data: Data) -> list[Budget]:
+    found: list[Budget] = []
+    for kind in data["kinds"]["kinds"]:
+        if kind["budget"] is None:
+            continue
+        ratio = _figure(kind["ratio"])
+        met = ratio.median <= kind["budget"]
+        found.append(
+            (
+                f"simulate one {kind['each']}, checked: {kind['kind']}",
+                f"≤ {kind['budget']:g} × a bare SimPy event",
+                f"{ratio.show()} ×",
+                met,
+                "" if met else _more(ratio.median, kind["budget"]),
             )
         )
     return found
@@ -217,7 +237,8 @@ def render(data: Data) -> str:
         ["what", "budget", "measured", "met?", "by how much not, and why"],
         [[what, promised, got, words[met], why] for what, promised, got, met, why in budgets(data)],
     )
-    lines += _cells_section(data) + _scale_section(data) + _tracker_section(data)
+    lines += _cells_section(data) + _kinds_section(data)
+    lines += _scale_section(data) + _tracker_section(data)
     lines += (
         _checkpoint_section(data)
         + _claim_section(data)
@@ -249,6 +270,26 @@ def _cells_section(data: Data) -> list[str]:
                 _figure(cell["ratio"]).show(),
             ]
             for cell in cells["cells"]
+        ],
+    )
+
+
+def _kinds_section(data: Data) -> list[str]:
+    kinds = data["kinds"]
+    lines = [
+        "## Kinds of runs",
+        "",
+        f"Scenarios that differ in one thing each: a chain of 10 columns, {kinds['rows']:,} rows, "
+        "64 workers, fifo, exponential latencies, checked. Resources share the 64 places. A cell "
+        "whose calls fail half of the time takes two calls. The unit took "
+        f"{_figure(kinds['unit_us']).show()} µs.",
+        "",
+    ]
+    return lines + _table(
+        ["run", "of each", "µs", "× bare event"],
+        [
+            [kind["kind"], kind["each"], _figure(kind["us"]).show(), _figure(kind["ratio"]).show()]
+            for kind in kinds["kinds"]
         ],
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks import claiming, simulating, tracing, tracking
+from tests.benchmarks import claiming, kinds, simulating, tracing, tracking
 from tests.benchmarks.engines_page import render as of_engines
 from tests.benchmarks.page import budgets, render
 from tests.benchmarks.timing import Figure, interleave, machine_size, versions
@@ -25,6 +25,7 @@ def data() -> dict[str, Any]:
         "machine": machine_size(),
         "versions": versions(),
         "cells": simulating.measure_cells(20, 1),
+        "kinds": kinds.measure_kinds(20, 1),
         "trackers": tracking.measure_trackers((10, 20), (5,), 1),
         "checkpoints": tracking.measure_checkpoints((1_000, 2_000), 1),
         "claims": claiming.measure_claims(1_200, 1),

@@ -40,9 +40,8 @@ BLOCK_ROWS = 1 << BLOCK_SHIFT
 BLOCK_MASK = BLOCK_ROWS - 1
 SPARSE_ROWS = 128
 """Rows (or barrier scopes) of one block of everything else: later attempts and barriers."""
-SPARSE_BLOCKS = 256
-"""So many of these blocks are kept for each column, 4 kB each: where half of all calls fail, rows of
-a dozen tries are under way at once, in places far apart."""
+FEW_BLOCKS = 8
+"""So many blocks are kept for each column by default."""
 
 
 class ColumnLatency(NamedTuple):
@@ -96,6 +95,7 @@ class LatencySource:
         "_fixed",
         "_incarnation",
         "_keep",
+        "_keep_sparse",
         "_rows",
         "_seed",
         "_sparse",
@@ -109,13 +109,16 @@ class LatencySource:
         columns: Iterable[ColumnLatency | tuple[str, LatencyModel]],
         rows: int,
         *,
-        blocks_per_column: int | None = 8,
+        blocks_per_column: int | None = FEW_BLOCKS,
         row_effect: RowEffect | None = None,
     ) -> None:
         self._seed = seed
         self._columns = [ColumnLatency(*item) for item in columns]
         self._rows = rows
         self._keep = blocks_per_column
+        # Who keeps many blocks has rows of many attempts under way, in places far apart.
+        many = blocks_per_column is not None and blocks_per_column > FEW_BLOCKS
+        self._keep_sparse = 8 * blocks_per_column if many and blocks_per_column else FEW_BLOCKS
         self._fixed = [_fixed_s(item) for item in self._columns]
         self._blocks: list[dict[int, list[float]]] = [{} for _ in self._columns]
         self._sparse: dict[tuple[str, int, int, int], list[float]] = {}
@@ -271,7 +274,9 @@ class LatencySource:
             if block < 0:
                 raise IndexError(f"expected a row or scope from 0, got one in block {block}")
             found = self._draw(kind, column, attempt, block, SPARSE_ROWS)
-            if self._keep is not None and len(self._sparse) >= SPARSE_BLOCKS * len(self._columns):
+            if self._keep is not None and len(self._sparse) >= self._keep_sparse * len(
+                self._columns
+            ):
                 del self._sparse[next(iter(self._sparse))]
             self._sparse[key] = found
         return found

@@ -1,0 +1,124 @@
+"""What a simulated call costs in each kind of run, measured in events of bare SimPy.
+
+Each kind is a scenario, a chain of 10 columns with 64 workers, and differs in one thing from the
+plain one. A kind whose calls make one cell each is measured by the cell, one in which calls fail
+half of the time by the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from sim.scenario.scenario import Scenario
+from sim.simulation import make_simulator
+from tests.benchmarks.simulating import UNIT, WORKERS, bare_event
+from tests.benchmarks.timing import interleave, seconds
+
+__all__ = ["KINDS", "Kind", "measure_kinds"]
+
+COLUMNS = 10
+
+
+class Kind(NamedTuple):
+    """One kind of run.
+
+    Attributes:
+        budget: in events of bare SimPy; None where none is promised.
+        each: what is counted: "cell" or "call".
+        column: fields of every column.
+        fields: of the scenario.
+        resources: how many its columns share, in turn.
+    """
+
+    budget: float | None
+    each: str = "cell"
+    column: dict[str, Any] = {}  # noqa: RUF012  # nobody changes it
+    fields: dict[str, Any] = {}  # noqa: RUF012
+    resources: int = 0
+
+    def scenario(self, rows: int) -> Scenario:
+        """The scenario with so many rows."""
+        data: dict[str, Any] = {
+            "name": "kind",
+            "rows": rows,
+            "seed": 1,
+            "columns": [self._column(place) for place in range(COLUMNS)],
+            "policy": "fifo",
+            **self.fields,
+        }
+        share = -(-WORKERS // max(1, self.resources))
+        limits = {"workers": WORKERS, **self.fields.get("limits", {})}
+        data["limits"] = limits | {"resources": {f"r{n}": share for n in range(self.resources)}}
+        return Scenario.model_validate(data)
+
+    def _column(self, place: int) -> dict[str, Any]:
+        column: dict[str, Any] = {
+            "name": f"c{place}",
+            "traits": [*([] if place else ["START"]), "ROW_STREAMABLE"],
+            "latency": {"model": "exponential", "mean_s": 1.0},
+            **self.column,
+        }
+        if place:
+            column["dependencies"] = [f"c{place - 1}"]
+        if self.resources:
+            column["resource"] = f"r{place % self.resources}"
+        return column
+
+
+def _failures(**rates: float) -> dict[str, Any]:
+    backoff = {"first_s": 0.5, "factor": 1.0}
+    return {"failures": {"max_attempts": 100, "default": rates, "backoff": backoff}}
+
+
+KINDS: dict[str, Kind] = {
+    "plain, fifo": Kind(2.0),
+    "plain, row-first": Kind(2.3, fields={"policy": "row-first"}),
+    "1 resource": Kind(2.5, resources=1),
+    "3 resources": Kind(2.8, resources=3),
+    "10 resources": Kind(3.0, resources=10),
+    "1 % retries": Kind(4.0, fields=_failures(retryable=0.01)),
+    "50 % retries": Kind(None, "call", fields=_failures(retryable=0.5)),
+    "50 % refusals": Kind(5.0, "call", fields=_failures(back_pressure=0.5)),
+    "row groups": Kind(4.0, fields={"limits": {"row_groups": {"rows": 100, "admitted": 3}}}),
+    "ranges of 10 rows": Kind(None, column={"range_rows": 10}),
+    "5 % skipped": Kind(None, column={"skip_rate": 0.05}),
+    "an endpoint with a speed by load": Kind(
+        4.0, fields={"endpoints": {"r0": {"work": {"full_speed": 32}}}}, resources=1
+    ),
+}
+
+
+def _run(kind: Kind, rows: int, calls: dict[str, int], name: str) -> Callable[[], float]:
+    """Measures one run; the number of its calls is noted."""
+
+    def measure() -> float:
+        simulator = make_simulator(kind.scenario(rows), None)
+        took_s = seconds(simulator.run)
+        calls[name] = sum(simulator.outcome.calls)
+        return took_s * 1e6
+
+    return measure
+
+
+def measure_kinds(rows: int, rounds: int) -> dict[str, Any]:
+    """Microseconds for each cell, or call, by kind, with the unit in every round."""
+    calls: dict[str, int] = {}
+    cases = {name: _run(kind, rows, calls, name) for name, kind in KINDS.items()}
+    found = interleave({UNIT: lambda: bare_event(rows * COLUMNS), **cases}, rounds)
+    unit = found.pop(UNIT)
+    return {
+        "rows": rows,
+        "unit_us": list(unit.values),
+        "kinds": [
+            {
+                "kind": name,
+                "each": KINDS[name].each,
+                "budget": KINDS[name].budget,
+                "us": [value / count for value in figure.values],
+                "ratio": [value / count for value in figure.over(unit).values],
+            }
+            for name, figure in found.items()
+            for count in [calls[name] if KINDS[name].each == "call" else rows * COLUMNS]
+        ],
+    }
