@@ -86,7 +86,8 @@ class Ends:
             else:
                 if details is not None:
                     task.details = None
-                    del again[column, row]
+                    if details.call > 1:
+                        del again[column, row]
                 resolve[column](row)
                 state.done = done = state.done + 1
                 made[column] += 1
@@ -249,6 +250,7 @@ class Ends:
         assert task.details is not None
         if failure is not None:
             task.details.failure = failure
+            task.details.ends_like_first = False
         self.book(task, task.details)
         self._state.env.handler(task)
 

@@ -209,16 +209,18 @@ class EndpointRoute:
         if column in self._tokens.referenced and task.column >= 0 and not request.fails:
             for row in range(place, stop):
                 self._tokens.gave(column, row, call)
-        self._unpaid[task] = request, place
-        if not self._held:
-            self.ended(task)
+        if self._held:
+            self._unpaid[task] = request, place
+        else:
+            self._pay(request, task, column, place)
         self._finish(task)
 
     def ended(self, task: Task) -> None:
-        if task not in self._unpaid:
-            return
-        request, place = self._unpaid.pop(task)
-        column = column_of((task.column, task.row))
+        if task in self._unpaid:
+            request, place = self._unpaid.pop(task)
+            self._pay(request, task, column_of((task.column, task.row)), place)
+
+    def _pay(self, request: Request, task: Task, column: int, place: int) -> None:
         gives = not request.fails and (task.column < 0 or place not in self._dropped)
         self._counts.pay(request, column, place, gives=gives)
 

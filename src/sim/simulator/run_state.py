@@ -50,7 +50,7 @@ class CallDetails:
         start_s, seconds: when it began, and how long it takes in all.
         failure: how it will fail, or None.
         given: rows of its range that it has given, or passed over.
-        ends_like_first: it is a later call of one cell, which ends well.
+        ends_like_first: of one cell, it ends well, and nobody asks later what it took.
     """
 
     call: int

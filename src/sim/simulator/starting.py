@@ -46,10 +46,10 @@ class Starts:
         self._consequences, self._failing, self._ready = consequences, failing, ready
         self._ranges, self._shares = Ranges(state, consequences, parts), shares
         accepts_or_shares = state.plan.accept is not None or shares is not None
-        # Whether a column's calls may be anything but one cell each, which takes its latency.
+        # Whether a column's calls may be anything but one cell each.
         self._is_odd = [
-            rows > 1 or skips or column in parts.routes or accepts_or_shares
-            for column, (rows, skips) in enumerate(zip(parts.range_rows, parts.skips, strict=True))
+            rows > 1 or skips or accepts_or_shares
+            for rows, skips in zip(parts.range_rows, parts.skips, strict=True)
         ]
 
     def dispatcher(self, pick: Picker) -> Settle:
@@ -65,6 +65,7 @@ class Starts:
         every, tried = state.timings.every, self._tally.tried
         is_plain, may_stop, is_odd = parts.is_plain, parts.may_stop, self._is_odd
         cells, again, failures = counters.cells, self._failing.calls, self._first_failures()
+        on_route = [column in parts.routes for column in range(columns)]
 
         def dispatch(t: float) -> None:
             if may_stop and (machine.must_stop or machine.stopped):
@@ -90,6 +91,9 @@ class Starts:
                         self._begin_cell(column, row, t)
                         continue
                     start[column](row)
+                    if on_route[column]:
+                        self._send(column, row, t)
+                        continue
                     if node in again:
                         details = self._details_of_retry(column, row, t)
                         seconds = details.seconds
@@ -148,6 +152,18 @@ class Starts:
         details = CallDetails(call, row, row + 1, t, seconds, failure)
         details.ends_like_first = failure is None
         return details
+
+    def _send(self, column: int, row: int, t: float) -> None:
+        """A cell that was started goes on its route."""
+        state, outcomes = self._state, self._parts.outcomes
+        call = 1 + self._failing.calls.get((column, row), 0)
+        failure = outcomes.of_cell(column, row, call) if outcomes else None
+        state.timings.called(column, row, row + 1, t, self._ready.of(column, row))
+        self._tally.tried[row] = 1
+        details = CallDetails(call, row, row + 1, t, 0.0, failure)
+        # Costs are kept only where a crash may lose the value.
+        details.ends_like_first = failure is None and not state.plan.crashes
+        self._launch(column, row, details)
 
     def _begin_cell(self, column: int, row: int, t: float) -> None:
         """Start a ready cell, or the range that begins with it, whatever its call may be."""
