@@ -1,4 +1,4 @@
-"""Which concurrency? The text-to-SQL pipeline at client limits from 1 to 1,024, and a formula.
+"""Which concurrency? The shipped pipelines at several client limits, and a formula.
 
 The formula is that of asymptotic bounds (Denning and Buzen, 1978): with N calls in flight a row's
 calls take at least R0, their time alone, and the endpoint gives at most X_max rows a second, so
@@ -125,3 +125,16 @@ def test_what_is_in_flight_beyond_the_knee_waits_in_line() -> None:
         assert endpoint.mean_in_flight is not None
         assert endpoint.mean_in_flight - in_line(run(limit)) == served
     assert in_line(run(64)) == 0
+
+
+@pytest.mark.parametrize("limit", [2, 5, 20])
+def test_the_reviews_take_as_long_as_their_provider_lets_them(limit: int) -> None:
+    """Ten calls a minute, whatever the client's limit, but for the last rows and the rests."""
+    changes = {"limits.resources.endpoint": str(limit), "crashes": "[]"}
+    scenario = load_scenario(example_path("reviews_rate_limited"), changes)
+    outcome = make_simulator(scenario, None, checked=False).run()
+    result = summarise(scenario, outcome, checked=False)
+    (endpoint,) = result.by_endpoint
+    windows = math.ceil(result.makespan_s / 60)
+    assert 0.97 * 10 * windows < endpoint.accepted <= 10 * windows
+    assert endpoint.refused > windows
