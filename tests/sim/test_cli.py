@@ -64,6 +64,8 @@ SCENARIO: dict[str, Any] = {
     "policy": "random",
     "checkpoint": {"every_rows": 4, "version": 2, "write_s": 0.5},
     "crashes": [{"at_event": 70}, {"random": {"mean_s": 20.0, "count": 2}}],
+    # What is not given is said on stderr.
+    "redo": "same",
     "restart_delay_s": 2.0,
 }
 

@@ -51,11 +51,15 @@ def fault_of(folder: Path, capsys: pytest.CaptureFixture[str], **changes: Any) -
 
 
 def crashing() -> list[Data]:
-    """Random scenarios in which nothing fails, with checkpoints and one crash."""
+    """Random scenarios in which nothing fails, with checkpoints and one crash.
+
+    Without what outlasts a crash: used limits of an endpoint, rows that came, rows accepted.
+    """
     found = []
     for number in range(400):
         data = draw(7, number)
-        if "checkpoint" in data and data["policy"] != "random":
+        lasting = {"endpoints", "arrivals", "accept"} & set(data)
+        if "checkpoint" in data and data["policy"] != "random" and not lasting:
             for name in ("failures", "start_from", "redo"):
                 data.pop(name, None)
             for column in data["columns"]:
