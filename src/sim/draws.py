@@ -11,7 +11,7 @@ form             key                                 used for
 `stream`         kind, seed, attempt, column,        latencies, tokens and recorded outcomes, a
                  incarnation; then the block of      block of consecutive rows at a time
                  rows                                (`sampler`)
-`unit`           seed, column, row or scope,         failures, skipped cells and the jitter of a
+`unit`           seed, column, row or scope,         failures, skips, accepted rows, the jitter of a
                  attempt, kind, and a later          backoff: one number a question
                  incarnation
 `sequence`       seed and a label; the label of      crash times, answers that a run leaves open,
