@@ -122,7 +122,7 @@ SCENARIOS = {
         says=("skip", "complaint_analysis"),
         needs="data_designer.engine",
     ),
-    "rpm": Gives({"makespan_s": (999, 1_003), "cells_done": 10_000}, brings=ENDPOINT),
+    "rpm": Gives({"makespan_s": (999, 1_003), "cells_done": 10_000}),
     # 0.74 % of the calls take longer than 60 s.
     "timeout": Gives({"failures.answer.retryable": (1, 25)}),
     "arrivals": Gives({"makespan_s": (200, 400)}),

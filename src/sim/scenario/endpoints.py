@@ -422,7 +422,8 @@ def endpoint_plans(
         limits: of the clients; a resource may say here how many requests a minute are taken.
     """
     rates = {
-        name: LimitSpec(requests=rate, per_s=60).plan()
+        # A rate by the minute is kept from the first second on: no burst of a minute's calls.
+        name: LimitSpec(requests=rate, per_s=60, burst=1).plan()
         for name, rate in limits.requests_per_minute().items()
     }
     names = dict.fromkeys([*endpoints, *(item.resource for item in outages), *rates])

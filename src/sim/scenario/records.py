@@ -188,8 +188,8 @@ class ResourceLimit(StrictModel):
     )
     max_requests_per_minute: Positive | None = Field(
         None,
-        description="calls that its endpoint takes a minute, in a bucket that is full at the "
-        "start; as endpoints.NAME.limits with per_s: 60",
+        description="calls that its endpoint takes a minute, one after the other; as "
+        "endpoints.NAME.limits with per_s: 60 and burst: 1",
     )
 
     @model_validator(mode="after")

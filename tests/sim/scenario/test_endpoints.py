@@ -520,8 +520,9 @@ def test_outages_beside_the_endpoints_are_outages_of_the_endpoint(tmp_path: Path
 
 def test_a_rate_by_the_minute_is_a_limit_of_the_endpoint(tmp_path: Path) -> None:
     words = {"max_concurrent": 2, "max_requests_per_minute": 600}
+    limit = {"requests": 600, "per_s": 60, "burst": 1}
     older = load_scenario(write(tmp_path, {"limits.resources.gpu": words}))
-    newer = load_scenario(with_endpoint(tmp_path, {"limits": [{"requests": 600, "per_s": 60}]}))
+    newer = load_scenario(with_endpoint(tmp_path, {"limits": [limit]}))
     assert older.endpoint_plans() == newer.endpoint_plans()
     assert older.resource_limits == newer.resource_limits == {"gpu": 2}
     # Beside other words of the endpoint, and without a limit on calls at once.
@@ -688,7 +689,7 @@ def test_a_pipelines_resource_may_have_an_endpoint(tmp_path: Path) -> None:
         "limits": {"workers": 9, "resources": {"alias": {"max_requests_per_minute": 60}}},
     }
     plan = run_plan(load_scenario(write(tmp_path, changes)))
-    assert plan.endpoints["alias"].limits == (LimitPlan("requests", 60, 60, 60),)
+    assert plan.endpoints["alias"].limits == (LimitPlan("requests", 60, 60, 1),)
     assert plan.throttles == {"alias": ThrottlePlan(4, most=4)}
     assert plan.timeouts == dict.fromkeys(["topic", "text", "judge", "check"], 9)
     assert refusal(write(tmp_path, {**changes, "endpoints": {}})) == (
