@@ -115,7 +115,7 @@ class EndpointRoute:
     ) -> None:
         columns = range(graph.num_columns)
         self._endpoint, self._source, self._outcomes = endpoint, source, outcomes
-        self._tokens = source.counts
+        self._tokens, self._referenced = source.counts, source.counts.referenced
         self._names = graph.column_names
         self._is_request = [self._tokens.is_request(column) for column in columns]
         bounds = {graph.rules.index[name]: bound_s for name, bound_s in plan.timeouts.items()}
@@ -133,6 +133,7 @@ class EndpointRoute:
         if notify is not None:
             has_tokens = dict(zip(self._names, self._is_request, strict=True))
             self._events = RequestEvents(notify, self._nodes, has_tokens, self._throttle)
+        self._holders = tuple(f"{it} {endpoint.name}" for it in ("endpoint", "limits", "throttle"))
         self._client: Client | None = None
 
     def attach(self, env: simpy.Environment, finish: Finish, dropped: RowSet) -> None:
@@ -170,11 +171,8 @@ class EndpointRoute:
         return self._server
 
     def enter(self, task: Task, call: int, stop: int, fails: bool, t: float) -> None:
-        column, place = task.column, task.row
-        if column >= 0:
-            node = {"rows": place if stop == place + 1 else (place, stop)}
-        else:
-            column, node = ~column, {"scope": place}
+        place = task.row
+        column = task.column if task.column >= 0 else ~task.column
         if self._is_request[column]:
             prompt, output, reserved = self._tokens.tokens(column, place, call)
             request = Request(task, prompt, output, reserved, output, t)
@@ -187,6 +185,9 @@ class EndpointRoute:
         request.fails = fails
         self._under_way[request] = (call, column, place, stop)
         if self._events is not None:
+            node: dict[str, Any] = {"scope": place}
+            if task.column >= 0:
+                node = {"rows": place if stop == place + 1 else (place, stop)}
             self._nodes[request] = {"column": self._names[column], **node}
         assert self._client is not None
         self._client.enter(request, t)
@@ -206,7 +207,7 @@ class EndpointRoute:
         if self._events is not None:
             self._events.answered(request, t)
             del self._nodes[request]
-        if column in self._tokens.referenced and task.column >= 0 and not request.fails:
+        if column in self._referenced and task.column >= 0 and not request.fails:
             for row in range(place, stop):
                 self._tokens.gave(column, row, call)
         if self._held:
@@ -235,17 +236,18 @@ class EndpointRoute:
         self._finish(task, "timeout")
 
     def skip(self, column: int, row: int) -> None:
-        if column in self._tokens.referenced:
+        if column in self._referenced:
             self._tokens.gave(column, row, 0)
 
     def holds_up(self) -> str:
         assert self._client is not None
-        server, waiting, name = self._server, self._client.waiting, self._endpoint.name
+        server, waiting = self._server, self._client.waiting
+        endpoint, limits, throttle = self._holders
         if server.waiting:
-            return f"endpoint {name}"
+            return endpoint
         if len(self._under_way) > waiting + server.in_flight:
-            return f"limits {name}"
-        return f"throttle {name}" if waiting else ""
+            return limits
+        return throttle if waiting else ""
 
     # What ends
 

@@ -184,10 +184,25 @@ def test_no_run_with_failures_breaks_a_clause_and_every_trace_of_one_passes(
     assert wanted | {"success", "stopped"} <= seen
 
 
+ENDPOINT: dict[str, Any] = {
+    "endpoints": {
+        "llm": {
+            "work": {"full_speed": 1},
+            "max_in_flight": 2,
+            "limits": [{"requests": 9, "per_s": 5}],
+            "outages": [{"from_s": 5, "to_s": 7, "running": "fail"}],
+        }
+    },
+    "throttle": {"llm": {"start": 3}},
+    "scheduler": {"start_s": 0.001, "end_s": 0.001},
+}
+
+
+@pytest.mark.parametrize("changes", [{}, ENDPOINT], ids=["plain", "behind an endpoint"])
 def test_a_failing_scenario_prints_and_traces_the_same_bytes_for_any_hash_seed(
-    tmp_path: Path,
+    changes: dict[str, Any], tmp_path: Path
 ) -> None:
-    path = write(tmp_path)
+    path = write(tmp_path, **changes)
     runs = []
     for seed in ("0", "1", "12345"):
         trace = tmp_path / f"{seed}.jsonl"
