@@ -158,6 +158,7 @@ class Simulator:
         machine.resume(claim)
         state.other_events += 1
         state.digest.update(repr((machine.incarnation, 0.0, claim)).encode())
+        self.outcome.first_row_s = 0.0 if machine.completed_rows else math.inf
 
     def _live(self, incarnation: Incarnation) -> None:
         """One incarnation, to its crash or to the end of the run."""

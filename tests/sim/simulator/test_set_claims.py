@@ -19,8 +19,8 @@ def scenario(number: int, version: int, **changes: Any) -> dict[str, Any]:
     """A random scenario that saves each half second, and crashes after 2 s and after 5 s."""
     data = draw(7, number)
     data.get("failures", {}).pop("early_stop", None)
-    # These leave little to lose, or end the run before a crash.
-    for name in ("accept", "arrivals", "start_from"):
+    # These leave little to lose, end the run before a crash, or make other tables after it.
+    for name in ("accept", "arrivals", "start_from", "redo"):
         data.pop(name, None)
     return {
         **data,

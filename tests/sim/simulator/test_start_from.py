@@ -139,6 +139,14 @@ def test_a_crash_goes_back_no_further_than_the_checkpoint(tmp_path: Path) -> Non
     assert compare_one({**data, "seed": 0}, tmp_path, Comparison()) == []
 
 
+def test_found_rows_are_complete_from_the_start_also_if_the_process_dies_at_once(
+    tmp_path: Path,
+) -> None:
+    data = {**SCENARIO, "crashes": [{"at_event": 1}], "restart_delay_s": 2.0, "seed": 0}
+    assert compare_one(data, tmp_path, Comparison()) == []
+    assert run(data, tmp_path).printed["first_row_s"] == 0.0
+
+
 def test_it_may_be_a_file_whose_content_is_in_the_digest(tmp_path: Path) -> None:
     saved = tmp_path / "saved.json"
     saved.write_text('{"version": 1, "completed_rows": 8}', encoding="utf-8")
