@@ -37,7 +37,7 @@ def render_table(result: Result) -> str:
     if result.binding:
         parts += ["", _binding(result)]
     if result.by_endpoint:
-        parts += ["", *_endpoint_table(result), "", *_times_table(result), "", *_bill_table(result)]
+        parts += ["", *_endpoint_table(result), "", *_times_table(result), *_bill_table(result)]
     if len(result.incarnations) > 1:
         parts += ["", *_incarnation_table(result)]
     if result.notes:
@@ -211,19 +211,22 @@ def _times_table(result: Result) -> list[str]:
 
 
 def _bill_table(result: Result) -> list[str]:
+    """Tokens and money after an empty line; nothing for calls that have neither."""
     items = result.bill
+    if not any(item.prompt_tokens or item.output_tokens for item in items):
+        return []
     total = sum(item.calls for item in items)
-    return _table(
-        [
-            ("paid for", [*(_printable(item.column) for item in items), "all"]),
-            ("cause", [*(item.cause for item in items), ""]),
-            ("calls", _integers([*(item.calls for item in items), total])),
-            ("prompt tokens", _decimals([*(item.prompt_tokens for item in items), None])),
-            ("output tokens", _decimals([*(item.output_tokens for item in items), None])),
-            ("cost", _decimals([*(item.cost for item in items), result.cost])),
-        ],
-        words=2,
-    )
+    columns = [
+        ("tokens of", [*(_printable(item.column) for item in items), "all"]),
+        ("cause", [*(item.cause for item in items), ""]),
+        ("calls", _integers([*(item.calls for item in items), total])),
+        ("prompt tokens", _decimals([*(item.prompt_tokens for item in items), None])),
+        ("output tokens", _decimals([*(item.output_tokens for item in items), None])),
+    ]
+    # Where the scenario states no price a cost of 0 would be an untruth.
+    if result.cost:
+        columns.append(("cost", _decimals([*(item.cost for item in items), result.cost])))
+    return ["", *_table(columns, words=2)]
 
 
 def _incarnation_table(result: Result) -> list[str]:
