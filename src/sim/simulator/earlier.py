@@ -7,13 +7,36 @@ nothing of it counts.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 from cellspec.errors import SpecError
 from cellspec.machine.machine import Machine
 from cellspec.state.claims import Claim, Rows, covers, join, normal, spans
 from sim.simulator.row_groups import RowGroups
 from sim.simulator.run_state import RunState
 
-__all__ = ["make_claim"]
+__all__ = ["begin_from", "make_claim"]
+
+
+def begin_from(state: RunState, claim: Claim, subscribe: Callable[[], None]) -> None:
+    """Begin a run as the process that resumes from a checkpoint.
+
+    Args:
+        state: the run, before its first incarnation.
+        claim: what the checkpoint holds.
+        subscribe: lets the run's own queues receive what is ready.
+
+    Raises:
+        SpecError: its cells lie in more row groups than are admitted at once.
+    """
+    machine = state.machine
+    make_claim(state, claim)
+    subscribe()
+    machine.resume(claim)
+    state.other_events += 1
+    state.digest.update(repr((machine.incarnation, 0.0, claim)).encode())
+    state.outcome.first_row_s = 0.0 if machine.completed_rows else math.inf
 
 
 def make_claim(state: RunState, claim: Claim) -> None:

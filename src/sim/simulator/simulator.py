@@ -38,7 +38,7 @@ from sim.simulator.call_outcomes import CallOutcomes
 from sim.simulator.calls import Calls
 from sim.simulator.composition import Composition
 from sim.simulator.crashes import CrashSchedule, Progress, SeededChoice
-from sim.simulator.earlier import make_claim
+from sim.simulator.earlier import begin_from
 from sim.simulator.latency import Latency
 from sim.simulator.losses import lost_barriers_s, lost_in_flight_s, value_losses
 from sim.simulator.outcome import Incarnation, Outcome
@@ -132,7 +132,7 @@ class Simulator:
         if self.plan.start_from is None:
             self._subscribe()
         else:
-            self._start_from(self.plan.start_from)
+            begin_from(self.state, self.plan.start_from, self._subscribe)
         start_s = 0.0
         while True:
             incarnation = Incarnation(
@@ -149,16 +149,6 @@ class Simulator:
         self.state.flush_log()
         add_up(self.state, self.calls, self._durable, incarnation.end_s)
         return self.outcome
-
-    def _start_from(self, claim: Claim) -> None:
-        """Begin as the process that resumes from a checkpoint."""
-        machine, state = self.machine, self.state
-        make_claim(state, claim)
-        self._subscribe()
-        machine.resume(claim)
-        state.other_events += 1
-        state.digest.update(repr((machine.incarnation, 0.0, claim)).encode())
-        self.outcome.first_row_s = 0.0 if machine.completed_rows else math.inf
 
     def _live(self, incarnation: Incarnation) -> None:
         """One incarnation, to its crash or to the end of the run."""
