@@ -237,6 +237,8 @@ class Simulator:
         """`dispatch`, when no checkpoint is due or is being written."""
 
         def wait_or_dispatch(t: float) -> None:
+            if self.machine.completed_rows != self._rows_seen:
+                self._rows_finished(t)
             if self._is_due():
                 self._begin_checkpoint()
             if not self._writing:

@@ -130,6 +130,23 @@ def test_a_crash_in_a_write_that_blocks_leaves_a_run_that_goes_on() -> None:
     assert kept == {(0, 2.5 + 7.0), (2, 2.5 + 3.5)}
 
 
+def test_a_crash_as_a_write_begins_leaves_the_time_of_the_first_row() -> None:
+    saved = CheckpointPlan(every_rows=1, write_s=1.5, blocking=True)
+    first = set()
+    for seed in range(20):
+        # Event 4 is the claim on row 0, which ended at 1 s.
+        plan = RunPlan(
+            seed=seed,
+            limits=Limits(workers=1),
+            checkpoint=saved,
+            crashes=[CrashPlan(at_event=4)],
+            restart_delay_s=5.0,
+        )
+        found = makespan([1.0] * 4, plan)
+        first.add((found.incarnations[1].claimed_rows, found.first_row_s))
+    assert first == {(0, 7.0), (1, 1.0)}
+
+
 SCENARIO: dict[str, Any] = {
     "name": "blocking",
     "rows": 12,
