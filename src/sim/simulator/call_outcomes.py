@@ -42,6 +42,9 @@ class CallOutcomes(Protocol):
     def skips(self, column: int, row: int) -> bool:
         """True if the column's own condition skips the cell."""
 
+    def of_skips(self, column: int) -> Callable[[int], bool] | None:
+        """``skips(column, row)`` by row; None if no cell of the column is."""
+
     def backoff_s(self, column: int, place: int, call: int, failure: Failure) -> float:
         """The seconds from a failure of a node to its next try."""
 
@@ -190,6 +193,25 @@ class DrawnOutcomes:
     def skips(self, column: int, row: int) -> bool:
         rate = self._columns[column].skip
         return rate > 0 and unit(self._seed, column, row, 0, 2) < rate
+
+    def of_skips(self, column: int) -> Callable[[int], bool] | None:
+        rate = self._columns[column].skip
+        if not rate:
+            return None
+        kept: dict[int, list[bool]] = {}
+
+        def of_row(row: int) -> bool:
+            try:
+                return kept[row >> BLOCK_SHIFT][row & BLOCK_MASK]
+            except KeyError:
+                if len(kept) >= KEPT_BLOCKS:
+                    del kept[next(iter(kept))]
+                first = row & ~BLOCK_MASK
+                u = units((self._seed, column), first, BLOCK_MASK + 1, (0, 2))
+                kept[row >> BLOCK_SHIFT] = (u < rate).tolist()
+                return kept[row >> BLOCK_SHIFT][row & BLOCK_MASK]
+
+        return of_row
 
     def backoff_s(self, column: int, place: int, call: int, failure: Failure) -> float:  # noqa: ARG002
         backoff = min(self._most_s, self._first_s * self._factor ** min(call - 1, 60))

@@ -51,7 +51,7 @@ class Calls:
         self.tally = Tally(state, tries_all=parts.is_plain)
         self.consequences = Consequences(state, self.tally, parts)
         self._failing = Failing(state, self.tally, self.consequences, parts.outcomes)
-        self._ready = ReadyTimes(state)
+        self._ready = ReadyTimes(state, noted=not parts.is_plain)
         accept = state.plan.accept
         self.accepting = (
             None if accept is None else Accepting(state, self.tally, self.consequences, accept)

@@ -109,7 +109,7 @@ class Consequences:
         if column in self._parts.routes:
             self._parts.routes[column].skip(column, row)
         state.timings.ended(column, row, state.env.now)
-        self._tally.tried[row] = 1
+        self._tally.tried_rows(row, row + 1)
         self.touch(row, row + 1)
         state.count_event()
 

@@ -11,7 +11,7 @@ from cellspec.machine.clock import compile_at
 from sim.simulator.call_outcomes import CallOutcomes
 from sim.simulator.consequences import Consequences
 from sim.simulator.run_state import CallDetails, RunState, Settle
-from sim.simulator.tally import Tally
+from sim.simulator.tally import FAILED, Tally
 
 __all__ = ["Failing"]
 
@@ -69,6 +69,7 @@ class Failing:
         if is_barrier_key(key):
             machine.fail_barrier(column, place, failure, t + backoff_s)
         else:
+            self._tally.tried[place] = FAILED
             machine.fail_cell(column, place, failure, t + backoff_s)
         # Its start, which stops counting as in flight, and its failure.
         state.other_events += 2

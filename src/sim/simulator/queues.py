@@ -13,6 +13,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
+import sys
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -323,18 +324,25 @@ def _critical_rank(rules: Rules, mean_s: Callable[[int], float]) -> list[int]:
     return rank
 
 
-def pick_of(queues: Sequence[ReadyQueue], capacity: Sequence[int], busy: Sequence[int]) -> Picker:
+def pick_of(queues: Sequence[ReadyQueue], capacity: Sequence[int], counters: Counters) -> Picker:
     """A function that takes the next node to start, of those whose resource is free.
 
     Args:
-        queues: by group of columns.
+        queues: by group of columns; the queues of groups without columns stay empty.
         capacity: by group, how many nodes may run at once.
-        busy: by group, how many run.
+        counters: how many run.
     """
-    if len(queues) == 1:
-        return queues[0].pop
+    busy, groups = counters.busy, sorted(set(counters.groups))
+    group = groups[0]
+    only, most = queues[group], capacity[group]
+    # Other queues draw when they are asked for their heads.
+    if len(queues) == 1 or (len(groups) == 1 and isinstance(only, FifoQueue | PriorityQueue)):
+        if most == sys.maxsize:
+            return only.pop
+        return lambda: only.pop() if busy[group] < most else None
     if all(queue.__class__ is FifoQueue for queue in queues):
-        return _pick_of_fifo(queues, capacity, busy)  # type: ignore[arg-type]
+        found = [(group, queues[group], capacity[group]) for group in groups]
+        return _pick_of_fifo(found, busy)  # type: ignore[arg-type]
 
     def pick() -> NodeKey | None:
         best, chosen = math.inf, -1
@@ -348,11 +356,8 @@ def pick_of(queues: Sequence[ReadyQueue], capacity: Sequence[int], busy: Sequenc
     return pick
 
 
-def _pick_of_fifo(
-    queues: Sequence[FifoQueue], capacity: Sequence[int], busy: Sequence[int]
-) -> Picker:
-    """`pick_of` for queues that know the stamps of their heads."""
-    groups = list(zip(range(len(queues)), queues, capacity, strict=True))
+def _pick_of_fifo(groups: Sequence[tuple[int, FifoQueue, int]], busy: Sequence[int]) -> Picker:
+    """`pick_of` for queues that know the stamps of their heads: group, queue, capacity."""
 
     def pick() -> NodeKey | None:
         best, chosen = math.inf, None

@@ -16,12 +16,13 @@ class ReadyTimes:
 
     Args:
         state: the run; its `timings` say which rows are in the sample.
+        noted: somebody notes them.
     """
 
-    def __init__(self, state: RunState) -> None:
+    def __init__(self, state: RunState, *, noted: bool) -> None:
         self._run, self._flags = state.machine.state, state.timings.flags
         self._every = every = state.timings.every
-        count = -(-state.graph.num_records // every)
+        count = -(-state.graph.num_records // every) if noted else 0
         self.times = [array("d", bytes(8 * count)) for _ in state.rules.columns]
 
     def of(self, column: int, row: int) -> float:

@@ -248,7 +248,7 @@ class Simulator:
 
     def _picker(self) -> Picker:
         """Takes the next node to start, of those whose resource is free."""
-        return pick_of(self.queues, self.state.capacity, self.machine.counters.busy)
+        return pick_of(self.queues, self.state.capacity, self.machine.counters)
 
     # Rows and checkpoints
 
@@ -466,7 +466,7 @@ class Simulator:
     def _subscribe(self) -> None:
         """New queues, which the machine fills."""
         capacity, group_of = self.state.capacity, self.machine.group_of
-        clock = itertools.count() if len(capacity) > 1 else None
+        clock = itertools.count() if self.calls.shares or len(set(group_of)) > 1 else None
         self.queues = [self._make_queue(group, clock) for group in range(len(capacity))]
         self.machine.listen(
             [

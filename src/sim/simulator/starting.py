@@ -17,7 +17,7 @@ from sim.simulator.ranges import Ranges
 from sim.simulator.ready_times import ReadyTimes
 from sim.simulator.run_state import CallDetails, RunState, Settle, Task
 from sim.simulator.shares import Shares
-from sim.simulator.tally import Tally
+from sim.simulator.tally import FAILED, TRIED, Tally
 
 __all__ = ["Starts"]
 
@@ -47,10 +47,7 @@ class Starts:
         self._ranges, self._shares = Ranges(state, consequences, parts), shares
         accepts_or_shares = state.plan.accept is not None or shares is not None
         # Whether a column's calls may be anything but one cell each.
-        self._is_odd = [
-            rows > 1 or skips or accepts_or_shares
-            for rows, skips in zip(parts.range_rows, parts.skips, strict=True)
-        ]
+        self._is_odd = [rows > 1 or accepts_or_shares for rows in parts.range_rows]
 
     def dispatcher(self, pick: Picker) -> Settle:
         """Starts nodes, at time t, while a worker, a resource and ready work are there."""
@@ -66,6 +63,7 @@ class Starts:
         is_plain, may_stop, is_odd = parts.is_plain, parts.may_stop, self._is_odd
         cells, again, failures = counters.cells, self._failing.calls, self._first_failures()
         on_route = [column in parts.routes for column in range(columns)]
+        skips = self._own_conditions()
 
         def dispatch(t: float) -> None:
             if may_stop and (machine.must_stop or machine.stopped):
@@ -90,16 +88,21 @@ class Starts:
                     if is_odd[column]:
                         self._begin_cell(column, row, t)
                         continue
+                    if skips is not None and skips[column](row):
+                        self._skip(column, row)
+                        continue
                     start[column](row)
                     if on_route[column]:
                         self._send(column, row, t)
                         continue
-                    if node in again:
+                    mark = tried[row]
+                    if mark == FAILED and node in again:
                         details = self._details_of_retry(column, row, t)
                         seconds = details.seconds
                     else:
                         seconds = readers[column](row)
-                        tried[row] = 1
+                        if not mark:
+                            tried[row] = TRIED
                         failure = failures[column](row) if failures is not None else None
                         if failure is not None:
                             details = CallDetails(1, row, row + 1, t, seconds, failure)
@@ -142,6 +145,21 @@ class Starts:
         found = [outcomes.of_first_calls(column) for column in range(len(self._is_odd))]
         return [each or _ends_well for each in found] if any(found) else None
 
+    def _own_conditions(self) -> Sequence[Callable[[int], bool]] | None:
+        """By column, whether its own condition skips a cell; None if none does."""
+        outcomes, skips = self._parts.outcomes, self._parts.skips
+        if outcomes is None or not any(skips):
+            return None
+        found = [
+            outcomes.of_skips(column) if may_skip else None for column, may_skip in enumerate(skips)
+        ]
+        return [each or _is_made for each in found]
+
+    def _skip(self, column: int, row: int) -> None:
+        """A ready cell is skipped, with all that follows from that."""
+        self._consequences.skip(column, row)
+        self._consequences.take()
+
     def _details_of_retry(self, column: int, row: int, t: float) -> CallDetails:
         """The call of a cell that failed before."""
         outcomes = self._parts.outcomes
@@ -159,7 +177,7 @@ class Starts:
         call = 1 + self._failing.calls.get((column, row), 0)
         failure = outcomes.of_cell(column, row, call) if outcomes else None
         state.timings.called(column, row, row + 1, t, self._ready.of(column, row))
-        self._tally.tried[row] = 1
+        self._tally.tried_rows(row, row + 1)
         details = CallDetails(call, row, row + 1, t, 0.0, failure)
         # Costs are kept only where a crash may lose the value.
         details.ends_like_first = failure is None and not state.plan.crashes
@@ -169,8 +187,7 @@ class Starts:
         """Start a ready cell, or the range that begins with it, whatever its call may be."""
         state, machine, outcomes = self._state, self._state.machine, self._parts.outcomes
         if self._consequences.is_skipped(column, row):
-            self._consequences.skip(column, row)
-            self._consequences.take()
+            self._skip(column, row)
             return
         stop = self._ranges.stop_of(column, row)
         attempt = 1 + machine.attempts.get((column, row), 0)
@@ -229,3 +246,8 @@ class Starts:
 
 def _ends_well(_row: int) -> None:
     """A call that does not fail."""
+
+
+def _is_made(_row: int) -> bool:
+    """No condition skips the cell."""
+    return False

@@ -6,7 +6,9 @@ from cellspec.graph.rowset import RowSet
 from sim.simulator.outcome import Incarnation
 from sim.simulator.run_state import RunState
 
-__all__ = ["Tally"]
+__all__ = ["FAILED", "TRIED", "Tally"]
+
+TRIED, FAILED = 1, 2
 
 
 class Tally:
@@ -17,7 +19,8 @@ class Tally:
         tries_all: nothing can keep a row from being tried, so that nobody has to note it.
 
     Attributes:
-        tried: by row, 1 if it is noted that it had a call, or a skipped cell.
+        tried: by row, whether it is noted that it had a call, or a skipped cell: `TRIED`, or
+            `FAILED` if a call of a cell failed.
         made: by column, the cells that got a value in this incarnation.
     """
 
@@ -28,9 +31,9 @@ class Tally:
         state.outcome.failures = [
             {"retryable": 0, "backpressure": 0, "permanent": 0} for _ in range(columns)
         ]
-        self.tried = bytearray(rows)
+        self.tried = bytearray(0 if tries_all else rows)
         self.made = [0] * columns
-        self._blamed = [RowSet(rows) for _ in range(columns)]
+        self._blamed = [RowSet(0 if tries_all else rows) for _ in range(columns)]
         self._first_live = 0
 
     def begin(self) -> None:
@@ -40,7 +43,8 @@ class Tally:
 
     def tried_rows(self, start: int, stop: int) -> None:
         """Rows ``[start, stop)`` had a call."""
-        self.tried[start:stop] = b"\1" * (stop - start)
+        if not self._tries_all:
+            self.tried[start:stop] = self.tried[start:stop].replace(b"\0", b"\1")
 
     def blame(self, column: int, row: int) -> None:
         """A row is given up because of a column."""
@@ -48,6 +52,8 @@ class Tally:
 
     def resumed(self) -> None:
         """The machine was restored: of the rows that were given up, some are tried again."""
+        if self._tries_all:
+            return
         total, dropped = self._state.graph.num_records, self._state.machine.counters.dropped
         self._blamed = [
             RowSet(total, (row for row in rows if row in dropped)) for rows in self._blamed
@@ -62,7 +68,11 @@ class Tally:
 
     def rows_tried(self) -> int:
         """How many rows had a call, or a skipped cell."""
-        return self._state.graph.num_records if self._tries_all else self.tried.count(1)
+        return (
+            self._state.graph.num_records
+            if self._tries_all
+            else len(self.tried) - self.tried.count(0)
+        )
 
     def count_cells(self, incarnation: Incarnation) -> None:
         """Add up the cells that an incarnation made."""

@@ -87,7 +87,8 @@ class BoundedOutcomes:
         self, outcomes: CallOutcomes, latency: Latency, bounds: Mapping[int, float]
     ) -> None:
         self._outcomes, self._latency, self._bounds = outcomes, latency, bounds
-        self.skips, self.backoff_s = outcomes.skips, outcomes.backoff_s
+        self.skips, self.of_skips = outcomes.skips, outcomes.of_skips
+        self.backoff_s = outcomes.backoff_s
 
     def of_cell(self, column: int, row: int, call: int) -> Failure | None:
         bound_s = self._bounds.get(column)

@@ -228,7 +228,7 @@ def _waits(starts: Floats, waits: Floats, makespan_s: float) -> Waits:
     counts = np.bincount(quarters, minlength=4).tolist()
     # One after the other, in the order of the starts.
     sums = np.bincount(quarters, weights=waits, minlength=4).tolist()
-    values = np.sort(waits).tolist()
+    values = array("d", np.sort(waits).tobytes())
     return Waits(
         len(values),
         math.fsum(values),

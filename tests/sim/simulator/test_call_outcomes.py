@@ -47,3 +47,12 @@ def test_a_recorded_failure_comes_after_the_drawn_ones() -> None:
             drawn = failure_of(rates, unit(7, column, row, 1, 0))
             wanted = drawn or recorded(column, row, 1, barrier=False)
             assert first(row) == wanted == outcomes.of_cell(column, row, 1)
+
+
+def test_a_block_of_skips_is_that_of_its_cells() -> None:
+    outcomes = DrawnOutcomes(7, [ColumnRates(), ColumnRates(skip=0.3)])
+    assert outcomes.of_skips(0) is None
+    by_row = outcomes.of_skips(1)
+    assert by_row is not None
+    for row in (*range(0, 40_000, 91), 3):
+        assert by_row(row) == outcomes.skips(1, row) == (unit(7, 1, row, 0, 2) < 0.3)

@@ -80,6 +80,9 @@ class Calm:
     def of_first_calls(self, column: int) -> None:
         pass
 
+    def of_skips(self, column: int) -> None:
+        pass
+
     def of_barrier(self, column: int, scope: int, call: int) -> None:
         pass
 
