@@ -166,9 +166,7 @@ class _Endpoint:
             call = stay.call
             node = call.column, call.scope is None, call.rows[0]
             cause = "done again" if node in paid else "first"
-            # A crash may come between the rows of an answer.
-            answered = call.outcome == "complete" or (call.outcome == "lost" and call.gave)
-            if stay.lost or not answered or call.unwanted:
+            if stay.lost or call.outcome != "complete" or call.unwanted:
                 cause = "lost"
             else:
                 paid.add(node)

@@ -26,7 +26,17 @@ def draw(seed: int, number: int) -> Data:
     behind = random.Random(f"{seed}/{number}/endpoints")
     if behind.random() < 0.3:
         _Endpoints(behind).add(data)
+        _keep_answers_whole(data)
     return data
+
+
+def _keep_answers_whole(data: Data) -> None:
+    """No crash between the rows of a paid answer: no trace says how it would have ended."""
+    behind = {*data.get("endpoints", ()), *data.get("throttle", ())}
+    if any("range_rows" in c and c.get("resource") in behind for c in data["columns"]):
+        crashes = [crash for crash in data.get("crashes", ()) if "at_event" not in crash]
+        if "crashes" in data:
+            data["crashes"] = crashes or [{"at_time_s": 3.5}]
 
 
 def _add_runs(data: Data, source: random.Random) -> None:
