@@ -205,7 +205,8 @@ def _is_late(incarnation: Incarnation) -> bool:
     return any(
         call.end_s is not None
         and any(
-            row in incarnation.dropped and incarnation.dropped[row][1] < call.end_s
+            row in incarnation.dropped
+            and incarnation.dropped[row][1] < dict(call.gave).get(row, call.end_s)
             for row in call.rows
         )
         for call in incarnation.calls
