@@ -6,7 +6,7 @@ ended, to a billionth. Exit code 0 if they do in all of them, 1 if not: then the
 that was found, as YAML that ``python -m sim run`` takes, and the differences.
 
 What no convention fixes is left out: scenarios in which the order within one instant matters, and a
-pause that meets a cold start.
+cold start that meets a pause, or an outage that meets calls in line.
 """
 
 from __future__ import annotations
@@ -75,9 +75,15 @@ def endpoints(draw: st.DrawFn, *, tokens: bool, most_tokens: float) -> Data:
         found["cold_start"] = {"first_s": draw(numbers(1, 9))}
     if "pause" in kind and "cold" not in kind:
         found["pauses"] = [draw(spans(1))]
-    if "outage" in kind:
+    if "outage" in kind and not kind & {"line", "room", "cold"}:
         running = draw(st.sampled_from(["fail", "hang", "finish"]))
-        found["outages"] = [{**draw(spans(40)), "running": running, "refuse": "until end"}]
+        found["outages"] = [
+            {
+                **draw(spans(40 if "pauses" in found else 1)),
+                "running": running,
+                "refuse": "until end",
+            }
+        ]
     if "limits" in kind:
         found["limits"] = draw(
             st.lists(limits(tokens=tokens, most_tokens=most_tokens), min_size=1, max_size=2)
@@ -104,12 +110,12 @@ def limits(draw: st.DrawFn, *, tokens: bool, most_tokens: float) -> Data:
     """A limit that lets each call pass at some time."""
     per_s = draw(st.sampled_from([1.013, 7.1, 30.7]))
     if tokens and draw(st.booleans()):
-        found: Data = {"tokens": round(most_tokens * draw(numbers(1, 4)) + 1, 3), "per_s": per_s}
+        found: Data = {"tokens": round(most_tokens * draw(numbers(1, 3)) + 1, 3), "per_s": per_s}
         found["charge"] = draw(st.sampled_from(["reserved", "used"]))
         if found["charge"] == "reserved":
             found["give_back"] = draw(st.booleans())
         return found
-    found = {"requests": draw(st.integers(1, 6)), "per_s": per_s}
+    found = {"requests": draw(st.integers(1, 4)), "per_s": per_s}
     if draw(st.booleans()):
         found["window"] = "fixed"
     elif draw(st.booleans()):
@@ -136,7 +142,8 @@ def scenarios(draw: st.DrawFn) -> Data:
         seconds = {"model": "list", "values_s": draw(listed(rows, place, 0, 20))}
         column["latency"] = seconds
         if resource == "chat" and tokens:
-            column["latency"] = draw(calls(rows, place))
+            counted = [c["name"] for c in columns if c["latency"]["model"] == "request"]
+            column["latency"] = draw(calls(rows, place, [n for n in needs if n in counted]))
         columns.append(column)
     most_tokens = max(
         [1.0, *(most_of(c["latency"]) for c in columns if c.get("resource") == "chat")]
@@ -169,13 +176,16 @@ def scenarios(draw: st.DrawFn) -> Data:
 
 
 @st.composite
-def calls(draw: st.DrawFn, rows: int, place: int) -> Data:
-    """Work that is counted in tokens."""
+def calls(draw: st.DrawFn, rows: int, place: int, before: list[str]) -> Data:
+    """Work that is counted in tokens; a prompt may hold answers of columns `before` it."""
     found: Data = {
         "model": "request",
         "output_tokens": {"model": "list", "values": draw(listed(rows, place, 1, 20))},
     }
-    if draw(st.booleans()):
+    if draw(st.booleans()) and before:
+        of = [f"{name}.output_tokens" for name in before]
+        found["prompt_tokens"] = {"model": "sum", "of": of, "plus": draw(st.integers(0, 9))}
+    elif draw(st.booleans()):
         prompts = draw(listed(rows, place + 3, 1, 30))
         found["prompt_tokens"] = {"model": "list", "values": prompts}
     if draw(st.booleans()):
@@ -191,7 +201,8 @@ def throttles(draw: st.DrawFn, most: int) -> Data:
         "decrease": draw(st.sampled_from([0.5, 0.75])),
         "increase": draw(st.integers(1, 2)),
         "successes": draw(st.integers(1, 4)),
-        "cool_down_s": draw(numbers(0, 3)),
+        # Without one, a call that is refused at once would come back for ever.
+        "cool_down_s": draw(numbers(0, 3)) + 0.05,
     }
 
 
@@ -199,7 +210,9 @@ def most_of(latency: Data) -> float:
     """The most tokens that a call may be charged."""
     if latency["model"] != "request":
         return 0.0
-    prompts = latency.get("prompt_tokens", {"values": [0.0]})["values"]
+    # An answer has less than 21 tokens.
+    prompt = latency.get("prompt_tokens", {"values": [0.0]})
+    prompts = prompt.get("values") or [21 * len(prompt["of"]) + prompt["plus"]]
     outputs = latency["output_tokens"]["values"]
     return float(max(prompts) + max(*outputs, latency.get("max_output_tokens", 0), 0))
 
@@ -288,6 +301,8 @@ def met(data: Data, done: Run) -> Iterator[str]:
     )
     if "row_groups" in data["limits"]:
         yield "limits.row_groups"
+    if '"sum"' in json.dumps(data):
+        yield "prompts that hold answers"
     if done.refused:
         yield "calls that were refused"
     if done.earlier:
