@@ -105,8 +105,8 @@ class Outage:
 
     Attributes:
         from_s, to_s: the outage is ``[from_s, to_s)``.
-        running: what becomes of the calls that run: they are lost and tried again without spending
-            an attempt, they stand still, or they go on.
+        running: what becomes of the calls that are there, those in the line too: they are lost and
+            tried again without spending an attempt, they stand still, or they go on.
     """
 
     from_s: float

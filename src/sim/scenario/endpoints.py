@@ -196,8 +196,8 @@ class OutageSpec(PauseSpec):
 
     running: Literal["fail", "hang", "finish"] = Field(
         "fail",
-        description="calls that run are lost, and tried again without spending an attempt; or "
-        "stand still; or go on",
+        description="calls that run or wait are lost, and tried again without spending an "
+        "attempt; or stand still; or go on",
     )
     refuse: Literal["until end"] = Field(
         "until end", description="Retry-After is the rest of the outage"
