@@ -170,12 +170,13 @@ def _failure_table(result: Result) -> list[str]:
 
 def _binding(result: Result) -> str:
     """What held the run up; an endpoint that did so nearly all the time is saturated."""
-    shares = [
-        f"{_printable(item.binding)} {100 * item.share:.3g} %"
-        + (" (saturated)" if item.share >= SATURATED and item.binding.startswith("end") else "")
-        for item in result.binding or ()
-        if item.share is not None
-    ]
+    shares = []
+    for item in result.binding or ():
+        if item.share is None:
+            continue
+        saturated = item.share >= SATURATED and item.binding.startswith("endpoint ")
+        said = " (saturated)" if saturated else ""
+        shares.append(f"{_printable(item.binding)} {100 * item.share:.3g} %{said}")
     return f"binding: {' | '.join(shares)}"
 
 

@@ -19,7 +19,6 @@ __all__ = ["Composition"]
 _OF_TIME = ("SCHED-08", "SCHED-09", "GROUP-06", "SCHED-15")
 """The clauses that a run which is not checked does without."""
 
-
 _OF_ADMISSION = ("GROUP-06", "SCHED-15")
 """The clauses that a run does without in which rows wait that have not come yet."""
 
@@ -77,7 +76,6 @@ class Composition:
         # An early stop counts the ends of calls, and a bound knows when each began.
         bound_s = failures.timeout_s if failures is not None else None
         self.by_steps = notify is not None or self.may_stop or bound_s is not None
-
         self.each_route = list(dict.fromkeys(routes.values()))
 
     def make_machine(self, *, checked: bool, waive: Collection[str]) -> Machine:
