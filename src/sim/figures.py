@@ -384,12 +384,17 @@ FIGURES: tuple[Figure, ...] = (
         "binding",
         "The share of the makespan in which that held the run up. At each moment it is the first "
         "of these that applies. For each endpoint: a call is in its queue (`endpoint NAME`); a "
-        "call was refused, and is not yet told or, without a throttle, sent again (`limits NAME`); "
-        "a call waits for the throttle, before it is first sent or after it was told of a refusal "
-        "(`throttle NAME`). With a scheduler that takes time: two calls or more are before their "
-        "`entered` or after their `answered` (`scheduler`). As many calls of a resource are in "
-        "flight as its limit (`resource NAME`). As many calls as workers are (`workers`). The time "
-        "is between a crash and its resume (`restart`). Nothing of all that (`pipeline`). The text "
+        "call was refused, and is not yet told or, without a throttle, sent again: of the first of "
+        "these to be refused, what refused it, `by` in its `turned_away` or `refused` "
+        "(`limit N (requests) NAME`, `limit N (tokens) NAME`, N as the scenario lists the limits; "
+        "`outage NAME`; for a full queue `endpoint NAME`); a call waits for the throttle, before "
+        "it is first sent or after it was told of a refusal: until `cool_down_s`, or the "
+        "`retry_after_s` that the throttle heeds, have passed since the last that was told, what "
+        "refused that one; then other calls of the client (`throttle NAME`). With a scheduler that "
+        "takes time: two calls or more are before their `entered` or after their `answered` "
+        "(`scheduler`). As many calls of a resource are in flight as its limit (`resource NAME`). "
+        "As many calls as workers are (`workers`). The time is between a crash and its resume "
+        "(`restart`). Nothing of all that (`pipeline`). The text "
         "calls an endpoint saturated that held the run up for 90 % of it.",
     ),
     Figure("by_endpoint.sent", "", "sent", "How many `sent` there are of calls of its columns."),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 from tests.recompute.history import Call, History, Incarnation
@@ -219,83 +219,156 @@ def _stays(incarnation: Incarnation, call: Call) -> Iterator[_Stay]:
 # What held the run up
 
 
+class _Holder(NamedTuple):
+    """What may hold a run up: it does if of each state there are so many calls at once."""
+
+    name: str
+    least: dict[str, int]
+
+
 def _binding(
     scenario: dict[str, Any], history: History, endpoints: list[_Endpoint]
 ) -> list[Figures]:
     """Counts of calls in each state, as they change from moment to moment."""
-    names: list[tuple[str, int]] = []
+    holders: list[_Holder] = []
     changes: list[tuple[float, str, int]] = []
 
-    def add(name: str, spans: Iterator[tuple[float, float]]) -> None:
+    def add(state: str, spans: Iterable[tuple[float, float]]) -> None:
         for start, end in spans:
-            changes.append((start, name, 1))
-            changes.append((end, name, -1))
+            changes.append((start, state, 1))
+            changes.append((end, state, -1))
 
     for one in endpoints:
-        throttled = one.name in scenario.get("throttle", {})
-        for kind, holds in (("endpoint", _in_queue), ("limits", _refused), ("throttle", _in_line)):
-            if kind != "throttle" or throttled:
-                names.append((f"{kind} {one.name}", 1))
-                for stay in one.stays:
-                    add(f"{kind} {one.name}", holds(stay, throttled=throttled))
+        held, spans = _at_endpoint(scenario, history, one)
+        holders += held
+        for state, found in spans.items():
+            add(state, found)
     calls = [
         (incarnation, call) for incarnation in history.incarnations for call in incarnation.calls
     ]
     if "scheduler" in scenario:
-        names.append(("scheduler", 2))
+        holders.append(_Holder("scheduler", {"scheduler": 2}))
         for incarnation, call in calls:
             add("scheduler", _in_loop(call, _end_s(incarnation, call)))
     for resource, limit in history.limits["resources"].items():
-        names.append((f"resource {resource}", limit))
-    names.append(("workers", history.limits["workers"]))
+        holders.append(_Holder(f"resource {resource}", {f"resource {resource}": limit}))
+    holders.append(_Holder("workers", {"workers": history.limits["workers"]}))
     for incarnation, call in calls:
         span = call.start_s, _end_s(incarnation, call)
-        add("workers", iter([span]))
+        add("workers", [span])
         resource = history.columns[call.column].resource
         if resource is not None:
-            add(f"resource {resource}", iter([span]))
+            add(f"resource {resource}", [span])
     for incarnation in history.incarnations:
-        add("runs", iter([(incarnation.start_s, incarnation.end_s)]))
-    sums = _sweep(changes, names)
+        add("runs", [(incarnation.start_s, incarnation.end_s)])
+    sums = _sweep(changes, holders)
     makespan = history.incarnations[-1].end_s
     shares = sorted(((-seconds, name) for name, seconds in sums.items() if seconds > 0))
     return [{"binding": name, "share": -seconds / makespan} for seconds, name in shares]
 
 
-def _sweep(changes: list[tuple[float, str, int]], names: list[tuple[str, int]]) -> dict[str, float]:
+def _sweep(changes: list[tuple[float, str, int]], holders: list[_Holder]) -> dict[str, float]:
     counts: dict[str, int] = defaultdict(int)
     parts: dict[str, list[float]] = defaultdict(list)
     since = 0.0
-    for t, name, change in sorted(changes, key=lambda item: item[0]):
+    for t, state, change in sorted(changes, key=lambda item: item[0]):
         if t > since:
-            held = next((found for found, least in names if counts[found] >= least), "pipeline")
-            parts[held if counts["runs"] else "restart"].append(t - since)
+            held = "pipeline" if counts["runs"] else "restart"
+            for name, least in holders if counts["runs"] else ():
+                if all(counts[which] >= most for which, most in least.items()):
+                    held = name
+                    break
+            parts[held].append(t - since)
             since = t
-        counts[name] += change
+        counts[state] += change
     return {name: math.fsum(found) for name, found in parts.items()}
+
+
+_Spans: TypeAlias = dict[str, list[tuple[float, float]]]
+
+
+def _at_endpoint(
+    scenario: dict[str, Any], history: History, one: _Endpoint
+) -> tuple[list[_Holder], _Spans]:
+    """What at one endpoint may hold a run up, the first that applies first; and when it may."""
+    throttle = scenario.get("throttle", {}).get(one.name)
+    given = scenario.get("endpoints", {}).get(one.name, {})
+    names = {"outage": f"outage {one.name}", "queue": f"endpoint {one.name}"}
+    for number, limit in enumerate(given.get("limits", []), 1):
+        kind = "tokens" if "tokens" in limit else "requests"
+        names[f"limit {number}"] = f"limit {number} ({kind}) {one.name}"
+    spans: _Spans = defaultdict(list)
+    spans[f"queued {one.name}"] = [span for stay in one.stays for span in _in_queue(stay)]
+    for by, start, end in _first_refused(one.stays, throttled=throttle is not None):
+        spans[f"{by} refuses {one.name}"].append((start, end))
+    holders = [_Holder(f"endpoint {one.name}", {f"queued {one.name}": 1})]
+    holders += [_Holder(name, {f"{by} refuses {one.name}": 1}) for by, name in names.items()]
+    if throttle is None:
+        return holders, spans
+    line = f"line {one.name}"
+    spans[line] = [span for stay in one.stays for span in _in_line(stay)]
+    for by, start, end in _pauses(history, one, throttle):
+        spans[f"{by} pauses {one.name}"].append((start, end))
+    holders += [
+        _Holder(name, {line: 1, f"{by} pauses {one.name}": 1}) for by, name in names.items()
+    ]
+    return [*holders, _Holder(f"throttle {one.name}", {line: 1})], spans
 
 
 def _end_s(incarnation: Incarnation, call: Call) -> float:
     return incarnation.end_s if call.end_s is None else call.end_s
 
 
-def _in_queue(stay: _Stay, *, throttled: bool) -> Iterator[tuple[float, float]]:  # noqa: ARG001
+def _in_queue(stay: _Stay) -> Iterator[tuple[float, float]]:
     since = stay.when("queued")
     if since is not None:
         served = stay.when("serving")
         yield since, stay.end_s if served is None else served
 
 
-def _refused(stay: _Stay, *, throttled: bool) -> Iterator[tuple[float, float]]:
-    """Until it is told, or without a throttle sent again."""
-    for t, _, accepted in stay.sent():
-        if not accepted:
-            until = ("refused",) if throttled else ("sent",)
-            then = (at for at, step in stay.steps if at >= t and step["step"] in until)
-            yield t, next((at for at in then if throttled or at > t), stay.end_s)
+def _first_refused(stays: list[_Stay], *, throttled: bool) -> Iterator[tuple[str, float, float]]:
+    """What refused the call that is refused longest, from when to when it is that call.
+
+    A call is refused until it is told, or without a throttle sent again.
+    """
+    refused = []
+    for stay in stays:
+        for place, (t, step) in enumerate(stay.steps):
+            then = stay.steps[place + 1 :]
+            if step["step"] == "sent" and then and "by" in then[0][1]:
+                until = "refused" if throttled else "sent"
+                end_s = next((at for at, later in then if later["step"] == until), stay.end_s)
+                refused.append((t, step["seq"], end_s, then[0][1]["by"]))
+    covered = 0.0
+    for t, _, end_s, by in sorted(refused):
+        if end_s > covered:
+            yield by, max(t, covered), end_s
+            covered = end_s
 
 
-def _in_line(stay: _Stay, *, throttled: bool) -> Iterator[tuple[float, float]]:  # noqa: ARG001
+def _pauses(
+    history: History, one: _Endpoint, throttle: dict[str, Any]
+) -> Iterator[tuple[str, float, float]]:
+    """What refused the call that was told last, and how long no call goes out for that."""
+    for incarnation in history.incarnations:
+        told = [
+            (step["seq"], t, step)
+            for call in incarnation.calls
+            if call.column in one.columns
+            for t, step in call.way
+            if step["step"] == "refused"
+        ]
+        told.sort(key=lambda item: item[0])
+        ends = [*(t for _, t, _ in told), incarnation.end_s][1:]
+        for (_, t, step), end in zip(told, ends, strict=True):
+            wait_s = throttle.get("pause_s")
+            if wait_s is None:
+                wait_s = step.get("retry_after_s", throttle.get("cool_down_s", 2.0))
+            if wait_s > 0 and end > t:
+                yield step["by"], t, min(t + wait_s, end)
+
+
+def _in_line(stay: _Stay) -> Iterator[tuple[float, float]]:
     since: float | None = stay.start_s
     for t, step in stay.steps:
         if step["step"] == "sent" and since is not None:

@@ -22,6 +22,7 @@ import sim.simulator.timings
 from cellspec.graph.nodes import column_of
 from cellspec.state.claims import minus, prefix_of
 from cellspec.state.codes import READY
+from sim.endpoints.client import Client
 from sim.endpoints.throttle import Throttle
 from sim.simulator.consequences import Consequences
 from sim.simulator.ending import Ends
@@ -150,6 +151,14 @@ def _workers_first(monkeypatch: pytest.MonkeyPatch) -> None:
         return "workers" if name.startswith("endpoint") else name
 
     _instead(monkeypatch, EndpointRoute, "holds_up", holds_up)
+
+
+@_fault("a call that a refusal lets wait waits for the throttle", "binding.binding")
+def _throttle_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def waits_for(method: Any, client: Client, t: float) -> str | None:
+        return "" if client.waiting else method(client, t)
+
+    _instead(monkeypatch, Client, "waits_for", waits_for)
 
 
 # Rows and cells

@@ -423,6 +423,80 @@ def test_more_calls_at_a_saturated_endpoint_wait_in_its_queue(
     assert (times["queue_s"], times["decode_s"]) == (54.0, 60.0)
 
 
+TWO_A_TENTH = {"requests": 2, "per_s": 10, "window": "fixed"}
+TOKENS = {"tokens": 300, "per_s": 40, "window": "fixed"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "endpoint", "throttle", "line"),
+    [
+        # Two go at 0 s, 10 s and 20 s, and each takes 1 s.
+        (6, {"limits": [TWO_A_TENTH]}, None, "limit 1 (requests) chat 95.2 % | pipeline 4.76 %"),
+        # The third call at 10 s finds room for a request, but no tokens until 40 s.
+        (
+            6,
+            {"limits": [TWO_A_TENTH, TOKENS]},
+            None,
+            "limit 2 (tokens) chat 58.8 % | limit 1 (requests) chat 39.2 % | pipeline 1.96 %",
+        ),
+        # The client hears of it 1 s later, and waits for 10 s, or 9 s, from then.
+        (
+            3,
+            {"limits": [TWO_A_TENTH], "refusal": {"latency_s": 1}},
+            None,
+            "limit 1 (requests) chat 91.7 % | pipeline 8.33 %",
+        ),
+        # One at a time: at 0 s and 1 s; at 2 s one is refused, for 8 s; at 10 s and 11 s.
+        (
+            4,
+            {"limits": [TWO_A_TENTH]},
+            {"start": 1},
+            "limit 1 (requests) chat 66.7 % | throttle chat 25 % | pipeline 8.33 %",
+        ),
+        (
+            1,
+            {"outages": [{"from_s": 0, "to_s": 5}]},
+            None,
+            "outage chat 83.3 % | pipeline 16.7 %",
+        ),
+        # Who finds the one place taken comes back after 1 s.
+        (
+            2,
+            {"max_in_flight": 1, "queue": 0},
+            {"start": 2, "cool_down_s": 1},
+            "endpoint chat 50 % | pipeline 50 %",
+        ),
+    ],
+)
+def test_a_call_that_was_refused_waits_for_what_refused_it(
+    rows: int,
+    endpoint: dict[str, Any],
+    throttle: dict[str, Any] | None,
+    line: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    latency = {
+        "model": "request",
+        "prompt_tokens": {"model": "constant", "value": 0},
+        "output_tokens": {"model": "constant", "value": 100},
+    }
+    data = {
+        "name": "refused",
+        "rows": rows,
+        "columns": [{"name": "a", "traits": ["START"], "resource": "chat", "latency": latency}],
+        "limits": {"workers": 8, "resources": {"chat": 8}},
+        "endpoints": {"chat": {"tpot_s": {1: 0.01, 8: 0.01}, **endpoint}},
+    }
+    if throttle is not None:
+        data["throttle"] = {"chat": throttle}
+    path = tmp_path / "refused.yaml"
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    assert main(["run", str(path)]) == 0
+    (found,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("binding: ")]
+    assert found == f"binding: {line}"
+
+
 def test_a_result_without_endpoints_has_none_of_their_fields(tmp_path: Path) -> None:
     found = json.loads(render_json(figures(load(tmp_path))))
     assert list(found)[-1] == "notes"

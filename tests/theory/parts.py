@@ -125,6 +125,9 @@ class Parts:
     def accepted(self, request: Request, t: float) -> None:
         """Nothing that the naive program would tell apart from serving."""
 
+    def turned_away(self, request: Request, t: float) -> None:
+        """The naive program tells when the client hears of it."""
+
     def refused(self, request: Request, retry_after_s: float | None, t: float) -> None:
         self._of(request)["refused"].append(t)
         if retry_after_s is not None:

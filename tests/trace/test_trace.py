@@ -119,9 +119,10 @@ VALUES: Mapping[str, st.SearchStrategy[Any]] = {
     "keep_config": st.booleans(),
     "request": st.builds(
         RequestStep,
-        st.sampled_from(["sent", "refused", "serving", "decoding", "lost"]),
+        st.sampled_from(["sent", "turned_away", "refused", "serving", "decoding", "lost"]),
         prompt_tokens=st.none() | times,
         retry_after_s=st.none() | times,
+        by=st.none() | words,
     ),
 }
 

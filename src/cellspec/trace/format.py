@@ -115,7 +115,15 @@ Kind: TypeAlias = Literal[
 
 Cause: TypeAlias = Literal["failed", "filtered", "killer"]
 Step: TypeAlias = Literal[
-    "entered", "sent", "queued", "refused", "serving", "decoding", "lost", "answered"
+    "entered",
+    "sent",
+    "queued",
+    "turned_away",
+    "refused",
+    "serving",
+    "decoding",
+    "lost",
+    "answered",
 ]
 
 Clock: TypeAlias = Literal["virtual", "real"]
@@ -237,7 +245,8 @@ class RequestStep(JsonObject, frozen=True, omit_defaults=True):
         Step,
         Meta(
             description="`entered`: the scheduler let it go; `sent` by the client; `queued` in the "
-            "server's line; `refused`, as the client is told; `serving`: out of the line; "
+            "server's line; `turned_away` by the server, where the client is told later; "
+            "`refused`, as the client is told; `serving`: out of the line; "
             "`decoding`: its prompt is read; `lost` by the server; `answered`: the client is "
             "through with it."
         ),
@@ -259,6 +268,13 @@ class RequestStep(JsonObject, frozen=True, omit_defaults=True):
     ] = None
     limit: Annotated[
         Positive | None, Meta(description="Of a throttle: how many calls may be out from now on.")
+    ] = None
+    by: Annotated[
+        str | None,
+        Meta(
+            description="Of a refusal: `outage`; `queue`, which was full; or `limit 1`, `limit 2`, "
+            "…: of the server's limits the one that lets the call wait longest, as listed."
+        ),
     ] = None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
@@ -53,6 +53,9 @@ class Watch(Protocol):
 
     def accepted(self, request: Request, t: float) -> None:
         """The endpoint took in the call that was sent."""
+
+    def turned_away(self, request: Request, t: float) -> None:
+        """The endpoint refused the call that was sent; the client hears of it later."""
 
     def refused(self, request: Request, retry_after_s: float | None, t: float) -> None:
         """The client hears that a call was refused."""
@@ -128,6 +131,9 @@ class Client:
         self._finish, self._timed_out = finish, timed_out
         self._throttle, self._back_off, self._watch = throttle, back_off, watch
         self._line: deque[Request] = deque()
+        # Calls that were refused, and are not yet told or, without a throttle, sent again.
+        self._away: OrderedDict[Request, None] = OrderedDict()
+        self._paused_by = ""
         self._deadlines = None if timed_out is None else Deadlines(env, self._give_up)
         # The commonest client, without the work for more: each call looks after itself.
         self._alone = throttle is None and timed_out is None and watch is None
@@ -153,6 +159,7 @@ class Client:
     def crash(self, t: float) -> None:
         """The process died at time t: its calls are gone, and what its throttle had learnt."""
         self._line.clear()
+        self._away.clear()
         if self._throttle is not None:
             self._throttle.begin(t)
         self.endpoint.crash(t)
@@ -167,6 +174,20 @@ class Client:
         """True if the call at the head of the line waits for one that is out, and for no pause."""
         throttle = self._throttle
         return throttle is not None and throttle.out >= throttle.limit
+
+    def waits_for(self, t: float) -> str | None:
+        """What the call that has waited longest to be sent waits for at time t.
+
+        Returns:
+            What refused it, as `Refusal.by`, or brought about the pause that it is in; ``""`` if
+            other calls have to end first; None if no call waits.
+        """
+        if self._away:
+            return next(iter(self._away)).refused_by
+        if not self._line:
+            return None
+        assert self._throttle is not None
+        return self._paused_by if t < self._throttle.next_s else ""
 
     # A call on its way
 
@@ -211,6 +232,9 @@ class Client:
         if not self.refused % REFUSALS:
             self._check_progress()
         after_s = refusal.retry_after_s
+        request.refused_by = refusal.by
+        if self._throttle is None or self._latency_s:
+            self._away[request] = None
         if self._alone:
             self._schedule(request, self._on_back, self._latency_s + self._rest_s(request, after_s))
         else:
@@ -219,6 +243,8 @@ class Client:
     def _refused(self, request: Request, after_s: float | None, t: float) -> None:
         """A call is refused at time t, and others than itself want to know."""
         latency_s = self._latency_s
+        if latency_s and self._watch is not None:
+            self._watch.turned_away(request, t)
         if self._deadlines is not None and request.timeout_s < latency_s:
             self._schedule(request, self._on_late, request.timeout_s)
         elif self._throttle is not None:
@@ -262,6 +288,7 @@ class Client:
 
     def _back(self, turn: _Turn) -> None:
         self._spare.append(turn)
+        del self._away[turn.request]
         self._send(turn.request, self._env.now)
 
     def _learnt(self, turn: _Turn) -> None:
@@ -275,6 +302,9 @@ class Client:
         """The client learns of a refusal; who calls it lets the line go on."""
         if self._throttle is not None:
             self._throttle.refused(t, request.went_at, retry_after_s)
+            self._paused_by = request.refused_by
+            if self._latency_s:
+                del self._away[request]
             self._line.append(request)
         if self._watch is not None:
             self._watch.refused(request, retry_after_s, t)
@@ -315,6 +345,7 @@ class Client:
     def _late(self, turn: _Turn) -> None:
         """A refusal that takes longer than the call may: nobody hears of it."""
         self._spare.append(turn)
+        del self._away[turn.request]
         self._end_late(turn.request, self._env.now)
 
     def _end_late(self, request: Request, t: float) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from sim.endpoints.plan import EndpointPlan
 from sim.endpoints.provider_limits import ProviderLimits
-from sim.endpoints.request import SILENT, Refusal, Request
+from sim.endpoints.request import Refusal, Request
 from sim.endpoints.weather import Weather
 
 __all__ = ["Gate", "Reason"]
@@ -32,6 +32,7 @@ class Gate:
         self._weather, self._limits = weather, limits
         self._charged = plan.refusal.charged
         self._says_when = plan.refusal.retry_after == "exact"
+        self._names = [f"limit {number}" for number in range(1, len(plan.limits) + 1)]
         self.refused: dict[Reason, int] = {"limits": 0, "queue": 0, "outage": 0}
 
     def refusal(self, request: Request, t: float, *, full: bool) -> Refusal | None:
@@ -43,7 +44,7 @@ class Gate:
         weather, limits = self._weather, self._limits
         rest_s = 0.0 if weather is None else weather.outage_s(t)
         if rest_s:
-            return self._refuse("outage", rest_s)
+            return self._refuse("outage", "outage", rest_s)
         if full:
             wait_s = None
             if limits is not None:
@@ -51,13 +52,13 @@ class Gate:
                     limits.refused(t)
                 # The server does not know when there will be a place; a limit says for itself.
                 wait_s = limits.wait_s(request, t) or None
-            return self._refuse("queue", wait_s)
+            return self._refuse("queue", "queue", wait_s)
         if limits is not None:
             wait_s = limits.ask(request, t)
             if wait_s is not None:
-                return self._refuse("limits", wait_s)
+                return self._refuse("limits", self._names[limits.last], wait_s)
         return None
 
-    def _refuse(self, why: Reason, wait_s: float | None) -> Refusal:
+    def _refuse(self, why: Reason, by: str, wait_s: float | None) -> Refusal:
         self.refused[why] += 1
-        return Refusal(wait_s) if self._says_when else SILENT
+        return Refusal(wait_s if self._says_when else None, by)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-__all__ = ["SILENT", "Refusal", "Request"]
+__all__ = ["Refusal", "Request"]
 
 
 @dataclass(eq=False, slots=True)
@@ -27,6 +27,7 @@ class Request:
         served_s: when it left the server's line, and its prompt joined those to be read.
         decoding_s: when its prompt had been read, and its answer began.
         refusals: how often it was refused.
+        refused_by: what refused it last, as `Refusal.by`.
         timeout_s: how long it may take from when it is sent.
         fails: its answer is an error, which is no success for the client's throttle.
         went_at: the throttle's limit when it was last sent.
@@ -47,6 +48,7 @@ class Request:
     refusals: int = 0
     timeout_s: float = math.inf
     fails: bool = False
+    refused_by: str = field(default="", repr=False)
     went_at: int = field(default=0, repr=False)
     ticket: int = field(default=-1, repr=False)
 
@@ -63,10 +65,9 @@ class Refusal:
     Attributes:
         retry_after_s: how many seconds after hearing of it the client is to come back; None if
             the server does not say.
+        by: ``"outage"``, ``"queue"`` (it is full), or ``"limit 1"``, ``"limit 2"``, …: the limit
+            that lets the call wait longest, by its place in the plan. The client is not told.
     """
 
     retry_after_s: float | None = None
-
-
-SILENT = Refusal()
-"""A refusal that says nothing."""
+    by: str = ""

@@ -46,9 +46,13 @@ class RequestEvents:
         if isnan(request.served_s):
             self._say(request, t, RequestStep("queued"))
 
+    def turned_away(self, request: Request, t: float) -> None:
+        self._say(request, t, RequestStep("turned_away", by=request.refused_by))
+
     def refused(self, request: Request, retry_after_s: float | None, t: float) -> None:
         self._limit = None if self._throttle is None else self._throttle.limit
-        step = RequestStep("refused", retry_after_s=retry_after_s, limit=self._limit)
+        by = request.refused_by
+        step = RequestStep("refused", retry_after_s=retry_after_s, limit=self._limit, by=by)
         self._say(request, t, step)
 
     def lost(self, request: Request, t: float) -> None:

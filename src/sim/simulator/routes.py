@@ -133,7 +133,7 @@ class EndpointRoute:
         if notify is not None:
             has_tokens = dict(zip(self._names, self._is_request, strict=True))
             self._events = RequestEvents(notify, self._nodes, has_tokens, self._throttle)
-        self._holders = tuple(f"{it} {endpoint.name}" for it in ("endpoint", "limits", "throttle"))
+        self._holders = _holders(endpoint)
         self._client: Client | None = None
 
     def attach(self, env: simpy.Environment, finish: Finish, dropped: RowSet) -> None:
@@ -241,13 +241,10 @@ class EndpointRoute:
 
     def holds_up(self) -> str:
         assert self._client is not None
-        server, waiting = self._server, self._client.waiting
-        endpoint, limits, throttle = self._holders
-        if server.waiting:
-            return endpoint
-        if len(self._under_way) > waiting + server.in_flight:
-            return limits
-        return throttle if waiting else ""
+        if self._server.waiting:
+            return self._holders["queue"]
+        waits_for = self._client.waits_for(self._env.now)
+        return "" if waits_for is None else self._holders[waits_for]
 
     # What ends
 
@@ -295,3 +292,12 @@ class EndpointRoute:
                 cost=counts.bill.cost(),
             )
         )
+
+
+def _holders(endpoint: EndpointPlan) -> dict[str, str]:
+    """By what a call waits for (`Client.waits_for`), its name among what holds a run up."""
+    name = endpoint.name
+    found = {"": f"throttle {name}", "queue": f"endpoint {name}", "outage": f"outage {name}"}
+    for number, limit in enumerate(endpoint.limits, 1):
+        found[f"limit {number}"] = f"limit {number} ({limit.counts}) {name}"
+    return found

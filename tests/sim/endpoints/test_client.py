@@ -344,6 +344,9 @@ class Told:
     def accepted(self, request: Request, t: float) -> None:  # noqa: ARG002
         self.told.append(("accepted", t, None))
 
+    def turned_away(self, request: Request, t: float) -> None:  # noqa: ARG002
+        self.told.append(("turned away", t, None))
+
     def refused(self, request: Request, retry_after_s: float | None, t: float) -> None:  # noqa: ARG002
         self.told.append(("refused", t, retry_after_s))
 
@@ -360,7 +363,13 @@ def test_a_watch_is_told_when_the_client_hears_of_it_and_changes_nothing(
     watched = ran(loop(plan, alike(12, 2.0), 6, throttle, watch=told))
     assert watched == ran(loop(plan, alike(12, 2.0), 6, throttle))
     assert told.told == sorted(told.told, key=lambda each: each[1])
-    assert told.told[10] == ("refused", 0.125, 2.0)
+    assert told.told[8:13] == [
+        ("sent", 0.0, None),
+        ("turned away", 0.0, None),
+        ("sent", 0.0, None),
+        ("turned away", 0.0, None),
+        ("refused", 0.125, 2.0),
+    ]
     assert sum(what == "refused" for what, *_ in told.told) == watched["refused"]
     assert sum(what == "accepted" for what, *_ in told.told) == 12
     assert sum(what == "sent" for what, *_ in told.told) == watched["refused"] + 12

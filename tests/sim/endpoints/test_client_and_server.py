@@ -119,6 +119,10 @@ class Run:
     def accepted(self, request: Request, t: float) -> None:
         assert request.accepted_s == request.sent_s == t
 
+    def turned_away(self, request: Request, t: float) -> None:
+        assert request.refused_by
+        assert request.sent_s == t
+
     def refused(self, request: Request, retry_after_s: float | None, t: float) -> None:
         assert retry_after_s is None or retry_after_s > 0
         assert request.refusals > 0

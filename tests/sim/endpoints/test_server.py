@@ -175,12 +175,12 @@ class Asked(ClosedLoop):
 
 def test_a_full_queue_refuses_and_a_limit_says_how_long() -> None:
     plan = EndpointPlan("chat", max_in_flight=2, queue=1)
-    assert Asked(plan, [], 0).offers([0, 0, 0, 0]) == [None, None, None, Refusal(None)]
+    assert Asked(plan, [], 0).offers([0, 0, 0, 0]) == [None, None, None, Refusal(None, "queue")]
     limits = [LimitPlan("requests", 3, 60, 3)]
     plan = EndpointPlan("chat", max_in_flight=2, queue=1, limits=limits)
-    assert Asked(plan, [], 0).offers([0, 0, 0, 0])[-1] == Refusal(20.0)
+    assert Asked(plan, [], 0).offers([0, 0, 0, 0])[-1] == Refusal(20.0, "queue")
     silent = EndpointPlan("chat", limits=limits, refusal=RefusalPlan(retry_after="none"))
-    assert Asked(silent, [], 0).offers([0, 0, 0, 0])[-1] == Refusal(None)
+    assert Asked(silent, [], 0).offers([0, 0, 0, 0])[-1] == Refusal(None, "limit 1")
 
 
 def test_an_end_makes_room_for_what_comes_at_the_same_instant() -> None:
@@ -332,7 +332,7 @@ def test_a_hanging_server_holds_its_line_and_a_pause_takes_calls_in() -> None:
 def test_a_cold_server_takes_in_what_it_can_serve_and_its_queue() -> None:
     plan = EndpointPlan("chat", max_in_flight=2, queue=1, cold_start=ColdStart(10.0))
     loop = Asked(plan, [], 0)
-    assert loop.offers([0.0] * 4) == [None, None, None, Refusal(None)]
+    assert loop.offers([0.0] * 4) == [None, None, None, Refusal(None, "queue")]
     assert (loop.server.in_flight, loop.server.waiting) == (0, 3)
 
 
