@@ -382,18 +382,7 @@ def _first_version(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("a wait goes on during a backoff", "by_resource.wait_s")
 def _backoffs_are_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(ready: Any, column: int, push: Callable[[int], object]) -> Any:
-        known: set[int] = set()
-
-        def take(row: int) -> None:
-            if row not in known:
-                known.add(row)
-                ready.times[column][row] = ready._run.now
-            push(row)
-
-        return take
-
-    monkeypatch.setattr(ReadyTimes, "noting", wrong)
+    monkeypatch.setattr(ReadyTimes, "rests", lambda *_: None)
 
 
 @_fault("what never started waited to the end of its incarnation", "by_resource.wait_calls")
@@ -401,12 +390,11 @@ def _never_started(monkeypatch: pytest.MonkeyPatch) -> None:
     def then(simulator: Any, *_: Any) -> None:
         state, timings = simulator.state, simulator.state.timings
         columns, now = state.graph.num_columns, state.env.now
-        for column, ready in enumerate(simulator.calls._ready.times):
+        for column in range(columns):
             for row in range(state.graph.num_records):
                 if state.machine.counters.cells[column][row] == READY:
                     timings.begun.append(row * columns + column)
                     timings.begun_s.append(now)
-                    timings.ready_s.append(ready[row])
         timings.settle(now)
 
     _after(monkeypatch, Simulator, "_live", then)

@@ -50,8 +50,8 @@ class Calls:
         self._state, self._parts = state, parts
         self.tally = Tally(state, tries_all=parts.is_plain)
         self.consequences = Consequences(state, self.tally, parts)
-        self._failing = Failing(state, self.tally, self.consequences, parts.outcomes)
-        self._ready = ReadyTimes(state, noted=not parts.is_plain)
+        self._ready = ReadyTimes(state, noted=parts.hands_turns_on)
+        self._failing = Failing(state, self.tally, self.consequences, self._ready, parts.outcomes)
         accept = state.plan.accept
         self.accepting = (
             None if accept is None else Accepting(state, self.tally, self.consequences, accept)
@@ -71,6 +71,7 @@ class Calls:
         if self.accepting is not None:
             self.accepting.begin()
         self._failing.begin()
+        self._ready.begin()
         if self.shares is not None:
             self.shares.begin()
         self._ends.begin()
@@ -92,11 +93,11 @@ class Calls:
 
     def ready_pusher(self, column: int, push: Callable[[int], object]) -> Callable[[int], object]:
         """Receives the row of each cell that becomes ready, and passes it to `push`."""
-        return push if self._parts.is_plain else self._ready.noting(column, push)
+        return self._ready.noting(column, push) if self._ready.notes else push
 
     def rows_ready(self, column: int, start: int, stop: int) -> None:
         """All cells of rows ``[start, stop)`` became ready."""
-        if not self._parts.is_plain:
+        if self._ready.notes:
             self._ready.note_rows(column, start, stop)
 
     def to_skip(self, column: int, row: int) -> None:

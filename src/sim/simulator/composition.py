@@ -38,6 +38,7 @@ class Composition:
         skips: by column, whether its own condition may skip a cell.
         has_skips: that of some column may.
         has_groups: rows are admitted in groups.
+        hands_turns_on: a row that is dropped may hand its turn in an ordered column on.
         may_stop: the run may stop early.
         is_plain: each call makes one cell or runs one barrier, and ends well; nothing is skipped.
         each_route: the routes, each once.
@@ -73,6 +74,8 @@ class Composition:
             or self.has_ranges
             or self.has_groups
         )
+        ordered = any(rule.ordered and not rule.is_barrier for rule in rules.columns)
+        self.hands_turns_on = ordered and (outcomes is not None or plan.accept is not None)
         # An early stop counts the ends of calls, and a bound knows when each began.
         bound_s = failures.timeout_s if failures is not None else None
         self.by_steps = notify is not None or self.may_stop or bound_s is not None

@@ -10,6 +10,7 @@ from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key
 from cellspec.machine.clock import compile_at
 from sim.simulator.call_outcomes import CallOutcomes
 from sim.simulator.consequences import Consequences
+from sim.simulator.ready_times import ReadyTimes
 from sim.simulator.run_state import CallDetails, RunState, Settle
 from sim.simulator.tally import FAILED, Tally
 
@@ -28,7 +29,7 @@ class Failing:
     """The failures of a run.
 
     Args:
-        state, tally, consequences: of the run.
+        state, tally, consequences, ready: of the run.
         outcomes: how long a backoff is.
 
     Attributes:
@@ -42,9 +43,11 @@ class Failing:
         state: RunState,
         tally: Tally,
         consequences: Consequences,
+        ready: ReadyTimes,
         outcomes: CallOutcomes | None,
     ) -> None:
         self._state, self._tally, self._consequences = state, tally, consequences
+        self._ready = ready
         self._outcomes = outcomes
         self.calls: dict[NodeKey, int] = {}
         self.settle: Settle
@@ -70,6 +73,7 @@ class Failing:
             machine.fail_barrier(column, place, failure, t + backoff_s)
         else:
             self._tally.tried[place] = FAILED
+            self._ready.rests(column, place, details.stop, t + backoff_s)
             machine.fail_cell(column, place, failure, t + backoff_s)
         # Its start, which stops counting as in flight, and its failure.
         state.other_events += 2

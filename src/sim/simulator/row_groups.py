@@ -70,6 +70,7 @@ class RowGroups:
                 del self._scans[group]
                 continue
             machine.admit(*self._bounds(group, size))
+            state.timings.admitted(*self._bounds(group, size), machine.now)
             state.other_events += 1
             moved = True
         return moved

@@ -58,8 +58,7 @@ class Starts:
         readers = [state.latency.reader(column) for column in range(state.graph.num_columns)]
         flags, columns = state.timings.flags, state.graph.num_columns
         begun, begun_s = state.timings.begun.append, state.timings.begun_s.append
-        ready_s, ready_times = state.timings.ready_s.append, self._ready.times
-        every, tried = state.timings.every, self._tally.tried
+        held, ready, tried = state.timings.held, self._ready, self._tally.tried
         is_plain, may_stop, is_odd = parts.is_plain, parts.may_stop, self._is_odd
         cells, again, failures = counters.cells, self._failing.calls, self._first_failures()
         on_route = [column in parts.routes for column in range(columns)]
@@ -111,8 +110,8 @@ class Starts:
                 if flags[row]:
                     begun(row * columns + column)
                     begun_s(t)
-                    if not is_plain:
-                        ready_s(ready_times[column][row // every])
+                    if details is not None or ready.notes:
+                        held(ready.of(column, row))
                 task = spare.pop() if spare else self._new_task()
                 task.column = column
                 task.row = row

@@ -81,8 +81,6 @@ class Timings:
         ends: by column, when each cell of the sample got its value, or was skipped.
         begun, begun_s: starts of flagged cells in an incarnation, each as row × columns + column,
             and their times: all that a start has time for. See `settle`.
-        ready_s: when these became ready; empty where `settle` can work it out, as all cells are
-            made.
     """
 
     def __init__(
@@ -107,30 +105,37 @@ class Timings:
         self._first = array("d", [math.inf]) * count
         self._starts, self._waits, self._call_groups = array("d"), array("d"), array("l")
         self._seen, self._step = 0, 1
-        self.begun, self.begun_s, self.ready_s = array("q"), array("d"), array("d")
+        self.begun, self.begun_s = array("q"), array("d")
+        # Of some of these starts, each by its place among them, a time before which none was ready.
+        self._held, self._held_s = array("q"), array("d")
+        # By row of the sample, when its row group was admitted; empty as long as none was.
+        self._admitted_s = array("d")
 
     def settle(self, begin_s: float) -> None:
         """Add the waits of the starts in `begun`, at the end of an incarnation from `begin_s` on.
 
-        Unless `ready_s` says otherwise, a cell was ready when the last cell that it waited for was
-        made, or the incarnation began. Each of these cells is made once in an incarnation, so all
-        can be looked at when it is over.
+        A cell was ready when the last cell that it waited for was made, its row group was admitted
+        and the incarnation had begun, or later where `held` says so. Each of these cells is made
+        once in an incarnation, so all can be looked at when it is over.
         """
         if not self.begun:
             return
         import numpy as np
 
         rows, columns = np.divmod(np.array(self.begun, dtype=np.int64), len(self._waits_for))
-        start_s, ready_s = np.array(self.begun_s), np.array(self.ready_s)
-        is_noted = bool(self.ready_s)
-        del self.begun[:], self.begun_s[:], self.ready_s[:]
+        start_s, ready_s = np.array(self.begun_s), np.full(len(self.begun), begin_s)
+        # What is held again is held longer.
+        ready_s[np.array(self._held, dtype=np.int64)] = np.array(self._held_s)
+        np.maximum(ready_s, begin_s, out=ready_s)
+        del self.begun[:], self.begun_s[:], self._held[:], self._held_s[:]
         places, beside = np.divmod(rows, self.every)
         if beside.any():
             sampled = beside == 0
-            places, columns, start_s = places[sampled], columns[sampled], start_s[sampled]
-            ready_s = ready_s[sampled] if is_noted else ready_s
-        if not is_noted:
-            ready_s = self._ready_s(columns, places, begin_s)
+            places, columns = places[sampled], columns[sampled]
+            start_s, ready_s = start_s[sampled], ready_s[sampled]
+        if self._admitted_s:
+            np.maximum(ready_s, np.frombuffer(self._admitted_s)[places], out=ready_s)
+        self._wait_for_cells(columns, places, ready_s)
         aging = np.array(self._works)[columns]
         np.minimum.at(np.frombuffer(self._first), places[aging], start_s[aging])
         groups = np.array(self._group_of, dtype="l")[columns]
@@ -141,13 +146,12 @@ class Timings:
         self._call_groups.frombytes(groups[taken].tobytes())
         self._halve()
 
-    def _ready_s(
-        self, columns: NDArray[np.int64], places: NDArray[np.int64], begin_s: float
-    ) -> NDArray[np.float64]:
-        """When cells were ready: when the last cell that each waited for was made."""
+    def _wait_for_cells(
+        self, columns: NDArray[np.int64], places: NDArray[np.int64], ready_s: Floats
+    ) -> None:
+        """Cells are not ready before the last cell that each waited for was made."""
         import numpy as np
 
-        ready_s = np.full(len(columns), begin_s)
         by_column = np.argsort(columns, kind="stable")
         edges = np.searchsorted(
             columns, np.arange(len(self._waits_for) + 1), sorter=by_column
@@ -156,10 +160,21 @@ class Timings:
             mine = by_column[start:stop]
             for ends in self._waits_for[column] if start < stop else ():
                 ready_s[mine] = np.maximum(ready_s[mine], np.frombuffer(ends)[places[mine]])
-        return ready_s
 
-    def called(self, column: int, start: int, stop: int, t: float, ready_s: float) -> None:
-        """Rows ``[start, stop)`` start as one call, the first of them ready from `ready_s`."""
+    def held(self, until_s: float) -> None:
+        """The cell of the last start in `begun` was not ready before that time."""
+        self._held.append(len(self.begun) - 1)
+        self._held_s.append(until_s)
+
+    def admitted(self, start: int, stop: int, t: float) -> None:
+        """The row group ``[start, stop)`` was admitted."""
+        if not self._admitted_s:
+            self._admitted_s = array("d", bytes(8 * len(self._first)))
+        first, last = -(-start // self.every), -(-stop // self.every)
+        self._admitted_s[first:last] = array("d", [t]) * (last - first)
+
+    def called(self, column: int, start: int, stop: int, t: float, held_s: float) -> None:
+        """Rows ``[start, stop)`` start as one call, the first of them not ready before `held_s`."""
         if stop > start + 1 and self._works[column]:
             every = self.every
             for place in range(-(-start // every), -(-stop // every)):
@@ -167,7 +182,8 @@ class Timings:
         if self.flags[start] & SAMPLED:
             self.begun.append(start * len(self._waits_for) + column)
             self.begun_s.append(t)
-            self.ready_s.append(ready_s)
+            if held_s:
+                self.held(held_s)
 
     def _halve(self) -> None:
         """Leave every second call out while there are too many."""
