@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -11,6 +12,7 @@ from cellspec.errors import SpecError
 from cellspec.exit_codes import Stdout
 from cellspec.machine.limits import FailurePolicy
 from cellspec.trace import TraceWriter, header_for
+from sim.endpoints.plan import EndpointPlan
 from sim.policies import BYPASS_BOUNDS
 from sim.scenario.arrivals import longest_gap_s
 from sim.scenario.records import Crash
@@ -19,11 +21,35 @@ from sim.scenario.scenario import Scenario
 from sim.scenario.start_from import least_version
 from sim.simulator.call_outcomes import ColumnRates, DrawnOutcomes
 from sim.simulator.plan import AcceptPlan, CheckpointPlan, CrashPlan, RunPlan
-from sim.simulator.routes import make_routes
+from sim.simulator.routes import OpenDesk, make_routes
 from sim.simulator.simulator import Simulator
+from sim.simulator.together import Together
 from sim.targets import STDOUT
 
-__all__ = ["make_simulator", "run_plan", "trace_writer"]
+__all__ = ["make_simulator", "make_together", "run_plan", "trace_writer"]
+
+
+def make_together(
+    scenarios: Sequence[Scenario],
+    endpoints: Mapping[str, EndpointPlan],
+    on_events: Sequence[Callable[..., object] | None],
+    **options: Any,
+) -> Together:
+    """The runs of several scenarios at once, on common endpoints.
+
+    Args:
+        scenarios: what each runs.
+        endpoints: by resource, the server behind it, whoever takes it.
+        on_events: of each scenario, called with each event of its run, as a trace writes it.
+        options: as of `make_simulator`.
+
+    Raises:
+        SpecError: a scenario says what the simulator cannot do.
+    """
+    together = Together(endpoints, traced=any(on_events))
+    for scenario, on_event in zip(scenarios, on_events, strict=True):
+        together.join(partial(make_simulator, scenario, on_event, **options))
+    return together
 
 
 def run_plan(scenario: Scenario) -> RunPlan:
@@ -89,13 +115,17 @@ def _crash_plan(crash: Crash) -> CrashPlan:
 
 
 def make_simulator(
-    scenario: Scenario, on_event: Callable[..., object] | None, **options: Any
+    scenario: Scenario,
+    on_event: Callable[..., object] | None,
+    desks: Mapping[str, OpenDesk] | None = None,
+    **options: Any,
 ) -> Simulator:
     """The simulator of a scenario.
 
     Args:
         scenario: the scenario to run.
         on_event: called with each event, as a trace writes it.
+        desks: by resource whose endpoint other runs share, what makes the desk of this one.
         options: `checked` and `progress` of the simulator.
 
     Raises:
@@ -133,7 +163,7 @@ def make_simulator(
     # A refused call that is not told when to come back rests as one that failed.
     resting = outcomes or DrawnOutcomes(scenario.seed, [ColumnRates()] * graph.num_columns)
     drawn.append(resting)
-    routes = make_routes(graph, latency, plan, resting, on_event)
+    routes = make_routes(graph, latency, plan, resting, on_event, desks)
     return Simulator(
         graph, latency, plan, outcomes=outcomes, notify=on_event, routes=routes, **options
     )

@@ -74,15 +74,6 @@ class PrefillLine:
         """The requests whose prompts are here, in the order in which they joined."""
         return list(self._line)
 
-    def clear(self, t: float) -> list[Request]:
-        """All prompts are gone at time t; gives their requests as they joined."""
-        gone = self.members()
-        if gone:
-            self._line.clear()
-            self._wake = None
-            self._next(t)
-        return gone
-
     def stall(self, t: float) -> None:
         """No prompt advances from time t on, until each stall has ended by `go_on`."""
         if not self._stalls:

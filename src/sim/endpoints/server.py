@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import simpy
@@ -234,11 +234,6 @@ class Server:
         """Calls in line."""
         return len(self._line)
 
-    @property
-    def head(self) -> Request | None:
-        """The call at the head of the line."""
-        return next(iter(self._line), None)
-
     def _is_full(self, room: int) -> bool:
         """All places are taken, and all in line; who waits for memory alone is not refused."""
         cold = self._warmth is not None and not self._warmth.warm
@@ -378,19 +373,10 @@ class Server:
         else:
             self._weather.look_away()
 
-    def _take_all(self, t: float) -> list[Request]:
-        """Empty all places and the line; gives the calls in the order in which they came."""
-        served = self._sharing.clear()
-        if self._prefill is not None:
-            served += self._prefill.clear(t)
-        for request in served:
-            self._release(request, t)
-        waited = list(self._line)
-        self._line.clear()
-        if self.limits is not None:
-            for request in waited:
-                self.limits.ended(request, t)
-        return served + waited
+    def _members(self) -> list[Request]:
+        """The calls that have a place, or one in line, in the order in which they came."""
+        read = [] if self._prefill is None else self._prefill.members()
+        return [*self._sharing.members(), *read, *self._line]
 
     def cancel(self, request: Request, t: float) -> bool:
         """The client gives a call up at time t.
@@ -403,6 +389,15 @@ class Server:
             self._weather.catch_up(t)
         if self._sharing.due_s <= t + SAME_S:
             self._free(t)
+        if not self._take_out(request, t):
+            return False
+        self._cancels += 1
+        self._left(request, t)
+        self._admit(t)
+        return True
+
+    def _take_out(self, request: Request, t: float) -> bool:
+        """A call leaves its place, or the line; False if it has neither."""
         prefill = self._prefill
         if self._sharing.remove(request, t) or (prefill and prefill.remove(request, t)):
             self._release(request, t)
@@ -412,18 +407,25 @@ class Server:
             del self._line[request]
             if self.limits is not None:
                 self.limits.ended(request, t)
-        self._cancels += 1
-        self._left(request, t)
-        self._admit(t)
         return True
 
     def crash(self, t: float) -> None:
         """The client's process died at time t: its calls are gone; limits and warmth stay."""
-        gone = self._take_all(t) + [request for request, _ in self._leaving]
-        self._leaving.clear()
+        self.leave([*self._members(), *(request for request, _ in self._leaving)], t)
+
+    def leave(self, requests: Iterable[Request], t: float) -> None:
+        """One of several clients is gone at time t, with all of its calls; the others go on."""
+        if self._weather is not None:
+            self._weather.catch_up(t)
+        self._free(t)
+        gone = dict.fromkeys(requests)
         for request in gone:
+            self._take_out(request, t)
             self._crashes += 1
             self._left(request, t)
+        for item in [item for item in self._leaving if item[0] in gone]:
+            self._leaving.remove(item)
+        self._admit(t)
 
     # Weather
 
@@ -445,7 +447,9 @@ class Server:
     def _fail(self, t: float) -> None:
         """What is here is lost; what ends at this very instant has ended."""
         self._free(t)
-        lost = self._take_all(t)
+        lost = self._members()
+        for request in lost:
+            self._take_out(request, t)
         self._leaving.extend((request, False) for request in lost)
         if lost:
             self._later.at(t)
@@ -458,11 +462,8 @@ class Server:
 
     def counts(self, t: float) -> ServerCounts:
         """The server's counts up to time t; `check` holds them to each other."""
-        served = self._sharing.members()
-        if self._prefill is not None:
-            served += self._prefill.members()
         refused = {} if self._gate is None else self._gate.refused
-        inside = [*served, *self._line, *(request for request, _ in self._leaving)]
+        inside = [*self._members(), *(request for request, _ in self._leaving)]
         return ServerCounts(
             accepted=self._accepts,
             ended=self._ends,

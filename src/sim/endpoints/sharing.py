@@ -148,16 +148,6 @@ class Sharing:
         here.sort(key=_ticket)
         return here
 
-    def clear(self) -> list[Request]:
-        """All calls are gone; gives them in the order in which they joined."""
-        gone = self.members()
-        for request in gone:
-            request.ticket = -1
-        self._heap.clear()
-        self.running = 0
-        self.due_s = math.inf
-        return gone
-
     # Stalls
 
     def stall(self, t: float) -> None:

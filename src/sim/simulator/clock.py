@@ -12,7 +12,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import simpy
@@ -30,6 +30,7 @@ class Clock(simpy.Environment):
     Args:
         initial_time: the time at its begin, in seconds.
         kind: the class of the events that are calls.
+        order: gives events their places in an instant; clocks that share one share its order.
 
     Attributes:
         now: the time.
@@ -41,12 +42,14 @@ class Clock(simpy.Environment):
 
     now: float = 0.0  # a plain attribute is read at each event
 
-    def __init__(self, initial_time: float, kind: type[Event]) -> None:
+    def __init__(
+        self, initial_time: float, kind: type[Event], order: Iterator[int] | None = None
+    ) -> None:
         super().__init__(initial_time)
         self.now = initial_time
         self._kind = kind
         self.queue: list[tuple[float, int, Event]] = []
-        self.order = itertools.count()
+        self.order = itertools.count() if order is None else order
         self.handler: Callable[[Any], object]
         self.watch: Callable[[float], object] | None = None
 
@@ -69,7 +72,10 @@ class Clock(simpy.Environment):
         queue, kind, handler, pop = self.queue, self._kind, self.handler, heapq.heappop
         if self.watch is not None:
             while queue:
-                self._watched_step(self.watch)
+                seconds = queue[0][0] - self.now
+                if seconds > 0:
+                    self.watch(seconds)
+                self.step()
         while queue:
             self.now, _, event = pop(queue)
             if event.__class__ is kind:
@@ -80,12 +86,9 @@ class Clock(simpy.Environment):
                 callback(event)
             assert event.ok or event.defused, event
 
-    def _watched_step(self, watch: Callable[[float], object]) -> None:
-        """Let the next event happen."""
-        t, _, event = heapq.heappop(self.queue)
-        if t > self.now:
-            watch(t - self.now)
-            self.now = t
+    def step(self) -> None:
+        """Let the next event happen; nobody watches."""
+        self.now, _, event = heapq.heappop(self.queue)
         if event.__class__ is self._kind:
             self.handler(event)
             return

@@ -8,6 +8,7 @@ incarnations of a run: limits, warmth and counts stay where the client's process
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import simpy
@@ -17,9 +18,10 @@ from cellspec.graph.nodes import column_of
 from cellspec.graph.rowset import RowSet
 from sim.endpoints.client import Client, Through
 from sim.endpoints.conservation import ServerCounts
+from sim.endpoints.desk import Desk
 from sim.endpoints.plan import EndpointPlan, ThrottlePlan
 from sim.endpoints.request import Request
-from sim.endpoints.server import Server
+from sim.endpoints.server import Handler, Server
 from sim.endpoints.throttle import Throttle
 from sim.simulator.call_outcomes import CallOutcomes
 from sim.simulator.endpoint_counts import EndpointCounts, EndpointOutcome
@@ -32,7 +34,20 @@ from sim.simulator.route import Finish, Route
 from sim.simulator.run_state import Task
 from sim.simulator.serial_route import SerialRoute
 
-__all__ = ["Tokens", "WorkSource", "make_routes"]
+__all__ = ["OpenDesk", "Tokens", "WorkSource", "make_routes"]
+
+
+class OpenDesk(Protocol):
+    """Makes this client's desk at a server that it shares with others."""
+
+    def __call__(
+        self,
+        on_served: Handler,
+        on_lost: Handler,
+        on_serving: Handler | None,
+        on_decoding: Handler | None,
+    ) -> Desk:
+        """The desk, given what hears of calls, as `sim.endpoints.server.Server` takes it."""
 
 
 class Tokens(Protocol):
@@ -66,6 +81,7 @@ def make_routes(
     plan: RunPlan,
     outcomes: CallOutcomes,
     notify: Notify | None = None,
+    desks: Mapping[str, OpenDesk] | None = None,
 ) -> dict[int, Route]:
     """By column that has one, its route; columns of one resource share it.
 
@@ -77,15 +93,15 @@ def make_routes(
         plan: of the run.
         outcomes: say how long a call rests that was refused and not told for how long.
         notify: receives the steps of calls on their way; see `sim.simulator.recording`.
+        desks: by resource whose endpoint other runs share, what makes the desk of this one.
     """
     routes: dict[int, Route] = {}
     for name in dict.fromkeys((*plan.endpoints, *plan.throttles)):
         taken_by = plan.limits.column_resource
         columns = [rule.index for rule in graph.rules.columns if taken_by.get(rule.name) == name]
         endpoint = plan.endpoints.get(name) or EndpointPlan(name)
-        route = EndpointRoute(
-            endpoint, plan.throttles.get(name), graph, source, plan, outcomes, notify
-        )
+        throttle, desk = plan.throttles.get(name), (desks or {}).get(name)
+        route = EndpointRoute(endpoint, throttle, graph, source, plan, outcomes, notify, desk)
         routes |= dict.fromkeys(columns, route)
     if plan.serial is None:
         return routes
@@ -101,6 +117,7 @@ class EndpointRoute:
         endpoint: the server.
         throttle: of its client; None if each call looks after itself.
         graph, source, plan, outcomes, notify: as of `make_routes`.
+        desk: makes this client's desk; None if the server serves nobody else.
     """
 
     def __init__(
@@ -112,7 +129,9 @@ class EndpointRoute:
         plan: RunPlan,
         outcomes: CallOutcomes,
         notify: Notify | None,
+        desk: OpenDesk | None,
     ) -> None:
+        self._open_desk = desk
         columns = range(graph.num_columns)
         self._endpoint, self._source, self._outcomes = endpoint, source, outcomes
         self._tokens, self._referenced = source.counts, source.counts.referenced
@@ -152,22 +171,28 @@ class EndpointRoute:
             watch=self._events,
         )
 
-    def _serve(self, served: Through, lost: Through) -> Server:
-        """The server, which tells of a lost call after it was counted."""
+    def _serve(self, served: Through, lost: Through) -> Server | Desk:
+        """The server, or the desk at it; it tells of a lost call after that was counted."""
 
         def count_lost(request: Request, t: float) -> None:
             self._counts.lost(request, self._under_way[request][1], t)
             lost(request, t)
 
         events = self._events
-        self._server = Server(
-            self._endpoint,
-            self._env,
-            served,
-            count_lost,
-            on_serving=None if events is None else events.serving,
-            on_decoding=None if events is None else events.decoding,
-        )
+        serving = None if events is None else events.serving
+        decoding = None if events is None else events.decoding
+        self._server: Server | Desk
+        if self._open_desk is not None:
+            self._server = self._open_desk(served, count_lost, serving, decoding)
+        else:
+            self._server = Server(
+                self._endpoint,
+                self._env,
+                served,
+                count_lost,
+                on_serving=serving,
+                on_decoding=decoding,
+            )
         return self._server
 
     def enter(self, task: Task, call: int, stop: int, fails: bool, t: float) -> None:
@@ -276,6 +301,7 @@ class EndpointRoute:
 
     def add_up(self, outcome: Outcome) -> None:
         t, counts, client = outcome.makespan_s, self._counts, self._client
+        desk = self._server if isinstance(self._server, Desk) else None
         assert client is not None
         self._cut_off(t)
         of_server = self._checked(t)
@@ -285,13 +311,15 @@ class EndpointRoute:
                 accepted=client.accepted,
                 refused=client.refused,
                 lost=counts.losses,
-                call_s=of_server.call_s,
+                call_s=of_server.call_s if desk is None else desk.call_s(t),
                 mean_limit=None if self._throttle is None else self._throttle.mean_limit(t),
                 parts_s=counts.parts_s,
                 bill=counts.bill.lines(),
                 cost=counts.bill.cost(),
             )
         )
+        # Nobody waits for what is still under way, and others go on without it.
+        client.crash(t)
 
 
 def _holders(endpoint: EndpointPlan) -> dict[str, str]:

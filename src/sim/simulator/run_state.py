@@ -7,9 +7,10 @@ parts beside it start and end its nodes. All hold the one `RunState` of the run.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import sys
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -114,6 +115,7 @@ class RunState:
         timed: the machine gets the time of each event.
         capacity: by group of columns, how many nodes may run at once.
         works: by column, whether it ages a row.
+        order: gives the events of all incarnations their places in an instant.
         env: the clock and the events to come, of this incarnation.
         tasks, spare: all tasks of this incarnation, and those of them that are free.
         emissions: output of barriers that is to be given: column, first row, row after the last.
@@ -153,10 +155,11 @@ class RunState:
         self.crash_event: int | None = None
         self.log = array("q")
         self.digest = hashlib.blake2b(digest_size=16)
+        self.order: Iterator[int] = itertools.count()
 
     def begin(self, start_s: float) -> None:
         """A new incarnation begins, with a new clock and without tasks."""
-        self.env = Clock(start_s, Task)
+        self.env = Clock(start_s, Task, self.order)
         self.tasks: list[Task] = []
         self.spare: list[Task] = []
         self.running: list[Task] = []

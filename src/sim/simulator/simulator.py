@@ -26,7 +26,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import reduce
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.machine.actions import Choose
@@ -36,6 +36,7 @@ from cellspec.state.claims import Claim, meet, minus, prefix_of, spans
 from sim.simulator.accepting import Accepting
 from sim.simulator.call_outcomes import CallOutcomes
 from sim.simulator.calls import Calls
+from sim.simulator.claim_schedule import ClaimSchedule
 from sim.simulator.composition import Composition
 from sim.simulator.crashes import CrashSchedule, Progress, SeededChoice
 from sim.simulator.earlier import begin_from
@@ -50,7 +51,7 @@ from sim.simulator.run_state import Crashed, RunState, Settle, Task
 from sim.simulator.table import add_up
 from sim.simulator.time_outs import bounded
 
-__all__ = ["Simulator"]
+__all__ = ["Simulator", "survives"]
 
 
 class _End(Exception):  # noqa: N818 - a control transfer out of the event loop
@@ -112,6 +113,7 @@ class Simulator:
         self._judges_idleness = self.machine.state.judges_idleness
         self.choose = choose or SeededChoice(plan.seed)
         self._crashes = CrashSchedule(plan)
+        self._next_claim = ClaimSchedule(self.state)
         self._on_resume = on_resume
         endless = self._crashes.end_never
         found = plan.start_from or self.machine.durable_claim
@@ -129,33 +131,37 @@ class Simulator:
             Violation: an event breaks a clause.
             EndlessError: crashes come again and again, and for long nothing more was saved.
         """
+        self.set_up()
+        start_s: float | None = 0.0
+        while start_s is not None:
+            self.begin(start_s)
+            survives(self, self._live)
+            start_s = self.end()
+        return self.add_up()
+
+    def _live(self) -> None:
+        """One incarnation, to its crash or to the end of the run."""
+        self.start()
+        self.state.env.run()
+        self.machine.stuck()
+
+    # The parts of a run, for who lets several go on at once
+
+    def set_up(self) -> None:
+        """Before the first incarnation: find what there is on storage."""
         if self.plan.start_from is None:
             self._subscribe()
         else:
             begin_from(self.state, self.plan.start_from, self._subscribe)
-        start_s = 0.0
-        while True:
-            incarnation = Incarnation(
-                self.machine.incarnation, start_s, self.machine.completed_rows
-            )
-            self.outcome.incarnations.append(incarnation)
-            self._live(incarnation)
-            if not incarnation.crashed:
-                break
-            start_s = incarnation.end_s + self.plan.restart_delay_s
-            self._resume(incarnation, start_s)
-            if self._on_resume is not None:
-                self._on_resume(self.machine.incarnation)
-        self.state.flush_log()
-        add_up(self.state, self.calls, self._durable, incarnation.end_s)
-        return self.outcome
 
-    def _live(self, incarnation: Incarnation) -> None:
-        """One incarnation, to its crash or to the end of the run."""
+    def begin(self, start_s: float) -> None:
+        """An incarnation begins, with a new clock; `start` is to follow."""
         machine, state = self.machine, self.state
+        incarnation = Incarnation(machine.incarnation, start_s, machine.completed_rows)
+        self.outcome.incarnations.append(incarnation)
         # What is on storage beside the claim is not used after a crash.
         self._durable = machine.durable_claim
-        state.begin(incarnation.start_s)
+        state.begin(start_s)
         self.calls.begin()
         state.crash_event = self._crashes.event
         self._settle = self._settler()
@@ -166,24 +172,40 @@ class Simulator:
         if not self.calls.tally.has_live_row(machine.completed_rows):
             # No row was complete yet, or the crash lost the first one that was.
             self.outcome.first_row_s = math.inf
-        self._plan_claim()
-        self._schedule_crash(incarnation.start_s)
+        self._next_claim.plan()
+        self._schedule_crash(start_s)
         self._schedule_timer()
         self.calls.consequences.watch(self._settle)
-        try:
-            self._settle(incarnation.start_s)
-            state.env.run()
-            machine.stuck()
-        except _End:
-            pass
-        except Crashed:
-            incarnation.crashed = True
-            incarnation.in_flight_lost = machine.in_flight
+
+    def start(self) -> None:
+        """Start what can start when the incarnation begins."""
+        self._settle(self.now)
+
+    def end(self) -> float | None:
+        """The incarnation is over; when the next one begins, or None if the run is over.
+
+        Raises:
+            EndlessError: crashes come again and again, and for long nothing more was saved.
+        """
+        state, incarnation = self.state, self.outcome.incarnations[-1]
         incarnation.end_s = state.env.now
         state.timings.settle(incarnation.start_s)
         state.emissions.clear()
         state.stop_tasks()
         self.calls.count(incarnation)
+        if not incarnation.crashed:
+            return None
+        start_s = incarnation.end_s + self.plan.restart_delay_s
+        self._resume(incarnation, start_s)
+        if self._on_resume is not None:
+            self._on_resume(self.machine.incarnation)
+        return start_s
+
+    def add_up(self) -> Outcome:
+        """The run is over: its counters."""
+        self.state.flush_log()
+        add_up(self.state, self.calls, self._durable, self.now)
+        return self.outcome
 
     # Nodes
 
@@ -192,6 +214,7 @@ class Simulator:
         state, machine, dispatch = self.state, self.machine, self._dispatcher()
         counters, emissions, consequences = state.counters, state.emissions, self.calls.consequences
         skips, groups, may_stop = consequences.skips, consequences.groups, self.parts.may_stop
+        claims = self._next_claim
 
         def settle(t: float) -> None:
             if emissions or skips or (groups is not None and groups.may_move):
@@ -199,7 +222,7 @@ class Simulator:
             dispatch(t)
             if counters.rows != self._rows_seen:
                 self._rows_finished(t)
-            if state.done >= self._next_claim_at and self._is_due():
+            if state.done >= claims.cells and self._is_due():
                 self._begin_checkpoint()
             if may_stop and machine.stopped and not machine.stop_requested:
                 self._finish_stopped()
@@ -262,36 +285,15 @@ class Simulator:
         if self._rows_seen == self.graph.num_records:
             self._finish_run()
 
-    def _plan_claim(self) -> None:
-        """Set the count of rows, or of cells done, at which the next claim is due.
-
-        Version 1 saves finished rows only; versions 2 and 3 save cells of any column.
-        """
-        plan = self.plan.checkpoint
-        self._next_claim_at: float = math.inf
-        self._next_claim_row: float = math.inf
-        if plan is None or plan.every_rows is None:
-            return
-        if plan.version == 1:
-            self._next_claim_at = 0
-            self._next_claim_row = self.machine.completed_rows + plan.every_rows
-        else:
-            self._next_claim_at = self.state.done + plan.every_rows * self.graph.num_columns
-            self._next_claim_row = 0
-
     def _is_due(self) -> bool:
-        return (
-            not self._writing
-            and self.state.done >= self._next_claim_at
-            and self.machine.completed_rows >= self._next_claim_row
-        )
+        return not self._writing and self._next_claim.is_due
 
     def _begin_checkpoint(self) -> None:
         """Make data durable, then write a claim on it."""
         plan, machine = self.plan.checkpoint, self.machine
         assert plan is not None
         claim = self._claim(plan.version)
-        self._plan_claim()
+        self._next_claim.plan()
         if claim == machine.durable_claim:
             return
         self._make_durable(claim)
@@ -500,3 +502,17 @@ class Simulator:
             self.state.emissions.append((column, start, stop))
         else:
             self.queues[self.machine.group_of[column]].push_cells(column, start, stop)
+
+
+def survives(run: Simulator, action: Callable[..., object], *args: Any) -> bool:
+    """Let `action` happen to a run; False if its incarnation is over by it: `end` is to follow."""
+    try:
+        action(*args)
+    except _End:
+        return False
+    except Crashed:
+        incarnation = run.outcome.incarnations[-1]
+        incarnation.crashed = True
+        incarnation.in_flight_lost = run.machine.in_flight
+        return False
+    return True
