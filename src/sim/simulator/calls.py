@@ -73,7 +73,7 @@ class Calls:
         self._failing.begin()
         self._ready.begin()
         if self.shares is not None:
-            self.shares.begin()
+            self.shares.begin(self._state.env)
         self._ends.begin()
         for route in self._parts.each_route:
             route.attach(self._state.env, self._ends.through, self._state.counters.dropped)

@@ -158,7 +158,7 @@ class Ends:
         else:
             self._end_cell(task, details, t)
         if self._shares is not None:
-            self._shares.running[column_of((task.column, task.row))] -= 1
+            self._shares.ended(column_of((task.column, task.row)))
         task.details = None
         self._state.spare.append(task)
 

@@ -222,7 +222,7 @@ class Starts:
         state, own = self._state, column_of((column, row))
         state.outcome.calls[own] += 1
         if self._shares is not None:
-            self._shares.running[own] += 1
+            self._shares.began(own)
         task = state.spare.pop() if state.spare else self._new_task()
         task.column, task.row, task.details = column, row, details
         route = self._parts.routes.get(own)
