@@ -132,8 +132,9 @@ TERMS: tuple[tuple[str, str], ...] = (
     (
         "paid",
         "each time that a call is served (`serving`), whatever becomes of it, the tokens of its "
-        "last `sent` are paid, for one of these causes: `lost` if it is `lost`, or does not end by "
-        "a `complete`, or the row (of a range the first) had been dropped before; `done again` if "
+        "last `sent` are paid, but not if it is given up, cut off or lost at that very moment; it "
+        "is paid for one of these causes: `lost` if it is `lost`, or does not end by a "
+        "`complete`, or the row (of a range the first) had been dropped before; `done again` if "
         "an earlier call of its column with the same first row or scope was paid and not lost; "
         "`first` otherwise.",
     ),

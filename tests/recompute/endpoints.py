@@ -67,6 +67,17 @@ class _Stay(NamedTuple):
     def when(self, step: str) -> float | None:
         return next((t for t, found in self.steps if found["step"] == step), None)
 
+    def is_paid(self) -> bool:
+        """It was served, and not given up at the moment at which its turn came."""
+        served = self.when("serving")
+        if served is None or served < self.end_s:
+            return served is not None
+        *_, (_, last, _) = self.sent()
+        asks = any(last.get(word) for word in ("prompt_tokens", "output_tokens", "work"))
+        if self.lost or self.call.outcome == "lost":
+            return False
+        return self.call.outcome == "complete" or not asks
+
     def parts(self) -> dict[str, float]:
         """The seconds in each part; they add up to all of it."""
         sent = list(self.sent())
@@ -161,7 +172,7 @@ class _Endpoint:
         sums: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
         paid: set[tuple[str, bool, int]] = set()
         for stay in sorted(self.stays, key=lambda stay: stay.end_s):
-            if stay.when("serving") is None:
+            if not stay.is_paid():
                 continue
             call = stay.call
             node = call.column, call.scope is None, call.rows[0]

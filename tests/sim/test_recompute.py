@@ -24,6 +24,7 @@ from tests.recompute.figures import NOT_FIGURES, differences, figure_of, recompu
 from tests.recompute.history import read
 from tests.recompute.runner import run, run_csv
 from tests.recompute.scenarios import draw
+from tests.theory.test_kinds import BY_HAND
 
 pytestmark = pytest.mark.invariant
 
@@ -259,6 +260,12 @@ def test_calls_are_refused_lost_cut_off_and_made_again_behind_endpoints(tmp_path
         causes.update(item["cause"] for item in done.printed["bill"])
     assert {"queued", "refused", "lost", "answered"} <= steps.keys(), steps
     assert min(causes[cause] for cause in ("first", "done again", "lost")) > 9, causes
+
+
+def test_a_call_whose_turn_comes_when_it_is_given_up_is_not_paid(tmp_path: Path) -> None:
+    name = "calls whose turn comes when they are given up are not paid"
+    data, _ = BY_HAND[name]
+    assert compare_one(data, tmp_path, Comparison()) == []
 
 
 def test_a_first_row_that_a_crash_loses_is_complete_when_it_is_made_again(tmp_path: Path) -> None:

@@ -46,6 +46,24 @@ def crashing(at_s: float, **endpoint: Any) -> Data:
 
 FLAT = {1: 0.01, 64: 0.01}
 BY_HAND: Mapping[str, tuple[Data, Mapping[str, float]]] = {
+    # One is served to 2 s, the next to 3 s, when all others are given up in line.
+    "calls whose turn comes when they are given up are not paid": (
+        scenario(
+            request(20, 100),
+            100,
+            100,
+            endpoints={
+                "chat": {
+                    "tpot_s": {1: 0.1},
+                    "beyond": "hold",
+                    "max_in_flight": 1,
+                    "price": {"prompt_per_million": 1e4},
+                }
+            },
+            failures={"timeout_s": 3, "max_attempts": 1},
+        ),
+        {"makespan_s": 3.0, "cost": 2.0},
+    ),
     # 20 calls ended, 10 were cut off, and all 100 are made after it; each is 0.001.
     "all calls that ran are paid": (
         scenario(

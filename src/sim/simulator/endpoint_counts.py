@@ -94,8 +94,9 @@ class EndpointCounts:
     def cut_off(self, request: Request, column: int, t: float) -> None:
         """A call ends without an answer, wherever it is."""
         self._add(request, column, t)
-        # A call that left the server's line ran, and is paid in full.
-        if not isnan(request.served_s):
+        # A call that left the server's line ran, and is paid in full; but not one whose turn came
+        # at the very moment at which it was given up.
+        if request.served_s < t:
             self.pay(request, column, 0, gives=False)
 
     def lost(self, request: Request, column: int, t: float) -> None:
