@@ -206,12 +206,12 @@ def _late_value_done(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("the first row is complete when some incarnation first completes it", "first_row_s")
 def _first_row_of_any_incarnation(monkeypatch: pytest.MonkeyPatch) -> None:
-    def instead(live: Callable[[Any, Any], None], simulator: Any, incarnation: Any) -> None:
+    def instead(begin: Callable[[Any, float], None], simulator: Any, start_s: float) -> None:
         before_s = simulator.outcome.first_row_s
-        live(simulator, incarnation)
+        begin(simulator, start_s)
         simulator.outcome.first_row_s = min(before_s, simulator.outcome.first_row_s)
 
-    _instead(monkeypatch, Simulator, "_live", instead)
+    _instead(monkeypatch, Simulator, "begin", instead)
 
 
 @_fault("the first row that is finished is the first one, also if it was dropped", "first_row_s")
@@ -387,7 +387,7 @@ def _backoffs_are_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("what never started waited to the end of its incarnation", "by_resource.wait_calls")
 def _never_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    def then(simulator: Any, *_: Any) -> None:
+    def instead(end: Callable[[Any], Any], simulator: Any) -> Any:
         state, timings = simulator.state, simulator.state.timings
         columns, now = state.graph.num_columns, state.env.now
         for column in range(columns):
@@ -395,9 +395,9 @@ def _never_started(monkeypatch: pytest.MonkeyPatch) -> None:
                 if state.machine.counters.cells[column][row] == READY:
                     timings.begun.append(row * columns + column)
                     timings.begun_s.append(now)
-        timings.settle(now)
+        return end(simulator)
 
-    _after(monkeypatch, Simulator, "_live", then)
+    _instead(monkeypatch, Simulator, "end", instead)
 
 
 @_fault("a percentile is the value after the one at its place", "by_resource.wait_p50_s")
