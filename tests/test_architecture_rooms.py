@@ -61,6 +61,7 @@ SIM = (
     ("simulator",),
     # A scenario made into a run, and a run into figures.
     ("simulation", "results"),
+    ("results_together",),
     ("output",),
     ("commands",),
     ("cli",),

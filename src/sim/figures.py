@@ -18,6 +18,7 @@ from typing import NamedTuple
 from cellspec.exit_codes import FINE, put, run_command
 
 __all__ = [
+    "BESIDE",
     "FIGURES",
     "FROM_SCENARIO",
     "KEPT_CALLS",
@@ -450,6 +451,40 @@ FIGURES: tuple[Figure, ...] = (
     ),
 )
 
+BESIDE: tuple[Figure, ...] = (
+    Figure("pipelines", "", "", "The figures of each pipeline, as above, from its own trace."),
+    Figure("makespan_s", "s", "", "The largest makespan_s of the pipelines."),
+    Figure("common_endpoints.pipelines", "", "pipelines", "How many pipelines it serves."),
+    Figure(
+        "common_endpoints.sent, accepted, refused, lost, cost",
+        "",
+        "sent, accepted, refused, lost",
+        "The sums of these over by_endpoint of the pipelines.",
+    ),
+    Figure("common_endpoints.refused_share", "", "refused %", "Its refused / its sent."),
+    Figure(
+        "common_endpoints.mean_in_flight",
+        "calls",
+        "mean in flight",
+        "The sum over pipelines of mean_in_flight of by_endpoint × makespan_s of the pipeline / "
+        "makespan_s of all.",
+    ),
+    Figure(
+        "common_endpoints.utilisation",
+        "",
+        "utilisation %",
+        "The sum over pipelines of prefill_s and decode_s of call_times at the endpoint / "
+        "(its `max_in_flight` × makespan_s of all); none without `max_in_flight`.",
+    ),
+)
+"""The figures of a scenario with pipelines beside it, where they are not those of one pipeline."""
+
+_BESIDE = """\
+A scenario with `beside` gives one JSON object with the figures of each pipeline in `pipelines`, and
+of the endpoints that serve them in `common_endpoints`; its `fingerprint` is that of those of the
+pipelines, one a line, as BLAKE2b with 16 bytes. CSV has a line for each pipeline, and with
+`--trace FILE` each writes a trace, with its name before the end of FILE."""
+
 _INTRODUCTION = """\
 `cellspec run` prints these figures as text (`--format table`), JSON and CSV. Each follows from
 the run's trace (`--trace FILE`) alone, by the definitions below. JSON keys are given as they stand
@@ -464,6 +499,9 @@ takes time; CSV has the first, and those by endpoint as `endpoint.NAME.KEY`.
 
 `make recompute` works every figure of 10,000 random runs out from their traces, with a program that
 shares nothing with the simulator (`tests/recompute`), and compares."""
+
+
+_HEAD = ("| key | unit | in the text | definition |", "| --- | --- | --- | --- |")
 
 
 def page_text() -> str:
@@ -483,12 +521,13 @@ def page_text() -> str:
         "",
         "## Figures",
         "",
-        "| key | unit | in the text | definition |",
-        "| --- | --- | --- | --- |",
+        *_HEAD,
     ]
     lines += [f"| `{f.key}` | {f.unit} | {f.label} | {f.meaning} |" for f in FIGURES]
     rest = ", ".join(f"`{name}`" for name in FROM_SCENARIO)
     lines += ["", f"Beside them a result names the scenario and the judgement: {rest}."]
+    lines += ["", "## Several pipelines", "", _BESIDE, "", *_HEAD]
+    lines += [f"| `{f.key}` | {f.unit} | {f.label} | {f.meaning} |" for f in BESIDE]
     return "\n".join(lines) + "\n"
 
 
@@ -505,6 +544,8 @@ def help_text() -> str:
     for figure in FIGURES:
         unit = f" ({figure.unit})" if figure.unit else ""
         lines.append(filled(f"{figure.key}{unit}", figure.meaning))
+    lines += ["", "figures of several pipelines (beside), as far as they are common:"]
+    lines += [filled(figure.key, figure.meaning) for figure in BESIDE]
     return "\n".join(lines)
 
 

@@ -27,7 +27,9 @@ __all__ = [
     "IncarnationFigures",
     "ResourceFigures",
     "Result",
+    "ratio",
     "summarise",
+    "tidy",
 ]
 
 SATISFIED = "every event satisfied the specification"
@@ -274,7 +276,7 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
     makespan, busy = outcome.makespan_s, sum(outcome.busy_s)
     again = sum(incarnation.cells_lost for incarnation in outcome.incarnations)
     lost = sum(incarnation.busy_lost_s for incarnation in outcome.incarnations)
-    ages = [None if age is None else _tidy(age) for age in outcome.ages_s]
+    ages = [None if age is None else tidy(age) for age in outcome.ages_s]
     return Result(
         name=scenario.name,
         scenario_digest=scenario.digest(),
@@ -284,32 +286,32 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
         columns=graph.num_columns,
         cells=cells,
         workers=scenario.limits.workers,
-        makespan_s=_tidy(makespan),
+        makespan_s=tidy(makespan),
         rows_tried=outcome.tried,
         rows_delivered=outcome.delivered,
         rows_dropped=outcome.dropped,
         cells_made=outcome.made,
-        rows_per_s=_ratio(outcome.delivered - outcome.found_rows, makespan),
-        cells_per_s=_ratio(outcome.made - outcome.found_cells, makespan),
-        first_row_s=_tidy(outcome.first_row_s) if isfinite(outcome.first_row_s) else None,
+        rows_per_s=ratio(outcome.delivered - outcome.found_rows, makespan),
+        cells_per_s=ratio(outcome.made - outcome.found_cells, makespan),
+        first_row_s=tidy(outcome.first_row_s) if isfinite(outcome.first_row_s) else None,
         row_age_p50_s=ages[0],
         row_age_p95_s=ages[1],
         row_age_p99_s=ages[2],
         window_rows=outcome.window_rows,
         events=outcome.events,
         calls=sum(outcome.calls),
-        worker_busy_s=_tidy(busy),
-        busy_lost_s=_tidy(lost),
-        busy_lost_share=_ratio(lost, busy),
-        worker_utilisation=_ratio(busy, scenario.limits.workers * makespan),
-        mean_in_flight=_ratio(busy, makespan),
+        worker_busy_s=tidy(busy),
+        busy_lost_s=tidy(lost),
+        busy_lost_share=ratio(lost, busy),
+        worker_utilisation=ratio(busy, scenario.limits.workers * makespan),
+        mean_in_flight=ratio(busy, makespan),
         checkpoints=outcome.checkpoints,
         checkpoint_bytes=outcome.checkpoint_bytes,
         crashes_planned=_planned(scenario),
         crashes=sum(incarnation.crashed for incarnation in outcome.incarnations),
         cells_done=outcome.cells_done,
         cells_done_again=again,
-        cells_done_again_share=_ratio(again, outcome.cells_done),
+        cells_done_again_share=ratio(again, outcome.cells_done),
         in_flight_lost=sum(incarnation.in_flight_lost for incarnation in outcome.incarnations),
         sampled_every=outcome.sampled_every,
         checked=checked,
@@ -321,18 +323,18 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
         incarnations=_incarnations(outcome),
         failures=() if scenario.is_plain else _failures(scenario, outcome),
         notes=tuple(load_notes(scenario)),
-        cost=_tidy(sum(item.cost for item in outcome.endpoints))
+        cost=tidy(sum(item.cost for item in outcome.endpoints))
         if outcome.binding is not None
         else None,
         binding=None
         if outcome.binding is None
         else tuple(
-            BindingFigures(name, _ratio(seconds, makespan))
+            BindingFigures(name, ratio(seconds, makespan))
             for name, seconds in outcome.binding.items()
         ),
         by_endpoint=tuple(_endpoint(item, makespan) for item in outcome.endpoints),
         call_times=tuple(
-            CallTimes(graph.column_names[column], item.name, *map(_tidy, parts_s))
+            CallTimes(graph.column_names[column], item.name, *map(tidy, parts_s))
             for item in outcome.endpoints
             for column, parts_s in sorted(item.parts_s.items())
         ),
@@ -342,9 +344,9 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
                 endpoint=item.name,
                 cause=line.cause,
                 calls=line.calls,
-                prompt_tokens=_tidy(line.prompt_tokens),
-                output_tokens=_tidy(line.output_tokens),
-                cost=_tidy(line.money),
+                prompt_tokens=tidy(line.prompt_tokens),
+                output_tokens=tidy(line.output_tokens),
+                cost=tidy(line.money),
             )
             for item in outcome.endpoints
             for line in item.bill
@@ -359,13 +361,13 @@ def _endpoint(item: EndpointOutcome, makespan_s: float) -> EndpointFigures:
         sent=sent,
         accepted=item.accepted,
         refused=item.refused,
-        refused_share=_ratio(item.refused, sent),
+        refused_share=ratio(item.refused, sent),
         lost=item.lost,
-        mean_in_flight=_ratio(item.call_s, makespan_s),
-        mean_limit=None if item.mean_limit is None else _tidy(item.mean_limit),
-        prompt_tokens=_tidy(sum(line.prompt_tokens for line in item.bill)),
-        output_tokens=_tidy(sum(line.output_tokens for line in item.bill)),
-        cost=_tidy(item.cost),
+        mean_in_flight=ratio(item.call_s, makespan_s),
+        mean_limit=None if item.mean_limit is None else tidy(item.mean_limit),
+        prompt_tokens=tidy(sum(line.prompt_tokens for line in item.bill)),
+        output_tokens=tidy(sum(line.output_tokens for line in item.bill)),
+        cost=tidy(item.cost),
     )
 
 
@@ -387,20 +389,20 @@ def _resources(scenario: Scenario, outcome: Outcome) -> tuple[ResourceFigures, .
             continue
         done = sum(outcome.done[rule.index] for rule in mine if not rule.is_barrier)
         busy = sum(outcome.busy_s[rule.index] for rule in mine)
-        by_rank = [None if wait is None else _tidy(wait) for wait in waits.percentiles]
-        by_quarter = [None if wait is None else _tidy(wait) for wait in waits.by_quarter]
+        by_rank = [None if wait is None else tidy(wait) for wait in waits.percentiles]
+        by_quarter = [None if wait is None else tidy(wait) for wait in waits.by_quarter]
         found.append(
             ResourceFigures(
                 resource=name,
                 limit=limit,
                 calls=sum(outcome.calls[rule.index] for rule in mine),
                 cells_done=done,
-                busy_s=_tidy(busy),
-                utilisation=_ratio(busy, limit * outcome.makespan_s) if limit else None,
-                mean_in_flight=_ratio(busy, outcome.makespan_s),
+                busy_s=tidy(busy),
+                utilisation=ratio(busy, limit * outcome.makespan_s) if limit else None,
+                mean_in_flight=ratio(busy, outcome.makespan_s),
                 wait_calls=waits.calls,
-                wait_s=_tidy(waits.total_s),
-                mean_wait_s=_ratio(waits.total_s, waits.calls),
+                wait_s=tidy(waits.total_s),
+                mean_wait_s=ratio(waits.total_s, waits.calls),
                 wait_p50_s=by_rank[0],
                 wait_p95_s=by_rank[1],
                 wait_p99_s=by_rank[2],
@@ -421,8 +423,8 @@ def _columns(scenario: Scenario, outcome: Outcome) -> tuple[ColumnFigures, ...]:
             barrier=rule.is_barrier,
             calls=outcome.calls[rule.index],
             cells_done=outcome.done[rule.index],
-            busy_s=_tidy(outcome.busy_s[rule.index]),
-            busy_s_per_cell=_ratio(outcome.busy_s[rule.index], outcome.done[rule.index]),
+            busy_s=tidy(outcome.busy_s[rule.index]),
+            busy_s_per_cell=ratio(outcome.busy_s[rule.index], outcome.done[rule.index]),
         )
         for rule in scenario.graph().rules.columns
     )
@@ -432,14 +434,14 @@ def _incarnations(outcome: Outcome) -> tuple[IncarnationFigures, ...]:
     return tuple(
         IncarnationFigures(
             incarnation=incarnation.number,
-            start_s=_tidy(incarnation.start_s),
-            end_s=_tidy(incarnation.end_s),
+            start_s=tidy(incarnation.start_s),
+            end_s=tidy(incarnation.end_s),
             ended_by="crash" if incarnation.crashed else "end",
             claimed_rows=incarnation.claimed_rows,
             cells_done=incarnation.cells_done,
             cells_lost=incarnation.cells_lost,
             in_flight_lost=incarnation.in_flight_lost,
-            busy_lost_s=_tidy(incarnation.busy_lost_s),
+            busy_lost_s=tidy(incarnation.busy_lost_s),
         )
         for incarnation in outcome.incarnations
     )
@@ -459,10 +461,11 @@ def _failures(scenario: Scenario, outcome: Outcome) -> tuple[FailureFigures, ...
     )
 
 
-def _tidy(value: float) -> float:
+def tidy(value: float) -> float:
     """A float sum without its last digits, which are noise."""
     return float(f"{value:.12g}") + 0.0
 
 
-def _ratio(part: float, whole: float) -> float | None:
-    return _tidy(part / whole) if whole > 0 else None
+def ratio(part: float, whole: float) -> float | None:
+    """A share, tidied; None of nothing."""
+    return tidy(part / whole) if whole > 0 else None

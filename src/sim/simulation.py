@@ -180,12 +180,13 @@ def _bypass_bound(scenario: Scenario) -> int | None:
     return None if overtakes else BYPASS_BOUNDS.get(scenario.policy)
 
 
-def trace_writer(scenario: Scenario, path: str) -> TraceWriter:
+def trace_writer(scenario: Scenario, path: str, beside: Sequence[Scenario] = ()) -> TraceWriter:
     """The writer of a run's trace, with its header.
 
     Args:
         scenario: the scenario that is run.
         path: the file; `STDOUT` stands for stdout.
+        beside: the other pipelines, whose calls its endpoints serve too.
 
     Raises:
         TraceError: the file cannot be written.
@@ -207,6 +208,11 @@ def trace_writer(scenario: Scenario, path: str) -> TraceWriter:
         capabilities.append("timeouts")
     if scenario.endpoints_as_given() or scenario.serial_plan() is not None:
         capabilities.append("requests")
+    endpoints = scenario.endpoints_as_given()
+    for name, words in endpoints.items():
+        others = [one.name for one in beside if name in one.endpoint_plans()]
+        if others:
+            words["shared_with"] = others
     header = header_for(
         scenario.graph(),
         engine="cellspec simulator",
@@ -217,6 +223,6 @@ def trace_writer(scenario: Scenario, path: str) -> TraceWriter:
         claims=capabilities,
         bypass=_bypass_bound(scenario),
         idle_s=longest_gap_s(scenario.arrival_times()),
-        endpoints=scenario.endpoints_as_given() or None,
+        endpoints=endpoints or None,
     )
     return TraceWriter(Stdout() if path == STDOUT else path, header)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
 from cellspec.errors import SpecError
 from cellspec.files import check_apart, check_target, path_of
 
-__all__ = ["STDOUT", "check_targets", "check_trace_target", "stream_beside"]
+__all__ = ["STDOUT", "check_targets", "check_trace_target", "stream_beside", "trace_paths"]
 
 STDOUT = "-"
 """The name of stdout on the command line, as in ``--trace -``."""
@@ -30,6 +31,33 @@ def check_targets(source: str | Path, *outputs: str | Path) -> None:
     for path in paths:
         check_target(path)
     check_apart(paths, [Path(source)])
+
+
+def trace_paths(given: str | None, names: Sequence[str]) -> list[str]:
+    """The trace of each pipeline: of one alone as given, of several with its name before the end.
+
+    Args:
+        given: as on the command line; None if no trace is wanted, which gives none.
+        names: of the pipelines.
+
+    Raises:
+        SpecError: several traces cannot be written there, or a name cannot be part of a file's.
+    """
+    if given is None or len(names) == 1:
+        return [] if given is None else [given]
+    if given == STDOUT:
+        raise SpecError(
+            f"--trace: {len(names)} pipelines write a trace each, and not to stdout: give a file, "
+            f"as run.jsonl for run.{names[0]}.jsonl and so on"
+        )
+    path = path_of(given)
+    ends = path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:]
+    end = "".join(ends)
+    stem = path.name.removesuffix(end)
+    for name in names:
+        if not name.isprintable() or "/" in name or "\\" in name:
+            raise SpecError(f"--trace: a pipeline named {name!r} cannot name a file; rename it")
+    return [str(path.with_name(f"{stem}.{name}{end}")) for name in names]
 
 
 def check_trace_target(path: str | None) -> None:

@@ -14,7 +14,7 @@ from sim.figures import help_text
 from sim.terminal import note, say_cost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from sim.scenario.scenario import Scenario
     from sim.simulator.outcome import Outcome
@@ -107,8 +107,15 @@ def _run(args: argparse.Namespace) -> int:
     from sim.examples import example_path, is_path
     from sim.output.run import OUT_FILES, files_of_run, render
     from sim.results import summarise
+    from sim.results_together import join
     from sim.scenario.remarks import missed_crashes, missed_rows, remarks
-    from sim.targets import STDOUT, check_targets, check_trace_target, stream_beside
+    from sim.targets import (
+        STDOUT,
+        check_targets,
+        check_trace_target,
+        stream_beside,
+        trace_paths,
+    )
 
     if not is_path(args.scenario):
         name = args.scenario
@@ -123,16 +130,28 @@ def _run(args: argparse.Namespace) -> int:
         outputs = [Path(one) for one in (*traces, *in_folder)]
         check_targets(args.scenario, *outputs)
         scenario = _load(args)
+        runs = scenario.pipelines()
+        paths = trace_paths(args.trace, [run.name for run in runs])
+        if len(runs) > 1:
+            outputs = [*map(Path, paths), *in_folder]
+            check_targets(args.scenario, *outputs)
         check_apart(outputs, list(scenario.files().values()))
-        for remark in remarks(scenario):
-            note(f"note: {args.scenario}: {remark}")
-        outcome = _simulate(scenario, args.scenario, checked=args.checked, trace=args.trace)
-        for remark in (
-            *missed_crashes(scenario, outcome.makespan_s, outcome.events),
-            *missed_rows(scenario, outcome.outcome, outcome.delivered),
-        ):
-            note(f"note: {args.scenario}: {remark}")
-        result = summarise(scenario, outcome, checked=args.checked)
+        _say(args.scenario, runs, map(remarks, runs))
+        outcomes = _simulate(scenario, args.scenario, checked=args.checked, traces=paths)
+        _say(
+            args.scenario,
+            runs,
+            (
+                missed_crashes(run, outcome.makespan_s, outcome.events)
+                + missed_rows(run, outcome.outcome, outcome.delivered)
+                for run, outcome in zip(runs, outcomes, strict=True)
+            ),
+        )
+        results = [
+            summarise(run, outcome, checked=args.checked)
+            for run, outcome in zip(runs, outcomes, strict=True)
+        ]
+        result = results[0] if len(runs) == 1 else join(scenario, results)
         text = render(result, args.format)
         contents = {} if folder is None else files_of_run(scenario, result, folder)
     except MemoryError:
@@ -146,6 +165,17 @@ def _run(args: argparse.Namespace) -> int:
     # Even if the folder could not be written: the run may have taken an hour.
     put(text, stream_beside(args.trace))
     return code
+
+
+def _say(file: str, runs: Sequence[Scenario], said: Iterable[Sequence[str]]) -> None:
+    """Remarks on each pipeline, as notes; what is said of several is said once."""
+    seen: set[str] = set()
+    for place, remarks in enumerate(said):
+        for remark in remarks:
+            if remark not in seen:
+                where = f"beside {runs[place].name!r}: " if place else ""
+                note(f"note: {file}: {where}{remark}")
+            seen.add(remark)
 
 
 def _load(args: argparse.Namespace) -> Scenario:
@@ -211,14 +241,16 @@ def _memory() -> int | None:
         return None
 
 
-def _simulate(scenario: Scenario, name: str, *, checked: bool, trace: str | None = None) -> Outcome:
-    """Run a scenario, and say on stderr how long it took.
+def _simulate(
+    scenario: Scenario, name: str, *, checked: bool, traces: Sequence[str]
+) -> list[Outcome]:
+    """Run a scenario, all of its pipelines at once, and say on stderr how long it took.
 
     Args:
         scenario: the scenario to run.
         name: its file, for errors.
         checked: judge time too.
-        trace: the file to write the trace to.
+        traces: of each pipeline, the file to write its trace to; none if none is wanted.
 
     Raises:
         Violation: an event breaks a clause.
@@ -228,27 +260,35 @@ def _simulate(scenario: Scenario, name: str, *, checked: bool, trace: str | None
     from contextlib import ExitStack
 
     from cellspec.errors import SpecError
-    from sim.simulation import make_simulator, trace_writer
+    from sim.simulation import make_simulator, make_together, trace_writer
     from sim.simulator.crashes import EndlessError
 
-    line = progress_line()
+    line, runs = progress_line(), scenario.pipelines()
 
     def show(t: float, rows: int) -> None:
         if line is not None and line.is_due:
             done = 100 * rows // scenario.rows
-            line.show(f"{done:3} %  {rows:,} of {scenario.rows:,} rows  t = {t:,.0f} s")
+            of_rows = f"{done:3} %  {rows:,} of {scenario.rows:,} rows  "
+            line.show(f"{of_rows if len(runs) == 1 else ''}t = {t:,.0f} s")
 
     start = time.perf_counter()
     with ExitStack() as stack:
         if line is not None:
             stack.callback(line.clear)
-        on_event = None if trace is None else stack.enter_context(trace_writer(scenario, trace)).add
-        simulator = make_simulator(
-            scenario, on_event, checked=checked, progress=None if line is None else show
-        )
+        on_events: list[Callable[..., object] | None] = [None] * len(runs)
+        for place, path in enumerate(traces):
+            others = [*runs[:place], *runs[place + 1 :]]
+            writer = trace_writer(runs[place], path, others)
+            on_events[place] = stack.enter_context(writer).add
+        options: Any = {"checked": checked, "progress": None if line is None else show}
         try:
-            outcome = simulator.run()
+            if len(runs) == 1:
+                outcomes = [make_simulator(scenario, on_events[0], **options).run()]
+            else:
+                plans = scenario.endpoint_plans()
+                outcomes = make_together(runs, plans, on_events, **options).run()
         except EndlessError as error:
             raise SpecError(f"{name}: {error}") from None
-    say_cost("events", outcome.events, time.perf_counter() - start)
-    return outcome
+    events = sum(outcome.events for outcome in outcomes)
+    say_cost("events", events, time.perf_counter() - start)
+    return outcomes

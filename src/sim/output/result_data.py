@@ -5,20 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from sim.results import Result
 
-__all__ = ["render_csv", "render_json"]
+__all__ = ["csv_of", "plain", "render_csv", "render_json"]
 
 
 def render_json(result: Result) -> str:
     """The result as one JSON object, indented, keys always in the same order."""
-    return json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _plain(result: Result) -> dict[str, Any]:
+def plain(result: Result) -> dict[str, Any]:
     """The result as plain values; where calls take their latency it has no field of endpoints."""
     found = asdict(result)
     if result.binding is None:
@@ -33,8 +34,25 @@ def render_csv(result: Result) -> str:
     Columns and incarnations are left out, because their number differs between runs. The header
     is the same for all runs with the same resources.
     """
+    return csv_of([result])
+
+
+def csv_of(results: Sequence[Result]) -> str:
+    """The same of several runs, a line for each; a figure that one has not is empty there."""
+    lines = [_flat(result) for result in results]
+    header = list(dict.fromkeys(key for line in lines for key in line))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for line in lines:
+        writer.writerow("" if line.get(key) is None else line[key] for key in header)
+    return text.getvalue()
+
+
+def _flat(result: Result) -> dict[str, Any]:
+    """By name, every single figure."""
     flat: dict[str, Any] = {
-        key: value for key, value in _plain(result).items() if not isinstance(value, tuple | list)
+        key: value for key, value in plain(result).items() if not isinstance(value, tuple | list)
     }
     flat["checked"] = str(result.checked).lower()
     for item in result.by_resource:
@@ -45,8 +63,4 @@ def render_csv(result: Result) -> str:
         for key, value in asdict(endpoint).items():
             if key != "endpoint":
                 flat[f"endpoint.{endpoint.endpoint}.{key}"] = value
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(flat)
-    writer.writerow("" if value is None else value for value in flat.values())
-    return text.getvalue()
+    return flat

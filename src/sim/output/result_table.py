@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from cellspec.text import counted, table_lines
 from sim.results import Result
 
-__all__ = ["render_table"]
+__all__ = ["decimals", "integers", "printable", "render_table", "table"]
 
 SATURATED = 0.9
 """Calls wait in the queue of a saturated endpoint for at least this share of the run."""
@@ -19,7 +19,7 @@ SATURATED = 0.9
 def render_table(result: Result) -> str:
     """The result as text for a terminal, units in the labels, columns of figures aligned."""
     size = f"{counted(result.rows, 'row')} × {counted(result.columns, 'column')}"
-    title = f"{_printable(result.name)}: {size}"
+    title = f"{printable(result.name)}: {size}"
     parts = [
         f"{title} = {counted(result.cells, 'cell')}",
         f"policy {result.policy}, {counted(result.workers, 'worker')}, seed {result.seed}",
@@ -95,18 +95,18 @@ def _resource_table(result: Result) -> list[str]:
     items = result.by_resource
     limits = [*(item.limit for item in items), result.workers]
     shares = [*(item.utilisation for item in items), result.worker_utilisation]
-    return _table(
+    return table(
         [
-            ("resource", [*(_printable(item.resource or "(none)") for item in items), "workers"]),
-            ("limit", _integers(limits)),
-            ("busy s", _decimals([*(item.busy_s for item in items), result.worker_busy_s])),
-            ("utilisation %", _decimals([None if x is None else 100 * x for x in shares])),
+            ("resource", [*(printable(item.resource or "(none)") for item in items), "workers"]),
+            ("limit", integers(limits)),
+            ("busy s", decimals([*(item.busy_s for item in items), result.worker_busy_s])),
+            ("utilisation %", decimals([None if x is None else 100 * x for x in shares])),
             (
                 "mean in flight",
-                _decimals([*(item.mean_in_flight for item in items), result.mean_in_flight]),
+                decimals([*(item.mean_in_flight for item in items), result.mean_in_flight]),
             ),
-            ("calls", _integers([*(item.calls for item in items), result.calls])),
-            ("cells", _integers([*(item.cells_done for item in items), None])),
+            ("calls", integers([*(item.calls for item in items), result.calls])),
+            ("cells", integers([*(item.cells_done for item in items), None])),
         ],
         words=1,
     )
@@ -125,10 +125,10 @@ def _wait_table(result: Result) -> list[str]:
         ("3", [item.mean_wait_q3_s for item in items]),
         ("4", [item.mean_wait_q4_s for item in items]),
     ]
-    return _table(
+    return table(
         [
-            (f"wait s{every}", [_printable(item.resource or "(none)") for item in items]),
-            *((label, _decimals(values)) for label, values in figures),
+            (f"wait s{every}", [printable(item.resource or "(none)") for item in items]),
+            *((label, decimals(values)) for label, values in figures),
         ],
         words=1,
     )
@@ -138,31 +138,31 @@ def _column_table(result: Result) -> list[str]:
     items = result.by_column
     kinds = ["barrier" if item.barrier else "" for item in items]
     columns = [
-        ("column", [_printable(item.column) for item in items]),
-        ("resource", [_printable(item.resource or "") for item in items]),
+        ("column", [printable(item.column) for item in items]),
+        ("resource", [printable(item.resource or "") for item in items]),
         ("kind", kinds),
-        ("calls", _integers([item.calls for item in items])),
-        ("cells done", _integers([item.cells_done for item in items])),
-        ("busy s", _decimals([item.busy_s for item in items])),
-        ("busy s per cell", _decimals([item.busy_s_per_cell for item in items])),
+        ("calls", integers([item.calls for item in items])),
+        ("cells done", integers([item.cells_done for item in items])),
+        ("busy s", decimals([item.busy_s for item in items])),
+        ("busy s per cell", decimals([item.busy_s_per_cell for item in items])),
     ]
     words = 3
     if not any(kinds):
         del columns[2]
         words = 2
-    return _table(columns, words=words)
+    return table(columns, words=words)
 
 
 def _failure_table(result: Result) -> list[str]:
     items = result.failures
-    return _table(
+    return table(
         [
-            ("column", [_printable(item.column) for item in items]),
-            ("retryable", _integers([item.retryable for item in items])),
-            ("back-pressure", _integers([item.backpressure for item in items])),
-            ("permanent", _integers([item.permanent for item in items])),
-            ("rows dropped", _integers([item.rows_dropped for item in items])),
-            ("cells skipped", _integers([item.skipped for item in items])),
+            ("column", [printable(item.column) for item in items]),
+            ("retryable", integers([item.retryable for item in items])),
+            ("back-pressure", integers([item.backpressure for item in items])),
+            ("permanent", integers([item.permanent for item in items])),
+            ("rows dropped", integers([item.rows_dropped for item in items])),
+            ("cells skipped", integers([item.skipped for item in items])),
         ],
         words=1,
     )
@@ -176,7 +176,7 @@ def _binding(result: Result) -> str:
             continue
         saturated = item.share >= SATURATED and item.binding.startswith("endpoint ")
         said = " (saturated)" if saturated else ""
-        shares.append(f"{_printable(item.binding)} {100 * item.share:.3g} %{said}")
+        shares.append(f"{printable(item.binding)} {100 * item.share:.3g} %{said}")
     return f"binding: {' | '.join(shares)}"
 
 
@@ -184,28 +184,28 @@ def _endpoint_table(result: Result) -> list[str]:
     items = result.by_endpoint
     shares = [item.refused_share for item in items]
     columns = [
-        ("endpoint", [_printable(item.endpoint) for item in items]),
-        ("sent", _integers([item.sent for item in items])),
-        ("accepted", _integers([item.accepted for item in items])),
-        ("refused", _integers([item.refused for item in items])),
-        ("refused %", _decimals([None if x is None else 100 * x for x in shares])),
-        ("lost", _integers([item.lost for item in items])),
-        ("mean in flight", _decimals([item.mean_in_flight for item in items])),
-        ("mean limit", _decimals([item.mean_limit for item in items])),
+        ("endpoint", [printable(item.endpoint) for item in items]),
+        ("sent", integers([item.sent for item in items])),
+        ("accepted", integers([item.accepted for item in items])),
+        ("refused", integers([item.refused for item in items])),
+        ("refused %", decimals([None if x is None else 100 * x for x in shares])),
+        ("lost", integers([item.lost for item in items])),
+        ("mean in flight", decimals([item.mean_in_flight for item in items])),
+        ("mean limit", decimals([item.mean_limit for item in items])),
     ]
-    return _table(columns, words=1)
+    return table(columns, words=1)
 
 
 def _times_table(result: Result) -> list[str]:
     items = result.call_times
-    return _table(
+    return table(
         [
-            ("calls of column", [_printable(item.column) for item in items]),
-            ("line s", _decimals([item.line_s for item in items])),
-            ("refused s", _decimals([item.refused_s for item in items])),
-            ("queue s", _decimals([item.queue_s for item in items])),
-            ("prefill s", _decimals([item.prefill_s for item in items])),
-            ("decode s", _decimals([item.decode_s for item in items])),
+            ("calls of column", [printable(item.column) for item in items]),
+            ("line s", decimals([item.line_s for item in items])),
+            ("refused s", decimals([item.refused_s for item in items])),
+            ("queue s", decimals([item.queue_s for item in items])),
+            ("prefill s", decimals([item.prefill_s for item in items])),
+            ("decode s", decimals([item.decode_s for item in items])),
         ],
         words=1,
     )
@@ -218,53 +218,54 @@ def _bill_table(result: Result) -> list[str]:
         return []
     total = sum(item.calls for item in items)
     columns = [
-        ("tokens of", [*(_printable(item.column) for item in items), "all"]),
+        ("tokens of", [*(printable(item.column) for item in items), "all"]),
         ("cause", [*(item.cause for item in items), ""]),
-        ("calls", _integers([*(item.calls for item in items), total])),
-        ("prompt tokens", _decimals([*(item.prompt_tokens for item in items), None])),
-        ("output tokens", _decimals([*(item.output_tokens for item in items), None])),
+        ("calls", integers([*(item.calls for item in items), total])),
+        ("prompt tokens", decimals([*(item.prompt_tokens for item in items), None])),
+        ("output tokens", decimals([*(item.output_tokens for item in items), None])),
     ]
     # Where the scenario states no price a cost of 0 would be an untruth.
     if result.cost:
-        columns.append(("cost", _decimals([*(item.cost for item in items), result.cost])))
-    return ["", *_table(columns, words=2)]
+        columns.append(("cost", decimals([*(item.cost for item in items), result.cost])))
+    return ["", *table(columns, words=2)]
 
 
 def _incarnation_table(result: Result) -> list[str]:
     items = result.incarnations
-    return _table(
+    return table(
         [
-            ("incarnation", _integers([item.incarnation for item in items])),
-            ("start s", _decimals([item.start_s for item in items])),
-            ("end s", _decimals([item.end_s for item in items])),
+            ("incarnation", integers([item.incarnation for item in items])),
+            ("start s", decimals([item.start_s for item in items])),
+            ("end s", decimals([item.end_s for item in items])),
             ("ended by", [item.ended_by for item in items]),
-            ("rows at start", _integers([item.claimed_rows for item in items])),
-            ("cells done", _integers([item.cells_done for item in items])),
-            ("of them lost", _integers([item.cells_lost for item in items])),
-            ("in flight lost", _integers([item.in_flight_lost for item in items])),
-            ("busy s lost", _decimals([item.busy_lost_s for item in items])),
+            ("rows at start", integers([item.claimed_rows for item in items])),
+            ("cells done", integers([item.cells_done for item in items])),
+            ("of them lost", integers([item.cells_lost for item in items])),
+            ("in flight lost", integers([item.in_flight_lost for item in items])),
+            ("busy s lost", decimals([item.busy_lost_s for item in items])),
         ],
         words=0,
     )
 
 
-def _table(columns: Sequence[tuple[str, Sequence[str]]], *, words: int) -> list[str]:
+def table(columns: Sequence[tuple[str, Sequence[str]]], *, words: int) -> list[str]:
     """Lines of a table; its first `words` columns are left-aligned, the rest right-aligned."""
     lines = [[label for label, _ in columns]]
     lines += [list(row) for row in zip(*(cells for _, cells in columns), strict=True)]
     return table_lines(lines, left=range(words))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """A name on one line, without anything that a terminal would act upon."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def _integers(values: Sequence[int | None]) -> list[str]:
+def integers(values: Sequence[int | None]) -> list[str]:
+    """Whole figures of one table column."""
     return ["–" if value is None else f"{value:,}" for value in values]
 
 
-def _decimals(values: Sequence[float | None]) -> list[str]:
+def decimals(values: Sequence[float | None]) -> list[str]:
     """Figures of one table column: as many decimals as its largest needs for four digits."""
     largest = max((abs(value) for value in values if value is not None), default=0.0)
     digits = 1 if largest >= 100 else 2 if largest >= 10 else 3 if largest >= 1 else 4

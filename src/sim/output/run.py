@@ -12,7 +12,9 @@ from typing import Any, Final
 from cellspec.clauses import clause_set_data
 from sim.output.result_data import render_csv, render_json
 from sim.output.result_table import render_table
+from sim.output.together import csv_together, json_together, table_together
 from sim.results import Result
+from sim.results_together import TogetherResult
 from sim.scenario.scenario import Scenario
 
 __all__ = ["OUT_FILES", "files_of_run", "render"]
@@ -29,12 +31,21 @@ _RENDERED: Final[Mapping[str, Callable[[Result], str]]] = {
 }
 
 
-def render(result: Result, form: str) -> str:
+_TOGETHER: Final[Mapping[str, Callable[[TogetherResult], str]]] = {
+    "table": table_together,
+    "json": json_together,
+    "csv": csv_together,
+}
+
+
+def render(result: Result | TogetherResult, form: str) -> str:
     """The result as a table, as JSON, or as CSV."""
-    return _RENDERED[form](result)
+    return _RENDERED[form](result) if isinstance(result, Result) else _TOGETHER[form](result)
 
 
-def files_of_run(scenario: Scenario, result: Result, folder: Path) -> dict[str, str]:
+def files_of_run(
+    scenario: Scenario, result: Result | TogetherResult, folder: Path
+) -> dict[str, str]:
     """The text of each of `OUT_FILES`; the folder is where they will stand."""
     return {
         "scenario.yaml": scenario.to_yaml(folder),
@@ -44,7 +55,7 @@ def files_of_run(scenario: Scenario, result: Result, folder: Path) -> dict[str, 
     }
 
 
-def _manifest(result: Result) -> dict[str, Any]:
+def _manifest(result: Result | TogetherResult) -> dict[str, Any]:
     """The inputs and versions with which a run gives the same bytes again.
 
     The set of clauses that judged the run stands here alone: a result holds figures, and is equal

@@ -24,7 +24,7 @@ from sim.scenario.endpoints import (
 from sim.scenario.strict import Fault
 from sim.scenario.tokens import PARTS, Request
 
-__all__ = ["Clients", "endpoint_faults", "token_faults"]
+__all__ = ["Clients", "beyond_faults", "endpoint_faults", "token_faults"]
 
 Place: TypeAlias = "tuple[int | str, ...]"
 
@@ -88,7 +88,7 @@ def endpoint_faults(
         found += _kinds_of_work(endpoints, clients)
     for name, item in known.items():
         if clients.columns(name):
-            found += _beyond_the_table(name, item, clients)
+            found += beyond_faults(name, item, clients.most_calls(name))
     for name, client in (throttle or {}).items():
         most, start = clients.limits.get(name), None if client is None else client.start
         if start is not None and most is not None and start > most:
@@ -133,12 +133,17 @@ def _kinds_of_work(endpoints: Mapping[str, EndpointSpec | None], clients: Client
     return list(found)
 
 
-def _beyond_the_table(name: str, item: EndpointSpec, clients: Clients) -> Iterator[Fault]:
-    """The faults of a table that ends before the calls that may run at once."""
+def beyond_faults(name: str, item: EndpointSpec, most: int) -> Iterator[Fault]:
+    """The faults of a table that ends before the calls that may run at once.
+
+    Args:
+        name: of the endpoint.
+        item: the endpoint.
+        most: calls that its clients have at once.
+    """
     speed, table = item.speed(), item.table
     if speed is None or table is None:
         return
-    most = clients.most_calls(name)
     if item.max_in_flight is not None:
         most = min(most, item.max_in_flight)
     last = max(table)

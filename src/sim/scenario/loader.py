@@ -75,18 +75,22 @@ def _too_large(data: Mapping[Any, Any], scenario: Scenario | None, memory: int) 
         scenario: the same, where it is valid.
         memory: bytes.
     """
-    rows, listed = data.get("rows"), data.get("columns")
     if scenario is not None:
-        columns = scenario.graph().num_columns
+        sizes: list[tuple[Any, int]] = [
+            (each.rows, each.graph().num_columns) for each in scenario.pipelines()
+        ]
     else:
-        columns = len(listed) if isinstance(listed, list) else 1
-    if type(rows) is not int or not rows * columns > memory > 0:
-        return []
-    text = (
-        f"{rows:,} rows × {columns:,} columns need at least {rows * columns // 2**30:,} GiB; "
-        f"this machine has {memory // 2**30:,} GiB"
-    )
-    return [Fault(("rows",), text)]
+        listed = data.get("columns")
+        sizes = [(data.get("rows"), len(listed) if isinstance(listed, list) else 1)]
+    return [
+        Fault(
+            ("beside", place - 1, "rows") if place else ("rows",),
+            f"{rows:,} rows × {columns:,} columns need at least {rows * columns // 2**30:,} GiB; "
+            f"this machine has {memory // 2**30:,} GiB",
+        )
+        for place, (rows, columns) in enumerate(sizes)
+        if type(rows) is int and rows * columns > memory > 0
+    ]
 
 
 def _read(path: Path) -> Document:

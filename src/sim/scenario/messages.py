@@ -134,18 +134,20 @@ def place_words(where: Place, data: Any = None) -> str:
         where: the place.
         data: the scenario, where a column is to be named by its name.
     """
-    prefix = ""
-    if len(where) > 1 and where[0] == "columns" and isinstance(data, Mapping):
-        columns = data.get("columns")
-        position = where[1]
-        item = columns[position] if isinstance(columns, list) and position < len(columns) else None
+    prefixes = []
+    for field in ("beside", "columns"):
+        if len(where) < 2 or where[0] != field or not isinstance(data, Mapping):
+            continue
+        items, position = data.get(field), where[1]
+        item = items[position] if isinstance(items, list) and position < len(items) else None
         name = item.get("name") if isinstance(item, Mapping) else None
         if isinstance(name, str) and name:
-            prefix, where = f"columns {name!r}", where[2:]
+            prefixes.append(f"{field} {name!r}")
+            where, data = where[2:], item
     text = ""
     for part in where:
-        text += f"[{part}]" if isinstance(part, int) and (text or prefix) else f".{part}"
-    return ": ".join(filter(None, (prefix, text.removeprefix("."))))
+        text += f"[{part}]" if isinstance(part, int) and (text or prefixes) else f".{part}"
+    return ": ".join(filter(None, (*prefixes, text.removeprefix("."))))
 
 
 def explain(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sim.scenario.strict import Fault
 from sim.scenario.words import unknown_name
 
-__all__ = ["Names", "reference_faults", "unknown_keys"]
+__all__ = ["Names", "reference_faults", "resources_taken", "unknown_keys"]
 
 
 class Names(NamedTuple):
@@ -72,11 +72,17 @@ def reference_faults(data: Mapping[str, Any], names: Names) -> Iterator[Fault]:
         given = holder.get(key) if isinstance(holder, Mapping) else None
         if known is not None and isinstance(given, Mapping):
             yield from unknown_keys((part, key), given, known, text, what)
-    for part in ("endpoints", "throttle"):
+    served = names.resources
+    if served is not None:
+        # An endpoint may serve pipelines beside this one alone.
+        served = sorted(
+            {*served, *(x for one in _items(data.get("beside")) for x in resources_taken(one))}
+        )
+    for part, known in (("endpoints", served), ("throttle", names.resources)):
         given = data.get(part)
-        if names.resources is not None and isinstance(given, Mapping):
+        if known is not None and isinstance(given, Mapping):
             text, what = "no column takes {!r}", "columns take"
-            yield from unknown_keys((part,), given, names.resources, text, what)
+            yield from unknown_keys((part,), given, known, text, what)
     effect = data.get("row_effect")
     given = effect.get("columns") if isinstance(effect, Mapping) else None
     for place, name in enumerate(given if isinstance(given, list | tuple) else ()):
@@ -84,10 +90,21 @@ def reference_faults(data: Mapping[str, Any], names: Names) -> Iterator[Fault]:
             text = unknown_name(f"no column {name!r}", name, names.columns, "there are")
             yield Fault(("row_effect", "columns", place), text)
     for position, item in enumerate(_items(data.get("outages"))):
-        name, known = item.get("resource"), names.resources
+        name, known = item.get("resource"), served
         if known is not None and isinstance(name, str) and name not in known:
             text = unknown_name(f"no column takes {name!r}", name, known, "columns take")
             yield Fault(("outages", position, "resource"), text)
+
+
+def resources_taken(data: Mapping[str, Any]) -> set[str]:
+    """The resources that the columns of a scenario take, as far as it is well-formed.
+
+    Those of a DataDesigner pipeline are the ones whose limit the scenario states.
+    """
+    taken = {item.get("resource") for item in _items(data.get("columns"))}
+    if "pipeline" in data:
+        taken.update(_limited(data, {}) or ())
+    return {name for name in taken if isinstance(name, str)}
 
 
 def unknown_keys(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cellspec.build.datadesigner import Pipeline as LoadedPipeline
     from cellspec.build.datadesigner import PipelineColumn
 
-__all__ = ["Parts", "Resolved", "Source", "readable_parts", "resolve"]
+__all__ = ["Parts", "Resolved", "Source", "clients_of", "readable_parts", "resolve"]
 
 
 class Parts(NamedTuple):
@@ -164,7 +164,7 @@ def resolve(
     if graph is not None and parts.limits is not None and parts.barrier_scope is not None:
         _check_groups(graph, parts.limits, faults)
     if graph is not None and parts.limits is not None:
-        clients = _clients(graph, source, parts.limits)
+        clients = clients_of(graph, source, parts.limits)
         faults += endpoint_faults(parts.endpoints, parts.throttle, parts.outages, clients)
     if graph is None or not fits:
         return None
@@ -173,7 +173,7 @@ def resolve(
         # Sums of tokens name other columns, and one that is malformed is not missing too.
         faults += row_faults(graph.rules, source.latencies, source.places, ranged)
         if not faults and parts.limits is not None:
-            faults += token_faults(parts.endpoints, _clients(graph, source, parts.limits))
+            faults += token_faults(parts.endpoints, clients_of(graph, source, parts.limits))
     return Resolved(graph, source.columns(graph), source)
 
 
@@ -316,7 +316,7 @@ def _build_graph(source: Source, parts: Parts, faults: list[Fault]) -> Execution
         return None
 
 
-def _clients(graph: ExecutionGraph, source: Source, limits: LimitsSpec) -> Clients:
+def clients_of(graph: ExecutionGraph, source: Source, limits: LimitsSpec) -> Clients:
     """The columns of a scenario, as its endpoints see them."""
     groups = limits.row_groups
     admitted = None if groups is None or groups.admitted is None else groups.rows * groups.admitted

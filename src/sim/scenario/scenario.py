@@ -45,6 +45,7 @@ from sim.endpoints.plan import EndpointPlan, SerialPlan, ThrottlePlan
 from sim.policies import Policy
 from sim.scenario.accept import accept_faults
 from sim.scenario.arrivals import arrival_times
+from sim.scenario.beside import COMMON, read_beside
 from sim.scenario.endpoints import (
     EndpointSpec,
     ResourceOutage,
@@ -68,7 +69,7 @@ from sim.scenario.records import (
     Weight,
     one_of_schema,
 )
-from sim.scenario.resolve import Parts, Resolved, readable_parts, resolve
+from sim.scenario.resolve import Parts, Resolved, clients_of, readable_parts, resolve
 from sim.scenario.row_effect import RowEffectSpec, effect_faults
 from sim.scenario.sampler import ColumnLatency, LatencySource
 from sim.scenario.shares import share_faults
@@ -145,8 +146,16 @@ class Scenario(StrictModel):
     )
     accept: AcceptSpec | None = Field(None, description="none: every row is wanted")
 
+    beside: Annotated[tuple[Any, ...], Field(strict=False)] = Field(
+        (),
+        description="further pipelines that run at the same time: each a scenario, whose columns "
+        "are served by the endpoints of this one; a seed that one does not state follows from "
+        "this file's seed and its name",
+    )
+
     _plan: Resolved = PrivateAttr()
     _start: Claim | None = PrivateAttr(None)
+    _beside: tuple[Scenario, ...] = PrivateAttr(())
     _folder: Path = PrivateAttr(default_factory=Path)
 
     @model_validator(mode="wrap")
@@ -166,6 +175,8 @@ class Scenario(StrictModel):
             raise faults_error(faults, error) from None
         scenario._folder = folder
         scenario._resolve(faults)
+        if scenario.beside:
+            scenario._beside = scenario._read_beside(faults)
         if faults:
             raise faults_error(faults)
         return scenario
@@ -216,7 +227,32 @@ class Scenario(StrictModel):
             elif late is not None:
                 faults.append(Fault(("failures",), text.format(late, "has a timeout_s")))
 
+    def _read_beside(self, faults: list[Fault]) -> tuple[Scenario, ...]:
+        """The pipelines beside this one."""
+        data = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        common = {name: data.get(name, {}) for name in COMMON}
+        context = {"folder": self._folder}
+        return read_beside(
+            self, common, lambda item: Scenario.model_validate(item, context=context), faults
+        )
+
     # What a simulator asks
+
+    def pipelines(self) -> tuple[Scenario, ...]:
+        """What runs, each as a scenario that stands alone: this pipeline, and those beside it."""
+        if not self.beside:
+            return (self,)
+        taken = set(self.column_resource.values())
+        alone = {
+            "beside": (),
+            "endpoints": {name: one for name, one in self.endpoints.items() if name in taken},
+            "outages": tuple(one for one in self.outages if one.resource in taken),
+        }
+        return self.model_copy(update=alone), *self._beside
+
+    def most_calls(self, resource: str) -> int:
+        """No more calls of a resource than this ever run at once, of this pipeline alone."""
+        return clients_of(self.graph(), self._plan.source, self.limits).most_calls(resource)
 
     @property
     def conditions(self) -> Mapping[str, str]:
@@ -427,7 +463,7 @@ def _leave_out_unused(data: dict[str, Any]) -> None:
     for name in ("endpoints", "outages", "throttle", "scheduler"):
         if not data[name]:
             del data[name]
-    for name in ("start_from", "accept", "shares", "arrivals"):
+    for name in ("start_from", "accept", "shares", "arrivals", "beside"):
         if not data[name]:
             del data[name]
     if data["checkpoint"] is not None and not data["checkpoint"]["blocking"]:

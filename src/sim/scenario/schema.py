@@ -6,6 +6,7 @@ import json
 import sys
 from typing import Any
 
+from sim.scenario.beside import COMMON
 from sim.scenario.scenario import Scenario
 
 __all__ = ["scenario_schema", "schema_text"]
@@ -22,6 +23,9 @@ def scenario_schema() -> dict[str, Any]:
     older = {**failures["properties"]["backoff"], "deprecated": True}
     failures["properties"]["cool_down"] = {**older, "description": "the older name of backoff"}
     failures["not"] = {"required": ["backoff", "cool_down"]}
+    # A pipeline that runs beside is a scenario, without what is said once for all.
+    not_own = [{"required": [word]} for word in (*COMMON, "beside")]
+    schema["properties"]["beside"]["items"] = {"$ref": "#", "not": {"anyOf": not_own}}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 

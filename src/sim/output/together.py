@@ -1,0 +1,67 @@
+"""The result of pipelines that ran beside each other: as a table, as JSON, and as CSV."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from cellspec.text import counted
+from sim.output.result_data import csv_of, plain
+from sim.output.result_table import decimals, integers, printable, render_table, table
+from sim.results_together import TogetherResult
+
+__all__ = ["csv_together", "json_together", "table_together"]
+
+
+def json_together(result: TogetherResult) -> str:
+    """One JSON object, whose `pipelines` are each as a run alone prints it."""
+    found = {
+        **asdict(result),
+        "pipelines": [plain(one) for one in result.pipelines],
+    }
+    return json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def csv_together(result: TogetherResult) -> str:
+    """A header, and a line for each pipeline."""
+    return csv_of(result.pipelines)
+
+
+def table_together(result: TogetherResult) -> str:
+    """What is common, and then the table of each pipeline."""
+    runs, endpoints = result.pipelines, result.common_endpoints
+    shares = [[item.refused_share for item in endpoints], [item.utilisation for item in endpoints]]
+    refused, used = ([None if x is None else 100 * x for x in column] for column in shares)
+    lines = [
+        f"{printable(result.name)}: {counted(len(runs), 'pipeline')} on "
+        f"{counted(len(endpoints), 'endpoint')}, seed {result.seed}",
+        "",
+        *table(
+            [
+                ("pipeline", [printable(run.name) for run in runs]),
+                ("makespan s", decimals([run.makespan_s for run in runs])),
+                ("rows delivered", integers([run.rows_delivered for run in runs])),
+                ("rows/s", decimals([run.rows_per_s for run in runs])),
+                ("seed", [str(run.seed) for run in runs]),
+            ],
+            words=1,
+        ),
+        "",
+        *table(
+            [
+                ("endpoint", [printable(item.endpoint) for item in endpoints]),
+                ("pipelines", integers([item.pipelines for item in endpoints])),
+                ("sent", integers([item.sent for item in endpoints])),
+                ("accepted", integers([item.accepted for item in endpoints])),
+                ("refused", integers([item.refused for item in endpoints])),
+                ("refused %", decimals(refused)),
+                ("lost", integers([item.lost for item in endpoints])),
+                ("mean in flight", decimals([item.mean_in_flight for item in endpoints])),
+                ("utilisation %", decimals(used)),
+            ],
+            words=1,
+        ),
+    ]
+    parts = ["".join(f"{line.rstrip()}\n" for line in lines), *map(render_table, runs)]
+    end = f"all pipelines: fingerprint {result.fingerprint}  scenario {result.scenario_digest}\n"
+    return "\n".join([*parts, end])
