@@ -299,14 +299,19 @@ FIGURES: tuple[Figure, ...] = (
         "cells",
         "cells_done of its columns, output cells of barriers left out.",
     ),
-    Figure("by_resource.busy_s", "s", "busy s", "As worker_busy_s, over its calls."),
+    Figure(
+        "by_resource.busy_s",
+        "s",
+        "busy s",
+        "As worker_busy_s, over its calls, each as often as it takes places of the resource.",
+    ),
     Figure(
         "by_resource.utilisation",
         "",
         "utilisation %",
         "Its busy_s / (its limit × makespan); none without a limit.",
     ),
-    Figure("by_resource.mean_in_flight", "calls", "mean in flight", "Its busy_s / makespan."),
+    Figure("by_resource.mean_in_flight", "places", "mean in flight", "Its busy_s / makespan."),
     Figure(
         "by_resource.wait_calls",
         "calls",
@@ -394,7 +399,8 @@ FIGURES: tuple[Figure, ...] = (
         "`retry_after_s` that the throttle heeds, have passed since the last that was told, what "
         "refused that one; then other calls of the client (`throttle NAME`). With a scheduler that "
         "takes time: two calls or more are before their `entered` or after their `answered` "
-        "(`scheduler`). As many calls of a resource are in flight as its limit (`resource NAME`). "
+        "(`scheduler`). Too few places of a resource are free for a call that takes the fewest of "
+        "it (`resource NAME`). "
         "As many calls as workers are (`workers`). The time is between a crash and its resume "
         "(`restart`). Nothing of all that (`pipeline`). The text "
         "calls an endpoint saturated that held the run up for 90 % of it.",

@@ -380,15 +380,16 @@ def _planned(scenario: Scenario) -> int | None:
 
 def _resources(scenario: Scenario, outcome: Outcome) -> tuple[ResourceFigures, ...]:
     """One entry a resource, in the scenario's order, then one for columns without one."""
-    rules, resource_of = scenario.graph().rules.columns, scenario.column_resource
+    rules, takes = scenario.graph().rules.columns, scenario.run_limits().places_of
     found = []
     limits: list[tuple[str | None, int | None]] = [*scenario.resource_limits.items(), (None, None)]
     for (name, limit), waits in zip(limits, outcome.waits, strict=True):
-        mine = [rule for rule in rules if resource_of.get(rule.name) == name]
+        mine = [rule for rule in rules if name in (takes(rule.name) or (None,))]
         if name is None and not mine:
             continue
         done = sum(outcome.done[rule.index] for rule in mine if not rule.is_barrier)
-        busy = sum(outcome.busy_s[rule.index] for rule in mine)
+        places = [1 if name is None else takes(rule.name)[name] for rule in mine]
+        busy = sum(outcome.busy_s[c.index] * n for c, n in zip(mine, places, strict=True))
         by_rank = [None if wait is None else tidy(wait) for wait in waits.percentiles]
         by_quarter = [None if wait is None else tidy(wait) for wait in waits.by_quarter]
         found.append(

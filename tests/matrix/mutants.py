@@ -1143,7 +1143,8 @@ class UsesOneWorkerMore(Simulator):
 class UsesOneSlotMore(Simulator):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.state.capacity[0] += 1
+        first, *others = self.state.capacity
+        self.state.capacity = [first + 1, *others]
 
 
 @mutant("the dead process finishes its write after the crash", "simulator")

@@ -244,10 +244,10 @@ def _binding(
     holders: list[_Holder] = []
     changes: list[tuple[float, str, int]] = []
 
-    def add(state: str, spans: Iterable[tuple[float, float]]) -> None:
+    def add(state: str, spans: Iterable[tuple[float, float]], count: int = 1) -> None:
         for start, end in spans:
-            changes.append((start, state, 1))
-            changes.append((end, state, -1))
+            changes.append((start, state, count))
+            changes.append((end, state, -count))
 
     for one in endpoints:
         held, spans = _at_endpoint(scenario, history, one)
@@ -262,14 +262,16 @@ def _binding(
         for incarnation, call in calls:
             add("scheduler", _in_loop(call, _end_s(incarnation, call)))
     for resource, limit in history.limits["resources"].items():
-        holders.append(_Holder(f"resource {resource}", {f"resource {resource}": limit}))
+        taken = [item.places.get(resource, math.inf) for item in history.columns.values()]
+        if (fewest := min(taken)) < math.inf:
+            least = limit + 1 - int(fewest)
+            holders.append(_Holder(f"resource {resource}", {f"resource {resource}": least}))
     holders.append(_Holder("workers", {"workers": history.limits["workers"]}))
     for incarnation, call in calls:
         span = call.start_s, _end_s(incarnation, call)
         add("workers", [span])
-        resource = history.columns[call.column].resource
-        if resource is not None:
-            add(f"resource {resource}", [span])
+        for resource, places in history.columns[call.column].places.items():
+            add(f"resource {resource}", [span], places)
     for incarnation in history.incarnations:
         add("runs", [(incarnation.start_s, incarnation.end_s)])
     sums = _sweep(changes, holders)

@@ -20,6 +20,7 @@ import sim.simulator.simulator
 import sim.simulator.table
 import sim.simulator.timings
 from cellspec.graph.nodes import column_of
+from cellspec.machine.limits import Limits
 from cellspec.state.claims import minus, prefix_of
 from cellspec.state.codes import READY
 from sim.endpoints.client import Client
@@ -159,6 +160,21 @@ def _throttle_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         return "" if client.waiting else method(client, t)
 
     _instead(monkeypatch, Client, "waits_for", waits_for)
+
+
+@_fault("a call is busy once, whatever places it takes", "by_resource.busy_s")
+def _one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def places_of(method: Any, limits: Limits, column: str) -> dict[str, int]:
+        return dict.fromkeys(method(limits, column), 1)
+
+    summarise = sim.results.summarise
+
+    def wrong(*arguments: Any, **named: Any) -> Any:
+        with monkeypatch.context() as inner:
+            _instead(inner, Limits, "places_of", places_of)
+            return summarise(*arguments, **named)
+
+    monkeypatch.setattr(sim.results, "summarise", wrong)
 
 
 # Rows and cells

@@ -389,10 +389,17 @@ class _Recompute:
         return found
 
     def of_resource(self, resource: str | None, limit: int | None) -> Figures:
-        mine = [name for name, column in self.columns.items() if column.resource == resource]
+        mine = {
+            name: column.places.get(resource or "", 1)
+            for name, column in self.columns.items()
+            if resource in (column.places or (None,))
+        }
         calls = [(incarnation, call) for incarnation, call in self.calls if call.column in mine]
         cells = [name for name in mine if not self.columns[name].scope_rows]
-        busy = self.busy(calls)
+        of_column = ([one for one in calls if one[1].column == name] for name in mine)
+        busy = math.fsum(
+            n * self.busy(own) for n, own in zip(mine.values(), of_column, strict=True)
+        )
         waits = [
             (call.start_s, call.start_s - self.ready_s(incarnation, call))
             for incarnation, call in self.looked_at

@@ -30,6 +30,7 @@ class Column:
         needs: the columns that it waits for; a side effect stands for its column.
         scope_rows: how many rows one barrier node reads; 0 for a column that is no barrier.
         resource: what each of its calls takes, or None.
+        places: how many places each takes, of each resource.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Column:
     may_skip: bool
     propagates: bool
     resource: str | None
+    places: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -225,6 +227,8 @@ def _columns(header: dict[str, Any]) -> dict[str, Column]:
             scope = graph["rows"]
         elif "BARRIER" in traits or "BATCH_BARRIER" in traits:
             scope = graph["batch_size"]
+        resource = header["limits"]["column_resource"].get(item["name"])
+        one = {} if resource is None else {resource: 1}
         found[item["name"]] = Column(
             item["name"],
             tuple(dict.fromkeys(producer[name] for name in item["needs"])),
@@ -232,7 +236,8 @@ def _columns(header: dict[str, Any]) -> dict[str, Column]:
             "ORDERED" in traits,
             item["may_skip"],
             item["propagate_skip"],
-            header["limits"]["column_resource"].get(item["name"]),
+            resource,
+            (header.get("places") or {}).get(item["name"], one),
         )
     return found
 

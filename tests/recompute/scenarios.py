@@ -27,6 +27,7 @@ def draw(seed: int, number: int) -> Data:
     if behind.random() < 0.3:
         _Endpoints(behind).add(data)
         _keep_answers_whole(data)
+    _take_several(data, random.Random(f"{seed}/{number}/places"))
     return data
 
 
@@ -66,6 +67,25 @@ def _add_runs(data: Data, source: random.Random) -> None:
             names = [c["name"] for c in data["columns"] if c.get("resource") == resource]
             weights = {name: source.choice((0.5, 1, 3)) for name in names}
             data.setdefault("shares", {})[resource] = weights
+
+
+def _take_several(data: Data, source: random.Random) -> None:
+    """Let calls take several places, of the resource that is theirs and perhaps of another."""
+    if source.random() >= 0.2:
+        return
+    limits, behind = (
+        data["limits"]["resources"],
+        {*data.get("endpoints", ()), *data.get("throttle", ())},
+    )
+    free = [name for name in limits if name not in data.get("shares", ())]
+    for column in data["columns"]:
+        if column.get("resource") not in free or source.random() < 0.4:
+            continue
+        own = column.pop("resource")
+        others = [name for name in free if name != own and name not in behind]
+        taken = [own, *(source.sample(others, 1) if others and source.random() < 0.6 else ())]
+        source.shuffle(taken)
+        column["resources"] = {name: source.randint(1, limits[name]) for name in taken}
 
 
 class _Draw:

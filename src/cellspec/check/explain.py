@@ -228,8 +228,10 @@ def _load(machine: Machine) -> str:
     words = [
         f"{machine.in_flight} in flight, workers: {'no limit' if workers is None else workers}"
     ]
+    places = machine.state.places
     for group, (name, limit) in enumerate(machine.limits.resources.items()):
-        words.append(f"{name!r}: {machine.counters.busy[group]} of {limit}")
+        taken = machine.counters.busy[group] if places is None else places.taken(group)
+        words.append(f"{name!r}: {taken} of {limit}")
     return "; ".join(words)
 
 
@@ -296,9 +298,11 @@ def _related(
 
 def _same_slots(event: Event, other: Event, machine: Machine) -> bool:
     """True if both take the same resource; without one, all calls share the workers."""
-    takes = machine.limits.column_resource
-    mine = takes.get(event.column or "")
-    return mine is None or mine == takes.get(other.column or "")
+    takes, places = machine.limits.column_resource, machine.limits.column_places
+    mine, its = event.column or "", other.column or ""
+    if mine not in takes:
+        return True
+    return not {*places.get(mine, (takes[mine],))}.isdisjoint(places.get(its, (takes.get(its),)))
 
 
 def _span(event: Event, machine: Machine) -> tuple[int, int] | None:

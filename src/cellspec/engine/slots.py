@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cellspec.engine.calls import Call
+from cellspec.errors import SpecError
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.machine.limits import Limits
 
@@ -21,6 +22,8 @@ class Slots:
     """
 
     def __init__(self, graph: ExecutionGraph, limits: Limits) -> None:
+        if limits.column_places:
+            raise SpecError("limits: column_places: this engine takes one place for each call")
         self._workers = limits.workers
         names = list(limits.resources)
         self.running: dict[int, Call] = {}

@@ -326,6 +326,16 @@ def refuse_limit(run: RunState, group: int, where: str) -> None:
             f"{where} starts with {counted(run.counters.load, 'worker')} busy of {workers}",
         )
     names = list(run.limits.resources)
+    if run.places is not None:
+        for resource, places in run.places.lacking(group):
+            name = names[resource]
+            taken = counted(run.places.taken(resource), "place")
+            run.breaks(
+                "SCHED-11",
+                f"{where} takes {counted(places, 'place')} of {name!r}, and starts with {taken} "
+                f"taken of {run.limits.resources[name]}",
+            )
+        return
     if group >= len(names) or run.counters.busy[group] < run.limits.resources[names[group]]:
         return
     name = names[group]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from cellspec.errors import SpecError
 from cellspec.graph.rules import Rules
 from cellspec.machine.policy import scopes_too_wide, stop_threshold
+from cellspec.text import listed_names
 
 __all__ = ["ClaimKind", "FailurePolicy", "Limits", "SavePolicy", "check_limits"]
 
@@ -26,12 +27,14 @@ class Limits:
         workers: nodes in flight in all; None if unlimited.
         resources: nodes in flight by resource (a model endpoint, say).
         column_resource: the resource that each node of a column takes; other columns do without.
+        column_places: of a column whose nodes take several places, how many of each resource; its
+            `column_resource` is one of these. A node of any other takes one place.
         group_rows: rows of a row group; None if rows are not admitted in groups.
         groups: row groups that may be admitted at once; None if unlimited.
 
     Raises:
-        SpecError: a limit below 1, a column whose resource has no limit, or a limit of groups
-            without their size.
+        SpecError: a limit below 1, a column whose resource has no limit or fewer places than a
+            node takes, or a limit of groups without their size.
     """
 
     workers: int | None = None
@@ -39,6 +42,7 @@ class Limits:
     column_resource: Mapping[str, str] = field(default_factory=dict)
     group_rows: int | None = None
     groups: int | None = None
+    column_places: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         own = (
@@ -56,6 +60,41 @@ class Limits:
                 raise SpecError(
                     f"limits: column {column!r} uses resource {resource!r}, which has no limit"
                 )
+        for column, places in self.column_places.items():
+            self._check_places(column, places)
+
+    def _check_places(self, column: str, places: Mapping[str, int]) -> None:
+        where = f"limits: column_places: {column}"
+        if self.column_resource.get(column) not in places:
+            raise SpecError(f"{where}: expected its column_resource among {listed_names(places)}")
+        for name, count in places.items():
+            most = self.resources.get(name)
+            if most is None:
+                raise SpecError(f"{where}: resource {name!r} has no limit")
+            if type(count) is not int or not 1 <= count <= most:
+                raise SpecError(
+                    f"{where}: {name}: expected from 1 to {most} places, the limit of the "
+                    f"resource, got {count!r}"
+                )
+
+    @property
+    def takes(self) -> list[Mapping[str, int]]:
+        """By group of columns, the places that a node takes; see `group_of`.
+
+        The first groups take one place of a resource, in the order of `resources`.
+        """
+        several = dict.fromkeys(tuple(sorted(each.items())) for each in self.column_places.values())
+        return [*({name: 1} for name in self.resources), *map(dict, several)]
+
+    def group_of(self, column: str) -> int:
+        """The group of the columns that take the same places; the last takes none."""
+        takes, mine = self.takes, self.places_of(column)
+        return takes.index(mine) if mine else len(takes)
+
+    def places_of(self, column: str) -> Mapping[str, int]:
+        """The places that a node of a column takes, by resource."""
+        resource = self.column_resource.get(column)
+        return self.column_places.get(column, {} if resource is None else {resource: 1})
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from cellspec.machine.limits import ClaimKind, FailurePolicy, Limits, SavePolicy
 from cellspec.machine.open_saves import OpenSaves
 from cellspec.state.claims import Claim, Rows, normal, prefix_of
 from cellspec.state.counters import UNLIMITED, Counters, Judge
+from cellspec.state.places import SharedPlaces
 from cellspec.text import cell_words, node_words
 
 __all__ = ["FAILED", "Commit", "News", "RunState", "RunningRange", "is_over"]
@@ -259,10 +260,16 @@ class RunState:
         self.judges_progress = "SCHED-15" not in self.waived
         self.idle_s, self.slack_s = idle_s, slack_s
         self.waits_s = bool(idle_s or slack_s)
-        # Groups of ready work: one a resource, one for columns that take none, and one for the
-        # output cells of barriers, which take no worker either.
-        self.output_group = len(limits.resources) + 1
-        self.capacity = [*limits.resources.values(), UNLIMITED, UNLIMITED]
+        # Groups of ready work: one a resource, one for each further combination of places, one
+        # for columns that take none, and one for the output cells of barriers, which take no worker
+        # either.
+        self.output_group = len(limits.takes) + 1
+        self.places = _places(limits) if limits.column_places else None
+        self.capacity: Sequence[int] = self.places or [
+            *limits.resources.values(),
+            UNLIMITED,
+            UNLIMITED,
+        ]
         self.workers = UNLIMITED if limits.workers is None else limits.workers
         self.incarnation = 0
         self.now = 0.0
@@ -377,12 +384,7 @@ class RunState:
         self.barrier_flags = [rule.is_barrier for rule in rules.columns]
         self.in_order = any(rule.ordered for rule in rules.columns)
         self.groups_depend = self.in_order or any(rule.scope_rows for rule in rules.columns)
-        names = list(self.limits.resources)
-        resource_of = self.limits.column_resource
-        self.group_of = [
-            names.index(resource_of[rule.name]) if rule.name in resource_of else len(names)
-            for rule in rules.columns
-        ]
+        self.group_of = [self.limits.group_of(rule.name) for rule in rules.columns]
         self.counters = Counters(
             rules,
             groups=self.group_of,
@@ -517,3 +519,10 @@ class RunState:
     def is_stopping(self) -> bool:
         """True if no call may start any more: the run stops early, or a stop was requested."""
         return self.must_stop or self.stopped or self.stop_requested
+
+
+def _places(limits: Limits) -> SharedPlaces:
+    """The places of resources, for limits under which a node may take several."""
+    names = list(limits.resources)
+    takes = [{names.index(name): n for name, n in each.items()} for each in limits.takes]
+    return SharedPlaces(list(limits.resources.values()), [*takes, {}, {}], UNLIMITED)

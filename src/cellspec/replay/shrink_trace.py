@@ -108,8 +108,10 @@ def _without_column(steps: Steps, name: str) -> Steps | None:
     if not left or any(made & set(column.needs) for column in left):
         return None
     used = {key: value for key, value in old.limits.column_resource.items() if key != name}
+    places = {key: value for key, value in (old.places or {}).items() if key != name}
     header = msgspec.structs.replace(
         old,
+        places=places or None,
         graph=msgspec.structs.replace(old.graph, columns=left),
         limits=msgspec.structs.replace(old.limits, column_resource=used),
     )

@@ -32,6 +32,7 @@ from cellspec.state.node_states import (
     Uniform,
     filled,
 )
+from cellspec.state.places import SharedPlaces
 from cellspec.state.prefixes import prefix
 from cellspec.state.wanting import wanted
 
@@ -82,6 +83,22 @@ def compile_start(nodes: NodeStates, column: int) -> Callable[[int], None]:
 
     if takes_slot and not limited:
         return start_unlimited
+
+    places = nodes.capacity
+
+    def start_among_others(row: int) -> None:
+        if body[row] and judge.not_ready(column, row):
+            return
+        running = nodes.load
+        if running >= workers or busy[group] >= places[group]:
+            judge.no_slot(column, row)
+        nodes.load = running + 1
+        busy[group] += 1
+        body[row] = RUNNING  # type: ignore[index]  # a ready cell: the column is not finished
+        ready[group] -= 1
+
+    if takes_slot and isinstance(places, SharedPlaces):
+        return start_among_others
 
     def start(row: int) -> None:
         if body[row] and judge.not_ready(column, row):

@@ -24,6 +24,7 @@ from cellspec.state.codes import (
     READY,
     SKIP_READY,
 )
+from cellspec.state.places import SharedPlaces
 
 __all__ = [
     "COUNT_DOWN",
@@ -204,7 +205,9 @@ class NodeStates:
             output_group if rule.scope_rows and output_group is not None else group
             for rule, group in zip(rules.columns, self.groups, strict=True)
         ]
-        self.capacity = list(capacity) if capacity is not None else [UNLIMITED] * count
+        self.capacity = [UNLIMITED] * count if capacity is None else capacity
+        if isinstance(capacity, SharedPlaces):
+            capacity.watch(self)
         self.workers = workers
         self.group_rows = group_rows
         self.part_rows = part_rows

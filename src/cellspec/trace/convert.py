@@ -94,7 +94,11 @@ def header_for(
     claims = tuple(claims)
     limits = limits or Limits()
     failures = failures or FailurePolicy()
-    promises = (config, saving, idle_s or None, bypass, killer_tries, failures.timeout_s, endpoints)
+    places = {name: dict(each) for name, each in limits.column_places.items()} or None
+    promises = (
+        *(config, saving, idle_s or None, bypass, killer_tries, failures.timeout_s, endpoints),
+        places,
+    )
     promised = any(one is not None for one in promises)
     newer = promised or bool(claim_version) or not WORDS_OF_2.isdisjoint(claims)
     rules = graph.rules
@@ -133,6 +137,7 @@ def header_for(
         timeout_s=failures.timeout_s,
         claim_version=claim_version if newer else None,
         endpoints=None if endpoints is None else {k: dict(v) for k, v in endpoints.items()},
+        places=places,
     )
 
 
@@ -208,10 +213,12 @@ def limits_of(header: Header, source: str = "trace") -> Limits:
     """
     names = {column.name for column in header.graph.columns}
     given = header.limits
-    for name in given.column_resource:
-        if name not in names:
-            field = f"limits.column_resource.{name}"
-            raise TraceError(source, 1, field, "no such column", clause="TRACE-02")
+    places = header.places or {}
+    for field, columns in (("limits.column_resource", given.column_resource), ("places", places)):
+        for name in columns:
+            if name not in names:
+                where = f"{field}.{name}"
+                raise TraceError(source, 1, where, "no such column", clause="TRACE-02")
     try:
         return Limits(
             workers=given.workers,
@@ -219,6 +226,7 @@ def limits_of(header: Header, source: str = "trace") -> Limits:
             column_resource=given.column_resource,
             group_rows=given.group_rows,
             groups=given.groups,
+            column_places=places,
         )
     except SpecError as error:
         raise TraceError(source, 1, "", str(error), clause="TRACE-02") from None

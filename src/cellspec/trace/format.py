@@ -233,6 +233,13 @@ class Header(JsonObject, frozen=True, omit_defaults=True):
         dict[str, dict[str, Any]] | None,
         Meta(description="By resource the endpoint behind it, in the engine's own words."),
     ] = None
+    places: Annotated[
+        dict[str, dict[str, Positive]] | None,
+        Meta(
+            description="By column whose calls take several places, how many of each resource; its "
+            "`column_resource` is one of these. A call of any other takes one; null: all do."
+        ),
+    ] = None
 
 
 # Events

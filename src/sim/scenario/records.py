@@ -81,6 +81,12 @@ class ColumnSpec(StrictModel):
     resource: Name | None = Field(
         None, description="what each node of the column takes one of, such as a model endpoint"
     )
+    resources: dict[Name, Positive] | None = Field(
+        None,
+        min_length=1,
+        description="in place of resource: places that a call takes, by resource; it starts when "
+        "all are free, and holds them to its end",
+    )
     latency: Latency = Field(
         Constant(value_s=0.0), description="of one cell; of the barrier for a barrier column"
     )
@@ -113,9 +119,19 @@ class ColumnSpec(StrictModel):
         if self.range_rows > 1 and (is_barrier or "ROW_STREAMABLE" not in self.traits):
             text = "the column is not ROW_STREAMABLE: one call makes one cell"
             faults.append(Fault(("range_rows",), text))
+        if self.resource is not None and self.resources is not None:
+            text = "resource is given too, and means one place of it; leave one of the two out"
+            faults.append(Fault(("resources",), text))
         if faults:
             raise faults_error(faults)
         return self
+
+    @property
+    def takes(self) -> dict[str, int]:
+        """By resource that a call takes: how many places."""
+        if self.resources is not None:
+            return self.resources
+        return {} if self.resource is None else {self.resource: 1}
 
     def descriptor(self) -> ColumnDescriptor:
         """The column as a graph takes it.

@@ -45,7 +45,7 @@ class Names(NamedTuple):
         """
         if resource_of is None:
             items = _items(data.get("columns"))
-            taken = [item.get("resource") for item in items]
+            taken = [name for item in items for name in _taken(item)]
             names: list[Any] | None = [item.get("name") for item in items]
             if not items or not all(isinstance(name, str) for name in names or ()):
                 names = None
@@ -101,7 +101,7 @@ def resources_taken(data: Mapping[str, Any]) -> set[str]:
 
     Those of a DataDesigner pipeline are the ones whose limit the scenario states.
     """
-    taken = {item.get("resource") for item in _items(data.get("columns"))}
+    taken = {name for item in _items(data.get("columns")) for name in _taken(item)}
     if "pipeline" in data:
         taken.update(_limited(data, {}) or ())
     return {name for name in taken if isinstance(name, str)}
@@ -148,6 +148,16 @@ def _of_columns(items: list[Mapping[str, Any]], limited: Collection[str] | None)
                 ("columns", position, "resource"),
                 unknown_name(text, resource, limited, "those with a limit"),
             )
+        several = item.get("resources")
+        if limited is not None and isinstance(several, Mapping):
+            where, text = ("columns", position, "resources"), "no resource {!r} in limits.resources"
+            yield from unknown_keys(where, several, limited, text, "those with a limit")
+
+
+def _taken(item: Mapping[str, Any]) -> list[Any]:
+    """The resources that a column names, in either field."""
+    several = item.get("resources")
+    return [item.get("resource"), *(several if isinstance(several, Mapping) else ())]
 
 
 def _produced(items: list[Mapping[str, Any]]) -> dict[str, None] | None:

@@ -12,7 +12,7 @@ __all__ = ["load_notes", "missed_crashes", "missed_rows", "remarks"]
 def remarks(scenario: Scenario) -> list[str]:
     """The fields that have less effect than a reader may expect, and those that are left out."""
     found = []
-    used = set(scenario.column_resource.values())
+    used = {name for item in scenario.latencies() for name in scenario.takes(item.name)}
     for name in scenario.limits.resources:
         if name not in used:
             found.append(f"limits.resources.{name}: no column takes it")

@@ -6,7 +6,7 @@ collected, so that one reading of a file reports them all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +22,7 @@ from sim.scenario.distributions import LatencyModel
 from sim.scenario.endpoint_faults import Clients, endpoint_faults, token_faults
 from sim.scenario.endpoints import EndpointSpec, ResourceOutage, ThrottleSpec
 from sim.scenario.graph_faults import graph_faults
+from sim.scenario.places import place_faults
 from sim.scenario.records import ColumnSpec, LimitsSpec, Pipeline, Positive
 from sim.scenario.references import Names, reference_faults, unknown_keys
 from sim.scenario.row_faults import row_faults
@@ -59,7 +60,9 @@ class Source:
     Attributes:
         field: the scenario's field that gives them.
         latencies: by column, the model and the further seconds for each row that a barrier reads.
-        column_resource: by column that takes one, its resource.
+        column_resource: by column that takes one, its resource; of several the one that has an
+            endpoint or a throttle, or else the first.
+        column_places: by column whose calls take several places, how many of each resource.
         limits: by resource.
         conditions: by column, the condition that a pipeline skips its cells by.
         places: by column, where the file gives its latency.
@@ -72,6 +75,7 @@ class Source:
     limits: dict[str, int]
     conditions: dict[str, str]
     places: dict[str, tuple[int | str, ...]]
+    column_places: dict[str, dict[str, int]]
 
     def columns(self, graph: ExecutionGraph) -> tuple[ColumnLatency, ...]:
         """How long each column takes, in the graph's order of columns."""
@@ -155,8 +159,10 @@ def resolve(
         if parts.limits is not None and loaded is not None:
             source = _source_of_pipeline(parts.pipeline, loaded, parts.limits, faults)
     elif parts.columns is not None:
-        source = _source_of_columns(parts.columns, parts.limits)
+        source = _source_of_columns(parts.columns, parts.limits, _behind(parts))
     faults += reference_faults(data, names)
+    if parts.columns is not None and parts.limits is not None:
+        faults += place_faults(parts.columns, parts.limits.calls({}), _behind(parts))
     if source is None:
         return None
     graph = _build_graph(source, parts, faults)
@@ -177,18 +183,37 @@ def resolve(
     return Resolved(graph, source.columns(graph), source)
 
 
-def _source_of_columns(columns: Sequence[ColumnSpec | None], limits: LimitsSpec | None) -> Source:
-    """The columns that a scenario lists itself, as far as they are well-formed."""
+def _behind(parts: Parts) -> set[str]:
+    """The resources whose calls go through an endpoint or a throttle."""
+    outages = [item.resource for item in parts.outages if item is not None]
+    rates = () if parts.limits is None else parts.limits.requests_per_minute()
+    return {*(parts.endpoints or ()), *(parts.throttle or ()), *outages, *rates}
+
+
+def _source_of_columns(
+    columns: Sequence[ColumnSpec | None], limits: LimitsSpec | None, behind: Container[str]
+) -> Source:
+    """The columns that a scenario lists itself, as far as they are well-formed.
+
+    Args:
+        columns, limits: of the scenario.
+        behind: the resources whose calls go through an endpoint or a throttle.
+    """
     places = {item.name: place for place, item in enumerate(columns) if item is not None}
     known = [item for item in columns if item is not None]
     return Source(
         "columns",
         [item.descriptor() for item in known],
         {item.name: (item.latency, item.latency_per_row_s) for item in known},
-        {item.name: item.resource for item in known if item.resource is not None},
+        {
+            item.name: next((name for name in item.takes if name in behind), next(iter(item.takes)))
+            for item in known
+            if item.takes
+        },
         {} if limits is None else limits.calls({}),
         {},
         {name: ("columns", place, "latency") for name, place in places.items()},
+        {item.name: item.takes for item in known if sum(item.takes.values()) > 1},
     )
 
 
@@ -238,7 +263,7 @@ def _source_of_pipeline(
     descriptors = loaded.descriptors
     if rates:
         descriptors = [_skipping(item, rates.get(item.name, 0.0) > 0) for item in loaded.columns]
-    return Source("pipeline", descriptors, latencies, resource, all_limits, conditions, places)
+    return Source("pipeline", descriptors, latencies, resource, all_limits, conditions, places, {})
 
 
 def _unknown_names(

@@ -54,6 +54,7 @@ from sim.scenario.endpoints import (
     endpoint_plans,
 )
 from sim.scenario.latency import Plain
+from sim.scenario.places import share_place_faults
 from sim.scenario.records import (
     AcceptSpec,
     CheckpointSpec,
@@ -212,6 +213,7 @@ class Scenario(StrictModel):
             text = "rows come one by one, and each is a row group; leave limits.row_groups out"
             faults.append(Fault(("arrivals",), text))
         faults += share_faults(self.shares, plan.source.column_resource)
+        faults += share_place_faults(self.shares, plan.source.column_places)
         if self.accept is not None:
             faults += accept_faults(self.accept.rows, self.rows, plan.graph)
         if self.failures is None:
@@ -303,6 +305,10 @@ class Scenario(StrictModel):
         """The resource of each column that takes one."""
         return self._plan.source.column_resource
 
+    def takes(self, column: str) -> Mapping[str, int]:
+        """By resource that a call of a column takes: how many places; empty if it takes none."""
+        return self.run_limits().places_of(column)
+
     @property
     def resource_limits(self) -> Mapping[str, int]:
         """How many nodes may use each resource at once, the pipeline's own limits included."""
@@ -325,6 +331,7 @@ class Scenario(StrictModel):
             workers=self.limits.workers,
             resources=self.resource_limits,
             column_resource=self.column_resource,
+            column_places=self._plan.source.column_places,
             group_rows=None if groups is None else groups.rows,
             groups=None if groups is None else groups.admitted,
         )
@@ -344,7 +351,8 @@ class Scenario(StrictModel):
     def failure_rates(self, column: str) -> FailureRates:
         """How often calls of a column fail."""
         failures = self.failures or FailuresSpec()
-        general = failures.by_resource.get(self.column_resource.get(column, ""), failures.default)
+        named = [failures.by_resource.get(name) for name in self.takes(column)]
+        general = next((rates for rates in named if rates is not None), failures.default)
         return failures.by_column.get(column, general)
 
     def timeouts(self) -> dict[str, float]:
@@ -472,6 +480,7 @@ def _leave_out_unused(data: dict[str, Any]) -> None:
         del data["limits"]["row_groups"]
     for item in data["columns"] or ():
         for name, default in (
+            ("resources", None),
             ("skip_rate", 0.0),
             ("propagate_skip", True),
             ("range_rows", 1),

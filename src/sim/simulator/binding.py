@@ -27,9 +27,16 @@ class Binding:
     def __init__(self, state: RunState, routes: Sequence[Route]) -> None:
         self._state, self._routes = state, routes
         self._seconds: dict[str, float] = {}
-        limits = state.plan.limits.resources
+        limits = state.plan.limits
+        taken = [limits.places_of(column) for column in state.graph.column_names]
+        # By resource, the places that are taken when no call fits any more.
         self._resources = [
-            (group, most, f"resource {name}") for group, (name, most) in enumerate(limits.items())
+            (
+                group,
+                most + 1 - min((n[name] for n in taken if name in n), default=1),
+                f"resource {name}",
+            )
+            for group, (name, most) in enumerate(limits.resources.items())
         ]
 
     def passes(self, seconds: float) -> None:
@@ -42,9 +49,10 @@ class Binding:
             name = route.holds_up()
             if name:
                 return name
-        counters = self._state.counters
+        counters, places = self._state.counters, self._state.machine.state.places
         for group, most, name in self._resources:
-            if counters.busy[group] >= most:
+            busy = counters.busy[group] if places is None else places.taken(group)
+            if busy >= most:
                 return name
         return "workers" if counters.load >= self._state.workers else PIPELINE
 

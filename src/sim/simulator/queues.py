@@ -23,6 +23,7 @@ from cellspec.graph.nodes import NodeKey, barrier_key
 from cellspec.graph.rules import Rules
 from cellspec.state.codes import READY
 from cellspec.state.counters import Counters
+from cellspec.state.places import SharedPlaces
 from sim.draws import sequence
 from sim.policies import Policy
 
@@ -334,6 +335,8 @@ def pick_of(queues: Sequence[ReadyQueue], capacity: Sequence[int], counters: Cou
     """
     busy, groups = counters.busy, sorted(set(counters.groups))
     group = groups[0]
+    if isinstance(capacity, SharedPlaces):
+        return _pick_of_any(queues, capacity, busy)
     only, most = queues[group], capacity[group]
     # Other queues draw when they are asked for their heads.
     if len(queues) == 1 or (len(groups) == 1 and isinstance(only, FifoQueue | PriorityQueue)):
@@ -343,6 +346,14 @@ def pick_of(queues: Sequence[ReadyQueue], capacity: Sequence[int], counters: Cou
     if all(queue.__class__ is FifoQueue for queue in queues):
         found = [(group, queues[group], capacity[group]) for group in groups]
         return _pick_of_fifo(found, busy)  # type: ignore[arg-type]
+
+    return _pick_of_any(queues, capacity, busy)
+
+
+def _pick_of_any(
+    queues: Sequence[ReadyQueue], capacity: Sequence[int], busy: Sequence[int]
+) -> Picker:
+    """`pick_of` for queues of any policy, and for capacities that change."""
 
     def pick() -> NodeKey | None:
         best, chosen = math.inf, -1

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import sys
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -113,6 +113,7 @@ class RunState:
 
     Attributes:
         timed: the machine gets the time of each event.
+        groups: how many groups of columns there are that take different places.
         capacity: by group of columns, how many nodes may run at once.
         works: by column, whether it ages a row.
         order: gives the events of all incarnations their places in an instant.
@@ -140,13 +141,23 @@ class RunState:
         self.machine = machine
         self.timed = timed
         self.progress = progress
-        self.capacity = [*plan.limits.resources.values(), sys.maxsize]
+        limits = plan.limits
+        # Without the machine's group of output, which takes no slot.
+        self.groups = machine.state.output_group
+        self.capacity: Sequence[int] = [*limits.resources.values(), sys.maxsize]
+        if limits.column_places:
+            self.capacity = machine.state.capacity
         self.workers = plan.limits.workers or sys.maxsize
         columns = graph.num_columns
         self.outcome = Outcome(done=[0] * columns, calls=[0] * columns, busy_s=[0.0] * columns)
-        takes = [rule.name in plan.limits.column_resource for rule in graph.rules.columns]
+        takes = [rule.name in limits.column_resource for rule in graph.rules.columns]
         self.works = takes if any(takes) else [True] * columns
-        self.timings = Timings(graph.rules, machine.group_of, len(self.capacity), self.works)
+        of_resource = [
+            [group for group, places in enumerate(limits.takes) if name in places]
+            for name in limits.resources
+        ]
+        groups = [*of_resource, [self.groups - 1]]
+        self.timings = Timings(graph.rules, machine.group_of, groups, self.works)
         self.counters = machine.counters
         self.emissions: list[tuple[int, int, int]] = []
         self.queues: list[ReadyQueue] = []

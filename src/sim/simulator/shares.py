@@ -39,7 +39,7 @@ class Shares:
 
     def __init__(self, machine: Machine, plan: RunPlan) -> None:
         columns = machine.graph.rules.columns
-        self._groups = len(plan.limits.resources) + 1
+        self._groups = machine.state.output_group
         self._weights: dict[int, dict[int, float]] = {}
         for group, resource in enumerate(plan.limits.resources):
             weights = plan.shares.get(resource)

@@ -467,9 +467,9 @@ class Simulator:
 
     def _subscribe(self) -> None:
         """New queues, which the machine fills."""
-        capacity, group_of = self.state.capacity, self.machine.group_of
+        group_of = self.machine.group_of
         clock = itertools.count() if self.calls.shares or len(set(group_of)) > 1 else None
-        self.queues = [self._make_queue(group, clock) for group in range(len(capacity))]
+        self.queues = [self._make_queue(group, clock) for group in range(self.state.groups)]
         self.machine.listen(
             [
                 self._take_output(rule.index) if rule.is_barrier else self._take_ready(rule.index)

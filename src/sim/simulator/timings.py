@@ -71,7 +71,7 @@ class Timings:
     Args:
         rules: of the graph.
         group_of: by column, the group whose waits its calls are counted in.
-        groups: how many there are.
+        groups: for each item of `waits`, the groups whose calls it is about.
         works: by column, whether it ages a row.
 
     Attributes:
@@ -84,7 +84,11 @@ class Timings:
     """
 
     def __init__(
-        self, rules: Rules, group_of: Sequence[int], groups: int, works: Sequence[bool]
+        self,
+        rules: Rules,
+        group_of: Sequence[int],
+        groups: Sequence[Sequence[int]],
+        works: Sequence[bool],
     ) -> None:
         rows, columns = rules.num_records, len(rules.columns)
         self.every = every = sample_every(rows, columns)
@@ -209,12 +213,12 @@ class Timings:
     # What it comes to
 
     def waits(self, makespan_s: float) -> list[Waits]:
-        """By group, of all incarnations; that of each is settled."""
+        """By item of `groups`, of all incarnations; that of each is settled."""
         import numpy as np
 
         of_call = np.frombuffer(self._call_groups, dtype="l")
         starts, waits = np.frombuffer(self._starts), np.frombuffer(self._waits)
-        each = (of_call == group for group in range(self._groups))
+        each = (np.isin(of_call, groups) for groups in self._groups)
         return [_waits(starts[mine], waits[mine], makespan_s) for mine in each]
 
     def ages(self, rows: Rows, dropped: Iterable[int]) -> tuple[float | None, ...]:

@@ -42,7 +42,7 @@ def test_figures_of_a_sample_are_those_that_its_trace_bears_out(
 def test_of_too_many_calls_every_second_is_kept_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sim.simulator.timings, "KEPT_CALLS", 8)
     rules = ExecutionGraph(100, [ColumnDescriptor("a")]).rules
-    timings = Timings(rules, [0], 1, [True])
+    timings = Timings(rules, [0], [[0]], [True])
     for row in range(100):
         timings.called(0, row, row + 1, float(row), 0.0)
         if row % 30 == 0:
@@ -67,6 +67,6 @@ def test_of_no_values_there_is_no_percentile() -> None:
 
 def test_what_is_kept_of_a_large_table_does_not_grow_with_it() -> None:
     rules = ExecutionGraph(2_000_000, [ColumnDescriptor("a")]).rules
-    timings = Timings(rules, [0], 1, [True])
+    timings = Timings(rules, [0], [[0]], [True])
     assert timings.every == 11
     assert sum(map(bool, timings.flags)) == len(timings.ends[0]) == 181_819

@@ -510,6 +510,8 @@ def _check_columns(work: Workload, graph: ExecutionGraph) -> None:
             raise SpecError(
                 f"workload: latency_s.{column}: expected seconds from 0 up, got {mean_s!r}"
             )
+    if work.limits.column_places:
+        raise SpecError("workload: limits.column_places: an engine is asked for one place a call")
     for column in work.limits.column_resource:
         _known(f"limits.column_resource.{column}", column, graph)
     for place, (column, row) in enumerate(work.skips):
@@ -712,7 +714,7 @@ def _short(value: object) -> str:
 # The word of the format for a field of `End`.
 _NAMES = {"incarnation": "life"}
 # Fields of parts that a file without them is read as; files from before stay as they were.
-_NEWER = frozenset({"timeout_s", "answers", "raises"})
+_NEWER = frozenset({"timeout_s", "answers", "raises", "column_places"})
 
 
 def _plain(value: Any) -> Any:
