@@ -142,7 +142,7 @@ def _run(args: argparse.Namespace) -> int:
             args.scenario,
             runs,
             (
-                missed_crashes(run, outcome.makespan_s, outcome.events)
+                missed_crashes(run, outcome.makespan_s, outcome.events, outcome.down())
                 + missed_rows(run, outcome.outcome, outcome.delivered)
                 for run, outcome in zip(runs, outcomes, strict=True)
             ),

@@ -149,13 +149,16 @@ class ProviderLimits:
         limits: in the order of the scenario.
         charged: a refused call takes one from each limit on requests that has one. It takes no part
             of one: clients that come back at different times would keep each other out for ever.
+        name: of the endpoint, for messages.
 
     Attributes:
         refused_by: by limit, the refusals for which it stated the longest wait.
         last: the limit of the newest refusal, by its place in `limits`; -1 before the first.
     """
 
-    def __init__(self, limits: Sequence[LimitPlan], *, charged: bool = False) -> None:
+    def __init__(
+        self, limits: Sequence[LimitPlan], *, charged: bool = False, name: str = ""
+    ) -> None:
         self._limits: tuple[_Limit, ...] = tuple(
             _Window(each) if each.window == "fixed" else _Bucket(each) for each in limits
         )
@@ -166,7 +169,7 @@ class ProviderLimits:
         self._asks = tuple((each, _what(each.plan)) for each in self._limits)
         # The commonest case, without the work for several limits: one limit, on requests.
         self._only = self._limits[0] if [what for _, what in self._asks] == [ONE] else None
-        self._charged = charged
+        self._charged, self._name = charged, name
         self.refused_by = [0] * len(self._limits)
         self.last = -1
 
@@ -212,7 +215,10 @@ class ProviderLimits:
         """The longest of the limits' waits, and the limit that has it."""
         longest_s, longest = -1.0, 0
         for place, (limit, what) in enumerate(self._asks):
-            wait_s = limit.wait_s(asked[what], t)
+            try:
+                wait_s = limit.wait_s(asked[what], t)
+            except SpecError as error:
+                raise SpecError(f"endpoints.{self._name}.limits[{place}]: {error}") from None
             if wait_s > longest_s:
                 longest_s, longest = wait_s, place
         return longest_s, longest
@@ -280,7 +286,7 @@ def _what(plan: LimitPlan) -> int:
 def _never(asked: float, limit: _Limit) -> None:
     raise SpecError(
         f"{asked:g} {limit.plan.counts} never pass a limit of {limit.burst:g}: ask for fewer, or "
-        "raise the limit's burst"
+        f"raise the limit's {'amount' if limit.plan.window == 'fixed' else 'burst'}"
     )
 
 

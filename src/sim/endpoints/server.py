@@ -120,7 +120,7 @@ class Server:
             )
         self.limits: ProviderLimits | None = None
         if plan.limits:
-            self.limits = ProviderLimits(plan.limits, charged=plan.refusal.charged)
+            self.limits = ProviderLimits(plan.limits, charged=plan.refusal.charged, name=plan.name)
         self._most = plan.max_in_flight or sys.maxsize
         # Calls that are served and that wait, at most.
         self._room = None if plan.queue is None else self._most + plan.queue

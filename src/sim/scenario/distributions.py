@@ -44,6 +44,7 @@ __all__ = [
     "Quantiles",
     "Uniform",
     "Weibull",
+    "below",
 ]
 
 Z90 = 1.2815515655446004
@@ -51,7 +52,7 @@ Z99 = 2.3263478740408408
 """Standard normal quantiles at 0.90 and 0.99."""
 
 
-def _below(z: Floats) -> Floats:
+def below(z: Floats) -> Floats:
     """The probabilities that a standard normal number is below z; above z it is that of -z."""
     import numpy as np
 
@@ -167,7 +168,7 @@ class Uniform(LatencyModel):
     has_quantile: ClassVar[bool] = True
 
     def quantile(self, z: Floats) -> Floats:
-        return self.low + (self.high - self.low) * _below(z)
+        return self.low + (self.high - self.low) * below(z)
 
     def expected(self) -> float:
         return (self.low + self.high) / 2
@@ -187,7 +188,7 @@ class Exponential(LatencyModel):
     def quantile(self, z: Floats) -> Floats:
         import numpy as np
 
-        found: Floats = -self.mean * np.log(_below(-z))
+        found: Floats = -self.mean * np.log(below(-z))
         return found
 
     def expected(self) -> float:
@@ -285,7 +286,7 @@ class Weibull(LatencyModel):
     def quantile(self, z: Floats) -> Floats:
         import numpy as np
 
-        found: Floats = self.scale * (-np.log(_below(-z))) ** (1 / self.shape)
+        found: Floats = self.scale * (-np.log(below(-z))) ** (1 / self.shape)
         return found
 
     def expected(self) -> float:
@@ -319,7 +320,7 @@ class Pareto(LatencyModel):
     def quantile(self, z: Floats) -> Floats:
         import numpy as np
 
-        found: Floats = self.minimum * np.power(_below(-z), -1 / self.alpha)
+        found: Floats = self.minimum * np.power(below(-z), -1 / self.alpha)
         return found
 
     def expected(self) -> float:
@@ -374,7 +375,7 @@ class Quantiles(LatencyModel):
     has_quantile: ClassVar[bool] = True
 
     def quantile(self, z: Floats) -> Floats:
-        return self._at(_below(z))
+        return self._at(below(z))
 
     def _at(self, u: Floats) -> Floats:
         """The table at probabilities."""

@@ -132,7 +132,10 @@ class LimitSpec(StrictModel):
         elif self.requests is not None and self.holds < 1:
             name, text = "burst", f"expected at least 1, got {self.holds:g}: no call could pass"
             if self.burst is None:
-                name, text = "requests", f"{text}; say a longer per_s, or burst: 1"
+                longer = (
+                    "a longer per_s" if self.window == "fixed" else "a longer per_s, or burst: 1"
+                )
+                name, text = "requests", f"{text}; say {longer}"
             faults.append(Fault((name,), text))
         if self.tokens is None and self.charge != "reserved":
             faults.append(Fault(("charge",), "is read only with tokens: a call is one request"))

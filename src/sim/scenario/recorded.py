@@ -16,12 +16,12 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
 from cellspec.errors import SpecError
-from sim.scenario.distributions import LatencyModel
+from sim.scenario.distributions import LatencyModel, below
 from sim.scenario.strict import Seconds, field_error
 from sim.scenario.trace_file import FAILURES, Kind, read_columns
 
@@ -74,6 +74,7 @@ class Replay(LatencyModel):
     _failures: array[int] = PrivateAttr(default_factory=lambda: array("b"))
     _read_entries: int = PrivateAttr(0)
     _bounds: tuple[float, float] | None = PrivateAttr(None)
+    _sorted: Floats | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _load(self, info: ValidationInfo) -> Self:
@@ -183,6 +184,19 @@ class Replay(LatencyModel):
             return (draws.rng.random(count) * entries).astype(np.int64)
         first = (start if self.from_start else draws.origin + start) % entries
         found: NDArray[np.int64] = (first + np.arange(count)) % entries
+        return found
+
+    has_quantile: ClassVar[bool] = True
+
+    def quantile(self, z: Floats) -> Floats:
+        """The recorded number below which such a part of the trace lies."""
+        import numpy as np
+
+        if self._sorted is None:
+            self._sorted = np.sort(np.frombuffer(self._seconds))
+        entries = len(self._sorted)
+        places = (below(z) * entries).astype(np.int64)
+        found: Floats = self._sorted[np.minimum(places, entries - 1)]
         return found
 
     def expected(self) -> float:

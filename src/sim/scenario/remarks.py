@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cellspec.text import counted, listed_names
 from sim.scenario.scenario import Scenario
 from sim.scenario.tokens import Request
@@ -45,16 +47,25 @@ def remarks(scenario: Scenario) -> list[str]:
     return found
 
 
-def missed_crashes(scenario: Scenario, makespan_s: float, events: int) -> list[str]:
-    """The crashes of a scenario that its run was over before, each as a line.
+def missed_crashes(
+    scenario: Scenario, makespan_s: float, events: int, down: Sequence[tuple[float, float]] = ()
+) -> list[str]:
+    """The crashes of a scenario that never came, each as a line.
 
     Args:
         scenario: with all changes of the command line.
         makespan_s: how long its run took, in seconds.
         events: how many events it had.
+        down: from when to when the process was not there, in seconds: a crash, and the resume.
     """
     found = []
     for place, crash in enumerate(scenario.crashes):
+        at_s = crash.at_time_s
+        gone = next((g for g in down if at_s is not None and g[0] < at_s < g[1]), None)
+        if gone is not None:
+            text = f"the process was down from {gone[0]:g} to {gone[1]:g} s"
+            found.append(f"crashes[{place}]: the crash at {at_s:g} s never came: {text}")
+            continue
         if crash.at_time_s is not None and crash.at_time_s > makespan_s:
             when, end = f"at {crash.at_time_s:g} s", f"at {makespan_s:g} s"
         # The last event is the end itself.

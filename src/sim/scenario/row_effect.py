@@ -118,4 +118,7 @@ def effect_faults(
             if item.is_drawn and not item.has_quantile:
                 kind = getattr(item, "model", "")
                 text = f"the {part} of column {name!r} is of model {kind}, whose quantiles are not"
-                yield Fault(where, f"{text} known here; take lognormal, or another distribution")
+                yield Fault(where, f"{text} known here; take lognormal, quantiles, or a trace")
+            elif item.fails:
+                text = f"the {part} of column {name!r} replays failures, which have no quantile"
+                yield Fault(where, f"{text}; say failed: leave_out")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from sim.simulator.endpoint_counts import EndpointOutcome
 from sim.simulator.timings import Waits
@@ -92,6 +93,10 @@ class Outcome:
     fingerprint: str = ""
     endpoints: list[EndpointOutcome] = field(default_factory=list)
     binding: Mapping[str, float] | None = None
+
+    def down(self) -> list[tuple[float, float]]:
+        """From each crash to its resume, in seconds: the process was not there."""
+        return [(one.end_s, then.start_s) for one, then in pairwise(self.incarnations)]
 
     @property
     def wait_s(self) -> list[float]:

@@ -295,6 +295,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "limits[0].burst: a fixed window has no bucket; leave burst out, or take window: bucket",
     ),
     (
+        {"limits": [{"requests": 0.5, "per_s": 1, "window": "fixed"}]},
+        "limits[0].requests: expected at least 1, got 0.5: no call could pass; say a longer per_s",
+    ),
+    (
         {"limits": [{"requests": 0.5, "per_s": 1}]},
         "limits[0].requests: expected at least 1, got 0.5: no call could pass; say a longer per_s, "
         "or burst: 1",

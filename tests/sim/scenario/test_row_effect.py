@@ -89,6 +89,28 @@ def test_the_models_with_quantiles_are_those_above() -> None:
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.6, 1.0])
+def test_a_column_that_replays_a_trace_keeps_its_numbers(
+    correlation: float, tmp_path: Path
+) -> None:
+    recorded = [float(n * n) for n in range(10)]
+    path = tmp_path / "trace.csv"
+    path.write_text("\n".join(["s", *map(str, reversed(recorded))]) + "\n", encoding="utf-8")
+    trace = model("trace", file=str(path), column_s="s")
+    found = source(correlation, trace, model("lognormal"))
+    values = column(found, 0)
+    for number in recorded:
+        share = values.count(number) / len(values)
+        assert share == pytest.approx(0.1, abs=4 * 0.3 / math.sqrt(len(values)))
+    if correlation == 1:
+        # The tenth of the rows that is longest in one column is longest in the other.
+        scores = column(found, 1)
+        longest = sorted(scores)[-len(values) // 20 :][0]
+        assert {v for v, s in zip(values, scores, strict=True) if s >= longest} == {81.0}
+    far = trace.quantile(np.array([-30.0, 30.0]))
+    assert far.tolist() == [0.0, 81.0]
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.6, 1.0])
 @pytest.mark.parametrize("kind", sorted(EXAMPLES))
 def test_each_column_keeps_its_distribution(kind: str, correlation: float) -> None:
     values = column(source(correlation, model(kind)), 0)
@@ -228,12 +250,12 @@ def test_a_scenario_says_what_goes_together(tmp_path: Path) -> None:
         (
             {"columns": ["b"], "correlation": 0.5},
             "row_effect.columns[0]: the latency of column 'b' is of model gamma, whose quantiles "
-            "are not known here; take lognormal, or another distribution",
+            "are not known here; take lognormal, quantiles, or a trace",
         ),
         (
             {"columns": ["c"], "correlation": 0.5},
             "row_effect.columns[0]: the output_tokens of column 'c' is of model gamma, whose "
-            "quantiles are not known here; take lognormal, or another distribution",
+            "quantiles are not known here; take lognormal, quantiles, or a trace",
         ),
     ],
 )

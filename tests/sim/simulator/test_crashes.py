@@ -142,6 +142,10 @@ def test_the_command_line_asks_for_crashes_again_and_again(
         (["--crash-at", "2s"], []),
         (["--crash-at", "900"], ["the crash after event 900 never came: the run ended with event"]),
         (["--set", "rows=1"], ["crashes[0]: the crash at 3 s never came: the run ended at 2 s"]),
+        (
+            ["--crash-at", "5s", "--set", "restart_delay_s=4"],
+            ["crashes[1]: the crash at 5 s never came: the process was down from 3 to 7 s"],
+        ),
     ],
 )
 def test_a_crash_that_never_came_is_said(
