@@ -11,6 +11,7 @@ from cellspec.graph.nodes import (
     place_of,
 )
 from cellspec.machine.run_state import RunState
+from cellspec.state.slots import release
 
 __all__ = ["begin_backoff", "end_backoffs"]
 
@@ -27,11 +28,12 @@ def begin_backoff(run: RunState, key: NodeKey, until: float | None) -> None:
 def end_backoffs(run: RunState, t: float) -> None:
     """The clock reads `t`: nodes whose backoff is over are ready again."""
     run.now = t
-    while run.due and run.due[0][0] <= t:
-        until, key = heapq.heappop(run.due)
-        if run.backoffs.get(key) == until:
-            del run.backoffs[key]
+    due, backoffs, counters = run.due, run.backoffs, run.counters
+    while due and due[0][0] <= t:
+        until, key = heapq.heappop(due)
+        if backoffs.get(key) == until:
+            del backoffs[key]
             if not is_barrier_key(key):
-                run.counters.release(*key)
+                release(counters, *key)
             else:
-                run.counters.release_barrier(column_of(key), place_of(key))
+                counters.release_barrier(column_of(key), place_of(key))

@@ -92,10 +92,12 @@ def compile_at(run: RunState) -> Callable[[float], None]:
             counters.load >= workers
             and t > run.now
             and not ready[output]
-            and not (due and due[0][0] <= t)
             and not run.paused_until
             and not (has_groups and ((run.waiting_groups and may_admit(run)) or not are_open(run)))
         ):
+            # With every worker busy nothing is judged at the end of a backoff.
+            while due and due[0][0] <= t:
+                end_backoffs(run, due[0][0])
             run.now = t
         elif t != run.now:
             at(run, t)

@@ -29,6 +29,7 @@ from cellspec.state.codes import (
     is_resolved,
     may_begin,
 )
+from cellspec.state.slots import hold
 from cellspec.text import counted, noun
 
 __all__ = ["cancel_barrier", "cancel_cell", "fail_barrier", "fail_cell"]
@@ -58,8 +59,14 @@ def fail_cell(
     plain = attempt is None and failure != "timeout" and not (run.strays or run.is_over)
     if plain and run.counters.cells[column][row] == RUNNING and not run.barrier_flags[column]:
         # A cell that runs by itself, whose call is all that there is: the common case.
-        run.counters.hold(column, row)
-        _fail_rows(run, column, (row,), failure, until)
+        hold(run.counters, column, row)
+        run.unanswered += 1
+        if failure == "permanent":
+            call_ended(run, failed=True)
+        if fails_for_good(run, (column, row), failure):
+            drop_row(run, row, column)
+        else:
+            begin_backoff(run, (column, row), until)
         return
     slot = _end_abandoned(run, column, row, attempt, timed_out=failure == "timeout")
     if slot is not None:

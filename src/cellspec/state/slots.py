@@ -48,7 +48,10 @@ def hold(nodes: NodeStates, column: int, row: int) -> None:
     body = nodes.cells[column]
     assert isinstance(body, bytearray)
     if body[row] == RUNNING:
-        free_slot(nodes, column)
+        nodes.load -= 1
+        group = nodes.groups[column]
+        if nodes.capacity[group] < UNLIMITED:
+            nodes.busy[group] -= 1
     body[row] = BACKOFF
 
 

@@ -250,7 +250,7 @@ class LatencySource:
         Raises:
             IndexError: the block is outside of the dataset.
         """
-        size = BLOCK_ROWS if attempt == 1 else SPARSE_ROWS
+        size = self.block_rows(attempt)
         if not 0 <= block * size < self._rows:
             raise IndexError(f"block {block} of {size} rows is outside of {self._rows} rows")
         fixed = self._fixed[column]
@@ -266,6 +266,10 @@ class LatencySource:
                 del kept[next(iter(kept))]
             kept[block] = found
         return found
+
+    def block_rows(self, attempt: int) -> int:
+        """How many rows a block of an attempt has."""
+        return BLOCK_ROWS if attempt == 1 else SPARSE_ROWS
 
     def _sparse_block(self, kind: str, column: int, attempt: int, block: int) -> list[float]:
         key = (kind, column, attempt, block)

@@ -12,7 +12,7 @@ from cellspec.state.claims import count_rows, covers, meet, spans
 from sim.draws import unit
 from sim.simulator.consequences import Consequences
 from sim.simulator.plan import AcceptPlan
-from sim.simulator.run_state import RunState
+from sim.simulator.run_state import CallDetails, RunState
 from sim.simulator.tally import Tally
 
 __all__ = ["Accepting", "cancel_running"]
@@ -117,7 +117,7 @@ def cancel_running(state: RunState) -> None:
         if task.column < 0:
             machine.cancel_barrier(column_of((task.column, task.row)), task.row)
         else:
-            given = 0 if task.details is None else task.details.given
+            given = task.details.given if isinstance(task.details, CallDetails) else 0
             machine.cancel_cell(task.column, task.row + given)
         # Its start, which stops counting as in flight, and its end.
         state.other_events += 2

@@ -33,8 +33,11 @@ class CallOutcomes(Protocol):
     def of_cell(self, column: int, row: int, call: int) -> Failure | None:
         """How the n-th call of a cell in an incarnation fails; None if it ends well."""
 
-    def of_first_calls(self, column: int) -> Callable[[int], Failure | None] | None:
-        """``of_cell(column, row, 1)`` by row, for this incarnation; None if all of it are None."""
+    def may_fail(self, column: int) -> bool:
+        """True if a call of some cell of the column may fail."""
+
+    def failing(self, column: int, call: int, start: int, stop: int) -> list[int] | None:
+        """The rows of [start, stop) whose n-th call fails; None if each is to be asked for."""
 
     def of_barrier(self, column: int, scope: int, call: int) -> Failure | None:
         """How the n-th run of a barrier node fails; None if it ends well."""
@@ -59,9 +62,12 @@ class ColumnRates:
     skip: float = 0.0
 
 
-def _dense_calls(rates: ColumnRates) -> int:
-    """Up to which call of a cell so many rows come that a block of them is drawn together."""
-    share = rates.permanent + rates.retryable + rates.backpressure
+def _dense_calls(share: float) -> int:
+    """Up to which call of a cell so many rows come that a block of them is drawn together.
+
+    Args:
+        share: of the calls that fail.
+    """
     if share >= 1:
         return DENSE_CALLS
     return min(DENSE_CALLS, 1 + int(math.log(SPARSE) / math.log(share))) if share else 0
@@ -102,13 +108,15 @@ class DrawnOutcomes:
             raise SpecError("a column whose every call is answered with back-pressure never ends")
         self._seed = seed
         self._columns = columns
-        self._first_s, self._factor, self._most_s = first_s, factor, most_s
+        self._rests_s = [min(most_s, first_s * factor**count) for count in range(61)]
         self._jitter = jitter
         self._recorded = recorded
         # By column, up to which call blocks of rows are drawn.
-        self._dense = [_dense_calls(each) for each in columns]
-        # By column and call, blocks of rows.
-        self._blocks: dict[tuple[int, int], dict[int, list[Failure | None]]] = {}
+        shares = [each.permanent + each.retryable + each.backpressure for each in columns]
+        self._dense = [_dense_calls(share) for share in shares]
+        self._may_fail = [share > 0 or recorded is not None for share in shares]
+        # By column and call, blocks of rows; by place in the block, how the call fails.
+        self._blocks: dict[tuple[int, int], dict[int, dict[int, Failure]]] = {}
         # An incarnation that draws anew adds its number to the keys; the first never does.
         self._anew: tuple[int, ...] = ()
 
@@ -123,38 +131,36 @@ class DrawnOutcomes:
 
     def of_cell(self, column: int, row: int, call: int) -> Failure | None:
         if call <= self._dense[column]:
-            return self._from_block(column, row, call)
+            return self._block(column, row >> BLOCK_SHIFT, call).get(row & BLOCK_MASK)
         return self._outcome(column, row, call, 0)
 
-    def of_first_calls(self, column: int) -> Callable[[int], Failure | None] | None:
-        if not self._dense[column]:
-            if self._recorded is None:
-                return None
-            return lambda row: self._outcome(column, row, 1, 0)
-        kept = self._blocks.setdefault((column, 1), {})
+    def may_fail(self, column: int) -> bool:
+        return self._may_fail[column]
 
-        def of_row(row: int) -> Failure | None:
-            try:
-                return kept[row >> BLOCK_SHIFT][row & BLOCK_MASK]
-            except KeyError:
-                return self._from_block(column, row, 1)
+    def failing(self, column: int, call: int, start: int, stop: int) -> list[int] | None:
+        if call > self._dense[column]:
+            return None
+        found: list[int] = []
+        while start < stop:
+            block = self._block(column, start >> BLOCK_SHIFT, call)
+            end = min(stop, (start | BLOCK_MASK) + 1)
+            found += [row for row in range(start, end) if row & BLOCK_MASK in block]
+            start = end
+        return found
 
-        return of_row
-
-    def _from_block(self, column: int, row: int, call: int) -> Failure | None:
+    def _block(self, column: int, block: int, call: int) -> dict[int, Failure]:
         kept = self._blocks.setdefault((column, call), {})
-        block = row >> BLOCK_SHIFT
         found = kept.get(block)
         if found is None:
             if len(kept) >= KEPT_BLOCKS:
                 del kept[next(iter(kept))]
             found = kept[block] = self._draw(column, block, call)
-        return found[row & BLOCK_MASK]
+        return found
 
-    def _draw(self, column: int, block: int, call: int) -> list[Failure | None]:
-        """How calls of consecutive cells fail."""
+    def _draw(self, column: int, block: int, call: int) -> dict[int, Failure]:
+        """How calls of consecutive cells fail, by place, of those that do."""
         size, rates = BLOCK_MASK + 1, self._columns[column]
-        found: list[Failure | None] = [None] * size
+        found: dict[int, Failure] = {}
         kinds: list[tuple[float, Failure]] = [
             (rates.permanent, "permanent"),
             (rates.retryable, "retryable"),
@@ -163,19 +169,22 @@ class DrawnOutcomes:
         u = units((self._seed, column), block * size, size, (call, 0, *self._anew))
         others = u >= 0
         for rate, failure in kinds:
-            for place in (others & (u < rate)).nonzero()[0].tolist():
-                found[place] = failure
+            found |= dict.fromkeys((others & (u < rate)).nonzero()[0].tolist(), failure)
             others &= u >= rate
             u = u - rate
         if self._recorded is not None:
             for place in others.nonzero()[0].tolist():
-                found[place] = self._recorded(column, block * size + place, call, barrier=False)
+                recorded = self._recorded(column, block * size + place, call, barrier=False)
+                if recorded is not None:
+                    found[place] = recorded
         return found
 
     def of_barrier(self, column: int, scope: int, call: int) -> Failure | None:
         return self._outcome(column, scope, call, 1)
 
     def _outcome(self, column: int, place: int, call: int, kind: int) -> Failure | None:
+        if not self._may_fail[column]:
+            return None
         rates = self._columns[column]
         u = unit(self._seed, column, place, call, kind, *self._anew)
         if u < rates.permanent:
@@ -214,7 +223,7 @@ class DrawnOutcomes:
         return of_row
 
     def backoff_s(self, column: int, place: int, call: int, failure: Failure) -> float:  # noqa: ARG002
-        backoff = min(self._most_s, self._first_s * self._factor ** min(call - 1, 60))
+        backoff = self._rests_s[min(call - 1, 60)]
         if self._jitter:
             u = unit(self._seed, column, place, call, 3, *self._anew)
             backoff *= 1 + self._jitter * (2 * u - 1)

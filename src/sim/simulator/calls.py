@@ -24,7 +24,7 @@ from sim.simulator.failing import Failing
 from sim.simulator.outcome import Incarnation
 from sim.simulator.queues import Picker
 from sim.simulator.ready_times import ReadyTimes
-from sim.simulator.run_state import RunState, Settle, Task
+from sim.simulator.run_state import CallDetails, RunState, Settle, Task
 from sim.simulator.shares import Shares
 from sim.simulator.starting import Starts
 from sim.simulator.tally import Tally
@@ -121,7 +121,7 @@ class Calls:
     def _book_running(self) -> None:
         for task in self._state.running:
             if task.ends_s == -math.inf:
-                assert task.details is not None
+                assert isinstance(task.details, CallDetails)
                 self._ends.book(task, task.details)
 
     def count_table(self) -> None:
@@ -153,8 +153,8 @@ class Calls:
 
     def lost_s(self, task: Task) -> float:
         """How long a call in flight takes, less the part whose values it gave."""
-        if task.details is None:
-            return self._state.latency.get(task.column, task.row)
+        if not isinstance(task.details, CallDetails):
+            return self._ends.costs.of_call(task.column, task.row, task.details)
         on_route = column_of((task.column, task.row)) in self._parts.routes
         return task.details.lost_s(on_route=on_route)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from cellspec.state.claims import Claim, holds
 from sim.simulator.call_outcomes import CallOutcomes
 from sim.simulator.latency import Latency
+from sim.simulator.run_state import FailingCall
 
 __all__ = ["CallCosts"]
 
@@ -68,16 +69,15 @@ class CallCosts:
                 start, stop = bounds[2 * place : 2 * place + 2]
                 of_row[start:stop] = array("d", [each]) * (stop - start)
             return of_row.__getitem__
-        get, outcomes = self._latency.get, self._outcomes
+        return lambda row: self.of_call(column, row)
 
-        def cost_s(row: int) -> float:
-            # Calls are numbered through: the first that does not fail gave the value.
-            call = 1
-            while outcomes is not None and outcomes.of_cell(column, row, call) is not None:
-                call += 1
-            return get(column, row, call)
-
-        return cost_s
+    def of_call(self, column: int, row: int, failing: FailingCall | None = None) -> float:
+        """The seconds of a call of a cell: of one that fails, or of the one that ends well."""
+        call, outcomes = 1 if failing is None else failing.call, self._outcomes
+        # Calls are numbered through: the first that does not fail gives the value.
+        while failing is None and outcomes and outcomes.of_cell(column, row, call) is not None:
+            call += 1
+        return self._latency.get(column, row, call)
 
     def of_barrier(self, column: int, scope: int) -> float:
         """The seconds that a barrier node took."""

@@ -13,7 +13,7 @@ from sim.simulator.composition import Composition
 from sim.simulator.consequences import Consequences
 from sim.simulator.costs import CallCosts
 from sim.simulator.failing import Failing
-from sim.simulator.run_state import CallDetails, RunState, Settle, Task
+from sim.simulator.run_state import CallDetails, FailingCall, RunState, Settle, Task
 from sim.simulator.shares import Shares
 from sim.simulator.tally import Tally
 from sim.simulator.timings import SAMPLED
@@ -148,8 +148,16 @@ class Ends:
             machine.stop()
             state.other_events += 1
 
-    def _end(self, task: Task, details: CallDetails, t: float) -> None:
+    def _end(self, task: Task, details: CallDetails | FailingCall, t: float) -> None:
         """A call with details ends, or gives a row of its range."""
+        if isinstance(details, FailingCall):
+            if self._state.counters.cells[task.column][task.row] == RUNNING:
+                self._failing.fail_cell(task.column, task.row, details.call, t)
+            else:
+                self._end_unwanted(task.column, task.row)
+            task.details = None
+            self._state.spare.append(task)
+            return
         if task.column < 0:
             self._end_barrier(task, details, t)
         elif details.stop > details.start + 1:
@@ -247,7 +255,7 @@ class Ends:
 
     def through(self, task: Task, failure: Failure | None = None) -> None:
         """A call is through its route, now; with a failure of the route, it fails by that."""
-        assert task.details is not None
+        assert isinstance(task.details, CallDetails)
         if failure is not None:
             task.details.failure = failure
             task.details.ends_like_first = False
@@ -262,6 +270,6 @@ class Ends:
 
     def keep_costs(self, task: Task) -> None:
         """Remember the cost of the rows that a call gave, until a claim holds them."""
-        if task.details is not None:
+        if isinstance(task.details, CallDetails):
             on_route = task.column in self._parts.routes
             self.costs.add_rows(task.column, *task.details.costs(on_route=on_route))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import heapq
+import math
 from typing import Any
 
 import simpy
 
 from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key
+from cellspec.machine.actions import Failure
 from cellspec.machine.clock import compile_at
 from sim.simulator.call_outcomes import CallOutcomes
 from sim.simulator.consequences import Consequences
 from sim.simulator.ready_times import ReadyTimes
-from sim.simulator.run_state import CallDetails, RunState, Settle
-from sim.simulator.tally import FAILED, Tally
+from sim.simulator.run_state import CallDetails, FailingCall, RunState, Settle
+from sim.simulator.tally import Tally
 
 __all__ = ["Failing"]
 
@@ -33,8 +36,9 @@ class Failing:
         outcomes: how long a backoff is.
 
     Attributes:
-        calls: by node that failed, how many calls of it were made in this incarnation; kept until
-            it ends well.
+        calls: by node that failed, how many calls of it were made in this incarnation; of a cell
+            that runs by itself kept until it is tried again, of others until they end well.
+        rests: the ends of backoffs that are no event yet, as a heap: time, place within an instant.
         settle: what follows each event; the end of a backoff is one.
     """
 
@@ -51,38 +55,88 @@ class Failing:
         self._outcomes = outcomes
         self.calls: dict[NodeKey, int] = {}
         self.settle: Settle
+        self.rests: list[tuple[float, int]] = []
         self._spare: list[_Rest] = []
+        self._numbered: list[FailingCall] = []
 
     def begin(self) -> None:
         """A new incarnation begins: it has called nothing yet."""
         self.calls.clear()
         self._spare.clear()
+        self.rests.clear()
+        self._next_s = math.inf
         self._on_over: list[Any] = [self._over]
         self._at = compile_at(self._state.machine.state)
 
+    def call(self, number: int) -> FailingCall:
+        """What a call of one cell that fails has, by its number."""
+        while number >= len(self._numbered):
+            self._numbered.append(FailingCall(len(self._numbered)))
+        return self._numbered[number]
+
+    def fail_cell(self, column: int, row: int, call: int, t: float) -> None:
+        """The call of one cell that runs fails."""
+        machine, outcomes = self._state.machine, self._outcomes
+        assert outcomes is not None
+        failure = outcomes.of_cell(column, row, call)
+        assert failure is not None
+        backoff_s = self._count(column, (column, row), call, failure)
+        self._ready.rests(column, row, row + 1, t + backoff_s)
+        machine.fail_cell(column, row, failure, t + backoff_s)
+        self._failed(backoff_s)
+
     def fail(self, key: NodeKey, details: CallDetails, t: float) -> None:
         """A call of a node fails; of a range, the node is the first row that it has not given."""
-        state, machine, failure = self._state, self._state.machine, details.failure
-        assert failure is not None and self._outcomes is not None  # noqa: PT018
+        machine, failure = self._state.machine, details.failure
+        assert failure is not None
         column, place = column_of(key), key[1]
-        kind = "retryable" if failure == "timeout" else failure
-        state.outcome.failures[column][kind] += 1
-        self.calls[key] = details.call
-        backoff_s = self._outcomes.backoff_s(column, place, details.call, failure)
+        backoff_s = self._count(column, key, details.call, failure)
         if is_barrier_key(key):
             machine.fail_barrier(column, place, failure, t + backoff_s)
         else:
-            self._tally.tried[place] = FAILED
             self._ready.rests(column, place, details.stop, t + backoff_s)
             machine.fail_cell(column, place, failure, t + backoff_s)
+        self._failed(backoff_s)
+
+    def _count(self, column: int, key: NodeKey, call: int, failure: Failure) -> float:
+        """A call of a node fails; how long it rests, if it is tried again."""
+        assert self._outcomes is not None
+        kind = "retryable" if failure == "timeout" else failure
+        self._state.outcome.failures[column][kind] += 1
+        self.calls[key] = call
+        return self._outcomes.backoff_s(column, key[1], call, failure)
+
+    def _failed(self, backoff_s: float) -> None:
+        """The machine knows that a call failed."""
+        state, machine, env = self._state, self._state.machine, self._state.env
         # Its start, which stops counting as in flight, and its failure.
         state.other_events += 2
         if machine.unrecorded:
             self._record_drops()
-        if machine.backoffs:
-            rest = self._spare.pop() if self._spare else _Rest(state.env)
+        if not machine.backoffs:
+            return
+        rests, t = self.rests, env.now
+        while rests and rests[0][0] <= t:
+            heapq.heappop(rests)
+        heapq.heappush(rests, (t + backoff_s, next(env.order)))
+        if env.watch is not None:
+            self.wake()
+
+    def wake(self) -> None:
+        """A worker is free: the end of the next backoff is an event.
+
+        While all are busy it is none. The machine hears of it with the next event, and until then
+        nothing could start.
+        """
+        rests, env = self.rests, self._state.env
+        while rests and rests[0][0] <= env.now:
+            heapq.heappop(rests)
+        if rests and rests[0][0] < self._next_s:
+            rest = self._spare.pop() if self._spare else _Rest(env)
             rest.callbacks = self._on_over
-            state.env.schedule(rest, delay=backoff_s)
+            self._next_s, order = heapq.heappop(rests)
+            # Among the events of its time it is where it was when the call failed.
+            heapq.heappush(env.queue, (self._next_s, order, rest))
 
     def _record_drops(self) -> None:
         for row, cause in sorted(self._state.machine.unrecorded.items()):
@@ -95,5 +149,6 @@ class Failing:
         """A backoff is over: the machine says so when it gets the time."""
         t = self._state.env.now
         self._spare.append(rest)
+        self._next_s = math.inf
         self._at(t)
         self.settle(t)

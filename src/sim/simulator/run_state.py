@@ -12,7 +12,7 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import simpy
 
@@ -27,7 +27,7 @@ from sim.simulator.plan import RunPlan
 from sim.simulator.queues import ReadyQueue
 from sim.simulator.timings import Timings
 
-__all__ = ["CallDetails", "Crashed", "RunState", "Settle", "Task"]
+__all__ = ["CallDetails", "Crashed", "FailingCall", "RunState", "Settle", "Task"]
 
 Settle: TypeAlias = Callable[[float], None]
 """Follows each event, at its time: starts nodes, finishes rows, begins checkpoints."""
@@ -42,7 +42,7 @@ class Crashed(Exception):  # noqa: N818 - a control transfer out of the event lo
 
 @dataclass(slots=True)
 class CallDetails:
-    """What a call has beyond its node: it fails, was tried before, or gives a range of rows.
+    """What a call has beyond its node: it is on a route, or is that of a range or a barrier.
 
     Attributes:
         call: which call of its node, or of the first row of its range, from 1.
@@ -51,7 +51,7 @@ class CallDetails:
         start_s, seconds: when it began, and how long it takes in all.
         failure: how it will fail, or None.
         given: rows of its range that it has given, or passed over.
-        ends_like_first: of one cell, it ends well, and nobody asks later what it took.
+        ends_like_first: of one cell on a route, it ends well, and nobody asks later what it took.
     """
 
     call: int
@@ -84,13 +84,21 @@ class CallDetails:
         return self.seconds * (1 - self.given / (self.stop - self.start))
 
 
+@dataclass(frozen=True, slots=True)
+class FailingCall:
+    """The n-th call of one cell, which fails; all else is asked when it ends."""
+
+    call: int
+    ends_like_first: ClassVar[bool] = False
+
+
 class Task(simpy.events.Event):
     """A node in flight: a pooled event that is scheduled again and again.
 
     Attributes:
         column, row: the node's key (`cellspec.graph.nodes.NodeKey`), in two attributes.
         ends_s: when it ends, unless the process crashes before; minus infinity while nobody knows.
-        details: None for the first call of a node that ends well and gives one value.
+        details: None for a call of one cell that ends well.
     """
 
     def __init__(self, env: simpy.Environment) -> None:
@@ -101,7 +109,7 @@ class Task(simpy.events.Event):
         self.column = 0
         self.row = 0
         self.ends_s = 0.0
-        self.details: CallDetails | None = None
+        self.details: CallDetails | FailingCall | None = None
 
 
 class _Last(Task):

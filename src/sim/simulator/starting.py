@@ -7,17 +7,17 @@ import math
 from collections.abc import Callable, Sequence
 
 from cellspec.graph.nodes import barrier_key, column_of
-from cellspec.machine.actions import Failure
 from cellspec.state.codes import READY
+from sim.simulator.call_times import CallTimes
 from sim.simulator.composition import Composition
 from sim.simulator.consequences import Consequences
 from sim.simulator.failing import Failing
 from sim.simulator.queues import Picker
 from sim.simulator.ranges import Ranges
 from sim.simulator.ready_times import ReadyTimes
-from sim.simulator.run_state import CallDetails, RunState, Settle, Task
+from sim.simulator.run_state import CallDetails, FailingCall, RunState, Settle, Task
 from sim.simulator.shares import Shares
-from sim.simulator.tally import FAILED, TRIED, Tally
+from sim.simulator.tally import Tally
 
 __all__ = ["Starts"]
 
@@ -55,12 +55,12 @@ class Starts:
         spare, busy_s, calls = state.spare, state.outcome.busy_s, state.outcome.calls
         counters, start, workers = state.counters, self._starts(), state.workers
         queue, order, push = state.env.queue, state.env.order, heapq.heappush
-        readers = [state.latency.reader(column) for column in range(state.graph.num_columns)]
+        readers = self._readers()
         flags, columns = state.timings.flags, state.graph.num_columns
         begun, begun_s = state.timings.begun.append, state.timings.begun_s.append
-        held, ready, tried = state.timings.held, self._ready, self._tally.tried
+        held, ready = state.timings.held, self._ready
         is_plain, may_stop, is_odd = parts.is_plain, parts.may_stop, self._is_odd
-        cells, again, failures = counters.cells, self._failing.calls, self._first_failures()
+        cells, rests, wake = counters.cells, self._failing.rests, self._failing.wake
         on_route = [column in parts.routes for column in range(columns)]
         skips = self._own_conditions()
 
@@ -70,13 +70,15 @@ class Starts:
             while counters.load < workers:
                 node = pick()
                 if node is None:
+                    if rests:
+                        wake()
                     return
                 column, row = node
                 # `is_barrier_key`, inlined: a call for each node would be felt.
                 if column < 0:
                     self._begin_barrier(column_of(node), row, t)
                     continue
-                details = None
+                details, held_s = None, 0.0
                 if is_plain:
                     start[column](row)
                     seconds = readers[column](row)
@@ -94,24 +96,16 @@ class Starts:
                     if on_route[column]:
                         self._send(column, row, t)
                         continue
-                    mark = tried[row]
-                    if mark == FAILED and node in again:
-                        details = self._details_of_retry(column, row, t)
-                        seconds = details.seconds
-                    else:
-                        seconds = readers[column](row)
-                        if not mark:
-                            tried[row] = TRIED
-                        failure = failures[column](row) if failures is not None else None
-                        if failure is not None:
-                            details = CallDetails(1, row, row + 1, t, seconds, failure)
+                    seconds = readers[column](row)
+                    if seconds <= 0.0:
+                        details, seconds, held_s = self._look_closer(column, row, seconds)
                 busy_s[column] += seconds
                 calls[column] += 1
                 if flags[row]:
                     begun(row * columns + column)
                     begun_s(t)
-                    if details is not None or ready.notes:
-                        held(ready.of(column, row))
+                    if held_s or ready.notes:
+                        held(held_s or ready.of(column, row))
                 task = spare.pop() if spare else self._new_task()
                 task.column = column
                 task.row = row
@@ -136,13 +130,19 @@ class Starts:
 
         return [start_of(column) for column in range(self._state.graph.num_columns)]
 
-    def _first_failures(self) -> Sequence[Callable[[int], Failure | None]] | None:
-        """By column, how the first call of a cell fails; None if none does."""
-        outcomes = self._parts.outcomes
-        if outcomes is None:
-            return None
-        found = [outcomes.of_first_calls(column) for column in range(len(self._is_odd))]
-        return [each or _ends_well for each in found] if any(found) else None
+    def _readers(self) -> Sequence[Callable[[int], float]]:
+        """By column, what the first call of a cell takes; negative if it fails."""
+        state, parts = self._state, self._parts
+        self._times = CallTimes(state.latency, parts.outcomes)
+        found = [self._times.first(column) for column in range(state.graph.num_columns)]
+        if parts.is_plain:
+            return found
+        # A row is tried with a cell that waits for no other, unless its first cells were found.
+        starts_from = state.plan.start_from is not None
+        return [
+            read if rule.needs and not starts_from else self._tally.trying(read)
+            for rule, read in zip(state.rules.columns, found, strict=True)
+        ]
 
     def _own_conditions(self) -> Sequence[Callable[[int], bool]] | None:
         """By column, whether its own condition skips a cell; None if none does."""
@@ -159,16 +159,20 @@ class Starts:
         self._consequences.skip(column, row)
         self._consequences.take()
 
-    def _details_of_retry(self, column: int, row: int, t: float) -> CallDetails:
-        """The call of a cell that failed before."""
-        outcomes = self._parts.outcomes
-        assert outcomes is not None
-        call = 1 + self._failing.calls[column, row]
-        seconds = self._state.latency.get(column, row, call)
-        failure = outcomes.of_cell(column, row, call)
-        details = CallDetails(call, row, row + 1, t, seconds, failure)
-        details.ends_like_first = failure is None
-        return details
+    def _look_closer(
+        self, column: int, row: int, seconds: float
+    ) -> tuple[FailingCall | None, float, float]:
+        """A cell starts whose first call fails, or takes no time.
+
+        Returns:
+            How its call fails, or None; its seconds; and a time before which it was not ready.
+        """
+        call, held_s = 1 + self._failing.calls.pop((column, row), 0), 0.0
+        if call > 1:
+            seconds, held_s = self._times.of(column, row, call), self._ready.of(column, row)
+        if seconds > 0 or not self._times.fails(seconds):
+            return None, seconds, held_s
+        return self._failing.call(call), -seconds, held_s
 
     def _send(self, column: int, row: int, t: float) -> None:
         """A cell that was started goes on its route."""
@@ -241,10 +245,6 @@ class Starts:
         task = Task(self._state.env)
         self._state.tasks.append(task)
         return task
-
-
-def _ends_well(_row: int) -> None:
-    """A call that does not fail."""
 
 
 def _is_made(_row: int) -> bool:

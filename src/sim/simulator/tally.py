@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cellspec.graph.rowset import RowSet
 from sim.simulator.outcome import Incarnation
 from sim.simulator.run_state import RunState
 
-__all__ = ["FAILED", "TRIED", "Tally"]
-
-TRIED, FAILED = 1, 2
+__all__ = ["Tally"]
 
 
 class Tally:
@@ -19,8 +19,7 @@ class Tally:
         tries_all: nothing can keep a row from being tried, so that nobody has to note it.
 
     Attributes:
-        tried: by row, whether it is noted that it had a call, or a skipped cell: `TRIED`, or
-            `FAILED` if a call of a cell failed.
+        tried: by row, 1 if it is noted that it had a call, or a skipped cell.
         made: by column, the cells that got a value in this incarnation.
     """
 
@@ -45,6 +44,16 @@ class Tally:
         """Rows ``[start, stop)`` had a call."""
         if not self._tries_all:
             self.tried[start:stop] = self.tried[start:stop].replace(b"\0", b"\1")
+
+    def trying(self, read: Callable[[int], float]) -> Callable[[int], float]:
+        """`read`, which is asked of a row when it has a call: that is noted."""
+        tried = self.tried
+
+        def note(row: int) -> float:
+            tried[row] = 1
+            return read(row)
+
+        return note
 
     def blame(self, column: int, row: int) -> None:
         """A row is given up because of a column."""

@@ -96,18 +96,13 @@ class BoundedOutcomes:
             return "timeout"
         return self._outcomes.of_cell(column, row, call)
 
-    def of_first_calls(self, column: int) -> Callable[[int], Failure | None] | None:
-        bound_s, others = self._bounds.get(column), self._outcomes.of_first_calls(column)
-        if bound_s is None:
-            return others
-        read = self._latency.reader(column)
+    def may_fail(self, column: int) -> bool:
+        return column in self._bounds or self._outcomes.may_fail(column)
 
-        def of_row(row: int) -> Failure | None:
-            if read(row) > bound_s:
-                return "timeout"
-            return None if others is None else others(row)
-
-        return of_row
+    def failing(self, column: int, call: int, start: int, stop: int) -> list[int] | None:
+        if column in self._bounds:
+            return None
+        return self._outcomes.failing(column, call, start, stop)
 
     def of_barrier(self, column: int, scope: int, call: int) -> Failure | None:
         bound_s = self._bounds.get(column)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from cellspec.machine.actions import Failure
 from sim.draws import unit
+from sim.scenario.distributions import Constant, Exponential
+from sim.scenario.sampler import ColumnLatency, LatencySource
 from sim.simulator.call_outcomes import ColumnRates, DrawnOutcomes
+from sim.simulator.call_times import CallTimes
+from sim.simulator.time_outs import BoundedLatency, BoundedOutcomes
 
 RATES = [ColumnRates(0.3, 0.4, 0.1), ColumnRates(), ColumnRates(0.01), ColumnRates(0, 0.5)]
 
@@ -24,14 +28,14 @@ def test_a_block_of_outcomes_is_that_of_its_calls() -> None:
         outcomes.begin(incarnation)
         anew = (incarnation,) if incarnation else ()
         for column, rates in enumerate(RATES):
-            first = outcomes.of_first_calls(column)
-            assert (first is None) == (rates == ColumnRates())
-            for row in (*range(0, 12_000, 37), 3):
-                for call in (1, 2, 5, 9):
+            assert outcomes.may_fail(column) == (rates != ColumnRates())
+            for call in (1, 2, 5, 9):
+                failing = outcomes.failing(column, call, 100, 3000)
+                for row in (*range(0, 12_000, 37), 3):
                     wanted = failure_of(rates, unit(7, column, row, call, 0, *anew))
                     assert outcomes.of_cell(column, row, call) == wanted
-                    if call == 1 and first is not None:
-                        assert first(row) == wanted
+                    if failing is not None and 100 <= row < 3000:
+                        assert (row in failing) == (wanted is not None)
 
 
 def test_a_recorded_failure_comes_after_the_drawn_ones() -> None:
@@ -41,12 +45,11 @@ def test_a_recorded_failure_comes_after_the_drawn_ones() -> None:
 
     outcomes = DrawnOutcomes(7, RATES, recorded=recorded)
     for column, rates in enumerate(RATES):
-        first = outcomes.of_first_calls(column)
-        assert first is not None
+        assert outcomes.may_fail(column)
         for row in range(2000):
             drawn = failure_of(rates, unit(7, column, row, 1, 0))
             wanted = drawn or recorded(column, row, 1, barrier=False)
-            assert first(row) == wanted == outcomes.of_cell(column, row, 1)
+            assert outcomes.of_cell(column, row, 1) == wanted
 
 
 def test_a_block_of_skips_is_that_of_its_cells() -> None:
@@ -56,3 +59,25 @@ def test_a_block_of_skips_is_that_of_its_cells() -> None:
     assert by_row is not None
     for row in (*range(0, 40_000, 91), 3):
         assert by_row(row) == outcomes.skips(1, row) == (unit(7, 1, row, 0, 2) < 0.3)
+
+
+def test_the_sign_of_a_call_s_time_says_whether_it_fails() -> None:
+    columns = [
+        ColumnLatency("drawn", Exponential(mean_s=1.0)),
+        ColumnLatency("same", Constant(value_s=2.0)),
+        ColumnLatency("none", Constant(value_s=0.0)),
+    ]
+    latency = LatencySource(7, columns, 3000)
+    rates = [ColumnRates(0.2, 0.3), ColumnRates(), ColumnRates(permanent=0.5)]
+    outcomes = DrawnOutcomes(7, rates)
+    bounded = BoundedLatency(latency, {0: 0.5}), BoundedOutcomes(outcomes, latency, {0: 0.5})
+    for seconds, ends in ((latency, outcomes), bounded):
+        times = CallTimes(seconds, ends)
+        for column in range(3):
+            first = times.first(column)
+            for row in range(0, 3000, 7):
+                for call in (1, 2, 3, 9):
+                    found = times.of(column, row, call) if call > 1 else first(row)
+                    assert abs(found) == seconds.get(column, row, call)
+                    fails = ends.of_cell(column, row, call) is not None
+                    assert times.fails(found) == fails

@@ -77,7 +77,10 @@ class Calm:
     def of_cell(self, column: int, row: int, call: int) -> None:
         pass
 
-    def of_first_calls(self, column: int) -> None:
+    def may_fail(self, column: int) -> bool:  # noqa: ARG002
+        return False
+
+    def failing(self, *_: int) -> None:
         pass
 
     def of_skips(self, column: int) -> None:
