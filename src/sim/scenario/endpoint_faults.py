@@ -38,7 +38,8 @@ class Clients:
         latencies: by column, the model.
         places: by column, where the file gives its latency.
         column_resource: by column that takes one, its resource.
-        limits: by resource, the calls that its client has at once.
+        column_places: by column whose calls take several places, how many of each resource.
+        limits: by resource, the places that its client has.
         workers: calls at once in all.
         group_rows: rows that are admitted at once; None if all are.
     """
@@ -47,6 +48,7 @@ class Clients:
     latencies: Mapping[str, LatencyModel]
     places: Mapping[str, Place]
     column_resource: Mapping[str, str]
+    column_places: Mapping[str, Mapping[str, int]]
     limits: Mapping[str, int]
     workers: int
     group_rows: int | None
@@ -65,7 +67,15 @@ class Clients:
         scopes = sum(self.rules.scope_count(rule.index) for rule in mine if rule.is_barrier)
         in_rows = [rule.index for rule in mine if not rule.is_barrier]
         cells = rows * _most_together(self.rules, in_rows)
-        return min(cells + scopes, self.workers, self.limits.get(resource, self.workers))
+        limit = self.limits.get(resource, self.workers)
+        if self.column_places:
+            limit = min(limit, sum(self._most_that_fit(rule.name, resource) for rule in mine))
+        return min(cells + scopes, self.workers, limit)
+
+    def _most_that_fit(self, column: str, resource: str) -> int:
+        """How many calls of a column have all their places at once."""
+        places = self.column_places.get(column, {resource: 1})
+        return min(self.limits.get(name, self.workers) // n for name, n in places.items())
 
 
 def endpoint_faults(

@@ -14,11 +14,14 @@ __all__ = ["load_notes", "missed_crashes", "missed_rows", "remarks"]
 def remarks(scenario: Scenario) -> list[str]:
     """The fields that have less effect than a reader may expect, and those that are left out."""
     found = []
-    used = {name for item in scenario.latencies() for name in scenario.takes(item.name)}
+    used: dict[str, int] = {}
+    for item in scenario.latencies():
+        for name, places in scenario.takes(item.name).items():
+            used[name] = max(places, used.get(name, 0))
     for name in scenario.limits.resources:
         if name not in used:
             found.append(f"limits.resources.{name}: no column takes it")
-        elif scenario.resource_limits[name] > scenario.limits.workers:
+        elif scenario.resource_limits[name] > scenario.limits.workers * used[name]:
             workers = counted(scenario.limits.workers, "worker")
             found.append(
                 f"limits.resources.{name}: {scenario.resource_limits[name]} is never reached with "
@@ -139,8 +142,9 @@ def load_notes(scenario: Scenario) -> list[str]:
     for name, limit in scenario.resource_limits.items():
         if name in plans and plans[name].speed is not None:
             continue
-        most = min(limit, scenario.limits.workers)
         mine = [x for x in scenario.latencies() if scenario.column_resource.get(x.name) == name]
+        calls = limit // min((scenario.takes(item.name)[name] for item in mine), default=1)
+        most = min(calls, scenario.limits.workers)
         loads = sorted({load for item in mine for load in item.latency.loads()})
         if name in scenario.limits.measured_at:
             loads = [scenario.limits.measured_at[name]]
@@ -148,7 +152,7 @@ def load_notes(scenario: Scenario) -> list[str]:
             slower = most > max(loads)
             where = f"at the limit of {limit}"
             if most < limit and not slower:
-                where = f"with {counted(most, 'worker')}"
+                where = f"with {counted(most, 'worker' if most < calls else 'call')}"
             at = " and ".join(map(str, loads))
             found.append(
                 f"{name}: latencies were measured at {at} in flight and do not depend on the "

@@ -350,6 +350,7 @@ def clients_of(graph: ExecutionGraph, source: Source, limits: LimitsSpec) -> Cli
         {name: model for name, (model, _) in source.latencies.items()},
         source.places,
         source.column_resource,
+        source.column_places,
         source.limits,
         limits.workers,
         admitted,

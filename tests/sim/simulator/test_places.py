@@ -308,3 +308,25 @@ def test_one_place_of_one_resource_is_that_resource(tmp_path: Path) -> None:
     two = scenario([column("a", 1.0, resources={"gpu": 1})], {"gpu": 2})
     found = [judged(data, tmp_path) for data in (one, two)]
     assert found[0].trace == found[1].trace
+
+
+def test_what_runs_at_once_is_what_has_all_its_places(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table up to 2 calls does where 2 calls take all gpus, and not where 3 do."""
+    for gpus, code in ((2, 0), (1, 2)):
+        a = column("a", 2.0, resources={"gpu": gpus, "chat": 1})
+        endpoints = {"chat": {"work": {1: 1.0, 2: 0.5}}}
+        data = scenario([a], {"chat": 8, "gpu": 4}, endpoints=endpoints)
+        path = tmp_path / "scenario.yaml"
+        path.write_text(yaml.safe_dump(data), encoding="utf-8")
+        assert main(["run", str(path)]) == code
+    assert "endpoints.chat" in capsys.readouterr().err
+
+
+def test_workers_reach_a_limit_by_the_places_of_their_calls(tmp_path: Path) -> None:
+    for places, said in ((2, ""), (1, "limits.resources.gpu: 4 is never reached with 2 workers")):
+        data = scenario([column("a", 1.0, resources={"gpu": places})], {"gpu": 4})
+        data["limits"]["workers"] = 2
+        assert said in run(data, tmp_path).said
+        assert said or "never reached" not in run(data, tmp_path).said
