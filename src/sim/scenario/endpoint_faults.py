@@ -18,7 +18,6 @@ from sim.scenario.endpoints import (
     EndpointSpec,
     PauseSpec,
     ResourceOutage,
-    ThrottleSpec,
     overlap_faults,
 )
 from sim.scenario.strict import Fault
@@ -80,15 +79,13 @@ class Clients:
 
 def endpoint_faults(
     endpoints: Mapping[str, EndpointSpec | None] | None,
-    throttle: Mapping[str, ThrottleSpec | None] | None,
     outages: Sequence[ResourceOutage | None],
     clients: Clients,
 ) -> list[Fault]:
-    """All that keeps endpoints and their clients from fitting each other.
+    """All that keeps endpoints and their columns from fitting each other.
 
     Args:
         endpoints: by resource; None for one that is malformed, or for all if they are.
-        throttle: the same.
         outages: that stand beside the endpoints; None for one that is malformed.
         clients: the columns.
     """
@@ -99,11 +96,6 @@ def endpoint_faults(
     for name, item in known.items():
         if clients.columns(name):
             found += beyond_faults(name, item, clients.most_calls(name))
-    for name, client in (throttle or {}).items():
-        most, start = clients.limits.get(name), None if client is None else client.start
-        if start is not None and most is not None and start > most:
-            text = f"expected at most the limit of the resource ({most}), got {start}"
-            found.append(Fault(("throttle", name, "start"), text, (("limits", "resources", name),)))
     for name in dict.fromkeys(item.resource for item in outages if item is not None):
         own = known[name].outages if name in known else ()
         times: dict[Place, PauseSpec] = {

@@ -394,7 +394,7 @@ class ThrottleSpec(StrictModel):
         if self.pause_s is not None:
             return ThrottlePlan.pausing(self.pause_s, most)
         return ThrottlePlan(
-            start=most if self.start is None else self.start,
+            start=most if self.start is None else min(self.start, most),
             decrease=self.decrease,
             increase=self.increase,
             successes=self.successes,

@@ -99,9 +99,13 @@ def _of_endpoints(scenario: Scenario) -> list[str]:
         if words and not _has_requests(scenario, name):
             text = "no column that takes it has tokens (latency of model request)"
             found += [f"endpoints.{name}.{word}: {text}" for word in words]
-    for name in scenario.throttle:
+    for name, client in scenario.throttle.items():
         if name not in plans:
             found.append(f"throttle.{name}: nothing refuses its calls without endpoints.{name}")
+        most = scenario.resource_limits[name]
+        if client.start is not None and client.start > most:
+            text = f"{client.start} is above limits.resources.{name} ({most}), which holds"
+            found.append(f"throttle.{name}.start: {text}")
     return found
 
 

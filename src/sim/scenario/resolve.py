@@ -171,7 +171,7 @@ def resolve(
         _check_groups(graph, parts.limits, faults)
     if graph is not None and parts.limits is not None:
         clients = clients_of(graph, source, parts.limits)
-        faults += endpoint_faults(parts.endpoints, parts.throttle, parts.outages, clients)
+        faults += endpoint_faults(parts.endpoints, parts.outages, clients)
     if graph is None or not fits:
         return None
     ranged = [item.name for item in parts.columns or () if item is not None and item.range_rows > 1]
