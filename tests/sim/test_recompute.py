@@ -262,6 +262,19 @@ def test_calls_are_refused_lost_cut_off_and_made_again_behind_endpoints(tmp_path
     assert min(causes[cause] for cause in ("first", "done again", "lost")) > 9, causes
 
 
+def test_a_start_is_in_the_quarter_in_which_it_is_exactly(tmp_path: Path) -> None:
+    # The floats nearest to 76.35 and to three quarters of 101.8 are the same; the number is less.
+    latency = {"model": "list", "values_s": [76.35, 25.45]}
+    data = {
+        "name": "quarters",
+        "rows": 2,
+        "columns": [{"name": "a", "traits": ["START"], "latency": latency}],
+        "limits": {"workers": 1},
+        "policy": "fifo",
+    }
+    assert compare_one(data, tmp_path, Comparison()) == []
+
+
 def test_a_call_whose_turn_comes_when_it_is_given_up_is_not_paid(tmp_path: Path) -> None:
     name = "calls whose turn comes when they are given up are not paid"
     data, _ = BY_HAND[name]

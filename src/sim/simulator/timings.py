@@ -11,6 +11,7 @@ import math
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -240,10 +241,17 @@ class Timings:
         return tuple(percentile(found, percent) for percent in PERCENTS)
 
 
+def _three_quarters(makespan_s: float) -> float:
+    """The first number that is not before three quarters of the makespan."""
+    found = 3 * makespan_s / 4
+    exact = 3 * Fraction(makespan_s) / 4
+    return found if Fraction(found) >= exact else math.nextafter(found, math.inf)
+
+
 def _waits(starts: Floats, waits: Floats, makespan_s: float) -> Waits:
     import numpy as np
 
-    bounds = (makespan_s / 4, makespan_s / 2, 3 * makespan_s / 4)
+    bounds = (makespan_s / 4, makespan_s / 2, _three_quarters(makespan_s))
     quarters = np.searchsorted(bounds, starts, side=BOUNDARY)
     counts = np.bincount(quarters, minlength=4).tolist()
     # One after the other, in the order of the starts.
