@@ -10,7 +10,7 @@ from cellspec.machine.early_stop import expect_stop
 from cellspec.machine.idleness import leave_moment
 from cellspec.machine.pauses import end_pause
 from cellspec.machine.prompt_saving import leave_unsaved
-from cellspec.machine.row_groups import are_open, expect_retired, may_admit
+from cellspec.machine.row_groups import compile_at_rest, expect_retired, may_admit
 from cellspec.machine.run_state import RunState
 
 __all__ = ["at", "compile_at"]
@@ -85,7 +85,8 @@ def compile_at(run: RunState) -> Callable[[float], None]:
     if not quick or run.overtaking is not None:
         return lambda t: at(run, t)
     counters, due, workers, output = run.counters, run.due, run.workers, run.output_group
-    ready, has_groups = counters.ready, run.limits.group_rows is not None
+    ready = counters.ready
+    are_at_rest = None if run.limits.group_rows is None else compile_at_rest(run)
 
     def tick(t: float) -> None:
         if (
@@ -93,7 +94,7 @@ def compile_at(run: RunState) -> Callable[[float], None]:
             and t > run.now
             and not ready[output]
             and not run.paused_until
-            and not (has_groups and ((run.waiting_groups and may_admit(run)) or not are_open(run)))
+            and (are_at_rest is None or are_at_rest())
         ):
             # With every worker busy nothing is judged at the end of a backoff.
             while due and due[0][0] <= t:

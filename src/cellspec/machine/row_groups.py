@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from cellspec.errors import SpecError
 from cellspec.graph.rowset import part_of, parts_touched
@@ -11,10 +11,12 @@ from cellspec.machine.policy import admission_leads_nowhere
 from cellspec.machine.run_state import RunState, is_over
 from cellspec.state.claims import as_rows, meet, minus, spans
 from cellspec.state.codes import DONE
+from cellspec.state.counters import UNLIMITED
 
 __all__ = [
     "admit",
     "are_open",
+    "compile_at_rest",
     "count_waiting",
     "expect_retired",
     "finished_group",
@@ -97,6 +99,36 @@ def are_open(run: RunState) -> bool:
         if column == len(cells) or cells[column][row] >= DONE:
             return False
     return True
+
+
+def compile_at_rest(run: RunState) -> Callable[[], bool]:
+    """A function that says if no row group may come or go, for one incarnation of a run.
+
+    The last cell of a row to be resolved is one that no other waits for. So as long as no further
+    one of these is, no further group is finished.
+    """
+    admitted, known, counters = run.admitted, run.open_cells, run.counters
+    most, open_cells = run.limits.groups or UNLIMITED, counters.open_cells
+    sinks = [rule.index for rule in run.graph.rules.columns if rule.is_sink]
+    first, others = sinks[0], sinks[1:]
+    were_open = -1
+
+    def are_at_rest() -> bool:
+        nonlocal were_open
+        count = len(admitted)
+        if run.waiting_groups and count < most:
+            return False
+        left = open_cells[first]
+        for column in others:
+            left += open_cells[column]
+        if left == were_open and count == len(known) and not (run.in_line or counters.watched):
+            return True
+        if not are_open(run):
+            return False
+        were_open = left
+        return True
+
+    return are_at_rest
 
 
 def _held_up(run: RunState, t: float) -> list[tuple[int, int]]:
