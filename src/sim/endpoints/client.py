@@ -182,8 +182,8 @@ class Client:
             What refused it, as `Refusal.by`, or brought about the pause that it is in; ``""`` if
             other calls have to end first; None if no call waits.
         """
-        if self._away:
-            return next(iter(self._away)).refused_by
+        for request in self._away:
+            return request.refused_by
         if not self._line:
             return None
         assert self._throttle is not None

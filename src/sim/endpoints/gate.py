@@ -32,11 +32,13 @@ class Gate:
         self._weather, self._limits = weather, limits
         self._charged = plan.refusal.charged
         self._says_when = plan.refusal.retry_after == "exact"
-        self._names = [f"limit {number}" for number in range(1, len(plan.limits) + 1)]
+        # Refusals are many, and nobody keeps one: there is one of each kind, used again.
+        self._by_limit = [Refusal(by=f"limit {n}") for n in range(1, len(plan.limits) + 1)]
+        self._by_outage, self._by_queue = Refusal(by="outage"), Refusal(by="queue")
         self.refused: dict[Reason, int] = {"limits": 0, "queue": 0, "outage": 0}
 
     def refusal(self, request: Request, t: float, *, full: bool) -> Refusal | None:
-        """The answer to a call that comes at time t, or None if it may pass.
+        """The answer to a call that comes at time t, or None if it may pass; good until the next.
 
         Args:
             full: there is neither a place nor one in the queue.
@@ -44,7 +46,7 @@ class Gate:
         weather, limits = self._weather, self._limits
         rest_s = 0.0 if weather is None else weather.outage_s(t)
         if rest_s:
-            return self._refuse("outage", "outage", rest_s)
+            return self._refuse("outage", self._by_outage, rest_s)
         if full:
             wait_s = None
             if limits is not None:
@@ -52,13 +54,14 @@ class Gate:
                     limits.refused(t)
                 # The server does not know when there will be a place; a limit says for itself.
                 wait_s = limits.wait_s(request, t) or None
-            return self._refuse("queue", "queue", wait_s)
+            return self._refuse("queue", self._by_queue, wait_s)
         if limits is not None:
             wait_s = limits.ask(request, t)
             if wait_s is not None:
-                return self._refuse("limits", self._names[limits.last], wait_s)
+                return self._refuse("limits", self._by_limit[limits.last], wait_s)
         return None
 
-    def _refuse(self, why: Reason, by: str, wait_s: float | None) -> Refusal:
+    def _refuse(self, why: Reason, refusal: Refusal, wait_s: float | None) -> Refusal:
         self.refused[why] += 1
-        return Refusal(wait_s if self._says_when else None, by)
+        refusal.retry_after_s = wait_s if self._says_when else None
+        return refusal
