@@ -94,7 +94,8 @@ def add_parser(commands: Any) -> None:
         "--trace",
         metavar="FILE",
         help="write every event as a trace, for `cellspec check`; .gz is compressed. - is "
-        "stdout, and the figures then go to stderr",
+        "stdout, and the figures then go to stderr; of pipelines beside each other each writes a "
+        "trace, as run.NAME.jsonl for run.jsonl",
     )
     run.set_defaults(command=_run, prog=run.prog)
 

@@ -132,6 +132,18 @@ def test_a_crash_while_calls_of_others_end_leaves_them(tmp_path: Path) -> None:
     assert (first.makespan_s, second.makespan_s) == (4.0, 6.0)
 
 
+def test_what_comes_at_one_instant_comes_in_the_order_in_which_it_was_set_up(
+    tmp_path: Path,
+) -> None:
+    # The crash was planned before the call began whose end it meets, here as in a plain run.
+    crashing = pipeline(tmp_path, {}, [1.0], crashes=[{"at_time_s": 1.0}])
+    other = pipeline(tmp_path, {}, [1.0])
+    assert make_simulator(crashing, None).run().makespan_s == 2.0
+    assert makespans(crashing, other) == [2.0, 1.0]
+    # The server was to wake at 1 s, by the other's call, before the crash was planned.
+    assert makespans(other, crashing) == [1.0, 1.0]
+
+
 def test_who_ends_leaves_no_call_behind(tmp_path: Path) -> None:
     # Two rows are enough; the calls of the others are given up, and slow nobody down after 2 s.
     stops = pipeline(tmp_path, ONE_AT_A_TIME, [0.5, 0.5, 9.0], accept={"rows": 2})
