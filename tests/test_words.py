@@ -157,6 +157,7 @@ KEPT_NAMES = {
     "cellspec/conformance/run/node_reports.py": {"cooling"},
     "cellspec/conformance/run/probe.py": {"life"},
     # A throttle's, which is no backoff of a node; DataDesigner's word.
+    "cellspec/check/endpoints/words.py": {"cool_down_s"},
     "sim/endpoints/plan.py": {"cool_down_s"},
     "sim/scenario/endpoints.py": {"cool_down_s"},
 }

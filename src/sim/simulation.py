@@ -213,6 +213,9 @@ def trace_writer(scenario: Scenario, path: str, beside: Sequence[Scenario] = ())
         others = [one.name for one in beside if name in one.endpoint_plans()]
         if others:
             words["shared_with"] = others
+    if endpoints:
+        # The header says all that decides how they answer, and the events where each call is.
+        capabilities.append("endpoints")
     header = header_for(
         scenario.graph(),
         engine="cellspec simulator",

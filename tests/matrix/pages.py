@@ -29,6 +29,8 @@ def chapter_page(chapter: Chapter, kills: dict[str, list[str]]) -> str:
 def _clause_lines(clause: Clause, mutants: Sequence[str]) -> list[str]:
     caught = ", ".join(mutants) if mutants else "none"
     judged = "engines" if clause.number in ENGINE_CLAUSES else "the classes of this package"
+    if clause.chapter == "endpoints":
+        judged = "traces of calls at endpoints"
     return [
         f"## {clause.number} ({clause.level})",
         "",
@@ -98,9 +100,10 @@ def matrix_page(
 def counts(mutants: int) -> str:
     """How many mutants and clauses there are, those that judge an engine counted apart."""
     judging = len(ENGINE_CLAUSES)
+    endpoints = sum(clause.chapter == "endpoints" for clause in clauses().values())
     return (
-        f"{mutants} mutants, {len(clauses())} clauses: {judging} judge an engine, "
-        f"{len(clauses()) - judging} the classes of this package."
+        f"{mutants} mutants, {len(clauses())} clauses: {judging} judge an engine, {endpoints} "
+        f"calls at endpoints, {len(clauses()) - judging - endpoints} the classes of this package."
     )
 
 

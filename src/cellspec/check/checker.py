@@ -31,6 +31,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from cellspec.check.endpoints import judge_of
 from cellspec.check.explain import explain
 from cellspec.clauses import clauses
 from cellspec.errors import SpecError, TraceError, Violation
@@ -216,6 +217,9 @@ class Checker:
             self.machine.state.waits_s or header.bypass is not None or header.killer_tries
         )
         self._plain_ends = header.failures.stop_window is None and header.killer_tries is None
+        # It is asked after each end of a call, so none is taken for plain.
+        self._endpoints = judge_of(header, source, self.waived)
+        self._plain_ends = self._plain_ends and self._endpoints is None
         self._note_graph()
 
     def _check_size(self, rows: int, line: int) -> None:
@@ -372,6 +376,7 @@ class Checker:
                 self._refuse_resource(event, column)
         if event.event == "request":
             # Between its start and its end a call is in flight, wherever it is.
+            self._ask_endpoints(event)
             return
         try:
             machine.apply(action)
@@ -380,6 +385,7 @@ class Checker:
                 raise
             # The names of the event are known; the limits leave no way to run that many rows.
             raise Violation("GROUP-04", str(error)) from None
+        self._ask_endpoints(event)
         if event.event == "resume":
             self._outcome = None
             self._note_graph()
@@ -394,6 +400,12 @@ class Checker:
         elif event.event == "start" and not event.inferred:
             self._barriers += event.scope is not None
             self._ranges += event.scope is None and isinstance(event.rows, tuple)
+
+    def _ask_endpoints(self, event: Event) -> None:
+        """Judge the calls at endpoints by an event that the machine allows."""
+        breach = None if self._endpoints is None else self._endpoints.feed(event)
+        if breach is not None:
+            raise Violation(breach.clause, breach.detail)
 
     def _note_config(self, claimed: Mapping[str, Rows], config: Config | None) -> None:
         """Note whether a resume states the configuration of the claimed columns of the header."""
@@ -470,6 +482,7 @@ class Checker:
             "resumes": seen["resume"],
             "early stops": seen["stop"],
             **({"stop requests": asked} if asked else {}),
+            **({"calls at endpoints": self._endpoints.calls} if self._endpoints else {}),
             "ends of the run": seen["end"],
             "moves of the clock": self._moments,
             # Most engines never pause, and lack nothing without it.

@@ -41,6 +41,7 @@ __all__ = [
     "WORDS_OF_2",
     "Cause",
     "Column",
+    "EndpointSums",
     "Engine",
     "Event",
     "FailureRules",
@@ -72,6 +73,7 @@ WORDS_OF_2 = frozenset(
         "config",
         "killer_cells",
         "requests",
+        "endpoints",
     )
 )
 """The capabilities whose traces hold words of version 2."""
@@ -283,6 +285,21 @@ class RequestStep(JsonObject, frozen=True, omit_defaults=True):
             "…: of the server's limits the one that lets the call wait longest, as listed."
         ),
     ] = None
+    failed: Annotated[
+        bool, Meta(description="Of an answer: it is an error, or did not come in time.")
+    ] = False
+
+
+class EndpointSums(JsonObject, frozen=True):
+    """What an engine counted at one endpoint, over all incarnations of a run."""
+
+    queue_s: Annotated[Seconds, Meta(description="Seconds of calls in the server's line.")]
+    prefill_s: Annotated[Seconds, Meta(description="From there until their prompts were read.")]
+    decode_s: Annotated[Seconds, Meta(description="From there until they left.")]
+    prompt_tokens: Annotated[
+        Tokens, Meta(description="Charged for prompts: of calls that were served, well or not.")
+    ]
+    output_tokens: Annotated[Tokens, Meta(description="Charged for answers: of the same calls.")]
 
 
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
@@ -379,6 +396,10 @@ class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     request: Annotated[
         RequestStep | None, Meta(description="Of a request: how far it came, and what it holds.")
     ] = None
+    endpoints: Annotated[
+        dict[str, EndpointSums] | None,
+        Meta(description="Of an end: by resource, what the engine counted at its endpoint."),
+    ] = None
     inferred: Annotated[
         bool, Meta(description="Not observed, but concluded: no clause passes on it.")
     ] = False
@@ -466,7 +487,7 @@ KINDS: Mapping[str, Shape] = {
         ),
     ),
     "stop": Shape("An early stop: nothing starts any more.", (), ("reason",)),
-    "end": Shape("The run reports how it ended.", ("outcome",), ("reason",)),
+    "end": Shape("The run reports how it ended.", ("outcome",), ("reason", "endpoints")),
     "commit_begin": Shape(
         "Data is handed to storage that is its own claim: rows of a column or of every column, or "
         "a claim of what is new.",
@@ -506,7 +527,7 @@ KINDS: Mapping[str, Shape] = {
         "The engine is asked to stop; nothing starts from here.", (), ("reason",)
     ),
     "request": Shape(
-        "What was started comes a step further on its way through an endpoint; no clause asks.",
+        "What was started comes a step further on its way through an endpoint.",
         ("column", "request"),
         ("resource",),
         node=True,
@@ -561,6 +582,7 @@ def misfit(event: Event) -> tuple[str, str] | None:
         and not event.abandoned
         and not event.keep_config
         and event.request is None
+        and event.endpoints is None
     ):
         return None
     return _find_misfit(event)

@@ -415,10 +415,14 @@ class Server:
 
     def leave(self, requests: Iterable[Request], t: float) -> None:
         """One of several clients is gone at time t, with all of its calls; the others go on."""
+        gone = dict.fromkeys(requests)
+        # First those in line: none of them takes a place that another leaves at this very moment.
+        for request in gone:
+            if request in self._line:
+                self._take_out(request, t)
         if self._weather is not None:
             self._weather.catch_up(t)
         self._free(t)
-        gone = dict.fromkeys(requests)
         for request in gone:
             self._take_out(request, t)
             self._crashes += 1

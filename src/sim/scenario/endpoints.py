@@ -51,6 +51,7 @@ __all__ = [
     "ThrottleSpec",
     "endpoint_plans",
     "overlap_faults",
+    "rate_limits",
 ]
 
 PositiveNumber = Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False)]
@@ -424,11 +425,7 @@ def endpoint_plans(
         outages: that stand beside the endpoints.
         limits: of the clients; a resource may say here how many requests a minute are taken.
     """
-    rates = {
-        # A rate by the minute is kept from the first second on: no burst of a minute's calls.
-        name: LimitSpec(requests=rate, per_s=60, burst=1).plan()
-        for name, rate in limits.requests_per_minute().items()
-    }
+    rates = {name: limit.plan() for name, limit in rate_limits(limits).items()}
     names = dict.fromkeys([*endpoints, *(item.resource for item in outages), *rates])
     return {
         name: endpoints.get(name, EndpointSpec()).plan(
@@ -438,6 +435,13 @@ def endpoint_plans(
         )
         for name in names
     }
+
+
+def rate_limits(limits: LimitsSpec) -> dict[str, LimitSpec]:
+    """By resource whose client is told a rate, the limit of a provider that is the same."""
+    # A rate by the minute is kept from the first second on: no burst of a minute's calls.
+    rates = limits.requests_per_minute()
+    return {name: LimitSpec(requests=rate, per_s=60, burst=1) for name, rate in rates.items()}
 
 
 def overlap_faults(times: Mapping[tuple[str | int, ...], PauseSpec]) -> list[Fault]:

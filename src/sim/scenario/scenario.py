@@ -52,6 +52,7 @@ from sim.scenario.endpoints import (
     SchedulerSpec,
     ThrottleSpec,
     endpoint_plans,
+    rate_limits,
 )
 from sim.scenario.latency import Plain
 from sim.scenario.places import share_place_faults
@@ -369,11 +370,17 @@ class Scenario(StrictModel):
         return endpoint_plans(self.endpoints, self.outages, self.limits)
 
     def endpoints_as_given(self) -> dict[str, dict[str, Any]]:
-        """By resource that has an endpoint or a throttle, its words in the file."""
+        """By resource that has an endpoint or a throttle, its words, wherever in the file."""
         found: dict[str, dict[str, Any]] = {name: {} for name in self.endpoint_plans()}
         data = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
         for name, words in data.get("endpoints", {}).items():
             found[name] |= words
+        for words in data.get("outages", ()):
+            name = words.pop("resource")
+            found[name]["outages"] = [*found[name].get("outages", ()), words]
+        for name, limit in rate_limits(self.limits).items():
+            words = limit.model_dump(mode="json", exclude_unset=True)
+            found[name]["limits"] = [*found[name].get("limits", ()), words]
         for name, words in data.get("throttle", {}).items():
             found.setdefault(name, {})["throttle"] = words
         return found

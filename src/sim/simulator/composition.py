@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.machine.machine import Machine
+from cellspec.trace.format import EndpointSums
 from sim.simulator.call_outcomes import CallOutcomes
 from sim.simulator.plan import RunPlan
 from sim.simulator.recording import Notify, record
@@ -90,8 +91,16 @@ class Composition:
             waive = (*waive, *_OF_ADMISSION)
         machine = Machine(self._graph, plan.limits, failures=plan.failures, waive=waive)
         if self.notify is not None:
-            machine.on_step = record(machine, self.notify, starts_from=plan.start_from is not None)
+            machine.on_step = record(
+                machine,
+                self.notify,
+                starts_from=plan.start_from is not None,
+                sums=self._sums if self.each_route else None,
+            )
         return machine
+
+    def _sums(self, t: float) -> dict[str, EndpointSums]:
+        return {name: sums for one in self.each_route for name, sums in one.sums(t).items()}
 
     @property
     def is_timed(self) -> bool:

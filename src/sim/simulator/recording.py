@@ -7,10 +7,11 @@ each step on as ``notify(event, t, **fields)``, whose arguments are those of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from cellspec.machine.machine import Action, Machine
+from cellspec.trace.format import EndpointSums
 
 __all__ = ["Notify", "record"]
 
@@ -26,7 +27,11 @@ _ENOUGH = "enough rows are accepted"
 
 
 def record(
-    machine: Machine, notify: Notify, *, starts_from: bool = False
+    machine: Machine,
+    notify: Notify,
+    *,
+    starts_from: bool = False,
+    sums: Callable[[float], Mapping[str, EndpointSums]] | None = None,
 ) -> Callable[[Action], None]:
     """An observer of the steps of `machine` that passes them on to `notify`.
 
@@ -35,6 +40,7 @@ def record(
         notify: receives the steps.
         starts_from: the first incarnation is the process before the run, which leaves it a
             checkpoint; its crash says so.
+        sums: by endpoint, what was counted there up to a time; None without endpoints.
     """
 
     def on_step(action: Action) -> None:
@@ -68,6 +74,8 @@ def record(
             fields["cause"] = action.cause
         elif kind == "end":
             fields["outcome"] = action.outcome
+            if sums is not None:
+                fields["endpoints"] = sums(machine.now)
         elif kind == "crash" and starts_from and machine.incarnation == 0:
             fields["reason"] = "start_from"
         notify(kind, machine.now, **fields)

@@ -66,15 +66,20 @@ class RequestEvents:
         """The prompt of a call was read."""
         self._say(request, t, RequestStep("decoding"))
 
-    def answered(self, request: Request, t: float) -> None:
-        """A call leaves the client; what that changed is noted."""
-        if self._throttle is not None and self._throttle.limit != self._limit:
-            self._limit = self._throttle.limit
-            self._say(request, t, RequestStep("answered", limit=self._limit))
+    def answered(self, request: Request, t: float, *, failed: bool) -> None:
+        """A call leaves the client; it is noted if it failed, or changed the throttle's limit."""
+        limit = None if self._throttle is None else self._throttle.limit
+        if failed or limit != self._limit:
+            changed = None if limit == self._limit else limit
+            self._limit = limit
+            self._say(request, t, RequestStep("answered", limit=changed, failed=failed))
 
     def begin(self) -> None:
         """The process begins anew."""
         self._limit = None if self._throttle is None else self._throttle.limit
 
     def _say(self, request: Request, t: float, step: RequestStep) -> None:
-        self._notify("request", t, **self._nodes[request], request=step)
+        node = self._nodes.get(request)
+        # A call that a crash takes at this very moment comes no step further.
+        if node is not None:
+            self._notify("request", t, **node, request=step)

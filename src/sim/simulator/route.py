@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import simpy
 
 from cellspec.graph.rowset import RowSet
 from cellspec.machine.actions import Failure
+from cellspec.trace.format import EndpointSums
 from sim.simulator.outcome import Outcome
 from sim.simulator.run_state import Task
 
@@ -58,6 +60,9 @@ class Route(Protocol):
 
     def crash(self, t: float) -> None:
         """The process died at `t`: the calls that are under way are gone."""
+
+    def sums(self, t: float) -> Mapping[str, EndpointSums]:
+        """By endpoint on it, what it has counted up to time t, as a trace states it."""
 
     def add_up(self, outcome: Outcome) -> None:
         """The run is over; `outcome` has its makespan, and gets what the route counted."""

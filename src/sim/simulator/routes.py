@@ -16,6 +16,7 @@ import simpy
 from cellspec.graph.graph import ExecutionGraph
 from cellspec.graph.nodes import column_of
 from cellspec.graph.rowset import RowSet
+from cellspec.trace.format import EndpointSums
 from sim.endpoints.client import Client, Through
 from sim.endpoints.conservation import ServerCounts
 from sim.endpoints.desk import Desk
@@ -24,7 +25,7 @@ from sim.endpoints.request import Request
 from sim.endpoints.server import Handler, Server
 from sim.endpoints.throttle import Throttle
 from sim.simulator.call_outcomes import CallOutcomes
-from sim.simulator.endpoint_counts import EndpointCounts, EndpointOutcome
+from sim.simulator.endpoint_counts import PARTS, EndpointCounts, EndpointOutcome, parts_s
 from sim.simulator.latency import Latency
 from sim.simulator.outcome import Outcome
 from sim.simulator.plan import RunPlan
@@ -230,7 +231,7 @@ class EndpointRoute:
         assert isinstance(task, Task)
         self._counts.answered(request, column, t)
         if self._events is not None:
-            self._events.answered(request, t)
+            self._events.answered(request, t, failed=request.fails)
             del self._nodes[request]
         if column in self._referenced and task.column >= 0 and not request.fails:
             for row in range(place, stop):
@@ -254,7 +255,7 @@ class EndpointRoute:
         _, column, _, _ = self._under_way.pop(request)
         self._counts.cut_off(request, column, t)
         if self._events is not None:
-            self._events.answered(request, t)
+            self._events.answered(request, t, failed=True)
             del self._nodes[request]
         task = request.call
         assert isinstance(task, Task)
@@ -298,6 +299,21 @@ class EndpointRoute:
         if limits is not None:
             limits.check(name, counts.accepted, counts.refused, counts.tokens_in, t)
         return counts
+
+    def sums(self, t: float) -> dict[str, EndpointSums]:
+        ways = [parts_s(request, t) for request in self._under_way]
+        parts = [
+            math.fsum(each) for each in zip(*ways, *self._counts.parts_s.values(), strict=True)
+        ]
+        _, _, queue_s, prefill_s, decode_s = parts or [0.0] * len(PARTS)
+        # Paid or not yet: each call that left the line is paid for.
+        running = [request for request in self._under_way if request.served_s < t]
+        running += [request for request, _ in self._unpaid.values()]
+        paid = [(it.prompt_tokens, it.output_tokens) for it in self._counts.bill.lines()]
+        paid += [(it.prompt_tokens, it.output_tokens) for it in running]
+        prompts, answers = (math.fsum(each) for each in zip((0.0, 0.0), *paid, strict=True))
+        sums = EndpointSums(queue_s, prefill_s, decode_s, prompts, answers)
+        return {self._endpoint.name: sums}
 
     def add_up(self, outcome: Outcome) -> None:
         t, counts, client = outcome.makespan_s, self._counts, self._client

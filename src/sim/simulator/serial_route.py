@@ -13,7 +13,7 @@ import simpy
 
 from cellspec.graph.rowset import RowSet
 from cellspec.machine.actions import Failure
-from cellspec.trace.format import RequestStep
+from cellspec.trace.format import EndpointSums, RequestStep
 from sim.endpoints.plan import SerialPlan
 from sim.endpoints.serial import SerialLoop
 from sim.simulator.latency import Latency
@@ -64,8 +64,8 @@ class SerialRoute:
     ) -> None:
         self._plan, self._inner, self._latency, self._bounds = plan, inner, latency, bounds
         self._names, self._notify = names, notify
-        # By call that was let go, the fields that name its node in a trace.
-        self._nodes: dict[Task, dict[str, Any]] = {}
+        # By call that was let go, the fields that name its node in a trace, and whether it fails.
+        self._nodes: dict[Task, tuple[dict[str, Any], bool]] = {}
         self._routes = list(dict.fromkeys(inner.values()))
         self._loop: SerialLoop[_Start | _End] | None = None
 
@@ -90,8 +90,9 @@ class SerialRoute:
             node: dict[str, Any] = {"scope": task.row}
             if task.column >= 0:
                 node = {"rows": task.row if stop == task.row + 1 else (task.row, stop)}
-            self._nodes[task] = {"column": self._names[column], **node}
-            self._notify("request", t, **self._nodes[task], request=RequestStep("entered"))
+            node["column"] = self._names[column]
+            self._nodes[task] = node, fails
+            self._notify("request", t, **node, request=RequestStep("entered"))
         route = self._inner.get(column)
         if route is not None:
             route.enter(task, call, stop, fails, t)
@@ -110,8 +111,9 @@ class SerialRoute:
     def _through(self, task: Task, failure: Failure | None = None) -> None:
         assert self._loop is not None
         if self._notify is not None:
-            node = self._nodes.pop(task)
-            self._notify("request", self._env.now, **node, request=RequestStep("answered"))
+            node, fails = self._nodes.pop(task)
+            step = RequestStep("answered", failed=fails or failure is not None)
+            self._notify("request", self._env.now, **node, request=step)
         self._loop.end(_End(task, failure))
 
     def _ended(self, end: _Start | _End, t: float) -> None:  # noqa: ARG002
@@ -139,6 +141,9 @@ class SerialRoute:
         self._nodes.clear()
         for route in self._routes:
             route.crash(t)
+
+    def sums(self, t: float) -> dict[str, EndpointSums]:
+        return {name: sums for route in self._routes for name, sums in route.sums(t).items()}
 
     def add_up(self, outcome: Outcome) -> None:
         for route in self._routes:

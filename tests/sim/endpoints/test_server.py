@@ -369,6 +369,25 @@ def test_calls_die_with_their_client_and_warmth_and_limits_stay() -> None:
     loop.server.counts(38.0).check("chat")
 
 
+def test_a_call_in_line_takes_no_place_that_another_leaves_as_their_client_dies() -> None:
+    env, served, ended = simpy.Environment(), list[Request](), list[Any]()
+
+    def end(*call: object) -> None:
+        ended.append(call)
+
+    plan = EndpointPlan("chat", max_in_flight=1)
+    server = Server(plan, env, end, end, on_serving=lambda request, _: served.append(request))
+    first, second = Request(work=2.0), Request(work=1.0)
+    server.offer(first, 0.0)
+    server.offer(second, 0.0)
+    # The end of the first is due at this moment, and the crash comes before it.
+    env.run(until=2.0)
+    server.crash(2.0)
+    assert (served, ended) == ([first], [])
+    counts = server.counts(2.0)
+    assert (counts.crashed, counts.inside) == (2, 0)
+
+
 def test_a_cold_start_goes_on_while_the_client_is_gone() -> None:
     loop = ClosedLoop(EndpointPlan("chat", cold_start=ColdStart(10.0), pauses=[Pause(4, 6)]), [], 0)
     loop.server.offer(Request(work=1.0), 0.0)

@@ -12,6 +12,7 @@ import simpy
 from cellspec import ColumnDescriptor, ExecutionGraph, ExecutionTraits, FailurePolicy, Limits
 from cellspec.errors import SpecError
 from cellspec.graph.rowset import RowSet
+from cellspec.trace.format import EndpointSums
 from sim.simulator.call_outcomes import ColumnRates, DrawnOutcomes
 from sim.simulator.outcome import Outcome
 from sim.simulator.plan import CheckpointPlan, CrashPlan, RunPlan
@@ -55,6 +56,10 @@ class LatencyRoute:
 
     def holds_up(self) -> str:
         return ""
+
+    def sums(self, t: float) -> dict[str, EndpointSums]:
+        assert t == self.env.now
+        return {}
 
     def add_up(self, outcome: Outcome) -> None:
         assert outcome.makespan_s == self.env.now
