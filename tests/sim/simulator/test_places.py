@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+import sim.simulator.simulator
 from cellspec.check import check_file
 from cellspec.errors import Violation
 from cellspec.graph.columns import ColumnDescriptor, ExecutionTraits
@@ -18,6 +19,7 @@ from cellspec.graph.graph import ExecutionGraph
 from cellspec.machine.limits import Limits
 from cellspec.machine.machine import Machine
 from sim.cli import main
+from sim.simulator.queues import pick_of
 from tests.recompute.runner import Run, run
 from tests.recompute.scenarios import Data
 
@@ -330,3 +332,45 @@ def test_workers_reach_a_limit_by_the_places_of_their_calls(tmp_path: Path) -> N
         data["limits"]["workers"] = 2
         assert said in run(data, tmp_path).said
         assert said or "never reached" not in run(data, tmp_path).said
+
+
+# Simulators that are wrong
+
+
+def _takes_one_place(queues: Any, _: Any, counters: Any) -> Any:
+    return pick_of(queues, [3, 3, 3, 1 << 40], counters)
+
+
+def _waits_for_the_head(queues: Any, capacity: Any, counters: Any) -> Any:
+    def pick() -> Any:
+        first = min(range(len(queues)), key=lambda group: queues[group].head_key())
+        fits = counters.busy[first] < capacity[first]
+        return queues[first].pop() if fits else None
+
+    return pick
+
+
+@pytest.mark.parametrize(
+    ("wrong", "clause"), [(_takes_one_place, "SCHED-11"), (_waits_for_the_head, "SCHED-09")]
+)
+def test_a_simulator_that_counts_or_keeps_places_wrongly_is_caught(
+    wrong: Any, clause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = [column("a", 2.0, resources={"gpu": 2}), column("b", 1.0, resource="gpu")]
+    data = scenario(columns, {"gpu": 3}, rows=6)
+    assert run(data, tmp_path).code == 0
+    monkeypatch.setattr(sim.simulator.simulator, "pick_of", wrong)
+    done = run(data, tmp_path)
+    assert done.code != 0
+    assert clause in done.said
+
+
+def test_a_trace_is_judged_by_the_places_that_its_header_states(tmp_path: Path) -> None:
+    data = scenario([column("a", 1.0, resources={"gpu": 2})], {"gpu": 5})
+    lines = judged(data, tmp_path).trace
+    for places, clause in ((3, "SCHED-11"), (1, "SCHED-09"), (6, "TRACE-02")):
+        header = json.loads(lines[0])
+        header["places"] = {"a": {"gpu": places}}
+        path = tmp_path / "other.jsonl"
+        path.write_text("\n".join([json.dumps(header), *lines[1:]]) + "\n", encoding="utf-8")
+        assert [found.clause for found in check_file(path).violations] == [clause]
