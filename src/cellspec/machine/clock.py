@@ -12,6 +12,7 @@ from cellspec.machine.pauses import end_pause
 from cellspec.machine.prompt_saving import leave_unsaved
 from cellspec.machine.row_groups import compile_at_rest, expect_retired, may_admit
 from cellspec.machine.run_state import RunState
+from cellspec.state.places import SharedPlaces
 
 __all__ = ["at", "compile_at"]
 
@@ -85,20 +86,34 @@ def compile_at(run: RunState) -> Callable[[float], None]:
     if not quick or run.overtaking is not None:
         return lambda t: at(run, t)
     counters, due, workers, output = run.counters, run.due, run.workers, run.output_group
-    ready = counters.ready
+    ready, busy, barriers = counters.ready, counters.busy, counters.ready_barriers
+    # What groups take may depend on each other: then one look does not tell.
+    fixed = not isinstance(run.capacity, SharedPlaces)
+    limits = list(enumerate(run.capacity[:output])) if fixed else []
     are_at_rest = None if run.limits.group_rows is None else compile_at_rest(run)
 
     def tick(t: float) -> None:
+        load = counters.load
         if (
-            counters.load >= workers
+            (load >= workers or (fixed and load))
             and t > run.now
             and not ready[output]
             and not run.paused_until
             and (are_at_rest is None or are_at_rest())
         ):
-            # With every worker busy nothing is judged at the end of a backoff.
-            while due and due[0][0] <= t:
-                end_backoffs(run, due[0][0])
+            if load >= workers:
+                # With every worker busy nothing is judged at the end of a backoff.
+                while due and due[0][0] <= t:
+                    end_backoffs(run, due[0][0])
+            elif due and due[0][0] <= t:
+                at(run, t)
+                return
+            else:
+                # As `leave_moment` looks, group by group, for what could start now.
+                for group, capacity in limits:
+                    if (ready[group] or barriers[group]) and busy[group] < capacity:
+                        at(run, t)
+                        return
             run.now = t
         elif t != run.now:
             at(run, t)

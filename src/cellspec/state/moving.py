@@ -135,6 +135,9 @@ def compile_resolve(nodes: NodeStates, column: int) -> Callable[[int], None]:
     ends_rows = rule.is_sink or column in nodes.watched
     orders_next = rule.ordered and not rule.scope_rows
     others = orders_next or bool(barriers)
+    parts = nodes.parts
+    if len(waiting) == 1 and parts is None and not (others or ends_rows):
+        return _resolve_in_chain(nodes, column, *waiting[0])
 
     def resolve(row: int) -> None:
         if body[row] != RUNNING:
@@ -166,7 +169,6 @@ def compile_resolve(nodes: NodeStates, column: int) -> Callable[[int], None]:
         if ends_rows and row == nodes.rows:
             advance_rows(nodes)
 
-    parts = nodes.parts
     if parts is None:
         return resolve
 
@@ -177,6 +179,46 @@ def compile_resolve(nodes: NodeStates, column: int) -> Callable[[int], None]:
             parts.add(row)
 
     return resolve_counted
+
+
+def _resolve_in_chain(
+    nodes: NodeStates,
+    column: int,
+    following: bytearray,
+    following_group: int,
+    announce: Callable[[int], object],
+    other: int,
+) -> Callable[[int], None]:
+    """`compile_resolve` of a column for which one cell of each row waits, and nothing else."""
+    body, group = nodes.cells[column], nodes.cell_groups[column]
+    ready, busy, open_cells = nodes.ready, nodes.busy, nodes.open_cells
+    judge, on_skip = nodes.judge, nodes.on_skip
+    takes_slot = not nodes.rules.columns[column].scope_rows
+    limited = takes_slot and nodes.capacity[group] < UNLIMITED
+
+    def resolve(row: int) -> None:
+        if body[row] != RUNNING:
+            if judge.not_running(column, row):
+                return
+        elif takes_slot:
+            nodes.load -= 1
+            if limited:
+                busy[group] -= 1
+        body[row] = DONE  # type: ignore[index]  # not finished: it holds this cell
+        missing = following[row]
+        if missing == LAST_WAIT:
+            following[row] = READY
+            ready[following_group] += 1
+            announce(row)
+        elif missing < RANGED:
+            following[row] = missing - 1
+            if missing == SKIP_READY + 1:
+                on_skip(other, row)
+        open_cells[column] = left = open_cells[column] - 1
+        if not left:
+            _finish(nodes, column)
+
+    return resolve
 
 
 def count_down_barrier(nodes: NodeStates, column: int, row: int) -> None:

@@ -12,17 +12,20 @@ the route says that it is through, and a range gives all of its rows at that mom
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cellspec.graph.nodes import column_of
 from sim.simulator.accepting import Accepting, cancel_running
 from sim.simulator.binding import Binding
+from sim.simulator.claim_schedule import ClaimSchedule
 from sim.simulator.composition import Composition
 from sim.simulator.consequences import Consequences
 from sim.simulator.ending import Ends
 from sim.simulator.failing import Failing
 from sim.simulator.outcome import Incarnation
-from sim.simulator.queues import Picker
+from sim.simulator.picking import Picker
+from sim.simulator.plain_loop import run_plain
+from sim.simulator.queues import ReadyQueue
 from sim.simulator.ready_times import ReadyTimes
 from sim.simulator.run_state import CallDetails, RunState, Settle, Task
 from sim.simulator.shares import Shares
@@ -83,6 +86,18 @@ class Calls:
     def dispatcher(self, pick: Picker) -> Settle:
         """Starts nodes, at time t, while a worker, a resource and ready work are there."""
         return self._starts.dispatcher(pick)
+
+    def run_plain(
+        self,
+        picker: Picker,
+        queues: Sequence[ReadyQueue],
+        claims: ClaimSchedule,
+        settle: Settle,
+        follow: Settle,
+    ) -> None:
+        """Let all events of an incarnation happen; see `sim.simulator.plain_loop.run_plain`."""
+        parts = (self._state, self.tally, self._starts, self._ends)
+        run_plain(*parts, picker, queues, claims, settle, follow)
 
     def completion(self, settle: Settle) -> Callable[[Task], None]:
         """The handler of an incarnation's completions."""

@@ -34,7 +34,9 @@ class Clock(simpy.Environment):
 
     Attributes:
         now: the time.
-        queue: a heap of events to come: their times, their order within an instant, the events.
+        queue: a heap of events to come: their times, their order within an instant, the events;
+            then, of a cell's call that `sim.simulator.plain_loop` started, column, row and number
+            of the cell, and of all else -1 and zeros.
         order: gives the next event its place in that order.
         handler: takes each call that is due.
         watch: if given, is called before time moves, with the seconds.
@@ -48,7 +50,7 @@ class Clock(simpy.Environment):
         super().__init__(initial_time)
         self.now = initial_time
         self._kind = kind
-        self.queue: list[tuple[float, int, Event]] = []
+        self.queue: list[tuple[float, int, Any, int, int, int]] = []
         self.order = itertools.count() if order is None else order
         self.handler: Callable[[Any], object]
         self.watch: Callable[[float], object] | None = None
@@ -60,7 +62,7 @@ class Clock(simpy.Environment):
             order -= _URGENT
         elif priority > NORMAL:
             order += _URGENT
-        heapq.heappush(self.queue, (self.now + delay, order, event))
+        heapq.heappush(self.queue, (self.now + delay, order, event, -1, 0, 0))
 
     def peek(self) -> float:
         """The time of the next event; infinite if there is none."""
@@ -77,18 +79,19 @@ class Clock(simpy.Environment):
                     self.watch(seconds)
                 self.step()
         while queue:
-            self.now, _, event = pop(queue)
+            self.now, _, event, *_ = pop(queue)
             if event.__class__ is kind:
                 handler(event)
-                continue
-            callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
-            for callback in callbacks:
-                callback(event)
-            assert event.ok or event.defused, event
+            else:
+                self.happen(event)
 
     def step(self) -> None:
         """Let the next event happen; nobody watches."""
-        self.now, _, event = heapq.heappop(self.queue)
+        self.now, _, event, *_ = heapq.heappop(self.queue)
+        self.happen(event)
+
+    def happen(self, event: Event) -> None:
+        """An event is due, a call or any other; it is no more in the queue."""
         if event.__class__ is self._kind:
             self.handler(event)
             return
@@ -96,3 +99,11 @@ class Clock(simpy.Environment):
         for callback in callbacks:
             callback(event)
         assert event.ok or event.defused, event
+
+    def _watched_step(self, watch: Callable[[float], object]) -> None:
+        """Let the next event happen."""
+        t, _, event, *_ = heapq.heappop(self.queue)
+        if t > self.now:
+            watch(t - self.now)
+            self.now = t
+        self.happen(event)

@@ -42,6 +42,7 @@ class Composition:
         hands_turns_on: a row that is dropped may hand its turn in an ordered column on.
         may_stop: the run may stop early.
         is_plain: each call makes one cell or runs one barrier, and ends well; nothing is skipped.
+        is_looped: `sim.simulator.plain_loop` can run it.
         each_route: the routes, each once.
         by_steps: cells take the machine's methods, which look at more than its counters do.
     """
@@ -80,6 +81,8 @@ class Composition:
         # An early stop counts the ends of calls, and a bound knows when each began.
         bound_s = failures.timeout_s if failures is not None else None
         self.by_steps = notify is not None or self.may_stop or bound_s is not None
+        waits = plan.checkpoint is not None and plan.checkpoint.blocking
+        self.is_looped = self.is_plain and not self.by_steps and not waits
         self.each_route = list(dict.fromkeys(routes.values()))
 
     def make_machine(self, *, checked: bool, waive: Collection[str]) -> Machine:

@@ -109,7 +109,7 @@ class Ends:
                 if done & 0xFFFF:
                     log(column * num_records + row)
                 else:
-                    self._log_and_flush(column * num_records + row, t)
+                    self.log_and_flush(column * num_records + row, t)
                 spare(task)
             if may_stop:
                 self._stop_if_due()
@@ -130,7 +130,7 @@ class Ends:
 
         return [resolve_of(column) for column in range(self._state.graph.num_columns)]
 
-    def _log_and_flush(self, key: int, t: float) -> None:
+    def log_and_flush(self, key: int, t: float) -> None:
         """Every so many cells the log is flushed; fingerprints are older than this function."""
         state, is_plain = self._state, self._parts.is_plain
         if not is_plain:

@@ -136,7 +136,7 @@ class Failing:
             rest.callbacks = self._on_over
             self._next_s, order = heapq.heappop(rests)
             # Among the events of its time it is where it was when the call failed.
-            heapq.heappush(env.queue, (self._next_s, order, rest))
+            heapq.heappush(env.queue, (self._next_s, order, rest, -1, 0, 0))
 
     def _record_drops(self) -> None:
         for row, cause in sorted(self._state.machine.unrecorded.items()):

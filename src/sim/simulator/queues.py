@@ -13,34 +13,31 @@ from __future__ import annotations
 import heapq
 import math
 import random
-import sys
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeAlias
+from itertools import takewhile
+from typing import Protocol
 
 from cellspec.graph.nodes import NodeKey, barrier_key
 from cellspec.graph.rules import Rules
 from cellspec.state.codes import READY
 from cellspec.state.counters import Counters
-from cellspec.state.places import SharedPlaces
 from sim.draws import sequence
 from sim.policies import Policy
 
 __all__ = [
     "FifoQueue",
-    "Picker",
     "PriorityQueue",
     "RandomQueue",
     "ReadyQueue",
     "make_queue",
-    "pick_of",
 ]
 
 _NOBODY = 1 << 62
 
-Picker: TypeAlias = Callable[[], NodeKey | None]
-"""Takes the next node to start, of those whose resource is free."""
+_COMING = 256
+"""So many nodes of a queue are taken out in advance."""
 
 
 class ReadyQueue(Protocol):
@@ -65,86 +62,124 @@ class ReadyQueue(Protocol):
 class FifoQueue:
     """First in, first out: nodes as integers in one array, ranges as one entry.
 
+    A cell is column x rows + row, a barrier node the same below -1, and -1 is the next range.
+
+    The next few nodes are taken out in advance, as all that comes later is behind them.
+
     Attributes:
-        key: the stamp of the head; infinite in an empty queue, and not kept without a clock.
+        coming: those nodes, the first of them last. If a queue with a clock holds any, some are
+            there.
+        heads: receives (stamp, group) of each new head, as a heap; None if nobody asks.
+        group: how heads name this queue.
     """
 
     def __init__(self, num_records: int, num_columns: int, clock: Iterator[int] | None) -> None:
-        # A node is one integer, its column above the bits of its row.
-        self._shift = num_records.bit_length()
+        self._rows = num_records
         # Stamps order the heads of several queues; a queue that is alone needs none.
         self._clock = clock
-        self._entries = array("i" if num_columns << self._shift < 1 << 30 else "q")
+        self._entries = array("i" if num_columns * num_records < 1 << 30 else "q")
         self._stamps = array("q")
         self._head = 0
         self._ranges: deque[list[int]] = deque()
-        self.key = math.inf
+        # Entries in the array that are no cells: ranges and barriers.
+        self._others = 0
+        self.coming: list[int] = []
+        self._coming_stamps: list[int] = []
+        self.heads: list[tuple[int, int]] | None = None
+        self.group = 0
 
     def cell_pusher(self, column: int) -> Callable[[int], object]:
-        base = column << self._shift
+        base = column * self._rows
         entries, stamps, clock = self._entries.append, self._stamps.append, self._clock
         if clock is None:
             return lambda row: entries(base + row)
 
-        empty = math.inf
+        coming, coming_stamps = self.coming, self._coming_stamps
 
         def push(row: int) -> None:
-            entries(base + row)
             stamp = next(clock)
-            stamps(stamp)
-            if self.key == empty:
-                self.key = stamp
+            if coming:
+                entries(base + row)
+                stamps(stamp)
+                return
+            coming.append(base + row)
+            coming_stamps.append(stamp)
+            if self.heads is not None:
+                heapq.heappush(self.heads, (stamp, self.group))
 
         return push
 
     def push_cells(self, column: int, start: int, stop: int) -> None:
-        base = column << self._shift
+        base = column * self._rows
         self._ranges.append([base + start, base + stop])
         self._append(-1)
 
     def push_barrier(self, column: int, scope: int) -> None:
-        self._append(-2 - (column << self._shift) - scope)
+        self._append(-2 - column * self._rows - scope)
 
     def _append(self, entry: int) -> None:
         self._entries.append(entry)
+        self._others += 1
         if self._clock is not None:
-            stamp = next(self._clock)
-            self._stamps.append(stamp)
-            if self.key == math.inf:
-                self.key = stamp
+            self._stamps.append(next(self._clock))
+            if not self.coming:
+                self._fetch()
 
     def head_key(self) -> float:
         if self._clock is not None:
-            return self.key
-        return math.inf if self._head == len(self._entries) else 0
+            return self._coming_stamps[-1] if self.coming else math.inf
+        return 0 if self.coming or self._head < len(self._entries) else math.inf
 
     def pop(self) -> NodeKey | None:
-        head = self._head
-        try:
-            entry = self._entries[head]
-        except IndexError:
+        coming = self.coming
+        if not (coming or self._fetch()):
             return None
-        shift = self._shift
-        if entry == -1:
-            span = self._ranges[0]
-            entry = span[0]
-            span[0] += 1
-            if span[0] < span[1]:
-                column = entry >> shift
-                return column, entry - (column << shift)
-            self._ranges.popleft()
-        self._head = head = head + 1
+        entry = coming.pop()
         if self._clock is not None:
-            self.key = self._stamps[head] if head < len(self._stamps) else math.inf
-        if head > 65_536 and head * 8 > len(self._entries):
-            del self._entries[: self._head]
-            del self._stamps[: self._head]
-            self._head = 0
+            stamps = self._coming_stamps
+            del stamps[-1]
+            if not coming:
+                self._fetch()
+            elif self.heads is not None:
+                heapq.heappush(self.heads, (stamps[-1], self.group))
         if entry >= 0:
-            column = entry >> shift
-            return column, entry - (column << shift)
-        column, scope = divmod(-2 - entry, 1 << shift)
-        return barrier_key(column, scope)
+            return divmod(entry, self._rows)
+        return barrier_key(*divmod(-2 - entry, self._rows))
+
+    def _fetch(self) -> bool:
+        """Take the next nodes out of the array; False if there are none."""
+        head = self._head
+        part = self._entries[head : head + _COMING]
+        if not part:
+            return False
+        if self._others:
+            part = array(part.typecode, takewhile((0).__le__, part)) or part[:1]
+        coming, passed, first = self.coming, len(part), part[0]
+        if first == -1:
+            start, stop = span = self._ranges[0]
+            span[0] = last = min(start + _COMING, stop)
+            coming += range(last - 1, start - 1, -1)
+            passed = int(last == stop)
+            if passed:
+                self._ranges.popleft()
+        else:
+            part.reverse()
+            coming += part
+        if first < 0:
+            self._others -= passed
+        if self._clock is not None:
+            # All nodes of a range have its stamp.
+            stamps = self._stamps[head : head + passed][::-1].tolist()
+            many = first == -1
+            self._coming_stamps += [self._stamps[head]] * len(coming) if many else stamps
+            if self.heads is not None:
+                heapq.heappush(self.heads, (self._stamps[head], self.group))
+        self._head = head = head + passed
+        if head > 65_536 and head * 8 > len(self._entries):
+            del self._entries[:head]
+            del self._stamps[:head]
+            self._head = 0
+        return True
 
 
 class PriorityQueue:
@@ -323,58 +358,3 @@ def _critical_rank(rules: Rules, mean_s: Callable[[int], float]) -> list[int]:
     for place, column in enumerate(order):
         rank[column] = place
     return rank
-
-
-def pick_of(queues: Sequence[ReadyQueue], capacity: Sequence[int], counters: Counters) -> Picker:
-    """A function that takes the next node to start, of those whose resource is free.
-
-    Args:
-        queues: by group of columns; the queues of groups without columns stay empty.
-        capacity: by group, how many nodes may run at once.
-        counters: how many run.
-    """
-    busy, groups = counters.busy, sorted(set(counters.groups))
-    group = groups[0]
-    if isinstance(capacity, SharedPlaces):
-        return _pick_of_any(queues, capacity, busy)
-    only, most = queues[group], capacity[group]
-    # Other queues draw when they are asked for their heads.
-    if len(queues) == 1 or (len(groups) == 1 and isinstance(only, FifoQueue | PriorityQueue)):
-        if most == sys.maxsize:
-            return only.pop
-        return lambda: only.pop() if busy[group] < most else None
-    if all(queue.__class__ is FifoQueue for queue in queues):
-        found = [(group, queues[group], capacity[group]) for group in groups]
-        return _pick_of_fifo(found, busy)  # type: ignore[arg-type]
-
-    return _pick_of_any(queues, capacity, busy)
-
-
-def _pick_of_any(
-    queues: Sequence[ReadyQueue], capacity: Sequence[int], busy: Sequence[int]
-) -> Picker:
-    """`pick_of` for queues of any policy, and for capacities that change."""
-
-    def pick() -> NodeKey | None:
-        best, chosen = math.inf, -1
-        for group, queue in enumerate(queues):
-            if busy[group] < capacity[group]:
-                key = queue.head_key()
-                if key < best:
-                    best, chosen = key, group
-        return queues[chosen].pop() if chosen >= 0 else None
-
-    return pick
-
-
-def _pick_of_fifo(groups: Sequence[tuple[int, FifoQueue, int]], busy: Sequence[int]) -> Picker:
-    """`pick_of` for queues that know the stamps of their heads: group, queue, capacity."""
-
-    def pick() -> NodeKey | None:
-        best, chosen = math.inf, None
-        for group, queue, most in groups:
-            if queue.key < best and busy[group] < most:
-                best, chosen = queue.key, queue
-        return None if chosen is None else chosen.pop()
-
-    return pick

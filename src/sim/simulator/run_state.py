@@ -27,7 +27,15 @@ from sim.simulator.plan import RunPlan
 from sim.simulator.queues import ReadyQueue
 from sim.simulator.timings import Timings
 
-__all__ = ["CallDetails", "Crashed", "FailingCall", "RunState", "Settle", "Task"]
+__all__ = [
+    "FLUSHED_EVERY",
+    "CallDetails",
+    "Crashed",
+    "FailingCall",
+    "RunState",
+    "Settle",
+    "Task",
+]
 
 Settle: TypeAlias = Callable[[float], None]
 """Follows each event, at its time: starts nodes, finishes rows, begins checkpoints."""
@@ -131,6 +139,7 @@ class RunState:
         queues: by group, the nodes that are ready.
         done: cells with a value, those made again included.
         other_events: events beside those that `done` and the calls in flight stand for.
+        rows_seen: how many finished rows were seen, without a gap from row 0.
         furthest: the highest row of a working column that has a value in this incarnation.
         crash_event: the number of the event after which the next crash strikes.
     """
@@ -170,6 +179,7 @@ class RunState:
         self.emissions: list[tuple[int, int, int]] = []
         self.queues: list[ReadyQueue] = []
         self.done = 0
+        self.rows_seen = -1
         self.other_events = 0
         self.crash_event: int | None = None
         self.log = array("q")

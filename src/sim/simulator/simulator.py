@@ -43,8 +43,9 @@ from sim.simulator.earlier import begin_from
 from sim.simulator.latency import Latency
 from sim.simulator.losses import lost_barriers_s, lost_in_flight_s, value_losses
 from sim.simulator.outcome import Incarnation, Outcome
+from sim.simulator.picking import Picker, pick_of
 from sim.simulator.plan import RunPlan
-from sim.simulator.queues import Picker, ReadyQueue, make_queue, pick_of
+from sim.simulator.queues import ReadyQueue, make_queue
 from sim.simulator.recording import Notify
 from sim.simulator.route import Route
 from sim.simulator.run_state import Crashed, RunState, Settle, Task
@@ -52,6 +53,12 @@ from sim.simulator.table import add_up
 from sim.simulator.time_outs import bounded
 
 __all__ = ["Simulator", "survives"]
+
+
+def _keeps_steps(kind: type[Simulator]) -> bool:
+    """True if a kind of simulator overrides none of the steps that the plain loop does without."""
+    steps = ("_completion", "_dispatcher", "_picker", "_settler")
+    return all(getattr(kind, step) is getattr(Simulator, step) for step in steps)
 
 
 class _End(Exception):  # noqa: N818 - a control transfer out of the event loop
@@ -115,9 +122,8 @@ class Simulator:
         self._crashes = CrashSchedule(plan)
         self._next_claim = ClaimSchedule(self.state)
         self._on_resume = on_resume
-        endless = self._crashes.end_never
         found = plan.start_from or self.machine.durable_claim
-        self._progress = Progress(found) if endless else None
+        self._progress = Progress(found) if self._crashes.end_never else None
 
     @property
     def now(self) -> float:
@@ -142,7 +148,11 @@ class Simulator:
     def _live(self) -> None:
         """One incarnation, to its crash or to the end of the run."""
         self.start()
-        self.state.env.run()
+        if self.parts.is_looped and not self.state.crash_event and _keeps_steps(type(self)):
+            steps = (self._settle, self._follow)
+            self.calls.run_plain(self._pick, self.queues, self._next_claim, *steps)
+        else:
+            self.state.env.run()
         self.machine.stuck()
 
     # The parts of a run, for who lets several go on at once
@@ -168,7 +178,7 @@ class Simulator:
         state.env.handler = self._completion()
         self._set_writing(False)
         self._gave_up = False
-        self._rows_seen = -1
+        self.state.rows_seen = -1
         if not self.calls.tally.has_live_row(machine.completed_rows):
             # No row was complete yet, or the crash lost the first one that was.
             self.outcome.first_row_s = math.inf
@@ -220,22 +230,28 @@ class Simulator:
             if emissions or skips or (groups is not None and groups.may_move):
                 consequences.take()
             dispatch(t)
-            if counters.rows != self._rows_seen:
-                self._rows_finished(t)
-            if state.done >= claims.cells and self._is_due():
-                self._begin_checkpoint()
+            if counters.rows != state.rows_seen or state.done >= claims.cells:
+                self._follow(t)
             if may_stop and machine.stopped and not machine.stop_requested:
                 self._finish_stopped()
 
         return settle
 
+    def _follow(self, t: float) -> None:
+        """Rows are finished, or a claim may be due."""
+        if self.machine.completed_rows != self.state.rows_seen:
+            self._rows_finished(t)
+        if self._is_due():
+            self._begin_checkpoint()
+
     def _completion(self) -> Callable[[Task], None]:
-        """The handler of an incarnation's completions."""
+        """The handler of completions."""
         return self.calls.completion(self._settle)
 
     def _dispatcher(self) -> Settle:
         """Starts nodes, at time t, while a worker, a resource and ready work are there."""
-        dispatch = self.calls.dispatcher(self._picker())
+        self._pick = self._picker()
+        dispatch = self.calls.dispatcher(self._pick)
         if self._blocks:
             dispatch = self._behind_writes(dispatch)
         accepting = self.calls.accepting
@@ -260,10 +276,7 @@ class Simulator:
         """`dispatch`, when no checkpoint is due or is being written."""
 
         def wait_or_dispatch(t: float) -> None:
-            if self.machine.completed_rows != self._rows_seen:
-                self._rows_finished(t)
-            if self._is_due():
-                self._begin_checkpoint()
+            self._follow(t)
             if not self._writing:
                 dispatch(t)
 
@@ -277,12 +290,12 @@ class Simulator:
 
     def _rows_finished(self, t: float) -> None:
         machine, state = self.machine, self.state
-        self._rows_seen = machine.completed_rows
-        if self.outcome.first_row_s > t and self.calls.tally.has_live_row(self._rows_seen):
+        self.state.rows_seen = machine.completed_rows
+        if self.outcome.first_row_s > t and self.calls.tally.has_live_row(self.state.rows_seen):
             self.outcome.first_row_s = t
         if state.progress is not None:
-            state.progress(t, self._rows_seen)
-        if self._rows_seen == self.graph.num_records:
+            state.progress(t, self.state.rows_seen)
+        if self.state.rows_seen == self.graph.num_records:
             self._finish_run()
 
     def _is_due(self) -> bool:
@@ -323,7 +336,7 @@ class Simulator:
         self._checkpoint_durable(size)
         if self._gave_up:
             self._finish_accepted()
-        if self._rows_seen == self.graph.num_records:
+        if self.state.rows_seen == self.graph.num_records:
             self._finish_run()
         elif self._is_due():
             self._begin_checkpoint()
@@ -390,12 +403,11 @@ class Simulator:
         state = self.state
         self.calls.give_up()
         self._gave_up = True
-        t = self.now
         if self._writing:
             written_s, size = self._open_write
-            state.after(written_s - t, lambda: self._written(size))
+            state.after(written_s - self.now, lambda: self._written(size))
         if self._crashes.next_s < math.inf:
-            state.after(self._crashes.next_s - t, self._on_crash)
+            state.after(self._crashes.next_s - self.now, self._on_crash)
         self._finish_accepted()
 
     def _finish_accepted(self) -> None:
@@ -483,8 +495,8 @@ class Simulator:
     def _make_queue(self, group: int, clock: Iterator[int] | None) -> ReadyQueue:
         def make(place: int) -> ReadyQueue:
             label = (self.plan.seed, self.machine.incarnation, place)
-            mean_s = self.state.latency.mean_s
-            return make_queue(self.plan.policy, self.machine.counters, clock, label, mean_s)
+            of = (self.plan.policy, self.machine.counters, clock, label)
+            return make_queue(*of, self.state.latency.mean_s)
 
         return make(group) if self.calls.shares is None else self.calls.shares.queue(group, make)
 

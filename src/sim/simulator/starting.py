@@ -12,7 +12,7 @@ from sim.simulator.call_times import CallTimes
 from sim.simulator.composition import Composition
 from sim.simulator.consequences import Consequences
 from sim.simulator.failing import Failing
-from sim.simulator.queues import Picker
+from sim.simulator.picking import Picker
 from sim.simulator.ranges import Ranges
 from sim.simulator.ready_times import ReadyTimes
 from sim.simulator.run_state import CallDetails, FailingCall, RunState, Settle, Task
@@ -56,12 +56,12 @@ class Starts:
         counters, start, workers = state.counters, self._starts(), state.workers
         queue, order, push = state.env.queue, state.env.order, heapq.heappush
         readers = self._readers()
-        flags, columns = state.timings.flags, state.graph.num_columns
+        flags, rows = state.timings.flags, state.graph.num_records
         begun, begun_s = state.timings.begun.append, state.timings.begun_s.append
         held, ready = state.timings.held, self._ready
         is_plain, may_stop, is_odd = parts.is_plain, parts.may_stop, self._is_odd
         cells, rests, wake = counters.cells, self._failing.rests, self._failing.wake
-        on_route = [column in parts.routes for column in range(columns)]
+        on_route = [column in parts.routes for column in range(state.graph.num_columns)]
         skips = self._own_conditions()
 
         def dispatch(t: float) -> None:
@@ -76,7 +76,7 @@ class Starts:
                 column, row = node
                 # `is_barrier_key`, inlined: a call for each node would be felt.
                 if column < 0:
-                    self._begin_barrier(column_of(node), row, t)
+                    self.begin_barrier(column_of(node), row, t)
                     continue
                 details, held_s = None, 0.0
                 if is_plain:
@@ -102,17 +102,17 @@ class Starts:
                 busy_s[column] += seconds
                 calls[column] += 1
                 if flags[row]:
-                    begun(row * columns + column)
+                    begun(column * rows + row)
                     begun_s(t)
                     if held_s or ready.notes:
                         held(held_s or ready.of(column, row))
-                task = spare.pop() if spare else self._new_task()
+                task = spare.pop() if spare else self.new_task()
                 task.column = column
                 task.row = row
                 task.ends_s = ends_s = t + seconds
                 if details is not None:
                     task.details = details
-                push(queue, (ends_s, next(order), task))
+                push(queue, (ends_s, next(order), task, -1, 0, 0))
                 if state.crash_event:
                     state.crash_if_due()
 
@@ -206,7 +206,7 @@ class Starts:
         self._tally.tried_rows(row, stop)
         self._launch(column, row, CallDetails(call, row, stop, t, seconds, failure))
 
-    def _begin_barrier(self, column: int, scope: int, t: float) -> None:
+    def begin_barrier(self, column: int, scope: int, t: float) -> None:
         """Start a barrier node, unless it is not ready any more."""
         state, machine, outcomes = self._state, self._state.machine, self._parts.outcomes
         # The last row that wanted its output may have been dropped.
@@ -227,7 +227,7 @@ class Starts:
         state.outcome.calls[own] += 1
         if self._shares is not None:
             self._shares.began(own)
-        task = state.spare.pop() if state.spare else self._new_task()
+        task = state.spare.pop() if state.spare else self.new_task()
         task.column, task.row, task.details = column, row, details
         route = self._parts.routes.get(own)
         if route is None:
@@ -241,7 +241,8 @@ class Starts:
             route.enter(task, call, details.stop, fails, details.start_s)
         state.crash_if_due()
 
-    def _new_task(self) -> Task:
+    def new_task(self) -> Task:
+        """A task more in the pool, which runs at once."""
         task = Task(self._state.env)
         self._state.tasks.append(task)
         return task

@@ -80,7 +80,7 @@ class Timings:
         flags: by row, whether it is in the sample, and whether the row before one is, as bits;
             the second only where the order of a column makes somebody ask.
         ends: by column, when each cell of the sample got its value, or was skipped.
-        begun, begun_s: starts of flagged cells in an incarnation, each as row × columns + column,
+        begun, begun_s: starts of flagged cells in an incarnation, each as column × rows + row,
             and their times: all that a start has time for. See `settle`.
     """
 
@@ -127,7 +127,7 @@ class Timings:
             return
         import numpy as np
 
-        rows, columns = np.divmod(np.array(self.begun, dtype=np.int64), len(self._waits_for))
+        columns, rows = np.divmod(np.array(self.begun, dtype=np.int64), self._rows)
         start_s, ready_s = np.array(self.begun_s), np.full(len(self.begun), begin_s)
         # What is held again is held longer.
         ready_s[np.array(self._held, dtype=np.int64)] = np.array(self._held_s)
@@ -157,7 +157,9 @@ class Timings:
         """Cells are not ready before the last cell that each waited for was made."""
         import numpy as np
 
-        by_column = np.argsort(columns, kind="stable")
+        # A stable sort of small numbers is one by digits.
+        small = columns.astype(np.min_scalar_type(len(self._waits_for)))
+        by_column = np.argsort(small, kind="stable")
         edges = np.searchsorted(
             columns, np.arange(len(self._waits_for) + 1), sorter=by_column
         ).tolist()
@@ -185,7 +187,7 @@ class Timings:
             for place in range(-(-start // every), -(-stop // every)):
                 self._first[place] = min(self._first[place], t)
         if self.flags[start] & SAMPLED:
-            self.begun.append(start * len(self._waits_for) + column)
+            self.begun.append(column * self._rows + start)
             self.begun_s.append(t)
             if held_s:
                 self.held(held_s)
@@ -224,20 +226,18 @@ class Timings:
 
     def ages(self, rows: Rows, dropped: Iterable[int]) -> tuple[float | None, ...]:
         """Percentiles of how old those of `rows` became that were not dropped."""
-        every = self.every
-        gone = {row // every for row in dropped if row % every == 0}
-        found: list[float] = []
+        import numpy as np
+
+        every, first = self.every, np.frombuffer(self._first)
+        mine = np.zeros(len(first), dtype=bool)
         for start, stop in spans(rows):
-            part = slice(-(-start // every), -(-stop // every))
-            done = map(max, zip(*(ends[part] for ends in self.ends), strict=True))
-            found += (
-                end - first
-                for place, (end, first) in enumerate(
-                    zip(done, self._first[part], strict=True), part.start
-                )
-                if first < math.inf and place not in gone
-            )
-        found.sort()
+            mine[-(-start // every) : -(-stop // every)] = True
+        mine[[row // every for row in dropped if row % every == 0]] = False
+        mine &= first < math.inf
+        done = np.frombuffer(self.ends[0])
+        for ends in self.ends[1:]:
+            done = np.maximum(done, np.frombuffer(ends))
+        found = array("d", np.sort((done - first)[mine]).tobytes())
         return tuple(percentile(found, percent) for percent in PERCENTS)
 
 

@@ -19,7 +19,7 @@ from cellspec.graph.graph import ExecutionGraph
 from cellspec.machine.limits import Limits
 from cellspec.machine.machine import Machine
 from sim.cli import main
-from sim.simulator.queues import pick_of
+from sim.simulator.picking import pick_of
 from tests.recompute.runner import Run, run
 from tests.recompute.scenarios import Data
 

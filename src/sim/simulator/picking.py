@@ -1,0 +1,136 @@
+"""Which node starts next: the first in the policy's order of those whose resource is free."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+from cellspec.graph.nodes import NodeKey
+from cellspec.state.counters import Counters
+from cellspec.state.places import SharedPlaces
+from sim.simulator.queues import FifoQueue, PriorityQueue, ReadyQueue
+
+__all__ = ["FifoPicker", "LoopPicker", "Picker", "pick_in_loop", "pick_of"]
+
+Picker: TypeAlias = Callable[[], NodeKey | None]
+"""Takes the next node to start, of those whose resource is free."""
+
+
+def pick_of(queues: Sequence[ReadyQueue], capacity: Sequence[int], counters: Counters) -> Picker:
+    """A function that takes the next node to start, of those whose resource is free.
+
+    Args:
+        queues: by group of columns; the queues of groups without columns stay empty.
+        capacity: by group, how many nodes may run at once.
+        counters: how many run.
+    """
+    busy, groups = counters.busy, sorted(set(counters.groups))
+    group = groups[0]
+    if isinstance(capacity, SharedPlaces):
+        return _pick_of_any(queues, capacity, busy)
+    only, most = queues[group], capacity[group]
+    # Other queues draw when they are asked for their heads.
+    if len(queues) == 1 or (len(groups) == 1 and isinstance(only, FifoQueue | PriorityQueue)):
+        if most == sys.maxsize:
+            return only.pop
+        return lambda: only.pop() if busy[group] < most else None
+    fifo = {group: queue for group in groups if isinstance(queue := queues[group], FifoQueue)}
+    if len(fifo) == len(groups):
+        return FifoPicker(fifo, capacity, busy)
+    return _pick_of_any(queues, capacity, busy)
+
+
+def _pick_of_any(
+    queues: Sequence[ReadyQueue], capacity: Sequence[int], busy: Sequence[int]
+) -> Picker:
+    """`pick_of` for queues of any policy, and for capacities that change."""
+
+    def pick() -> NodeKey | None:
+        best, chosen = math.inf, -1
+        for group, queue in enumerate(queues):
+            if busy[group] < capacity[group]:
+                key = queue.head_key()
+                if key < best:
+                    best, chosen = key, group
+        return queues[chosen].pop() if chosen >= 0 else None
+
+    return pick
+
+
+class FifoPicker:
+    """Of several first-in-first-out queues, the one whose head is oldest: O(log groups) a node.
+
+    Args:
+        queues, capacity: by group, its queue, and how many of its nodes may run at once.
+        busy: by group, how many run.
+    """
+
+    def __init__(
+        self, queues: Mapping[int, FifoQueue], capacity: Sequence[int], busy: Sequence[int]
+    ) -> None:
+        self._queues, self._capacity, self._busy = queues, capacity, busy
+        # Each queue that holds anything has its head in one of the two.
+        self._heads: list[tuple[int, int]] = []
+        self._parked: dict[int, tuple[int, int]] = {}
+        for group, queue in queues.items():
+            if queue.coming:
+                self._heads.append((int(queue.head_key()), group))
+            queue.heads, queue.group = self._heads, group
+        heapq.heapify(self._heads)
+
+    def __call__(self) -> NodeKey | None:
+        """Take the next node to start, of those whose resource is free."""
+        for group in [*self._parked]:
+            self.freed(group)
+        return self.pick()
+
+    def freed(self, group: int) -> None:
+        """A slot of a group may be free since the last `pick`."""
+        if group in self._parked and self._busy[group] < self._capacity[group]:
+            heapq.heappush(self._heads, self._parked.pop(group))
+
+    def pick(self) -> NodeKey | None:
+        """Take the next node to start, if `freed` was told of each slot that got free."""
+        heads = self._heads
+        while heads:
+            head = heapq.heappop(heads)
+            group = head[1]
+            if self._busy[group] < self._capacity[group]:
+                return self._queues[group].pop()
+            self._parked[group] = head
+        return None
+
+
+class LoopPicker(NamedTuple):
+    """How a loop that holds its picker in parts takes the next node.
+
+    Attributes:
+        coming: cells, as `sim.simulator.queues.FifoQueue` writes them, that may be taken from the
+            end while less than `most` run.
+        pick: takes the next node when `coming` is empty.
+        freed: to be told the group of each slot that got free; None if nobody asks.
+        most: how many nodes may run at once.
+    """
+
+    coming: list[int]
+    pick: Picker
+    freed: Callable[[int], object] | None
+    most: int
+
+
+def pick_in_loop(
+    picker: Picker, queues: Sequence[ReadyQueue], capacity: Sequence[int], counters: Counters
+) -> LoopPicker:
+    """The parts of `pick_of`, which made the picker of the same arguments."""
+    if isinstance(picker, FifoPicker):
+        return LoopPicker([], picker.pick, picker.freed, sys.maxsize)
+    groups = set(counters.groups)
+    if isinstance(capacity, SharedPlaces):
+        return LoopPicker([], picker, None, sys.maxsize)
+    only = queues[min(groups)]
+    if len(groups) == 1 and isinstance(only, FifoQueue):
+        return LoopPicker(only.coming, only.pop, None, capacity[min(groups)])
+    return LoopPicker([], picker, None, sys.maxsize)
