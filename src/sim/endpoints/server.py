@@ -151,8 +151,7 @@ class Server:
         # The integral of `_inside` over time, up to `_at_s`.
         self._call_s = self._at_s = self._sojourn_s = 0.0
         self._tokens_in = self._tokens_out = 0.0
-        self._accepts = 0
-        self._ends = self._losses = self._cancels = self._crashes = 0
+        self._accepts = self._ends = self._losses = self._cancels = self._crashes = 0
         self._later = Timer(env, self._notify)
 
     def attach(self, env: simpy.Environment) -> None:
@@ -307,8 +306,7 @@ class Server:
             return
         for request in requests:
             self._release(request, t)
-        if self._line:
-            self._admit(t)
+        self._admit(t)
         # The client may crash while it hears of them.
         self._leaving.extend((request, True) for request in requests)
         self._notify(t)
@@ -414,12 +412,10 @@ class Server:
         self.leave([*self._members(), *(request for request, _ in self._leaving)], t)
 
     def leave(self, requests: Iterable[Request], t: float) -> None:
-        """One of several clients is gone at time t, with all of its calls; the others go on."""
+        """One of several clients is gone at time t, and its calls, those in line before others."""
         gone = dict.fromkeys(requests)
-        # First those in line: none of them takes a place that another leaves at this very moment.
-        for request in gone:
-            if request in self._line:
-                self._take_out(request, t)
+        for request in [request for request in gone if request in self._line]:
+            self._take_out(request, t)
         if self._weather is not None:
             self._weather.catch_up(t)
         self._free(t)
