@@ -399,10 +399,12 @@ FIGURES: tuple[Figure, ...] = (
         "`retry_after_s` that the throttle heeds, have passed since the last that was told, what "
         "refused that one; then other calls of the client (`throttle NAME`). With a scheduler that "
         "takes time: two calls or more are before their `entered` or after their `answered` "
-        "(`scheduler`). Too few places of a resource are free for a call that takes the fewest of "
-        "it (`resource NAME`). "
-        "As many calls as workers are (`workers`). The time is between a crash and its resume "
-        "(`restart`). Nothing of all that (`pipeline`). The text "
+        "(`scheduler`). A node is ready to start, no stop has come or been asked for, and: a "
+        "checkpoint that blocks is being written (`checkpoint`); too few places of a resource are "
+        "free for such a node (`resource NAME`, the first in the scenario); as many calls as "
+        "workers are (`workers`). The time is between a crash and its resume "
+        "(`restart`). Nothing of all that: no call waits for anything but other calls "
+        "(`pipeline`). The text "
         "calls an endpoint saturated that held the run up for 90 % of it.",
     ),
     Figure("by_endpoint.sent", "", "sent", "How many `sent` there are of calls of its columns."),

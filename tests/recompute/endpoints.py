@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 from tests.recompute.history import Call, History, Incarnation
+from tests.recompute.ready import ready_spans
 
 __all__ = ["endpoint_figures"]
 
@@ -261,12 +262,19 @@ def _binding(
         holders.append(_Holder("scheduler", {"scheduler": 2}))
         for incarnation, call in calls:
             add("scheduler", _in_loop(call, _end_s(incarnation, call)))
+    for column, span in ready_spans(history):
+        add("ready", [span])
+        add(f"ready {column}", [span])
+    if scenario.get("checkpoint", {}).get("blocking"):
+        holders.append(_Holder("checkpoint", {"writes": 1, "ready": 1}))
+        for incarnation in history.incarnations:
+            add("writes", [(t, min(end, incarnation.end_s)) for t, end in incarnation.writes])
     for resource, limit in history.limits["resources"].items():
-        taken = [item.places.get(resource, math.inf) for item in history.columns.values()]
-        if (fewest := min(taken)) < math.inf:
-            least = limit + 1 - int(fewest)
-            holders.append(_Holder(f"resource {resource}", {f"resource {resource}": least}))
-    holders.append(_Holder("workers", {"workers": history.limits["workers"]}))
+        for item in history.columns.values():
+            if (places := item.places.get(resource)) is not None:
+                least = {f"resource {resource}": limit + 1 - places, f"ready {item.name}": 1}
+                holders.append(_Holder(f"resource {resource}", least))
+    holders.append(_Holder("workers", {"workers": history.limits["workers"], "ready": 1}))
     for incarnation, call in calls:
         span = call.start_s, _end_s(incarnation, call)
         add("workers", [span])

@@ -33,7 +33,6 @@ from sim.simulator.ready_times import ReadyTimes
 from sim.simulator.routes import EndpointRoute
 from sim.simulator.run_state import RunState
 from sim.simulator.simulator import Simulator
-from sim.simulator.starting import Starts
 from sim.simulator.tally import Tally
 from sim.simulator.timings import Timings
 
@@ -354,10 +353,14 @@ def _range_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @_fault("only the first attempt of a node is a call", "by_column.calls")
 def _no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    def then(starts: Any, column: int, *_: Any) -> None:
-        starts._state.outcome.calls[column] -= 1
+    add_up = sim.simulator.table.add_up
 
-    _after(monkeypatch, Starts, "_details_of_retry", then)
+    def instead(state: Any, *others: Any) -> None:
+        add_up(state, *others)
+        for column, failed in enumerate(state.outcome.failures):
+            state.outcome.calls[column] -= failed.get("retryable", 0)
+
+    monkeypatch.setattr(sim.simulator.simulator, "add_up", instead)
 
 
 # Crashes

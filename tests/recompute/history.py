@@ -92,6 +92,7 @@ class Incarnation:
         admitted: (rows, from) of each group of rows.
         durable: by column, the rows whose data is safe.
         drop_causes: of each row, the column that its last drop named, also before.
+        writes: of each checkpoint, when its write began and ended; infinite while it runs.
     """
 
     number: int
@@ -118,6 +119,7 @@ class Incarnation:
     pending: Claim | None = None
     durable: dict[str, set[int]] = field(default_factory=dict)
     drop_causes: dict[int, str] = field(default_factory=dict)
+    writes: list[tuple[float, float]] = field(default_factory=list)
 
     def has(self, cell: Cell) -> bool:
         """True if the cell has its value, or was skipped."""
@@ -390,7 +392,8 @@ class _Reader:
         for name in [event["column"]] if "column" in event else self.columns:
             self.incarnation.durable[name].update(_rows(event))
 
-    def on_checkpoint_begin(self, event: Event, t: float) -> None:  # noqa: ARG002
+    def on_checkpoint_begin(self, event: Event, t: float) -> None:
+        self.incarnation.writes.append((t, math.inf))
         claim = self.incarnation.pending = _claim(event)
         self.pending = claim, set(self.incarnation.dropped) | self.incarnation.restored_drops
 
@@ -399,6 +402,7 @@ class _Reader:
         assert self.pending is not None
         self.durable, self.pending = self.pending, None
         self.incarnation.claims_durable.append((self.incarnation.pending, t))
+        self.incarnation.writes[-1] = self.incarnation.writes[-1][0], t
         self.incarnation.pending = None
 
     # The process

@@ -178,7 +178,7 @@ def test_sums_may_differ_in_their_last_digits_and_counts_may_not() -> None:
     assert differences({"a": 1}, {})
 
 
-@pytest.mark.parametrize("name", ["history.py", "figures.py", "endpoints.py"])
+@pytest.mark.parametrize("name", ["history.py", "figures.py", "endpoints.py", "ready.py"])
 def test_the_figures_are_worked_out_with_the_standard_library_alone(name: str) -> None:
     tree = ast.parse((HERE / name).read_text(encoding="utf-8"))
     modules = {
@@ -186,7 +186,7 @@ def test_the_figures_are_worked_out_with_the_standard_library_alone(name: str) -
         *(a.name for x in ast.walk(tree) if isinstance(x, ast.Import) for a in x.names),
     }
     others = {x for x in modules if x.partition(".")[0] not in sys.stdlib_module_names}
-    assert others <= {"tests.recompute.history", "tests.recompute.endpoints"}
+    assert others <= {f"tests.recompute.{part}" for part in ("history", "endpoints", "ready")}
     assert "importlib" not in modules
     called = {
         node.func.id
@@ -391,3 +391,20 @@ def scenario(*columns: dict[str, Any], **rest: Any) -> dict[str, Any]:
         "policy": "fifo",
         **rest,
     }
+
+
+def test_a_checkpoint_that_blocks_holds_up_what_is_ready(tmp_path: Path) -> None:
+    column = {"name": "a", "traits": ["START"], "resource": "gpu"}
+    data = {
+        "name": "blocks",
+        "rows": 4,
+        "columns": [column | {"latency": {"model": "constant", "value_s": 3.0}}],
+        "limits": {"workers": 2, "resources": {"gpu": 1}},
+        "policy": "fifo",
+        "endpoints": {"gpu": {}},
+        "checkpoint": {"version": 1, "every_rows": 1, "write_s": 1.0, "blocking": True},
+    }
+    assert compare_one(data, tmp_path, Comparison()) == []
+    held = {item["binding"]: item["share"] for item in run(data, tmp_path).printed["binding"]}
+    # The last call and the last write let nothing wait.
+    assert held == pytest.approx({"resource gpu": 9 / 16, "checkpoint": 3 / 16, "pipeline": 4 / 16})

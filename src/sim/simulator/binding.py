@@ -5,15 +5,17 @@ It is asked when time is about to move: what comes and goes within an instant do
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
+from cellspec.graph.nodes import NodeKey, column_of
 from sim.simulator.route import Route
 from sim.simulator.run_state import RunState
 
 __all__ = ["Binding"]
 
-PIPELINE, RESTART = "pipeline", "restart"
+CHECKPOINT, PIPELINE, RESTART = "checkpoint", "pipeline", "restart"
+WORKERS = "workers"
 
 
 class Binding:
@@ -27,34 +29,67 @@ class Binding:
     def __init__(self, state: RunState, routes: Sequence[Route]) -> None:
         self._state, self._routes = state, routes
         self._seconds: dict[str, float] = {}
-        limits = state.plan.limits
-        taken = [limits.places_of(column) for column in state.graph.column_names]
-        # By resource, the places that are taken when no call fits any more.
-        self._resources = [
-            (
-                group,
-                most + 1 - min((n[name] for n in taken if name in n), default=1),
-                f"resource {name}",
-            )
-            for group, (name, most) in enumerate(limits.resources.items())
-        ]
+        limits, checkpoint = state.plan.limits, state.plan.checkpoint
+        self._names = [f"resource {name}" for name in limits.resources]
+        self._limits = list(limits.resources.values())
+        self._blocks = checkpoint is not None and checkpoint.blocking
 
     def passes(self, seconds: float) -> None:
         """So much time passes, in the state of now."""
-        name = self._now()
+        due, now = self._state.machine.state.due, float(self._state.env.now)
+        end = now + seconds
+        if due and due[0][0] < end:
+            self._passes_backoffs(now, end)
+        else:
+            self._add(self._now(()), seconds)
+
+    def _passes_backoffs(self, now: float, end: float) -> None:
+        """Time passes to `end`, and nodes are ready again before: the machine sees them later."""
+        machine = self._state.machine
+        backoffs, ready = machine.state.backoffs, list[int]()
+        for until, key in _before(machine.state.due, end):
+            if backoffs.get(key) == until:
+                if until > now:
+                    self._add(self._now(ready), until - now)
+                    now = until
+                ready.append(machine.group_of[column_of(key)])
+        self._add(self._now(ready), end - now)
+
+    def _add(self, name: str, seconds: float) -> None:
         self._seconds[name] = self._seconds.get(name, 0.0) + seconds
 
-    def _now(self) -> str:
+    def _now(self, ready: Sequence[int]) -> str:
+        """What holds the run up; `ready` are groups with nodes whose backoff is over."""
         for route in self._routes:
             name = route.holds_up()
             if name:
                 return name
-        counters, places = self._state.counters, self._state.machine.state.places
-        for group, most, name in self._resources:
-            busy = counters.busy[group] if places is None else places.taken(group)
-            if busy >= most:
-                return name
-        return "workers" if counters.load >= self._state.workers else PIPELINE
+        waiting = self._waiting(ready)
+        if not waiting:
+            return PIPELINE
+        if self._blocks and self._state.machine.pending_claim is not None:
+            return CHECKPOINT
+        lacking = [resource for group in waiting for resource in self._lacking(group)]
+        if lacking:
+            return self._names[min(lacking)]
+        return WORKERS if self._state.counters.load >= self._state.workers else PIPELINE
+
+    def _waiting(self, more: Sequence[int]) -> list[int]:
+        """The groups of columns with a node that is ready, and would start if it could."""
+        machine, counters = self._state.machine, self._state.counters
+        if machine.stopped or machine.stop_requested:
+            return []
+        ready, barriers = counters.ready, counters.ready_barriers
+        found = [group for group in range(self._state.groups) if ready[group] or barriers[group]]
+        return [*found, *more] if more else found
+
+    def _lacking(self, group: int) -> Iterator[int]:
+        """The resources of which too few places are free for a call of a group."""
+        places = self._state.machine.state.places
+        if places is not None:
+            yield from (resource for resource, _ in places.lacking(group))
+        elif group < len(self._limits) and self._state.counters.busy[group] >= self._limits[group]:
+            yield group
 
     def seconds(self) -> Mapping[str, float]:
         """By what held it up, the seconds; the most first, and of the same by name."""
@@ -64,3 +99,14 @@ class Binding:
         if gaps:
             found[RESTART] = gaps
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _before(heap: Sequence[tuple[float, NodeKey]], end: float) -> list[tuple[float, NodeKey]]:
+    """The entries of a heap before `end`, in order; in time that grows with their number alone."""
+    found, places = [], [0]
+    while places:
+        place = places.pop()
+        if place < len(heap) and heap[place][0] < end:
+            found.append(heap[place])
+            places += (2 * place + 1, 2 * place + 2)
+    return sorted(found)

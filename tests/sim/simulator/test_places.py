@@ -130,7 +130,10 @@ def test_an_endpoint_gets_as_many_calls_as_have_their_other_places(tmp_path: Pat
     found = judged(data, tmp_path).printed
     assert found["makespan_s"] == pytest.approx(5 * 3.0)
     assert found["by_endpoint"][0]["mean_in_flight"] == pytest.approx(2.0)
-    assert [item["binding"] for item in found["binding"]] == ["resource gpu"]
+    held = {item["binding"]: item["share"] for item in found["binding"]}
+    assert held == pytest.approx({"resource gpu": 4 / 5, "pipeline": 1 / 5}), (
+        "nothing waits at last"
+    )
     assert found["by_column"][0]["resource"] == "chat", "the one with the endpoint"
 
 
