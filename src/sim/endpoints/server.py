@@ -412,13 +412,9 @@ class Server:
         self.leave([*self._members(), *(request for request, _ in self._leaving)], t)
 
     def leave(self, requests: Iterable[Request], t: float) -> None:
-        """One of several clients is gone at time t, and its calls, those in line before others."""
+        """One of several clients is gone at time t, with all of its calls; the others go on."""
         gone = dict.fromkeys(requests)
-        for request in [request for request in gone if request in self._line]:
-            self._take_out(request, t)
-        if self._weather is not None:
-            self._weather.catch_up(t)
-        self._free(t)
+        # They are gone before anything else happens: none moves up, or ends, at this very moment.
         for request in gone:
             self._take_out(request, t)
             self._crashes += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,16 @@ def together(*scenarios: Scenario) -> list[Outcome]:
 
 def makespans(*scenarios: Scenario) -> list[float]:
     return [outcome.makespan_s for outcome in together(*scenarios)]
+
+
+def notes_in(seen: list[str]) -> Callable[..., object]:
+    """Adds each event of a run to a list: what, and when."""
+
+    def note(kind: str, t: float, **fields: Any) -> None:
+        step = fields["request"].step if kind == "request" else kind
+        seen.append(f"{step} at {t:g}")
+
+    return note
 
 
 def limited(places: int) -> Data:
@@ -130,6 +141,53 @@ def test_a_crash_while_calls_of_others_end_leaves_them(tmp_path: Path) -> None:
     assert (first.incarnations[0].end_s, first.makespan_s, second.makespan_s) == (4.0, 6.0, 4.0)
     first, second = together(steady, crashing)
     assert (first.makespan_s, second.makespan_s) == (4.0, 6.0)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        {"max_in_flight": 1},
+        {"max_in_flight": 1, "outages": [{"from_s": 1.0, "to_s": 2.0, "running": "hang"}]},
+        {"max_in_flight": 1, "pauses": [{"from_s": 1.0, "to_s": 2.0}]},
+    ],
+)
+def test_no_call_of_a_dead_process_moves_up_or_is_read(tmp_path: Path, endpoint: Data) -> None:
+    """The crash meets the end of a call, those that wait behind it, and a turn of the weather."""
+    seen: list[str] = []
+
+    crashing = pipeline(tmp_path, endpoint, [1.0] * 3, crashes=[{"at_time_s": 1.0}])
+    other = pipeline(tmp_path, endpoint, [0.5], **limited(1))
+    plans = crashing.endpoint_plans()
+    make_together([crashing, other], plans, [notes_in(seen), None]).run()
+    until = seen[: seen.index("crash at 1")]
+    # One is served, two wait; nothing more is said of the three before they are gone.
+    assert [step for step in until if step.endswith("at 1")] == []
+    assert seen[-1].startswith("end at")
+
+
+def test_a_prompt_of_a_dead_process_is_not_read(tmp_path: Path) -> None:
+    column = {
+        "name": "call",
+        "traits": ["START"],
+        "resource": "chat",
+        "latency": {
+            "model": "request",
+            "prompt_tokens": {"model": "constant", "value": 10},
+            "output_tokens": {"model": "constant", "value": 1},
+        },
+    }
+    endpoint = {"tpot_s": {64: 1.0}, "beyond": "hold", "prefill_tokens_per_s": 10}
+    endpoint["pauses"] = [{"from_s": 1.0, "to_s": 3.0}]
+    crashing = pipeline(
+        tmp_path, endpoint, [0.0] * 2, columns=[column], crashes=[{"at_time_s": 1.0}]
+    )
+    other = pipeline(tmp_path, endpoint, [0.0], columns=[column], **limited(1))
+    heard: list[str] = []
+    plans = crashing.endpoint_plans()
+    outcomes = make_together([crashing, other], plans, [notes_in(heard), None]).run()
+    assert "decoding at 1" not in heard
+    # The pause is over at 3 s: the other's prompt is read first, to 4 s, and then two more.
+    assert [outcome.makespan_s for outcome in outcomes] == [7.0, 5.0]
 
 
 def test_what_comes_at_one_instant_comes_in_the_order_in_which_it_was_set_up(
