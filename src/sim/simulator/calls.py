@@ -96,8 +96,12 @@ class Calls:
         follow: Settle,
     ) -> None:
         """Let all events of an incarnation happen; see `sim.simulator.plain_loop.run_plain`."""
-        parts = (self._state, self.tally, self._starts, self._ends)
-        run_plain(*parts, picker, queues, claims, settle, follow)
+        failing = self._failing if self._parts.may_fail else None
+        groups, starts, ends = self.consequences.groups, self._starts, self._ends
+        run_plain(
+            *(self._state, self.tally, groups, failing, starts, ends),
+            *(picker, queues, claims, settle, follow),
+        )
 
     def completion(self, settle: Settle) -> Callable[[Task], None]:
         """The handler of an incarnation's completions."""

@@ -39,6 +39,7 @@ class Composition:
         skips: by column, whether its own condition may skip a cell.
         has_skips: that of some column may.
         has_groups: rows are admitted in groups.
+        may_fail: a call may end badly.
         hands_turns_on: a row that is dropped may hand its turn in an ordered column on.
         may_stop: the run may stop early.
         is_plain: each call makes one cell or runs one barrier, and ends well; nothing is skipped.
@@ -77,12 +78,25 @@ class Composition:
             or self.has_groups
         )
         ordered = any(rule.ordered and not rule.is_barrier for rule in rules.columns)
-        self.hands_turns_on = ordered and (outcomes is not None or plan.accept is not None)
+        self.may_fail = outcomes is not None and (
+            bool(plan.timeouts) or any(outcomes.may_fail(rule.index) for rule in rules.columns)
+        )
+        self.hands_turns_on = ordered and (self.may_fail or plan.accept is not None)
         # An early stop counts the ends of calls, and a bound knows when each began.
         bound_s = failures.timeout_s if failures is not None else None
         self.by_steps = notify is not None or self.may_stop or bound_s is not None
         waits = plan.checkpoint is not None and plan.checkpoint.blocking
-        self.is_looped = self.is_plain and not self.by_steps and not waits
+        self.is_looped = not (
+            self.by_steps
+            or waits
+            or routes
+            or plan.start_from
+            or plan.accept
+            or plan.shares
+            or self.has_ranges
+            or self.has_skips
+            or self.hands_turns_on
+        )
         self.each_route = list(dict.fromkeys(routes.values()))
 
     def make_machine(self, *, checked: bool, waive: Collection[str]) -> Machine:

@@ -81,7 +81,7 @@ class Ends:
                 self._end(task, details, t)
             elif not is_plain and cells[column][row] != RUNNING:
                 task.details = None
-                self._end_unwanted(column, row)
+                self.end_unwanted(column, row)
                 spare(task)
             else:
                 if details is not None:
@@ -151,10 +151,7 @@ class Ends:
     def _end(self, task: Task, details: CallDetails | FailingCall, t: float) -> None:
         """A call with details ends, or gives a row of its range."""
         if isinstance(details, FailingCall):
-            if self._state.counters.cells[task.column][task.row] == RUNNING:
-                self._failing.fail_cell(task.column, task.row, details.call, t)
-            else:
-                self._end_unwanted(task.column, task.row)
+            self.end_failing(task.column, task.row, details.call, t)
             task.details = None
             self._state.spare.append(task)
             return
@@ -170,10 +167,17 @@ class Ends:
         task.details = None
         self._state.spare.append(task)
 
+    def end_failing(self, column: int, row: int, call: int, t: float) -> None:
+        """The call of one cell fails."""
+        if self._state.counters.cells[column][row] == RUNNING:
+            self._failing.fail_cell(column, row, call, t)
+        else:
+            self.end_unwanted(column, row)
+
     def _end_cell(self, task: Task, details: CallDetails, t: float) -> None:
         column, row, machine = task.column, task.row, self._state.machine
         if machine.counters.cells[column][row] != RUNNING:
-            self._end_unwanted(column, row)
+            self.end_unwanted(column, row)
         elif details.failure is not None:
             self._failing.fail((column, row), details, t)
         elif self._accepting is not None and self._accepting.rejects(column, row):
@@ -185,7 +189,7 @@ class Ends:
             self.keep_costs(task)
             self._gave(column, row, t)
 
-    def _end_unwanted(self, column: int, row: int) -> None:
+    def end_unwanted(self, column: int, row: int) -> None:
         """The call of a row ends that was dropped meanwhile."""
         self._state.machine.complete_cell(column, row)
         # Its start and its end, which gives no cell.

@@ -1,10 +1,12 @@
-"""The loop of a plain run: each call makes one cell, ends well, and is one event.
+"""The loop of a run in which each call makes one cell, and is one event.
+
+Calls may fail, and rows may be admitted in groups.
 
 It does what the clock, the completion of `sim.simulator.ending`, the settling of
 `sim.simulator.simulator` and the dispatch of `sim.simulator.starting` do together, without a call
 from each to the next. It states no rule: the machine's functions judge time, ends and starts, and
 the queues say which node is next. All that is not the end of a cell's call goes to the parts that
-know it: barriers, checkpoints, timers, crashes.
+know it: barriers, checkpoints, timers, crashes, the end of a call that fails.
 
 The two are held against each other by `tests/sim/simulator/test_plain_loop.py`.
 """
@@ -17,10 +19,13 @@ from typing import Any
 
 from cellspec.graph.nodes import column_of
 from cellspec.machine.clock import compile_at
+from cellspec.state.codes import READY, RUNNING
 from sim.simulator.claim_schedule import ClaimSchedule
 from sim.simulator.ending import Ends
+from sim.simulator.failing import Failing
 from sim.simulator.picking import Picker, pick_in_loop
 from sim.simulator.queues import ReadyQueue
+from sim.simulator.row_groups import RowGroups
 from sim.simulator.run_state import FLUSHED_EVERY, RunState, Settle, Task
 from sim.simulator.starting import Starts
 from sim.simulator.tally import Tally
@@ -32,6 +37,8 @@ __all__ = ["run_plain"]
 def run_plain(
     state: RunState,
     tally: Tally,
+    groups: RowGroups | None,
+    failing: Failing | None,
     starts: Starts,
     ends: Ends,
     picker: Picker,
@@ -48,6 +55,8 @@ def run_plain(
     Args:
         state: the run.
         tally, starts, ends: its parts.
+        groups: its row groups; None if it has none.
+        failing: its failures; None if every call ends well.
         picker, queues: of this incarnation.
         claims: when one is due.
         settle: follows an event, at its time.
@@ -61,7 +70,11 @@ def run_plain(
     coming, pick, freed, most = pick_in_loop(picker, queues, state.capacity, counters)
     workers, group_of, rows = min(state.workers, most), counters.groups, state.graph.num_records
     start, resolve, open_cells = counters.start, counters.resolve, counters.open_cells
-    readers = [state.latency.reader(column) for column in range(state.graph.num_columns)]
+    readers, look_closer, held = starts.readers(), starts.look_closer, timings.held
+    fails, rests = failing is not None, [] if failing is None else failing.rests
+    cells, given_up, ready, run = counters.cells, tally.given_up, READY, RUNNING
+    made, unmade = [0] * len(cells), [0] * len(cells)
+    ends_rows = [rule.is_sink for rule in state.rules.columns]
     flags, ends_s, every, ended = timings.flags, timings.ends, timings.every, timings.ended
     begun, begun_s, sampled = timings.begun.append, timings.begun_s.append, SAMPLED
     busy_s, works, emissions, log = outcome.busy_s, state.works, state.emissions, state.log.append
@@ -84,22 +97,36 @@ def run_plain(
             env.now = t
             if timed:
                 at(t)
-            resolve[column](row)
-            done += 1
-            flag = flags[row]
-            if flag == sampled:
-                ends_s[column][row // every] = t
-            elif flag:
-                ended(column, row, t)
-            if row > furthest and works[column]:
-                furthest = row
-                if row - counters.rows >= outcome.window_rows:
-                    outcome.window_rows = row + 1 - counters.rows
-            if done & unflushed:
-                log(number)
+            if number < 0:
+                ends.end_failing(column, row, -number, t)
+                unmade[column] += 1
+            elif given_up and cells[column][row] != run:
+                ends.end_unwanted(column, row)
+                unmade[column] += 1
             else:
-                ends.log_and_flush(number, t)
-            if emissions:
+                resolve[column](row)
+                done += 1
+                if fails:
+                    made[column] += 1
+                flag = flags[row]
+                if flag == sampled:
+                    ends_s[column][row // every] = t
+                elif flag:
+                    ended(column, row, t)
+                if groups is not None:
+                    if emissions:
+                        groups.touch(row, row + 1)
+                    elif ends_rows[column]:
+                        groups.touch_last(row)
+                if row > furthest and works[column]:
+                    furthest = row
+                    if row - counters.rows >= outcome.window_rows:
+                        outcome.window_rows = row + 1 - counters.rows
+                if done & unflushed:
+                    log(number)
+                else:
+                    ends.log_and_flush(number, t)
+            if emissions or (groups is not None and groups.may_move):
                 pop(queue)
                 spare.append(task)
                 state.done, state.furthest = done, furthest
@@ -117,6 +144,8 @@ def run_plain(
                 else:
                     node = pick()
                     if node is None:
+                        if rests and failing is not None:
+                            failing.wake()
                         break
                     column, row = node
                     if column < 0:
@@ -127,12 +156,22 @@ def run_plain(
                         starts.begin_barrier(column_of(node), row, t)
                         continue
                     number = column * rows + row
+                # What waited in a queue may be dropped by now.
+                if given_up and cells[column][row] != ready:
+                    continue
                 start[column](row)
                 seconds = readers[column](row)
-                busy_s[column] += seconds
                 if flags[row]:
                     begun(number)
                     begun_s(t)
+                if seconds <= 0.0 and fails:
+                    fate, seconds, held_s = look_closer(column, row, seconds)
+                    if held_s and flags[row]:
+                        held(held_s)
+                    if fate is not None:
+                        # In place of the cell's number, that of its call.
+                        number = -fate.call
+                busy_s[column] += seconds
                 if put is push:
                     task = spare.pop() if spare else starts.new_task()
                 put(queue, (t + seconds, next(order), task, column, row, number))
@@ -146,13 +185,16 @@ def run_plain(
         state.done, state.furthest = done, furthest
     finally:
         running = [item for item in queue if item[3] >= 0]
-        for at_s, _, task, column, row, _ in running:
+        for at_s, _, task, column, row, number in running:
             task.column, task.row, task.ends_s = column, row, at_s
+            if number < 0 and failing is not None:
+                task.details = failing.call(-number)
         for column, rule in enumerate(state.rules.columns):
             # Output of barriers is no call, and is counted where it is given.
             if not rule.is_barrier:
-                gave = open_before[column] - open_cells[column]
+                # Cells of rows that are dropped are not open any more either.
+                gave = made[column] if fails else open_before[column] - open_cells[column]
                 tally.made[column] += gave
-                outcome.calls[column] += gave - taken_over[column]
+                outcome.calls[column] += gave + unmade[column] - taken_over[column]
         for item in running:
             outcome.calls[item[3]] += 1

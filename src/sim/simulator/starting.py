@@ -55,7 +55,7 @@ class Starts:
         spare, busy_s, calls = state.spare, state.outcome.busy_s, state.outcome.calls
         counters, start, workers = state.counters, self._starts(), state.workers
         queue, order, push = state.env.queue, state.env.order, heapq.heappush
-        readers = self._readers()
+        readers = self.readers()
         flags, rows = state.timings.flags, state.graph.num_records
         begun, begun_s = state.timings.begun.append, state.timings.begun_s.append
         held, ready = state.timings.held, self._ready
@@ -98,7 +98,7 @@ class Starts:
                         continue
                     seconds = readers[column](row)
                     if seconds <= 0.0:
-                        details, seconds, held_s = self._look_closer(column, row, seconds)
+                        details, seconds, held_s = self.look_closer(column, row, seconds)
                 busy_s[column] += seconds
                 calls[column] += 1
                 if flags[row]:
@@ -130,7 +130,7 @@ class Starts:
 
         return [start_of(column) for column in range(self._state.graph.num_columns)]
 
-    def _readers(self) -> Sequence[Callable[[int], float]]:
+    def readers(self) -> Sequence[Callable[[int], float]]:
         """By column, what the first call of a cell takes; negative if it fails."""
         state, parts = self._state, self._parts
         self._times = CallTimes(state.latency, parts.outcomes)
@@ -159,7 +159,7 @@ class Starts:
         self._consequences.skip(column, row)
         self._consequences.take()
 
-    def _look_closer(
+    def look_closer(
         self, column: int, row: int, seconds: float
     ) -> tuple[FailingCall | None, float, float]:
         """A cell starts whose first call fails, or takes no time.

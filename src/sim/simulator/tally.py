@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 
 from cellspec.graph.rowset import RowSet
@@ -21,6 +22,7 @@ class Tally:
     Attributes:
         tried: by row, 1 if it is noted that it had a call, or a skipped cell.
         made: by column, the cells that got a value in this incarnation.
+        given_up: the rows that were given up in this incarnation, in that order.
     """
 
     def __init__(self, state: RunState, *, tries_all: bool) -> None:
@@ -32,12 +34,14 @@ class Tally:
         ]
         self.tried = bytearray(0 if tries_all else rows)
         self.made = [0] * columns
+        self.given_up = array("q")
         self._blamed = [RowSet(0 if tries_all else rows) for _ in range(columns)]
         self._first_live = 0
 
     def begin(self) -> None:
         """A new incarnation begins."""
         self.made[:] = [0] * len(self.made)
+        del self.given_up[:]
         self._first_live = 0
 
     def tried_rows(self, start: int, stop: int) -> None:
@@ -58,6 +62,7 @@ class Tally:
     def blame(self, column: int, row: int) -> None:
         """A row is given up because of a column."""
         self._blamed[column].add(row)
+        self.given_up.append(row)
 
     def resumed(self) -> None:
         """The machine was restored: of the rows that were given up, some are tried again."""

@@ -1,4 +1,4 @@
-"""The loop of a plain run, held against the parts that it does without."""
+"""The loop of runs of single cells, held against the parts that it does without."""
 
 from __future__ import annotations
 
@@ -28,8 +28,11 @@ class Composed(Simulator):
         return super()._picker()
 
 
-def scenario(number: int) -> Scenario:
-    """A random plain scenario: columns with barriers, resources, checkpoints, crashes at a time."""
+def scenario(number: int, *, plain: bool = True) -> Scenario:
+    """A random scenario: columns with barriers, resources, checkpoints, crashes at a time.
+
+    If it is not plain, calls fail, and rows come in groups, or one of the two.
+    """
     draw = random.Random(f"plain/{number}")
     resources = {f"r{n}": draw.randint(1, 5) for n in range(draw.choice((0, 0, 1, 2, 4)))}
     columns: list[dict[str, Any]] = []
@@ -68,12 +71,33 @@ def scenario(number: int) -> Scenario:
         if draw.random() < 0.6:
             data["crashes"] = [{"at_time_s": at_s} for at_s in sorted(draw.sample(range(1, 60), 2))]
             data["restart_delay_s"] = 2.0
+    if not plain:
+        _add_failures_and_groups(data, draw)
     return Scenario.model_validate(data)
+
+
+def _add_failures_and_groups(data: dict[str, Any], draw: random.Random) -> None:
+    kind = draw.choice(("failures", "groups", "both"))
+    if kind != "groups":
+        rates = {name: draw.choice((0.0, 0.05, 0.4)) for name in ("retryable", "back_pressure")}
+        data["failures"] = {
+            "max_attempts": draw.choice((1, 2, 5)),
+            "default": rates | {"permanent": draw.choice((0.0, 0.0, 0.1))},
+            "backoff": {"first_s": draw.choice((0.0, 0.5, 1.0)), "jitter": draw.choice((0.0, 0.5))},
+        }
+        for column in data["columns"]:
+            # A row that is dropped would hand its turn on.
+            column["traits"] = [t.replace("ORDERED", "CELL_BY_CELL") for t in column["traits"]]
+    if kind != "failures":
+        data["limits"]["row_groups"] = {"rows": draw.choice((3, 10, 400))}
+        if not any("BARRIER" in trait for c in data["columns"] for trait in c["traits"]):
+            data["limits"]["row_groups"]["admitted"] = draw.choice((1, 2, 3))
 
 
 def run(kind: type[Simulator], made: Scenario, **options: Any) -> Simulator:
     given = make_simulator(made, None)
-    simulator = kind(made.graph(), given.state.latency, given.plan, **options)
+    outcomes = given.parts.outcomes
+    simulator = kind(made.graph(), given.state.latency, given.plan, outcomes=outcomes, **options)
     simulator.run()
     return simulator
 
@@ -97,11 +121,14 @@ def break_it(monkeypatch: pytest.MonkeyPatch, action: Callable[[RunState], objec
     monkeypatch.setattr(Calls, "run_plain", run_plain)
 
 
+@pytest.mark.parametrize("plain", [True, False])
 @pytest.mark.parametrize("checked", [True, False])
-def test_the_loop_gives_the_results_of_the_parts(checked: bool, loops: list[int]) -> None:
+def test_the_loop_gives_the_results_of_the_parts(
+    checked: bool, plain: bool, loops: list[int]
+) -> None:
     crashes = 0
     for number in range(40):
-        made = scenario(number)
+        made = scenario(number, plain=plain)
         composed = run(Composed, made, checked=checked).outcome
         assert not loops
         looped = run(Simulator, made, checked=checked).outcome
