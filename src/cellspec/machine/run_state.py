@@ -523,6 +523,9 @@ class RunState:
 
 def _places(limits: Limits) -> SharedPlaces:
     """The places of resources, for limits under which a node may take several."""
-    names = list(limits.resources)
-    takes = [{names.index(name): n for name, n in each.items()} for each in limits.takes]
+    names, groups = list(limits.resources), set(map(limits.group_of, limits.column_resource))
+    takes = [
+        {names.index(name): n for name, n in each.items()} if group in groups else {}
+        for group, each in enumerate(limits.takes)
+    ]
     return SharedPlaces(list(limits.resources.values()), [*takes, {}, {}], UNLIMITED)

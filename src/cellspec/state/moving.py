@@ -84,20 +84,21 @@ def compile_start(nodes: NodeStates, column: int) -> Callable[[int], None]:
     if takes_slot and not limited:
         return start_unlimited
 
-    places = nodes.capacity
+    places = nodes.capacity if isinstance(nodes.capacity, SharedPlaces) else None
 
     def start_among_others(row: int) -> None:
         if body[row] and judge.not_ready(column, row):
             return
         running = nodes.load
-        if running >= workers or busy[group] >= places[group]:
+        assert places is not None
+        if running >= workers or not places.fits(group):
             judge.no_slot(column, row)
         nodes.load = running + 1
         busy[group] += 1
         body[row] = RUNNING  # type: ignore[index]  # a ready cell: the column is not finished
         ready[group] -= 1
 
-    if takes_slot and isinstance(places, SharedPlaces):
+    if takes_slot and places is not None:
         return start_among_others
 
     def start(row: int) -> None:

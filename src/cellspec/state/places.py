@@ -37,12 +37,29 @@ class SharedPlaces(Sequence[int]):
             [(group, each[resource]) for group, each in enumerate(takes) if resource in each]
             for resource in range(len(limits))
         ]
+        # By group, for each resource: what may be taken if it is to fit, and who takes any.
+        self._most = [
+            [(limits[resource] - places, self._takers[resource]) for resource, places in each]
+            for each in self._takes
+        ]
         self._unlimited = unlimited
         self._nodes: _Busy | None = None
 
     def watch(self, nodes: _Busy) -> None:
         """From now on these nodes are those in flight."""
         self._nodes = nodes
+
+    def fits(self, group: int) -> bool:
+        """True if all places that a call takes are free."""
+        assert self._nodes is not None
+        busy = self._nodes.busy
+        for most, takers in self._most[group]:
+            taken = 0
+            for other, places in takers:
+                taken += busy[other] * places
+            if taken > most:
+                return False
+        return True
 
     def taken(self, resource: int) -> int:
         """The places of a resource that calls in flight hold."""

@@ -30,7 +30,7 @@ def pick_of(queues: Sequence[ReadyQueue], capacity: Sequence[int], counters: Cou
     busy, groups = counters.busy, sorted(set(counters.groups))
     group = groups[0]
     if isinstance(capacity, SharedPlaces):
-        return _pick_of_any(queues, capacity, busy)
+        return _pick_that_fits([(group, queues[group]) for group in groups], capacity)
     only, most = queues[group], capacity[group]
     # Other queues draw when they are asked for their heads.
     if len(queues) == 1 or (len(groups) == 1 and isinstance(only, FifoQueue | PriorityQueue)):
@@ -46,7 +46,7 @@ def pick_of(queues: Sequence[ReadyQueue], capacity: Sequence[int], counters: Cou
 def _pick_of_any(
     queues: Sequence[ReadyQueue], capacity: Sequence[int], busy: Sequence[int]
 ) -> Picker:
-    """`pick_of` for queues of any policy, and for capacities that change."""
+    """`pick_of` for queues of any policy."""
 
     def pick() -> NodeKey | None:
         best, chosen = math.inf, -1
@@ -56,6 +56,20 @@ def _pick_of_any(
                 if key < best:
                     best, chosen = key, group
         return queues[chosen].pop() if chosen >= 0 else None
+
+    return pick
+
+
+def _pick_that_fits(lines: Sequence[tuple[int, ReadyQueue]], places: SharedPlaces) -> Picker:
+    """`pick_of` where calls take several places: the first of those that fit."""
+
+    def pick() -> NodeKey | None:
+        best, chosen = math.inf, None
+        for group, queue in lines:
+            key = queue.head_key()
+            if key < best and places.fits(group):
+                best, chosen = key, queue
+        return None if chosen is None else chosen.pop()
 
     return pick
 
