@@ -131,6 +131,25 @@ TERMS: tuple[tuple[str, str], ...] = (
         "until it ends, is `answered` or `lost`.",
     ),
     (
+        "chain",
+        "of a row, from its last cell back: the cell that got its value, or was skipped, last; "
+        "before each cell the one that got its value or was skipped last of those that it needs "
+        "in its row, as they are at the end of the run, and not after it; of equal ones the first "
+        "column of the header. Each cell of the chain has the time from the end of the one before "
+        "it to its own end, from the first start of the row (see row_age) on. It is divided, from "
+        "the beginning on, into these parts, each up to its moment if that is later. `redone`: "
+        "the start of the incarnation in which the cell got its value. For a cell that barriers "
+        "give, `barrier`: its `emit`. For any other, of its calls in that incarnation: `order`: "
+        "if its column is ORDERED, the last time at which the cell of the row before got a value "
+        "or was skipped, unless that is after the first of these calls started; `waiting`: the "
+        "start of the first; `retries`: that of the one which gave the value. Then, of this call: "
+        "`scheduler`, with a scheduler that takes time: its `entered`, and from its last "
+        "`answered` to the end; with an endpoint or a throttle `outage`: its last `lost`, and its "
+        "parts `line`, `refused`, `queue`, `prefill` and `decode`; else `running`. The last of "
+        "them is up to the last `answered` with a scheduler, else to the end. What is left of the "
+        "time of a skipped cell is `waiting`.",
+    ),
+    (
         "paid",
         "each time that a call is served (`serving`), whatever becomes of it, the tokens of its "
         "last `sent` are paid, but not if it is given up, cut off or lost at that very moment; it "
@@ -224,6 +243,7 @@ FIGURES: tuple[Figure, ...] = (
         "at which the last of its cells, as they are at the end of the run, got its value or was "
         "skipped. Rows of which no such cell was started are left out.",
     ),
+    Figure("row_age_mean_s", "s", "time of a row", "The mean of these ages."),
     Figure(
         "window_rows",
         "rows",
@@ -343,6 +363,23 @@ FIGURES: tuple[Figure, ...] = (
     Figure("by_column.cells_done", "cells", "cells done", "cells_done of the column."),
     Figure("by_column.busy_s", "s", "busy s", "As worker_busy_s, over calls of the column."),
     Figure("by_column.busy_s_per_cell", "s", "busy s per cell", "Its busy_s / its cells_done."),
+    Figure(
+        "by_column.call_p50_s, call_p95_s, call_p99_s",
+        "s",
+        "call s p50, p95, p99",
+        "Percentiles over the delivered rows of the sample: from the start of the call that gave "
+        "the cell its value, as it is at the end of the run, to its `complete`. What is skipped, "
+        "found, or the output of a barrier is left out.",
+    ),
+    Figure(
+        "row_time.mean_s",
+        "s",
+        "time of a row",
+        "Over the rows of which row_age is the age, the mean seconds of their chains in this "
+        "part. A part that nothing is in is left out. Together the parts are row_age_mean_s: "
+        "each moment of a row is in one.",
+    ),
+    Figure("row_time.share", "", "time of a row", "Its mean_s / row_age_mean_s."),
     Figure(
         "incarnations.start_s, end_s, ended_by",
         "s",

@@ -7,6 +7,7 @@ bytes. `sim.figures` defines each figure.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ __all__ = [
     "IncarnationFigures",
     "ResourceFigures",
     "Result",
+    "RowTime",
     "ratio",
     "summarise",
     "tidy",
@@ -77,6 +79,9 @@ class ColumnFigures:
     cells_done: int
     busy_s: float
     busy_s_per_cell: float | None
+    call_p50_s: float | None
+    call_p95_s: float | None
+    call_p99_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +193,15 @@ class BillFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class RowTime:
+    """A part of the time that rows took, in seconds a row, and its share of all."""
+
+    part: str
+    mean_s: float | None
+    share: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class BindingFigures:
     """What held the run up, and for which share of the makespan."""
 
@@ -227,6 +241,7 @@ class Result:
     row_age_p50_s: float | None
     row_age_p95_s: float | None
     row_age_p99_s: float | None
+    row_age_mean_s: float | None
     window_rows: int
     events: int
     calls: int
@@ -250,6 +265,7 @@ class Result:
     fingerprint: str
     by_resource: tuple[ResourceFigures, ...]
     by_column: tuple[ColumnFigures, ...]
+    row_time: tuple[RowTime, ...]
     incarnations: tuple[IncarnationFigures, ...]
     failures: tuple[FailureFigures, ...]
     notes: tuple[str, ...]
@@ -276,7 +292,7 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
     makespan, busy = outcome.makespan_s, sum(outcome.busy_s)
     again = sum(incarnation.cells_lost for incarnation in outcome.incarnations)
     lost = sum(incarnation.busy_lost_s for incarnation in outcome.incarnations)
-    ages = [None if age is None else tidy(age) for age in outcome.ages_s]
+    ages = _all_tidy(outcome.ages.percentiles)
     return Result(
         name=scenario.name,
         scenario_digest=scenario.digest(),
@@ -297,6 +313,7 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
         row_age_p50_s=ages[0],
         row_age_p95_s=ages[1],
         row_age_p99_s=ages[2],
+        row_age_mean_s=ratio(outcome.ages.total_s, outcome.ages.rows),
         window_rows=outcome.window_rows,
         events=outcome.events,
         calls=sum(outcome.calls),
@@ -320,6 +337,15 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
         fingerprint=outcome.fingerprint,
         by_resource=_resources(scenario, outcome),
         by_column=_columns(scenario, outcome),
+        row_time=tuple(
+            RowTime(
+                part,
+                ratio(seconds, outcome.ages.rows),
+                ratio(seconds, outcome.ages.total_s),
+            )
+            for part, seconds in outcome.ages.parts_s.items()
+            if seconds > 0
+        ),
         incarnations=_incarnations(outcome),
         failures=() if scenario.is_plain else _failures(scenario, outcome),
         notes=tuple(load_notes(scenario)),
@@ -390,8 +416,7 @@ def _resources(scenario: Scenario, outcome: Outcome) -> tuple[ResourceFigures, .
         done = sum(outcome.done[rule.index] for rule in mine if not rule.is_barrier)
         places = [1 if name is None else takes(rule.name)[name] for rule in mine]
         busy = sum(outcome.busy_s[c.index] * n for c, n in zip(mine, places, strict=True))
-        by_rank = [None if wait is None else tidy(wait) for wait in waits.percentiles]
-        by_quarter = [None if wait is None else tidy(wait) for wait in waits.by_quarter]
+        by_rank, by_quarter = _all_tidy(waits.percentiles), _all_tidy(waits.by_quarter)
         found.append(
             ResourceFigures(
                 resource=name,
@@ -417,6 +442,7 @@ def _resources(scenario: Scenario, outcome: Outcome) -> tuple[ResourceFigures, .
 
 
 def _columns(scenario: Scenario, outcome: Outcome) -> tuple[ColumnFigures, ...]:
+    rules = scenario.graph().rules.columns
     return tuple(
         ColumnFigures(
             column=rule.name,
@@ -426,8 +452,11 @@ def _columns(scenario: Scenario, outcome: Outcome) -> tuple[ColumnFigures, ...]:
             cells_done=outcome.done[rule.index],
             busy_s=tidy(outcome.busy_s[rule.index]),
             busy_s_per_cell=ratio(outcome.busy_s[rule.index], outcome.done[rule.index]),
+            call_p50_s=ranks[0],
+            call_p95_s=ranks[1],
+            call_p99_s=ranks[2],
         )
-        for rule in scenario.graph().rules.columns
+        for rule, ranks in zip(rules, map(_all_tidy, outcome.ages.calls), strict=True)
     )
 
 
@@ -465,6 +494,10 @@ def _failures(scenario: Scenario, outcome: Outcome) -> tuple[FailureFigures, ...
 def tidy(value: float) -> float:
     """A float sum without its last digits, which are noise."""
     return float(f"{value:.12g}") + 0.0
+
+
+def _all_tidy(values: Sequence[float | None]) -> list[float | None]:
+    return [None if value is None else tidy(value) for value in values]
 
 
 def ratio(part: float, whole: float) -> float | None:

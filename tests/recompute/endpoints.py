@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 from tests.recompute.history import Call, History, Incarnation
 from tests.recompute.ready import ready_spans
 
-__all__ = ["endpoint_figures"]
+__all__ = ["PARTS", "endpoint_figures", "stays"]
 
 Figures: TypeAlias = dict[str, Any]
 
@@ -79,8 +79,8 @@ class _Stay(NamedTuple):
             return False
         return self.call.outcome == "complete" or not asks
 
-    def parts(self) -> dict[str, float]:
-        """The seconds in each part; they add up to all of it."""
+    def moments(self) -> Iterator[tuple[str, float]]:
+        """The parts that it came to, and when each was over."""
         sent = list(self.sent())
         moments = [
             sent[0][0] if sent else None,
@@ -88,11 +88,15 @@ class _Stay(NamedTuple):
             self.when("serving"),
             self.when("decoding"),
         ]
-        found, since = dict.fromkeys(PARTS, 0.0), self.start_s
         for part, moment in zip(PARTS, [*moments, self.end_s], strict=True):
+            yield part, self.end_s if moment is None else moment
             if moment is None:
-                found[part] = self.end_s - since
                 break
+
+    def parts(self) -> dict[str, float]:
+        """The seconds in each part; they add up to all of it."""
+        found, since = dict.fromkeys(PARTS, 0.0), self.start_s
+        for part, moment in self.moments():
             found[part] = moment - since
             since = moment
         return found
@@ -108,7 +112,7 @@ class _Endpoint:
             for incarnation in history.incarnations
             for call in incarnation.calls
             if call.column in self.columns
-            for stay in _stays(incarnation, call)
+            for stay in stays(incarnation, call)
             # With a scheduler a call may end before it comes here.
             if "scheduler" not in scenario or call.way
         ]
@@ -212,7 +216,8 @@ class _Endpoint:
         return found
 
 
-def _stays(incarnation: Incarnation, call: Call) -> Iterator[_Stay]:
+def stays(incarnation: Incarnation, call: Call) -> Iterator[_Stay]:
+    """A call from its start, and from each loss, to the next loss or to its end."""
     end_s = incarnation.end_s if call.end_s is None else call.end_s
     start_s, steps = call.start_s, list[tuple[float, dict[str, Any]]]()
     for t, step in call.way:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 import cellspec.state.checkpoint
@@ -31,6 +32,7 @@ from sim.simulator.endpoint_counts import EndpointCounts, parts_s
 from sim.simulator.failing import Failing
 from sim.simulator.ready_times import ReadyTimes
 from sim.simulator.routes import EndpointRoute
+from sim.simulator.row_times import RowTimes
 from sim.simulator.run_state import RunState
 from sim.simulator.simulator import Simulator
 from sim.simulator.tally import Tally
@@ -417,6 +419,58 @@ def _never_started(monkeypatch: pytest.MonkeyPatch) -> None:
         return end(simulator)
 
     _instead(monkeypatch, Simulator, "end", instead)
+
+
+# The time of rows
+
+
+@_fault("a row waits at a barrier until the last row is there", "row_time.mean_s")
+def _barrier_until_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    def divide(method: Any, times: Any, span: Any, column: int, places: Any) -> None:
+        if times._columns[column].is_barrier:
+            # Until the last row of all is there, whatever its scope.
+            (need, *_) = times._columns[column].needs or (column,)
+            span.take("waiting", span.end_s * 0 + max(times._ends[need]))
+        method(times, span, column, places)
+
+    _instead(monkeypatch, RowTimes, "_divide", divide)
+
+
+@_fault("what a crash took is waiting", "row_time.part")
+def _redone_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    _instead(monkeypatch, RowTimes, "resumed", lambda *_: None)
+
+
+@_fault("a cell waits for the first of those that it needs", "row_time.mean_s")
+def _first_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    def parts_s(method: Any, times: Any, places: Any, first_s: Any) -> Any:
+        rules = times._columns
+        times._columns = [replace(rule, needs=rule.needs[:1]) for rule in rules]
+        return method(times, places, first_s)
+
+    _instead(monkeypatch, RowTimes, "parts_s", parts_s)
+
+
+@_fault("a call is what its last attempt and all before it took", "by_column.call_p99_s")
+def _all_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def call_s(method: Any, times: Any, column: int, places: Any) -> Any:
+        if "try" in times._moments:
+            starts = times._moments["start"]
+            times._moments["start"] = np.minimum(starts, times._moments["try"])
+        return method(times, column, places)
+
+    _instead(monkeypatch, RowTimes, "call_s", call_s)
+
+
+@_fault("the time after an outage that took a call is the outage's", "row_time.mean_s")
+def _outage_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    def went(method: Any, times: Any, column: int, start: int, stop: int, request: Any) -> None:
+        first_s = request.first_sent_s
+        entered_s, request.entered_s = request.entered_s, max(request.entered_s, request.sent_s)
+        method(times, column, start, stop, request)
+        request.entered_s, request.first_sent_s = entered_s, first_s
+
+    _instead(monkeypatch, RowTimes, "went", went)
 
 
 @_fault("a percentile is the value after the one at its place", "by_resource.wait_p50_s")

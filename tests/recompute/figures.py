@@ -15,6 +15,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any, TypeAlias
 
+from tests.recompute.chains import CHAIN_PARTS, chain, giving_call
 from tests.recompute.endpoints import endpoint_figures
 from tests.recompute.history import Call, Cell, Claim, History, Incarnation
 
@@ -129,6 +130,7 @@ class _Recompute:
             **self.crashes(),
             "by_resource": self.by_resource(),
             "by_column": [self.by_column(name) for name in self.columns],
+            "row_time": self.row_time(),
             "incarnations": [self.incarnation(incarnation) for incarnation in self.incarnations],
             "failures": self.failures(),
             **endpoint_figures(self.scenario, self.history),
@@ -166,7 +168,7 @@ class _Recompute:
         found = self.history.found
         cells_found = sum(row in found[name] for row in delivered for name in self.columns)
         rows_found = sum(all(row in rows for rows in found.values()) for row in delivered)
-        ages = [age for row in delivered if self.in_sample(row) for age in self.age(row)]
+        ages = self.ages()
         return {
             "makespan_s": self.makespan,
             "outcome": last.outcome,
@@ -178,6 +180,7 @@ class _Recompute:
             "cells_per_s": _over(made - cells_found, self.makespan),
             "first_row_s": self.first_row() if delivered else None,
             **{f"row_age_p{p}_s": _percentile(ages, p) for p in (50, 95, 99)},
+            "row_age_mean_s": _over(math.fsum(ages), len(ages)),
             "window_rows": self.window(),
             "sampled_every": self.every_n(),
         }
@@ -223,17 +226,47 @@ class _Recompute:
         taking = [name for name, column in self.columns.items() if column.resource is not None]
         return taking or list(self.columns)
 
-    def age(self, row: int) -> list[float]:
-        """The age of a row, if a cell of a working column was ever started in it."""
+    def first_start(self, row: int) -> float | None:
+        """When a cell of a working column was first started in a row."""
         working = self.working()
-        starts = [
+        starts = (
             call.start_s
             for _, call in self.calls
             if call.scope is None and call.column in working and row in call.rows
+        )
+        return min(starts, default=None)
+
+    def aged(self) -> list[tuple[int, float]]:
+        """Each row that has an age, and when it began."""
+        rows = filter(self.in_sample, self.delivered())
+        found = ((row, self.first_start(row)) for row in rows)
+        return [(row, begin) for row, begin in found if begin is not None]
+
+    def ages(self) -> list[float]:
+        return [
+            max(self.last.since_s((name, row)) for name in self.columns) - begin
+            for row, begin in self.aged()
         ]
-        if not starts:
-            return []
-        return [max(self.last.since_s((name, row)) for name in self.columns) - min(starts)]
+
+    def row_time(self) -> list[Figures]:
+        """The parts of the chains of the same rows."""
+        ages, found = math.fsum(self.ages()), []
+        chains = [chain(self.scenario, self.history, row, begin) for row, begin in self.aged()]
+        for part in CHAIN_PARTS:
+            total = math.fsum(seconds[part] for seconds in chains)
+            if total > 0:
+                shares = {"mean_s": total / len(chains), "share": _over(total, ages)}
+                found.append({"part": part, **shares})
+        return found
+
+    def call_times(self, name: str) -> Figures:
+        """How long the calls took that gave the cells of a column."""
+        taken = []
+        for row in self.delivered():
+            call = giving_call(self.history, (name, row)) if self.in_sample(row) else None
+            if call is not None:
+                taken.append(self.last.since_s((name, row)) - call.start_s)
+        return {f"call_p{p}_s": _percentile(taken, p) for p in (50, 95, 99)}
 
     def window(self) -> int:
         working = self.working()
@@ -455,6 +488,7 @@ class _Recompute:
             "cells_done": done,
             "busy_s": busy,
             "busy_s_per_cell": _over(busy, done),
+            **self.call_times(name),
         }
 
     def failures(self) -> list[Figures]:

@@ -96,12 +96,19 @@ def test_the_figures_of_a_small_run_are_those_worked_out_by_hand() -> None:
         "first_row_s": 4.5,
         # The first answer of row 1 starts at 2 s, and the row is whole at 4.5 s.
         "row_age_p50_s": 2.5,
+        "row_age_mean_s": 2.5,
         # answer[1] has its value while row 0 is not resolved.
         "window_rows": 2,
         "worker_busy_s": 0.5 + 0.5 + 1.5 + 1.0 + 1.0 + 0.5,
         "worker_utilisation": 5.0 / (2 * 4.75),
         "checkpoint_bytes": len('{"version": 1, "completed_rows": 2}'),
     }.items() <= found.items()
+    # From its start to 3 s, and to 4.5 s for row 0 and for the barrier's own call.
+    assert found["row_time"] == [
+        {"part": "running", "mean_s": 1.0, "share": 0.4},
+        {"part": "barrier", "mean_s": 1.5, "share": 0.6},
+    ]
+    assert [item["call_p99_s"] for item in found["by_column"]] == [0.5, 1.0, None]
     model = found["by_resource"][0]
     # answer[0] never waits, its rest left out; answer[1] waits for it from 0.5 s to 2 s.
     assert (model["calls"], model["wait_calls"], model["wait_s"]) == (3, 3, 1.5)
@@ -154,6 +161,7 @@ def test_every_figure_on_the_page_is_worked_out_and_no_other(tmp_path: Path) -> 
         *(f"{part}.{key}" for part in ("call_times", "bill") for key in ("column", "endpoint")),
         "bill.cause",
         "binding.binding",
+        "row_time.part",
     }
     assert on_page - worked_out == set()
     assert worked_out - on_page - names <= beside
@@ -178,7 +186,10 @@ def test_sums_may_differ_in_their_last_digits_and_counts_may_not() -> None:
     assert differences({"a": 1}, {})
 
 
-@pytest.mark.parametrize("name", ["history.py", "figures.py", "endpoints.py", "ready.py"])
+PARTS = ("history", "figures", "endpoints", "ready", "chains")
+
+
+@pytest.mark.parametrize("name", [f"{part}.py" for part in PARTS])
 def test_the_figures_are_worked_out_with_the_standard_library_alone(name: str) -> None:
     tree = ast.parse((HERE / name).read_text(encoding="utf-8"))
     modules = {
@@ -186,7 +197,7 @@ def test_the_figures_are_worked_out_with_the_standard_library_alone(name: str) -
         *(a.name for x in ast.walk(tree) if isinstance(x, ast.Import) for a in x.names),
     }
     others = {x for x in modules if x.partition(".")[0] not in sys.stdlib_module_names}
-    assert others <= {f"tests.recompute.{part}" for part in ("history", "endpoints", "ready")}
+    assert others <= {f"tests.recompute.{part}" for part in PARTS if part != "figures"}
     assert "importlib" not in modules
     called = {
         node.func.id

@@ -79,6 +79,10 @@ def test_every_figure_of_a_run_made_by_hand(result: Result) -> None:
     assert (result.first_row_s, result.window_rows) == (6.0, 0)
     # Rows 0 and 1 from 3 to 6 s, rows 2 and 3 from 6 to 16 s.
     assert (result.row_age_p50_s, result.row_age_p95_s, result.row_age_p99_s) == (3.0, 10.0, 10.0)
+    # Of rows 2 and 3 4 s up to the resume, a, v and b again; of rows 0 and 1 b alone.
+    parts = {item.part: item.mean_s or 0.0 for item in result.row_time}
+    assert parts == {"redone": 2 * 4 / 4, "running": (2 * 4 + 2 * 3) / 4, "barrier": 2 * 2 / 4}
+    assert result.row_age_mean_s == sum(parts.values()) == 6.5
     # a: 4 + 2; v: 2 + 2; b: 2 × 3, 2 × 1 cut short, 2 × 3.
     assert result.worker_busy_s == 6 + 4 + 14
     assert result.worker_utilisation == 24 / (4 * 16)
@@ -180,6 +184,7 @@ KEYS = [
     "row_age_p50_s",
     "row_age_p95_s",
     "row_age_p99_s",
+    "row_age_mean_s",
     "window_rows",
     "events",
     "calls",
@@ -203,6 +208,7 @@ KEYS = [
     "fingerprint",
     "by_resource",
     "by_column",
+    "row_time",
     "incarnations",
     "failures",
     "notes",
@@ -239,6 +245,9 @@ def test_json_keys_are_stable_and_in_order(result: Result) -> None:
         "cells_done",
         "busy_s",
         "busy_s_per_cell",
+        "call_p50_s",
+        "call_p95_s",
+        "call_p99_s",
     ]
     assert list(data["incarnations"][0]) == [
         "incarnation",
@@ -318,10 +327,12 @@ wait s   mean     p50    p95    p99  mean of quarter 1      2       3       4
 gpu     1.000  0.0000  3.000  3.000             0.0000  3.000       –  0.0000
 (none)  0.000  0.0000  0.000  0.000             0.0000      –  0.0000       –
 
-column  resource  kind     calls  cells done  busy s  busy s per cell
-a                              6           6    6.00            1.000
-v                 barrier      2           6    4.00            0.667
-b       gpu                    6           4   14.00            3.500
+column  resource  kind     calls  cells done  busy s  busy s per cell  call s p50    p95    p99
+a                              6           6    6.00            1.000       1.000  1.000  1.000
+v                 barrier      2           6    4.00            0.667           –      –      –
+b       gpu                    6           4   14.00            3.500       3.000  3.000  3.000
+
+time of a row: 6.5 s = running 53.8 % | redone 30.8 % | barrier 15.4 %
 
 incarnation  start s  end s  ended by  rows at start  cells done  of them lost  in flight lost  busy s lost
           0     0.00   7.00     crash              0          10             4               2        6.000

@@ -32,6 +32,8 @@ def render_table(result: Result) -> str:
         "",
         *_column_table(result),
     ]
+    if result.row_time:
+        parts += ["", _row_time(result)]
     if result.failures:
         parts += ["", *_failure_table(result)]
     if result.binding:
@@ -57,7 +59,7 @@ def _crashes(result: Result) -> str:
 def _summary(result: Result) -> list[str]:
     ages = (result.row_age_p50_s, result.row_age_p95_s, result.row_age_p99_s)
     lines = [
-        ("makespan", f"{_clock(result.makespan_s)} ({_seconds(result.makespan_s)} s)"),
+        ("makespan", f"{_clock(result.makespan_s)} ({seconds(result.makespan_s)} s)"),
         (
             "rows",
             f"{result.rows_tried:,} tried, {result.rows_delivered:,} delivered, "
@@ -66,9 +68,9 @@ def _summary(result: Result) -> list[str]:
         ("throughput", f"{_rate(result.rows_per_s)} rows/s, {_rate(result.cells_per_s)} cells/s"),
         (
             "first row complete",
-            "never" if result.first_row_s is None else f"{_seconds(result.first_row_s)} s",
+            "never" if result.first_row_s is None else f"{seconds(result.first_row_s)} s",
         ),
-        ("row age p50, p95, p99", f"{', '.join(map(_seconds_or_none, ages))} s"),
+        ("row age p50, p95, p99", f"{', '.join(map(seconds_or_none, ages))} s"),
         ("largest out-of-order window", f"{counted(result.window_rows, 'row')}"),
         ("checkpoints", f"{result.checkpoints:,} ({counted(result.checkpoint_bytes, 'byte')})"),
         ("calls, events", f"{result.calls:,}, {result.events:,}"),
@@ -79,7 +81,7 @@ def _summary(result: Result) -> list[str]:
         lost = f"{result.cells_done_again:,}"
         if result.cells_done_again_share is not None:
             lost += f" ({100 * result.cells_done_again_share:.3g} % of all done)"
-        paid = f"{_seconds(result.busy_lost_s)} s"
+        paid = f"{seconds(result.busy_lost_s)} s"
         if result.busy_lost_share is not None:
             paid += f" ({100 * result.busy_lost_share:.3g} % of all)"
         lines += [
@@ -145,6 +147,9 @@ def _column_table(result: Result) -> list[str]:
         ("cells done", integers([item.cells_done for item in items])),
         ("busy s", decimals([item.busy_s for item in items])),
         ("busy s per cell", decimals([item.busy_s_per_cell for item in items])),
+        ("call s p50", decimals([item.call_p50_s for item in items])),
+        ("p95", decimals([item.call_p95_s for item in items])),
+        ("p99", decimals([item.call_p99_s for item in items])),
     ]
     words = 3
     if not any(kinds):
@@ -178,6 +183,14 @@ def _binding(result: Result) -> str:
         said = " (saturated)" if saturated else ""
         shares.append(f"{printable(item.binding)} {100 * item.share:.3g} %{said}")
     return f"binding: {' | '.join(shares)}"
+
+
+def _row_time(result: Result) -> str:
+    """Where the time of rows went, the largest part first."""
+    items = sorted(result.row_time, key=lambda item: -(item.share or 0.0))
+    shares = [f"{item.part} {100 * item.share:.3g} %" for item in items if item.share is not None]
+    mean = seconds_or_none(result.row_age_mean_s)
+    return f"time of a row: {mean} s = {' | '.join(shares)}"
 
 
 def _endpoint_table(result: Result) -> list[str]:
@@ -274,12 +287,12 @@ def decimals(values: Sequence[float | None]) -> list[str]:
     return ["–" if value is None else f"{value:,.{digits}f}" for value in values]
 
 
-def _seconds(value: float) -> str:
+def seconds(value: float) -> str:
     return f"{value:,.1f}" if value >= 100 else f"{value:.4g}"
 
 
-def _seconds_or_none(value: float | None) -> str:
-    return "–" if value is None else _seconds(value)
+def seconds_or_none(value: float | None) -> str:
+    return "–" if value is None else seconds(value)
 
 
 def _rate(value: float | None) -> str:

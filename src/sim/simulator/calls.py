@@ -79,7 +79,10 @@ class Calls:
             self.shares.begin(self._state.env)
         self._ends.begin()
         for route in self._parts.each_route:
-            route.attach(self._state.env, self._ends.through, self._state.counters.dropped)
+            state = self._state
+            route.attach(
+                state.env, self._ends.through, state.counters.dropped, state.timings.of_rows
+            )
         if self._binding is not None:
             self._state.env.watch = self._binding.passes
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from sim.simulator.endpoint_counts import EndpointOutcome
-from sim.simulator.timings import Waits
+from sim.simulator.timings import Ages, Waits
 
 __all__ = ["Incarnation", "Outcome"]
 
@@ -48,7 +48,7 @@ class Outcome:
         busy_s: by column, seconds of worker time.
         waits: by resource (then the columns without one), how long calls were ready.
         sampled_every: waits and ages are those of every so many rows.
-        ages_s: percentiles of the age of rows when they were complete.
+        ages: of rows when they were complete.
         first_row_s: when the first row was complete and stayed so through every crash.
         window_rows: the largest distance from the first unfinished row to a finished cell.
         checkpoints, checkpoint_bytes: written, and durable.
@@ -74,7 +74,7 @@ class Outcome:
     busy_s: list[float] = field(default_factory=list)
     waits: list[Waits] = field(default_factory=list)
     sampled_every: int = 1
-    ages_s: tuple[float | None, ...] = ()
+    ages: Ages = field(default_factory=Ages)
     first_row_s: float = math.inf
     window_rows: int = 0
     checkpoints: int = 0

@@ -11,6 +11,7 @@ from cellspec.graph.rowset import RowSet
 from cellspec.machine.actions import Failure
 from cellspec.trace.format import EndpointSums
 from sim.simulator.outcome import Outcome
+from sim.simulator.row_times import RowTimes
 from sim.simulator.run_state import Task
 
 __all__ = ["Finish", "Route"]
@@ -29,13 +30,16 @@ class Finish(Protocol):
 class Route(Protocol):
     """The way of the calls of one or several columns; it lives through all incarnations."""
 
-    def attach(self, env: simpy.Environment, finish: Finish, dropped: RowSet) -> None:
+    def attach(
+        self, env: simpy.Environment, finish: Finish, dropped: RowSet, times: RowTimes
+    ) -> None:
         """An incarnation begins, with a clock of its own and without calls.
 
         Args:
             env: the clock.
             finish: takes calls that are through.
             dropped: the rows that are dropped, as they are now at any time of it.
+            times: takes the moments of calls of cells.
         """
 
     def enter(self, task: Task, call: int, stop: int, fails: bool, t: float) -> None:

@@ -32,6 +32,7 @@ from sim.simulator.plan import RunPlan
 from sim.simulator.recording import Notify
 from sim.simulator.request_events import RequestEvents
 from sim.simulator.route import Finish, Route
+from sim.simulator.row_times import RowTimes
 from sim.simulator.run_state import Task
 from sim.simulator.serial_route import SerialRoute
 
@@ -156,8 +157,10 @@ class EndpointRoute:
         self._holders = _holders(endpoint)
         self._client: Client | None = None
 
-    def attach(self, env: simpy.Environment, finish: Finish, dropped: RowSet) -> None:
-        self._finish, self._env, self._dropped = finish, env, dropped
+    def attach(
+        self, env: simpy.Environment, finish: Finish, dropped: RowSet, times: RowTimes
+    ) -> None:
+        self._finish, self._env, self._dropped, self._times = finish, env, dropped, times
         if self._client is not None:
             self._client.attach(env)
             return
@@ -230,6 +233,8 @@ class EndpointRoute:
         task = request.call
         assert isinstance(task, Task)
         self._counts.answered(request, column, t)
+        if task.column >= 0:
+            self._times.went(column, place, stop, request)
         if self._events is not None:
             self._events.answered(request, t, failed=request.fails)
             del self._nodes[request]

@@ -20,7 +20,8 @@ from sim.simulator.latency import Latency
 from sim.simulator.outcome import Outcome
 from sim.simulator.recording import Notify
 from sim.simulator.route import Finish, Route
-from sim.simulator.run_state import Task
+from sim.simulator.row_times import RowTimes
+from sim.simulator.run_state import CallDetails, Task
 
 __all__ = ["SerialRoute"]
 
@@ -69,14 +70,16 @@ class SerialRoute:
         self._routes = list(dict.fromkeys(inner.values()))
         self._loop: SerialLoop[_Start | _End] | None = None
 
-    def attach(self, env: simpy.Environment, finish: Finish, dropped: RowSet) -> None:
-        self._env, self._finish = env, finish
+    def attach(
+        self, env: simpy.Environment, finish: Finish, dropped: RowSet, times: RowTimes
+    ) -> None:
+        self._env, self._finish, self._times = env, finish, times
         if self._loop is None:
             self._loop = SerialLoop(self._plan, env, self._started, self._ended)
         else:
             self._loop.attach(env)
         for route in self._routes:
-            route.attach(env, self._through, dropped)
+            route.attach(env, self._through, dropped, times)
 
     def enter(self, task: Task, call: int, stop: int, fails: bool, t: float) -> None:  # noqa: ARG002
         assert self._loop is not None
@@ -86,6 +89,8 @@ class SerialRoute:
         assert isinstance(start, _Start)
         task, call, stop, fails = start
         column = task.column if task.column >= 0 else ~task.column
+        if task.column >= 0:
+            self._times.entered(column, task.row, stop, t)
         if self._notify is not None:
             node: dict[str, Any] = {"scope": task.row}
             if task.column >= 0:
@@ -114,6 +119,9 @@ class SerialRoute:
             node, fails = self._nodes.pop(task)
             step = RequestStep("answered", failed=fails or failure is not None)
             self._notify("request", self._env.now, **node, request=step)
+        if task.column >= 0:
+            assert isinstance(task.details, CallDetails)
+            self._times.answered(task.column, task.row, task.details.stop, self._env.now)
         self._loop.end(_End(task, failure))
 
     def _ended(self, end: _Start | _End, t: float) -> None:  # noqa: ARG002

@@ -464,6 +464,7 @@ class Simulator:
         self._subscribe()
         machine.resume(claim)
         add_losses(claim)
+        state.timings.of_rows.resumed(claim)
         state.other_events += 2
         calls.resumed(incarnation.in_flight_lost)
         state.digest.update(repr((machine.incarnation, t, claim)).encode())

@@ -52,7 +52,7 @@ def _count_table(state: RunState, calls: Calls, durable_claim: Claim) -> None:
         rows, cells = reduce(meet, found), sum(map(count_rows, found))
         outcome.found_rows = count_rows(rows) - sum(covers(rows, row) for row in dropped)
         outcome.found_cells = cells - sum(covers(rows, row) for rows in found for row in dropped)
-    outcome.ages_s = state.timings.ages(durable, dropped)
+    outcome.ages = state.timings.ages(durable, dropped)
     if not outcome.delivered:
         outcome.first_row_s = math.inf
     calls.count_table()

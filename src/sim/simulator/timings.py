@@ -1,7 +1,8 @@
 """How long calls waited and how old rows became, on a sample of rows, in bounded memory.
 
 It takes 8 or 16 bytes for each cell of the sample, which has `SAMPLED_CELLS` cells or a few
-more, 16 for each of its calls in this incarnation, and 24 for each of at most `KEPT_CALLS` calls.
+more, and what `sim.simulator.row_times` says; 16 for each of its calls in this incarnation, and 24
+for each of at most `KEPT_CALLS` calls.
 `sim.figures` defines the sample and the figures.
 """
 
@@ -9,8 +10,8 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from cellspec.graph.rules import Rules
 from cellspec.state.claims import Rows, spans
 from sim.figures import KEPT_CALLS, SAMPLED_CELLS
+from sim.simulator.row_times import RowTimes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     Floats: TypeAlias = NDArray[np.float64]
 
-__all__ = ["Timings", "Waits", "percentile", "sample_every"]
+__all__ = ["Ages", "Timings", "Waits", "percentile", "sample_every"]
 
 SAMPLED, BEFORE_SAMPLED = 1, 2
 PERCENTS = (50, 95, 99)
@@ -48,6 +50,25 @@ class Waits:
     total_s: float
     percentiles: tuple[float | None, ...]
     by_quarter: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """How old the rows of the sample became, in seconds.
+
+    Attributes:
+        rows: how many are looked at.
+        total_s: their ages together.
+        percentiles: the 50th, 95th and 99th.
+        parts_s: where the time of all went, by part.
+        calls: by column, the same percentiles of the calls that gave their cells.
+    """
+
+    rows: int = 0
+    total_s: float = 0.0
+    percentiles: tuple[float | None, ...] = (None,) * len(PERCENTS)
+    parts_s: Mapping[str, float] = field(default_factory=dict)
+    calls: Sequence[tuple[float | None, ...]] = ()
 
 
 def sample_every(rows: int, columns: int) -> int:
@@ -82,6 +103,7 @@ class Timings:
         ends: by column, when each cell of the sample got its value, or was skipped.
         begun, begun_s: starts of flagged cells in an incarnation, each as column × rows + row,
             and their times: all that a start has time for. See `settle`.
+        of_rows: where the time of its rows went.
     """
 
     def __init__(
@@ -107,6 +129,7 @@ class Timings:
         for mine, before in zip(self._waits_for, self._before, strict=True):
             if before is not None:
                 mine.append(before)
+        self.of_rows = RowTimes(rules.columns, every, self.ends, self._before)
         self._first = array("d", [math.inf]) * count
         self._starts, self._waits, self._call_groups = array("d"), array("d"), array("l")
         self._seen, self._step = 0, 1
@@ -123,6 +146,7 @@ class Timings:
         and the incarnation had begun, or later where `held` says so. Each of these cells is made
         once in an incarnation, so all can be looked at when it is over.
         """
+        self.of_rows.began(begin_s)
         if not self.begun:
             return
         import numpy as np
@@ -143,6 +167,7 @@ class Timings:
         self._wait_for_cells(columns, places, ready_s)
         aging = np.array(self._works)[columns]
         np.minimum.at(np.frombuffer(self._first), places[aging], start_s[aging])
+        self.of_rows.called(columns, places, start_s)
         groups = np.array(self._group_of, dtype="l")[columns]
         taken = slice(-self._seen % self._step, None, self._step)
         self._seen += len(start_s)
@@ -182,6 +207,8 @@ class Timings:
 
     def called(self, column: int, start: int, stop: int, t: float, held_s: float) -> None:
         """Rows ``[start, stop)`` start as one call, the first of them not ready before `held_s`."""
+        if stop > start + 1:
+            self.of_rows.called_rows(column, start, stop, t)
         if stop > start + 1 and self._works[column]:
             every = self.every
             for place in range(-(-start // every), -(-stop // every)):
@@ -224,21 +251,41 @@ class Timings:
         each = (np.isin(of_call, groups) for groups in self._groups)
         return [_waits(starts[mine], waits[mine], makespan_s) for mine in each]
 
-    def ages(self, rows: Rows, dropped: Iterable[int]) -> tuple[float | None, ...]:
-        """Percentiles of how old those of `rows` became that were not dropped."""
+    def ages(self, rows: Rows, dropped: Iterable[int]) -> Ages:
+        """How old those of `rows` became that were not dropped, and why."""
         import numpy as np
 
-        every, first = self.every, np.frombuffer(self._first)
-        mine = np.zeros(len(first), dtype=bool)
-        for start, stop in spans(rows):
-            mine[-(-start // every) : -(-stop // every)] = True
-        mine[[row // every for row in dropped if row % every == 0]] = False
-        mine &= first < math.inf
-        done = np.frombuffer(self.ends[0])
-        for ends in self.ends[1:]:
-            done = np.maximum(done, np.frombuffer(ends))
-        found = array("d", np.sort((done - first)[mine]).tobytes())
-        return tuple(percentile(found, percent) for percent in PERCENTS)
+        every, columns = self.every, range(len(self.ends))
+        parts = (slice(-(-start // every), -(-stop // every)) for start, stop in spans(rows))
+        wanted = np.isfinite(np.frombuffer(self._first))
+        kept = np.zeros(len(wanted), dtype=bool)
+        for part in parts:
+            kept[part] = True
+        kept[[row // every for row in dropped if row % every == 0]] = False
+        delivered, places = kept.nonzero()[0], (kept & wanted).nonzero()[0]
+        first = np.frombuffer(self._first)[places]
+        last = np.zeros(len(places))
+        for ends in self.ends:
+            last = np.maximum(last, np.frombuffer(ends)[places])
+        found = _in_order(last - first)
+        calls = [_in_order(self.of_rows.call_s(column, delivered)) for column in columns]
+        return Ages(
+            len(found),
+            math.fsum(found),
+            _percentiles(found),
+            self.of_rows.parts_s(places, first),
+            [_percentiles(each) for each in calls],
+        )
+
+
+def _in_order(values: Floats) -> array[float]:
+    import numpy as np
+
+    return array("d", np.sort(values).tobytes())
+
+
+def _percentiles(values: Sequence[float]) -> tuple[float | None, ...]:
+    return tuple(percentile(values, percent) for percent in PERCENTS)
 
 
 def _three_quarters(makespan_s: float) -> float:
@@ -256,10 +303,10 @@ def _waits(starts: Floats, waits: Floats, makespan_s: float) -> Waits:
     counts = np.bincount(quarters, minlength=4).tolist()
     # One after the other, in the order of the starts.
     sums = np.bincount(quarters, weights=waits, minlength=4).tolist()
-    values = array("d", np.sort(waits).tobytes())
+    values = _in_order(waits)
     return Waits(
         len(values),
         math.fsum(values),
-        tuple(percentile(values, percent) for percent in PERCENTS),
+        _percentiles(values),
         tuple(s / n if n else None for s, n in zip(sums, counts, strict=True)),
     )

@@ -17,6 +17,7 @@ from sim.simulator.call_outcomes import ColumnRates, DrawnOutcomes
 from sim.simulator.outcome import Outcome
 from sim.simulator.plan import CheckpointPlan, CrashPlan, RunPlan
 from sim.simulator.route import Finish
+from sim.simulator.row_times import RowTimes
 from sim.simulator.run_state import Task
 from sim.simulator.simulator import Simulator
 from tests.matrix.examples import TableLatency
@@ -30,7 +31,13 @@ class LatencyRoute:
         self.latency = latency
         self.died_s: list[float] = []
 
-    def attach(self, env: simpy.Environment, finish: Finish, dropped: RowSet) -> None:
+    def attach(
+        self,
+        env: simpy.Environment,
+        finish: Finish,
+        dropped: RowSet,
+        times: RowTimes,  # noqa: ARG002
+    ) -> None:
         self.env, self.finish, self.inside, self.dropped = env, finish, 0, dropped
 
     def enter(self, task: Task, call: int, stop: int, fails: bool, t: float) -> None:  # noqa: ARG002
