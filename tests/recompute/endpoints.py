@@ -77,7 +77,9 @@ class _Stay(NamedTuple):
         asks = any(last.get(word) for word in ("prompt_tokens", "output_tokens", "work"))
         if self.lost or self.call.outcome == "lost":
             return False
-        return self.call.outcome == "complete" or not asks
+        # The end of a call whose row was dropped meanwhile is a `complete` in any case.
+        failed = any(step.get("failed") for _, step in self.call.way)
+        return not asks or (self.call.outcome == "complete" and not failed)
 
     def moments(self) -> Iterator[tuple[str, float]]:
         """The parts that it came to, and when each was over."""

@@ -292,6 +292,17 @@ def test_a_call_whose_turn_comes_when_it_is_given_up_is_not_paid(tmp_path: Path)
     assert compare_one(data, tmp_path, Comparison()) == []
 
 
+def test_nor_is_one_whose_row_is_dropped_at_that_moment(tmp_path: Path) -> None:
+    """Its end is a `complete`, as of every call whose row was dropped while it ran."""
+    assert compare_one(draw(0, 2224), tmp_path, Comparison()) == []
+
+
+def test_random_scenarios_have_calls_that_take_several_places() -> None:
+    taken = [c["resources"] for n in range(300) for c in draw(0, n)["columns"] if "resources" in c]
+    assert sum(len(places) > 1 for places in taken) > 20
+    assert sum(max(places.values()) > 1 for places in taken) > 20
+
+
 def test_a_first_row_that_a_crash_loses_is_complete_when_it_is_made_again(tmp_path: Path) -> None:
     column = {"name": "a", "traits": ["START"], "latency": {"model": "constant", "value_s": 10}}
     crashes = [{"at_time_s": 35}, {"at_time_s": 1030}]
