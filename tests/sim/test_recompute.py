@@ -298,7 +298,7 @@ def test_nor_is_one_whose_row_is_dropped_at_that_moment(tmp_path: Path) -> None:
 
 
 def test_random_scenarios_have_calls_that_take_several_places() -> None:
-    taken = [c["resources"] for n in range(300) for c in draw(0, n)["columns"] if "resources" in c]
+    taken = [c["resources"] for n in range(600) for c in draw(0, n)["columns"] if "resources" in c]
     assert sum(len(places) > 1 for places in taken) > 20
     assert sum(max(places.values()) > 1 for places in taken) > 20
 
