@@ -110,8 +110,8 @@ def compile_at(run: RunState) -> Callable[[float], None]:
                 return
             else:
                 # As `leave_moment` looks, group by group, for what could start now.
-                for group, capacity in limits:
-                    if (ready[group] or barriers[group]) and busy[group] < capacity:
+                for group, most in limits:
+                    if (ready[group] or barriers[group]) and busy[group] < most:
                         at(run, t)
                         return
             run.now = t

@@ -5,11 +5,12 @@ from __future__ import annotations
 import heapq
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from cellspec.graph.nodes import NodeKey
 from cellspec.state.counters import Counters
+from cellspec.state.node_states import ignore
 from cellspec.state.places import SharedPlaces
 from sim.simulator.queues import FifoQueue, PriorityQueue, ReadyQueue
 
@@ -80,6 +81,9 @@ class FifoPicker:
     Args:
         queues, capacity: by group, its queue, and how many of its nodes may run at once.
         busy: by group, how many run.
+
+    Attributes:
+        parked: by group that had no slot free when its head was the oldest, that head.
     """
 
     def __init__(
@@ -88,7 +92,7 @@ class FifoPicker:
         self._queues, self._capacity, self._busy = queues, capacity, busy
         # Each queue that holds anything has its head in one of the two.
         self._heads: list[tuple[int, int]] = []
-        self._parked: dict[int, tuple[int, int]] = {}
+        self.parked: dict[int, tuple[int, int]] = {}
         for group, queue in queues.items():
             if queue.coming:
                 self._heads.append((int(queue.head_key()), group))
@@ -97,14 +101,14 @@ class FifoPicker:
 
     def __call__(self) -> NodeKey | None:
         """Take the next node to start, of those whose resource is free."""
-        for group in [*self._parked]:
+        for group in [*self.parked]:
             self.freed(group)
         return self.pick()
 
     def freed(self, group: int) -> None:
         """A slot of a group may be free since the last `pick`."""
-        if group in self._parked and self._busy[group] < self._capacity[group]:
-            heapq.heappush(self._heads, self._parked.pop(group))
+        if group in self.parked and self._busy[group] < self._capacity[group]:
+            heapq.heappush(self._heads, self.parked.pop(group))
 
     def pick(self) -> NodeKey | None:
         """Take the next node to start, if `freed` was told of each slot that got free."""
@@ -114,7 +118,7 @@ class FifoPicker:
             group = head[1]
             if self._busy[group] < self._capacity[group]:
                 return self._queues[group].pop()
-            self._parked[group] = head
+            self.parked[group] = head
         return None
 
 
@@ -125,13 +129,14 @@ class LoopPicker(NamedTuple):
         coming: cells, as `sim.simulator.queues.FifoQueue` writes them, that may be taken from the
             end while less than `most` run.
         pick: takes the next node when `coming` is empty.
-        freed: to be told the group of each slot that got free; None if nobody asks.
+        parked: of these groups, `freed` is to be told when a slot got free.
         most: how many nodes may run at once.
     """
 
     coming: list[int]
     pick: Picker
-    freed: Callable[[int], object] | None
+    parked: Collection[int]
+    freed: Callable[[int], object]
     most: int
 
 
@@ -140,11 +145,11 @@ def pick_in_loop(
 ) -> LoopPicker:
     """The parts of `pick_of`, which made the picker of the same arguments."""
     if isinstance(picker, FifoPicker):
-        return LoopPicker([], picker.pick, picker.freed, sys.maxsize)
+        return LoopPicker([], picker.pick, picker.parked, picker.freed, sys.maxsize)
     groups = set(counters.groups)
     if isinstance(capacity, SharedPlaces):
-        return LoopPicker([], picker, None, sys.maxsize)
+        return LoopPicker([], picker, (), ignore, sys.maxsize)
     only = queues[min(groups)]
     if len(groups) == 1 and isinstance(only, FifoQueue):
-        return LoopPicker(only.coming, only.pop, None, capacity[min(groups)])
-    return LoopPicker([], picker, None, sys.maxsize)
+        return LoopPicker(only.coming, only.pop, (), ignore, capacity[min(groups)])
+    return LoopPicker([], picker, (), ignore, sys.maxsize)

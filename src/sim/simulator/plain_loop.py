@@ -67,7 +67,7 @@ def run_plain(
     replace: Callable[[Any, Any], object] = heapq.heapreplace
     kind, spare = Task, state.spare
     at, timed = compile_at(state.machine.state), state.timed
-    coming, pick, freed, most = pick_in_loop(picker, queues, state.capacity, counters)
+    coming, pick, parked, freed, most = pick_in_loop(picker, queues, state.capacity, counters)
     workers, group_of, rows = min(state.workers, most), counters.groups, state.graph.num_records
     start, resolve, open_cells = counters.start, counters.resolve, counters.open_cells
     readers, look_closer, held = starts.readers(), starts.look_closer, timings.held
@@ -133,7 +133,7 @@ def run_plain(
                 settle(t)
                 done, furthest = state.done, state.furthest
                 continue
-            if freed is not None:
+            if parked and group_of[column] in parked:
                 freed(group_of[column])
             put: Callable[[Any, Any], object] = replace
             while counters.load < workers:

@@ -135,15 +135,17 @@ class FifoQueue:
         if not (coming or self._fetch()):
             return None
         entry = coming.pop()
-        if self._clock is not None:
-            stamps = self._coming_stamps
-            del stamps[-1]
-            if not coming:
+        stamps = self._coming_stamps
+        if stamps:
+            stamps.pop()
+            if not stamps:
                 self._fetch()
             elif self.heads is not None:
                 heapq.heappush(self.heads, (stamps[-1], self.group))
         if entry >= 0:
-            return divmod(entry, self._rows)
+            # As `divmod`, in less time.
+            column = entry // self._rows
+            return column, entry - column * self._rows
         return barrier_key(*divmod(-2 - entry, self._rows))
 
     def _fetch(self) -> bool:

@@ -256,7 +256,8 @@ class RunState:
 
     def flush_log(self) -> None:
         """Add the completions since the last call, with their times, to the fingerprint."""
-        self.digest.update(self.log.tobytes() + array("d", [self.env.now]).tobytes())
+        self.digest.update(self.log)
+        self.digest.update(array("d", [self.env.now]))
         del self.log[:]
 
     def stop_tasks(self) -> None:

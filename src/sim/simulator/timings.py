@@ -133,7 +133,7 @@ class Timings:
         self._first = array("d", [math.inf]) * count
         self._starts, self._waits, self._call_groups = array("d"), array("d"), array("l")
         self._seen, self._step = 0, 1
-        self.begun, self.begun_s = array("q"), array("d")
+        self.begun, self.begun_s = array("i" if rows * columns < 1 << 31 else "q"), array("d")
         # Of some of these starts, each by its place among them, a time before which none was ready.
         self._held, self._held_s = array("q"), array("d")
         # By row of the sample, when its row group was admitted; empty as long as none was.
