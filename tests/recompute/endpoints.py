@@ -75,10 +75,11 @@ class _Stay(NamedTuple):
             return served is not None
         *_, (_, last, _) = self.sent()
         asks = any(last.get(word) for word in ("prompt_tokens", "output_tokens", "work"))
-        if self.lost or self.call.outcome == "lost":
+        answers = [step for _, step in self.call.way if step["step"] == "answered"]
+        if self.lost or not (answers or self.call.outcome == "complete"):
             return False
         # The end of a call whose row was dropped meanwhile is a `complete` in any case.
-        failed = any(step.get("failed") for _, step in self.call.way)
+        failed = any(step.get("failed") for step in answers)
         return not asks or (self.call.outcome == "complete" and not failed)
 
     def moments(self) -> Iterator[tuple[str, float]]:

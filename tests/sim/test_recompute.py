@@ -297,6 +297,10 @@ def test_nor_is_one_whose_row_is_dropped_at_that_moment(tmp_path: Path) -> None:
     assert compare_one(draw(0, 2224), tmp_path, Comparison()) == []
 
 
+def test_nor_is_one_whose_turn_comes_at_the_end_of_the_run(tmp_path: Path) -> None:
+    assert compare_one(draw(0, 2779), tmp_path, Comparison()) == []
+
+
 def test_random_scenarios_have_calls_that_take_several_places() -> None:
     taken = [c["resources"] for n in range(600) for c in draw(0, n)["columns"] if "resources" in c]
     assert sum(len(places) > 1 for places in taken) > 20
