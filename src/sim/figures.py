@@ -460,6 +460,20 @@ FIGURES: tuple[Figure, ...] = (
         "The sum of queue_s, prefill_s and decode_s of its columns / makespan.",
     ),
     Figure(
+        "by_endpoint.mean_decoding",
+        "calls",
+        "mean decoding",
+        "The sum of decode_s of its columns / makespan.",
+    ),
+    Figure(
+        "by_endpoint.as_much_with",
+        "calls",
+        "as much with",
+        "The fewest calls that decode at once and do at least 99 % of the work a second that "
+        "mean_decoding calls do, at the endpoint's speeds for so many; none without an endpoint, "
+        "and where pipelines share it.",
+    ),
+    Figure(
         "by_endpoint.mean_limit",
         "calls",
         "mean limit",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from sim.endpoints.plan import EndpointPlan, SpeedTable
 from sim.scenario.remarks import load_notes
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ class EndpointFigures:
         accepted, refused: of these, the endpoint took in, or not.
         lost: calls that it lost.
         mean_in_flight: calls that it had taken in.
+        mean_decoding: of these, whose answers came.
+        as_much_with: the fewest of them that would have done as much work a second, but 1 %.
         mean_limit: of the client's throttle; None without one.
         cost: money.
     """
@@ -147,6 +150,8 @@ class EndpointFigures:
     refused_share: float | None
     lost: int
     mean_in_flight: float | None
+    mean_decoding: float | None
+    as_much_with: int | None
     mean_limit: float | None
     prompt_tokens: float
     output_tokens: float
@@ -293,6 +298,7 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
     again = sum(incarnation.cells_lost for incarnation in outcome.incarnations)
     lost = sum(incarnation.busy_lost_s for incarnation in outcome.incarnations)
     ages = _all_tidy(outcome.ages.percentiles)
+    plans = scenario.endpoint_plans()
     return Result(
         name=scenario.name,
         scenario_digest=scenario.digest(),
@@ -358,7 +364,9 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
             BindingFigures(name, ratio(seconds, makespan))
             for name, seconds in outcome.binding.items()
         ),
-        by_endpoint=tuple(_endpoint(item, makespan) for item in outcome.endpoints),
+        by_endpoint=tuple(
+            _endpoint(item, makespan, plans.get(item.name)) for item in outcome.endpoints
+        ),
         call_times=tuple(
             CallTimes(graph.column_names[column], item.name, *map(tidy, parts_s))
             for item in outcome.endpoints
@@ -380,8 +388,14 @@ def summarise(scenario: Scenario, outcome: Outcome, *, checked: bool) -> Result:
     )
 
 
-def _endpoint(item: EndpointOutcome, makespan_s: float) -> EndpointFigures:
+def _endpoint(
+    item: EndpointOutcome, makespan_s: float, plan: EndpointPlan | None
+) -> EndpointFigures:
     sent = item.accepted + item.refused
+    decoding = ratio(sum(parts[-1] for parts in item.parts_s.values()), makespan_s)
+    enough = None
+    if plan is not None and decoding is not None:
+        enough = (plan.speed or SpeedTable(((1, 1.0),))).as_much_with(decoding)
     return EndpointFigures(
         endpoint=item.name,
         sent=sent,
@@ -390,6 +404,8 @@ def _endpoint(item: EndpointOutcome, makespan_s: float) -> EndpointFigures:
         refused_share=ratio(item.refused, sent),
         lost=item.lost,
         mean_in_flight=ratio(item.call_s, makespan_s),
+        mean_decoding=decoding,
+        as_much_with=enough,
         mean_limit=None if item.mean_limit is None else tidy(item.mean_limit),
         prompt_tokens=tidy(sum(line.prompt_tokens for line in item.bill)),
         output_tokens=tidy(sum(line.output_tokens for line in item.bill)),

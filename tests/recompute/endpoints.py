@@ -7,9 +7,10 @@ flight are counted by the time that each was there.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 from tests.recompute.history import Call, History, Incarnation
@@ -105,6 +106,27 @@ class _Stay(NamedTuple):
         return found
 
 
+def _speed(endpoint: dict[str, Any]) -> Callable[[float], float]:
+    """The work a second that so many calls at once do together."""
+    work = endpoint.get("work", {1: 1.0})
+    if "full_speed" in work:
+        return lambda calls: min(calls, work["full_speed"])
+    seconds = endpoint.get("tpot_s") or {n: 1 / speed for n, speed in work.items()}
+    points = sorted((int(n), float(s)) for n, s in seconds.items())
+
+    def speed(calls: float) -> float:
+        if calls <= points[0][0]:
+            return calls / points[0][1]
+        last = len(points) - 1
+        at = next((i for i, (n, _) in enumerate(points) if calls <= n), last)
+        if calls > points[-1][0] and (endpoint.get("beyond") == "hold" or not last):
+            return calls / points[-1][1]
+        (n, low), (m, high) = points[at - 1], points[at]
+        return calls / (low + (high - low) * (calls - n) / (m - n))
+
+    return speed
+
+
 class _Endpoint:
     def __init__(self, name: str, scenario: dict[str, Any], history: History) -> None:
         self.name, self.scenario, self.history = name, scenario, history
@@ -133,12 +155,30 @@ class _Endpoint:
             "refused_share": refused / len(sent) if sent else None,
             "lost": sum(stay.lost for stay in self.stays),
             "mean_in_flight": there / self.makespan if self.makespan else None,
+            **self.load(times),
             "mean_limit": self.mean_limit(),
             **{
                 key: math.fsum(item[key] for item in bill)
                 for key in ("prompt_tokens", "output_tokens", "cost")
             },
         }
+
+    def load(self, times: list[Figures]) -> Figures:
+        if not self.makespan:
+            return {"mean_decoding": None, "as_much_with": None}
+        mean = math.fsum(item["decode_s"] for item in times) / self.makespan
+        endpoint = self.scenario.get("endpoints", {}).get(self.name)
+        most = None
+        if endpoint is not None or self.name in self.rated():
+            speed = _speed(endpoint or {})
+            most = next(n for n in itertools.count() if n >= mean or speed(n) >= 0.99 * speed(mean))
+        return {"mean_decoding": mean, "as_much_with": most}
+
+    def rated(self) -> set[str]:
+        """Resources with an endpoint by other words."""
+        limits = self.scenario["limits"]["resources"]
+        rates = {n for n, one in limits.items() if isinstance(one, dict) and len(one) > 1}
+        return rates | {one["resource"] for one in self.scenario.get("outages", ())}
 
     def times(self) -> list[Figures]:
         found = []

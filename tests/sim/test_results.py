@@ -398,6 +398,35 @@ def test_very_small_and_very_large_figures_stay_readable(result: Result) -> None
     assert "3.2e-06 rows/s, 1,234,568 cells/s" in render_table(tiny)
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "enough"),
+    [
+        ({"work": {"full_speed": 8}}, 8),
+        ({"work": {1: 1.0, 4: 0.5, 64: 0.03125}}, 4),
+        # 16 calls take 1.5 s each, and 24 take 2.25 s: the table rises no more from 16 on.
+        ({"work": {8: 1.0, 16: 1 / 1.5, 24: 1 / 2.25, 64: 1 / 6}}, 16),
+        ({}, None),
+    ],
+)
+def test_calls_beyond_those_that_an_endpoint_shares_well_are_said_to_be_too_many(
+    endpoint: dict[str, Any], enough: int | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    column = {"name": "b", "traits": ["START"], "resource": "gpu"}
+    data = {
+        "name": "one",
+        "rows": 640,
+        "columns": [column | {"latency": {"model": "constant", "value_s": 3}}],
+        "limits": {"workers": 64, "resources": {"gpu": 64}},
+        "endpoints": {"gpu": endpoint},
+    }
+    path = tmp_path / "scenario.yaml"
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    assert main(["run", str(path)]) == 0
+    said = [x for x in capsys.readouterr().out.splitlines() if x.startswith("saturated: ")]
+    text = f"saturated: gpu decodes 64 calls at once, and does as much with {enough}"
+    assert said == ([] if enough is None else [text])
+
+
 def test_more_calls_at_a_saturated_endpoint_wait_in_its_queue(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Literal
 
 __all__ = [
@@ -47,8 +47,13 @@ class SpeedTable:
         """Each of n calls runs at min(1, full_speed / n)."""
         return cls(((full_speed, 1.0), (2 * full_speed, 2.0)), "line")
 
-    def unit_s(self, calls: int) -> float:
-        """Seconds a unit while `calls` run at once."""
+    def as_much_with(self, calls: float) -> int:
+        """The fewest calls at once that do at least 99 % of the work a second that `calls` do."""
+        enough = 0.99 * calls / self.unit_s(calls)
+        return next(n for n in count() if n >= calls or n / self.unit_s(n) >= enough)
+
+    def unit_s(self, calls: float) -> float:
+        """Seconds a unit while `calls` run at once, or on average."""
         points = self.points
         if calls <= points[0][0]:
             return points[0][1]

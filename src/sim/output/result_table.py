@@ -15,6 +15,9 @@ __all__ = ["decimals", "integers", "printable", "render_table", "table"]
 SATURATED = 0.9
 """Calls wait in the queue of a saturated endpoint for at least this share of the run."""
 
+ENOUGH = 0.9
+"""Where so few of the calls at once would do as much, the endpoint is saturated too."""
+
 
 def render_table(result: Result) -> str:
     """The result as text for a terminal, units in the labels, columns of figures aligned."""
@@ -182,7 +185,14 @@ def _binding(result: Result) -> str:
         saturated = item.share >= SATURATED and item.binding.startswith("endpoint ")
         said = " (saturated)" if saturated else ""
         shares.append(f"{printable(item.binding)} {100 * item.share:.3g} %{said}")
-    return f"binding: {' | '.join(shares)}"
+    lines = [f"binding: {' | '.join(shares)}"]
+    for endpoint in result.by_endpoint:
+        enough, decoding = endpoint.as_much_with, endpoint.mean_decoding
+        if enough is not None and decoding is not None and enough <= ENOUGH * decoding:
+            name = printable(endpoint.endpoint)
+            does = f"decodes {decoding:.3g} calls at once, and does as much with {enough}"
+            lines.append(f"saturated: {name} {does}")
+    return "\n".join(lines)
 
 
 def _row_time(result: Result) -> str:
