@@ -76,20 +76,29 @@ def _cell_budgets(data: Data) -> list[Budget]:
     return found
 
 
+_WHY = {
+    "50 % refusals": "Half of all calls fail, and each of those is three steps: it fails, its "
+    "backoff ends, it is tried again. That is two entries in heaps, three moves of state and a "
+    "place in the queue more. A sixth of the time goes to draws for later calls, which come in "
+    "blocks of rows of which ever fewer are used",
+}
+"""Of a kind whose budget is missed, where its time goes."""
+
+
 def _kind_budgets(data: Data) -> list[Budget]:
     found: list[Budget] = []
     for kind in data["kinds"]["kinds"]:
         if kind["budget"] is None:
             continue
         ratio = _figure(kind["ratio"])
-        met = ratio.median <= kind["budget"]
+        met, over = ratio.median <= kind["budget"], _more(ratio.median, kind["budget"])
         found.append(
             (
                 f"simulate one {kind['each']}, checked: {kind['kind']}",
                 f"≤ {kind['budget']:g} × a bare SimPy event",
                 f"{ratio.show()} ×",
                 met,
-                "" if met else _more(ratio.median, kind["budget"]),
+                "" if met else ". ".join(filter(None, (over, _WHY.get(kind["kind"])))),
             )
         )
     return found

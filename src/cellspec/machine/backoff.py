@@ -7,7 +7,6 @@ import heapq
 from cellspec.graph.nodes import (
     NodeKey,
     column_of,
-    is_barrier_key,
     place_of,
 )
 from cellspec.machine.run_state import RunState
@@ -33,7 +32,8 @@ def end_backoffs(run: RunState, t: float) -> None:
         until, key = heapq.heappop(due)
         if backoffs.get(key) == until:
             del backoffs[key]
-            if not is_barrier_key(key):
-                release(counters, *key)
+            # `is_barrier_key`, inlined: a call for each node would be felt.
+            if key[0] >= 0:
+                release(counters, key[0], key[1])
             else:
                 counters.release_barrier(column_of(key), place_of(key))

@@ -63,10 +63,13 @@ def fail_cell(
         run.unanswered += 1
         if failure == "permanent":
             call_ended(run, failed=True)
-        if fails_for_good(run, (column, row), failure):
+        key = column, row
+        # What spends no attempt is never final.
+        counts = failure != "backpressure" or run.taken_back
+        if counts and fails_for_good(run, key, failure):
             drop_row(run, row, column)
         else:
-            begin_backoff(run, (column, row), until)
+            begin_backoff(run, key, until)
         return
     slot = _end_abandoned(run, column, row, attempt, timed_out=failure == "timeout")
     if slot is not None:

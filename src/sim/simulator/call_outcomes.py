@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -130,9 +131,12 @@ class DrawnOutcomes:
         self._blocks.clear()
 
     def of_cell(self, column: int, row: int, call: int) -> Failure | None:
-        if call <= self._dense[column]:
+        if call > self._dense[column]:
+            return self._outcome(column, row, call, 0)
+        try:
+            return self._blocks[column, call][row >> BLOCK_SHIFT].get(row & BLOCK_MASK)
+        except KeyError:
             return self._block(column, row >> BLOCK_SHIFT, call).get(row & BLOCK_MASK)
-        return self._outcome(column, row, call, 0)
 
     def may_fail(self, column: int) -> bool:
         return self._may_fail[column]
@@ -144,7 +148,10 @@ class DrawnOutcomes:
         while start < stop:
             block = self._block(column, start >> BLOCK_SHIFT, call)
             end = min(stop, (start | BLOCK_MASK) + 1)
-            found += [row for row in range(start, end) if row & BLOCK_MASK in block]
+            places = list(block)
+            first, low, high = start & ~BLOCK_MASK, start & BLOCK_MASK, end - 1 & BLOCK_MASK
+            part = places[bisect_left(places, low) : bisect_right(places, high)]
+            found += [first + place for place in part]
             start = end
         return found
 
@@ -158,7 +165,7 @@ class DrawnOutcomes:
         return found
 
     def _draw(self, column: int, block: int, call: int) -> dict[int, Failure]:
-        """How calls of consecutive cells fail, by place, of those that do."""
+        """How calls of consecutive cells fail, of those that do, in the order of their places."""
         size, rates = BLOCK_MASK + 1, self._columns[column]
         found: dict[int, Failure] = {}
         kinds: list[tuple[float, Failure]] = [
@@ -177,7 +184,7 @@ class DrawnOutcomes:
                 recorded = self._recorded(column, block * size + place, call, barrier=False)
                 if recorded is not None:
                     found[place] = recorded
-        return found
+        return dict(sorted(found.items()))
 
     def of_barrier(self, column: int, scope: int, call: int) -> Failure | None:
         return self._outcome(column, scope, call, 1)

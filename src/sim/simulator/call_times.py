@@ -8,6 +8,7 @@ ends, at how it fails.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
@@ -37,11 +38,14 @@ class CallTimes:
     Args:
         latency: how long each call takes.
         outcomes: how it ends; None if every call ends well.
+
+    Attributes:
+        later: by column and number of a call, as far as was asked, `of` by row.
     """
 
     def __init__(self, latency: Latency, outcomes: CallOutcomes | None) -> None:
         self._latency, self._outcomes = latency, outcomes
-        self._later: dict[tuple[int, int], Callable[[int], float]] = {}
+        self.later: defaultdict[int, list[Callable[[int], float]]] = defaultdict(list)
 
     def first(self, column: int) -> Callable[[int], float]:
         """Of the first call of each cell of a column, by row: its seconds; negative if it fails."""
@@ -52,11 +56,11 @@ class CallTimes:
 
     def of(self, column: int, row: int, call: int) -> float:
         """The same of any call of a cell."""
-        read = self._later.get((column, call))
-        if read is None:
+        known = self.later[column]
+        while len(known) <= call:
             assert self._outcomes is not None
-            read = self._later[column, call] = self._reader(self._outcomes, column, call)
-        return read(row)
+            known.append(self._reader(self._outcomes, column, len(known)))
+        return known[call](row)
 
     def _reader(self, outcomes: CallOutcomes, column: int, call: int) -> Callable[[int], float]:
         latency = self._latency

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Callable
 from typing import Any
 
 import simpy
@@ -16,6 +17,7 @@ from sim.simulator.consequences import Consequences
 from sim.simulator.ready_times import ReadyTimes
 from sim.simulator.run_state import CallDetails, FailingCall, RunState, Settle
 from sim.simulator.tally import Tally
+from sim.simulator.timings import SAMPLED
 
 __all__ = ["Failing"]
 
@@ -38,6 +40,7 @@ class Failing:
     Attributes:
         calls: by node that failed, how many calls of it were made in this incarnation; of a cell
             that runs by itself kept until it is tried again, of others until they end well.
+        fail_cell: the n-th call of a cell that runs by itself fails: column, row, n, time.
         rests: the ends of backoffs that are no event yet, as a heap: time, place within an instant.
         settle: what follows each event; the end of a backoff is one.
     """
@@ -67,23 +70,45 @@ class Failing:
         self._next_s = math.inf
         self._on_over: list[Any] = [self._over]
         self._at = compile_at(self._state.machine.state)
+        self.fail_cell = self._compile_fail_cell()
 
     def call(self, number: int) -> FailingCall:
         """What a call of one cell that fails has, by its number."""
-        while number >= len(self._numbered):
-            self._numbered.append(FailingCall(len(self._numbered)))
-        return self._numbered[number]
+        try:
+            return self._numbered[number]
+        except IndexError:
+            for each in range(len(self._numbered), number + 1):
+                self._numbered.append(FailingCall(each))
+            return self._numbered[number]
 
-    def fail_cell(self, column: int, row: int, call: int, t: float) -> None:
-        """The call of one cell that runs fails."""
-        machine, outcomes = self._state.machine, self._outcomes
-        assert outcomes is not None
-        failure = outcomes.of_cell(column, row, call)
-        assert failure is not None
-        backoff_s = self._count(column, (column, row), call, failure)
-        self._ready.rests(column, row, row + 1, t + backoff_s)
-        machine.fail_cell(column, row, failure, t + backoff_s)
-        self._failed(backoff_s)
+    def _compile_fail_cell(self) -> Callable[[int, int, int, float], None]:
+        """What `fail_cell` does, as a function that holds what it uses."""
+        state, machine, outcomes = self._state, self._state.machine, self._outcomes
+        calls, failures, flags = self.calls, state.outcome.failures, state.timings.flags
+        until_of, failed, rests, env = self._ready.until, self._failed, self.rests, state.env
+        order, pop, push = env.order, heapq.heappop, heapq.heappush
+
+        def fail_cell(column: int, row: int, call: int, t: float) -> None:
+            assert outcomes is not None
+            key = column, row
+            failure = outcomes.of_cell(column, row, call)
+            assert failure is not None
+            failures[column]["retryable" if failure == "timeout" else failure] += 1
+            calls[key] = call
+            until = t + outcomes.backoff_s(column, row, call, failure)
+            if flags[row] & SAMPLED:
+                until_of[key] = until
+            machine.fail_cell(column, row, failure, until)
+            if env.watch is not None or machine.unrecorded or not machine.backoffs:
+                failed(until)
+                return
+            # As `_failed`, inlined.
+            state.other_events += 2
+            while rests and rests[0][0] <= t:
+                pop(rests)
+            push(rests, (until, next(order)))
+
+        return fail_cell
 
     def fail(self, key: NodeKey, details: CallDetails, t: float) -> None:
         """A call of a node fails; of a range, the node is the first row that it has not given."""
@@ -96,7 +121,7 @@ class Failing:
         else:
             self._ready.rests(column, place, details.stop, t + backoff_s)
             machine.fail_cell(column, place, failure, t + backoff_s)
-        self._failed(backoff_s)
+        self._failed(t + backoff_s)
 
     def _count(self, column: int, key: NodeKey, call: int, failure: Failure) -> float:
         """A call of a node fails; how long it rests, if it is tried again."""
@@ -106,8 +131,8 @@ class Failing:
         self.calls[key] = call
         return self._outcomes.backoff_s(column, key[1], call, failure)
 
-    def _failed(self, backoff_s: float) -> None:
-        """The machine knows that a call failed."""
+    def _failed(self, until: float) -> None:
+        """The machine knows that a call failed, whose node may be tried again at a time."""
         state, machine, env = self._state, self._state.machine, self._state.env
         # Its start, which stops counting as in flight, and its failure.
         state.other_events += 2
@@ -118,7 +143,7 @@ class Failing:
         rests, t = self.rests, env.now
         while rests and rests[0][0] <= t:
             heapq.heappop(rests)
-        heapq.heappush(rests, (t + backoff_s, next(env.order)))
+        heapq.heappush(rests, (until, next(env.order)))
         if env.watch is not None:
             self.wake()
 

@@ -97,10 +97,10 @@ def run_plain(
             env.now = t
             if timed:
                 at(t)
-            if number < 0:
-                ends.end_failing(column, row, -number, t)
+            if number < 0 and cells[column][row] == run and failing is not None:
+                failing.fail_cell(column, row, -number, t)
                 unmade[column] += 1
-            elif given_up and cells[column][row] != run:
+            elif number < 0 or (given_up and cells[column][row] != run):
                 ends.end_unwanted(column, row)
                 unmade[column] += 1
             else:

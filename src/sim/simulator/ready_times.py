@@ -26,6 +26,7 @@ class ReadyTimes:
 
     Attributes:
         notes: that is so.
+        until: by cell that failed, and was not tried again, the end of its backoff.
     """
 
     def __init__(self, state: RunState, *, noted: bool) -> None:
@@ -34,21 +35,21 @@ class ReadyTimes:
         self.notes = noted
         count = -(-state.graph.num_records // every) if noted else 0
         self._times = [array("d", bytes(8 * count)) for _ in state.rules.columns]
-        self._until: dict[NodeKey, float] = {}
+        self.until: dict[NodeKey, float] = {}
 
     def begin(self) -> None:
         """A new incarnation begins, in which nothing has failed."""
-        self._until.clear()
+        self.until.clear()
 
     def rests(self, column: int, start: int, stop: int, until: float) -> None:
         """Cells of rows ``[start, stop)`` failed, and are in backoff until then."""
         for row in range(start, stop):
             if self._flags[row] & SAMPLED:
-                self._until[column, row] = until
+                self.until[column, row] = until
 
     def of(self, column: int, row: int) -> float:
         """A cell starts: a time before which it was not ready; 0 if nothing is noted of it."""
-        until = self._until.pop((column, row), 0.0) if self._until else 0.0
+        until = self.until.pop((column, row), 0.0) if self.until else 0.0
         return max(until, self._times[column][row // self._every]) if self.notes else until
 
     def noting(self, column: int, push: Callable[[int], object]) -> Callable[[int], object]:

@@ -167,12 +167,16 @@ class Starts:
         Returns:
             How its call fails, or None; its seconds; and a time before which it was not ready.
         """
-        call, held_s = 1 + self._failing.calls.pop((column, row), 0), 0.0
+        failing, times, ready = self._failing, self._times, self._ready
+        key, held_s = (column, row), 0.0
+        call = 1 + failing.calls.pop(key, 0)
         if call > 1:
-            seconds, held_s = self._times.of(column, row, call), self._ready.of(column, row)
-        if seconds > 0 or not self._times.fails(seconds):
+            known = times.later[column]
+            seconds = known[call](row) if call < len(known) else times.of(column, row, call)
+            held_s = ready.of(column, row) if ready.notes else ready.until.pop(key, 0.0)
+        if seconds > 0.0 or not (seconds < 0.0 or times.fails(seconds)):
             return None, seconds, held_s
-        return self._failing.call(call), -seconds, held_s
+        return failing.call(call), -seconds, held_s
 
     def _send(self, column: int, row: int, t: float) -> None:
         """A cell that was started goes on its route."""
