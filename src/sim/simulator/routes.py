@@ -135,6 +135,12 @@ class EndpointRoute:
     ) -> None:
         self._open_desk = desk
         columns = range(graph.num_columns)
+        resource_of = plan.limits.column_resource
+        self._columns = [
+            rule.index
+            for rule in graph.rules.columns
+            if resource_of.get(rule.name) == endpoint.name
+        ]
         self._endpoint, self._source, self._outcomes = endpoint, source, outcomes
         self._tokens, self._referenced = source.counts, source.counts.referenced
         self._names = graph.column_names
@@ -161,6 +167,7 @@ class EndpointRoute:
         self, env: simpy.Environment, finish: Finish, dropped: RowSet, times: RowTimes
     ) -> None:
         self._finish, self._env, self._dropped, self._times = finish, env, dropped, times
+        times.behind(self._columns)
         if self._client is not None:
             self._client.attach(env)
             return
@@ -233,7 +240,8 @@ class EndpointRoute:
         task = request.call
         assert isinstance(task, Task)
         self._counts.answered(request, column, t)
-        if task.column >= 0:
+        waited = request.decoding_s != request.entered_s or self._counts.losses
+        if waited and task.column >= 0:
             self._times.went(column, place, stop, request)
         if self._events is not None:
             self._events.answered(request, t, failed=request.fails)

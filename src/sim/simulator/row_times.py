@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cellspec.graph.rules import ColumnRule
@@ -44,6 +44,9 @@ ROW_PARTS = (
 )
 """Where the time of a row goes."""
 
+AT_ONCE = 1 << 12
+"""So many rows are looked at together."""
+
 WAY = 5
 """Moments of a call at an endpoint: begun anew, first sent, accepted, served, decoding."""
 
@@ -74,6 +77,7 @@ class RowTimes:
         # By column, when the scheduler let a call go, and when it was through.
         self._entered: dict[int, array[float]] = {}
         self._answered: dict[int, array[float]] = {}
+        self._behind: set[int] = set()
         self._ways: dict[int, array[float]] = {}
 
     # What happens
@@ -113,6 +117,10 @@ class RowTimes:
             if moment in self._moments:
                 self._moments[moment][lost] = nothing
 
+    def behind(self, columns: Iterable[int]) -> None:
+        """These columns are behind an endpoint: what is not said of their calls is decode."""
+        self._behind.update(columns)
+
     def entered(self, column: int, start: int, stop: int, t: float) -> None:
         """The scheduler let a call go."""
         self._note(self._entered, column, start, stop, (t,))
@@ -122,7 +130,7 @@ class RowTimes:
         self._note(self._answered, column, start, stop, (t,))
 
     def went(self, column: int, start: int, stop: int, request: Request) -> None:
-        """A call has its answer from an endpoint."""
+        """A call has its answer from an endpoint; need not be told of one that waited nowhere."""
         if stop == start + 1 and start % self._every:
             return
         first_s = request.first_sent_s
@@ -176,11 +184,15 @@ class RowTimes:
         Looks at the cell of each row that ended last, and goes back from each cell to the one of
         those that it needs that ended last, and not after it; of equal ones the first column.
         """
+        sums = dict.fromkeys(ROW_PARTS, 0.0)
+        for start in range(0, len(places), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            self._add_chains(places[part], first_s[part], sums)
+        return sums
+
+    def _add_chains(self, places: Places, first_s: Floats, sums: dict[str, float]) -> None:
         import numpy as np
 
-        sums = dict.fromkeys(ROW_PARTS, 0.0)
-        if not len(places):
-            return sums
         ends = [np.frombuffer(each)[places] for each in self._ends]
         at = np.argmax(np.stack(ends), axis=0)
         for column in reversed(range(len(ends))):
@@ -197,7 +209,6 @@ class RowTimes:
             first = first_s[mine]
             span = _Span(np.maximum(since_s, first), np.maximum(end_s, first), sums)
             self._divide(span, column, places[mine])
-        return sums
 
     def _divide(self, span: _Span, column: int, places: Places) -> None:
         """Where the time went from the end of the cell before to the end of each of these."""
@@ -228,11 +239,13 @@ class RowTimes:
         last, own = "running", span.end_s
         if column in self._answered:
             own = np.frombuffer(self._answered[column])[places]
+        if column in self._behind:
+            last = "decode"
         if column in self._ways:
+            # Of a call that is not told of, moments of earlier ones are before its start.
             way = np.frombuffer(self._ways[column]).reshape(-1, WAY)[places]
             for part, moment in zip(ROW_PARTS[5:10], way.T, strict=True):
                 span.take(part, moment)
-            last = "decode"
         span.take(last, own)
         span.take("scheduler")
 
