@@ -297,6 +297,10 @@ def test_nor_is_one_whose_row_is_dropped_at_that_moment(tmp_path: Path) -> None:
     assert compare_one(draw(0, 2224), tmp_path, Comparison()) == []
 
 
+def test_nothing_waits_that_failed_and_whose_row_was_dropped_then(tmp_path: Path) -> None:
+    assert compare_one(draw(0, 3425), tmp_path, Comparison()) == []
+
+
 def test_nor_is_one_whose_turn_comes_at_the_end_of_the_run(tmp_path: Path) -> None:
     assert compare_one(draw(0, 2779), tmp_path, Comparison()) == []
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from cellspec.graph.nodes import NodeKey, column_of
+from cellspec.graph.nodes import NodeKey, column_of, is_barrier_key, place_of
+from cellspec.state.codes import BACKOFF
 from sim.simulator.route import Route
 from sim.simulator.run_state import RunState
 
@@ -48,12 +49,19 @@ class Binding:
         machine = self._state.machine
         backoffs, ready = machine.state.backoffs, list[int]()
         for until, key in _before(machine.state.due, end):
-            if backoffs.get(key) == until:
+            if backoffs.get(key) == until and self._is_held(key):
                 if until > now:
                     self._add(self._now(ready), until - now)
                     now = until
                 ready.append(machine.group_of[column_of(key)])
         self._add(self._now(ready), end - now)
+
+    def _is_held(self, key: NodeKey) -> bool:
+        """True if a node that failed is tried again: nobody dropped its row meanwhile."""
+        counters, column, place = self._state.counters, column_of(key), place_of(key)
+        if is_barrier_key(key):
+            return counters.barrier_state(column, place) == BACKOFF
+        return counters.cells[column][place] == BACKOFF
 
     def _add(self, name: str, seconds: float) -> None:
         self._seconds[name] = self._seconds.get(name, 0.0) + seconds
