@@ -9,6 +9,7 @@ from cellspec.conformance.judge.profiles import DRAWN, PROFILES
 from tests.matrix.checks import CHECKS, RUN_CLAUSES
 from tests.matrix.cost_measure import costly_clause
 from tests.matrix.cost_mutants import COST_MUTANTS
+from tests.matrix.endpoint_mutants import ENDPOINT_MUTANTS, EndpointMutant, endpoint_breaks
 from tests.matrix.engine_measure import broken_clause, smoke_of
 from tests.matrix.engine_mutants import ENGINE_MUTANTS, EngineMutant
 from tests.matrix.journal_mutants import JOURNAL_MUTANTS
@@ -85,6 +86,14 @@ def test_wrong_trace_is_caught_as_published(mutant: TraceMutant) -> None:
     assert trace_breaks(mutant.change, row.example) == row.clause, "`make specs` is due"
 
 
+@pytest.mark.parametrize("mutant", ENDPOINT_MUTANTS, ids=lambda m: m.name.replace(" ", "-"))
+def test_wrong_endpoint_is_caught_as_published(mutant: EndpointMutant) -> None:
+    row = published(PAGE.read_text(encoding="utf-8"), mutant.name)
+    assert row.wrong == mutant.wrong, "`make specs` is due"
+    assert endpoint_breaks(mutant, row.example) == row.clause, "`make specs` is due"
+    assert endpoint_breaks(None, row.example) == ""
+
+
 def test_a_right_trace_breaks_nothing() -> None:
     for number in range(1, RUNS + 1):
         assert trace_breaks(lambda lines: lines, number) == ""
@@ -109,11 +118,13 @@ def test_the_matrix_lists_each_mutant_once() -> None:
     )
     names = [one.name for one in MUTANTS] + [one.name for one in ENGINES]
     names += [one.name for one in TRACE_MUTANTS] + [one.name for one in COST_MUTANTS]
+    names += [one.name for one in ENDPOINT_MUTANTS]
     assert listed == sorted(names)
 
 
 def test_the_matrix_counts_its_mutants_and_the_clauses() -> None:
     total = len(MUTANTS) + len(ENGINES) + len(TRACE_MUTANTS) + len(COST_MUTANTS)
+    total += len(ENDPOINT_MUTANTS)
     assert counts(total) in PAGE.read_text(encoding="utf-8"), "`make specs` is due"
 
 

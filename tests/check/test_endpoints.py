@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import cellspec.check.endpoints
 from cellspec.check.checker import CheckResult, check_file
 from tests.check.endpoint_runs import draw
 from tests.recompute.runner import run
@@ -94,3 +96,20 @@ def test_steps_in_any_order_break_a_clause_and_nothing_else(tmp_path: Path) -> N
             assert result.unreadable == ""
             found |= {one.clause.partition("-")[0] for one in result.violations}
     assert found == {"ENDP"}
+
+
+def test_the_judge_of_endpoints_shares_nothing_with_who_simulates_them() -> None:
+    folder = Path(cellspec.check.endpoints.__file__).parent
+    taken = {
+        node.module
+        for path in folder.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module is not None
+    }
+    ours = {name for name in taken if name.startswith(("cellspec", "sim"))}
+    assert {name for name in ours if not name.startswith("cellspec.check.endpoints")} == {
+        "cellspec.errors",
+        "cellspec.trace",
+        "cellspec.trace.format",
+        "cellspec.trace.reader",
+    }

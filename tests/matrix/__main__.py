@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from tests.matrix.cost_measure import first_costly, measure_cost
 from tests.matrix.cost_mutants import COST_MUTANTS
+from tests.matrix.endpoint_mutants import ENDPOINT_MUTANTS, EndpointMutant, measure_endpoint
 from tests.matrix.engine_measure import EngineRow, measure_engine, reference_breaks
 from tests.matrix.engine_mutants import ENGINE_MUTANTS, EngineMutant
 from tests.matrix.journal_mutants import JOURNAL_MUTANTS
@@ -27,7 +28,7 @@ from tests.matrix.second_mutants import SECOND_MUTANTS
 from tests.matrix.subject import Subject
 from tests.matrix.trace_mutants import TRACE_MUTANTS, TraceMutant, measure_trace
 
-M = TypeVar("M", Mutant, EngineMutant, TraceMutant)
+M = TypeVar("M", Mutant, EngineMutant, TraceMutant, EndpointMutant)
 R = TypeVar("R")
 
 
@@ -84,7 +85,9 @@ def main() -> int:
     rows = list(_measured(MUTANTS, measure))
     engines = list(_measured_engines())
     costs = list(_measured(COST_MUTANTS, measure_cost))
-    page = matrix_page(rows, engines, _measured(TRACE_MUTANTS, measure_trace), costs)
+    traces = list(_measured(TRACE_MUTANTS, measure_trace))
+    endpoints = _measured(ENDPOINT_MUTANTS, measure_endpoint)
+    page = matrix_page(rows, engines, traces, costs, endpoints)
     print(file=sys.stderr)
     published = SPECS / "matrix.md"
     if write:

@@ -8,6 +8,7 @@ from pathlib import Path
 from cellspec.clauses import Chapter, Clause, chapters, clauses
 from cellspec.conformance.campaign.scaling_shapes import SHAPES
 from cellspec.conformance.judge.profiles import ENGINE_CLAUSES
+from tests.matrix.endpoint_mutants import RUNS_AT_ENDPOINTS
 from tests.matrix.engine_measure import AFTER, PROFILES, WORKLOADS, EngineRow
 from tests.matrix.examples import examples
 from tests.matrix.measure import Row
@@ -48,10 +49,12 @@ def matrix_page(
     engines: Iterable[EngineRow],
     traces: Iterable[EngineRow],
     costs: Iterable[EngineRow],
+    endpoints: Iterable[EngineRow],
 ) -> str:
     """Mutants × clauses as measured: one line a mutant."""
     rows, engines, traces, costs = list(rows), list(engines), list(traces), list(costs)
-    count = len(rows) + len(engines) + len(traces) + len(costs)
+    endpoints = list(endpoints)
+    count = len(rows) + len(engines) + len(traces) + len(costs) + len(endpoints)
     lines = [
         "# Matrix of mutants and clauses",
         "",
@@ -93,6 +96,8 @@ def matrix_page(
         "",
         *_HEAD,
         *map(engine_line, traces),
+        "",
+        *endpoint_section(endpoints),
     ]
     return "\n".join([*lines, ""])
 
@@ -105,6 +110,20 @@ def counts(mutants: int) -> str:
         f"{mutants} mutants, {len(clauses())} clauses: {judging} judge an engine, {endpoints} "
         f"calls at endpoints, {len(clauses()) - judging - endpoints} the classes of this package."
     )
+
+
+def endpoint_section(endpoints: Iterable[EngineRow]) -> list[str]:
+    """The simulated endpoints that are wrong."""
+    return [
+        "## Endpoints",
+        "",
+        "The simulator with one part of an endpoint or its client broken and its own checks off,",
+        "judged by the checker from the trace alone (method: trace check). The example is the",
+        f"number of the scenario, of {RUNS_AT_ENDPOINTS}.",
+        "",
+        *_HEAD,
+        *map(engine_line, endpoints),
+    ]
 
 
 def _cost_section(costs: Iterable[EngineRow]) -> list[str]:

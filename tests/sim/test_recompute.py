@@ -16,6 +16,8 @@ import sim.simulator.timings
 from cellspec.check.checker import check_file
 from cellspec.conformance.judge.verdict import Verdict, judge_trace
 from sim.figures import KEPT_CALLS, SAMPLED_CELLS
+from sim.scenario.sampler import LatencySource
+from sim.simulator.simulator import Simulator
 from tests.recompute import figures
 from tests.recompute.__main__ import report
 from tests.recompute.comparison import Comparison, compare, compare_one
@@ -438,3 +440,47 @@ def test_a_checkpoint_that_blocks_holds_up_what_is_ready(tmp_path: Path) -> None
     held = {item["binding"]: item["share"] for item in run(data, tmp_path).printed["binding"]}
     # The last call and the last write let nothing wait.
     assert held == pytest.approx({"resource gpu": 9 / 16, "checkpoint": 3 / 16, "pipeline": 4 / 16})
+
+
+def _writes() -> dict[str, Any]:
+    column = {
+        "name": "a",
+        "traits": ["START"],
+        "latency": {"model": "exponential", "mean_s": 1.0},
+    }
+    data = scenario(column, rows=40, redo="fresh", seed=5)
+    data["limits"]["workers"] = 2
+    data["checkpoint"] = {"every_rows": 4, "version": 1, "write_s": 1.5, "blocking": True}
+    return data
+
+
+def test_a_write_that_does_not_block_is_seen_by_what_starts_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not compare_one(_writes(), tmp_path, Comparison())
+    monkeypatch.setattr(Simulator, "_behind_writes", lambda _, dispatch: dispatch)
+    wrong = compare_one(_writes(), tmp_path, Comparison())
+    assert any("a call started in a write" in text for text in wrong), wrong
+
+
+def test_the_same_draws_after_a_crash_are_seen_by_how_long_the_calls_take_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a crash that loses all, the same draws end calls at the same times, 3 s later."""
+
+    def seconds() -> list[float]:
+        done = run(data, tmp_path)
+        assert done.code == 0, done.said
+        ends = [json.loads(line) for line in done.trace[1:-1]]
+        return [event["t"] for event in ends if event["event"] == "complete"]
+
+    data = _writes() | {"crashes": [{"at_time_s": 3.0}]}
+    del data["checkpoint"]
+    fresh = seconds()
+    monkeypatch.setattr(LatencySource, "begin", lambda source, incarnation: None)  # noqa: ARG005
+    again = seconds()
+    lost = sum(t <= 3.0 for t in fresh)
+    assert fresh[:lost] == again[:lost]
+    made = [t - 3.0 for t in again[lost : 2 * lost]]
+    assert made == pytest.approx(again[:lost]), "a crash that changes nothing but the clock"
+    assert [t - 3.0 for t in fresh[lost : 2 * lost]] != pytest.approx(fresh[:lost])
