@@ -165,12 +165,12 @@ def run_plain(
                     begun(number)
                     begun_s(t)
                 if seconds <= 0.0 and fails:
-                    fate, seconds, held_s = look_closer(column, row, seconds)
+                    failed, seconds, held_s = look_closer(column, row, seconds)
                     if held_s and flags[row]:
                         held(held_s)
-                    if fate is not None:
+                    if failed is not None:
                         # In place of the cell's number, that of its call.
-                        number = -fate.call
+                        number = -failed.call
                 busy_s[column] += seconds
                 if put is push:
                     task = spare.pop() if spare else starts.new_task()
